@@ -34,6 +34,12 @@ def plane_offset(strides, b, channel, y, x):
 
 
 @triton.jit
+def load_plane(plane, strides, b, channel, y, x, mask, ACC: tl.constexpr):
+    """plane[b, channel] at pixels (y, x), 0 where masked, [BLOCK] in ACC."""
+    return tl.load(plane + plane_offset(strides, b, channel, y, x), mask, other=0).to(ACC)
+
+
+@triton.jit
 def store_plane(out, strides, b, channel, y, x, mask, value):
     """out[b, channel] at pixels (y, x) = value, rounded to out's dtype."""
     tl.store(out + plane_offset(strides, b, channel, y, x), value.to(out.dtype.element_ty), mask)
@@ -47,7 +53,7 @@ def tile_offset(strides, b, c, y, x):
 
 @triton.jit
 def axis(start, flow, size, BORDER: tl.constexpr):
-    """base, fraction in [0, 1), free of one coordinate; free: it moves with the flow (not clipped).
+    """base, fraction in [0, 1), free of one coordinate; free: it moves with the flow (finite, not clipped).
 
     Without BORDER a non-finite flow ends FAR away, where no corner is inside. With BORDER it is clipped: NaN and -inf to
     0, +inf to size - 1.
@@ -66,15 +72,15 @@ def axis(start, flow, size, BORDER: tl.constexpr):
         base = tl.where(low, 0, tl.where(high, size - 1, base))
         fraction = tl.where(low | high, 0.0, fraction)
     else:
-        free = flow == flow
+        free = tl.abs(flow) < float("inf")
     return base, fraction, free
 
 
 @triton.jit
 def position(flow, strides, channel, b, y, x, height, width, live, BORDER: tl.constexpr, ACC: tl.constexpr):
     """x0, y0, lx, ly, free_x, free_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
-    fx = tl.load(flow + plane_offset(strides, b, channel, y, x), live, other=0).to(ACC)
-    fy = tl.load(flow + plane_offset(strides, b, channel + 1, y, x), live, other=0).to(ACC)
+    fx = load_plane(flow, strides, b, channel, y, x, live, ACC)
+    fy = load_plane(flow, strides, b, channel + 1, y, x, live, ACC)
     x0, lx, free_x = axis(x, fx, width, BORDER)
     y0, ly, free_y = axis(y, fy, height, BORDER)
     return x0, y0, lx, ly, free_x, free_y

@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels.layout import empty_result, memory_format
-from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_tile, plane_offset, position, store_tile
+from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_plane, load_tile, position, store_tile
 from vfi_kernels.triton_math.functions import divide, exponential, sigmoid
 from vfi_kernels.triton_math.launch import THREADS, launch, tile, triton_dtype
 
@@ -56,7 +56,7 @@ def source(flow, flow_strides, metric, metric_strides, channel, b, y, x, target_
     if FACTOR == "one":
         m = tl.zeros([live.shape[0]], ACC)
     else:
-        m = tl.load(metric + plane_offset(metric_strides, b, 0, y, x), live, other=0).to(ACC)
+        m = load_plane(metric, metric_strides, b, 0, y, x, live, ACC)
     if FACTOR == "metric" or FACTOR == "softmax":
         live = live & (tl.abs(m) < float("inf"))
     return spot, m, live
@@ -241,25 +241,27 @@ def _collect_kernel(
     target = (b * height + y) * width + x
     lanes = groups * GROUP
     if EPS != "none":
-        q = safe_divisor(tl.load(divisor + target * divisor_lanes, live, other=1), EPS)
+        d = tl.load(divisor + target * divisor_lanes, live, other=1)
     for start in range(0, channels, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
         mask = live[None, :] & (c < lanes)[:, None]
         value = tl.load(total + target[None, :] * lanes + c[:, None], mask, other=0)
         if EPS != "none":
-            value = tl.where((q != 0)[None, :], divide(value, q[None, :]), 0.0)
+            value = divide(value, safe_divisor(d, EPS)[None, :])
+        if EPS == "zero":
+            value = tl.where((d != 0)[None, :], value, 0.0)
         store_tile(out, out_strides, b, c, y, x, live, channels, value)
 
 
 @triton.jit
 def safe_divisor(weight, EPS: tl.constexpr):
-    """q of out = N / q; 0 stands for "out = 0"."""
+    """q of out = N / q; with "zero", out is 0 where D is, and q anything."""
     if EPS == "add":
         return weight + 1e-7
     elif EPS == "clip":
         return tl.where(weight < 1e-7, 1e-7, weight)
     else:
-        return weight
+        return tl.where(weight == 0, 1.0, weight)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from vfi_kernels.ops.backward_warp.triton_kernels import image_grad
 from vfi_kernels.ops.warp_blend import reference
 from vfi_kernels.triton_math.bilinear import (
     block_pixels,
+    load_plane,
     load_tile,
-    plane_offset,
     position,
     sample,
     sample_slopes,
@@ -52,7 +52,7 @@ def _warp_blend_kernel(
     live = y < out_height
     spot0 = position(flow, flow_strides, 0, b, y, x, height, width, live, True, ACC)
     spot1 = position(flow, flow_strides, 2, b, y, x, height, width, live, True, ACC)
-    m = sigmoid(tl.load(mask_logits + plane_offset(mask_strides, b, 0, y, x), live, other=0).to(ACC))[None, :]
+    m = sigmoid(load_plane(mask_logits, mask_strides, b, 0, y, x, live, ACC))[None, :]
     for start in range(0, channels, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
         warped0 = sample(frame0, frame0_strides, b, c, channels, spot0, height, width, live, ACC)
@@ -110,7 +110,7 @@ def _blend_grad_kernel(
         sum_x1 += g * dx1
         sum_y1 += g * dy1
         sum_mask += g * (value0 - value1)
-    m = sigmoid(tl.load(mask_logits + plane_offset(mask_strides, b, 0, y, x), live, other=0).to(ACC))
+    m = sigmoid(load_plane(mask_logits, mask_strides, b, 0, y, x, live, ACC))
     store_slope(grad_flow, grad_flow_strides, b, 0, y, x, live, spot0[4], m, sum_x0)
     store_slope(grad_flow, grad_flow_strides, b, 1, y, x, live, spot0[5], m, sum_y0)
     store_slope(grad_flow, grad_flow_strides, b, 2, y, x, live, spot1[4], 1 - m, sum_x1)
