@@ -147,7 +147,7 @@ def test_several_inputs_share_one_flow(backend):
 
 GOLDEN = {
     "sum": ("sum", "zero"),
-    "avg": ("average", "zero"),
+    "avg": ("average", "add"),
     "linear": ("linear", "add"),
     "linear-zeroeps": ("linear", "zero"),
     "linear-clipeps": ("linear", "clip"),
@@ -174,7 +174,8 @@ def test_golden_file(backend, name):
     out.backward(torch.linspace(-1, 1, out.numel()).view(out.shape))
     for key, leaf in leaves.items():
         if f"{name}__grad_{key}" in golden:
-            torch.testing.assert_close(leaf.grad, golden[f"{name}__grad_{key}"], rtol=1e-5, atol=1e-5)
+            expected = golden[f"{name}__grad_{key}"]  # itself rounded: up to 5e-7 of its largest element from float64
+            torch.testing.assert_close(leaf.grad, expected, rtol=1e-5, atol=1e-5 * max(1, expected.abs().max().item()))
 
 
 ERRORS = [
