@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-import vfi_kernels as vk
 from torch import Tensor
+
+import vfi_kernels as vk
 
 # Half-way between two pixels: the six-tap filter of H.264's motion compensation.
 _HALF_PIXEL = (1 / 32, -5 / 32, 20 / 32, 20 / 32, -5 / 32, 1 / 32)
