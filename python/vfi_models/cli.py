@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi_models.errors import UserError, require
+from vfi_models.errors import UserError
+from vfi_models.opencv import opencv
 
 if TYPE_CHECKING:
     from vfi_models.registry import Interpolator
@@ -28,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except UserError as error:
+        print(f"vfi: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        # vfi_kernels without its compiled library says how to build it.
         print(f"vfi: {error}", file=sys.stderr)
         return 2
     except MemoryError:
@@ -177,7 +182,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
-    require("cv2")
+    # Says what to install before anything slower is imported.
+    opencv()
     from vfi_models.registry import choose_device, load_model
 
     device = choose_device(options.device)

@@ -66,7 +66,7 @@ def _measure(model: Interpolator, device: str, out: Path) -> None:
         _middle(model, device, pair)
         seconds.append(time.perf_counter() - start)
     print(
-        f"{'time per frame':28}  {statistics.median(seconds):.2f} s ({WIDTH}x{HEIGHT}, {device}, optical flow included)\n"
+        f"{'time per frame':28}  {statistics.median(seconds):.2f} s ({WIDTH}x{HEIGHT}, {device}, with optical flow)\n"
     )
     for name, frame in (("frame0", pair[0]), ("interpolated", result), ("frame1", pair[1]), ("true", truth)):
         write_image(out / f"{name}.png", frame)

@@ -14,4 +14,5 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise UserError(f'{package} cannot be imported ({error}); install it with: pip install "vfi-kernels[models]"')
+        advice = 'install it with: pip install "vfi-kernels[models]"'
+        raise UserError(f"{package} cannot be imported ({error}); {advice}") from error

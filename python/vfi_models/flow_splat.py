@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import vfi_kernels as vk
 from torch import Tensor
 
+import vfi_kernels as vk
 from vfi_models.optical_flow import DisConfig, flow_both_ways
 from vfi_models.resampling import box_mean, doubled, fill_holes, warp_doubled
 

@@ -1,6 +1,5 @@
 """Still images: files to arrays and tensors, and back."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfi_models.errors import UserError, require
+from vfi_models.errors import UserError
+from vfi_models.opencv import MOST_PIXELS, opencv
 from vfi_models.outputs import written_whole
-
-# A larger picture is more likely an attack than a photograph.
-_MOST_PIXELS = 2**28
 
 
 @dataclass(frozen=True)
@@ -26,9 +23,7 @@ class Image:
 
 def read_image(path: Path) -> Image:
     """Reads 8 or 16 bits per channel, gray or colour, upright as its EXIF data says; alpha is left out."""
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MOST_PIXELS))
-    cv2 = require("cv2")
-    cv2.setLogLevel(0)
+    cv2 = opencv()
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -37,7 +32,7 @@ def read_image(path: Path) -> Image:
         decoded = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR) if data.size else None
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if decoded is not None else None
     except (cv2.error, MemoryError) as error:
-        raise UserError(f"cannot read {path}: it is damaged or larger than {_MOST_PIXELS} pixels") from error
+        raise UserError(f"cannot read {path}: it is damaged or larger than {MOST_PIXELS} pixels") from error
     if decoded is None:
         raise UserError(f"cannot read {path}: it is not an image, or it is damaged")
     if decoded.dtype not in (np.uint8, np.uint16):
@@ -49,7 +44,7 @@ def read_image(path: Path) -> Image:
 
 def write_image(path: Path, rgb: np.ndarray, *, gray: bool = False) -> None:
     """Writes (H, W, 3) RGB in the format that the suffix names, under a temporary name first."""
-    cv2 = require("cv2")
+    cv2 = opencv()
     if rgb.dtype == np.uint16 and path.suffix.lower() not in (".png", ".tif", ".tiff"):
         rgb = (rgb / 257).round().astype(np.uint8)
     pixels = rgb[..., 0] if gray else rgb[..., ::-1]

@@ -61,10 +61,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         renderer = Renderer(model, device, timeline, scene_cuts=job.scene_cuts)
         rendered = renderer.render(chain(head, rest))
         rendered = _with_progress(rendered, _expected(job, timeline, reader.info, origin), job)
-        if to_images:
-            written = _write_images(rendered, job)
-        else:
-            written = _write_video(rendered, job, reader, origin)
+        written = _write_images(rendered, job) if to_images else _write_video(rendered, job, reader, origin)
         if reader.damaged:
             _note(f"{reader.damaged} damaged packets of {job.source} were left out")
     if job.times and written != len(job.times):

@@ -1,7 +1,7 @@
 """A scene whose true frame is known at every time: two photographs of scikit-image, moved.
 
 The background turns, grows and slides; a cut-out in front of it moves another way and hides parts of it. Every frame is
-rendered from the photographs themselves, at twice the resolution and then averaged, so none is interpolated from others.
+rendered from the photographs themselves, at twice the resolution and then averaged; none is interpolated from others.
 """
 
 from functools import cache
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vfi_models.errors import require
+from vfi_models.opencv import opencv
 
 WIDTH, HEIGHT = 576, 384
 _SUPERSAMPLE = 2
@@ -18,7 +19,7 @@ CREDITS = "coffee (Rachel Michetti, CC0) and astronaut (NASA, public domain), sh
 
 def true_frame(time: float) -> np.ndarray:
     """The scene at `time` (HEIGHT, WIDTH, 3) RGB uint8; one unit moves either layer by 10 to 15 pixels."""
-    cv2 = require("cv2")
+    cv2 = opencv()
     background, portrait, cutout = _layers()
     behind = _place(cv2, background, angle=1.2 * time, scale=1.25 + 0.012 * time, x=-9.0 * time, y=3.0 * time)
     front = {"angle": -1.5 * time, "scale": 0.55, "x": -110 + 14.0 * time, "y": 25 - 5.0 * time}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfi_models.errors import require
+from vfi_models.opencv import opencv
 
 # OpenCV's coarsest scale needs a few patches along each side.
 _SMALLEST_SIDE = 64
@@ -49,7 +49,7 @@ def flow_both_ways(frame0: Tensor, frame1: Tensor, config: DisConfig) -> tuple[T
 
 
 def _estimator(config: DisConfig) -> Any:
-    cv2 = require("cv2")
+    cv2 = opencv()
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(config.finest_scale)
     dis.setPatchSize(config.patch_size)

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from vfi_models.errors import require
+from vfi_models.opencv import opencv
 
 _BACKGROUND = (24, 26, 30)
 _TEXT = (235, 235, 235)
 _SEEN_COLOURS = {
     "both": (58, 62, 70),
-    "only frame 0": (240, 160, 48),
-    "only frame 1": (66, 150, 240),
-    "neither (hole)": (250, 250, 250),
+    "frame 0 only": (240, 160, 48),
+    "frame 1 only": (66, 150, 240),
+    "neither": (250, 250, 250),
 }
 
 
@@ -31,7 +32,7 @@ def flow_colours(flow: np.ndarray, limit: float) -> np.ndarray:
         flow: (H, W, 2), x and y.
         limit: the length shown fully saturated.
     """
-    cv2 = require("cv2")
+    cv2 = opencv()
     angle = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
     length = np.clip(np.hypot(flow[..., 0], flow[..., 1]) / max(limit, 1e-6), 0, 1)
     hsv = np.stack((angle, length, np.ones_like(length)), axis=2).astype(np.float32)
@@ -61,7 +62,7 @@ def holes_panel(seen0: np.ndarray, seen1: np.ndarray) -> Panel:
     masks = (seen0 & seen1, seen0 & ~seen1, ~seen0 & seen1, ~seen0 & ~seen1)
     for mask, colour in zip(masks, _SEEN_COLOURS.values(), strict=True):
         picture[mask] = colour
-    return Panel("holes of splatting: seen in", picture, tuple(_SEEN_COLOURS.items()))
+    return Panel("holes: seen in", picture, tuple(_SEEN_COLOURS.items()))
 
 
 def strip(panels: list[Panel], *, columns: int = 3, panel_width: int = 480) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-import vfi_kernels as vk
 from torch import Tensor
+
+import vfi_kernels as vk
 
 # Half-way between two pixels: the six-tap filter of H.264's motion compensation.
 _HALF_PIXEL = (1 / 32, -5 / 32, 20 / 32, 20 / 32, -5 / 32, 1 / 32)
@@ -50,11 +51,11 @@ def fill_holes(values: Tensor, known: Tensor) -> Tensor:
         known: bool (B, 1, H, W).
     """
     height, width = values.shape[2:]
+    values = torch.where(known, values, 0)
     if bool(known.all()) or max(height, width) == 1:
-        return torch.where(known, values, 0)
-    weight = known.to(values.dtype)
+        return values
     sums, count = (
-        F.avg_pool2d(plane, 2, ceil_mode=True, count_include_pad=False) for plane in (values * weight, weight)
+        F.avg_pool2d(plane, 2, ceil_mode=True, count_include_pad=False) for plane in (values, known.to(values.dtype))
     )
     coarse = fill_holes(sums / count.clamp(min=1e-6), count > 0)
     fine = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :height, :width]

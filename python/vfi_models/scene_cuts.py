@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vfi_models.errors import require
+from vfi_models.opencv import opencv
 
 _THUMBNAIL = (48, 32)
 # Pictures of one scene correlate above this after the best shift; of two scenes, nearly always below.
@@ -17,7 +17,7 @@ def is_cut(rgb0: np.ndarray, rgb1: np.ndarray) -> bool:
     Both are shrunk; the middle of the first is looked for in the second, so that fast motion of the camera (an eighth
     of the picture per frame) is no cut.
     """
-    cv2 = require("cv2")
+    cv2 = opencv()
     small0, small1 = (cv2.resize(rgb, _THUMBNAIL, interpolation=cv2.INTER_AREA) for rgb in (rgb0, rgb1))
     if float(np.abs(small0.astype(np.float32) - small1).mean()) < _LEAST_DIFFERENCE:
         return False

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from vfi_models.errors import UserError, require
-
-# A larger frame is more likely an attack than a video.
-_MOST_PIXELS = 2**28
+from vfi_models.opencv import MOST_PIXELS
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,8 @@ class VideoReader:
                     self.damaged += 1
                     continue
                 for frame in decoded:
-                    if frame.width * frame.height > _MOST_PIXELS:
-                        raise UserError(f"cannot read {self.path}: its frames have more than {_MOST_PIXELS} pixels")
+                    if frame.width * frame.height > MOST_PIXELS:
+                        raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
                     yield frame
 
     def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
