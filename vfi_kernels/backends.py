@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -97,11 +98,13 @@ def _no_gpu() -> str | None:
 
 def _not_compiled_for_gpus() -> str | None:
     """A GPU runs code of its own major version and, through PTX, of any older one."""
-    oldest = min(int(a) for a in build_info()["cuda_archs"])
+    archs = [a.removesuffix("+PTX").rstrip("af").split(".") for a in build_info()["cuda_archs"]]
+    oldest = min((int(major), int(minor)) for major, minor in archs)
     for n in range(torch.cuda.device_count()):
-        major, minor = torch.cuda.get_device_capability(n)
-        if 10 * major + minor < oldest:
-            return f"the CUDA kernels need compute capability {oldest / 10} or newer, {torch.cuda.get_device_name(n)} has {major}.{minor}"
+        found = torch.cuda.get_device_capability(n)
+        if found < oldest:
+            name = torch.cuda.get_device_name(n)
+            return f"the CUDA kernels need compute capability {oldest[0]}.{oldest[1]} or newer, {name} has {found[0]}.{found[1]}"
     return None
 
 
@@ -168,7 +171,9 @@ def _refusal(backend: str, device: str) -> Callable[[str], Callable]:
 def _override(kernels: dict[str, Callable[[str], Callable]]) -> torch.library.Library:
     """Registers kernels[key](op) over what is there, until the returned library is destroyed."""
     library = torch.library.Library(NAMESPACE, "IMPL")
-    for op in _references:
-        for key, kernel in kernels.items():
-            library.impl(op, kernel(op), key, allow_override=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Warning only once for all operators")  # overriding is the purpose
+        for op in _references:
+            for key, kernel in kernels.items():
+                library.impl(op, kernel(op), key, allow_override=True)
     return library

@@ -1,0 +1,57 @@
+"""PEP 517 backend: setuptools, building against the torch of the environment that is being installed into.
+
+pip builds in an isolated environment, which would download a second torch (gigabytes) only to read its headers. This
+backend lets the isolated build see the torch that is already installed, and asks for one only where there is none.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import site
+import sys
+import sysconfig
+from typing import Any
+
+from setuptools import build_meta as _setuptools
+from setuptools.build_meta import build_sdist, get_requires_for_build_sdist  # noqa: F401  (part of the PEP 517 interface)
+
+MINIMUM_TORCH = (2, 11)
+PINNED_TORCH = "torch==2.13.0"
+
+
+def _version(folder: str) -> tuple[int, int]:
+    """Major and minor version of the torch installed in `folder`; (0, 0) if there is none."""
+    for distribution in importlib.metadata.distributions(name="torch", path=[folder]):
+        major, minor = distribution.version.split(".")[:2]
+        return int(major), int(minor)
+    return 0, 0
+
+
+def _expose_installed_torch() -> bool:
+    """Makes the installed torch importable; False if the environment has none that is new enough."""
+    if importlib.util.find_spec("torch"):
+        return True
+    paths = sysconfig.get_paths()
+    for folder in dict.fromkeys([paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]):
+        if _version(folder) >= MINIMUM_TORCH:
+            sys.path.append(folder)  # last: what the isolated environment has itself comes first
+            return True
+    return False
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    return ["ninja"] if _expose_installed_torch() else ["ninja", PINNED_TORCH]
+
+
+get_requires_for_build_editable = get_requires_for_build_wheel
+
+
+def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    _expose_installed_torch()
+    return _setuptools.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    _expose_installed_torch()
+    return _setuptools.build_editable(wheel_directory, config_settings, metadata_directory)

@@ -1,0 +1,128 @@
+// Argument checks and layout helpers of the registration files (*_cpu.cpp, *_cuda.cu). An error is one sentence, the same
+// as from the fake kernels in Python: "backward_warp: expected flow of shape (B, 2, H, W), got (2, 1, 7, 9)".
+#pragma once
+
+#include <array>
+#include <initializer_list>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include "common/host_device.h"
+
+namespace vfi {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::string text;
+  ((text += parts), ...);
+  throw std::runtime_error(text);
+}
+
+// As Python prints a tuple: (), (3,), (2, 3).
+inline std::string shape_text(const Tensor& t) {
+  std::string text = "(";
+  for (int64_t i = 0; i < t.dim(); ++i) text += (i ? ", " : "") + std::to_string(t.size(i));
+  return text + (t.dim() == 1 ? ",)" : ")");
+}
+
+inline std::string device_text(const Tensor& t) {
+  if (t.is_cpu()) return "cpu";
+  return (t.is_cuda() ? "cuda:" : "device:") + std::to_string(t.get_device_index());
+}
+
+inline std::string dtype_text(ScalarType type) {
+  switch (type) {
+    case ScalarType::Double: return "float64";
+    case ScalarType::Float: return "float32";
+    case ScalarType::Half: return "float16";
+    case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Byte: return "uint8";
+    case ScalarType::Char: return "int8";
+    case ScalarType::Short: return "int16";
+    case ScalarType::Int: return "int32";
+    case ScalarType::Long: return "int64";
+    case ScalarType::Bool: return "bool";
+    case ScalarType::ComplexFloat: return "complex64";
+    case ScalarType::ComplexDouble: return "complex128";
+    default: return torch::headeronly::toString(type);
+  }
+}
+
+// The dtype of a tensor that must be floating point.
+inline Dtype check_dtype(const char* op, const char* name, const Tensor& t) {
+  switch (t.scalar_type()) {
+    case ScalarType::Double: return Dtype::kFloat64;
+    case ScalarType::Float: return Dtype::kFloat32;
+    case ScalarType::Half: return Dtype::kFloat16;
+    case ScalarType::BFloat16: return Dtype::kBFloat16;
+    default:
+      fail(op, ": expected ", name, " of dtype float64, float32, float16 or bfloat16, got ", dtype_text(t.scalar_type()));
+  }
+}
+
+// `ok` says whether the shape is right; `expected` describes the right one.
+inline void check_shape(bool ok, const char* op, const char* name, const std::string& expected, const Tensor& t) {
+  if (!ok) fail(op, ": expected ", name, " of shape ", expected, ", got ", shape_text(t));
+}
+
+inline bool same_device(const Tensor& a, const Tensor& b) {
+  return a.is_cpu() == b.is_cpu() && a.is_cuda() == b.is_cuda() && a.get_device_index() == b.get_device_index();
+}
+
+inline void check_device(const char* op, const char* name, const Tensor& t, const char* first_name, const Tensor& first) {
+  if (!same_device(t, first)) {
+    fail(op, ": expected ", name, " on device ", device_text(first), " as ", first_name, " is, got ", device_text(t));
+  }
+}
+
+inline bool same_shape(const Tensor& a, const Tensor& b) {
+  if (a.dim() != b.dim()) return false;
+  for (int64_t i = 0; i < a.dim(); ++i) {
+    if (a.size(i) != b.size(i)) return false;
+  }
+  return true;
+}
+
+// torch's is_contiguous(memory_format=channels_last): a dimension of size 1 puts no condition on its stride.
+inline bool is_contiguous_channels_last(const Tensor& t) {
+  if (t.dim() != 4) return false;
+  int64_t expected = 1;
+  for (const int dim : {1, 3, 2, 0}) {
+    if (t.size(dim) == 1) continue;
+    if (t.stride(dim) != expected) return false;
+    expected *= t.size(dim);
+  }
+  return true;
+}
+
+// The layout of whatever belongs to X (its output, its gradient): channels_last iff X is that and not contiguous.
+inline MemoryFormat layout_of(const Tensor& t) {
+  if (t.is_contiguous() || !is_contiguous_channels_last(t)) return MemoryFormat::Contiguous;
+  return MemoryFormat::ChannelsLast;
+}
+
+// t itself where it already has that layout, else a copy in its own dtype.
+inline Tensor with_layout(const Tensor& t, MemoryFormat layout) {
+  const bool ready = layout == MemoryFormat::ChannelsLast ? is_contiguous_channels_last(t) : t.is_contiguous();
+  return ready ? t : torch::stable::contiguous(t, layout);
+}
+
+using Sizes = std::initializer_list<int64_t>;
+
+// Fresh memory on the device of `like`, through torch's own op, so that torch can fill it with NaN for tests.
+inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryFormat layout = MemoryFormat::Contiguous) {
+  return torch::stable::empty(sizes, type, std::nullopt, like.device(), std::nullopt, layout);
+}
+
+// A result that was not asked for.
+inline Tensor nothing(const Tensor& like, ScalarType type) { return empty(like, {0}, type); }
+
+}  // namespace vfi

@@ -1,0 +1,53 @@
+// Every schema of vfi_kernels. The kernels register themselves: CPU in <op>/<op>_cpu.cpp, CUDA in <op>/<op>_cuda.cu;
+// fake kernels and autograd are in Python (vfi_kernels/ops/<op>/op.py). A gradient op returns an empty tensor of shape
+// (0,) for each gradient that is not needed.
+#include <Python.h>
+
+#include <string>
+
+#include <torch/csrc/stable/library.h>
+
+#include "build_info.h"
+#include "common/cpu_dispatch.h"
+
+// The module has no functions: importing it registers the ops. The limited API keeps it loadable in every Python >= 3.10.
+PyMODINIT_FUNC PyInit__C(void) {
+  static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+  return PyModule_Create(&definition);
+}
+
+namespace {
+// What setup.py knew when it built this library, as JSON.
+std::string build_info() { return VFI_BUILD_INFO; }
+// The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx.
+std::string cpu_level() { return vfi::level_name(vfi::cpu_level()); }
+}  // namespace
+
+STABLE_TORCH_LIBRARY(vfi_kernels, m) {
+  m.def("build_info() -> str");
+  m.def("cpu_level() -> str");
+
+  m.def("backward_warp(Tensor image, Tensor flow, str padding=\"border\") -> Tensor");
+  m.def(
+      "backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, str padding, bool deterministic, "
+      "bool need_image, bool need_flow) -> (Tensor grad_image, Tensor grad_flow)");
+
+  m.def("warp_blend(Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits) -> Tensor");
+  m.def(
+      "warp_blend_grad(Tensor grad_out, Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits, "
+      "bool deterministic, bool need_frame0, bool need_frame1, bool need_flow, bool need_mask) "
+      "-> (Tensor grad_frame0, Tensor grad_frame1, Tensor grad_flow, Tensor grad_mask_logits)");
+
+  m.def(
+      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
+      "-> (Tensor[] outs, Tensor weight, Tensor shift)");
+  m.def(
+      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] outs, "
+      "Tensor weight, Tensor shift, str mode, str eps, bool need_inputs, bool need_flow, bool need_metric) "
+      "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) {
+  m.impl("build_info", TORCH_BOX(&build_info));
+  m.impl("cpu_level", TORCH_BOX(&cpu_level));
+}

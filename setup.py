@@ -1,0 +1,238 @@
+"""Builds vfi_kernels/_C.abi3.so: the schemas, the CPU kernels and, where wanted, the CUDA kernels.
+
+VFI_KERNELS_CUDA=auto (default)  CUDA kernels if a toolkit of this torch's CUDA major version is found; with a CPU build
+                                 of torch if a toolkit >= 13 is found (they are linked, but idle).
+VFI_KERNELS_CUDA=1 | 0           always (an error without a toolkit) | never.
+VFI_KERNELS_TESTING=1            also builds vfi_kernels_testing: the CUDA kernel bodies run on the CPU, for the tests.
+VFI_KERNELS_SANITIZE=1           compiles vfi_kernels_testing with the address and undefined-behaviour sanitizers.
+CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.
+
+A source is picked up by its name; a new op needs no change here:
+    csrc/*/*_simd.cpp   once per instruction set       csrc/*/*_cuda.cu    by nvcc, when CUDA is wanted
+    csrc/*/*.cpp        once                           csrc/testing/*.cpp  only into vfi_kernels_testing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+CSRC = ROOT / "csrc"
+STABLE_ABI = "-DTORCH_STABLE_ONLY -DTORCH_TARGET_VERSION=0x020b000000000000"  # loads in every torch >= 2.11
+LIMITED_API = "-DPy_LIMITED_API=0x030a0000"  # loads in every Python >= 3.10
+DEFAULT_ARCHS = "8.0;9.0;10.0+PTX"  # never narrowed to the local GPU
+# Never -ffast-math: NaN, infinities and exact zeros have a defined meaning in every op.
+CXX_FLAGS = "-std=c++20 -O3 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -Wall -Wextra"
+AVX2_FLAGS = "-mavx2 -mfma -mf16c"
+# GCC 12 warns about its own AVX-512 header.
+AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-uninitialized -Wno-maybe-uninitialized"
+X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
+TESTING = os.environ.get("VFI_KERNELS_TESTING") == "1"
+
+
+@dataclass
+class Cuda:
+    """The CUDA side of this build: `home` is None where there are no CUDA kernels, and `reason` says why."""
+
+    home: Path | None
+    version: str | None
+    reason: str
+
+
+def find_toolkit(torch_folder: Path) -> tuple[Path | None, str | None]:
+    """The first CUDA toolkit with nvcc and headers, and its version (an nvcc on PATH may be a bare wrapper script)."""
+    chosen = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    on_path = shutil.which("nvcc")
+    candidates = [Path("/usr/local/cuda"), *sorted(torch_folder.parent.glob("nvidia/cu[0-9]*"))]
+    if on_path:
+        candidates.append(Path(on_path).resolve().parent.parent)
+    for home in [Path(chosen)] if chosen else candidates:
+        nvcc = home / "bin" / "nvcc"
+        if nvcc.exists() and (home / "include" / "cuda_runtime.h").exists():
+            text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+            release = re.search(r"release (\d+\.\d+)", text)
+            return home, release.group(1) if release else "0.0"
+    return None, None
+
+
+def choose_cuda(torch_cuda: str | None, torch_folder: Path) -> Cuda:
+    """Applies VFI_KERNELS_CUDA to what this machine has."""
+    want = os.environ.get("VFI_KERNELS_CUDA", "auto")
+    if want not in ("auto", "0", "1"):
+        sys.exit(f"vfi_kernels: expected VFI_KERNELS_CUDA to be auto, 0 or 1, got {want}")
+    if want == "0":
+        return Cuda(None, None, "VFI_KERNELS_CUDA=0")
+    home, version = find_toolkit(torch_folder)
+    if home is None or version is None:
+        if want == "1":
+            sys.exit(
+                "vfi_kernels: VFI_KERNELS_CUDA=1, but no CUDA toolkit (bin/nvcc and include/cuda_runtime.h) was found; "
+                "set CUDA_HOME to one, or build with VFI_KERNELS_CUDA=0"
+            )
+        return Cuda(None, None, "no CUDA toolkit found")
+    major = int(version.split(".")[0])
+    if want == "auto" and torch_cuda is None and major < 13:
+        return Cuda(None, None, f"this torch is a CPU build and the toolkit {version} is older than 13")
+    if want == "auto" and torch_cuda is not None and major != int(torch_cuda.split(".")[0]):
+        return Cuda(None, None, f"the toolkit is {version}, this torch was built with CUDA {torch_cuda}")
+    return Cuda(home, version, f"nvcc {version}")
+
+
+def cuda_archs() -> list[str]:
+    """TORCH_CUDA_ARCH_LIST or the default, as ["8.0", "9.0", "10.0+PTX"]."""
+    archs = re.split(r"[;,\s]+", (os.environ.get("TORCH_CUDA_ARCH_LIST") or DEFAULT_ARCHS).strip())
+    for arch in archs:
+        if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", arch):
+            sys.exit(f"vfi_kernels: expected TORCH_CUDA_ARCH_LIST like {DEFAULT_ARCHS}, got {arch}")
+    return archs
+
+
+def gencode_flags() -> str:
+    flags = []
+    for arch in cuda_archs():
+        number = arch.removesuffix("+PTX").replace(".", "")
+        flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
+        if arch.endswith("+PTX"):
+            flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+    return " ".join(flags)
+
+
+def cpu_levels() -> dict[str, str]:
+    """Instruction set -> compiler flags."""
+    return X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else {"baseline": ""}
+
+
+class NinjaFile:
+    """Collects the build edges of one ninja file."""
+
+    def __init__(self, cxx: str, cuda: Cuda, folder: Path) -> None:
+        self.folder = folder
+        nvcc = f"{cuda.home}/bin/nvcc -ccbin {shlex.split(cxx)[-1]}"
+        self.lines = [
+            f"rule cxx\n  command = {cxx} -MMD -MF $out.d $flags -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
+            f"rule nvcc\n  command = {nvcc} -MD -MF $out.d $flags -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
+            f"rule link\n  command = {cxx} -shared $in -o $out $flags",
+        ]
+
+    def add(self, rule: str, source: Path, flags: str, label: str = "") -> str:
+        """An edge that compiles `source`; returns its object file."""
+        name = f"{source.relative_to(CSRC).with_suffix('')}{label}.o"
+        self.lines.append(f"build {name}: {rule} {source}\n  flags = {flags}")
+        return name
+
+    def link(self, name: str, objects: list[str], flags: str) -> None:
+        self.lines.append(f"build {name}: link {' '.join(objects)}\n  flags = {flags}\ndefault {name}")
+
+    def run(self) -> None:
+        write_if_changed(self.folder / "build.ninja", "\n".join(self.lines) + "\n")
+        jobs = os.environ.get("MAX_JOBS")
+        # Asked of Python first: in an isolated build the program is not on PATH.
+        found = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
+        ninja = [sys.executable, "-m", "ninja"] if found else ["ninja"]
+        subprocess.check_call([*ninja, "-C", str(self.folder), *(["-j", jobs] if jobs else [])])
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+class NinjaBuild(build_ext):
+    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds, so that every rebuild is incremental."""
+
+    def run(self) -> None:
+        import torch
+
+        if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 11):
+            sys.exit(f"vfi_kernels: expected torch >= 2.11, got {torch.__version__}")
+        torch_folder = Path(torch.__file__).parent
+        self.cxx = os.environ.get("CXX", "g++")
+        self.cuda = choose_cuda(torch.version.cuda, torch_folder)
+        self.torch_lib = f"-L{torch_folder}/lib -ltorch -ltorch_cpu"
+        tag = f"torch{torch.__version__}-{'cuda' + self.cuda.version if self.cuda.version else 'nocuda'}"
+        self.folder = ROOT / "build" / f"ninja-{tag}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.includes = f"-I{CSRC} -I{self.folder} -isystem {torch_folder}/include"
+        yes = "yes" if self.cuda.home else "no"
+        print(f"vfi_kernels: torch {torch.__version__}; CUDA kernels: {yes} ({self.cuda.reason})", flush=True)
+        write_if_changed(self.folder / "build_info.h", self.build_info(torch.__version__))
+        self.compile()
+        super().run()
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Copied under another name first: a running process keeps its mapping of the old file.
+        part = target.with_suffix(".part")
+        shutil.copy(self.folder / f"{ext.name}.so", part)
+        part.replace(target)
+
+    def build_info(self, torch_version: str) -> str:
+        """A header with what the op build_info() returns."""
+        version = subprocess.run([*shlex.split(self.cxx), "--version"], capture_output=True, text=True, check=True)
+        info: dict[str, Any] = {
+            "torch": torch_version,
+            "compiler": version.stdout.splitlines()[0],
+            "cpu_levels": list(cpu_levels()),
+            "cuda": self.cuda.version,
+            "cuda_reason": self.cuda.reason,
+            "cuda_archs": cuda_archs() if self.cuda.home else [],
+        }
+        return f'#pragma once\n#define VFI_BUILD_INFO R"json({json.dumps(info)})json"\n'
+
+    def compile(self) -> None:
+        """One ninja run for everything that this configuration needs."""
+        ninja = NinjaFile(self.cxx, self.cuda, self.folder)
+        objects = []
+        python = f"-isystem {sysconfig.get_paths()['include']}"
+        for source in sorted([*CSRC.glob("*.cpp"), *CSRC.glob("*/*.cpp")]):
+            if source.parent.name == "testing":
+                continue
+            if source.stem.endswith("_simd"):  # no torch here, and no flag of another level
+                for level, flags in cpu_levels().items():
+                    level_flags = f"{CXX_FLAGS} -DVFI_LEVEL={level} {flags} -I{CSRC}"
+                    objects.append(ninja.add("cxx", source, level_flags, f".{level}"))
+            else:
+                objects.append(ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"))
+        libraries = self.torch_lib
+        if self.cuda.home:
+            flags = f"-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-fvisibility=hidden {gencode_flags()}"
+            for source in sorted(CSRC.glob("*/*_cuda.cu")):
+                objects.append(ninja.add("nvcc", source, f"{flags} -DUSE_CUDA {STABLE_ABI} {self.includes}"))
+            home = self.cuda.home
+            libraries += f" -L{home}/lib64 -L{home}/lib -lcudart_static -lrt -ldl -lpthread"
+        ninja.link("vfi_kernels._C.so", objects, libraries)
+        if TESTING:
+            self.add_testing(ninja)
+        ninja.run()
+
+    def add_testing(self, ninja: NinjaFile) -> None:
+        import pybind11
+
+        sanitize = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
+        checks = "-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined" if sanitize else ""
+        python = f"-isystem {sysconfig.get_paths()['include']} -isystem {pybind11.get_include()}"
+        flags = f"{CXX_FLAGS} -DVFI_CUDA_EMULATION {checks} {python} -I{CSRC}"
+        label = ".sanitize" if sanitize else ""
+        objects = [ninja.add("cxx", source, flags, label) for source in sorted(CSRC.glob("testing/*.cpp"))]
+        ninja.link("vfi_kernels_testing.so", objects, checks)
+
+
+extensions = [Extension("vfi_kernels._C", [], py_limited_api=True)]
+if TESTING:
+    extensions.append(Extension("vfi_kernels_testing", []))
+setup(ext_modules=extensions, cmdclass={"build_ext": NinjaBuild}, options={"bdist_wheel": {"py_limited_api": "cp310"}})
