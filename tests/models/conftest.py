@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vfi_models.video_in import exact_conversion
+
 SOUND_RATE = 8000
 
 
@@ -69,7 +71,7 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                 frame.pts = round(times[index] / clock) if times else index
                 frame.time_base = clock
-                container.mux(video.encode(frame))
+                container.mux(video.encode(frame.reformat(format=pixel_format, interpolation=exact_conversion())))
             container.mux(video.encode(None))
             if audio is not None:
                 _write_sound(container, audio, len(frames) / Fraction(rate))
