@@ -1,0 +1,16 @@
+"""Kernels for video frame interpolation, as torch ops: warping, splatting, and what runs them."""
+
+from vfi_kernels import backends
+
+backends.load_compiled()
+
+from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
+from vfi_kernels.ops.splat.op import splat  # noqa: E402
+from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
+
+use_backend = backends.use_backend
+backends.prefer_triton_on_old_gpus()
+backends.apply_environment()
+
+__version__ = "0.1.0"
+__all__ = ["backward_warp", "splat", "use_backend", "warp_blend"]

@@ -1,0 +1,174 @@
+"""Which implementation of an op runs: the one file that decides it.
+
+    device      first                             else
+    CPU         cpp
+    CUDA        cuda, if compiled for this GPU    triton
+    any other   reference
+
+`cpp` and `cuda` are compiled from csrc/ into `_C`, whose import registers them with torch's dispatcher. Triton is
+registered for CUDA where no compiled kernel is. The reference serves every other device (dispatch key
+CompositeExplicitAutograd, the dispatcher's last choice). An explicit choice (`use_backend`, VFI_KERNELS_BACKEND)
+that cannot run raises and says why; nothing falls back silently.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+
+import torch
+
+from vfi_kernels.registration import NAMESPACE
+
+BACKENDS = ("reference", "cpp", "cuda", "triton")
+
+_library = torch.library.Library(NAMESPACE, "FRAGMENT")
+_references: dict[str, Callable] = {}  # op -> plain PyTorch
+_triton_modules: dict[str, str] = {}  # op -> module that defines it in Triton
+_overrides: list[torch.library.Library] = []  # of VFI_KERNELS_BACKEND: kept for the life of the process
+
+
+def load_compiled() -> None:
+    """Imports the compiled library; ImportError with the build command where there is none."""
+    if importlib.util.find_spec("vfi_kernels._C") is None:
+        raise ImportError(
+            "vfi_kernels: expected the compiled library vfi_kernels/_C.abi3.so, found none; "
+            "build it with `pip install .` in the source folder (a C++20 compiler is needed)"
+        )
+    importlib.import_module("vfi_kernels._C")
+
+
+@functools.cache
+def build_info() -> dict:
+    """How the compiled library was built: compiler, torch, CUDA version and architectures, CPU levels."""
+    return json.loads(torch.ops.vfi_kernels.build_info())
+
+
+def implement(op: str, reference: Callable) -> None:
+    """Registers the Python implementations of `op`: `reference`, and op.py's neighbour triton_kernels.py on first use."""
+    _references[op] = reference
+    _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
+    _library.impl(op, reference, "CompositeExplicitAutograd")
+    if not _compiled_for_cuda(op):
+        _library.impl(op, _triton_kernel(op), "CUDA")
+
+
+def _compiled_for_cuda(op: str) -> bool:
+    return bool(build_info().get("cuda")) and torch._C._dispatch_has_kernel_for_dispatch_key(
+        f"{NAMESPACE}::{op}", "CUDA"
+    )
+
+
+def _triton_kernel(op: str) -> Callable:
+    """The Triton implementation of `op`; triton itself is imported at the first call."""
+
+    def kernel(*args):
+        reason = unavailable("triton")
+        if reason is not None:
+            raise RuntimeError(f"{op}: the backend 'triton' cannot run: {reason}")
+        return getattr(importlib.import_module(_triton_modules[op]), op)(*args)
+
+    return kernel
+
+
+def unavailable(backend: str) -> str | None:
+    """Why `backend` cannot run in this process; None if it can."""
+    if backend not in BACKENDS:
+        return f"expected one of {', '.join(BACKENDS)}"
+    if backend == "cuda":
+        if not build_info().get("cuda"):
+            return "the library was built without CUDA kernels (see VFI_KERNELS_CUDA in the README)"
+        return _no_gpu() or _not_compiled_for_gpus()
+    if backend == "triton":
+        if importlib.util.find_spec("triton") is None:
+            return "triton is not installed"
+        return None if os.environ.get("TRITON_INTERPRET") == "1" else _no_gpu()
+    return None
+
+
+def _no_gpu() -> str | None:
+    if torch.version.cuda is None:
+        return "this torch is a CPU build"
+    return None if torch.cuda.is_available() else "torch finds no GPU"
+
+
+def _not_compiled_for_gpus() -> str | None:
+    """A GPU runs code of its own major version and, through PTX, of any older one."""
+    oldest = min(int(a) for a in build_info()["cuda_archs"])
+    for n in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(n)
+        if 10 * major + minor < oldest:
+            return f"the CUDA kernels need compute capability {oldest / 10} or newer, {torch.cuda.get_device_name(n)} has {major}.{minor}"
+    return None
+
+
+def prefer_triton_on_old_gpus() -> None:
+    """Once CUDA is initialised: Triton takes over where the compiled kernels are for newer GPUs than a present one."""
+
+    def decide() -> None:
+        if _not_compiled_for_gpus() is not None:
+            _overrides.append(_override({"CUDA": _triton_kernel}))
+
+    if build_info().get("cuda") and torch.version.cuda is not None:
+        torch.cuda._lazy_call(decide)
+
+
+@contextlib.contextmanager
+def use_backend(backend: str) -> Iterator[None]:
+    """Runs every op with one backend, in the whole process, until the block ends.
+
+    Args:
+        backend: "reference" (plain PyTorch, any device), "cpp" (CPU), "cuda" or "triton" (GPU; Triton also on the CPU
+            if TRITON_INTERPRET=1 was set before triton was imported).
+
+    Raises:
+        RuntimeError: if the backend cannot run here, with the reason; and from an op, if its tensors are on a device
+            that the backend does not serve.
+    """
+    override = _choose(backend)
+    try:
+        yield
+    finally:
+        override._destroy()
+
+
+def apply_environment() -> None:
+    """Applies VFI_KERNELS_BACKEND, if set, for the life of the process."""
+    backend = os.environ.get("VFI_KERNELS_BACKEND")
+    if backend:
+        _overrides.append(_choose(backend))
+
+
+def _choose(backend: str) -> torch.library.Library:
+    reason = unavailable(backend)
+    if reason is not None:
+        raise RuntimeError(f"use_backend: the backend '{backend}' cannot run: {reason}")
+    if backend == "reference":
+        return _override({"CPU": _references.__getitem__, "CUDA": _references.__getitem__})
+    if backend == "triton":
+        on_cpu = _triton_kernel if os.environ.get("TRITON_INTERPRET") == "1" else _refusal(backend, "cpu")
+        return _override({"CPU": on_cpu, "CUDA": _triton_kernel})
+    other = "CUDA" if backend == "cpp" else "CPU"
+    return _override({other: _refusal(backend, other.lower())})
+
+
+def _refusal(backend: str, device: str) -> Callable[[str], Callable]:
+    def make(op: str) -> Callable:
+        def kernel(*args):
+            raise RuntimeError(f"{op}: the backend '{backend}' was chosen, but the tensors are on {device}")
+
+        return kernel
+
+    return make
+
+
+def _override(kernels: dict[str, Callable[[str], Callable]]) -> torch.library.Library:
+    """Registers kernels[key](op) over what is there, until the returned library is destroyed."""
+    library = torch.library.Library(NAMESPACE, "IMPL")
+    for op in _references:
+        for key, kernel in kernels.items():
+            library.impl(op, kernel(op), key, allow_override=True)
+    return library

@@ -1,0 +1,94 @@
+"""Backward warping as a torch op: public function, shapes, gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import backends
+from vfi_kernels.layout import empty_result, not_needed
+from vfi_kernels.ops.backward_warp import reference
+from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+
+_warp = torch.ops.vfi_kernels.backward_warp.default
+_warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
+
+
+def backward_warp(
+    image: Tensor, flow: Tensor, *, padding: str = "border", validity: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""Samples `image` where `flow` points.
+
+    .. math::
+        out[b, c, y, x] = image[b, c](x + flow[b, 0, y, x],\; y + flow[b, 1, y, x])
+
+    Bilinear between pixel centres, which have integer coordinates. The output has the flow's height and width; the
+    image may have others (the position is then simply a pixel position in the image). Zero flow returns the image bit
+    for bit, integer flow an exact shift. A corner whose bilinear weight is exactly 0 is never read.
+
+    Args:
+        image: (B, C, Hi, Wi), float64, float32, float16 or bfloat16; any strides.
+        flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
+        padding: "border" clips the position to the image (a NaN component counts as 0, +-inf as the far or near
+            edge); "zeros" lets corners outside the image count 0 (a non-finite component gives 0).
+        validity: also return where the position lies inside the image.
+
+    Returns:
+        (B, C, H, W) with the dtype and memory format of `image`; positions and sums are float32 or wider. With
+        `validity` also a bool (B, 1, H, W). Differentiable twice in `image` and `flow`. The flow gradient is the
+        right-hand one at integers and 0 where the position is clipped, on the border or not finite. Bitwise
+        reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device or `padding` is not one of the above.
+
+    Source:
+        Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5; padding "border" is RIFE's warp without the
+        rounding of its normalised grid (Huang et al., ECCV 2022), "zeros" is the backwarp of softmax splatting.
+    """
+    refuse_forward_mode("backward_warp", image, flow)
+    out = _warp(image, flow, padding)
+    return (out, _inside(flow, image.shape[2], image.shape[3])) if validity else out
+
+
+def _inside(flow: Tensor, height: int, width: int) -> Tensor:
+    """Where 0 <= x + flow_x <= width - 1 and the same for y: every corner that is used lies inside. [B, 1, H, W]"""
+    flow = flow.detach().to(torch.promote_types(flow.dtype, torch.float32))
+    xs = torch.arange(flow.shape[3], device=flow.device, dtype=flow.dtype)
+    ys = torch.arange(flow.shape[2], device=flow.device, dtype=flow.dtype)[:, None]
+    x, y = xs + flow[:, 0:1], ys + flow[:, 1:2]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+@torch.library.register_fake("vfi_kernels::backward_warp")
+def _(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
+    reference.check(image, flow, padding)
+    return empty_result(image, (*image.shape[:2], *flow.shape[2:]))
+
+
+@torch.library.register_fake("vfi_kernels::backward_warp_grad")
+def _(grad_out, image, flow, padding, deterministic, need_image, need_flow):
+    return (
+        empty_result(image) if need_image else not_needed(image),
+        empty_result(flow) if need_flow else not_needed(flow),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    image, flow, ctx.padding = inputs
+    ctx.save_for_backward(image, flow)
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+    image, flow = ctx.saved_tensors
+    refuse_forward_mode("backward_warp", grad_out, image, flow)
+    need_image, need_flow = ctx.needs_input_grad[:2]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    grad_image, grad_flow = _warp_grad(grad_out, image, flow, ctx.padding, deterministic, need_image, need_flow)
+    return grad_image if need_image else None, grad_flow if need_flow else None, None
+
+
+register_differentiable("backward_warp", _setup_context, _backward)
+register_second_derivative("backward_warp_grad", reference.backward_warp_grad)
+backends.implement("backward_warp", reference.backward_warp)
+backends.implement("backward_warp_grad", reference.backward_warp_grad)

@@ -1,0 +1,138 @@
+"""Splatting (forward warping) as a torch op: public function, shapes, gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import backends
+from vfi_kernels.checks import expect
+from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels.ops.splat import reference
+from vfi_kernels.registration import (
+    grad_needed,
+    refuse_forward_mode,
+    register_differentiable,
+    register_second_derivative,
+)
+
+_splat = torch.ops.vfi_kernels.splat.default
+_splat_grad = torch.ops.vfi_kernels.splat_grad.default
+
+
+def splat(
+    input: Tensor | Sequence[Tensor],
+    flow: Tensor,
+    metric: Tensor | None = None,
+    *,
+    mode: str = "sum",
+    eps: str = "zero",
+    return_weight: bool = False,
+) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
+    r"""Moves every pixel of `input` along `flow` and adds it to the four pixels around its target.
+
+    With bilinear weight :math:`w`, source pixel x landing on target t, and factor e:
+
+    .. math::
+        N[t] = \sum_x w\, e_x\, input[x], \quad D[t] = \sum_x w\, e_x, \quad out = N \text{ (sum) or } N / D
+
+    where e is 1 (sum, average), metric (linear) or exp(metric) (softmax). Corners outside the image, or whose weight
+    is exactly 0, receive nothing, each by itself. A pixel whose target, or whose metric, is not finite is skipped,
+    forward and backward. softmax is stable for every finite metric: the largest metric is subtracted first, of the
+    whole sample while its metrics span at most 60, else of the pixels that land on each target.
+
+    Args:
+        input: (B, C, H, W), float64, float32, float16 or bfloat16, any strides; or a sequence of such tensors (any C
+            and dtype each) that share the flow: targets and weights are then computed once.
+        flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
+        metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
+        mode: "sum", "average", "linear" or "softmax".
+        eps: what divides N where D may be 0: "zero" gives 0 where D is 0 and else divides exactly; "add" divides by
+            D + 1e-7; "clip" by max(D, 1e-7). In softmax D is the shifted weight.
+        return_weight: also return D (average, linear; 0 in holes) or log D (softmax; -inf in holes).
+
+    Returns:
+        (B, C, H, W) with the dtype and memory format of `input` (a list for a sequence); with `return_weight` also a
+        (B, 1, H, W) float32 (float64 if an argument is) tensor. Sums are float32 or wider. Differentiable twice in
+        every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Bitwise
+        reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device, `mode` or `eps` is not one of the above.
+
+    Source:
+        Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eqs. 3 to 7.
+    """
+    single = isinstance(input, Tensor)
+    inputs = [input] if single else list(input)
+    expect(not return_weight or mode != "sum", "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
+    refuse_forward_mode("splat", *inputs, flow, metric)
+    keep = return_weight or grad_needed(*inputs, flow, metric)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    outs, weight, shift = _splat(inputs, flow, metric, mode, eps, keep, deterministic)
+    out = outs[0] if single else outs
+    if not return_weight:
+        return out
+    return out, _log_weight(weight, shift) if mode == "softmax" else weight
+
+
+def _log_weight(weight: Tensor, shift: Tensor) -> Tensor:
+    """log D + shift, and -inf in holes, where no gradient passes."""
+    hole = weight == 0
+    return torch.where(hole, -torch.inf, torch.where(hole, 1, weight).log() + shift)
+
+
+@torch.library.register_fake("vfi_kernels::splat")
+def _(inputs, flow, metric, mode, eps, keep_weight, deterministic):
+    reference.check(inputs, flow, metric, mode, eps)
+    plane = (flow.shape[0], 1, *flow.shape[2:])
+    acc = accumulator(*inputs, flow, metric)
+    weight = flow.new_empty(plane if keep_weight and mode != "sum" else (0,), dtype=acc)
+    shift = flow.new_empty(plane if keep_weight and mode == "softmax" else (0,), dtype=acc)
+    return [empty_result(x) for x in inputs], weight, shift
+
+
+@torch.library.register_fake("vfi_kernels::splat_grad")
+def _(grad_outs, grad_weight, inputs, flow, metric, outs, weight, shift, mode, eps, *needs):
+    need_inputs, need_flow, need_metric = needs
+    return (
+        [empty_result(x) if need_inputs else not_needed(x) for x in inputs],
+        empty_result(flow) if need_flow else not_needed(flow),
+        empty_result(metric) if need_metric and metric is not None else not_needed(flow),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+    tensors, flow, metric, ctx.mode, ctx.eps, kept, _ = inputs
+    outs, weight, shift = output
+    expect(kept or ctx.mode == "sum", "splat", "keep_weight where a gradient is needed", kept)
+    ctx.count = len(tensors)
+    # Mode "sum" needs neither outs nor weight for its gradient.
+    ctx.save_for_backward(*tensors, flow, metric, weight, shift, *([] if ctx.mode == "sum" else outs))
+    ctx.mark_non_differentiable(shift, *([weight] if ctx.mode == "sum" else []))
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_outs: list, grad_weight: Tensor | None, grad_shift: None) -> tuple:
+    saved = list(ctx.saved_tensors)
+    tensors, (flow, metric, weight, shift), outs = saved[: ctx.count], saved[ctx.count :][:4], saved[ctx.count + 4 :]
+    refuse_forward_mode("splat", *grad_outs, grad_weight, *saved)
+    grad_outs = [torch.zeros_like(x) if g is None else g for g, x in zip(grad_outs, tensors)]
+    needs_each, need_flow, need_metric = ctx.needs_input_grad[:3]
+    grads, grad_flow, grad_metric = _splat_grad(
+        grad_outs, grad_weight, tensors, flow, metric, outs, weight, shift, ctx.mode, ctx.eps,
+        any(needs_each), need_flow, need_metric,
+    )  # fmt: skip
+    return (
+        [g if need else None for g, need in zip(grads, needs_each)],
+        grad_flow if need_flow else None,
+        grad_metric if need_metric else None,
+        None, None, None, None,
+    )  # fmt: skip
+
+
+register_differentiable("splat", _setup_context, _backward)
+register_second_derivative("splat_grad", reference.splat_grad)
+backends.implement("splat", reference.splat)
+backends.implement("splat_grad", reference.splat_grad)

@@ -1,0 +1,89 @@
+"""Bilinear sampling positions in plain PyTorch: csrc/common/bilinear.h for whole tensors; the names are the same.
+
+    x0 = x + floor(fx), lx = fx - floor(fx)    (the flow is split, not the position: no digits are lost at large x)
+    corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : 1 - lx) (j ? ly : 1 - ly)
+
+A corner outside the image, or whose weight is exactly 0, is not used: 0 * inf never happens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One coordinate of every position."""
+
+    base: Tensor  # [B, H, W], the whole pixel at or before the position
+    fraction: Tensor  # [B, H, W], in [0, 1)
+    free: Tensor  # bool: moves with the flow (not clipped, finite)
+
+
+@dataclass(frozen=True)
+class Corner:
+    """One of the four pixels around every position."""
+
+    index: Tensor  # [B, 1, H * W], offset in a plane; 0 where outside
+    inside: Tensor  # bool [B, 1, H, W]
+    landed: Tensor  # bool [B, 1, H, W], the position is finite (the same for all four corners)
+    weight: Tensor  # [B, 1, H, W]
+    weight_dx: Tensor  # d weight / d flow_x, right-sided at integers, 0 where the coordinate is clipped
+    weight_dy: Tensor
+
+    def term(self, weight: Tensor, value: Tensor) -> Tensor:
+        """weight * value, and 0 where the corner is not used."""
+        return torch.where(self.inside & (weight != 0), weight * value, 0)
+
+
+def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
+    finite = flow.isfinite()
+    known = torch.where(finite, flow, 0)
+    base, fraction = start + known.floor(), known - known.floor()
+    up = fraction == 1  # -1e-30 + 1 rounds to 1: the position is the next pixel
+    base, fraction = torch.where(up, base + 1, base), torch.where(up, 0, fraction)
+    if padding == "zeros":
+        return Axis(base, fraction, finite)
+    low = (base < 0) | flow.isnan() | (flow == -torch.inf)
+    high = ~low & ((base >= size - 1) | (flow == torch.inf))
+    base = torch.where(low, 0, torch.where(high, size - 1, base))
+    fraction = torch.where(low | high, 0, fraction)
+    return Axis(base, fraction, finite & ~low & ~high & ((base > 0) | (fraction > 0)))
+
+
+def corners(flow: Tensor, height: int, width: int, padding: str) -> list[Corner]:
+    """The four corners of every position (x, y) + flow, flow (B, 2, H, W), in an image of height x width pixels."""
+    b, _, h, w = flow.shape
+    xs = torch.arange(w, device=flow.device, dtype=flow.dtype)
+    ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
+    x, y = _axis(xs, flow[:, 0], width, padding), _axis(ys, flow[:, 1], height, padding)
+    finite = flow.isfinite().all(1) | (padding == "border")
+    found = []
+    for j in (0, 1):
+        for i in (0, 1):
+            cx, cy = x.base + i, y.base + j
+            inside = finite & (cx >= 0) & (cx < width) & (cy >= 0) & (cy < height)
+            index = torch.where(inside, cy, 0).long() * width + torch.where(inside, cx, 0).long()
+            wx = x.fraction if i else 1 - x.fraction
+            wy = y.fraction if j else 1 - y.fraction
+            dx = torch.where(x.free, wy if i else -wy, 0)
+            dy = torch.where(y.free, wx if j else -wx, 0)
+            planes = (t.unsqueeze(1) for t in (inside, finite, wx * wy, dx, dy))
+            found.append(Corner(index.view(b, 1, h * w), *planes))
+    return found
+
+
+def gather(image: Tensor, corner: Corner) -> Tensor:
+    """image[b, c] at the corner of every position: (B, C, Hi, Wi) -> (B, C, H, W)."""
+    b, c, image_height, image_width = image.shape
+    h, w = corner.inside.shape[2:]
+    planes = image.reshape(b, c, image_height * image_width)
+    return planes.gather(2, corner.index.expand(b, c, h * w)).view(b, c, h, w)
+
+
+def scatter_add(target: Tensor, corner: Corner, term: Tensor) -> Tensor:
+    """target[b, c] + term added at the corner of every position: (B, C, Ht, Wt) and (B, C, H, W) -> (B, C, Ht, Wt)."""
+    b, c, h, w = term.shape
+    planes = target.reshape(b, c, target.shape[2] * target.shape[3])
+    return planes.scatter_add(2, corner.index.expand(b, c, h * w), term.reshape(b, c, h * w)).view(target.shape)

@@ -1,0 +1,92 @@
+"""Glue between an op's schema and torch: gradients, second derivatives, vmap, forward-mode refusal."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
+from torch.utils import _pytree as pytree
+
+NAMESPACE = "vfi_kernels"
+
+
+def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
+    """Raises if a tensor carries a forward-mode tangent: an op with only a backward formula would drop it silently."""
+    if forward_ad._current_level < 0:
+        return
+    for t in tensors:
+        if t is not None and forward_ad.unpack_dual(t).tangent is not None:
+            raise RuntimeError(f"{op}: expected no forward-mode (jvp) derivative, which is not available; use backward()")
+
+
+def grad_needed(*tensors: Tensor | None) -> bool:
+    """Whether autograd will ask for a gradient of an op applied to `tensors`."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def register_differentiable(op: str, setup_context: Callable, backward: Callable) -> None:
+    """Autograd of a forward op; `backward(ctx, *grads)` calls the op's native gradient kernel."""
+    torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
+    register_folded_vmap(op)
+
+
+def register_second_derivative(op: str, formula: Callable) -> None:
+    """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
+
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        flat, ctx.spec = pytree.tree_flatten(list(inputs))
+        ctx.places = [n for n, v in enumerate(flat) if isinstance(v, Tensor)]
+        ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
+        ctx.save_for_backward(*(flat[n] for n in ctx.places))
+        ctx.set_materialize_grads(False)
+
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> tuple:
+        wanted = [n for n, g in enumerate(pytree.tree_leaves(list(grads), is_leaf=_is_none)) if g is not None]
+        cotangents = [g for g in pytree.tree_leaves(list(grads), is_leaf=_is_none) if g is not None]
+
+        def results(*tensors: Tensor) -> list[Tensor]:
+            flat = list(ctx.rest)
+            for n, t in zip(ctx.places, tensors):
+                flat[n] = t
+            leaves = pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
+            return [leaves[n] for n in wanted]
+
+        _, vjp = torch.func.vjp(results, *ctx.saved_tensors)
+        found = iter(vjp(cotangents))
+        flat = [next(found) if n in set(ctx.places) else None for n in range(len(ctx.rest))]
+        return tuple(pytree.tree_unflatten(flat, ctx.spec))
+
+    torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
+    register_folded_vmap(op)
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def register_folded_vmap(op: str) -> None:
+    """vmap by folding the mapped dimension into the batch: (N, B, ...) -> (N B, ...); every sample is independent."""
+
+    def vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+        n = info.batch_size
+
+        def fold(value: Any, dim: Any) -> Any:
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                return [fold(v, d) for v, d in zip(value, dim)]
+            if not isinstance(value, Tensor):
+                return value
+            mapped = value.expand(n, *value.shape) if dim is None else value.movedim(dim, 0)
+            return mapped.reshape(0 if value.numel() == 0 and value.dim() == 1 else -1, *mapped.shape[2:])
+
+        def unfold(value: Tensor) -> Tensor:
+            return value.unflatten(0, (n, -1)) if value.dim() == 4 else value
+
+        folded = [fold(value, dim) for value, dim in zip(args, in_dims)]
+        results = getattr(torch.ops.vfi_kernels, op).default(*folded)
+        out_dims = pytree.tree_map(lambda t: 0 if t.dim() == 4 else None, results)
+        return pytree.tree_map(unfold, results), out_dims
+
+    torch.library.register_vmap(f"{NAMESPACE}::{op}", vmap)
