@@ -97,11 +97,13 @@ def _no_gpu() -> str | None:
 
 def _not_compiled_for_gpus() -> str | None:
     """A GPU runs code of its own major version and, through PTX, of any older one."""
-    oldest = min(int(a) for a in build_info()["cuda_archs"])
+    archs = [a.removesuffix("+PTX").rstrip("af").split(".") for a in build_info()["cuda_archs"]]
+    oldest = min((int(major), int(minor)) for major, minor in archs)
     for n in range(torch.cuda.device_count()):
-        major, minor = torch.cuda.get_device_capability(n)
-        if 10 * major + minor < oldest:
-            return f"the CUDA kernels need compute capability {oldest / 10} or newer, {torch.cuda.get_device_name(n)} has {major}.{minor}"
+        found = torch.cuda.get_device_capability(n)
+        if found < oldest:
+            name = torch.cuda.get_device_name(n)
+            return f"the CUDA kernels need compute capability {oldest[0]}.{oldest[1]} or newer, {name} has {found[0]}.{found[1]}"
     return None
 
 

@@ -40,31 +40,22 @@ def register_second_derivative(op: str, formula: Callable) -> None:
         ctx.places = [n for n, v in enumerate(flat) if isinstance(v, Tensor)]
         ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
-        ctx.set_materialize_grads(False)
 
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple:
-        wanted = [n for n, g in enumerate(pytree.tree_leaves(list(grads), is_leaf=_is_none)) if g is not None]
-        cotangents = [g for g in pytree.tree_leaves(list(grads), is_leaf=_is_none) if g is not None]
-
         def results(*tensors: Tensor) -> list[Tensor]:
             flat = list(ctx.rest)
             for n, t in zip(ctx.places, tensors):
                 flat[n] = t
-            leaves = pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
-            return [leaves[n] for n in wanted]
+            return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
 
         _, vjp = torch.func.vjp(results, *ctx.saved_tensors)
-        found = iter(vjp(cotangents))
+        found = iter(vjp(pytree.tree_leaves(list(grads))))
         flat = [next(found) if n in set(ctx.places) else None for n in range(len(ctx.rest))]
         return tuple(pytree.tree_unflatten(flat, ctx.spec))
 
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
     register_folded_vmap(op)
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
 
 
 def register_folded_vmap(op: str) -> None:

@@ -1,0 +1,119 @@
+// simd.h with 4 lanes, for every CPU: the compiler's vector types, and one lane at a time what they lack.
+#pragma once
+
+namespace vfi {
+namespace VFI_LEVEL {
+
+constexpr int kLanes = 4;
+constexpr bool kHasWindow = false;  // a table lookup in registers needs AVX2
+typedef float F32 __attribute__((vector_size(16)));
+typedef int32_t I32 __attribute__((vector_size(16)));
+struct Mask {
+  I32 bits;  // -1 or 0 in each lane
+};
+
+VFI_INLINE Mask operator&(Mask a, Mask b) { return {a.bits & b.bits}; }
+VFI_INLINE Mask operator|(Mask a, Mask b) { return {a.bits | b.bits}; }
+VFI_INLINE Mask operator!(Mask a) { return {~a.bits}; }
+VFI_INLINE bool all(Mask m) { return (m.bits[0] & m.bits[1] & m.bits[2] & m.bits[3]) != 0; }
+VFI_INLINE bool any(Mask m) { return (m.bits[0] | m.bits[1] | m.bits[2] | m.bits[3]) != 0; }
+
+VFI_INLINE F32 as_float(I32 x) { return (F32)x; }
+VFI_INLINE I32 as_int(F32 x) { return (I32)x; }
+
+template <>
+struct Lanes<F32> {
+  static constexpr int kCount = kLanes;
+  using Scalar = float;
+  using Int = I32;
+  using Mask = VFI_LEVEL::Mask;
+
+  static VFI_INLINE F32 broadcast(float x) { return F32{x, x, x, x}; }
+  static VFI_INLINE F32 lane_numbers() { return F32{0, 1, 2, 3}; }
+  static VFI_INLINE F32 from_int(I32 x) { return __builtin_convertvector(x, F32); }
+
+  static VFI_INLINE F32 load(const float* p) {
+    F32 v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  template <class T>
+  static VFI_INLINE F32 load(const T* p) {
+    return F32{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+  }
+  template <class T>
+  static VFI_INLINE F32 load(const T* p, int64_t n) {
+    if (n >= kLanes) return load(p);
+    F32 v = {};
+    for (int64_t i = 0; i < n; ++i) v[i] = to_float(p[i]);
+    return v;
+  }
+  template <class T>
+  static VFI_INLINE F32 gather(const T* p, I32 o) {
+    return F32{to_float(p[o[0]]), to_float(p[o[1]]), to_float(p[o[2]]), to_float(p[o[3]])};
+  }
+  template <class T>
+  static VFI_INLINE void gather_pairs(const T* p, I32 offsets, F32& a, F32& b) {
+    a = gather(p, offsets);
+    b = gather(p + 1, offsets);
+  }
+};
+
+VFI_INLINE void store(float* p, F32 v) { std::memcpy(p, &v, sizeof v); }
+template <class T>
+VFI_INLINE void store(T* p, F32 v) {
+  for (int i = 0; i < kLanes; ++i) p[i] = Element<T>::from(v[i]);
+}
+template <class T>
+VFI_INLINE void store(T* p, F32 v, int64_t n) {
+  if (n >= kLanes) return store(p, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = Element<T>::from(v[i]);
+}
+template <class T>
+VFI_INLINE void stream(T* p, F32 v) {
+  store(p, v);
+}
+
+VFI_INLINE F32 select(Mask m, F32 a, F32 b) { return m.bits ? a : b; }
+VFI_INLINE I32 select(Mask m, I32 a, I32 b) { return m.bits ? a : b; }
+VFI_INLINE F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+VFI_INLINE F32 fma_where(Mask m, F32 a, F32 b, F32 c) { return select(m, a * b + c, c); }
+VFI_INLINE F32 min(F32 a, F32 b) { return a < b ? a : b; }
+VFI_INLINE F32 max(F32 a, F32 b) { return a > b ? a : b; }
+VFI_INLINE I32 min(I32 a, I32 b) { return a < b ? a : b; }
+VFI_INLINE I32 max(I32 a, I32 b) { return a > b ? a : b; }
+// Numbers from 2^23 on, infinity and NaN are their own integer part; their conversion to int is not looked at.
+VFI_INLINE I32 to_int(F32 x) { return __builtin_convertvector(x, I32); }
+VFI_INLINE Mask is_small(F32 x) { return {(x < 8388608.0f) & (x > -8388608.0f)}; }
+VFI_INLINE F32 round_down(F32 x) {
+  const Mask small = is_small(x);
+  const F32 whole = Lanes<F32>::from_int(to_int(small.bits ? x : F32{}));
+  return select(small, whole > x ? whole - 1.0f : whole, x);
+}
+VFI_INLINE F32 round_nearest(F32 x) {  // halfway cases go up; only exp uses it, which does not mind
+  return round_down(x + 0.5f);
+}
+VFI_INLINE int32_t first_lane(I32 x) { return x[0]; }
+
+VFI_INLINE Mask less(F32 a, F32 b) { return {a < b}; }
+VFI_INLINE Mask less_equal(F32 a, F32 b) { return {a <= b}; }
+VFI_INLINE Mask equal(F32 a, F32 b) { return {a == b}; }
+VFI_INLINE Mask not_equal(F32 a, F32 b) { return {a != b}; }
+VFI_INLINE Mask less(I32 a, I32 b) { return {a < b}; }
+VFI_INLINE Mask less_equal(I32 a, I32 b) { return {a <= b}; }
+VFI_INLINE Mask equal(I32 a, I32 b) { return {a == b}; }
+VFI_INLINE Mask not_equal(I32 a, I32 b) { return {a != b}; }
+
+// Never called (kHasWindow is false): it only lets the same kernel text compile.
+template <class F>
+struct Window;
+template <>
+struct Window<F32> {};
+template <class T>
+VFI_INLINE Window<F32> load_window(const T*) {
+  return {};
+}
+VFI_INLINE F32 lookup(const Window<F32>&, I32) { return F32{}; }
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi

@@ -1,0 +1,63 @@
+// What simd.h builds from the primitives, one text for every instruction set: exp and transpose.
+#pragma once
+
+namespace vfi {
+namespace VFI_LEVEL {
+
+// exp(x) = 2^n exp(r),  n = round(x / ln 2),  r = x - n ln 2 in [-0.35, 0.35]. The polynomial is Taylor's to degree 7
+// (error below 2^-27 there), so the result is within 2 units in the last place; exp(0) is exactly 1, the smallest
+// arguments give subnormal numbers and then 0, the largest infinity, and NaN gives NaN.
+VFI_INLINE F32 exp(F32 x) {
+  const F32 bounded = max(min(x, Lanes<F32>::broadcast(90.0f)), Lanes<F32>::broadcast(-110.0f));
+  const F32 n = round_nearest(bounded * 1.44269504f);
+  // ln 2 in two parts: n times the first is exact.
+  const F32 r = fma(n, Lanes<F32>::broadcast(-1.42860682e-6f), fma(n, Lanes<F32>::broadcast(-0.693145752f), bounded));
+  F32 p = Lanes<F32>::broadcast(1.0f / 5040.0f);
+  constexpr float kTaylor[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
+  for (const float c : kTaylor) {
+    p = fma(p, r, Lanes<F32>::broadcast(c));
+  }
+  // 2^n as a product of two normal numbers: n reaches from -159 to 130.
+  const I32 i = to_int(n), half = i >> 1;
+  const F32 scaled = p * as_float((half + 127) << 23) * as_float((i - half + 127) << 23);
+  return select(equal(x, x), scaled, x);
+}
+
+// The vector whose lane k is a[k'] or b[k'], chosen at compile time: lane k of the pair (a, b) after exchanging the blocks
+// of `kStep` lanes off the diagonal.
+template <int kStep, bool kSecond>
+VFI_INLINE F32 exchange(F32 a, F32 b) {
+  I32 from;
+  for (int k = 0; k < kLanes; ++k) {
+    const bool upper = (k & kStep) != 0;
+    from[k] = kSecond ? (upper ? kLanes + k : k + kStep) : (upper ? kLanes + k - kStep : k);
+  }
+#if defined(__clang__)
+  F32 result;
+  for (int k = 0; k < kLanes; ++k) result[k] = from[k] < kLanes ? a[from[k]] : b[from[k] - kLanes];
+  return result;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
+template <int kStep>
+VFI_INLINE void transpose_step(F32* rows) {
+  for (int i = 0; i < kLanes; ++i) {
+    if (i & kStep) continue;
+    const F32 a = rows[i], b = rows[i + kStep];
+    rows[i] = exchange<kStep, false>(a, b);
+    rows[i + kStep] = exchange<kStep, true>(a, b);
+  }
+}
+
+// rows[i][k] <-> rows[k][i] for a square of kLanes by kLanes floats.
+VFI_INLINE void transpose(F32* rows) {
+  transpose_step<1>(rows);
+  transpose_step<2>(rows);
+  if constexpr (kLanes > 4) transpose_step<4>(rows);
+  if constexpr (kLanes > 8) transpose_step<8>(rows);
+}
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi

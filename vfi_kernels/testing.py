@@ -1,0 +1,81 @@
+"""What tests/ and benchmarks/ need to know of an op: how to make its inputs, and how large they get."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """One way to call a public function; the oracle is the same call on float64 inputs with the reference backend."""
+
+    name: str
+    op: str  # the schema's name
+    call: Callable[..., Any]  # the public function with its options bound
+    make_inputs: Callable[..., tuple]  # (*shape, dtype=, device=, generator=, flow=) -> arguments of call
+    small: tuple[tuple[int, ...], ...]  # shapes for tests: one pixel, odd sizes, wider than one block
+    large: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for benchmarks, by name
+    bytes_moved: Callable[..., int] | None = None  # (*arguments) -> the least bytes read and written
+    smooth: bool = True  # finite differences agree with the gradient of every argument
+
+
+CASES: dict[str, OpCase] = {}
+
+
+def register(case: OpCase) -> OpCase:
+    CASES[case.name] = case
+    return case
+
+
+def load_cases() -> dict[str, OpCase]:
+    """Imports every vfi_kernels/ops/*/cases.py and returns what they registered."""
+    import vfi_kernels.ops
+
+    for module in pkgutil.iter_modules(vfi_kernels.ops.__path__):
+        if module.ispkg:
+            importlib.import_module(f"vfi_kernels.ops.{module.name}.cases")
+    return CASES
+
+
+def make_flow(
+    kind: str, b: int, h: int, w: int, *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None
+) -> Tensor:
+    """(B, 2, H, W) flow in pixels: "noise" (sigma 3), "smooth" (up to 20), "zoom-out" (halves the image), "zero",
+    "point" (everything lands on the centre) or "integer"."""
+    options = {"dtype": torch.float64, "generator": generator}
+    ys, xs = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
+    if kind == "noise":
+        flow = 3 * torch.randn(b, 2, h, w, **options)
+    elif kind == "integer":
+        flow = torch.randn(b, 2, h, w, **options).mul(3).round()
+    elif kind == "zero":
+        flow = torch.zeros(b, 2, h, w, dtype=torch.float64)
+    elif kind == "smooth":
+        amount = 10 * torch.rand(b, 2, 2, 1, 1, **options) + 5
+        waves = torch.stack([torch.sin(xs / 97 + ys / 61), torch.cos(xs / 83 - ys / 71)])
+        flow = (amount * waves).sum(2)
+    else:
+        towards = torch.stack([(w - 1) / 2 - xs, (h - 1) / 2 - ys])
+        flow = (towards / 2 if kind == "zoom-out" else towards).expand(b, 2, h, w)
+    return flow.to(dtype).to(device).contiguous()
+
+
+def random(shape: tuple[int, ...], *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None) -> Tensor:
+    """Normal values, the same for every dtype up to its rounding."""
+    return torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype).to(device)
+
+
+def map_tensors(function: Callable[[Tensor], Any], arguments: Any) -> Any:
+    """`arguments` with `function` applied to every tensor, also inside lists."""
+    return pytree.tree_map_only(Tensor, function, arguments)
+
+
+def tensors(arguments: Any) -> list[Tensor]:
+    """Every tensor in `arguments`, also inside lists."""
+    return [a for a in pytree.tree_leaves(arguments) if isinstance(a, Tensor)]
