@@ -27,7 +27,7 @@ __global__ __launch_bounds__(kThreads, kResident<A>) void backward_warp_kernel(
   const Place p = place<Access::kLast>(grid);
   if (!p.inside) return;
   A flow[2];
-  load(args.flow, p.b, 0, p.y, p.x, flow);
+  load(args.flow, p.b, p.y, p.x, flow);
   const auto at = position(flow[0], flow[1], args.padding, from.height, from.width, p.y, p.x);
   const Corners<A> c = corners(at.x, at.y);
   const int64_t step = p.lanes * N * from.channel_stride(), to_step = p.lanes * N * to.channel_stride();
@@ -63,7 +63,7 @@ __global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(
   A sums[2] = {A(0), A(0)};
   if (p.inside) {
     A flow[2];
-    load(args.flow, p.b, 0, p.y, p.x, flow);
+    load(args.flow, p.b, p.y, p.x, flow);
     const auto at = position(flow[0], flow[1], args.padding, from.height, from.width, p.y, p.x);
     const CornerSlopes<A> slopes = corner_slopes(at.x, at.y);
     const int64_t step = p.lanes * N * from.channel_stride(), to_step = p.lanes * N * to.channel_stride();
