@@ -1,4 +1,5 @@
-// The one header that every CUDA kernel includes: real CUDA under nvcc, the emulation on the CPU under g++ (tests only).
+// The one header that every CUDA kernel includes. For the tests g++ compiles kernels too: the build then includes
+// testing/cuda_emulation.h before anything else, in place of CUDA's headers.
 #pragma once
 
 #include <cmath>
@@ -8,9 +9,7 @@
 #include "common/host_device.h"
 #include "common/indexing.h"
 
-#ifdef VFI_CUDA_EMULATION
-#include "testing/cuda_emulation.h"
-#else
+#ifndef VFI_CUDA_EMULATION
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>

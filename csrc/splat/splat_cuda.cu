@@ -138,7 +138,7 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor gr
   SplatGradArgs a = grad_args(s, mode, eps, saved_weight, saved_shift);
   const bool needs_metric = need_metric && metric.has_value(), moves = need_flow || needs_metric;
   Tensor grad_flow = empty_for(flow, need_flow);
-  Tensor grad_metric = metric ? empty_for(*metric, needs_metric) : nothing(flow, flow.scalar_type());
+  Tensor grad_metric = needs_metric ? empty_for(*metric) : nothing(flow, flow.scalar_type());
   if (need_flow) a.grad_flow = mutable_view_of(grad_flow);
   if (needs_metric) a.grad_metric = mutable_view_of(grad_metric);
   std::optional<Tensor> partial, direct;

@@ -15,6 +15,7 @@
 #include <functional>
 #include <stdexcept>
 
+#define VFI_CUDA_EMULATION
 #define __global__
 #define __device__
 #define __host__
@@ -123,6 +124,8 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
+using std::max;
+using std::min;
 inline float __expf(float x) { return std::exp(x); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
@@ -151,6 +154,7 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
   return {static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// Launches and dynamic shared memory, as common/launch.cuh has them for CUDA.
 #define VFI_DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(vfi::emulation::dynamic_shared())
 #define VFI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   ((void)(stream), ::vfi::emulation::launch(grid, block, shared_bytes, [&] { kernel(__VA_ARGS__); }))
