@@ -90,7 +90,7 @@ __device__ __forceinline__ void load(const ConstView& view, int64_t b, int32_t y
     case Dtype::kFloat64: return load_as<double>(view.data, offset, step, values);
     case Dtype::kFloat32: return load_as<float>(view.data, offset, step, values);
     case Dtype::kFloat16: return load_as<Half>(view.data, offset, step, values);
-    case Dtype::kBFloat16: return load_as<BFloat16>(view.data, offset, step, values);
+    default: return load_as<BFloat16>(view.data, offset, step, values);
   }
 }
 
