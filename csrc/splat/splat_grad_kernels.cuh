@@ -34,7 +34,8 @@ template <class A>
 struct Targets {
   Corners<A> corner;
   CornerSlopes<A> slope;
-  int64_t first;      // offset of target 0 in a plane
+  int32_t y, x;       // of target 0
+  int64_t first;      // its offset in weight and shift [B, 1, H, W]
   bool reads[4];      // the corner is used, or its slope is
   A e[4];
   A unit[4];          // d e / d metric
@@ -57,6 +58,8 @@ __device__ __forceinline__ Targets<A> find_targets(const SplatGradArgs& a, const
   const auto at = position(flow[0], flow[1], Padding::kZeros, a.s.height, a.s.width, p.y, p.x);
   t.corner = corners(at.x, at.y);
   t.slope = corner_slopes(at.x, at.y);
+  t.y = at.y.at;
+  t.x = at.x.at;
   t.first = p.b * a.s.target_plane() + static_cast<int64_t>(at.y.at) * a.s.width + at.x.at;
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
@@ -84,7 +87,7 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
                                                 const SplatGradArgs& a, const Place& p, const Targets<A>& t, A (&dot)[4]) {
   constexpr int N = Access::N;
   const DenseShape shape = a.shape.laid_out(Access::kLast);
-  const int64_t own = shape.offset(p.b, p.y, p.x), target = t.first + p.b * (shape.sample - shape.plane);
+  const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
   A part[4];  // w e / q: at most 1
 #pragma unroll
   for (int k = 0; k < 4; ++k) part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
