@@ -12,7 +12,7 @@
 //   less  less_equal  equal  not_equal  select(mask, a, b)  all  any  & | ! on masks
 //   gather<F>(p, offsets)   gather_pairs<F>(p, offsets, a, b): a = p[o], b = p[o + 1]
 //   Window<F>: 2 kLanes consecutive elements held in registers; lookup(window, columns) picks one per lane
-//   transpose(F rows[kLanes])
+//   transpose(F rows[kLanes])   interleave4(F rows[4]): four planes -> pixels of four channels   deinterleave4: back
 //
 // n may exceed the number of lanes; lanes from n on are loaded as 0 and not stored. stream() bypasses the cache and needs
 // an address aligned to kLanes elements; stream_fence() ends a run of such stores.
