@@ -5,35 +5,13 @@
 #include "backward_warp/backward_warp.h"
 #include "backward_warp/backward_warp_checks.h"
 #include "common/checks.h"
-#include "common/elements.h"
 #include "common/fresh_memory.h"
+#include "common/scalar_sampling.h"
 #include "common/scatter.h"
 #include "common/tensor_planes.h"
 
 namespace vfi {
 namespace {
-
-// Where one pixel reads: the offsets of the corners that are used and their coefficients.
-template <class A>
-struct PixelReads {
-  int64_t offset[4];
-  A weight[4];
-  int count = 0;
-
-  void add(int64_t at, A w) {
-    offset[count] = at;
-    weight[count++] = w;
-  }
-  template <class T>
-  A sum(const T* p) const {
-    A total = 0;
-    for (int k = 0; k < count; ++k) {
-      const A term = weight[k] * static_cast<A>(to_float(p[offset[k]]));
-      total = k == 0 ? term : total + term;  // 0 + -0 would lose the sign
-    }
-    return total;
-  }
-};
 
 // One row of the output or of grad_flow. A is the type of the arithmetic, T the image's.
 template <class A, class T, bool kGrad>
@@ -44,15 +22,10 @@ void row_scalar(const WarpArgs& a, int64_t b, int32_t y) {
   const int64_t out_channel = a.channels_last ? 1 : out_plane;
   const T* image = static_cast<const T*>(a.image) + b * a.C * plane;
   for (int32_t x = 0; x < s.out_W; ++x) {
-    const int64_t at = int64_t{y} * s.out_W + x, flow_at = b * s.flow_batch + at;
-    const auto ax = padded_axis(s.padding, read_as<A>(s.flow, s.flow_type, flow_at), x, s.W);
-    const auto ay = padded_axis(s.padding, read_as<A>(s.flow, s.flow_type, flow_at + out_plane), y, s.H);
-    const auto offset = [&](int j, int i) { return (int64_t{ay.at + j} * s.W + ax.at + i) * step; };
-    const int64_t to = b * a.C * out_plane + at * step;
+    const PixelPosition<A> position(s, b, y, x, step);
+    const int64_t at = int64_t{y} * s.out_W + x, to = b * a.C * out_plane + at * step;
     if constexpr (kGrad) {
-      PixelReads<A> dx, dy;
-      for_each_corner_dx(ax, ay, [&](int j, int i, A w) { dx.add(offset(j, i), w); });
-      for_each_corner_dx(ay, ax, [&](int i, int j, A w) { dy.add(offset(j, i), w); });
+      const PixelReads<A> dx = position.dx(), dy = position.dy();
       A gx = 0, gy = 0;
       for (int64_t c = 0; c < a.C; ++c) {
         const A g = static_cast<A>(to_float(static_cast<const T*>(a.grad_out)[to + c * out_channel]));
@@ -62,8 +35,7 @@ void row_scalar(const WarpArgs& a, int64_t b, int32_t y) {
       write_as(a.out, s.flow_type, b * 2 * out_plane + at, gx);
       write_as(a.out, s.flow_type, b * 2 * out_plane + at + out_plane, gy);
     } else {
-      PixelReads<A> reads;
-      for_each_corner(ax, ay, [&](int j, int i, A w) { reads.add(offset(j, i), w); });
+      const PixelReads<A> reads = position.value();
       T* out = static_cast<T*>(a.out) + to;
       for (int64_t c = 0; c < a.C; ++c) out[c * out_channel] = Element<T>::from(reads.sum(image + c * channel));
     }

@@ -3,52 +3,12 @@
 // Work: like the forward pass, by tiles of output rows. The differences between the corners are summed over the channels
 // in order and weighted once at the end, so the sums are the same for every distribution over threads.
 #include "backward_warp/backward_warp.h"
+#include "common/simd_gradient.h"
 #include "common/simd_tiles.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
 namespace {
-
-// Sums over the channels of g times the difference of two corners.
-struct Differences {
-  F32 upper, lower;  // along x, in the upper and lower row
-  F32 left, right;   // along y, in the left and right column
-};
-
-// Derivatives of the pair's weights, -1, 0 or 1.
-struct Slopes {
-  F32 x0, x1, y0, y1;
-};
-
-template <bool kCareful>
-VFI_INLINE void add_corners(Differences& d, const Slopes& e, const Corners& v, F32 g) {
-  const auto difference = [](F32 e0, F32 v0, F32 e1, F32 v1) {
-    return kCareful ? pair_sum<true>(e0, v0, e1, v1) : v1 - v0;
-  };
-  d.upper = fma(g, difference(e.x0, v.v00, e.x1, v.v01), d.upper);
-  d.lower = fma(g, difference(e.x0, v.v10, e.x1, v.v11), d.lower);
-  d.left = fma(g, difference(e.y0, v.v00, e.y1, v.v10), d.left);
-  d.right = fma(g, difference(e.y0, v.v01, e.y1, v.v11), d.right);
-}
-
-template <class T>
-VFI_INLINE void store_pair(const WarpArgs& a, int64_t at, F32 gx, F32 gy, int64_t n) {
-  T* out = static_cast<T*>(a.out) + at;  // grad_flow [B, 2, out_H, out_W]
-  store(out, gx, n);
-  store(out + int64_t{a.sampling.out_H} * a.sampling.out_W, gy, n);
-}
-
-VFI_INLINE void store_pair(const WarpArgs& a, int64_t at, F32 gx, F32 gy, int64_t n) {
-  if (a.sampling.flow_type == Dtype::kFloat32) return store_pair<float>(a, at, gx, gy, n);
-  if (a.sampling.flow_type == Dtype::kFloat16) return store_pair<Half>(a, at, gx, gy, n);
-  store_pair<BFloat16>(a, at, gx, gy, n);
-}
-
-// 0 where a coordinate does not move, whatever was summed.
-VFI_INLINE F32 where_moving(F32 e0, F32 e1, F32 value) {
-  const F32 zero = {};
-  return select(not_equal(e0, zero) | not_equal(e1, zero), value, zero);
-}
 
 // What the flow's gradient of one tile is made from.
 struct GradTile {
@@ -81,14 +41,12 @@ VFI_INLINE void add_channel(const Sampling& s, const Tile& tile, GradTile& t, co
 
 void store_tile(const WarpArgs& a, const Tile& tile, const GradTile& t) {
   const int64_t width = a.sampling.out_W, plane = a.sampling.out_H * width;
+  const Dtype type = a.sampling.flow_type;
   for (int32_t y = 0, i = 0; y < tile.rows; ++y) {
     for (int64_t x = 0; x < tile.columns; x += kLanes, ++i) {
-      const Block& b = t.blocks[i];
-      const Slopes& e = t.slopes[i];
-      const F32 gx = pair_sum<true>(b.y0, t.sums[i].upper, b.y1, t.sums[i].lower);
-      const F32 gy = pair_sum<true>(b.x0, t.sums[i].left, b.x1, t.sums[i].right);
-      const int64_t at = tile.b * 2 * plane + (tile.y + y) * width + tile.x + x;
-      store_pair(a, at, where_moving(e.x0, e.x1, gx), where_moving(e.y0, e.y1, gy), tile.columns - x);
+      const int64_t at = tile.b * 2 * plane + (tile.y + y) * width + tile.x + x, n = tile.columns - x;
+      store_as(a.out, type, at, gradient_x(t.blocks[i], t.slopes[i], t.sums[i]), n);
+      store_as(a.out, type, at + plane, gradient_y(t.blocks[i], t.slopes[i], t.sums[i]), n);
     }
   }
 }
@@ -109,20 +67,6 @@ void grad_planes(const WarpArgs& a, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < a.C; ++c) add_channel(s, tile, t, image + c * plane, g + c * out_plane, c + 1 < a.C);
     store_tile(a, tile, t);
   });
-}
-
-// sum over c of g[c] sum_k w_k p_k[c], for channels_last.
-template <class T>
-VFI_INLINE float weighted_dot(const PixelCorners<T>& k, const T* g, int64_t C, const T* end) {
-  if (C > 4) {
-    F32 total = {};
-    for (int64_t c = 0; c < C; c += kLanes) total = fma(load<F32>(g + c, C - c), k.sum(c, C - c), total);
-    return lane_sum(total);
-  }
-  const Quad values = k.quad_sum(C, end);
-  float total = 0.0f;
-  for (int64_t c = 0; c < C; ++c) total += to_float(g[c]) * values[c];
-  return total;
 }
 
 template <class T>
@@ -152,7 +96,8 @@ void grad_pixels(const WarpArgs& a, int64_t begin, int64_t end) {
       }
       const int64_t to = row + tile.b * s.out_H * width;  // grad_flow has two planes per sample
       for (int32_t x = 0; x < tile.columns; x += kLanes) {
-        store_pair(a, to + x, load<F32>(gx + first + x), load<F32>(gy + first + x), tile.columns - x);
+        store_as(a.out, s.flow_type, to + x, load<F32>(gx + first + x), tile.columns - x);
+        store_as(a.out, s.flow_type, to + x + s.out_H * width, load<F32>(gy + first + x), tile.columns - x);
       }
     }
   });

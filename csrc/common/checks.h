@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -27,10 +28,16 @@ template <class... Parts>
 }
 
 // As Python prints a tuple: (), (3,), (2, 3).
-inline std::string shape_text(const Tensor& t) {
+inline std::string shape_text(const std::vector<int64_t>& sizes) {
   std::string text = "(";
-  for (int64_t i = 0; i < t.dim(); ++i) text += (i ? ", " : "") + std::to_string(t.size(i));
-  return text + (t.dim() == 1 ? ",)" : ")");
+  for (size_t i = 0; i < sizes.size(); ++i) text += (i ? ", " : "") + std::to_string(sizes[i]);
+  return text + (sizes.size() == 1 ? ",)" : ")");
+}
+
+inline std::string shape_text(const Tensor& t) {
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < t.dim(); ++i) sizes.push_back(t.size(i));
+  return shape_text(sizes);
 }
 
 inline std::string device_text(const Tensor& t) {
@@ -99,6 +106,16 @@ inline void check_planes(const char* op, const char* name, const Tensor& t, int6
   if (t.size(0) != image.size(0)) wrong(" with B = " + std::to_string(image.size(0)) + " as " + owner + " has");
   check_dtype(op, name, t);
   check_device(op, name, t, owner, image);
+}
+
+inline std::string size_text(const Tensor& t) {
+  return shape_text({t.size(2), t.size(3)});
+}
+
+// The height and width of `image`, which the caller's argument `owner` is.
+inline void check_size(const char* op, const char* name, const Tensor& t, const Tensor& image, const char* owner) {
+  if (t.size(2) == image.size(2) && t.size(3) == image.size(3)) return;
+  fail(op, ": expected ", name, " of height and width ", size_text(image), " as ", owner, " has, got ", shape_text(t));
 }
 
 // The gradient of an output that has the image's channels and dtype and the flow's size.
