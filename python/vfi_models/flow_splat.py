@@ -20,7 +20,7 @@ from torch import Tensor
 
 import vfi_kernels as vk
 from vfi_models.optical_flow import DisConfig, flow_both_ways
-from vfi_models.resampling import box_mean, doubled, fill_holes, warp_doubled
+from vfi_models.resampling import box_mean, doubled, fill_holes, warp, warp_doubled
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class FlowSplat:
 
     def _metric(self, frame: Tensor, other: Tensor, flow: Tensor, flow_back: Tensor) -> Tensor:
         """How well `flow` explains `other`: 0 is perfect, the more negative the worse."""
-        colour_error = (vk.backward_warp(other, flow) - frame).abs().mean(1, keepdim=True)
-        return_error = (flow + vk.backward_warp(flow_back, flow)).norm(dim=1, keepdim=True)
+        colour_error = (warp(other, flow) - frame).abs().mean(1, keepdim=True)
+        return_error = (flow + warp(flow_back, flow)).norm(dim=1, keepdim=True)
         return -(self.config.metric_scale * colour_error + self.config.consistency_scale * return_error)
 
     def _blend(self, fine0: Tensor, fine1: Tensor, candidates: Sequence[Tensor], t: float) -> Tensor:
         """Both frames warped to t along each candidate flow; candidates weighted by how well the two agree."""
-        numerator, denominator = 0, 0
+        numerator, denominator = torch.zeros(()), torch.zeros(())
         for flow in candidates:
             to0, to1 = -t * flow, (1 - t) * flow
             warped0, warped1 = warp_doubled(fine0, to0), warp_doubled(fine1, to1)
@@ -129,7 +129,7 @@ class FlowSplat:
             # The limit keeps exp away from underflow, so that the sum of the weights is never 0.
             weight = torch.exp(-(self.config.sharpness * difference).clamp(max=60))
             numerator, denominator = numerator + weight * colour, denominator + weight
-        return numerator / denominator  # type: ignore[return-value]
+        return numerator / denominator
 
 
 def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Warping without the blur of bilinear sampling, and filling of holes."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,8 +23,15 @@ def doubled(image: Tensor) -> Tensor:
 def _doubled_along_x(image: Tensor) -> Tensor:
     width = image.shape[3]
     padded = F.pad(image, (2, 3, 0, 0), mode="replicate")
-    half = sum(tap * padded[..., i : i + width] for i, tap in enumerate(_HALF_PIXEL))
-    return torch.stack((image, half), dim=4).flatten(3)[..., :-1]  # type: ignore[arg-type]
+    half = torch.zeros_like(image)
+    for i, tap in enumerate(_HALF_PIXEL):
+        half.add_(padded[..., i : i + width], alpha=tap)
+    return torch.stack((image, half), dim=4).flatten(3)[..., :-1]
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """backward_warp with one result."""
+    return cast(Tensor, vk.backward_warp(image, flow))
 
 
 def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:
@@ -30,7 +39,7 @@ def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype).expand(height, width)
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None].expand(height, width)
-    return vk.backward_warp(image, 2 * flow + torch.stack((x, y)))
+    return warp(image, 2 * flow + torch.stack((x, y)))
 
 
 def box_mean(plane: Tensor, radius: int) -> Tensor:
