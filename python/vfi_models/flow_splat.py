@@ -20,7 +20,7 @@ from torch import Tensor
 
 import vfi_kernels as vk
 from vfi_models.optical_flow import DisConfig, flow_both_ways
-from vfi_models.resampling import box_mean, doubled, fill_holes, warp, warp_doubled
+from vfi_models.resampling import doubled, fill_holes, local_mean, warp, warp_doubled
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class FlowSplatConfig:
 
     flows: tuple[DisConfig, ...] = (
         DisConfig(plane="luma"),
-        DisConfig(plane="chroma", finest_scale=1, variational_refinement_iterations=5),
+        DisConfig(plane="chroma", finest_scale=1),
     )
     metric_scale: float = 20.0
     consistency_scale: float = 1.0
-    window_radius: int = 5
     sharpness: float = 60.0
 
 
@@ -112,7 +111,7 @@ class FlowSplat:
     def _metric(self, frame: Tensor, other: Tensor, flow: Tensor, flow_back: Tensor) -> Tensor:
         """How well `flow` explains `other`: 0 is perfect, the more negative the worse."""
         colour_error = (warp(other, flow) - frame).abs().mean(1, keepdim=True)
-        return_error = (flow + warp(flow_back, flow)).norm(dim=1, keepdim=True)
+        return_error = (flow + warp(flow_back, flow)).abs().sum(1, keepdim=True)
         return -(self.config.metric_scale * colour_error + self.config.consistency_scale * return_error)
 
     def _blend(self, fine0: Tensor, fine1: Tensor, candidates: Sequence[Tensor], t: float) -> Tensor:
@@ -125,7 +124,7 @@ class FlowSplat:
             weight0 = (1 - t) * (_inside(to0) + 1e-3)
             weight1 = t * (_inside(to1) + 1e-3)
             colour = (weight0 * warped0 + weight1 * warped1) / (weight0 + weight1)
-            difference = box_mean((warped0 - warped1).abs().mean(1, keepdim=True), self.config.window_radius)
+            difference = local_mean((warped0 - warped1).abs().mean(1, keepdim=True))
             # The limit keeps exp away from underflow, so that the sum of the weights is never 0.
             weight = torch.exp(-(self.config.sharpness * difference).clamp(max=60))
             numerator, denominator = numerator + weight * colour, denominator + weight
@@ -138,8 +137,7 @@ def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, 
     flow1 = -flow1
     either = seen0 | seen1
     filled0 = fill_holes(torch.where(seen0, flow0, flow1), either)
-    filled1 = fill_holes(torch.where(seen1, flow1, flow0), either)
-    return filled0, filled1, seen0, seen1
+    return filled0, torch.where(seen1, flow1, filled0), seen0, seen1
 
 
 def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:

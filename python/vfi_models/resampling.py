@@ -8,25 +8,26 @@ from torch import Tensor
 
 import vfi_kernels as vk
 
-# Half-way between two pixels: the six-tap filter of H.264's motion compensation.
-_HALF_PIXEL = (1 / 32, -5 / 32, 20 / 32, 20 / 32, -5 / 32, 1 / 32)
-
 
 def doubled(image: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, 2H - 1, 2W - 1): the pixels themselves at even places, six-tap values between them.
 
     Bilinear sampling in the doubled image blurs a quarter as much as in the image itself.
     """
-    return _doubled_along_x(_doubled_along_x(image).transpose(2, 3)).transpose(2, 3)
+    batch, channels, height, width = image.shape
+    fine = image.new_empty(batch, channels, 2 * height - 1, 2 * width - 1)
+    fine[:, :, ::2, ::2] = image
+    fine[:, :, ::2, 1::2] = _half_way(image, 3)
+    fine[:, :, 1::2] = _half_way(fine[:, :, ::2].contiguous(), 2)
+    return fine
 
 
-def _doubled_along_x(image: Tensor) -> Tensor:
-    width = image.shape[3]
-    padded = F.pad(image, (2, 3, 0, 0), mode="replicate")
-    half = torch.zeros_like(image)
-    for i, tap in enumerate(_HALF_PIXEL):
-        half.add_(padded[..., i : i + width], alpha=tap)
-    return torch.stack((image, half), dim=4).flatten(3)[..., :-1]
+def _half_way(image: Tensor, dim: int) -> Tensor:
+    """Values between neighbours along `dim`: (1, -5, 20, 20, -5, 1) / 32, the filter of H.264's motion compensation."""
+    padded = F.pad(image, (2, 2, 0, 0) if dim == 3 else (0, 0, 2, 2), mode="replicate")
+    count = image.shape[dim] - 1
+    tap = [padded.narrow(dim, i, count) for i in range(6)]
+    return (tap[0] + tap[5]).mul_(1 / 32).sub_(tap[1] + tap[4], alpha=5 / 32).add_(tap[2] + tap[3], alpha=20 / 32)
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -42,11 +43,12 @@ def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:
     return warp(image, 2 * flow + torch.stack((x, y)))
 
 
-def box_mean(plane: Tensor, radius: int) -> Tensor:
-    """Mean over the (2 radius + 1)^2 neighbours that lie inside the image."""
-    size = 2 * radius + 1
-    rows = F.avg_pool2d(plane, (1, size), 1, (0, radius), count_include_pad=False)
-    return F.avg_pool2d(rows, (size, 1), 1, (radius, 0), count_include_pad=False)
+def local_mean(plane: Tensor) -> Tensor:
+    """Mean over about 12 x 12 pixels: over blocks of 4 x 4, then over 3 x 3 blocks, interpolated between the blocks."""
+    height, width = plane.shape[2:]
+    blocks = F.avg_pool2d(plane, 4, ceil_mode=True, count_include_pad=False)
+    blocks = F.avg_pool2d(blocks, 3, 1, 1, count_include_pad=False)
+    return F.interpolate(blocks, scale_factor=4, mode="bilinear")[..., :height, :width]
 
 
 def fill_holes(values: Tensor, known: Tensor) -> Tensor:
