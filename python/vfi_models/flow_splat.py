@@ -102,7 +102,8 @@ class FlowSplat:
         """Per flow setting, the motion from frame 0 to 1 and from 1 to 0."""
         pairs = []
         for settings in self.config.flows:
-            flow01, flow10 = flow_both_ways(frame0, frame1, settings)
+            # What leaves the picture cannot be matched: there the flow is that of the surroundings.
+            flow01, flow10 = (fill_holes(f, _inside(f)) for f in flow_both_ways(frame0, frame1, settings))
             metric0 = self._metric(frame0, frame1, flow01, flow10)
             metric1 = self._metric(frame1, frame0, flow10, flow01)
             pairs.append((_Motion(flow01, metric0), _Motion(flow10, metric1)))
@@ -121,8 +122,8 @@ class FlowSplat:
             to0, to1 = -t * flow, (1 - t) * flow
             warped0, warped1 = warp_doubled(fine0, to0), warp_doubled(fine1, to1)
             # The frame in which the point lies outside counts only where both do.
-            weight0 = (1 - t) * (_inside(to0) + 1e-3)
-            weight1 = t * (_inside(to1) + 1e-3)
+            weight0 = (1 - t) * (_inside(to0).float() + 1e-3)
+            weight1 = t * (_inside(to1).float() + 1e-3)
             colour = (weight0 * warped0 + weight1 * warped1) / (weight0 + weight1)
             difference = local_mean((warped0 - warped1).abs().mean(1, keepdim=True))
             # The limit keeps exp away from underflow, so that the sum of the weights is never 0.
@@ -147,8 +148,8 @@ def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:
 
 
 def _inside(flow: Tensor) -> Tensor:
-    """1 where the position that `flow` points to lies inside the image, else 0."""
-    return vk.backward_warp(flow[:, :0], flow, validity=True)[1].to(flow.dtype)
+    """Where the position that `flow` points to lies inside the image, bool [B, 1, H, W]."""
+    return vk.backward_warp(flow[:, :0], flow, validity=True)[1]
 
 
 def _check(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> None:
