@@ -1,6 +1,7 @@
 """Measures one job: our op, its peers, and a copy of as many bytes, all interleaved."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -127,9 +128,14 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
         contenders[COPY] = copying(nbytes, job.device)
     say("measuring")
     timings = interleave(contenders, clock(job.device), budget)
-    row = {**asdict(job), "op": case.op, "cpu_level": torch.ops.vfi_kernels.cpu_level(), "bytes": nbytes}
-    row["backend"] = job.backend or running_backend(case.op, job.device)
-    return {**row, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
+    facts = {
+        "op": case.op,
+        "backend": job.backend or running_backend(case.op, job.device),
+        "cpu_level": torch.ops.vfi_kernels.cpu_level(),
+        "level_forced": os.environ.get("VFI_KERNELS_CPU"),
+        "bytes": nbytes,
+    }
+    return {**asdict(job), **facts, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
 
 
 def ratios(timings: dict[str, dict[str, float]]) -> dict[str, Any]:
