@@ -83,6 +83,32 @@ inline void check_device(const char* op, const char* name, const Tensor& t, cons
   }
 }
 
+// (B, C, H, W) of a floating dtype.
+inline void check_image(const char* op, const char* name, const Tensor& t) {
+  check_shape(t.dim() == 4, op, name, "(B, C, H, W)", t);
+  check_dtype(op, name, t);
+}
+
+// (B, channels, H, W) beside `image`, which the caller's argument `owner` is.
+inline void check_planes(const char* op, const char* name, const Tensor& t, int64_t channels, const Tensor& image,
+                         const char* owner) {
+  if (t.dim() != 4 || t.size(1) != channels || t.size(0) != image.size(0)) {
+    const std::string expected = "(B, " + std::to_string(channels) + ", H, W)";
+    check_shape(t.dim() == 4 && t.size(1) == channels, op, name, expected, t);
+    const std::string batch = " with B = " + std::to_string(image.size(0)) + " as " + owner + " has";
+    check_shape(false, op, name, expected + batch, t);
+  }
+  check_dtype(op, name, t);
+  check_device(op, name, t, owner, image);
+}
+
+// An image that is read somewhere must have pixels.
+inline void check_has_pixels(const char* op, const char* name, const Tensor& image, const Tensor& flow) {
+  if (image.size(2) * image.size(3) == 0 && flow.numel() > 0) {
+    fail(op, ": expected ", name, " with at least one pixel where flow has any, got ", shape_text(image));
+  }
+}
+
 inline bool same_shape(const Tensor& a, const Tensor& b) {
   if (a.dim() != b.dim()) return false;
   for (int64_t i = 0; i < a.dim(); ++i) {

@@ -1,4 +1,4 @@
-// What simd.h builds from the primitives, one text for every instruction set: exp and transpose.
+// What simd.h builds from the primitives, one text for every instruction set: exp, transpose, interleave4.
 #pragma once
 
 namespace vfi {
@@ -23,15 +23,11 @@ VFI_INLINE F32 exp(F32 x) {
   return select(equal(x, x), scaled, x);
 }
 
-// The vector whose lane k is a[k'] or b[k'], chosen at compile time: lane k of the pair (a, b) after exchanging the blocks
-// of `kStep` lanes off the diagonal.
-template <int kStep, bool kSecond>
-VFI_INLINE F32 exchange(F32 a, F32 b) {
+// The vector whose lane k is lane pick(k) of a, b laid end to end; pick is known at compile time.
+template <class Pick>
+VFI_INLINE F32 shuffle(F32 a, F32 b, Pick pick) {
   I32 from;
-  for (int k = 0; k < kLanes; ++k) {
-    const bool upper = (k & kStep) != 0;
-    from[k] = kSecond ? (upper ? kLanes + k : k + kStep) : (upper ? kLanes + k - kStep : k);
-  }
+  for (int k = 0; k < kLanes; ++k) from[k] = pick(k);
 #if defined(__clang__)
   F32 result;
   for (int k = 0; k < kLanes; ++k) result[k] = from[k] < kLanes ? a[from[k]] : b[from[k] - kLanes];
@@ -39,6 +35,15 @@ VFI_INLINE F32 exchange(F32 a, F32 b) {
 #else
   return __builtin_shuffle(a, b, from);
 #endif
+}
+
+// One half of the pair (a, b) after exchanging the blocks of kStep lanes off the diagonal.
+template <int kStep, bool kSecond>
+VFI_INLINE F32 exchange(F32 a, F32 b) {
+  return shuffle(a, b, [](int k) {
+    const bool upper = (k & kStep) != 0;
+    return kSecond ? (upper ? kLanes + k : k + kStep) : (upper ? kLanes + k - kStep : k);
+  });
 }
 
 template <int kStep>
@@ -57,6 +62,41 @@ VFI_INLINE void transpose(F32* rows) {
   transpose_step<2>(rows);
   if constexpr (kLanes > 4) transpose_step<4>(rows);
   if constexpr (kLanes > 8) transpose_step<8>(rows);
+}
+
+template <OneLane V>
+VFI_INLINE void transpose(V*) {}
+
+// (a, b) -> a0 b0 a1 b1 .., and back.
+VFI_INLINE void zip(F32& a, F32& b) {
+  const F32 low = shuffle(a, b, [](int k) { return k / 2 + (k & 1) * kLanes; });
+  b = shuffle(a, b, [](int k) { return (k + kLanes) / 2 + (k & 1) * kLanes; });
+  a = low;
+}
+VFI_INLINE void unzip(F32& a, F32& b) {
+  const F32 even = shuffle(a, b, [](int k) { return 2 * k; });
+  b = shuffle(a, b, [](int k) { return 2 * k + 1; });
+  a = even;
+}
+template <OneLane V>
+VFI_INLINE void zip(V&, V&) {}
+template <OneLane V>
+VFI_INLINE void unzip(V&, V&) {}
+
+// Four planes of as many pixels as there are lanes -> these pixels one after the other, four channels each; and back.
+template <class F>
+VFI_INLINE void interleave4(F* rows) {
+  zip(rows[0], rows[2]);
+  zip(rows[1], rows[3]);
+  zip(rows[0], rows[1]);
+  zip(rows[2], rows[3]);
+}
+template <class F>
+VFI_INLINE void deinterleave4(F* rows) {
+  unzip(rows[0], rows[1]);
+  unzip(rows[2], rows[3]);
+  unzip(rows[0], rows[2]);
+  unzip(rows[1], rows[3]);
 }
 
 }  // namespace VFI_LEVEL

@@ -30,6 +30,8 @@ class AudioTransfer:
         self._begin, self._end, self._origin = begin, end, origin
         self._container = open_input(source)
         self._output = output
+        # These files can hide sound before 0 that decoders need for what follows; elsewhere it would delay the picture.
+        self._hides_lead = output.format.name in ("mp4", "mov", "ipod")
         self._tracks = {}
         for stream in self._container.streams.audio:
             track = self._track(stream)
@@ -42,7 +44,7 @@ class AudioTransfer:
         """Writes the sound before `until` (on the output's clock), or all that is left."""
         while self._waiting is not None and (until is None or self._waiting[0] - self._origin < until):
             time, packet = self._waiting
-            if (self._begin is None or time >= self._begin) and (self._end is None or time < self._end):
+            if self._kept(time, packet):
                 self._write(packet)
             self._waiting = next(self._packets, None)
 
@@ -93,6 +95,13 @@ class AudioTransfer:
         for packet in self._container.demux(sources):
             if packet.pts is not None and packet.size:
                 yield packet.pts * packet.time_base, packet
+
+    def _kept(self, time: Fraction, packet: Any) -> bool:
+        """Whether a packet lies between begin and end, or is the one before that decoders start from."""
+        if self._end is not None and time >= self._end:
+            return False
+        lead = 2 * (packet.duration or 0) * packet.time_base if self._hides_lead else 0
+        return self._begin is None or time >= self._begin or time + lead > self._begin
 
     def _write(self, packet: Any) -> None:
         track = self._tracks[packet.stream.index]

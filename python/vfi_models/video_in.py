@@ -144,7 +144,8 @@ class VideoReader:
 
     def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
         with reading(self.path):
-            rgb = frame.to_ndarray(format="rgb24", width=self._first.width, height=self._first.height)
+            width, height = self._first.width, self._first.height
+            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=exact_conversion())
         turned = np.rot90(rgb, _quarter_turns(self._first))
         return TimedFrame(time, duration, np.ascontiguousarray(turned))
 
@@ -169,6 +170,12 @@ def reading(path: Path) -> Iterator[None]:
 def open_input(path: Path) -> Any:
     """Opens a file for reading; what it refers to may be local files only."""
     return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
+
+
+def exact_conversion() -> int:
+    """swscale's flags for rounding; without them every conversion between RGB and YUV darkens by half a level."""
+    flags = require("av").video.reformatter.Interpolation
+    return flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP
 
 
 def _seconds(frame: Any) -> Fraction | None:

@@ -1,0 +1,57 @@
+// Four floats on every instruction set: a pixel of up to four channels in channels_last order. For *_simd.cpp only.
+#pragma once
+
+#include "common/simd.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+
+typedef float Quad __attribute__((vector_size(16)));
+
+VFI_INLINE Quad load_quad(const float* p) {
+  Quad v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+VFI_INLINE void store_quad(float* p, Quad v) { std::memcpy(p, &v, sizeof v); }
+
+#if defined(__F16C__) && defined(__AVX2__)
+VFI_INLINE Quad load_quad(const Half* p) { return _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p)); }
+VFI_INLINE Quad load_quad(const BFloat16* p) {
+  return (Quad)_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i*)p)), 16);
+}
+VFI_INLINE void store_quad(Half* p, Quad v) {
+  _mm_storel_epi64((__m128i*)p, _mm_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+VFI_INLINE void store_quad(BFloat16* p, Quad v) {
+  typedef int32_t Bits __attribute__((vector_size(16)));
+  const Bits bits = (Bits)v;
+  const Bits kept = v == v ? bits + 0x7fff + ((bits >> 16) & 1) : (bits | 0x400000);
+  const __m128i high = _mm_srli_epi32((__m128i)kept, 16);
+  _mm_storel_epi64((__m128i*)p, _mm_packus_epi32(high, high));
+}
+#else
+template <class T>
+VFI_INLINE Quad load_quad(const T* p) {
+  return Quad{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+}
+template <class T>
+VFI_INLINE void store_quad(T* p, Quad v) {
+  for (int i = 0; i < 4; ++i) p[i] = Element<T>::from(v[i]);
+}
+#endif
+
+// The first n of four, where the others do not exist (are read as 0, are not written).
+template <class T>
+VFI_INLINE Quad load_quad(const T* p, int64_t n) {
+  Quad v = {};
+  for (int64_t i = 0; i < n; ++i) v[i] = to_float(p[i]);
+  return v;
+}
+template <class T>
+VFI_INLINE void store_quad(T* p, Quad v, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) p[i] = Element<T>::from(v[i]);
+}
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi

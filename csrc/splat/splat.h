@@ -1,0 +1,30 @@
+// Splat (forward warp), N and D as in common/scatter.h:
+//
+//   N[t] = sum over source pixels of w e x,   D[t] = sum of w e,   out = N (sum) or N / q(D)
+//   e = 1 (sum, average), m (linear), exp(m - shift) (softmax)
+//   q(D) = D, and out = 0 where D = 0 (eps zero);  D + 1e-7 (add);  max(D, 1e-7) (clip)
+//
+// shift is the largest metric: of all pixels of the sample that are not skipped while these span at most kWideSpan, else of
+// the pixels that contribute to the target; 0 where there is none. It is a constant for the gradients. With
+// g = grad_out, h = grad_weight:
+//
+//   gN[t, c] = g / q,   gD[t] = -(sum over inputs and channels of g out) / q dq/dD + h   (sum: gN = g, gD = 0)
+//   grad_x[c] = e sum over corners k of w_k gN[t_k, c]
+//   s_k = sum over inputs and channels of gN[t_k, c] x[c], + gD[t_k]
+//   grad_flow = e sum over k of dw_k s_k          grad_metric = de/dm sum over k of w_k s_k
+//
+// Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eq. 3 to 7.
+#pragma once
+
+#include "common/scatter.h"
+
+namespace vfi {
+
+// exp(-60) is still a normal float32.
+constexpr double kWideSpan = 60.0;
+
+// Writes s.target_shift for the target rows begin <= y < end of sample b: the maximum over contributors. `reach` is that of
+// the sample's rows.
+VFI_DECLARE_CPU_KERNEL(splat_shift, const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end);
+
+}  // namespace vfi
