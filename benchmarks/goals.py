@@ -1,8 +1,10 @@
 """What is measured for the record, and what each figure must reach."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from vfi_kernels.bench.overhead import TINY
 
 WARP = "backward_warp-border"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
@@ -56,101 +58,92 @@ CUDA = (
 )
 
 
-def faster_than(peer: str) -> Callable[[dict], float | None]:
-    return lambda row: row["times_faster"].get(peer)
-
-
-def faster_than_all(row: dict) -> float | None:
-    """Against the fastest peer, also one whose result is wrong."""
-    return min(row["times_faster"].values(), default=None)
-
-
-def times_floor(row: dict) -> float | None:
-    return row["times_floor"]
-
-
-def microseconds(row: dict) -> float:
-    return 1000 * row["timings"]["ours"]["median_ms"]
+FASTEST, FLOOR, MICROSECONDS = "the fastest peer", "the floor", "us"  # besides the names of peers
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`figure` of every row that has the values of `where` must be at least (or at most) `required`."""
+    """What a row must reach: times faster than a peer at least, or times the floor, or microseconds, at most."""
 
-    text: str
-    where: dict[str, Any]
-    figure: Callable[[dict], float | None]
     required: float
-    at_most: bool = False
-    unit: str = "x"
+    against: str
+    where: dict[str, Any]  # the row's conditions
 
-    def judge(self, rows: Iterable[dict]) -> dict[str, Any]:
-        """The worst figure of the matching rows; `met` is None where nothing was measured."""
+    def figure(self, row: dict[str, Any]) -> float | None:
+        if self.against == MICROSECONDS:
+            return 1000 * row["timings"]["ours"]["median_ms"]
+        if self.against == FLOOR:
+            return row["times_floor"]
+        if self.against == FASTEST:  # also one whose result is wrong
+            return min(row["times_faster"].values(), default=None)
+        return row["times_faster"].get(self.against)
+
+    def text(self) -> str:
+        w = self.where
+        words = [
+            f"{w['case']} {w['shape']}",
+            w["dtype"],
+            w["mode"],
+            f"{w['threads']} thread{'s' if w['threads'] > 1 else ''}",
+        ]
+        words += [f"forced to {w['level_forced']}"] if w["level_forced"] else []
+        if self.against == MICROSECONDS:
+            return f"{', '.join(words)}: time of a call"
+        return f"{', '.join(words)}: {'times' if self.against == FLOOR else 'faster than'} {self.against}"
+
+    def judge(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         matching = [row for row in rows if all(row[name] == value for name, value in self.where.items())]
         figures = [value for value in map(self.figure, matching) if value is not None]
-        return judged(self, (max if self.at_most else min)(figures) if figures else None)
+        at_most = self.against in (FLOOR, MICROSECONDS)
+        reached = (max if at_most else min)(figures) if figures else None
+        return judged(self.text(), self.required, reached, " us" if self.against == MICROSECONDS else "x", at_most)
 
 
-@dataclass(frozen=True)
-class ImportGoal:
-    """Seconds that importing vfi_kernels may take after torch."""
-
-    text: str = "import of vfi_kernels beyond torch's own"
-    required: float = 0.3
-    at_most: bool = field(default=True, init=False)
-    unit: str = field(default=" s", init=False)
+def judged(text: str, required: float, reached: float | None, unit: str, at_most: bool) -> dict[str, Any]:
+    """One line of the table of goals; `met` is None where nothing was measured."""
+    met = None if reached is None else reached <= required if at_most else reached >= required
+    words = f"at {'most' if at_most else 'least'} {required:g}{unit}"
+    return {"text": text, "required": words, "reached": reached, "unit": unit, "met": met}
 
 
-def judged(goal: Goal | ImportGoal, reached: float | None) -> dict[str, Any]:
-    met = None if reached is None else reached <= goal.required if goal.at_most else reached >= goal.required
-    words = "at most" if goal.at_most else "at least"
-    return {"text": goal.text, "required": f"{words} {goal.required:g}{goal.unit}", "reached": reached, "unit": goal.unit, "met": met}
+def goal(required: float, against: str, case: str, shape: str, level: str | None = None, **more: Any) -> Goal:
+    usual = {"dtype": "float32", "layout": "nchw", "mode": "forward", "recording": "inference_mode", "flow": "smooth"}
+    return Goal(required, against, {"case": case, "shape": shape, "threads": 2, **usual, "level_forced": level, **more})
 
 
-def _row(case: str, shape: str, level: str | None = None, **more: Any) -> dict[str, Any]:
-    where = {"case": case, "shape": shape, "dtype": "float32", "layout": "nchw", "mode": "forward", "flow": "smooth"}
-    return {**where, "threads": 2, "level_forced": level, **more}
+def backward(required: float, against: str, case: str, shape: str, mode: str = "backward") -> Goal:
+    return goal(required, against, case, shape, mode=mode, recording="grad")
 
 
-TINY = _row(WARP, "1x3x4x4", threads=1, recording="inference_mode")
 CPU_GOALS = (
-    Goal("warp 3 ch 1080p, 2 threads, against RIFE's", _row(WARP, "1080p"), faster_than("RIFE"), 3.0),
-    Goal("the same, against grid_sample", _row(WARP, "1080p"), faster_than("grid_sample"), 2.5),
-    Goal("warp 3 ch 1080p, 1 thread, against RIFE's", _row(WARP, "1080p", threads=1), faster_than("RIFE"), 2.5),
-    Goal("the same, against grid_sample", _row(WARP, "1080p", threads=1), faster_than("grid_sample"), 1.6),
-    Goal("warp 64 ch 540x960, against RIFE's", _row(WARP, "features-960"), faster_than("RIFE"), 4.5),
-    Goal(
-        "warp gradients 64 ch 256x448, against grid_sample",
-        _row(WARP, "features-448", mode="backward"),
-        faster_than("grid_sample"),
-        5.0,
-    ),
-    Goal("warp gradients 3 ch 1080p, against grid_sample", _row(WARP, "1080p", mode="backward"), faster_than("grid_sample"), 3.0),
-    *(
-        Goal(f"warp {size}, {half}, against our float32", _row(WARP, shape, dtype=half), faster_than("ours float32"), 1.0)
-        for shape, size in (("1080p", "3 ch 1080p"), ("features-448", "64 ch 256x448"))
-        for half in HALF
-    ),
-    Goal("warp 3 ch 1080p forced to avx2, against RIFE's", _row(WARP, "1080p", "avx2"), faster_than("RIFE"), 2.0),
-    Goal("warp 64 ch 256x448 forced to avx2, against RIFE's", _row(WARP, "features-448", "avx2"), faster_than("RIFE"), 2.0),
-    *(
-        Goal(f"warp {size} forced to baseline, against RIFE's", _row(WARP, shape, "baseline"), faster_than("RIFE"), 1.0)
-        for shape, size in (("1080p", "3 ch 1080p"), ("features-448", "64 ch 256x448"), ("features-960", "64 ch 540x960"))
-    ),
-    Goal("softmax splat 3 ch 1080p, against the best torch", _row(SOFTMAX, "1080p"), faster_than_all, 12.0),
-    Goal("softmax splat 64 ch 256x448, against the best torch", _row(SOFTMAX, "features-448"), faster_than_all, 15.0),
-    Goal("softmax splat 3 ch 1080p, times the floor", _row(SOFTMAX, "1080p"), times_floor, 4.0, at_most=True),
-    Goal("softmax splat 64 ch 256x448, times the floor", _row(SOFTMAX, "features-448"), times_floor, 4.0, at_most=True),
-    Goal("softmax splat 3 ch 1080p, metrics spanning 1000, against the best torch", _row(WIDE, "1080p"), faster_than_all, 7.0),
-    Goal("softmax splat 64 ch 256x448, metrics spanning 1000, the same", _row(WIDE, "features-448"), faster_than_all, 10.0),
-    Goal("softmax splat forward and backward, 3 ch 1080p", _row(SOFTMAX, "1080p", mode="both"), faster_than_all, 12.0),
-    Goal("softmax splat forward and backward, 64 ch 256x448", _row(SOFTMAX, "features-448", mode="both"), faster_than_all, 12.0),
-    Goal("a call of backward_warp on 4x4 images, inference_mode", TINY, microseconds, 5.0, at_most=True, unit=" us"),
+    goal(3.0, "RIFE", WARP, "1080p"),
+    goal(2.5, "grid_sample", WARP, "1080p"),
+    goal(2.5, "RIFE", WARP, "1080p", threads=1),
+    goal(1.6, "grid_sample", WARP, "1080p", threads=1),
+    goal(4.5, "RIFE", WARP, "features-960"),
+    backward(5.0, "grid_sample", WARP, "features-448"),
+    backward(3.0, "grid_sample", WARP, "1080p"),
+    *(goal(1.0, "ours float32", WARP, shape, dtype=half) for shape in ("1080p", "features-448") for half in HALF),
+    goal(2.0, "RIFE", WARP, "1080p", "avx2"),
+    goal(2.0, "RIFE", WARP, "features-448", "avx2"),
+    *(goal(1.0, "RIFE", WARP, shape, "baseline") for shape in ("1080p", "features-448", "features-960")),
+    goal(12.0, FASTEST, SOFTMAX, "1080p"),
+    goal(15.0, FASTEST, SOFTMAX, "features-448"),
+    goal(4.0, FLOOR, SOFTMAX, "1080p"),
+    goal(4.0, FLOOR, SOFTMAX, "features-448"),
+    goal(7.0, FASTEST, WIDE, "1080p"),
+    goal(10.0, FASTEST, WIDE, "features-448"),
+    backward(12.0, FASTEST, SOFTMAX, "1080p", "both"),
+    backward(12.0, FASTEST, SOFTMAX, "features-448", "both"),
+    goal(5.0, MICROSECONDS, WARP, TINY, threads=1),
 )
 
 
 def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Every goal of the CPU, with what the document reached."""
-    found = [goal.judge(document["rows"]) for goal in CPU_GOALS]
     imports = document["imports"]
-    return [*found, judged(ImportGoal(), imports and imports["vfi_kernels_s"])]
+    seconds = imports["vfi_kernels_s"] if imports else None
+    return [
+        *(goal.judge(document["rows"]) for goal in CPU_GOALS),
+        judged("import of vfi_kernels beyond torch's own", 0.3, seconds, " s", at_most=True),
+    ]

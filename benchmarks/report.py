@@ -23,7 +23,8 @@ def results(folder: Path = RESULTS) -> str:
     files = sorted(folder.glob("*/*.json"))
     if not files:
         return "\nNothing has been measured for the record yet.\n\n"
-    return "".join(f"\n## {file.parent.name}, {file.stem}\n\n{section(json.loads(file.read_text()))}\n" for file in files)
+    heads = [f"\n## {file.parent.name}, {file.stem}\n\n" for file in files]
+    return "".join(f"{head}{section(json.loads(file.read_text()))}\n" for head, file in zip(heads, files, strict=True))
 
 
 def section(document: dict[str, Any]) -> str:
@@ -54,7 +55,8 @@ def section(document: dict[str, Any]) -> str:
 def machine_line(machine: dict[str, Any]) -> str:
     cpu, versions = machine["cpu"], machine["versions"]
     facts = [
-        f"{cpu['model']} (family {cpu['family']}, model {cpu['model_number']}), {cpu['cores']} cores, level {cpu['level']}",
+        f"{cpu['model']} (family {cpu['family']}, model {cpu['model_number']}), {cpu['cores']} cores",
+        f"level {cpu['level']}",
         *(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine["gpus"]),
         f"torch {versions['torch']}",
         f"Python {versions['python']}",

@@ -30,11 +30,13 @@ def measure_level(session: Session, group: goals.Group) -> None:
     """Runs a group in a process that is forced to one instruction set, and takes over its rows."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "level.json"
-        words = [[f"--{name}", *map(str, value)] for name, value in group.choices.items()]
-        command = [sys.executable, "-m", "vfi_kernels.cli", "bench", *sum(words, []), "--peer", *group.peers, "--json", str(file)]
+        command = [sys.executable, "-m", "vfi_kernels.cli", "bench", "--json", str(file)]
+        for name, values in {**group.choices, "peer": group.peers}.items():
+            command += [f"--{name}", *map(str, values)]
         command += ["--quick"] if session.quick else []
-        gate = {"off": ["--no-gate"], "check": ["--gate", "check"]}.get(session.gate_level, [])
-        done = subprocess.run([*command, *gate], stdout=subprocess.DEVNULL, env={**os.environ, "VFI_KERNELS_CPU": group.cpu_level})
+        command += {"off": ["--no-gate"], "check": ["--gate", "check"]}.get(session.gate_level, [])
+        environment = {**os.environ, "VFI_KERNELS_CPU": group.cpu_level}
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment)
         if not file.exists():
             say(f"forced to {group.cpu_level}: nothing measured (exit code {done.returncode})")
             return
@@ -69,6 +71,7 @@ def print_goals(found: Sequence[dict[str, Any]]) -> None:
 
 
 def value_of(goal: dict[str, Any]) -> str:
+    """What was reached, with its unit."""
     return "-" if goal["reached"] is None else f"{goal['reached']:.2f}{goal['unit']}"
 
 
@@ -76,11 +79,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="a trial; its figures are not for the record")
-    parser.add_argument("--only", metavar="WORD", help="only groups whose op or case contains this word")
+    parser.add_argument("--only", metavar="WORD", help="only groups whose case contains this word")
     parser.add_argument("--no-gate", action="store_true", help="measure also ops that fail their tests")
-    parser.add_argument("--json", type=Path, help="where to write (default: benchmarks/results/<machine>/<device>.json)")
+    parser.add_argument(
+        "--json", type=Path, help="where to write (default: benchmarks/results/<machine>/<device>.json)"
+    )
     options = parser.parse_args()
-    groups = [g for g in (goals.CPU if options.device == "cpu" else goals.CUDA) if (options.only or "") in g.choices["op"][0]]
+    groups = goals.CPU if options.device == "cpu" else goals.CUDA
+    groups = [g for g in groups if options.only is None or options.only in g.choices["op"][0]]
     file = options.json or RESULTS / machine.slug(options.device) / f"{options.device}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     gate = "off" if options.no_gate else "check" if options.quick else "tests"

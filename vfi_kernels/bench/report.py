@@ -39,7 +39,9 @@ def conditions(row: dict[str, Any]) -> dict[str, str]:
         "layout": row["layout"],
         "mode": row["mode"] if row["mode"] != "forward" else f"forward, {row['recording']}",
         "flow": f"{row['flow']} flow",
-        "on": row["device"] if row["device"] != "cpu" else f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}",
+        "on": row["device"]
+        if row["device"] != "cpu"
+        else f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}",
         "level": row["cpu_level"] if row["device"] == "cpu" else "",
         "backend": row["backend"],
     }
@@ -52,7 +54,7 @@ def columns(rows: Sequence[dict[str, Any]]) -> tuple[str, list[str], list[list[s
     common = ", ".join(value for name, value in found[0].items() if name not in varies and value)
     peers = list(dict.fromkeys(name for row in rows for name in row["times_faster"]))
     cells = []
-    for row, condition in zip(rows, found):
+    for row, condition in zip(rows, found, strict=True):
         timing = row["timings"][OURS]
         spread = [100 * (timing[end] / timing["median_ms"] - 1) for end in ("low_ms", "high_ms")]
         floor = "-" if row["times_floor"] is None else f"{row['times_floor']:.2f}x"
@@ -63,7 +65,10 @@ def columns(rows: Sequence[dict[str, Any]]) -> tuple[str, list[str], list[list[s
 
 def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[n]) for row in [header, *cells]) for n in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *cells])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *cells]
+    )
 
 
 def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -136,7 +141,11 @@ def compare(first: Path, second: Path) -> str:
         raise UsageError(f"expected {first} and {second} to share a measurement, got none")
     missing = f"{len(a['rows']) + len(b['rows']) - 2 * len(cells)} rows are in one file only"
     machines = [doc["machine"]["cpu"]["model"] for doc in (a, b)]
-    note = "" if machines[0] == machines[1] else f"\nDifferent machines ({machines[0]}; {machines[1]}): compare the peers' column only."
+    note = (
+        ""
+        if machines[0] == machines[1]
+        else f"\nDifferent machines ({machines[0]}; {machines[1]}): compare the peers' column only."
+    )
     return f"{text_table(header, cells)}\n{missing}.{note}"
 
 
