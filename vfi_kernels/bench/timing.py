@@ -118,7 +118,6 @@ def summary(samples: list[float], calls: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    gc.collect()
     gc.disable()
     try:
         yield
