@@ -60,14 +60,14 @@ class VideoReader:
         with reading(path):
             self._container = open_input(path)
         try:
-            self._stream = next(iter(self._container.streams.video), None)
+            self._stream: Any = next(iter(self._container.streams.video), None)
             if self._stream is None:
                 raise UserError(f"{path} has no video in it")
             if self._stream.codec_context is None:
                 raise UserError(f"cannot read {path}: its video codec is unknown")
             self._stream.thread_type = "AUTO"
             self._decoded = self._decode()
-            self._first = next(self._decoded, None)
+            self._first: Any = next(self._decoded, None)
             if self._first is None:
                 raise UserError(f"cannot read {path}: no frame in it can be decoded")
         except BaseException:

@@ -175,6 +175,16 @@ def test_sound_is_encoded_again_where_the_container_needs_it(make_video, sliding
     assert loudness(samples, start, 0.15) == pytest.approx(4, abs=0.6)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm", "avi"])
+def test_picture_and_sound_stay_in_step_in_every_container(make_video, sliding, tmp_path, suffix):
+    source, output = make_video([sliding(2 * i) for i in range(6)], sound="aac"), tmp_path / f"out.{suffix}"
+    assert run(source, "-o", output) == 0
+    assert [float(time) for time in read(output)[0]] == pytest.approx([i / 20 for i in range(12)], abs=1e-3)
+    start, samples, _ = sound(output)
+    for time in (0.25, 0.35, 0.45):
+        assert loudness(samples, start, time) == pytest.approx(1 + int(time * 10), abs=0.6)
+
+
 def test_slow_motion_drops_the_sound_and_says_so(make_video, slide, tmp_path, capsys):
     assert run(make_video(slide[:4], sound="aac"), "-o", tmp_path / "out.mp4", "--slow-motion", 2) == 0
     assert "sound, if any, is left out, because the speed changes" in capsys.readouterr().err
