@@ -55,5 +55,5 @@ def make_cotangents(call, arguments) -> list[Tensor]:
     found = []
     for out in oracle_forward(call, arguments):
         noise = torch.randn(out.shape, generator=generator, dtype=torch.float64).mul(8).round() / 8  # exact in any dtype
-        found.append(torch.where(out.isfinite(), noise, 0))
+        found.append(torch.where(out.isfinite(), noise.to(out.device), 0))
     return found
