@@ -21,9 +21,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long one row may take, and how many rounds it takes at least and at most."""
+    """How long one row may take, and how many rounds it takes at least and at most.
+
+    A contender that has used up `seconds` by itself rests after `enough` samples.
+    """
 
     seconds: float = 4.0
+    enough: int = 3
     rounds: tuple[int, int] = (7, 60)
     sample: float = 0.01  # a sample repeats a short call until it lasts about this many seconds
 
@@ -94,7 +98,9 @@ def interleave(
             if n >= least and time.perf_counter() - start > budget.seconds:
                 break
             for name in order[n % len(order) :] + order[: n % len(order)]:
-                samples[name].append(timer.sample(contenders[name], calls[name]))
+                found = samples[name]
+                if len(found) < budget.enough or sum(found) * calls[name] < budget.seconds:
+                    found.append(timer.sample(contenders[name], calls[name]))
     return {name: summary(found, calls[name]) for name, found in samples.items()}
 
 
@@ -112,7 +118,6 @@ def summary(samples: list[float], calls: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    gc.collect()
     gc.disable()
     try:
         yield
