@@ -12,7 +12,7 @@ import vfi_kernels as vk
 from vfi_kernels import backends
 
 # What must be able to run here; a missing one fails, so that a broken build never looks like a pass.
-ON_CPU = ("reference", "cpp", "triton", "triton-deterministic")
+ON_CPU = ("reference", "cpp")  # Triton in its interpreter takes seconds a call: tests/test_triton.py
 
 
 @pytest.fixture(params=ON_CPU)

@@ -121,9 +121,8 @@ def _write_video(
         if job.slow_motion != 1 or job.times:
             _note("the sound, if any, is left out, because the speed changes")
         else:
-            begin = None if job.start is None else reader.origin + origin
             end = None if job.end is None else reader.origin + job.end
-            writer.add_audio(job.source, begin, end, reader.origin + origin)
+            writer.add_audio(job.source, reader.origin + origin, end)
         if reader.info.bits > 8:
             _note(f"the {reader.info.bits} bits per sample of {job.source} become 8")
         for notice in writer.notices:

@@ -60,14 +60,14 @@ class VideoReader:
         with reading(path):
             self._container = open_input(path)
         try:
-            self._stream = next(iter(self._container.streams.video), None)
+            self._stream: Any = next(iter(self._container.streams.video), None)
             if self._stream is None:
                 raise UserError(f"{path} has no video in it")
             if self._stream.codec_context is None:
                 raise UserError(f"cannot read {path}: its video codec is unknown")
             self._stream.thread_type = "AUTO"
             self._decoded = self._decode()
-            self._first = next(self._decoded, None)
+            self._first: Any = next(self._decoded, None)
             if self._first is None:
                 raise UserError(f"cannot read {path}: no frame in it can be decoded")
         except BaseException:
@@ -144,7 +144,8 @@ class VideoReader:
 
     def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
         with reading(self.path):
-            rgb = frame.to_ndarray(format="rgb24", width=self._first.width, height=self._first.height)
+            width, height = self._first.width, self._first.height
+            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=exact_conversion())
         turned = np.rot90(rgb, _quarter_turns(self._first))
         return TimedFrame(time, duration, np.ascontiguousarray(turned))
 
@@ -169,6 +170,12 @@ def reading(path: Path) -> Iterator[None]:
 def open_input(path: Path) -> Any:
     """Opens a file for reading; what it refers to may be local files only."""
     return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
+
+
+def exact_conversion() -> int:
+    """swscale's flags for rounding; without them every conversion between RGB and YUV darkens by half a level."""
+    flags = require("av").video.reformatter.Interpolation
+    return flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP
 
 
 def _seconds(frame: Any) -> Fraction | None:

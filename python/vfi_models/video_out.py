@@ -11,7 +11,7 @@ import numpy as np
 from vfi_models.audio import AudioTransfer
 from vfi_models.errors import UserError, require
 from vfi_models.outputs import temporary_name
-from vfi_models.video_in import Colour
+from vfi_models.video_in import Colour, exact_conversion
 
 _ENCODERS = {".webm": "libvpx-vp9", ".gif": "gif", ".avi": "mpeg4"}
 _OPTIONS = {
@@ -64,9 +64,9 @@ class VideoWriter:
             self._temporary.unlink(missing_ok=True)
             raise
 
-    def add_audio(self, source: Path, begin: Fraction | None, end: Fraction | None, origin: Fraction) -> None:
-        """Carries the sound of `source` over; before the first frame is written."""
-        self._audio = AudioTransfer(source, self._container, begin, end, origin)
+    def add_audio(self, source: Path, begin: Fraction, end: Fraction | None) -> None:
+        """Carries the sound of `source` over, to be called before the first frame is written."""
+        self._audio = AudioTransfer(source, self._container, begin, end)
         self.notices += self._audio.notices
 
     def write(self, rgb: np.ndarray, time: Fraction) -> None:
@@ -78,6 +78,7 @@ class VideoWriter:
             format=self._stream.pix_fmt,
             dst_colorspace=_MATRICES.get(colour.matrix, 5),
             dst_color_range=colour.range or 1,
+            interpolation=exact_conversion(),
         )
         stamp = max(round(time / self.picture.time_base), self._last_stamp + 1)
         frame.pts, frame.time_base = stamp, self.picture.time_base

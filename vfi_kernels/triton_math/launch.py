@@ -1,5 +1,8 @@
 """How Triton kernels are started: tiles fixed by layout and dtype (no autotuning), on the tensors' own device."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -13,10 +16,10 @@ def triton_dtype(dtype: torch.dtype) -> tl.dtype:
 
 
 def tile(x: Tensor) -> dict[str, int]:
-    """BLOCK pixels and BLOCK_C channels of x a program works on at a time.
+    """BLOCK pixels and BLOCK_C channels of x that a program works on at a time.
 
-    Neighbouring lanes take neighbouring addresses: pixels where a plane is contiguous, with up to 4 channels in flight
-    per pixel; channels where those are contiguous, 16 bytes a lane.
+    Neighbouring lanes take neighbouring addresses: pixels, one a lane, where a plane is contiguous; channels, 16 bytes
+    a lane, where those are.
     """
     channels = triton.next_power_of_2(max(x.shape[1], 1))
     if x.stride(1) != 1 or channels == 1:
@@ -26,15 +29,20 @@ def tile(x: Tensor) -> dict[str, int]:
 
 
 def launch(
-    kernel: triton.JITFunction, like: Tensor, size: tuple[int, int], *args: object, BLOCK: int, **constants: object
+    kernel: triton.JITFunction, like: Tensor, size: Sequence[int], *args: Any, BLOCK: int, **constants: Any
 ) -> None:
-    """Runs `kernel` on the current stream of like's device, over like's batch of planes of `size`, BLOCK pixels a program.
+    """Runs `kernel` on like's device and its current stream, over like's batch of planes of `size`, BLOCK pixels each.
 
-    Its first argument is the number of programs per sample; 4-dimensional tensors are followed by their strides.
+    The kernel's first argument is the number of programs per sample; then come `args`, each 4-dimensional tensor with
+    its strides.
     """
     blocks = triton.cdiv(size[0] * size[1], BLOCK)
-    flat: list[object] = []
-    for arg in args:
-        flat += [arg, arg.stride()] if isinstance(arg, Tensor) and arg.dim() == 4 else [arg]
+    options = {"num_warps": THREADS // 32, "enable_fp_fusion": True, **constants}
     with torch.cuda.device_of(like):
-        kernel[(blocks * like.shape[0],)](blocks, *flat, BLOCK=BLOCK, num_warps=THREADS // 32, enable_fp_fusion=True, **constants)
+        kernel[(blocks * like.shape[0],)](blocks, *map(_with_strides, args), BLOCK=BLOCK, **options)
+
+
+def _with_strides(arg: Any) -> Any:
+    if isinstance(arg, tuple):
+        return tuple(map(_with_strides, arg))
+    return (arg, arg.stride()) if isinstance(arg, Tensor) and arg.dim() == 4 else arg

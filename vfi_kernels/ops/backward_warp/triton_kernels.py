@@ -1,6 +1,5 @@
 """Backward warping in Triton."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,45 +15,43 @@ from vfi_kernels.triton_math.bilinear import (
     store_plane,
     store_tile,
 )
+from vfi_kernels.triton_math.collect import image_grad
 from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
-from vfi_kernels.triton_math.scatter import Landing, collect, order_by_cell, scatter
+from vfi_kernels.triton_math.scatter import Landing
 
 
 # out[b, c, y, x] = sum over the corners of weight * image[b, c, corner]    (Jaderberg et al. 2015, eq. 5)
 #
-# One program per BLOCK output pixels: it finds their corners once and walks over the channels, BLOCK_C at a time. Each
-# output is written by one program, so nothing is summed across programs.
+# One program per BLOCK output pixels: it finds their corners once and walks over the channels, TILES times BLOCK_C at a
+# time, reading them all before it writes. Each output is written by one program: nothing is summed across programs.
 @triton.jit
 def _backward_warp_kernel(
     blocks,
     image,  # [B, C, height, width]
-    image_strides,
     flow,  # [B, 2, out_height, out_width]
-    flow_strides,
     out,  # [B, C, out_height, out_width]
-    out_strides,
     channels,
     height,
     width,
     out_height,
     out_width,
+    TILES: tl.constexpr,
     BORDER: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
-    TILES: tl.constexpr,
 ):
     b, y, x = block_pixels(blocks, out_width, BLOCK)
     live = y < out_height
-    spot = position(flow, flow_strides, 0, b, y, x, height, width, live, BORDER, ACC)
+    spot = position(flow, 0, b, y, x, height, width, live, BORDER, ACC)
     for start in range(0, channels, TILES * BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
-        values = (sample(image, image_strides, b, c, channels, spot, height, width, live, ACC),)
-        for n in tl.static_range(1, TILES):
-            value = sample(image, image_strides, b, c + n * BLOCK_C, channels, spot, height, width, live, ACC)
-            values = values + (value,)
+        values = ()
         for n in tl.static_range(TILES):
-            store_tile(out, out_strides, b, c + n * BLOCK_C, y, x, live, channels, values[n])
+            value = sample(image, b, c + n * BLOCK_C, channels, spot, height, width, live, ACC)
+            values = (*values, value)  # type: ignore[assignment]
+        for n in tl.static_range(TILES):
+            store_tile(out, b, c + n * BLOCK_C, channels, y, x, live, values[n])
 
 
 # out = sum_k w_k image[k]: grad_flow = sum_c grad_out (d out / dx, d out / dy), 0 where the position is clipped
@@ -64,13 +61,9 @@ def _backward_warp_kernel(
 def _flow_grad_kernel(
     blocks,
     grad_out,  # [B, C, out_height, out_width]
-    grad_out_strides,
     image,  # [B, C, height, width]
-    image_strides,
     flow,  # [B, 2, out_height, out_width]
-    flow_strides,
     grad_flow,
-    grad_flow_strides,
     channels,
     height,
     width,
@@ -83,19 +76,17 @@ def _flow_grad_kernel(
 ):
     b, y, x = block_pixels(blocks, out_width, BLOCK)
     live = y < out_height
-    spot = position(flow, flow_strides, 0, b, y, x, height, width, live, BORDER, ACC)
+    spot = position(flow, 0, b, y, x, height, width, live, BORDER, ACC)
     sum_x = tl.zeros([BLOCK_C, BLOCK], ACC)
     sum_y = tl.zeros([BLOCK_C, BLOCK], ACC)
     for start in range(0, channels, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
-        g = load_tile(grad_out, grad_out_strides, b, c, y, x, live, channels, ACC)
-        _, dx, dy = sample_slopes(image, image_strides, b, c, channels, spot, height, width, live, ACC)
+        g = load_tile(grad_out, b, c, channels, y, x, live, ACC)
+        _, dx, dy = sample_slopes(image, b, c, channels, spot, height, width, live, ACC)
         sum_x += g * dx
         sum_y += g * dy
-    grad_x = tl.where(spot[4], tl.sum(sum_x, 0), 0.0)
-    grad_y = tl.where(spot[5], tl.sum(sum_y, 0), 0.0)
-    store_plane(grad_flow, grad_flow_strides, b, 0, y, x, live, grad_x)
-    store_plane(grad_flow, grad_flow_strides, b, 1, y, x, live, grad_y)
+    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot[4], tl.sum(sum_x, 0), 0.0))
+    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[5], tl.sum(sum_y, 0), 0.0))
 
 
 def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
@@ -103,9 +94,11 @@ def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tenso
     reference.check(image, flow, padding)
     out = empty_result(image, (*image.shape[:2], *flow.shape[2:]))
     if out.numel() > 0:
+        tiles = tile(out)
+        constants = {"BORDER": padding == "border", "ACC": triton_dtype(accumulator(image, flow)), **tiles}
         sizes = (image.shape[1], *image.shape[2:], *flow.shape[2:])
-        constants = {"BORDER": padding == "border", "ACC": triton_dtype(accumulator(image, flow))}
-        launch(_backward_warp_kernel, out, flow.shape[2:], image, flow, out, *sizes, **constants, **tile(out), TILES=4 if out.stride(1) != 1 else 1)
+        in_flight = 4 if tiles["BLOCK_C"] == 1 else 1
+        launch(_backward_warp_kernel, out, flow.shape[2:], image, flow, out, *sizes, TILES=in_flight, **constants)
     return out
 
 
@@ -119,24 +112,15 @@ def backward_warp_grad(
     need_flow: bool,
 ) -> tuple[Tensor, Tensor]:
     """grad_image[k] += w_k g is a scatter of g to where it was read; grad_flow = sum_c g (d out / dx, d out / dy)."""
-    acc = accumulator(image, flow)
+    acc, border = accumulator(image, flow), padding == "border"
     grad_out = grad_out.contiguous(memory_format=memory_format(image))
     grad_image, grad_flow = not_needed(image), not_needed(flow)
     if need_image:
-        grad_image = image_grad(grad_out, image, Landing(flow, image.shape[2:], acc, border=padding == "border"), deterministic)
+        grad_image = image_grad(grad_out, image, Landing(flow, image.shape[2:], acc, border=border), deterministic)
     if need_flow:
         grad_flow = empty_result(flow)
-        if flow.numel() > 0:
-            sizes = (image.shape[1], *image.shape[2:], *flow.shape[2:])
-            constants = {"BORDER": padding == "border", "ACC": triton_dtype(acc)}
-            tensors = (grad_out, image, flow, grad_flow)
-            launch(_flow_grad_kernel, flow, flow.shape[2:], *tensors, *sizes, **constants, **tile(grad_out))
+    if need_flow and flow.numel() > 0:
+        constants = {"BORDER": border, "ACC": triton_dtype(acc), **tile(grad_out)}
+        sizes = (image.shape[1], *image.shape[2:], *flow.shape[2:])
+        launch(_flow_grad_kernel, flow, flow.shape[2:], grad_out, image, flow, grad_flow, *sizes, **constants)
     return grad_image, grad_flow
-
-
-def image_grad(grad_out: Tensor, image: Tensor, landing: Landing, deterministic: bool) -> Tensor:
-    """The image gradient of a warp: grad_out splatted to where it was read."""
-    if image.numel() == 0 or grad_out.numel() == 0:
-        return torch.zeros_like(empty_result(image))
-    order = order_by_cell(landing) if deterministic else None
-    return collect(scatter(grad_out, landing, order=order), image)
