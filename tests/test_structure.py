@@ -74,7 +74,7 @@ def test_native_includes(path):
 def test_files_stay_readable(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 400
-    assert max(map(len, lines), default=0) <= 120
+    assert max(map(len, lines), default=0) <= (120 if path.suffix == ".py" else 130)
     if path.suffix == ".py":
         for node in ast.walk(ast.parse("\n".join(lines))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
