@@ -68,9 +68,9 @@ def test_unknown_backend():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_without_a_gpu_says_why():
-    with pytest.raises(RuntimeError, match="'cuda' cannot run: (this torch is a CPU build|torch finds no GPU|.*without CUDA)"):
-        with vk.use_backend("cuda"):
-            pass
+    reasons = r"'cuda' cannot run: (this torch is a CPU build|torch finds no GPU|.*without CUDA)"
+    with pytest.raises(RuntimeError, match=reasons), vk.use_backend("cuda"):
+        pass
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -97,7 +97,8 @@ def test_cpu_level_is_chosen_by_the_environment():
 
 
 def test_import_brings_nothing_heavy():
-    code = "import vfi_kernels, sys; print([m for m in ('triton', 'cv2', 'matplotlib', 'av', 'skimage') if m in sys.modules])"
+    heavy = ("triton", "cv2", "matplotlib", "av", "skimage")
+    code = f"import vfi_kernels, sys; print([m for m in {heavy} if m in sys.modules])"
     assert python(code).stdout.strip() == "[]"
 
 
