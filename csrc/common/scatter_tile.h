@@ -54,6 +54,24 @@ VFI_INLINE void store_accumulator(A* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// kWidth channels of one pixel in registers.
+template <class A, int kWidth>
+struct Cell {
+  using V = CellOf<A, kWidth>;
+  static constexpr int kStep = sizeof(V) / sizeof(A), kVectors = kWidth / kStep;
+  V v[kVectors];
+
+  VFI_INLINE explicit Cell(const A* p) {
+    for (int k = 0; k < kVectors; ++k) v[k] = load_accumulator<V>(p + k * kStep);
+  }
+  // p[k] += weight v[k]
+  VFI_INLINE void add_to(A* p, A weight) const {
+    for (int k = 0; k < kVectors; ++k) {
+      store_accumulator(p + k * kStep, load_accumulator<V>(p + k * kStep) + v[k] * weight);
+    }
+  }
+};
+
 // Channel k of pixel i: rows[k] holds 4 or kLanes channels of kLanes pixels before to_cells, the cells in order after it.
 template <int kWidth, class F>
 VFI_INLINE void to_cells(F* rows) {
