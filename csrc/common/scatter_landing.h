@@ -82,7 +82,7 @@ VFI_INLINE Landing<F> land(F f, F start, int64_t size, Padding padding) {
   return {select(low, zero, select(high, last, at)), select(low | high, zero, l), equal(zero, zero)};
 }
 
-// A chunk of source pixels: its flow and m in A, and the weights of the corners that are used, bilinear weight times
+// A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights of the corners that are used, bilinear weight times
 // factor; 0 for the others. Corner k = 2 j + i of pixel p is at 4 p + k.
 template <class A>
 struct Chunk {
@@ -131,18 +131,21 @@ VFI_INLINE void corner_weights(const Position<F>& p, F* weight) {
   weight[2] = select(p.used, left * p.y.l, zero), weight[3] = select(p.used, p.x.l * p.y.l, zero);
 }
 
-// The factor where it does not depend on the corner.
-template <class F>
-VFI_INLINE F factor_of(Factor kind, F m, F shift) {
-  const F one = broadcast<F>(1), zero = broadcast<F>(0);
-  switch (kind) {
-    case Factor::kOne: return one;
-    case Factor::kValue: return m;
-    case Factor::kSigmoid: return one / (one + exp(zero - m));
-    case Factor::kOneMinusSigmoid: return one / (one + exp(m));
-    case Factor::kExp: return exp(m - shift);
-  }
-  __builtin_unreachable();
+// c.m becomes the factor of every pixel, NaN where m is not finite. A loop of its own: the steps of exp follow one from
+// another, and short iterations overlap better.
+template <class F, class Function>
+VFI_INLINE void replace_m(Chunk<Number<F>>& c, Function&& function) {
+  for (int64_t i = 0; i < c.n; i += Lanes<F>::kCount) store(c.m_buffer + i, function(load<F>(c.m + i)));
+  c.m = c.m_buffer;
+}
+
+template <class A>
+void compute_factor(Factor kind, A shift, Chunk<A>& c) {
+  using F = typename VectorFor<A>::type;
+  const F one = broadcast<F>(1), zero = broadcast<F>(0), s = broadcast<F>(shift);
+  if (kind == Factor::kExp) replace_m<F>(c, [&](F m) { return exp(m - s) + (m - m); });
+  if (kind == Factor::kSigmoid) replace_m<F>(c, [&](F m) { return one / (one + exp(zero - m)); });
+  if (kind == Factor::kOneMinusSigmoid) replace_m<F>(c, [&](F m) { return one / (one + exp(m)); });
 }
 
 // c.weight times exp(m - shift), where every target has its own shift; (rows, columns) are the pixels' upper left corners.

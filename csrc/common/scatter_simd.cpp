@@ -36,12 +36,14 @@ class BandScatter {
       for (int64_t x = 0; x < s_.W; x += kChunk) add_chunk(x, y, min(int64_t{kChunk}, s_.W - x));
     }
     finish_until(band_.end);
+    stream_fence();
   }
 
  private:
   void add_chunk(int64_t x, int64_t y, int64_t n) {
     Chunk<A> c(band_.b, x, y, n);
     read_flow(s_, c);
+    if (!own_shifts_) compute_factor(s_.factor, shift_, c);
     if (!place(c)) return;
     prefetch_cells(n);
     if (own_shifts_) multiply_exp_at_targets(s_, c, row_, column_);
@@ -60,13 +62,14 @@ class BandScatter {
     const F zero = broadcast<F>(0), begin = broadcast<F>(A(band_.begin)), last = broadcast<F>(A(band_.end - 1));
     const typename Lanes<F>::Int none = {}, nowhere = none + band_.ring_rows * columns_;
     const int32_t turn = slot_ - first_;
+    const bool multiplies = !own_shifts_ && s_.factor != Factor::kOne;
     auto lands = less(zero, zero);
     for (int64_t i = 0; i < c.n; i += kCount) {
       const Position<F> p = locate<F>(s_, c, i);
       F weight[4];
       corner_weights(p, weight);
-      if (!own_shifts_ && s_.factor != Factor::kOne) {
-        const F e = factor_of(s_.factor, load<F>(c.m + i), broadcast<F>(shift_));
+      if (multiplies) {
+        const F e = load<F>(c.m + i);
         for (int k = 0; k < 4; ++k) weight[k] = select(equal(weight[k], zero), zero, weight[k] * e);
       }
       interleave4(weight);
@@ -147,14 +150,36 @@ class BandScatter {
   void finish_chunk(A* cells, const A* plane, int64_t x, int64_t n) {
     const int64_t pixel = int64_t{first_} * s_.target_W + x;
     Quotient<F> q[kChunk / kCount];
-    const bool scaled = s_.divide != Divide::kNot && divide_by(cells, plane, pixel, n, q);
-    scaled ? unstage<true>(cells, q, pixel, n) : unstage<false>(cells, q, pixel, n);
+    if (s_.divide != Divide::kNot) divide_by(cells, plane, pixel, n, q);
+    const Planes& t = s_.target;
+    const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
+    const Quotient<F>* quotients = s_.divide == Divide::kNot ? nullptr : q;
+    const auto typed = [&](auto* p) {
+      if (t.pixel == 1) {
+        unstage_planes<kWidth>(cells, quotients, p + at, t.channel, band_.channels, n, streams(p));
+      } else {
+        unstage_pixels<kWidth>(cells, quotients, p + at, t.pixel, band_.channels, n);
+      }
+    };
+    if constexpr (sizeof(A) == sizeof(double)) {
+      if (t.type == Dtype::kFloat64) return typed(static_cast<double*>(t.data));
+    }
+    if (t.type == Dtype::kFloat32) return typed(static_cast<float*>(t.data));
+    if (t.type == Dtype::kFloat16) return typed(static_cast<Half*>(t.data));
+    typed(static_cast<BFloat16*>(t.data));
   }
 
-  // The quotients of n target pixels; D is stored where it is new. Whether any of them is scaled.
-  bool divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, Quotient<F>* q) {
+  // For results that the caches cannot hold. Rows have to be aligned.
+  template <class T>
+  bool streams(const T* p) const {
+    constexpr int64_t kLarge = int64_t{4} << 20;
+    const int64_t bytes = s_.B * s_.C * s_.target_H * s_.target_W * static_cast<int64_t>(sizeof(T));
+    return bytes >= kLarge && s_.target_W % kCount == 0 && reinterpret_cast<uintptr_t>(p) % (kCount * sizeof(T)) == 0;
+  }
+
+  // The quotients of n target pixels; D is stored where it is new.
+  void divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, Quotient<F>* q) {
     A* const weight = static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
-    bool scaled = false;
     for (int64_t i = 0; i < n; i += kCount) {
       F d;
       if (band_.weight == Weight::kReady) {
@@ -169,29 +194,7 @@ class BandScatter {
       }
       if (band_.weight != Weight::kReady && s_.weight != nullptr) store(weight + i, d, n - i);
       q[i / kCount] = quotient(d, s_.divide);
-      scaled = scaled || any(not_equal(q[i / kCount].scale, broadcast<F>(1)));
     }
-    return scaled;
-  }
-
-  template <bool kScaled>
-  void unstage(const A* cells, const Quotient<F>* q, int64_t pixel, int64_t n) {
-    const Planes& t = s_.target;
-    const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
-    const auto typed = [&](auto* p) {
-      const bool divides = s_.divide != Divide::kNot;
-      if (t.pixel == 1) {
-        unstage_planes<kWidth, kScaled>(cells, divides ? q : nullptr, p + at, t.channel, band_.channels, n);
-      } else {
-        unstage_pixels<kWidth, kScaled>(cells, divides ? q : nullptr, p + at, t.pixel, band_.channels, n);
-      }
-    };
-    if constexpr (sizeof(A) == sizeof(double)) {
-      if (t.type == Dtype::kFloat64) return typed(static_cast<double*>(t.data));
-    }
-    if (t.type == Dtype::kFloat32) return typed(static_cast<float*>(t.data));
-    if (t.type == Dtype::kFloat16) return typed(static_cast<Half*>(t.data));
-    typed(static_cast<BFloat16*>(t.data));
   }
 
   const ScatterArgs& s_;
