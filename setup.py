@@ -221,15 +221,19 @@ class NinjaBuild(build_ext):
         ninja.run()
 
     def add_testing(self, ninja: NinjaFile) -> None:
+        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what the tests call directly."""
         import pybind11
 
         sanitize = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
         checks = "-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined" if sanitize else ""
         python = f"-isystem {sysconfig.get_paths()['include']} -isystem {pybind11.get_include()}"
-        flags = f"{CXX_FLAGS} -DVFI_CUDA_EMULATION {checks} {python} -I{CSRC}"
+        flags = f"{CXX_FLAGS} -Wno-unknown-pragmas {checks} {STABLE_ABI} {python} {self.includes}"
         label = ".sanitize" if sanitize else ""
         objects = [ninja.add("cxx", source, flags, label) for source in sorted(CSRC.glob("testing/*.cpp"))]
-        ninja.link("vfi_kernels_testing.so", objects, checks)
+        emulated = f"-x c++ -include {CSRC}/testing/cuda_emulation.h {flags}"
+        for source in sorted(CSRC.glob("*/*_cuda.cu")):
+            objects.append(ninja.add("cxx", source, emulated, f".emulated{label}"))
+        ninja.link("vfi_kernels_testing.so", objects, f"{checks} {self.torch_lib}")
 
 
 extensions = [Extension("vfi_kernels._C", [], py_limited_api=True)]

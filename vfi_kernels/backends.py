@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -170,7 +171,9 @@ def _refusal(backend: str, device: str) -> Callable[[str], Callable]:
 def _override(kernels: dict[str, Callable[[str], Callable]]) -> torch.library.Library:
     """Registers kernels[key](op) over what is there, until the returned library is destroyed."""
     library = torch.library.Library(NAMESPACE, "IMPL")
-    for op in _references:
-        for key, kernel in kernels.items():
-            library.impl(op, kernel(op), key, allow_override=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Warning only once for all operators")  # overriding is the purpose
+        for op in _references:
+            for key, kernel in kernels.items():
+                library.impl(op, kernel(op), key, allow_override=True)
     return library

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
 NAMESPACE = "vfi_kernels"
@@ -41,21 +40,38 @@ def register_second_derivative(op: str, formula: Callable) -> None:
         ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
 
-    @once_differentiable
-    def backward(ctx: Any, *grads: Any) -> tuple:
+    def flat_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         def results(*tensors: Tensor) -> list[Tensor]:
             flat = list(ctx.rest)
             for n, t in zip(ctx.places, tensors):
                 flat[n] = t
             return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
 
-        _, vjp = torch.func.vjp(results, *ctx.saved_tensors)
-        found = iter(vjp(pytree.tree_leaves(list(grads))))
-        flat = [next(found) if n in set(ctx.places) else None for n in range(len(ctx.rest))]
-        return tuple(pytree.tree_unflatten(flat, ctx.spec))
+        with torch.no_grad():
+            _, vjp = torch.func.vjp(results, *ctx.saved_tensors)
+            found = vjp(list(grads))
+        return _NoThirdDerivative.apply(op, len(found), *found, *ctx.saved_tensors, *grads)
+
+    def backward(ctx: Any, *grads: Any) -> tuple:
+        found = dict(zip(ctx.places, flat_backward(ctx, *pytree.tree_leaves(list(grads)))))
+        return tuple(pytree.tree_unflatten([found.get(n) for n in range(len(ctx.rest))], ctx.spec))
 
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
     register_folded_vmap(op)
+
+
+class _NoThirdDerivative(torch.autograd.Function):
+    """Returns the first `count` tensors unchanged; differentiating them raises. (torch's once_differentiable cuts its
+    results off from the inputs, so that torch.autograd.grad would leave their share out without a word.)"""
+
+    @staticmethod
+    def forward(ctx: Any, op: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.op = op
+        return tuple(t.view_as(t) for t in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple:
+        raise RuntimeError(f"{ctx.op}: expected at most second derivatives, got a third")
 
 
 def register_folded_vmap(op: str) -> None:

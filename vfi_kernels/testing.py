@@ -51,7 +51,9 @@ def make_flow(
     options = {"dtype": torch.float64, "generator": generator}
     ys, xs = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
     if kind == "noise":
-        flow = 3 * torch.randn(b, 2, h, w, **options)
+        # Odd sixteenths: never an integer, where there is no derivative, and no bilinear weight below 1/256, by which
+        # the gradient of a quotient would be divided.
+        flow = (torch.randn(b, 2, h, w, **options).mul(24).floor() + 0.5) / 8
     elif kind == "integer":
         flow = torch.randn(b, 2, h, w, **options).mul(3).round()
     elif kind == "zero":

@@ -79,8 +79,8 @@ template <class T, class Use>
 VFI_HOST_DEVICE void for_each_corner(const Axis<T>& x, const Axis<T>& y, Use&& use) {
   for (int j = 0; j < 2; ++j) {
     for (int i = 0; i < 2; ++i) {
-      const T weight = (i ? x.l : T(1) - x.l) * (j ? y.l : T(1) - y.l);
-      if ((i ? x.in1 : x.in0) && (j ? y.in1 : y.in0) && weight != T(0)) use(j, i, weight);
+      const T wx = i ? x.l : T(1) - x.l, wy = j ? y.l : T(1) - y.l;
+      if ((i ? x.in1 : x.in0) && (j ? y.in1 : y.in0) && wx != T(0) && wy != T(0)) use(j, i, wx * wy);
     }
   }
 }

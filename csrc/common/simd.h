@@ -5,7 +5,7 @@
 //   float, double    the same interface with one lane, for float64 and for whatever does not fit the vectors
 //   Lanes<F>     ::kCount, ::Int (lane offsets and columns), ::Mask, ::Scalar
 //
-//   broadcast<F>(x)  lane_numbers<F>()  to_int(F), truncating  to_float<F>(Int)  first_lane(Int)
+//   broadcast<F>(x)  lane_numbers<F>()  to_int(F), truncating  to_float<F>(Int)  lowest(Int)  highest(Int)
 //   load<F>(p)  load<F>(p, n)  store(p, v)  store(p, v, n)  stream(p, v)   p: float, Half, BFloat16 (double: F = double)
 //   fma(a, b, c) = a b + c      fma_where(mask, a, b, c) = mask ? a b + c : c, and a, b are not looked at where !mask
 //   min(a, b) = a < b ? a : b   max(a, b) = a > b ? a : b   (so a NaN in a gives b)   round_down  exp

@@ -125,7 +125,12 @@ VFI_INLINE I32 max(I32 a, I32 b) { return (I32)_mm256_max_epi32((__m256i)a, (__m
 VFI_INLINE F32 round_down(F32 x) { return _mm256_floor_ps(x); }
 VFI_INLINE F32 round_nearest(F32 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 VFI_INLINE I32 to_int(F32 x) { return (I32)_mm256_cvttps_epi32(x); }
-VFI_INLINE int32_t first_lane(I32 x) { return x[0]; }
+VFI_INLINE int32_t lowest(I32 x) {
+  __m128i v = _mm_min_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+  v = _mm_min_epi32(v, _mm_shuffle_epi32(v, 0x4e));
+  return _mm_cvtsi128_si32(_mm_min_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
+}
+VFI_INLINE int32_t highest(I32 x) { return ~lowest(~x); }
 
 VFI_INLINE Mask less(F32 a, F32 b) { return {a < b}; }
 VFI_INLINE Mask less_equal(F32 a, F32 b) { return {a <= b}; }

@@ -93,7 +93,11 @@ VFI_INLINE F32 round_down(F32 x) {
 VFI_INLINE F32 round_nearest(F32 x) {  // halfway cases go up; only exp uses it, which does not mind
   return round_down(x + 0.5f);
 }
-VFI_INLINE int32_t first_lane(I32 x) { return x[0]; }
+VFI_INLINE int32_t lowest(I32 x) {
+  const int32_t a = x[0] < x[1] ? x[0] : x[1], b = x[2] < x[3] ? x[2] : x[3];
+  return a < b ? a : b;
+}
+VFI_INLINE int32_t highest(I32 x) { return ~lowest(~x); }
 
 VFI_INLINE Mask less(F32 a, F32 b) { return {a < b}; }
 VFI_INLINE Mask less_equal(F32 a, F32 b) { return {a <= b}; }

@@ -99,7 +99,8 @@ template <OneLane V>
 VFI_INLINE V select(bool mask, V a, V b) {
   return mask ? a : b;
 }
-VFI_INLINE int64_t first_lane(int64_t x) { return x; }
+VFI_INLINE int64_t lowest(int64_t x) { return x; }
+VFI_INLINE int64_t highest(int64_t x) { return x; }
 VFI_INLINE bool all(bool mask) { return mask; }
 VFI_INLINE bool any(bool mask) { return mask; }
 

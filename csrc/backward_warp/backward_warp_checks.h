@@ -1,0 +1,20 @@
+// The argument checks of backward_warp, for its CPU and CUDA registration; the same sentences as reference.py.
+#pragma once
+
+#include "common/bilinear.h"
+#include "common/checks.h"
+
+namespace vfi {
+
+inline Padding check_backward_warp(const Tensor& image, const Tensor& flow, const std::string& padding) {
+  constexpr const char* kOp = "backward_warp";
+  check_image(kOp, "image", image);
+  check_planes(kOp, "flow", flow, 2, image, "image");
+  if (padding != "border" && padding != "zeros") {
+    fail(kOp, ": expected padding 'border' or 'zeros', got '", padding, "'");
+  }
+  check_has_pixels(kOp, "image", image, flow);
+  return padding == "border" ? Padding::kBorder : Padding::kZeros;
+}
+
+}  // namespace vfi

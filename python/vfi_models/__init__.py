@@ -1,0 +1,1 @@
+"""Video frame interpolation models on top of vfi_kernels, and the `vfi` command."""

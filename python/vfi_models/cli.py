@@ -1,0 +1,233 @@
+"""The `vfi` command: interpolate images and videos, evaluate models."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vfi_models.errors import UserError
+from vfi_models.opencv import opencv
+
+if TYPE_CHECKING:
+    from vfi_models.registry import Interpolator
+    from vfi_models.video_out import Encoding
+
+_EXAMPLES = """examples:
+  vfi interpolate a.png b.png -o middle.png
+  vfi interpolate a.png b.png -o frame_%03d.png --t 0.25 0.5 0.75 --strip strip.png
+  vfi interpolate a.png b.png -o morph.mp4 --factor 16
+  vfi interpolate in.mp4 -o smooth.mp4 --factor 2
+  vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code: 0, 2 for a wrong request or input, 130 after Ctrl-C."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"vfi: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        # vfi_kernels without its compiled library says how to build it.
+        print(f"vfi: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("vfi: there is not enough memory for frames of this size", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vfi: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of every subcommand; imports nothing heavy, so that --help is instant."""
+    parser = argparse.ArgumentParser(prog="vfi", description="Video frame interpolation.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_interpolate(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add_interpolate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "interpolate",
+        help="frames between two images, or a smoother video",
+        description="Frames between two images, or a smoother video.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("input", nargs="+", type=Path, help="two images, or one video")
+    add("-o", "--output", required=True, type=Path, help="image, video, or a name with %%d for several images")
+    add("--overwrite", action="store_true", help="replace outputs that exist already")
+    _add_model(parser)
+    times = parser.add_argument_group("which frames")
+    add = times.add_argument
+    add("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
+    add("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
+    add("--fps", type=_rate, help="video: frames per second of the output, such as 60 or 60000/1001")
+    add("--times", nargs="+", type=_seconds, help="video: exactly the frames at these times, in seconds or H:MM:SS")
+    video = parser.add_argument_group("video")
+    add = video.add_argument
+    add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS")
+    add("--end", type=_seconds, help="stop here")
+    add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out")
+    add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
+    add("--codec", help="video encoder (default: by the output's suffix)")
+    add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")
+    add("--quiet", action="store_true", help="no progress bar")
+    images = parser.add_argument_group("images")
+    add = images.add_argument
+    add("--ground-truth", type=Path, help="the true frame; prints PSNR and SSIM")
+    add("--strip", type=Path, help="also write a picture of inputs, result, motion and holes")
+    parser.set_defaults(run=_interpolate)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="PSNR and SSIM against true frames",
+        description="PSNR, SSIM and time of a model, per scene and on average.",
+    )
+    _add_model(parser)
+    names = "middlebury: frame10, frame10i11, frame11; triplets: im1, im2, im3"
+    parser.add_argument("--dataset", required=True, choices=("middlebury", "triplets"), help=f"files: {names} (.png)")
+    parser.add_argument("path", type=Path, help="folder of scene folders")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="flow-splat", help="default: %(default)s")
+    parser.add_argument("--weights", help="file of the model's weights, for models that have any")
+    parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+
+
+def _interpolate(options: argparse.Namespace) -> None:
+    if len(options.input) > 2:
+        raise UserError(f"expected two images or one video, got {len(options.input)} files")
+    for path in options.input:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, not a file")
+    if len(options.input) == 1:
+        _interpolate_video(options)
+    else:
+        _interpolate_images(options)
+
+
+def _interpolate_images(options: argparse.Namespace) -> None:
+    from vfi_models import images, interpolate_images
+
+    _refuse(options, ("times", "start", "end", "slow_motion"), "video input")
+    times = interpolate_images.times_from(options.t, options.factor)
+    for t in times:
+        if not 0 <= t <= 1:
+            raise UserError(f"--t must be in [0, 1], got {t:g}")
+    to_video = not images.is_image_name(options.output)
+    if to_video:
+        _refuse(options, ("ground_truth", "strip"), "image output")
+    else:
+        _refuse(options, ("fps", "codec", "crf"), "video output")
+    model, device = _model(options)
+    first, second = options.input
+    if to_video:
+        from vfi_models import interpolate_video
+
+        morph = interpolate_video.MorphJob(
+            first, second, options.output, times, options.fps or Fraction(30), options.overwrite, _encoding(options)
+        )
+        interpolate_video.run_morph(morph, model, device)
+        return
+    job = interpolate_images.ImageJob(
+        first, second, options.output, times, options.ground_truth, options.strip, options.overwrite
+    )
+    interpolate_images.run(job, model, device)
+
+
+def _interpolate_video(options: argparse.Namespace) -> None:
+    from vfi_models import interpolate_video
+
+    _refuse(options, ("t", "ground_truth", "strip"), "two images")
+    if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
+        raise UserError("give only one of --factor, --fps and --times")
+    model, device = _model(options)
+    job = interpolate_video.VideoJob(
+        options.input[0],
+        options.output,
+        factor=options.factor,
+        fps=options.fps,
+        times=options.times,
+        start=options.start,
+        end=options.end,
+        slow_motion=options.slow_motion or Fraction(1),
+        scene_cuts=not options.no_scene_cuts,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+        encoding=_encoding(options),
+    )
+    interpolate_video.run(job, model, device)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from vfi_models import evaluate
+
+    model, device = _model(options)
+    evaluate.run(model, options.dataset, options.path, device)
+
+
+def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
+    # Says what to install before anything slower is imported.
+    opencv()
+    from vfi_models.registry import choose_device, load_model
+
+    device = choose_device(options.device)
+    return load_model(options.model, options.weights, device), device
+
+
+def _encoding(options: argparse.Namespace) -> "Encoding":
+    from vfi_models.video_out import Encoding
+
+    return Encoding(codec=options.codec, crf=options.crf)
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:
+    """Says so if an option was given that has no meaning here, instead of ignoring it."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for {needed} only")
+
+
+def _rate(text: str) -> Fraction:
+    """A positive number, decimal or a fraction; 59.94 and the like mean their NTSC fraction."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected a number or a fraction such as 60000/1001, got {text!r}") from None
+    if not 0 < value <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    ntsc = Fraction(round(value) * 1000, 1001)
+    return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+
+
+def _seconds(text: str) -> Fraction:
+    """Seconds, MM:SS or H:MM:SS, each with decimals."""
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected seconds or H:MM:SS, got {text!r}")
+    total = Fraction(0)
+    for part in parts:
+        total = total * 60 + part
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Two photographs in; frames between them out, with a comparison against the truth and a strip of pictures."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vfi_models import metrics, pictures
+from vfi_models.errors import UserError
+from vfi_models.images import Image, read_image, to_array, to_tensor, write_image
+from vfi_models.outputs import check_target
+from vfi_models.registry import Interpolator, interpolate_many
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    first: Path
+    second: Path
+    output: Path
+    times: tuple[float, ...]
+    ground_truth: Path | None = None
+    strip: Path | None = None
+    overwrite: bool = False
+
+
+def numbered_outputs(pattern: Path, count: int) -> list[Path]:
+    """One name per frame: the name itself for one; else %d (or %03d) filled in, or a number before the suffix."""
+    if re.search(r"%0?\d*d", pattern.name):
+        return [pattern.with_name(pattern.name % number) for number in range(1, count + 1)]
+    if count == 1:
+        return [pattern]
+    digits = len(str(count))
+    return [pattern.with_name(f"{pattern.stem}_{number:0{digits}d}{pattern.suffix}") for number in range(1, count + 1)]
+
+
+def read_pair(first: Path, second: Path) -> tuple[Image, Image]:
+    """Two images of one size; 8 bits become 16 where the other has 16."""
+    image0, image1 = read_image(first), read_image(second)
+    if image0.rgb.shape != image1.rgb.shape:
+        raise UserError(f"the two images differ in size: {first} is {_size(image0)}, {second} is {_size(image1)}")
+    for path, image in ((first, image0), (second, image1)):
+        if image.had_alpha:
+            print(f"note: the alpha channel of {path} is left out", file=sys.stderr)
+    if image0.rgb.dtype != image1.rgb.dtype:
+        image0, image1 = _sixteen_bits(image0), _sixteen_bits(image1)
+    return image0, image1
+
+
+def run(job: ImageJob, model: Interpolator, device: str) -> None:
+    """Writes the frames and prints where they are and how good they are."""
+    if job.ground_truth is not None and len(job.times) != 1:
+        raise UserError("--ground-truth is one image, so give one --t with it")
+    outputs = numbered_outputs(job.output, len(job.times))
+    sources = tuple(path for path in (job.first, job.second, job.ground_truth) if path is not None)
+    for target in [*outputs, *([job.strip] if job.strip else [])]:
+        check_target(target, overwrite=job.overwrite, inputs=sources)
+    image0, image1 = read_pair(job.first, job.second)
+    truth = read_image(job.ground_truth) if job.ground_truth else None
+    if truth is not None and truth.rgb.shape != image0.rgb.shape:
+        raise UserError(f"the ground truth is {_size(truth)}, the images are {_size(image0)}")
+
+    frame0, frame1 = to_tensor(image0.rgb, device), to_tensor(image1.rgb, device)
+    results = interpolate_many(model, frame0, frame1, job.times)
+    arrays = [to_array(result, image0.rgb.dtype) for result in results]
+    for path, t, array in zip(outputs, job.times, arrays, strict=True):
+        write_image(path, array, gray=image0.gray and image1.gray)
+        print(f"wrote {path} (t = {t:g})")
+    if truth is not None:
+        print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
+    if job.strip:
+        middle = len(arrays) // 2
+        panels = strip_panels(model, (image0.rgb, image1.rgb), arrays[middle], job.times[middle], device, truth)
+        write_image(job.strip, pictures.strip(panels))
+        print(f"wrote {job.strip} (inputs, result, motion and holes)")
+
+
+def strip_panels(
+    model: Interpolator,
+    pair: tuple[np.ndarray, np.ndarray],
+    result: np.ndarray,
+    t: float,
+    device: str,
+    truth: Image | None = None,
+) -> list[pictures.Panel]:
+    """Inputs and result; then truth or average, and, if the model can explain itself, motion and holes."""
+    panels = [
+        pictures.Panel("frame 0 (input)", pair[0]),
+        pictures.Panel(f"interpolated, t = {t:g}", result),
+        pictures.Panel("frame 1 (input)", pair[1]),
+    ]
+    if truth is not None:
+        panels.append(pictures.Panel("true frame", truth.rgb))
+    else:
+        mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
+        panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
+    if hasattr(model, "explain"):
+        swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
+        explanation = model.explain(to_tensor(pair[0][..., swap], device), to_tensor(pair[1][..., swap], device), t)
+        panels.append(pictures.flow_panel(explanation.flow[0].permute(1, 2, 0).float().cpu().numpy()))
+        panels.append(pictures.holes_panel(_plane(explanation.seen0), _plane(explanation.seen1)))
+    return panels
+
+
+def times_from(times: Sequence[float] | None, factor: int | None) -> tuple[float, ...]:
+    """The times asked for: given ones, factor - 1 even ones, or the middle."""
+    if times and factor:
+        raise UserError("give --t or --factor, not both")
+    if factor:
+        if factor < 2:
+            raise UserError(f"--factor must be at least 2 for two images, got {factor}")
+        return tuple(i / factor for i in range(1, factor))
+    return tuple(times) if times else (0.5,)
+
+
+def _plane(mask: torch.Tensor) -> np.ndarray:
+    return mask[0, 0].cpu().numpy()
+
+
+def _size(image: Image) -> str:
+    return f"{image.rgb.shape[1]}x{image.rgb.shape[0]}"
+
+
+def _sixteen_bits(image: Image) -> Image:
+    return Image(_as_depth(image.rgb, np.dtype(np.uint16)), image.gray, image.had_alpha)
+
+
+def _as_depth(rgb: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The same picture with 8 or 16 bits per channel."""
+    if rgb.dtype == dtype:
+        return rgb
+    return rgb.astype(np.uint16) * 257 if dtype == np.uint16 else (rgb / 257).round().astype(np.uint8)

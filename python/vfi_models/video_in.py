@@ -1,0 +1,190 @@
+"""Reading videos: upright RGB frames with exact times."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vfi_models.errors import UserError, require
+from vfi_models.opencv import MOST_PIXELS
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How the samples mean colours; FFmpeg's numbers, 2 (0 for the range) where the file does not say."""
+
+    matrix: int = 2
+    range: int = 0
+    transfer: int = 2
+    primaries: int = 2
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the file says about its pictures; sizes after rotation."""
+
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    # Width of a pixel over its height.
+    pixel_aspect: Fraction
+    colour: Colour
+    # Of the whole file; None where it is not known in advance.
+    duration: Fraction | None
+    bits: int
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A frame, when it appears and for how long, in seconds after the video's first frame."""
+
+    time: Fraction
+    duration: Fraction
+    rgb: np.ndarray
+
+
+class VideoReader:
+    """One pass over the pictures of a video file; `close` it at the end.
+
+    `origin` is when the first frame appears on the file's own clock, in seconds; `damaged` counts packets left out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged = 0
+        with reading(path):
+            self._container = open_input(path)
+        try:
+            self._stream: Any = next(iter(self._container.streams.video), None)
+            if self._stream is None:
+                raise UserError(f"{path} has no video in it")
+            if self._stream.codec_context is None:
+                raise UserError(f"cannot read {path}: its video codec is unknown")
+            self._stream.thread_type = "AUTO"
+            self._decoded = self._decode()
+            self._first: Any = next(self._decoded, None)
+            if self._first is None:
+                raise UserError(f"cannot read {path}: no frame in it can be decoded")
+        except BaseException:
+            self.close()
+            raise
+        self.origin = _seconds(self._first) or Fraction(0)
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def info(self) -> VideoInfo:
+        stream, frame = self._stream, self._first
+        width, height = frame.width, frame.height
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        if _quarter_turns(frame) % 2:
+            width, height, aspect = height, width, 1 / aspect
+        duration = stream.duration * stream.time_base if stream.duration else None
+        if duration is None and self._container.duration:
+            duration = Fraction(self._container.duration, 1_000_000)
+        return VideoInfo(
+            width=width,
+            height=height,
+            rate=self._rate(),
+            time_base=stream.time_base,
+            pixel_aspect=aspect,
+            colour=Colour(
+                int(frame.colorspace), int(frame.color_range), int(frame.color_trc), int(frame.color_primaries)
+            ),
+            duration=duration,
+            bits=max(component.bits for component in frame.format.components),
+        )
+
+    def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
+        """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
+        earlier: tuple[Fraction, Any] | None = None
+        for time, frame in self._timed():
+            if end is not None and time >= end:
+                break
+            # One frame is held back, because it lasts until the next one.
+            if earlier is not None:
+                yield self._timed_frame(*earlier, time - earlier[0])
+            earlier = (time, frame) if start is None or time >= start else None
+        if earlier is not None:
+            time, frame = earlier
+            length = Fraction(frame.duration or 0) * frame.time_base if frame.time_base else Fraction(0)
+            yield self._timed_frame(time, frame, length or 1 / self._rate())
+
+    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
+        """Frames with strictly growing times; a missing time continues at the file's rate."""
+        time, frame = Fraction(0), self._first
+        yield time, frame
+        for frame in self._decoded:
+            stamp = _seconds(frame)
+            following = time + 1 / self._rate() if stamp is None else stamp - self.origin
+            if following > time:
+                time = following
+                yield time, frame
+
+    def _decode(self) -> Iterator[Any]:
+        """Decoded frames; packets that cannot be decoded are counted and left out."""
+        av = require("av")
+        with reading(self.path):
+            for packet in self._container.demux(self._stream):
+                try:
+                    decoded = packet.decode()
+                except av.error.InvalidDataError:
+                    self.damaged += 1
+                    continue
+                for frame in decoded:
+                    if frame.width * frame.height > MOST_PIXELS:
+                        raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
+                    yield frame
+
+    def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
+        with reading(self.path):
+            width, height = self._first.width, self._first.height
+            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=exact_conversion())
+        turned = np.rot90(rgb, _quarter_turns(self._first))
+        return TimedFrame(time, duration, np.ascontiguousarray(turned))
+
+    def _rate(self) -> Fraction:
+        """Frames per second, 25 where nothing is known."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return rate if rate and 0 < rate <= 1000 else Fraction(25)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns FFmpeg's errors into one sentence."""
+    av = require("av")
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def open_input(path: Path) -> Any:
+    """Opens a file for reading; what it refers to may be local files only."""
+    return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
+
+
+def exact_conversion() -> int:
+    """swscale's flags for rounding; without them every conversion between RGB and YUV darkens by half a level."""
+    flags = require("av").video.reformatter.Interpolation
+    return flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP
+
+
+def _seconds(frame: Any) -> Fraction | None:
+    """The frame's time on the file's clock."""
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return frame.pts * frame.time_base
+
+
+def _quarter_turns(frame: Any) -> int:
+    """Turns of 90 degrees against the clock that make the frame upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4

@@ -1,0 +1,59 @@
+"""How far a result may be from the float64 oracle."""
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import use_backend
+from vfi_kernels.testing import map_tensors, tensors
+
+# One rounding to the result's dtype, plus float32 sums over a few dozen terms.
+ROUNDING = {torch.float64: 1e-12, torch.float32: 4e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}
+
+
+def coarsest(arguments) -> torch.dtype:
+    """The least precise dtype among the arguments."""
+    return max((t.dtype for t in tensors(arguments)), key=ROUNDING.__getitem__)
+
+
+def assert_near(got: Tensor, expected: Tensor, slack: float = 1.0, dtype: torch.dtype | None = None) -> None:
+    """|got - expected| <= rounding of `dtype` * (1 + largest finite |expected|), NaN and inf in the same places."""
+    finite = expected[expected.isfinite()].abs()
+    scale = 1 + (finite.max().item() if finite.numel() else 0)
+    bound = ROUNDING[dtype or got.dtype] * slack
+    torch.testing.assert_close(got.double(), expected.double(), rtol=bound, atol=bound * scale, equal_nan=True)
+
+
+def widen(arguments):
+    """The same numbers in float64: the oracle must not suffer from the dtype under test."""
+    return map_tensors(lambda t: t.detach().double(), arguments)
+
+
+def forward(call, arguments) -> list[Tensor]:
+    return tensors(call(*arguments))
+
+
+def gradients(call, arguments, cotangents) -> list[Tensor]:
+    """Gradient of sum(out * cotangent) for every tensor argument."""
+    leaves = map_tensors(lambda t: t.detach().clone(memory_format=torch.preserve_format).requires_grad_(), arguments)
+    outs = tensors(call(*leaves))
+    return list(torch.autograd.grad(outs, tensors(leaves), [c.to(o.dtype) for c, o in zip(cotangents, outs)]))
+
+
+def oracle_forward(call, arguments) -> list[Tensor]:
+    with use_backend("reference"):
+        return forward(call, widen(arguments))
+
+
+def oracle_gradients(call, arguments, cotangents) -> list[Tensor]:
+    with use_backend("reference"):
+        return gradients(call, widen(arguments), [c.double() for c in cotangents])
+
+
+def make_cotangents(call, arguments) -> list[Tensor]:
+    """Fixed pseudo-random cotangents; where an output is not finite (log-weight of a hole) it gets 0."""
+    generator = torch.Generator().manual_seed(7)
+    found = []
+    for out in oracle_forward(call, arguments):
+        noise = torch.randn(out.shape, generator=generator, dtype=torch.float64).mul(8).round() / 8  # exact in any dtype
+        found.append(torch.where(out.isfinite(), noise, 0))
+    return found

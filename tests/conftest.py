@@ -1,0 +1,61 @@
+"""Shared fixtures: every backend that can run here, fresh memory full of NaN, a fixed seed."""
+
+import contextlib
+import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before the first import of triton: its kernels then run on CPU tensors
+
+import pytest
+import torch
+
+import vfi_kernels as vk
+from vfi_kernels import backends
+
+# What must be able to run here; a missing one fails, so that a broken build never looks like a pass.
+ON_CPU = ("reference", "cpp")  # Triton in its interpreter takes seconds a call: tests/test_triton.py
+
+
+@pytest.fixture(params=ON_CPU)
+def backend(request, monkeypatch):
+    """Every op runs with this backend inside the test."""
+    name, _, deterministic = request.param.partition("-")
+    if not deterministic:  # the flag is on for fresh_memory; the op shall take its usual path
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
+    with vk.use_backend(name):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def fresh_memory():
+    """Uninitialised tensors hold NaN, also those made in C++: an element that a kernel forgets to write is seen."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of CPU threads; put back afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def oracle():
+    """The reference backend."""
+    with vk.use_backend("reference"):
+        yield
+
+
+def pytest_report_header() -> list[str]:
+    level = torch.ops.vfi_kernels.cpu_level()
+    reasons = [f"{b}: {backends.unavailable(b) or 'yes'}" for b in backends.BACKENDS]
+    return [f"vfi_kernels: CPU level {level}; " + "; ".join(reasons)]

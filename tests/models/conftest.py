@@ -1,0 +1,97 @@
+"""Small pictures and videos, made on the spot."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vfi_models.video_in import exact_conversion
+
+SOUND_RATE = 8000
+
+
+@pytest.fixture(scope="session")
+def texture() -> np.ndarray:
+    """A smooth random colour picture, (96, 192, 3) uint8, to cut frames from."""
+    import cv2
+
+    # Mostly brightness: videos keep a quarter of the colours only.
+    noise = np.random.default_rng(0).normal(size=(96, 192, 4))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    smooth /= smooth.std()
+    return np.clip(128 + 38 * smooth[..., :1] + 8 * smooth[..., 1:], 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def sliding(texture: np.ndarray) -> Callable[..., np.ndarray]:
+    """Frames of a camera that slides over the texture: sliding(x) is the view from column x."""
+
+    def view(x: int, width: int = 96, height: int = 64) -> np.ndarray:
+        return np.ascontiguousarray(texture[:height, x : x + width])
+
+    return view
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes frames to a video file, optionally with a sound track whose loudness is a staircase over time."""
+
+    def make(
+        frames: list[np.ndarray],
+        name: str = "in.mp4",
+        *,
+        rate: Fraction | int = 10,
+        times: list[Fraction] | None = None,
+        codec: str = "libx264",
+        sound: str | None = None,
+        pixel_format: str = "yuv420p",
+        rotation: int = 0,
+        aspect: Fraction | None = None,
+        tags: dict[str, int] | None = None,
+    ) -> Path:
+        import av
+
+        path = tmp_path / name
+        with av.open(str(path), "w") as container:
+            video = container.add_stream(codec, rate=rate, options={"crf": "5"} if codec == "libx264" else {})
+            video.height, video.width = frames[0].shape[:2]
+            video.pix_fmt = pixel_format
+            clock = Fraction(1, 1000) if times else 1 / Fraction(rate)
+            video.codec_context.time_base = clock
+            if aspect:
+                video.codec_context.sample_aspect_ratio = aspect
+            for key, value in (tags or {}).items():
+                setattr(video.codec_context, key, value)
+            if rotation:
+                video.set_display_rotation(rotation)
+            audio = container.add_stream(sound, rate=SOUND_RATE, layout="mono") if sound else None
+            for index, rgb in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                frame.pts = round(times[index] / clock) if times else index
+                frame.time_base = clock
+                container.mux(video.encode(frame.reformat(format=pixel_format, interpolation=exact_conversion())))
+            container.mux(video.encode(None))
+            if audio is not None:
+                _write_sound(container, audio, len(frames) / Fraction(rate))
+        return path
+
+    return make
+
+
+def _write_sound(container, audio, seconds: Fraction) -> None:
+    """Loudness 0.1, 0.2, 0.3 ... of full scale, a step every tenth of a second."""
+    import av
+
+    count = int(seconds * SOUND_RATE)
+    index = np.arange(count)
+    steps = 0.05 * (index // (SOUND_RATE // 10) % 16 + 1)
+    samples = (np.sin(2 * np.pi * 500 * index / SOUND_RATE) * steps * 32767).astype(np.int16)
+    resampler = av.AudioResampler(audio.codec_context.format, audio.codec_context.layout, SOUND_RATE)
+    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+    frame.sample_rate, frame.pts = SOUND_RATE, 0
+    frame.time_base = Fraction(1, SOUND_RATE)
+    for part in [*resampler.resample(frame), *resampler.resample(None)]:
+        container.mux(audio.encode(part))
+    container.mux(audio.encode(None))

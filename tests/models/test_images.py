@@ -1,0 +1,232 @@
+"""Two images in, frames out, through the `vfi` command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vfi_models.cli import main
+from vfi_models.images import read_image, to_array, to_tensor, write_image
+from vfi_models.interpolate_images import numbered_outputs, times_from
+from vfi_models.metrics import compare
+from vfi_models.pictures import Panel, flow_colours, flow_panel, holes_panel, strip
+
+
+@pytest.fixture
+def pair(tmp_path, sliding):
+    """Two frames of a slide by 8 pixels and the true middle, as files."""
+    paths = [tmp_path / name for name in ("a.png", "b.png", "truth.png")]
+    for path, x in zip(paths, (20, 28, 24), strict=True):
+        write_image(path, sliding(x))
+    return paths
+
+
+def run(*arguments: object) -> int:
+    return main(["interpolate", *map(str, arguments)])
+
+
+def refused(capsys, *arguments: object) -> str:
+    """Runs a command that must fail with exit code 2 and returns its one sentence."""
+    try:
+        code = run(*arguments)
+    except SystemExit as error:
+        # argparse refuses what it can parse no further.
+        code = error.code
+    message = capsys.readouterr().err.strip()
+    assert code == 2 and message and "Traceback" not in message
+    return message.splitlines()[-1]
+
+
+def test_the_middle_frame_is_written_and_measured(pair, tmp_path, capsys):
+    output = tmp_path / "mid.png"
+    assert run(*pair[:2], "-o", output, "--ground-truth", pair[2]) == 0
+    printed = capsys.readouterr().out
+    quality = compare(read_image(output).rgb, read_image(pair[2]).rgb)
+    assert quality.psnr > 30
+    assert f"PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f}" in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "mid.png", "truth.png"]
+
+
+def test_several_times_give_numbered_images_in_order(pair, tmp_path):
+    assert run(*pair[:2], "-o", tmp_path / "m.png", "--t", 0, 0.5, 1) == 0
+    frames = [read_image(tmp_path / f"m_{i}.png").rgb for i in (1, 2, 3)]
+    assert np.array_equal(frames[0], read_image(pair[0]).rgb) and np.array_equal(frames[2], read_image(pair[1]).rgb)
+    assert run(*pair[:2], "-o", tmp_path / "f_%02d.png", "--factor", 3) == 0
+    assert (
+        (tmp_path / "f_01.png").exists() and (tmp_path / "f_02.png").exists() and not (tmp_path / "f_03.png").exists()
+    )
+
+
+def test_names_and_times():
+    assert numbered_outputs(Path("x/m.png"), 1) == [Path("x/m.png")]
+    assert numbered_outputs(Path("x/m.png"), 10)[::9] == [Path("x/m_01.png"), Path("x/m_10.png")]
+    assert numbered_outputs(Path("m_%03d.png"), 1) == [Path("m_001.png")]
+    assert times_from(None, None) == (0.5,) and times_from(None, 4) == (0.25, 0.5, 0.75)
+
+
+@pytest.mark.parametrize("shape", ["gray", "gray16", "rgb16", "rgba", "gray_alpha_16"])
+def test_depths_gray_and_alpha(tmp_path, sliding, shape, capsys):
+    """The output is gray if both inputs are, has 16 bits if they do, and no alpha."""
+    for name, x in (("a.png", 20), ("b.png", 28)):
+        bgr = sliding(x)[..., ::-1]
+        pixels = {
+            "gray": bgr[..., 1],
+            "gray16": bgr[..., 1].astype(np.uint16) * 257,
+            "rgb16": bgr.astype(np.uint16) * 257,
+            "rgba": np.dstack((bgr, bgr[..., 0])),
+            "gray_alpha_16": np.dstack((bgr, bgr[..., 0])).astype(np.uint16) * 257,
+        }[shape]
+        cv2.imwrite(str(tmp_path / name), np.ascontiguousarray(pixels))
+    assert run(tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "m.png") == 0
+    result = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED)
+    assert result.dtype == (np.uint16 if "16" in shape else np.uint8)
+    assert result.ndim == (2 if shape in ("gray", "gray16") else 3)
+    truth = sliding(24)[..., ::-1]
+    reduced = (result / (257 if "16" in shape else 1)).round()
+    assert np.abs(reduced - (truth[..., 1] if result.ndim == 2 else truth))[8:-8, 12:-12].mean() < 2
+    assert ("alpha channel" in capsys.readouterr().err) == ("a" in shape.removeprefix("gray"))
+
+
+def test_sixteen_bits_survive_a_round_trip(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    assert np.array_equal(to_array(to_tensor(rgb), np.uint16), rgb)
+    write_image(tmp_path / "x.png", rgb)
+    assert np.array_equal(read_image(tmp_path / "x.png").rgb, rgb)
+
+
+def test_a_strip_shows_all_panels(pair, tmp_path):
+    target = tmp_path / "strip.png"
+    assert run(*pair[:2], "-o", tmp_path / "m.png", "--strip", target) == 0
+    picture = read_image(target).rgb
+    # Three columns and two rows of pictures four times as large as the input.
+    assert picture.shape[1] > 3 * 4 * 96 and picture.shape[0] > 2 * 4 * 64
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
+
+
+def test_flow_colours_tell_direction_and_length():
+    flow = np.array([[[0, 0], [5, 0], [-5, 0], [0, 5], [2.5, 0]]], dtype=np.float32)
+    still, right, left, down, slower = flow_colours(flow, 5)[0].astype(int)
+    assert (still == 255).all()
+    assert tuple(right) == (255, 0, 0) and tuple(left) == (0, 255, 255)
+    assert len({tuple(colour) for colour in (right, left, down)}) == 3
+    assert tuple(slower) == (255, 128, 128)
+
+
+def test_hole_colours_differ_and_panels_of_any_size_are_drawn():
+    seen = np.zeros((4, 4), dtype=bool)
+    seen0, seen1 = seen.copy(), seen.copy()
+    seen0[:2], seen1[:, :2] = True, True
+    panel = holes_panel(seen0, seen1)
+    assert len(np.unique(panel.rgb.reshape(-1, 3), axis=0)) == 4
+    for size in ((1, 1), (3, 200), (700, 40)):
+        image = np.zeros((*size, 3), dtype=np.uint16)
+        assert strip([Panel("a title that is much longer than its picture is wide", image)] * 4).ndim == 3
+        assert flow_panel(np.zeros((*size, 2))).rgb.shape == (*size, 3)
+
+
+def test_equal_pictures_have_infinite_psnr():
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    assert compare(rgb, rgb).psnr == float("inf") and compare(rgb, rgb).ssim == pytest.approx(1)
+    assert compare(np.zeros_like(rgb), np.full_like(rgb, 255)).psnr == 0
+
+
+def test_an_existing_output_is_replaced_on_request_only(pair, tmp_path, capsys):
+    output = tmp_path / "m.png"
+    output.write_bytes(b"precious")
+    assert "exists already; add --overwrite" in refused(capsys, *pair[:2], "-o", output)
+    assert output.read_bytes() == b"precious"
+    assert run(*pair[:2], "-o", output, "--overwrite") == 0
+    assert read_image(output).rgb.shape == (64, 96, 3)
+
+
+def test_an_input_is_never_overwritten(pair, capsys):
+    before = pair[0].read_bytes()
+    assert "also an input" in refused(capsys, *pair[:2], "-o", pair[0], "--overwrite")
+    assert pair[0].read_bytes() == before
+
+
+def test_wrong_requests(pair, tmp_path, capsys):
+    a, b, truth = pair
+    out = tmp_path / "m.png"
+    assert "none.png does not exist" in refused(capsys, a, tmp_path / "none.png", "-o", out)
+    assert "is a folder" in refused(capsys, a, tmp_path, "-o", out)
+    assert "--t must be in [0, 1], got 1.5" in refused(capsys, a, b, "-o", out, "--t", 1.5)
+    assert "--t must be in [0, 1], got nan" in refused(capsys, a, b, "-o", out, "--t", "nan")
+    assert "not both" in refused(capsys, a, b, "-o", out, "--t", 0.5, "--factor", 4)
+    assert "got 3 files" in refused(capsys, a, b, truth, "-o", out)
+    assert "unknown model 'magic'; known models: flow-splat" in refused(capsys, a, b, "-o", out, "--model", "magic")
+    assert "has no weights" in refused(capsys, a, b, "-o", out, "--weights", "w.pth")
+    assert "'warp9' cannot be used" in refused(capsys, a, b, "-o", out, "--device", "warp9")
+    assert "one --t" in refused(capsys, a, b, "-o", out, "--t", 0.2, 0.4, "--ground-truth", truth)
+    assert "--start is for video input only" in refused(capsys, a, b, "-o", out, "--start", 1)
+    assert "--fps is for video output only" in refused(capsys, a, b, "-o", out, "--fps", 10)
+    assert "does not exist" in refused(capsys, a, b, "-o", tmp_path / "nowhere" / "m.png")
+    assert "it is a folder" in refused(capsys, a, b, "-o", tmp_path)
+    assert not out.exists()
+
+
+def test_two_sizes(pair, tmp_path, capsys, sliding):
+    write_image(tmp_path / "small.png", sliding(0, width=80))
+    message = refused(capsys, pair[0], tmp_path / "small.png", "-o", tmp_path / "m.png")
+    assert "differ in size" in message and "96x64" in message and "80x64" in message
+    message = refused(capsys, *pair[:2], "-o", tmp_path / "m.png", "--ground-truth", tmp_path / "small.png")
+    assert message == "vfi: the ground truth is 80x64, the images are 96x64"
+
+
+def test_hostile_images(pair, tmp_path, capsys):
+    whole = pair[0].read_bytes()
+    bomb = bytearray(whole)
+    # Width and height of the PNG header: 2^31 - 1 each.
+    bomb[16:24] = b"\x7f\xff\xff\xff" * 2
+    cases = {
+        "empty.png": b"",
+        "text.png": b"no image",
+        "cut.png": whole[:60],
+        "bomb.png": bytes(bomb),
+        "noise": whole[9:],
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        assert f"cannot read {tmp_path / name}" in refused(capsys, pair[0], tmp_path / name, "-o", tmp_path / "m.png")
+    cv2.imwrite(str(tmp_path / "float.tiff"), np.zeros((8, 8, 3), np.float32))
+    assert "expected 8 or 16 bits" in refused(capsys, pair[0], tmp_path / "float.tiff", "-o", tmp_path / "m.png")
+
+
+def test_a_target_that_cannot_be_written(pair, tmp_path, capsys, monkeypatch):
+    def no_space(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    message = refused(capsys, *pair[:2], "-o", tmp_path / "m.png")
+    assert message == f"vfi: cannot write {tmp_path / 'm.png'}: No space left on device"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "truth.png"]
+
+
+def test_evaluate_prints_scenes_and_mean(tmp_path, sliding, capsys):
+    for scene, x in (("one", 0), ("two", 40)):
+        (tmp_path / scene).mkdir()
+        for name, shift in (("im1.png", 0), ("im2.png", 3), ("im3.png", 6)):
+            write_image(tmp_path / scene / name, sliding(x + shift))
+    assert main(["evaluate", "--dataset", "triplets", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["scene", "one", "two", "mean"]
+    values = np.array([[float(value) for value in line.split()[1:]] for line in lines[1:]])
+    np.testing.assert_allclose(values[:2].mean(0), values[2], atol=0.011)
+    assert main(["evaluate", "--dataset", "middlebury", str(tmp_path)]) == 2
+    assert "expected folders with frame10.png, frame10i11.png, frame11.png" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_missing_packages_are_named():
+    """Nothing heavy is imported for --help; without the extra, one sentence says what to install."""
+    code = "import sys; from vfi_models.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    heavy = "print(sorted({'torch', 'cv2', 'av', 'skimage', 'numpy'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, check=True)
+    assert "interpolate" in result.stdout and result.stdout.splitlines()[-1] == "[]"
+    code = "import sys; sys.modules['cv2'] = None\nfrom vfi_models.cli import main\n"
+    code += f"sys.exit(main(['interpolate', {__file__!r}, {__file__!r}, '-o', 'never.png']))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert 'pip install "vfi-kernels[models]"' in result.stderr

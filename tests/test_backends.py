@@ -1,0 +1,117 @@
+"""Which implementation runs, and what an explicit choice says when it cannot."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vfi_kernels as vk
+from vfi_kernels import backends
+
+ROOT = Path(__file__).resolve().parents[1]
+INPUTS = torch.rand(1, 3, 4, 5), torch.rand(1, 2, 4, 5)
+
+
+def python(code, **environment):
+    """Runs `code` in a fresh interpreter; returns its result."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"PYTHONPATH": path} | environment
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def spy(monkeypatch, op):
+    """Counts the calls of the reference of `op`."""
+    calls = []
+    function = backends._references[op]
+    monkeypatch.setitem(backends._references, op, lambda *args: calls.append(op) or function(*args))
+    return calls
+
+
+def test_cpu_runs_the_compiled_kernel_unless_told_otherwise(monkeypatch):
+    calls = spy(monkeypatch, "backward_warp")
+    vk.backward_warp(*INPUTS)
+    assert not calls
+    with vk.use_backend("reference"):
+        vk.backward_warp(*INPUTS)
+    assert len(calls) == 1
+    vk.backward_warp(*INPUTS)
+    assert len(calls) == 1
+
+
+def test_choices_nest(monkeypatch):
+    calls = spy(monkeypatch, "backward_warp")
+    with vk.use_backend("reference"):
+        with vk.use_backend("triton"):
+            vk.backward_warp(*INPUTS)
+        assert not calls
+        vk.backward_warp(*INPUTS)
+    assert len(calls) == 1
+
+
+def test_a_choice_is_undone_after_an_error(monkeypatch):
+    calls = spy(monkeypatch, "backward_warp")
+    with pytest.raises(ZeroDivisionError), vk.use_backend("reference"):
+        raise ZeroDivisionError
+    vk.backward_warp(*INPUTS)
+    assert not calls
+
+
+def test_unknown_backend():
+    message = "use_backend: the backend 'opencl' cannot run: expected one of reference, cpp, cuda, triton"
+    with pytest.raises(RuntimeError, match=message), vk.use_backend("opencl"):
+        pass
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_says_why():
+    with pytest.raises(RuntimeError, match="'cuda' cannot run: (this torch is a CPU build|torch finds no GPU|.*without CUDA)"):
+        with vk.use_backend("cuda"):
+            pass
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_triton_without_gpu_or_interpreter_says_why():
+    run = python("import vfi_kernels as vk\nwith vk.use_backend('triton'): pass")
+    assert run.returncode == 1
+    assert "RuntimeError: use_backend: the backend 'triton' cannot run: " in run.stderr.splitlines()[-1]
+
+
+def test_environment_chooses():
+    code = "import torch, vfi_kernels as vk, sys; vk.backward_warp(torch.rand(1, 1, 2, 2), torch.rand(1, 2, 2, 2))"
+    code += "; print('triton' in sys.modules)"
+    assert python(code, VFI_KERNELS_BACKEND="triton", TRITON_INTERPRET="1").stdout.strip() == "True"
+    assert python(code, VFI_KERNELS_BACKEND="reference").stdout.strip() == "False"
+    wrong = python(code, VFI_KERNELS_BACKEND="fast")
+    assert "the backend 'fast' cannot run: expected one of" in wrong.stderr.splitlines()[-1]
+
+
+def test_cpu_level_is_chosen_by_the_environment():
+    code = "import torch, vfi_kernels; print(torch.ops.vfi_kernels.cpu_level())"
+    assert python(code, VFI_KERNELS_CPU="baseline").stdout.strip() == "baseline"
+    wrong = python(code, VFI_KERNELS_CPU="sse9")
+    assert wrong.returncode == 1 and "VFI_KERNELS_CPU" in wrong.stderr.splitlines()[-1]
+
+
+def test_import_brings_nothing_heavy():
+    code = "import vfi_kernels, sys; print([m for m in ('triton', 'cv2', 'matplotlib', 'av', 'skimage') if m in sys.modules])"
+    assert python(code).stdout.strip() == "[]"
+
+
+def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
+    copied = tmp_path / "vfi_kernels"
+    copied.mkdir()
+    for name in ("__init__.py", "backends.py", "registration.py"):
+        (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
+    run = subprocess.run([sys.executable, "-c", "import vfi_kernels"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""},
+                         capture_output=True, text=True)  # fmt: skip
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: vfi_kernels: expected the compiled library") and "pip install ." in last
+
+
+def test_every_triton_module_is_importable():
+    for module in set(backends._triton_modules.values()):
+        importlib.import_module(module)

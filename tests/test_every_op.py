@@ -1,0 +1,305 @@
+"""What holds for every op: agreement with the float64 oracle on every backend, gradients, registration, compilation."""
+
+import importlib
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from compare import assert_near, coarsest, forward, gradients, make_cotangents, oracle_forward, oracle_gradients
+from torch.autograd import gradcheck, gradgradcheck
+
+import vfi_kernels.testing as cases
+from vfi_kernels import backends
+from vfi_kernels.testing import map_tensors, tensors
+
+CASES = cases.load_cases()
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+SHAPE = (2, 3, 7, 9)
+
+
+def make(case, shape=SHAPE, dtype=torch.float32, **options):
+    return case.make_inputs(*shape, dtype=dtype, generator=torch.Generator().manual_seed(3), **options)
+
+
+def check_all(case, arguments):
+    """Forward and every gradient against the oracle."""
+    for got, expected in zip(forward(case.call, arguments), oracle_forward(case.call, arguments)):
+        assert_near(got, expected)
+    cotangents = make_cotangents(case.call, arguments)
+    expected_gradients = oracle_gradients(case.call, arguments, cotangents)
+    for got, expected in zip(gradients(case.call, arguments, cotangents), expected_gradients):
+        # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the quotient
+        # itself, rounded to the coarsest dtype in every channel.
+        channels = tensors(arguments)[0].shape[1] if case.op == "splat" else 0
+        assert_near(got, expected, slack=4 + channels, dtype=coarsest(arguments))
+
+
+@every_case
+@every_dtype
+def test_agrees_with_the_oracle(case, backend, dtype):
+    for shape in case.small:
+        check_all(case, make(case, shape, dtype))
+
+
+@every_case
+@pytest.mark.parametrize("flow", ["integer", "smooth", "zoom-out", "zero", "point"])
+def test_every_kind_of_flow(case, backend, flow):
+    check_all(case, make(case, flow=flow))
+
+
+def channels_last(t):
+    return t.contiguous(memory_format=torch.channels_last)
+
+
+def transposed(t):
+    return t.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def sliced(t):
+    wide = torch.full((*t.shape[:2], t.shape[2] + 2, 2 * t.shape[3]), torch.nan, dtype=t.dtype)
+    wide[:, :, 1:-1, ::2] = t
+    return wide[:, :, 1:-1, ::2]
+
+
+def expanded(t):
+    return t[:1].expand(t.shape)
+
+
+@every_case
+@pytest.mark.parametrize("view", [channels_last, transposed, sliced, expanded], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_any_strides(case, backend, view, dtype):
+    arguments = map_tensors(view, make(case, (2, 19, 7, 21), dtype))
+    check_all(case, arguments)
+    inputs, outs = tensors(arguments), forward(case.call, arguments)
+    expected = torch.channels_last if view is channels_last else torch.contiguous_format
+    assert outs[0].is_contiguous(memory_format=expected)
+    for grad, owner in zip(gradients(case.call, arguments, make_cotangents(case.call, arguments)), inputs):
+        assert grad.is_contiguous(memory_format=expected if owner.shape[1] > 1 else torch.contiguous_format)
+
+
+@every_case
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)], ids=str)
+def test_empty(case, backend, shape):
+    arguments = make(case, shape)
+    outs = forward(case.call, arguments)
+    assert [o.shape for o in outs] == [o.shape for o in oracle_forward(case.call, arguments)]
+    found = gradients(case.call, arguments, [torch.ones(o.shape) for o in outs])
+    assert all(g.shape == a.shape for g, a in zip(found, tensors(arguments)))
+    for grad, expected in zip(found, oracle_gradients(case.call, arguments, [torch.ones(o.shape) for o in outs])):
+        assert_near(grad, expected)
+
+
+@every_case
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 3e9], ids=str)
+def test_non_finite_and_huge_positions(case, backend, value):
+    arguments = list(make(case))
+    flow = arguments[2 if case.op == "warp_blend" else 1]
+    flow[:, 0, 1, ::2] = value
+    flow[:, 1, 2:4] = value
+    flow[:, :, 5, 3] = value
+    check_all(case, arguments)
+
+
+@every_case
+@pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
+def test_non_finite_values_stay_where_they_land(case, backend, value):
+    arguments = make(case, flow="integer")
+    tensors(arguments)[0][0, 1, 3, 4] = value
+    for got, expected in zip(forward(case.call, arguments), oracle_forward(case.call, arguments)):
+        assert_near(got, expected)
+        assert got.isfinite().sum() >= got.numel() // 3
+
+
+@every_case
+@pytest.mark.parametrize("image_dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("other_dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
+    arguments = make(case, dtype=torch.float64)
+    frames = {id(t) for t in tensors(arguments[0])} | ({id(arguments[1])} if case.op == "warp_blend" else set())
+    check_all(case, map_tensors(lambda t: t.to(image_dtype if id(t) in frames else other_dtype), arguments))
+
+
+@every_case
+@pytest.mark.parametrize("backend_name", ["cpp", "reference"])
+def test_gradcheck(case, backend_name):
+    arguments = map_tensors(lambda t: t.requires_grad_(), make(case, (1, 2, 4, 5), torch.float64))
+    if not case.smooth:  # the metric's derivative counts the shift as constant: held to the oracle by other tests
+        arguments = (*arguments[:2], arguments[2].detach())
+    with backends.use_backend(backend_name):
+        flat = tensors(arguments)
+
+        def call(*leaves):
+            found = iter(leaves)
+            outs = tensors(case.call(*map_tensors(lambda _: next(found), arguments)))
+            return tuple(torch.where(o.isfinite(), o, 0) for o in outs)  # -inf marks holes of the log-weight
+
+        assert gradcheck(call, flat)
+        assert gradgradcheck(call, flat)
+
+
+@every_case
+def test_third_derivative_raises(case):
+    arguments = map_tensors(lambda t: t.requires_grad_(), make(case, (1, 2, 4, 5), torch.float64))
+    flow = next(t for t in tensors(arguments) if t.shape[1] in (2, 4) and t is not tensors(arguments)[0])
+    (first,) = torch.autograd.grad(tensors(case.call(*arguments))[0].sum(), flow, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), flow, create_graph=True)
+    with pytest.raises(RuntimeError, match="expected at most second derivatives"):
+        torch.autograd.grad(second.sum(), flow)
+
+
+@every_case
+def test_registration(case):
+    """Schema, fake kernel, autograd and aliasing agree with what the kernel does."""
+    calls = []
+    cotangents = make_cotangents(case.call, make(case))
+    with RecordOps(calls):
+        gradients(case.call, make(case), cotangents)
+    assert {name.split(".")[1] for name, *_ in calls} == {case.op, f"{case.op}_grad"}
+    for name, args, kwargs in calls:
+        op = getattr(torch.ops.vfi_kernels, name.split(".")[1]).default
+        torch.library.opcheck(op, map_tensors(lambda t: t.detach(), args), kwargs)
+        torch.library.opcheck(op, map_tensors(lambda t: t.detach().requires_grad_(), args), kwargs)
+
+
+class RecordOps(torch.utils._python_dispatch.TorchDispatchMode):
+    """Collects (name, args, kwargs) of every vfi_kernels op that runs."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "vfi_kernels":
+            self.calls.append((str(func), args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+@every_case
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_compiles_without_a_graph_break(case, dynamic):
+    check_compiled(case, "aot_eager", dynamic)
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("name", ["backward_warp-border", "warp_blend", "splat-softmax-several"])
+def test_compiles_with_inductor(name, dynamic):
+    check_compiled(CASES[name], "inductor", dynamic)
+
+
+@pytest.mark.slow
+@every_case
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+def test_every_case_compiles_with_inductor(case, dynamic):
+    check_compiled(case, "inductor", dynamic)
+
+
+def check_compiled(case, compiler, dynamic):
+    """One graph, and the eager results; the code that inductor makes of our own log and where may round otherwise."""
+    torch._dynamo.reset()
+    compiled = torch.compile(case.call, fullgraph=True, backend=compiler, dynamic=dynamic)
+    for shape in [SHAPE, (2, 3, 8, 12)] if dynamic else [SHAPE]:
+        arguments = make(case, shape)
+        for got, expected in zip(forward(compiled, arguments), forward(case.call, arguments)):
+            torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+        cotangents = make_cotangents(case.call, arguments)
+        pairs = zip(gradients(compiled, arguments, cotangents), gradients(case.call, arguments, cotangents))
+        for got, expected in pairs:
+            torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+
+
+@every_case
+def test_export_round_trip(case, tmp_path):
+    class Module(torch.nn.Module):
+        def forward(self, *arguments):
+            return case.call(*arguments)
+
+    arguments = tuple(make(case))
+    program = torch.export.export(Module(), arguments)
+    torch.export.save(program, tmp_path / "op.pt2")
+    again = torch.export.load(tmp_path / "op.pt2").module()
+    for got, expected in zip(tensors(again(*arguments)), forward(case.call, arguments)):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@every_case
+def test_vmap_without_the_slow_fallback(case):
+    arguments = [map_tensors(lambda t: torch.stack([t, t.flip(2), t.flip(3)], 1), a) for a in make(case)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mapped = tensors(torch.func.vmap(case.call, in_dims=1)(*arguments))
+        for n in range(3):
+            alone = forward(case.call, map_tensors(lambda t, n=n: t[:, n], arguments))
+            for got, expected in zip(mapped, alone):
+                torch.testing.assert_close(got[n], expected, rtol=0, atol=0)
+        # A whole Jacobian in one backward: vmap over the cotangent maps the gradient op.
+        leaves = map_tensors(lambda t: t.clone().requires_grad_(), make(case))
+        out = tensors(case.call(*leaves))[0]
+        cotangents = torch.randn(4, *out.shape)
+        rows = torch.func.vmap(lambda g: torch.autograd.grad(out, tensors(leaves), g, retain_graph=True))(cotangents)
+        for n in range(4):
+            alone = torch.autograd.grad(out, tensors(leaves), cotangents[n], retain_graph=True)
+            for got, expected in zip(rows, alone):
+                torch.testing.assert_close(got[n], expected, rtol=0, atol=0)
+
+
+@every_case
+def test_jvp_raises(case):
+    arguments = make(case)
+
+    def of_first(first):
+        rest = [first, *tensors(arguments)[1:]]
+        found = iter(rest)
+        return tensors(case.call(*map_tensors(lambda _: next(found), arguments)))[0]
+
+    first = tensors(arguments)[0]
+    with pytest.raises(RuntimeError, match=f"{case.op}: expected no forward-mode"):
+        torch.func.jvp(of_first, (first,), (torch.ones_like(first),))
+
+
+@every_case
+def test_autocast_changes_nothing(case):
+    arguments = make(case, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = forward(case.call, arguments)
+    for got, expected in zip(inside, forward(case.call, arguments)):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_results_do_not_depend_on_the_thread_count(case, dtype, threads):
+    arguments = make(case, (2, 5, 83, 131), dtype)
+    cotangents = make_cotangents(case.call, arguments)
+    found = []
+    for count in (1, 2, 3, 7):
+        threads(count)
+        found.append(forward(case.call, arguments) + gradients(case.call, arguments, cotangents))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other))
+
+
+@pytest.mark.parametrize("op", sorted({c.op for c in CASES.values()} | {f"{c.op}_grad" for c in CASES.values()}))
+def test_no_backend_goes_through_the_reference(op):
+    """Forward and gradient kernels are native in C++; Triton's are functions of their own."""
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"vfi_kernels::{op}", "CPU")
+    triton_module = importlib.import_module(backends._triton_modules[op])
+    source = Path(triton_module.__file__).read_text()
+    assert f"def {op}(" in source
+    assert "reference." not in source.replace("reference.check", "")
+
+
+@every_case
+def test_half_inputs_get_no_float32_copy(case):
+    """Torch allocates the results (and a plane of weights), nothing of the images' size beside them."""
+    arguments = make(case, (1, 16, 64, 64), torch.float16)
+    forward(case.call, arguments)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        outs = forward(case.call, arguments)
+    allocated = sum(max(0, e.self_cpu_memory_usage) for e in profile.key_averages())
+    planes = 2 * 4 * 64 * 64
+    assert allocated <= sum(o.nbytes for o in outs) + planes

@@ -1,0 +1,104 @@
+"""The tree keeps the rules of docs/conventions.md: who may import whom, sizes, one test file per op."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = [p for folder in ("vfi_kernels", "python/vfi_models", "tests", "benchmarks", "build_backend")
+          for p in (ROOT / folder).rglob("*.py")] + [ROOT / "setup.py"]  # fmt: skip
+NATIVE = [p for suffix in ("*.h", "*.cpp", "*.cu", "*.cuh") for p in (ROOT / "csrc").rglob(suffix)]
+OPS = sorted(p.name for p in (ROOT / "vfi_kernels/ops").iterdir() if (p / "op.py").exists())
+
+
+def imports(path):
+    """Every module that a Python file imports, with the names taken from it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_the_lists_are_not_empty():
+    assert len(PYTHON) > 20 and len(NATIVE) > 10 and {"backward_warp", "splat", "warp_blend"} <= set(OPS)
+
+
+@pytest.mark.parametrize("path", (ROOT / "vfi_kernels").rglob("*.py"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_kernel_library_stands_alone(path):
+    found = {module.split(".")[0] for module, _ in imports(path)}
+    assert not found & {"vfi_models", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("path", (ROOT / "python").rglob("*.py"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_models_use_public_names_only(path):
+    assert all(module == "vfi_kernels" for module, _ in imports(path) if module.startswith("vfi_kernels"))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_imports_downwards(op):
+    """reference <- op <- cases; triton_kernels is loaded by backends.py only."""
+    folder = ROOT / "vfi_kernels/ops" / op
+    allowed = {"reference": set(), "op": {"reference"}, "cases": {"op"}, "triton_kernels": {"reference"}}
+    for name, below in allowed.items():
+        for module, imported in imports(folder / f"{name}.py"):
+            if module.startswith("vfi_kernels.ops"):
+                target = module if module.count(".") > 2 else f"{module}.{imported}"
+                assert target in {f"vfi_kernels.ops.{op}.{other}" for other in below}, f"{name} imports {target}"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_is_complete(op):
+    python, native = ROOT / "vfi_kernels/ops" / op, ROOT / "csrc" / op
+    for name in ("op.py", "reference.py", "triton_kernels.py", "cases.py"):
+        assert (python / name).exists()
+    for suffix in (".h", "_cpu.cpp", "_kernels.cuh", "_cuda.cu"):
+        assert (native / f"{op}{suffix}").exists()
+    assert (ROOT / "tests/ops" / f"test_{op}.py").exists()
+
+
+@pytest.mark.parametrize("path", NATIVE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_native_includes(path):
+    """An op includes common/ and its own folder; common/ includes itself; only testing/ sees everything."""
+    folder = path.relative_to(ROOT / "csrc").parts[0]
+    allowed = {"common", folder} if folder != "testing" else {p.name for p in (ROOT / "csrc").iterdir()}
+    for name in re.findall(r'#include "([^"]+)"', path.read_text()):
+        assert "/" not in name or name.split("/")[0] in allowed, name
+
+
+@pytest.mark.parametrize("path", PYTHON + NATIVE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_readable(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 400
+    assert max(map(len, lines), default=0) <= 120
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                assert node.end_lineno - node.lineno < 70, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+
+
+def test_the_readme_shows_the_tree():
+    text = (ROOT / "README.md").read_text()
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for name in {t.split("/")[0] + "/" for t in tracked if "/" in t and not t.startswith(".")}:
+        assert name in text, f"README.md does not mention {name}"
+
+
+def test_no_path_of_one_machine_is_tracked():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    pattern = re.compile("/(" + "|".join(["work", "root", "home", "tmp"]) + "/)")
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in {".py", ".cpp", ".h", ".cu", ".cuh", ".toml", ".md", ".txt", ""} and path.is_file():
+            found = pattern.search(path.read_text(errors="ignore"))
+            assert not found, f"{name}: {found}"
+
+
+def test_deleting_python_leaves_a_complete_package():
+    """vfi_kernels imports with vfi_models out of reach."""
+    code = "import sys; sys.modules['vfi_models'] = None; import vfi_kernels; print(vfi_kernels.__version__)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip()

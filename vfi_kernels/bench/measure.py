@@ -1,0 +1,147 @@
+"""Measures one job: our op, its peers, and a copy of as many bytes, all interleaved."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from vfi_kernels import backends
+from vfi_kernels.bench.jobs import DTYPES, Job
+from vfi_kernels.bench.machine import running_backend
+from vfi_kernels.bench.peers import Peer
+from vfi_kernels.bench.timing import Budget, Contender, clock, interleave
+from vfi_kernels.testing import OpCase, load_cases, map_tensors, tensors
+
+OURS, OURS_FLOAT32, COPY = "ours", "ours float32", "copy"
+WRONG = 0.01  # a peer whose result differs by more than this, on average, is marked
+
+
+def make_arguments(case: OpCase, job: Job, dtype: str) -> tuple:
+    """The same numbers for every dtype, up to its rounding."""
+    generator = torch.Generator().manual_seed(0)
+    arguments = case.make_inputs(*job.size, dtype=DTYPES[dtype], device=job.device, generator=generator, flow=job.flow)
+    if job.layout == "channels_last":
+        arguments = map_tensors(lambda t: t.contiguous(memory_format=torch.channels_last), arguments)
+    return arguments
+
+
+def options_of(case: OpCase) -> dict[str, Any]:
+    """The options bound to the case's public function."""
+    return getattr(case.call, "keywords", {})
+
+
+def bytes_of(case: OpCase, arguments: tuple, mode: str) -> int | None:
+    """The least traffic. A backward reads the inputs and the output's gradient, and writes the inputs' gradients."""
+    if case.bytes_moved is None:
+        return None
+    forward = case.bytes_moved(*arguments)
+    backward = forward + sum(t.nbytes for t in tensors(arguments))
+    return {"forward": forward, "backward": backward, "both": forward + backward}[mode]
+
+
+def contender(call: Callable[..., Any], arguments: tuple, job: Job, around: Callable) -> Contender:
+    """`call(*arguments)`, or its gradient for every tensor, as `job.mode` asks. Gradients are random, never zeros."""
+    guard = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad, "grad": torch.enable_grad}[job.recording]
+
+    def both() -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        stack.enter_context(around())
+        stack.enter_context(guard())
+        return stack
+
+    if job.recording == "grad":
+        arguments = map_tensors(lambda t: t.detach().requires_grad_(), arguments)
+    if job.mode == "forward":
+        return Contender(lambda: call(*arguments), both)
+    leaves = tensors(arguments)
+    with around(), torch.enable_grad():
+        outs = tensors(call(*arguments))
+    grads = [torch.randn_like(out) for out in outs]
+
+    def backward() -> Any:
+        return torch.autograd.grad(outs, leaves, grads, retain_graph=True)
+
+    def forward_and_backward() -> Any:
+        return torch.autograd.grad(tensors(call(*arguments)), leaves, grads)
+
+    return Contender(backward if job.mode == "backward" else forward_and_backward, both)
+
+
+def copying(nbytes: int, device: str) -> Contender:
+    """The floor: half of the bytes read, half written, into a tensor that exists already."""
+    source = torch.rand(max(1, nbytes // 8), device=device)
+    target = torch.empty_like(source)
+    return Contender(lambda: target.copy_(source))
+
+
+def entering_peer(
+    peer: Peer, case: OpCase, job: Job, arguments: tuple
+) -> tuple[Contender | None, float | None, str | None]:
+    """The peer as a contender and how far its result is from ours, or the reason why it does not compete."""
+    options = options_of(case)
+    reason = peer.unsuited(*arguments, **options)
+    if reason is None and job.recording == "grad" and not peer.differentiable:
+        reason = "no gradient"
+    if reason is not None:
+        return None, None, reason
+    own = peer.prepare(*arguments, **options)
+
+    def call(*args: Any) -> Any:
+        return peer.call(*args, **options)
+
+    try:
+        with torch.inference_mode():
+            distance = difference(peer.result(call(*own)), case.call(*arguments))
+        return contender(call, own, job, contextlib.nullcontext), distance, None
+    except Exception as error:  # a peer may fail in any way; that is its result
+        return None, None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def difference(theirs: Any, ours: Any) -> float:
+    """Mean |theirs - ours| over mean |ours|."""
+    pairs = list(zip(tensors(theirs), tensors(ours), strict=True))
+    apart = sum((a.double() - b.double()).abs().sum().item() for a, b in pairs)
+    return apart / max(sum(b.double().abs().sum().item() for _, b in pairs), 1e-30)
+
+
+def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], None]) -> dict[str, Any]:
+    """One row: the job's conditions, the timings of all, and what follows from them."""
+    case = load_cases()[job.case]
+    torch.set_num_threads(job.threads)
+    arguments = make_arguments(case, job, job.dtype)
+    around = contextlib.nullcontext if job.backend is None else functools.partial(backends.use_backend, job.backend)
+    contenders = {OURS: contender(case.call, arguments, job, around)}
+    if job.dtype in ("float16", "bfloat16"):
+        contenders[OURS_FLOAT32] = contender(case.call, make_arguments(case, job, "float32"), job, around)
+    differs, absent = {}, {}
+    for peer in peers:
+        say(f"{peer.name}: {'compiling' if peer.compiles else 'preparing'}")
+        found, distance, reason = entering_peer(peer, case, job, arguments)
+        if found is None:
+            absent[peer.name] = reason
+        else:
+            contenders[peer.name], differs[peer.name] = found, distance
+    nbytes = bytes_of(case, arguments, job.mode)
+    if nbytes is not None:
+        contenders[COPY] = copying(nbytes, job.device)
+    say("measuring")
+    timings = interleave(contenders, clock(job.device), budget)
+    facts = {
+        "op": case.op,
+        "backend": job.backend or running_backend(case.op, job.device),
+        "cpu_level": torch.ops.vfi_kernels.cpu_level(),
+        "level_forced": os.environ.get("VFI_KERNELS_CPU"),
+        "bytes": nbytes,
+    }
+    return {**asdict(job), **facts, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
+
+
+def ratios(timings: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """How many times faster than each peer, and how many times the floor: quotients of medians."""
+    ours = timings[OURS]["median_ms"]
+    times_faster = {name: t["median_ms"] / ours for name, t in timings.items() if name not in (OURS, COPY)}
+    return {"times_faster": times_faster, "times_floor": ours / timings[COPY]["median_ms"] if COPY in timings else None}

@@ -1,0 +1,53 @@
+"""What people run today instead of our ops, written as well as the plain torch or public package allows.
+
+A module of this folder registers the peers of one or more ops; nothing else has to know of it.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+def _suits_always(*arguments: Any, **options: Any) -> None:
+    return None
+
+
+def _as_they_are(*arguments: Any, **options: Any) -> tuple:
+    return arguments
+
+
+def _unchanged(result: Any) -> Any:
+    return result
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A competitor of `op`: `call(*prepare(*arguments, **options), **options)` takes what our public function takes."""
+
+    name: str
+    op: str
+    call: Callable[..., Any]
+    prepare: Callable[..., tuple] = _as_they_are  # not timed: what a fair user would keep between calls
+    result: Callable[[Any], Tensor] = _unchanged  # of `call`, as our op returns it; not timed
+    unsuited: Callable[..., str | None] = _suits_always  # (*arguments, **options) -> why it cannot do this
+    differentiable: bool = True
+    compiles: bool = False  # takes seconds to start
+
+
+PEERS: dict[str, list[Peer]] = {}  # op -> its peers
+
+
+def register(peer: Peer) -> Peer:
+    PEERS.setdefault(peer.op, []).append(peer)
+    return peer
+
+
+def load_peers() -> dict[str, list[Peer]]:
+    """Imports every module of this folder and returns what they registered."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return PEERS

@@ -1,0 +1,148 @@
+"""Bilinear sampling positions for Triton kernels: csrc/common/bilinear.h in Triton; the names are the same.
+
+    x0 = x + floor(fx), lx = fx - floor(fx)    (the flow is split, not the position: no digits are lost at large x)
+    corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : 1 - lx) (j ? ly : 1 - ly)
+
+A corner outside the image, or whose weight is exactly 0, is not used: 0 * inf never happens. A tensor comes as
+(pointer, strides of batch, channel, row, column), so no layout needs a copy. A tile is BLOCK_C channels of BLOCK
+pixels; positions are computed once per pixel.
+"""
+
+import triton
+import triton.language as tl
+
+FAR = tl.constexpr(2**30)  # farther than any image is wide; NaN and 1e30 are clamped to it before they become integers
+
+
+@triton.jit
+def block_pixels(blocks, width, BLOCK: tl.constexpr):
+    """Sample b and the pixels (y, x) of this program, BLOCK in scan order out of `blocks` per sample.
+
+    Rows at or past the height are the caller's to mask. Only a scalar is divided in 64 bits, so a plane may have more
+    than 2^31 pixels.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    first = program % blocks * BLOCK
+    along = (first % width).to(tl.int32) + tl.arange(0, BLOCK)
+    return program // blocks, (first // width).to(tl.int32) + along // width, along % width
+
+
+@triton.jit
+def plane_offset(strides, b, channel, y, x):
+    """Offset of pixels (y, x) of one channel, [BLOCK]."""
+    return b * strides[0] + channel * strides[1] + y.to(tl.int64) * strides[2] + x.to(tl.int64) * strides[3]
+
+
+@triton.jit
+def tile_offset(strides, b, c, y, x):
+    """Offset of channels c of pixels (y, x), [BLOCK_C, BLOCK]."""
+    return plane_offset(strides, b, 0, y, x)[None, :] + c.to(tl.int64)[:, None] * strides[1]
+
+
+@triton.jit
+def load_plane(image, b, channel, y, x, mask, ACC: tl.constexpr):
+    """image[b, channel] at pixels (y, x), 0 where masked, [BLOCK] in ACC."""
+    return tl.load(image[0] + plane_offset(image[1], b, channel, y, x), mask, other=0).to(ACC)
+
+
+@triton.jit
+def store_plane(out, b, channel, y, x, mask, value):
+    """out[b, channel] at pixels (y, x) = value, rounded to out's dtype."""
+    tl.store(out[0] + plane_offset(out[1], b, channel, y, x), value.to(out[0].dtype.element_ty), mask)
+
+
+@triton.jit
+def load_tile(image, b, c, channels, y, x, mask, ACC: tl.constexpr):
+    """image[b, c] at pixels (y, x), 0 where masked, [BLOCK_C, BLOCK] in ACC."""
+    mask = mask[None, :] & (c < channels)[:, None]
+    return tl.load(image[0] + tile_offset(image[1], b, c, y, x), mask, other=0).to(ACC)
+
+
+@triton.jit
+def store_tile(out, b, c, channels, y, x, mask, value):
+    """out[b, c] at pixels (y, x) = value, rounded to out's dtype."""
+    mask = mask[None, :] & (c < channels)[:, None]
+    tl.store(out[0] + tile_offset(out[1], b, c, y, x), value.to(out[0].dtype.element_ty), mask)
+
+
+@triton.jit
+def axis(start, flow, size, BORDER: tl.constexpr):
+    """base, fraction in [0, 1), free of one coordinate; free: it moves with the flow (finite, not clipped).
+
+    Without BORDER a non-finite flow ends FAR away, where no corner is inside. With BORDER it is clipped: NaN and -inf
+    to 0, +inf to size - 1.
+    """
+    known = tl.where(flow == flow, flow, -FAR)
+    known = tl.minimum(tl.maximum(known, -FAR), FAR)
+    whole = tl.floor(known)
+    fraction = known - whole
+    up = fraction == 1  # -1e-30 + 1 rounds to 1: the position is the next pixel
+    base = start + whole.to(tl.int32) + up.to(tl.int32)
+    fraction = tl.where(up, 0.0, fraction)
+    if BORDER:
+        low = base < 0
+        high = (base >= size - 1) & ~low
+        free = ~low & ~high & ((base > 0) | (fraction > 0))
+        base = tl.where(low, 0, tl.where(high, size - 1, base))
+        fraction = tl.where(low | high, 0.0, fraction)
+    else:
+        free = tl.abs(flow) < float("inf")
+    return base, fraction, free
+
+
+@triton.jit
+def position(flow, channel, b, y, x, height, width, live, BORDER: tl.constexpr, ACC: tl.constexpr):
+    """x0, y0, lx, ly, free_x, free_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
+    x0, lx, free_x = axis(x, load_plane(flow, b, channel, y, x, live, ACC), width, BORDER)
+    y0, ly, free_y = axis(y, load_plane(flow, b, channel + 1, y, x, live, ACC), height, BORDER)
+    return x0, y0, lx, ly, free_x, free_y
+
+
+@triton.jit
+def corner(spot, i: tl.constexpr, j: tl.constexpr, height, width):
+    """cx, cy, weight of corner (i, j) of a position, and whether it lies inside."""
+    cx = spot[0] + i
+    cy = spot[1] + j
+    weight = (spot[2] if i else 1 - spot[2]) * (spot[3] if j else 1 - spot[3])
+    return cx, cy, weight, (cx >= 0) & (cx < width) & (cy >= 0) & (cy < height)
+
+
+@triton.jit
+def weighted(weight, value):
+    """weight * value, and 0 where the weight is 0 whatever the value, [BLOCK_C, BLOCK]."""
+    return tl.where((weight != 0)[None, :], weight[None, :] * value, 0.0)
+
+
+@triton.jit
+def sample(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
+    """sum over the corners of weight * image[b, c], [BLOCK_C, BLOCK]; only used corners are read."""
+    total = tl.zeros([c.shape[0], live.shape[0]], ACC)
+    for k in tl.static_range(4):
+        cx, cy, weight, inside = corner(spot, k % 2, k // 2, height, width)
+        used = live & inside & (weight != 0)
+        total += weight[None, :] * load_tile(image, b, c, channels, cy, cx, used, ACC)
+    return total
+
+
+@triton.jit
+def sample_slopes(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
+    """What `sample` gives, and its right-hand derivatives along x and y where the position is free.
+
+    d/dx = (1 - ly) (v10 - v00) + ly (v11 - v01),  d/dy = (1 - lx) (v01 - v00) + lx (v11 - v10)
+    """
+    lx, ly = spot[2], spot[3]
+    v00, w00 = corner_value(image, b, c, channels, spot, 0, 0, height, width, live, ACC)
+    v10, w10 = corner_value(image, b, c, channels, spot, 1, 0, height, width, live, ACC)
+    v01, w01 = corner_value(image, b, c, channels, spot, 0, 1, height, width, live, ACC)
+    v11, w11 = corner_value(image, b, c, channels, spot, 1, 1, height, width, live, ACC)
+    value = weighted(w00, v00) + weighted(w10, v10) + weighted(w01, v01) + weighted(w11, v11)
+    dx = weighted(1 - ly, v10 - v00) + weighted(ly, v11 - v01)
+    dy = weighted(1 - lx, v01 - v00) + weighted(lx, v11 - v10)
+    return value, dx, dy
+
+
+@triton.jit
+def corner_value(image, b, c, channels, spot, i: tl.constexpr, j: tl.constexpr, height, width, live, ACC: tl.constexpr):
+    """image[b, c] at corner (i, j), 0 outside; and the corner's weight."""
+    cx, cy, weight, inside = corner(spot, i, j, height, width)
+    return load_tile(image, b, c, channels, cy, cx, live & inside, ACC), weight
