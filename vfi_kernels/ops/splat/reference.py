@@ -84,7 +84,7 @@ def splat_grad(
     need_metric: bool,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """gN = g / q, gD = -sum g out / q at every target; a source gathers grad_x = e sum_k w_k gN[k] and, with
-    s_k = sum_c gN[k] x + gD[k], grad_flow = e sum_k dw_k s_k, grad_metric = (de/dm) sum_k w_k s_k; the shift is constant.
+    s_k = sum_c gN[k] x + gD[k], grad_flow = e sum_k dw_k s_k, grad_metric = (de/dm) sum_k w_k s_k (shift: constant).
     """
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
