@@ -4,7 +4,7 @@ VFI_KERNELS_CUDA=auto (default)  CUDA kernels if a toolkit of this torch's CUDA 
                                  of torch if a toolkit >= 13 is found (they are linked, but idle).
 VFI_KERNELS_CUDA=1 | 0           always (an error without a toolkit) | never.
 VFI_KERNELS_TESTING=1            also builds vfi_kernels_testing: the CUDA kernel bodies run on the CPU, for the tests.
-VFI_KERNELS_SANITIZE=1           compiles vfi_kernels_testing with the address and undefined-behaviour sanitizers.
+VFI_KERNELS_SANITIZE=1           builds vfi_kernels_testing only, with the address and undefined-behaviour sanitizers.
 CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.
 
 A source is picked up by its name; a new op needs no change here:
@@ -41,7 +41,14 @@ AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 # GCC 12 warns about its own AVX-512 header.
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-uninitialized -Wno-maybe-uninitialized"
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
-TESTING = os.environ.get("VFI_KERNELS_TESTING") == "1"
+SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
+TESTING = SANITIZE or os.environ.get("VFI_KERNELS_TESTING") == "1"
+# float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner outside
+# the image is formed, never read.
+SANITIZERS = (
+    "-fsanitize=address,undefined,float-cast-overflow -fno-sanitize=pointer-overflow -fno-sanitize-recover=all "
+    "-fno-omit-frame-pointer -O1 -g1"
+)
 
 
 @dataclass
@@ -164,7 +171,7 @@ class NinjaBuild(build_ext):
         self.cuda = choose_cuda(torch.version.cuda, torch_folder)
         self.torch_lib = f"-L{torch_folder}/lib -ltorch -ltorch_cpu"
         tag = f"torch{torch.__version__}-{'cuda' + self.cuda.version if self.cuda.version else 'nocuda'}"
-        self.folder = ROOT / "build" / f"ninja-{tag}"
+        self.folder = ROOT / "build" / f"ninja-{tag}{'-sanitize' if SANITIZE else ''}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.includes = f"-I{CSRC} -I{self.folder} -isystem {torch_folder}/include"
         yes = "yes" if self.cuda.home else "no"
@@ -197,6 +204,14 @@ class NinjaBuild(build_ext):
     def compile(self) -> None:
         """One ninja run for everything that this configuration needs."""
         ninja = NinjaFile(self.cxx, self.cuda, self.folder)
+        if not SANITIZE:
+            self.add_library(ninja)
+        if TESTING:
+            self.add_testing(ninja)
+        ninja.run()
+
+    def add_library(self, ninja: NinjaFile) -> None:
+        """vfi_kernels._C."""
         objects = []
         python = f"-isystem {sysconfig.get_paths()['include']}"
         for source in sorted([*CSRC.glob("*.cpp"), *CSRC.glob("*/*.cpp")]):
@@ -216,23 +231,22 @@ class NinjaBuild(build_ext):
             home = self.cuda.home
             libraries += f" -L{home}/lib64 -L{home}/lib -lcudart_static -lrt -ldl -lpthread"
         ninja.link("vfi_kernels._C.so", objects, libraries)
-        if TESTING:
-            self.add_testing(ninja)
-        ninja.run()
 
     def add_testing(self, ninja: NinjaFile) -> None:
+        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what the tests call directly."""
         import pybind11
 
-        sanitize = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
-        checks = "-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined" if sanitize else ""
+        checks = SANITIZERS if SANITIZE else ""
         python = f"-isystem {sysconfig.get_paths()['include']} -isystem {pybind11.get_include()}"
-        flags = f"{CXX_FLAGS} -DVFI_CUDA_EMULATION {checks} {python} -I{CSRC}"
-        label = ".sanitize" if sanitize else ""
-        objects = [ninja.add("cxx", source, flags, label) for source in sorted(CSRC.glob("testing/*.cpp"))]
-        ninja.link("vfi_kernels_testing.so", objects, checks)
+        flags = f"{CXX_FLAGS} -Wno-unknown-pragmas {checks} {STABLE_ABI} {python} {self.includes}"
+        objects = [ninja.add("cxx", source, flags) for source in sorted(CSRC.glob("testing/*.cpp"))]
+        emulated = f"-x c++ -include {CSRC}/testing/cuda_emulation.h {flags}"
+        for source in sorted(CSRC.glob("*/*_cuda.cu")):
+            objects.append(ninja.add("cxx", source, emulated, ".emulated"))
+        ninja.link("vfi_kernels_testing.so", objects, f"{checks} {self.torch_lib}")
 
 
-extensions = [Extension("vfi_kernels._C", [], py_limited_api=True)]
+extensions = [] if SANITIZE else [Extension("vfi_kernels._C", [], py_limited_api=True)]
 if TESTING:
     extensions.append(Extension("vfi_kernels_testing", []))
 setup(ext_modules=extensions, cmdclass={"build_ext": NinjaBuild}, options={"bdist_wheel": {"py_limited_api": "cp310"}})

@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=run_bench)
     what = bench.add_argument_group("what is measured; every combination is one row")
     what.add_argument("--op", nargs="+", metavar="NAME", help="ops or cases, * matches (default: all)")
-    what.add_argument("--shape", nargs="+", metavar="NAME", help="by name, or like 1x3x480x640 (default: all of the case)")
+    what.add_argument(
+        "--shape", nargs="+", metavar="NAME", help="by name, or like 1x3x480x640 (default: all of the case)"
+    )
     what.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help=", ".join(DTYPES))
     what.add_argument("--layout", nargs="+", default=["nchw"], metavar="NAME", help=", ".join(LAYOUTS))
     what.add_argument("--mode", nargs="+", default=["forward"], metavar="NAME", help=", ".join(MODES))
@@ -50,14 +52,20 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--device", default="cpu", metavar="NAME", help=", ".join(DEVICES))
     what.add_argument("--backend", metavar="NAME", help="run ours with this backend")
     what.add_argument("--peer", nargs="+", metavar="NAME", help="only these peers, * matches (default: all)")
-    what.add_argument("--overhead", action="store_true", help="instead: cost of a call on 4x4 images, and of the import")
+    what.add_argument(
+        "--overhead", action="store_true", help="instead: cost of a call on 4x4 images, and of the import"
+    )
     how = bench.add_argument_group("how, and where to")
     how.add_argument("--quick", action="store_true", help="few rounds, no peers that compile, no tests/")
-    how.add_argument("--gate", choices=("tests", "check"), help="what must pass: the tests (default), or a small check only")
+    how.add_argument(
+        "--gate", choices=("tests", "check"), help="what must pass: the tests (default), or a small check only"
+    )
     how.add_argument("--no-gate", dest="gate", action="store_const", const="off", help="no check; the report says so")
     how.add_argument("--json", type=Path, metavar="FILE", help="write the results with facts about the machine")
     how.add_argument("--plot", type=Path, metavar="FILE.png", help="write a bar chart")
-    how.add_argument("--compare", type=Path, nargs=2, metavar=("A.json", "B.json"), help="measure nothing: what changed")
+    how.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("A.json", "B.json"), help="measure nothing: what changed"
+    )
     return top
 
 

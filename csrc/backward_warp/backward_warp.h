@@ -12,26 +12,24 @@
 // Source: Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5 to 7.
 #pragma once
 
-#include "common/bilinear.h"
 #include "common/cpu_dispatch.h"
+#include "common/sampling.h"
 
 namespace vfi {
 
-// Contiguous tensors in the layout of `image`; flow and its gradient are always contiguous.
+// Dense tensors in the layout of `image`; flow and its gradient are always contiguous.
 struct WarpArgs {
+  Sampling sampling;
   const void* image;     // [B, C, H, W]
-  const void* flow;      // [B, 2, out_H, out_W]
-  const void* grad_out;  // [B, C, out_H, out_W], gradients only
-  void* out;             // [B, C, out_H, out_W], or grad_flow [B, 2, out_H, out_W]
-  int64_t B, C;
-  int32_t H, W, out_H, out_W;
-  Dtype type, flow_type;
-  Padding padding;
+  const void* grad_out;  // [B, C, out_H, out_W], of the image's dtype; gradients only
+  void* out;             // [B, C, out_H, out_W]; or grad_flow [B, 2, out_H, out_W], of the flow's dtype
+  int64_t C;
+  Dtype type;  // the image's
   bool channels_last;
 };
 
-// Output rows begin <= b out_H + y < end, with arithmetic in float32. Needs H, W >= 2 and H W < 2^31; the other cases,
-// and float64, are in backward_warp_cpu.cpp.
+// Output rows begin <= b out_H + y < end, with arithmetic in float32, for images that fits_vectors() accepts.
 VFI_DECLARE_CPU_KERNEL(warp_rows, const WarpArgs& args, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(warp_grad_flow_rows, const WarpArgs& args, int64_t begin, int64_t end);
 
 }  // namespace vfi

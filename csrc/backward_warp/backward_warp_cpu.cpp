@@ -1,78 +1,85 @@
-// Backward warp on the CPU: tensors in, tensors out. The float32 kernels are in backward_warp_simd.cpp; here are the
-// scalar ones, for float64 and for images without pairs of pixels (height or width 1) or with 2^31 pixels.
+// Backward warp on the CPU: tensors in, tensors out. The float32 kernels are in *_simd.cpp; here are the scalar ones, for
+// float64 and for images that the vector kernels do not take.
 #include <torch/csrc/stable/library.h>
 
 #include "backward_warp/backward_warp.h"
 #include "backward_warp/backward_warp_checks.h"
 #include "common/checks.h"
-#include "common/elements.h"
 #include "common/fresh_memory.h"
+#include "common/scalar_sampling.h"
+#include "common/scatter.h"
+#include "common/tensor_planes.h"
 
 namespace vfi {
 namespace {
 
-// A is the type of the arithmetic, T the image's.
-template <class A, class T>
-void warp_row(const WarpArgs& a, int64_t b, int32_t y) {
-  const int64_t plane = int64_t{a.H} * a.W, out_plane = int64_t{a.out_H} * a.out_W;
-  const int64_t pixel_step = a.channels_last ? a.C : 1;
+// One row of the output or of grad_flow. A is the type of the arithmetic, T the image's.
+template <class A, class T, bool kGrad>
+void row_scalar(const WarpArgs& a, int64_t b, int32_t y) {
+  const Sampling& s = a.sampling;
+  const int64_t plane = int64_t{s.H} * s.W, out_plane = int64_t{s.out_H} * s.out_W;
+  const int64_t step = a.channels_last ? a.C : 1, channel = a.channels_last ? 1 : plane;
+  const int64_t out_channel = a.channels_last ? 1 : out_plane;
   const T* image = static_cast<const T*>(a.image) + b * a.C * plane;
-  T* out = static_cast<T*>(a.out) + b * a.C * out_plane;
-  for (int32_t x = 0; x < a.out_W; ++x) {
-    const int64_t at = int64_t{y} * a.out_W + x, flow_at = b * 2 * out_plane + at;
-    const auto ax = padded_axis(a.padding, read_as<A>(a.flow, a.flow_type, flow_at), x, a.W);
-    const auto ay = padded_axis(a.padding, read_as<A>(a.flow, a.flow_type, flow_at + out_plane), y, a.H);
-    int64_t offset[4];
-    A weight[4];
-    int corners = 0;
-    for_each_corner(ax, ay, [&](int j, int i, A w) {
-      offset[corners] = (int64_t{ay.at + j} * a.W + ax.at + i) * pixel_step;
-      weight[corners++] = w;
-    });
-    for (int64_t c = 0; c < a.C; ++c) {
-      const T* p = image + c * (a.channels_last ? 1 : plane);
-      A sum = 0;
-      for (int k = 0; k < corners; ++k) {
-        const A term = weight[k] * static_cast<A>(to_float(p[offset[k]]));
-        sum = k == 0 ? term : sum + term;  // 0 + -0 would lose the sign
+  for (int32_t x = 0; x < s.out_W; ++x) {
+    const PixelPosition<A> position(s, b, y, x, step);
+    const int64_t at = int64_t{y} * s.out_W + x, to = b * a.C * out_plane + at * step;
+    if constexpr (kGrad) {
+      const PixelReads<A> dx = position.dx(), dy = position.dy();
+      A gx = 0, gy = 0;
+      for (int64_t c = 0; c < a.C; ++c) {
+        const A g = static_cast<A>(to_float(static_cast<const T*>(a.grad_out)[to + c * out_channel]));
+        if (dx.count > 0) gx += g * dx.sum(image + c * channel);
+        if (dy.count > 0) gy += g * dy.sum(image + c * channel);
       }
-      out[at * pixel_step + c * (a.channels_last ? 1 : out_plane)] = Element<T>::from(sum);
+      write_as(a.out, s.flow_type, b * 2 * out_plane + at, gx);
+      write_as(a.out, s.flow_type, b * 2 * out_plane + at + out_plane, gy);
+    } else {
+      const PixelReads<A> reads = position.value();
+      T* out = static_cast<T*>(a.out) + to;
+      for (int64_t c = 0; c < a.C; ++c) out[c * out_channel] = Element<T>::from(reads.sum(image + c * channel));
     }
   }
 }
 
-void warp_rows_scalar(const WarpArgs& a, int64_t begin, int64_t end) {
-  const bool wide = a.type == Dtype::kFloat64 || a.flow_type == Dtype::kFloat64;
+bool is_wide(const WarpArgs& a) { return a.type == Dtype::kFloat64 || a.sampling.flow_type == Dtype::kFloat64; }
+
+template <bool kGrad>
+void rows_scalar(const WarpArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {
     for (int64_t row = begin; row < end; ++row) {
-      const int64_t b = row / a.out_H;
-      const int32_t y = static_cast<int32_t>(row % a.out_H);
-      wide ? warp_row<double, T>(a, b, y) : warp_row<float, T>(a, b, y);
+      const int64_t b = row / a.sampling.out_H;
+      const int32_t y = static_cast<int32_t>(row % a.sampling.out_H);
+      is_wide(a) ? row_scalar<double, T, kGrad>(a, b, y) : row_scalar<float, T, kGrad>(a, b, y);
     }
   });
 }
 
-bool fits_vectors(const WarpArgs& a) {
-  const bool narrow = a.type != Dtype::kFloat64 && a.flow_type != Dtype::kFloat64;
-  return narrow && a.H > 1 && a.W > 1 && int64_t{a.H} * a.W < int64_t{1} << 31;
-}
-
-WarpArgs make_args(const Tensor& image, const Tensor& flow, Padding padding, MemoryFormat layout) {
+WarpArgs make_args(const Tensor& image, const Tensor& flow, Padding padding) {
   WarpArgs a{};
+  Sampling& s = a.sampling;
+  s.flow = flow.const_data_ptr();
+  s.flow_type = check_dtype("backward_warp", "flow", flow);
+  s.B = image.size(0);
+  s.H = static_cast<int32_t>(image.size(2)), s.W = static_cast<int32_t>(image.size(3));
+  s.out_H = static_cast<int32_t>(flow.size(2)), s.out_W = static_cast<int32_t>(flow.size(3));
+  s.flow_batch = 2 * int64_t{s.out_H} * s.out_W;
+  s.padding = padding;
   a.image = image.const_data_ptr();
-  a.flow = flow.const_data_ptr();
-  a.B = image.size(0), a.C = image.size(1);
-  a.H = static_cast<int32_t>(image.size(2)), a.W = static_cast<int32_t>(image.size(3));
-  a.out_H = static_cast<int32_t>(flow.size(2)), a.out_W = static_cast<int32_t>(flow.size(3));
+  a.C = image.size(1);
   a.type = check_dtype("backward_warp", "image", image);
-  a.flow_type = check_dtype("backward_warp", "flow", flow);
-  a.padding = padding;
-  a.channels_last = layout == MemoryFormat::ChannelsLast;
+  a.channels_last = layout_of(image) == MemoryFormat::ChannelsLast;
   return a;
 }
 
-// Rows per task: enough work to be worth a thread.
-int64_t grain(const WarpArgs& a) { return 1 + 32768 / (1 + a.C * a.out_W); }
+using RowKernel = void(const WarpArgs&, int64_t, int64_t);
+
+void for_all_rows(const WarpArgs& a, RowKernel* vectors, RowKernel* scalar) {
+  RowKernel* const rows = fits_vectors(a.sampling) && !is_wide(a) ? vectors : scalar;
+  const int64_t grain = 1 + 32768 / (1 + a.C * a.sampling.out_W);  // enough work to be worth a thread
+  torch::stable::parallel_for(0, a.sampling.B * a.sampling.out_H, grain,
+                              [&](int64_t begin, int64_t end) { rows(a, begin, end); });
+}
 
 Tensor backward_warp(const Tensor& image, const Tensor& flow, const std::string& padding) {
   const Padding pad = check_backward_warp(image, flow, padding);
@@ -81,12 +88,51 @@ Tensor backward_warp(const Tensor& image, const Tensor& flow, const std::string&
   const Tensor out =
       empty(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout);
   if (out.numel() == 0) return out;
-  WarpArgs a = make_args(dense_image, dense_flow, pad, layout);
+  WarpArgs a = make_args(dense_image, dense_flow, pad);
   a.out = out.mutable_data_ptr();
   use_huge_pages(a.out, out.numel() * out.element_size());
-  const auto rows = fits_vectors(a) ? VFI_CPU_KERNEL(warp_rows) : &warp_rows_scalar;
-  torch::stable::parallel_for(0, a.B * a.out_H, grain(a), [&](int64_t begin, int64_t end) { rows(a, begin, end); });
+  for_all_rows(a, VFI_CPU_KERNEL(warp_rows), &rows_scalar<false>);
   return out;
+}
+
+// grad_image: the bilinear scatter-add of grad_out.
+Tensor grad_of_image(const Tensor& grad_out, const Tensor& image, const Tensor& flow, Padding padding, bool wide) {
+  Tensor grad_image = empty_like_layout(image);
+  if (grad_image.numel() == 0) return grad_image;
+  if (grad_out.numel() == 0) return torch::stable::zero_(grad_image);
+  ScatterArgs s{};
+  s.values = planes_of(grad_out), s.flow = planes_of(flow), s.target = planes_of(grad_image);
+  s.B = image.size(0), s.C = image.size(1), s.H = flow.size(2), s.W = flow.size(3);
+  s.target_H = image.size(2), s.target_W = image.size(3);
+  s.padding = padding;
+  s.factor = Factor::kOne;
+  s.float64 = wide;
+  s.divide = Divide::kNot;
+  use_huge_pages(s.target.data, grad_image.numel() * grad_image.element_size());
+  scatter(s);
+  return grad_image;
+}
+
+std::tuple<Tensor, Tensor> backward_warp_grad(const Tensor& grad_out, const Tensor& image, const Tensor& flow,
+                                              const std::string& padding, bool /*deterministic: always*/,
+                                              bool need_image, bool need_flow) {
+  const Padding pad = check_backward_warp(image, flow, padding);
+  check_grad_out("backward_warp_grad", grad_out, image, flow);
+  const MemoryFormat layout = layout_of(image);
+  const Tensor dense_image = with_layout(image, layout), dense_grad = with_layout(grad_out, layout);
+  const Tensor dense_flow = with_layout(flow, MemoryFormat::Contiguous);
+  WarpArgs a = make_args(dense_image, dense_flow, pad);
+  Tensor grad_image = nothing(image, image.scalar_type()), grad_flow = nothing(flow, flow.scalar_type());
+  if (need_image) grad_image = grad_of_image(dense_grad, dense_image, dense_flow, pad, is_wide(a));
+  if (need_flow) {
+    grad_flow = empty(flow, {flow.size(0), 2, flow.size(2), flow.size(3)}, flow.scalar_type());
+    a.grad_out = dense_grad.const_data_ptr();
+    a.out = grad_flow.mutable_data_ptr();
+    use_huge_pages(a.out, grad_flow.numel() * grad_flow.element_size());
+    if (flow.numel() > 0) for_all_rows(a, VFI_CPU_KERNEL(warp_grad_flow_rows), &rows_scalar<true>);
+    grad_flow = with_layout(grad_flow, layout_of(flow));
+  }
+  return {grad_image, grad_flow};
 }
 
 }  // namespace
@@ -94,4 +140,5 @@ Tensor backward_warp(const Tensor& image, const Tensor& flow, const std::string&
 
 STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CPU, m) {
   m.impl("backward_warp", TORCH_BOX(&vfi::backward_warp));
+  m.impl("backward_warp_grad", TORCH_BOX(&vfi::backward_warp_grad));
 }

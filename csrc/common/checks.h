@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -27,10 +28,16 @@ template <class... Parts>
 }
 
 // As Python prints a tuple: (), (3,), (2, 3).
-inline std::string shape_text(const Tensor& t) {
+inline std::string shape_text(const std::vector<int64_t>& sizes) {
   std::string text = "(";
-  for (int64_t i = 0; i < t.dim(); ++i) text += (i ? ", " : "") + std::to_string(t.size(i));
-  return text + (t.dim() == 1 ? ",)" : ")");
+  for (size_t i = 0; i < sizes.size(); ++i) text += (i ? ", " : "") + std::to_string(sizes[i]);
+  return text + (sizes.size() == 1 ? ",)" : ")");
+}
+
+inline std::string shape_text(const Tensor& t) {
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < t.dim(); ++i) sizes.push_back(t.size(i));
+  return shape_text(sizes);
 }
 
 inline std::string device_text(const Tensor& t) {
@@ -92,14 +99,35 @@ inline void check_image(const char* op, const char* name, const Tensor& t) {
 // (B, channels, H, W) beside `image`, which the caller's argument `owner` is.
 inline void check_planes(const char* op, const char* name, const Tensor& t, int64_t channels, const Tensor& image,
                          const char* owner) {
-  if (t.dim() != 4 || t.size(1) != channels || t.size(0) != image.size(0)) {
-    const std::string expected = "(B, " + std::to_string(channels) + ", H, W)";
-    check_shape(t.dim() == 4 && t.size(1) == channels, op, name, expected, t);
-    const std::string batch = " with B = " + std::to_string(image.size(0)) + " as " + owner + " has";
-    check_shape(false, op, name, expected + batch, t);
-  }
+  const auto wrong = [&](const std::string& batch) {
+    fail(op, ": expected ", name, " of shape (B, ", std::to_string(channels), ", H, W)", batch, ", got ", shape_text(t));
+  };
+  if (t.dim() != 4 || t.size(1) != channels) wrong("");
+  if (t.size(0) != image.size(0)) wrong(" with B = " + std::to_string(image.size(0)) + " as " + owner + " has");
   check_dtype(op, name, t);
   check_device(op, name, t, owner, image);
+}
+
+inline std::string size_text(const Tensor& t) {
+  return shape_text({t.size(2), t.size(3)});
+}
+
+// The height and width of `image`, which the caller's argument `owner` is.
+inline void check_size(const char* op, const char* name, const Tensor& t, const Tensor& image, const char* owner) {
+  if (t.size(2) == image.size(2) && t.size(3) == image.size(3)) return;
+  fail(op, ": expected ", name, " of height and width ", size_text(image), " as ", owner, " has, got ", shape_text(t));
+}
+
+// The gradient of an output that has the image's channels and dtype and the flow's size.
+inline void check_grad_out(const char* op, const Tensor& grad_out, const Tensor& image, const Tensor& flow) {
+  const bool right = grad_out.dim() == 4 && grad_out.size(0) == image.size(0) && grad_out.size(1) == image.size(1) &&
+                     grad_out.size(2) == flow.size(2) && grad_out.size(3) == flow.size(3);
+  check_shape(right, op, "grad_out", "(B, C, H, W) as the output has", grad_out);
+  check_device(op, "grad_out", grad_out, "image", image);
+  if (grad_out.scalar_type() != image.scalar_type()) {
+    fail(op, ": expected grad_out of dtype ", dtype_text(image.scalar_type()), " as image has, got ",
+         dtype_text(grad_out.scalar_type()));
+  }
 }
 
 // An image that is read somewhere must have pixels.
@@ -107,14 +135,6 @@ inline void check_has_pixels(const char* op, const char* name, const Tensor& ima
   if (image.size(2) * image.size(3) == 0 && flow.numel() > 0) {
     fail(op, ": expected ", name, " with at least one pixel where flow has any, got ", shape_text(image));
   }
-}
-
-inline bool same_shape(const Tensor& a, const Tensor& b) {
-  if (a.dim() != b.dim()) return false;
-  for (int64_t i = 0; i < a.dim(); ++i) {
-    if (a.size(i) != b.size(i)) return false;
-  }
-  return true;
 }
 
 // torch's is_contiguous(memory_format=channels_last): a dimension of size 1 puts no condition on its stride.
@@ -146,6 +166,11 @@ using Sizes = std::initializer_list<int64_t>;
 // Fresh memory on the device of `like`, through torch's own op, so that torch can fill it with NaN for tests.
 inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryFormat layout = MemoryFormat::Contiguous) {
   return torch::stable::empty(sizes, type, std::nullopt, like.device(), std::nullopt, layout);
+}
+
+// Fresh memory for what belongs to X: X's shape, dtype and layout.
+inline Tensor empty_like_layout(const Tensor& x) {
+  return empty(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x));
 }
 
 // A result that was not asked for.

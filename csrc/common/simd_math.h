@@ -37,6 +37,14 @@ VFI_INLINE F32 shuffle(F32 a, F32 b, Pick pick) {
 #endif
 }
 
+// The sum of all lanes, always in the same order.
+template <int kStep = kLanes / 2>
+VFI_INLINE float lane_sum(F32 v) {
+  const F32 sum = v + shuffle(v, v, [](int k) { return k ^ kStep; });
+  if constexpr (kStep > 1) return lane_sum<kStep / 2>(sum);
+  return sum[0];
+}
+
 // One half of the pair (a, b) after exchanging the blocks of kStep lanes off the diagonal.
 template <int kStep, bool kSecond>
 VFI_INLINE F32 exchange(F32 a, F32 b) {

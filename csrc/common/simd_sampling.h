@@ -108,6 +108,33 @@ VFI_INLINE F32 pair_sum(F32 a0, F32 v0, F32 a1, F32 v1) {
   return fma_where(use0 & use1, a1, v1, one_of_them);
 }
 
+// The four corners of each lane in the plane at p: v<row><column>.
+struct Corners {
+  F32 v00, v01, v10, v11;
+};
+
+template <class T>
+VFI_INLINE Corners read_corners(const T* p, const Block& b, int64_t width) {
+  Corners c;
+  if (b.rows == 0) {
+    gather_pairs(p, b.at, c.v00, c.v01);
+    gather_pairs(p + width, b.at, c.v10, c.v11);
+    return c;
+  }
+  p += b.base;
+  const I32 next = b.at + 1;
+  const auto first = load_window(p), second = load_window(p + width);
+  c.v00 = lookup(first, b.at), c.v01 = lookup(first, next);
+  c.v10 = lookup(second, b.at), c.v11 = lookup(second, next);
+  for (int32_t r = 2; r < b.rows; ++r) {
+    const Mask here = equal(b.row, I32{} + (r - 1)), below = less(I32{} + (r - 2), b.row);
+    const auto row = load_window(p + r * width);
+    c.v00 = select(here, c.v10, c.v00), c.v01 = select(here, c.v11, c.v01);
+    c.v10 = select(below, lookup(row, b.at), c.v10), c.v11 = select(below, lookup(row, next), c.v11);
+  }
+  return c;
+}
+
 template <bool kCareful, class T>
 VFI_INLINE F32 window_row(const T* p, const Block& b) {
   const auto row = load_window(p);

@@ -28,15 +28,6 @@ inline SplatMode check_splat_mode(const std::string& mode, const std::string& ep
   return m;
 }
 
-inline std::string size_text(const Tensor& t) {
-  return "(" + std::to_string(t.size(2)) + ", " + std::to_string(t.size(3)) + ")";
-}
-
-inline void check_size(const char* op, const char* name, const Tensor& t, const Tensor& image, const char* owner) {
-  if (t.size(2) == image.size(2) && t.size(3) == image.size(3)) return;
-  fail(op, ": expected ", name, " of height and width ", size_text(image), " as ", owner, " has, got ", shape_text(t));
-}
-
 inline SplatMode check_splat(const std::vector<Tensor>& inputs, const Tensor& flow, const std::optional<Tensor>& metric,
                              const std::string& mode, const std::string& eps) {
   constexpr const char* kOp = "splat";

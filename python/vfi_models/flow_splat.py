@@ -20,7 +20,7 @@ from torch import Tensor
 
 import vfi_kernels as vk
 from vfi_models.optical_flow import DisConfig, flow_both_ways
-from vfi_models.resampling import box_mean, doubled, fill_holes, warp_doubled
+from vfi_models.resampling import doubled, fill_holes, local_mean, warp, warp_doubled
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class FlowSplatConfig:
 
     flows: tuple[DisConfig, ...] = (
         DisConfig(plane="luma"),
-        DisConfig(plane="chroma", finest_scale=1, variational_refinement_iterations=5),
+        DisConfig(plane="chroma", finest_scale=1),
     )
     metric_scale: float = 20.0
     consistency_scale: float = 1.0
-    window_radius: int = 5
     sharpness: float = 60.0
 
 
@@ -103,7 +102,8 @@ class FlowSplat:
         """Per flow setting, the motion from frame 0 to 1 and from 1 to 0."""
         pairs = []
         for settings in self.config.flows:
-            flow01, flow10 = flow_both_ways(frame0, frame1, settings)
+            # What leaves the picture cannot be matched: there the flow is that of the surroundings.
+            flow01, flow10 = (fill_holes(f, _inside(f)) for f in flow_both_ways(frame0, frame1, settings))
             metric0 = self._metric(frame0, frame1, flow01, flow10)
             metric1 = self._metric(frame1, frame0, flow10, flow01)
             pairs.append((_Motion(flow01, metric0), _Motion(flow10, metric1)))
@@ -111,25 +111,25 @@ class FlowSplat:
 
     def _metric(self, frame: Tensor, other: Tensor, flow: Tensor, flow_back: Tensor) -> Tensor:
         """How well `flow` explains `other`: 0 is perfect, the more negative the worse."""
-        colour_error = (vk.backward_warp(other, flow) - frame).abs().mean(1, keepdim=True)
-        return_error = (flow + vk.backward_warp(flow_back, flow)).norm(dim=1, keepdim=True)
+        colour_error = (warp(other, flow) - frame).abs().mean(1, keepdim=True)
+        return_error = (flow + warp(flow_back, flow)).abs().sum(1, keepdim=True)
         return -(self.config.metric_scale * colour_error + self.config.consistency_scale * return_error)
 
     def _blend(self, fine0: Tensor, fine1: Tensor, candidates: Sequence[Tensor], t: float) -> Tensor:
         """Both frames warped to t along each candidate flow; candidates weighted by how well the two agree."""
-        numerator, denominator = 0, 0
+        numerator, denominator = torch.zeros(()), torch.zeros(())
         for flow in candidates:
             to0, to1 = -t * flow, (1 - t) * flow
             warped0, warped1 = warp_doubled(fine0, to0), warp_doubled(fine1, to1)
             # The frame in which the point lies outside counts only where both do.
-            weight0 = (1 - t) * (_inside(to0) + 1e-3)
-            weight1 = t * (_inside(to1) + 1e-3)
+            weight0 = (1 - t) * (_inside(to0).float() + 1e-3)
+            weight1 = t * (_inside(to1).float() + 1e-3)
             colour = (weight0 * warped0 + weight1 * warped1) / (weight0 + weight1)
-            difference = box_mean((warped0 - warped1).abs().mean(1, keepdim=True), self.config.window_radius)
+            difference = local_mean((warped0 - warped1).abs().mean(1, keepdim=True))
             # The limit keeps exp away from underflow, so that the sum of the weights is never 0.
             weight = torch.exp(-(self.config.sharpness * difference).clamp(max=60))
             numerator, denominator = numerator + weight * colour, denominator + weight
-        return numerator / denominator  # type: ignore[return-value]
+        return numerator / denominator
 
 
 def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -138,8 +138,7 @@ def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, 
     flow1 = -flow1
     either = seen0 | seen1
     filled0 = fill_holes(torch.where(seen0, flow0, flow1), either)
-    filled1 = fill_holes(torch.where(seen1, flow1, flow0), either)
-    return filled0, filled1, seen0, seen1
+    return filled0, torch.where(seen1, flow1, filled0), seen0, seen1
 
 
 def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:
@@ -149,8 +148,8 @@ def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:
 
 
 def _inside(flow: Tensor) -> Tensor:
-    """1 where the position that `flow` points to lies inside the image, else 0."""
-    return vk.backward_warp(flow[:, :0], flow, validity=True)[1].to(flow.dtype)
+    """Where the position that `flow` points to lies inside the image, bool [B, 1, H, W]."""
+    return vk.backward_warp(flow[:, :0], flow, validity=True)[1]
 
 
 def _check(frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> None:

@@ -121,9 +121,8 @@ def _write_video(
         if job.slow_motion != 1 or job.times:
             _note("the sound, if any, is left out, because the speed changes")
         else:
-            begin = None if job.start is None else reader.origin + origin
             end = None if job.end is None else reader.origin + job.end
-            writer.add_audio(job.source, begin, end, reader.origin + origin)
+            writer.add_audio(job.source, reader.origin + origin, end)
         if reader.info.bits > 8:
             _note(f"the {reader.info.bits} bits per sample of {job.source} become 8")
         for notice in writer.notices:
@@ -144,13 +143,10 @@ def _write_video(
 
 def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> int:
     """Writes the pictures to numbered files."""
-    pattern = (
-        job.output if "%" in job.output.name else job.output.with_name(f"{job.output.stem}_%05d{job.output.suffix}")
-    )
     written = 0
     for rgb, _ in rendered:
         written += 1
-        target = pattern.with_name(pattern.name % written)
+        target = interpolate_images.numbered(job.output, written, digits=5)
         check_target(target, overwrite=job.overwrite, inputs=(job.source,))
         write_image(target, rgb)
     return written
@@ -166,6 +162,8 @@ def output_picture(job: VideoJob, info: VideoInfo) -> Picture:
         factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
         rate = info.rate * factor / job.slow_motion
         clock = info.time_base * job.slow_motion / factor
+        # Finer by a whole number, for the rest of an interval that --end cuts.
+        clock /= max(1, round(clock * 10_000))
     # AVI knows constant rates only; other files want a clock of at most 32 bits.
     if job.output.suffix.lower() == ".avi" or clock.denominator >= 2**31 or clock.numerator >= 2**31:
         clock = 1 / rate

@@ -24,9 +24,9 @@ class DisConfig:
     plane: str = "luma"
     finest_scale: int = 0
     patch_size: int = 8
-    patch_stride: int = 3
+    patch_stride: int = 4
     gradient_descent_iterations: int = 25
-    variational_refinement_iterations: int = 10
+    variational_refinement_iterations: int = 5
     # Off: patches compare with their brightness, which small fast objects need to be found at coarse scales.
     use_mean_normalization: bool = False
 

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -49,8 +49,10 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu") -> In
     if weights is not None and not entry.takes_weights:
         raise UserError(f"the model {name} has no weights, so --weights cannot be used with it")
     factory = getattr(importlib.import_module(entry.module), entry.factory)
-    model = factory(weights) if entry.takes_weights else factory()
-    return model.to(device).eval() if isinstance(model, torch.nn.Module) else model
+    model: Any = factory(weights) if entry.takes_weights else factory()
+    if hasattr(model, "eval"):
+        model = model.to(device).eval()
+    return model
 
 
 def choose_device(name: str | None) -> str:

@@ -1,13 +1,12 @@
 """Warping without the blur of bilinear sampling, and filling of holes."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
-
-# Half-way between two pixels: the six-tap filter of H.264's motion compensation.
-_HALF_PIXEL = (1 / 32, -5 / 32, 20 / 32, 20 / 32, -5 / 32, 1 / 32)
 
 
 def doubled(image: Tensor) -> Tensor:
@@ -15,14 +14,25 @@ def doubled(image: Tensor) -> Tensor:
 
     Bilinear sampling in the doubled image blurs a quarter as much as in the image itself.
     """
-    return _doubled_along_x(_doubled_along_x(image).transpose(2, 3)).transpose(2, 3)
+    batch, channels, height, width = image.shape
+    fine = image.new_empty(batch, channels, 2 * height - 1, 2 * width - 1)
+    fine[:, :, ::2, ::2] = image
+    fine[:, :, ::2, 1::2] = _half_way(image, 3)
+    fine[:, :, 1::2] = _half_way(fine[:, :, ::2].contiguous(), 2)
+    return fine
 
 
-def _doubled_along_x(image: Tensor) -> Tensor:
-    width = image.shape[3]
-    padded = F.pad(image, (2, 3, 0, 0), mode="replicate")
-    half = sum(tap * padded[..., i : i + width] for i, tap in enumerate(_HALF_PIXEL))
-    return torch.stack((image, half), dim=4).flatten(3)[..., :-1]  # type: ignore[arg-type]
+def _half_way(image: Tensor, dim: int) -> Tensor:
+    """Values between neighbours along `dim`: (1, -5, 20, 20, -5, 1) / 32, the filter of H.264's motion compensation."""
+    padded = F.pad(image, (2, 2, 0, 0) if dim == 3 else (0, 0, 2, 2), mode="replicate")
+    count = image.shape[dim] - 1
+    tap = [padded.narrow(dim, i, count) for i in range(6)]
+    return (tap[0] + tap[5]).mul_(1 / 32).sub_(tap[1] + tap[4], alpha=5 / 32).add_(tap[2] + tap[3], alpha=20 / 32)
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """backward_warp with one result."""
+    return cast(Tensor, vk.backward_warp(image, flow))
 
 
 def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:
@@ -30,14 +40,15 @@ def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype).expand(height, width)
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None].expand(height, width)
-    return vk.backward_warp(image, 2 * flow + torch.stack((x, y)))
+    return warp(image, 2 * flow + torch.stack((x, y)))
 
 
-def box_mean(plane: Tensor, radius: int) -> Tensor:
-    """Mean over the (2 radius + 1)^2 neighbours that lie inside the image."""
-    size = 2 * radius + 1
-    rows = F.avg_pool2d(plane, (1, size), 1, (0, radius), count_include_pad=False)
-    return F.avg_pool2d(rows, (size, 1), 1, (radius, 0), count_include_pad=False)
+def local_mean(plane: Tensor) -> Tensor:
+    """Mean over about 12 x 12 pixels: over blocks of 4 x 4, then over 3 x 3 blocks, interpolated between the blocks."""
+    height, width = plane.shape[2:]
+    blocks = F.avg_pool2d(plane, 4, ceil_mode=True, count_include_pad=False)
+    blocks = F.avg_pool2d(blocks, 3, 1, 1, count_include_pad=False)
+    return F.interpolate(blocks, scale_factor=4, mode="bilinear")[..., :height, :width]
 
 
 def fill_holes(values: Tensor, known: Tensor) -> Tensor:

@@ -64,9 +64,9 @@ class VideoWriter:
             self._temporary.unlink(missing_ok=True)
             raise
 
-    def add_audio(self, source: Path, begin: Fraction | None, end: Fraction | None, origin: Fraction) -> None:
-        """Carries the sound of `source` over; before the first frame is written."""
-        self._audio = AudioTransfer(source, self._container, begin, end, origin)
+    def add_audio(self, source: Path, begin: Fraction, end: Fraction | None) -> None:
+        """Carries the sound of `source` over, to be called before the first frame is written."""
+        self._audio = AudioTransfer(source, self._container, begin, end)
         self.notices += self._audio.notices
 
     def write(self, rgb: np.ndarray, time: Fraction) -> None:

@@ -1,17 +1,15 @@
 """Properties of the flow-splat model that hold for any input."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from shared_files import SHARED, needs_shared
 
 from vfi_models import evaluate
 from vfi_models.flow_splat import FlowSplat
 from vfi_models.images import to_array, to_tensor
 from vfi_models.metrics import compare
-from vfi_models.resampling import box_mean, doubled, fill_holes, warp_doubled
+from vfi_models.resampling import doubled, fill_holes, local_mean, warp_doubled
 
 
 @pytest.fixture(scope="module")
@@ -149,21 +147,24 @@ def test_fill_holes_takes_the_nearest_surroundings():
     assert (fill_holes(values, torch.zeros_like(known)) == 0).all(), "nothing known: 0"
 
 
-def test_box_mean_of_ones_is_one_to_the_border():
-    torch.testing.assert_close(box_mean(torch.ones(1, 1, 9, 4), 5), torch.ones(1, 1, 9, 4))
+@pytest.mark.parametrize("size", [(1, 1), (9, 4), (30, 41)])
+def test_local_mean_of_ones_is_one_to_the_border(size):
+    torch.testing.assert_close(local_mean(torch.ones(1, 1, *size)), torch.ones(1, 1, *size))
 
 
-def _middlebury() -> Path:
-    beside = Path(__file__).resolve().parents[2].parent / "shared"
-    return Path(os.environ.get("VFI_KERNELS_SHARED", beside)) / "data" / "middlebury"
+def test_local_mean_is_local_and_a_mean():
+    plane = torch.zeros(1, 1, 64, 64)
+    plane[..., 32, 32] = 1
+    spread = local_mean(plane)
+    assert spread.sum().item() == pytest.approx(1, abs=1e-5)
+    assert torch.count_nonzero(spread[..., 20:46, 20:46]) == torch.count_nonzero(spread) and spread.max() < 0.01
 
 
 @pytest.mark.slow
+@needs_shared
 def test_middlebury(model):
     """Mean over the six scenes with a true middle frame; averaging the two frames gives 29.6 dB."""
-    if not _middlebury().is_dir():
-        pytest.skip("the Middlebury scenes are not here: set VFI_KERNELS_SHARED to the folder with data/middlebury")
-    scores = list(evaluate.evaluate(model, "middlebury", _middlebury(), "cpu"))
+    scores = list(evaluate.evaluate(model, "middlebury", SHARED / "data" / "middlebury", "cpu"))
     assert len(scores) == 6
     assert np.mean([score.quality.psnr for score in scores]) > 36.0
     assert np.mean([score.quality.ssim for score in scores]) > 0.95

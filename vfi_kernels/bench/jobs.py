@@ -42,7 +42,9 @@ class Job:
 
     def __str__(self) -> str:
         parts = [self.case, self.shape, self.dtype, self.layout, self.mode, self.flow]
-        return " ".join([*parts, f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.device == "cpu" else "cuda"])
+        return " ".join(
+            [*parts, f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.device == "cpu" else "cuda"]
+        )
 
 
 def one_of(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
@@ -111,7 +113,9 @@ def plan(
             jobs.append(Job(case.name, name, size, d, l, m, "grad" if m != "forward" else r, f, t, device, backend))
     if not jobs:
         known = sorted({name for case in choose_cases(op) for name in case.large})
-        raise UsageError(f"expected --shape to be one of {', '.join(known)} or like 1x3x480x640, got {' '.join(shape or [])}")
+        raise UsageError(
+            f"expected --shape to be one of {', '.join(known)} or like 1x3x480x640, got {' '.join(shape or [])}"
+        )
     return jobs
 
 

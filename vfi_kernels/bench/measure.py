@@ -1,12 +1,13 @@
 """Measures one job: our op, its peers, and a copy of as many bytes, all interleaved."""
 
 import contextlib
+import functools
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vfi_kernels import backends
 from vfi_kernels.bench.jobs import DTYPES, Job
@@ -77,7 +78,9 @@ def copying(nbytes: int, device: str) -> Contender:
     return Contender(lambda: target.copy_(source))
 
 
-def entering_peer(peer: Peer, case: OpCase, job: Job, arguments: tuple) -> tuple[Contender | None, float | None, str | None]:
+def entering_peer(
+    peer: Peer, case: OpCase, job: Job, arguments: tuple
+) -> tuple[Contender | None, float | None, str | None]:
     """The peer as a contender and how far its result is from ours, or the reason why it does not compete."""
     options = options_of(case)
     reason = peer.unsuited(*arguments, **options)
@@ -95,12 +98,12 @@ def entering_peer(peer: Peer, case: OpCase, job: Job, arguments: tuple) -> tuple
             distance = difference(peer.result(call(*own)), case.call(*arguments))
         return contender(call, own, job, contextlib.nullcontext), distance, None
     except Exception as error:  # a peer may fail in any way; that is its result
-        return None, None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return None, None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def difference(theirs: Any, ours: Any) -> float:
     """Mean |theirs - ours| over mean |ours|."""
-    pairs = list(zip(tensors(theirs), tensors(ours)))
+    pairs = list(zip(tensors(theirs), tensors(ours), strict=True))
     apart = sum((a.double() - b.double()).abs().sum().item() for a, b in pairs)
     return apart / max(sum(b.double().abs().sum().item() for _, b in pairs), 1e-30)
 
@@ -110,7 +113,7 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
     case = load_cases()[job.case]
     torch.set_num_threads(job.threads)
     arguments = make_arguments(case, job, job.dtype)
-    around = contextlib.nullcontext if job.backend is None else (lambda: backends.use_backend(job.backend))
+    around = contextlib.nullcontext if job.backend is None else functools.partial(backends.use_backend, job.backend)
     contenders = {OURS: contender(case.call, arguments, job, around)}
     if job.dtype in ("float16", "bfloat16"):
         contenders[OURS_FLOAT32] = contender(case.call, make_arguments(case, job, "float32"), job, around)
@@ -127,9 +130,14 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
         contenders[COPY] = copying(nbytes, job.device)
     say("measuring")
     timings = interleave(contenders, clock(job.device), budget)
-    row = {**asdict(job), "op": case.op, "cpu_level": torch.ops.vfi_kernels.cpu_level(), "bytes": nbytes}
-    row["backend"] = job.backend or running_backend(case.op, job.device)
-    return {**row, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
+    facts = {
+        "op": case.op,
+        "backend": job.backend or running_backend(case.op, job.device),
+        "cpu_level": torch.ops.vfi_kernels.cpu_level(),
+        "level_forced": os.environ.get("VFI_KERNELS_CPU"),
+        "bytes": nbytes,
+    }
+    return {**asdict(job), **facts, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
 
 
 def ratios(timings: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def import_seconds(times: int, say: Callable[[str], None]) -> dict[str, float]:
         say(f"import in a fresh process, {n + 1} of {times}")
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
         samples.append([float(word) for word in done.stdout.split()])
-    torch_alone, ours = zip(*samples)
+    torch_alone, ours = zip(*samples, strict=True)
     return {
         "torch_s": statistics.median(torch_alone),
         "vfi_kernels_s": statistics.median(ours),

@@ -30,38 +30,77 @@ def peer_cell(row: dict[str, Any], peer: str) -> str:
     return f"{row['times_faster'][peer]:.2f}x{'!' if row['differs'].get(peer, 0) > WRONG else ''}"
 
 
-def columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of a table of rows of one op."""
+def conditions(row: dict[str, Any]) -> dict[str, str]:
+    """What a row was measured under, in words."""
+    return {
+        "case": row["case"],
+        "shape": row["shape"],
+        "dtype": row["dtype"],
+        "layout": row["layout"],
+        "mode": row["mode"] if row["mode"] != "forward" else f"forward, {row['recording']}",
+        "flow": f"{row['flow']} flow",
+        "on": row["device"]
+        if row["device"] != "cpu"
+        else f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}",
+        "level": row["cpu_level"] if row["device"] == "cpu" else "",
+        "backend": row["backend"],
+    }
+
+
+def columns(rows: Sequence[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
+    """What all rows have in common, the header of a table of the rest, and its cells."""
+    found = [conditions(row) for row in rows]
+    varies = [name for name in found[0] if name == "shape" or len({c[name] for c in found}) > 1]
+    common = ", ".join(value for name, value in found[0].items() if name not in varies and value)
     peers = list(dict.fromkeys(name for row in rows for name in row["times_faster"]))
-    header = ["case", "shape", "dtype", "layout", "mode", "flow", "on", OURS, "spread", "floor", *peers]
     cells = []
-    for row in rows:
+    for row, condition in zip(rows, found, strict=True):
         timing = row["timings"][OURS]
-        mode = row["mode"] if row["recording"] in ("inference_mode", "grad") and row["mode"] != "forward" else row["recording"]
-        where = f"{row['threads']} thr {row['cpu_level']}" if row["device"] == "cpu" else row["device"]
-        spread = f"{100 * (timing['low_ms'] / timing['median_ms'] - 1):+.0f} {100 * (timing['high_ms'] / timing['median_ms'] - 1):+.0f} %"
+        spread = [100 * (timing[end] / timing["median_ms"] - 1) for end in ("low_ms", "high_ms")]
         floor = "-" if row["times_floor"] is None else f"{row['times_floor']:.2f}x"
-        conditions = [row["case"], row["shape"], row["dtype"], row["layout"], mode, row["flow"], f"{where} {row['backend']}"]
-        cells.append([*conditions, duration(timing["median_ms"]), spread, floor, *(peer_cell(row, p) for p in peers)])
-    return header, cells
+        figures = [duration(timing["median_ms"]), f"{spread[0]:+.0f} {spread[1]:+.0f} %", floor]
+        cells.append([*(condition[name] for name in varies), *figures, *(peer_cell(row, p) for p in peers)])
+    return common, [*varies, OURS, "spread", "floor", *peers], cells
 
 
 def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[n]) for row in [header, *cells]) for n in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *cells])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *cells]
+    )
+
+
+def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells])
+
+
+def by_op(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list] = {}
+    for row in rows:
+        found.setdefault(row["op"], []).append(row)
+    return found
+
+
+def notes(rows: Sequence[dict[str, Any]]) -> str:
+    """What the columns mean."""
+    lines = [
+        "ours: median; spread: quartiles; floor: our time over that of a copy of as many bytes; "
+        "peers: how many times faster ours is."
+    ]
+    if any(distance > WRONG for row in rows for distance in row["differs"].values()):
+        lines.append(f"! the peer's result differs from ours by more than {100 * WRONG:.0f} % on average.")
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """One table per op, then what the columns mean."""
-    by_op: dict[str, list] = {}
-    for row in rows:
-        by_op.setdefault(row["op"], []).append(row)
-    parts = [text_table(*columns(group)) for group in by_op.values()]
-    notes = ["ours: median; spread: quartiles; floor: our time over that of a copy of as many bytes; peers: how many times faster ours is."]
-    if any("!" in cell for part in by_op.values() for line in columns(part)[1] for cell in line):
-        notes.append(f"! the peer's result differs from ours by more than {100 * WRONG:.0f} % on average.")
-    absent = {f"{name}: {reason}" for row in rows for name, reason in row["absent"].items()}
-    return "\n\n".join([*parts, "\n".join([*notes, *(f"not in the race: {line}" for line in sorted(absent))])])
+    """One table per op, then what the columns mean, and who could not take part."""
+    parts = []
+    for group in by_op(rows).values():
+        common, header, cells = columns(group)
+        parts.append(f"{common}\n{text_table(header, cells)}")
+    absent = {f"not in the race: {name} ({reason})" for row in rows for name, reason in row["absent"].items()}
+    return "\n\n".join([*parts, "\n".join([notes(rows), *sorted(absent)])])
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -102,7 +141,11 @@ def compare(first: Path, second: Path) -> str:
         raise UsageError(f"expected {first} and {second} to share a measurement, got none")
     missing = f"{len(a['rows']) + len(b['rows']) - 2 * len(cells)} rows are in one file only"
     machines = [doc["machine"]["cpu"]["model"] for doc in (a, b)]
-    note = "" if machines[0] == machines[1] else f"\nDifferent machines ({machines[0]}; {machines[1]}): compare the peers' column only."
+    note = (
+        ""
+        if machines[0] == machines[1]
+        else f"\nDifferent machines ({machines[0]}; {machines[1]}): compare the peers' column only."
+    )
     return f"{text_table(header, cells)}\n{missing}.{note}"
 
 
@@ -121,7 +164,7 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         bars = [(peers.index(name), value) for name, value in row["times_faster"].items()]
         for n, (peer, value) in enumerate(bars):
             axes.barh(position + n, value, color=f"C{peer}")
-            axes.text(value, position + n, f" {value:.1f}x", va="center", fontsize=7)
+            axes.text(value, position + n, f" {value:.3g}x", va="center", fontsize=7)
         label = f"{row['case']} {row['shape']}\n{row['dtype']} {row['mode']} {row['threads']} thr {row['cpu_level']}"
         ticks.append((position + (len(bars) - 1) / 2, label))
         position += len(bars) + 1
@@ -130,7 +173,8 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("times faster than")
-    axes.legend([pyplot.Rectangle((0, 0), 1, 1, color=f"C{n}") for n in range(len(peers))], peers, fontsize=7)
+    patches = [pyplot.Rectangle((0, 0), 1, 1, color=f"C{n}") for n in range(len(peers))]
+    axes.legend(patches, peers, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=120, bbox_inches="tight", format="png")
     pyplot.close(figure)
 

@@ -57,9 +57,8 @@ class Session:
         jobs = [job for job in jobs if cases[job.case].op not in self.document["refused"]]
         budget = QUICK if self.quick else Budget()
         for n, job in enumerate(jobs, 1):
-            head = f"[{n}/{len(jobs)}] {job}"
-            chosen = self._peers(cases[job.case].op, peers)
-            row = measure(job, chosen, budget, lambda step, head=head: say(f"{head}: {step}"))
+            say(f"[{n}/{len(jobs)}] {job}")
+            row = measure(job, self._peers(cases[job.case].op, peers), budget, lambda step: say(f"    {step}"))
             self.document["rows"].append({**row, "gate": self.gate_level})
             self.save()
 

@@ -21,9 +21,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long one row may take, and how many rounds it takes at least and at most."""
+    """How long one row may take, and how many rounds it takes at least and at most.
 
-    seconds: float = 4.0
+    A contender that has used up `seconds` by itself rests after `enough` samples.
+    """
+
+    seconds: float = 3.0
+    enough: int = 3
     rounds: tuple[int, int] = (7, 60)
     sample: float = 0.01  # a sample repeats a short call until it lasts about this many seconds
 
@@ -83,8 +87,10 @@ def interleave(
     """Times every contender once per round, starting each round one place later, and summarises the samples."""
     calls = {}
     for name, contender in contenders.items():
-        timer.sample(contender, 1)
-        calls[name] = timer.calls(timer.sample(contender, 1), budget)
+        once = timer.sample(contender, 1)
+        if once < budget.seconds / 20:  # a slow call has warmed up by itself
+            once = timer.sample(contender, 1)
+        calls[name] = timer.calls(once, budget)
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     order = list(contenders)
     least, most = budget.rounds
@@ -94,7 +100,9 @@ def interleave(
             if n >= least and time.perf_counter() - start > budget.seconds:
                 break
             for name in order[n % len(order) :] + order[: n % len(order)]:
-                samples[name].append(timer.sample(contenders[name], calls[name]))
+                found = samples[name]
+                if len(found) < budget.enough or sum(found) * calls[name] < budget.seconds:
+                    found.append(timer.sample(contenders[name], calls[name]))
     return {name: summary(found, calls[name]) for name, found in samples.items()}
 
 
@@ -112,7 +120,6 @@ def summary(samples: list[float], calls: int) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    gc.collect()
     gc.disable()
     try:
         yield

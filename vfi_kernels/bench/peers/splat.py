@@ -29,7 +29,7 @@ def _corners(flow: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
             yield cell.flatten(1), (part_x * part_y * inside).flatten(1)
 
 
-def _factor(flow: Tensor, metric: Tensor | None, mode: str, shift: str) -> Tensor | None:
+def _factor(metric: Tensor | None, mode: str, shift: str) -> Tensor | None:
     """e of every source pixel, and None where it is 1. [B, 1, H W]"""
     if mode in ("sum", "average") or metric is None:
         return None
@@ -80,12 +80,13 @@ def splat_with(
     mode: str = "sum",
     shift: str = "sample",
 ) -> Tensor:
-    """Splatting by `sums_of`, in float32 whatever the dtype. `shift`: softmax's maximum, of the "sample" or "target"."""
-    values = input.float().flatten(2)
-    flow = flow.float()
-    factor = _factor(flow, None if metric is None else metric.float(), mode, shift)
+    """Splatting by `sums_of`, in float32 or wider. `shift`: softmax's maximum, of the "sample" or "target"."""
+    sums_dtype = torch.promote_types(input.dtype, torch.float32)
+    values = input.to(sums_dtype).flatten(2)
+    flow = flow.to(sums_dtype)
+    factor = _factor(None if metric is None else metric.to(sums_dtype), mode, shift)
     if shift == "target" and factor is not None:
-        return _splat_per_target(sums_of, values, flow, factor).view_as(input).to(input.dtype)
+        return _splat_per_target(sums_of, values, flow, factor).reshape(input.shape).to(input.dtype)
     if mode != "sum":
         factor = torch.ones_like(values[:, :1]) if factor is None else factor
         values = torch.cat([values * factor, factor], 1)
@@ -109,8 +110,10 @@ def _splat_per_target(sums_of: Callable, values: Tensor, flow: Tensor, metric: T
     ones = torch.ones_like(metric)
     values = torch.cat([values, ones], 1)
     # Each corner has its own factor exp(metric - largest[cell]), which goes into the weight.
-    weights = [weight * torch.where(weight > 0, metric[:, 0] - largest.gather(1, cell), 0).exp() for cell, weight in corners]
-    return _quotient(sums_of(values, iter([(cell, w) for (cell, _), w in zip(corners, weights)])))
+    weights = [
+        weight * torch.where(weight > 0, metric[:, 0] - largest.gather(1, cell), 0).exp() for cell, weight in corners
+    ]
+    return _quotient(sums_of(values, iter([(cell, w) for (cell, _), w in zip(corners, weights, strict=True)])))
 
 
 def _unsuited(shift: str) -> Callable[..., str | None]:
@@ -125,7 +128,11 @@ def _unsuited(shift: str) -> Callable[..., str | None]:
     return reason
 
 
-_FORMULATIONS = {"scatter_add planes": planes, "scatter_add rows": _in_rows(scatter_add), "index_add rows": _in_rows(index_add)}
+_FORMULATIONS = {
+    "scatter_add planes": planes,
+    "scatter_add rows": _in_rows(scatter_add),
+    "index_add rows": _in_rows(index_add),
+}
 
 for _name, _sums_of in _FORMULATIONS.items():
     for _shift in ("sample", "target"):

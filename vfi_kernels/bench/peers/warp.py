@@ -16,8 +16,9 @@ _grids: dict[tuple, Tensor] = {}
 
 def base_grid(b: int, h: int, w: int, device: Any, dtype: torch.dtype) -> Tensor:
     """Every pixel's own position, normalised to [-1, 1] from the first to the last pixel centre. [B, 2, H, W]"""
-    xs = torch.linspace(-1, 1, w, device=device).view(1, 1, 1, w).expand(b, 1, h, w)
-    ys = torch.linspace(-1, 1, h, device=device).view(1, 1, h, 1).expand(b, 1, h, w)
+    wide = torch.promote_types(dtype, torch.float32)
+    xs = torch.linspace(-1, 1, w, device=device, dtype=wide).view(1, 1, 1, w).expand(b, 1, h, w)
+    ys = torch.linspace(-1, 1, h, device=device, dtype=wide).view(1, 1, h, 1).expand(b, 1, h, w)
     return torch.cat([xs, ys], 1).to(dtype)
 
 
@@ -59,10 +60,12 @@ def backwarp(image: Tensor, flow: Tensor, padding: str = "zeros") -> Tensor:
 
 def ready_grid(image: Tensor, flow: Tensor, padding: str = "border") -> tuple[Tensor, Tensor]:
     """The grid of a flow that never changes: what grid_sample costs by itself."""
-    h, w = image.shape[2:]
-    scale = torch.tensor([2 / max(w - 1, 1), 2 / max(h - 1, 1)], device=flow.device).view(1, 2, 1, 1)
-    base = base_grid(*flow.shape[:1], *flow.shape[2:], flow.device, torch.float32)
-    return image, (base + flow.float() * scale).permute(0, 2, 3, 1).to(image.dtype).contiguous()
+    b, _, h, w = flow.shape
+    wide = torch.promote_types(flow.dtype, torch.float32)
+    scale = torch.tensor([2 / max(w - 1, 1), 2 / max(h - 1, 1)], device=flow.device, dtype=wide).view(1, 2, 1, 1)
+    return image, (base_grid(b, h, w, flow.device, wide) + flow * scale).permute(0, 2, 3, 1).to(
+        image.dtype
+    ).contiguous()
 
 
 def sample_grid(image: Tensor, grid: Tensor, padding: str = "border") -> Tensor:

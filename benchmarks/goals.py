@@ -1,0 +1,153 @@
+"""What is measured for the record, and what each figure must reach."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vfi_kernels.bench.overhead import TINY
+
+WARP = "backward_warp-border"
+SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
+HALF = ("float16", "bfloat16")
+LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that share their conditions; `choices` are those of vfi_kernels.bench.jobs.plan."""
+
+    choices: dict[str, Any]
+    peers: Sequence[str] | None = None  # None: all of them
+    cpu_level: str | None = None  # forced to this instruction set, in a process of its own
+
+
+def group(op: str, shape: str, peers: Sequence[str] | None = None, cpu_level: str | None = None, **more: Any) -> Group:
+    """The words are split: shape="1080p 4k"."""
+    choices = {"op": [op], "shape": shape.split(), **more}
+    return Group(choices, peers, cpu_level)
+
+
+CPU = (
+    group(WARP, "1080p features-960", threads=[2]),
+    group(WARP, "1080p features-448", LIGHT, threads=[1]),
+    group(WARP, "4k features-448 training", LIGHT, threads=[2]),
+    group(WARP, "features-448", LIGHT, threads=[2], layout=["channels_last"]),
+    group(WARP, "1080p features-448", LIGHT, threads=[2], dtype=HALF),
+    group(WARP, "1080p features-448", LIGHT, threads=[2], mode=["backward"]),
+    group("backward_warp-zeros", "1080p features-448", LIGHT, threads=[2]),
+    group("warp_blend", "1080p", threads=[2]),
+    group("warp_blend", "1080p", LIGHT, threads=[2], mode=["backward"]),
+    group(SOFTMAX, "1080p features-448", threads=[2]),
+    group(SOFTMAX, "1080p features-448", threads=[2], mode=["both"]),
+    group(SOFTMAX, "1080p", ["index_add*"], threads=[2], flow=["noise", "zoom-out"]),
+    group(SOFTMAX, "1080p features-448", ["index_add*"], threads=[1]),
+    group(SOFTMAX, "1080p", ["index_add*"], threads=[2], dtype=HALF),
+    group(WIDE, "1080p features-448", threads=[2]),
+    group("splat-average", "1080p", ["index_add*"], threads=[2]),
+    group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
+    group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
+)
+
+CUDA = (
+    group(WARP, "1080p 4k features-960", device="cuda", dtype=["float32", "float16"]),
+    group(WARP, "1080p features-448", LIGHT, device="cuda", mode=["backward"]),
+    group("warp_blend", "1080p 4k", device="cuda", dtype=["float32", "float16"]),
+    group(SOFTMAX, "1080p features-448 features-960", device="cuda", dtype=["float32", "float16"]),
+    group(SOFTMAX, "1080p", ["index_add*"], device="cuda", flow=["zoom-out", "point"]),
+    group(SOFTMAX, "1080p features-448", ["index_add*"], device="cuda", mode=["both"]),
+)
+
+
+FASTEST, FLOOR, MICROSECONDS = "the fastest peer", "the floor", "us"  # besides the names of peers
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a row must reach: times faster than a peer at least, or times the floor, or microseconds, at most."""
+
+    required: float
+    against: str
+    where: dict[str, Any]  # the row's conditions
+
+    def figure(self, row: dict[str, Any]) -> float | None:
+        if self.against == MICROSECONDS:
+            return 1000 * row["timings"]["ours"]["median_ms"]
+        if self.against == FLOOR:
+            return row["times_floor"]
+        if self.against == FASTEST:  # also one whose result is wrong
+            return min(row["times_faster"].values(), default=None)
+        return row["times_faster"].get(self.against)
+
+    def text(self) -> str:
+        w = self.where
+        words = [
+            f"{w['case']} {w['shape']}",
+            w["dtype"],
+            w["mode"],
+            f"{w['threads']} thread{'s' if w['threads'] > 1 else ''}",
+        ]
+        words += [f"forced to {w['level_forced']}"] if w["level_forced"] else []
+        if self.against == MICROSECONDS:
+            return f"{', '.join(words)}: time of a call"
+        return f"{', '.join(words)}: {'times' if self.against == FLOOR else 'faster than'} {self.against}"
+
+    def judge(self, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        matching = [row for row in rows if all(row[name] == value for name, value in self.where.items())]
+        figures = [value for value in map(self.figure, matching) if value is not None]
+        at_most = self.against in (FLOOR, MICROSECONDS)
+        reached = (max if at_most else min)(figures) if figures else None
+        return judged(self.text(), self.required, reached, " us" if self.against == MICROSECONDS else "x", at_most)
+
+
+def judged(text: str, required: float, reached: float | None, unit: str, at_most: bool) -> dict[str, Any]:
+    """One line of the table of goals; `met` is None where nothing was measured."""
+    met = None if reached is None else reached <= required if at_most else reached >= required
+    words = f"at {'most' if at_most else 'least'} {required:g}{unit}"
+    return {"text": text, "required": words, "reached": reached, "unit": unit, "met": met}
+
+
+def goal(required: float, against: str, case: str, shape: str, level: str | None = None, **more: Any) -> Goal:
+    usual = {"dtype": "float32", "layout": "nchw", "mode": "forward", "recording": "inference_mode", "flow": "smooth"}
+    return Goal(required, against, {"case": case, "shape": shape, "threads": 2, **usual, "level_forced": level, **more})
+
+
+def backward(required: float, against: str, case: str, shape: str, mode: str = "backward") -> Goal:
+    return goal(required, against, case, shape, mode=mode, recording="grad")
+
+
+CPU_GOALS = (
+    goal(3.0, "RIFE", WARP, "1080p"),
+    goal(2.5, "grid_sample", WARP, "1080p"),
+    goal(2.5, "RIFE", WARP, "1080p", threads=1),
+    goal(1.6, "grid_sample", WARP, "1080p", threads=1),
+    goal(4.5, "RIFE", WARP, "features-960"),
+    backward(5.0, "grid_sample", WARP, "features-448"),
+    backward(3.0, "grid_sample", WARP, "1080p"),
+    *(goal(1.0, "ours float32", WARP, shape, dtype=half) for shape in ("1080p", "features-448") for half in HALF),
+    goal(2.0, "RIFE", WARP, "1080p", "avx2"),
+    goal(2.0, "RIFE", WARP, "features-448", "avx2"),
+    *(goal(1.0, "RIFE", WARP, shape, "baseline") for shape in ("1080p", "features-448", "features-960")),
+    goal(12.0, FASTEST, SOFTMAX, "1080p"),
+    goal(15.0, FASTEST, SOFTMAX, "features-448"),
+    goal(4.0, FLOOR, SOFTMAX, "1080p"),
+    goal(4.0, FLOOR, SOFTMAX, "features-448"),
+    goal(7.0, FASTEST, WIDE, "1080p"),
+    goal(10.0, FASTEST, WIDE, "features-448"),
+    backward(12.0, FASTEST, SOFTMAX, "1080p", "both"),
+    backward(12.0, FASTEST, SOFTMAX, "features-448", "both"),
+    goal(5.0, MICROSECONDS, WARP, TINY, threads=1),
+)
+
+
+def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every goal of the CPU, with what the document reached."""
+    imports, model = document["imports"], document.get("flow-splat")
+    seconds = imports["vfi_kernels_s"] if imports else None
+    quality = model["mean_psnr"] if model else None
+    slowest = model["slowest_s"] if model else None
+    return [
+        *(goal.judge(document["rows"]) for goal in CPU_GOALS),
+        judged("import of vfi_kernels beyond torch's own", 0.3, seconds, " s", at_most=True),
+        judged("flow-splat on six Middlebury scenes: mean PSNR", 34.5, quality, " dB", at_most=False),
+        judged("flow-splat on the slowest of them (640x480)", 0.5, slowest, " s", at_most=True),
+    ]

@@ -1,0 +1,101 @@
+"""Rewrites the tables of docs/benchmarks.md from benchmarks/results/<machine>/*.json.
+
+python benchmarks/report.py            rewrites the part between the markers
+python benchmarks/report.py --check    changes nothing; exit code 1 if the page is out of date
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from vfi_kernels.bench.overhead import TINY
+from vfi_kernels.bench.report import by_op, columns, markdown_table, notes
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results: written by benchmarks/report.py -->\n", "<!-- end of results -->\n"
+
+
+def results(folder: Path = RESULTS) -> str:
+    """A section per committed file."""
+    files = sorted(folder.glob("*/*.json"))
+    if not files:
+        return "\nNothing has been measured for the record yet.\n\n"
+    heads = [f"\n## {file.parent.name}, {file.stem}\n\n" for file in files]
+    return "".join(f"{head}{section(json.loads(file.read_text()))}\n" for head, file in zip(heads, files, strict=True))
+
+
+def section(document: dict[str, Any]) -> str:
+    parts = [machine_line(document["machine"])]
+    if document.get("goals"):
+        parts.append(goal_table(document["goals"]))
+    rows = [row for row in document["rows"] if row["shape"] != TINY]
+    for op, group in by_op(rows).items():
+        common, header, cells = columns(group)
+        parts.append(f"### {op}\n\n{common}\n\n{markdown_table(header, cells)}")
+    tiny = [row for row in document["rows"] if row["shape"] == TINY]
+    if tiny:
+        parts.append("### What a call and the import cost")
+    for group in by_op(tiny).values():
+        common, header, cells = columns(group)
+        parts.append(f"{common}\n\n{markdown_table(header, cells)}")
+    imports = document["imports"]
+    if imports:
+        parts.append(
+            f"`import vfi_kernels` takes {imports['vfi_kernels_s']:.3f} s after torch's own {imports['torch_s']:.2f} s "
+            f"(median of {imports['processes']} fresh processes)."
+        )
+    model = document.get("flow-splat")
+    if model:
+        cells = [[s["scene"], f"{s['psnr']:.2f}", f"{s['ssim']:.4f}", f"{s['seconds']:.3f}"] for s in model["scenes"]]
+        table = markdown_table(["scene", "PSNR dB", "SSIM", "seconds"], cells)
+        parts.append(f"### flow-splat on Middlebury, {model['threads']} threads\n\n{table}")
+    parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
+    parts.append(notes(document["rows"]).replace("\n", "  \n"))
+    return "\n\n".join(parts) + "\n"
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    cpu, versions = machine["cpu"], machine["versions"]
+    facts = [
+        f"{cpu['model']} (family {cpu['family']}, model {cpu['model_number']}), {cpu['cores']} cores",
+        f"level {cpu['level']}",
+        *(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine["gpus"]),
+        f"torch {versions['torch']}",
+        f"Python {versions['python']}",
+        f"commit {versions['commit']}",
+    ]
+    return "; ".join(facts) + "."
+
+
+def goal_table(goals: list[dict[str, Any]]) -> str:
+    """Required next to reached."""
+    words = {True: "yes", False: "no", None: "not measured"}
+    cells = []
+    for goal in goals:
+        reached = "-" if goal["reached"] is None else f"{goal['reached']:.2f}{goal['unit']}"
+        cells.append([goal["text"], goal["required"], reached, words[goal["met"]]])
+    return markdown_table(["goal", "required", "reached", "met"], cells)
+
+
+def updated(page: str, text: str) -> str:
+    """`page` with `text` between the markers."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}"
+
+
+def main() -> int:
+    page = PAGE.read_text()
+    new = updated(page, results())
+    if "--check" in sys.argv[1:]:
+        if new != page:
+            print("docs/benchmarks.md is out of date: run python benchmarks/report.py", file=sys.stderr)
+        return int(new != page)
+    PAGE.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

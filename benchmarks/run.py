@@ -1,0 +1,125 @@
+"""Measures everything that the documentation reports, and prints what was required next to what was reached.
+
+    python benchmarks/run.py                  benchmarks/results/<machine>/cpu.json, about ten minutes
+    python benchmarks/run.py --device cuda    benchmarks/results/<machine>/cuda.json
+    python benchmarks/run.py --quick          a trial: few rounds, no peers that compile, no tests
+
+`vfi-kernels bench` measures anything else. docs/benchmarks.md is then brought up to date by benchmarks/report.py.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import goals
+
+from vfi_kernels.bench import machine, overhead, report
+from vfi_kernels.bench.jobs import plan
+from vfi_kernels.bench.session import Session, say
+from vfi_kernels.testing import load_cases
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def measure_level(session: Session, group: goals.Group) -> None:
+    """Runs a group in a process that is forced to one instruction set, and takes over its rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "level.json"
+        command = [sys.executable, "-m", "vfi_kernels.cli", "bench", "--json", str(file)]
+        for name, values in {**group.choices, "peer": group.peers}.items():
+            command += [f"--{name}", *map(str, values)]
+        command += ["--quick"] if session.quick else []
+        command += ["--no-gate"] if session.gate_level == "off" else ["--gate", "check"]
+        environment = {**os.environ, "VFI_KERNELS_CPU": group.cpu_level}
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment)
+        if not file.exists():
+            say(f"forced to {group.cpu_level}: nothing measured (exit code {done.returncode})")
+            return
+        part = json.loads(file.read_text())
+        refused = {f"{op} at level {group.cpu_level}": reason for op, reason in part["refused"].items()}
+        session.document["rows"] += part["rows"]
+        session.document["refused"] |= refused
+        session.save()
+
+
+def measure_all(session: Session, groups: Sequence[goals.Group], device: str) -> None:
+    """The gate for all ops first, then group by group."""
+    here = [(plan(**g.choices), g.peers) for g in groups if g.cpu_level is None]
+    session.pass_gate([job for jobs, _ in here for job in jobs])
+    for n, (jobs, peers) in enumerate(here, 1):
+        say(f"group {n} of {len(groups)}")
+        session.measure(jobs, peers)
+    if device != "cpu":
+        return
+    for group in groups:
+        if group.cpu_level is not None:
+            say(f"forced to {group.cpu_level}")
+            measure_level(session, group)
+    ops = sorted({load_cases()[g.choices["op"][0]].op for g in groups})
+    session.measure(overhead.overhead_jobs(ops), [*goals.LIGHT, "index_add*"])
+    session.measure_imports()
+
+
+def measure_model(session: Session) -> None:
+    """The model without weights, where its package and its data are."""
+    if importlib.util.find_spec("vfi_models") is None:
+        return
+    import models
+
+    say("flow-splat on Middlebury")
+    session.document["flow-splat"] = models.middlebury("flow-splat", machine.cpu()["cores"])
+    session.save()
+
+
+def print_goals(found: Sequence[dict[str, Any]]) -> None:
+    words = {True: "reached", False: "MISSED", None: "not measured"}
+    cells = [[g["text"], g["required"], value_of(g), words[g["met"]]] for g in found]
+    print(report.text_table(["goal", "required", "reached", ""], cells))
+
+
+def value_of(goal: dict[str, Any]) -> str:
+    """What was reached, with its unit."""
+    return "-" if goal["reached"] is None else f"{goal['reached']:.2f}{goal['unit']}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="a trial; its figures are not for the record")
+    parser.add_argument("--only", metavar="WORD", help="only groups whose case contains this word")
+    parser.add_argument("--no-gate", action="store_true", help="measure also ops that fail their tests")
+    parser.add_argument(
+        "--json", type=Path, help="where to write (default: benchmarks/results/<machine>/<device>.json)"
+    )
+    options = parser.parse_args()
+    groups = goals.CPU if options.device == "cpu" else goals.CUDA
+    groups = [g for g in groups if options.only is None or options.only in g.choices["op"][0]]
+    file = options.json or RESULTS / machine.slug(options.device) / f"{options.device}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    gate = "off" if options.no_gate else "check" if options.quick else "tests"
+    session = Session(gate, options.quick, file)
+    try:
+        measure_all(session, groups, options.device)
+        if options.device == "cpu" and options.only is None:
+            measure_model(session)
+    except KeyboardInterrupt:
+        session.interrupt()
+    print(report.everything(session.document))
+    if options.device == "cpu":
+        session.document["goals"] = goals.judge_all(session.document)
+        session.save()
+        print()
+        print_goals(session.document["goals"])
+    print(f"\nwritten: {os.path.relpath(file)}")
+    return 1 if session.document["refused"] or session.document["interrupted"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

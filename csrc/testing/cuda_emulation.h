@@ -1,0 +1,160 @@
+// Runs CUDA kernel source on the CPU, so that kernel bodies can be tested without a GPU. Tests only: slow, and no model of
+// the memory system. This header stands in for cuda_runtime.h, cuda_fp16.h and cuda_bf16.h; the scheduler is in
+// cuda_emulation.cpp.
+//
+// Covered: grid and block indices, static and dynamic shared memory, __syncthreads, full-mask warp primitives, atomics,
+// half and bfloat16 as storage. Not covered (throws or does not compile): partial masks, inline PTX, asynchronous copies,
+// tensor cores, cooperative groups.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+
+#define VFI_CUDA_EMULATION
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+struct uint3 {
+  unsigned x, y, z;
+};
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
+constexpr int warpSize = 32;
+
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess = 0 };
+inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
+  if (bytes) std::memset(data, value, bytes);
+  return cudaSuccess;
+}
+
+namespace vfi::emulation {
+
+enum class Barrier { kWarp, kBlock };
+
+// Runs `body` once per thread of the grid. Throws on a barrier that some live threads never reach.
+void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body);
+void wait(Barrier barrier);
+// Order of threads and blocks: 0 is the natural order, any other value a random one.
+void set_seed(unsigned seed);
+unsigned char* dynamic_shared();
+// Gives `value` to the warp and returns the one of `lane`; every lane of the warp has to call it.
+uint64_t exchange(uint64_t value, int lane);
+unsigned ballot(bool predicate);
+int lane();
+
+inline void check_full(unsigned mask) {
+  if (mask != 0xffffffffu) throw std::runtime_error("cuda emulation: partial masks are not covered");
+}
+
+template <class T>
+T shuffle(unsigned mask, T value, int lane) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  check_full(mask);
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = exchange(bits, lane);
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+}  // namespace vfi::emulation
+
+inline void __syncthreads() { vfi::emulation::wait(vfi::emulation::Barrier::kBlock); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  vfi::emulation::check_full(mask);
+  vfi::emulation::wait(vfi::emulation::Barrier::kWarp);
+}
+template <class T>
+T __shfl_sync(unsigned mask, T value, int lane) {
+  return vfi::emulation::shuffle(mask, value, lane & (warpSize - 1));
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits) {
+  return vfi::emulation::shuffle(mask, value, vfi::emulation::lane() ^ bits);
+}
+// A lane whose partner would be outside the warp keeps its own value.
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, int delta) {
+  const int lane = vfi::emulation::lane();
+  return vfi::emulation::shuffle(mask, value, lane - delta >= 0 ? lane - delta : lane);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, int delta) {
+  const int lane = vfi::emulation::lane();
+  return vfi::emulation::shuffle(mask, value, lane + delta < warpSize ? lane + delta : lane);
+}
+inline unsigned __ballot_sync(unsigned mask, bool predicate) {
+  vfi::emulation::check_full(mask);
+  return vfi::emulation::ballot(predicate);
+}
+inline int __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline int __ffs(int bits) { return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1; }
+inline int __clz(int bits) { return std::countl_zero(static_cast<unsigned>(bits)); }
+
+// One thread runs at a time and only gives way at barriers, so a plain update is atomic.
+template <class T>
+T atomicAdd(T* address, T value) {
+  const T old = *address;
+  *address = old + value;
+  return old;
+}
+template <class T>
+T atomicMax(T* address, T value) {
+  const T old = *address;
+  *address = std::max(old, value);
+  return old;
+}
+
+template <class T>
+T __ldg(const T* address) {
+  return *address;
+}
+using std::max;
+using std::min;
+inline float __expf(float x) { return std::exp(x); }
+inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
+inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
+
+// Storage types; the compiler's own half does the rounding, bfloat16 rounds to nearest even here.
+struct __half {
+  unsigned short bits;
+};
+struct __nv_bfloat16 {
+  unsigned short bits;
+};
+inline __half __ushort_as_half(unsigned short bits) { return {bits}; }
+inline unsigned short __half_as_ushort(__half h) { return h.bits; }
+inline float __half2float(__half h) { return static_cast<float>(std::bit_cast<_Float16>(h.bits)); }
+inline __half __float2half_rn(float x) { return {std::bit_cast<unsigned short>(static_cast<_Float16>(x))}; }
+inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) { return {bits}; }
+inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 b) { return b.bits; }
+inline float __bfloat162float(__nv_bfloat16 b) { return __uint_as_float(static_cast<unsigned>(b.bits) << 16); }
+inline __nv_bfloat16 __float2bfloat16_rn(float x) {
+  const unsigned bits = __float_as_uint(x);
+  if (x != x) return {static_cast<unsigned short>((bits >> 16) | 0x40)};
+  return {static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+// Launches and dynamic shared memory, as common/launch.cuh has them for CUDA.
+#define VFI_DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(vfi::emulation::dynamic_shared())
+#define VFI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+  ((void)(stream), ::vfi::emulation::launch(grid, block, shared_bytes, [&] { kernel(__VA_ARGS__); }))

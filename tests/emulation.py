@@ -1,0 +1,36 @@
+"""The CUDA kernels emulated on the CPU (csrc/testing), as one more implementation of every op."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import vfi_kernels_testing as native
+
+from vfi_kernels.registration import NAMESPACE
+
+EMULATED = "vfi_emulated"
+OPS = ("backward_warp", "backward_warp_grad", "splat", "splat_grad", "warp_blend", "warp_blend_grad")
+
+_schemas = torch.library.Library(EMULATED, "DEF")
+for _op in OPS:
+    _schema = str(getattr(getattr(torch.ops, NAMESPACE), _op).default._schema)
+    _schemas.define(_schema.removeprefix(f"{NAMESPACE}::"))
+
+
+def emulated_op(op: str):
+    """The emulated kernel with the schema of `op`; takes CPU tensors."""
+    return getattr(getattr(torch.ops, EMULATED), op).default
+
+
+@contextlib.contextmanager
+def emulated_cuda(seed: int = 0) -> Iterator[None]:
+    """Inside, the ops of vfi_kernels run their CUDA kernels, emulated, on CPU tensors, in the order of `seed`."""
+    library = torch.library.Library(NAMESPACE, "IMPL")
+    for op in OPS:
+        library.impl(op, emulated_op(op), "CPU", allow_override=True)
+    native.set_seed(seed)
+    try:
+        yield
+    finally:
+        native.set_seed(0)
+        library._destroy()

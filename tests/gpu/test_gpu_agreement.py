@@ -1,0 +1,76 @@
+"""Each GPU backend against the float64 reference: values and gradients of every case."""
+
+import pytest
+import torch
+from test_every_op import CASES, channels_last, check_all, every_case, every_dtype, expanded, transposed
+
+from vfi_kernels.testing import map_tensors, tensors
+
+SHAPE = (2, 5, 19, 70)
+
+
+def make(case, shape=SHAPE, dtype=torch.float32, **options):
+    generator = torch.Generator().manual_seed(3)
+    return case.make_inputs(*shape, dtype=dtype, generator=generator, device="cuda", **options)
+
+
+@every_case
+@every_dtype
+def test_agrees_with_the_oracle(case, backend, dtype):
+    for shape in (*case.small, SHAPE, (1, 64, 9, 40)):
+        check_all(case, make(case, shape, dtype))
+
+
+@every_case
+@pytest.mark.parametrize("flow", ["integer", "smooth", "zoom-out", "zero", "point"])
+def test_every_kind_of_flow(case, backend, flow):
+    check_all(case, make(case, flow=flow))
+
+
+def sliced(t):
+    wide = torch.full((*t.shape[:2], t.shape[2] + 2, 2 * t.shape[3]), torch.nan, dtype=t.dtype, device=t.device)
+    wide[:, :, 1:-1, ::2] = t
+    return wide[:, :, 1:-1, ::2]
+
+
+@every_case
+@pytest.mark.parametrize("view", [channels_last, transposed, sliced, expanded], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_any_strides(case, backend, view, dtype):
+    check_all(case, map_tensors(view, make(case, (2, 24, 7, 37), dtype)))
+
+
+@every_case
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)], ids=str)
+def test_empty(case, backend, shape):
+    arguments = map_tensors(lambda t: t.requires_grad_(), make(case, shape))
+    outs = tensors(case.call(*arguments))
+    found = torch.autograd.grad([o.nan_to_num().sum() for o in outs], tensors(arguments))
+    assert all(g.shape == a.shape and not g.nan_to_num().any() for g, a in zip(found, tensors(arguments)))
+
+
+@every_case
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 3e9], ids=str)
+def test_non_finite_and_huge_positions(case, backend, value):
+    arguments = list(make(case))
+    flow = arguments[2 if case.op == "warp_blend" else 1]
+    flow[:, 0, 1, ::2] = value
+    flow[:, 1, 2:4] = value
+    flow[:, :, 5, 3] = value
+    check_all(case, arguments)
+
+
+@every_case
+@pytest.mark.parametrize("image_dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("other_dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
+    arguments = make(case, dtype=torch.float64)
+    frames = {id(t) for t in tensors(arguments[0])} | ({id(arguments[1])} if case.op == "warp_blend" else set())
+    check_all(case, map_tensors(lambda t: t.to(image_dtype if id(t) in frames else other_dtype), arguments))
+
+
+@pytest.mark.parametrize("name", ["backward_warp-border", "warp_blend", "splat-average"])
+def test_wide_and_tall(name, backend):
+    """More than one block, and columns longer than what one thread walks."""
+    for shape in [(1, 3, 130, 300), (3, 4, 257, 33)]:
+        check_all(CASES[name], make(CASES[name], shape))

@@ -1,0 +1,334 @@
+"""The benchmark engine: what it plans, measures, refuses and writes. Nothing here depends on how fast anything is."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vfi_kernels.bench import gate, jobs, measure, overhead, report, timing
+from vfi_kernels.bench.peers import load_peers
+from vfi_kernels.bench.session import Session
+from vfi_kernels.testing import load_cases
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import goals  # noqa: E402
+import report as page  # noqa: E402
+
+SHAPE = "1x3x6x8"
+BRIEF = timing.Budget(seconds=0.01, rounds=(2, 2), sample=1e-6)
+CASES = [case for case in load_cases().values() if case.large]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@pytest.fixture(autouse=True)
+def same_threads(threads):
+    """measure() sets the number of threads."""
+
+
+@pytest.fixture
+def wrong_kernel():
+    """backward_warp on the CPU returns the image, whatever the flow."""
+    with torch.library._scoped_library("vfi_kernels", "IMPL") as library:
+        library.impl("backward_warp", lambda image, flow, padding="border": image.clone(), "CPU", allow_override=True)
+        yield
+
+
+def rows_of(**choices):
+    found = []
+    for job in jobs.plan(**{"shape": [SHAPE], "threads": [1], **choices}):
+        peers = [p for p in load_peers()[load_cases()[job.case].op] if not p.compiles]
+        found.append(measure.measure(job, peers, BRIEF, lambda step: None))
+    return found
+
+
+class Clock:
+    """Returns given times, and remembers the order in which it was asked."""
+
+    def __init__(self, seconds):
+        self.seconds, self.asked = seconds, []
+
+    def calls(self, once, budget):
+        return 1
+
+    def sample(self, contender, calls):
+        self.asked.append(contender.run())
+        return self.seconds[contender.run()]
+
+
+def contenders(*names):
+    return {name: timing.Contender(lambda name=name: name) for name in names}
+
+
+def test_every_round_asks_everyone_once_and_starts_one_place_later():
+    clock = Clock({"a": 1e-6, "b": 2e-6, "c": 3e-6})
+    found = timing.interleave(contenders("a", "b", "c"), clock, timing.Budget(seconds=60, rounds=(3, 3)))
+    assert "".join(clock.asked) == "aabbcc" + "abc" + "bca" + "cab"
+    assert found["b"]["median_ms"] == pytest.approx(2e-3) and found["b"]["samples"] == 3
+
+
+def test_a_contender_that_used_up_its_time_rests():
+    clock = Clock({"slow": 2.0, "fast": 1e-6})
+    found = timing.interleave(contenders("slow", "fast"), clock, timing.Budget(seconds=4, rounds=(7, 7), enough=3))
+    assert found["slow"]["samples"] == 3 and found["fast"]["samples"] == 7
+
+
+def test_summary_is_median_and_quartiles():
+    found = timing.summary([0.001, 0.002, 0.003, 0.004, 0.100], calls=2)
+    assert (found["low_ms"], found["median_ms"], found["high_ms"]) == pytest.approx((2, 3, 4))
+
+
+def test_short_calls_are_repeated():
+    clock = timing.CpuClock()
+    assert clock.calls(1e-5, timing.Budget(sample=0.01)) == 1000
+    assert clock.calls(1.0, timing.Budget(sample=0.01)) == 1
+    seen = []
+    clock.sample(timing.Contender(lambda: seen.append(1)), 5)
+    assert len(seen) == 5
+
+
+def test_ratios_are_quotients_of_medians():
+    times = {"ours": 2.0, "RIFE": 6.0, "ours float32": 3.0, "copy": 1.0}
+    found = measure.ratios({name: {"median_ms": ms} for name, ms in times.items()})
+    assert found == {"times_faster": {"RIFE": 3.0, "ours float32": 1.5}, "times_floor": 2.0}
+
+
+def test_a_plan_is_every_combination():
+    found = jobs.plan(op=["splat-softmax"], dtype=["float32", "float16"], mode=["forward", "both"], threads=[1, 2])
+    assert len(found) == 3 * 2 * 2 * 2  # three shapes
+    assert {job.recording for job in found if job.mode == "both"} == {"grad"}
+
+
+@pytest.mark.parametrize(
+    "choices, sentence",
+    [
+        ({"op": ["nope"]}, "expected --op to be one of backward_warp, .*, got nope"),
+        ({"dtype": ["int8"]}, "expected --dtype to be one of float32, .*, got int8"),
+        ({"shape": ["huge"]}, "expected --shape to be one of 1080p, .*, got huge"),
+        ({"threads": [0]}, "expected --threads of at least 1, got 0"),
+        ({"backend": "cuda"}, "--backend cuda cannot run: "),
+    ],
+)
+def test_a_plan_of_unknown_things_is_refused(choices, sentence):
+    with pytest.raises(jobs.UsageError, match=sentence):
+        jobs.plan(**choices)
+
+
+@every_case
+@pytest.mark.parametrize("mode", jobs.MODES)
+def test_a_row_has_all_that_the_report_needs(case, mode):
+    (row,) = rows_of(op=[case.name], mode=[mode])
+    assert {"ours", "copy"} < row["timings"].keys() and row["times_faster"].keys() <= row["timings"].keys()
+    assert set(row["timings"]) | set(row["absent"]) >= {p.name for p in load_peers()[case.op] if not p.compiles}
+    assert row["times_floor"] == row["timings"]["ours"]["median_ms"] / row["timings"]["copy"]["median_ms"]
+    json.dumps(row)
+
+
+@every_case
+@pytest.mark.parametrize("layout", jobs.LAYOUTS)
+def test_peers_compute_what_we_do(case, layout):
+    """In float32; one that subtracts a single maximum from a wide metric loses pixels, and is marked."""
+    (row,) = rows_of(op=[case.name], shape=["2x3x12x16"], layout=[layout], flow=["noise"])
+    lossy = {name for name in row["differs"] if case.name == "splat-softmax-wide" and "per target" not in name}
+    assert len(row["differs"]) >= 1
+    assert all(distance < 1e-5 for name, distance in row["differs"].items() if name not in lossy)
+    assert all(row["differs"][name] > measure.WRONG for name in lossy)
+
+
+@every_case
+def test_peers_have_our_gradients(case):
+    job = jobs.plan(op=[case.name], shape=["2x3x12x16"], mode=["backward"], flow=["noise"])[0]
+    arguments = measure.make_arguments(case, job, "float64")
+    _, *expected = gate._results(case, arguments)
+    options = measure.options_of(case)
+    checked = 0
+    for peer in load_peers()[case.op]:
+        if peer.unsuited(*arguments, **options) or peer.compiles or not peer.differentiable:
+            continue
+        leaves = [t.detach().requires_grad_() for t in arguments]
+        out = peer.call(*peer.prepare(*leaves, **options), **options)
+        grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).to(out)
+        found = torch.autograd.grad(out, leaves, grad)
+        if "wide" not in case.name or "per target" in peer.name:
+            checked += 1
+            for a, b in zip(found, expected, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+    assert checked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name in ("backward_warp-border", "splat-softmax", "warp_blend")]
+)
+def test_compiled_peers_compute_what_we_do(case):
+    peers = [p for p in load_peers()[case.op] if p.compiles]
+    job = jobs.plan(op=[case.name], shape=["1x3x12x16"], threads=[1])[0]
+    row = measure.measure(job, peers, BRIEF, lambda step: None)
+    assert peers and all(row["differs"][p.name] < 1e-5 for p in peers)
+
+
+def test_half_is_compared_with_our_own_float32():
+    for row in rows_of(op=["backward_warp-border", "splat-softmax"], dtype=["float16", "bfloat16"]):
+        assert "ours float32" in row["times_faster"]
+
+
+def test_the_copy_moves_the_bytes_of_the_floor():
+    case = load_cases()["backward_warp-border"]
+    image, flow = arguments = case.make_inputs(1, 3, 8, 8, dtype=torch.float32)
+    assert measure.bytes_of(case, arguments, "forward") == 2 * image.nbytes + flow.nbytes
+    assert measure.bytes_of(case, arguments, "backward") == 3 * image.nbytes + 2 * flow.nbytes
+    copy = measure.copying(measure.bytes_of(case, arguments, "forward"), "cpu").run()
+    assert 2 * copy.nbytes == measure.bytes_of(case, arguments, "forward")
+
+
+@every_case
+@pytest.mark.parametrize(
+    "dtype, layout",
+    [("float64", "nchw"), ("float32", "channels_last"), ("float16", "nchw"), ("bfloat16", "channels_last")],
+)
+def test_the_gate_lets_right_ops_pass(case, dtype, layout):
+    assert gate.check(case, dtype, layout, "cpu", None) is None
+
+
+def test_the_gate_refuses_a_wrong_op(wrong_kernel, tmp_path):
+    session = Session("check", quick=True, json_file=tmp_path / "result.json")
+    chosen = jobs.plan(op=["backward_warp-border", "splat-sum"], shape=[SHAPE], threads=[1])
+    session.pass_gate(chosen)
+    session.measure(chosen)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert "differs from the float64 reference" in written["refused"]["backward_warp"]
+    assert [row["case"] for row in written["rows"]] == ["splat-sum"]
+
+
+def test_the_gate_refuses_a_wrong_gradient():
+    def wrong(grad_out, image, flow, *others):
+        return torch.zeros_like(image), torch.zeros_like(flow)
+
+    with torch.library._scoped_library("vfi_kernels", "IMPL") as library:
+        library.impl("backward_warp_grad", wrong, "CPU", allow_override=True)
+        reason = gate.check(load_cases()["backward_warp-border"], "float32", "nchw", "cpu", None)
+    assert reason is not None and reason.startswith("the gradient of argument")
+
+
+@pytest.mark.parametrize(
+    "body, reason",
+    [("pass", None), ("assert False", "FAILED tests/test_every_op.py::test_it"), (None, "no tests ran|deselected")],
+)
+def test_the_gate_runs_the_tests_of_an_op(tmp_path, monkeypatch, body, reason):
+    (tmp_path / "tests").mkdir()
+    marker = "import pytest\n@pytest.mark.parametrize('case', ['splat-sum-cpp'])\n"
+    text = f"{marker}def test_it(case):\n    {body}\n" if body else "def test_other():\n    pass\n"
+    (tmp_path / "tests" / "test_every_op.py").write_text(text)
+    monkeypatch.setattr(gate, "SOURCE_TREE", tmp_path)
+    assert gate.has_tests()
+    found = gate.run_tests("splat", "cpp")
+    assert found is None if reason is None else re.search(reason, found)
+
+
+def make_document(tmp_path, name, factor=1.0):
+    """A file with one row whose own time is multiplied by `factor`."""
+    session = Session("off", quick=True)
+    (row,) = rows_of(op=["backward_warp-border"])
+    times = {"ours": 2.0 * factor, "RIFE": 6.0, "copy": 1.0}
+    row["timings"] = {n: {"median_ms": t, "low_ms": t, "high_ms": t} for n, t in times.items()}
+    session.document["rows"] = [row | measure.ratios(row["timings"])]
+    report.write_json(tmp_path / name, session.document)
+    return tmp_path / name
+
+
+def test_compare_shows_what_changed(tmp_path):
+    text = report.compare(make_document(tmp_path, "a.json"), make_document(tmp_path, "b.json", 1.5))
+    assert "+50 %" in text and "RIFE 3.00x -> 2.00x" in text
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99, "rows": []}'])
+def test_compare_refuses_other_files(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(jobs.UsageError, match=r"expected .* to be a benchmark file of schema 1"):
+        report.compare(tmp_path / "a.json", tmp_path / "a.json")
+
+
+def test_the_plot_is_a_picture(tmp_path):
+    report.plot(tmp_path / "bars.png", rows_of(op=["backward_warp"]))
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "ms, text", [(0.0012345, "1.23 us"), (0.9999, "1000 us"), (12.34, "12.3 ms"), (4321, "4.32 s")]
+)
+def test_durations_have_three_digits(ms, text):
+    assert report.duration(ms) == text
+
+
+def test_the_table_marks_peers_that_are_wrong():
+    (row,) = rows_of(op=["splat-softmax-wide"], shape=["1x3x12x16"])
+    text = report.table([row])
+    assert "x!" in text and "differs from ours by more than 1 %" in text
+
+
+def test_overhead_covers_every_op_and_state_of_autograd():
+    found = overhead.overhead_jobs(None)
+    assert {(load_cases()[j.case].op, j.recording) for j in found} == {
+        (case.op, recording) for case in CASES for recording in jobs.RECORDINGS
+    }
+
+
+def test_every_goal_is_measured():
+    """A goal names a row that benchmarks/run.py makes, and a peer that takes part in it."""
+    planned = [(job, g) for g in goals.CPU for job in jobs.plan(**g.choices)]
+    planned += [(job, goals.group(job.case, "")) for job in overhead.overhead_jobs(None)]
+    for goal in goals.CPU_GOALS:
+        where = dict(goal.where)
+        level = where.pop("level_forced")
+        found = [
+            g for job, g in planned if g.cpu_level == level and all(getattr(job, k) == v for k, v in where.items())
+        ]
+        assert found, goal.text()
+        peers = {p.name for p in load_peers()[load_cases()[where["case"]].op]}
+        special = {goals.FASTEST, goals.FLOOR, goals.MICROSECONDS, "ours float32"}
+        assert goal.against in special or (
+            goal.against in peers and all(goal.against in (g.peers or peers) for g in found)
+        )
+
+
+def test_goals_are_judged():
+    row = {**goals.goal(3.0, "RIFE", "c", "s").where, "times_faster": {"RIFE": 3.5, "other": 2.0}, "times_floor": 5.0}
+    assert goals.goal(3.0, "RIFE", "c", "s").judge([row])["met"] is True
+    assert goals.goal(3.0, goals.FASTEST, "c", "s").judge([row])["met"] is False
+    assert goals.goal(4.0, goals.FLOOR, "c", "s").judge([row])["met"] is False
+    assert goals.goal(3.0, "RIFE", "c", "t").judge([row])["met"] is None
+    assert goals.goal(3.0, "RIFE", "c", "s").judge([row, {**row, "times_faster": {"RIFE": 1.0}}])["reached"] == 1.0
+
+
+def test_the_page_shows_the_committed_results():
+    assert page.updated(page.PAGE.read_text(), page.results()) == page.PAGE.read_text(), (
+        "run python benchmarks/report.py"
+    )
+
+
+def test_the_page_is_written_from_files(tmp_path):
+    (tmp_path / "some-machine").mkdir()
+    file = make_document(tmp_path / "some-machine", "cpu.json")
+    document = json.loads(file.read_text())
+    document["goals"] = goals.judge_all(document)
+    file.write_text(json.dumps(document))
+    text = page.results(tmp_path)
+    assert "## some-machine, cpu" in text and "| 3.00x |" in text and "not measured" in text
+
+
+def test_importing_the_package_imports_nothing_else():
+    """Neither triton nor anything else that torch itself has not imported, the standard library apart."""
+    code = """
+import sys, torch
+before = set(sys.modules)
+import vfi_kernels
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
+print(*sorted(n for n in sys.modules if n.split(".")[0] in ("triton", "cv2", "matplotlib", "sympy", "pandas", "av")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["vfi_kernels", ""]

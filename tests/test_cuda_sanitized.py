@@ -1,0 +1,61 @@
+"""The emulated CUDA kernels under AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Every kernel in every compute type and layout; borders, empty tensors, non-finite positions.
+SELECTION = (
+    "(thread_orders and 7) or empty or huge_positions or (agrees_with_the_oracle and not grid_sample)"
+    " or packs_and_alone or mixed_dtypes"
+)
+
+pytestmark = pytest.mark.slow
+
+
+def library(name: str) -> str:
+    return subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    """A folder with the sanitized vfi_kernels_testing, and the environment that runs it."""
+    folder = tmp_path_factory.mktemp("sanitized")
+    env = {**os.environ, "VFI_KERNELS_SANITIZE": "1", "VFI_KERNELS_CUDA": "0"}
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", str(folder)]
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
+    assert list(folder.glob("vfi_kernels_testing*.so"))
+    return folder, {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), str(ROOT / "python")]),
+        "LD_PRELOAD": f"{library('libasan.so')} {library('libubsan.so')}",
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
+def run(sanitized, *arguments):
+    # Not in ROOT, whose own vfi_kernels_testing would be found first.
+    folder, env = sanitized
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True)
+
+
+def test_the_kernels_are_clean(sanitized):
+    tests = ROOT / "tests/test_cuda_emulation.py"
+    command = ["-m", "pytest", "-q", "-x", "-s", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "no:cacheprovider"]
+    done = run(sanitized, *map(str, command), "-k", SELECTION, str(tests))
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("offset", [40, -8])
+def test_a_write_out_of_bounds_is_found(sanitized, offset):
+    program = "import torch, numpy, vfi_kernels_testing as native; native.out_of_bounds(numpy.zeros(64, 'float32'), {})"
+    done = run(sanitized, "-c", program.format(offset))
+    assert done.returncode != 0
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr and "out_of_bounds_kernel" in done.stderr
+    assert run(sanitized, "-c", program.format(0)).returncode == 0
