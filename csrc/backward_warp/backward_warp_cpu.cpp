@@ -97,8 +97,7 @@ Tensor backward_warp(const Tensor& image, const Tensor& flow, const std::string&
 
 // grad_image: the bilinear scatter-add of grad_out.
 Tensor grad_of_image(const Tensor& grad_out, const Tensor& image, const Tensor& flow, Padding padding, bool wide) {
-  Tensor grad_image =
-      empty(image, {image.size(0), image.size(1), image.size(2), image.size(3)}, image.scalar_type(), layout_of(image));
+  Tensor grad_image = empty_like_layout(image);
   if (grad_image.numel() == 0) return grad_image;
   if (grad_out.numel() == 0) return torch::stable::zero_(grad_image);
   ScatterArgs s{};
@@ -126,16 +125,12 @@ std::tuple<Tensor, Tensor> backward_warp_grad(const Tensor& grad_out, const Tens
   Tensor grad_image = nothing(image, image.scalar_type()), grad_flow = nothing(flow, flow.scalar_type());
   if (need_image) grad_image = grad_of_image(dense_grad, dense_image, dense_flow, pad, is_wide(a));
   if (need_flow) {
-    grad_flow = empty(flow, {flow.size(0), 2, flow.size(2), flow.size(3)}, flow.scalar_type(), layout_of(flow));
-    // The kernels write contiguous rows; a flow in channels_last gets its gradient copied.
-    Tensor rows = layout_of(flow) == MemoryFormat::Contiguous
-                      ? grad_flow
-                      : empty(flow, {flow.size(0), 2, flow.size(2), flow.size(3)}, flow.scalar_type());
+    grad_flow = empty(flow, {flow.size(0), 2, flow.size(2), flow.size(3)}, flow.scalar_type());
     a.grad_out = dense_grad.const_data_ptr();
-    a.out = rows.mutable_data_ptr();
-    use_huge_pages(a.out, rows.numel() * rows.element_size());
+    a.out = grad_flow.mutable_data_ptr();
+    use_huge_pages(a.out, grad_flow.numel() * grad_flow.element_size());
     if (flow.numel() > 0) for_all_rows(a, VFI_CPU_KERNEL(warp_grad_flow_rows), &rows_scalar<true>);
-    if (rows.get() != grad_flow.get()) torch::stable::copy_(grad_flow, rows);
+    grad_flow = with_layout(grad_flow, layout_of(flow));
   }
   return {grad_image, grad_flow};
 }

@@ -168,6 +168,11 @@ inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryForm
   return torch::stable::empty(sizes, type, std::nullopt, like.device(), std::nullopt, layout);
 }
 
+// Fresh memory for what belongs to X: X's shape, dtype and layout.
+inline Tensor empty_like_layout(const Tensor& x) {
+  return empty(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x));
+}
+
 // A result that was not asked for.
 inline Tensor nothing(const Tensor& like, ScalarType type) { return empty(like, {0}, type); }
 

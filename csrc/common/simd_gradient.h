@@ -59,18 +59,25 @@ VFI_INLINE F32 load_as(const void* p, Dtype type, int64_t at, int64_t n) {
   return load<F32>(static_cast<const BFloat16*>(p) + at, n);
 }
 
-// sum over c of g[c] sum_k w_k p_k[c], for channels_last.
-template <class T>
-VFI_INLINE float weighted_dot(const PixelCorners<T>& k, const T* g, int64_t C, const T* end) {
+// sum over the channels c of g[c] value[c] for channels_last: wide(c, n) gives kLanes channels from c on, of which n exist,
+// narrow() all of at most four.
+template <class T, class Wide, class Narrow>
+VFI_INLINE float dot_channels(const T* g, int64_t C, Wide&& wide, Narrow&& narrow) {
   if (C > 4) {
     F32 total = {};
-    for (int64_t c = 0; c < C; c += kLanes) total = fma(load<F32>(g + c, C - c), k.sum(c, C - c), total);
+    for (int64_t c = 0; c < C; c += kLanes) total = fma(load<F32>(g + c, C - c), wide(c, C - c), total);
     return lane_sum(total);
   }
-  const Quad values = k.quad_sum(C, end);
+  const Quad values = narrow();
   float total = 0.0f;
   for (int64_t c = 0; c < C; ++c) total += to_float(g[c]) * values[c];
   return total;
+}
+
+// sum over c of g[c] sum_k w_k p_k[c]
+template <class T>
+VFI_INLINE float weighted_dot(const PixelCorners<T>& k, const T* g, int64_t C, const T* end) {
+  return dot_channels(g, C, [&](int64_t c, int64_t n) { return k.sum(c, n); }, [&] { return k.quad_sum(C, end); });
 }
 
 }  // namespace VFI_LEVEL
