@@ -38,7 +38,8 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 
 bench: $(VENV)/dev
-	$(BIN)/python benchmarks/run.py --all
+	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/report.py
 
 # On a machine with a GPU, with its own python3: no virtual environment, no network, the library built beforehand.
 gpu-check:

@@ -141,9 +141,13 @@ CPU_GOALS = (
 
 def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Every goal of the CPU, with what the document reached."""
-    imports = document["imports"]
+    imports, model = document["imports"], document.get("flow-splat")
     seconds = imports["vfi_kernels_s"] if imports else None
+    quality = model["mean_psnr"] if model else None
+    slowest = model["slowest_s"] if model else None
     return [
         *(goal.judge(document["rows"]) for goal in CPU_GOALS),
         judged("import of vfi_kernels beyond torch's own", 0.3, seconds, " s", at_most=True),
+        judged("flow-splat on six Middlebury scenes: mean PSNR", 34.5, quality, " dB", at_most=False),
+        judged("flow-splat on the slowest of them (640x480)", 0.5, slowest, " s", at_most=True),
     ]

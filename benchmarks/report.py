@@ -47,6 +47,11 @@ def section(document: dict[str, Any]) -> str:
             f"`import vfi_kernels` takes {imports['vfi_kernels_s']:.3f} s after torch's own {imports['torch_s']:.2f} s "
             f"(median of {imports['processes']} fresh processes)."
         )
+    model = document.get("flow-splat")
+    if model:
+        cells = [[s["scene"], f"{s['psnr']:.2f}", f"{s['ssim']:.4f}", f"{s['seconds']:.3f}"] for s in model["scenes"]]
+        table = markdown_table(["scene", "PSNR dB", "SSIM", "seconds"], cells)
+        parts.append(f"### flow-splat on Middlebury, {model['threads']} threads\n\n{table}")
     parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
     parts.append(notes(document["rows"]).replace("\n", "  \n"))
     return "\n\n".join(parts) + "\n"

@@ -8,6 +8,7 @@
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ import goals
 from vfi_kernels.bench import machine, overhead, report
 from vfi_kernels.bench.jobs import plan
 from vfi_kernels.bench.session import Session, say
+from vfi_kernels.testing import load_cases
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -34,7 +36,7 @@ def measure_level(session: Session, group: goals.Group) -> None:
         for name, values in {**group.choices, "peer": group.peers}.items():
             command += [f"--{name}", *map(str, values)]
         command += ["--quick"] if session.quick else []
-        command += {"off": ["--no-gate"], "check": ["--gate", "check"]}.get(session.gate_level, [])
+        command += ["--no-gate"] if session.gate_level == "off" else ["--gate", "check"]
         environment = {**os.environ, "VFI_KERNELS_CPU": group.cpu_level}
         done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment)
         if not file.exists():
@@ -60,8 +62,20 @@ def measure_all(session: Session, groups: Sequence[goals.Group], device: str) ->
         if group.cpu_level is not None:
             say(f"forced to {group.cpu_level}")
             measure_level(session, group)
-    session.measure(overhead.overhead_jobs(None), [*goals.LIGHT, "index_add*"])
+    ops = sorted({load_cases()[g.choices["op"][0]].op for g in groups})
+    session.measure(overhead.overhead_jobs(ops), [*goals.LIGHT, "index_add*"])
     session.measure_imports()
+
+
+def measure_model(session: Session) -> None:
+    """The model without weights, where its package and its data are."""
+    if importlib.util.find_spec("vfi_models") is None:
+        return
+    import models
+
+    say("flow-splat on Middlebury")
+    session.document["flow-splat"] = models.middlebury("flow-splat", machine.cpu()["cores"])
+    session.save()
 
 
 def print_goals(found: Sequence[dict[str, Any]]) -> None:
@@ -93,6 +107,8 @@ def main() -> int:
     session = Session(gate, options.quick, file)
     try:
         measure_all(session, groups, options.device)
+        if options.device == "cpu" and options.only is None:
+            measure_model(session)
     except KeyboardInterrupt:
         session.interrupt()
     print(report.everything(session.document))

@@ -54,6 +54,7 @@ def make_cotangents(call, arguments) -> list[Tensor]:
     generator = torch.Generator().manual_seed(7)
     found = []
     for out in oracle_forward(call, arguments):
-        noise = torch.randn(out.shape, generator=generator, dtype=torch.float64).mul(8).round() / 8  # exact in any dtype
+        # Eighths: exact in every dtype.
+        noise = torch.randn(out.shape, generator=generator, dtype=torch.float64).mul(8).round() / 8
         found.append(torch.where(out.isfinite(), noise.to(out.device), 0))
     return found

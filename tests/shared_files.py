@@ -7,4 +7,4 @@ import pytest
 
 SHARED = Path(os.environ.get("VFI_KERNELS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the reference data folder (VFI_KERNELS_SHARED) is absent")
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no reference data (VFI_KERNELS_SHARED)")

@@ -68,9 +68,9 @@ def test_unknown_backend():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_without_a_gpu_says_why():
-    with pytest.raises(RuntimeError, match="'cuda' cannot run: (this torch is a CPU build|torch finds no GPU|.*without CUDA)"):
-        with vk.use_backend("cuda"):
-            pass
+    reasons = r"'cuda' cannot run: (this torch is a CPU build|torch finds no GPU|.*without CUDA)"
+    with pytest.raises(RuntimeError, match=reasons), vk.use_backend("cuda"):
+        pass
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -97,7 +97,8 @@ def test_cpu_level_is_chosen_by_the_environment():
 
 
 def test_import_brings_nothing_heavy():
-    code = "import vfi_kernels, sys; print([m for m in ('triton', 'cv2', 'matplotlib', 'av', 'skimage') if m in sys.modules])"
+    heavy = ("triton", "cv2", "matplotlib", "av", "skimage")
+    code = f"import vfi_kernels, sys; print([m for m in {heavy} if m in sys.modules])"
     assert python(code).stdout.strip() == "[]"
 
 
@@ -106,8 +107,8 @@ def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
     copied.mkdir()
     for name in ("__init__.py", "backends.py", "registration.py"):
         (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
-    run = subprocess.run([sys.executable, "-c", "import vfi_kernels"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""},
-                         capture_output=True, text=True)  # fmt: skip
+    command, environment = [sys.executable, "-c", "import vfi_kernels"], os.environ | {"PYTHONPATH": ""}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     last = run.stderr.splitlines()[-1]
     assert last.startswith("ImportError: vfi_kernels: expected the compiled library") and "pip install ." in last
 

@@ -31,8 +31,8 @@ def check_all(case, arguments):
     cotangents = make_cotangents(case.call, arguments)
     expected_gradients = oracle_gradients(case.call, arguments, cotangents)
     for got, expected in zip(gradients(case.call, arguments, cotangents), expected_gradients):
-        # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the quotient
-        # itself, rounded to the coarsest dtype in every channel.
+        # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the
+        # quotient itself, rounded to the coarsest dtype in every channel.
         channels = tensors(arguments)[0].shape[1] if case.op == "splat" else 0
         assert_near(got, expected, slack=4 + channels, dtype=coarsest(arguments))
 
@@ -295,11 +295,11 @@ def test_no_backend_goes_through_the_reference(op):
 
 @every_case
 def test_half_inputs_get_no_float32_copy(case):
-    """Torch allocates the results (and a plane of weights), nothing of the images' size beside them."""
+    """Torch allocates the results and some planes of weights, nothing of the images' size beside them."""
     arguments = make(case, (1, 16, 64, 64), torch.float16)
     forward(case.call, arguments)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         outs = forward(case.call, arguments)
     allocated = sum(max(0, e.self_cpu_memory_usage) for e in profile.key_averages())
-    planes = 2 * 4 * 64 * 64
+    planes = 8 * 4 * 64 * 64  # half of one float32 copy
     assert allocated <= sum(o.nbytes for o in outs) + planes

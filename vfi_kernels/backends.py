@@ -49,7 +49,7 @@ def build_info() -> dict:
 
 
 def implement(op: str, reference: Callable) -> None:
-    """Registers the Python implementations of `op`: `reference`, and op.py's neighbour triton_kernels.py on first use."""
+    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use."""
     _references[op] = reference
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
     _library.impl(op, reference, "CompositeExplicitAutograd")
@@ -104,7 +104,8 @@ def _not_compiled_for_gpus() -> str | None:
         found = torch.cuda.get_device_capability(n)
         if found < oldest:
             name = torch.cuda.get_device_name(n)
-            return f"the CUDA kernels need compute capability {oldest[0]}.{oldest[1]} or newer, {name} has {found[0]}.{found[1]}"
+            needed = ".".join(map(str, oldest))
+            return f"the CUDA kernels need compute capability {needed} or newer, {name} has {found[0]}.{found[1]}"
     return None
 
 

@@ -1,7 +1,7 @@
 """Argument checks of the Python implementations; csrc/common/checks.h says the same sentences."""
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 

@@ -17,7 +17,7 @@ def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
         return
     for t in tensors:
         if t is not None and forward_ad.unpack_dual(t).tangent is not None:
-            raise RuntimeError(f"{op}: expected no forward-mode (jvp) derivative, which is not available; use backward()")
+            raise RuntimeError(f"{op}: expected no forward-mode (jvp) derivative, which is not there; use backward()")
 
 
 def grad_needed(*tensors: Tensor | None) -> bool:

@@ -62,8 +62,8 @@ const A* read_chunk(const Planes& planes, int64_t b, int64_t c, int64_t first, i
   return convert(static_cast<const BFloat16*>(planes.data));
 }
 
-// One coordinate of Lanes<F>::kCount positions: weight 1 - l at pixel `at`, l at the next; the vector form of bilinear.h.
-// `lands`: one of the two pixels is in the target.
+// One coordinate of Lanes<F>::kCount positions: weight 1 - l at pixel `at`, l at the next; the vector form of bilinear.h,
+// but l may be 1 (f = -1e-10), which gives the same weights. `lands`: one of the two pixels is in the target.
 template <class F>
 struct Landing {
   F at, l;
@@ -72,41 +72,39 @@ struct Landing {
 
 template <class F>
 VFI_INLINE Landing<F> land(F f, F start, int64_t size, Padding padding) {
-  const F zero = broadcast<F>(0), one = broadcast<F>(1), last = broadcast<F>(static_cast<Number<F>>(size - 1));
-  F whole = round_down(f), l = f - whole;
-  const auto ordinary = less(l, one);  // not rounded up to 1 (f = -1e-10), NaN or infinite
-  const F at = start + select(ordinary, whole, whole + one);
-  l = select(ordinary, l, zero);
+  const F zero = broadcast<F>(0), last = broadcast<F>(static_cast<Number<F>>(size - 1));
+  const F whole = round_down(f), at = start + whole, l = f - whole;
   if (padding == Padding::kZeros) {
-    const typename Lanes<F>::Mask lands = less_equal(zero - one, at) & less_equal(at, last);
+    const typename Lanes<F>::Mask lands = less_equal(broadcast<F>(-1), at) & less_equal(at, last);  // not NaN, infinity
     return {at, l, lands};
   }
   const auto low = !less_equal(zero, at), high = less_equal(last, at);  // NaN is low
   return {select(low, zero, select(high, last, at)), select(low | high, zero, l), equal(zero, zero)};
 }
 
-// The data of the chunk in A, and what is computed from them for each pixel.
+// A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights of the corners that are used, bilinear weight times
+// factor; 0 for the others. Corner k = 2 j + i of pixel p is at 4 p + k.
 template <class A>
 struct Chunk {
-  alignas(64) A flow_x[kChunk], flow_y[kChunk], m[kChunk];  // buffers of read_chunk
-  alignas(64) A corner[4][kChunk];                          // bilinear weight of corner 2 j + i; 0 where it is not used
-  alignas(64) A weight[4][kChunk];                          // the same times the factor, if there is one
-  const A *x, *y, *factor;                                  // flow and m of this chunk
+  const int64_t b, x, y, n;  // pixels x.. x + n of row y
+  alignas(64) A flow_x_buffer[kChunk], flow_y_buffer[kChunk], m_buffer[kChunk];
+  alignas(64) A weight[4 * kChunk];
+  const A *flow_x, *flow_y, *m;
+
+  Chunk(int64_t batch, int64_t first, int64_t row, int64_t count) : b(batch), x(first), y(row), n(count) {}
 };
 
-template <class A>
-VFI_INLINE bool has_metric(const ScatterArgs& s) {
-  return s.factor == Factor::kValue || s.factor == Factor::kExp;
-}
+VFI_INLINE bool skips_by_metric(const ScatterArgs& s) { return s.factor == Factor::kValue || s.factor == Factor::kExp; }
 
 template <class A>
-VFI_INLINE void read_flow(const ScatterArgs& s, int64_t b, int64_t y, int64_t x, int64_t n, Chunk<A>& c) {
-  c.x = read_chunk(s.flow, b, 0, y * s.W + x, n, c.flow_x);
-  c.y = read_chunk(s.flow, b, 1, y * s.W + x, n, c.flow_y);
-  c.factor = s.factor == Factor::kOne ? nullptr : read_chunk(s.factor_of, b, 0, y * s.W + x, n, c.m);
+VFI_INLINE void read_flow(const ScatterArgs& s, Chunk<A>& c) {
+  const int64_t first = c.y * s.W + c.x;
+  c.flow_x = read_chunk(s.flow, c.b, 0, first, c.n, c.flow_x_buffer);
+  c.flow_y = read_chunk(s.flow, c.b, 1, first, c.n, c.flow_y_buffer);
+  c.m = s.factor == Factor::kOne ? nullptr : read_chunk(s.factor_of, c.b, 0, first, c.n, c.m_buffer);
 }
 
-// Both coordinates of the pixels (x + i.., y); `used`: they exist, are not skipped and reach the target.
+// Both coordinates of the pixels c.x + i..; `used`: they are not skipped and reach the target.
 template <class F>
 struct Position {
   Landing<F> x, y;
@@ -114,13 +112,13 @@ struct Position {
 };
 
 template <class F>
-VFI_INLINE Position<F> locate(const ScatterArgs& s, const Chunk<Number<F>>& c, int64_t x, int64_t y, int64_t i, int64_t n) {
-  const F lane = lane_numbers<F>() + broadcast<F>(static_cast<Number<F>>(i));
+VFI_INLINE Position<F> locate(const ScatterArgs& s, const Chunk<Number<F>>& c, int64_t i) {
+  const F x = lane_numbers<F>() + broadcast<F>(static_cast<Number<F>>(c.x + i));
   Position<F> p;
-  p.x = land<F>(load<F>(c.x + i), lane + broadcast<F>(static_cast<Number<F>>(x)), s.target_W, s.padding);
-  p.y = land<F>(load<F>(c.y + i), broadcast<F>(static_cast<Number<F>>(y)), s.target_H, s.padding);
-  p.used = p.x.lands & p.y.lands & less(lane, broadcast<F>(static_cast<Number<F>>(n)));
-  if (has_metric<F>(s)) p.used = p.used & is_finite(load<F>(c.factor + i));
+  p.x = land<F>(load<F>(c.flow_x + i), x, s.target_W, s.padding);
+  p.y = land<F>(load<F>(c.flow_y + i), broadcast<F>(static_cast<Number<F>>(c.y)), s.target_H, s.padding);
+  p.used = p.x.lands & p.y.lands;
+  if (skips_by_metric(s)) p.used = p.used & is_finite(load<F>(c.m + i));
   return p;
 }
 
@@ -133,60 +131,47 @@ VFI_INLINE void corner_weights(const Position<F>& p, F* weight) {
   weight[2] = select(p.used, left * p.y.l, zero), weight[3] = select(p.used, p.x.l * p.y.l, zero);
 }
 
-// exp(m - shift) of a whole chunk where every target has its own shift, times corner weight k.
+// c.m becomes the factor of every pixel, NaN where m is not finite. A loop of its own: the steps of exp follow one from
+// another, and short iterations overlap better.
+template <class F, class Function>
+VFI_INLINE void replace_m(Chunk<Number<F>>& c, Function&& function) {
+  for (int64_t i = 0; i < c.n; i += Lanes<F>::kCount) store(c.m_buffer + i, function(load<F>(c.m + i)));
+  c.m = c.m_buffer;
+}
+
 template <class A>
-void multiply_exp_at_targets(const ScatterArgs& s, int64_t b, Chunk<A>& c, int64_t x, int64_t y, int64_t n) {
+void compute_factor(Factor kind, A shift, Chunk<A>& c) {
   using F = typename VectorFor<A>::type;
-  alignas(64) int32_t rows[kChunk], columns[kChunk];
-  for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
-    const Position<F> p = locate<F>(s, c, x, y, i, n);
-    store_int(rows + i, to_int(select(p.used, p.y.at, broadcast<F>(0))));
-    store_int(columns + i, to_int(select(p.used, p.x.at, broadcast<F>(0))));
-  }
-  const A* shift = static_cast<const A*>(s.target_shift) + b * s.target_H * s.target_W;
+  const F one = broadcast<F>(1), zero = broadcast<F>(0), s = broadcast<F>(shift);
+  if (kind == Factor::kExp) replace_m<F>(c, [&](F m) { return exp(m - s) + (m - m); });
+  if (kind == Factor::kSigmoid) replace_m<F>(c, [&](F m) { return one / (one + exp(zero - m)); });
+  if (kind == Factor::kOneMinusSigmoid) replace_m<F>(c, [&](F m) { return one / (one + exp(m)); });
+}
+
+// c.weight times exp(m - shift), where every target has its own shift; (rows, columns) are the pixels' upper left corners.
+template <class A>
+void multiply_exp_at_targets(const ScatterArgs& s, Chunk<A>& c, const int32_t* rows, const int32_t* columns) {
+  using F = typename VectorFor<A>::type;
+  alignas(64) A shift[4 * kChunk];
+  const A* plane = static_cast<const A*>(s.target_shift) + c.b * s.target_H * s.target_W;
   const int64_t last_row = s.target_H - 1, last_column = s.target_W - 1;
-  for (int64_t i = 0; i < n; ++i) {  // corners outside are read inside: their cells are not looked at
-    const A* top = shift + max(int64_t{rows[i]}, int64_t{0}) * s.target_W;
-    const A* bottom = shift + min(int64_t{rows[i]} + 1, last_row) * s.target_W;
+  for (int64_t i = 0; i < c.n; ++i) {  // for corners outside any shift will do: their cells are not looked at
+    const A* top = plane + max(int64_t{rows[i]}, int64_t{0}) * s.target_W;
+    const A* bottom = plane + min(int64_t{rows[i]} + 1, last_row) * s.target_W;
     const int64_t left = max(int64_t{columns[i]}, int64_t{0}), right = min(int64_t{columns[i]} + 1, last_column);
-    c.weight[0][i] = top[left], c.weight[1][i] = top[right];
-    c.weight[2][i] = bottom[left], c.weight[3][i] = bottom[right];
+    shift[4 * i] = top[left], shift[4 * i + 1] = top[right];
+    shift[4 * i + 2] = bottom[left], shift[4 * i + 3] = bottom[right];
   }
+  constexpr int kCount = Lanes<F>::kCount;
   const F zero = broadcast<F>(0);
-  for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
-    const F m = load<F>(c.factor + i);
+  for (int64_t i = 0; i < c.n; i += kCount) {
+    const F m = load<F>(c.m + i);
+    F repeated[4] = {m, m, m, m};
+    interleave4(repeated);
     for (int k = 0; k < 4; ++k) {
-      const F w = load<F>(c.corner[k] + i), e = exp(min(m - load<F>(c.weight[k] + i), zero));
-      store(c.weight[k] + i, select(equal(w, zero), zero, w * e));
-    }
-  }
-}
-
-template <class F>
-VFI_INLINE F factor_of(Factor kind, F m, F shift) {
-  const F one = broadcast<F>(1), zero = broadcast<F>(0);
-  switch (kind) {
-    case Factor::kOne: return one;
-    case Factor::kValue: return m;
-    case Factor::kSigmoid: return one / (one + exp(zero - m));
-    case Factor::kOneMinusSigmoid: return one / (one + exp(m));
-    case Factor::kExp: return exp(m - shift);
-  }
-  __builtin_unreachable();
-}
-
-// c.weight = c.corner times the factor; exactly 0 where c.corner is.
-template <class A>
-void multiply_factor(const ScatterArgs& s, int64_t b, Chunk<A>& c, int64_t x, int64_t y, int64_t n) {
-  using F = typename VectorFor<A>::type;
-  const double shift = s.factor == Factor::kExp ? s.sample_shift[b] : 0.0;
-  if (shift != shift) return multiply_exp_at_targets(s, b, c, x, y, n);
-  const F zero = broadcast<F>(0);
-  for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
-    const F e = factor_of(s.factor, load<F>(c.factor + i), broadcast<F>(static_cast<A>(shift)));
-    for (int k = 0; k < 4; ++k) {
-      const F w = load<F>(c.corner[k] + i);
-      store(c.weight[k] + i, select(equal(w, zero), zero, w * e));
+      const int64_t at = 4 * i + k * kCount;
+      const F w = load<F>(c.weight + at), e = exp(min(repeated[k] - load<F>(shift + at), zero));
+      store(c.weight + at, select(equal(w, zero), zero, w * e));
     }
   }
 }

@@ -19,6 +19,9 @@ class BandScatter {
  public:
   BandScatter(const ScatterArgs& s, const ScatterBand& band)
       : s_(s), band_(band), columns_(static_cast<int32_t>(ring_columns(s))), first_(band.begin) {
+    const double shift = s.factor == Factor::kExp ? s.sample_shift[band.b] : 0.0;
+    own_shifts_ = shift != shift;
+    shift_ = static_cast<A>(shift);
     ring_ = static_cast<A*>(band.memory);
     plane_ring_ = ring_ + int64_t{band.ring_rows + 1} * columns_ * kWidth;
     const bool has_plane = band.weight == Weight::kPlane;
@@ -33,75 +36,101 @@ class BandScatter {
       for (int64_t x = 0; x < s_.W; x += kChunk) add_chunk(x, y, min(int64_t{kChunk}, s_.W - x));
     }
     finish_until(band_.end);
+    stream_fence();
   }
 
  private:
   void add_chunk(int64_t x, int64_t y, int64_t n) {
-    Chunk<A> c;
-    read_flow(s_, band_.b, y, x, n, c);
-    if (!place(c, x, y, n)) return;
-    const A(*weight)[kChunk] = c.corner;
-    if (s_.factor != Factor::kOne) {
-      multiply_factor(s_, band_.b, c, x, y, n);
-      weight = c.weight;
-    }
+    Chunk<A> c(band_.b, x, y, n);
+    read_flow(s_, c);
+    if (!own_shifts_) compute_factor(s_.factor, shift_, c);
+    if (!place(c)) return;
+    prefetch_cells(n);
+    if (own_shifts_) multiply_exp_at_targets(s_, c, row_, column_);
     const bool one = band_.weight == Weight::kLane;
-    if (stage<kWidth>(s_.values, band_.b, band_.c, band_.channels, one, y * s_.W + x, n, tile_)) {
-      add_tile<false>(c.corner, weight, n);
+    if (stage<kWidth>(s_.values, c.b, band_.c, band_.channels, one, y * s_.W + x, n, tile_)) {
+      add_tile(c.weight, n);
     } else {
-      add_tile<true>(c.corner, weight, n);
+      add_tile_careful(c);
     }
-    if (band_.weight == Weight::kPlane) add_weights(weight, n);
+    if (band_.weight == Weight::kPlane) add_weights(c.weight, n);
   }
 
-  // Cells of the corners and their bilinear weights; whether any pixel lands in the band.
-  bool place(Chunk<A>& c, int64_t x, int64_t y, int64_t n) {
-    const typename Lanes<F>::Int zero = {}, begin = zero + band_.begin, end = zero + band_.end;
-    const int32_t rows = band_.ring_rows, turn = slot_ - first_;
-    const auto cell = [&](auto row, auto column, auto used) {  // unused ones go to the row after the ring
-      const auto slot = row + turn, wrapped = select(less(slot, zero + rows), slot, slot - rows);
-      const auto mine = used & !less(row, begin) & less(row, end);
-      return (select(mine, wrapped, zero + rows) * columns_ + column + 1);
-    };
-    auto lands = less(broadcast<F>(0), broadcast<F>(0));
-    for (int64_t i = 0; i < n; i += kCount) {
-      const Position<F> p = locate<F>(s_, c, x, y, i, n);
+  // The cells of the corners and their weights; whether any pixel lands in the band. Corners that are not used, or in
+  // another band's rows, go to the row after the ring, or to the columns beside it.
+  bool place(Chunk<A>& c) {
+    const F zero = broadcast<F>(0), begin = broadcast<F>(A(band_.begin)), last = broadcast<F>(A(band_.end - 1));
+    const typename Lanes<F>::Int none = {}, nowhere = none + band_.ring_rows * columns_;
+    const int32_t turn = slot_ - first_;
+    const bool multiplies = !own_shifts_ && s_.factor != Factor::kOne;
+    auto lands = less(zero, zero);
+    for (int64_t i = 0; i < c.n; i += kCount) {
+      const Position<F> p = locate<F>(s_, c, i);
       F weight[4];
       corner_weights(p, weight);
-      for (int k = 0; k < 4; ++k) store(c.corner[k] + i, weight[k]);
-      const F nowhere = broadcast<F>(0);
-      const auto row = to_int(select(p.used, p.y.at, nowhere)), column = to_int(select(p.used, p.x.at, nowhere));
-      store_int(top_ + i, cell(row, column, p.used));
-      store_int(bottom_ + i, cell(row + 1, column, p.used));
-      lands = lands | (p.used & !less(row + 1, begin) & less(row, end));
+      if (multiplies) {
+        const F e = load<F>(c.m + i);
+        for (int k = 0; k < 4; ++k) weight[k] = select(equal(weight[k], zero), zero, weight[k] * e);
+      }
+      interleave4(weight);
+      for (int k = 0; k < 4; ++k) store(c.weight + 4 * i + k * kCount, weight[k]);
+      const auto in_top = p.used & less_equal(begin, p.y.at) & less_equal(p.y.at, last);
+      const auto in_bottom = p.used & less_equal(begin - broadcast<F>(1), p.y.at) & less(p.y.at, last);
+      lands = lands | in_top | in_bottom;
+      const auto row = to_int(select(p.used, p.y.at, zero)), column = to_int(select(p.used, p.x.at, zero));
+      auto top = (row + turn) * columns_;
+      top = select(less(top, nowhere), top, top - nowhere);
+      auto bottom = top + columns_;
+      bottom = select(less(bottom, nowhere), bottom, bottom - nowhere);
+      store_int(top_ + i, select(in_top, top, nowhere) + column + 1);
+      store_int(bottom_ + i, select(in_bottom, bottom, nowhere) + column + 1);
+      if (own_shifts_) store_int(row_ + i, row), store_int(column_ + i, column);
     }
     return any(lands);
   }
 
-  // kCareful: some value is not finite, so a corner with weight 0 must not be touched; else adding 0 does no harm, as a sum
-  // that starts from +0 is never -0.
-  template <bool kCareful>
-  void add_tile(const A (*corner)[kChunk], const A (*weight)[kChunk], int64_t n) {
-    using V = CellOf<A, kWidth>;
-    constexpr int kStep = sizeof(V) / sizeof(A);
+  // The lower row is mostly one that this source row is the first to reach; the ring may be larger than the caches.
+  void prefetch_cells(int64_t n) {
+    constexpr int64_t kStep = kWidth == kNarrowCell ? 64 / sizeof(A) / kNarrowCell : 1;
+    for (int64_t i = 0; i < n; i += kStep) prefetch_for_write(ring_ + int64_t{bottom_[i]} * kWidth);
+  }
+
+  // Adding 0 where a corner is not used does no harm: a sum that starts from +0 is never -0.
+  void add_tile(const A* weight, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
-      A* const cells[] = {ring_ + int64_t{top_[i]} * kWidth, ring_ + int64_t{bottom_[i]} * kWidth};
-      for (int k = 0; k < kWidth; k += kStep) {
-        const V v = load_accumulator<V>(tile_ + i * kWidth + k);
-        for (int corner_index = 0; corner_index < 4; ++corner_index) {
-          if (kCareful && corner[corner_index][i] == 0) continue;
-          A* const cell = cells[corner_index >> 1] + (corner_index & 1) * kWidth + k;
-          store_accumulator(cell, load_accumulator<V>(cell) + v * weight[corner_index][i]);
+      A *const top = ring_ + int64_t{top_[i]} * kWidth, *const bottom = ring_ + int64_t{bottom_[i]} * kWidth;
+      const Cell<A, kWidth> value(tile_ + i * kWidth);
+      value.add_to(top, weight[4 * i]);
+      value.add_to(top + kWidth, weight[4 * i + 1]);
+      value.add_to(bottom, weight[4 * i + 2]);
+      value.add_to(bottom + kWidth, weight[4 * i + 3]);
+    }
+  }
+
+  // The same where some value is not finite: a corner that is not used must not be touched.
+  void add_tile_careful(const Chunk<A>& c) {
+    for (int64_t i = 0; i < c.n; i += kCount) {
+      F corner[4];
+      corner_weights(locate<F>(s_, c, i), corner);
+      interleave4(corner);
+      A used[4 * kCount];
+      for (int k = 0; k < 4; ++k) store(used + k * kCount, corner[k]);
+      for (int64_t j = 0; j < min(int64_t{kCount}, c.n - i); ++j) {
+        A* const cells[] = {ring_ + int64_t{top_[i + j]} * kWidth, ring_ + int64_t{bottom_[i + j]} * kWidth};
+        const Cell<A, kWidth> value(tile_ + (i + j) * kWidth);
+        for (int k = 0; k < 4; ++k) {
+          if (used[4 * j + k] == 0) continue;
+          value.add_to(cells[k >> 1] + (k & 1) * kWidth, c.weight[4 * (i + j) + k]);
         }
       }
     }
   }
 
-  void add_weights(const A (*weight)[kChunk], int64_t n) {
+  void add_weights(const A* weight, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
       A *const top = plane_ring_ + top_[i], *const bottom = plane_ring_ + bottom_[i];
-      top[0] += weight[0][i], top[1] += weight[1][i];
-      bottom[0] += weight[2][i], bottom[1] += weight[3][i];
+      top[0] += weight[4 * i], top[1] += weight[4 * i + 1];
+      bottom[0] += weight[4 * i + 2], bottom[1] += weight[4 * i + 3];
     }
   }
 
@@ -121,14 +150,36 @@ class BandScatter {
   void finish_chunk(A* cells, const A* plane, int64_t x, int64_t n) {
     const int64_t pixel = int64_t{first_} * s_.target_W + x;
     Quotient<F> q[kChunk / kCount];
-    const bool scaled = s_.divide != Divide::kNot && divide_by(cells, plane, pixel, n, q);
-    scaled ? unstage<true>(cells, q, pixel, n) : unstage<false>(cells, q, pixel, n);
+    if (s_.divide != Divide::kNot) divide_by(cells, plane, pixel, n, q);
+    const Planes& t = s_.target;
+    const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
+    const Quotient<F>* quotients = s_.divide == Divide::kNot ? nullptr : q;
+    const auto typed = [&](auto* p) {
+      if (t.pixel == 1) {
+        unstage_planes<kWidth>(cells, quotients, p + at, t.channel, band_.channels, n, streams(p));
+      } else {
+        unstage_pixels<kWidth>(cells, quotients, p + at, t.pixel, band_.channels, n);
+      }
+    };
+    if constexpr (sizeof(A) == sizeof(double)) {
+      if (t.type == Dtype::kFloat64) return typed(static_cast<double*>(t.data));
+    }
+    if (t.type == Dtype::kFloat32) return typed(static_cast<float*>(t.data));
+    if (t.type == Dtype::kFloat16) return typed(static_cast<Half*>(t.data));
+    typed(static_cast<BFloat16*>(t.data));
   }
 
-  // The quotients of n target pixels; D is stored where it is new. Whether any of them is scaled.
-  bool divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, Quotient<F>* q) {
+  // For results that the caches cannot hold. Rows have to be aligned.
+  template <class T>
+  bool streams(const T* p) const {
+    constexpr int64_t kLarge = int64_t{4} << 20;
+    const int64_t bytes = s_.B * s_.C * s_.target_H * s_.target_W * static_cast<int64_t>(sizeof(T));
+    return bytes >= kLarge && s_.target_W % kCount == 0 && reinterpret_cast<uintptr_t>(p) % (kCount * sizeof(T)) == 0;
+  }
+
+  // The quotients of n target pixels; D is stored where it is new.
+  void divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, Quotient<F>* q) {
     A* const weight = static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
-    bool scaled = false;
     for (int64_t i = 0; i < n; i += kCount) {
       F d;
       if (band_.weight == Weight::kReady) {
@@ -143,29 +194,7 @@ class BandScatter {
       }
       if (band_.weight != Weight::kReady && s_.weight != nullptr) store(weight + i, d, n - i);
       q[i / kCount] = quotient(d, s_.divide);
-      scaled = scaled || any(not_equal(q[i / kCount].scale, broadcast<F>(1)));
     }
-    return scaled;
-  }
-
-  template <bool kScaled>
-  void unstage(const A* cells, const Quotient<F>* q, int64_t pixel, int64_t n) {
-    const Planes& t = s_.target;
-    const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
-    const auto typed = [&](auto* p) {
-      const bool divides = s_.divide != Divide::kNot;
-      if (t.pixel == 1) {
-        unstage_planes<kWidth, kScaled>(cells, divides ? q : nullptr, p + at, t.channel, band_.channels, n);
-      } else {
-        unstage_pixels<kWidth, kScaled>(cells, divides ? q : nullptr, p + at, t.pixel, band_.channels, n);
-      }
-    };
-    if constexpr (sizeof(A) == sizeof(double)) {
-      if (t.type == Dtype::kFloat64) return typed(static_cast<double*>(t.data));
-    }
-    if (t.type == Dtype::kFloat32) return typed(static_cast<float*>(t.data));
-    if (t.type == Dtype::kFloat16) return typed(static_cast<Half*>(t.data));
-    typed(static_cast<BFloat16*>(t.data));
   }
 
   const ScatterArgs& s_;
@@ -173,6 +202,9 @@ class BandScatter {
   const int32_t columns_;
   int32_t first_, slot_ = 0;  // the first target row that is not finished, and its place in the ring
   A *ring_, *plane_ring_;     // cells [ring_rows + 1, columns_, kWidth]; weights [ring_rows + 1, columns_]
+  bool own_shifts_;  // of the targets
+  A shift_;          // of the sample
+  alignas(64) int32_t row_[kChunk], column_[kChunk];  // upper left corners, where own_shifts_
   alignas(64) int32_t top_[kChunk], bottom_[kChunk];  // cells of the pixels' left corners
   alignas(64) A tile_[kChunk * kWidth];
 };
@@ -183,20 +215,20 @@ void measure_row(const ScatterArgs& s, int64_t b, int64_t y, RowReach& reach) {
   constexpr A kInfinity = std::numeric_limits<A>::infinity();
   const F above = broadcast<F>(kInfinity), below = broadcast<F>(-kInfinity);
   F first = above, last = below, low = above, high = below;
-  Chunk<A> c;
   for (int64_t x = 0; x < s.W; x += kChunk) {
-    const int64_t n = min(int64_t{kChunk}, s.W - x);
-    read_flow(s, b, y, x, n, c);
-    for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
-      const Position<F> p = locate<F>(s, c, x, y, i, n);
-      first = min(first, select(p.used, p.y.at, above));
-      last = max(last, select(p.used, p.y.at, below));
+    Chunk<A> c(b, x, y, min(int64_t{kChunk}, s.W - x));
+    read_flow(s, c);
+    for (int64_t i = 0; i < c.n; i += Lanes<F>::kCount) {
+      const auto exists = less(lane_numbers<F>(), broadcast<F>(static_cast<A>(c.n - i)));
+      const Position<F> p = locate<F>(s, c, i);
+      const auto used = p.used & exists;
+      first = min(first, select(used, p.y.at, above));
+      last = max(last, select(used, p.y.at, below));
       if (s.factor != Factor::kExp) continue;
-      const F m = load<F>(c.factor + i), lane = lane_numbers<F>() + broadcast<F>(static_cast<A>(i));
-      const auto counts = is_finite(m) & is_finite(load<F>(c.x + i)) & is_finite(load<F>(c.y + i)) &
-                          less(lane, broadcast<F>(static_cast<A>(n)));
-      low = min(low, select(counts, m, above));
-      high = max(high, select(counts, m, below));
+      const F m = load<F>(c.m + i);
+      const auto lands = exists & is_finite(m) & is_finite(load<F>(c.flow_x + i)) & is_finite(load<F>(c.flow_y + i));
+      low = min(low, select(lands, m, above));
+      high = max(high, select(lands, m, below));
     }
   }
   constexpr int kCount = Lanes<F>::kCount;

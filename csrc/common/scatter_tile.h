@@ -54,6 +54,24 @@ VFI_INLINE void store_accumulator(A* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// kWidth channels of one pixel in registers.
+template <class A, int kWidth>
+struct Cell {
+  using V = CellOf<A, kWidth>;
+  static constexpr int kStep = sizeof(V) / sizeof(A), kVectors = kWidth / kStep;
+  V v[kVectors];
+
+  VFI_INLINE explicit Cell(const A* p) {
+    for (int k = 0; k < kVectors; ++k) v[k] = load_accumulator<V>(p + k * kStep);
+  }
+  // p[k] += weight v[k]
+  VFI_INLINE void add_to(A* p, A weight) const {
+    for (int k = 0; k < kVectors; ++k) {
+      store_accumulator(p + k * kStep, load_accumulator<V>(p + k * kStep) + v[k] * weight);
+    }
+  }
+};
+
 // Channel k of pixel i: rows[k] holds 4 or kLanes channels of kLanes pixels before to_cells, the cells in order after it.
 template <int kWidth, class F>
 VFI_INLINE void to_cells(F* rows) {
@@ -87,7 +105,9 @@ bool stage_planes(const T* p, int64_t channel, int count, bool one, int64_t n, A
     for (int c = 0; c < kWidth; c += kRows) {
       F rows[kRows];
       for (int k = 0; k < kRows; ++k) {
-        rows[k] = c + k < count ? load<F>(p + (c + k) * channel + i, n - i) : zero;
+        const T* const from = p + (c + k) * channel + i;
+        rows[k] = c + k < count ? load<F>(from, n - i) : zero;
+        if (c + k < count) prefetch(from + kChunk);  // many streams, each short: the hardware does not follow
         remains = fma(rows[k], zero, remains);  // NaN for ever once a value is not finite
       }
       if (one) rows[kRows - 1] = broadcast<F>(1);
@@ -153,16 +173,14 @@ VFI_INLINE Quotient<F> quotient(F d, Divide rule) {
   return {select(equal(d, zero), zero, one / (d * scale)), scale};
 }
 
-template <bool kScaled, class F>
-VFI_INLINE F divided(F n, const Quotient<F>& q) {
-  return (kScaled ? n * q.scale : n) * q.inverse;
-}
-
-// The first `count` channels of n cells to planes at p, times 1 / q; q is null where nothing divides.
-template <int kWidth, bool kScaled, class A, class F, class T>
-void unstage_planes(const A* cells, const Quotient<F>* q, T* p, int64_t channel, int count, int64_t n) {
+// The first `count` channels of n cells to planes at p, times 1 / q; q is null where nothing divides. `streams`: whole
+// vectors are written past the cache.
+template <int kWidth, class A, class F, class T>
+void unstage_planes(const A* cells, const Quotient<F>* q, T* p, int64_t channel, int count, int64_t n, bool streams) {
   constexpr int kCount = Lanes<F>::kCount, kRows = kSquare<kWidth, F>;
+  const F one = broadcast<F>(1);
   for (int64_t i = 0; i < n; i += kCount) {
+    const F inverse = q == nullptr ? one : q[i / kCount].inverse, scale = q == nullptr ? one : q[i / kCount].scale;
     for (int c = 0; c < count; c += kRows) {
       F rows[kRows];
       for (int k = 0; k < kRows; ++k) {
@@ -171,13 +189,15 @@ void unstage_planes(const A* cells, const Quotient<F>* q, T* p, int64_t channel,
       from_cells<kWidth>(rows);
       for (int k = 0; k < kRows; ++k) {
         if (c + k >= count) break;
-        store(p + (c + k) * channel + i, q == nullptr ? rows[k] : divided<kScaled>(rows[k], q[i / kCount]), n - i);
+        T* const to = p + (c + k) * channel + i;
+        const F value = rows[k] * scale * inverse;
+        streams && n - i >= kCount ? stream(to, value) : store(to, value, n - i);
       }
     }
   }
 }
 
-template <int kWidth, bool kScaled, class A, class F, class T>
+template <int kWidth, class A, class F, class T>
 void unstage_pixels(const A* cells, const Quotient<F>* q, T* p, int64_t pixel, int count, int64_t n) {
   using V = CellOf<A, kWidth>;
   constexpr int kCount = Lanes<F>::kCount, kStep = sizeof(V) / sizeof(A);
@@ -189,7 +209,7 @@ void unstage_pixels(const A* cells, const Quotient<F>* q, T* p, int64_t pixel, i
     }
     for (int k = 0; k < count; k += kStep) {
       const V v = load_accumulator<V>(cells + i * kWidth + k);
-      store_cell(p + i * pixel + k, (kScaled ? v * scale : v) * inverse, count - k);
+      store_cell(p + i * pixel + k, v * scale * inverse, count - k);
     }
   }
 }

@@ -34,14 +34,14 @@ class BandMaximum {
  private:
   // A corner that is not used takes part with kNone, at some cell of the band.
   void add_chunk(int64_t x, int64_t y, int64_t n) {
-    Chunk<A> c;
-    read_flow(s_, b_, y, x, n, c);
+    Chunk<A> c(b_, x, y, n);
+    read_flow(s_, c);
     const F none = broadcast<F>(kNone), zero = broadcast<F>(0), one = broadcast<F>(1);
     const F first_row = broadcast<F>(static_cast<A>(begin_)), last_row = broadcast<F>(static_cast<A>(end_ - 1));
     const F last_column = broadcast<F>(static_cast<A>(s_.target_W - 1));
     for (int64_t i = 0; i < n; i += kCount) {
-      const Position<F> p = locate<F>(s_, c, x, y, i, n);
-      const F left = select(p.used, p.x.at, zero), top = select(p.used, p.y.at, zero), m = load<F>(c.factor + i);
+      const Position<F> p = locate<F>(s_, c, i);
+      const F left = select(p.used, p.x.at, zero), top = select(p.used, p.y.at, zero), m = load<F>(c.m + i);
       F weight[4];
       corner_weights(p, weight);
       for (int j = 0; j < 2; ++j) {
@@ -51,10 +51,12 @@ class BandMaximum {
           const F column = k ? left + one : left;
           const auto inside = mine & less_equal(zero, column) & less_equal(column, last_column);
           const auto used = inside & not_equal(weight[2 * j + k], zero);
-          store(c.weight[2 * j + k] + i, select(used, m, none));
+          weight[2 * j + k] = select(used, m, none);
         }
         store_int(rows_[j] + i, to_int(min(max(row, first_row), last_row)));
       }
+      interleave4(weight);
+      for (int k = 0; k < 4; ++k) store(c.weight + 4 * i + k * kCount, weight[k]);
       store_int(columns_[0] + i, to_int(min(max(left, zero), last_column)));
       store_int(columns_[1] + i, to_int(min(left + one, last_column)));
     }
@@ -63,7 +65,7 @@ class BandMaximum {
         A* const row = plane_ + int64_t{rows_[j][i]} * s_.target_W;
         for (int k = 0; k < 2; ++k) {
           A* const cell = row + columns_[k][i];
-          *cell = max(*cell, c.weight[2 * j + k][i]);
+          *cell = max(*cell, c.weight[4 * i + 2 * j + k]);
         }
       }
     }

@@ -1,5 +1,7 @@
 """Sound of a video, carried over to another: copied where the container takes its codec, else encoded again."""
 
+import contextlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,13 +69,14 @@ class AudioTransfer:
         """The output's track for a source track, or None, with a notice, if its sound cannot be kept."""
         codec = stream.codec_context.codec if stream.codec_context is not None else None
         name = codec.canonical_name if codec is not None else None
-        if name in self._output.supported_codecs:
+        if self._takes(stream, name):
             target = self._output.add_stream_from_template(stream)
             target.metadata.update(stream.metadata)
             return _Track(stream, target)
         encoder = _ENCODERS.get(self._output.default_audio_codec, self._output.default_audio_codec)
-        if codec is None or encoder == "none":
-            self.notices.append("the sound is left out: the output cannot hold it")
+        if codec is None or encoder == "none" or not stream.codec_context.sample_rate:
+            reason = "it cannot be read" if codec is None or encoder != "none" else "the output cannot hold it"
+            self.notices.append(f"the sound is left out: {reason}")
             return None
         try:
             rate = stream.codec_context.sample_rate
@@ -88,11 +91,29 @@ class AudioTransfer:
         resampler = require("av").AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
         return _Track(stream, target, resampler)
 
+    def _takes(self, stream: Any, codec: str | None) -> bool:
+        """Whether the output's format takes the track as it is: tried on a file in memory, for the list of codecs is
+        not the whole truth (MP4 takes MP3, but not of 8 kHz)."""
+        if codec not in self._output.supported_codecs:
+            return False
+        av = require("av")
+        try:
+            with av.open(io.BytesIO(), "w", format=self._output.format.name) as trial:
+                trial.add_stream_from_template(stream)
+                trial.start_encoding()
+        except (ValueError, av.FFmpegError):
+            return False
+        return True
+
     def _timed_packets(self) -> Iterator[tuple[Fraction, Any]]:
         if not self._tracks:
             return
         sources = [track.source for track in self._tracks.values()]
         with reading(self._source):
+            if self._begin > 1:
+                # What is before is not needed; a file that cannot be searched is read from its beginning.
+                with contextlib.suppress(require("av").FFmpegError):
+                    self._container.seek(round((self._begin - 1) * 1_000_000))
             for packet in self._container.demux(sources):
                 if packet.pts is not None and packet.size:
                     yield packet.pts * packet.time_base, packet

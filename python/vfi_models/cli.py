@@ -113,8 +113,8 @@ def _interpolate(options: argparse.Namespace) -> None:
     for path in options.input:
         if not path.exists():
             raise UserError(f"{path} does not exist")
-        if path.is_dir():
-            raise UserError(f"{path} is a folder, not a file")
+        if not path.is_file():
+            raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a device'}, not a file")
     if len(options.input) == 1:
         _interpolate_video(options)
     else:

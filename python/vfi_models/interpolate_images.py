@@ -15,6 +15,8 @@ from vfi_models.images import Image, read_image, to_array, to_tensor, write_imag
 from vfi_models.outputs import check_target
 from vfi_models.registry import Interpolator, interpolate_many
 
+_NUMBER = re.compile(r"%0?(\d{0,2})d")
+
 
 @dataclass(frozen=True)
 class ImageJob:
@@ -27,14 +29,20 @@ class ImageJob:
     overwrite: bool = False
 
 
+def numbered(pattern: Path, number: int, digits: int) -> Path:
+    """The pattern with %d (or %03d) filled in; without it, the number with `digits` digits before the suffix."""
+    field = _NUMBER.search(pattern.name)
+    if field is None:
+        return pattern.with_name(f"{pattern.stem}_{number:0{digits}d}{pattern.suffix}")
+    text = f"{number:0{int(field[1] or 1)}d}"
+    return pattern.with_name(pattern.name[: field.start()] + text + pattern.name[field.end() :])
+
+
 def numbered_outputs(pattern: Path, count: int) -> list[Path]:
-    """One name per frame: the name itself for one; else %d (or %03d) filled in, or a number before the suffix."""
-    if re.search(r"%0?\d*d", pattern.name):
-        return [pattern.with_name(pattern.name % number) for number in range(1, count + 1)]
-    if count == 1:
+    """One name per frame: the name itself for one without %d in it, else numbered from 1."""
+    if count == 1 and not _NUMBER.search(pattern.name):
         return [pattern]
-    digits = len(str(count))
-    return [pattern.with_name(f"{pattern.stem}_{number:0{digits}d}{pattern.suffix}") for number in range(1, count + 1)]
+    return [numbered(pattern, number, digits=len(str(count))) for number in range(1, count + 1)]
 
 
 def read_pair(first: Path, second: Path) -> tuple[Image, Image]:

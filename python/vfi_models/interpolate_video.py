@@ -143,13 +143,10 @@ def _write_video(
 
 def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> int:
     """Writes the pictures to numbered files."""
-    pattern = (
-        job.output if "%" in job.output.name else job.output.with_name(f"{job.output.stem}_%05d{job.output.suffix}")
-    )
     written = 0
     for rgb, _ in rendered:
         written += 1
-        target = pattern.with_name(pattern.name % written)
+        target = interpolate_images.numbered(job.output, written, digits=5)
         check_target(target, overwrite=job.overwrite, inputs=(job.source,))
         write_image(target, rgb)
     return written
@@ -165,6 +162,8 @@ def output_picture(job: VideoJob, info: VideoInfo) -> Picture:
         factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
         rate = info.rate * factor / job.slow_motion
         clock = info.time_base * job.slow_motion / factor
+        # Finer by a whole number, for the rest of an interval that --end cuts.
+        clock /= max(1, round(clock * 10_000))
     # AVI knows constant rates only; other files want a clock of at most 32 bits.
     if job.output.suffix.lower() == ".avi" or clock.denominator >= 2**31 or clock.numerator >= 2**31:
         clock = 1 / rate

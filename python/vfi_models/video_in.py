@@ -60,12 +60,7 @@ class VideoReader:
         with reading(path):
             self._container = open_input(path)
         try:
-            self._stream: Any = next(iter(self._container.streams.video), None)
-            if self._stream is None:
-                raise UserError(f"{path} has no video in it")
-            if self._stream.codec_context is None:
-                raise UserError(f"cannot read {path}: its video codec is unknown")
-            self._stream.thread_type = "AUTO"
+            self._stream = self._choose_stream()
             self._decoded = self._decode()
             self._first: Any = next(self._decoded, None)
             if self._first is None:
@@ -74,6 +69,17 @@ class VideoReader:
             self.close()
             raise
         self.origin = _seconds(self._first) or Fraction(0)
+
+    def _choose_stream(self) -> Any:
+        videos = self._container.streams.video
+        if not videos:
+            raise UserError(f"{self.path} has no video in it")
+        # A cover picture is a video stream too, but not the one that is meant.
+        stream = min(videos, key=lambda video: "attached_pic" in str(video.disposition))
+        if stream.codec_context is None:
+            raise UserError(f"cannot read {self.path}: its video codec is unknown")
+        stream.thread_type = "AUTO"
+        return stream
 
     def close(self) -> None:
         self._container.close()
@@ -104,21 +110,43 @@ class VideoReader:
     def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
         """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
         earlier: tuple[Fraction, Any] | None = None
-        for time, frame in self._timed():
-            if end is not None and time >= end:
-                break
+        for time, frame in self._timed(self._first if start is None else self._seek(start)):
+            until = time if end is None else min(time, end)
             # One frame is held back, because it lasts until the next one.
             if earlier is not None:
-                yield self._timed_frame(*earlier, time - earlier[0])
+                yield self._timed_frame(*earlier, until - earlier[0])
+            if until < time or until == end:
+                return
             earlier = (time, frame) if start is None or time >= start else None
         if earlier is not None:
             time, frame = earlier
             length = Fraction(frame.duration or 0) * frame.time_base if frame.time_base else Fraction(0)
             yield self._timed_frame(time, frame, length or 1 / self._rate())
 
-    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
-        """Frames with strictly growing times; a missing time continues at the file's rate."""
-        time, frame = Fraction(0), self._first
+    def _seek(self, start: Fraction) -> Any:
+        """The decoded frame to go on from: at or before `start`, or the first one if the file cannot be searched."""
+        for target in (start, Fraction(0)):
+            try:
+                self._container.seek(round((self.origin + target) / self._stream.time_base), stream=self._stream)
+            except require("av").FFmpegError:
+                return self._first
+            self._decoded = self._decode()
+            frame = next(self._decoded, None)
+            stamp = None if frame is None else _seconds(frame)
+            if stamp is not None and stamp - self.origin <= target:
+                return frame
+        # Searching missed even the beginning: read the file once more.
+        with reading(self.path):
+            self._container.close()
+            self._container = open_input(self.path)
+        self._stream = self._choose_stream()
+        self._decoded = self._decode()
+        return next(self._decoded)
+
+    def _timed(self, frame: Any) -> Iterator[tuple[Fraction, Any]]:
+        """`frame` and those after it, with strictly growing times; a missing time continues at the file's rate."""
+        stamp = _seconds(frame)
+        time = Fraction(0) if stamp is None else stamp - self.origin
         yield time, frame
         for frame in self._decoded:
             stamp = _seconds(frame)

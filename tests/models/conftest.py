@@ -67,20 +67,22 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
             if rotation:
                 video.set_display_rotation(rotation)
             audio = container.add_stream(sound, rate=SOUND_RATE, layout="mono") if sound else None
+            packets = []
             for index, rgb in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                 frame.pts = round(times[index] / clock) if times else index
                 frame.time_base = clock
-                container.mux(video.encode(frame.reformat(format=pixel_format, interpolation=exact_conversion())))
-            container.mux(video.encode(None))
+                packets += video.encode(frame.reformat(format=pixel_format, interpolation=exact_conversion()))
+            packets += video.encode(None)
             if audio is not None:
-                _write_sound(container, audio, len(frames) / Fraction(rate))
+                packets += _encoded_sound(audio, len(frames) / Fraction(rate))
+            container.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
         return path
 
     return make
 
 
-def _write_sound(container, audio, seconds: Fraction) -> None:
+def _encoded_sound(audio, seconds: Fraction) -> list:
     """Loudness 0.1, 0.2, 0.3 ... of full scale, a step every tenth of a second."""
     import av
 
@@ -92,6 +94,5 @@ def _write_sound(container, audio, seconds: Fraction) -> None:
     frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
     frame.sample_rate, frame.pts = SOUND_RATE, 0
     frame.time_base = Fraction(1, SOUND_RATE)
-    for part in [*resampler.resample(frame), *resampler.resample(None)]:
-        container.mux(audio.encode(part))
-    container.mux(audio.encode(None))
+    parts = [*resampler.resample(frame), *resampler.resample(None), None]
+    return [packet for part in parts for packet in audio.encode(part)]

@@ -64,6 +64,8 @@ def test_names_and_times():
     assert numbered_outputs(Path("x/m.png"), 1) == [Path("x/m.png")]
     assert numbered_outputs(Path("x/m.png"), 10)[::9] == [Path("x/m_01.png"), Path("x/m_10.png")]
     assert numbered_outputs(Path("m_%03d.png"), 1) == [Path("m_001.png")]
+    assert numbered_outputs(Path("100%_%d.png"), 2) == [Path("100%_1.png"), Path("100%_2.png")]
+    assert numbered_outputs(Path("50%.png"), 2) == [Path("50%_1.png"), Path("50%_2.png")]
     assert times_from(None, None) == (0.5,) and times_from(None, 4) == (0.25, 0.5, 0.75)
 
 
@@ -153,6 +155,7 @@ def test_wrong_requests(pair, tmp_path, capsys):
     out = tmp_path / "m.png"
     assert "none.png does not exist" in refused(capsys, a, tmp_path / "none.png", "-o", out)
     assert "is a folder" in refused(capsys, a, tmp_path, "-o", out)
+    assert "is a device" in refused(capsys, a, "/dev/zero", "-o", out)
     assert "--t must be in [0, 1], got 1.5" in refused(capsys, a, b, "-o", out, "--t", 1.5)
     assert "--t must be in [0, 1], got nan" in refused(capsys, a, b, "-o", out, "--t", "nan")
     assert "not both" in refused(capsys, a, b, "-o", out, "--t", 0.5, "--factor", 4)

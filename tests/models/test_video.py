@@ -175,6 +175,25 @@ def test_sound_is_encoded_again_where_the_container_needs_it(make_video, sliding
     assert loudness(samples, start, 0.15) == pytest.approx(4, abs=0.6)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
+def test_a_part_far_into_a_long_video(make_video, sliding, tmp_path, suffix, monkeypatch):
+    """Keyframes are far apart (250 frames): the part begins exactly where it should, and frames before are skipped."""
+    frames = [sliding(i % 90) for i in range(300)]
+    source = make_video(
+        frames,
+        f"long.{suffix}",
+        codec="libx264" if suffix != "avi" else "mpeg4",
+        sound="aac" if suffix != "avi" else "libmp3lame",
+    )
+    assert run(source, "-o", tmp_path / "out.mp4", "--start", 26.1, "--end", 26.45) == 0
+    times, results = read(tmp_path / "out.mp4")
+    # Three whole intervals, and half of one.
+    assert [float(time) for time in times] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.325], abs=2e-3)
+    assert error(results[0], frames[261]) < 4 and error(results[6], frames[264]) < 4
+    start, samples, _ = sound(tmp_path / "out.mp4")
+    assert loudness(samples, start, 0.25) == pytest.approx(263 % 16 + 1, abs=0.8)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm", "avi"])
 def test_picture_and_sound_stay_in_step_in_every_container(make_video, sliding, tmp_path, suffix):
     source, output = make_video([sliding(2 * i) for i in range(6)], sound="aac"), tmp_path / f"out.{suffix}"

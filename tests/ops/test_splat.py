@@ -59,9 +59,7 @@ def test_sum_preserves_mass(seed):
 @given(seed=seeds, mode=st.sampled_from(QUOTIENTS))
 def test_average_of_ones_is_one_where_there_is_weight(seed, mode):
     _, flow, metric = random_inputs(seed)
-    out, weight = vk.splat(
-        torch.ones(2, 3, 9, 21), flow, metric_for(mode, metric), mode=mode, return_weight=True
-    )
+    out, weight = vk.splat(torch.ones(2, 3, 9, 21), flow, metric_for(mode, metric), mode=mode, return_weight=True)
     hole = weight == (-torch.inf if mode == "softmax" else 0)
     assert (out[hole.expand_as(out)] == 0).all()
     torch.testing.assert_close(out[~hole.expand_as(out)], torch.ones_like(out[~hole.expand_as(out)]), rtol=2e-6, atol=0)

@@ -49,7 +49,7 @@ def _backward_warp_kernel(
         values = ()
         for n in tl.static_range(TILES):
             value = sample(image, b, c + n * BLOCK_C, channels, spot, height, width, live, ACC)
-            values = (*values, value)  # type: ignore[assignment]
+            values += (value,)  # type: ignore[assignment]
         for n in tl.static_range(TILES):
             store_tile(out, b, c + n * BLOCK_C, channels, y, x, live, values[n])
 

@@ -17,7 +17,14 @@ LARGE = {
 
 
 def make_inputs(
-    b: int, c: int, h: int, w: int, flow: str = "noise", metric: float | None = None, several: bool = False, **options: Any
+    b: int,
+    c: int,
+    h: int,
+    w: int,
+    flow: str = "noise",
+    metric: float | None = None,
+    several: bool = False,
+    **options: Any,
 ) -> tuple:
     """`metric`: its scale, None without one. `several`: a list of two inputs, the second with one channel more."""
     image = random((b, c, h, w), **options)
@@ -52,9 +59,16 @@ _register("splat-softmax", functools.partial(make_inputs, metric=5.0), mode="sof
 _register("splat-softmax-wide", functools.partial(make_inputs, metric=300.0), mode="softmax", smooth=False)
 # The shift counts as a constant; with eps "add" the true derivative differs by eps / D.
 _register(
-    "splat-softmax-add", functools.partial(make_inputs, metric=2.0), large=False, smooth=False, mode="softmax", eps="add"
+    "splat-softmax-add",
+    functools.partial(make_inputs, metric=2.0),
+    large=False,
+    smooth=False,
+    mode="softmax",
+    eps="add",
 )
-_register("splat-softmax-several", functools.partial(make_inputs, metric=2.0, several=True), large=False, mode="softmax")
+_register(
+    "splat-softmax-several", functools.partial(make_inputs, metric=2.0, several=True), large=False, mode="softmax"
+)
 _register(
     "splat-softmax-weight", functools.partial(make_inputs, metric=2.0), large=False, mode="softmax", return_weight=True
 )

@@ -66,7 +66,8 @@ def splat(
     """
     single = isinstance(input, Tensor)
     inputs = [input] if single else list(input)
-    expect(not return_weight or mode != "sum", "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
+    weighted = mode != "sum" or not return_weight
+    expect(weighted, "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
     refuse_forward_mode("splat", *inputs, flow, metric)
     keep = return_weight or grad_needed(*inputs, flow, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()

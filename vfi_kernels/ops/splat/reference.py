@@ -47,7 +47,7 @@ def splat(
     keep_weight: bool,
     deterministic: bool,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N, or N / D by the eps rule. Returns outs, D, shift."""
+    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N, or N / D by the eps rule: outs, D, shift."""
     check(inputs, flow, metric, mode, eps)
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
@@ -84,7 +84,7 @@ def splat_grad(
     need_metric: bool,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """gN = g / q, gD = -sum g out / q at every target; a source gathers grad_x = e sum_k w_k gN[k] and, with
-    s_k = sum_c gN[k] x + gD[k], grad_flow = e sum_k dw_k s_k, grad_metric = (de/dm) sum_k w_k s_k. The shift is constant.
+    s_k = sum_c gN[k] x + gD[k], grad_flow = e sum_k dw_k s_k, grad_metric = (de/dm) sum_k w_k s_k (shift: constant).
     """
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)

@@ -1,0 +1,261 @@
+"""The Triton kernels in Triton's interpreter, on tiny inputs, against the float64 oracle."""
+
+import ast
+import os
+
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+from compare import assert_near, coarsest, forward, gradients, make_cotangents, oracle_forward, oracle_gradients
+from torch.utils._python_dispatch import TorchDispatchMode
+from triton.runtime import interpreter
+from triton_calls import Calls, jit_functions, kernel_names, launch_each
+
+import vfi_kernels as vk
+from vfi_kernels.ops.backward_warp import triton_kernels as warp
+from vfi_kernels.ops.splat import triton_kernels as splatting
+from vfi_kernels.testing import load_cases, map_tensors, tensors
+from vfi_kernels.triton_math.bilinear import tile_offset
+from vfi_kernels.triton_math.functions import exponential
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the interpreter is switched off"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of lanes that are masked afterwards
+]
+CASES = load_cases()
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+SHAPE = (1, 3, 4, 5)
+
+
+@pytest.fixture(autouse=True)
+def usual_path(monkeypatch):
+    """The flag is on for fresh_memory; the ops shall take their usual path. Tests of the other path ask for it."""
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def quick_interpreter(monkeypatch):
+    """Triton patches triton.language before every call of a helper, also where it is patched already: 3 ms each."""
+    patched = interpreter.InterpretedFunction.__call__
+
+    def call(self, *args, **kwargs):
+        ours = self.fn.__module__.startswith("vfi_kernels")
+        return self.rewrite()(*args, **kwargs) if ours else patched(self, *args, **kwargs)
+
+    monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Names of the kernels that were launched, in order."""
+    names, run = [], interpreter.InterpretedFunction.run
+
+    def record(self, *args, **kwargs):
+        names.append(self.fn.__name__)
+        return run(self, *args, **kwargs)
+
+    monkeypatch.setattr(interpreter.InterpretedFunction, "run", record)
+    return names
+
+
+def make(case, shape=SHAPE, dtype=torch.float32, **options):
+    return case.make_inputs(*shape, dtype=dtype, generator=torch.Generator().manual_seed(3), **options)
+
+
+def check_all(case, arguments):
+    """Forward and every gradient of the Triton backend against the oracle, within a few roundings of the dtype."""
+    cotangents = make_cotangents(case.call, arguments)
+    with vk.use_backend("triton"):
+        outs, found = forward(case.call, arguments), gradients(case.call, arguments, cotangents)
+    for got, expected in zip(outs, oracle_forward(case.call, arguments), strict=True):
+        assert_near(got, expected)
+    # The gradient of a quotient needs the quotient itself, which is rounded in every channel of every input.
+    slack = 4 + (sum(t.shape[1] for t in tensors(arguments[0])) if case.op == "splat" else 0)
+    for got, expected in zip(found, oracle_gradients(case.call, arguments, cotangents), strict=True):
+        assert_near(got, expected, slack=slack, dtype=coarsest(arguments))
+
+
+def channels_last(t):
+    return t.contiguous(memory_format=torch.channels_last)
+
+
+def every_second(t):
+    wide = torch.full((*t.shape[:3], 2 * t.shape[3]), torch.nan, dtype=t.dtype)
+    wide[..., ::2] = t
+    return wide[..., ::2]
+
+
+@pytest.mark.parametrize("number, case", list(enumerate(CASES.values())), ids=CASES)
+@pytest.mark.parametrize("view", [None, channels_last])
+def test_every_case_agrees_with_the_oracle(number, case, view):
+    """The dtypes take turns: each meets every kernel in some case and both layouts."""
+    arguments = make(case, dtype=DTYPES[(number + (view is not None)) % len(DTYPES)])
+    check_all(case, arguments if view is None else map_tensors(view, arguments))
+
+
+@pytest.mark.parametrize("name", ["backward_warp-zeros", "splat-softmax-wide", "warp_blend"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_dtype(name, dtype):
+    check_all(CASES[name], make(CASES[name], dtype=dtype))
+
+
+@pytest.mark.parametrize("name", ["backward_warp-border", "splat-linear", "warp_blend"])
+def test_any_strides_several_samples_and_blocks(name):
+    """Batch 2, more channels than a tile, more pixels than a program; slices and float64 flow beside a half image."""
+    arguments = map_tensors(every_second, make(CASES[name], (2, 5, 7, 21)))
+    check_all(CASES[name], arguments)
+    image, *others = arguments
+    if name == "backward_warp-border":
+        check_all(CASES[name], (channels_last(image.half()), *map_tensors(torch.Tensor.double, others)))
+
+
+@pytest.mark.parametrize("name", ["backward_warp-border", "backward_warp-zeros", "splat-softmax", "warp_blend"])
+def test_positions_that_are_no_number_or_far_away(name):
+    arguments = make(CASES[name], (1, 2, 4, 7))
+    flow = next(t for t in arguments if t.shape[1] in (2, 4) and t is not arguments[0])
+    for x, value in enumerate((torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 3e9, -1e-30)):
+        flow[:, 0, 0, x] = value
+        flow[:, 1, 1, x] = value
+        flow[:, :, 2, x] = value
+    check_all(CASES[name], arguments)
+
+
+@pytest.mark.parametrize("mode", ["linear", "softmax"])
+def test_a_metric_that_is_no_number_skips_its_pixel(mode):
+    x, flow, metric = make(CASES[f"splat-{mode}"])
+    metric[0, 0, 1, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    x[0, :, 1, :3] = torch.nan  # not even read: 0 * NaN would show
+    check_all(CASES[f"splat-{mode}"], (x, flow, metric))
+
+
+def test_integer_flow_moves_pixels_bit_for_bit():
+    """A corner of weight 0 is not read, so what lies beside an infinite pixel stays finite."""
+    image = torch.randn(1, 2, 4, 5)
+    image[0, 0, 2, 2] = torch.inf
+    flow = torch.zeros(1, 2, 4, 5)
+    flow[:, 0] = 1
+    with vk.use_backend("triton"):
+        assert torch.equal(vk.backward_warp(image, torch.zeros_like(flow)), image)
+        assert torch.equal(vk.backward_warp(image, flow)[..., :-1], image[..., 1:])
+        assert torch.equal(vk.splat(image, flow, mode="sum")[..., 1:], image[..., :-1])
+        assert torch.equal(vk.splat(image, flow, mode="average")[..., 1:], image[..., :-1])
+        ones = vk.splat(torch.ones(1, 1, 4, 5), torch.randn(1, 2, 4, 5), torch.randn(1, 1, 4, 5), mode="softmax")
+    assert ((ones == 0) | (ones == 1)).all()  # the quotient is rounded correctly
+
+
+def test_shift_is_per_target_where_metrics_are_far_apart():
+    """No pixel is lost to underflow, whatever the other sample or the rest of its own sample holds."""
+    x, flow = torch.randn(2, 1, 2, 3), torch.zeros(2, 2, 2, 3)
+    metric = torch.tensor([[-1e30, -300.0, 0.0], [88.0, 300.0, 1e30]]).expand(2, 1, 2, 3).clone()
+    metric[1] = torch.tensor([[0.0, -59.0, -60.0], [-1.0, -0.0, -30.0]])
+    outs, weight, shift = splatting.splat([x], flow, metric, "softmax", "zero", True, False)
+    torch.testing.assert_close(outs[0], x, rtol=2e-7, atol=0)
+    assert torch.equal(shift[0], metric[0]) and (weight[0] == 1).all()
+    assert (shift[1] == 0).all()
+    torch.testing.assert_close(weight[1], metric[1].exp(), rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("name", ["backward_warp-border", "backward_warp-zeros", "splat-softmax-several", "warp_blend"])
+def test_deterministic_path(name, launched, monkeypatch):
+    """It sums without atomics, in the order of the sources, and agrees with the oracle."""
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    check_all(CASES[name], make(CASES[name], flow="zoom-out"))
+    assert "_ordered_kernel" in launched and "_scatter_kernel" not in launched
+
+
+def test_deterministic_sums_follow_scan_order():
+    """Everything lands on one pixel: float32 rounding tells in which order it was added."""
+    x = torch.tensor([1e8, 1.0, -1e8, 3.0, 1e-3, 7.0]).view(1, 1, 2, 3)
+    ys, xs = torch.meshgrid(torch.arange(2.0), torch.arange(3.0), indexing="ij")
+    flow = torch.stack([1 - xs, 0 - ys])[None]
+    outs, _, _ = splatting.splat([x], flow, None, "sum", "zero", False, True)
+    expected = torch.zeros(())
+    for value in x.flatten():
+        expected = expected + value
+    assert outs[0][0, 0, 0, 1] == expected and outs[0].count_nonzero() == 1
+
+
+def test_nothing_is_launched_for_empty_tensors(launched):
+    for shape in ((0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)):
+        for name in ("backward_warp-border", "splat-softmax-several", "warp_blend"):
+            check_all(CASES[name], make(CASES[name], shape))
+    assert launched == []
+    check_all(CASES["splat-softmax-weight"], make(CASES["splat-softmax-weight"], (1, 0, 2, 2)))
+    check_all(CASES["backward_warp-zeros"], make(CASES["backward_warp-zeros"], (1, 0, 2, 2)))
+
+
+class Watch(TorchDispatchMode):
+    """Names of the torch ops that run, and the float32 tensors of image size that they make."""
+
+    def __init__(self, size=0):
+        super().__init__()
+        self.size, self.names, self.copies = size, [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.names.append(func.name())
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float32 and out.numel() >= self.size:
+            self.copies.append(func.name())
+        return out
+
+
+def test_the_host_never_waits_for_the_device():
+    """No value is read back, so a call can be captured in a CUDA graph."""
+    c = Calls(torch.float32, size=(2, 3))
+    with Watch() as watch:
+        c.warps(False)
+        c.splats(False)
+        c.blends(False)
+    assert watch.names and not {n for n in watch.names if "_local_scalar_dense" in n or "nonzero" in n or "item" in n}
+
+
+@pytest.mark.parametrize("view", [lambda t: t, channels_last, every_second], ids=["planes", "channels_last", "sliced"])
+def test_half_images_are_read_as_they_are(view):
+    image, flow = view(torch.randn(1, 6, 4, 5).half()), torch.randn(1, 2, 4, 5)
+    with Watch(size=image.numel()) as watch:
+        warp.backward_warp(image, flow)
+        warp.backward_warp_grad(torch.ones_like(image), image, flow, "border", False, False, True)
+    assert not watch.copies and not {"aten::clone", "aten::_to_copy"} & set(watch.names)
+
+
+@triton.jit
+def _offset_kernel(out, strides, b, BLOCK: tl.constexpr):
+    one = tl.arange(0, BLOCK)
+    offset = tile_offset(strides, b.to(tl.int64), one, one * 50_000, one * 50_000)
+    tl.store(out + one[:, None] * BLOCK + one[None, :], offset)
+
+
+def test_offsets_pass_two_to_the_31():
+    """b, c, y, x times strides as large as an 8K batch in channels_last has; in 32 bits each term would wrap."""
+    out = torch.empty(4, 4, dtype=torch.int64)
+    strides = (3 * 2**33, 2**31 + 7, 200_000, 64)
+    _offset_kernel[(1,)](out, strides, 3, BLOCK=4)
+    n = torch.arange(4)
+    expected = 3 * strides[0] + n[:, None] * strides[1] + n * 50_000 * (strides[2] + strides[3])
+    assert torch.equal(out, expected)
+
+
+@triton.jit
+def _exponential_kernel(x, out, BLOCK: tl.constexpr):
+    n = tl.arange(0, BLOCK)
+    tl.store(out + n, exponential(tl.load(x + n)))
+
+
+def test_exponential_is_as_good_as_float32_allows():
+    x = torch.linspace(-86, 88, 4096)
+    out = torch.empty_like(x)
+    _exponential_kernel[(1,)](x, out, BLOCK=4096)
+    error = (out.double() - x.double().exp()).abs() / torch.from_numpy(np.spacing(x.double().exp().float().numpy()))
+    assert error.max() <= 3
+    x[:4] = torch.tensor([-1e30, -torch.inf, 1e30, 0.0])
+    _exponential_kernel[(1,)](x, out, BLOCK=4096)
+    assert out[0] == 0 and out[1] == 0 and out[2].isfinite() and out[3] == 1
+
+
+def test_every_kernel_is_run_and_every_helper_used(launched):
+    launch_each(torch.float32)
+    assert set(launched) == kernel_names()
+    used = {n.id for f in jit_functions().values() for n in ast.walk(f) if isinstance(n, ast.Name)}
+    assert not set(jit_functions()) - kernel_names() - used

@@ -1,0 +1,30 @@
+"""Every Triton kernel compiles to machine code for the GPUs that the package is built for; no GPU is needed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from triton_calls import kernel_names
+
+TESTS = Path(__file__).resolve().parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90, 100])
+def test_every_kernel_compiles(capability, tmp_path):
+    path = os.pathsep.join(filter(None, [str(TESTS.parent), os.environ.get("PYTHONPATH")]))
+    run = subprocess.run(
+        [sys.executable, str(TESTS / "triton_compile.py"), str(capability)],
+        env=os.environ | {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    compiled = json.loads(run.stdout.splitlines()[-1])
+    assert set(compiled) == kernel_names()
+    # Four dtypes in two layouts, each with a signature of its own, for all that reads or writes an image.
+    without_image = {"_cell_kernel", "_span_kernel", "_target_shift_kernel"}
+    assert all(compiled[name] >= 8 for name in set(compiled) - without_image)

@@ -1,0 +1,84 @@
+"""What Triton kernels there are, and calls that together launch every one of them. Sets no interpreter mode."""
+
+import ast
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vfi_kernels.ops.backward_warp import triton_kernels as warp
+from vfi_kernels.ops.splat import triton_kernels as splatting
+from vfi_kernels.ops.warp_blend import triton_kernels as blend
+
+PACKAGE = Path(__file__).resolve().parents[1] / "vfi_kernels"
+LAYOUTS = {"planes": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def jit_functions() -> dict[str, ast.FunctionDef]:
+    """Every function of the package under @triton.jit; those that are launched end in _kernel, others are helpers."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "triton.jit" in map(ast.unparse, node.decorator_list):
+                assert node.name not in found, f"two Triton functions are called {node.name}"
+                found[node.name] = node
+    return found
+
+
+def kernel_names() -> set[str]:
+    return {name for name in jit_functions() if name.endswith("_kernel")}
+
+
+class Calls:
+    """The ops' Triton functions on zeros of one dtype, layout and size."""
+
+    def __init__(self, dtype: torch.dtype, layout: str = "planes", size: tuple[int, int] = (16, 32), channels: int = 3):
+        self.image = torch.zeros(1, channels, *size, dtype=dtype).contiguous(memory_format=LAYOUTS[layout])
+        self.flow = torch.zeros(1, 4, *size, dtype=torch.promote_types(dtype, torch.float32))
+        self.metric = torch.zeros(1, 1, *size, dtype=dtype)
+
+    def warps(self, deterministic: bool, padding: str = "border") -> None:
+        warp.backward_warp(self.image, self.flow[:, :2], padding)
+        warp.backward_warp_grad(self.image, self.image, self.flow[:, :2], padding, deterministic, True, True)
+
+    def blends(self, deterministic: bool) -> None:
+        arguments = (self.image, self.image, self.flow, self.metric)
+        blend.warp_blend(*arguments)
+        blend.warp_blend_grad(self.image, *arguments, deterministic, True, True, True, True)
+
+    def splats(self, deterministic: bool, mode: str = "softmax", eps: str = "zero", inputs: int = 1) -> None:
+        metric = self.metric if mode in ("linear", "softmax") else None
+        x, flow = [self.image] * inputs, self.flow[:, :2]
+        outs, weight, shift = splatting.splat(x, flow, metric, mode, eps, True, deterministic)
+        grad_weight: Tensor | None = weight if inputs > 1 else None
+        splatting.splat_grad(x, grad_weight, x, flow, metric, outs, weight, shift, mode, eps, True, True, True)
+
+
+def launch_each(dtype: torch.dtype) -> None:
+    """The least that launches every kernel."""
+    c = Calls(dtype, size=(2, 3))
+    c.warps(True)
+    c.blends(False)
+    c.splats(False)
+
+
+def launch_all(announce: Callable[[torch.dtype], None]) -> None:
+    """Every dtype in both layouts; in float32 every mode, rule, padding and the deterministic path."""
+    for dtype, layout in itertools.product((torch.float32, torch.float16, torch.bfloat16, torch.float64), LAYOUTS):
+        announce(dtype)
+        c = Calls(dtype, layout, channels=3 if layout == "planes" else 16)
+        c.warps(False)
+        c.blends(False)
+        c.splats(False)
+    for dtype in (torch.float64, torch.float32):
+        announce(dtype)
+        c = Calls(dtype, size=(5, 7))
+        c.warps(True)
+        c.blends(True)
+        c.splats(True)
+    c.warps(False, "zeros")
+    c.splats(False, "sum")
+    for mode, eps in itertools.product(("average", "linear", "softmax"), ("zero", "add", "clip")):
+        c.splats(False, mode, eps, inputs=2)

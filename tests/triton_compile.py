@@ -1,0 +1,60 @@
+"""Compiles every Triton kernel without a GPU, for the signatures that are launched: `triton_compile.py CAPABILITY`.
+
+Run in a process of its own: interpreted and compiled kernels cannot share one. Prints a JSON object: kernel -> number
+of cubins; fails if a kernel computes in double where no argument is double.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+
+os.environ["TRITON_INTERPRET"] = "0"  # before the first import of triton
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+from triton_calls import launch_all
+
+
+class NoGPU:
+    """The little of a driver that is asked before a launch."""
+
+    def __init__(self, capability: int):
+        self.capability = capability
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def compile_all(capability: int) -> dict[str, int]:
+    driver.set_active(NoGPU(capability))
+    found, announced = {}, []
+    launch = JITFunction.run
+
+    def compile_only(self, *args, grid, warmup, **options):
+        kernel = launch(self, *args, grid=grid, warmup=True, **options)
+        found[f"{self.fn.__name__} {kernel.hash}"] = kernel
+        double = announced[-1] == torch.float64
+        assert double or ".f64" not in kernel.asm["ptx"], f"{self.fn.__name__} computes in double"
+        return kernel
+
+    JITFunction.run = compile_only
+    launch_all(announced.append)
+    for name, kernel in found.items():
+        assert kernel.asm["cubin"][:4] == b"\x7fELF", name
+    if capability >= 90:
+        adds = [k.asm["ptx"] for name, k in found.items() if name.startswith("_scatter_kernel")]
+        assert any("add.v4.f32" in ptx for ptx in adds), "no scatter adds four lanes at once"
+    return dict(Counter(name.split()[0] for name in found))
+
+
+if __name__ == "__main__":
+    print(json.dumps(compile_all(int(sys.argv[1]))))
