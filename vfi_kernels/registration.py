@@ -35,8 +35,7 @@ def register_second_derivative(op: str, formula: Callable) -> None:
     """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
 
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
-        flat, spec = pytree.tree_flatten(list(inputs))
-        ctx.spec = spec
+        flat, ctx.spec = pytree.tree_leaves(list(inputs)), pytree.tree_structure(list(inputs))
         ctx.places = [n for n, v in enumerate(flat) if isinstance(v, Tensor)]
         ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
