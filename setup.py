@@ -152,7 +152,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 class NinjaBuild(build_ext):
-    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds, so that every rebuild is incremental."""
+    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds: every rebuild is incremental."""
 
     def run(self) -> None:
         import torch
@@ -207,7 +207,9 @@ class NinjaBuild(build_ext):
                     level_flags = f"{CXX_FLAGS} -DVFI_LEVEL={level} {flags} -I{CSRC}"
                     objects.append(ninja.add("cxx", source, level_flags, f".{level}"))
             else:
-                objects.append(ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"))
+                objects.append(
+                    ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}")
+                )
         libraries = self.torch_lib
         if self.cuda.home:
             flags = f"-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-fvisibility=hidden {gencode_flags()}"
@@ -221,11 +223,13 @@ class NinjaBuild(build_ext):
         ninja.run()
 
     def add_testing(self, ninja: NinjaFile) -> None:
-        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what the tests call directly."""
+        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what tests call directly."""
         import pybind11
 
         sanitize = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
-        checks = "-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined" if sanitize else ""
+        checks = (
+            "-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined" if sanitize else ""
+        )
         python = f"-isystem {sysconfig.get_paths()['include']} -isystem {pybind11.get_include()}"
         flags = f"{CXX_FLAGS} -Wno-unknown-pragmas {checks} {STABLE_ABI} {python} {self.includes}"
         label = ".sanitize" if sanitize else ""
