@@ -159,7 +159,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 class NinjaBuild(build_ext):
-    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds, so that every rebuild is incremental."""
+    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds: every rebuild is incremental."""
 
     def run(self) -> None:
         import torch
@@ -222,7 +222,9 @@ class NinjaBuild(build_ext):
                     level_flags = f"{CXX_FLAGS} -DVFI_LEVEL={level} {flags} -I{CSRC}"
                     objects.append(ninja.add("cxx", source, level_flags, f".{level}"))
             else:
-                objects.append(ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"))
+                objects.append(
+                    ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}")
+                )
         libraries = self.torch_lib
         if self.cuda.home:
             flags = f"-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-fvisibility=hidden {gencode_flags()}"
@@ -233,7 +235,7 @@ class NinjaBuild(build_ext):
         ninja.link("vfi_kernels._C.so", objects, libraries)
 
     def add_testing(self, ninja: NinjaFile) -> None:
-        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what the tests call directly."""
+        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what tests call directly."""
         import pybind11
 
         checks = SANITIZERS if SANITIZE else ""

@@ -48,7 +48,7 @@ def register_second_derivative(op: str, formula: Callable) -> None:
             return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
 
         with torch.no_grad():
-            _, vjp = torch.func.vjp(results, *ctx.saved_tensors)
+            vjp = torch.func.vjp(results, *ctx.saved_tensors)[1]
             found = vjp(list(grads))
         return _NoThirdDerivative.apply(op, len(found), *found, *ctx.saved_tensors, *grads)
 
