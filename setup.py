@@ -43,8 +43,8 @@ AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-un
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
 SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
 TESTING = SANITIZE or os.environ.get("VFI_KERNELS_TESTING") == "1"
-# float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner outside
-# the image is formed, never read.
+# float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner
+# outside the image is formed, never read.
 SANITIZERS = (
     "-fsanitize=address,undefined,float-cast-overflow -fno-sanitize=pointer-overflow -fno-sanitize-recover=all "
     "-fno-omit-frame-pointer -O1 -g1"
@@ -222,7 +222,9 @@ class NinjaBuild(build_ext):
                     level_flags = f"{CXX_FLAGS} -DVFI_LEVEL={level} {flags} -I{CSRC}"
                     objects.append(ninja.add("cxx", source, level_flags, f".{level}"))
             else:
-                objects.append(ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"))
+                objects.append(
+                    ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}")
+                )
         libraries = self.torch_lib
         if self.cuda.home:
             flags = f"-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-fvisibility=hidden {gencode_flags()}"
@@ -233,7 +235,7 @@ class NinjaBuild(build_ext):
         ninja.link("vfi_kernels._C.so", objects, libraries)
 
     def add_testing(self, ninja: NinjaFile) -> None:
-        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what the tests call directly."""
+        """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what tests call directly."""
         import pybind11
 
         checks = SANITIZERS if SANITIZE else ""
