@@ -159,7 +159,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 class NinjaBuild(build_ext):
-    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds, so that every rebuild is incremental."""
+    """Compiles in build/ninja-<tag>, which outlives editable and in-place builds: every rebuild is incremental."""
 
     def run(self) -> None:
         import torch

@@ -14,7 +14,7 @@ import sysconfig
 from typing import Any
 
 from setuptools import build_meta as _setuptools
-from setuptools.build_meta import build_sdist, get_requires_for_build_sdist  # noqa: F401  (part of the PEP 517 interface)
+from setuptools.build_meta import build_sdist, get_requires_for_build_sdist  # noqa: F401  (the PEP 517 interface)
 
 MINIMUM_TORCH = (2, 11)
 PINNED_TORCH = "torch==2.13.0"
@@ -33,7 +33,9 @@ def _expose_installed_torch() -> bool:
     if importlib.util.find_spec("torch"):
         return True
     paths = sysconfig.get_paths()
-    for folder in dict.fromkeys([paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]):
+    for folder in dict.fromkeys(
+        [paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]
+    ):
         if _version(folder) >= MINIMUM_TORCH:
             sys.path.append(folder)  # last: what the isolated environment has itself comes first
             return True

@@ -10,9 +10,10 @@
 #include "build_info.h"
 #include "common/cpu_dispatch.h"
 
-// The module has no functions: importing it registers the ops. The limited API keeps it loadable in every Python >= 3.10.
+// The module has no functions: importing it registers the ops. The limited API makes it load in every Python >= 3.10.
 PyMODINIT_FUNC PyInit__C(void) {
-  static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+  static PyModuleDef definition = {
+      PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&definition);
 }
 
@@ -42,7 +43,8 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
-      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] outs, "
+      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
+      "outs, "
       "Tensor weight, Tensor shift, str mode, str eps, bool need_inputs, bool need_flow, bool need_metric) "
       "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 }

@@ -1,5 +1,5 @@
-// Backward warp on the CPU: tensors in, tensors out. The float32 kernels are in *_simd.cpp; here are the scalar ones, for
-// float64 and for images that the vector kernels do not take.
+// Backward warp on the CPU: tensors in, tensors out. The float32 kernels are in *_simd.cpp; here are the scalar ones,
+// for float64 and for images that the vector kernels do not take.
 #include <torch/csrc/stable/library.h>
 
 #include "backward_warp/backward_warp.h"

@@ -1,7 +1,7 @@
 // The flow's gradient of the backward warp on the CPU, compiled once per instruction set; formulas in backward_warp.h.
 //
-// Work: like the forward pass, by tiles of output rows. The differences between the corners are summed over the channels
-// in order and weighted once at the end, so the sums are the same for every distribution over threads.
+// Work: like the forward pass, by tiles of output rows. The differences between the corners are summed over the
+// channels in order and weighted once at the end, so the sums are the same for every distribution over threads.
 #include "backward_warp/backward_warp.h"
 #include "common/simd_gradient.h"
 #include "common/simd_tiles.h"

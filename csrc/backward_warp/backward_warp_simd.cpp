@@ -1,8 +1,8 @@
 // Backward warp on the CPU, compiled once per instruction set; formulas in backward_warp.h.
 //
-// Work: a thread owns output rows and cuts them into tiles. The positions of a tile are computed once into an array that
-// stays in cache and serves every channel. Each output value is one sum in a fixed order, so the result does not depend
-// on how rows are distributed over threads.
+// Work: a thread owns output rows and cuts them into tiles. The positions of a tile are computed once into an array
+// that stays in cache and serves every channel. Each output value is one sum in a fixed order, so the result does not
+// depend on how rows are distributed over threads.
 #include "backward_warp/backward_warp.h"
 #include "common/simd_tiles.h"
 
@@ -12,7 +12,8 @@ namespace {
 
 // One row of a tile in one plane. `next` is the same plane of the next channel, fetched ahead; null after the last.
 template <class T>
-VFI_INLINE void warp_row(const T* image, const T* next, T* out, const Block* block, int64_t width, int64_t n, bool streams) {
+VFI_INLINE void warp_row(const T* image, const T* next, T* out, const Block* block, int64_t width, int64_t n,
+                         bool streams) {
   for (int64_t x = 0; x < n; x += kLanes, ++block) {
     if (next != nullptr && block->rows != 0) prefetch(next + block->base + width);
     put(out + x, sample(image, *block, width), n - x, streams);

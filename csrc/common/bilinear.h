@@ -1,10 +1,10 @@
 // Where a flow vector points, split into a pixel and a fraction, and the four pixels around that point:
 //
-//   x0 = x + floor(fx),  lx = fx - floor(fx)      (splitting fx, not x + fx, keeps all bits of the fraction)
+//   x0 = x + floor(fx),  lx = fx - floor(fx)    (splitting fx, not x + fx, keeps all bits of the fraction)
 //   value = sum over i, j in {0, 1} of wx_i wy_j I[y0 + j, x0 + i],   wx_0 = 1 - lx,  wx_1 = lx,  the same for y
 //
-// A corner is used only if it is inside the image and its weight is not exactly 0: it is never read and multiplied by 0,
-// because 0 * inf is NaN. Derivatives are right-sided: d wx_0 = -1, d wx_1 = +1 also where lx = 0.
+// A corner is used only if it is inside the image and its weight is not exactly 0: it is never read and multiplied by
+// 0, because 0 * inf is NaN. Derivatives are right-sided: d wx_0 = -1, d wx_1 = +1 also where lx = 0.
 // The same names in Python: vfi_kernels/ops/backward_warp/reference.py.
 #pragma once
 
@@ -25,9 +25,9 @@ constexpr float kFar = 1073741824.0f;  // 2^30
 template <class T>
 struct Axis {
   int32_t at;
-  T l;        // in [0, 1)
-  bool in0;   // pixel `at` is inside the image
-  bool in1;   // pixel `at` + 1 is inside the image
+  T l;         // in [0, 1)
+  bool in0;    // pixel `at` is inside the image
+  bool in1;    // pixel `at` + 1 is inside the image
   bool moves;  // the value depends on the flow along this axis (false where the coordinate is clipped)
 };
 

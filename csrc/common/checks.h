@@ -1,5 +1,5 @@
-// Argument checks and layout helpers of the registration files (*_cpu.cpp, *_cuda.cu). An error is one sentence, the same
-// as from the fake kernels in Python: "backward_warp: expected flow of shape (B, 2, H, W), got (2, 1, 7, 9)".
+// Argument checks and layout helpers of the registration files (*_cpu.cpp, *_cuda.cu). An error is one sentence, the
+// same as from the fake kernels in Python: "backward_warp: expected flow of shape (B, 2, H, W), got (2, 1, 7, 9)".
 #pragma once
 
 #include <array>
@@ -71,7 +71,8 @@ inline Dtype check_dtype(const char* op, const char* name, const Tensor& t) {
     case ScalarType::Half: return Dtype::kFloat16;
     case ScalarType::BFloat16: return Dtype::kBFloat16;
     default:
-      fail(op, ": expected ", name, " of dtype float64, float32, float16 or bfloat16, got ", dtype_text(t.scalar_type()));
+      fail(op, ": expected ", name, " of dtype float64, float32, float16 or bfloat16, got ",
+           dtype_text(t.scalar_type()));
   }
 }
 
@@ -84,7 +85,8 @@ inline bool same_device(const Tensor& a, const Tensor& b) {
   return a.is_cpu() == b.is_cpu() && a.is_cuda() == b.is_cuda() && a.get_device_index() == b.get_device_index();
 }
 
-inline void check_device(const char* op, const char* name, const Tensor& t, const char* first_name, const Tensor& first) {
+inline void check_device(const char* op, const char* name, const Tensor& t, const char* first_name,
+                         const Tensor& first) {
   if (!same_device(t, first)) {
     fail(op, ": expected ", name, " on device ", device_text(first), " as ", first_name, " is, got ", device_text(t));
   }
@@ -100,7 +102,8 @@ inline void check_image(const char* op, const char* name, const Tensor& t) {
 inline void check_planes(const char* op, const char* name, const Tensor& t, int64_t channels, const Tensor& image,
                          const char* owner) {
   const auto wrong = [&](const std::string& batch) {
-    fail(op, ": expected ", name, " of shape (B, ", std::to_string(channels), ", H, W)", batch, ", got ", shape_text(t));
+    fail(op, ": expected ", name, " of shape (B, ", std::to_string(channels), ", H, W)", batch, ", got ",
+         shape_text(t));
   };
   if (t.dim() != 4 || t.size(1) != channels) wrong("");
   if (t.size(0) != image.size(0)) wrong(" with B = " + std::to_string(image.size(0)) + " as " + owner + " has");
@@ -108,9 +111,7 @@ inline void check_planes(const char* op, const char* name, const Tensor& t, int6
   check_device(op, name, t, owner, image);
 }
 
-inline std::string size_text(const Tensor& t) {
-  return shape_text({t.size(2), t.size(3)});
-}
+inline std::string size_text(const Tensor& t) { return shape_text({t.size(2), t.size(3)}); }
 
 // The height and width of `image`, which the caller's argument `owner` is.
 inline void check_size(const char* op, const char* name, const Tensor& t, const Tensor& image, const char* owner) {

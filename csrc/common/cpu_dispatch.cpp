@@ -56,8 +56,8 @@ CpuLevel choose_level() {
     throw std::runtime_error(std::string("vfi_kernels: VFI_KERNELS_CPU=") + wanted + ", but this CPU's best level is " +
                              level_name(best));
   }
-  throw std::runtime_error(std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512 or amx, got ") +
-                           wanted);
+  throw std::runtime_error(
+      std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512 or amx, got ") + wanted);
 }
 
 }  // namespace

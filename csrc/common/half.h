@@ -1,5 +1,5 @@
-// Half-precision numbers on the host, one at a time; simd_*.h has the same for vectors. Rounding is to nearest even, and
-// NaN stays NaN.
+// Half-precision numbers on the host, one at a time; simd_*.h has the same for vectors. Rounding is to nearest even,
+// and NaN stays NaN.
 #pragma once
 
 #include <cstring>

@@ -15,8 +15,6 @@ struct Sampling {
 };
 
 // What the vector kernels can do: pairs of pixels exist along both axes, and 32 bits hold every offset in a plane.
-inline bool fits_vectors(const Sampling& s) {
-  return s.H > 1 && s.W > 1 && int64_t{s.H} * s.W < int64_t{1} << 31;
-}
+inline bool fits_vectors(const Sampling& s) { return s.H > 1 && s.W > 1 && int64_t{s.H} * s.W < int64_t{1} << 31; }
 
 }  // namespace vfi

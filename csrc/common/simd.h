@@ -6,7 +6,7 @@
 //   Lanes<F>     ::kCount, ::Int (lane offsets and columns), ::Mask, ::Scalar
 //
 //   broadcast<F>(x)  lane_numbers<F>()  to_int(F), truncating  to_float<F>(Int)  lowest(Int)  highest(Int)
-//   load<F>(p)  load<F>(p, n)  store(p, v)  store(p, v, n)  stream(p, v)   p: float, Half, BFloat16 (double: F = double)
+//   load<F>(p)  load<F>(p, n)  store(p, v)  store(p, v, n)  stream(p, v)   p: float, Half, BFloat16 (F = double: any)
 //   fma(a, b, c) = a b + c      fma_where(mask, a, b, c) = mask ? a b + c : c, and a, b are not looked at where !mask
 //   min(a, b) = a < b ? a : b   max(a, b) = a > b ? a : b   (so a NaN in a gives b)   round_down  exp
 //   less  less_equal  equal  not_equal  select(mask, a, b)  all  any  & | ! on masks
@@ -14,8 +14,8 @@
 //   Window<F>: 2 kLanes consecutive elements held in registers; lookup(window, columns) picks one per lane
 //   transpose(F rows[kLanes])   interleave4(F rows[4]): four planes -> pixels of four channels   deinterleave4: back
 //
-// n may exceed the number of lanes; lanes from n on are loaded as 0 and not stored. stream() bypasses the cache and needs
-// an address aligned to kLanes elements; stream_fence() ends a run of such stores.
+// n may exceed the number of lanes; lanes from n on are loaded as 0 and not stored. stream() bypasses the cache and
+// needs an address aligned to kLanes elements; stream_fence() ends a run of such stores.
 #pragma once
 
 #include <cmath>

@@ -66,16 +66,16 @@ struct Lanes<F32> {
   static VFI_INLINE F32 load(const float* p) { return _mm256_loadu_ps(p); }
   static VFI_INLINE F32 load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
   static VFI_INLINE F32 load(const BFloat16* p) { return unpack_bfloat16(_mm_loadu_si128((const __m128i*)p)); }
-  static VFI_INLINE F32 load(const float* p, int64_t n) {
-    return _mm256_maskload_ps(p, (__m256i)first_lanes(n).bits);
-  }
+  static VFI_INLINE F32 load(const float* p, int64_t n) { return _mm256_maskload_ps(p, (__m256i)first_lanes(n).bits); }
   static VFI_INLINE F32 load(const Half* p, int64_t n) { return _mm256_cvtph_ps(load_halves(p, n)); }
   static VFI_INLINE F32 load(const BFloat16* p, int64_t n) { return unpack_bfloat16(load_halves(p, n)); }
 
   static VFI_INLINE F32 gather(const float* p, I32 offsets) { return _mm256_i32gather_ps(p, (__m256i)offsets, 4); }
   // Two neighbouring floats are one 64-bit element, loaded one by one: quicker than AVX2's gather on most CPUs.
   static VFI_INLINE void gather_pairs(const float* p, I32 o, F32& a, F32& b) {
-    const auto pair = [&](int lane) { return _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p + o[lane]))); };
+    const auto pair = [&](int lane) {
+      return _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p + o[lane])));
+    };
     const auto two = [&](int i, int j) { return _mm_unpacklo_ps(pair(i), pair(j)); };  // a_i a_j b_i b_j
     const __m128 u = two(0, 1), v = two(2, 3), w = two(4, 5), x = two(6, 7);
     a = _mm256_set_m128(_mm_movelh_ps(w, x), _mm_movelh_ps(u, v));

@@ -43,9 +43,7 @@ struct Lanes<F32> {
   using Mask = VFI_LEVEL::Mask;
 
   static VFI_INLINE F32 broadcast(float x) { return _mm512_set1_ps(x); }
-  static VFI_INLINE F32 lane_numbers() {
-    return F32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  }
+  static VFI_INLINE F32 lane_numbers() { return F32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
   static VFI_INLINE F32 from_int(I32 x) { return _mm512_cvtepi32_ps((__m512i)x); }
 
   static VFI_INLINE F32 load(const float* p) { return _mm512_loadu_ps(p); }
@@ -60,7 +58,7 @@ struct Lanes<F32> {
   }
 
   static VFI_INLINE F32 gather(const float* p, I32 offsets) { return _mm512_i32gather_ps((__m512i)offsets, p, 4); }
-  // Two neighbouring floats are one 64-bit element, loaded one by one: quicker than the gather instruction of many CPUs.
+  // Two neighbouring floats are one 64-bit element, loaded one by one: quicker than many CPUs' gather instruction.
   static VFI_INLINE __m512 eight_pairs(const float* p, const int32_t* offsets) {
     const auto two = [&](int i) {
       const __m128d low = _mm_load_sd(reinterpret_cast<const double*>(p + offsets[i]));

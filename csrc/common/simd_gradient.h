@@ -59,8 +59,8 @@ VFI_INLINE F32 load_as(const void* p, Dtype type, int64_t at, int64_t n) {
   return load<F32>(static_cast<const BFloat16*>(p) + at, n);
 }
 
-// sum over the channels c of g[c] value[c] for channels_last: wide(c, n) gives kLanes channels from c on, of which n exist,
-// narrow() all of at most four.
+// sum over the channels c of g[c] value[c] for channels_last: wide(c, n) gives kLanes channels from c on, of which n
+// exist; narrow() all of at most four.
 template <class T, class Wide, class Narrow>
 VFI_INLINE float dot_channels(const T* g, int64_t C, Wide&& wide, Narrow&& narrow) {
   if (C > 4) {

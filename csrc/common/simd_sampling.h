@@ -1,9 +1,10 @@
 // Bilinear sampling of kLanes neighbouring output pixels at once, the vector form of bilinear.h. For *_simd.cpp only.
 //
-// Along each axis a position reads the pair of pixels (at, at + 1), both inside the image, with weights (w0, w1). A corner
-// that bilinear.h does not use has the weight 0 here, so clipping and zero padding need no further case. Neighbouring
-// output pixels mostly read neighbouring inputs: where they all lie in one window of 2 kLanes columns and a few rows, the
-// window is loaded row by row and the pairs are picked in registers; otherwise they are gathered from memory.
+// Along each axis a position reads the pair of pixels (at, at + 1), both inside the image, with weights (w0, w1). A
+// corner that bilinear.h does not use has the weight 0 here, so clipping and zero padding need no further case.
+// Neighbouring output pixels mostly read neighbouring inputs: where they all lie in one window of 2 kLanes columns and
+// a few rows, the window is loaded row by row and the pairs are picked in registers; otherwise they are gathered from
+// memory.
 #pragma once
 
 #include "common/bilinear.h"
@@ -62,7 +63,7 @@ struct Range {
   int32_t first, last;
 };
 
-// The lowest and the highest lane. Positions of neighbours mostly grow or fall steadily, so the outer lanes are tried first.
+// The lowest and the highest lane. Neighbours' positions mostly grow or fall steadily: the outer lanes are tried first.
 VFI_INLINE Range range(I32 v) {
   const int32_t a = v[0], b = v[kLanes - 1];
   const Range outer = a < b ? Range{a, b} : Range{b, a};

@@ -130,8 +130,8 @@ struct PixelCorners {
     }
     return total;
   }
-  // The same for at most four channels C. A whole Quad is read where the image, which ends at `end`, allows it: its last
-  // lanes are then of the next pixel.
+  // The same for at most four channels C. A whole Quad is read where the image, which ends at `end`, allows it: its
+  // last lanes are then of the next pixel.
   VFI_INLINE Quad quad_sum(int64_t C, const T* end) const {
     Quad total = {};
     for (int k = 0; k < count; ++k) {

@@ -17,13 +17,13 @@ namespace vfi {
 
 // Dense tensors, frames and grad_out in one layout; flow and mask, and their gradients, are contiguous.
 struct BlendArgs {
-  Sampling sampling[2];   // by the first and the last two channels of flow
-  const void* frame[2];   // [B, C, H, W]
-  const void* mask;       // [B, 1, out_H, out_W]
-  const void* grad_out;   // [B, C, out_H, out_W], gradients only
-  void* out;              // [B, C, out_H, out_W], forward only
-  void* grad_flow;        // [B, 4, out_H, out_W]
-  void* grad_mask;        // [B, 1, out_H, out_W]
+  Sampling sampling[2];  // by the first and the last two channels of flow
+  const void* frame[2];  // [B, C, H, W]
+  const void* mask;      // [B, 1, out_H, out_W]
+  const void* grad_out;  // [B, C, out_H, out_W], gradients only
+  void* out;             // [B, C, out_H, out_W], forward only
+  void* grad_flow;       // [B, 4, out_H, out_W]
+  void* grad_mask;       // [B, 1, out_H, out_W]
   int64_t C;
   Dtype type, mask_type;  // of frames and out; of the mask
   bool channels_last;

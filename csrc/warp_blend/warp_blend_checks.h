@@ -5,7 +5,8 @@
 
 namespace vfi {
 
-inline void check_warp_blend(const Tensor& frame0, const Tensor& frame1, const Tensor& flow, const Tensor& mask_logits) {
+inline void check_warp_blend(const Tensor& frame0, const Tensor& frame1, const Tensor& flow,
+                             const Tensor& mask_logits) {
   constexpr const char* kOp = "warp_blend";
   check_image(kOp, "frame0", frame0);
   if (shape_text(frame1) != shape_text(frame0)) {

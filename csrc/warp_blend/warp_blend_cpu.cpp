@@ -91,8 +91,11 @@ struct Dense {
 Dense make_dense(const Tensor& frame0, const Tensor& frame1, const Tensor& flow, const Tensor& mask_logits) {
   check_warp_blend(frame0, frame1, flow, mask_logits);
   const MemoryFormat layout = layout_of(frame0);
-  Dense d{with_layout(frame0, layout), with_layout(frame1, layout), with_layout(flow, MemoryFormat::Contiguous),
-          with_layout(mask_logits, MemoryFormat::Contiguous), {}};
+  Dense d{with_layout(frame0, layout),
+          with_layout(frame1, layout),
+          with_layout(flow, MemoryFormat::Contiguous),
+          with_layout(mask_logits, MemoryFormat::Contiguous),
+          {}};
   Sampling s{};
   s.flow_type = check_dtype("warp_blend", "flow", flow);
   s.B = frame0.size(0);

@@ -33,7 +33,8 @@ struct BlendGradTile : BlendTile {
     const Corners v = read_corners(frame, b, width);
     if (b.careful) {
       add_corners<true>(sums[n][i], slopes[n][i], v, g);
-      return pair_sum<true>(b.y0, pair_sum<true>(b.x0, v.v00, b.x1, v.v01), b.y1, pair_sum<true>(b.x0, v.v10, b.x1, v.v11));
+      return pair_sum<true>(b.y0, pair_sum<true>(b.x0, v.v00, b.x1, v.v01), b.y1,
+                            pair_sum<true>(b.x0, v.v10, b.x1, v.v11));
     }
     add_corners<false>(sums[n][i], slopes[n][i], v, g);
     return pair_sum<false>(b.y0, pair_sum<false>(b.x0, v.v00, b.x1, v.v01), b.y1,
@@ -92,11 +93,11 @@ void grad_pixels(const BlendArgs& a, int64_t begin, int64_t end) {
   for_each_tile(s, begin, end, [&](const Tile& tile) {
     t.set(a, tile);
     for (int n = 0; n < 2; ++n) {
-      for_each_block(a.sampling[n], tile, [&](int i, const PairAxis& x, const PairAxis& y) {
-        slope[n].set(i, x.d0, x.d1, y.d0, y.d1);
-      });
+      for_each_block(a.sampling[n], tile,
+                     [&](int i, const PairAxis& x, const PairAxis& y) { slope[n].set(i, x.d0, x.d1, y.d0, y.d1); });
     }
-    const T* frame[2] = {static_cast<const T*>(a.frame[0]) + tile.b * size, static_cast<const T*>(a.frame[1]) + tile.b * size};
+    const T* frame[2] = {static_cast<const T*>(a.frame[0]) + tile.b * size,
+                         static_cast<const T*>(a.frame[1]) + tile.b * size};
     for (int32_t y = 0; y < tile.rows; ++y) {
       const int64_t row = int64_t{tile.y + y} * width + tile.x;
       const T* g = static_cast<const T*>(a.grad_out) + (tile.b * s.out_H * width + row) * a.C;

@@ -48,9 +48,8 @@ struct BlendPositions {
     load_shares(a, tile, blocks[0], blocks[1]);
     for (int n = 0; n < 2; ++n) {
       for (int i = 0; i < tile.rows * tile.blocks_per_row(); ++i) store(share[n] + i * kLanes, blocks[n][i]);
-      for_each_block(a.sampling[n], tile, [&](int i, const PairAxis& x, const PairAxis& y) {
-        at[n].set(i, x, y, a.sampling[n].W);
-      });
+      for_each_block(a.sampling[n], tile,
+                     [&](int i, const PairAxis& x, const PairAxis& y) { at[n].set(i, x, y, a.sampling[n].W); });
     }
   }
   template <class T>

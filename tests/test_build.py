@@ -1,0 +1,94 @@
+"""What the build promises: which symbols the library's objects export, and how it refuses what it cannot do."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vfi_kernels  # noqa: F401  (loads the compiled library)
+from vfi_kernels import backends
+
+ROOT = Path(__file__).resolve().parents[1]
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+def newest_build() -> Path:
+    """The ninja folder that was used last."""
+    folders = sorted((ROOT / "build").glob("ninja-*"), key=lambda p: (p / ".ninja_log").stat().st_mtime)
+    assert folders, "build in place first: python setup.py build_ext --inplace"
+    return folders[-1]
+
+
+def weak_symbols(path: Path) -> list[str]:
+    """Demangled names of the symbols for which the linker may pick another object's definition."""
+    text = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+    return [found[2] for found in re.finditer(r"^[0-9a-f]+ ([WVu]) (.+)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_instruction_set_leaks_into_shared_symbols(level):
+    """A std:: template compiled with AVX-512 could be the copy that the linker keeps for every CPU."""
+    if level not in backends.build_info()["cpu_levels"]:
+        pytest.skip(f"this machine's build has no level {level}")
+    objects = sorted(newest_build().rglob(f"*_simd.{level}.o"))
+    assert len(objects) >= 4
+    for path in objects:
+        leaked = [name for name in weak_symbols(path) if f"vfi::{level}::" not in name]
+        assert not leaked, f"{path.name}: {leaked[:3]}"
+
+
+def test_the_library_needs_no_second_openmp_runtime():
+    """Threads are torch's own: a library linked to another libgomp would start a second pool of threads."""
+    text = subprocess.run(["readelf", "-d", ROOT / "vfi_kernels/_C.abi3.so"], capture_output=True, text=True).stdout
+    needed = re.findall(r"NEEDED.*\[(.+)\]", text)
+    assert "libtorch_cpu.so" in needed and not [name for name in needed if "omp" in name or "python" in name]
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": search, **environment},
+    )
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_can_be_forced(level):
+    if level not in backends.build_info()["cpu_levels"]:
+        pytest.skip(f"this machine's build has no level {level}")
+    done = run("import torch, vfi_kernels; print(torch.ops.vfi_kernels.cpu_level())", VFI_KERNELS_CPU=level)
+    assert done.stdout.strip() == level or "this CPU's best level is" in done.stderr
+
+
+def test_an_unknown_level_is_an_error():
+    done = run(
+        "import torch, vfi_kernels as vk; vk.backward_warp(torch.rand(1, 3, 4, 4), torch.rand(1, 2, 4, 4))",
+        VFI_KERNELS_CPU="sse9",
+    )
+    assert "expected VFI_KERNELS_CPU to be baseline, avx2, avx512 or amx, got sse9" in done.stderr
+
+
+def test_cuda_without_a_toolkit_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "VFI_KERNELS_CUDA": "1", "CUDA_HOME": str(tmp_path)},
+    )
+    assert done.returncode != 0
+    assert "VFI_KERNELS_CUDA=1, but no CUDA toolkit" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_build_info_names_what_was_built():
+    info = backends.build_info()
+    assert info["torch"] and info["compiler"] and info["cpu_levels"][0] == "baseline"
+    assert bool(info["cuda"]) == bool(info["cuda_archs"])
+    assert torch.ops.vfi_kernels.cpu_level() in (*info["cpu_levels"], "amx")
