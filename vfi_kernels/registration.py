@@ -35,7 +35,7 @@ def register_second_derivative(op: str, formula: Callable) -> None:
     """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
 
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
-        flat, ctx.spec = pytree.tree_flatten(list(inputs))
+        flat, ctx.spec = pytree.tree_leaves(list(inputs)), pytree.tree_structure(list(inputs))
         ctx.places = [n for n, v in enumerate(flat) if isinstance(v, Tensor)]
         ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
@@ -48,7 +48,7 @@ def register_second_derivative(op: str, formula: Callable) -> None:
             return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
 
         with torch.no_grad():
-            _, vjp = torch.func.vjp(results, *ctx.saved_tensors)
+            vjp = torch.func.vjp(results, *ctx.saved_tensors)[1]
             found = vjp(list(grads))
         return _NoThirdDerivative.apply(op, len(found), *found, *ctx.saved_tensors, *grads)
 

@@ -125,6 +125,8 @@ def _write_video(
             writer.add_audio(job.source, reader.origin + origin, end)
         if reader.info.bits > 8:
             _note(f"the {reader.info.bits} bits per sample of {job.source} become 8")
+        if reader.has_subtitles:
+            _note("the subtitles are left out")
         for notice in writer.notices:
             _note(notice)
         for rgb, time in rendered:

@@ -12,6 +12,10 @@ import numpy as np
 from vfi_models.errors import UserError, require
 from vfi_models.opencv import MOST_PIXELS
 
+# swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
+# some of them. Without rounding every conversion between RGB and YUV darkens by half a level.
+EXACT_CONVERSION = 0x4 | 0x2000 | 0x4000 | 0x40000
+
 
 @dataclass(frozen=True)
 class Colour:
@@ -83,6 +87,10 @@ class VideoReader:
 
     def close(self) -> None:
         self._container.close()
+
+    @property
+    def has_subtitles(self) -> bool:
+        return bool(self._container.streams.subtitles)
 
     @property
     def info(self) -> VideoInfo:
@@ -173,7 +181,7 @@ class VideoReader:
     def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
         with reading(self.path):
             width, height = self._first.width, self._first.height
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=exact_conversion())
+            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT_CONVERSION)
         turned = np.rot90(rgb, _quarter_turns(self._first))
         return TimedFrame(time, duration, np.ascontiguousarray(turned))
 
@@ -198,12 +206,6 @@ def reading(path: Path) -> Iterator[None]:
 def open_input(path: Path) -> Any:
     """Opens a file for reading; what it refers to may be local files only."""
     return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
-
-
-def exact_conversion() -> int:
-    """swscale's flags for rounding; without them every conversion between RGB and YUV darkens by half a level."""
-    flags = require("av").video.reformatter.Interpolation
-    return flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP
 
 
 def _seconds(frame: Any) -> Fraction | None:

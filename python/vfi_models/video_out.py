@@ -11,7 +11,7 @@ import numpy as np
 from vfi_models.audio import AudioTransfer
 from vfi_models.errors import UserError, require
 from vfi_models.outputs import temporary_name
-from vfi_models.video_in import Colour, exact_conversion
+from vfi_models.video_in import EXACT_CONVERSION, Colour
 
 _ENCODERS = {".webm": "libvpx-vp9", ".gif": "gif", ".avi": "mpeg4"}
 _OPTIONS = {
@@ -78,7 +78,7 @@ class VideoWriter:
             format=self._stream.pix_fmt,
             dst_colorspace=_MATRICES.get(colour.matrix, 5),
             dst_color_range=colour.range or 1,
-            interpolation=exact_conversion(),
+            interpolation=EXACT_CONVERSION,
         )
         stamp = max(round(time / self.picture.time_base), self._last_stamp + 1)
         frame.pts, frame.time_base = stamp, self.picture.time_base

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfi_models.video_in import exact_conversion
+from vfi_models.video_in import EXACT_CONVERSION
 
 SOUND_RATE = 8000
 
@@ -58,6 +58,8 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
             video = container.add_stream(codec, rate=rate, options={"crf": "5"} if codec == "libx264" else {})
             video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = pixel_format
+            # For encoders without crf.
+            video.codec_context.bit_rate = 4_000_000 if codec == "mpeg4" else 0
             clock = Fraction(1, 1000) if times else 1 / Fraction(rate)
             video.codec_context.time_base = clock
             if aspect:
@@ -72,7 +74,7 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                 frame.pts = round(times[index] / clock) if times else index
                 frame.time_base = clock
-                packets += video.encode(frame.reformat(format=pixel_format, interpolation=exact_conversion()))
+                packets += video.encode(frame.reformat(format=pixel_format, interpolation=EXACT_CONVERSION))
             packets += video.encode(None)
             if audio is not None:
                 packets += _encoded_sound(audio, len(frames) / Fraction(rate))

@@ -10,7 +10,7 @@ import pytest
 from vfi_models import rendering, video_out
 from vfi_models.cli import main
 from vfi_models.images import read_image, write_image
-from vfi_models.video_in import exact_conversion
+from vfi_models.video_in import EXACT_CONVERSION
 
 TENTH = Fraction(1, 10)
 
@@ -30,7 +30,7 @@ def read(path: Path) -> tuple[list[Fraction], list[np.ndarray]]:
     """Times and pictures of a video."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-        pictures = [frame.to_ndarray(format="rgb24", interpolation=exact_conversion()) for frame in frames]
+        pictures = [frame.to_ndarray(format="rgb24", interpolation=EXACT_CONVERSION) for frame in frames]
         return [frame.pts * frame.time_base for frame in frames], pictures
 
 
@@ -183,7 +183,7 @@ def test_a_part_far_into_a_long_video(make_video, sliding, tmp_path, suffix, mon
         frames,
         f"long.{suffix}",
         codec="libx264" if suffix != "avi" else "mpeg4",
-        sound="aac" if suffix != "avi" else "libmp3lame",
+        sound="aac" if suffix != "avi" else "pcm_s16le",
     )
     assert run(source, "-o", tmp_path / "out.mp4", "--start", 26.1, "--end", 26.45) == 0
     times, results = read(tmp_path / "out.mp4")

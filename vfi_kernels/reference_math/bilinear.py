@@ -6,6 +6,7 @@
 A corner outside the image, or whose weight is exactly 0, is not used: 0 * inf never happens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,9 +53,10 @@ def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
     return Axis(base, fraction, finite & ~low & ~high & ((base > 0) | (fraction > 0)))
 
 
-def corners(flow: Tensor, height: int, width: int, padding: str) -> list[Corner]:
-    """The four corners of every position (x, y) + flow, flow (B, 2, H, W), in an image of height x width pixels."""
+def corners(flow: Tensor, size: Sequence[int], padding: str) -> list[Corner]:
+    """The four corners of every position (x, y) + flow, flow (B, 2, H, W), in an image of size (height, width)."""
     b, _, h, w = flow.shape
+    height, width = size
     xs = torch.arange(w, device=flow.device, dtype=flow.dtype)
     ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
     x, y = _axis(xs, flow[:, 0], width, padding), _axis(ys, flow[:, 1], height, padding)

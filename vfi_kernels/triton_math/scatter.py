@@ -63,7 +63,9 @@ def source(landing, b, y, x, live, FACTOR: tl.constexpr, BORDER: tl.constexpr, A
     if FACTOR != "one":
         m = load_plane(metric, b, 0, y, x, live, ACC)
     if FACTOR == "metric" or FACTOR == "softmax":
-        live = live & (tl.abs(m) < float("inf"))
+        finite = tl.abs(m) < float("inf")
+        m = tl.where(finite, m, 0.0)
+        live = live & finite
     return spot, m, live
 
 

@@ -9,7 +9,7 @@ from vfi_kernels.ops.backward_warp.op import backward_warp
 from vfi_kernels.testing import OpCase, make_flow, random, register
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
-LARGE = {
+LARGE: dict[str, tuple[int, ...]] = {
     "1080p": (1, 3, 1080, 1920),
     "4k": (1, 3, 2160, 3840),
     "features-448": (1, 64, 256, 448),

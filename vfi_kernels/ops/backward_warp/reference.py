@@ -24,7 +24,7 @@ def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tenso
     acc = accumulator(image, flow)
     out = image.new_zeros((*image.shape[:2], *flow.shape[2:]), dtype=acc)
     if out.numel() > 0:
-        for corner in corners(flow.to(acc), *image.shape[2:], padding):
+        for corner in corners(flow.to(acc), image.shape[2:], padding):
             out = out + corner.term(corner.weight, gather(image, corner).to(acc))
     return as_result(out, image)
 
@@ -44,7 +44,7 @@ def backward_warp_grad(
     grad_image = image.new_zeros(image.shape, dtype=acc)
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     if flow.numel() > 0:
-        for corner in corners(flow.to(acc), *image.shape[2:], padding):
+        for corner in corners(flow.to(acc), image.shape[2:], padding):
             if need_image:
                 grad_image = scatter_add(grad_image, corner, corner.term(corner.weight, g))
             if need_flow:

@@ -9,7 +9,7 @@ from vfi_kernels.ops.splat.op import splat
 from vfi_kernels.testing import OpCase, make_flow, random, register, tensors
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
-LARGE = {
+LARGE: dict[str, tuple[int, ...]] = {
     "1080p": (1, 3, 1080, 1920),
     "features-448": (1, 64, 256, 448),
     "features-960": (1, 32, 540, 960),
@@ -35,7 +35,8 @@ def make_inputs(
 
 def make_linear_inputs(*shape: int, **options: Any) -> tuple:
     """Weights away from 0, where the quotient has no derivative."""
-    image, flow, metric = make_inputs(*shape, metric=1.0, **options)
+    b, c, h, w = shape
+    image, flow, metric = make_inputs(b, c, h, w, metric=1.0, **options)
     return image, flow, metric.abs() + 0.5
 
 

@@ -65,7 +65,7 @@ def splat(
         Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eqs. 3 to 7.
     """
     single = isinstance(input, Tensor)
-    inputs = [input] if single else list(input)
+    inputs: list[Tensor] = [input] if isinstance(input, Tensor) else list(input)
     weighted = mode != "sum" or not return_weight
     expect(weighted, "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
     refuse_forward_mode("splat", *inputs, flow, metric)

@@ -52,7 +52,7 @@ def splat(
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
     found = _corners(flow.to(acc), m)
-    shift = _shift(found, m) if mode == "softmax" else None
+    shift = _shift(found, m) if mode == "softmax" and m is not None else None
     factors = [_factor(corner, m, shift) for corner in found]
     weight = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
     for corner, e in zip(found, factors):
@@ -116,7 +116,7 @@ def _corners(flow: Tensor, metric: Tensor | None) -> list[Corner]:
         return []
     if metric is not None:
         flow = torch.where(metric.isfinite(), flow, torch.nan)
-    return corners(flow, *flow.shape[2:], "zeros")
+    return corners(flow, flow.shape[2:], "zeros")
 
 
 def _factor(corner: Corner, metric: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -166,7 +166,9 @@ def _grad_totals(
         return [g.to(acc) for g in grad_outs], weight
     inverse = _reciprocal(weight, eps)
     totals = [g.to(acc) * inverse for g in grad_outs]
-    divisor = -sum((g * out.to(acc)).sum(1, keepdim=True) for g, out in zip(totals, outs))
+    divisor = torch.zeros_like(weight)
+    for g, out in zip(totals, outs):
+        divisor = divisor - (g * out.to(acc)).sum(1, keepdim=True)
     if eps == "clip":
         divisor = torch.where(weight > EPS, divisor, 0)
     return totals, divisor if grad_weight is None else divisor + grad_weight

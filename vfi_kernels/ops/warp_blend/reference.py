@@ -63,7 +63,8 @@ def warp_blend_grad(
         grad_frames.append(as_result(grad_frame, frame) if need else not_needed(frame))
     grad_mask = (g * (warped[0] - warped[1])).sum(1, keepdim=True) * m * (1 - m)
     return (
-        *grad_frames,
+        grad_frames[0],
+        grad_frames[1],
         as_result(grad_flow, flow) if need_flow else not_needed(flow),
         as_result(grad_mask, mask_logits) if need_mask else not_needed(mask_logits),
     )
@@ -74,7 +75,7 @@ def _warp(frame: Tensor, flow: Tensor, acc: torch.dtype) -> tuple[Tensor, list[C
     out = frame.new_zeros((*frame.shape[:2], *flow.shape[2:]), dtype=acc)
     if flow.numel() == 0:
         return out, []
-    found = corners(flow.to(acc), *frame.shape[2:], "border")
+    found = corners(flow.to(acc), frame.shape[2:], "border")
     for corner in found:
         out = out + corner.term(corner.weight, gather(frame, corner).to(acc))
     return out, found

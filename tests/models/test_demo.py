@@ -1,0 +1,48 @@
+"""The demo and the scene it is measured on."""
+
+import numpy as np
+import pytest
+
+from vfi_models import demo
+from vfi_models.images import read_image
+from vfi_models.metrics import compare
+from vfi_models.moving_photographs import HEIGHT, WIDTH, true_frame
+
+
+def test_the_scene_moves_and_its_front_moves_another_way():
+    frames = [true_frame(time).astype(float) for time in (0, 0.5, 1)]
+    assert frames[0].shape == (HEIGHT, WIDTH, 3)
+    # Background at the right, the cut-out at the left of the centre: best shift of the later frame, by trial.
+    shifts = {}
+    for name, rows, columns in (
+        ("behind", slice(150, 250), slice(430, 530)),
+        ("front", slice(190, 240), slice(160, 200)),
+    ):
+        errors = {
+            shift: np.abs(frames[0][rows, columns] - np.roll(frames[2], -shift, axis=1)[rows, columns]).mean()
+            for shift in range(-25, 26)
+        }
+        shifts[name] = min(errors, key=errors.__getitem__)
+    assert shifts["behind"] < -4 and shifts["front"] > 8
+
+
+@pytest.mark.slow
+def test_the_demo_beats_averaging_by_far_and_writes_its_files(tmp_path, capsys):
+    assert demo.main(["--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "known motion" in printed and "scikit-image" in printed
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"strip.png", "demo.mp4", "frame0.png", "frame1.png", "interpolated.png", "true.png"}
+    frames = {
+        name: read_image(tmp_path / "out" / f"{name}.png").rgb for name in ("frame0", "interpolated", "frame1", "true")
+    }
+    average = ((frames["frame0"].astype(float) + frames["frame1"]) / 2).round().astype(np.uint8)
+    quality = compare(frames["interpolated"], frames["true"])
+    assert quality.psnr > 36 > compare(average, frames["true"]).psnr + 14
+    assert f"PSNR {quality.psnr:.2f} dB" in printed
+
+
+@pytest.mark.slow
+def test_the_figure_is_small(tmp_path):
+    assert demo.main(["--figure", str(tmp_path / "figure.png"), "--device", "cpu"]) == 0
+    assert (tmp_path / "figure.png").stat().st_size < 400_000
