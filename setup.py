@@ -43,8 +43,8 @@ AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-un
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
 SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
 TESTING = SANITIZE or os.environ.get("VFI_KERNELS_TESTING") == "1"
-# float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner outside
-# the image is formed, never read.
+# float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner
+# outside the image is formed, never read.
 SANITIZERS = (
     "-fsanitize=address,undefined,float-cast-overflow -fno-sanitize=pointer-overflow -fno-sanitize-recover=all "
     "-fno-omit-frame-pointer -O1 -g1"

@@ -3,8 +3,8 @@
     python3 scripts/gpu_check.py --results DIR        writes DIR/gpu_check.json and DIR/gpu_check.log
 
 Runs with this python3's own torch, triton and pytest: no virtual environment, no network. vfi_kernels has to be built
-beforehand in this folder (`python setup.py build_ext --inplace`). Each step has its own time limit, and a share of what is
-left of the whole. A tool that is missing or refuses to run here is recorded with its reason and is no failure; failing
+beforehand in this folder (`python setup.py build_ext --inplace`). Each step has its own time limit, within what is left
+of the whole. A tool that is missing or refuses to run here is recorded with its reason and is no failure; failing
 tests, errors that a sanitizer finds and a missing library are.
 """
 
@@ -88,7 +88,9 @@ def run_process(command: Sequence[str], limit_s: float, environment: dict[str, s
                     os.killpg(process.pid, sent)
         output.seek(0)
         text = output.read()
-    log.write(f"$ {' '.join(command)}\n{text}\nexit code {process.returncode}{' (time limit)' if timed_out else ''}\n\n")
+    log.write(
+        f"$ {' '.join(command)}\n{text}\nexit code {process.returncode}{' (time limit)' if timed_out else ''}\n\n"
+    )
     log.flush()
     return Run(process.returncode if process.returncode is not None else -1, text, timed_out)
 
@@ -151,14 +153,26 @@ def judge_machine(run: Run, folder: Path) -> Outcome:
     return Outcome("machine", "passed" if reason == "yes" else "failed", "" if reason == "yes" else reason, facts=facts)
 
 
-def judge_tests(run: Run, folder: Path) -> Outcome:
-    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?|xfailed)", last_lines(run.text, 1))}
+def tests_step(backend: str, limit_s: float) -> Step:
+    """The tests of one backend: Triton compiles its kernels as it goes, which must not take the other's time."""
+    options = ("-q", "-rfEs", "--no-header", "-p", "no:cacheprovider", "--maxfail=50")
+    selection = "triton" if backend == "triton" else "not triton"
+    command = python("-m", "pytest", "tests/gpu", *options, "-k", selection)
+    name = f"tests {backend}"
+    return Step(name, limit_s, lambda folder: command, lambda run, folder: judge_tests(name, run))
+
+
+def judge_tests(name: str, run: Run) -> Outcome:
+    counts = {
+        word: int(n)
+        for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?|xfailed)", last_lines(run.text, 1))
+    }
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.text, re.MULTILINE)
     skips = re.findall(r"^SKIPPED \[(\d+)\] (.*)", run.text, re.MULTILINE)
     facts = {"counts": counts, "failed": failed[:50], "skipped": [f"{n} x {why}" for n, why in skips]}
     if run.code == 0 and counts.get("passed"):
-        return Outcome("tests", "passed", facts=facts)
-    return Outcome("tests", "failed", last_lines(run.text, 1), facts=facts)
+        return Outcome(name, "passed", facts=facts)
+    return Outcome(name, "failed", last_lines(run.text, 1), facts=facts)
 
 
 def find_sanitizer() -> str | None:
@@ -208,20 +222,22 @@ def bench_step(name: str, limit_s: float, *options: str) -> Step:
         if run.code == 0 and rows:
             return Outcome(name, "passed", facts=facts)
         reason = f"{rows} rows; refused: {report.get('refused') or 'none'}; {last_lines(run.text, 1)}"
-        return Outcome(name, "refused" if report.get("refused") and not run.timed_out else "failed", reason, facts=facts)
+        return Outcome(
+            name, "refused" if report.get("refused") and not run.timed_out else "failed", reason, facts=facts
+        )
 
     return Step(name, limit_s, command, judge)
 
 
 def all_steps() -> list[Step]:
-    tests = python("-m", "pytest", "tests/gpu", "-q", "-rfEs", "--no-header", "-p", "no:cacheprovider", "--maxfail=50")
     uncached = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}  # so that memcheck knows where a tensor ends
     halves = ("--dtype", "float32", "float16")
     return [
-        Step("machine", 60, lambda folder: python("-c", MACHINE_PROGRAM), judge_machine),
-        Step("tests", 200, lambda folder: tests, judge_tests),
-        Step("memcheck", 50, sanitizer_command("memcheck"), judge_sanitizer("memcheck"), uncached),
-        Step("racecheck", 50, sanitizer_command("racecheck"), judge_sanitizer("racecheck"), uncached),
+        Step("machine", 40, lambda folder: python("-c", MACHINE_PROGRAM), judge_machine),
+        tests_step("cuda", 130),
+        tests_step("triton", 130),
+        Step("memcheck", 40, sanitizer_command("memcheck"), judge_sanitizer("memcheck"), uncached),
+        Step("racecheck", 40, sanitizer_command("racecheck"), judge_sanitizer("racecheck"), uncached),
         bench_step("bench warps", 60, "--op", "backward_warp", "warp_blend", *halves),
         bench_step("bench splats", 60, "--op", "splat", *halves),
         bench_step("bench gradients", 60, "--op", "backward_warp", "splat", "--mode", "backward"),
@@ -250,7 +266,8 @@ def check(steps: Sequence[Step], results: Path, total_s: float = TOTAL_S) -> int
             (results / "gpu_check.json").write_text(json.dumps(report, indent=1) + "\n")
             last = outcomes[-1]
             print(f"{last.name:16} {last.status:10} {last.seconds:6.1f} s  {last.reason}", flush=True)
-    print(f"{'passed' if report['passed'] else 'FAILED'} in {report['seconds']} s; {results}/gpu_check.json, gpu_check.log")
+    verdict = "passed" if report["passed"] else "FAILED"
+    print(f"{verdict} in {report['seconds']} s; {results}/gpu_check.json, gpu_check.log")
     return 0 if report["passed"] else 1
 
 

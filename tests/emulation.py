@@ -1,6 +1,7 @@
 """The CUDA kernels emulated on the CPU (csrc/testing), as one more implementation of every op."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -26,8 +27,10 @@ def emulated_op(op: str):
 def emulated_cuda(seed: int = 0) -> Iterator[None]:
     """Inside, the ops of vfi_kernels run their CUDA kernels, emulated, on CPU tensors, in the order of `seed`."""
     library = torch.library.Library(NAMESPACE, "IMPL")
-    for op in OPS:
-        library.impl(op, emulated_op(op), "CPU", allow_override=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Warning only once for all operators")  # overriding is the purpose
+        for op in OPS:
+            library.impl(op, emulated_op(op), "CPU", allow_override=True)
     native.set_seed(seed)
     try:
         yield

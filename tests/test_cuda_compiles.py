@@ -27,7 +27,7 @@ needs_nvcc = pytest.mark.skipif(nvcc() is None, reason="no CUDA toolkit (CUDA_HO
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What ptxas says of every kernel: {(source, arch): {kernel: (registers, bytes spilled)}}, computed on first use."""
+    """Gives what ptxas says of the kernels of a source: {kernel: (registers, bytes spilled)}, each compiled once."""
     folder, found = tmp_path_factory.mktemp("ptxas"), {}
 
     def compile_one(source: Path, arch: str) -> dict[str, tuple[int, int]]:
@@ -42,9 +42,10 @@ def run_nvcc(source: Path, arch: str, target: Path) -> str:
     """The compiler's log; warnings are errors."""
     include = Path(torch.__file__).parent / "include"
     number = arch.replace(".", "")
+    gencode = f"-gencode=arch=compute_{number},code=sm_{number}"
     command = [
         nvcc(), "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-Werror=all-warnings", "-Xptxas=-v", "-DUSE_CUDA",
-        "-DTORCH_STABLE_ONLY", "-DTORCH_TARGET_VERSION=0x020b000000000000", f"-gencode=arch=compute_{number},code=sm_{number}",
+        "-DTORCH_STABLE_ONLY", "-DTORCH_TARGET_VERSION=0x020b000000000000", gencode,
         f"-I{ROOT / 'csrc'}", "-isystem", include, "-c", source, "-o", target,
     ]  # fmt: skip
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
@@ -71,7 +72,11 @@ def test_source_compiles(source, arch, report):
     kernels = report(source, arch)
     assert kernels
     # Forward kernels are what runs in production, in float32 or less: none of them may keep registers in memory.
-    forward = {name: use for name, use in kernels.items() if "grad" not in name and not re.search(r"kernelI(d|(f|NS_\d+\w+?E)d)", name)}
+    forward = {
+        name: use
+        for name, use in kernels.items()
+        if "grad" not in name and not re.search(r"kernelI(d|(f|NS_\d+\w+?E)d)", name)
+    }
     assert forward
     assert {name: spilled for name, (_, spilled) in forward.items() if spilled} == {}
     assert max(registers for registers, _ in forward.values()) <= 128
@@ -85,7 +90,9 @@ def test_every_op_has_a_source():
 def test_library_with_cuda_kernels_loads_without_a_gpu(tmp_path):
     """One library for machines with and without a GPU: its CUDA symbols are weak, its kernels registered but idle."""
     env = {**os.environ, "VFI_KERNELS_CUDA": "1"}
-    subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", tmp_path], cwd=ROOT, env=env, check=True)
+    subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", tmp_path], cwd=ROOT, env=env, check=True
+    )
     (built,) = tmp_path.glob("vfi_kernels/_C*.so")
     program = f"""
 import json, torch

@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU: the tests of every op again with their results, and what only an emulation can show."""
+"""The CUDA kernels, run on the CPU: the tests of every op on their results, and what only an emulation can show."""
 
 import math
 
@@ -47,9 +47,9 @@ from vfi_kernels.testing import map_tensors
 SEEDS = (0, 1, 7)
 
 
-@pytest.fixture(params=["atomic", "deterministic"])
+@pytest.fixture(params=["atomic", pytest.param("deterministic", marks=pytest.mark.slow)])
 def backend(request, monkeypatch):
-    """The imported tests run on the emulated kernels, with both ways to scatter."""
+    """The imported tests run on the emulated kernels; with the deterministic scatter too in the slow run."""
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
     with emulated_cuda(seed=1):
         yield request.param
@@ -72,12 +72,15 @@ def test_under_several_thread_orders(case, seed, atomic):
 
 
 @every_case
-def test_the_deterministic_way_does_not_depend_on_the_thread_order(case):
-    arguments = make(case, (2, 5, 11, 37), flow="zoom-out")
+@pytest.mark.parametrize("flow", ["zoom-out", "noise"])
+def test_the_deterministic_way_does_not_depend_on_the_thread_order(case, flow):
+    arguments = make(case, (2, 5, 11, 37), flow=flow)
     found = []
     for seed in SEEDS:
         with emulated_cuda(seed):
             found.append(run_all(case, arguments))
+            if seed == SEEDS[-1]:
+                check_all(case, arguments)
     for other in found[1:]:
         for a, b in zip(found[0], other):
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
@@ -132,9 +135,14 @@ def test_more_rows_than_a_grid_has():
 def test_more_samples_than_a_grid_has():
     image, flow = torch.randn(65537, 1, 1, 1), torch.zeros(65537, 2, 1, 1)
     assert torch.equal(emulated_op("backward_warp")(image, flow, "border"), image)
-    for deterministic in (False, True):
-        (out,), _, _ = emulated_op("splat")([image], flow, None, "sum", "zero", False, deterministic)
-        assert torch.equal(out, image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", [False, True], ids=["atomic", "deterministic"])
+def test_more_groups_of_channels_than_a_grid_has(deterministic):
+    image, flow = torch.randn(1, 4 * 65537, 1, 2), torch.zeros(1, 2, 1, 2)
+    (out,), _, _ = emulated_op("splat")([image], flow, None, "sum", "zero", False, deterministic)
+    assert torch.equal(out, image)
 
 
 def test_a_gradient_of_the_wrong_shape_is_refused():
@@ -222,7 +230,9 @@ def test_positions_agree_with_the_reference(padding, float64):
             weight = corner.term(corner.weight, torch.ones_like(corner.weight))[0, 0, 0, start].item()
             if weight:
                 expected[corner.index[0, 0, start].item()] = weight
-        found = {x: w for _, x, w in native.corners(padding, f if float64 else float(np.float32(f)), 0.0, start, 0, size, 1)}
+        found = {
+            x: w for _, x, w in native.corners(padding, f if float64 else float(np.float32(f)), 0.0, start, 0, size, 1)
+        }
         if float64:
             assert found == expected, f
         axis = native.axis(padding, f, start, size, float64)

@@ -33,6 +33,10 @@ def step(text: str, limit_s: float = 20, judge=judge_code):
     return gpu_check.Step("step", limit_s, program(text), judge)
 
 
+def judge_tests(text, code=0):
+    return gpu_check.judge_tests("tests", gpu_check.Run(code, text, False))
+
+
 def judge_text(judge, text: str, code: int = 0, folder: Path = Path()):
     return judge(gpu_check.Run(code, text, False), folder)
 
@@ -94,13 +98,13 @@ def test_a_tool_that_cannot_be_started_is_recorded(log):
 
 
 def test_tests_are_judged_by_their_last_line():
-    passed = judge_text(gpu_check.judge_tests, "....\nSKIPPED [2] tests/gpu/x.py:3: needs two GPUs\n10 passed, 2 skipped in 3.1s")
+    passed = judge_tests("....\nSKIPPED [2] tests/gpu/x.py:3: needs two GPUs\n10 passed, 2 skipped in 3.1s")
     assert passed.status == "passed"
     assert passed.facts["counts"] == {"passed": 10, "skipped": 2}
     assert passed.facts["skipped"] == ["2 x tests/gpu/x.py:3: needs two GPUs"]
-    failed = judge_text(gpu_check.judge_tests, "FAILED tests/gpu/a.py::test_b - boom\n1 failed, 9 passed in 3s", code=1)
+    failed = judge_tests("FAILED tests/gpu/a.py::test_b - boom\n1 failed, 9 passed in 3s", code=1)
     assert failed.status == "failed" and failed.facts["failed"] == ["tests/gpu/a.py::test_b"]
-    everything_skipped = judge_text(gpu_check.judge_tests, "12 skipped in 1s")
+    everything_skipped = judge_tests("12 skipped in 1s")
     assert everything_skipped.status == "failed"
 
 
@@ -144,7 +148,10 @@ def test_a_sanitizer_is_found_and_run(monkeypatch, tmp_path, log):
 def test_benchmarks_are_kept_even_if_cut_short(tmp_path):
     bench = gpu_check.bench_step("bench", 5, "--op", "splat")
     command = bench.command(tmp_path)
-    assert command[1:4] == ["-m", "vfi_kernels.cli", "bench"] and command[-2:] == ["--json", str(tmp_path / "bench.json")]
+    assert command[1:4] == ["-m", "vfi_kernels.cli", "bench"] and command[-2:] == [
+        "--json",
+        str(tmp_path / "bench.json"),
+    ]
     missing = judge_text(bench.judge, "/usr/bin/python3: No module named vfi_kernels.cli", 1, tmp_path)
     assert (missing.status, missing.bad) == ("missing", False)
     (tmp_path / "bench.json").write_text(json.dumps({"rows": [1, 2], "refused": {}}))
@@ -156,7 +163,7 @@ def test_benchmarks_are_kept_even_if_cut_short(tmp_path):
 
 def test_all_limits_fit_into_eight_minutes():
     steps = gpu_check.all_steps()
-    assert [s.name for s in steps][:2] == ["machine", "tests"]
+    assert [s.name for s in steps][:3] == ["machine", "tests cuda", "tests triton"]
     assert gpu_check.TOTAL_S + gpu_check.GRACE_S <= 480
     # The tests and both sanitizers get their full limits; the benchmarks share what is left.
     assert sum(s.limit_s for s in steps if not s.name.startswith("bench")) <= gpu_check.TOTAL_S - 90

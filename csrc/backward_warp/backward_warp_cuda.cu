@@ -19,7 +19,8 @@ Tensor backward_warp(Tensor image, Tensor flow, std::string padding) {
   const Padding pad = check_backward_warp(image, flow, padding);
   const OnDevice device(image);
   const Tensor in = with_layout(image, layout_of(image));
-  Tensor out = empty(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout_of(image));
+  Tensor out =
+      empty(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout_of(image));
   launch_backward_warp(in.const_data_ptr(), out.mutable_data_ptr(), dtype_of(image), warp_args(image, out, flow, pad),
                        device.stream);
   device.check_launches();

@@ -1,11 +1,11 @@
 // Backward warping on CUDA; the formula is in backward_warp.h.
 //
 //   out[b, c, y, x]    = sum_k weight_k image[b, c, corner_k]
-//   grad_flow[b, 0, y, x] = sum_c grad_out[b, c, y, x] sum_k (d weight_k / d fx) image[b, c, corner_k],   1: the same with fy
+//   grad_flow[b, 0, y, x] = sum_c grad_out[b, c, y, x] sum_k (d weight_k / d fx) image[b, c, corner_k];   fy: channel 1
 //
 // Work: a thread has one position and computes its corners once for its channels; where an image is small and has many
-// channels, several threads share a position. Both are gathers; the sum over the channels has a fixed order, so both are
-// deterministic. The gradient of the image is a scatter, in common/scatter.cuh.
+// channels, several threads share a position. Both are gathers; the sum over the channels has a fixed order, so both
+// are deterministic. The gradient of the image is a scatter, in common/scatter.cuh.
 #pragma once
 
 #include "common/gather.cuh"
@@ -20,8 +20,9 @@ struct WarpArgs {
 };
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads, kResident<A>) void backward_warp_kernel(
-    const T* __restrict__ image, T* __restrict__ out, WarpArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, kResident<A>) void backward_warp_kernel(const T* __restrict__ image,
+                                                                               T* __restrict__ out, WarpArgs args,
+                                                                               PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll;
   const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
@@ -55,8 +56,10 @@ __global__ __launch_bounds__(kThreads, kResident<A>) void backward_warp_kernel(
 }
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(
-    const T* __restrict__ grad_out, const T* __restrict__ image, MutableView grad_flow, WarpArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(const T* __restrict__ grad_out,
+                                                                           const T* __restrict__ image,
+                                                                           MutableView grad_flow, WarpArgs args,
+                                                                           PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll;
   const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
@@ -108,8 +111,8 @@ inline void launch_backward_warp(const void* image, void* out, Dtype dtype, cons
   });
 }
 
-inline void launch_backward_warp_grad_flow(const void* grad_out, const void* image, const MutableView& grad_flow, Dtype dtype,
-                                           const WarpArgs& args, cudaStream_t stream) {
+inline void launch_backward_warp_grad_flow(const void* grad_out, const void* image, const MutableView& grad_flow,
+                                           Dtype dtype, const WarpArgs& args, cudaStream_t stream) {
   if (args.out.pixels() == 0) return;
   dispatch(dtype, args.flow.dtype == Dtype::kFloat64, [&](auto element, auto compute) {
     using T = decltype(element);

@@ -1,5 +1,5 @@
-// What the *_cuda.cu files share: the device and stream of an op, and tensors as the kernels see them. The CUDA emulation of
-// the tests compiles those files too, for CPU tensors, and registers them in a library of its own.
+// What the *_cuda.cu files share: the device and stream of an op, and tensors as the kernels see them. The CUDA
+// emulation of the tests compiles those files too, for CPU tensors, and registers them in a library of its own.
 #pragma once
 
 #include <initializer_list>
@@ -84,7 +84,8 @@ inline void check_upstream(const char* op, const char* name, const Tensor& grad,
   }
   check_shape(fits, op, name, expected + ")", grad);
   if (grad.scalar_type() != like.scalar_type()) {
-    fail(op, ": expected ", name, " of dtype ", dtype_text(like.scalar_type()), ", got ", dtype_text(grad.scalar_type()));
+    fail(op, ": expected ", name, " of dtype ", dtype_text(like.scalar_type()), ", got ",
+         dtype_text(grad.scalar_type()));
   }
   check_device(op, name, grad, "the input", like);
 }

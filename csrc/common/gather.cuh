@@ -1,5 +1,5 @@
-// What the kernels that read an image at moved positions share: which thread has which pixel and channels, the four corners
-// of a position, and sums over the channels of a pixel.
+// What the kernels that read an image at moved positions share: which thread has which pixel and channels, the four
+// corners of a position, and sums over the channels of a pixel.
 #pragma once
 
 #include <initializer_list>
@@ -10,12 +10,13 @@
 
 namespace vfi::cuda {
 
-// Blocks of a forward kernel on one multiprocessor: 48 warps with 40 registers a thread, enough to cover memory's latency.
+// Blocks of a forward kernel on one multiprocessor: 48 warps with 40 registers a thread, enough to cover memory's
+// latency.
 template <class A>
 constexpr int kResident = sizeof(A) == 4 ? 6 : 2;
 
-// A block covers some pixels of a row or tile and, with `lanes` threads per pixel, strides over the channels. Neighbouring
-// threads have neighbouring addresses: pixels in a contiguous tensor, channels in a channels_last one.
+// A block covers some pixels of a row or tile and, with `lanes` threads per pixel, strides over the channels.
+// Neighbouring threads have neighbouring addresses: pixels in a contiguous tensor, channels in a channels_last one.
 struct PixelGrid {
   int64_t first_batch;
   int32_t first_row, height, width;
@@ -55,7 +56,8 @@ void for_each_launch(const PixelGrid& g, Run&& run) {
       PixelGrid part = g;
       part.first_batch = b;
       part.first_row = static_cast<int32_t>(row * g.rows());
-      run(part, dim3(static_cast<unsigned>(ceil_div(g.width, g.columns())), grid_size(row_blocks - row), grid_size(g.batch - b)));
+      run(part, dim3(static_cast<unsigned>(ceil_div(g.width, g.columns())), grid_size(row_blocks - row),
+                     grid_size(g.batch - b)));
     }
   }
 }
@@ -80,8 +82,8 @@ __device__ __forceinline__ Place place(const PixelGrid& g) {
   return p;
 }
 
-// Sums each value over the lanes of a pixel, in the order of the lanes; lane 0 gets the result. Every thread of the block
-// has to call it, once.
+// Sums each value over the lanes of a pixel, in the order of the lanes; lane 0 gets the result. Every thread of the
+// block has to call it, once.
 template <bool kLast, class A, int N>
 __device__ __forceinline__ void sum_over_lanes(const Place& p, A (&values)[N]) {
   if (p.lanes == 1) return;
@@ -144,7 +146,8 @@ __device__ __forceinline__ int64_t corner_step(const DenseShape& s, int k) {
 
 // The pack of N channels at `at` of each corner that is wanted, 0 for the others.
 template <class T, int N>
-__device__ __forceinline__ void load_corners(const T* at, const DenseShape& s, const bool (&wanted)[4], Pack<T, N> (&v)[4]) {
+__device__ __forceinline__ void load_corners(const T* at, const DenseShape& s, const bool (&wanted)[4],
+                                             Pack<T, N> (&v)[4]) {
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     v[k] = Pack<T, N>{};
@@ -165,7 +168,8 @@ __device__ __forceinline__ A interpolate(const Corners<A>& c, const Pack<T, N> (
 
 // sum_x += g sum_k (d weight_k / d fx) value_k, and the same for y.
 template <class A, class T, int N>
-__device__ __forceinline__ void add_slopes(const CornerSlopes<A>& s, const Pack<T, N> (&v)[4], int n, A g, A& sum_x, A& sum_y) {
+__device__ __forceinline__ void add_slopes(const CornerSlopes<A>& s, const Pack<T, N> (&v)[4], int n, A g, A& sum_x,
+                                           A& sum_y) {
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     const A value = g * widen<A>(v[k].at[n]);
@@ -181,8 +185,8 @@ struct Position {
 
 // Where pixel (y, x) points in an image of this size.
 template <class A>
-__device__ __forceinline__ Position<A> position(A flow_x, A flow_y, Padding padding, int32_t height, int32_t width, int32_t y,
-                                                int32_t x) {
+__device__ __forceinline__ Position<A> position(A flow_x, A flow_y, Padding padding, int32_t height, int32_t width,
+                                                int32_t y, int32_t x) {
   return {padded_axis(padding, flow_x, x, width), padded_axis(padding, flow_y, y, height)};
 }
 
@@ -197,7 +201,8 @@ struct Access {
 // Calls run(access, grid) for the pixels of `out`; N is the largest pack of channels, up to 16 bytes, that layout and
 // addresses allow. Float64 serves tests of gradients and stays with single elements, which spares its kernels.
 template <class T, class A, class Run>
-void with_access(const DenseShape& image, const DenseShape& out, std::initializer_list<const void*> pointers, Run&& run) {
+void with_access(const DenseShape& image, const DenseShape& out, std::initializer_list<const void*> pointers,
+                 Run&& run) {
   constexpr int N = sizeof(A) == 4 ? 16 / static_cast<int>(sizeof(T)) : 1;
   bool packed = N > 1 && image.channels_last && image.channels % N == 0;
   for (const void* p : pointers) packed = packed && reinterpret_cast<uintptr_t>(p) % 16 == 0;

@@ -1,4 +1,5 @@
-// Where an element of a tensor lies. Every product is formed in 64 bits: (8, 33, 2160, 3840) has more than 2^31 elements.
+// Where an element of a tensor lies. Every product is formed in 64 bits: (8, 33, 2160, 3840) has more than 2^31
+// elements.
 #pragma once
 
 #include "common/host_device.h"
@@ -23,14 +24,18 @@ struct DenseShape {
     return b * sample + y * row_stride() + x * pixel_stride();
   }
   // The same shape, for a kernel that is compiled for one layout.
-  VFI_HOST_DEVICE DenseShape laid_out(bool last) const {
-    return {batch, channels, height, width, last, plane, sample};
-  }
+  VFI_HOST_DEVICE DenseShape laid_out(bool last) const { return {batch, channels, height, width, last, plane, sample}; }
 };
 
-VFI_HOST_DEVICE DenseShape dense_shape(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last) {
-  return {batch,         static_cast<int32_t>(channels), static_cast<int32_t>(height), static_cast<int32_t>(width),
-          channels_last, height * width,                 channels * height * width};
+VFI_HOST_DEVICE DenseShape dense_shape(int64_t batch, int64_t channels, int64_t height, int64_t width,
+                                       bool channels_last) {
+  return {batch,
+          static_cast<int32_t>(channels),
+          static_cast<int32_t>(height),
+          static_cast<int32_t>(width),
+          channels_last,
+          height * width,
+          channels * height * width};
 }
 
 // Any strides, in elements.

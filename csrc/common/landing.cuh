@@ -1,10 +1,11 @@
-// Where a source pixel lands, with which weights. The bilinear scatter-add of splatting and of the warps' image gradients is
+// Where a source pixel lands, with which weights. The bilinear scatter-add of splatting and of the warps' image
+// gradients is
 //
-//   sums[b, t, c] = sum over source pixels s and corners k with corner_k(s) = t of  weight_k(s) factor(s) values[b, c, s]
+//   sums[b, t, c] = sum of weight_k(s) factor(s) values[b, c, s] over source pixels s and corners k, corner_k(s) = t
 //
-// and has two kernels: scatter.cuh adds atomically, ordered_gather.cuh in a fixed order. Both leave the sums in one layout:
-// [B, groups, Ht, Wt, 4] with channel c in group c / 4, so that four channels of a pixel are one 16-byte vector and
-// neighbouring pixels are neighbours in memory, whatever the layout of the input. Sums are float32, or float64.
+// and has two kernels: scatter.cuh adds atomically, ordered_gather.cuh in a fixed order. Both leave the sums in one
+// layout: [B, groups, Ht, Wt, 4] with channel c in group c / 4, so that four channels of a pixel are one 16-byte vector
+// and neighbouring pixels are neighbours in memory, whatever the layout of the input. Sums are float32, or float64.
 #pragma once
 
 #include "common/gather.cuh"
@@ -44,13 +45,14 @@ struct Ordered<double> {
 // Where the pixels of one flow go, and with which factor.
 struct Spreading {
   int64_t batch;
-  int32_t height, width;                // of the source, which is the flow's
+  int32_t height, width;  // of the source, which is the flow's
   int32_t target_height, target_width;
-  ConstView flow;                       // [B, 2, H, W]
+  ConstView flow;  // [B, 2, H, W]
   Padding padding;
   Factor factor;
-  ConstView metric;                     // [B, 1, H, W]: metric or mask logits
-  // Softmax only, as Ordered<A>::Bits: largest metric and largest negated metric [B, 2], largest metric of a target [B, Ht, Wt].
+  ConstView metric;  // [B, 1, H, W]: metric or mask logits
+  // Softmax only, as Ordered<A>::Bits: largest metric and largest negated metric [B, 2], and the largest metric that
+  // lands on a target [B, Ht, Wt].
   const void* range;
   void* target_max;
   bool float64;  // the compute type of the op
@@ -100,8 +102,8 @@ struct Landing {
 
 // exp(metric - shift), with the shift of the sample or of each corner's target.
 template <class A>
-__device__ __forceinline__ void softmax_factors(const Spreading& s, int64_t b, const Position<A>& at, const Corners<A>& c, A metric,
-                                                A (&e)[4]) {
+__device__ __forceinline__ void softmax_factors(const Spreading& s, int64_t b, const Position<A>& at,
+                                                const Corners<A>& c, A metric, A (&e)[4]) {
   const SampleShift<A> shift = sample_shift<A>(s, b);
   if (!shift.per_target) {
     const A common = std::exp(metric - shift.common);
@@ -114,7 +116,8 @@ __device__ __forceinline__ void softmax_factors(const Spreading& s, int64_t b, c
 }
 
 template <class A>
-__device__ __forceinline__ Landing<A> land(const Spreading& s, int64_t b, int32_t y, int32_t x, const A (&flow)[2], A metric) {
+__device__ __forceinline__ Landing<A> land(const Spreading& s, int64_t b, int32_t y, int32_t x, const A (&flow)[2],
+                                           A metric) {
   Landing<A> landing;
   const bool splats = s.factor == Factor::kLinear || s.factor == Factor::kSoftmax;
   if (splats && !finite(metric)) return landing;
@@ -143,6 +146,7 @@ struct SumLayout {
   DenseShape values;  // [B, C, H, W]
   bool with_weight;   // channel C has the value 1 everywhere: its sum is the weight
   int32_t groups;     // of four channels
+  bool packed;        // four channels can be loaded at once
   void* sums;         // A [B, groups, Ht, Wt, 4]
 };
 
@@ -151,7 +155,8 @@ inline int32_t groups_of(int64_t channels, bool with_weight) {
 }
 
 template <class A>
-__device__ __forceinline__ A* sums_at(const Spreading& s, const SumLayout& l, int64_t b, int32_t g, int32_t y, int32_t x) {
+__device__ __forceinline__ A* sums_at(const Spreading& s, const SumLayout& l, int64_t b, int32_t g, int32_t y,
+                                      int32_t x) {
   const int64_t pixel = ((b * l.groups + g) * s.target_height + y) * s.target_width + x;
   return static_cast<A*>(l.sums) + 4 * pixel;
 }
@@ -160,29 +165,34 @@ __device__ __forceinline__ A* sums_at(const Spreading& s, const SumLayout& l, in
 template <class T, class A>
 struct SourcePixel {
   A flow[2], metric[1];
-  T values[4];
+  Pack<T, 4> values;
 };
 
 template <class T, class A>
-__device__ __forceinline__ SourcePixel<T, A> load_pixel(const T* values, const Spreading& s, const SumLayout& l, int64_t b, int32_t g,
-                                                        int32_t y, int32_t x) {
+__device__ __forceinline__ SourcePixel<T, A> load_pixel(const T* values, const Spreading& s, const SumLayout& l,
+                                                        int64_t b, int32_t g, int32_t y, int32_t x) {
   SourcePixel<T, A> pixel{};
   load(s.flow, b, y, x, pixel.flow);
   if (s.factor != Factor::kOne) load(s.metric, b, y, x, pixel.metric);
   const T* at = values + l.values.offset(b, y, x) + 4 * g * l.values.channel_stride();
+  if (l.packed && 4 * g < l.values.channels) {
+    pixel.values = load_pack<T, 4>(at);
+    return pixel;
+  }
 #pragma unroll
   for (int c = 0; c < 4; ++c) {
-    if (4 * g + c < l.values.channels) pixel.values[c] = at[c * l.values.channel_stride()];
+    if (4 * g + c < l.values.channels) pixel.values.at[c] = at[c * l.values.channel_stride()];
   }
   return pixel;
 }
 
 // The values to spread: those of the pixel, and 1 for the weight.
 template <class T, class A>
-__device__ __forceinline__ void spread_values(const SourcePixel<T, A>& pixel, const SumLayout& l, int32_t g, A (&v)[4]) {
+__device__ __forceinline__ void spread_values(const SourcePixel<T, A>& pixel, const SumLayout& l, int32_t g,
+                                              A (&v)[4]) {
 #pragma unroll
   for (int c = 0; c < 4; ++c) {
-    v[c] = l.with_weight && 4 * g + c == l.values.channels ? A(1) : widen<A>(pixel.values[c]);
+    v[c] = l.with_weight && 4 * g + c == l.values.channels ? A(1) : widen<A>(pixel.values.at[c]);
   }
 }
 
@@ -201,10 +211,10 @@ __device__ __forceinline__ A divisor(Division rule, A weight) {
 struct Finish {
   SumLayout sums;
   Division division;
-  const void* weights;   // A: the sums of the weight, `weight_batch` apart from sample to sample, 4 from pixel to pixel
+  const void* weights;  // A: the sums of the weight, `weight_batch` apart from sample to sample, 4 from pixel to pixel
   int64_t weight_batch;
-  void* weight_out;      // A [B, 1, Ht, Wt], or null
-  void* shift_out;       // the same; it may be target_max itself
+  void* weight_out;  // A [B, 1, Ht, Wt], or null
+  void* shift_out;   // the same; it may be target_max itself
 };
 
 // Cells start one row above and one column left of the target, because corner 0 may be outside while others are inside.
@@ -231,6 +241,7 @@ void launch_ordered_gather(const void* values, Dtype dtype, const Spreading& s, 
 void launch_cell_keys(int64_t* keys, const Spreading& s, cudaStream_t stream);
 void launch_cell_starts(const int64_t* sorted_keys, int64_t* starts, int64_t count, int64_t cells, cudaStream_t stream);
 // `out` [B, C, Ht, Wt] has the element type of the values that were spread.
-void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const Spreading& s, const Finish& f, cudaStream_t stream);
+void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const Spreading& s, const Finish& f,
+                   cudaStream_t stream);
 
 }  // namespace vfi::cuda

@@ -13,7 +13,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
-#define VFI_DYNAMIC_SHARED(type, name)                       \
+#define VFI_DYNAMIC_SHARED(type, name)                        \
   extern __shared__ __align__(16) unsigned char name##_raw[]; \
   type* name = reinterpret_cast<type*>(name##_raw)
 #define VFI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
@@ -22,12 +22,12 @@
 
 namespace vfi::cuda {
 
-constexpr int kThreads = 256;        // per block, everywhere
+constexpr int kThreads = 256;  // per block, everywhere
 constexpr unsigned kFullWarp = 0xffffffffu;
 constexpr int64_t kMaxGrid = 65535;  // of a grid's y and z; kernels loop over what is beyond
 
-// A tensor whose dtype and strides are known at run time only: flow, metric, mask and their gradients. Reading it costs one
-// uniform branch; a template for each dtype would multiply the number of kernels by four.
+// A tensor whose dtype and strides are known at run time only: flow, metric, mask and their gradients. Reading it costs
+// one uniform branch; a template for each dtype would multiply the number of kernels by four.
 template <class Pointer>
 struct View {
   Pointer data;

@@ -2,9 +2,10 @@
 //
 //   sums[b, t, c] = sum over the source pixels that land on t, in row-major order, of weight * values
 //
-// A plan is made once per flow and serves every input: the key of a source pixel is its cell (the target pixel of its corner
-// 0), and a stable sort by key lists the pixels of each cell in row-major order. A target pixel is corner 0, 1, 2, 3 of the
-// pixels in four cells; one thread merges those four lists. Every sum has one order, so it is bitwise equal from run to run.
+// A plan is made once per flow and serves every input: the key of a source pixel is its cell (the target pixel of its
+// corner 0), and a stable sort by key lists the pixels of each cell in row-major order. A target pixel is corner 0, 1,
+// 2, 3 of the pixels in four cells; one thread merges those four lists. Every sum has one order, so it is bitwise equal
+// from run to run.
 #pragma once
 
 #include "common/landing.cuh"
@@ -26,8 +27,9 @@ __global__ __launch_bounds__(kThreads) void cell_keys_kernel(int64_t* __restrict
 
 // starts[cell] = number of keys below cell, by binary search.
 template <class Key>
-__global__ __launch_bounds__(kThreads) void cell_starts_kernel(
-    const Key* __restrict__ sorted_keys, int64_t* __restrict__ starts, int64_t count, int64_t cells) {
+__global__ __launch_bounds__(kThreads) void cell_starts_kernel(const Key* __restrict__ sorted_keys,
+                                                               int64_t* __restrict__ starts, int64_t count,
+                                                               int64_t cells) {
   for (int64_t cell = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; cell <= cells;
        cell += static_cast<int64_t>(gridDim.x) * kThreads) {
     int64_t low = 0, high = count;
@@ -53,7 +55,8 @@ struct CornerList {
 };
 
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void ordered_gather_kernel(const T* __restrict__ values, Spreading s, SumLayout l, Plan plan) {
+__global__ __launch_bounds__(kThreads) void ordered_gather_kernel(const T* __restrict__ values, Spreading s,
+                                                                  SumLayout l, Plan plan) {
   const int32_t x = blockIdx.x * 32 + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= s.target_width || y >= s.target_height) return;
   for (int64_t z = blockIdx.z; z < s.batch * l.groups; z += gridDim.z) {
@@ -79,7 +82,8 @@ __global__ __launch_bounds__(kThreads) void ordered_gather_kernel(const T* __res
       }
       if (pixel == std::numeric_limits<int64_t>::max()) break;
       const int64_t row = pixel / s.width;
-      const int32_t from_x = static_cast<int32_t>(pixel - row * s.width), from_y = static_cast<int32_t>(row - b * s.height);
+      const int32_t from_x = static_cast<int32_t>(pixel - row * s.width),
+                    from_y = static_cast<int32_t>(row - b * s.height);
       const SourcePixel<T, A> source = load_pixel<T, A>(values, s, l, b, g, from_y, from_x);
       const Landing<A> landing = land(s, b, from_y, from_x, source.flow, source.metric[0]);
       A v[4];
@@ -110,12 +114,14 @@ void launch_cell_keys(int64_t* keys, const Spreading& s, cudaStream_t stream) {
   });
 }
 
-void launch_cell_starts(const int64_t* sorted_keys, int64_t* starts, int64_t count, int64_t cells, cudaStream_t stream) {
-  VFI_LAUNCH((cell_starts_kernel<int64_t>), grid_size(ceil_div(cells + 1, kThreads)), kThreads, 0, stream, sorted_keys, starts, count, cells);
+void launch_cell_starts(const int64_t* sorted_keys, int64_t* starts, int64_t count, int64_t cells,
+                        cudaStream_t stream) {
+  VFI_LAUNCH((cell_starts_kernel<int64_t>), grid_size(ceil_div(cells + 1, kThreads)), kThreads, 0, stream, sorted_keys,
+             starts, count, cells);
 }
 
 void launch_ordered_gather(const void* values, Dtype dtype, const Spreading& s, const SumLayout& l, const Plan& plan,
-                                  cudaStream_t stream) {
+                           cudaStream_t stream) {
   const int64_t slices = s.batch * l.groups;
   if (slices == 0 || s.target_plane() == 0) return;
   const dim3 block(32, kThreads / 32);
@@ -123,7 +129,8 @@ void launch_ordered_gather(const void* values, Dtype dtype, const Spreading& s, 
                   static_cast<unsigned>(ceil_div(s.target_height, block.y)), grid_size(slices));
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
-    VFI_LAUNCH((ordered_gather_kernel<T, decltype(compute)>), grid, block, 0, stream, static_cast<const T*>(values), s, l, plan);
+    VFI_LAUNCH((ordered_gather_kernel<T, decltype(compute)>), grid, block, 0, stream, static_cast<const T*>(values), s,
+               l, plan);
   });
 }
 

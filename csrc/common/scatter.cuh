@@ -1,9 +1,9 @@
 // The scatter-add of landing.cuh by atomic vector reductions, and the kernel that turns sums into a result.
 //
 // Work: a warp owns 32 columns of a few rows and four channels. Where the flow is smooth, neighbouring pixels land on
-// neighbouring cells and share corners; those are added in registers first: along the row by shuffles, down the column by
-// carrying the lower two corners to the next row. That leaves about one reduction per pixel instead of four, and one per warp
-// where all of its pixels land on one cell. The order of the reductions is not fixed.
+// neighbouring cells and share corners; those are added in registers first: along the row by shuffles, down the column
+// by carrying the lower two corners to the next row. That leaves about one reduction per pixel instead of four, and
+// four for all of a warp's rows where everything lands on one cell. The order of the reductions is not fixed.
 #pragma once
 
 #include "common/landing.cuh"
@@ -91,30 +91,44 @@ __device__ __forceinline__ void add_corner(const Spreading& s, A* sums, int32_t 
 }
 
 template <class A>
+__device__ __forceinline__ void add_upper_row(const Spreading& s, A* sums, const Patch<A>& p) {
+  add_corner(s, sums, p.y, p.x, p.sum[0]);
+  add_corner(s, sums, p.y, p.x + 1, p.sum[1]);
+}
+
+template <class A>
 __device__ __forceinline__ void add_lower_row(const Spreading& s, A* sums, const Patch<A>& p) {
   add_corner(s, sums, p.y + 1, p.x, p.sum[2]);
   add_corner(s, sums, p.y + 1, p.x + 1, p.sum[3]);
 }
 
+// `pending` is what the rows so far have left to add. A patch on the same cell joins it, one on the cell below takes
+// over its lower corners.
 template <class A>
-__device__ __forceinline__ void add_row(const Spreading& s, A* sums, Patch<A>& above, Patch<A>& p) {
-  if (p.x != kNowhere && above.x == p.x && above.y == p.y - 1) {
+__device__ __forceinline__ void push_patch(const Spreading& s, A* sums, Patch<A>& pending, Patch<A>& p) {
+  const bool same_column = p.x != kNowhere && pending.x == p.x;
+  if (same_column && pending.y == p.y) {
+#pragma unroll
+    for (int i = 0; i < 16; ++i) pending.sum[i / 4][i % 4] += p.sum[i / 4][i % 4];
+    return;
+  }
+  add_upper_row(s, sums, pending);
+  if (same_column && pending.y == p.y - 1) {
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      p.sum[0][c] += above.sum[2][c];
-      p.sum[1][c] += above.sum[3][c];
+      p.sum[0][c] += pending.sum[2][c];
+      p.sum[1][c] += pending.sum[3][c];
     }
   } else {
-    add_lower_row(s, sums, above);
+    add_lower_row(s, sums, pending);
   }
-  add_corner(s, sums, p.y, p.x, p.sum[0]);
-  add_corner(s, sums, p.y, p.x + 1, p.sum[1]);
-  above = p;
+  pending = p;
 }
 
 template <class T, class A>
-__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kernel(
-    const T* __restrict__ values, Spreading s, SumLayout l, int32_t rows) {
+__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kernel(const T* __restrict__ values,
+                                                                                   Spreading s, SumLayout l,
+                                                                                   int32_t rows) {
   const int lane = threadIdx.x;
   const int32_t x = blockIdx.x * 32 + lane, top = (blockIdx.y * blockDim.y + threadIdx.y) * rows;
   const int32_t end = min(top + rows, s.height);  // the same for the whole warp, which stays together
@@ -123,7 +137,7 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kern
     const int64_t b = z / l.groups;
     const int32_t g = static_cast<int32_t>(z - b * l.groups);
     A* sums = sums_at<A>(s, l, b, g, 0, 0);
-    Patch<A> above{kNowhere, kNowhere, {}};  // the row before; its lower corners are still to be added
+    Patch<A> pending{kNowhere, kNowhere, {}};
     SourcePixel<T, A> next{};
     if (inside) next = load_pixel<T, A>(values, s, l, b, g, top, x);
 #pragma unroll 1
@@ -136,9 +150,10 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kern
       spread_values(pixel, l, g, v);
       Patch<A> p = make_patch(landing, v);
       merge_columns(p, merge_equal_cells(p, lane), lane);
-      add_row(s, sums, above, p);
+      push_patch(s, sums, pending, p);
     }
-    add_lower_row(s, sums, above);
+    add_upper_row(s, sums, pending);
+    add_lower_row(s, sums, pending);
   }
 }
 
@@ -151,15 +166,18 @@ void launch_scatter(const void* values, Dtype dtype, const Spreading& s, const S
   int32_t rows = 8;
   while (rows > 1 && columns * ceil_div(s.height, rows) * slices < kEnoughWarps) rows /= 2;
   const dim3 block(32, kThreads / 32);
-  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(ceil_div(s.height, block.y * rows)), grid_size(slices));
+  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(ceil_div(s.height, block.y * rows)),
+                  grid_size(slices));
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
-    VFI_LAUNCH((scatter_kernel<T, decltype(compute)>), grid, block, 0, stream, static_cast<const T*>(values), s, l, rows);
+    VFI_LAUNCH((scatter_kernel<T, decltype(compute)>), grid, block, 0, stream, static_cast<const T*>(values), s, l,
+               rows);
   });
 }
 
 template <class A>
-__device__ __forceinline__ void write_weight(const Spreading& s, const Finish& f, const Place& p, int64_t pixel, A weight) {
+__device__ __forceinline__ void write_weight(const Spreading& s, const Finish& f, const Place& p, int64_t pixel,
+                                             A weight) {
   const int64_t target = p.b * s.target_plane() + pixel;
   if (f.weight_out != nullptr) static_cast<A*>(f.weight_out)[target] = weight;
   if (f.shift_out != nullptr) {
@@ -169,7 +187,8 @@ __device__ __forceinline__ void write_weight(const Spreading& s, const Finish& f
 }
 
 template <class T, class A, bool kLast>
-__global__ __launch_bounds__(kThreads) void finish_kernel(T* __restrict__ out, DenseShape shape, Spreading s, Finish f, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void finish_kernel(T* __restrict__ out, DenseShape shape, Spreading s, Finish f,
+                                                          PixelGrid grid) {
   const DenseShape to = shape.laid_out(kLast);
   const Place p = place<kLast>(grid);
   if (!p.inside) return;
@@ -200,7 +219,8 @@ __global__ __launch_bounds__(kThreads) void finish_kernel(T* __restrict__ out, D
   }
 }
 
-void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const Spreading& s, const Finish& f, cudaStream_t stream) {
+void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const Spreading& s, const Finish& f,
+                   cudaStream_t stream) {
   if (shape.pixels() == 0) return;
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
@@ -209,7 +229,8 @@ void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const Spread
       if (shape.channels_last) {
         VFI_LAUNCH((finish_kernel<T, A, true>), blocks, part.block, 0, stream, static_cast<T*>(out), shape, s, f, part);
       } else {
-        VFI_LAUNCH((finish_kernel<T, A, false>), blocks, part.block, 0, stream, static_cast<T*>(out), shape, s, f, part);
+        VFI_LAUNCH((finish_kernel<T, A, false>), blocks, part.block, 0, stream, static_cast<T*>(out), shape, s, f,
+                   part);
       }
     });
   });

@@ -37,7 +37,9 @@ Scatter::Scatter(const OnDevice& device, const Tensor& flow, const Spreading& s,
 }
 
 SumLayout Scatter::sum_layout(const Tensor& values, MemoryFormat layout, bool with_weight) const {
-  return {dense_shape_of(values, layout), with_weight, groups_of(values.size(1), with_weight), nullptr};
+  const bool aligned = reinterpret_cast<uintptr_t>(values.const_data_ptr()) % (4 * values.element_size()) == 0;
+  const bool packed = layout == MemoryFormat::ChannelsLast && values.size(1) % 4 == 0 && aligned;
+  return {dense_shape_of(values, layout), with_weight, groups_of(values.size(1), with_weight), packed, nullptr};
 }
 
 Tensor Scatter::sums(const Tensor& values, MemoryFormat layout, bool with_weight) const {
@@ -66,7 +68,8 @@ Tensor scatter_gradient(const OnDevice& device, const Tensor& grad_out, const Te
   finish.sums = scatter.sum_layout(grad_out, layout, false);
   finish.sums.sums = sums.mutable_data_ptr();
   finish.division = Division::kNone;
-  launch_finish(result.mutable_data_ptr(), dtype_of(image), dense_shape_of(image, layout), spreading, finish, device.stream);
+  launch_finish(result.mutable_data_ptr(), dtype_of(image), dense_shape_of(image, layout), spreading, finish,
+                device.stream);
   return result;
 }
 

@@ -6,8 +6,8 @@
 
 namespace vfi::cuda {
 
-// Spreads several inputs along one flow. With `deterministic` the order of all sums is fixed by a plan that is made here,
-// once; without, nothing is computed yet.
+// Spreads several inputs along one flow. With `deterministic` the order of all sums is fixed by a plan that is made
+// here, once; without, nothing is computed yet.
 class Scatter {
  public:
   Scatter(const OnDevice& device, const Tensor& flow, const Spreading& spreading, bool deterministic);

@@ -1,5 +1,5 @@
-// Splatting on CUDA: tensors and registration. The kernels are in splat_kernels.cuh, splat_grad_kernels.cuh and, for the
-// scatter-add, in common/.
+// Splatting on CUDA: tensors and registration. The kernels are in splat_kernels.cuh, splat_grad_kernels.cuh and, for
+// the scatter-add, in common/.
 #include <tuple>
 #include <vector>
 
@@ -51,8 +51,8 @@ void find_weight(Finish& f, const Tensor& sums, const SumLayout& l, const Spread
   f.weight_batch = 4 * l.groups * plane;
 }
 
-std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTensor metric, std::string mode, std::string eps,
-                                          bool keep_weight, bool deterministic) {
+std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTensor metric, std::string mode,
+                                          std::string eps, bool keep_weight, bool deterministic) {
   check_splat(inputs, flow, metric, mode, eps);
   const OnDevice device(flow);
   Spreading s = spreading_of(inputs, flow, metric, mode);
@@ -88,8 +88,8 @@ std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTens
     if (i == carrier && keep) finishes[i].weight_out = weight.mutable_data_ptr();
     if (i == carrier && keep && softmax) finishes[i].shift_out = shift.mutable_data_ptr();
     outs.push_back(empty_for(inputs[i]));
-    launch_finish(outs[i].mutable_data_ptr(), dtype_of(inputs[i]), dense_shape_of(outs[i], layout_of(inputs[i])), s, finishes[i],
-                  device.stream);
+    launch_finish(outs[i].mutable_data_ptr(), dtype_of(inputs[i]), dense_shape_of(outs[i], layout_of(inputs[i])), s,
+                  finishes[i], device.stream);
   }
   device.check_launches();
   return {outs, weight, keep && softmax ? shift : nothing(flow, type)};
@@ -111,7 +111,8 @@ void check_saved(const Tensors& grad_outs, const MaybeTensor& grad_weight, const
                  const Tensor& weight, const Tensor& shift, const Tensor& like, const std::string& mode) {
   const auto expect_count = [&](const char* name, const Tensors& list) {
     if (list.size() == inputs.size()) return;
-    fail(kOp, ": expected one of ", name, " for each of ", std::to_string(inputs.size()), " inputs, got ", std::to_string(list.size()));
+    fail(kOp, ": expected one of ", name, " for each of ", std::to_string(inputs.size()), " inputs, got ",
+         std::to_string(list.size()));
   };
   expect_count("grad_outs", grad_outs);
   if (mode != "sum") expect_count("outs", outs);
@@ -127,8 +128,9 @@ void check_saved(const Tensors& grad_outs, const MaybeTensor& grad_weight, const
 }
 
 std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor grad_weight, Tensors inputs, Tensor flow,
-                                               MaybeTensor metric, Tensors outs, Tensor weight, Tensor shift, std::string mode,
-                                               std::string eps, bool need_inputs, bool need_flow, bool need_metric) {
+                                               MaybeTensor metric, Tensors outs, Tensor weight, Tensor shift,
+                                               std::string mode, std::string eps, bool need_inputs, bool need_flow,
+                                               bool need_metric) {
   check_splat(inputs, flow, metric, mode, eps);
   const OnDevice device(flow);
   const Spreading s = spreading_of(inputs, flow, metric, mode);
@@ -153,12 +155,14 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor gr
     grad_inputs.push_back(empty_for(inputs[i], need_inputs));
     if (!need_inputs && !moves) continue;
     const Tensor g = with_layout(grad_outs[i], layout), x = with_layout(inputs[i], layout);
-    const std::optional<Tensor> out = mode == "sum" ? std::nullopt : std::optional<Tensor>(with_layout(outs[i], layout));
+    const std::optional<Tensor> out =
+        mode == "sum" ? std::nullopt : std::optional<Tensor>(with_layout(outs[i], layout));
     a.shape = dense_shape_of(x, layout);
     a.first = i == 0;
     a.last = i + 1 == inputs.size();
     a.grad_weight = a.first && direct ? direct->const_data_ptr() : nullptr;
-    launch_splat_grad(g.const_data_ptr(), moves ? x.const_data_ptr() : nullptr, moves && out ? out->const_data_ptr() : nullptr,
+    launch_splat_grad(g.const_data_ptr(), moves ? x.const_data_ptr() : nullptr,
+                      moves && out ? out->const_data_ptr() : nullptr,
                       need_inputs ? grad_inputs[i].mutable_data_ptr() : nullptr, dtype_of(x), a, device.stream);
   }
   device.check_launches();

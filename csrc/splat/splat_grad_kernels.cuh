@@ -9,8 +9,8 @@
 //   grad_metric = sum_k w_k (the same), times 1 / e in mode linear
 //   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k])
 //
-// Work: a gather with the threads of the warp kernels (common/gather.cuh); one launch for each input. w e / q is formed first,
-// because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
+// Work: a gather with the threads of the warp kernels (common/gather.cuh); one launch for each input. w e / q is formed
+// first, because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
 #pragma once
 
 #include "common/landing.cuh"
@@ -18,15 +18,15 @@
 namespace vfi::cuda {
 
 struct SplatGradArgs {
-  Spreading s;            // target_max holds the shifts, as A [B, 1, H, W], and range is not used
-  DenseShape shape;       // of this input [B, C, H, W]
+  Spreading s;       // target_max holds the shifts, as A [B, 1, H, W], and range is not used
+  DenseShape shape;  // of this input [B, C, H, W]
   Division division;
-  const void* weight;     // A [B, 1, H, W]; null in mode sum
+  const void* weight;       // A [B, 1, H, W]; null in mode sum
   const void* grad_weight;  // A [B, 1, H, W]; null where there is none, or where the launch for another input adds it
-  MutableView grad_flow;  // data null: not needed
+  MutableView grad_flow;    // data null: not needed
   MutableView grad_metric;
-  void* partial;          // A [B, 3, H, W]: grad_flow and grad_metric of the inputs before; null for a single input
-  bool first, last;       // input: starts from 0 instead of `partial`; writes the gradients instead of `partial`
+  void* partial;     // A [B, 3, H, W]: grad_flow and grad_metric of the inputs before; null for a single input
+  bool first, last;  // input: starts from 0 instead of `partial`; writes the gradients instead of `partial`
 };
 
 // What a source pixel needs of its four targets.
@@ -34,13 +34,13 @@ template <class A>
 struct Targets {
   Corners<A> corner;
   CornerSlopes<A> slope;
-  int32_t y, x;       // of target 0
-  int64_t first;      // its offset in weight and shift [B, 1, H, W]
-  bool reads[4];      // the corner is used, or its slope is
+  int32_t y, x;   // of target 0
+  int64_t first;  // its offset in weight and shift [B, 1, H, W]
+  bool reads[4];  // the corner is used, or its slope is
   A e[4];
-  A unit[4];          // d e / d metric
-  A q[4];             // 0: this target has no gradient
-  bool follows[4];    // q grows with the weight
+  A unit[4];        // d e / d metric
+  A q[4];           // 0: this target has no gradient
+  bool follows[4];  // q grows with the weight
 };
 
 template <class A>
@@ -84,13 +84,15 @@ __device__ __forceinline__ Targets<A> find_targets(const SplatGradArgs& a, const
 // grad_x of the channels of this lane, and their part of dot.
 template <class Access, class T, class A>
 __device__ __forceinline__ void gather_channels(const T* grad_out, const T* values, const T* out, T* grad_values,
-                                                const SplatGradArgs& a, const Place& p, const Targets<A>& t, A (&dot)[4]) {
+                                                const SplatGradArgs& a, const Place& p, const Targets<A>& t,
+                                                A (&dot)[4]) {
   constexpr int N = Access::N;
   const DenseShape shape = a.shape.laid_out(Access::kLast);
   const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
   A part[4];  // w e / q: at most 1
 #pragma unroll
-  for (int k = 0; k < 4; ++k) part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
+  for (int k = 0; k < 4; ++k)
+    part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();
     Pack<T, N> g[4], o[4], x{};
@@ -116,13 +118,15 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
 
 // grad_flow and grad_metric from the dot products.
 template <class A>
-__device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Place& p, const Targets<A>& t, const A (&dot)[4]) {
+__device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Place& p, const Targets<A>& t,
+                                                const A (&dot)[4]) {
   A total[3] = {A(0), A(0), A(0)};
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     if (!t.reads[k]) continue;
     const A direct = a.grad_weight == nullptr ? A(0) : static_cast<const A*>(a.grad_weight)[target_offset(a, t, k)];
-    const A e_over_q = t.q[k] == A(0) ? A(0) : t.e[k] / t.q[k], unit_over_q = t.q[k] == A(0) ? A(0) : t.unit[k] / t.q[k];
+    const A e_over_q = t.q[k] == A(0) ? A(0) : t.e[k] / t.q[k],
+            unit_over_q = t.q[k] == A(0) ? A(0) : t.unit[k] / t.q[k];
     const A moved = e_over_q * dot[k] + t.e[k] * direct;
     if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
     if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
@@ -145,9 +149,10 @@ __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Pl
 // `values` and `out` may be null where neither grad_flow nor grad_metric is needed (`out` in mode sum too), and so may
 // `grad_values` where it is not.
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads) void splat_grad_kernel(
-    const T* __restrict__ grad_out, const T* __restrict__ values, const T* __restrict__ out, T* __restrict__ grad_values,
-    SplatGradArgs a, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void splat_grad_kernel(const T* __restrict__ grad_out,
+                                                              const T* __restrict__ values, const T* __restrict__ out,
+                                                              T* __restrict__ grad_values, SplatGradArgs a,
+                                                              PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   Targets<A> t{};
   A dot[4] = {A(0), A(0), A(0), A(0)};
@@ -167,8 +172,8 @@ inline void launch_splat_grad(const void* grad_out, const void* values, const vo
     using A = decltype(compute);
     with_access<T, A>(a.shape, a.shape, {grad_out, values, out, grad_values}, [&](auto access, const PixelGrid& grid) {
       for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
-        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(4, sizeof(A)), stream,
-                   static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
+        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(4, sizeof(A)),
+                   stream, static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
                    static_cast<T*>(grad_values), a, part);
       });
     });

@@ -4,15 +4,16 @@
 //   range[b] = (max of metric, max of -metric) over the pixels of sample b that are not skipped
 //   target_max[b, t] = max of metric over the pixels that have t as a used corner, if the range is wider than kWideSpan
 //
-// A maximum does not depend on the order of the atomics, so both are deterministic. Whether a sample is wide is decided on
-// the device, so a call can be captured in a CUDA graph.
+// A maximum does not depend on the order of the atomics, so both are deterministic. Whether a sample is wide is decided
+// on the device, so a call can be captured in a CUDA graph.
 #pragma once
 
 #include "common/landing.cuh"
 
 namespace vfi::cuda {
 
-// A few blocks stride over the rows of a sample: one atomic per block at the end, or little work where there is none to do.
+// A few blocks stride over the rows of a sample: one atomic per block at the end, or little work where there is none to
+// do.
 constexpr int64_t kStridingBlocks = 1024;
 
 inline dim3 striding_grid(const Spreading& s) {
@@ -37,7 +38,8 @@ __device__ __forceinline__ Bits warp_max(Bits bits) {
 
 // Also clears target_max on the way.
 template <class A>
-__global__ __launch_bounds__(kThreads) void metric_range_kernel(typename Ordered<A>::Bits* __restrict__ range, Spreading s) {
+__global__ __launch_bounds__(kThreads) void metric_range_kernel(typename Ordered<A>::Bits* __restrict__ range,
+                                                                Spreading s) {
   using Bits = typename Ordered<A>::Bits;
   constexpr int kWarps = kThreads / 32;
   VFI_DYNAMIC_SHARED(Bits, shared);  // [2, kWarps]
@@ -81,7 +83,8 @@ __global__ __launch_bounds__(kThreads) void target_max_kernel(Spreading s) {
       if (!finite(metric[0])) return;
       const auto at = position(flow[0], flow[1], Padding::kZeros, s.target_height, s.target_width, y, x);
       for_each_corner(at.x, at.y, [&](int j, int i, A) {
-        atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_width + at.x.at + i, Ordered<A>::from(metric[0]));
+        atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_width + at.x.at + i,
+                  Ordered<A>::from(metric[0]));
       });
     });
   }
@@ -94,7 +97,8 @@ template <class A>
 void launch_softmax_shift_as(const Spreading& s, void* range, cudaStream_t stream) {
   using Bits = typename Ordered<A>::Bits;
   const dim3 grid = striding_grid(s), block(32, kThreads / 32);
-  VFI_LAUNCH((metric_range_kernel<A>), grid, block, 2 * (kThreads / 32) * sizeof(Bits), stream, static_cast<Bits*>(range), s);
+  VFI_LAUNCH((metric_range_kernel<A>), grid, block, 2 * (kThreads / 32) * sizeof(Bits), stream,
+             static_cast<Bits*>(range), s);
   VFI_LAUNCH((target_max_kernel<A>), grid, block, 0, stream, s);
 }
 

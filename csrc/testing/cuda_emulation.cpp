@@ -1,6 +1,7 @@
 // The scheduler of the CUDA emulation. One OS thread; a CUDA thread runs on a fiber, and a fiber runs one thread after
-// another until one blocks, so that a kernel without barriers is a plain loop. Threads and blocks run in a seeded order,
-// which exposes missing barriers and sums that depend on the order. AddressSanitizer is told of every switch of stacks.
+// another until one blocks, so that a kernel without barriers is a plain loop. Threads and blocks run in a seeded
+// order, which exposes missing barriers and sums that depend on the order. AddressSanitizer is told of every switch of
+// stacks.
 #include "testing/cuda_emulation.h"
 
 #include <ucontext.h>
@@ -150,7 +151,8 @@ void run_block(int n) {
     for (int w = 0; w < n; w += warpSize) progress |= release(w, std::min(n, w + warpSize), State::kAtWarpBarrier);
     if (!progress) progress = release(0, n, State::kAtBlockBarrier);
     if (!progress) {
-      throw std::runtime_error("cuda emulation: divergent barrier: some live threads of the block or warp never reach it");
+      throw std::runtime_error(
+          "cuda emulation: divergent barrier: some live threads of the block or warp never reach it");
     }
     for (int t : g_block->order) {
       if (g_block->threads[t].state != State::kReady) continue;

@@ -1,10 +1,10 @@
-// Runs CUDA kernel source on the CPU, so that kernel bodies can be tested without a GPU. Tests only: slow, and no model of
-// the memory system. This header stands in for cuda_runtime.h, cuda_fp16.h and cuda_bf16.h; the scheduler is in
+// Runs CUDA kernel source on the CPU, so that kernel bodies can be tested without a GPU. Tests only: slow, and no model
+// of the memory system. This header stands in for cuda_runtime.h, cuda_fp16.h and cuda_bf16.h; the scheduler is in
 // cuda_emulation.cpp.
 //
 // Covered: grid and block indices, static and dynamic shared memory, __syncthreads, full-mask warp primitives, atomics,
-// half and bfloat16 as storage. Not covered (throws or does not compile): partial masks, inline PTX, asynchronous copies,
-// tensor cores, cooperative groups.
+// half and bfloat16 as storage. Not covered (throws or does not compile): partial masks, inline PTX, asynchronous
+// copies, tensor cores, cooperative groups.
 #pragma once
 
 #include <algorithm>

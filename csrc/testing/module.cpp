@@ -1,6 +1,6 @@
-// The Python module vfi_kernels_testing, for tests only. Importing it registers the emulated CUDA kernels as vfi_emulated::<op>
-// for CPU tensors; its functions reach what no op exposes: the order of the emulated threads, kernels with planted mistakes,
-// and the scalar math that host and device share.
+// The Python module vfi_kernels_testing, for tests only. Importing it registers the emulated CUDA kernels as
+// vfi_emulated::<op> for CPU tensors; its functions reach what no op exposes: the order of the emulated threads,
+// kernels with planted mistakes, and the scalar math that host and device share.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -62,14 +62,17 @@ void add_shared_math(py::module_& m) {
   m.def("axis", [](const std::string& padding, double f, int32_t x, int32_t size, bool float64) {
     return axis_dict(float64 ? axis_of<double>(padding, f, x, size) : axis_of<float>(padding, f, x, size));
   });
-  m.def("corners", [](const std::string& padding, double fx, double fy, int32_t x, int32_t y, int32_t width, int32_t height) {
-    const auto ax = axis_of<double>(padding, fx, x, width), ay = axis_of<double>(padding, fy, y, height);
-    py::list found;
-    vfi::for_each_corner(ax, ay, [&](int j, int i, double w) { found.append(py::make_tuple(ay.at + j, ax.at + i, w)); });
-    return found;
-  });
+  m.def("corners",
+        [](const std::string& padding, double fx, double fy, int32_t x, int32_t y, int32_t width, int32_t height) {
+          const auto ax = axis_of<double>(padding, fx, x, width), ay = axis_of<double>(padding, fy, y, height);
+          py::list found;
+          vfi::for_each_corner(ax, ay,
+                               [&](int j, int i, double w) { found.append(py::make_tuple(ay.at + j, ax.at + i, w)); });
+          return found;
+        });
   using Size = int64_t;
-  m.def("dense_offset", [](Size batch, Size channels, Size height, Size width, bool channels_last, Size b, Size c, int32_t y, int32_t x) {
+  m.def("dense_offset", [](Size batch, Size channels, Size height, Size width, bool channels_last, Size b, Size c,
+                           int32_t y, int32_t x) {
     const vfi::DenseShape s = vfi::dense_shape(batch, channels, height, width, channels_last);
     return s.offset(b, y, x) + c * s.channel_stride();
   });

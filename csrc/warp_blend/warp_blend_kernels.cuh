@@ -4,8 +4,8 @@
 //   grad_mask_logits = sum_c grad_out (w0 - w1) m (1 - m)
 //   grad_flow        = m or (1 - m) times the flow gradient of each warp
 //
-// Work and order of sums as in backward_warp_kernels.cuh. The gradients of the frames are scatters (common/scatter.cuh) whose
-// factor is m or 1 - m.
+// Work and order of sums as in backward_warp_kernels.cuh. The gradients of the frames are scatters (common/scatter.cuh)
+// whose factor is m or 1 - m.
 #pragma once
 
 #include "common/gather.cuh"
@@ -34,7 +34,8 @@ __device__ __forceinline__ BlendAt<A> blend_at(const BlendArgs& args, const Plac
   load(args.mask, p.b, p.y, p.x, logit);
   BlendAt<A> blend;
   for (int i = 0; i < 2; ++i) {
-    blend.at[i] = position(flow[2 * i], flow[2 * i + 1], Padding::kBorder, args.frame.height, args.frame.width, p.y, p.x);
+    blend.at[i] =
+        position(flow[2 * i], flow[2 * i + 1], Padding::kBorder, args.frame.height, args.frame.width, p.y, p.x);
   }
   blend.mask = A(1) / (A(1) + std::exp(-logit[0]));
   blend.inverse = A(1) / (A(1) + std::exp(logit[0]));
@@ -42,8 +43,10 @@ __device__ __forceinline__ BlendAt<A> blend_at(const BlendArgs& args, const Plac
 }
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 4 : 2) void warp_blend_kernel(
-    const T* __restrict__ frame0, const T* __restrict__ frame1, T* __restrict__ out, BlendArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 4 : 2) void warp_blend_kernel(const T* __restrict__ frame0,
+                                                                                      const T* __restrict__ frame1,
+                                                                                      T* __restrict__ out,
+                                                                                      BlendArgs args, PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll > 1 ? 2 : 1;
   const DenseShape from = args.frame.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
@@ -105,9 +108,11 @@ __device__ __forceinline__ void frame_sums(const T* grad_out, const T* frame, co
 }
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads) void warp_blend_grad_kernel(
-    const T* __restrict__ grad_out, const T* __restrict__ frame0, const T* __restrict__ frame1, MutableView grad_flow,
-    MutableView grad_mask, BlendArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void warp_blend_grad_kernel(const T* __restrict__ grad_out,
+                                                                   const T* __restrict__ frame0,
+                                                                   const T* __restrict__ frame1, MutableView grad_flow,
+                                                                   MutableView grad_mask, BlendArgs args,
+                                                                   PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   A sums[2][3] = {};
   BlendAt<A> blend{};
@@ -132,25 +137,26 @@ inline void launch_warp_blend(const void* frame0, const void* frame1, void* out,
     using A = decltype(compute);
     with_access<T, A>(args.frame, args.out, {frame0, frame1, out}, [&](auto access, const PixelGrid& grid) {
       for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
-        VFI_LAUNCH((warp_blend_kernel<T, A, decltype(access)>), blocks, part.block, 0, stream, static_cast<const T*>(frame0),
-                   static_cast<const T*>(frame1), static_cast<T*>(out), args, part);
+        VFI_LAUNCH((warp_blend_kernel<T, A, decltype(access)>), blocks, part.block, 0, stream,
+                   static_cast<const T*>(frame0), static_cast<const T*>(frame1), static_cast<T*>(out), args, part);
       });
     });
   });
 }
 
 // Either gradient may have data null: not needed.
-inline void launch_warp_blend_grad(const void* grad_out, const void* frame0, const void* frame1, const MutableView& grad_flow,
-                                   const MutableView& grad_mask, Dtype dtype, const BlendArgs& args, cudaStream_t stream) {
+inline void launch_warp_blend_grad(const void* grad_out, const void* frame0, const void* frame1,
+                                   const MutableView& grad_flow, const MutableView& grad_mask, Dtype dtype,
+                                   const BlendArgs& args, cudaStream_t stream) {
   if (args.out.pixels() == 0) return;
   dispatch(dtype, args.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
     with_access<T, A>(args.frame, args.out, {grad_out, frame0, frame1}, [&](auto access, const PixelGrid& grid) {
       for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
-        VFI_LAUNCH((warp_blend_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(5, sizeof(A)), stream,
-                   static_cast<const T*>(grad_out), static_cast<const T*>(frame0), static_cast<const T*>(frame1), grad_flow,
-                   grad_mask, args, part);
+        VFI_LAUNCH((warp_blend_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(5, sizeof(A)),
+                   stream, static_cast<const T*>(grad_out), static_cast<const T*>(frame0),
+                   static_cast<const T*>(frame1), grad_flow, grad_mask, args, part);
       });
     });
   });

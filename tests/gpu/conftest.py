@@ -1,4 +1,4 @@
-"""Tests that need a GPU: `python3 -m pytest tests/gpu`, with torch and pytest alone; skipped with the reason elsewhere."""
+"""Tests that need a GPU: `python3 -m pytest tests/gpu`, with torch and pytest alone; skipped elsewhere."""
 
 import os
 from pathlib import Path
@@ -59,4 +59,5 @@ def pytest_report_header() -> list[str]:
     if not torch.cuda.is_available():
         return ["gpu: none"]
     names = ", ".join(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count()))
-    return [f"gpu: {names}; cuda: {backends.unavailable('cuda') or 'yes'}; triton: {backends.unavailable('triton') or 'yes'}"]
+    states = (f"{b}: {backends.unavailable(b) or 'yes'}" for b in ("cuda", "triton"))
+    return [f"gpu: {names}; " + "; ".join(states)]

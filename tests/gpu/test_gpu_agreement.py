@@ -23,9 +23,9 @@ def test_agrees_with_the_oracle(case, backend, dtype):
 
 
 @every_case
-@pytest.mark.parametrize("flow", ["integer", "smooth", "zoom-out", "zero", "point"])
-def test_every_kind_of_flow(case, backend, flow):
-    check_all(case, make(case, flow=flow))
+def test_every_kind_of_flow(case, backend):
+    for flow in ("integer", "smooth", "zoom-out", "zero", "point"):
+        check_all(case, make(case, flow=flow))
 
 
 def sliced(t):
@@ -36,40 +36,42 @@ def sliced(t):
 
 @every_case
 @pytest.mark.parametrize("view", [channels_last, transposed, sliced, expanded], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-def test_any_strides(case, backend, view, dtype):
-    check_all(case, map_tensors(view, make(case, (2, 24, 7, 37), dtype)))
+def test_any_strides(case, backend, view):
+    check_all(case, map_tensors(view, make(case, (2, 24, 7, 37), torch.float16)))
 
 
 @every_case
-@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)], ids=str)
-def test_empty(case, backend, shape):
-    arguments = make(case, shape)
-    expected = oracle_forward(case.call, arguments)
-    assert [o.shape for o in forward(case.call, arguments)] == [o.shape for o in expected]
-    ones = [torch.ones_like(o) for o in expected]
-    for got, wanted in zip(gradients(case.call, arguments, ones), oracle_gradients(case.call, arguments, ones)):
-        assert_near(got, wanted)
+def test_empty(case, backend):
+    for shape in [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)]:
+        arguments = make(case, shape)
+        expected = oracle_forward(case.call, arguments)
+        assert [o.shape for o in forward(case.call, arguments)] == [o.shape for o in expected]
+        ones = [torch.ones_like(o) for o in expected]
+        for got, wanted in zip(gradients(case.call, arguments, ones), oracle_gradients(case.call, arguments, ones)):
+            assert_near(got, wanted)
 
 
 @every_case
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 3e9], ids=str)
-def test_non_finite_and_huge_positions(case, backend, value):
+def test_non_finite_and_huge_positions(case, backend):
     arguments = list(make(case))
     flow = arguments[2 if case.op == "warp_blend" else 1]
-    flow[:, 0, 1, ::2] = value
-    flow[:, 1, 2:4] = value
-    flow[:, :, 5, 3] = value
+    for row, value in enumerate([torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 3e9]):
+        flow[:, 0, 3 * row, ::2] = value
+        flow[:, 1, 3 * row + 1, 1::2] = value
+        flow[:, :, 3 * row + 2, 3] = value
     check_all(case, arguments)
 
 
 @every_case
-@pytest.mark.parametrize("image_dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-@pytest.mark.parametrize("other_dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "image_dtype, other_dtype", [("float16", "float32"), ("bfloat16", "float64"), ("float64", "float16")]
+)
 def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
     arguments = make(case, dtype=torch.float64)
     frames = {id(t) for t in tensors(arguments[0])} | ({id(arguments[1])} if case.op == "warp_blend" else set())
-    check_all(case, map_tensors(lambda t: t.to(image_dtype if id(t) in frames else other_dtype), arguments))
+    check_all(
+        case, map_tensors(lambda t: t.to(getattr(torch, image_dtype if id(t) in frames else other_dtype)), arguments)
+    )
 
 
 @pytest.mark.parametrize("name", ["backward_warp-border", "warp_blend", "splat-average"])

@@ -13,7 +13,9 @@ LONG_WAIT = 50_000_000  # clock cycles: the consumer on a wrong stream would be 
 
 def make(case, shape=(2, 5, 40, 70), device="cuda", **options):
     generator = torch.Generator().manual_seed(3)
-    return case.make_inputs(*shape, dtype=options.pop("dtype", torch.float32), generator=generator, device=device, **options)
+    return case.make_inputs(
+        *shape, dtype=options.pop("dtype", torch.float32), generator=generator, device=device, **options
+    )
 
 
 def run(case, arguments):
@@ -125,7 +127,10 @@ def test_deterministic_runs_are_bitwise_equal(case, engine, flow, dtype):
 
 def test_the_usual_way_needs_the_flag_to_be_reproducible(engine):
     """The sums of the test above do depend on their order: otherwise it would show nothing."""
-    x, flow = torch.randn(1, 8, 256, 256, device="cuda"), make_flow("point", 1, 256, 256, dtype=torch.float32, device="cuda")
+    x, flow = (
+        torch.randn(1, 8, 256, 256, device="cuda"),
+        make_flow("point", 1, 256, 256, dtype=torch.float32, device="cuda"),
+    )
     found = [vk.splat(x, flow) for _ in range(10)]
     assert not all(torch.equal(found[0], other) for other in found[1:])
 

@@ -30,7 +30,9 @@ def test_warps_of_large_images(name, dtype, size, engine):
     needs_memory(40 if size == "8K" else 12)
     h, w = SIZES[size]
     generator = torch.Generator().manual_seed(1)
-    arguments = CASES[name].make_inputs(1, 1, h, w, dtype=torch.float32, generator=generator, device="cuda", flow="smooth")
+    arguments = CASES[name].make_inputs(
+        1, 1, h, w, dtype=torch.float32, generator=generator, device="cuda", flow="smooth"
+    )
     frames = 2 if name == "warp_blend" else 1
     arguments = [t.to(dtype) if n < frames else t for n, t in enumerate(arguments)]
     (got,) = [CASES[name].call(*arguments)]
@@ -62,7 +64,9 @@ def test_a_ramp_shows_every_wrong_position(dtype, engine):
     out = vk.backward_warp(ramp, flow)
     inner = (torch.arange(w, device="cuda") % 64 < 63).expand(h, w)[:, : w - 1]
     difference = (out - ramp)[0, 0, :, : w - 1][inner]
-    torch.testing.assert_close(difference.float(), torch.full_like(difference, 0.25).float(), rtol=0, atol=64 * ROUNDING[dtype])
+    torch.testing.assert_close(
+        difference.float(), torch.full_like(difference, 0.25).float(), rtol=0, atol=64 * ROUNDING[dtype]
+    )
 
 
 def test_more_than_two_to_the_31_elements(engine):
