@@ -33,7 +33,7 @@ def check_all(case, arguments):
     for got, expected in zip(gradients(case.call, arguments, cotangents), expected_gradients):
         # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the
         # quotient itself, rounded to the coarsest dtype in every channel.
-        channels = tensors(arguments)[0].shape[1] if case.op == "splat" else 0
+        channels = sum(t.shape[1] for t in tensors(arguments[0])) if case.op == "splat" else 0
         assert_near(got, expected, slack=4 + channels, dtype=coarsest(arguments))
 
 

@@ -24,7 +24,7 @@ EDGES = (float("nan"), float("inf"), -float("inf"), 1e30, -1e30)
 
 
 def make_flow(kind: str, channels: int, height: int, width: int, rng: torch.Generator) -> torch.Tensor:
-    """Flows that take every path: copies, shifts, lookups in few and many rows, gathers, clipping, non-finite values."""
+    """Flows for every path: copies, shifts, lookups in few and many rows, gathers, clipping, non-finite values."""
     flow = torch.randn(2, channels, height, width, generator=rng)
     if kind in ("zero", "shift"):
         flow = torch.full_like(flow, 0.0 if kind == "zero" else 3.0)
