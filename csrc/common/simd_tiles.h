@@ -18,11 +18,11 @@ struct Tile {
   VFI_INLINE int blocks_per_row() const { return (columns + kLanes - 1) / kLanes; }
 };
 
-// Cuts the output rows begin <= b out_H + y < end into tiles of at most kTilePixels pixels: use(tile).
-template <class Use>
+// Cuts the output rows begin <= b out_H + y < end into tiles of at most kBlocks blocks: use(tile).
+template <int kBlocks = kTileBlocks, class Use>
 VFI_INLINE void for_each_tile(const Sampling& s, int64_t begin, int64_t end, Use&& use) {
-  const int32_t columns = s.out_W < kTilePixels ? s.out_W : kTilePixels;
-  const int64_t rows = kTileBlocks / ((columns + kLanes - 1) / kLanes);
+  const int32_t columns = s.out_W < kBlocks * kLanes ? s.out_W : kBlocks * kLanes;
+  const int64_t rows = kBlocks / ((columns + kLanes - 1) / kLanes);
   for (int64_t row = begin; row < end;) {
     const int64_t y = row % s.out_H;
     const int64_t count = min(min(rows, end - row), s.out_H - y);

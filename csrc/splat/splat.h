@@ -16,6 +16,7 @@
 // Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eq. 3 to 7.
 #pragma once
 
+#include "common/sampling.h"
 #include "common/scatter.h"
 
 namespace vfi {
@@ -26,5 +27,38 @@ constexpr double kWideSpan = 60.0;
 // Writes s.target_shift for the target rows begin <= y < end of sample b: the maximum over contributors. `reach` is that of
 // the sample's rows.
 VFI_DECLARE_CPU_KERNEL(splat_shift, const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end);
+
+// One of the inputs, dense in its own layout.
+struct SplatGradInput {
+  const void* x;         // [B, C, H, W]
+  const void* grad_out;  // [B, C, H, W]
+  const void* out;       // [B, C, H, W]; null in mode sum
+  void* grad_x;          // [B, C, H, W]; null if not needed
+  int64_t C;
+  Dtype type;
+  bool channels_last;
+};
+
+// A is float, or double in the scalar kernels. Planes [B, 1, H, W] and [B, 2, H, W] are contiguous.
+struct SplatGradArgs {
+  Sampling sampling;  // of the targets by the flow
+  const SplatGradInput* inputs;
+  int64_t input_count;
+  Factor factor;
+  Divide divide;
+  const void* metric;  // [B, 1, H, W]
+  Dtype metric_type;
+  const void* weight;       // A [B, 1, H, W]: D; null in mode sum
+  const void* shift;        // A [B, 1, H, W]; softmax only
+  const void* grad_weight;  // A [B, 1, H, W]; may be null
+  void* dots;               // A [B, 1, H, W]: sum over inputs and channels of g out, between the two kernels
+  void* grad_flow;          // [B, 2, H, W]; null if not needed
+  void* grad_metric;        // [B, 1, H, W]; null if not needed
+};
+
+// Rows begin <= b H + y < end: first of the targets, then of the source. For images that fits_vectors() accepts, in
+// float32.
+VFI_DECLARE_CPU_KERNEL(splat_grad_dots, const SplatGradArgs& args, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(splat_grad_rows, const SplatGradArgs& args, int64_t begin, int64_t end);
 
 }  // namespace vfi

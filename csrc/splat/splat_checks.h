@@ -1,6 +1,7 @@
 // The argument checks of splat, for its CPU and CUDA registration; the same sentences as reference.py.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "common/checks.h"
@@ -52,6 +53,12 @@ inline SplatMode check_splat(const std::vector<Tensor>& inputs, const Tensor& fl
     check_size(kOp, "metric", *metric, first, "input");
   }
   return m;
+}
+
+// Whether positions and sums are float64.
+inline bool needs_float64(const std::vector<Tensor>& inputs, const Tensor& flow, const std::optional<Tensor>& metric) {
+  const auto is_double = [](const Tensor& t) { return t.scalar_type() == ScalarType::Double; };
+  return std::any_of(inputs.begin(), inputs.end(), is_double) || is_double(flow) || (metric && is_double(*metric));
 }
 
 }  // namespace vfi

@@ -17,11 +17,6 @@ namespace {
 
 using Metric = std::optional<Tensor>;
 
-bool needs_float64(const std::vector<Tensor>& inputs, const Tensor& flow, const Metric& metric) {
-  const auto is_double = [](const Tensor& t) { return t.scalar_type() == ScalarType::Double; };
-  return std::any_of(inputs.begin(), inputs.end(), is_double) || is_double(flow) || (metric && is_double(*metric));
-}
-
 // The shift of every sample; NaN where each target has its own.
 std::vector<double> sample_shifts(const ScatterArgs& s, const std::vector<RowReach>& reach) {
   std::vector<double> shifts(s.B, 0.0);

@@ -1,0 +1,288 @@
+// The splat's gradients on the CPU, compiled once per instruction set; formulas in splat.h.
+//
+// For a source pixel with corners k, a_k = exp(m - shift[t_k]) in mode softmax, else 1, and o = m in mode linear, else 1:
+//
+//   t_k = sum over inputs and channels of g[t_k, c] (x[c] - dq/dD out[t_k, c])     p_k = w_k a_k / q_k
+//   grad_x[c] = o sum_k p_k g[t_k, c]
+//   grad_flow = o sum_k dw_k a_k (t_k / q_k + h[t_k])
+//   grad_metric = sum_k p_k t_k + w_k a_k h[t_k]
+//
+// Work: a gather. The first kernel sums g out at every target. The second takes tiles of source pixels, computes their
+// positions and factors once and goes through the channels of all inputs. Each result is one sum in a fixed order, so it
+// does not depend on how rows are distributed over threads.
+#include "common/scatter_tile.h"
+#include "common/simd_gradient.h"
+#include "splat/splat.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+namespace {
+
+constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cache
+constexpr int kGradPixels = kGradBlocks * kLanes;
+
+struct GradTile {
+  Block blocks[kGradBlocks];
+  Slopes slopes[kGradBlocks];
+  F32 share[kGradBlocks][4];  // p_k
+  F32 ratio[kGradBlocks][4];  // a_k / q_k
+  F32 extra[kGradBlocks][4];  // a_k h[t_k]
+  F32 dot[kGradBlocks][4];    // t_k
+  F32 outer[kGradBlocks];     // o
+  alignas(64) int32_t at[kGradPixels];  // the upper left corner's pixel, for channels_last inputs
+};
+
+// A plane [B, 1, H, W] at the corners of a block, in the order 2 j + i.
+VFI_INLINE void read_plane(const void* planes, const Sampling& s, int64_t b, const Block& block, F32* value) {
+  const Corners v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
+  value[0] = v.v00, value[1] = v.v01, value[2] = v.v10, value[3] = v.v11;
+}
+
+VFI_INLINE void corner_weights(const Block& b, F32* w) {
+  w[0] = b.x0 * b.y0, w[1] = b.x1 * b.y0, w[2] = b.x0 * b.y1, w[3] = b.x1 * b.y1;
+}
+
+// A pixel whose metric is not finite is skipped: none of its corners has a weight, or a derivative of one.
+VFI_INLINE void skip(Mask keep, PairAxis& y) {
+  const F32 zero = {};
+  y.w0 = select(keep, y.w0, zero), y.w1 = select(keep, y.w1, zero);
+  y.d0 = select(keep, y.d0, zero), y.d1 = select(keep, y.d1, zero);
+}
+
+// Block i of the tile, whose first pixel is number `pixel` of the batch.
+void prepare(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const PairAxis& x, PairAxis y, int64_t pixel,
+             int64_t n) {
+  const Sampling& s = a.sampling;
+  const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
+  F32 m = zero, factor[4] = {one, one, one, one}, w[4];
+  if (a.metric != nullptr) {
+    m = load_as(a.metric, a.metric_type, pixel, n);
+    const Mask keep = is_finite(m);
+    m = select(keep, m, zero);
+    skip(keep, y);
+  }
+  Block& b = t.blocks[i];
+  b = make_block(x, y, s.W);
+  t.slopes[i] = {x.d0, x.d1, y.d0, y.d1};
+  t.outer[i] = a.factor == Factor::kValue ? m : one;
+  store_int(t.at + i * kLanes, y.at * s.W + x.at);
+  corner_weights(b, w);
+  if (a.factor == Factor::kExp) {
+    read_plane(a.shift, s, tile.b, b, factor);
+    for (F32& f : factor) f = exp(min(m - f, zero));
+  }
+  for (int k = 0; k < 4; ++k) {
+    t.share[i][k] = w[k] * factor[k], t.ratio[i][k] = factor[k];
+    t.extra[i][k] = t.dot[i][k] = zero;
+  }
+  if (a.divide == Divide::kNot) return;
+  F32 d[4], dots[4], h[4] = {};
+  read_plane(a.weight, s, tile.b, b, d);
+  read_plane(a.dots, s, tile.b, b, dots);
+  if (a.grad_weight != nullptr) read_plane(a.grad_weight, s, tile.b, b, h);
+  for (int k = 0; k < 4; ++k) {
+    const Quotient<F32> q = quotient(d[k], a.divide);
+    t.share[i][k] = t.share[i][k] * q.scale * q.inverse;  // at most 1, though 1 / q may overflow
+    t.ratio[i][k] = max(min(factor[k] * q.scale * q.inverse, most), -most);
+    t.extra[i][k] = factor[k] * h[k];
+    const bool clips = a.divide == Divide::kClip;
+    t.dot[i][k] = clips ? select(less(broadcast<F32>(static_cast<float>(kDivideEps)), d[k]), -dots[k], zero) : -dots[k];
+    // An unused corner must not contribute: its share may be 0 * infinity.
+    t.share[i][k] = select(equal(w[k], zero), zero, t.share[i][k]);
+  }
+}
+
+// sum_k p_k v_k without the corners whose share is 0.
+template <bool kCareful>
+VFI_INLINE F32 weighted_sum(const F32* p, const F32* v) {
+  const F32 zero = {};
+  F32 total = kCareful ? select(equal(p[0], zero), zero, p[0] * v[0]) : p[0] * v[0];
+  for (int k = 1; k < 4; ++k) {
+    total = kCareful ? fma_where(not_equal(p[k], zero), p[k], v[k], total) : fma(p[k], v[k], total);
+  }
+  return total;
+}
+
+// One channel of a contiguous input: g is its plane, x and grad_x point to the tile's first pixel. `more`: another follows.
+template <class T>
+void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, const T* x, T* grad_x, bool more, bool streams) {
+  const int64_t plane = int64_t{s.H} * s.W;
+  for (int32_t y = 0, i = 0; y < tile.rows; ++y, x += s.W) {
+    for (int64_t column = 0; column < tile.columns; column += kLanes, ++i) {
+      const Block& b = t.blocks[i];
+      if (more) {
+        prefetch(x + plane + column);
+        if (b.rows != 0) prefetch(g + plane + b.base + s.W);
+      }
+      const Corners c = read_corners(g, b, s.W);
+      const F32 v[4] = {c.v00, c.v01, c.v10, c.v11}, value = load<F32>(x + column, tile.columns - column);
+      for (int k = 0; k < 4; ++k) t.dot[i][k] = fma(v[k], value, t.dot[i][k]);
+      if (grad_x == nullptr) continue;
+      const F32 sum = b.careful ? weighted_sum<true>(t.share[i], v) : weighted_sum<false>(t.share[i], v);
+      put(grad_x + int64_t{y} * s.W + column, t.outer[i] * sum, tile.columns - column, streams);
+    }
+  }
+}
+
+template <class T>
+void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+  const int64_t plane = int64_t{s.H} * s.W, first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
+  T* const grad_x = static_cast<T*>(in.grad_x);
+  const bool streams = can_stream(grad_x, s.B * in.C * plane, s.W);
+  for (int64_t c = 0; c < in.C; ++c) {
+    add_plane(s, tile, t, static_cast<const T*>(in.grad_out) + first + c * plane,
+              static_cast<const T*>(in.x) + here + c * plane, grad_x == nullptr ? nullptr : grad_x + here + c * plane,
+              c + 1 < in.C, streams);
+  }
+}
+
+// Channels c.. c + n of one pixel of a channels_last input. V is F32, or Quad for at most four channels.
+template <class V, class T>
+VFI_INLINE void add_channels(const T* const* g, const T* x, T* grad_x, const float* share, float outer, int64_t n, V* dot) {
+  const V value = load_cell<V>(x, n);
+  V total = {};
+  for (int k = 0; k < 4; ++k) {
+    const V v = load_cell<V>(g[k], n);
+    dot[k] = dot[k] + v * value;
+    if (share[k] != 0) total = total + v * share[k];
+  }
+  if (grad_x != nullptr) store_cell(grad_x, total * outer, n);
+}
+
+template <class V>
+VFI_INLINE float sum_of_lanes(V v) {
+  float lane[sizeof(V) / sizeof(float)], total = 0;
+  store_accumulator(lane, v);
+  for (const float x : lane) total += x;
+  return total;
+}
+
+template <class V, class T>
+void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+  constexpr int kStep = sizeof(V) / sizeof(float);
+  const int64_t C = in.C, plane = int64_t{s.H} * s.W;
+  const T* const targets = static_cast<const T*>(in.grad_out) + tile.b * plane * C;
+  for (int32_t y = 0; y < tile.rows; ++y) {
+    const int64_t row = (tile.b * plane + int64_t{tile.y + y} * s.W + tile.x) * C;
+    for (int32_t column = 0; column < tile.columns; ++column) {
+      const int block = y * tile.blocks_per_row() + column / kLanes, lane = column % kLanes;
+      const T* g[4];
+      float share[4];
+      V dot[4] = {};
+      for (int k = 0; k < 4; ++k) {
+        g[k] = targets + (t.at[block * kLanes + lane] + (k >> 1) * int64_t{s.W} + (k & 1)) * C;
+        share[k] = t.share[block][k][lane];
+      }
+      const float outer = t.outer[block][lane];
+      const T* x = static_cast<const T*>(in.x) + row + column * C;
+      T* grad_x = in.grad_x == nullptr ? nullptr : static_cast<T*>(in.grad_x) + row + column * C;
+      for (int64_t c = 0; c < C; c += kStep) {
+        add_channels<V>(g, x + c, grad_x == nullptr ? nullptr : grad_x + c, share, outer, C - c, dot);
+        for (const T*& p : g) p += kStep;
+      }
+      for (int k = 0; k < 4; ++k) t.dot[block][k][lane] += sum_of_lanes(dot[k]);
+    }
+  }
+}
+
+// The gradients of flow and metric, from the sums over all channels.
+void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
+  const F32 zero = {};
+  const Block& at = t.blocks[i];
+  const Slopes& e = t.slopes[i];
+  const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
+  const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
+  F32 w[4], s[4], along_metric = zero;
+  corner_weights(at, w);
+  for (int k = 0; k < 4; ++k) {
+    s[k] = fma(t.ratio[i][k], t.dot[i][k], t.extra[i][k]);
+    const F32 term = fma(t.share[i][k], t.dot[i][k], w[k] * t.extra[i][k]);
+    along_metric = along_metric + select(equal(w[k], zero), zero, term);
+  }
+  const int64_t plane = int64_t{a.sampling.H} * a.sampling.W, to = pixel + b * plane;  // two planes per sample
+  if (a.grad_flow != nullptr) {
+    store_as(a.grad_flow, a.sampling.flow_type, to, t.outer[i] * weighted_sum<true>(dx, s), n);
+    store_as(a.grad_flow, a.sampling.flow_type, to + plane, t.outer[i] * weighted_sum<true>(dy, s), n);
+  }
+  if (a.grad_metric != nullptr) store_as(a.grad_metric, a.metric_type, pixel, along_metric, n);
+}
+
+template <class T>
+void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+  if (!in.channels_last) return add_planes<T>(s, in, tile, t);
+  if (in.C <= kNarrowCell) return add_pixels<Quad, T>(s, in, tile, t);
+  add_pixels<F32, T>(s, in, tile, t);
+}
+
+void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+  if (in.type == Dtype::kFloat32) return add_input<float>(s, in, tile, t);
+  if (in.type == Dtype::kFloat16) return add_input<Half>(s, in, tile, t);
+  add_input<BFloat16>(s, in, tile, t);
+}
+
+// Adds sum_c g out for n targets from number `pixel` on.
+template <class T>
+void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_t n, F32* sums) {
+  const T *g = static_cast<const T*>(in.grad_out), *out = static_cast<const T*>(in.out);
+  const int64_t plane = int64_t{s.H} * s.W;
+  if (in.channels_last) {
+    for (int64_t i = 0; i < n; ++i) {
+      const T *p = g + (pixel + i) * in.C, *q = out + (pixel + i) * in.C;
+      F32 sum = {};
+      for (int64_t c = 0; c < in.C; c += kLanes) sum = fma(load<F32>(p + c, in.C - c), load<F32>(q + c, in.C - c), sum);
+      sums[i / kLanes][i % kLanes] += lane_sum(sum);
+    }
+    return;
+  }
+  const int64_t first = pixel + pixel / plane * (in.C - 1) * plane;
+  for (int64_t c = 0; c < in.C; ++c) {
+    const T *p = g + first + c * plane, *q = out + first + c * plane;
+    for (int64_t i = 0; i < n; i += kLanes) {
+      prefetch(p + plane + i), prefetch(q + plane + i);
+      sums[i / kLanes] = fma(load<F32>(p + i, n - i), load<F32>(q + i, n - i), sums[i / kLanes]);
+    }
+  }
+}
+
+}  // namespace
+
+void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
+  const Sampling& s = a.sampling;
+  const int64_t plane = int64_t{s.H} * s.W, last = end * s.W;
+  for (int64_t pixel = begin * s.W; pixel < last;) {
+    const int64_t n = min(min(int64_t{kTilePixels}, last - pixel), plane - pixel % plane);  // of one sample
+    F32 sums[kTileBlocks] = {};
+    for (int64_t k = 0; k < a.input_count; ++k) {
+      const SplatGradInput& in = a.inputs[k];
+      if (in.type == Dtype::kFloat32) add_dots<float>(s, in, pixel, n, sums);
+      if (in.type == Dtype::kFloat16) add_dots<Half>(s, in, pixel, n, sums);
+      if (in.type == Dtype::kBFloat16) add_dots<BFloat16>(s, in, pixel, n, sums);
+    }
+    for (int64_t i = 0; i < n; i += kLanes) store(static_cast<float*>(a.dots) + pixel + i, sums[i / kLanes], n - i);
+    pixel += n;
+  }
+}
+
+void splat_grad_rows(const SplatGradArgs& a, int64_t begin, int64_t end) {
+  const Sampling& s = a.sampling;
+  GradTile t;
+  for_each_tile<kGradBlocks>(s, begin, end, [&](const Tile& tile) {
+    const auto for_each_position = [&](auto&& use) {  // use(block, its first pixel, how many pixels exist)
+      for (int32_t y = 0, i = 0; y < tile.rows; ++y) {
+        const int64_t row = (tile.b * s.H + tile.y + y) * s.W + tile.x;
+        for (int32_t x = 0; x < tile.columns; x += kLanes, ++i) use(i, row + x, tile.columns - x);
+      }
+    };
+    int64_t pixels[kGradBlocks], counts[kGradBlocks];
+    for_each_position([&](int i, int64_t pixel, int64_t n) { pixels[i] = pixel, counts[i] = n; });
+    for_each_block(s, tile, [&](int i, const PairAxis& x, const PairAxis& y) {
+      prepare(a, tile, t, i, x, y, pixels[i], counts[i]);
+    });
+    for (int64_t k = 0; k < a.input_count; ++k) add_input(s, a.inputs[k], tile, t);
+    for_each_position([&](int i, int64_t pixel, int64_t n) { finish(a, t, i, tile.b, pixel, n); });
+  });
+  stream_fence();
+}
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi
