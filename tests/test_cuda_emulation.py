@@ -226,7 +226,7 @@ def test_positions_agree_with_the_reference(padding, float64):
         flow = torch.tensor([[[[f]], [[0.0]]]], dtype=dtype).expand(1, 2, 1, start + 1).contiguous()
         flow[:, 1] = 0
         expected = {}
-        for corner in bilinear.corners(flow, 1, size, padding):
+        for corner in bilinear.corners(flow, (1, size), padding):
             weight = corner.term(corner.weight, torch.ones_like(corner.weight))[0, 0, 0, start].item()
             if weight:
                 expected[corner.index[0, 0, start].item()] = weight

@@ -35,7 +35,7 @@ __global__ __launch_bounds__(kThreads, kResident<A>) void backward_warp_kernel(c
   image += from.offset(p.b, at.y.at, at.x.at) + p.lane * N * from.channel_stride();
   out += to.offset(p.b, p.y, p.x) + p.lane * N * to.channel_stride();
   for (int32_t start = p.lane * N; start < from.channels; start += p.lanes * N * kUnroll) {
-    Pack<T, N> v[kUnroll][4];
+    Pack<T, N> v[kUnroll][4] = {};
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       const int32_t channel = start + u * p.lanes * N;
@@ -73,7 +73,7 @@ __global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(const
     image += from.offset(p.b, at.y.at, at.x.at) + p.lane * N * from.channel_stride();
     grad_out += to.offset(p.b, p.y, p.x) + p.lane * N * to.channel_stride();
     for (int32_t start = p.lane * N; start < from.channels; start += p.lanes * N * kUnroll) {
-      Pack<T, N> v[kUnroll][4], g[kUnroll];
+      Pack<T, N> v[kUnroll][4] = {}, g[kUnroll] = {};
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         if (start + u * p.lanes * N >= from.channels) break;
