@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -43,7 +44,8 @@ def _expose_installed_torch() -> bool:
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    return ["ninja"] if _expose_installed_torch() else ["ninja", PINNED_TORCH]
+    tools = ["ninja"] + ["pybind11"] * (os.environ.get("VFI_KERNELS_TESTING") == "1")
+    return tools if _expose_installed_torch() else [*tools, PINNED_TORCH]
 
 
 get_requires_for_build_editable = get_requires_for_build_wheel
