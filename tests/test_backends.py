@@ -107,7 +107,9 @@ def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
     copied.mkdir()
     for name in ("__init__.py", "backends.py", "registration.py"):
         (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
-    command, environment = [sys.executable, "-c", "import vfi_kernels"], os.environ | {"PYTHONPATH": ""}
+    # An editable install would find the library through its own import hook.
+    code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
+    command, environment = [sys.executable, "-c", code + "import vfi_kernels"], os.environ | {"PYTHONPATH": ""}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     last = run.stderr.splitlines()[-1]
     assert last.startswith("ImportError: vfi_kernels: expected the compiled library") and "pip install ." in last

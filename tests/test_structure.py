@@ -28,13 +28,13 @@ def test_the_lists_are_not_empty():
     assert len(PYTHON) > 20 and len(NATIVE) > 10 and {"backward_warp", "splat", "warp_blend"} <= set(OPS)
 
 
-@pytest.mark.parametrize("path", (ROOT / "vfi_kernels").rglob("*.py"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", list((ROOT / "vfi_kernels").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_kernel_library_stands_alone(path):
     found = {module.split(".")[0] for module, _ in imports(path)}
     assert not found & {"vfi_models", "tests", "benchmarks"}
 
 
-@pytest.mark.parametrize("path", (ROOT / "python").rglob("*.py"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", list((ROOT / "python").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_models_use_public_names_only(path):
     assert all(module == "vfi_kernels" for module, _ in imports(path) if module.startswith("vfi_kernels"))
 
