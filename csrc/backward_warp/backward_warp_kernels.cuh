@@ -20,7 +20,7 @@ struct WarpArgs {
 };
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads, kResident<A>) void backward_warp_kernel(const T* __restrict__ image,
+__global__ __launch_bounds__(kThreads, kResident<T, A>) void backward_warp_kernel(const T* __restrict__ image,
                                                                                T* __restrict__ out, WarpArgs args,
                                                                                PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll;

@@ -11,9 +11,9 @@
 namespace vfi::cuda {
 
 // Blocks of a forward kernel on one multiprocessor: 48 warps with 40 registers a thread, enough to cover memory's
-// latency.
-template <class A>
-constexpr int kResident = sizeof(A) == 4 ? 6 : 2;
+// latency. Converting half values takes some registers more (sm_100 would keep them in memory).
+template <class T, class A>
+constexpr int kResident = sizeof(A) == 8 ? 2 : sizeof(T) == 2 ? 5 : 6;
 
 // A block covers some pixels of a row or tile and, with `lanes` threads per pixel, strides over the channels.
 // Neighbouring threads have neighbouring addresses: pixels in a contiguous tensor, channels in a channels_last one.

@@ -82,8 +82,8 @@ VFI_INLINE Landing<F> land(F f, F start, int64_t size, Padding padding) {
   return {select(low, zero, select(high, last, at)), select(low | high, zero, l), equal(zero, zero)};
 }
 
-// A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights of the corners that are used, bilinear weight times
-// factor; 0 for the others. Corner k = 2 j + i of pixel p is at 4 p + k.
+// A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights
+// of the corners that are used, bilinear weight times factor; 0 for the others. Corner k = 2 j + i of pixel p is at 4 p + k.
 template <class A>
 struct Chunk {
   const int64_t b, x, y, n;  // pixels x.. x + n of row y
