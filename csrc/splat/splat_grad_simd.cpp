@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cache
 constexpr int kGradPixels = kGradBlocks * kLanes;
+constexpr int64_t kAhead = 512;  // pixels; the hardware does not follow so many streams
 
 struct GradTile {
   Block blocks[kGradBlocks];
@@ -32,14 +33,29 @@ struct GradTile {
   alignas(64) int32_t at[kGradPixels];  // the upper left corner's pixel, for channels_last inputs
 };
 
+// The window's last row; the others were read with the tiles above.
+template <class T>
+VFI_INLINE void prefetch_window(const T* p, const Block& b, int64_t width) {
+  if (b.rows == 0) return;
+  const T* const last = p + b.base + int64_t{b.rows - 1} * width;
+  prefetch(last);
+  prefetch(last + kLanes);
+}
+
 // A plane [B, 1, H, W] at the corners of a block, in the order 2 j + i.
 VFI_INLINE void read_plane(const void* planes, const Sampling& s, int64_t b, const Block& block, F32* value) {
-  const Corners v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
+  const float* plane = static_cast<const float*>(planes) + b * s.H * s.W;
+  prefetch_window(plane + kAhead, block, s.W);
+  const Corners v = read_corners(plane, block, s.W);
   value[0] = v.v00, value[1] = v.v01, value[2] = v.v10, value[3] = v.v11;
 }
 
 VFI_INLINE void corner_weights(const Block& b, F32* w) {
   w[0] = b.x0 * b.y0, w[1] = b.x1 * b.y0, w[2] = b.x0 * b.y1, w[3] = b.x1 * b.y1;
+}
+
+VFI_INLINE void prefetch_as(const void* p, Dtype type, int64_t at) {
+  prefetch(static_cast<const char*>(p) + at * (type == Dtype::kFloat32 ? 4 : 2));
 }
 
 // A pixel whose metric is not finite is skipped: none of its corners has a weight, or a derivative of one.
@@ -56,6 +72,7 @@ void prepare(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const
   const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
   F32 m = zero, factor[4] = {one, one, one, one}, w[4];
   if (a.metric != nullptr) {
+    prefetch_as(a.metric, a.metric_type, pixel + kAhead);
     m = load_as(a.metric, a.metric_type, pixel, n);
     const Mask keep = is_finite(m);
     m = select(keep, m, zero);
@@ -103,17 +120,16 @@ VFI_INLINE F32 weighted_sum(const F32* p, const F32* v) {
   return total;
 }
 
-// One channel of a contiguous input: g is its plane, x and grad_x point to the tile's first pixel. `more`: another follows.
+// One channel of a contiguous input: g is its plane, x and grad_x point to the tile's first pixel. What is `ahead` elements
+// on is read next.
 template <class T>
-void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, const T* x, T* grad_x, bool more, bool streams) {
-  const int64_t plane = int64_t{s.H} * s.W;
+void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, const T* x, T* grad_x, int64_t ahead,
+               bool streams) {
   for (int32_t y = 0, i = 0; y < tile.rows; ++y, x += s.W) {
     for (int64_t column = 0; column < tile.columns; column += kLanes, ++i) {
       const Block& b = t.blocks[i];
-      if (more) {
-        prefetch(x + plane + column);
-        if (b.rows != 0) prefetch(g + plane + b.base + s.W);
-      }
+      prefetch(x + ahead + column);
+      prefetch_window(g + ahead, b, s.W);
       const Corners c = read_corners(g, b, s.W);
       const F32 v[4] = {c.v00, c.v01, c.v10, c.v11}, value = load<F32>(x + column, tile.columns - column);
       for (int k = 0; k < 4; ++k) t.dot[i][k] = fma(v[k], value, t.dot[i][k]);
@@ -126,13 +142,13 @@ void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, con
 
 template <class T>
 void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
-  const int64_t plane = int64_t{s.H} * s.W, first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
+  const int64_t plane = int64_t{s.H} * s.W, next_tile = tile.columns - (in.C - 1) * plane, first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
   T* const grad_x = static_cast<T*>(in.grad_x);
   const bool streams = can_stream(grad_x, s.B * in.C * plane, s.W);
   for (int64_t c = 0; c < in.C; ++c) {
     add_plane(s, tile, t, static_cast<const T*>(in.grad_out) + first + c * plane,
               static_cast<const T*>(in.x) + here + c * plane, grad_x == nullptr ? nullptr : grad_x + here + c * plane,
-              c + 1 < in.C, streams);
+              c + 1 < in.C ? plane : next_tile, streams);
   }
 }
 
