@@ -58,7 +58,7 @@ void warp_pixels(const WarpArgs& a, int64_t begin, int64_t end) {
         PixelCorners<T> k;
         k.set(image + at.at[i] * a.C, a.C, row_size, at.x0[i], at.x1[i], at.y0[i], at.y1[i]);
         if (a.C > 4) {
-          for (int64_t c = 0; c < a.C; c += kLanes) put(out + c, k.sum(c, a.C - c), a.C - c, streams);
+          for_each_group(a.C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA { put(out + c, k.sum(c, n), n, streams); });
         } else if (x + 4 <= tile.columns) {  // what spills into the next pixels is overwritten by them
           store_quad(out, k.quad_sum(a.C, image + size));
         } else {

@@ -15,8 +15,9 @@ namespace VFI_LEVEL {}
 using namespace VFI_LEVEL;
 }  // namespace vfi
 
-// VFI_HOST_DEVICE: scalar math shared by CPU and CUDA kernels. VFI_INLINE: host code that must be inlined.
+// VFI_HOST_DEVICE: scalar math shared by CPU and CUDA kernels. VFI_INLINE, VFI_INLINE_LAMBDA: host code that must be inlined.
 #define VFI_INLINE inline __attribute__((always_inline))
+#define VFI_INLINE_LAMBDA __attribute__((always_inline))
 #ifdef __CUDACC__
 #define VFI_HOST_DEVICE __host__ __device__ __forceinline__
 #else

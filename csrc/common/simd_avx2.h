@@ -66,7 +66,9 @@ struct Lanes<F32> {
   static VFI_INLINE F32 load(const float* p) { return _mm256_loadu_ps(p); }
   static VFI_INLINE F32 load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
   static VFI_INLINE F32 load(const BFloat16* p) { return unpack_bfloat16(_mm_loadu_si128((const __m128i*)p)); }
-  static VFI_INLINE F32 load(const float* p, int64_t n) { return _mm256_maskload_ps(p, (__m256i)first_lanes(n).bits); }
+  static VFI_INLINE F32 load(const float* p, int64_t n) {
+    return n >= kLanes ? load(p) : (F32)_mm256_maskload_ps(p, (__m256i)first_lanes(n).bits);
+  }
   static VFI_INLINE F32 load(const Half* p, int64_t n) { return _mm256_cvtph_ps(load_halves(p, n)); }
   static VFI_INLINE F32 load(const BFloat16* p, int64_t n) { return unpack_bfloat16(load_halves(p, n)); }
 
@@ -107,7 +109,10 @@ struct Lanes<F32> {
 VFI_INLINE void store(float* p, F32 v) { _mm256_storeu_ps(p, v); }
 VFI_INLINE void store(Half* p, F32 v) { _mm_storeu_si128((__m128i*)p, pack_half(v)); }
 VFI_INLINE void store(BFloat16* p, F32 v) { _mm_storeu_si128((__m128i*)p, pack_bfloat16(v)); }
-VFI_INLINE void store(float* p, F32 v, int64_t n) { _mm256_maskstore_ps(p, (__m256i)first_lanes(n).bits, v); }
+VFI_INLINE void store(float* p, F32 v, int64_t n) {
+  if (n >= kLanes) return store(p, v);
+  _mm256_maskstore_ps(p, (__m256i)first_lanes(n).bits, v);
+}
 VFI_INLINE void store(Half* p, F32 v, int64_t n) { store_halves(p, pack_half(v), n); }
 VFI_INLINE void store(BFloat16* p, F32 v, int64_t n) { store_halves(p, pack_bfloat16(v), n); }
 VFI_INLINE void stream(float* p, F32 v) { _mm256_stream_ps(p, v); }

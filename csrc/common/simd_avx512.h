@@ -33,6 +33,7 @@ VFI_INLINE __m256i pack_bfloat16(F32 v) {
   const __m512i kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
 }
+VFI_INLINE __m256i pack_half(F32 v) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 VFI_INLINE F32 unpack_bfloat16(__m256i v) { return (F32)_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16); }
 
 template <>
@@ -89,22 +90,21 @@ struct Lanes<F32> {
 };
 
 VFI_INLINE void store(float* p, F32 v) { _mm512_storeu_ps(p, v); }
-VFI_INLINE void store(Half* p, F32 v) {
-  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
+VFI_INLINE void store(Half* p, F32 v) { _mm256_storeu_si256((__m256i*)p, pack_half(v)); }
 VFI_INLINE void store(BFloat16* p, F32 v) { _mm256_storeu_si256((__m256i*)p, pack_bfloat16(v)); }
-VFI_INLINE void store(float* p, F32 v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n).bits, v); }
-VFI_INLINE void store(Half* p, F32 v, int64_t n) {
-  const __m256i bits = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  _mm256_mask_storeu_epi16(p, first_lanes(n).bits, bits);
+// Masked stores are slow on some CPUs: only where they are needed.
+VFI_INLINE void store(float* p, F32 v, int64_t n) {
+  if (n >= kLanes) return store(p, v);
+  _mm512_mask_storeu_ps(p, first_lanes(n).bits, v);
 }
-VFI_INLINE void store(BFloat16* p, F32 v, int64_t n) {
-  _mm256_mask_storeu_epi16(p, first_lanes(n).bits, pack_bfloat16(v));
+VFI_INLINE void store_halves(void* p, __m256i v, int64_t n) {
+  if (n >= kLanes) return _mm256_storeu_si256(static_cast<__m256i*>(p), v);
+  _mm256_mask_storeu_epi16(p, first_lanes(n).bits, v);
 }
+VFI_INLINE void store(Half* p, F32 v, int64_t n) { store_halves(p, pack_half(v), n); }
+VFI_INLINE void store(BFloat16* p, F32 v, int64_t n) { store_halves(p, pack_bfloat16(v), n); }
 VFI_INLINE void stream(float* p, F32 v) { _mm512_stream_ps(p, v); }
-VFI_INLINE void stream(Half* p, F32 v) {
-  _mm256_stream_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
+VFI_INLINE void stream(Half* p, F32 v) { _mm256_stream_si256((__m256i*)p, pack_half(v)); }
 VFI_INLINE void stream(BFloat16* p, F32 v) { _mm256_stream_si256((__m256i*)p, pack_bfloat16(v)); }
 
 VFI_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }

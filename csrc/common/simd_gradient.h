@@ -65,7 +65,8 @@ template <class T, class Wide, class Narrow>
 VFI_INLINE float dot_channels(const T* g, int64_t C, Wide&& wide, Narrow&& narrow) {
   if (C > 4) {
     F32 total = {};
-    for (int64_t c = 0; c < C; c += kLanes) total = fma(load<F32>(g + c, C - c), wide(c, C - c), total);
+    for_each_group(
+        C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA { total = fma(load<F32>(g + c, n), wide(c, n), total); });
     return lane_sum(total);
   }
   const Quad values = narrow();
@@ -77,7 +78,8 @@ VFI_INLINE float dot_channels(const T* g, int64_t C, Wide&& wide, Narrow&& narro
 // sum over c of g[c] sum_k w_k p_k[c]
 template <class T>
 VFI_INLINE float weighted_dot(const PixelCorners<T>& k, const T* g, int64_t C, const T* end) {
-  return dot_channels(g, C, [&](int64_t c, int64_t n) { return k.sum(c, n); }, [&] { return k.quad_sum(C, end); });
+  return dot_channels(
+      g, C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA { return k.sum(c, n); }, [&] { return k.quad_sum(C, end); });
 }
 
 }  // namespace VFI_LEVEL

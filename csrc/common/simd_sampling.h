@@ -72,7 +72,7 @@ VFI_INLINE Range range(I32 v) {
   return {lowest(v), highest(v)};
 }
 
-constexpr int kMaxRows = 12;  // higher windows are slower than gathering
+constexpr int kMaxRows = kLanes == 16 ? 8 : 5;  // higher windows are slower than gathering
 
 VFI_INLINE void set_window(Block& b, I32 x, I32 y, int32_t width) {
   b.rows = 0;

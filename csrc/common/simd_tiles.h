@@ -8,7 +8,8 @@
 namespace vfi {
 namespace VFI_LEVEL {
 
-constexpr int kTileBlocks = 64;
+// Wide enough for long runs of reads and writes, high enough that rows read by several output rows are still in cache.
+constexpr int kTileBlocks = 128, kTileRows = 8;
 constexpr int kTilePixels = kTileBlocks * kLanes;
 
 // Output pixels of one sample, row by row in blocks of kLanes; the last block of a row may be partly filled.
@@ -21,7 +22,8 @@ struct Tile {
 // Cuts the output rows begin <= b out_H + y < end into tiles of at most kBlocks blocks: use(tile).
 template <int kBlocks = kTileBlocks, class Use>
 VFI_INLINE void for_each_tile(const Sampling& s, int64_t begin, int64_t end, Use&& use) {
-  const int32_t columns = s.out_W < kBlocks * kLanes ? s.out_W : kBlocks * kLanes;
+  constexpr int32_t kColumns = (kBlocks < kTileBlocks / kTileRows ? kBlocks : kTileBlocks / kTileRows) * kLanes;
+  const int32_t columns = s.out_W < kColumns ? s.out_W : kColumns;
   const int64_t rows = kBlocks / ((columns + kLanes - 1) / kLanes);
   for (int64_t row = begin; row < end;) {
     const int64_t y = row % s.out_H;
@@ -101,6 +103,14 @@ struct Positions : Coefficients {
   }
 };
 
+// Channels in groups of kLanes, use(first, how many); all but the last are full, which the inlined body can rely on.
+template <class Use>
+VFI_INLINE void for_each_group(int64_t C, Use&& use) {
+  int64_t c = 0;
+  for (; c + kLanes <= C; c += kLanes) use(c, kLanes);
+  if (c < C) use(c, C - c);
+}
+
 // The corners of one pixel that have a coefficient, at most four.
 template <class T>
 struct PixelCorners {
@@ -108,15 +118,21 @@ struct PixelCorners {
   float w[4];
   int count = 0;
 
-  // Adds the four corners from upper left on, with coefficients x_i y_j, without those that are 0.
+  // The four corners from upper left on, with coefficients x_i y_j, without those that are 0.
   VFI_INLINE void set(const T* p00, int64_t pixel, int64_t row, float x0, float x1, float y0, float y1) {
+    if ((x0 * x1) * (y0 * y1) != 0.0f) {
+      p[0] = p00, p[1] = p00 + pixel, p[2] = p00 + row, p[3] = p00 + row + pixel;
+      w[0] = x0 * y0, w[1] = x1 * y0, w[2] = x0 * y1, w[3] = x1 * y1;
+      count = 4;
+      return;
+    }
     const float x[2] = {x0, x1}, y[2] = {y0, y1};
     count = 0;
     for (int k = 0; k < 4; ++k) {
       const int i = k & 1, j = k >> 1;
+      if (x[i] == 0.0f || y[j] == 0.0f) continue;
       p[count] = p00 + i * pixel + j * row;
-      w[count] = x[i] * y[j];
-      count += x[i] != 0.0f && y[j] != 0.0f;
+      w[count++] = x[i] * y[j];
     }
   }
   // sum_k w_k p_k[c] for kLanes channels from c on, of which n exist.
@@ -133,6 +149,9 @@ struct PixelCorners {
   // The same for at most four channels C. A whole Quad is read where the image, which ends at `end`, allows it: its
   // last lanes are then of the next pixel.
   VFI_INLINE Quad quad_sum(int64_t C, const T* end) const {
+    if (count == 4 && p[3] + 4 <= end) {
+      return w[0] * load_quad(p[0]) + w[1] * load_quad(p[1]) + w[2] * load_quad(p[2]) + w[3] * load_quad(p[3]);
+    }
     Quad total = {};
     for (int k = 0; k < count; ++k) {
       const Quad v = p[k] + 4 <= end ? load_quad(p[k]) : load_quad(p[k], C);

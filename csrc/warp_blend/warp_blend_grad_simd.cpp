@@ -115,7 +115,7 @@ void grad_pixels(const BlendArgs& a, int64_t begin, int64_t end) {
           value[n] = t.corners(n, i, frame[n], a.C, row_size);
         }
         const float change = dot_channels(
-            g, a.C, [&](int64_t c, int64_t n) { return value[0].sum(c, n) - value[1].sum(c, n); },
+            g, a.C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA { return value[0].sum(c, n) - value[1].sum(c, n); },
             [&] { return value[0].quad_sum(a.C, frame[0] + size) - value[1].quad_sum(a.C, frame[1] + size); });
         mask[i] = change * (t.share[0][i] * t.share[1][i]);
       }

@@ -58,10 +58,9 @@ void blend_pixels(const BlendArgs& a, int64_t begin, int64_t end) {
         const auto k0 = t.corners(0, i, frame0, a.C, row_size), k1 = t.corners(1, i, frame1, a.C, row_size);
         const float share0 = t.share[0][i], share1 = t.share[1][i];
         if (a.C > 4) {
-          for (int64_t c = 0; c < a.C; c += kLanes) {
-            const int64_t n = a.C - c;
+          for_each_group(a.C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA {
             put(out + c, fma(broadcast<F32>(share1), k1.sum(c, n), share0 * k0.sum(c, n)), n, streams);
-          }
+          });
         } else {
           const Quad value = share0 * k0.quad_sum(a.C, frame0 + size) + share1 * k1.quad_sum(a.C, frame1 + size);
           // What spills into the next pixels is overwritten by them.
