@@ -42,13 +42,16 @@ __device__ __forceinline__ BlendAt<A> blend_at(const BlendArgs& args, const Plac
   return blend;
 }
 
+// As many blocks on one multiprocessor as keep every register out of memory, on sm_100 too.
+template <class A, class Access>
+constexpr int kBlendResident = sizeof(A) == 8 || Access::N == 8    ? 2
+                               : Access::kLast && Access::N == 1 ? 2
+                               : Access::kLast                   ? 3
+                                                                 : 4;
+
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads, sizeof(A) == 8   ? 2
-                                       : Access::N == 8 ? 3
-                                                        : 4) void warp_blend_kernel(const T* __restrict__ frame0,
-                                                                                    const T* __restrict__ frame1,
-                                                                                    T* __restrict__ out, BlendArgs args,
-                                                                                    PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, kBlendResident<A, Access>) void warp_blend_kernel(
+    const T* __restrict__ frame0, const T* __restrict__ frame1, T* __restrict__ out, BlendArgs args, PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll > 1 ? 2 : 1;
   const DenseShape from = args.frame.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
