@@ -142,7 +142,8 @@ void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, con
 
 template <class T>
 void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
-  const int64_t plane = int64_t{s.H} * s.W, next_tile = tile.columns - (in.C - 1) * plane, first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
+  const int64_t plane = int64_t{s.H} * s.W, next_tile = tile.columns - (in.C - 1) * plane;
+  const int64_t first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
   T* const grad_x = static_cast<T*>(in.grad_x);
   const bool streams = can_stream(grad_x, s.B * in.C * plane, s.W);
   for (int64_t c = 0; c < in.C; ++c) {
