@@ -29,7 +29,7 @@ __global__ void divergent_warp_kernel(float* out) {
   out[threadIdx.x] = __shfl_xor_sync(0xffffffffu, out[threadIdx.x], 16);
 }
 
-__global__ void out_of_bounds_kernel(float* out, int offset) { out[threadIdx.x + offset] = 1; }
+__global__ void out_of_bounds_kernel(float* out, int offset) { out[static_cast<int>(threadIdx.x) + offset] = 1; }
 
 __global__ void ordered_sum_kernel(const float* in, float* out) { atomicAdd(out, in[threadIdx.x]); }
 
