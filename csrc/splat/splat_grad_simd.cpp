@@ -44,9 +44,7 @@ VFI_INLINE void prefetch_window(const T* p, const Block& b, int64_t width) {
 
 // A plane [B, 1, H, W] at the corners of a block, in the order 2 j + i.
 VFI_INLINE void read_plane(const void* planes, const Sampling& s, int64_t b, const Block& block, F32* value) {
-  const float* plane = static_cast<const float*>(planes) + b * s.H * s.W;
-  prefetch_window(plane + kAhead, block, s.W);
-  const Corners v = read_corners(plane, block, s.W);
+  const Corners v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
   value[0] = v.v00, value[1] = v.v01, value[2] = v.v10, value[3] = v.v11;
 }
 
@@ -65,12 +63,13 @@ VFI_INLINE void skip(Mask keep, PairAxis& y) {
   y.d0 = select(keep, y.d0, zero), y.d1 = select(keep, y.d1, zero);
 }
 
-// Block i of the tile, whose first pixel is number `pixel` of the batch.
-void prepare(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const PairAxis& x, PairAxis y, int64_t pixel,
-             int64_t n) {
+// Block i of the tile, whose first pixel is number `pixel` of the batch: where it lands, and w_k and m instead of the
+// factors. What the next step reads there is fetched.
+void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const PairAxis& x, PairAxis y, int64_t pixel,
+           int64_t n) {
   const Sampling& s = a.sampling;
-  const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
-  F32 m = zero, factor[4] = {one, one, one, one}, w[4];
+  const F32 zero = {}, one = broadcast<F32>(1.0f);
+  F32 m = zero;
   if (a.metric != nullptr) {
     prefetch_as(a.metric, a.metric_type, pixel + kAhead);
     m = load_as(a.metric, a.metric_type, pixel, n);
@@ -83,10 +82,26 @@ void prepare(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const
   t.slopes[i] = {x.d0, x.d1, y.d0, y.d1};
   t.outer[i] = a.factor == Factor::kValue ? m : one;
   store_int(t.at + i * kLanes, y.at * s.W + x.at);
-  corner_weights(b, w);
+  corner_weights(b, t.share[i]);
+  t.ratio[i][0] = m;
+  for (const void* plane : {a.shift, a.weight, static_cast<const void*>(a.dots), a.grad_weight}) {
+    if (plane != nullptr) prefetch_window(static_cast<const float*>(plane) + tile.b * s.H * s.W, b, s.W);
+  }
+}
+
+// The factors of block i.
+void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
+  const Sampling& s = a.sampling;
+  const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
+  const Block& b = t.blocks[i];
+  const F32 m = t.ratio[i][0];
+  F32 factor[4] = {one, one, one, one}, w[4];
+  for (int k = 0; k < 4; ++k) w[k] = t.share[i][k];
   if (a.factor == Factor::kExp) {
     read_plane(a.shift, s, tile.b, b, factor);
-    for (F32& f : factor) f = exp(min(m - f, zero));
+    const bool same = all(equal(factor[0], factor[1]) & equal(factor[0], factor[2]) & equal(factor[0], factor[3]));
+    factor[0] = exp(min(m - factor[0], zero));
+    for (int k = 1; k < 4; ++k) factor[k] = same ? factor[0] : exp(min(m - factor[k], zero));
   }
   for (int k = 0; k < 4; ++k) {
     t.share[i][k] = w[k] * factor[k], t.ratio[i][k] = factor[k];
@@ -293,8 +308,9 @@ void splat_grad_rows(const SplatGradArgs& a, int64_t begin, int64_t end) {
     int64_t pixels[kGradBlocks], counts[kGradBlocks];
     for_each_position([&](int i, int64_t pixel, int64_t n) { pixels[i] = pixel, counts[i] = n; });
     for_each_block(s, tile, [&](int i, const PairAxis& x, const PairAxis& y) {
-      prepare(a, tile, t, i, x, y, pixels[i], counts[i]);
+      place(a, tile, t, i, x, y, pixels[i], counts[i]);
     });
+    for_each_position([&](int i, int64_t, int64_t) { weigh(a, tile, t, i); });
     for (int64_t k = 0; k < a.input_count; ++k) add_input(s, a.inputs[k], tile, t);
     for_each_position([&](int i, int64_t pixel, int64_t n) { finish(a, t, i, tile.b, pixel, n); });
   });
