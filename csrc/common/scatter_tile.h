@@ -70,6 +70,15 @@ struct Cell {
       store_accumulator(p + k * kStep, load_accumulator<V>(p + k * kStep) + v[k] * weight);
     }
   }
+  // The same to two neighbouring cells, with a weight for each.
+  VFI_INLINE void add_to_both(A* p, const A* weight) const {
+    if constexpr (std::same_as<A, float> && kWidth == kNarrowCell) {
+      add_quads(p, v[0], weight);
+    } else {
+      add_to(p, weight[0]);
+      add_to(p + kWidth, weight[1]);
+    }
+  }
 };
 
 // Channel k of pixel i: rows[k] holds 4 or kLanes channels of kLanes pixels before to_cells, the cells in order after it.

@@ -15,6 +15,18 @@ VFI_INLINE Quad load_quad(const float* p) {
 }
 VFI_INLINE void store_quad(float* p, Quad v) { std::memcpy(p, &v, sizeof v); }
 
+// p[k] += weight[0] v[k],  p[4 + k] += weight[1] v[k]
+VFI_INLINE void add_quads(float* p, Quad v, const float* weight) {
+#if defined(__AVX2__)
+  const __m256 pair = _mm256_castpd_ps(_mm256_broadcast_sd(reinterpret_cast<const double*>(weight)));
+  const __m256 both = _mm256_permutevar_ps(pair, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1));
+  _mm256_storeu_ps(p, _mm256_fmadd_ps(both, _mm256_set_m128(v, v), _mm256_loadu_ps(p)));
+#else
+  store_quad(p, load_quad(p) + v * weight[0]);
+  store_quad(p + 4, load_quad(p + 4) + v * weight[1]);
+#endif
+}
+
 #if defined(__F16C__) && defined(__AVX2__)
 VFI_INLINE Quad load_quad(const Half* p) { return _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p)); }
 VFI_INLINE Quad load_quad(const BFloat16* p) {
