@@ -5,7 +5,6 @@
 #include "backward_warp/backward_warp.h"
 #include "backward_warp/backward_warp_checks.h"
 #include "common/checks.h"
-#include "common/fresh_memory.h"
 #include "common/scalar_sampling.h"
 #include "common/scatter.h"
 #include "common/tensor_planes.h"
@@ -90,7 +89,6 @@ Tensor backward_warp(const Tensor& image, const Tensor& flow, const std::string&
   if (out.numel() == 0) return out;
   WarpArgs a = make_args(dense_image, dense_flow, pad);
   a.out = out.mutable_data_ptr();
-  use_huge_pages(a.out, out.numel() * out.element_size());
   for_all_rows(a, VFI_CPU_KERNEL(warp_rows), &rows_scalar<false>);
   return out;
 }
@@ -108,7 +106,6 @@ Tensor grad_of_image(const Tensor& grad_out, const Tensor& image, const Tensor& 
   s.factor = Factor::kOne;
   s.float64 = wide;
   s.divide = Divide::kNot;
-  use_huge_pages(s.target.data, grad_image.numel() * grad_image.element_size());
   scatter(s);
   return grad_image;
 }
@@ -128,7 +125,6 @@ std::tuple<Tensor, Tensor> backward_warp_grad(const Tensor& grad_out, const Tens
     grad_flow = empty(flow, {flow.size(0), 2, flow.size(2), flow.size(3)}, flow.scalar_type());
     a.grad_out = dense_grad.const_data_ptr();
     a.out = grad_flow.mutable_data_ptr();
-    use_huge_pages(a.out, grad_flow.numel() * grad_flow.element_size());
     if (flow.numel() > 0) for_all_rows(a, VFI_CPU_KERNEL(warp_grad_flow_rows), &rows_scalar<true>);
     grad_flow = with_layout(grad_flow, layout_of(flow));
   }

@@ -12,6 +12,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "common/fresh_memory.h"
 #include "common/host_device.h"
 
 namespace vfi {
@@ -166,7 +167,9 @@ using Sizes = std::initializer_list<int64_t>;
 
 // Fresh memory on the device of `like`, through torch's own op, so that torch can fill it with NaN for tests.
 inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryFormat layout = MemoryFormat::Contiguous) {
-  return torch::stable::empty(sizes, type, std::nullopt, like.device(), std::nullopt, layout);
+  const Tensor t = torch::stable::empty(sizes, type, std::nullopt, like.device(), std::nullopt, layout);
+  if (t.is_cpu()) use_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
+  return t;
 }
 
 // Fresh memory for what belongs to X: X's shape, dtype and layout.

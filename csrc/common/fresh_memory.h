@@ -14,7 +14,7 @@ namespace vfi {
 // Asks for 2 MB pages. Only advice: it changes no contents and may be refused.
 inline void use_huge_pages([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr size_t kWorthwhile = size_t{8} << 20, kPage = 4096;
+  constexpr size_t kWorthwhile = size_t{4} << 20, kPage = 4096;
   if (bytes < kWorthwhile) return;
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + kPage - 1) & ~(kPage - 1);
   const uintptr_t end = (reinterpret_cast<uintptr_t>(p) + bytes) & ~(kPage - 1);

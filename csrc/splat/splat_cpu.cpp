@@ -7,7 +7,6 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "common/fresh_memory.h"
 #include "common/tensor_planes.h"
 #include "splat/splat.h"
 #include "splat/splat_checks.h"
@@ -87,7 +86,6 @@ std::tuple<std::vector<Tensor>, Tensor, Tensor> splat(const std::vector<Tensor>&
     const MemoryFormat layout = layout_of(input);
     const Tensor x = with_layout(input, layout);
     const Tensor out = empty(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout);
-    use_huge_pages(out.mutable_data_ptr(), out.numel() * out.element_size());
     s.values = planes_of(x), s.target = planes_of(out), s.C = x.size(1);
     scatter(s, reach.data());
     s.weight_ready = s.weight != nullptr;

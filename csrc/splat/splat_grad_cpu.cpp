@@ -4,7 +4,6 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "common/fresh_memory.h"
 #include "splat/splat.h"
 #include "splat/splat_checks.h"
 #include "splat/splat_grad_scalar.h"
@@ -55,16 +54,12 @@ class Arguments {
     held_.push_back(t);
     return t.const_data_ptr();
   }
-  void* result(const Tensor& t) {
-    use_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
-    return t.mutable_data_ptr();
-  }
   void add_input(const Tensor& x, const Tensor& grad_out, const Tensor* out, const Tensor* grad_x) {
     const MemoryFormat layout = layout_of(x);
     SplatGradInput in{};
     in.x = hold(with_layout(x, layout)), in.grad_out = hold(with_layout(grad_out, layout));
     in.out = out == nullptr ? nullptr : hold(with_layout(*out, layout));
-    in.grad_x = grad_x == nullptr ? nullptr : result(*grad_x);
+    in.grad_x = grad_x == nullptr ? nullptr : grad_x->mutable_data_ptr();
     in.C = x.size(1), in.type = check_dtype(kOp, "input", x), in.channels_last = layout == MemoryFormat::ChannelsLast;
     inputs_.push_back(in);
     args.inputs = inputs_.data(), args.input_count = static_cast<int64_t>(inputs_.size());
@@ -124,8 +119,8 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
     a.dots = const_cast<void*>(call.hold(empty(flow, {flow.size(0), 1, height, width}, acc)));
     if (grad_weight) a.grad_weight = call.hold(as_planes(*grad_weight));
   }
-  if (need_flow) a.grad_flow = call.result(grad_flow);
-  if (need_metric && metric) a.grad_metric = call.result(grad_metric);
+  if (need_flow) a.grad_flow = grad_flow.mutable_data_ptr();
+  if (need_metric && metric) a.grad_metric = grad_metric.mutable_data_ptr();
   for (size_t i = 0; i < inputs.size(); ++i) {
     call.add_input(inputs[i], grad_outs[i], divides ? &outs[i] : nullptr, need_inputs ? &grad_inputs[i] : nullptr);
   }

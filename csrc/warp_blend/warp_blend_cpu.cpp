@@ -5,7 +5,6 @@
 #include <torch/csrc/stable/library.h>
 
 #include "common/checks.h"
-#include "common/fresh_memory.h"
 #include "common/scalar_sampling.h"
 #include "common/scatter.h"
 #include "common/tensor_planes.h"
@@ -123,7 +122,6 @@ Tensor warp_blend(const Tensor& frame0, const Tensor& frame1, const Tensor& flow
                            layout_of(frame0));
   if (out.numel() == 0) return out;
   d.args.out = out.mutable_data_ptr();
-  use_huge_pages(d.args.out, out.numel() * out.element_size());
   for_all_rows(d.args, VFI_CPU_KERNEL(blend_rows), &rows_scalar<false>);
   return out;
 }
@@ -144,7 +142,6 @@ Tensor grad_of_frame(int n, const Tensor& grad_out, const Tensor& frame, const D
   s.factor = n == 0 ? Factor::kSigmoid : Factor::kOneMinusSigmoid;
   s.float64 = is_wide(d.args);
   s.divide = Divide::kNot;
-  use_huge_pages(s.target.data, grad.numel() * grad.element_size());
   scatter(s);
   return grad;
 }
@@ -169,7 +166,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> warp_blend_grad(const Tensor& grad_ou
   const Tensor grad_mask = empty_like_layout(mask_logits);
   d.args.grad_out = g.const_data_ptr();
   d.args.grad_flow = grad_flow.mutable_data_ptr(), d.args.grad_mask = grad_mask.mutable_data_ptr();
-  use_huge_pages(d.args.grad_flow, grad_flow.numel() * grad_flow.element_size());
   if (flow.numel() > 0) for_all_rows(d.args, VFI_CPU_KERNEL(blend_grad_rows), &rows_scalar<true>);
   return {grad0, grad1, need_flow ? with_layout(grad_flow, layout_of(flow)) : nothing(flow, flow.scalar_type()),
           need_mask ? grad_mask : nothing(mask_logits, mask_logits.scalar_type())};
