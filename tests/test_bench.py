@@ -297,9 +297,12 @@ def test_every_goal_is_measured():
 
 
 def test_goals_are_judged():
-    row = {**goals.goal(3.0, "RIFE", "c", "s").where, "times_faster": {"RIFE": 3.5, "other": 2.0}, "times_floor": 5.0}
+    row = {**goals.goal(3.0, "RIFE", "c", "s").where, "times_faster": {"RIFE": 3.5, "other": 2.0}}
+    row |= {"times_floor": 5.0, "differs": {"RIFE": 0.0, "other": 0.0}}
     assert goals.goal(3.0, "RIFE", "c", "s").judge([row])["met"] is True
     assert goals.goal(3.0, goals.FASTEST, "c", "s").judge([row])["met"] is False
+    wrong = {**row, "differs": {"other": 0.5}}
+    assert goals.goal(3.0, goals.FASTEST, "c", "s").judge([wrong])["reached"] == 3.5
     assert goals.goal(4.0, goals.FLOOR, "c", "s").judge([row])["met"] is False
     assert goals.goal(3.0, "RIFE", "c", "t").judge([row])["met"] is None
     assert goals.goal(3.0, "RIFE", "c", "s").judge([row, {**row, "times_faster": {"RIFE": 1.0}}])["reached"] == 1.0
