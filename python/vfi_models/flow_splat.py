@@ -144,7 +144,7 @@ def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, 
 def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:
     """The flow carried by itself to time t, and where anything landed."""
     flow, log_weight = vk.splat(motion.flow, t * motion.flow, motion.metric, mode="softmax", return_weight=True)
-    return flow, log_weight > -torch.inf  # type: ignore[operator, return-value]
+    return flow, log_weight > -torch.inf
 
 
 def _inside(flow: Tensor) -> Tensor:

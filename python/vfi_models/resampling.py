@@ -1,7 +1,5 @@
 """Warping without the blur of bilinear sampling, and filling of holes."""
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,7 +30,7 @@ def _half_way(image: Tensor, dim: int) -> Tensor:
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """backward_warp with one result."""
-    return cast(Tensor, vk.backward_warp(image, flow))
+    return vk.backward_warp(image, flow)
 
 
 def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Backward warping as a torch op: public function, shapes, gradient."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ _warp = torch.ops.vfi_kernels.backward_warp.default
 _warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
 
 
+@overload
+def backward_warp(
+    image: Tensor, flow: Tensor, *, padding: str = "border", validity: Literal[False] = False
+) -> Tensor: ...
+@overload
+def backward_warp(
+    image: Tensor, flow: Tensor, *, padding: str = "border", validity: Literal[True]
+) -> tuple[Tensor, Tensor]: ...
 def backward_warp(
     image: Tensor, flow: Tensor, *, padding: str = "border", validity: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:

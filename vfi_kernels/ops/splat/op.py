@@ -1,7 +1,7 @@
 """Splatting (forward warping) as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -21,6 +21,46 @@ _splat = torch.ops.vfi_kernels.splat.default
 _splat_grad = torch.ops.vfi_kernels.splat_grad.default
 
 
+@overload
+def splat(
+    input: Tensor,
+    flow: Tensor,
+    metric: Tensor | None = None,
+    *,
+    mode: str = "sum",
+    eps: str = "zero",
+    return_weight: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def splat(
+    input: Sequence[Tensor],
+    flow: Tensor,
+    metric: Tensor | None = None,
+    *,
+    mode: str = "sum",
+    eps: str = "zero",
+    return_weight: Literal[False] = False,
+) -> list[Tensor]: ...
+@overload
+def splat(
+    input: Tensor,
+    flow: Tensor,
+    metric: Tensor | None = None,
+    *,
+    mode: str = "sum",
+    eps: str = "zero",
+    return_weight: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def splat(
+    input: Sequence[Tensor],
+    flow: Tensor,
+    metric: Tensor | None = None,
+    *,
+    mode: str = "sum",
+    eps: str = "zero",
+    return_weight: Literal[True],
+) -> tuple[list[Tensor], Tensor]: ...
 def splat(
     input: Tensor | Sequence[Tensor],
     flow: Tensor,
