@@ -111,18 +111,19 @@ class BandScatter {
 
   // The same where some value is not finite: a corner that is not used must not be touched.
   void add_tile_careful(const Chunk<A>& c) {
+    alignas(64) A used[4 * kChunk];
     for (int64_t i = 0; i < c.n; i += kCount) {
       F corner[4];
       corner_weights(locate<F>(s_, c, i), corner);
       interleave4(corner);
-      A used[4 * kCount];
-      for (int k = 0; k < 4; ++k) store(used + k * kCount, corner[k]);
-      for (int64_t j = 0; j < min(int64_t{kCount}, c.n - i); ++j) {
-        A* const cells[] = {ring_ + int64_t{top_[i + j]} * kWidth, ring_ + int64_t{bottom_[i + j]} * kWidth};
-        const Cell<A, kWidth> value(tile_ + (i + j) * kWidth);
-        for (int k = 0; k < 4; ++k) {
-          if (used[4 * j + k] == 0) continue;
-          value.add_to(cells[k >> 1] + (k & 1) * kWidth, c.weight[4 * (i + j) + k]);
+      for (int k = 0; k < 4; ++k) store(used + 4 * i + k * kCount, corner[k]);
+    }
+    for (int64_t first = 0; first < kApart; ++first) {
+      for (int64_t i = first; i < c.n; i += kApart) {
+        A* const cells[] = {ring_ + int64_t{top_[i]} * kWidth, ring_ + int64_t{bottom_[i]} * kWidth};
+        const Cell<A, kWidth> value(tile_ + i * kWidth);
+        for (int64_t k = 0; k < 4; ++k) {
+          if (used[4 * i + k] != 0) value.add_to(cells[k >> 1] + (k & 1) * kWidth, c.weight[4 * i + k]);
         }
       }
     }

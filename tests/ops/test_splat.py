@@ -196,3 +196,13 @@ def test_wrong_arguments_get_one_sentence(backend, options, sentence):
     arguments = {"input": torch.zeros(2, 3, 4, 5), "flow": torch.zeros(2, 2, 4, 5)} | options
     with pytest.raises(RuntimeError, match=sentence):
         vk.splat(**arguments)
+
+
+@pytest.mark.parametrize("channels", [3, 20])
+def test_a_nan_changes_no_other_target(channels, rng):
+    image, flow = torch.randn(1, channels, 20, 300, generator=rng), 3 * torch.randn(1, 2, 20, 300, generator=rng)
+    expected = vk.splat(image, flow, mode="average")
+    image[0, 1, 10, 150] = torch.nan
+    got = vk.splat(image, flow, mode="average")
+    assert 0 < got.isnan().sum() <= 4
+    assert torch.equal(got[got == got], expected[got == got])
