@@ -24,7 +24,7 @@ $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models
-	$(BIN)/python -m vfi_models.demo --out out
+	OMP_WAIT_POLICY=passive $(BIN)/python -m vfi_models.demo --out out
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not slow and not gpu"

@@ -16,7 +16,10 @@ def test_there_are_pages():
     assert {"api.md", "conventions.md", "add_an_op.md", "benchmarks.md"} <= {page.name for page in PAGES}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+READMES = [DOCS.parent / "README.md", DOCS.parent / "python" / "README.md"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *READMES], ids=lambda page: f"{page.parent.name}-{page.name}")
 def test_examples_run(page):
     """All Python blocks of a page, one after another."""
     names = {}

@@ -21,8 +21,10 @@ def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
 
 
 def grad_needed(*tensors: Tensor | None) -> bool:
-    """Whether autograd will ask for a gradient of an op applied to `tensors`."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    """Whether autograd may ask for a gradient of an op applied to `tensors`. Under vmap a tensor does not tell."""
+    if not torch.is_grad_enabled():
+        return False
+    return any(t is not None and (t.requires_grad or torch._C._functorch.is_batchedtensor(t)) for t in tensors)
 
 
 def register_differentiable(op: str, setup_context: Callable, backward: Callable) -> None:

@@ -1,11 +1,15 @@
 """The `vfi` command: interpolate images and videos, evaluate models."""
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vfi_models.errors import UserError
 from vfi_models.opencv import opencv
@@ -23,11 +27,21 @@ _EXAMPLES = """examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, 2 for a wrong request or input, 130 after Ctrl-C."""
-    options = build_parser().parse_args(arguments)
+    """Runs the command and returns its exit code: 0, 2 for a wrong request or input, 130 after Ctrl-C or SIGTERM."""
+    # Before torch is loaded: threads that spin while they wait take the CPU from each other and from all else that runs
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        options.run(options)
+        with _stopped_once():
+            options = build_parser().parse_args(arguments)
+            options.run(options)
     except UserError as error:
         print(f"vfi: {error}", file=sys.stderr)
         return 2
@@ -44,9 +58,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _stopped_once() -> Iterator[None]:
+    """Inside, the first Ctrl-C or SIGTERM raises KeyboardInterrupt; later ones do not disturb the tidying up."""
+
+    def stop(number: int, frame: Any) -> None:
+        for name in before:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    names = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {name: signal.signal(name, stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of every subcommand; imports nothing heavy, so that --help is instant."""
-    parser = argparse.ArgumentParser(prog="vfi", description="Video frame interpolation.")
+    parser = _Parser(prog="vfi", description="Video frame interpolation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_interpolate(commands)
     _add_evaluate(commands)
@@ -71,7 +103,7 @@ def _add_interpolate(commands: argparse._SubParsersAction) -> None:
     add("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
     add("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
     add("--fps", type=_rate, help="video: frames per second of the output, such as 60 or 60000/1001")
-    add("--times", nargs="+", type=_seconds, help="video: exactly the frames at these times, in seconds or H:MM:SS")
+    add("--times", nargs="+", type=_seconds, help="video: the frames at these times (seconds or H:MM:SS), in order")
     video = parser.add_argument_group("video")
     add = video.add_argument
     add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS")

@@ -64,6 +64,8 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         raise UserError("--ground-truth is one image, so give one --t with it")
     outputs = numbered_outputs(job.output, len(job.times))
     sources = tuple(path for path in (job.first, job.second, job.ground_truth) if path is not None)
+    if job.strip and job.strip.resolve() in [path.resolve() for path in outputs]:
+        raise UserError(f"--strip {job.strip} is also the name of a result")
     for target in [*outputs, *([job.strip] if job.strip else [])]:
         check_target(target, overwrite=job.overwrite, inputs=sources)
     image0, image1 = read_pair(job.first, job.second)

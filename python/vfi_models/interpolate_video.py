@@ -20,6 +20,8 @@ from vfi_models.timeline import Listed, Multiplied, Regular, Timeline
 from vfi_models.video_in import TimedFrame, VideoInfo, VideoReader
 from vfi_models.video_out import Encoding, Picture, VideoWriter
 
+_NO_TIME = "none of the times lies within the video"
+
 
 @dataclass(frozen=True)
 class VideoJob:
@@ -61,13 +63,19 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         renderer = Renderer(model, device, timeline, scene_cuts=job.scene_cuts)
         rendered = renderer.render(chain(head, rest))
         rendered = _with_progress(rendered, _expected(job, timeline, reader.info, origin), job)
-        written = _write_images(rendered, job) if to_images else _write_video(rendered, job, reader, origin)
+        if to_images:
+            written, name = _write_images(rendered, job)
+        else:
+            written, name = _write_video(rendered, job, reader, origin), str(job.output)
         if reader.damaged:
             _note(f"{reader.damaged} damaged packets of {job.source} were left out")
-    if job.times and written != len(job.times):
-        _note(f"only {written} of the {len(job.times)} times lie within the video")
+    distinct = len(set(job.times or ()))
+    if job.times and distinct < len(job.times):
+        _note(f"of the {len(job.times)} times {distinct} differ")
+    if job.times and written != distinct:
+        _note(f"only {written} of the {distinct} times lie within the video")
     print(
-        f"wrote {job.output}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
+        f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
         f"{renderer.cuts} scene cuts)"
     )
 
@@ -132,7 +140,7 @@ def _write_video(
         for rgb, time in rendered:
             writer.write(rgb, (time - origin) * job.slow_motion)
         if writer.frames == 0:
-            raise UserError("none of the times lies within the video")
+            raise UserError(_NO_TIME)
         writer.finish()
     except KeyboardInterrupt:
         if writer.interrupted():
@@ -143,15 +151,17 @@ def _write_video(
     return writer.frames
 
 
-def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> int:
-    """Writes the pictures to numbered files."""
-    written = 0
+def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> tuple[int, str]:
+    """Writes the pictures to numbered files; returns how many, and the first and the last name."""
+    written: list[Path] = []
     for rgb, _ in rendered:
-        written += 1
-        target = interpolate_images.numbered(job.output, written, digits=5)
+        target = interpolate_images.numbered(job.output, len(written) + 1, digits=5)
         check_target(target, overwrite=job.overwrite, inputs=(job.source,))
         write_image(target, rgb)
-    return written
+        written.append(target)
+    if not written:
+        raise UserError(_NO_TIME)
+    return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
 def output_picture(job: VideoJob, info: VideoInfo) -> Picture:

@@ -30,11 +30,7 @@ def run(*arguments: object) -> int:
 
 def refused(capsys, *arguments: object) -> str:
     """Runs a command that must fail with exit code 2 and returns its one sentence."""
-    try:
-        code = run(*arguments)
-    except SystemExit as error:
-        # argparse refuses what it can parse no further.
-        code = error.code
+    code = run(*arguments)
     message = capsys.readouterr().err.strip()
     assert code == 2 and message and "Traceback" not in message
     return message.splitlines()[-1]
@@ -168,6 +164,7 @@ def test_wrong_requests(pair, tmp_path, capsys):
     assert "--fps is for video output only" in refused(capsys, a, b, "-o", out, "--fps", 10)
     assert "does not exist" in refused(capsys, a, b, "-o", tmp_path / "nowhere" / "m.png")
     assert "it is a folder" in refused(capsys, a, b, "-o", tmp_path)
+    assert "also the name of a result" in refused(capsys, a, b, "-o", out, "--strip", out)
     assert not out.exists()
 
 

@@ -1,5 +1,7 @@
 """A video in, a video out, through the `vfi` command."""
 
+import os
+import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -107,10 +109,15 @@ def test_variable_frame_rate_by_timestamps(make_video, slide, tmp_path):
 def test_explicit_times_as_images(make_video, slide, sliding, tmp_path, capsys):
     source = make_video(slide)
     assert run(source, "-o", tmp_path / "f_%02d.png", "--times", 0.25, 0.1, 99) == 0
-    assert "only 2 of the 3 times" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "only 2 of the 3 times" in printed.err and "f_01.png to f_02.png: 2 frames" in printed.out
     assert error(read_image(tmp_path / "f_01.png").rgb, slide[1]) < 2
     assert error(read_image(tmp_path / "f_02.png").rgb, sliding(10)) < 2
     assert not (tmp_path / "f_03.png").exists()
+    assert run(source, "-o", tmp_path / "again.png", "--times", 0.25, 0.1, 0.1) == 0
+    printed = capsys.readouterr()
+    assert "of the 3 times 2 differ" in printed.err and "lie within" not in printed.err
+    assert "again_00001.png to again_00002.png" in printed.out
 
 
 def test_odd_sizes_are_padded_and_said(make_video, sliding, tmp_path, capsys):
@@ -259,24 +266,34 @@ def test_two_images_to_a_video(sliding, tmp_path):
     assert all(error(frames[i], sliding(20 + 2 * i)) < 2 for i in range(5))
 
 
-def interrupt_after(monkeypatch, count: int) -> None:
-    """Ctrl-C when `count` intervals are done."""
+def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> None:
+    """Ctrl-C when `count` intervals are done, and two more while the file is being closed."""
     done = 0
+    finish = video_out.VideoWriter.interrupted
+
+    def interrupted(self):
+        os.kill(os.getpid(), number)
+        found = finish(self)
+        os.kill(os.getpid(), number)
+        return found
+
+    monkeypatch.setattr(video_out.VideoWriter, "interrupted", interrupted)
     original = rendering.interpolate_many
 
     def interpolate_many(*arguments):
         nonlocal done
         done += 1
         if done > count:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         return original(*arguments)
 
     monkeypatch.setattr(rendering, "interpolate_many", interpolate_many)
 
 
-def test_ctrl_c_leaves_what_is_done_playable(make_video, sliding, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_what_is_done_playable(make_video, sliding, tmp_path, monkeypatch, capsys, number):
     source = make_video([sliding(2 * i) for i in range(20)], sound="aac")
-    interrupt_after(monkeypatch, 5)
+    interrupt_after(monkeypatch, 5, number)
     assert run(source, "-o", tmp_path / "out.mp4") == 130
     assert "holds the first 0.50 seconds" in capsys.readouterr().err
     times, _ = read(tmp_path / "out.mp4")
@@ -333,10 +350,11 @@ def test_wrong_requests(make_video, slide, tmp_path, capsys):
     assert "none of the times" in refused(capsys, source, "-o", out, "--times", 50)
     assert "also an input" in refused(capsys, source, "-o", source, "--overwrite")
     assert "--crf has no meaning" in refused(capsys, source, "-o", out, "--codec", "mpeg4", "--crf", 3)
-    for wrong in (("--fps", "0"), ("--fps", "fast"), ("--start", "1:x"), ("--fps", "nan"), ("--end", "-1")):
-        with pytest.raises(SystemExit) as stop:
-            run(source, "-o", out, f"{wrong[0]}={wrong[1]}")
-        assert stop.value.code == 2
+    for wrong in ("--fps=0", "--fps=fast", "--start=1:x", "--fps=nan", "--end=-1", "--factor=1.5", "--crf=abc"):
+        assert run(source, "-o", out, wrong) == 2
+        message = capsys.readouterr().err.strip()
+        assert message.startswith(f"vfi: argument {wrong.partition('=')[0]}: ") and len(message.splitlines()) == 1
+    assert "none of the times" in refused(capsys, source, "-o", tmp_path / "x_%d.png", "--times", 50)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 

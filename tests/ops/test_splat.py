@@ -1,5 +1,7 @@
 """What holds for splatting alone."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -186,6 +188,7 @@ ERRORS = [
     ({"flow": torch.zeros(2, 2, 5, 5)}, r"flow of height and width \(4, 5\) as input has, got \(2, 2, 5, 5\)"),
     ({"input": torch.zeros(3, 4, 5)}, r"splat: expected input of shape \(B, C, H, W\), got \(3, 4, 5\)"),
     ({"input": []}, "splat: expected at least one input, got 0"),
+    ({"input": [torch.zeros(2, 3, 4, 5), 3]}, "splat: expected every input to be a tensor, got int"),
     ({"input": [torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 6)]}, "inputs of one batch size, height and width"),
     ({"return_weight": True}, "expected mode average, linear or softmax with return_weight, got 'sum'"),
 ]
@@ -206,3 +209,15 @@ def test_a_nan_changes_no_other_target(channels, rng):
     got = vk.splat(image, flow, mode="average")
     assert 0 < got.isnan().sum() <= 4
     assert torch.equal(got[got == got], expected[got == got])
+
+
+@pytest.mark.parametrize("mode", ["sum", "average", "linear", "softmax"])
+def test_gradients_through_vmap(mode, rng):
+    count = 3 if mode in ("linear", "softmax") else 2
+    leaves = [torch.randn(2, 1, c, 6, 7, generator=rng).requires_grad_() for c in (3, 2, 1)[:count]]
+    mapped = torch.func.vmap(functools.partial(vk.splat, mode=mode))(*leaves)
+    alone = torch.stack([vk.splat(*(t[n] for t in leaves), mode=mode) for n in range(2)])
+    for got, expected in zip(
+        torch.autograd.grad(mapped.sin().sum(), leaves), torch.autograd.grad(alone.sin().sum(), leaves)
+    ):
+        assert torch.equal(got, expected)

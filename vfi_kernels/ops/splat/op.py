@@ -106,6 +106,8 @@ def splat(
     """
     single = isinstance(input, Tensor)
     inputs: list[Tensor] = [input] if isinstance(input, Tensor) else list(input)
+    for x in inputs:
+        expect(isinstance(x, Tensor), "splat", "every input to be a tensor", type(x).__name__)
     weighted = mode != "sum" or not return_weight
     expect(weighted, "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
     refuse_forward_mode("splat", *inputs, flow, metric)
