@@ -267,17 +267,10 @@ def test_two_images_to_a_video(sliding, tmp_path):
 
 
 def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> None:
-    """Ctrl-C when `count` intervals are done, and two more while the file is being closed."""
+    """Ctrl-C when `count` intervals are done, and again while the file is being closed."""
     done = 0
-    finish = video_out.VideoWriter.interrupted
-
-    def interrupted(self):
-        os.kill(os.getpid(), number)
-        found = finish(self)
-        os.kill(os.getpid(), number)
-        return found
-
-    monkeypatch.setattr(video_out.VideoWriter, "interrupted", interrupted)
+    close = video_out.VideoWriter.interrupted
+    monkeypatch.setattr(video_out.VideoWriter, "interrupted", lambda w: (os.kill(os.getpid(), number), close(w))[1])
     original = rendering.interpolate_many
 
     def interpolate_many(*arguments):
