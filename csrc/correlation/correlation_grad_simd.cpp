@@ -32,13 +32,18 @@ struct Block {
     const Scalar* q = other + c * width;
     const int64_t next = (n - 1) * n * kCount;  // one row down, one displacement up
     F sum[R][K];
+#pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
       for (int k = 0; k < K; ++k) sum[i][k] = load<F>(total + (i * C + k) * kCount);
     }
     for (int64_t d = 0; d < n; ++d, p += kCount, ++q) {
       F v[K];
 #pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) v[k] = load<F>(q + k * width);
+      for (int k = 0; k < K; ++k) {
+        v[k] = load<F>(q + k * width);
+        keep_in_register(v[k]);
+      }
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i) {
         const F upstream = load<F>(p + i * next);
@@ -46,7 +51,9 @@ struct Block {
         for (int k = 0; k < K; ++k) sum[i][k] = fma(upstream, v[k], sum[i][k]);
       }
     }
+#pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
       for (int k = 0; k < K; ++k) store(total + (i * C + k) * kCount, sum[i][k]);
     }
   }
@@ -62,17 +69,17 @@ struct Block {
   }
 };
 
-// g of every displacement for the vector of pixels at (y, x).
+// g of every displacement for the vector of pixels at (y, x); that of the row below is asked for meanwhile.
 template <class F, class T>
 void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64_t x, typename Lanes<F>::Scalar* to) {
   const int64_t n = a.side(), planes = n * n;
   for (int64_t d = 0; d < planes; ++d, to += Lanes<F>::kCount) {
     const int64_t row = y + d / n - a.radius, column = x + d % n - a.radius;
+    const T* from = grad_out + (a.mirrored ? (planes - 1 - d) * a.H + row : d * a.H + y) * a.W;
+    prefetch(from + a.W + x);
     F g = zero<F>();
-    if (row >= 0 && row < a.H && a.mirrored) {
-      g = load_inside<F>(grad_out + ((planes - 1 - d) * a.H + row) * a.W, column, a.W);
-    } else if (row >= 0 && row < a.H) {
-      g = keep_inside(load<F>(grad_out + (d * a.H + y) * a.W + x, a.W - x), column, a.W);
+    if (row >= 0 && row < a.H) {
+      g = a.mirrored ? load_inside<F>(from, column, a.W) : keep_inside(load<F>(from + x, a.W - x), column, a.W);
     }
     store(to, g);
   }

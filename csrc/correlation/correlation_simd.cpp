@@ -4,6 +4,7 @@
 // as float32 with the channels next to each other: in the map they lie a plane apart and would push each other out of the
 // cache. A row of `second` then serves every output row within the radius; the sums of kRows output rows and kColumns
 // displacements stay in registers while the channels go by. Every sum has the order of the channels.
+#include "common/simd_tiles.h"
 #include "correlation/correlation_simd.h"
 
 namespace vfi {
@@ -24,6 +25,7 @@ struct Block {
   const Scalar* first;   // [rows from y0 on][C][kCount]
   const Scalar* second;  // [C][kCount + 2 radius], from column x - radius on
   int64_t y0;
+  bool streams;  // past the cache
 
   // Where displacement (from - y, column - radius) of pixel (y, x) goes.
   VFI_INLINE T* target(int64_t y, int64_t from, int64_t column) const {
@@ -35,8 +37,10 @@ struct Block {
   void sums(int64_t y, int64_t from, int64_t column) const {
     const Scalar* p = first + (y - y0) * a.C * kCount;
     const Scalar* q = second + column;
-    F sum[R][D];
+    F sum[R][D];  // in registers: every loop over it is unrolled
+#pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 16
       for (int d = 0; d < D; ++d) sum[i][d] = zero<F>();
     }
     for (int64_t c = 0; c < a.C; ++c, p += kCount, q += kCount + 2 * a.radius) {
@@ -45,16 +49,25 @@ struct Block {
       for (int i = 0; i < R; ++i) v[i] = load<F>(p + i * a.C * kCount);
 #pragma GCC unroll 16
       for (int d = 0; d < D; ++d) {
-        const F w = load<F>(q + d);
+        F w = load<F>(q + d);
+        keep_in_register(w);
 #pragma GCC unroll 4
         for (int i = 0; i < R; ++i) sum[i][d] = fma(v[i], w, sum[i][d]);
       }
     }
+    alignas(64) Scalar totals[R * D * kCount];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 16
+      for (int d = 0; d < D; ++d) store(totals + (i * D + d) * kCount, sum[i][d]);
+    }
     const F count = broadcast<F>(static_cast<Scalar>(max(a.C, int64_t{1})));
     for (int i = 0; i < R; ++i) {
       for (int d = 0; d < D; ++d) {
-        const F mean = keep_inside(sum[i][d] / count, x + column + d - a.radius, a.W);
-        store(target(y + i, from, column + d), mean, a.W - x);
+        const F total = load<F>(totals + (i * D + d) * kCount);
+        const F mean = keep_inside(total / count, x + column + d - a.radius, a.W);
+        T* const to = target(y + i, from, column + d);
+        streams ? stream(to, mean) : store(to, mean, a.W - x);
       }
     }
   }
@@ -83,10 +96,12 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
   const int64_t plane = a.H * a.W, n = a.side();
   const T* first = static_cast<const T*>(a.first) + t.b * a.C * plane;
   const T* second = static_cast<const T*>(a.second) + t.b * a.C * plane;
+  T* const out = static_cast<T*>(a.out) + t.b * n * n * plane;
+  const bool streams = can_stream(static_cast<T*>(a.out), a.B * n * n * plane, a.W);
   auto* const rows = scratch;
   auto* const windows = scratch + CorrelationTiles::kRows * a.C * kCount;
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    const Block<F, T> block{a, static_cast<T*>(a.out) + t.b * n * n * plane, x, rows, windows, t.y0};
+    const Block<F, T> block{a, out, x, rows, windows, t.y0, streams};
     for (int64_t y = t.y0; y < t.y1; ++y) {
       copy_windows<F>(first + y * a.W, plane, a.C, x, a.W, kCount, rows + (y - t.y0) * a.C * kCount);
     }
@@ -100,6 +115,7 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
       block.all_sums(begin, end, from);
     }
   }
+  if (streams) stream_fence();
 }
 
 }  // namespace

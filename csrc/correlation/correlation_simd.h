@@ -39,6 +39,16 @@ VFI_INLINE F zero() {
   return broadcast<F>(0);
 }
 
+// Makes the compiler keep a loaded value that several sums use: it would load it again for each, across two cache lines.
+template <class F>
+VFI_INLINE void keep_in_register([[maybe_unused]] F& value) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(value));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(value));
+#endif
+}
+
 // row[x], row[x + 1], ..., with 0 for columns outside [0, width).
 template <class F, class T>
 VFI_INLINE F load_inside(const T* row, int64_t x, int64_t width) {
@@ -62,11 +72,13 @@ VFI_INLINE F keep_inside(F value, int64_t x, int64_t width) {
 }
 
 // C rows, those of the channels, of `width` values from column x on: one after another, with 0 outside the map. Writes
-// up to kCount - 1 values more.
+// up to kCount - 1 values more. The row below is asked for meanwhile: no other prefetch sees it coming.
 template <class F, class T>
 VFI_INLINE void copy_windows(const T* row, int64_t plane, int64_t C, int64_t x, int64_t W, int64_t width,
                              typename Lanes<F>::Scalar* to) {
   for (int64_t c = 0; c < C; ++c, row += plane, to += width) {
+    prefetch(row + W + x);
+    prefetch(row + W + x + width - 1);
     for (int64_t i = 0; i < width; i += Lanes<F>::kCount) store(to + i, load_inside<F>(row, x + i, W));
   }
 }

@@ -145,8 +145,8 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
         OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, 1, True, True)
 
 
-def results(seed):
-    """Forward and gradients of the C++ kernels in every dtype, with the reference of each, on odd sizes."""
+def check_every_dtype(seed):
+    """Forward and gradients of the C++ kernels against the reference, on odd sizes."""
     generator = torch.Generator().manual_seed(seed)
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         for radius, shape in ((4, (1, 5, 18, 67)), (9, (2, 4, 5, 21)), (1, (1, 9, 17, 8)), (6, (1, 3, 20, 1))):
@@ -154,18 +154,18 @@ def results(seed):
             planes = (shape[0], (2 * radius + 1) ** 2, *shape[2:])
             grad_out = torch.randn(planes, generator=generator).to(dtype)
             wide = [t.double() for t in (grad_out, first, second)]
-            yield OPS.correlation(first, second, radius), reference.correlation(*wide[1:], radius)
-            yield from zip(
-                OPS.correlation_grad(grad_out, first, second, radius, True, True),
-                reference.correlation_grad(*wide, radius, True, True),
-            )
+            got = OPS.correlation(first, second, radius)
+            assert_near(got, reference.correlation(*wide[1:], radius))
+            got = OPS.correlation_grad(grad_out, first, second, radius, True, True)
+            for a, b in zip(got, reference.correlation_grad(*wide, radius, True, True)):
+                assert_near(a, b, slack=4)
 
 
 @pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
 def test_every_instruction_set(level):
-    code = "import test_correlation as t\nfor got, expected in t.results(5): t.assert_near(got, expected, slack=4)"
     here = Path(__file__).resolve().parent
     path = os.pathsep.join([str(here), str(here.parent), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "VFI_KERNELS_CPU": level}
+    code = "import test_correlation; test_correlation.check_every_dtype(5)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0 or "this CPU's best level is" in done.stderr, done.stderr[-2000:]

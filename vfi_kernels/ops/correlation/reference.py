@@ -1,6 +1,7 @@
 """Local correlation of two feature maps in plain PyTorch: the specification that the kernels are tested against."""
 
 from collections.abc import Iterator
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from vfi_kernels.layout import accumulator, as_result, not_needed
 OP = "correlation"
 LARGEST_RADIUS = 9
 
-Box = tuple[slice, slice]  # rows and columns
+Box = tuple[EllipsisType, slice, slice]  # an index of rows and columns
 
 
 def check(first: Tensor, second: Tensor, radius: int) -> None:
@@ -29,7 +30,7 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     check(first, second, radius)
     acc = accumulator(first)
     a, b = first.to(acc), second.to(acc)
-    planes = [_placed((a[(..., *at)] * b[(..., *to)]).sum(1), at, first) for at, to in _overlaps(first, radius)]
+    planes = [_placed((a[at] * b[to]).sum(1), at, first) for at, to in _overlaps(first, radius)]
     return as_result(torch.stack(planes, 1) / max(first.shape[1], 1), first)
 
 
@@ -42,11 +43,11 @@ def correlation_grad(
     g = grad_out.to(acc) / max(first.shape[1], 1)
     grad_first, grad_second = torch.zeros_like(a), torch.zeros_like(b)
     for d, (at, to) in enumerate(_overlaps(first, radius)):
-        upstream = g[:, d : d + 1][(..., *at)]
+        upstream = g[:, d : d + 1][at]
         if need_first:
-            grad_first = grad_first + _placed(upstream * b[(..., *to)], at, first)
+            grad_first = grad_first + _placed(upstream * b[to], at, first)
         if need_second:
-            grad_second = grad_second + _placed(upstream * a[(..., *at)], to, first)
+            grad_second = grad_second + _placed(upstream * a[at], to, first)
     return (
         as_result(grad_first, first) if need_first else not_needed(first),
         as_result(grad_second, second) if need_second else not_needed(second),
@@ -60,8 +61,8 @@ def _overlaps(first: Tensor, radius: int) -> Iterator[tuple[Box, Box]]:
         for dx in range(-radius, radius + 1):
             (top, bottom), (left, right) = _meeting(h, dy), _meeting(w, dx)
             yield (
-                (slice(top, bottom), slice(left, right)),
-                (slice(top + dy, bottom + dy), slice(left + dx, right + dx)),
+                (..., slice(top, bottom), slice(left, right)),
+                (..., slice(top + dy, bottom + dy), slice(left + dx, right + dx)),
             )
 
 
@@ -74,7 +75,7 @@ def _meeting(size: int, shift: int) -> tuple[int, int]:
 def _placed(part: Tensor, box: Box, like: Tensor) -> Tensor:
     """`part` at `box` of a plane as large as those of `like`, zeros around it."""
     h, w = like.shape[2:]
-    rows, columns = box
+    _, rows, columns = box
     if part.numel() == 0:
         return part.new_zeros((*part.shape[:-2], h, w))
     return F.pad(part, (columns.start, w - columns.stop, rows.start, h - rows.stop))
