@@ -9,6 +9,7 @@ from vfi_kernels.bench.overhead import TINY
 
 WARP = "backward_warp-border"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
+PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that start at once
 HALF = ("float16", "bfloat16")
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
 
@@ -45,6 +46,10 @@ CPU = (
     group(SOFTMAX, "1080p", ["index_add*"], threads=[2], dtype=HALF),
     group(WIDE, "1080p features-448", threads=[2]),
     group("splat-average", "1080p", ["index_add*"], threads=[2]),
+    group("correlation", "features-448 features-64 features-16", threads=[2]),
+    group("correlation", "features-448", PLAIN, threads=[1]),
+    group("correlation", "features-448", PLAIN, threads=[2], mode=["backward"]),
+    group("correlation", "features-448", PLAIN, threads=[2], dtype=HALF),
     group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
     group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
 )

@@ -39,6 +39,11 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "bool deterministic, bool need_frame0, bool need_frame1, bool need_flow, bool need_mask) "
       "-> (Tensor grad_frame0, Tensor grad_frame1, Tensor grad_flow, Tensor grad_mask_logits)");
 
+  m.def("correlation(Tensor first, Tensor second, int radius=4) -> Tensor");
+  m.def(
+      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int radius, bool need_first, bool need_second) "
+      "-> (Tensor grad_first, Tensor grad_second)");
+
   m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");

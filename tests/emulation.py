@@ -10,7 +10,7 @@ import vfi_kernels_testing as native
 from vfi_kernels.registration import NAMESPACE
 
 EMULATED = "vfi_emulated"
-OPS = ("backward_warp", "backward_warp_grad", "splat", "splat_grad", "warp_blend", "warp_blend_grad")
+OPS = tuple(op + end for op in ("backward_warp", "correlation", "splat", "warp_blend") for end in ("", "_grad"))
 
 _schemas = torch.library.Library(EMULATED, "DEF")
 for _op in OPS:

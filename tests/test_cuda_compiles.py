@@ -12,7 +12,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
-OPS = ("backward_warp", "backward_warp_grad", "splat", "splat_grad", "warp_blend", "warp_blend_grad")
+OPS = tuple(op + end for op in ("backward_warp", "correlation", "splat", "warp_blend") for end in ("", "_grad"))
 
 pytestmark = pytest.mark.slow
 

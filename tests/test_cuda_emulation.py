@@ -16,6 +16,15 @@ from ops.test_backward_warp import (  # noqa: F401
     test_non_finite_flow,
     test_zero_flow_is_a_bitwise_copy,
 )
+from ops.test_correlation import (  # noqa: F401
+    test_a_nan_reaches_what_meets_it_and_nothing_else,
+    test_agrees_with_unfold_in_float64,
+    test_exchanging_the_maps_mirrors_the_displacements,
+    test_half_sums_are_float32_and_rounded_once,
+    test_no_channels_give_zeros,
+    test_outside_is_exactly_zero,
+    test_radius_1_by_hand,
+)
 from ops.test_splat import (  # noqa: F401
     test_a_non_finite_metric_skips_its_pixel,
     test_each_corner_is_checked_by_itself,

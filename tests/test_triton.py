@@ -15,6 +15,7 @@ from triton_calls import Calls, jit_functions, kernel_names, launch_each
 
 import vfi_kernels as vk
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
+from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.testing import load_cases, map_tensors, tensors
 from vfi_kernels.triton_math.bilinear import tile_offset
@@ -95,13 +96,13 @@ def test_every_case_agrees_with_the_oracle(number, case, view):
     check_all(case, arguments if view is None else map_tensors(view, arguments))
 
 
-@pytest.mark.parametrize("name", ["backward_warp-zeros", "splat-softmax-wide", "warp_blend"])
+@pytest.mark.parametrize("name", ["backward_warp-zeros", "correlation-1", "splat-softmax-wide", "warp_blend"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(name, dtype):
     check_all(CASES[name], make(CASES[name], dtype=dtype))
 
 
-@pytest.mark.parametrize("name", ["backward_warp-border", "splat-linear", "warp_blend"])
+@pytest.mark.parametrize("name", ["backward_warp-border", "correlation-1", "splat-linear", "warp_blend"])
 def test_any_strides_several_samples_and_blocks(name):
     """Batch 2, more channels than a tile, more pixels than a program; slices and float64 flow beside a half image."""
     arguments = map_tensors(every_second, make(CASES[name], (2, 5, 7, 21)))
@@ -120,6 +121,21 @@ def test_positions_that_are_no_number_or_far_away(name):
         flow[:, 1, 1, x] = value
         flow[:, :, 2, x] = value
     check_all(CASES[name], arguments)
+
+
+def test_correlation_outside_is_exactly_zero():
+    """Also where the pixel itself is not a number, or the gradient that comes back."""
+    first, second = torch.randn(2, 1, 2, 3, 4)
+    first[0, 0, 0, 0] = first[0, 1, 2, 3] = torch.nan
+    with vk.use_backend("reference"):
+        expected = vk.correlation(first, second, 2)
+        grad_out = torch.where(vk.correlation(torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4), 2) == 0, torch.nan, 1.0)
+        gradients = torch.ops.vfi_kernels.correlation_grad(grad_out, first, second, 2, True, True)
+    torch.testing.assert_close(matching.correlation(first, second, 2), expected, equal_nan=True)
+    found = matching.correlation_grad(grad_out, first, second, 2, True, True)
+    for got, wanted in zip(found, gradients):
+        torch.testing.assert_close(got, wanted, equal_nan=True)
+    assert found[0].isfinite().all()
 
 
 @pytest.mark.parametrize("mode", ["linear", "softmax"])
@@ -181,11 +197,12 @@ def test_deterministic_sums_follow_scan_order():
 
 def test_nothing_is_launched_for_empty_tensors(launched):
     for shape in ((0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)):
-        for name in ("backward_warp-border", "splat-softmax-several", "warp_blend"):
+        for name in ("backward_warp-border", "correlation-1", "splat-softmax-several", "warp_blend"):
             check_all(CASES[name], make(CASES[name], shape))
     assert launched == []
     check_all(CASES["splat-softmax-weight"], make(CASES["splat-softmax-weight"], (1, 0, 2, 2)))
     check_all(CASES["backward_warp-zeros"], make(CASES["backward_warp-zeros"], (1, 0, 2, 2)))
+    check_all(CASES["correlation"], make(CASES["correlation"], (1, 0, 2, 2)))
 
 
 class Watch(TorchDispatchMode):
@@ -210,6 +227,7 @@ def test_the_host_never_waits_for_the_device():
         c.warps(False)
         c.splats(False)
         c.blends(False)
+        c.correlates()
     assert watch.names and not {n for n in watch.names if "_local_scalar_dense" in n or "nonzero" in n or "item" in n}
 
 

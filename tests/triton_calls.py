@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
+from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.ops.warp_blend import triton_kernels as blend
 
@@ -48,6 +49,10 @@ class Calls:
         blend.warp_blend(*arguments)
         blend.warp_blend_grad(self.image, *arguments, deterministic, True, True, True, True)
 
+    def correlates(self, radius: int = 1) -> None:
+        out = matching.correlation(self.image, self.image, radius)
+        matching.correlation_grad(out, self.image, self.image, radius, True, True)
+
     def splats(self, deterministic: bool, mode: str = "softmax", eps: str = "zero", inputs: int = 1) -> None:
         metric = self.metric if mode in ("linear", "softmax") else None
         x, flow = [self.image] * inputs, self.flow[:, :2]
@@ -61,6 +66,7 @@ def launch_each(dtype: torch.dtype) -> None:
     c = Calls(dtype, size=(2, 3))
     c.warps(True)
     c.blends(False)
+    c.correlates()
     c.splats(False)
 
 
@@ -71,6 +77,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c = Calls(dtype, layout, channels=3 if layout == "planes" else 16)
         c.warps(False)
         c.blends(False)
+        c.correlates()
         c.splats(False)
     for dtype in (torch.float64, torch.float32):
         announce(dtype)
@@ -79,6 +86,8 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.blends(True)
         c.splats(True)
     c.warps(False, "zeros")
+    c.correlates(4)
+    c.correlates(9)
     c.splats(False, "sum")
     for mode, eps in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):
         c.splats(False, mode, eps, inputs=2)

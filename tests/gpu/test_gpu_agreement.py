@@ -3,7 +3,7 @@
 import pytest
 import torch
 from compare import assert_near, forward, gradients, oracle_forward, oracle_gradients
-from test_every_op import CASES, channels_last, check_all, every_case, every_dtype, expanded, transposed
+from test_every_op import CASES, channels_last, check_all, every_case, every_dtype, expanded, transposed, with_flow
 
 from vfi_kernels.testing import map_tensors, tensors
 
@@ -22,7 +22,7 @@ def test_agrees_with_the_oracle(case, backend, dtype):
         check_all(case, make(case, shape, dtype))
 
 
-@every_case
+@with_flow
 def test_every_kind_of_flow(case, backend):
     for flow in ("integer", "smooth", "zoom-out", "zero", "point"):
         check_all(case, make(case, flow=flow))
@@ -51,10 +51,10 @@ def test_empty(case, backend):
             assert_near(got, wanted)
 
 
-@every_case
+@with_flow
 def test_non_finite_and_huge_positions(case, backend):
     arguments = list(make(case))
-    flow = arguments[2 if case.op == "warp_blend" else 1]
+    flow = arguments[case.flow]
     for row, value in enumerate([torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 3e9]):
         flow[:, 0, 3 * row, ::2] = value
         flow[:, 1, 3 * row + 1, 1::2] = value
@@ -62,13 +62,13 @@ def test_non_finite_and_huge_positions(case, backend):
     check_all(case, arguments)
 
 
-@every_case
+@with_flow
 @pytest.mark.parametrize(
     "image_dtype, other_dtype", [("float16", "float32"), ("bfloat16", "float64"), ("float64", "float16")]
 )
 def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
     arguments = make(case, dtype=torch.float64)
-    frames = {id(t) for t in tensors(arguments[0])} | ({id(arguments[1])} if case.op == "warp_blend" else set())
+    frames = {id(t) for t in tensors(arguments[: case.flow])}
     check_all(
         case, map_tensors(lambda t: t.to(getattr(torch, image_dtype if id(t) in frames else other_dtype)), arguments)
     )

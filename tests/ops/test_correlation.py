@@ -1,0 +1,171 @@
+"""What holds for the local correlation alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from compare import assert_near
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vfi_kernels as vk
+from vfi_kernels.ops.correlation import reference
+
+OPS = torch.ops.vfi_kernels
+
+
+def by_unfold(first, second, radius):
+    """The definition out of F.unfold, whose windows are padded with zeros."""
+    b, c, h, w = first.shape
+    windows = F.unfold(second, 2 * radius + 1, padding=radius).view(b, c, -1, h, w)
+    return (first[:, :, None] * windows).mean(1)
+
+
+def test_radius_1_by_hand(backend):
+    first = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
+    second = torch.tensor([[10.0, 20.0], [30.0, 40.0]]).view(1, 1, 2, 2)
+    out = vk.correlation(torch.cat([first, first], 1), torch.cat([second, 3 * second], 1), radius=1)
+    expected = [
+        [[0, 0], [0, 80]], [[0, 0], [60, 160]], [[0, 0], [120, 0]],
+        [[0, 40], [0, 240]], [[20, 80], [180, 320]], [[40, 0], [240, 0]],
+        [[0, 120], [0, 0]], [[60, 160], [0, 0]], [[80, 0], [0, 0]],
+    ]  # fmt: skip
+    assert torch.equal(out, torch.tensor(expected, dtype=torch.float32)[None])
+
+
+@pytest.mark.parametrize("radius", range(1, 10))
+def test_agrees_with_unfold_in_float64(backend, radius, rng):
+    first, second = (torch.randn(2, 3, 18, 37, generator=rng, dtype=torch.float64).requires_grad_() for _ in range(2))
+    got, expected = vk.correlation(first, second, radius), by_unfold(first, second, radius)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+    cotangent = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
+    found = torch.autograd.grad(got, (first, second), cotangent)
+    for a, b in zip(found, torch.autograd.grad(expected, (first, second), cotangent)):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_radius_4_is_the_default(backend, rng):
+    first, second = torch.randn(2, 1, 3, 6, 11, generator=rng)
+    assert torch.equal(vk.correlation(first, second), vk.correlation(first, second, 4))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 20), st.integers(1, 40), st.integers(0, 1000))
+def test_exchanging_the_maps_mirrors_the_displacements(backend, radius, c, h, w, seed):
+    """correlation(a, b)[d] at p is correlation(b, a)[-d] at p + d."""
+    first, second = torch.randn(2, 1, c, h, w, generator=torch.Generator().manual_seed(seed))
+    there, back = vk.correlation(first, second, radius)[0], vk.correlation(second, first, radius)[0]
+    n = 2 * radius + 1
+    for d, (at, to) in enumerate(reference._overlaps(first, radius)):
+        assert torch.equal(there[d][at], back[n * n - 1 - d][to])
+        outside = torch.ones(h, w, dtype=torch.bool)
+        outside[at] = False
+        assert (there[d][outside] == 0).all()
+
+
+@pytest.mark.parametrize("width", [3, 7, 16, 40])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_outside_is_exactly_zero(backend, width, value):
+    """Whatever stands at the border of the maps, and of the gradient that comes back."""
+    first, second = torch.ones(1, 2, 5, width), torch.ones(1, 2, 5, width)
+    for t in (first, second):
+        t[..., 0] = t[..., -1] = t[..., 0, :] = t[..., -1, :] = value
+    first.requires_grad_(), second.requires_grad_()
+    out = vk.correlation(first, second, 2)
+    with torch.no_grad():
+        expected = vk.correlation(torch.ones_like(first), torch.ones_like(second), 2)
+        assert (out[expected == 0] == 0).all()
+        inner = first.isfinite().all(1)[0]
+        assert torch.equal(out[0, 12][inner], expected[0, 12][inner]) and not out[0, 12][~inner].isfinite().any()
+    # A cotangent that is not a number where nothing was read leaves no trace.
+    ones = torch.ones(1, 2, 5, width, requires_grad=True), torch.ones(1, 2, 5, width, requires_grad=True)
+    out = vk.correlation(*ones, 2)
+    clean = torch.autograd.grad(out, ones, (out != 0).float(), retain_graph=True)
+    for a, b in zip(torch.autograd.grad(out, ones, torch.where(out != 0, 1, value)), clean):
+        assert torch.equal(a, b)
+
+
+def test_a_nan_reaches_what_meets_it_and_nothing_else(backend):
+    first, second = torch.ones(1, 3, 9, 37), torch.ones(1, 3, 9, 37)
+    second[0, 1, 4, 18] = torch.nan
+    out = vk.correlation(first, second, 2)
+    for d in range(25):
+        found = out[0, d].isnan().nonzero().tolist()
+        assert found == [[4 - (d // 5 - 2), 18 - (d % 5 - 2)]]
+
+
+def test_no_channels_give_zeros(backend):
+    empty = torch.zeros(2, 0, 3, 4, requires_grad=True)
+    out = vk.correlation(empty, empty.detach(), 1)
+    assert out.shape == (2, 9, 3, 4) and (out == 0).all()
+    assert torch.autograd.grad(out.sum(), empty)[0].shape == (2, 0, 3, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_sums_are_float32_and_rounded_once(backend, dtype, rng):
+    """4096 small terms after a large one would all be lost in half precision."""
+    first = torch.full((1, 4097, 2, 3), 2.0**-6).to(dtype)
+    first[:, 0] = 32
+    out = vk.correlation(first, torch.ones_like(first), 1)
+    exact = (32 + 4096 * 2.0**-6) / 4097
+    assert (out[0, 4] == torch.tensor(exact, dtype=torch.float64).to(dtype)).all()
+
+
+@pytest.mark.parametrize(("first", "second", "radius", "sentence"), [
+    ((2, 3, 7), (2, 3, 7), 4, r"correlation: expected first of shape \(B, C, H, W\), got \(2, 3, 7\)"),
+    ((2, 3, 7, 9), (2, 3, 7, 8), 4,
+     r"correlation: expected second of shape \(2, 3, 7, 9\) as first has, got \(2, 3, 7, 8\)"),
+    ((2, 3, 7, 9), (2, 3, 7, 9), 12, "correlation: expected radius from 1 to 9, got 12"),
+    ((2, 3, 7, 9), (2, 3, 7, 9), 0, "correlation: expected radius from 1 to 9, got 0"),
+])  # fmt: skip
+def test_wrong_arguments_get_one_sentence(backend, first, second, radius, sentence):
+    with pytest.raises(RuntimeError, match=sentence):
+        vk.correlation(torch.zeros(first), torch.zeros(second), radius)
+    with pytest.raises(RuntimeError, match=sentence):
+        vk.correlation(torch.zeros(first, device="meta"), torch.zeros(second, device="meta"), radius)
+
+
+def test_wrong_dtypes_get_one_sentence(backend):
+    image = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(RuntimeError, match="correlation: expected second of dtype float32 as first has, got float16"):
+        vk.correlation(image, image.half())
+    sentence = "correlation: expected first of dtype float64, float32, float16 or bfloat16, got int64"
+    with pytest.raises(RuntimeError, match=sentence):
+        vk.correlation(image.long(), image.long())
+
+
+def test_a_gradient_of_the_wrong_shape_is_refused():
+    image = torch.zeros(1, 2, 3, 4)
+    sentence = r"correlation_grad: expected grad_out of shape \(1, 9, 3, 4\), got \(1, 8, 3, 4\)"
+    with pytest.raises(RuntimeError, match=sentence):
+        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, 1, True, True)
+
+
+def check_every_dtype(seed):
+    """Forward and gradients of the C++ kernels against the reference, on odd sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        for radius, shape in ((4, (1, 5, 18, 67)), (9, (2, 4, 5, 21)), (1, (1, 9, 17, 8)), (6, (1, 3, 20, 1))):
+            first, second = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+            planes = (shape[0], (2 * radius + 1) ** 2, *shape[2:])
+            grad_out = torch.randn(planes, generator=generator).to(dtype)
+            wide = [t.double() for t in (grad_out, first, second)]
+            got = OPS.correlation(first, second, radius)
+            assert_near(got, reference.correlation(*wide[1:], radius))
+            got = OPS.correlation_grad(grad_out, first, second, radius, True, True)
+            for a, b in zip(got, reference.correlation_grad(*wide, radius, True, True)):
+                assert_near(a, b, slack=4)
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(level):
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join([str(here), str(here.parent), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "VFI_KERNELS_CPU": level}
+    code = "import test_correlation; test_correlation.check_every_dtype(5)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 or "this CPU's best level is" in done.stderr, done.stderr[-2000:]

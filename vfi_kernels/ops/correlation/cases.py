@@ -1,0 +1,43 @@
+"""Inputs of correlation for tests and benchmarks."""
+
+import functools
+from typing import Any
+
+from torch import Tensor
+
+from vfi_kernels.ops.correlation.op import correlation
+from vfi_kernels.testing import OpCase, random, register
+
+
+def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: Any) -> tuple[Tensor, Tensor]:
+    """Two feature maps; there is no flow, whatever kind is asked for."""
+    return random((b, c, h, w), **options), random((b, c, h, w), **options)
+
+
+def bytes_moved(first: Tensor, second: Tensor) -> int:
+    """Both maps read once, the 81 planes of radius 4 written once."""
+    return first.nbytes + second.nbytes + 81 * first[:, :1].nbytes
+
+
+register(
+    OpCase(
+        name="correlation",
+        op="correlation",
+        call=correlation,
+        make_inputs=make_inputs,
+        small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 19, 67)),
+        large={"features-448": (1, 64, 128, 224), "features-64": (1, 128, 64, 112), "features-16": (1, 196, 16, 28)},
+        bytes_moved=bytes_moved,
+        flow=None,
+    )
+)
+register(
+    OpCase(
+        name="correlation-1",
+        op="correlation",
+        call=functools.partial(correlation, radius=1),
+        make_inputs=make_inputs,
+        small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 18, 35)),
+        flow=None,
+    )
+)
