@@ -5,7 +5,6 @@
 #include <torch/csrc/stable/library.h>
 
 #include "common/checks.h"
-#include "common/fresh_memory.h"
 #include "correlation/correlation.h"
 #include "correlation/correlation_checks.h"
 
@@ -40,7 +39,6 @@ Tensor correlation(const Tensor& first, const Tensor& second, int64_t radius) {
   const Tensor out = empty(first, {a.B, a.side() * a.side(), a.H, a.W}, first.scalar_type());
   const Tensor p = with_layout(first, MemoryFormat::Contiguous), q = with_layout(second, MemoryFormat::Contiguous);
   a.first = p.const_data_ptr(), a.second = q.const_data_ptr(), a.out = out.mutable_data_ptr();
-  use_huge_pages(a.out, out.numel() * out.element_size());
   if (out.numel() > 0) for_all_tiles(a, VFI_CPU_KERNEL(correlation_tiles));
   return with_layout(out, layout_of(first));
 }
