@@ -45,6 +45,16 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
+      "modulated_deform_conv2d(Tensor input, Tensor offset, Tensor? mask, Tensor weight, Tensor? bias, int[] stride, "
+      "int[] padding, int[] dilation, int groups, int offset_groups, str activation, Tensor? activation_weight, "
+      "str edge, bool allow_tf32) -> Tensor");
+  m.def(
+      "modulated_deform_conv2d_grad(Tensor grad_out, Tensor input, Tensor offset, Tensor? mask, Tensor weight, "
+      "int[] stride, int[] padding, int[] dilation, int groups, int offset_groups, str edge, bool allow_tf32, "
+      "bool deterministic, bool need_input, bool need_offset, bool need_mask, bool need_weight, bool need_bias) "
+      "-> (Tensor grad_input, Tensor grad_offset, Tensor grad_mask, Tensor grad_weight, Tensor grad_bias)");
+
+  m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(

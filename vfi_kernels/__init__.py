@@ -1,4 +1,4 @@
-"""Kernels for video frame interpolation, as torch ops: warping, splatting, correlation, and what runs them."""
+"""Kernels for video frame interpolation, as torch ops: warping, splatting, deformable convolution, correlation, and what runs them."""
 
 from vfi_kernels import backends
 
@@ -6,6 +6,7 @@ backends.load_compiled()
 
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
+from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402
 from vfi_kernels.ops.splat.op import splat  # noqa: E402
 from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 
@@ -14,4 +15,4 @@ backends.prefer_triton_on_old_gpus()
 backends.apply_environment()
 
 __version__ = "0.1.0"
-__all__ = ["backward_warp", "correlation", "splat", "use_backend", "warp_blend"]
+__all__ = ["backward_warp", "correlation", "modulated_deform_conv2d", "splat", "use_backend", "warp_blend"]

@@ -27,13 +27,15 @@ def grad_needed(*tensors: Tensor | None) -> bool:
     return any(t is not None and (t.requires_grad or torch._C._functorch.is_batchedtensor(t)) for t in tensors)
 
 
-def register_differentiable(op: str, setup_context: Callable, backward: Callable) -> None:
+def register_differentiable(
+    op: str, setup_context: Callable, backward: Callable, register_vmap: Callable[[str], None] | None = None
+) -> None:
     """Autograd of a forward op; `backward(ctx, *grads)` calls the op's native gradient kernel."""
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
-    register_folded_vmap(op)
+    (register_vmap or register_folded_vmap)(op)
 
 
-def register_second_derivative(op: str, formula: Callable) -> None:
+def register_second_derivative(op: str, formula: Callable, register_vmap: Callable[[str], None] | None = None) -> None:
     """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
 
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
@@ -59,7 +61,7 @@ def register_second_derivative(op: str, formula: Callable) -> None:
         return tuple(pytree.tree_unflatten([found.get(n) for n in range(len(ctx.rest))], ctx.spec))
 
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
-    register_folded_vmap(op)
+    (register_vmap or register_folded_vmap)(op)
 
 
 class _NoThirdDerivative(torch.autograd.Function):
@@ -97,5 +99,23 @@ def register_folded_vmap(op: str) -> None:
         results = getattr(torch.ops.vfi_kernels, op).default(*folded)
         out_dims = pytree.tree_map(lambda t: 0 if t.dim() == 4 else None, results)
         return pytree.tree_map(unfold, results), out_dims
+
+    torch.library.register_vmap(f"{NAMESPACE}::{op}", vmap)
+
+
+def register_looped_vmap(op: str) -> None:
+    """vmap by one call for each index: for ops with arguments that samples share, weights above all."""
+
+    def vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+        def call(n: int) -> Any:
+            chosen = [
+                a.select(dim, n) if isinstance(a, Tensor) and dim is not None else a for a, dim in zip(args, in_dims)
+            ]
+            return getattr(torch.ops.vfi_kernels, op).default(*chosen)
+
+        results = [call(n) for n in range(info.batch_size)]
+        if isinstance(results[0], Tensor):
+            return torch.stack(results), 0
+        return tuple(torch.stack(r) for r in zip(*results)), tuple(0 for _ in results[0])
 
     torch.library.register_vmap(f"{NAMESPACE}::{op}", vmap)

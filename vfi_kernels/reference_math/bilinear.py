@@ -53,12 +53,17 @@ def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
     return Axis(base, fraction, finite & ~low & ~high & ((base > 0) | (fraction > 0)))
 
 
-def corners(flow: Tensor, size: Sequence[int], padding: str) -> list[Corner]:
-    """The four corners of every position (x, y) + flow, flow (B, 2, H, W), in an image of size (height, width)."""
+def corners(
+    flow: Tensor, size: Sequence[int], padding: str, starts: tuple[Tensor, Tensor] | None = None
+) -> list[Corner]:
+    """The four corners of every position (x, y) + flow, flow (B, 2, H, W), in an image of size (height, width).
+    `starts` are other (x, y) than a pixel's own: whole numbers that broadcast to (H, W)."""
     b, _, h, w = flow.shape
     height, width = size
-    xs = torch.arange(w, device=flow.device, dtype=flow.dtype)
-    ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
+    if starts is None:
+        xs = torch.arange(w, device=flow.device, dtype=flow.dtype)
+        starts = xs, torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
+    xs, ys = starts
     x, y = _axis(xs, flow[:, 0], width, padding), _axis(ys, flow[:, 1], height, padding)
     finite = flow.isfinite().all(1) | (padding == "border")
     found = []

@@ -1,0 +1,47 @@
+"""What the ops that multiply by weights have in common: integer pairs, autocast, float32 precision, activations."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vfi_kernels.checks import expect, expect_choice
+
+ACTIVATIONS = ("relu", "prelu")
+
+
+def pair(op: str, name: str, value: int | Sequence[int]) -> list[int]:
+    """An int for both, or (vertical, horizontal), as a list of two."""
+    if isinstance(value, int):
+        return [value, value]
+    expect(len(value) == 2, op, f"{name} of one or two integers", tuple(value))
+    return [int(v) for v in value]
+
+
+def cast_for_autocast(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Inside torch.autocast what conv2d would cast is cast to its dtype: all but float64."""
+    device = next(t.device.type for t in tensors if t is not None)
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device)
+    return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+
+
+def allow_tf32() -> bool:
+    """Whether torch's float32 precision settings let a product of float32 matrices on a GPU round its factors."""
+    return bool(torch._C._get_fp32_precision_getter("cuda", "matmul") == "tf32")
+
+
+def check_activation(op: str, activation: str | None, activation_weight: Tensor | None) -> None:
+    if activation is not None:
+        expect_choice(op, "activation", activation, ACTIVATIONS)
+    given, needed = activation_weight is not None, activation == "prelu"
+    expect(given == needed, op, "an activation_weight with activation 'prelu', and only then", repr(activation))
+
+
+def activate(x: Tensor, activation: str | None, activation_weight: Tensor | None) -> Tensor:
+    """The activation as ops of its own, for where its gradient is needed."""
+    if activation == "relu":
+        return x.relu()
+    return x if activation_weight is None else F.prelu(x, activation_weight)

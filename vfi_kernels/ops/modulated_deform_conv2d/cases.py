@@ -1,0 +1,85 @@
+"""Inputs of modulated_deform_conv2d for tests and benchmarks."""
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
+from vfi_kernels.testing import OpCase, make_flow, random, register
+
+SPREAD = 2 / 3  # of make_flow's offsets, whose noise then has a sigma of 2 pixels
+
+
+def divisor(c: int, most: int) -> int:
+    """The largest number up to `most` that divides c."""
+    return next(n for n in range(most, 0, -1) if c % n == 0)
+
+
+def make_inputs(
+    b: int, c: int, h: int, w: int, flow: str = "noise", *, parts: int = 4, grouped: bool = False, masked: bool = True,
+    **options: Any,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Input, offset, mask, weight of a 3x3 convolution that keeps the size, with up to `parts` offset groups."""
+    parts = divisor(c, parts)
+    groups, c_out = parts if grouped else 1, c if c >= 48 else 12
+    moves = make_flow(flow, b * parts * 9, h, w, **{**options, "dtype": torch.float64})
+    if flow != "integer":
+        moves = moves * SPREAD
+    offset = moves.reshape(b, parts * 18, h, w).to(options["dtype"])
+    double = {**options, "dtype": torch.float64}
+    mask = random((b, parts * 9, h, w), **double).sigmoid().to(options["dtype"])
+    scale = max(c // groups * 9, 1) ** -0.5  # results of size one
+    weight = (random((c_out, c // groups, 3, 3), **double) * scale).to(options["dtype"])
+    return random((b, c, h, w), **options), offset, mask if masked else None, weight
+
+
+def bytes_moved(input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> int:
+    """Input, offset, mask and weight read once, the output written once."""
+    return input.nbytes + offset.nbytes + mask.nbytes + weight.nbytes + input[:, :1].nbytes * weight.shape[0]
+
+
+SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
+register(
+    OpCase(
+        name="modulated_deform_conv2d",
+        op="modulated_deform_conv2d",
+        call=functools.partial(modulated_deform_conv2d, padding=1),
+        make_inputs=make_inputs,
+        small=(*SMALL, (1, 24, 5, 37)),
+        large={"features-112": (1, 128, 64, 112), "features-256": (1, 128, 144, 256)},
+        bytes_moved=bytes_moved,
+    )
+)
+register(
+    OpCase(
+        name="modulated_deform_conv2d-8",
+        op="modulated_deform_conv2d",
+        call=functools.partial(modulated_deform_conv2d, padding=1),
+        make_inputs=functools.partial(make_inputs, parts=8),
+        small=((1, 64, 3, 21),),
+        large={"features-56": (1, 256, 32, 56), "features-448": (1, 64, 256, 448), "1080p": (1, 64, 1088, 1920)},
+        bytes_moved=bytes_moved,
+    )
+)
+register(
+    OpCase(
+        name="modulated_deform_conv2d-groups",
+        op="modulated_deform_conv2d",
+        call=functools.partial(modulated_deform_conv2d, padding=1),
+        make_inputs=functools.partial(make_inputs, grouped=True),
+        small=(*SMALL, (1, 32, 5, 37)),
+        large={"features-112": (2, 128, 64, 112)},
+        bytes_moved=bytes_moved,
+    )
+)
+register(
+    OpCase(
+        name="modulated_deform_conv2d-v1",
+        op="modulated_deform_conv2d",
+        call=functools.partial(modulated_deform_conv2d, padding=2, dilation=2, edge="mmcv"),
+        make_inputs=functools.partial(make_inputs, masked=False),
+        small=SMALL,
+    )
+)
