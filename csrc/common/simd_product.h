@@ -1,0 +1,82 @@
+// Products of small matrices that stay in registers: C += A B, where B is packed into panels of two vectors of columns.
+//
+// The order of every sum is that of the depth, whatever the tile: results do not depend on how the work is cut.
+#pragma once
+
+#include "common/simd.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+
+// One block of the result: as many rows as registers allow beside two vectors of B and one of A.
+template <class F>
+constexpr int kProductRows = Lanes<F>::kCount == 16 ? 14 : 6;
+template <class F>
+constexpr int kPanel = 2 * Lanes<F>::kCount;  // columns of a full panel; the last may have half as many
+constexpr int64_t kProductDepth = 128;        // of B held in the first-level cache at a time
+
+// Columns as stored: whole vectors.
+template <class F>
+VFI_INLINE int64_t padded_columns(int64_t columns) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  return (columns + kCount - 1) / kCount * kCount;
+}
+
+// c[r, n] += sum over k < depth of a[r a_row + k a_step] b[k, n]. b has kVectors vectors a row, one row after another.
+template <class F, int kRows, int kVectors>
+VFI_INLINE void multiply_block(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_step,
+                               const typename Lanes<F>::Scalar* b, int64_t b_row, int64_t depth,
+                               typename Lanes<F>::Scalar* c, int64_t c_row) {
+  constexpr int kCount = Lanes<F>::kCount;
+  F sum[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = load<F>(c + r * c_row + v * kCount);
+  }
+  for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
+    F column[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) column[v] = load<F>(b + v * kCount);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const F factor = broadcast<F>(a[r * a_row]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(factor, column[v], sum[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) store(c + r * c_row + v * kCount, sum[r][v]);
+  }
+}
+
+// C [rows, columns] += A [rows, depth] B. `rows` is rounded up to whole blocks: A and C have that many. B is packed: panels
+// one after another, each [depth, its columns].
+template <class F>
+void multiply_add(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_step, int64_t rows,
+                  const typename Lanes<F>::Scalar* packed, int64_t depth, int64_t columns,
+                  typename Lanes<F>::Scalar* c, int64_t c_row) {
+  constexpr int kRows = kProductRows<F>;
+  for (int64_t n = 0; n < columns; n += kPanel<F>) {
+    const bool full = columns - n > Lanes<F>::kCount;
+    const int64_t width = full ? kPanel<F> : Lanes<F>::kCount;
+    for (int64_t k = 0; k < depth; k += kProductDepth) {
+      const int64_t part = min(kProductDepth, depth - k);
+      for (int64_t r = 0; r < rows; r += kRows) {
+        const auto* from = a + r * a_row + k * a_step;
+        auto* to = c + r * c_row + n;
+        if (full) {
+          multiply_block<F, kRows, 2>(from, a_row, a_step, packed + k * width, width, part, to, c_row);
+        } else {
+          multiply_block<F, kRows, 1>(from, a_row, a_step, packed + k * width, width, part, to, c_row);
+        }
+      }
+    }
+    packed += depth * width;
+  }
+}
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi

@@ -1,0 +1,124 @@
+// modulated_deform_conv2d on the CPU: tensors in, tensors out. The kernels, for every dtype, are in *_simd.cpp.
+#include <algorithm>
+#include <memory>
+#include <tuple>
+
+#include <torch/csrc/stable/library.h>
+
+#include "modulated_deform_conv2d/modulated_deform_conv2d_checks.h"
+#include "modulated_deform_conv2d/modulated_deform_conv2d_cpu.h"
+
+namespace vfi {
+namespace {
+
+using std::max;
+using std::min;
+using MaybeTensor = std::optional<Tensor>;
+using Ints = std::vector<int64_t>;
+
+constexpr int64_t kWindowBytes = int64_t{48} << 20;  // at most, of an input of planes
+
+// Memory for one call, aligned to a cache line.
+class Scratch {
+ public:
+  explicit Scratch(size_t bytes) : memory_(new char[bytes + kAlign]) {
+    void* p = memory_.get();
+    size_t space = bytes + kAlign;
+    data_ = std::align(kAlign, bytes, p, space);
+    use_huge_pages(data_, bytes);
+  }
+  void* data() const { return data_; }
+
+ private:
+  static constexpr size_t kAlign = 64;
+  std::unique_ptr<char[]> memory_;
+  void* data_;
+};
+
+template <class Kernel>
+void for_rows(int64_t count, int64_t grain, const DeformArgs& a, Kernel* kernel) {
+  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
+}
+
+void for_tiles(const DeformArgs& a, int64_t first, int64_t last, int64_t scratch_bytes,
+               void (*kernel)(const DeformArgs&, void*, int64_t, int64_t)) {
+  torch::stable::parallel_for(first, last, 1, [&](int64_t begin, int64_t end) {
+    const Scratch scratch(scratch_bytes);
+    kernel(a, scratch.data(), begin, end);
+  });
+}
+
+void forward(DeformArgs& a, int64_t element_size, int64_t sum_size) {
+  const DeformGeometry& g = a.g;
+  const int64_t scratch_bytes = deform_scratch_size(g) * sum_size, tiles = deform_tiles(g);
+  const Scratch packed(deform_packed_size(g) * sum_size);
+  a.packed = packed.data();
+  for_rows(g.taps(), 1, a, VFI_CPU_KERNEL(deform_pack_weights));
+  const auto run_tiles = [&](int64_t first, int64_t last) {
+    for_tiles(a, first, last, scratch_bytes, VFI_CPU_KERNEL(deform_forward_tiles));
+  };
+  if (a.direct) return run_tiles(0, g.B * tiles);
+  const int64_t row_bytes = int64_t{g.W} * g.C * element_size;
+  const int64_t rows = min(int64_t{g.H}, max(int64_t{2}, kWindowBytes / max(row_bytes, int64_t{1})));
+  const Scratch window(rows * row_bytes);
+  a.window = window.data();
+  a.window_rows = static_cast<int32_t>(rows);
+  const auto fill = [&](int64_t first) {
+    a.window_first = static_cast<int32_t>(first);
+    for_rows(rows, 1 + 16384 / max(int64_t{g.W} * g.C, int64_t{1}), a, VFI_CPU_KERNEL(deform_window_rows));
+  };
+  // A band of output rows moves down the input by half a window.
+  const int64_t band = rows == g.H ? g.out_H : max(int64_t{1}, rows / 2 / g.stride_y);
+  for (a.b = 0; a.b < g.B; ++a.b) {
+    for (int64_t y = 0; y < g.out_H; y += band) {
+      const int64_t middle = g.start_y(static_cast<int32_t>(y + band / 2), 0) + g.dilation_y * (g.KH - 1) / 2;
+      fill(max(int64_t{0}, min(middle - rows / 2, g.H - rows)));
+      const int64_t last = min(int64_t{g.out_H}, y + band) * g.out_W;
+      run_tiles((y * g.out_W + kDeformTile - 1) / kDeformTile, (last + kDeformTile - 1) / kDeformTile);
+    }
+  }
+}
+
+bool any_float64(const Tensor& input, const Tensor& offset, const MaybeTensor& mask) {
+  const auto is = [](const Tensor& t) { return t.scalar_type() == ScalarType::Double; };
+  return is(input) || is(offset) || (mask && is(*mask));
+}
+
+Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
+                               const MaybeTensor& bias, const Ints& stride, const Ints& padding, const Ints& dilation,
+                               int64_t groups, int64_t offset_groups, const std::string& activation,
+                               const MaybeTensor& activation_weight, const std::string& edge, bool /*allow_tf32*/) {
+  constexpr const char* kOp = "modulated_deform_conv2d";
+  DeformArgs a{};
+  a.g = check_modulated_deform_conv2d(input, offset, mask, weight,
+                                      {stride, padding, dilation, groups, offset_groups, edge});
+  if (bias) check_vector(kOp, "bias", *bias, a.g.C_out, false, input);
+  if (activation_weight) check_vector(kOp, "activation_weight", *activation_weight, a.g.C_out, true, input);
+  a.activation = check_activation(kOp, activation, activation_weight.has_value());
+  const MemoryFormat layout = layout_of(input);
+  const Tensor out = empty(input, {a.g.B, a.g.C_out, a.g.out_H, a.g.out_W}, input.scalar_type(), layout);
+  if (out.numel() == 0) return out;
+
+  const auto planes = [](const Tensor& t) { return with_layout(t, MemoryFormat::Contiguous); };
+  const auto dense = [](const MaybeTensor& t) { return t ? torch::stable::contiguous(*t) : MaybeTensor(); };
+  a.direct = layout == MemoryFormat::ChannelsLast && int64_t{a.g.H} * a.g.W < int64_t{1} << 31;
+  const Tensor x = with_layout(input, a.direct ? layout : MemoryFormat::Contiguous), moves = planes(offset), w = planes(weight);
+  const MaybeTensor factors = mask ? planes(*mask) : MaybeTensor(), b = dense(bias), slopes = dense(activation_weight);
+  a.type = check_dtype(kOp, "input", input), a.offset_type = check_dtype(kOp, "offset", offset);
+  a.float64 = any_float64(input, offset, mask);
+  a.input = x.const_data_ptr(), a.offset = moves.const_data_ptr(), a.weight = w.const_data_ptr();
+  if (factors) a.mask = factors->const_data_ptr(), a.mask_type = check_dtype(kOp, "mask", *mask);
+  if (b) a.bias = b->const_data_ptr();
+  if (slopes) a.slopes = slopes->const_data_ptr(), a.one_slope = slopes->size(0) == 1;
+  a.out = out.mutable_data_ptr(), a.out_channels_last = layout == MemoryFormat::ChannelsLast;
+  if (a.direct) a.window = a.input, a.window_rows = a.g.H;
+  forward(a, x.element_size(), a.float64 ? 8 : 4);
+  return out;
+}
+
+}  // namespace
+}  // namespace vfi
+
+STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CPU, m) {
+  m.impl("modulated_deform_conv2d", TORCH_BOX(&vfi::modulated_deform_conv2d));
+}
