@@ -52,29 +52,41 @@ VFI_INLINE void multiply_block(const typename Lanes<F>::Scalar* a, int64_t a_row
   }
 }
 
-// C [rows, columns] += A [rows, depth] B. `rows` is rounded up to whole blocks: A and C have that many. B is packed: panels
-// one after another, each [depth, its columns].
+// Rows that a product of `rows` rows may touch in A and C.
+template <class F>
+constexpr int64_t kProductSlack = kProductRows<F>;
+
+template <class F, int kRows>
+VFI_INLINE void multiply_rows(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_step,
+                              const typename Lanes<F>::Scalar* b, int64_t b_row, bool full, int64_t depth,
+                              typename Lanes<F>::Scalar* c, int64_t c_row) {
+  if (full) return multiply_block<F, kRows, 2>(a, a_row, a_step, b, b_row, depth, c, c_row);
+  multiply_block<F, kRows, 1>(a, a_row, a_step, b, b_row, depth, c, c_row);
+}
+
+// C [rows, columns] += A [rows, depth] B [depth, columns], each block of rows as a whole: A and C have kProductSlack rows
+// more. b_row is the distance of B's rows; 0 says that B is packed: panels one after another, each [depth, its columns].
 template <class F>
 void multiply_add(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_step, int64_t rows,
-                  const typename Lanes<F>::Scalar* packed, int64_t depth, int64_t columns,
+                  const typename Lanes<F>::Scalar* b, int64_t b_row, int64_t depth, int64_t columns,
                   typename Lanes<F>::Scalar* c, int64_t c_row) {
-  constexpr int kRows = kProductRows<F>;
+  constexpr int kRows = kProductRows<F>, kFew = 4;
   for (int64_t n = 0; n < columns; n += kPanel<F>) {
     const bool full = columns - n > Lanes<F>::kCount;
-    const int64_t width = full ? kPanel<F> : Lanes<F>::kCount;
+    const auto* const panel = b_row == 0 ? b + n * depth : b + n;
+    const int64_t step = b_row != 0 ? b_row : full ? kPanel<F> : Lanes<F>::kCount;
     for (int64_t k = 0; k < depth; k += kProductDepth) {
       const int64_t part = min(kProductDepth, depth - k);
       for (int64_t r = 0; r < rows; r += kRows) {
         const auto* from = a + r * a_row + k * a_step;
         auto* to = c + r * c_row + n;
-        if (full) {
-          multiply_block<F, kRows, 2>(from, a_row, a_step, packed + k * width, width, part, to, c_row);
+        if (rows - r <= kFew) {
+          multiply_rows<F, kFew>(from, a_row, a_step, panel + k * step, step, full, part, to, c_row);
         } else {
-          multiply_block<F, kRows, 1>(from, a_row, a_step, packed + k * width, width, part, to, c_row);
+          multiply_rows<F, kRows>(from, a_row, a_step, panel + k * step, step, full, part, to, c_row);
         }
       }
     }
-    packed += depth * width;
   }
 }
 

@@ -35,8 +35,8 @@ class Scratch {
   void* data_;
 };
 
-template <class Kernel>
-void for_rows(int64_t count, int64_t grain, const DeformArgs& a, Kernel* kernel) {
+template <class Args>
+void for_rows(int64_t count, int64_t grain, const Args& a, void (*kernel)(const Args&, int64_t, int64_t)) {
   torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
@@ -79,6 +79,33 @@ void forward(DeformArgs& a, int64_t element_size, int64_t sum_size) {
   }
 }
 
+// Channels of a block: fewer where an image is so large that two of them per thread would take too much memory.
+int64_t block_size(const DeformGeometry& g) {
+  constexpr int64_t kLargest = 32, kSmallest = 8, kBytes = int64_t{64} << 20;
+  const int64_t channel = int64_t{g.H} * g.W * 4;
+  return max(kSmallest, min(kLargest, kBytes / max(channel, int64_t{1}) / kSmallest * kSmallest));
+}
+
+void backward(DeformGradArgs& a) {
+  const DeformGeometry& g = a.g;
+  const int64_t sum_size = a.float64 ? 8 : 4, taps = g.B * g.offset_groups * g.taps();
+  a.block = block_size(g);
+  int64_t blocks = 0, parts = 1;
+  for_each_block(a, [&](int64_t, const DeformBlock& block) { ++blocks, parts = max(parts, block.part + 1); });
+  const Scratch weights(a.grad_weight == nullptr ? 0 : g.B * blocks * deform_weight_part_size(a) * sum_size);
+  if (a.grad_weight != nullptr) a.weight_parts = weights.data();
+  const bool moves = a.grad_offset != nullptr || a.grad_mask != nullptr;
+  const Scratch offsets(moves && parts > 1 ? parts * taps * 3 * g.pixels() * sum_size : 0);
+  if (moves && parts > 1) a.offset_parts = offsets.data();
+  const int64_t scratch_bytes = deform_grad_scratch_size(a) * sum_size;
+  torch::stable::parallel_for(0, g.B * blocks, 1, [&](int64_t begin, int64_t end) {
+    const Scratch scratch(scratch_bytes);
+    VFI_CPU_KERNEL(deform_grad_units)(a, scratch.data(), begin, end);
+  });
+  if (a.offset_parts != nullptr) for_rows(taps, 1, a, VFI_CPU_KERNEL(deform_grad_offsets));
+  if (a.weight_parts != nullptr) for_rows(blocks, 1, a, VFI_CPU_KERNEL(deform_grad_weights));
+}
+
 bool any_float64(const Tensor& input, const Tensor& offset, const MaybeTensor& mask) {
   const auto is = [](const Tensor& t) { return t.scalar_type() == ScalarType::Double; };
   return is(input) || is(offset) || (mask && is(*mask));
@@ -116,9 +143,64 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
   return out;
 }
 
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
+    const Tensor& grad_out, const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
+    const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
+    const std::string& edge, bool /*allow_tf32*/, bool /*deterministic*/, bool need_input, bool need_offset,
+    bool need_mask, bool need_weight, bool need_bias) {
+  constexpr const char* kOp = "modulated_deform_conv2d_grad";
+  DeformGradArgs a{};
+  const DeformGeometry& g = a.g = check_modulated_deform_conv2d(
+      input, offset, mask, weight, {stride, padding, dilation, groups, offset_groups, edge});
+  check_deform_grad_out(grad_out, input, g);
+  if (int64_t{g.H} * g.W >= int64_t{1} << 31) {
+    fail(kOp, ": expected an input of fewer than 2^31 pixels, got ", shape_text(input));
+  }
+  const ScalarType type = input.scalar_type();
+  const auto planes_of = [](const Tensor& t) {
+    return empty(t, {t.size(0), t.size(1), t.size(2), t.size(3)}, t.scalar_type());
+  };
+  const Tensor none = nothing(input, type);
+  const Tensor grad_input = need_input ? empty_like_layout(input) : none;
+  const Tensor grad_offset = need_offset ? planes_of(offset) : nothing(offset, offset.scalar_type());
+  const Tensor grad_mask = need_mask && mask ? planes_of(*mask) : none;
+  const Tensor grad_weight = need_weight ? planes_of(weight) : none;
+  const Tensor grad_bias = need_bias ? empty(weight, {g.C_out}, type) : none;
+  const auto results = [&] {
+    return std::tuple{grad_input, need_offset ? with_layout(grad_offset, layout_of(offset)) : grad_offset,
+                      need_mask && mask ? with_layout(grad_mask, layout_of(*mask)) : grad_mask,
+                      need_weight ? with_layout(grad_weight, layout_of(weight)) : grad_weight, grad_bias};
+  };
+  if (grad_out.numel() == 0 || input.numel() == 0) {  // nothing is multiplied, but grad_bias may have terms
+    for (Tensor t : {grad_input, grad_offset, grad_mask, grad_weight}) torch::stable::zero_(t);
+  }
+
+  const MemoryFormat layout = layout_of(input), grad_layout = layout_of(grad_out);
+  const Tensor x = with_layout(input, layout), moves = with_layout(offset, MemoryFormat::Contiguous);
+  const Tensor w = with_layout(weight, MemoryFormat::Contiguous), upstream = with_layout(grad_out, grad_layout);
+  const MaybeTensor factors = mask ? with_layout(*mask, MemoryFormat::Contiguous) : MaybeTensor();
+  a.type = check_dtype(kOp, "input", input), a.offset_type = check_dtype(kOp, "offset", offset);
+  a.float64 = any_float64(input, offset, mask);
+  a.input = x.const_data_ptr(), a.offset = moves.const_data_ptr(), a.weight = w.const_data_ptr();
+  if (factors) a.mask = factors->const_data_ptr(), a.mask_type = check_dtype(kOp, "mask", *mask);
+  a.direct = layout == MemoryFormat::ChannelsLast, a.window_rows = g.H;
+  a.grad_out = upstream.const_data_ptr(), a.grad_out_channels_last = grad_layout == MemoryFormat::ChannelsLast;
+  const auto pointer = [](bool needed, const Tensor& t) { return needed ? t.mutable_data_ptr() : nullptr; };
+  a.grad_input = pointer(need_input, grad_input), a.grad_offset = pointer(need_offset, grad_offset);
+  a.grad_mask = pointer(need_mask && mask, grad_mask), a.grad_weight = pointer(need_weight, grad_weight);
+  if (need_bias) {
+    a.grad_bias = grad_bias.mutable_data_ptr();
+    for_rows((g.C_out + kDeformSlack - 1) / kDeformSlack, 1, a, VFI_CPU_KERNEL(deform_grad_bias));
+  }
+  if (grad_out.numel() == 0 || input.numel() == 0) return results();
+  backward(a);
+  return results();
+}
+
 }  // namespace
 }  // namespace vfi
 
 STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CPU, m) {
   m.impl("modulated_deform_conv2d", TORCH_BOX(&vfi::modulated_deform_conv2d));
+  m.impl("modulated_deform_conv2d_grad", TORCH_BOX(&vfi::modulated_deform_conv2d_grad));
 }

@@ -50,4 +50,65 @@ VFI_INLINE int64_t deform_scratch_size(const DeformGeometry& g) {
   return kDeformRows * (g.C + g.groups * deform_padded(g.group_out())) + 2 * g.C + 64;
 }
 
+// The gradients. The unit of work is a sample and a block of channels, which share a convolution group and an offset group:
+// it owns the gradient of these channels, their part of that of the weights, and a part of those of offset and mask. So
+// nothing is added by two threads, and every sum has one order.
+struct DeformGradArgs : DeformArgs {
+  const void* grad_out;  // [B, C_out, out_H, out_W], contiguous or channels_last
+  void* grad_input;      // as input; or null, as all gradients
+  void* grad_offset;     // as offset, or null
+  void* grad_mask;       // as mask, or null
+  void* grad_weight;     // as weight, or null
+  void* grad_bias;       // [C_out], or null
+  void* offset_parts;    // [parts, B G taps, 3, pixels] where an offset group has several blocks, else null
+  void* weight_parts;    // [B, blocks, taps, C_out / groups, block]
+  int64_t block;         // channels at most
+  bool grad_out_channels_last;
+};
+
+struct DeformBlock {
+  int64_t first, count, group, offset_group;
+  int64_t part;  // which block of its offset group it is
+};
+
+VFI_INLINE int64_t deform_segment_end(const DeformGeometry& g, int64_t channel) {
+  const int64_t a = (channel / g.group_in() + 1) * g.group_in();
+  const int64_t b = (channel / g.offset_group_channels() + 1) * g.offset_group_channels();
+  return a < b ? a : b;
+}
+
+// Calls use(index, block) for every block in order.
+template <class Use>
+VFI_INLINE void for_each_block(const DeformGradArgs& a, Use&& use) {
+  const DeformGeometry& g = a.g;
+  int64_t index = 0, part = 0, last = -1;
+  for (int64_t c = 0; c < g.C; ++index) {
+    const int64_t end = deform_segment_end(g, c), q = c / g.offset_group_channels();
+    const int64_t count = end - c < a.block ? end - c : a.block;
+    part = q == last ? part + 1 : 0, last = q;
+    use(index, DeformBlock{c, count, c / g.group_in(), q, part});
+    c += count;
+  }
+}
+
+constexpr int64_t kDeformSlack = 16;  // rows more than needed, for whole blocks of the product
+
+VFI_INLINE int64_t deform_weight_part_size(const DeformGradArgs& a) {  // of one unit
+  return a.g.taps() * (a.g.group_out() + kDeformSlack) * deform_padded(a.block);
+}
+VFI_INLINE int64_t deform_grad_scratch_size(const DeformGradArgs& a) {
+  const int64_t image = int64_t{a.g.H} * a.g.W * a.block, columns = deform_padded(a.block);
+  return 2 * image + 2 * kDeformRows * columns + kDeformRows * deform_padded(a.g.group_out()) +
+         a.g.taps() * a.g.group_out() * columns + 8 * 16;
+}
+
+// Units begin .. end - 1 of B times the number of blocks.
+VFI_DECLARE_CPU_KERNEL(deform_grad_units, const DeformGradArgs& args, void* scratch, int64_t begin, int64_t end);
+// Adds the parts of offset and mask: rows begin .. end - 1 of B G taps.
+VFI_DECLARE_CPU_KERNEL(deform_grad_offsets, const DeformGradArgs& args, int64_t begin, int64_t end);
+// Adds the parts of the weights: blocks begin .. end - 1.
+VFI_DECLARE_CPU_KERNEL(deform_grad_weights, const DeformGradArgs& args, int64_t begin, int64_t end);
+// Sums grad_out for the output channels begin .. end - 1, counted in sixteens.
+VFI_DECLARE_CPU_KERNEL(deform_grad_bias, const DeformGradArgs& args, int64_t begin, int64_t end);
+
 }  // namespace vfi

@@ -167,7 +167,7 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
         }
       });
       for (int64_t group = 0; group < g.groups; ++group) {
-        multiply_add<F>(columns + group * group_in, g.C, 1, tile.count, packed, group_in, g.group_out(),
+        multiply_add<F>(columns + group * group_in, g.C, 1, tile.count, packed, 0, group_in, g.group_out(),
                         sums + group * group_row, row);
         packed += group_in * group_row;
       }
@@ -203,23 +203,6 @@ void pack_tap(const DeformArgs& a, int64_t tap) {
   }
 }
 
-// One row of planes -> pixels of C channels.
-template <class F, class T>
-void turn_row(const T* planes, int64_t plane, int64_t C, int64_t W, T* to) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  for (int64_t c = 0; c < C; c += kCount) {
-    const int64_t n = min(kCount, C - c);
-    for (int64_t x = 0; x < W; x += kCount) {
-      F rows[kCount];
-      for (int64_t k = 0; k < kCount; ++k) {
-        rows[k] = k < n ? load<F>(planes + (c + k) * plane + x, W - x) : broadcast<F>(0);
-      }
-      transpose(rows);
-      for (int64_t k = 0; k < min(kCount, W - x); ++k) store(to + (x + k) * C + c, rows[k], n);
-    }
-  }
-}
-
 }  // namespace
 
 void deform_window_rows(const DeformArgs& a, int64_t begin, int64_t end) {
@@ -249,8 +232,10 @@ void deform_forward_tiles(const DeformArgs& a, void* scratch, int64_t begin, int
     std::memset(columns, 0, kDeformRows * a.g.C * sizeof(Scalar));  // rows past the last pixel are multiplied too
     std::memset(zeros, 0, (a.g.C + 1) * sizeof(Scalar));
     TapReads<F> reads;
+    const int64_t tiles = deform_tiles(a.g);
     for (int64_t i = begin; i < end; ++i) {
-      forward_tile<F, T>(a, DeformTile(a, i), reads, reinterpret_cast<const T*>(zeros), columns, sums);
+      const DeformTile tile = a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i);
+      forward_tile<F, T>(a, tile, reads, reinterpret_cast<const T*>(zeros), columns, sums);
     }
   });
 }

@@ -31,17 +31,27 @@ VFI_INLINE F load_any(const void* p, Dtype type, int64_t at, int64_t n) {
   }
 }
 
+template <class F>
+VFI_INLINE void store_any(void* p, Dtype type, int64_t at, F v, int64_t n) {
+  switch (type) {
+    case Dtype::kFloat32: return store(static_cast<float*>(p) + at, v, n);
+    case Dtype::kFloat16: return store(static_cast<Half*>(p) + at, v, n);
+    case Dtype::kBFloat16: return store(static_cast<BFloat16*>(p) + at, v, n);
+    default:
+      if constexpr (std::same_as<F, double>) store(static_cast<double*>(p) + at, v, n);
+  }
+}
+
+VFI_INLINE float sum_of_lanes(F32 v) { return lane_sum(v); }
+VFI_INLINE double sum_of_lanes(double v) { return v; }
+
 // The output pixels first .. first + count - 1 of sample b, and where they would read without offset at tap (0, 0).
 struct DeformTile {
   int64_t b, first, count;
   alignas(64) int32_t start_y[kDeformRows];
   alignas(64) int32_t start_x[kDeformRows];
 
-  VFI_INLINE DeformTile(const DeformArgs& a, int64_t i) {
-    const DeformGeometry& g = a.g;
-    const int64_t tiles = deform_tiles(g);
-    b = a.direct ? i / tiles : a.b;
-    first = (a.direct ? i % tiles : i) * kDeformTile;
+  VFI_INLINE DeformTile(const DeformGeometry& g, int64_t sample, int64_t tile) : b(sample), first(tile * kDeformTile) {
     count = min(kDeformTile, g.pixels() - first);
     int32_t y = static_cast<int32_t>(first / g.out_W), x = static_cast<int32_t>(first % g.out_W);
     for (int64_t p = 0; p < count; ++p) {
@@ -103,26 +113,45 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
     }
   }
   for (int k = 0; k < 4; ++k) p.at[k] = select(p.far, none, p.at[k]);
+  if constexpr (kSlopes) {
+    if (!g.mmcv_edge) return p;
+    const auto on_edge = (equal(y, none) & equal(ly, zero)) | (equal(x, none) & equal(lx, zero));
+    for (int k = 0; k < 4; ++k) {
+      p.slope_y[k] = select(on_edge, zero, p.slope_y[k]), p.slope_x[k] = select(on_edge, zero, p.slope_x[k]);
+    }
+  }
   return p;
 }
 
 // Channels that share a convolution group and an offset group.
 struct DeformSegment {
   int64_t first, count;
-
-  VFI_INLINE DeformSegment(const DeformGeometry& g, int64_t channel) : first(channel) {
-    const int64_t a = g.group_in(), b = g.offset_group_channels();
-    count = min((channel / a + 1) * a, (channel / b + 1) * b) - channel;
-  }
 };
 
 // Calls use(segment) for all channels in order.
 template <class Use>
 VFI_INLINE void for_each_segment(const DeformGeometry& g, Use&& use) {
   for (int64_t c = 0; c < g.C;) {
-    const DeformSegment segment(g, c);
-    use(segment);
-    c += segment.count;
+    const int64_t end = deform_segment_end(g, c);
+    use(DeformSegment{c, end - c});
+    c = end;
+  }
+}
+
+// One row of planes -> pixels of C channels.
+template <class F, class T>
+void turn_row(const T* planes, int64_t plane, int64_t C, int64_t W, T* to) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  for (int64_t c = 0; c < C; c += kCount) {
+    const int64_t n = min(kCount, C - c);
+    for (int64_t x = 0; x < W; x += kCount) {
+      F rows[kCount];
+      for (int64_t k = 0; k < kCount; ++k) {
+        rows[k] = k < n ? load<F>(planes + (c + k) * plane + x, W - x) : broadcast<F>(0);
+      }
+      transpose(rows);
+      for (int64_t k = 0; k < min(kCount, W - x); ++k) store(to + (x + k) * C + c, rows[k], n);
+    }
   }
 }
 
