@@ -19,18 +19,21 @@ def pair(op: str, name: str, value: int | Sequence[int]) -> list[int]:
     return [int(v) for v in value]
 
 
-def cast_for_autocast(*tensors: Tensor | None) -> list[Tensor | None]:
+def cast_for_autocast(x: Tensor) -> Tensor:
     """Inside torch.autocast what conv2d would cast is cast to its dtype: all but float64."""
-    device = next(t.device.type for t in tensors if t is not None)
-    if not torch.is_autocast_enabled(device):
-        return list(tensors)
-    dtype = torch.get_autocast_dtype(device)
-    return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+    if not torch.is_autocast_enabled(x.device.type) or x.dtype == torch.float64:
+        return x
+    return x.to(torch.get_autocast_dtype(x.device.type))
 
 
 def allow_tf32() -> bool:
     """Whether torch's float32 precision settings let a product of float32 matrices on a GPU round its factors."""
-    return bool(torch._C._get_fp32_precision_getter("cuda", "matmul") == "tf32")
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+# What torch.compiler.assume_constant_result sets; calling that would import the compiler. A graph keeps the setting that
+# it was compiled under, as one with torch's own products does.
+allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def check_activation(op: str, activation: str | None, activation_weight: Tensor | None) -> None:

@@ -23,6 +23,7 @@ class OpCase:
     large: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for benchmarks, by name
     bytes_moved: Callable[..., int] | None = None  # (*arguments) -> the least bytes read and written
     smooth: bool = True  # finite differences agree with the gradient of every argument
+    autocast: bool = False  # casts inside torch.autocast, as conv2d does
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 
 

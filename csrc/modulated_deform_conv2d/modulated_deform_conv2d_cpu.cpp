@@ -91,7 +91,8 @@ void backward(DeformGradArgs& a) {
   const int64_t sum_size = a.float64 ? 8 : 4, taps = g.B * g.offset_groups * g.taps();
   a.block = block_size(g);
   int64_t blocks = 0, parts = 1;
-  for_each_block(a, [&](int64_t, const DeformBlock& block) { ++blocks, parts = max(parts, block.part + 1); });
+  for_each_block(a, [&](int64_t, const DeformBlock&) { ++blocks; });
+  for (int64_t q = 0; q < g.offset_groups; ++q) parts = max(parts, DeformBlocksOf(a, q).count());
   const Scratch weights(a.grad_weight == nullptr ? 0 : g.B * blocks * deform_weight_part_size(a) * sum_size);
   if (a.grad_weight != nullptr) a.weight_parts = weights.data();
   const bool moves = a.grad_offset != nullptr || a.grad_mask != nullptr;

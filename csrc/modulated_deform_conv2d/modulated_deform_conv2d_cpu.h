@@ -50,9 +50,9 @@ VFI_INLINE int64_t deform_scratch_size(const DeformGeometry& g) {
   return kDeformRows * (g.C + g.groups * deform_padded(g.group_out())) + 2 * g.C + 64;
 }
 
-// The gradients. The unit of work is a sample and a block of channels, which share a convolution group and an offset group:
-// it owns the gradient of these channels, their part of that of the weights, and a part of those of offset and mask. So
-// nothing is added by two threads, and every sum has one order.
+// The gradients. The unit of work is a sample and a block of channels of one convolution group: it owns the gradient of these
+// channels, their part of that of the weights, and those of offset and mask for whole offset groups, or a part of them where
+// an offset group has more channels than a block. So nothing is added by two threads, and every sum has one order.
 struct DeformGradArgs : DeformArgs {
   const void* grad_out;  // [B, C_out, out_H, out_W], contiguous or channels_last
   void* grad_input;      // as input; or null, as all gradients
@@ -67,8 +67,7 @@ struct DeformGradArgs : DeformArgs {
 };
 
 struct DeformBlock {
-  int64_t first, count, group, offset_group;
-  int64_t part;  // which block of its offset group it is
+  int64_t first, count, group;
 };
 
 VFI_INLINE int64_t deform_segment_end(const DeformGeometry& g, int64_t channel) {
@@ -77,19 +76,50 @@ VFI_INLINE int64_t deform_segment_end(const DeformGeometry& g, int64_t channel) 
   return a < b ? a : b;
 }
 
+// Channels that share a convolution group and an offset group.
+struct DeformSegment {
+  int64_t first, count;
+};
+
+// Calls use(segment) for the channels from begin to end in order.
+template <class Use>
+VFI_INLINE void for_each_segment(const DeformGeometry& g, int64_t begin, int64_t end, Use&& use) {
+  for (int64_t c = begin; c < end;) {
+    const int64_t next = deform_segment_end(g, c) < end ? deform_segment_end(g, c) : end;
+    use(DeformSegment{c, next - c});
+    c = next;
+  }
+}
+
 // Calls use(index, block) for every block in order.
 template <class Use>
 VFI_INLINE void for_each_block(const DeformGradArgs& a, Use&& use) {
   const DeformGeometry& g = a.g;
-  int64_t index = 0, part = 0, last = -1;
+  int64_t index = 0;
   for (int64_t c = 0; c < g.C; ++index) {
-    const int64_t end = deform_segment_end(g, c), q = c / g.offset_group_channels();
-    const int64_t count = end - c < a.block ? end - c : a.block;
-    part = q == last ? part + 1 : 0, last = q;
-    use(index, DeformBlock{c, count, c / g.group_in(), q, part});
-    c += count;
+    const int64_t group = c / g.group_in(), group_end = (group + 1) * g.group_in(), most = c + a.block;
+    int64_t end = deform_segment_end(g, c);
+    while (end < group_end && deform_segment_end(g, end) <= most) end = deform_segment_end(g, end);
+    if (end > most) end = most;
+    use(index, DeformBlock{c, end - c, group});
+    c = end;
   }
 }
+
+// The blocks first .. last have channels of offset group q.
+struct DeformBlocksOf {
+  int64_t first = -1, last = -1;
+
+  VFI_INLINE DeformBlocksOf(const DeformGradArgs& a, int64_t q) {
+    const int64_t each = a.g.offset_group_channels(), begin = q * each, end = begin + each;
+    for_each_block(a, [&](int64_t index, const DeformBlock& block) {
+      if (block.first >= end || block.first + block.count <= begin) return;
+      first = first < 0 ? index : first;
+      last = index;
+    });
+  }
+  VFI_INLINE int64_t count() const { return last - first + 1; }
+};
 
 constexpr int64_t kDeformSlack = 16;  // rows more than needed, for whole blocks of the product
 

@@ -136,21 +136,21 @@ void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int3
   }
 }
 
-// One tap of all pixels of a tile, channel vectors at a time.
+// One tap of all pixels of a tile, for the channels of a segment.
 template <class F, class T>
-void visit_pixels(Unit<F, T>& unit, const DeformTile& tile, GradReads<F>& r) {
+void visit_pixels(Unit<F, T>& unit, const DeformTile& tile, const DeformSegment& segment, GradReads<F>& r) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   using Scalar = typename Lanes<F>::Scalar;
   const DeformGradArgs& a = unit.a;
   const bool dots = a.grad_offset != nullptr || a.grad_mask != nullptr;
-  const int64_t channels = unit.block.count;
+  const int64_t channels = unit.block.count, begin = segment.first - unit.block.first, end = begin + segment.count;
   const F zero = broadcast<F>(0);
   for (int64_t i = 0; i < tile.count; ++i) {
     const F mask = broadcast<F>(r.mask[i]);
     F dot[4] = {zero, zero, zero, zero};
-    for (int64_t c = 0; c < channels; c += kCount) {
-      const int64_t n = channels - c;
-      const F g = load<F>(unit.g + i * unit.row + c);
+    for (int64_t c = begin; c < end; c += kCount) {
+      const int64_t n = end - c;
+      const F g = load<F>(unit.g + i * unit.row + c, n);
       F column = zero;
       for (int k = 0; k < 4; ++k) {
         const int64_t at = r.at[k][i];
@@ -164,21 +164,23 @@ void visit_pixels(Unit<F, T>& unit, const DeformTile& tile, GradReads<F>& r) {
         Scalar* const to = unit.image + at * channels + c;
         store(to, fma(broadcast<F>(w) * mask, g, load<F>(to, n)), n);
       }
-      if (a.grad_weight != nullptr) store(unit.columns + i * unit.row + c, mask * column);
+      if (a.grad_weight != nullptr) store(unit.columns + i * unit.row + c, mask * column, n);
     }
     if (!dots) continue;
-    for (int k = 0; k < 4; ++k) r.dot[k][i] = sum_of_lanes(dot[k]);
+    Scalar sums[4];
+    four_sums(dot, sums);
+    for (int k = 0; k < 4; ++k) r.dot[k][i] = sums[k];
   }
 }
 
 // The gradients of offset and mask out of the four sums; to their places, or to this block's part.
 template <class F>
-void write_offsets(const DeformGradArgs& a, const DeformBlock& block, const DeformTile& tile, int64_t t,
-                   const GradReads<F>& r) {
+void write_offsets(const DeformGradArgs& a, int64_t part, int64_t q, const DeformTile& tile,
+                   int64_t t, const GradReads<F>& r) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   using Scalar = typename Lanes<F>::Scalar;
   const DeformGeometry& g = a.g;
-  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + block.offset_group) * g.taps() + t;
+  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + t;
   const int64_t taps = g.B * g.offset_groups * g.taps();
   for (int64_t i = 0; i < tile.count; i += kCount) {
     const int64_t n = tile.count - i, p = tile.first + i;
@@ -194,8 +196,8 @@ void write_offsets(const DeformGradArgs& a, const DeformBlock& block, const Defo
     // Where nothing is in reach the sums are 0 and the mask may be anything.
     along_y = along_y * mask, along_x = along_x * mask;
     if (a.offset_parts != nullptr) {
-      Scalar* const part = static_cast<Scalar*>(a.offset_parts) + (block.part * taps + tap) * 3 * plane + p;
-      store(part, along_y, n), store(part + plane, along_x, n), store(part + 2 * plane, along_mask, n);
+      Scalar* const to = static_cast<Scalar*>(a.offset_parts) + (part * taps + tap) * 3 * plane + p;
+      store(to, along_y, n), store(to + plane, along_x, n), store(to + 2 * plane, along_mask, n);
       continue;
     }
     if (a.grad_offset != nullptr) {
@@ -247,14 +249,17 @@ void run_unit(const DeformGradArgs& a, int64_t sample, const DeformBlock& block,
     const DeformTile tile(g, sample, i);
     load_upstream(unit, tile);
     for (int32_t t = 0; t < g.taps(); ++t) {
-      find_reads(a, tile, block.offset_group, t / g.KW, t % g.KW, reads);
       if (dots || a.grad_input != nullptr) {
         std::memset(unit.g, 0, kDeformRows * unit.row * sizeof(Scalar));
         multiply_add<F>(unit.upstream, unit.upstream_row, 1, tile.count, unit.weights + t * unit.row * outs, 0, outs,
                         block.count, unit.g, unit.row);
       }
-      visit_pixels(unit, tile, reads);
-      if (dots) write_offsets(a, block, tile, t, reads);
+      for_each_segment(g, block.first, block.first + block.count, [&](const DeformSegment& segment) {
+        const int64_t q = segment.first / g.offset_group_channels();
+        find_reads(a, tile, q, t / g.KW, t % g.KW, reads);
+        visit_pixels(unit, tile, segment, reads);
+        if (dots) write_offsets(a, index - DeformBlocksOf(a, q).first, q, tile, t, reads);
+      });
       if (weights) {
         multiply_add<F>(unit.upstream, 1, unit.upstream_row, outs, unit.columns, unit.row, tile.count, block.count,
                         unit.weight_sums + t * rows * unit.row, unit.row);
@@ -283,9 +288,7 @@ void deform_grad_offsets(const DeformGradArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
     const auto* const parts = static_cast<const typename Lanes<F>::Scalar*>(a.offset_parts);
     for (int64_t tap = begin; tap < end; ++tap) {
-      const int64_t q = tap / g.taps() % g.offset_groups;
-      int64_t count = 0;
-      for_each_block(a, [&](int64_t, const DeformBlock& block) { count += block.offset_group == q; });
+      const int64_t count = DeformBlocksOf(a, tap / g.taps() % g.offset_groups).count();
       for (int64_t row = 0; row < 3; ++row) {
         void* const to = row < 2 ? a.grad_offset : a.grad_mask;
         if (to == nullptr) continue;

@@ -156,7 +156,7 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
   for (int32_t u = 0; u < g.KH; ++u) {
     for (int32_t v = 0; v < g.KW; ++v) {
       int64_t found = -1;
-      for_each_segment(g, [&](const DeformSegment& s) {
+      for_each_segment(g, 0, g.C, [&](const DeformSegment& s) {
         const int64_t q = s.first / g.offset_group_channels();
         if (q != found) find_reads(a, tile, q, u, v, reads);
         found = q;

@@ -45,6 +45,29 @@ VFI_INLINE void store_any(void* p, Dtype type, int64_t at, F v, int64_t n) {
 VFI_INLINE float sum_of_lanes(F32 v) { return lane_sum(v); }
 VFI_INLINE double sum_of_lanes(double v) { return v; }
 
+// Half of the lanes hold sums of a, half of b, in runs of kStep.
+template <int kStep>
+VFI_INLINE F32 fold(F32 a, F32 b) {
+  const auto pick = [](int k, int half) { return (k & kStep ? kLanes : 0) + (k & ~kStep) + (half ? kStep : 0); };
+  return shuffle(a, b, [&](int k) { return pick(k, 0); }) + shuffle(a, b, [&](int k) { return pick(k, 1); });
+}
+
+// The sums of the lanes of four vectors.
+VFI_INLINE void four_sums(const F32* v, float* sums) {
+  if constexpr (kLanes >= 8) {
+    constexpr int kHalf = kLanes / 2, kQuarter = kLanes / 4;
+    F32 all = fold<kQuarter>(fold<kHalf>(v[0], v[2]), fold<kHalf>(v[1], v[3]));
+    if constexpr (kQuarter > 2) all = all + shuffle(all, all, [](int k) { return k ^ 2; });
+    all = all + shuffle(all, all, [](int k) { return k ^ 1; });
+    for (int k = 0; k < 4; ++k) sums[k] = all[k * kQuarter];
+  } else {
+    for (int k = 0; k < 4; ++k) sums[k] = lane_sum(v[k]);
+  }
+}
+VFI_INLINE void four_sums(const double* v, double* sums) {
+  for (int k = 0; k < 4; ++k) sums[k] = v[k];
+}
+
 // The output pixels first .. first + count - 1 of sample b, and where they would read without offset at tap (0, 0).
 struct DeformTile {
   int64_t b, first, count;
@@ -121,21 +144,6 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
     }
   }
   return p;
-}
-
-// Channels that share a convolution group and an offset group.
-struct DeformSegment {
-  int64_t first, count;
-};
-
-// Calls use(segment) for all channels in order.
-template <class Use>
-VFI_INLINE void for_each_segment(const DeformGeometry& g, Use&& use) {
-  for (int64_t c = 0; c < g.C;) {
-    const int64_t end = deform_segment_end(g, c);
-    use(DeformSegment{c, end - c});
-    c = end;
-  }
 }
 
 // One row of planes -> pixels of C channels.

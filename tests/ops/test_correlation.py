@@ -169,3 +169,11 @@ def test_every_instruction_set(level):
     code = "import test_correlation; test_correlation.check_every_dtype(5)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0 or "this CPU's best level is" in done.stderr, done.stderr[-2000:]
+
+
+def test_autocast_casts_as_conv2d_does(rng):
+    first, second = (torch.randn(1, 4, 6, 7, generator=rng) for _ in range(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = vk.correlation(first, second, 2)
+        assert vk.correlation(first.double(), second.double(), 2).dtype == torch.float64
+    assert torch.equal(out, vk.correlation(first.bfloat16(), second.bfloat16(), 2))

@@ -28,6 +28,7 @@ register(
         small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 19, 67)),
         large={"features-448": (1, 64, 128, 224), "features-64": (1, 128, 64, 112), "features-16": (1, 196, 16, 28)},
         bytes_moved=bytes_moved,
+        autocast=True,
         flow=None,
     )
 )
@@ -38,6 +39,7 @@ register(
         call=functools.partial(correlation, radius=1),
         make_inputs=make_inputs,
         small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 18, 35)),
+        autocast=True,
         flow=None,
     )
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
+from vfi_kernels.convolution import cast_for_autocast
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.correlation import reference
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
@@ -30,7 +31,8 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     Returns:
         (B, (2 r + 1)^2, H, W) with the dtype and memory format of `first`; 0 where there are no channels. Sums are
         float32, or float64 for float64, and are rounded once. Differentiable twice in both tensors. Bitwise
-        reproducible on every device: no sum depends on the order of threads.
+        reproducible on every device: no sum depends on the order of threads. Inside torch.autocast both maps are cast
+        as conv2d casts its input.
 
     Raises:
         RuntimeError: if a shape, dtype, device or `radius` is not one of the above.
@@ -40,7 +42,7 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
         the channels as in the cost volume of PWC-Net (Sun et al., CVPR 2018, eq. 2).
     """
     refuse_forward_mode("correlation", first, second)
-    return _correlation(first, second, radius)
+    return _correlation(cast_for_autocast(first), cast_for_autocast(second), radius)
 
 
 @torch.library.register_fake("vfi_kernels::correlation")

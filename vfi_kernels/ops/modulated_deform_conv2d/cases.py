@@ -48,6 +48,7 @@ register(
         call=functools.partial(modulated_deform_conv2d, padding=1),
         make_inputs=make_inputs,
         small=(*SMALL, (1, 24, 5, 37)),
+        autocast=True,
         large={"features-112": (1, 128, 64, 112), "features-256": (1, 128, 144, 256)},
         bytes_moved=bytes_moved,
     )
@@ -59,6 +60,7 @@ register(
         call=functools.partial(modulated_deform_conv2d, padding=1),
         make_inputs=functools.partial(make_inputs, parts=8),
         small=((1, 64, 3, 21),),
+        autocast=True,
         large={"features-56": (1, 256, 32, 56), "features-448": (1, 64, 256, 448), "1080p": (1, 64, 1088, 1920)},
         bytes_moved=bytes_moved,
     )
@@ -70,6 +72,7 @@ register(
         call=functools.partial(modulated_deform_conv2d, padding=1),
         make_inputs=functools.partial(make_inputs, grouped=True),
         small=(*SMALL, (1, 32, 5, 37)),
+        autocast=True,
         large={"features-112": (2, 128, 64, 112)},
         bytes_moved=bytes_moved,
     )
@@ -81,5 +84,6 @@ register(
         call=functools.partial(modulated_deform_conv2d, padding=2, dilation=2, edge="mmcv"),
         make_inputs=functools.partial(make_inputs, masked=False),
         small=SMALL,
+        autocast=True,
     )
 )

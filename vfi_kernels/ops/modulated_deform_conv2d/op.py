@@ -104,7 +104,7 @@ def _in_one_dtype(
     input: Tensor, weight: Tensor, bias: Tensor | None, slopes: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Input and weights as autocast casts them; the weights rounded to the dtype of the input."""
-    (x,) = cast_for_autocast(input)
+    x = cast_for_autocast(input)
     return (
         x,
         weight.to(x.dtype),
