@@ -58,7 +58,7 @@ class Calls:
         self, deterministic: bool, parts: int = 1, activation: str = "prelu", masked: bool = True, tf32: bool = False
     ) -> None:
         """A 2x1 convolution that keeps the channels, in `parts` conv and offset groups."""
-        _, c, h, w = self.image.shape
+        c, h = self.image.shape[1:3]
         slopes = self.image[0, :, 0, 0].contiguous() if activation == "prelu" else None
         moves, mask = self.flow.repeat(1, parts, 1, 1), self.metric.repeat(1, 2 * parts, 1, 1)
         weight = self.image.new_zeros(c, c // parts, 2, 1)

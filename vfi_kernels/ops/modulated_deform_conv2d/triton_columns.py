@@ -1,7 +1,7 @@
 """What the Triton kernels of modulated_deform_conv2d share: where a tap reads, a tile of columns, products of tiles.
 
 A tile never crosses a conv group or an offset group: it lies in one piece of the channels, of which there are
-C / gcd(C / groups, C / offset_groups) equal ones. Tiles are made in registers and used at once; no column is written.
+C / gcd(C / groups, C / offset_groups) equal ones. Tiles are made in registers and used at once, never written.
 """
 
 import math
@@ -23,7 +23,7 @@ DTYPES = {
     torch.float16: tl.float16,
     torch.bfloat16: tl.bfloat16,
 }
-BLOCK = 64  # pixels
+WARPS = 8
 LEAST = 16  # of every side of a tile that tl.dot takes
 
 
@@ -78,6 +78,7 @@ def work(input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, g: 
             "KIND": DTYPES[kind],
             "DOT": acc == torch.float32,
             "PRECISION": "widen" if widen else "tf32" if allow_tf32 else "ieee",
+            "num_stages": 1,  # loads ahead of their use cost more registers than there are
         },
     )
 

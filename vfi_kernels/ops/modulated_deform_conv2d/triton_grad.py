@@ -15,7 +15,7 @@ from torch import Tensor
 from vfi_kernels.layout import accumulator, as_result, empty_result, not_needed
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
-    BLOCK,
+    WARPS,
     Work,
     add_product,
     columns,
@@ -180,14 +180,14 @@ def _columns_gradient(
     mode: str,
 ) -> None:
     g, input, (*channels, piece) = w.geometry, w.sampled[0], w.channels
-    group = lane_group(input.shape[1])
+    group, block_c = lane_group(input.shape[1]), w.block(piece, 32 if w.dot else 8)
     unit = next(n for n in (4, 2, 1) if n <= group and piece % n == 0)
     launch(
         _deform_columns_grad_kernel, grad_out, grad_out.shape[2:], *w.arguments()[:3], (*channels, piece // unit),
         w.weight, grad_out, grad_offset, grad_mask, None if total is None else total.flatten(), g.groups,
         g.offset_groups, triton.cdiv(input.shape[1], group), parts=g.offset_groups * g.taps, MMCV=edge == "mmcv",
-        INPUT=mode, GROUP=group, UNIT=unit, BLOCK=BLOCK, BLOCK_O=w.block(w.channels[1], 32) if w.dot else 1,
-        BLOCK_C=w.block(piece, 32 if w.dot else 8), **w.constants,
+        INPUT=mode, GROUP=group, UNIT=unit, BLOCK=32, BLOCK_O=w.block(w.channels[1], 32) if w.dot else 1,
+        BLOCK_C=block_c, num_warps=WARPS if block_c > 16 else WARPS // 2, **w.constants,
     )  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def _weight_gradient(w: Work, grad_out: Tensor, weight: Tensor) -> Tensor:
     block_o, block_c = w.block(group_out, 64 if w.dot else 16), w.block(piece, 64) if w.dot else 1
     tiles, chunks = triton.cdiv(group_out, block_o), triton.cdiv(piece, block_c)
     parts = g.groups * group_in // piece * chunks * tiles * g.taps
-    step = 32 if w.dot else BLOCK
+    step = 32 if w.dot else 64
     block = triton.next_power_of_2(triton.cdiv(ho * wo, triton.cdiv(PROGRAMS, parts * b)))
     block = max(block, step)
     partial = torch.empty(
@@ -247,32 +247,31 @@ def modulated_deform_conv2d_grad(
     g, _ = reference.check(
         input, offset, mask, weight, None, stride, padding, dilation, groups, offset_groups, "none", None, edge
     )
+    grad_bias = not_needed(weight)
     if need_bias:
         grad_bias = grad_out.sum((0, 2, 3), dtype=accumulator(input, offset, mask)).to(weight.dtype)
-    else:
-        grad_bias = not_needed(weight)
     owners = (input, offset, input if mask is None else mask, weight)
     needed = (need_input, need_offset, need_mask and mask is not None, need_weight)
     if 0 in (grad_out.numel(), input.numel(), weight.numel()):
-        zeros = (empty_result(x).zero_() if n else not_needed(x) for x, n in zip(owners, needed))
-        grad_input, grad_offset, grad_mask, grad_weight = zeros
-        return grad_input, grad_offset, grad_mask, grad_weight, grad_bias
+        zeros = [empty_result(x).zero_() if n else not_needed(x) for x, n in zip(owners, needed)]
+        return zeros[0], zeros[1], zeros[2], zeros[3], grad_bias
     w = work(input, offset, mask, weight, g, allow_tf32)
-    grad_offset, grad_mask = (empty_result(x) if n else None for x, n in zip(owners[1:3], needed[1:3]))
-    total = None
+    moves, factors = (empty_result(x) if n else None for x, n in zip(owners[1:3], needed[1:3]))
+    total, mode = None, "none"
     if need_input:
         group = lane_group(input.shape[1])
         lanes = triton.cdiv(input.shape[1], group) * group
         total = torch.zeros((input.shape[0], *input.shape[2:], lanes), dtype=w.acc, device=input.device)
-    if total is not None and deterministic:
-        _sums_in_order(w, grad_out, total)
-    if any(needed[1:3]) or (need_input and not deterministic):
-        mode, into = ("add", total) if need_input and not deterministic else ("none", None)
-        _columns_gradient(w, grad_out, edge, grad_offset, grad_mask, into, mode)
+        if deterministic:
+            _sums_in_order(w, grad_out, total)
+        else:
+            mode = "add"
+    if mode == "add" or moves is not None or factors is not None:
+        _columns_gradient(w, grad_out, edge, moves, factors, total, mode)
     return (
         not_needed(input) if total is None else collect(total, input),
-        not_needed(offset) if grad_offset is None else grad_offset,
-        not_needed(input) if grad_mask is None else grad_mask,
+        not_needed(offset) if moves is None else moves,
+        not_needed(input) if factors is None else factors,
         _weight_gradient(w, grad_out, weight) if need_weight else not_needed(weight),
         grad_bias,
     )

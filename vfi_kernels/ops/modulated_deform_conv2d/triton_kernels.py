@@ -7,7 +7,7 @@ from torch import Tensor
 from vfi_kernels.layout import empty_result
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
-    BLOCK,
+    WARPS,
     add_product,
     columns,
     load_weight,
@@ -108,7 +108,7 @@ def modulated_deform_conv2d(
         step = 0 if slopes is None or slopes.shape[0] == 1 else 1
         launch(
             _deform_conv_kernel, out, size, *w.arguments(), w.weight, bias, slopes, step, out, groups, tiles,
-            parts=groups * tiles, ACTIVATION=activation, BLOCK=BLOCK, BLOCK_O=block_o,
-            BLOCK_C=w.block(piece, 32) if w.dot else 1, num_warps=8 if block_o > 64 else 4, **w.constants,
+            parts=groups * tiles, ACTIVATION=activation, BLOCK=64, BLOCK_O=block_o,
+            BLOCK_C=w.block(piece, 32) if w.dot else 1, num_warps=WARPS, **w.constants,
         )  # fmt: skip
     return out
