@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, as_result, empty_result, not_needed
+from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     WARPS,
@@ -220,7 +220,7 @@ def _weight_gradient(w: Work, grad_out: Tensor, weight: Tensor) -> Tensor:
         _deform_weight_grad_kernel, grad_out, (ho, wo), *w.arguments(), grad_out, partial.flatten(), g.groups, tiles,
         chunks, parts=parts, BLOCK=block, STEP=step, BLOCK_O=block_o, BLOCK_C=block_c, **w.constants,
     )  # fmt: skip
-    return as_result(partial.sum(0).permute(1, 2, 0).reshape(weight.shape), weight)
+    return empty_result(weight).copy_(partial.sum(0).permute(1, 2, 0).reshape(weight.shape))
 
 
 def modulated_deform_conv2d_grad(
