@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
+from vfi_kernels.ops.modulated_deform_conv2d import triton_kernels as deforming
 from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.ops.warp_blend import triton_kernels as blend
 
@@ -53,6 +54,20 @@ class Calls:
         out = matching.correlation(self.image, self.image, radius)
         matching.correlation_grad(out, self.image, self.image, radius, True, True)
 
+    def deforms(
+        self, deterministic: bool, parts: int = 1, activation: str = "prelu", masked: bool = True, tf32: bool = False
+    ) -> None:
+        """A 2x1 convolution that keeps the channels, in `parts` conv and offset groups."""
+        c, h = self.image.shape[1:3]
+        slopes = self.image[0, :, 0, 0].contiguous() if activation == "prelu" else None
+        moves, mask = self.flow.repeat(1, parts, 1, 1), self.metric.repeat(1, 2 * parts, 1, 1)
+        weight = self.image.new_zeros(c, c // parts, 2, 1)
+        weight = weight.contiguous(memory_format=torch.channels_last) if self.image.stride(1) == 1 else weight
+        same = (self.image, moves[..., : h - 1, :], mask[..., : h - 1, :] if masked else None, weight)
+        place = ([1, 1], [0, 0], [1, 1], parts, parts)
+        out = deforming.modulated_deform_conv2d(*same, slopes, *place, activation, slopes, "mmcv", tf32)
+        deforming.modulated_deform_conv2d_grad(out, *same, *place, "mmcv", tf32, deterministic, *[True] * 5)
+
     def splats(self, deterministic: bool, mode: str = "softmax", eps: str = "zero", inputs: int = 1) -> None:
         metric = self.metric if mode in ("linear", "softmax") else None
         x, flow = [self.image] * inputs, self.flow[:, :2]
@@ -67,6 +82,7 @@ def launch_each(dtype: torch.dtype) -> None:
     c.warps(True)
     c.blends(False)
     c.correlates()
+    c.deforms(True)
     c.splats(False)
 
 
@@ -78,12 +94,14 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.warps(False)
         c.blends(False)
         c.correlates()
+        c.deforms(False)
         c.splats(False)
     for dtype in (torch.float64, torch.float32):
         announce(dtype)
         c = Calls(dtype, size=(5, 7))
         c.warps(True)
         c.blends(True)
+        c.deforms(True)
         c.splats(True)
     c.warps(False, "zeros")
     c.correlates(4)
@@ -91,3 +109,8 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
     c.splats(False, "sum")
     for mode, eps in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):
         c.splats(False, mode, eps, inputs=2)
+    for dtype in (torch.float16, torch.float32):
+        announce(dtype)
+        c = Calls(dtype, channels=256)
+        c.deforms(False, 8, "relu", tf32=True)
+        c.deforms(False, 2, "none", masked=False)

@@ -51,8 +51,9 @@ def compile_all(capability: int) -> dict[str, int]:
     for name, kernel in found.items():
         assert kernel.asm["cubin"][:4] == b"\x7fELF", name
     if capability >= 90:
-        adds = [k.asm["ptx"] for name, k in found.items() if name.startswith("_scatter_kernel")]
-        assert any("add.v4.f32" in ptx for ptx in adds), "no scatter adds four lanes at once"
+        for scatter in ("_scatter_kernel", "_deform_columns_grad_kernel"):
+            adds = [k.asm["ptx"] for name, k in found.items() if name.startswith(scatter)]
+            assert any("add.v4.f32" in ptx for ptx in adds), f"no {scatter} adds four lanes at once"
     return dict(Counter(name.split()[0] for name in found))
 
 

@@ -1,9 +1,11 @@
-"""Kernels for video frame interpolation, as torch ops: warping, splatting, deformable convolution, correlation, and what runs them."""
+"""Kernels for video frame interpolation, as torch ops: warping, splatting, deformable convolution, correlation."""
 
 from vfi_kernels import backends
 
 backends.load_compiled()
 
+from vfi_kernels import compat as compat  # noqa: E402
+from vfi_kernels import nn as nn  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402

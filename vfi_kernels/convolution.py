@@ -36,6 +36,10 @@ def allow_tf32() -> bool:
 allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler: it cannot look inside.
+allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def check_activation(op: str, activation: str | None, activation_weight: Tensor | None) -> None:
     if activation is not None:
         expect_choice(op, "activation", activation, ACTIVATIONS)

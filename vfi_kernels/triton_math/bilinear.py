@@ -15,6 +15,13 @@ FAR = tl.constexpr(2**30)  # farther than any image is wide; NaN and 1e30 are cl
 
 
 @triton.jit
+def scan_pixels(first, width, BLOCK: tl.constexpr):
+    """Pixels (y, x) from number `first` on in scan order, BLOCK of them; first is int64, y and x are int32."""
+    along = (first % width).to(tl.int32) + tl.arange(0, BLOCK)
+    return (first // width).to(tl.int32) + along // width, along % width
+
+
+@triton.jit
 def block_pixels(blocks, width, BLOCK: tl.constexpr):
     """Sample b and the pixels (y, x) of this program, BLOCK in scan order out of `blocks` per sample.
 
@@ -22,9 +29,8 @@ def block_pixels(blocks, width, BLOCK: tl.constexpr):
     than 2^31 pixels.
     """
     program = tl.program_id(0).to(tl.int64)
-    first = program % blocks * BLOCK
-    along = (first % width).to(tl.int32) + tl.arange(0, BLOCK)
-    return program // blocks, (first // width).to(tl.int32) + along // width, along % width
+    y, x = scan_pixels(program % blocks * BLOCK, width, BLOCK)
+    return program // blocks, y, x
 
 
 @triton.jit

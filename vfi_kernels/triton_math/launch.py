@@ -29,17 +29,23 @@ def tile(x: Tensor) -> dict[str, int]:
 
 
 def launch(
-    kernel: triton.JITFunction, like: Tensor, size: Sequence[int], *args: Any, BLOCK: int, **constants: Any
+    kernel: triton.JITFunction,
+    like: Tensor,
+    size: Sequence[int],
+    *args: Any,
+    BLOCK: int,
+    parts: int = 1,
+    **constants: Any,
 ) -> None:
     """Runs `kernel` on like's device and its current stream, over like's batch of planes of `size`, BLOCK pixels each.
 
-    The kernel's first argument is the number of programs per sample; then come `args`, each 4-dimensional tensor with
-    its strides.
+    The kernel's first argument is the number of programs per plane; then come `args`, each 4-dimensional tensor with
+    its strides. With `parts` a sample has that many planes: what block_pixels calls the sample is b * parts + part.
     """
     blocks = triton.cdiv(size[0] * size[1], BLOCK)
     options = {"num_warps": THREADS // 32, "enable_fp_fusion": True, **constants}
     with torch.cuda.device_of(like):
-        kernel[(blocks * like.shape[0],)](blocks, *map(_with_strides, args), BLOCK=BLOCK, **options)
+        kernel[(blocks * like.shape[0] * parts,)](blocks, *map(_with_strides, args), BLOCK=BLOCK, **options)
 
 
 def _with_strides(arg: Any) -> Any:
