@@ -161,12 +161,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const auto planes_of = [](const Tensor& t) {
     return empty(t, {t.size(0), t.size(1), t.size(2), t.size(3)}, t.scalar_type());
   };
-  const Tensor none = nothing(input, type);
-  const Tensor grad_input = need_input ? empty_like_layout(input) : none;
+  const Tensor grad_input = need_input ? empty_like_layout(input) : nothing(input, type);
   const Tensor grad_offset = need_offset ? planes_of(offset) : nothing(offset, offset.scalar_type());
-  const Tensor grad_mask = need_mask && mask ? planes_of(*mask) : none;
-  const Tensor grad_weight = need_weight ? planes_of(weight) : none;
-  const Tensor grad_bias = need_bias ? empty(weight, {g.C_out}, type) : none;
+  const Tensor grad_mask = need_mask && mask ? planes_of(*mask) : nothing(input, type);
+  const Tensor grad_weight = need_weight ? planes_of(weight) : nothing(input, type);
+  const Tensor grad_bias = need_bias ? empty(weight, {g.C_out}, type) : nothing(input, type);
   const auto results = [&] {
     return std::tuple{grad_input, need_offset ? with_layout(grad_offset, layout_of(offset)) : grad_offset,
                       need_mask && mask ? with_layout(grad_mask, layout_of(*mask)) : grad_mask,

@@ -1,4 +1,4 @@
-"""Peers of modulated_deform_conv2d: the columns written out with torch ops, and the dense convolution as a yardstick."""
+"""Peers of modulated_deform_conv2d: columns written out by torch ops; the dense convolution as a yardstick."""
 
 import functools
 from typing import Any
@@ -15,9 +15,9 @@ def positions(input: Tensor, offset: Tensor, weight: Tensor, padding: int, dilat
     b, groups = input.shape[0], offset.shape[1] // (2 * weight.shape[2] * weight.shape[3])
     kh, kw = weight.shape[2:]
     h, w = offset.shape[2:]
-    options = {"dtype": torch.float32, "device": input.device}
-    u, v = torch.meshgrid(torch.arange(kh, **options), torch.arange(kw, **options), indexing="ij")
-    y, x = torch.meshgrid(torch.arange(h, **options), torch.arange(w, **options), indexing="ij")
+    u, v, y, x = (torch.arange(float(n), device=input.device) for n in (kh, kw, h, w))
+    u, v = torch.meshgrid(u, v, indexing="ij")
+    y, x = torch.meshgrid(y, x, indexing="ij")
     taps = torch.stack([u, v], -1).reshape(-1, 1, 1, 2) * dilation - padding
     at = offset.float().view(b * groups, kh * kw, 2, h, w).permute(0, 1, 3, 4, 2) + taps + torch.stack([y, x], -1)
     return at.reshape(b * groups, kh * kw * h, w, 2)

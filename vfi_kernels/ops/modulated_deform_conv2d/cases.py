@@ -21,7 +21,7 @@ def make_inputs(
     b: int, c: int, h: int, w: int, flow: str = "noise", *, parts: int = 4, grouped: bool = False, masked: bool = True,
     **options: Any,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Input, offset, mask, weight of a 3x3 convolution that keeps the size, with up to `parts` offset groups."""
+    """Input, offset, mask if `masked`, weight; a 3x3 kernel that keeps the size, up to `parts` offset groups."""
     parts = divisor(c, parts)
     groups, c_out = parts if grouped else 1, c if c >= 48 else 12
     moves = make_flow(flow, b * parts * 9, h, w, **{**options, "dtype": torch.float64})
@@ -32,7 +32,13 @@ def make_inputs(
     mask = random((b, parts * 9, h, w), **double).sigmoid().to(options["dtype"])
     scale = max(c // groups * 9, 1) ** -0.5  # results of size one
     weight = (random((c_out, c // groups, 3, 3), **double) * scale).to(options["dtype"])
-    return random((b, c, h, w), **options), offset, mask if masked else None, weight
+    x = random((b, c, h, w), **options)
+    return (x, offset, mask, weight) if masked else (x, offset, weight)
+
+
+def without_mask(input: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
+    """DCNv1 with mmcv's edge."""
+    return modulated_deform_conv2d(input, offset, None, weight, padding=2, dilation=2, edge="mmcv")
 
 
 def bytes_moved(input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> int:
@@ -81,7 +87,7 @@ register(
     OpCase(
         name="modulated_deform_conv2d-v1",
         op="modulated_deform_conv2d",
-        call=functools.partial(modulated_deform_conv2d, padding=2, dilation=2, edge="mmcv"),
+        call=without_mask,
         make_inputs=functools.partial(make_inputs, masked=False),
         small=SMALL,
         autocast=True,

@@ -61,7 +61,7 @@ def modulated_deform_conv2d(
             to that of `input`.
         stride, padding, dilation: in pixels; one integer, or (vertical, horizontal).
         groups: as in conv2d. None: C divided by the second size of `weight`.
-        offset_groups: G, in how many equal parts the channels of `input` share offsets and mask. None: as `offset` says.
+        offset_groups: G, in how many equal parts the channels of `input` share offsets and mask. None: from `offset`.
         activation: None, "relu" or "prelu", applied to the result; fused where no gradient is needed.
         activation_weight: (C_out,) or (1,), the slopes below 0 for "prelu".
         edge: the gradient of an offset whose coordinate is exactly -1, where the value is 0: "torchvision" has that of

@@ -107,7 +107,7 @@ def expect_same_dtype(name: str, tensor: Tensor, input: Tensor) -> None:
 
 
 class Samples(NamedTuple):
-    """What every tap reads. B' = B offset_groups, H' = taps H_out: one image per offset group, the taps below each other."""
+    """What every tap reads. B' = B offset_groups, H' = taps H_out: an image per offset group, its taps one below another."""
 
     corners: list[bilinear.Corner]
     images: list[Tensor]  # [B', C / offset_groups, H', W], the input at each corner
