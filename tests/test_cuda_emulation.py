@@ -25,6 +25,24 @@ from ops.test_correlation import (  # noqa: F401
     test_outside_is_exactly_zero,
     test_radius_1_by_hand,
 )
+from ops.test_modulated_deform_conv2d import (  # noqa: F401
+    test_a_corner_of_weight_zero_is_not_read as test_a_corner_of_weight_zero_of_a_tap_is_not_read,
+)
+from ops.test_modulated_deform_conv2d import (  # noqa: F401
+    test_an_offset_that_is_not_finite_reads_nothing,
+    test_any_geometry,
+    test_derivative_on_the_edge,
+    test_each_gradient_alone,
+    test_errors_are_one_sentence,
+    test_fused_activation_and_bias,
+    test_golden,
+    test_gradient_of_the_bias,
+    test_no_offset_is_conv2d,
+    test_offset_groups,
+    test_offsets_far_from_zero_keep_their_fraction,
+    test_position_by_hand,
+    test_shapes_in_use,
+)
 from ops.test_splat import (  # noqa: F401
     test_a_non_finite_metric_skips_its_pixel,
     test_each_corner_is_checked_by_itself,
