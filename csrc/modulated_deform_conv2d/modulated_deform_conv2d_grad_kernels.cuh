@@ -90,6 +90,7 @@ constexpr int kPixelLanes = kThreads / kTile;  // threads of a pixel
 template <class F, int M>
 struct GradColumnsShared {
   GradColumns<F, M> columns;
+  Tap<Sum<F>> taps[kTile];  // not in registers, which the product needs
   Sum<F> lanes[kPixelLanes][3][kTile];
 };
 
@@ -124,10 +125,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
   const int64_t q = blockIdx.x / taps % groups;
   const PixelTile tile = pixel_tile(g, blockIdx.x / taps / groups, a.tiles(kTile), kTile);
   const int pixel = threadIdx.x % kTile, lane = threadIdx.x / kTile;
-  const Tap<A> tap = tap_at<A>(a, tile, pixel, q, t);
-  const Corners<A> c = corners(tap.x, tap.y);
-  const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
-  const T* from = input + tile.b * a.in.sample + tap.y.at * a.in.row_stride() + tap.x.at * a.in.pixel_stride();
+  if (lane == 0) shared->taps[pixel] = tap_at<A>(a, tile, pixel, q, t);
   const bool values = to.offset.data != nullptr || to.mask.data != nullptr;
   TapGradient<A> sum;
   const int64_t end = (q + 1) * g.offset_group_channels();
@@ -135,6 +133,10 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
     const int64_t group_end = (first / g.group_in() + 1) * g.group_in(), stop = group_end < end ? group_end : end;
     const int count = static_cast<int>(stop - first < M ? stop - first : M);
     find_grad_columns<M>(shared->columns, grad_out, weight, a, packed, tile, t, first, count);
+    const Tap<A> tap = shared->taps[pixel];
+    const Corners<A> c = corners(tap.x, tap.y);
+    const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
+    const T* from = input + tile.b * a.in.sample + tap.y.at * a.in.row_stride() + tap.x.at * a.in.pixel_stride();
     for (int m = 4 * lane; tap.reads && m < count; m += 4 * kPixelLanes) {
       A grad[4];
 #pragma unroll
@@ -172,7 +174,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
   int32_t i, j;
   pixel_of(g, tile, pixel, i, j);
   const int64_t channel = q * g.taps() + t;
-  const bool still = g.mmcv_edge && tap.on_edge;
+  const bool still = g.mmcv_edge && shared->taps[pixel].on_edge;
   if (to.mask.data != nullptr) store(to.mask, tile.b, channel, i, j, sum.mask);
   if (to.offset.data != nullptr) {
     store(to.offset, tile.b, 2 * channel, i, j, still ? A(0) : sum.y);

@@ -181,6 +181,7 @@ __device__ __forceinline__ void sample(const T* __restrict__ input, const Deform
                                        const Positions<A, kPixels>& positions, int64_t q, int64_t first, int count,
                                        F* columns) {
   constexpr int kLanes = kThreads / kPixels;
+  [[maybe_unused]] constexpr int kUnroll = N > 1 ? 1 : 2;
   const int thread = threadIdx.x;
   // Neighbouring threads have neighbouring addresses.
   const int lane = N > 1 ? thread % kLanes : thread / kPixels, pixel = N > 1 ? thread / kLanes : thread % kPixels;
@@ -189,7 +190,7 @@ __device__ __forceinline__ void sample(const T* __restrict__ input, const Deform
   const T* from = input + first * step;
   int slot = 0, end = static_cast<int>((q + 1) * group - first);  // of the channels that the position serves
   Spot<A> at = spot(positions, a.in, 0, pixel);
-#pragma unroll 2
+#pragma unroll kUnroll
   for (int c = lane * N; c < count; c += kLanes * N) {
     if (c >= end) {
       do {
