@@ -44,6 +44,7 @@ __device__ __forceinline__ void find_grad_columns(GradColumns<F, M>& shared, con
     const int depth = static_cast<int>(g.group_out() - o < kDepth ? g.group_out() - o : kDepth);
     const T* from = grad_out + tile.b * a.out.sample + (group * g.group_out() + o) * a.out.channel_stride() +
                     tile.first * a.out.pixel_stride();
+#pragma unroll 2  // the sums leave few registers
     for (int e = threadIdx.x; e < kDepth * kTile; e += kThreads) {
       const int k = a.out.channels_last ? e % kDepth : e / kTile, n = a.out.channels_last ? e / kDepth : e % kTile;
       F value{};
@@ -138,19 +139,17 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
     const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
     const T* from = input + tile.b * a.in.sample + tap.y.at * a.in.row_stride() + tap.x.at * a.in.pixel_stride();
     for (int m = 4 * lane; tap.reads && m < count; m += 4 * kPixelLanes) {
-      A grad[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) grad[i] = shared->columns.g[(m + i) * kSumStep + pixel];
+      const A* grad = shared->columns.g + m * kSumStep + pixel;
       if (values) {
-#pragma unroll
-        for (int i = 0; i < 4; i += N) {
-          if (m + i >= count) break;
+#pragma unroll 1
+        for (int i = 0; i < 4 && m + i < count; i += N) {
           Pack<T, N> v[4];
           load_corners(from + (first + m + i) * a.in.channel_stride(), a.in, slopes.reads, v);
 #pragma unroll
           for (int n = 0; n < N; ++n) {
-            sum.mask += grad[i + n] * interpolate(c, v, n);
-            add_slopes(slopes, v, n, tap.mask * grad[i + n], sum.x, sum.y);
+            const A g_n = grad[(i + n) * kSumStep];
+            sum.mask += g_n * interpolate(c, v, n);
+            add_slopes(slopes, v, n, tap.mask * g_n, sum.x, sum.y);
           }
         }
       }
@@ -158,9 +157,10 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         if (!c.used[k]) continue;
+        const A factor = tap.mask * c.weight[k];
         A v[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) v[i] = tap.mask * c.weight[k] * grad[i];
+        for (int i = 0; i < 4; ++i) v[i] = factor * grad[i * kSumStep];
         add_input_gradient(static_cast<A*>(to.input_sums), g, tile.b, first + m, count - m, tap.y.at + (k >> 1),
                            tap.x.at + (k & 1), v);
       }

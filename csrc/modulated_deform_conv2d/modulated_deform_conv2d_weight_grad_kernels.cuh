@@ -55,6 +55,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
     find_positions(shared->positions, a, tile, static_cast<int32_t>(t), q, slots);
     const T* from = grad_out + tile.b * a.out.sample + (group * g.group_out() + first_out) * a.out.channel_stride() +
                     tile.first * a.out.pixel_stride();
+#pragma unroll 4  // the sums leave few registers
     for (int e = threadIdx.x; e < M * kPixelsOfWeight; e += kThreads) {
       const int m = a.out.channels_last ? e % M : e / kPixelsOfWeight;
       const int k = a.out.channels_last ? e / M : e % kPixelsOfWeight;
@@ -88,9 +89,8 @@ __global__ __launch_bounds__(kThreads) void deform_grad_weight_sum_kernel(const 
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) {
     A sum = A(0);
     for (int64_t part = 0; part < parts; ++part) sum += partial[part * count + i];
-    const int64_t o = i % g.group_out(), c = i / g.group_out() % g.group_in();
-    const int64_t tap = i / (g.group_out() * g.group_in()) % g.taps();
-    const int64_t group = i / (g.group_out() * g.group_in() * g.taps());
+    const int64_t o = i % g.group_out(), row = i / g.group_out(), c = row % g.group_in();
+    const int64_t tap = row / g.group_in() % g.taps(), group = row / g.group_in() / g.taps();
     narrow(sum, grad[weight_at(strides, g, group * g.group_out() + o, c, tap)]);
   }
 }
