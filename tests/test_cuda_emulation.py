@@ -139,6 +139,7 @@ def test_corners_that_meet_in_registers(flow, rows, backend):
 @pytest.mark.parametrize("name", ["backward_warp-zeros", "warp_blend", "splat-softmax-several"])
 def test_channels_in_packs_and_alone(name, channels, dtype, backend):
     """channels_last is read in packs of 16 bytes where the channels and the address allow it."""
+
     def off_by_one_element(t):
         room = torch.empty(t.numel() + 1, dtype=t.dtype)
         return room[1:].as_strided(t.shape, channels_last(t).stride()).copy_(t)
