@@ -19,8 +19,16 @@ int64_t step_of(const Maybe& t) { return t && t->size(0) > 1 ? t->stride(0) : 0;
 // `input` has been made dense with its layout; `out` is the output or its gradient.
 DeformArgs deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
                        MemoryFormat out, const Tensor& offset, const Maybe& mask) {
-  return {g, dense_shape_of(input, in), dense_shape_of(output, out), view_of(offset),
-          mask ? view_of(*mask) : ConstView{}};
+  const auto narrow = [](int64_t x) { return static_cast<int32_t>(x); };
+  return {g,
+          dense_shape_of(input, in),
+          dense_shape_of(output, out),
+          view_of(offset),
+          mask ? view_of(*mask) : ConstView{},
+          narrow(g.taps()),
+          narrow(g.group_in()),
+          narrow(g.group_out()),
+          narrow(g.offset_group_channels())};
 }
 
 // Fresh memory for `count` elements of a type that torch may not know.

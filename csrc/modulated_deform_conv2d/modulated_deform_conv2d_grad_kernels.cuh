@@ -16,7 +16,7 @@
 namespace vfi::cuda {
 
 // Element of channel c at pixel (y, x) among the sums of the input's gradient.
-VFI_HOST_DEVICE int64_t input_sum_at(const DeformGeometry& g, int64_t b, int64_t c, int32_t y, int32_t x) {
+VFI_HOST_DEVICE int64_t input_sum_at(const DeformGeometry& g, int64_t b, int32_t c, int32_t y, int32_t x) {
   return (((b * ((g.C + 3) / 4) + c / 4) * g.H + y) * g.W + x) * 4 + c % 4;
 }
 
@@ -34,15 +34,14 @@ template <int M, class T, class F>
 __device__ __forceinline__ void find_grad_columns(GradColumns<F, M>& shared, const T* __restrict__ grad_out,
                                                   const F* __restrict__ weight, const DeformArgs& a,
                                                   const PackedWeights& packed, const PixelTile& tile, int32_t t,
-                                                  int64_t channel, int count) {
-  const DeformGeometry& g = a.g;
-  const int64_t group = channel / g.group_in(), column = channel - group * g.group_in();
+                                                  int32_t channel, int count) {
+  const int32_t group = channel / a.group_in, column = channel - group * a.group_in;
   F *left = shared.factors.left, *right = shared.factors.right;
   Sums<F, M> sums;
   sums.clear();
-  for (int64_t o = 0; o < g.group_out(); o += kDepth) {
-    const int depth = static_cast<int>(g.group_out() - o < kDepth ? g.group_out() - o : kDepth);
-    const T* from = grad_out + tile.b * a.out.sample + (group * g.group_out() + o) * a.out.channel_stride() +
+  for (int32_t o = 0; o < a.group_out; o += kDepth) {
+    const int depth = min(a.group_out - o, kDepth);
+    const T* from = grad_out + tile.b * a.out.sample + (int64_t{group} * a.group_out + o) * a.out.channel_stride() +
                     tile.first * a.out.pixel_stride();
 #pragma unroll 2  // the sums leave few registers
     for (int e = threadIdx.x; e < kDepth * kTile; e += kThreads) {
@@ -53,7 +52,7 @@ __device__ __forceinline__ void find_grad_columns(GradColumns<F, M>& shared, con
       }
       right[k * kRightStep<F> + n] = value;
     }
-    load_left<M>(left, weight + packed.row(g, group, t, o) + column, packed.row_length, depth,
+    load_left<M>(left, weight + packed.row(a, group, t, o) + column, packed.row_length, depth,
                  column % (16 / static_cast<int>(sizeof(F))) == 0);
     const int steps = clear_tail<Sums<F, M>::kStep>(left, kLeftStep<F, M>, depth);
     __syncthreads();
@@ -77,7 +76,7 @@ struct GradColumnsTo {
 
 // Adds m w_k G of four channels (`count` of them exist) to corner k at (y, x).
 template <class A>
-__device__ __forceinline__ void add_input_gradient(A* sums, const DeformGeometry& g, int64_t b, int64_t c, int count,
+__device__ __forceinline__ void add_input_gradient(A* sums, const DeformGeometry& g, int64_t b, int32_t c, int count,
                                                    int32_t y, int32_t x, const A (&v)[4]) {
   if (c % 4 == 0 && count >= 4) return atomic_add4(sums + input_sum_at(g, b, c, y, x), v);
 #pragma unroll
@@ -121,18 +120,18 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
   using Shared = GradColumnsShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  const unsigned taps = static_cast<unsigned>(g.taps()), groups = static_cast<unsigned>(g.offset_groups);
+  const unsigned taps = static_cast<unsigned>(a.taps), groups = static_cast<unsigned>(g.offset_groups);
   const int32_t t = static_cast<int32_t>(blockIdx.x % taps);
-  const int64_t q = blockIdx.x / taps % groups;
-  const PixelTile tile = pixel_tile(g, blockIdx.x / taps / groups, a.tiles(kTile), kTile);
+  const int32_t q = static_cast<int32_t>(blockIdx.x / taps % groups);
+  const PixelTile tile = pixel_tile(g, blockIdx.x / taps / groups, static_cast<unsigned>(a.tiles(kTile)), kTile);
   const int pixel = threadIdx.x % kTile, lane = threadIdx.x / kTile;
   if (lane == 0) shared->taps[pixel] = tap_at<A>(a, tile, pixel, q, t);
   const bool values = to.offset.data != nullptr || to.mask.data != nullptr;
   TapGradient<A> sum;
-  const int64_t end = (q + 1) * g.offset_group_channels();
-  for (int64_t first = q * g.offset_group_channels(); first < end;) {
-    const int64_t group_end = (first / g.group_in() + 1) * g.group_in(), stop = group_end < end ? group_end : end;
-    const int count = static_cast<int>(stop - first < M ? stop - first : M);
+  const int32_t end = (q + 1) * a.offset_channels;
+  for (int32_t first = q * a.offset_channels; first < end;) {
+    const int32_t group_end = (first / a.group_in + 1) * a.group_in;
+    const int count = min(min(group_end, end) - first, M);
     find_grad_columns<M>(shared->columns, grad_out, weight, a, packed, tile, t, first, count);
     const Tap<A> tap = shared->taps[pixel];
     const Corners<A> c = corners(tap.x, tap.y);
@@ -173,7 +172,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
   if (lane != 0 || pixel >= tile.count) return;
   int32_t i, j;
   pixel_of(g, tile, pixel, i, j);
-  const int64_t channel = q * g.taps() + t;
+  const int64_t channel = int64_t{q} * a.taps + t;
   const bool still = g.mmcv_edge && shared->taps[pixel].on_edge;
   if (to.mask.data != nullptr) store(to.mask, tile.b, channel, i, j, sum.mask);
   if (to.offset.data != nullptr) {
@@ -184,7 +183,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
 
 // Channels that share group and offset group, cut into pieces; rows cut into bands.
 struct OrderedParts {
-  int64_t segment, segments, pieces;  // channels of a segment, their number, pieces of each
+  int32_t segment, segments, pieces;  // channels of a segment, their number, pieces of each
   int32_t bands, band;                // their number, and rows of each
 };
 
@@ -205,17 +204,14 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const 
   constexpr int kLayers = kThreads / M;  // of threads: a thread has one channel and every kLayers-th row
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  int64_t index = blockIdx.x;
-  const int32_t low = static_cast<int32_t>(index % parts.bands) * parts.band;
-  const int32_t high = low + parts.band < g.H ? low + parts.band : g.H;
-  index /= parts.bands;
-  const int64_t piece = index % parts.pieces, segment = index / parts.pieces % parts.segments;
-  const int64_t b = index / parts.pieces / parts.segments, left_over = parts.segment - piece * M;
-  const int64_t first = segment * parts.segment + piece * M, q = first / g.offset_group_channels();
-  const int count = static_cast<int>(left_over < M ? left_over : M), m = threadIdx.x % M, layer = threadIdx.x / M;
-  const int64_t tiles = a.tiles(kTile);
-  for (int32_t t = 0; t < static_cast<int32_t>(g.taps()); ++t) {
-    for (int64_t n = 0; n < tiles; ++n) {
+  const int32_t index = static_cast<int32_t>(blockIdx.x) / parts.bands;
+  const int32_t low = static_cast<int32_t>(blockIdx.x) % parts.bands * parts.band, high = min(low + parts.band, g.H);
+  const int32_t piece = index % parts.pieces, segment = index / parts.pieces % parts.segments;
+  const int32_t first = segment * parts.segment + piece * M, q = first / a.offset_channels;
+  const int count = min(parts.segment - piece * M, M), m = threadIdx.x % M, layer = threadIdx.x / M;
+  const unsigned tiles = static_cast<unsigned>(a.tiles(kTile)), b = index / parts.pieces / parts.segments;
+  for (int32_t t = 0; t < a.taps; ++t) {
+    for (unsigned n = 0; n < tiles; ++n) {
       const PixelTile tile = pixel_tile(g, b * tiles + n, tiles, kTile);
       find_positions(shared->positions, a, tile, t, q, 1);
       __syncthreads();
@@ -267,7 +263,8 @@ void launch_deform_grad_ordered(const T* grad_out, const F* weight, const Deform
   constexpr int64_t kEnoughBlocks = 1024, kFewestRows = 8;
   const int64_t segment = std::gcd(a.g.group_in(), a.g.offset_group_channels());
   if (a.g.B * a.tiles(kTile) * segment * a.g.H * a.g.W == 0) return;
-  OrderedParts parts{segment, a.g.C / segment, ceil_div(segment, M), 0, 0};
+  OrderedParts parts{static_cast<int32_t>(segment), static_cast<int32_t>(a.g.C / segment),
+                     static_cast<int32_t>(ceil_div(segment, M)), 0, 0};
   const int64_t blocks = a.g.B * parts.segments * parts.pieces;
   const int64_t bands = std::clamp<int64_t>(kEnoughBlocks / blocks, 1, ceil_div(a.g.H, kFewestRows));
   parts.band = static_cast<int32_t>(ceil_div(a.g.H, bands));

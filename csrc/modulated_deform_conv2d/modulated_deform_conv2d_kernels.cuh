@@ -16,6 +16,8 @@ struct DeformArgs {
   DeformGeometry g;
   DenseShape in, out;  // of the input, and of the output or its gradient
   ConstView offset, mask;  // mask.data is null where there is none
+  // Those of g, worked out once: a device divides slowly.
+  int32_t taps, group_in, group_out, offset_channels;
 
   VFI_HOST_DEVICE int64_t tiles(int pixels) const { return (g.pixels() + pixels - 1) / pixels; }  // of one sample
 };
@@ -27,8 +29,8 @@ struct PackedWeights {
   int64_t depth, columns, row_length;
   bool transposed;
 
-  VFI_HOST_DEVICE int64_t row(const DeformGeometry& g, int64_t group, int64_t tap, int64_t k) const {
-    return ((group * g.taps() + tap) * depth + k) * row_length;
+  VFI_HOST_DEVICE int64_t row(const DeformArgs& a, int64_t group, int32_t tap, int32_t k) const {
+    return ((group * a.taps + tap) * depth + k) * row_length;
   }
   VFI_HOST_DEVICE int64_t elements(const DeformGeometry& g) const { return g.groups * g.taps() * depth * row_length; }
 };
@@ -66,8 +68,8 @@ struct PixelTile {
   int32_t row, column, count;
 };
 
-__device__ __forceinline__ PixelTile pixel_tile(const DeformGeometry& g, int64_t index, int64_t tiles, int pixels) {
-  const int64_t b = index / tiles, first = (index - b * tiles) * pixels, left = g.pixels() - first;
+__device__ __forceinline__ PixelTile pixel_tile(const DeformGeometry& g, unsigned index, unsigned tiles, int pixels) {
+  const int64_t b = index / tiles, first = int64_t{index % tiles} * pixels, left = g.pixels() - first;
   const int64_t row = first / g.out_W;
   return {b, first, static_cast<int32_t>(row), static_cast<int32_t>(first - row * g.out_W),
           static_cast<int32_t>(left < pixels ? left : pixels)};
@@ -90,12 +92,12 @@ struct Tap {
 };
 
 template <class A>
-__device__ __forceinline__ Tap<A> tap_at(const DeformArgs& a, const PixelTile& tile, int pixel, int64_t q, int32_t t) {
+__device__ __forceinline__ Tap<A> tap_at(const DeformArgs& a, const PixelTile& tile, int pixel, int32_t q, int32_t t) {
   Tap<A> tap{};
   if (pixel >= tile.count) return tap;
   int32_t i, j;
   pixel_of(a.g, tile, pixel, i, j);
-  const int64_t channel = q * a.g.taps() + t;
+  const int64_t channel = int64_t{q} * a.taps + t;
   const int32_t u = t / a.g.KW, y = a.g.start_y(i, u), x = a.g.start_x(j, t - u * a.g.KW);
   A move[2], mask[1] = {A(1)};
   load(a.offset, tile.b, 2 * channel, i, j, move);
@@ -118,7 +120,7 @@ struct Positions {
 
 template <class A, int kPixels>
 __device__ __forceinline__ void find_positions(Positions<A, kPixels>& to, const DeformArgs& a, const PixelTile& tile,
-                                               int32_t t, int64_t q, int slots) {
+                                               int32_t t, int32_t q, int slots) {
   for (int e = threadIdx.x; e < slots * kPixels; e += kThreads) {
     const int slot = e / kPixels, pixel = e % kPixels;
     const Tap<A> tap = tap_at<A>(a, tile, pixel, q + slot, t);
@@ -138,11 +140,10 @@ __device__ __forceinline__ void find_positions(Positions<A, kPixels>& to, const 
 
 // The offset groups and the tap that a block has the positions of.
 struct Held {
-  int64_t q = -1;
-  int32_t t = -1;
+  int32_t q = -1, t = -1;
   int slots = 0;
 
-  __device__ __forceinline__ bool replace(int64_t first, int count, int32_t tap) {
+  __device__ __forceinline__ bool replace(int32_t first, int count, int32_t tap) {
     const bool same = first == q && count <= slots && tap == t;
     if (!same) {
       q = first;
@@ -178,24 +179,23 @@ __device__ __forceinline__ Spot<A> spot(const Positions<A, kPixels>& p, const De
 // from `first` on; slot 0 of the positions is offset group q. N neighbouring channels are loaded at once.
 template <int N, int kChannelStep, int kPixelStep, class T, class F, class A, int kPixels>
 __device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgs& a,
-                                       const Positions<A, kPixels>& positions, int64_t q, int64_t first, int count,
+                                       const Positions<A, kPixels>& positions, int32_t q, int32_t first, int count,
                                        F* columns) {
   constexpr int kLanes = kThreads / kPixels;
   [[maybe_unused]] constexpr int kUnroll = N > 1 ? 1 : 2;
   const int thread = threadIdx.x;
   // Neighbouring threads have neighbouring addresses.
   const int lane = N > 1 ? thread % kLanes : thread / kPixels, pixel = N > 1 ? thread / kLanes : thread % kPixels;
-  const int group = static_cast<int>(a.g.offset_group_channels());
   const int64_t step = a.in.channel_stride();
   const T* from = input + first * step;
-  int slot = 0, end = static_cast<int>((q + 1) * group - first);  // of the channels that the position serves
+  int slot = 0, end = (q + 1) * a.offset_channels - first;  // of the channels that the position serves
   Spot<A> at = spot(positions, a.in, 0, pixel);
 #pragma unroll kUnroll
   for (int c = lane * N; c < count; c += kLanes * N) {
     if (c >= end) {
       do {
         ++slot;
-        end += group;
+        end += a.offset_channels;
       } while (c >= end);
       at = spot(positions, a.in, slot, pixel);
     }
@@ -272,27 +272,25 @@ __global__ __launch_bounds__(kThreads, 2) void deform_kernel(const T* __restrict
   using Shared = ForwardShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  const unsigned parts = static_cast<unsigned>((g.group_out() + M - 1) / M);
-  const unsigned part = blockIdx.x % parts, group = blockIdx.x / parts % static_cast<unsigned>(g.groups);
-  const PixelTile tile =
-      pixel_tile(g, blockIdx.x / (parts * static_cast<unsigned>(g.groups)), a.tiles(kTile), kTile);
-  const int64_t first_out = int64_t{part} * M, left_over = g.group_out() - first_out;
-  const int rows = static_cast<int>(left_over < M ? left_over : M);
+  const unsigned parts = (a.group_out + M - 1) / M, groups = static_cast<unsigned>(g.groups);
+  const int32_t first_out = static_cast<int32_t>(blockIdx.x % parts) * M;
+  const int32_t group = static_cast<int32_t>(blockIdx.x / parts % groups), rows = min(a.group_out - first_out, M);
+  const PixelTile tile = pixel_tile(g, blockIdx.x / parts / groups, static_cast<unsigned>(a.tiles(kTile)), kTile);
   input += tile.b * a.in.sample;
   Sums<F, M> sums;
   sums.clear();
   Held held;
-  for (int32_t t = 0; t < static_cast<int32_t>(g.taps()); ++t) {
-    for (int64_t c = 0; c < g.group_in(); c += step) {
-      const int count = static_cast<int>(g.group_in() - c < step ? g.group_in() - c : step);
-      const int64_t first = group * g.group_in() + c, q = first / g.offset_group_channels();
-      const int slots = static_cast<int>((first + count - 1) / g.offset_group_channels() - q) + 1;
+  for (int32_t t = 0; t < a.taps; ++t) {
+    for (int32_t c = 0; c < a.group_in; c += step) {
+      const int count = min(a.group_in - c, step);
+      const int32_t first = group * a.group_in + c, q = first / a.offset_channels;
+      const int slots = (first + count - 1) / a.offset_channels - q + 1;
       if (held.replace(q, slots, t)) {
         find_positions(shared->positions, a, tile, t, q, slots);
         __syncthreads();
       }
       F *left = shared->factors.left, *right = shared->factors.right;
-      load_left<M>(left, weight + packed.row(g, group, t, c) + first_out, packed.row_length, count, true);
+      load_left<M>(left, weight + packed.row(a, group, t, c) + first_out, packed.row_length, count, true);
       sample<N, kRightStep<F>, 1>(input, a, shared->positions, q, first, count, right);
       clear_tail<Sums<F, M>::kStep>(left, kLeftStep<F, M>, count);
       const int depth = clear_tail<Sums<F, M>::kStep>(right, kRightStep<F>, count);
@@ -303,7 +301,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_kernel(const T* __restrict
   }
   sums.store(shared->sums);
   __syncthreads();
-  const int64_t o = group * g.group_out() + first_out;
+  const int64_t o = int64_t{group} * a.group_out + first_out;
   out += tile.b * a.out.sample + o * a.out.channel_stride() + tile.first * a.out.pixel_stride();
   for (int e = threadIdx.x; e < M * kTile; e += kThreads) {
     const int m = a.out.channels_last ? e % M : e / kTile, n = a.out.channels_last ? e / M : e % kTile;

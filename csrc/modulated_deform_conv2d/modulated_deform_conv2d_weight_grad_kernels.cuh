@@ -13,7 +13,7 @@ constexpr int kPixelsOfWeight = 32;  // k of the weight's product
 struct WeightParts {
   int64_t parts, tiles_of_part;  // of the pixels
   int step;                      // input channels of a block
-  int64_t pieces, rows;          // of the input and of the output channels of a group
+  int32_t pieces, rows;          // of the input and of the output channels of a group
 };
 
 template <class F, int M>
@@ -34,26 +34,26 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   using Shared = GradWeightShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  int64_t index = blockIdx.x;
-  const auto next = [&](int64_t size) {
-    const int64_t at = index % size;
+  int32_t index = static_cast<int32_t>(blockIdx.x);
+  const auto next = [&](int32_t size) {
+    const int32_t at = index % size;
     index /= size;
     return at;
   };
-  const int64_t first_out = next(w.rows) * M, c = next(w.pieces) * w.step, t = next(g.taps()), group = next(g.groups);
-  const int64_t first = group * g.group_in() + c, q = first / g.offset_group_channels();
-  const int count = static_cast<int>(g.group_in() - c < w.step ? g.group_in() - c : w.step);
-  const int rows = static_cast<int>(g.group_out() - first_out < M ? g.group_out() - first_out : M);
-  const int slots = static_cast<int>((first + count - 1) / g.offset_group_channels() - q) + 1;
+  const int32_t first_out = next(w.rows) * M, c = next(w.pieces) * w.step, t = next(a.taps);
+  const int32_t group = next(static_cast<int32_t>(g.groups));
+  const int32_t first = group * a.group_in + c, q = first / a.offset_channels;
+  const int count = min(a.group_in - c, w.step), rows = min(a.group_out - first_out, M);
+  const int slots = (first + count - 1) / a.offset_channels - q + 1;
   const int64_t tiles = a.tiles(kPixelsOfWeight), all = g.B * tiles, begin = index * w.tiles_of_part;
   const int64_t end = begin + w.tiles_of_part < all ? begin + w.tiles_of_part : all;
   F *left = shared->factors.left, *right = shared->factors.right;
   Sums<F, M> sums;
   sums.clear();
   for (int64_t n = begin; n < end; ++n) {
-    const PixelTile tile = pixel_tile(g, n, tiles, kPixelsOfWeight);
-    find_positions(shared->positions, a, tile, static_cast<int32_t>(t), q, slots);
-    const T* from = grad_out + tile.b * a.out.sample + (group * g.group_out() + first_out) * a.out.channel_stride() +
+    const PixelTile tile = pixel_tile(g, static_cast<unsigned>(n), static_cast<unsigned>(tiles), kPixelsOfWeight);
+    find_positions(shared->positions, a, tile, t, q, slots);
+    const T* from = grad_out + tile.b * a.out.sample + (int64_t{group} * a.group_out + first_out) * a.out.channel_stride() +
                     tile.first * a.out.pixel_stride();
 #pragma unroll 4  // the sums leave few registers
     for (int e = threadIdx.x; e < M * kPixelsOfWeight; e += kThreads) {
@@ -74,10 +74,10 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   }
   sums.store(shared->sums);
   __syncthreads();
-  partial += (((index * g.groups + group) * g.taps() + t) * g.group_in() + c) * g.group_out() + first_out;
+  partial += (((index * g.groups + group) * a.taps + t) * a.group_in + c) * a.group_out + first_out;
   for (int e = threadIdx.x; e < M * count; e += kThreads) {
     const int m = e % M, column = e / M;
-    if (m < rows) partial[column * g.group_out() + m] = shared->sums[m * kSumStep + column];
+    if (m < rows) partial[int64_t{column} * a.group_out + m] = shared->sums[m * kSumStep + column];
   }
 }
 
@@ -117,9 +117,9 @@ __global__ __launch_bounds__(kThreads) void deform_grad_bias_kernel(const T* __r
 // How the gradient of the weight is cut: by sizes alone, so that sums have one order on every device.
 inline WeightParts weight_parts(const DeformGeometry& g, int64_t tiles, int rows) {
   constexpr int64_t kEnoughBlocks = 1024, kMostParts = 64;
-  WeightParts w{1, tiles, piece_of(g, kTile), 0, ceil_div(g.group_out(), rows)};
-  w.pieces = ceil_div(g.group_in(), w.step);
-  const int64_t blocks = w.rows * w.pieces * g.groups * g.taps();
+  WeightParts w{1, tiles, piece_of(g, kTile), 0, static_cast<int32_t>(ceil_div(g.group_out(), rows))};
+  w.pieces = static_cast<int32_t>(ceil_div(g.group_in(), w.step));
+  const int64_t blocks = int64_t{w.rows} * w.pieces * g.groups * g.taps();
   if (blocks == 0 || tiles == 0) return w;
   const int64_t parts = std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::min(kMostParts, tiles));
   w.tiles_of_part = ceil_div(tiles, parts);
