@@ -250,8 +250,9 @@ void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weig
   with_rows<F>(widest_piece(a.g), [&](auto m) {
     with_pack<4, F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
-      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), deform_grid(blocks), kThreads,
-                 sizeof(GradColumnsShared<F, M>), stream, grad_out, input, weight, a, packed_weights(a.g, true), to);
+      constexpr size_t kBytes = shared_bytes<GradColumnsShared<F, M>>();
+      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out, input,
+                 weight, a, packed_weights(a.g, true), to);
     });
   });
 }
@@ -269,8 +270,9 @@ void launch_deform_grad_ordered(const T* grad_out, const F* weight, const Deform
   const int64_t bands = std::clamp<int64_t>(kEnoughBlocks / blocks, 1, ceil_div(a.g.H, kFewestRows));
   parts.band = static_cast<int32_t>(ceil_div(a.g.H, bands));
   parts.bands = static_cast<int32_t>(ceil_div(a.g.H, parts.band));
-  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), deform_grid(blocks * parts.bands), kThreads,
-             sizeof(OrderedShared<F, M>), stream, grad_out, weight, a, packed_weights(a.g, true), parts, input_sums);
+  constexpr size_t kBytes = shared_bytes<OrderedShared<F, M>>();
+  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), deform_grid(blocks * parts.bands), kThreads, kBytes, stream, grad_out,
+             weight, a, packed_weights(a.g, true), parts, input_sums);
 }
 
 }  // namespace vfi::cuda

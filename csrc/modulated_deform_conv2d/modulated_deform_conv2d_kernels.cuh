@@ -265,9 +265,9 @@ __device__ __forceinline__ A finish(const Epilogue& e, int64_t o, A sum) {
 }
 
 template <class T, class F, int N, int M>
-__global__ __launch_bounds__(kThreads, 2) void deform_kernel(const T* __restrict__ input, const F* __restrict__ weight,
-                                                             T* __restrict__ out, DeformArgs a, PackedWeights packed,
-                                                             int step, Epilogue epilogue) {
+__global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void deform_kernel(
+    const T* __restrict__ input, const F* __restrict__ weight, T* __restrict__ out, DeformArgs a, PackedWeights packed,
+    int step, Epilogue epilogue) {
   using A = Sum<F>;
   using Shared = ForwardShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
@@ -318,6 +318,13 @@ inline unsigned deform_grid(int64_t blocks) {
   return static_cast<unsigned>(blocks);
 }
 
+// What a launch may ask for without another word to the device.
+template <class Shared>
+constexpr size_t shared_bytes() {
+  static_assert(sizeof(Shared) <= 48 * 1024);
+  return sizeof(Shared);
+}
+
 // Channels of a piece of the columns: at most `most`, in at most kSlots offset groups wherever it starts.
 inline int piece_of(const DeformGeometry& g, int most) {
   const int64_t fits = (kSlots - 1) * g.offset_group_channels();
@@ -364,8 +371,9 @@ void launch_deform(const T* input, const F* weight, T* out, const DeformArgs& a,
     with_pack<16 / static_cast<int>(sizeof(T)), F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
       const int64_t blocks = a.g.B * a.tiles(kTile) * a.g.groups * ceil_div(a.g.group_out(), M);
-      VFI_LAUNCH((deform_kernel<T, F, N, M>), deform_grid(blocks), kThreads, sizeof(ForwardShared<F, M>), stream, input,
-                 weight, out, a, packed_weights(a.g, false), piece_of(a.g, kDepth), epilogue);
+      constexpr size_t kBytes = shared_bytes<ForwardShared<F, M>>();
+      VFI_LAUNCH((deform_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, input, weight, out, a,
+                 packed_weights(a.g, false), piece_of(a.g, kDepth), epilogue);
     });
   });
 }

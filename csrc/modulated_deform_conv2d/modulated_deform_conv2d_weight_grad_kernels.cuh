@@ -143,8 +143,9 @@ void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partia
   with_rows<F>(a.g.group_out(), [&](auto m) {
     with_pack<16 / static_cast<int>(sizeof(T)), F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
-      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), deform_grid(blocks), kThreads, sizeof(GradWeightShared<F, M>),
-                 stream, grad_out, input, partial, a, w);
+      constexpr size_t kBytes = shared_bytes<GradWeightShared<F, M>>();
+      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out, input,
+                 partial, a, w);
     });
   });
   const int64_t count = a.g.C_out * a.g.group_in() * a.g.taps();
