@@ -9,6 +9,7 @@ from vfi_kernels.bench.overhead import TINY
 
 WARP = "backward_warp-border"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
+DEFORM, DEFORM_8 = "modulated_deform_conv2d", "modulated_deform_conv2d-8"  # 4 and 8 offset groups
 PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that start at once
 HALF = ("float16", "bfloat16")
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
@@ -61,6 +62,12 @@ CUDA = (
     group(SOFTMAX, "1080p features-448 features-960", device="cuda", dtype=["float32", "float16"]),
     group(SOFTMAX, "1080p", ["index_add*"], device="cuda", flow=["zoom-out", "point"]),
     group(SOFTMAX, "1080p features-448", ["index_add*"], device="cuda", mode=["both"]),
+    group("correlation", "features-448 features-64", PLAIN, device="cuda", dtype=["float32", "float16"]),
+    group("correlation", "features-448", PLAIN, device="cuda", mode=["backward"]),
+    group(DEFORM, "features-112 features-256", device="cuda", dtype=["float32", "float16"]),
+    group(DEFORM_8, "features-56 features-448", device="cuda", dtype=["float32", "float16"]),
+    group(DEFORM, "features-112", device="cuda", dtype=["float16"], layout=["channels_last"]),
+    group(DEFORM, "features-112", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
 )
 
 

@@ -10,7 +10,11 @@ import vfi_kernels_testing as native
 from vfi_kernels.registration import NAMESPACE
 
 EMULATED = "vfi_emulated"
-OPS = tuple(op + end for op in ("backward_warp", "correlation", "splat", "warp_blend") for end in ("", "_grad"))
+OPS = tuple(
+    op + end
+    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
+    for end in ("", "_grad")
+)
 
 _schemas = torch.library.Library(EMULATED, "DEF")
 for _op in OPS:

@@ -1,5 +1,6 @@
 """The CUDA kernels, run on the CPU: the tests of every op on their results, and what only an emulation can show."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -25,6 +26,24 @@ from ops.test_correlation import (  # noqa: F401
     test_outside_is_exactly_zero,
     test_radius_1_by_hand,
 )
+from ops.test_modulated_deform_conv2d import (  # noqa: F401
+    test_a_corner_of_weight_zero_is_not_read as test_a_corner_of_weight_zero_of_a_tap_is_not_read,
+)
+from ops.test_modulated_deform_conv2d import (  # noqa: F401
+    test_an_offset_that_is_not_finite_reads_nothing,
+    test_any_geometry,
+    test_derivative_on_the_edge,
+    test_each_gradient_alone,
+    test_errors_are_one_sentence,
+    test_fused_activation_and_bias,
+    test_golden,
+    test_gradient_of_the_bias,
+    test_no_offset_is_conv2d,
+    test_offset_groups,
+    test_offsets_far_from_zero_keep_their_fraction,
+    test_position_by_hand,
+    test_shapes_in_use,
+)
 from ops.test_splat import (  # noqa: F401
     test_a_non_finite_metric_skips_its_pixel,
     test_each_corner_is_checked_by_itself,
@@ -35,6 +54,8 @@ from ops.test_splat import (  # noqa: F401
 )
 from ops.test_warp_blend import test_equals_two_warps_and_a_blend, test_large_logits_take_one_frame  # noqa: F401
 from test_every_op import (  # noqa: F401
+    CASES,
+    channels_last,
     check_all,
     every_case,
     forward,
@@ -50,6 +71,7 @@ from test_every_op import (  # noqa: F401
     test_non_finite_values_stay_where_they_land,
 )
 
+import vfi_kernels as vk
 from vfi_kernels.reference_math import bilinear
 from vfi_kernels.testing import map_tensors
 
@@ -109,8 +131,6 @@ def test_the_other_way_does_depend_on_it(atomic):
 @pytest.mark.parametrize("rows", [1, 3, 70], ids="{} rows".format)
 def test_corners_that_meet_in_registers(flow, rows, backend):
     """Runs of equal cells, shared columns and shared rows, in columns longer and shorter than a thread's."""
-    from test_every_op import CASES
-
     check_all(CASES["splat-softmax"], make(CASES["splat-softmax"], (1, 3, rows, 45), flow=flow))
 
 
@@ -119,17 +139,13 @@ def test_corners_that_meet_in_registers(flow, rows, backend):
 @pytest.mark.parametrize("name", ["backward_warp-zeros", "warp_blend", "splat-softmax-several"])
 def test_channels_in_packs_and_alone(name, channels, dtype, backend):
     """channels_last is read in packs of 16 bytes where the channels and the address allow it."""
-    from test_every_op import CASES
-
-    def last(t):
-        return t.contiguous(memory_format=torch.channels_last)
 
     def off_by_one_element(t):
         room = torch.empty(t.numel() + 1, dtype=t.dtype)
-        return room[1:].as_strided(t.shape, last(t).stride()).copy_(t)
+        return room[1:].as_strided(t.shape, channels_last(t).stride()).copy_(t)
 
     arguments = make(CASES[name], (1, channels, 3, 10), dtype)
-    check_all(CASES[name], map_tensors(last, arguments))
+    check_all(CASES[name], map_tensors(channels_last, arguments))
     check_all(CASES[name], map_tensors(off_by_one_element, arguments))
 
 
@@ -159,6 +175,65 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     sentence = r"backward_warp: expected grad_out of shape \(1, 2, 4, 5\), got \(1, 2, 4, 4\)"
     with pytest.raises(RuntimeError, match=sentence):
         emulated_op("backward_warp_grad")(image[..., :4], image, flow, "border", False, True, True)
+
+
+# Deformable convolution: the ways through its kernels that no test of the op takes.
+
+
+@pytest.mark.parametrize("channels", [16, 32], ids="C={}".format)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("name", ["modulated_deform_conv2d", "modulated_deform_conv2d-groups"])
+def test_channels_of_an_offset_group_in_packs(name, channels, dtype, backend):
+    """Four offset groups: channels_last is read in packs of 4 (16 bytes of float32) and 8 (of float16) channels."""
+    check_all(CASES[name], map_tensors(channels_last, make(CASES[name], (1, channels, 3, 23), dtype)))
+
+
+def deform_arguments(dtype, kernel=1):
+    """Groups of 75 and 140 channels, offset groups of 50: every piece ends at another place."""
+    rng = torch.Generator().manual_seed(5)
+    shapes = ((1, 150, 3, 5), (1, 6 * kernel**2, 3, 5), (1, 3 * kernel**2, 3, 5), (280, 75, kernel, kernel))
+    x, offset, mask, weight = (torch.randn(s, generator=rng, dtype=torch.float64) for s in shapes)
+    return tuple(t.to(dtype) for t in (x, offset.mul(8).floor().add(0.5) / 8, mask, weight / 8 / kernel))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_groups_wider_than_a_block(dtype, last, backend):
+    layout = torch.channels_last if last else torch.contiguous_format
+    case = CASES["modulated_deform_conv2d"]
+    check_all(
+        dataclasses.replace(case, call=vk.modulated_deform_conv2d),
+        map_tensors(lambda t: t.contiguous(memory_format=layout), deform_arguments(dtype)),
+    )
+
+
+def test_products_in_tf32(backend):
+    """Factors lose 13 bits, sums do not."""
+    found = {}
+    for precision in ("highest", "high"):
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(precision)
+        try:
+            leaves = [t.requires_grad_() for t in deform_arguments(torch.float32, kernel=3)]
+            out = vk.modulated_deform_conv2d(*leaves, padding=1)
+            found[precision] = [out, *torch.autograd.grad(out.sum(), leaves)]
+        finally:
+            torch.set_float32_matmul_precision(before)
+    for exact, rounded in zip(found["highest"], found["high"]):
+        error = (rounded - exact).norm() / exact.norm()
+        assert 0 < error < 2**-10
+        torch.testing.assert_close(rounded, exact, rtol=0, atol=2**-10 * exact.abs().max().item())
+
+
+def test_only_the_gradient_of_the_input_depends_on_the_thread_order(atomic):
+    case, found = CASES["modulated_deform_conv2d"], []
+    for seed in SEEDS:
+        with emulated_cuda(seed):
+            found.append(run_all(case, make(case, (2, 6, 9, 17), flow="point")))
+    assert not all(torch.equal(found[0][1], other[1]) for other in found[1:])
+    for other in found[1:]:
+        for n in (0, 2, 3, 4):
+            assert torch.equal(found[0][n], other[n])
 
 
 # The emulation itself: planted mistakes are found.

@@ -1,9 +1,11 @@
 // The scheduler of the CUDA emulation. One OS thread; a CUDA thread runs on a fiber, and a fiber runs one thread after
 // another until one blocks, so that a kernel without barriers is a plain loop. Threads and blocks run in a seeded
-// order, which exposes missing barriers and sums that depend on the order. AddressSanitizer is told of every switch of
-// stacks.
+// order, which exposes missing barriers and sums that depend on the order. Fibers start as contexts and go on by
+// longjmp, which spares the system calls of swapcontext. AddressSanitizer, which has its own longjmp, is told of every
+// switch of stacks.
 #include "testing/cuda_emulation.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <exception>
@@ -29,20 +31,34 @@ struct Stack {
 
 #if defined(__SANITIZE_ADDRESS__)
 // `fake` is where ASan keeps the stack that is left; null says that it will never be entered again.
+struct Place {
+  ucontext_t context;
+};
+void jump(Place& from, Place& to, bool) { swapcontext(&from.context, &to.context); }
 void before_switch(void** fake, const Stack& to) { __sanitizer_start_switch_fiber(fake, to.bottom, to.size); }
 void after_switch(void* fake, Stack* from) {
   __sanitizer_finish_switch_fiber(fake, from ? &from->bottom : nullptr, from ? &from->size : nullptr);
 }
 #else
+struct Place {
+  ucontext_t context;
+  jmp_buf buffer;
+};
+void jump(Place& from, Place& to, bool starts) {
+  if (_setjmp(from.buffer) != 0) return;
+  if (starts) setcontext(&to.context);
+  _longjmp(to.buffer, 1);
+}
 void before_switch(void**, const Stack&) {}
 void after_switch(void*, Stack*) {}
 #endif
 
 struct Fiber {
   std::unique_ptr<char[]> memory{new char[kStackBytes]};
-  ucontext_t context;
+  Place place;
   void* fake = nullptr;
-  bool busy = false;  // a suspended thread lives on it
+  bool starts = false;  // it has not run since its context was made
+  bool busy = false;    // a suspended thread lives on it
   Stack stack() const { return {memory.get(), kStackBytes}; }
 };
 
@@ -63,7 +79,7 @@ struct Block {
   int current = -1;
   std::vector<std::unique_ptr<Fiber>> fibers;
   Fiber* fiber = nullptr;
-  ucontext_t scheduler;
+  Place scheduler;
   Stack scheduler_stack;
   void* scheduler_fake = nullptr;
   std::exception_ptr error;
@@ -84,7 +100,7 @@ void set_thread(int t) {
 void leave_fiber(bool for_good) {
   Fiber* fiber = g_block->fiber;
   before_switch(for_good ? nullptr : &fiber->fake, g_block->scheduler_stack);
-  swapcontext(&fiber->context, &g_block->scheduler);
+  jump(fiber->place, g_block->scheduler, false);
   after_switch(fiber->fake, &g_block->scheduler_stack);
 }
 
@@ -108,7 +124,9 @@ void fiber_main() {
 void enter_fiber(Fiber* fiber) {
   g_block->fiber = fiber;
   before_switch(&g_block->scheduler_fake, fiber->stack());
-  swapcontext(&g_block->scheduler, &fiber->context);
+  const bool starts = fiber->starts;
+  fiber->starts = false;
+  jump(g_block->scheduler, fiber->place, starts);
   after_switch(g_block->scheduler_fake, nullptr);
   if (g_block->error) std::rethrow_exception(g_block->error);
 }
@@ -118,11 +136,13 @@ Fiber* idle_fiber() {
   auto found = std::find_if(fibers.begin(), fibers.end(), [](const auto& f) { return !f->busy; });
   if (found == fibers.end()) found = fibers.insert(fibers.end(), std::make_unique<Fiber>());
   Fiber* fiber = found->get();
-  getcontext(&fiber->context);
-  fiber->context.uc_stack.ss_sp = fiber->memory.get();
-  fiber->context.uc_stack.ss_size = kStackBytes;
-  fiber->context.uc_link = nullptr;
-  makecontext(&fiber->context, fiber_main, 0);
+  ucontext_t& context = fiber->place.context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fiber->memory.get();
+  context.uc_stack.ss_size = kStackBytes;
+  context.uc_link = nullptr;
+  makecontext(&context, fiber_main, 0);
+  fiber->starts = true;
   return fiber;
 }
 
