@@ -31,11 +31,6 @@ def allow_tf32() -> bool:
     return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
-# What torch.compiler.assume_constant_result sets; calling that would import the compiler. A graph keeps the setting that
-# it was compiled under, as one with torch's own products does.
-allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 # What torch.compiler.assume_constant_result does, without its import of the whole compiler: it cannot look inside.
 allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 

@@ -51,10 +51,16 @@ void find_reads(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t 
   }
 }
 
-// The columns of one segment: count pixels, a row of `row` values each.
+// Columns are multiplied as they are, or as pairs of bfloat16.
 template <class F, class T>
+bool uses_pairs(const DeformArgs& a) {
+  return std::same_as<T, BFloat16> && std::same_as<F, F32> && a.g.group_in() % 2 == 0 && has_pair_products();
+}
+
+// The columns of one segment: count pixels, a row of `row` values each.
+template <class F, class T, class Column>
 void sample(const TapReads<F>& r, int64_t count, const T* window, const T* zeros, int64_t C, const DeformSegment& s,
-            typename Lanes<F>::Scalar* column, int64_t row) {
+            Column* column, int64_t row) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   for (int64_t i = 0; i < count; ++i, column += row) {
     const T* p[4];
@@ -74,9 +80,9 @@ void sample(const TapReads<F>& r, int64_t count, const T* window, const T* zeros
 }
 
 // A pixel that reads outside the window: from the planes, one channel after another.
-template <class A, class T>
+template <class A, class T, class Column>
 void sample_far(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v, int64_t i,
-                const DeformSegment& s, A* column) {
+                const DeformSegment& s, Column* column) {
   const DeformGeometry& g = a.g;
   const int64_t pixels = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v, p = tile.first + i;
   const A move_y = read_as<A>(a.offset, a.offset_type, 2 * tap * pixels + p);
@@ -91,7 +97,7 @@ void sample_far(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t 
     for_each_corner(x, y, [&](int j, int k, A w) {
       sum += w * factor * static_cast<A>(to_float(image[(int64_t{y.at} + j) * g.W + x.at + k]));
     });
-    column[c] = sum;
+    column[c] = Element<Column>::from(sum);
   }
 }
 
@@ -144,15 +150,15 @@ void write_tile(const DeformArgs& a, const DeformTile& tile, const typename Lane
   }
 }
 
-template <class F, class T>
-void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads, const T* zeros,
-                  typename Lanes<F>::Scalar* columns, typename Lanes<F>::Scalar* sums) {
+template <class F, class T, class Column>
+void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads, const T* zeros, Column* columns,
+                  typename Lanes<F>::Scalar* sums) {
   using Scalar = typename Lanes<F>::Scalar;
   const DeformGeometry& g = a.g;
   const int64_t group_row = padded_columns<F>(g.group_out()), row = g.groups * group_row, group_in = g.group_in();
   const int64_t sample_at = a.direct ? tile.b * g.H * g.W * g.C : 0;
   std::memset(sums, 0, kDeformRows * row * sizeof(Scalar));
-  const Scalar* packed = static_cast<const Scalar*>(a.packed);
+  const Column* packed = static_cast<const Column*>(a.packed);
   for (int32_t u = 0; u < g.KH; ++u) {
     for (int32_t v = 0; v < g.KW; ++v) {
       int64_t found = -1;
@@ -160,15 +166,20 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
         const int64_t q = s.first / g.offset_group_channels();
         if (q != found) find_reads(a, tile, q, u, v, reads);
         found = q;
-        Scalar* const column = columns + s.first;
+        Column* const column = columns + s.first;
         sample(reads, tile.count, static_cast<const T*>(a.window) + sample_at, zeros, g.C, s, column, g.C);
         for (int64_t k = 0; k < reads.far_count; ++k) {
           sample_far<Scalar, T>(a, tile, q, u, v, reads.far[k], s, column + reads.far[k] * g.C);
         }
       });
       for (int64_t group = 0; group < g.groups; ++group) {
-        multiply_add<F>(columns + group * group_in, g.C, 1, tile.count, packed, 0, group_in, g.group_out(),
-                        sums + group * group_row, row);
+        const Column* const factors = columns + group * group_in;
+        Scalar* const to = sums + group * group_row;
+        if constexpr (std::same_as<Column, Scalar>) {
+          multiply_add<F>(factors, g.C, 1, tile.count, packed, 0, group_in, g.group_out(), to, row);
+        } else {
+          multiply_add_pairs(factors, g.C, tile.count, packed, group_in, g.group_out(), to, row);
+        }
         packed += group_in * group_row;
       }
     }
@@ -176,29 +187,32 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
   write_tile<F, T>(a, tile, sums, row);
 }
 
-// Weights [o][c][tap] of one group, kCount output channels from o on, to panel rows [c] of `width` values, for one tap.
-template <class F, class T>
-void pack_columns(const DeformArgs& a, int64_t tap, int64_t group, int64_t o, typename Lanes<F>::Scalar* to,
-                  int64_t width) {
+// Weights [o][c][tap] of one group, kCount output channels from o on, to panel rows [c] of `width` values, for one tap;
+// as pairs to [c / 2][width][2].
+template <class F, class T, class Column>
+void pack_columns(const DeformArgs& a, int64_t tap, int64_t group, int64_t o, Column* to, int64_t width) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   const DeformGeometry& g = a.g;
   const int64_t taps = g.taps(), step = g.group_in() * taps, n = min(kCount, g.group_out() - o);
   const T* from = static_cast<const T*>(a.weight) + (group * g.group_out() + o) * step + tap;
-  for (int64_t c = 0; c < g.group_in(); ++c, from += taps, to += width) {
-    for (int64_t k = 0; k < n; ++k) to[k] = static_cast<typename Lanes<F>::Scalar>(to_float(from[k * step]));
-    for (int64_t k = n; k < kCount; ++k) to[k] = 0;
+  constexpr int64_t kDepth = std::same_as<Column, typename Lanes<F>::Scalar> ? 1 : 2;
+  for (int64_t c = 0; c < g.group_in(); ++c, from += taps) {
+    Column* const row = to + c / kDepth * kDepth * width + c % kDepth;
+    for (int64_t k = 0; k < n; ++k) row[k * kDepth] = Element<Column>::from(to_float(from[k * step]));
+    for (int64_t k = n; k < kCount; ++k) row[k * kDepth] = Column{};
   }
 }
 
-template <class F, class T>
+template <class F, class T, class Column>
 void pack_tap(const DeformArgs& a, int64_t tap) {
   const DeformGeometry& g = a.g;
   const int64_t group_row = padded_columns<F>(g.group_out()), size = g.group_in() * group_row;
-  auto* packed = static_cast<typename Lanes<F>::Scalar*>(a.packed) + tap * g.groups * size;
+  Column* packed = static_cast<Column*>(a.packed) + tap * g.groups * size;
   for (int64_t group = 0; group < g.groups; ++group, packed += size) {
     for (int64_t o = 0; o < g.group_out(); o += Lanes<F>::kCount) {
       const int64_t panel = o / kPanel<F> * kPanel<F>, width = min(int64_t{kPanel<F>}, group_row - panel);
-      pack_columns<F, T>(a, tap, group, o, packed + panel * g.group_in() + (o - panel), width);
+      constexpr int64_t kDepth = std::same_as<Column, typename Lanes<F>::Scalar> ? 1 : 2;
+      pack_columns<F, T>(a, tap, group, o, packed + panel * g.group_in() + (o - panel) * kDepth, width);
     }
   }
 }
@@ -219,7 +233,10 @@ void deform_window_rows(const DeformArgs& a, int64_t begin, int64_t end) {
 
 void deform_pack_weights(const DeformArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
-    for (int64_t tap = begin; tap < end; ++tap) pack_tap<F, T>(a, tap);
+    for (int64_t tap = begin; tap < end; ++tap) {
+      if (uses_pairs<F, T>(a)) pack_tap<F, T, BFloat16>(a, tap);
+      if (!uses_pairs<F, T>(a)) pack_tap<F, T, typename Lanes<F>::Scalar>(a, tap);
+    }
   });
 }
 
@@ -235,7 +252,14 @@ void deform_forward_tiles(const DeformArgs& a, void* scratch, int64_t begin, int
     const int64_t tiles = deform_tiles(a.g);
     for (int64_t i = begin; i < end; ++i) {
       const DeformTile tile = a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i);
-      forward_tile<F, T>(a, tile, reads, reinterpret_cast<const T*>(zeros), columns, sums);
+      const T* const nothing = reinterpret_cast<const T*>(zeros);
+      if constexpr (std::same_as<T, BFloat16> && std::same_as<F, F32>) {
+        if (uses_pairs<F, T>(a)) {
+          forward_tile<F>(a, tile, reads, nothing, reinterpret_cast<BFloat16*>(columns), sums);
+          continue;
+        }
+      }
+      forward_tile<F>(a, tile, reads, nothing, columns, sums);
     }
   });
 }
