@@ -79,3 +79,22 @@ def test_wide_and_tall(name, backend):
     """More than one block, and columns longer than what one thread walks."""
     for shape in [(1, 3, 130, 300), (3, 4, 257, 33)]:
         check_all(CASES[name], make(CASES[name], shape))
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+def test_precision_of_float32_products(precision, layout, backend):
+    """Groups wider than a block, with torch's setting for float32 on tensor cores: tf32 has 10 bits of mantissa."""
+    case = CASES["modulated_deform_conv2d"]
+    arguments = map_tensors(lambda t: t.contiguous(memory_format=layout), make(case, (1, 192, 23, 31)))
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        found = forward(case.call, arguments)
+        cotangents = [torch.ones_like(o) for o in found]
+        found += gradients(case.call, arguments, cotangents)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    expected = oracle_forward(case.call, arguments) + oracle_gradients(case.call, arguments, cotangents)
+    for got, wanted in zip(found, expected):
+        assert_near(got, wanted, slack=4, dtype=torch.float32 if precision == "highest" else torch.float16)
