@@ -12,6 +12,9 @@ SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about
 DEFORM, DEFORM_8 = "modulated_deform_conv2d", "modulated_deform_conv2d-8"  # 4 and 8 offset groups
 PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that start at once
 HALF = ("float16", "bfloat16")
+DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d{end}" for end in ("", "-8", "-groups"))
+DENSE = ("dense conv2d", "dense conv2d, channels_last")  # of the same size, with groups 1: the floor of the product
+WITH_TORCH = "grid_sample and product"
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
 
 
@@ -47,10 +50,17 @@ CPU = (
     group(SOFTMAX, "1080p", ["index_add*"], threads=[2], dtype=HALF),
     group(WIDE, "1080p features-448", threads=[2]),
     group("splat-average", "1080p", ["index_add*"], threads=[2]),
-    group("correlation", "features-448 features-64 features-16", threads=[2]),
+    group("correlation", "features-448 features-160 features-64 features-16", threads=[2]),
     group("correlation", "features-448", PLAIN, threads=[1]),
     group("correlation", "features-448", PLAIN, threads=[2], mode=["backward"]),
     group("correlation", "features-448", PLAIN, threads=[2], dtype=HALF),
+    group(DEFORM, "features-112 features-256", threads=[2], flow=["noise"]),
+    group(DEFORM_8, "features-56 features-448", threads=[2], flow=["noise"]),
+    group(DEFORM_GROUPS, "features-112", threads=[2], flow=["noise"]),
+    group(DEFORM, "features-112 features-256", DENSE, threads=[2], flow=["noise"], dtype=HALF),
+    group(DEFORM_8, "features-56", DENSE, threads=[2], flow=["noise"], dtype=HALF),
+    group(DEFORM, "features-112", [WITH_TORCH], threads=[2], flow=["noise"], mode=["backward"]),
+    group(DEFORM_8, "features-56", [WITH_TORCH], threads=[2], flow=["noise"], mode=["backward"]),
     group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
     group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
 )
@@ -126,10 +136,11 @@ def goal(required: float, against: str, case: str, shape: str, level: str | None
     return Goal(required, against, {"case": case, "shape": shape, "threads": 2, **usual, "level_forced": level, **more})
 
 
-def backward(required: float, against: str, case: str, shape: str, mode: str = "backward") -> Goal:
-    return goal(required, against, case, shape, mode=mode, recording="grad")
+def backward(required: float, against: str, case: str, shape: str, mode: str = "backward", **more: Any) -> Goal:
+    return goal(required, against, case, shape, mode=mode, recording="grad", **more)
 
 
+DEFORM_SHAPES = ((DEFORM, "features-112"), (DEFORM_8, "features-56"), (DEFORM, "features-256"))
 CPU_GOALS = (
     goal(3.0, "RIFE", WARP, "1080p"),
     goal(2.5, "grid_sample", WARP, "1080p"),
@@ -150,6 +161,12 @@ CPU_GOALS = (
     goal(10.0, FASTEST, WIDE, "features-448"),
     backward(12.0, FASTEST, SOFTMAX, "1080p", "both"),
     backward(12.0, FASTEST, SOFTMAX, "features-448", "both"),
+    *(goal(1 / 1.5, dense, *where, flow="noise") for where in DEFORM_SHAPES for dense in DENSE),
+    *(goal(1 / 2.2, dense, *where, flow="noise", dtype="bfloat16") for where in DEFORM_SHAPES for dense in DENSE),
+    *(goal(8.0, WITH_TORCH, *where, flow="noise") for where in DEFORM_SHAPES),
+    backward(4.0, WITH_TORCH, DEFORM, "features-112", flow="noise"),
+    backward(4.0, WITH_TORCH, DEFORM_8, "features-56", flow="noise"),
+    goal(5.0, "loop over displacements", "correlation", "features-160", flow="smooth"),
     goal(5.0, MICROSECONDS, WARP, TINY, threads=1),
 )
 
@@ -162,6 +179,13 @@ def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
     slowest = model["slowest_s"] if model else None
     return [
         *(goal.judge(document["rows"]) for goal in CPU_GOALS),
+        judged(
+            "modulated_deform_conv2d 64 channels 1088x1920, float32: memory beyond inputs and output",
+            64,
+            document.get("deform_memory_mib"),
+            " MiB",
+            at_most=True,
+        ),
         judged("import of vfi_kernels beyond torch's own", 0.3, seconds, " s", at_most=True),
         judged("flow-splat on six Middlebury scenes: mean PSNR", 34.5, quality, " dB", at_most=False),
         judged("flow-splat on the slowest of them (640x480)", 0.5, slowest, " s", at_most=True),

@@ -52,6 +52,12 @@ def section(document: dict[str, Any]) -> str:
         cells = [[s["scene"], f"{s['psnr']:.2f}", f"{s['ssim']:.4f}", f"{s['seconds']:.3f}"] for s in model["scenes"]]
         table = markdown_table(["scene", "PSNR dB", "SSIM", "seconds"], cells)
         parts.append(f"### flow-splat on Middlebury, {model['threads']} threads\n\n{table}")
+    memory = document.get("deform_memory_mib")
+    if memory is not None:
+        parts.append(
+            f"modulated_deform_conv2d, 64 channels, 1088x1920, float32, forward: {memory:.1f} MiB of memory beyond inputs and "
+            "output (benchmarks/memory.py)."
+        )
     parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
     parts.append(notes(document["rows"]).replace("\n", "  \n"))
     return "\n\n".join(parts) + "\n"

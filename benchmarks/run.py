@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import goals
+import memory
 
 from vfi_kernels.bench import machine, overhead, report
 from vfi_kernels.bench.jobs import plan
@@ -78,6 +79,12 @@ def measure_model(session: Session) -> None:
     session.save()
 
 
+def measure_memory(session: Session) -> None:
+    say("peak memory of modulated_deform_conv2d")
+    session.document["deform_memory_mib"] = memory.in_a_process()
+    session.save()
+
+
 def print_goals(found: Sequence[dict[str, Any]]) -> None:
     words = {True: "reached", False: "MISSED", None: "not measured"}
     cells = [[g["text"], g["required"], value_of(g), words[g["met"]]] for g in found]
@@ -109,6 +116,7 @@ def main() -> int:
         measure_all(session, groups, options.device)
         if options.device == "cpu" and options.only is None:
             measure_model(session)
+            measure_memory(session)
     except KeyboardInterrupt:
         session.interrupt()
     print(report.everything(session.document))

@@ -26,7 +26,12 @@ register(
         call=correlation,
         make_inputs=make_inputs,
         small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 19, 67)),
-        large={"features-448": (1, 64, 128, 224), "features-64": (1, 128, 64, 112), "features-16": (1, 196, 16, 28)},
+        large={
+            "features-448": (1, 64, 128, 224),
+            "features-160": (1, 48, 120, 160),
+            "features-64": (1, 128, 64, 112),
+            "features-16": (1, 196, 16, 28),
+        },
         bytes_moved=bytes_moved,
         autocast=True,
         flow=None,
