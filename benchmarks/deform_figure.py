@@ -34,7 +34,7 @@ CASES = (
 
 def table() -> str:
     lines = [
-        "| float32, 3x3, groups 1 | read and written once, MB | column buffer, MB | GFLOP of the product | of sampling |",
+        "| float32, 3x3, groups 1 | moved once, MB | column buffer, MB | GFLOP of the product | of sampling |",
         "|---|---|---|---|---|",
     ]
     for name, (c, h, w, parts) in SHAPES.items():
@@ -42,7 +42,8 @@ def table() -> str:
         once = 4 * pixels * (2 * c + 27 * parts) + 4 * 9 * c * c
         product, sampling = 2 * 9 * c * c * pixels, 8 * 9 * c * pixels
         cells = (once / 1e6, 4 * 9 * c * pixels / 1e6, product / 1e9, sampling / 1e9)
-        lines.append(f"| {name}: {c} ch {h}x{w}, {parts} offset groups | " + " | ".join(f"{x:.2f}" for x in cells) + " |")
+        figures = " | ".join(f"{x:.2f}" for x in cells)
+        lines.append(f"| {name}: {c} ch {h}x{w}, {parts} offset groups | {figures} |")
     return "\n".join(lines)
 
 
@@ -61,7 +62,8 @@ def times(document: dict[str, Any]) -> list[tuple[str, float, float, float]]:
 
 
 def box(axes: Any, x: float, y: float, width: float, height: float, colour: str, text: str) -> None:
-    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.02", facecolor=colour, edgecolor="#333333"))
+    style = {"boxstyle": "round,pad=0.02", "facecolor": colour, "edgecolor": "#333333"}
+    axes.add_patch(FancyBboxPatch((x, y), width, height, **style))
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8)
 
 

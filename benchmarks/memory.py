@@ -1,6 +1,6 @@
 """Peak memory of a call beyond its inputs and its output, on the CPU, in a process of its own (Linux).
 
-    python benchmarks/memory.py     modulated_deform_conv2d, 64 channels, 1088x1920, float32: forward
+python benchmarks/memory.py     modulated_deform_conv2d, 64 channels, 1088x1920, float32: forward
 """
 
 import gc

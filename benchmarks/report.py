@@ -55,8 +55,8 @@ def section(document: dict[str, Any]) -> str:
     memory = document.get("deform_memory_mib")
     if memory is not None:
         parts.append(
-            f"modulated_deform_conv2d, 64 channels, 1088x1920, float32, forward: {memory:.1f} MiB of memory beyond inputs and "
-            "output (benchmarks/memory.py)."
+            f"modulated_deform_conv2d, 64 channels, 1088x1920, float32, forward: {memory:.1f} MiB of memory beyond "
+            "inputs and output (benchmarks/memory.py)."
         )
     parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
     parts.append(notes(document["rows"]).replace("\n", "  \n"))

@@ -107,7 +107,7 @@ def expect_same_dtype(name: str, tensor: Tensor, input: Tensor) -> None:
 
 
 class Samples(NamedTuple):
-    """What every tap reads, with B' = B offset_groups, H' = taps H_out: for each offset group the taps one below another."""
+    """What every tap reads. B' = B offset_groups maps; H' = taps H_out: in each, the taps one below another."""
 
     corners: list[bilinear.Corner]
     images: list[Tensor]  # [B', C / offset_groups, H', W], the input at each corner
