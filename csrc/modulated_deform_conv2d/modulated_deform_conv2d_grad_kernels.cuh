@@ -1,4 +1,4 @@
-// The gradients of modulated_deform_conv2d.h for input, offset and mask on CUDA. Nothing of the size of the columns is in
+// The gradients of modulated_deform_conv2d.h for input, offset and mask on CUDA. Nothing as large as the columns is in
 // global memory: blocks work G out again where they need it.
 //
 //   deform_grad_columns_kernel  offset and mask: a block has a tile of pixels, one tap and one offset group, and owns
