@@ -1,5 +1,5 @@
-// The gradients of modulated_deform_conv2d.h for input, offset and mask on CUDA. Nothing that has the size of the columns
-// goes to global memory: blocks work G out again where they need it.
+// The gradients of modulated_deform_conv2d.h for input, offset and mask on CUDA. Nothing as large as the columns is in
+// global memory: blocks work G out again where they need it.
 //
 //   deform_grad_columns_kernel  offset and mask: a block has a tile of pixels, one tap and one offset group, and owns
 //                               their sums over channels. It can scatter the input's gradient too, by atomics.
@@ -96,7 +96,8 @@ struct GradColumnsShared {
 
 // Sums over the lanes of a pixel, in their order; lane 0 gets them.
 template <class A>
-__device__ __forceinline__ void sum_lanes(A (&shared)[kPixelLanes][3][kTile], TapGradient<A>& sum, int lane, int pixel) {
+__device__ __forceinline__ void sum_lanes(A (&shared)[kPixelLanes][3][kTile], TapGradient<A>& sum, int lane,
+                                          int pixel) {
   shared[lane][0][pixel] = sum.mask;
   shared[lane][1][pixel] = sum.y;
   shared[lane][2][pixel] = sum.x;
@@ -217,8 +218,8 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const 
       __syncthreads();
       const int pixel = threadIdx.x % kTile;
       const int32_t y = shared->positions.y[0][pixel];
-      const unsigned used = shared->positions.used[0][pixel];
-      const bool here = ((used & 3) && y >= low && y < high) || ((used & 12) && y + 1 >= low && y + 1 < high);
+      const unsigned reads = shared->positions.used[0][pixel];
+      const bool here = ((reads & 3) && y >= low && y < high) || ((reads & 12) && y + 1 >= low && y + 1 < high);
       const unsigned lands = __ballot_sync(kFullWarp, here);
       if (threadIdx.x < kTile && threadIdx.x % 32 == 0) shared->lands[threadIdx.x / 32] = lands;
       __syncthreads();
@@ -229,7 +230,8 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const 
           const A grad = shared->positions.mask[0][p] * shared->columns.g[m * kSumStep + p];
           for (int k = 0; k < 4; ++k) {
             const int32_t row = shared->positions.y[0][p] + (k >> 1), x = shared->positions.x[0][p] + (k & 1);
-            if (!(shared->positions.used[0][p] >> k & 1) || row < low || row >= high || row % kLayers != layer) continue;
+            const bool used = shared->positions.used[0][p] >> k & 1;
+            if (!used || row < low || row >= high || row % kLayers != layer) continue;
             input_sums[input_sum_at(g, b, first + m, row, x)] += shared->positions.weight[0][k][p] * grad;
           }
         }
@@ -251,8 +253,8 @@ void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weig
     with_pack<4, F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
       constexpr size_t kBytes = shared_bytes<GradColumnsShared<F, M>>();
-      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out, input,
-                 weight, a, packed_weights(a.g, true), to);
+      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out,
+                 input, weight, a, packed_weights(a.g, true), to);
     });
   });
 }
@@ -271,8 +273,8 @@ void launch_deform_grad_ordered(const T* grad_out, const F* weight, const Deform
   parts.band = static_cast<int32_t>(ceil_div(a.g.H, bands));
   parts.bands = static_cast<int32_t>(ceil_div(a.g.H, parts.band));
   constexpr size_t kBytes = shared_bytes<OrderedShared<F, M>>();
-  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), deform_grid(blocks * parts.bands), kThreads, kBytes, stream, grad_out,
-             weight, a, packed_weights(a.g, true), parts, input_sums);
+  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), deform_grid(blocks * parts.bands), kThreads, kBytes, stream,
+             grad_out, weight, a, packed_weights(a.g, true), parts, input_sums);
 }
 
 }  // namespace vfi::cuda

@@ -1,4 +1,4 @@
-// Modulated deformable convolution on CUDA: sampling, and the forward kernel. The formulas are in modulated_deform_conv2d.h.
+// Modulated deformable convolution on CUDA: sampling, and the forward kernel. Formulas: modulated_deform_conv2d.h.
 //
 // A block has kTile output pixels and M output channels of one group. It goes through the taps and, kDepth at a time,
 // the input channels of the group: it samples that piece of the columns into shared memory, loads the same piece of the
@@ -175,8 +175,8 @@ __device__ __forceinline__ Spot<A> spot(const Positions<A, kPixels>& p, const De
   return s;
 }
 
-// columns[(c - first) * kChannelStep + pixel * kPixelStep] = the sample of channel c, rounded to F, for `count` channels
-// from `first` on; slot 0 of the positions is offset group q. N neighbouring channels are loaded at once.
+// columns[(c - first) * kChannelStep + pixel * kPixelStep] = the element of channel c, rounded to F, for `count`
+// channels from `first` on; slot 0 of the positions is offset group q. N neighbouring channels are loaded at once.
 template <int N, int kChannelStep, int kPixelStep, class T, class F, class A, int kPixels>
 __device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgs& a,
                                        const Positions<A, kPixels>& positions, int32_t q, int32_t first, int count,

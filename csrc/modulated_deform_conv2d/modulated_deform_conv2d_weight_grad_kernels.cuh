@@ -1,5 +1,5 @@
-// The gradients of modulated_deform_conv2d.h for weight and bias on CUDA, all sums in a fixed order. A block samples a piece
-// of the columns for a fixed part of the pixels and multiplies; another kernel adds the parts in order.
+// The gradients of modulated_deform_conv2d.h for weight and bias on CUDA, all sums in a fixed order. A block samples a
+// piece of the columns for a fixed part of the pixels and multiplies; another kernel adds the parts in order.
 #pragma once
 
 #include <algorithm>
@@ -53,8 +53,8 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   for (int64_t n = begin; n < end; ++n) {
     const PixelTile tile = pixel_tile(g, static_cast<unsigned>(n), static_cast<unsigned>(tiles), kPixelsOfWeight);
     find_positions(shared->positions, a, tile, t, q, slots);
-    const T* from = grad_out + tile.b * a.out.sample + (int64_t{group} * a.group_out + first_out) * a.out.channel_stride() +
-                    tile.first * a.out.pixel_stride();
+    const int64_t o = int64_t{group} * a.group_out + first_out;
+    const T* from = grad_out + tile.b * a.out.sample + o * a.out.channel_stride() + tile.first * a.out.pixel_stride();
 #pragma unroll 4  // the sums leave few registers
     for (int e = threadIdx.x; e < M * kPixelsOfWeight; e += kThreads) {
       const int m = a.out.channels_last ? e % M : e / kPixelsOfWeight;
@@ -97,8 +97,8 @@ __global__ __launch_bounds__(kThreads) void deform_grad_weight_sum_kernel(const 
 
 // A thread adds every kThreads-th pixel, then the threads are added pairwise.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void deform_grad_bias_kernel(const T* __restrict__ grad_out, T* __restrict__ grad,
-                                                                    DenseShape out) {
+__global__ __launch_bounds__(kThreads) void deform_grad_bias_kernel(const T* __restrict__ grad_out,
+                                                                    T* __restrict__ grad, DenseShape out) {
   VFI_DYNAMIC_SHARED(A, shared);
   const int64_t o = blockIdx.x;
   A sum = A(0);
@@ -144,8 +144,8 @@ void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partia
     with_pack<16 / static_cast<int>(sizeof(T)), F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
       constexpr size_t kBytes = shared_bytes<GradWeightShared<F, M>>();
-      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out, input,
-                 partial, a, w);
+      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out,
+                 input, partial, a, w);
     });
   });
   const int64_t count = a.g.C_out * a.g.group_in() * a.g.taps();
@@ -156,8 +156,8 @@ void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partia
 template <class T, class A>
 void launch_deform_grad_bias(const T* grad_out, T* grad, const DenseShape& out, cudaStream_t stream) {
   if (out.channels == 0) return;
-  VFI_LAUNCH((deform_grad_bias_kernel<T, A>), static_cast<unsigned>(out.channels), kThreads, kThreads * sizeof(A), stream,
-             grad_out, grad, out);
+  VFI_LAUNCH((deform_grad_bias_kernel<T, A>), static_cast<unsigned>(out.channels), kThreads, kThreads * sizeof(A),
+             stream, grad_out, grad, out);
 }
 
 }  // namespace vfi::cuda
