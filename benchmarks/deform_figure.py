@@ -25,9 +25,9 @@ SHAPES = {  # channels, height, width, offset groups
     "EDVR": (64, 256, 448, 8),
 }
 CASES = (
-    ("modulated_deform_conv2d", "features-112"),
+    ("modulated_deform_conv2d-4", "features-112"),
     ("modulated_deform_conv2d-8", "features-56"),
-    ("modulated_deform_conv2d", "features-256"),
+    ("modulated_deform_conv2d-4", "features-256"),
     ("modulated_deform_conv2d-8", "features-448"),
 )
 

@@ -9,10 +9,9 @@ from vfi_kernels.bench.overhead import TINY
 
 WARP = "backward_warp-border"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
-DEFORM, DEFORM_8 = "modulated_deform_conv2d", "modulated_deform_conv2d-8"  # 4 and 8 offset groups
 PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that start at once
 HALF = ("float16", "bfloat16")
-DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d{end}" for end in ("", "-8", "-groups"))
+DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d-{end}" for end in ("4", "8", "groups"))
 DENSE = ("dense conv2d", "dense conv2d, channels_last")  # of the same size, with groups 1: the floor of the product
 WITH_TORCH = "grid_sample and product"
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once

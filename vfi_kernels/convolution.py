@@ -21,7 +21,7 @@ def pair(op: str, name: str, value: int | Sequence[int]) -> list[int]:
 
 def cast_for_autocast(x: Tensor) -> Tensor:
     """Inside torch.autocast what conv2d would cast is cast to its dtype: all but float64."""
-    if not torch.is_autocast_enabled(x.device.type) or x.dtype == torch.float64:
+    if x.device.type == "meta" or x.dtype == torch.float64 or not torch.is_autocast_enabled(x.device.type):
         return x
     return x.to(torch.get_autocast_dtype(x.device.type))
 

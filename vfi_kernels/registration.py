@@ -41,7 +41,7 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         flat, ctx.spec = pytree.tree_leaves(list(inputs)), pytree.tree_structure(list(inputs))
         ctx.places = [n for n, v in enumerate(flat) if isinstance(v, Tensor)]
-        ctx.with_tensors = [any(isinstance(v, Tensor) for v in pytree.tree_leaves(i)) for i in inputs]
+        ctx.numbers = [isinstance(i, Sequence) and any(not isinstance(v, Tensor) for v in i) for i in inputs]
         ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
 
@@ -60,7 +60,7 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
     def backward(ctx: Any, *grads: Any) -> tuple:
         found = dict(zip(ctx.places, flat_backward(ctx, *pytree.tree_leaves(list(grads)))))
         each = pytree.tree_unflatten([found.get(n) for n in range(len(ctx.rest))], ctx.spec)
-        return tuple(grad if has else None for grad, has in zip(each, ctx.with_tensors))
+        return tuple(None if numbers else grad for grad, numbers in zip(each, ctx.numbers))
 
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
     (register_vmap or register_folded_vmap)(op)

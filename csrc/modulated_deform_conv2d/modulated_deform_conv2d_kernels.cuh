@@ -106,7 +106,7 @@ __device__ __forceinline__ Tap<A> tap_at(const DeformArgs& a, const PixelTile& t
   tap.x = zeros_axis(move[1], x, a.g.W);
   tap.reads = (tap.x.in0 || tap.x.in1) && (tap.y.in0 || tap.y.in1);
   tap.mask = tap.reads ? mask[0] : A(0);
-  tap.on_edge = move[0] + A(y) == A(-1) || move[1] + A(x) == A(-1);
+  tap.on_edge = (tap.y.at == -1 && tap.y.l == A(0)) || (tap.x.at == -1 && tap.x.l == A(0));
   return tap;
 }
 

@@ -95,7 +95,8 @@ def entering_peer(
 
     try:
         with torch.inference_mode():
-            distance = difference(peer.result(call(*own)), case.call(*arguments))
+            result = peer.result(call(*own))
+            distance = None if peer.yardstick else difference(result, case.call(*arguments))
         return contender(call, own, job, contextlib.nullcontext), distance, None
     except Exception as error:  # a peer may fail in any way; that is its result
         return None, None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -117,14 +118,16 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
     contenders = {OURS: contender(case.call, arguments, job, around)}
     if job.dtype in ("float16", "bfloat16"):
         contenders[OURS_FLOAT32] = contender(case.call, make_arguments(case, job, "float32"), job, around)
-    differs, absent = {}, {}
+    differs: dict[str, float] = {}
+    absent = {}
     for peer in peers:
         say(f"{peer.name}: {'compiling' if peer.compiles else 'preparing'}")
         found, distance, reason = entering_peer(peer, case, job, arguments)
         if found is None:
             absent[peer.name] = reason
         else:
-            contenders[peer.name], differs[peer.name] = found, distance
+            contenders[peer.name] = found
+            differs |= {} if distance is None else {peer.name: distance}
     nbytes = bytes_of(case, arguments, job.mode)
     if nbytes is not None:
         contenders[COPY] = copying(nbytes, job.device)

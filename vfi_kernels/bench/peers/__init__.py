@@ -36,6 +36,7 @@ class Peer:
     unsuited: Callable[..., str | None] = _suits_always  # (*arguments, **options) -> why it cannot do this
     differentiable: bool = True
     compiles: bool = False  # takes seconds to start
+    yardstick: bool = False  # computes something else of the same size
 
 
 PEERS: dict[str, list[Peer]] = {}  # op -> its peers

@@ -15,11 +15,12 @@ def positions(input: Tensor, offset: Tensor, weight: Tensor, padding: int, dilat
     b, groups = input.shape[0], offset.shape[1] // (2 * weight.shape[2] * weight.shape[3])
     kh, kw = weight.shape[2:]
     h, w = offset.shape[2:]
-    u, v, y, x = (torch.arange(float(n), device=input.device) for n in (kh, kw, h, w))
+    dtype = torch.promote_types(offset.dtype, torch.float32)
+    u, v, y, x = (torch.arange(n, device=input.device, dtype=dtype) for n in (kh, kw, h, w))
     u, v = torch.meshgrid(u, v, indexing="ij")
     y, x = torch.meshgrid(y, x, indexing="ij")
     taps = torch.stack([u, v], -1).reshape(-1, 1, 1, 2) * dilation - padding
-    at = offset.float().view(b * groups, kh * kw, 2, h, w).permute(0, 1, 3, 4, 2) + taps + torch.stack([y, x], -1)
+    at = offset.to(dtype).reshape(b * groups, kh * kw, 2, h, w).permute(0, 1, 3, 4, 2) + taps + torch.stack([y, x], -1)
     return at.reshape(b * groups, kh * kw * h, w, 2)
 
 
@@ -83,4 +84,4 @@ OP = "modulated_deform_conv2d"
 register(Peer("grid_sample and product", OP, by_grid_sample))
 register(Peer("gathers and product", OP, by_gather))
 for name, layout in (("dense conv2d", torch.contiguous_format), ("dense conv2d, channels_last", torch.channels_last)):
-    register(Peer(name, OP, conv2d, functools.partial(dense, layout=layout), differentiable=False))
+    register(Peer(name, OP, conv2d, functools.partial(dense, layout=layout), differentiable=False, yardstick=True))

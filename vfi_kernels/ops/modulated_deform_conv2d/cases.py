@@ -49,7 +49,7 @@ def bytes_moved(input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
 register(
     OpCase(
-        name="modulated_deform_conv2d",
+        name="modulated_deform_conv2d-4",
         op="modulated_deform_conv2d",
         call=functools.partial(modulated_deform_conv2d, padding=1),
         make_inputs=make_inputs,

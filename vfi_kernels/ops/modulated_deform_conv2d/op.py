@@ -62,8 +62,7 @@ def modulated_deform_conv2d(
         stride, padding, dilation: in pixels; one integer, or (vertical, horizontal).
         groups: as in conv2d. None: C divided by the second size of `weight`.
         offset_groups: G, in how many equal parts the channels of `input` share offsets and mask. None: from `offset`.
-        activation: None, "relu" or "prelu", applied to the result; fused where no gradient is needed.
-        activation_weight: (C_out,) or (1,), the slopes below 0 for "prelu".
+        activation, activation_weight: None, "relu", or "prelu" with slopes (C_out,) or (1,); fused without gradients.
         edge: the gradient of an offset whose coordinate is exactly -1, where the value is 0: "torchvision" has that of
             the side inside the image, "mmcv" has 0.
 
@@ -85,19 +84,25 @@ def modulated_deform_conv2d(
     refuse_forward_mode(OP, input, offset, mask, weight, bias, activation_weight)
     check_activation(OP, activation, activation_weight)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
-    if groups is None:
-        groups = max(x.shape[1], 1) // max(weight.shape[1], 1) if x.dim() == weight.dim() == 4 else 1
-    if offset_groups is None:
-        taps = weight.shape[2] * weight.shape[3] if weight.dim() == 4 else 1
-        offset_groups = offset.shape[1] // max(2 * taps, 1) if offset.dim() == 4 else 1
-    inputs = (x, offset, mask, weight, bias, activation_weight)
-    fused = "none" if activation is None or grad_needed(*inputs) else activation
+    groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
+    needed = grad_needed(x, offset, mask, weight, bias, activation_weight)
+    fused = "none" if activation is None or needed else activation
     out = _modulated_deform_conv2d(
         x, offset, mask, weight, bias, pair(OP, "stride", stride), pair(OP, "padding", padding),
         pair(OP, "dilation", dilation), groups, offset_groups, fused,
         None if fused == "none" else activation_weight, edge, allow_tf32(),
     )  # fmt: skip
     return activate(out, activation, activation_weight) if fused == "none" else out
+
+
+def _parts(x: Tensor, offset: Tensor, weight: Tensor, groups: int | None, offset_groups: int | None) -> tuple[int, int]:
+    """groups and offset_groups, found from the shapes where they are None; wrong shapes are refused later."""
+    right = x.dim() == weight.dim() == offset.dim() == 4
+    if groups is None:
+        groups = max(x.shape[1], 1) // max(weight.shape[1], 1) if right else 1
+    if offset_groups is None:
+        offset_groups = offset.shape[1] // max(2 * weight.shape[2] * weight.shape[3], 1) if right else 1
+    return groups, offset_groups
 
 
 def _in_one_dtype(

@@ -144,8 +144,8 @@ def sample(input: Tensor, offset: Tensor, mask: Tensor | None, g: Geometry, acc:
     images = [bilinear.gather(source, corner) for corner in corners]
     ones = flow.new_ones((maps, 1, g.taps * ho, wo))
     factors = ones if mask is None else mask.to(acc).reshape(ones.shape)
-    on_edge = (flow[:, :1] + xs == -1) | (flow[:, 1:] + ys == -1)
-    return Samples(corners, images, factors, on_edge)
+    at_x, at_y = ((flow[:, n : n + 1] == -1 - start) for n, start in enumerate((xs, ys)))  # exact: no sum is rounded
+    return Samples(corners, images, factors, at_x | at_y)
 
 
 def modulated_deform_conv2d(
