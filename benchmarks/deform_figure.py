@@ -69,7 +69,7 @@ def box(axes: Any, x: float, y: float, width: float, height: float, colour: str,
 
 def arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
     axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, color="#333333"))
-    axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.05, text, ha="center", fontsize=7)
+    axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, text, ha="center", fontsize=7)
 
 
 def draw_scheme(axes: Any) -> None:
