@@ -75,8 +75,9 @@ def run_process(command: Sequence[str], limit_s: float, environment: dict[str, s
     env.pop("TRITON_INTERPRET", None)
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
+            command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=hear_interrupts,
+        )  # fmt: skip
         timed_out = False
         for sent, wait_s in ((signal.SIGINT, limit_s), (signal.SIGKILL, GRACE_S), (None, GRACE_S)):
             try:
@@ -93,6 +94,11 @@ def run_process(command: Sequence[str], limit_s: float, environment: dict[str, s
     )
     log.flush()
     return Run(process.returncode if process.returncode is not None else -1, text, timed_out)
+
+
+def hear_interrupts() -> None:
+    """What a shell starts in the background ignores SIGINT, and so do all its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def perform(step: Step, left_s: float, log: Any) -> Outcome:
