@@ -1,6 +1,7 @@
 """What the ops that multiply by weights have in common: integer pairs, autocast, float32 precision, activations."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,22 @@ from vfi_kernels.checks import expect, expect_choice
 ACTIVATIONS = ("relu", "prelu")
 
 
-def pair(op: str, name: str, value: int | Sequence[int]) -> list[int]:
-    """An int for both, or (vertical, horizontal), as a list of two."""
-    if isinstance(value, int):
-        return [value, value]
-    expect(len(value) == 2, op, f"{name} of one or two integers", tuple(value))
-    return [int(v) for v in value]
+def pair(op: str, name: str, value: Any) -> list[int]:
+    """One integer, or one or two in a sequence (vertical, horizontal), as a list of two."""
+    given = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    whole = [v for v in given if hasattr(v, "__index__") and not isinstance(v, Tensor)]
+    expect(len(whole) == len(given) and len(given) in (1, 2), op, f"{name} of one or two integers", repr(value))
+    return [int(v) for v in (whole * 2)[:2]]
+
+
+def expect_tensors(op: str, **tensors: object) -> None:
+    """Each is a tensor."""
+    for name, value in tensors.items():
+        expect(isinstance(value, Tensor), op, f"{name} to be a tensor", type(value).__name__)
+
+
+def expect_tensors_or_none(op: str, **tensors: object) -> None:
+    expect_tensors(op, **{name: value for name, value in tensors.items() if value is not None})
 
 
 def cast_for_autocast(x: Tensor) -> Tensor:

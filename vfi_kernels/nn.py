@@ -101,7 +101,7 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         forward(x): x (B, C, H, W) -> (B, C_out, H_out, W_out).
 
     Source:
-        As ModulatedDeformConv2d. Loads the checkpoints of mmcv.ops.ModulatedDeformConv2dPack.
+        As ModulatedDeformConv2d. Loads checkpoints of mmcv.ops.ModulatedDeformConv2dPack with keys conv_offset.*.
     """
 
     def __init__(
@@ -122,7 +122,11 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         channels = 3 * deform_groups * math.prod(self.kernel_size)
         place = (self.kernel_size, self.stride, self.padding, self.dilation)
         self.conv_offset = nn.Conv2d(in_channels, channels, *place)
-        for parameter in self.conv_offset.parameters():
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        for parameter in self.conv_offset.parameters() if hasattr(self, "conv_offset") else ():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

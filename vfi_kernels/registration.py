@@ -115,9 +115,13 @@ def register_looped_vmap(op: str) -> None:
             ]
             return getattr(torch.ops.vfi_kernels, op).default(*chosen)
 
-        results = [call(n) for n in range(info.batch_size)]
+        if info.batch_size == 0:  # the shapes are those of any element
+            args = tuple(
+                a if dim is None or not isinstance(a, Tensor) else a.sum(dim, True) for a, dim in zip(args, in_dims)
+            )
+        results = [call(n) for n in range(max(info.batch_size, 1))]
         if isinstance(results[0], Tensor):
-            return torch.stack(results), 0
-        return tuple(torch.stack(r) for r in zip(*results)), tuple(0 for _ in results[0])
+            return torch.stack(results)[: info.batch_size], 0
+        return tuple(torch.stack(r)[: info.batch_size] for r in zip(*results)), tuple(0 for _ in results[0])
 
     torch.library.register_vmap(f"{NAMESPACE}::{op}", vmap)

@@ -73,7 +73,9 @@ inline DeformGeometry check_modulated_deform_conv2d(const Tensor& input, const T
     return span < 0 ? (span - o.stride[dim] + 1) / o.stride[dim] + 1 : span / o.stride[dim] + 1;
   };
   const int64_t out_h = size(0), out_w = size(1);
-  check_shape(out_h >= 0 && out_w >= 0, kOp, "an input that the kernel fits into with its padding", "", input);
+  if (out_h < 0 || out_w < 0) {
+    fail(kOp, ": expected an input that the kernel fits into with its padding, got ", shape_text(input));
+  }
   const auto check_map = [&](const char* name, const Tensor& t, int64_t each) {
     check_planes(kOp, name, t, each * o.offset_groups * weight.size(2) * weight.size(3), input, "input");
     if (t.size(2) == out_h && t.size(3) == out_w) return;

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.convolution import cast_for_autocast
+from vfi_kernels.convolution import cast_for_autocast, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.correlation import reference
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
@@ -41,6 +41,7 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
         The correlation layer of FlowNet (Dosovitskiy et al., ICCV 2015, eq. 1, patches of one pixel), normalised by
         the channels as in the cost volume of PWC-Net (Sun et al., CVPR 2018, eq. 2).
     """
+    expect_tensors("correlation", first=first, second=second)
     refuse_forward_mode("correlation", first, second)
     return _correlation(cast_for_autocast(first), cast_for_autocast(second), radius)
 

@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, check_activation, pair
+from vfi_kernels.checks import expect, expect_floating, shape
+from vfi_kernels.convolution import (
+    activate,
+    allow_tf32,
+    cast_for_autocast,
+    check_activation,
+    expect_tensors,
+    expect_tensors_or_none,
+    pair,
+)
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.reference import OP
@@ -54,11 +63,9 @@ def modulated_deform_conv2d(
         offset: (B, 2 G KH KW, H_out, W_out) in pixels of `input`; channel 2 (g KH KW + u KW + v) is the vertical offset
             of tap (u, v) in offset group g, the next channel the horizontal one. Any floating dtype: positions are
             computed in float32 or wider.
-        mask: (B, G KH KW, H_out, W_out), channel g KH KW + u KW + v; any floating dtype; applied as it is (no sigmoid).
-            None: ones.
+        mask: (B, G KH KW, H_out, W_out) of any floating dtype, applied as it is (no sigmoid). None: ones.
         weight: (C_out, C / groups, KH, KW).
-        bias: (C_out,) or None. Weight, bias and activation_weight may have another dtype than `input`; they are rounded
-            to that of `input`.
+        bias: (C_out,) or None. Weight, bias and activation_weight of any floating dtype are rounded to that of `input`.
         stride, padding, dilation: in pixels; one integer, or (vertical, horizontal).
         groups: as in conv2d. None: C divided by the second size of `weight`.
         offset_groups: G, in how many equal parts the channels of `input` share offsets and mask. None: from `offset`.
@@ -81,6 +88,8 @@ def modulated_deform_conv2d(
         Zhu et al., Deformable ConvNets v2, CVPR 2019; Dai et al., Deformable Convolutional Networks, ICCV 2017. Layout
         and edges as in torchvision.ops.deform_conv2d and mmcv.ops.modulated_deform_conv2d.
     """
+    expect_tensors(OP, input=input, offset=offset, weight=weight)
+    expect_tensors_or_none(OP, mask=mask, bias=bias, activation_weight=activation_weight)
     refuse_forward_mode(OP, input, offset, mask, weight, bias, activation_weight)
     check_activation(OP, activation, activation_weight)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
@@ -97,11 +106,17 @@ def modulated_deform_conv2d(
 
 def _parts(x: Tensor, offset: Tensor, weight: Tensor, groups: int | None, offset_groups: int | None) -> tuple[int, int]:
     """groups and offset_groups, found from the shapes where they are None; wrong shapes are refused later."""
-    right = x.dim() == weight.dim() == offset.dim() == 4
+    if not x.dim() == weight.dim() == offset.dim() == 4:
+        return groups or 1, offset_groups or 1
+    c, each, taps = x.shape[1], weight.shape[1], weight.shape[2] * weight.shape[3]
     if groups is None:
-        groups = max(x.shape[1], 1) // max(weight.shape[1], 1) if right else 1
+        whole = c == each or (each > 0 and c % each == 0)
+        expect(whole, OP, f"weight of shape (C_out, C / groups, KH, KW) for C = {c}", shape(weight))
+        groups = c // each if each > 0 else 1
     if offset_groups is None:
-        offset_groups = offset.shape[1] // max(2 * weight.shape[2] * weight.shape[3], 1) if right else 1
+        whole = taps > 0 and offset.shape[1] % (2 * taps) == 0
+        expect(whole, OP, f"offset of shape (B, 2 G KH KW, H, W) with KH KW = {taps}", shape(offset))
+        offset_groups = offset.shape[1] // (2 * taps)
     return groups, offset_groups
 
 
@@ -109,6 +124,9 @@ def _in_one_dtype(
     input: Tensor, weight: Tensor, bias: Tensor | None, slopes: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Input and weights as autocast casts them; the weights rounded to the dtype of the input."""
+    for name, t in (("weight", weight), ("bias", bias), ("activation_weight", slopes)):
+        if t is not None:
+            expect_floating(OP, name, t)
     x = cast_for_autocast(input)
     return (
         x,
