@@ -1,5 +1,6 @@
 """What the ops that multiply by weights have in common: integer pairs, autocast, float32 precision, activations."""
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +16,11 @@ ACTIVATIONS = ("relu", "prelu")
 def pair(op: str, name: str, value: Any) -> list[int]:
     """One integer, or one or two in a sequence (vertical, horizontal), as a list of two."""
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    whole = [v for v in given if hasattr(v, "__index__") and not isinstance(v, Tensor)]
-    expect(len(whole) == len(given) and len(given) in (1, 2), op, f"{name} of one or two integers", repr(value))
-    return [int(v) for v in (whole * 2)[:2]]
+    symbolic = (int, torch.SymInt)  # of a traced graph: these stay as they are
+    whole = all(isinstance(v, (*symbolic, numbers.Integral)) for v in given)
+    expect(whole and len(given) in (1, 2), op, f"{name} of one or two integers", value)
+    both: tuple[Any, Any] = (given[0], given[-1])
+    return [v if isinstance(v, symbolic) else int(v) for v in both]
 
 
 def expect_tensors(op: str, **tensors: object) -> None:
