@@ -19,8 +19,8 @@ def pair(op: str, name: str, value: Any) -> list[int]:
     symbolic = (int, torch.SymInt)  # of a traced graph: these stay as they are
     whole = all(isinstance(v, (*symbolic, numbers.Integral)) for v in given)
     expect(whole and len(given) in (1, 2), op, f"{name} of one or two integers", value)
-    both: tuple[Any, Any] = (given[0], given[-1])
-    return [v if isinstance(v, symbolic) else int(v) for v in both]
+    both: list[Any] = [v if isinstance(v, symbolic) else int(v) for v in (given[0], given[-1])]
+    return both
 
 
 def expect_tensors(op: str, **tensors: object) -> None:
