@@ -54,6 +54,29 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "bool deterministic, bool need_input, bool need_offset, bool need_mask, bool need_weight, bool need_bias) "
       "-> (Tensor grad_input, Tensor grad_offset, Tensor grad_mask, Tensor grad_weight, Tensor grad_bias)");
 
+  m.def("patch_indices(Tensor route, SymInt? capacity) -> (Tensor indices, Tensor count)");
+  m.def("patch_gather(Tensor x, Tensor indices, SymInt patch, SymInt halo, bool channels_last) -> Tensor");
+  m.def(
+      "patch_gather_grad(Tensor grad_out, Tensor indices, SymInt[] size, SymInt patch, SymInt halo, "
+      "bool channels_last) -> Tensor");
+  m.def("patch_scatter(Tensor patches, Tensor indices, Tensor base) -> Tensor");
+  m.def("patch_scatter_(Tensor patches, Tensor indices, Tensor(a!) base) -> ()");
+  m.def(
+      "patch_scatter_grad(Tensor grad_out, Tensor indices, SymInt patch, bool channels_last, bool need_patches, "
+      "bool need_base) -> (Tensor grad_patches, Tensor grad_base)");
+
+  m.def(
+      "routed_conv2d(Tensor x, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, bool transposed, "
+      "str border, bool allow_tf32) -> Tensor");
+  m.def(
+      "routed_conv2d_(Tensor x, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, "
+      "bool transposed, str border, str activation, Tensor? activation_weight, float negative_slope, bool allow_tf32, "
+      "Tensor(a!) base) -> ()");
+  m.def(
+      "routed_conv2d_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor indices, SymInt patch, int stride, "
+      "bool transposed, str border, bool allow_tf32, bool need_x, bool need_weight, bool need_bias) "
+      "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)");
+
   m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");

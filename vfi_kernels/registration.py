@@ -53,12 +53,20 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
             return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
 
         with torch.no_grad():
-            vjp = torch.func.vjp(results, *ctx.saved_tensors)[1]
-            found = vjp(list(grads))
-        return _NoThirdDerivative.apply(op, len(found), *found, *ctx.saved_tensors, *grads)
+            saved = ctx.saved_tensors
+            moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
+
+            def of_moving(*tensors: Tensor) -> list[Tensor]:
+                given = dict(zip(moving, tensors))
+                return results(*(given.get(n, t) for n, t in enumerate(saved)))
+
+            found = torch.func.vjp(of_moving, *(saved[n] for n in moving))[1](list(grads))
+        ctx.moving = [ctx.places[n] for n in moving]
+        return _NoThirdDerivative.apply(op, len(found), *found, *saved, *grads)
 
     def backward(ctx: Any, *grads: Any) -> tuple:
-        found = dict(zip(ctx.places, flat_backward(ctx, *pytree.tree_leaves(list(grads)))))
+        flat = flat_backward(ctx, *pytree.tree_leaves(list(grads)))
+        found = dict(zip(ctx.moving, flat))
         each = pytree.tree_unflatten([found.get(n) for n in range(len(ctx.rest))], ctx.spec)
         return tuple(None if numbers else grad for grad, numbers in zip(each, ctx.numbers))
 

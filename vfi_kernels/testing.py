@@ -70,6 +70,14 @@ def make_flow(
     return flow.to(dtype).to(device).contiguous()
 
 
+def every_other_patch(x: Tensor, patch: int) -> Tensor:
+    """(P + 1, 3) int32: a list of half the patches of `x`, and one row that names none."""
+    b, rows, columns = x.shape[0], x.shape[2] // patch, x.shape[3] // patch
+    cells = torch.arange(b * rows * columns, device=x.device)[::2]
+    listed = torch.stack([cells // max(rows * columns, 1), cells // max(columns, 1) % max(rows, 1), cells % max(columns, 1)], 1)
+    return torch.cat([listed[:1] * 0 - 1, listed]).int()
+
+
 def random(shape: tuple[int, ...], *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None) -> Tensor:
     """Normal values, the same for every dtype up to its rounding."""
     return torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype).to(device)

@@ -1,0 +1,74 @@
+"""Inputs of the ops on patches for tests and benchmarks."""
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels.ops.patches.op import patch_gather, patch_scatter
+from vfi_kernels.testing import OpCase, every_other_patch, random, register
+
+
+def whole_patches(h: int, w: int, patch: int) -> tuple[int, int]:
+    """Height and width rounded up to multiples of the patch."""
+    return -(-h // patch) * patch, -(-w // patch) * patch
+
+
+def make_image(b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, **options: Any) -> tuple[Tensor]:
+    return (random((b, c, *whole_patches(h, w, patch)), **options),)
+
+
+def make_patches(
+    b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, **options: Any
+) -> tuple[Tensor, Tensor]:
+    (base,) = make_image(b, c, h, w, patch=patch, **options)
+    listed = every_other_patch(base, patch).shape[0]
+    return random((listed, c, patch, patch), **options), base
+
+
+def gather(x: Tensor, *, patch: int, halo: int) -> Tensor:
+    return patch_gather(x, every_other_patch(x, patch), patch, halo=halo)
+
+
+def scatter(patches: Tensor, base: Tensor, *, patch: int) -> Tensor:
+    return patch_scatter(patches, every_other_patch(base, patch), base)
+
+
+SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67), (1, 19, 5, 37))
+for patch, halo in ((4, 0), (4, 2), (2, 5)):
+    register(
+        OpCase(
+            name=f"patch_gather-{patch}-{halo}",
+            op="patch_gather",
+            call=functools.partial(gather, patch=patch, halo=halo),
+            make_inputs=functools.partial(make_image, patch=patch),
+            small=SMALL,
+            flow=None,
+        )
+    )
+register(
+    OpCase(
+        name="patch_gather-64",
+        op="patch_gather",
+        call=functools.partial(gather, patch=64, halo=0),
+        make_inputs=functools.partial(make_image, patch=64),
+        small=((1, 17, 64, 128),),
+        large={"2k": (1, 64, 1088, 2048)},
+        bytes_moved=lambda x: x.nbytes,  # half of it read and written
+        flow=None,
+    )
+)
+for patch in (4, 64):
+    register(
+        OpCase(
+            name=f"patch_scatter-{patch}",
+            op="patch_scatter",
+            call=functools.partial(scatter, patch=patch),
+            make_inputs=functools.partial(make_patches, patch=patch),
+            small=SMALL if patch == 4 else ((1, 17, 64, 128),),
+            large={} if patch == 4 else {"2k": (1, 64, 1088, 2048)},
+            bytes_moved=lambda patches, base: 2 * base.nbytes,
+            flow=None,
+        )
+    )

@@ -1,0 +1,225 @@
+"""Patches of an image as torch ops: which are active, reading them, writing them back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import backends
+from vfi_kernels.checks import expect
+from vfi_kernels.convolution import expect_tensors
+from vfi_kernels.layout import memory_format, not_needed
+from vfi_kernels.ops.patches import reference
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_looped_vmap,
+    register_second_derivative,
+)
+
+_patch_indices = torch.ops.vfi_kernels.patch_indices.default
+_patch_gather = torch.ops.vfi_kernels.patch_gather.default
+_patch_gather_grad = torch.ops.vfi_kernels.patch_gather_grad.default
+_patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
+_patch_scatter_ = torch.ops.vfi_kernels.patch_scatter_.default
+_patch_scatter_grad = torch.ops.vfi_kernels.patch_scatter_grad.default
+
+
+def patch_indices(
+    route: Tensor, *, capacity: int | None = None, return_count: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The list of active patches of a route map, for the other ops on patches.
+
+    Args:
+        route: (B, rows, columns) bool, one cell for each patch of the image; True where it is active.
+        capacity: how many rows the list has. Without it as many as there are active patches: a shape that depends on
+            data, for which a GPU makes the host wait. With it nothing waits, and the call can be part of a CUDA graph:
+            unused rows are -1 and ignored by every op; of more active patches the first `capacity` are kept.
+        return_count: also return how many patches are active, whatever the capacity.
+
+    Returns:
+        (P, 3) or (capacity, 3) int32, a row (b, row, column) for each active patch, sorted; with return_count also the
+        count, an int64 tensor of shape () on the device of `route`. Not differentiable.
+
+    Raises:
+        RuntimeError: if a shape, dtype or the capacity is not one of the above.
+    """
+    expect_tensors("patch_indices", route=route)
+    if capacity is not None and not isinstance(capacity, torch.SymInt):
+        expect(isinstance(capacity, int), "patch_indices", "capacity of one integer or None", capacity)
+    indices, count = _patch_indices(route, capacity)
+    return (indices, count) if return_count else indices
+
+
+def patch_gather(
+    x: Tensor,
+    indices: Tensor,
+    patch: int,
+    *,
+    halo: int = 0,
+    memory_format: torch.memory_format = torch.preserve_format,
+) -> Tensor:
+    """Reads the listed patches of an image, each with `halo` more pixels on every side.
+
+    out[k, c, i, j] = x[b, c, row patch - halo + i, column patch - halo + j] for (b, row, column) = indices[k], and 0
+    outside x.
+
+    Args:
+        x: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
+        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no row
+            twice. A row that names no patch of x, as the -1 that fill a list, gives zeros.
+        patch: pixels along each side of a patch.
+        halo: pixels around it.
+        memory_format: of the result; torch.preserve_format is that of `x`.
+
+    Returns:
+        (P, C, patch + 2 halo, patch + 2 halo), dtype of `x`. Differentiable twice in `x`: pixels in several halos get
+        the sum, in float32 or wider and in a fixed order.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device or size is not one of the above.
+    """
+    op = "patch_gather"
+    expect_tensors(op, x=x, indices=indices)
+    expect_integers(op, patch=patch, halo=halo)
+    refuse_forward_mode(op, x)
+    return _patch_gather(x, indices, patch, halo, is_channels_last(op, x, memory_format))
+
+
+def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
+    """An image with the listed patches overwritten: the reverse of `patch_gather` without a halo.
+
+    Args:
+        patches: (P, C, patch, patch), dtype and device of `base`; any strides.
+        indices: (P, 3) int32, a row (b, row, column) for each patch, as from `patch_indices`; no row twice. A patch whose
+            row names no patch of `base` is ignored.
+        base: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`. It is
+            not changed; `patch_scatter_` writes into it.
+
+    Returns:
+        (B, C, H, W), dtype and memory format of `base`. Differentiable twice in `patches` and `base`, whose gradient is
+        0 in the overwritten patches.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device or size is not one of the above.
+    """
+    op = "patch_scatter"
+    expect_tensors(op, patches=patches, indices=indices, base=base)
+    refuse_forward_mode(op, patches, base)
+    return _patch_scatter(patches, indices, base)
+
+
+def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
+    """`patch_scatter` into `base` itself, which is returned: no copy of it is made, and there is no gradient.
+
+    Raises:
+        RuntimeError: as patch_scatter; and if autograd records and `patches` or `base` requires a gradient.
+    """
+    op = "patch_scatter_"
+    expect_tensors(op, patches=patches, indices=indices, base=base)
+    refuse_gradient(op, patches, base)
+    _patch_scatter_(patches, indices, base)
+    return base
+
+
+def is_channels_last(op: str, x: Tensor, wanted: torch.memory_format) -> bool:
+    """Whether a result of the wanted memory format, for `x`, is in channels_last."""
+    known = (torch.preserve_format, torch.contiguous_format, torch.channels_last)
+    expect(wanted in known, op, "memory_format preserve_format, contiguous_format or channels_last", wanted)
+    return (memory_format(x) if wanted == torch.preserve_format and x.dim() == 4 else wanted) == torch.channels_last
+
+
+def expect_integers(op: str, **values: Any) -> None:
+    for name, value in values.items():
+        expect(isinstance(value, (int, torch.SymInt)), op, f"{name} of one integer", value)
+
+
+def refuse_gradient(op: str, *tensors: Tensor | None) -> None:
+    """An op that writes into its argument has no gradient; without this it would be dropped silently."""
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        functional = op.removesuffix("_")
+        raise RuntimeError(f"{op}: expected tensors without requires_grad, or torch.no_grad(); use {functional}")
+
+
+@torch.library.register_fake("vfi_kernels::patch_indices")
+def _(route, capacity=None):
+    reference.check_route(route, capacity)
+    rows = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
+    return route.new_empty((rows, 3), dtype=torch.int32), route.new_empty((), dtype=torch.int64)
+
+
+@torch.library.register_fake("vfi_kernels::patch_gather")
+def _(x, indices, patch, halo, channels_last):
+    reference.check_gather(x, indices, patch, halo)
+    side = patch + 2 * halo
+    return _fresh(x, (indices.shape[0], x.shape[1], side, side), channels_last)
+
+
+@torch.library.register_fake("vfi_kernels::patch_gather_grad")
+def _(grad_out, indices, size, patch, halo, channels_last):
+    return _fresh(grad_out, size, channels_last)
+
+
+@torch.library.register_fake("vfi_kernels::patch_scatter")
+def _(patches, indices, base):
+    reference.check_scatter(patches, indices, base)
+    return _fresh(base, base.shape, memory_format(base) == torch.channels_last)
+
+
+@torch.library.register_fake("vfi_kernels::patch_scatter_")
+def _(patches, indices, base):
+    reference.check_scatter(patches, indices, base)
+
+
+@torch.library.register_fake("vfi_kernels::patch_scatter_grad")
+def _(grad_out, indices, patch, channels_last, need_patches, need_base):
+    size = indices.shape[0], grad_out.shape[1], patch, patch
+    return (
+        _fresh(grad_out, size, channels_last) if need_patches else not_needed(grad_out),
+        _fresh(grad_out, grad_out.shape, memory_format(grad_out) == torch.channels_last)
+        if need_base
+        else not_needed(grad_out),
+    )
+
+
+def _fresh(like: Tensor, size: Any, channels_last: bool) -> Tensor:
+    return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=reference.order(channels_last))
+
+
+def _setup_gather(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, indices, ctx.patch, ctx.halo, _ = inputs
+    ctx.size, ctx.channels_last = x.shape, memory_format(x) == torch.channels_last
+    ctx.save_for_backward(indices)
+
+
+def _gather_backward(ctx: Any, grad_out: Tensor) -> tuple:
+    refuse_forward_mode("patch_gather", grad_out)
+    (indices,) = ctx.saved_tensors
+    grad = _patch_gather_grad(grad_out, indices, ctx.size, ctx.patch, ctx.halo, ctx.channels_last)
+    return grad, None, None, None, None
+
+
+def _setup_scatter(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    patches, indices, base = inputs
+    ctx.patch = patches.shape[2]
+    ctx.layouts = memory_format(patches) == torch.channels_last, memory_format(base)
+    ctx.save_for_backward(indices)
+
+
+def _scatter_backward(ctx: Any, grad_out: Tensor) -> tuple:
+    refuse_forward_mode("patch_scatter", grad_out)
+    (indices,) = ctx.saved_tensors
+    channels_last, layout = ctx.layouts
+    need_patches, _, need_base = ctx.needs_input_grad
+    grad_out = grad_out.contiguous(memory_format=layout)
+    grad_patches, grad_base = _patch_scatter_grad(grad_out, indices, ctx.patch, channels_last, need_patches, need_base)
+    return grad_patches if need_patches else None, None, grad_base if need_base else None
+
+
+register_differentiable("patch_gather", _setup_gather, _gather_backward, register_looped_vmap)
+register_differentiable("patch_scatter", _setup_scatter, _scatter_backward, register_looped_vmap)
+register_second_derivative("patch_gather_grad", reference.patch_gather_grad, register_looped_vmap)
+register_second_derivative("patch_scatter_grad", reference.patch_scatter_grad, register_looped_vmap)
+register_looped_vmap("patch_indices")
+for name in ("indices", "gather", "gather_grad", "scatter", "scatter_", "scatter_grad"):
+    backends.implement(f"patch_{name}", getattr(reference, f"patch_{name}"))

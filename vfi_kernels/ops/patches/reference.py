@@ -1,0 +1,99 @@
+"""Gathering and scattering patches in plain PyTorch: the specification that the kernels are tested against."""
+
+import torch
+from torch import Tensor
+
+from vfi_kernels.checks import expect, expect_device, expect_floating, expect_image, shape
+from vfi_kernels.layout import as_result, not_needed
+from vfi_kernels.reference_math import patches as math
+
+
+def check_route(route: Tensor, capacity: int | None) -> None:
+    op = "patch_indices"
+    expect(route.dim() == 3, op, "route of shape (B, rows, columns)", shape(route))
+    expect(route.dtype == torch.bool, op, "route of dtype bool", str(route.dtype).removeprefix("torch."))
+    if capacity is not None:
+        expect(capacity >= 0, op, "capacity of at least 0", capacity)
+
+
+def check_gather(x: Tensor, indices: Tensor, patch: int, halo: int) -> None:
+    op = "patch_gather"
+    expect_image(op, "x", x)
+    math.check_indices(op, indices, x, "x")
+    math.check_patch(op, patch, x, "x")
+    expect(halo >= 0, op, "halo of at least 0", halo)
+
+
+def check_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> None:
+    op = "patch_scatter"
+    expect_image(op, "base", base)
+    square = patches.dim() == 4 and patches.shape[1] == base.shape[1] and patches.shape[2] == patches.shape[3]
+    expected = f"patches of shape (P, {base.shape[1]}, patch, patch) for a base of {base.shape[1]} channels"
+    expect(square, op, expected, shape(patches))
+    expect_floating(op, "patches", patches)
+    got, wanted = (str(t.dtype).removeprefix("torch.") for t in (patches, base))
+    expect(got == wanted, op, f"patches of dtype {wanted} as base has", got)
+    expect_device(op, "patches", patches, base, "base")
+    math.check_indices(op, indices, base, "base")
+    math.check_patch(op, patches.shape[2], base, "base")
+    listed, given = indices.shape[0], patches.shape[0]
+    expect(listed == given, op, f"indices of shape ({given}, 3) for {given} patches", shape(indices))
+
+
+def patch_indices(route: Tensor, capacity: int | None = None) -> tuple[Tensor, Tensor]:
+    check_route(route, capacity)
+    count = route.sum(dtype=torch.int64)
+    found = route.nonzero().int()
+    if capacity is None:
+        return found, count
+    kept = found[:capacity]
+    return torch.cat([kept, kept.new_full((capacity - kept.shape[0], 3), -1)]), count
+
+
+def patch_gather(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool) -> Tensor:
+    check_gather(x, indices, patch, halo)
+    return math.gather(x, indices, patch, halo).contiguous(memory_format=order(channels_last))
+
+
+def patch_gather_grad(
+    grad_out: Tensor, indices: Tensor, size: list[int], patch: int, halo: int, channels_last: bool
+) -> Tensor:
+    """Every pixel of x gets the sum over the patches that hold it."""
+    x = grad_out.new_empty(size)
+    grad = torch.zeros_like(x.permute(0, 2, 3, 1), dtype=sums(grad_out.dtype))
+    if grad_out.numel() > 0 and x.numel() > 0:
+        places = math.places(indices, x, patch, halo)
+        n, y, column, inside = torch.broadcast_tensors(*places)
+        values = torch.where(inside[..., None], grad_out.permute(0, 2, 3, 1), 0).to(grad.dtype)
+        grad = grad.index_put((n, y, column), values, accumulate=True)
+    return grad.permute(0, 3, 1, 2).to(grad_out.dtype).contiguous(memory_format=order(channels_last))
+
+
+def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
+    check_scatter(patches, indices, base)
+    return as_result(math.scatter(patches, indices, base), base)
+
+
+def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> None:
+    base.copy_(patch_scatter(patches, indices, base))
+
+
+def patch_scatter_grad(
+    grad_out: Tensor, indices: Tensor, patch: int, channels_last: bool, need_patches: bool, need_base: bool
+) -> tuple[Tensor, Tensor]:
+    """The patches get what lies at their places, `base` the rest."""
+    grad_patches, grad_base = not_needed(grad_out), not_needed(grad_out)
+    if need_patches:
+        grad_patches = math.gather(grad_out, indices, patch, 0).contiguous(memory_format=order(channels_last))
+    if need_base:
+        nothing = grad_out.new_zeros(indices.shape[0], grad_out.shape[1], patch, patch)
+        grad_base = as_result(math.scatter(nothing, indices, grad_out), grad_out)
+    return grad_patches, grad_base
+
+
+def order(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def sums(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
