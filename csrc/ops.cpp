@@ -55,7 +55,7 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_input, Tensor grad_offset, Tensor grad_mask, Tensor grad_weight, Tensor grad_bias)");
 
   m.def("patch_indices(Tensor route, SymInt? capacity) -> (Tensor indices, Tensor count)");
-  m.def("patch_gather(Tensor x, Tensor indices, SymInt patch, SymInt halo, bool channels_last) -> Tensor");
+  m.def("patch_gather(Tensor x, Tensor indices, SymInt patch, SymInt halo, bool? channels_last) -> Tensor");
   m.def(
       "patch_gather_grad(Tensor grad_out, Tensor indices, SymInt[] size, SymInt patch, SymInt halo, "
       "bool channels_last) -> Tensor");

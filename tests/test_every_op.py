@@ -144,7 +144,7 @@ def test_gradcheck(case, backend_name):
         assert gradgradcheck(call, flat, fast_mode=fast)
 
 
-@every_case
+@pytest.mark.parametrize("case", [c for c in CASES.values() if not c.linear], ids=lambda c: c.name)
 def test_third_derivative_raises(case):
     arguments = map_tensors(lambda t: t.requires_grad_(), make(case, (1, 2, 4, 5), torch.float64))
     leaf = arguments[1 if case.flow is None else case.flow]
@@ -161,11 +161,12 @@ def test_registration(case):
     cotangents = make_cotangents(case.call, make(case))
     with RecordOps(calls):
         gradients(case.call, make(case), cotangents)
-    assert {name.split(".")[1] for name, *_ in calls} == {case.op, f"{case.op}_grad"}
+    # An op may run others beside its own, as routed_conv2d does scatter.
+    assert {case.op, f"{case.op}_grad"} <= {name.split(".")[1] for name, *_ in calls}
     for name, args, kwargs in calls:
         op = getattr(torch.ops.vfi_kernels, name.split(".")[1]).default
         torch.library.opcheck(op, map_tensors(lambda t: t.detach(), args), kwargs)
-        torch.library.opcheck(op, map_tensors(lambda t: t.detach().requires_grad_(), args), kwargs)
+        torch.library.opcheck(op, map_tensors(lambda t: t.detach().requires_grad_(t.is_floating_point()), args), kwargs)
 
 
 class RecordOps(torch.utils._python_dispatch.TorchDispatchMode):

@@ -10,6 +10,7 @@ from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_  # noqa: E402
+from vfi_kernels.ops.routed_conv2d.op import routed_conv2d, routed_conv2d_  # noqa: E402
 from vfi_kernels.ops.splat.op import splat  # noqa: E402
 from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 
@@ -26,6 +27,8 @@ __all__ = [
     "patch_indices",
     "patch_scatter",
     "patch_scatter_",
+    "routed_conv2d",
+    "routed_conv2d_",
     "splat",
     "use_backend",
     "warp_blend",

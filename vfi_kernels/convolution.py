@@ -49,15 +49,23 @@ def allow_tf32() -> bool:
 allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def check_activation(op: str, activation: str | None, activation_weight: Tensor | None) -> None:
+def check_activation(
+    op: str, activation: str | None, activation_weight: Tensor | None, known: tuple[str, ...] = ACTIVATIONS
+) -> None:
     if activation is not None:
-        expect_choice(op, "activation", activation, ACTIVATIONS)
+        expect_choice(op, "activation", activation, known)
     given, needed = activation_weight is not None, activation == "prelu"
     expect(given == needed, op, "an activation_weight with activation 'prelu', and only then", repr(activation))
 
 
-def activate(x: Tensor, activation: str | None, activation_weight: Tensor | None) -> Tensor:
+def activate(
+    x: Tensor, activation: str | None, activation_weight: Tensor | None, negative_slope: float = 0.01
+) -> Tensor:
     """The activation as ops of its own, for where its gradient is needed."""
     if activation == "relu":
         return x.relu()
+    if activation == "leaky_relu":
+        return F.leaky_relu(x, negative_slope)
+    if activation == "gelu":
+        return F.gelu(x)
     return x if activation_weight is None else F.prelu(x, activation_weight)

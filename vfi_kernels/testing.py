@@ -23,6 +23,7 @@ class OpCase:
     large: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for benchmarks, by name
     bytes_moved: Callable[..., int] | None = None  # (*arguments) -> the least bytes read and written
     smooth: bool = True  # finite differences agree with the gradient of every argument
+    linear: bool = False  # in all arguments together: the second derivative is 0
     autocast: bool = False  # casts inside torch.autocast, as conv2d does
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 
@@ -74,7 +75,9 @@ def every_other_patch(x: Tensor, patch: int) -> Tensor:
     """(P + 1, 3) int32: a list of half the patches of `x`, and one row that names none."""
     b, rows, columns = x.shape[0], x.shape[2] // patch, x.shape[3] // patch
     cells = torch.arange(b * rows * columns, device=x.device)[::2]
-    listed = torch.stack([cells // max(rows * columns, 1), cells // max(columns, 1) % max(rows, 1), cells % max(columns, 1)], 1)
+    listed = torch.stack(
+        [cells // max(rows * columns, 1), cells // max(columns, 1) % max(rows, 1), cells % max(columns, 1)], 1
+    )
     return torch.cat([listed[:1] * 0 - 1, listed]).int()
 
 

@@ -54,8 +54,11 @@ Tensor gather(const Tensor& x, const Tensor& indices, int64_t patch, int64_t hal
   return out;
 }
 
-Tensor patch_gather(const Tensor& x, const Tensor& indices, int64_t patch, int64_t halo, bool channels_last) {
-  return gather(x, indices, patch, halo, channels_last, check_patch_gather(x, indices, patch, halo));
+Tensor patch_gather(const Tensor& x, const Tensor& indices, int64_t patch, int64_t halo,
+                    std::optional<bool> channels_last) {
+  const PatchGrid grid = check_patch_gather(x, indices, patch, halo);
+  const bool last = channels_last.value_or(layout_of(x) == MemoryFormat::ChannelsLast);
+  return gather(x, indices, patch, halo, last, grid);
 }
 
 // Which row of the list names each cell.

@@ -5,6 +5,8 @@ column s .. column s + s - 1 of sample b, where s is the patch's size. A row tha
 -1 that fill a list up to its capacity, is ignored.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,16 @@ def gather(x: Tensor, indices: Tensor, patch: int, halo: int) -> Tensor:
     n, y, column, inside = places(indices, x, patch, halo)
     pixels = x.permute(0, 2, 3, 1)[n, y, column]  # [P, s, s, C]
     return torch.where(inside[..., None], pixels, 0).permute(0, 3, 1, 2)
+
+
+def gather_adjoint(grad: Tensor, indices: Tensor, size: Sequence[int], patch: int, halo: int) -> Tensor:
+    """(B, C, H, W) of the given size, dtype of `grad`: every pixel gets the sum over the patches that hold it."""
+    x = grad.new_zeros(size)
+    if grad.numel() == 0 or x.numel() == 0:
+        return x
+    n, y, column, inside = torch.broadcast_tensors(*places(indices, x, patch, halo))
+    values = torch.where(inside[..., None], grad.permute(0, 2, 3, 1), 0)
+    return x.permute(0, 2, 3, 1).index_put((n, y, column), values, accumulate=True).permute(0, 3, 1, 2)
 
 
 def scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:

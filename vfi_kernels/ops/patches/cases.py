@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vfi_kernels.ops.patches.op import patch_gather, patch_scatter
@@ -24,14 +23,14 @@ def make_patches(
 ) -> tuple[Tensor, Tensor]:
     (base,) = make_image(b, c, h, w, patch=patch, **options)
     listed = every_other_patch(base, patch).shape[0]
-    return random((listed, c, patch, patch), **options), base
+    return base, random((listed, c, patch, patch), **options)
 
 
 def gather(x: Tensor, *, patch: int, halo: int) -> Tensor:
     return patch_gather(x, every_other_patch(x, patch), patch, halo=halo)
 
 
-def scatter(patches: Tensor, base: Tensor, *, patch: int) -> Tensor:
+def scatter(base: Tensor, patches: Tensor, *, patch: int) -> Tensor:
     return patch_scatter(patches, every_other_patch(base, patch), base)
 
 
@@ -45,6 +44,7 @@ for patch, halo in ((4, 0), (4, 2), (2, 5)):
             make_inputs=functools.partial(make_image, patch=patch),
             small=SMALL,
             flow=None,
+            linear=True,
         )
     )
 register(
@@ -57,6 +57,7 @@ register(
         large={"2k": (1, 64, 1088, 2048)},
         bytes_moved=lambda x: x.nbytes,  # half of it read and written
         flow=None,
+        linear=True,
     )
 )
 for patch in (4, 64):
@@ -68,7 +69,8 @@ for patch in (4, 64):
             make_inputs=functools.partial(make_patches, patch=patch),
             small=SMALL if patch == 4 else ((1, 17, 64, 128),),
             large={} if patch == 4 else {"2k": (1, 64, 1088, 2048)},
-            bytes_moved=lambda patches, base: 2 * base.nbytes,
+            bytes_moved=lambda base, patches: 2 * base.nbytes,
             flow=None,
+            linear=True,
         )
     )

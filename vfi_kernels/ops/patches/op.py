@@ -83,7 +83,7 @@ def patch_gather(
     expect_tensors(op, x=x, indices=indices)
     expect_integers(op, patch=patch, halo=halo)
     refuse_forward_mode(op, x)
-    return _patch_gather(x, indices, patch, halo, is_channels_last(op, x, memory_format))
+    return _patch_gather(x, indices, patch, halo, wants_channels_last(op, memory_format))
 
 
 def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
@@ -122,11 +122,11 @@ def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     return base
 
 
-def is_channels_last(op: str, x: Tensor, wanted: torch.memory_format) -> bool:
-    """Whether a result of the wanted memory format, for `x`, is in channels_last."""
+def wants_channels_last(op: str, wanted: torch.memory_format) -> bool | None:
+    """What a memory format says of a result; None: as its owner."""
     known = (torch.preserve_format, torch.contiguous_format, torch.channels_last)
     expect(wanted in known, op, "memory_format preserve_format, contiguous_format or channels_last", wanted)
-    return (memory_format(x) if wanted == torch.preserve_format and x.dim() == 4 else wanted) == torch.channels_last
+    return None if wanted == torch.preserve_format else wanted == torch.channels_last
 
 
 def expect_integers(op: str, **values: Any) -> None:
@@ -152,7 +152,8 @@ def _(route, capacity=None):
 def _(x, indices, patch, halo, channels_last):
     reference.check_gather(x, indices, patch, halo)
     side = patch + 2 * halo
-    return _fresh(x, (indices.shape[0], x.shape[1], side, side), channels_last)
+    last = memory_format(x) == torch.channels_last if channels_last is None else channels_last
+    return _fresh(x, (indices.shape[0], x.shape[1], side, side), last)
 
 
 @torch.library.register_fake("vfi_kernels::patch_gather_grad")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_device, expect_floating, expect_image, shape
-from vfi_kernels.layout import as_result, not_needed
+from vfi_kernels.layout import accumulator, as_result, memory_format, not_needed
 from vfi_kernels.reference_math import patches as math
 
 
@@ -50,23 +50,17 @@ def patch_indices(route: Tensor, capacity: int | None = None) -> tuple[Tensor, T
     return torch.cat([kept, kept.new_full((capacity - kept.shape[0], 3), -1)]), count
 
 
-def patch_gather(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool) -> Tensor:
+def patch_gather(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool | None) -> Tensor:
     check_gather(x, indices, patch, halo)
-    return math.gather(x, indices, patch, halo).contiguous(memory_format=order(channels_last))
+    return math.gather(x, indices, patch, halo).contiguous(memory_format=order_of(x, channels_last))
 
 
 def patch_gather_grad(
     grad_out: Tensor, indices: Tensor, size: list[int], patch: int, halo: int, channels_last: bool
 ) -> Tensor:
     """Every pixel of x gets the sum over the patches that hold it."""
-    x = grad_out.new_empty(size)
-    grad = torch.zeros_like(x.permute(0, 2, 3, 1), dtype=sums(grad_out.dtype))
-    if grad_out.numel() > 0 and x.numel() > 0:
-        places = math.places(indices, x, patch, halo)
-        n, y, column, inside = torch.broadcast_tensors(*places)
-        values = torch.where(inside[..., None], grad_out.permute(0, 2, 3, 1), 0).to(grad.dtype)
-        grad = grad.index_put((n, y, column), values, accumulate=True)
-    return grad.permute(0, 3, 1, 2).to(grad_out.dtype).contiguous(memory_format=order(channels_last))
+    grad = math.gather_adjoint(grad_out.to(accumulator(grad_out)), indices, size, patch, halo)
+    return grad.to(grad_out.dtype).contiguous(memory_format=order(channels_last))
 
 
 def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
@@ -91,9 +85,9 @@ def patch_scatter_grad(
     return grad_patches, grad_base
 
 
+def order_of(x: Tensor, channels_last: bool | None) -> torch.memory_format:
+    return memory_format(x) if channels_last is None else order(channels_last)
+
+
 def order(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def sums(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,202 @@
+"""Convolution of listed patches as a torch op: public function, shapes, gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import backends
+from vfi_kernels.checks import expect_floating
+from vfi_kernels.convolution import (
+    activate,
+    allow_tf32,
+    cast_for_autocast,
+    check_activation,
+    expect_tensors,
+    expect_tensors_or_none,
+)
+from vfi_kernels.layout import empty_result, memory_format, not_needed
+from vfi_kernels.ops.routed_conv2d import reference
+from vfi_kernels.ops.routed_conv2d.reference import OP
+from vfi_kernels.registration import (
+    grad_needed,
+    refuse_forward_mode,
+    register_differentiable,
+    register_looped_vmap,
+    register_second_derivative,
+)
+
+_routed_conv2d = torch.ops.vfi_kernels.routed_conv2d.default
+_routed_conv2d_ = torch.ops.vfi_kernels.routed_conv2d_.default
+_routed_conv2d_grad = torch.ops.vfi_kernels.routed_conv2d_grad.default
+_patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
+ACTIVATIONS = reference.ACTIVATIONS[1:]
+
+
+def routed_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indices: Tensor,
+    patch: int,
+    *,
+    stride: int = 1,
+    transposed: bool = False,
+    border: str = "zero",
+    activation: str | None = None,
+    activation_weight: Tensor | None = None,
+    negative_slope: float = 0.01,
+    base: Tensor | None = None,
+) -> Tensor:
+    """Convolution of the listed patches only; everything else keeps `base`.
+
+    out = act(conv(x) + bias) inside the patches (b, row, column) of `indices`, base outside them. The convolution is
+    1x1, or 3x3 with padding 1, with stride 1 or 2; or transposed, 4x4 with stride 2 and padding 1. The patches are read
+    where they lie in `x`: no copy of them is made.
+
+    Args:
+        x: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
+        weight: (C_out, C, K, K) with K = 1 or 3; transposed (C, C_out, 4, 4).
+        bias: (C_out,) or None. Weight, bias and activation_weight of any floating dtype are rounded to that of `x`.
+        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no row
+            twice. A row that names no patch of x, as the -1 that fill a list, is ignored.
+        patch: pixels of `x` along each side of a patch; a multiple of `stride`. An output patch has patch / stride pixels,
+            transposed 2 patch.
+        border: what a patch reads around itself: "zero" pads each patch with zeros, as an image of its own; "image" reads
+            the pixels of `x` that are there, listed or not, and zeros outside `x`: the result is the dense
+            convolution's.
+        activation: None, "relu", "leaky_relu", "prelu" or "gelu" (with erf), of listed patches.
+        activation_weight: slopes (C_out,) or (1,) of "prelu". negative_slope: that of "leaky_relu".
+        base: (B, C_out, H', W') with the dtype and device of `x`, what the other patches keep. None: zeros. It is not
+            changed; `routed_conv2d_` writes into it.
+
+    Returns:
+        (B, C_out, H', W') with dtype and memory format of `base`, else of `x`; H' = H / stride, transposed 2 H. Sums are
+        float32, or float64 for float64. Differentiable twice in every floating argument. On the CPU results do not
+        depend on the number of threads. float32 products on a GPU follow torch.set_float32_matmul_precision. Inside
+        torch.autocast x, weights and base are cast as conv2d casts its own.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device or option is not one of the above.
+
+    Source:
+        Ren et al., SBNet: Sparse Blocks Network for Fast Inference, CVPR 2018, whose gather, convolution and scatter are
+        one here; patches as in APR-VFI, where they are independent (border "zero").
+    """
+    x, weight, bias, activation_weight = _prepare(OP, x, weight, bias, indices, activation, activation_weight)
+    options = (patch, stride, transposed, border)
+    if base is not None:
+        expect_tensors(OP, base=base)
+        base = cast_for_autocast(base)
+    start = _fresh_base(x, weight, bias, indices, options) if base is None else base
+    mapped = any(torch._C._functorch.is_batchedtensor(t) for t in (x, weight, start))
+    if mapped or grad_needed(x, weight, bias, activation_weight, base):
+        patches = _routed_conv2d(x, weight, bias, indices, *options, allow_tf32())
+        return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, start)
+    if base is not None:
+        start = base.contiguous(memory_format=memory_format(base))
+        start = start.clone() if start is base else start
+    fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
+    _routed_conv2d_(x, weight, bias, indices, *options, *fused, start)
+    return start
+
+
+def routed_conv2d_(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    indices: Tensor,
+    patch: int,
+    *,
+    base: Tensor,
+    stride: int = 1,
+    transposed: bool = False,
+    border: str = "zero",
+    activation: str | None = None,
+    activation_weight: Tensor | None = None,
+    negative_slope: float = 0.01,
+) -> Tensor:
+    """`routed_conv2d` into `base` itself, which is returned: nothing is copied, and there is no gradient.
+
+    Raises:
+        RuntimeError: as routed_conv2d; if `base` is `x` or shares its memory; and if autograd records and a tensor
+            requires a gradient.
+    """
+    op = f"{OP}_"
+    x, weight, bias, activation_weight = _prepare(op, x, weight, bias, indices, activation, activation_weight)
+    expect_tensors(op, base=base)
+    if grad_needed(x, weight, bias, activation_weight, base):
+        raise RuntimeError(f"{op}: expected tensors without requires_grad, or torch.no_grad(); use {OP}")
+    fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
+    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, border, *fused, base)
+    return base
+
+
+def _prepare(
+    op: str, x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, activation: str | None, slopes: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+    """x as autocast casts it, and the weights rounded to its dtype."""
+    expect_tensors(op, x=x, weight=weight, indices=indices)
+    expect_tensors_or_none(op, bias=bias, activation_weight=slopes)
+    refuse_forward_mode(op, x, weight, bias, slopes)
+    check_activation(op, activation, slopes, ACTIVATIONS)
+    for name, t in (("weight", weight), ("bias", bias), ("activation_weight", slopes)):
+        if t is not None:
+            expect_floating(op, name, t)
+    x = cast_for_autocast(x)
+    rounded = [None if t is None else t.to(x.dtype) for t in (weight, bias, slopes)]
+    return x, weight.to(x.dtype), rounded[1], rounded[2]
+
+
+def _fresh_base(x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, options: tuple) -> Tensor:
+    """Zeros of the output's shape."""
+    patch = options[0]
+    c_out, out_patch = reference.check(x, weight, bias, indices, *options)
+    size = (x.shape[0], c_out, x.shape[2] // patch * out_patch, x.shape[3] // patch * out_patch)
+    return empty_result(x, size).zero_()
+
+
+@torch.library.register_fake("vfi_kernels::routed_conv2d")
+def _(x, weight, bias, indices, patch, stride, transposed, border, allow_tf32):
+    c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, border)
+    return empty_result(x, (indices.shape[0], c_out, out_patch, out_patch))
+
+
+@torch.library.register_fake("vfi_kernels::routed_conv2d_")
+def _(
+    x, weight, bias, indices, patch, stride, transposed, border, activation, activation_weight, negative_slope, allow_tf32,
+    base,
+):  # fmt: skip
+    c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, border)
+    reference.check_base(x, base, c_out, patch, out_patch)
+    reference.check_activation(activation, activation_weight, x, c_out)
+
+
+@torch.library.register_fake("vfi_kernels::routed_conv2d_grad")
+def _(
+    grad_out, x, weight, indices, patch, stride, transposed, border, allow_tf32, need_x, need_weight, need_bias
+):  # fmt: skip
+    return (
+        empty_result(x) if need_x else not_needed(x),
+        empty_result(weight) if need_weight else not_needed(weight),
+        weight.new_empty((weight.shape[1 if transposed else 0],)) if need_bias else not_needed(x),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, weight, _, indices, *ctx.options = inputs
+    ctx.save_for_backward(x, weight, indices)
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+    x, weight, indices = ctx.saved_tensors
+    refuse_forward_mode(OP, grad_out, x, weight)
+    needed = ctx.needs_input_grad[:3]
+    found = _routed_conv2d_grad(grad_out, x, weight, indices, *ctx.options, *needed)
+    return *(g if n else None for g, n in zip(found, needed)), *[None] * 6
+
+
+register_differentiable("routed_conv2d", _setup_context, _backward, register_looped_vmap)
+register_second_derivative("routed_conv2d_grad", reference.routed_conv2d_grad, register_looped_vmap)
+for name in ("routed_conv2d", "routed_conv2d_", "routed_conv2d_grad"):
+    backends.implement(name, getattr(reference, name))
