@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/checks.h"
+#include "common/indexing.h"
 #include "common/patches.h"
 
 namespace vfi {
@@ -24,5 +25,7 @@ inline PatchGrid check_patch(const char* op, int64_t patch, const Tensor& x, con
   }
   return {x.size(0), x.size(2) / patch, x.size(3) / patch};
 }
+
+inline Strides strides_of(const Tensor& t) { return {t.stride(0), t.stride(1), t.stride(2), t.stride(3)}; }
 
 }  // namespace vfi

@@ -52,6 +52,22 @@ VFI_INLINE void multiply_block(const typename Lanes<F>::Scalar* a, int64_t a_row
   }
 }
 
+// Packs B [depth, columns] for multiply_add, or for multiply_add_pairs where Column is BFloat16: at(k, n) is its element.
+template <class F, class Column, class At>
+void pack_factor(int64_t depth, int64_t columns, Column* to, const At& at) {
+  constexpr int64_t kTogether = std::same_as<Column, typename Lanes<F>::Scalar> ? 1 : 2;  // terms of the depth
+  for (int64_t first = 0; first < columns; first += kPanel<F>) {
+    const int64_t width = columns - first > Lanes<F>::kCount ? kPanel<F> : Lanes<F>::kCount;
+    for (int64_t k = 0; k < depth; ++k) {
+      Column* const row = to + k / kTogether * kTogether * width + k % kTogether;
+      for (int64_t n = 0; n < width; ++n) {
+        row[n * kTogether] = first + n < columns ? Element<Column>::from(to_float(at(k, first + n))) : Column{};
+      }
+    }
+    to += depth * width;
+  }
+}
+
 // Rows that a product of `rows` rows may touch in A and C.
 template <class F>
 constexpr int64_t kProductSlack = kProductRows<F>;
@@ -70,7 +86,7 @@ template <class F>
 void multiply_add(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_step, int64_t rows,
                   const typename Lanes<F>::Scalar* b, int64_t b_row, int64_t depth, int64_t columns,
                   typename Lanes<F>::Scalar* c, int64_t c_row) {
-  constexpr int kRows = kProductRows<F>, kFew = 4;
+  constexpr int kRows = kProductRows<F>, kFew = 4, kSome = kRows > 8 ? 8 : kFew;
   for (int64_t n = 0; n < columns; n += kPanel<F>) {
     const bool full = columns - n > Lanes<F>::kCount;
     const auto* const panel = b_row == 0 ? b + n * depth : b + n;
@@ -82,6 +98,8 @@ void multiply_add(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_s
         auto* to = c + r * c_row + n;
         if (rows - r <= kFew) {
           multiply_rows<F, kFew>(from, a_row, a_step, panel + k * step, step, full, part, to, c_row);
+        } else if (rows - r <= kSome) {
+          multiply_rows<F, kSome>(from, a_row, a_step, panel + k * step, step, full, part, to, c_row);
         } else {
           multiply_rows<F, kRows>(from, a_row, a_step, panel + k * step, step, full, part, to, c_row);
         }

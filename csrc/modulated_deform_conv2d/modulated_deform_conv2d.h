@@ -16,11 +16,10 @@
 // Source: Zhu et al., Deformable ConvNets v2, CVPR 2019; the layout is that of torchvision.ops.deform_conv2d.
 #pragma once
 
+#include "common/activation.h"
 #include "common/bilinear.h"
 
 namespace vfi {
-
-enum class Activation { kNone, kRelu, kPrelu };
 
 struct DeformGeometry {
   int64_t B, C, C_out, groups, offset_groups;

@@ -1,10 +1,10 @@
 // modulated_deform_conv2d on the CPU: tensors in, tensors out. The kernels, for every dtype, are in *_simd.cpp.
 #include <algorithm>
-#include <memory>
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
 
+#include "common/scratch.h"
 #include "modulated_deform_conv2d/modulated_deform_conv2d_checks.h"
 #include "modulated_deform_conv2d/modulated_deform_conv2d_cpu.h"
 
@@ -17,23 +17,6 @@ using MaybeTensor = std::optional<Tensor>;
 using Ints = std::vector<int64_t>;
 
 constexpr int64_t kWindowBytes = int64_t{48} << 20;  // at most, of an input of planes
-
-// Memory for one call, aligned to a cache line.
-class Scratch {
- public:
-  explicit Scratch(size_t bytes) : memory_(new char[bytes + kAlign]) {
-    void* p = memory_.get();
-    size_t space = bytes + kAlign;
-    data_ = std::align(kAlign, bytes, p, space);
-    use_huge_pages(data_, bytes);
-  }
-  void* data() const { return data_; }
-
- private:
-  static constexpr size_t kAlign = 64;
-  std::unique_ptr<char[]> memory_;
-  void* data_;
-};
 
 template <class Args>
 void for_rows(int64_t count, int64_t grain, const Args& a, void (*kernel)(const Args&, int64_t, int64_t)) {

@@ -15,8 +15,6 @@ inline void check_route(const Tensor& route, const std::optional<int64_t>& capac
   if (capacity && *capacity < 0) fail(kOp, ": expected capacity of at least 0, got ", std::to_string(*capacity));
 }
 
-inline Strides strides_of(const Tensor& t) { return {t.stride(0), t.stride(1), t.stride(2), t.stride(3)}; }
-
 // What both directions share; `image` is the tensor that the patches are of. `indices` must be contiguous.
 inline PatchArgs patch_args(const Tensor& image, const Tensor& indices, int64_t patch, int64_t halo, const PatchGrid& grid) {
   PatchArgs a{};

@@ -1,0 +1,108 @@
+// The argument checks of routed_conv2d, for its CPU and CUDA registration; the same sentences as reference.py.
+#pragma once
+
+#include "common/patch_checks.h"
+#include "routed_conv2d/routed_conv2d.h"
+
+namespace vfi {
+
+struct RoutedOptions {
+  int64_t patch, stride;
+  bool transposed;
+  const std::string& border;
+};
+
+namespace routed {
+constexpr const char* kOp = "routed_conv2d";
+
+inline void check_like_x(const char* name, const Tensor& t, const Tensor& x) {
+  check_dtype(kOp, name, t);
+  if (t.scalar_type() != x.scalar_type()) {
+    fail(kOp, ": expected ", name, " of dtype ", dtype_text(x.scalar_type()), " as x has, got ",
+         dtype_text(t.scalar_type()));
+  }
+  check_device(kOp, name, t, "x", x);
+}
+
+// C_out.
+inline int64_t check_weight(const Tensor& weight, const Tensor& x, const RoutedOptions& o) {
+  const int64_t c = x.size(1);
+  const std::string channels = std::to_string(c);
+  const auto kernel = [&](int64_t k) { return weight.size(2) == k && weight.size(3) == k; };
+  if (o.transposed) {
+    const bool fits = weight.dim() == 4 && weight.size(0) == c && kernel(4);
+    check_shape(fits, kOp, "weight",
+                "(" + channels + ", C_out, 4, 4) for a transposed convolution of " + channels + " channels", weight);
+    if (o.stride != 2) {
+      fail(kOp, ": expected stride 2 for a transposed convolution, got ", std::to_string(o.stride));
+    }
+    return weight.size(1);
+  }
+  const bool fits = weight.dim() == 4 && weight.size(1) == c && (kernel(1) || kernel(3));
+  check_shape(fits, kOp, "weight", "(C_out, " + channels + ", K, K) with K = 1 or 3 for " + channels + " channels", weight);
+  if (o.stride != 1 && o.stride != 2) fail(kOp, ": expected stride 1 or 2, got ", std::to_string(o.stride));
+  if (o.patch % o.stride != 0) {
+    fail(kOp, ": expected a patch that is a multiple of the stride of ", std::to_string(o.stride), ", got ",
+         std::to_string(o.patch));
+  }
+  return weight.size(0);
+}
+}  // namespace routed
+
+inline RoutedGeometry check_routed_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                                          const Tensor& indices, const RoutedOptions& o) {
+  using routed::kOp;
+  check_image(kOp, "x", x);
+  check_indices(kOp, indices, x, "x");
+  RoutedGeometry g{};
+  g.grid = check_patch(kOp, o.patch, x, "x");
+  g.C_out = routed::check_weight(weight, x, o);
+  routed::check_like_x("weight", weight, x);
+  if (bias) {
+    check_shape(bias->dim() == 1 && bias->size(0) == g.C_out, kOp, "bias", shape_text({g.C_out}), *bias);
+    routed::check_like_x("bias", *bias, x);
+  }
+  if (o.border != "zero" && o.border != "image") {
+    fail(kOp, ": expected border 'zero' or 'image', got '", o.border, "'");
+  }
+  g.C = x.size(1), g.H = x.size(2), g.W = x.size(3);
+  g.K = weight.size(2), g.stride = o.stride, g.padding = o.transposed ? 1 : g.K / 2;
+  g.patch = o.patch, g.out_patch = o.transposed ? 2 * o.patch : o.patch / o.stride;
+  g.transposed = o.transposed, g.image_border = o.border == "image";
+  return g;
+}
+
+inline void check_routed_base(const Tensor& base, const Tensor& x, const RoutedGeometry& g) {
+  const std::string expected =
+      shape_text({x.size(0), g.C_out, g.grid.rows * g.out_patch, g.grid.columns * g.out_patch});
+  check_shape(shape_text(base) == expected, routed::kOp, "base", expected + " as the output has", base);
+  routed::check_like_x("base", base, x);
+}
+
+inline Activation check_routed_activation(const std::string& name, const std::optional<Tensor>& slopes, const Tensor& x,
+                                          const RoutedGeometry& g) {
+  using routed::kOp;
+  const bool known = name == "none" || name == "relu" || name == "leaky_relu" || name == "prelu" || name == "gelu";
+  if (!known) {
+    fail(kOp, ": expected activation 'none', 'relu', 'leaky_relu', 'prelu' or 'gelu', got '", name, "'");
+  }
+  if (slopes.has_value() != (name == "prelu")) {
+    fail(kOp, ": expected an activation_weight with activation 'prelu', and only then, got ", name);
+  }
+  if (slopes) {
+    const bool right = slopes->dim() == 1 && (slopes->size(0) == 1 || slopes->size(0) == g.C_out);
+    check_shape(right, kOp, "activation_weight", "(1,) or " + shape_text({g.C_out}), *slopes);
+    routed::check_like_x("activation_weight", *slopes, x);
+  }
+  if (name == "none") return Activation::kNone;
+  return name == "relu" ? Activation::kRelu : name == "gelu" ? Activation::kGelu : Activation::kPrelu;
+}
+
+// The gradient of the output patches, beside arguments that the check above has passed.
+inline void check_routed_grad_out(const Tensor& grad_out, const Tensor& x, const Tensor& indices, const RoutedGeometry& g) {
+  const std::string expected = shape_text({indices.size(0), g.C_out, g.out_patch, g.out_patch});
+  check_shape(shape_text(grad_out) == expected, "routed_conv2d_grad", "grad_out", expected, grad_out);
+  routed::check_like_x("grad_out", grad_out, x);
+}
+
+}  // namespace vfi
