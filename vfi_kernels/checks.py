@@ -1,8 +1,12 @@
 """Argument checks of the Python implementations; csrc/common/checks.h says the same sentences."""
 
+import numbers
+from typing import Any
+
 import torch
 from torch import Tensor
 
+INTEGERS: Any = (int, torch.SymInt, numbers.Integral)  # the second: in traced graphs
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -10,6 +14,11 @@ def expect(ok: bool, op: str, expected: str, got: object) -> None:
     """Raises RuntimeError `<op>: expected <expected>, got <got>` unless `ok`."""
     if not ok:
         raise RuntimeError(f"{op}: expected {expected}, got {got}")
+
+
+def expect_integer(op: str, name: str, value: Any, least: int | None = None) -> None:
+    expected = f"{name} to be an integer" + ("" if least is None else f" from {least} up")
+    expect(isinstance(value, INTEGERS) and (least is None or value >= least), op, expected, repr(value))
 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:

@@ -310,9 +310,9 @@ def test_arguments_that_are_no_tensors_or_integers_get_one_sentence():
     x, weight = torch.zeros(1, 4, 5, 6), torch.zeros(8, 4, 3, 3)
     offset = torch.zeros(1, 18, 5, 6)
     for change, sentence in (
-        ({"stride": 1.5}, "expected stride of one or two integers, got 1.5"),
-        ({"padding": (0.9, 0.9)}, "expected padding of one or two integers, got (0.9, 0.9)"),
-        ({"dilation": "11"}, "expected dilation of one or two integers, got 11"),
+        ({"stride": 1.5}, "expected stride of one or two integers from 1 up, got 1.5"),
+        ({"padding": (0.9, 0.9)}, "expected padding of one or two integers from 0 up, got (0.9, 0.9)"),
+        ({"dilation": "11"}, "expected dilation of one or two integers from 1 up, got 11"),
         ({"offset": None}, "expected offset to be a tensor, got NoneType"),
         ({"bias": 0.5}, "expected bias to be a tensor, got float"),
         ({"weight": weight.int()}, "expected weight of dtype float64, float32, float16 or bfloat16, got int32"),

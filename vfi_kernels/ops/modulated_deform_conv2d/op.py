@@ -97,8 +97,8 @@ def modulated_deform_conv2d(
     needed = grad_needed(x, offset, mask, weight, bias, activation_weight)
     fused = "none" if activation is None or needed else activation
     out = _modulated_deform_conv2d(
-        x, offset, mask, weight, bias, pair(OP, "stride", stride), pair(OP, "padding", padding),
-        pair(OP, "dilation", dilation), groups, offset_groups, fused,
+        x, offset, mask, weight, bias, pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0),
+        pair(OP, "dilation", dilation, 1), groups, offset_groups, fused,
         None if fused == "none" else activation_weight, edge, allow_tf32(),
     )  # fmt: skip
     return activate(out, activation, activation_weight) if fused == "none" else out
