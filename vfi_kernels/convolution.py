@@ -21,16 +21,6 @@ def pair(op: str, name: str, value: Any, least: int) -> list[int]:
     return both
 
 
-def expect_tensors(op: str, **tensors: object) -> None:
-    """Each is a tensor."""
-    for name, value in tensors.items():
-        expect(isinstance(value, Tensor), op, f"{name} to be a tensor", type(value).__name__)
-
-
-def expect_tensors_or_none(op: str, **tensors: object) -> None:
-    expect_tensors(op, **{name: value for name, value in tensors.items() if value is not None})
-
-
 def cast_for_autocast(x: Tensor) -> Tensor:
     """Inside torch.autocast what conv2d would cast is cast to its dtype: all but float64."""
     if x.device.type == "meta" or x.dtype == torch.float64 or not torch.is_autocast_enabled(x.device.type):

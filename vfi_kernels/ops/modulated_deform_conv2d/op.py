@@ -7,14 +7,20 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_floating, shape
+from vfi_kernels.checks import (
+    expect,
+    expect_choice,
+    expect_floating,
+    expect_integer,
+    expect_tensors,
+    expect_tensors_or_none,
+    shape,
+)
 from vfi_kernels.convolution import (
     activate,
     allow_tf32,
     cast_for_autocast,
     check_activation,
-    expect_tensors,
-    expect_tensors_or_none,
     pair,
 )
 from vfi_kernels.layout import empty_result, not_needed
@@ -92,6 +98,10 @@ def modulated_deform_conv2d(
     expect_tensors_or_none(OP, mask=mask, bias=bias, activation_weight=activation_weight)
     refuse_forward_mode(OP, input, offset, mask, weight, bias, activation_weight)
     check_activation(OP, activation, activation_weight)
+    expect_choice(OP, "edge", edge, reference.EDGES)
+    for name, parts in (("groups", groups), ("offset_groups", offset_groups)):
+        if parts is not None:
+            expect_integer(OP, name, parts)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
     groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
     needed = grad_needed(x, offset, mask, weight, bias, activation_weight)
