@@ -13,7 +13,7 @@ PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that sta
 HALF = ("float16", "bfloat16")
 DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d-{end}" for end in ("4", "8", "groups"))
 DENSE = ("dense conv2d", "dense conv2d, channels_last")  # of the same size, with groups 1: the floor of the product
-WITH_TORCH = "grid_sample and product"
+WITH_TORCH, WITH_GATHERS = "grid_sample and product", "gathers and product"
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
 
 
@@ -58,8 +58,8 @@ CPU = (
     group(DEFORM_GROUPS, "features-112", threads=[2], flow=["noise"]),
     group(DEFORM, "features-112 features-256", DENSE, threads=[2], flow=["noise"], dtype=HALF),
     group(DEFORM_8, "features-56", DENSE, threads=[2], flow=["noise"], dtype=HALF),
-    group(DEFORM, "features-112", [WITH_TORCH], threads=[2], flow=["noise"], mode=["backward"]),
-    group(DEFORM_8, "features-56", [WITH_TORCH], threads=[2], flow=["noise"], mode=["backward"]),
+    group(DEFORM, "features-112", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
+    group(DEFORM_8, "features-56", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
     group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
     group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
 )
@@ -163,8 +163,7 @@ CPU_GOALS = (
     *(goal(1 / 1.5, dense, *where, flow="noise") for where in DEFORM_SHAPES for dense in DENSE),
     *(goal(1 / 2.2, dense, *where, flow="noise", dtype="bfloat16") for where in DEFORM_SHAPES for dense in DENSE),
     *(goal(8.0, WITH_TORCH, *where, flow="noise") for where in DEFORM_SHAPES),
-    backward(4.0, WITH_TORCH, DEFORM, "features-112", flow="noise"),
-    backward(4.0, WITH_TORCH, DEFORM_8, "features-56", flow="noise"),
+    *(backward(4.0, peer, *where, flow="noise") for where in DEFORM_SHAPES[:2] for peer in (WITH_TORCH, WITH_GATHERS)),
     goal(5.0, "loop over displacements", "correlation", "features-160", flow="smooth"),
     goal(5.0, MICROSECONDS, WARP, TINY, threads=1),
 )

@@ -43,6 +43,7 @@ from ops.test_modulated_deform_conv2d import (  # noqa: F401
     test_offsets_far_from_zero_keep_their_fraction,
     test_position_by_hand,
     test_shapes_in_use,
+    test_what_is_not_finite_reaches_the_same_gradients,
 )
 from ops.test_splat import (  # noqa: F401
     test_a_non_finite_metric_skips_its_pixel,

@@ -1,6 +1,7 @@
 """The modules that own weights, and the shims with the signatures of torchvision and mmcv."""
 
 import inspect
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -79,6 +80,26 @@ def test_modules_are_the_op(make, data):
     assert "8, 4, kernel_size=(3, 3)" in repr(module)
 
 
+@pytest.mark.parametrize("make", [*PLAIN, *PACKS, vk.compat.torchvision.DeformConv2d])
+def test_impossible_sizes_are_refused_at_once(make):
+    for change, sentence in (
+        ({"in_channels": 4.0}, "expected in_channels to be an integer from 0 up, got 4.0"),
+        ({"out_channels": -4}, "expected out_channels to be an integer from 0 up, got -4"),
+        ({"groups": None}, "expected groups to be an integer from 1 up, got None"),
+        ({"groups": 0}, "expected groups to be an integer from 1 up, got 0"),
+        ({"groups": 4}, "expected groups that divide the 6 out_channels, got 4"),
+        ({"kernel_size": 0}, "expected kernel_size of one or two integers from 1 up, got 0"),
+        ({"kernel_size": (3, 0)}, "expected kernel_size of one or two integers from 1 up, got (3, 0)"),
+        ({"stride": 0}, "expected stride of one or two integers from 1 up, got 0"),
+        ({"padding": (0, -1)}, "expected padding of one or two integers from 0 up, got (0, -1)"),
+        ({"padding": "same"}, "expected padding of one or two integers from 0 up, got same"),
+        ({"dilation": 0}, "expected dilation of one or two integers from 1 up, got 0"),
+    ):
+        with pytest.raises(RuntimeError) as caught:
+            make(**{"in_channels": 4, "out_channels": 6, "kernel_size": 3, **change})
+        assert str(caught.value) == f"{make.__name__}: {sentence}"
+
+
 def test_first_values():
     module = vk.nn.ModulatedDeformConv2d(16, 64, 3, groups=2)
     bound = (16 * 9) ** -0.5  # of all input channels, not of a group's
@@ -112,6 +133,54 @@ def test_pack(make, rng):
     torch.testing.assert_close(module(x), expected)
     module(x).square().sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+class Block(torch.nn.Module):
+    """A pack as mmdet's ResNet has it: `conv2` beside other layers."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.conv1, self.conv2 = torch.nn.Conv2d(4, 4, 1), make(4, 4, 3)
+
+
+def early(state):
+    """`state` with the names of before version 2 of mmcv's pack."""
+    return {name.replace(".conv_offset.", "_offset."): value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("make", PACKS)
+def test_checkpoints_with_the_early_names_of_mmcv(make):
+    model = torch.nn.Sequential(torch.nn.Sequential(Block(make)), Block(make))
+    state = {name: torch.randn_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    old = early(model.state_dict())
+    assert "0.0.conv2_offset.weight" in old and "1.conv2_offset.bias" in old
+    saved = OrderedDict(old)
+    saved._metadata = {name: {"version": 1} for name in model.state_dict()._metadata}
+    for names in (old, saved):
+        again = torch.nn.Sequential(torch.nn.Sequential(Block(make)), Block(make))
+        again.load_state_dict(vk.compat.mmcv.with_current_names(names, again))
+        assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
+    assert "1.conv2_offset.bias" in saved
+    current = model.state_dict()
+    assert current._metadata["1.conv2"] == {"version": 2}
+    assert list(vk.compat.mmcv.with_current_names(current, model)) == list(current)
+
+
+def test_a_loader_that_shows_every_key_needs_no_renaming():
+    """As those of mmcv and mmengine do."""
+    model, again = (torch.nn.Sequential(Block(PACKS[1]), Block(PACKS[1])) for _ in range(2))
+    old, missing = early({name: torch.randn_like(value) for name, value in model.state_dict().items()}), []
+    expected = dict(old)
+
+    def load(module, prefix=""):
+        module._load_from_state_dict(old, prefix, {}, True, missing, [], [])
+        for name, child in module.named_children():
+            load(child, f"{prefix}{name}.")
+
+    load(again)
+    assert not missing
+    assert all(torch.equal(value, expected[name]) for name, value in early(again.state_dict()).items())
 
 
 def test_gradients_reach_an_initial_pack(rng):

@@ -1,8 +1,12 @@
 """Argument checks of the Python implementations; csrc/common/checks.h says the same sentences."""
 
+import numbers
+from typing import Any
+
 import torch
 from torch import Tensor
 
+INTEGERS: Any = (int, torch.SymInt, numbers.Integral)  # the second: in traced graphs
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -10,6 +14,25 @@ def expect(ok: bool, op: str, expected: str, got: object) -> None:
     """Raises RuntimeError `<op>: expected <expected>, got <got>` unless `ok`."""
     if not ok:
         raise RuntimeError(f"{op}: expected {expected}, got {got}")
+
+
+def expect_tensors(op: str, **tensors: object) -> None:
+    """Each is a tensor, or stands for one (torch.fx.Proxy). Runs in every call: nothing here but the loop."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor) and not hasattr(value, "__torch_function__"):
+            expect(False, op, f"{name} to be a tensor", type(value).__name__)
+
+
+def expect_tensors_or_none(op: str, **tensors: object) -> None:
+    for name, value in tensors.items():
+        if value is not None and not isinstance(value, Tensor):
+            expect_tensors(op, **{name: value})
+
+
+def expect_integer(op: str, name: str, value: Any, least: int | None = None) -> None:
+    right = isinstance(value, INTEGERS) and (least is None or value >= least)
+    if not right:
+        expect(False, op, f"{name} to be an integer" + ("" if least is None else f" from {least} up"), repr(value))
 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
@@ -48,5 +71,7 @@ def expect_size(op: str, name: str, tensor: Tensor, size: tuple[int, ...], owner
 
 
 def expect_choice(op: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    if isinstance(value, str) and value in choices:
+        return
     listed = ", ".join(f"'{c}'" for c in choices[:-1]) + f" or '{choices[-1]}'"
-    expect(value in choices, op, f"{name} {listed}", f"'{value}'")
+    expect(False, op, f"{name} {listed}", f"'{value}'" if isinstance(value, str) else type(value).__name__)

@@ -1,6 +1,5 @@
 """What the ops that multiply by weights have in common: integer pairs, autocast, float32 precision, activations."""
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,29 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice
+from vfi_kernels.checks import INTEGERS, expect, expect_choice
 
 ACTIVATIONS = ("relu", "prelu")
 
 
-def pair(op: str, name: str, value: Any) -> list[int]:
-    """One integer, or one or two in a sequence (vertical, horizontal), as a list of two."""
+def pair(op: str, name: str, value: Any, least: int) -> list[int]:
+    """One integer, or one or two in a sequence (vertical, horizontal), as a list of two that are `least` or more."""
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    symbolic = (int, torch.SymInt)  # of a traced graph: these stay as they are
-    whole = all(isinstance(v, (*symbolic, numbers.Integral)) for v in given)
-    expect(whole and len(given) in (1, 2), op, f"{name} of one or two integers", value)
-    both: list[Any] = [v if isinstance(v, symbolic) else int(v) for v in (given[0], given[-1])]
+    right = len(given) in (1, 2) and all(isinstance(v, INTEGERS) and v >= least for v in given)
+    expect(right, op, f"{name} of one or two integers from {least} up", value)
+    both: list[Any] = [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in (given[0], given[-1])]
     return both
-
-
-def expect_tensors(op: str, **tensors: object) -> None:
-    """Each is a tensor."""
-    for name, value in tensors.items():
-        expect(isinstance(value, Tensor), op, f"{name} to be a tensor", type(value).__name__)
-
-
-def expect_tensors_or_none(op: str, **tensors: object) -> None:
-    expect_tensors(op, **{name: value for name, value in tensors.items() if value is not None})
 
 
 def cast_for_autocast(x: Tensor) -> Tensor:

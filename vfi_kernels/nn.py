@@ -2,21 +2,43 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels.checks import expect
+from vfi_kernels.checks import expect, expect_integer
 from vfi_kernels.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
 
 __all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack"]
 
 
-def both_ways(name: str, what: str, value: int | Sequence[int]) -> tuple[int, int]:
-    """(vertical, horizontal) of an argument that may be one integer."""
-    vertical, horizontal = pair(name, what, value)
+def both_ways(name: str, what: str, value: int | Sequence[int], least: int) -> tuple[int, int]:
+    """(vertical, horizontal) of an argument that may be one integer; both are `least` or more."""
+    vertical, horizontal = pair(name, what, value, least)
     return vertical, horizontal
+
+
+def check_channels(name: str, in_channels: int, out_channels: int, **divisors: int) -> None:
+    """Channels are integers from 0 up, the divisors integers from 1 up: `groups` of both, others of in_channels."""
+    expect_integer(name, "in_channels", in_channels, 0)
+    expect_integer(name, "out_channels", out_channels, 0)
+    for what, divisor in divisors.items():
+        expect_integer(name, what, divisor, 1)
+        expect(in_channels % divisor == 0, name, f"{what} that divide the {in_channels} in_channels", divisor)
+    groups = divisors["groups"]
+    expect(out_channels % groups == 0, name, f"groups that divide the {out_channels} out_channels", groups)
+
+
+def rename_early_offsets(state_dict: dict, prefix: str, metadata: dict) -> None:
+    """What mmcv saved as `name_offset.weight` before version 2 of its Pack, with prefix `name.`, is conv_offset's."""
+    if (metadata.get("version") or 1) >= ModulatedDeformConv2dPack._version:
+        return
+    for parameter in ("weight", "bias"):
+        early, current = f"{prefix[:-1]}_offset.{parameter}", f"{prefix}conv_offset.{parameter}"
+        if early in state_dict and current not in state_dict:
+            state_dict[current] = state_dict.pop(early)
 
 
 class ModulatedDeformConv2d(nn.Module):
@@ -55,15 +77,12 @@ class ModulatedDeformConv2d(nn.Module):
     ):
         super().__init__()
         name = type(self).__name__
-        for divisor, what in ((groups, "groups"), (deform_groups, "deform_groups")):
-            divides = divisor >= 1 and in_channels % divisor == 0
-            expect(divides, name, f"{what} that divide the {in_channels} in_channels", divisor)
-        expect(out_channels % groups == 0, name, f"groups that divide the {out_channels} out_channels", groups)
+        check_channels(name, in_channels, out_channels, groups=groups, deform_groups=deform_groups)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = both_ways(name, "kernel_size", kernel_size)
-        self.stride = both_ways(name, "stride", stride)
-        self.padding = both_ways(name, "padding", padding)
-        self.dilation = both_ways(name, "dilation", dilation)
+        self.kernel_size = both_ways(name, "kernel_size", kernel_size, 1)
+        self.stride = both_ways(name, "stride", stride, 1)
+        self.padding = both_ways(name, "padding", padding, 0)
+        self.dilation = both_ways(name, "dilation", dilation, 1)
         self.groups, self.deform_groups = groups, deform_groups
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -101,8 +120,11 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         forward(x): x (B, C, H, W) -> (B, C_out, H_out, W_out).
 
     Source:
-        As ModulatedDeformConv2d. Loads checkpoints of mmcv.ops.ModulatedDeformConv2dPack with keys conv_offset.*.
+        As ModulatedDeformConv2d. Loads checkpoints of mmcv.ops.ModulatedDeformConv2dPack; those with keys of before its
+        version 2 through vk.compat.mmcv.with_current_names, or with a loader of mmcv or mmengine.
     """
+
+    _version = 2  # of the keys, counted as mmcv does
 
     def __init__(
         self,
@@ -128,6 +150,11 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         super().reset_parameters()
         for parameter in self.conv_offset.parameters() if hasattr(self, "conv_offset") else ():
             nn.init.zeros_(parameter)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *rest: Any) -> None:
+        # torch shows a module only keys that begin with its prefix; loaders of mmcv and mmengine show it all of them.
+        rename_early_offsets(state_dict, prefix, local_metadata)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         first, second, logits = self.conv_offset(x).chunk(3, dim=1)

@@ -3,6 +3,7 @@
 // Work: like the forward pass, by tiles of output rows. The differences between the corners are summed over the
 // channels in order and weighted once at the end, so the sums are the same for every distribution over threads.
 #include "backward_warp/backward_warp.h"
+#include "common/simd_elements.h"
 #include "common/simd_gradient.h"
 #include "common/simd_tiles.h"
 

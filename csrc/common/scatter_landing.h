@@ -29,9 +29,6 @@ VFI_INLINE typename Lanes<F>::Mask is_finite(F x) {
   return equal(x - x, broadcast<F>(0));
 }
 
-VFI_INLINE void store_int(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
-VFI_INLINE void store_int(int32_t* p, int64_t v) { *p = static_cast<int32_t>(v); }
-
 // n numbers of one plane as A: the plane itself where it can be read with whole vectors, else `buffer`, padded with 0.
 template <class A>
 const A* read_chunk(const Planes& planes, int64_t b, int64_t c, int64_t first, int64_t n, A* buffer) {

@@ -6,6 +6,7 @@
 // source pixels determine, whatever the bands: the result does not depend on the number of threads, and no addition is
 // atomic.
 #include "common/scatter_tile.h"
+#include "common/simd_elements.h"
 
 namespace vfi {
 namespace VFI_LEVEL {

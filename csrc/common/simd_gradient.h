@@ -46,19 +46,6 @@ VFI_INLINE F32 gradient_y(const Block& b, const Slopes& e, const Differences& d)
   return where_moving(e.y0, e.y1, pair_sum<true>(b.x0, d.left, b.x1, d.right));
 }
 
-// n elements of a tensor whose dtype is only known at run time, from element `at` on.
-VFI_INLINE void store_as(void* p, Dtype type, int64_t at, F32 value, int64_t n) {
-  if (type == Dtype::kFloat32) return store(static_cast<float*>(p) + at, value, n);
-  if (type == Dtype::kFloat16) return store(static_cast<Half*>(p) + at, value, n);
-  store(static_cast<BFloat16*>(p) + at, value, n);
-}
-
-VFI_INLINE F32 load_as(const void* p, Dtype type, int64_t at, int64_t n) {
-  if (type == Dtype::kFloat32) return load<F32>(static_cast<const float*>(p) + at, n);
-  if (type == Dtype::kFloat16) return load<F32>(static_cast<const Half*>(p) + at, n);
-  return load<F32>(static_cast<const BFloat16*>(p) + at, n);
-}
-
 // sum over the channels c of g[c] value[c] for channels_last: wide(c, n) gives kLanes channels from c on, of which n
 // exist; narrow() all of at most four.
 template <class T, class Wide, class Narrow>

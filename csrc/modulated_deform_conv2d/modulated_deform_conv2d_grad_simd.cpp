@@ -119,13 +119,13 @@ void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int3
   const int64_t vertical = 2 * tap * plane + tile.first;
   for (int64_t i = 0; i < tile.count; i += kCount) {
     const int64_t n = tile.count - i;
-    const F move_y = load_any<F>(a.offset, a.offset_type, vertical + i, n);
-    const F move_x = load_any<F>(a.offset, a.offset_type, vertical + plane + i, n);
+    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
+    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
     const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
     const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
     const DeformPlace<F> place = deform_place<F, true>(a, move_y, move_x, y, x);
     F factor = broadcast<F>(1);
-    if (a.mask != nullptr) factor = load_any<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
     store(r.mask + i, select(place.in_reach, factor, broadcast<F>(0)));
     for (int k = 0; k < 4; ++k) {
       store_int(r.at[k] + i, place.at[k]);
@@ -201,10 +201,10 @@ void write_offsets(const DeformGradArgs& a, int64_t part, int64_t q, const Defor
       continue;
     }
     if (a.grad_offset != nullptr) {
-      store_any(a.grad_offset, a.offset_type, 2 * tap * plane + p, along_y, n);
-      store_any(a.grad_offset, a.offset_type, (2 * tap + 1) * plane + p, along_x, n);
+      store_as(a.grad_offset, a.offset_type, 2 * tap * plane + p, along_y, n);
+      store_as(a.grad_offset, a.offset_type, (2 * tap + 1) * plane + p, along_x, n);
     }
-    if (a.grad_mask != nullptr) store_any(a.grad_mask, a.mask_type, tap * plane + p, along_mask, n);
+    if (a.grad_mask != nullptr) store_as(a.grad_mask, a.mask_type, tap * plane + p, along_mask, n);
   }
 }
 
@@ -295,8 +295,8 @@ void deform_grad_offsets(const DeformGradArgs& a, int64_t begin, int64_t end) {
         for (int64_t i = 0; i < plane; i += Lanes<F>::kCount) {
           F sum = broadcast<F>(0);
           for (int64_t k = 0; k < count; ++k) sum = sum + load<F>(parts + ((k * taps + tap) * 3 + row) * plane + i, plane - i);
-          if (row < 2) store_any(to, a.offset_type, (2 * tap + row) * plane + i, sum, plane - i);
-          if (row == 2) store_any(to, a.mask_type, tap * plane + i, sum, plane - i);
+          if (row < 2) store_as(to, a.offset_type, (2 * tap + row) * plane + i, sum, plane - i);
+          if (row == 2) store_as(to, a.mask_type, tap * plane + i, sum, plane - i);
         }
       }
     }

@@ -30,13 +30,13 @@ void find_reads(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t 
   r.far_count = 0;
   for (int64_t i = 0; i < tile.count; i += kCount) {
     const int64_t n = tile.count - i;
-    const F move_y = load_any<F>(a.offset, a.offset_type, vertical + i, n);
-    const F move_x = load_any<F>(a.offset, a.offset_type, vertical + plane + i, n);
+    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
+    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
     const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
     const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
     const DeformPlace<F> place = deform_place<F, false>(a, move_y, move_x, y, x);
     F factor = broadcast<F>(1);
-    if (a.mask != nullptr) factor = load_any<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
     for (int k = 0; k < 4; ++k) {
       store_int(r.at[k] + i, place.at[k]);
       const F zero = broadcast<F>(0);

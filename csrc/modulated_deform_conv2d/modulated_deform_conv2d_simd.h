@@ -3,44 +3,12 @@
 #pragma once
 
 #include "common/elements.h"
+#include "common/simd_elements.h"
 #include "common/simd_product.h"
 #include "modulated_deform_conv2d/modulated_deform_conv2d_cpu.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
-
-VFI_INLINE I32 load_int(const int32_t* p, I32) {
-  I32 v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-VFI_INLINE int64_t load_int(const int32_t* p, int64_t) { return *p; }
-VFI_INLINE void store_int(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
-VFI_INLINE void store_int(int32_t* p, int64_t v) { *p = static_cast<int32_t>(v); }
-
-// n elements from number `at` on of a tensor of any dtype.
-template <class F>
-VFI_INLINE F load_any(const void* p, Dtype type, int64_t at, int64_t n) {
-  switch (type) {
-    case Dtype::kFloat32: return load<F>(static_cast<const float*>(p) + at, n);
-    case Dtype::kFloat16: return load<F>(static_cast<const Half*>(p) + at, n);
-    case Dtype::kBFloat16: return load<F>(static_cast<const BFloat16*>(p) + at, n);
-    default:
-      if constexpr (std::same_as<F, double>) return load<F>(static_cast<const double*>(p) + at, n);
-      return broadcast<F>(0);
-  }
-}
-
-template <class F>
-VFI_INLINE void store_any(void* p, Dtype type, int64_t at, F v, int64_t n) {
-  switch (type) {
-    case Dtype::kFloat32: return store(static_cast<float*>(p) + at, v, n);
-    case Dtype::kFloat16: return store(static_cast<Half*>(p) + at, v, n);
-    case Dtype::kBFloat16: return store(static_cast<BFloat16*>(p) + at, v, n);
-    default:
-      if constexpr (std::same_as<F, double>) store(static_cast<double*>(p) + at, v, n);
-  }
-}
 
 VFI_INLINE float sum_of_lanes(F32 v) { return lane_sum(v); }
 VFI_INLINE double sum_of_lanes(double v) { return v; }

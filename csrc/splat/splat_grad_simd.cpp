@@ -11,6 +11,7 @@
 // positions and factors once and goes through the channels of all inputs. Each result is one sum in a fixed order, so it
 // does not depend on how rows are distributed over threads.
 #include "common/scatter_tile.h"
+#include "common/simd_elements.h"
 #include "common/simd_gradient.h"
 #include "splat/splat.h"
 

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "common/scatter_landing.h"
+#include "common/simd_elements.h"
 #include "splat/splat.h"
 
 namespace vfi {

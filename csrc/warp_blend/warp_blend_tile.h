@@ -1,6 +1,7 @@
 // What the forward and the gradient kernel of warp_blend know about a tile of output pixels. For *_simd.cpp only.
 #pragma once
 
+#include "common/simd_elements.h"
 #include "common/simd_gradient.h"
 #include "warp_blend/warp_blend.h"
 

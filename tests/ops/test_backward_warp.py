@@ -1,5 +1,6 @@
 """What holds for backward warping alone."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -153,3 +154,23 @@ def test_wrong_dtype(backend):
         vk.backward_warp(torch.zeros(1, 1, 2, 2, dtype=torch.int64), torch.zeros(1, 2, 2, 2))
     with pytest.raises(RuntimeError, match="expected flow of dtype float64, float32, float16 or bfloat16, got int32"):
         vk.backward_warp(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2, dtype=torch.int32))
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"image": np.zeros((1, 1, 2, 2))}, "expected image to be a tensor, got ndarray"),
+    ({"flow": np.zeros((1, 2, 2, 2))}, "expected flow to be a tensor, got ndarray"),
+    ({"flow": None}, "expected flow to be a tensor, got NoneType"),
+    ({"padding": None}, "expected padding 'border' or 'zeros', got NoneType"),
+    ({"padding": 1}, "expected padding 'border' or 'zeros', got int"),
+])  # fmt: skip
+def test_arguments_of_the_wrong_kind_get_one_sentence(change, sentence):
+    with pytest.raises(RuntimeError) as caught:
+        vk.backward_warp(**{"image": torch.zeros(1, 1, 2, 2), "flow": torch.zeros(1, 2, 2, 2), **change})
+    assert str(caught.value) == f"backward_warp: {sentence}"
+
+
+def test_symbolic_trace():
+    """What stands for a tensor in a graph of torch.fx counts as one."""
+    image, flow = torch.rand(1, 1, 3, 4), torch.rand(1, 2, 3, 4)
+    traced = torch.fx.symbolic_trace(lambda image, flow: vk.backward_warp(image, flow, padding="zeros"))
+    assert torch.equal(traced(image, flow), vk.backward_warp(image, flow, padding="zeros"))

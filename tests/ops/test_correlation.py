@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -136,6 +137,20 @@ def test_wrong_dtypes_get_one_sentence(backend):
     sentence = "correlation: expected first of dtype float64, float32, float16 or bfloat16, got int64"
     with pytest.raises(RuntimeError, match=sentence):
         vk.correlation(image.long(), image.long())
+
+
+def test_arguments_of_the_wrong_kind_get_one_sentence():
+    image = torch.zeros(1, 2, 3, 4)
+    for arguments, sentence in (
+        ((image.numpy(), image), "expected first to be a tensor, got ndarray"),
+        ((image, None), "expected second to be a tensor, got NoneType"),
+        ((image, image, 4.0), "expected radius to be an integer, got 4.0"),
+        ((image, image, None), "expected radius to be an integer, got None"),
+    ):
+        with pytest.raises(RuntimeError) as caught:
+            vk.correlation(*arguments)
+        assert str(caught.value) == f"correlation: {sentence}"
+    assert torch.equal(vk.correlation(image, image, np.int64(2)), vk.correlation(image, image, 2))
 
 
 def test_a_gradient_of_the_wrong_shape_is_refused():

@@ -121,6 +121,27 @@ def test_an_offset_that_is_not_finite_reads_nothing(backend, value, rng):
     assert (grad_offset[0, 8:10, 2, 3] == 0).all() and grad_mask[0, 4, 2, 3] == 0
 
 
+@pytest.mark.parametrize("place", ["input", "mask", "weight", "grad_out"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_reaches_the_same_gradients(backend, place, value, rng):
+    shapes = {"input": (1, 20, 5, 6), "offset": (1, 36, 5, 6), "mask": (1, 18, 5, 6), "weight": (6, 20, 3, 3)}
+    data = {name: double(*shape, rng=rng).float() for name, shape in shapes.items()}
+    data["offset"] = off_integers(*shapes["offset"], rng=rng).float()
+    data["grad_out"] = double(1, 6, 5, 6, rng=rng).float()
+    data[place].view(-1)[data[place].numel() // 2 + 4] = value
+
+    def finite():
+        leaves = [data[name].clone().requires_grad_() for name in shapes]
+        out = vk.modulated_deform_conv2d(*leaves, padding=1)
+        return [t.isfinite() for t in (out, *torch.autograd.grad(out, leaves, data["grad_out"]))]
+
+    found = finite()
+    with vk.use_backend("reference"):
+        expected = finite()
+    assert all(torch.equal(a, b) for a, b in zip(found, expected)) and not all(a.all() for a in found)
+    assert all(a.any() for a in found[: 4 if place in ("weight", "grad_out") else 1])
+
+
 def test_a_corner_of_weight_zero_is_not_read(backend):
     x = torch.zeros(1, 20, 4, 5)
     x[:, :, 2, 2] = torch.inf
@@ -310,11 +331,16 @@ def test_arguments_that_are_no_tensors_or_integers_get_one_sentence():
     x, weight = torch.zeros(1, 4, 5, 6), torch.zeros(8, 4, 3, 3)
     offset = torch.zeros(1, 18, 5, 6)
     for change, sentence in (
-        ({"stride": 1.5}, "expected stride of one or two integers, got 1.5"),
-        ({"padding": (0.9, 0.9)}, "expected padding of one or two integers, got (0.9, 0.9)"),
-        ({"dilation": "11"}, "expected dilation of one or two integers, got 11"),
+        ({"stride": 1.5}, "expected stride of one or two integers from 1 up, got 1.5"),
+        ({"padding": (0.9, 0.9)}, "expected padding of one or two integers from 0 up, got (0.9, 0.9)"),
+        ({"dilation": "11"}, "expected dilation of one or two integers from 1 up, got 11"),
         ({"offset": None}, "expected offset to be a tensor, got NoneType"),
+        ({"input": x.numpy()}, "expected input to be a tensor, got ndarray"),
         ({"bias": 0.5}, "expected bias to be a tensor, got float"),
+        ({"edge": None}, "expected edge 'torchvision' or 'mmcv', got NoneType"),
+        ({"activation": 3}, "expected activation 'relu' or 'prelu', got int"),
+        ({"groups": 1.0}, "expected groups to be an integer, got 1.0"),
+        ({"offset_groups": "1"}, "expected offset_groups to be an integer, got '1'"),
         ({"weight": weight.int()}, "expected weight of dtype float64, float32, float16 or bfloat16, got int32"),
         ({"weight": weight[:, :3]}, "expected weight of shape (C_out, C / groups, KH, KW) for C = 4, got (8, 3, 3, 3)"),
         ({"offset": offset[:, :17]}, "expected offset of shape (B, 2 G KH KW, H, W) with KH KW = 9, got (1, 17, 5, 6)"),

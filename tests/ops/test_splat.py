@@ -201,6 +201,21 @@ def test_wrong_arguments_get_one_sentence(backend, options, sentence):
         vk.splat(**arguments)
 
 
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"input": None}, "expected input to be a tensor or a sequence of tensors, got NoneType"),
+    ({"input": np.zeros((2, 3, 4, 5))}, "expected every input to be a tensor, got ndarray"),
+    ({"flow": np.zeros((2, 2, 4, 5))}, "expected flow to be a tensor, got ndarray"),
+    ({"flow": None}, "expected flow to be a tensor, got NoneType"),
+    ({"metric": 1.0, "mode": "linear"}, "expected metric to be a tensor, got float"),
+    ({"mode": None}, "expected mode 'sum', 'average', 'linear' or 'softmax', got NoneType"),
+    ({"eps": 1e-7}, "expected eps 'zero', 'add' or 'clip', got float"),
+])  # fmt: skip
+def test_arguments_of_the_wrong_kind_get_one_sentence(change, sentence):
+    with pytest.raises(RuntimeError) as caught:
+        vk.splat(**{"input": torch.zeros(2, 3, 4, 5), "flow": torch.zeros(2, 2, 4, 5), **change})
+    assert str(caught.value) == f"splat: {sentence}"
+
+
 @pytest.mark.parametrize("channels", [3, 20])
 def test_a_nan_changes_no_other_target(channels, rng):
     image, flow = torch.randn(1, channels, 20, 300, generator=rng), 3 * torch.randn(1, 2, 20, 300, generator=rng)

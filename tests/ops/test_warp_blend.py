@@ -41,3 +41,13 @@ def test_wrong_arguments_get_one_sentence(backend, name, shape, sentence):
     shapes = {"frame0": (2, 3, 5, 6), "frame1": (2, 3, 5, 6), "flow": (2, 4, 5, 6), "mask_logits": (2, 1, 5, 6)}
     with pytest.raises(RuntimeError, match=sentence):
         vk.warp_blend(**{k: torch.zeros(s) for k, s in (shapes | {name: shape}).items()})
+
+
+@pytest.mark.parametrize("name", ["frame0", "frame1", "flow", "mask_logits"])
+def test_arguments_that_are_no_tensors_get_one_sentence(name):
+    shapes = {"frame0": (2, 3, 5, 6), "frame1": (2, 3, 5, 6), "flow": (2, 4, 5, 6), "mask_logits": (2, 1, 5, 6)}
+    arguments = {k: torch.zeros(s) for k, s in shapes.items()}
+    for wrong, kind in ((arguments[name].numpy(), "ndarray"), (None, "NoneType")):
+        with pytest.raises(RuntimeError) as caught:
+            vk.warp_blend(**{**arguments, name: wrong})
+        assert str(caught.value) == f"warp_blend: expected {name} to be a tensor, got {kind}"

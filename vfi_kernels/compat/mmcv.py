@@ -1,13 +1,15 @@
 """Modulated deformable convolution with the signatures of mmcv.ops."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
+from torch.nn import Module
 
 from vfi_kernels import nn
 from vfi_kernels.ops.modulated_deform_conv2d import op
 
-__all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "modulated_deform_conv2d"]
+__all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "modulated_deform_conv2d", "with_current_names"]
 
 
 def modulated_deform_conv2d(
@@ -50,3 +52,18 @@ class ModulatedDeformConv2dPack(nn.ModulatedDeformConv2dPack):
     """
 
     edge = "mmcv"
+
+
+def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> OrderedDict[str, Tensor]:
+    """`state_dict` for model.load_state_dict, with the keys that each ModulatedDeformConv2dPack in `model` has today.
+
+    mmcv saved `name_offset.weight` (and bias) before version 2 of that module, `name.conv_offset.weight` since. The
+    loaders of mmcv and mmengine rename by themselves; torch's load_state_dict does not let a module see such keys.
+    """
+    renamed = OrderedDict(state_dict)
+    metadata = getattr(state_dict, "_metadata", {})
+    renamed._metadata = metadata  # type: ignore[attr-defined]
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModulatedDeformConv2dPack):
+            nn.rename_early_offsets(renamed, f"{name}.", metadata.get(name, {}))
+    return renamed

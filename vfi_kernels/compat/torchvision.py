@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels.checks import expect
-from vfi_kernels.nn import both_ways
+from vfi_kernels.nn import both_ways, check_channels
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
 
 __all__ = ["DeformConv2d", "deform_conv2d"]
@@ -55,14 +54,12 @@ class DeformConv2d(nn.Module):
     ):
         super().__init__()
         name = "DeformConv2d"
-        for channels, what in ((in_channels, "in_channels"), (out_channels, "out_channels")):
-            divides = groups >= 1 and channels % groups == 0
-            expect(divides, name, f"groups that divide the {channels} {what}", groups)
+        check_channels(name, in_channels, out_channels, groups=groups)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = both_ways(name, "kernel_size", kernel_size)
-        self.stride = both_ways(name, "stride", stride)
-        self.padding = both_ways(name, "padding", padding)
-        self.dilation = both_ways(name, "dilation", dilation)
+        self.kernel_size = both_ways(name, "kernel_size", kernel_size, 1)
+        self.stride = both_ways(name, "stride", stride, 1)
+        self.padding = both_ways(name, "padding", padding, 0)
+        self.dilation = both_ways(name, "dilation", dilation, 1)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()

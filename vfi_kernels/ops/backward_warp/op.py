@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
+from vfi_kernels.checks import expect_choice, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.backward_warp import reference
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
@@ -54,6 +55,10 @@ def backward_warp(
         Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5; padding "border" is RIFE's warp without the
         rounding of its normalised grid (Huang et al., ECCV 2022), "zeros" is the backwarp of softmax splatting.
     """
+    # These cost less than the calls, which only say what is wrong.
+    if not (isinstance(image, Tensor) and isinstance(flow, Tensor) and isinstance(padding, str)):
+        expect_tensors("backward_warp", image=image, flow=flow)
+        expect_choice("backward_warp", "padding", padding, reference.PADDINGS)
     refuse_forward_mode("backward_warp", image, flow)
     out = _warp(image, flow, padding)
     return (out, _inside(flow, image.shape[2], image.shape[3])) if validity else out

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.convolution import cast_for_autocast, expect_tensors
+from vfi_kernels.checks import expect_integer, expect_tensors
+from vfi_kernels.convolution import cast_for_autocast
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.correlation import reference
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
@@ -42,6 +43,7 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
         the channels as in the cost volume of PWC-Net (Sun et al., CVPR 2018, eq. 2).
     """
     expect_tensors("correlation", first=first, second=second)
+    expect_integer("correlation", "radius", radius)
     refuse_forward_mode("correlation", first, second)
     return _correlation(cast_for_autocast(first), cast_for_autocast(second), radius)
 

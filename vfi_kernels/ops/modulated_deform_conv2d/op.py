@@ -7,14 +7,20 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_floating, shape
+from vfi_kernels.checks import (
+    expect,
+    expect_choice,
+    expect_floating,
+    expect_integer,
+    expect_tensors,
+    expect_tensors_or_none,
+    shape,
+)
 from vfi_kernels.convolution import (
     activate,
     allow_tf32,
     cast_for_autocast,
     check_activation,
-    expect_tensors,
-    expect_tensors_or_none,
     pair,
 )
 from vfi_kernels.layout import empty_result, not_needed
@@ -92,20 +98,23 @@ def modulated_deform_conv2d(
     expect_tensors_or_none(OP, mask=mask, bias=bias, activation_weight=activation_weight)
     refuse_forward_mode(OP, input, offset, mask, weight, bias, activation_weight)
     check_activation(OP, activation, activation_weight)
+    expect_choice(OP, "edge", edge, reference.EDGES)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
     groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
-    needed = grad_needed(x, offset, mask, weight, bias, activation_weight)
-    fused = "none" if activation is None or needed else activation
+    unfused = activation is None or grad_needed(x, offset, mask, weight, bias, activation_weight)
     out = _modulated_deform_conv2d(
-        x, offset, mask, weight, bias, pair(OP, "stride", stride), pair(OP, "padding", padding),
-        pair(OP, "dilation", dilation), groups, offset_groups, fused,
-        None if fused == "none" else activation_weight, edge, allow_tf32(),
+        x, offset, mask, weight, bias, pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0),
+        pair(OP, "dilation", dilation, 1), groups, offset_groups,
+        "none" if unfused else activation, None if unfused else activation_weight, edge, allow_tf32(),
     )  # fmt: skip
-    return activate(out, activation, activation_weight) if fused == "none" else out
+    return activate(out, activation, activation_weight) if unfused else out
 
 
 def _parts(x: Tensor, offset: Tensor, weight: Tensor, groups: int | None, offset_groups: int | None) -> tuple[int, int]:
     """groups and offset_groups, found from the shapes where they are None; wrong shapes are refused later."""
+    for name, parts in (("groups", groups), ("offset_groups", offset_groups)):
+        if parts is not None:
+            expect_integer(OP, name, parts)
     if not x.dim() == weight.dim() == offset.dim() == 4:
         return groups or 1, offset_groups or 1
     c, each, taps = x.shape[1], weight.shape[1], weight.shape[2] * weight.shape[3]

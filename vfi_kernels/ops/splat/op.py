@@ -1,13 +1,13 @@
 """Splatting (forward warping) as a torch op: public function, shapes, gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect
+from vfi_kernels.checks import expect, expect_choice, expect_tensors, expect_tensors_or_none
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.splat import reference
 from vfi_kernels.registration import (
@@ -105,11 +105,18 @@ def splat(
         Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eqs. 3 to 7.
     """
     single = isinstance(input, Tensor)
+    if not (single or isinstance(input, Iterable)):
+        expect(False, "splat", "input to be a tensor or a sequence of tensors", type(input).__name__)
     inputs: list[Tensor] = [input] if isinstance(input, Tensor) else list(input)
     for x in inputs:
-        expect(isinstance(x, Tensor), "splat", "every input to be a tensor", type(x).__name__)
-    weighted = mode != "sum" or not return_weight
-    expect(weighted, "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
+        if not isinstance(x, Tensor):
+            expect(False, "splat", "every input to be a tensor", type(x).__name__)
+    expect_tensors("splat", flow=flow)
+    expect_tensors_or_none("splat", metric=metric)
+    expect_choice("splat", "mode", mode, reference.MODES)
+    expect_choice("splat", "eps", eps, reference.EPS_RULES)
+    if return_weight:
+        expect(mode != "sum", "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
     refuse_forward_mode("splat", *inputs, flow, metric)
     keep = return_weight or grad_needed(*inputs, flow, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()

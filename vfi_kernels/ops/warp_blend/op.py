@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
+from vfi_kernels.checks import expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.warp_blend import reference
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
@@ -38,6 +39,9 @@ def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor
     Source:
         The last step of RIFE's IFNet (Huang et al., Real-Time Intermediate Flow Estimation, ECCV 2022, eq. 3).
     """
+    tensors = isinstance(frame0, Tensor) and isinstance(frame1, Tensor) and isinstance(flow, Tensor)
+    if not (tensors and isinstance(mask_logits, Tensor)):  # cheaper than the call
+        expect_tensors("warp_blend", frame0=frame0, frame1=frame1, flow=flow, mask_logits=mask_logits)
     refuse_forward_mode("warp_blend", frame0, frame1, flow, mask_logits)
     return _blend(frame0, frame1, flow, mask_logits)
 
