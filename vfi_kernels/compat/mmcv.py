@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.nn import Module
 
-from vfi_kernels import nn
+from vfi_kernels.nn import deform
 from vfi_kernels.ops.modulated_deform_conv2d import op
 
 __all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "modulated_deform_conv2d", "with_current_names"]
@@ -36,7 +36,7 @@ def modulated_deform_conv2d(
     )  # fmt: skip
 
 
-class ModulatedDeformConv2d(nn.ModulatedDeformConv2d):
+class ModulatedDeformConv2d(deform.ModulatedDeformConv2d):
     """`vk.nn.ModulatedDeformConv2d` with edge="mmcv", in place of mmcv.ops.ModulatedDeformConv2d.
 
     Parameters, their names and first values are the same; differences as in modulated_deform_conv2d above.
@@ -45,7 +45,7 @@ class ModulatedDeformConv2d(nn.ModulatedDeformConv2d):
     edge = "mmcv"
 
 
-class ModulatedDeformConv2dPack(nn.ModulatedDeformConv2dPack):
+class ModulatedDeformConv2dPack(deform.ModulatedDeformConv2dPack):
     """`vk.nn.ModulatedDeformConv2dPack` with edge="mmcv", in place of mmcv.ops.ModulatedDeformConv2dPack.
 
     Parameters, their names and first values are the same; differences as in modulated_deform_conv2d above.
@@ -64,6 +64,6 @@ def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> Order
     metadata = getattr(state_dict, "_metadata", {})
     renamed._metadata = metadata  # type: ignore[attr-defined]
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModulatedDeformConv2dPack):
-            nn.rename_early_offsets(renamed, f"{name}.", metadata.get(name, {}))
+        if isinstance(module, deform.ModulatedDeformConv2dPack):
+            deform.rename_early_offsets(renamed, f"{name}.", metadata.get(name, {}))
     return renamed

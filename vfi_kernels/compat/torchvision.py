@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels.nn import both_ways, check_channels
+from vfi_kernels.nn.deform import both_ways, check_channels
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
 
 __all__ = ["DeformConv2d", "deform_conv2d"]

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect
-from vfi_kernels.convolution import expect_tensors
+from vfi_kernels.checks import expect, expect_integer, expect_tensors
 from vfi_kernels.layout import memory_format, not_needed
 from vfi_kernels.ops.patches import reference
 from vfi_kernels.registration import (
@@ -45,8 +44,8 @@ def patch_indices(
         RuntimeError: if a shape, dtype or the capacity is not one of the above.
     """
     expect_tensors("patch_indices", route=route)
-    if capacity is not None and not isinstance(capacity, torch.SymInt):
-        expect(isinstance(capacity, int), "patch_indices", "capacity of one integer or None", capacity)
+    if capacity is not None:
+        expect_integer("patch_indices", "capacity", capacity, 0)
     indices, count = _patch_indices(route, capacity)
     return (indices, count) if return_count else indices
 
@@ -66,8 +65,8 @@ def patch_gather(
 
     Args:
         x: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
-        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no row
-            twice. A row that names no patch of x, as the -1 that fill a list, gives zeros.
+        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no
+            row twice. A row that names no patch of x, as the -1 that fill a list, gives zeros.
         patch: pixels along each side of a patch.
         halo: pixels around it.
         memory_format: of the result; torch.preserve_format is that of `x`.
@@ -81,7 +80,8 @@ def patch_gather(
     """
     op = "patch_gather"
     expect_tensors(op, x=x, indices=indices)
-    expect_integers(op, patch=patch, halo=halo)
+    expect_integer(op, "patch", patch, 1)
+    expect_integer(op, "halo", halo, 0)
     refuse_forward_mode(op, x)
     return _patch_gather(x, indices, patch, halo, wants_channels_last(op, memory_format))
 
@@ -91,8 +91,8 @@ def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
 
     Args:
         patches: (P, C, patch, patch), dtype and device of `base`; any strides.
-        indices: (P, 3) int32, a row (b, row, column) for each patch, as from `patch_indices`; no row twice. A patch whose
-            row names no patch of `base` is ignored.
+        indices: (P, 3) int32, a row (b, row, column) for each patch, as from `patch_indices`; no row twice. A patch
+            whose row names no patch of `base` is ignored.
         base: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`. It is
             not changed; `patch_scatter_` writes into it.
 
@@ -127,11 +127,6 @@ def wants_channels_last(op: str, wanted: torch.memory_format) -> bool | None:
     known = (torch.preserve_format, torch.contiguous_format, torch.channels_last)
     expect(wanted in known, op, "memory_format preserve_format, contiguous_format or channels_last", wanted)
     return None if wanted == torch.preserve_format else wanted == torch.channels_last
-
-
-def expect_integers(op: str, **values: Any) -> None:
-    for name, value in values.items():
-        expect(isinstance(value, (int, torch.SymInt)), op, f"{name} of one integer", value)
 
 
 def refuse_gradient(op: str, *tensors: Tensor | None) -> None:

@@ -6,15 +6,8 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect_floating
-from vfi_kernels.convolution import (
-    activate,
-    allow_tf32,
-    cast_for_autocast,
-    check_activation,
-    expect_tensors,
-    expect_tensors_or_none,
-)
+from vfi_kernels.checks import expect_floating, expect_integer, expect_tensors, expect_tensors_or_none
+from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, check_activation
 from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.reference import OP
@@ -58,12 +51,12 @@ def routed_conv2d(
         x: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
         weight: (C_out, C, K, K) with K = 1 or 3; transposed (C, C_out, 4, 4).
         bias: (C_out,) or None. Weight, bias and activation_weight of any floating dtype are rounded to that of `x`.
-        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no row
-            twice. A row that names no patch of x, as the -1 that fill a list, is ignored.
-        patch: pixels of `x` along each side of a patch; a multiple of `stride`. An output patch has patch / stride pixels,
-            transposed 2 patch.
-        border: what a patch reads around itself: "zero" pads each patch with zeros, as an image of its own; "image" reads
-            the pixels of `x` that are there, listed or not, and zeros outside `x`: the result is the dense
+        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no
+            row twice. A row that names no patch of x, as the -1 that fill a list, is ignored.
+        patch: pixels of `x` along each side of a patch; a multiple of `stride`. An output patch has patch / stride
+            pixels, transposed 2 patch.
+        border: what a patch reads around itself: "zero" pads each patch with zeros, as an image of its own; "image"
+            reads the pixels of `x` that are there, listed or not, and zeros outside `x`: the result is the dense
             convolution's.
         activation: None, "relu", "leaky_relu", "prelu" or "gelu" (with erf), of listed patches.
         activation_weight: slopes (C_out,) or (1,) of "prelu". negative_slope: that of "leaky_relu".
@@ -71,8 +64,8 @@ def routed_conv2d(
             changed; `routed_conv2d_` writes into it.
 
     Returns:
-        (B, C_out, H', W') with dtype and memory format of `base`, else of `x`; H' = H / stride, transposed 2 H. Sums are
-        float32, or float64 for float64. Differentiable twice in every floating argument. On the CPU results do not
+        (B, C_out, H', W') with dtype and memory format of `base`, else of `x`; H' = H / stride, transposed 2 H. Sums
+        are float32, or float64 for float64. Differentiable twice in every floating argument. On the CPU results do not
         depend on the number of threads. float32 products on a GPU follow torch.set_float32_matmul_precision. Inside
         torch.autocast x, weights and base are cast as conv2d casts its own.
 
@@ -80,10 +73,12 @@ def routed_conv2d(
         RuntimeError: if a shape, dtype, device or option is not one of the above.
 
     Source:
-        Ren et al., SBNet: Sparse Blocks Network for Fast Inference, CVPR 2018, whose gather, convolution and scatter are
-        one here; patches as in APR-VFI, where they are independent (border "zero").
+        Ren et al., SBNet: Sparse Blocks Network for Fast Inference, CVPR 2018, whose gather, convolution and scatter
+        are one here; patches as in APR-VFI, where they are independent (border "zero").
     """
-    x, weight, bias, activation_weight = _prepare(OP, x, weight, bias, indices, activation, activation_weight)
+    x, weight, bias, activation_weight = _prepare(
+        OP, x, weight, bias, indices, patch, stride, activation, activation_weight
+    )
     options = (patch, stride, transposed, border)
     if base is not None:
         expect_tensors(OP, base=base)
@@ -123,7 +118,9 @@ def routed_conv2d_(
             requires a gradient.
     """
     op = f"{OP}_"
-    x, weight, bias, activation_weight = _prepare(op, x, weight, bias, indices, activation, activation_weight)
+    x, weight, bias, activation_weight = _prepare(
+        op, x, weight, bias, indices, patch, stride, activation, activation_weight
+    )
     expect_tensors(op, base=base)
     if grad_needed(x, weight, bias, activation_weight, base):
         raise RuntimeError(f"{op}: expected tensors without requires_grad, or torch.no_grad(); use {OP}")
@@ -133,10 +130,13 @@ def routed_conv2d_(
 
 
 def _prepare(
-    op: str, x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, activation: str | None, slopes: Tensor | None
+    op: str, x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int,
+    activation: str | None, slopes: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
     """x as autocast casts it, and the weights rounded to its dtype."""
     expect_tensors(op, x=x, weight=weight, indices=indices)
+    for what, value in (("patch", patch), ("stride", stride)):
+        expect_integer(op, what, value, 1)
     expect_tensors_or_none(op, bias=bias, activation_weight=slopes)
     refuse_forward_mode(op, x, weight, bias, slopes)
     check_activation(op, activation, slopes, ACTIVATIONS)
@@ -164,8 +164,8 @@ def _(x, weight, bias, indices, patch, stride, transposed, border, allow_tf32):
 
 @torch.library.register_fake("vfi_kernels::routed_conv2d_")
 def _(
-    x, weight, bias, indices, patch, stride, transposed, border, activation, activation_weight, negative_slope, allow_tf32,
-    base,
+    x, weight, bias, indices, patch, stride, transposed, border, activation, activation_weight, negative_slope,
+    allow_tf32, base,
 ):  # fmt: skip
     c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, border)
     reference.check_base(x, base, c_out, patch, out_patch)

@@ -92,7 +92,8 @@ def mask_of(x: Tensor, indices: Tensor, patch: int) -> Tensor:
 
 
 def _patches(
-    x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool, border: str
+    x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
+    border: str,
 ) -> Tensor:  # fmt: skip
     """(P, C_out, patch', patch') in the dtype of the sums; 0 for rows that name no patch."""
     wide = accumulator(x)
@@ -108,16 +109,17 @@ def _patches(
 
 
 def routed_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool, border: str,
-    allow_tf32: bool,
+    x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
+    border: str, allow_tf32: bool,
 ) -> Tensor:  # fmt: skip
     check(x, weight, bias, indices, patch, stride, transposed, border)
     return as_result(_patches(x, weight, bias, indices, patch, stride, transposed, border), x)
 
 
 def routed_conv2d_(
-    x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool, border: str,
-    activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool, base: Tensor,
+    x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
+    border: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
+    base: Tensor,
 ) -> None:  # fmt: skip
     c_out, out_patch = check(x, weight, bias, indices, patch, stride, transposed, border)
     check_base(x, base, c_out, patch, out_patch)
@@ -129,8 +131,8 @@ def routed_conv2d_(
 
 
 def routed_conv2d_grad(
-    grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool, border: str,
-    allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
+    grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
+    border: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Of the output patches `grad_out`; those of rows that name no patch count nothing."""
     wide, halo = accumulator(x), reach(weight, border)
@@ -143,7 +145,8 @@ def routed_conv2d_grad(
         padding = 1 if transposed else weight.shape[2] // 2 - halo
         grad_tiles, grad_weight, _ = torch.ops.aten.convolution_backward(
             F.pad(grad, [2 * halo] * 4) if transposed else grad,
-            tiles, weight.to(wide), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1, [True, True, False],
+            tiles, weight.to(wide), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1,
+            [True, True, False],
         )  # fmt: skip
     grad_x = math.gather_adjoint(grad_tiles, indices, x.shape, patch, halo)
     return (

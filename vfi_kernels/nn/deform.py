@@ -1,4 +1,4 @@
-"""Modules that own the weights of ops, with the parameter names of the libraries whose checkpoints they load."""
+"""Modules of the deformable convolution."""
 
 import math
 from collections.abc import Sequence
