@@ -137,9 +137,9 @@ class RoutedBlock(nn.Module):
     Shapes:
         forward(x, indices, base): x (B, C, H, W), or a sequence of such tensors, which are gathered each and given to
         the block as its arguments; H and W are multiples of `patch`. indices (P, 3) as from `vk.patch_indices`, or a
-        route map (B, H / patch, W / patch) of bool, or None: the block runs on all of the image at once.
-        base (B, C_out, H', W') is what the other patches keep; None for zeros -> (B, C_out, H', W'). With
-        inplace=True `base` itself is written and returned, without a gradient. Otherwise differentiable in x, base and the weights.
+        route map (B, H / patch, W / patch) of bool, or None: the block runs on all of the image at once. base
+        (B, C_out, H', W') is what the other patches keep; None for zeros -> (B, C_out, H', W'). With inplace=True
+        `base` itself is written and returned, without a gradient. Otherwise differentiable in x, base and the weights.
 
     Raises:
         RuntimeError: if a shape does not fit, or the halo is not a multiple of the block's stride.
