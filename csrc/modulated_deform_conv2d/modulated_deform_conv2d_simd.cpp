@@ -5,6 +5,7 @@
 // stays in the first two levels of the cache, pixel by pixel, as many channels at a time as a vector holds, and multiplied
 // at once by that tap's weights into a tile of sums. At the end the sums get bias and activation and are written, turned
 // for an output of planes.
+#include "common/simd_quad.h"
 #include "modulated_deform_conv2d/modulated_deform_conv2d_simd.h"
 
 namespace vfi {
@@ -57,11 +58,29 @@ bool uses_pairs(const DeformArgs& a) {
   return std::same_as<T, BFloat16> && std::same_as<F, F32> && a.g.group_in() % 2 == 0 && has_pair_products();
 }
 
+// sample() for 4, 8, .. channels, at most half a vector: whole short loads and stores cost less than masked long ones.
+template <class T, class Column>
+void sample_quads(const TapReads<F32>& r, int64_t count, const T* window, const T* zeros, int64_t C, const DeformSegment& s,
+                  Column* column, int64_t row) {
+  for (int64_t i = 0; i < count; ++i, column += row) {
+    const T* p[4];
+    for (int k = 0; k < 4; ++k) p[k] = r.at[k][i] < 0 ? zeros : window + int64_t{r.at[k][i]} * C + s.first;
+    for (int64_t c = 0; c < s.count; c += 4) {
+      Quad sum = r.weight[0][i] * load_quad(p[0] + c);
+      for (int k = 1; k < 4; ++k) sum += r.weight[k][i] * load_quad(p[k] + c);
+      store_quad(column + c, sum);
+    }
+  }
+}
+
 // The columns of one segment: count pixels, a row of `row` values each.
 template <class F, class T, class Column>
 void sample(const TapReads<F>& r, int64_t count, const T* window, const T* zeros, int64_t C, const DeformSegment& s,
             Column* column, int64_t row) {
   constexpr int64_t kCount = Lanes<F>::kCount;
+  if constexpr (std::same_as<F, F32>) {
+    if (s.count <= kCount / 2 && s.count % 4 == 0) return sample_quads(r, count, window, zeros, C, s, column, row);
+  }
   for (int64_t i = 0; i < count; ++i, column += row) {
     const T* p[4];
     F w[4];
