@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import routed
+
 from vfi_kernels.bench.measure import WRONG
 from vfi_kernels.bench.overhead import TINY
 
@@ -11,6 +13,7 @@ WARP = "backward_warp-border"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
 PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that start at once
 HALF = ("float16", "bfloat16")
+LAYOUTS = ("nchw", "channels_last")
 DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d-{end}" for end in ("4", "8", "groups"))
 DENSE = ("dense conv2d", "dense conv2d, channels_last")  # of the same size, with groups 1: the floor of the product
 WITH_TORCH, WITH_GATHERS = "grid_sample and product", "gathers and product"
@@ -60,6 +63,10 @@ CPU = (
     group(DEFORM_8, "features-56", DENSE, threads=[2], flow=["noise"], dtype=HALF),
     group(DEFORM, "features-112", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
     group(DEFORM_8, "features-56", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
+    group("patch_gather-64", "2k", threads=[2], layout=LAYOUTS),
+    group("patch_scatter-64", "2k", threads=[2], layout=LAYOUTS),
+    group("routed_conv2d-64", "2k 2k-64 2k-96", threads=[2], layout=LAYOUTS),
+    group("routed_conv2d-64", "2k-64", threads=[2], mode=["backward"], layout=["channels_last"]),
     group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
     group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
 )
@@ -77,6 +84,10 @@ CUDA = (
     group(DEFORM_8, "features-56 features-448", device="cuda", dtype=["float32", "float16"]),
     group(DEFORM, "features-112", device="cuda", dtype=["float16"], layout=["channels_last"]),
     group(DEFORM, "features-112", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
+    group("patch_gather-64", "2k", device="cuda", dtype=["float32", "float16"]),
+    group("patch_scatter-64", "2k", device="cuda", dtype=["float32", "float16"]),
+    group("routed_conv2d-64", "2k 2k-64 2k-96", device="cuda", dtype=["float32", "float16"], layout=LAYOUTS),
+    group("routed_conv2d-64", "2k-64", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
 )
 
 
@@ -169,6 +180,13 @@ CPU_GOALS = (
 )
 
 
+def judge_block(block: dict[str, Any] | None, keep: float) -> dict[str, Any]:
+    """At most the active share of the dense time, and 2 % of the dense time."""
+    reached = None if block is None else routed.efficiency(block, keep)
+    text = f"refine block with {keep:.0%} of its patches active, 2 threads: time over {keep:.0%} of the dense block's"
+    return judged(text, round(1 + 0.02 / keep, 3), reached, "x", at_most=True)
+
+
 def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Every goal of the CPU, with what the document reached."""
     imports, model = document["imports"], document.get("flow-splat")
@@ -184,6 +202,7 @@ def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
             " MiB",
             at_most=True,
         ),
+        *(judge_block(document.get("routed_block"), keep) for keep in (0.1, 0.4, 0.6, 0.9)),
         judged("import of vfi_kernels beyond torch's own", 0.3, seconds, " s", at_most=True),
         judged("flow-splat on six Middlebury scenes: mean PSNR", 34.5, quality, " dB", at_most=False),
         judged("flow-splat on the slowest of them (640x480)", 0.5, slowest, " s", at_most=True),

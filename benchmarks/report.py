@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import routed
+
 from vfi_kernels.bench.overhead import TINY
 from vfi_kernels.bench.report import by_op, columns, markdown_table, notes
 
@@ -58,6 +60,11 @@ def section(document: dict[str, Any]) -> str:
             f"modulated_deform_conv2d, 64 channels, 1088x1920, float32, forward: {memory:.1f} MiB of memory beyond "
             "inputs and output (benchmarks/memory.py)."
         )
+    block = document.get("routed_block")
+    if block:
+        title = f"### The refine block of APR-VFI on active patches, {block['threads']} threads"
+        dense = f"Dense: {block[routed.DENSE]:.0f} ms, in channels_last {block[routed.DENSE_LAST]:.0f} ms."
+        parts.append(f"{title}\n\n{dense}\n\n{markdown_table(*routed.cells(block))}")
     parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
     parts.append(notes(document["rows"]).replace("\n", "  \n"))
     return "\n\n".join(parts) + "\n"

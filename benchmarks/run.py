@@ -20,6 +20,7 @@ from typing import Any
 
 import goals
 import memory
+import routed
 
 from vfi_kernels.bench import machine, overhead, report
 from vfi_kernels.bench.jobs import plan
@@ -85,6 +86,12 @@ def measure_memory(session: Session) -> None:
     session.save()
 
 
+def measure_block(session: Session) -> None:
+    say("a block on active patches")
+    session.document["routed_block"] = routed.measure(quick=session.quick)
+    session.save()
+
+
 def print_goals(found: Sequence[dict[str, Any]]) -> None:
     words = {True: "reached", False: "MISSED", None: "not measured"}
     cells = [[g["text"], g["required"], value_of(g), words[g["met"]]] for g in found]
@@ -117,6 +124,7 @@ def main() -> int:
         if options.device == "cpu" and options.only is None:
             measure_model(session)
             measure_memory(session)
+            measure_block(session)
     except KeyboardInterrupt:
         session.interrupt()
     print(report.everything(session.document))
