@@ -3,6 +3,7 @@
 python benchmarks/routed_figure.py [benchmarks/results/<machine>/cpu.json]
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -18,8 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def break_even(shares: list[float], times: list[float], dense: float) -> float | None:
     """The share of active patches from which on the dense block is as fast; None where it never is."""
-    points = list(zip(shares, times))
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+    for (x0, y0), (x1, y1) in itertools.pairwise(zip(shares, times)):
         if y0 <= dense < y1:
             return x0 + (dense - y0) / (y1 - y0) * (x1 - x0)
     return None

@@ -53,7 +53,8 @@ struct Unit {
     window = a.direct ? input + block.first : copy, window_step = a.direct ? geo.C : block.count;
     if (a.direct) return;
     for (int64_t y = 0; y < geo.H; ++y) {
-      turn_row<F>(input + block.first * pixels + y * geo.W, pixels, block.count, geo.W, copy + y * geo.W * block.count);
+      copy_pixels<false>(input + block.first * pixels + y * geo.W, {1, pixels}, copy + y * geo.W * block.count, {block.count, 1},
+                         geo.W, block.count);
     }
   }
 

@@ -6,6 +6,7 @@
 // at once by that tap's weights into a tile of sums. At the end the sums get bias and activation and are written, turned
 // for an output of planes.
 #include "common/simd_quad.h"
+#include "common/simd_activation.h"
 #include "modulated_deform_conv2d/modulated_deform_conv2d_simd.h"
 
 namespace vfi {
@@ -135,10 +136,7 @@ struct Finish {
     if (!a.one_slope) slope = load<F>(slopes + channel, n);
   }
   VFI_INLINE F operator()(F sum) const {
-    const F x = sum + bias, zero = broadcast<F>(0);
-    if (activation == Activation::kNone) return x;
-    if (activation == Activation::kRelu) return select(less(x, zero), zero, x);
-    return select(less(zero, x), x, slope * x);
+    return activate(activation, sum + bias, slope);
   }
 };
 
@@ -206,33 +204,15 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
   write_tile<F, T>(a, tile, sums, row);
 }
 
-// Weights [o][c][tap] of one group, kCount output channels from o on, to panel rows [c] of `width` values, for one tap;
-// as pairs to [c / 2][width][2].
-template <class F, class T, class Column>
-void pack_columns(const DeformArgs& a, int64_t tap, int64_t group, int64_t o, Column* to, int64_t width) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  const DeformGeometry& g = a.g;
-  const int64_t taps = g.taps(), step = g.group_in() * taps, n = min(kCount, g.group_out() - o);
-  const T* from = static_cast<const T*>(a.weight) + (group * g.group_out() + o) * step + tap;
-  constexpr int64_t kDepth = std::same_as<Column, typename Lanes<F>::Scalar> ? 1 : 2;
-  for (int64_t c = 0; c < g.group_in(); ++c, from += taps) {
-    Column* const row = to + c / kDepth * kDepth * width + c % kDepth;
-    for (int64_t k = 0; k < n; ++k) row[k * kDepth] = Element<Column>::from(to_float(from[k * step]));
-    for (int64_t k = n; k < kCount; ++k) row[k * kDepth] = Column{};
-  }
-}
-
+// The weights [o][c][tap] of one tap, group after group.
 template <class F, class T, class Column>
 void pack_tap(const DeformArgs& a, int64_t tap) {
   const DeformGeometry& g = a.g;
-  const int64_t group_row = padded_columns<F>(g.group_out()), size = g.group_in() * group_row;
-  Column* packed = static_cast<Column*>(a.packed) + tap * g.groups * size;
-  for (int64_t group = 0; group < g.groups; ++group, packed += size) {
-    for (int64_t o = 0; o < g.group_out(); o += Lanes<F>::kCount) {
-      const int64_t panel = o / kPanel<F> * kPanel<F>, width = min(int64_t{kPanel<F>}, group_row - panel);
-      constexpr int64_t kDepth = std::same_as<Column, typename Lanes<F>::Scalar> ? 1 : 2;
-      pack_columns<F, T>(a, tap, group, o, packed + panel * g.group_in() + (o - panel) * kDepth, width);
-    }
+  const int64_t taps = g.taps(), step = g.group_in() * taps, size = g.group_in() * padded_columns<F>(g.group_out());
+  for (int64_t group = 0; group < g.groups; ++group) {
+    const T* const weight = static_cast<const T*>(a.weight) + group * g.group_out() * step + tap;
+    Column* const to = static_cast<Column*>(a.packed) + (tap * g.groups + group) * size;
+    pack_factor<F>(g.group_in(), g.group_out(), to, [&](int64_t c, int64_t o) { return weight[o * step + c * taps]; });
   }
 }
 
@@ -245,7 +225,7 @@ void deform_window_rows(const DeformArgs& a, int64_t begin, int64_t end) {
     const T* const planes = static_cast<const T*>(a.input) + a.b * g.C * plane;
     T* const window = static_cast<T*>(const_cast<void*>(a.window));
     for (int64_t y = begin; y < end; ++y) {
-      turn_row<F>(planes + (a.window_first + y) * g.W, plane, g.C, g.W, window + y * g.W * g.C);
+      copy_pixels<false>(planes + (a.window_first + y) * g.W, {1, plane}, window + y * g.W * g.C, {g.C, 1}, g.W, g.C);
     }
   });
 }

@@ -4,6 +4,7 @@
 
 #include "common/elements.h"
 #include "common/simd_elements.h"
+#include "common/simd_pixels.h"
 #include "common/simd_product.h"
 #include "modulated_deform_conv2d/modulated_deform_conv2d_cpu.h"
 
@@ -112,23 +113,6 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
     }
   }
   return p;
-}
-
-// One row of planes -> pixels of C channels.
-template <class F, class T>
-void turn_row(const T* planes, int64_t plane, int64_t C, int64_t W, T* to) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  for (int64_t c = 0; c < C; c += kCount) {
-    const int64_t n = min(kCount, C - c);
-    for (int64_t x = 0; x < W; x += kCount) {
-      F rows[kCount];
-      for (int64_t k = 0; k < kCount; ++k) {
-        rows[k] = k < n ? load<F>(planes + (c + k) * plane + x, W - x) : broadcast<F>(0);
-      }
-      transpose(rows);
-      for (int64_t k = 0; k < min(kCount, W - x); ++k) store(to + (x + k) * C + c, rows[k], n);
-    }
-  }
 }
 
 // Calls run(T(), F()) with the input's element type and what the arithmetic is done in.
