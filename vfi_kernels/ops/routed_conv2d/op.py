@@ -79,21 +79,22 @@ def routed_conv2d(
     x, weight, bias, activation_weight = _prepare(
         OP, x, weight, bias, indices, patch, stride, activation, activation_weight
     )
-    options = (patch, stride, transposed, border)
     if base is not None:
         expect_tensors(OP, base=base)
         base = cast_for_autocast(base)
-    start = _fresh_base(x, weight, bias, indices, options) if base is None else base
-    mapped = any(torch._C._functorch.is_batchedtensor(t) for t in (x, weight, start))
+    mapped = any(torch._C._functorch.is_batchedtensor(t) for t in (x, weight, x if base is None else base))
     if mapped or grad_needed(x, weight, bias, activation_weight, base):
-        patches = _routed_conv2d(x, weight, bias, indices, *options, allow_tf32())
-        return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, start)
-    if base is not None:
-        start = base.contiguous(memory_format=memory_format(base))
-        start = start.clone() if start is base else start
+        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, border, allow_tf32())
+        base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
+        return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
+    if base is None:
+        out = _zeros(x, weight, stride, transposed, mapped)
+    else:
+        out = base.contiguous(memory_format=memory_format(base))
+        out = out.clone() if out is base else out
     fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
-    _routed_conv2d_(x, weight, bias, indices, *options, *fused, start)
-    return start
+    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, border, *fused, out)
+    return out
 
 
 def routed_conv2d_(
@@ -148,12 +149,13 @@ def _prepare(
     return x, weight.to(x.dtype), rounded[1], rounded[2]
 
 
-def _fresh_base(x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, options: tuple) -> Tensor:
-    """Zeros of the output's shape."""
-    patch = options[0]
-    c_out, out_patch = reference.check(x, weight, bias, indices, *options)
-    size = (x.shape[0], c_out, x.shape[2] // patch * out_patch, x.shape[3] // patch * out_patch)
-    return empty_result(x, size).zero_()
+def _zeros(x: Tensor, weight: Tensor, stride: int, transposed: bool, mapped: bool) -> Tensor:
+    """Of the output's shape; wrong arguments are the op's to refuse. Under vmap a tensor does not tell its format."""
+    if x.dim() != 4 or weight.dim() != 4:
+        return x
+    height, width = (n * 2 if transposed else n // stride for n in x.shape[2:])
+    size = (x.shape[0], weight.shape[1 if transposed else 0], height, width)
+    return x.new_zeros(size) if mapped else empty_result(x, size).zero_()
 
 
 @torch.library.register_fake("vfi_kernels::routed_conv2d")
