@@ -55,6 +55,14 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_input, Tensor grad_offset, Tensor grad_mask, Tensor grad_weight, Tensor grad_bias)");
 
   m.def(
+      "sample_trajectory(Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, float step, float a, "
+      "str boundary, bool extrapolate, bool derivative) -> Tensor");
+  m.def(
+      "sample_trajectory_grad(Tensor grad_out, Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, "
+      "float step, float a, str boundary, bool extrapolate, bool derivative, bool need_keyframes, bool need_taus) "
+      "-> (Tensor grad_keyframes, Tensor grad_taus)");
+
+  m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(

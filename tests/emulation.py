@@ -12,7 +12,7 @@ from vfi_kernels.registration import NAMESPACE
 EMULATED = "vfi_emulated"
 OPS = tuple(
     op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
+    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "warp_blend")
     for end in ("", "_grad")
 )
 

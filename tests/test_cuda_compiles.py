@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
 OPS = tuple(
     op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
+    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "warp_blend")
     for end in ("", "_grad")
 )
 

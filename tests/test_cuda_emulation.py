@@ -44,6 +44,18 @@ from ops.test_modulated_deform_conv2d import (  # noqa: F401
     test_position_by_hand,
     test_shapes_in_use,
 )
+from ops.test_sample_trajectory import (  # noqa: F401
+    test_a_keyframe_of_weight_zero_is_not_read,
+    test_a_pixel_that_is_not_finite_adds_nothing_to_the_gradient_of_tau,
+    test_is_bicubic_interpolation_along_time,
+    test_knots_are_interpolated,
+    test_outside_the_knots,
+    test_polynomials_are_reproduced,
+    test_resized_flow,
+    test_taus_for_all_for_samples_for_pixels,
+    test_the_derivative_is_that_of_the_flow,
+    test_two_keyframes_are_a_straight_line,
+)
 from ops.test_splat import (  # noqa: F401
     test_a_non_finite_metric_skips_its_pixel,
     test_each_corner_is_checked_by_itself,

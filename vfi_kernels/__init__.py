@@ -9,6 +9,7 @@ from vfi_kernels import nn as nn  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402
+from vfi_kernels.ops.sample_trajectory.op import sample_trajectory  # noqa: E402
 from vfi_kernels.ops.splat.op import splat  # noqa: E402
 from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 
@@ -17,4 +18,12 @@ backends.prefer_triton_on_old_gpus()
 backends.apply_environment()
 
 __version__ = "0.1.0"
-__all__ = ["backward_warp", "correlation", "modulated_deform_conv2d", "splat", "use_backend", "warp_blend"]
+__all__ = [
+    "backward_warp",
+    "correlation",
+    "modulated_deform_conv2d",
+    "sample_trajectory",
+    "splat",
+    "use_backend",
+    "warp_blend",
+]

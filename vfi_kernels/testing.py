@@ -70,6 +70,21 @@ def make_flow(
     return flow.to(dtype).to(device).contiguous()
 
 
+def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any) -> Tensor:
+    """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time, so that no two are equal."""
+    flows = [make_flow(kind, b, h, w, **options) * ((k + 1) / count) for k in range(count)]
+    return torch.cat(flows, 1)
+
+
+def make_taus(
+    b: int, t: int, h: int, w: int, *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None, per_pixel: bool
+) -> Tensor:
+    """(B, T, 1, 1) or (B, T, H, W), from -0.2 to 1.2: odd 64ths, which are no knots and exact in every dtype."""
+    shape = (b, t, h, w) if per_pixel else (b, t, 1, 1)
+    steps = torch.randint(-7, 38, shape, generator=generator)
+    return ((2 * steps + 1).double() / 64).to(dtype).to(device)
+
+
 def random(shape: tuple[int, ...], *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None) -> Tensor:
     """Normal values, the same for every dtype up to its rounding."""
     return torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype).to(device)
