@@ -12,11 +12,16 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
+COMPOSED = ("trajectory_splat_grad", "trajectory_warp_grad")  # of other ops, in Python
 OPS = tuple(
     op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "warp_blend")
+    for op in (
+        "backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "trajectory_splat",
+        "trajectory_warp", "warp_blend",
+    )
     for end in ("", "_grad")
-)
+    if op + end not in COMPOSED
+)  # fmt: skip
 
 pytestmark = pytest.mark.slow
 

@@ -24,6 +24,7 @@ class OpCase:
     bytes_moved: Callable[..., int] | None = None  # (*arguments) -> the least bytes read and written
     smooth: bool = True  # finite differences agree with the gradient of every argument
     autocast: bool = False  # casts inside torch.autocast, as conv2d does
+    slack: float = 1.0  # how many times the usual rounding results may have: sums whose terms cancel
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 
 
@@ -71,9 +72,10 @@ def make_flow(
 
 
 def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any) -> Tensor:
-    """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time, so that no two are equal."""
-    flows = [make_flow(kind, b, h, w, **options) * ((k + 1) / count) for k in range(count)]
-    return torch.cat(flows, 1)
+    """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time by no round factor: between
+    keyframes hardly a position is an integer, where there is no derivative."""
+    flows = [make_flow(kind, b, h, w, **options) * (0.9871 * (k + 1) / count) for k in range(count)]
+    return torch.cat(flows, 1) + (0.3 if kind == "integer" else 0)
 
 
 def make_taus(

@@ -43,6 +43,15 @@ inline Curve check_trajectory(const char* op, const Tensor& keyframes, const Ten
   return {first, step, a, rule, extrapolate, static_cast<int32_t>(keyframes.size(1) / 2)};
 }
 
+// Keyframes of as many samples as `image`, which the caller's argument `owner` is.
+inline void check_batch(const char* op, const Tensor& keyframes, const char* owner, const Tensor& image) {
+  if (keyframes.size(0) != image.size(0)) {
+    fail(op, ": expected keyframe_flows with B = ", std::to_string(image.size(0)), " as ", owner, " has, got ",
+         shape_text(keyframes));
+  }
+  check_device(op, "keyframe_flows", keyframes, owner, image);
+}
+
 // The gradient of flows (B, 2 T, height, width), of the keyframes' dtype.
 inline void check_flows(const char* op, const Tensor& grad_out, const Tensor& keyframes, const Tensor& taus,
                         int64_t height, int64_t width) {

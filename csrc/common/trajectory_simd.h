@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/elements.h"
-#include "common/scatter_landing.h"
+#include "common/simd_chunk.h"
 #include "common/trajectory.h"
 
 namespace vfi {
