@@ -125,10 +125,14 @@ __device__ __forceinline__ void push_patch(const Spreading& s, A* sums, Patch<A>
   pending = p;
 }
 
+// Blocks of scatter_kernel on one multiprocessor: a path takes registers of its own.
+template <class A, bool kPath>
+constexpr int kScatterResident = sizeof(A) == 8 ? 1 : kPath ? 2 : 3;
+
 template <class T, class A, bool kPath>
-__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kernel(const T* __restrict__ values,
-                                                                                   Spreading s, SumLayout l,
-                                                                                   int32_t rows) {
+__global__ __launch_bounds__(kThreads, (kScatterResident<A, kPath>)) void scatter_kernel(const T* __restrict__ values,
+                                                                                       Spreading s, SumLayout l,
+                                                                                       int32_t rows) {
   const int lane = threadIdx.x;
   const int32_t x = blockIdx.x * 32 + lane, top = (blockIdx.y * blockDim.y + threadIdx.y) * rows;
   const int32_t end = min(top + rows, s.height);  // the same for the whole warp, which stays together

@@ -24,7 +24,7 @@ def results(image, keyframes, taus, metric, padding):
 
 
 def check_every_path(seed: int = 0) -> None:
-    """The kernels of this process's CPU level against the reference in float64, around the widths of vectors and runs."""
+    """The kernels of this process's CPU level against the reference in float64, around widths of vectors and runs."""
     rng = torch.Generator().manual_seed(seed)
     choices = itertools.cycle(itertools.product(DTYPES, LAYOUTS, (1, 3, 20), ("border", "zeros"), (1, 2, 5)))
     sizes = itertools.product((1, 2, 9), (1, 2, 15, 33, 127, 128, 130, 261), (1, 3))
