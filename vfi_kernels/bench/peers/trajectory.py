@@ -46,10 +46,10 @@ def our_steps(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Any) ->
 
 def our_splat_steps(
     input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, mode: str = "softmax", **options: Any
-) -> list[Tensor]:
-    """sample_trajectory for all taus, then splat for each. The frames are left where they are."""
+) -> Tensor:
+    """sample_trajectory for all taus, then splat for each, and torch.stack."""
     flows = vk.sample_trajectory(keyframes.unflatten(1, (-1, 2)), taus[:, :, 0, 0], **options)
-    return [vk.splat(input, flow, metric, mode=mode) for flow in flows.unbind(1)]
+    return _stacked([vk.splat(input, flow, metric, mode=mode) for flow in flows.unbind(1)])
 
 
 def _stacked(frames: Any) -> Tensor:
@@ -67,11 +67,12 @@ register(Peer("einsum", "sample_trajectory", by_einsum))
 register(Peer("einsum, F.interpolate and RIFE's warp", "trajectory_warp", torch_steps))
 register(
     Peer(
-        "sample_trajectory and backward_warp", "trajectory_warp", our_steps, result=_stacked, unsuited=_only_shared_taus
+        "sample_trajectory and backward_warp",
+        "trajectory_warp",
+        our_steps,
+        result=_stacked,
+        unsuited=_only_shared_taus,
+        differentiable=False,
     )
 )
-register(
-    Peer(
-        "sample_trajectory and splat", "trajectory_splat", our_splat_steps, result=_stacked, unsuited=_only_shared_taus
-    )
-)
+register(Peer("sample_trajectory, splat and stack", "trajectory_splat", our_splat_steps, unsuited=_only_shared_taus))
