@@ -17,6 +17,7 @@ LAYOUTS = ("nchw", "channels_last")
 DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d-{end}" for end in ("4", "8", "groups"))
 DENSE = ("dense conv2d", "dense conv2d, channels_last")  # of the same size, with groups 1: the floor of the product
 WITH_TORCH, WITH_GATHERS = "grid_sample and product", "gathers and product"
+TRAJECTORY, IN_STEPS = "einsum, F.interpolate and RIFE's warp", "sample_trajectory and backward_warp"
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
 
 
@@ -56,6 +57,10 @@ CPU = (
     group("correlation", "features-448", PLAIN, threads=[1]),
     group("correlation", "features-448", PLAIN, threads=[2], mode=["backward"]),
     group("correlation", "features-448", PLAIN, threads=[2], dtype=HALF),
+    group("trajectory_warp-24", "576p", threads=[2]),
+    group("trajectory_warp-8", "576p 1080p", threads=[2]),
+    group("trajectory_splat-softmax", "576p", threads=[2]),
+    group("sample_trajectory-keys", "576p", threads=[2]),
     group(DEFORM, "features-112 features-256", threads=[2], flow=["noise"]),
     group(DEFORM_8, "features-56 features-448", threads=[2], flow=["noise"]),
     group(DEFORM_GROUPS, "features-112", threads=[2], flow=["noise"]),
@@ -78,6 +83,8 @@ CUDA = (
     group(SOFTMAX, "1080p features-448 features-960", device="cuda", dtype=["float32", "float16"]),
     group(SOFTMAX, "1080p", ["index_add*"], device="cuda", flow=["zoom-out", "point"]),
     group(SOFTMAX, "1080p features-448", ["index_add*"], device="cuda", mode=["both"]),
+    group("trajectory_warp-24", "576p 1080p", device="cuda", dtype=["float32", "float16"]),
+    group("trajectory_splat-softmax", "576p", device="cuda"),
     group("correlation", "features-448 features-64", PLAIN, device="cuda", dtype=["float32", "float16"]),
     group("correlation", "features-448", PLAIN, device="cuda", mode=["backward"]),
     group(DEFORM, "features-112 features-256", device="cuda", dtype=["float32", "float16"]),
@@ -176,6 +183,8 @@ CPU_GOALS = (
     *(goal(8.0, WITH_TORCH, *where, flow="noise") for where in DEFORM_SHAPES),
     *(backward(4.0, peer, *where, flow="noise") for where in DEFORM_SHAPES[:2] for peer in (WITH_TORCH, WITH_GATHERS)),
     goal(5.0, "loop over displacements", "correlation", "features-160", flow="smooth"),
+    goal(4.0, TRAJECTORY, "trajectory_warp-24", "576p"),
+    goal(1.5, IN_STEPS, "trajectory_warp-24", "576p"),
     goal(5.0, MICROSECONDS, WARP, TINY, threads=1),
 )
 

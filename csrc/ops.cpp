@@ -78,6 +78,14 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)");
 
   m.def(
+      "sample_trajectory(Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, float step, float a, "
+      "str boundary, bool extrapolate, bool derivative) -> Tensor");
+  m.def(
+      "sample_trajectory_grad(Tensor grad_out, Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, "
+      "float step, float a, str boundary, bool extrapolate, bool derivative, bool need_keyframes, bool need_taus) "
+      "-> (Tensor grad_keyframes, Tensor grad_taus)");
+
+  m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
@@ -85,6 +93,24 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "outs, "
       "Tensor weight, Tensor shift, str mode, str eps, bool need_inputs, bool need_flow, bool need_metric) "
       "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
+
+  m.def(
+      "trajectory_splat(Tensor input, Tensor keyframes, Tensor taus, Tensor? metric, float first, float step, float a, "
+      "str boundary, bool extrapolate, str mode, str eps, bool keep_weight, bool deterministic) "
+      "-> (Tensor out, Tensor weight, Tensor shift)");
+  m.def(
+      "trajectory_splat_grad(Tensor grad_out, Tensor? grad_weight, Tensor input, Tensor keyframes, Tensor taus, "
+      "Tensor? metric, Tensor out, Tensor weight, Tensor shift, float first, float step, float a, str boundary, "
+      "bool extrapolate, str mode, str eps, bool need_input, bool need_keyframes, bool need_taus, bool need_metric) "
+      "-> (Tensor grad_input, Tensor grad_keyframes, Tensor grad_taus, Tensor grad_metric)");
+
+  m.def(
+      "trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, float first, float step, float a, str boundary, "
+      "bool extrapolate, str padding) -> Tensor");
+  m.def(
+      "trajectory_warp_grad(Tensor grad_out, Tensor image, Tensor keyframes, Tensor taus, float first, float step, "
+      "float a, str boundary, bool extrapolate, str padding, bool deterministic, bool need_image, bool need_keyframes, "
+      "bool need_taus) -> (Tensor grad_image, Tensor grad_keyframes, Tensor grad_taus)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) {

@@ -10,11 +10,16 @@ import vfi_kernels_testing as native
 from vfi_kernels.registration import NAMESPACE
 
 EMULATED = "vfi_emulated"
+COMPOSED = ("trajectory_splat_grad", "trajectory_warp_grad")  # of other ops, in Python
 OPS = tuple(
     op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
+    for op in (
+        "backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "trajectory_splat",
+        "trajectory_warp", "warp_blend",
+    )
     for end in ("", "_grad")
-)
+    if op + end not in COMPOSED
+)  # fmt: skip
 
 _schemas = torch.library.Library(EMULATED, "DEF")
 for _op in OPS:

@@ -11,12 +11,18 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
+IN_COMMON = {"splat_cuda", "trajectory_splat_cuda"}  # their forward kernels are compiled in common/
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
+COMPOSED = ("trajectory_splat_grad", "trajectory_warp_grad")  # of other ops, in Python
 OPS = tuple(
     op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
+    for op in (
+        "backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "trajectory_splat",
+        "trajectory_warp", "warp_blend",
+    )
     for end in ("", "_grad")
-)
+    if op + end not in COMPOSED
+)  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
@@ -74,16 +80,16 @@ def parse(log: str) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
 def test_source_compiles(source, arch, report):
     kernels = report(source, arch)
-    assert kernels
+    assert kernels or source.stem in IN_COMMON
     # Forward kernels are what runs in production, in float32 or less: none of them may keep registers in memory.
     forward = {
         name: use
         for name, use in kernels.items()
         if "grad" not in name and not re.search(r"kernelI(d|(f|NS_\d+\w+?E)d)", name)
     }
-    assert forward
+    assert forward or source.stem in IN_COMMON
     assert {name: spilled for name, (_, spilled) in forward.items() if spilled} == {}
-    assert max(registers for registers, _ in forward.values()) <= 128
+    assert max((registers for registers, _ in forward.values()), default=0) <= 128
 
 
 def test_every_op_has_a_source():

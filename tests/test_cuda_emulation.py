@@ -45,6 +45,18 @@ from ops.test_modulated_deform_conv2d import (  # noqa: F401
     test_shapes_in_use,
     test_what_is_not_finite_reaches_the_same_gradients,
 )
+from ops.test_sample_trajectory import (  # noqa: F401
+    test_a_keyframe_of_weight_zero_is_not_read,
+    test_a_pixel_that_is_not_finite_adds_nothing_to_the_gradient_of_tau,
+    test_is_bicubic_interpolation_along_time,
+    test_knots_are_interpolated,
+    test_outside_the_knots,
+    test_polynomials_are_reproduced,
+    test_resized_flow,
+    test_taus_for_all_for_samples_for_pixels,
+    test_the_derivative_is_that_of_the_flow,
+    test_two_keyframes_are_a_straight_line,
+)
 from ops.test_splat import (  # noqa: F401
     test_a_non_finite_metric_skips_its_pixel,
     test_each_corner_is_checked_by_itself,
@@ -52,6 +64,22 @@ from ops.test_splat import (  # noqa: F401
     test_skipped_pixels_leak_nothing,
     test_softmax_loses_no_pixel_and_never_overflows,
     test_zero_flow_is_a_copy,
+)
+from ops.test_trajectory_splat import (  # noqa: F401
+    test_a_tau_for_each_pixel as test_splat_of_a_tau_for_each_pixel,
+)
+from ops.test_trajectory_splat import (  # noqa: F401
+    test_equals_resize_sample_and_splat,
+)
+from ops.test_trajectory_splat import (  # noqa: F401
+    test_half_image_with_float32_flows as test_splat_of_half_image_with_float32_flows,
+)
+from ops.test_trajectory_warp import (  # noqa: F401
+    test_a_tau_for_each_pixel,
+    test_equals_resize_sample_and_warp,
+    test_gradients_equal_those_of_the_steps,
+    test_half_image_with_float32_flows,
+    test_layout_is_the_images,
 )
 from ops.test_warp_blend import test_equals_two_warps_and_a_blend, test_large_logits_take_one_frame  # noqa: F401
 from test_every_op import (  # noqa: F401
@@ -235,6 +263,24 @@ def test_only_the_gradient_of_the_input_depends_on_the_thread_order(atomic):
     for other in found[1:]:
         for n in (0, 2, 3, 4):
             assert torch.equal(found[0][n], other[n])
+
+
+# Trajectories: keyframes that do not fit in shared memory.
+
+
+def test_more_keyframes_than_are_held(backend):
+    """A float column holds 20 keyframes, a double one 10; beyond that each tau reads its own."""
+    rng = torch.Generator().manual_seed(2)
+    image, taus = torch.randn(1, 3, 9, 21, generator=rng), torch.rand(4, generator=rng)
+    for count in (20, 21):
+        keyframes = 3 * torch.randn(1, count, 2, 9, 21, generator=rng)
+        found, wide = (
+            vk.trajectory_warp(image.to(d), keyframes.to(d), taus.to(d)) for d in (torch.float32, torch.float64)
+        )
+        flows = vk.sample_trajectory(keyframes.double(), taus.double())[0]
+        expected = torch.stack([vk.backward_warp(image.double(), flow[None]) for flow in flows], 1)
+        torch.testing.assert_close(wide, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 # The emulation itself: planted mistakes are found.

@@ -28,14 +28,14 @@ def make(case, shape=SHAPE, dtype=torch.float32, **options):
 def check_all(case, arguments):
     """Forward and every gradient against the oracle."""
     for got, expected in zip(forward(case.call, arguments), oracle_forward(case.call, arguments)):
-        assert_near(got, expected)
+        assert_near(got, expected, slack=case.slack)
     cotangents = make_cotangents(case.call, arguments)
     expected_gradients = oracle_gradients(case.call, arguments, cotangents)
     for got, expected in zip(gradients(case.call, arguments, cotangents), expected_gradients):
         # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the
         # quotient itself, rounded to the coarsest dtype in every channel.
-        channels = sum(t.shape[1] for t in tensors(arguments[0])) if case.op == "splat" else 0
-        assert_near(got, expected, slack=4 + channels, dtype=coarsest(arguments))
+        channels = sum(t.shape[1] for t in tensors(arguments[0])) if "splat" in case.op else 0
+        assert_near(got, expected, slack=(4 + channels) * case.slack, dtype=coarsest(arguments))
 
 
 @every_case
@@ -101,7 +101,7 @@ def test_non_finite_and_huge_positions(case, backend, value):
     flow = arguments[case.flow]
     flow[:, 0, 1, ::2] = value
     flow[:, 1, 2:4] = value
-    flow[:, :, 5, 3] = value
+    flow[:, :, -2, 3] = value
     check_all(case, arguments)
 
 
@@ -129,7 +129,7 @@ def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
 def test_gradcheck(case, backend_name):
     arguments = map_tensors(lambda t: t.requires_grad_(), make(case, (1, 2, 4, 5), torch.float64))
     if not case.smooth:  # the metric's derivative counts the shift as constant: held to the oracle by other tests
-        arguments = (*arguments[:2], arguments[2].detach())
+        arguments = (*arguments[:-1], arguments[-1].detach())
     with backends.use_backend(backend_name):
         flat = tensors(arguments)
 

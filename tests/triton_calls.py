@@ -11,7 +11,10 @@ from torch import Tensor
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.modulated_deform_conv2d import triton_kernels as deforming
+from vfi_kernels.ops.sample_trajectory import triton_kernels as sampling
 from vfi_kernels.ops.splat import triton_kernels as splatting
+from vfi_kernels.ops.trajectory_splat import triton_kernels as moving
+from vfi_kernels.ops.trajectory_warp import triton_kernels as travelling
 from vfi_kernels.ops.warp_blend import triton_kernels as blend
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vfi_kernels"
@@ -68,6 +71,27 @@ class Calls:
         out = deforming.modulated_deform_conv2d(*same, slopes, *place, activation, slopes, "mmcv", tf32)
         deforming.modulated_deform_conv2d_grad(out, *same, *place, "mmcv", tf32, deterministic, *[True] * 5)
 
+    def samples(self, count: int = 4, boundary: str = "keys", enlarge: int = 2, per_pixel: bool = False) -> None:
+        """`count` keyframes at two taus, on a grid `enlarge` times as fine, and the velocity there."""
+        keyframes, (h, w) = self.image[:, :1].expand(-1, 2 * count, -1, -1).contiguous(), self.image.shape[2:]
+        size = (h * enlarge, w * enlarge)
+        taus = self.flow.new_zeros(1, 2, *(size if per_pixel else (1, 1)))
+        for derivative in (False, True):
+            curve = (*size, 0.0, 0.25, -0.5, boundary, per_pixel, derivative)
+            out = sampling.sample_trajectory(keyframes, taus, *curve)
+            sampling.sample_trajectory_grad(out, keyframes, taus, *curve, True, True)
+
+    def travels(self, deterministic: bool, mode: str = "softmax", count: int = 5, per_pixel: bool = False) -> None:
+        """Warps and splats along `count` keyframes at two taus; keyframes that pixels do not share are enlarged."""
+        h, w = self.image.shape[2:]
+        low = (h, w) if per_pixel else (h // 2, w // 2)
+        keyframes = self.flow[:, :1, : low[0], : low[1]].expand(-1, 2 * count, -1, -1).contiguous()
+        taus = self.flow.new_zeros(1, 2, *((h, w) if per_pixel else (1, 1)))
+        curve = (0.0, 0.25, -0.5, "keys", False)
+        travelling.trajectory_warp(self.image, keyframes, taus, *curve, "zeros" if per_pixel else "border")
+        metric = self.metric if mode in ("linear", "softmax") else None
+        moving.trajectory_splat(self.image, keyframes, taus, metric, *curve, mode, "zero", True, deterministic)
+
     def splats(self, deterministic: bool, mode: str = "softmax", eps: str = "zero", inputs: int = 1) -> None:
         metric = self.metric if mode in ("linear", "softmax") else None
         x, flow = [self.image] * inputs, self.flow[:, :2]
@@ -83,6 +107,8 @@ def launch_each(dtype: torch.dtype) -> None:
     c.blends(False)
     c.correlates()
     c.deforms(True)
+    c.samples()
+    c.travels(False)
     c.splats(False)
 
 
@@ -95,6 +121,8 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.blends(False)
         c.correlates()
         c.deforms(False)
+        c.samples()
+        c.travels(False)
         c.splats(False)
     for dtype in (torch.float64, torch.float32):
         announce(dtype)
@@ -102,8 +130,12 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.warps(True)
         c.blends(True)
         c.deforms(True)
+        c.travels(True)
         c.splats(True)
     c.warps(False, "zeros")
+    for count, boundary in ((1, "keys"), (2, "linear"), (2, "replicate"), (3, "linear"), (9, "replicate")):
+        c.samples(count, boundary, 1, per_pixel=True)
+        c.travels(False, "average", count, per_pixel=True)
     c.correlates(4)
     c.correlates(9)
     c.splats(False, "sum")

@@ -11,7 +11,10 @@ from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_  # noqa: E402
 from vfi_kernels.ops.routed_conv2d.op import routed_conv2d, routed_conv2d_  # noqa: E402
+from vfi_kernels.ops.sample_trajectory.op import sample_trajectory  # noqa: E402
 from vfi_kernels.ops.splat.op import splat  # noqa: E402
+from vfi_kernels.ops.trajectory_splat.op import trajectory_splat  # noqa: E402
+from vfi_kernels.ops.trajectory_warp.op import trajectory_warp  # noqa: E402
 from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 
 use_backend = backends.use_backend
@@ -29,7 +32,10 @@ __all__ = [
     "patch_scatter_",
     "routed_conv2d",
     "routed_conv2d_",
+    "sample_trajectory",
     "splat",
+    "trajectory_splat",
+    "trajectory_warp",
     "use_backend",
     "warp_blend",
 ]

@@ -48,12 +48,16 @@ def build_info() -> dict:
     return json.loads(torch.ops.vfi_kernels.build_info())
 
 
-def implement(op: str, reference: Callable) -> None:
-    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use."""
+def implement(op: str, reference: Callable, composed: Callable | None = None) -> None:
+    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use.
+    `composed` calls native ops on any device and takes the place of a compiled kernel."""
     _references[op] = reference
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
     _library.impl(op, reference, "CompositeExplicitAutograd")
-    if not _compiled_for_cuda(op):
+    if composed is not None:
+        _library.impl(op, composed, "CPU")
+        _library.impl(op, composed, "CUDA")
+    elif not _compiled_for_cuda(op):
         _library.impl(op, _triton_kernel(op), "CUDA")
 
 

@@ -25,6 +25,7 @@ class OpCase:
     smooth: bool = True  # finite differences agree with the gradient of every argument
     linear: bool = False  # in all arguments together: the second derivative is 0
     autocast: bool = False  # casts inside torch.autocast, as conv2d does
+    slack: float = 1.0  # how many times the usual rounding results may have: sums whose terms cancel
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 
 
@@ -79,6 +80,22 @@ def every_other_patch(x: Tensor, patch: int) -> Tensor:
         [cells // max(rows * columns, 1), cells // max(columns, 1) % max(rows, 1), cells % max(columns, 1)], 1
     )
     return torch.cat([listed[:1] * 0 - 1, listed]).int()
+
+
+def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any) -> Tensor:
+    """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time by no round factor: between
+    keyframes hardly a position is an integer, where there is no derivative."""
+    flows = [make_flow(kind, b, h, w, **options) * (0.9871 * (k + 1) / count) for k in range(count)]
+    return torch.cat(flows, 1) + (0.3 if kind == "integer" else 0)
+
+
+def make_taus(
+    b: int, t: int, h: int, w: int, *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None, per_pixel: bool
+) -> Tensor:
+    """(B, T, 1, 1) or (B, T, H, W), from -0.2 to 1.2: odd 64ths, which are no knots and exact in every dtype."""
+    shape = (b, t, h, w) if per_pixel else (b, t, 1, 1)
+    steps = torch.randint(-7, 38, shape, generator=generator)
+    return ((2 * steps + 1).double() / 64).to(dtype).to(device)
 
 
 def random(shape: tuple[int, ...], *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None) -> Tensor:

@@ -1,7 +1,6 @@
 // The argument checks of backward_warp, for its CPU and CUDA registration; the same sentences as reference.py.
 #pragma once
 
-#include "common/bilinear.h"
 #include "common/checks.h"
 
 namespace vfi {
@@ -10,11 +9,9 @@ inline Padding check_backward_warp(const Tensor& image, const Tensor& flow, cons
   constexpr const char* kOp = "backward_warp";
   check_image(kOp, "image", image);
   check_planes(kOp, "flow", flow, 2, image, "image");
-  if (padding != "border" && padding != "zeros") {
-    fail(kOp, ": expected padding 'border' or 'zeros', got '", padding, "'");
-  }
+  const Padding rule = check_padding(kOp, padding);
   check_has_pixels(kOp, "image", image, flow);
-  return padding == "border" ? Padding::kBorder : Padding::kZeros;
+  return rule;
 }
 
 }  // namespace vfi

@@ -12,6 +12,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "common/bilinear.h"
 #include "common/fresh_memory.h"
 #include "common/host_device.h"
 
@@ -130,6 +131,13 @@ inline void check_grad_out(const char* op, const Tensor& grad_out, const Tensor&
     fail(op, ": expected grad_out of dtype ", dtype_text(image.scalar_type()), " as image has, got ",
          dtype_text(grad_out.scalar_type()));
   }
+}
+
+inline Padding check_padding(const char* op, const std::string& padding) {
+  if (padding != "border" && padding != "zeros") {
+    fail(op, ": expected padding 'border' or 'zeros', got '", padding, "'");
+  }
+  return padding == "border" ? Padding::kBorder : Padding::kZeros;
 }
 
 // An image that is read somewhere must have pixels.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "common/gather.cuh"
+#include "common/trajectory.cuh"
 
 namespace vfi::cuda {
 
@@ -47,7 +48,8 @@ struct Spreading {
   int64_t batch;
   int32_t height, width;  // of the source, which is the flow's
   int32_t target_height, target_width;
-  ConstView flow;  // [B, 2, H, W]
+  ConstView flow;  // [B, 2, H, W]; not looked at where there is a path
+  PathView path;   // count 0: there is none; else sample b is tau b % count of sample b / count of values and metric
   Padding padding;
   Factor factor;
   ConstView metric;  // [B, 1, H, W]: metric or mask logits
@@ -60,6 +62,32 @@ struct Spreading {
   VFI_HOST_DEVICE int64_t pixels() const { return batch * height * width; }
   VFI_HOST_DEVICE int64_t target_plane() const { return static_cast<int64_t>(target_height) * target_width; }
 };
+
+// Kernels that read a source pixel's flow are compiled for flows (kPath false) and for paths.
+template <bool kPath, class A>
+__device__ __forceinline__ void load_flow_of(const Spreading& s, int64_t b, int32_t y, int32_t x, A (&flow)[2]) {
+  if constexpr (kPath) {
+    load_flow(s.path, b / s.path.count, b % s.path.count, y, x, flow);
+  } else {
+    load(s.flow, b, y, x, flow);
+  }
+}
+
+// The sample of values and metric that sample b of the flow moves.
+template <bool kPath>
+__device__ __forceinline__ int64_t owner_of(const Spreading& s, int64_t b) {
+  return kPath ? b / s.path.count : b;
+}
+
+// Calls run(A(), is_path) with the compute type and std::true_type for a path.
+template <class Run>
+void with_path(const Spreading& s, Run&& run) {
+  if (s.path.count > 0) {
+    s.float64 ? run(double(), std::true_type()) : run(float(), std::true_type());
+  } else {
+    s.float64 ? run(double(), std::false_type()) : run(float(), std::false_type());
+  }
+}
 
 constexpr double kWideSpan = 60;  // exp(-60) is a normal float32: below this span one shift serves a whole sample
 
@@ -168,13 +196,14 @@ struct SourcePixel {
   Pack<T, 4> values;
 };
 
-template <class T, class A>
+template <bool kPath, class T, class A>
 __device__ __forceinline__ SourcePixel<T, A> load_pixel(const T* values, const Spreading& s, const SumLayout& l,
                                                         int64_t b, int32_t g, int32_t y, int32_t x) {
   SourcePixel<T, A> pixel{};
-  load(s.flow, b, y, x, pixel.flow);
-  if (s.factor != Factor::kOne) load(s.metric, b, y, x, pixel.metric);
-  const T* at = values + l.values.offset(b, y, x) + 4 * g * l.values.channel_stride();
+  const int64_t owner = owner_of<kPath>(s, b);
+  load_flow_of<kPath>(s, b, y, x, pixel.flow);
+  if (s.factor != Factor::kOne) load(s.metric, owner, y, x, pixel.metric);
+  const T* at = values + l.values.offset(owner, y, x) + 4 * g * l.values.channel_stride();
   if (l.packed && 4 * g < l.values.channels) {
     pixel.values = load_pack<T, 4>(at);
     return pixel;

@@ -12,13 +12,13 @@
 
 namespace vfi::cuda {
 
-template <class A>
+template <class A, bool kPath>
 __global__ __launch_bounds__(kThreads) void cell_keys_kernel(int64_t* __restrict__ keys, Spreading s, PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   A flow[2], metric[1] = {};
-  load(s.flow, p.b, p.y, p.x, flow);
-  if (s.factor != Factor::kOne) load(s.metric, p.b, p.y, p.x, metric);
+  load_flow_of<kPath>(s, p.b, p.y, p.x, flow);
+  if (s.factor != Factor::kOne) load(s.metric, owner_of<kPath>(s, p.b), p.y, p.x, metric);
   const Landing<A> landing = land(s, p.b, p.y, p.x, flow, metric[0]);
   keys[(p.b * s.height + p.y) * s.width + p.x] =
       landing.x == kNowhere ? cells_of(s.batch, s.target_height, s.target_width)
@@ -54,7 +54,7 @@ struct CornerList {
   }
 };
 
-template <class T, class A>
+template <class T, class A, bool kPath>
 __global__ __launch_bounds__(kThreads) void ordered_gather_kernel(const T* __restrict__ values, Spreading s,
                                                                   SumLayout l, Plan plan) {
   const int32_t x = blockIdx.x * 32 + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -84,7 +84,7 @@ __global__ __launch_bounds__(kThreads) void ordered_gather_kernel(const T* __res
       const int64_t row = pixel / s.width;
       const int32_t from_x = static_cast<int32_t>(pixel - row * s.width),
                     from_y = static_cast<int32_t>(row - b * s.height);
-      const SourcePixel<T, A> source = load_pixel<T, A>(values, s, l, b, g, from_y, from_x);
+      const SourcePixel<T, A> source = load_pixel<kPath, T, A>(values, s, l, b, g, from_y, from_x);
       const Landing<A> landing = land(s, b, from_y, from_x, source.flow, source.metric[0]);
       A v[4];
       spread_values(source, l, g, v);
@@ -106,11 +106,10 @@ void launch_cell_keys(int64_t* keys, const Spreading& s, cudaStream_t stream) {
   if (s.pixels() == 0) return;
   const DenseShape pixels = dense_shape(s.batch, 1, s.height, s.width, false);
   for_each_launch(pixel_grid(pixels, false, 1), [&](const PixelGrid& part, dim3 blocks) {
-    if (s.float64) {
-      VFI_LAUNCH((cell_keys_kernel<double>), blocks, part.block, 0, stream, keys, s, part);
-    } else {
-      VFI_LAUNCH((cell_keys_kernel<float>), blocks, part.block, 0, stream, keys, s, part);
-    }
+    with_path(s, [&](auto compute, auto is_path) {
+      VFI_LAUNCH((cell_keys_kernel<decltype(compute), decltype(is_path)::value>), blocks, part.block, 0, stream, keys, s,
+                 part);
+    });
   });
 }
 
@@ -129,8 +128,12 @@ void launch_ordered_gather(const void* values, Dtype dtype, const Spreading& s, 
                   static_cast<unsigned>(ceil_div(s.target_height, block.y)), grid_size(slices));
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
-    VFI_LAUNCH((ordered_gather_kernel<T, decltype(compute)>), grid, block, 0, stream, static_cast<const T*>(values), s,
-               l, plan);
+    using A = decltype(compute);
+    if (s.path.count > 0) {
+      VFI_LAUNCH((ordered_gather_kernel<T, A, true>), grid, block, 0, stream, static_cast<const T*>(values), s, l, plan);
+    } else {
+      VFI_LAUNCH((ordered_gather_kernel<T, A, false>), grid, block, 0, stream, static_cast<const T*>(values), s, l, plan);
+    }
   });
 }
 

@@ -35,11 +35,16 @@ struct PixelPosition {
   Axis<A> x, y;
   int64_t step, width;
 
+  PixelPosition(const Sampling& s, A flow_x, A flow_y, int32_t at_y, int32_t at_x, int64_t pixel_step)
+      : x(padded_axis(s.padding, flow_x, at_x, s.W)),
+        y(padded_axis(s.padding, flow_y, at_y, s.H)),
+        step(pixel_step),
+        width(s.W) {}
   PixelPosition(const Sampling& s, int64_t b, int32_t at_y, int32_t at_x, int64_t pixel_step)
-      : step(pixel_step), width(s.W) {
-    const int64_t at = b * s.flow_batch + int64_t{at_y} * s.out_W + at_x, plane = int64_t{s.out_H} * s.out_W;
-    x = padded_axis(s.padding, read_as<A>(s.flow, s.flow_type, at), at_x, s.W);
-    y = padded_axis(s.padding, read_as<A>(s.flow, s.flow_type, at + plane), at_y, s.H);
+      : PixelPosition(s, flow_of(s, b, 0, at_y, at_x), flow_of(s, b, 1, at_y, at_x), at_y, at_x, pixel_step) {}
+  static A flow_of(const Sampling& s, int64_t b, int64_t c, int32_t at_y, int32_t at_x) {
+    const int64_t plane = int64_t{s.out_H} * s.out_W;
+    return read_as<A>(s.flow, s.flow_type, b * s.flow_batch + c * plane + int64_t{at_y} * s.out_W + at_x);
   }
   int64_t offset(int j, int i) const { return ((int64_t{y.at} + j) * width + x.at + i) * step; }
   PixelReads<A> value() const {

@@ -125,10 +125,14 @@ __device__ __forceinline__ void push_patch(const Spreading& s, A* sums, Patch<A>
   pending = p;
 }
 
-template <class T, class A>
-__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kernel(const T* __restrict__ values,
-                                                                                   Spreading s, SumLayout l,
-                                                                                   int32_t rows) {
+// Blocks of scatter_kernel on one multiprocessor: a path takes registers of its own.
+template <class A, bool kPath>
+constexpr int kScatterResident = sizeof(A) == 8 ? 1 : kPath ? 2 : 3;
+
+template <class T, class A, bool kPath>
+__global__ __launch_bounds__(kThreads, (kScatterResident<A, kPath>)) void scatter_kernel(const T* __restrict__ values,
+                                                                                       Spreading s, SumLayout l,
+                                                                                       int32_t rows) {
   const int lane = threadIdx.x;
   const int32_t x = blockIdx.x * 32 + lane, top = (blockIdx.y * blockDim.y + threadIdx.y) * rows;
   const int32_t end = min(top + rows, s.height);  // the same for the whole warp, which stays together
@@ -139,11 +143,11 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void scatter_kern
     A* sums = sums_at<A>(s, l, b, g, 0, 0);
     Patch<A> pending{kNowhere, kNowhere, {}};
     SourcePixel<T, A> next{};
-    if (inside) next = load_pixel<T, A>(values, s, l, b, g, top, x);
+    if (inside) next = load_pixel<kPath, T, A>(values, s, l, b, g, top, x);
 #pragma unroll 1
     for (int32_t y = top; y < end; ++y) {
       const SourcePixel<T, A> pixel = next;
-      if (inside && y + 1 < end) next = load_pixel<T, A>(values, s, l, b, g, y + 1, x);
+      if (inside && y + 1 < end) next = load_pixel<kPath, T, A>(values, s, l, b, g, y + 1, x);
       Landing<A> landing;
       if (inside) landing = land(s, b, y, x, pixel.flow, pixel.metric[0]);
       A v[4];
@@ -170,8 +174,12 @@ void launch_scatter(const void* values, Dtype dtype, const Spreading& s, const S
                   grid_size(slices));
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
-    VFI_LAUNCH((scatter_kernel<T, decltype(compute)>), grid, block, 0, stream, static_cast<const T*>(values), s, l,
-               rows);
+    using A = decltype(compute);
+    if (s.path.count > 0) {
+      VFI_LAUNCH((scatter_kernel<T, A, true>), grid, block, 0, stream, static_cast<const T*>(values), s, l, rows);
+    } else {
+      VFI_LAUNCH((scatter_kernel<T, A, false>), grid, block, 0, stream, static_cast<const T*>(values), s, l, rows);
+    }
   });
 }
 

@@ -13,6 +13,7 @@
 
 #include "common/bilinear.h"
 #include "common/cpu_dispatch.h"
+#include "common/trajectory.h"
 
 namespace vfi {
 
@@ -30,13 +31,15 @@ constexpr double kDivideEps = 1e-7;
 
 struct ScatterArgs {
   Planes values;     // [B, C, H, W]
-  Planes flow;       // [B, 2, H, W]
+  Planes flow;       // [B, 2, H, W]; not looked at where there is a path
   Planes factor_of;  // [B, 1, H, W]; not looked at where factor is kOne
   Planes target;     // [B, C, target_H, target_W]; every element is written
   int64_t B, C, H, W, target_H, target_W;
   Padding padding;
   Factor factor;
   bool float64;
+  // Null, or where the flow comes from: sample b is then tau b % T of sample b / T of the path, values and factor_of.
+  const Trajectory* path;
   // The rest is for splatting: zero for a plain sum. A = double or float, as float64 says.
   Divide divide;
   void* weight;                // A [B, 1, target_H, target_W]: receives D; may be null where weight_ready is false
@@ -66,6 +69,9 @@ struct ScatterBand {
 // Source rows begin <= b H + y < end.
 VFI_DECLARE_CPU_KERNEL(scatter_reach, const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t end);
 VFI_DECLARE_CPU_KERNEL(scatter_band, const ScatterArgs& s, const ScatterBand& band);
+// Writes s.target_shift for the target rows begin <= y < end of sample b: the largest m of each target's contributors, 0
+// where there is none. `reach` is that of the sample's rows.
+VFI_DECLARE_CPU_KERNEL(scatter_shift, const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end);
 
 // What a scatter needs to know about flow (and m) first. `reach` has B * H elements.
 void measure_reach(const ScatterArgs& s, RowReach* reach);
@@ -79,6 +85,8 @@ void for_each_band(const ScatterArgs& s, const std::function<void(int64_t b, int
 constexpr int32_t kNarrowCell = 4, kWideCell = 16;
 
 namespace VFI_LEVEL {
+// The sample of values and factor_of that sample b of the flow moves.
+VFI_INLINE int64_t owner_of(const ScatterArgs& s, int64_t b) { return s.path == nullptr ? b : b / s.path->T; }
 VFI_INLINE int32_t cell_width(int32_t channels) { return channels <= kNarrowCell ? kNarrowCell : kWideCell; }
 // A ring row has one cell more at either end, and room for whole vectors.
 VFI_INLINE int64_t ring_columns(const ScatterArgs& s) { return (s.target_W + 15) / 16 * 16 + 2; }

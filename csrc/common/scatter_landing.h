@@ -3,26 +3,11 @@
 #pragma once
 
 #include "common/scatter.h"
-#include "common/simd.h"
+#include "common/simd_chunk.h"
+#include "common/trajectory_simd.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
-
-constexpr int kChunk = 128;  // source pixels of one row; their data stay in the first-level cache
-
-template <class A>
-struct VectorFor;
-template <>
-struct VectorFor<float> {
-  using type = F32;
-};
-template <>
-struct VectorFor<double> {
-  using type = double;
-};
-
-template <class F>
-using Number = typename Lanes<F>::Scalar;
 
 template <class F>
 VFI_INLINE typename Lanes<F>::Mask is_finite(F x) {
@@ -95,10 +80,16 @@ VFI_INLINE bool skips_by_metric(const ScatterArgs& s) { return s.factor == Facto
 
 template <class A>
 VFI_INLINE void read_flow(const ScatterArgs& s, Chunk<A>& c) {
-  const int64_t first = c.y * s.W + c.x;
-  c.flow_x = read_chunk(s.flow, c.b, 0, first, c.n, c.flow_x_buffer);
-  c.flow_y = read_chunk(s.flow, c.b, 1, first, c.n, c.flow_y_buffer);
-  c.m = s.factor == Factor::kOne ? nullptr : read_chunk(s.factor_of, c.b, 0, first, c.n, c.m_buffer);
+  const int64_t first = c.y * s.W + c.x, owner = owner_of(s, c.b);
+  if (s.path != nullptr) {
+    const int32_t y = static_cast<int32_t>(c.y), x = static_cast<int32_t>(c.x);
+    flow_of_tau(*s.path, owner, c.b - owner * s.path->T, y, x, c.n, c.flow_x_buffer, c.flow_y_buffer);
+    c.flow_x = c.flow_x_buffer, c.flow_y = c.flow_y_buffer;
+  } else {
+    c.flow_x = read_chunk(s.flow, c.b, 0, first, c.n, c.flow_x_buffer);
+    c.flow_y = read_chunk(s.flow, c.b, 1, first, c.n, c.flow_y_buffer);
+  }
+  c.m = s.factor == Factor::kOne ? nullptr : read_chunk(s.factor_of, owner, 0, first, c.n, c.m_buffer);
 }
 
 // Both coordinates of the pixels c.x + i..; `used`: they are not skipped and reach the target.

@@ -50,7 +50,7 @@ class BandScatter {
     prefetch_cells(n);
     if (own_shifts_) multiply_exp_at_targets(s_, c, row_, column_);
     const bool one = band_.weight == Weight::kLane;
-    if (stage<kWidth>(s_.values, c.b, band_.c, band_.channels, one, y * s_.W + x, n, tile_)) {
+    if (stage<kWidth>(s_.values, owner_of(s_, c.b), band_.c, band_.channels, one, y * s_.W + x, n, tile_)) {
       add_tile(c.weight, n);
     } else {
       add_tile_careful(c);

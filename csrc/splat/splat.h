@@ -21,13 +21,6 @@
 
 namespace vfi {
 
-// exp(-60) is still a normal float32.
-constexpr double kWideSpan = 60.0;
-
-// Writes s.target_shift for the target rows begin <= y < end of sample b: the maximum over contributors. `reach` is that of
-// the sample's rows.
-VFI_DECLARE_CPU_KERNEL(splat_shift, const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end);
-
 // One of the inputs, dense in its own layout.
 struct SplatGradInput {
   const void* x;         // [B, C, H, W]

@@ -1,11 +1,10 @@
-// Splatting on CUDA: tensors and registration. The kernels are in splat_kernels.cuh, splat_grad_kernels.cuh and, for
-// the scatter-add, in common/.
+// Splatting on CUDA: tensors and registration. The kernels of the gradients are in splat_kernels.cuh, those of the
+// scatter-add and of what softmax subtracts in common/.
 #include <tuple>
 #include <vector>
 
-#include "common/scatter_tensors.h"
+#include "common/splat_cuda_tensors.h"
 #include "splat/splat_checks.h"
-#include "splat/splat_grad_kernels.cuh"
 #include "splat/splat_kernels.cuh"
 
 namespace vfi::cuda {
@@ -16,11 +15,6 @@ constexpr const char* kOp = "splat";
 using Tensors = std::vector<Tensor>;
 using MaybeTensor = std::optional<Tensor>;
 
-Division division_of(const std::string& mode, const std::string& eps) {
-  if (mode == "sum") return Division::kNone;
-  return eps == "zero" ? Division::kZero : eps == "add" ? Division::kAdd : Division::kClip;
-}
-
 Spreading spreading_of(const Tensors& inputs, const Tensor& flow, const MaybeTensor& metric, const std::string& mode) {
   Spreading s{};
   s.batch = flow.size(0);
@@ -28,71 +22,20 @@ Spreading spreading_of(const Tensors& inputs, const Tensor& flow, const MaybeTen
   s.width = s.target_width = static_cast<int32_t>(flow.size(3));
   s.flow = view_of(flow);
   s.padding = Padding::kZeros;
-  s.factor = mode == "linear" ? Factor::kLinear : mode == "softmax" ? Factor::kSoftmax : Factor::kOne;
+  s.factor = splat_factor(mode);
   if (metric) s.metric = view_of(*metric);
   s.float64 = any_float64({&flow, metric ? &*metric : nullptr});
   for (const Tensor& x : inputs) s.float64 = s.float64 || x.scalar_type() == ScalarType::Double;
   return s;
 }
 
-// The input whose last group of four channels has room for the weight; the first one if none has.
-size_t carrier_of(const Tensors& inputs) {
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].size(1) % 4 != 0) return i;
-  }
-  return 0;
-}
-
-// Where in its sums the weight of channel C starts, and the distance from sample to sample.
-void find_weight(Finish& f, const Tensor& sums, const SumLayout& l, const Spreading& s) {
-  const int64_t plane = s.target_plane(), channel = l.values.channels;
-  const int64_t offset = 4 * (channel / 4) * plane + channel % 4;
-  f.weights = static_cast<const char*>(sums.const_data_ptr()) + offset * (s.float64 ? sizeof(double) : sizeof(float));
-  f.weight_batch = 4 * l.groups * plane;
-}
-
 std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTensor metric, std::string mode,
                                           std::string eps, bool keep_weight, bool deterministic) {
   check_splat(inputs, flow, metric, mode, eps);
   const OnDevice device(flow);
-  Spreading s = spreading_of(inputs, flow, metric, mode);
-  const ScalarType type = s.float64 ? ScalarType::Double : ScalarType::Float;
-  const bool keep = keep_weight && mode != "sum", softmax = mode == "softmax";
-  Tensor weight = nothing(flow, type), shift = nothing(flow, type), range = nothing(flow, type);
-  if (keep) weight = empty(flow, {s.batch, 1, s.height, s.width}, type);
-  if (softmax) {
-    shift = empty(flow, {s.batch, 1, s.height, s.width}, type);
-    range = empty(flow, {s.batch, 2}, type);
-    s.target_max = shift.mutable_data_ptr();
-    s.range = range.const_data_ptr();
-    launch_softmax_shift(s, range.mutable_data_ptr(), device.stream);
-  }
-  const Scatter scatter(device, flow, s, deterministic);
-  const size_t carrier = carrier_of(inputs);
-  Tensors sums, outs;
-  std::vector<Finish> finishes;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const MemoryFormat layout = layout_of(inputs[i]);
-    const bool with_weight = mode != "sum" && i == carrier;
-    const Tensor values = with_layout(inputs[i], layout);
-    sums.push_back(scatter.sums(values, layout, with_weight));
-    Finish f{};
-    f.sums = scatter.sum_layout(values, layout, with_weight);
-    f.sums.sums = sums[i].mutable_data_ptr();
-    f.division = division_of(mode, eps);
-    finishes.push_back(f);
-  }
-  // The shift is decoded in place, so that every scatter comes before the first finish.
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (mode != "sum") find_weight(finishes[i], sums[carrier], finishes[carrier].sums, s);
-    if (i == carrier && keep) finishes[i].weight_out = weight.mutable_data_ptr();
-    if (i == carrier && keep && softmax) finishes[i].shift_out = shift.mutable_data_ptr();
-    outs.push_back(empty_for(inputs[i]));
-    launch_finish(outs[i].mutable_data_ptr(), dtype_of(inputs[i]), dense_shape_of(outs[i], layout_of(inputs[i])), s,
-                  finishes[i], device.stream);
-  }
-  device.check_launches();
-  return {outs, weight, keep && softmax ? shift : nothing(flow, type)};
+  const Spreading s = spreading_of(inputs, flow, metric, mode);
+  const Splatted result = splat_tensors(device, s, inputs, division_of(mode, eps), keep_weight, deterministic);
+  return {result.outs, result.weight, result.shift};
 }
 
 // Either of weight and shift is empty where the mode has none.

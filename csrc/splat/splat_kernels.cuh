@@ -1,116 +1,183 @@
-// Splatting on CUDA; the formulas are in splat.h. Besides the scatter-add (common/scatter.cuh or, in a fixed order,
-// common/ordered_gather.cuh) softmax needs the number that is subtracted from the metrics:
+// Gradients of splatting on CUDA. Forward, for target t with divisor q and weight D (splat.h):
 //
-//   range[b] = (max of metric, max of -metric) over the pixels of sample b that are not skipped
-//   target_max[b, t] = max of metric over the pixels that have t as a used corner, if the range is wider than kWideSpan
+//   N[t] = sum over s, k of w_k e_k x,   D[t] = sum over s, k of w_k e_k,   out = N / q
 //
-// A maximum does not depend on the order of the atomics, so both are deterministic. Whether a sample is wide is decided
-// on the device, so a call can be captured in a CUDA graph.
+// and for a source pixel, with g = grad_out and k over its four corners:
+//
+//   grad_x      = sum_k w_k e_k / q_k g[k]
+//   grad_flow   = sum_k dw_k (e_k / q_k dot_k + e_k grad_weight[k])
+//   grad_metric = sum_k w_k (the same), times 1 / e in mode linear
+//   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k])
+//
+// Work: a gather with the threads of the warp kernels (common/gather.cuh); one launch for each input. w e / q is formed
+// first, because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
 #pragma once
 
 #include "common/landing.cuh"
 
 namespace vfi::cuda {
 
-// A few blocks stride over the rows of a sample: one atomic per block at the end, or little work where there is none to
-// do.
-constexpr int64_t kStridingBlocks = 1024;
+struct SplatGradArgs {
+  Spreading s;       // target_max holds the shifts, as A [B, 1, H, W], and range is not used
+  DenseShape shape;  // of this input [B, C, H, W]
+  Division division;
+  const void* weight;       // A [B, 1, H, W]; null in mode sum
+  const void* grad_weight;  // A [B, 1, H, W]; null where there is none, or where the launch for another input adds it
+  MutableView grad_flow;    // data null: not needed
+  MutableView grad_metric;
+  void* partial;     // A [B, 3, H, W]: grad_flow and grad_metric of the inputs before; null for a single input
+  bool first, last;  // input: starts from 0 instead of `partial`; writes the gradients instead of `partial`
+};
 
-inline dim3 striding_grid(const Spreading& s) {
-  const int64_t per_sample = ceil_div(kStridingBlocks, s.batch < kStridingBlocks ? s.batch : kStridingBlocks);
-  const int64_t needed = ceil_div(s.height, kThreads / 32);
-  return dim3(static_cast<unsigned>(needed < per_sample ? needed : per_sample), 1, grid_size(s.batch));
-}
-
-// Calls body(y, x) for the pixels of this thread, in blocks of 32 x 8 threads.
-template <class Body>
-__device__ __forceinline__ void stride_over_pixels(int32_t height, int32_t width, Body&& body) {
-  for (int32_t y = blockIdx.x * blockDim.y + threadIdx.y; y < height; y += gridDim.x * blockDim.y) {
-    for (int32_t x = threadIdx.x; x < width; x += 32) body(y, x);
-  }
-}
-
-template <class Bits>
-__device__ __forceinline__ Bits warp_max(Bits bits) {
-  for (int step = 16; step > 0; step /= 2) bits = max(bits, __shfl_xor_sync(kFullWarp, bits, step));
-  return bits;
-}
-
-// Also clears target_max on the way.
+// What a source pixel needs of its four targets.
 template <class A>
-__global__ __launch_bounds__(kThreads) void metric_range_kernel(typename Ordered<A>::Bits* __restrict__ range,
-                                                                Spreading s) {
-  using Bits = typename Ordered<A>::Bits;
-  constexpr int kWarps = kThreads / 32;
-  VFI_DYNAMIC_SHARED(Bits, shared);  // [2, kWarps]
-  for (int64_t b = blockIdx.z; b < s.batch; b += gridDim.z) {
-    Bits high = 0, negated = 0;
-    stride_over_pixels(s.height, s.width, [&](int32_t y, int32_t x) {
-      A flow[2], metric[1];
-      load(s.flow, b, y, x, flow);
-      load(s.metric, b, y, x, metric);
-      static_cast<Bits*>(s.target_max)[(b * s.height + y) * s.width + x] = 0;
-      if (!finite(flow[0]) || !finite(flow[1]) || !finite(metric[0])) return;
-      high = max(high, Ordered<A>::from(metric[0]));
-      negated = max(negated, Ordered<A>::from(-metric[0]));
-    });
-    high = warp_max(high);
-    negated = warp_max(negated);
-    if (threadIdx.x == 0) {
-      shared[threadIdx.y] = high;
-      shared[kWarps + threadIdx.y] = negated;
-    }
-    __syncthreads();
-    if (threadIdx.y == 0 && threadIdx.x < 2) {
-      Bits all = 0;
-      for (int w = 0; w < kWarps; ++w) all = max(all, shared[threadIdx.x * kWarps + w]);
-      if (all != 0) atomicMax(range + 2 * b + threadIdx.x, all);
-    }
-    __syncthreads();
-  }
+struct Targets {
+  Corners<A> corner;
+  CornerSlopes<A> slope;
+  int32_t y, x;   // of target 0
+  int64_t first;  // its offset in weight and shift [B, 1, H, W]
+  bool reads[4];  // the corner is used, or its slope is
+  A e[4];
+  A unit[4];        // d e / d metric
+  A q[4];           // 0: this target has no gradient
+  bool follows[4];  // q grows with the weight
+};
+
+template <class A>
+__device__ __forceinline__ int64_t target_offset(const SplatGradArgs& a, const Targets<A>& t, int k) {
+  return t.first + (k >> 1) * a.s.width + (k & 1);
 }
 
 template <class A>
-__global__ __launch_bounds__(kThreads) void target_max_kernel(Spreading s) {
-  using Bits = typename Ordered<A>::Bits;
-  for (int64_t b = blockIdx.z; b < s.batch; b += gridDim.z) {
-    if (!sample_shift<A>(s, b).per_target) continue;
-    Bits* target_max = static_cast<Bits*>(s.target_max) + b * s.target_plane();
-    stride_over_pixels(s.height, s.width, [&](int32_t y, int32_t x) {
-      A flow[2], metric[1];
-      load(s.flow, b, y, x, flow);
-      load(s.metric, b, y, x, metric);
-      if (!finite(metric[0])) return;
-      const auto at = position(flow[0], flow[1], Padding::kZeros, s.target_height, s.target_width, y, x);
-      for_each_corner(at.x, at.y, [&](int j, int i, A) {
-        atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_width + at.x.at + i,
-                  Ordered<A>::from(metric[0]));
+__device__ __forceinline__ Targets<A> find_targets(const SplatGradArgs& a, const Place& p) {
+  Targets<A> t{};
+  A flow[2], metric[1] = {A(1)};
+  load(a.s.flow, p.b, p.y, p.x, flow);
+  if (a.s.factor != Factor::kOne) load(a.s.metric, p.b, p.y, p.x, metric);
+  if (!finite(metric[0])) return t;
+  const auto at = position(flow[0], flow[1], Padding::kZeros, a.s.height, a.s.width, p.y, p.x);
+  t.corner = corners(at.x, at.y);
+  t.slope = corner_slopes(at.x, at.y);
+  t.y = at.y.at;
+  t.x = at.x.at;
+  t.first = p.b * a.s.target_plane() + static_cast<int64_t>(at.y.at) * a.s.width + at.x.at;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    t.reads[k] = t.corner.used[k] || t.slope.reads[k];
+    if (!t.reads[k]) continue;
+    t.e[k] = metric[0];
+    t.unit[k] = A(1);
+    if (a.s.factor == Factor::kSoftmax) {
+      // A pixel with weight 0 here may exceed the shift of this target.
+      const A below = metric[0] - static_cast<const A*>(a.s.target_max)[target_offset(a, t, k)];
+      t.e[k] = t.unit[k] = std::exp(below < A(0) ? below : A(0));
+    }
+    t.q[k] = A(1);
+    if (a.division == Division::kNone) continue;
+    const A weight = static_cast<const A*>(a.weight)[target_offset(a, t, k)];
+    t.q[k] = divisor(a.division, weight);
+    t.follows[k] = a.division != Division::kClip || weight > A(kEps);
+  }
+  return t;
+}
+
+// grad_x of the channels of this lane, and their part of dot.
+template <class Access, class T, class A>
+__device__ __forceinline__ void gather_channels(const T* grad_out, const T* values, const T* out, T* grad_values,
+                                                const SplatGradArgs& a, const Place& p, const Targets<A>& t,
+                                                A (&dot)[4]) {
+  constexpr int N = Access::N;
+  const DenseShape shape = a.shape.laid_out(Access::kLast);
+  const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
+  A part[4];  // w e / q: at most 1
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
+  for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
+    const int64_t step = channel * shape.channel_stride();
+    Pack<T, N> g[4], o[4], x{};
+    load_corners(grad_out + target + step, shape, t.reads, g);
+    if (out != nullptr) load_corners(out + target + step, shape, t.reads, o);
+    if (values != nullptr) x = load_pack<T, N>(values + own + step);
+    Pack<T, N> result;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+      A sum = A(0);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (!t.reads[k]) continue;
+        const A upstream = widen<A>(g[k].at[n]);
+        if (part[k] != A(0)) sum += part[k] * upstream;
+        dot[k] += upstream * (widen<A>(x.at[n]) - (out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0)));
+      }
+      result.at[n] = narrow_to<T>(sum);
+    }
+    if (grad_values != nullptr) store_pack(grad_values + own + step, result);
+  }
+}
+
+// grad_flow and grad_metric from the dot products.
+template <class A>
+__device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Place& p, const Targets<A>& t,
+                                                const A (&dot)[4]) {
+  A total[3] = {A(0), A(0), A(0)};
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    if (!t.reads[k]) continue;
+    const A direct = a.grad_weight == nullptr ? A(0) : static_cast<const A*>(a.grad_weight)[target_offset(a, t, k)];
+    const A e_over_q = t.q[k] == A(0) ? A(0) : t.e[k] / t.q[k],
+            unit_over_q = t.q[k] == A(0) ? A(0) : t.unit[k] / t.q[k];
+    const A moved = e_over_q * dot[k] + t.e[k] * direct;
+    if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
+    if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
+    if (t.corner.used[k]) total[2] += t.corner.weight[k] * (unit_over_q * dot[k] + t.unit[k] * direct);
+  }
+  const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.width + p.x;
+  A* partial = a.partial == nullptr ? nullptr : static_cast<A*>(a.partial) + 3 * p.b * plane + pixel;
+  for (int i = 0; i < 3; ++i) {
+    if (!a.first) total[i] += partial[i * plane];
+    if (!a.last) partial[i * plane] = total[i];
+  }
+  if (!a.last) return;
+  if (a.grad_flow.data != nullptr) {
+    store(a.grad_flow, p.b, 0, p.y, p.x, total[0]);
+    store(a.grad_flow, p.b, 1, p.y, p.x, total[1]);
+  }
+  if (a.grad_metric.data != nullptr) store(a.grad_metric, p.b, 0, p.y, p.x, total[2]);
+}
+
+// `values` and `out` may be null where neither grad_flow nor grad_metric is needed (`out` in mode sum too), and so may
+// `grad_values` where it is not.
+template <class T, class A, class Access>
+__global__ __launch_bounds__(kThreads) void splat_grad_kernel(const T* __restrict__ grad_out,
+                                                              const T* __restrict__ values, const T* __restrict__ out,
+                                                              T* __restrict__ grad_values, SplatGradArgs a,
+                                                              PixelGrid grid) {
+  const Place p = place<Access::kLast>(grid);
+  Targets<A> t{};
+  A dot[4] = {A(0), A(0), A(0), A(0)};
+  if (p.inside) {
+    t = find_targets<A>(a, p);
+    gather_channels<Access>(grad_out, values, out, grad_values, a, p, t, dot);
+  }
+  sum_over_lanes<Access::kLast>(p, dot);
+  if (p.inside && p.lane == 0) write_gradients(a, p, t, dot);
+}
+
+inline void launch_splat_grad(const void* grad_out, const void* values, const void* out, void* grad_values, Dtype dtype,
+                              const SplatGradArgs& a, cudaStream_t stream) {
+  if (a.shape.pixels() == 0) return;
+  dispatch(dtype, a.s.float64, [&](auto element, auto compute) {
+    using T = decltype(element);
+    using A = decltype(compute);
+    with_access<T, A>(a.shape, a.shape, {grad_out, values, out, grad_values}, [&](auto access, const PixelGrid& grid) {
+      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(4, sizeof(A)),
+                   stream, static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
+                   static_cast<T*>(grad_values), a, part);
       });
     });
-  }
-}
-
-// Bytes of `range`, which the caller allocates.
-inline size_t range_bytes(const Spreading& s) { return 2 * s.batch * (s.float64 ? sizeof(double) : sizeof(float)); }
-
-template <class A>
-void launch_softmax_shift_as(const Spreading& s, void* range, cudaStream_t stream) {
-  using Bits = typename Ordered<A>::Bits;
-  const dim3 grid = striding_grid(s), block(32, kThreads / 32);
-  VFI_LAUNCH((metric_range_kernel<A>), grid, block, 2 * (kThreads / 32) * sizeof(Bits), stream,
-             static_cast<Bits*>(range), s);
-  VFI_LAUNCH((target_max_kernel<A>), grid, block, 0, stream, s);
-}
-
-// Fills range and target_max of `s`.
-inline void launch_softmax_shift(const Spreading& s, void* range, cudaStream_t stream) {
-  clear(range, range_bytes(s), stream);
-  if (s.pixels() == 0) return;
-  if (s.float64) {
-    launch_softmax_shift_as<double>(s, range, stream);
-  } else {
-    launch_softmax_shift_as<float>(s, range, stream);
-  }
+  });
 }
 
 }  // namespace vfi::cuda

@@ -99,8 +99,16 @@ def axis(start, flow, size, BORDER: tl.constexpr):
 @triton.jit
 def position(flow, channel, b, y, x, height, width, live, BORDER: tl.constexpr, ACC: tl.constexpr):
     """x0, y0, lx, ly, free_x, free_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
-    x0, lx, free_x = axis(x, load_plane(flow, b, channel, y, x, live, ACC), width, BORDER)
-    y0, ly, free_y = axis(y, load_plane(flow, b, channel + 1, y, x, live, ACC), height, BORDER)
+    flow_x = load_plane(flow, b, channel, y, x, live, ACC)
+    flow_y = load_plane(flow, b, channel + 1, y, x, live, ACC)
+    return position_of(flow_x, flow_y, y, x, height, width, BORDER)
+
+
+@triton.jit
+def position_of(flow_x, flow_y, y, x, height, width, BORDER: tl.constexpr):
+    """x0, y0, lx, ly, free_x, free_y of the pixels (y, x) moved by a flow that is loaded."""
+    x0, lx, free_x = axis(x, flow_x, width, BORDER)
+    y0, ly, free_y = axis(y, flow_y, height, BORDER)
     return x0, y0, lx, ly, free_x, free_y
 
 

@@ -58,11 +58,11 @@ def _collect_kernel(
 
 
 def collect(total: Tensor, x: Tensor, divisor: Tensor | None = None, eps: str = "none") -> Tensor:
-    """out = N / q, or N for eps "none", with x's dtype and layout; divisor (B, H, W) is a lane of a total."""
-    _, h, w, lanes = total.shape
+    """out = N / q, or N for eps "none", with x's channels, dtype and layout; divisor (B, H, W) is a lane of a total."""
+    b, h, w, lanes = total.shape
     if eps == "none" and total.dtype == x.dtype and lanes == x.shape[1] and memory_format(x) == torch.channels_last:
         return total.permute(0, 3, 1, 2)
-    out = empty_result(x)
+    out = empty_result(x, (b, x.shape[1], h, w))
     if out.numel() > 0:
         lane = total[..., 0] if divisor is None else divisor
         group = lane_group(lanes)

@@ -18,8 +18,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_plane, load_tile, position
+from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_plane, load_tile, position, position_of
 from vfi_kernels.triton_math.functions import exponential, sigmoid
+from vfi_kernels.triton_math.keys_cubic import Path, trajectory_flow
 from vfi_kernels.triton_math.launch import THREADS, launch, triton_dtype
 
 
@@ -27,7 +28,7 @@ from vfi_kernels.triton_math.launch import THREADS, launch, triton_dtype
 class Landing:
     """Where source pixels go, and with which factor."""
 
-    flow: Tensor  # (B, F, H, W), at least one pixel
+    flow: Tensor | Path  # (B, F, H, W), at least one pixel; or a path: B T samples, T that share values and metric
     size: Sequence[int]  # height and width of the target
     acc: torch.dtype
     factor: str = "one"  # see above
@@ -37,13 +38,35 @@ class Landing:
     channel: int = 0  # of the flow along x; the flow along y follows
 
     def packed(self) -> tuple[Any, ...]:
-        """What kernels call `landing`; the flow stands in for a plane that the factor does not use."""
-        metric = self.flow if self.metric is None else self.metric
-        shift = self.flow[0, 0, 0] if self.shift is None else self.shift.flatten()
-        return self.flow, metric, shift, self.channel, *self.flow.shape[2:], *self.size
+        """What kernels call `landing`; some plane stands in for one that the factor does not use."""
+        metric = self.like if self.metric is None else self.metric
+        shift = self.like[0, 0, 0] if self.shift is None else self.shift.flatten()
+        flow = self.flow.packed() if isinstance(self.flow, Path) else self.flow
+        return flow, metric, shift, self.channel, *self.source_size, *self.size
 
     def constants(self) -> dict[str, Any]:
-        return {"FACTOR": self.factor, "BORDER": self.border, "ACC": triton_dtype(self.acc)}
+        path = None
+        if isinstance(self.flow, Path):
+            path = (self.flow.constants()["CURVE"], self.flow.constants()["SAME"])
+        return {"FACTOR": self.factor, "BORDER": self.border, "PATH": path, "ACC": triton_dtype(self.acc)}
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the device, of the batch size of the values."""
+        return self.flow.keyframes if isinstance(self.flow, Path) else self.flow
+
+    @property
+    def parts(self) -> int:
+        """How many samples share values and metric."""
+        return self.flow.taus.shape[1] if isinstance(self.flow, Path) else 1
+
+    @property
+    def batch(self) -> int:
+        return self.like.shape[0] * self.parts
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        return self.flow.size if isinstance(self.flow, Path) else (self.flow.shape[2], self.flow.shape[3])
 
 
 @dataclass(frozen=True)
@@ -55,13 +78,28 @@ class Order:
 
 
 @triton.jit
-def source(landing, b, y, x, live, FACTOR: tl.constexpr, BORDER: tl.constexpr, ACC: tl.constexpr):
+def owner(landing, b, PATH: tl.constexpr):
+    """The sample of values and metric that sample b of the flow moves."""
+    if PATH is None:
+        return b
+    else:
+        return b // landing[0][2]
+
+
+@triton.jit
+def source(landing, b, y, x, live, FACTOR: tl.constexpr, BORDER: tl.constexpr, PATH: tl.constexpr, ACC: tl.constexpr):
     """Position, m and whether they count, of source pixels (y, x); splatting skips a metric that is not finite."""
-    flow, metric, _, channel, _, _, target_height, target_width = landing
-    spot = position(flow, channel, b, y, x, target_height, target_width, live, BORDER, ACC)
+    flow, metric, _, channel, height, width, target_height, target_width = landing
+    if PATH is None:
+        spot = position(flow, channel, b, y, x, target_height, target_width, live, BORDER, ACC)
+    else:
+        flow_x, flow_y = trajectory_flow(
+            flow, b // flow[2], b % flow[2], y, x, height, width, live, PATH[0], PATH[1], ACC
+        )
+        spot = position_of(flow_x, flow_y, y, x, target_height, target_width, BORDER)
     m = tl.zeros([live.shape[0]], ACC)
     if FACTOR != "one":
-        m = load_plane(metric, b, 0, y, x, live, ACC)
+        m = load_plane(metric, owner(landing, b, PATH), 0, y, x, live, ACC)
     if FACTOR == "metric" or FACTOR == "softmax":
         finite = tl.abs(m) < float("inf")
         m = tl.where(finite, m, 0.0)
@@ -104,17 +142,18 @@ def _scatter_kernel(
     GROUP: tl.constexpr,
     FACTOR: tl.constexpr,
     BORDER: tl.constexpr,
+    PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     _, _, shift, _, height, width, target_height, target_width = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
-    spot, m, live = source(landing, b, y, x, y < height, FACTOR, BORDER, ACC)
+    spot, m, live = source(landing, b, y, x, y < height, FACTOR, BORDER, PATH, ACC)
     lanes = groups * GROUP
     for start in range(0, lanes, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
-        v = load_tile(value, b, c, channels, y, x, live, ACC)
+        v = load_tile(value, owner(landing, b, PATH), c, channels, y, x, live, ACC)
         v = tl.where((c == channels)[:, None], 1.0, v) * pixel_factor(m, FACTOR)[None, :]
         for k in tl.static_range(4):
             cx, cy, weight, inside = corner(spot, k % 2, k // 2, target_height, target_width)
@@ -135,12 +174,13 @@ def _cell_kernel(
     cells,
     FACTOR: tl.constexpr,
     BORDER: tl.constexpr,
+    PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     _, _, _, _, height, width, target_height, target_width = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
-    spot, _, live = source(landing, b, y, x, y < height, FACTOR, BORDER, ACC)
+    spot, _, live = source(landing, b, y, x, y < height, FACTOR, BORDER, PATH, ACC)
     x0, y0 = spot[0], spot[1]
     live = live & (x0 >= -1) & (x0 < target_width) & (y0 >= -1) & (y0 < target_height)
     number = (b * (target_height + 1) + y0 + 1) * (target_width + 1) + x0 + 1
@@ -163,6 +203,7 @@ def _ordered_kernel(
     GROUP: tl.constexpr,
     FACTOR: tl.constexpr,
     BORDER: tl.constexpr,
+    PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -183,10 +224,10 @@ def _ordered_kernel(
             for n in range(0, tl.max(count)):
                 s = tl.load(order + begin + n, n < count, other=0) - b * height * width
                 sy, sx = (s // width).to(tl.int32), (s % width).to(tl.int32)
-                spot, m, here = source(landing, b, sy, sx, n < count, FACTOR, BORDER, ACC)
+                spot, m, here = source(landing, b, sy, sx, n < count, FACTOR, BORDER, PATH, ACC)
                 weight = corner(spot, k % 2, k // 2, target_height, target_width)[2]
                 used = here & (weight != 0)
-                v = load_tile(value, b, c, channels, sy, sx, used, ACC)
+                v = load_tile(value, owner(landing, b, PATH), c, channels, sy, sx, used, ACC)
                 v = tl.where((c == channels)[:, None], 1.0, v) * pixel_factor(m, FACTOR)[None, :]
                 term = (weight * corner_factor(m, shift, target, used, FACTOR))[None, :] * v
                 sums += tl.where(used[None, :], term, 0.0)
@@ -195,11 +236,12 @@ def _ordered_kernel(
 
 def order_by_cell(landing: Landing) -> Order:
     """Sorts the sources (stable); every scatter with the same flow can use it."""
-    b, _, h, w = landing.flow.shape
+    b, (h, w) = landing.batch, landing.source_size
     cells = b * (landing.size[0] + 1) * (landing.size[1] + 1)
     dtype = torch.int32 if cells < 2**31 else torch.int64
-    cell = torch.empty(b * h * w, dtype=dtype, device=landing.flow.device)
-    launch(_cell_kernel, landing.flow, (h, w), landing.packed(), cell, cells, BLOCK=THREADS, **landing.constants())
+    cell = torch.empty(b * h * w, dtype=dtype, device=landing.like.device)
+    constants = {"parts": landing.parts, "BLOCK": THREADS, **landing.constants()}
+    launch(_cell_kernel, landing.like, (h, w), landing.packed(), cell, cells, **constants)
     cell, order = torch.sort(cell, stable=True)
     return Order(order, torch.searchsorted(cell, torch.arange(cells + 1, dtype=dtype, device=cell.device)))
 
@@ -210,16 +252,18 @@ def lane_group(lanes: int) -> int:
 
 
 def scatter(value: Tensor, landing: Landing, with_weight: bool = False, order: Order | None = None) -> Tensor:
-    """total (B, *size, lanes): sums of value (B, C, H, W), and of w e in lane C if `with_weight`; more lanes pad."""
-    b, channels, h, w = value.shape
+    """total (B, *size, lanes): sums of value (B, C, H, W), and of w e in lane C if `with_weight`; more lanes pad. Along
+    a path B T samples."""
+    _, channels, h, w = value.shape
     used = channels + with_weight
     group = lane_group(used)
     groups = triton.cdiv(used, group)
-    total = torch.zeros((b, *landing.size, group * groups), dtype=landing.acc, device=value.device)
+    total = torch.zeros((landing.batch, *landing.size, group * groups), dtype=landing.acc, device=value.device)
     if total.numel() == 0 or h * w == 0:
         return total
     block_c = min(16, triton.next_power_of_2(group * groups))
     constants = {"BLOCK": min(THREADS, 4 * THREADS // block_c), "BLOCK_C": block_c, **landing.constants()}
+    constants["parts"] = landing.parts
     arguments = (value, landing.packed(), total.flatten(), channels, groups)
     if order is None:
         launch(_scatter_kernel, value, (h, w), *arguments, GROUP=group, **constants)

@@ -21,8 +21,7 @@ from vfi_kernels.triton_math.collect import safe_divisor
 from vfi_kernels.triton_math.functions import divide
 from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
 from vfi_kernels.triton_math.scatter import Landing, corner_factor, pixel_factor, source
-
-FACTORS = {"sum": "one", "average": "one", "linear": "metric", "softmax": "softmax"}
+from vfi_kernels.triton_math.splatting import FACTORS
 
 
 # out = N / q(D): inverse = 1 / q, grad_divisor = -(sum_c grad_out out) / q dq/dD + grad_weight
@@ -94,6 +93,7 @@ def _splat_grad_kernel(
     NEED_MOVE: tl.constexpr,
     FACTOR: tl.constexpr,
     BORDER: tl.constexpr,
+    PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -101,7 +101,7 @@ def _splat_grad_kernel(
     _, _, _, _, height, width, _, _ = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
     inside = y < height
-    spot, m, live = source(landing, b, y, x, inside, FACTOR, BORDER, ACC)
+    spot, m, live = source(landing, b, y, x, inside, FACTOR, BORDER, PATH, ACC)
     k00 = corner_terms(landing, spot, 0, 0, b, m, live, divisor, FIRST, NORMALISED, FACTOR)
     k10 = corner_terms(landing, spot, 1, 0, b, m, live, divisor, FIRST, NORMALISED, FACTOR)
     k01 = corner_terms(landing, spot, 0, 1, b, m, live, divisor, FIRST, NORMALISED, FACTOR)

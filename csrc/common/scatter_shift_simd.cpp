@@ -1,9 +1,8 @@
-// The splat's own kernels, compiled once per instruction set; formulas in splat.h, sums in common/scatter_simd.cpp.
+// What softmax subtracts at each target, compiled once per instruction set; formulas in splat/splat.h.
 #include <limits>
 
 #include "common/scatter_landing.h"
 #include "common/simd_elements.h"
-#include "splat/splat.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -81,7 +80,7 @@ class BandMaximum {
 
 }  // namespace
 
-void splat_shift(const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end) {
+void scatter_shift(const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end) {
   if (s.float64) {
     BandMaximum<double>(s, b, begin, end).run(reach);
   } else {

@@ -1,0 +1,26 @@
+// Runs of pixels that the kernels keep in the first-level cache, and the vectors of a compute type. For *_simd.cpp only.
+#pragma once
+
+#include "common/simd.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+
+constexpr int kChunk = 128;  // source pixels of one row; their data stay in the first-level cache
+
+template <class A>
+struct VectorFor;
+template <>
+struct VectorFor<float> {
+  using type = F32;
+};
+template <>
+struct VectorFor<double> {
+  using type = double;
+};
+
+template <class F>
+using Number = typename Lanes<F>::Scalar;
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi

@@ -1,0 +1,30 @@
+// The splat of every mode on tensors, for the *_cuda.cu files of the ops that splat along a flow and along trajectories;
+// defined in splat_tensors_cuda.cu.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/scatter_tensors.h"
+
+namespace vfi::cuda {
+
+inline Division division_of(const std::string& mode, const std::string& eps) {
+  if (mode == "sum") return Division::kNone;
+  return eps == "zero" ? Division::kZero : eps == "add" ? Division::kAdd : Division::kClip;
+}
+
+inline Factor splat_factor(const std::string& mode) {
+  return mode == "linear" ? Factor::kLinear : mode == "softmax" ? Factor::kSoftmax : Factor::kOne;
+}
+
+struct Splatted {
+  std::vector<Tensor> outs;
+  Tensor weight, shift;  // empty where not kept
+};
+
+// `s` has everything that does not depend on the input: sizes, flow or path, metric. The results have s.batch samples.
+Splatted splat_tensors(const OnDevice& device, Spreading s, const std::vector<Tensor>& inputs, Division division,
+                       bool keep_weight, bool deterministic);
+
+}  // namespace vfi::cuda

@@ -1,0 +1,56 @@
+// The splat of every mode on tensors, for the ops that splat along a flow and along trajectories; formulas in
+// splat/splat.h.
+#pragma once
+
+#include <vector>
+
+#include "common/checks.h"
+#include "common/scatter.h"
+
+namespace vfi {
+
+// exp(-60) is still a normal float32.
+constexpr double kWideSpan = 60.0;
+
+struct SplatMode {
+  Factor factor;
+  Divide divide;
+};
+
+inline SplatMode check_splat_mode(const char* op, const std::string& mode, const std::string& eps) {
+  if (mode != "sum" && mode != "average" && mode != "linear" && mode != "softmax") {
+    fail(op, ": expected mode 'sum', 'average', 'linear' or 'softmax', got '", mode, "'");
+  }
+  if (eps != "zero" && eps != "add" && eps != "clip") {
+    fail(op, ": expected eps 'zero', 'add' or 'clip', got '", eps, "'");
+  }
+  SplatMode m{};
+  m.factor = mode == "linear" ? Factor::kValue : mode == "softmax" ? Factor::kExp : Factor::kOne;
+  m.divide = eps == "zero" ? Divide::kZero : eps == "add" ? Divide::kAdd : Divide::kClip;
+  if (mode == "sum") m.divide = Divide::kNot;
+  return m;
+}
+
+// The metric of a mode that takes one, beside the input `first`.
+inline void check_metric(const char* op, const SplatMode& m, const std::string& mode, const std::optional<Tensor>& metric,
+                         const Tensor& first) {
+  if (m.factor != Factor::kOne && !metric) {
+    fail(op, ": expected a metric of shape (B, 1, H, W) in mode '", mode, "', got None");
+  }
+  if (m.factor == Factor::kOne && metric) fail(op, ": expected no metric in mode '", mode, "', got one");
+  if (metric) {
+    check_planes(op, "metric", *metric, 1, first, "input");
+    check_size(op, "metric", *metric, first, "input");
+  }
+}
+
+struct Splatted {
+  std::vector<Tensor> outs;
+  Tensor weight, shift;  // empty where not kept
+};
+
+// `s` has everything that does not depend on the input: sizes, flow or path, factor and division. The outputs, and weight
+// and shift [B, 1, H, W] with keep_weight, have s.B samples.
+Splatted splat_tensors(ScatterArgs s, const std::vector<Tensor>& inputs, bool keep_weight);
+
+}  // namespace vfi

@@ -1,0 +1,71 @@
+"""The CPU kernels along trajectories: every instruction set, dtype, layout, width, and large results."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from compare import assert_near
+
+import vfi_kernels as vk
+from vfi_kernels import backends
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def results(image, keyframes, taus, metric, padding):
+    flows = vk.sample_trajectory(keyframes, taus) if keyframes.shape[3:] == image.shape[2:] else keyframes[:, :0]
+    warped = vk.trajectory_warp(image, keyframes, taus, padding=padding)
+    return flows, warped, vk.trajectory_splat(image, keyframes, taus, metric)
+
+
+def check_every_path(seed: int = 0) -> None:
+    """The kernels of this process's CPU level against the reference in float64, around widths of vectors and runs."""
+    rng = torch.Generator().manual_seed(seed)
+    choices = itertools.cycle(itertools.product(DTYPES, LAYOUTS, (1, 3, 20), ("border", "zeros"), (1, 2, 5)))
+    sizes = itertools.product((1, 2, 9), (1, 2, 15, 33, 127, 128, 130, 261), (1, 3))
+    for (h, w, coarse), (dtype, layout, c, padding, count) in zip(sizes, choices):
+        image = torch.randn(2, c, h, w, generator=rng).to(dtype).contiguous(memory_format=layout)
+        keyframes = 3 * torch.randn(2, count, 2, -(-h // coarse), -(-w // coarse), generator=rng)
+        keyframes[:, :, :, 0, 0] = 0
+        taus, metric = torch.rand(2, 3, generator=rng), torch.randn(2, 1, h, w, generator=rng)
+        found = results(image, keyframes, taus, metric, padding)
+        with vk.use_backend("reference"):
+            wide = results(image.double(), keyframes.double(), taus.double(), metric.double(), padding)
+        for got, expected in zip(found, wide):
+            assert_near(got, expected, slack=32)
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(level):
+    """In a process of its own: the level is chosen once."""
+    if level not in backends.build_info()["cpu_levels"]:
+        pytest.skip(f"this machine's build has no level {level}")
+    here = Path(__file__).resolve()
+    paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", "from test_trajectory_cpu import check_every_path; check_every_path()"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "VFI_KERNELS_CPU": level, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    if "this CPU's best level is" in done.stderr:
+        pytest.skip(f"this CPU has no {level}")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
+def test_large_results_are_streamed_right(layout, rng):
+    """Results from 4 MB on bypass the cache; the last rows and columns do too."""
+    image = torch.randn(1, 16, 131, 160, generator=rng).contiguous(memory_format=layout)
+    keyframes = 2 * torch.randn(1, 3, 2, 131, 160, generator=rng)
+    taus = torch.linspace(0.1, 0.9, 26)
+    found = vk.trajectory_warp(image, keyframes, taus), vk.sample_trajectory(keyframes, taus)
+    with vk.use_backend("reference"):
+        expected = vk.trajectory_warp(image, keyframes, taus), vk.sample_trajectory(keyframes, taus)
+    for got, wanted in zip(found, expected):
+        torch.testing.assert_close(got, wanted, rtol=2e-5, atol=2e-5)

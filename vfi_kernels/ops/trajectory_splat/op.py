@@ -1,0 +1,123 @@
+"""Splatting along trajectories as a torch op: public function, shapes, gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import backends
+from vfi_kernels.checks import expect, expect_image
+from vfi_kernels.convolution import expect_tensors
+from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels.ops.trajectory_splat import reference
+from vfi_kernels.registration import (
+    grad_needed,
+    refuse_forward_mode,
+    register_differentiable,
+    register_second_derivative,
+)
+from vfi_kernels.trajectories import batched_taus, flat_keyframes, knot_line
+from vfi_kernels.trajectory_gradients import splat_gradient
+
+_splat = torch.ops.vfi_kernels.trajectory_splat.default
+_splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
+
+
+def trajectory_splat(
+    input: Tensor,
+    keyframe_flows: Tensor,
+    taus: Any,
+    metric: Tensor | None = None,
+    *,
+    knots: Any = None,
+    a: float = -0.5,
+    boundary: str = "keys",
+    extrapolate: bool = False,
+    mode: str = "softmax",
+    eps: str = "zero",
+) -> Tensor:
+    r"""Moves every pixel of `input` along its trajectory and splats it where it is at each tau, in one pass.
+
+    .. math::
+        out[b, t] = splat(input[b],\; flow[b, t],\; metric[b])
+
+    with flow as `sample_trajectory` gives it, resized to the input's grid as `trajectory_warp` does, and `splat` in
+    any of its modes. No flow is written to memory.
+
+    Args:
+        input: (B, C, H, W), float64, float32, float16 or bfloat16; any strides.
+        keyframe_flows: (B, K, 2, h, w) in pixels of its own grid, channel 0 along x, channel 1 along y; any floating
+            dtype.
+        taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
+        metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
+        mode: "sum", "average", "linear" or "softmax"; see `splat`, also for eps and pixels that are skipped.
+        eps: "zero", "add" or "clip".
+
+    Returns:
+        (B, T, C, H, W) with the dtype of `input`, every (B T, C, H, W) channels_last if the input is; sums are float32
+        or wider. Differentiable twice in every argument (the softmax shift counts as a constant); the gradient works
+        on one tau at a time. Bitwise reproducible on the CPU, and on a GPU under
+        `torch.use_deterministic_algorithms(True)`.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device or option is not one of the above, or the knots are not uniform.
+
+    Source:
+        Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981; Niklaus and
+        Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020.
+    """
+    op = "trajectory_splat"
+    expect_tensors(op, input=input)
+    expect_image(op, "input", input)
+    keyframes = flat_keyframes(op, keyframe_flows)
+    batched = batched_taus(op, taus, keyframes, input.shape[2:])
+    refuse_forward_mode(op, input, keyframes, batched, metric)
+    curve = (*knot_line(op, knots, keyframe_flows.shape[1]), float(a), boundary, extrapolate)
+    keep = grad_needed(input, keyframes, batched, metric)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    out, _, _ = _splat(input, keyframes, batched, metric, *curve, mode, eps, keep, deterministic)
+    return out.unflatten(0, (input.shape[0], batched.shape[1]))
+
+
+@torch.library.register_fake("vfi_kernels::trajectory_splat")
+def _(input, keyframes, taus, metric, first, step, a, boundary, extrapolate, mode, eps, keep_weight, deterministic):
+    reference.check(input, keyframes, taus, metric, step, boundary, mode, eps)
+    batch = input.shape[0] * taus.shape[1]
+    plane, acc = (batch, 1, *input.shape[2:]), accumulator(input, keyframes, taus, metric)
+    weight = input.new_empty(plane if keep_weight and mode != "sum" else (0,), dtype=acc)
+    shift = input.new_empty(plane if keep_weight and mode == "softmax" else (0,), dtype=acc)
+    return empty_result(input, (batch, *input.shape[1:])), weight, shift
+
+
+@torch.library.register_fake("vfi_kernels::trajectory_splat_grad")
+def _(grad_out, grad_weight, input, keyframes, taus, metric, *rest):
+    found = [empty_result(t) if need else not_needed(t) for t, need in zip((input, keyframes, taus), rest[-4:])]
+    return *found, empty_result(metric) if rest[-1] and metric is not None else not_needed(keyframes)
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+    *tensors, first, step, a, boundary, extrapolate, mode, eps, kept, _ = inputs
+    out, weight, shift = output
+    expect(kept or mode == "sum", "trajectory_splat", "keep_weight where a gradient is needed", kept)
+    ctx.options = (first, step, a, boundary, extrapolate, mode, eps)
+    ctx.save_for_backward(*tensors, out, weight, shift)
+    # D is no result of the public function, but second derivatives pass through it.
+    ctx.mark_non_differentiable(shift, *([weight] if mode == "sum" else []))
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_out: Tensor | None, grad_weight: Tensor | None, grad_shift: None) -> tuple:
+    input, keyframes, taus, metric, out, weight, shift = ctx.saved_tensors
+    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *ctx.saved_tensors)
+    needs = ctx.needs_input_grad[:4]
+    nothing = (None,) * (len(ctx.options) + 2)
+    grad_out = torch.zeros_like(out) if grad_out is None else grad_out
+    tensors = (grad_out, grad_weight, input, keyframes, taus, metric, out, weight, shift)
+    grads = _splat_grad(*tensors, *ctx.options, *needs)
+    return *(g if need else None for g, need in zip(grads, needs)), *nothing
+
+
+register_differentiable("trajectory_splat", _setup_context, _backward)
+register_second_derivative("trajectory_splat_grad", reference.trajectory_splat_grad)
+backends.implement("trajectory_splat", reference.trajectory_splat)
+backends.implement("trajectory_splat_grad", reference.trajectory_splat_grad, composed=splat_gradient)

@@ -1,0 +1,38 @@
+"""Splatting along trajectories in Triton: the kernels of triton_math/splatting.py, whose flow comes from a path."""
+
+from torch import Tensor
+
+from vfi_kernels.layout import accumulator
+from vfi_kernels.ops.trajectory_splat import reference
+from vfi_kernels.trajectory_gradients import splat_gradient
+from vfi_kernels.triton_math.keys_cubic import Path
+from vfi_kernels.triton_math.scatter import Landing
+from vfi_kernels.triton_math.splatting import FACTORS, splat_along
+
+__all__ = ["trajectory_splat", "trajectory_splat_grad"]
+
+trajectory_splat_grad = splat_gradient
+
+
+def trajectory_splat(
+    input: Tensor,
+    keyframes: Tensor,
+    taus: Tensor,
+    metric: Tensor | None,
+    first: float,
+    step: float,
+    a: float,
+    boundary: str,
+    extrapolate: bool,
+    mode: str,
+    eps: str,
+    keep_weight: bool,
+    deterministic: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out[b T + t] = the splat of input[b] along flow[b, t]; and D, shift."""
+    reference.check(input, keyframes, taus, metric, step, boundary, mode, eps)
+    acc, size = accumulator(input, keyframes, taus, metric), (input.shape[2], input.shape[3])
+    path = Path(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc)
+    landing = Landing(path, size, acc, FACTORS[mode], metric)
+    (out,), weight, shift = splat_along([input], landing, mode, eps, keep_weight, deterministic)
+    return out, weight, shift

@@ -1,0 +1,99 @@
+"""Backward warping along trajectories as a torch op: public function, shapes, gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels import backends
+from vfi_kernels.checks import expect_image
+from vfi_kernels.convolution import expect_tensors
+from vfi_kernels.layout import empty_result, not_needed
+from vfi_kernels.ops.trajectory_warp import reference
+from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.trajectories import batched_taus, flat_keyframes, knot_line
+from vfi_kernels.trajectory_gradients import warp_gradient
+
+_warp = torch.ops.vfi_kernels.trajectory_warp.default
+_warp_grad = torch.ops.vfi_kernels.trajectory_warp_grad.default
+
+
+def trajectory_warp(
+    image: Tensor,
+    keyframe_flows: Tensor,
+    taus: Any,
+    *,
+    knots: Any = None,
+    a: float = -0.5,
+    boundary: str = "keys",
+    extrapolate: bool = False,
+    padding: str = "border",
+) -> Tensor:
+    r"""Samples `image` where the trajectories are at each tau, in one pass.
+
+    .. math::
+        out[b, t, c, y, x] = image[b, c](x + flow[b, t, 0, y, x],\; y + flow[b, t, 1, y, x])
+
+    with flow as `sample_trajectory` gives it. Keyframes of another height and width are resized to the image's grid
+    as F.interpolate does (bilinear, align_corners=False), their vectors scaled by W / w and H / h. The keyframes of a
+    pixel are read once for all taus; no flow is written to memory.
+
+    Args:
+        image: (B, C, H, W), float64, float32, float16 or bfloat16; any strides.
+        keyframe_flows: (B, K, 2, h, w) in pixels of its own grid, channel 0 along x, channel 1 along y; any floating
+            dtype.
+        taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
+        padding: "border" or "zeros"; see `backward_warp`, also for ties and flow that is not finite.
+
+    Returns:
+        (B, T, C, H, W) with the dtype of `image`, every (B T, C, H, W) channels_last if the image is; positions and
+        sums are float32 or wider. Differentiable twice in image, keyframe_flows and taus; the gradient works on one
+        tau at a time. Bitwise reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
+
+    Raises:
+        RuntimeError: if a shape, dtype, device or option is not one of the above, or the knots are not uniform.
+
+    Source:
+        Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981.
+    """
+    op = "trajectory_warp"
+    expect_tensors(op, image=image)
+    expect_image(op, "image", image)
+    keyframes = flat_keyframes(op, keyframe_flows)
+    batched = batched_taus(op, taus, keyframes, image.shape[2:])
+    refuse_forward_mode(op, image, keyframes, batched)
+    first, step = knot_line(op, knots, keyframe_flows.shape[1])
+    out = _warp(image, keyframes, batched, first, step, float(a), boundary, extrapolate, padding)
+    return out.unflatten(0, (image.shape[0], batched.shape[1]))
+
+
+@torch.library.register_fake("vfi_kernels::trajectory_warp")
+def _(image, keyframes, taus, first, step, a, boundary, extrapolate, padding):
+    reference.check(image, keyframes, taus, step, boundary, padding)
+    return empty_result(image, (image.shape[0] * taus.shape[1], *image.shape[1:]))
+
+
+@torch.library.register_fake("vfi_kernels::trajectory_warp_grad")
+def _(grad_out, image, keyframes, taus, *rest):
+    tensors, needs = (image, keyframes, taus), rest[-3:]
+    return tuple(empty_result(t) if need else not_needed(t) for t, need in zip(tensors, needs))
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+    refuse_forward_mode("trajectory_warp", grad_out, *ctx.saved_tensors)
+    needs = ctx.needs_input_grad[:3]
+    options = (ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    grads = _warp_grad(grad_out, *ctx.saved_tensors, *options, deterministic, *needs)
+    return *(g if need else None for g, need in zip(grads, needs)), *(None,) * len(options)
+
+
+register_differentiable("trajectory_warp", _setup_context, _backward)
+register_second_derivative("trajectory_warp_grad", reference.trajectory_warp_grad)
+backends.implement("trajectory_warp", reference.trajectory_warp)
+backends.implement("trajectory_warp_grad", reference.trajectory_warp_grad, composed=warp_gradient)
