@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect_image
-from vfi_kernels.convolution import expect_tensors
+from vfi_kernels.checks import expect_image, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.trajectory_warp import reference
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
