@@ -138,6 +138,15 @@ def test_capacity_in_one_graph(block, x, rng):
             torch.testing.assert_close(compiled(route, x), torch.where(spread(route), block(x), 0), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("halo", [0, 16])
+def test_a_list_of_unknown_length_in_one_graph(block, x, halo):
+    routed = vk.nn.RoutedBlock(block, PATCH, halo=halo, chunk=4)
+    compiled = torch.compile(routed, fullgraph=True, backend="aot_eager")
+    for seed in range(2):
+        route = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(seed)) < 0.5
+        torch.testing.assert_close(compiled(x, route), routed(x, route), rtol=0, atol=1e-12)
+
+
 def test_copies_and_pickles_keep_the_halo(block, x, route):
     routed = vk.nn.RoutedBlock(block, PATCH, halo=16)
     expected = routed(x, route)

@@ -132,7 +132,7 @@ class RoutedBlock(nn.Module):
             the block pads. With at least as many as the block reaches (a multiple of its stride), active patches equal
             those of the dense block: positions outside the image are made zero before every torch.nn.Conv2d and
             ConvTranspose2d, which is what the dense block's padding is there.
-        chunk: patches that run at a time.
+        chunk: patches that run at a time: few for a CPU's cache, more to fill a GPU. Under torch.compile all do.
 
     Shapes:
         forward(x, indices, base): x (B, C, H, W), or a sequence of such tensors, which are gathered each and given to
@@ -192,11 +192,12 @@ class RoutedBlock(nn.Module):
 
     def _chunks(self, images: list[Tensor], listed: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Some patches of the list and what the block makes of them; at least once, for an empty result's shape."""
-        count = listed.shape[0]
-        step = self.chunk if isinstance(count, int) else count
         size = (images[0].shape[2], images[0].shape[3])
-        for first in range(0, count, step) if isinstance(count, int) and count > 0 else [0]:
-            part = listed[first : first + step]
+        if torch.compiler.is_compiling():  # the length of the list may be unknown
+            parts: Sequence[Tensor] = [listed]
+        else:
+            parts = listed.split(self.chunk)
+        for part in parts:
             tiles = [
                 patch_gather(t, part, self.patch, halo=self.halo, memory_format=torch.channels_last) for t in images
             ]

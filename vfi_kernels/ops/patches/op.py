@@ -198,7 +198,9 @@ def _gather_backward(ctx: Any, grad_out: Tensor) -> tuple:
 def _setup_scatter(ctx: Any, inputs: tuple, output: Tensor) -> None:
     patches, indices, base = inputs
     ctx.patch = patches.shape[2]
-    ctx.layouts = memory_format(patches) == torch.channels_last, memory_format(base)
+    # By its strides: a list of unknown length cannot say whether it is dense.
+    by_pixel = patches.stride(1) == 1 and patches.stride(3) != 1
+    ctx.layouts = by_pixel, memory_format(base)
     ctx.save_for_backward(indices)
 
 
