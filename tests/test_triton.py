@@ -178,7 +178,11 @@ def test_shift_is_per_target_where_metrics_are_far_apart():
     torch.testing.assert_close(weight[1], torch.where(metric[1] <= 0, metric[1].exp(), 0), rtol=3e-7, atol=0)
 
 
-@pytest.mark.parametrize("name", ["backward_warp-border", "backward_warp-zeros", "splat-softmax-several", "warp_blend"])
+@pytest.mark.parametrize(
+    "name",
+    ["backward_warp-border", "backward_warp-zeros", "splat-softmax-several", "trajectory_splat-softmax",
+     "trajectory_warp-24", "warp_blend"],
+)  # fmt: skip
 def test_deterministic_path(name, launched, monkeypatch):
     """It sums without atomics, in the order of the sources, and agrees with the oracle."""
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
@@ -230,6 +234,8 @@ def test_the_host_never_waits_for_the_device():
     c = Calls(torch.float32, size=(2, 3))
     with Watch() as watch:
         c.warps(False)
+        c.samples()
+        c.travels(False)
         c.splats(False)
         c.blends(False)
         c.correlates()
@@ -258,7 +264,7 @@ def deform(c, c_out, size, groups=1, offset_groups=1, kernel=1, dtype=torch.floa
     offset = (moves * 2 / 3).reshape(batch, -1, *whole.shape[2:])
     mask = torch.rand(batch, taps * offset_groups, *whole.shape[2:], generator=rng)
     bias = torch.randn(c_out, generator=rng)
-    case = types.SimpleNamespace(op="modulated_deform_conv2d", call=call)
+    case = types.SimpleNamespace(op="modulated_deform_conv2d", call=call, slack=1.0)
     return case, tuple(t.to(dtype) for t in (x, offset, mask, weight, bias))
 
 

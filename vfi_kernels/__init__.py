@@ -1,4 +1,5 @@
-"""Kernels for video frame interpolation, as torch ops: warping, splatting, deformable convolution, correlation."""
+"""Kernels for video frame interpolation, as torch ops: warping, splatting, trajectories, deformable convolution,
+correlation."""
 
 from vfi_kernels import backends
 

@@ -1,6 +1,7 @@
 """What the ops along trajectories have in common: taus and knots as the ops take them, checks, shapes."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ def batched_taus(op: str, taus: Any, keyframes: Tensor, size: Sequence[int]) -> 
     b = keyframes.shape[0]
     if not isinstance(taus, Tensor):
         given = list(taus) if isinstance(taus, Sequence) else [taus]
-        numbers = all(isinstance(v, (int, float, torch.SymInt, torch.SymFloat)) for v in given)
+        numbers = all(isinstance(v, (Real, torch.SymInt, torch.SymFloat)) for v in given)
         expect(numbers, op, "taus to be a tensor or numbers", repr(taus))
         wide = torch.float64 if keyframes.dtype == torch.float64 else torch.float32
         taus = torch.tensor(given, dtype=wide, device=keyframes.device)

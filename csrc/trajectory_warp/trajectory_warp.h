@@ -3,7 +3,7 @@
 //   out[b T + t, c, y, x] = image[b, c] at (x + flow[b, t, 0, y, x], y + flow[b, t, 1, y, x])
 //
 // bilinear as in common/bilinear.h. The gradients are those of that warp and of that flow, one tau at a time: see
-// vfi_kernels/ops/trajectory_warp/op.py.
+// vfi_kernels/trajectory_gradients.py.
 #pragma once
 
 #include "common/cpu_dispatch.h"

@@ -108,8 +108,8 @@ def test_errors_are_one_sentence(backend):
             vk.trajectory_warp(picture, flows, taus, **options)
 
 
-def test_one_tau_at_a_time_in_memory():
-    """Forward nothing but the output; backward a few planes, however many taus."""
+def test_no_flow_is_written_to_memory():
+    """Nothing is allocated but the output, and less than one frame beside it."""
     image, keyframes = arguments(9, size=(64, 128), batch=1)
     leaves = [t.requires_grad_() for t in (image, keyframes, torch.linspace(0, 1, 24))]
 
