@@ -10,10 +10,14 @@ import vfi_kernels_testing as native
 from vfi_kernels.registration import NAMESPACE
 
 EMULATED = "vfi_emulated"
-OPS = tuple(
-    op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
-    for end in ("", "_grad")
+OPS = (
+    *(
+        op + end
+        for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
+        for end in ("", "_grad")
+    ),
+    *("patch_indices", "patch_gather", "patch_gather_grad", "patch_scatter", "patch_scatter_", "patch_scatter_grad"),
+    *("routed_conv2d", "routed_conv2d_", "routed_conv2d_grad"),
 )
 
 _schemas = torch.library.Library(EMULATED, "DEF")
