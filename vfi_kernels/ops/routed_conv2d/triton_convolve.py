@@ -72,7 +72,7 @@ def phase_axis(axis, phase, TRANSPOSED: tl.constexpr):
 
 
 @triton.jit
-def source(listed, grid, axis, b, row, column, used, y, x, live, CELLS: tl.constexpr, NEIGHBOURS: tl.constexpr):
+def input_pixels(listed, grid, axis, b, row, column, used, y, x, live, CELLS: tl.constexpr, NEIGHBOURS: tl.constexpr):
     """Where input pixels (y, x) of a patch are, counted from its first: sample or row of the list, y, x, whether they
     are there, all [BLOCK]. With CELLS they are among patches, else in an image; not `used`: none is."""
     _, rows, columns = grid
@@ -156,7 +156,7 @@ def _routed_conv_kernel(
     for u in range(0, rows):
         for v in range(0, taps_x):
             y, x = i * step_y + in_y + u * move_y, j * step_x + in_x + v * move_x
-            at, y, x, there = source(listed, grid, axis, b, row, column, used, y, x, live, CELLS, NEIGHBOURS)
+            at, y, x, there = input_pixels(listed, grid, axis, b, row, column, used, y, x, live, CELLS, NEIGHBOURS)
             tap = ((tap_y + u * next_y) * kernel + tap_x + v * next_x) * columns
             end = tl.where(tl.max(there.to(tl.int32), 0) > 0, depth, 0)
             for start in range(0, end, BLOCK_C):

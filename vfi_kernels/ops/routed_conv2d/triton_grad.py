@@ -13,7 +13,15 @@ from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
-from vfi_kernels.ops.routed_conv2d.triton_convolve import Form, arranged, convolve, form, patch_of, phase_axis, source
+from vfi_kernels.ops.routed_conv2d.triton_convolve import (
+    Form,
+    arranged,
+    convolve,
+    form,
+    input_pixels,
+    patch_of,
+    phase_axis,
+)
 from vfi_kernels.triton_math.bilinear import load_tile, scan_pixels
 from vfi_kernels.triton_math.launch import triton_dtype
 from vfi_kernels.triton_math.patches import cell_table, patch_at
@@ -72,7 +80,7 @@ def _routed_weight_grad_kernel(
             live = i < outer // phases
             g = load_tile(grad_out, k, o, columns, i * out_step_y + out_y, j * out_step_x + out_x, live, ACC).to(KIND)
             ys, xs = i * step_y + in_y, j * step_x + in_x
-            at, ys, xs, there = source(indices, grid, axis, b, row, column, used, ys, xs, live, False, NEIGHBOURS)
+            at, ys, xs, there = input_pixels(indices, grid, axis, b, row, column, used, ys, xs, live, False, NEIGHBOURS)
             tile = load_tile(x, at, c, depth, ys, xs, there, ACC).to(KIND)
             if DOT:
                 total = add_product(total, g, tl.trans(tile), DOT, PRECISION)
