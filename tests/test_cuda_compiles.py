@@ -12,11 +12,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
-OPS = tuple(
-    op + end
-    for op in ("backward_warp", "correlation", "modulated_deform_conv2d", "splat", "warp_blend")
-    for end in ("", "_grad")
-)
+GRADIENTS = (
+    "backward_warp", "correlation", "modulated_deform_conv2d", "patch_gather", "patch_scatter", "routed_conv2d",
+    "splat", "warp_blend",
+)  # fmt: skip
+OPS = (*(op + end for op in GRADIENTS for end in ("", "_grad")), "patch_indices", "patch_scatter_", "routed_conv2d_")
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,8 @@ def test_source_compiles(source, arch, report):
 
 
 def test_every_op_has_a_source():
-    assert {p.parent.name for p in SOURCES} >= {op for op in OPS if not op.endswith("_grad")}
+    folders = {re.sub(r"_(grad)?$", "", re.sub("^patch_.*", "patches", op)) for op in OPS}
+    assert {p.parent.name for p in SOURCES} >= folders
 
 
 @needs_nvcc
