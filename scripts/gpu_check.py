@@ -246,7 +246,9 @@ def all_steps() -> list[Step]:
         Step("racecheck", 40, sanitizer_command("racecheck"), judge_sanitizer("racecheck"), uncached),
         bench_step("bench warps", 60, "--op", "backward_warp", "warp_blend", *halves),
         bench_step("bench splats", 60, "--op", "splat", *halves),
-        bench_step("bench convolutions", 60, "--op", "correlation", "modulated_deform_conv2d", *halves),
+        bench_step(
+            "bench convolutions", 60, "--op", "correlation", "modulated_deform_conv2d", "routed_conv2d", *halves
+        ),
         bench_step("bench gradients", 60, "--op", "backward_warp", "splat", "--mode", "backward"),
         bench_step("bench triton", 60, "--op", "backward_warp", "splat", "--backend", "triton"),
     ]

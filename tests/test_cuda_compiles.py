@@ -14,15 +14,14 @@ SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
 IN_COMMON = {"splat_cuda", "trajectory_splat_cuda"}  # their forward kernels are compiled in common/
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
 COMPOSED = ("trajectory_splat_grad", "trajectory_warp_grad")  # of other ops, in Python
-OPS = tuple(
-    op + end
-    for op in (
-        "backward_warp", "correlation", "modulated_deform_conv2d", "sample_trajectory", "splat", "trajectory_splat",
-        "trajectory_warp", "warp_blend",
-    )
-    for end in ("", "_grad")
-    if op + end not in COMPOSED
+GRADIENTS = (
+    "backward_warp", "correlation", "modulated_deform_conv2d", "patch_gather", "patch_scatter", "routed_conv2d",
+    "sample_trajectory", "splat", "trajectory_splat", "trajectory_warp", "warp_blend",
 )  # fmt: skip
+OPS = (
+    *(op + end for op in GRADIENTS for end in ("", "_grad") if op + end not in COMPOSED),
+    *("patch_indices", "patch_scatter_", "routed_conv2d_"),
+)
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +92,8 @@ def test_source_compiles(source, arch, report):
 
 
 def test_every_op_has_a_source():
-    assert {p.parent.name for p in SOURCES} >= {op for op in OPS if not op.endswith("_grad")}
+    folders = {re.sub(r"_(grad)?$", "", re.sub("^patch_.*", "patches", op)) for op in OPS}
+    assert {p.parent.name for p in SOURCES} >= folders
 
 
 @needs_nvcc

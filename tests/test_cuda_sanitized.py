@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every kernel in every compute type and layout, both ways to scatter; borders, empty tensors, non-finite positions.
 SELECTION = (
     "(thread_order and (7 or noise)) or empty or (huge_positions and 1e) or agrees_with_the_oracle or in_packs or "
-    "wider_than_a_block or tf32"
+    "wider_than_a_block or tf32 or (patch_kernels and cuda)"
 )
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def run(sanitized, *arguments):
 
 
 def test_the_kernels_are_clean(sanitized):
-    tests = ROOT / "tests/test_cuda_emulation.py"
+    tests = [ROOT / "tests" / name for name in ("test_cuda_emulation.py", "test_patch_kernels.py")]
     command = [
         "-m",
         "pytest",
@@ -61,7 +61,7 @@ def test_the_kernels_are_clean(sanitized):
         "-p",
         "no:cacheprovider",
     ]
-    done = run(sanitized, *map(str, command), "-k", SELECTION, str(tests))
+    done = run(sanitized, *map(str, command), "-k", SELECTION, *map(str, tests))
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert " passed" in done.stdout
 

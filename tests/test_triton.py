@@ -241,6 +241,8 @@ def test_the_host_never_waits_for_the_device():
         c.correlates()
         c.deforms(False)
         c.deforms(True)
+        c.patches()
+        c.routes()
     assert watch.names and not {n for n in watch.names if "_local_scalar_dense" in n or "nonzero" in n or "item" in n}
 
 

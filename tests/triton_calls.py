@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.modulated_deform_conv2d import triton_kernels as deforming
+from vfi_kernels.ops.patches import triton_kernels as patching
+from vfi_kernels.ops.routed_conv2d import triton_kernels as routing
 from vfi_kernels.ops.sample_trajectory import triton_kernels as sampling
 from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.ops.trajectory_splat import triton_kernels as moving
@@ -92,6 +95,38 @@ class Calls:
         metric = self.metric if mode in ("linear", "softmax") else None
         moving.trajectory_splat(self.image, keyframes, taus, metric, *curve, mode, "zero", True, deterministic)
 
+    def listed(self) -> tuple[int, Tensor]:
+        """A patch size, and a list with one row more than there are patches."""
+        h, w = self.image.shape[2:]
+        patch = math.gcd(h, w)
+        route = torch.ones(1, h // patch, w // patch, dtype=torch.bool)
+        return patch, patching.patch_indices(route, route.numel() + 1)[0]
+
+    def patches(self, halo: int = 1) -> None:
+        patch, indices = self.listed()
+        last = self.image.stride(1) == 1
+        out = patching.patch_gather(self.image, indices, patch, halo, None)
+        patching.patch_gather_grad(out, indices, self.image.shape, patch, halo, last)
+        inner = patching.patch_gather(self.image, indices, patch, 0, None)
+        patching.patch_scatter_(inner, indices, patching.patch_scatter(inner, indices, self.image))
+        patching.patch_scatter_grad(self.image, indices, patch, last, True, True)
+
+    def routes(
+        self, border: str = "image", transposed: bool = False, activation: str = "gelu", tf32: bool = False
+    ) -> None:
+        """A convolution that keeps the channels: 3x3, or transposed 4x4."""
+        patch, indices = self.listed()
+        c, h, w = self.image.shape[1:]
+        side, stride = (4, 2) if transposed else (3, 1)
+        weight = self.image.new_zeros(c, c, side, side)
+        base = self.image.new_empty(1, c, h * stride, w * stride)
+        base = base.contiguous(memory_format=torch.channels_last) if self.image.stride(1) == 1 else base
+        slopes = self.image[0, :, 0, 0].contiguous() if activation == "prelu" else None
+        place = (indices, patch, stride, transposed, border)
+        out = routing.routed_conv2d(self.image, weight, None, *place, tf32)
+        routing.routed_conv2d_(self.image, weight, slopes, *place, activation, slopes, 0.1, tf32, base)
+        routing.routed_conv2d_grad(out, self.image, weight, *place, tf32, True, True, True)
+
     def splats(self, deterministic: bool, mode: str = "softmax", eps: str = "zero", inputs: int = 1) -> None:
         metric = self.metric if mode in ("linear", "softmax") else None
         x, flow = [self.image] * inputs, self.flow[:, :2]
@@ -109,6 +144,8 @@ def launch_each(dtype: torch.dtype) -> None:
     c.deforms(True)
     c.samples()
     c.travels(False)
+    c.patches()
+    c.routes()
     c.splats(False)
 
 
@@ -123,6 +160,8 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.deforms(False)
         c.samples()
         c.travels(False)
+        c.patches()
+        c.routes()
         c.splats(False)
     for dtype in (torch.float64, torch.float32):
         announce(dtype)
@@ -138,6 +177,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.travels(False, "average", count, per_pixel=True)
     c.correlates(4)
     c.correlates(9)
+    c.patches(0)
     c.splats(False, "sum")
     for mode, eps in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):
         c.splats(False, mode, eps, inputs=2)
@@ -146,3 +186,5 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c = Calls(dtype, channels=256)
         c.deforms(False, 8, "relu", tf32=True)
         c.deforms(False, 2, "none", masked=False)
+        for border, transposed in itertools.product(("zero", "image"), (False, True)):
+            c.routes(border, transposed, "leaky_relu" if transposed else "prelu", tf32=border == "zero")

@@ -72,6 +72,21 @@ inline Tensor empty_for(const Tensor& x) {
 }
 inline Tensor empty_for(const Tensor& x, bool needed) { return needed ? empty_for(x) : nothing(x, x.scalar_type()); }
 
+// Fresh memory for `count` elements of a type that torch may not know.
+template <class E>
+Tensor scratch(const Tensor& like, int64_t count) {
+  return empty(like, {count * static_cast<int64_t>(sizeof(E))}, ScalarType::Byte);
+}
+template <class E>
+E* elements(const Tensor& scratch) {
+  return static_cast<E*>(scratch.mutable_data_ptr());
+}
+
+// Vectors with a number for each output channel, or none.
+inline const void* data_or_null(const std::optional<Tensor>& t) { return t ? t->const_data_ptr() : nullptr; }
+// From one output channel to the next.
+inline int64_t step_of(const std::optional<Tensor>& t) { return t && t->size(0) > 1 ? t->stride(0) : 0; }
+
 // What reaches a gradient op from outside has to fit what the forward op returned.
 inline void check_upstream(const char* op, const char* name, const Tensor& grad, Sizes sizes, const Tensor& like) {
   bool fits = grad.dim() == static_cast<int64_t>(sizes.size());

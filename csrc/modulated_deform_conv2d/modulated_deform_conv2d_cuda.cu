@@ -12,10 +12,6 @@ namespace {
 using Maybe = std::optional<Tensor>;
 using Integers = std::vector<int64_t>;
 
-const void* data_or_null(const Maybe& t) { return t ? t->const_data_ptr() : nullptr; }
-// From one output channel to the next.
-int64_t step_of(const Maybe& t) { return t && t->size(0) > 1 ? t->stride(0) : 0; }
-
 // `input` has been made dense with its layout; `out` is the output or its gradient.
 DeformArgs deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
                        MemoryFormat out, const Tensor& offset, const Maybe& mask) {
@@ -29,16 +25,6 @@ DeformArgs deform_args(const DeformGeometry& g, const Tensor& input, MemoryForma
           narrow(g.group_in()),
           narrow(g.group_out()),
           narrow(g.offset_group_channels())};
-}
-
-// Fresh memory for `count` elements of a type that torch may not know.
-template <class E>
-Tensor scratch(const Tensor& like, int64_t count) {
-  return empty(like, {count * static_cast<int64_t>(sizeof(E))}, ScalarType::Byte);
-}
-template <class E>
-E* elements(const Tensor& scratch) {
-  return static_cast<E*>(scratch.mutable_data_ptr());
 }
 
 template <class T, class F>
@@ -60,7 +46,7 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
   if (activation_weight) check_vector(kOp, "activation_weight", *activation_weight, g.C_out, true, input);
   const Epilogue epilogue{data_or_null(bias), data_or_null(activation_weight), step_of(bias),
                           step_of(activation_weight),
-                          check_activation(kOp, activation, activation_weight.has_value())};
+                          check_activation(kOp, activation, activation_weight.has_value()), 0};
   const OnDevice device(input);
   const Tensor x = with_layout(input, layout_of(input));
   const Tensor out = empty(input, {g.B, g.C_out, g.out_H, g.out_W}, input.scalar_type(), layout_of(input));

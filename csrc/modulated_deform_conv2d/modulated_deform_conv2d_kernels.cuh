@@ -6,7 +6,8 @@
 // that share an offset. Channels of a piece may lie in up to kSlots offset groups.
 #pragma once
 
-#include "modulated_deform_conv2d/modulated_deform_conv2d_products.cuh"
+#include "common/epilogue.cuh"
+#include "common/products.cuh"
 
 namespace vfi::cuda {
 
@@ -208,37 +209,6 @@ __device__ __forceinline__ void sample(const T* __restrict__ input, const Deform
   }
 }
 
-// `count` rows of packed weights, M columns each, as the left factor.
-template <int M, class F>
-__device__ __forceinline__ void load_left(F* left, const F* __restrict__ rows, int64_t row_length, int count,
-                                          bool aligned) {
-  constexpr int N = 16 / static_cast<int>(sizeof(F));
-  if (aligned) {
-    for (int e = threadIdx.x; e < count * (M / N); e += kThreads) {
-      const int k = e / (M / N), m = e % (M / N) * N;
-      store_pack(left + k * kLeftStep<F, M> + m, load_pack<F, N>(rows + k * row_length + m));
-    }
-  } else {
-    for (int e = threadIdx.x; e < count * M; e += kThreads) {
-      left[e / M * kLeftStep<F, M> + e % M] = rows[e / M * row_length + e % M];
-    }
-  }
-}
-
-// What the last step of a product may read beyond `count` rows.
-template <int kStep, class F>
-__device__ __forceinline__ int clear_tail(F* rows, int row_step, int count) {
-  const int depth = (count + kStep - 1) / kStep * kStep;
-  for (int e = threadIdx.x; e < (depth - count) * row_step; e += kThreads) rows[count * row_step + e] = F{};
-  return depth;
-}
-
-template <class F, int M>
-struct Factors {
-  F right[kDepth * kRightStep<F>];
-  F left[kDepth * kLeftStep<F, M>];
-};
-
 template <class F, int M>
 struct ForwardShared {
   union {
@@ -247,22 +217,6 @@ struct ForwardShared {
   };
   Positions<Sum<F>, kTile> positions;
 };
-
-struct Epilogue {
-  const void *bias, *slopes;  // of the element type, or null
-  int64_t bias_step, slope_step;
-  Activation activation;
-};
-
-template <class T, class A>
-__device__ __forceinline__ A finish(const Epilogue& e, int64_t o, A sum) {
-  if (e.bias != nullptr) sum += widen<A>(static_cast<const T*>(e.bias)[o * e.bias_step]);
-  if (e.activation == Activation::kRelu) return sum < A(0) ? A(0) : sum;
-  if (e.activation == Activation::kPrelu && !(sum > A(0))) {
-    return widen<A>(static_cast<const T*>(e.slopes)[o * e.slope_step]) * sum;
-  }
-  return sum;
-}
 
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void deform_kernel(
@@ -316,13 +270,6 @@ inline unsigned deform_grid(int64_t blocks) {
     throw std::runtime_error("modulated_deform_conv2d: more blocks than a grid has");
   }
   return static_cast<unsigned>(blocks);
-}
-
-// What a launch may ask for without another word to the device.
-template <class Shared>
-constexpr size_t shared_bytes() {
-  static_assert(sizeof(Shared) <= 48 * 1024);
-  return sizeof(Shared);
 }
 
 // Channels of a piece of the columns: at most `most`, in at most kSlots offset groups wherever it starts.

@@ -5,6 +5,7 @@ import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN2_HIGH = tl.constexpr(0.693359375)  # 9 bits: k * LN2_HIGH is exact for |k| < 2^15
+SQRT_HALF = tl.constexpr(0.70710678118654752440)
 LN2_LOW = tl.constexpr(-2.1219444005469058e-4)
 
 
@@ -33,3 +34,16 @@ def divide(x, y):
 def sigmoid(x):
     """1 / (1 + exp(-x)), NaN for NaN."""
     return 1 / (1 + tl.exp(-x))
+
+
+@triton.jit
+def activate(x, slope, ACTIVATION: tl.constexpr):
+    """What follows a convolution: csrc/common/activation.h in Triton."""
+    if ACTIVATION == "relu":
+        return tl.where(x < 0, 0.0, x)
+    elif ACTIVATION == "prelu":
+        return tl.where(x > 0, x, slope * x)
+    elif ACTIVATION == "gelu":
+        return 0.5 * x * (1 + tl.erf(x * SQRT_HALF))
+    else:
+        return x

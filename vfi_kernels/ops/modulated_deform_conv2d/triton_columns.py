@@ -1,4 +1,4 @@
-"""What the Triton kernels of modulated_deform_conv2d share: where a tap reads, a tile of columns, products of tiles.
+"""What the Triton kernels of modulated_deform_conv2d share: where a tap reads, a tile of columns.
 
 A tile never crosses a conv group or an offset group: it lies in one piece of the channels, of which there are
 C / gcd(C / groups, C / offset_groups) equal ones. Tiles are made in registers and used at once, never written.
@@ -15,16 +15,9 @@ from torch import Tensor
 from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.modulated_deform_conv2d.reference import Geometry
 from vfi_kernels.triton_math.bilinear import axis, load_plane, sample
-from vfi_kernels.triton_math.launch import triton_dtype
+from vfi_kernels.triton_math.products import product_constants, side
 
-DTYPES = {
-    torch.float64: tl.float64,
-    torch.float32: tl.float32,
-    torch.float16: tl.float16,
-    torch.bfloat16: tl.bfloat16,
-}
 WARPS = 8
-LEAST = 16  # of every side of a tile that tl.dot takes
 
 
 class Work(NamedTuple):
@@ -54,8 +47,7 @@ class Work(NamedTuple):
         return torch.float32 if self.dot else torch.float64
 
     def block(self, channels: int, most: int) -> int:
-        """A side of a tile for that many channels. Without tl.dot the summed side is walked one by one."""
-        return min(max(triton.next_power_of_2(max(channels, 1)), LEAST if self.dot else 1), most)
+        return side(channels, most, self.dot)
 
 
 def work(input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, g: Geometry, allow_tf32: bool) -> Work:
@@ -63,9 +55,6 @@ def work(input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, g: 
     c = input.shape[1]
     group_in, each = c // g.groups, c // g.offset_groups
     piece = max(math.gcd(group_in, each), 1)
-    kind = input.dtype if acc == torch.float32 else acc
-    # Triton's interpreter multiplies the bits of bfloat16: there the rounded factors are widened first.
-    widen = kind == torch.bfloat16 and triton.knobs.runtime.interpret
     return Work(
         (input, offset, mask),
         (*input.shape[2:], *offset.shape[2:], g.taps),
@@ -73,13 +62,7 @@ def work(input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, g: 
         (group_in, weight.shape[0] // g.groups, each, piece),
         weight.permute(2, 3, 0, 1).contiguous().flatten(),
         g,
-        {
-            "ACC": triton_dtype(acc),
-            "KIND": DTYPES[kind],
-            "DOT": acc == torch.float32,
-            "PRECISION": "widen" if widen else "tf32" if allow_tf32 else "ieee",
-            "num_stages": 1,  # loads ahead of their use cost more registers than there are
-        },
+        product_constants(input.dtype, acc, allow_tf32),
     )
 
 
@@ -118,14 +101,3 @@ def load_weight(weight, t, group, groups, o, last_o, c, last, channels, KIND: tl
     group_in, group_out, _, _ = channels
     at = (t * groups * group_out + o) * group_in + (c - group * group_in)
     return tl.load(weight + at, (o < last_o) & (c < last), other=0).to(KIND)
-
-
-@triton.jit
-def add_product(total, a, b, DOT: tl.constexpr, PRECISION: tl.constexpr):
-    """total + a @ b. Not every GPU has tl.dot for float64: then a is one column and b one row."""
-    if not DOT:
-        return total + a * b
-    elif PRECISION == "widen":
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), total)
-    else:
-        return tl.dot(a, b, total, input_precision=PRECISION)

@@ -17,7 +17,6 @@ from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     WARPS,
     Work,
-    add_product,
     columns,
     load_weight,
     tap_position,
@@ -27,6 +26,7 @@ from vfi_kernels.ops.modulated_deform_conv2d.triton_ordered import add_in_order
 from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_tile, sample_slopes, scan_pixels, store_plane
 from vfi_kernels.triton_math.collect import collect
 from vfi_kernels.triton_math.launch import launch
+from vfi_kernels.triton_math.products import add_product
 from vfi_kernels.triton_math.scatter import lane_group
 
 PROGRAMS = 1024  # that a grad_weight is split into at least, where there are pixels enough

@@ -8,7 +8,6 @@ from vfi_kernels.layout import empty_result
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     WARPS,
-    add_product,
     columns,
     load_weight,
     tap_position,
@@ -16,7 +15,9 @@ from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
 )
 from vfi_kernels.ops.modulated_deform_conv2d.triton_grad import modulated_deform_conv2d_grad
 from vfi_kernels.triton_math.bilinear import block_pixels, store_tile
+from vfi_kernels.triton_math.functions import activate
 from vfi_kernels.triton_math.launch import launch
+from vfi_kernels.triton_math.products import add_product
 
 __all__ = ["modulated_deform_conv2d", "modulated_deform_conv2d_grad"]
 
@@ -69,11 +70,10 @@ def _deform_conv_kernel(
                 total = add_product(total, w, column, DOT, PRECISION)
     if bias is not None:
         total += tl.load(bias + o, o < last_o, other=0).to(ACC)[:, None]
-    if ACTIVATION == "relu":
-        total = tl.where(total < 0, 0.0, total)
-    elif ACTIVATION == "prelu":
+    slope = tl.zeros([BLOCK_O], ACC)
+    if ACTIVATION == "prelu":
         slope = tl.load(slopes + o * slope_step, o < last_o, other=0).to(ACC)
-        total = tl.where(total > 0, total, slope[:, None] * total)
+    total = activate(total, slope[:, None], ACTIVATION)
     store_tile(out, b, o, last_o, i, j, live, total)
 
 

@@ -203,6 +203,44 @@ class Sums<F, M, false> {
   }
 };
 
+template <class F, int M>
+struct Factors {
+  F right[kDepth * kRightStep<F>];
+  F left[kDepth * kLeftStep<F, M>];
+};
+
+// `count` rows of packed weights, M columns each, as the left factor.
+template <int M, class F>
+__device__ __forceinline__ void load_left(F* left, const F* __restrict__ rows, int64_t row_length, int count,
+                                          bool aligned) {
+  constexpr int N = 16 / static_cast<int>(sizeof(F));
+  if (aligned) {
+    for (int e = threadIdx.x; e < count * (M / N); e += kThreads) {
+      const int k = e / (M / N), m = e % (M / N) * N;
+      store_pack(left + k * kLeftStep<F, M> + m, load_pack<F, N>(rows + k * row_length + m));
+    }
+  } else {
+    for (int e = threadIdx.x; e < count * M; e += kThreads) {
+      left[e / M * kLeftStep<F, M> + e % M] = rows[e / M * row_length + e % M];
+    }
+  }
+}
+
+// What the last step of a product may read beyond `count` rows.
+template <int kStep, class F>
+__device__ __forceinline__ int clear_tail(F* rows, int row_step, int count) {
+  const int depth = (count + kStep - 1) / kStep * kStep;
+  for (int e = threadIdx.x; e < (depth - count) * row_step; e += kThreads) rows[count * row_step + e] = F{};
+  return depth;
+}
+
+// What a launch may ask for without another word to the device.
+template <class Shared>
+constexpr size_t shared_bytes() {
+  static_assert(sizeof(Shared) <= 48 * 1024);
+  return sizeof(Shared);
+}
+
 // Calls run(T(), F()) with the element type of the tensors and the type of the factors.
 template <class Run>
 void with_factors(Dtype dtype, bool any_float64, bool allow_tf32, Run&& run) {
