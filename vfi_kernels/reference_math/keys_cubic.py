@@ -38,18 +38,24 @@ def weights(curve: Curve, taus: Tensor, count: int, order: int = 0) -> Tensor:
     s = u - i
     if count == 2 and curve.boundary != "replicate":
         found = [(1 - s, s), (-torch.ones_like(s), torch.ones_like(s)), (torch.zeros_like(s),) * 2][order]
-        dense = list(found)
+        dense = torch.stack(found, 2)
     else:
-        taps = _taps(s, curve.a, order)
-        dense = []
-        for k in range(-1, count + 1):
-            dense.append(torch.stack([torch.where(i + m == k, taps[m + 1], 0) for m in range(-1, 3)]).sum(0))
-        before, after, dense = dense[0], dense[-1], dense[1:-1]
-        for n, c in enumerate(PHANTOM[curve.boundary]):
-            dense[n] = dense[n] + c * before
-            dense[-1 - n] = dense[-1 - n] + c * after
-    result = torch.stack(dense, 2) / curve.step**order
+        dense = _folded(i, _taps(s, curve.a, order), count, PHANTOM[curve.boundary])
+    result = dense / curve.step**order
     return result if order == 0 else torch.where(moves.unsqueeze(2), result, 0)
+
+
+def _folded(i: Tensor, taps: tuple[Tensor, ...], count: int, phantom: tuple[int, ...]) -> Tensor:
+    """The weights of f[i-1] ... f[i+2] at their places among K, those of f[-1] and f[K] as ones of keyframes."""
+    at = torch.arange(-1, count + 1, device=i.device, dtype=i.dtype).view(-1, 1, 1)
+    zero = i.new_zeros(())
+    dense = torch.stack([torch.where(i.unsqueeze(2) + m == at, taps[m + 1].unsqueeze(2), zero) for m in range(-1, 3)])
+    dense = dense.sum(0)
+    before, after = dense[:, :, :1], dense[:, :, -1:]
+    start = i.new_tensor([*phantom, *(0,) * count])[:count].view(-1, 1, 1)
+    end = start.flip(0)
+    folded = torch.where(start != 0, start * before, zero) + torch.where(end != 0, end * after, zero)
+    return dense[:, :, 1:-1] + folded
 
 
 def _taps(s: Tensor, a: float, order: int) -> tuple[Tensor, ...]:

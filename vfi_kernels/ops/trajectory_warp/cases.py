@@ -56,6 +56,5 @@ def _register(name: str, inputs: dict[str, Any], large: bool = False, **options:
 
 
 _register("24", {"count": 9, "taus": 24}, large=True)
-_register("8", {"count": 9, "taus": 8}, large=True)
 _register("coarse", {"count": 3, "coarse": 2}, padding="zeros", boundary="linear")
 _register("pixel", {"per_pixel": True}, boundary="replicate", a=-0.75, extrapolate=True)
