@@ -36,6 +36,18 @@ struct SumOf<double> {
 template <class F>
 using Sum = typename SumOf<F>::Type;  // of products of factors F
 
+// An element as a factor, rounded if it is wider.
+template <class F, class T>
+__device__ __forceinline__ F factor_of(T x) {
+  if constexpr (std::is_same_v<T, F>) {
+    return x;
+  } else {
+    F factor;
+    narrow(widen<Sum<F>>(x), factor);
+    return factor;
+  }
+}
+
 constexpr int kTile = 64;   // n: pixels, or input channels for the gradient of the weight
 constexpr int kDepth = 32;  // largest k between two barriers
 constexpr int kSumStep = kTile + 4;

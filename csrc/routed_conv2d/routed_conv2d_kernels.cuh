@@ -124,9 +124,7 @@ __global__ __launch_bounds__(kThreads) void routed_pack_kernel(const T* __restri
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) {
     const int64_t n = i % w.row_length, row = i / w.row_length, c = row % depth, tap = row / depth;
     const int64_t at = c * w.depth_step + n * w.column_step + tap / K * w.row_step + tap % K * w.tap_step;
-    F value{};
-    if (n < columns) narrow(widen<Sum<F>>(weight[at]), value);
-    packed[i] = value;
+    packed[i] = n < columns ? factor_of<F>(weight[at]) : F{};
   }
 }
 
@@ -146,7 +144,7 @@ __device__ __forceinline__ void load_pixels(const T* __restrict__ from, int64_t 
     Pack<T, N> values{};
     if (first >= 0) values = load_pack<T, N>(from + first + c * channel);
 #pragma unroll
-    for (int n = 0; n < N; ++n) narrow(widen<Sum<F>>(values.at[n]), right[(c + n) * kRightStep<F> + pixel]);
+    for (int n = 0; n < N; ++n) right[(c + n) * kRightStep<F> + pixel] = factor_of<F>(values.at[n]);
   }
 }
 

@@ -30,9 +30,7 @@ __device__ __forceinline__ void load_rows(const T* __restrict__ from, int64_t ch
 #pragma unroll 4  // the sums leave few registers
   for (int e = threadIdx.x; e < M * kPixelsOfWeight; e += kThreads) {
     const int m = channel == 1 ? e % M : e / kPixelsOfWeight, k = channel == 1 ? e / M : e % kPixelsOfWeight;
-    F value{};
-    if (m < count && at[k] >= 0) narrow(widen<Sum<F>>(from[at[k] + m * channel]), value);
-    to[k * kStep + m] = value;
+    to[k * kStep + m] = m < count && at[k] >= 0 ? factor_of<F>(from[at[k] + m * channel]) : F{};
   }
 }
 
