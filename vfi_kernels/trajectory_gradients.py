@@ -1,7 +1,7 @@
 """Gradients of the fused ops along trajectories, of native ops on every backend, one tau at a time.
 
-A tau needs its flow, that flow's gradient and, where these are wanted, one gradient of each argument as scratch memory,
-all float32 (float64 if an argument is), so that sums over taus are rounded once.
+A tau needs its flow and, where these are wanted, one gradient of each argument as scratch memory, and a few taus at a
+time the gradients of their flows: all float32 (float64 if an argument is), so that sums over taus are rounded once.
 """
 
 from typing import Any
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.layout import accumulator, as_result, not_needed
+
+GROUP = 4  # taus whose flows' gradients go on to the keyframes together: these are read and written once for all
 
 
 class _Sums:
@@ -30,32 +32,52 @@ class _Sums:
 class _Flows:
     """The flow of each tau on the grid of an image, and what its gradient gives keyframes and taus."""
 
-    def __init__(self, keyframes: Tensor, taus: Tensor, size: tuple[int, int], curve: tuple, acc: torch.dtype) -> None:
-        self.keyframes, self.taus = keyframes.to(acc), taus
+    def __init__(
+        self,
+        keyframes: Tensor,
+        taus: Tensor,
+        size: tuple[int, int],
+        curve: tuple,
+        acc: torch.dtype,
+        needs: tuple[bool, bool],
+    ) -> None:
+        self.keyframes, self.taus, self.needs = keyframes.to(acc), taus, needs
         self.options = (*size, *curve, False)
-
-    def tau(self, t: int) -> Tensor:
-        return self.taus[:, t : t + 1]
+        self.sums = _Sums(acc, keyframes if needs[0] else None)
+        self.pending: list[Tensor] = []  # gradients of the last taus' flows
+        self.grad_taus: list[Tensor] = []
 
     def flow(self, t: int) -> Tensor:
-        found: Tensor = torch.ops.vfi_kernels.sample_trajectory(self.keyframes, self.tau(t), *self.options)
+        found: Tensor = torch.ops.vfi_kernels.sample_trajectory(self.keyframes, self.taus[:, t : t + 1], *self.options)
         return found
 
-    def grads(self, t: int, grad_flow: Tensor, *needs: bool) -> tuple[Tensor, Tensor]:
+    def add_grad(self, t: int, grad_flow: Tensor) -> None:
+        """Takes the gradient of flow t; taus come in order."""
+        if not any(self.needs):
+            return
+        self.pending.append(grad_flow)
+        if len(self.pending) < GROUP and t + 1 < self.taus.shape[1]:
+            return
+        taus = self.taus[:, t + 1 - len(self.pending) : t + 1]
         grad: Any = torch.ops.vfi_kernels.sample_trajectory_grad
-        found: tuple[Tensor, Tensor] = grad(grad_flow, self.keyframes, self.tau(t), *self.options, *needs)
-        return found
+        grad_keyframes, grad_taus = grad(torch.cat(self.pending, 1), self.keyframes, taus, *self.options, *self.needs)
+        self.sums.add(grad_keyframes)
+        self.grad_taus.append(grad_taus)
+        self.pending.clear()
+
+    def results(self, keyframes: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of keyframes and taus."""
+        (grad_keyframes,) = self.sums.results(keyframes)
+        if not self.needs[1]:
+            return grad_keyframes, not_needed(self.taus)
+        if not self.grad_taus:
+            return grad_keyframes, torch.zeros_like(self.taus)
+        return grad_keyframes, as_result(torch.cat(self.grad_taus, 1), self.taus)
 
 
 def _each(stacked: Tensor, taus: Tensor, t: int) -> Tensor:
     """(B T, ...) -> (B, ...): tau t of every sample."""
     return stacked.unflatten(0, taus.shape[:2])[:, t]
-
-
-def _joined(grads: list[Tensor], taus: Tensor, need: bool) -> Tensor:
-    if not need:
-        return not_needed(taus)
-    return as_result(torch.cat(grads, 1), taus) if grads else torch.zeros_like(taus)
 
 
 def warp_gradient(
@@ -75,24 +97,19 @@ def warp_gradient(
     need_taus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For each tau the gradients of backward_warp, and its flow's on to the keyframes and tau."""
-    acc, moves = accumulator(image, keyframes, taus), need_keyframes or need_taus
-    x = image.to(acc)
-    size = (image.shape[2], image.shape[3])
-    flows = _Flows(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc)
-    sums = _Sums(acc, image if need_image else None, keyframes if need_keyframes else None)
-    grad_taus = []
+    acc, needs = accumulator(image, keyframes, taus), (need_keyframes, need_taus)
+    x, size = image.to(acc), (image.shape[2], image.shape[3])
+    flows = _Flows(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc, needs)
+    sums = _Sums(acc, image if need_image else None)
     for t in range(taus.shape[1]):
         g = _each(grad_out, taus, t).to(acc)
         grad_x, grad_flow = torch.ops.vfi_kernels.backward_warp_grad(
-            g, x, flows.flow(t), padding, deterministic, need_image, moves
+            g, x, flows.flow(t), padding, deterministic, need_image, any(needs)
         )
-        grad_keyframes = grad_tau = grad_flow
-        if moves:
-            grad_keyframes, grad_tau = flows.grads(t, grad_flow, need_keyframes, need_taus)
-        sums.add(grad_x, grad_keyframes)
-        grad_taus.append(grad_tau)
-    grad_image, grad_keyframes = sums.results(image, keyframes)
-    return grad_image, grad_keyframes, _joined(grad_taus, taus, need_taus)
+        sums.add(grad_x)
+        flows.add_grad(t, grad_flow)
+    (grad_image,) = sums.results(image)
+    return grad_image, *flows.results(keyframes)
 
 
 def splat_gradient(
@@ -118,34 +135,20 @@ def splat_gradient(
     need_metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For each tau the gradients of splat, and its flow's on to the keyframes and tau."""
-    acc, moves = accumulator(input, keyframes, taus, metric), need_keyframes or need_taus
+    acc, needs = accumulator(input, keyframes, taus, metric), (need_keyframes, need_taus)
     need_metric = need_metric and metric is not None
     x, m = input.to(acc), None if metric is None else metric.to(acc)
     size = (input.shape[2], input.shape[3])
-    flows = _Flows(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc)
-    wanted = (input if need_input else None, keyframes if need_keyframes else None, metric if need_metric else None)
-    sums, grad_taus = _Sums(acc, *wanted), []
+    flows = _Flows(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc, needs)
+    sums = _Sums(acc, input if need_input else None, metric if need_metric else None)
     for t in range(taus.shape[1]):
         g, result = _each(grad_out, taus, t).to(acc), _each(out, taus, t).to(acc)
         kept = [_each(k, taus, t) if k.dim() == 4 else k for k in (weight, shift)]
+        grad_d = None if grad_weight is None else _each(grad_weight, taus, t)
         (grad_x,), grad_flow, grad_m = torch.ops.vfi_kernels.splat_grad(
-            [g],
-            None if grad_weight is None else _each(grad_weight, taus, t),
-            [x],
-            flows.flow(t),
-            m,
-            [result],
-            *kept,
-            mode,
-            eps,
-            need_input,
-            moves,
-            need_metric,
+            [g], grad_d, [x], flows.flow(t), m, [result], *kept, mode, eps, need_input, any(needs), need_metric
         )
-        grad_keyframes = grad_tau = grad_flow
-        if moves:
-            grad_keyframes, grad_tau = flows.grads(t, grad_flow, need_keyframes, need_taus)
-        sums.add(grad_x, grad_keyframes, grad_m)
-        grad_taus.append(grad_tau)
-    grad_input, grad_keyframes, grad_metric = sums.results(input, keyframes, keyframes if metric is None else metric)
-    return grad_input, grad_keyframes, _joined(grad_taus, taus, need_taus), grad_metric
+        sums.add(grad_x, grad_m)
+        flows.add_grad(t, grad_flow)
+    grad_input, grad_metric = sums.results(input, keyframes if metric is None else metric)
+    return grad_input, *flows.results(keyframes), grad_metric

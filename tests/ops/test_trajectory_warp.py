@@ -39,9 +39,9 @@ def test_equals_resize_sample_and_warp(low, padding, count, boundary, backend):
 @pytest.mark.parametrize("low", [None, (5, 12)], ids=str)
 def test_gradients_equal_those_of_the_steps(low, backend):
     image, keyframes = arguments(4, low=low, dtype=torch.float64)
-    taus = torch.tensor([[0.1, 0.45, 0.9], [0.2, 0.6, 1.1]], dtype=torch.float64)
+    taus = torch.linspace(0.05, 1.1, 12, dtype=torch.float64).view(2, 6)  # more than go on to the keyframes together
     leaves = [t.requires_grad_() for t in (image, keyframes, taus)]
-    g = torch.randn(2, 3, 3, 20, 45, dtype=torch.float64)
+    g = torch.randn(2, 6, 3, 20, 45, dtype=torch.float64)
     found = torch.autograd.grad(vk.trajectory_warp(*leaves), leaves, g)
     for got, expected in zip(found, torch.autograd.grad(composed(*leaves), leaves, g)):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
