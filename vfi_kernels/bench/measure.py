@@ -54,10 +54,10 @@ def contender(call: Callable[..., Any], arguments: tuple, job: Job, around: Call
         return stack
 
     if job.recording == "grad":
-        arguments = map_tensors(lambda t: t.detach().requires_grad_(), arguments)
+        arguments = map_tensors(lambda t: t.detach().requires_grad_(t.is_floating_point()), arguments)
     if job.mode == "forward":
         return Contender(lambda: call(*arguments), both)
-    leaves = tensors(arguments)
+    leaves = [t for t in tensors(arguments) if t.requires_grad]
     with around(), torch.enable_grad():
         outs = tensors(call(*arguments))
     grads = [torch.randn_like(out) for out in outs]
