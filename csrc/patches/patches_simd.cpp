@@ -40,7 +40,8 @@ void scatter_row(const PatchArgs& a, int64_t k, int64_t i) {
 template <class T>
 void gather_grad_row(const PatchArgs& a, int64_t b, int64_t y, int64_t column, SumOf<T>* sums) {
   const PixelStrides from = pixels_of(a.patch_strides), buffer = {a.C, 1};
-  const auto first_of = [&](int64_t at) { return max(int64_t{0}, at - a.halo) / a.patch; };  // the first cell whose halo reaches `at`
+  // The first and last cell whose halo reaches `at`.
+  const auto first_of = [&](int64_t at) { return max(int64_t{0}, at - a.halo) / a.patch; };
   const auto last_of = [&](int64_t at, int64_t count) { return min(count - 1, (at + a.halo) / a.patch); };
   const int64_t x = column * a.patch;
   std::memset(sums, 0, a.patch * a.C * sizeof(SumOf<T>));

@@ -317,6 +317,7 @@ WRONG = [
     ),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4, base=X), r"base of shape \(1, 5, 8, 12\) as the output has, got"),
     (lambda: vk.routed_conv2d_(X, W, None, LIST, 4, base=X.double()), "base of"),
+    (lambda: vk.routed_conv2d_(X, W[:3], None, LIST, 4, base=X), "a base of its own, got x"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4.0), "patch"),
     (lambda: vk.routed_conv2d(X, None, None, LIST, 4), "weight to be a tensor, got NoneType"),
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect_floating, expect_integer, expect_tensors, expect_tensors_or_none
+from vfi_kernels.checks import expect, expect_floating, expect_integer, expect_tensors, expect_tensors_or_none
 from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, check_activation
 from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
@@ -115,14 +115,15 @@ def routed_conv2d_(
     """`routed_conv2d` into `base` itself, which is returned: nothing is copied, and there is no gradient.
 
     Raises:
-        RuntimeError: as routed_conv2d; if `base` is `x` or shares its memory; and if autograd records and a tensor
-            requires a gradient.
+        RuntimeError: as routed_conv2d; if `base` is `x`, with which it must share no memory; and if autograd records
+            and a tensor requires a gradient.
     """
-    op = f"{OP}_"
+    op, given = f"{OP}_", x
     x, weight, bias, activation_weight = _prepare(
         op, x, weight, bias, indices, patch, stride, activation, activation_weight
     )
     expect_tensors(op, base=base)
+    expect(base is not given, op, "a base of its own", "x")
     if grad_needed(x, weight, bias, activation_weight, base):
         raise RuntimeError(f"{op}: expected tensors without requires_grad, or torch.no_grad(); use {OP}")
     fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
