@@ -195,9 +195,9 @@ def test_compiles_with_inductor(name, dynamic):
 
 
 @pytest.mark.slow
-@every_case
+@pytest.mark.parametrize("case", {c.op: c for c in CASES.values()}.values(), ids=lambda c: c.name)
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-def test_every_case_compiles_with_inductor(case, dynamic):
+def test_every_op_compiles_with_inductor(case, dynamic):
     check_compiled(case, "inductor", dynamic)
 
 
