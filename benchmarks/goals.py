@@ -210,6 +210,13 @@ def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
             " MiB",
             at_most=True,
         ),
+        judged(
+            "trajectory_warp 24 taus 3 channels 576x1024, 2 threads: memory beyond inputs and output (a frame: 6.75 MiB)",
+            2 * 6.75,
+            document.get("trajectory_memory_mib"),
+            " MiB",
+            at_most=True,
+        ),
         *(judge_block(document.get("routed_block"), keep) for keep in (0.1, 0.4, 0.6, 0.9)),
         judged("import of vfi_kernels beyond torch's own", 0.3, seconds, " s", at_most=True),
         judged("flow-splat on six Middlebury scenes: mean PSNR", 34.5, quality, " dB", at_most=False),

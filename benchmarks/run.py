@@ -81,8 +81,9 @@ def measure_model(session: Session) -> None:
 
 
 def measure_memory(session: Session) -> None:
-    say("peak memory of modulated_deform_conv2d")
+    say("peak memory")
     session.document["deform_memory_mib"] = memory.in_a_process()
+    session.document["trajectory_memory_mib"] = memory.in_a_process("trajectory")
     session.save()
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,12 @@ def test_large_results_are_streamed_right(layout, rng):
         expected = vk.trajectory_warp(image, keyframes, taus), vk.sample_trajectory(keyframes, taus)
     for got, wanted in zip(found, expected):
         torch.testing.assert_close(got, wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_a_warp_along_trajectories_needs_no_memory_of_a_frame():
+    """Beyond its inputs and its output less than a frame for each of its two threads."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "memory.py"
+    done = subprocess.run([sys.executable, script, "trajectory"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    frame, beyond = (float(x) for x in re.findall(r"([-0-9.]+) MiB", done.stdout))
+    assert beyond < 2 * frame
