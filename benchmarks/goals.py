@@ -211,7 +211,7 @@ def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
             at_most=True,
         ),
         judged(
-            "trajectory_warp 24 taus 3 channels 576x1024, 2 threads: memory beyond inputs and output (a frame: 6.75 MiB)",
+            "trajectory_warp, 24 taus, 3 channels, 576x1024, 2 threads: memory beyond inputs and output",
             2 * 6.75,
             document.get("trajectory_memory_mib"),
             " MiB",

@@ -63,8 +63,8 @@ def section(document: dict[str, Any]) -> str:
     memory = document.get("trajectory_memory_mib")
     if memory is not None:
         parts.append(
-            f"trajectory_warp, 9 keyframes, 24 taus, 3 channels, 576x1024, float32, forward, 2 threads: {memory:.1f} MiB of "
-            "memory beyond inputs and output (benchmarks/memory.py)."
+            f"trajectory_warp, 9 keyframes, 24 taus, 3 channels, 576x1024, float32, forward, 2 threads: {memory:.1f} "
+            "MiB of memory beyond inputs and output (benchmarks/memory.py)."
         )
     block = document.get("routed_block")
     if block:
