@@ -63,6 +63,10 @@ struct Spreading {
   VFI_HOST_DEVICE int64_t target_plane() const { return static_cast<int64_t>(target_height) * target_width; }
 };
 
+// Blocks on one multiprocessor of kernels that only look where pixels land: a path takes registers of its own.
+template <class A, bool kPath>
+constexpr int kLandingResident = sizeof(A) == 8 ? 1 : kPath ? 2 : 4;
+
 // Kernels that read a source pixel's flow are compiled for flows (kPath false) and for paths.
 template <bool kPath, class A>
 __device__ __forceinline__ void load_flow_of(const Spreading& s, int64_t b, int32_t y, int32_t x, A (&flow)[2]) {

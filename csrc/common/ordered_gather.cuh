@@ -13,7 +13,8 @@
 namespace vfi::cuda {
 
 template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads) void cell_keys_kernel(int64_t* __restrict__ keys, Spreading s, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
+void cell_keys_kernel(int64_t* __restrict__ keys, Spreading s, PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   A flow[2], metric[1] = {};
@@ -55,8 +56,8 @@ struct CornerList {
 };
 
 template <class T, class A, bool kPath>
-__global__ __launch_bounds__(kThreads) void ordered_gather_kernel(const T* __restrict__ values, Spreading s,
-                                                                  SumLayout l, Plan plan) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
+void ordered_gather_kernel(const T* __restrict__ values, Spreading s, SumLayout l, Plan plan) {
   const int32_t x = blockIdx.x * 32 + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= s.target_width || y >= s.target_height) return;
   for (int64_t z = blockIdx.z; z < s.batch * l.groups; z += gridDim.z) {

@@ -38,8 +38,8 @@ __device__ __forceinline__ Bits warp_max(Bits bits) {
 
 // Also clears target_max on the way.
 template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads) void metric_range_kernel(typename Ordered<A>::Bits* __restrict__ range,
-                                                                Spreading s) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
+void metric_range_kernel(typename Ordered<A>::Bits* __restrict__ range, Spreading s) {
   using Bits = typename Ordered<A>::Bits;
   constexpr int kWarps = kThreads / 32;
   VFI_DYNAMIC_SHARED(Bits, shared);  // [2, kWarps]
@@ -71,7 +71,8 @@ __global__ __launch_bounds__(kThreads) void metric_range_kernel(typename Ordered
 }
 
 template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads) void target_max_kernel(Spreading s) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
+void target_max_kernel(Spreading s) {
   using Bits = typename Ordered<A>::Bits;
   for (int64_t b = blockIdx.z; b < s.batch; b += gridDim.z) {
     if (!sample_shift<A>(s, b).per_target) continue;
