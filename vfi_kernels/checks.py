@@ -64,6 +64,14 @@ def expect_device(op: str, name: str, tensor: Tensor, other: Tensor, owner: str)
     expect(tensor.device == other.device, op, f"{name} on device {other.device} as {owner} is", tensor.device)
 
 
+def expect_like(op: str, name: str, tensor: Tensor, other: Tensor, owner: str) -> None:
+    """A floating dtype, that of `other`, and its device."""
+    expect_floating(op, name, tensor)
+    got, expected = (str(t.dtype).removeprefix("torch.") for t in (tensor, other))
+    expect(got == expected, op, f"{name} of dtype {expected} as {owner} has", got)
+    expect_device(op, name, tensor, other, owner)
+
+
 def expect_size(op: str, name: str, tensor: Tensor, size: tuple[int, ...], owner: str) -> None:
     """The last two sizes of `tensor` are `size`, those of `owner`."""
     expected = f"{name} of height and width {size} as {owner} has"

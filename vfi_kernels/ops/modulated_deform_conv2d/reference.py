@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_device, expect_floating, expect_image, expect_planes, shape
+from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, expect_planes, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.reference_math import bilinear
 
@@ -69,7 +69,7 @@ def check(
     expect(
         ok, OP, f"weight of shape ({c_out}, {c // groups}, KH, KW) for {c} channels in {groups} groups", shape(weight)
     )
-    expect_same_dtype("weight", weight, input)
+    expect_like(OP, "weight", weight, input, "input")
     ok = offset_groups >= 1 and c % offset_groups == 0
     expect(ok, OP, f"offset_groups that divide the {c} channels of input", offset_groups)
     kernel = weight.shape[2], weight.shape[3]
@@ -89,7 +89,7 @@ def check(
             continue
         right = vector.dim() == 1 and vector.shape[0] in sizes
         expect(right, OP, f"{name} of shape {' or '.join(f'({n},)' for n in sizes)}", shape(vector))
-        expect_same_dtype(name, vector, input)
+        expect_like(OP, name, vector, input, "input")
     expect_choice(OP, "activation", activation, ACTIVATIONS)
     given = activation_weight is not None
     expect(
@@ -97,13 +97,6 @@ def check(
     )
     expect_choice(OP, "edge", edge, EDGES)
     return g, size
-
-
-def expect_same_dtype(name: str, tensor: Tensor, input: Tensor) -> None:
-    expect_floating(OP, name, tensor)
-    got, expected = (str(t.dtype).removeprefix("torch.") for t in (tensor, input))
-    expect(got == expected, OP, f"{name} of dtype {expected} as input has", got)
-    expect_device(OP, name, tensor, input, "input")
 
 
 class Samples(NamedTuple):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_device, expect_floating, expect_image, shape
+from vfi_kernels.checks import expect, expect_image, expect_like, shape
 from vfi_kernels.layout import accumulator, as_result, memory_format, not_needed
 from vfi_kernels.reference_math import patches as math
 
@@ -30,10 +30,7 @@ def check_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> None:
     square = patches.dim() == 4 and patches.shape[1] == base.shape[1] and patches.shape[2] == patches.shape[3]
     expected = f"patches of shape (P, {base.shape[1]}, patch, patch) for a base of {base.shape[1]} channels"
     expect(square, op, expected, shape(patches))
-    expect_floating(op, "patches", patches)
-    got, wanted = (str(t.dtype).removeprefix("torch.") for t in (patches, base))
-    expect(got == wanted, op, f"patches of dtype {wanted} as base has", got)
-    expect_device(op, "patches", patches, base, "base")
+    expect_like(op, "patches", patches, base, "base")
     math.check_indices(op, indices, base, "base")
     math.check_patch(op, patches.shape[2], base, "base")
     listed, given = indices.shape[0], patches.shape[0]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_device, expect_floating, expect_image, shape
+from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, shape
 from vfi_kernels.convolution import activate
 from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.reference_math import patches as math
@@ -40,11 +40,11 @@ def check(
         expect(fits, OP, expected, shape(weight))
         expect(stride in (1, 2), OP, "stride 1 or 2", stride)
         expect(patch % stride == 0, OP, f"a patch that is a multiple of the stride of {stride}", patch)
-    expect_same_dtype("weight", weight, x)
+    expect_like(OP, "weight", weight, x, "x")
     c_out = weight.shape[1 if transposed else 0]
     if bias is not None:
         expect(bias.dim() == 1 and bias.shape[0] == c_out, OP, f"bias of shape ({c_out},)", shape(bias))
-        expect_same_dtype("bias", bias, x)
+        expect_like(OP, "bias", bias, x, "x")
     expect_choice(OP, "border", border, BORDERS)
     return c_out, patch * 2 if transposed else patch // stride
 
@@ -52,7 +52,7 @@ def check(
 def check_base(x: Tensor, base: Tensor, c_out: int, patch: int, out_patch: int) -> None:
     size = (x.shape[0], c_out, x.shape[2] // patch * out_patch, x.shape[3] // patch * out_patch)
     expect(tuple(base.shape) == size, OP, f"base of shape {size} as the output has", shape(base))
-    expect_same_dtype("base", base, x)
+    expect_like(OP, "base", base, x, "x")
 
 
 def check_activation(activation: str, activation_weight: Tensor | None, x: Tensor, c_out: int) -> None:
@@ -63,14 +63,7 @@ def check_activation(activation: str, activation_weight: Tensor | None, x: Tenso
     if activation_weight is not None:
         right = activation_weight.dim() == 1 and activation_weight.shape[0] in (1, c_out)
         expect(right, OP, f"activation_weight of shape (1,) or ({c_out},)", shape(activation_weight))
-        expect_same_dtype("activation_weight", activation_weight, x)
-
-
-def expect_same_dtype(name: str, tensor: Tensor, x: Tensor) -> None:
-    expect_floating(OP, name, tensor)
-    got, expected = (str(t.dtype).removeprefix("torch.") for t in (tensor, x))
-    expect(got == expected, OP, f"{name} of dtype {expected} as x has", got)
-    expect_device(OP, name, tensor, x, "x")
+        expect_like(OP, "activation_weight", activation_weight, x, "x")
 
 
 def reach(weight: Tensor, border: str) -> int:
