@@ -1,17 +1,13 @@
 """The CPU kernels of backward_warp and warp_blend: every instruction set, thread count and memory layout."""
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from compare import ROUNDING
+from levels import every_level, run_at_level
 
 import vfi_kernels as vk
-from vfi_kernels import backends
 from vfi_kernels.ops.backward_warp import reference
 from vfi_kernels.ops.warp_blend import reference as blend_reference
 
@@ -67,22 +63,9 @@ def check_every_path(seed: int = 0) -> None:
         assert_all_near(got, expected, what)
 
 
-@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+@every_level
 def test_every_instruction_set(level):
-    """In a process of its own: the level is chosen once."""
-    if level not in backends.build_info()["cpu_levels"]:
-        pytest.skip(f"this machine's build has no level {level}")
-    here = Path(__file__).resolve()
-    paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-c", "from test_backward_warp_cpu import check_every_path; check_every_path()"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "VFI_KERNELS_CPU": level, "PYTHONPATH": os.pathsep.join(paths)},
-    )
-    if "this CPU's best level is" in done.stderr:
-        pytest.skip(f"this CPU has no {level}")
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_at_level(level, __file__, "check_every_path()")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])

@@ -1,10 +1,5 @@
 """What holds for the local correlation alone."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +7,7 @@ import torch.nn.functional as F
 from compare import assert_near
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from levels import every_level, run_at_level
 
 import vfi_kernels as vk
 from vfi_kernels.ops.correlation import reference
@@ -176,14 +172,9 @@ def check_every_dtype(seed):
                 assert_near(a, b, slack=4)
 
 
-@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+@every_level
 def test_every_instruction_set(level):
-    here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parent), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "VFI_KERNELS_CPU": level}
-    code = "import test_correlation; test_correlation.check_every_dtype(5)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0 or "this CPU's best level is" in done.stderr, done.stderr[-2000:]
+    run_at_level(level, __file__, "check_every_dtype(5)")
 
 
 def test_autocast_casts_as_conv2d_does(rng):

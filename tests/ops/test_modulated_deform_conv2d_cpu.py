@@ -1,13 +1,9 @@
 """What only the C++ kernels of the deformable convolution have: instruction sets, windows, blocks of channels."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from compare import assert_near
+from levels import every_level, run_at_level
 
 import vfi_kernels as vk
 from vfi_kernels.ops.modulated_deform_conv2d import reference
@@ -48,18 +44,9 @@ def check_every_path(seed):
                     assert_near(a, b, slack=4)
 
 
-@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+@every_level
 def test_every_instruction_set(level):
-    """In a process of its own: the level is chosen once."""
-    here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parent), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {Path(__file__).stem} as t; t.check_every_path(5)"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "VFI_KERNELS_CPU": level},
-    )
-    assert done.returncode == 0 or "this CPU's best level is" in done.stderr, done.stderr[-2000:]
+    run_at_level(level, __file__, "check_every_path(5)")
 
 
 @pytest.mark.parametrize("reach", [3, 300], ids="{} rows".format)

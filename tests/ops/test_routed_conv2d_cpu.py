@@ -1,13 +1,8 @@
 """What only the C++ kernels of patches and routed_conv2d have: instruction sets, strips, products of pairs."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 import torch
 from compare import assert_near
+from levels import every_level, run_at_level
 
 import vfi_kernels as vk
 from vfi_kernels.ops.patches import reference as patches
@@ -64,15 +59,6 @@ def check_patches(x, indices, patch):
                     assert_near(OPS.patch_gather_grad(tiles, *arguments), wanted)
 
 
-@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+@every_level
 def test_every_instruction_set(level):
-    """In a process of its own: the level is chosen once."""
-    here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parent), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {Path(__file__).stem} as t; t.check_every_path(5)"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "VFI_KERNELS_CPU": level},
-    )
-    assert done.returncode == 0 or "this CPU's best level is" in done.stderr, done.stderr[-2000:]
+    run_at_level(level, __file__, "check_every_path(5)")

@@ -1,7 +1,6 @@
 """The CPU kernels along trajectories: every instruction set, dtype, layout, width, and large results."""
 
 import itertools
-import os
 import re
 import subprocess
 import sys
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from compare import assert_near
+from levels import every_level, run_at_level
 
 import vfi_kernels as vk
-from vfi_kernels import backends
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -41,22 +40,9 @@ def check_every_path(seed: int = 0) -> None:
             assert_near(got, expected, slack=32)
 
 
-@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+@every_level
 def test_every_instruction_set(level):
-    """In a process of its own: the level is chosen once."""
-    if level not in backends.build_info()["cpu_levels"]:
-        pytest.skip(f"this machine's build has no level {level}")
-    here = Path(__file__).resolve()
-    paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-c", "from test_trajectory_cpu import check_every_path; check_every_path()"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "VFI_KERNELS_CPU": level, "PYTHONPATH": os.pathsep.join(paths)},
-    )
-    if "this CPU's best level is" in done.stderr:
-        pytest.skip(f"this CPU has no {level}")
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_at_level(level, __file__, "check_every_path()")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])

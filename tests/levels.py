@@ -1,0 +1,29 @@
+"""Runs a function of a test file in a process forced to one instruction set: the level is chosen once per process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vfi_kernels import backends
+
+every_level = pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+
+
+def run_at_level(level: str, file: str, call: str) -> None:
+    """`call` of the test file; skips where the build or this CPU has no such level."""
+    if level not in backends.build_info()["cpu_levels"]:
+        pytest.skip(f"this machine's build has no level {level}")
+    here = Path(file).resolve()
+    paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {here.stem} as test; test.{call}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "VFI_KERNELS_CPU": level, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    if "this CPU's best level is" in done.stderr:
+        pytest.skip(f"this CPU has no {level}")
+    assert done.returncode == 0, done.stderr[-2000:]
