@@ -82,7 +82,7 @@ def test_sg_rife_golden(backend):
 @needs_shared
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("rife", rife.RIFE), ("rife_m", lambda: rife.RIFE("rife_m")), ("sg_rife", sg_rife.SGRIFE)],
+    [("rife", rife.RIFE), ("rife_m", lambda: rife.RIFE(rife.Config("rife_m"))), ("sg_rife", sg_rife.SGRIFE)],
 )
 def test_names_and_shapes_are_those_of_the_public_checkpoint(name, model):
     expected = json.loads((SHARED / "golden" / f"{name}_state_dict.json").read_text())
@@ -126,7 +126,7 @@ def test_dino_sees_rgb():
     for order in ("bgr", "rgb"):
         dino = FakeDino()
         with torch.no_grad():
-            sg_rife.SGRIFE(dino, channel_order=order)(*frames)
+            sg_rife.SGRIFE(dino, sg_rife.GuidedConfig(channel_order=order))(*frames)
         assert torch.equal(dino.seen, torch.cat(list(frames)).flip(1) if order == "bgr" else torch.cat(list(frames)))
 
 
@@ -201,7 +201,7 @@ def test_checkpoints_load_strictly(tmp_path, variant, prefix, suffix):
 
         save_file(state, path)
     loaded = rife.load(path, channel_order="rgb")
-    assert loaded.variant == variant and loaded.channel_order == "rgb" and not loaded.training
+    assert loaded.config.variant == variant and loaded.channel_order == "rgb" and not loaded.training
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
     with pytest.raises(UserError, match="holds weights of"):
@@ -343,7 +343,7 @@ def test_wrong_frames_get_one_sentence():
     with pytest.raises(ValueError, match=r"expected timestep 0\.5 of the variant rife, got 0\.25"):
         model(frame, frame, 0.25)
     with pytest.raises(ValueError, match="expected variant rife or rife_m, got 'rife4'"):
-        rife.RIFE("rife4")
+        rife.Config("rife4")
 
 
 def test_the_command_says_what_is_missing(tmp_path):

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from vfi_models import checkpoints, pairs
 from vfi_models.errors import UserError
+from vfi_models.rife.config import PUBLISHED, VARIANTS, Config, sizes_of
 from vfi_models.rife.flow import IFBlock, Stage, blended, estimated
 from vfi_models.rife.synthesis import ContextNet, FusionNet
-
-FIRST = "block0.conv0.0.0.weight"  # its channels tell the variants apart
-VARIANTS = {"rife": 6, "rife_m": 7}
 
 
 @dataclass(frozen=True)
@@ -27,44 +25,40 @@ class Result:
 
 
 class RIFE(nn.Module):
-    """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included.
-
-    Args:
-        variant: "rife" finds the middle frame, "rife_m" the frame at any time.
-        channel_order: "bgr" or "rgb", what the weights were trained on; the public ones on BGR.
-    """
+    """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
 
     multiple = 32  # of which height and width must be, at scale 1
     scale, tta = 1.0, False  # what interpolate does unless told otherwise
 
-    def __init__(self, variant: str = "rife", channel_order: str = "bgr"):
+    def __init__(self, config: Config = PUBLISHED):
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f"RIFE: expected variant {' or '.join(VARIANTS)}, got {variant!r}")
-        if channel_order not in ("bgr", "rgb"):
-            raise ValueError(f"RIFE: expected channel_order bgr or rgb, got {channel_order!r}")
-        self.variant, self.channel_order = variant, channel_order
-        more = VARIANTS[variant] - 6
-        self.block0 = IFBlock(6 + more, 240)
-        self.block1 = IFBlock(17 + more, 150)
-        self.block2 = IFBlock(17 + more, 90)
-        self.block_tea = IFBlock(20 + more, 90)  # sees the true frame: training only
-        self.contextnet = ContextNet()
+        self.config = config
+        more = VARIANTS[config.variant] - 6
+        first, second, third = config.flow
+        self.block0 = IFBlock(6 + more, first)
+        self.block1 = IFBlock(17 + more, second)
+        self.block2 = IFBlock(17 + more, third)
+        self.block_tea = IFBlock(20 + more, config.teacher)  # sees the true frame: training only
+        self.contextnet = ContextNet(config.width)
         self.unet: Any = self.make_fusion()
 
     def make_fusion(self) -> nn.Module:
-        return FusionNet()
+        return FusionNet(self.config.width)
+
+    @property
+    def channel_order(self) -> str:
+        return self.config.channel_order
 
     @property
     def any_time(self) -> bool:
         """Whether one forward reaches any time; otherwise only the middle."""
-        return self.variant == "rife_m"
+        return self.config.variant == "rife_m"
 
-    def forward(self, frame0: Tensor, frame1: Tensor, timestep: float = 0.5, scale: float = 1.0) -> Result:
+    def forward(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor = 0.5, scale: float = 1.0) -> Result:
         """
         Args:
             frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; H and W multiples of 32 / scale.
-            timestep: in (0, 1); 0.5 for the variant "rife".
+            timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
         blocks = (self.block0, self.block1, self.block2)
@@ -78,11 +72,12 @@ class RIFE(nn.Module):
         context1 = self.contextnet(frame1, stage.flow[:, 2:4])
         return self.unet(frame0, frame1, stage, context0, context1)
 
-    def time_plane(self, frame: Tensor, timestep: float) -> Tensor | None:
+    def time_plane(self, frame: Tensor, timestep: float | Tensor) -> Tensor | None:
         """(B, 1, H, W) for RIFEm."""
         if self.any_time:
-            return torch.full_like(frame[:, :1], timestep)
-        if timestep != 0.5:
+            times = torch.as_tensor(timestep, dtype=frame.dtype, device=frame.device)
+            return times.reshape(-1, 1, 1, 1).expand_as(frame[:, :1])
+        if isinstance(timestep, Tensor) or timestep != 0.5:
             raise ValueError(f"RIFE: expected timestep 0.5 of the variant rife, got {timestep}; interpolate() bisects")
         return None
 
@@ -121,24 +116,14 @@ def load(path: str | Path | None = None, *, variant: str | None = None, channel_
         UserError: if the file cannot be read, or is of another network; says which keys differ.
     """
     if path is None:
-        return RIFE(variant or "rife", channel_order).eval()
+        return RIFE(Config(variant or "rife", channel_order)).eval()
     state = checkpoints.read(path)
-    found = variant_of(state, path)
-    if variant is not None and variant != found:
-        raise UserError(f"{path} holds weights of {found}, not of {variant}")
-    model = RIFE(found, channel_order)
+    sizes: dict[str, Any] = sizes_of(state, path)
+    if variant not in (None, sizes["variant"]):
+        raise UserError(f"{path} holds weights of {sizes['variant']}, not of {variant}")
+    model = RIFE(Config(channel_order=channel_order, **sizes))
     checkpoints.load_into(model, state, path)
     return model.eval()
-
-
-def variant_of(state: dict[str, Tensor], path: str | Path) -> str:
-    """By the channels that the first layer reads."""
-    first = state.get(FIRST)
-    for name, inputs in VARIANTS.items():
-        if first is not None and first.ndim == 4 and first.shape[1] == inputs:
-            return name
-    got = "no such key" if first is None else str(tuple(first.shape))
-    raise UserError(f"{path} is no checkpoint of RIFE: expected {FIRST} of 6 or 7 input channels, got {got}")
 
 
 def load_for_command(path: str, scale: float = 1.0, tta: bool = False) -> RIFE:

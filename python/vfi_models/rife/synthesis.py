@@ -9,21 +9,19 @@ import vfi_kernels as vk
 from vfi_models.rife.flow import Stage
 from vfi_models.rife.layers import Conv2, channels, deconv, resized
 
-WIDTH = 16
-
 
 class ContextNet(nn.Module):
-    """Features of a frame at 1/2 to 1/16, each warped along the flow."""
+    """Features of a frame at 1/2 to 1/16, of c, 2c, 4c and 8c channels, each warped along the flow."""
 
-    def __init__(self) -> None:
+    def __init__(self, c: int):
         super().__init__()
-        self.conv1 = Conv2(3, WIDTH)
-        self.conv2 = Conv2(WIDTH, 2 * WIDTH)
-        self.conv3 = Conv2(2 * WIDTH, 4 * WIDTH)
-        self.conv4 = Conv2(4 * WIDTH, 8 * WIDTH)
+        self.conv1 = Conv2(3, c)
+        self.conv2 = Conv2(c, 2 * c)
+        self.conv3 = Conv2(2 * c, 4 * c)
+        self.conv4 = Conv2(4 * c, 8 * c)
 
     def forward(self, x: Tensor, flow: Tensor) -> list[Tensor]:
-        """x: (B, 3, H, W), flow: (B, 2, H, W) in pixels -> features of 16, 32, 64, 128 channels."""
+        """x: (B, 3, H, W), flow: (B, 2, H, W) in pixels -> features of each level."""
         found = []
         for block in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = block(x)
@@ -35,9 +33,8 @@ class ContextNet(nn.Module):
 class FusionNet(nn.Module):
     """A U-Net over both warped frames, with the warped features at each level."""
 
-    def __init__(self) -> None:
+    def __init__(self, c: int):
         super().__init__()
-        c = WIDTH
         self.down0 = Conv2(17, 2 * c)
         self.down1 = Conv2(4 * c, 4 * c)
         self.down2 = Conv2(8 * c, 8 * c)

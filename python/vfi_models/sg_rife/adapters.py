@@ -8,22 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vfi_kernels as vk
-
-DINO_CHANNELS, COMPRESSED = 384, 256
-LEVELS = (128, 256)  # channels of the refined maps: of block 8 for 1/8, of block 11 for 1/16
+from vfi_models.sg_rife.config import GuidedConfig
 
 
 class Compressor(nn.Module):
-    """384 to 256 channels: a projection for each layer, scaled and shifted by what a shared one says (FiLM)."""
+    """Fewer channels: a projection for each layer, scaled and shifted by what a shared one says (FiLM)."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: GuidedConfig):
         super().__init__()
-        self.shared_basis = nn.Conv2d(DINO_CHANNELS, COMPRESSED, 1)
-        self.specific_bases = nn.ModuleList(nn.Conv2d(DINO_CHANNELS, COMPRESSED, 1) for _ in LEVELS)
-        self.film_generators = nn.ModuleList(nn.Conv2d(COMPRESSED, 2 * COMPRESSED, 1) for _ in LEVELS)
+        many, few = config.dino, config.compressed
+        self.shared_basis = nn.Conv2d(many, few, 1)
+        self.specific_bases = nn.ModuleList(nn.Conv2d(many, few, 1) for _ in config.levels)
+        self.film_generators = nn.ModuleList(nn.Conv2d(few, 2 * few, 1) for _ in config.levels)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """(B, 384, h, w) of each layer -> (B, 256, h, w)."""
+        """(B, dino, h, w) of each layer -> (B, compressed, h, w)."""
         found = []
         for x, specific, film in zip(maps, self.specific_bases, self.film_generators, strict=True):
             gamma, beta = film(self.shared_basis(x)).chunk(2, 1)
@@ -56,18 +55,19 @@ class SqueezeExcitation(nn.Module):
 
 
 class Refiner(nn.Module):
-    """256 channels to those of each level, with a shortcut."""
+    """Compressed maps to the channels of each level, with a shortcut."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: GuidedConfig):
         super().__init__()
+        few = config.compressed
         self.refinement_blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(COMPRESSED, c, 1), nn.GELU(), DepthwiseSeparable(c), nn.Conv2d(c, c, 1), SqueezeExcitation(c)
+                nn.Conv2d(few, c, 1), nn.GELU(), DepthwiseSeparable(c), nn.Conv2d(c, c, 1), SqueezeExcitation(c)
             )
-            for c in LEVELS
+            for c in config.levels
         )
         self.shortcut_projections = nn.ModuleList(
-            nn.Conv2d(COMPRESSED, c, 1) if c != COMPRESSED else nn.Identity() for c in LEVELS
+            nn.Conv2d(few, c, 1) if c != few else nn.Identity() for c in config.levels
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:

@@ -35,10 +35,12 @@ class Dino(nn.Module):
     Args:
         network: transformers' DINOv3ViTModel.
         max_side: pictures with a longer side are made smaller for it, to multiples of the patch; None: never.
+        blocks: other blocks, of a smaller network.
     """
 
-    def __init__(self, network: nn.Module, max_side: int | None = None):
+    def __init__(self, network: nn.Module, max_side: int | None = None, blocks: tuple[int, ...] = BLOCKS):
         super().__init__()
+        self.blocks = blocks
         self.network: Any = network.requires_grad_(False).eval()
         self.max_side = max_side
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
@@ -56,7 +58,7 @@ class Dino(nn.Module):
         height, width = (n // PATCH for n in rgb.shape[2:])
         states = self.network(pixel_values=(rgb - self.mean) / self.std, output_hidden_states=True).hidden_states
         found = []
-        for block in BLOCKS:
+        for block in self.blocks:
             tokens = self.network.norm(states[block + 1])[:, 1 + REGISTERS :]
             found.append(tokens.transpose(1, 2).unflatten(2, (height, width)))
         return found

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from vfi_models import checkpoints
 from vfi_models.errors import UserError
 from vfi_models.rife.flow import blended, estimated
-from vfi_models.rife.model import RIFE, Result, variant_of
+from vfi_models.rife.model import RIFE, Result
 from vfi_models.sg_rife import dino as dinov3
 from vfi_models.sg_rife.adapters import Compressor, Refiner, warp_maps
+from vfi_models.sg_rife.config import PUBLISHED, GuidedConfig, guided_sizes_of
 from vfi_models.sg_rife.synthesis import SemanticFusionNet, Semantics
 
 ADAPTERS = ("dino_compressor.", "dino_refiner.", "unet.fusion_s2.", "unet.fusion_s3.", "unet.adapt_s2.")
@@ -29,16 +30,17 @@ class SGRIFE(RIFE):
     """RIFE with semantic guidance. Parameters have the names of the public checkpoint; DINOv3 is not among them.
 
     Args:
-        dino: RGB pictures (B, 3, H, W) in [0, 1] -> maps of blocks 8 and 11, (B, 384, h, w); as `sg_rife.dino.Dino`.
-            None: there is no guidance, the result is RIFE's.
-        channel_order: "bgr" or "rgb", what the weights were trained on; DINO sees RGB in any case.
+        dino: RGB pictures (B, 3, H, W) in [0, 1], whatever the channel order here -> maps of blocks 8 and 11,
+            (B, 384, h, w); as `sg_rife.dino.Dino`. None: there is no guidance, the result is RIFE's.
+        config: sizes of the networks; the defaults are the public checkpoint's.
     """
 
     dino: nn.Module | None
+    config: GuidedConfig
 
-    def __init__(self, dino: nn.Module | None = None, channel_order: str = "bgr"):
-        super().__init__("rife", channel_order)
-        self.dino_compressor, self.dino_refiner = Compressor(), Refiner()
+    def __init__(self, dino: nn.Module | None = None, config: GuidedConfig = PUBLISHED):
+        super().__init__(config)
+        self.dino_compressor, self.dino_refiner = Compressor(config), Refiner(config)
         self.__dict__["dino"] = dino  # no part of the state dict
 
     def _apply(self, function: Any, *rest: Any) -> "SGRIFE":
@@ -47,13 +49,13 @@ class SGRIFE(RIFE):
         return super()._apply(function, *rest)
 
     def make_fusion(self) -> nn.Module:
-        return SemanticFusionNet()
+        return SemanticFusionNet(self.config)
 
     def forward(
         self,
         frame0: Tensor,
         frame1: Tensor,
-        timestep: float = 0.5,
+        timestep: float | Tensor = 0.5,
         scale: float = 1.0,
         maps: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> GuidedResult:
@@ -107,13 +109,15 @@ def load(
         UserError: if a file cannot be read, or is of another network; says which keys differ.
     """
     network = dinov3.load(dino, dino_max_side) if isinstance(dino, (str, Path)) else dino
-    model = SGRIFE(network, channel_order)
-    if path is not None:
-        state = checkpoints.read(path)
-        if variant_of(state, path) != "rife":
-            raise UserError(f"{path} holds weights of rife_m, of which there is no SG-RIFE")
-        guided = any(key.startswith(ADAPTERS) for key in state)
-        checkpoints.load_into(model, state, path, missing=() if guided else ADAPTERS)
+    if path is None:
+        return SGRIFE(network, GuidedConfig(channel_order=channel_order)).eval()
+    state = checkpoints.read(path)
+    sizes: dict[str, Any] = guided_sizes_of(state, path)
+    if sizes["variant"] != "rife":
+        raise UserError(f"{path} holds weights of rife_m, of which there is no SG-RIFE")
+    model = SGRIFE(network, GuidedConfig(channel_order=channel_order, **sizes))
+    guided = any(key.startswith(ADAPTERS) for key in state)
+    checkpoints.load_into(model, state, path, missing=() if guided else ADAPTERS)
     return model.eval()
 
 

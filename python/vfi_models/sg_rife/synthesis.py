@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from vfi_models.rife.flow import Stage
 from vfi_models.rife.synthesis import FusionNet
-from vfi_models.sg_rife.adapters import LEVELS, SemanticFusion, zero_bias
+from vfi_models.sg_rife.adapters import SemanticFusion, zero_bias
+from vfi_models.sg_rife.config import GuidedConfig
 
 Semantics = list[list[Tensor]]  # of each level, those of the past and of the future, at 1/16 of the picture
 
@@ -13,11 +14,12 @@ Semantics = list[list[Tensor]]  # of each level, those of the past and of the fu
 class SemanticFusionNet(FusionNet):
     """RIFE's U-Net; what its third and fourth level give is fused with the semantic features, also for the way up."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.fusion_s3 = SemanticFusion(LEVELS[1], 8)
-        self.adapt_s2 = nn.ConvTranspose2d(LEVELS[0], LEVELS[0], 4, 2, 1)
-        self.fusion_s2 = SemanticFusion(LEVELS[0], 4)
+    def __init__(self, config: GuidedConfig):
+        super().__init__(config.width)
+        (c2, c3), (groups2, groups3) = config.levels, config.groups
+        self.fusion_s3 = SemanticFusion(c3, groups3)
+        self.adapt_s2 = nn.ConvTranspose2d(c2, c2, 4, 2, 1)
+        self.fusion_s2 = SemanticFusion(c2, groups2)
         nn.init.kaiming_normal_(self.adapt_s2.weight, mode="fan_out", nonlinearity="relu")
         zero_bias(self.adapt_s2)
 
