@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vfi_models import train_command
 from vfi_models.errors import UserError
 from vfi_models.opencv import opencv
 
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_interpolate(commands)
     _add_evaluate(commands)
+    train_command.add(commands)
     return parser
 
 

@@ -1,14 +1,17 @@
 """Interpolation models by name, and how the rest of the package talks to them."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from vfi_models.errors import UserError
+
+if TYPE_CHECKING:
+    from vfi_models.training.objective import Objective
 
 
 class Interpolator(Protocol):
@@ -34,6 +37,8 @@ class ModelEntry:
     summary: str
     weights: str | None = None  # what file they are; None: it has none
     settings: tuple[str, ...] = ()
+    training: str | None = None  # the module of its objective; None: it is not trained
+    training_settings: tuple[str, ...] = ()
 
 
 MODELS = {
@@ -44,6 +49,7 @@ MODELS = {
         "RIFE and RIFEm",
         weights="flownet.pkl of ECCV2022-RIFE",
         settings=("scale", "tta"),
+        training="vfi_models.rife.training",
     ),
     "sg-rife": ModelEntry(
         "vfi_models.sg_rife",
@@ -51,6 +57,8 @@ MODELS = {
         "RIFE guided by features of DINOv3",
         weights="flownet.pkl of SG-RIFE",
         settings=("scale", "tta", "dino", "dino_max_side"),
+        training="vfi_models.sg_rife.training",
+        training_settings=("dino",),
     ),
 }
 
@@ -64,15 +72,31 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu", **set
         raise UserError(f"the model {name} has no weights, so --weights cannot be used with it")
     if weights is None and entry.weights is not None:
         raise UserError(f"the model {name} needs --weights, such as {entry.weights}; nothing is downloaded")
-    given = {key: value for key, value in settings.items() if value is not None}
-    for key in given:
-        if key not in entry.settings:
-            raise UserError(f"--{key.replace('_', '-')} is not for the model {name}")
+    given = allowed(name, entry.settings, settings)
     factory = getattr(importlib.import_module(entry.module), entry.factory)
     model: Any = factory(**given) if entry.weights is None else factory(weights, **given)
     if hasattr(model, "eval"):
         model = model.to(device).eval()
     return model
+
+
+def load_objective(name: str, weights: str | None, tiny: bool, **settings: Any) -> "Objective":
+    """What training the model called `name` means, on the CPU; settings that are None are not given."""
+    trained = [known for known, entry in MODELS.items() if entry.training]
+    entry = MODELS.get(name)
+    if entry is None or entry.training is None:
+        raise UserError(f"expected a model that is trained: {', '.join(trained)}; got {name!r}")
+    given = allowed(name, entry.training_settings, settings)
+    return importlib.import_module(entry.training).objective(weights, tiny, **given)
+
+
+def allowed(name: str, known: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given; an error if the model does not know one."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    for key in given:
+        if key not in known:
+            raise UserError(f"--{key.replace('_', '-')} is not for the model {name}")
+    return given
 
 
 def choose_device(name: str | None) -> str:

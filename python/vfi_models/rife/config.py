@@ -37,7 +37,7 @@ class Config:
 
 
 PUBLISHED = Config()
-TINY = {"flow": (24, 18, 12), "teacher": 12, "width": 4}  # to try things out, and for tests
+TINY = Config(flow=(24, 18, 12), teacher=12, width=4)  # to try things out, and for tests
 
 
 def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Sizes of SG-RIFE's networks: the published ones, a tiny one, and those of a checkpoint."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -31,7 +31,7 @@ class GuidedConfig(Config):
 
 
 PUBLISHED = GuidedConfig()
-TINY = TINY_RIFE | {"dino": 32, "compressed": 16, "groups": (2, 4)}
+TINY = GuidedConfig(**asdict(TINY_RIFE), dino=32, compressed=16, groups=(2, 4))
 
 
 def guided_sizes_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, object]:

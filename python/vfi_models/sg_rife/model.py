@@ -74,10 +74,13 @@ class SGRIFE(RIFE):
         """DINO's maps of both frames; without gradients of its weights."""
         if self.dino is None:
             return None
-        both = torch.cat((frame0, frame1))
-        found = self.dino(both.flip(1) if self.channel_order == "bgr" else both)
-        halves = [m.chunk(2) for m in found]
+        halves = [m.chunk(2) for m in self.maps(torch.cat((frame0, frame1)))]
         return [h[0] for h in halves], [h[1] for h in halves]
+
+    def maps(self, frames: Tensor) -> list[Tensor]:
+        """DINO's maps of frames in this network's channel order."""
+        dino: Any = self.dino
+        return dino(frames.flip(1) if self.channel_order == "bgr" else frames)
 
     def semantics(self, maps: tuple[list[Tensor], list[Tensor]] | None, flow: Tensor) -> Semantics:
         """Compressed, warped to the time between, refined: for each level those of both frames."""

@@ -1,0 +1,239 @@
+"""The loop that trains an objective: batches, precision, rates, several processes, saving and going on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from vfi_models.errors import UserError, require
+from vfi_models.training import data, state
+from vfi_models.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
+from vfi_models.training.losses import psnr
+from vfi_models.training.objective import Objective, Stage
+from vfi_models.training.stopping import stopping
+from vfi_models.training.world import World, joined
+
+GRADIENT_NORM = 1.0  # longer gradients are shortened to it
+SAVE_SECONDS = 600  # also between the ends of epochs
+WATCHED = 32  # held-out triplets at most
+
+
+def train(objective: Objective, job: Job) -> None:
+    """Trains one stage, and leaves state, weights and a log in the job's folder.
+
+    Raises:
+        UserError: if the job does not fit, a file cannot be read, or the gradient is not finite any more.
+        KeyboardInterrupt: after SIGINT or SIGTERM, when the step under way is done and saved.
+    """
+    stage = chosen_stage(objective, job)
+    with joined(job.device) as world, stopping() as stopped:
+        check(job, stage, world.size)
+        if world.leads:
+            state.prepare(job.output, job.resume, job.overwrite)
+        world.any(False)  # the others wait until the folder is ready
+        Training(objective, job, stage, world).run(stopped)
+
+
+class Training:
+    """One stage under way."""
+
+    def __init__(self, objective: Objective, job: Job, stage: Stage, world: World):
+        self.job, self.stage, self.world = job, stage, world
+        self.objective = objective.to(world.device)
+        self.network: Any = objective.network
+        self.source, self.held_out = data.sources(job.data, getattr(self.network, "any_time", False))
+        self.epoch_steps = len(self.source) // stage.batch
+        self.steps = self.epoch_steps * stage.epochs
+        self.last = min(self.steps, job.steps or self.steps)
+        groups = objective.begin(job.stage)
+        self.factors = [group.factor for group in groups]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group.parameters} for group in groups], stage.learning_rate, weight_decay=stage.weight_decay
+        )
+        self.trained = [parameter for group in groups for parameter in group.parameters]
+        half = job.precision == "float16"
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=half)
+        average = None if job.ema is None else AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
+        self.average = average
+        self.step = 0
+        self.settings = {
+            "model": job.model, "stage": job.stage, "triplets": len(self.source), "seed": job.seed, "ema": job.ema,
+            "precision": job.precision, "augment": job.augment, **asdict(stage),
+        }  # fmt: skip
+        if job.resume:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """From the state in the folder."""
+        found = state.read(self.job.output, self.settings)
+        self.network.load_state_dict(found["network"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.scaler.load_state_dict(found["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(found["ema"])
+        self.step = found["step"]
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        job, world, stage = self.job, self.world, self.stage
+        batches = data.Batches(
+            len(self.source), stage.batch, job.seed, self.step, self.last, world.rank, world.size
+        )  # fmt: skip
+        if self.step >= self.last:
+            self.say(f"{job.output} is trained already: step {self.step} of {self.last}")
+            return
+        samples = data.Augmented(self.source, stage.crop, job.seed, job.augment)
+        loader: Any = DataLoader(
+            samples, batch_sampler=batches, collate_fn=data.collated, num_workers=job.workers,
+            pin_memory=world.device.type == "cuda",
+        )  # fmt: skip
+        self.say(self.described())
+        if self.step == 0 and world.leads:
+            self.write_down({"step": 0, "epoch": 0.0}, "at the start")
+        self.learn(loader, stopped)
+        if world.leads and not stopped():
+            self.say(f"wrote {job.output / state.WEIGHTS}")
+
+    def described(self) -> str:
+        count = sum(p.numel() for p in self.trained)
+        whole = sum(p.numel() for p in self.network.parameters())
+        return (
+            f"{self.job.model}, stage {self.job.stage}: {self.stage.summary}\n"
+            f"{count:,} of {whole:,} parameters are trained on {len(self.source):,} triplets, "
+            f"steps {self.step + 1:,} to {self.last:,}, {self.stage.batch} triplets of "
+            f"{self.stage.crop}x{self.stage.crop} each"
+        )
+
+    def learn(self, loader: Any, stopped: Callable[[], bool]) -> None:
+        """All steps; saves now and then, at the end, and when it is stopped."""
+        model: nn.Module = self.objective
+        if self.world.size > 1:
+            model = DistributedDataParallel(model)
+        bar = require("tqdm").tqdm(
+            total=self.last, initial=self.step, unit="step", disable=self.job.quiet or not self.world.leads, leave=False
+        )
+        saved = time.monotonic()
+        meter = Meter()
+        try:
+            for batch in loader:
+                if isinstance(batch, UserError):
+                    raise batch
+                meter.add(self.learn_from(model, *batch))
+                self.step += 1
+                bar.update()
+                halted = self.world.any(stopped())
+                at_end = self.step % self.epoch_steps == 0 or self.step == self.last
+                if at_end:
+                    self.report(meter.taken(), bar)
+                if at_end or halted or time.monotonic() - saved > SAVE_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+                if halted:
+                    raise KeyboardInterrupt
+        finally:
+            bar.close()
+
+    def learn_from(self, model: nn.Module, frames: Tensor, times: Tensor) -> dict[str, float]:
+        """One step; what is worth knowing of it."""
+        world, rate = self.world, rate_at(self.step, self.steps, self.stage)
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
+        pictures = self.ordered(frames.to(world.device, non_blocking=True).float() / 255)
+        dtype = PRECISIONS[self.job.precision]
+        with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32):
+            loss, terms, result = model(pictures, times.to(world.device, torch.float32))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
+        if not self.scaler.is_enabled() and not norm.isfinite():
+            raise UserError(
+                f"the gradient is not finite at step {self.step + 1}; {state.STATE} holds an earlier step: "
+                "try a smaller --learning-rate, or --precision float32"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        known = {"loss": loss.detach(), **terms, "psnr": psnr(result, pictures[:, 1]), "gradient": norm}
+        values = world.mean(torch.stack([value.float() for value in known.values()]))
+        return dict(zip(known, values.tolist()))
+
+    def ordered(self, rgb: Tensor) -> Tensor:
+        """RGB frames in the network's order of channels, which are the third from last dimension."""
+        return rgb.flip(-3) if self.network.channel_order == "bgr" else rgb
+
+    def report(self, means: dict[str, float], bar: Any) -> None:
+        """A line of an epoch, and in the log."""
+        if not self.world.leads:
+            return
+        epoch = self.step / self.epoch_steps
+        rate = self.optimizer.param_groups[0]["lr"]
+        bar.clear()
+        line = f"epoch {epoch:g} of {self.stage.epochs}: loss {means['loss']:.4f}, PSNR {means['psnr']:.2f} dB"
+        self.write_down({"step": self.step, "epoch": epoch, "rate": rate, **means}, line)
+
+    def write_down(self, record: dict[str, Any], line: str) -> None:
+        """To the log and to the user, with the quality of what is held out."""
+        watched = self.watch()
+        if watched is not None:
+            record, line = record | {"held_out_psnr": watched}, f"{line}, held out {watched:.2f} dB"
+        state.log(self.job.output, record)
+        self.say(line)
+
+    @torch.no_grad()
+    def watch(self) -> float | None:
+        """Mean PSNR of whole frames that are not trained on."""
+        if self.held_out is None:
+            return None
+        network: Any = self.network if self.average is None else self.average.module
+        places = torch.linspace(0, len(self.held_out) - 1, min(len(self.held_out), WATCHED)).round().int().tolist()
+        mode, found = network.training, []
+        network.eval()
+        for index in places:
+            frames, moment = self.held_out.read(index, self.stage.crop)
+            pictures = torch.from_numpy(frames).to(self.world.device).permute(0, 3, 1, 2).float() / 255
+            before, truth, after = self.ordered(pictures)[:, None]
+            found.append(psnr(network.interpolate(before, after, moment), truth).item())
+        network.train(mode)
+        return sum(found) / len(found)
+
+    def save(self) -> None:
+        if not self.world.leads:
+            return
+        average: Any = self.average
+        weights = self.network if average is None else average.module
+        whole = {
+            "settings": self.settings, "step": self.step, "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+            "ema": {} if average is None else average.state_dict(),
+        }  # fmt: skip
+        state.write(self.job.output, whole, weights.state_dict())
+
+    def say(self, text: str) -> None:
+        if self.world.leads and not self.job.quiet:
+            print(text, flush=True)
+
+
+class Meter:
+    """Means of what the steps of an epoch gave."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        self.count += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def taken(self) -> dict[str, float]:
+        """The means; then it begins anew."""
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means

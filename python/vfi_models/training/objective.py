@@ -1,0 +1,71 @@
+"""What a model brings to its training: stages, trained parameters, losses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage and its usual settings. Rates fall along a cosine from learning_rate to final_rate, after warm_up."""
+
+    summary: str
+    epochs: int
+    batch: int  # triplets in a step, of all processes together
+    crop: int  # side of the square that is cut out, pixels
+    learning_rate: float
+    final_rate: float
+    warm_up: int = 0  # steps from 0 to learning_rate
+    weight_decay: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are trained at `factor` times the learning rate."""
+
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a batch: the loss that is minimised, its terms before they are weighted, the frames (B, 3, H, W)."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    frames: Tensor
+
+
+class Objective(nn.Module):
+    """A network and what it is trained for: `stages`, `begin`, `outcome`."""
+
+    stages: tuple[Stage, ...]
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.network = network
+
+    def begin(self, stage: int) -> list[Group]:
+        """Freezes what this stage does not train, and gives what it trains. stage: counted from 1."""
+        raise NotImplementedError
+
+    def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
+        """
+        Args:
+            frames: (B, 3, 3, H, W), in the network's channel order: before, the truth between, after.
+            times: (B,) of the truth, in (0, 1).
+        """
+        raise NotImplementedError
+
+    def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """`outcome`, as what DistributedDataParallel can hand on."""
+        found = self.outcome(frames, times)
+        return found.loss, {name: term.detach() for name, term in found.terms.items()}, found.frames.detach()
+
+
+def weighted(terms: dict[str, Tensor], weights: Mapping[str, float], frames: Tensor) -> Outcome:
+    """The sum of the terms, each times its weight."""
+    products = [weights[name] * term for name, term in terms.items()]
+    return Outcome(sum(products[1:], start=products[0]), terms, frames)
