@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vfi_models import train_command
+from vfi_models.datasets import DATASETS
 from vfi_models.errors import UserError
 from vfi_models.opencv import opencv
 
@@ -129,9 +130,11 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         description="PSNR, SSIM and time of a model, per scene and on average.",
     )
     _add_model(parser)
-    names = "middlebury: frame10, frame10i11, frame11; triplets: im1, im2, im3"
-    parser.add_argument("--dataset", required=True, choices=("middlebury", "triplets"), help=f"files: {names} (.png)")
-    parser.add_argument("path", type=Path, help="folder of scene folders")
+    files = "; ".join(f"{name}: {entry.files}" for name, entry in DATASETS.items())
+    parser.add_argument("--dataset", required=True, choices=tuple(DATASETS), help=f"what is below PATH: {files}")
+    splits = "; ".join(f"{name}: {', '.join(entry.splits)}" for name, entry in DATASETS.items() if entry.splits)
+    parser.add_argument("--split", help=f"only this part of the data set ({splits}; default: all)")
+    parser.add_argument("path", type=Path, help="folder of the data set")
     parser.set_defaults(run=_evaluate)
 
 
@@ -219,7 +222,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from vfi_models import evaluate
 
     model, device = _model(options)
-    evaluate.run(model, options.dataset, options.path, device)
+    evaluate.run(model, options.dataset, options.path, device, options.split)
 
 
 def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":

@@ -1,21 +1,26 @@
-"""Quality of a model on folders of frames whose true middle frame is known."""
+"""Quality of a model on data sets whose true middle frames are known."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vfi_models import metrics
+from vfi_models.datasets import Scene, scenes
 from vfi_models.errors import UserError
 from vfi_models.images import read_image, to_array, to_tensor
 from vfi_models.registry import Interpolator, interpolate_many
 
-# Per data set: first frame, true middle frame, second frame, in every folder of the data set.
-LAYOUTS = {
-    "middlebury": ("frame10.png", "frame10i11.png", "frame11.png"),
-    "triplets": ("im1.png", "im2.png", "im3.png"),
+Compare = Callable[[np.ndarray, np.ndarray], metrics.Quality]
+
+# The metrics that a data set is reported with; the others use `metrics.compare`.
+METRICS: dict[str, Compare] = {
+    "vimeo90k": metrics.compare_volume,
+    "snu-film": metrics.compare_volume,
+    "xiph": metrics.compare_uniform,
 }
 
 
@@ -26,41 +31,50 @@ class Score:
     seconds: float
 
 
-def scenes(dataset: str, root: Path) -> list[Path]:
-    """The folders below `root` that hold the data set's three files."""
-    names = LAYOUTS[dataset]
-    found = sorted(
-        path.parent for path in root.rglob(names[0]) if all((path.parent / name).is_file() for name in names)
-    )
-    if not found:
-        raise UserError(f"no scene found: expected folders with {', '.join(names)} below {root}")
-    return found
+def evaluate(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> Iterator[Score]:
+    """The score of each scene, in the data set's order; times include optical flow, not the disk."""
+    for scene in scenes(dataset, root, split):
+        yield _score(model, dataset, scene, device)
 
 
-def evaluate(model: Interpolator, dataset: str, root: Path, device: str) -> Iterator[Score]:
-    """The score of each scene, in the order of the folders' names; times include optical flow, not the disk."""
-    for folder in scenes(dataset, root):
-        first, truth, second = (read_image(folder / name).rgb for name in LAYOUTS[dataset])
-        if not first.shape == truth.shape == second.shape:
-            raise UserError(f"the three frames of {folder} differ in size")
-        frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
-        start = time.perf_counter()
-        result = to_array(interpolate_many(model, frame0, frame1, [0.5])[0], truth.dtype)
-        seconds = time.perf_counter() - start
-        yield Score(str(folder.relative_to(root)), metrics.compare(result, truth), seconds)
-
-
-def run(model: Interpolator, dataset: str, root: Path, device: str) -> None:
-    """Prints a line per scene and the means."""
-    width = max(len(str(path.relative_to(root))) for path in scenes(dataset, root))
+def run(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> None:
+    """Prints a line per scene, and the means of each split."""
+    found = scenes(dataset, root, split)
+    splits = list(dict.fromkeys(scene.split for scene in found))
+    width = max(len(name) for name in (*(scene.name for scene in found), *map(_mean_of, splits)))
     print(f"{'scene':{width}}  {'PSNR dB':>8}  {'SSIM':>7}  {'seconds':>7}")
-    scores = []
-    for score in evaluate(model, dataset, root, device):
-        scores.append(score)
-        print(_line(score.name, score, width), flush=True)
-    means = torch.tensor([(s.quality.psnr, s.quality.ssim, s.seconds) for s in scores], dtype=torch.float64).mean(0)
-    print(_line("mean", Score("mean", metrics.Quality(float(means[0]), float(means[1])), float(means[2])), width))
+    scores: dict[str, list[Score]] = {name: [] for name in splits}
+    for scene in found:
+        score = _score(model, dataset, scene, device)
+        scores[scene.split].append(score)
+        print(_line(score, width), flush=True)
+    for name in splits:
+        print(_line(_mean(name, scores[name]), width))
 
 
-def _line(name: str, score: Score, width: int) -> str:
-    return f"{name:{width}}  {score.quality.psnr:8.2f}  {score.quality.ssim:7.4f}  {score.seconds:7.3f}"
+def _score(model: Interpolator, dataset: str, scene: Scene, device: str) -> Score:
+    frames = [read_image(path).rgb for path in scene.paths]
+    if scene.prepare is not None:
+        frames = [scene.prepare(frame) for frame in frames]
+    first, truth, second = frames
+    if not first.shape == truth.shape == second.shape:
+        raise UserError(f"the three frames of {scene.paths[1].parent} differ in size")
+    frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
+    start = time.perf_counter()
+    result = to_array(interpolate_many(model, frame0, frame1, [0.5])[0], truth.dtype)
+    seconds = time.perf_counter() - start
+    return Score(scene.name, METRICS.get(dataset, metrics.compare)(result, truth), seconds)
+
+
+def _mean(split: str, scores: Sequence[Score]) -> Score:
+    values = torch.tensor([(s.quality.psnr, s.quality.ssim, s.seconds) for s in scores], dtype=torch.float64)
+    psnr, ssim, seconds = values.mean(0).tolist()
+    return Score(_mean_of(split), metrics.Quality(psnr, ssim), seconds)
+
+
+def _mean_of(split: str) -> str:
+    return f"mean {split}".rstrip()
+
+
+def _line(score: Score, width: int) -> str:
+    return f"{score.name:{width}}  {score.quality.psnr:8.2f}  {score.quality.ssim:7.4f}  {score.seconds:7.3f}"

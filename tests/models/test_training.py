@@ -1,6 +1,5 @@
-"""Losses, data, stages, the loop: what is trained, that it learns, goes on where it stopped, shares its work."""
+"""Training learns, goes on where it stopped, shares its work between processes, and stops with one sentence."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,153 +7,18 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import log_of, quick, tiny_rife, tiny_sg_rife, write_triplets
 
-from vfi_models import cli, rife, sg_rife
+from vfi_models import cli, rife
 from vfi_models.errors import UserError
-from vfi_models.images import write_image
 from vfi_models.registry import load_objective
-from vfi_models.rife.training import RIFEObjective
-from vfi_models.rife.training import taught as taught_by_the_teacher
 from vfi_models.sg_rife.model import ADAPTERS
-from vfi_models.sg_rife.training import SGRIFEObjective, tiny_dino
-from vfi_models.synthetic import triplet
 from vfi_models.training import Job, Stage, data, train
 from vfi_models.training.job import rate_at
-from vfi_models.training.losses import laplacian, psnr
-
-
-def tiny_rife(seed=0):
-    torch.manual_seed(seed)
-    return RIFEObjective(rife.RIFE(rife.config.TINY))
-
-
-def tiny_sg_rife(seed=0):
-    torch.manual_seed(seed)
-    return SGRIFEObjective(sg_rife.SGRIFE(tiny_dino(), sg_rife.config.TINY))
-
-
-def quick(folder, **options):
-    usual = {"data": "synthetic:4", "epochs": 2, "batch": 2, "crop": 64, "learning_rate": 1e-3, "quiet": True}
-    return Job("rife", 1, output=folder, **{**usual, **options})
-
-
-def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def batch(size=64, count=2):
-    frames = torch.stack([triplet(seed, (size, size), max_motion=size / 8).frames for seed in range(count)])
-    return frames.flip(2), torch.full((count,), 0.5)
-
-
-# Losses
-
-
-def pyramid_by_hand(x):
-    """Of one plane, with NumPy and loops over the 25 taps."""
-    row = np.array([1, 4, 6, 4, 1]) / 16
-
-    def blur(a):
-        padded, (h, w) = np.pad(a, 2, mode="reflect"), a.shape
-        return sum(row[i] * row[j] * padded[i : i + h, j : j + w] for i in range(5) for j in range(5))
-
-    total = 0.0
-    for _ in range(5):
-        small = blur(x)[::2, ::2]
-        spread = np.zeros_like(x)
-        spread[::2, ::2] = small
-        total += np.abs(x - 4 * blur(spread)).mean()
-        x = small
-    return total
-
-
-@pytest.mark.parametrize("size", [(64, 64), (49, 70)])
-def test_laplacian_against_loops(size):
-    torch.manual_seed(0)
-    result, truth = torch.rand(2, 2, 3, *size, dtype=torch.float64)
-    expected = np.mean([pyramid_by_hand(plane) for plane in (result - truth).flatten(0, 1).numpy()])
-    assert abs(laplacian(result, truth).item() - expected) < 1e-12
-    assert laplacian(truth, truth).item() == 0
-    assert laplacian(truth + 0.25, truth).item() < 1e-12, "what all levels share does not count"
-
-
-def test_the_teacher_is_followed_only_where_it_is_better():
-    """Its flow is no target for gradients, and where the student is as good nothing pulls."""
-    objective = tiny_rife()
-    frames, times = batch()
-    before, truth, after = frames.unbind(1)
-    result = objective.network(before, after)
-    terms = taught_by_the_teacher(objective.network, before, after, truth, times, result)
-    gradient = torch.autograd.grad(
-        terms["distillation"], list(objective.network.block_tea.parameters()), allow_unused=True
-    )
-    assert all(g is None for g in gradient)
-    assert any(
-        g.abs().sum() > 0 for g in torch.autograd.grad(terms["teacher"], list(objective.network.block_tea.parameters()))
-    )
-    # Of gray pictures student and teacher are both right: the distance of their flows does not count.
-    flat = torch.full_like(frames, 0.5)
-    assert objective.outcome(flat, times).terms["distillation"].item() == 0
-    assert terms["distillation"].item() > 0
-
-
-def test_semantic_and_offset_terms():
-    """DINO's term is 0 for the truth itself; its gradient passes through DINO, whose weights stay."""
-    objective = tiny_sg_rife()
-    objective.begin(2)
-    network = objective.network
-    with torch.no_grad():
-        for fusion in (network.unet.fusion_s2, network.unet.fusion_s3):
-            fusion.gamma.fill_(0.5)
-            fusion.conv_offset.bias.fill_(0.25)
-    frames, times = batch()
-    outcome = objective.outcome(frames, times)
-    assert set(outcome.terms) == {"student", "dino", "offsets"}, "the flow is frozen: the teacher's terms are constants"
-    expected = sum(objective.weights[name] * term for name, term in outcome.terms.items())
-    assert torch.equal(outcome.loss, expected)
-    assert abs(outcome.terms["offsets"].item() - 4 * 0.25) < 0.05, "mean |offset| of two fusions, past and future"
-    found = torch.autograd.grad(outcome.terms["dino"], network.unet.conv.weight, retain_graph=True)[0]
-    assert found.abs().sum() > 0
-    assert not any(p.requires_grad for p in network.dino.parameters())
-    maps = network.maps(frames[:, 1])
-    by_hand = sum((a - b).abs().mean() for a, b in zip(network.maps(outcome.frames), maps, strict=True))
-    torch.testing.assert_close(outcome.terms["dino"], by_hand)
-    assert sum((a - b).abs().mean() for a, b in zip(network.maps(frames[:, 1]), maps, strict=True)) == 0
-
-
-def test_with_a_trained_flow_the_teacher_counts():
-    objective = tiny_sg_rife()
-    objective.begin(2)
-    objective.network.requires_grad_(True)
-    assert set(objective.outcome(*batch()).terms) == set(objective.weights)
-
-
-# What each stage trains
-
-
-def test_stages_train_what_the_paper_says():
-    with torch.device("meta"):
-        objective = SGRIFEObjective(sg_rife.SGRIFE(torch.nn.Identity()))
-    counts = []
-    for stage in (1, 2):
-        usual, slow = objective.begin(stage)
-        assert (usual.factor, slow.factor) == (1, 0.25)
-        names = {id(p): name for name, p in objective.network.named_parameters()}
-        assert all(".conv_offset." in names[id(p)] for p in slow.parameters) and len(slow.parameters) == 4
-        trained = {n for n, p in objective.network.named_parameters() if p.requires_grad}
-        assert trained == {names[id(p)] for p in (*usual.parameters, *slow.parameters)}
-        counts.append(sum(p.numel() for p in (*usual.parameters, *slow.parameters)))
-        assert not objective.network.block0.training
-    assert counts == [558_848 + 310_680 + 1_864_262, 5_691_665]
-    assert [(s.epochs, s.batch, s.crop, s.learning_rate) for s in objective.stages] == [
-        (5, 64, 224, 2e-4),
-        (25, 64, 224, 1e-4),
-    ]
-    assert objective.weights == {"student": 0.1, "teacher": 0.1, "distillation": 0.01, "dino": 0.5, "offsets": 1e-6}
+from vfi_models.training.losses import psnr
 
 
 def test_rates():
@@ -165,104 +29,6 @@ def test_rates():
     assert abs(rates[205] - 0.55) < 0.01, "half of the way is in the middle"
     assert rate_at(0, 20, stage) == 1, "a short training warms up for a twentieth at most"
     assert rate_at(5, 1000, replace(stage, final_rate=1.0)) == 0.6
-
-
-# Data
-
-
-def test_batches_are_the_same_however_they_are_shared():
-    whole = list(data.Batches(10, 4, 7, 0, 6))
-    assert [len(b) for b in whole] == [4] * 6 and [b[0][0] for b in whole] == [0, 0, 1, 1, 2, 2]
-    for epoch in range(3):
-        seen = [index for b in whole for e, index in b if e == epoch]
-        assert len(set(seen)) == 8 and set(seen) <= set(range(10))
-    assert [i for _, i in whole[0]] != [i for _, i in whole[2]], "each epoch has its own order"
-    halves = [list(data.Batches(10, 4, 7, 0, 6, rank, 2)) for rank in (0, 1)]
-    assert [a + b for a, b in zip(*halves)] == whole
-    assert list(data.Batches(10, 4, 7, 3, 6)) == whole[3:]
-    assert list(data.Batches(10, 4, 8, 0, 6)) != whole
-    with pytest.raises(UserError, match="expected at least 4 triplets, one batch, got 3"):
-        data.Batches(3, 4, 0, 0, 1)
-
-
-class Ramp:
-    """Every pixel says where it was: red is the row, green the column, blue the frame."""
-
-    def __len__(self):
-        return 3
-
-    def read(self, index, size):
-        frames = np.zeros((3, 70, 90, 3), dtype=np.uint8)
-        frames[..., 0], frames[..., 1] = np.arange(70)[:, None], np.arange(90)
-        frames[..., 2] = np.arange(3)[:, None, None]
-        return frames, 0.25
-
-
-def test_augmentation():
-    """One square of all three frames, in all eight orientations and both directions of time; by the seed alone."""
-    samples = data.Augmented(Ramp(), 64, seed=3)
-    kinds, corners = set(), set()
-    for epoch in range(60):
-        sample = samples[epoch, 1]
-        frames = sample.frames.int()
-        assert frames.shape == (3, 3, 64, 64) and sample.frames.dtype == torch.uint8
-        assert (frames[:, :2] == frames[:1, :2]).all(), "the three frames are cut alike"
-        rows, columns = frames[0, 0], frames[0, 1]
-        steps = tuple((plane[1, 0] - plane[0, 0]).item() for plane in (rows, columns))
-        steps += tuple((plane[0, 1] - plane[0, 0]).item() for plane in (rows, columns))
-        assert rows.max() - rows.min() == columns.max() - columns.min() == 63
-        order = tuple(frames[:, 2, 0, 0].tolist())
-        assert (order, sample.time) in (((0, 1, 2), 0.25), ((2, 1, 0), 0.75))
-        kinds.add((steps, order))
-        corners.add((rows.min().item(), columns.min().item()))
-    assert len(kinds) == 16 and len(corners) > 30
-    again = data.Augmented(Ramp(), 64, seed=3)[5, 1]
-    assert torch.equal(again.frames, samples[5, 1].frames)
-    assert not torch.equal(data.Augmented(Ramp(), 64, seed=4)[5, 1].frames, again.frames)
-    plain = data.Augmented(Ramp(), 64, seed=3, augment=False)[5, 1]
-    assert plain.time == 0.25 and plain.frames[0, 0, 0, 0] == 3 and plain.frames[0, 1, 0, 0] == 13
-
-
-def write_triplets(root, count, size=(64, 64)):
-    for number in range(count):
-        folder = root / f"{number:04}"
-        folder.mkdir(parents=True)
-        frames = (triplet(number, size).frames.permute(0, 2, 3, 1) * 255).byte().numpy()
-        for name, frame in zip(("im1", "im2", "im3"), frames):
-            write_image(folder / f"{name}.png", frame)
-
-
-def test_sources(tmp_path):
-    write_triplets(tmp_path / "sequences" / "00001", 21)
-    source, held_out = data.sources(str(tmp_path))
-    assert (len(source), len(held_out)) == (20, 1)
-    frames, moment = source.read(0, 64)
-    assert frames.shape == (3, 64, 64, 3) and moment == 0.5
-    lines = [f"00001/{number:04}" for number in range(20)]
-    (tmp_path / "tri_trainlist.txt").write_text("\n".join(lines) + "\n\n")
-    source, held_out = data.sources(str(tmp_path))
-    assert (len(source), len(held_out)) == (19, 1), "the first 95 % of Vimeo90K's list"
-    assert held_out.triplets[0][0].parent.name == "0019"
-    source, held_out = data.sources("synthetic:40", any_time=True)
-    assert len(source) == 40 and len({source.read(i, 64)[1] for i in range(3)}) == 3
-    assert not np.array_equal(source.read(0, 64)[0], held_out.read(0, 64)[0])
-    for wrong in ("synthetic:x", "synthetic:0", str(tmp_path / "none")):
-        with pytest.raises(UserError, match="expected"):
-            data.sources(wrong)
-    with pytest.raises(UserError, match=r"expected frames of at least 96x96 in .*0000, got 64x64"):
-        source, _ = data.sources(str(tmp_path))
-        source.read(0, 96)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_is_one_sentence(tmp_path, workers):
-    write_triplets(tmp_path / "data", 2)
-    (tmp_path / "data" / "0001" / "im2.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"^cannot read .*0001/im2.png: it is not an image, or it is damaged$"):
-        train(tiny_rife(), quick(tmp_path / "run", data=str(tmp_path / "data"), workers=workers))
-
-
-# The loop
 
 
 def test_a_tiny_network_overfits_eight_triplets(tmp_path):
@@ -437,16 +203,3 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
     assert "--dino is not for the model rife" in capsys.readouterr().err
     assert cli.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
     assert "give --weights, RIFE's flownet.pkl for stage 1" in capsys.readouterr().err
-
-
-def test_any_time_networks_learn_times():
-    """Each picture of a batch has its own time."""
-    torch.manual_seed(0)
-    objective = RIFEObjective(rife.RIFE(replace(rife.config.TINY, variant="rife_m")))
-    objective.begin(1)
-    frames, _ = batch()
-    times = torch.tensor([0.25, 0.75])
-    with torch.no_grad():
-        together = objective.outcome(frames, times).frames
-        alone = [objective.network(frames[i : i + 1, 0], frames[i : i + 1, 2], times[i].item()).frame for i in (0, 1)]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-6)

@@ -1,0 +1,247 @@
+"""Data sets: which frames are taken, how they are prepared, which metrics and means are reported."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vfi_models import datasets, metrics
+from vfi_models.cli import main
+from vfi_models.errors import UserError
+from vfi_models.evaluate import METRICS, evaluate
+from vfi_models.images import write_image
+
+
+class Average:
+    """A model whose result is the mean of its two frames."""
+
+    channel_order = "rgb"
+
+    def interpolate(self, frame0, frame1, t):
+        return (frame0 + frame1) / 2
+
+
+@pytest.fixture
+def frames(sliding):
+    """Three frames of a slide by 2 pixels each."""
+    return [sliding(x) for x in (10, 12, 14)]
+
+
+def write(folder: Path, names, frames) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in zip(names, frames, strict=True):
+        write_image(folder / name, frame)
+    return [folder / name for name in names]
+
+
+def vimeo90k(root: Path, names, frames, listing: str, split: str = "test") -> list[list[Path]]:
+    (root / f"tri_{split}list.txt").write_bytes(listing.encode())
+    return [write(root / "sequences" / name, ("im1.png", "im2.png", "im3.png"), frames) for name in names]
+
+
+def snu_film(root: Path, folder: str, frames, splits=("easy", "medium", "hard", "extreme")) -> None:
+    """The frames in `folder`, and lists that name them as published."""
+    write(root / folder / "GOPRO_test/one", ("000001.png", "000002.png", "000003.png"), frames)
+    line = " ".join(f"data/SNU-FILM/test/GOPRO_test/one/00000{number}.png" for number in (1, 2, 3))
+    for split in splits:
+        (root / f"test-{split}.txt").write_bytes(f"{line}\r\n\r\n{line}\r\n".encode())
+
+
+def test_the_command_knows_every_data_set(capsys):
+    assert set(METRICS) <= set(datasets.DATASETS)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "{middlebury,triplets,vimeo90k,snu-film,xiph}" in printed and "xiph: 2k, 4k" in printed
+
+
+def test_vimeo90k_is_read_in_the_order_of_its_list(tmp_path, frames):
+    listing = "\ufeff00002/0001\r\n\r\n00001/0003  \r\n"
+    first, second, _ = vimeo90k(tmp_path, ("00002/0001", "00001/0003", "00001/0001"), frames, listing)
+    assert datasets.vimeo90k_triplets(tmp_path, "test") == [tuple(first), tuple(second)]
+    vimeo90k(tmp_path, ("00001/0001",), frames, "00001/0001", split="train")
+    (only,) = datasets.vimeo90k_triplets(tmp_path, "train")
+    assert only[1] == tmp_path / "sequences/00001/0001/im2.png"
+    found = datasets.scenes("vimeo90k", tmp_path)
+    assert [(scene.name, scene.split) for scene in found] == [("00002/0001", ""), ("00001/0003", "")]
+
+
+def test_the_middle_frame_is_the_truth(tmp_path, frames):
+    """Of the first and the last frame, in the metrics of the data set."""
+    vimeo90k(tmp_path, ("00001/0001",), frames, "00001/0001\n")
+    (score,) = evaluate(Average(), "vimeo90k", tmp_path, "cpu")
+    mean = ((frames[0].astype(float) + frames[2]) / 2).round().astype(np.uint8)
+    expected = metrics.compare_volume(mean, frames[1])
+    assert score.quality.psnr == pytest.approx(expected.psnr, abs=0.05)
+    assert score.quality.ssim == pytest.approx(expected.ssim, abs=1e-3)
+    assert abs(score.quality.ssim - metrics.compare(mean, frames[1]).ssim) > 1e-3
+
+
+def test_triplet_folders(tmp_path, frames):
+    names = ("im1.png", "im2.png", "im3.png")
+    for folder in ("b", "a/c"):
+        write(tmp_path / folder, names, frames)
+    write(tmp_path / "two", names[:2], frames[:2])
+    found = datasets.triplet_folders(tmp_path)
+    assert found == [tuple(tmp_path / folder / name for name in names) for folder in ("a/c", "b")]
+
+
+@pytest.mark.parametrize("folder", ["data/SNU-FILM/test", "test", ".", "SNU-FILM/test"])
+def test_snu_film_is_found_wherever_its_frames_are(tmp_path, frames, folder):
+    snu_film(tmp_path, folder, frames)
+    found = datasets.scenes("snu-film", tmp_path)
+    assert [scene.split for scene in found] == ["easy"] * 2 + ["medium"] * 2 + ["hard"] * 2 + ["extreme"] * 2
+    numbers = ("000001.png", "000002.png", "000003.png")
+    assert found[0].paths == tuple(tmp_path / folder / "GOPRO_test/one" / number for number in numbers)
+    assert found[-1].name == "extreme one/000002.png"
+
+
+def test_snu_film_lists_may_lie_in_eval_modes(tmp_path, frames):
+    snu_film(tmp_path, "test", frames, splits=("hard",))
+    (tmp_path / "eval_modes").mkdir()
+    (tmp_path / "test-hard.txt").rename(tmp_path / "eval_modes/test-hard.txt")
+    assert len(datasets.scenes("snu-film", tmp_path, "hard")) == 2
+
+
+def test_means_per_split_are_printed(tmp_path, frames, sliding, capsys, monkeypatch):
+    snu_film(tmp_path, "test", frames, splits=("easy", "medium", "hard", "extreme"))
+    faster = [sliding(x) for x in (10, 30, 50)]
+    write(tmp_path / "test/YouTube_test/two", ("1.png", "2.png", "3.png"), faster)
+    with (tmp_path / "test-hard.txt").open("a") as listing:
+        listing.write(" ".join(f"data/SNU-FILM/test/YouTube_test/two/{number}.png" for number in (1, 2, 3)))
+    monkeypatch.setattr("vfi_models.registry.load_model", lambda *arguments, **settings: Average())
+    assert main(["evaluate", "--dataset", "snu-film", str(tmp_path)]) == 0
+    rows = [line.rsplit(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows[-4:]] == ["mean easy", "mean medium", "mean hard", "mean extreme"]
+    scores = {name: [float(row[1]) for row in rows if row[0].startswith(name)] for name in ("easy", "hard")}
+    assert len(scores["easy"]) == 2 and len(scores["hard"]) == 3
+    assert float(rows[-4][1]) == pytest.approx(np.mean(scores["easy"]), abs=0.011)
+    assert float(rows[-2][1]) == pytest.approx(np.mean(scores["hard"]), abs=0.011)
+    assert float(rows[-4][1]) > float(rows[-2][1]) + 1
+    assert main(["evaluate", "--dataset", "snu-film", "--split", "easy", str(tmp_path)]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["scene", "easy", "easy", "mean"]
+
+
+@pytest.fixture
+def xiph(tmp_path):
+    """The names of Xiph's frames; the files are empty."""
+    for clip in datasets.XIPH_CLIPS:
+        for number in range(1, 100):
+            (tmp_path / f"{clip}-{number:03d}.png").touch()
+    return tmp_path
+
+
+def test_xiph_takes_the_even_frames_between_their_neighbours(xiph):
+    found = datasets.scenes("xiph", xiph)
+    assert len(found) == 2 * 8 * 49
+    assert found[0].name == "2k BoxingPractice-002" and found[-1].name == "4k Tango-098"
+    assert [path.name for path in found[48].paths] == [f"BoxingPractice-0{number}.png" for number in (97, 98, 99)]
+    assert {scene.split for scene in datasets.scenes("xiph", xiph, "4k")} == {"4k"}
+    (xiph / "Tango-099.png").unlink()
+    with pytest.raises(UserError, match=r"Tango-099\.png does not exist: expected frames 001 to 099"):
+        datasets.scenes("xiph", xiph)
+
+
+def test_xiph_is_halved_or_cropped(xiph):
+    """2K: the mean of 2x2 pixels; 4K: the middle."""
+    frame = np.random.default_rng(0).integers(0, 256, (2160, 4096, 3), dtype=np.uint8)
+    halved, cropped = (datasets.scenes("xiph", xiph, split)[0].prepare(frame) for split in ("2k", "4k"))
+    assert halved.shape == cropped.shape == (1080, 2048, 3)
+    means = frame.reshape(1080, 2, 2048, 2, 3).mean((1, 3))
+    assert np.abs(halved - means).max() <= 0.5
+    assert np.array_equal(cropped, frame[540:1620, 1024:3072])
+    with pytest.raises(UserError, match="4096x2160 pixels in xiph, got 64x32"):
+        datasets.scenes("xiph", xiph, "2k")[0].prepare(np.zeros((32, 64, 3), np.uint8))
+
+
+def test_xiph_from_end_to_end(tmp_path, monkeypatch):
+    """One clip of three frames; the second is the mean of the others, so that the model is right."""
+    monkeypatch.setattr(datasets, "XIPH_CLIPS", ("Tango",))
+    monkeypatch.setattr(datasets, "XIPH_MIDDLES", range(2, 3))
+    for number, level in ((1, 100), (2, 120), (3, 140)):
+        write_image(tmp_path / f"Tango-00{number}.png", np.full((2160, 4096, 3), level, np.uint8))
+    scores = list(evaluate(Average(), "xiph", tmp_path, "cpu"))
+    assert [score.name for score in scores] == ["2k Tango-002", "4k Tango-002"]
+    assert all(score.quality == metrics.Quality(float("inf"), pytest.approx(1)) for score in scores)
+
+
+@pytest.mark.parametrize("text", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\x\\y", "..\\x"])
+def test_lists_cannot_lead_out_of_the_root(tmp_path, frames, text):
+    vimeo90k(tmp_path, (), frames, f"{text}\n")
+    with pytest.raises(UserError, match="expected relative paths without"):
+        datasets.vimeo90k_triplets(tmp_path, "test")
+    (tmp_path / "test-easy.txt").write_text(f"{text} {text} {text}\n")
+    with pytest.raises(UserError, match="expected relative paths without"):
+        datasets.scenes("snu-film", tmp_path, "easy")
+
+
+def test_what_is_missing_is_said_in_one_sentence(tmp_path, frames, capsys):
+    def said(*arguments: object) -> str:
+        assert main(["evaluate", *map(str, arguments)]) == 2
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        return message
+
+    lists = {"vimeo90k": "tri_testlist.txt", "snu-film": "test-easy.txt"}
+    for name, listing in lists.items():
+        message = said("--dataset", name, tmp_path)
+        assert f"cannot read the list {tmp_path / listing}: No such file" in message
+        (tmp_path / listing).write_text("\n \n")
+        assert f"the list {tmp_path / listing} is empty" in said("--dataset", name, tmp_path)
+        (tmp_path / listing).write_bytes(b"\xff\xfe\x00")
+        assert "cannot read the list" in said("--dataset", name, tmp_path)
+    (tmp_path / "tri_testlist.txt").write_text("00001/0001")
+    assert "im1.png does not exist" in said("--dataset", "vimeo90k", tmp_path)
+    (tmp_path / "test-easy.txt").write_text("a/1.png a/2.png")
+    assert "expected three paths in each line" in said("--dataset", "snu-film", tmp_path)
+    (tmp_path / "test-easy.txt").write_text("x/a/1.png x/a/2.png x/a/3.png")
+    assert "names x/a/1.png, which is not below" in said("--dataset", "snu-film", tmp_path)
+    assert "BoxingPractice-001.png does not exist" in said("--dataset", "xiph", tmp_path)
+    assert "has no split '8k': expected 2k or 4k" in said("--dataset", "xiph", "--split", "8k", tmp_path)
+    assert "triplets has no split 'easy': it has no" in said("--dataset", "triplets", "--split", "easy", tmp_path)
+    vimeo90k(tmp_path, ("00001/0001",), [frames[0], frames[1][:40], frames[2]], "00001/0001")
+    assert "differ in size" in said("--dataset", "vimeo90k", tmp_path)
+
+
+def volume_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """The definition: one convolution with the window as a volume, means of squares less squares of means."""
+    line = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / 4.5)
+    line /= line.sum()
+    window = torch.einsum("i,j,k->ijk", line, line, line)[None, None]
+
+    def mean(volume):
+        return F.conv3d(F.pad(volume, (5,) * 6, mode="replicate"), window)
+
+    a, b = (torch.from_numpy(picture / 255).permute(2, 0, 1)[None, None] for picture in (x, y))
+    covariance = mean(a * b) - mean(a) * mean(b)
+    variances = mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2
+    c1, c2 = 1e-4, 9e-4
+    luminance = (2 * mean(a) * mean(b) + c1) / (mean(a) ** 2 + mean(b) ** 2 + c1)
+    return float((luminance * (2 * covariance + c2) / (variances + c2)).mean())
+
+
+def test_ssim_as_a_volume(frames):
+    for x, y in ((frames[0], frames[1]), (frames[0][:7, :5], frames[2][:7, :5])):
+        quality = metrics.compare_volume(x, y)
+        assert quality.ssim == pytest.approx(volume_ssim(x, y), abs=1e-10)
+        assert quality.psnr == metrics.compare(x, y).psnr
+        assert metrics.compare_volume(x[..., ::-1], y[..., ::-1]).ssim == pytest.approx(quality.ssim)
+    same = metrics.compare_volume(frames[0], frames[0])
+    assert same.psnr == float("inf") and same.ssim == pytest.approx(1)
+    wide = [frame.astype(np.uint16) * 257 for frame in frames[:2]]
+    assert metrics.compare_volume(*wide).ssim == pytest.approx(metrics.compare_volume(*frames[:2]).ssim)
+
+
+def test_ssim_with_a_uniform_window(frames):
+    """One window of 7x7: the formula with sample variances."""
+    x, y = (frame[:7, :7].astype(float) for frame in frames[:2])
+    c1, c2, values = (0.01 * 255) ** 2, (0.03 * 255) ** 2, []
+    for c in range(3):
+        (vx, covariance), (_, vy) = np.cov(x[..., c].ravel(), y[..., c].ravel())
+        mx, my = x[..., c].mean(), y[..., c].mean()
+        values.append((2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    quality = metrics.compare_uniform(frames[0][:7, :7], frames[1][:7, :7])
+    assert quality.ssim == pytest.approx(np.mean(values))
+    assert np.isnan(metrics.compare_uniform(frames[0][:6], frames[1][:6]).ssim)
