@@ -148,6 +148,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=float, choices=scales, help=what)
     what = "rife, sg-rife: also the pictures turned by 180 degrees, averaged; twice the time"
     parser.add_argument("--tta", action="store_const", const=True, help=what)
+    what = "rife, sg-rife: cut larger pictures into squares of this side, so that memory does not grow with them"
+    parser.add_argument("--tile", type=int, metavar="PIXELS", help=what)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
 
 
@@ -231,7 +233,7 @@ def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
     from vfi_models.registry import choose_device, load_model
 
     device = choose_device(options.device)
-    settings = {name: getattr(options, name) for name in ("scale", "tta", "dino", "dino_max_side")}
+    settings = {name: getattr(options, name) for name in ("scale", "tta", "tile", "dino", "dino_max_side")}
     return load_model(options.model, options.weights, device, **settings), device
 
 

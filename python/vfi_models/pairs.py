@@ -8,11 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vfi_models.tiles import in_tiles
+
 MOST_HALVINGS = 6  # a network for the middle reaches times to 1/128: nearer than a frame at 120 fps
 
 
 def interpolate(
-    network: Any, frame0: Tensor, frame1: Tensor, t: float | Sequence[float], scale: float = 1.0, tta: bool = False
+    network: Any,
+    frame0: Tensor,
+    frame1: Tensor,
+    t: float | Sequence[float],
+    scale: float = 1.0,
+    tta: bool = False,
+    tile: int | None = None,
 ) -> Any:
     """Frames at the times `t` between two frames.
 
@@ -23,12 +31,15 @@ def interpolate(
             applied to halves of halves: the time reached is within 1/128 of the one asked for.
         scale: at which flow is estimated: 1, 0.5 or 0.25 (for pictures above 2K, or large motion), or 2, 4.
         tta: also interpolate the pictures turned by 180 degrees, and average.
+        tile: side of the squares, px, that larger pictures are cut into, which overlap by a quarter; made a multiple of
+            what the network wants. Memory is then that of a square. Motion should stay below an eighth of it. None:
+            the picture is one.
 
     Returns:
         (B, 3, H, W) of the frames' dtype, or a list of them.
 
     Raises:
-        ValueError: if a shape, t or scale is none of the above.
+        ValueError: if a shape, t, scale or tile is none of the above.
     """
     check(frame0, frame1)
     times = [t] if isinstance(t, (int, float)) else list(t)
@@ -39,13 +50,21 @@ def interpolate(
         raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
     dtype = next(network.parameters()).dtype
     size = frame0.shape[2:]
-    padded = [pad(f.to(dtype), max(round(network.multiple / scale), network.multiple)) for f in (frame0, frame1)]
+    multiple = max(round(network.multiple / scale), network.multiple)
+    if tile is not None and tile < 2 * multiple:
+        raise ValueError(f"expected tile to be at least {2 * multiple} at scale {scale:g}, got {tile}")
+    padded = [pad(f.to(dtype), multiple) for f in (frame0, frame1)]
     known: dict[float, Tensor] = {}
 
+    def frame_at(ends: tuple[Tensor, Tensor], timestep: float) -> Tensor:
+        if tile is None:
+            return network.frame_at(*ends, timestep, scale)
+        return in_tiles(network.frame_at, ends, math.ceil(tile / multiple) * multiple, timestep, scale)
+
     def between(first: Tensor, second: Tensor, timestep: float) -> Tensor:
-        frame = network.frame_at(first, second, timestep, scale)
+        frame = frame_at((first, second), timestep)
         if tta:
-            turned = network.frame_at(first.flip(2, 3), second.flip(2, 3), timestep, scale)
+            turned = frame_at((first.flip(2, 3), second.flip(2, 3)), timestep)
             frame = (frame + turned.flip(2, 3)) / 2
         return frame
 

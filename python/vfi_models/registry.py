@@ -48,7 +48,7 @@ MODELS = {
         "load_for_command",
         "RIFE and RIFEm",
         weights="flownet.pkl of ECCV2022-RIFE",
-        settings=("scale", "tta"),
+        settings=("scale", "tta", "tile"),
         training="vfi_models.rife.training",
     ),
     "sg-rife": ModelEntry(
@@ -56,7 +56,7 @@ MODELS = {
         "load_for_command",
         "RIFE guided by features of DINOv3",
         weights="flownet.pkl of SG-RIFE",
-        settings=("scale", "tta", "dino", "dino_max_side"),
+        settings=("scale", "tta", "tile", "dino", "dino_max_side"),
         training="vfi_models.sg_rife.training",
         training_settings=("dino",),
     ),

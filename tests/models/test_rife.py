@@ -385,3 +385,45 @@ def test_every_frame_of_middlebury_is_finite():
 
     scores = list(evaluate(seeded(rife.load()), "middlebury", SHARED / "data" / "middlebury", "cpu"))
     assert len(scores) == 6 and all(np.isfinite(s.quality.psnr) for s in scores)
+
+
+class Local(torch.nn.Linear):
+    """A network whose pixels depend on their neighbours up to 16 px away, and which says what it was given."""
+
+    multiple, any_time = 32, True
+
+    def frame_at(self, first, second, timestep, scale):
+        self.seen.append(tuple(first.shape[2:]))
+        mean = (1 - timestep) * first + timestep * second
+        return torch.nn.functional.avg_pool2d(mean, 33, 1, 16, count_include_pad=False)
+
+
+@pytest.mark.parametrize("size", [(300, 500), (128, 640), (64, 64), (129, 128)])
+def test_tiles_give_what_the_whole_gives(size):
+    """A network that sees less far than tiles overlap: no seam, whatever the size."""
+    from vfi_models import pairs
+
+    torch.manual_seed(0)
+    frames = torch.rand(2, 1, 3, *size)
+    network = Local(1, 1)
+    results = []
+    for tile in (None, 100):
+        network.seen = []
+        results.append(pairs.interpolate(network, *frames, 0.25, tile=tile))
+    assert all(max(seen) <= 128 for seen in network.seen), "tiles are multiples of 32: 128"
+    inner = (..., slice(16, size[0] - 48), slice(16, size[1] - 48))  # tiles have ends where the picture has none
+    torch.testing.assert_close(results[1][inner], results[0][inner], rtol=0, atol=0.02)
+    assert results[1].shape == frames[0].shape
+
+
+def test_tiles_of_rife():
+    torch.manual_seed(0)
+    model, frames = rife.load(), torch.rand(2, 1, 3, 96, 200)
+    whole = model.interpolate(*frames)
+    assert torch.equal(model.interpolate(*frames, tile=256), whole), "a tile that holds all"
+    tiled = model.interpolate(*frames, tile=96, tta=True, scale=1)
+    assert tiled.shape == whole.shape and 0 < (tiled - whole).abs().mean() < 0.05
+    with pytest.raises(ValueError, match=r"expected tile to be at least 128 at scale 0\.5, got 100"):
+        model.interpolate(*frames, scale=0.5, tile=100)
+    with pytest.raises(UserError, match="expected --tile to be at least 64, got 10"):
+        model.set_usual(tile=10)

@@ -29,6 +29,7 @@ class RIFE(nn.Module):
 
     multiple = 32  # of which height and width must be, at scale 1
     scale, tta = 1.0, False  # what interpolate does unless told otherwise
+    tile: int | None = None
 
     def __init__(self, config: Config = PUBLISHED):
         super().__init__()
@@ -89,10 +90,18 @@ class RIFE(nn.Module):
         t: float | Sequence[float] = 0.5,
         scale: float | None = None,
         tta: bool | None = None,
+        tile: int | None = None,
     ) -> Any:
         """The frame at `t`, or a list of frames at each of several times; as `vfi_models.pairs.interpolate`."""
         scale, tta = self.scale if scale is None else scale, self.tta if tta is None else tta
-        return pairs.interpolate(self, frame0, frame1, t, scale=scale, tta=tta)
+        return pairs.interpolate(self, frame0, frame1, t, scale=scale, tta=tta, tile=tile or self.tile)
+
+    def set_usual(self, scale: float = 1.0, tta: bool = False, tile: int | None = None) -> "RIFE":
+        """What `interpolate` does unless told otherwise."""
+        if tile is not None and tile < 2 * self.multiple / min(scale, 1):
+            raise UserError(f"expected --tile to be at least {2 * self.multiple / min(scale, 1):g}, got {tile}")
+        self.scale, self.tta, self.tile = scale, tta, tile
+        return self
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """What the `vfi` command calls."""
@@ -126,8 +135,6 @@ def load(path: str | Path | None = None, *, variant: str | None = None, channel_
     return model.eval()
 
 
-def load_for_command(path: str, scale: float = 1.0, tta: bool = False) -> RIFE:
-    """What `vfi --model rife` uses."""
-    model = load(path)
-    model.scale, model.tta = scale, tta
-    return model
+def load_for_command(path: str, **settings: Any) -> RIFE:
+    """What `vfi --model rife` uses; settings: scale, tta, tile."""
+    return load(path).set_usual(**settings)

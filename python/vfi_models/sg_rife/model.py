@@ -124,12 +124,8 @@ def load(
     return model.eval()
 
 
-def load_for_command(
-    path: str, scale: float = 1.0, tta: bool = False, dino: str | None = None, dino_max_side: int | None = None
-) -> SGRIFE:
+def load_for_command(path: str, dino: str | None = None, dino_max_side: int | None = None, **settings: Any) -> RIFE:
     """What `vfi --model sg-rife` uses: without --dino there would be no guidance."""
     if dino is None:
         raise UserError("the model sg-rife needs --dino, the file of DINOv3-Small; nothing is downloaded")
-    model = load(path, dino=dino, dino_max_side=dino_max_side)
-    model.scale, model.tta = scale, tta
-    return model
+    return load(path, dino=dino, dino_max_side=dino_max_side).set_usual(**settings)
