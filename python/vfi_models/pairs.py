@@ -95,11 +95,11 @@ def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], be
             low, first = middle, known[middle]
 
 
-def pad(frame: Tensor, multiple: int) -> Tensor:
-    """Zeros below and to the right, up to multiples."""
+def pad(frame: Tensor, multiple: int, mode: str = "constant") -> Tensor:
+    """Zeros below and to the right, up to multiples; or, with "replicate", the last row and column again."""
     height, width = frame.shape[2:]
     below, right = (math.ceil(size / multiple) * multiple - size for size in (height, width))
-    return F.pad(frame, (0, right, 0, below)) if below or right else frame
+    return F.pad(frame, (0, right, 0, below), mode) if below or right else frame
 
 
 def check(frame0: Tensor, frame1: Tensor) -> None:

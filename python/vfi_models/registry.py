@@ -43,6 +43,9 @@ class ModelEntry:
 
 MODELS = {
     "flow-splat": ModelEntry("vfi_models.flow_splat", "FlowSplat", "optical flow and softmax splatting, no weights"),
+    "ebme-splat": ModelEntry(
+        "vfi_models.ebme", "load_for_command", "EBME's flow and softmax splatting", weights="bi-flownet.pkl of EBME"
+    ),
     "rife": ModelEntry(
         "vfi_models.rife",
         "load_for_command",
