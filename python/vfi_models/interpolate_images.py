@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vfi_models import metrics, pictures
 from vfi_models.errors import UserError
@@ -85,7 +84,7 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         middle = len(arrays) // 2
         panels = strip_panels(model, (image0.rgb, image1.rgb), arrays[middle], job.times[middle], device, truth)
         write_image(job.strip, pictures.strip(panels))
-        print(f"wrote {job.strip} (inputs, result, motion and holes)")
+        print(f"wrote {job.strip} ({', '.join(panel.title for panel in panels)})")
 
 
 def strip_panels(
@@ -96,7 +95,7 @@ def strip_panels(
     device: str,
     truth: Image | None = None,
 ) -> list[pictures.Panel]:
-    """Inputs and result; then truth or average, and, if the model can explain itself, motion and holes."""
+    """Inputs and result; then truth or average, and, if the model can explain itself, its own, such as motion."""
     panels = [
         pictures.Panel("frame 0 (input)", pair[0]),
         pictures.Panel(f"interpolated, t = {t:g}", result),
@@ -109,9 +108,8 @@ def strip_panels(
         panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
     if hasattr(model, "explain"):
         swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
-        explanation = model.explain(to_tensor(pair[0][..., swap], device), to_tensor(pair[1][..., swap], device), t)
-        panels.append(pictures.flow_panel(explanation.flow[0].permute(1, 2, 0).float().cpu().numpy()))
-        panels.append(pictures.holes_panel(_plane(explanation.seen0), _plane(explanation.seen1)))
+        frames = (to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair)
+        panels += model.explain(*frames, t).panels()
     return panels
 
 
@@ -124,10 +122,6 @@ def times_from(times: Sequence[float] | None, factor: int | None) -> tuple[float
             raise UserError(f"--factor must be at least 2 for two images, got {factor}")
         return tuple(i / factor for i in range(1, factor))
     return tuple(times) if times else (0.5,)
-
-
-def _plane(mask: torch.Tensor) -> np.ndarray:
-    return mask[0, 0].cpu().numpy()
 
 
 def _size(image: Image) -> str:

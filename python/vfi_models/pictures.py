@@ -65,6 +65,13 @@ def holes_panel(seen0: np.ndarray, seen1: np.ndarray) -> Panel:
     return Panel("holes: seen in", picture, tuple(_SEEN_COLOURS.items()))
 
 
+def blend_panel(share0: np.ndarray) -> Panel:
+    """How far either frame counts in a blend; share0 (H, W) in [0, 1]: 1 is frame 0 alone."""
+    ends = [np.array(_SEEN_COLOURS[name]) for name in ("frame 0 only", "frame 1 only")]
+    picture = (share0[..., None] * ends[0] + (1 - share0[..., None]) * ends[1]).round().astype(np.uint8)
+    return Panel("blended from", picture, (("frame 0", tuple(ends[0])), ("frame 1", tuple(ends[1]))))
+
+
 def strip(panels: list[Panel], *, columns: int = 3, panel_width: int = 480) -> np.ndarray:
     """Labelled panels in a grid, each scaled to `panel_width` (never enlarged above four times)."""
     height, width = panels[0].rgb.shape[:2]

@@ -18,7 +18,7 @@ class Interpolator(Protocol):
     """What every model offers.
 
     A model may also have `interpolate_many(frame0, frame1, times)`, when several times share work, and
-    `explain(frame0, frame1, t)`, for the pictures of flow and holes.
+    `explain(frame0, frame1, t)`, whose result has `panels()`, pictures of motion and the like.
     """
 
     channel_order: str  # "rgb" or "bgr"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import vfi_kernels as vk
+from vfi_models import pictures
 from vfi_models.resampling import doubled, fill_holes, local_mean, warp, warp_doubled
 
 
@@ -58,6 +59,10 @@ class Explanation:
     flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
     seen0: Tensor  # bool (B, 1, H, W): a pixel of frame 0 lands here
     seen1: Tensor
+
+    def panels(self) -> list[pictures.Panel]:
+        holes = (seen[0, 0].cpu().numpy() for seen in (self.seen0, self.seen1))
+        return [pictures.flow_panel(self.flow[0].permute(1, 2, 0).float().cpu().numpy()), pictures.holes_panel(*holes)]
 
 
 class SplatModel:

@@ -416,6 +416,25 @@ def test_tiles_give_what_the_whole_gives(size):
     assert results[1].shape == frames[0].shape
 
 
+@pytest.mark.parametrize("variant", ["rife", "rife_m"])
+def test_explanation(variant):
+    """Motion and blend are those of the forward, cut to the picture; there is a picture of either."""
+    torch.manual_seed(0)
+    model, frames = rife.load(variant=variant), torch.rand(2, 1, 3, 40, 70)
+    explanation = model.explain(*frames, 0.25)
+    padded = torch.nn.functional.pad(frames, (0, 26, 0, 24))
+    with torch.no_grad():
+        last = model(*padded, 0.25 if variant == "rife_m" else 0.5).stages[-1]
+    torch.testing.assert_close(explanation.flow, (last.flow[:, 2:] - last.flow[:, :2])[..., :40, :70], rtol=0, atol=0)
+    motion, blend = explanation.panels()
+    assert motion.rgb.shape == blend.rgb.shape == (40, 70, 3)
+    share = last.mask.sigmoid()[0, 0, :40, :70]
+    y, x = divmod(int(share.argmax()), 70)
+    towards0 = np.array(blend.legend[0][1]) - np.array(blend.legend[1][1])
+    expected = np.array(blend.legend[1][1]) + share[y, x].item() * towards0
+    assert np.abs(blend.rgb[y, x] - expected).max() <= 0.51
+
+
 def test_tiles_of_rife():
     torch.manual_seed(0)
     model, frames = rife.load(), torch.rand(2, 1, 3, 96, 200)

@@ -2,6 +2,6 @@
 variant for arbitrary times, on vfi_kernels. `load` takes the public checkpoints."""
 
 from vfi_models.rife.config import Config
-from vfi_models.rife.model import RIFE, Result, load, load_for_command
+from vfi_models.rife.model import RIFE, Explanation, Result, load, load_for_command
 
-__all__ = ["RIFE", "Config", "Result", "load", "load_for_command"]
+__all__ = ["RIFE", "Config", "Explanation", "Result", "load", "load_for_command"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi_models import checkpoints, pairs
+from vfi_models import checkpoints, pairs, pictures
 from vfi_models.errors import UserError
 from vfi_models.rife.config import PUBLISHED, VARIANTS, Config, sizes_of
 from vfi_models.rife.flow import IFBlock, Stage, blended, estimated
@@ -22,6 +22,18 @@ class Result:
     frame: Tensor
     stages: list[Stage]
     coarse: Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What stands behind an interpolated frame, for pictures."""
+
+    flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
+    share0: Tensor  # (B, 1, H, W) in [0, 1]: how far frame 0 counts
+
+    def panels(self) -> list[pictures.Panel]:
+        flow, share = self.flow[0].permute(1, 2, 0), self.share0[0, 0]
+        return [pictures.flow_panel(flow.float().cpu().numpy()), pictures.blend_panel(share.float().cpu().numpy())]
 
 
 class RIFE(nn.Module):
@@ -62,11 +74,15 @@ class RIFE(nn.Module):
             timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
-        blocks = (self.block0, self.block1, self.block2)
-        stages = estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
+        stages = self.stages(frame0, frame1, timestep, scale)
         coarse = blended(stages[-1])
         correction = self.correction(frame0, frame1, stages[-1]) * 2 - 1
         return Result((coarse + correction).clamp(0, 1), stages, coarse)
+
+    def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> list[Stage]:
+        """Flow and mask after every block."""
+        blocks = (self.block0, self.block1, self.block2)
+        return estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
 
     def correction(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> Tensor:
         context0 = self.contextnet(frame0, stage.flow[:, :2])
@@ -106,6 +122,18 @@ class RIFE(nn.Module):
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """What the `vfi` command calls."""
         return self.interpolate(frame0, frame1, list(times))
+
+    @torch.no_grad()
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
+        """Motion and blend at t; a network that knows the middle only shows those of the middle."""
+        pairs.check(frame0, frame1)
+        height, width = frame0.shape[2:]
+        multiple = max(round(self.multiple / self.scale), self.multiple)
+        dtype = next(self.parameters()).dtype
+        first, second = (pairs.pad(frame.to(dtype), multiple) for frame in (frame0, frame1))
+        last = self.stages(first, second, t if self.any_time else 0.5, self.scale)[-1]
+        flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
+        return Explanation(flow[..., :height, :width], share[..., :height, :width])
 
     def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""

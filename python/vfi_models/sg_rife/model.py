@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vfi_models import checkpoints
 from vfi_models.errors import UserError
-from vfi_models.rife.flow import blended, estimated
+from vfi_models.rife.flow import blended
 from vfi_models.rife.model import RIFE, Result
 from vfi_models.sg_rife import dino as dinov3
 from vfi_models.sg_rife.adapters import Compressor, Refiner, warp_maps
@@ -60,8 +60,7 @@ class SGRIFE(RIFE):
         maps: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> GuidedResult:
         """As RIFE's. maps: what dino gives for either frame, if that is known already."""
-        blocks = (self.block0, self.block1, self.block2)
-        stages = estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
+        stages = self.stages(frame0, frame1, timestep, scale)
         flow = stages[-1].flow
         coarse = blended(stages[-1])
         context0 = self.contextnet(frame0, flow[:, :2])
