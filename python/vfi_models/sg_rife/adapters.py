@@ -111,9 +111,11 @@ class SemanticFusion(nn.Module):
 
     def forward(self, features: Tensor, semantics: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """features (B, C, h, w); semantics of the past and of the future, alike -> features, offsets of both."""
-        query, offsets, total = self.to_q(features), [], None
+        offsets, total = [], None
+        of_query, of_key = self.conv_offset.weight.chunk(2, 1)  # a sum: what comes of the query is the same for both
+        shared = F.conv2d(self.to_q(features), of_query, self.conv_offset.bias, padding=1) if semantics else None
         for semantic in semantics:
-            found = self.conv_offset(torch.cat((query, self.to_k(semantic)), 1))
+            found = shared + F.conv2d(self.to_k(semantic), of_key, padding=1)
             first, second, mask = found.chunk(3, 1)
             offset = torch.cat((first, second), 1)
             value = vk.modulated_deform_conv2d(
