@@ -3,6 +3,8 @@
 Names of modules are those of the public checkpoint. Paper: section 3.2.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,9 +113,11 @@ class SemanticFusion(nn.Module):
 
     def forward(self, features: Tensor, semantics: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """features (B, C, h, w); semantics of the past and of the future, alike -> features, offsets of both."""
-        offsets, total = [], None
+        if not semantics:
+            return features, []
+        offsets, values = [], []
         of_query, of_key = self.conv_offset.weight.chunk(2, 1)  # a sum: what comes of the query is the same for both
-        shared = F.conv2d(self.to_q(features), of_query, self.conv_offset.bias, padding=1) if semantics else None
+        shared = F.conv2d(self.to_q(features), of_query, self.conv_offset.bias, padding=1)
         for semantic in semantics:
             found = shared + F.conv2d(self.to_k(semantic), of_key, padding=1)
             first, second, mask = found.chunk(3, 1)
@@ -122,6 +126,6 @@ class SemanticFusion(nn.Module):
                 self.to_v(semantic), offset, mask.sigmoid(), self.dcn_weight, padding=1,
                 groups=self.groups, offset_groups=self.groups,
             )  # fmt: skip
-            total = value if total is None else total + value
+            values.append(value)
             offsets.append(offset)
-        return (features if total is None else features + self.gamma * total), offsets
+        return features + self.gamma * reduce(torch.add, values), offsets
