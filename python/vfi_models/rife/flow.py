@@ -1,6 +1,6 @@
 """IFNet's blocks: from two frames to the flows from the time between into both, coarse to fine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,13 +63,12 @@ def refined(
 
 def estimated(
     blocks: Sequence[nn.Module], frame0: Tensor, frame1: Tensor, time: Tensor | None, scale: float
-) -> list[Stage]:
-    """The stages of all blocks. scale: 0.5 estimates flow at half the resolution, for large pictures."""
-    stages: list[Stage] = []
+) -> Iterator[Stage]:
+    """The stage of each block. scale: 0.5 estimates flow at half the resolution, for large pictures."""
+    stage: Stage | None = None
     for block, factor in zip(blocks, SCALES):
-        before = stages[-1] if stages else None
-        stages.append(refined(block, frame0, frame1, time, before, factor / scale))
-    return stages
+        stage = refined(block, frame0, frame1, time, stage, factor / scale)
+        yield stage
 
 
 def blended(stage: Stage) -> Tensor:

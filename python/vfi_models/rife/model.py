@@ -1,6 +1,7 @@
 """RIFE: the whole network, its checkpoints, and frames at any time."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from vfi_models.rife.synthesis import ContextNet, FusionNet
 
 @dataclass(frozen=True)
 class Result:
-    """What a forward gives: the frame, the stages of flow and mask, and the blend before its correction."""
+    """What a forward gives: the frame, the blend before its correction, and the stages of flow and mask."""
 
     frame: Tensor
-    stages: list[Stage]
     coarse: Tensor
+    stages: list[Stage]
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,25 @@ class RIFE(nn.Module):
             timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
-        stages = self.stages(frame0, frame1, timestep, scale)
-        coarse = blended(stages[-1])
-        correction = self.correction(frame0, frame1, stages[-1]) * 2 - 1
-        return Result((coarse + correction).clamp(0, 1), stages, coarse)
+        stages = list(self.stages(frame0, frame1, timestep, scale))
+        return Result(*self.finished(frame0, frame1, stages[-1]), stages)
 
-    def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> list[Stage]:
+    def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Iterator[Stage]:
         """Flow and mask after every block."""
         blocks = (self.block0, self.block1, self.block2)
         return estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
 
-    def correction(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> Tensor:
+    def last_stage(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Stage:
+        """Alone: the memory of the earlier ones is free again."""
+        return deque(self.stages(frame0, frame1, timestep, scale), maxlen=1)[0]
+
+    def finished(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> tuple[Tensor, Tensor]:
+        """The frame, and the blend before its correction."""
         context0 = self.contextnet(frame0, stage.flow[:, :2])
         context1 = self.contextnet(frame1, stage.flow[:, 2:4])
-        return self.unet(frame0, frame1, stage, context0, context1)
+        correction = self.unet(frame0, frame1, stage, context0, context1) * 2 - 1
+        coarse = blended(stage)
+        return (coarse + correction).clamp(0, 1), coarse
 
     def time_plane(self, frame: Tensor, timestep: float | Tensor) -> Tensor | None:
         """(B, 1, H, W) for RIFEm."""
@@ -131,13 +137,13 @@ class RIFE(nn.Module):
         multiple = max(round(self.multiple / self.scale), self.multiple)
         dtype = next(self.parameters()).dtype
         first, second = (pairs.pad(frame.to(dtype), multiple) for frame in (frame0, frame1))
-        last = self.stages(first, second, t if self.any_time else 0.5, self.scale)[-1]
+        last = self.last_stage(first, second, t if self.any_time else 0.5, self.scale)
         flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
         return Explanation(flow[..., :height, :width], share[..., :height, :width])
 
     def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
-        return self(frame0, frame1, timestep, scale).frame
+        return self.finished(frame0, frame1, self.last_stage(frame0, frame1, timestep, scale))[0]
 
 
 def load(path: str | Path | None = None, *, variant: str | None = None, channel_order: str = "bgr") -> RIFE:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vfi_models import checkpoints
 from vfi_models.errors import UserError
-from vfi_models.rife.flow import blended
+from vfi_models.rife.flow import Stage, blended
 from vfi_models.rife.model import RIFE, Result
 from vfi_models.sg_rife import dino as dinov3
 from vfi_models.sg_rife.adapters import Compressor, Refiner, warp_maps
@@ -60,14 +60,23 @@ class SGRIFE(RIFE):
         maps: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> GuidedResult:
         """As RIFE's. maps: what dino gives for either frame, if that is known already."""
-        stages = self.stages(frame0, frame1, timestep, scale)
-        flow = stages[-1].flow
-        coarse = blended(stages[-1])
-        context0 = self.contextnet(frame0, flow[:, :2])
-        context1 = self.contextnet(frame1, flow[:, 2:4])
-        semantics = self.semantics(maps or self.maps_of(frame0, frame1), flow)
-        correction, offsets = self.unet.guided(frame0, frame1, stages[-1], context0, context1, semantics)
-        return GuidedResult((coarse + correction * 2 - 1).clamp(0, 1), stages, coarse, offsets)
+        stages = list(self.stages(frame0, frame1, timestep, scale))
+        frame, coarse, offsets = self.guided(frame0, frame1, stages[-1], maps)
+        return GuidedResult(frame, coarse, stages, offsets)
+
+    def finished(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> tuple[Tensor, Tensor]:
+        return self.guided(frame0, frame1, stage)[:2]
+
+    def guided(
+        self, frame0: Tensor, frame1: Tensor, stage: Stage, maps: tuple[list[Tensor], list[Tensor]] | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The frame, the blend before its correction, the offsets."""
+        context0 = self.contextnet(frame0, stage.flow[:, :2])
+        context1 = self.contextnet(frame1, stage.flow[:, 2:4])
+        semantics = self.semantics(maps or self.maps_of(frame0, frame1), stage.flow)
+        correction, offsets = self.unet.guided(frame0, frame1, stage, context0, context1, semantics)
+        coarse = blended(stage)
+        return (coarse + correction * 2 - 1).clamp(0, 1), coarse, offsets
 
     def maps_of(self, frame0: Tensor, frame1: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
         """DINO's maps of both frames; without gradients of its weights."""
