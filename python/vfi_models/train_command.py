@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument("--batch", type=int, help="triplets in a step, of all processes together")
     argument("--crop", type=int, help="side of the squares that are cut out, a multiple of 32")
     argument("--learning-rate", type=float)
-    argument("--steps", type=int, help="stop after so many")
+    argument("--steps", type=int, help="so many steps instead of epochs")
     group = parser.add_argument_group("how")
     argument = group.add_argument
     argument("--precision", default="float32", help="float32 (default), bfloat16 or float16, by autocast")

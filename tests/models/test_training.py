@@ -74,7 +74,7 @@ def test_going_on_gives_what_one_go_gives(tmp_path, ema):
     """Bit for bit, stopped in the middle of an epoch."""
     options = {"data": "synthetic:8", "epochs": 2, "ema": ema}
     train(tiny_rife(), quick(tmp_path / "whole", **options))
-    train(tiny_rife(), quick(tmp_path / "parts", steps=3, **options))
+    train(tiny_rife(), quick(tmp_path / "parts", stop_after=3, **options))
     with pytest.raises(UserError, match=r"holds a training already; add --resume to go on, or --overwrite"):
         train(tiny_rife(), quick(tmp_path / "parts", **options))
     train(tiny_rife(seed=5), quick(tmp_path / "parts", resume=True, **options))
@@ -86,16 +86,23 @@ def test_going_on_gives_what_one_go_gives(tmp_path, ema):
         assert any(not torch.equal(value, trained[key]) for key, value in whole.items())
 
 
+def test_steps_instead_of_epochs(tmp_path):
+    train(tiny_rife(), quick(tmp_path, epochs=None, steps=3))
+    log = log_of(tmp_path)
+    assert [record["step"] for record in log] == [0, 2, 3] and log[-1]["epoch"] == 1.5
+    assert abs(log[-1]["rate"] - 3e-6) < 1e-12, "the cosine ends with the last step"
+
+
 def test_what_cannot_be_gone_on_with(tmp_path):
     with pytest.raises(UserError, match=r"nothing to resume: .*last\.pt does not exist"):
         train(tiny_rife(), quick(tmp_path / "none", resume=True))
-    train(tiny_rife(), quick(tmp_path / "run", steps=1))
+    train(tiny_rife(), quick(tmp_path / "run", stop_after=1))
     with pytest.raises(UserError, match=r"last\.pt was trained with batch 2, not 4; take another folder"):
         train(tiny_rife(), quick(tmp_path / "run", resume=True, batch=4))
     (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"last\.pt cannot be read"):
         train(tiny_rife(), quick(tmp_path / "run", resume=True))
-    train(tiny_rife(), quick(tmp_path / "run", overwrite=True, steps=1))
+    train(tiny_rife(), quick(tmp_path / "run", overwrite=True, stop_after=1))
     assert [record["step"] for record in log_of(tmp_path / "run")] == [0, 1]
 
 
@@ -107,7 +114,8 @@ def test_what_cannot_be_gone_on_with(tmp_path):
         ({"learning_rate": -1.0}, "expected --learning-rate above 0, got -1"),
         ({"precision": "int8"}, "expected --precision float32, bfloat16, float16, got int8"),
         ({"ema": 1.5}, "expected --ema between 0 and 1, got 1.5"),
-        ({"steps": 0}, "expected --steps above 0, got 0"),
+        ({"steps": 0, "epochs": None}, "expected --steps above 0, got 0"),
+        ({"steps": 3}, "give only one of --epochs and --steps"),
         ({"batch": 64}, "expected at least 64 triplets, one batch, got 4"),
     ],
 )
@@ -130,7 +138,7 @@ def test_mixed_precision(tmp_path, precision):
 
 def test_a_gradient_that_is_not_finite_stops_before_it_harms(tmp_path):
     objective = tiny_rife()
-    train(objective, quick(tmp_path, steps=1))
+    train(objective, quick(tmp_path, stop_after=1))
     saved = load_file(tmp_path / "weights.safetensors")
     with torch.no_grad():
         objective.network.block0.lastconv.bias.fill_(float("nan"))
@@ -167,20 +175,17 @@ def test_two_processes_learn_what_one_does(tmp_path):
 
 def test_interrupted_training_goes_on(tmp_path):
     """Ctrl-C: the step is finished, the state written; --resume ends with what an undisturbed run ends with."""
-    process = run_command(
-        quick_arguments(tmp_path / "a", "--epochs", "60"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    arguments = ["--epochs", "12"]
+    process = run_command(quick_arguments(tmp_path / "a", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (tmp_path / "a" / "last.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "stopping after this step" in errors and "Traceback" not in errors
-    step = torch.load(tmp_path / "a" / "last.pt", weights_only=True)["step"]
-    assert 0 < step < 120
-    steps = str(step + 3)
-    resume = run_command(quick_arguments(tmp_path / "a", "--epochs", "60", "--resume", "--steps", steps))
-    whole = run_command(quick_arguments(tmp_path / "b", "--epochs", "60", "--steps", steps))
+    assert 0 < torch.load(tmp_path / "a" / "last.pt", weights_only=True)["step"] < 24
+    resume = run_command(quick_arguments(tmp_path / "a", *arguments, "--resume"))
+    whole = run_command(quick_arguments(tmp_path / "b", *arguments))
     assert (resume.wait(300), whole.wait(300)) == (0, 0)
     parts, once = (load_file(tmp_path / name / "weights.safetensors") for name in ("a", "b"))
     assert all(torch.equal(value, parts[key]) for key, value in once.items())
@@ -190,7 +195,7 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
     assert cli.main([*map(str, quick_arguments(tmp_path / "run", "--epochs", "1"))]) == 0
     printed = capsys.readouterr().out
     assert "rife, stage 1: the whole network" in printed and "at the start, held out" in printed
-    assert "epoch 1 of 1: loss" in printed and "weights.safetensors" in printed
+    assert "step 2 of 2: loss" in printed and "weights.safetensors" in printed
     write_triplets(tmp_path / "data", 1)
     scene = tmp_path / "data" / "0000"
     weights = ["--model", "rife", "--weights", str(tmp_path / "run" / "weights.safetensors")]

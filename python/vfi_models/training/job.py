@@ -22,8 +22,9 @@ class Job:
         stage: counted from 1.
         data: as `training.data.sources` takes it.
         output: folder of last.pt, weights.safetensors and log.jsonl.
-        epochs, batch, crop, learning_rate: instead of the stage's. batch: of all processes together.
-        steps: at most so many, whatever the epochs; None: all.
+        epochs, steps, batch, crop, learning_rate: instead of the stage's; epochs or steps. batch: of all processes
+            together.
+        stop_after: end after so many steps, as if interrupted; None: never.
         precision: "float32", or "bfloat16" or "float16" by autocast.
         augment: crop, turn, flip and reverse at random; otherwise the middle of each picture as it is.
         ema: decay of the averaged weights that are written, in (0, 1); None: the trained ones are written.
@@ -35,10 +36,11 @@ class Job:
     data: str
     output: Path
     epochs: int | None = None
+    steps: int | None = None
     batch: int | None = None
     crop: int | None = None
     learning_rate: float | None = None
-    steps: int | None = None
+    stop_after: int | None = None
     precision: str = "float32"
     augment: bool = True
     ema: float | None = None
@@ -56,29 +58,32 @@ def chosen_stage(objective: Objective, job: Job) -> Stage:
     if not 1 <= job.stage <= count:
         raise UserError(f"the model {job.model} has {count} stages of training, got --stage {job.stage}")
     values = asdict(objective.stages[job.stage - 1])
-    for name in ("epochs", "batch", "crop", "learning_rate"):
+    for name in ("batch", "crop", "learning_rate"):
         value = getattr(job, name)
         if value is not None:
             values[name] = value
+    if job.epochs is not None and job.steps is not None:
+        raise UserError("give only one of --epochs and --steps")
+    if (job.epochs, job.steps) != (None, None):
+        values |= {"epochs": job.epochs, "steps": job.steps}
     if job.learning_rate is not None:
         values["final_rate"] = min(values["final_rate"], job.learning_rate)
     return Stage(**values)
 
 
-def check(job: Job, stage: Stage, processes: int) -> None:
-    for name in ("epochs", "batch", "learning_rate"):
-        if not getattr(stage, name) > 0:
-            raise UserError(f"expected --{name.replace('_', '-')} above 0, got {getattr(stage, name):g}")
-    if stage.crop % 32 or stage.crop < SMALLEST_CROP:
-        raise UserError(f"expected --crop to be a multiple of 32, at least {SMALLEST_CROP}, got {stage.crop}")
+def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
+    for name in ("epochs", "steps", "batch", "learning_rate"):
+        value = getattr(stage, name)
+        if value is not None and not value > 0:
+            raise UserError(f"expected --{name.replace('_', '-')} above 0, got {value:g}")
+    if stage.crop % multiple or stage.crop < SMALLEST_CROP:
+        raise UserError(f"expected --crop to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}")
     if stage.batch % processes:
         raise UserError(f"expected --batch to be a multiple of the {processes} processes, got {stage.batch}")
     if job.precision not in PRECISIONS:
         raise UserError(f"expected --precision {', '.join(PRECISIONS)}, got {job.precision}")
     if job.ema is not None and not 0 < job.ema < 1:
         raise UserError(f"expected --ema between 0 and 1, got {job.ema:g}")
-    if job.steps is not None and job.steps < 1:
-        raise UserError(f"expected --steps above 0, got {job.steps}")
 
 
 def rate_at(step: int, steps: int, stage: Stage) -> float:

@@ -33,7 +33,7 @@ def train(objective: Objective, job: Job) -> None:
     """
     stage = chosen_stage(objective, job)
     with joined(job.device) as world, stopping() as stopped:
-        check(job, stage, world.size)
+        check(job, stage, world.size, objective.multiple)
         if world.leads:
             state.prepare(job.output, job.resume, job.overwrite)
         world.any(False)  # the others wait until the folder is ready
@@ -49,8 +49,8 @@ class Training:
         self.network: Any = objective.network
         self.source, self.held_out = data.sources(job.data, getattr(self.network, "any_time", False))
         self.epoch_steps = len(self.source) // stage.batch
-        self.steps = self.epoch_steps * stage.epochs
-        self.last = min(self.steps, job.steps or self.steps)
+        self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
+        self.last = min(self.steps, job.stop_after or self.steps)
         groups = objective.begin(job.stage)
         self.factors = [group.factor for group in groups]
         self.optimizer = torch.optim.AdamW(
@@ -175,7 +175,7 @@ class Training:
         epoch = self.step / self.epoch_steps
         rate = self.optimizer.param_groups[0]["lr"]
         bar.clear()
-        line = f"epoch {epoch:g} of {self.stage.epochs}: loss {means['loss']:.4f}, PSNR {means['psnr']:.2f} dB"
+        line = f"step {self.step} of {self.steps}: loss {means['loss']:.4f}, PSNR {means['psnr']:.2f} dB"
         self.write_down({"step": self.step, "epoch": epoch, "rate": rate, **means}, line)
 
     def write_down(self, record: dict[str, Any], line: str) -> None:
@@ -199,7 +199,7 @@ class Training:
             frames, moment = self.held_out.read(index, self.stage.crop)
             pictures = torch.from_numpy(frames).to(self.world.device).permute(0, 3, 1, 2).float() / 255
             before, truth, after = self.ordered(pictures)[:, None]
-            found.append(psnr(network.interpolate(before, after, moment), truth).item())
+            found.append(psnr(self.objective.watched(network, before, after, moment), truth).item())
         network.train(mode)
         return sum(found) / len(found)
 

@@ -12,13 +12,14 @@ class Stage:
     """One stage and its usual settings. Rates fall along a cosine from learning_rate to final_rate, after warm_up."""
 
     summary: str
-    epochs: int
+    epochs: int | None  # None: so many steps instead
     batch: int  # triplets in a step, of all processes together
     crop: int  # side of the square that is cut out, pixels
     learning_rate: float
     final_rate: float
     warm_up: int = 0  # steps from 0 to learning_rate
     weight_decay: float = 1e-3
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Objective(nn.Module):
     """A network and what it is trained for: `stages`, `begin`, `outcome`."""
 
     stages: tuple[Stage, ...]
+    multiple = 32  # of which crops must be
 
     def __init__(self, network: Any):
         super().__init__()
@@ -58,6 +60,10 @@ class Objective(nn.Module):
             times: (B,) of the truth, in (0, 1).
         """
         raise NotImplementedError
+
+    def watched(self, network: Any, before: Tensor, after: Tensor, time: float) -> Tensor:
+        """The frame (1, 3, H, W) whose quality is watched. network: this one, or its average over the steps."""
+        return network.interpolate(before, after, time)
 
     def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """`outcome`, as what DistributedDataParallel can hand on."""
