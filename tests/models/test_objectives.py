@@ -11,7 +11,7 @@ from vfi_models import rife, sg_rife
 from vfi_models.rife.training import RIFEObjective
 from vfi_models.rife.training import taught as taught_by_the_teacher
 from vfi_models.sg_rife.training import SGRIFEObjective
-from vfi_models.training.losses import laplacian
+from vfi_models.training.losses import census, charbonnier, laplacian
 
 
 def pyramid_by_hand(x):
@@ -40,6 +40,34 @@ def test_laplacian_against_loops(size):
     assert abs(laplacian(result, truth).item() - expected) < 1e-12
     assert laplacian(truth, truth).item() == 0
     assert laplacian(truth + 0.25, truth).item() < 1e-12, "what all levels share does not count"
+
+
+def census_by_hand(result, truth):
+    """Pixel by pixel."""
+    grays = [255 * (0.2989 * x[0] + 0.5870 * x[1] + 0.1140 * x[2]) for x in (result.numpy(), truth.numpy())]
+    height, width = grays[0].shape
+    found = []
+    for y in range(3, height - 3):
+        for x in range(3, width - 3):
+            for j in range(-3, 4):
+                for i in range(-3, 4):
+                    away = [gray[y + j, x + i] - gray[y, x] for gray in grays]
+                    e = away[0] / np.sqrt(0.81 + away[0] ** 2) - away[1] / np.sqrt(0.81 + away[1] ** 2)
+                    found.append(e**2 / (0.1 + e**2))
+    return np.mean(found)
+
+
+def test_census_and_charbonnier():
+    torch.manual_seed(0)
+    result, truth = torch.rand(2, 1, 3, 10, 12)
+    assert abs(census(result, truth).item() - census_by_hand(result[0].double(), truth[0].double())) < 1e-5
+    assert census(truth, truth).item() == 0
+    assert census(truth * 0.5 + 0.25, truth) < census(result, truth) / 3, "a change of light counts for little"
+    expected = ((result - truth).double() ** 2 + 1e-6).sqrt().mean()
+    assert abs(charbonnier(result, truth).item() - expected.item()) < 1e-6
+    result.requires_grad_(True)
+    (census(result, truth) + charbonnier(result, truth.clone())).backward()
+    assert result.grad.isfinite().all() and result.grad.any()
 
 
 def test_the_teacher_is_followed_only_where_it_is_better():

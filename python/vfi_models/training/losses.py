@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEVELS = 5
+CENSUS = 7  # side of the surroundings of a pixel
 
 
 def laplacian(result: Tensor, truth: Tensor) -> Tensor:
@@ -37,6 +38,33 @@ def enlarged(x: Tensor, size: torch.Size) -> Tensor:
     spread = x.new_zeros(*x.shape[:2], *size)
     spread[:, :, ::2, ::2] = x
     return 4 * blurred(spread)
+
+
+def charbonnier(result: Tensor, truth: Tensor) -> Tensor:
+    """Mean of sqrt(difference^2 + 1e-6): L1 that is smooth at 0."""
+    return ((result - truth).float().square() + 1e-6).sqrt().mean()
+
+
+def census(result: Tensor, truth: Tensor) -> Tensor:
+    """How far the signs of 7 x 7 surroundings differ, mean over the pixels that have all of theirs.
+
+    Of RGB frames in [0, 1]. Each neighbour's difference d in gray values of 255 counts as d / sqrt(0.81 + d^2), and two
+    such values that differ by e as e^2 / (0.1 + e^2). H and W: at least 7.
+
+    Source: Meister et al., UnFlow, AAAI 2018, after Stein, Efficient Computation of Optical Flow Using the Census
+    Transform, 2004.
+    """
+    apart = (signs(result) - signs(truth)).square()
+    return (apart / (0.1 + apart)).mean()
+
+
+def signs(rgb: Tensor) -> Tensor:
+    """(B, 49, (H - 6) * (W - 6)): the soft signs of the neighbours' differences."""
+    weights = torch.tensor([0.2989, 0.5870, 0.1140], device=rgb.device).view(1, 3, 1, 1) * 255
+    gray = (rgb.float() * weights).sum(1, keepdim=True)
+    around = F.unfold(gray, CENSUS)
+    away = around - around[:, CENSUS**2 // 2, None]
+    return away / (0.81 + away.square()).sqrt()
 
 
 def psnr(result: Tensor, truth: Tensor) -> Tensor:
