@@ -148,6 +148,14 @@ def test_one_patch_is_the_image(tiny):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("halo", "equal"), [(16, False), (20, True)])
+def test_with_a_halo_patches_are_the_image(tiny, frames, halo, equal):
+    tiny.synthesis.halo = halo
+    static, patches = (tiny(*frames, routing=routing).frame for routing in ("static", "patches"))
+    assert torch.allclose(static, patches, rtol=0, atol=1e-6) == equal
+
+
+@torch.no_grad()
 def test_the_network_chooses_its_route(tiny, frames):
     torch.nn.init.normal_(tiny.router.choice.weight)
     result = tiny(*frames)
@@ -200,6 +208,7 @@ def test_training_samples_a_route_and_everything_learns(tiny, frames):
     with torch.no_grad():
         expected = in_plain_torch(tiny, *frames, 0.5, result.route)
     torch.testing.assert_close(result.frame.detach().clamp(0, 1), expected, rtol=0, atol=2e-5)
+    assert tiny(*frames, keep=KEEP).route.dtype == torch.bool, "forced, in training too"
     (result.frame.square().mean() + result.route.mean()).backward()
     for name, parameter in tiny.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
@@ -259,6 +268,8 @@ def test_wrong_arguments(tiny, frames):
         tiny(*frames[..., :72])
     with pytest.raises(ValueError, match="expected patch to be a multiple of 4, got 10"):
         APRConfig(patch=10)
+    with pytest.raises(ValueError, match="expected halo to be a multiple of 4, got 2"):
+        APRConfig(halo=2)
     with pytest.raises(ValueError, match="expected keep to be 4 shares"):
         APRConfig(keep=(0.5,))
 

@@ -90,6 +90,23 @@ def test_any_size_and_level(size, levels):
     torch.testing.assert_close(both[1:], one, rtol=0, atol=1e-5)
 
 
+def test_frames_are_continued_by_their_border():
+    torch.manual_seed(0)
+    network, frames = ebme.load(), torch.rand(2, 1, 3, 61, 90)
+    padded = [torch.nn.functional.pad(frame, (0, 6, 0, 3), mode="replicate") for frame in frames]
+    with torch.no_grad():
+        assert torch.equal(network(*frames, 4), network(*padded, 4)[..., :61, :90])
+
+
+def test_flow_of_a_half_network_is_float32():
+    torch.manual_seed(0)
+    network, frames = ebme.load(), torch.rand(2, 1, 3, 32, 48)
+    with torch.no_grad():
+        expected, flow = network(*frames), network.bfloat16()(*frames.bfloat16())
+    assert flow.dtype == torch.float32
+    torch.testing.assert_close(flow, expected, rtol=0, atol=0.02 * expected.abs().max().item())
+
+
 def test_every_parameter_learns():
     torch.manual_seed(0)
     network = ebme.BiFlowNet()

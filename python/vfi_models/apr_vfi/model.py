@@ -80,8 +80,8 @@ class APRVFI(nn.Module):
             frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; H and W multiples of the patch.
             t: in (0, 1).
             routing: which patches the routed blocks see.
-                "apr": those that the network chooses, or, with `keep`, likes best; in training mode a sample of its
-                choice, with gradients.
+                "apr": those that the network chooses, in training mode a sample with gradients; with `keep` those
+                that it likes best.
                 "static": the image as a whole, not in patches. "patches": every patch.
                 "ratio": the shares `keep` of the patches, those in which the warped frames disagree most.
                 A bool (B, H / patch, W / patch, 4): these.
@@ -159,7 +159,7 @@ class APRVFI(nn.Module):
             scores = routes.misalignment(warped0, warped1, seen, patch)[..., None].expand(*size, ROUTED)
         else:
             logits = self.router(warped0, warped1, flow.to(warped0.dtype))
-            if self.training:
+            if self.training and keep is None:
                 votes = routes.votes(logits)
                 return votes, every * BLOCKS, votes
             scores = logits[..., 1] - logits[..., 0]

@@ -61,7 +61,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: APRConfig) -> None:
         super().__init__()
         c = config.width
-        self.patch = config.patch
+        self.patch, self.halo = config.patch, config.halo
         self.stem = conv(10, c)
         self.blocks = nn.ModuleList(RefineBlock(3 * c, c, config.middle) for _ in range(BLOCKS))
         self.head = nn.Conv2d(c, 4, 3, 1, 1)
@@ -96,7 +96,7 @@ class Synthesis(nn.Module):
         if listed is None:
             return block(*inputs)
         chunk = CPU_CHUNK if listed.device.type == "cpu" else GPU_CHUNK
-        routed = vk.nn.RoutedBlock(block, self.patch, chunk=chunk)
+        routed = vk.nn.RoutedBlock(block, self.patch, self.halo, chunk)
         return routed(inputs, listed, inputs[-1], inplace=not torch.is_grad_enabled())
 
 

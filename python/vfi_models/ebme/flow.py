@@ -88,7 +88,7 @@ class BiFlowNet(nn.Module):
             levels: how many resolutions; None: by the width, see `levels_for`.
 
         Returns:
-            (B, 4, H, W) in pixels, of the weights' dtype: x and y of the flow from frame 0 to frame 1, at the pixels
+            (B, 4, H, W) in pixels, float32 or wider: x and y of the flow from frame 0 to frame 1, at the pixels
             of frame 0, then of the flow from frame 1 to frame 0, at the pixels of frame 1.
 
         Raises:
@@ -121,8 +121,8 @@ class BiFlowNet(nn.Module):
             halves = enlarged(before[0], SMALLEST) / 2
             small = vk.splat(small, torch.cat((halves[:, :2], halves[:, 2:])), mode="average")
         features0, features1 = self.feat_pyramid(small).chunk(2)
-        flow, motion = before
-        return self.flow_estimator(features0, features1, motion, flow)
+        flow, motion = self.flow_estimator(features0, features1, before[1], before[0])
+        return flow if flow.dtype == torch.float64 else flow.float(), motion
 
 
 def enlarged(x: Tensor, factor: int) -> Tensor:
