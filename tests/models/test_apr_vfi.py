@@ -156,6 +156,26 @@ def test_with_a_halo_patches_are_the_image(tiny, frames, halo, equal):
 
 
 @torch.no_grad()
+def test_seen_is_where_both_frames_land(tiny, frames, monkeypatch):
+    """A slide to the right by 8 pixels."""
+    flow = torch.tensor([8.0, 0, -8, 0]).view(1, 4, 1, 1).expand(2, 4, 64, 80)
+    monkeypatch.setattr(tiny.flow, "forward", lambda *arguments: flow)
+    for t, left, right in ((0.5, 4, 76), (0.25, 2, 74)):
+        seen = tiny(*frames, t, "ratio").seen
+        assert seen[..., left:right].all() and seen.sum() == 2 * 64 * (right - left)
+
+
+@torch.no_grad()
+def test_the_router_pools_by_mean_and_maximum(tiny):
+    warped0, warped1 = torch.rand(2, 1, 3, 32, 48)
+    flow = torch.randn(1, 4, 32, 48)
+    x = tiny.router.features(torch.cat(((warped0 - warped1).abs(), flow, warped0, warped1), 1))
+    pooled = [patch.mean((1, 2)) + patch.amax((1, 2)) for row in x[0].split(PATCH, 1) for patch in row.split(PATCH, 2)]
+    expected = tiny.router.choice(torch.stack(pooled)).view(1, 2, 3, ROUTED, 2)
+    torch.testing.assert_close(tiny.router(warped0, warped1, flow), expected)
+
+
+@torch.no_grad()
 def test_the_network_chooses_its_route(tiny, frames):
     torch.nn.init.normal_(tiny.router.choice.weight)
     result = tiny(*frames)

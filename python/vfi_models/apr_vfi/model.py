@@ -87,7 +87,7 @@ class APRVFI(nn.Module):
                 A bool (B, H / patch, W / patch, 4): these.
             keep: for "apr" and "ratio": a share in [0, 1] for each routed block. None: for "ratio" those of the
                 configuration.
-            levels: resolutions of the flow; None: by the width.
+            levels: resolutions of the flow; None: by the longer side.
 
         Raises:
             ValueError: if an argument is none of the above.
