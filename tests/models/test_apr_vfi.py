@@ -228,6 +228,10 @@ def test_training_samples_a_route_and_everything_learns(tiny, frames):
     with torch.no_grad():
         expected = in_plain_torch(tiny, *frames, 0.5, result.route)
     torch.testing.assert_close(result.frame.detach().clamp(0, 1), expected, rtol=0, atol=2e-5)
+    with torch.no_grad():
+        sample = tiny(*frames)
+        expected = in_plain_torch(tiny, *frames, 0.5, sample.route)
+    torch.testing.assert_close(sample.frame.clamp(0, 1), expected, rtol=0, atol=2e-5)
     assert tiny(*frames, keep=KEEP).route.dtype == torch.bool, "forced, in training too"
     (result.frame.square().mean() + result.route.mean()).backward()
     for name, parameter in tiny.named_parameters():

@@ -83,7 +83,7 @@ class Synthesis(nn.Module):
         features = self.stem(seen)
         total = torch.zeros_like(features)
         for k, (block, (context0, context1), listed) in enumerate(zip(self.blocks, contexts, lists, strict=True)):
-            refined = self._refined(block, [context0, context1, features], listed)
+            refined = self._refined(block, [context0, context1, features], listed, keeps_input=votes is not None)
             if votes is not None and k > 0:
                 vote = F.interpolate(votes[:, None, :, :, k - 1], scale_factor=self.patch, mode="nearest")
                 refined = torch.lerp(features, refined, vote.to(features.dtype))
@@ -91,13 +91,13 @@ class Synthesis(nn.Module):
             total = total + features if torch.is_grad_enabled() else total.add_(features)
         return self.head(normalised(total))
 
-    def _refined(self, block: nn.Module, inputs: list[Tensor], listed: Tensor | None) -> Tensor:
+    def _refined(self, block: nn.Module, inputs: list[Tensor], listed: Tensor | None, keeps_input: bool) -> Tensor:
         """Without gradients the features are written where they are: their sum is all that is needed later."""
         if listed is None:
             return block(*inputs)
         chunk = CPU_CHUNK if listed.device.type == "cpu" else GPU_CHUNK
         routed = vk.nn.RoutedBlock(block, self.patch, self.halo, chunk)
-        return routed(inputs, listed, inputs[-1], inplace=not torch.is_grad_enabled())
+        return routed(inputs, listed, inputs[-1], inplace=not (keeps_input or torch.is_grad_enabled()))
 
 
 def normalised(x: Tensor) -> Tensor:

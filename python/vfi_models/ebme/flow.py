@@ -19,7 +19,7 @@ MOST_LEVELS = 7
 
 
 def levels_for(side: int) -> int:
-    """How many resolutions, by the longer side of the frames: at the coarsest it has 64 to 128 pixels."""
+    """How many resolutions, by the longer side of the frames: at the coarsest it has at most 128 pixels, up to 8K."""
     return next((levels for limit, levels in LEVELS if side <= limit), MOST_LEVELS)
 
 
