@@ -14,33 +14,12 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi_kernels.bench.timing import Budget, Contender, CpuClock, interleave
+from vfi_models.apr_vfi import RefineBlock
 
 SIZE, PATCH = (1088, 2048), 64
 KEEPS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 BUDGET, QUICK = Budget(seconds=60, rounds=(5, 9)), Budget(seconds=1, rounds=(2, 2))
 DENSE, DENSE_LAST, ROUTED, INDEXED = "dense", "dense, channels_last", "RoutedBlock", "index, block, index_put"
-
-
-def layer(c: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(c, c_out, 3, stride, 1), nn.PReLU(c_out))
-
-
-def up(c: int, c_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.ConvTranspose2d(c, c_out, 4, 2, 1), nn.PReLU(c_out))
-
-
-class RefineBlock(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = layer(96, 32), layer(32, 32)
-        self.to_half = nn.Sequential(layer(32, 64, 2), layer(64, 64))
-        self.quarter = nn.Sequential(layer(64, 64, 2), layer(64, 64), layer(64, 64))
-        self.up_to_half, self.up_to_full = up(64, 64), up(64, 32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        full = self.first(x)
-        half = self.to_half(full)
-        return self.last(self.up_to_full(self.up_to_half(self.quarter(half)) + half) + full)
 
 
 def route(keep: float) -> Tensor:

@@ -46,7 +46,7 @@ def test_golden(backend):
     with np.load(SHARED / "golden" / "ebme_Urban2.npz") as file:
         frames = [torch.from_numpy(file[key]).float()[None] / 255 for key in ("frame0", "frame1")]
         expected, levels = torch.from_numpy(file["bidirectional_flow"]), int(file["pyramid_levels"])
-    assert levels == ebme.levels_for(frames[0].shape[3])
+    assert levels == ebme.levels_for(max(frames[0].shape[2:]))
     with vk.use_backend(backend), torch.no_grad():
         torch.testing.assert_close(ebme.load(WEIGHTS)(*frames)[0], expected, rtol=0, atol=1e-3)
 
@@ -74,9 +74,13 @@ def test_parameter_count():
     assert count(network.feat_pyramid) + count(network.flow_estimator) == count(network) == 632_900
 
 
-def test_levels_follow_the_width():
-    widths = (1, 448, 640, 1280, 1920, 2048, 2560, 3840, 4096)
-    assert [ebme.levels_for(width) for width in widths] == [3, 3, 4, 5, 5, 5, 6, 7, 7]
+def test_levels_follow_the_longer_side():
+    sides = (1, 448, 640, 1280, 1920, 2048, 2560, 3840, 4096)
+    assert [ebme.levels_for(side) for side in sides] == [3, 3, 4, 5, 5, 5, 6, 7, 7]
+    torch.manual_seed(0)
+    network, frames = ebme.load(), torch.rand(2, 1, 3, 456, 16)
+    with torch.no_grad():
+        assert torch.equal(network(*frames), network(*frames, levels=4))
 
 
 @pytest.mark.parametrize(("size", "levels"), [((1, 1), None), ((30, 41), None), ((64, 64), 5), ((17, 33), 1)])
@@ -88,6 +92,23 @@ def test_any_size_and_level(size, levels):
         one = network(*frames[:, 1:], levels)
     assert both.shape == (2, 4, *size)
     torch.testing.assert_close(both[1:], one, rtol=0, atol=1e-5)
+
+
+def test_frames_are_continued_by_their_border():
+    torch.manual_seed(0)
+    network, frames = ebme.load(), torch.rand(2, 1, 3, 61, 90)
+    padded = [torch.nn.functional.pad(frame, (0, 6, 0, 3), mode="replicate") for frame in frames]
+    with torch.no_grad():
+        assert torch.equal(network(*frames, 4), network(*padded, 4)[..., :61, :90])
+
+
+def test_flow_of_a_half_network_is_float32():
+    torch.manual_seed(0)
+    network, frames = ebme.load(), torch.rand(2, 1, 3, 32, 48)
+    with torch.no_grad():
+        expected, flow = network(*frames), network.bfloat16()(*frames.bfloat16())
+    assert flow.dtype == torch.float32
+    torch.testing.assert_close(flow, expected, rtol=0, atol=0.02 * expected.abs().max().item())
 
 
 def test_every_parameter_learns():
@@ -134,17 +155,19 @@ def test_splatting_recovers_a_slide(sliding, t):
     assert explanation.seen0[..., : 96 - shift].all() and not explanation.seen0[..., 96 - shift :].any()
 
 
-def test_what_opens_comes_from_the_frame_that_shows_it():
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
+def test_what_opens_comes_from_the_frame_that_shows_it(t):
     """A bright square moves right by 8 over a dark ground: what it leaves is seen in frame 1 only."""
     frame0, frame1 = torch.zeros(2, 1, 3, 48, 48)
     flow = torch.zeros(1, 4, 48, 48)
     frame0[..., 16:32, 12:28], frame1[..., 16:32, 20:36] = 1, 1
     flow[:, 0, 16:32, 12:28], flow[:, 2, 16:32, 20:36] = 8, -8
     truth = torch.zeros(1, 3, 48, 48)
-    truth[..., 16:32, 16:32] = 1
+    left = round(12 + 8 * t)
+    truth[..., 16:32, left : left + 16] = 1
 
     def error(config):
-        return (ebme.EBMESplat(GivenFlow(flow), config).interpolate(frame0, frame1, 0.5) - truth).abs().mean()
+        return (ebme.EBMESplat(GivenFlow(flow), config).interpolate(frame0, frame1, t) - truth).abs().mean()
 
     assert error(None) < error(BlendConfig(by_coverage=False)) / 10
 

@@ -14,13 +14,13 @@ FEATURES, MOTION = 48, 64  # channels that describe an image, and what is handed
 RADIUS = 4  # of the cost volume
 WIDTHS = (160, 128, 112, 96, MOTION)
 SMALLEST = 4  # pixels of a picture for each one of its flow
-LEVELS = ((448, 3), (896, 4), (2048, 5), (3584, 6))  # widths up to which so many resolutions are used
+LEVELS = ((448, 3), (896, 4), (2048, 5), (3584, 6))  # longer sides up to which so many resolutions are used
 MOST_LEVELS = 7
 
 
-def levels_for(width: int) -> int:
-    """How many resolutions: the coarsest sees a frame at most some 128 pixels wide."""
-    return next((levels for limit, levels in LEVELS if width <= limit), MOST_LEVELS)
+def levels_for(side: int) -> int:
+    """How many resolutions, by the longer side of the frames: at the coarsest it has at most 128 pixels, up to 8K."""
+    return next((levels for limit, levels in LEVELS if side <= limit), MOST_LEVELS)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
@@ -85,17 +85,17 @@ class BiFlowNet(nn.Module):
         """
         Args:
             frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; any size, of the weights' dtype.
-            levels: how many resolutions; None: by the width, see `levels_for`.
+            levels: how many resolutions; None: by the longer side, see `levels_for`.
 
         Returns:
-            (B, 4, H, W) in pixels, of the weights' dtype: x and y of the flow from frame 0 to frame 1, at the pixels
+            (B, 4, H, W) in pixels, float32 or wider: x and y of the flow from frame 0 to frame 1, at the pixels
             of frame 0, then of the flow from frame 1 to frame 0, at the pixels of frame 1.
 
         Raises:
             ValueError: if a shape or the number of levels is none of the above.
         """
         pairs.check(frame0, frame1)
-        levels = levels_for(frame0.shape[3]) if levels is None else levels
+        levels = levels_for(max(frame0.shape[2:])) if levels is None else levels
         if levels < 1:
             raise ValueError(f"BiFlowNet: expected at least 1 level, got {levels}")
         height, width = frame0.shape[2:]
@@ -121,8 +121,8 @@ class BiFlowNet(nn.Module):
             halves = enlarged(before[0], SMALLEST) / 2
             small = vk.splat(small, torch.cat((halves[:, :2], halves[:, 2:])), mode="average")
         features0, features1 = self.feat_pyramid(small).chunk(2)
-        flow, motion = before
-        return self.flow_estimator(features0, features1, motion, flow)
+        flow, motion = self.flow_estimator(features0, features1, before[1], before[0])
+        return flow if flow.dtype == torch.float64 else flow.float(), motion
 
 
 def enlarged(x: Tensor, factor: int) -> Tensor:
