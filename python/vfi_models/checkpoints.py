@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,14 +25,18 @@ def read(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"expected a checkpoint, got {path}, which is no file")
     try:
         state: object = from_safetensors(path) if path.suffix == ".safetensors" else from_torch(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError) as error:
+        # torch's own text advises what the user of a command cannot follow, and should not
+        objects = "Weights only load failed" in str(error)
+        reason = "it holds more than tensors (save net.state_dict())" if objects else "it is damaged, or something else"
         raise UserError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
     return tensors_of(state, path)
 
 
 def from_torch(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def from_safetensors(path: Path) -> object:
@@ -45,6 +50,8 @@ def from_safetensors(path: Path) -> object:
 def tensors_of(state: object, path: Path) -> dict[str, Tensor]:
     """The mapping of names to tensors in what a file held."""
     if isinstance(state, Mapping):
+        if {"network", "optimizer", "step"} <= set(state):
+            raise UserError(f"{path} is the state of a training; its weights are in weights.safetensors beside it")
         tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
         prefixed = {name.removeprefix("module."): v for name, v in tensors.items() if name.startswith("module.")}
         if tensors:
@@ -59,7 +66,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path, m
     """Loads every parameter; those that begin with one of `missing` may be absent.
 
     Raises:
-        UserError: naming keys that are missing, not known, or of another shape.
+        UserError: naming keys that are missing, not known, of another shape, or with values that are not finite.
     """
     own = model.state_dict()
     lacking = [k for k in own if k not in state and not k.startswith(missing or ("\0",))]
@@ -73,6 +80,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path, m
         for what, found in (("keys missing", lacking), ("keys unknown", unknown), ("of another shape", other))
         if found
     ]
+    if not problems and (bad := [k for k in own if k in state and not state[k].isfinite().all()]):
+        problems = [f"values that are not finite in {', '.join(bad[:SHOWN])}"]
     if problems:
         raise UserError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}")
     model.load_state_dict(state, strict=not missing)

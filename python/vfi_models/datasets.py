@@ -60,8 +60,19 @@ def scenes(dataset: str, root: Path, split: str | None = None) -> list[Scene]:
 
 
 def triplet_folders(root: Path) -> list[Paths]:
-    """im1.png, im2.png and im3.png of every folder below `root` that has them, in the order of the folders' names."""
-    return _folders(root, _TRIPLET)
+    """im1.png, im2.png and im3.png of every folder below `root` that has im1.png, in the order of the folders' names.
+
+    Raises:
+        UserError: if there is none, or one lacks another of the three.
+    """
+    found = sorted(_three([first.with_name(name) for name in _TRIPLET]) for first in root.rglob(_TRIPLET[0]))
+    for paths in found:
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"expected {', '.join(_TRIPLET)} in {path.parent}, but {path.name} is missing")
+    if not found:
+        raise UserError(f"no scene found: expected folders with {', '.join(_TRIPLET)} below {root}")
+    return found
 
 
 def vimeo90k_triplets(root: Path, split: str) -> list[Paths]:
@@ -91,8 +102,16 @@ def _folders(root: Path, names: Sequence[str]) -> list[Paths]:
     return found
 
 
-def _folder_scenes(root: Path, names: Sequence[str]) -> list[Scene]:
-    return [Scene(str(paths[0].parent.relative_to(root)), "", paths) for paths in _folders(root, names)]
+def _middlebury(root: Path, split: str) -> list[Scene]:
+    return _folder_scenes(root, _folders(root, _MIDDLEBURY))
+
+
+def _triplets(root: Path, split: str) -> list[Scene]:
+    return _folder_scenes(root, triplet_folders(root))
+
+
+def _folder_scenes(root: Path, folders: Sequence[Paths]) -> list[Scene]:
+    return [Scene(str(paths[0].parent.relative_to(root)), "", paths) for paths in folders]
 
 
 def _vimeo90k(root: Path, split: str) -> list[Scene]:
@@ -106,6 +125,8 @@ def _snu_film(root: Path, split: str) -> list[Scene]:
     listing = root / "eval_modes" / name
     if not listing.is_file():
         listing = root / name
+    if not listing.is_file():
+        raise UserError(f"{listing} does not exist; with --split one of the lists is enough")
     found = []
     for line in _lines(listing):
         if len(line.split()) != 3:
@@ -180,10 +201,10 @@ def _three(paths: Sequence[Path]) -> Paths:
 
 
 DATASETS = {
-    "middlebury": Dataset(
-        "folders with frame10.png, frame10i11.png, frame11.png", lambda root, split: _folder_scenes(root, _MIDDLEBURY)
+    "middlebury": Dataset("folders with frame10.png, frame10i11.png, frame11.png", _middlebury),
+    "triplets": Dataset(
+        "folders with im1.png, im2.png, im3.png", lambda root, split: _folder_scenes(root, triplet_folders(root))
     ),
-    "triplets": Dataset("folders with im1.png, im2.png, im3.png", lambda root, split: _folder_scenes(root, _TRIPLET)),
     "vimeo90k": Dataset("tri_testlist.txt, sequences/00001/0001/im1.png ...", _vimeo90k),
     "snu-film": Dataset("test-easy.txt ... and the frames", _snu_film, ("easy", "medium", "hard", "extreme")),
     "xiph": Dataset("BoxingPractice-001.png ...", _xiph, ("2k", "4k")),

@@ -42,10 +42,7 @@ def interpolate(
         ValueError: if a shape, t, scale or tile is none of the above.
     """
     check(frame0, frame1)
-    times = [t] if isinstance(t, (int, float)) else list(t)
-    for time in times:
-        if not 0 <= time <= 1:
-            raise ValueError(f"expected t in [0, 1], got {time}")
+    times, alone = times_of(t)
     if scale not in (0.25, 0.5, 1, 2, 4):
         raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
     dtype = next(network.parameters()).dtype
@@ -75,7 +72,20 @@ def interpolate(
             continue
         frame = between(padded[0], padded[1], time) if network.any_time else bisected(padded, time, known, between)
         results.append(frame[:, :, : size[0], : size[1]].to(frame0.dtype).contiguous())
-    return results[0] if isinstance(t, (int, float)) else results
+    return results[0] if alone else results
+
+
+def times_of(t: Any) -> tuple[list[float], bool]:
+    """Numbers in [0, 1] and whether it was a single one; arrays and tensors count as numbers."""
+    try:
+        alone = isinstance(t, str) or not hasattr(t, "__len__") or getattr(t, "ndim", 1) == 0
+        times = [float(t)] if alone else [float(time) for time in t]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected t to be a number or several, got {t!r}") from error
+    for time in times:
+        if not 0 <= time <= 1:
+            raise ValueError(f"expected t in [0, 1], got {time}")
+    return times, alone
 
 
 def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Any) -> Tensor:
@@ -103,6 +113,11 @@ def pad(frame: Tensor, multiple: int, mode: str = "constant") -> Tensor:
 
 
 def check(frame0: Tensor, frame1: Tensor) -> None:
+    for frame in (frame0, frame1):
+        if not isinstance(frame, Tensor):
+            raise ValueError(f"expected frames to be tensors, got {type(frame).__name__}")
+    if 0 in frame0.shape:
+        raise ValueError(f"expected frames with pixels, got {tuple(frame0.shape)}")
     if frame0.ndim != 4 or frame0.shape[1] != 3 or not torch.is_floating_point(frame0):
         raise ValueError(f"expected floating frames of shape (B, 3, H, W), got {tuple(frame0.shape)}, {frame0.dtype}")
     if frame1.shape != frame0.shape or frame1.dtype != frame0.dtype:

@@ -14,7 +14,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         epilog="several processes: torchrun --nproc-per-node N -m vfi_models.cli train ...",
     )
     argument = parser.add_argument
-    argument("--model", required=True, help="rife or sg-rife")
+    argument("--model", required=True, help="rife, sg-rife or apr-vfi")
     argument(
         "--stage", type=int, default=1, help="counted from 1 (default); a later one begins with --weights of the last"
     )
@@ -23,12 +23,17 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument("-o", "--output", required=True, type=Path, help="folder of last.pt, weights.safetensors and log.jsonl")
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
     argument("--dino", help="sg-rife: file of the weights of DINOv3-Small")
-    argument("--tiny", action="store_true", help="a small network instead of the published one, to try things out")
+    argument("--flow", help="apr-vfi: bi-flownet.pkl of EBME, for the flow network")
+    argument(
+        "--tiny",
+        action="store_true",
+        help="fresh, small networks, also in place of DINO, to try things out",
+    )
     group = parser.add_argument_group("instead of what the stage says")
     argument = group.add_argument
     argument("--epochs", type=int)
     argument("--batch", type=int, help="triplets in a step, of all processes together")
-    argument("--crop", type=int, help="side of the squares that are cut out, a multiple of 32")
+    argument("--crop", type=int, help="side of the squares that are cut out, at least 64, a multiple of 32")
     argument("--learning-rate", type=float)
     argument("--steps", type=int, help="so many steps instead of epochs")
     group = parser.add_argument_group("how")
@@ -61,4 +66,4 @@ def run(options: argparse.Namespace) -> None:
         **{name: getattr(options, name) for name in (*names, *flags)},
     )  # fmt: skip
     torch.manual_seed(options.seed)  # of fresh weights
-    train(load_objective(options.model, options.weights, options.tiny, dino=options.dino), job)
+    train(load_objective(options.model, options.weights, options.tiny, dino=options.dino, flow=options.flow), job)

@@ -83,9 +83,11 @@ def test_triplet_folders(tmp_path, frames):
     names = ("im1.png", "im2.png", "im3.png")
     for folder in ("b", "a/c"):
         write(tmp_path / folder, names, frames)
-    write(tmp_path / "two", names[:2], frames[:2])
     found = datasets.triplet_folders(tmp_path)
     assert found == [tuple(tmp_path / folder / name for name in names) for folder in ("a/c", "b")]
+    write(tmp_path / "two", names[:2], frames[:2])
+    with pytest.raises(UserError, match=r"expected im1\.png, im2\.png, im3\.png in .*two, but im3\.png is missing"):
+        datasets.triplet_folders(tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["data/SNU-FILM/test", "test", ".", "SNU-FILM/test"])
@@ -187,7 +189,8 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, frames, capsys):
     lists = {"vimeo90k": "tri_testlist.txt", "snu-film": "test-easy.txt"}
     for name, listing in lists.items():
         message = said("--dataset", name, tmp_path)
-        assert f"cannot read the list {tmp_path / listing}: No such file" in message
+        expected = {"vimeo90k": "cannot read the list {}: No such file", "snu-film": "{} does not exist; with --split"}
+        assert expected[name].format(tmp_path / listing) in message
         (tmp_path / listing).write_text("\n \n")
         assert f"the list {tmp_path / listing} is empty" in said("--dataset", name, tmp_path)
         (tmp_path / listing).write_bytes(b"\xff\xfe\x00")

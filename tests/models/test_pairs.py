@@ -101,3 +101,18 @@ def test_scales(scale):
     model, frames = rife.load(), torch.rand(2, 1, 3, 45, 70)
     frame = model.interpolate(*frames, scale=scale)
     assert frame.shape == frames[0].shape and not torch.equal(frame, model.interpolate(*frames))
+
+
+def test_times_may_be_any_numbers():
+    assert pairs.times_of(torch.tensor(0.5)) == pairs.times_of(np.float32(0.5)) == ([0.5], True)
+    assert pairs.times_of(torch.tensor([0.25, 1])) == pairs.times_of(np.array([0.25, 1])) == ([0.25, 1.0], False)
+    for wrong in ("0.5x", None, [None], [[0.5, 0.5]]):
+        with pytest.raises(ValueError, match="expected t to be a number or several"):
+            pairs.times_of(wrong)
+    for wrong in (1.5, [0.5, -0.1], float("nan")):
+        with pytest.raises(ValueError, match=r"expected t in \[0, 1\]"):
+            pairs.times_of(wrong)
+    with pytest.raises(ValueError, match="expected frames to be tensors, got ndarray"):
+        pairs.check(np.zeros((1, 3, 4, 4)), torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="expected frames with pixels"):
+        pairs.check(*torch.rand(2, 0, 3, 4, 4))

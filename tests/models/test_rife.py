@@ -237,6 +237,9 @@ def test_wrong_checkpoints_get_one_sentence(tmp_path, capsys):
     with pytest.raises(UserError, match="is not a checkpoint that can be read safely"):
         rife.load(path)
     assert "run" not in capsys.readouterr().out
+    torch.save(torch.nn.Linear(1, 1), path)
+    with pytest.raises(UserError, match=r"it holds more than tensors \(save net\.state_dict\(\)\)$"):
+        rife.load(path)
     torch.save([1, 2], path)
     with pytest.raises(UserError, match="to hold a state dict, names and tensors, got list"):
         rife.load(path)
@@ -249,6 +252,9 @@ def test_wrong_checkpoints_get_one_sentence(tmp_path, capsys):
     torch.save({"state_dict": wrong}, path)
     parts = r"1 keys missing: unet\.conv\.weight; 1 keys unknown: extra; 1 of another shape: unet\.conv\.bias \(4,\)"
     with pytest.raises(UserError, match=parts):
+        rife.load(path)
+    torch.save({**state, "unet.conv.bias": torch.full((3,), float("nan"))}, path)
+    with pytest.raises(UserError, match=r"x\.pkl does not fit RIFE: values that are not finite in unet\.conv\.bias$"):
         rife.load(path)
     path.with_suffix(".safetensors").write_bytes(b"x" * 100)
     with pytest.raises(UserError, match="is not a checkpoint that can be read safely"):
@@ -348,3 +354,17 @@ def test_every_frame_of_middlebury_is_finite():
 
     scores = list(evaluate(seeded(rife.load()), "middlebury", SHARED / "data" / "middlebury", "cpu"))
     assert len(scores) == 6 and all(np.isfinite(s.quality.psnr) for s in scores)
+
+
+@pytest.mark.parametrize("wrong", [{"flow": (3, 3, 3)}, {"flow": (4, 4)}, {"teacher": 0}, {"width": 0}])
+def test_wrong_sizes(wrong):
+    with pytest.raises(ValueError, match="RIFE: expected"):
+        rife.Config(**wrong)
+
+
+def test_a_forward_wants_multiples():
+    frames = torch.rand(2, 1, 3, 64, 100)
+    with pytest.raises(ValueError, match="RIFE: expected height and width to be multiples of 32, got 64 and 100"):
+        rife.load()(*frames)
+    with pytest.raises(UserError, match="expected dino_max_side of at least 16 pixels, got 0"):
+        sg_rife.dino.Dino(sg_rife.dino.make_network(**SMALL_DINO), max_side=0)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import log_of, quick, tiny_rife, tiny_sg_rife, write_triplets
 
-from vfi_models import cli, rife
+from vfi_models import cli, rife, sg_rife
 from vfi_models.errors import UserError
 from vfi_models.registry import load_objective
 from vfi_models.sg_rife.model import ADAPTERS
@@ -69,6 +69,16 @@ def test_both_stages_of_sg_rife(tmp_path):
     } == set() and "unet.down0.conv1.0.weight" in moved
 
 
+def test_the_log_goes_on_too(tmp_path):
+    """A line of an epoch is of all its steps, whenever it was stopped; what was written after the state goes."""
+    train(tiny_rife(), quick(tmp_path / "whole", epochs=3))
+    train(tiny_rife(), quick(tmp_path / "parts", epochs=3, stop_after=3))
+    with (tmp_path / "parts" / "log.jsonl").open("a") as log:
+        log.write('{"step": 4, "loss": 9}\n{"step": 4, "lo')
+    train(tiny_rife(), quick(tmp_path / "parts", epochs=3, resume=True))
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_going_on_gives_what_one_go_gives(tmp_path, ema):
     """Bit for bit, stopped in the middle of an epoch."""
@@ -100,10 +110,10 @@ def test_what_cannot_be_gone_on_with(tmp_path):
     with pytest.raises(UserError, match=r"last\.pt was trained with batch 2, not 4; take another folder"):
         train(tiny_rife(), quick(tmp_path / "run", resume=True, batch=4))
     (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"last\.pt cannot be read"):
+    with pytest.raises(UserError, match=r"last\.pt is damaged, or not the state of a training"):
         train(tiny_rife(), quick(tmp_path / "run", resume=True))
     train(tiny_rife(), quick(tmp_path / "run", overwrite=True, stop_after=1))
-    assert [record["step"] for record in log_of(tmp_path / "run")] == [0, 1]
+    assert [record["step"] for record in log_of(tmp_path / "run")] == [0]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,9 @@ def test_what_cannot_be_gone_on_with(tmp_path):
         ({"precision": "int8"}, "expected --precision float32, bfloat16, float16, got int8"),
         ({"ema": 1.5}, "expected --ema between 0 and 1, got 1.5"),
         ({"steps": 0, "epochs": None}, "expected --steps above 0, got 0"),
+        ({"workers": -1}, "expected --workers of 0 or more, got -1"),
+        ({"seed": -1}, "expected --seed of 0 or more, got -1"),
+        ({"resume": True, "overwrite": True}, "give only one of --resume and --overwrite"),
         ({"steps": 3}, "give only one of --epochs and --steps"),
         ({"batch": 64}, "expected at least 64 triplets, one batch, got 4"),
     ],
@@ -138,11 +151,17 @@ def test_mixed_precision(tmp_path, precision):
 
 def test_a_gradient_that_is_not_finite_stops_before_it_harms(tmp_path):
     objective = tiny_rife()
-    train(objective, quick(tmp_path, stop_after=1))
+    train(objective, quick(tmp_path, stop_after=2))
     saved = load_file(tmp_path / "weights.safetensors")
+    path = tmp_path / "last.pt"
+    broken = torch.load(path, weights_only=True)
+    broken["network"]["block0.lastconv.bias"].fill_(float("nan"))
+    torch.save(broken, path)
+    with pytest.raises(UserError, match=r"the gradient is not finite at step 3; last\.pt holds step 2: try a smaller"):
+        train(objective, quick(tmp_path, resume=True))
     with torch.no_grad():
         objective.network.block0.lastconv.bias.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"the gradient is not finite at step 1; last\.pt holds an earlier step"):
+    with pytest.raises(UserError, match=r"the gradient is not finite at step 1; nothing was saved yet"):
         train(objective, quick(tmp_path, overwrite=True))
     assert all(value.isfinite().all() for value in saved.values())
 
@@ -189,6 +208,28 @@ def test_interrupted_training_goes_on(tmp_path):
     assert (resume.wait(300), whole.wait(300)) == (0, 0)
     parts, once = (load_file(tmp_path / name / "weights.safetensors") for name in ("a", "b"))
     assert all(torch.equal(value, parts[key]) for key, value in once.items())
+
+
+def test_tiny_networks_and_weights(tmp_path, capsys):
+    """A tiny RIFE is what a tiny SG-RIFE begins with; what does not go together is said."""
+
+    def run(model, *more):
+        usual = ["--data", "synthetic:2", "--batch", "2", "--crop", "64", "--steps", "1", "--quiet"]
+        return cli.main(["train", "--model", model, *usual, *map(str, more)]), capsys.readouterr().err
+
+    weights = [tmp_path / name / "weights.safetensors" for name in ("rife", "sg")]
+    assert run("rife", "--tiny", "-o", tmp_path / "rife") == (0, "")
+    assert run("sg-rife", "--tiny", "--weights", weights[0], "-o", tmp_path / "sg") == (0, "")
+    assert run("sg-rife", "--tiny", "--weights", weights[1], "--stage", 2, "-o", tmp_path / "sg2") == (0, "")
+    assert os.stat(weights[0]).st_mode & 0o044 == os.stat(tmp_path / "rife" / "log.jsonl").st_mode & 0o044
+    assert "either --tiny or --weights" in run("rife", "--tiny", "--weights", weights[0], "-o", tmp_path / "x")[1]
+    assert "either --tiny or --dino" in run("sg-rife", "--tiny", "--dino", weights[0], "-o", tmp_path / "x")[1]
+    assert "the state of a training" in run("rife", "--weights", tmp_path / "rife" / "last.pt", "-o", tmp_path / "x")[1]
+    with pytest.raises(UserError, match="holds adapters for features of 32 channels, got a DINO of 384"):
+        network = torch.nn.Identity()
+        network.channels = 384
+        sg_rife.load(weights[1], dino=network)
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_command_trains_what_the_command_uses(tmp_path, capsys):

@@ -246,7 +246,10 @@ class RoutedBlock(nn.Module):
         parts = self._parts(images, listed)
         mapped = any(torch._C._functorch.is_batchedtensor(t) for t in (listed, *images))
         if (torch.is_grad_enabled() or mapped) and not inplace:
-            found = [self._run(images, part, clears) for part, clears in parts]
+            # Gathered at once: the gradient of each gather is as large as the image.
+            lengths = [len(part) for part, _ in parts]
+            tiles = zip(*(self._gather(t, listed).split(lengths) for t in images))
+            found = [self._run(list(ts), images, part, clears) for ts, (part, clears) in zip(tiles, parts, strict=True)]
             patches = torch.cat(found) if len(found) > 1 else found[0]
             base = self._base(images, patches, base)
             return patch_scatter(patches.to(base.dtype), listed, base)
@@ -254,7 +257,7 @@ class RoutedBlock(nn.Module):
             images = [t.clone() if self._is_read_later(t, base) else t for t in images]
         target: Tensor | None = None
         for part, clears in parts:
-            patches = self._run(images, part, clears)
+            patches = self._run([self._gather(t, part) for t in images], images, part, clears)
             if target is None:
                 target = self._base(images, patches, base)
                 target = target if inplace or base is None else target.clone()
@@ -289,9 +292,11 @@ class RoutedBlock(nn.Module):
         leaves = ((listed[:, 1:] < reach) | (listed[:, 1:] >= cells - reach)).any(1)
         return [(p, bool(at.any())) for p, at in zip(listed.split(self.chunk), leaves.split(self.chunk))]
 
-    def _run(self, images: list[Tensor], part: Tensor, clears: bool) -> Tensor:
-        """What the block makes of some patches."""
-        tiles = [patch_gather(t, part, self.patch, halo=self.halo, memory_format=torch.channels_last) for t in images]
+    def _gather(self, image: Tensor, listed: Tensor) -> Tensor:
+        return patch_gather(image, listed, self.patch, halo=self.halo, memory_format=torch.channels_last)
+
+    def _run(self, tiles: list[Tensor], images: list[Tensor], part: Tensor, clears: bool) -> Tensor:
+        """What the block makes of some patches, which are gathered already."""
         size = (images[0].shape[2], images[0].shape[3])
         return self._crop(Halo(part, size, self.patch, self.halo, clears).run(self.module, tiles))
 

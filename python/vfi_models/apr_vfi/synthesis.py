@@ -9,7 +9,8 @@ from torch import Tensor, nn
 import vfi_kernels as vk
 from vfi_models.apr_vfi.config import BLOCKS, APRConfig
 
-CPU_CHUNK, GPU_CHUNK = 16, 1024  # patches that run at a time: what stays in a CPU's cache, what fills a GPU
+# Patches of 64 x 64 that run at a time, or as many pixels: what stays in a CPU's cache, what fills a GPU
+CPU_CHUNK, GPU_CHUNK = 16, 1024
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -95,8 +96,8 @@ class Synthesis(nn.Module):
         """Without gradients the features are written where they are: their sum is all that is needed later."""
         if listed is None:
             return block(*inputs)
-        chunk = CPU_CHUNK if listed.device.type == "cpu" else GPU_CHUNK
-        routed = vk.nn.RoutedBlock(block, self.patch, self.halo, chunk)
+        chunk = (CPU_CHUNK if listed.device.type == "cpu" else GPU_CHUNK) * 64**2 // self.patch**2
+        routed = vk.nn.RoutedBlock(block, self.patch, self.halo, max(chunk, 1))
         return routed(inputs, listed, inputs[-1], inplace=not (keeps_input or torch.is_grad_enabled()))
 
 

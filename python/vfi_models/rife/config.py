@@ -19,7 +19,7 @@ class Config:
         variant: "rife" finds the middle frame, "rife_m" the frame at any time.
         channel_order: "bgr" or "rgb", what the weights were trained on; the public ones on BGR.
         flow: channels of the three blocks of IFNet, even.
-        teacher: of the block that sees the true frame, for training.
+        teacher: of the block that sees the true frame, for training; even.
         width: channels of ContextNet's first level, and of FusionNet's last.
     """
 
@@ -34,6 +34,12 @@ class Config:
             raise ValueError(f"RIFE: expected variant {' or '.join(VARIANTS)}, got {self.variant!r}")
         if self.channel_order not in ("bgr", "rgb"):
             raise ValueError(f"RIFE: expected channel_order bgr or rgb, got {self.channel_order!r}")
+        if len(self.flow) != 3 or any(c < 2 or c % 2 for c in (*self.flow, self.teacher)):
+            raise ValueError(
+                f"RIFE: expected three even flow widths and an even teacher, got {self.flow}, {self.teacher}"
+            )
+        if self.width < 1:
+            raise ValueError(f"RIFE: expected a width of 1 or more, got {self.width}")
 
 
 PUBLISHED = Config()
@@ -55,7 +61,7 @@ def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, object]
         )
     sizes: dict[str, object] = {"variant": variant}
     widths = [shape_of(state, f"{block}.conv0.1.0.weight")[:1] for block in ("block0", "block1", "block2", "block_tea")]
-    if all(widths):
+    if all(width and width[0] % 2 == 0 for width in widths):
         sizes |= {"flow": tuple(w[0] for w in widths[:3]), "teacher": widths[3][0]}
     width = shape_of(state, "contextnet.conv1.conv1.0.weight")[:1]
     return sizes | ({"width": width[0]} if width else {})

@@ -75,8 +75,17 @@ class RIFE(nn.Module):
             timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
+        self.check(frame0, frame1, scale)
         stages = list(self.stages(frame0, frame1, timestep, scale))
         return Result(*self.finished(frame0, frame1, stages[-1]), stages)
+
+    def check(self, frame0: Tensor, frame1: Tensor, scale: float) -> None:
+        pairs.check(frame0, frame1)
+        multiple, size = max(round(self.multiple / scale), self.multiple), tuple(frame0.shape[2:])
+        if size[0] % multiple or size[1] % multiple:
+            raise ValueError(
+                f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
+            )
 
     def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Iterator[Stage]:
         """Flow and mask after every block."""
@@ -116,7 +125,9 @@ class RIFE(nn.Module):
     ) -> Any:
         """The frame at `t`, or a list of frames at each of several times; as `vfi_models.pairs.interpolate`."""
         scale, tta = self.scale if scale is None else scale, self.tta if tta is None else tta
-        return pairs.interpolate(self, frame0, frame1, t, scale=scale, tta=tta, tile=tile or self.tile)
+        return pairs.interpolate(
+            self, frame0, frame1, t, scale=scale, tta=tta, tile=self.tile if tile is None else tile
+        )
 
     def set_usual(self, scale: float = 1.0, tta: bool = False, tile: int | None = None) -> "RIFE":
         """What `interpolate` does unless told otherwise."""

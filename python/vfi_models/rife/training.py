@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vfi_models.errors import UserError
 from vfi_models.rife.config import PUBLISHED, TINY
 from vfi_models.rife.flow import Stage as FlowStage
 from vfi_models.rife.flow import blended, refined
@@ -59,6 +60,8 @@ def followed(stage: FlowStage, flow: Tensor, where: Tensor) -> Tensor:
 
 def objective(weights: str | None, tiny: bool, **settings: Any) -> RIFEObjective:
     """What `vfi train --model rife` trains: fresh weights, or those of a file."""
+    if tiny and weights is not None:
+        raise UserError("--tiny makes fresh weights: give either --tiny or --weights")
     if weights is not None:
         return RIFEObjective(load(weights))
     return RIFEObjective(RIFE(TINY if tiny else PUBLISHED))

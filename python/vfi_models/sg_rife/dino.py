@@ -40,7 +40,10 @@ class Dino(nn.Module):
 
     def __init__(self, network: nn.Module, max_side: int | None = None, blocks: tuple[int, ...] = BLOCKS):
         super().__init__()
+        if max_side is not None and max_side < PATCH:
+            raise UserError(f"expected dino_max_side of at least {PATCH} pixels, got {max_side}")
         self.blocks = blocks
+        self.channels: int = network.config.hidden_size  # type: ignore[union-attr,assignment]
         self.network: Any = network.requires_grad_(False).eval()
         self.max_side = max_side
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)

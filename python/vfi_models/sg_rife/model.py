@@ -60,6 +60,7 @@ class SGRIFE(RIFE):
         maps: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> GuidedResult:
         """As RIFE's. maps: what dino gives for either frame, if that is known already."""
+        self.check(frame0, frame1, scale)
         stages = list(self.stages(frame0, frame1, timestep, scale))
         frame, coarse, offsets = self.guided(frame0, frame1, stages[-1], maps)
         return GuidedResult(frame, coarse, stages, offsets)
@@ -126,8 +127,13 @@ def load(
     sizes: dict[str, Any] = guided_sizes_of(state, path)
     if sizes["variant"] != "rife":
         raise UserError(f"{path} holds weights of rife_m, of which there is no SG-RIFE")
-    model = SGRIFE(network, GuidedConfig(channel_order=channel_order, **sizes))
-    guided = any(key.startswith(ADAPTERS) for key in state)
+    guided, given = any(key.startswith(ADAPTERS) for key in state), getattr(network, "channels", None)
+    if not guided and given is not None:
+        sizes["dino"] = given
+    config = GuidedConfig(channel_order=channel_order, **sizes)
+    if given not in (None, config.dino):
+        raise UserError(f"{path} holds adapters for features of {config.dino} channels, got a DINO of {given}")
+    model = SGRIFE(network, config)
     checkpoints.load_into(model, state, path, missing=() if guided else ADAPTERS)
     return model.eval()
 

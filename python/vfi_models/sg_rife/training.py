@@ -68,6 +68,8 @@ def objective(weights: str | None, tiny: bool, dino: str | None = None) -> SGRIF
 
     tiny: small networks and, in place of DINOv3, a small one of random weights.
     """
+    if tiny and dino is not None:
+        raise UserError("--tiny has a small DINO of its own: give either --tiny or --dino")
     if tiny and weights is None:
         return SGRIFEObjective(SGRIFE(tiny_dino(), TINY))
     if weights is None:

@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         require("cv2")
+        if options.count < 1:
+            raise UserError(f"expected --count of 1 or more, got {options.count}")
         for i in range(options.count):
             made = triplet(
                 options.seed + i,

@@ -87,7 +87,7 @@ def sources(data: str, any_time: bool = False) -> tuple[Source, Source | None]:
     """
     name, _, number = data.partition(":")
     if name == SYNTHETIC:
-        if number and not (number.isdecimal() and int(number) > 0):
+        if data != SYNTHETIC and not (number.isdecimal() and int(number) > 0):
             raise UserError(f"expected synthetic:N with a number above 0, got {data}")
         count = int(number or MADE_UP)
         return Synthetic(count, any_time=any_time), Synthetic(min(max(count // 20, 1), 32), FRESH, any_time)

@@ -82,6 +82,10 @@ def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
         raise UserError(f"expected --batch to be a multiple of the {processes} processes, got {stage.batch}")
     if job.precision not in PRECISIONS:
         raise UserError(f"expected --precision {', '.join(PRECISIONS)}, got {job.precision}")
+    if job.workers < 0:
+        raise UserError(f"expected --workers of 0 or more, got {job.workers}")
+    if job.seed < 0:
+        raise UserError(f"expected --seed of 0 or more, got {job.seed}")
     if job.ema is not None and not 0 < job.ema < 1:
         raise UserError(f"expected --ema between 0 and 1, got {job.ema:g}")
 

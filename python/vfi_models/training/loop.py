@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -61,10 +61,11 @@ class Training:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=half)
         average = None if job.ema is None else AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
         self.average = average
-        self.step = 0
+        self.step, self.saved = 0, 0
+        self.meter = Meter()
         self.settings = {
             "model": job.model, "stage": job.stage, "triplets": len(self.source), "seed": job.seed, "ema": job.ema,
-            "precision": job.precision, "augment": job.augment, **asdict(stage),
+            "precision": job.precision, "augmentation": job.augment, **asdict(stage),
         }  # fmt: skip
         if job.resume:
             self.go_on()
@@ -77,7 +78,10 @@ class Training:
         self.scaler.load_state_dict(found["scaler"])
         if self.average is not None:
             self.average.load_state_dict(found["ema"])
-        self.step = found["step"]
+        self.step = self.saved = found["step"]
+        self.meter = Meter(**found["meter"])
+        if self.world.leads:
+            state.cut_log(self.job.output, self.step)
 
     def run(self, stopped: Callable[[], bool]) -> None:
         job, world, stage = self.job, self.world, self.stage
@@ -118,22 +122,22 @@ class Training:
             total=self.last, initial=self.step, unit="step", disable=self.job.quiet or not self.world.leads, leave=False
         )
         saved = time.monotonic()
-        meter = Meter()
         try:
             for batch in loader:
                 if isinstance(batch, UserError):
                     raise batch
-                meter.add(self.learn_from(model, *batch))
+                self.meter.add(self.learn_from(model, *batch))
                 self.step += 1
                 bar.update()
                 halted = self.world.any(stopped())
-                at_end = self.step % self.epoch_steps == 0 or self.step == self.last
+                at_end = self.step % self.epoch_steps == 0 or self.step == self.steps
                 if at_end:
-                    self.report(meter.taken(), bar)
-                if at_end or halted or time.monotonic() - saved > SAVE_SECONDS:
+                    self.report(self.meter.taken(), bar)
+                if at_end or halted or self.step == self.last or time.monotonic() - saved > SAVE_SECONDS:
                     self.save()
                     saved = time.monotonic()
                 if halted:
+                    self.say(f"saved step {self.step} of {self.steps}; --resume goes on")
                     raise KeyboardInterrupt
         finally:
             bar.close()
@@ -152,9 +156,10 @@ class Training:
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
         if not self.scaler.is_enabled() and not norm.isfinite():
+            kept = f"{state.STATE} holds step {self.saved}" if self.saved else "nothing was saved yet"
             raise UserError(
-                f"the gradient is not finite at step {self.step + 1}; {state.STATE} holds an earlier step: "
-                "try a smaller --learning-rate, or --precision float32"
+                f"the gradient is not finite at step {self.step + 1}; {kept}: try a smaller --learning-rate, or "
+                "--precision float32"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -181,7 +186,9 @@ class Training:
     def write_down(self, record: dict[str, Any], line: str) -> None:
         """To the log and to the user, with the quality of what is held out."""
         watched = self.watch()
-        if watched is not None:
+        if watched is None:
+            line += ", nothing is held out: too few triplets" if self.step == 0 else ""
+        else:
             record, line = record | {"held_out_psnr": watched}, f"{line}, held out {watched:.2f} dB"
         state.log(self.job.output, record)
         self.say(line)
@@ -211,21 +218,22 @@ class Training:
         whole = {
             "settings": self.settings, "step": self.step, "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
-            "ema": {} if average is None else average.state_dict(),
+            "ema": {} if average is None else average.state_dict(), "meter": asdict(self.meter),
         }  # fmt: skip
         state.write(self.job.output, whole, weights.state_dict())
+        self.saved = self.step
 
     def say(self, text: str) -> None:
         if self.world.leads and not self.job.quiet:
             print(text, flush=True)
 
 
+@dataclass
 class Meter:
     """Means of what the steps of an epoch gave."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.count = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
 
     def add(self, values: dict[str, float]) -> None:
         self.count += 1

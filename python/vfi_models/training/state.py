@@ -19,6 +19,8 @@ def prepare(folder: Path, resume: bool, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"expected a folder for the training, got {folder}, which is a file")
     there = (folder / STATE).is_file()
+    if resume and overwrite:
+        raise UserError("give only one of --resume and --overwrite")
     if resume and not there:
         raise UserError(f"there is nothing to resume: {folder / STATE} does not exist")
     if there and not resume and not overwrite:
@@ -38,7 +40,7 @@ def write(folder: Path, state: Mapping[str, Any], weights: Mapping[str, Tensor])
         torch.save(dict(state), temporary)
     with written_whole(folder / WEIGHTS) as temporary:
         kept = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        require("safetensors.torch").save_file(kept, str(temporary))
+        temporary.write_bytes(require("safetensors.torch").save(kept))  # save_file would hide it from other users
 
 
 def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,15 +49,28 @@ def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         before = state["settings"]
-        lacking = {"network", "optimizer", "scaler", "ema", "step"} - set(state)
+        lacking = {"network", "optimizer", "scaler", "ema", "step", "meter"} - set(state)
     except Exception as error:  # damaged files fail in many ways
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from error
+        raise UserError(f"{path} is damaged, or not the state of a training") from error
     if lacking:
         raise UserError(f"{path} is not the state of a training: it lacks {', '.join(sorted(lacking))}")
     for name, value in settings.items():
         if before.get(name) != value:
             raise UserError(f"{path} was trained with {name} {before.get(name)}, not {value}; take another folder")
     return state
+
+
+def cut_log(folder: Path, step: int) -> None:
+    """Leaves the records up to a step: what a training that was killed wrote after its state is written again."""
+    path, kept = folder / LOG, []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue  # half a line
+    with written_whole(path) as temporary:
+        temporary.write_text("".join(kept))
 
 
 def log(folder: Path, record: Mapping[str, Any]) -> None:

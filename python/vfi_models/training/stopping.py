@@ -17,7 +17,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        print("\nstopping after this step", file=sys.stderr, flush=True)
+        print("\nstopping after this step; once more to stop at once, without saving", file=sys.stderr, flush=True)
 
     names = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {name: signal.signal(name, note) for name in names}
