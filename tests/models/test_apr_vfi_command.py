@@ -186,7 +186,7 @@ def test_sizes_are_those_of_the_checkpoint(model, tmp_path):
     [
         (
             {"patch": torch.tensor([10])},
-            "cannot be used: APRConfig: expected patch to be a multiple of 4, got 10",
+            "can be used: APRConfig: expected patch to be a multiple of 4, got 10",
         ),
         ({"patch": torch.tensor([64, 64])}, "is no checkpoint of APR-VFI: expected .* one patch"),
         ({"context.0.0.0.weight": None}, "is no checkpoint of APR-VFI"),

@@ -129,7 +129,7 @@ class APRVFI(nn.Module):
         warped1, landed1, contexts1 = moved(frame1, motion.contexts[1], scaled[:, 2:], again)
         seen, contexts = landed0 & landed1, list(zip(contexts0, contexts1, strict=True))
         flow = channels_last(scaled.to(warped0.dtype))
-        route, lists, votes = self._routed(warped0, warped1, flow, seen, routing, keep)
+        route, lists, votes = self.routed(warped0, warped1, flow, seen, routing, keep)
         logits = self.synthesis(torch.cat((warped0, warped1, flow), 1), contexts, lists, votes)
         residual, mask = logits[:, :3].sigmoid() * 2 - 1, logits[:, 3:].sigmoid()
         frame = torch.lerp(warped1, warped0, mask) + residual  # equation 2
@@ -137,7 +137,7 @@ class APRVFI(nn.Module):
             frame = frame.clamp(0, 1)
         return Result(frame, motion.flow, warped0, warped1, seen, mask, route)
 
-    def _routed(
+    def routed(
         self, warped0: Tensor, warped1: Tensor, flow: Tensor, seen: Tensor, routing: str | Tensor,
         keep: Sequence[float] | None,
     ) -> tuple[Tensor | None, Sequence[Tensor | None], Tensor | None]:  # fmt: skip
