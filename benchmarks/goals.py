@@ -6,6 +6,7 @@ from typing import Any
 
 import memory
 import routed
+import routed_network
 
 from vfi_kernels.bench.measure import WRONG
 from vfi_kernels.bench.overhead import TINY
@@ -200,7 +201,8 @@ def judge_block(block: dict[str, Any] | None, keep: float) -> dict[str, Any]:
 
 
 def judge_networks(networks: dict[str, Any]) -> list[dict[str, Any]]:
-    """How many times faster warps are in RIFE, the whole of it, its memory, and the adapters of SG-RIFE."""
+    """How many times faster warps are in RIFE, the whole of it, its memory, and the adapters of SG-RIFE; what routing
+    saves in APR-VFI; seconds of ebme-splat."""
     found, adapters = networks.get("rife"), networks.get("sg_rife_adapters")
     warps = whole = memory_share = fastest = None
     if found:
@@ -216,6 +218,16 @@ def judge_networks(networks: dict[str, Any]) -> list[dict[str, Any]]:
         judged(f"{name}whole forward, faster than with its own", 1, whole, "x", at_most=False),
         judged(f"{name}peak memory over that with its own", 1, memory_share, "x", at_most=True),
         judged("adapters of SG-RIFE 576x1024: faster than with columns", 3, fastest, "x", at_most=False),
+        judged(
+            "APR-VFI 1088x2048, routed: share of the synthesis' time saved over that of its multiply-accumulates",
+            0.9,
+            routed_network.efficiency(networks.get("apr_vfi")),
+            "x",
+            at_most=False,
+        ),
+        judged(
+            "ebme-splat 640x480, all cores", 2, (networks.get("ebme_splat") or {}).get("seconds"), " s", at_most=True
+        ),
     ]
 
 

@@ -1,6 +1,7 @@
-"""What our ops change in a whole network: RIFE, and the adapters of SG-RIFE, beside the same network on plain torch.
+"""Whole networks: RIFE, and the adapters of SG-RIFE, beside the same network on plain torch; ebme-splat by itself.
 
-python benchmarks/networks.py [rife | adapters]    on the CPU, all cores, fresh weights (speed does not depend on them)
+python benchmarks/networks.py [rife | adapters | ebme-splat]    on the CPU, all cores, fresh weights (speed does not
+                                                                depend on them)
 """
 
 import contextlib
@@ -14,16 +15,19 @@ from typing import Any
 from unittest import mock
 
 import memory
+import routed_network
 import torch
 from torch import Tensor
 
 import vfi_kernels as vk
 from vfi_kernels.bench.peers import load_peers
-from vfi_models import rife, sg_rife
+from vfi_models import ebme, rife, sg_rife
 from vfi_models.sg_rife.adapters import warp_maps
+from vfi_models.synthetic import triplet
 
 SIZE = (1088, 1920)  # 1080 padded to a multiple of 32
 ADAPTER_SIZE = (576, 1024)
+PAIR_SIZE = (480, 640)
 
 
 def peer(op: str, name: str) -> Callable[..., Tensor]:
@@ -121,15 +125,32 @@ def measure_adapters(rounds: int = 7) -> dict[str, Any]:
     return {"size": ADAPTER_SIZE, "threads": torch.get_num_threads(), **found}
 
 
+def measure_ebme_splat(rounds: int = 7) -> dict[str, Any]:
+    """Seconds of a frame between two of a made-up scene, the median."""
+    torch.manual_seed(0)
+    model, frames = ebme.EBMESplat(ebme.load()), triplet(seed=0, size=PAIR_SIZE, max_motion=24.0).frames
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        model.interpolate(frames[:1], frames[2:], 0.5)
+        seconds.append(time.perf_counter() - start)
+    return {"size": PAIR_SIZE, "threads": torch.get_num_threads(), "seconds": statistics.median(seconds[1:])}
+
+
 def measure(quick: bool = False) -> dict[str, Any]:
-    """Both, for benchmarks/run.py."""
-    return {"rife": measure_rife(1 if quick else 5), "sg_rife_adapters": measure_adapters(1 if quick else 7)}
+    """All of them, for benchmarks/run.py."""
+    return {
+        "rife": measure_rife(1 if quick else 5),
+        "sg_rife_adapters": measure_adapters(1 if quick else 7),
+        "ebme_splat": measure_ebme_splat(1 if quick else 7),
+        "apr_vfi": routed_network.measure(quick),
+    }
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]:
         print(peak_memory(sys.argv[2]))
     else:
-        chosen = {"rife": measure_rife, "adapters": measure_adapters}
+        chosen = {"rife": measure_rife, "adapters": measure_adapters, "ebme-splat": measure_ebme_splat}
         for name in sys.argv[1:] or chosen:
             print(name, json.dumps(chosen[name](), indent=1))

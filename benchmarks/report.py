@@ -12,6 +12,7 @@ from typing import Any
 import figures
 import memory
 import routed
+import routed_network
 
 from vfi_kernels.bench.overhead import TINY
 from vfi_kernels.bench.report import by_op, columns, markdown_table, notes
@@ -78,6 +79,7 @@ def section(document: dict[str, Any], machine: str) -> str:
         found = (document.get("networks") or {}).get(name)
         if found:
             parts.append(network_table(title, found))
+    parts += other_networks(document.get("networks") or {})
     parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
     parts.append(notes(document["rows"]).replace("\n", "  \n"))
     return "\n\n".join(parts) + "\n"
@@ -87,6 +89,26 @@ NETWORKS = {
     "rife": "RIFE, a forward: our warp in place of its own",
     "sg_rife_adapters": "Adapters of SG-RIFE without DINO: our deformable convolution in place of columns of all taps",
 }
+
+
+def other_networks(networks: dict[str, Any]) -> list[str]:
+    """What routing saves in APR-VFI, and the time of ebme-splat, where they were measured."""
+    parts = []
+    apr, splat = networks.get("apr_vfi"), networks.get("ebme_splat")
+    if apr:
+        shares = ", ".join(f"{share:.0%}" for share in apr["keep"])
+        title = f"### APR-VFI, {size_of(apr)}, blocks 2 to 5 on {shares} of the patches"
+        over = f"{routed_network.efficiency(apr):.2f}"
+        quotient = f"Share of the synthesis' time saved over that of its multiply-accumulates: {over}."
+        parts.append(f"{title}\n\n{markdown_table(*routed_network.cells(apr))}\n\n{quotient}")
+    if splat:
+        parts.append(f"ebme-splat takes {splat['seconds']:.2f} s for a frame, {size_of(splat)}.")
+    return parts
+
+
+def size_of(found: dict[str, Any]) -> str:
+    height, width = found["size"]
+    return f"{height}x{width}, float32, {found['threads']} threads"
 
 
 def network_table(title: str, found: dict[str, Any]) -> str:
@@ -107,9 +129,8 @@ def network_table(title: str, found: dict[str, Any]) -> str:
                 "-" if peak is None else f"{peak:.0f} MiB",
             ]
         )
-    height, width = found["size"]
     header = ["with", "whole", "in the op", "ours: whole faster", "in the op faster", "peak memory beyond the frames"]
-    return f"### {title}, {height}x{width}, float32, {found['threads']} threads\n\n{markdown_table(header, cells)}"
+    return f"### {title}, {size_of(found)}\n\n{markdown_table(header, cells)}"
 
 
 def machine_line(machine: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ import figures  # noqa: E402
 import goals  # noqa: E402
 import memory  # noqa: E402
 import report as page  # noqa: E402
+import routed_network  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,38 @@ def test_the_page_is_written_from_the_newest_file(tmp_path):
     assert "## some-machine, 2026-01-02" in text and "| 3.00x |" in text and "not measured" in text
     assert "2026-01-01" not in text
     assert "| c | s | both | 1.2 | RIFE 7 |" in text
+
+
+def test_what_routing_saves_is_judged_and_shown(tmp_path):
+    """Half the multiply-accumulates, and 46 % of the faster static time; then a document without these."""
+    (tmp_path / "some-machine").mkdir()
+    file = make_document(tmp_path / "some-machine", "2026-01-02.json")
+    document = json.loads(file.read_text())
+    static, last, routed, finding = (
+        getattr(routed_network, name) for name in ("STATIC", "STATIC_LAST", "ROUTED", "ROUTING")
+    )
+    apr = {
+        "size": [1088, 2048], "threads": 2, "keep": [0.1, 0.4, 0.6, 0.9],
+        "synthesis": {static: 300.0, last: 200.0, routed: 108.0, finding: 7.0},
+        "frame": {static: 400.0, routed: 320.0},
+        "macs": {static: 800e9, routed: 400e9},
+    }  # fmt: skip
+    document["networks"] = {"apr_vfi": apr, "ebme_splat": {"size": [480, 640], "threads": 2, "seconds": 1.25}}
+    reached = {g["text"]: (g["reached"], g["met"]) for g in goals.judge_networks(document["networks"])}
+    (routing,) = [found for text, found in reached.items() if text.startswith("APR-VFI")]
+    assert routing == (pytest.approx(0.92), True)
+    assert reached["ebme-splat 640x480, all cores"] == (1.25, True)
+    file.write_text(json.dumps(document))
+    text = page.results(tmp_path)
+    assert "### APR-VFI, 1088x2048, float32, 2 threads, blocks 2 to 5 on 10%, 40%, 60%, 90% of the patches" in text
+    assert "| synthesis | 300 ms | 200 ms | 108 ms | 7 ms | 46.0% |" in text
+    assert "| whole frame | 400 ms | - | 320 ms | - | 20.0% |" in text
+    assert "| synthesis, true multiply-accumulates | 800.0 G | - | 400.0 G | - | 50.0% |" in text
+    assert "multiply-accumulates: 0.92." in text and "ebme-splat takes 1.25 s for a frame, 480x640" in text
+    assert all(g["met"] is None for g in goals.judge_networks({}))
+    document["networks"] = {}
+    file.write_text(json.dumps(document))
+    assert "APR-VFI, 1088x2048" not in page.results(tmp_path)
 
 
 def test_figures_are_pictures(tmp_path):

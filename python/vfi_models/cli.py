@@ -120,6 +120,8 @@ def _add_interpolate(commands: argparse._SubParsersAction) -> None:
     add = images.add_argument
     add("--ground-truth", type=Path, help="the true frame; prints PSNR and SSIM")
     add("--strip", type=Path, help="also write a picture of inputs, result, motion and holes")
+    what = "apr-vfi: also write pictures of the result with the patches of each routed block in green"
+    add("--show-route", type=Path, metavar="FILE", help=what)
     parser.set_defaults(run=_interpolate)
 
 
@@ -150,6 +152,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tta", action="store_const", const=True, help=what)
     what = "rife, sg-rife: cut larger pictures into squares of this side, so that memory does not grow with them"
     parser.add_argument("--tile", type=int, metavar="PIXELS", help=what)
+    what = (
+        "apr-vfi: which patches the refine blocks see: those that the network chooses (default), none by itself, all, "
+    )
+    what += "or those where the warped frames disagree most"
+    parser.add_argument("--routing", choices=("apr", "static", "patches", "ratio"), help=what)
+    what = "apr-vfi: share of the patches for each routed block, with --routing apr or ratio, such as 0.1 0.4 0.6 0.9"
+    parser.add_argument("--keep", nargs=4, type=float, metavar="SHARE", help=what)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
 
 
@@ -177,7 +186,7 @@ def _interpolate_images(options: argparse.Namespace) -> None:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
     to_video = not images.is_image_name(options.output)
     if to_video:
-        _refuse(options, ("ground_truth", "strip"), "image output")
+        _refuse(options, ("ground_truth", "strip", "show_route"), "image output")
     else:
         _refuse(options, ("fps", "codec", "crf"), "video output")
     model, device = _model(options)
@@ -190,8 +199,11 @@ def _interpolate_images(options: argparse.Namespace) -> None:
         )
         interpolate_video.run_morph(morph, model, device)
         return
+    if options.show_route and not getattr(model, "shows_route", False):
+        reason = "--routing static, where there is none" if options.routing else f"the model {options.model}"
+        raise UserError(f"--show-route is not for {reason}")
     job = interpolate_images.ImageJob(
-        first, second, options.output, times, options.ground_truth, options.strip, options.overwrite
+        first, second, options.output, times, options.ground_truth, options.strip, options.show_route, options.overwrite
     )
     interpolate_images.run(job, model, device)
 
@@ -199,7 +211,7 @@ def _interpolate_images(options: argparse.Namespace) -> None:
 def _interpolate_video(options: argparse.Namespace) -> None:
     from vfi_models import interpolate_video
 
-    _refuse(options, ("t", "ground_truth", "strip"), "two images")
+    _refuse(options, ("t", "ground_truth", "strip", "show_route"), "two images")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
     model, device = _model(options)
@@ -233,7 +245,8 @@ def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
     from vfi_models.registry import choose_device, load_model
 
     device = choose_device(options.device)
-    settings = {name: getattr(options, name) for name in ("scale", "tta", "tile", "dino", "dino_max_side")}
+    names = ("scale", "tta", "tile", "dino", "dino_max_side", "routing", "keep")
+    settings = {name: getattr(options, name) for name in names}
     return load_model(options.model, options.weights, device, **settings), device
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class ImageJob:
     times: tuple[float, ...]
     ground_truth: Path | None = None
     strip: Path | None = None
+    show_route: Path | None = None
     overwrite: bool = False
 
 
@@ -63,9 +65,12 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         raise UserError("--ground-truth is one image, so give one --t with it")
     outputs = numbered_outputs(job.output, len(job.times))
     sources = tuple(path for path in (job.first, job.second, job.ground_truth) if path is not None)
-    if job.strip and job.strip.resolve() in [path.resolve() for path in outputs]:
-        raise UserError(f"--strip {job.strip} is also the name of a result")
-    for target in [*outputs, *([job.strip] if job.strip else [])]:
+    targets = list(outputs)
+    for option, path in (("--strip", job.strip), ("--show-route", job.show_route)):
+        if path is not None and path.resolve() in [target.resolve() for target in targets]:
+            raise UserError(f"{option} {path} is also the name of a result")
+        targets += [path] if path is not None else []
+    for target in targets:
         check_target(target, overwrite=job.overwrite, inputs=sources)
     image0, image1 = read_pair(job.first, job.second)
     truth = read_image(job.ground_truth) if job.ground_truth else None
@@ -80,11 +85,17 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         print(f"wrote {path} (t = {t:g})")
     if truth is not None:
         print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
+    middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
     if job.strip:
-        middle = len(arrays) // 2
-        panels = strip_panels(model, (image0.rgb, image1.rgb), arrays[middle], job.times[middle], device, truth)
-        write_image(job.strip, pictures.strip(panels))
-        print(f"wrote {job.strip} ({', '.join(panel.title for panel in panels)})")
+        write_strip(job.strip, strip_panels(model, pair, arrays[middle], job.times[middle], device, truth))
+    if job.show_route:
+        found = explained(model, pair, job.times[middle], device)
+        write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
+
+
+def write_strip(path: Path, panels: list[pictures.Panel], columns: int = 3) -> None:
+    write_image(path, pictures.strip(panels, columns=columns))
+    print(f"wrote {path} ({', '.join(panel.title for panel in panels)})")
 
 
 def strip_panels(
@@ -107,10 +118,14 @@ def strip_panels(
         mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
         panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
     if hasattr(model, "explain"):
-        swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
-        frames = (to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair)
-        panels += model.explain(*frames, t).panels()
+        panels += explained(model, pair, t, device).panels()
     return panels
+
+
+def explained(model: Any, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Any:
+    """What the model's `explain` says of two RGB pictures."""
+    swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
+    return model.explain(*(to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair), t)
 
 
 def times_from(times: Sequence[float] | None, factor: int | None) -> tuple[float, ...]:

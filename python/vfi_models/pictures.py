@@ -10,6 +10,7 @@ from vfi_models.opencv import opencv
 
 _BACKGROUND = (24, 26, 30)
 _TEXT = (235, 235, 235)
+_GREEN = (40, 220, 70)
 _SEEN_COLOURS = {
     "both": (58, 62, 70),
     "frame 0 only": (240, 160, 48),
@@ -70,6 +71,13 @@ def blend_panel(share0: np.ndarray) -> Panel:
     ends = [np.array(_SEEN_COLOURS[name]) for name in ("frame 0 only", "frame 1 only")]
     picture = (share0[..., None] * ends[0] + (1 - share0[..., None]) * ends[1]).round().astype(np.uint8)
     return Panel("blended from", picture, (("frame 0", tuple(ends[0])), ("frame 1", tuple(ends[1]))))
+
+
+def tinted(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) with 8 bits, greener where the mask (H, W) is true."""
+    picture = _eight_bits(rgb).copy()
+    picture[mask] = (0.6 * picture[mask] + 0.4 * np.array(_GREEN)).round()
+    return picture
 
 
 def strip(panels: list[Panel], *, columns: int = 3, panel_width: int = 480) -> np.ndarray:

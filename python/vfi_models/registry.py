@@ -18,7 +18,8 @@ class Interpolator(Protocol):
     """What every model offers.
 
     A model may also have `interpolate_many(frame0, frame1, times)`, when several times share work, and
-    `explain(frame0, frame1, t)`, whose result has `panels()`, pictures of motion and the like.
+    `explain(frame0, frame1, t)`, whose result has `panels()`, pictures of motion and the like. With `shows_route`, that
+    result also has `route_panels(frame)`, pictures of what was worked on where.
     """
 
     channel_order: str  # "rgb" or "bgr"
@@ -45,6 +46,13 @@ MODELS = {
     "flow-splat": ModelEntry("vfi_models.flow_splat", "FlowSplat", "optical flow and softmax splatting, no weights"),
     "ebme-splat": ModelEntry(
         "vfi_models.ebme", "load_for_command", "EBME's flow and softmax splatting", weights="bi-flownet.pkl of EBME"
+    ),
+    "apr-vfi": ModelEntry(
+        "vfi_models.apr_vfi",
+        "load_for_command",
+        "APR-VFI: work on each patch by how hard it is",
+        weights="weights.safetensors of the whole network",
+        settings=("routing", "keep"),
     ),
     "rife": ModelEntry(
         "vfi_models.rife",

@@ -2,8 +2,19 @@
 vfi_kernels: work on each patch by how hard it is. There are no public weights; the flow network takes those of EBME."""
 
 from vfi_models.apr_vfi.config import APRConfig
-from vfi_models.apr_vfi.model import APRVFI, Result, load
+from vfi_models.apr_vfi.explanation import Explanation
+from vfi_models.apr_vfi.model import APRVFI, Result, load, load_for_command
 from vfi_models.apr_vfi.routing import misalignment, top_shares
 from vfi_models.apr_vfi.synthesis import RefineBlock
 
-__all__ = ["APRVFI", "APRConfig", "RefineBlock", "Result", "load", "misalignment", "top_shares"]
+__all__ = [
+    "APRVFI",
+    "APRConfig",
+    "Explanation",
+    "RefineBlock",
+    "Result",
+    "load",
+    "load_for_command",
+    "misalignment",
+    "top_shares",
+]

@@ -1,9 +1,16 @@
 """The sizes of APR-VFI."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from vfi_models.errors import UserError
 
 BLOCKS = 5  # refine blocks, of which the first sees every patch
 ROUTED = BLOCKS - 1
+WITHIN = "synthesis.blocks.0.to_half.0.0.weight"  # whose shape tells the channels inside a block
 
 
 @dataclass(frozen=True)
@@ -36,3 +43,18 @@ class APRConfig:
     @classmethod
     def tiny(cls) -> "APRConfig":
         return cls(width=8, middle=16, patch=16)
+
+
+def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> APRConfig:
+    """The sizes of a state dict; the halo is no part of it.
+
+    Raises:
+        UserError: if it is no APR-VFI.
+    """
+    first, inner, patch = (state.get(key) for key in ("context.0.0.0.weight", WITHIN, "patch"))
+    if first is None or inner is None or patch is None or patch.numel() != 1:
+        raise UserError(f"{path} is no checkpoint of APR-VFI: expected context.0.0.0.weight, {WITHIN} and one patch")
+    try:
+        return APRConfig(len(first), len(inner), int(patch))
+    except ValueError as error:
+        raise UserError(f"{path} is no checkpoint that can be used: {error}") from error

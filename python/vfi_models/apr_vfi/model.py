@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +11,22 @@ from torch import Tensor, nn
 import vfi_kernels as vk
 from vfi_models import checkpoints, pairs
 from vfi_models.apr_vfi import routing as routes
-from vfi_models.apr_vfi.config import BLOCKS, ROUTED, APRConfig
+from vfi_models.apr_vfi.config import BLOCKS, ROUTED, APRConfig, sizes_of
+from vfi_models.apr_vfi.explanation import Explanation
 from vfi_models.apr_vfi.synthesis import ContextNet, Synthesis
 from vfi_models.ebme import flow as ebme
+from vfi_models.errors import UserError
 
 ROUTINGS = ("apr", "static", "patches", "ratio")
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What is found once for a pair of frames: flow both ways, (B, 4, H, W), and features of both, (2 B, width, H, W)
-    for each refine block."""
+    """What is found once for a pair of frames: flow both ways, (B, 4, H, W), and features of frame 0 and of frame 1,
+    (B, width, H, W) for each refine block."""
 
     flow: Tensor
-    contexts: list[Tensor]
+    contexts: tuple[list[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ class APRVFI(nn.Module):
         are chosen to meet its numbers of parameters and operations.
     """
 
+    routing = "apr"  # what interpolate does unless told otherwise
+    keep: Sequence[float] | None = None
+
     def __init__(self, config: APRConfig | None = None, channel_order: str = "bgr") -> None:
         super().__init__()
         self.config = config or APRConfig()
         self.channel_order = channel_order
         self.flow = ebme.BiFlowNet(channel_order)
+        self.register_buffer("patch", torch.tensor([self.config.patch]))  # which no weight's shape tells
         self.context = ContextNet(self.config)
         self.router = routes.Router(self.config)
         self.synthesis = Synthesis(self.config)
@@ -78,7 +85,7 @@ class APRVFI(nn.Module):
         """
         Args:
             frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; H and W multiples of the patch.
-            t: in (0, 1).
+            t: in [0, 1].
             routing: which patches the routed blocks see.
                 "apr": those that the network chooses, in training mode a sample with gradients; with `keep` those
                 that it likes best.
@@ -92,7 +99,7 @@ class APRVFI(nn.Module):
         Raises:
             ValueError: if an argument is none of the above.
         """
-        return self.between(self.motion(frame0, frame1, levels), frame0, frame1, t, routing, keep)
+        return self.between(self.motion(frame0, frame1, levels), frame0, frame1, t, routing, keep, again=False)
 
     def motion(self, frame0: Tensor, frame1: Tensor, levels: int | None = None) -> Motion:
         """What does not depend on the time."""
@@ -102,42 +109,35 @@ class APRVFI(nn.Module):
             size = f"{height} and {width}"
             raise ValueError(f"APRVFI: expected height and width to be multiples of {self.config.patch}, got {size}")
         flow = self.flow(frame0, frame1, levels)
-        both = torch.cat((frame0, frame1)).contiguous(memory_format=torch.channels_last)  # faster to convolve
-        return Motion(flow, self.context(both))
+        return Motion(flow, (self.context(channels_last(frame0)), self.context(channels_last(frame1))))
 
     def between(
         self, motion: Motion, frame0: Tensor, frame1: Tensor, t: float, routing: str | Tensor = "apr",
-        keep: Sequence[float] | None = None,
+        keep: Sequence[float] | None = None, again: bool = True,
     ) -> Result:  # fmt: skip
-        """The frame at `t`; the rest as `forward`."""
-        if not 0 < t < 1:
-            raise ValueError(f"APRVFI: expected t in (0, 1), got {t}")
+        """The frame at `t`. again: whether `motion` will serve another time; if not, the features of a frame are let
+        go when they are moved, for half the memory. The rest as `forward`."""
+        if not 0 <= t <= 1:
+            raise ValueError(f"APRVFI: expected t in [0, 1], got {t}")
         if isinstance(routing, str) and routing not in ROUTINGS:
             raise ValueError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
         if keep is not None and (not isinstance(routing, str) or routing not in ("apr", "ratio")):
             raise ValueError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
-        # Equation 1; one splat moves frames and features, so that targets and weights are found once.
+        # Equation 1
         scaled = torch.cat((t * motion.flow[:, :2], (1 - t) * motion.flow[:, 2:]), 1)
-        moved, weight = vk.splat(
-            [torch.cat((frame0, frame1)), *motion.contexts],
-            torch.cat((scaled[:, :2], scaled[:, 2:])),
-            mode="average",
-            return_weight=True,
-        )
-        warped0, warped1 = moved[0].chunk(2)
-        landed0, landed1 = (weight > 0).chunk(2)
-        seen = landed0 & landed1
-        contexts = [(c[: len(frame0)], c[len(frame0) :]) for c in moved[1:]]
-        route, lists, votes = self._routed(warped0, warped1, scaled, seen, routing, keep)
-        inputs = torch.cat((warped0, warped1, scaled.to(warped0.dtype)), 1)
-        logits = self.synthesis(inputs.contiguous(memory_format=torch.channels_last), contexts, lists, votes)
+        warped0, landed0, contexts0 = moved(frame0, motion.contexts[0], scaled[:, :2], again)
+        warped1, landed1, contexts1 = moved(frame1, motion.contexts[1], scaled[:, 2:], again)
+        seen, contexts = landed0 & landed1, list(zip(contexts0, contexts1, strict=True))
+        flow = channels_last(scaled.to(warped0.dtype))
+        route, lists, votes = self.routed(warped0, warped1, flow, seen, routing, keep)
+        logits = self.synthesis(torch.cat((warped0, warped1, flow), 1), contexts, lists, votes)
         residual, mask = logits[:, :3].sigmoid() * 2 - 1, logits[:, 3:].sigmoid()
         frame = torch.lerp(warped1, warped0, mask) + residual  # equation 2
         if not self.training:
             frame = frame.clamp(0, 1)
         return Result(frame, motion.flow, warped0, warped1, seen, mask, route)
 
-    def _routed(
+    def routed(
         self, warped0: Tensor, warped1: Tensor, flow: Tensor, seen: Tensor, routing: str | Tensor,
         keep: Sequence[float] | None,
     ) -> tuple[Tensor | None, Sequence[Tensor | None], Tensor | None]:  # fmt: skip
@@ -158,7 +158,7 @@ class APRVFI(nn.Module):
             keep = self.config.keep if keep is None else keep
             scores = routes.misalignment(warped0, warped1, seen, patch)[..., None].expand(*size, ROUTED)
         else:
-            logits = self.router(warped0, warped1, flow.to(warped0.dtype))
+            logits = self.router(warped0, warped1, flow)
             if self.training and keep is None:
                 votes = routes.votes(logits)
                 return votes, every * BLOCKS, votes
@@ -172,20 +172,21 @@ class APRVFI(nn.Module):
         frame0: Tensor,
         frame1: Tensor,
         times: Sequence[float],
-        routing: str | Tensor = "apr",
+        routing: str | Tensor | None = None,
         keep: Sequence[float] | None = None,
     ) -> list[Tensor]:
-        """Frames (B, 3, H, W) at several times in [0, 1], of any size; flow and features are found once."""
-        pairs.check(frame0, frame1)
-        dtype, (height, width) = self.synthesis.head.weight.dtype, frame0.shape[2:]
-        first, second = (pairs.pad(f.to(dtype), self.config.patch, "replicate") for f in (frame0, frame1))
-        motion, results = self.motion(first, second), []
-        for t in times:
-            if t in (0, 1):
-                results.append((frame1 if t else frame0).clone())
-                continue
-            frame = self.between(motion, first, second, t, routing, keep).frame
-            results.append(frame[:, :, :height, :width].to(frame0.dtype).contiguous())
+        """Frames (B, 3, H, W) at several times in [0, 1], of any size; flow and features are found once. Without
+        `routing` and `keep`: those of `set_usual`."""
+        inner = [i for i, t in enumerate(times) if t not in (0, 1)]
+        results = [(frame1 if t else frame0).clone() for t in times]
+        if not inner:
+            return results
+        first, second = self._padded(frame0, frame1)
+        motion, (height, width) = self.motion(first, second), frame0.shape[2:]
+        for i in inner:
+            route = self._usually(routing, keep)
+            frame = self.between(motion, first, second, times[i], *route, again=i != inner[-1]).frame
+            results[i] = frame[:, :, :height, :width].to(frame0.dtype).contiguous()
         return results
 
     def interpolate(
@@ -193,11 +194,61 @@ class APRVFI(nn.Module):
         frame0: Tensor,
         frame1: Tensor,
         t: float = 0.5,
-        routing: str | Tensor = "apr",
+        routing: str | Tensor | None = None,
         keep: Sequence[float] | None = None,
     ) -> Tensor:
         """The frame at `t`; as `interpolate_many`."""
         return self.interpolate_many(frame0, frame1, [t], routing, keep)[0]
+
+    @torch.no_grad()
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
+        """Motion, blend and route at t, by what `set_usual` says."""
+        first, second = self._padded(frame0, frame1)
+        found = self.between(self.motion(first, second), first, second, t, self.routing, self.keep, again=False)
+        height, width = frame0.shape[2:]
+        flow, mask = (x[..., :height, :width] for x in (found.flow[:, :2], found.mask))
+        return Explanation(flow, mask, found.route, self.config.patch)
+
+    def set_usual(self, routing: str = "apr", keep: Sequence[float] | None = None) -> "APRVFI":
+        """What `interpolate` and `explain` do unless told otherwise."""
+        if keep is not None and routing not in ("apr", "ratio"):
+            raise UserError(f"--keep is for --routing apr and ratio only, got {routing}")
+        if keep is not None and not all(0 <= share <= 1 for share in keep):
+            raise UserError(f"expected --keep to be shares in [0, 1], got {' '.join(f'{share:g}' for share in keep)}")
+        self.routing, self.keep = routing, keep
+        return self
+
+    @property
+    def shows_route(self) -> bool:
+        """Whether `explain` has a route to show."""
+        return self.routing != "static"
+
+    def _usually(
+        self, routing: str | Tensor | None, keep: Sequence[float] | None
+    ) -> tuple[str | Tensor, Sequence[float] | None]:
+        if routing is None:
+            return self.routing, self.keep if keep is None else keep
+        return routing, keep
+
+    def _padded(self, frame0: Tensor, frame1: Tensor) -> list[Tensor]:
+        """The frames up to multiples of the patch, of the weights' dtype; the flow network fills up what it needs."""
+        pairs.check(frame0, frame1)
+        dtype = self.synthesis.head.weight.dtype
+        return [pairs.pad(frame.to(dtype), self.config.patch, "replicate") for frame in (frame0, frame1)]
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Faster to convolve."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def moved(frame: Tensor, features: list[Tensor], flow: Tensor, again: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """A frame along the flow, where it lands, bool (B, 1, H, W), and its features: one splat, which finds targets and
+    weights once. The list of features is left empty if they are not needed again."""
+    found, weight = vk.splat([channels_last(frame), *features], flow, mode="average", return_weight=True)
+    if not again:
+        features.clear()
+    return found[0], weight > 0, found[1:]
 
 
 def load(
@@ -212,14 +263,23 @@ def load(
     Args:
         path: a state dict of the whole network, torch (loaded with weights_only) or safetensors. None: fresh weights.
         flow: bi-flownet.pkl of EBME, for the flow network.
-        config: the sizes. channel_order: "bgr" or "rgb", what the weights were trained on.
+        config: the sizes. None: those of the checkpoint, without one those of the paper.
+        channel_order: "bgr" or "rgb", what the weights were trained on.
 
     Raises:
         UserError: if a file cannot be read, or is of another network; says which keys differ.
     """
+    state = {} if path is None else checkpoints.read(path)
+    if path is not None and config is None:
+        config = sizes_of(state, path)
     model = APRVFI(config, channel_order)
     if path is not None:
-        checkpoints.load_into(model, checkpoints.read(path), path)
+        checkpoints.load_into(model, state, path)
     if flow is not None:
         checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
     return model.eval()
+
+
+def load_for_command(path: str, **settings: Any) -> APRVFI:
+    """What `vfi --model apr-vfi` uses; settings: routing, keep."""
+    return load(path).set_usual(**settings)

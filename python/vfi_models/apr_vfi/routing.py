@@ -20,7 +20,7 @@ class Router(nn.Module):
         super().__init__()
         self.patch = config.patch
         self.features = nn.Sequential(
-            nn.Conv2d(13, 16, 1), nn.LeakyReLU(0.1), nn.Conv2d(16, 32, 3, 1, 1), nn.LeakyReLU(0.1)
+            nn.Conv2d(13, 16, 1), nn.LeakyReLU(0.1, True), nn.Conv2d(16, 32, 3, 1, 1), nn.LeakyReLU(0.1, True)
         )
         self.choice = nn.Linear(32, 2 * ROUTED)
 
