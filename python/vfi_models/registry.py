@@ -53,6 +53,8 @@ MODELS = {
         "APR-VFI: work on each patch by how hard it is",
         weights="weights.safetensors of the whole network",
         settings=("routing", "keep"),
+        training="vfi_models.apr_vfi.training",
+        training_settings=("flow",),
     ),
     "rife": ModelEntry(
         "vfi_models.rife",

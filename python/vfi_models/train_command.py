@@ -14,7 +14,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         epilog="several processes: torchrun --nproc-per-node N -m vfi_models.cli train ...",
     )
     argument = parser.add_argument
-    argument("--model", required=True, help="rife, sg-rife or apr-vfi")
+    argument("--model", required=True, help="apr-vfi, rife or sg-rife")
     argument(
         "--stage", type=int, default=1, help="counted from 1 (default); a later one begins with --weights of the last"
     )

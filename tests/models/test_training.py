@@ -222,7 +222,8 @@ def test_tiny_networks_and_weights(tmp_path, capsys):
     assert run("sg-rife", "--tiny", "--weights", weights[0], "-o", tmp_path / "sg") == (0, "")
     assert run("sg-rife", "--tiny", "--weights", weights[1], "--stage", 2, "-o", tmp_path / "sg2") == (0, "")
     assert os.stat(weights[0]).st_mode & 0o044 == os.stat(tmp_path / "rife" / "log.jsonl").st_mode & 0o044
-    assert "either --tiny or --weights" in run("rife", "--tiny", "--weights", weights[0], "-o", tmp_path / "x")[1]
+    for model in ("rife", "apr-vfi"):
+        assert "give either --tiny or" in run(model, "--tiny", "--weights", weights[0], "-o", tmp_path / "x")[1]
     assert "either --tiny or --dino" in run("sg-rife", "--tiny", "--dino", weights[0], "-o", tmp_path / "x")[1]
     assert "the state of a training" in run("rife", "--weights", tmp_path / "rife" / "last.pt", "-o", tmp_path / "x")[1]
     with pytest.raises(UserError, match="holds adapters for features of 32 channels, got a DINO of 384"):
@@ -244,7 +245,7 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
     assert cli.main(["interpolate", str(scene / "im1.png"), str(scene / "im3.png"), "-o", str(output), *weights]) == 0
     assert output.is_file()
     assert cli.main(["train", "--model", "flow-splat", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
-    assert "expected a model that is trained: rife, sg-rife; got 'flow-splat'" in capsys.readouterr().err
+    assert "expected a model that is trained: apr-vfi, rife, sg-rife; got 'flow-splat'" in capsys.readouterr().err
     assert cli.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2
     assert "--dino is not for the model rife" in capsys.readouterr().err
     assert cli.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
