@@ -91,7 +91,7 @@ def test_three_stages(tmp_path):
         folder = tmp_path / str(stage)
         train(whole, Job("apr-vfi", stage, output=folder, steps=steps, **usual))
         states.append(load_file(folder / "weights.safetensors"))
-    frozen = [("router.",), ("router.", "flow."), ("flow.",)]
+    frozen = [("patch", "router."), ("patch", "router.", "flow."), ("patch", "flow.")]
     for before, after, names in zip(states, states[1:], frozen):
         moved = {k for k, v in after.items() if not torch.equal(v, before[k])}
         assert moved == {k for k in after if not k.startswith(names)}
