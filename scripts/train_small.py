@@ -8,6 +8,7 @@ the first row is the mean of the two splatted frames.
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from vfi_models.apr_vfi.training import objective
+from vfi_models.errors import UserError
 from vfi_models.training import Job, train
 
 STEPS = {1: 250, 2: 80, 3: 150}
@@ -46,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"train_small: {error}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from vfi_models import metrics, pictures
 from vfi_models.errors import UserError
-from vfi_models.images import Image, read_image, to_array, to_tensor, write_image
+from vfi_models.images import Image, is_image_name, read_image, to_array, to_tensor, write_image
 from vfi_models.outputs import check_target
 from vfi_models.registry import Interpolator, interpolate_many
 
@@ -69,6 +69,8 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
     for option, path in (("--strip", job.strip), ("--show-route", job.show_route)):
         if path is not None and path.resolve() in [target.resolve() for target in targets]:
             raise UserError(f"{option} {path} is also the name of a result")
+        if path is not None and not is_image_name(path):
+            raise UserError(f"expected {option} to be the name of an image, such as {path.stem}.png, got {path}")
         targets += [path] if path is not None else []
     for target in targets:
         check_target(target, overwrite=job.overwrite, inputs=sources)

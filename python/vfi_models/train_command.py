@@ -33,7 +33,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument = group.add_argument
     argument("--epochs", type=int)
     argument("--batch", type=int, help="triplets in a step, of all processes together")
-    argument("--crop", type=int, help="side of the squares that are cut out, at least 64, a multiple of 32")
+    argument(
+        "--crop",
+        type=int,
+        help="side of the squares that are cut out: 64 or more, by 32 (apr-vfi: by patches)",
+    )
     argument("--learning-rate", type=float)
     argument("--steps", type=int, help="so many steps instead of epochs")
     group = parser.add_argument_group("how")

@@ -283,7 +283,10 @@ def test_wrong_arguments(tiny, frames):
         ((0.5, "all"), "expected routing apr, static, patches, ratio or a route, got 'all'"),
         ((1.5,), r"expected t in \[0, 1\], got 1.5"),
         ((0.5, "static", KEEP), "expected keep with routing 'apr' or 'ratio' only"),
-        ((0.5, torch.ones(2, 4, 5)), r"expected a route of shape \(2, 4, 5, 4\), bool, got \(2, 4, 5\), float32"),
+        (
+            (0.5, torch.ones(2, 4, 5)),
+            r"expected a route \(B, rows, columns, blocks\) of shape \(2, 4, 5, 4\), bool, got \(2, 4, 5\), float32",
+        ),
     ):
         with pytest.raises(ValueError, match=sentence):
             tiny(*frames, *arguments)
@@ -295,6 +298,32 @@ def test_wrong_arguments(tiny, frames):
         APRConfig(halo=2)
     with pytest.raises(ValueError, match="expected keep to be 4 shares"):
         APRConfig(keep=(0.5,))
+
+
+@pytest.mark.parametrize("wrong", [["static"], 5, True, None])
+def test_what_is_no_routing(tiny, frames, wrong):
+    """Also where the frames themselves are the answer."""
+    with pytest.raises(ValueError, match="expected routing"):
+        tiny(*frames, routing=wrong)
+    if wrong is not None:  # the usual one
+        with pytest.raises(ValueError, match="expected routing"):
+            tiny.interpolate(*frames, 0, wrong)
+    with pytest.raises(ValueError, match="expected two frames of one shape"):
+        tiny.interpolate(frames[0], frames[1][..., :16], 1)
+    for keep in (0.5, ["a"] * 4, [0.5] * 3, [2, 0, 0, 0]):
+        with pytest.raises(ValueError, match=r"APRVFI: expected keep to be 4 shares in \[0, 1\]"):
+            tiny.interpolate(*frames, 0.5, "ratio", keep)
+
+
+@torch.no_grad()
+def test_several_times_and_autocast(tiny, frames):
+    quarter, middle = tiny.interpolate(*frames, [0.25, 0.5], "static")
+    assert torch.equal(middle, tiny.interpolate(*frames, 0.5, "static"))
+    assert torch.equal(quarter, tiny.interpolate(*frames, torch.tensor(0.25), "static"))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = tiny.interpolate(*frames, 0.5, "static")
+    assert half.dtype == middle.dtype
+    torch.testing.assert_close(half, middle, rtol=0, atol=0.1)
 
 
 def test_the_flow_network_loads_alone(tmp_path):

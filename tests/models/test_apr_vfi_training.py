@@ -1,5 +1,7 @@
 """Training of APR-VFI: what each of the three stages trains, for which terms, and that it learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,6 +10,7 @@ from tiny import batch, log_of
 from vfi_models.apr_vfi import APRVFI
 from vfi_models.apr_vfi.routing import misalignment, top_shares
 from vfi_models.apr_vfi.training import APRObjective, objective
+from vfi_models.errors import UserError
 from vfi_models.synthetic import triplet
 from vfi_models.training import Job, train
 from vfi_models.training.losses import census, charbonnier, psnr
@@ -42,7 +45,8 @@ def test_it_begins_with_the_mean_of_the_warped_frames():
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_terms(stage):
     whole = fresh()
-    whole.begin(stage)
+    for earlier in range(1, stage + 1):
+        whole.begin(earlier)
     frames, times = batch()
     torch.manual_seed(0)
     outcome = whole.outcome(frames, times)
@@ -69,8 +73,7 @@ def test_synthesis_learns(tmp_path):
     frames = torch.stack([one.frames for one in made]).flip(2)
     flow = torch.stack([torch.cat((one.flow[2:] - one.flow[:2], one.flow[:2] - one.flow[2:])) for one in made])
     whole.network.flow.forward = lambda frame0, frame1, levels=None: flow
-    optimizer = torch.optim.AdamW(whole.begin(2)[0].parameters)
-    whole.begin(1)
+    optimizer = torch.optim.AdamW(whole.begin(1)[0].parameters)
     found = []
     for step in range(80):
         optimizer.param_groups[0]["lr"] = min(step + 1, 20, 80 - step) / 20 * 1e-3
@@ -97,3 +100,32 @@ def test_three_stages(tmp_path):
         assert moved == {k for k in after if not k.startswith(names)}
     route = [record["route"] for record in log_of(tmp_path / "3")[1:]]
     assert sum(route[-5:]) < 0.8 * sum(route[:5]), "the router learns the reference route"
+
+
+def test_sampled_routes_go_on_too(tmp_path):
+    """The third stage draws routes at random: the same ones when it was stopped in between."""
+    whole = fresh()
+    usual = {"data": "synthetic:2", "batch": 2, "crop": 64, "quiet": True, "steps": 4, "learning_rate": 1e-3}
+    train(whole, Job("apr-vfi", 1, output=tmp_path / "1", **usual))
+    weights = str(tmp_path / "1" / "weights.safetensors")
+    train(objective(weights, tiny=False), Job("apr-vfi", 3, output=tmp_path / "whole", **usual))
+    train(objective(weights, tiny=False), Job("apr-vfi", 3, output=tmp_path / "parts", stop_after=2, **usual))
+    torch.rand(7)
+    train(objective(weights, tiny=False), Job("apr-vfi", 3, output=tmp_path / "parts", resume=True, **usual))
+    once, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(value, parts[key]) for key, value in once.items())
+
+
+def test_later_stages_want_weights(tmp_path):
+    job = Job("apr-vfi", 2, output=tmp_path / "x", data="synthetic:2", batch=2, crop=64, steps=1)
+    with pytest.raises(UserError, match="stage 2 begins with --weights of the stage before"):
+        train(fresh(), job)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision(tmp_path, precision):
+    job = Job("apr-vfi", 1, output=tmp_path, data="synthetic:2", batch=2, crop=64, steps=2, quiet=True)
+    train(fresh(), replace(job, precision=precision))
+    assert all(value.isfinite().all() for value in load_file(tmp_path / "weights.safetensors").values())
+    assert 0 < log_of(tmp_path)[-1]["loss"] < 1

@@ -230,3 +230,11 @@ def test_help_is_quick_and_missing_packages_are_named():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert 'pip install "vfi-kernels[models]"' in result.stderr
+
+
+def test_a_strip_must_be_an_image(pair, tmp_path, capsys):
+    """Said before anything is computed or written."""
+    for name in ("s", "s.foo", "s.exr"):
+        message = refused(capsys, *pair[:2], "-o", tmp_path / "out.png", "--strip", tmp_path / name)
+        assert f"expected --strip to be the name of an image, such as s.png, got {tmp_path / name}" in message
+    assert not (tmp_path / "out.png").exists()

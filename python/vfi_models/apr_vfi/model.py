@@ -117,12 +117,9 @@ class APRVFI(nn.Module):
     ) -> Result:  # fmt: skip
         """The frame at `t`. again: whether `motion` will serve another time; if not, the features of a frame are let
         go when they are moved, for half the memory. The rest as `forward`."""
-        if not 0 <= t <= 1:
-            raise ValueError(f"APRVFI: expected t in [0, 1], got {t}")
-        if isinstance(routing, str) and routing not in ROUTINGS:
-            raise ValueError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
-        if keep is not None and (not isinstance(routing, str) or routing not in ("apr", "ratio")):
-            raise ValueError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
+        if pairs.times_of(t)[1] is False:
+            raise ValueError(f"APRVFI: expected a single t, got {t!r}")
+        check_routing(routing, keep)
         # Equation 1
         scaled = torch.cat((t * motion.flow[:, :2], (1 - t) * motion.flow[:, 2:]), 1)
         warped0, landed0, contexts0 = moved(frame0, motion.contexts[0], scaled[:, :2], again)
@@ -130,7 +127,7 @@ class APRVFI(nn.Module):
         seen, contexts = landed0 & landed1, list(zip(contexts0, contexts1, strict=True))
         flow = channels_last(scaled.to(warped0.dtype))
         route, lists, votes = self.routed(warped0, warped1, flow, seen, routing, keep)
-        logits = self.synthesis(torch.cat((warped0, warped1, flow), 1), contexts, lists, votes)
+        logits = self.synthesis(torch.cat((warped0, warped1, flow), 1), contexts, lists, votes).to(warped0.dtype)
         residual, mask = logits[:, :3].sigmoid() * 2 - 1, logits[:, 3:].sigmoid()
         frame = torch.lerp(warped1, warped0, mask) + residual  # equation 2
         if not self.training:
@@ -150,7 +147,9 @@ class APRVFI(nn.Module):
         if isinstance(routing, Tensor):
             if routing.dtype != torch.bool or routing.shape != (*size, ROUTED):
                 got = f"{tuple(routing.shape)}, {str(routing.dtype).removeprefix('torch.')}"
-                raise ValueError(f"APRVFI: expected a route of shape {(*size, ROUTED)}, bool, got {got}")
+                raise ValueError(
+                    f"APRVFI: expected a route (B, rows, columns, blocks) of shape {(*size, ROUTED)}, bool, got {got}"
+                )
             return routing, [*every, *routes.lists_of(routing)], None
         if routing == "patches":
             return torch.ones(*size, ROUTED, dtype=torch.bool, device=flow.device), every * BLOCKS, None
@@ -177,6 +176,9 @@ class APRVFI(nn.Module):
     ) -> list[Tensor]:
         """Frames (B, 3, H, W) at several times in [0, 1], of any size; flow and features are found once. Without
         `routing` and `keep`: those of `set_usual`."""
+        pairs.check(frame0, frame1)
+        check_routing(*self._usually(routing, keep))
+        times = pairs.times_of(times)[0]
         inner = [i for i, t in enumerate(times) if t not in (0, 1)]
         results = [(frame1 if t else frame0).clone() for t in times]
         if not inner:
@@ -193,12 +195,14 @@ class APRVFI(nn.Module):
         self,
         frame0: Tensor,
         frame1: Tensor,
-        t: float = 0.5,
+        t: float | Sequence[float] = 0.5,
         routing: str | Tensor | None = None,
         keep: Sequence[float] | None = None,
-    ) -> Tensor:
-        """The frame at `t`; as `interpolate_many`."""
-        return self.interpolate_many(frame0, frame1, [t], routing, keep)[0]
+    ) -> Any:
+        """The frame at `t`, or a list of frames at each of several times; as `interpolate_many`."""
+        times, alone = pairs.times_of(t)
+        frames = self.interpolate_many(frame0, frame1, times, routing, keep)
+        return frames[0] if alone else frames
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
@@ -215,6 +219,7 @@ class APRVFI(nn.Module):
             raise UserError(f"--keep is for --routing apr and ratio only, got {routing}")
         if keep is not None and not all(0 <= share <= 1 for share in keep):
             raise UserError(f"expected --keep to be shares in [0, 1], got {' '.join(f'{share:g}' for share in keep)}")
+        check_routing(routing, keep)
         self.routing, self.keep = routing, keep
         return self
 
@@ -235,6 +240,22 @@ class APRVFI(nn.Module):
         pairs.check(frame0, frame1)
         dtype = self.synthesis.head.weight.dtype
         return [pairs.pad(frame.to(dtype), self.config.patch, "replicate") for frame in (frame0, frame1)]
+
+
+def check_routing(routing: object, keep: Sequence[float] | None) -> None:
+    """Of the arguments of `APRVFI.forward`; the shape of a route is seen later."""
+    if not isinstance(routing, Tensor) and routing not in ROUTINGS:
+        raise ValueError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
+    if keep is None:
+        return
+    if isinstance(routing, Tensor) or routing not in ("apr", "ratio"):
+        raise ValueError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
+    try:
+        fits = len(keep) == ROUTED and all(0 <= float(share) <= 1 for share in keep)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"APRVFI: expected keep to be {ROUTED} shares in [0, 1], got {keep!r}")
 
 
 def channels_last(x: Tensor) -> Tensor:

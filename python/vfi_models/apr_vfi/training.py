@@ -37,9 +37,12 @@ class APRObjective(Objective):
     def __init__(self, network: APRVFI):
         super().__init__(network)
         self.multiple = network.config.patch
-        self.routing = ROUTINGS[0]
+        self.routing, self.fresh = ROUTINGS[0], False
 
     def begin(self, stage: int) -> list[Group]:
+        if self.fresh and stage > 1:
+            raise UserError(f"stage {stage} begins with --weights of the stage before, whose flow it freezes")
+        self.fresh = False
         self.routing = ROUTINGS[stage - 1]
         network = self.network.train().requires_grad_(True)
         if stage != 1:
@@ -75,11 +78,13 @@ def objective(weights: str | None, tiny: bool, flow: str | None = None) -> APROb
     Without weights, the last layer is 0: training begins with the mean of the two warped frames.
     """
     if tiny and weights is not None:
-        raise UserError("--tiny makes fresh weights: give either --tiny or --weights")
+        raise UserError("--tiny makes fresh weights: give either --tiny or --weights, whose sizes are taken")
     model = APRVFI(APRConfig.tiny() if tiny else APRConfig()) if weights is None else load(weights)
     if weights is None:
         nn.init.zeros_(model.synthesis.head.weight)
         nn.init.zeros_(torch.as_tensor(model.synthesis.head.bias))
     if flow is not None:
         checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
-    return APRObjective(model)
+    found = APRObjective(model)
+    found.fresh = weights is None
+    return found

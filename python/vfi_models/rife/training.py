@@ -61,7 +61,7 @@ def followed(stage: FlowStage, flow: Tensor, where: Tensor) -> Tensor:
 def objective(weights: str | None, tiny: bool, **settings: Any) -> RIFEObjective:
     """What `vfi train --model rife` trains: fresh weights, or those of a file."""
     if tiny and weights is not None:
-        raise UserError("--tiny makes fresh weights: give either --tiny or --weights")
+        raise UserError("--tiny makes fresh weights: give either --tiny or --weights, whose sizes are taken")
     if weights is not None:
         return RIFEObjective(load(weights))
     return RIFEObjective(RIFE(TINY if tiny else PUBLISHED))

@@ -1,10 +1,13 @@
 """The loop that trains an objective: batches, precision, rates, several processes, saving and going on."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -34,10 +37,13 @@ def train(objective: Objective, job: Job) -> None:
     stage = chosen_stage(objective, job)
     with joined(job.device) as world, stopping() as stopped:
         check(job, stage, world.size, objective.multiple)
+        training = Training(objective, job, stage, world)
         if world.leads:
             state.prepare(job.output, job.resume, job.overwrite)
         world.any(False)  # the others wait until the folder is ready
-        Training(objective, job, stage, world).run(stopped)
+        if job.resume:
+            training.go_on()
+        training.run(stopped)
 
 
 class Training:
@@ -51,6 +57,8 @@ class Training:
         self.epoch_steps = len(self.source) // stage.batch
         self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
         self.last = min(self.steps, job.stop_after or self.steps)
+        count = len(self.source)
+        self.batches = data.Batches(count, stage.batch, job.seed, 0, self.last, world.rank, world.size)
         groups = objective.begin(job.stage)
         self.factors = [group.factor for group in groups]
         self.optimizer = torch.optim.AdamW(
@@ -67,8 +75,6 @@ class Training:
             "model": job.model, "stage": job.stage, "triplets": len(self.source), "seed": job.seed, "ema": job.ema,
             "precision": job.precision, "augmentation": job.augment, **asdict(stage),
         }  # fmt: skip
-        if job.resume:
-            self.go_on()
 
     def go_on(self) -> None:
         """From the state in the folder."""
@@ -78,22 +84,19 @@ class Training:
         self.scaler.load_state_dict(found["scaler"])
         if self.average is not None:
             self.average.load_state_dict(found["ema"])
-        self.step = self.saved = found["step"]
+        self.step = self.saved = self.batches.start = found["step"]
         self.meter = Meter(**found["meter"])
         if self.world.leads:
             state.cut_log(self.job.output, self.step)
 
     def run(self, stopped: Callable[[], bool]) -> None:
         job, world, stage = self.job, self.world, self.stage
-        batches = data.Batches(
-            len(self.source), stage.batch, job.seed, self.step, self.last, world.rank, world.size
-        )  # fmt: skip
         if self.step >= self.last:
             self.say(f"{job.output} is trained already: step {self.step} of {self.last}")
             return
         samples = data.Augmented(self.source, stage.crop, job.seed, job.augment)
         loader: Any = DataLoader(
-            samples, batch_sampler=batches, collate_fn=data.collated, num_workers=job.workers,
+            samples, batch_sampler=self.batches, collate_fn=data.collated, num_workers=job.workers,
             pin_memory=world.device.type == "cuda",
         )  # fmt: skip
         self.say(self.described())
@@ -149,7 +152,7 @@ class Training:
             group["lr"] = rate * factor
         pictures = self.ordered(frames.to(world.device, non_blocking=True).float() / 255)
         dtype = PRECISIONS[self.job.precision]
-        with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32), self.own_chance():
             loss, terms, result = model(pictures, times.to(world.device, torch.float32))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -165,9 +168,19 @@ class Training:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        known = {"loss": loss.detach(), **terms, "psnr": psnr(result, pictures[:, 1]), "gradient": norm}
-        values = world.mean(torch.stack([value.float() for value in known.values()]))
-        return dict(zip(known, values.tolist()))
+        error = (result.float() - pictures[:, 1]).square().mean()
+        known = {"loss": loss.detach(), **terms, "psnr": error, "gradient": norm}
+        values = world.mean(torch.stack([value.float() for value in known.values()])).tolist()
+        return {**dict(zip(known, values)), "psnr": -10 * math.log10(max(values[list(known).index("psnr")], 1e-10))}
+
+    @contextmanager
+    def own_chance(self) -> Iterator[None]:
+        """Inside, what is drawn at random depends on the seed, the step and the process alone."""
+        device = self.world.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
+            chosen = np.random.SeedSequence([self.job.seed, self.step, self.world.rank])
+            torch.manual_seed(int(chosen.generate_state(1, np.uint64)[0]))
+            yield
 
     def ordered(self, rgb: Tensor) -> Tensor:
         """RGB frames in the network's order of channels, which are the third from last dimension."""
