@@ -1,19 +1,17 @@
 """The `vfi` command: interpolate images and videos, evaluate models."""
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vfi_models import train_command
 from vfi_models.datasets import DATASETS
 from vfi_models.errors import UserError
+from vfi_models.interrupts import stopped_once
 from vfi_models.opencv import opencv
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is loaded: threads that spin while they wait take the CPU from each other and from all else that runs
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        with _stopped_once():
+        with stopped_once():
             options = build_parser().parse_args(arguments)
             options.run(options)
     except UserError as error:
@@ -58,24 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("vfi: interrupted", file=sys.stderr)
         return 130
     return 0
-
-
-@contextlib.contextmanager
-def _stopped_once() -> Iterator[None]:
-    """Inside, the first Ctrl-C or SIGTERM raises KeyboardInterrupt; later ones do not disturb the tidying up."""
-
-    def stop(number: int, frame: Any) -> None:
-        for name in before:
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    names = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {name: signal.signal(name, stop) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def build_parser() -> argparse.ArgumentParser:

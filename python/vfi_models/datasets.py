@@ -65,13 +65,11 @@ def triplet_folders(root: Path) -> list[Paths]:
     Raises:
         UserError: if there is none, or one lacks another of the three.
     """
-    found = sorted(_three([first.with_name(name) for name in _TRIPLET]) for first in root.rglob(_TRIPLET[0]))
+    found = _folders(root, _TRIPLET, lambda path: True)
     for paths in found:
         for path in paths:
             if not path.is_file():
                 raise UserError(f"expected {', '.join(_TRIPLET)} in {path.parent}, but {path.name} is missing")
-    if not found:
-        raise UserError(f"no scene found: expected folders with {', '.join(_TRIPLET)} below {root}")
     return found
 
 
@@ -93,17 +91,17 @@ def vimeo90k_triplets(root: Path, split: str) -> list[Paths]:
     return found
 
 
-def _folders(root: Path, names: Sequence[str]) -> list[Paths]:
-    """The files called `names` of every folder that holds all of them."""
+def _folders(root: Path, names: Sequence[str], wanted: Callable[[Path], bool]) -> list[Paths]:
+    """The files called `names` of every folder that holds the first, where each is `wanted`."""
     candidates = (_three([first.with_name(name) for name in names]) for first in root.rglob(names[0]))
-    found = sorted(paths for paths in candidates if all(path.is_file() for path in paths))
+    found = sorted(paths for paths in candidates if all(map(wanted, paths)))
     if not found:
         raise UserError(f"no scene found: expected folders with {', '.join(names)} below {root}")
     return found
 
 
 def _middlebury(root: Path, split: str) -> list[Scene]:
-    return _folder_scenes(root, _folders(root, _MIDDLEBURY))
+    return _folder_scenes(root, _folders(root, _MIDDLEBURY, Path.is_file))
 
 
 def _triplets(root: Path, split: str) -> list[Scene]:
@@ -202,9 +200,7 @@ def _three(paths: Sequence[Path]) -> Paths:
 
 DATASETS = {
     "middlebury": Dataset("folders with frame10.png, frame10i11.png, frame11.png", _middlebury),
-    "triplets": Dataset(
-        "folders with im1.png, im2.png, im3.png", lambda root, split: _folder_scenes(root, triplet_folders(root))
-    ),
+    "triplets": Dataset("folders with im1.png, im2.png, im3.png", _triplets),
     "vimeo90k": Dataset("tri_testlist.txt, sequences/00001/0001/im1.png ...", _vimeo90k),
     "snu-film": Dataset("test-easy.txt ... and the frames", _snu_film, ("easy", "medium", "hard", "extreme")),
     "xiph": Dataset("BoxingPractice-001.png ...", _xiph, ("2k", "4k")),

@@ -17,7 +17,7 @@ import numpy as np
 from vfi_models import metrics, pictures
 from vfi_models.errors import UserError, require
 from vfi_models.images import Image, to_array, to_tensor, write_image
-from vfi_models.interpolate_images import strip_panels
+from vfi_models.interpolate_images import explained, strip_panels
 from vfi_models.moving_photographs import CREDITS, HEIGHT, WIDTH, true_frame
 from vfi_models.registry import Interpolator, choose_device, interpolate_many, load_model
 from vfi_models.video_out import Encoding, Picture, VideoWriter
@@ -70,7 +70,8 @@ def _measure(model: Interpolator, device: str, out: Path) -> None:
     )
     for name, frame in (("frame0", pair[0]), ("interpolated", result), ("frame1", pair[1]), ("true", truth)):
         write_image(out / f"{name}.png", frame)
-    panels = strip_panels(model, pair, result, 0.5, device, Image(truth, gray=False, had_alpha=False))
+    explanation = explained(model, pair, 0.5, device)
+    panels = strip_panels(pair, result, 0.5, explanation, Image(truth, gray=False, had_alpha=False))
     write_image(out / "strip.png", pictures.strip(panels))
     print(f"wrote {out}/strip.png and its frames as {out}/*.png")
 
@@ -97,7 +98,9 @@ def _write_video(model: Interpolator, device: str, path: Path) -> None:
 def _write_figure(model: Interpolator, device: str, path: Path) -> None:
     """Average, result, motion and holes in one row of small panels."""
     pair = true_frame(0), true_frame(1)
-    _, result, _, average, *rest = strip_panels(model, pair, _middle(model, device, pair), 0.5, device)
+    _, result, _, average, *rest = strip_panels(
+        pair, _middle(model, device, pair), 0.5, explained(model, pair, 0.5, device)
+    )
     write_image(path, pictures.strip([average, result, *rest], columns=2, panel_width=320))
     print(f"wrote {path}")
 

@@ -1,5 +1,6 @@
 """Still images: files to arrays and tensors, and back."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,23 +24,52 @@ class Image:
 
 def read_image(path: Path) -> Image:
     """Reads 8 or 16 bits per channel, gray or colour, upright as its EXIF data says; alpha is left out."""
-    cv2 = opencv()
+    data = _bytes_of(path)
+    decoded = _decoded(path, data)
+    raw = _imdecode(path, data, opencv().IMREAD_UNCHANGED)
+    had_alpha = raw is not None and raw.ndim == 3 and raw.shape[2] in (2, 4)
+    return Image(_as_rgb(decoded), decoded.ndim == 2, had_alpha)
+
+
+def read_triplet(paths: Sequence[Path], prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> list[np.ndarray]:
+    """Three frames of one size, (H, W, 3) RGB, read as `read_image` does and then prepared."""
+    frames = [_as_rgb(_decoded(path, _bytes_of(path))) for path in paths]
+    if prepare is not None:
+        frames = [prepare(frame) for frame in frames]
+    if not frames[0].shape == frames[1].shape == frames[2].shape:
+        raise UserError(f"the three frames of {paths[1].parent} differ in size")
+    return frames
+
+
+def _bytes_of(path: Path) -> np.ndarray:
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        decoded = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR) if data.size else None
-        raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if decoded is not None else None
-    except (cv2.error, MemoryError) as error:
-        raise UserError(f"cannot read {path}: it is damaged or larger than {MOST_PIXELS} pixels") from error
+
+
+def _decoded(path: Path, data: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, 3) BGR, upright, uint8 or uint16."""
+    cv2 = opencv()
+    decoded = _imdecode(path, data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR) if data.size else None
     if decoded is None:
         raise UserError(f"cannot read {path}: it is not an image, or it is damaged")
     if decoded.dtype not in (np.uint8, np.uint16):
         raise UserError(f"cannot read {path}: expected 8 or 16 bits per channel, got {decoded.dtype}")
+    return decoded
+
+
+def _imdecode(path: Path, data: np.ndarray, flags: int) -> np.ndarray | None:
+    cv2 = opencv()
+    try:
+        return cv2.imdecode(data, flags)
+    except (cv2.error, MemoryError) as error:
+        raise UserError(f"cannot read {path}: it is damaged or larger than {MOST_PIXELS} pixels") from error
+
+
+def _as_rgb(decoded: np.ndarray) -> np.ndarray:
     gray = decoded.ndim == 2
-    rgb = np.repeat(decoded[..., None], 3, axis=2) if gray else np.ascontiguousarray(decoded[..., ::-1])
-    return Image(rgb, gray, had_alpha=raw is not None and raw.ndim == 3 and raw.shape[2] in (2, 4))
+    return np.repeat(decoded[..., None], 3, axis=2) if gray else np.ascontiguousarray(decoded[..., ::-1])
 
 
 def write_image(path: Path, rgb: np.ndarray, *, gray: bool = False) -> None:

@@ -87,12 +87,13 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         print(f"wrote {path} (t = {t:g})")
     if truth is not None:
         print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
-    middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
-    if job.strip:
-        write_strip(job.strip, strip_panels(model, pair, arrays[middle], job.times[middle], device, truth))
-    if job.show_route:
+    if job.strip or job.show_route:
+        middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
         found = explained(model, pair, job.times[middle], device)
-        write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
+        if job.strip:
+            write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], found, truth))
+        if job.show_route:
+            write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
 
 
 def write_strip(path: Path, panels: list[pictures.Panel], columns: int = 3) -> None:
@@ -101,14 +102,13 @@ def write_strip(path: Path, panels: list[pictures.Panel], columns: int = 3) -> N
 
 
 def strip_panels(
-    model: Interpolator,
     pair: tuple[np.ndarray, np.ndarray],
     result: np.ndarray,
     t: float,
-    device: str,
+    explanation: Any,
     truth: Image | None = None,
 ) -> list[pictures.Panel]:
-    """Inputs and result; then truth or average, and, if the model can explain itself, its own, such as motion."""
+    """Inputs and result; then truth or average, and those of the model's explanation, if it has one."""
     panels = [
         pictures.Panel("frame 0 (input)", pair[0]),
         pictures.Panel(f"interpolated, t = {t:g}", result),
@@ -119,13 +119,13 @@ def strip_panels(
     else:
         mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
         panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
-    if hasattr(model, "explain"):
-        panels += explained(model, pair, t, device).panels()
-    return panels
+    return panels if explanation is None else panels + explanation.panels()
 
 
 def explained(model: Any, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Any:
-    """What the model's `explain` says of two RGB pictures."""
+    """What the model's `explain` says of two RGB pictures; None: it cannot explain itself."""
+    if not hasattr(model, "explain"):
+        return None
     swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
     return model.explain(*(to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair), t)
 

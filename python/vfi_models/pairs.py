@@ -47,7 +47,7 @@ def interpolate(
         raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
     dtype = next(network.parameters()).dtype
     size = frame0.shape[2:]
-    multiple = max(round(network.multiple / scale), network.multiple)
+    multiple = multiple_at(network, scale)
     if tile is not None and tile < 2 * multiple:
         raise ValueError(f"expected tile to be at least {2 * multiple} at scale {scale:g}, got {tile}")
     padded = [pad(f.to(dtype), multiple) for f in (frame0, frame1)]
@@ -73,6 +73,11 @@ def interpolate(
         frame = between(padded[0], padded[1], time) if network.any_time else bisected(padded, time, known, between)
         results.append(frame[:, :, : size[0], : size[1]].to(frame0.dtype).contiguous())
     return results[0] if alone else results
+
+
+def multiple_at(network: Any, scale: float) -> int:
+    """Of which height and width must be where flow is estimated at `scale`."""
+    return max(round(network.multiple / scale), network.multiple)
 
 
 def times_of(t: Any) -> tuple[list[float], bool]:

@@ -8,19 +8,10 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi_models.apr_vfi.config import BLOCKS, APRConfig
+from vfi_models.layers import conv, deconv
 
 # Patches of 64 x 64 that run at a time, or as many pixels: what stays in a CPU's cache, what fills a GPU
 CPU_CHUNK, GPU_CHUNK = 16, 1024
-
-
-def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution and PReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.PReLU(outputs))
-
-
-def up(inputs: int, outputs: int) -> nn.Sequential:
-    """4x4 transposed convolution to twice the size, and PReLU."""
-    return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.PReLU(outputs))
 
 
 class ContextNet(nn.ModuleList):
@@ -48,7 +39,7 @@ class RefineBlock(nn.Module):
         self.first, self.last = conv(inputs, width), conv(width, width)
         self.to_half = nn.Sequential(conv(width, middle, 2), conv(middle, middle))
         self.quarter = nn.Sequential(conv(middle, middle, 2), conv(middle, middle), conv(middle, middle))
-        self.up_to_half, self.up_to_full = up(middle, middle), up(middle, width)
+        self.up_to_half, self.up_to_full = deconv(middle, middle), deconv(middle, width)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         full = self.first(torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0])

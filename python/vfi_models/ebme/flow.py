@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi_models import checkpoints, pairs
+from vfi_models.layers import resized
 
 FEATURES, MOTION = 48, 64  # channels that describe an image, and what is handed on with the flow
 RADIUS = 4  # of the cost volume
@@ -103,8 +104,8 @@ class BiFlowNet(nn.Module):
         frames = pairs.pad(torch.cat((frame0, frame1)), SMALLEST << (levels - 1), "replicate")
         flow, motion = self.at_level(frames, levels - 1, None)
         for level in reversed(range(levels - 1)):
-            flow, motion = self.at_level(frames, level, (2 * enlarged(flow, 2), enlarged(motion, 2)))
-        return enlarged(flow, SMALLEST)[:, :, :height, :width]
+            flow, motion = self.at_level(frames, level, (2 * resized(flow, 2), resized(motion, 2)))
+        return resized(flow, SMALLEST)[:, :, :height, :width]
 
     def at_level(self, frames: Tensor, level: int, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Flow and what is handed on, at 1 / (4 * 2^level) of the resolution; flow in pixels of the frames there.
@@ -113,21 +114,16 @@ class BiFlowNet(nn.Module):
             frames: (2 B, 3, H, W), frames 0 and then frames 1.
             before: the same of the level before, enlarged to this one's size.
         """
-        small = F.interpolate(frames, scale_factor=0.5**level, mode="bilinear") if level else frames
+        small = resized(frames, 0.5**level)
         if before is None:
             batch, (height, width) = len(frames) // 2, (n // SMALLEST for n in small.shape[2:])
             before = small.new_zeros(batch, 4, height, width), small.new_zeros(batch, MOTION, height, width)
         else:
-            halves = enlarged(before[0], SMALLEST) / 2
+            halves = resized(before[0], SMALLEST) / 2
             small = vk.splat(small, torch.cat((halves[:, :2], halves[:, 2:])), mode="average")
         features0, features1 = self.feat_pyramid(small).chunk(2)
         flow, motion = self.flow_estimator(features0, features1, before[1], before[0])
         return flow if flow.dtype == torch.float64 else flow.float(), motion
-
-
-def enlarged(x: Tensor, factor: int) -> Tensor:
-    """Bilinear, pixels as areas (align_corners=False)."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear")
 
 
 def load(path: str | Path | None = None, *, channel_order: str = "bgr") -> BiFlowNet:

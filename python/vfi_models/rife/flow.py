@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import vfi_kernels as vk
-from vfi_models.rife.layers import channels, conv, resized
+from vfi_models.layers import channels, conv, resized
 
 SCALES = (4.0, 2.0, 1.0)
 

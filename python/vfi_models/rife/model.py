@@ -81,7 +81,7 @@ class RIFE(nn.Module):
 
     def check(self, frame0: Tensor, frame1: Tensor, scale: float) -> None:
         pairs.check(frame0, frame1)
-        multiple, size = max(round(self.multiple / scale), self.multiple), tuple(frame0.shape[2:])
+        multiple, size = pairs.multiple_at(self, scale), tuple(frame0.shape[2:])
         if size[0] % multiple or size[1] % multiple:
             raise ValueError(
                 f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
@@ -131,8 +131,9 @@ class RIFE(nn.Module):
 
     def set_usual(self, scale: float = 1.0, tta: bool = False, tile: int | None = None) -> "RIFE":
         """What `interpolate` does unless told otherwise."""
-        if tile is not None and tile < 2 * self.multiple / min(scale, 1):
-            raise UserError(f"expected --tile to be at least {2 * self.multiple / min(scale, 1):g}, got {tile}")
+        least = 2 * pairs.multiple_at(self, scale)
+        if tile is not None and tile < least:
+            raise UserError(f"expected --tile to be at least {least}, got {tile}")
         self.scale, self.tta, self.tile = scale, tta, tile
         return self
 
@@ -145,7 +146,7 @@ class RIFE(nn.Module):
         """Motion and blend at t; a network that knows the middle only shows those of the middle."""
         pairs.check(frame0, frame1)
         height, width = frame0.shape[2:]
-        multiple = max(round(self.multiple / self.scale), self.multiple)
+        multiple = pairs.multiple_at(self, self.scale)
         dtype = next(self.parameters()).dtype
         first, second = (pairs.pad(frame.to(dtype), multiple) for frame in (frame0, frame1))
         last = self.last_stage(first, second, t if self.any_time else 0.5, self.scale)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 import vfi_kernels as vk
+from vfi_models.layers import Conv2, channels, deconv, resized
 from vfi_models.rife.flow import Stage
-from vfi_models.rife.layers import Conv2, channels, deconv, resized
 
 
 class ContextNet(nn.Module):

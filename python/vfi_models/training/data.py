@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from vfi_models import datasets
 from vfi_models.errors import UserError
-from vfi_models.images import read_image
+from vfi_models.images import read_triplet
 from vfi_models.synthetic import random_scene
 
 HELD_OUT = 0.05  # the last part of a list, not trained on; 95 % of Vimeo90K's training list remain
@@ -42,12 +42,10 @@ class Files:
         return len(self.triplets)
 
     def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        pictures = [read_image(path).rgb for path in self.triplets[index]]
-        folder = self.triplets[index][0].parent
-        if not pictures[0].shape == pictures[1].shape == pictures[2].shape:
-            raise UserError(f"the three frames of {folder} differ in size")
+        pictures = read_triplet(self.triplets[index])
         height, width = pictures[0].shape[:2]
         if min(height, width) < size:
+            folder = self.triplets[index][0].parent
             raise UserError(f"expected frames of at least {size}x{size} in {folder}, got {width}x{height}; give --crop")
         return np.stack([p if p.dtype == np.uint8 else (p / 257).round().astype(np.uint8) for p in pictures]), 0.5
 

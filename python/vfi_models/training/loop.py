@@ -1,6 +1,5 @@
 """The loop that trains an objective: batches, precision, rates, several processes, saving and going on."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from vfi_models.errors import UserError, require
+from vfi_models.interrupts import stopping
 from vfi_models.training import data, state
 from vfi_models.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
-from vfi_models.training.losses import psnr
+from vfi_models.training.losses import decibels, psnr
 from vfi_models.training.objective import Objective, Stage
-from vfi_models.training.stopping import stopping
 from vfi_models.training.world import World, joined
 
 GRADIENT_NORM = 1.0  # longer gradients are shortened to it
@@ -57,18 +56,17 @@ class Training:
         self.epoch_steps = len(self.source) // stage.batch
         self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
         self.last = min(self.steps, job.stop_after or self.steps)
-        count = len(self.source)
-        self.batches = data.Batches(count, stage.batch, job.seed, 0, self.last, world.rank, world.size)
+        self.batches = data.Batches(len(self.source), stage.batch, job.seed, 0, self.last, world.rank, world.size)
         groups = objective.begin(job.stage)
         self.factors = [group.factor for group in groups]
         self.optimizer = torch.optim.AdamW(
             [{"params": group.parameters} for group in groups], stage.learning_rate, weight_decay=stage.weight_decay
         )
         self.trained = [parameter for group in groups for parameter in group.parameters]
-        half = job.precision == "float16"
-        self.scaler = torch.amp.GradScaler(world.device.type, enabled=half)
-        average = None if job.ema is None else AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
-        self.average = average
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=job.precision == "float16")
+        self.average: Any = None
+        if job.ema is not None:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
         self.step, self.saved = 0, 0
         self.meter = Meter()
         self.settings = {
@@ -169,9 +167,10 @@ class Training:
         if self.average is not None:
             self.average.update_parameters(self.network)
         error = (result.float() - pictures[:, 1]).square().mean()
-        known = {"loss": loss.detach(), **terms, "psnr": error, "gradient": norm}
-        values = world.mean(torch.stack([value.float() for value in known.values()])).tolist()
-        return {**dict(zip(known, values)), "psnr": -10 * math.log10(max(values[list(known).index("psnr")], 1e-10))}
+        known = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
+        values = world.mean(torch.stack([value.float() for value in known.values()]))
+        values[-1] = decibels(values[-1])  # of the mean over all processes
+        return dict(zip(known, values.tolist()))
 
     @contextmanager
     def own_chance(self) -> Iterator[None]:
@@ -226,12 +225,11 @@ class Training:
     def save(self) -> None:
         if not self.world.leads:
             return
-        average: Any = self.average
-        weights = self.network if average is None else average.module
+        weights = self.network if self.average is None else self.average.module
         whole = {
             "settings": self.settings, "step": self.step, "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
-            "ema": {} if average is None else average.state_dict(), "meter": asdict(self.meter),
+            "ema": {} if self.average is None else self.average.state_dict(), "meter": asdict(self.meter),
         }  # fmt: skip
         state.write(self.job.output, whole, weights.state_dict())
         self.saved = self.step

@@ -69,4 +69,9 @@ def signs(rgb: Tensor) -> Tensor:
 
 def psnr(result: Tensor, truth: Tensor) -> Tensor:
     """dB, of frames in [0, 1], over the whole batch."""
-    return -10 * (result.float() - truth.float()).square().mean().clamp_min(1e-10).log10()
+    return decibels((result.float() - truth.float()).square().mean())
+
+
+def decibels(error: Tensor) -> Tensor:
+    """PSNR of a mean squared error of values in [0, 1], at most 100."""
+    return -10 * error.clamp_min(1e-10).log10()

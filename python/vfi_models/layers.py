@@ -1,4 +1,4 @@
-"""The convolutions that RIFE's networks are made of; names of parameters are those of the public checkpoints."""
+"""What the networks are made of; the names of parameters are those of public checkpoints."""
 
 import torch
 from torch import Tensor, nn
