@@ -20,7 +20,7 @@ $(VENV)/models: $(VENV)/torch $(SOURCES)
 	touch $@
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --editable ".[models,sg-rife,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models
