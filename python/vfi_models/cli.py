@@ -139,6 +139,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--routing", choices=("apr", "static", "patches", "ratio"), help=what)
     what = "apr-vfi: share of the patches for each routed block, with --routing apr or ratio, such as 0.1 0.4 0.6 0.9"
     parser.add_argument("--keep", nargs=4, type=float, metavar="SHARE", help=what)
+    what = "rdvfi: folder of the backbone's published files, beside a file of RDVFI's own --weights"
+    parser.add_argument("--backbone", metavar="FOLDER", help=what)
+    what = "rdvfi: forward (default): pixels are splatted along their trajectories, or backward"
+    parser.add_argument("--warp", choices=("forward", "backward"), help=what)
+    parser.add_argument("--seed", type=int, help="rdvfi: of the noise that keyframes are drawn from (default 0)")
+    parser.add_argument("--dtype", help="rdvfi: float32 (default), bfloat16 or float16")
+    what = "rdvfi: keep each part of the diffusion on the GPU only while it works"
+    parser.add_argument("--offload", action="store_const", const=True, help=what)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
 
 
@@ -226,6 +234,7 @@ def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
 
     device = choose_device(options.device)
     names = ("scale", "tta", "tile", "dino", "dino_max_side", "routing", "keep")
+    names += ("backbone", "warp", "seed", "dtype", "offload")
     settings = {name: getattr(options, name) for name in names}
     return load_model(options.model, options.weights, device, **settings), device
 

@@ -73,6 +73,24 @@ def blend_panel(share0: np.ndarray) -> Panel:
     return Panel("blended from", picture, (("frame 0", tuple(ends[0])), ("frame 1", tuple(ends[1]))))
 
 
+def paths_panel(rgb: np.ndarray, paths: np.ndarray) -> Panel:
+    """Where points of a picture (H, W, 3) go: paths (N, T, 2), x and y in px, each a line from dark to bright."""
+    cv2 = opencv()
+    height, width = rgb.shape[:2]
+    scale = max(1, round(480 / width))  # thin lines need pixels
+    picture = cv2.resize(_eight_bits(rgb), (scale * width, scale * height), interpolation=cv2.INTER_LINEAR)
+    picture = (0.55 * picture).astype(np.uint8)
+    fine = 4  # bits of a pixel's fraction
+    points = ((paths + 0.5) * scale * 2**fine - 2 ** (fine - 1)).round().astype(np.int32)
+    count = points.shape[1] - 1
+    for step in range(count):
+        part = step / max(count - 1, 1)
+        colour = tuple(int(a + (b - a) * part) for a, b in zip((60, 70, 200), (255, 225, 60)))
+        lines = list(points[:, step : step + 2])
+        cv2.polylines(picture, lines, False, colour, 1, cv2.LINE_AA, fine)
+    return Panel("trajectories of frame 0", picture, (("frame 0", (60, 70, 200)), ("frame 1", (255, 225, 60))))
+
+
 def tinted(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture (H, W, 3) with 8 bits, greener where the mask (H, W) is true."""
     picture = _eight_bits(rgb).copy()

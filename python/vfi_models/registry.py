@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from vfi_models.errors import UserError
+from vfi_models.errors import UserError, require
 
 if TYPE_CHECKING:
     from vfi_models.training.objective import Objective
@@ -40,6 +40,9 @@ class ModelEntry:
     settings: tuple[str, ...] = ()
     training: str | None = None  # the module of its objective; None: it is not trained
     training_settings: tuple[str, ...] = ()
+    variant: str | None = None  # of models that share a module: goes to the factory and the objective
+    places_itself: bool = False  # the factory takes the device
+    needs: str | None = None  # what must be imported, of the extra `diffusion`
 
 
 MODELS = {
@@ -56,6 +59,21 @@ MODELS = {
         training="vfi_models.apr_vfi.training",
         training_settings=("flow",),
     ),
+    **{
+        f"rdvfi-{variant}": ModelEntry(
+            "vfi_models.rdvfi.command",
+            "load_for_command",
+            f"RDVFI: trajectories from one step of diffusion, on {backbone}",
+            weights="a folder of a whole RDVFI, or weights.safetensors of a training together with --backbone",
+            settings=("backbone", "dtype", "offload", "warp", "seed"),
+            training="vfi_models.rdvfi.training",
+            training_settings=("backbone", "lpips_weights"),
+            variant=variant,
+            places_itself=True,
+            needs="diffusers",
+        )
+        for variant, backbone in (("d", "Wan2.1-Fun-1.3B-InP"), ("u", "Stable Video Diffusion"))
+    },
     "rife": ModelEntry(
         "vfi_models.rife",
         "load_for_command",
@@ -85,7 +103,11 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu", **set
         raise UserError(f"the model {name} has no weights, so --weights cannot be used with it")
     if weights is None and entry.weights is not None:
         raise UserError(f"the model {name} needs --weights, such as {entry.weights}; nothing is downloaded")
-    given = allowed(name, entry.settings, settings)
+    given = allowed(name, entry.settings, settings) | fixed(entry)
+    if entry.needs:
+        require(entry.needs, "diffusion")
+    if entry.places_itself:
+        given["device"] = device
     factory = getattr(importlib.import_module(entry.module), entry.factory)
     model: Any = factory(**given) if entry.weights is None else factory(weights, **given)
     if hasattr(model, "eval"):
@@ -99,8 +121,14 @@ def load_objective(name: str, weights: str | None, tiny: bool, **settings: Any) 
     entry = MODELS.get(name)
     if entry is None or entry.training is None:
         raise UserError(f"expected a model that is trained: {', '.join(trained)}; got {name!r}")
-    given = allowed(name, entry.training_settings, settings)
+    given = allowed(name, entry.training_settings, settings) | fixed(entry)
+    if entry.needs:
+        require(entry.needs, "diffusion")
     return importlib.import_module(entry.training).objective(weights, tiny, **given)
+
+
+def fixed(entry: ModelEntry) -> dict[str, Any]:
+    return {} if entry.variant is None else {"variant": entry.variant}
 
 
 def allowed(name: str, known: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         epilog="several processes: torchrun --nproc-per-node N -m vfi_models.cli train ...",
     )
     argument = parser.add_argument
-    argument("--model", required=True, help="apr-vfi, rife or sg-rife")
+    argument("--model", required=True, help="apr-vfi, rdvfi-d, rdvfi-u, rife or sg-rife")
     argument(
         "--stage", type=int, default=1, help="counted from 1 (default); a later one begins with --weights of the last"
     )
@@ -24,6 +24,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
     argument("--dino", help="sg-rife: file of the weights of DINOv3-Small")
     argument("--flow", help="apr-vfi: bi-flownet.pkl of EBME, for the flow network")
+    argument("--backbone", metavar="FOLDER", help="rdvfi: folder of the backbone's published files")
+    what = "rdvfi: AlexNet's and LPIPS' files of weights, for its loss (default: Laplacian pyramids in its place)"
+    argument("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
     argument(
         "--tiny",
         action="store_true",
@@ -70,4 +73,5 @@ def run(options: argparse.Namespace) -> None:
         **{name: getattr(options, name) for name in (*names, *flags)},
     )  # fmt: skip
     torch.manual_seed(options.seed)  # of fresh weights
-    train(load_objective(options.model, options.weights, options.tiny, dino=options.dino, flow=options.flow), job)
+    settings = {name: getattr(options, name) for name in ("dino", "flow", "backbone")}
+    train(load_objective(options.model, options.weights, options.tiny, lpips_weights=options.lpips, **settings), job)

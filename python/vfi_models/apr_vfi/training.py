@@ -68,8 +68,8 @@ class APRObjective(Objective):
     def rgb(self, frames: Tensor) -> Tensor:
         return frames.flip(1) if self.network.channel_order == "bgr" else frames
 
-    def watched(self, network: Any, before: Tensor, after: Tensor, time: float) -> Tensor:
-        return network.interpolate(before, after, time, routing=self.routing)
+    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
+        return network.interpolate(frames[:, 0], frames[:, -1], time, routing=self.routing)
 
 
 def objective(weights: str | None, tiny: bool, flow: str | None = None) -> APRObjective:

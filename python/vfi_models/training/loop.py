@@ -148,10 +148,11 @@ class Training:
         world, rate = self.world, rate_at(self.step, self.steps, self.stage)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
+        self.objective.progress = self.step / self.steps
         pictures = self.ordered(frames.to(world.device, non_blocking=True).float() / 255)
         dtype = PRECISIONS[self.job.precision]
         with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32), self.own_chance():
-            loss, terms, result = model(pictures, times.to(world.device, torch.float32))
+            loss, terms, error = model(pictures, times.to(world.device, torch.float32))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -166,7 +167,6 @@ class Training:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        error = (result.float() - pictures[:, 1]).square().mean()
         known = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
         values = world.mean(torch.stack([value.float() for value in known.values()]))
         values[-1] = decibels(values[-1])  # of the mean over all processes
@@ -217,8 +217,9 @@ class Training:
         for index in places:
             frames, moment = self.held_out.read(index, self.stage.crop)
             pictures = torch.from_numpy(frames).to(self.world.device).permute(0, 3, 1, 2).float() / 255
-            before, truth, after = self.ordered(pictures)[:, None]
-            found.append(psnr(self.objective.watched(network, before, after, moment), truth).item())
+            clip = self.ordered(pictures)[None]
+            truth = clip[:, clip.shape[1] // 2]
+            found.append(psnr(self.objective.watched(network, clip, moment), truth).item())
         network.train(mode)
         return sum(found) / len(found)
 

@@ -32,18 +32,28 @@ class Group:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a batch: the loss that is minimised, its terms before they are weighted, the frames (B, 3, H, W)."""
+    """Of a batch: the loss that is minimised, its terms before they are weighted, the frames (B, 3, H, W), and what
+    they should be; None: the frames in the middle of what was given."""
 
     loss: Tensor
     terms: dict[str, Tensor]
     frames: Tensor
+    truth: Tensor | None = None
 
 
 class Objective(nn.Module):
-    """A network and what it is trained for: `stages`, `begin`, `outcome`."""
+    """A network and what it is trained for: `stages`, `begin`, `outcome`.
+
+    Attributes:
+        multiple: of which crops must be.
+        frames: in a clip, an odd number, at even times; with three the one between may be at any time.
+        progress: of the training, in [0, 1); the loop sets it before each step.
+    """
 
     stages: tuple[Stage, ...]
-    multiple = 32  # of which crops must be
+    multiple = 32
+    frames = 3
+    progress = 0.0
 
     def __init__(self, network: Any):
         super().__init__()
@@ -56,19 +66,26 @@ class Objective(nn.Module):
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
         """
         Args:
-            frames: (B, 3, 3, H, W), in the network's channel order: before, the truth between, after.
-            times: (B,) of the truth, in (0, 1).
+            frames: (B, F, 3, H, W), in the network's channel order: before, the truth between, after.
+            times: (B,) of the truth in the middle, in (0, 1).
         """
         raise NotImplementedError
 
-    def watched(self, network: Any, before: Tensor, after: Tensor, time: float) -> Tensor:
-        """The frame (1, 3, H, W) whose quality is watched. network: this one, or its average over the steps."""
-        return network.interpolate(before, after, time)
+    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
+        """The frame (1, 3, H, W) in the middle, at `time`, whose quality is watched.
+
+        Args:
+            network: this one, or its average over the steps.
+            frames: (1, F, 3, H, W).
+        """
+        return network.interpolate(frames[:, 0], frames[:, -1], time)
 
     def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """`outcome`, as what DistributedDataParallel can hand on."""
+        """`outcome`, as what DistributedDataParallel can hand on: loss, terms, mean squared error of the frames."""
         found = self.outcome(frames, times)
-        return found.loss, {name: term.detach() for name, term in found.terms.items()}, found.frames.detach()
+        truth = frames[:, frames.shape[1] // 2] if found.truth is None else found.truth
+        error = (found.frames.detach().float() - truth).square().mean()
+        return found.loss, {name: term.detach() for name, term in found.terms.items()}, error
 
 
 def weighted(terms: dict[str, Tensor], weights: Mapping[str, float], frames: Tensor) -> Outcome:
