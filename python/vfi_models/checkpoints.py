@@ -3,7 +3,7 @@
 import os
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -62,13 +62,26 @@ def tensors_of(state: object, path: Path) -> dict[str, Tensor]:
     raise UserError(f"expected {path} to hold a state dict, names and tensors, got {type(state).__name__}")
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path, missing: tuple[str, ...] = ()) -> None:
+def load_into(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    path: str | Path,
+    missing: tuple[str, ...] = (),
+    *,
+    names: Callable[[str], str] = str,
+    assign: bool = False,
+) -> None:
     """Loads every parameter; those that begin with one of `missing` may be absent.
+
+    Args:
+        names: the name in `state` of each of the model's keys.
+        assign: the tensors of `state` become the parameters, and are not copied into those that are there.
 
     Raises:
         UserError: naming keys that are missing, not known, of another shape, or with values that are not finite.
     """
-    own = model.state_dict()
+    places = {key: names(key) for key in model.state_dict()}
+    own = {places[key]: value for key, value in model.state_dict().items()}
     lacking = [k for k in own if k not in state and not k.startswith(missing or ("\0",))]
     unknown = [k for k in state if k not in own]
     other = [
@@ -84,4 +97,5 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path, m
         problems = [f"values that are not finite in {', '.join(bad[:SHOWN])}"]
     if problems:
         raise UserError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}")
-    model.load_state_dict(state, strict=not missing)
+    found = {key: state[name] for key, name in places.items() if name in state}
+    model.load_state_dict(found, strict=not missing, assign=assign)
