@@ -86,7 +86,7 @@ def paths_panel(rgb: np.ndarray, paths: np.ndarray) -> Panel:
     for step in range(count):
         part = step / max(count - 1, 1)
         colour = tuple(int(a + (b - a) * part) for a, b in zip((60, 70, 200), (255, 225, 60)))
-        lines = list(points[:, step : step + 2])
+        lines = [np.ascontiguousarray(path[step : step + 2]) for path in points]
         cv2.polylines(picture, lines, False, colour, 1, cv2.LINE_AA, fine)
     return Panel("trajectories of frame 0", picture, (("frame 0", (60, 70, 200)), ("frame 1", (255, 225, 60))))
 

@@ -5,7 +5,7 @@ are splatted to any time at any resolution."""
 from vfi_models.rdvfi.diffusion import EmptyPrompt, SVDDiffusion, WanDiffusion, widened
 from vfi_models.rdvfi.estimator import Motion, TrajectoryEstimator
 from vfi_models.rdvfi.explanation import Explanation
-from vfi_models.rdvfi.load import from_backbone, load, tiny
+from vfi_models.rdvfi.files import from_backbone, load, tiny
 from vfi_models.rdvfi.model import RDVFI
 from vfi_models.rdvfi.synthesis import FrameSynthesis
 from vfi_models.rdvfi.trajectory import Trajectory

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from torch import Tensor
-
-from diffusers.utils import logging
 
 from vfi_models.errors import UserError
 from vfi_models.rdvfi.explanation import Explanation
-from vfi_models.rdvfi.load import BACKBONES, INDEX, from_backbone, load
+from vfi_models.rdvfi.files import BACKBONES, INDEX, from_backbone, load
 from vfi_models.rdvfi.model import RDVFI
 from vfi_models.training.job import PRECISIONS
 
@@ -63,7 +63,8 @@ def load_for_command(
     if dtype is not None and dtype not in PRECISIONS:
         raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
     kind = PRECISIONS[dtype or "float32"]
-    logging.disable_progress_bar()  # of the parts' loading
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # of the parts' loading
     if Path(weights).is_dir():
         if backbone is not None:
             raise UserError(f"{weights} holds a whole RDVFI: give --backbone with a file of weights only")

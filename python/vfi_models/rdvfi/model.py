@@ -55,7 +55,7 @@ class RDVFI(DiffusionPipeline):
         estimator: TrajectoryEstimator,
         synthesis: FrameSynthesis,
         prompt: EmptyPrompt | None = None,
-        low_size: tuple = (256, 448),
+        low_size: list[int] | tuple[int, int] = (256, 448),
         keyframes: int = 7,
         latent_layout: str = "image",
         warp: str = "forward",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vfi_models import checkpoints, lpips
 from vfi_models.errors import UserError
-from vfi_models.rdvfi import load as files
+from vfi_models.rdvfi import files
 from vfi_models.rdvfi.diffusion import WanDiffusion
 from vfi_models.rdvfi.model import RDVFI
 from vfi_models.training.losses import laplacian
@@ -151,7 +151,7 @@ def objective(
     Args:
         weights: of the stage before; None: fresh ones, for stage 1.
         tiny: small networks of random weights.
-        backbone: folder of the published files, see `load.from_backbone`.
+        backbone: folder of the published files, see `files.from_backbone`.
         lpips_weights: AlexNet's file and LPIPS' own; None: the distance of Laplacian pyramids takes its place.
     """
     perceptual = None if lpips_weights is None else lpips.load(*lpips_weights)

@@ -33,8 +33,10 @@ class Parts:
     image_encoder: Path
 
 
-def find(folder: str | Path) -> Parts:
+def find(folder: str | Path, text_encoder: bool = True) -> Parts:
     """The four parts in a folder: Wan's published files by their names, or the subfolders of diffusers.
+
+    text_encoder: False: its file may be missing.
 
     Raises:
         UserError: naming what is missing.
@@ -50,6 +52,8 @@ def find(folder: str | Path) -> Parts:
             found[part] = folder / name
         elif (folder / (name + INDEX)).is_file():
             found[part] = folder
+    if not text_encoder:
+        found.setdefault("text_encoder", folder / PUBLISHED["text_encoder"])
     lacking = [f"{name} (or the folder {part})" for part, name in PUBLISHED.items() if part not in found]
     if lacking:
         raise UserError(f"the files of Wan 2.1 in {folder} are not complete: {', '.join(lacking)} is missing")
