@@ -81,7 +81,7 @@ def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
     vae = wan.vae(files.vae, dtype)
     return RDVFI(
         wan.transformer(files.transformer, dtype), vae, wan.image_encoder(files.image_encoder, dtype),
-        *own_networks(vae.config.z_dim, dtype), prompt.to(dtype), **settings,
+        *own_networks(vae.config.z_dim, dtype), in_dtype(prompt, dtype), **settings,
     )  # fmt: skip
 
 
@@ -109,7 +109,12 @@ def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
 
 
 def own_networks(channels: int, dtype: torch.dtype) -> tuple[TrajectoryEstimator, FrameSynthesis]:
-    return TrajectoryEstimator(channels), FrameSynthesis(channels).to(dtype)
+    return TrajectoryEstimator(channels), in_dtype(FrameSynthesis(channels), dtype)
+
+
+def in_dtype(network: Any, dtype: torch.dtype) -> Any:
+    """`to`, without diffusers' warning about parts that should stay float32, of which ours have none."""
+    return nn.Module.to(network, dtype)
 
 
 def put(pipeline: RDVFI, state: Mapping[str, Tensor], path: str | Path) -> None:

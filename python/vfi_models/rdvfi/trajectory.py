@@ -55,7 +55,8 @@ class Trajectory:
         if next(synthesis.parameters()).device != torch.empty(0, device=device).device:
             copied = FrameSynthesis.from_config(synthesis.config)
             copied.load_state_dict(synthesis.state_dict())
-            synthesis = copied.to(device, synthesis.dtype).train(synthesis.training).requires_grad_(False)
+            copied = torch.nn.Module.to(copied, synthesis.dtype)  # without diffusers' warning
+            synthesis = copied.to(device).train(synthesis.training).requires_grad_(False)
         return replace(self, motion=motion, synthesis=synthesis, **frames)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Peers of trajectory_warp, trajectory_splat and sample_trajectory: the same in steps, of torch or of our own ops."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 import vfi_kernels as vk
 from vfi_kernels.bench.peers import Peer, register
+from vfi_kernels.bench.peers.splat import planes, splat_with
 from vfi_kernels.bench.peers.warp import rife_warp
 from vfi_kernels.reference_math.keys_cubic import Curve, weights
 
@@ -27,15 +29,30 @@ def by_einsum(keyframes: Tensor, taus: Tensor, a: float = -0.5, boundary: str = 
 
 def torch_steps(image: Tensor, keyframes: Tensor, taus: Tensor, a: float = -0.5, boundary: str = "keys") -> Tensor:
     """einsum for all taus; then for each the flow resized with F.interpolate, scaled, and RIFE's warp."""
+    return _stacked([rife_warp(image, flow) for flow in _resized(image, keyframes, taus, a, boundary)])
+
+
+def torch_splat_steps(
+    input: Tensor,
+    keyframes: Tensor,
+    taus: Tensor,
+    metric: Tensor | None = None,
+    mode: str = "softmax",
+    a: float = -0.5,
+    boundary: str = "keys",
+) -> Tensor:
+    """The same with a splat by scatter_add_ in place of the warp."""
+    flows = _resized(input, keyframes, taus, a, boundary)
+    return _stacked([splat_with(planes, input, flow, metric, mode) for flow in flows])
+
+
+def _resized(image: Tensor, keyframes: Tensor, taus: Tensor, a: float, boundary: str) -> Iterator[Tensor]:
+    """By einsum for all taus; each resized with F.interpolate to the image's grid, and scaled."""
     size, low = image.shape[2:], keyframes.shape[2:]
     flows = by_einsum(keyframes, taus, a, boundary).unflatten(1, (-1, 2))
     scale = flows.new_tensor([size[1] / low[1], size[0] / low[0]]).view(2, 1, 1)
-    frames = []
     for flow in flows.unbind(1):
-        if low != size:
-            flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * scale
-        frames.append(rife_warp(image, flow))
-    return torch.stack(frames, 1).flatten(0, 1)
+        yield flow if low == size else F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * scale
 
 
 def our_steps(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Any) -> list[Tensor]:
@@ -63,6 +80,11 @@ def _only_shared_taus(*arguments: Any, **options: Any) -> str | None:
     return None if image.shape[2:] == keyframes.shape[2:] else "keyframes of another size"
 
 
+def _unsuited_to_torch(*arguments: Any, **options: Any) -> str | None:
+    shared = tuple(arguments[2].shape[2:]) == (1, 1)
+    return None if shared and set(options) <= {"mode", "a", "boundary"} else "a tau for each pixel, or extrapolation"
+
+
 register(Peer("einsum", "sample_trajectory", by_einsum))
 register(Peer("einsum, F.interpolate and RIFE's warp", "trajectory_warp", torch_steps))
 register(
@@ -74,5 +96,8 @@ register(
         unsuited=_only_shared_taus,
         differentiable=False,
     )
+)
+register(
+    Peer("einsum, F.interpolate and scatter_add", "trajectory_splat", torch_splat_steps, unsuited=_unsuited_to_torch)
 )
 register(Peer("sample_trajectory, splat and stack", "trajectory_splat", our_splat_steps, unsuited=_only_shared_taus))
