@@ -1,5 +1,6 @@
 """How a layer moves: an affine map and waves, both functions of time, exact in either direction."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,31 @@ class Uniform:
 
     def __call__(self, time: float) -> float:
         return self.middle + self.rate * (time - 0.5)
+
+
+@dataclass(frozen=True)
+class Accelerated:
+    """Changes at a rate that changes at a constant rate; `middle` and `rate` are those at time 0.5."""
+
+    middle: float
+    rate: float
+    acceleration: float
+
+    def __call__(self, time: float) -> float:
+        return self.middle + self.rate * (time - 0.5) + self.acceleration / 2 * (time - 0.5) ** 2
+
+
+@dataclass(frozen=True)
+class Oscillating:
+    """A sine around `middle`; `rate` in radians per unit of time, `phase` in radians at time 0.5."""
+
+    middle: float
+    amplitude: float
+    rate: float
+    phase: float
+
+    def __call__(self, time: float) -> float:
+        return self.middle + self.amplitude * math.sin(self.rate * (time - 0.5) + self.phase)
 
 
 @dataclass(frozen=True)

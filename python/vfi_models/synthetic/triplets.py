@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vfi_models.errors import UserError
-from vfi_models.synthetic.motion import Motion, Uniform, Waves
+from vfi_models.synthetic.random_motion import MIXED, MOTIONS, random_motion
 from vfi_models.synthetic.scene import Layer, Scene
 from vfi_models.synthetic.shapes import inwards, outline
 from vfi_models.synthetic.textures import texture
@@ -45,6 +45,7 @@ def triplet(
     time: float = 0.5,
     layers: int = LAYERS,
     photographs: bool = False,
+    motion: str = "uniform",
 ) -> Triplet:
     """Frames at 0, `time` and 1 of the scene that `random_scene` makes of these arguments.
 
@@ -55,7 +56,7 @@ def triplet(
     """
     if not 0 <= time <= 1:
         raise UserError(f"expected a time in [0, 1], got {time:g}")
-    scene = random_scene(seed, size, max_motion=max_motion, layers=layers, photographs=photographs)
+    scene = random_scene(seed, size, max_motion=max_motion, layers=layers, photographs=photographs, motion=motion)
     flow, visible = scene.track(time, (0.0, 1.0))
     frames = torch.stack([scene.frame(moment) for moment in (0.0, time, 1.0)])
     return Triplet(frames, flow.flatten(0, 1), visible, time)
@@ -68,17 +69,22 @@ def random_scene(
     max_motion: float = MAX_MOTION,
     layers: int = LAYERS,
     photographs: bool = False,
+    motion: str = "uniform",
 ) -> Scene:
     """A background and `layers` - 1 objects in front of it, each with a motion of its own, for times in [0, 1].
-
-    Positions, angles, logarithms of scales, shears and the strength of waves change at constant rates.
 
     Args:
         seed: 0 or more.
         size: height and width in pixels, at least 16 each.
-        max_motion: px; nothing moves further than this from time 0 to time 1.
+        max_motion: px; nothing moves further than this from time 0 to time 1, or, unless the motion is "uniform",
+            between any two times in [0, 1].
         layers: 1 or more; 1 is the background alone.
         photographs: use those inside scikit-image beside procedural textures.
+        motion: of each layer as a whole; only "uniform" ones also change their shape.
+            "uniform": positions, angles, logarithms of scales, shears and the strength of waves change at constant
+            rates. "accelerated": every point's position is a quadratic of time. "rotation": points move at constant
+            speed on circles around one centre, which may lie outside the layer. "oscillation": points move on ellipses
+            or to and fro, half a period to one and a half. "mixed": any of these, by layer.
 
     Raises:
         UserError: if an argument is out of its range, or if photographs are wanted and scikit-image is missing.
@@ -91,23 +97,27 @@ def random_scene(
         raise UserError(f"expected a max_motion of 0 px or more, got {max_motion:g}")
     if layers < 1:
         raise UserError(f"expected at least 1 layer, got {layers}")
+    if motion not in (*MOTIONS, MIXED):
+        raise UserError(f"expected a motion of {', '.join(MOTIONS)} or {MIXED}, got {motion}")
     rng = np.random.default_rng(seed)
-    background = _background(rng, size, max_motion, photographs)
-    objects = [_object(rng, size, max_motion, photographs) for _ in range(layers - 1)]
+    background = _background(rng, size, max_motion, photographs, motion)
+    objects = [_object(rng, size, max_motion, photographs, motion) for _ in range(layers - 1)]
     return Scene((background, *objects), (size[0], size[1]))
 
 
-def _background(rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool) -> Layer:
+def _background(
+    rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool, kind: str
+) -> Layer:
     height, width = size
     margin = min(max_motion / 2, 64) + 4
     sides = [math.ceil(_DENSITY * (length + 2 * margin)) for length in size]
     picture = texture(rng, *sides, photographs=photographs)
     half = (width / 2 + max_motion, height / 2 + max_motion)
-    motion = _motion(rng, (width / 2, height / 2), half, max_motion)
+    motion = random_motion(rng, (width / 2, height / 2), half, max_motion, kind)
     return Layer(motion, torch.from_numpy(picture).movedim(2, 0).contiguous(), _DENSITY)
 
 
-def _object(rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool) -> Layer:
+def _object(rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool, kind: str) -> Layer:
     height, width = size
     radius = math.sqrt(height * width) * math.exp(rng.uniform(math.log(0.07), math.log(0.35)))
     softness = 1 / _DENSITY if rng.random() < 0.7 else rng.uniform(1, 2 + radius / 8)
@@ -118,39 +128,5 @@ def _object(rng: np.random.Generator, size: tuple[int, int], max_motion: float, 
     opacity = 0.5 + inside / np.float32(softness)
     pixels = np.concatenate((picture, opacity[..., None].clip(-4, 4)), axis=2)
     centre = rng.uniform(0, width), rng.uniform(0, height)
-    motion = _motion(rng, centre, (half, half), max_motion)
+    motion = random_motion(rng, centre, (half, half), max_motion, kind)
     return Layer(motion, torch.from_numpy(pixels).movedim(2, 0).contiguous(), _DENSITY)
-
-
-def _motion(
-    rng: np.random.Generator, centre: tuple[float, float], half: tuple[float, float], max_motion: float
-) -> Motion:
-    """A random motion; no point of the layer within `half` of its middle moves further than `max_motion` px."""
-    waves = _waves(rng, 2 * math.sqrt(half[0] * half[1]))
-    farthest = max_motion * rng.uniform(0.1, 1) ** 1.5 * (rng.random() < 0.95)
-    distance, direction = farthest * rng.uniform(0.3, 1), rng.uniform(0, 2 * np.pi)
-    rates = [distance * math.cos(direction), distance * math.sin(direction)]
-    rates += [rng.normal() * deviation * (rng.random() < 0.7) for deviation in (0.12, 0.08, 0.05)]
-    rates += [rng.uniform(-1, 1) * (rng.random() < 0.7)]
-    bend = rng.uniform(-0.5, 0.5)
-    side = np.linspace(-1, 1, 33)
-    points = np.stack(np.meshgrid(side * half[0], side * half[1])).reshape(2, -1)
-    factor = float(farthest > 0)
-    while True:
-        values = zip((*centre, 0.0, 0.0, 0.0, bend), (factor * rate for rate in rates))
-        x, y, angle, zoom, shear, strength = (Uniform(middle, rate) for middle, rate in values)
-        motion = Motion(x, y, angle, zoom, shear, strength, waves)
-        moved = np.linalg.norm(motion.to_frame(points, 1) - motion.to_frame(points, 0), axis=0).max()
-        # A little less than allowed: between these points it may be a little more.
-        if moved <= 0.99 * farthest:
-            return motion
-        factor *= 0.98 * farthest / moved
-
-
-def _waves(rng: np.random.Generator, span: float) -> Waves:
-    """Two waves about as long as the layer, and together flat enough for every bend in [-1, 1]."""
-    lengths, directions = span * rng.uniform(0.6, 2, 2), rng.uniform(0, 2 * np.pi, (2, 2))
-    numbers = 2 * np.pi / lengths * np.stack((np.cos(directions[0]), np.sin(directions[0])))
-    sizes = rng.uniform(0.02, 0.15, 2) * lengths / (2 * np.pi)
-    amplitudes = sizes * np.stack((np.cos(directions[1]), np.sin(directions[1])))
-    return Waves(numbers.T, amplitudes.T, rng.uniform(0, 2 * np.pi, 2))
