@@ -4,6 +4,7 @@ python benchmarks/rdvfi_phases.py [--device cuda] [--variant u]   published size
 """
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -101,27 +102,26 @@ def published(variant: str, device: str, dtype: torch.dtype) -> Any:
     return rdvfi.RDVFI(*networks)
 
 
-def seconds_of(call: Callable[[], Any], device: str, rounds: int) -> float:
-    """The median, after one call."""
+def seconds_of(call: Callable[[], Any], device: str, rounds: int) -> tuple[float, Any]:
+    """The median of so many calls, and what the last returned."""
     found = []
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         start = time.perf_counter()
-        call()
+        result = call()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         found.append(time.perf_counter() - start)
-    return statistics.median(found[1:])
+    return statistics.median(found), result
 
 
-def measure_resolutions(variant: str = "d", device: str = "cpu", rounds: int = 2) -> dict[str, Any]:
+def measure_resolutions(variant: str = "d", device: str = "cpu", rounds: int = 1) -> dict[str, Any]:
     """Of a pair at each resolution: seconds of what runs once, and of a frame after that."""
     net, rows = published(variant, device, torch.bfloat16), []
+    net.trajectory(*torch.rand(2, 1, 3, 64, 64, device=device)).frames(0.5)  # warms up
     for height, width in SIZES:
         frames = torch.rand(2, 1, 3, height, width, device=device)
-        generator = torch.Generator().manual_seed(0)
-        once = seconds_of(lambda: net.trajectory(*frames, generator), device, rounds)
-        found = net.trajectory(*frames, generator)
-        frame = seconds_of(lambda: found.frames(0.3), device, 3 * rounds)
+        once, found = seconds_of(functools.partial(net.trajectory, *frames), device, rounds)
+        frame, _ = seconds_of(functools.partial(found.frames, 0.3), device, 3 * rounds)
         rows.append({"size": [height, width], "once_s": once, "frame_s": frame, "total_s": once + FRAMES * frame})
     return {
         "variant": variant, "device": device, "dtype": "bfloat16", "frames": FRAMES,

@@ -16,7 +16,8 @@ MEAN, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of frames in [-
 class LPIPS(nn.Module):
     """How different two pictures look: 0 is the same.
 
-    Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018, version 0.1.
+    Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018, as released
+    in version 0.1.
     """
 
     mean: Tensor

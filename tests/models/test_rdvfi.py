@@ -54,7 +54,7 @@ def test_frames_of_any_size_and_time(variant, size):
     net, (frame0, frame1) = made(variant), pair(*size, batch=2)
     several = net.interpolate(frame0, frame1, [0.0, 0.25, 0.5, 0.9, 1.0], seeded())
     assert all(frame.shape == frame0.shape and frame.isfinite().all() for frame in several)
-    assert all(0 <= frame.min() and frame.max() <= 1 for frame in several)
+    assert all(frame.min() >= 0 and frame.max() <= 1 for frame in several)
     assert torch.equal(several[0], frame0) and torch.equal(several[-1], frame1)
     assert torch.equal(net.interpolate(frame0, frame1, 0.5, seeded()), several[2])
     assert torch.equal(net(frame0, frame1, 0.5, seeded()), several[2])
@@ -86,7 +86,9 @@ def test_one_step_from_noise(variant):
     found = net.trajectory(frame0, frame1, seeded(3))
     noise = torch.randn(1, 5, *found.latents.shape[2:], generator=seeded(3))
     if variant == "d":
-        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (net.vae.config.latents_mean, net.vae.config.latents_std))
+        mean, std = (
+            torch.tensor(v).view(1, -1, 1, 1) for v in (net.vae.config.latents_mean, net.vae.config.latents_std)
+        )
         z0, z1 = (
             (net.vae.encode(2 * f[:, :, None] - 1).latent_dist.mode()[:, :, 0] - mean) / std for f in (frame0, frame1)
         )
@@ -94,7 +96,10 @@ def test_one_step_from_noise(variant):
         mask = torch.zeros(1, 4, 5, 8, 8)
         mask[:, :, [0, -1]] = 1
         small = F.interpolate(frame0, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
-        mean, std = torch.tensor((0.48145466, 0.4578275, 0.40821073)), torch.tensor((0.26862954, 0.26130258, 0.27577711))
+        mean, std = (
+            torch.tensor((0.48145466, 0.4578275, 0.40821073)),
+            torch.tensor((0.26862954, 0.26130258, 0.27577711)),
+        )
         seen = net.image_encoder((small - mean.view(3, 1, 1)) / std.view(3, 1, 1), output_hidden_states=True)
         text = torch.zeros(1, 512, 32)
         text[:, 0] = net.prompt.embedding
@@ -107,7 +112,10 @@ def test_one_step_from_noise(variant):
         z0, z1 = (net.vae.config.scaling_factor * z for z in raw)
         both = torch.cat(raw, 1)[:, None].expand(-1, 5, -1, -1, -1)
         small = F.interpolate(torch.cat((frame0, frame1)), (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
-        mean, std = torch.tensor((0.48145466, 0.4578275, 0.40821073)), torch.tensor((0.26862954, 0.26130258, 0.27577711))
+        mean, std = (
+            torch.tensor((0.48145466, 0.4578275, 0.40821073)),
+            torch.tensor((0.26862954, 0.26130258, 0.27577711)),
+        )
         context = net.image_encoder((small - mean.view(3, 1, 1)) / std.view(3, 1, 1)).image_embeds[None]
         x = noise * math.sqrt(sigma**2 + 1)  # what Euler's scheduler scales to noise
         velocity = net.denoiser(

@@ -7,13 +7,13 @@ import torch
 
 pytest.importorskip("diffusers")
 
-import wan_originals as originals  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import wan_originals as originals
+from safetensors.torch import save_file
 
-from vfi_models import rdvfi, wan  # noqa: E402
-from vfi_models.cli import main  # noqa: E402
-from vfi_models.errors import UserError  # noqa: E402
-from vfi_models.images import read_image, write_image  # noqa: E402
+from vfi_models import rdvfi, wan
+from vfi_models.cli import main
+from vfi_models.errors import UserError
+from vfi_models.images import read_image, write_image
 
 NAMES = wan.files.PUBLISHED
 SIZE = {"low_size": (64, 64), "keyframes": 3}
@@ -120,7 +120,10 @@ def test_wrong_files_are_one_sentence(published, svd, tmp_path):
         (("d", tmp_path / "nothing"), "expected the folder of Wan2.1-Fun-1.3B-InP, got .*nothing"),
         (("d", svd), "the files of Wan 2.1 in .* are not complete"),
         (("u", published), "expected the folder vae of stable-video-diffusion-img2vid in"),
-        (("u", svd, own_weights(rdvfi.tiny("d"), tmp_path / "d.safetensors", "estimator")), "does not fit ModuleDict: "),
+        (
+            ("u", svd, own_weights(rdvfi.tiny("d"), tmp_path / "d.safetensors", "estimator")),
+            "does not fit ModuleDict: ",
+        ),
     ):
         with pytest.raises(UserError, match=sentence):
             rdvfi.from_backbone(*arguments, **SIZE)

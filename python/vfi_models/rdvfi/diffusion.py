@@ -8,7 +8,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+from vfi_models.wan import clip_input
+
 PROMPT_TOKENS = 512  # that Wan's attention expects beside an image
 CAUSAL_STEP = 4  # frames in a latent of Wan's causal layout
 
@@ -64,14 +65,6 @@ def spread(time: Tensor) -> Tensor:
 def encoded_in(vae: Any, frames: Tensor) -> Tensor:
     """The mode of what a VAE makes of frames in [0, 1]."""
     return vae.encode((2 * frames - 1).to(vae.dtype)).latent_dist.mode().float()
-
-
-def clip_input(frames: Tensor, encoder: Any) -> Tensor:
-    """Frames (B, 3, H, W) in [0, 1] as CLIP takes them."""
-    side = encoder.config.image_size
-    small = F.interpolate(frames.float(), (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    mean, std = (small.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    return ((small - mean) / std).to(encoder.dtype)
 
 
 class WanDiffusion:

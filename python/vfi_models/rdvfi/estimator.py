@@ -62,7 +62,9 @@ class LatentFeatures(nn.Sequential):
 def trunk(inputs: int, width: int) -> nn.Sequential:
     """1x1 to 2 width, then 3x3 convolutions to width."""
     first = nn.Sequential(nn.Conv2d(inputs, 2 * width, 1), nn.PReLU(2 * width))
-    return nn.Sequential(first, conv(2 * width, 2 * width), conv(2 * width, width * 3 // 2), conv(width * 3 // 2, width))
+    return nn.Sequential(
+        first, conv(2 * width, 2 * width), conv(2 * width, width * 3 // 2), conv(width * 3 // 2, width)
+    )
 
 
 class AdjacentMotion(nn.Module):

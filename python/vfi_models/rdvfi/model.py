@@ -98,7 +98,7 @@ class RDVFI(DiffusionPipeline):
 
     @property
     def variant(self) -> str:
-        """"d" on a diffusion transformer, "u" on a U-Net."""
+        """ "d" on a diffusion transformer, "u" on a U-Net."""
         return "d" if isinstance(self.denoiser, WanTransformer3DModel) else "u"
 
     @property
@@ -145,9 +145,7 @@ class RDVFI(DiffusionPipeline):
         """(B, 2, C, h, w)."""
         return torch.stack(self.diffusion.encode(torch.cat((low0, low1))).chunk(2), 1)
 
-    def drawn(
-        self, ends: Tensor, low0: Tensor, low1: Tensor, noisy: Tensor, time: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def drawn(self, ends: Tensor, low0: Tensor, low1: Tensor, noisy: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """One step of diffusion.
 
         Args:
@@ -170,9 +168,7 @@ class RDVFI(DiffusionPipeline):
         motion = self.estimator(latents)
         return Trajectory(frame0, frame1, motion, latents, self.synthesis, self.config.warp, self.config.a)
 
-    def interpolate(
-        self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Any = None
-    ) -> Any:
+    def interpolate(self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Any = None) -> Any:
         """Frames at the times `taus` between two frames; the diffusion runs once, however many they are.
 
         Args:

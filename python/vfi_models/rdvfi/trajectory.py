@@ -83,9 +83,7 @@ class Trajectory:
         return found[0], found[1]
 
     @torch.no_grad()
-    def frames(
-        self, tau: float | Sequence[float], frame0: Tensor | None = None, frame1: Tensor | None = None
-    ) -> Any:
+    def frames(self, tau: float | Sequence[float], frame0: Tensor | None = None, frame1: Tensor | None = None) -> Any:
         """The frames at `tau`.
 
         Args:

@@ -5,12 +5,13 @@ alike: sizes come from the tensors, and every tensor must find its place.
 """
 
 from vfi_models.wan.autoencoder import vae
+from vfi_models.wan.clip import clip_input
 from vfi_models.wan.config import FUN_1_3B, I2V_14B
 from vfi_models.wan.dit import diffusers_name, original_name, transformer
 from vfi_models.wan.encoders import empty_prompt, image_encoder, text_encoder
 from vfi_models.wan.files import Parts, find
 
 __all__ = [
-    "FUN_1_3B", "I2V_14B", "Parts", "diffusers_name", "empty_prompt", "find", "image_encoder", "original_name",
+    "FUN_1_3B", "I2V_14B", "Parts", "clip_input", "diffusers_name", "empty_prompt", "find", "image_encoder", "original_name",
     "text_encoder", "transformer", "vae",
 ]  # fmt: skip

@@ -1,0 +1,216 @@
+"""Mixture-of-LoRA in Wan's transformer: beside each of ten linear layers of a block one adapter for every number of
+frames, and one for each of a few numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import init_empty_weights
+from diffusers import WanTransformer3DModel
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+import vfi_kernels as vk
+
+FRAME_COUNTS = (5, 9, 17, 33, 65, 81)  # S of the paper
+RANK = 16
+TARGETS = (
+    *(f"{attention}.{name}" for attention in ("attn1", "attn2") for name in ("to_q", "to_k", "to_v", "to_out.0")),
+    "ffn.net.0.proj",
+    "ffn.net.2",
+)  # of each block; not the keys and values of the image
+MODES = ("fused", "merged", "naive")
+
+
+def expert_for(frames: int, counts: Sequence[int] = FRAME_COUNTS) -> int:
+    """Which adapter is for `frames` frames, both ends included: 1 for the first of `counts`, and so on.
+
+    The nearest count decides, the smaller of two as near.
+    """
+    return 1 + min(range(len(counts)), key=lambda i: (abs(frames - counts[i]), counts[i]))
+
+
+class Adapter(nn.Module):
+    """(B A x + B a) + b, with biases as published. Fresh, it is 0."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, **where: Any) -> None:
+        super().__init__()
+        self.lora_A = nn.Linear(inputs, rank, **where)
+        self.lora_B = nn.Linear(rank, outputs, **where)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=5**0.5)
+        for zero in (self.lora_A.bias, self.lora_B.weight, self.lora_B.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lora_B(self.lora_A(x))
+
+    def change(self) -> tuple[Tensor, Tensor]:
+        """What it adds to weight and bias, in float32 or wider."""
+        a, b = self.lora_A, self.lora_B
+        wide = torch.promote_types(a.weight.dtype, torch.float32)
+        up = b.weight.to(wide)
+        return up @ a.weight.to(wide), up @ a.bias.to(wide) + b.bias.to(wide)
+
+
+class MixtureLinear(nn.Linear):
+    """A linear layer with adapters: number 0 always acts, and one of the others, `expert`.
+
+    Attributes:
+        expert: 1 for the first of the others.
+        mode: "fused": both as one product of rank 2 r, `vfi_kernels.mixture_lora`; "naive": each adapter by itself, also
+            those that do not act, times 0; "merged": they are in the weight.
+    """
+
+    def __init__(self, inputs: int, outputs: int, experts: int, rank: int = RANK, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+        self.adapters = nn.ModuleList(Adapter(inputs, outputs, rank) for _ in range(1 + experts))
+        self.expert, self.mode = 1, "fused"
+        self._kept: tuple[Tensor, Tensor] | None = None  # the layer's own weight and bias, while others are in place
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "merged":
+            return F.linear(x, self.weight, self.bias)
+        if self.mode == "naive":
+            y = F.linear(x, self.weight, self.bias)
+            for number, adapter in enumerate(self.adapters):
+                y = y + float(number in (0, self.expert)) * adapter(x)
+            return y
+        active: Any = (self.adapters[0], self.adapters[self.expert])
+        parts = [
+            torch.stack([getattr(getattr(one, name), kind) for one in active])
+            for name, kind in (("lora_A", "weight"), ("lora_B", "weight"), ("lora_A", "bias"), ("lora_B", "bias"))
+        ]
+        return vk.mixture_lora(x, self.weight, self.bias, *parts, 1)
+
+    @torch.no_grad()
+    def set(self, expert: int, mode: str) -> None:
+        """Chooses; a weight that adapters were merged into is first what it was, to the last bit."""
+        if mode not in MODES or not 1 <= expert < len(self.adapters):
+            raise ValueError(
+                f"MixtureLinear: expected mode {', '.join(MODES)} and expert in 1 to {len(self.adapters) - 1}, "
+                f"got {mode!r} and {expert}"
+            )
+        if self._kept is not None:
+            weight, bias = self._kept
+            self.weight.copy_(weight)
+            if self.bias is not None:
+                self.bias.copy_(bias)
+            self._kept = None
+        self.expert, self.mode = expert, mode
+        if mode != "merged":
+            return
+        if self.bias is None:
+            raise ValueError("MixtureLinear: expected a layer with bias in mode 'merged'")
+        self._kept = self.weight.detach().to("cpu", copy=True), self.bias.detach().to("cpu", copy=True)
+        changes: Any = [self.adapters[number].change() for number in (0, expert)]
+        for parameter, (first, second) in zip((self.weight, self.bias), zip(*changes)):
+            parameter.copy_(parameter.to(first.dtype) + first + second)
+
+
+class SemFiTransformer(WanTransformer3DModel):
+    """Wan's transformer with a Mixture-of-LoRA: diffusers' arguments, and
+
+    Args:
+        rank: of each adapter.
+        frame_counts: the numbers of frames, both ends included, that have an adapter of their own; rising.
+
+    Source: SemFi, Semantic Frame Interpolation with Mixture-of-LoRA, section 3.2.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: tuple[int, ...] = (1, 2, 2),
+        num_attention_heads: int = 40,
+        attention_head_dim: int = 128,
+        in_channels: int = 16,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        freq_dim: int = 256,
+        ffn_dim: int = 13824,
+        num_layers: int = 40,
+        cross_attn_norm: bool = True,
+        qk_norm: str | None = "rms_norm_across_heads",
+        eps: float = 1e-6,
+        image_dim: int | None = None,
+        added_kv_proj_dim: int | None = None,
+        rope_max_seq_len: int = 1024,
+        pos_embed_seq_len: int | None = None,
+        rank: int = RANK,
+        frame_counts: Sequence[int] = FRAME_COUNTS,
+    ) -> None:
+        super().__init__(
+            tuple(patch_size), num_attention_heads, attention_head_dim, in_channels, out_channels, text_dim, freq_dim,
+            ffn_dim, num_layers, cross_attn_norm, qk_norm, eps, image_dim, added_kv_proj_dim, rope_max_seq_len,
+            pos_embed_seq_len,
+        )  # fmt: skip
+        if rank < 1 or not frame_counts or list(frame_counts) != sorted(set(frame_counts)):
+            raise ValueError(
+                f"SemFiTransformer: expected a rank of 1 or more and rising frame_counts, got {rank} and {frame_counts}"
+            )
+        for block in self.blocks:
+            for name in TARGETS:
+                plain = block.get_submodule(name)
+                sizes = plain.in_features, plain.out_features
+                block.set_submodule(name, MixtureLinear(*sizes, len(frame_counts), rank, plain.bias is not None))
+
+    def mixtures(self) -> Iterator[tuple[str, MixtureLinear]]:
+        """The layers with adapters, by name."""
+        for name, layer in self.named_modules():
+            if isinstance(layer, MixtureLinear):
+                yield name, layer
+
+    @property
+    def mode(self) -> str:
+        return next(self.mixtures())[1].mode
+
+    @property
+    def expert(self) -> int:
+        return next(self.mixtures())[1].expert
+
+    def set_frames(self, frames: int, mode: str | None = None) -> int:
+        """Has the expert for `frames` frames act, in `mode` (None: as it is), and returns its number."""
+        expert, mode = expert_for(frames, self.config.frame_counts), mode or self.mode
+        if (expert, mode) != (self.expert, self.mode):
+            for _, layer in self.mixtures():
+                layer.set(expert, mode)
+        return expert
+
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        return [parameter for _, layer in self.mixtures() for parameter in layer.adapters.parameters()]
+
+    def save_pretrained(self, *arguments: Any, **options: Any) -> None:
+        """Never with merged weights: they are first what they were."""
+        expert, mode = self.expert, self.mode
+        if mode == "merged":
+            self._set_all(expert, "fused")
+        super().save_pretrained(*arguments, **options)
+        if mode == "merged":
+            self._set_all(expert, "merged")
+
+    def _set_all(self, expert: int, mode: str) -> None:
+        for _, layer in self.mixtures():
+            layer.set(expert, mode)
+
+
+def with_adapters(
+    transformer: WanTransformer3DModel, rank: int = RANK, frame_counts: Sequence[int] = FRAME_COUNTS
+) -> SemFiTransformer:
+    """Wan's transformer with fresh adapters, which change nothing; its parameters are shared, not copied."""
+    config: Mapping[str, Any] = transformer.config
+    names = {key: value for key, value in config.items() if not key.startswith("_")}
+    with init_empty_weights(include_buffers=False):
+        found = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))
+    left = found.load_state_dict(transformer.state_dict(), strict=False, assign=True)
+    if left.unexpected_keys or any(".adapters." not in key for key in left.missing_keys):
+        raise ValueError("with_adapters: expected a WanTransformer3DModel without adapters")
+    for _, layer in found.mixtures():
+        weight = layer.weight
+        layer.adapters.to_empty(device=weight.device).to(weight.dtype)
+        for adapter in layer.adapters:
+            adapter.reset_parameters()
+    return found.train(transformer.training)
