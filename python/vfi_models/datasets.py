@@ -7,7 +7,6 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from vfi_models.errors import UserError
-from vfi_models.images import is_image_name
 from vfi_models.opencv import opencv
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ def clip_folders(root: Path, frames: int) -> list[list[Path]]:
     Raises:
         UserError: if there is no such folder, or one has fewer than `frames` images.
     """
+    from vfi_models.images import is_image_name  # brings torch
+
     found = []
     for folder in sorted([root, *(path for path in root.rglob("*") if path.is_dir())]):
         images = [path for path in folder.iterdir() if is_image_name(path) and not path.name.startswith(".")]
