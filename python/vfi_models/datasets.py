@@ -1,5 +1,6 @@
-"""Where the frames of data sets are: triplets of paths for evaluation and training. Nothing is read but their lists."""
+"""Where the frames of data sets are: paths for evaluation and training. Nothing is read but their lists."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -79,11 +80,44 @@ def vimeo90k_triplets(root: Path, split: str) -> list[Paths]:
     Raises:
         UserError: if the list or one of its frames is missing, or if it names a path outside `root`.
     """
-    listing = root / f"tri_{split}list.txt"
+    return [_three(paths) for paths in _sequences(root, root / f"tri_{split}list.txt", 3)]
+
+
+def vimeo90k_septuplets(root: Path, split: str) -> list[tuple[Path, ...]]:
+    """The same of Vimeo90K's septuplets: seven consecutive frames each."""
+    return _sequences(root, root / f"sep_{split}list.txt", 7)
+
+
+def clip_folders(root: Path, frames: int) -> list[list[Path]]:
+    """The images of every folder below `root` that has any, and of `root`, ordered by the numbers in their names.
+
+    Raises:
+        UserError: if there is no such folder, or one has fewer than `frames` images.
+    """
+    from vfi_models.images import is_image_name  # brings torch
+
+    found = []
+    for folder in sorted([root, *(path for path in root.rglob("*") if path.is_dir())]):
+        images = [path for path in folder.iterdir() if is_image_name(path) and not path.name.startswith(".")]
+        if images and len(images) < frames:
+            raise UserError(f"expected at least {frames} frames in {folder}, got {len(images)}")
+        found += [sorted(images, key=_numbered)] if images else []
+    if not found:
+        raise UserError(f"no clip found: expected folders with {frames} images or more below {root}")
+    return found
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """Orders names by the numbers in them: 9 before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _sequences(root: Path, listing: Path, count: int) -> list[tuple[Path, ...]]:
+    """im1.png and so on, `count` of them, of each folder of `sequences` that the list names."""
     found = []
     for line in _lines(listing):
         folder = (root / "sequences").joinpath(*_parts(line, listing))
-        paths = _three([folder / name for name in _TRIPLET])
+        paths = tuple(folder / f"im{i + 1}.png" for i in range(count))
         for path in paths:
             if not path.is_file():
                 raise UserError(f"{listing} names {line}, but {path} does not exist")

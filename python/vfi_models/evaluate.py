@@ -10,7 +10,7 @@ import torch
 
 from vfi_models import metrics
 from vfi_models.datasets import Scene, scenes
-from vfi_models.images import read_triplet, to_array, to_tensor
+from vfi_models.images import read_frames, to_array, to_tensor
 from vfi_models.registry import Interpolator, interpolate_many
 
 Compare = Callable[[np.ndarray, np.ndarray], metrics.Quality]
@@ -52,7 +52,7 @@ def run(model: Interpolator, dataset: str, root: Path, device: str, split: str |
 
 
 def _score(model: Interpolator, dataset: str, scene: Scene, device: str) -> Score:
-    first, truth, second = read_triplet(scene.paths, scene.prepare)
+    first, truth, second = read_frames(scene.paths, scene.prepare)
     frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
     start = time.perf_counter()
     result = to_array(interpolate_many(model, frame0, frame1, [0.5])[0], truth.dtype)

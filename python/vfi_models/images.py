@@ -31,13 +31,13 @@ def read_image(path: Path) -> Image:
     return Image(_as_rgb(decoded), decoded.ndim == 2, had_alpha)
 
 
-def read_triplet(paths: Sequence[Path], prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> list[np.ndarray]:
-    """Three frames of one size, (H, W, 3) RGB, read as `read_image` does and then prepared."""
+def read_frames(paths: Sequence[Path], prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> list[np.ndarray]:
+    """Frames of one size, (H, W, 3) RGB, read as `read_image` does and then prepared."""
     frames = [_as_rgb(_decoded(path, _bytes_of(path))) for path in paths]
     if prepare is not None:
         frames = [prepare(frame) for frame in frames]
-    if not frames[0].shape == frames[1].shape == frames[2].shape:
-        raise UserError(f"the three frames of {paths[1].parent} differ in size")
+    if len({frame.shape for frame in frames}) > 1:
+        raise UserError(f"the {len(frames)} frames of {paths[1].parent} differ in size")
     return frames
 
 

@@ -153,7 +153,7 @@ def splatted(frames, keyframes, seen, tau):
 
 
 def test_accelerated_trajectories_beat_straight_lines():
-    """Frames made from nine exact keyframes against those from the flow between the ends: 10 dB, with the same splat."""
+    """Frames made from nine exact keyframes against those from the flow between the ends: 10 dB, one splat."""
     gains = []
     for seed in range(4):
         knots = clip(seed, SIZE, 9, motion="accelerated", max_motion=36)

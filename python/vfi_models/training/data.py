@@ -1,8 +1,10 @@
-"""Triplets for training: from files or made up, cropped, turned, flipped, reversed; the same ones for the same seed."""
+"""Triplets and clips for training: from files or made up, cropped, turned, flipped, reversed; the same for a seed."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -13,99 +15,151 @@ from torch.utils.data import Dataset, Sampler
 
 from vfi_models import datasets
 from vfi_models.errors import UserError
-from vfi_models.images import read_triplet
+from vfi_models.images import read_frames
 from vfi_models.synthetic import random_scene
+from vfi_models.synthetic.clips import even_times
 
 HELD_OUT = 0.05  # the last part of a list, not trained on; 95 % of Vimeo90K's training list remain
 SYNTHETIC = "synthetic"
-MADE_UP = 2000  # synthetic triplets, unless a number is given
+VIMEO = {3: "tri_trainlist.txt", 7: "sep_trainlist.txt"}  # Vimeo90K's lists, by how many frames a line has
+MADE_UP = 2000  # synthetic scenes, unless a number is given
 MOTION = 1 / 8  # of the side of a synthetic picture
-FRESH = 1_000_000  # seeds of synthetic triplets that are held out
+FRESH = 1_000_000  # seeds of synthetic scenes that are held out
 
 
 class Source(Protocol):
-    """Where triplets come from."""
+    """Where triplets, or clips of N frames at even times, come from."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        """(3, H, W, 3) uint8 RGB, H and W at least `size`, and the time of the middle one."""
+        """(3 or N, H, W, 3) uint8 RGB, H and W at least `size`, and the time of the middle one."""
 
 
 @dataclass(frozen=True)
 class Files:
     """Three pictures each; the middle one is at 0.5."""
 
-    triplets: list[tuple[Path, Path, Path]]
+    triplets: Sequence[Sequence[Path]]
 
     def __len__(self) -> int:
         return len(self.triplets)
 
     def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        pictures = read_triplet(self.triplets[index])
-        height, width = pictures[0].shape[:2]
-        if min(height, width) < size:
-            folder = self.triplets[index][0].parent
-            raise UserError(f"expected frames of at least {size}x{size} in {folder}, got {width}x{height}; give --crop")
-        return np.stack([p if p.dtype == np.uint8 else (p / 257).round().astype(np.uint8) for p in pictures]), 0.5
+        return pictures(self.triplets[index], size), 0.5
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every run of `frames` consecutive pictures, an odd number, of longer sequences."""
+
+    sequences: Sequence[Sequence[Path]]
+    frames: int
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """How many windows the sequences have up to each."""
+        return list(accumulate(len(paths) - self.frames + 1 for paths in self.sequences))
+
+    def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
+        number = bisect_right(self.ends, index)
+        paths = self.sequences[number]
+        first = len(paths) - self.frames + 1 - (self.ends[number] - index)
+        return pictures(paths[first : first + self.frames], size), 0.5
+
+
+def pictures(paths: Sequence[Path], size: int) -> np.ndarray:
+    """(N, H, W, 3) uint8."""
+    frames = read_frames(paths)
+    height, width = frames[0].shape[:2]
+    if min(height, width) < size:
+        folder = paths[0].parent
+        raise UserError(f"expected frames of at least {size}x{size} in {folder}, got {width}x{height}; give --crop")
+    return np.stack([p if p.dtype == np.uint8 else (p / 257).round().astype(np.uint8) for p in frames])
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Scenes of `vfi_models.synthetic`, one for each seed. any_time: the middle one is not always at 0.5."""
+    """Scenes of `vfi_models.synthetic`, one for each seed.
+
+    any_time: the middle one of three frames is not always at 0.5. frames: if not 3, clips of so many at even times,
+    with motion of all kinds.
+    """
 
     count: int
     first_seed: int = 0
     any_time: bool = False
+    frames: int = 3
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
         seed = self.first_seed + index
+        if self.frames != 3:
+            return rendered(seed, size, even_times(self.frames), "mixed"), 0.5
         time = float(np.random.default_rng([seed, 1]).uniform(0.1, 0.9)) if self.any_time else 0.5
-        return rendered(seed, size, time), time
+        return rendered(seed, size, (0, time, 1), "uniform"), time
 
 
-@lru_cache(maxsize=256)  # a few scenes are seen again and again
-def rendered(seed: int, size: int, time: float) -> np.ndarray:
-    """(3, size, size, 3) uint8."""
-    scene = random_scene(seed, (size, size), max_motion=size * MOTION, photographs=True)
-    frames = torch.stack([scene.frame(moment) for moment in (0, time, 1)])
+@lru_cache(maxsize=64)  # a few scenes are seen again and again
+def rendered(seed: int, size: int, times: tuple[float, ...], motion: str) -> np.ndarray:
+    """(N, size, size, 3) uint8."""
+    scene = random_scene(seed, (size, size), max_motion=size * MOTION, photographs=True, motion=motion)
+    frames = torch.stack([scene.frame(moment) for moment in times])
     return (frames.permute(0, 2, 3, 1) * 255).round().byte().numpy()
 
 
-def sources(data: str, any_time: bool = False) -> tuple[Source, Source | None]:
+def sources(data: str, any_time: bool = False, frames: int = 3) -> tuple[Source, Source | None]:
     """What to train on, and what is held out to watch the quality; None if there is too little for that.
 
     Args:
-        data: a folder: Vimeo90K's (with tri_trainlist.txt), or one of folders with im1, im2, im3 (.png);
-            or "synthetic", or "synthetic:N" for N scenes.
+        data: "synthetic", or "synthetic:N" for N scenes; or a folder. For three frames that of Vimeo90K's triplets
+            (with tri_trainlist.txt), or one of folders with im1, im2, im3 (.png). For others one of folders of images,
+            in the order of their names; for seven also that of Vimeo90K's septuplets (with sep_trainlist.txt).
         any_time: the network interpolates at any time.
+        frames: how many an objective is trained on at once, an odd number.
     """
     name, _, number = data.partition(":")
     if name == SYNTHETIC:
         if data != SYNTHETIC and not (number.isdecimal() and int(number) > 0):
             raise UserError(f"expected synthetic:N with a number above 0, got {data}")
         count = int(number or MADE_UP)
-        return Synthetic(count, any_time=any_time), Synthetic(min(max(count // 20, 1), 32), FRESH, any_time)
+        held_out = Synthetic(min(max(count // 20, 1), 32), FRESH, any_time, frames)
+        return Synthetic(count, any_time=any_time, frames=frames), held_out
     root = Path(data)
     if not root.is_dir():
         raise UserError(f"expected a folder of triplets, or the word {SYNTHETIC}, got {data}")
-    vimeo = (root / "tri_trainlist.txt").is_file()
-    triplets = datasets.vimeo90k_triplets(root, "train") if vimeo else datasets.triplet_folders(root)
-    kept = len(triplets) - int(len(triplets) * HELD_OUT)
-    return Files(triplets[:kept]), Files(triplets[kept:]) if kept < len(triplets) else None
+    found = listed(root, frames)
+    kept = len(found) - int(len(found) * HELD_OUT)
+
+    def source(part: Sequence[Sequence[Path]]) -> Source:
+        return Files(part) if frames == 3 else Windows(part, frames)
+
+    return source(found[:kept]), source(found[kept:]) if kept < len(found) else None
+
+
+def listed(root: Path, frames: int) -> Sequence[Sequence[Path]]:
+    """The triplets below a folder, or its sequences of `frames` pictures or more."""
+    lists = [count for count, name in VIMEO.items() if (root / name).is_file()]
+    if lists and frames not in lists:
+        raise UserError(f"{root} is Vimeo90K with {lists[0]} frames in a row, but the model is trained on {frames}")
+    if frames == 3:
+        return datasets.vimeo90k_triplets(root, "train") if lists else datasets.triplet_folders(root)
+    return datasets.vimeo90k_septuplets(root, "train") if lists else datasets.clip_folders(root, frames)
 
 
 @dataclass(frozen=True)
 class Sample:
-    frames: Tensor  # (3, 3, size, size) uint8 RGB
+    frames: Tensor  # (3 or N, 3, size, size) uint8 RGB
     time: float
 
 
 class Augmented(Dataset[Sample | UserError]):
-    """Random squares of a source's triplets: which, depends on the seed, the epoch and the index alone.
+    """Random squares of a source's triplets or clips: which, depends on the seed, the epoch and the index alone.
 
     Cut out, turned by quarter turns, flipped both ways, and in half of the cases backwards in time. augment=False: the
     middle of each picture, as it is.
@@ -137,7 +191,7 @@ class Augmented(Dataset[Sample | UserError]):
 
 
 def collated(samples: list[Sample | UserError]) -> tuple[Tensor, Tensor] | UserError:
-    """Frames (B, 3, 3, H, W) uint8 and times (B,), or the first error."""
+    """Frames (B, 3 or N, 3, H, W) uint8 and times (B,), or the first error."""
     good = []
     for sample in samples:
         if isinstance(sample, UserError):

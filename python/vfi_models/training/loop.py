@@ -52,7 +52,8 @@ class Training:
         self.job, self.stage, self.world = job, stage, world
         self.objective = objective.to(world.device)
         self.network: Any = objective.network
-        self.source, self.held_out = data.sources(job.data, getattr(self.network, "any_time", False))
+        any_time = getattr(self.network, "any_time", False)
+        self.source, self.held_out = data.sources(job.data, any_time, objective.frames)
         self.epoch_steps = len(self.source) // stage.batch
         self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
         self.last = min(self.steps, job.stop_after or self.steps)
