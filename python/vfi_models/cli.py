@@ -233,8 +233,20 @@ def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
     from vfi_models.registry import choose_device, load_model
 
     device = choose_device(options.device)
-    names = ("scale", "tta", "tile", "dino", "dino_max_side", "routing", "keep")
-    names += ("backbone", "warp", "seed", "dtype", "offload")
+    names = (
+        "scale",
+        "tta",
+        "tile",
+        "dino",
+        "dino_max_side",
+        "routing",
+        "keep",
+        "backbone",
+        "warp",
+        "seed",
+        "dtype",
+        "offload",
+    )
     settings = {name: getattr(options, name) for name in names}
     return load_model(options.model, options.weights, device, **settings), device
 

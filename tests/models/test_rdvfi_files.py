@@ -83,7 +83,7 @@ def test_weights_bring_the_prompt_so_that_t5_is_not_read(published, tmp_path):
     path = own_weights(net, tmp_path / "own.safetensors", "estimator", "synthesis", "prompt")
     (published / NAMES["text_encoder"]).unlink()
     torch.testing.assert_close(frame_of(rdvfi.from_backbone("d", published, path, **SIZE)), wanted)
-    with pytest.raises(UserError, match="models_t5_umt5-xxl-enc-bf16.pth .* is missing"):
+    with pytest.raises(UserError, match=r"models_t5_umt5-xxl-enc-bf16.pth .* is missing"):
         rdvfi.from_backbone("d", published, own_weights(net, path, "estimator", "synthesis"), **SIZE)
 
 
@@ -127,7 +127,7 @@ def test_wrong_files_are_one_sentence(published, svd, tmp_path):
     ):
         with pytest.raises(UserError, match=sentence):
             rdvfi.from_backbone(*arguments, **SIZE)
-    with pytest.raises(UserError, match="expected a folder with model_index.json"):
+    with pytest.raises(UserError, match=r"expected a folder with model_index.json"):
         rdvfi.load(published)
     (published / "model_index.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read as RDVFI"):

@@ -24,7 +24,7 @@ class Motion:
         nodes0, nodes1: (B, K, 2, 8h, 8w) float32 px of their own grid: from a pixel of frame 0, of frame 1, to where it
             is at each of the K times. Exactly 0 at the frame's own time.
         metric0, metric1: (B, 1, 2h, 2w) float32: which pixels of a frame win where several land on one place.
-        adjacent: (B, K - 1, 4, h, w) float32 px of the latents' grid: flow from each latent to the next (x, y) and back.
+        adjacent: (B, K - 1, 4, h, w) float32 px of the latents' grid: from each latent to the next (x, y), and back.
     """
 
     nodes0: Tensor

@@ -147,8 +147,8 @@ def tiny(variant: str = "d", **settings: Any) -> RDVFI:
         vae = AutoencoderKLWan(
             base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
         )
-        parts: tuple[Any, ...] = (denoiser, vae, CLIPVisionModel(clip))
-        own = (TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8), EmptyPrompt(32))
+        parts: Any = (denoiser, vae, CLIPVisionModel(clip))
+        own: Any = (TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8), EmptyPrompt(32))
     else:
         unet = UNetSpatioTemporalConditionModel(
             in_channels=8, out_channels=4, block_out_channels=(32, 64),

@@ -41,9 +41,9 @@ class RDVFIObjective(Objective):
     """
 
     stages = (
-        Stage("trajectories and synthesis, on true latents", 40, 16, 256, learning_rate=1e-4, final_rate=1e-6, warm_up=500),
-        Stage("the denoiser, through both", 20, 16, 256, learning_rate=2e-5, final_rate=1e-6, warm_up=500, weight_decay=1e-2),
-    )  # fmt: skip
+        Stage("trajectories and synthesis, on true latents", 40, 16, 256, 1e-4, final_rate=1e-6, warm_up=500),
+        Stage("the denoiser, through both", 20, 16, 256, 2e-5, final_rate=1e-6, warm_up=500, weight_decay=1e-2),
+    )
 
     def __init__(self, pipeline: RDVFI, perceptual: lpips.LPIPS | None = None) -> None:
         super().__init__(Trained(pipeline))
@@ -163,7 +163,6 @@ def objective(
             files.put(pipeline, checkpoints.read(weights), weights)
         return RDVFIObjective(pipeline, perceptual)
     if backbone is None:
-        raise UserError(
-            f"the model rdvfi-{variant} needs --backbone, the folder of {files.BACKBONES[variant]}; nothing is downloaded"
-        )
+        wanted = f"--backbone, the folder of {files.BACKBONES[variant]}"
+        raise UserError(f"the model rdvfi-{variant} needs {wanted}; nothing is downloaded")
     return RDVFIObjective(files.from_backbone(variant, backbone, weights), perceptual)

@@ -111,7 +111,7 @@ class Trajectory:
         return results[0] if alone else results
 
     def rendered(self, frame0: Tensor, frame1: Tensor, taus: Tensor) -> Tensor:
-        """With gradients: frames (B, T, 3, H, W), not clamped, at taus (B, T) inside (0, 1), of the pixel grid given."""
+        """With gradients: frames (B, T, 3, H, W), not clamped, at taus (B, T) inside (0, 1), of these frames' size."""
         height, width = frame0.shape[2:]
         warped = [pad(seen.flatten(0, 1), MULTIPLE, "replicate") for seen in self.warped(frame0, frame1, taus)]
         frames = self.synthesis(*warped, self._moved_latents(taus), taus.flatten().to(frame0.device))

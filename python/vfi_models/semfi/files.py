@@ -66,7 +66,7 @@ def load_adapters(transformer: SemFiTransformer, path: str | Path) -> None:
         raise UserError(f"expected adapters of SemFi alone in {path}, got {len(rest)} others, such as {rest[0]}")
     expert, mode = transformer.expert, transformer.mode
     for _, layer in transformer.mixtures():
-        layer.set(expert, "fused")  # merged weights would hold the adapters before
+        layer.choose(expert, "fused")  # merged weights would hold the adapters before
     checkpoints.load_into(Adapters(transformer), chosen, path)
     transformer.set_frames(transformer.config.frame_counts[expert - 1], mode)
 

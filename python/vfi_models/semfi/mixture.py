@@ -61,8 +61,8 @@ class MixtureLinear(nn.Linear):
 
     Attributes:
         expert: 1 for the first of the others.
-        mode: "fused": both as one product of rank 2 r, `vfi_kernels.mixture_lora`; "naive": each adapter by itself, also
-            those that do not act, times 0; "merged": they are in the weight.
+        mode: "fused": both as one product of rank 2 r, `vfi_kernels.mixture_lora`; "naive": each adapter by itself,
+            those that do not act times 0; "merged": both are in the weight.
     """
 
     def __init__(self, inputs: int, outputs: int, experts: int, rank: int = RANK, bias: bool = True) -> None:
@@ -87,7 +87,7 @@ class MixtureLinear(nn.Linear):
         return vk.mixture_lora(x, self.weight, self.bias, *parts, 1)
 
     @torch.no_grad()
-    def set(self, expert: int, mode: str) -> None:
+    def choose(self, expert: int, mode: str) -> None:
         """Chooses; a weight that adapters were merged into is first what it was, to the last bit."""
         if mode not in MODES or not 1 <= expert < len(self.adapters):
             raise ValueError(
@@ -177,7 +177,7 @@ class SemFiTransformer(WanTransformer3DModel):
         expert, mode = expert_for(frames, self.config.frame_counts), mode or self.mode
         if (expert, mode) != (self.expert, self.mode):
             for _, layer in self.mixtures():
-                layer.set(expert, mode)
+                layer.choose(expert, mode)
         return expert
 
     def adapter_parameters(self) -> list[nn.Parameter]:
@@ -194,7 +194,7 @@ class SemFiTransformer(WanTransformer3DModel):
 
     def _set_all(self, expert: int, mode: str) -> None:
         for _, layer in self.mixtures():
-            layer.set(expert, mode)
+            layer.choose(expert, mode)
 
 
 def with_adapters(
@@ -210,7 +210,8 @@ def with_adapters(
         raise ValueError("with_adapters: expected a WanTransformer3DModel without adapters")
     for _, layer in found.mixtures():
         weight = layer.weight
-        layer.adapters.to_empty(device=weight.device).to(weight.dtype)
-        for adapter in layer.adapters:
-            adapter.reset_parameters()
+        layer.adapters.to(weight.dtype).to_empty(device=weight.device)
+        for adapter in layer.adapters.children():
+            if isinstance(adapter, Adapter):
+                adapter.reset_parameters()
     return found.train(transformer.training)

@@ -22,7 +22,7 @@ TOKENS = 512  # of text, always: Wan's attention tells text from image by this n
 class SemFi(WanImageToVideoPipeline):
     """Frames between a first and a last frame, guided by a text.
 
-    A pipeline of diffusers, Wan's for images to video: its calls, callbacks, `save_pretrained`, `enable_model_cpu_offload`
+    A pipeline of diffusers, Wan's for images to video: calls, callbacks, `save_pretrained`, `enable_model_cpu_offload`
     and so on work as they do there. Here CLIP's features of both frames are summed, and the expert for the number of
     frames acts.
     """

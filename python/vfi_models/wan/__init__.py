@@ -12,6 +12,6 @@ from vfi_models.wan.encoders import empty_prompt, image_encoder, text_encoder
 from vfi_models.wan.files import Parts, find
 
 __all__ = [
-    "FUN_1_3B", "I2V_14B", "Parts", "clip_input", "diffusers_name", "empty_prompt", "find", "image_encoder", "original_name",
-    "text_encoder", "transformer", "vae",
+    "FUN_1_3B", "I2V_14B", "Parts", "clip_input", "diffusers_name", "empty_prompt", "find", "image_encoder",
+    "original_name", "text_encoder", "transformer", "vae",
 ]  # fmt: skip

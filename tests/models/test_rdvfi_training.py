@@ -1,0 +1,222 @@
+"""Training of RDVFI: what each stage trains, that it learns, and that the trajectories teach the denoiser."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+pytest.importorskip("diffusers")
+
+from vfi_models import lpips, rdvfi
+from vfi_models.cli import main
+from vfi_models.errors import UserError
+from vfi_models.rdvfi.training import RDVFIObjective, objective
+from vfi_models.synthetic import clip
+from vfi_models.training import Job, train
+from vfi_models.training.losses import laplacian
+
+PARTS = ("estimator", "synthesis", "denoiser")
+
+
+def fresh(variant="d", **settings):
+    torch.manual_seed(0)
+    return RDVFIObjective(rdvfi.tiny(variant, **settings))
+
+
+def clips(whole, count=4):
+    frames = [clip(seed, (64, 64), whole.frames, motion="mixed", max_motion=10.0).frames for seed in range(count)]
+    return torch.stack(frames), torch.full((count,), 0.5)
+
+
+def test_clips_hold_the_keyframes():
+    assert fresh().frames == 25  # three keyframes: every sixth frame
+    assert fresh(keyframes=7).frames == 25
+    assert fresh(latent_layout="causal").frames == 17
+
+
+@pytest.mark.parametrize("variant", ["d", "u"])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_stages_train_their_part(variant, stage):
+    whole = fresh(variant)
+    (group,) = whole.begin(stage)
+    chosen = {name for name, value in whole.network.named_parameters() if value.requires_grad}
+    assert {name.split(".")[0] for name in chosen} == ({"estimator", "synthesis"} if stage == 1 else {"denoiser"})
+    assert len(group.parameters) == len(chosen)
+    assert not any(
+        p.requires_grad for p in (*whole.pipeline.vae.parameters(), *whole.pipeline.image_encoder.parameters())
+    )
+    outcome = whole.outcome(*clips(whole, 2))
+    outcome.loss.backward()
+    # Nothing is trained that has no gradient; in stage 1 the heads begin at 0, and what is behind them waits
+    assert all(p.grad is not None for p in group.parameters)
+    assert all(p.grad.isfinite().all() for p in group.parameters)
+
+
+def test_loss_is_the_papers():
+    whole = fresh()
+    whole.begin(2)
+    frames, times = clips(whole, 2)
+    outcome = whole.outcome(frames, times)
+    terms = outcome.terms
+    assert set(terms) == {"latent", "perceptual", "l2"}
+    torch.testing.assert_close(outcome.loss, terms["latent"] + 0.5 * (0.2 * terms["perceptual"] + terms["l2"]))
+    torch.testing.assert_close(terms["perceptual"], laplacian(outcome.frames, outcome.truth))
+    roots = (outcome.frames - outcome.truth).square().flatten(1).mean(1).sqrt()
+    torch.testing.assert_close(terms["l2"], roots.mean())
+    assert any((outcome.truth[0] == frame).all() for frame in frames[0, 1:-1])
+
+
+def test_the_bound_of_the_noise_rises():
+    whole = fresh()
+    for progress in (0.0, 0.4, 0.99):
+        whole.progress = progress
+        drawn = whole.drawn_times(2000, torch.device("cpu"))
+        assert progress <= drawn.min() < progress + 0.01 and 0.99 < drawn.max() <= 1
+        assert drawn.mean().item() == pytest.approx((1 + progress) / 2, abs=0.02)
+
+
+@pytest.mark.parametrize("variant", ["d", "u"])
+def test_trajectories_teach_the_denoiser(variant):
+    """The reconstruction alone has gradients in the denoiser, through latents, estimator and splatting."""
+    whole = fresh(variant)
+    with torch.no_grad():
+        for head in (whole.network.estimator.adjacent.head, whole.network.estimator.fusion.flow):
+            nn.init.normal_(head.weight, std=0.1)
+    whole.begin(2)
+    outcome = whole.outcome(*clips(whole, 2))
+    outcome.terms["l2"].backward()
+    grads = [p.grad for p in whole.network.denoiser.parameters()]
+    assert all(grad is None or grad.isfinite().all() for grad in grads)
+    assert sum(grad is not None and bool(grad.abs().max() > 0) for grad in grads) > 0.8 * len(grads)
+
+
+def loss_of(whole, frames, times):
+    """The mean over the same draws."""
+    with torch.no_grad():
+        found = []
+        for seed in range(6):
+            torch.manual_seed(1000 + seed)
+            found.append(whole.outcome(frames, times).loss)
+    return torch.stack(found).mean().item()
+
+
+@pytest.mark.parametrize("variant", ["d", "u"])
+def test_both_stages_learn(variant):
+    whole = fresh(variant)
+    frames, times = clips(whole)
+    for stage, steps, rate, share in ((1, 25, 3e-3, 0.9), (2, 15, 3e-3, 0.8)):
+        (group,) = whole.begin(stage)
+        before = loss_of(whole, frames, times)
+        optimizer = torch.optim.AdamW(group.parameters, rate)
+        for step in range(steps):
+            whole.progress = step / steps
+            torch.manual_seed(step)
+            outcome = whole.outcome(frames, times)
+            optimizer.zero_grad()
+            outcome.loss.backward()
+            nn.utils.clip_grad_norm_(group.parameters, 1.0)
+            optimizer.step()
+        whole.progress = 0.0
+        after = loss_of(whole, frames, times)
+        assert after < share * before, (stage, before, after)
+        whole = RDVFIObjective(whole.pipeline)
+
+
+def test_trained_stopped_and_gone_on(tmp_path):
+    """A training that is stopped ends with the same weights; the second stage begins with those of the first."""
+    usual = {"data": "synthetic:4", "steps": 4, "batch": 2, "crop": 64, "quiet": True}
+
+    def job(name, stage, **more):
+        return Job("rdvfi-d", stage, output=tmp_path / name, **{**usual, **more})
+
+    train(fresh(), job("one", 1))
+    train(fresh(), job("parts", 1, stop_after=2))
+    train(fresh(), job("parts", 1, resume=True))
+    one, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "parts"))
+    assert {key.split(".")[0] for key in one} == {"estimator", "synthesis", "prompt"}
+    assert all(torch.equal(value, parts[key]) for key, value in one.items())
+    weights = str(tmp_path / "one" / "weights.safetensors")
+    train(objective(weights, True, "d"), job("two", 2, ema=0.5))
+    two = load_file(tmp_path / "two" / "weights.safetensors")
+    assert {key.split(".")[0] for key in two} == {"estimator", "synthesis", "prompt", "denoiser"}
+    assert all(torch.equal(value, two[key]) for key, value in one.items())  # frozen
+    log = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(line["held_out_psnr"]) for line in log)
+
+
+def test_by_command(tmp_path):
+    words = ("train", "--model", "rdvfi-u", "--tiny", "--data", "synthetic:2", "--batch", 2, "--crop", 64, "--steps", 1)
+    assert main([str(word) for word in (*words, "-o", tmp_path / "u", "--quiet")]) == 0
+    assert (tmp_path / "u" / "weights.safetensors").is_file()
+
+
+def test_wrong_requests(tmp_path):
+    with pytest.raises(UserError, match=r"needs --backbone, the folder of Wan2.1-Fun-1.3B-InP; nothing is downloaded"):
+        objective(None, False, "d")
+    with pytest.raises(UserError, match="give either --tiny or --backbone"):
+        objective(None, True, "u", backbone=str(tmp_path))
+
+
+def alexnet(seed=0):
+    """AlexNet's convolutions and LPIPS' heads under their published names."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
+    backbone = {"classifier.1.weight": torch.zeros(2, 2)}
+    for place, (out, inside, side) in sizes.items():
+        weight = torch.randn(out, inside, side, side, generator=generator) / (inside * side**2) ** 0.5
+        backbone |= {f"features.{place}.weight": weight, f"features.{place}.bias": torch.zeros(out)}
+    heads = {
+        f"lin{i}.model.1.weight": torch.rand(1, out, 1, 1, generator=generator)
+        for i, (out, _, _) in enumerate(sizes.values())
+    }
+    return backbone, heads
+
+
+def lpips_by_hand(backbone, heads, first, second):
+    shift, scale = (torch.tensor(v).view(3, 1, 1) for v in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
+    total = 0.0
+    x, y = (((2 * frame - 1) - shift) / scale for frame in (first, second))
+    for i, (place, stride, padding) in enumerate(((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))):
+        weight, bias = backbone[f"features.{place}.weight"], backbone[f"features.{place}.bias"]
+        found = []
+        for value in (x, y):
+            value = nn.functional.max_pool2d(value, 3, 2) if i in (1, 2) else value
+            found.append(nn.functional.conv2d(value, weight, bias, stride, padding).relu())
+        x, y = found
+        a, b = (v / (v.norm(dim=1, keepdim=True) + 1e-10) for v in found)
+        total = total + ((a - b) ** 2 * heads[f"lin{i}.model.1.weight"]).sum(1).mean((1, 2))
+    return total
+
+
+def test_lpips(tmp_path):
+    backbone, heads = alexnet()
+    paths = [tmp_path / "alexnet.pth", tmp_path / "alex.pth"]
+    for state, path in zip((backbone, heads), paths, strict=True):
+        torch.save(state, path)
+    measure = lpips.load(*paths)
+    first, second = torch.rand(2, 2, 3, 64, 72, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(measure(first, second), lpips_by_hand(backbone, heads, first, second))
+    assert not measure(first, first).any()
+    second.requires_grad_(True)
+    measure(second, second.detach()).sum().backward()
+    assert second.grad.isfinite().all()
+    whole = objective(None, True, "d", lpips_weights=[str(path) for path in paths])
+    whole.begin(1)
+    outcome = whole.outcome(*clips(whole, 2))
+    torch.testing.assert_close(outcome.terms["perceptual"], measure(outcome.frames, outcome.truth).mean())
+    save_file(heads, tmp_path / "heads.safetensors")
+    with pytest.raises(UserError, match="is no AlexNet"):
+        lpips.load(tmp_path / "heads.safetensors", paths[1])
+    with pytest.raises(UserError, match="does not fit ModuleList"):
+        lpips.load(paths[0], paths[0])
+
+
+def test_settings_of_a_stage_are_kept(tmp_path):
+    whole = fresh()
+    assert [stage.crop for stage in whole.stages] == [256, 256]
+    assert replace(whole.stages[0], crop=64).crop % whole.multiple == 0
+    assert fresh("u").multiple == 64
