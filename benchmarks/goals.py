@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import memory
+import rdvfi_phases
 import routed
 import routed_network
 
@@ -202,7 +203,7 @@ def judge_block(block: dict[str, Any] | None, keep: float) -> dict[str, Any]:
 
 def judge_networks(networks: dict[str, Any]) -> list[dict[str, Any]]:
     """How many times faster warps are in RIFE, the whole of it, its memory, and the adapters of SG-RIFE; what routing
-    saves in APR-VFI; seconds of ebme-splat."""
+    saves in APR-VFI; RDVFI's warping; seconds of ebme-splat."""
     found, adapters = networks.get("rife"), networks.get("sg_rife_adapters")
     warps = whole = memory_share = fastest = None
     if found:
@@ -222,6 +223,13 @@ def judge_networks(networks: dict[str, Any]) -> list[dict[str, Any]]:
             "APR-VFI 1088x2048, routed: share of the synthesis' time saved over that of its multiply-accumulates",
             0.9,
             routed_network.efficiency(networks.get("apr_vfi")),
+            "x",
+            at_most=False,
+        ),
+        judged(
+            "RDVFI 576x1024, 24 taus: warping of both frames, faster than in steps of torch",
+            4,
+            rdvfi_phases.faster(networks.get("rdvfi_warping")),
             "x",
             at_most=False,
         ),

@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 import memory
+import rdvfi_phases
 import routed_network
 import torch
 from torch import Tensor
@@ -144,6 +145,8 @@ def measure(quick: bool = False) -> dict[str, Any]:
         "sg_rife_adapters": measure_adapters(1 if quick else 7),
         "ebme_splat": measure_ebme_splat(1 if quick else 7),
         "apr_vfi": routed_network.measure(quick),
+        "rdvfi_warping": rdvfi_phases.measure_warping(1 if quick else 7),
+        "rdvfi_phases": None if quick else rdvfi_phases.measure_resolutions(),
     }
 
 

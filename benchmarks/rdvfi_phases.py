@@ -1,6 +1,6 @@
 """RDVFI: its warping beside the same in steps of torch, and what a pair costs at several resolutions.
 
-python benchmarks/rdvfi_phases.py [--device cuda] [--variant u]   published sizes, random weights, bfloat16
+python benchmarks/rdvfi_phases.py [--device cuda] [--variant u]   published sizes, random weights, bfloat16 but for VAE and estimator
 """
 
 import argparse
@@ -83,7 +83,8 @@ def published(variant: str, device: str, dtype: torch.dtype) -> Any:
             parts = [UNetSpatioTemporalConditionModel(), vae, CLIPVisionModelWithProjection(config)]
     generator = torch.Generator(device).manual_seed(0)
     for part in parts:
-        part.to(dtype).to_empty(device=device)
+        exact = isinstance(part, (AutoencoderKLWan, AutoencoderKLTemporalDecoder))  # as RDVFI loads them
+        torch.nn.Module.to(part, torch.float32 if exact else dtype).to_empty(device=device)
         with torch.no_grad():
             for value in (*part.parameters(), *part.buffers()):
                 if value.is_floating_point():
@@ -98,7 +99,7 @@ def published(variant: str, device: str, dtype: torch.dtype) -> Any:
         parts[0] = rdvfi.widened(parts[0])
         own = (rdvfi.TrajectoryEstimator(4), rdvfi.FrameSynthesis(4), None)
     networks = [part if part is None else part.to(device).eval() for part in (*parts, *own)]
-    networks[4].to(dtype)
+    torch.nn.Module.to(networks[4], dtype)
     return rdvfi.RDVFI(*networks)
 
 
@@ -117,7 +118,8 @@ def seconds_of(call: Callable[[], Any], device: str, rounds: int) -> tuple[float
 def measure_resolutions(variant: str = "d", device: str = "cpu", rounds: int = 1) -> dict[str, Any]:
     """Of a pair at each resolution: seconds of what runs once, and of a frame after that."""
     net, rows = published(variant, device, torch.bfloat16), []
-    net.trajectory(*torch.rand(2, 1, 3, 64, 64, device=device)).frames(0.5)  # warms up
+    if device != "cpu":
+        net.trajectory(*torch.rand(2, 1, 3, 64, 64, device=device)).frames(0.5)  # warms up
     for height, width in SIZES:
         frames = torch.rand(2, 1, 3, height, width, device=device)
         once, found = seconds_of(functools.partial(net.trajectory, *frames), device, rounds)

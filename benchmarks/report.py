@@ -11,6 +11,7 @@ from typing import Any
 
 import figures
 import memory
+import rdvfi_phases
 import routed
 import routed_network
 
@@ -92,15 +93,22 @@ NETWORKS = {
 
 
 def other_networks(networks: dict[str, Any]) -> list[str]:
-    """What routing saves in APR-VFI, and the time of ebme-splat, where they were measured."""
+    """What routing saves in APR-VFI, RDVFI's phases, and the time of ebme-splat, where they were measured."""
     parts = []
-    apr, splat = networks.get("apr_vfi"), networks.get("ebme_splat")
+    apr, splat, phases = (networks.get(name) for name in ("apr_vfi", "ebme_splat", "rdvfi_phases"))
     if apr:
         shares = ", ".join(f"{share:.0%}" for share in apr["keep"])
         title = f"### APR-VFI, {size_of(apr)}, blocks 2 to 5 on {shares} of the patches"
         over = f"{routed_network.efficiency(apr):.2f}"
         quotient = f"Share of the synthesis' time saved over that of its multiply-accumulates: {over}."
         parts.append(f"{title}\n\n{markdown_table(*routed_network.cells(apr))}\n\n{quotient}")
+    if phases:
+        faster = rdvfi_phases.faster(networks["rdvfi_warping"])
+        title = (
+            f"### RDVFI-D, published sizes, {phases['dtype']} but for VAE and estimator, {phases['threads']} threads"
+        )
+        note = f"Warping of both frames to 24 times at 576x1024 is {faster:.1f}x faster than in steps of torch."
+        parts.append(f"{title}\n\n{markdown_table(*rdvfi_phases.cells(phases))}\n\n{note}")
     if splat:
         parts.append(f"ebme-splat takes {splat['seconds']:.2f} s for a frame, {size_of(splat)}.")
     return parts

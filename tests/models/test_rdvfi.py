@@ -339,7 +339,7 @@ def test_saved_and_loaded(variant, tmp_path):
     wanted = net.interpolate(frame0, frame1, 0.5, seeded())
     torch.testing.assert_close(again.interpolate(frame0, frame1, 0.5, seeded()), wanted, atol=1e-5, rtol=0)
     half = rdvfi.load(tmp_path / "whole", torch.bfloat16)
-    assert half.synthesis.dtype == half.vae.dtype == torch.bfloat16 and half.estimator.dtype == torch.float32
+    assert half.synthesis.dtype == torch.bfloat16 and half.estimator.dtype == half.vae.dtype == torch.float32
     half.interpolate(frame0, frame1, 0.5, seeded())
 
 

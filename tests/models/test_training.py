@@ -245,7 +245,10 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
     assert cli.main(["interpolate", str(scene / "im1.png"), str(scene / "im3.png"), "-o", str(output), *weights]) == 0
     assert output.is_file()
     assert cli.main(["train", "--model", "flow-splat", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
-    assert "expected a model that is trained: apr-vfi, rife, sg-rife; got 'flow-splat'" in capsys.readouterr().err
+    assert (
+        "expected a model that is trained: apr-vfi, rdvfi-d, rdvfi-u, rife, sg-rife; got 'flow-splat'"
+        in capsys.readouterr().err
+    )
     assert cli.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2
     assert "--dino is not for the model rife" in capsys.readouterr().err
     assert cli.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2

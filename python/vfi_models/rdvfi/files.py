@@ -20,17 +20,18 @@ from vfi_models.rdvfi.synthesis import FrameSynthesis
 
 BACKBONES = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
 OWN = ("estimator", "synthesis", "prompt", "denoiser")  # what a file of weights may hold
+EXACT = ("estimator", "vae")  # float32 always: trajectories are worth it, and both VAEs are unsafe or slow in half
 INDEX = "model_index.json"
 TINY_SIZE = (64, 64)
 
 
 def load(folder: str | Path, dtype: torch.dtype | None = None) -> RDVFI:
-    """A folder that `RDVFI.save_pretrained` wrote; dtype: of all but the estimator, None: as it is stored."""
+    """A folder that `RDVFI.save_pretrained` wrote; dtype: of all but EXACT; None: as it is stored."""
     path = Path(folder)
     if not (path / INDEX).is_file():
         raise UserError(f"expected a folder with {INDEX}, as RDVFI.save_pretrained writes it, got {folder}")
     try:
-        kinds = None if dtype is None else {"default": dtype, "estimator": torch.float32}
+        kinds = None if dtype is None else {"default": dtype, **dict.fromkeys(EXACT, torch.float32)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # diffusers renames torch_dtype; older ones know only that
             pipeline = RDVFI.from_pretrained(str(path), local_files_only=True, torch_dtype=kinds)
@@ -54,7 +55,7 @@ def from_backbone(
             stable-video-diffusion-img2vid, a folder of diffusers.
         weights: a state dict of RDVFI's own networks, as training writes it: estimator, synthesis and, after stage 2,
             the denoiser; None: fresh ones, and the denoiser as published.
-        dtype: of all but the estimator, whose trajectories are worth float32.
+        dtype: of all but EXACT.
         settings: of `RDVFI`, such as warp="backward".
 
     Raises:
@@ -78,7 +79,7 @@ def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
         known = wan.empty_prompt(wan.text_encoder(files.text_encoder))[0, :1]
     prompt = EmptyPrompt(known.shape[-1])
     prompt.embedding.data.copy_(known)
-    vae = wan.vae(files.vae, dtype)
+    vae = wan.vae(files.vae, torch.float32)
     return RDVFI(
         wan.transformer(files.transformer, dtype), vae, wan.image_encoder(files.image_encoder, dtype),
         *own_networks(vae.config.z_dim, dtype), in_dtype(prompt, dtype), **settings,
@@ -92,7 +93,8 @@ def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
         half = any((folder / name).glob("*.fp16.safetensors")) and not any(
             file for file in (folder / name).glob("*.safetensors") if ".fp16." not in file.name
         )
-        options = {"local_files_only": True, "torch_dtype": dtype, **({"variant": "fp16"} if half else {})}
+        wanted = torch.float32 if name in EXACT else dtype
+        options = {"local_files_only": True, "torch_dtype": wanted, **({"variant": "fp16"} if half else {})}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
