@@ -1,6 +1,8 @@
 """RDVFI: its warping beside the same in steps of torch, and what a pair costs at several resolutions.
 
-python benchmarks/rdvfi_phases.py [--device cuda] [--variant u]   published sizes, random weights, bfloat16 but for VAE and estimator
+python benchmarks/rdvfi_phases.py [--device cuda] [--variant u]
+
+Networks of the published sizes with random weights, in bfloat16 but for VAE and estimator.
 """
 
 import argparse
