@@ -45,6 +45,16 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
+      "mixture_lora(Tensor x, Tensor weight, Tensor? bias, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
+      "Tensor? lora_b_bias, SymInt expert, Tensor? experts, Tensor? segments, bool allow_tf32) -> Tensor");
+  m.def(
+      "mixture_lora_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
+      "SymInt expert, Tensor? experts, Tensor? segments, bool allow_tf32, bool need_x, bool need_weight, "
+      "bool need_bias, bool need_lora_a, bool need_lora_b, bool need_lora_a_bias, bool need_lora_b_bias) "
+      "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias, Tensor grad_lora_a, Tensor grad_lora_b, "
+      "Tensor grad_lora_a_bias, Tensor grad_lora_b_bias)");
+
+  m.def(
       "modulated_deform_conv2d(Tensor input, Tensor offset, Tensor? mask, Tensor weight, Tensor? bias, int[] stride, "
       "int[] padding, int[] dilation, int groups, int offset_groups, str activation, Tensor? activation_weight, "
       "str edge, bool allow_tf32) -> Tensor");

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
+from vfi_kernels.ops.mixture_lora import triton_kernels as adapting
 from vfi_kernels.ops.modulated_deform_conv2d import triton_kernels as deforming
 from vfi_kernels.ops.patches import triton_kernels as patching
 from vfi_kernels.ops.routed_conv2d import triton_kernels as routing
@@ -59,6 +60,17 @@ class Calls:
     def correlates(self, radius: int = 1) -> None:
         out = matching.correlation(self.image, self.image, radius)
         matching.correlation_grad(out, self.image, self.image, radius, True, True)
+
+    def adapts(self, packed: bool, tf32: bool = False) -> None:
+        """A layer that keeps the features: with an expert for each of two segments, or with one and biases."""
+        x, n = self.image, self.image.shape[3]
+        a, b, biases = x.new_zeros(3, 2, n), x.new_zeros(3, n, 2), (x.new_zeros(n), x.new_zeros(3, 2), x.new_zeros(3, n))
+        bias, a_bias, b_bias = (None, None, None) if packed else biases
+        tokens = x.shape[:-1].numel()
+        place = (0, torch.tensor([2, 1]), torch.tensor([0, tokens // 2, tokens])) if packed else (2, None, None)
+        out = adapting.mixture_lora(x, x.new_zeros(n, n), bias, a, b, a_bias, b_bias, *place, tf32)
+        needs = (True, False, False, True, True, not packed, not packed)
+        adapting.mixture_lora_grad(out, x, x.new_zeros(n, n), a, b, a_bias, *place, tf32, *needs)
 
     def deforms(
         self, deterministic: bool, parts: int = 1, activation: str = "prelu", masked: bool = True, tf32: bool = False
@@ -141,6 +153,7 @@ def launch_each(dtype: torch.dtype) -> None:
     c.warps(True)
     c.blends(False)
     c.correlates()
+    c.adapts(False)
     c.deforms(True)
     c.samples()
     c.travels(False)
@@ -157,6 +170,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.warps(False)
         c.blends(False)
         c.correlates()
+        c.adapts(layout == "planes")
         c.deforms(False)
         c.samples()
         c.travels(False)
@@ -175,6 +189,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
     for count, boundary in ((1, "keys"), (2, "linear"), (2, "replicate"), (3, "linear"), (9, "replicate")):
         c.samples(count, boundary, 1, per_pixel=True)
         c.travels(False, "average", count, per_pixel=True)
+    c.adapts(True, tf32=True)
     c.correlates(4)
     c.correlates(9)
     c.patches(0)

@@ -9,6 +9,7 @@ from vfi_kernels import compat as compat  # noqa: E402
 from vfi_kernels import nn as nn  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
+from vfi_kernels.ops.mixture_lora.op import mixture_lora  # noqa: E402
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_  # noqa: E402
 from vfi_kernels.ops.routed_conv2d.op import routed_conv2d, routed_conv2d_  # noqa: E402
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "backward_warp",
     "correlation",
+    "mixture_lora",
     "modulated_deform_conv2d",
     "patch_gather",
     "patch_indices",
