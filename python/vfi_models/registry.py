@@ -104,8 +104,7 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu", **set
     if weights is None and entry.weights is not None:
         raise UserError(f"the model {name} needs --weights, such as {entry.weights}; nothing is downloaded")
     given = allowed(name, entry.settings, settings) | fixed(entry)
-    if entry.needs:
-        require(entry.needs, "diffusion")
+    prepare(entry)
     if entry.places_itself:
         given["device"] = device
     factory = getattr(importlib.import_module(entry.module), entry.factory)
@@ -122,9 +121,15 @@ def load_objective(name: str, weights: str | None, tiny: bool, **settings: Any) 
     if entry is None or entry.training is None:
         raise UserError(f"expected a model that is trained: {', '.join(trained)}; got {name!r}")
     given = allowed(name, entry.training_settings, settings) | fixed(entry)
-    if entry.needs:
-        require(entry.needs, "diffusion")
+    prepare(entry)
     return importlib.import_module(entry.training).objective(weights, tiny, **given)
+
+
+def prepare(entry: ModelEntry) -> None:
+    """What must be imported can be; its own notes at import, on what is not needed here, are not shown."""
+    if entry.needs:
+        require("transformers.utils.logging", "diffusion").set_verbosity_error()
+        require(entry.needs, "diffusion")
 
 
 def fixed(entry: ModelEntry) -> dict[str, Any]:

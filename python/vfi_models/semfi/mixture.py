@@ -7,7 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import init_empty_weights
-from diffusers import WanTransformer3DModel
+from diffusers import (
+    ModelMixin,  # noqa: F401  (by which diffusers knows what it loads from this module)
+    WanTransformer3DModel,
+)
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
@@ -84,7 +87,8 @@ class MixtureLinear(nn.Linear):
             torch.stack([getattr(getattr(one, name), kind) for one in active])
             for name, kind in (("lora_A", "weight"), ("lora_B", "weight"), ("lora_A", "bias"), ("lora_B", "bias"))
         ]
-        return vk.mixture_lora(x, self.weight, self.bias, *parts, 1)
+        a, b, a_bias, b_bias = parts
+        return vk.mixture_lora(x, self.weight, self.bias, a, b, a_bias, b_bias, 1)
 
     @torch.no_grad()
     def choose(self, expert: int, mode: str) -> None:
@@ -106,7 +110,8 @@ class MixtureLinear(nn.Linear):
         if self.bias is None:
             raise ValueError("MixtureLinear: expected a layer with bias in mode 'merged'")
         self._kept = self.weight.detach().to("cpu", copy=True), self.bias.detach().to("cpu", copy=True)
-        changes: Any = [self.adapters[number].change() for number in (0, expert)]
+        adapters: Any = self.adapters
+        changes = [adapters[number].change() for number in (0, expert)]
         for parameter, (first, second) in zip((self.weight, self.bias), zip(*changes)):
             parameter.copy_(parameter.to(first.dtype) + first + second)
 
@@ -210,7 +215,7 @@ def with_adapters(
         raise ValueError("with_adapters: expected a WanTransformer3DModel without adapters")
     for _, layer in found.mixtures():
         weight = layer.weight
-        layer.adapters.to(weight.dtype).to_empty(device=weight.device)
+        layer.adapters = layer.adapters.to(weight.dtype).to_empty(device=weight.device)
         for adapter in layer.adapters.children():
             if isinstance(adapter, Adapter):
                 adapter.reset_parameters()

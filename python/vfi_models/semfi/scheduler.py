@@ -3,7 +3,10 @@
 from typing import Any
 
 import numpy as np
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,  # noqa: F401  (by which diffusers knows what it loads from this module)
+)
 
 
 class ShiftedEuler(FlowMatchEulerDiscreteScheduler):

@@ -1,12 +1,12 @@
 """Triplets and clips for training: from files or made up, cropped, turned, flipped, reversed; the same for a seed."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -150,6 +150,38 @@ def listed(root: Path, frames: int) -> Sequence[Sequence[Path]]:
     if frames == 3:
         return datasets.vimeo90k_triplets(root, "train") if lists else datasets.triplet_folders(root)
     return datasets.vimeo90k_septuplets(root, "train") if lists else datasets.clip_folders(root, frames)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training goes through.
+
+    samples: gives one by what a sampler of `batches` names. collate: makes a batch of several: frames uint8
+    (B, F, 3, H, W) and what is beside them, or an error. batches(start, stop, rank, processes): the steps from start to
+    stop. kind, size: of the samples, in words. held_out: what the quality is watched on; None: nothing.
+    """
+
+    samples: Dataset
+    collate: Callable[[list], Any]
+    batches: Callable[[int, int, int, int], Any]
+    count: int
+    epoch_steps: int
+    kind: str
+    size: str
+    held_out: Source | None
+
+
+def squares(where: str, any_time: bool, frames: int, batch: int, crop: int, seed: int, augment: bool) -> Data:
+    """Squares of triplets or clips, see `sources` and `Augmented`."""
+    source, held_out = sources(where, any_time, frames)
+    count = len(source)
+
+    def batches(start: int, stop: int, rank: int, processes: int) -> Batches:
+        return Batches(count, batch, seed, start, stop, rank, processes)
+
+    samples, size = Augmented(source, crop, seed, augment), f"{crop}x{crop}"
+    kind = "triplets" if frames == 3 else f"clips of {frames} frames"
+    return Data(samples, collated, batches, count, count // batch, kind, size, held_out)
 
 
 @dataclass(frozen=True)

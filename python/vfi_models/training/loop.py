@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from vfi_models.errors import UserError, require
 from vfi_models.interrupts import stopping
-from vfi_models.training import data, state
+from vfi_models.training import state
 from vfi_models.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
 from vfi_models.training.losses import decibels, psnr
 from vfi_models.training.objective import Objective, Stage
@@ -52,12 +52,11 @@ class Training:
         self.job, self.stage, self.world = job, stage, world
         self.objective = objective.to(world.device)
         self.network: Any = objective.network
-        any_time = getattr(self.network, "any_time", False)
-        self.source, self.held_out = data.sources(job.data, any_time, objective.frames)
-        self.epoch_steps = len(self.source) // stage.batch
+        self.data = objective.data(job.data, stage, job.seed, job.augment)
+        self.epoch_steps, self.held_out = self.data.epoch_steps, self.data.held_out
         self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
         self.last = min(self.steps, job.stop_after or self.steps)
-        self.batches = data.Batches(len(self.source), stage.batch, job.seed, 0, self.last, world.rank, world.size)
+        self.batches = self.data.batches(0, self.last, world.rank, world.size)
         groups = objective.begin(job.stage)
         self.factors = [group.factor for group in groups]
         self.optimizer = torch.optim.AdamW(
@@ -71,7 +70,7 @@ class Training:
         self.step, self.saved = 0, 0
         self.meter = Meter()
         self.settings = {
-            "model": job.model, "stage": job.stage, "triplets": len(self.source), "seed": job.seed, "ema": job.ema,
+            "model": job.model, "stage": job.stage, "triplets": self.data.count, "seed": job.seed, "ema": job.ema,
             "precision": job.precision, "augmentation": job.augment, **asdict(stage),
         }  # fmt: skip
 
@@ -89,13 +88,12 @@ class Training:
             state.cut_log(self.job.output, self.step)
 
     def run(self, stopped: Callable[[], bool]) -> None:
-        job, world, stage = self.job, self.world, self.stage
+        job, world = self.job, self.world
         if self.step >= self.last:
             self.say(f"{job.output} is trained already: step {self.step} of {self.last}")
             return
-        samples = data.Augmented(self.source, stage.crop, job.seed, job.augment)
         loader: Any = DataLoader(
-            samples, batch_sampler=self.batches, collate_fn=data.collated, num_workers=job.workers,
+            self.data.samples, batch_sampler=self.batches, collate_fn=self.data.collate, num_workers=job.workers,
             pin_memory=world.device.type == "cuda",
         )  # fmt: skip
         self.say(self.described())
@@ -110,16 +108,16 @@ class Training:
         whole = sum(p.numel() for p in self.network.parameters())
         return (
             f"{self.job.model}, stage {self.job.stage}: {self.stage.summary}\n"
-            f"{count:,} of {whole:,} parameters are trained on {len(self.source):,} triplets, "
-            f"steps {self.step + 1:,} to {self.last:,}, {self.stage.batch} triplets of "
-            f"{self.stage.crop}x{self.stage.crop} each"
+            f"{count:,} of {whole:,} parameters are trained on {self.data.count:,} {self.data.kind}, "
+            f"steps {self.step + 1:,} to {self.last:,}, batches of {self.stage.batch}, "
+            f"{self.data.size} each"
         )
 
     def learn(self, loader: Any, stopped: Callable[[], bool]) -> None:
         """All steps; saves now and then, at the end, and when it is stopped."""
         model: nn.Module = self.objective
         if self.world.size > 1:
-            model = DistributedDataParallel(model)
+            model = DistributedDataParallel(model, find_unused_parameters=self.objective.trains_some)
         bar = require("tqdm").tqdm(
             total=self.last, initial=self.step, unit="step", disable=self.job.quiet or not self.world.leads, leave=False
         )
@@ -144,7 +142,7 @@ class Training:
         finally:
             bar.close()
 
-    def learn_from(self, model: nn.Module, frames: Tensor, times: Tensor) -> dict[str, float]:
+    def learn_from(self, model: nn.Module, frames: Tensor, times: Any) -> dict[str, float]:
         """One step; what is worth knowing of it."""
         world, rate = self.world, rate_at(self.step, self.steps, self.stage)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
@@ -153,7 +151,9 @@ class Training:
         pictures = self.ordered(frames.to(world.device, non_blocking=True).float() / 255)
         dtype = PRECISIONS[self.job.precision]
         with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32), self.own_chance():
-            loss, terms, error = model(pictures, times.to(world.device, torch.float32))
+            # Times, or what else an objective has beside frames
+            beside = times.to(world.device, torch.float32) if isinstance(times, Tensor) else times
+            loss, terms, error = model(pictures, beside)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -171,7 +171,10 @@ class Training:
         known = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
         values = world.mean(torch.stack([value.float() for value in known.values()]))
         values[-1] = decibels(values[-1])  # of the mean over all processes
-        return dict(zip(known, values.tolist()))
+        found = dict(zip(known, values.tolist()))
+        if not self.objective.compares_frames:
+            del found["psnr"]
+        return found
 
     @contextmanager
     def own_chance(self) -> Iterator[None]:
@@ -193,14 +196,17 @@ class Training:
         epoch = self.step / self.epoch_steps
         rate = self.optimizer.param_groups[0]["lr"]
         bar.clear()
-        line = f"step {self.step} of {self.steps}: loss {means['loss']:.4f}, PSNR {means['psnr']:.2f} dB"
+        line = f"step {self.step} of {self.steps}: loss {means['loss']:.4f}"
+        if self.objective.compares_frames:
+            line += f", PSNR {means['psnr']:.2f} dB"
         self.write_down({"step": self.step, "epoch": epoch, "rate": rate, **means}, line)
 
     def write_down(self, record: dict[str, Any], line: str) -> None:
         """To the log and to the user, with the quality of what is held out."""
         watched = self.watch()
         if watched is None:
-            line += ", nothing is held out: too few triplets" if self.step == 0 else ""
+            lacking = self.step == 0 and self.objective.compares_frames
+            line += f", nothing is held out: too few {self.data.kind}" if lacking else ""
         else:
             record, line = record | {"held_out_psnr": watched}, f"{line}, held out {watched:.2f} dB"
         state.log(self.job.output, record)

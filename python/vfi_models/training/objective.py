@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vfi_models.training.data import Data, squares
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -48,12 +50,16 @@ class Objective(nn.Module):
         multiple: of which crops must be.
         frames: in a clip, an odd number, at even times; with three the one between may be at any time.
         progress: of the training, in [0, 1); the loop sets it before each step.
+        trains_some: a step trains some of the parameters only, so that several processes must find out which.
+        compares_frames: PSNR is worth knowing.
     """
 
     stages: tuple[Stage, ...]
     multiple = 32
     frames = 3
     progress = 0.0
+    trains_some = False
+    compares_frames = True
 
     def __init__(self, network: Any):
         super().__init__()
@@ -62,6 +68,11 @@ class Objective(nn.Module):
     def begin(self, stage: int) -> list[Group]:
         """Freezes what this stage does not train, and gives what it trains. stage: counted from 1."""
         raise NotImplementedError
+
+    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+        """What the stage is trained on. where: as the user says it."""
+        any_time = getattr(self.network, "any_time", False)
+        return squares(where, any_time, self.frames, stage.batch, stage.crop, seed, augment)
 
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
         """

@@ -198,7 +198,9 @@ def _lora_grad_kernel(
             if right is not None:
                 b = tl.load(right + t[:, None] * length + n[None, :], (t < end)[:, None] & (n < length)[None, :], 0.0)
             total = add_product(total, a.to(KIND), b.to(KIND), DOT, PRECISION)
-    at = grad + entry.to(tl.int64) * grad_steps[0] + j[:, None].to(tl.int64) * grad_steps[1] + n[None, :] * grad_steps[2]
+    at = (
+        grad + entry.to(tl.int64) * grad_steps[0] + j[:, None].to(tl.int64) * grad_steps[1] + n[None, :] * grad_steps[2]
+    )
     tl.store(at, total, (j < ranks)[:, None] & (n < length)[None, :])
 
 
