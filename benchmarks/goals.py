@@ -20,6 +20,7 @@ LAYOUTS = ("nchw", "channels_last")
 DEFORM, DEFORM_8, DEFORM_GROUPS = (f"modulated_deform_conv2d-{end}" for end in ("4", "8", "groups"))
 DENSE = ("dense conv2d", "dense conv2d, channels_last")  # of the same size, with groups 1: the floor of the product
 WITH_TORCH, WITH_GATHERS = "grid_sample and product", "gathers and product"
+LORA, LINEAR, SEVEN = "mixture_lora-one", "linear without adapters", "seven adapters"
 TRAJECTORY, IN_STEPS = "einsum, F.interpolate and RIFE's warp", "sample_trajectory and backward_warp"
 SIZES = "1x3x270x480 1x3x540x960 1x3x720x1280"  # beside 1080p and 4k: time against resolution
 LIGHT = ("RIFE", "grid_sample", "cv2.remap", "backwarp")  # peers that start at once
@@ -73,6 +74,9 @@ CPU = (
     group(DEFORM_8, "features-56", DENSE, threads=[2], flow=["noise"], dtype=HALF),
     group(DEFORM, "features-112", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
     group(DEFORM_8, "features-56", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
+    group(LORA, "attention text", threads=[2], dtype=["float32", "bfloat16"]),
+    group(LORA, "attention", [LINEAR, SEVEN, "two adapters"], threads=[2], mode=["backward"]),
+    group("mixture_lora-segments", "attention", threads=[2]),
     group("patch_gather-64", "2k", threads=[2], layout=LAYOUTS),
     group("patch_scatter-64", "2k", threads=[2], layout=LAYOUTS),
     group("routed_conv2d-64", "2k 2k-64 2k-96", threads=[2], layout=LAYOUTS),
@@ -96,6 +100,9 @@ CUDA = (
     group(DEFORM_8, "features-56 features-448", device="cuda", dtype=["float32", "float16"]),
     group(DEFORM, "features-112", device="cuda", dtype=["float16"], layout=["channels_last"]),
     group(DEFORM, "features-112", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
+    group(LORA, "attention text", device="cuda", dtype=["float32", "bfloat16"]),
+    group(LORA, "attention", device="cuda", mode=["backward"], dtype=["float32", "bfloat16"]),
+    group("mixture_lora-segments", "attention text", device="cuda", dtype=["float32", "bfloat16"]),
     group("patch_gather-64", "2k", device="cuda", dtype=["float32", "float16"]),
     group("patch_scatter-64", "2k", device="cuda", dtype=["float32", "float16"]),
     group("routed_conv2d-64", "2k 2k-64 2k-96", device="cuda", dtype=["float32", "float16"], layout=LAYOUTS),
@@ -188,10 +195,21 @@ CPU_GOALS = (
     *(goal(8.0, WITH_TORCH, *where, flow="noise") for where in DEFORM_SHAPES),
     *(backward(4.0, peer, *where, flow="noise") for where in DEFORM_SHAPES[:2] for peer in (WITH_TORCH, WITH_GATHERS)),
     goal(5.0, "loop over displacements", "correlation", "features-160", flow="smooth"),
+    *(goal(1 / 1.08, LINEAR, LORA, "attention", dtype=dtype) for dtype in ("float32", "bfloat16")),
     goal(4.0, TRAJECTORY, "trajectory_warp-24", "576p"),
     goal(1.5, IN_STEPS, "trajectory_warp-24", "576p"),
     goal(5.0, MICROSECONDS, WARP, TINY, threads=1),
 )
+
+
+def judge_adapters(rows: Iterable[dict[str, Any]], dtype: str) -> dict[str, Any]:
+    """What the adapters add to the time of the layer, over what seven of them add."""
+    where = goal(1, LINEAR, LORA, "attention", dtype=dtype).where
+    found = [row["timings"] for row in rows if all(row[name] == value for name, value in where.items())]
+    layer, ours, seven = ([row[name]["median_ms"] for row in found] for name in (LINEAR, "ours", SEVEN))
+    reached = max(((a - b) / (c - b) for a, b, c in zip(ours, layer, seven)), default=None)
+    text = f"{LORA} attention, {dtype}, forward, 2 threads: time beyond the layer over that of {SEVEN}"
+    return judged(text, 0.33, reached, "x", at_most=True)
 
 
 def judge_block(block: dict[str, Any] | None, keep: float) -> dict[str, Any]:
@@ -247,6 +265,7 @@ def judge_all(document: dict[str, Any]) -> list[dict[str, Any]]:
     slowest = model["slowest_s"] if model else None
     return [
         *(goal.judge(document["rows"]) for goal in CPU_GOALS),
+        *(judge_adapters(document["rows"], dtype) for dtype in ("float32", "bfloat16")),
         judged(
             "modulated_deform_conv2d 64 channels 1088x1920, float32: memory beyond inputs and output",
             64,

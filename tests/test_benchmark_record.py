@@ -122,14 +122,17 @@ def test_figures_are_pictures(tmp_path):
 
 
 def test_operations_are_counted():
-    """By hand: a 3x3 deformable convolution of 12 into 12 channels, half a 3x3 convolution, 81 products."""
+    """By hand: a 3x3 deformable convolution of 12 into 12 channels, half a 3x3 convolution, 81 products, a layer
+    of 128 to 69 features."""
     found = {row["op"]: row for row in rows_of(shape=["1x12x64x128"], op=[
-        "modulated_deform_conv2d-4", "routed_conv2d-64", "correlation", "splat-softmax", "trajectory_warp-24",
+        "modulated_deform_conv2d-4", "routed_conv2d-64", "correlation", "mixture_lora-one", "splat-softmax",
+        "trajectory_warp-24",
     ])}  # fmt: skip
     pixels = 64 * 128
     assert found["modulated_deform_conv2d"]["flops"] == pixels * (9 * 9 * 12 + 2 * 12 * 12 * 9)
     assert found["routed_conv2d"]["flops"] == pixels // 2 * 2 * 12 * 14 * 9
     assert found["correlation"]["flops"] == pixels * 12 * 81 * 2
+    assert found["mixture_lora"]["flops"] == 12 * 64 * 2 * (69 * 128 + 6 * (69 + 128))
     assert found["splat"]["flops"] == pixels * 8 * 13
     assert found["trajectory_warp"]["flops"] == pixels * 2 * (16 + 8 * 12)
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every kernel in every compute type and layout, both ways to scatter; borders, empty tensors, non-finite positions.
 SELECTION = (
     "(thread_order and (7 or noise)) or (empty and atomic) or (huge_positions and 1e) or "
-    "(agrees_with_the_oracle and not bfloat16) or in_packs or wider_than_a_block or tf32 or (patch_kernels and cuda)"
+    "(agrees_with_the_oracle and not bfloat16) or in_packs or wider_than_a_block or tf32 or "
+    "((patch_kernels or lora_kernels) and cuda)"
 )
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,9 @@ def run(sanitized, *arguments):
 
 
 def test_the_kernels_are_clean(sanitized):
-    tests = [ROOT / "tests" / name for name in ("test_cuda_emulation.py", "test_patch_kernels.py")]
+    tests = [
+        ROOT / "tests" / name for name in ("test_cuda_emulation.py", "test_patch_kernels.py", "test_lora_kernels.py")
+    ]
     command = [
         "-m",
         "pytest",

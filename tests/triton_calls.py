@@ -64,12 +64,8 @@ class Calls:
     def adapts(self, packed: bool, tf32: bool = False) -> None:
         """A layer that keeps the features: with an expert for each of two segments, or with one and biases."""
         x, n = self.image, self.image.shape[3]
-        a, b, biases = (
-            x.new_zeros(3, 2, n),
-            x.new_zeros(3, n, 2),
-            (x.new_zeros(n), x.new_zeros(3, 2), x.new_zeros(3, n)),
-        )
-        bias, a_bias, b_bias = (None, None, None) if packed else biases
+        a, b = x.new_zeros(3, 2, n), x.new_zeros(3, n, 2)
+        bias, a_bias, b_bias = (None if packed else t[..., 0] for t in (a.new_zeros(n, 1), a, b))
         tokens = x.shape[:-1].numel()
         place = (0, torch.tensor([2, 1]), torch.tensor([0, tokens // 2, tokens])) if packed else (2, None, None)
         out = adapting.mixture_lora(x, x.new_zeros(n, n), bias, a, b, a_bias, b_bias, *place, tf32)

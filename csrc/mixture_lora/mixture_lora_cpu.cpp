@@ -28,8 +28,8 @@ std::vector<Run> runs_of(const LoraArguments& a, const LoraShape& s) {
   bool right = at[0] == 0 && at[s.segments] == s.tokens;
   for (int64_t n = 0; n < s.segments; ++n) right = right && at[n] <= at[n + 1];
   if (!right) {
-    fail("mixture_lora: expected segments that go up from 0 to ", std::to_string(s.tokens), ", the number of tokens, got ",
-         shape_text(std::vector<int64_t>(at, at + s.segments + 1)));
+    fail("mixture_lora: expected segments that go up from 0 to ", std::to_string(s.tokens),
+         ", the number of tokens, got ", shape_text(std::vector<int64_t>(at, at + s.segments + 1)));
   }
   std::vector<Run> runs;
   for (int64_t n = 0; n < s.segments; ++n) {
@@ -67,9 +67,9 @@ void shrink(const Tensor& s, const Tensor& x, const LoraArguments& a, const Run&
   multiply(s, x, transposed(both(a.lora_a, run)), a.lora_a_bias.has_value());
 }
 
-Tensor mixture_lora(const Tensor& x, const Tensor& weight, const Maybe& bias, const Tensor& lora_a, const Tensor& lora_b,
-                    const Maybe& lora_a_bias, const Maybe& lora_b_bias, int64_t expert, const Maybe& experts,
-                    const Maybe& segments, bool) {
+Tensor mixture_lora(const Tensor& x, const Tensor& weight, const Maybe& bias, const Tensor& lora_a,
+                    const Tensor& lora_b, const Maybe& lora_a_bias, const Maybe& lora_b_bias, int64_t expert,
+                    const Maybe& experts, const Maybe& segments, bool) {
   const LoraArguments a{x, weight, lora_a, lora_b, lora_a_bias, expert, experts, segments};
   const LoraShape shape = check_mixture_lora(a);
   check_lora_biases(x, bias, lora_b_bias, shape);
@@ -127,8 +127,10 @@ Gradients mixture_lora_grad(const Tensor& grad_out, const Tensor& x, const Tenso
   const Tensor tokens = rows_of(x, shape.tokens, shape.in), g = rows_of(grad_out, shape.tokens, shape.out);
   const std::vector<Run> runs = runs_of(a, shape);
   const bool needs_q = need_x || need_lora_a || need_lora_a_bias;
-  const Tensor q = fresh(needs_q, {shape.tokens, 2 * shape.rank}), s = fresh(need_lora_b, {shape.tokens, 2 * shape.rank});
-  const Tensor grad_x = fresh(need_x, {shape.tokens, shape.in}), grad_weight = fresh(need_weight, {shape.out, shape.in});
+  const Tensor q = fresh(needs_q, {shape.tokens, 2 * shape.rank});
+  const Tensor s = fresh(need_lora_b, {shape.tokens, 2 * shape.rank});
+  const Tensor grad_x = fresh(need_x, {shape.tokens, shape.in});
+  const Tensor grad_weight = fresh(need_weight, {shape.out, shape.in});
   for (const Run& run : runs) {
     if (needs_q) multiply(rows(q, run), rows(g, run), both_b(lora_b, run), false);
     if (need_x) multiply(rows(grad_x, run), rows(q, run), both(lora_a, run), false);

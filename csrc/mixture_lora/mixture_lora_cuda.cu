@@ -103,7 +103,8 @@ Gradients mixture_lora_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor lor
   const ScalarType type = x.scalar_type();
   const auto fresh = [&](bool needed, Sizes sizes) { return needed ? empty(x, sizes, type) : nothing(x, type); };
   const Tensor rows = rows_of(x, shape.tokens, shape.in), g = rows_of(grad_out, shape.tokens, shape.out);
-  const Tensor grad_x = fresh(need_x, {shape.tokens, shape.in}), grad_weight = fresh(need_weight, {shape.out, shape.in});
+  const Tensor grad_x = fresh(need_x, {shape.tokens, shape.in});
+  const Tensor grad_weight = fresh(need_weight, {shape.out, shape.in});
   const Tensor grad_a = fresh(need_lora_a, {shape.entries, shape.rank, shape.in});
   const Tensor grad_b = fresh(need_lora_b, {shape.entries, shape.out, shape.rank});
   const Tensor grad_a_bias = fresh(need_lora_a_bias, {shape.entries, shape.rank});
@@ -123,7 +124,10 @@ Gradients mixture_lora_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor lor
     if (need_lora_b) {
       add(shrink<T, F>(rows, factor_a(lora_a), bias_a(lora_a_bias), t, device.stream), shape.rank, g, factor_b(grad_b));
     }
-    if (need_lora_b_bias) add(std::nullopt, 1, g, bias_b(grad_b_bias));
+    if (need_lora_b_bias) {  // a sum rounds no factor
+      using Exact = std::conditional_t<std::is_same_v<F, Tf32>, float, F>;
+      gradient<T, Exact>(std::nullopt, 1, g, bias_b(grad_b_bias), t, x, device.stream);
+    }
   });
   device.check_launches();
   if (need_x) multiply(grad_x, g, weight, true);

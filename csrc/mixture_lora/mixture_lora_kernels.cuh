@@ -42,9 +42,7 @@ struct LoraSegment {
 
 // The first one begins at 0 and the last one ends with the tokens, whatever the numbers say: all tokens are in some.
 __device__ __forceinline__ LoraSegment lora_segment(const LoraTokens& t, int64_t n) {
-  const auto offset = [&](int64_t i) {
-    return min(max(t.segments[i], int64_t{0}), t.shape.tokens);
-  };
+  const auto offset = [&](int64_t i) { return min(max(t.segments[i], int64_t{0}), t.shape.tokens); };
   const int64_t expert = t.experts[n];
   return {n == 0 ? 0 : offset(n), n + 1 == t.shape.segments ? t.shape.tokens : offset(n + 1),
           expert >= 1 && expert < t.shape.entries ? expert : 0};
@@ -108,8 +106,9 @@ struct LoraParts {
 
 // partial[part][token][c] = sum over the part of the side of rows[token] factor
 template <class T, class F, int N>
-__global__ __launch_bounds__(kThreads, 2) void lora_shrink_kernel(const T* __restrict__ rows, LoraFactor factor, LoraTokens t,
-                                                               LoraParts cut, Sum<F>* __restrict__ partial) {
+__global__ __launch_bounds__(kThreads, 2) void lora_shrink_kernel(const T* __restrict__ rows, LoraFactor factor,
+                                                                  LoraTokens t, LoraParts cut,
+                                                                  Sum<F>* __restrict__ partial) {
   using Shared = LoraShared<F, kRanks>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const int64_t columns = 2 * t.shape.rank, pieces = (columns + kRanks - 1) / kRanks;
@@ -172,7 +171,8 @@ struct LoraBiases {
 // out[token][o] = sum over c of s[token][c] factor, and the biases
 template <class T, class F, int M>
 __global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __restrict__ s, LoraFactor factor,
-                                                                  LoraBiases biases, LoraTokens t, T* __restrict__ out) {
+                                                                  LoraBiases biases, LoraTokens t,
+                                                                  T* __restrict__ out) {
   using A = Sum<F>;
   using Shared = LoraShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
@@ -219,8 +219,9 @@ __global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __res
 // right[token][n]: left is the entry's half of s or q, right a row of x or grad_out. Null stands for ones.
 template <class T, class F>
 __global__ __launch_bounds__(kThreads) void lora_grad_kernel(const F* __restrict__ left_rows, int64_t ranks,
-                                                             const T* __restrict__ right_rows, int64_t side, LoraTokens t,
-                                                             int64_t parts, Sum<F>* __restrict__ partial) {
+                                                             const T* __restrict__ right_rows, int64_t side,
+                                                             LoraTokens t, int64_t parts,
+                                                             Sum<F>* __restrict__ partial) {
   using Shared = LoraShared<F, kRanks>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const int64_t down = (ranks + kRanks - 1) / kRanks, across = (side + kTile - 1) / kTile;
@@ -231,7 +232,10 @@ __global__ __launch_bounds__(kThreads) void lora_grad_kernel(const F* __restrict
     return at;
   };
   const int64_t column = next(across) * kTile, j = next(down) * kRanks, entry = next(t.shape.entries), part = index;
-  const int rows = static_cast<int>(min(ranks - j, int64_t{kRanks})), width = static_cast<int>(min(side - column, int64_t{kTile}));
+  const int rows = static_cast<int>(min(ranks - j, int64_t{kRanks}));
+  const int width = static_cast<int>(min(side - column, int64_t{kTile}));
+  const int64_t step = 2 * t.shape.rank, half = entry == 0 ? 0 : t.shape.rank;
+  const F one = factor_of<F>(1.0f);
   F *left = shared->factors.left, *right = shared->factors.right;
   Sums<F, kRanks> sums;
   sums.clear();
@@ -242,8 +246,7 @@ __global__ __launch_bounds__(kThreads) void lora_grad_kernel(const F* __restrict
         const int m = e % kRanks, k = e / kRanks;
         F value{};
         if (m < rows && k < count) {
-          value = left_rows == nullptr ? factor_of<F>(1.0f)
-                                       : left_rows[(first + k) * 2 * t.shape.rank + (entry == 0 ? 0 : t.shape.rank) + j + m];
+          value = left_rows == nullptr ? one : left_rows[(first + k) * step + half + j + m];
         }
         left[k * kLeftStep<F, kRanks> + m] = value;
       }
@@ -251,7 +254,7 @@ __global__ __launch_bounds__(kThreads) void lora_grad_kernel(const F* __restrict
         const int n = e % kTile, k = e / kTile;
         F value{};
         if (n < width && k < count) {
-          value = right_rows == nullptr ? factor_of<F>(1.0f) : factor_of<F>(right_rows[(first + k) * side + column + n]);
+          value = right_rows == nullptr ? one : factor_of<F>(right_rows[(first + k) * side + column + n]);
         }
         right[k * kRightStep<F> + n] = value;
       }

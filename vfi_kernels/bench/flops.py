@@ -32,6 +32,12 @@ def correlation(first: Tensor, second: Tensor) -> int:
     return 2 * 81 * first.numel()
 
 
+def mixture_lora(x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, *others: Tensor) -> int:
+    """The layer, and two adapters of their rank."""
+    out, width = weight.shape[2:]
+    return 2 * (out * width + 2 * a.shape[2] * (out + width)) * x[..., :1].numel()
+
+
 def modulated_deform_conv2d(input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> int:
     """The samples of all taps, times the mask, and the product with the weights."""
     taps, pixels = weight.shape[2] * weight.shape[3], offset[:, :1].numel()
@@ -60,6 +66,7 @@ FLOPS: dict[str, Callable[..., int]] = {
     for function in (
         backward_warp,
         correlation,
+        mixture_lora,
         modulated_deform_conv2d,
         routed_conv2d,
         sample_trajectory,

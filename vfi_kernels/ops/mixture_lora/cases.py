@@ -1,63 +1,70 @@
 """Inputs of mixture_lora for tests and benchmarks."""
 
+import functools
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vfi_kernels.ops.mixture_lora.op import mixture_lora
 from vfi_kernels.testing import OpCase, random, register
 
+EXPERT = 3
 LARGE = 1024  # features from which a layer keeps their number and has SemFi's adapters
 
 
-def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: object) -> tuple[Tensor, ...]:
+def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: Any) -> tuple[Tensor, ...]:
     """b c h tokens of w features, then the weights; 4-dimensional, as layouts and strides are tested."""
     out, entries, rank = (w, 7, 16) if w >= LARGE else (w // 2 + 5, 4, 3)
+    double = {**options, "dtype": torch.float64}
 
-    def scaled(shape: tuple[int, ...], terms: int) -> Tensor:
-        double = {**options, "dtype": torch.float64}
-        return (random(shape, **double) * max(terms, 1) ** -0.5).to(options["dtype"])  # type: ignore
+    def weights(*shape: int) -> Tensor:
+        """Of a product with results of size one."""
+        return (random(shape, **double) * max(shape[-1], 1) ** -0.5).to(options["dtype"])
 
-    biases = (random(n, **options) for n in ((1, 1, 1, out), (entries, 1, 1, rank), (entries, 1, 1, out)))  # type: ignore
-    bias, a_bias, b_bias = biases
-    a, b_ = scaled((entries, 1, rank, w), w), scaled((entries, 1, out, rank), rank)
-    return random((b, c, h, w), **options), scaled((1, 1, out, w), w), bias, a, b_, a_bias, b_bias  # type: ignore
+    layer = random((b, c, h, w), **options), weights(1, 1, out, w), random((1, 1, 1, out), **options)
+    adapters = weights(entries, 1, rank, w), weights(entries, 1, out, rank)
+    return *layer, *adapters, random((entries, 1, 1, rank), **options), random((entries, 1, 1, out), **options)
 
 
-def layer(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The arguments of the public function, but the expert."""
-    x, weight, bias, a, b, a_bias, b_bias = tensors
+def as_layer(
+    x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor, a_bias: Tensor, b_bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What make_inputs gives, as a layer has it."""
     return x, weight[0, 0], bias[0, 0, 0], a[:, 0], b[:, 0], a_bias[:, 0, 0], b_bias[:, 0, 0]
 
 
-def one_expert(*tensors: Tensor) -> Tensor:
-    return mixture_lora(*layer(*tensors), 3)
+def segments_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Experts 1, 2, 3, 1, 2 and the offsets of their segments; some are empty where there are few tokens."""
+    b, c, h, _ = x.shape
+    steps = torch.arange(6, device=x.device)
+    return steps[:5] % 3 + 1, steps * (b * c * h) // 5
 
 
-def packed(*tensors: Tensor) -> Tensor:
-    """Five segments, the first and the last two with an expert of others; some are empty where there are few tokens."""
-    b, c, h, _ = tensors[0].shape
-    steps = torch.arange(6, device=tensors[0].device)
-    return mixture_lora(*layer(*tensors), steps[:5] % 3 + 1, segments=steps * (b * c * h) // 5)
+def call(*tensors: Tensor, packed: bool) -> Tensor:
+    if not packed:
+        return mixture_lora(*as_layer(*tensors), EXPERT)
+    experts, segments = segments_of(tensors[0])
+    return mixture_lora(*as_layer(*tensors), experts, segments=segments)
 
 
-def bytes_moved(x: Tensor, weight: Tensor, bias: Tensor, a: Tensor, b: Tensor, a_bias: Tensor, b_bias: Tensor) -> int:
+def bytes_moved(x: Tensor, weight: Tensor, bias: Tensor, *adapters: Tensor) -> int:
     """x, the base layer and two adapters read once, the output written once."""
-    out = x.nbytes // x.shape[-1] * weight.shape[2]
-    adapters = sum(2 * t.nbytes // t.shape[0] for t in (a, b, a_bias, b_bias))
-    return x.nbytes + weight.nbytes + bias.nbytes + adapters + out
+    read = x.nbytes + weight.nbytes + bias.nbytes + sum(2 * t.nbytes // t.shape[0] for t in adapters)
+    return read + x[..., :1].nbytes * weight.shape[2]
 
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
-LAYERS = {"attention": (1, 1, 4096, 5120), "text": (1, 1, 512, 5120)}
-for name, call, large in (("one", one_expert, LAYERS), ("segments", packed, LAYERS)):
+LAYERS: dict[str, tuple[int, ...]] = {"attention": (1, 1, 4096, 5120), "text": (1, 1, 512, 5120)}
+for name in ("one", "segments"):
     register(
         OpCase(
             name=f"mixture_lora-{name}",
             op="mixture_lora",
-            call=call,
+            call=functools.partial(call, packed=name == "segments"),
             make_inputs=make_inputs,
             small=SMALL,
-            large=large,
+            large=LAYERS,
             bytes_moved=bytes_moved,
             autocast=True,
             library=True,

@@ -55,16 +55,16 @@ def mixture_lora(
         expert: 1 to E - 1; or, for sequences packed one after another, a tensor (S,) of int64 or int32 on the device of
             `x`, an expert for each segment.
         segments: (S + 1,) of int64 or int32, with such a tensor: segment n is the tokens segments[n] to
-            segments[n + 1] - 1, counted in the order of `x.flatten(0, -2)`. It goes up from 0 to the number of tokens; a
-            segment may be empty. On a GPU the host does not read it: an expert out of range gives NaN there, and
+            segments[n + 1] - 1, counted in the order of `x.flatten(0, -2)`. It goes up from 0 to the number of tokens;
+            a segment may be empty. On a GPU the host does not read it: an expert out of range gives NaN there, and
             segments that do not go up undefined numbers.
 
     Returns:
         (..., out) with the dtype of `x`, and its memory format. Sums are float32, or float64 for float64. In half
         precision x lora_a^T and what both adapters add are rounded before the whole is. Differentiable twice in all
-        floating arguments; frozen ones (requires_grad False) cost nothing. The large products are torch's own: they
-        follow its float32 precision, and on the CPU their last bits may depend on the number of threads. Inside
-        torch.autocast `x` and all weights are cast as linear casts them.
+        floating arguments; frozen ones (requires_grad False) cost nothing. The large products are torch's own, follow
+        its float32 precision, and on the CPU their last bits may depend on the number of threads. Inside torch.autocast
+        `x` and all weights are cast as linear casts them.
 
     Raises:
         RuntimeError: if a shape, dtype, device or expert is not one of the above; on the CPU also if a segment is not.

@@ -1,7 +1,5 @@
 """A linear layer with a universal and an expert adapter in plain PyTorch: the specification of the kernels."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -67,12 +65,11 @@ def mixture_lora(
         check_values(x, lora_a.shape[0], experts, segments)
     acc = accumulator(x)
     rows = x.reshape(_tokens(x), x.shape[-1]).to(acc)
-    y = rows @ weight.to(acc).mT
+    y = _product(rows, weight.to(acc).mT)
     y = y if bias is None else y + bias.to(acc)
     for e, owned in _entries(x, lora_a.shape[0], expert, experts, segments):
-        s = rows @ lora_a[e].to(acc).mT
-        s = s if lora_a_bias is None else s + lora_a_bias[e].to(acc)
-        share = s @ lora_b[e].to(acc).mT
+        s = _shrunk(rows, lora_a, lora_a_bias, e)
+        share = _product(s, lora_b[e].to(acc).mT)
         share = share if lora_b_bias is None else share + lora_b_bias[e].to(acc)
         y = y + _only(owned, share)
     return as_result(y.reshape(*x.shape[:-1], weight.shape[0]), x)
@@ -97,27 +94,37 @@ def mixture_lora_grad(
     need_lora_a_bias: bool,
     need_lora_b_bias: bool,
 ) -> tuple[Tensor, ...]:
-    """With q_e = g B_e: grad_x = g W + sum of q_e A_e, grad_A_e = q_e^T x, grad_B_e = g^T s_e, biases: sums of q_e and g.
-    Sums are over the tokens that have the entry."""
+    """With q_e = g B_e: grad_x = g W + sum of q_e A_e, grad_A_e = q_e^T x, grad_B_e = g^T s_e, and for the biases sums
+    of q_e and g, all over the tokens that have the entry."""
     acc = accumulator(x)
     rows, g = (t.reshape(_tokens(x), t.shape[-1]).to(acc) for t in (x, grad_out))
-    grad_x = g @ weight.to(acc)
+    grad_x = _product(g, weight.to(acc))
     none = [torch.zeros_like(t[0], dtype=acc) for t in (lora_a, lora_b)]
     none += [g.new_zeros(lora_a.shape[1]), g.new_zeros(weight.shape[0])]
     grads = [[nothing] * lora_a.shape[0] for nothing in none]
     for e, owned in _entries(x, lora_a.shape[0], expert, experts, segments):
-        a, b = lora_a[e].to(acc), lora_b[e].to(acc)
         own_rows, own_g = _only(owned, rows), _only(owned, g)
-        s = own_rows @ a.mT
-        s = s if lora_a_bias is None else s + lora_a_bias[e].to(acc)
-        q = _only(owned, own_g @ b)
-        grad_x = grad_x + _only(owned, q @ a)
-        found = (q.mT @ own_rows, own_g.mT @ _only(owned, s), q.sum(0), own_g.sum(0))
-        grads = [[*each[:e], grad, *each[e + 1 :]] for each, grad in zip(grads, found)]
-    results = (grad_x.reshape(x.shape), g.mT @ rows, g.sum(0), *(torch.stack(each) for each in grads))
+        s = _only(owned, _shrunk(own_rows, lora_a, lora_a_bias, e))
+        q = _only(owned, _product(own_g, lora_b[e].to(acc)))
+        grad_x = grad_x + _only(owned, _product(q, lora_a[e].to(acc)))
+        found = (_product(q.mT, own_rows), _product(own_g.mT, s), q.sum(0), own_g.sum(0))
+        for each, grad in zip(grads, found):
+            each[e] = grad
+    results = (grad_x.reshape(x.shape), _product(g.mT, rows), g.sum(0), *(torch.stack(each) for each in grads))
     owners = (x, weight, weight, lora_a, lora_b, lora_a, lora_b)
     needs = (need_x, need_weight, need_bias, need_lora_a, need_lora_b, need_lora_a_bias, need_lora_b_bias)
     return tuple(as_result(t, o) if need else not_needed(o) for t, o, need in zip(results, owners, needs))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
+
+
+def _shrunk(rows: Tensor, lora_a: Tensor, lora_a_bias: Tensor | None, e: int) -> Tensor:
+    """s_e = x A_e^T + a_e"""
+    s = _product(rows, lora_a[e].to(rows.dtype).mT)
+    return s if lora_a_bias is None else s + lora_a_bias[e].to(rows.dtype)
 
 
 def _tokens(x: Tensor) -> int:
@@ -126,13 +133,13 @@ def _tokens(x: Tensor) -> int:
 
 def _entries(
     x: Tensor, entries: int, expert: int, experts: Tensor | None, segments: Tensor | None
-) -> Sequence[tuple[int, Tensor | None]]:
+) -> list[tuple[int, Tensor | None]]:
     """The entries in use, and which tokens have them, [T, 1]; None: all of them."""
     if experts is None or segments is None:
-        return (0, None), (expert, None)
+        return [(0, None), (expert, None)]
     tokens = torch.arange(_tokens(x), device=x.device)
     of_token = experts[torch.searchsorted(segments[1:].contiguous(), tokens, right=True)]
-    return (0, None), *((e, (of_token == e)[:, None]) for e in range(1, entries))
+    return [(0, None), *((e, (of_token == e)[:, None]) for e in range(1, entries))]
 
 
 def check_values(x: Tensor, entries: int, experts: Tensor, segments: Tensor) -> None:

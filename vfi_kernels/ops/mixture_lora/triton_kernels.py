@@ -28,8 +28,8 @@ def lora_segment(n, segments, experts, count, tokens, expert, entries, PACKED: t
     return begin, end, tl.where((expert >= 1) & (expert < entries), expert, 0)
 
 
-# First token of a tile, end of its segment, expert. A tile never crosses the end of a segment; beyond the last one it is
-# empty.
+# First token of a tile, end of its segment, expert. A tile never crosses the end of a segment; beyond the last one it
+# is empty.
 @triton.jit
 def lora_tile(index, segments, experts, count, tokens, expert, entries, PACKED: tl.constexpr, BLOCK: tl.constexpr):
     first, last, own = tokens, tokens, expert
@@ -46,8 +46,9 @@ def lora_tile(index, segments, experts, count, tokens, expert, entries, PACKED: 
     return first, last, own
 
 
-# s[token, c] = sum over k of rows[token, k] factor[entry, j, k] and bias[entry, j], entry and j those of column c of 2 r:
-# first entry 0, then the expert, NaN where that is out of range. One program per tile of tokens and block of columns.
+# s[token, c] = sum over k of rows[token, k] factor[entry, j, k] and bias[entry, j], entry and j those of column c of
+# 2 r: first entry 0, then the expert, NaN where that is out of range. One program per tile of tokens and block of
+# columns.
 @triton.jit
 def _lora_shrink_kernel(
     rows,  # [tokens, length]
@@ -152,9 +153,9 @@ def _lora_expand_kernel(
     tl.store(out + t[:, None] * length + o[None, :], total, (t < last)[:, None] & (o < length)[None, :])
 
 
-# grad[entry, j, n] = sum over the tokens of the entry of left[token, j] right[token, n]: left is the entry's half of s or
-# q, right a row of x or grad_out; null stands for ones. One program per entry and block of j and n, which goes through the
-# tokens in order.
+# grad[entry, j, n] = sum over the tokens of the entry of left[token, j] right[token, n]: left is the entry's half of s
+# or q, right a row of x or grad_out; null stands for ones. One program per entry and block of j and n, which goes
+# through the tokens in order.
 @triton.jit
 def _lora_grad_kernel(
     left,  # [tokens, 2 r], or null
@@ -198,9 +199,8 @@ def _lora_grad_kernel(
             if right is not None:
                 b = tl.load(right + t[:, None] * length + n[None, :], (t < end)[:, None] & (n < length)[None, :], 0.0)
             total = add_product(total, a.to(KIND), b.to(KIND), DOT, PRECISION)
-    at = (
-        grad + entry.to(tl.int64) * grad_steps[0] + j[:, None].to(tl.int64) * grad_steps[1] + n[None, :] * grad_steps[2]
-    )
+    grad += entry.to(tl.int64) * grad_steps[0]
+    at = grad + j[:, None].to(tl.int64) * grad_steps[1] + n[None, :].to(tl.int64) * grad_steps[2]
     tl.store(at, total, (j < ranks)[:, None] & (n < length)[None, :])
 
 
@@ -217,12 +217,10 @@ class _Adapters:
         self.place = (*lists, count, self.tokens, expert, self.entries, self.rank)
         self.packed, self.acc, self.allow_tf32 = experts is not None, accumulator(x), allow_tf32
 
-    def constants(self, allow_tf32: bool) -> dict[str, Any]:
-        return {"PACKED": self.packed, **product_constants(self.x.dtype, self.acc, allow_tf32)}
-
-    def run(self, kernel: triton.JITFunction, programs: int, *args: Any, tf32: bool = True, **blocks: int) -> None:
+    def run(self, kernel: triton.JITFunction, programs: int, *args: Any, tf32: bool, **blocks: int) -> None:
+        constants = product_constants(self.x.dtype, self.acc, tf32)
         with torch.cuda.device_of(self.x):
-            kernel[(programs,)](*args, **self.constants(tf32 and self.allow_tf32), **blocks)
+            kernel[(programs,)](*args, PACKED=self.packed, **constants, **blocks)
 
     def shrink(self, rows: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
         """[tokens, 2 r]; `factor` is [E, r, length]."""
@@ -232,8 +230,10 @@ class _Adapters:
         if s.numel() > 0:
             steps = None if bias is None else bias.stride()
             tensors = (rows, factor, factor.stride(), bias, steps, s, *self.place, length)
-            blocks = {"BLOCK": BLOCK_T, "BLOCK_C": block_c, "BLOCK_K": side(length, BLOCK_SIDE, dot) if dot else 1}
-            self.run(_lora_shrink_kernel, self.tiles * triton.cdiv(2 * self.rank, block_c), *tensors, **blocks)
+            programs = self.tiles * triton.cdiv(2 * self.rank, block_c)
+            block_k = side(length, BLOCK_SIDE, dot) if dot else 1
+            blocks = {"BLOCK": BLOCK_T, "BLOCK_C": block_c, "BLOCK_K": block_k}
+            self.run(_lora_shrink_kernel, programs, *tensors, tf32=self.allow_tf32, **blocks)
         return s
 
     def expand(self, s: Tensor, factor: Tensor, bias: Tensor | None = None, lora_bias: Tensor | None = None) -> Tensor:
@@ -245,8 +245,10 @@ class _Adapters:
             biases = (bias, 0 if bias is None else bias.stride(0), lora_bias)
             steps = None if lora_bias is None else lora_bias.stride()
             tensors = (s, factor, factor.stride(), *biases, steps, out, *self.place, length)
-            blocks = {"BLOCK": BLOCK_T, "BLOCK_C": side(2 * self.rank, 32, dot) if dot else 1, "BLOCK_O": block_o}
-            self.run(_lora_expand_kernel, self.tiles * triton.cdiv(length, block_o), *tensors, **blocks)
+            programs = self.tiles * triton.cdiv(length, block_o)
+            block_c = side(2 * self.rank, 32, dot) if dot else 1
+            blocks = {"BLOCK": BLOCK_T, "BLOCK_C": block_c, "BLOCK_O": block_o}
+            self.run(_lora_expand_kernel, programs, *tensors, tf32=self.allow_tf32, **blocks)
         return out
 
     def gradient(self, left: Tensor | None, right: Tensor | None, grad: Tensor) -> None:
@@ -256,9 +258,10 @@ class _Adapters:
         block_j, block_n = side(ranks, 32, dot), side(length, 64, dot)
         programs = self.entries * triton.cdiv(ranks, block_j) * triton.cdiv(length, block_n)
         if grad.numel() > 0:
+            tf32 = self.allow_tf32 and left is not None and right is not None
             blocks = {"BLOCK_J": block_j, "BLOCK_N": block_n, "BLOCK_K": 32 if dot else 1}
             tensors = (left, right, grad, grad.stride(), *self.place, length, ranks)
-            self.run(_lora_grad_kernel, programs, *tensors, tf32=left is not None and right is not None, **blocks)
+            self.run(_lora_grad_kernel, programs, *tensors, tf32=tf32, **blocks)
 
 
 def mixture_lora(
@@ -300,7 +303,7 @@ def mixture_lora_grad(
     if need_b_bias:
         adapters.gradient(None, g, grad_b_bias[:, None])
     if need_weight:
-        grad_weight = g.mT @ rows
+        grad_weight = torch.mm(g.mT, rows, out=torch.empty_like(weight, memory_format=torch.contiguous_format))
     if need_bias:
-        grad_bias = g.sum(0)
+        grad_bias = torch.sum(g, 0, out=x.new_empty(weight.shape[0]))
     return grad_x, grad_weight, grad_bias, grad_a, grad_b, grad_a_bias, grad_b_bias
