@@ -128,23 +128,6 @@ def test_one_step_from_noise(variant):
     torch.testing.assert_close(found.latents[:, 1:-1], clean[:, 1:-1], atol=2e-5, rtol=1e-4)
 
 
-def test_wider_unet_gives_what_it_gave():
-    torch.manual_seed(0)
-    unet = rdvfi.tiny("u").denoiser
-    eight = torch.rand(1, 5, 8, 8, 8)
-    others = {"timestep": torch.tensor([1.6]), "encoder_hidden_states": torch.rand(1, 2, 16)}
-    added = torch.tensor([[6.0, 127.0, 0.02]])
-    wide = unet(torch.cat((eight, torch.rand(1, 5, 4, 8, 8)), 2), **others, added_time_ids=added).sample
-    narrow = torch.nn.Conv2d(8, unet.conv_in.out_channels, 3, padding=1)
-    narrow.load_state_dict({"weight": unet.conv_in.weight[:, :8], "bias": unet.conv_in.bias})
-    unet.conv_in = narrow
-    torch.testing.assert_close(wide, unet(eight, **others, added_time_ids=added).sample)
-    assert rdvfi.widened(unet).config.in_channels == 12 and unet.conv_in.in_channels == 12
-    with pytest.raises(ValueError, match="expected a U-Net of 8 or 12 input channels, got 3"):
-        unet.conv_in = torch.nn.Conv2d(3, 4, 3)
-        rdvfi.widened(unet)
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_noise_and_velocity_belong_together(variant):
     """The clean latents come back from noisy ones and the wanted velocity, at every time."""

@@ -102,6 +102,23 @@ def test_svd(svd):
     assert frame_of(net).isfinite().all()
 
 
+def test_wider_unet_gives_what_it_gave():
+    torch.manual_seed(0)
+    unet = rdvfi.tiny("u").denoiser
+    eight = torch.rand(1, 5, 8, 8, 8)
+    others = {"timestep": torch.tensor([1.6]), "encoder_hidden_states": torch.rand(1, 2, 16)}
+    added = torch.tensor([[6.0, 127.0, 0.02]])
+    wide = unet(torch.cat((eight, torch.rand(1, 5, 4, 8, 8)), 2), **others, added_time_ids=added).sample
+    narrow = torch.nn.Conv2d(8, unet.conv_in.out_channels, 3, padding=1)
+    narrow.load_state_dict({"weight": unet.conv_in.weight[:, :8], "bias": unet.conv_in.bias})
+    unet.conv_in = narrow
+    torch.testing.assert_close(wide, unet(eight, **others, added_time_ids=added).sample)
+    assert rdvfi.widened(unet).config.in_channels == 12 and unet.conv_in.in_channels == 12
+    with pytest.raises(ValueError, match="expected a U-Net of 8 or 12 input channels, got 3"):
+        unet.conv_in = torch.nn.Conv2d(3, 4, 3)
+        rdvfi.widened(unet)
+
+
 @pytest.mark.parametrize("variant", ["d", "u"])
 def test_half_precision_leaves_trajectories_exact(variant, published, svd):
     net = rdvfi.from_backbone(variant, published if variant == "d" else svd, dtype=torch.bfloat16, **SIZE)
