@@ -85,6 +85,7 @@ def _add_interpolate(commands: argparse._SubParsersAction) -> None:
     add = times.add_argument
     add("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
     add("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
+    add("--num-frames", type=int, metavar="N", help="images: N frames from the first to the last, both counted")
     add("--fps", type=_rate, help="video: frames per second of the output, such as 60 or 60000/1001")
     add("--times", nargs="+", type=_seconds, help="video: the frames at these times (seconds or H:MM:SS), in order")
     video = parser.add_argument_group("video")
@@ -139,14 +140,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--routing", choices=("apr", "static", "patches", "ratio"), help=what)
     what = "apr-vfi: share of the patches for each routed block, with --routing apr or ratio, such as 0.1 0.4 0.6 0.9"
     parser.add_argument("--keep", nargs=4, type=float, metavar="SHARE", help=what)
-    what = "rdvfi: folder of the backbone's published files, beside a file of RDVFI's own --weights"
+    what = "rdvfi, semfi: folder of the backbone's published files, beside a file of the model's own --weights"
     parser.add_argument("--backbone", metavar="FOLDER", help=what)
     what = "rdvfi: forward (default): pixels are splatted along their trajectories, or backward"
     parser.add_argument("--warp", choices=("forward", "backward"), help=what)
-    parser.add_argument("--seed", type=int, help="rdvfi: of the noise that keyframes are drawn from (default 0)")
-    parser.add_argument("--dtype", help="rdvfi: float32 (default), bfloat16 or float16")
-    what = "rdvfi: keep each part of the diffusion on the GPU only while it works"
+    parser.add_argument("--seed", type=int, help="rdvfi, semfi: of the noise that frames are drawn from (default 0)")
+    parser.add_argument("--dtype", help="rdvfi, semfi: float32 (default), bfloat16 or float16")
+    what = "rdvfi, semfi: keep each part of the diffusion on the GPU only while it works"
     parser.add_argument("--offload", action="store_const", const=True, help=what)
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="semfi: what happens between the frames (default: nothing said)"
+    )
+    parser.add_argument("--negative-prompt", metavar="TEXT", help="semfi: what should not be seen")
+    parser.add_argument("--steps", type=int, help="semfi: of the denoising (default 50)")
+    parser.add_argument("--cfg", type=float, help="semfi: guidance by the text (default 5); 1: none, twice as fast")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
 
 
@@ -168,16 +175,22 @@ def _interpolate_images(options: argparse.Namespace) -> None:
     from vfi_models import images, interpolate_images
 
     _refuse(options, ("times", "start", "end", "slow_motion"), "video input")
-    times = interpolate_images.times_from(options.t, options.factor)
-    for t in times:
+    for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
+    interpolate_images.times_from(options.t, options.factor, options.num_frames)  # wrong ones before anything is read
     to_video = not images.is_image_name(options.output)
     if to_video:
         _refuse(options, ("ground_truth", "strip", "show_route"), "image output")
     else:
         _refuse(options, ("fps", "codec", "crf"), "video output")
     model, device = _model(options)
+    frames = options.num_frames
+    if frames is not None and hasattr(model, "whole_frames"):
+        frames = model.whole_frames(frames)
+        if frames != options.num_frames:
+            print(f"note: the model {options.model} makes {frames} frames, not {options.num_frames}", file=sys.stderr)
+    times = interpolate_images.times_from(options.t, options.factor, frames)
     first, second = options.input
     if to_video:
         from vfi_models import interpolate_video
@@ -199,7 +212,7 @@ def _interpolate_images(options: argparse.Namespace) -> None:
 def _interpolate_video(options: argparse.Namespace) -> None:
     from vfi_models import interpolate_video
 
-    _refuse(options, ("t", "ground_truth", "strip", "show_route"), "two images")
+    _refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
     model, device = _model(options)
@@ -234,19 +247,9 @@ def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
 
     device = choose_device(options.device)
     names = (
-        "scale",
-        "tta",
-        "tile",
-        "dino",
-        "dino_max_side",
-        "routing",
-        "keep",
-        "backbone",
-        "warp",
-        "seed",
-        "dtype",
-        "offload",
-    )
+        "scale", "tta", "tile", "dino", "dino_max_side", "routing", "keep", "backbone", "warp", "seed", "dtype",
+        "offload", "prompt", "negative_prompt", "steps", "cfg",
+    )  # fmt: skip
     settings = {name: getattr(options, name) for name in names}
     return load_model(options.model, options.weights, device, **settings), device
 

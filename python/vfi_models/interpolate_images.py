@@ -130,10 +130,13 @@ def explained(model: Any, pair: tuple[np.ndarray, np.ndarray], t: float, device:
     return model.explain(*(to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair), t)
 
 
-def times_from(times: Sequence[float] | None, factor: int | None) -> tuple[float, ...]:
-    """The times asked for: given ones, factor - 1 even ones, or the middle."""
-    if times and factor:
-        raise UserError("give --t or --factor, not both")
+def times_from(times: Sequence[float] | None, factor: int | None, frames: int | None = None) -> tuple[float, ...]:
+    """The times asked for: given ones, even ones between two of `factor` + 1 or `frames` frames, or the middle."""
+    if sum(bool(given) for given in (times, factor, frames)) > 1:
+        raise UserError("give only one of --t, --factor and --num-frames")
+    if frames is not None and frames < 3:
+        raise UserError(f"--num-frames must be at least 3, the two images and one between, got {frames}")
+    factor = frames - 1 if frames else factor
     if factor:
         if factor < 2:
             raise UserError(f"--factor must be at least 2 for two images, got {factor}")

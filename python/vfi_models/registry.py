@@ -74,6 +74,17 @@ MODELS = {
         )
         for variant, backbone in (("d", "Wan2.1-Fun-1.3B-InP"), ("u", "Stable Video Diffusion"))
     },
+    "semfi": ModelEntry(
+        "vfi_models.semfi.command",
+        "load_for_command",
+        "SemFi: frames by Wan 2.1, guided by a text",
+        weights="semfi.ckpt together with --backbone, or a folder of a whole SemFi",
+        settings=("backbone", "dtype", "offload", "seed", "prompt", "negative_prompt", "steps", "cfg"),
+        training="vfi_models.semfi.training",
+        training_settings=("backbone", "dtype"),
+        places_itself=True,
+        needs="diffusers",
+    ),
     "rife": ModelEntry(
         "vfi_models.rife",
         "load_for_command",

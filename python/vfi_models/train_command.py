@@ -14,7 +14,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         epilog="several processes: torchrun --nproc-per-node N -m vfi_models.cli train ...",
     )
     argument = parser.add_argument
-    argument("--model", required=True, help="apr-vfi, rdvfi-d, rdvfi-u, rife or sg-rife")
+    argument("--model", required=True, help="apr-vfi, rdvfi-d, rdvfi-u, rife, semfi or sg-rife")
     argument(
         "--stage", type=int, default=1, help="counted from 1 (default); a later one begins with --weights of the last"
     )
@@ -24,7 +24,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
     argument("--dino", help="sg-rife: file of the weights of DINOv3-Small")
     argument("--flow", help="apr-vfi: bi-flownet.pkl of EBME, for the flow network")
-    argument("--backbone", metavar="FOLDER", help="rdvfi: folder of the backbone's published files")
+    argument("--backbone", metavar="FOLDER", help="rdvfi, semfi: folder of the backbone's published files")
+    argument("--dtype", help="semfi: of the frozen backbone: float32 (default), bfloat16 or float16")
     what = "rdvfi: AlexNet's and LPIPS' files of weights, for its loss (default: Laplacian pyramids in its place)"
     argument("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
     argument(
@@ -73,5 +74,5 @@ def run(options: argparse.Namespace) -> None:
         **{name: getattr(options, name) for name in (*names, *flags)},
     )  # fmt: skip
     torch.manual_seed(options.seed)  # of fresh weights
-    settings = {name: getattr(options, name) for name in ("dino", "flow", "backbone")}
+    settings = {name: getattr(options, name) for name in ("dino", "flow", "backbone", "dtype")}
     train(load_objective(options.model, options.weights, options.tiny, lpips_weights=options.lpips, **settings), job)

@@ -12,6 +12,7 @@ from diffusers import (
     WanTransformer3DModel,
 )
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor, nn
 
 import vfi_kernels as vk
@@ -208,7 +209,7 @@ def with_adapters(
     """Wan's transformer with fresh adapters, which change nothing; its parameters are shared, not copied."""
     config: Mapping[str, Any] = transformer.config
     names = {key: value for key, value in config.items() if not key.startswith("_")}
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), no_init_weights():
         found = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))
     left = found.load_state_dict(transformer.state_dict(), strict=False, assign=True)
     if left.unexpected_keys or any(".adapters." not in key for key in left.missing_keys):

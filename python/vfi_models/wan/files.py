@@ -156,7 +156,8 @@ def filled(
         names: the stored name of each of the network's keys.
     """
     try:
-        with require("accelerate", "diffusion").init_empty_weights(include_buffers=False):
+        without_values = require("accelerate", "diffusion").init_empty_weights(include_buffers=False)
+        with without_values, require("diffusers.models.modeling_utils", "diffusion").no_init_weights():
             network = make()
     except (ArithmeticError, AssertionError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"the sizes in {found.path} are not those of {found.what}") from error

@@ -1,0 +1,361 @@
+"""SemFi: adapters in Wan's transformer in three modes, experts, the pipeline, files."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+pytest.importorskip("diffusers")
+
+from diffusers import WanTransformer3DModel
+
+from vfi_models import semfi
+from vfi_models.errors import UserError
+from vfi_models.semfi.files import NAMES, adapter_state, our_name, semfi_name
+from vfi_models.semfi.mixture import RANK, TARGETS
+from vfi_models.wan import I2V_14B
+
+SIZES = {
+    "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 36, "out_channels": 16, "text_dim": 16,
+    "freq_dim": 16, "ffn_dim": 40, "num_layers": 2, "image_dim": 20, "added_kv_proj_dim": 24, "rope_max_seq_len": 32,
+}  # fmt: skip
+
+
+def plain(seed=0):
+    torch.manual_seed(seed)
+    return WanTransformer3DModel(**SIZES).eval()
+
+
+def mixed(seed=0, std=0.1):
+    """With adapters that change something, and their biases."""
+    found = semfi.with_adapters(plain(seed))
+    for parameter in found.adapter_parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return found.requires_grad_(False)
+
+
+def inputs(batch=1):
+    make = torch.Generator().manual_seed(1)
+    return {
+        "hidden_states": torch.randn(batch, 36, 2, 4, 6, generator=make),
+        "timestep": torch.full((batch,), 700.0),
+        "encoder_hidden_states": torch.randn(batch, 512, 16, generator=make),
+        "encoder_hidden_states_image": torch.randn(batch, 10, 20, generator=make),
+    }
+
+
+def relative(found, wanted):
+    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+
+
+def test_the_expert_is_the_nearest_and_the_smaller_of_two():
+    wanted = {
+        1: range(2, 8), 2: range(8, 14), 3: range(14, 26), 4: range(26, 50), 5: range(50, 74), 6: range(74, 200)
+    }  # fmt: skip
+    for expert, frames in wanted.items():
+        assert {semfi.expert_for(n) for n in frames} == {expert}
+    assert semfi.FRAME_COUNTS == (5, 9, 17, 33, 65, 81)
+    assert semfi.expert_for(10, (4, 16)) == 1
+
+
+def test_sizes_of_the_published_model():
+    with torch.device("meta"):
+        transformer = semfi.SemFiTransformer(**I2V_14B)
+    parameters = transformer.adapter_parameters()
+    assert sum(p.numel() for p in parameters) == 553_557_760
+    assert len(parameters) == len(adapter_state(transformer)) == 11_200
+    each = transformer.blocks[0].attn1.to_q.adapters
+    assert len(each) == 7 and each[0].lora_A.weight.shape == (RANK, 5120)
+    assert sum(
+        p.numel() for name in TARGETS for p in transformer.blocks[3].get_submodule(name).adapters[2].parameters()
+    ) == (1_976_992)
+
+
+def test_fresh_adapters_change_nothing():
+    base = plain()
+    found = semfi.with_adapters(base)
+    with torch.no_grad():
+        torch.testing.assert_close(found(**inputs()).sample, base(**inputs()).sample, atol=1e-6, rtol=1e-6)
+    assert found.blocks[0].attn1.to_q.weight.data_ptr() == base.blocks[0].attn1.to_q.weight.data_ptr()  # shared
+    adapter = found.blocks[1].ffn.net[2].adapters[4]
+    assert adapter.lora_A.weight.abs().max() > 0
+    assert not any(p.any() for p in (adapter.lora_A.bias, adapter.lora_B.weight, adapter.lora_B.bias))
+
+
+@pytest.mark.parametrize("frames", [5, 33, 100])
+def test_modes_agree_with_each_other_and_with_merged_wan(frames):
+    found, base = mixed(), plain()
+    expert = semfi.expert_for(frames)
+    state = base.state_dict()
+    for block in range(2):
+        for name in TARGETS:
+            layer = found.blocks[block].get_submodule(name)
+            for number in (0, expert):
+                a, b = layer.adapters[number].lora_A, layer.adapters[number].lora_B
+                key = f"blocks.{block}.{name}"
+                state[f"{key}.weight"] += b.weight @ a.weight
+                state[f"{key}.bias"] += b.weight @ a.bias + b.bias
+    base.load_state_dict(state)
+    with torch.no_grad():
+        wanted = base(**inputs()).sample
+        for mode in ("fused", "naive", "merged", "fused"):
+            assert found.set_frames(frames, mode) == expert and (found.mode, found.expert) == (mode, expert)
+            assert relative(found(**inputs()).sample, wanted) < 1e-5, mode
+
+
+def test_experts_differ_and_only_one_acts():
+    found = mixed()
+    results = []
+    with torch.no_grad():
+        for count in semfi.FRAME_COUNTS:
+            found.set_frames(count)
+            results.append(found(**inputs()).sample)
+        for other in (2, 3, 4, 5, 6):
+            for _, layer in found.mixtures():
+                layer.adapters[other].lora_A.weight.fill_(float("nan"))
+        found.set_frames(5, "fused")
+        assert torch.equal(found(**inputs()).sample, results[0])  # the others are not read
+    assert all(not torch.equal(results[0], result) for result in results[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_merged_weights_come_back_to_the_last_bit(dtype):
+    found = torch.nn.Module.to(mixed(std=1.0), dtype)
+    before = {key: value.clone() for key, value in found.state_dict().items()}
+    for frames in (5, 81, 17):
+        found.set_frames(frames, "merged")
+        assert not torch.equal(found.blocks[0].ffn.net[2].weight, before["blocks.0.ffn.net.2.weight"])
+    found.set_frames(17, "fused")
+    assert all(torch.equal(value, before[key]) for key, value in found.state_dict().items())
+
+
+def test_saved_while_merged_it_is_not_merged(tmp_path):
+    found = mixed()
+    found.set_frames(9, "merged")
+    merged = found.blocks[0].attn1.to_v.weight.clone()
+    found.save_pretrained(tmp_path)
+    assert found.mode == "merged" and torch.equal(found.blocks[0].attn1.to_v.weight, merged)
+    again = semfi.SemFiTransformer.from_pretrained(tmp_path)
+    with torch.no_grad():
+        again.set_frames(9)
+        torch.testing.assert_close(again(**inputs()).sample, found(**inputs()).sample, atol=1e-5, rtol=1e-4)
+    assert torch.equal(again.blocks[0].attn1.to_v.weight, plain().blocks[0].attn1.to_v.weight)
+
+
+def test_only_acting_adapters_have_gradients():
+    found = mixed()
+    for parameter in found.adapter_parameters():
+        parameter.requires_grad_(True)
+    found.set_frames(33)
+    found(**inputs()).sample.square().mean().backward()
+    for name, layer in found.mixtures():
+        assert layer.weight.grad is None
+        for number, adapter in enumerate(layer.adapters):
+            has = [p.grad is not None for p in adapter.parameters()]
+            assert all(has) if number in (0, 4) else not any(has), (name, number)
+
+
+def test_compiles_without_graph_breaks():
+    layer = semfi.MixtureLinear(12, 8, 6).requires_grad_(False)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
+def test_wrong_choices():
+    layer = semfi.MixtureLinear(4, 4, 6)
+    for arguments in ((7, "fused"), (0, "fused"), (1, "quick")):
+        with pytest.raises(ValueError, match="expected mode fused, merged, naive and expert in 1 to 6"):
+            layer.choose(*arguments)
+    with pytest.raises(ValueError, match="expected a rank of 1 or more and rising frame_counts"):
+        semfi.SemFiTransformer(**SIZES, frame_counts=[9, 5])
+    with pytest.raises(ValueError, match="expected a layer with bias"):
+        semfi.MixtureLinear(4, 4, 6, bias=False).choose(1, "merged")
+
+
+def test_names_of_the_published_adapters():
+    """11,200 of them at 14B; here 2 blocks."""
+    names = [semfi_name(key) for key in adapter_state(mixed())]
+    assert len(set(names)) == 2 * 10 * 7 * 4
+    assert {"blocks.0.self_attn.lora_q.0.lora_A.weight", "blocks.1.cross_attn.lora_o.6.lora_B.bias",
+            "blocks.0.lora_ffn_0.3.lora_A.bias", "blocks.1.lora_ffn_2.1.lora_B.weight"} <= set(names)  # fmt: skip
+    assert [our_name(name) for name in names] == list(adapter_state(mixed()))
+    assert our_name("blocks.0.self_attn.q.weight") is None and our_name("head.head.weight") is None
+
+
+def test_semfi_ckpt(tmp_path):
+    source, found = mixed(), mixed(1)
+    torch.save({semfi_name(k): v for k, v in adapter_state(source).items()}, tmp_path / "semfi.ckpt")
+    found.set_frames(9, "merged")
+    semfi.load_adapters(found, tmp_path / "semfi.ckpt")
+    assert found.mode == "merged"
+    source.load_state_dict({**source.state_dict(), **{k: v for k, v in plain(1).state_dict().items()}})
+    source.set_frames(9)
+    with torch.no_grad():
+        assert relative(found(**inputs()).sample, source(**inputs()).sample) < 1e-5
+    semfi.save_adapters(source, tmp_path / "again.safetensors")
+    again = load_file(tmp_path / "again.safetensors")
+    assert set(again) == set(torch.load(tmp_path / "semfi.ckpt", weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s.clear(), "expected adapters of SemFi in"),
+        (lambda s: s.pop("blocks.0.lora_ffn_2.1.lora_B.weight"), "1 keys missing: blocks.0.ffn.net.2.adapters.1"),
+        (lambda s: s.update({"blocks.0.self_attn.q.weight": torch.zeros(1)}), "alone in .*, got 1 others"),
+        (lambda s: s.update({"blocks.0.lora_ffn_2.1.lora_B.weight": torch.zeros(3, 3)}), "of another shape"),
+    ],
+)
+def test_wrong_adapters_are_one_sentence(change, sentence, tmp_path):
+    found = mixed()
+    state = {semfi_name(key): value for key, value in adapter_state(found).items()}
+    change(state)
+    state = state or {"blocks.0.self_attn.q.weight": torch.zeros(1)}
+    save_file(state, tmp_path / "semfi.safetensors")
+    with pytest.raises(UserError, match=sentence):
+        semfi.load_adapters(found, tmp_path / "semfi.safetensors")
+
+
+def test_peft_and_back(tmp_path):
+    """PEFT itself loads what is exported, and gives what SemFi gives."""
+    peft = pytest.importorskip("peft")
+    found = mixed()
+    folders = semfi.export_peft(found, tmp_path, "Wan2.1-I2V-14B-720P")
+    assert [folder.name for folder in folders] == ["universal", *(f"expert_{n}" for n in semfi.FRAME_COUNTS)]
+    assert json.loads((folders[0] / "adapter_config.json").read_text())["r"] == RANK
+    model = peft.PeftModel.from_pretrained(plain(), folders[0], adapter_name="universal")
+    model.load_adapter(folders[3], adapter_name="expert_17")
+    model.base_model.set_adapter(["universal", "expert_17"])
+    found.set_frames(17)
+    with torch.no_grad():
+        wanted = found(**inputs()).sample
+        assert relative(model(**inputs()).sample, wanted) < 1e-5
+        again = mixed(0, std=0.3)
+        semfi.import_peft(again, tmp_path)
+        again.set_frames(17)
+        assert relative(again(**inputs()).sample, wanted) < 1e-5
+    (tmp_path / "expert_9" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"expected adapter_model.safetensors in the folders universal and expert_5"):
+        semfi.import_peft(again, tmp_path)
+
+
+def test_every_target_has_a_published_name():
+    assert set(NAMES) == set(TARGETS)
+
+
+def ends(height=64, width=96):
+    return torch.rand(2, 1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("frames", [5, 9, 17])
+def test_generates_frames(frames):
+    pipe, (first, last) = semfi.tiny(), ends()
+    steps = []
+    settings = {"steps": 3, "size": (64, 96)}
+    result = pipe.generate(first, last, "a cat.", frames, callback=lambda *done: steps.append(done), **settings)
+    assert result.shape == (frames, 3, 64, 96) and result.min() >= 0 and result.max() <= 1
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert pipe.transformer.expert == semfi.expert_for(frames)
+    same = pipe.generate(first, last, "a cat.", frames, **settings)
+    assert torch.equal(result, same)
+    for mode in ("merged", "naive"):
+        pipe.transformer.set_frames(frames, mode)
+        other = pipe.generate(first, last, "a cat.", frames, **settings)
+        torch.testing.assert_close(other, result, atol=2e-3, rtol=0)
+
+
+def test_what_is_given_decides():
+    pipe, (first, last) = semfi.tiny(), ends()
+    settings = {"steps": 2, "size": (64, 96)}
+    usual = pipe.generate(first, last, "a cat.", 5, **settings)
+    for changed in (
+        pipe.generate(first, last, "dogs, many dogs.", 5, **settings),
+        pipe.generate(first, last, "a cat.", 5, negative_prompt="blur", **settings),
+        pipe.generate(first, last, "a cat.", 5, cfg=1.0, **settings),
+        pipe.generate(first, last, "a cat.", 5, seed=1, **settings),
+        pipe.generate(first, first, "a cat.", 5, **settings),
+        pipe.generate(last, last, "a cat.", 5, **settings),
+    ):
+        assert not torch.equal(changed, usual)
+
+
+def test_conditioning():
+    """Guidance frames, mask, and the sum of CLIP's features, as the transformer gets them."""
+    pipe, (first, last) = semfi.tiny(), ends()
+    seen = []
+    forward = pipe.transformer.forward
+    pipe.transformer.forward = lambda **given: seen.append(given) or forward(**given)
+    pipe.generate(first, last, "", 9, steps=2, cfg=1.0, size=(64, 96))
+    given = seen[0]
+    assert given["hidden_states"].shape == (1, 36, 3, 8, 12) and given["encoder_hidden_states"].shape == (1, 512, 32)
+    assert [value["timestep"].item() for value in seen] == pytest.approx([1000.0, 1000 * 2.5 / 3])
+    mask = given["hidden_states"][0, 16:20].mean((2, 3))
+    assert mask.tolist() == [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]
+    clip = torch.cat((first[:, :, None], torch.full((1, 3, 7, 64, 96), 0.5), last[:, :, None]), 2)
+    mode = pipe.vae.encode(2 * clip - 1).latent_dist.mode()
+    mean, std = (
+        torch.tensor(v).view(1, -1, 1, 1, 1) for v in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std)
+    )
+    torch.testing.assert_close(given["hidden_states"][:, 20:], (mode - mean) / std, atol=1e-4, rtol=1e-4)
+
+    def features(frame):
+        small = F.interpolate(frame, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
+        shift, scale = torch.tensor((0.48145466, 0.4578275, 0.40821073)), (0.26862954, 0.26130258, 0.27577711)
+        values = (small - shift.view(3, 1, 1)) / torch.tensor(scale).view(3, 1, 1)
+        return pipe.image_encoder(values, output_hidden_states=True).hidden_states[-2]
+
+    torch.testing.assert_close(given["encoder_hidden_states_image"], features(first) + features(last))
+
+
+def test_sigmas_are_the_published():
+    schedule = semfi.ShiftedEuler(shift=5.0)
+    schedule.set_timesteps(4)
+    torch.testing.assert_close(schedule.sigmas, torch.tensor([1.0, 0.9375, 5 / 6, 0.625, 0.0]))
+    torch.testing.assert_close(schedule.timesteps, 1000 * schedule.sigmas[:-1])
+
+
+def test_numbers_of_frames():
+    assert [semfi.rounded(n) for n in (2, 5, 6, 7, 8, 9, 10, 80, 81)] == [5, 5, 9, 9, 9, 9, 13, 81, 81]
+    result = semfi.tiny().generate(*ends(), "", 7, steps=1, size=(32, 32))
+    assert len(result) == 9
+
+
+def test_size_follows_the_frames():
+    from vfi_models.semfi.pipeline import size_for
+
+    assert size_for(480, 832) == (480, 832) and size_for(1080, 1920) == (480, 848)
+    assert size_for(1920, 1080) == (848, 480)
+    assert all(side % 16 == 0 for side in size_for(7, 1000))
+
+
+def test_whole_pipeline_is_saved_and_loaded(tmp_path):
+    pipe, pair = semfi.tiny(), ends()
+    wanted = pipe.generate(*pair, "a cat.", 9, steps=2, size=(64, 96))
+    pipe.save_pretrained(tmp_path)
+    again = semfi.load(tmp_path)
+    torch.testing.assert_close(again.generate(*pair, "a cat.", 9, steps=2, size=(64, 96)), wanted, atol=1e-4, rtol=0)
+    half = semfi.load(tmp_path, torch.bfloat16)
+    assert half.vae.dtype == torch.float32 and half.transformer.patch_embedding.weight.dtype == torch.bfloat16
+    assert half.generate(*pair, "a cat.", 9, steps=2, size=(64, 96)).isfinite().all()
+    half.enable_model_cpu_offload(device="cpu")
+    assert half.generate(*pair, "", 5, steps=1, size=(64, 96)).isfinite().all()
+
+
+def test_wrong_requests():
+    pipe, (first, last) = semfi.tiny(), ends()
+    for arguments, options, sentence in (
+        ((first, last[..., :-1]), {}, "expected two frames of one shape"),
+        ((first.expand(2, -1, -1, -1), last.expand(2, -1, -1, -1)), {}, "expected one pair of frames, got 2"),
+        ((first, last, "", 1), {}, "expected steps of 1 or more and num_frames of 2 or more, got 50, 1"),
+        ((first, last), {"steps": 0}, "expected steps of 1 or more and num_frames of 2 or more, got 0, 81"),
+        ((first, last), {"size": (60, 64)}, "expected a size of multiples of 16, got 60x64"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            pipe.generate(*arguments, **options)
+    with pytest.raises(ValueError, match="expected max_sequence_length 512, got 226"):
+        pipe(first, prompt="", last_image=last, max_sequence_length=226)
