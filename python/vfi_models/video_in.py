@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,23 @@ class VideoReader:
             length = Fraction(frame.duration or 0) * frame.time_base if frame.time_base else Fraction(0)
             yield self._timed_frame(time, frame, length or 1 / self._rate())
 
+    def pictures(self, first: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
+        """Frames number `first` and so on, (H, W, 3) each, `count` of them or all.
+
+        Numbers from 0 are those of the frames that `frames()` gives. All before `first` are decoded, for nothing else
+        tells their number for certain, but not converted.
+        """
+        stop = None if count is None else first + count
+        for _, frame in islice(self._timed(self._first), first, stop):
+            yield self._rgb(frame)
+
+    def ends(self, most: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """How many frames there are, `most` + 1 if there are more than `most`; the first and the last one counted."""
+        count, last = 0, self._first
+        for _, frame in islice(self._timed(self._first), most + 1):
+            count, last = count + 1, frame
+        return count, self._rgb(self._first), self._rgb(last)
+
     def _seek(self, start: Fraction) -> Any:
         """The decoded frame to go on from: at or before `start`, or the first one if the file cannot be searched."""
         for target in (start, Fraction(0)):
@@ -179,11 +197,13 @@ class VideoReader:
                     yield frame
 
     def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
+        return TimedFrame(time, duration, self._rgb(frame))
+
+    def _rgb(self, frame: Any) -> np.ndarray:
         with reading(self.path):
             width, height = self._first.width, self._first.height
             rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT_CONVERSION)
-        turned = np.rot90(rgb, _quarter_turns(self._first))
-        return TimedFrame(time, duration, np.ascontiguousarray(turned))
+        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(self._first)))
 
     def _rate(self) -> Fraction:
         """Frames per second, 25 where nothing is known."""

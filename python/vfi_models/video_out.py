@@ -23,14 +23,16 @@ _OPTIONS = {
 # From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
+RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encoder and quality; None: chosen by the file's suffix."""
+    """Encoder, quality and kind of pixels; None: chosen by the file's suffix, or by the encoder."""
 
     codec: str | None = None
     crf: int | None = None
+    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class VideoWriter:
         if codec.canonical_name not in self._container.supported_codecs:
             raise UserError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; choose another suffix")
         formats = [video_format.name for video_format in codec.video_formats]
-        pixel_format = "yuv420p" if "yuv420p" in formats else formats[0]
+        pixel_format = encoding.pixels or ("yuv420p" if "yuv420p" in formats else formats[0])
         options = dict(_OPTIONS.get(codec.name, {}))
         if encoding.crf is not None:
             if "crf" not in options:
