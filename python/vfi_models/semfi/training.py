@@ -1,14 +1,19 @@
 """Training of SemFi's adapters: rectified flow, one number of frames in a batch, the base frozen."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from vfi_models.errors import UserError
 from vfi_models.semfi.files import Adapters, load_adapters
 from vfi_models.semfi.loading import BACKBONE, SHIFT, from_backbone, tiny
+from vfi_models.semfi.mixture import FRAME_COUNTS
 from vfi_models.semfi.pipeline import MULTIPLE, SemFi
+from vfi_models.sfi_data.clips import CaptionedClips, ClipBatches, ClipSource, SyntheticClips
+from vfi_models.training.data import Data, made_up
 from vfi_models.training.job import PRECISIONS
 from vfi_models.training.objective import Group, Objective, Outcome, Stage
 
@@ -48,6 +53,19 @@ class SemFiObjective(Objective):
         self.network.train().requires_grad_(True)
         return [Group(list(self.network.parameters()))]
 
+    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+        """Clips with captions, never augmented: a caption may say left and right."""
+        source = clips_of(where, sides(stage.crop))
+
+        def batches(start: int, stop: int, rank: int, processes: int) -> ClipBatches:
+            return ClipBatches(source.counts, stage.batch, seed, start, stop, rank, processes)
+
+        size = "x".join(map(str, sides(stage.crop)[::-1]))
+        lengths = ", ".join(map(str, source.counts))
+        kind = f"clips of {lengths} frames"
+        steps = batches(0, 0, 0, 1).epoch_steps
+        return Data(Captioned(source), captioned, batches, len(source), steps, kind, size, None)
+
     def outcome(self, frames: Tensor, captions: Any) -> Outcome:
         """frames: (B, N, 3, H, W); captions: B texts."""
         pipeline, transformer = self.pipeline, self.pipeline.transformer
@@ -73,6 +91,44 @@ class SemFiObjective(Objective):
         return Outcome(loss, {}, noisy - level * velocity, latents)
 
 
+class Captioned(Dataset[tuple[Tensor, str] | UserError]):
+    """Clips by epoch and index. An error is handed on, since loader processes would bury it in a traceback."""
+
+    def __init__(self, source: ClipSource) -> None:
+        self.source = source
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, str] | UserError:
+        try:
+            return self.source.read(place[1])
+        except UserError as error:
+            return error
+
+
+def captioned(samples: list[tuple[Tensor, str] | UserError]) -> tuple[Tensor, list[str]] | UserError:
+    """Frames (B, N, 3, H, W) uint8 and captions, or the first error."""
+    good = []
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+        good.append(sample)
+    return torch.stack([frames for frames, _ in good]), [caption for _, caption in good]
+
+
+def sides(height: int) -> tuple[int, int]:
+    """Of pictures in the proportions of SemFi's, 480 x 832."""
+    return height, round(height * WIDTH / MULTIPLE) * MULTIPLE
+
+
+def clips_of(where: str, size: tuple[int, int]) -> ClipSource:
+    """Of a manifest, or made up: "synthetic", or "synthetic:N"."""
+    count = made_up(where)
+    if count is not None:
+        return SyntheticClips(count, size)
+    if not Path(where).is_file():
+        raise UserError(f"expected a manifest of clips, clips.jsonl, or the word synthetic, got {where}")
+    return CaptionedClips(where, size, FRAME_COUNTS)
+
+
 def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Latents (B, 16, K, h, w) of clips (B, N, 3, H, W), and mask and latents of what is given of them (20)."""
     vae, (count, _, height, width) = pipeline.vae, frames.shape[1:]
@@ -81,7 +137,7 @@ def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
     known = [
         pipeline.prepare_latents(
             2 * clip[:1] - 1, 1, len(mean[0]), height, width, count, torch.float32, frames.device,
-            last_image=2 * clip[-1:] - 1,
+            latents=found[:1], last_image=2 * clip[-1:] - 1,
         )[1]
         for clip in frames
     ]  # fmt: skip

@@ -123,11 +123,8 @@ def sources(data: str, any_time: bool = False, frames: int = 3) -> tuple[Source,
         any_time: the network interpolates at any time.
         frames: how many an objective is trained on at once, an odd number.
     """
-    name, _, number = data.partition(":")
-    if name == SYNTHETIC:
-        if data != SYNTHETIC and not (number.isdecimal() and int(number) > 0):
-            raise UserError(f"expected synthetic:N with a number above 0, got {data}")
-        count = int(number or MADE_UP)
+    count = made_up(data)
+    if count is not None:
         held_out = Synthetic(min(max(count // 20, 1), 32), FRESH, any_time, frames)
         return Synthetic(count, any_time=any_time, frames=frames), held_out
     root = Path(data)
@@ -140,6 +137,16 @@ def sources(data: str, any_time: bool = False, frames: int = 3) -> tuple[Source,
         return Files(part) if frames == 3 else Windows(part, frames)
 
     return source(found[:kept]), source(found[kept:]) if kept < len(found) else None
+
+
+def made_up(data: str) -> int | None:
+    """How many scenes "synthetic" or "synthetic:N" asks for; None: it is something else."""
+    name, _, number = data.partition(":")
+    if name != SYNTHETIC:
+        return None
+    if data != SYNTHETIC and not (number.isdecimal() and int(number) > 0):
+        raise UserError(f"expected synthetic:N with a number above 0, got {data}")
+    return int(number or MADE_UP)
 
 
 def listed(root: Path, frames: int) -> Sequence[Sequence[Path]]:
