@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vfi_models import json_lines
@@ -109,8 +110,8 @@ def evaluate(
     """What a model makes of the first and the last frame of each clip, its caption and its number of frames.
 
     Args:
-        model: with `generate(first, last, prompt, num_frames=N, size=(H, W))`, which gives (N, 3, H, W) in [0, 1]; or
-            an Interpolator, which is asked for the times i / (N - 1).
+        model: with `generate(first, last, prompt, num_frames=N)`, which gives (N, 3, h, w) in [0, 1]; or an
+            Interpolator, which is asked for the times i / (N - 1).
         clips: at a size whose sides are at least 32 pixels.
         results: folder where the scores of each clip are kept as they are found; those that are there are not
             measured again.
@@ -145,17 +146,19 @@ def evaluate(
 
 
 def frames_of(model: Any, truth: Tensor, caption: str, device: str) -> Tensor:
-    """What the model makes of the ends of a clip: (N, 3, H, W) uint8."""
+    """What the model makes of the ends of a clip, resized if it has another size: (N, 3, H, W) uint8."""
     first, last = (frame[None].to(device).float() / 255 for frame in (truth[0], truth[-1]))
-    count, size = len(truth), (int(truth.shape[2]), int(truth.shape[3]))
+    count = len(truth)
     if hasattr(model, "generate"):
-        made = model.generate(first, last, caption, num_frames=count, size=size)
+        made = model.generate(first, last, caption, num_frames=count)
     else:
         made = torch.cat(interpolate_many(model, first, last, [i / (count - 1) for i in range(count)]))
-    if made.shape != truth.shape:
-        raise UserError(f"expected frames of shape {tuple(truth.shape)} of the model, got {tuple(made.shape)}")
+    if made.ndim != 4 or made.shape[:2] != truth.shape[:2]:
+        raise UserError(f"expected {count} frames of the model, (N, 3, H, W), got {tuple(made.shape)}")
     if not made.isfinite().all():
         raise UserError("the model made frames that are not finite")
+    if made.shape != truth.shape:
+        made = F.interpolate(made.float(), truth.shape[2:], mode="bicubic", antialias=True, align_corners=False)
     return measures.to_bytes(made).cpu()
 
 
