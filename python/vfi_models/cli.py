@@ -13,6 +13,7 @@ from vfi_models.datasets import DATASETS
 from vfi_models.errors import UserError
 from vfi_models.interrupts import stopped_once
 from vfi_models.opencv import opencv
+from vfi_models.sfibench import command as sfibench
 
 if TYPE_CHECKING:
     from vfi_models.registry import Interpolator
@@ -114,10 +115,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     _add_model(parser)
     files = "; ".join(f"{name}: {entry.files}" for name, entry in DATASETS.items())
-    parser.add_argument("--dataset", required=True, choices=tuple(DATASETS), help=f"what is below PATH: {files}")
+    files += f"; {sfibench.NAME}: PATH is a manifest of vfi_models.sfi_data"
+    names = (*DATASETS, sfibench.NAME)
+    parser.add_argument("--dataset", required=True, choices=names, help=f"what is below PATH: {files}")
     splits = "; ".join(f"{name}: {', '.join(entry.splits)}" for name, entry in DATASETS.items() if entry.splits)
     parser.add_argument("--split", help=f"only this part of the data set ({splits}; default: all)")
     parser.add_argument("path", type=Path, help="folder of the data set")
+    sfibench.add_arguments(parser)
     parser.set_defaults(run=_evaluate)
 
 
@@ -236,7 +240,12 @@ def _interpolate_video(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from vfi_models import evaluate
 
+    if options.dataset != sfibench.NAME:
+        _refuse(options, sfibench.OPTIONS, f"--dataset {sfibench.NAME}")
     model, device = _model(options)
+    if options.dataset == sfibench.NAME:
+        sfibench.run(options, model, device)
+        return
     evaluate.run(model, options.dataset, options.path, device, options.split)
 
 

@@ -84,6 +84,20 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like the public file of Inception-v3 for FID, with random values."""
+    import torch
+
+    from vfi_models.sfibench.inception import Inception
+
+    torch.manual_seed(0)
+    state = {k: v for k, v in Inception().state_dict().items() if not k.endswith("num_batches_tracked")}
+    path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
+    torch.save({**state, "fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}, path)
+    return path
+
+
 def _encoded_sound(audio, seconds: Fraction) -> list:
     """Loudness 0.1, 0.2, 0.3 ... of full scale, a step every tenth of a second."""
     import av

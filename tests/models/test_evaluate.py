@@ -54,7 +54,7 @@ def test_the_command_knows_every_data_set(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "{middlebury,triplets,vimeo90k,snu-film,xiph}" in printed and "xiph: 2k, 4k" in printed
+    assert "{middlebury,triplets,vimeo90k,snu-film,xiph,sfibench}" in printed and "xiph: 2k, 4k" in printed
 
 
 def test_vimeo90k_is_read_in_the_order_of_its_list(tmp_path, frames):

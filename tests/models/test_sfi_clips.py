@@ -30,7 +30,7 @@ def test_a_clip_is_its_frames(make_video, write, sliding):
     frames = [sliding(4 * i) for i in range(14)]
     make_video(frames, "in.mp4")
     clips = CaptionedClips(write({}, {"first": 0, "frames": 3}, {"first": 9}), (64, 96))
-    assert len(clips) == 3 and clips.counts == {3: [1], 5: [0, 2]}
+    assert len(clips) == 3 and clips.counts == {3: [1], 5: [0, 2]} and clips.fps(1) == 10
     for index, first, count in ((0, 3, 5), (1, 0, 3), (2, 9, 5)):
         found, text = clips.read(index)
         assert found.shape == (count, 3, 64, 96) and found.dtype == torch.uint8 and text == "a slide"

@@ -22,6 +22,7 @@ from vfi_models.video_in import VideoReader
 
 SIZE = (480, 832)  # height and width that SemFi is trained on
 MOTION = 1 / 8  # of the shorter side of a made-up clip
+MADE_UP_RATE = 16.0  # frames per second that it is said to have
 
 
 class ClipSource(Protocol):
@@ -35,8 +36,11 @@ class ClipSource(Protocol):
     def counts(self) -> Mapping[int, list[int]]:
         """The indices of the clips of each length."""
 
+    def fps(self, index: int) -> float:
+        """Frames per second of one clip."""
+
     def read(self, index: int) -> tuple[Tensor, str]:
-        """Frames (s, 3, H, W) uint8 RGB of one clip, and its caption; always the same."""
+        """Its frames (s, 3, H, W) uint8 RGB, and its caption; always the same."""
 
 
 class CaptionedClips:
@@ -64,6 +68,9 @@ class CaptionedClips:
     @cached_property
     def counts(self) -> dict[int, list[int]]:
         return by_count([record.frames for record in self.records])
+
+    def fps(self, index: int) -> float:
+        return self.records[index].fps
 
     def read(self, index: int) -> tuple[Tensor, str]:
         """Frames (s, 3, H, W) uint8 RGB, and the caption.
@@ -125,6 +132,9 @@ class SyntheticClips:
     @cached_property
     def counts(self) -> dict[int, list[int]]:
         return by_count([self.lengths[i % len(self.lengths)] for i in range(self.count)])
+
+    def fps(self, index: int) -> float:
+        return MADE_UP_RATE
 
     def read(self, index: int) -> tuple[Tensor, str]:
         """Frames (s, 3, H, W) uint8 RGB at even times of a scene, and its caption."""

@@ -1,0 +1,45 @@
+"""The Frechet distance between two sets of features, each as a normal distribution."""
+
+import torch
+from torch import Tensor
+
+
+class Moments:
+    """Mean and covariance of features that come in parts, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | None = None
+        self.products: Tensor | None = None
+
+    def add(self, features: Tensor) -> None:
+        """features: (N, D)."""
+        x = features.double()
+        if self.total is None or self.products is None:
+            self.total, self.products = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1], x.shape[1])
+        self.count += len(x)
+        self.total += x.sum(0)
+        self.products += x.T @ x
+
+    def normal(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and unbiased covariance (D, D)."""
+        if self.total is None or self.products is None or self.count < 2:
+            raise ValueError(f"expected features of at least 2 frames, got {self.count}")
+        mean = self.total / self.count
+        return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+
+
+def distance(first: Moments, second: Moments) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^(1/2) C2 C1^(1/2))^(1/2)); 0 for equal sets.
+
+    The square root is the one of C1 C2 in the usual form, of a symmetric matrix with the same eigenvalues.
+
+    Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, 2017.
+    """
+    (mean1, cov1), (mean2, cov2) = first.normal(), second.normal()
+    values, vectors = torch.linalg.eigh(cov1)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    inner = root @ cov2 @ root
+    shared = torch.linalg.eigvalsh((inner + inner.T) / 2).clamp(min=0).sqrt().sum()
+    apart = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * shared
+    return float(apart.clamp(min=0))
