@@ -17,8 +17,8 @@ inline Tensor slice(Tensor t, int64_t dim, int64_t begin, int64_t count) {
 
 inline Tensor transposed(const Tensor& matrix) { return torch::stable::transpose(matrix, 0, 1); }
 
-// to = left right, or to += left right with the old value in the sum. The dispatcher of the stable ABI takes no numbers
-// for `beta`, so addmm is called by its name.
+// to = left right, or to += left right with the old value in the sum. The dispatcher of the stable ABI has no type for
+// addmm's factors; these are the functions that models compiled by AOTInductor call, which torch keeps for their sake.
 inline void multiply(const Tensor& to, const Tensor& left, const Tensor& right, bool add) {
   const auto addmm = to.is_cuda() ? aoti_torch_cuda_addmm_out : aoti_torch_cpu_addmm_out;
   STABLE_TORCH_ERROR_CODE_CHECK(addmm(to.get(), to.get(), left.get(), right.get(), add ? 1.0 : 0.0, 1.0));

@@ -17,7 +17,8 @@
 // x; the large product is then added to it, in its own sums. So an output is rounded once, and beside it only the small
 // numbers s, q and the share of the adapters.
 //
-// Source: Hu et al., LoRA, ICLR 2022, eq. 3; the mixture is SemFi's. Segments: Chen et al., Punica, MLSys 2024, section 4.
+// Source: Hu et al., LoRA, 2021, eq. 3; Hong et al., Semantic Frame Interpolation, 2025: the mixture; Chen et al., Punica,
+// 2023: segments.
 #pragma once
 
 #include <cstdint>

@@ -218,10 +218,10 @@ __global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __res
 // partial[part][entry][j][n] = sum over the tokens of the entry, every parts-th tile of them, of left[token][j]
 // right[token][n]: left is the entry's half of s or q, right a row of x or grad_out. Null stands for ones.
 template <class T, class F>
-__global__ __launch_bounds__(kThreads) void lora_grad_kernel(const F* __restrict__ left_rows, int64_t ranks,
-                                                             const T* __restrict__ right_rows, int64_t side,
-                                                             LoraTokens t, int64_t parts,
-                                                             Sum<F>* __restrict__ partial) {
+__global__ __launch_bounds__(kThreads, 3) void lora_grad_kernel(const F* __restrict__ left_rows, int64_t ranks,
+                                                                const T* __restrict__ right_rows, int64_t side,
+                                                                LoraTokens t, int64_t parts,
+                                                                Sum<F>* __restrict__ partial) {
   using Shared = LoraShared<F, kRanks>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const int64_t down = (ranks + kRanks - 1) / kRanks, across = (side + kTile - 1) / kTile;

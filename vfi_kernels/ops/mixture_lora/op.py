@@ -70,9 +70,8 @@ def mixture_lora(
         RuntimeError: if a shape, dtype, device or expert is not one of the above; on the CPU also if a segment is not.
 
     Source:
-        The mixture of adapters of SemFi, generative frame interpolation (arXiv), which evaluates all of them; Hu et
-        al., LoRA, ICLR 2022 (arXiv 2106.09685), eq. 3; segments as in Chen et al., Punica, MLSys 2024 (arXiv
-        2310.18547).
+        The adapters of SemFi (Hong et al., Semantic Frame Interpolation, arXiv 2507.05173, 2025); Hu et al., LoRA,
+        arXiv 2106.09685, 2021, eq. 3; segments as in SGMV of Chen et al., Punica, arXiv 2310.18547, 2023.
     """
     expect_tensors(OP, x=x, weight=weight, lora_a=lora_a, lora_b=lora_b)
     expect_tensors_or_none(OP, bias=bias, lora_a_bias=lora_a_bias, lora_b_bias=lora_b_bias, segments=segments)
