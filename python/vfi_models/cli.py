@@ -126,8 +126,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="flow-splat", help="default: %(default)s")
-    parser.add_argument("--weights", help="file of the model's weights, for models that have any")
+    known = "ebme-splat, apr-vfi, rdvfi-d, rdvfi-u, rife, sg-rife, semfi"
+    parser.add_argument("--model", default="flow-splat", help=f"%(default)s (default), {known}")
+    parser.add_argument("--weights", help="file, or folder, of the model's weights, for models that have any")
     parser.add_argument("--dino", help="sg-rife: file of the weights of DINOv3-Small")
     parser.add_argument("--dino-max-side", type=int, help="sg-rife: longest side of the picture that DINO sees")
     scales = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -148,7 +149,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", metavar="FOLDER", help=what)
     what = "rdvfi: forward (default): pixels are splatted along their trajectories, or backward"
     parser.add_argument("--warp", choices=("forward", "backward"), help=what)
-    parser.add_argument("--seed", type=int, help="rdvfi, semfi: of the noise that frames are drawn from (default 0)")
+    parser.add_argument("--seed", type=_seed, help="rdvfi, semfi: of the noise that frames are drawn from (default 0)")
     parser.add_argument("--dtype", help="rdvfi, semfi: float32 (default), bfloat16 or float16")
     what = "rdvfi, semfi: keep each part of the diffusion on the GPU only while it works"
     parser.add_argument("--offload", action="store_const", const=True, help=what)
@@ -286,6 +287,13 @@ def _rate(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     ntsc = Fraction(round(value) * 1000, 1001)
     return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+
+
+def _seed(text: str) -> int:
+    """0 to 2^63 - 1."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, below 2^63, got {text}")
+    return int(text)
 
 
 def _seconds(text: str) -> Fraction:

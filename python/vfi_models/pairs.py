@@ -80,6 +80,12 @@ def multiple_at(network: Any, scale: float) -> int:
     return max(round(network.multiple / scale), network.multiple)
 
 
+def check_finite(*frames: Tensor) -> None:
+    """For models whose every pixel depends on every other."""
+    if not all(bool(frame.isfinite().all()) for frame in frames):
+        raise ValueError("expected frames of finite numbers, got some that are infinite or not a number")
+
+
 def times_of(t: Any) -> tuple[list[float], bool]:
     """Numbers in [0, 1] and whether it was a single one; arrays and tensors count as numbers."""
     try:

@@ -43,7 +43,7 @@ def flow_colours(flow: np.ndarray, limit: float) -> np.ndarray:
 def flow_panel(flow: np.ndarray) -> Panel:
     """Flow as colours with the wheel itself in the corner."""
     length = np.hypot(flow[..., 0], flow[..., 1])
-    limit = max(float(np.quantile(length, 0.99)), 1e-3)
+    limit = max(float(np.quantile(length, 0.99)), 0.05)
     picture = flow_colours(flow, limit)
     radius = max(6, min(picture.shape[:2]) // 10)
     if min(picture.shape[:2]) > 3 * radius:

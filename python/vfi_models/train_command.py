@@ -18,7 +18,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument(
         "--stage", type=int, default=1, help="counted from 1 (default); a later one begins with --weights of the last"
     )
-    what = "Vimeo90K's folder, a folder of folders with im1, im2, im3 (.png), or synthetic, or synthetic:N for N scenes"
+    what = (
+        "Vimeo90K's folder, a folder of folders with im1, im2, im3 (.png; rdvfi: clips of images); semfi: a manifest; "
+    )
+    what += "or synthetic, or synthetic:N for N scenes"
     argument("--data", required=True, help=what)
     argument("-o", "--output", required=True, type=Path, help="folder of last.pt, weights.safetensors and log.jsonl")
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
@@ -36,7 +39,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     group = parser.add_argument_group("instead of what the stage says")
     argument = group.add_argument
     argument("--epochs", type=int)
-    argument("--batch", type=int, help="triplets in a step, of all processes together")
+    argument("--batch", type=int, help="triplets or clips in a step, of all processes together")
     argument(
         "--crop",
         type=int,

@@ -90,16 +90,24 @@ def test_accelerated_tracks_are_quadratics(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rotation_is_on_circles_at_constant_speed(seed):
-    """Each layer against a closed form: p(t) = pivot + R(turn (t - 1/2)) (p(1/2) - pivot)."""
+    """Each layer against a closed form: p(t) = pivot + R(turn (t - 1/2)) (p(1/2) - pivot), with a pivot for all points;
+    or, of a layer that does not turn itself, with one for each point, all as far away."""
+    turned = 0
     for layer in random_scene(seed, SIZE, motion="rotation").layers:
         motion, points = layer.motion, np.random.default_rng(seed).uniform(-20, 20, (2, 50))
         pivot = np.array([[motion.x.middle], [motion.y.middle]])
         turn = motion.angle(1.0) - motion.angle(0.0)
+        if turn == 0:
+            turn = motion.x.rate
+            pivot = motion.to_frame(points, 0.5) - np.array([[motion.x(0.5)], [motion.y(0.5)]]) + pivot
+        assert np.pi / 3 <= abs(turn) <= np.pi or motion.x.amplitude == 0
+        turned += motion.x.amplitude != 0 or motion.angle(1.0) != motion.angle(0.0)
         middle = motion.to_frame(points, 0.5) - pivot
         for time in (0.0, 0.21, 0.8, 1.0):
             angle = turn * (time - 0.5)
             matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             np.testing.assert_allclose(motion.to_frame(points, time), pivot + matrix @ middle, atol=1e-7)
+    assert turned
 
 
 @pytest.mark.parametrize("seed", range(4))

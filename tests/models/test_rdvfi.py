@@ -363,12 +363,16 @@ def test_errors():
         ((frame0[:, :2], frame1[:, :2], 0.5), r"expected floating frames of shape \(B, 3, H, W\), got"),
         ((frame0, frame1[..., :-1], 0.5), "expected two frames of one shape and dtype"),
         ((frame0, frame1, "x"), "expected t to be a number or several, got 'x'"),
+        ((frame0 / 0, frame1, 0.5), "expected frames of finite numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             net.interpolate(*wrong)
     found = net.trajectory(frame0, frame1)
     with pytest.raises(ValueError, match="expected both frames or neither"):
         found.frames(0.5, frame0)
+    for size in (64, (0, 5), (3.5, 4)):
+        with pytest.raises(ValueError, match="expected size to be a height and a width in pixels"):
+            found.flow(0.5, size)
     with pytest.raises(ValueError, match="expected frames of 1 pairs, got 2"):
         found.frames(0.5, *pair(batch=2))
     for settings, message in (

@@ -120,6 +120,16 @@ def test_wider_unet_gives_what_it_gave():
 
 
 @pytest.mark.parametrize("variant", ["d", "u"])
+def test_a_compiled_denoiser(variant):
+    net = rdvfi.tiny(variant)
+    torch.nn.init.normal_(net.synthesis.head.weight)
+    wanted = frame_of(net)
+    net.denoiser = torch.compile(net.denoiser, backend="eager")
+    assert net.variant == variant
+    torch.testing.assert_close(frame_of(net), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["d", "u"])
 def test_half_precision_leaves_trajectories_exact(variant, published, svd):
     net = rdvfi.from_backbone(variant, published if variant == "d" else svd, dtype=torch.bfloat16, **SIZE)
     assert net.estimator.dtype == net.vae.dtype == torch.float32
@@ -139,12 +149,17 @@ def test_wrong_files_are_one_sentence(published, svd, tmp_path):
         (("u", published), "expected the folder vae of stable-video-diffusion-img2vid in"),
         (
             ("u", svd, own_weights(rdvfi.tiny("d"), tmp_path / "d.safetensors", "estimator")),
-            "does not fit ModuleDict: ",
+            "does not fit RDVFINetworks: ",
         ),
     ):
         with pytest.raises(UserError, match=sentence):
             rdvfi.from_backbone(*arguments, **SIZE)
+    with pytest.raises(UserError, match="expected the variant d or u, got 'D'"):
+        rdvfi.tiny("D")
     with pytest.raises(UserError, match=r"expected a folder with model_index.json"):
+        rdvfi.load(published)
+    (published / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    with pytest.raises(UserError, match="holds StableDiffusionXLPipeline, not RDVFI"):
         rdvfi.load(published)
     (published / "model_index.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read as RDVFI"):
@@ -199,6 +214,9 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, capsys):
         (("--weights", weights), "the model rdvfi-d needs --backbone, the folder of Wan2.1-Fun-1.3B-InP"),
         (("--backbone", tmp_path), "give --backbone with a file of weights only"),
         (("--scale", 0.5), "--scale is not for the model rdvfi-d"),
+        (("--seed", 10**30), "expected a whole number of 0 or more"),
+        (("--weights", tmp_path / "nothing"), "nothing does not exist"),
+        (("--weights", tmp_path, "--backbone", tmp_path), "expected a file of weights beside --backbone"),
     ):
         command(*out, *options, code=2)
         captured = capsys.readouterr().err

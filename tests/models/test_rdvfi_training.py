@@ -146,6 +146,8 @@ def test_trained_stopped_and_gone_on(tmp_path):
     two = load_file(tmp_path / "two" / "weights.safetensors")
     assert {key.split(".")[0] for key in two} == {"estimator", "synthesis", "prompt", "denoiser"}
     assert all(torch.equal(value, two[key]) for key, value in one.items())  # frozen
+    trained = rdvfi.tiny("d", tmp_path / "two" / "weights.safetensors")
+    assert torch.equal(trained.denoiser.proj_out.weight, two["denoiser.proj_out.weight"])
     log = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
     assert all(math.isfinite(line["held_out_psnr"]) for line in log)
 
@@ -159,6 +161,8 @@ def test_by_command(tmp_path):
 def test_wrong_requests(tmp_path):
     with pytest.raises(UserError, match=r"needs --backbone, the folder of Wan2.1-Fun-1.3B-InP; nothing is downloaded"):
         objective(None, False, "d")
+    with pytest.raises(UserError, match="stage 2 begins with --weights of stage 1"):
+        objective(None, True, "d").begin(2)
     with pytest.raises(UserError, match="give either --tiny or --backbone"):
         objective(None, True, "u", backbone=str(tmp_path))
 

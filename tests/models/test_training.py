@@ -129,7 +129,7 @@ def test_what_cannot_be_gone_on_with(tmp_path):
         ({"seed": -1}, "expected --seed of 0 or more, got -1"),
         ({"resume": True, "overwrite": True}, "give only one of --resume and --overwrite"),
         ({"steps": 3}, "give only one of --epochs and --steps"),
-        ({"batch": 64}, "expected at least 64 triplets, one batch, got 4"),
+        ({"batch": 64}, "expected at least 64 triplets or clips, one batch, got 4"),
     ],
 )
 def test_wrong_jobs(tmp_path, options, sentence):

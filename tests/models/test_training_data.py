@@ -20,7 +20,7 @@ def test_batches_are_the_same_however_they_are_shared():
     assert [a + b for a, b in zip(*halves)] == whole
     assert list(data.Batches(10, 4, 7, 3, 6)) == whole[3:]
     assert list(data.Batches(10, 4, 8, 0, 6)) != whole
-    with pytest.raises(UserError, match="expected at least 4 triplets, one batch, got 3"):
+    with pytest.raises(UserError, match="expected at least 4 triplets or clips, one batch, got 3"):
         data.Batches(3, 4, 0, 0, 1)
 
 

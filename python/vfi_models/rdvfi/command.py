@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-import transformers
 from torch import Tensor
 
+from vfi_models.diffusers_folders import INDEX, quieted
 from vfi_models.errors import UserError
 from vfi_models.rdvfi.explanation import Explanation
-from vfi_models.rdvfi.files import BACKBONES, INDEX, from_backbone, load
+from vfi_models.rdvfi.files import BACKBONES, from_backbone, load
 from vfi_models.rdvfi.model import RDVFI
 from vfi_models.training.job import PRECISIONS
 
@@ -63,10 +62,13 @@ def load_for_command(
     if dtype is not None and dtype not in PRECISIONS:
         raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
     kind = PRECISIONS[dtype or "float32"]
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()  # of the parts' loading
+    quieted()
+    if not Path(weights).exists():
+        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
     if Path(weights).is_dir():
         if backbone is not None:
+            if not (Path(weights) / INDEX).is_file():
+                raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
             raise UserError(f"{weights} holds a whole RDVFI: give --backbone with a file of weights only")
         pipeline = load(weights, kind)
         pipeline.register_to_config(**settings)

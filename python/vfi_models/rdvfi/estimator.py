@@ -16,7 +16,7 @@ UPSAMPLE = 4  # and trajectories at 4 times that of the features: the picture's 
 TAPS = 9  # of the convex upsampling, 3 x 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Motion:
     """What the estimator finds of K latents: of frame 0, of the keyframes, of frame 1.
 

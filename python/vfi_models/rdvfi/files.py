@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
 from vfi_models import checkpoints, wan
+from vfi_models.diffusers_folders import held_by
 from vfi_models.errors import UserError
 from vfi_models.rdvfi.diffusion import EmptyPrompt, widened
 from vfi_models.rdvfi.estimator import TrajectoryEstimator
@@ -21,20 +22,18 @@ from vfi_models.rdvfi.synthesis import FrameSynthesis
 BACKBONES = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
 OWN = ("estimator", "synthesis", "prompt", "denoiser")  # what a file of weights may hold
 EXACT = ("estimator", "vae")  # float32 always: trajectories are worth it, and both VAEs are unsafe or slow in half
-INDEX = "model_index.json"
 TINY_SIZE = (64, 64)
 
 
 def load(folder: str | Path, dtype: torch.dtype | None = None) -> RDVFI:
     """A folder that `RDVFI.save_pretrained` wrote; dtype: of all but EXACT; None: as it is stored."""
     path = Path(folder)
-    if not (path / INDEX).is_file():
-        raise UserError(f"expected a folder with {INDEX}, as RDVFI.save_pretrained writes it, got {folder}")
+    held_by(path, RDVFI.__name__)
     try:
         kinds = None if dtype is None else {"default": dtype, **dict.fromkeys(EXACT, torch.float32)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # diffusers renames torch_dtype; older ones know only that
-            pipeline = RDVFI.from_pretrained(str(path), local_files_only=True, torch_dtype=kinds)
+            pipeline = RDVFI.from_pretrained(str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as RDVFI: {str(error).splitlines()[0]}") from error
     return finished(pipeline)
@@ -94,7 +93,12 @@ def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
             file for file in (folder / name).glob("*.safetensors") if ".fp16." not in file.name
         )
         wanted = torch.float32 if name in EXACT else dtype
-        options = {"local_files_only": True, "torch_dtype": wanted, **({"variant": "fp16"} if half else {})}
+        options = {
+            "local_files_only": True,
+            "use_safetensors": True,
+            "torch_dtype": wanted,
+            **({"variant": "fp16"} if half else {}),
+        }
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
@@ -119,9 +123,13 @@ def in_dtype(network: Any, dtype: torch.dtype) -> Any:
     return nn.Module.to(network, dtype)
 
 
+class RDVFINetworks(nn.ModuleDict):
+    """Named in errors."""
+
+
 def put(pipeline: RDVFI, state: Mapping[str, Tensor], path: str | Path) -> None:
     """Weights of RDVFI's own networks, by the names of the parts; the denoiser's and the prompt's may be absent."""
-    own = nn.ModuleDict({name: part for name in OWN if (part := getattr(pipeline, name, None)) is not None})
+    own = RDVFINetworks({name: part for name in OWN if (part := getattr(pipeline, name, None)) is not None})
     checkpoints.load_into(own, state, path, missing=("denoiser.", "prompt."))
 
 
@@ -133,9 +141,28 @@ def finished(pipeline: RDVFI) -> RDVFI:
     return pipeline
 
 
-def tiny(variant: str = "d", **settings: Any) -> RDVFI:
-    """A fresh, small RDVFI, of random weights: to try things out, and for tests."""
-    settings = {"low_size": TINY_SIZE, "keyframes": 3, **settings}
+def tiny(variant: str = "d", weights: str | Path | None = None, seed: int = 0, **settings: Any) -> RDVFI:
+    """A fresh, small RDVFI, of random weights: to try things out, and for tests.
+
+    Untrained, it finds no motion and gives the mean of the frames, as one of the published size does.
+
+    Args:
+        variant: "d" or "u".
+        weights: of a training with --tiny; None: fresh ones.
+        seed: of the random weights; a training with --tiny has 0.
+        settings: of `RDVFI`.
+    """
+    if variant not in BACKBONES:
+        raise UserError(f"expected the variant {' or '.join(BACKBONES)}, got {variant!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **settings})
+    if weights is not None:
+        put(found, checkpoints.read(weights), weights)
+    return finished(found)
+
+
+def _tiny(variant: str, settings: Mapping[str, Any]) -> RDVFI:
     clip = CLIPVisionConfig(
         hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16,
         projection_dim=16,
@@ -165,4 +192,4 @@ def tiny(variant: str = "d", **settings: Any) -> RDVFI:
         )  # fmt: skip
         parts = (widened(unet), vae, CLIPVisionModelWithProjection(clip))
         own = (TrajectoryEstimator(4, 16, 2), FrameSynthesis(4, 8), None)
-    return finished(RDVFI(*parts, *own, **settings))
+    return RDVFI(*parts, *own, **settings)

@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline, WanTransformer3DModel
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from vfi_models.pairs import check, times_of
+from vfi_models.pairs import check, check_finite, times_of
 from vfi_models.rdvfi.diffusion import Diffusion, EmptyPrompt, SVDDiffusion, WanDiffusion
 from vfi_models.rdvfi.estimator import TrajectoryEstimator
 from vfi_models.rdvfi.explanation import Explanation
@@ -99,7 +99,8 @@ class RDVFI(DiffusionPipeline):
     @property
     def variant(self) -> str:
         """ "d" on a diffusion transformer, "u" on a U-Net."""
-        return "d" if isinstance(self.denoiser, WanTransformer3DModel) else "u"
+        denoiser = getattr(self.denoiser, "_orig_mod", self.denoiser)  # of one that torch.compile wrapped
+        return "d" if isinstance(denoiser, WanTransformer3DModel) else "u"
 
     @property
     def nodes(self) -> int:
@@ -120,6 +121,7 @@ class RDVFI(DiffusionPipeline):
             generator: of the noise that the keyframes are drawn from; a list: one for each of the B.
         """
         check(frame0, frame1)
+        check_finite(frame0, frame1)
         device = self._execution_device
         frame0, frame1 = frame0.to(device), frame1.to(device)
         low0, low1 = self.lowered(frame0), self.lowered(frame1)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi_models import checkpoints, lpips
+from vfi_models import lpips
 from vfi_models.errors import UserError
 from vfi_models.rdvfi import files
 from vfi_models.rdvfi.diffusion import WanDiffusion
@@ -55,7 +55,7 @@ class RDVFIObjective(Objective):
         if pipeline.config.latent_layout == "causal":
             steps = 4  # a latent is of four frames
         self.frames = nodes * steps + 1
-        self.stage = 1
+        self.stage, self.fresh = 1, False
 
     def to(self, *arguments: Any, **options: Any) -> "RDVFIObjective":
         """Moves the frozen parts too."""
@@ -65,6 +65,8 @@ class RDVFIObjective(Objective):
         return super().to(*arguments, **options)
 
     def begin(self, stage: int) -> list[Group]:
+        if self.fresh and stage > 1:
+            raise UserError("stage 2 begins with --weights of stage 1, through whose networks the denoiser is trained")
         for part in self.pipeline.components.values():
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
@@ -155,14 +157,12 @@ def objective(
         lpips_weights: AlexNet's file and LPIPS' own; None: the distance of Laplacian pyramids takes its place.
     """
     perceptual = None if lpips_weights is None else lpips.load(*lpips_weights)
-    if tiny:
-        if backbone is not None:
-            raise UserError("--tiny has a small backbone of its own: give either --tiny or --backbone")
-        pipeline = files.tiny(variant)
-        if weights is not None:
-            files.put(pipeline, checkpoints.read(weights), weights)
-        return RDVFIObjective(pipeline, perceptual)
-    if backbone is None:
+    if tiny and backbone is not None:
+        raise UserError("--tiny has a small backbone of its own: give either --tiny or --backbone")
+    if not tiny and backbone is None:
         wanted = f"--backbone, the folder of {files.BACKBONES[variant]}"
         raise UserError(f"the model rdvfi-{variant} needs {wanted}; nothing is downloaded")
-    return RDVFIObjective(files.from_backbone(variant, backbone, weights), perceptual)
+    pipeline = files.tiny(variant, weights) if backbone is None else files.from_backbone(variant, backbone, weights)
+    found = RDVFIObjective(pipeline, perceptual)
+    found.fresh = weights is None
+    return found

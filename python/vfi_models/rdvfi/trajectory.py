@@ -18,7 +18,7 @@ PIXELS_AT_ONCE = 2**23  # of all times that are worked on together
 MOTION_UNIT = 1 / 32  # of the flow that the synthesis sees, per px of the low resolution
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """Where each pixel of two frames is at any time between them, and what frames look like then.
 
@@ -47,6 +47,9 @@ class Trajectory:
         if self.warp not in WARPS:
             raise ValueError(f"Trajectory: expected warp {' or '.join(WARPS)}, got {self.warp!r}")
 
+    def __repr__(self) -> str:
+        return f"Trajectory of {tuple(self.frame0.shape)} frames, {self.latents.shape[1]} nodes, {self.warp}"
+
     def to(self, device: torch.device | str) -> "Trajectory":
         """The same on another device."""
         motion = Motion(*(getattr(self.motion, field.name).to(device) for field in fields(Motion)))
@@ -74,7 +77,7 @@ class Trajectory:
             Two of (B, 2, H, W) float32, or (B, T, 2, H, W) for several taus; x first.
         """
         taus, alone = times_of(tau)
-        height, width = size or self.frame0.shape[2:]
+        height, width = self.frame0.shape[2:] if size is None else _size(size)
         found = []
         for nodes in (self.motion.nodes0, self.motion.nodes1):
             flows = vk.sample_trajectory(nodes, taus, a=self.a)
@@ -147,6 +150,17 @@ class Trajectory:
             latent = self.latents[rows, index + step].flatten(0, 1).float()
             found.append(vk.splat(torch.cat((latent, torch.ones_like(latent[:, :1])), 1), flow, mode="average"))
         return torch.cat(found, 1)
+
+
+def _size(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in size)
+        good = (height, width) == tuple(size) and min(height, width) > 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(f"Trajectory.flow: expected size to be a height and a width in pixels, got {size!r}")
+    return height, width
 
 
 def resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 import torch.nn.functional as F
-import transformers
 from torch import Tensor
 
+from vfi_models.diffusers_folders import INDEX, quieted
 from vfi_models.errors import UserError
-from vfi_models.semfi.loading import BACKBONE, INDEX, from_backbone, load
+from vfi_models.semfi.loading import BACKBONE, from_backbone, load
 from vfi_models.semfi.pipeline import STEP, SemFi, rounded
 from vfi_models.training.job import PRECISIONS
 
@@ -86,11 +85,14 @@ def load_for_command(
         raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
     if steps < 1:
         raise UserError(f"expected --steps of 1 or more, got {steps}")
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()  # of the parts' loading
+    quieted()
     kind = PRECISIONS[dtype or "float32"]
+    if not Path(weights).exists():
+        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
     if Path(weights).is_dir():
         if backbone is not None:
+            if not (Path(weights) / INDEX).is_file():
+                raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
             raise UserError(f"{weights} holds a whole SemFi: give --backbone with a file of adapters only")
         pipeline = load(weights, kind)
     else:

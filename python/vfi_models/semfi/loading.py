@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from vfi_models import wan
+from vfi_models.diffusers_folders import held_by
 from vfi_models.errors import UserError
 from vfi_models.semfi.files import load_adapters
 from vfi_models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
@@ -19,19 +20,17 @@ from vfi_models.semfi.scheduler import ShiftedEuler
 BACKBONE = "Wan2.1-I2V-14B-720P"
 SHIFT = 5.0
 TOKENIZERS = ("tokenizer", "google/umt5-xxl")  # folders of diffusers', of Wan's own files
-INDEX = "model_index.json"
 
 
 def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
     """A folder that `SemFi.save_pretrained` wrote; dtype: of all but the VAE, None: as it is stored."""
     path = Path(folder)
-    if not (path / INDEX).is_file():
-        raise UserError(f"expected a folder with {INDEX}, as SemFi.save_pretrained writes it, got {folder}")
+    held_by(path, SemFi.__name__)
     kinds = None if dtype is None else {"default": dtype, "vae": torch.float32}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # diffusers renames torch_dtype; older ones know only that
-            found = SemFi.from_pretrained(str(path), local_files_only=True, torch_dtype=kinds)
+            found = SemFi.from_pretrained(str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as SemFi: {str(error).splitlines()[0]}") from error
     if not isinstance(found.transformer, SemFiTransformer):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import WanImageToVideoPipeline
 from torch import Tensor
 
-from vfi_models.pairs import check
+from vfi_models.pairs import check, check_finite
 from vfi_models.semfi.mixture import SemFiTransformer
 from vfi_models.wan import clip_input
 
@@ -82,6 +82,7 @@ class SemFi(WanImageToVideoPipeline):
             ValueError: if an argument is none of the above.
         """
         check(first, last)
+        check_finite(first, last)
         if len(first) != 1:
             raise ValueError(f"SemFi: expected one pair of frames, got {len(first)}")
         if steps < 1 or num_frames < 2:

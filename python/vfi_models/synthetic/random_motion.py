@@ -9,6 +9,7 @@ from vfi_models.synthetic.motion import Accelerated, Motion, Oscillating, Unifor
 
 MIXED = "mixed"  # another of MOTIONS for each layer
 _ALLOWED = 0.99  # of what is allowed: between the points and times that are looked at it may be a little more
+_TURN = np.pi / 3  # below which a rotation is almost straight
 _MOMENTS = np.linspace(-0.5, 0.5, 129)  # from the middle of the time
 
 Pair = tuple[float, float]
@@ -60,15 +61,22 @@ def _oscillation(rng: np.random.Generator, centre: Pair, farthest: float, waves:
 
 
 def _rotation(rng: np.random.Generator, centre: Pair, farthest: float, waves: Waves, points: np.ndarray) -> Motion:
-    away, phase = rng.uniform(0, 1.5) * np.abs(points).max() * (rng.random() < 0.7), rng.uniform(0, 2 * np.pi)
+    """About a centre near the layer's middle; a layer too large to turn far goes round a circle without turning."""
+    away, phase = rng.uniform(0, 0.5) * np.abs(points).max() * (rng.random() < 0.5), rng.uniform(0, 2 * np.pi)
     pivot = centre[0] - away * math.cos(phase), centre[1] - away * math.sin(phase)
     bend = rng.uniform(-0.5, 0.5)
     still = Uniform(0, 0)
     motion = Motion(Uniform(centre[0], 0), Uniform(centre[1], 0), still, still, still, Uniform(bend, 0), waves)
     radius = np.linalg.norm(motion.to_frame(points, 0.5) - np.array(pivot)[:, None], axis=0).max()
     chord = _ALLOWED * farthest / (2 * radius)  # of a circle of radius 1/2
-    turn = 2 * math.asin(chord) if chord < 1 else 2 * np.pi
-    turn *= rng.uniform(0.5, 1) * rng.choice((-1, 1))
+    turn = 2 * math.asin(chord) if chord < 1 else np.pi
+    way = rng.choice((-1, 1))
+    if turn < _TURN:
+        turn = way * rng.uniform(0.5, 1) * np.pi
+        radius = _ALLOWED * farthest / (2 * math.sin(abs(turn) / 2))
+        x, y = Oscillating(centre[0], radius, turn, phase + np.pi / 2), Oscillating(centre[1], radius, turn, phase)
+        return Motion(x, y, still, still, still, Uniform(bend, 0), waves)
+    turn *= way
     x, y = Oscillating(pivot[0], away, turn, phase + np.pi / 2), Oscillating(pivot[1], away, turn, phase)
     return Motion(x, y, Uniform(0, turn), still, still, Uniform(bend, 0), waves)
 

@@ -83,8 +83,9 @@ def random_scene(
         motion: of each layer as a whole; only "uniform" ones also change their shape.
             "uniform": positions, angles, logarithms of scales, shears and the strength of waves change at constant
             rates. "accelerated": every point's position is a quadratic of time. "rotation": points move at constant
-            speed on circles around one centre, which may lie outside the layer. "oscillation": points move on ellipses
-            or to and fro, half a period to one and a half. "mixed": any of these, by layer.
+            speed on circles, by 60 to 180 degrees: around one centre, or, of a layer that is too large for that, each
+            around its own, so that the layer does not turn. "oscillation": points move on ellipses or to and fro, half
+            a period to one and a half. "mixed": any of these, by layer.
 
     Raises:
         UserError: if an argument is out of its range, or if photographs are wanted and scikit-image is missing.

@@ -248,7 +248,9 @@ class Batches(Sampler[list[tuple[int, int]]]):
 
     def __init__(self, count: int, batch: int, seed: int, start: int, stop: int, rank: int = 0, processes: int = 1):
         if count < batch:
-            raise UserError(f"expected at least {batch} triplets, one batch, got {count}; give a smaller --batch")
+            raise UserError(
+                f"expected at least {batch} triplets or clips, one batch, got {count}; give a smaller --batch"
+            )
         self.count, self.batch, self.seed = count, batch, seed
         self.start, self.stop = start, stop
         self.share = slice(rank * batch // processes, (rank + 1) * batch // processes)
