@@ -30,7 +30,7 @@ test: $(VENV)/dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow and not gpu" -n auto
 
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "slow and not gpu" -n auto --dist loadgroup
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ OPS = (
     *("patch_indices", "patch_scatter_", "routed_conv2d_"),
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]  # one after another: they share folders
 
 
 def nvcc() -> Path | None:

@@ -15,7 +15,7 @@ SELECTION = (
     "((patch_kernels or lora_kernels) and cuda)"
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]  # one after another: they share folders
 
 
 def library(name: str) -> str:

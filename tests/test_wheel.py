@@ -14,7 +14,7 @@ import torch
 from vfi_kernels import backends
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]  # one after another: they share folders
 
 
 def tracked(*folders: str) -> set[str]:
