@@ -100,6 +100,7 @@ class Trajectory:
             raise ValueError("Trajectory.frames: expected both frames or neither")
         first, second = (self.frame0, self.frame1) if frame0 is None or frame1 is None else (frame0, frame1)
         check(first, second)
+        first, second = first.to(self.latents.device), second.to(self.latents.device)
         if len(first) != len(self.frame0):
             raise ValueError(f"Trajectory.frames: expected frames of {len(self.frame0)} pairs, got {len(first)}")
         taus, alone = times_of(tau)
