@@ -82,6 +82,8 @@ def _add_interpolate(commands: argparse._SubParsersAction) -> None:
     add("-o", "--output", required=True, type=Path, help="image, video, or a name with %%d for several images")
     add("--overwrite", action="store_true", help="replace outputs that exist already")
     _add_model(parser)
+    what = "semfi: height and width that frames are made at, to be resized (default: about 480 832)"
+    add("--size", nargs=2, type=int, metavar=("H", "W"), help=what)
     times = parser.add_argument_group("which frames")
     add = times.add_argument
     add("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
@@ -189,7 +191,7 @@ def _interpolate_images(options: argparse.Namespace) -> None:
         _refuse(options, ("ground_truth", "strip", "show_route"), "image output")
     else:
         _refuse(options, ("fps", "codec", "crf"), "video output")
-    model, device = _model(options)
+    model, device = _model(options, options.size)
     frames = options.num_frames
     if frames is not None and hasattr(model, "whole_frames"):
         frames = model.whole_frames(frames)
@@ -220,7 +222,7 @@ def _interpolate_video(options: argparse.Namespace) -> None:
     _refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
-    model, device = _model(options)
+    model, device = _model(options, options.size)
     job = interpolate_video.VideoJob(
         options.input[0],
         options.output,
@@ -243,14 +245,18 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.dataset != sfibench.NAME:
         _refuse(options, sfibench.OPTIONS, f"--dataset {sfibench.NAME}")
-    model, device = _model(options)
-    if options.dataset == sfibench.NAME:
+    benchmark = options.dataset == sfibench.NAME
+    if benchmark and options.prompt is not None:
+        raise UserError(f"--prompt is not for --dataset {sfibench.NAME}, whose clips have captions")
+    # Of the frames that are compared; a model that makes its own makes them at this size
+    model, device = _model(options, options.size if options.model == "semfi" else None)
+    if benchmark:
         sfibench.run(options, model, device)
         return
     evaluate.run(model, options.dataset, options.path, device, options.split)
 
 
-def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
+def _model(options: argparse.Namespace, size: Sequence[int] | None) -> "tuple[Interpolator, str]":
     # Says what to install before anything slower is imported.
     opencv()
     from vfi_models.registry import choose_device, load_model
@@ -260,7 +266,7 @@ def _model(options: argparse.Namespace) -> "tuple[Interpolator, str]":
         "scale", "tta", "tile", "dino", "dino_max_side", "routing", "keep", "backbone", "warp", "seed", "dtype",
         "offload", "prompt", "negative_prompt", "steps", "cfg",
     )  # fmt: skip
-    settings = {name: getattr(options, name) for name in names}
+    settings = {name: getattr(options, name) for name in names} | {"size": size}
     return load_model(options.model, options.weights, device, **settings), device
 
 

@@ -79,7 +79,7 @@ MODELS = {
         "load_for_command",
         "SemFi: frames by Wan 2.1, guided by a text",
         weights="semfi.ckpt together with --backbone, or a folder of a whole SemFi",
-        settings=("backbone", "dtype", "offload", "seed", "prompt", "negative_prompt", "steps", "cfg"),
+        settings=("backbone", "dtype", "offload", "seed", "prompt", "negative_prompt", "steps", "cfg", "size"),
         training="vfi_models.semfi.training",
         training_settings=("backbone", "dtype"),
         places_itself=True,

@@ -133,7 +133,9 @@ def test_merged_weights_come_back_to_the_last_bit(dtype):
 
 def test_saved_while_merged_it_is_not_merged(tmp_path):
     found = mixed()
+    state = {key: value.clone() for key, value in found.state_dict().items()}
     found.set_frames(9, "merged")
+    assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
     merged = found.blocks[0].attn1.to_v.weight.clone()
     found.save_pretrained(tmp_path)
     assert found.mode == "merged" and torch.equal(found.blocks[0].attn1.to_v.weight, merged)
@@ -164,6 +166,15 @@ def test_compiles_without_graph_breaks():
     x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), layer(x))
+
+
+def test_loading_ends_the_merging():
+    found, other = mixed(), mixed(1)
+    found.set_frames(9, "merged")
+    found.load_state_dict(other.state_dict())
+    other.set_frames(9)
+    with torch.no_grad():
+        assert found.mode == "fused" and torch.equal(found(**inputs()).sample, other(**inputs()).sample)
 
 
 def test_wrong_choices():
@@ -236,9 +247,18 @@ def test_peft_and_back(tmp_path):
         wanted = found(**inputs()).sample
         assert relative(model(**inputs()).sample, wanted) < 1e-5
         again = mixed(0, std=0.3)
+        again.set_frames(17, "merged")
         semfi.import_peft(again, tmp_path)
-        again.set_frames(17)
-        assert relative(again(**inputs()).sample, wanted) < 1e-5
+        assert again.mode == "merged" and relative(again(**inputs()).sample, wanted) < 1e-5
+        # PEFT's scale
+        for folder in folders:
+            config = json.loads((folder / "adapter_config.json").read_text())
+            (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 4 * RANK}))
+        model = peft.PeftModel.from_pretrained(plain(), folders[0], adapter_name="universal")
+        model.load_adapter(folders[3], adapter_name="expert_17")
+        model.base_model.set_adapter(["universal", "expert_17"])
+        semfi.import_peft(again, tmp_path)
+        assert relative(again(**inputs()).sample, model(**inputs()).sample) < 1e-5
     (tmp_path / "expert_9" / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"expected adapter_model.safetensors in the folders universal and expert_5"):
         semfi.import_peft(again, tmp_path)
@@ -357,5 +377,18 @@ def test_wrong_requests():
     ):
         with pytest.raises(ValueError, match=sentence):
             pipe.generate(*arguments, **options)
+    for options, sentence in (
+        ({"cfg": float("nan")}, "expected cfg of 1 or more, got nan"),
+        ({"prompt": ["a", "b"]}, "expected prompt and negative_prompt to be text"),
+        ({"size": 64}, "expected a size of a height and a width, got 64"),
+        ({"num_frames": 5.0}, "expected steps of 1 or more and num_frames of 2 or more"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            pipe.generate(first, last, **options)
+    with pytest.raises(ValueError, match="expected frames of finite numbers"):
+        pipe.generate(first / 0, last)
+    for frames in (0, 9.5):
+        with pytest.raises(ValueError, match="expected a number of frames of 1 or more"):
+            pipe.transformer.set_frames(frames)
     with pytest.raises(ValueError, match="expected max_sequence_length 512, got 226"):
         pipe(first, prompt="", last_image=last, max_sequence_length=226)

@@ -178,10 +178,13 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, capsys):
     for options, sentence in (
         (("--dtype", "int8"), "expected --dtype float32, bfloat16, float16, got int8"),
         (("--steps", 0), "expected --steps of 1 or more, got 0"),
+        (("--cfg", "nan"), "expected --cfg of 1 or more, got nan"),
+        (("--size", 60, 64), "expected --size of multiples of 16, got 60 64"),
+        (("--backbone", tmp_path / "whole", "--weights", tmp_path / "a.png"), "holds a whole SemFi: give it"),
         (("--num-frames", 2), "--num-frames must be at least 3"),
         (("--num-frames", 5, "--factor", 2), "give only one of --t, --factor and --num-frames"),
         (("--weights", tmp_path / "semfi.ckpt"), "the model semfi needs --backbone, the folder of Wan2.1-I2V-14B-720P"),
-        (("--weights", tmp_path / "semfi.ckpt", "--backbone", tmp_path), "are not complete"),
+        (("--weights", tmp_path / "semfi.ckpt", "--backbone", tmp_path), "is not a checkpoint that can be read safely"),
         (("--weights", tmp_path), "expected a folder with model_index.json"),
         (("--warp", "backward"), "--warp is not for the model semfi"),
     ):

@@ -226,6 +226,13 @@ def test_half_sums_are_not_rounded_on_the_way(backend, dtype, rng):
     assert error <= {torch.float16: 2**-10, torch.bfloat16: 2**-7}[dtype]
 
 
+def test_one_graph_for_every_expert(backend, rng):
+    tensors = make(rng, dtype=torch.float32)
+    compiled = torch.compile(lambda expert: vk.mixture_lora(*tensors, expert), fullgraph=True, backend="aot_eager")
+    for expert in (3, 4, 1):
+        torch.testing.assert_close(compiled(expert), vk.mixture_lora(*tensors, expert))
+
+
 def test_an_expert_may_be_any_integer(backend, rng):
     arguments = make(rng)
     assert torch.equal(vk.mixture_lora(*arguments, np.int64(2)), vk.mixture_lora(*arguments, 2))

@@ -1,5 +1,6 @@
 """SemFi as the command's models are: frames at times, out of one generation for each pair."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from vfi_models.diffusers_folders import INDEX, quieted
 from vfi_models.errors import UserError
 from vfi_models.semfi.loading import BACKBONE, from_backbone, load
-from vfi_models.semfi.pipeline import STEP, SemFi, rounded
+from vfi_models.semfi.pipeline import MULTIPLE, STEP, SemFi, rounded
 from vfi_models.training.job import PRECISIONS
 
 MOST = 81  # frames at once, as SemFi was trained
@@ -70,6 +71,7 @@ def load_for_command(
     negative_prompt: str = "",
     steps: int = 50,
     cfg: float = 5.0,
+    size: Sequence[int] | None = None,
 ) -> Prompted:
     """For `vfi --model semfi`.
 
@@ -79,12 +81,16 @@ def load_for_command(
         backbone: the folder of Wan's published files, or diffusers'.
         dtype: "float32", "bfloat16" or "float16".
         offload: each part is on `device` only while it works.
-        seed, prompt, negative_prompt, steps, cfg: see `SemFi.generate`.
+        seed, prompt, negative_prompt, steps, cfg, size: see `SemFi.generate`.
     """
     if dtype is not None and dtype not in PRECISIONS:
         raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
     if steps < 1:
         raise UserError(f"expected --steps of 1 or more, got {steps}")
+    if not 1 <= cfg < math.inf:
+        raise UserError(f"expected --cfg of 1 or more, got {cfg:g}")
+    if size is not None and (min(size) < MULTIPLE or any(side % MULTIPLE for side in size)):
+        raise UserError(f"expected --size of multiples of {MULTIPLE}, got {size[0]} {size[1]}")
     quieted()
     kind = PRECISIONS[dtype or "float32"]
     if not Path(weights).exists():
@@ -109,4 +115,5 @@ def load_for_command(
     else:
         pipeline.enable_model_cpu_offload(device=device)
     pipeline.set_progress_bar_config(desc="denoising", leave=False)
-    return Prompted(pipeline, seed=seed, prompt=prompt, negative_prompt=negative_prompt, steps=steps, cfg=cfg)
+    settings = {"seed": seed, "prompt": prompt, "negative_prompt": negative_prompt, "steps": steps, "cfg": cfg}
+    return Prompted(pipeline, **settings, size=size and tuple(size))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vfi_models import checkpoints
 from vfi_models.errors import UserError
-from vfi_models.outputs import written_whole
+from vfi_models.outputs import check_target, written_whole
 from vfi_models.semfi.mixture import SemFiTransformer
 
 # SemFi's name of each layer of a block: its own, and `lora_` before the last part.
@@ -64,11 +64,18 @@ def load_adapters(transformer: SemFiTransformer, path: str | Path) -> None:
     rest = [key for key in named if key not in chosen]
     if rest:
         raise UserError(f"expected adapters of SemFi alone in {path}, got {len(rest)} others, such as {rest[0]}")
-    expert, mode = transformer.expert, transformer.mode
-    for _, layer in transformer.mixtures():
-        layer.choose(expert, "fused")  # merged weights would hold the adapters before
-    checkpoints.load_into(Adapters(transformer), chosen, path)
-    transformer.set_frames(transformer.config.frame_counts[expert - 1], mode)
+    put(transformer, chosen, path)
+
+
+def put(transformer: SemFiTransformer, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Adapters by our names into the transformer, in whatever mode it is."""
+    frames, mode = transformer.config.frame_counts[transformer.expert - 1], transformer.mode
+    if mode == "merged":
+        transformer.set_frames(frames, "fused")  # merged weights would hold the adapters before
+    try:
+        checkpoints.load_into(Adapters(transformer), state, path)
+    finally:
+        transformer.set_frames(frames, mode)
 
 
 class Adapters(torch.nn.Module):
@@ -86,7 +93,14 @@ class Adapters(torch.nn.Module):
 
 
 def save_adapters(transformer: SemFiTransformer, path: str | Path) -> None:
-    """Writes them with SemFi's names, as safetensors."""
+    """Writes them with SemFi's names, as safetensors.
+
+    Raises:
+        UserError: if the name does not end in .safetensors, or cannot be written.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise UserError(f"expected a name that ends in .safetensors, got {path}")
+    check_target(Path(path), overwrite=True)
     state = {semfi_name(key): value.detach().cpu().contiguous() for key, value in adapter_state(transformer).items()}
     with written_whole(Path(path)) as temporary:
         save_file(state, temporary)
@@ -114,7 +128,10 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
             state[f"{key}.lora_B.weight"] = adapter.lora_B.weight
             state[f"{key}.lora_B.bias"] = bias.to(adapter.lora_B.bias.dtype)
         place = Path(folder) / name
-        place.mkdir(parents=True, exist_ok=True)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {place}: {error.strerror or error}") from error
         with written_whole(place / PEFT_WEIGHTS) as temporary:
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary)
         config = peft_config(transformer.config.rank, base)
@@ -133,8 +150,24 @@ def peft_config(rank: int, base: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def peft_scale(path: Path) -> float:
+    """By which PEFT multiplies what an adapter gives.
+
+    Raises:
+        UserError: if the configuration is missing or is not that of a LoRA.
+    """
+    try:
+        config = json.loads(path.read_text())
+        rank, alpha = float(config["r"]), float(config["lora_alpha"])
+        return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise UserError(f"expected PEFT's configuration of a LoRA, with r and lora_alpha, in {path}") from error
+
+
 def import_peft(transformer: SemFiTransformer, folder: str | Path) -> None:
     """Reads what `export_peft` wrote, or PEFT saved, into a transformer: all of its adapters, A without bias.
+
+    B is multiplied by PEFT's scale, lora_alpha / r, or lora_alpha / sqrt(r) where use_rslora says so.
 
     Raises:
         UserError: if a folder is missing or is not of this transformer.
@@ -146,10 +179,10 @@ def import_peft(transformer: SemFiTransformer, folder: str | Path) -> None:
             raise UserError(
                 f"expected {PEFT_WEIGHTS} in the folders universal and expert_{counts[0]} ..., got no {path}"
             )
-        found: Mapping[str, Tensor] = checkpoints.read(path)
+        found, scale = checkpoints.read(path), peft_scale(path.with_name(PEFT_CONFIG))
         for key, value in found.items():
             layer, _, kind = key.removeprefix("base_model.model.").rpartition(".lora_")
-            state[f"{layer}.adapters.{number}.lora_{kind}"] = value
+            state[f"{layer}.adapters.{number}.lora_{kind}"] = value * scale if kind.startswith("B") else value
             if kind == "A.weight":
                 state[f"{layer}.adapters.{number}.lora_A.bias"] = value.new_zeros(len(value))
-    checkpoints.load_into(Adapters(transformer), state, folder)
+    put(transformer, state, folder)

@@ -9,8 +9,8 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from vfi_models import wan
-from vfi_models.diffusers_folders import held_by
+from vfi_models import checkpoints, wan
+from vfi_models.diffusers_folders import INDEX, held_by
 from vfi_models.errors import UserError
 from vfi_models.semfi.files import load_adapters
 from vfi_models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
@@ -55,6 +55,11 @@ def from_backbone(
     Raises:
         UserError: if a file is missing or is not what it should be.
     """
+    index = Path(folder) / INDEX
+    if index.is_file() and f'"{SemFi.__name__}"' in index.read_text(errors="replace"):
+        raise UserError(f"{folder} holds a whole SemFi: give it as --weights, or to load")
+    if adapters is not None:
+        checkpoints.read(adapters)  # before the backbone, which takes long
     files, tokenizer = wan.find(folder), tokenizer_in(Path(folder))
     transformer = with_adapters(wan.transformer(files.transformer, dtype))
     if adapters is not None:

@@ -31,7 +31,12 @@ def expert_for(frames: int, counts: Sequence[int] = FRAME_COUNTS) -> int:
     """Which adapter is for `frames` frames, both ends included: 1 for the first of `counts`, and so on.
 
     The nearest count decides, the smaller of two as near.
+
+    Raises:
+        ValueError: if frames is no whole number of 1 or more.
     """
+    if not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"expected a number of frames of 1 or more, got {frames!r}")
     return 1 + min(range(len(counts)), key=lambda i: (abs(frames - counts[i]), counts[i]))
 
 
@@ -90,6 +95,19 @@ class MixtureLinear(nn.Linear):
         ]
         a, b, a_bias, b_bias = parts
         return vk.mixture_lora(x, self.weight, self.bias, a, b, a_bias, b_bias, 1)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """The layer's own weight, never one that adapters were merged into: these stand beside it."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._kept is not None:
+            for name, kept in zip(("weight", "bias"), self._kept):
+                destination[prefix + name] = kept.to(self.weight.device)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """Merged weights end here: neither they nor the adapters in them are what is loaded."""
+        if self.mode == "merged":
+            self.choose(self.expert, "fused")
+        super()._load_from_state_dict(*arguments)
 
     @torch.no_grad()
     def choose(self, expert: int, mode: str) -> None:
@@ -188,19 +206,6 @@ class SemFiTransformer(WanTransformer3DModel):
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         return [parameter for _, layer in self.mixtures() for parameter in layer.adapters.parameters()]
-
-    def save_pretrained(self, *arguments: Any, **options: Any) -> None:
-        """Never with merged weights: they are first what they were."""
-        expert, mode = self.expert, self.mode
-        if mode == "merged":
-            self._set_all(expert, "fused")
-        super().save_pretrained(*arguments, **options)
-        if mode == "merged":
-            self._set_all(expert, "merged")
-
-    def _set_all(self, expert: int, mode: str) -> None:
-        for _, layer in self.mixtures():
-            layer.choose(expert, mode)
 
 
 def with_adapters(

@@ -85,11 +85,16 @@ class SemFi(WanImageToVideoPipeline):
         check_finite(first, last)
         if len(first) != 1:
             raise ValueError(f"SemFi: expected one pair of frames, got {len(first)}")
-        if steps < 1 or num_frames < 2:
+        if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
+            got = f"{prompt!r} and {negative_prompt!r}"
+            raise ValueError(f"SemFi: expected prompt and negative_prompt to be text, got {got}")
+        if not (isinstance(cfg, (int, float)) and 1 <= cfg < math.inf):
+            raise ValueError(f"SemFi: expected cfg of 1 or more, got {cfg!r}")
+        if not isinstance(steps, int) or not isinstance(num_frames, int) or steps < 1 or num_frames < 2:
             raise ValueError(
                 f"SemFi: expected steps of 1 or more and num_frames of 2 or more, got {steps}, {num_frames}"
             )
-        height, width = size or size_for(first.shape[2], first.shape[3])
+        height, width = size_for(first.shape[2], first.shape[3]) if size is None else sides_of(size)
         if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
             raise ValueError(f"SemFi: expected a size of multiples of {MULTIPLE}, got {height}x{width}")
         ends = [F.interpolate(f.float(), (height, width), mode="bicubic", antialias=True) for f in (first, last)]
@@ -116,6 +121,14 @@ class SemFi(WanImageToVideoPipeline):
         ).frames
         frames: Tensor = found[0].float().clamp(0, 1)
         return frames
+
+
+def sides_of(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"SemFi: expected a size of a height and a width, got {size!r}") from error
+    return height, width
 
 
 def rounded(frames: int) -> int:

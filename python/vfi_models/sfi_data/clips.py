@@ -194,7 +194,8 @@ class ClipBatches(Sampler[list[tuple[int, int]]]):
     ) -> None:
         if batch < 1 or not any(len(indices) >= batch for indices in counts.values()):
             most = max((len(indices) for indices in counts.values()), default=0)
-            raise UserError(f"expected at least {batch} clips of one length, one batch, got {most}; give a smaller one")
+            wanted = f"{batch} clips of one length, one batch"
+            raise UserError(f"expected at least {wanted}, got {most}; give a smaller --batch")
         self.counts, self.batch, self.seed = dict(counts), batch, seed
         self.start, self.stop = start, stop
         self.share = slice(rank * batch // processes, (rank + 1) * batch // processes)

@@ -97,7 +97,7 @@ class Training:
             pin_memory=world.device.type == "cuda",
         )  # fmt: skip
         self.say(self.described())
-        if self.step == 0 and world.leads:
+        if self.step == 0 and world.leads and self.objective.compares_frames:
             self.write_down({"step": 0, "epoch": 0.0}, "at the start")
         self.learn(loader, stopped)
         if world.leads and not stopped():
