@@ -226,7 +226,7 @@ def test_half_sums_are_not_rounded_on_the_way(backend, dtype, rng):
     assert error <= {torch.float16: 2**-10, torch.bfloat16: 2**-7}[dtype]
 
 
-def test_one_graph_for_every_expert(backend, rng):
+def test_one_graph_for_every_expert(rng):
     tensors = make(rng, dtype=torch.float32)
     compiled = torch.compile(lambda expert: vk.mixture_lora(*tensors, expert), fullgraph=True, backend="aot_eager")
     for expert in (3, 4, 1):
