@@ -81,19 +81,7 @@ class SemFi(WanImageToVideoPipeline):
         Raises:
             ValueError: if an argument is none of the above.
         """
-        check(first, last)
-        check_finite(first, last)
-        if len(first) != 1:
-            raise ValueError(f"SemFi: expected one pair of frames, got {len(first)}")
-        if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
-            got = f"{prompt!r} and {negative_prompt!r}"
-            raise ValueError(f"SemFi: expected prompt and negative_prompt to be text, got {got}")
-        if not (isinstance(cfg, (int, float)) and 1 <= cfg < math.inf):
-            raise ValueError(f"SemFi: expected cfg of 1 or more, got {cfg!r}")
-        if not isinstance(steps, int) or not isinstance(num_frames, int) or steps < 1 or num_frames < 2:
-            raise ValueError(
-                f"SemFi: expected steps of 1 or more and num_frames of 2 or more, got {steps}, {num_frames}"
-            )
+        check_request(first, last, prompt, negative_prompt, num_frames, steps, cfg)
         height, width = size_for(first.shape[2], first.shape[3]) if size is None else sides_of(size)
         if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
             raise ValueError(f"SemFi: expected a size of multiples of {MULTIPLE}, got {height}x{width}")
@@ -121,6 +109,22 @@ class SemFi(WanImageToVideoPipeline):
         ).frames
         frames: Tensor = found[0].float().clamp(0, 1)
         return frames
+
+
+def check_request(
+    first: Tensor, last: Tensor, prompt: str, negative_prompt: str, num_frames: int, steps: int, cfg: float
+) -> None:
+    check(first, last)
+    check_finite(first, last)
+    if len(first) != 1:
+        raise ValueError(f"SemFi: expected one pair of frames, got {len(first)}")
+    if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
+        got = f"{prompt!r} and {negative_prompt!r}"
+        raise ValueError(f"SemFi: expected prompt and negative_prompt to be text, got {got}")
+    if not (isinstance(cfg, (int, float)) and 1 <= cfg < math.inf):
+        raise ValueError(f"SemFi: expected cfg of 1 or more, got {cfg!r}")
+    if not isinstance(steps, int) or not isinstance(num_frames, int) or steps < 1 or num_frames < 2:
+        raise ValueError(f"SemFi: expected steps of 1 or more and num_frames of 2 or more, got {steps}, {num_frames}")
 
 
 def sides_of(size: Any) -> tuple[int, int]:
