@@ -109,7 +109,9 @@ class Trajectory:
         at_once = max(PIXELS_AT_ONCE // (first[:, 0].numel() or 1), 1)
         for start in range(0, len(inner), at_once):
             some = inner[start : start + at_once]
-            frames = self.rendered(first, second, torch.tensor(some, dtype=torch.float64).expand(len(first), -1))
+            # Times in float64 would have the splats count in float64, at a quarter of the speed
+            times = torch.tensor(some, dtype=torch.float32).expand(len(first), -1)
+            frames = self.rendered(first, second, times)
             made |= {t: frames[:, i].clamp(0, 1).to(first.dtype) for i, t in enumerate(some)}
         results = [made[t] if t in made else (second if t else first).clone() for t in taus]
         return results[0] if alone else results
