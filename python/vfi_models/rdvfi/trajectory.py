@@ -134,6 +134,8 @@ class Trajectory:
     def _warped(self, frame: Tensor, nodes: Tensor, metric: Tensor, taus: Tensor, end: int) -> Tensor:
         motion = F.interpolate(nodes[:, end] * MOTION_UNIT, frame.shape[2:], mode="bilinear", align_corners=False)
         seen = torch.cat((frame.float(), torch.ones_like(motion[:, :1]), motion), 1)
+        if taus.shape[1] > nodes.shape[1]:  # then it pays to resize the nodes once, and not the flow of each tau
+            nodes = resized_flow(nodes.flatten(0, 1), frame.shape[2:]).unflatten(0, nodes.shape[:2])
         if self.warp == "backward":
             return vk.trajectory_warp(seen, -nodes, taus, a=self.a)
         importance = F.interpolate(metric, frame.shape[2:], mode="bilinear", align_corners=False)
@@ -166,9 +168,9 @@ def _size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-def resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+def resized_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
     """Flow (B, 2, h, w) on a grid of another size, in its pixels."""
-    if flow.shape[2:] == size:
+    if tuple(flow.shape[2:]) == tuple(size):
         return flow
     scale = flow.new_tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]]).view(1, 2, 1, 1)
-    return F.interpolate(flow, size, mode="bilinear", align_corners=False) * scale
+    return F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False) * scale
