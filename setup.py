@@ -1,8 +1,9 @@
 """Builds vfi_kernels/_C.abi3.so: the schemas, the CPU kernels and, where wanted, the CUDA kernels.
 
-VFI_KERNELS_CUDA=auto (default)  CUDA kernels if a toolkit of this torch's CUDA major version is found; with a CPU build
-                                 of torch if a toolkit >= 13 is found (they are linked, but idle).
-VFI_KERNELS_CUDA=1 | 0           always (an error without a toolkit) | never.
+VFI_KERNELS_CUDA=auto (default)  CUDA kernels if this torch has CUDA and a toolkit of its major version is found: a CPU
+                                 build of torch can never run them, and they take eight minutes of two cores.
+VFI_KERNELS_CUDA=1 | 0           always (an error without a toolkit; with a CPU build of torch they are linked, and run
+                                 in any CUDA build that the library is loaded into) | never.
 VFI_KERNELS_TESTING=1            also builds vfi_kernels_testing: the CUDA kernel bodies run on the CPU, for the tests.
 VFI_KERNELS_SANITIZE=1           builds vfi_kernels_testing only, with the address and undefined-behaviour sanitizers.
 CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.
@@ -93,6 +94,8 @@ def choose_cuda(torch_cuda: str | None, torch_folder: Path) -> Cuda:
         if want == "1":
             sys.exit("vfi_kernels: VFI_KERNELS_CUDA=1, but the CUDA kernels are built on Linux only")
         return Cuda(None, None, "the CUDA kernels are built on Linux only")
+    if want == "auto" and torch_cuda is None:
+        return Cuda(None, None, "this torch is a CPU build; VFI_KERNELS_CUDA=1 builds them all the same")
     home, version = find_toolkit(torch_folder)
     if home is None or version is None:
         if want == "1":
@@ -102,8 +105,6 @@ def choose_cuda(torch_cuda: str | None, torch_folder: Path) -> Cuda:
             )
         return Cuda(None, None, "no CUDA toolkit found")
     major = int(version.split(".")[0])
-    if want == "auto" and torch_cuda is None and major < 13:
-        return Cuda(None, None, f"this torch is a CPU build and the toolkit {version} is older than 13")
     if want == "auto" and torch_cuda is not None and major != int(torch_cuda.split(".")[0]):
         return Cuda(None, None, f"the toolkit is {version}, this torch was built with CUDA {torch_cuda}")
     return Cuda(home, version, f"nvcc {version}")
@@ -149,6 +150,14 @@ def link_flags() -> str:
     if sys.platform == "win32":  # compiler-rt holds what __builtin_cpu_supports calls, libs Python's import library
         return f"-shared {WINDOWS_RUNTIME} -rtlib=compiler-rt {argument(f'-L{sys.base_prefix}/libs')}"
     return "-shared"
+
+
+def torch_libraries() -> str:
+    """libtorch.so must stay among the needed libraries: it brings libtorch_cuda.so, where the symbols live that are weak
+    here (common/cuda_tensors.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken from."""
+    if sys.platform == "linux":
+        return "-Wl,--push-state,--no-as-needed -ltorch -Wl,--pop-state -ltorch_cpu"
+    return "-ltorch -ltorch_cpu"
 
 
 class NinjaFile:
@@ -199,7 +208,7 @@ class NinjaBuild(build_ext):
         if shutil.which(shlex.split(self.cxx)[0]) is None:
             sys.exit(f"vfi_kernels: expected a C++20 compiler, found no {self.cxx}; install one, or set CXX to one")
         self.cuda = choose_cuda(torch.version.cuda, torch_folder)
-        self.torch_lib = f"{argument(f'-L{torch_folder}/lib')} -ltorch -ltorch_cpu"
+        self.torch_lib = f"{argument(f'-L{torch_folder}/lib')} {torch_libraries()}"
         tag = f"torch{torch.__version__}-{'cuda' + self.cuda.version if self.cuda.version else 'nocuda'}"
         self.folder = ROOT / "build" / f"ninja-{tag}{'-sanitize' if SANITIZE else ''}"
         self.folder.mkdir(parents=True, exist_ok=True)
