@@ -76,6 +76,8 @@ def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
     files = wan.find(folder, text_encoder=known is None)
     if known is None:
         known = wan.empty_prompt(wan.text_encoder(files.text_encoder))[0, :1]
+    if known.dim() != 2 or len(known) != 1:
+        raise UserError(f"expected prompt.embedding of shape (1, width), got {tuple(known.shape)}")
     prompt = EmptyPrompt(known.shape[-1])
     prompt.embedding.data.copy_(known)
     vae = wan.vae(files.vae, torch.float32)
