@@ -1,5 +1,6 @@
 """Checkpoints of torch and safetensors: nothing in them is run, and no more is unpacked or built than they hold."""
 
+import math
 import pickletools
 import tarfile
 import warnings
@@ -27,6 +28,7 @@ DTYPES = (
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
 )  # fmt: skip
 NO_NETWORK = (ArithmeticError, AssertionError, MemoryError, RuntimeError, TypeError, ValueError)
+UNREADABLE = "not a checkpoint that can be read safely"
 OBJECTS = "it holds more than tensors (save net.state_dict())"
 DAMAGED = "it is damaged, or something else"
 # What a pickle of tensors may name; each takes no more memory than its arguments
@@ -63,15 +65,9 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return tensors_of(contents(path), path)
 
 
-def contents(path: Path, otherwise: str = "not a checkpoint that can be read safely") -> object:
+def contents(path: Path, otherwise: str = UNREADABLE) -> object:
     """What a file holds, tensors in mappings and lists, as `read`; otherwise: what is said of one that is refused."""
-    try:
-        if not path.is_file():
-            raise UserError(f"expected a checkpoint, got {path}, which is {'a folder' if path.is_dir() else 'no file'}")
-        with path.open("rb") as file:
-            head, size = file.read(512), path.stat().st_size
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    head, size = _beginning(path)
     try:
         return _read_as(_kind(head, path.suffix == ".safetensors"), path, size)
     except Refused as error:
@@ -79,6 +75,17 @@ def contents(path: Path, otherwise: str = "not a checkpoint that can be read saf
     except Exception as error:  # damaged files fail in many ways, and torch advises what a user should not follow
         short = isinstance(error, MemoryError) or "allocate memory" in str(error)
         raise UserError(f"{path} is {otherwise}: {'there is not enough memory' if short else DAMAGED}") from error
+
+
+def _beginning(path: Path) -> tuple[bytes, int]:
+    """By which files are known, and the size."""
+    try:
+        if not path.is_file():
+            raise UserError(f"expected a checkpoint, got {path}, which is {'a folder' if path.is_dir() else 'no file'}")
+        with path.open("rb") as file:
+            return file.read(512), path.stat().st_size
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _kind(head: bytes, safe: bool) -> str:
@@ -184,6 +191,20 @@ def _check_sizes(state: object, size: int) -> None:
             raise Refused(f"{name} of shape {tuple(value.shape)} takes more than the file holds of it")
     if total > MOST_SHARED * size + ALLOWANCE:
         raise Refused(f"its tensors take {total:,} bytes, the file has {size:,}")
+
+
+def listed_in(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, dtype as safetensors calls it, and count of numbers of each tensor in a file, which is not loaded."""
+    try:
+        head, size = _beginning(path)
+        _kind(head, safe=True)
+        with require("safetensors").safe_open(str(path), "pt") as file:
+            for name in file.keys():  # noqa: SIM118: no mapping
+                piece = file.get_slice(name)
+                yield name, piece.get_dtype(), math.prod(piece.get_shape())
+    except (Refused, require("safetensors").SafetensorError) as error:
+        reason = error if isinstance(error, Refused) else DAMAGED
+        raise UserError(f"{path} is {UNREADABLE}: {reason}") from error
 
 
 def tensors_within(state: object) -> Iterator[tuple[str, Tensor]]:

@@ -11,6 +11,12 @@ from vfi_models.errors import UserError
 
 def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
     """Refuses a target that cannot or must not be written, before any work is done."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # of a folder that may not be entered, a name too long
+        raise cannot_write(path, error) from error
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
     if not path.parent.is_dir():
