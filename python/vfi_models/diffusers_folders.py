@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vfi_models import checkpoints
+from vfi_models.checkpoint_files import kind_of, listed_in
 from vfi_models.errors import UserError
 from vfi_models.wan.files import from_json, weight_files
 
@@ -61,7 +62,7 @@ def check_network(folder: Path, kind: Any, files: Sequence[Path] | None = None) 
     """Compares what config.json asks for with what the files hold, before memory is taken. files: None: all of them."""
     held, count = 0, 0
     for file in weight_files(folder) if files is None else files:
-        for name, dtype, size in checkpoints.listed_in(file):
+        for name, dtype, size in listed_in(file):
             if dtype not in DTYPES:
                 raise UserError(f"expected real numbers in {file}, but {name} is {dtype}")
             held, count = held + size, count + 1
@@ -100,7 +101,7 @@ def check_values(pipeline: Any, folder: str | Path) -> None:
     for name, part in pipeline.components.items():
         for key, value in part.named_parameters() if isinstance(part, nn.Module) else ():
             if not value.isfinite().all():
-                kind = checkpoints.kind_of(value)
+                kind = kind_of(value)
                 raise UserError(f"{folder} holds values that are not finite as {kind} in {name}.{key}")
 
 

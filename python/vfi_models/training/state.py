@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vfi_models import checkpoints
+from vfi_models.checkpoint_files import contents
 from vfi_models.errors import UserError
 from vfi_models.outputs import alone_in, cannot_write, remove_unfinished, written_whole
 
@@ -73,7 +74,7 @@ def write(folder: Path, state: Mapping[str, Any], weights: Mapping[str, Tensor])
 def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The state of `write`; it must be of a training with these settings."""
     path = folder / STATE
-    state = checkpoints.contents(path, DAMAGED)
+    state = contents(path, DAMAGED)
     wanted = {"settings", "network", "optimizer", "scaler", "ema", "step", "meter"}
     lacking = wanted - set(state) if isinstance(state, dict) else wanted
     if not isinstance(state, dict) or lacking:
