@@ -48,7 +48,8 @@ def lpips_backbone(folder):
 
 def training():
     network = rife.RIFE(rife.config.TINY).state_dict()
-    return {**dict.fromkeys(("settings", "optimizer", "scaler", "ema", "meter"), {}), "step": 1, "network": network}
+    empty = {key: {} for key in ("settings", "optimizer", "scaler", "ema", "meter")}
+    return {**empty, "step": 1, "network": network}
 
 
 def read_training(path):
