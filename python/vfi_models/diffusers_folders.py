@@ -66,7 +66,10 @@ def check_network(folder: Path, kind: Any, files: Sequence[Path] | None = None) 
             if dtype not in DTYPES:
                 raise UserError(f"expected real numbers in {file}, but {name} is {dtype}")
             held, count = held + size, count + 1
-    settings = from_json(folder / "config.json")
+    try:
+        settings = from_json(folder / "config.json")
+    except UserError as error:
+        raise UserError(f"{folder} cannot be read: {error}") from error
     most = [value for key, value in settings.items() if "layers" in key for value in _numbers(value)]
     if max(most, default=0) > count:
         raise UserError(f"{folder} asks for {max(most)} layers, but its files hold {count} tensors")

@@ -312,3 +312,17 @@ def test_folders_whose_weights_are_not_finite_or_missing(tmp_path):
     refused(lambda path: rdvfi.load(path, torch.float16), tmp_path, r"not finite as float16 in synthesis\.")
     file.write_bytes(save({"x": torch.zeros(1)}, {"format": "pt"}))
     refused(rdvfi.load, tmp_path, "describes a network of")
+
+
+@pytest.mark.parametrize("method", ["is_file", "open"])
+def test_what_may_not_be_read(method, tmp_path, monkeypatch):
+    """In a folder that may not be entered, or by itself."""
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "w.pth").write_bytes(saved({"x": torch.zeros(1)}))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), method, refuse)
+        with pytest.raises(UserError, match=r"^cannot read .*w\.pth: Permission denied$"):
+            checkpoints.read(tmp_path / "w.pth")
