@@ -1,17 +1,21 @@
-"""Checkpoints of torch and safetensors: read without running anything in them, loaded strictly."""
+"""Checkpoints of torch and safetensors: read, compared with a network before it takes memory, loaded strictly."""
 
-import os
-import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vfi_models.checkpoint_files import contents, kind_of
 from vfi_models.errors import UserError, require
+from vfi_models.outputs import written_whole
 
 SHOWN = 4  # keys named in a sentence
+DEPTH = 4  # keys under which tensors may lie
+# What building a network of impossible sizes raises
+NO_NETWORK = (ArithmeticError, AssertionError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -19,47 +23,74 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
     A checkpoint whose tensors lie under one key (`state_dict`, `model`, ...) is opened there. With any key beginning
     with `module.`, the others are left out, as the loaders of RIFE do.
+
+    Raises:
+        UserError: if the file cannot be read, holds anything but dense tensors of numbers, or tensors larger than
+            itself.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"expected a checkpoint, got {path}, which is no file")
-    try:
-        state: object = from_safetensors(path) if path.suffix == ".safetensors" else from_torch(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError) as error:
-        # torch's own text advises what the user of a command cannot follow, and should not
-        objects = "Weights only load failed" in str(error)
-        reason = "it holds more than tensors (save net.state_dict())" if objects else "it is damaged, or something else"
-        raise UserError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
-    return tensors_of(state, path)
-
-
-def from_torch(path: Path) -> object:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def from_safetensors(path: Path) -> object:
-    library = require("safetensors.torch")
-    try:
-        return library.load_file(os.fspath(path))
-    except require("safetensors").SafetensorError as error:
-        raise ValueError(str(error)) from error
+    return tensors_of(contents(path), path)
 
 
 def tensors_of(state: object, path: Path) -> dict[str, Tensor]:
     """The mapping of names to tensors in what a file held."""
-    if isinstance(state, Mapping):
-        if {"network", "optimizer", "step"} <= set(state):
+    found = state
+    for _ in range(DEPTH):
+        if not isinstance(found, Mapping):
+            break
+        if {"network", "optimizer", "step"} <= set(found):
             raise UserError(f"{path} is the state of a training; its weights are in weights.safetensors beside it")
-        tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+        tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
         prefixed = {name.removeprefix("module."): v for name, v in tensors.items() if name.startswith("module.")}
         if tensors:
-            return prefixed or tensors
-        inner = [value for value in state.values() if isinstance(value, Mapping)]
-        if len(inner) == 1:
-            return tensors_of(inner[0], path)
+            return {name: value.detach() for name, value in (prefixed or tensors).items()}
+        inner = [value for value in found.values() if isinstance(value, Mapping)]
+        if len(inner) != 1:
+            break
+        found = inner[0]
     raise UserError(f"expected {path} to hold a state dict, names and tensors, got {type(state).__name__}")
+
+
+def check(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    path: str | Path,
+    missing: tuple[str, ...] = (),
+    *,
+    names: Callable[[str], str] = str,
+    assign: bool = False,
+) -> dict[str, Tensor]:
+    """What `load_into` will load, by the model's keys, which may be on the meta device; raises as it does."""
+    own = {names(key): value for key, value in model.state_dict().items()}
+    lacking = [k for k in own if k not in state and not k.startswith(missing or ("\0",))]
+    unknown = [k for k in state if k not in own]
+    pairs = {k: (state[k], v) for k, v in own.items() if k in state}
+    other = [f"{k} {tuple(a.shape)} instead of {tuple(b.shape)}" for k, (a, b) in pairs.items() if a.shape != b.shape]
+    kinds = [
+        f"{k} {kind_of(a)} instead of {kind_of(b)}"
+        for k, (a, b) in pairs.items() if b.is_floating_point() and not a.is_floating_point()
+    ]  # fmt: skip
+    problems = {"keys missing": lacking, "keys unknown": unknown, "of another shape": other, "of another kind": kinds}
+    told = [f"{len(found)} {what}: {listed(found)}" for what, found in problems.items() if found]
+    if told:
+        raise UserError(f"{path} does not fit {type(model).__name__}: {'; '.join(told)}")
+    for key, (value, wanted) in pairs.items():
+        converted(value, value.dtype if assign else wanted.dtype, key, f"{path} does not fit {type(model).__name__}")
+    places = {key: names(key) for key in model.state_dict()}
+    return {key: state[name] for key, name in places.items() if name in state}
+
+
+def listed(names: list[str]) -> str:
+    return f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+
+
+def converted(value: Tensor, dtype: torch.dtype, key: str, blame: str) -> Tensor:
+    """`value` as `dtype`; its numbers must be finite, before and after."""
+    found = value.to(dtype)
+    if not found.isfinite().all():
+        what = f"too large for {kind_of(found)}" if value.isfinite().all() else "that are not finite"
+        raise UserError(f"{blame}: values {what} in {key}")
+    return found
 
 
 def load_into(
@@ -71,31 +102,40 @@ def load_into(
     names: Callable[[str], str] = str,
     assign: bool = False,
 ) -> None:
-    """Loads every parameter; those that begin with one of `missing` may be absent.
+    """Loads every parameter, or none; those that begin with one of `missing` may be absent.
 
     Args:
         names: the name in `state` of each of the model's keys.
         assign: the tensors of `state` become the parameters, and are not copied into those that are there.
 
     Raises:
-        UserError: naming keys that are missing, not known, of another shape, or with values that are not finite.
+        UserError: naming keys that are missing, not known, of another shape, whole numbers in place of real ones, or
+            with values that are not finite in the model's dtype.
     """
-    places = {key: names(key) for key in model.state_dict()}
-    own = {places[key]: value for key, value in model.state_dict().items()}
-    lacking = [k for k in own if k not in state and not k.startswith(missing or ("\0",))]
-    unknown = [k for k in state if k not in own]
-    other = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
-        for k, v in own.items() if k in state and state[k].shape != v.shape
-    ]  # fmt: skip
-    problems = [
-        f"{len(found)} {what}: {', '.join(found[:SHOWN])}{', ...' if len(found) > SHOWN else ''}"
-        for what, found in (("keys missing", lacking), ("keys unknown", unknown), ("of another shape", other))
-        if found
-    ]
-    if not problems and (bad := [k for k in own if k in state and not state[k].isfinite().all()]):
-        problems = [f"values that are not finite in {', '.join(bad[:SHOWN])}"]
-    if problems:
-        raise UserError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}")
-    found = {key: state[name] for key, name in places.items() if name in state}
+    found = check(model, state, path, missing, names=names, assign=assign)
     model.load_state_dict(found, strict=not missing, assign=assign)
+
+
+def built(make: Callable[[], Any], state: Mapping[str, Tensor], path: str | Path, missing: tuple[str, ...] = ()) -> Any:
+    """The network that `make` builds of sizes read off `state`, with it loaded; compared before it takes memory."""
+    try:
+        check(without_memory(make), state, path, missing)
+    except NO_NETWORK as error:
+        raise UserError(f"there is no network of the sizes in {path}") from error
+    model = make()
+    load_into(model, state, path, missing)
+    return model
+
+
+def without_memory(make: Callable[[], Any]) -> Any:
+    """The network on the meta device; one of NO_NETWORK if there is none of these sizes."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers without channels
+        return make()
+
+
+def save(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Writes safetensors, whole or not at all."""
+    with written_whole(path, lasting=True) as temporary:
+        kept = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        temporary.write_bytes(require("safetensors.torch").save(kept))  # save_file would hide it from other users

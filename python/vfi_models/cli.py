@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # vfi_kernels without its compiled library says how to build it.
         print(f"vfi: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(f"vfi: cannot use {error.filename}: permission denied", file=sys.stderr)
+        return 2
     except MemoryError:
         print("vfi: there is not enough memory for frames of this size", file=sys.stderr)
         return 2

@@ -1,12 +1,13 @@
 """Files of a JSON object per line, to which lines are added as they come."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vfi_models.errors import UserError
-from vfi_models.outputs import written_whole
+from vfi_models.outputs import cannot_write, written_whole
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -43,12 +44,12 @@ class Lines:
 
     def __init__(self, path: Path, known: Iterable[Mapping[str, Any]] = ()) -> None:
         self.path = path
-        with written_whole(path) as temporary:
+        with written_whole(path, lasting=True) as temporary:
             temporary.write_bytes(_lines(known))
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+            raise cannot_write(path, error) from error
 
     def add(self, *objects: Mapping[str, Any]) -> None:
         data = _lines(objects)
@@ -56,10 +57,15 @@ class Lines:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        finally:
+            self._file.close()
 
 
 def _lines(objects: Iterable[Mapping[str, Any]]) -> bytes:

@@ -71,11 +71,11 @@ def load(backbone: str | Path, heads: str | Path) -> LPIPS:
     Raises:
         UserError: if a file is not what it should be.
     """
-    network: Any = LPIPS()
     whole = checkpoints.read(backbone)
     features = {key.removeprefix("features."): value for key, value in whole.items() if key.startswith("features.")}
     if not features:
         raise UserError(f"{backbone} is no AlexNet: expected features.0.weight and the like")
+    network: Any = LPIPS()
     convs = nn.ModuleDict({str(place): part[-2] for place, part in zip((0, 3, 6, 8, 10), network.layers)})
     checkpoints.load_into(convs, features, backbone)
     linear = {key.replace(".model.1.", ".").removeprefix("lin"): v for key, v in checkpoints.read(heads).items()}

@@ -1,6 +1,5 @@
 """Writing videos: frames with exact times and the source's sound, whole under the final name or not at all."""
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from vfi_models.audio import AudioTransfer
 from vfi_models.errors import UserError, require
-from vfi_models.outputs import temporary_name
+from vfi_models.outputs import cannot_write, put_in_place, temporary_name
 from vfi_models.video_in import EXACT_CONVERSION, Colour
 
 _ENCODERS = {".webm": "libvpx-vp9", ".gif": "gif", ".avi": "mpeg4"}
@@ -94,9 +93,9 @@ class VideoWriter:
         """Writes what the encoders hold back and gives the file its name."""
         try:
             self._guarded(self._flush)
-            os.replace(self._temporary, self.path)
+            put_in_place(self._temporary, self.path, lasting=True)
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise cannot_write(self.path, error) from error
         finally:
             self.discard()
 

@@ -10,6 +10,7 @@ from vfi_models.errors import UserError
 
 BLOCKS = 5  # refine blocks, of which the first sees every patch
 ROUTED = BLOCKS - 1
+LARGEST_PATCH = 4096  # of a checkpoint: frames are filled up to whole patches
 WITHIN = "synthesis.blocks.0.to_half.0.0.weight"  # whose shape tells the channels inside a block
 
 
@@ -52,9 +53,11 @@ def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> APRConfig:
         UserError: if it is no APR-VFI.
     """
     first, inner, patch = (state.get(key) for key in ("context.0.0.0.weight", WITHIN, "patch"))
-    if first is None or inner is None or patch is None or patch.numel() != 1:
+    if first is None or inner is None or patch is None or patch.numel() != 1 or not first.dim() or not inner.dim():
         raise UserError(f"{path} is no checkpoint of APR-VFI: expected context.0.0.0.weight, {WITHIN} and one patch")
     try:
+        if not patch <= LARGEST_PATCH:
+            raise ValueError(f"expected a patch of at most {LARGEST_PATCH}, got {patch.item():g}")
         return APRConfig(len(first), len(inner), int(patch))
     except ValueError as error:
         raise UserError(f"{path} is no checkpoint that can be used: {error}") from error

@@ -293,9 +293,10 @@ def load(
     state = {} if path is None else checkpoints.read(path)
     if path is not None and config is None:
         config = sizes_of(state, path)
-    model = APRVFI(config, channel_order)
-    if path is not None:
-        checkpoints.load_into(model, state, path)
+    if path is None:
+        model = APRVFI(config, channel_order)
+    else:
+        model = checkpoints.built(lambda: APRVFI(config, channel_order), state, path)
     if flow is not None:
         checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
     return model.eval()

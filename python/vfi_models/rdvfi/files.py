@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
 from vfi_models import checkpoints, wan
-from vfi_models.diffusers_folders import held_by
+from vfi_models.diffusers_folders import check_network, check_networks, check_values, held_by
 from vfi_models.errors import UserError
 from vfi_models.rdvfi.diffusion import EmptyPrompt, widened
 from vfi_models.rdvfi.estimator import TrajectoryEstimator
@@ -29,6 +29,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> RDVFI:
     """A folder that `RDVFI.save_pretrained` wrote; dtype: of all but EXACT; None: as it is stored."""
     path = Path(folder)
     held_by(path, RDVFI.__name__)
+    check_networks(path)
     try:
         kinds = None if dtype is None else {"default": dtype, **dict.fromkeys(EXACT, torch.float32)}
         with warnings.catch_warnings():
@@ -36,6 +37,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> RDVFI:
             pipeline = RDVFI.from_pretrained(str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as RDVFI: {str(error).splitlines()[0]}") from error
+    check_values(pipeline, folder)
     return finished(pipeline)
 
 
@@ -76,6 +78,8 @@ def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
     files = wan.find(folder, text_encoder=known is None)
     if known is None:
         known = wan.empty_prompt(wan.text_encoder(files.text_encoder))[0, :1]
+    if known.dim() != 2 or len(known) != 1:
+        raise UserError(f"expected prompt.embedding of shape (1, width), got {tuple(known.shape)}")
     prompt = EmptyPrompt(known.shape[-1])
     prompt.embedding.data.copy_(known)
     vae = wan.vae(files.vae, torch.float32)
@@ -92,6 +96,7 @@ def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
         half = any((folder / name).glob("*.fp16.safetensors")) and not any(
             file for file in (folder / name).glob("*.safetensors") if ".fp16." not in file.name
         )
+        check_network(folder / name, kind, sorted((folder / name).glob("*.fp16.safetensors")) if half else None)
         wanted = torch.float32 if name in EXACT else dtype
         options = {
             "local_files_only": True,

@@ -176,9 +176,8 @@ def load(path: str | Path | None = None, *, variant: str | None = None, channel_
     sizes: dict[str, Any] = sizes_of(state, path)
     if variant not in (None, sizes["variant"]):
         raise UserError(f"{path} holds weights of {sizes['variant']}, not of {variant}")
-    model = RIFE(Config(channel_order=channel_order, **sizes))
-    checkpoints.load_into(model, state, path)
-    return model.eval()
+    found: RIFE = checkpoints.built(lambda: RIFE(Config(channel_order=channel_order, **sizes)), state, path)
+    return found.eval()
 
 
 def load_for_command(path: str, **settings: Any) -> RIFE:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vfi_models import checkpoints
@@ -101,9 +100,8 @@ def save_adapters(transformer: SemFiTransformer, path: str | Path) -> None:
     if Path(path).suffix != ".safetensors":
         raise UserError(f"expected a name that ends in .safetensors, got {path}")
     check_target(Path(path), overwrite=True)
-    state = {semfi_name(key): value.detach().cpu().contiguous() for key, value in adapter_state(transformer).items()}
-    with written_whole(Path(path)) as temporary:
-        save_file(state, temporary)
+    state = {semfi_name(key): value for key, value in adapter_state(transformer).items()}
+    checkpoints.save(Path(path), state)
 
 
 def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "") -> list[Path]:
@@ -132,10 +130,9 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {place}: {error.strerror or error}") from error
-        with written_whole(place / PEFT_WEIGHTS) as temporary:
-            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary)
+        checkpoints.save(place / PEFT_WEIGHTS, state)
         config = peft_config(transformer.config.rank, base)
-        with written_whole(place / PEFT_CONFIG) as temporary:
+        with written_whole(place / PEFT_CONFIG, lasting=True) as temporary:
             temporary.write_text(json.dumps(config, indent=1))
         folders.append(place)
     return folders

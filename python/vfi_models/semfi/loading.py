@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from vfi_models import checkpoints, wan
-from vfi_models.diffusers_folders import INDEX, held_by
+from vfi_models.diffusers_folders import INDEX, check_networks, check_values, held_by
 from vfi_models.errors import UserError
 from vfi_models.semfi.files import load_adapters
 from vfi_models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
@@ -26,6 +26,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
     """A folder that `SemFi.save_pretrained` wrote; dtype: of all but the VAE, None: as it is stored."""
     path = Path(folder)
     held_by(path, SemFi.__name__)
+    check_networks(path)
     kinds = None if dtype is None else {"default": dtype, "vae": torch.float32}
     try:
         with warnings.catch_warnings():
@@ -35,6 +36,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
         raise UserError(f"{folder} cannot be read as SemFi: {str(error).splitlines()[0]}") from error
     if not isinstance(found.transformer, SemFiTransformer):
         raise UserError(f"{folder} holds a {type(found.transformer).__name__} without adapters; give it as --backbone")
+    check_values(found, folder)
     return found
 
 

@@ -151,10 +151,10 @@ def load(path: str | Path) -> Inception:
     Raises:
         UserError: if the file is something else.
     """
-    network = Inception()
     state = {key: value for key, value in checkpoints.read(path).items() if not key.startswith("fc.")}
     if not any(key.startswith("Mixed_5b.") for key in state):
         raise UserError(f"expected the Inception-v3 of FID in {path}, with Mixed_5b.branch1x1.conv.weight and the like")
+    network = Inception()
     for key, value in network.state_dict().items():
         if key.endswith(".num_batches_tracked"):  # counts of the training, of no use, which the file leaves out
             state[key] = value

@@ -117,12 +117,13 @@ def from_meta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 "storage_tokens": "embeddings.register_tokens", "cls_token": "embeddings.cls_token",
                 "mask_token": "embeddings.mask_token",
             }.get(key, key)  # fmt: skip
-            renamed[key] = value.reshape(1, -1, value.shape[-1]) if key.endswith("_token") else value
+            token = key.endswith("_token") and value.dim() and value.numel()
+            renamed[key] = value.reshape(1, -1, value.shape[-1]) if token else value
             continue
-        _, number, part = key.split(".", 2)
+        number, _, part = key.removeprefix("blocks.").partition(".")
         if part.startswith("attn.qkv."):
             kind = part.removeprefix("attn.qkv.")
-            for name, piece in zip("qkv", value.chunk(3)):
+            for name, piece in zip("qkv", value.chunk(3) if value.dim() else ()):
                 if (name, kind) != ("k", "bias"):
                     renamed[f"layer.{number}.attention.{name}_proj.{kind}"] = piece
             continue

@@ -130,12 +130,15 @@ def load(
     guided, given = any(key.startswith(ADAPTERS) for key in state), getattr(network, "channels", None)
     if not guided and given is not None:
         sizes["dino"] = given
-    config = GuidedConfig(channel_order=channel_order, **sizes)
-    if given not in (None, config.dino):
-        raise UserError(f"{path} holds adapters for features of {config.dino} channels, got a DINO of {given}")
-    model = SGRIFE(network, config)
-    checkpoints.load_into(model, state, path, missing=() if guided else ADAPTERS)
-    return model.eval()
+    if given not in (None, sizes.get("dino", PUBLISHED.dino)):
+        wanted = sizes.get("dino", PUBLISHED.dino)
+        raise UserError(f"{path} holds adapters for features of {wanted} channels, got a DINO of {given}")
+
+    def make() -> SGRIFE:
+        return SGRIFE(network, GuidedConfig(channel_order=channel_order, **sizes))
+
+    found: SGRIFE = checkpoints.built(make, state, path, missing=() if guided else ADAPTERS)
+    return found.eval()
 
 
 def load_for_command(path: str, dino: str | None = None, dino_max_side: int | None = None, **settings: Any) -> RIFE:

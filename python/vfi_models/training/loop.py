@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,12 +37,12 @@ def train(objective: Objective, job: Job) -> None:
     with joined(job.device) as world, stopping() as stopped:
         check(job, stage, world.size, objective.multiple)
         training = Training(objective, job, stage, world)
-        if world.leads:
-            state.prepare(job.output, job.resume, job.overwrite)
-        world.any(False)  # the others wait until the folder is ready
-        if job.resume:
-            training.go_on()
-        training.run(stopped)
+        alone = state.prepared(job.output, job.resume, job.overwrite) if world.leads else nullcontext()
+        with alone:
+            world.any(False)  # the others wait until the folder is ready
+            if job.resume:
+                training.go_on()
+            training.run(stopped)
 
 
 class Training:
@@ -77,13 +77,21 @@ class Training:
     def go_on(self) -> None:
         """From the state in the folder."""
         found = state.read(self.job.output, self.settings)
+        path = self.job.output / state.STATE
+        try:
+            if state.shapes(found["network"]) != state.shapes(self.network.state_dict()):
+                raise ValueError("another network")
+            self.optimizer.load_state_dict(found["optimizer"])
+            if not all(fits(parameter, kept) for parameter, kept in self.optimizer.state.items()):
+                raise ValueError("moments of another network")
+            self.scaler.load_state_dict(found["scaler"])
+            if self.average is not None:
+                self.average.load_state_dict(found["ema"])
+            self.meter = Meter(**found["meter"])
+            self.step = self.saved = self.batches.start = int(found["step"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is {state.DAMAGED}") from error
         self.network.load_state_dict(found["network"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        self.scaler.load_state_dict(found["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(found["ema"])
-        self.step = self.saved = self.batches.start = found["step"]
-        self.meter = Meter(**found["meter"])
         if self.world.leads:
             state.cut_log(self.job.output, self.step)
 
@@ -245,6 +253,12 @@ class Training:
     def say(self, text: str) -> None:
         if self.world.leads and not self.job.quiet:
             print(text, flush=True)
+
+
+def fits(parameter: Tensor, kept: dict[str, Any]) -> bool:
+    """Whether what AdamW keeps is of this parameter."""
+    moments = (kept["exp_avg"], kept["exp_avg_sq"])
+    return kept["step"].numel() == 1 and all(moment.shape == parameter.shape for moment in moments)
 
 
 @dataclass

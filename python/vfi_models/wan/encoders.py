@@ -99,7 +99,7 @@ def from_wan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         layer = _LAYER.fullmatch(key)
         if layer and layer[2] == "attn.to_qkv":
-            for name, piece in zip("qkv", value.chunk(3)):
+            for name, piece in zip("qkv", value.chunk(3) if value.dim() else ()):
                 renamed[f"encoder.layers.{layer[1]}.self_attn.{name}_proj.{layer[3]}"] = piece
         elif layer and layer[2] in LAYER:
             renamed[f"encoder.layers.{layer[1]}.{LAYER[layer[2]]}.{layer[3]}"] = value

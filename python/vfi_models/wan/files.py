@@ -155,17 +155,21 @@ def filled(
         dtype: of the result; None: as they are stored. What diffusers keeps in float32 is float32 in any case.
         names: the stored name of each of the network's keys.
     """
-    try:
-        without_values = require("accelerate", "diffusion").init_empty_weights(include_buffers=False)
-        with without_values, require("diffusers.models.modeling_utils", "diffusion").no_init_weights():
-            network = make()
-    except (ArithmeticError, AssertionError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the sizes in {found.path} are not those of {found.what}") from error
-    exact = {names(key) for key in network.state_dict() if set(key.split(".")) & kept_exact(network)}
     for key, value in found.state.items():
         if value.dtype not in DTYPES:
             raise UserError(f"expected float32, float16 or bfloat16 in {found.path}, but {key} is {value.dtype}")
-        found.state[key] = value.to(torch.float32 if key in exact else dtype or value.dtype)
+    without_values = require("accelerate", "diffusion").init_empty_weights(include_buffers=False)
+    try:
+        with require("diffusers.models.modeling_utils", "diffusion").no_init_weights():
+            checkpoints.check(checkpoints.without_memory(make), found.state, found.path, names=names, assign=True)
+            with without_values:
+                network = make()  # whose buffers take memory
+    except checkpoints.NO_NETWORK as error:
+        raise UserError(f"the sizes in {found.path} are not those of {found.what}") from error
+    exact = {names(key) for key in network.state_dict() if set(key.split(".")) & kept_exact(network)}
+    for key, value in found.state.items():
+        kind = torch.float32 if key in exact else dtype or value.dtype
+        found.state[key] = checkpoints.converted(value, kind, key, f"{found.path} does not fit {found.what}")
     checkpoints.load_into(network, found.state, found.path, names=names, assign=True)
     return network.eval()
 
