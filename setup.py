@@ -41,9 +41,10 @@ LIMITED_API = "-DPy_LIMITED_API=0x030a0000"  # loads in every Python >= 3.10
 DEFAULT_ARCHS = "8.0;9.0;10.0+PTX"  # never narrowed to the local GPU
 DEFAULT_CXX = "g++" if sys.platform == "linux" else "clang++"
 WINDOWS_RUNTIME = "-fms-runtime-lib=dll"  # the C runtime that Python and torch use
-# Never -ffast-math: NaN, infinities and exact zeros have a defined meaning in every op.
+# Never -ffast-math: NaN, infinities and exact zeros have a defined meaning in every op. Nothing is fused that does not
+# say fma(): two texts of one sum agree to the last bit, whatever the compiler's level.
 SHARED_FLAGS = WINDOWS_RUNTIME if sys.platform == "win32" else "-fPIC -fvisibility=hidden"
-CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -Wall -Wextra"
+CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -ffp-contract=off -Wall -Wextra"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 # GCC 12 warns about its own AVX-512 header.
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-uninitialized -Wno-maybe-uninitialized"
@@ -153,8 +154,9 @@ def link_flags() -> str:
 
 
 def torch_libraries() -> str:
-    """libtorch.so must stay among the needed libraries: it brings libtorch_cuda.so, where the symbols live that are weak
-    here (common/cuda_tensors.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken from."""
+    """libtorch.so must stay among the needed libraries: it brings libtorch_cuda.so, where the symbols live that are
+    weak here (common/cuda_symbols.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken
+    from."""
     if sys.platform == "linux":
         return "-Wl,--push-state,--no-as-needed -ltorch -Wl,--pop-state -ltorch_cpu"
     return "-ltorch -ltorch_cpu"
