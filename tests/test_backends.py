@@ -90,7 +90,7 @@ def test_environment_chooses():
 
 
 def test_cpu_level_is_chosen_by_the_environment():
-    code = "import torch, vfi_kernels; print(torch.ops.vfi_kernels.cpu_level())"
+    code = "from vfi_kernels import backends; print(backends.cpu_level())"
     assert python(code, VFI_KERNELS_CPU="baseline").stdout.strip() == "baseline"
     wrong = python(code, VFI_KERNELS_CPU="sse9")
     assert wrong.returncode == 1 and "VFI_KERNELS_CPU" in wrong.stderr.splitlines()[-1]
@@ -105,7 +105,7 @@ def test_import_brings_nothing_heavy():
 def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
     copied = tmp_path / "vfi_kernels"
     copied.mkdir()
-    for name in ("__init__.py", "backends.py", "checks.py", "registration.py"):
+    for name in ("__init__.py", "backends.py", "checks.py", "options.py", "registration.py"):
         (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
     # An editable install would find the library through its own import hook.
     code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "

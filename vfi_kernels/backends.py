@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from vfi_kernels.options import taking_numbers, with_words
 from vfi_kernels.registration import NAMESPACE
 
 BACKENDS = ("reference", "cpp", "cuda", "triton")
@@ -46,15 +47,26 @@ def load_compiled() -> None:
 @functools.cache
 def build_info() -> dict:
     """How the compiled library was built: compiler, torch, CUDA version and architectures, CPU levels."""
-    return json.loads(torch.ops.vfi_kernels.build_info())
+    return json.loads(_text(torch.ops.vfi_kernels.build_info()))
+
+
+@functools.cache
+def cpu_level() -> str:
+    """The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx."""
+    return _text(torch.ops.vfi_kernels.cpu_level())
+
+
+def _text(characters: torch.Tensor) -> str:
+    """Of the library: as bytes, for no string is passed on without a leak."""
+    return bytes(characters.tolist()).decode()
 
 
 def implement(op: str, reference: Callable, composed: Callable | None = None) -> None:
-    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use.
-    `composed` calls native ops on any device and takes the place of a compiled kernel."""
-    _references[op] = reference
+    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use, which
+    take the words of options. `composed` calls native ops on any device and takes the place of a compiled kernel."""
+    _references[op] = taking_numbers(op, reference)
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
-    _library.impl(op, reference, "CompositeExplicitAutograd")
+    _library.impl(op, _references[op], "CompositeExplicitAutograd")
     if composed is not None:
         _library.impl(op, composed, "CPU")
         _library.impl(op, composed, "CUDA")
@@ -75,7 +87,7 @@ def _triton_kernel(op: str) -> Callable:
         reason = unavailable("triton")
         if reason is not None:
             raise RuntimeError(f"{op}: the backend 'triton' cannot run: {reason}")
-        return getattr(importlib.import_module(_triton_modules[op]), op)(*args)
+        return getattr(importlib.import_module(_triton_modules[op]), op)(*with_words(op, args))
 
     return kernel
 

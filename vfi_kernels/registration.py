@@ -9,6 +9,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from vfi_kernels.checks import expect
+from vfi_kernels.options import taking_numbers
 
 NAMESPACE = "vfi_kernels"
 
@@ -43,6 +44,11 @@ def written(base: Tensor) -> Tensor:
     return base
 
 
+def register_fake(op: str) -> Callable[[Callable], Callable]:
+    """Decorator: the function, which takes the words of options, says what shapes `op` returns."""
+    return lambda function: torch.library.register_fake(f"{NAMESPACE}::{op}", taking_numbers(op, function))
+
+
 def register_differentiable(
     op: str, setup_context: Callable, backward: Callable, register_vmap: Callable[[str], None] | None = None
 ) -> None:
@@ -53,6 +59,7 @@ def register_differentiable(
 
 def register_second_derivative(op: str, formula: Callable, register_vmap: Callable[[str], None] | None = None) -> None:
     """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
+    formula = taking_numbers(op, formula)
 
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         flat, ctx.spec = pytree.tree_leaves(list(inputs)), pytree.tree_structure(list(inputs))
@@ -111,7 +118,7 @@ def register_folded_vmap(op: str) -> None:
         n = info.batch_size
 
         def fold(value: Any, dim: Any) -> Any:
-            if isinstance(value, Sequence) and not isinstance(value, str):
+            if isinstance(value, Sequence):
                 return [fold(v, d) for v, d in zip(value, dim)]
             if not isinstance(value, Tensor):
                 return value

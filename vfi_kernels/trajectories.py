@@ -18,9 +18,8 @@ from vfi_kernels.checks import (
     expect_number,
     shape,
 )
-from vfi_kernels.reference_math.keys_cubic import PHANTOM
+from vfi_kernels.options import BOUNDARIES
 
-BOUNDARIES = tuple(PHANTOM)
 UNIFORM = 1e-4  # of a step: as far as a knot may be from its place
 
 

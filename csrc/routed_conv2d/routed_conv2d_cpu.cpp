@@ -86,7 +86,7 @@ void run(RoutedArgs& a, const std::vector<int64_t>& chosen) {
 Tensor dense(const Tensor& t) { return torch::stable::contiguous(t); }
 
 Tensor routed_conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, const Tensor& indices, int64_t patch,
-                     int64_t stride, bool transposed, const std::string& border, bool /*allow_tf32*/) {
+                     int64_t stride, bool transposed, int64_t border, bool /*allow_tf32*/) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   const Tensor list = dense(indices), w = dense(weight), b = bias ? dense(*bias) : weight;
   const Tensor out = empty(x, {list.size(0), g.C_out, g.out_patch, g.out_patch}, x.scalar_type(), layout_of(x));
@@ -100,7 +100,7 @@ Tensor routed_conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& b
 }
 
 void routed_conv2d_(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, const Tensor& indices, int64_t patch,
-                    int64_t stride, bool transposed, const std::string& border, const std::string& activation,
+                    int64_t stride, bool transposed, int64_t border, int64_t activation,
                     const MaybeTensor& activation_weight, double negative_slope, bool /*allow_tf32*/, Tensor base) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   check_routed_base(base, x, g);
@@ -144,7 +144,7 @@ void weight_gradient(RoutedWeightArgs& a, int64_t patches) {
 
 std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(const Tensor& grad_out, const Tensor& x, const Tensor& weight,
                                                       const Tensor& indices, int64_t patch, int64_t stride, bool transposed,
-                                                      const std::string& border, bool /*allow_tf32*/, bool need_x,
+                                                      int64_t border, bool /*allow_tf32*/, bool need_x,
                                                       bool need_weight, bool need_bias) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, {}, indices, {patch, stride, transposed, border});
   check_routed_grad_out(grad_out, x, indices, g);

@@ -65,7 +65,7 @@ void forward(const OnDevice& device, const Tensor& weight, const RoutedArgs& a, 
 }
 
 Tensor routed_conv2d(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t patch, int64_t stride,
-                     bool transposed, std::string border, bool allow_tf32) {
+                     bool transposed, int64_t border, bool allow_tf32) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   const OnDevice device(x);
   const Tensor list = torch::stable::contiguous(indices);
@@ -78,7 +78,7 @@ Tensor routed_conv2d(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_
 }
 
 void routed_conv2d_(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t patch, int64_t stride, bool transposed,
-                    std::string border, std::string activation, Maybe activation_weight, double negative_slope,
+                    int64_t border, int64_t activation, Maybe activation_weight, double negative_slope,
                     bool allow_tf32, Tensor base) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   check_routed_base(base, x, g);
@@ -103,7 +103,7 @@ void weight_gradient(const RoutedArgs& a, const RoutedPlace& grad_out, const Ten
 
 std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor indices,
                                                       int64_t patch, int64_t stride, bool transposed,
-                                                      std::string border, bool allow_tf32, bool need_x,
+                                                      int64_t border, bool allow_tf32, bool need_x,
                                                       bool need_weight, bool need_bias) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, {}, indices, {patch, stride, transposed, border});
   check_routed_grad_out(grad_out, x, indices, g);

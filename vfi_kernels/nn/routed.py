@@ -25,7 +25,7 @@ from vfi_kernels.convolution import activate
 from vfi_kernels.layout import memory_format
 from vfi_kernels.nn.halo import Halo
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_
-from vfi_kernels.ops.routed_conv2d.op import ACTIVATIONS, routed_conv2d, routed_conv2d_
+from vfi_kernels.ops.routed_conv2d.op import FUSED, routed_conv2d, routed_conv2d_
 from vfi_kernels.reference_math.patches import check_indices, check_patch
 from vfi_kernels.registration import refuse_gradient
 
@@ -76,7 +76,7 @@ class RoutedConv2d(nn.Module):
         expect_integer(name, "patch", patch, 1)
         expect_choice(name, "border", border, ("zero", "image"))
         if activation is not None:
-            expect_choice(name, "activation", activation, ACTIVATIONS)
+            expect_choice(name, "activation", activation, FUSED)
         expect_number(name, "negative_slope", negative_slope)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.patch, self.stride, self.transposed, self.border = patch, stride, transposed, border

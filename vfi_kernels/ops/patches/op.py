@@ -14,6 +14,7 @@ from vfi_kernels.registration import (
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
+    register_fake,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -142,14 +143,14 @@ def wants_channels_last(op: str, wanted: torch.memory_format) -> bool | None:
     return None if wanted == torch.preserve_format else wanted == torch.channels_last
 
 
-@torch.library.register_fake("vfi_kernels::patch_indices")
+@register_fake("patch_indices")
 def _(route: Tensor, capacity: int | None = None) -> tuple:
     reference.check_route(route, capacity)
     rows = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
     return route.new_empty((rows, 3), dtype=torch.int32), route.new_empty((), dtype=torch.int64)
 
 
-@torch.library.register_fake("vfi_kernels::patch_gather")
+@register_fake("patch_gather")
 def _(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool | None) -> Tensor:
     reference.check_gather(x, indices, patch, halo)
     side = patch + 2 * halo
@@ -157,23 +158,23 @@ def _(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool | N
     return _fresh(x, (indices.shape[0], x.shape[1], side, side), last)
 
 
-@torch.library.register_fake("vfi_kernels::patch_gather_grad")
+@register_fake("patch_gather_grad")
 def _(grad_out: Tensor, indices: Tensor, size: Sequence[int], patch: int, halo: int, channels_last: bool) -> Tensor:
     return _fresh(grad_out, size, channels_last)
 
 
-@torch.library.register_fake("vfi_kernels::patch_scatter")
+@register_fake("patch_scatter")
 def _(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     reference.check_scatter(patches, indices, base)
     return _fresh(base, base.shape, memory_format(base) == torch.channels_last)
 
 
-@torch.library.register_fake("vfi_kernels::patch_scatter_")
+@register_fake("patch_scatter_")
 def _(patches: Tensor, indices: Tensor, base: Tensor) -> None:
     reference.check_scatter_(patches, indices, base)
 
 
-@torch.library.register_fake("vfi_kernels::patch_scatter_grad")
+@register_fake("patch_scatter_grad")
 def _(grad_out: Tensor, indices: Tensor, patch: int, channels_last: bool, need_patches: bool, need_base: bool) -> tuple:
     size = indices.shape[0], grad_out.shape[1], patch, patch
     return (

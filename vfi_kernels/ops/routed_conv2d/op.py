@@ -20,12 +20,14 @@ from vfi_kernels.checks import (
 from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, check_activation
 from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
-from vfi_kernels.ops.routed_conv2d.reference import BORDERS, OP
+from vfi_kernels.ops.routed_conv2d.reference import OP
+from vfi_kernels.options import ACTIVATIONS, BORDERS
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
+    register_fake,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -35,7 +37,7 @@ _routed_conv2d = torch.ops.vfi_kernels.routed_conv2d.default
 _routed_conv2d_ = torch.ops.vfi_kernels.routed_conv2d_.default
 _routed_conv2d_grad = torch.ops.vfi_kernels.routed_conv2d_grad.default
 _patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
-ACTIVATIONS = reference.ACTIVATIONS[1:]
+FUSED = ("relu", "leaky_relu", "prelu", "gelu")
 
 
 def routed_conv2d(
@@ -97,7 +99,7 @@ def routed_conv2d(
     mapped = any(t is not None and torch._C._functorch.is_batchedtensor(t) for t in (*tensors, indices))
     if mapped or grad_needed(*tensors):
         _check_what_the_patches_meet(x, weight, bias, indices, patch, stride, transposed, activation_weight, base)
-        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, border, allow_tf32())
+        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, BORDERS[border], allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
         return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
     if base is None:
@@ -105,8 +107,8 @@ def routed_conv2d(
     else:
         out = base.contiguous(memory_format=memory_format(base))
         out = out.clone() if out is base else out
-    fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
-    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, border, *fused, out)
+    fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
+    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, out)
     return out
 
 
@@ -140,8 +142,8 @@ def routed_conv2d_(
     expect_apart(op, base, "x", given)
     if base.dtype != x.dtype:
         expect_like(op, "base", base, x, "x")
-    fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
-    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, border, *fused, base)
+    fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
+    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, base)
     return written(base)
 
 
@@ -154,7 +156,7 @@ def _check_options(
     expect_bool(op, "transposed", transposed)
     expect_choice(op, "border", border, BORDERS)
     expect_tensors_or_none(op, activation_weight=slopes)
-    check_activation(op, activation, slopes, ACTIVATIONS)
+    check_activation(op, activation, slopes, FUSED)
     expect_number(op, "negative_slope", negative_slope)
 
 
@@ -186,7 +188,7 @@ def _check_what_the_patches_meet(
     if base is not None:
         fits = fits and tuple(base.shape) == size and base.dtype == x.dtype and base.device == x.device
     if not fits:
-        c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, BORDERS[0])
+        c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, "zero")
         reference.check_activation("none" if slopes is None else "prelu", slopes, x, c_out)
         if base is not None:
             reference.check_base(x, base, c_out, patch, out_patch)
@@ -206,7 +208,7 @@ def _zeros(x: Tensor, weight: Tensor, stride: int, transposed: bool, mapped: boo
     return x.new_zeros(size) if mapped else empty_result(x, size).zero_()
 
 
-@torch.library.register_fake("vfi_kernels::routed_conv2d")
+@register_fake("routed_conv2d")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
     border: str, allow_tf32: bool,
@@ -215,7 +217,7 @@ def _(
     return empty_result(x, (indices.shape[0], c_out, out_patch, out_patch))
 
 
-@torch.library.register_fake("vfi_kernels::routed_conv2d_")
+@register_fake("routed_conv2d_")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
     border: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
@@ -226,7 +228,7 @@ def _(
     reference.check_activation(activation, activation_weight, x, c_out)
 
 
-@torch.library.register_fake("vfi_kernels::routed_conv2d_grad")
+@register_fake("routed_conv2d_grad")
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
     border: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,

@@ -10,7 +10,13 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_choice, expect_image, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.trajectory_warp import reference
-from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.options import BOUNDARIES, PADDINGS
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_fake,
+    register_second_derivative,
+)
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
 from vfi_kernels.trajectory_gradients import warp_gradient
 
@@ -61,14 +67,15 @@ def trajectory_warp(
     expect_image(op, "image", image)
     keyframes = flat_keyframes(op, keyframe_flows, image, "image")
     check_curve(op, a, boundary, extrapolate)
-    expect_choice(op, "padding", padding, reference.PADDINGS)
+    expect_choice(op, "padding", padding, PADDINGS)
     batched, first, step = on_knots(op, taus, knots, keyframes, image.shape[2:])
     refuse_forward_mode(op, image, keyframes, batched)
-    out = _warp(image, keyframes, batched, first, step, float(a), boundary, extrapolate, padding)
+    curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
+    out = _warp(image, keyframes, batched, *curve, PADDINGS[padding])
     return out.unflatten(0, (image.shape[0], batched.shape[1]))
 
 
-@torch.library.register_fake("vfi_kernels::trajectory_warp")
+@register_fake("trajectory_warp")
 def _(
     image: Tensor, keyframes: Tensor, taus: Tensor, first: float, step: float, a: float, boundary: str,
     extrapolate: bool, padding: str,
@@ -77,7 +84,7 @@ def _(
     return empty_result(image, (image.shape[0] * taus.shape[1], *image.shape[1:]))
 
 
-@torch.library.register_fake("vfi_kernels::trajectory_warp_grad")
+@register_fake("trajectory_warp_grad")
 def _(grad_out: Tensor, image: Tensor, keyframes: Tensor, taus: Tensor, *rest: Any) -> tuple:
     tensors, needs = (image, keyframes, taus), rest[-3:]
     return tuple(empty_result(t) if need else not_needed(t) for t, need in zip(tensors, needs))
