@@ -114,16 +114,24 @@ def _no_gpu() -> str | None:
 
 
 def _not_compiled_for_gpus() -> str | None:
-    """A GPU runs code of its own major version and, through PTX, of any older one."""
-    archs = [a.removesuffix("+PTX").rstrip("af").split(".") for a in build_info()["cuda_archs"]]
-    oldest = min((int(major), int(minor)) for major, minor in archs)
+    archs = build_info()["cuda_archs"]
     for n in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_capability(n)
-        if found < oldest:
+        if not any(_runs(arch, found) for arch in archs):
             name = torch.cuda.get_device_name(n)
-            needed = ".".join(map(str, oldest))
-            return f"the CUDA kernels need compute capability {needed} or newer, {name} has {found[0]}.{found[1]}"
+            listed = ", ".join(archs)
+            return f"the CUDA kernels are for compute capability {listed}, {name} has {found[0]}.{found[1]}"
     return None
+
+
+def _runs(arch: str, gpu: tuple[int, int]) -> bool:
+    """Whether a GPU runs what was compiled for `arch`: 8.0, of its own major version and no newer minor one; 8.0+PTX, of
+    any older version; 9.0a, of exactly this version; 10.0f, of this family, as 8.0."""
+    major, minor = map(int, arch.removesuffix("+PTX").rstrip("af").split("."))
+    if arch.removesuffix("+PTX").endswith("a"):
+        return gpu == (major, minor)
+    same_major = gpu[0] == major and gpu[1] >= minor
+    return same_major or (arch.endswith("+PTX") and "f" not in arch and gpu >= (major, minor))
 
 
 def prefer_triton_on_old_gpus() -> None:
