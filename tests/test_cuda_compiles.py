@@ -113,9 +113,18 @@ for op in {OPS!r}:
     assert torch._C._dispatch_has_kernel_for_dispatch_key("vfi_kernels::" + op, "CUDA"), op
 out = torch.ops.vfi_kernels.backward_warp(torch.ones(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), 0)
 assert out.sum() == 4
+try:  # the CUDA kernel, where torch's CUDA functions are not
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+    torch.ops.vfi_kernels.backward_warp.default.redispatch(keys, torch.ones(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), 0)
+except RuntimeError as error:
+    assert "vfi_kernels: expected torch's CUDA functions (libtorch_cuda.so), got none" in str(error), error
+else:
+    raise AssertionError("the CUDA kernel ran")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    dynamic = subprocess.run(["readelf", "-d", built], capture_output=True, text=True, check=True).stdout
+    assert "[libtorch.so]" in dynamic
     embedded = built.read_bytes()
     for name in ARCHS.values():
         assert f"-arch {name}".encode() in embedded or name.encode() in embedded

@@ -42,6 +42,7 @@ void add_emulation(py::module_& m) {
   m.def("set_seed", &vfi::emulation::set_seed, "Order of the emulated threads and blocks; 0 is the natural one.");
   m.def("set_idle", &vfi::emulation::set_idle, "Whether launches are only checked and counted.");
   m.def("launches", &vfi::emulation::launches, "How many launches there were in this process.");
+  m.def("check_grid", [](int64_t x, int64_t y, int64_t z) { vfi::cuda::checked_grid({x, y, z}); });
   m.def("reverse", [](const Floats& in, bool with_barrier) {
     Floats out = like(in);
     vfi::testing::reverse(in.data(), out.mutable_data(), with_barrier);
