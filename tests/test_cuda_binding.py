@@ -1,4 +1,4 @@
-"""torch's CUDA functions, which are weak in this library, bind where torch has them; where not, one sentence says so."""
+"""torch's CUDA functions, which are weak in this library, bind where torch has them; else one sentence says so."""
 
 import os
 import shutil

@@ -208,8 +208,8 @@ def test_deterministic_splat_of_more_rows_than_a_grid_has():
 
 
 def tall(case):
-    """Arguments with more rows than a grid has blocks, of 64 rows (scatter_kernel) or 8 each. They are views of one row,
-    of one pixel where there are no patches."""
+    """Arguments with more rows than a grid has blocks, of 64 rows (scatter_kernel) or 8 each: views of one row, and of
+    one pixel where there are no patches."""
     small = make(case, (1, 1, 4, 4))
     patches = "patch" in case.op or case.op in ("routed_conv2d", "mixture_lora")  # or features
     elements = sum(t.numel() for t in tensors(small)) + sum(t.numel() for t in tensors(case.call(*small)))
