@@ -46,6 +46,13 @@ def test_agrees_with_the_oracle(case, backend, dtype):
 
 
 @with_flow
+def test_widths_around_a_run_of_pixels(case):
+    """The CPU kernels take 128 pixels of a row at a time (csrc/common/chunk.h)."""
+    for width in (127, 128, 129, 131, 255, 257):
+        check_all(case, make(case, (1, 1, 2, width)))
+
+
+@with_flow
 @pytest.mark.parametrize("flow", ["integer", "smooth", "zoom-out", "zero", "point"])
 def test_every_kind_of_flow(case, backend, flow):
     check_all(case, make(case, flow=flow))

@@ -125,8 +125,8 @@ def _not_compiled_for_gpus() -> str | None:
 
 
 def _runs(arch: str, gpu: tuple[int, int]) -> bool:
-    """Whether a GPU runs what was compiled for `arch`: 8.0 and 10.0f where the major version is its own and the minor one
-    not newer; 8.0+PTX where the version is not newer; 9.0a where it is its own."""
+    """Whether a GPU runs what was compiled for `arch`: 8.0 and 10.0f if its major version is that and its minor version
+    not older; 8.0+PTX if its version is not older; 9.0a if its version is that."""
     major, minor = map(int, arch.removesuffix("+PTX").rstrip("af").split("."))
     if arch.removesuffix("+PTX").endswith("a"):
         return gpu == (major, minor)
