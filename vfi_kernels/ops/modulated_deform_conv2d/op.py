@@ -104,7 +104,7 @@ def modulated_deform_conv2d(
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
     groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
     unfused = activation is None or grad_needed(x, offset, mask, weight, bias, activation_weight)
-    fused = "none" if unfused else activation
+    fused = "none" if activation is None or unfused else activation
     out = _modulated_deform_conv2d(
         x, offset, mask, weight, bias, pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0),
         pair(OP, "dilation", dilation, 1), groups, offset_groups,
