@@ -45,9 +45,10 @@ WINDOWS_RUNTIME = "-fms-runtime-lib=dll"  # the C runtime that Python and torch 
 # say fma(): two texts of one sum agree to the last bit, whatever the compiler's level.
 SHARED_FLAGS = WINDOWS_RUNTIME if sys.platform == "win32" else "-fPIC -fvisibility=hidden"
 CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -ffp-contract=off -Wall -Wextra"
+# GCC 12 warns about its own AVX-512 header, and of arrays of which no more elements are read than were written.
+SIMD_FLAGS = f"{CXX_FLAGS} -Wno-uninitialized -Wno-maybe-uninitialized"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
-# GCC 12 warns about its own AVX-512 header.
-AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-uninitialized -Wno-maybe-uninitialized"
+AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq"
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
 SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
 TESTING = SANITIZE or os.environ.get("VFI_KERNELS_TESTING") == "1"
@@ -162,6 +163,11 @@ def torch_libraries() -> str:
     return "-ltorch -ltorch_cpu"
 
 
+def compiling(rule: str) -> str:
+    """The head of a rule; ninja prints one name for each step, and the whole command where one fails."""
+    return f"rule {rule}\n  description = $out\n  depfile = $out.d\n  deps = gcc\n"
+
+
 class NinjaFile:
     """Collects the build edges of one ninja file."""
 
@@ -169,15 +175,23 @@ class NinjaFile:
         self.folder = folder
         nvcc = f"{cuda.home}/bin/nvcc -ccbin {shlex.split(cxx)[-1]}"
         self.lines = [
-            f"rule cxx\n  command = {cxx} -MMD -MF $out.d $flags -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
-            f"rule nvcc\n  command = {nvcc} -MD -MF $out.d $flags -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
-            f"rule link\n  command = {cxx} {link_flags()} $in -o $out $flags",
+            f"{compiling('cxx')}  command = {cxx} -MMD -MF $out.d $flags -c $in -o $out",
+            f"{compiling('pch')}  command = {cxx} -MMD -MF $out.d $flags -x c++-header $in -o $out",
+            f"{compiling('nvcc')}  command = {nvcc} -MD -MF $out.d $flags -c $in -o $out",
+            f"rule link\n  description = $out\n  command = {cxx} {link_flags()} $in -o $out $flags",
         ]
 
-    def add(self, rule: str, source: Path, flags: str, label: str = "") -> str:
-        """An edge that compiles `source`; returns its object file."""
+    def precompile(self, name: str, header: str, flags: str) -> None:
+        """An edge that reads `header` once for all units of `flags` that are added with before=name. GCC and clang take
+        the .gch beside an included file in its place."""
+        write_if_changed(self.folder / f"{name}.h", f'#include "{header}"\n')
+        self.lines.append(f"build {name}.h.gch: pch {name}.h\n  flags = {flags}")
+
+    def add(self, rule: str, source: Path, flags: str, label: str = "", before: str = "") -> str:
+        """An edge that compiles `source`, with the precompiled header `before`; returns its object file."""
         name = f"{source.relative_to(CSRC).with_suffix('').as_posix()}{label}.o"
-        self.lines.append(f"build {name}: {rule} {escaped(source)}\n  flags = {flags}")
+        needs, flags = (f" | {before}.h.gch", f"-include {before}.h {flags}") if before else ("", flags)
+        self.lines.append(f"build {name}: {rule} {escaped(source)}{needs}\n  flags = {flags}")
         return name
 
     def link(self, name: str, objects: list[str], flags: str) -> None:
@@ -257,17 +271,19 @@ class NinjaBuild(build_ext):
         """vfi_kernels._C."""
         objects = []
         python = f"-isystem {argument(sysconfig.get_paths()['include'])}"
+        glue = f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"
+        ninja.precompile("glue", "common/checks.h", glue)
+        # No torch in these, and no flag of another level.
+        levels = {n: f"{SIMD_FLAGS} -DVFI_LEVEL={n} {f} {argument(f'-I{CSRC}')}" for n, f in cpu_levels().items()}
+        for level, flags in levels.items():
+            ninja.precompile(level, "common/simd.h", flags)
         for source in sorted([*CSRC.glob("*.cpp"), *CSRC.glob("*/*.cpp")]):
             if source.parent.name == "testing":
                 continue
-            if source.stem.endswith("_simd"):  # no torch here, and no flag of another level
-                for level, flags in cpu_levels().items():
-                    level_flags = f"{CXX_FLAGS} -DVFI_LEVEL={level} {flags} {argument(f'-I{CSRC}')}"
-                    objects.append(ninja.add("cxx", source, level_flags, f".{level}"))
+            if source.stem.endswith("_simd"):
+                objects += [ninja.add("cxx", source, flags, f".{level}", level) for level, flags in levels.items()]
             else:
-                objects.append(
-                    ninja.add("cxx", source, f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}")
-                )
+                objects.append(ninja.add("cxx", source, glue, before="glue"))
         libraries = self.torch_lib
         if self.cuda.home:
             # The sums of a GPU have no twins that must agree to the last bit, so nvcc may fuse.
@@ -287,9 +303,9 @@ class NinjaBuild(build_ext):
         python = " ".join(f"-isystem {argument(p)}" for p in (sysconfig.get_paths()["include"], pybind11.get_include()))
         flags = f"{CXX_FLAGS} -Wno-unknown-pragmas {checks} {STABLE_ABI} {python} {self.includes}"
         objects = [ninja.add("cxx", source, flags) for source in sorted(CSRC.glob("testing/*.cpp"))]
-        emulated = f"-x c++ -include {argument(f'{CSRC}/testing/cuda_emulation.h')} {flags}"
+        ninja.precompile("emulated", "testing/cuda_emulation.h", flags)
         for source in sorted(CSRC.glob("*/*_cuda.cu")):
-            objects.append(ninja.add("cxx", source, emulated, ".emulated"))
+            objects.append(ninja.add("cxx", source, f"{flags} -x c++", ".emulated", "emulated"))
         ninja.link("vfi_kernels_testing.so", objects, f"{checks} {self.torch_lib}")
 
 

@@ -21,6 +21,26 @@ VFI_INLINE bool any(Mask m) { return (m.bits[0] | m.bits[1] | m.bits[2] | m.bits
 VFI_INLINE F32 as_float(I32 x) { return (F32)x; }
 VFI_INLINE I32 as_int(F32 x) { return (I32)x; }
 
+// half.h for four numbers at a time; the bits of a number are in the lower half of a lane.
+VFI_INLINE F32 from_bits(I32 bits, Half) {
+  const I32 sign = (bits & 0x8000) << 16, rest = (bits & 0x7fff) << 13;
+  const I32 scaled = as_int(as_float(rest) * 0x1p112f);
+  return as_float(sign | (rest >= 0x0f800000 ? rest | 0x7f800000 : scaled));
+}
+VFI_INLINE F32 from_bits(I32 bits, BFloat16) { return as_float(bits << 16); }
+VFI_INLINE I32 to_bits(F32 x, Half) {
+  const I32 bits = as_int(x), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  const I32 normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+  const I32 subnormal = as_int(as_float(magnitude) + 0.5f) - 0x3f000000;
+  const I32 finite = magnitude < 0x38800000 ? subnormal : normal;
+  const I32 ordered = magnitude >= 0x47800000 ? I32{} + 0x7c00 : finite;
+  return sign | (x == x ? ordered : 0x7e00 | ((magnitude >> 13) & 0x3ff));
+}
+VFI_INLINE I32 to_bits(F32 x, BFloat16) {
+  const I32 bits = as_int(x);
+  return (x == x ? bits + 0x7fff + ((bits >> 16) & 1) : bits | 0x400000) >> 16;
+}
+
 template <>
 struct Lanes<F32> {
   static constexpr int kCount = kLanes;
@@ -37,20 +57,27 @@ struct Lanes<F32> {
     std::memcpy(&v, p, sizeof v);
     return v;
   }
+  static VFI_INLINE F32 load(const float* p, int64_t n) {
+    if (n >= kLanes) return load(p);
+    F32 v = {};
+    for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+  }
+  static VFI_INLINE F32 gather(const float* p, I32 o) { return F32{p[o[0]], p[o[1]], p[o[2]], p[o[3]]}; }
   template <class T>
   static VFI_INLINE F32 load(const T* p) {
-    return F32{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+    return from_bits(I32{p[0].bits, p[1].bits, p[2].bits, p[3].bits}, T{});
   }
   template <class T>
   static VFI_INLINE F32 load(const T* p, int64_t n) {
     if (n >= kLanes) return load(p);
-    F32 v = {};
-    for (int64_t i = 0; i < n; ++i) v[i] = to_float(p[i]);
-    return v;
+    I32 bits = {};
+    for (int64_t i = 0; i < n; ++i) bits[i] = p[i].bits;
+    return from_bits(bits, T{});
   }
   template <class T>
   static VFI_INLINE F32 gather(const T* p, I32 o) {
-    return F32{to_float(p[o[0]]), to_float(p[o[1]]), to_float(p[o[2]]), to_float(p[o[3]])};
+    return from_bits(I32{p[o[0]].bits, p[o[1]].bits, p[o[2]].bits, p[o[3]].bits}, T{});
   }
   template <class T>
   static VFI_INLINE void gather_pairs(const T* p, I32 offsets, F32& a, F32& b) {
@@ -60,14 +87,20 @@ struct Lanes<F32> {
 };
 
 VFI_INLINE void store(float* p, F32 v) { std::memcpy(p, &v, sizeof v); }
+VFI_INLINE void store(float* p, F32 v, int64_t n) {
+  if (n >= kLanes) return store(p, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
 template <class T>
 VFI_INLINE void store(T* p, F32 v) {
-  for (int i = 0; i < kLanes; ++i) p[i] = Element<T>::from(v[i]);
+  const I32 bits = to_bits(v, T{});
+  for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(bits[i]);
 }
 template <class T>
 VFI_INLINE void store(T* p, F32 v, int64_t n) {
   if (n >= kLanes) return store(p, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = Element<T>::from(v[i]);
+  const I32 bits = to_bits(v, T{});
+  for (int64_t i = 0; i < n; ++i) p[i].bits = static_cast<uint16_t>(bits[i]);
 }
 template <class T>
 VFI_INLINE void stream(T* p, F32 v) {

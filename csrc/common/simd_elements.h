@@ -6,6 +6,8 @@
 namespace vfi {
 namespace VFI_LEVEL {
 
+VFI_INLINE int64_t size_of(Dtype type) { return type == Dtype::kFloat64 ? 8 : type == Dtype::kFloat32 ? 4 : 2; }
+
 // n elements from number `at` on; float64 only where F is double.
 template <class F = F32>
 VFI_INLINE F load_as(const void* p, Dtype type, int64_t at, int64_t n) {

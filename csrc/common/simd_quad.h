@@ -50,11 +50,11 @@ VFI_INLINE void store_quad(BFloat16* p, Quad v) {
 #else
 template <class T>
 VFI_INLINE Quad load_quad(const T* p) {
-  return Quad{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+  return load<F32>(p);
 }
 template <class T>
 VFI_INLINE void store_quad(T* p, Quad v) {
-  for (int i = 0; i < 4; ++i) p[i] = Element<T>::from(v[i]);
+  store(p, v);
 }
 #endif
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/sampling.h"
+#include "common/simd_elements.h"
 #include "common/simd_quad.h"
 #include "common/simd_sampling.h"
 
@@ -36,36 +37,28 @@ VFI_INLINE void for_each_tile(const Sampling& s, int64_t begin, int64_t end, Use
   }
 }
 
-// Calls use(block number, x axis, y axis) for every block of the tile.
-template <class T, Padding kPadding, class Use>
-VFI_INLINE void for_each_block_of(const Sampling& s, const Tile& tile, Use&& use) {
+// Calls use(block number, x axis, y axis) for every block of the tile. The type of the flow and the padding are asked for
+// block by block: a branch that is always taken the same way costs less than a copy of `use` for each of them.
+template <class Use>
+VFI_INLINE void for_each_block(const Sampling& s, const Tile& tile, Use&& use) {
   constexpr int64_t kAhead = 512;  // each row of a flow plane is a new page for the hardware's prefetcher
   const int64_t plane = int64_t{s.out_H} * s.out_W;
-  const T* flow = static_cast<const T*>(s.flow) + tile.b * s.flow_batch;  // [2, out_H, out_W]
+  const auto fetch = [&](int64_t at) { prefetch(static_cast<const char*>(s.flow) + at * size_of(s.flow_type)); };
   const I32 lanes = to_int(lane_numbers<F32>());
   int block = 0;
   for (int32_t y = tile.y; y < tile.y + tile.rows; ++y) {
     for (int32_t x = tile.x; x < tile.x + tile.columns; x += kLanes) {
-      const T* f = flow + int64_t{y} * s.out_W + x;
-      const int64_t n = tile.x + tile.columns - x;
-      prefetch(f + kAhead);
-      prefetch(f + plane + kAhead);
-      const PairAxis ax = pair_axis<kPadding>(load<F32>(f, n), lanes + x, s.W);
-      const PairAxis ay = pair_axis<kPadding>(load<F32>(f + plane, n), I32{} + y, s.H);
-      use(block++, ax, ay);
+      const int64_t at = tile.b * s.flow_batch + int64_t{y} * s.out_W + x, n = tile.x + tile.columns - x;
+      fetch(at + kAhead);
+      fetch(at + plane + kAhead);
+      const F32 flow_x = load_as(s.flow, s.flow_type, at, n), flow_y = load_as(s.flow, s.flow_type, at + plane, n);
+      if (s.padding == Padding::kBorder) {
+        use(block++, pair_axis<Padding::kBorder>(flow_x, lanes + x, s.W), pair_axis<Padding::kBorder>(flow_y, I32{} + y, s.H));
+      } else {
+        use(block++, pair_axis<Padding::kZeros>(flow_x, lanes + x, s.W), pair_axis<Padding::kZeros>(flow_y, I32{} + y, s.H));
+      }
     }
   }
-}
-
-template <class Use>
-VFI_INLINE void for_each_block(const Sampling& s, const Tile& tile, Use&& use) {
-  const auto with_padding = [&]<class T>(T) {
-    if (s.padding == Padding::kBorder) return for_each_block_of<T, Padding::kBorder>(s, tile, use);
-    for_each_block_of<T, Padding::kZeros>(s, tile, use);
-  };
-  if (s.flow_type == Dtype::kFloat32) return with_padding(float{});
-  if (s.flow_type == Dtype::kFloat16) return with_padding(Half{});
-  with_padding(BFloat16{});
 }
 
 // Stores that bypass the cache pay off for results that it cannot hold, and need aligned groups of kLanes elements.

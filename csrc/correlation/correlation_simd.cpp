@@ -13,6 +13,50 @@ namespace {
 
 constexpr int kRows = 3, kColumns = kLanes == 16 ? 9 : 4;  // as many sums as 32, or 16, registers hold
 
+// sums[i][d] of R output rows and D displacements, over the channels: of one row of `first` after another, `row` apart,
+// and of the windows of `second`, `window` apart. [R][D][kCount] goes to `totals`.
+template <class F, int R, int D>
+void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typename Lanes<F>::Scalar* q, int64_t window,
+                  int64_t C, typename Lanes<F>::Scalar* totals) {
+  constexpr int kCount = Lanes<F>::kCount;
+  F sum[R][D];  // in registers: every loop over it is unrolled
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 16
+    for (int d = 0; d < D; ++d) sum[i][d] = zero<F>();
+  }
+  for (int64_t c = 0; c < C; ++c, p += kCount, q += window) {
+    F v[R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) v[i] = load<F>(p + i * row);
+#pragma GCC unroll 16
+    for (int d = 0; d < D; ++d) {
+      F w = load<F>(q + d);
+      keep_in_register(w);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) sum[i][d] = fma(v[i], w, sum[i][d]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 16
+    for (int d = 0; d < D; ++d) store(totals + (i * D + d) * kCount, sum[i][d]);
+  }
+}
+
+template <class F>
+using Sums = decltype(&sum_channels<F, 1, 1>);
+
+// sum_channels for numbers of rows and displacements that are known at run time.
+template <class F>
+Sums<F> sums_of(int64_t rows, int64_t columns) {
+  Sums<F> chosen = nullptr;
+  with_count<kRows>(rows, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
+    with_count<kColumns>(columns, [&]<int D>(Count<D>) VFI_INLINE_LAMBDA { chosen = &sum_channels<F, R, D>; });
+  });
+  return chosen;
+}
+
 // The output of one vector of pixels: what the tile's rows of `first` and one row of `second` give.
 template <class F, class T>
 struct Block {
@@ -32,39 +76,15 @@ struct Block {
     return out + (((from - y + a.radius) * a.side() + column) * a.H + y) * a.W + x;
   }
 
-  // Output rows y ... y + R - 1, row `from` of second, D displacements from `column` - radius on.
-  template <int R, int D>
-  void sums(int64_t y, int64_t from, int64_t column) const {
-    const Scalar* p = first + (y - y0) * a.C * kCount;
-    const Scalar* q = second + column;
-    F sum[R][D];  // in registers: every loop over it is unrolled
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 16
-      for (int d = 0; d < D; ++d) sum[i][d] = zero<F>();
-    }
-    for (int64_t c = 0; c < a.C; ++c, p += kCount, q += kCount + 2 * a.radius) {
-      F v[R];
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) v[i] = load<F>(p + i * a.C * kCount);
-#pragma GCC unroll 16
-      for (int d = 0; d < D; ++d) {
-        F w = load<F>(q + d);
-        keep_in_register(w);
-#pragma GCC unroll 4
-        for (int i = 0; i < R; ++i) sum[i][d] = fma(v[i], w, sum[i][d]);
-      }
-    }
-    alignas(64) Scalar totals[R * D * kCount];
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 16
-      for (int d = 0; d < D; ++d) store(totals + (i * D + d) * kCount, sum[i][d]);
-    }
+  // Output rows y ... y + rows - 1, row `from` of second, `columns` displacements from `column` - radius on.
+  VFI_INLINE void means(int64_t y, int64_t rows, int64_t from, int64_t column, int64_t columns) const {
+    alignas(64) Scalar totals[kRows * kColumns * kCount];
+    const Scalar* const p = first + (y - y0) * a.C * kCount;
+    sums_of<F>(rows, columns)(p, a.C * kCount, second + column, kCount + 2 * a.radius, a.C, totals);
     const F count = broadcast<F>(static_cast<Scalar>(max(a.C, int64_t{1})));
-    for (int i = 0; i < R; ++i) {
-      for (int d = 0; d < D; ++d) {
-        const F total = load<F>(totals + (i * D + d) * kCount);
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t d = 0; d < columns; ++d) {
+        const F total = load<F>(totals + (i * columns + d) * kCount);
         const F mean = keep_inside(total / count, x + column + d - a.radius, a.W);
         T* const to = target(y + i, from, column + d);
         streams ? stream(to, mean) : store(to, mean, a.W - x);
@@ -80,12 +100,9 @@ struct Block {
   void all_sums(int64_t begin, int64_t end, int64_t from) const {
     const int64_t parts = (a.side() + kColumns - 1) / kColumns, most = (a.side() + parts - 1) / parts;
     for (int64_t y = begin; y < end; y += kRows) {
-      with_count<kRows>(end - y, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
-        for (int64_t column = 0; column < a.side(); column += most) {
-          with_count<kColumns>(min(most, a.side() - column),
-                               [&]<int D>(Count<D>) VFI_INLINE_LAMBDA { sums<R, D>(y, from, column); });
-        }
-      });
+      for (int64_t column = 0; column < a.side(); column += most) {
+        means(y, min(int64_t{kRows}, end - y), from, column, min(most, a.side() - column));
+      }
     }
   }
 };

@@ -95,6 +95,14 @@ bool any_float64(const Tensor& input, const Tensor& offset, const MaybeTensor& m
   return is(input) || is(offset) || (mask && is(*mask));
 }
 
+// Offsets or a mask of float64 beside images of another type are too rare for kernels of their own: what belongs to the
+// images is widened, and the results are rounded once.
+bool mixes_float64(const Tensor& input, const Tensor& offset, const MaybeTensor& mask) {
+  return input.scalar_type() != ScalarType::Double && any_float64(input, offset, mask);
+}
+Tensor widened(const Tensor& t) { return torch::stable::to(t, ScalarType::Double); }
+MaybeTensor widened(const MaybeTensor& t) { return t ? widened(*t) : MaybeTensor(); }
+
 Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
                                const MaybeTensor& bias, const Ints& stride, const Ints& padding, const Ints& dilation,
                                int64_t groups, int64_t offset_groups, int64_t activation,
@@ -106,6 +114,12 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
   if (bias) check_vector(kOp, "bias", *bias, a.g.C_out, false, input);
   if (activation_weight) check_vector(kOp, "activation_weight", *activation_weight, a.g.C_out, true, input);
   a.activation = check_activation(kOp, activation, activation_weight.has_value());
+  if (mixes_float64(input, offset, mask)) {
+    const Tensor sums = modulated_deform_conv2d(
+        widened(input), offset, mask, widened(weight), widened(bias), stride, padding, dilation, groups, offset_groups,
+        activation, widened(activation_weight), edge, false);
+    return torch::stable::to(sums, input.scalar_type());
+  }
   const MemoryFormat layout = layout_of(input);
   const Tensor out = empty(input, {a.g.B, a.g.C_out, a.g.out_H, a.g.out_W}, input.scalar_type(), layout);
   if (out.numel() == 0) return out;
@@ -130,7 +144,7 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
     const Tensor& grad_out, const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
     const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
-    int64_t edge, bool /*allow_tf32*/, bool /*deterministic*/, bool need_input, bool need_offset,
+    int64_t edge, bool /*allow_tf32*/, bool deterministic, bool need_input, bool need_offset,
     bool need_mask, bool need_weight, bool need_bias) {
   constexpr const char* kOp = "modulated_deform_conv2d_grad";
   DeformGradArgs a{};
@@ -141,6 +155,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
     fail(kOp, ": expected an input of fewer than 2^31 pixels, got ", shape_text(input));
   }
   const ScalarType type = input.scalar_type();
+  if (mixes_float64(input, offset, mask)) {
+    auto [of_input, of_offset, of_mask, of_weight, of_bias] = modulated_deform_conv2d_grad(
+        widened(grad_out), widened(input), offset, mask, widened(weight), stride, padding, dilation, groups, offset_groups,
+        edge, false, deterministic, need_input, need_offset, need_mask, need_weight, need_bias);
+    const auto rounded = [&](const Tensor& t) { return torch::stable::to(t, type); };
+    return {rounded(of_input), of_offset, need_mask && mask ? of_mask : rounded(of_mask), rounded(of_weight),
+            rounded(of_bias)};
+  }
   const auto planes_of = [](const Tensor& t) {
     return empty(t, {t.size(0), t.size(1), t.size(2), t.size(3)}, t.scalar_type());
   };

@@ -118,7 +118,7 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
 // Calls run(T(), F()) with the input's element type and what the arithmetic is done in.
 template <class Run>
 VFI_INLINE void with_deform_types(const DeformArgs& a, const Run& run) {
-  if (a.float64) return with_element_type(a.type, [&](auto element) { run(element, double()); });
+  if (a.float64) return run(double(), double());
   if (a.type == Dtype::kFloat32) return run(float(), F32());
   if (a.type == Dtype::kFloat16) return run(Half(), F32());
   run(BFloat16(), F32());

@@ -30,7 +30,11 @@ void sample_as(const SampleArgs& a, int64_t begin, int64_t end, void* memory) {
           T* const to = out + ((b * count + t) * 2 + c) * plane + y * r.W + x;
           for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
             const F v = load<F>(flow[c] + i);
-            streams && n - i >= Lanes<F>::kCount ? stream(to + i, v) : store(to + i, v, n - i);
+            if constexpr (std::same_as<F, double>) {  // one lane, whatever the type of the output
+              store_as(a.out, a.path.type, to - out + i, v, n - i);
+            } else {
+              streams && n - i >= Lanes<F>::kCount ? stream(to + i, v) : store(to + i, v, n - i);
+            }
           }
         }
       }
@@ -168,12 +172,7 @@ class KeyframeGrad {
 }  // namespace
 
 void sample_rows(const SampleArgs& a, int64_t begin, int64_t end, void* memory) {
-  if (a.float64) {
-    if (a.path.type == Dtype::kFloat64) return sample_as<double, double>(a, begin, end, memory);
-    if (a.path.type == Dtype::kFloat32) return sample_as<float, double>(a, begin, end, memory);
-    if (a.path.type == Dtype::kFloat16) return sample_as<Half, double>(a, begin, end, memory);
-    return sample_as<BFloat16, double>(a, begin, end, memory);
-  }
+  if (a.float64) return sample_as<double, double>(a, begin, end, memory);
   if (a.path.type == Dtype::kFloat32) return sample_as<float, float>(a, begin, end, memory);
   if (a.path.type == Dtype::kFloat16) return sample_as<Half, float>(a, begin, end, memory);
   sample_as<BFloat16, float>(a, begin, end, memory);
