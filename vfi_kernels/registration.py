@@ -1,5 +1,6 @@
 """Glue between an op's schema and torch: gradients, second derivatives, vmap, forward-mode refusal."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,10 @@ def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
 
 
 def grad_needed(*tensors: Tensor | None) -> bool:
-    """Whether autograd may ask for a gradient of an op applied to `tensors`. Under vmap a tensor does not tell."""
+    """Whether autograd may ask for a gradient of an op applied to `tensors`. Under vmap a tensor does not tell, and
+    torch.jit.trace makes one graph for all."""
+    if torch.jit.is_tracing():
+        return True
     if not torch.is_grad_enabled():
         return False
     return any(t is not None and (t.requires_grad or torch._C._functorch.is_batchedtensor(t)) for t in tensors)
@@ -62,23 +66,31 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
 
     def flat_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        def results(*tensors: Tensor) -> list[Tensor]:
-            flat = list(ctx.rest)
-            for n, t in zip(ctx.places, tensors):
-                flat[n] = t
-            return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
+        saved, rest, places, spec = ctx.saved_tensors, ctx.rest, ctx.places, ctx.spec
+        moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
+        ctx.moving = [places[n] for n in moving]
+        likes = [(g.shape, {"dtype": g.dtype, "device": g.device}) for g in grads]
 
-        with torch.no_grad():
-            saved = ctx.saved_tensors
-            moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
+        def pull(held: Sequence[Tensor], *grads: Tensor) -> tuple[Tensor, ...]:
+            """grads times the Jacobian of `formula` at `held`."""
 
             def of_moving(*tensors: Tensor) -> list[Tensor]:
-                given = dict(zip(moving, tensors))
-                return results(*(given.get(n, t) for n, t in enumerate(saved)))
+                given, flat = dict(zip(moving, tensors)), list(rest)
+                for n, t in enumerate(held):
+                    flat[places[n]] = given.get(n, t)
+                return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, spec)))
 
-            found = torch.func.vjp(of_moving, *(saved[n] for n in moving))[1](list(grads))
-        ctx.moving = [ctx.places[n] for n in moving]
-        return _NoThirdDerivative.apply(op, len(found), *found, *saved, *grads)
+            found: tuple[Tensor, ...] = torch.func.vjp(of_moving, *(held[n] for n in moving))[1](list(grads))
+            return found
+
+        def push(held: Sequence[Tensor], *vectors: Tensor) -> tuple[Tensor, ...]:
+            """The Jacobian times vectors: the derivative of `pull` in grads, in which it is linear."""
+            anywhere = (torch.zeros(shape, **options) for shape, options in likes)
+            found: tuple[Tensor, ...] = torch.func.vjp(functools.partial(pull, held), *anywhere)[1](vectors)
+            return found
+
+        guard = _NoThirdDerivative.apply(op, *saved)
+        return _Linear.apply(pull, push, guard, len(saved), *(t.detach() for t in saved), *grads)
 
     def backward(ctx: Any, *grads: Any) -> tuple:
         flat = flat_backward(ctx, *pytree.tree_leaves(list(grads)))
@@ -91,17 +103,38 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
 
 
 class _NoThirdDerivative(torch.autograd.Function):
-    """Returns the first `count` tensors unchanged; differentiating them raises. (torch's once_differentiable cuts its
-    results off from the inputs, so that torch.autograd.grad would leave their share out without a word.)"""
+    """A scalar that depends on `tensors` as far as autograd knows; to differentiate by them raises. (torch's
+    once_differentiable cuts its results off from the inputs, so that torch.autograd.grad would leave their share out
+    without a word.)"""
 
     @staticmethod
-    def forward(ctx: Any, op: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, op: str, *tensors: Tensor) -> Tensor:
         ctx.op = op
-        return tuple(t.view_as(t) for t in tensors[:count])
+        return torch.zeros(())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple:
         raise RuntimeError(f"{ctx.op}: expected at most second derivatives, got a third")
+
+
+class _Linear(torch.autograd.Function):
+    """forward(held, *vectors), a linear map of the vectors, whose transpose is `transposed`. The map's own derivative,
+    in `held`, is that of `guard`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, forward: Callable, transposed: Callable, guard: Tensor, count: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.maps, ctx.count = (forward, transposed), count
+        held, vectors = tensors[:count], tensors[count:]
+        ctx.save_for_backward(guard, *held)
+        return tuple(forward(held, *vectors))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple:
+        guard, *held = ctx.saved_tensors
+        found = _Linear.apply(*reversed(ctx.maps), guard, ctx.count, *held, *grads)
+        return None, None, torch.zeros_like(guard), None, *(None for _ in held), *found
 
 
 def register_folded_vmap(op: str) -> None:

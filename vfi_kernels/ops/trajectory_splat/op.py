@@ -117,8 +117,9 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_weight: Tensor | None, grad_shift: None) -> tuple:
-    input, keyframes, taus, metric, out, weight, shift = ctx.saved_tensors
-    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    input, keyframes, taus, metric, out, weight, shift = saved
+    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *saved)
     needs = ctx.needs_input_grad[:4]
     nothing = (None,) * (len(ctx.options) + 2)
     grad_out = torch.zeros_like(out) if grad_out is None else grad_out

@@ -89,11 +89,12 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple:
-    refuse_forward_mode("trajectory_warp", grad_out, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    refuse_forward_mode("trajectory_warp", grad_out, *saved)
     needs = ctx.needs_input_grad[:3]
     options = (ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = _warp_grad(grad_out, *ctx.saved_tensors, *options, deterministic, *needs)
+    grads = _warp_grad(grad_out, *saved, *options, deterministic, *needs)
     return *(g if need else None for g, need in zip(grads, needs)), *(None,) * len(options)
 
 

@@ -66,10 +66,11 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple:
-    refuse_forward_mode("warp_blend", grad_out, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    refuse_forward_mode("warp_blend", grad_out, *saved)
     needs = ctx.needs_input_grad
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = _blend_grad(grad_out, *ctx.saved_tensors, deterministic, *needs)
+    grads = _blend_grad(grad_out, *saved, deterministic, *needs)
     return tuple(g if need else None for g, need in zip(grads, needs))
 
 
