@@ -6,11 +6,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.fx import Proxy
 from torch.overrides import has_torch_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Tensors themselves, and those that stand for them while torch compiles or exports.
+PLAIN = (Tensor, torch.nn.Parameter, FakeTensor, FunctionalTensor)
 
 
 def _each(args: tuple, kwargs: dict) -> Iterator[Any]:
@@ -45,6 +49,17 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def written_as_memory(*tensors: Tensor | None) -> bool:
+    """Whether an op may write into a tensor made from these, as a step that nobody else sees: not where a subclass
+    with memory of its own kind, or torch.func.functionalize, stands between."""
+    for t in tensors:
+        if t is None:
+            continue
+        if type(t) not in PLAIN or torch._C._functorch.is_functorch_wrapped_tensor(t):
+            return False
+    return True
 
 
 def leaf(forward: Callable[P, R]) -> Callable[P, R]:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from vfi_kernels.checks import expect
 
 NAMESPACE = "vfi_kernels"
+_library = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 
 def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
@@ -45,6 +46,21 @@ def written(base: Tensor) -> Tensor:
     if not torch.compiler.is_compiling():
         torch.autograd.graph.increment_version(base)
     return base
+
+
+def register_in_place(op: str, instead: str) -> None:
+    """An op that writes into an argument refuses what requires a gradient also where it is called by itself, or by a
+    graph that was captured without one (torch.export, make_fx)."""
+    target: Any = getattr(torch.ops.vfi_kernels, op).default
+    instead += ", captured from tensors that require a gradient"
+
+    def autograd(keyset: Any, *args: Any) -> None:
+        refuse_gradient(op, instead, *(a for a in args if isinstance(a, Tensor)))
+        with torch._C._AutoDispatchBelowAutograd():
+            target.redispatch(keyset & torch._C._after_autograd_keyset, *args)
+
+    _library.impl(op, autograd, "Autograd", with_keyset=True)
+    register_looped_vmap(op)
 
 
 def register_differentiable(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter
+from vfi_kernels.overrides import overridable
 
 __all__ = ["ReducedMask", "reduce_mask", "sparse_gather", "sparse_scatter"]
 
@@ -21,6 +22,7 @@ class ReducedMask(NamedTuple):
     active_block_indices: Tensor  # (M, 3) int32: (n, row, column) of each, sorted
 
 
+@overridable
 def reduce_mask(
     mask: Tensor,
     block_count: Sequence[int],
@@ -44,6 +46,7 @@ def reduce_mask(
     """
     op = "sbnet.reduce_mask"
     expect(mask.dim() in (3, 4), op, "mask of shape (N, H, W) or (N, H, W, C)", tuple(mask.shape))
+    expect(mask.device.type != "meta", op, "a mask with values, which say how many blocks there are", "one on meta")
     if mask.dim() == 4:
         mask = mask.amax(3) if not avgpool else mask.mean(3)
     low = float("nan") if avgpool else float("-inf")
@@ -56,6 +59,7 @@ def reduce_mask(
     return ReducedMask(count, indices)
 
 
+@overridable
 def sparse_gather(
     x: Tensor,
     bin_counts: Tensor,
@@ -91,6 +95,7 @@ def sparse_gather(
     return blocks if transpose else blocks.permute(0, 2, 3, 1)
 
 
+@overridable
 def sparse_scatter(
     blocks: Tensor,
     bin_counts: Tensor,

@@ -21,11 +21,13 @@ from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, che
 from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.reference import BORDERS, OP
+from vfi_kernels.overrides import overridable, written_as_memory
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
+    register_in_place,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -38,6 +40,7 @@ _patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
 ACTIVATIONS = reference.ACTIVATIONS[1:]
 
 
+@overridable
 def routed_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -95,7 +98,7 @@ def routed_conv2d(
         base = cast_for_autocast(base)
     tensors = (x, weight, bias, activation_weight, base)
     mapped = any(t is not None and torch._C._functorch.is_batchedtensor(t) for t in (*tensors, indices))
-    if mapped or grad_needed(*tensors):
+    if mapped or grad_needed(*tensors) or not written_as_memory(*tensors, indices):
         _check_what_the_patches_meet(x, weight, bias, indices, patch, stride, transposed, activation_weight, base)
         patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, border, allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
@@ -110,6 +113,7 @@ def routed_conv2d(
     return out
 
 
+@overridable
 def routed_conv2d_(
     x: Tensor,
     weight: Tensor,
@@ -253,6 +257,6 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple:
 
 register_differentiable("routed_conv2d", _setup_context, _backward, register_looped_vmap)
 register_second_derivative("routed_conv2d_grad", reference.routed_conv2d_grad, register_looped_vmap)
-register_looped_vmap("routed_conv2d_")
+register_in_place("routed_conv2d_", OP)
 for name in ("routed_conv2d", "routed_conv2d_", "routed_conv2d_grad"):
     backends.implement(name, getattr(reference, name))

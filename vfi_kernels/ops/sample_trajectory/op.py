@@ -10,6 +10,7 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_bool
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.sample_trajectory import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
 
@@ -17,6 +18,7 @@ _sample = torch.ops.vfi_kernels.sample_trajectory.default
 _sample_grad = torch.ops.vfi_kernels.sample_trajectory_grad.default
 
 
+@overridable
 def sample_trajectory(
     keyframe_flows: Tensor,
     taus: Tensor | float | Sequence[float],

@@ -10,6 +10,7 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_tensors, expect_tensors_or_none
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.trajectory_splat import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
@@ -23,6 +24,7 @@ _splat = torch.ops.vfi_kernels.trajectory_splat.default
 _splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
 
 
+@overridable
 def trajectory_splat(
     input: Tensor,
     keyframe_flows: Tensor,

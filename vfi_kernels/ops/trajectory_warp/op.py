@@ -10,6 +10,7 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_choice, expect_image, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.trajectory_warp import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
 from vfi_kernels.trajectory_gradients import warp_gradient
@@ -18,6 +19,7 @@ _warp = torch.ops.vfi_kernels.trajectory_warp.default
 _warp_grad = torch.ops.vfi_kernels.trajectory_warp_grad.default
 
 
+@overridable
 def trajectory_warp(
     image: Tensor,
     keyframe_flows: Tensor,

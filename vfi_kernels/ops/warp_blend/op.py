@@ -9,12 +9,14 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.warp_blend import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
 
 _blend = torch.ops.vfi_kernels.warp_blend.default
 _blend_grad = torch.ops.vfi_kernels.warp_blend_grad.default
 
 
+@overridable
 def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tensor:
     r"""Warps two frames to the same instant and blends them, in one pass.
 
