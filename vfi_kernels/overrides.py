@@ -55,10 +55,10 @@ def written_as_memory(*tensors: Tensor | None) -> bool:
     """Whether an op may write into a tensor made from these, as a step that nobody else sees: not where a subclass
     with memory of its own kind, or torch.func.functionalize, stands between."""
     for t in tensors:
-        if t is None:
-            continue
-        if type(t) not in PLAIN or torch._C._functorch.is_functorch_wrapped_tensor(t):
-            return False
+        if t is not None:
+            wrapped = not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(t)
+            if wrapped or type(t) not in PLAIN:
+                return False
     return True
 
 

@@ -1,6 +1,5 @@
 """Glue between an op's schema and torch: gradients, second derivatives, vmap, forward-mode refusal."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,23 +86,19 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
         ctx.moving = [places[n] for n in moving]
         likes = [(g.shape, {"dtype": g.dtype, "device": g.device}) for g in grads]
 
-        def pull(held: Sequence[Tensor], *grads: Tensor) -> tuple[Tensor, ...]:
+        def pull(held: Sequence[Tensor], *grads: Tensor, record: bool = False) -> Sequence[Tensor]:
             """grads times the Jacobian of `formula` at `held`."""
-
-            def of_moving(*tensors: Tensor) -> list[Tensor]:
-                given, flat = dict(zip(moving, tensors)), list(rest)
+            with torch.enable_grad():
+                leaves, flat = [held[n].detach().requires_grad_() for n in moving], list(rest)
+                given = dict(zip(moving, leaves))
                 for n, t in enumerate(held):
                     flat[places[n]] = given.get(n, t)
-                return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, spec)))
+                return _grad(pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, spec))), leaves, grads, record)
 
-            found: tuple[Tensor, ...] = torch.func.vjp(of_moving, *(held[n] for n in moving))[1](list(grads))
-            return found
-
-        def push(held: Sequence[Tensor], *vectors: Tensor) -> tuple[Tensor, ...]:
+        def push(held: Sequence[Tensor], *vectors: Tensor) -> Sequence[Tensor]:
             """The Jacobian times vectors: the derivative of `pull` in grads, in which it is linear."""
-            anywhere = (torch.zeros(shape, **options) for shape, options in likes)
-            found: tuple[Tensor, ...] = torch.func.vjp(functools.partial(pull, held), *anywhere)[1](vectors)
-            return found
+            anywhere = [torch.zeros(shape, requires_grad=True, **options) for shape, options in likes]
+            return _grad(pull(held, *anywhere, record=True), anywhere, vectors)
 
         guard = _NoThirdDerivative.apply(op, *saved)
         return _Linear.apply(pull, push, guard, len(saved), *(t.detach() for t in saved), *grads)
@@ -116,6 +111,17 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
 
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
     (register_vmap or register_folded_vmap)(op)
+
+
+def _itself(t: Tensor) -> Tensor:
+    return t
+
+
+def _grad(outs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor], record: bool = False) -> Any:
+    """torch.autograd.grad with zeros where no output depends on a leaf."""
+    pairs = [(o, g) for o, g in zip(outs, grads, strict=True) if o.requires_grad]
+    options: dict[str, Any] = {"create_graph": record, "materialize_grads": True}
+    return torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], **options)
 
 
 class _NoThirdDerivative(torch.autograd.Function):
@@ -144,7 +150,8 @@ class _Linear(torch.autograd.Function):
         ctx.maps, ctx.count = (forward, transposed), count
         held, vectors = tensors[:count], tensors[count:]
         ctx.save_for_backward(guard, *held)
-        return tuple(forward(held, *vectors))
+        with torch.autograd.graph.saved_tensors_hooks(_itself, _itself):  # of a graph that ends here
+            return tuple(forward(held, *vectors))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple:
