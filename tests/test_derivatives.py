@@ -10,7 +10,9 @@ import vfi_kernels as vk
 from vfi_kernels.testing import map_tensors, tensors
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-one_case_of_each_op = pytest.mark.parametrize("case", {c.op: c for c in reversed(CASES.values())}.values(), ids=lambda c: c.name)
+one_case_of_each_op = pytest.mark.parametrize(
+    "case", {c.op: c for c in reversed(CASES.values())}.values(), ids=lambda c: c.name
+)
 every_schema = pytest.mark.parametrize("name", schemas())
 mutating = pytest.mark.parametrize("name", [name for name, s in schemas().items() if mutated(s)])
 TINY = (1, 2, 4, 5)

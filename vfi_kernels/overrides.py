@@ -1,4 +1,4 @@
-"""Where something stands for a tensor: subclasses of Tensor, and the proxies of torch.fx, which record what is called."""
+"""Where something stands for a tensor: subclasses of Tensor, and the proxies of torch.fx, which record calls."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
-from torch.fx import Proxy
+from torch.fx import Proxy, Tracer
 from torch.overrides import has_torch_function
 
 P = ParamSpec("P")
@@ -33,8 +33,9 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        stands_in = has_torch_function(args)
-        for value in args:
+        given: Any = args
+        stands_in = has_torch_function(given)
+        for value in given:
             if type(value) in (list, tuple):
                 stands_in = stands_in or has_torch_function(value)
         if stands_in or (kwargs and has_torch_function(tuple(kwargs.values()))):
@@ -42,10 +43,10 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
             for value in asked:
                 result: Any = value.__torch_function__(call, tuple(map(type, asked)), args, kwargs)
                 if result is not NotImplemented:
-                    return result  # type: ignore[no-any-return]
+                    return result
             if asked:
                 kinds = ", ".join(type(v).__name__ for v in asked)
-                raise TypeError(f"{function.__name__}: expected types that know it or each other, got {kinds}")
+                raise TypeError(f"{function.__name__}: expected tensors of types that know each other, got {kinds}")
         return function(*args, **kwargs)
 
     return call
@@ -68,11 +69,12 @@ def leaf(forward: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(forward)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for value in _each(args, kwargs):
-            if isinstance(value, Proxy):
-                module, *given = args
+            if isinstance(value, Proxy) and isinstance(value.tracer, Tracer):
+                module, *given = list[Any](args)
                 if value.tracer.root is not module:
                     path = value.tracer.path_of_module(module)
-                    return value.tracer.create_proxy("call_module", path, tuple(given), kwargs)  # type: ignore
+                    node: Any = value.tracer.create_proxy("call_module", path, tuple(given), kwargs)
+                    return node  # type: ignore[no-any-return]
         return forward(*args, **kwargs)
 
     return call

@@ -84,7 +84,7 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
         saved, rest, places, spec = ctx.saved_tensors, ctx.rest, ctx.places, ctx.spec
         moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
         ctx.moving = [places[n] for n in moving]
-        likes = [(g.shape, {"dtype": g.dtype, "device": g.device}) for g in grads]
+        likes = [(g.shape, g.dtype, g.device) for g in grads]
 
         def pull(held: Sequence[Tensor], *grads: Tensor, record: bool = False) -> Sequence[Tensor]:
             """grads times the Jacobian of `formula` at `held`."""
@@ -97,7 +97,7 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
 
         def push(held: Sequence[Tensor], *vectors: Tensor) -> Sequence[Tensor]:
             """The Jacobian times vectors: the derivative of `pull` in grads, in which it is linear."""
-            anywhere = [torch.zeros(shape, requires_grad=True, **options) for shape, options in likes]
+            anywhere = [torch.zeros(s, dtype=d, device=at, requires_grad=True) for s, d, at in likes]
             return _grad(pull(held, *anywhere, record=True), anywhere, vectors)
 
         guard = _NoThirdDerivative.apply(op, *saved)

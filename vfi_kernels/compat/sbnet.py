@@ -53,10 +53,8 @@ def reduce_mask(
     need = [(n - 1) * s + b for n, s, b in zip(block_count, bstride, bsize)]
     blocks = window(mask[:, None], boffset, need, low).unfold(2, bsize[0], bstride[0]).unfold(3, bsize[1], bstride[1])
     value = (blocks.nanmean((4, 5)) if avgpool else blocks.amax((4, 5)))[:, 0]
-    indices = patch_indices(value > tol)
-    assert isinstance(indices, Tensor)
-    count = torch.tensor([indices.shape[0]], dtype=torch.int32, device=mask.device)
-    return ReducedMask(count, indices)
+    indices, count = patch_indices(value > tol, return_count=True)
+    return ReducedMask(count.int().reshape(1), indices)
 
 
 @overridable
