@@ -30,6 +30,11 @@ class RecordOps(torch.utils._python_dispatch.TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def first_cases():
+    """One case of each op."""
+    return list({c.op: c for c in reversed(CASES.values())}.values())
+
+
 def schemas():
     """Those with tensors among their arguments, by the op's name."""
     found = {s.name.split("::")[1]: s for s in torch._C._jit_get_all_schemas() if s.name.startswith("vfi_kernels::")}
@@ -48,7 +53,7 @@ def calls():
     recorded = []
     with RecordOps(recorded):
         vk.patch_indices(torch.ones(1, 2, 3, dtype=torch.bool))
-        for case in {c.op: c for c in reversed(CASES.values())}.values():
+        for case in first_cases():
             forward(case.call, make(case))
             gradients(case.call, make(case), make_cotangents(case.call, make(case)))
     found = {name: [] for name in schemas()}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from op_calls import CASES, calls, expect_one_sentence, make, mutated, schemas
+from op_calls import CASES, calls, expect_one_sentence, first_cases, make, mutated, schemas
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
@@ -10,9 +10,7 @@ import vfi_kernels as vk
 from vfi_kernels.testing import map_tensors, tensors
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-one_case_of_each_op = pytest.mark.parametrize(
-    "case", {c.op: c for c in reversed(CASES.values())}.values(), ids=lambda c: c.name
-)
+one_case_of_each_op = pytest.mark.parametrize("case", first_cases(), ids=lambda c: c.name)
 every_schema = pytest.mark.parametrize("name", schemas())
 mutating = pytest.mark.parametrize("name", [name for name, s in schemas().items() if mutated(s)])
 TINY = (1, 2, 4, 5)

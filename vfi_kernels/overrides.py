@@ -74,7 +74,7 @@ def leaf(forward: Callable[P, R]) -> Callable[P, R]:
                 if value.tracer.root is not module:
                     path = value.tracer.path_of_module(module)
                     node: Any = value.tracer.create_proxy("call_module", path, tuple(given), kwargs)
-                    return node  # type: ignore[no-any-return]
+                    return node
         return forward(*args, **kwargs)
 
     return call

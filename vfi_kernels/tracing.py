@@ -1,5 +1,5 @@
 """torch.jit.trace keeps every number that Python computes from a size. A graph that is called with another size must
-not go on with it: a view in the graph has to have the size that was seen, and torch's split says so where it has not."""
+not go on with it: a view in the graph has to have the size that was seen, and torch's split says so if it has not."""
 
 import torch
 from torch import Tensor

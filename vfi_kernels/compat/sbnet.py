@@ -11,6 +11,7 @@ from torch import Tensor
 from vfi_kernels.checks import expect
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter
 from vfi_kernels.overrides import overridable
+from vfi_kernels.tracing import of_this_size
 
 __all__ = ["ReducedMask", "reduce_mask", "sparse_gather", "sparse_scatter"]
 
@@ -49,7 +50,7 @@ def reduce_mask(
     expect(mask.device.type != "meta", op, "a mask with values, which say how many blocks there are", "one on meta")
     if mask.dim() == 4:
         mask = mask.amax(3) if not avgpool else mask.mean(3)
-    low = float("nan") if avgpool else float("-inf")
+    mask, low = of_this_size(mask, 1, 2), float("nan") if avgpool else float("-inf")
     need = [(n - 1) * s + b for n, s, b in zip(block_count, bstride, bsize)]
     blocks = window(mask[:, None], boffset, need, low).unfold(2, bsize[0], bstride[0]).unfold(3, bsize[1], bstride[1])
     value = (blocks.nanmean((4, 5)) if avgpool else blocks.amax((4, 5)))[:, 0]
