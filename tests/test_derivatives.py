@@ -1,4 +1,4 @@
-"""What autograd's users do with the gradients of any op: checkpoints, hooks, captured graphs, Hessians times vectors."""
+"""What users of autograd do with the gradients of any op: checkpoints, hooks, captured graphs, hvp."""
 
 import pytest
 import torch
