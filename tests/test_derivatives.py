@@ -199,3 +199,22 @@ def test_modules_in_place_leave_the_other_owner_of_memory_alone(kind):
     with torch.no_grad():
         module(x, route, lazy, inplace=True)
         assert not base.any() and torch.equal(lazy, module(x, route, base))
+
+
+@mutating
+@pytest.mark.parametrize("reads", [False, True])
+def test_in_place_ops_write_into_a_view_that_is_negated(name, reads):
+    """Or read one, and write into a plain tensor."""
+    op, places = getattr(torch.ops.vfi_kernels, name), mutated(schemas()[name])
+    for args in calls()[name]:
+        given = map_tensors(lambda t: t.detach().clone(), args)
+        expected = map_tensors(lambda t: t.detach().clone(), args)
+        for n in places:
+            given[n].zero_(), expected[n].zero_()
+        floating = [n for n, a in enumerate(given) if isinstance(a, torch.Tensor) and a.is_floating_point()]
+        negated = [n for n in floating if (n in places) != reads]
+        views = [torch._neg_view(-a if reads else a) if n in negated else a for n, a in enumerate(given)]
+        op(*views), op(*expected)
+        for n in places:
+            assert expected[n].any() and torch.equal(views[n], expected[n])
+            assert reads or torch.equal(given[n], -expected[n])

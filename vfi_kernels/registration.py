@@ -48,15 +48,21 @@ def written(base: Tensor) -> Tensor:
 
 
 def register_in_place(op: str, instead: str) -> None:
-    """An op that writes into an argument refuses what requires a gradient also where it is called by itself, or by a
-    graph that was captured without one (torch.export, make_fx)."""
+    """Autograd and vmap of an op that writes into its last argument. What requires a gradient is refused also where the
+    op is called by itself, or by a graph that was captured without one (torch.export, make_fx)."""
     target: Any = getattr(torch.ops.vfi_kernels, op).default
     instead += ", captured from tensors that require a gradient"
 
     def autograd(keyset: Any, *args: Any) -> None:
         refuse_gradient(op, instead, *(a for a in args if isinstance(a, Tensor)))
         with torch._C._AutoDispatchBelowAutograd():
-            target.redispatch(keyset & torch._C._after_autograd_keyset, *args)
+            if any(isinstance(a, Tensor) and a.is_neg() for a in args):
+                # Copies without the negative bit: torch's own detour takes no op without a result.
+                plain = [a.resolve_neg() if isinstance(a, Tensor) else a for a in args]
+                target(*plain)
+                args[-1].copy_(plain[-1])
+            else:
+                target.redispatch(keyset & torch._C._after_autograd_keyset, *args)
 
     _library.impl(op, autograd, "Autograd", with_keyset=True)
     register_looped_vmap(op)
