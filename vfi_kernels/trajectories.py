@@ -19,6 +19,7 @@ from vfi_kernels.checks import (
     shape,
 )
 from vfi_kernels.options import BOUNDARIES
+from vfi_kernels.tracing import of_this_size
 
 UNIFORM = 1e-4  # of a step: as far as a knot may be from its place
 
@@ -47,7 +48,7 @@ def flat_keyframes(op: str, keyframe_flows: Any, image: Tensor | None = None, ow
     expect(fits, op, "keyframe_flows of shape (B, K, 2, H, W) with K >= 1", shape(keyframe_flows))
     if image is not None and keyframe_flows.shape[0] != image.shape[0]:
         expect(False, op, f"keyframe_flows with B = {image.shape[0]} as {owner} has", shape(keyframe_flows))
-    return keyframe_flows.flatten(1, 2)
+    return of_this_size(keyframe_flows.flatten(1, 2), 1)
 
 
 def check_curve(op: str, a: Any, boundary: Any, extrapolate: Any) -> None:

@@ -22,6 +22,12 @@ RoutedPlace place_of(const Tensor& t, bool in_image) {
   return {const_cast<void*>(t.const_data_ptr()), strides_of(t), in_image, t.size(2), t.size(3)};
 }
 
+// Of a tensor that is written: memory that it shares with another one until then (copy on write) becomes its own.
+RoutedPlace target_of(const Tensor& t, bool in_image) {
+  t.mutable_data_ptr();
+  return place_of(t, in_image);
+}
+
 int64_t sum_bytes(const RoutedArgs& a) { return a.type == Dtype::kFloat64 ? 8 : 4; }
 
 // As many rows as a tile has room for.
@@ -92,7 +98,7 @@ Tensor routed_conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& b
   const Tensor out = empty(x, {list.size(0), g.C_out, g.out_patch, g.out_patch}, x.scalar_type(), layout_of(x));
   if (out.numel() == 0) return out;
   RoutedArgs a = forward_args(g, x, w, list);
-  a.to = place_of(out, false);
+  a.to = target_of(out, false);
   if (bias) a.bias = b.const_data_ptr();
   const Scratch packed = pack(a);
   run(a, all_rows(list.size(0)));
@@ -109,7 +115,7 @@ void routed_conv2d_(const Tensor& x, const Tensor& weight, const MaybeTensor& bi
   const Tensor slopes = activation_weight ? dense(*activation_weight) : weight;
   if (base.numel() == 0 || list.size(0) == 0) return;
   RoutedArgs a = forward_args(g, x, w, list);
-  a.to = place_of(base, true);
+  a.to = target_of(base, true);
   if (bias) a.bias = b.const_data_ptr();
   if (activation_weight) a.slopes = slopes.const_data_ptr(), a.one_slope = slopes.size(0) == 1;
   a.activation = kind, a.slope = negative_slope;
@@ -157,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(const Tensor& grad_out, co
   if (need_x) torch::stable::zero_(grad_x);
   if (need_x && grad_x.numel() > 0 && grad_out.numel() > 0) {
     RoutedArgs a = backward_args(g, forward, grad_out);
-    a.to = place_of(grad_x, true);
+    a.to = target_of(grad_x, true);
     a.adds = g.reach() > 0;
     const Scratch packed = pack(a);
     for (const auto& chosen : colours(a, list.size(0), g.reach())) run(a, chosen);

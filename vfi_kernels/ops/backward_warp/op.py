@@ -10,6 +10,7 @@ from vfi_kernels.checks import expect_choice, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.backward_warp import reference
 from vfi_kernels.options import PADDINGS
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
@@ -29,6 +30,7 @@ def backward_warp(
 def backward_warp(
     image: Tensor, flow: Tensor, *, padding: str = "border", validity: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
+@overridable
 def backward_warp(
     image: Tensor, flow: Tensor, *, padding: str = "border", validity: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:

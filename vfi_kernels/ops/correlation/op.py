@@ -10,6 +10,7 @@ from vfi_kernels.checks import expect_integer, expect_tensors
 from vfi_kernels.convolution import cast_for_autocast
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.correlation import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
@@ -21,6 +22,7 @@ _correlation = torch.ops.vfi_kernels.correlation.default
 _correlation_grad = torch.ops.vfi_kernels.correlation_grad.default
 
 
+@overridable
 def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     r"""Compares every pixel of `first` with the pixels of `second` around it: the local cost volume of optical flow.
 

@@ -11,6 +11,7 @@ from vfi_kernels.convolution import allow_tf32, cast_for_autocast
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.mixture_lora import reference
 from vfi_kernels.ops.mixture_lora.reference import OP
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
@@ -24,6 +25,7 @@ _mixture_lora_grad = torch.ops.vfi_kernels.mixture_lora_grad.default
 INDICES = (torch.int64, torch.int32)
 
 
+@overridable
 def mixture_lora(
     x: Tensor,
     weight: Tensor,

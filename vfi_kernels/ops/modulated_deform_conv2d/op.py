@@ -27,6 +27,7 @@ from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.reference import OP
 from vfi_kernels.options import ACTIVATIONS, EDGES, word
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
@@ -40,6 +41,7 @@ _modulated_deform_conv2d = torch.ops.vfi_kernels.modulated_deform_conv2d.default
 _modulated_deform_conv2d_grad = torch.ops.vfi_kernels.modulated_deform_conv2d_grad.default
 
 
+@overridable
 def modulated_deform_conv2d(
     input: Tensor,
     offset: Tensor,

@@ -10,11 +10,13 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect, expect_apart, expect_integer, expect_tensors
 from vfi_kernels.layout import memory_format, not_needed
 from vfi_kernels.ops.patches import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
     register_fake,
+    register_in_place,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -34,6 +36,7 @@ def patch_indices(route: Tensor, *, capacity: int | None = None, return_count: L
 def patch_indices(
     route: Tensor, *, capacity: int | None = None, return_count: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
+@overridable
 def patch_indices(
     route: Tensor, *, capacity: int | None = None, return_count: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -62,6 +65,7 @@ def patch_indices(
     return (indices, count) if return_count else indices
 
 
+@overridable
 def patch_gather(
     x: Tensor,
     indices: Tensor,
@@ -98,6 +102,7 @@ def patch_gather(
     return _patch_gather(x, indices, patch, halo, wants_channels_last(op, memory_format))
 
 
+@overridable
 def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """An image with the listed patches overwritten: the reverse of `patch_gather` without a halo.
 
@@ -121,6 +126,7 @@ def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     return _patch_scatter(patches, indices, base)
 
 
+@overridable
 def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """`patch_scatter` into `base` itself, which is returned: no copy of it is made, and there is no gradient.
 
@@ -226,6 +232,6 @@ register_differentiable("patch_scatter", _setup_scatter, _scatter_backward, regi
 register_second_derivative("patch_gather_grad", reference.patch_gather_grad, register_looped_vmap)
 register_second_derivative("patch_scatter_grad", reference.patch_scatter_grad, register_looped_vmap)
 register_looped_vmap("patch_indices")
-register_looped_vmap("patch_scatter_")
+register_in_place("patch_scatter_", "patch_scatter")
 for name in ("indices", "gather", "gather_grad", "scatter", "scatter_", "scatter_grad"):
     backends.implement(f"patch_{name}", getattr(reference, f"patch_{name}"))

@@ -22,12 +22,14 @@ from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.reference import OP
 from vfi_kernels.options import ACTIVATIONS, BORDERS
+from vfi_kernels.overrides import overridable, written_as_memory
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
     register_fake,
+    register_in_place,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -40,6 +42,7 @@ _patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
 FUSED = ("relu", "leaky_relu", "prelu", "gelu")
 
 
+@overridable
 def routed_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -97,7 +100,7 @@ def routed_conv2d(
         base = cast_for_autocast(base)
     tensors = (x, weight, bias, activation_weight, base)
     mapped = any(t is not None and torch._C._functorch.is_batchedtensor(t) for t in (*tensors, indices))
-    if mapped or grad_needed(*tensors):
+    if mapped or grad_needed(*tensors) or not written_as_memory(*tensors, indices):
         _check_what_the_patches_meet(x, weight, bias, indices, patch, stride, transposed, activation_weight, base)
         patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, BORDERS[border], allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
@@ -112,6 +115,7 @@ def routed_conv2d(
     return out
 
 
+@overridable
 def routed_conv2d_(
     x: Tensor,
     weight: Tensor,
@@ -255,6 +259,6 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple:
 
 register_differentiable("routed_conv2d", _setup_context, _backward, register_looped_vmap)
 register_second_derivative("routed_conv2d_grad", reference.routed_conv2d_grad, register_looped_vmap)
-register_looped_vmap("routed_conv2d_")
+register_in_place("routed_conv2d_", OP)
 for name in ("routed_conv2d", "routed_conv2d_", "routed_conv2d_grad"):
     backends.implement(name, getattr(reference, name))

@@ -11,18 +11,21 @@ from vfi_kernels.checks import expect_bool
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.sample_trajectory import reference
 from vfi_kernels.options import BOUNDARIES
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
     register_fake,
     register_second_derivative,
 )
+from vfi_kernels.tracing import of_this_size
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
 
 _sample = torch.ops.vfi_kernels.sample_trajectory.default
 _sample_grad = torch.ops.vfi_kernels.sample_trajectory_grad.default
 
 
+@overridable
 def sample_trajectory(
     keyframe_flows: Tensor,
     taus: Tensor | float | Sequence[float],
@@ -70,7 +73,7 @@ def sample_trajectory(
         Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981, eqs. 4 and 19.
     """
     op = "sample_trajectory"
-    keyframes = flat_keyframes(op, keyframe_flows)
+    keyframes = of_this_size(flat_keyframes(op, keyframe_flows), 2, 3)
     h, w = keyframes.shape[2:]
     check_curve(op, a, boundary, extrapolate)
     expect_bool(op, "derivative", derivative)

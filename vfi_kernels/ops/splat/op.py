@@ -11,6 +11,7 @@ from vfi_kernels.checks import expect, expect_choice, expect_tensors, expect_ten
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.splat import reference
 from vfi_kernels.options import EPS_RULES, MODES
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
@@ -63,6 +64,7 @@ def splat(
     eps: str = "zero",
     return_weight: Literal[True],
 ) -> tuple[list[Tensor], Tensor]: ...
+@overridable
 def splat(
     input: Tensor | Sequence[Tensor],
     flow: Tensor,

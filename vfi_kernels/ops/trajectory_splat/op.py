@@ -11,6 +11,7 @@ from vfi_kernels.checks import expect, expect_choice, expect_image, expect_tenso
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.trajectory_splat import reference
 from vfi_kernels.options import BOUNDARIES, EPS_RULES, MODES
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
@@ -25,6 +26,7 @@ _splat = torch.ops.vfi_kernels.trajectory_splat.default
 _splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
 
 
+@overridable
 def trajectory_splat(
     input: Tensor,
     keyframe_flows: Tensor,
@@ -119,8 +121,9 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_weight: Tensor | None, grad_shift: None) -> tuple:
-    input, keyframes, taus, metric, out, weight, shift = ctx.saved_tensors
-    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    input, keyframes, taus, metric, out, weight, shift = saved
+    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *saved)
     needs = ctx.needs_input_grad[:4]
     nothing = (None,) * (len(ctx.options) + 2)
     grad_out = torch.zeros_like(out) if grad_out is None else grad_out

@@ -11,6 +11,7 @@ from vfi_kernels.checks import expect_choice, expect_image, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.trajectory_warp import reference
 from vfi_kernels.options import BOUNDARIES, PADDINGS
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
@@ -24,6 +25,7 @@ _warp = torch.ops.vfi_kernels.trajectory_warp.default
 _warp_grad = torch.ops.vfi_kernels.trajectory_warp_grad.default
 
 
+@overridable
 def trajectory_warp(
     image: Tensor,
     keyframe_flows: Tensor,
@@ -96,11 +98,12 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple:
-    refuse_forward_mode("trajectory_warp", grad_out, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    refuse_forward_mode("trajectory_warp", grad_out, *saved)
     needs = ctx.needs_input_grad[:3]
     options = (ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = _warp_grad(grad_out, *ctx.saved_tensors, *options, deterministic, *needs)
+    grads = _warp_grad(grad_out, *saved, *options, deterministic, *needs)
     return *(g if need else None for g, need in zip(grads, needs)), *(None,) * len(options)
 
 

@@ -9,6 +9,7 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.warp_blend import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
@@ -20,6 +21,7 @@ _blend = torch.ops.vfi_kernels.warp_blend.default
 _blend_grad = torch.ops.vfi_kernels.warp_blend_grad.default
 
 
+@overridable
 def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tensor:
     r"""Warps two frames to the same instant and blends them, in one pass.
 
@@ -71,10 +73,11 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple:
-    refuse_forward_mode("warp_blend", grad_out, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    refuse_forward_mode("warp_blend", grad_out, *saved)
     needs = ctx.needs_input_grad
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = _blend_grad(grad_out, *ctx.saved_tensors, deterministic, *needs)
+    grads = _blend_grad(grad_out, *saved, deterministic, *needs)
     return tuple(g if need else None for g, need in zip(grads, needs))
 
 
