@@ -105,14 +105,13 @@ def modulated_deform_conv2d(
     expect_choice(OP, "edge", edge, EDGES)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
     groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
-    unfused = activation is None or grad_needed(x, offset, mask, weight, bias, activation_weight)
-    fused = "none" if activation is None or unfused else activation
+    fused = activation if activation and not grad_needed(x, offset, mask, weight, bias, activation_weight) else "none"
     out = _modulated_deform_conv2d(
         x, offset, mask, weight, bias, pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0),
         pair(OP, "dilation", dilation, 1), groups, offset_groups,
-        ACTIVATIONS[fused], None if unfused else activation_weight, EDGES[edge], allow_tf32(),
+        ACTIVATIONS[fused], activation_weight if fused != "none" else None, EDGES[edge], allow_tf32(),
     )  # fmt: skip
-    return activate(out, activation, activation_weight) if unfused else out
+    return activate(out, activation, activation_weight) if fused == "none" else out
 
 
 def _parts(x: Tensor, offset: Tensor, weight: Tensor, groups: int | None, offset_groups: int | None) -> tuple[int, int]:
