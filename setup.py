@@ -41,9 +41,10 @@ LIMITED_API = "-DPy_LIMITED_API=0x030a0000"  # loads in every Python >= 3.10
 DEFAULT_ARCHS = "8.0;9.0;10.0+PTX"  # never narrowed to the local GPU
 DEFAULT_CXX = "g++" if sys.platform == "linux" else "clang++"
 WINDOWS_RUNTIME = "-fms-runtime-lib=dll"  # the C runtime that Python and torch use
-# Never -ffast-math: NaN, infinities and exact zeros have a defined meaning in every op.
+# Never -ffast-math: NaN, infinities and exact zeros have a defined meaning in every op. Nothing is fused that does not
+# say fma(): two texts of one sum agree to the last bit, whatever the compiler's level.
 SHARED_FLAGS = WINDOWS_RUNTIME if sys.platform == "win32" else "-fPIC -fvisibility=hidden"
-CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -Wall -Wextra"
+CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -ffp-contract=off -Wall -Wextra"
 # GCC 12 warns about its own AVX-512 header, and of arrays of which no more elements are read than were written.
 SIMD_FLAGS = f"{CXX_FLAGS} -Wno-uninitialized -Wno-maybe-uninitialized"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
@@ -154,8 +155,9 @@ def link_flags() -> str:
 
 
 def torch_libraries() -> str:
-    """libtorch.so must stay among the needed libraries: it brings libtorch_cuda.so, where the symbols live that are weak
-    here (common/cuda_tensors.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken from."""
+    """libtorch.so must stay among the needed libraries: it brings libtorch_cuda.so, where the symbols live that are
+    weak here (common/cuda_symbols.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken
+    from."""
     if sys.platform == "linux":
         return "-Wl,--push-state,--no-as-needed -ltorch -Wl,--pop-state -ltorch_cpu"
     return "-ltorch -ltorch_cpu"
@@ -284,7 +286,9 @@ class NinjaBuild(build_ext):
                 objects.append(ninja.add("cxx", source, glue, before="glue"))
         libraries = self.torch_lib
         if self.cuda.home:
-            flags = f"-std=c++20 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-fvisibility=hidden {gencode_flags()}"
+            # The sums of a GPU have no twins that must agree to the last bit, so nvcc may fuse.
+            flags = f"-std=c++20 -O3 --fmad=true --expt-relaxed-constexpr {gencode_flags()}"
+            flags += " -Xcompiler -fPIC,-fvisibility=hidden"
             for source in sorted(CSRC.glob("*/*_cuda.cu")):
                 objects.append(ninja.add("nvcc", source, f"{flags} -DUSE_CUDA {STABLE_ABI} {self.includes}"))
             home = self.cuda.home

@@ -1,11 +1,14 @@
 // Every schema of vfi_kernels. The kernels register themselves: CPU in <op>/<op>_cpu.cpp, CUDA in <op>/<op>_cuda.cu;
 // fake kernels and autograd are in Python (vfi_kernels/ops/<op>/op.py). A gradient op returns an empty tensor of shape
-// (0,) for each gradient that is not needed.
+// (0,) for each gradient that is not needed. No argument or result is a string: torch's stable ABI never frees its copy.
+// padding, boundary, mode, eps, edge, border and activation are the numbers of common/options.h.
 #include <Python.h>
 
-#include <string>
+#include <cstring>
+#include <string_view>
 
 #include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
 
 #include "build_info.h"
 #include "common/cpu_dispatch.h"
@@ -18,19 +21,27 @@ PyMODINIT_FUNC PyInit__C(void) {
 }
 
 namespace {
+using torch::stable::Tensor;
+
+// The bytes of a text.
+Tensor as_tensor(std::string_view text) {
+  const Tensor bytes = torch::stable::empty({static_cast<int64_t>(text.size())}, torch::headeronly::ScalarType::Byte);
+  std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
+  return bytes;
+}
 // What setup.py knew when it built this library, as JSON.
-std::string build_info() { return VFI_BUILD_INFO; }
+Tensor build_info() { return as_tensor(VFI_BUILD_INFO); }
 // The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx.
-std::string cpu_level() { return vfi::level_name(vfi::cpu_level()); }
+Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }
 }  // namespace
 
 STABLE_TORCH_LIBRARY(vfi_kernels, m) {
-  m.def("build_info() -> str");
-  m.def("cpu_level() -> str");
+  m.def("build_info() -> Tensor");
+  m.def("cpu_level() -> Tensor");
 
-  m.def("backward_warp(Tensor image, Tensor flow, str padding=\"border\") -> Tensor");
+  m.def("backward_warp(Tensor image, Tensor flow, int padding=0) -> Tensor");
   m.def(
-      "backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, str padding, bool deterministic, "
+      "backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, int padding, bool deterministic, "
       "bool need_image, bool need_flow) -> (Tensor grad_image, Tensor grad_flow)");
 
   m.def("warp_blend(Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits) -> Tensor");
@@ -56,11 +67,11 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
 
   m.def(
       "modulated_deform_conv2d(Tensor input, Tensor offset, Tensor? mask, Tensor weight, Tensor? bias, int[] stride, "
-      "int[] padding, int[] dilation, int groups, int offset_groups, str activation, Tensor? activation_weight, "
-      "str edge, bool allow_tf32) -> Tensor");
+      "int[] padding, int[] dilation, int groups, int offset_groups, int activation, Tensor? activation_weight, "
+      "int edge, bool allow_tf32) -> Tensor");
   m.def(
       "modulated_deform_conv2d_grad(Tensor grad_out, Tensor input, Tensor offset, Tensor? mask, Tensor weight, "
-      "int[] stride, int[] padding, int[] dilation, int groups, int offset_groups, str edge, bool allow_tf32, "
+      "int[] stride, int[] padding, int[] dilation, int groups, int offset_groups, int edge, bool allow_tf32, "
       "bool deterministic, bool need_input, bool need_offset, bool need_mask, bool need_weight, bool need_bias) "
       "-> (Tensor grad_input, Tensor grad_offset, Tensor grad_mask, Tensor grad_weight, Tensor grad_bias)");
 
@@ -77,49 +88,49 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
 
   m.def(
       "routed_conv2d(Tensor x, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, bool transposed, "
-      "str border, bool allow_tf32) -> Tensor");
+      "int border, bool allow_tf32) -> Tensor");
   m.def(
       "routed_conv2d_(Tensor x, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, "
-      "bool transposed, str border, str activation, Tensor? activation_weight, float negative_slope, bool allow_tf32, "
+      "bool transposed, int border, int activation, Tensor? activation_weight, float negative_slope, bool allow_tf32, "
       "Tensor(a!) base) -> ()");
   m.def(
       "routed_conv2d_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor indices, SymInt patch, int stride, "
-      "bool transposed, str border, bool allow_tf32, bool need_x, bool need_weight, bool need_bias) "
+      "bool transposed, int border, bool allow_tf32, bool need_x, bool need_weight, bool need_bias) "
       "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)");
 
   m.def(
       "sample_trajectory(Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, float step, float a, "
-      "str boundary, bool extrapolate, bool derivative) -> Tensor");
+      "int boundary, bool extrapolate, bool derivative) -> Tensor");
   m.def(
       "sample_trajectory_grad(Tensor grad_out, Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, "
-      "float step, float a, str boundary, bool extrapolate, bool derivative, bool need_keyframes, bool need_taus) "
+      "float step, float a, int boundary, bool extrapolate, bool derivative, bool need_keyframes, bool need_taus) "
       "-> (Tensor grad_keyframes, Tensor grad_taus)");
 
   m.def(
-      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, str mode, str eps, bool keep_weight, bool deterministic) "
+      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int eps, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
       "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
       "outs, "
-      "Tensor weight, Tensor shift, str mode, str eps, bool need_inputs, bool need_flow, bool need_metric) "
+      "Tensor weight, Tensor shift, int mode, int eps, bool need_inputs, bool need_flow, bool need_metric) "
       "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 
   m.def(
       "trajectory_splat(Tensor input, Tensor keyframes, Tensor taus, Tensor? metric, float first, float step, float a, "
-      "str boundary, bool extrapolate, str mode, str eps, bool keep_weight, bool deterministic) "
+      "int boundary, bool extrapolate, int mode, int eps, bool keep_weight, bool deterministic) "
       "-> (Tensor out, Tensor weight, Tensor shift)");
   m.def(
       "trajectory_splat_grad(Tensor grad_out, Tensor? grad_weight, Tensor input, Tensor keyframes, Tensor taus, "
-      "Tensor? metric, Tensor out, Tensor weight, Tensor shift, float first, float step, float a, str boundary, "
-      "bool extrapolate, str mode, str eps, bool need_input, bool need_keyframes, bool need_taus, bool need_metric) "
+      "Tensor? metric, Tensor out, Tensor weight, Tensor shift, float first, float step, float a, int boundary, "
+      "bool extrapolate, int mode, int eps, bool need_input, bool need_keyframes, bool need_taus, bool need_metric) "
       "-> (Tensor grad_input, Tensor grad_keyframes, Tensor grad_taus, Tensor grad_metric)");
 
   m.def(
-      "trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, float first, float step, float a, str boundary, "
-      "bool extrapolate, str padding) -> Tensor");
+      "trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, float first, float step, float a, int boundary, "
+      "bool extrapolate, int padding) -> Tensor");
   m.def(
       "trajectory_warp_grad(Tensor grad_out, Tensor image, Tensor keyframes, Tensor taus, float first, float step, "
-      "float a, str boundary, bool extrapolate, str padding, bool deterministic, bool need_image, bool need_keyframes, "
+      "float a, int boundary, bool extrapolate, int padding, bool deterministic, bool need_image, bool need_keyframes, "
       "bool need_taus) -> (Tensor grad_image, Tensor grad_keyframes, Tensor grad_taus)");
 }
 

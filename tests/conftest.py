@@ -56,6 +56,6 @@ def oracle():
 
 
 def pytest_report_header() -> list[str]:
-    level = torch.ops.vfi_kernels.cpu_level()
+    level = backends.cpu_level()
     reasons = [f"{b}: {backends.unavailable(b) or 'yes'}" for b in backends.BACKENDS]
     return [f"vfi_kernels: CPU level {level}; " + "; ".join(reasons)]

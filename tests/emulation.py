@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 import vfi_kernels_testing as native
+from worded import WordedOps
 
 from vfi_kernels.registration import NAMESPACE
 
@@ -27,8 +28,8 @@ for _op in OPS:
 
 
 def emulated_op(op: str):
-    """The emulated kernel with the schema of `op`; takes CPU tensors."""
-    return getattr(getattr(torch.ops, EMULATED), op).default
+    """The emulated kernel of `op`; takes CPU tensors, and words for options."""
+    return getattr(WordedOps(EMULATED), op)
 
 
 @contextlib.contextmanager
@@ -38,7 +39,7 @@ def emulated_cuda(seed: int = 0) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Warning only once for all operators")  # overriding is the purpose
         for op in OPS:
-            library.impl(op, emulated_op(op), "CPU", allow_override=True)
+            library.impl(op, getattr(getattr(torch.ops, EMULATED), op).default, "CPU", allow_override=True)
     native.set_seed(seed)
     try:
         yield

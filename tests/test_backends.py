@@ -90,7 +90,7 @@ def test_environment_chooses():
 
 
 def test_cpu_level_is_chosen_by_the_environment():
-    code = "import torch, vfi_kernels; print(torch.ops.vfi_kernels.cpu_level())"
+    code = "from vfi_kernels import backends; print(backends.cpu_level())"
     assert python(code, VFI_KERNELS_CPU="baseline").stdout.strip() == "baseline"
     wrong = python(code, VFI_KERNELS_CPU="sse9")
     assert wrong.returncode == 1 and "VFI_KERNELS_CPU" in wrong.stderr.splitlines()[-1]
@@ -105,7 +105,7 @@ def test_import_brings_nothing_heavy():
 def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
     copied = tmp_path / "vfi_kernels"
     copied.mkdir()
-    for name in ("__init__.py", "backends.py", "checks.py", "registration.py"):
+    for name in ("__init__.py", "backends.py", "checks.py", "options.py", "registration.py"):
         (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
     # An editable install would find the library through its own import hook.
     code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
@@ -118,3 +118,32 @@ def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
 def test_every_triton_module_is_importable():
     for module in set(backends._triton_modules.values()):
         importlib.import_module(module)
+
+
+@pytest.mark.parametrize(
+    "archs, gpu, runs",
+    [
+        (["8.0"], (8, 0), True),
+        (["8.0"], (8, 9), True),
+        (["8.6"], (8, 0), False),
+        (["8.0"], (9, 0), False),
+        (["8.0", "9.0"], (12, 0), False),
+        (["8.0", "9.0", "10.0+PTX"], (12, 0), True),
+        (["8.0", "9.0", "10.0+PTX"], (7, 5), False),
+        (["8.0+PTX"], (9, 0), True),
+        (["9.0a"], (9, 0), True),
+        (["9.0a"], (10, 0), False),
+        (["9.0a+PTX"], (10, 0), False),
+        (["10.0a"], (10, 3), False),
+        (["10.0f"], (10, 3), True),
+        (["10.0f"], (12, 0), False),
+        (["10.0f+PTX"], (12, 0), False),
+    ],
+)
+def test_a_gpu_runs_what_was_compiled_for_it(monkeypatch, archs, gpu, runs):
+    monkeypatch.setattr(backends, "build_info", lambda: {"cuda_archs": archs})
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda n: gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda n: "This GPU")
+    sentence = f"the CUDA kernels are for compute capability {', '.join(archs)}, This GPU has {gpu[0]}.{gpu[1]}"
+    assert backends._not_compiled_for_gpus() == (None if runs else sentence)

@@ -26,6 +26,11 @@ OPS = (
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]  # one after another: they share folders
 
 
+CUDA_TORCH = Path(
+    os.environ.get("VFI_KERNELS_CUDA_TORCH_PYTHON", ROOT / ".environments" / "torch-cuda" / "bin" / "python")
+)
+
+
 def nvcc() -> Path | None:
     home = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
     return home / "bin/nvcc" if (home / "include/cuda_runtime.h").exists() else None
@@ -96,26 +101,70 @@ def test_every_op_has_a_source():
     assert {p.parent.name for p in SOURCES} >= folders
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The library with CUDA kernels, built against this torch."""
+    env, folder = {**os.environ, "VFI_KERNELS_CUDA": "1"}, tmp_path_factory.mktemp("cuda")
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", folder]
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
+    (library,) = folder.glob("vfi_kernels/_C*.so")
+    return library
+
+
+CUDA_KERNEL = """
+import torch
+torch.ops.load_library({library!r})
+keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+try:
+    torch.ops.vfi_kernels.backward_warp.default.redispatch(keys, torch.ones(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), 0)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def say(python: Path | str, library: Path) -> str:
+    """What a call of a CUDA kernel says in an interpreter without a GPU."""
+    program = CUDA_KERNEL.format(library=str(library))
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, cwd=library.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+UNBOUND = "vfi_kernels: expected torch's CUDA functions (libtorch_cuda.so), got none"
+
+
 @needs_nvcc
-def test_library_with_cuda_kernels_loads_without_a_gpu(tmp_path):
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has CUDA's functions")
+def test_a_cuda_kernel_in_a_cpu_build_of_torch_is_one_sentence(built):
+    assert UNBOUND in say(sys.executable, built)
+
+
+@needs_nvcc
+@pytest.mark.nightly
+@pytest.mark.skipif(not CUDA_TORCH.exists(), reason=f"no CUDA build of torch at {CUDA_TORCH} (make environments)")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it would run")
+def test_a_library_built_against_a_cpu_torch_finds_the_functions_of_a_cuda_torch(built):
+    said = say(CUDA_TORCH, built)
+    assert UNBOUND not in said and "driver" in said.lower()  # it came as far as to look for a GPU
+
+
+@needs_nvcc
+def test_library_with_cuda_kernels_loads_without_a_gpu(built, tmp_path):
     """One library for machines with and without a GPU: its CUDA symbols are weak, its kernels registered but idle."""
-    env = {**os.environ, "VFI_KERNELS_CUDA": "1"}
-    subprocess.run(
-        [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", tmp_path], cwd=ROOT, env=env, check=True
-    )
-    (built,) = tmp_path.glob("vfi_kernels/_C*.so")
     program = f"""
 import json, torch
 torch.ops.load_library({str(built)!r})
-info = json.loads(torch.ops.vfi_kernels.build_info())
+info = json.loads(bytes(torch.ops.vfi_kernels.build_info().tolist()))
 assert info["cuda"] and info["cuda_archs"], info
 for op in {OPS!r}:
     assert torch._C._dispatch_has_kernel_for_dispatch_key("vfi_kernels::" + op, "CUDA"), op
-out = torch.ops.vfi_kernels.backward_warp(torch.ones(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), "border")
+out = torch.ops.vfi_kernels.backward_warp(torch.ones(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), 0)
 assert out.sum() == 4
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    dynamic = subprocess.run(["readelf", "-d", built], capture_output=True, text=True, check=True).stdout
+    assert "[libtorch.so]" in dynamic
     embedded = built.read_bytes()
     for name in ARCHS.values():
         assert f"-arch {name}".encode() in embedded or name.encode() in embedded

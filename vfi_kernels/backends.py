@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from vfi_kernels.options import taking_numbers, with_words
 from vfi_kernels.registration import NAMESPACE
 
 BACKENDS = ("reference", "cpp", "cuda", "triton")
@@ -46,15 +47,26 @@ def load_compiled() -> None:
 @functools.cache
 def build_info() -> dict:
     """How the compiled library was built: compiler, torch, CUDA version and architectures, CPU levels."""
-    return json.loads(torch.ops.vfi_kernels.build_info())
+    return json.loads(_text(torch.ops.vfi_kernels.build_info()))
+
+
+@functools.cache
+def cpu_level() -> str:
+    """The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx."""
+    return _text(torch.ops.vfi_kernels.cpu_level())
+
+
+def _text(characters: torch.Tensor) -> str:
+    """Of the library: as bytes, for no string is passed on without a leak."""
+    return bytes(characters.tolist()).decode()
 
 
 def implement(op: str, reference: Callable, composed: Callable | None = None) -> None:
-    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use.
-    `composed` calls native ops on any device and takes the place of a compiled kernel."""
-    _references[op] = reference
+    """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use, which
+    take the words of options. `composed` calls native ops on any device and takes the place of a compiled kernel."""
+    _references[op] = taking_numbers(op, reference)
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
-    _library.impl(op, reference, "CompositeExplicitAutograd")
+    _library.impl(op, _references[op], "CompositeExplicitAutograd")
     if composed is not None:
         _library.impl(op, composed, "CPU")
         _library.impl(op, composed, "CUDA")
@@ -75,7 +87,7 @@ def _triton_kernel(op: str) -> Callable:
         reason = unavailable("triton")
         if reason is not None:
             raise RuntimeError(f"{op}: the backend 'triton' cannot run: {reason}")
-        return getattr(importlib.import_module(_triton_modules[op]), op)(*args)
+        return getattr(importlib.import_module(_triton_modules[op]), op)(*with_words(op, args))
 
     return kernel
 
@@ -102,16 +114,24 @@ def _no_gpu() -> str | None:
 
 
 def _not_compiled_for_gpus() -> str | None:
-    """A GPU runs code of its own major version and, through PTX, of any older one."""
-    archs = [a.removesuffix("+PTX").rstrip("af").split(".") for a in build_info()["cuda_archs"]]
-    oldest = min((int(major), int(minor)) for major, minor in archs)
+    archs = build_info()["cuda_archs"]
     for n in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_capability(n)
-        if found < oldest:
+        if not any(_runs(arch, found) for arch in archs):
             name = torch.cuda.get_device_name(n)
-            needed = ".".join(map(str, oldest))
-            return f"the CUDA kernels need compute capability {needed} or newer, {name} has {found[0]}.{found[1]}"
+            listed = ", ".join(archs)
+            return f"the CUDA kernels are for compute capability {listed}, {name} has {found[0]}.{found[1]}"
     return None
+
+
+def _runs(arch: str, gpu: tuple[int, int]) -> bool:
+    """Whether a GPU runs what was compiled for `arch`: 8.0 and 10.0f if its major version is that and its minor version
+    not older; 8.0+PTX if its version is not older; 9.0a if its version is that."""
+    major, minor = map(int, arch.removesuffix("+PTX").rstrip("af").split("."))
+    if arch.removesuffix("+PTX").endswith("a"):
+        return gpu == (major, minor)
+    same_major = gpu[0] == major and gpu[1] >= minor
+    return same_major or (arch.endswith("+PTX") and "f" not in arch and gpu >= (major, minor))
 
 
 def prefer_triton_on_old_gpus() -> None:

@@ -1,6 +1,7 @@
 """Argument checks of the Python implementations; csrc/common/checks.h says the same sentences."""
 
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -106,8 +107,9 @@ def expect_size(op: str, name: str, tensor: Tensor, size: tuple[int, ...], owner
     expect(tuple(tensor.shape[2:]) == tuple(size), op, expected, shape(tensor))
 
 
-def expect_choice(op: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+def expect_choice(op: str, name: str, value: str, choices: Iterable[str]) -> None:
     if isinstance(value, str) and value in choices:
         return
-    listed = ", ".join(f"'{c}'" for c in choices[:-1]) + f" or '{choices[-1]}'"
+    *others, last = (f"'{c}'" for c in choices)
+    listed = f"{', '.join(others)} or {last}"
     expect(False, op, f"{name} {listed}", f"'{value}'" if isinstance(value, str) else type(value).__name__)

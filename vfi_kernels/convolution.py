@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vfi_kernels import autocast
 from vfi_kernels.checks import INTEGERS, expect, expect_choice
 
 ACTIVATIONS = ("relu", "prelu")
@@ -24,7 +25,7 @@ def pair(op: str, name: str, value: Any, least: int) -> list[int]:
 def cast_for_autocast(x: Tensor, result: torch.dtype | None = None) -> Tensor:
     """Inside torch.autocast what conv2d would cast is cast to its dtype: all but float64. Where the result goes into a
     tensor of dtype `result`, only if that is the one."""
-    if x.device.type == "meta" or x.dtype == torch.float64 or not torch.is_autocast_enabled(x.device.type):
+    if x.dtype == torch.float64 or not autocast.enabled(x):
         return x
     dtype = torch.get_autocast_dtype(x.device.type)
     return x.to(dtype) if result is None or result == dtype else x

@@ -9,8 +9,10 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from vfi_kernels.checks import expect
+from vfi_kernels.options import taking_numbers
 
 NAMESPACE = "vfi_kernels"
+_library = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 
 def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
@@ -23,7 +25,10 @@ def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
 
 
 def grad_needed(*tensors: Tensor | None) -> bool:
-    """Whether autograd may ask for a gradient of an op applied to `tensors`. Under vmap a tensor does not tell."""
+    """Whether autograd may ask for a gradient of an op applied to `tensors`. Under vmap a tensor does not tell, and
+    torch.jit.trace makes one graph for all."""
+    if torch.jit.is_tracing():
+        return True
     if not torch.is_grad_enabled():
         return False
     return any(t is not None and (t.requires_grad or torch._C._functorch.is_batchedtensor(t)) for t in tensors)
@@ -43,6 +48,32 @@ def written(base: Tensor) -> Tensor:
     return base
 
 
+def register_fake(op: str) -> Callable[[Callable], Callable]:
+    """Decorator: the function, which takes the words of options, says what shapes `op` returns."""
+    return lambda function: torch.library.register_fake(f"{NAMESPACE}::{op}", taking_numbers(op, function))
+
+
+def register_in_place(op: str, instead: str) -> None:
+    """Autograd and vmap of an op that writes into its last argument. What requires a gradient is refused also where the
+    op is called by itself, or by a graph that was captured without one (torch.export, make_fx)."""
+    target: Any = getattr(torch.ops.vfi_kernels, op).default
+    instead += ", captured from tensors that require a gradient"
+
+    def autograd(keyset: Any, *args: Any) -> None:
+        refuse_gradient(op, instead, *(a for a in args if isinstance(a, Tensor)))
+        with torch._C._AutoDispatchBelowAutograd():
+            if any(isinstance(a, Tensor) and a.is_neg() for a in args):
+                # Copies without the negative bit: torch's own detour takes no op without a result.
+                plain = [a.resolve_neg() if isinstance(a, Tensor) else a for a in args]
+                target(*plain)
+                args[-1].copy_(plain[-1])
+            else:
+                target.redispatch(keyset & torch._C._after_autograd_keyset, *args)
+
+    _library.impl(op, autograd, "Autograd", with_keyset=True)
+    register_looped_vmap(op)
+
+
 def register_differentiable(
     op: str, setup_context: Callable, backward: Callable, register_vmap: Callable[[str], None] | None = None
 ) -> None:
@@ -53,6 +84,7 @@ def register_differentiable(
 
 def register_second_derivative(op: str, formula: Callable, register_vmap: Callable[[str], None] | None = None) -> None:
     """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
+    formula = taking_numbers(op, formula)
 
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         flat, ctx.spec = pytree.tree_leaves(list(inputs)), pytree.tree_structure(list(inputs))
@@ -62,23 +94,27 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
 
     def flat_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        def results(*tensors: Tensor) -> list[Tensor]:
-            flat = list(ctx.rest)
-            for n, t in zip(ctx.places, tensors):
-                flat[n] = t
-            return pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, ctx.spec)))
+        saved, rest, places, spec = ctx.saved_tensors, ctx.rest, ctx.places, ctx.spec
+        moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
+        ctx.moving = [places[n] for n in moving]
+        likes = [(g.shape, g.dtype, g.device) for g in grads]
 
-        with torch.no_grad():
-            saved = ctx.saved_tensors
-            moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
+        def pull(held: Sequence[Tensor], *grads: Tensor, record: bool = False) -> Sequence[Tensor]:
+            """grads times the Jacobian of `formula` at `held`."""
+            with torch.enable_grad():
+                leaves, flat = [held[n].detach().requires_grad_() for n in moving], list(rest)
+                given = dict(zip(moving, leaves))
+                for n, t in enumerate(held):
+                    flat[places[n]] = given.get(n, t)
+                return _grad(pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, spec))), leaves, grads, record)
 
-            def of_moving(*tensors: Tensor) -> list[Tensor]:
-                given = dict(zip(moving, tensors))
-                return results(*(given.get(n, t) for n, t in enumerate(saved)))
+        def push(held: Sequence[Tensor], *vectors: Tensor) -> Sequence[Tensor]:
+            """The Jacobian times vectors: the derivative of `pull` in grads, in which it is linear."""
+            anywhere = [torch.zeros(s, dtype=d, device=at, requires_grad=True) for s, d, at in likes]
+            return _grad(pull(held, *anywhere, record=True), anywhere, vectors)
 
-            found = torch.func.vjp(of_moving, *(saved[n] for n in moving))[1](list(grads))
-        ctx.moving = [ctx.places[n] for n in moving]
-        return _NoThirdDerivative.apply(op, len(found), *found, *saved, *grads)
+        guard = _NoThirdDerivative.apply(op, *saved)
+        return _Linear.apply(pull, push, guard, len(saved), *(t.detach() for t in saved), *grads)
 
     def backward(ctx: Any, *grads: Any) -> tuple:
         flat = flat_backward(ctx, *pytree.tree_leaves(list(grads)))
@@ -90,18 +126,51 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
     (register_vmap or register_folded_vmap)(op)
 
 
+def _itself(t: Tensor) -> Tensor:
+    return t
+
+
+def _grad(outs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor], record: bool = False) -> Any:
+    """torch.autograd.grad with zeros where no output depends on a leaf."""
+    pairs = [(o, g) for o, g in zip(outs, grads, strict=True) if o.requires_grad]
+    options: dict[str, Any] = {"create_graph": record, "materialize_grads": True}
+    return torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], **options)
+
+
 class _NoThirdDerivative(torch.autograd.Function):
-    """Returns the first `count` tensors unchanged; differentiating them raises. (torch's once_differentiable cuts its
-    results off from the inputs, so that torch.autograd.grad would leave their share out without a word.)"""
+    """A scalar that depends on `tensors` as far as autograd knows; to differentiate by them raises. (torch's
+    once_differentiable cuts its results off from the inputs, so that torch.autograd.grad would leave their share out
+    without a word.)"""
 
     @staticmethod
-    def forward(ctx: Any, op: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, op: str, *tensors: Tensor) -> Tensor:
         ctx.op = op
-        return tuple(t.view_as(t) for t in tensors[:count])
+        return torch.zeros(())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple:
         raise RuntimeError(f"{ctx.op}: expected at most second derivatives, got a third")
+
+
+class _Linear(torch.autograd.Function):
+    """forward(held, *vectors), a linear map of the vectors, whose transpose is `transposed`. The map's own derivative,
+    in `held`, is that of `guard`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, forward: Callable, transposed: Callable, guard: Tensor, count: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.maps, ctx.count = (forward, transposed), count
+        held, vectors = tensors[:count], tensors[count:]
+        ctx.save_for_backward(guard, *held)
+        with torch.autograd.graph.saved_tensors_hooks(_itself, _itself):  # of a graph that ends here
+            return tuple(forward(held, *vectors))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple:
+        guard, *held = ctx.saved_tensors
+        found = _Linear.apply(*reversed(ctx.maps), guard, ctx.count, *held, *grads)
+        return None, None, torch.zeros_like(guard), None, *(None for _ in held), *found
 
 
 def register_folded_vmap(op: str) -> None:
@@ -111,7 +180,7 @@ def register_folded_vmap(op: str) -> None:
         n = info.batch_size
 
         def fold(value: Any, dim: Any) -> Any:
-            if isinstance(value, Sequence) and not isinstance(value, str):
+            if isinstance(value, Sequence):
                 return [fold(v, d) for v, d in zip(value, dim)]
             if not isinstance(value, Tensor):
                 return value

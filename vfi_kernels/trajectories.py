@@ -18,9 +18,9 @@ from vfi_kernels.checks import (
     expect_number,
     shape,
 )
-from vfi_kernels.reference_math.keys_cubic import PHANTOM
+from vfi_kernels.options import BOUNDARIES
+from vfi_kernels.tracing import of_this_size
 
-BOUNDARIES = tuple(PHANTOM)
 UNIFORM = 1e-4  # of a step: as far as a knot may be from its place
 
 
@@ -48,7 +48,7 @@ def flat_keyframes(op: str, keyframe_flows: Any, image: Tensor | None = None, ow
     expect(fits, op, "keyframe_flows of shape (B, K, 2, H, W) with K >= 1", shape(keyframe_flows))
     if image is not None and keyframe_flows.shape[0] != image.shape[0]:
         expect(False, op, f"keyframe_flows with B = {image.shape[0]} as {owner} has", shape(keyframe_flows))
-    return keyframe_flows.flatten(1, 2)
+    return of_this_size(keyframe_flows.flatten(1, 2), 1)
 
 
 def check_curve(op: str, a: Any, boundary: Any, extrapolate: Any) -> None:
@@ -75,11 +75,13 @@ def on_knots(op: str, taus: Any, knots: Any, keyframes: Tensor, size: Sequence[i
 
 
 def _counted(op: str, taus: Any, first: float, keyframes: Tensor) -> Tensor:
-    """Numbers, or an array of numbers, from `first` on."""
+    """Numbers, or an array of numbers, from `first` on. Nothing is copied to a GPU for numbers, which a CUDA graph does
+    not allow."""
     wide = torch.float64 if keyframes.dtype == torch.float64 else torch.float32
     given = list(taus) if isinstance(taus, Sequence) else [taus]
     if all(isinstance(v, NUMBERS) for v in given):
-        return torch.tensor([v - first for v in given], dtype=wide, device=keyframes.device)
+        place: Any = {"dtype": wide, "device": keyframes.device}
+        return torch.cat([torch.empty(0, **place), *(torch.full((1,), v - first, **place) for v in given)])
     if not hasattr(taus, "__array__") or getattr(getattr(taus, "dtype", None), "kind", "?") not in "fiu":
         expect(False, op, "taus to be a tensor or numbers", reprlib.repr(taus))
     return (torch.tensor(taus, dtype=torch.float64) - first).to(keyframes.device, wide)
@@ -89,6 +91,8 @@ def knot_line(op: str, knots: Tensor | Sequence[float] | None, count: int) -> tu
     """First knot and step of `count` uniform knots; None is linspace(0, 1, count)."""
     if knots is None:
         return 0.0, 1.0 / max(count - 1, 1)
+    if isinstance(knots, Tensor) and knots.device.type != "cpu" and torch.cuda.is_current_stream_capturing():
+        expect(False, op, "knots as numbers or on the CPU while a CUDA graph is captured", f"knots on {knots.device}")
     listed = isinstance(knots, Sequence) and not isinstance(knots, str)
     given = list(knots) if listed else knots.tolist() if hasattr(knots, "tolist") else knots
     if not isinstance(given, list) or len(given) != count or not all(isinstance(v, Real) for v in given):

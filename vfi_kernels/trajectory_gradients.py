@@ -2,6 +2,7 @@
 
 A tau needs its flow and, where these are wanted, one gradient of each argument as scratch memory, and a few taus at a
 time the gradients of their flows: all float32 (float64 if an argument is), so that sums over taus are rounded once.
+Options are numbers, as the ops take them.
 """
 
 from typing import Any
@@ -88,9 +89,9 @@ def warp_gradient(
     first: float,
     step: float,
     a: float,
-    boundary: str,
+    boundary: int,
     extrapolate: bool,
-    padding: str,
+    padding: int,
     deterministic: bool,
     need_image: bool,
     need_keyframes: bool,
@@ -125,10 +126,10 @@ def splat_gradient(
     first: float,
     step: float,
     a: float,
-    boundary: str,
+    boundary: int,
     extrapolate: bool,
-    mode: str,
-    eps: str,
+    mode: int,
+    eps: int,
     need_input: bool,
     need_keyframes: bool,
     need_taus: bool,

@@ -80,7 +80,7 @@ void for_all_rows(const WarpArgs& a, RowKernel* vectors, RowKernel* scalar) {
                               [&](int64_t begin, int64_t end) { rows(a, begin, end); });
 }
 
-Tensor backward_warp(const Tensor& image, const Tensor& flow, const std::string& padding) {
+Tensor backward_warp(const Tensor& image, const Tensor& flow, int64_t padding) {
   const Padding pad = check_backward_warp(image, flow, padding);
   const MemoryFormat layout = layout_of(image);
   const Tensor dense_image = with_layout(image, layout), dense_flow = with_layout(flow, MemoryFormat::Contiguous);
@@ -111,7 +111,7 @@ Tensor grad_of_image(const Tensor& grad_out, const Tensor& image, const Tensor& 
 }
 
 std::tuple<Tensor, Tensor> backward_warp_grad(const Tensor& grad_out, const Tensor& image, const Tensor& flow,
-                                              const std::string& padding, bool /*deterministic: always*/,
+                                              int64_t padding, bool /*deterministic: always*/,
                                               bool need_image, bool need_flow) {
   const Padding pad = check_backward_warp(image, flow, padding);
   check_grad_out("backward_warp_grad", grad_out, image, flow);

@@ -15,7 +15,7 @@ WarpArgs warp_args(const Tensor& image, const Tensor& out, const Tensor& flow, P
   return {dense_shape_of(image, layout), dense_shape_of(out, layout), view_of(flow), padding};
 }
 
-Tensor backward_warp(Tensor image, Tensor flow, std::string padding) {
+Tensor backward_warp(Tensor image, Tensor flow, int64_t padding) {
   const Padding pad = check_backward_warp(image, flow, padding);
   const OnDevice device(image);
   const Tensor in = with_layout(image, layout_of(image));
@@ -41,7 +41,7 @@ Spreading spreading_of(const Tensor& image, const Tensor& flow, Padding padding)
   return s;
 }
 
-std::tuple<Tensor, Tensor> backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, std::string padding,
+std::tuple<Tensor, Tensor> backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, int64_t padding,
                                               bool deterministic, bool need_image, bool need_flow) {
   const Padding pad = check_backward_warp(image, flow, padding);
   check_upstream(kOp, "grad_out", grad_out, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image);

@@ -103,7 +103,7 @@ inline void launch_backward_warp(const void* image, void* out, Dtype dtype, cons
     using T = decltype(element);
     using A = decltype(compute);
     with_access<T, A>(args.image, args.out, {image, out}, [&](auto access, const PixelGrid& grid) {
-      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
         VFI_LAUNCH((backward_warp_kernel<T, A, decltype(access)>), blocks, part.block, 0, stream,
                    static_cast<const T*>(image), static_cast<T*>(out), args, part);
       });
@@ -118,7 +118,7 @@ inline void launch_backward_warp_grad_flow(const void* grad_out, const void* ima
     using T = decltype(element);
     using A = decltype(compute);
     with_access<T, A>(args.image, args.out, {grad_out, image}, [&](auto access, const PixelGrid& grid) {
-      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
         VFI_LAUNCH((backward_warp_grad_flow_kernel<T, A, decltype(access)>), blocks, part.block,
                    part.sum_bytes(2, sizeof(A)), stream, static_cast<const T*>(grad_out), static_cast<const T*>(image),
                    grad_flow, args, part);

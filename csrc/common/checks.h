@@ -4,6 +4,7 @@
 
 #include <array>
 #include <initializer_list>
+#include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -152,11 +153,16 @@ inline void check_grad_out(const char* op, const Tensor& grad_out, const Tensor&
   check_like(op, "grad_out", grad_out, "image", image);
 }
 
-inline Padding check_padding(const char* op, const std::string& padding) {
-  if (padding != "border" && padding != "zeros") {
-    fail(op, ": expected padding 'border' or 'zeros', got '", padding, "'");
+// The word of an option that has this number.
+template <class E>
+E check_option(const char* op, int64_t number) {
+  const int64_t count = std::size(Option<E>::words);
+  if (number >= 0 && number < count) return static_cast<E>(number);
+  std::string listed;
+  for (int64_t i = 0; i < count; ++i) {
+    listed += (i == 0 ? "" : i + 1 < count ? ", " : " or ") + std::to_string(i) + " ('" + Option<E>::words[i] + "')";
   }
-  return padding == "border" ? Padding::kBorder : Padding::kZeros;
+  fail(op, ": expected ", Option<E>::name, " ", listed, ", got ", std::to_string(number));
 }
 
 // An image that is read somewhere must have pixels.

@@ -15,12 +15,8 @@
 #ifdef VFI_CUDA_EMULATION
 #define VFI_CUDA_LIBRARY_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(vfi_emulated, CPU, m)
 #else
+#include "common/cuda_symbols.h"
 #define VFI_CUDA_LIBRARY_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CUDA, m)
-// A CPU build of torch lacks these symbols; weak ones let the library load there, where nothing calls them.
-#pragma weak aoti_torch_get_current_cuda_stream
-#pragma weak aoti_torch_device_type_cuda
-#pragma weak torch_c10_cuda_check_msg
-#pragma weak torch_c10_cuda_free_error_msg
 #endif
 
 namespace vfi::cuda {
@@ -36,11 +32,14 @@ struct OnDevice {
 class OnDevice {
   torch::stable::accelerator::DeviceGuard guard_;
 
+  static int32_t device_of(const Tensor& t) {
+    check_cuda_symbols();
+    return t.get_device_index();
+  }
+
  public:
-  explicit OnDevice(const Tensor& t) : guard_(t.get_device_index()) {
-    void* current = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &current));
-    stream = static_cast<cudaStream_t>(current);
+  explicit OnDevice(const Tensor& t) : guard_(device_of(t)) {
+    stream = static_cast<cudaStream_t>(current_stream(t.get_device_index()));
   }
   cudaStream_t stream;
   void check_launches() const { STD_CUDA_KERNEL_LAUNCH_CHECK(); }

@@ -1,7 +1,7 @@
-// Bias and activation of a sum in registers, as activation.h defines them, before it is rounded and stored.
+// Bias and activation of a sum in registers, as options.h defines them, before it is rounded and stored.
 #pragma once
 
-#include "common/activation.h"
+#include "common/options.h"
 #include "common/launch.cuh"
 
 namespace vfi::cuda {

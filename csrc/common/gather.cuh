@@ -56,8 +56,7 @@ void for_each_launch(const PixelGrid& g, Run&& run) {
       PixelGrid part = g;
       part.first_batch = b;
       part.first_row = static_cast<int32_t>(row * g.rows());
-      run(part, dim3(static_cast<unsigned>(ceil_div(g.width, g.columns())), grid_size(row_blocks - row),
-                     grid_size(g.batch - b)));
+      run(part, Grid(ceil_div(g.width, g.columns()), grid_size(row_blocks - row), grid_size(g.batch - b)));
     }
   }
 }

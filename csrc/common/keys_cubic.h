@@ -12,10 +12,9 @@
 #include <cmath>
 
 #include "common/host_device.h"
+#include "common/options.h"
 
 namespace vfi {
-
-enum class Boundary { kKeys, kLinear, kReplicate };
 
 struct Curve {
   double first, step, a;

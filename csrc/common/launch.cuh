@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "common/host_device.h"
 #include "common/indexing.h"
@@ -13,11 +14,11 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
-#define VFI_DYNAMIC_SHARED(type, name)                        \
-  extern __shared__ __align__(16) unsigned char name##_raw[]; \
+#define VFI_DYNAMIC_SHARED(type, name)                         \
+  extern __shared__ __align__(128) unsigned char name##_raw[]; \
   type* name = reinterpret_cast<type*>(name##_raw)
 #define VFI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-  kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
+  kernel<<<vfi::cuda::checked_grid(grid), block, shared_bytes, stream>>>(__VA_ARGS__)
 #endif
 
 namespace vfi::cuda {
@@ -25,6 +26,21 @@ namespace vfi::cuda {
 constexpr int kThreads = 256;  // per block, everywhere
 constexpr unsigned kFullWarp = 0xffffffffu;
 constexpr int64_t kMaxGrid = 65535;  // of a grid's y and z; kernels loop over what is beyond
+
+// The blocks of a launch. Every launch passes through checked_grid(): what a grid cannot have is an error here, not one
+// that the next launch finds.
+struct Grid {
+  int64_t x, y, z;
+  Grid(int64_t x, int64_t y = 1, int64_t z = 1) : x(x), y(y), z(z) {}
+};
+
+inline dim3 checked_grid(const Grid& g) {
+  if (g.x < 1 || g.x > std::numeric_limits<int32_t>::max() || g.y < 1 || g.y > kMaxGrid || g.z < 1 || g.z > kMaxGrid) {
+    throw std::runtime_error("vfi_kernels: expected at most 2147483647 x 65535 x 65535 blocks, got " +
+                             std::to_string(g.x) + " x " + std::to_string(g.y) + " x " + std::to_string(g.z));
+  }
+  return {static_cast<unsigned>(g.x), static_cast<unsigned>(g.y), static_cast<unsigned>(g.z)};
+}
 
 // A tensor whose dtype and strides are known at run time only: flow, metric, mask and their gradients. Reading it costs
 // one uniform branch; a template for each dtype would multiply the number of kernels by four.
@@ -156,7 +172,7 @@ void dispatch(Dtype dtype, bool any_float64, Run&& run) {
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline unsigned grid_size(int64_t blocks) { return static_cast<unsigned>(blocks < kMaxGrid ? blocks : kMaxGrid); }
+inline int64_t grid_size(int64_t blocks) { return blocks < kMaxGrid ? blocks : kMaxGrid; }
 
 inline void clear(void* data, size_t bytes, cudaStream_t stream) {
   if (bytes != 0 && cudaMemsetAsync(data, 0, bytes, stream) != cudaSuccess) {

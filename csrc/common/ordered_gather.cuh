@@ -55,58 +55,67 @@ struct CornerList {
   }
 };
 
+// The sums of channel group g of one target pixel.
+template <bool kPath, class T, class A>
+__device__ __forceinline__ void gather_target(const T* __restrict__ values, const Spreading& s, const SumLayout& l,
+                                              const Plan& plan, int64_t b, int32_t g, int32_t y, int32_t x) {
+  CornerList lists[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int64_t cell = cell_key(b, y - (k >> 1), x - (k & 1), s.target_height, s.target_width);
+    lists[k] = {plan.starts[cell], plan.starts[cell + 1], 0};
+    lists[k].fetch(plan.order);
+  }
+  A sums[4] = {A(0), A(0), A(0), A(0)};
+  while (true) {
+    int first = 0;
+    int64_t pixel = lists[0].pixel;
+#pragma unroll
+    for (int k = 1; k < 4; ++k) {
+      if (lists[k].pixel < pixel) {
+        first = k;
+        pixel = lists[k].pixel;
+      }
+    }
+    if (pixel == std::numeric_limits<int64_t>::max()) break;
+    const int64_t row = pixel / s.width;
+    const int32_t from_x = static_cast<int32_t>(pixel - row * s.width),
+                  from_y = static_cast<int32_t>(row - b * s.height);
+    const SourcePixel<T, A> source = load_pixel<kPath, T, A>(values, s, l, b, g, from_y, from_x);
+    const Landing<A> landing = land(s, b, from_y, from_x, source.flow, source.metric[0]);
+    A v[4];
+    spread_values(source, l, g, v);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (k != first) continue;
+      ++lists[k].at;
+      lists[k].fetch(plan.order);
+      for (int c = 0; c < 4; ++c) {
+        if (landing.used[k]) sums[c] += landing.weight[k] * v[c];
+      }
+    }
+  }
+  store_pack(sums_at<A>(s, l, b, g, y, x), Pack<A, 4>{{sums[0], sums[1], sums[2], sums[3]}});
+}
+
 template <class T, class A, bool kPath>
 __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
 void ordered_gather_kernel(const T* __restrict__ values, Spreading s, SumLayout l, Plan plan) {
-  const int32_t x = blockIdx.x * 32 + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
-  if (x >= s.target_width || y >= s.target_height) return;
+  const int32_t x = blockIdx.x * 32 + threadIdx.x;
+  if (x >= s.target_width) return;
   for (int64_t z = blockIdx.z; z < s.batch * l.groups; z += gridDim.z) {
     const int64_t b = z / l.groups;
     const int32_t g = static_cast<int32_t>(z - b * l.groups);
-    CornerList lists[4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int64_t cell = cell_key(b, y - (k >> 1), x - (k & 1), s.target_height, s.target_width);
-      lists[k] = {plan.starts[cell], plan.starts[cell + 1], 0};
-      lists[k].fetch(plan.order);
+    for (int32_t y = blockIdx.y * blockDim.y + threadIdx.y; y < s.target_height; y += gridDim.y * blockDim.y) {
+      gather_target<kPath, T, A>(values, s, l, plan, b, g, y, x);
     }
-    A sums[4] = {A(0), A(0), A(0), A(0)};
-    while (true) {
-      int first = 0;
-      int64_t pixel = lists[0].pixel;
-#pragma unroll
-      for (int k = 1; k < 4; ++k) {
-        if (lists[k].pixel < pixel) {
-          first = k;
-          pixel = lists[k].pixel;
-        }
-      }
-      if (pixel == std::numeric_limits<int64_t>::max()) break;
-      const int64_t row = pixel / s.width;
-      const int32_t from_x = static_cast<int32_t>(pixel - row * s.width),
-                    from_y = static_cast<int32_t>(row - b * s.height);
-      const SourcePixel<T, A> source = load_pixel<kPath, T, A>(values, s, l, b, g, from_y, from_x);
-      const Landing<A> landing = land(s, b, from_y, from_x, source.flow, source.metric[0]);
-      A v[4];
-      spread_values(source, l, g, v);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        if (k != first) continue;
-        ++lists[k].at;
-        lists[k].fetch(plan.order);
-        for (int c = 0; c < 4; ++c) {
-          if (landing.used[k]) sums[c] += landing.weight[k] * v[c];
-        }
-      }
-    }
-    store_pack(sums_at<A>(s, l, b, g, y, x), Pack<A, 4>{{sums[0], sums[1], sums[2], sums[3]}});
   }
 }
 
 void launch_cell_keys(int64_t* keys, const Spreading& s, cudaStream_t stream) {
   if (s.pixels() == 0) return;
   const DenseShape pixels = dense_shape(s.batch, 1, s.height, s.width, false);
-  for_each_launch(pixel_grid(pixels, false, 1), [&](const PixelGrid& part, dim3 blocks) {
+  for_each_launch(pixel_grid(pixels, false, 1), [&](const PixelGrid& part, Grid blocks) {
     with_path(s, [&](auto compute, auto is_path) {
       VFI_LAUNCH((cell_keys_kernel<decltype(compute), decltype(is_path)::value>), blocks, part.block, 0, stream, keys, s,
                  part);
@@ -125,8 +134,7 @@ void launch_ordered_gather(const void* values, Dtype dtype, const Spreading& s, 
   const int64_t slices = s.batch * l.groups;
   if (slices == 0 || s.target_plane() == 0) return;
   const dim3 block(32, kThreads / 32);
-  const dim3 grid(static_cast<unsigned>(ceil_div(s.target_width, 32)),
-                  static_cast<unsigned>(ceil_div(s.target_height, block.y)), grid_size(slices));
+  const Grid grid(ceil_div(s.target_width, 32), grid_size(ceil_div(s.target_height, block.y)), grid_size(slices));
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);

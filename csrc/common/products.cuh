@@ -22,7 +22,9 @@ __device__ __forceinline__ A widen(Tf32 x) {
   return static_cast<A>(x.value);
 }
 __device__ __forceinline__ void narrow(float x, Tf32& to) {  // to nearest, ties away from 0
-  to.value = finite(x) ? __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u) : x;
+  const unsigned bits = __float_as_uint(x);
+  // A NaN keeps a bit that is not cut off: without one it would be an infinity.
+  to.value = finite(x) ? __uint_as_float((bits + 0x1000u) & 0xffffe000u) : x == x ? x : __uint_as_float(bits | 0x400000u);
 }
 
 template <class F>

@@ -164,14 +164,14 @@ __global__ __launch_bounds__(kThreads, (kScatterResident<A, kPath>)) void scatte
 void launch_scatter(const void* values, Dtype dtype, const Spreading& s, const SumLayout& l, cudaStream_t stream) {
   const int64_t slices = s.batch * l.groups;
   if (slices == 0 || s.pixels() == 0 || s.target_plane() == 0) return;
-  // Longer columns carry more, as long as there are warps for every multiprocessor.
+  // Longer columns carry more, as long as there are warps for every multiprocessor; and the grid has room for them.
   constexpr int64_t kEnoughWarps = 8192;
   const int64_t columns = ceil_div(s.width, 32);
   int32_t rows = 8;
   while (rows > 1 && columns * ceil_div(s.height, rows) * slices < kEnoughWarps) rows /= 2;
   const dim3 block(32, kThreads / 32);
-  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(ceil_div(s.height, block.y * rows)),
-                  grid_size(slices));
+  while (ceil_div(s.height, int64_t{block.y} * rows) > kMaxGrid) rows *= 2;
+  const Grid grid(columns, ceil_div(s.height, int64_t{block.y} * rows), grid_size(slices));
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
@@ -233,7 +233,7 @@ void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const Spread
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    for_each_launch(pixel_grid(shape, shape.channels_last, f.sums.groups), [&](const PixelGrid& part, dim3 blocks) {
+    for_each_launch(pixel_grid(shape, shape.channels_last, f.sums.groups), [&](const PixelGrid& part, Grid blocks) {
       if (shape.channels_last) {
         VFI_LAUNCH((finish_kernel<T, A, true>), blocks, part.block, 0, stream, static_cast<T*>(out), shape, s, f, part);
       } else {

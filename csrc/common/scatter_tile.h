@@ -44,6 +44,14 @@ VFI_INLINE void store_cell(T* p, V v, int64_t n) {
   }
 }
 template <class V, class A>
+VFI_INLINE V broadcast_cell(A x) {
+  if constexpr (std::same_as<V, Quad>) {
+    return broadcast_quad(x);
+  } else {
+    return broadcast<V>(x);
+  }
+}
+template <class V, class A>
 VFI_INLINE V load_accumulator(const A* p) {
   V v;
   std::memcpy(&v, p, sizeof v);
@@ -67,7 +75,7 @@ struct Cell {
   // p[k] += weight v[k]
   VFI_INLINE void add_to(A* p, A weight) const {
     for (int k = 0; k < kVectors; ++k) {
-      store_accumulator(p + k * kStep, load_accumulator<V>(p + k * kStep) + v[k] * weight);
+      store_accumulator(p + k * kStep, fma(v[k], broadcast_cell<V>(weight), load_accumulator<V>(p + k * kStep)));
     }
   }
   // The same to two neighbouring cells, with a weight for each.

@@ -7,7 +7,8 @@
 //
 //   broadcast<F>(x)  lane_numbers<F>()  to_int(F), truncating  to_float<F>(Int)  lowest(Int)  highest(Int)
 //   load<F>(p)  load<F>(p, n)  store(p, v)  store(p, v, n)  stream(p, v)   p: float, Half, BFloat16 (F = double: any)
-//   fma(a, b, c) = a b + c      fma_where(mask, a, b, c) = mask ? a b + c : c, and a, b are not looked at where !mask
+//   fma(a, b, c) = a b + c, rounded once where the CPU has the instruction; nothing else is fused (-ffp-contract=off)
+//   fma_where(mask, a, b, c) = mask ? fma(a, b, c) : c, and a, b are not looked at where !mask
 //   min(a, b) = a < b ? a : b   max(a, b) = a > b ? a : b   (so a NaN in a gives b)   round_down  exp
 //   less  less_equal  equal  not_equal  select(mask, a, b)  all  any  & | ! on masks
 //   gather<F>(p, offsets)   gather_pairs<F>(p, offsets, a, b): a = p[o], b = p[o + 1]
@@ -27,6 +28,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace vfi {

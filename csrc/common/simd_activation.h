@@ -1,9 +1,9 @@
-// Activations of vectors, as activation.h defines them. For *_simd.cpp only.
+// Activations of vectors, as options.h defines them. For *_simd.cpp only.
 #pragma once
 
 #include <initializer_list>
 
-#include "common/activation.h"
+#include "common/options.h"
 #include "common/simd.h"
 
 namespace vfi {

@@ -109,8 +109,14 @@ VFI_INLINE void stream(T* p, F32 v) {
 
 VFI_INLINE F32 select(Mask m, F32 a, F32 b) { return m.bits ? a : b; }
 VFI_INLINE I32 select(Mask m, I32 a, I32 b) { return m.bits ? a : b; }
-VFI_INLINE F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
-VFI_INLINE F32 fma_where(Mask m, F32 a, F32 b, F32 c) { return select(m, a * b + c, c); }
+VFI_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#if defined(__aarch64__)
+  return (F32)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+VFI_INLINE F32 fma_where(Mask m, F32 a, F32 b, F32 c) { return select(m, fma(a, b, c), c); }
 VFI_INLINE F32 min(F32 a, F32 b) { return a < b ? a : b; }
 VFI_INLINE F32 max(F32 a, F32 b) { return a > b ? a : b; }
 VFI_INLINE I32 min(I32 a, I32 b) { return a < b ? a : b; }

@@ -1,12 +1,13 @@
 // Runs of pixels that the kernels keep in the first-level cache, and the vectors of a compute type. For *_simd.cpp only.
 #pragma once
 
+#include "common/chunk.h"
 #include "common/simd.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
 
-constexpr int kChunk = 128;  // source pixels of one row; their data stay in the first-level cache
+static_assert(kChunk % kLanes == 0 && kChunk * sizeof(float) % 64 == 0);  // whole vectors, and rows that stay aligned
 
 template <class A>
 struct VectorFor;

@@ -15,6 +15,11 @@ VFI_INLINE Quad load_quad(const float* p) {
 }
 VFI_INLINE void store_quad(float* p, Quad v) { std::memcpy(p, &v, sizeof v); }
 
+#if defined(__AVX2__)  // elsewhere a Quad is an F32
+VFI_INLINE Quad fma(Quad a, Quad b, Quad c) { return _mm_fmadd_ps(a, b, c); }
+#endif
+VFI_INLINE Quad broadcast_quad(float x) { return Quad{x, x, x, x}; }
+
 // p[k] += weight[0] v[k],  p[4 + k] += weight[1] v[k]
 VFI_INLINE void add_quads(float* p, Quad v, const float* weight) {
 #if defined(__AVX2__)
@@ -22,8 +27,8 @@ VFI_INLINE void add_quads(float* p, Quad v, const float* weight) {
   const __m256 both = _mm256_permutevar_ps(pair, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1));
   _mm256_storeu_ps(p, _mm256_fmadd_ps(both, _mm256_set_m128(v, v), _mm256_loadu_ps(p)));
 #else
-  store_quad(p, load_quad(p) + v * weight[0]);
-  store_quad(p + 4, load_quad(p + 4) + v * weight[1]);
+  store_quad(p, fma(v, broadcast_quad(weight[0]), load_quad(p)));
+  store_quad(p + 4, fma(v, broadcast_quad(weight[1]), load_quad(p + 4)));
 #endif
 }
 

@@ -48,11 +48,15 @@ VFI_INLINE void stream(T* p, F v) {
 
 template <std::floating_point F>
 VFI_INLINE F fma(F a, F b, F c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return std::fma(a, b, c);
+#else
   return a * b + c;
+#endif
 }
 template <std::floating_point F>
 VFI_INLINE F fma_where(bool mask, F a, F b, F c) {
-  return mask ? a * b + c : c;
+  return mask ? fma(a, b, c) : c;
 }
 template <std::floating_point F>
 VFI_INLINE F round_down(F x) {

@@ -143,12 +143,14 @@ struct PixelCorners {
   // last lanes are then of the next pixel.
   VFI_INLINE Quad quad_sum(int64_t C, const T* end) const {
     if (count == 4 && p[3] + 4 <= end) {
-      return w[0] * load_quad(p[0]) + w[1] * load_quad(p[1]) + w[2] * load_quad(p[2]) + w[3] * load_quad(p[3]);
+      Quad total = w[0] * load_quad(p[0]);
+      for (int k = 1; k < 4; ++k) total = fma(broadcast_quad(w[k]), load_quad(p[k]), total);
+      return total;
     }
     Quad total = {};
     for (int k = 0; k < count; ++k) {
       const Quad v = p[k] + 4 <= end ? load_quad(p[k]) : load_quad(p[k], C);
-      total = k == 0 ? w[0] * v : total + w[k] * v;
+      total = k == 0 ? w[0] * v : fma(broadcast_quad(w[k]), v, total);
     }
     return total;
   }

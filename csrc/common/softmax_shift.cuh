@@ -16,10 +16,10 @@ namespace vfi::cuda {
 // do.
 constexpr int64_t kStridingBlocks = 1024;
 
-inline dim3 striding_grid(const Spreading& s) {
+inline Grid striding_grid(const Spreading& s) {
   const int64_t per_sample = ceil_div(kStridingBlocks, s.batch < kStridingBlocks ? s.batch : kStridingBlocks);
   const int64_t needed = ceil_div(s.height, kThreads / 32);
-  return dim3(static_cast<unsigned>(needed < per_sample ? needed : per_sample), 1, grid_size(s.batch));
+  return {needed < per_sample ? needed : per_sample, 1, grid_size(s.batch)};
 }
 
 // Calls body(y, x) for the pixels of this thread, in blocks of 32 x 8 threads.
@@ -97,7 +97,8 @@ inline size_t range_bytes(const Spreading& s) { return 2 * s.batch * (s.float64 
 template <class A, bool kPath>
 void launch_softmax_shift_as(const Spreading& s, void* range, cudaStream_t stream) {
   using Bits = typename Ordered<A>::Bits;
-  const dim3 grid = striding_grid(s), block(32, kThreads / 32);
+  const Grid grid = striding_grid(s);
+  const dim3 block(32, kThreads / 32);
   VFI_LAUNCH((metric_range_kernel<A, kPath>), grid, block, 2 * (kThreads / 32) * sizeof(Bits), stream,
              static_cast<Bits*>(range), s);
   VFI_LAUNCH((target_max_kernel<A, kPath>), grid, block, 0, stream, s);

@@ -2,20 +2,19 @@
 // defined in splat_tensors_cuda.cu.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "common/scatter_tensors.h"
 
 namespace vfi::cuda {
 
-inline Division division_of(const std::string& mode, const std::string& eps) {
-  if (mode == "sum") return Division::kNone;
-  return eps == "zero" ? Division::kZero : eps == "add" ? Division::kAdd : Division::kClip;
+inline Division division_of(Mode mode, Eps eps) {
+  if (mode == Mode::kSum) return Division::kNone;
+  return eps == Eps::kZero ? Division::kZero : eps == Eps::kAdd ? Division::kAdd : Division::kClip;
 }
 
-inline Factor splat_factor(const std::string& mode) {
-  return mode == "linear" ? Factor::kLinear : mode == "softmax" ? Factor::kSoftmax : Factor::kOne;
+inline Factor splat_factor(Mode mode) {
+  return mode == Mode::kLinear ? Factor::kLinear : mode == Mode::kSoftmax ? Factor::kSoftmax : Factor::kOne;
 }
 
 struct Splatted {

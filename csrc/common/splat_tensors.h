@@ -13,31 +13,28 @@ namespace vfi {
 constexpr double kWideSpan = 60.0;
 
 struct SplatMode {
+  Mode mode;
+  Eps eps;
   Factor factor;
   Divide divide;
 };
 
-inline SplatMode check_splat_mode(const char* op, const std::string& mode, const std::string& eps) {
-  if (mode != "sum" && mode != "average" && mode != "linear" && mode != "softmax") {
-    fail(op, ": expected mode 'sum', 'average', 'linear' or 'softmax', got '", mode, "'");
+inline SplatMode check_splat_mode(const char* op, int64_t mode, int64_t eps) {
+  SplatMode m{check_option<Mode>(op, mode), check_option<Eps>(op, eps), Factor::kOne, Divide::kNot};
+  if (m.mode == Mode::kLinear) m.factor = Factor::kValue;
+  if (m.mode == Mode::kSoftmax) m.factor = Factor::kExp;
+  if (m.mode != Mode::kSum) {
+    m.divide = m.eps == Eps::kZero ? Divide::kZero : m.eps == Eps::kAdd ? Divide::kAdd : Divide::kClip;
   }
-  if (eps != "zero" && eps != "add" && eps != "clip") {
-    fail(op, ": expected eps 'zero', 'add' or 'clip', got '", eps, "'");
-  }
-  SplatMode m{};
-  m.factor = mode == "linear" ? Factor::kValue : mode == "softmax" ? Factor::kExp : Factor::kOne;
-  m.divide = eps == "zero" ? Divide::kZero : eps == "add" ? Divide::kAdd : Divide::kClip;
-  if (mode == "sum") m.divide = Divide::kNot;
   return m;
 }
 
 // The metric of a mode that takes one, beside the input `first`.
-inline void check_metric(const char* op, const SplatMode& m, const std::string& mode, const std::optional<Tensor>& metric,
-                         const Tensor& first) {
+inline void check_metric(const char* op, const SplatMode& m, const std::optional<Tensor>& metric, const Tensor& first) {
   if (m.factor != Factor::kOne && !metric) {
-    fail(op, ": expected a metric of shape (B, 1, H, W) in mode '", mode, "', got None");
+    fail(op, ": expected a metric of shape (B, 1, H, W) in mode '", word(m.mode), "', got None");
   }
-  if (m.factor == Factor::kOne && metric) fail(op, ": expected no metric in mode '", mode, "', got one");
+  if (m.factor == Factor::kOne && metric) fail(op, ": expected no metric in mode '", word(m.mode), "', got one");
   if (metric) {
     check_planes(op, "metric", *metric, 1, first, "input");
     check_size(op, "metric", *metric, first, "input");

@@ -7,6 +7,7 @@
 // corner of weight 0 is not read.
 #pragma once
 
+#include "common/chunk.h"
 #include "common/keys_cubic.h"
 
 namespace vfi {
@@ -30,6 +31,11 @@ struct Trajectory {
   Curve curve;
   int order;  // of the derivative
 };
+
+// The scratch memory of the kernels that read the keyframes of a run of pixels once: A [2 K, kChunk].
+inline int64_t run_memory_bytes(const Curve& curve, bool float64) {
+  return int64_t{2} * curve.count * kChunk * (float64 ? 8 : 4);
+}
 
 namespace VFI_LEVEL {
 

@@ -6,15 +6,6 @@
 
 namespace vfi {
 
-inline Boundary check_boundary(const char* op, const std::string& boundary) {
-  if (boundary == "keys") return Boundary::kKeys;
-  if (boundary == "linear") return Boundary::kLinear;
-  if (boundary != "replicate") {
-    fail(op, ": expected boundary 'keys', 'linear' or 'replicate', got '", boundary, "'");
-  }
-  return Boundary::kReplicate;
-}
-
 // Keyframes (B, 2 K, h, w); taus (B, T, 1, 1) or (B, T, height, width).
 inline void check_keyframes(const char* op, const Tensor& keyframes, const Tensor& taus, int64_t height, int64_t width) {
   const bool pairs = keyframes.dim() == 4 && keyframes.size(1) >= 2 && keyframes.size(1) % 2 == 0;
@@ -35,10 +26,10 @@ inline void check_keyframes(const char* op, const Tensor& keyframes, const Tenso
 }
 
 inline Curve check_trajectory(const char* op, const Tensor& keyframes, const Tensor& taus, int64_t height,
-                              int64_t width, double first, double step, double a, const std::string& boundary,
+                              int64_t width, double first, double step, double a, int64_t boundary,
                               bool extrapolate) {
   check_keyframes(op, keyframes, taus, height, width);
-  const Boundary rule = check_boundary(op, boundary);
+  const Boundary rule = check_option<Boundary>(op, boundary);
   if (!(step > 0)) fail(op, ": expected knots that increase, got ", std::to_string(step));
   return {first, step, a, rule, extrapolate, static_cast<int32_t>(keyframes.size(1) / 2)};
 }

@@ -162,7 +162,7 @@ void flow_of_tau(const Trajectory& p, int64_t b, int64_t t, int32_t y, int32_t x
   mix_taps(taps, n, flow_x, flow_y, [&](int m, int c) { return reader.read(taps.first + m, c, buffer[2 * m + c]); });
 }
 
-// All taus of a run of pixels: the keyframes are read once. `memory` holds A [2 K, kChunk].
+// All taus of a run of pixels: the keyframes are read once. `memory`: run_memory_bytes().
 template <class A>
 class FlowsOfRun {
  public:

@@ -33,10 +33,8 @@ __device__ __forceinline__ TilePlace tile_place(const CorrelationArgs& a, int32_
   return {row / down, row % down * kTileHeight, tile % across * kTileWidth, static_cast<int32_t>(blockIdx.x) % parts};
 }
 
-inline unsigned tile_blocks(const CorrelationArgs& a, int32_t parts) {
-  const int64_t blocks = a.batch * ceil_div(a.height, kTileHeight) * ceil_div(a.width, kTileWidth) * parts;
-  if (blocks > std::numeric_limits<int32_t>::max()) throw std::runtime_error("correlation: more blocks than a grid has");
-  return static_cast<unsigned>(blocks);
+inline Grid tile_blocks(const CorrelationArgs& a, int64_t parts) {
+  return a.batch * ceil_div(a.height, kTileHeight) * ceil_div(a.width, kTileWidth) * parts;
 }
 
 // Element (y, x) of a plane, 0 outside.
@@ -193,7 +191,7 @@ void with_correlation_types(Dtype dtype, Run&& run) {
 template <int D, class T, class A>
 void launch_correlation_columns(const T* first, const T* second, T* out, const CorrelationArgs& a, cudaStream_t stream,
                                 A) {
-  const int32_t parts = static_cast<int32_t>(ceil_div(a.side(), D) * ceil_div(a.side(), kDyPerBlock));
+  const int64_t parts = ceil_div(a.side(), D) * ceil_div(a.side(), kDyPerBlock);
   VFI_LAUNCH((correlation_kernel<T, A, D>), tile_blocks(a, parts), dim3(kAcross, kTileHeight, kDyPerBlock), 0, stream,
              first, second, out, a);
 }
@@ -225,7 +223,7 @@ inline void launch_correlation_grad(const void* grad_out, const void* other, voi
     constexpr int N = kChannels<A>;
     const int32_t halo = 2 * a.radius;
     const size_t bytes = sizeof(A) * N * (kTileHeight + halo) * (kTileWidth + halo);
-    VFI_LAUNCH((correlation_grad_kernel<T, A>), tile_blocks(a, static_cast<int32_t>(ceil_div(a.channels, N))),
+    VFI_LAUNCH((correlation_grad_kernel<T, A>), tile_blocks(a, ceil_div(a.channels, N)),
                dim3(kTileWidth, kTileHeight), bytes, stream, static_cast<const T*>(grad_out),
                static_cast<const T*>(other), static_cast<T*>(grad), a);
   });

@@ -293,13 +293,6 @@ __global__ __launch_bounds__(kThreads) void lora_grad_sum_kernel(const A* __rest
   }
 }
 
-inline unsigned lora_grid(int64_t blocks) {
-  if (blocks > std::numeric_limits<int32_t>::max()) {
-    throw std::runtime_error("mixture_lora: more blocks than a grid has");
-  }
-  return static_cast<unsigned>(blocks);
-}
-
 constexpr int64_t kEnoughBlocks = 1024;
 
 // How the side of a shrink is cut: by sizes alone. A part has some pieces of kDepth at least.
@@ -322,7 +315,7 @@ void launch_lora_shrink(const T* rows, const LoraFactor& factor, const LoraFacto
                         Sum<F>* partial, F* s, cudaStream_t stream) {
   const LoraParts cut = lora_parts(t, factor.side);
   if (t.shape.tokens * t.shape.rank == 0) return;
-  const unsigned grid = lora_grid(t.tiles(kTokens) * ceil_div(2 * t.shape.rank, kRanks) * cut.parts);
+  const Grid grid(t.tiles(kTokens) * ceil_div(2 * t.shape.rank, kRanks) * cut.parts);
   constexpr size_t kBytes = shared_bytes<LoraShared<F, kRanks>>();
   constexpr int kPack = 16 / static_cast<int>(sizeof(T));
   if (factor.side % kPack == 0 && reinterpret_cast<uintptr_t>(rows) % 16 == 0) {
@@ -330,7 +323,7 @@ void launch_lora_shrink(const T* rows, const LoraFactor& factor, const LoraFacto
   } else {
     VFI_LAUNCH((lora_shrink_kernel<T, F, 1>), grid, kThreads, kBytes, stream, rows, factor, t, cut, partial);
   }
-  VFI_LAUNCH((lora_finish_kernel<T, F>), lora_grid(t.tiles(kTokens)), kThreads, 0, stream,
+  VFI_LAUNCH((lora_finish_kernel<T, F>), Grid(t.tiles(kTokens)), kThreads, 0, stream,
              static_cast<const Sum<F>*>(partial), bias, t, cut.parts, s);
 }
 
@@ -340,7 +333,7 @@ void launch_lora_expand(const F* s, const LoraFactor& factor, const LoraBiases& 
                         cudaStream_t stream) {
   constexpr int M = std::is_same_v<F, double> ? 32 : 128;
   if (t.shape.tokens * factor.side == 0) return;
-  VFI_LAUNCH((lora_expand_kernel<T, F, M>), lora_grid(t.tiles(kTokens) * ceil_div(factor.side, M)), kThreads,
+  VFI_LAUNCH((lora_expand_kernel<T, F, M>), Grid(t.tiles(kTokens) * ceil_div(factor.side, M)), kThreads,
              (shared_bytes<LoraShared<F, M>>()), stream, s, factor, biases, t, out);
 }
 
@@ -351,7 +344,7 @@ void launch_lora_grad(const F* left, int64_t ranks, const T* right, const LoraFa
   const int64_t count = t.shape.entries * ranks * grad.side, parts = lora_grad_parts(t, ranks, grad.side);
   if (count == 0) return;
   const int64_t blocks = parts * t.shape.entries * ceil_div(ranks, kRanks) * ceil_div(grad.side, kTile);
-  VFI_LAUNCH((lora_grad_kernel<T, F>), lora_grid(blocks), kThreads, (shared_bytes<LoraShared<F, kRanks>>()), stream,
+  VFI_LAUNCH((lora_grad_kernel<T, F>), Grid(blocks), kThreads, (shared_bytes<LoraShared<F, kRanks>>()), stream,
              left, ranks, right, grad.side, t, parts, partial);
   VFI_LAUNCH((lora_grad_sum_kernel<T, Sum<F>>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream,
              static_cast<const Sum<F>*>(partial), grad, t.shape.entries, ranks, parts);

@@ -16,7 +16,7 @@
 // Source: Zhu et al., Deformable ConvNets v2, CVPR 2019; the layout is that of torchvision.ops.deform_conv2d.
 #pragma once
 
-#include "common/activation.h"
+#include "common/options.h"
 #include "common/bilinear.h"
 
 namespace vfi {

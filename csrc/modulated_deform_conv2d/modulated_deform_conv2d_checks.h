@@ -9,7 +9,7 @@ namespace vfi {
 struct DeformOptions {
   const std::vector<int64_t>&stride, &padding, &dilation;
   int64_t groups, offset_groups;
-  const std::string& edge;
+  int64_t edge;
 };
 
 inline void check_pair(const char* op, const char* name, const std::vector<int64_t>& pair, int64_t least) {
@@ -29,14 +29,15 @@ inline void check_vector(const char* op, const char* name, const Tensor& t, int6
   check_like(op, name, t, "input", input);
 }
 
-inline Activation check_activation(const char* op, const std::string& name, bool has_weight) {
-  if (name != "none" && name != "relu" && name != "prelu") {
-    fail(op, ": expected activation 'none', 'relu' or 'prelu', got '", name, "'");
+inline Activation check_activation(const char* op, int64_t activation, bool has_weight) {
+  const Activation kind = check_option<Activation>(op, activation);
+  if (kind == Activation::kGelu || kind == Activation::kLeakyRelu) {
+    fail(op, ": expected activation 'none', 'relu' or 'prelu', got '", word(kind), "'");
   }
-  if (has_weight != (name == "prelu")) {
-    fail(op, ": expected an activation_weight with activation 'prelu', and only then, got ", name);
+  if (has_weight != (kind == Activation::kPrelu)) {
+    fail(op, ": expected an activation_weight with activation 'prelu', and only then, got ", word(kind));
   }
-  return name == "relu" ? Activation::kRelu : name == "prelu" ? Activation::kPrelu : Activation::kNone;
+  return kind;
 }
 
 // All but bias and activation.
@@ -75,9 +76,7 @@ inline DeformGeometry check_modulated_deform_conv2d(const Tensor& input, const T
   };
   check_map("offset", offset, 2);
   if (mask) check_map("mask", *mask, 1);
-  if (o.edge != "torchvision" && o.edge != "mmcv") {
-    fail(kOp, ": expected edge 'torchvision' or 'mmcv', got '", o.edge, "'");
-  }
+  const Edge edge = check_option<Edge>(kOp, o.edge);
   const auto narrow = [](int64_t x) { return static_cast<int32_t>(x); };
   DeformGeometry g{};
   g.B = input.size(0), g.C = c, g.C_out = c_out, g.groups = o.groups, g.offset_groups = o.offset_groups;
@@ -86,7 +85,7 @@ inline DeformGeometry check_modulated_deform_conv2d(const Tensor& input, const T
   g.stride_y = narrow(o.stride[0]), g.stride_x = narrow(o.stride[1]);
   g.padding_y = narrow(o.padding[0]), g.padding_x = narrow(o.padding[1]);
   g.dilation_y = narrow(o.dilation[0]), g.dilation_x = narrow(o.dilation[1]);
-  g.mmcv_edge = o.edge == "mmcv";
+  g.mmcv_edge = edge == Edge::kMmcv;
   return g;
 }
 

@@ -105,8 +105,8 @@ MaybeTensor widened(const MaybeTensor& t) { return t ? widened(*t) : MaybeTensor
 
 Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
                                const MaybeTensor& bias, const Ints& stride, const Ints& padding, const Ints& dilation,
-                               int64_t groups, int64_t offset_groups, const std::string& activation,
-                               const MaybeTensor& activation_weight, const std::string& edge, bool /*allow_tf32*/) {
+                               int64_t groups, int64_t offset_groups, int64_t activation,
+                               const MaybeTensor& activation_weight, int64_t edge, bool /*allow_tf32*/) {
   constexpr const char* kOp = "modulated_deform_conv2d";
   DeformArgs a{};
   a.g = check_modulated_deform_conv2d(input, offset, mask, weight,
@@ -144,7 +144,7 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
     const Tensor& grad_out, const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
     const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
-    const std::string& edge, bool /*allow_tf32*/, bool deterministic, bool need_input, bool need_offset,
+    int64_t edge, bool /*allow_tf32*/, bool deterministic, bool need_input, bool need_offset,
     bool need_mask, bool need_weight, bool need_bias) {
   constexpr const char* kOp = "modulated_deform_conv2d_grad";
   DeformGradArgs a{};

@@ -38,7 +38,7 @@ Tensor pack_weight(const Tensor& weight, const DeformGeometry& g, bool transpose
 
 Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor weight, Maybe bias, Integers stride,
                                Integers padding, Integers dilation, int64_t groups, int64_t offset_groups,
-                               std::string activation, Maybe activation_weight, std::string edge, bool allow_tf32) {
+                               int64_t activation, Maybe activation_weight, int64_t edge, bool allow_tf32) {
   constexpr const char* kOp = "modulated_deform_conv2d";
   const DeformGeometry g = check_modulated_deform_conv2d(input, offset, mask, weight,
                                                          {stride, padding, dilation, groups, offset_groups, edge});
@@ -120,7 +120,7 @@ void weight_gradient(const T* grad_out, const T* input, const DeformArgs& a, con
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
     Tensor grad_out, Tensor input, Tensor offset, Maybe mask, Tensor weight, Integers stride, Integers padding,
-    Integers dilation, int64_t groups, int64_t offset_groups, std::string edge, bool allow_tf32, bool deterministic,
+    Integers dilation, int64_t groups, int64_t offset_groups, int64_t edge, bool allow_tf32, bool deterministic,
     bool need_input, bool need_offset, bool need_mask, bool need_weight, bool need_bias) {
   const DeformGeometry g = check_modulated_deform_conv2d(input, offset, mask, weight,
                                                          {stride, padding, dilation, groups, offset_groups, edge});

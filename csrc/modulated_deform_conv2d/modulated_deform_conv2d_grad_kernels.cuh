@@ -253,7 +253,7 @@ void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weig
     with_pack<4, F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
       constexpr size_t kBytes = shared_bytes<GradColumnsShared<F, M>>();
-      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out,
+      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), Grid(blocks), kThreads, kBytes, stream, grad_out,
                  input, weight, a, packed_weights(a.g, true), to);
     });
   });
@@ -273,7 +273,7 @@ void launch_deform_grad_ordered(const T* grad_out, const F* weight, const Deform
   parts.band = static_cast<int32_t>(ceil_div(a.g.H, bands));
   parts.bands = static_cast<int32_t>(ceil_div(a.g.H, parts.band));
   constexpr size_t kBytes = shared_bytes<OrderedShared<F, M>>();
-  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), deform_grid(blocks * parts.bands), kThreads, kBytes, stream,
+  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), Grid(blocks * parts.bands), kThreads, kBytes, stream,
              grad_out, weight, a, packed_weights(a.g, true), parts, input_sums);
 }
 

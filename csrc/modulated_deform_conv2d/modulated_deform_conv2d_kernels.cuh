@@ -265,13 +265,6 @@ __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void de
   }
 }
 
-inline unsigned deform_grid(int64_t blocks) {
-  if (blocks > std::numeric_limits<int32_t>::max()) {
-    throw std::runtime_error("modulated_deform_conv2d: more blocks than a grid has");
-  }
-  return static_cast<unsigned>(blocks);
-}
-
 // Channels of a piece of the columns: at most `most`, in at most kSlots offset groups wherever it starts.
 inline int piece_of(const DeformGeometry& g, int most) {
   const int64_t fits = (kSlots - 1) * g.offset_group_channels();
@@ -319,7 +312,7 @@ void launch_deform(const T* input, const F* weight, T* out, const DeformArgs& a,
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
       const int64_t blocks = a.g.B * a.tiles(kTile) * a.g.groups * ceil_div(a.g.group_out(), M);
       constexpr size_t kBytes = shared_bytes<ForwardShared<F, M>>();
-      VFI_LAUNCH((deform_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, input, weight, out, a,
+      VFI_LAUNCH((deform_kernel<T, F, N, M>), Grid(blocks), kThreads, kBytes, stream, input, weight, out, a,
                  packed_weights(a.g, false), piece_of(a.g, kDepth), epilogue);
     });
   });

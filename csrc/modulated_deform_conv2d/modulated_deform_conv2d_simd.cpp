@@ -68,7 +68,7 @@ void sample_quads(const TapReads<F32>& r, int64_t count, const T* window, const 
     for (int k = 0; k < 4; ++k) p[k] = r.at[k][i] < 0 ? zeros : window + int64_t{r.at[k][i]} * C + s.first;
     for (int64_t c = 0; c < s.count; c += 4) {
       Quad sum = r.weight[0][i] * load_quad(p[0] + c);
-      for (int k = 1; k < 4; ++k) sum += r.weight[k][i] * load_quad(p[k] + c);
+      for (int k = 1; k < 4; ++k) sum = fma(broadcast_quad(r.weight[k][i]), load_quad(p[k] + c), sum);
       store_quad(column + c, sum);
     }
   }

@@ -144,7 +144,7 @@ void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partia
     with_pack<16 / static_cast<int>(sizeof(T)), F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
       constexpr size_t kBytes = shared_bytes<GradWeightShared<F, M>>();
-      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), deform_grid(blocks), kThreads, kBytes, stream, grad_out,
+      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), Grid(blocks), kThreads, kBytes, stream, grad_out,
                  input, partial, a, w);
     });
   });
@@ -156,8 +156,7 @@ void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partia
 template <class T, class A>
 void launch_deform_grad_bias(const T* grad_out, T* grad, const DenseShape& out, cudaStream_t stream) {
   if (out.channels == 0) return;
-  VFI_LAUNCH((deform_grad_bias_kernel<T, A>), static_cast<unsigned>(out.channels), kThreads, kThreads * sizeof(A),
-             stream, grad_out, grad, out);
+  VFI_LAUNCH((deform_grad_bias_kernel<T, A>), out.channels, kThreads, kThreads * sizeof(A), stream, grad_out, grad, out);
 }
 
 }  // namespace vfi::cuda

@@ -172,12 +172,6 @@ void with_patch_cut(const PatchArgs& a, int64_t side, const void* to, const Stri
   run(std::integral_constant<int, 1>(), cut);
 }
 
-inline unsigned patch_blocks(int64_t patches, const PatchCut& cut) {
-  const int64_t blocks = patches * cut.blocks;
-  if (blocks > std::numeric_limits<int32_t>::max()) throw std::runtime_error("patches: more blocks than a grid has");
-  return static_cast<unsigned>(blocks);
-}
-
 inline void launch_patch_indices(const bool* route, const PatchGrid& grid, int32_t* indices, int64_t capacity,
                                  int64_t* count, cudaStream_t stream) {
   VFI_LAUNCH(patch_indices_kernel, 1, kThreads, 0, stream, route, grid, indices, capacity, count);
@@ -190,7 +184,7 @@ void launch_patch_copy(const PatchArgs& a, cudaStream_t stream) {
   dispatch(a.type, false, [&](auto element, auto) {
     using T = decltype(element);
     const auto run = [&](auto n, const PatchCut& cut) {
-      VFI_LAUNCH((patch_copy_kernel<T, decltype(n)::value, kScatter>), patch_blocks(a.P, cut), kThreads, 0, stream, a,
+      VFI_LAUNCH((patch_copy_kernel<T, decltype(n)::value, kScatter>), Grid(a.P * cut.blocks), kThreads, 0, stream, a,
                  cut);
     };
     if constexpr (kScatter) {
@@ -211,7 +205,7 @@ inline void launch_patch_gather_grad(const PatchArgs& a, cudaStream_t stream) {
     with_patch_cut<T>(a, a.patch, a.result, a.result_strides, a.patches, a.patch_strides,
                       [&](auto n, const PatchCut& cut) {
                         VFI_LAUNCH((patch_gather_grad_kernel<T, decltype(compute), decltype(n)::value>),
-                                   patch_blocks(cells, cut), kThreads, 0, stream, a, cut);
+                                   Grid(cells * cut.blocks), kThreads, 0, stream, a, cut);
                       });
   });
 }

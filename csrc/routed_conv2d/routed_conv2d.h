@@ -14,7 +14,7 @@
 // Source: Ren et al., SBNet, CVPR 2018.
 #pragma once
 
-#include "common/activation.h"
+#include "common/options.h"
 #include "common/indexing.h"
 #include "common/patches.h"
 

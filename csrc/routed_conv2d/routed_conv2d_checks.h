@@ -9,7 +9,7 @@ namespace vfi {
 struct RoutedOptions {
   int64_t patch, stride;
   bool transposed;
-  const std::string& border;
+  int64_t border;
 };
 
 namespace routed {
@@ -53,13 +53,11 @@ inline RoutedGeometry check_routed_conv2d(const Tensor& x, const Tensor& weight,
     check_shape(bias->dim() == 1 && bias->size(0) == g.C_out, kOp, "bias", shape_text({g.C_out}), *bias);
     check_like(kOp, "bias", *bias, "x", x);
   }
-  if (o.border != "zero" && o.border != "image") {
-    fail(kOp, ": expected border 'zero' or 'image', got '", o.border, "'");
-  }
+  const Border border = check_option<Border>(kOp, o.border);
   g.C = x.size(1), g.H = x.size(2), g.W = x.size(3);
   g.K = weight.size(2), g.stride = o.stride, g.padding = o.transposed ? 1 : g.K / 2;
   g.patch = o.patch, g.out_patch = o.transposed ? 2 * o.patch : o.patch / o.stride;
-  g.transposed = o.transposed, g.image_border = o.border == "image";
+  g.transposed = o.transposed, g.image_border = border == Border::kImage;
   return g;
 }
 
@@ -71,23 +69,19 @@ inline void check_routed_base(const Tensor& base, const Tensor& x, const RoutedG
   check_written("routed_conv2d_", "base", base);
 }
 
-inline Activation check_routed_activation(const std::string& name, const std::optional<Tensor>& slopes, const Tensor& x,
+inline Activation check_routed_activation(int64_t activation, const std::optional<Tensor>& slopes, const Tensor& x,
                                           const RoutedGeometry& g) {
   using routed::kOp;
-  const bool known = name == "none" || name == "relu" || name == "leaky_relu" || name == "prelu" || name == "gelu";
-  if (!known) {
-    fail(kOp, ": expected activation 'none', 'relu', 'leaky_relu', 'prelu' or 'gelu', got '", name, "'");
-  }
-  if (slopes.has_value() != (name == "prelu")) {
-    fail(kOp, ": expected an activation_weight with activation 'prelu', and only then, got ", name);
+  const Activation kind = check_option<Activation>(kOp, activation);
+  if (slopes.has_value() != (kind == Activation::kPrelu)) {
+    fail(kOp, ": expected an activation_weight with activation 'prelu', and only then, got ", word(kind));
   }
   if (slopes) {
     const bool right = slopes->dim() == 1 && (slopes->size(0) == 1 || slopes->size(0) == g.C_out);
     check_shape(right, kOp, "activation_weight", "(1,) or " + shape_text({g.C_out}), *slopes);
     check_like(kOp, "activation_weight", *slopes, "x", x);
   }
-  if (name == "none") return Activation::kNone;
-  return name == "relu" ? Activation::kRelu : name == "gelu" ? Activation::kGelu : Activation::kPrelu;
+  return kind == Activation::kLeakyRelu ? Activation::kPrelu : kind;
 }
 
 // The gradient of the output patches, beside arguments that the check above has passed.

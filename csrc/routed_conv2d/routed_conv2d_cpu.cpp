@@ -22,6 +22,12 @@ RoutedPlace place_of(const Tensor& t, bool in_image) {
   return {const_cast<void*>(t.const_data_ptr()), strides_of(t), in_image, t.size(2), t.size(3)};
 }
 
+// Of a tensor that is written: memory that it shares with another one until then (copy on write) becomes its own.
+RoutedPlace target_of(const Tensor& t, bool in_image) {
+  t.mutable_data_ptr();
+  return place_of(t, in_image);
+}
+
 int64_t sum_bytes(const RoutedArgs& a) { return a.type == Dtype::kFloat64 ? 8 : 4; }
 
 // As many rows as a tile has room for.
@@ -86,13 +92,13 @@ void run(RoutedArgs& a, const std::vector<int64_t>& chosen) {
 Tensor dense(const Tensor& t) { return torch::stable::contiguous(t); }
 
 Tensor routed_conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, const Tensor& indices, int64_t patch,
-                     int64_t stride, bool transposed, const std::string& border, bool /*allow_tf32*/) {
+                     int64_t stride, bool transposed, int64_t border, bool /*allow_tf32*/) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   const Tensor list = dense(indices), w = dense(weight), b = bias ? dense(*bias) : weight;
   const Tensor out = empty(x, {list.size(0), g.C_out, g.out_patch, g.out_patch}, x.scalar_type(), layout_of(x));
   if (out.numel() == 0) return out;
   RoutedArgs a = forward_args(g, x, w, list);
-  a.to = place_of(out, false);
+  a.to = target_of(out, false);
   if (bias) a.bias = b.const_data_ptr();
   const Scratch packed = pack(a);
   run(a, all_rows(list.size(0)));
@@ -100,7 +106,7 @@ Tensor routed_conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& b
 }
 
 void routed_conv2d_(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, const Tensor& indices, int64_t patch,
-                    int64_t stride, bool transposed, const std::string& border, const std::string& activation,
+                    int64_t stride, bool transposed, int64_t border, int64_t activation,
                     const MaybeTensor& activation_weight, double negative_slope, bool /*allow_tf32*/, Tensor base) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   check_routed_base(base, x, g);
@@ -109,7 +115,7 @@ void routed_conv2d_(const Tensor& x, const Tensor& weight, const MaybeTensor& bi
   const Tensor slopes = activation_weight ? dense(*activation_weight) : weight;
   if (base.numel() == 0 || list.size(0) == 0) return;
   RoutedArgs a = forward_args(g, x, w, list);
-  a.to = place_of(base, true);
+  a.to = target_of(base, true);
   if (bias) a.bias = b.const_data_ptr();
   if (activation_weight) a.slopes = slopes.const_data_ptr(), a.one_slope = slopes.size(0) == 1;
   a.activation = kind, a.slope = negative_slope;
@@ -144,7 +150,7 @@ void weight_gradient(RoutedWeightArgs& a, int64_t patches) {
 
 std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(const Tensor& grad_out, const Tensor& x, const Tensor& weight,
                                                       const Tensor& indices, int64_t patch, int64_t stride, bool transposed,
-                                                      const std::string& border, bool /*allow_tf32*/, bool need_x,
+                                                      int64_t border, bool /*allow_tf32*/, bool need_x,
                                                       bool need_weight, bool need_bias) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, {}, indices, {patch, stride, transposed, border});
   check_routed_grad_out(grad_out, x, indices, g);
@@ -157,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(const Tensor& grad_out, co
   if (need_x) torch::stable::zero_(grad_x);
   if (need_x && grad_x.numel() > 0 && grad_out.numel() > 0) {
     RoutedArgs a = backward_args(g, forward, grad_out);
-    a.to = place_of(grad_x, true);
+    a.to = target_of(grad_x, true);
     a.adds = g.reach() > 0;
     const Scratch packed = pack(a);
     for (const auto& chosen : colours(a, list.size(0), g.reach())) run(a, chosen);

@@ -15,6 +15,12 @@ RoutedPlace place_of(const Tensor& t, bool in_image) {
   return {const_cast<void*>(t.const_data_ptr()), strides_of(t), in_image};
 }
 
+// Of a tensor that is written: memory that it shares with another one until then (copy on write) becomes its own.
+RoutedPlace target_of(const Tensor& t, bool in_image) {
+  t.mutable_data_ptr();
+  return place_of(t, in_image);
+}
+
 RoutedWeights weights_of(const Tensor& weight, bool transposed) {
   const Strides s = strides_of(weight);
   if (transposed) return {s.batch, s.channel, s.row, s.column, 0};
@@ -43,7 +49,7 @@ RoutedArgs backward_args(const RoutedArgs& forward, const Tensor& grad_out, cons
   a.transposed = !a.transposed;
   std::swap(a.in_side, a.out_side);
   std::swap(a.depth, a.columns);
-  a.from = place_of(grad_out, false), a.to = place_of(grad_x, true);
+  a.from = place_of(grad_out, false), a.to = target_of(grad_x, true);
   a.listed = listed;
   a.items = a.grid.B * a.grid.rows * a.grid.columns;
   return a;
@@ -65,20 +71,20 @@ void forward(const OnDevice& device, const Tensor& weight, const RoutedArgs& a, 
 }
 
 Tensor routed_conv2d(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t patch, int64_t stride,
-                     bool transposed, std::string border, bool allow_tf32) {
+                     bool transposed, int64_t border, bool allow_tf32) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   const OnDevice device(x);
   const Tensor list = torch::stable::contiguous(indices);
   const Tensor out = empty(x, {list.size(0), g.C_out, g.out_patch, g.out_patch}, x.scalar_type(), layout_of(x));
   RoutedArgs a = forward_args(g, x, list);
-  a.to = place_of(out, false);
+  a.to = target_of(out, false);
   const Epilogue epilogue{data_or_null(bias), nullptr, step_of(bias), 0, Activation::kNone, 0};
   forward(device, weight, a, epilogue, dtype_of(x), transposed, allow_tf32);
   return out;
 }
 
 void routed_conv2d_(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t patch, int64_t stride, bool transposed,
-                    std::string border, std::string activation, Maybe activation_weight, double negative_slope,
+                    int64_t border, int64_t activation, Maybe activation_weight, double negative_slope,
                     bool allow_tf32, Tensor base) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, bias, indices, {patch, stride, transposed, border});
   check_routed_base(base, x, g);
@@ -86,7 +92,7 @@ void routed_conv2d_(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t
   const OnDevice device(x);
   const Tensor list = torch::stable::contiguous(indices);
   RoutedArgs a = forward_args(g, x, list);
-  a.to = place_of(base, true);
+  a.to = target_of(base, true);
   const Epilogue epilogue{data_or_null(bias), data_or_null(activation_weight), step_of(bias), step_of(activation_weight),
                           kind, negative_slope};
   forward(device, weight, a, epilogue, dtype_of(x), transposed, allow_tf32);
@@ -103,7 +109,7 @@ void weight_gradient(const RoutedArgs& a, const RoutedPlace& grad_out, const Ten
 
 std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor indices,
                                                       int64_t patch, int64_t stride, bool transposed,
-                                                      std::string border, bool allow_tf32, bool need_x,
+                                                      int64_t border, bool allow_tf32, bool need_x,
                                                       bool need_weight, bool need_bias) {
   const RoutedGeometry g = check_routed_conv2d(x, weight, {}, indices, {patch, stride, transposed, border});
   check_routed_grad_out(grad_out, x, indices, g);

@@ -240,13 +240,6 @@ __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void ro
   }
 }
 
-inline unsigned routed_grid(int64_t blocks) {
-  if (blocks > std::numeric_limits<int32_t>::max()) {
-    throw std::runtime_error("routed_conv2d: more blocks than a grid has");
-  }
-  return static_cast<unsigned>(blocks);
-}
-
 inline int64_t routed_tiles(const RoutedArgs& a, int64_t pixels) {
   const int64_t side = a.phase_side();
   return ceil_div(side * side, pixels);
@@ -283,7 +276,7 @@ void launch_routed_conv(const T* weight, RoutedWeights w, F* packed, const Route
   with_routed_rows<F>(a.columns, [&](auto m) {
     constexpr int M = decltype(m)::value;
     constexpr size_t kBytes = shared_bytes<RoutedShared<F, M>>();
-    const unsigned grid = routed_grid(blocks * ceil_div(a.columns, M));
+    const Grid grid(blocks * ceil_div(a.columns, M));
     const F* const panels = packed;
     if constexpr (!std::is_same_v<F, double>) {
       constexpr int kMost = 16 / static_cast<int>(sizeof(T));

@@ -155,7 +155,7 @@ void launch_routed_grad_weight(const RoutedArgs& a, const RoutedPlace& grad_out,
   with_routed_rows<F>(a.columns, [&](auto m) {
     constexpr int M = decltype(m)::value;
     constexpr size_t kBytes = shared_bytes<RoutedWeightShared<F, M>>();
-    VFI_LAUNCH((routed_grad_weight_kernel<T, F, M>), routed_grid(w.parts * w.rows * w.pieces * a.K * a.K), kThreads,
+    VFI_LAUNCH((routed_grad_weight_kernel<T, F, M>), Grid(w.parts * w.rows * w.pieces * a.K * a.K), kThreads,
                kBytes, stream, a, grad_out, partial, w);
   });
   VFI_LAUNCH((routed_grad_sum_kernel<T, Sum<F>>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream,
@@ -169,7 +169,7 @@ void launch_routed_grad_bias(const RoutedArgs& a, const RoutedPlace& grad_out, A
                              cudaStream_t stream) {
   if (a.columns == 0) return;
   const int64_t parts = routed_bias_parts(a);
-  VFI_LAUNCH((routed_grad_bias_kernel<T, A>), routed_grid(parts * ceil_div(a.columns, kBiasChannels)), kThreads,
+  VFI_LAUNCH((routed_grad_bias_kernel<T, A>), Grid(parts * ceil_div(a.columns, kBiasChannels)), kThreads,
              kThreads * sizeof(A), stream, a, grad_out, partial, parts);
   VFI_LAUNCH((routed_grad_sum_kernel<T, A>), grid_size(ceil_div(a.columns, kThreads)), kThreads, 0, stream,
              static_cast<const A*>(partial), grad, RoutedWeights{0, 1, 0, 0, 0}, int64_t{1}, int64_t{1},

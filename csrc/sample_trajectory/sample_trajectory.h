@@ -32,7 +32,7 @@ struct SampleGradArgs {
   bool float64;
 };
 
-// Output rows begin <= b H + y < end. `memory`: A [2 K, 128], aligned to 64.
+// Output rows begin <= b H + y < end. `memory`: run_memory_bytes(), aligned to 64.
 VFI_DECLARE_CPU_KERNEL(sample_rows, const SampleArgs& args, int64_t begin, int64_t end, void* memory);
 VFI_DECLARE_CPU_KERNEL(sample_grad_taus, const SampleGradArgs& args, int64_t begin, int64_t end, void* memory);
 // Rows begin <= b h + y < end of the keyframes. `memory`: A [2 K + 2, w], aligned to 64.

@@ -12,7 +12,6 @@ namespace vfi {
 namespace {
 
 constexpr const char* kOp = "sample_trajectory";
-constexpr int64_t kRun = 128;  // pixels
 
 bool is_wide(const Tensor& keyframes, const Tensor& taus) {
   return keyframes.scalar_type() == ScalarType::Double || taus.scalar_type() == ScalarType::Double;
@@ -28,14 +27,14 @@ void for_all_rows(int64_t rows, int64_t work_per_row, int64_t memory_bytes,
 }
 
 Tensor sample_trajectory(const Tensor& keyframes, const Tensor& taus, int64_t height, int64_t width, double first,
-                         double step, double a, const std::string& boundary, bool extrapolate, bool derivative) {
+                         double step, double a, int64_t boundary, bool extrapolate, bool derivative) {
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
   const bool wide = is_wide(keyframes, taus);
   const TrajectoryTensors tensors(kOp, keyframes, taus, height, width, curve, derivative, wide);
   const int64_t batch = keyframes.size(0), count = taus.size(1);
   const Tensor out = empty(keyframes, {batch, 2 * count, height, width}, keyframes.scalar_type());
   const SampleArgs args{tensors.path(), out.mutable_data_ptr(), batch, wide};
-  const int64_t bytes = 2 * curve.count * kRun * static_cast<int64_t>(wide ? sizeof(double) : sizeof(float));
+  const int64_t bytes = run_memory_bytes(curve, wide);
   if (out.numel() > 0) {
     for_all_rows(batch * height, width * count, bytes, [&](int64_t begin, int64_t end, void* memory) {
       VFI_CPU_KERNEL(sample_rows)(args, begin, end, memory);
@@ -63,7 +62,7 @@ Tensor grad_of_taus(SampleGradArgs args, const Tensor& taus, int64_t batch) {
   const ScalarType type = args.float64 ? ScalarType::Double : ScalarType::Float;
   const Tensor rows = empty(taus, {shared ? taus.numel() : 0, size.H}, type);
   args.grad_taus = shared ? rows.mutable_data_ptr() : result.mutable_data_ptr();
-  const int64_t bytes = 2 * args.path.curve.count * kRun * static_cast<int64_t>(sizeof(double));
+  const int64_t bytes = run_memory_bytes(args.path.curve, true);
   if (taus.numel() > 0 && size.W > 0) {
     for_all_rows(batch * size.H, size.W * args.path.T, bytes, [&](int64_t begin, int64_t end, void* memory) {
       VFI_CPU_KERNEL(sample_grad_taus)(args, begin, end, memory);
@@ -92,7 +91,7 @@ Tensor grad_of_keyframes(SampleGradArgs args, const Tensor& keyframes) {
 
 std::tuple<Tensor, Tensor> sample_trajectory_grad(const Tensor& grad_out, const Tensor& keyframes, const Tensor& taus,
                                                   int64_t height, int64_t width, double first, double step, double a,
-                                                  const std::string& boundary, bool extrapolate, bool derivative,
+                                                  int64_t boundary, bool extrapolate, bool derivative,
                                                   bool need_keyframes, bool need_taus) {
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
   check_flows(kOp, grad_out, keyframes, taus, height, width);

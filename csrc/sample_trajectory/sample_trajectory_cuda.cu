@@ -10,7 +10,7 @@ namespace {
 constexpr const char* kOp = "sample_trajectory";
 
 Tensor sample_trajectory(Tensor keyframes, Tensor taus, int64_t height, int64_t width, double first, double step,
-                         double a, std::string boundary, bool extrapolate, bool derivative) {
+                         double a, int64_t boundary, bool extrapolate, bool derivative) {
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
   const OnDevice device(keyframes);
   const int64_t batch = keyframes.size(0);
@@ -26,7 +26,7 @@ Tensor sample_trajectory(Tensor keyframes, Tensor taus, int64_t height, int64_t 
 
 std::tuple<Tensor, Tensor> sample_trajectory_grad(Tensor grad_out, Tensor keyframes, Tensor taus, int64_t height,
                                                   int64_t width, double first, double step, double a,
-                                                  std::string boundary, bool extrapolate, bool derivative,
+                                                  int64_t boundary, bool extrapolate, bool derivative,
                                                   bool need_keyframes, bool need_taus) {
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
   check_flows(kOp, grad_out, keyframes, taus, height, width);

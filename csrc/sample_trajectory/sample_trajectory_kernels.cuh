@@ -135,7 +135,7 @@ template <class Run>
 void for_planes(bool float64, int64_t batch, int32_t height, int32_t width, Run&& run) {
   if (batch * height * width == 0) return;
   for_each_launch(pixel_grid(dense_shape(batch, 1, height, width, false), false, 1),
-                  [&](const PixelGrid& part, dim3 blocks) {
+                  [&](const PixelGrid& part, Grid blocks) {
                     if (float64) {
                       run(double(), part, blocks);
                     } else {
@@ -146,7 +146,7 @@ void for_planes(bool float64, int64_t batch, int32_t height, int32_t width, Run&
 
 inline void launch_sample_trajectory(const SampleArgs& args, bool float64, cudaStream_t stream) {
   const Resize& r = args.path.size;
-  for_planes(float64, args.batch * args.path.count, r.H, r.W, [&](auto compute, const PixelGrid& part, dim3 blocks) {
+  for_planes(float64, args.batch * args.path.count, r.H, r.W, [&](auto compute, const PixelGrid& part, Grid blocks) {
     VFI_LAUNCH((sample_trajectory_kernel<decltype(compute)>), blocks, part.block, 0, stream, args, part);
   });
 }
@@ -154,7 +154,7 @@ inline void launch_sample_trajectory(const SampleArgs& args, bool float64, cudaS
 inline void launch_grad_keyframes(const SampleArgs& args, bool float64, cudaStream_t stream) {
   const Resize& r = args.path.size;
   for_planes(float64, args.batch * args.path.curve.count, r.h, r.w,
-             [&](auto compute, const PixelGrid& part, dim3 blocks) {
+             [&](auto compute, const PixelGrid& part, Grid blocks) {
                VFI_LAUNCH((grad_keyframes_kernel<decltype(compute)>), blocks, part.block, 0, stream, args, part);
              });
 }
@@ -163,7 +163,7 @@ inline void launch_grad_taus(const SampleArgs& args, bool float64, cudaStream_t 
   const Resize& r = args.path.size;
   const int64_t taus = args.batch * args.path.count;
   if (args.path.per_pixel) {
-    for_planes(float64, taus, r.H, r.W, [&](auto compute, const PixelGrid& part, dim3 blocks) {
+    for_planes(float64, taus, r.H, r.W, [&](auto compute, const PixelGrid& part, Grid blocks) {
       VFI_LAUNCH((grad_pixel_taus_kernel<decltype(compute)>), blocks, part.block, 0, stream, args, part);
     });
     return;

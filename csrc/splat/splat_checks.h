@@ -9,7 +9,7 @@
 namespace vfi {
 
 inline SplatMode check_splat(const std::vector<Tensor>& inputs, const Tensor& flow, const std::optional<Tensor>& metric,
-                             const std::string& mode, const std::string& eps) {
+                             int64_t mode, int64_t eps) {
   constexpr const char* kOp = "splat";
   const SplatMode m = check_splat_mode(kOp, mode, eps);
   if (inputs.empty()) fail(kOp, ": expected at least one input, got 0");
@@ -23,7 +23,7 @@ inline SplatMode check_splat(const std::vector<Tensor>& inputs, const Tensor& fl
   }
   check_planes(kOp, "flow", flow, 2, first, "input");
   check_size(kOp, "flow", flow, first, "input");
-  check_metric(kOp, m, mode, metric, first);
+  check_metric(kOp, m, metric, first);
   return m;
 }
 

@@ -14,8 +14,8 @@ namespace {
 using Metric = std::optional<Tensor>;
 
 std::tuple<std::vector<Tensor>, Tensor, Tensor> splat(const std::vector<Tensor>& inputs, const Tensor& flow,
-                                                      const Metric& metric, const std::string& mode,
-                                                      const std::string& eps, bool keep_weight, bool) {
+                                                      const Metric& metric, int64_t mode,
+                                                      int64_t eps, bool keep_weight, bool) {
   const SplatMode m = check_splat(inputs, flow, metric, mode, eps);
   ScatterArgs s{};
   s.float64 = needs_float64(inputs, flow, metric);

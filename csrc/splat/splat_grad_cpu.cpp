@@ -91,7 +91,7 @@ class Arguments {
 std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const MaybeTensor& grad_weight,
                                                const Tensors& inputs, const Tensor& flow, const MaybeTensor& metric,
                                                const Tensors& outs, const Tensor& weight, const Tensor& shift,
-                                               const std::string& mode, const std::string& eps, bool need_inputs,
+                                               int64_t mode, int64_t eps, bool need_inputs,
                                                bool need_flow, bool need_metric) {
   const SplatMode m = check_splat(inputs, flow, metric, mode, eps);
   const bool divides = m.divide != Divide::kNot, float64 = needs_float64(inputs, flow, metric);

@@ -176,8 +176,8 @@ VFI_INLINE void add_channels(const T* const* g, const T* x, T* grad_x, const flo
   V total = {};
   for (int k = 0; k < 4; ++k) {
     const V v = load_cell<V>(g[k], n);
-    dot[k] = dot[k] + v * value;
-    if (share[k] != 0) total = total + v * share[k];
+    dot[k] = fma(v, value, dot[k]);
+    if (share[k] != 0) total = fma(v, broadcast_cell<V>(share[k]), total);
   }
   if (grad_x != nullptr) store_cell(grad_x, total * outer, n);
 }

@@ -171,7 +171,7 @@ inline void launch_splat_grad(const void* grad_out, const void* values, const vo
     using T = decltype(element);
     using A = decltype(compute);
     with_access<T, A>(a.shape, a.shape, {grad_out, values, out, grad_values}, [&](auto access, const PixelGrid& grid) {
-      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
         VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(4, sizeof(A)),
                    stream, static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
                    static_cast<T*>(grad_values), a, part);

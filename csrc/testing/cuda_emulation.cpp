@@ -88,6 +88,8 @@ struct Block {
 
 Block* g_block = nullptr;
 unsigned g_seed = 0;
+bool g_idle = false;
+int64_t g_launches = 0;
 
 Thread& current_thread() { return g_block->threads[g_block->current]; }
 
@@ -185,6 +187,8 @@ void run_block(int n) {
 }  // namespace
 
 void set_seed(unsigned seed) { g_seed = seed; }
+void set_idle(bool idle) { g_idle = idle; }
+int64_t launches() { return g_launches; }
 unsigned char* dynamic_shared() { return g_block->shared.get(); }
 int lane() { return g_block->current % warpSize; }
 
@@ -237,6 +241,8 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
   if (n < 1 || n > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 || shared_bytes > kSharedLimit) {
     throw std::runtime_error("cuda emulation: invalid launch configuration");
   }
+  ++g_launches;
+  if (g_idle) return;
   Block state;
   g_block = &state;
   struct Reset {

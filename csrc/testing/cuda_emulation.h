@@ -50,6 +50,9 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void
 void wait(Barrier barrier);
 // Order of threads and blocks: 0 is the natural order, any other value a random one.
 void set_seed(unsigned seed);
+// While on, launches are checked and counted, but no thread runs: for shapes that are too large to compute here.
+void set_idle(bool idle);
+int64_t launches();
 unsigned char* dynamic_shared();
 // Gives `value` to the warp and returns the one of `lane`; every lane of the warp has to call it.
 uint64_t exchange(uint64_t value, int lane);
@@ -157,4 +160,4 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
 // Launches and dynamic shared memory, as common/launch.cuh has them for CUDA.
 #define VFI_DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(vfi::emulation::dynamic_shared())
 #define VFI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-  ((void)(stream), ::vfi::emulation::launch(grid, block, shared_bytes, [&] { kernel(__VA_ARGS__); }))
+  ((void)(stream), ::vfi::emulation::launch(::vfi::cuda::checked_grid(grid), block, shared_bytes, [&] { kernel(__VA_ARGS__); }))

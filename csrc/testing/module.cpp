@@ -5,10 +5,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "testing/cuda_emulation.h"
+
 #include "common/bilinear.h"
 #include "common/half.h"
 #include "common/indexing.h"
-#include "testing/cuda_emulation.h"
+#include "common/products.cuh"
 #include "testing/planted_bugs.h"
 
 namespace py = pybind11;
@@ -38,6 +40,9 @@ vfi::Axis<double> axis_of(const std::string& padding, double f, int32_t x, int32
 
 void add_emulation(py::module_& m) {
   m.def("set_seed", &vfi::emulation::set_seed, "Order of the emulated threads and blocks; 0 is the natural one.");
+  m.def("set_idle", &vfi::emulation::set_idle, "Whether launches are only checked and counted.");
+  m.def("launches", &vfi::emulation::launches, "How many launches there were in this process.");
+  m.def("check_grid", [](int64_t x, int64_t y, int64_t z) { vfi::cuda::checked_grid({x, y, z}); });
   m.def("reverse", [](const Floats& in, bool with_barrier) {
     Floats out = like(in);
     vfi::testing::reverse(in.data(), out.mutable_data(), with_barrier);
@@ -54,11 +59,30 @@ void add_emulation(py::module_& m) {
   // The emulation's conversions are not those of common/half.h: each checks the other.
   m.def("round_to_half", [](float x) { return __half2float(__float2half_rn(x)); });
   m.def("round_to_bfloat16", [](float x) { return __bfloat162float(__float2bfloat16_rn(x)); });
+  m.def("round_to_tf32", [](uint32_t bits) {
+    vfi::cuda::Tf32 rounded;
+    vfi::cuda::narrow(__uint_as_float(bits), rounded);
+    return __float_as_uint(rounded.value);
+  });
   m.def("host_round_to_half", [](float x) { return vfi::to_float(vfi::to_half(x)); });
   m.def("host_round_to_bfloat16", [](float x) { return vfi::to_float(vfi::to_bfloat16(x)); });
 }
 
+template <class E>
+void add_words(py::dict& to) {
+  py::list words;
+  for (const char* word : vfi::Option<E>::words) words.append(word);
+  to[vfi::Option<E>::name] = py::tuple(words);
+}
+
 void add_shared_math(py::module_& m) {
+  m.def("options", [] {
+    py::dict found;
+    add_words<vfi::Padding>(found), add_words<vfi::Boundary>(found), add_words<vfi::Mode>(found);
+    add_words<vfi::Eps>(found), add_words<vfi::Edge>(found), add_words<vfi::Border>(found);
+    add_words<vfi::Activation>(found);
+    return found;
+  });
   m.def("axis", [](const std::string& padding, double f, int32_t x, int32_t size, bool float64) {
     return axis_dict(float64 ? axis_of<double>(padding, f, x, size) : axis_of<float>(padding, f, x, size));
   });

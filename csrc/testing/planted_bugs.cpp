@@ -3,16 +3,18 @@
 
 #include "testing/cuda_emulation.h"
 
+#include "common/launch.cuh"
+
 namespace vfi::testing {
 namespace {
 
-constexpr int kThreads = 64;
+constexpr int kBlock = 64;
 
 __global__ void reverse_kernel(const float* in, float* out, bool with_barrier) {
   VFI_DYNAMIC_SHARED(float, shared);
   shared[threadIdx.x] = in[threadIdx.x];
   if (with_barrier) __syncthreads();
-  out[threadIdx.x] = shared[kThreads - 1 - threadIdx.x];
+  out[threadIdx.x] = shared[kBlock - 1 - threadIdx.x];
 }
 
 __global__ void divergent_block_kernel(float* out) {
@@ -36,11 +38,11 @@ __global__ void ordered_sum_kernel(const float* in, float* out) { atomicAdd(out,
 }  // namespace
 
 void reverse(const float* in, float* out, bool with_barrier) {
-  VFI_LAUNCH(reverse_kernel, 1, kThreads, kThreads * sizeof(float), nullptr, in, out, with_barrier);
+  VFI_LAUNCH(reverse_kernel, 1, kBlock, kBlock * sizeof(float), nullptr, in, out, with_barrier);
 }
-void divergent_block(float* out) { VFI_LAUNCH(divergent_block_kernel, 1, kThreads, 0, nullptr, out); }
-void divergent_warp(float* out) { VFI_LAUNCH(divergent_warp_kernel, 1, kThreads, 0, nullptr, out); }
-void out_of_bounds(float* out, int offset) { VFI_LAUNCH(out_of_bounds_kernel, 1, kThreads, 0, nullptr, out, offset); }
-void ordered_sum(const float* in, float* out) { VFI_LAUNCH(ordered_sum_kernel, 1, kThreads, 0, nullptr, in, out); }
+void divergent_block(float* out) { VFI_LAUNCH(divergent_block_kernel, 1, kBlock, 0, nullptr, out); }
+void divergent_warp(float* out) { VFI_LAUNCH(divergent_warp_kernel, 1, kBlock, 0, nullptr, out); }
+void out_of_bounds(float* out, int offset) { VFI_LAUNCH(out_of_bounds_kernel, 1, kBlock, 0, nullptr, out, offset); }
+void ordered_sum(const float* in, float* out) { VFI_LAUNCH(ordered_sum_kernel, 1, kBlock, 0, nullptr, in, out); }
 
 }  // namespace vfi::testing

@@ -13,15 +13,15 @@ struct TrajectorySplatRules {
 
 inline TrajectorySplatRules check_trajectory_splat(const Tensor& input, const Tensor& keyframes, const Tensor& taus,
                                                    const std::optional<Tensor>& metric, double first, double step,
-                                                   double a, const std::string& boundary, bool extrapolate,
-                                                   const std::string& mode, const std::string& eps) {
+                                                   double a, int64_t boundary, bool extrapolate,
+                                                   int64_t mode, int64_t eps) {
   constexpr const char* kOp = "trajectory_splat";
   const SplatMode m = check_splat_mode(kOp, mode, eps);
   check_image(kOp, "input", input);
   const int64_t height = input.size(2), width = input.size(3);
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
   check_batch(kOp, keyframes, "input", input);
-  check_metric(kOp, m, mode, metric, input);
+  check_metric(kOp, m, metric, input);
   return {curve, m};
 }
 

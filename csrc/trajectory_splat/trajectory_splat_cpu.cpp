@@ -15,8 +15,8 @@ constexpr const char* kOp = "trajectory_splat";
 
 std::tuple<Tensor, Tensor, Tensor> trajectory_splat(const Tensor& input, const Tensor& keyframes, const Tensor& taus,
                                                     const std::optional<Tensor>& metric, double first, double step,
-                                                    double a, const std::string& boundary, bool extrapolate,
-                                                    const std::string& mode, const std::string& eps, bool keep_weight,
+                                                    double a, int64_t boundary, bool extrapolate,
+                                                    int64_t mode, int64_t eps, bool keep_weight,
                                                     bool /*deterministic: always*/) {
   const auto [curve, m] = check_trajectory_splat(input, keyframes, taus, metric, first, step, a, boundary, extrapolate,
                                                  mode, eps);

@@ -11,17 +11,18 @@ namespace {
 
 std::tuple<Tensor, Tensor, Tensor> trajectory_splat(Tensor input, Tensor keyframes, Tensor taus,
                                                     std::optional<Tensor> metric, double first, double step, double a,
-                                                    std::string boundary, bool extrapolate, std::string mode,
-                                                    std::string eps, bool keep_weight, bool deterministic) {
+                                                    int64_t boundary, bool extrapolate, int64_t mode,
+                                                    int64_t eps, bool keep_weight, bool deterministic) {
   const TrajectorySplatRules rules = check_trajectory_splat(input, keyframes, taus, metric, first, step, a, boundary,
                                                             extrapolate, mode, eps);
   const OnDevice device(input);
   const PathView path = path_view(keyframes, taus, input.size(2), input.size(3), rules.curve, 0);
   Spreading s = path_spreading(path, input.size(0));
-  s.factor = splat_factor(mode);
+  s.factor = splat_factor(rules.mode.mode);
   if (metric) s.metric = view_of(*metric);
   s.float64 = any_float64({&input, &keyframes, &taus, metric ? &*metric : nullptr});
-  const Splatted result = splat_tensors(device, s, {input}, division_of(mode, eps), keep_weight, deterministic);
+  const Division division = division_of(rules.mode.mode, rules.mode.eps);
+  const Splatted result = splat_tensors(device, s, {input}, division, keep_weight, deterministic);
   return {result.outs[0], result.weight, result.shift};
 }
 

@@ -24,7 +24,7 @@ struct TrajectoryWarpArgs {
 };
 
 // Output rows begin <= b H + y < end of all taus, with arithmetic in float32, for images that fits_vectors() accepts.
-// `memory`: float [2 K, 128], aligned to 64.
+// `memory`: run_memory_bytes(), aligned to 64.
 VFI_DECLARE_CPU_KERNEL(trajectory_warp_rows, const TrajectoryWarpArgs& args, int64_t begin, int64_t end, void* memory);
 
 }  // namespace vfi

@@ -57,13 +57,13 @@ void warp_all(const TrajectoryWarpArgs& a, bool wide) {
   torch::stable::parallel_for(0, s.B * s.H, grain, [&](int64_t begin, int64_t end) {
     if (wide) return rows_scalar<double>(a, begin, end);
     if (!fits_vectors(s)) return rows_scalar<float>(a, begin, end);
-    const ThreadMemory memory(2 * int64_t{a.path.curve.count} * 128 * static_cast<int64_t>(sizeof(float)));
+    const ThreadMemory memory(run_memory_bytes(a.path.curve, false));
     VFI_CPU_KERNEL(trajectory_warp_rows)(a, begin, end, memory.data());
   });
 }
 
 Tensor trajectory_warp(const Tensor& image, const Tensor& keyframes, const Tensor& taus, double first, double step,
-                       double a, const std::string& boundary, bool extrapolate, const std::string& padding) {
+                       double a, int64_t boundary, bool extrapolate, int64_t padding) {
   const auto [curve, pad] =
       check_trajectory_warp(image, keyframes, taus, first, step, a, boundary, extrapolate, padding);
   const int64_t height = image.size(2), width = image.size(3), count = taus.size(1);

@@ -7,7 +7,7 @@ namespace vfi::cuda {
 namespace {
 
 Tensor trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, double first, double step, double a,
-                       std::string boundary, bool extrapolate, std::string padding) {
+                       int64_t boundary, bool extrapolate, int64_t padding) {
   const TrajectoryWarpRules rules =
       check_trajectory_warp(image, keyframes, taus, first, step, a, boundary, extrapolate, padding);
   const OnDevice device(image);

@@ -105,7 +105,7 @@ inline void launch_trajectory_warp(const void* image, void* out, Dtype dtype, bo
     const bool held = !args.path.per_pixel && bytes <= kColumnBytes;
     with_access<T, A>(args.image, args.image, {image, out}, [&](auto access, const PixelGrid& grid) {
       using Reads = decltype(access);
-      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
         if (held) {
           VFI_LAUNCH((trajectory_warp_kernel<T, A, Reads, true>), blocks, part.block, bytes, stream,
                      static_cast<const T*>(image), static_cast<T*>(out), args, part);

@@ -12,6 +12,7 @@ namespace VFI_LEVEL {
 namespace {
 
 constexpr int kRunBlocks = kChunk / kLanes;
+static_assert(kChunk <= kTilePixels);  // of Positions
 
 // Calls use(block number, x axis, y axis) for the blocks of a run.
 template <Padding kPadding, class Use>

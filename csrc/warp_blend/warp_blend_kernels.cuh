@@ -141,7 +141,7 @@ inline void launch_warp_blend(const void* frame0, const void* frame1, void* out,
     using T = decltype(element);
     using A = decltype(compute);
     with_access<T, A>(args.frame, args.out, {frame0, frame1, out}, [&](auto access, const PixelGrid& grid) {
-      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
         VFI_LAUNCH((warp_blend_kernel<T, A, decltype(access)>), blocks, part.block, 0, stream,
                    static_cast<const T*>(frame0), static_cast<const T*>(frame1), static_cast<T*>(out), args, part);
       });
@@ -158,7 +158,7 @@ inline void launch_warp_blend_grad(const void* grad_out, const void* frame0, con
     using T = decltype(element);
     using A = decltype(compute);
     with_access<T, A>(args.frame, args.out, {grad_out, frame0, frame1}, [&](auto access, const PixelGrid& grid) {
-      for_each_launch(grid, [&](const PixelGrid& part, dim3 blocks) {
+      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
         VFI_LAUNCH((warp_blend_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(5, sizeof(A)),
                    stream, static_cast<const T*>(grad_out), static_cast<const T*>(frame0),
                    static_cast<const T*>(frame1), grad_flow, grad_mask, args, part);

@@ -62,7 +62,8 @@ void blend_pixels(const BlendArgs& a, int64_t begin, int64_t end) {
             put(out + c, fma(broadcast<F32>(share1), k1.sum(c, n), share0 * k0.sum(c, n)), n, streams);
           });
         } else {
-          const Quad value = share0 * k0.quad_sum(a.C, frame0 + size) + share1 * k1.quad_sum(a.C, frame1 + size);
+          const Quad value = fma(broadcast_quad(share1), k1.quad_sum(a.C, frame1 + size),
+                                 share0 * k0.quad_sum(a.C, frame0 + size));
           // What spills into the next pixels is overwritten by them.
           x + 4 <= tile.columns ? store_quad(out, value) : store_quad(out, value, a.C);
         }

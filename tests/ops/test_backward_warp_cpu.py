@@ -6,12 +6,14 @@ import pytest
 import torch
 from compare import ROUNDING
 from levels import every_level, run_at_level
+from worded import WordedOps
 
 import vfi_kernels as vk
 from vfi_kernels.ops.backward_warp import reference
 from vfi_kernels.ops.warp_blend import reference as blend_reference
+from vfi_kernels.options import PADDINGS
 
-OPS = torch.ops.vfi_kernels
+OPS = WordedOps()
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # Image sizes around the vector widths 4, 8, 16 and the lookup window of twice as many columns; output widths too.
@@ -42,7 +44,7 @@ def check_every_path(seed: int = 0) -> None:
     """The kernels of this process's CPU level against the reference in float64."""
     rng = torch.Generator().manual_seed(seed)
     kinds = itertools.cycle(("zero", "shift", "smooth", "steep", "wild"))
-    choices = itertools.cycle(itertools.product((1, 3, 5, 20), DTYPES, LAYOUTS, reference.PADDINGS))
+    choices = itertools.cycle(itertools.product((1, 3, 5, 20), DTYPES, LAYOUTS, PADDINGS))
     for (h, w, out_w), kind, (c, dtype, layout, padding) in zip(SIZES * 9, kinds, choices, strict=False):
         image = torch.randn(2, c, h, w, generator=rng).to(dtype).contiguous(memory_format=layout)
         other = torch.randn(2, c, h, w, generator=rng).to(dtype)

@@ -8,10 +8,11 @@ from compare import assert_near
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shared_files import SHARED, needs_shared
+from worded import WordedOps
 
 import vfi_kernels as vk
 
-OPS = torch.ops.vfi_kernels
+OPS = WordedOps()
 GOLDEN = ("small", "no_mask", "sg_rife", "integer_offsets")
 
 
@@ -310,7 +311,7 @@ def errors():
         (10, "gelu", "expected activation 'none', 'relu' or 'prelu', got 'gelu'"),
         (10, "prelu", "expected an activation_weight with activation 'prelu', and only then, got prelu"),
         (11, torch.zeros(8), "expected an activation_weight with activation 'prelu', and only then, got none"),
-        (12, "zeros", "expected edge 'torchvision' or 'mmcv', got 'zeros'"),
+        (12, 2, "expected edge 0 ('torchvision') or 1 ('mmcv'), got 2"),
     ):
         wrong = list(ok)
         wrong[place] = value

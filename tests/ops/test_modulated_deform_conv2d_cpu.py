@@ -4,11 +4,12 @@ import pytest
 import torch
 from compare import assert_near
 from levels import every_level, run_at_level
+from worded import WordedOps
 
 import vfi_kernels as vk
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 
-OPS = torch.ops.vfi_kernels
+OPS = WordedOps()
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 # input, output channels, groups, offset groups: one vector, odd numbers, offset groups across groups, above a block

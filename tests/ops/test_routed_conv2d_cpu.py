@@ -3,12 +3,13 @@
 import torch
 from compare import assert_near
 from levels import every_level, run_at_level
+from worded import WordedOps
 
 import vfi_kernels as vk
 from vfi_kernels.ops.patches import reference as patches
 from vfi_kernels.ops.routed_conv2d import reference
 
-OPS = torch.ops.vfi_kernels
+OPS = WordedOps()
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 # input and output channels: odd, two vectors and a half, pairs of bfloat16; patch: tiles of one strip and of several

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from ops.test_routed_conv2d import LIST, OPS, PATCH, W, X, make, route_of
+from worded import with_numbers
 
 import vfi_kernels as vk
 
@@ -37,7 +38,7 @@ def test_in_place_op_is_registered_as_one(rng):
         False,
         torch.zeros(2, 7, 12, 20),
     )
-    torch.library.opcheck(OPS.routed_conv2d_.default, arguments)
+    torch.library.opcheck(OPS.routed_conv2d_.default, with_numbers("routed_conv2d_", arguments))
 
 
 def test_writing_in_place_is_seen_by_autograd(rng):

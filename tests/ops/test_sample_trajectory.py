@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compare import assert_near
+from worded import WordedOps
 
 import vfi_kernels as vk
 
@@ -195,7 +196,7 @@ def test_resized_flow(size, dtype, backend):
     """The op behind trajectory_warp: F.interpolate, with vectors in pixels of the larger grid; and its adjoint."""
     keyframes = keyframes_like(4, dtype).flatten(1, 2)
     taus = torch.rand(2, 3, 1, 1, dtype=torch.float64).to(dtype)
-    op = torch.ops.vfi_kernels.sample_trajectory
+    op = WordedOps().sample_trajectory
     options = (*size, 0.0, 1 / 3, -0.5, "keys", False, False)
     leaves = [keyframes.requires_grad_(), taus.requires_grad_()]
     found = op(*leaves, *options)

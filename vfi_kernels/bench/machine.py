@@ -53,7 +53,7 @@ def cpu() -> dict:
         "family": fields.get("cpu family"),
         "model_number": fields.get("model"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "level": torch.ops.vfi_kernels.cpu_level(),
+        "level": backends.cpu_level(),
         "levels_compiled": backends.build_info()["cpu_levels"],
         "level_forced": os.environ.get("VFI_KERNELS_CPU"),
     }

@@ -137,7 +137,7 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
     facts = {
         "op": case.op,
         "backend": job.backend or running_backend(case.op, job.device),
-        "cpu_level": torch.ops.vfi_kernels.cpu_level(),
+        "cpu_level": backends.cpu_level(),
         "level_forced": os.environ.get("VFI_KERNELS_CPU"),
         "bytes": nbytes,
         "flops": FLOPS[case.op](*arguments) if job.mode == "forward" and case.op in FLOPS else None,

@@ -4,12 +4,14 @@ FunctionCorrelation, ModuleCorrelation and backwarp."""
 from torch import Tensor, nn
 
 from vfi_kernels.compat import softsplat
+from vfi_kernels.overrides import leaf, overridable
 
 __all__ = ["FunctionCorrelation", "FunctionSoftsplat", "ModuleCorrelation", "ModuleSoftsplat", "backwarp"]
 
 MODES = {"summation": "sum", "average": "avg-zeroeps", "linear": "linear-zeroeps", "softmax": "soft-zeroeps"}
 
 
+@overridable
 def FunctionSoftsplat(tenInput: Tensor, tenFlow: Tensor, tenMetric: Tensor | None, strType: str) -> Tensor:
     """`vk.splat` in place of softsplat.FunctionSoftsplat(tenInput, tenFlow, tenMetric, strType) of EBME and UPR-Net.
 
@@ -44,6 +46,7 @@ class ModuleSoftsplat(nn.Module):
         super().__init__()
         self.strType = strType
 
+    @leaf
     def forward(self, tenInput: Tensor, tenFlow: Tensor, tenMetric: Tensor | None) -> Tensor:
         """As FunctionSoftsplat."""
         return FunctionSoftsplat(tenInput, tenFlow, tenMetric, self.strType)
@@ -58,6 +61,7 @@ def FunctionCorrelation(tenFirst: Tensor, tenSecond: Tensor) -> Tensor:
 class ModuleCorrelation(nn.Module):
     """FunctionCorrelation as a module, in place of correlation.ModuleCorrelation()."""
 
+    @leaf
     def forward(self, tenFirst: Tensor, tenSecond: Tensor) -> Tensor:
         """As FunctionCorrelation."""
         return FunctionCorrelation(tenFirst, tenSecond)

@@ -6,10 +6,12 @@ from torch import Tensor
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
 from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.backward_warp.op import backward_warp
+from vfi_kernels.overrides import overridable
 
 __all__ = ["warp"]
 
 
+@overridable
 def warp(img: Tensor, flow: Tensor) -> Tensor:
     """`vk.backward_warp` with padding "border", in place of utils.warp(img, flow) of IFRNet and AMT.
 
@@ -29,4 +31,5 @@ def warp(img: Tensor, flow: Tensor) -> Tensor:
         scale = [(img.shape[axis] - 1) / max(flow.shape[axis] - 1, 1) for axis in (3, 2)]
         dtype = accumulator(flow)
         flow = flow.to(dtype) * torch.tensor(scale, dtype=dtype, device=flow.device).view(1, 2, 1, 1)
-    return backward_warp(as_under_autocast(img), spread_over_image(flow, img))
+    image, flow = spread_over_image(img, flow)
+    return backward_warp(as_under_autocast(image), flow)

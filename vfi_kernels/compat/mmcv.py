@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.nn import Module
 
+from vfi_kernels import autocast
+from vfi_kernels.checks import expect_tensors
 from vfi_kernels.nn import deform
 from vfi_kernels.ops.modulated_deform_conv2d import op
+from vfi_kernels.overrides import overridable
 
 __all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "modulated_deform_conv2d", "with_current_names"]
 
 
+@overridable
 def modulated_deform_conv2d(
     input: Tensor,
     offset: Tensor,
-    mask: Tensor,
+    mask: Tensor | None,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Sequence[int] = 1,
@@ -26,46 +30,48 @@ def modulated_deform_conv2d(
 ) -> Tensor:
     """`vk.modulated_deform_conv2d` in place of mmcv.ops.modulated_deform_conv2d; shapes and units are the same in both.
 
-    As in mmcv an offset whose coordinate is exactly -1 has the gradient 0 (edge="mmcv"). Differences: positions are
-    float32 whatever the dtype of the offset; bfloat16 works, and every dtype on the CPU; the result has the dtype of
-    input; an offset that is NaN or infinite reads 0; errors are RuntimeError.
+    As in mmcv the input and the weights are cast to the dtype of offset, which the result has, also inside
+    torch.autocast, and an offset whose coordinate is exactly -1 has the gradient 0 (edge="mmcv"). Differences:
+    positions are float32 whatever the dtype of the offset; bfloat16 works, and every dtype on the CPU; an offset that
+    is NaN or infinite reads 0; errors are RuntimeError.
     """
-    return op.modulated_deform_conv2d(
-        input, offset, mask, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
-        offset_groups=deform_groups, edge="mmcv",
-    )  # fmt: skip
+    expect_tensors("modulated_deform_conv2d", input=input, offset=offset)
+    with autocast.disabled(offset):
+        return op.modulated_deform_conv2d(
+            input.to(offset.dtype), offset, mask, weight, bias, stride=stride, padding=padding, dilation=dilation,
+            groups=groups, offset_groups=deform_groups, edge="mmcv",
+        )  # fmt: skip
 
 
-class ModulatedDeformConv2d(deform.ModulatedDeformConv2d):
+class _AsInMmcv(deform.ModulatedDeformConv2d):
+    """What both modules share: the function above, and mmcv's name for reset_parameters."""
+
+    edge = "mmcv"
+
+    def convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        place = (self.stride, self.padding, self.dilation, self.groups, self.deform_groups)
+        return modulated_deform_conv2d(x, offset, mask, self.weight, self.bias, *place)
+
+    def reset_parameters(self) -> None:
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """mmcv's name for reset_parameters; a subclass may have its own."""
+        super().reset_parameters()
+
+
+class ModulatedDeformConv2d(_AsInMmcv):
     """`vk.nn.ModulatedDeformConv2d` with edge="mmcv", in place of mmcv.ops.ModulatedDeformConv2d.
 
     Parameters, their names and first values are the same; differences as in modulated_deform_conv2d above.
     """
 
-    edge = "mmcv"
 
-    def reset_parameters(self) -> None:
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        """mmcv's name for reset_parameters; a subclass may have its own."""
-        super().reset_parameters()
-
-
-class ModulatedDeformConv2dPack(deform.ModulatedDeformConv2dPack):
+class ModulatedDeformConv2dPack(_AsInMmcv, deform.ModulatedDeformConv2dPack):
     """`vk.nn.ModulatedDeformConv2dPack` with edge="mmcv", in place of mmcv.ops.ModulatedDeformConv2dPack.
 
     Parameters, their names and first values are the same; differences as in modulated_deform_conv2d above.
     """
-
-    edge = "mmcv"
-
-    def reset_parameters(self) -> None:
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        """mmcv's name for reset_parameters; a subclass may have its own."""
-        super().reset_parameters()
 
 
 def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> OrderedDict[str, Tensor]:

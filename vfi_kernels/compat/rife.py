@@ -4,10 +4,12 @@ from torch import Tensor
 
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
 from vfi_kernels.ops.backward_warp.op import backward_warp
+from vfi_kernels.overrides import overridable
 
 __all__ = ["warp"]
 
 
+@overridable
 def warp(
     tenInput: Tensor, tenFlow: Tensor, tenFlow_div: object = None, backwarp_tenGrid: Tensor | None = None
 ) -> Tensor:
@@ -32,4 +34,5 @@ def warp(
     if backwarp_tenGrid is not None and backwarp_tenGrid.shape[2:] != tenFlow.shape[2:]:
         sizes = f"{tuple(tenFlow.shape[2:])}, got {tuple(backwarp_tenGrid.shape[2:])}"
         raise RuntimeError(f"rife.warp: expected backwarp_tenGrid of tenFlow's height and width {sizes}")
-    return backward_warp(as_under_autocast(tenInput), spread_over_image(tenFlow, tenInput))
+    image, flow = spread_over_image(tenInput, tenFlow)
+    return backward_warp(as_under_autocast(image), flow)

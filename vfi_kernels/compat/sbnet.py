@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter
+from vfi_kernels.overrides import overridable
+from vfi_kernels.tracing import of_this_size
 
 __all__ = ["ReducedMask", "reduce_mask", "sparse_gather", "sparse_scatter"]
 
@@ -21,6 +23,7 @@ class ReducedMask(NamedTuple):
     active_block_indices: Tensor  # (M, 3) int32: (n, row, column) of each, sorted
 
 
+@overridable
 def reduce_mask(
     mask: Tensor,
     block_count: Sequence[int],
@@ -44,18 +47,18 @@ def reduce_mask(
     """
     op = "sbnet.reduce_mask"
     expect(mask.dim() in (3, 4), op, "mask of shape (N, H, W) or (N, H, W, C)", tuple(mask.shape))
+    expect(mask.device.type != "meta", op, "a mask with values, which say how many blocks there are", "one on meta")
     if mask.dim() == 4:
         mask = mask.amax(3) if not avgpool else mask.mean(3)
-    low = float("nan") if avgpool else float("-inf")
+    mask, low = of_this_size(mask, 1, 2), float("nan") if avgpool else float("-inf")
     need = [(n - 1) * s + b for n, s, b in zip(block_count, bstride, bsize)]
     blocks = window(mask[:, None], boffset, need, low).unfold(2, bsize[0], bstride[0]).unfold(3, bsize[1], bstride[1])
     value = (blocks.nanmean((4, 5)) if avgpool else blocks.amax((4, 5)))[:, 0]
-    indices = patch_indices(value > tol)
-    assert isinstance(indices, Tensor)
-    count = torch.tensor([indices.shape[0]], dtype=torch.int32, device=mask.device)
-    return ReducedMask(count, indices)
+    indices, count = patch_indices(value > tol, return_count=True)
+    return ReducedMask(count.int().reshape(1), indices)
 
 
+@overridable
 def sparse_gather(
     x: Tensor,
     bin_counts: Tensor,
@@ -91,6 +94,7 @@ def sparse_gather(
     return blocks if transpose else blocks.permute(0, 2, 3, 1)
 
 
+@overridable
 def sparse_scatter(
     blocks: Tensor,
     bin_counts: Tensor,

@@ -1,14 +1,15 @@
 """softsplat, softsplat_func, backwarp and FunctionCorrelation: the names of softmax-splatting, M2M and GMFSS."""
 
-import torch
 from torch import Tensor
 
+from vfi_kernels import autocast
 from vfi_kernels.checks import expect_tensors, expect_tensors_or_none
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
 from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.backward_warp.op import backward_warp
 from vfi_kernels.ops.correlation.op import correlation
 from vfi_kernels.ops.splat.op import splat
+from vfi_kernels.overrides import overridable
 
 __all__ = ["FunctionCorrelation", "backwarp", "softsplat", "softsplat_func"]
 
@@ -17,6 +18,7 @@ EPS = {"addeps": "add", "zeroeps": "zero", "clipeps": "clip"}
 LARGEST_METRIC = 80.0  # exp of it, times an image and a few thousand contributors, is a float32
 
 
+@overridable
 def softsplat(tenIn: Tensor, tenFlow: Tensor, tenMetric: Tensor | None, strMode: str) -> Tensor:
     """`vk.splat` in place of softsplat.softsplat(tenIn, tenFlow, tenMetric, strMode) of softmax-splatting, and of the
     same function in M2M, GMFSS (which imports it as `warp`) and others.
@@ -68,6 +70,7 @@ class softsplat_func:
         return softsplat(tenIn, tenFlow, None, "sum")
 
 
+@overridable
 def backwarp(tenIn: Tensor, tenFlow: Tensor) -> Tensor:
     """`vk.backward_warp` with padding "zeros", in place of backwarp(tenIn, tenFlow) of softmax-splatting.
 
@@ -81,9 +84,11 @@ def backwarp(tenIn: Tensor, tenFlow: Tensor) -> Tensor:
     Differences: as `compat.rife.warp`; a flow that is not finite gives 0.
     """
     expect_warp("softsplat.backwarp", tenIn, tenFlow)
-    return backward_warp(as_under_autocast(tenIn), spread_over_image(tenFlow, tenIn), padding="zeros")
+    image, flow = spread_over_image(tenIn, tenFlow)
+    return backward_warp(as_under_autocast(image), flow, padding="zeros")
 
 
+@overridable
 def FunctionCorrelation(tenOne: Tensor, tenTwo: Tensor) -> Tensor:
     """`vk.correlation` with radius 4, in place of correlation.FunctionCorrelation(tenOne, tenTwo) of softmax-splatting.
 
@@ -97,5 +102,5 @@ def FunctionCorrelation(tenOne: Tensor, tenTwo: Tensor) -> Tensor:
     Differences: runs on the CPU; no CuPy; differentiable twice. Errors are RuntimeError.
     """
     expect_tensors("FunctionCorrelation", tenOne=tenOne, tenTwo=tenTwo)
-    with torch.autocast(tenOne.device.type, enabled=False):
+    with autocast.disabled(tenOne):
         return correlation(tenOne, tenTwo)

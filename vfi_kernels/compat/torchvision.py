@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vfi_kernels import autocast
 from vfi_kernels.checks import expect_tensors
 from vfi_kernels.layout import accumulator
 from vfi_kernels.nn.deform import both_ways, check_channels
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
+from vfi_kernels.overrides import leaf, overridable
 
 __all__ = ["DeformConv2d", "deform_conv2d"]
 
 
+@overridable
 def deform_conv2d(
     input: Tensor,
     offset: Tensor,
@@ -35,9 +38,9 @@ def deform_conv2d(
     """
     expect_tensors("deform_conv2d", input=input, offset=offset, weight=weight)
     options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "edge": "torchvision"}
-    if not torch.is_autocast_enabled(input.device.type):
+    if not autocast.enabled(input):
         return modulated_deform_conv2d(input, offset, mask, weight, bias, **options)
-    with torch.autocast(input.device.type, enabled=False):
+    with autocast.disabled(input):
         x, kernel, shift = (None if t is None else t.to(accumulator(input)) for t in (input, weight, bias))
         assert x is not None and kernel is not None
         return modulated_deform_conv2d(x, offset, mask, kernel, shift, **options).to(input.dtype)
@@ -80,6 +83,7 @@ class DeformConv2d(nn.Module):
             bound = 1 / math.sqrt(max(math.prod(self.weight.shape[1:]), 1))
             nn.init.uniform_(self.bias, -bound, bound)
 
+    @leaf
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
         return deform_conv2d(
             input, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask

@@ -7,12 +7,14 @@ from vfi_kernels.checks import expect_size
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp
 from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.backward_warp.op import backward_warp
+from vfi_kernels.overrides import overridable
 
 __all__ = ["bwarp"]
 
 COVERED = 0.999  # XVFI's threshold
 
 
+@overridable
 def bwarp(x: Tensor, flo: Tensor, withmask: bool = True) -> Tensor:
     """`vk.backward_warp` with padding "zeros", times its validity, in place of bwarp(x, flo) of XVFI and of the
     networks that took it over (a method there: `compat.patch` drops the `self`).

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vfi_kernels.checks import expect, expect_integer
 from vfi_kernels.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
+from vfi_kernels.overrides import leaf
 
 __all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack"]
 
@@ -94,7 +95,12 @@ class ModulatedDeformConv2d(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    @leaf
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        return self.convolve(x, offset, mask)
+
+    def convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        """What forward does once offset and mask are there."""
         return modulated_deform_conv2d(
             x, offset, mask, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation,
             groups=self.groups, offset_groups=self.deform_groups, edge=self.edge,
@@ -156,6 +162,7 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         rename_early_offsets(state_dict, prefix, local_metadata)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
+    @leaf
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         first, second, logits = self.conv_offset(x).chunk(3, dim=1)
-        return super().forward(x, torch.cat((first, second), dim=1), logits.sigmoid())
+        return self.convolve(x, torch.cat((first, second), dim=1), logits.sigmoid())

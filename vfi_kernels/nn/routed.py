@@ -25,7 +25,8 @@ from vfi_kernels.convolution import activate
 from vfi_kernels.layout import memory_format
 from vfi_kernels.nn.halo import Halo
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_
-from vfi_kernels.ops.routed_conv2d.op import ACTIVATIONS, routed_conv2d, routed_conv2d_
+from vfi_kernels.ops.routed_conv2d.op import FUSED, routed_conv2d, routed_conv2d_
+from vfi_kernels.overrides import leaf, written_as_memory
 from vfi_kernels.reference_math.patches import check_indices, check_patch
 from vfi_kernels.registration import refuse_gradient
 
@@ -76,7 +77,7 @@ class RoutedConv2d(nn.Module):
         expect_integer(name, "patch", patch, 1)
         expect_choice(name, "border", border, ("zero", "image"))
         if activation is not None:
-            expect_choice(name, "activation", activation, ACTIVATIONS)
+            expect_choice(name, "activation", activation, FUSED)
         expect_number(name, "negative_slope", negative_slope)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.patch, self.stride, self.transposed, self.border = patch, stride, transposed, border
@@ -95,6 +96,7 @@ class RoutedConv2d(nn.Module):
         if self.activation_weight is not None:
             nn.init.constant_(self.activation_weight, 0.25)
 
+    @leaf
     def forward(
         self, x: Tensor, indices: Tensor | None = None, base: Tensor | None = None, *, inplace: bool = False
     ) -> Tensor:
@@ -227,6 +229,7 @@ class RoutedBlock(nn.Module):
             expect_integer(type(self).__name__, name, value, least)
         self.module, self.patch, self.halo, self.chunk = module, patch, halo, chunk
 
+    @leaf
     def forward(
         self,
         x: Tensor | Sequence[Tensor],
@@ -242,10 +245,13 @@ class RoutedBlock(nn.Module):
         _expect_base("RoutedBlock", base, inplace)
         if indices is None:
             return _keep("RoutedBlock", self.module(*images), images[0], base, inplace)
+        traced = torch.jit.is_tracing()
+        expect(not traced, "RoutedBlock", "torch.export or torch.compile", "torch.jit.trace, which keeps one list")
         listed = self._listed(images, indices)
         parts = self._parts(images, listed)
         mapped = any(torch._C._functorch.is_batchedtensor(t) for t in (listed, *images))
-        if (torch.is_grad_enabled() or mapped) and not inplace:
+        plain = written_as_memory(listed, *images)
+        if (torch.is_grad_enabled() or mapped or not plain) and not inplace:
             # Gathered at once: the gradient of each gather is as large as the image.
             lengths = [len(part) for part, _ in parts]
             tiles = zip(*(self._gather(t, listed).split(lengths) for t in images))

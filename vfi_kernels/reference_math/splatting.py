@@ -8,8 +8,6 @@ from torch import Tensor
 from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter_add
 
-MODES = ("sum", "average", "linear", "softmax")
-EPS_RULES = ("zero", "add", "clip")
 EPS = 1e-7
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 

@@ -9,7 +9,14 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_choice, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.backward_warp import reference
-from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.options import PADDINGS
+from vfi_kernels.overrides import overridable
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_fake,
+    register_second_derivative,
+)
 
 _warp = torch.ops.vfi_kernels.backward_warp.default
 _warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
@@ -23,6 +30,7 @@ def backward_warp(
 def backward_warp(
     image: Tensor, flow: Tensor, *, padding: str = "border", validity: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
+@overridable
 def backward_warp(
     image: Tensor, flow: Tensor, *, padding: str = "border", validity: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -56,11 +64,12 @@ def backward_warp(
         rounding of its normalised grid (Huang et al., ECCV 2022), "zeros" is the backwarp of softmax splatting.
     """
     # These cost less than the calls, which only say what is wrong.
-    if not (isinstance(image, Tensor) and isinstance(flow, Tensor) and isinstance(padding, str)):
+    if not (isinstance(image, Tensor) and isinstance(flow, Tensor)):
         expect_tensors("backward_warp", image=image, flow=flow)
-        expect_choice("backward_warp", "padding", padding, reference.PADDINGS)
+    if not (isinstance(padding, str) and padding in PADDINGS):
+        expect_choice("backward_warp", "padding", padding, PADDINGS)
     refuse_forward_mode("backward_warp", image, flow)
-    out = _warp(image, flow, padding)
+    out = _warp(image, flow, PADDINGS[padding])
     return (out, _inside(flow, image.shape[2], image.shape[3])) if validity else out
 
 
@@ -73,13 +82,13 @@ def _inside(flow: Tensor, height: int, width: int) -> Tensor:
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-@torch.library.register_fake("vfi_kernels::backward_warp")
+@register_fake("backward_warp")
 def _(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
     reference.check(image, flow, padding)
     return empty_result(image, (*image.shape[:2], *flow.shape[2:]))
 
 
-@torch.library.register_fake("vfi_kernels::backward_warp_grad")
+@register_fake("backward_warp_grad")
 def _(
     grad_out: Tensor, image: Tensor, flow: Tensor, padding: str, deterministic: bool, need_image: bool,
     need_flow: bool,

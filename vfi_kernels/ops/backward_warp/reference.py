@@ -4,9 +4,8 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_planes, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels.options import PADDINGS
 from vfi_kernels.reference_math.bilinear import corners, flow_term, gather, scatter_add
-
-PADDINGS = ("border", "zeros")
 
 
 def check(image: Tensor, flow: Tensor, padding: str, op: str = "backward_warp") -> None:

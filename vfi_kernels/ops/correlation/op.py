@@ -10,12 +10,19 @@ from vfi_kernels.checks import expect_integer, expect_tensors
 from vfi_kernels.convolution import cast_for_autocast
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.correlation import reference
-from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.overrides import overridable
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_fake,
+    register_second_derivative,
+)
 
 _correlation = torch.ops.vfi_kernels.correlation.default
 _correlation_grad = torch.ops.vfi_kernels.correlation_grad.default
 
 
+@overridable
 def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     r"""Compares every pixel of `first` with the pixels of `second` around it: the local cost volume of optical flow.
 
@@ -48,13 +55,13 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     return _correlation(cast_for_autocast(first), cast_for_autocast(second), radius)
 
 
-@torch.library.register_fake("vfi_kernels::correlation")
+@register_fake("correlation")
 def _(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     reference.check(first, second, radius)
     return empty_result(first, (first.shape[0], (2 * radius + 1) ** 2, *first.shape[2:]))
 
 
-@torch.library.register_fake("vfi_kernels::correlation_grad")
+@register_fake("correlation_grad")
 def _(grad_out: Tensor, first: Tensor, second: Tensor, radius: int, need_first: bool, need_second: bool) -> tuple:
     return (
         empty_result(first) if need_first else not_needed(first),

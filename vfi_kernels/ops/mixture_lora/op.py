@@ -11,9 +11,11 @@ from vfi_kernels.convolution import allow_tf32, cast_for_autocast
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.mixture_lora import reference
 from vfi_kernels.ops.mixture_lora.reference import OP
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     register_differentiable,
+    register_fake,
     register_looped_vmap,
     register_second_derivative,
 )
@@ -23,6 +25,7 @@ _mixture_lora_grad = torch.ops.vfi_kernels.mixture_lora_grad.default
 INDICES = (torch.int64, torch.int32)
 
 
+@overridable
 def mixture_lora(
     x: Tensor,
     weight: Tensor,
@@ -99,7 +102,7 @@ def _choice(expert: int | Tensor, segments: Tensor | None) -> tuple[int, Tensor 
     return 0, expert.to(torch.int64), None if segments is None else segments.to(torch.int64)
 
 
-@torch.library.register_fake("vfi_kernels::mixture_lora")
+@register_fake("mixture_lora")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, lora_a: Tensor, lora_b: Tensor, lora_a_bias: Tensor | None,
     lora_b_bias: Tensor | None, expert: int, experts: Tensor | None, segments: Tensor | None, allow_tf32: bool,
@@ -108,7 +111,7 @@ def _(
     return empty_result(x, (*x.shape[:-1], weight.shape[0]))
 
 
-@torch.library.register_fake("vfi_kernels::mixture_lora_grad")
+@register_fake("mixture_lora_grad")
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, lora_a: Tensor, lora_b: Tensor, lora_a_bias: Tensor | None,
     expert: int, experts: Tensor | None, segments: Tensor | None, allow_tf32: bool, *needs: bool,

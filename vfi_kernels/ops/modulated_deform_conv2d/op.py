@@ -26,10 +26,13 @@ from vfi_kernels.convolution import (
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.reference import OP
+from vfi_kernels.options import ACTIVATIONS, EDGES, word
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     register_differentiable,
+    register_fake,
     register_looped_vmap,
     register_second_derivative,
 )
@@ -38,6 +41,7 @@ _modulated_deform_conv2d = torch.ops.vfi_kernels.modulated_deform_conv2d.default
 _modulated_deform_conv2d_grad = torch.ops.vfi_kernels.modulated_deform_conv2d_grad.default
 
 
+@overridable
 def modulated_deform_conv2d(
     input: Tensor,
     offset: Tensor,
@@ -98,16 +102,16 @@ def modulated_deform_conv2d(
     expect_tensors_or_none(OP, mask=mask, bias=bias, activation_weight=activation_weight)
     refuse_forward_mode(OP, input, offset, mask, weight, bias, activation_weight)
     check_activation(OP, activation, activation_weight)
-    expect_choice(OP, "edge", edge, reference.EDGES)
+    expect_choice(OP, "edge", edge, EDGES)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
     groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
-    unfused = activation is None or grad_needed(x, offset, mask, weight, bias, activation_weight)
+    fused = activation if activation and not grad_needed(x, offset, mask, weight, bias, activation_weight) else "none"
     out = _modulated_deform_conv2d(
         x, offset, mask, weight, bias, pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0),
         pair(OP, "dilation", dilation, 1), groups, offset_groups,
-        "none" if unfused else activation, None if unfused else activation_weight, edge, allow_tf32(),
+        ACTIVATIONS[fused], activation_weight if fused != "none" else None, EDGES[edge], allow_tf32(),
     )  # fmt: skip
-    return activate(out, activation, activation_weight) if unfused else out
+    return activate(out, activation, activation_weight) if fused == "none" else out
 
 
 def _parts(x: Tensor, offset: Tensor, weight: Tensor, groups: int | None, offset_groups: int | None) -> tuple[int, int]:
@@ -145,7 +149,7 @@ def _in_one_dtype(
     )
 
 
-@torch.library.register_fake("vfi_kernels::modulated_deform_conv2d")
+@register_fake("modulated_deform_conv2d")
 def _(
     input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor | None, stride: list[int],
     padding: list[int], dilation: list[int], groups: int, offset_groups: int, activation: str,
@@ -158,7 +162,7 @@ def _(
     return empty_result(input, (input.shape[0], weight.shape[0], *size))
 
 
-@torch.library.register_fake("vfi_kernels::modulated_deform_conv2d_grad")
+@register_fake("modulated_deform_conv2d_grad")
 def _(
     grad_out: Tensor, input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, stride: list[int],
     padding: list[int], dilation: list[int], groups: int, offset_groups: int, edge: str, allow_tf32: bool,
@@ -175,10 +179,9 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     input, offset, mask, weight, _, *ctx.geometry, activation, _, ctx.edge, ctx.allow_tf32 = inputs
-    if activation != "none":
-        raise RuntimeError(
-            f"{OP}: expected no gradient of the op with a fused activation, got activation '{activation}'"
-        )
+    if activation != ACTIVATIONS["none"]:
+        given = word(OP, "activation", activation)
+        raise RuntimeError(f"{OP}: expected no gradient of the op with a fused activation, got activation '{given}'")
     ctx.save_for_backward(input, offset, mask, weight)
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, expect_planes, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels.options import EDGES
 from vfi_kernels.reference_math import bilinear
 
 OP = "modulated_deform_conv2d"
-EDGES = ("torchvision", "mmcv")
-ACTIVATIONS = ("none", "relu", "prelu")
+FUSED = ("none", "relu", "prelu")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def check(
         right = vector.dim() == 1 and vector.shape[0] in sizes
         expect(right, OP, f"{name} of shape {' or '.join(f'({n},)' for n in sizes)}", shape(vector))
         expect_like(OP, name, vector, input, "input")
-    expect_choice(OP, "activation", activation, ACTIVATIONS)
+    expect_choice(OP, "activation", activation, FUSED)
     given = activation_weight is not None
     expect(
         given == (activation == "prelu"), OP, "an activation_weight with activation 'prelu', and only then", activation

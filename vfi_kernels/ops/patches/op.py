@@ -10,10 +10,13 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect, expect_apart, expect_integer, expect_tensors
 from vfi_kernels.layout import memory_format, not_needed
 from vfi_kernels.ops.patches import reference
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
+    register_fake,
+    register_in_place,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -33,6 +36,7 @@ def patch_indices(route: Tensor, *, capacity: int | None = None, return_count: L
 def patch_indices(
     route: Tensor, *, capacity: int | None = None, return_count: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
+@overridable
 def patch_indices(
     route: Tensor, *, capacity: int | None = None, return_count: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -61,6 +65,7 @@ def patch_indices(
     return (indices, count) if return_count else indices
 
 
+@overridable
 def patch_gather(
     x: Tensor,
     indices: Tensor,
@@ -97,6 +102,7 @@ def patch_gather(
     return _patch_gather(x, indices, patch, halo, wants_channels_last(op, memory_format))
 
 
+@overridable
 def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """An image with the listed patches overwritten: the reverse of `patch_gather` without a halo.
 
@@ -120,6 +126,7 @@ def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     return _patch_scatter(patches, indices, base)
 
 
+@overridable
 def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """`patch_scatter` into `base` itself, which is returned: no copy of it is made, and there is no gradient.
 
@@ -142,14 +149,14 @@ def wants_channels_last(op: str, wanted: torch.memory_format) -> bool | None:
     return None if wanted == torch.preserve_format else wanted == torch.channels_last
 
 
-@torch.library.register_fake("vfi_kernels::patch_indices")
+@register_fake("patch_indices")
 def _(route: Tensor, capacity: int | None = None) -> tuple:
     reference.check_route(route, capacity)
     rows = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
     return route.new_empty((rows, 3), dtype=torch.int32), route.new_empty((), dtype=torch.int64)
 
 
-@torch.library.register_fake("vfi_kernels::patch_gather")
+@register_fake("patch_gather")
 def _(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool | None) -> Tensor:
     reference.check_gather(x, indices, patch, halo)
     side = patch + 2 * halo
@@ -157,23 +164,23 @@ def _(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool | N
     return _fresh(x, (indices.shape[0], x.shape[1], side, side), last)
 
 
-@torch.library.register_fake("vfi_kernels::patch_gather_grad")
+@register_fake("patch_gather_grad")
 def _(grad_out: Tensor, indices: Tensor, size: Sequence[int], patch: int, halo: int, channels_last: bool) -> Tensor:
     return _fresh(grad_out, size, channels_last)
 
 
-@torch.library.register_fake("vfi_kernels::patch_scatter")
+@register_fake("patch_scatter")
 def _(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     reference.check_scatter(patches, indices, base)
     return _fresh(base, base.shape, memory_format(base) == torch.channels_last)
 
 
-@torch.library.register_fake("vfi_kernels::patch_scatter_")
+@register_fake("patch_scatter_")
 def _(patches: Tensor, indices: Tensor, base: Tensor) -> None:
     reference.check_scatter_(patches, indices, base)
 
 
-@torch.library.register_fake("vfi_kernels::patch_scatter_grad")
+@register_fake("patch_scatter_grad")
 def _(grad_out: Tensor, indices: Tensor, patch: int, channels_last: bool, need_patches: bool, need_base: bool) -> tuple:
     size = indices.shape[0], grad_out.shape[1], patch, patch
     return (
@@ -225,6 +232,6 @@ register_differentiable("patch_scatter", _setup_scatter, _scatter_backward, regi
 register_second_derivative("patch_gather_grad", reference.patch_gather_grad, register_looped_vmap)
 register_second_derivative("patch_scatter_grad", reference.patch_scatter_grad, register_looped_vmap)
 register_looped_vmap("patch_indices")
-register_looped_vmap("patch_scatter_")
+register_in_place("patch_scatter_", "patch_scatter")
 for name in ("indices", "gather", "gather_grad", "scatter", "scatter_", "scatter_grad"):
     backends.implement(f"patch_{name}", getattr(reference, f"patch_{name}"))

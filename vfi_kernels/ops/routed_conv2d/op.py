@@ -20,12 +20,16 @@ from vfi_kernels.checks import (
 from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, check_activation
 from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
-from vfi_kernels.ops.routed_conv2d.reference import BORDERS, OP
+from vfi_kernels.ops.routed_conv2d.reference import OP
+from vfi_kernels.options import ACTIVATIONS, BORDERS
+from vfi_kernels.overrides import overridable, written_as_memory
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
+    register_fake,
+    register_in_place,
     register_looped_vmap,
     register_second_derivative,
     written,
@@ -35,9 +39,10 @@ _routed_conv2d = torch.ops.vfi_kernels.routed_conv2d.default
 _routed_conv2d_ = torch.ops.vfi_kernels.routed_conv2d_.default
 _routed_conv2d_grad = torch.ops.vfi_kernels.routed_conv2d_grad.default
 _patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
-ACTIVATIONS = reference.ACTIVATIONS[1:]
+FUSED = ("relu", "leaky_relu", "prelu", "gelu")
 
 
+@overridable
 def routed_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -95,9 +100,9 @@ def routed_conv2d(
         base = cast_for_autocast(base)
     tensors = (x, weight, bias, activation_weight, base)
     mapped = any(t is not None and torch._C._functorch.is_batchedtensor(t) for t in (*tensors, indices))
-    if mapped or grad_needed(*tensors):
+    if mapped or grad_needed(*tensors) or not written_as_memory(*tensors, indices):
         _check_what_the_patches_meet(x, weight, bias, indices, patch, stride, transposed, activation_weight, base)
-        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, border, allow_tf32())
+        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, BORDERS[border], allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
         return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
     if base is None:
@@ -105,11 +110,12 @@ def routed_conv2d(
     else:
         out = base.contiguous(memory_format=memory_format(base))
         out = out.clone() if out is base else out
-    fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
-    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, border, *fused, out)
+    fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
+    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, out)
     return out
 
 
+@overridable
 def routed_conv2d_(
     x: Tensor,
     weight: Tensor,
@@ -140,8 +146,8 @@ def routed_conv2d_(
     expect_apart(op, base, "x", given)
     if base.dtype != x.dtype:
         expect_like(op, "base", base, x, "x")
-    fused = (activation or "none", activation_weight, negative_slope, allow_tf32())
-    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, border, *fused, base)
+    fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
+    _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, base)
     return written(base)
 
 
@@ -154,7 +160,7 @@ def _check_options(
     expect_bool(op, "transposed", transposed)
     expect_choice(op, "border", border, BORDERS)
     expect_tensors_or_none(op, activation_weight=slopes)
-    check_activation(op, activation, slopes, ACTIVATIONS)
+    check_activation(op, activation, slopes, FUSED)
     expect_number(op, "negative_slope", negative_slope)
 
 
@@ -186,7 +192,7 @@ def _check_what_the_patches_meet(
     if base is not None:
         fits = fits and tuple(base.shape) == size and base.dtype == x.dtype and base.device == x.device
     if not fits:
-        c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, BORDERS[0])
+        c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, "zero")
         reference.check_activation("none" if slopes is None else "prelu", slopes, x, c_out)
         if base is not None:
             reference.check_base(x, base, c_out, patch, out_patch)
@@ -206,7 +212,7 @@ def _zeros(x: Tensor, weight: Tensor, stride: int, transposed: bool, mapped: boo
     return x.new_zeros(size) if mapped else empty_result(x, size).zero_()
 
 
-@torch.library.register_fake("vfi_kernels::routed_conv2d")
+@register_fake("routed_conv2d")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
     border: str, allow_tf32: bool,
@@ -215,7 +221,7 @@ def _(
     return empty_result(x, (indices.shape[0], c_out, out_patch, out_patch))
 
 
-@torch.library.register_fake("vfi_kernels::routed_conv2d_")
+@register_fake("routed_conv2d_")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
     border: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
@@ -226,7 +232,7 @@ def _(
     reference.check_activation(activation, activation_weight, x, c_out)
 
 
-@torch.library.register_fake("vfi_kernels::routed_conv2d_grad")
+@register_fake("routed_conv2d_grad")
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
     border: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
@@ -253,6 +259,6 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple:
 
 register_differentiable("routed_conv2d", _setup_context, _backward, register_looped_vmap)
 register_second_derivative("routed_conv2d_grad", reference.routed_conv2d_grad, register_looped_vmap)
-register_looped_vmap("routed_conv2d_")
+register_in_place("routed_conv2d_", OP)
 for name in ("routed_conv2d", "routed_conv2d_", "routed_conv2d_grad"):
     backends.implement(name, getattr(reference, name))

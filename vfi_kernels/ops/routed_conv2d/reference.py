@@ -7,11 +7,10 @@ from torch import Tensor
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, expect_written, shape
 from vfi_kernels.convolution import activate
 from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels.options import ACTIVATIONS, BORDERS
 from vfi_kernels.reference_math import patches as math
 
 OP = "routed_conv2d"
-BORDERS = ("zero", "image")
-ACTIVATIONS = ("none", "relu", "leaky_relu", "prelu", "gelu")
 
 
 def check(

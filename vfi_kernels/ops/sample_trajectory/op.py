@@ -10,13 +10,22 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_bool
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.sample_trajectory import reference
-from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.options import BOUNDARIES
+from vfi_kernels.overrides import overridable
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_fake,
+    register_second_derivative,
+)
+from vfi_kernels.tracing import of_this_size
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
 
 _sample = torch.ops.vfi_kernels.sample_trajectory.default
 _sample_grad = torch.ops.vfi_kernels.sample_trajectory_grad.default
 
 
+@overridable
 def sample_trajectory(
     keyframe_flows: Tensor,
     taus: Tensor | float | Sequence[float],
@@ -64,17 +73,18 @@ def sample_trajectory(
         Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981, eqs. 4 and 19.
     """
     op = "sample_trajectory"
-    keyframes = flat_keyframes(op, keyframe_flows)
+    keyframes = of_this_size(flat_keyframes(op, keyframe_flows), 2, 3)
     h, w = keyframes.shape[2:]
     check_curve(op, a, boundary, extrapolate)
     expect_bool(op, "derivative", derivative)
     batched, first, step = on_knots(op, taus, knots, keyframes, (h, w))
     refuse_forward_mode(op, keyframes, batched)
-    out = _sample(keyframes, batched, h, w, first, step, float(a), boundary, extrapolate, derivative)
+    curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
+    out = _sample(keyframes, batched, h, w, *curve, derivative)
     return out.unflatten(1, (batched.shape[1], 2))
 
 
-@torch.library.register_fake("vfi_kernels::sample_trajectory")
+@register_fake("sample_trajectory")
 def _(
     keyframes: Tensor, taus: Tensor, height: int, width: int, first: float, step: float, a: float, boundary: str,
     extrapolate: bool, derivative: bool,
@@ -83,7 +93,7 @@ def _(
     return empty_result(keyframes, (keyframes.shape[0], 2 * taus.shape[1], height, width))
 
 
-@torch.library.register_fake("vfi_kernels::sample_trajectory_grad")
+@register_fake("sample_trajectory_grad")
 def _(grad_out: Tensor, keyframes: Tensor, taus: Tensor, *rest: Any) -> tuple:
     need_keyframes, need_taus = rest[-2:]
     return (

@@ -10,10 +10,13 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect, expect_choice, expect_tensors, expect_tensors_or_none
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.splat import reference
+from vfi_kernels.options import EPS_RULES, MODES
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     register_differentiable,
+    register_fake,
     register_second_derivative,
 )
 
@@ -61,6 +64,7 @@ def splat(
     eps: str = "zero",
     return_weight: Literal[True],
 ) -> tuple[list[Tensor], Tensor]: ...
+@overridable
 def splat(
     input: Tensor | Sequence[Tensor],
     flow: Tensor,
@@ -113,14 +117,14 @@ def splat(
             expect(False, "splat", "every input to be a tensor", type(x).__name__)
     expect_tensors("splat", flow=flow)
     expect_tensors_or_none("splat", metric=metric)
-    expect_choice("splat", "mode", mode, reference.MODES)
-    expect_choice("splat", "eps", eps, reference.EPS_RULES)
+    expect_choice("splat", "mode", mode, MODES)
+    expect_choice("splat", "eps", eps, EPS_RULES)
     if return_weight:
         expect(mode != "sum", "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
     refuse_forward_mode("splat", *inputs, flow, metric)
     keep = return_weight or grad_needed(*inputs, flow, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    outs, weight, shift = _splat(inputs, flow, metric, mode, eps, keep, deterministic)
+    outs, weight, shift = _splat(inputs, flow, metric, MODES[mode], EPS_RULES[eps], keep, deterministic)
     out = outs[0] if single else outs
     if not return_weight:
         return out
@@ -133,7 +137,7 @@ def _log_weight(weight: Tensor, shift: Tensor) -> Tensor:
     return torch.where(hole, -torch.inf, torch.where(hole, 1, weight).log() + shift)
 
 
-@torch.library.register_fake("vfi_kernels::splat")
+@register_fake("splat")
 def _(
     inputs: Sequence[Tensor], flow: Tensor, metric: Tensor | None, mode: str, eps: str, keep_weight: bool,
     deterministic: bool,
@@ -146,7 +150,7 @@ def _(
     return [empty_result(x) for x in inputs], weight, shift
 
 
-@torch.library.register_fake("vfi_kernels::splat_grad")
+@register_fake("splat_grad")
 def _(
     grad_outs: Sequence[Tensor], grad_weight: Tensor | None, inputs: Sequence[Tensor], flow: Tensor,
     metric: Tensor | None, outs: Sequence[Tensor], weight: Tensor, shift: Tensor, mode: str, eps: str, *needs: bool,
@@ -162,11 +166,11 @@ def _(
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     tensors, flow, metric, ctx.mode, ctx.eps, kept, _ = inputs
     outs, weight, shift = output
-    expect(kept or ctx.mode == "sum", "splat", "keep_weight where a gradient is needed", kept)
+    expect(kept or ctx.mode == MODES["sum"], "splat", "keep_weight where a gradient is needed", kept)
     ctx.count = len(tensors)
     # Mode "sum" needs neither outs nor weight for its gradient.
-    ctx.save_for_backward(*tensors, flow, metric, weight, shift, *([] if ctx.mode == "sum" else outs))
-    ctx.mark_non_differentiable(shift, *([weight] if ctx.mode == "sum" else []))
+    ctx.save_for_backward(*tensors, flow, metric, weight, shift, *([] if ctx.mode == MODES["sum"] else outs))
+    ctx.mark_non_differentiable(shift, *([weight] if ctx.mode == MODES["sum"] else []))
     ctx.set_materialize_grads(False)
 
 

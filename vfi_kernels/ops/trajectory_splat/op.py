@@ -10,10 +10,13 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_tensors, expect_tensors_or_none
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.trajectory_splat import reference
+from vfi_kernels.options import BOUNDARIES, EPS_RULES, MODES
+from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     grad_needed,
     refuse_forward_mode,
     register_differentiable,
+    register_fake,
     register_second_derivative,
 )
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
@@ -23,6 +26,7 @@ _splat = torch.ops.vfi_kernels.trajectory_splat.default
 _splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
 
 
+@overridable
 def trajectory_splat(
     input: Tensor,
     keyframe_flows: Tensor,
@@ -72,18 +76,18 @@ def trajectory_splat(
     expect_tensors_or_none(op, metric=metric)
     keyframes = flat_keyframes(op, keyframe_flows, input, "input")
     check_curve(op, a, boundary, extrapolate)
-    expect_choice(op, "mode", mode, reference.MODES)
-    expect_choice(op, "eps", eps, reference.EPS_RULES)
+    expect_choice(op, "mode", mode, MODES)
+    expect_choice(op, "eps", eps, EPS_RULES)
     batched, first, step = on_knots(op, taus, knots, keyframes, input.shape[2:])
     refuse_forward_mode(op, input, keyframes, batched, metric)
-    curve = (first, step, float(a), boundary, extrapolate)
+    curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
     keep = grad_needed(input, keyframes, batched, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    out, _, _ = _splat(input, keyframes, batched, metric, *curve, mode, eps, keep, deterministic)
+    out, _, _ = _splat(input, keyframes, batched, metric, *curve, MODES[mode], EPS_RULES[eps], keep, deterministic)
     return out.unflatten(0, (input.shape[0], batched.shape[1]))
 
 
-@torch.library.register_fake("vfi_kernels::trajectory_splat")
+@register_fake("trajectory_splat")
 def _(
     input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None, first: float, step: float, a: float,
     boundary: str, extrapolate: bool, mode: str, eps: str, keep_weight: bool, deterministic: bool,
@@ -96,7 +100,7 @@ def _(
     return empty_result(input, (batch, *input.shape[1:])), weight, shift
 
 
-@torch.library.register_fake("vfi_kernels::trajectory_splat_grad")
+@register_fake("trajectory_splat_grad")
 def _(
     grad_out: Tensor, grad_weight: Tensor | None, input: Tensor, keyframes: Tensor, taus: Tensor,
     metric: Tensor | None, *rest: Any,
@@ -108,17 +112,18 @@ def _(
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     *tensors, first, step, a, boundary, extrapolate, mode, eps, kept, _ = inputs
     out, weight, shift = output
-    expect(kept or mode == "sum", "trajectory_splat", "keep_weight where a gradient is needed", kept)
+    expect(kept or mode == MODES["sum"], "trajectory_splat", "keep_weight where a gradient is needed", kept)
     ctx.options = (first, step, a, boundary, extrapolate, mode, eps)
     ctx.save_for_backward(*tensors, out, weight, shift)
     # D is no result of the public function, but second derivatives pass through it.
-    ctx.mark_non_differentiable(shift, *([weight] if mode == "sum" else []))
+    ctx.mark_non_differentiable(shift, *([weight] if mode == MODES["sum"] else []))
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_weight: Tensor | None, grad_shift: None) -> tuple:
-    input, keyframes, taus, metric, out, weight, shift = ctx.saved_tensors
-    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    input, keyframes, taus, metric, out, weight, shift = saved
+    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *saved)
     needs = ctx.needs_input_grad[:4]
     nothing = (None,) * (len(ctx.options) + 2)
     grad_out = torch.zeros_like(out) if grad_out is None else grad_out

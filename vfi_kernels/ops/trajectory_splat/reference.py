@@ -4,8 +4,9 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels.options import EPS_RULES, MODES
 from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
-from vfi_kernels.reference_math.splatting import EPS_RULES, MODES, splat_along, splat_along_grad
+from vfi_kernels.reference_math.splatting import splat_along, splat_along_grad
 from vfi_kernels.trajectories import check_trajectory
 
 OP = "trajectory_splat"

@@ -10,7 +10,14 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_choice, expect_image, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.trajectory_warp import reference
-from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.options import BOUNDARIES, PADDINGS
+from vfi_kernels.overrides import overridable
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_fake,
+    register_second_derivative,
+)
 from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
 from vfi_kernels.trajectory_gradients import warp_gradient
 
@@ -18,6 +25,7 @@ _warp = torch.ops.vfi_kernels.trajectory_warp.default
 _warp_grad = torch.ops.vfi_kernels.trajectory_warp_grad.default
 
 
+@overridable
 def trajectory_warp(
     image: Tensor,
     keyframe_flows: Tensor,
@@ -61,14 +69,15 @@ def trajectory_warp(
     expect_image(op, "image", image)
     keyframes = flat_keyframes(op, keyframe_flows, image, "image")
     check_curve(op, a, boundary, extrapolate)
-    expect_choice(op, "padding", padding, reference.PADDINGS)
+    expect_choice(op, "padding", padding, PADDINGS)
     batched, first, step = on_knots(op, taus, knots, keyframes, image.shape[2:])
     refuse_forward_mode(op, image, keyframes, batched)
-    out = _warp(image, keyframes, batched, first, step, float(a), boundary, extrapolate, padding)
+    curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
+    out = _warp(image, keyframes, batched, *curve, PADDINGS[padding])
     return out.unflatten(0, (image.shape[0], batched.shape[1]))
 
 
-@torch.library.register_fake("vfi_kernels::trajectory_warp")
+@register_fake("trajectory_warp")
 def _(
     image: Tensor, keyframes: Tensor, taus: Tensor, first: float, step: float, a: float, boundary: str,
     extrapolate: bool, padding: str,
@@ -77,7 +86,7 @@ def _(
     return empty_result(image, (image.shape[0] * taus.shape[1], *image.shape[1:]))
 
 
-@torch.library.register_fake("vfi_kernels::trajectory_warp_grad")
+@register_fake("trajectory_warp_grad")
 def _(grad_out: Tensor, image: Tensor, keyframes: Tensor, taus: Tensor, *rest: Any) -> tuple:
     tensors, needs = (image, keyframes, taus), rest[-3:]
     return tuple(empty_result(t) if need else not_needed(t) for t, need in zip(tensors, needs))
@@ -89,11 +98,12 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple:
-    refuse_forward_mode("trajectory_warp", grad_out, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    refuse_forward_mode("trajectory_warp", grad_out, *saved)
     needs = ctx.needs_input_grad[:3]
     options = (ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = _warp_grad(grad_out, *ctx.saved_tensors, *options, deterministic, *needs)
+    grads = _warp_grad(grad_out, *saved, *options, deterministic, *needs)
     return *(g if need else None for g, need in zip(grads, needs)), *(None,) * len(options)
 
 

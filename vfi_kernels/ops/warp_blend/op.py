@@ -9,12 +9,19 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.warp_blend import reference
-from vfi_kernels.registration import refuse_forward_mode, register_differentiable, register_second_derivative
+from vfi_kernels.overrides import overridable
+from vfi_kernels.registration import (
+    refuse_forward_mode,
+    register_differentiable,
+    register_fake,
+    register_second_derivative,
+)
 
 _blend = torch.ops.vfi_kernels.warp_blend.default
 _blend_grad = torch.ops.vfi_kernels.warp_blend_grad.default
 
 
+@overridable
 def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tensor:
     r"""Warps two frames to the same instant and blends them, in one pass.
 
@@ -46,13 +53,13 @@ def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor
     return _blend(frame0, frame1, flow, mask_logits)
 
 
-@torch.library.register_fake("vfi_kernels::warp_blend")
+@register_fake("warp_blend")
 def _(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tensor:
     reference.check(frame0, frame1, flow, mask_logits)
     return empty_result(frame0, (*frame0.shape[:2], *flow.shape[2:]))
 
 
-@torch.library.register_fake("vfi_kernels::warp_blend_grad")
+@register_fake("warp_blend_grad")
 def _(
     grad_out: Tensor, frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor, deterministic: bool,
     *needs: bool,
@@ -66,10 +73,11 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple:
-    refuse_forward_mode("warp_blend", grad_out, *ctx.saved_tensors)
+    saved = ctx.saved_tensors
+    refuse_forward_mode("warp_blend", grad_out, *saved)
     needs = ctx.needs_input_grad
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grads = _blend_grad(grad_out, *ctx.saved_tensors, deterministic, *needs)
+    grads = _blend_grad(grad_out, *saved, deterministic, *needs)
     return tuple(g if need else None for g, need in zip(grads, needs))
 
 

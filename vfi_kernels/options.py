@@ -1,0 +1,60 @@
+"""The options of the ops that are one of a few words, and the numbers that stand for them in a schema.
+
+A string in a schema would cost an allocation in every call, which torch's stable ABI never frees. The public functions
+and the Python implementations take words; csrc/common/options.h has the same words in the same order.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from vfi_kernels.checks import expect
+
+PADDINGS = {"border": 0, "zeros": 1}
+BOUNDARIES = {"keys": 0, "linear": 1, "replicate": 2}
+MODES = {"sum": 0, "average": 1, "linear": 2, "softmax": 3}
+EPS_RULES = {"zero": 0, "add": 1, "clip": 2}
+EDGES = {"torchvision": 0, "mmcv": 1}
+BORDERS = {"zero": 0, "image": 1}
+ACTIVATIONS = {"none": 0, "relu": 1, "prelu": 2, "gelu": 3, "leaky_relu": 4}
+OPTIONS = {  # of the integers that a schema calls so
+    "padding": PADDINGS, "boundary": BOUNDARIES, "mode": MODES, "eps": EPS_RULES, "edge": EDGES, "border": BORDERS,
+    "activation": ACTIVATIONS,
+}  # fmt: skip
+
+
+def word(op: str, name: str, number: int) -> str:
+    """The word of the option `name` that has this number."""
+    words = list(OPTIONS[name])
+    if not 0 <= number < len(words):
+        listed = [f"{n} ('{w}')" for n, w in enumerate(words)]
+        expect(False, op, f"{name} {', '.join(listed[:-1])} or {listed[-1]}", number)
+    return words[number]
+
+
+@functools.cache
+def places(op: str) -> tuple[tuple[int, str], ...]:
+    """Which arguments of an op are options: place and name."""
+    arguments = getattr(torch.ops.vfi_kernels, op).default._schema.arguments
+    return tuple((n, a.name) for n, a in enumerate(arguments) if a.name in OPTIONS and str(a.type) == "int")
+
+
+def with_words(op: str, arguments: Iterable[Any]) -> list[Any]:
+    """The arguments of an op with words for numbers; those at the end may be missing."""
+    given = list(arguments)
+    for n, name in places(op):
+        if n < len(given):
+            given[n] = word(op, name, given[n])
+    return given
+
+
+def taking_numbers(op: str, function: Callable) -> Callable:
+    """An implementation of `op` out of a function that takes words."""
+
+    @functools.wraps(function)
+    def implementation(*arguments: Any) -> Any:
+        return function(*with_words(op, arguments))
+
+    return implementation if places(op) else function

@@ -1,0 +1,80 @@
+"""Where something stands for a tensor: subclasses of Tensor, and the proxies of torch.fx, which record calls."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.fx import Proxy, Tracer
+from torch.overrides import has_torch_function
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# Tensors themselves, and those that stand for them while torch compiles or exports.
+PLAIN = (Tensor, torch.nn.Parameter, FakeTensor, FunctionalTensor)
+
+
+def _each(args: tuple, kwargs: dict) -> Iterator[Any]:
+    """Arguments, and what is in lists among them."""
+    for value in (*args, *kwargs.values()):
+        if type(value) in (list, tuple):
+            yield from value
+        else:
+            yield value
+
+
+def overridable(function: Callable[P, R]) -> Callable[P, R]:
+    """As torch's own functions (torch.overrides): `__torch_function__` of an argument decides what the call does. A
+    subclass of Tensor gets results of its own type, and torch.fx a node for the whole call. Modes are asked by the ops
+    inside."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        given: Any = args
+        stands_in = has_torch_function(given)
+        for value in given:
+            if type(value) in (list, tuple):
+                stands_in = stands_in or has_torch_function(value)
+        if stands_in or (kwargs and has_torch_function(tuple(kwargs.values()))):
+            asked = torch.overrides._get_overloaded_args([v for v in _each(args, kwargs) if type(v) is not Tensor])
+            for value in asked:
+                result: Any = value.__torch_function__(call, tuple(map(type, asked)), args, kwargs)
+                if result is not NotImplemented:
+                    return result
+            if asked:
+                kinds = ", ".join(type(v).__name__ for v in asked)
+                raise TypeError(f"{function.__name__}: expected tensors of types that know each other, got {kinds}")
+        return function(*args, **kwargs)
+
+    return call
+
+
+def written_as_memory(*tensors: Tensor | None) -> bool:
+    """Whether an op may write into a tensor made from these, as a step that nobody else sees: not where a subclass
+    with memory of its own kind, or torch.func.functionalize, stands between."""
+    for t in tensors:
+        if t is not None:
+            wrapped = not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(t)
+            if wrapped or type(t) not in PLAIN:
+                return False
+    return True
+
+
+def leaf(forward: Callable[P, R]) -> Callable[P, R]:
+    """A module's forward that torch.fx records as one node, as it does torch.nn's modules: whatever the tracer says."""
+
+    @functools.wraps(forward)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for value in _each(args, kwargs):
+            if isinstance(value, Proxy) and isinstance(value.tracer, Tracer):
+                module, *given = list[Any](args)
+                if value.tracer.root is not module:
+                    path = value.tracer.path_of_module(module)
+                    node: Any = value.tracer.create_proxy("call_module", path, tuple(given), kwargs)
+                    return node
+        return forward(*args, **kwargs)
+
+    return call
