@@ -116,7 +116,9 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   if (m.factor == Factor::kExp) a.shift = call.hold(as_planes(shift));
   if (divides) {
     a.weight = call.hold(as_planes(weight));
-    a.dots = const_cast<void*>(call.hold(empty(flow, {flow.size(0), 1, height, width}, acc)));
+    for (void** plane : {&a.dots, &a.noise}) {
+      *plane = const_cast<void*>(call.hold(empty(flow, {flow.size(0), 1, height, width}, acc)));
+    }
     if (grad_weight) a.grad_weight = call.hold(as_planes(*grad_weight));
   }
   if (need_flow) a.grad_flow = grad_flow.mutable_data_ptr();
