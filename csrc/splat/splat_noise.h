@@ -6,7 +6,7 @@
 // is rounding, about 1e-7 |g out|, and over a weight of 1e-12 that is 1e5. So a dot below kNoise |g out| counts as 0: the
 // gradient is that of the definition, or 0.
 //
-// kNoise is, for half types, the distance from 1 to the next number, for out itself was rounded to it; for the others 128 such
+// kNoise is, for half types, the distance from 1 to the next number, for out itself was rounded to it; for the others 16 such
 // distances: N and D are sums of many terms.
 #pragma once
 
@@ -17,9 +17,9 @@ namespace vfi {
 template <class T>
 constexpr double kNoise = 0;
 template <>
-constexpr double kNoise<double> = 0x1p-45;
+constexpr double kNoise<double> = 0x1p-48;
 template <>
-constexpr double kNoise<float> = 0x1p-16;
+constexpr double kNoise<float> = 0x1p-19;
 template <>
 constexpr double kNoise<Half> = 0x1p-10;
 template <>

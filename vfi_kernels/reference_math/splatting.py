@@ -12,7 +12,7 @@ MODES = ("sum", "average", "linear", "softmax")
 EPS_RULES = ("zero", "add", "clip")
 EPS = 1e-7
 # What of x - out is rounding, in units of out: see csrc/splat/splat_noise.h.
-NOISE = {torch.float64: 2.0**-45, torch.float32: 2.0**-16, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+NOISE = {torch.float64: 2.0**-48, torch.float32: 2.0**-19, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
