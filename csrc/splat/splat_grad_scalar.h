@@ -74,10 +74,13 @@ struct ChannelOffsets {
         step(in.channels_last ? 1 : plane) {}
 };
 
-inline double noise_of(Dtype type) {
-  if (type == Dtype::kFloat64) return kNoise<double>;
-  if (type == Dtype::kFloat32) return kNoise<float>;
-  return type == Dtype::kFloat16 ? kNoise<Half> : kNoise<BFloat16>;
+// `noise` with another product g out of that type.
+template <class A>
+A add_noise(A noise, A product, Dtype type) {
+  const A size = std::abs(product);
+  if (type == Dtype::kFloat16) return std::max(noise, size * static_cast<A>(kNoise<Half>));
+  if (type == Dtype::kBFloat16) return std::max(noise, size * static_cast<A>(kNoise<BFloat16>));
+  return noise + size * static_cast<A>(type == Dtype::kFloat32 ? kNoise<float> : kNoise<double>);
 }
 
 template <class A>
@@ -92,7 +95,7 @@ void splat_grad_dots_scalar(const SplatGradArgs& a, int64_t begin, int64_t end) 
         const int64_t i = at.first + c * at.step;
         const A product = read_as<A>(in.grad_out, in.type, i) * read_as<A>(in.out, in.type, i);
         sum += product;
-        noise = std::max(noise, std::abs(product) * static_cast<A>(noise_of(in.type)));
+        noise = add_noise(noise, product, in.type);
       }
     }
     const bool moves = a.divide != Divide::kClip || plane_value<A>(a.weight, pixel) > static_cast<A>(kDivideEps);
@@ -125,7 +128,8 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
   }
   A along_x = 0, along_y = 0, along_metric = 0;
   for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
-    if (std::abs(k->dot) < k->noise) k->dot = 0;
+    const A terms = std::min(5 + 1 / std::abs(outer * k->share), static_cast<A>(a.most));
+    if (std::abs(k->dot) < k->noise * terms) k->dot = 0;
     const A s = k->ratio * k->dot + k->extra;
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;

@@ -9,7 +9,7 @@
 //
 // A t_k that is only rounding counts as 0 (splat_noise.h).
 //
-// Work: a gather. The first kernel sums g out at every target, and finds its largest term. The second takes tiles of source pixels, computes their
+// Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of source pixels, computes their
 // positions and factors once and goes through the channels of all inputs. Each result is one sum in a fixed order, so it
 // does not depend on how rows are distributed over threads.
 #include "common/scatter_tile.h"
@@ -226,7 +226,7 @@ void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, G
 
 // The gradients of flow and metric, from the sums over all channels.
 void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
-  const F32 zero = {};
+  const F32 zero = {}, one = broadcast<F32>(1.0f);
   const Block& at = t.blocks[i];
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
@@ -235,7 +235,9 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
   corner_weights(at, w);
   if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
-    const F32 dot = select(less(magnitude(t.dot[i][k]), noise[k]), zero, t.dot[i][k]);
+    const F32 size = magnitude(t.dot[i][k]), p = magnitude(t.outer[i] * t.share[i][k]);
+    const Mask rounding = less(size * p, noise[k] * (p * 5.0f + one)) & less(size, noise[k] * static_cast<float>(a.most));
+    const F32 dot = select(rounding, zero, t.dot[i][k]);
     s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
@@ -277,7 +279,8 @@ template <class T>
 VFI_INLINE void add_product(const T* g, const T* out, int64_t n, Dots& d) {
   const F32 upstream = load<F32>(g, n), result = load<F32>(out, n);
   d.sum = fma(upstream, result, d.sum);
-  d.noise = max(magnitude(upstream * result * static_cast<float>(kNoise<T>)), d.noise);
+  const F32 noise = magnitude(upstream * result * static_cast<float>(kNoise<T>));
+  d.noise = kRounded<T> ? max(noise, d.noise) : d.noise + noise;
 }
 
 // Adds sum_c g out for n targets from number `pixel` on.
@@ -291,7 +294,8 @@ void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_
       Dots all = {}, &at = dots[i / kLanes];
       for (int64_t c = 0; c < in.C; c += kLanes) add_product(p + c, q + c, in.C - c, all);
       at.sum[i % kLanes] += lane_sum(all.sum);
-      at.noise[i % kLanes] = std::max(at.noise[i % kLanes], lane_max(all.noise));
+      float& noise = at.noise[i % kLanes];
+      noise = kRounded<T> ? std::max(noise, lane_max(all.noise)) : noise + lane_sum(all.noise);
     }
     return;
   }

@@ -91,10 +91,13 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
   constexpr int N = Access::N;
   const DenseShape shape = a.shape.laid_out(Access::kLast);
   const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
-  A part[4];  // w e / q: at most 1
+  A part[4], noise[4];  // w e / q: at most 1; of out
 #pragma unroll
-  for (int k = 0; k < 4; ++k)
+  for (int k = 0; k < 4; ++k) {
     part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
+    const A terms = A(5) + A(1) / std::abs(part[k]), most = A(kRounded<T> ? kMostRounded : kMost);
+    noise[k] = A(kNoise<T>) * (terms < most ? terms : most);
+  }
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();
     Pack<T, N> g[4], o[4], x{};
@@ -112,7 +115,7 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
         if (part[k] != A(0)) sum += part[k] * upstream;
         const A result = out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0);
         const A difference = widen<A>(x.at[n]) - result;
-        dot[k] += upstream * (std::abs(difference) < A(kNoise<T>) * std::abs(result) ? A(0) : difference);
+        dot[k] += upstream * (std::abs(difference) < noise[k] * std::abs(result) ? A(0) : difference);
       }
       result.at[n] = narrow_to<T>(sum);
     }

@@ -3,11 +3,14 @@
 //   dot = sum over channels of g (x - dq/dD out),   times e / q
 //
 // Where one pixel has a target for itself, and where all that land there have one value, out is x: dot is 0. What is left of it
-// is rounding, about 1e-7 |g out|, and over a weight of 1e-12 that is 1e5. So a dot below kNoise |g out| counts as 0: the
-// gradient is that of the definition, or 0.
+// is rounding, about 1e-7 |g out|, and over a weight of 1e-12 that is 1e5. So it counts as 0, and the gradient is that of the
+// definition or 0, where, with the pixel's share of D, p = w e / q,
 //
-// kNoise is, for half types, the distance from 1 to the next number, for out itself was rounded to it; for the others 16 such
-// distances: N and D are sums of many terms.
+//   |dot| < kNoise min(5 + 1 / p, kMost) sum of |g out|
+//
+// The quotient's own roundings are at most 6 kNoise; N and D are sums of about 1 / p terms, each of which may add one. A half
+// type's out is itself rounded, by 3 kNoise, beside which the rest is nothing; the errors of its channels, which are large
+// enough to count, cancel mostly: there the largest |g out| stands for the sum.
 #pragma once
 
 #include "common/host_device.h"
@@ -17,12 +20,16 @@ namespace vfi {
 template <class T>
 constexpr double kNoise = 0;
 template <>
-constexpr double kNoise<double> = 0x1p-48;
+constexpr double kNoise<double> = 0x1p-53;
 template <>
-constexpr double kNoise<float> = 0x1p-19;
+constexpr double kNoise<float> = 0x1p-24;
 template <>
-constexpr double kNoise<Half> = 0x1p-10;
+constexpr double kNoise<Half> = 0x1p-11 / 3;
 template <>
-constexpr double kNoise<BFloat16> = 0x1p-7;
+constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
+
+template <class T>
+constexpr bool kRounded = sizeof(T) == 2;
+constexpr int kMost = 64, kMostRounded = 6;
 
 }  // namespace vfi

@@ -11,8 +11,9 @@ from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter
 MODES = ("sum", "average", "linear", "softmax")
 EPS_RULES = ("zero", "add", "clip")
 EPS = 1e-7
-# What of x - out is rounding, in units of out: see csrc/splat/splat_noise.h.
-NOISE = {torch.float64: 2.0**-48, torch.float32: 2.0**-19, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+# Of x - out, what is rounding: csrc/splat/splat_noise.h.
+NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11 / 3, torch.bfloat16: 2.0**-8 / 3}
+MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
@@ -82,7 +83,11 @@ def splat_along_grad(
         for n, x in enumerate(inputs):
             at_target = gather(g[n], corner)
             dot = (at_target * x.to(acc)).sum(1, keepdim=True)
-            along = along + (_without_rounding(dot, *(gather(t, corner) for t in products[n])) if products else dot)
+            if products:
+                terms = (5 + 1 / (share * corner.weight).detach().abs()).clamp_max(MOST[x.dtype])
+                product, noise = (gather(t, corner) for t in products[n])
+                dot = _without_rounding(dot - product, noise * terms)
+            along = along + dot
             grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
         h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)
         moved = share * along + e * h
@@ -154,13 +159,13 @@ def _product(g: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, 
     """dq/dD sum_c g out at every target, and what of it is rounding."""
     terms = g * out.to(g.dtype)
     total, noise = terms.sum(1, keepdim=True), terms.detach().abs()
-    noise = NOISE[out.dtype] * (noise.amax(1, keepdim=True) if noise.shape[1] > 0 else noise.sum(1, keepdim=True))
+    rounded = out.dtype.itemsize == 2 and noise.shape[1] > 0
+    noise = NOISE[out.dtype] * (noise.amax(1, keepdim=True) if rounded else noise.sum(1, keepdim=True))
     if eps == "clip":
         total, noise = torch.where(weight > EPS, total, 0), torch.where(weight > EPS, noise, 0)
     return total, noise
 
 
-def _without_rounding(dot: Tensor, product: Tensor, noise: Tensor) -> Tensor:
-    """dot - product, and 0 where that is only rounding. Its derivatives are no rounding and stay as they are."""
-    found = dot - product
-    return found - torch.where(found.abs() < noise, found, 0).detach()
+def _without_rounding(dot: Tensor, noise: Tensor) -> Tensor:
+    """0 where it is less than noise. Derivatives are no rounding and stay as they are."""
+    return dot - torch.where(dot.abs() < noise, dot, 0).detach()

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.reference_math.splatting import NOISE
+from vfi_kernels.reference_math.splatting import MOST, NOISE
 from vfi_kernels.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -41,6 +41,7 @@ def _divisor_grad_kernel(
     height,
     width,
     NOISE: tl.constexpr,
+    SUM: tl.constexpr,
     EPS: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -48,18 +49,18 @@ def _divisor_grad_kernel(
 ):
     b, y, x = block_pixels(blocks, width, BLOCK)
     live = y < height
-    dot, most = tl.zeros([BLOCK_C, BLOCK], ACC), tl.zeros([BLOCK_C, BLOCK], ACC)
+    dot, size = tl.zeros([BLOCK_C, BLOCK], ACC), tl.zeros([BLOCK_C, BLOCK], ACC)
     for start in range(0, channels, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
         g = load_tile(grad_out, b, c, channels, y, x, live, ACC)
         term = g * load_tile(out, b, c, channels, y, x, live, ACC)
         dot += term
-        most = tl.maximum(most, tl.abs(term))
+        size = size + tl.abs(term) if SUM else tl.maximum(size, tl.abs(term))
     d = load_plane(weight, b, 0, y, x, live, ACC)
     r = divide(tl.zeros_like(d) + 1, safe_divisor(d, EPS))
     if EPS == "zero":
         r = tl.where(d != 0, r, 0.0)
-    total, noise = tl.sum(dot, 0), NOISE * tl.max(most, 0)
+    total, noise = tl.sum(dot, 0), NOISE * (tl.sum(size, 0) if SUM else tl.max(size, 0))
     if EPS == "clip":
         total, noise = tl.where(d > 1e-7, total, 0.0), tl.where(d > 1e-7, noise, 0.0)
     store_plane(inverse, b, 0, y, x, live, r)
@@ -69,7 +70,7 @@ def _divisor_grad_kernel(
 
 # N[k] = sum w_k e_k x, D[k] = sum w_k e_k, e_k = e f_k (e of the pixel, f_k of the target k's shift), h = grad_weight:
 #   grad_x = e sum_k w_k f_k g[k] / q[k]
-#   grad_flow = e sum_k dw_k s_k, s_k = f_k (dot_k / q[k] + h[k]), dot_k = sum_c g[k] x - product[k], 0 if only rounding
+#   grad_flow = e sum_k dw_k s_k, s_k = f_k (dot_k / q[k] + h[k]), dot_k = sum_c g[k] x - product[k], or 0
 #   grad_metric = sum_k w_k s_k  (linear: de/dm = 1, f_k = 1; softmax: e = 1, df_k/dm = f_k, the shift is constant)
 #
 # One program per BLOCK sources: a gather, in a fixed order of corners and channels. A second input adds to what the
@@ -88,6 +89,7 @@ def _splat_grad_kernel(
     FIRST: tl.constexpr,
     NORMALISED: tl.constexpr,
     WITH_GRAD_WEIGHT: tl.constexpr,
+    MOST: tl.constexpr,
     NEED_VALUE: tl.constexpr,
     NEED_MOVE: tl.constexpr,
     FACTOR: tl.constexpr,
@@ -123,10 +125,10 @@ def _splat_grad_kernel(
             total = first + weighted(k01[3] * k01[6], g01) + weighted(k11[3] * k11[6], g11)
             store_tile(grad_value, b, c, channels, y, x, inside, e[None, :] * total)
     if NEED_MOVE:
-        s00 = corner_slope(k00, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NORMALISED)
-        s10 = corner_slope(k10, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NORMALISED)
-        s01 = corner_slope(k01, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NORMALISED)
-        s11 = corner_slope(k11, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NORMALISED)
+        s00 = corner_slope(k00, e, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
+        s10 = corner_slope(k10, e, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
+        s01 = corner_slope(k01, e, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
+        s11 = corner_slope(k11, e, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
         along_x = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 4)
         along_y = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 5)
         add_plane(grad_flow, 0, b, y, x, inside, along_x, FIRST, ACC)
@@ -164,11 +166,12 @@ def corner_terms(
 
 
 @triton.jit
-def corner_slope(k, dot, divisor, WITH_GRAD_WEIGHT: tl.constexpr, NORMALISED: tl.constexpr):
+def corner_slope(k, e, dot, divisor, WITH_GRAD_WEIGHT: tl.constexpr, MOST: tl.constexpr, NORMALISED: tl.constexpr):
     """s of a corner, from the sum over channels of g x; without a product of 0 and infinity, since 1 / q may overflow."""
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)
-        dot = tl.where(tl.abs(dot) < tl.load(divisor[2] + k[8], k[2], other=0), 0.0, dot)
+        terms = tl.minimum(5 + 1 / tl.abs(e * k[3] * k[6]), MOST)
+        dot = tl.where(tl.abs(dot) < terms * tl.load(divisor[2] + k[8], k[2], other=0), 0.0, dot)
     s = tl.where(dot != 0, k[6] * dot, 0.0)
     if WITH_GRAD_WEIGHT:
         s += k[7] * tl.load(divisor[3] + k[8], k[2], other=0)
@@ -231,7 +234,7 @@ def splat_grad(
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
         tensors = (g, x, (*divisor, h), grad_x if need_inputs else x, sums[0], sums[-1])
-        constants = {"FIRST": n == 0, **flags, **landing.constants(), **tile(g)}
+        constants = {"FIRST": n == 0, "MOST": MOST[x.dtype], **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
         grad_flow.copy_(sums[0])
@@ -243,7 +246,7 @@ def splat_grad(
 def _divisor_grads(grad_out: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, Tensor, Tensor]:
     """1 / q, dq/dD sum_c grad_out out and what of it is rounding, at every target, flattened (B, 1, H, W)."""
     planes = tuple(weight.new_empty(weight.shape) for _ in range(3))
-    constants = {"NOISE": NOISE[out.dtype], "EPS": eps, "ACC": triton_dtype(weight.dtype)}
+    constants = {"NOISE": NOISE[out.dtype], "SUM": out.dtype.itemsize > 2, "EPS": eps, "ACC": triton_dtype(weight.dtype)}
     tensors, sizes = (grad_out, out, weight, *planes), (out.shape[1], *out.shape[2:])
     launch(_divisor_grad_kernel, weight, out.shape[2:], *tensors, *sizes, **constants, **tile(out))
     inverse, product, rounding = (plane.flatten() for plane in planes)
