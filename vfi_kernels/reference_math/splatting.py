@@ -17,6 +17,11 @@ MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
+def default_mode(mode: str | None, metric: Tensor | None) -> str:
+    """What the public functions take for None."""
+    return ("sum" if metric is None else "softmax") if mode is None else mode
+
+
 def splat_along(
     inputs: Sequence[Tensor],
     flow: Tensor,

@@ -5,8 +5,10 @@ from torch import Tensor
 from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
-from vfi_kernels.reference_math.splatting import EPS_RULES, MODES, splat_along, splat_along_grad
+from vfi_kernels.reference_math.splatting import EPS_RULES, MODES, default_mode, splat_along, splat_along_grad
 from vfi_kernels.trajectories import check_trajectory
+
+__all__ = ["MODES", "EPS_RULES", "check", "default_mode", "trajectory_splat", "trajectory_splat_grad"]
 
 OP = "trajectory_splat"
 
