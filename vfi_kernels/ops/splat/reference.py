@@ -6,7 +6,14 @@ from typing import Any
 from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
-from vfi_kernels.reference_math.splatting import EPS_RULES, MODES, WIDE_SPAN, default_mode, splat_along, splat_along_grad
+from vfi_kernels.reference_math.splatting import (
+    EPS_RULES,
+    MODES,
+    WIDE_SPAN,
+    default_mode,
+    splat_along,
+    splat_along_grad,
+)
 
 __all__ = ["WIDE_SPAN", "check", "default_mode", "splat", "splat_grad"]
 

@@ -246,7 +246,12 @@ def splat_grad(
 def _divisor_grads(grad_out: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, Tensor, Tensor]:
     """1 / q, dq/dD sum_c grad_out out and what of it is rounding, at every target, flattened (B, 1, H, W)."""
     planes = tuple(weight.new_empty(weight.shape) for _ in range(3))
-    constants = {"NOISE": NOISE[out.dtype], "SUM": out.dtype.itemsize > 2, "EPS": eps, "ACC": triton_dtype(weight.dtype)}
+    constants = {
+        "NOISE": NOISE[out.dtype],
+        "SUM": out.dtype.itemsize > 2,
+        "EPS": eps,
+        "ACC": triton_dtype(weight.dtype),
+    }
     tensors, sizes = (grad_out, out, weight, *planes), (out.shape[1], *out.shape[2:])
     launch(_divisor_grad_kernel, weight, out.shape[2:], *tensors, *sizes, **constants, **tile(out))
     inverse, product, rounding = (plane.flatten() for plane in planes)

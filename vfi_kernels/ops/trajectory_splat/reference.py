@@ -8,7 +8,7 @@ from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
 from vfi_kernels.reference_math.splatting import EPS_RULES, MODES, default_mode, splat_along, splat_along_grad
 from vfi_kernels.trajectories import check_trajectory
 
-__all__ = ["MODES", "EPS_RULES", "check", "default_mode", "trajectory_splat", "trajectory_splat_grad"]
+__all__ = ["EPS_RULES", "MODES", "check", "default_mode", "trajectory_splat", "trajectory_splat_grad"]
 
 OP = "trajectory_splat"
 
