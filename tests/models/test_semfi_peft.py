@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-peft = pytest.importorskip("peft")
+pytest.importorskip("peft")
 pytest.importorskip("diffusers")
 
+import peft
 from test_semfi import inputs, mixed, plain, relative
 
 from vfi_models import semfi

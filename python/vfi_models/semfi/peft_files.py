@@ -127,7 +127,8 @@ def import_peft(transformer: SemFiTransformer, folder: str | Path) -> None:
         UserError: if a folder is missing, is not of this transformer, or its configuration has a field set with which
             PEFT computes something else, such as use_dora; the transformer stays as it is.
     """
-    counts, state = transformer.config.frame_counts, {}
+    counts = transformer.config.frame_counts
+    state: dict[str, Tensor] = {}
     for number, name in enumerate(("universal", *(f"expert_{count}" for count in counts))):
         path = Path(folder) / name / PEFT_WEIGHTS
         if not path.is_file():
