@@ -32,7 +32,7 @@ def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_:
 
 
 def mixture_lora_grad(grad_out: Shape, x: Shape, weight: Shape, lora_a: Shape, *rest: Any, **_: Any) -> int:
-    """With h = x A^T: grad_h = g B, grad_A = grad_h^T x, grad_B = g^T h, and grad_x of the layer and of both adapters."""
+    """With h = x A^T: grad_h = g B, grad_A = grad_h^T x, grad_B = g^T h; grad_x of the layer and of both adapters."""
     need_x, need_weight, _, need_a, need_b, need_a_bias, _ = rest[-7:]
     (out, width), rank = weight, 2 * lora_a[1]
     layer = (need_x + need_weight) * out * width
@@ -55,7 +55,8 @@ def modulated_deform_conv2d_grad(
 
 
 def routed_conv2d(
-    x: Shape, weight: Shape, bias: Shape | None, indices: Shape, patch: int, stride: int, transposed: bool, *_: Any, **__: Any
+    x: Shape, weight: Shape, bias: Shape | None, indices: Shape, patch: int, stride: int, transposed: bool, *_: Any,
+    **__: Any,
 ) -> int:  # fmt: skip
     """Of as many patches as the list has rows."""
     side = patch if transposed else patch // stride

@@ -69,8 +69,8 @@ def make(kind, mode, scale, flat, channels=3, dtype=torch.float32):
     ("one", False), ("alone, between pixels", False), ("two", True), ("all", True), ("fractions", True),
 ])  # fmt: skip
 def test_a_result_that_does_not_move_has_gradient_zero(kind, flat, mode, call, way):
-    """One pixel on a target, or several of one value: in the definition flow and metric change nothing. (Beside an empty
-    target a right-hand derivative is that of a new pixel: only metrics there.)"""
+    """One pixel on a target, or several of one value: in the definition flow and metric change nothing. (A right-hand
+    derivative beside an empty target is that of a new pixel there: of these only the metric's.)"""
     scales = SCALES if mode == "linear" and way != "triton" else SCALES[:1] if mode != "linear" else SCALES[2:3]
     for scale in scales:
         tensors, g = make(kind, mode, scale, flat)
@@ -99,7 +99,7 @@ def test_gradients_over_tiny_weights_are_those_of_the_definition(kind, eps, call
 def test_what_a_half_image_rounds_is_no_gradient(dtype, way):
     """Two pixels whose mean their dtype cannot tell from either."""
     step = torch.finfo(dtype).eps / 2
-    x = torch.full((1, 1, 1, 2), 0.5)
+    x = torch.full((1, 1, 1, 2), 0.75)
     x[..., 1] += step
     flow = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2) * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     metric = torch.tensor([1e-12, 3e-12]).view(1, 1, 1, 2)

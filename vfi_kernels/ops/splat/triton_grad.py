@@ -25,7 +25,7 @@ from vfi_kernels.triton_math.scatter import Landing, corner_factor, pixel_factor
 from vfi_kernels.triton_math.splatting import FACTORS
 
 
-# out = N / q(D): inverse = 1 / q, product = dq/dD sum_c grad_out out, and what of it is rounding (csrc/splat/splat_noise.h)
+# out = N / q(D): inverse = 1 / q, product = dq/dD sum_c grad_out out, and its rounding (csrc/splat/splat_noise.h)
 #
 # One program per BLOCK targets, which it alone sums over the channels.
 @triton.jit
@@ -167,7 +167,7 @@ def corner_terms(
 
 @triton.jit
 def corner_slope(k, e, dot, divisor, WITH_GRAD_WEIGHT: tl.constexpr, MOST: tl.constexpr, NORMALISED: tl.constexpr):
-    """s of a corner, from the sum over channels of g x; without a product of 0 and infinity, since 1 / q may overflow."""
+    """s of a corner, from the sum over channels of g x; without a product of 0 and infinity: 1 / q may overflow."""
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)
         terms = tl.minimum(5 + 1 / tl.abs(e * k[3] * k[6]), MOST)

@@ -50,8 +50,8 @@ def trajectory_splat(
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
-        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum. See `splat`, also
-            for eps, for pixels that are skipped and for gradients that are only rounding.
+        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum. See `splat`,
+            also for eps, for pixels that are skipped and for gradients that are only rounding.
         eps: "zero", "add" or "clip".
 
     Returns:
