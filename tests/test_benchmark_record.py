@@ -123,8 +123,8 @@ def test_figures_are_pictures(tmp_path):
 
 
 def test_operations_are_counted():
-    """By hand: a 3x3 deformable convolution of 12 into 12 channels, one of half the patches and a row, 81 products, a layer
-    of 128 to 69 features."""
+    """By hand: a 3x3 deformable convolution of 12 into 12 channels, one of half the patches and a row, 81 products, a
+    layer of 128 to 69 features."""
     found = {row["op"]: row for row in rows_of(shape=["1x12x64x128"], op=[
         "modulated_deform_conv2d-4", "routed_conv2d-64", "correlation", "mixture_lora-one", "splat-softmax",
     ])}  # fmt: skip
