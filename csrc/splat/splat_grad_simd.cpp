@@ -9,9 +9,9 @@
 //
 // A t_k that is only rounding counts as 0 (splat_noise.h).
 //
-// Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of source pixels, computes their
-// positions and factors once and goes through the channels of all inputs. Each result is one sum in a fixed order, so it
-// does not depend on how rows are distributed over threads.
+// Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of
+// source pixels, computes their positions and factors once and goes through the channels of all inputs. Each result is one
+// sum in a fixed order, so it does not depend on how rows are distributed over threads.
 #include "common/scatter_tile.h"
 #include "common/simd_elements.h"
 #include "common/simd_gradient.h"
