@@ -8,18 +8,11 @@ import torch
 import vfi_kernels_testing as native
 from worded import WordedOps
 
+from vfi_kernels import backends
 from vfi_kernels.registration import NAMESPACE
 
 EMULATED = "vfi_emulated"
-COMPOSED = ("trajectory_splat_grad", "trajectory_warp_grad")  # of other ops, in Python
-GRADIENTS = (
-    "backward_warp", "correlation", "mixture_lora", "modulated_deform_conv2d", "patch_gather", "patch_scatter",
-    "routed_conv2d", "sample_trajectory", "splat", "trajectory_splat", "trajectory_warp", "warp_blend",
-)  # fmt: skip
-OPS = (
-    *(op + end for op in GRADIENTS for end in ("", "_grad") if op + end not in COMPOSED),
-    *("patch_indices", "patch_scatter_", "routed_conv2d_"),
-)
+OPS = [op for op, composed in backends.ops().items() if not composed]
 
 _schemas = torch.library.Library(EMULATED, "DEF")
 for _op in OPS:

@@ -9,19 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import vfi_kernels  # noqa: F401  (registers the ops)
+from vfi_kernels import backends
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("*/*_cuda.cu"))
 IN_COMMON = {"splat_cuda", "trajectory_splat_cuda"}  # their forward kernels are compiled in common/
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
-COMPOSED = ("trajectory_splat_grad", "trajectory_warp_grad")  # of other ops, in Python
-GRADIENTS = (
-    "backward_warp", "correlation", "mixture_lora", "modulated_deform_conv2d", "patch_gather", "patch_scatter",
-    "routed_conv2d", "sample_trajectory", "splat", "trajectory_splat", "trajectory_warp", "warp_blend",
-)  # fmt: skip
-OPS = (
-    *(op + end for op in GRADIENTS for end in ("", "_grad") if op + end not in COMPOSED),
-    *("patch_indices", "patch_scatter_", "routed_conv2d_"),
-)
+OPS = [op for op, composed in backends.ops().items() if not composed]
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]  # one after another: they share folders
 

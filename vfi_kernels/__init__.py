@@ -6,6 +6,7 @@ from vfi_kernels import backends
 backends.load_compiled()
 
 from vfi_kernels import compat as compat  # noqa: E402
+from vfi_kernels import flops  # noqa: E402
 from vfi_kernels import nn as nn  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
@@ -22,6 +23,7 @@ from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 use_backend = backends.use_backend
 backends.prefer_triton_on_old_gpus()
 backends.apply_environment()
+flops.register_when_counting()
 
 __version__ = "0.1.0"
 __all__ = [

@@ -30,6 +30,7 @@ BACKENDS = ("reference", "cpp", "cuda", "triton")
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
 _references: dict[str, Callable] = {}  # op -> plain PyTorch
+_composed: set[str] = set()  # ops that call others, instead of a compiled kernel
 _triton_modules: dict[str, str] = {}  # op -> module that defines it in Triton
 _overrides: list[torch.library.Library] = []  # of VFI_KERNELS_BACKEND: kept for the life of the process
 
@@ -68,10 +69,16 @@ def implement(op: str, reference: Callable, composed: Callable | None = None) ->
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
     _library.impl(op, _references[op], "CompositeExplicitAutograd")
     if composed is not None:
+        _composed.add(op)
         _library.impl(op, composed, "CPU")
         _library.impl(op, composed, "CUDA")
     elif not _compiled_for_cuda(op):
         _library.impl(op, _triton_kernel(op), "CUDA")
+
+
+def ops() -> dict[str, bool]:
+    """Every op that has a reference, and whether it is composed of others in Python instead of compiled."""
+    return {op: op in _composed for op in _references}
 
 
 def _compiled_for_cuda(op: str) -> bool:

@@ -26,6 +26,8 @@ class OpCase:
     linear: bool = False  # in all arguments together: the second derivative is 0
     autocast: bool = False  # casts inside torch.autocast, as conv2d does
     library: bool = False  # of torch's own products, whose last bits may depend on the number of threads
+    # "planes", "features" (which the last dimension holds): nn.RoutedBlock takes it, of single pixels or a convolution.
+    local: str | None = None
     slack: float = 1.0  # how many times the usual rounding results may have: sums whose terms cancel
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 

@@ -13,6 +13,8 @@
 //   s_k = sum over inputs and channels of gN[t_k, c] x[c], + gD[t_k]
 //   grad_flow = e sum over k of dw_k s_k          grad_metric = de/dm sum over k of w_k s_k
 //
+// where of s_k without h, which is sum g (x - dq/dD out) / q, what is only rounding counts as 0: see splat_noise.h.
+//
 // Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eq. 3 to 7.
 #pragma once
 
@@ -44,7 +46,10 @@ struct SplatGradArgs {
   const void* weight;       // A [B, 1, H, W]: D; null in mode sum
   const void* shift;        // A [B, 1, H, W]; softmax only
   const void* grad_weight;  // A [B, 1, H, W]; may be null
-  void* dots;               // A [B, 1, H, W]: sum over inputs and channels of g out, between the two kernels
+  // Between the two kernels, A [B, 1, H, W]: sum over inputs and channels of g out dq/dD, and what is rounding in it.
+  void* dots;
+  void* noise;
+  int most;  // times noise that is rounding, at most: splat_noise.h
   void* grad_flow;          // [B, 2, H, W]; null if not needed
   void* grad_metric;        // [B, 1, H, W]; null if not needed
 };

@@ -7,6 +7,7 @@
 #include "splat/splat.h"
 #include "splat/splat_checks.h"
 #include "splat/splat_grad_scalar.h"
+#include "splat/splat_noise.h"
 
 namespace vfi {
 namespace {
@@ -116,13 +117,19 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   if (m.factor == Factor::kExp) a.shift = call.hold(as_planes(shift));
   if (divides) {
     a.weight = call.hold(as_planes(weight));
-    a.dots = const_cast<void*>(call.hold(empty(flow, {flow.size(0), 1, height, width}, acc)));
+    for (void** plane : {&a.dots, &a.noise}) {
+      *plane = const_cast<void*>(call.hold(empty(flow, {flow.size(0), 1, height, width}, acc)));
+    }
     if (grad_weight) a.grad_weight = call.hold(as_planes(*grad_weight));
   }
   if (need_flow) a.grad_flow = grad_flow.mutable_data_ptr();
   if (need_metric && metric) a.grad_metric = grad_metric.mutable_data_ptr();
   for (size_t i = 0; i < inputs.size(); ++i) {
     call.add_input(inputs[i], grad_outs[i], divides ? &outs[i] : nullptr, need_inputs ? &grad_inputs[i] : nullptr);
+  }
+  a.most = kMost;
+  for (const Tensor& x : inputs) {
+    if (x.element_size() == 2) a.most = kMostRounded;
   }
   call.run();
   if (need_flow) grad_flow = with_layout(grad_flow, layout_of(flow));

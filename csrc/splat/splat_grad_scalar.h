@@ -8,6 +8,7 @@
 
 #include "common/elements.h"
 #include "splat/splat.h"
+#include "splat/splat_noise.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -17,7 +18,7 @@ template <class A>
 struct ScalarCorner {
   int64_t target;  // number of the target pixel in the batch
   A w, dx, dy;     // bilinear weight and its derivatives
-  A factor, share, ratio, extra, dot;
+  A factor, share, ratio, extra, dot, noise;
 };
 
 template <class A>
@@ -29,15 +30,15 @@ A plane_value(const void* planes, int64_t pixel) {
 template <class A>
 void set_factors(const SplatGradArgs& a, A m, ScalarCorner<A>& k) {
   k.factor = a.factor == Factor::kExp ? std::exp(std::min(m - plane_value<A>(a.shift, k.target), A(0))) : A(1);
-  k.share = k.w * k.factor, k.ratio = k.factor, k.extra = k.dot = 0;
+  k.share = k.w * k.factor, k.ratio = k.factor, k.extra = k.dot = k.noise = 0;
   if (a.divide == Divide::kNot) return;
   constexpr A kMost = std::numeric_limits<A>::max();
   const A d = plane_value<A>(a.weight, k.target), eps = static_cast<A>(kDivideEps);
   const A q = a.divide == Divide::kAdd ? d + eps : a.divide == Divide::kClip ? std::max(d, eps) : d;
-  const bool hole = a.divide == Divide::kZero && d == 0, fixed = a.divide == Divide::kClip && !(d > eps);
-  k.share = hole || k.w == 0 ? 0 : k.share / q;
+  const bool hole = a.divide == Divide::kZero && d == 0;
+  k.share = hole || k.w == 0 ? 0 : std::clamp(k.share / q, -kMost, kMost);
   k.ratio = hole ? 0 : std::clamp(k.factor / q, -kMost, kMost);
-  k.dot = fixed ? 0 : -plane_value<A>(a.dots, k.target);
+  k.dot = -plane_value<A>(a.dots, k.target), k.noise = plane_value<A>(a.noise, k.target);
   if (a.grad_weight != nullptr) k.extra = k.factor * plane_value<A>(a.grad_weight, k.target);
 }
 
@@ -73,20 +74,33 @@ struct ChannelOffsets {
         step(in.channels_last ? 1 : plane) {}
 };
 
+// `noise` with another product g out of that type.
+template <class A>
+A add_noise(A noise, A product, Dtype type) {
+  const A size = std::abs(product);
+  if (type == Dtype::kFloat16) return std::max(noise, size * static_cast<A>(kNoise<Half>));
+  if (type == Dtype::kBFloat16) return std::max(noise, size * static_cast<A>(kNoise<BFloat16>));
+  return noise + size * static_cast<A>(type == Dtype::kFloat32 ? kNoise<float> : kNoise<double>);
+}
+
 template <class A>
 void splat_grad_dots_scalar(const SplatGradArgs& a, int64_t begin, int64_t end) {
   const int64_t plane = int64_t{a.sampling.H} * a.sampling.W;
   for (int64_t pixel = begin * a.sampling.W; pixel < end * a.sampling.W; ++pixel) {
-    A sum = 0;
+    A sum = 0, noise = 0;
     for (int64_t n = 0; n < a.input_count; ++n) {
       const SplatGradInput& in = a.inputs[n];
       const ChannelOffsets at(in, pixel, plane);
       for (int64_t c = 0; c < in.C; ++c) {
         const int64_t i = at.first + c * at.step;
-        sum += read_as<A>(in.grad_out, in.type, i) * read_as<A>(in.out, in.type, i);
+        const A product = read_as<A>(in.grad_out, in.type, i) * read_as<A>(in.out, in.type, i);
+        sum += product;
+        noise = add_noise(noise, product, in.type);
       }
     }
-    static_cast<A*>(a.dots)[pixel] = sum;
+    const bool moves = a.divide != Divide::kClip || plane_value<A>(a.weight, pixel) > static_cast<A>(kDivideEps);
+    static_cast<A*>(a.dots)[pixel] = moves ? sum : 0;
+    static_cast<A*>(a.noise)[pixel] = moves ? noise : 0;
   }
 }
 
@@ -113,7 +127,9 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
     }
   }
   A along_x = 0, along_y = 0, along_metric = 0;
-  for (const ScalarCorner<A>* k = corners; k < corners + count; ++k) {
+  for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
+    const A terms = std::min(5 + 1 / std::abs(outer * k->share), static_cast<A>(a.most));
+    if (std::abs(k->dot) < k->noise * terms) k->dot = 0;
     const A s = k->ratio * k->dot + k->extra;
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;

@@ -7,13 +7,16 @@
 //   grad_flow = o sum_k dw_k a_k (t_k / q_k + h[t_k])
 //   grad_metric = sum_k p_k t_k + w_k a_k h[t_k]
 //
-// Work: a gather. The first kernel sums g out at every target. The second takes tiles of source pixels, computes their
-// positions and factors once and goes through the channels of all inputs. Each result is one sum in a fixed order, so it
-// does not depend on how rows are distributed over threads.
+// A t_k that is only rounding counts as 0 (splat_noise.h).
+//
+// Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of
+// source pixels, computes their positions and factors once and goes through the channels of all inputs. Each result is one
+// sum in a fixed order, so it does not depend on how rows are distributed over threads.
 #include "common/scatter_tile.h"
 #include "common/simd_elements.h"
 #include "common/simd_gradient.h"
 #include "splat/splat.h"
+#include "splat/splat_noise.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -48,6 +51,8 @@ VFI_INLINE void read_plane(const void* planes, const Sampling& s, int64_t b, con
   const Corners v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
   value[0] = v.v00, value[1] = v.v01, value[2] = v.v10, value[3] = v.v11;
 }
+
+VFI_INLINE F32 magnitude(F32 x) { return max(x, -x); }
 
 VFI_INLINE void corner_weights(const Block& b, F32* w) {
   w[0] = b.x0 * b.y0, w[1] = b.x1 * b.y0, w[2] = b.x0 * b.y1, w[3] = b.x1 * b.y1;
@@ -85,7 +90,8 @@ void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const P
   store_int(t.at + i * kLanes, y.at * s.W + x.at);
   corner_weights(b, t.share[i]);
   t.ratio[i][0] = m;
-  for (const void* plane : {a.shift, a.weight, static_cast<const void*>(a.dots), a.grad_weight}) {
+  for (const void* plane : {a.shift, a.weight, static_cast<const void*>(a.dots), static_cast<const void*>(a.noise),
+                            a.grad_weight}) {
     if (plane != nullptr) prefetch_window(static_cast<const float*>(plane) + tile.b * s.H * s.W, b, s.W);
   }
 }
@@ -115,11 +121,11 @@ void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
   if (a.grad_weight != nullptr) read_plane(a.grad_weight, s, tile.b, b, h);
   for (int k = 0; k < 4; ++k) {
     const Quotient<F32> q = quotient(d[k], a.divide);
-    t.share[i][k] = t.share[i][k] * q.scale * q.inverse;  // at most 1, though 1 / q may overflow
+    // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
+    t.share[i][k] = max(-most, min(most, t.share[i][k] * q.scale * q.inverse));
     t.ratio[i][k] = max(min(factor[k] * q.scale * q.inverse, most), -most);
     t.extra[i][k] = factor[k] * h[k];
-    const bool clips = a.divide == Divide::kClip;
-    t.dot[i][k] = clips ? select(less(broadcast<F32>(static_cast<float>(kDivideEps)), d[k]), -dots[k], zero) : -dots[k];
+    t.dot[i][k] = -dots[k];
     // An unused corner must not contribute: its share may be 0 * infinity.
     t.share[i][k] = select(equal(w[k], zero), zero, t.share[i][k]);
   }
@@ -220,16 +226,20 @@ void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, G
 
 // The gradients of flow and metric, from the sums over all channels.
 void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
-  const F32 zero = {};
+  const F32 zero = {}, one = broadcast<F32>(1.0f);
   const Block& at = t.blocks[i];
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
   const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
-  F32 w[4], s[4], along_metric = zero;
+  F32 w[4], s[4], noise[4] = {}, along_metric = zero;
   corner_weights(at, w);
+  if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
-    s[k] = fma(t.ratio[i][k], t.dot[i][k], t.extra[i][k]);
-    const F32 term = fma(t.share[i][k], t.dot[i][k], w[k] * t.extra[i][k]);
+    const F32 size = magnitude(t.dot[i][k]), p = magnitude(t.outer[i] * t.share[i][k]);
+    const Mask rounding = less(size * p, noise[k] * (p * 5.0f + one)) & less(size, noise[k] * static_cast<float>(a.most));
+    const F32 dot = select(rounding, zero, t.dot[i][k]);
+    s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
+    const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
   }
   const int64_t plane = int64_t{a.sampling.H} * a.sampling.W, to = pixel + b * plane;  // two planes per sample
@@ -253,17 +263,39 @@ void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, Gr
   add_input<BFloat16>(s, in, tile, t);
 }
 
+template <int kStep = kLanes / 2>
+VFI_INLINE float lane_max(F32 v) {
+  const F32 most = max(v, shuffle(v, v, [](int k) { return k ^ kStep; }));
+  if constexpr (kStep > 1) return lane_max<kStep / 2>(most);
+  return most[0];
+}
+
+// Of the products g out at one target: their sum, and what is rounding in it.
+struct Dots {
+  F32 sum, noise;
+};
+
+template <class T>
+VFI_INLINE void add_product(const T* g, const T* out, int64_t n, Dots& d) {
+  const F32 upstream = load<F32>(g, n), result = load<F32>(out, n);
+  d.sum = fma(upstream, result, d.sum);
+  const F32 noise = magnitude(upstream * result * static_cast<float>(kNoise<T>));
+  d.noise = kRounded<T> ? max(noise, d.noise) : d.noise + noise;
+}
+
 // Adds sum_c g out for n targets from number `pixel` on.
 template <class T>
-void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_t n, F32* sums) {
+void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_t n, Dots* dots) {
   const T *g = static_cast<const T*>(in.grad_out), *out = static_cast<const T*>(in.out);
   const int64_t plane = int64_t{s.H} * s.W;
   if (in.channels_last) {
     for (int64_t i = 0; i < n; ++i) {
       const T *p = g + (pixel + i) * in.C, *q = out + (pixel + i) * in.C;
-      F32 sum = {};
-      for (int64_t c = 0; c < in.C; c += kLanes) sum = fma(load<F32>(p + c, in.C - c), load<F32>(q + c, in.C - c), sum);
-      sums[i / kLanes][i % kLanes] += lane_sum(sum);
+      Dots all = {}, &at = dots[i / kLanes];
+      for (int64_t c = 0; c < in.C; c += kLanes) add_product(p + c, q + c, in.C - c, all);
+      at.sum[i % kLanes] += lane_sum(all.sum);
+      float& noise = at.noise[i % kLanes];
+      noise = kRounded<T> ? std::max(noise, lane_max(all.noise)) : noise + lane_sum(all.noise);
     }
     return;
   }
@@ -272,9 +304,16 @@ void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_
     const T *p = g + first + c * plane, *q = out + first + c * plane;
     for (int64_t i = 0; i < n; i += kLanes) {
       prefetch(p + plane + i), prefetch(q + plane + i);
-      sums[i / kLanes] = fma(load<F32>(p + i, n - i), load<F32>(q + i, n - i), sums[i / kLanes]);
+      add_product(p + i, q + i, n - i, dots[i / kLanes]);
     }
   }
+}
+
+// Where max(D, eps) does not move with D, out is no quotient.
+VFI_INLINE void clip(F32 d, Dots& dots) {
+  const F32 zero = {};
+  const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
+  dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
 }
 
 }  // namespace
@@ -284,14 +323,19 @@ void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
   const int64_t plane = int64_t{s.H} * s.W, last = end * s.W;
   for (int64_t pixel = begin * s.W; pixel < last;) {
     const int64_t n = min(min(int64_t{kTilePixels}, last - pixel), plane - pixel % plane);  // of one sample
-    F32 sums[kTileBlocks] = {};
+    Dots dots[kTileBlocks] = {};
     for (int64_t k = 0; k < a.input_count; ++k) {
       const SplatGradInput& in = a.inputs[k];
-      if (in.type == Dtype::kFloat32) add_dots<float>(s, in, pixel, n, sums);
-      if (in.type == Dtype::kFloat16) add_dots<Half>(s, in, pixel, n, sums);
-      if (in.type == Dtype::kBFloat16) add_dots<BFloat16>(s, in, pixel, n, sums);
+      if (in.type == Dtype::kFloat32) add_dots<float>(s, in, pixel, n, dots);
+      if (in.type == Dtype::kFloat16) add_dots<Half>(s, in, pixel, n, dots);
+      if (in.type == Dtype::kBFloat16) add_dots<BFloat16>(s, in, pixel, n, dots);
     }
-    for (int64_t i = 0; i < n; i += kLanes) store(static_cast<float*>(a.dots) + pixel + i, sums[i / kLanes], n - i);
+    for (int64_t i = 0; i < n; i += kLanes) {
+      Dots& d = dots[i / kLanes];
+      if (a.divide == Divide::kClip) clip(load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
+      store(static_cast<float*>(a.dots) + pixel + i, d.sum, n - i);
+      store(static_cast<float*>(a.noise) + pixel + i, d.noise, n - i);
+    }
     pixel += n;
   }
 }

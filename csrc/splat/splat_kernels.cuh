@@ -7,13 +7,15 @@
 //   grad_x      = sum_k w_k e_k / q_k g[k]
 //   grad_flow   = sum_k dw_k (e_k / q_k dot_k + e_k grad_weight[k])
 //   grad_metric = sum_k w_k (the same), times 1 / e in mode linear
-//   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k])
+//   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k]), where what is only rounding of out counts
+//                 as 0 (splat_noise.h), channel by channel
 //
 // Work: a gather with the threads of the warp kernels (common/gather.cuh); one launch for each input. w e / q is formed
 // first, because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
 #pragma once
 
 #include "common/landing.cuh"
+#include "splat/splat_noise.h"
 
 namespace vfi::cuda {
 
@@ -89,10 +91,13 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
   constexpr int N = Access::N;
   const DenseShape shape = a.shape.laid_out(Access::kLast);
   const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
-  A part[4];  // w e / q: at most 1
+  A part[4], noise[4];  // w e / q: at most 1; of out
 #pragma unroll
-  for (int k = 0; k < 4; ++k)
+  for (int k = 0; k < 4; ++k) {
     part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
+    const A terms = A(5) + A(1) / std::abs(part[k]), most = A(kRounded<T> ? kMostRounded : kMost);
+    noise[k] = A(kNoise<T>) * (terms < most ? terms : most);
+  }
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();
     Pack<T, N> g[4], o[4], x{};
@@ -108,7 +113,9 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
         if (!t.reads[k]) continue;
         const A upstream = widen<A>(g[k].at[n]);
         if (part[k] != A(0)) sum += part[k] * upstream;
-        dot[k] += upstream * (widen<A>(x.at[n]) - (out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0)));
+        const A result = out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0);
+        const A difference = widen<A>(x.at[n]) - result;
+        dot[k] += upstream * (std::abs(difference) < noise[k] * std::abs(result) ? A(0) : difference);
       }
       result.at[n] = narrow_to<T>(sum);
     }
@@ -125,12 +132,13 @@ __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Pl
   for (int k = 0; k < 4; ++k) {
     if (!t.reads[k]) continue;
     const A direct = a.grad_weight == nullptr ? A(0) : static_cast<const A*>(a.grad_weight)[target_offset(a, t, k)];
-    const A e_over_q = t.q[k] == A(0) ? A(0) : t.e[k] / t.q[k],
-            unit_over_q = t.q[k] == A(0) ? A(0) : t.unit[k] / t.q[k];
-    const A moved = e_over_q * dot[k] + t.e[k] * direct;
+    // Without a product of 0 and infinity: 1 / q may overflow.
+    const bool none = t.q[k] == A(0) || dot[k] == A(0);
+    const A along_e = none ? A(0) : t.e[k] / t.q[k] * dot[k], along_unit = none ? A(0) : t.unit[k] / t.q[k] * dot[k];
+    const A moved = along_e + t.e[k] * direct;
     if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
     if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
-    if (t.corner.used[k]) total[2] += t.corner.weight[k] * (unit_over_q * dot[k] + t.unit[k] * direct);
+    if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
   }
   const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.width + p.x;
   A* partial = a.partial == nullptr ? nullptr : static_cast<A*>(a.partial) + 3 * p.b * plane + pixel;

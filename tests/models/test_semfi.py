@@ -178,14 +178,8 @@ def test_loading_ends_the_merging():
 
 
 def test_wrong_choices():
-    layer = semfi.MixtureLinear(4, 4, 6)
-    for arguments in ((7, "fused"), (0, "fused"), (1, "quick")):
-        with pytest.raises(ValueError, match="expected mode fused, merged, naive and expert in 1 to 6"):
-            layer.choose(*arguments)
     with pytest.raises(ValueError, match="expected a rank of 1 or more and rising frame_counts"):
         semfi.SemFiTransformer(**SIZES, frame_counts=[9, 5])
-    with pytest.raises(ValueError, match="expected a layer with bias"):
-        semfi.MixtureLinear(4, 4, 6, bias=False).choose(1, "merged")
 
 
 def test_names_of_the_published_adapters():

@@ -102,7 +102,7 @@ def test_empty(shape, backend):
 def test_errors_are_one_sentence(backend):
     image, keyframes = arguments(4)
     wrong = {
-        r"a metric of shape \(B, 1, H, W\) in mode 'softmax', got None": (image, None, {}),
+        r"a metric of shape \(B, 1, H, W\) in mode 'softmax', got None": (image, None, {"mode": "softmax"}),
         r"no metric in mode 'average', got one": (image, image[:, :1], {"mode": "average"}),
         r"mode 'sum', 'average', 'linear' or 'softmax', got 'max'": (image, None, {"mode": "max"}),
         r"eps 'zero', 'add' or 'clip', got '0'": (image, None, {"mode": "average", "eps": "0"}),

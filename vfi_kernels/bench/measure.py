@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from vfi_kernels import backends
-from vfi_kernels.bench.flops import FLOPS
 from vfi_kernels.bench.jobs import DTYPES, Job
 from vfi_kernels.bench.machine import running_backend
 from vfi_kernels.bench.peers import Peer
@@ -140,9 +139,18 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
         "cpu_level": backends.cpu_level(),
         "level_forced": os.environ.get("VFI_KERNELS_CPU"),
         "bytes": nbytes,
-        "flops": FLOPS[case.op](*arguments) if job.mode == "forward" and case.op in FLOPS else None,
+        "flops": products_of(case, arguments) if job.mode == "forward" else None,
     }
     return {**asdict(job), **facts, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
+
+
+def products_of(case: OpCase, arguments: tuple) -> int | None:
+    """The operations that torch counts, see vfi_kernels.flops; None for an op without products."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton
+
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        case.call(*arguments)
+    return counter.get_total_flops() or None
 
 
 def ratios(timings: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a block meets at the edge of the image while it runs on patches with a halo."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,13 +20,39 @@ CONVOLUTIONS: dict[Any, int | None] = {
     torch.conv_transpose2d: None,
     torch.ops.vfi_kernels.modulated_deform_conv2d.default: 5,
 }
+# What is of single pixels as long as one of its arguments is None, and where that stands.
+LOCAL = {torch.ops.vfi_kernels.mixture_lora.default: 8}
 POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d)
+# Functions of torch that look further whatever their options, and methods of that name.
 OTHERS = (
-    F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.adaptive_max_pool2d_with_indices, F.group_norm, F.instance_norm,
-    F.grid_sample, F.unfold,
-    *(getattr(torch.ops.vfi_kernels, op).default for op in ("backward_warp", "warp_blend", "splat", "correlation")),
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices", "conv1d", "conv3d",
+    "conv_transpose1d", "conv_transpose3d", "fold", "fractional_max_pool2d", "fractional_max_pool2d_with_indices",
+    "grid_sample", "grid_sampler", "group_norm", "instance_norm", "lp_pool2d", "max_unpool2d",
+    "multi_head_attention_forward", "rot90", "scaled_dot_product_attention", "unfold", "upsample",
 )  # fmt: skip
-WATCHED = frozenset([*CONVOLUTIONS, *POOLS, *OTHERS, F.pad, F.interpolate])
+# Functions along some dimensions, and where among their arguments these stand: along the channels they are allowed.
+ALONG = {
+    "amax": 1, "amin": 1, "argmax": 1, "argmin": 1, "cumprod": 1, "cumsum": 1, "flip": 1, "log_softmax": 1,
+    "logsumexp": 1, "max": 1, "mean": 1, "median": 1, "min": 1, "norm": 2, "normalize": 2, "prod": 1, "roll": 2,
+    "softmax": 1, "sort": 1, "std": 1, "sum": 1, "topk": 2, "var": 1,
+}  # fmt: skip
+
+
+def _named(names: Iterable[str]) -> dict[Any, str]:
+    """torch's functions and methods of these names."""
+    owners = (F, torch, Tensor)
+    return {found: name for name in names for owner in owners if (found := getattr(owner, name, None)) is not None}
+
+
+def _ours() -> list[Any]:
+    """Every op of ours: one that is not named above is refused, and so is a new one."""
+    names = (name.removeprefix("vfi_kernels::") for name in torch._C._dispatch_get_all_op_names() if "vfi_k" in name)
+    packets = [getattr(torch.ops.vfi_kernels, name) for name in names]
+    return [op for packet in packets for op in (packet, packet.default)]
+
+
+FURTHER, MIXING = frozenset(_named(OTHERS)), _named(ALONG)
+WATCHED = frozenset([*CONVOLUTIONS, *POOLS, *_ours(), *FURTHER, *MIXING, F.pad, F.interpolate])
 NEAREST = ("nearest", "nearest-exact")
 
 
@@ -77,12 +103,32 @@ class Halo(TorchFunctionMode):
             self._expect(given(2, "mode", "constant") == "constant", "convolutions that pad with zeros", func)
         elif func is F.interpolate:
             self._expect(given(3, "mode", "nearest") in NEAREST, "interpolation to the nearest pixel", func)
-        else:
+        elif func in LOCAL:
+            self._expect(given(LOCAL[func], "experts") is None, "one expert for all pixels", func)
+        elif func not in MIXING or self._mixes_pixels(x, self._dims(MIXING[func], args, kwargs)):
             self._expect(False, "convolutions and layers of single pixels", func)
         return func(*args, **kwargs)
 
     def _expect(self, ok: bool, expected: str, func: Any) -> None:
         expect(ok or self.halo == 0, OP, f"{expected} where there is a halo", f"another {func.__name__}")
+
+    @staticmethod
+    def _dims(name: str, args: Any, kwargs: Any) -> Any:
+        """The dimensions that a function of ALONG is given: a number, numbers, None for all, or another tensor."""
+        for key in ("dim", "dims", "axis"):
+            if key in kwargs:
+                return kwargs[key]
+        if name == "flip" and len(args) > 2:
+            return args[1:]
+        default = {"normalize": 1, "sort": -1, "topk": -1}.get(name)
+        return args[ALONG[name]] if len(args) > ALONG[name] else kwargs.get("other", default)
+
+    @staticmethod
+    def _mixes_pixels(x: Any, dims: Any) -> bool:
+        """Whether some of the dimensions are height or width of an image."""
+        if isinstance(dims, Tensor) or x.dim() != 4 or x.shape[2] != x.shape[3]:
+            return False
+        return dims is None or any(d % 4 >= 2 for d in (dims if isinstance(dims, (list, tuple)) else (dims,)))
 
     def _check_stride(self, x: Tensor, stride: Any) -> None:
         """Patches and halos are whole pixels of a layer's input and of its output."""

@@ -9,7 +9,15 @@ from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter_add
 
 EPS = 1e-7
+# Of x - out, what is rounding: csrc/splat/splat_noise.h.
+NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11 / 3, torch.bfloat16: 2.0**-8 / 3}
+MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
+
+
+def default_mode(mode: str | None, metric: Tensor | None) -> str:
+    """What the public functions take for None."""
+    return ("sum" if metric is None else "softmax") if mode is None else mode
 
 
 def splat_along(
@@ -55,26 +63,39 @@ def splat_along_grad(
     need_flow: bool,
     need_metric: bool,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """gN = g / q, gD = -sum g out / q at every target; a source gathers grad_x = e sum_k w_k gN[k] and, with
-    s_k = sum_c gN[k] x + gD[k], grad_flow = e sum_k dw_k s_k, grad_metric = (de/dm) sum_k w_k s_k (shift: constant).
+    """A source gathers from its targets k, with u = de/dm and h = grad_weight:
+
+        grad_x = sum_k w_k e / q_k g[k]           dot_k = sum_c g[k] (x - dq/dD out[k]), 0 where it is only rounding
+        grad_flow = sum_k dw_k (e / q_k dot_k + e h[k])       grad_metric = sum_k w_k (u / q_k dot_k + u h[k])
+
+    The softmax shift is a constant.
     """
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
     found = _corners(flow.to(acc), m)
-    grad_totals, grad_divisor = _grad_totals(grad_outs, grad_weight, outs, weight, mode, eps, acc)
+    g = [t.to(acc) for t in grad_outs]
+    products = [_product(*pair, weight, eps) for pair in zip(g, outs)] if mode != "sum" else []
     grad_inputs = [x.new_zeros(x.shape, dtype=acc) for x in inputs]
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     grad_metric = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
     for corner in found:
         e = _factor(corner, m, shift if mode == "softmax" else None)
-        s = gather(grad_divisor, corner) if mode != "sum" else torch.zeros_like(e)
+        along = torch.zeros_like(e)  # dot_k
+        u = e if mode == "softmax" else torch.ones_like(e)
+        share, slope = (_over_q(factor, weight, corner, mode, eps) for factor in (e, u))
         for n, x in enumerate(inputs):
-            at_target = gather(grad_totals[n], corner)
-            s = s + (at_target * x.to(acc)).sum(1, keepdim=True)
-            grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, e * at_target)
-        moved = [corner.term(d, e * s) for d in (corner.weight_dx, corner.weight_dy)]
-        grad_flow = grad_flow + torch.cat(moved, 1)
-        grad_metric = grad_metric + corner.term(corner.weight, e * s if mode == "softmax" else s)
+            at_target = gather(g[n], corner)
+            dot = (at_target * x.to(acc)).sum(1, keepdim=True)
+            if products:
+                terms = (5 + 1 / (share * corner.weight).detach().abs()).clamp_max(MOST[x.dtype])
+                product, noise = (gather(t, corner) for t in products[n])
+                dot = _without_rounding(dot - product, noise * terms)
+            along = along + dot
+            grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
+        h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)
+        moved = share * along + e * h
+        grad_flow = grad_flow + torch.cat([corner.term(d, moved) for d in (corner.weight_dx, corner.weight_dy)], 1)
+        grad_metric = grad_metric + corner.term(corner.weight, slope * along + u * h)
     return (
         [as_result(g, x) if need_inputs else not_needed(x) for g, x in zip(grad_inputs, inputs)],
         as_result(grad_flow, flow) if need_flow else not_needed(flow),
@@ -124,23 +145,30 @@ def _reciprocal(weight: Tensor, eps: str) -> Tensor:
     return 1 / (weight + EPS if eps == "add" else weight.clamp_min(EPS))
 
 
-def _grad_totals(
-    grad_outs: Sequence[Tensor],
-    grad_weight: Tensor | None,
-    outs: Sequence[Tensor],
-    weight: Tensor,
-    mode: str,
-    eps: str,
-    acc: torch.dtype,
-) -> tuple[list[Tensor], Tensor]:
-    """out = N / q: gN = g / q, gD = -sum g out / q dq/dD (+ what reached D itself)."""
+def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, eps: str) -> Tensor:
+    """factor / q at the corner, 0 in holes; finite also where 1 / q is not."""
     if mode == "sum":
-        return [g.to(acc) for g in grad_outs], weight
-    inverse = _reciprocal(weight, eps)
-    totals = [g.to(acc) * inverse for g in grad_outs]
-    divisor = torch.zeros_like(weight)
-    for g, out in zip(totals, outs):
-        divisor = divisor - (g * out.to(acc)).sum(1, keepdim=True)
+        return factor
+    d = gather(weight, corner)
+    if eps == "zero":
+        found = torch.where(d == 0, 0, factor / torch.where(d == 0, 1, d))
+    else:
+        found = factor / (d + EPS if eps == "add" else d.clamp_min(EPS))
+    most = torch.finfo(found.dtype).max
+    return found.clamp(-most, most)
+
+
+def _product(g: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, Tensor]:
+    """dq/dD sum_c g out at every target, and what of it is rounding."""
+    terms = g * out.to(g.dtype)
+    total, noise = terms.sum(1, keepdim=True), terms.detach().abs()
+    rounded = out.dtype.itemsize == 2 and noise.shape[1] > 0
+    noise = NOISE[out.dtype] * (noise.amax(1, keepdim=True) if rounded else noise.sum(1, keepdim=True))
     if eps == "clip":
-        divisor = torch.where(weight > EPS, divisor, 0)
-    return totals, divisor if grad_weight is None else divisor + grad_weight
+        total, noise = torch.where(weight > EPS, total, 0), torch.where(weight > EPS, noise, 0)
+    return total, noise
+
+
+def _without_rounding(dot: Tensor, noise: Tensor) -> Tensor:
+    """0 where it is less than noise. Derivatives are no rounding and stay as they are."""
+    return dot - torch.where(dot.abs() < noise, dot, 0).detach()

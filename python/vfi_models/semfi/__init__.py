@@ -1,7 +1,7 @@
 """SemFi (Semantic Frame Interpolation with Mixture-of-LoRA) on vfi_kernels: frames between a first and a last one by
 Wan 2.1, guided by a text, with an expert for how many frames there are."""
 
-from vfi_models.semfi.files import export_peft, import_peft, load_adapters, save_adapters
+from vfi_models.semfi.files import load_adapters, save_adapters
 from vfi_models.semfi.loading import from_backbone, load, tiny
 from vfi_models.semfi.mixture import (
     FRAME_COUNTS,
@@ -11,6 +11,7 @@ from vfi_models.semfi.mixture import (
     expert_for,
     with_adapters,
 )
+from vfi_models.semfi.peft_files import export_peft, import_peft
 from vfi_models.semfi.pipeline import SemFi, rounded
 from vfi_models.semfi.scheduler import ShiftedEuler
 

@@ -71,18 +71,21 @@ class MixtureLinear(nn.Linear):
     Attributes:
         expert: 1 for the first of the others.
         mode: "fused": both as one product of rank 2 r, `vfi_kernels.mixture_lora`; "naive": each adapter by itself,
-            those that do not act times 0; "merged": both are in the weight.
+            those that do not act times 0; "merged": both are in weight and bias, or, of a layer without one, in
+            `merged_bias`.
     """
 
     def __init__(self, inputs: int, outputs: int, experts: int, rank: int = RANK, bias: bool = True) -> None:
         super().__init__(inputs, outputs, bias=bias)
         self.adapters = nn.ModuleList(Adapter(inputs, outputs, rank) for _ in range(1 + experts))
         self.expert, self.mode = 1, "fused"
-        self._kept: tuple[Tensor, Tensor] | None = None  # the layer's own weight and bias, while others are in place
+        self._kept: tuple[Tensor, ...] | None = None  # the layer's own weight and bias, while others are in place
+        self.merged_bias: Tensor | None
+        self.register_buffer("merged_bias", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mode == "merged":
-            return F.linear(x, self.weight, self.bias)
+            return F.linear(x, self.weight, self.merged_bias if self.bias is None else self.bias)
         if self.mode == "naive":
             y = F.linear(x, self.weight, self.bias)
             for number, adapter in enumerate(self.adapters):
@@ -111,28 +114,36 @@ class MixtureLinear(nn.Linear):
 
     @torch.no_grad()
     def choose(self, expert: int, mode: str) -> None:
-        """Chooses; a weight that adapters were merged into is first what it was, to the last bit."""
-        if mode not in MODES or not 1 <= expert < len(self.adapters):
+        """Chooses; a weight that adapters were merged into is first what it was, to the last bit.
+
+        Raises:
+            ValueError: if there is no such expert or mode; the layer stays as it is.
+        """
+        known = isinstance(expert, int) and 1 <= expert < len(self.adapters)
+        if mode not in MODES or not known:
             raise ValueError(
                 f"MixtureLinear: expected mode {', '.join(MODES)} and expert in 1 to {len(self.adapters) - 1}, "
-                f"got {mode!r} and {expert}"
+                f"got {mode!r} and {expert!r}"
             )
-        if self._kept is not None:
-            weight, bias = self._kept
-            self.weight.copy_(weight)
-            if self.bias is not None:
-                self.bias.copy_(bias)
-            self._kept = None
+        places = [t for t in (self.weight, self.bias) if t is not None]
+        own = self._kept or tuple(t.detach() for t in places)
+        if mode == "merged":
+            merged, self.merged_bias = self._merged(own, expert)
+            if self._kept is None:
+                own = tuple(t.to("cpu", copy=True) for t in own)
+            self._kept = own
+        else:
+            merged, self._kept, self.merged_bias = own, None, None
+        for place, value in zip(places, merged):
+            place.copy_(value)
         self.expert, self.mode = expert, mode
-        if mode != "merged":
-            return
-        if self.bias is None:
-            raise ValueError("MixtureLinear: expected a layer with bias in mode 'merged'")
-        self._kept = self.weight.detach().to("cpu", copy=True), self.bias.detach().to("cpu", copy=True)
+
+    def _merged(self, own: tuple[Tensor, ...], expert: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The layer's own weight and bias with what two adapters add; the bias by itself where the layer has none."""
         adapters: Any = self.adapters
-        changes = [adapters[number].change() for number in (0, expert)]
-        for parameter, (first, second) in zip((self.weight, self.bias), zip(*changes)):
-            parameter.copy_(parameter.to(first.dtype) + first + second)
+        changes = [first + second for first, second in zip(*(adapters[number].change() for number in (0, expert)))]
+        merged = tuple((t.to(change.device, change.dtype) + change).to(t.dtype) for t, change in zip(own, changes))
+        return merged, changes[1].to(self.weight.dtype) if len(own) == 1 else None
 
 
 class SemFiTransformer(WanTransformer3DModel):

@@ -69,5 +69,6 @@ for name in ("one", "segments"):
             autocast=True,
             library=True,
             flow=None,
+            local="features" if name == "one" else None,
         )
     )

@@ -55,6 +55,7 @@ register(
         make_inputs=make_inputs,
         small=(*SMALL, (1, 24, 5, 37)),
         autocast=True,
+        local="planes",
         large={"features-112": (1, 128, 64, 112), "features-256": (1, 128, 144, 256)},
         bytes_moved=bytes_moved,
     )
@@ -67,6 +68,7 @@ register(
         make_inputs=functools.partial(make_inputs, parts=8),
         small=((1, 64, 3, 21),),
         autocast=True,
+        local="planes",
         large={"features-56": (1, 256, 32, 56), "features-448": (1, 64, 256, 448), "1080p": (1, 64, 1088, 1920)},
         bytes_moved=bytes_moved,
     )
@@ -79,6 +81,7 @@ register(
         make_inputs=functools.partial(make_inputs, grouped=True),
         small=(*SMALL, (1, 32, 5, 37)),
         autocast=True,
+        local="planes",
         large={"features-112": (2, 128, 64, 112)},
         bytes_moved=bytes_moved,
     )
@@ -91,5 +94,6 @@ register(
         make_inputs=functools.partial(make_inputs, masked=False),
         small=SMALL,
         autocast=True,
+        local="planes",
     )
 )

@@ -30,7 +30,7 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str = "sum",
+    mode: str | None = None,
     eps: str = "zero",
     return_weight: Literal[False] = False,
 ) -> Tensor: ...
@@ -40,7 +40,7 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str = "sum",
+    mode: str | None = None,
     eps: str = "zero",
     return_weight: Literal[False] = False,
 ) -> list[Tensor]: ...
@@ -50,7 +50,7 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str = "sum",
+    mode: str | None = None,
     eps: str = "zero",
     return_weight: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
@@ -60,7 +60,7 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str = "sum",
+    mode: str | None = None,
     eps: str = "zero",
     return_weight: Literal[True],
 ) -> tuple[list[Tensor], Tensor]: ...
@@ -70,7 +70,7 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str = "sum",
+    mode: str | None = None,
     eps: str = "zero",
     return_weight: bool = False,
 ) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
@@ -91,7 +91,7 @@ def splat(
             and dtype each) that share the flow: targets and weights are then computed once.
         flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
-        mode: "sum", "average", "linear" or "softmax".
+        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum.
         eps: what divides N where D may be 0: "zero" gives 0 where D is 0 and else divides exactly; "add" divides by
             D + 1e-7; "clip" by max(D, 1e-7). In softmax D is the shifted weight.
         return_weight: also return D (average, linear; 0 in holes) or log D (softmax; -inf in holes).
@@ -99,8 +99,10 @@ def splat(
     Returns:
         (B, C, H, W) with the dtype and memory format of `input` (a list for a sequence); with `return_weight` also a
         (B, 1, H, W) float32 (float64 if an argument is) tensor. Sums are float32 or wider. Differentiable twice in
-        every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Bitwise
-        reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
+        every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Where input -
+        out is only rounding, as where one pixel has a target for itself, what the target adds to the gradients of flow
+        and metric is 0, however small D is. Bitwise reproducible on the CPU, and on a GPU under
+        `torch.use_deterministic_algorithms(True)`.
 
     Raises:
         RuntimeError: if a shape, dtype, device, `mode` or `eps` is not one of the above.
@@ -117,6 +119,7 @@ def splat(
             expect(False, "splat", "every input to be a tensor", type(x).__name__)
     expect_tensors("splat", flow=flow)
     expect_tensors_or_none("splat", metric=metric)
+    mode = reference.default_mode(mode, metric)
     expect_choice("splat", "mode", mode, MODES)
     expect_choice("splat", "eps", eps, EPS_RULES)
     if return_weight:

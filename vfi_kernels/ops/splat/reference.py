@@ -7,9 +7,9 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
 from vfi_kernels.options import EPS_RULES, MODES
-from vfi_kernels.reference_math.splatting import WIDE_SPAN, splat_along, splat_along_grad
+from vfi_kernels.reference_math.splatting import WIDE_SPAN, default_mode, splat_along, splat_along_grad
 
-__all__ = ["WIDE_SPAN", "check", "splat", "splat_grad"]
+__all__ = ["WIDE_SPAN", "check", "default_mode", "splat", "splat_grad"]
 
 OP = "splat"
 

@@ -37,7 +37,7 @@ def trajectory_splat(
     a: float = -0.5,
     boundary: str = "keys",
     extrapolate: bool = False,
-    mode: str = "softmax",
+    mode: str | None = None,
     eps: str = "zero",
 ) -> Tensor:
     r"""Moves every pixel of `input` along its trajectory and splats it where it is at each tau, in one pass.
@@ -54,7 +54,8 @@ def trajectory_splat(
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
-        mode: "sum", "average", "linear" or "softmax"; see `splat`, also for eps and pixels that are skipped.
+        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum. See `splat`,
+            also for eps, for pixels that are skipped and for gradients that are only rounding.
         eps: "zero", "add" or "clip".
 
     Returns:
@@ -76,6 +77,7 @@ def trajectory_splat(
     expect_tensors_or_none(op, metric=metric)
     keyframes = flat_keyframes(op, keyframe_flows, input, "input")
     check_curve(op, a, boundary, extrapolate)
+    mode = reference.default_mode(mode, metric)
     expect_choice(op, "mode", mode, MODES)
     expect_choice(op, "eps", eps, EPS_RULES)
     batched, first, step = on_knots(op, taus, knots, keyframes, input.shape[2:])

@@ -6,8 +6,10 @@ from vfi_kernels.checks import expect, expect_choice, expect_device, expect_imag
 from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.options import EPS_RULES, MODES
 from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
-from vfi_kernels.reference_math.splatting import splat_along, splat_along_grad
+from vfi_kernels.reference_math.splatting import default_mode, splat_along, splat_along_grad
 from vfi_kernels.trajectories import check_trajectory
+
+__all__ = ["check", "default_mode", "trajectory_splat", "trajectory_splat_grad"]
 
 OP = "trajectory_splat"
 

@@ -1,0 +1,35 @@
+// What is rounding in x - out, where out = N / q is a quotient (splat.h). The gradients of flow and metric are, at a target,
+//
+//   dot = sum over channels of g (x - dq/dD out),   times e / q
+//
+// Where one pixel has a target for itself, and where all that land there have one value, out is x: dot is 0. What is left of it
+// is rounding, about 1e-7 |g out|, and over a weight of 1e-12 that is 1e5. So it counts as 0, and the gradient is that of the
+// definition or 0, where, with the pixel's share of D, p = w e / q,
+//
+//   |dot| < kNoise min(5 + 1 / p, kMost) sum of |g out|
+//
+// The quotient's own roundings are at most 6 kNoise; N and D are sums of about 1 / p terms, each of which may add one. A half
+// type's out is itself rounded, by 3 kNoise, beside which the rest is nothing; the errors of its channels, which are large
+// enough to count, cancel mostly: there the largest |g out| stands for the sum.
+#pragma once
+
+#include "common/host_device.h"
+
+namespace vfi {
+
+template <class T>
+constexpr double kNoise = 0;
+template <>
+constexpr double kNoise<double> = 0x1p-53;
+template <>
+constexpr double kNoise<float> = 0x1p-24;
+template <>
+constexpr double kNoise<Half> = 0x1p-11 / 3;
+template <>
+constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
+
+template <class T>
+constexpr bool kRounded = sizeof(T) == 2;
+constexpr int kMost = 64, kMostRounded = 6;
+
+}  // namespace vfi

@@ -1,0 +1,132 @@
+"""Gradients of splats over tiny weights: those of the definition in float64, or 0 where they are only rounding."""
+
+import pytest
+import torch
+from emulation import emulated_cuda
+
+import vfi_kernels as vk
+
+SCALES = (1.0, 1e-6, 1e-12, 1e-30)
+H, W = 3, 8
+WAYS = ("reference", "cpp", "cuda emulated", "triton")
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
+    if request.param == "cuda emulated":
+        with emulated_cuda():
+            yield request.param
+    else:
+        with vk.use_backend(request.param):
+            yield request.param
+
+
+def along_flow(x, flow, metric, **options):
+    return vk.splat(x, flow, metric, **options)
+
+
+def along_path(x, flow, metric, **options):
+    return vk.trajectory_splat(x, flow[:, None], [0.0], metric, **options)[:, 0]
+
+
+every_op = pytest.mark.parametrize("call", [along_flow, along_path], ids=["splat", "trajectory_splat"])
+
+
+def moves(kind):
+    """One pixel on each target; alone on the corners of a fraction; two, or all, on a target; fractions of all."""
+    flow = torch.zeros(1, 2, H, W)
+    if kind == "alone, between pixels":
+        flow[:] = 50.0
+        flow[:, :, 1, 3] = torch.tensor([0.4, 0.3])
+    elif kind == "two":
+        flow[:, 0, :, ::2] = 1
+    elif kind == "all":
+        flow[:, 0], flow[:, 1] = 3.25 - torch.arange(W), (1.5 - torch.arange(H))[:, None]
+    elif kind == "fractions":
+        flow = torch.randn(1, 2, H, W, generator=torch.Generator().manual_seed(4))
+    return flow
+
+
+def gradients(call, tensors, g, dtype=None, **options):
+    leaves = [t.to(dtype or t.dtype).requires_grad_() for t in tensors if t is not None]
+    out = call(*leaves, *[None] * (3 - len(leaves)), **options)
+    return torch.autograd.grad(out, leaves, g.to(out.dtype))
+
+
+def make(kind, mode, scale, flat, channels=3, dtype=torch.float32):
+    rng = torch.Generator().manual_seed(1)
+    x = torch.rand(1, channels, 1, 1, generator=rng).expand(1, channels, H, W).clone()
+    x = x if flat else torch.rand(1, channels, H, W, generator=rng)
+    metric = torch.rand(1, 1, H, W, generator=rng) * (scale if mode == "linear" else 8)
+    metric = None if mode == "average" else metric + scale / 10
+    return (x.to(dtype), moves(kind), metric), torch.randn(1, channels, H, W, generator=rng)
+
+
+@every_op
+@pytest.mark.parametrize("mode", ["average", "linear", "softmax"])
+@pytest.mark.parametrize("kind, flat", [
+    ("one", False), ("alone, between pixels", False), ("two", True), ("all", True), ("fractions", True),
+])  # fmt: skip
+def test_a_result_that_does_not_move_has_gradient_zero(kind, flat, mode, call, way):
+    """One pixel on a target, or several of one value: in the definition flow and metric change nothing. (A right-hand
+    derivative beside an empty target is that of a new pixel there: of these only the metric's.)"""
+    scales = SCALES if mode == "linear" and way != "triton" else SCALES[:1] if mode != "linear" else SCALES[2:3]
+    for scale in scales:
+        tensors, g = make(kind, mode, scale, flat)
+        _, flow, *metric = gradients(call, tensors, g, mode=mode)
+        assert not any(t.any() for t in metric), (scale, metric)
+        if kind in ("alone, between pixels", "all"):
+            assert not flow.any(), (scale, flow)
+
+
+@every_op
+@pytest.mark.parametrize("eps", ["zero", "clip"])
+@pytest.mark.parametrize("kind", ["two", "fractions"])
+def test_gradients_over_tiny_weights_are_those_of_the_definition(kind, eps, call, way):
+    for scale in SCALES if way != "triton" else SCALES[2:3]:
+        tensors, g = make(kind, "linear", scale, flat=False)
+        found = gradients(call, tensors, g, mode="linear", eps=eps)
+        with vk.use_backend("reference"):
+            expected = gradients(call, tensors, g, torch.float64, mode="linear", eps=eps)
+        for got, wanted in zip(found, expected):
+            # Sums over corners and channels may cancel further: one part in 100,000 of the largest is exact enough.
+            near = (got - wanted).abs() <= 1e-3 * wanted.abs() + 1e-5 * wanted.abs().max()
+            assert (near | (got == 0)).all(), (scale, got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_what_a_half_image_rounds_is_no_gradient(dtype, way):
+    """Two pixels whose mean their dtype cannot tell from either."""
+    step = torch.finfo(dtype).eps / 2
+    x = torch.full((1, 1, 1, 2), 0.75)
+    x[..., 1] += step
+    flow = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2) * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    metric = torch.tensor([1e-12, 3e-12]).view(1, 1, 1, 2)
+    _, _, found = gradients(along_flow, (x.to(dtype), flow, metric), torch.ones(1, 1, 1, 2), mode="linear")
+    assert not found.any()
+
+
+@pytest.mark.parametrize("channels", [1, 5, 20])
+@pytest.mark.parametrize("last", [False, True], ids=["planes", "channels_last"])
+def test_differences_that_are_no_rounding_stay(channels, last, way):
+    """Of large numbers, such as coordinates: a tenth beside 4000."""
+    x = torch.full((1, channels, 1, 2), 4000.0)
+    x[..., 1] += 0.1
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    flow, metric = torch.zeros(1, 2, 1, 2), torch.ones(1, 1, 1, 2)
+    flow[0, 0, 0, 0] = 1
+    _, _, found = gradients(along_flow, (x, flow, metric), torch.ones(1, channels, 1, 2), mode="linear")
+    expected = torch.tensor([-1.0, 1.0]) * channels * 0.025
+    torch.testing.assert_close(found.flatten(), expected, rtol=1e-2 * channels**0.5, atol=0)
+
+
+def test_second_derivatives_of_a_flat_image_stay(way):
+    """Where the gradient counts as 0 its derivative does not."""
+    if way == "triton":
+        pytest.skip("the second derivative is the reference's on every backend")
+    x, flow, metric = (t.double() for t in make("two", "linear", 1.0, True)[0])
+    metric.requires_grad_(), x.requires_grad_()
+    (first,) = torch.autograd.grad(vk.splat(x, flow, metric, mode="linear").sum(), metric, create_graph=True)
+    (second,) = torch.autograd.grad((first * torch.arange(W).double()).sum(), x)
+    assert first.abs().max() == 0 and second.abs().max() > 0.1

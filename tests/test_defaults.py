@@ -1,0 +1,62 @@
+"""Every public function works with its required arguments alone."""
+
+import inspect
+import sys
+
+import pytest
+import torch
+
+import vfi_kernels as vk
+from vfi_kernels.testing import load_cases, tensors
+
+CASES = load_cases()
+
+
+def arguments_of(function, call, *arguments):
+    """What `function` gets while `call` runs."""
+    seen = []
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code is function.__code__:
+            seen.append(dict(frame.f_locals))
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        call(*arguments)
+    finally:
+        sys.setprofile(before)
+    return seen[0]
+
+
+def one_tap(given):
+    """Of a convolution whose size its cases keep by a padding."""
+    taps = {"offset": given["offset"][:, :2], "mask": given["mask"][:, :1], "weight": given["weight"][..., :1, :1]}
+    return {**given, **taps}
+
+
+CHANGED = {"modulated_deform_conv2d": one_tap}
+
+
+@pytest.mark.parametrize("op", sorted({case.op for case in CASES.values()}))
+def test_required_arguments_are_enough(op, rng):
+    """Those of the op's first case, whose other options are left away."""
+    case = next(case for case in CASES.values() if case.op == op)
+    function = inspect.unwrap(getattr(vk, op))
+    arguments = case.make_inputs(*case.small[-1], dtype=torch.float32, generator=rng)
+    given = CHANGED.get(op, dict)(arguments_of(function, case.call, *arguments))
+    needed = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    assert tensors(getattr(vk, op)(**{name: given[name] for name in needed}))
+
+
+def test_both_splats_have_one_default(rng):
+    """softmax where there is a metric, else sum."""
+    x, flow, metric = (torch.randn(1, c, 9, 12, generator=rng) for c in (3, 2, 1))
+    path = flow[:, None]
+    for given, mode in ((None, "sum"), (metric, "softmax")):
+        expected = vk.splat(x, flow, given, mode=mode)
+        assert torch.equal(vk.splat(x, flow, given), expected)
+        assert torch.equal(vk.trajectory_splat(x, path, [0.0], given)[:, 0], expected)
+    both = [inspect.signature(inspect.unwrap(f)).parameters for f in (vk.splat, vk.trajectory_splat)]
+    for name in both[0].keys() & both[1].keys():
+        assert both[0][name].default == both[1][name].default, name

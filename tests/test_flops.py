@@ -1,0 +1,103 @@
+"""What FlopCounterMode counts for the ops is what it counts for torch's matrix products and convolutions."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+import vfi_kernels as vk
+from vfi_kernels.flops import FORMULAS
+from vfi_kernels.testing import load_cases, map_tensors, tensors
+
+CASES = load_cases()
+
+
+def counted(call, arguments):
+    """Forward and backward."""
+    leaves = map_tensors(lambda t: t.detach().requires_grad_(), arguments)
+    with FlopCounterMode(display=False) as forward:
+        outs = tensors(call(*leaves))
+    with FlopCounterMode(display=False) as backward:
+        torch.autograd.grad(outs, tensors(leaves), [torch.ones_like(t) for t in outs])
+    return forward.get_total_flops(), backward.get_total_flops()
+
+
+def displaced(first, second, radius=4):
+    """All products of two maps: (B, H W) matrices of a row of channels and a column of neighbours."""
+    side = 2 * radius + 1
+    near = F.unfold(second, side, padding=radius).view(*second.shape[:2], side**2, -1).permute(0, 3, 1, 2)
+    return first.flatten(2).permute(0, 2, 1)[:, :, None].flatten(0, 1) @ near.flatten(0, 1)
+
+
+def adapted(x, weight, bias, a, b, a_bias, b_bias):
+    out = F.linear(x, weight[0, 0], bias[0, 0, 0])
+    for n in (0, 3):
+        out = out + F.linear(F.linear(x, a[n, 0], a_bias[n, 0, 0]), b[n, 0], b_bias[n, 0, 0])
+    return out
+
+
+def convolved(x, offset, *others):
+    """The same convolution, dense; the other arguments enter without products. Group by group: torch counts the
+    gradient of a grouped convolution's weights as if all channels met."""
+    *mask, weight = others
+    groups = x.shape[1] // weight.shape[1]
+    ways = {"padding": 2, "dilation": 2} if not mask else {"padding": 1}
+    x = x + 0 * sum(t.sum() for t in (offset, *mask))
+    return torch.cat([F.conv2d(*part, **ways) for part in zip(x.chunk(groups, 1), weight.chunk(groups))], 1)
+
+
+EQUAL = {"correlation": displaced, "mixture_lora": adapted, "modulated_deform_conv2d": convolved}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_products_count_as_torch_counts_them(case, rng):
+    arguments = case.make_inputs(2, 8, 16, 16, dtype=torch.float32, generator=rng)
+    found = counted(case.call, arguments)
+    if case.op == "routed_conv2d":
+        return check_routed(case, arguments, found)
+    if case.op not in EQUAL:
+        assert found == (0, 0)
+        return None
+    radius = getattr(case.call, "keywords", {}).get("radius", 4)
+    same = (lambda *t: displaced(*t, radius)) if case.op == "correlation" else EQUAL[case.op]
+    assert found == counted(same, arguments) and found[0] > 0
+
+
+def check_routed(case, arguments, found):
+    """As many patches of the dense convolution as are listed."""
+    x, weight = arguments
+    options = case.call.keywords
+    patch, stride, transposed = options["patch"], options.get("stride", 1), options.get("transposed", False)
+    conv = F.conv_transpose2d if transposed else F.conv2d
+    padding = 1 if transposed else weight.shape[2] // 2
+    dense = counted(lambda x, w: conv(x, w, stride=stride, padding=padding), arguments)
+    patches = x.shape[0] * x.shape[2] * x.shape[3] // patch**2
+    listed = -(-patches // 2) + 1
+    assert found == tuple(n * listed // patches for n in dense)
+
+
+def test_only_gradients_that_are_wanted_count(rng):
+    x, offset, mask, weight = CASES["modulated_deform_conv2d-4"].make_inputs(1, 8, 9, 9, dtype=torch.float32)
+    out = vk.modulated_deform_conv2d(x, offset, mask, weight.requires_grad_(), padding=1)
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    assert backward.get_total_flops() == 2 * weight.numel() * 81
+
+
+def test_every_formula_is_of_an_op():
+    assert all(hasattr(torch.ops.vfi_kernels, op) for op in FORMULAS)
+
+
+def test_importing_the_library_imports_neither_the_counter_nor_triton():
+    program = """
+import sys, torch, vfi_kernels as vk
+assert not {"torch.utils.flop_counter", "triton"} & set(sys.modules)
+from torch.utils.flop_counter import FlopCounterMode
+with FlopCounterMode(display=False) as counter:
+    vk.correlation(torch.rand(1, 2, 3, 4), torch.rand(1, 2, 3, 4))
+assert counter.get_total_flops() == 2 * 81 * 24
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

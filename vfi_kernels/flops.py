@@ -1,0 +1,109 @@
+"""What torch.utils.flop_counter.FlopCounterMode counts for the ops: as for torch's own the products of matrices and
+convolutions, two operations for each multiply-accumulate, of the definition (not what a kernel does twice).
+
+Ops without such products (warps, splats, trajectories, moved patches) count nothing, as grid_sample does.
+"""
+
+import importlib.abc
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+Shape = Sequence[int]
+MODULE = "torch.utils.flop_counter"
+
+
+def correlation(first: Shape, second: Shape, radius: int = 4, **_: Any) -> int:
+    return 2 * (2 * radius + 1) ** 2 * math.prod(first)
+
+
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, radius: int, *needs: bool, **_: Any) -> int:
+    return sum(needs) * correlation(first, second, radius)
+
+
+def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: Any, **__: Any) -> int:
+    """The layer, and the two products of two adapters."""
+    out, width = weight
+    return 2 * math.prod(x[:-1]) * (out * width + 2 * lora_a[1] * (out + width))
+
+
+def mixture_lora_grad(grad_out: Shape, x: Shape, weight: Shape, lora_a: Shape, *rest: Any, **_: Any) -> int:
+    """With h = x A^T: grad_h = g B, grad_A = grad_h^T x, grad_B = g^T h; grad_x of the layer and of both adapters."""
+    need_x, need_weight, _, need_a, need_b, need_a_bias, _ = rest[-7:]
+    (out, width), rank = weight, 2 * lora_a[1]
+    layer = (need_x + need_weight) * out * width
+    through = (need_x or need_a or need_a_bias) * rank * out
+    adapters = (need_x + need_a) * rank * width + need_b * rank * out
+    return 2 * math.prod(x[:-1]) * (layer + through + adapters)
+
+
+def modulated_deform_conv2d(input: Shape, offset: Shape, mask: Shape | None, weight: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(weight) * offset[0] * offset[2] * offset[3]
+
+
+def modulated_deform_conv2d_grad(
+    grad_out: Shape, input: Shape, offset: Shape, mask: Shape | None, weight: Shape, *rest: Any, **_: Any
+) -> int:
+    """One product for what was sampled, one for the weights."""
+    need_input, need_offset, need_mask, need_weight, _ = rest[-5:]
+    sampled = need_input or need_offset or need_mask
+    return (sampled + need_weight) * modulated_deform_conv2d(input, offset, mask, weight)
+
+
+def routed_conv2d(
+    x: Shape, weight: Shape, bias: Shape | None, indices: Shape, patch: int, stride: int, transposed: bool, *_: Any,
+    **__: Any,
+) -> int:  # fmt: skip
+    """Of as many patches as the list has rows."""
+    side = patch if transposed else patch // stride
+    return 2 * math.prod(weight) * indices[0] * side**2
+
+
+def routed_conv2d_grad(
+    grad_out: Shape, x: Shape, weight: Shape, indices: Shape, patch: int, stride: int, transposed: bool, *rest: Any,
+    **_: Any,
+) -> int:  # fmt: skip
+    need_x, need_weight, _ = rest[-3:]
+    return (need_x + need_weight) * routed_conv2d(x, weight, None, indices, patch, stride, transposed)
+
+
+FORMULAS: dict[str, Callable[..., int]] = {
+    **{f.__name__: f for f in (correlation, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
+    **{f.__name__: f for f in (correlation_grad, mixture_lora_grad, modulated_deform_conv2d_grad, routed_conv2d_grad)},
+    "routed_conv2d_": routed_conv2d,
+}
+
+
+def register(module: Any) -> None:
+    for op, formula in FORMULAS.items():
+        module.register_flop_formula(getattr(torch.ops.vfi_kernels, op))(formula)
+
+
+class _OnImport(importlib.abc.MetaPathFinder):
+    """Registers as soon as torch's module is imported. It imports Triton: importing vfi_kernels must not."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.loader is not None
+        execute = spec.loader.exec_module
+
+        def execute_and_register(module: Any) -> None:
+            execute(module)
+            register(module)
+
+        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def register_when_counting() -> None:
+    if MODULE in sys.modules:
+        register(sys.modules[MODULE])
+    else:
+        sys.meta_path.insert(0, _OnImport())
