@@ -7,7 +7,7 @@ from gpu_steps.process import Outcome, Run, Step, last_lines, python
 from gpu_steps.sanitizer import find_tool
 
 # One or two shapes for each case: those of video, and of features.
-SHAPES = ("1080p", "features-448", "features-256", "128x224", "2k", "2k-64", "576p", "576p-8", "5120")
+SHAPES = ("1080p", "features-448", "features-256", "features-112", "2k", "2k-64", "576p", "576p-8", "attention")
 KERNELS = "deform_kernel|deform_grad_columns|scatter_kernel|^correlation_kernel|routed_conv_kernel"
 SECTIONS = ("SpeedOfLight", "Occupancy", "MemoryWorkloadAnalysis", "WarpStateStats")
 
