@@ -2,11 +2,11 @@
 
     python3 scripts/gpu_check.py --results DIR        writes DIR/gpu_check.json and DIR/gpu_check.log
 
-Runs with this python3's own torch, triton and pytest: no virtual environment, no network. The library is built here, by
-this machine's nvcc for this machine's GPU. The JSON names every step from the start and is written anew every two
-seconds, so that a run which is cut off, in whatever way, still says what it found and what it did not reach. A tool that
-is missing or refuses to run here is recorded with its reason and is no failure; failing tests, errors that a sanitizer
-finds and a library that does not work are.
+Runs with this python3's own torch, triton and pytest: no virtual environment, no network. The library is built here,
+by this machine's nvcc for this machine's GPU. The JSON names every step from the start and is written anew every two
+seconds, so that a run which is cut off, in whatever way, still says what it found and what it did not reach. A tool
+that is missing or refuses to run here is recorded with its reason and is no failure; failing tests, errors that a
+sanitizer finds and a library that does not work are.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Stage = Sequence[Sequence[Step]]
 
 
 def plan() -> list[Stage]:
-    """The sanitizers run beside the tests, on cores that the tests leave idle; timings are taken with nothing beside."""
+    """The sanitizers run beside the tests, on cores that these leave idle; timings are taken with nothing beside."""
     return [[build_steps()], [[tests_step(150)], sanitizer_steps(50)], [[*bench_steps(), profile_step(60)]]]
 
 
@@ -80,7 +80,7 @@ class Report:
     def cut_off(self, reason: str) -> None:
         """gpu_check itself is ended: so are its steps."""
         with self.lock:
-            for name, running in list(self.running.items()):
+            for running in list(self.running.values()):
                 outcome = running.so_far(CUT_OFF, reason)
                 running.end()
                 self.add(outcome)
@@ -109,7 +109,7 @@ class Check:
     def __init__(self, stages: Sequence[Stage], results: Path, total_s: float = TOTAL_S) -> None:
         self.stages, self.total_s = stages, total_s
         self.report = Report([step for stage in stages for lane in stage for step in lane], results)
-        self.log = open(results / "gpu_check.log", "w")
+        self.log = open(results / "gpu_check.log", "w")  # noqa: SIM115 - as long as the run
         self.environment: dict[str, str] = {}
         self.works: list[str] | None = None
         self.closed = ""  # why nothing else runs

@@ -12,15 +12,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-import gpu_check
-from gpu_steps import process
-from gpu_steps.benchmarks import bench_steps
-from gpu_steps.build import judge_probe
-from gpu_steps.sanitizer import judge_sanitizer, sanitizer_steps
-from gpu_steps.tests import LINES, judge_tests, tests_command
+import gpu_check  # noqa: E402
+from gpu_steps import process  # noqa: E402
+from gpu_steps import tests as gpu_tests  # noqa: E402
+from gpu_steps.benchmarks import bench_steps  # noqa: E402
+from gpu_steps.build import judge_probe  # noqa: E402
+from gpu_steps.sanitizer import judge_sanitizer, sanitizer_steps  # noqa: E402
 
 # What each step says where all is well; the files that a step leaves are written by its stand-in.
-PROBE = "\n".join(json.dumps({"backend": b, "works": True, "reason": "", "rtld_global": False}) for b in ("cuda", "triton"))
+PROBE = "\n".join(
+    json.dumps({"backend": b, "works": True, "reason": "", "rtld_global": False}) for b in ("cuda", "triton")
+)
 TEXTS = {"build": "built", "probe": PROBE, "ncu": '"Kernel","ns"\n"scatter_kernel","1"\nprofiled: splat'}
 CHECKED = "small set case: splat float32\nsmall set: 4 calls\n========= ERROR SUMMARY: 0 errors"
 TEST = {"test": "tests/gpu/a.py::test_b", "outcome": "passed", "seconds": 0.1, "reason": ""}
@@ -39,7 +41,7 @@ sys.exit(gpu_check.Check(test_gpu_check.stand_ins({broken!r}, {how!r}), test_gpu
 def stand_in(step, broken, how):
     text = TEXTS.get(step.name, CHECKED)
     end = {"kill": "os.kill(os.getpid(), 9)", "hang": "time.sleep(60)"}[how] if step.name == broken else ""
-    file, content = ("bench.json", {"rows": [1]}) if step.name.startswith("bench") else (LINES, TEST)
+    file, content = ("bench.json", {"rows": [1]}) if step.name.startswith("bench") else (gpu_tests.LINES, TEST)
 
     def command(folder):
         write = f"open({str(folder / file)!r}, 'w').write({json.dumps(content)!r})"
@@ -158,20 +160,21 @@ def test_a_crash_that_global_symbols_mend_is_told_and_the_rest_runs_with_them(tm
 def test_tests_are_judged_by_the_lines_that_they_left(tmp_path):
     failed = {**TEST, "test": "x::y", "outcome": "failed", "reason": "illegal access"}
     lines = [json.dumps(line) for line in (TEST, failed, {**failed, "reason": "worker crashed"})]
-    (tmp_path / LINES).write_text("\n".join([*lines, '{"test": "cut']))
-    outcome = judge_tests(run_of("killed", None), tmp_path)
+    (tmp_path / gpu_tests.LINES).write_text("\n".join([*lines, '{"test": "cut']))
+    outcome = gpu_tests.judge_tests(run_of("killed", None), tmp_path)
     assert outcome.status == "failed" and outcome.facts["counts"] == {"passed": 1, "failed": 1, "skipped": 0}
     assert outcome.facts["failed"] == {"x::y": "illegal access"}
-    (tmp_path / LINES).write_text(json.dumps({**TEST, "outcome": "skipped"}))
-    assert judge_tests(run_of("1 skipped"), tmp_path).status == "failed"
+    (tmp_path / gpu_tests.LINES).write_text(json.dumps({**TEST, "outcome": "skipped"}))
+    assert gpu_tests.judge_tests(run_of("1 skipped"), tmp_path).status == "failed"
 
 
+@pytest.mark.slow
 def test_a_line_for_each_test_as_it_is_done(tmp_path):
     """tests/gpu themselves, without a GPU: all are skipped, and each leaves a line."""
-    command = tests_command(tmp_path)
+    command = gpu_tests.tests_command(tmp_path)
     assert "--timeout" in command or "-n" in command
     subprocess.run([*command, "-k", "test_wrong_device_is_refused"], cwd=ROOT, env={**os.environ, "PYTHONPATH": ROOT})
-    outcome = judge_tests(run_of(), tmp_path)
+    outcome = gpu_tests.judge_tests(run_of(), tmp_path)
     assert outcome.facts["counts"] == {"passed": 0, "failed": 0, "skipped": 2}
     assert "torch finds no GPU" in outcome.facts["skipped"][0]
 

@@ -90,9 +90,9 @@ def every_other_patch(x: Tensor, patch: int) -> Tensor:
 def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any) -> Tensor:
     """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time by no round factor.
 
-    All but those of "zero" are odd sixteenths. Between 2 ** n + 1 of them, at the taus of make_taus, flows then have few
-    bits and are exact in float32: a quotient's weights are those of the oracle, and so is the side of an integer on
-    which a position lies."""
+    All but those of "zero" are odd sixteenths. Between 2 ** n + 1 of them, at the taus of make_taus, flows then have
+    few bits and are exact in float32: a quotient's weights are those of the oracle, and so is the side of an integer
+    on which a position lies."""
     keyframes = torch.cat([make_flow(kind, b, h, w, **options) * (0.9871 * (k + 1) / count) for k in range(count)], 1)
     return keyframes if kind == "zero" else (keyframes.mul(8).floor() + 0.5) / 8
 

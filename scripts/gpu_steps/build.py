@@ -29,7 +29,7 @@ def judge_build(run: Run, folder: Path) -> Outcome:
 
 
 def judge_probe(run: Run, folder: Path) -> Outcome:
-    """Which GPU, torch and build, and which backends survive an op: a backend that does not is left out from then on."""
+    """Which GPU, torch and build, and which backends survive an op: one that does not is left out from then on."""
     facts: dict = {"backends": {}}
     for line in run.text.splitlines():
         if line.startswith("{"):

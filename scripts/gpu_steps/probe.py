@@ -1,7 +1,7 @@
 """One small op per backend, forward and backward, each in a process of its own; prints a line of JSON for each.
 
-    python3 scripts/gpu_steps/probe.py              facts about the machine, then both backends
-    python3 scripts/gpu_steps/probe.py BACKEND      the op itself
+python3 scripts/gpu_steps/probe.py              facts about the machine, then both backends
+python3 scripts/gpu_steps/probe.py BACKEND      the op itself
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
-from gpu_steps.build import needed
-from gpu_steps.process import ROOT, last_lines
+from gpu_steps.build import needed  # noqa: E402
+from gpu_steps.process import ROOT, last_lines  # noqa: E402
 
 GLOBAL = {"TORCH_USE_RTLD_GLOBAL": "1"}
 

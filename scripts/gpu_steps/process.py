@@ -63,8 +63,8 @@ def last_lines(text: str, count: int = 3) -> str:
 
 
 def die_with_the_parent() -> None:
-    """Linux: what is left of a step ends when gpu_check is killed. What a shell starts in the background ignores SIGINT,
-    and so would all its children."""
+    """Linux: a step ends when gpu_check is killed. What a shell starts in the background ignores SIGINT, and so would
+    all its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

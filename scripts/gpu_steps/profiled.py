@@ -26,7 +26,8 @@ def run_all(device: str, scale: int = 1) -> int:
         generator = torch.Generator().manual_seed(0)
         inputs = case.make_inputs(b, c, h // scale, w // scale, dtype=dtype, device=device, generator=generator)
         leaves = map_tensors(lambda t: t.contiguous(memory_format=torch.channels_last), inputs)
-        leaves = map_tensors(lambda t: t.requires_grad_(backward and t.is_floating_point()), leaves)
+        if backward:
+            leaves = map_tensors(lambda t: t.requires_grad_(t.is_floating_point()), leaves)
         out = tensors(case.call(*leaves))[0]
         if backward:
             out.sum().backward()

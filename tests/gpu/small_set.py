@@ -1,7 +1,7 @@
 """Every kernel once on small inputs, for compute-sanitizer: `compute-sanitizer python3 tests/gpu/small_set.py`.
 
-Both layouts, both ways to scatter, float32, float16 and bfloat16, odd sizes. The results are looked at by the tests, not
-here. A line for each case and dtype, once its kernels are done.
+Both layouts, both ways to scatter, float32, float16 and bfloat16, odd sizes. The results are looked at by the tests,
+not here. A line for each case and dtype, once its kernels are done.
 """
 
 import torch
