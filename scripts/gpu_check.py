@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpu_steps.benchmarks import bench_steps, profile_step
+from gpu_steps.benchmarks import timing_steps
 from gpu_steps.build import build_steps
 from gpu_steps.process import CUT_OFF, NOT_REACHED, ROOT, RUNNING, Outcome, Running, Step, perform
 from gpu_steps.sanitizer import sanitizer_steps
@@ -37,7 +37,7 @@ Stage = Sequence[Sequence[Step]]
 
 def plan() -> list[Stage]:
     """The sanitizers run beside the tests, on cores that these leave idle; timings are taken with nothing beside."""
-    return [[build_steps()], [[tests_step(150)], sanitizer_steps(50)], [[*bench_steps(), profile_step(60)]]]
+    return [[build_steps()], [[tests_step(150)], sanitizer_steps(50)], [timing_steps()]]
 
 
 class Report:
@@ -128,20 +128,24 @@ class Check:
         if outcome.status != "passed" and not self.works:
             self.closed = f"{outcome.name}: {outcome.reason}"
 
+    def perform(self, step: Step) -> Outcome:
+        left = self.total_s - self.report.elapsed()
+        try:
+            return perform(step, left, self.log, self.environment, self.report.watch)
+        except Exception as error:  # what a step says may be of no known form; the rest goes on
+            return Outcome(step.name, "failed", f"{type(error).__name__}: {error}")
+
     def run_lane(self, lane: Sequence[Step]) -> None:
         for step in lane:
             reason = self.reason_to_skip(step)
-            if reason:
-                outcome = Outcome(step.name, "skipped", reason)
-            else:
-                left = self.total_s - self.report.elapsed()
-                outcome = perform(step, left, self.log, self.environment, self.report.watch)
+            outcome = Outcome(step.name, "skipped", reason) if reason else self.perform(step)
             if step.gate:
                 self.pass_gate(outcome)
             self.report.add(outcome)
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, self.end)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.end)
         for stage in self.stages:
             threads = [threading.Thread(target=self.run_lane, args=(lane,), daemon=True) for lane in stage]
             for thread in threads:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import gpu_check  # noqa: E402
 from gpu_steps import process  # noqa: E402
 from gpu_steps import tests as gpu_tests  # noqa: E402
-from gpu_steps.benchmarks import bench_steps  # noqa: E402
+from gpu_steps.benchmarks import timing_steps  # noqa: E402
 from gpu_steps.build import judge_probe  # noqa: E402
 from gpu_steps.sanitizer import judge_sanitizer, sanitizer_steps  # noqa: E402
 
@@ -168,6 +168,31 @@ def test_tests_are_judged_by_the_lines_that_they_left(tmp_path):
     assert gpu_tests.judge_tests(run_of("1 skipped"), tmp_path).status == "failed"
 
 
+BROKEN = """
+torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 0
+
+
+def synchronize():
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+torch.cuda.synchronize = synchronize
+"""
+
+
+@pytest.mark.slow
+def test_after_an_illegal_access_another_worker_does_the_rest(tmp_path):
+    conftest = (ROOT / "tests/gpu/conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(conftest + BROKEN)
+    (tmp_path / "test_it.py").write_text("def test_a():\n    assert False\n\n\ndef test_b():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-n", "1", "-q", str(tmp_path), "--rootdir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "VFI_GPU_TESTS": str(tmp_path / gpu_tests.LINES)}
+    subprocess.run(command, cwd=tmp_path, env=environment)
+    facts = gpu_tests.judge_tests(run_of("", 1), tmp_path).facts
+    assert facts["counts"] == {"passed": 1, "failed": 1, "skipped": 0}
+    assert "illegal memory access" in facts["failed"]["test_it.py::test_a"]
+
+
 @pytest.mark.slow
 def test_a_line_for_each_test_as_it_is_done(tmp_path):
     """tests/gpu themselves, without a GPU: all are skipped, and each leaves a line."""
@@ -215,7 +240,7 @@ def test_a_sanitizer_is_found_and_run_or_missing(monkeypatch, tmp_path):
 
 
 def test_benchmarks_are_kept_even_if_cut_short(tmp_path):
-    bench = bench_steps()[0]
+    bench = timing_steps()[0]
     missing = bench.judge(run_of("/usr/bin/python3: No module named vfi_kernels.cli", 1), tmp_path)
     assert (missing.status, missing.bad) == ("missing", False)
     (tmp_path / "bench.json").write_text(json.dumps({"rows": [1, 2], "refused": {}}))
@@ -238,6 +263,7 @@ def test_what_the_profiler_watches_runs_on_small_images():
     assert profiled.run_all("cpu", scale=16) == len(profiled.OPS)
 
 
+@pytest.mark.slow
 def test_the_small_set_runs_in_the_emulation():
     pytest.importorskip("vfi_kernels_testing")
     from emulation import emulated_cuda

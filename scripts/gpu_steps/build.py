@@ -1,13 +1,12 @@
 """The library, built on this machine with its own nvcc for its own GPU; then one small op per backend."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from gpu_steps.process import ROOT, Outcome, Run, Step, last_lines, python
+from gpu_steps.process import ROOT, Outcome, Run, Step, last_lines, parse_line, python
 
 CAPABILITY = "import torch; print(*torch.cuda.get_device_capability(), sep='.')"
 
@@ -31,13 +30,11 @@ def judge_build(run: Run, folder: Path) -> Outcome:
 def judge_probe(run: Run, folder: Path) -> Outcome:
     """Which GPU, torch and build, and which backends survive an op: one that does not is left out from then on."""
     facts: dict = {"backends": {}}
-    for line in run.text.splitlines():
-        if line.startswith("{"):
-            found = json.loads(line)
-            if "backend" in found:
-                facts["backends"][found.pop("backend")] = found
-            else:
-                facts |= found
+    for found in filter(None, map(parse_line, run.text.splitlines())):
+        if "backend" in found:
+            facts["backends"][found.pop("backend")] = found
+        else:
+            facts |= found
     facts["works"] = [name for name, found in facts["backends"].items() if found["works"]]
     wrong = [f"{name}: {found['reason']}" for name, found in facts["backends"].items() if found["reason"]]
     whole = run.code == 0 and len(facts["works"]) == 2 and not wrong
@@ -48,7 +45,7 @@ def build_steps() -> list[Step]:
     program = str(Path(__file__).with_name("probe.py"))
     return [
         Step("build", 130, build_command, judge_build, gate=True),
-        Step("probe", 45, lambda folder: python(program), judge_probe, gate=True),
+        Step("probe", 60, lambda folder: python(program), judge_probe, gate=True),
     ]
 
 

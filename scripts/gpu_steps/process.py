@@ -1,6 +1,7 @@
 """One step: its command, how it is run within a limit, and what becomes of it."""
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -62,6 +63,14 @@ def last_lines(text: str, count: int = 3) -> str:
     return " | ".join(line.strip() for line in text.strip().splitlines()[-count:])
 
 
+def parse_line(line: str) -> dict[str, Any] | None:
+    """A line of JSON; None for the last one of a run that was killed while it wrote, and for any other text."""
+    try:
+        return json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return None
+
+
 def die_with_the_parent() -> None:
     """Linux: a step ends when gpu_check is killed. What a shell starts in the background ignores SIGINT, and so would
     all its children."""
@@ -91,7 +100,8 @@ class Running:
 
     def run(self, command: Sequence[str], limit_s: float, environment: dict[str, str]) -> Run:
         """Runs `command` in a session of its own; at the limit it is interrupted, then killed with its children."""
-        env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **environment}
+        paths = [str(ROOT), str(ROOT / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(paths), **environment}
         env.pop("TRITON_INTERPRET", None)
         with open(self.output, "w") as output:
             self.process = subprocess.Popen(

@@ -1,11 +1,10 @@
 """tests/gpu in parallel, in the order of worth; a line of JSON for each test as soon as it is done."""
 
 import importlib.util
-import json
 import os
 from pathlib import Path
 
-from gpu_steps.process import Outcome, Run, Step, last_lines, python
+from gpu_steps.process import Outcome, Run, Step, last_lines, parse_line, python
 
 WORKERS = 12
 LINES = "tests.jsonl"  # written by tests/gpu/conftest.py
@@ -27,7 +26,7 @@ def judge_tests(run: Run, folder: Path) -> Outcome:
     file = folder / LINES
     lines = file.read_text().splitlines() if file.exists() else []
     found: dict[str, dict] = {}
-    for line in map(parse, lines):
+    for line in map(parse_line, lines):
         if line and found.get(line["test"], {}).get("outcome") != "failed":
             found[line["test"]] = line
     counts = {word: sum(t["outcome"] == word for t in found.values()) for word in ("passed", "failed", "skipped")}
@@ -39,14 +38,6 @@ def judge_tests(run: Run, folder: Path) -> Outcome:
         return Outcome("tests", "passed", facts=facts)
     reason = ", ".join(f"{n} {word}" for word, n in counts.items()) + f"; {last_lines(run.text, 1)}"
     return Outcome("tests", "failed", reason, facts=facts)
-
-
-def parse(line: str) -> dict | None:
-    """None for the last line of a run that was killed while it wrote."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
 
 
 def tests_step(limit_s: float) -> Step:
