@@ -12,6 +12,7 @@ import vfi_kernels as vk
 sys.path.insert(0, str(Path(__file__).resolve().parent / "gpu"))
 import test_gpu_agreement as agreement
 
+pytestmark = pytest.mark.slow
 WIDE = [(torch.float16, torch.float32), (torch.bfloat16, torch.float64), (torch.float64, torch.float16)]
 
 
@@ -27,52 +28,44 @@ def on_the_cpu(monkeypatch):
         yield
 
 
-@pytest.mark.slow
 @every_case
 def test_agrees_in_float32(case):
     agreement.test_agrees_with_the_oracle(case, "cpp", torch.float32)
 
 
-@pytest.mark.slow
 @with_flow
 def test_every_kind_of_flow(case):
     agreement.test_every_kind_of_flow(case, "cpp")
 
 
-@pytest.mark.slow
 @with_flow
 def test_non_finite_and_huge_positions(case):
     agreement.test_non_finite_and_huge_positions(case, "cpp")
 
 
-@pytest.mark.nightly
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_agrees_with_the_oracle(case, dtype):
     agreement.test_agrees_with_the_oracle(case, "cpp", dtype)
 
 
-@pytest.mark.nightly
 @every_case
 @pytest.mark.parametrize("view", [channels_last, transposed, agreement.sliced, expanded], ids=lambda f: f.__name__)
 def test_any_strides(case, view):
     agreement.test_any_strides(case, "cpp", view)
 
 
-@pytest.mark.nightly
 @every_case
 def test_empty(case):
     agreement.test_empty(case, "cpp")
 
 
-@pytest.mark.nightly
 @with_flow
 @pytest.mark.parametrize("image_dtype, other_dtype", WIDE)
 def test_mixed_dtypes(case, image_dtype, other_dtype):
     agreement.test_mixed_dtypes(case, "cpp", str(image_dtype).split(".")[1], str(other_dtype).split(".")[1])
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["backward_warp-border", "warp_blend", "splat-average"])
 def test_wide_and_tall(name):
     agreement.test_wide_and_tall(name, "cpp")
