@@ -52,7 +52,7 @@ bench: $(VENV)/dev
 bench-pytest: $(VENV)/dev
 	$(BIN)/python -m pytest benchmarks/pytest_ops.py $(PYTEST)
 
-# On a machine with a GPU, with its own python3: no virtual environment, no network, the library built beforehand.
+# On a machine with a GPU, with its own python3 and nvcc: no virtual environment, no network; builds the library there.
 gpu-check:
 	$(PYTHON) scripts/gpu_check.py --results $(RESULTS)
 

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from vfi_kernels.reference_math.keys_cubic import Curve, flows
+
+CURVE = {"a": -0.5, "boundary": "keys", "extrapolate": False}  # what sample_trajectory does unless told otherwise
+
 
 @dataclass(frozen=True)
 class OpCase:
@@ -86,10 +90,13 @@ def every_other_patch(x: Tensor, patch: int) -> Tensor:
 
 
 def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any) -> Tensor:
-    """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time by no round factor: between
-    keyframes hardly a position is an integer, where there is no derivative."""
-    flows = [make_flow(kind, b, h, w, **options) * (0.9871 * (k + 1) / count) for k in range(count)]
-    return torch.cat(flows, 1) + (0.3 if kind == "integer" else 0)
+    """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time by no round factor.
+
+    All but those of "zero" are odd sixteenths. Between 2 ** n + 1 of them, at the taus of make_taus, flows then have
+    few bits and are exact in float32: a quotient's weights are those of the oracle, and so is the side of an integer
+    on which a position lies."""
+    keyframes = torch.cat([make_flow(kind, b, h, w, **options) * (0.9871 * (k + 1) / count) for k in range(count)], 1)
+    return keyframes if kind == "zero" else (keyframes.mul(8).floor() + 0.5) / 8
 
 
 def make_taus(
@@ -99,6 +106,48 @@ def make_taus(
     shape = (b, t, h, w) if per_pixel else (b, t, 1, 1)
     steps = torch.randint(-7, 38, shape, generator=generator)
     return ((2 * steps + 1).double() / 64).to(dtype).to(device)
+
+
+def make_trajectory(
+    kind: str,
+    b: int,
+    t: int,
+    count: int,
+    h: int,
+    w: int,
+    *,
+    coarse: int = 1,
+    per_pixel: bool = False,
+    curve: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """make_keyframes for an image of (h, w), `coarse` times as coarse as it, and make_taus. Resized flows are not exact
+    in float32: on the small images of tests those of the `curve`, an op's options, are kept clear of integers."""
+    taus = make_taus(b, t, h, w, per_pixel=per_pixel, **options)
+    keyframes = make_keyframes(kind, b, count, -(-h // coarse), -(-w // coarse), **options)
+    if coarse == 1 or kind == "zero" or h * w >= 1 << 16:
+        return keyframes, taus
+    given = {name: value for name, value in (curve or {}).items() if name in CURVE}
+    line = Curve(**{"first": 0.0, "step": 1 / max(count - 1, 1), **CURVE, **given})
+
+    def flows_of(planes: Tensor) -> Tensor:
+        return flows(line, planes.double().unflatten(1, (-1, 2)), taus.double(), (h, w))
+
+    return clear_of_integers(keyframes, flows_of), taus
+
+
+def clear_of_integers(keyframes: Tensor, flows_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """`keyframes` (B, 2 K, h, w), some nudged until no flow (B, T, 2, H, W) of theirs is within 2 ** -15 of an integer,
+    on whose other side a float32 kernel may see it."""
+    nudge = max(2**-10, 2 * torch.finfo(keyframes.dtype).eps)
+    while True:
+        found = flows_of(keyframes)
+        near = ((found - found.round()).abs() < 2**-15).any(1)
+        if not near.any():
+            return keyframes
+        blamed = torch.nn.functional.adaptive_max_pool2d(near.double(), keyframes.shape[2:]) > 0
+        blamed = blamed.repeat(1, keyframes.shape[1] // 2, 1, 1)
+        keyframes = torch.where(blamed, keyframes + nudge * keyframes.abs(), keyframes)
 
 
 def random(shape: tuple[int, ...], *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None) -> Tensor:

@@ -1,5 +1,6 @@
 """Tests that need a GPU: `python3 -m pytest tests/gpu`, with torch and pytest alone; skipped elsewhere."""
 
+import json
 import os
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import vfi_kernels as vk
 from vfi_kernels import backends
 
 HERE = Path(__file__).resolve().parent
+LINES = os.environ.get("VFI_GPU_TESTS")  # where gpu_check wants a line of JSON for each test as soon as it is done
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+WORTH = ("execution", "patches", "large", "models", "agreement")  # the first in order: a run may be cut off
 ON_GPU = ("cuda", "cuda-deterministic", "triton", "triton-deterministic")
 
 
 def pytest_configure(config):
     """Triton compiles here. The tests on the CPU interpret it, and one process cannot do both."""
+    config.addinivalue_line("markers", "xdist_group: those of one name run on one worker of pytest-xdist")
     wanted = [Path(str(a).split("::")[0]).resolve() for a in config.args]
     if torch.cuda.is_available() and all(HERE in (path, *path.parents) for path in wanted):
         os.environ.pop("TRITON_INTERPRET", None)
@@ -26,6 +31,46 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.gpu)
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="torch finds no GPU"))
+    items.sort(key=worth)
+
+
+def worth(item) -> int:
+    """Second derivatives, which take longest, come last. Tests that are not here stay before and in their order."""
+    name = item.path.stem.removeprefix("test_gpu_")
+    if HERE not in item.path.parents or name not in WORTH:
+        return -1
+    return len(WORTH) if item.name.startswith("test_gradients_twice") else WORTH.index(name)
+
+
+def write_line(test: str, outcome: str, seconds: float, reason: str) -> None:
+    with open(LINES, "a") as file:
+        file.write(json.dumps({"test": test, "outcome": outcome, "seconds": seconds, "reason": reason}) + "\n")
+
+
+def pytest_runtest_logreport(report):
+    """In the process that hears of every test, also of one that took its worker along."""
+    if LINES and not WORKER and (report.when == "call" or report.outcome != "passed"):
+        reason = report.longreprtext.strip().splitlines() if report.outcome != "passed" else []
+        write_line(report.nodeid, report.outcome, round(report.duration, 2), (reason or [""])[-1])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """After an illegal access no call of CUDA works in this process any more: xdist starts another for the rest."""
+    report = yield
+    if report.when == "call" and report.failed and torch.cuda.is_available():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            leave_the_context(item.nodeid, str(error).partition("\n")[0])
+    return report
+
+
+def leave_the_context(test: str, reason: str) -> None:
+    if LINES:
+        write_line(test, "failed", 0.0, reason)
+    if WORKER:
+        os._exit(86)
 
 
 def is_interpreting() -> bool:

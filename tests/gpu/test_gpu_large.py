@@ -8,6 +8,8 @@ from test_every_op import CASES
 import vfi_kernels as vk
 from vfi_kernels.testing import make_flow
 
+pytestmark = pytest.mark.xdist_group("large")  # their memory is that of one at a time
+
 SIZES = {"4K": (2160, 3840), "8K": (4320, 7680)}
 GIB = 2**30
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.ops.trajectory_splat.op import trajectory_splat
-from vfi_kernels.testing import OpCase, make_keyframes, make_taus, random, register
+from vfi_kernels.testing import OpCase, make_trajectory, random, register
 
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024)}
 
@@ -31,6 +31,7 @@ def make_inputs(
     coarse: int = 1,
     metric: float | None = None,
     per_pixel: bool = False,
+    curve: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Tensor, ...]:
     """Input, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the input, taus and, unless None, a metric
@@ -40,8 +41,8 @@ def make_inputs(
     if flow == "noise" and coarse == 1:
         moving = (input, *make_dyadic(b, taus, count, h, w, per_pixel=per_pixel, **options))
     else:
-        keyframes = make_keyframes(flow, b, count, -(-h // coarse), -(-w // coarse), **options)
-        moving = (input, keyframes, make_taus(b, taus, h, w, per_pixel=per_pixel, **options))
+        line = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
+        moving = (input, *make_trajectory(flow, b, taus, count, h, w, **line, **options))
     return moving if metric is None else (*moving, random((b, 1, h, w), **options) * metric)
 
 
@@ -62,7 +63,7 @@ def _register(name: str, inputs: dict[str, Any], case: dict[str, Any] | None = N
             name=f"trajectory_splat-{name}",
             op="trajectory_splat",
             call=functools.partial(call, **options),
-            make_inputs=functools.partial(make_inputs, **inputs),
+            make_inputs=functools.partial(make_inputs, curve=options, **inputs),
             small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67)),
             bytes_moved=bytes_moved,
             **(case or {}),
@@ -74,4 +75,4 @@ _register("softmax", {"count": 9, "taus": 24, "metric": 2.0}, {"large": LARGE})
 # One pixel alone decides most targets: what its gradients are made of cancels.
 _register("softmax-wide", {"metric": 18.0}, {"smooth": False, "slack": 64.0}, boundary="linear")
 _register("sum", {"coarse": 2, "count": 3}, mode="sum", a=-0.75, boundary="replicate")
-_register("pixel", {"per_pixel": True}, {"slack": 4.0}, mode="average", extrapolate=True)
+_register("pixel", {"per_pixel": True}, mode="average", extrapolate=True)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from vfi_kernels.ops.trajectory_warp.op import trajectory_warp
-from vfi_kernels.testing import OpCase, make_keyframes, make_taus, random, register
+from vfi_kernels.testing import OpCase, make_trajectory, random, register
 
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024), "1080p": (1, 3, 1088, 1920)}
 
@@ -21,14 +21,14 @@ def make_inputs(
     taus: int = 3,
     coarse: int = 1,
     per_pixel: bool = False,
+    curve: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Tensor, ...]:
     """Image, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the image, and taus: 4-dimensional all.
     Two taus at most on the small images of tests, of which interpreters do one at a time."""
     taus = taus if h * w >= 1 << 16 else min(taus, 2)
-    low = [-(-n // coarse) for n in (h, w)]
-    keyframes = make_keyframes(flow, b, count, *low, **options)
-    return random((b, c, h, w), **options), keyframes, make_taus(b, taus, h, w, per_pixel=per_pixel, **options)
+    line = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
+    return random((b, c, h, w), **options), *make_trajectory(flow, b, taus, count, h, w, **line, **options)
 
 
 def call(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Any) -> Tensor:
@@ -47,7 +47,7 @@ def _register(name: str, inputs: dict[str, Any], large: bool = False, **options:
             name=f"trajectory_warp-{name}",
             op="trajectory_warp",
             call=functools.partial(call, **options),
-            make_inputs=functools.partial(make_inputs, **inputs),
+            make_inputs=functools.partial(make_inputs, curve=options, **inputs),
             small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67)),
             large=LARGE if large else {},
             bytes_moved=bytes_moved,
@@ -57,4 +57,4 @@ def _register(name: str, inputs: dict[str, Any], large: bool = False, **options:
 
 _register("24", {"count": 9, "taus": 24}, large=True)
 _register("coarse", {"count": 3, "coarse": 2}, padding="zeros", boundary="linear")
-_register("pixel", {"per_pixel": True}, boundary="replicate", a=-0.75, extrapolate=True)
+_register("pixel", {"per_pixel": True, "count": 5}, boundary="replicate", a=-0.75, extrapolate=True)
