@@ -6,31 +6,38 @@ TORCH ?= torch
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
-.PHONY: demo test test-slow check docs wheel bench bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly check docs wheel bench bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --constraint constraints.txt $(TORCH) numpy
+	$(BIN)/python -m pip install --constraint constraints.txt $(TORCH) numpy "setuptools>=77" ninja pybind11
 	touch $@
 
+# The first command compiles and shows how far it is, which pip would hide; pip then finds everything built.
 $(VENV)/models: $(VENV)/torch $(SOURCES)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[models]"
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[models]"
 	touch $@
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet build_ext --inplace
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models
 	OMP_WAIT_POLICY=passive $(BIN)/python -m vfi_models.demo --out out
 
 test: $(VENV)/dev
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow and not nightly and not gpu" -n auto
 
 test-slow: $(VENV)/dev
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "slow and not gpu" -n auto --dist loadgroup
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "slow and not nightly and not gpu" -n auto --dist loadgroup
+
+# Everything that needs no GPU, for as long as it takes.
+test-nightly: $(VENV)/dev
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not gpu" -n auto --dist loadgroup
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -40,7 +47,7 @@ check: $(VENV)/dev
 docs: $(VENV)/dev
 	$(BIN)/mkdocs build --strict
 
-# With CUDA kernels where there is nvcc; VFI_KERNELS_CUDA=0 make wheel builds without.
+# VFI_KERNELS_CUDA=1 make wheel: with CUDA kernels, which run in any CUDA build of torch, whatever torch this one is.
 wheel: $(VENV)/dev
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,25 @@ def test_no_instruction_set_leaks_into_shared_symbols(level):
     for path in objects:
         leaked = [name for name in weak_symbols(path) if f"vfi::{level}::" not in name]
         assert not leaked, f"{path.name}: {leaked[:3]}"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("builds")
+def test_no_unit_takes_long_to_compile():
+    """By ninja's log of the build; on a busy machine a unit that stands out there is compiled again, and its own time
+    on the processor counts."""
+    folder, limit_s = newest_build(), 12
+    log = {}
+    for line in (folder / ".ninja_log").read_text().splitlines()[1:]:
+        begin, end, _, name, _ = line.split("\t")
+        log[name] = (int(end) - int(begin)) / 1000
+    for name in [n for n, seconds in log.items() if seconds > limit_s and n.endswith((".o", ".gch"))]:
+        ninja = [sys.executable, "-m", "ninja", "-C", folder, "-t", "commands", "-s", name]
+        command = subprocess.run(ninja, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command.replace(f"-o {name}", "-o /dev/null"), shell=True, cwd=folder, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert after.ru_utime - before.ru_utime <= limit_s, f"{name}: {log[name]:.1f} s"
 
 
 def test_the_library_needs_no_second_openmp_runtime():

@@ -80,10 +80,26 @@ def expanded(t):
     return t[:1].expand(t.shape)
 
 
+VIEWS = [channels_last, transposed, sliced, expanded]
+
+
 @every_case
-@pytest.mark.parametrize("view", [channels_last, transposed, sliced, expanded], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_any_strides(case, backend, view, dtype):
+@pytest.mark.parametrize("view", VIEWS, ids=lambda f: f.__name__)
+def test_any_strides(case, backend, view):
+    """The dtypes take turns: each meets every view in some case."""
+    turn = list(CASES).index(case.name) + VIEWS.index(view)
+    check_strides(case, view, (torch.float32, torch.bfloat16)[turn % 2])
+
+
+@pytest.mark.nightly
+@every_case
+@pytest.mark.parametrize("view", VIEWS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_any_strides_in_every_dtype(case, backend, view, dtype):
+    check_strides(case, view, dtype)
+
+
+def check_strides(case, view, dtype):
     arguments = map_tensors(view, make(case, (2, 19, 7, 21), dtype))
     check_all(case, arguments)
     inputs, outs = tensors(arguments), forward(case.call, arguments)
@@ -167,19 +183,50 @@ def test_third_derivative_raises(case):
         torch.autograd.grad(second.sum(), leaf)
 
 
-@every_case
-def test_registration(case):
-    """Schema, fake kernel, autograd and aliasing agree with what the kernel does."""
+REGISTERED = ("test_schema", "test_autograd_registration", "test_faketensor")
+DYNAMIC = "test_aot_dispatch_dynamic"  # traces with symbolic sizes: seconds, where the others take milliseconds
+
+
+def recorded(case):
+    """(op, args, kwargs) of every op that a call of `case` and its gradient run, and the same with gradients wanted."""
     calls = []
     cotangents = make_cotangents(case.call, make(case))
     with RecordOps(calls):
         gradients(case.call, make(case), cotangents)
-    # An op may run others beside its own, as routed_conv2d does scatter.
-    assert {case.op, f"{case.op}_grad"} <= {name.split(".")[1] for name, *_ in calls}
     for name, args, kwargs in calls:
         op = getattr(torch.ops.vfi_kernels, name.split(".")[1]).default
-        torch.library.opcheck(op, map_tensors(lambda t: t.detach(), args), kwargs)
-        torch.library.opcheck(op, map_tensors(lambda t: t.detach().requires_grad_(t.is_floating_point()), args), kwargs)
+        for wanted in (False, True):
+            yield op, map_tensors(lambda t: t.detach().requires_grad_(wanted and t.is_floating_point()), args), kwargs
+
+
+@every_case
+def test_registration(case):
+    """Schema, fake kernel, autograd and aliasing agree with what the kernel does."""
+    calls = list(recorded(case))
+    # An op may run others beside its own, as routed_conv2d does scatter.
+    assert {case.op, f"{case.op}_grad"} <= {op.name().split("::")[1] for op, *_ in calls}
+    for op, args, kwargs in calls:
+        torch.library.opcheck(op, args, kwargs, test_utils=REGISTERED)
+
+
+first_case_of_each_op = pytest.mark.parametrize(
+    "case", {c.op: c for c in reversed(CASES.values())}.values(), ids=lambda c: c.name
+)
+
+
+@first_case_of_each_op
+def test_registration_with_symbolic_sizes(case):
+    """Once for each op and its gradient."""
+    for op, args, kwargs in {op: (op, args, kwargs) for op, args, kwargs in recorded(case)}.values():
+        if op.name().split("::")[1].removesuffix("_grad") == case.op:
+            torch.library.opcheck(op, args, kwargs, test_utils=DYNAMIC)
+
+
+@pytest.mark.nightly
+@every_case
+def test_registration_of_every_case_with_symbolic_sizes(case):
+    for op, args, kwargs in recorded(case):
+        torch.library.opcheck(op, args, kwargs, test_utils=DYNAMIC)
 
 
 class RecordOps(torch.utils._python_dispatch.TorchDispatchMode):
@@ -208,7 +255,7 @@ def test_compiles_with_inductor(name, dynamic):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", {c.op: c for c in CASES.values()}.values(), ids=lambda c: c.name)
+@first_case_of_each_op
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 def test_every_op_compiles_with_inductor(case, dynamic):
     check_compiled(case, "inductor", dynamic)
