@@ -6,7 +6,7 @@ TORCH ?= torch
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
-.PHONY: demo test test-slow test-nightly check docs wheel bench bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly environments check docs wheel bench bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
@@ -38,6 +38,33 @@ test-slow: $(VENV)/dev
 # Everything that needs no GPU, for as long as it takes.
 test-nightly: $(VENV)/dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not gpu" -n auto --dist loadgroup
+
+# Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
+# imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
+OTHERS := .environments
+TOOLS := pytest pytest-xdist hypothesis
+
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-2.11
+$(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
+$(OTHERS)/torch-2.11: $(OTHERS)/torch-2.11/done
+
+$(OTHERS)/constraints.txt: constraints.txt
+	mkdir -p $(OTHERS)
+	grep -vE '^(torch|triton|setuptools|numpy)==' constraints.txt > $@
+
+$(OTHERS)/torch-cuda/done: $(OTHERS)/constraints.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --constraint $< torch==2.14.1 torchvision==0.29.1 numpy $(TOOLS)
+	touch $@
+
+# triton 3.6 interprets its kernels with numpy < 2.4.
+$(OTHERS)/torch-2.11/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/done
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --no-deps torch==2.11.0 triton==3.6.0
+	$(@D)/bin/python -m pip install --constraint $< filelock fsspec jinja2 networkx sympy typing-extensions "numpy<2.4" $(TOOLS)
+	cd $(@D) && for site in lib/python3*/site-packages; do \
+	  ln -s ../../../../torch-cuda/$$site/nvidia $$site/nvidia; done
+	touch $@
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -6,6 +6,8 @@ VFI_KERNELS_CUDA=1 | 0           always (an error without a toolkit; with a CPU 
                                  in any CUDA build that the library is loaded into) | never.
 VFI_KERNELS_TESTING=1            also builds vfi_kernels_testing: the CUDA kernel bodies run on the CPU, for the tests.
 VFI_KERNELS_SANITIZE=1           builds vfi_kernels_testing only, with the address and undefined-behaviour sanitizers.
+VFI_KERNELS_SANITIZE=cpu         builds vfi_kernels._C with them; cpu:PATTERN only its objects of such a name, as in
+                                 "cpu:(splat|scatter).*avx2", and takes the others from the usual build in place.
 CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.
 
 The kernels are written with the vector types of GCC and clang. Linux: g++, or clang with CXX. macOS and Windows (CPU
@@ -50,8 +52,8 @@ SIMD_FLAGS = f"{CXX_FLAGS} -Wno-uninitialized -Wno-maybe-uninitialized"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq"
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
-SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE") == "1"
-TESTING = SANITIZE or os.environ.get("VFI_KERNELS_TESTING") == "1"
+SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE", "")
+TESTING = SANITIZE == "1" or os.environ.get("VFI_KERNELS_TESTING") == "1"
 # float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner
 # outside the image is formed, never read.
 SANITIZERS = (
@@ -189,7 +191,7 @@ class NinjaFile:
 
     def add(self, rule: str, source: Path, flags: str, label: str = "", before: str = "") -> str:
         """An edge that compiles `source`, with the precompiled header `before`; returns its object file."""
-        name = f"{source.relative_to(CSRC).with_suffix('').as_posix()}{label}.o"
+        name = object_name(source, label)
         needs, flags = (f" | {before}.h.gch", f"-include {before}.h {flags}") if before else ("", flags)
         self.lines.append(f"build {name}: {rule} {escaped(source)}{needs}\n  flags = {flags}")
         return name
@@ -204,6 +206,10 @@ class NinjaFile:
         found = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
         ninja = [sys.executable, "-m", "ninja"] if found else ["ninja"]
         subprocess.check_call([*ninja, "-C", str(self.folder), *(["-j", jobs] if jobs else [])])
+
+
+def object_name(source: Path, label: str) -> str:
+    return f"{source.relative_to(CSRC).with_suffix('').as_posix()}{label}.o"
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -226,7 +232,10 @@ class NinjaBuild(build_ext):
         self.cuda = choose_cuda(torch.version.cuda, torch_folder)
         self.torch_lib = f"{argument(f'-L{torch_folder}/lib')} {torch_libraries()}"
         tag = f"torch{torch.__version__}-{'cuda' + self.cuda.version if self.cuda.version else 'nocuda'}"
-        self.folder = ROOT / "build" / f"ninja-{tag}{'-sanitize' if SANITIZE else ''}"
+        self.folder = ROOT / "build" / f"ninja-{tag}"
+        self.usual_folder = self.folder
+        if SANITIZE:
+            self.folder = ROOT / "build" / f"ninja-{tag}-sanitize{'-cpu' if SANITIZE != '1' else ''}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.includes = " ".join(
             [argument(f"-I{CSRC}"), argument(f"-I{self.folder}"), "-isystem", argument(f"{torch_folder}/include")]
@@ -261,7 +270,7 @@ class NinjaBuild(build_ext):
     def compile(self) -> None:
         """One ninja run for everything that this configuration needs."""
         ninja = NinjaFile(self.cxx, self.cuda, self.folder)
-        if not SANITIZE:
+        if SANITIZE != "1":
             self.add_library(ninja)
         if TESTING:
             self.add_testing(ninja)
@@ -281,11 +290,11 @@ class NinjaBuild(build_ext):
             if source.parent.name == "testing":
                 continue
             if source.stem.endswith("_simd"):
-                objects += [ninja.add("cxx", source, flags, f".{level}", level) for level, flags in levels.items()]
+                objects += [self.add_unit(ninja, source, flags, level, f".{level}") for level, flags in levels.items()]
             else:
-                objects.append(ninja.add("cxx", source, glue, before="glue"))
-        libraries = self.torch_lib
-        if self.cuda.home:
+                objects.append(self.add_unit(ninja, source, glue, "glue"))
+        libraries = f"{SANITIZERS} {self.torch_lib}" if SANITIZE else self.torch_lib
+        if self.cuda.home and not SANITIZE:
             # The sums of a GPU have no twins that must agree to the last bit, so nvcc may fuse.
             flags = f"-std=c++20 -O3 --fmad=true --expt-relaxed-constexpr {gencode_flags()}"
             flags += " -Xcompiler -fPIC,-fvisibility=hidden"
@@ -294,6 +303,15 @@ class NinjaBuild(build_ext):
             home = self.cuda.home
             libraries += f" -L{home}/lib64 -L{home}/lib -lcudart_static -lrt -ldl -lpthread"
         ninja.link("vfi_kernels._C.so", objects, libraries)
+
+    def add_unit(self, ninja: NinjaFile, source: Path, flags: str, header: str, label: str = "") -> str:
+        """The object of a C++ source of the library: with sanitizers, or the usual one, where some are asked for."""
+        if not SANITIZE:
+            return ninja.add("cxx", source, flags, label, header)
+        name = object_name(source, label)
+        if re.search(SANITIZE.removeprefix("cpu").removeprefix(":"), name):
+            return ninja.add("cxx", source, f"{flags} {SANITIZERS}", label)
+        return escaped(self.usual_folder / name)
 
     def add_testing(self, ninja: NinjaFile) -> None:
         """vfi_kernels_testing: the CUDA sources compiled as C++ against the emulation, and what tests call directly."""
@@ -309,7 +327,7 @@ class NinjaBuild(build_ext):
         ninja.link("vfi_kernels_testing.so", objects, f"{checks} {self.torch_lib}")
 
 
-extensions = [] if SANITIZE else [Extension("vfi_kernels._C", [], py_limited_api=True)]
+extensions = [] if SANITIZE == "1" else [Extension("vfi_kernels._C", [], py_limited_api=True)]
 if TESTING:
     extensions.append(Extension("vfi_kernels_testing", []))
 setup(ext_modules=extensions, cmdclass={"build_ext": NinjaBuild}, options={"bdist_wheel": {"py_limited_api": "cp310"}})

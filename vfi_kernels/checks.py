@@ -90,9 +90,14 @@ def expect_like(op: str, name: str, tensor: Tensor, other: Tensor, owner: str) -
 
 
 def expect_written(op: str, name: str, tensor: Tensor) -> None:
-    """Written in place: no two elements are one in memory, as those of an expanded tensor are."""
-    expanded = any(n > 1 and s == 0 for n, s in zip(tensor.shape, tensor.stride())) and tensor.numel() > 0
-    expect(not expanded, op, f"{name} whose elements do not share memory", f"strides {tensor.stride()}")
+    """Written in place: no two elements are one in memory, as those of an expanded tensor are. From the smallest stride
+    up, each must reach beyond all that lies between steps of it."""
+    reach, nested = 0, True
+    for stride, n in sorted(zip(tensor.stride(), tensor.shape)):
+        nested = nested and (n <= 1 or stride > reach)
+        reach += (n - 1) * stride
+    got = f"strides {tensor.stride()}"
+    expect(nested or tensor.numel() == 0, op, f"{name} whose elements do not share memory", got)
 
 
 def expect_apart(op: str, base: Tensor, name: str, read: Tensor) -> None:

@@ -2,12 +2,14 @@
 // same as from the fake kernels in Python: "backward_warp: expected flow of shape (B, 2, H, W), got (2, 1, 7, 9)".
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <torch/csrc/stable/ops.h>
@@ -105,15 +107,23 @@ inline void check_like(const char* op, const char* name, const Tensor& t, const 
   check_device(op, name, t, first_name, first);
 }
 
-// A tensor that is written in place: no two of its elements are one in memory, as an expanded tensor's are.
+// A tensor that is written in place: no two of its elements are one in memory, as an expanded tensor's are. From the
+// smallest stride up, each must reach beyond all that lies between steps of it.
 inline void check_written(const char* op, const char* name, const Tensor& t) {
   std::vector<int64_t> strides;
-  bool expanded = false;
+  std::vector<std::pair<int64_t, int64_t>> axes;
   for (int64_t i = 0; i < t.dim(); ++i) {
     strides.push_back(t.stride(i));
-    expanded = expanded || (t.size(i) > 1 && t.stride(i) == 0);
+    axes.emplace_back(t.stride(i), t.size(i));
   }
-  if (expanded && t.numel() > 0) {
+  std::sort(axes.begin(), axes.end());
+  int64_t reach = 0;
+  bool nested = true;
+  for (const auto& [stride, n] : axes) {
+    nested = nested && (n <= 1 || stride > reach);
+    reach += (n - 1) * stride;
+  }
+  if (!nested && t.numel() > 0) {
     fail(op, ": expected ", name, " whose elements do not share memory, got strides ", shape_text(strides));
   }
 }

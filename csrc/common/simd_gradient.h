@@ -62,9 +62,10 @@ VFI_INLINE float dot_channels(const T* g, int64_t C, Wide&& wide, Narrow&& narro
   return total;
 }
 
-// sum over c of g[c] sum_k w_k p_k[c]
+// sum over c of g[c] sum_k w_k p_k[c]; 0 where no corner is used, whatever g is
 template <class T>
 VFI_INLINE float weighted_dot(const PixelCorners<T>& k, const T* g, int64_t C, const T* end) {
+  if (k.count == 0) return 0.0f;
   return dot_channels(
       g, C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA { return k.sum(c, n); }, [&] { return k.quad_sum(C, end); });
 }

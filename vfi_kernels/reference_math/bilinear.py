@@ -38,12 +38,16 @@ class Corner:
         return torch.where(self.inside & (weight != 0), weight * value, 0)
 
 
+def split(start: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole pixel and fraction of start + flow."""
+    base, fraction = start + flow.floor(), flow - flow.floor()
+    up = fraction == 1  # -1e-30 + 1 rounds to 1: the position is the next pixel
+    return torch.where(up, base + 1, base), torch.where(up, 0, fraction)
+
+
 def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
     finite = flow.isfinite()
-    known = torch.where(finite, flow, 0)
-    base, fraction = start + known.floor(), known - known.floor()
-    up = fraction == 1  # -1e-30 + 1 rounds to 1: the position is the next pixel
-    base, fraction = torch.where(up, base + 1, base), torch.where(up, 0, fraction)
+    base, fraction = split(start, torch.where(finite, flow, 0))
     if padding == "zeros":
         return Axis(base, fraction, finite)
     low = (base < 0) | flow.isnan() | (flow == -torch.inf)
@@ -98,5 +102,5 @@ def scatter_add(target: Tensor, corner: Corner, term: Tensor) -> Tensor:
 
 def flow_term(corner: Corner, value: Tensor, g: Tensor) -> Tensor:
     """What one corner adds to the gradient of the flow: sum_c g value (dw/dx, dw/dy), (B, 2, H, W)."""
-    dx, dy = (g * corner.term(d, value) for d in (corner.weight_dx, corner.weight_dy))
+    dx, dy = (corner.term(d, g * value) for d in (corner.weight_dx, corner.weight_dy))
     return torch.cat([dx.sum(1, keepdim=True), dy.sum(1, keepdim=True)], 1)

@@ -110,9 +110,14 @@ def resize_adjoint(g: Tensor, size: tuple[int, int]) -> Tensor:
     x0, x1, lx = _positions(w, width, g)
     ly = ly[:, None]
     g = g * _scale(g.new_empty((0, 0, 2, h, w)), (height, width))
-    columns = g.new_zeros((*g.shape[:4], w)).index_add(4, x0, (1 - lx) * g).index_add(4, x1, lx * g)
+    columns = g.new_zeros((*g.shape[:4], w)).index_add(4, x0, (1 - lx) * g).index_add(4, x1, _part(lx, g))
     rows = g.new_zeros((*g.shape[:3], h, w))
-    return rows.index_add(3, y0, (1 - ly) * columns).index_add(3, y1, ly * columns)
+    return rows.index_add(3, y0, (1 - ly) * columns).index_add(3, y1, _part(ly, columns))
+
+
+def _part(fraction: Tensor, g: Tensor) -> Tensor:
+    """fraction g, and 0 where the neighbour is not used."""
+    return torch.where(fraction == 0, 0, fraction * g)
 
 
 def _between(first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
@@ -146,7 +151,8 @@ def flows_grad(
     """Gradients of `flows` for g (B, T, 2, H, W). A tau whose weights are not finite adds nothing to the keyframes', a
     pixel whose derivative along tau is not finite nothing to that of tau."""
     weight = _finite_weights(curve, taus, keyframes.shape[1], order)
-    along = [(weight[:, :, k, None] * g).sum(1) for k in range(keyframes.shape[1])]
+    used = weight != 0
+    along = [torch.where(used[:, :, k, None], weight[:, :, k, None] * g, 0).sum(1) for k in range(keyframes.shape[1])]
     grad_keyframes = resize_adjoint(torch.stack(along, 1), (keyframes.shape[3], keyframes.shape[4]))
     if not need_taus:
         return grad_keyframes, None

@@ -156,6 +156,16 @@ def sample_slopes(image, b, c, channels, spot, height, width, live, ACC: tl.cons
 
 
 @triton.jit
+def slopes_read(spot, height, width):
+    """Whether the derivative along x, and that along y, reads any pixel: a column pair, and a row of weight not 0."""
+    x0, y0, lx, ly = spot[0], spot[1], spot[2], spot[3]
+    along_x, along_y = (x0 >= -1) & (x0 < width), (y0 >= -1) & (y0 < height)
+    column = along_x & ((x0 >= 0) | (lx != 0))
+    row = along_y & ((y0 >= 0) | (ly != 0))
+    return along_x & row, along_y & column
+
+
+@triton.jit
 def corner_value(image, b, c, channels, spot, i: tl.constexpr, j: tl.constexpr, height, width, live, ACC: tl.constexpr):
     """image[b, c] at corner (i, j), 0 outside; and the corner's weight."""
     cx, cy, weight, inside = corner(spot, i, j, height, width)

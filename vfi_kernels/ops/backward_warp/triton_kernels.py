@@ -12,6 +12,7 @@ from vfi_kernels.triton_math.bilinear import (
     position,
     sample,
     sample_slopes,
+    slopes_read,
     store_plane,
     store_tile,
 )
@@ -85,8 +86,9 @@ def _flow_grad_kernel(
         _, dx, dy = sample_slopes(image, b, c, channels, spot, height, width, live, ACC)
         sum_x += g * dx
         sum_y += g * dy
-    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot[4], tl.sum(sum_x, 0), 0.0))
-    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[5], tl.sum(sum_y, 0), 0.0))
+    reads_x, reads_y = slopes_read(spot, height, width)
+    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot[4] & reads_x, tl.sum(sum_x, 0), 0.0))
+    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[5] & reads_y, tl.sum(sum_y, 0), 0.0))
 
 
 def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_device, expect_image, shape
+from vfi_kernels.checks import expect, expect_image, expect_like, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
 
 OP = "correlation"
@@ -20,8 +20,7 @@ def check(first: Tensor, second: Tensor, radius: int) -> None:
     """Raises RuntimeError unless both are (B, C, H, W) of one shape, dtype and device, and 1 <= radius <= 9."""
     expect_image(OP, "first", first)
     expect(shape(second) == shape(first), OP, f"second of shape {shape(first)} as first has", shape(second))
-    expect(second.dtype == first.dtype, OP, f"second of dtype {_name(first.dtype)} as first has", _name(second.dtype))
-    expect_device(OP, "second", second, first, "first")
+    expect_like(OP, "second", second, first, "first")
     expect(1 <= radius <= LARGEST_RADIUS, OP, f"radius from 1 to {LARGEST_RADIUS}", radius)
 
 
@@ -79,7 +78,3 @@ def _placed(part: Tensor, box: Box, like: Tensor) -> Tensor:
     if part.numel() == 0:
         return part.new_zeros((*part.shape[:-2], h, w))
     return F.pad(part, (columns.start, w - columns.stop, rows.start, h - rows.stop))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

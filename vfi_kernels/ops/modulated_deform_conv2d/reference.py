@@ -137,8 +137,13 @@ def sample(input: Tensor, offset: Tensor, mask: Tensor | None, g: Geometry, acc:
     images = [bilinear.gather(source, corner) for corner in corners]
     ones = flow.new_ones((maps, 1, g.taps * ho, wo))
     factors = ones if mask is None else mask.to(acc).reshape(ones.shape)
-    at_x, at_y = ((flow[:, n : n + 1] == -1 - start) for n, start in enumerate((xs, ys)))  # exact: no sum is rounded
+    at_x, at_y = (_at_minus_one(start, flow[:, n : n + 1]) for n, start in enumerate((xs, ys)))
     return Samples(corners, images, factors, at_x | at_y)
+
+
+def _at_minus_one(start: Tensor, flow: Tensor) -> Tensor:
+    base, fraction = bilinear.split(start, flow)
+    return (base == -1) & (fraction == 0)
 
 
 def modulated_deform_conv2d(

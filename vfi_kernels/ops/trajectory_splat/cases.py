@@ -41,7 +41,7 @@ def make_inputs(
     if flow == "noise" and coarse == 1:
         moving = (input, *make_dyadic(b, taus, count, h, w, per_pixel=per_pixel, **options))
     else:
-        line = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
+        line: dict[str, Any] = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
         moving = (input, *make_trajectory(flow, b, taus, count, h, w, **line, **options))
     return moving if metric is None else (*moving, random((b, 1, h, w), **options) * metric)
 

@@ -27,7 +27,7 @@ def make_inputs(
     """Image, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the image, and taus: 4-dimensional all.
     Two taus at most on the small images of tests, of which interpreters do one at a time."""
     taus = taus if h * w >= 1 << 16 else min(taus, 2)
-    line = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
+    line: dict[str, Any] = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
     return random((b, c, h, w), **options), *make_trajectory(flow, b, taus, count, h, w, **line, **options)
 
 

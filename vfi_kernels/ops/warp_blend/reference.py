@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_device, expect_image, expect_planes, expect_size, shape
+from vfi_kernels.checks import expect, expect_image, expect_like, expect_planes, expect_size, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
 from vfi_kernels.reference_math.bilinear import Corner, corners, flow_term, gather, scatter_add
 
@@ -14,8 +14,7 @@ def check(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> 
     """Raises RuntimeError unless frames are (B, C, H, W), flow (B, 4, H', W') and mask_logits (B, 1, H', W')."""
     expect_image(OP, "frame0", frame0)
     expect(shape(frame1) == shape(frame0), OP, f"frame1 of shape {shape(frame0)} as frame0 has", shape(frame1))
-    expect(frame1.dtype == frame0.dtype, OP, f"frame1 of dtype {frame0.dtype} as frame0 has", frame1.dtype)
-    expect_device(OP, "frame1", frame1, frame0, "frame0")
+    expect_like(OP, "frame1", frame1, frame0, "frame0")
     expect_planes(OP, "flow", flow, 4, frame0, "frame0")
     expect_planes(OP, "mask_logits", mask_logits, 1, frame0, "frame0")
     expect_size(OP, "mask_logits", mask_logits, tuple(flow.shape[2:]), "flow")
@@ -58,7 +57,7 @@ def warp_blend_grad(
             if need:
                 grad_frame = scatter_add(grad_frame, corner, corner.term(corner.weight, share * g))
             if need_flow:
-                term = flow_term(corner, gather(frame, corner).to(acc), share * g)
+                term = share * flow_term(corner, gather(frame, corner).to(acc), g)
                 grad_flow = grad_flow + _in_half(term, n)
         grad_frames.append(as_result(grad_frame, frame) if need else not_needed(frame))
     grad_mask = (g * (warped[0] - warped[1])).sum(1, keepdim=True) * m * (1 - m)
