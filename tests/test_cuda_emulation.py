@@ -132,6 +132,7 @@ def test_under_several_thread_orders(case, seed, atomic):
         check_all(case, make(case, (2, 6, 11, 37), torch.float16))
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.parametrize("flow", ["zoom-out", "noise"])
 def test_the_deterministic_way_does_not_depend_on_the_thread_order(case, flow):

@@ -152,7 +152,7 @@ def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
 
 
 @every_case
-@pytest.mark.parametrize("backend_name", ["cpp", "reference"])
+@pytest.mark.parametrize("backend_name", ["cpp", pytest.param("reference", marks=pytest.mark.slow)])
 def test_gradcheck(case, backend_name):
     arguments = map_tensors(lambda t: t.requires_grad_(), make(case, (1, 2, 4, 5), torch.float64))
     if not case.smooth:  # the metric's derivative counts the shift as constant: held to the oracle by other tests
@@ -214,6 +214,7 @@ first_case_of_each_op = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @first_case_of_each_op
 def test_registration_with_symbolic_sizes(case):
     """Once for each op and its gradient."""

@@ -77,6 +77,7 @@ def check(case, threads, count):
     assert not leaks, f"bytes left behind by each call: {leaks}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda c: c.op)
 def test_calls_leave_nothing_behind(case, threads):
     check(case, threads, 500)

@@ -66,6 +66,7 @@ def test_terms(stage):
         assert whole.network.router.choice.weight.grad.any()
 
 
+@pytest.mark.slow
 def test_synthesis_learns(tmp_path):
     """With the exact flow in place of the network's, above the mean of the warped frames."""
     whole = fresh()
@@ -85,6 +86,7 @@ def test_synthesis_learns(tmp_path):
     assert found[-1] > found[0] + 1.5, found
 
 
+@pytest.mark.slow
 def test_three_stages(tmp_path):
     """Each begins where the one before ended; what is frozen stays, what is trained moves."""
     whole = fresh()

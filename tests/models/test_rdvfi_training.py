@@ -106,6 +106,7 @@ def loss_of(whole, frames, times):
     return torch.stack(found).mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["d", "u"])
 def test_both_stages_learn(variant):
     whole = fresh(variant)
