@@ -181,6 +181,7 @@ def test_no_channels_and_no_patches(way, kernels):
         assert (grad == 0).all()
 
 
+@pytest.mark.slow
 @every_layout
 @pytest.mark.parametrize(
     "dtype, tf32", [(torch.float32, False), (torch.float32, True), (torch.float16, False)], ids=str

@@ -92,7 +92,7 @@ def every_second(t):
 
 
 @pytest.mark.parametrize("number, case", list(enumerate(CASES.values())), ids=CASES)
-@pytest.mark.parametrize("view", [None, channels_last])
+@pytest.mark.parametrize("view", [None, pytest.param(channels_last, marks=pytest.mark.slow)])
 def test_every_case_agrees_with_the_oracle(number, case, view):
     """The dtypes take turns: each meets every kernel in some case and both layouts."""
     arguments = make(case, dtype=DTYPES[(number + (view is not None)) % len(DTYPES)])

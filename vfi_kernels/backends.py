@@ -30,7 +30,7 @@ BACKENDS = ("reference", "cpp", "cuda", "triton")
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
 _references: dict[str, Callable] = {}  # op -> plain PyTorch
-_composed: set[str] = set()  # ops that call others, instead of a compiled kernel
+_composed: dict[str, Callable] = {}  # op -> what calls others, instead of a kernel of any backend; takes numbers
 _triton_modules: dict[str, str] = {}  # op -> module that defines it in Triton
 _overrides: list[torch.library.Library] = []  # of VFI_KERNELS_BACKEND: kept for the life of the process
 
@@ -64,12 +64,12 @@ def _text(characters: torch.Tensor) -> str:
 
 def implement(op: str, reference: Callable, composed: Callable | None = None) -> None:
     """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use, which
-    take the words of options. `composed` calls native ops on any device and takes the place of a compiled kernel."""
+    take the words of options. `composed` calls native ops on any device, in place of any kernel."""
     _references[op] = taking_numbers(op, reference)
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
     _library.impl(op, _references[op], "CompositeExplicitAutograd")
     if composed is not None:
-        _composed.add(op)
+        _composed[op] = composed
         _library.impl(op, composed, "CPU")
         _library.impl(op, composed, "CUDA")
     elif not _compiled_for_cuda(op):
@@ -89,6 +89,8 @@ def _compiled_for_cuda(op: str) -> bool:
 
 def _triton_kernel(op: str) -> Callable:
     """The Triton implementation of `op`; triton itself is imported at the first call."""
+    if op in _composed:
+        return _composed[op]
 
     def kernel(*args: Any) -> Any:
         reason = unavailable("triton")

@@ -4,14 +4,11 @@ from torch import Tensor
 
 from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.trajectory_splat import reference
-from vfi_kernels.trajectory_gradients import splat_gradient
 from vfi_kernels.triton_math.keys_cubic import Path
 from vfi_kernels.triton_math.scatter import Landing
 from vfi_kernels.triton_math.splatting import FACTORS, splat_along
 
-__all__ = ["trajectory_splat", "trajectory_splat_grad"]
-
-trajectory_splat_grad = splat_gradient
+__all__ = ["trajectory_splat"]
 
 
 def trajectory_splat(

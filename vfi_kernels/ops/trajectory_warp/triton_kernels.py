@@ -6,14 +6,11 @@ from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result
 from vfi_kernels.ops.trajectory_warp import reference
-from vfi_kernels.trajectory_gradients import warp_gradient
 from vfi_kernels.triton_math.bilinear import block_pixels, position_of, sample, store_tile
 from vfi_kernels.triton_math.keys_cubic import Path, trajectory_flow
 from vfi_kernels.triton_math.launch import launch, tile
 
-__all__ = ["trajectory_warp", "trajectory_warp_grad"]
-
-trajectory_warp_grad = warp_gradient
+__all__ = ["trajectory_warp"]
 
 
 # out[b T + t, c] = image[b, c] at (x, y) + flow[b, t]
