@@ -65,7 +65,7 @@ flow.view(-1)[:-1].fill_(0.5)
 vk.backward_warp(torch.rand(1, 2, 8, 40), flow)
 """
     done = sanitizers.run(folder, program, VFI_KERNELS_CPU=level)
-    found = "AddressSanitizer: heap-buffer-overflow" in done.stderr
+    found = "ERROR: AddressSanitizer" in done.stderr
     assert (found, done.returncode != 0) == (bool(missing), bool(missing)), done.stderr[-3000:]
 
 

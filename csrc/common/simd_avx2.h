@@ -76,7 +76,9 @@ struct Lanes<F32> {
   // Two neighbouring floats are one 64-bit element, loaded one by one: quicker than AVX2's gather on most CPUs.
   static VFI_INLINE void gather_pairs(const float* p, I32 o, F32& a, F32& b) {
     const auto pair = [&](int lane) {
-      return _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p + o[lane])));
+      double bits;
+      std::memcpy(&bits, p + o[lane], sizeof bits);
+      return _mm_castpd_ps(_mm_set_sd(bits));
     };
     const auto two = [&](int i, int j) { return _mm_unpacklo_ps(pair(i), pair(j)); };  // a_i a_j b_i b_j
     const __m128 u = two(0, 1), v = two(2, 3), w = two(4, 5), x = two(6, 7);

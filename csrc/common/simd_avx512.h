@@ -62,8 +62,9 @@ struct Lanes<F32> {
   // Two neighbouring floats are one 64-bit element, loaded one by one: quicker than many CPUs' gather instruction.
   static VFI_INLINE __m512 eight_pairs(const float* p, const int32_t* offsets) {
     const auto two = [&](int i) {
-      const __m128d low = _mm_load_sd(reinterpret_cast<const double*>(p + offsets[i]));
-      return _mm_loadh_pd(low, reinterpret_cast<const double*>(p + offsets[i + 1]));
+      double bits[2];
+      for (int n = 0; n < 2; ++n) std::memcpy(bits + n, p + offsets[i + n], sizeof bits[n]);
+      return _mm_set_pd(bits[1], bits[0]);
     };
     const __m256d low = _mm256_set_m128d(two(2), two(0)), high = _mm256_set_m128d(two(6), two(4));
     return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1));
