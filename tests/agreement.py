@@ -11,7 +11,7 @@ Where they do not, the definition is asked again, in float64, and an element is 
 - where it is past the range or the precision of the dtypes: the reference itself is off, or near the end of the range;
 - where it is a matter of rounding: the difference is at most NOISE times what changes when every operation of the
   reference rounds its result at random (Monte Carlo arithmetic), or finite results then are not;
-- in gradients, and in ops that are products of matrices (PRODUCTS), where a value that is not finite has the factor 0: the
+- in gradients, and in products of matrices (PRODUCTS), where the factor of a value that is not finite is 0: the
   result is the same whether 0 or 1 stands for it, and 0 times it is 0 or NaN.
 """
 
@@ -83,7 +83,9 @@ class Trial:
             with use_backend(backend):
                 outs = tensors(self.call.function(*arguments))
                 moving = [o for o in outs if o.requires_grad]
-                grads = torch.autograd.grad(moving, leaves, self._given(moving, made), allow_unused=True) if moving else ()
+                grads = (
+                    torch.autograd.grad(moving, leaves, self._given(moving, made), allow_unused=True) if moving else ()
+                )
         except RuntimeError as refusal:
             return str(refusal)
         self.results = len(outs)
@@ -185,7 +187,7 @@ def _counted(trial: Trial, found: list[Difference], expected: list) -> list[Diff
         for other in noisy:
             m = other[d.n].to(dtype).double()
             free |= m.isfinite() != w.isfinite()
-            free |= (NOISE * (m - w).abs() >= (d.got - d.expected).abs())
+            free |= NOISE * (m - w).abs() >= (d.got - d.expected).abs()
         if trial.op in PRODUCTS or d.n >= trial.results:
             zero, one = (t[d.n].double() for t in twins)
             same = (zero == one) | (~zero.isfinite() & ~one.isfinite())

@@ -103,7 +103,7 @@ class Draw:
         return t.round() if kind < 0.92 else t * self.one_of((1e-30, 0.0, -1.0) + (HUGE if huge else ()))
 
     def strides(self, shape: tuple[int, ...], shared: bool = True) -> tuple[int, ...]:
-        """Dense in any order of axes, or with steps; if `shared` also expanded axes or elements that overlap."""
+        """Dense in any order of axes, or with steps; if `shared` also expanded, or of elements that overlap."""
         order = list(range(len(shape)))
         if self.rarely(0.3):
             self.rng.shuffle(order)

@@ -1,4 +1,4 @@
-"""Calls of every case, for a process in which the kernels run with sanitizers: widths around every block size, each
+"""Calls of every case, for a process whose kernels have sanitizers: widths around every size of a block, every
 layout and dtype, forward and gradients, positions that are no number. Nothing is compared: the sanitizers judge."""
 
 from collections.abc import Callable

@@ -80,8 +80,8 @@ def modulated_deform_conv2d(
         groups: as in conv2d. None: C divided by the second size of `weight`.
         offset_groups: G, in how many equal parts the channels of `input` share offsets and mask. None: from `offset`.
         activation, activation_weight: None, "relu", or "prelu" with slopes (C_out,) or (1,); fused without gradients.
-        edge: the gradient of an offset whose coordinate is exactly -1, where the value is 0: "torchvision" has that of
-            the side inside the image, "mmcv" has 0.
+        edge: the gradient of an offset whose rounded coordinate is exactly -1, where the value is 0: "torchvision" has
+            that of the side inside the image, "mmcv" has 0.
 
     Returns:
         (B, C_out, H_out, W_out) with the dtype and memory format of `input`;
