@@ -66,7 +66,7 @@ def test_terms(stage):
         assert whole.network.router.choice.weight.grad.any()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_synthesis_learns(tmp_path):
     """With the exact flow in place of the network's, above the mean of the warped frames."""
     whole = fresh()
