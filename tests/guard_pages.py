@@ -1,4 +1,4 @@
-"""Tensors whose first or last element lies against a page that may not be touched: a read beyond ends the process."""
+"""Tensors whose first or last element lies against a guarded page: a read beyond it ends the process."""
 
 import ctypes
 import mmap

@@ -1,6 +1,6 @@
 """Random calls of every op: shapes down to nothing, dtypes, strides, values that are not finite or huge, options.
 
-`random_call(op, rng)` makes one. What a case of the op gives is varied; options are drawn from OPTIONS by names in
+`random_call(op, rng)` makes one. What a case gives is varied; options are drawn from OPTIONS by their names in
 the public function's signature; BY_HAND has what no case can vary (indices, segments, the geometry of convolutions)."""
 
 import dataclasses

@@ -86,9 +86,11 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
   const auto in_y0 = inside(y, g.H), in_y1 = inside(y + 1, g.H), in_x0 = inside(x, g.W), in_x1 = inside(x + 1, g.W);
   const auto finite = equal(ly, ly) & equal(lx, lx);  // of infinity, infinity - infinity
   const F wy[2] = {one - ly, ly}, wx[2] = {one - lx, lx};
-  const Int row = y - a.window_first, first = row * g.W + x;
+  const Int row = y - a.window_first;
   const auto in_rows = [&](Int n) { return less(none, n) & less(n, Int{} + a.window_rows); };
   const auto near0 = in_rows(row), near1 = in_rows(row + 1);
+  // Of a position that is read; a far one's product would overflow.
+  const Int first = select(near0 | near1, row, Int{}) * g.W + select(in_x0 | in_x1, x, Int{});
   p.far = p.in_reach = less(one, zero);
   for (int k = 0; k < 4; ++k) {
     const int j = k >> 1, i = k & 1;

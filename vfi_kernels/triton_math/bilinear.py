@@ -157,7 +157,7 @@ def sample_slopes(image, b, c, channels, spot, height, width, live, ACC: tl.cons
 
 @triton.jit
 def slopes_read(spot, height, width):
-    """Whether the derivative along x, and that along y, reads any pixel: a column pair, and a row with a weight."""
+    """Whether the derivatives along x and y read any pixel: one of two columns (rows), of a row (column) of weight."""
     x0, y0, lx, ly = spot[0], spot[1], spot[2], spot[3]
     along_x, along_y = (x0 >= -1) & (x0 < width), (y0 >= -1) & (y0 < height)
     column = along_x & ((x0 >= 0) | (lx != 0))
