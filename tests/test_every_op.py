@@ -7,22 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from compare import assert_near, coarsest, forward, gradients, make_cotangents, oracle_forward, oracle_gradients
+from op_calls import CASES, SHAPE, RecordOps, first_cases, make
 from torch.autograd import gradcheck, gradgradcheck
 
-import vfi_kernels.testing as cases
 from vfi_kernels import backends
 from vfi_kernels.testing import map_tensors, tensors
 
-CASES = cases.load_cases()
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 with_flow = pytest.mark.parametrize("case", [c for c in CASES.values() if c.flow is not None], ids=lambda c: c.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-SHAPE = (2, 3, 7, 9)
-
-
-def make(case, shape=SHAPE, dtype=torch.float32, **options):
-    return case.make_inputs(*shape, dtype=dtype, generator=torch.Generator().manual_seed(3), **options)
 
 
 def check_all(case, arguments):
@@ -209,9 +203,7 @@ def test_registration(case):
         torch.library.opcheck(op, args, kwargs, test_utils=REGISTERED)
 
 
-first_case_of_each_op = pytest.mark.parametrize(
-    "case", {c.op: c for c in reversed(CASES.values())}.values(), ids=lambda c: c.name
-)
+first_case_of_each_op = pytest.mark.parametrize("case", first_cases(), ids=lambda c: c.name)
 
 
 @pytest.mark.slow
@@ -228,19 +220,6 @@ def test_registration_with_symbolic_sizes(case):
 def test_registration_of_every_case_with_symbolic_sizes(case):
     for op, args, kwargs in recorded(case):
         torch.library.opcheck(op, args, kwargs, test_utils=DYNAMIC)
-
-
-class RecordOps(torch.utils._python_dispatch.TorchDispatchMode):
-    """Collects (name, args, kwargs) of every vfi_kernels op that runs."""
-
-    def __init__(self, calls):
-        super().__init__()
-        self.calls = calls
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.namespace == "vfi_kernels":
-            self.calls.append((str(func), args, kwargs or {}))
-        return func(*args, **(kwargs or {}))
 
 
 @every_case
