@@ -52,11 +52,12 @@ VFI_INLINE void for_each_block(const Sampling& s, const Tile& tile, Use&& use) {
       fetch(at + kAhead);
       fetch(at + plane + kAhead);
       const F32 flow_x = load_as(s.flow, s.flow_type, at, n), flow_y = load_as(s.flow, s.flow_type, at + plane, n);
-      if (s.padding == Padding::kBorder) {
-        use(block++, pair_axis<Padding::kBorder>(flow_x, lanes + x, s.W), pair_axis<Padding::kBorder>(flow_y, I32{} + y, s.H));
-      } else {
-        use(block++, pair_axis<Padding::kZeros>(flow_x, lanes + x, s.W), pair_axis<Padding::kZeros>(flow_y, I32{} + y, s.H));
-      }
+      const bool border = s.padding == Padding::kBorder;
+      const PairAxis ax = border ? pair_axis<Padding::kBorder>(flow_x, lanes + x, s.W)
+                                 : pair_axis<Padding::kZeros>(flow_x, lanes + x, s.W);
+      const PairAxis ay = border ? pair_axis<Padding::kBorder>(flow_y, I32{} + y, s.H)
+                                 : pair_axis<Padding::kZeros>(flow_y, I32{} + y, s.H);
+      use(block++, ax, ay);
     }
   }
 }
