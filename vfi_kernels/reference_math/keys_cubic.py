@@ -157,6 +157,8 @@ def flows_grad(
     if not need_taus:
         return grad_keyframes, None
     velocity = combine(_finite_weights(curve, taus, keyframes.shape[1], order + 1), resize(keyframes, size))
-    terms = torch.where(velocity.isfinite(), g * torch.where(velocity.isfinite(), velocity, 0), 0).sum(2)
+    usable = weights(curve, taus.detach(), keyframes.shape[1], order + 1).isfinite().all(2).unsqueeze(2)
+    known = usable & velocity.isfinite()
+    terms = torch.where(known, g * torch.where(known, velocity, 0), 0).sum(2)
     shared = taus.shape[2:] != terms.shape[2:]
     return grad_keyframes, terms.sum((2, 3), keepdim=True) if shared else terms
