@@ -143,7 +143,7 @@ def routed_conv2d_grad(
         padding = 1 if transposed else weight.shape[2] // 2 - halo
         grad_tiles, grad_weight, _ = torch.ops.aten.convolution_backward(
             F.pad(grad, [2 * halo] * 4) if transposed else grad,
-            tiles, weight.to(wide), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1,
+            tiles, weight.to(wide).contiguous(), None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1,
             [True, True, False],
         )  # fmt: skip
     grad_x = math.gather_adjoint(grad_tiles, indices, x.shape, patch, halo)
