@@ -17,8 +17,9 @@ LEVELS = ("baseline", "avx2", "avx512")
 
 
 def newest_build() -> Path:
-    """The ninja folder that was used last."""
-    folders = sorted((ROOT / "build").glob("ninja-*"), key=lambda p: (p / ".ninja_log").stat().st_mtime)
+    """The ninja folder of the library that was used last."""
+    logs = [log for log in (ROOT / "build").glob("ninja-*/.ninja_log") if "-sanitize" not in log.parent.name]
+    folders = [log.parent for log in sorted(logs, key=lambda log: log.stat().st_mtime)]
     assert folders, "build in place first: python setup.py build_ext --inplace"
     return folders[-1]
 

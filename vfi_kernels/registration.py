@@ -12,6 +12,7 @@ from vfi_kernels.checks import expect
 from vfi_kernels.options import taking_numbers
 
 NAMESPACE = "vfi_kernels"
+CAPTURED = "a call or graph made from tensors that require a gradient (keep_weight=True)"
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 

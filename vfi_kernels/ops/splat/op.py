@@ -13,6 +13,7 @@ from vfi_kernels.ops.splat import reference
 from vfi_kernels.options import EPS_RULES, MODES
 from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
+    CAPTURED,
     grad_needed,
     refuse_forward_mode,
     register_differentiable,
@@ -170,7 +171,7 @@ def _(
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     tensors, flow, metric, ctx.mode, ctx.eps, kept, _ = inputs
     outs, weight, shift = output
-    expect(kept or ctx.mode == MODES["sum"], "splat", "keep_weight where a gradient is needed", kept)
+    expect(kept or ctx.mode == MODES["sum"], "splat", CAPTURED, "one captured without")
     ctx.count = len(tensors)
     # Mode "sum" needs neither outs nor weight for its gradient.
     ctx.save_for_backward(*tensors, flow, metric, weight, shift, *([] if ctx.mode == MODES["sum"] else outs))

@@ -13,6 +13,7 @@ from vfi_kernels.ops.trajectory_splat import reference
 from vfi_kernels.options import BOUNDARIES, EPS_RULES, MODES
 from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
+    CAPTURED,
     grad_needed,
     refuse_forward_mode,
     register_differentiable,
@@ -114,7 +115,7 @@ def _(
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     *tensors, first, step, a, boundary, extrapolate, mode, eps, kept, _ = inputs
     out, weight, shift = output
-    expect(kept or mode == MODES["sum"], "trajectory_splat", "keep_weight where a gradient is needed", kept)
+    expect(kept or mode == MODES["sum"], "trajectory_splat", CAPTURED, "one captured without")
     ctx.options = (first, step, a, boundary, extrapolate, mode, eps)
     ctx.save_for_backward(*tensors, out, weight, shift)
     # D is no result of the public function, but second derivatives pass through it.
