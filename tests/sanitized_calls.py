@@ -10,6 +10,7 @@ from random_calls import random_call
 from torch import Tensor
 
 import vfi_kernels.testing as cases
+from vfi_kernels import backends
 from vfi_kernels.testing import map_tensors, tensors
 
 CASES = cases.load_cases()
@@ -54,4 +55,4 @@ def run(ops: list[str] | None = None, widths: tuple[int, ...] = WIDTHS, seeds: i
         for seed in range(seeds):
             rng = Random(f"{op} {seed}")
             Trial(op, random_call(op, rng), rng).run("cpp")
-    print(f"{number} calls, {torch.ops.vfi_kernels.cpu_level()}")
+    print(f"{number} calls, {backends.cpu_level()}")

@@ -143,6 +143,12 @@ ALONG = {
     "sorted rows": lambda x: x.sort().values,
     "norm": lambda x: F.normalize(x, dim=3),
     "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
+    "layer norm": lambda x: F.layer_norm(x, x.shape[1:]),
+    "upside down": torch.flipud,
+    "order": lambda x: x.argsort().to(x),
+    "halves of rows": lambda x: F.glu(x, 3).repeat(1, 1, 1, 2),
+    "spread": lambda x: torch.std_mean(x, (2, 3), keepdim=True)[0] * x,
+    "largest so far": lambda x: torch.cummax(x, 2).values,
 }
 CHANNELS = {
     "mean": lambda x: x - x.mean(1, keepdim=True),
@@ -166,6 +172,12 @@ class Call(nn.Module):
 def test_functions_along_rows_and_columns_are_refused(name, x):
     with pytest.raises(RuntimeError, match=r"^RoutedBlock: expected convolutions and layers of single pixels .*"):
         vk.nn.RoutedBlock(nn.Sequential(conv(), Call(ALONG[name])), PATCH, halo=4)(x, EVERY)
+
+
+def test_padded_pooling_by_torchs_own_function_is_refused(x):
+    with pytest.raises(RuntimeError, match="^RoutedBlock: expected pooling without padding .*"):
+        pool = Call(lambda x: torch.max_pool2d(x, 3, 1, 1))
+        vk.nn.RoutedBlock(nn.Sequential(conv(), pool), PATCH, halo=4)(x, EVERY)
 
 
 @pytest.mark.parametrize("name", CHANNELS)

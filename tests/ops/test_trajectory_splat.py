@@ -52,10 +52,12 @@ def test_gradients_equal_those_of_the_steps(mode, kind, eps, backend):
     taus = torch.tensor([[0.1, 0.45, 0.9], [0.2, 0.6, 1.1]], dtype=torch.float64)
     leaves = [t for t in (image, keyframes, taus, metric_of(kind, image)) if t is not None]
     leaves = [t.requires_grad_() for t in leaves]
-    g = torch.randn(2, 3, 3, 20, 45, dtype=torch.float64)
+    g = torch.randn(2, 3, 3, 20, 45, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = torch.autograd.grad(vk.trajectory_splat(*leaves, mode=mode, eps=eps), leaves, g)
     for got, expected in zip(found, torch.autograd.grad(composed(*leaves, mode=mode, eps=eps), leaves, g)):
-        torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8)
+        # Over weights of 1e-9 rounding is as large as this, and counts as 0 on one side of a bound: flows that differ in
+        # their last bits may lie on either.
+        torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
 
 
 def test_a_tau_for_each_pixel(backend):

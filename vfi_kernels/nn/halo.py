@@ -22,19 +22,22 @@ CONVOLUTIONS: dict[Any, int | None] = {
 }
 # What is of single pixels as long as one of its arguments is None, and where that stands.
 LOCAL = {torch.ops.vfi_kernels.mixture_lora.default: 8}
-POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d)
+POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d, torch.max_pool2d)
 # Functions of torch that look further whatever their options, and methods of that name.
 OTHERS = (
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices", "conv1d", "conv3d",
-    "conv_transpose1d", "conv_transpose3d", "fold", "fractional_max_pool2d", "fractional_max_pool2d_with_indices",
-    "grid_sample", "grid_sampler", "group_norm", "instance_norm", "lp_pool2d", "max_unpool2d",
-    "multi_head_attention_forward", "rot90", "scaled_dot_product_attention", "unfold", "upsample",
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices", "avg_pool1d", "avg_pool3d",
+    "conv1d", "conv3d", "conv_transpose1d", "conv_transpose3d", "convolution", "fliplr", "flipud", "fold",
+    "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "grid_sample", "grid_sampler", "group_norm",
+    "instance_norm", "layer_norm", "lp_pool2d", "max_pool1d", "max_pool3d", "max_unpool2d",
+    "multi_head_attention_forward", "rms_norm", "rot90", "scaled_dot_product_attention", "unfold", "upsample",
 )  # fmt: skip
 # Functions along some dimensions, and where among their arguments these stand: along the channels they are allowed.
 ALONG = {
-    "amax": 1, "amin": 1, "argmax": 1, "argmin": 1, "cumprod": 1, "cumsum": 1, "flip": 1, "log_softmax": 1,
-    "logsumexp": 1, "max": 1, "mean": 1, "median": 1, "min": 1, "norm": 2, "normalize": 2, "prod": 1, "roll": 2,
-    "softmax": 1, "sort": 1, "std": 1, "sum": 1, "topk": 2, "var": 1,
+    "amax": 1, "amin": 1, "argmax": 1, "argmin": 1, "argsort": 1, "cummax": 1, "cummin": 1, "cumprod": 1, "cumsum": 1,
+    "flip": 1, "glu": 1, "kthvalue": 2, "log_softmax": 1, "logcumsumexp": 1, "logsumexp": 1, "max": 1, "mean": 1,
+    "median": 1, "min": 1, "mode": 1, "nanmean": 1, "nanmedian": 1, "nansum": 1, "norm": 2, "normalize": 2, "prod": 1,
+    "quantile": 2, "roll": 2, "softmax": 1, "softmin": 1, "sort": 1, "std": 1, "std_mean": 1, "sum": 1, "topk": 2,
+    "var": 1, "var_mean": 1,
 }  # fmt: skip
 
 
@@ -120,7 +123,9 @@ class Halo(TorchFunctionMode):
                 return kwargs[key]
         if name == "flip" and len(args) > 2:
             return args[1:]
-        default = {"normalize": 1, "sort": -1, "topk": -1}.get(name)
+        default = {"normalize": 1, **dict.fromkeys(("argsort", "glu", "kthvalue", "mode", "sort", "topk"), -1)}.get(
+            name
+        )
         return args[ALONG[name]] if len(args) > ALONG[name] else kwargs.get("other", default)
 
     @staticmethod
