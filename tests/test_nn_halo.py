@@ -175,7 +175,7 @@ def test_functions_along_rows_and_columns_are_refused(name, x):
 
 
 def test_padded_pooling_by_torchs_own_function_is_refused(x):
-    with pytest.raises(RuntimeError, match="^RoutedBlock: expected pooling without padding .*"):
+    with pytest.raises(RuntimeError, match=r"^RoutedBlock: expected pooling without padding .*"):
         pool = Call(lambda x: torch.max_pool2d(x, 3, 1, 1))
         vk.nn.RoutedBlock(nn.Sequential(conv(), pool), PATCH, halo=4)(x, EVERY)
 

@@ -55,7 +55,7 @@ def test_gradients_equal_those_of_the_steps(mode, kind, eps, backend):
     g = torch.randn(2, 3, 3, 20, 45, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = torch.autograd.grad(vk.trajectory_splat(*leaves, mode=mode, eps=eps), leaves, g)
     for got, expected in zip(found, torch.autograd.grad(composed(*leaves, mode=mode, eps=eps), leaves, g)):
-        # Over weights of 1e-9 rounding is as large as this, and counts as 0 on one side of a bound: flows that differ in
+        # Over weights of 1e-9 rounding is as large as this, and is 0 on one side of a bound: flows that differ in
         # their last bits may lie on either.
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
 
