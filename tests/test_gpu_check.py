@@ -180,13 +180,18 @@ torch.cuda.synchronize = synchronize
 """
 
 
+def alone() -> dict[str, str]:
+    """The environment of a pytest that is no worker of this one."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {"PYTHONPATH": str(ROOT)}
+
+
 @pytest.mark.slow
 def test_after_an_illegal_access_another_worker_does_the_rest(tmp_path):
     conftest = (ROOT / "tests/gpu/conftest.py").read_text()
     (tmp_path / "conftest.py").write_text(conftest + BROKEN)
     (tmp_path / "test_it.py").write_text("def test_a():\n    assert False\n\n\ndef test_b():\n    pass\n")
     command = [sys.executable, "-m", "pytest", "-n", "1", "-q", str(tmp_path), "--rootdir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "VFI_GPU_TESTS": str(tmp_path / gpu_tests.LINES)}
+    environment = {**alone(), "VFI_GPU_TESTS": str(tmp_path / gpu_tests.LINES)}
     subprocess.run(command, cwd=tmp_path, env=environment)
     facts = gpu_tests.judge_tests(run_of("", 1), tmp_path).facts
     assert facts["counts"] == {"passed": 1, "failed": 1, "skipped": 0}
@@ -198,7 +203,7 @@ def test_a_line_for_each_test_as_it_is_done(tmp_path):
     """tests/gpu themselves, without a GPU: all are skipped, and each leaves a line."""
     command = gpu_tests.tests_command(tmp_path)
     assert "--timeout" in command or "-n" in command
-    subprocess.run([*command, "-k", "test_wrong_device_is_refused"], cwd=ROOT, env={**os.environ, "PYTHONPATH": ROOT})
+    subprocess.run([*command, "-k", "test_wrong_device_is_refused"], cwd=ROOT, env=alone())
     outcome = gpu_tests.judge_tests(run_of(), tmp_path)
     assert outcome.facts["counts"] == {"passed": 0, "failed": 0, "skipped": 2}
     assert "torch finds no GPU" in outcome.facts["skipped"][0]
