@@ -229,14 +229,16 @@ __device__ __forceinline__ void spread_values(const SourcePixel<T, A>& pixel, co
   }
 }
 
-// How a sum N becomes a result, given the weight D: N, N / D (0 where D is 0), N / (D + eps), N / max(D, eps).
+// How a sum N becomes a result, given the weight D: N, N / D (0 in holes), N / (D + eps), N / max(D, eps).
 enum class Division { kNone, kZero, kAdd, kClip };
 
 constexpr double kEps = 1e-7;
 
+// 0 in holes.
 template <class A>
 __device__ __forceinline__ A divisor(Division rule, A weight) {
   if (rule == Division::kNone) return A(1);
+  if (rule == Division::kZero) return std::abs(weight) < kHole<A> ? A(0) : weight;
   if (rule == Division::kAdd) return weight + A(kEps);
   return rule == Division::kClip && weight < A(kEps) ? A(kEps) : weight;
 }

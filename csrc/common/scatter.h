@@ -26,7 +26,7 @@ struct Planes {
 };
 
 enum class Factor { kOne, kValue, kSigmoid, kOneMinusSigmoid, kExp };
-enum class Divide { kNot, kZero, kAdd, kClip };  // D: kZero 0 -> 0, else D; kAdd D + 1e-7; kClip max(D, 1e-7)
+enum class Divide { kNot, kZero, kAdd, kClip };  // D: kZero D, and 0 in holes; kAdd D + 1e-7; kClip max(D, 1e-7)
 constexpr double kDivideEps = 1e-7;
 
 struct ScatterArgs {

@@ -44,24 +44,26 @@ const A* read_chunk(const Planes& planes, int64_t b, int64_t c, int64_t first, i
   return convert(static_cast<const BFloat16*>(planes.data));
 }
 
-// One coordinate of Lanes<F>::kCount positions: weight 1 - l at pixel `at`, l at the next; the vector form of bilinear.h,
-// but l may be 1 (f = -1e-10), which gives the same weights. `lands`: one of the two pixels is in the target.
+// One coordinate of Lanes<F>::kCount positions: weight r at pixel `at`, l at the next; the vector form of bilinear.h,
+// but l may be 1 (f = -1e-10), and r is 0 then, which gives the same weights. `lands`: one of the two pixels is in the target.
 template <class F>
 struct Landing {
-  F at, l;
+  F at, l, r;
   typename Lanes<F>::Mask lands;
 };
 
 template <class F>
 VFI_INLINE Landing<F> land(F f, F start, int64_t size, Padding padding) {
   const F zero = broadcast<F>(0), last = broadcast<F>(static_cast<Number<F>>(size - 1));
-  const F whole = round_down(f), at = start + whole, l = f - whole;
+  const F one = broadcast<F>(1), whole = round_down(f), at = start + whole, l = f - whole;
+  const F r = select(less(l, one), whole + one - f, zero);
   if (padding == Padding::kZeros) {
     const typename Lanes<F>::Mask lands = less_equal(broadcast<F>(-1), at) & less_equal(at, last);  // not NaN, infinity
-    return {at, l, lands};
+    return {at, l, r, lands};
   }
   const auto low = !less_equal(zero, at), high = less_equal(last, at);  // NaN is low
-  return {select(low, zero, select(high, last, at)), select(low | high, zero, l), equal(zero, zero)};
+  return {select(low, zero, select(high, last, at)), select(low | high, zero, l),
+          select(low | high, one, r), equal(zero, zero)};
 }
 
 // A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights
@@ -113,10 +115,9 @@ VFI_INLINE Position<F> locate(const ScatterArgs& s, const Chunk<Number<F>>& c, i
 // Bilinear weights of the four corners; 0 where a corner is not used.
 template <class F>
 VFI_INLINE void corner_weights(const Position<F>& p, F* weight) {
-  const F one = broadcast<F>(1), zero = broadcast<F>(0);
-  const F top = one - p.y.l, left = one - p.x.l;
-  weight[0] = select(p.used, left * top, zero), weight[1] = select(p.used, p.x.l * top, zero);
-  weight[2] = select(p.used, left * p.y.l, zero), weight[3] = select(p.used, p.x.l * p.y.l, zero);
+  const F zero = broadcast<F>(0);
+  weight[0] = select(p.used, p.x.r * p.y.r, zero), weight[1] = select(p.used, p.x.l * p.y.r, zero);
+  weight[2] = select(p.used, p.x.r * p.y.l, zero), weight[3] = select(p.used, p.x.l * p.y.l, zero);
 }
 
 // c.m becomes the factor of every pixel, NaN where m is not finite. A loop of its own: the steps of exp follow one from

@@ -153,16 +153,16 @@ class BandScatter {
 
   void finish_chunk(A* cells, const A* plane, int64_t x, int64_t n) {
     const int64_t pixel = int64_t{first_} * s_.target_W + x;
-    Quotient<F> q[kChunk / kCount];
-    if (s_.divide != Divide::kNot) divide_by(cells, plane, pixel, n, q);
+    F inverse[kChunk / kCount];
+    if (s_.divide != Divide::kNot) divide_by(cells, plane, pixel, n, inverse);
     const Planes& t = s_.target;
     const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
-    const Quotient<F>* quotients = s_.divide == Divide::kNot ? nullptr : q;
+    const F* inverses = s_.divide == Divide::kNot ? nullptr : inverse;
     const auto typed = [&](auto* p) {
       if (t.pixel == 1) {
-        unstage_planes<kWidth>(cells, quotients, p + at, t.channel, band_.channels, n, streams(p));
+        unstage_planes<kWidth>(cells, inverses, p + at, t.channel, band_.channels, n, streams(p));
       } else {
-        unstage_pixels<kWidth>(cells, quotients, p + at, t.pixel, band_.channels, n);
+        unstage_pixels<kWidth>(cells, inverses, p + at, t.pixel, band_.channels, n);
       }
     };
     if constexpr (sizeof(A) == sizeof(double)) {
@@ -181,8 +181,8 @@ class BandScatter {
     return bytes >= kLarge && s_.target_W % kCount == 0 && reinterpret_cast<uintptr_t>(p) % (kCount * sizeof(T)) == 0;
   }
 
-  // The quotients of n target pixels; D is stored where it is new.
-  void divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, Quotient<F>* q) {
+  // What n target pixels are multiplied by; D is stored where it is new.
+  void divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, F* inverse) {
     A* const weight = static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
     for (int64_t i = 0; i < n; i += kCount) {
       F d;
@@ -197,7 +197,7 @@ class BandScatter {
         d = rows[kNarrowCell - 1];
       }
       if (band_.weight != Weight::kReady && s_.weight != nullptr) store(weight + i, d, n - i);
-      q[i / kCount] = quotient(d, s_.divide);
+      inverse[i / kCount] = reciprocal(d, s_.divide);
     }
   }
 

@@ -173,31 +173,25 @@ bool stage(const Planes& values, int64_t b, int64_t c, int count, bool one, int6
   return typed(static_cast<const BFloat16*>(values.data));
 }
 
-// 1 / q of target = N / q. Below the smallest normal number 1 / D overflows, so N and D are scaled up first.
+// 1 / q of target = N / q, 0 in holes.
 template <class F>
-struct Quotient {
-  F inverse, scale;
-};
-
-template <class F>
-VFI_INLINE Quotient<F> quotient(F d, Divide rule) {
+VFI_INLINE F reciprocal(F d, Divide rule) {
   using A = Number<F>;
   const F one = broadcast<F>(1), zero = broadcast<F>(0), eps = broadcast<F>(A(kDivideEps));
-  if (rule == Divide::kAdd) return {one / (d + eps), one};
-  if (rule == Divide::kClip) return {one / select(less(d, eps), eps, d), one};
-  const F tiny = broadcast<F>(std::numeric_limits<A>::min()), up = broadcast<F>(A(0x1p64));
-  const F scale = select(less(d, tiny) & less(zero - tiny, d), up, one);
-  return {select(equal(d, zero), zero, one / (d * scale)), scale};
+  if (rule == Divide::kAdd) return one / (d + eps);
+  if (rule == Divide::kClip) return one / select(less(d, eps), eps, d);
+  const F tiny = broadcast<F>(kHole<A>);
+  return select(less(d, tiny) & less(zero - tiny, d), zero, one / d);
 }
 
-// The first `count` channels of n cells to planes at p, times 1 / q; q is null where nothing divides. `streams`: whole
+// The first `count` channels of n cells to planes at p, times 1 / q; `inverses` is null where nothing divides. `streams`: whole
 // vectors are written past the cache.
 template <int kWidth, class A, class F, class T>
-void unstage_planes(const A* cells, const Quotient<F>* q, T* p, int64_t channel, int count, int64_t n, bool streams) {
+void unstage_planes(const A* cells, const F* inverses, T* p, int64_t channel, int count, int64_t n, bool streams) {
   constexpr int kCount = Lanes<F>::kCount, kRows = kSquare<kWidth, F>;
   const F one = broadcast<F>(1);
   for (int64_t i = 0; i < n; i += kCount) {
-    const F inverse = q == nullptr ? one : q[i / kCount].inverse, scale = q == nullptr ? one : q[i / kCount].scale;
+    const F inverse = inverses == nullptr ? one : inverses[i / kCount];
     for (int c = 0; c < count; c += kRows) {
       F rows[kRows];
       for (int k = 0; k < kRows; ++k) {
@@ -207,7 +201,7 @@ void unstage_planes(const A* cells, const Quotient<F>* q, T* p, int64_t channel,
       for (int k = 0; k < kRows; ++k) {
         if (c + k >= count) break;
         T* const to = p + (c + k) * channel + i;
-        const F value = rows[k] * scale * inverse;
+        const F value = rows[k] * inverse;
         streams && n - i >= kCount ? stream(to, value) : store(to, value, n - i);
       }
     }
@@ -215,18 +209,14 @@ void unstage_planes(const A* cells, const Quotient<F>* q, T* p, int64_t channel,
 }
 
 template <int kWidth, class A, class F, class T>
-void unstage_pixels(const A* cells, const Quotient<F>* q, T* p, int64_t pixel, int count, int64_t n) {
+void unstage_pixels(const A* cells, const F* inverses, T* p, int64_t pixel, int count, int64_t n) {
   using V = CellOf<A, kWidth>;
   constexpr int kCount = Lanes<F>::kCount, kStep = sizeof(V) / sizeof(A);
   for (int64_t i = 0; i < n; ++i) {
-    A inverse = 1, scale = 1;
-    if (q != nullptr) {
-      inverse = reinterpret_cast<const A*>(&q[i / kCount].inverse)[i % kCount];
-      scale = reinterpret_cast<const A*>(&q[i / kCount].scale)[i % kCount];
-    }
+    const A inverse = inverses == nullptr ? A(1) : reinterpret_cast<const A*>(inverses)[i];
     for (int k = 0; k < count; k += kStep) {
       const V v = load_accumulator<V>(cells + i * kWidth + k);
-      store_cell(p + i * pixel + k, v * scale * inverse, count - k);
+      store_cell(p + i * pixel + k, v * inverse, count - k);
     }
   }
 }

@@ -26,7 +26,7 @@ VFI_INLINE PairAxis pair_axis(F32 f, I32 x, int32_t size) {
   F32 whole = round_down(f);
   const F32 difference = f - whole;
   const Mask ordinary = less(difference, one);  // neither rounded up to 1, nor from NaN or infinity
-  const F32 l = select(ordinary, difference, zero);
+  const F32 l = select(ordinary, difference, zero), r = select(ordinary, (whole + one) - f, one);
   whole = select(ordinary, whole, whole + one);
   whole = min(max(whole, broadcast<F32>(-kFar)), broadcast<F32>(kFar));
   const I32 first = {}, last = first + (size - 1), i = x + to_int(whole);
@@ -35,14 +35,14 @@ VFI_INLINE PairAxis pair_axis(F32 f, I32 x, int32_t size) {
   a.at = min(max(i, first), last - 1);
   if constexpr (kPadding == Padding::kBorder) {
     a.w1 = select(low, zero, select(high, one, l));
-    a.w0 = one - a.w1;
+    a.w0 = select(low, one, select(high, zero, r));
     const Mask moves = !(low | high) & (less(first, i) | less(zero, l));
     a.d1 = select(moves, one, zero);
     a.d0 = zero - a.d1;
   } else {
     const Mask before = equal(i, first - 1), at_end = equal(i, last);  // one of the pair is outside
-    a.w0 = select(before, l, select(low | high, zero, one - l));
-    a.w1 = select(at_end, one - l, select(low | high, zero, l));
+    a.w0 = select(before, l, select(low | high, zero, r));
+    a.w1 = select(at_end, r, select(low | high, zero, l));
     a.d0 = select(before, one, select(low | high, zero, zero - one));
     a.d1 = select(at_end, zero - one, select(low | high, zero, one));
   }

@@ -2,7 +2,7 @@
 //
 //   N[t] = sum over source pixels of w e x,   D[t] = sum of w e,   out = N (sum) or N / q(D)
 //   e = 1 (sum, average), m (linear), exp(m - shift) (softmax)
-//   q(D) = D, and out = 0 where D = 0 (eps zero);  D + 1e-7 (add);  max(D, 1e-7) (clip)
+//   q(D) = D, and out = 0 where |D| < kHole (eps zero);  D + 1e-7 (add);  max(D, 1e-7) (clip)
 //
 // shift is the largest metric: of all pixels of the sample that are not skipped while these span at most kWideSpan, else of
 // the pixels that contribute to the target; 0 where there is none. It is a constant for the gradients. With
@@ -13,7 +13,8 @@
 //   s_k = sum over inputs and channels of gN[t_k, c] x[c], + gD[t_k]
 //   grad_flow = e sum over k of dw_k s_k          grad_metric = de/dm sum over k of w_k s_k
 //
-// where of s_k without h, which is sum g (x - dq/dD out) / q, what is only rounding counts as 0: see splat_noise.h.
+// where of s_k without h, which is sum g (x - dq/dD out) / q, what is only rounding counts as 0, and so does a gradient of
+// flow or metric that may be rounding for the most part: see splat_noise.h.
 //
 // Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eq. 3 to 7.
 #pragma once
@@ -49,7 +50,7 @@ struct SplatGradArgs {
   // Between the two kernels, A [B, 1, H, W]: sum over inputs and channels of g out dq/dD, and what is rounding in it.
   void* dots;
   void* noise;
-  int most;  // times noise that is rounding, at most: splat_noise.h
+  int most, doubt;  // times noise that is rounding, at most, and of a nearly lone pixel: splat_noise.h
   void* grad_flow;          // [B, 2, H, W]; null if not needed
   void* grad_metric;        // [B, 1, H, W]; null if not needed
 };

@@ -127,9 +127,9 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   for (size_t i = 0; i < inputs.size(); ++i) {
     call.add_input(inputs[i], grad_outs[i], divides ? &outs[i] : nullptr, need_inputs ? &grad_inputs[i] : nullptr);
   }
-  a.most = kMost;
+  a.most = kMost, a.doubt = kDoubt;
   for (const Tensor& x : inputs) {
-    if (x.element_size() == 2) a.most = kMostRounded;
+    if (x.element_size() == 2) a.most = kMostRounded, a.doubt = kDoubtRounded;
   }
   call.run();
   if (need_flow) grad_flow = with_layout(grad_flow, layout_of(flow));

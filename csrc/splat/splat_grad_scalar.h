@@ -26,7 +26,7 @@ A plane_value(const void* planes, int64_t pixel) {
   return static_cast<const A*>(planes)[pixel];
 }
 
-// a_k, and what follows from it and from q_k.
+// a_k, and what follows from it and from q_k; a ratio of 0 where the pixel is alone.
 template <class A>
 void set_factors(const SplatGradArgs& a, A m, ScalarCorner<A>& k) {
   k.factor = a.factor == Factor::kExp ? std::exp(std::min(m - plane_value<A>(a.shift, k.target), A(0))) : A(1);
@@ -35,9 +35,11 @@ void set_factors(const SplatGradArgs& a, A m, ScalarCorner<A>& k) {
   constexpr A kMost = std::numeric_limits<A>::max();
   const A d = plane_value<A>(a.weight, k.target), eps = static_cast<A>(kDivideEps);
   const A q = a.divide == Divide::kAdd ? d + eps : a.divide == Divide::kClip ? std::max(d, eps) : d;
-  const bool hole = a.divide == Divide::kZero && d == 0;
+  const bool hole = a.divide == Divide::kZero && std::abs(d) < kHole<A>;
+  const A whole = a.factor == Factor::kValue ? k.share * m : k.share;
+  const bool alone = whole == d && (a.divide == Divide::kZero || (a.divide == Divide::kClip && d > eps));
   k.share = hole || k.w == 0 ? 0 : std::clamp(k.share / q, -kMost, kMost);
-  k.ratio = hole ? 0 : std::clamp(k.factor / q, -kMost, kMost);
+  k.ratio = hole || alone ? 0 : std::clamp(k.factor / q, -kMost, kMost);
   k.dot = -plane_value<A>(a.dots, k.target), k.noise = plane_value<A>(a.noise, k.target);
   if (a.grad_weight != nullptr) k.extra = k.factor * plane_value<A>(a.grad_weight, k.target);
 }
@@ -54,7 +56,7 @@ int find_corners(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x, A m, S
   for (int j = 0; j < 2; ++j) {
     for (int i = 0; i < 2; ++i) {
       if (!(i ? ax.in1 : ax.in0) || !(j ? ay.in1 : ay.in0)) continue;
-      const A wx = i ? ax.l : 1 - ax.l, wy = j ? ay.l : 1 - ay.l;
+      const A wx = i ? ax.l : ax.r, wy = j ? ay.l : ay.r;
       ScalarCorner<A>& k = corners[count];
       k.target = b * plane + (int64_t{ay.at} + j) * s.W + ax.at + i;
       k.w = wx * wy, k.dx = i ? wy : -wy, k.dy = j ? wx : -wx;
@@ -65,6 +67,9 @@ int find_corners(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x, A m, S
   }
   return count;
 }
+
+template <class A>
+constexpr A kDimNoise = std::numeric_limits<A>::max();  // of targets with D < kDim
 
 // Offset of channel 0 of a pixel, and the step to the next channel.
 struct ChannelOffsets {
@@ -99,8 +104,10 @@ void splat_grad_dots_scalar(const SplatGradArgs& a, int64_t begin, int64_t end) 
       }
     }
     const bool moves = a.divide != Divide::kClip || plane_value<A>(a.weight, pixel) > static_cast<A>(kDivideEps);
+    const A size = std::abs(plane_value<A>(a.weight, pixel));
+    const bool dim = a.divide == Divide::kZero && size < kDim<A> && size >= kHole<A>;
     static_cast<A*>(a.dots)[pixel] = moves ? sum : 0;
-    static_cast<A*>(a.noise)[pixel] = moves ? noise : 0;
+    static_cast<A*>(a.noise)[pixel] = dim ? kDimNoise<A> : moves ? noise : 0;
   }
 }
 
@@ -126,15 +133,21 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
       if (in.grad_x != nullptr) write_as(in.grad_x, in.type, here.first + c * here.step, outer * grad_x);
     }
   }
-  A along_x = 0, along_y = 0, along_metric = 0;
+  A along_x = 0, along_y = 0, along_metric = 0, doubt_x = 0, doubt_y = 0, doubt_metric = 0;
   for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
-    const A terms = std::min(5 + 1 / std::abs(outer * k->share), static_cast<A>(a.most));
+    const A p = std::abs(outer * k->share), terms = std::min(5 + 1 / p, static_cast<A>(a.most));
     if (std::abs(k->dot) < k->noise * terms) k->dot = 0;
     const A s = k->ratio * k->dot + k->extra;
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;
     if (k->w != 0) along_metric += k->share * k->dot + k->w * k->extra;
+    if (std::abs(1 - p) >= static_cast<A>(kNearlyAlone) && k->noise != kDimNoise<A>) continue;
+    const A doubt = std::abs(k->ratio) * (k->noise * a.doubt);
+    doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt, doubt_metric += k->w * doubt;
   }
+  if (std::abs(along_x) < doubt_x) along_x = 0;
+  if (std::abs(along_y) < doubt_y) along_y = 0;
+  if (std::abs(along_metric) < doubt_metric) along_metric = 0;
   if (a.grad_flow != nullptr) {
     const int64_t to = pixel + b * plane;  // two planes per sample
     write_as(a.grad_flow, a.sampling.flow_type, to, outer * along_x);

@@ -7,7 +7,7 @@
 //   grad_flow = o sum_k dw_k a_k (t_k / q_k + h[t_k])
 //   grad_metric = sum_k p_k t_k + w_k a_k h[t_k]
 //
-// A t_k that is only rounding counts as 0 (splat_noise.h).
+// A t_k that is only rounding counts as 0, and so does a gradient that may be (splat_noise.h).
 //
 // Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of
 // source pixels, computes their positions and factors once and goes through the channels of all inputs. Each result is one
@@ -24,13 +24,14 @@ namespace {
 
 constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cache
 constexpr int kGradPixels = kGradBlocks * kLanes;
+constexpr float kDimNoise = std::numeric_limits<float>::max();  // of targets with D < kDim
 constexpr int64_t kAhead = 512;  // pixels; the hardware does not follow so many streams
 
 struct GradTile {
   Block blocks[kGradBlocks];
   Slopes slopes[kGradBlocks];
   F32 share[kGradBlocks][4];  // p_k
-  F32 ratio[kGradBlocks][4];  // a_k / q_k
+  F32 ratio[kGradBlocks][4];  // a_k / q_k, 0 where the pixel is alone
   F32 extra[kGradBlocks][4];  // a_k h[t_k]
   F32 dot[kGradBlocks][4];    // t_k
   F32 outer[kGradBlocks];     // o
@@ -100,6 +101,7 @@ void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const P
 void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
   const Sampling& s = a.sampling;
   const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
+  const F32 eps = broadcast<F32>(static_cast<float>(kDivideEps));
   const Block& b = t.blocks[i];
   const F32 m = t.ratio[i][0];
   F32 factor[4] = {one, one, one, one}, w[4];
@@ -120,10 +122,12 @@ void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
   read_plane(a.dots, s, tile.b, b, dots);
   if (a.grad_weight != nullptr) read_plane(a.grad_weight, s, tile.b, b, h);
   for (int k = 0; k < 4; ++k) {
-    const Quotient<F32> q = quotient(d[k], a.divide);
+    const F32 inverse = reciprocal(d[k], a.divide);
+    Mask alone = equal(t.share[i][k] * t.outer[i], d[k]);
+    if (a.divide != Divide::kZero) alone = alone & less(a.divide == Divide::kAdd ? most : eps, d[k]);
     // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
-    t.share[i][k] = max(-most, min(most, t.share[i][k] * q.scale * q.inverse));
-    t.ratio[i][k] = max(min(factor[k] * q.scale * q.inverse, most), -most);
+    t.share[i][k] = max(-most, min(most, t.share[i][k] * inverse));
+    t.ratio[i][k] = select(alone, zero, max(min(factor[k] * inverse, most), -most));
     t.extra[i][k] = factor[k] * h[k];
     t.dot[i][k] = -dots[k];
     // An unused corner must not contribute: its share may be 0 * infinity.
@@ -224,6 +228,9 @@ void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, G
   }
 }
 
+// A sum over corners, 0 where it is less than what may be rounding in it.
+VFI_INLINE F32 without_doubt(F32 sum, F32 doubt) { return select(less(magnitude(sum), doubt), F32{}, sum); }
+
 // The gradients of flow and metric, from the sums over all channels.
 void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
   const F32 zero = {}, one = broadcast<F32>(1.0f);
@@ -231,7 +238,8 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
   const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
-  F32 w[4], s[4], noise[4] = {}, along_metric = zero;
+  const F32 dim = broadcast<F32>(kDimNoise), near = broadcast<F32>(static_cast<float>(kNearlyAlone));
+  F32 w[4], s[4], noise[4] = {}, along_metric = zero, doubt_x = zero, doubt_y = zero, doubt_metric = zero;
   corner_weights(at, w);
   if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
@@ -241,13 +249,21 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
     s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
+    const Mask doubtful = less(magnitude(one - p), near) | equal(noise[k], dim);
+    const F32 doubt = select(doubtful, magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), zero);
+    doubt_x = fma(magnitude(dx[k]), doubt, doubt_x), doubt_y = fma(magnitude(dy[k]), doubt, doubt_y);
+    doubt_metric = fma(w[k], doubt, doubt_metric);
   }
   const int64_t plane = int64_t{a.sampling.H} * a.sampling.W, to = pixel + b * plane;  // two planes per sample
   if (a.grad_flow != nullptr) {
-    store_as(a.grad_flow, a.sampling.flow_type, to, t.outer[i] * weighted_sum<true>(dx, s), n);
-    store_as(a.grad_flow, a.sampling.flow_type, to + plane, t.outer[i] * weighted_sum<true>(dy, s), n);
+    const F32 along_x = without_doubt(weighted_sum<true>(dx, s), doubt_x);
+    const F32 along_y = without_doubt(weighted_sum<true>(dy, s), doubt_y);
+    store_as(a.grad_flow, a.sampling.flow_type, to, t.outer[i] * along_x, n);
+    store_as(a.grad_flow, a.sampling.flow_type, to + plane, t.outer[i] * along_y, n);
   }
-  if (a.grad_metric != nullptr) store_as(a.grad_metric, a.metric_type, pixel, along_metric, n);
+  if (a.grad_metric != nullptr) {
+    store_as(a.grad_metric, a.metric_type, pixel, without_doubt(along_metric, doubt_metric), n);
+  }
 }
 
 template <class T>
@@ -309,11 +325,16 @@ void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_
   }
 }
 
-// Where max(D, eps) does not move with D, out is no quotient.
-VFI_INLINE void clip(F32 d, Dots& dots) {
-  const F32 zero = {};
-  const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
-  dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
+// Where max(D, eps) does not move with D, out is no quotient; where D is dim, everything may be rounding.
+VFI_INLINE void correct(Divide divide, F32 d, Dots& dots) {
+  const F32 zero = {}, dim = broadcast<F32>(kDim<float>), hole = broadcast<F32>(kHole<float>);
+  if (divide == Divide::kZero) {
+    const Mask is_dim = less(magnitude(d), dim) & !less(magnitude(d), hole);
+    dots.noise = select(is_dim, broadcast<F32>(kDimNoise), dots.noise);
+  } else if (divide == Divide::kClip) {
+    const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
+    dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
+  }
 }
 
 }  // namespace
@@ -332,7 +353,7 @@ void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
     }
     for (int64_t i = 0; i < n; i += kLanes) {
       Dots& d = dots[i / kLanes];
-      if (a.divide == Divide::kClip) clip(load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
+      correct(a.divide, load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
       store(static_cast<float*>(a.dots) + pixel + i, d.sum, n - i);
       store(static_cast<float*>(a.noise) + pixel + i, d.noise, n - i);
     }

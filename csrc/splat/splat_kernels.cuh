@@ -8,7 +8,7 @@
 //   grad_flow   = sum_k dw_k (e_k / q_k dot_k + e_k grad_weight[k])
 //   grad_metric = sum_k w_k (the same), times 1 / e in mode linear
 //   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k]), where what is only rounding of out counts
-//                 as 0 (splat_noise.h), channel by channel
+//                 as 0 (splat_noise.h), channel by channel, and so does an input's gradient that may be rounding
 //
 // Work: a gather with the threads of the warp kernels (common/gather.cuh); one launch for each input. w e / q is formed
 // first, because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
@@ -43,6 +43,8 @@ struct Targets {
   A unit[4];        // d e / d metric
   A q[4];           // 0: this target has no gradient
   bool follows[4];  // q grows with the weight
+  bool alone[4];    // w e is all of q: x is out
+  bool dim[4];      // the weight is so small that everything may be rounding
 };
 
 template <class A>
@@ -79,24 +81,29 @@ __device__ __forceinline__ Targets<A> find_targets(const SplatGradArgs& a, const
     const A weight = static_cast<const A*>(a.weight)[target_offset(a, t, k)];
     t.q[k] = divisor(a.division, weight);
     t.follows[k] = a.division != Division::kClip || weight > A(kEps);
+    const bool whole = t.corner.used[k] && t.corner.weight[k] * t.e[k] == weight;
+    t.alone[k] = whole && t.follows[k] && a.division != Division::kAdd;
+    t.dim[k] = a.division == Division::kZero && std::abs(weight) < kDim<A>;
   }
   return t;
 }
 
-// grad_x of the channels of this lane, and their part of dot.
+// grad_x of the channels of this lane, and their part of dot (sums 0 to 3) and of what may be rounding in it (4 to 7).
 template <class Access, class T, class A>
 __device__ __forceinline__ void gather_channels(const T* grad_out, const T* values, const T* out, T* grad_values,
                                                 const SplatGradArgs& a, const Place& p, const Targets<A>& t,
-                                                A (&dot)[4]) {
+                                                A (&sums)[8]) {
   constexpr int N = Access::N;
   const DenseShape shape = a.shape.laid_out(Access::kLast);
   const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
   A part[4], noise[4];  // w e / q: at most 1; of out
+  bool doubtful[4];
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
     const A terms = A(5) + A(1) / std::abs(part[k]), most = A(kRounded<T> ? kMostRounded : kMost);
     noise[k] = A(kNoise<T>) * (terms < most ? terms : most);
+    doubtful[k] = !t.alone[k] && std::abs(A(1) - std::abs(part[k])) < A(kNearlyAlone);
   }
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();
@@ -115,7 +122,12 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
         if (part[k] != A(0)) sum += part[k] * upstream;
         const A result = out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0);
         const A difference = widen<A>(x.at[n]) - result;
-        dot[k] += upstream * (std::abs(difference) < noise[k] * std::abs(result) ? A(0) : difference);
+        const bool rounding = t.alone[k] || std::abs(difference) < noise[k] * std::abs(result);
+        sums[k] += upstream * (rounding ? A(0) : difference);
+        if (!doubtful[k]) continue;
+        const A size = A(kNoise<T> * (kRounded<T> ? kDoubtRounded : kDoubt)) * std::abs(upstream * result);
+        A& doubt = sums[4 + k];
+        doubt = !kRounded<T> ? doubt + size : doubt < size ? size : doubt;
       }
       result.at[n] = narrow_to<T>(sum);
     }
@@ -126,23 +138,31 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
 // grad_flow and grad_metric from the dot products.
 template <class A>
 __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Place& p, const Targets<A>& t,
-                                                const A (&dot)[4]) {
-  A total[3] = {A(0), A(0), A(0)};
+                                                const A (&sums)[8]) {
+  A total[3] = {A(0), A(0), A(0)}, doubts[3] = {A(0), A(0), A(0)};
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     if (!t.reads[k]) continue;
     const A direct = a.grad_weight == nullptr ? A(0) : static_cast<const A*>(a.grad_weight)[target_offset(a, t, k)];
     // Without a product of 0 and infinity: 1 / q may overflow.
-    const bool none = t.q[k] == A(0) || dot[k] == A(0);
-    const A along_e = none ? A(0) : t.e[k] / t.q[k] * dot[k], along_unit = none ? A(0) : t.unit[k] / t.q[k] * dot[k];
+    const bool none = t.q[k] == A(0) || sums[k] == A(0);
+    const A along_e = none ? A(0) : t.e[k] / t.q[k] * sums[k], along_unit = none ? A(0) : t.unit[k] / t.q[k] * sums[k];
     const A moved = along_e + t.e[k] * direct;
     if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
     if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
     if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
+    const bool dim = t.dim[k] && !t.alone[k];
+    if (t.q[k] == A(0) || !(dim || sums[4 + k] > A(0))) continue;
+    const A most = dim ? std::numeric_limits<A>::max() : sums[4 + k];
+    const A moved_most = std::abs(t.e[k] / t.q[k]) * most, unit_most = std::abs(t.unit[k] / t.q[k]) * most;
+    if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * moved_most;
+    if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * moved_most;
+    if (t.corner.used[k]) doubts[2] += t.corner.weight[k] * unit_most;
   }
   const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.width + p.x;
   A* partial = a.partial == nullptr ? nullptr : static_cast<A*>(a.partial) + 3 * p.b * plane + pixel;
   for (int i = 0; i < 3; ++i) {
+    if (std::abs(total[i]) < doubts[i]) total[i] = A(0);
     if (!a.first) total[i] += partial[i * plane];
     if (!a.last) partial[i * plane] = total[i];
   }
@@ -163,13 +183,13 @@ __global__ __launch_bounds__(kThreads) void splat_grad_kernel(const T* __restric
                                                               PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   Targets<A> t{};
-  A dot[4] = {A(0), A(0), A(0), A(0)};
+  A sums[8] = {};
   if (p.inside) {
     t = find_targets<A>(a, p);
-    gather_channels<Access>(grad_out, values, out, grad_values, a, p, t, dot);
+    gather_channels<Access>(grad_out, values, out, grad_values, a, p, t, sums);
   }
-  sum_over_lanes<Access::kLast>(p, dot);
-  if (p.inside && p.lane == 0) write_gradients(a, p, t, dot);
+  sum_over_lanes<Access::kLast>(p, sums);
+  if (p.inside && p.lane == 0) write_gradients(a, p, t, sums);
 }
 
 inline void launch_splat_grad(const void* grad_out, const void* values, const void* out, void* grad_values, Dtype dtype,
@@ -180,7 +200,7 @@ inline void launch_splat_grad(const void* grad_out, const void* values, const vo
     using A = decltype(compute);
     with_access<T, A>(a.shape, a.shape, {grad_out, values, out, grad_values}, [&](auto access, const PixelGrid& grid) {
       for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
-        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(4, sizeof(A)),
+        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(8, sizeof(A)),
                    stream, static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
                    static_cast<T*>(grad_values), a, part);
       });

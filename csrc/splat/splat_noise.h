@@ -1,17 +1,28 @@
-// What is rounding in x - out, where out = N / q is a quotient (splat.h). The gradients of flow and metric are, at a target,
+// What is rounding in x - out, where out = N / q is a quotient (splat.h). The gradients of flow and metric are sums over the
+// targets k of a pixel,
 //
-//   dot = sum over channels of g (x - dq/dD out),   times e / q
+//   sum of c dot,   c = dw e / q (flow) or w u / q (metric),   dot = sum over channels of g (x - dq/dD out)
 //
 // Where one pixel has a target for itself, and where all that land there have one value, out is x: dot is 0. What is left of it
-// is rounding, about 1e-7 |g out|, and over a weight of 1e-12 that is 1e5. So it counts as 0, and the gradient is that of the
-// definition or 0, where, with the pixel's share of D, p = w e / q,
+// is rounding, about 1e-7 |g out|, and over a weight of 1e-12 that is 1e5. So it counts as 0, where w e is all of D to the last
+// bit (kAdd: D + 1e-7 is never) and where, with the pixel's share of D, p = w e / q,
 //
 //   |dot| < kNoise min(5 + 1 / p, kMost) sum of |g out|
 //
 // The quotient's own roundings are at most 6 kNoise; N and D are sums of about 1 / p terms, each of which may add one. A half
 // type's out is itself rounded, by 3 kNoise, beside which the rest is nothing; the errors of its channels, which are large
 // enough to count, cancel mostly: there the largest |g out| stands for the sum.
+//
+// Where a pixel is nearly alone, |1 - p| < kNearlyAlone, dot is (1 - p) g (x - the others' mean), and its rounding may be any
+// part of it. A gradient counts as 0 where it is less than a thousand times what such targets may have put into it,
+//
+//   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
+//
+// and so it does beside a target with D < kDim, whose terms may have been subnormal. (A half type's out is too coarse for a
+// thousandth; there it is the rounding itself.) So a gradient is that of the definition, or 0.
 #pragma once
+
+#include <limits>
 
 #include "common/host_device.h"
 
@@ -31,5 +42,9 @@ constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
 template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
 constexpr int kMost = 64, kMostRounded = 6;
+constexpr int kDoubt = 2048, kDoubtRounded = 6;
+constexpr double kNearlyAlone = 0x1p-5;
+template <class A>
+constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsilon();
 
 }  // namespace vfi

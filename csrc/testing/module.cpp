@@ -25,6 +25,7 @@ py::dict axis_dict(const vfi::Axis<double>& a) {
   py::dict d;
   d["at"] = a.at;
   d["l"] = a.l;
+  d["r"] = a.r;
   d["in0"] = a.in0;
   d["in1"] = a.in1;
   d["moves"] = a.moves;
@@ -35,7 +36,7 @@ template <class T>
 vfi::Axis<double> axis_of(const std::string& padding, double f, int32_t x, int32_t size) {
   const auto rule = padding == "border" ? vfi::Padding::kBorder : vfi::Padding::kZeros;
   const vfi::Axis<T> a = vfi::padded_axis(rule, static_cast<T>(f), x, size);
-  return {a.at, a.l, a.in0, a.in1, a.moves};
+  return {a.at, a.l, a.r, a.in0, a.in1, a.moves};
 }
 
 void add_emulation(py::module_& m) {

@@ -1,7 +1,8 @@
 """Bilinear sampling positions in plain PyTorch: csrc/common/bilinear.h for whole tensors; the names are the same.
 
     x0 = x + floor(fx), lx = fx - floor(fx)    (the flow is split, not the position: no digits are lost at large x)
-    corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : 1 - lx) (j ? ly : 1 - ly)
+    rx = floor(fx) + 1 - fx                    (1 - lx, but of its own: -1e-6 leaves 1e-6, and no digit of 0.999999 less)
+    corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : rx) (j ? ly : ry)
 
 A corner outside the image, or whose weight is exactly 0, is not used: 0 * inf never happens.
 """
@@ -19,6 +20,7 @@ class Axis:
 
     base: Tensor  # [B, H, W], the whole pixel at or before the position
     fraction: Tensor  # [B, H, W], in [0, 1)
+    rest: Tensor  # [B, H, W], 1 - fraction
     free: Tensor  # bool: moves with the flow (not clipped, finite)
 
 
@@ -47,14 +49,16 @@ def split(start: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 
 def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
     finite = flow.isfinite()
-    base, fraction = split(start, torch.where(finite, flow, 0))
+    known = torch.where(finite, flow, 0)
+    base, fraction = split(start, known)
+    rest = torch.where(fraction == 0, 1, known.floor() + 1 - known)
     if padding == "zeros":
-        return Axis(base, fraction, finite)
+        return Axis(base, fraction, rest, finite)
     low = (base < 0) | flow.isnan() | (flow == -torch.inf)
     high = ~low & ((base >= size - 1) | (flow == torch.inf))
     base = torch.where(low, 0, torch.where(high, size - 1, base))
-    fraction = torch.where(low | high, 0, fraction)
-    return Axis(base, fraction, finite & ~low & ~high & ((base > 0) | (fraction > 0)))
+    fraction, rest = torch.where(low | high, 0, fraction), torch.where(low | high, 1, rest)
+    return Axis(base, fraction, rest, finite & ~low & ~high & ((base > 0) | (fraction > 0)))
 
 
 def corners(
@@ -76,8 +80,8 @@ def corners(
             cx, cy = x.base + i, y.base + j
             inside = finite & (cx >= 0) & (cx < width) & (cy >= 0) & (cy < height)
             index = torch.where(inside, cy, 0).long() * width + torch.where(inside, cx, 0).long()
-            wx = x.fraction if i else 1 - x.fraction
-            wy = y.fraction if j else 1 - y.fraction
+            wx = x.fraction if i else x.rest
+            wy = y.fraction if j else y.rest
             dx = torch.where(x.free, wy if i else -wy, 0)
             dy = torch.where(y.free, wx if j else -wx, 0)
             planes = (t.unsqueeze(1) for t in (inside, finite, wx * wy, dx, dy))

@@ -12,6 +12,9 @@ EPS = 1e-7
 # Of x - out, what is rounding: csrc/splat/splat_noise.h.
 NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11 / 3, torch.bfloat16: 2.0**-8 / 3}
 MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
+# Of a gradient, what may be: beside targets that a pixel has nearly for itself, or whose D is dim.
+DOUBT = {torch.float64: 2048, torch.float32: 2048, torch.float16: 6, torch.bfloat16: 6}
+NEARLY_ALONE = 2.0**-5
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
@@ -68,7 +71,7 @@ def splat_along_grad(
         grad_x = sum_k w_k e / q_k g[k]           dot_k = sum_c g[k] (x - dq/dD out[k]), 0 where it is only rounding
         grad_flow = sum_k dw_k (e / q_k dot_k + e h[k])       grad_metric = sum_k w_k (u / q_k dot_k + u h[k])
 
-    The softmax shift is a constant.
+    0 where either may be rounding for the most part (csrc/splat/splat_noise.h). The softmax shift is a constant.
     """
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
@@ -78,24 +81,33 @@ def splat_along_grad(
     grad_inputs = [x.new_zeros(x.shape, dtype=acc) for x in inputs]
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     grad_metric = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
+    doubt_flow, doubt_metric = torch.zeros_like(grad_flow), torch.zeros_like(grad_metric)
     for corner in found:
         e = _factor(corner, m, shift if mode == "softmax" else None)
         along = torch.zeros_like(e)  # dot_k
         u = e if mode == "softmax" else torch.ones_like(e)
         share, slope = (_over_q(factor, weight, corner, mode, eps) for factor in (e, u))
+        doubt, alone = torch.zeros_like(e), mode != "sum" and _alone(e, weight, corner, eps)
         for n, x in enumerate(inputs):
             at_target = gather(g[n], corner)
             dot = (at_target * x.to(acc)).sum(1, keepdim=True)
             if products:
-                terms = (5 + 1 / (share * corner.weight).detach().abs()).clamp_max(MOST[x.dtype])
+                part, kind = (share * corner.weight).detach().abs(), outs[n].dtype
                 product, noise = (gather(t, corner) for t in products[n])
-                dot = _without_rounding(dot - product, noise * terms)
+                rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(MOST[kind]))
+                dot = _without_rounding(dot - product, rounding)
+                doubtful = ~alone & (((1 - part).abs() < NEARLY_ALONE) | noise.isinf())
+                doubt = doubt + torch.where(doubtful, DOUBT[kind] * noise, 0)
             along = along + dot
             grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
         h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)
         moved = share * along + e * h
-        grad_flow = grad_flow + torch.cat([corner.term(d, moved) for d in (corner.weight_dx, corner.weight_dy)], 1)
+        slopes = (corner.weight_dx, corner.weight_dy)
+        grad_flow = grad_flow + torch.cat([corner.term(d, moved) for d in slopes], 1)
         grad_metric = grad_metric + corner.term(corner.weight, slope * along + u * h)
+        doubt_flow = doubt_flow + torch.cat([corner.term(d, share * doubt).detach().abs() for d in slopes], 1)
+        doubt_metric = doubt_metric + corner.term(corner.weight, slope * doubt).detach().abs()
+    grad_flow, grad_metric = _without_rounding(grad_flow, doubt_flow), _without_rounding(grad_metric, doubt_metric)
     return (
         [as_result(g, x) if need_inputs else not_needed(x) for g, x in zip(grad_inputs, inputs)],
         as_result(grad_flow, flow) if need_flow else not_needed(flow),
@@ -141,8 +153,26 @@ def _shift(found: list[Corner], metric: Tensor) -> Tensor:
 def _reciprocal(weight: Tensor, eps: str) -> Tensor:
     """1 / q of the normalisation out = N / q."""
     if eps == "zero":
-        return torch.where(weight == 0, 0, 1 / torch.where(weight == 0, 1, weight))
+        hole = _is_hole(weight)
+        return torch.where(hole, 0, 1 / torch.where(hole, 1, weight))
     return 1 / (weight + EPS if eps == "add" else weight.clamp_min(EPS))
+
+
+def _is_hole(weight: Tensor) -> Tensor:
+    """Where D counts as 0: a subnormal sum has lost the digits of its terms."""
+    return weight.abs() < torch.finfo(weight.dtype).tiny
+
+
+def dim(dtype: torch.dtype) -> float:
+    """Where D is less, its terms may have been subnormal."""
+    return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
+
+
+def _alone(e: Tensor, weight: Tensor, corner: Corner, eps: str) -> Tensor:
+    """Where w e is all of q, so that out is x."""
+    d = gather(weight, corner)
+    whole = corner.weight * e == d
+    return whole & (d > EPS) if eps == "clip" else whole & (eps == "zero")
 
 
 def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, eps: str) -> Tensor:
@@ -151,7 +181,8 @@ def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, eps: str)
         return factor
     d = gather(weight, corner)
     if eps == "zero":
-        found = torch.where(d == 0, 0, factor / torch.where(d == 0, 1, d))
+        hole = _is_hole(d)
+        found = torch.where(hole, 0, factor / torch.where(hole, 1, d))
     else:
         found = factor / (d + EPS if eps == "add" else d.clamp_min(EPS))
     most = torch.finfo(found.dtype).max
@@ -164,6 +195,8 @@ def _product(g: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, 
     total, noise = terms.sum(1, keepdim=True), terms.detach().abs()
     rounded = out.dtype.itemsize == 2 and noise.shape[1] > 0
     noise = NOISE[out.dtype] * (noise.amax(1, keepdim=True) if rounded else noise.sum(1, keepdim=True))
+    if eps == "zero":  # its terms may have lost digits
+        noise = torch.where((weight.abs() < dim(weight.dtype)) & ~_is_hole(weight), torch.inf, noise)
     if eps == "clip":
         total, noise = torch.where(weight > EPS, total, 0), torch.where(weight > EPS, noise, 0)
     return total, noise

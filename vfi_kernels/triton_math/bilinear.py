@@ -1,7 +1,8 @@
 """Bilinear sampling positions for Triton kernels: csrc/common/bilinear.h in Triton; the names are the same.
 
     x0 = x + floor(fx), lx = fx - floor(fx)    (the flow is split, not the position: no digits are lost at large x)
-    corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : 1 - lx) (j ? ly : 1 - ly)
+    rx = floor(fx) + 1 - fx                    (1 - lx to its own last bit: of fx = -1e-6, lx has lost most of it)
+    corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : rx) (j ? ly : ry)
 
 A corner outside the image, or whose weight is exactly 0, is not used: 0 * inf never happens. A tensor comes as
 (pointer, strides of batch, channel, row, column), so no layout needs a copy. A tile is BLOCK_C channels of BLOCK
@@ -73,7 +74,7 @@ def store_tile(out, b, c, channels, y, x, mask, value):
 
 @triton.jit
 def axis(start, flow, size, BORDER: tl.constexpr):
-    """base, fraction in [0, 1), free of one coordinate; free: it moves with the flow (finite, not clipped).
+    """base, fraction in [0, 1), 1 - fraction, free of one coordinate; free: it moves with the flow (finite, not clipped).
 
     Without BORDER a non-finite flow ends FAR away, where no corner is inside. With BORDER it is clipped: NaN and -inf
     to 0, +inf to size - 1.
@@ -83,6 +84,7 @@ def axis(start, flow, size, BORDER: tl.constexpr):
     whole = tl.floor(known)
     fraction = known - whole
     up = fraction == 1  # -1e-30 + 1 rounds to 1: the position is the next pixel
+    rest = tl.where(up, 1.0, whole + 1 - known)
     base = start + whole.to(tl.int32) + up.to(tl.int32)
     fraction = tl.where(up, 0.0, fraction)
     if BORDER:
@@ -91,14 +93,15 @@ def axis(start, flow, size, BORDER: tl.constexpr):
         free = ~low & ~high & ((base > 0) | (fraction > 0))
         base = tl.where(low, 0, tl.where(high, size - 1, base))
         fraction = tl.where(low | high, 0.0, fraction)
+        rest = tl.where(low | high, 1.0, rest)
     else:
         free = tl.abs(flow) < float("inf")
-    return base, fraction, free
+    return base, fraction, rest, free
 
 
 @triton.jit
 def position(flow, channel, b, y, x, height, width, live, BORDER: tl.constexpr, ACC: tl.constexpr):
-    """x0, y0, lx, ly, free_x, free_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
+    """x0, y0, lx, ly, rx, ry, free_x, free_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
     flow_x = load_plane(flow, b, channel, y, x, live, ACC)
     flow_y = load_plane(flow, b, channel + 1, y, x, live, ACC)
     return position_of(flow_x, flow_y, y, x, height, width, BORDER)
@@ -106,10 +109,10 @@ def position(flow, channel, b, y, x, height, width, live, BORDER: tl.constexpr, 
 
 @triton.jit
 def position_of(flow_x, flow_y, y, x, height, width, BORDER: tl.constexpr):
-    """x0, y0, lx, ly, free_x, free_y of the pixels (y, x) moved by a flow that is loaded."""
-    x0, lx, free_x = axis(x, flow_x, width, BORDER)
-    y0, ly, free_y = axis(y, flow_y, height, BORDER)
-    return x0, y0, lx, ly, free_x, free_y
+    """x0, y0, lx, ly, rx, ry, free_x, free_y of the pixels (y, x) moved by a flow that is loaded."""
+    x0, lx, rx, free_x = axis(x, flow_x, width, BORDER)
+    y0, ly, ry, free_y = axis(y, flow_y, height, BORDER)
+    return x0, y0, lx, ly, rx, ry, free_x, free_y
 
 
 @triton.jit
@@ -117,7 +120,7 @@ def corner(spot, i: tl.constexpr, j: tl.constexpr, height, width):
     """cx, cy, weight of corner (i, j) of a position, and whether it lies inside."""
     cx = spot[0] + i
     cy = spot[1] + j
-    weight = (spot[2] if i else 1 - spot[2]) * (spot[3] if j else 1 - spot[3])
+    weight = (spot[2] if i else spot[4]) * (spot[3] if j else spot[5])
     return cx, cy, weight, (cx >= 0) & (cx < width) & (cy >= 0) & (cy < height)
 
 
@@ -142,16 +145,16 @@ def sample(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
 def sample_slopes(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
     """What `sample` gives, and its right-hand derivatives along x and y where the position is free.
 
-    d/dx = (1 - ly) (v10 - v00) + ly (v11 - v01),  d/dy = (1 - lx) (v01 - v00) + lx (v11 - v10)
+    d/dx = ry (v10 - v00) + ly (v11 - v01),  d/dy = rx (v01 - v00) + lx (v11 - v10)
     """
-    lx, ly = spot[2], spot[3]
+    lx, ly, rx, ry = spot[2], spot[3], spot[4], spot[5]
     v00, w00 = corner_value(image, b, c, channels, spot, 0, 0, height, width, live, ACC)
     v10, w10 = corner_value(image, b, c, channels, spot, 1, 0, height, width, live, ACC)
     v01, w01 = corner_value(image, b, c, channels, spot, 0, 1, height, width, live, ACC)
     v11, w11 = corner_value(image, b, c, channels, spot, 1, 1, height, width, live, ACC)
     value = weighted(w00, v00) + weighted(w10, v10) + weighted(w01, v01) + weighted(w11, v11)
-    dx = weighted(1 - ly, v10 - v00) + weighted(ly, v11 - v01)
-    dy = weighted(1 - lx, v01 - v00) + weighted(lx, v11 - v10)
+    dx = weighted(ry, v10 - v00) + weighted(ly, v11 - v01)
+    dy = weighted(rx, v01 - v00) + weighted(lx, v11 - v10)
     return value, dx, dy
 
 

@@ -13,14 +13,23 @@ from vfi_kernels.triton_math.scatter import Landing, lane_group, order_by_cell, 
 
 
 @triton.jit
+def is_hole(weight):
+    """Where D counts as 0 with "zero": a subnormal sum has lost the digits of its terms (csrc/common/options.h)."""
+    if weight.dtype == tl.float64:
+        return tl.abs(weight) < 2.2250738585072014e-308
+    else:
+        return tl.abs(weight) < 1.1754943508222875e-38
+
+
+@triton.jit
 def safe_divisor(weight, EPS: tl.constexpr):
-    """q of out = N / q; with "zero", out is 0 where the weight is, and q anything."""
+    """q of out = N / q; with "zero", out is 0 in holes, and q anything."""
     if EPS == "add":
         return weight + 1e-7
     elif EPS == "clip":
         return tl.where(weight < 1e-7, 1e-7, weight)
     else:
-        return tl.where(weight == 0, 1.0, weight)
+        return tl.where(is_hole(weight), 1.0, weight)
 
 
 # out[b, c, t] = total[t, c] / q, or total[t, c] if EPS is "none"; one program per BLOCK pixels
@@ -53,7 +62,7 @@ def _collect_kernel(
         if EPS != "none":
             value = divide(value, safe_divisor(d, EPS)[None, :])
         if EPS == "zero":
-            value = tl.where((d != 0)[None, :], value, 0.0)
+            value = tl.where(is_hole(d)[None, :], 0.0, value)
         store_tile(out, b, c, channels, y, x, live, value)
 
 

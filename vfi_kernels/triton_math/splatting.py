@@ -35,7 +35,7 @@ def _span_kernel(
     _, _, _, _, height, width, _, _ = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
     spot, m, live = source(landing, b, y, x, y < height, FACTOR, BORDER, PATH, ACC)
-    live = live & spot[4] & spot[5]  # a finite target, also one outside
+    live = live & spot[6] & spot[7]  # a finite target, also one outside
     tl.atomic_max(span + b * 2, tl.max(tl.where(live, m, -float("inf"))), sem="relaxed")
     tl.atomic_max(span + b * 2 + 1, tl.max(tl.where(live, -m, -float("inf"))), sem="relaxed")
 

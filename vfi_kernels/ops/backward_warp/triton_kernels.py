@@ -87,8 +87,8 @@ def _flow_grad_kernel(
         sum_x += g * dx
         sum_y += g * dy
     reads_x, reads_y = slopes_read(spot, height, width)
-    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot[4] & reads_x, tl.sum(sum_x, 0), 0.0))
-    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[5] & reads_y, tl.sum(sum_y, 0), 0.0))
+    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot[6] & reads_x, tl.sum(sum_x, 0), 0.0))
+    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[7] & reads_y, tl.sum(sum_y, 0), 0.0))
 
 
 def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.reference_math.splatting import MOST, NOISE
+from vfi_kernels.reference_math.splatting import DOUBT, MOST, NEARLY_ALONE, NOISE, dim
 from vfi_kernels.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -18,11 +18,14 @@ from vfi_kernels.triton_math.bilinear import (
     store_tile,
     weighted,
 )
-from vfi_kernels.triton_math.collect import safe_divisor
+from vfi_kernels.triton_math.collect import is_hole, safe_divisor
 from vfi_kernels.triton_math.functions import divide
 from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
 from vfi_kernels.triton_math.scatter import Landing, corner_factor, pixel_factor, source
 from vfi_kernels.triton_math.splatting import FACTORS
+
+
+DIM_NOISE = tl.constexpr(3e38)  # of targets whose D is dim
 
 
 # out = N / q(D): inverse = 1 / q, product = dq/dD sum_c grad_out out, and its rounding (csrc/splat/splat_noise.h)
@@ -42,6 +45,7 @@ def _divisor_grad_kernel(
     width,
     NOISE: tl.constexpr,
     SUM: tl.constexpr,
+    DIM: tl.constexpr,
     EPS: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -58,9 +62,10 @@ def _divisor_grad_kernel(
         size = size + tl.abs(term) if SUM else tl.maximum(size, tl.abs(term))
     d = load_plane(weight, b, 0, y, x, live, ACC)
     r = divide(tl.zeros_like(d) + 1, safe_divisor(d, EPS))
-    if EPS == "zero":
-        r = tl.where(d != 0, r, 0.0)
     total, noise = tl.sum(dot, 0), NOISE * (tl.sum(size, 0) if SUM else tl.max(size, 0))
+    if EPS == "zero":
+        r = tl.where(is_hole(d), 0.0, r)
+        noise = tl.where(is_hole(d) | (tl.abs(d) >= DIM), noise, DIM_NOISE)
     if EPS == "clip":
         total, noise = tl.where(d > 1e-7, total, 0.0), tl.where(d > 1e-7, noise, 0.0)
     store_plane(inverse, b, 0, y, x, live, r)
@@ -72,6 +77,7 @@ def _divisor_grad_kernel(
 #   grad_x = e sum_k w_k f_k g[k] / q[k]
 #   grad_flow = e sum_k dw_k s_k, s_k = f_k (dot_k / q[k] + h[k]), dot_k = sum_c g[k] x - product[k], or 0
 #   grad_metric = sum_k w_k s_k  (linear: de/dm = 1, f_k = 1; softmax: e = 1, df_k/dm = f_k, the shift is constant)
+# where a gradient that may be rounding for the most part counts as 0.
 #
 # One program per BLOCK sources: a gather, in a fixed order of corners and channels. A second input adds to what the
 # first left in grad_flow and grad_metric, without h.
@@ -81,7 +87,7 @@ def _splat_grad_kernel(
     landing,
     grad_out,  # [B, C, height, width]
     value,  # [B, C, height, width], x
-    divisor,  # inverse, product, rounding and h, [B, 1, height, width], contiguous
+    divisor,  # inverse, product, rounding, h and D, [B, 1, height, width], contiguous
     grad_value,
     grad_flow,
     grad_metric,
@@ -90,6 +96,9 @@ def _splat_grad_kernel(
     NORMALISED: tl.constexpr,
     WITH_GRAD_WEIGHT: tl.constexpr,
     MOST: tl.constexpr,
+    DOUBT: tl.constexpr,
+    NEAR: tl.constexpr,
+    EPS: tl.constexpr,
     NEED_VALUE: tl.constexpr,
     NEED_MOVE: tl.constexpr,
     FACTOR: tl.constexpr,
@@ -125,10 +134,10 @@ def _splat_grad_kernel(
             total = first + weighted(k01[3] * k01[6], g01) + weighted(k11[3] * k11[6], g11)
             store_tile(grad_value, b, c, channels, y, x, inside, e[None, :] * total)
     if NEED_MOVE:
-        s00 = corner_slope(k00, e, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
-        s10 = corner_slope(k10, e, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
-        s01 = corner_slope(k01, e, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
-        s11 = corner_slope(k11, e, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, NORMALISED)
+        s00 = corner_slope(k00, e, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
+        s10 = corner_slope(k10, e, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
+        s01 = corner_slope(k01, e, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
+        s11 = corner_slope(k11, e, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
         along_x = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 4)
         along_y = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 5)
         add_plane(grad_flow, 0, b, y, x, inside, along_x, FIRST, ACC)
@@ -153,8 +162,8 @@ def corner_terms(
 ):
     """cx, cy, used, w, dw/dx, dw/dy, f / q, f and the number of the target of corner (i, j)."""
     _, _, shift, _, height, width, _, _ = landing
-    wx = spot[2] if i else 1 - spot[2]
-    wy = spot[3] if j else 1 - spot[3]
+    wx = spot[2] if i else spot[4]
+    wy = spot[3] if j else spot[5]
     cx, cy, weight, inside = corner(spot, i, j, height, width)
     used = live & inside
     target = (b * height + cy) * width + cx
@@ -166,23 +175,47 @@ def corner_terms(
 
 
 @triton.jit
-def corner_slope(k, e, dot, divisor, WITH_GRAD_WEIGHT: tl.constexpr, MOST: tl.constexpr, NORMALISED: tl.constexpr):
-    """s of a corner, from the sum over channels of g x; without a product of 0 and infinity: 1 / q may overflow."""
+def corner_slope(
+    k,
+    e,
+    dot,
+    divisor,
+    WITH_GRAD_WEIGHT: tl.constexpr,
+    MOST: tl.constexpr,
+    DOUBT: tl.constexpr,
+    NEAR: tl.constexpr,
+    EPS: tl.constexpr,
+    NORMALISED: tl.constexpr,
+):
+    """s of a corner, from the sum over channels of g x, without a product of 0 and infinity: 1 / q may overflow; and how
+    much of it may be rounding (csrc/splat/splat_noise.h)."""
+    doubt = tl.zeros_like(dot)
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)
-        terms = tl.minimum(5 + 1 / tl.abs(e * k[3] * k[6]), MOST)
-        dot = tl.where(tl.abs(dot) < terms * tl.load(divisor[2] + k[8], k[2], other=0), 0.0, dot)
+        noise, d = tl.load(divisor[2] + k[8], k[2], other=0), tl.load(divisor[4] + k[8], k[2], other=0)
+        p = tl.abs(e * k[3] * k[6])
+        alone = k[2] & (k[3] * (e * k[7]) == d)
+        if EPS == "clip":
+            alone = alone & (d > 1e-7)
+        if EPS == "add":
+            alone = alone & (d != d)
+        dot = tl.where(alone | (tl.abs(dot) < tl.minimum(5 + 1 / p, MOST) * noise), 0.0, dot)
+        doubtful = ~alone & ((tl.abs(1 - p) < NEAR) | (noise == DIM_NOISE))
+        doubt = tl.where(doubtful, tl.abs(k[6]) * noise * DOUBT, 0.0)
     s = tl.where(dot != 0, k[6] * dot, 0.0)
     if WITH_GRAD_WEIGHT:
         s += k[7] * tl.load(divisor[3] + k[8], k[2], other=0)
-    return s
+    return s, doubt
 
 
 @triton.jit
 def combine(k00, k10, k01, k11, s00, s10, s01, s11, n: tl.constexpr):
-    """sum over the corners of term n (a weight) s; a corner whose weight is 0 is not used."""
-    first = tl.where(k00[n] != 0, k00[n] * s00, 0.0) + tl.where(k10[n] != 0, k10[n] * s10, 0.0)
-    return first + tl.where(k01[n] != 0, k01[n] * s01, 0.0) + tl.where(k11[n] != 0, k11[n] * s11, 0.0)
+    """sum over the corners of term n (a weight) s, 0 where it may be rounding; a corner of weight 0 is not used."""
+    first = tl.where(k00[n] != 0, k00[n] * s00[0], 0.0) + tl.where(k10[n] != 0, k10[n] * s10[0], 0.0)
+    total = first + tl.where(k01[n] != 0, k01[n] * s01[0], 0.0) + tl.where(k11[n] != 0, k11[n] * s11[0], 0.0)
+    first = tl.where(k00[n] != 0, tl.abs(k00[n]) * s00[1], 0.0) + tl.where(k10[n] != 0, tl.abs(k10[n]) * s10[1], 0.0)
+    last = tl.where(k01[n] != 0, tl.abs(k01[n]) * s01[1], 0.0) + tl.where(k11[n] != 0, tl.abs(k11[n]) * s11[1], 0.0)
+    return tl.where(tl.abs(total) < first + last, 0.0, total)
 
 
 @triton.jit
@@ -220,7 +253,7 @@ def splat_grad(
     grad_outs = [g.contiguous(memory_format=memory_format(x)) for g, x in zip(grad_outs, inputs, strict=True)]
     divides, with_h = mode != "sum", mode != "sum" and grad_weight is not None
     h = grad_weight.contiguous().flatten() if grad_weight is not None and with_h else flow[0, 0, 0]  # or never read
-    divisor = (flow[0, 0, 0],) * 3  # never read
+    divisor, d = (flow[0, 0, 0],) * 3, weight.contiguous().flatten() if divides else flow[0, 0, 0]  # or never read
     # Sums over several inputs are rounded once, at the end.
     several = len(inputs) > 1
     sums = [
@@ -229,12 +262,12 @@ def splat_grad(
         if x is not None
     ]
     flags = {"NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
-    flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h}
+    flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h, "EPS": eps, "NEAR": NEARLY_ALONE}
     for n, (g, x, grad_x) in enumerate(zip(grad_outs, inputs, grad_inputs, strict=True)):
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
-        tensors = (g, x, (*divisor, h), grad_x if need_inputs else x, sums[0], sums[-1])
-        constants = {"FIRST": n == 0, "MOST": MOST[x.dtype], **flags, **landing.constants(), **tile(g)}
+        tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
+        constants = {"FIRST": n == 0, "MOST": MOST[x.dtype], "DOUBT": DOUBT[x.dtype], **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
         grad_flow.copy_(sums[0])
@@ -249,6 +282,7 @@ def _divisor_grads(grad_out: Tensor, out: Tensor, weight: Tensor, eps: str) -> t
     constants = {
         "NOISE": NOISE[out.dtype],
         "SUM": out.dtype.itemsize > 2,
+        "DIM": dim(weight.dtype),
         "EPS": eps,
         "ACC": triton_dtype(weight.dtype),
     }

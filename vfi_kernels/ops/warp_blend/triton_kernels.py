@@ -96,10 +96,10 @@ def _blend_grad_kernel(
         sum_y1 += g * dy1
         sum_mask += g * (value0 - value1)
     m = sigmoid(load_plane(mask_logits, b, 0, y, x, live, ACC))
-    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot0[4], m * tl.sum(sum_x0, 0), 0.0))
-    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot0[5], m * tl.sum(sum_y0, 0), 0.0))
-    store_plane(grad_flow, b, 2, y, x, live, tl.where(spot1[4], (1 - m) * tl.sum(sum_x1, 0), 0.0))
-    store_plane(grad_flow, b, 3, y, x, live, tl.where(spot1[5], (1 - m) * tl.sum(sum_y1, 0), 0.0))
+    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot0[6], m * tl.sum(sum_x0, 0), 0.0))
+    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot0[7], m * tl.sum(sum_y0, 0), 0.0))
+    store_plane(grad_flow, b, 2, y, x, live, tl.where(spot1[6], (1 - m) * tl.sum(sum_x1, 0), 0.0))
+    store_plane(grad_flow, b, 3, y, x, live, tl.where(spot1[7], (1 - m) * tl.sum(sum_y1, 0), 0.0))
     store_plane(grad_mask, b, 0, y, x, live, tl.sum(sum_mask, 0) * m * (1 - m))
 
 
