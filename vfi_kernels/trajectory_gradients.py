@@ -1,7 +1,7 @@
 """Gradients of the fused ops along trajectories, of native ops on every backend, one tau at a time.
 
 A tau needs its flow and, where these are wanted, one gradient of each argument as scratch memory, and a few taus at a
-time the gradients of their flows: all float32 (float64 if an argument is), so that sums over taus are rounded once.
+time the gradients of their flows. Sums over taus are float32 (float64 if an argument is).
 Options are numbers, as the ops take them.
 """
 
@@ -135,19 +135,20 @@ def splat_gradient(
     need_taus: bool,
     need_metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each tau the gradients of splat, and its flow's on to the keyframes and tau."""
+    """For each tau the gradients of splat, and its flow's on to the keyframes and tau. The input keeps its dtype: splat's
+    gradient has to know how `out` was rounded."""
     acc, needs = accumulator(input, keyframes, taus, metric), (need_keyframes, need_taus)
     need_metric = need_metric and metric is not None
-    x, m = input.to(acc), None if metric is None else metric.to(acc)
+    m = None if metric is None else metric.to(acc)
     size = (input.shape[2], input.shape[3])
     flows = _Flows(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc, needs)
     sums = _Sums(acc, input if need_input else None, metric if need_metric else None)
     for t in range(taus.shape[1]):
-        g, result = _each(grad_out, taus, t).to(acc), _each(out, taus, t).to(acc)
+        g, result = _each(grad_out, taus, t), _each(out, taus, t)
         kept = [_each(k, taus, t) if k.dim() == 4 else k for k in (weight, shift)]
         grad_d = None if grad_weight is None else _each(grad_weight, taus, t)
         (grad_x,), grad_flow, grad_m = torch.ops.vfi_kernels.splat_grad(
-            [g], grad_d, [x], flows.flow(t), m, [result], *kept, mode, eps, need_input, any(needs), need_metric
+            [g], grad_d, [input], flows.flow(t), m, [result], *kept, mode, eps, need_input, any(needs), need_metric
         )
         sums.add(grad_x, grad_m)
         flows.add_grad(t, grad_flow)

@@ -211,7 +211,7 @@ void unstage_planes(const A* cells, const F* inverses, T* p, int64_t channel, in
 template <int kWidth, class A, class F, class T>
 void unstage_pixels(const A* cells, const F* inverses, T* p, int64_t pixel, int count, int64_t n) {
   using V = CellOf<A, kWidth>;
-  constexpr int kCount = Lanes<F>::kCount, kStep = sizeof(V) / sizeof(A);
+  constexpr int kStep = sizeof(V) / sizeof(A);
   for (int64_t i = 0; i < n; ++i) {
     const A inverse = inverses == nullptr ? A(1) : reinterpret_cast<const A*>(inverses)[i];
     for (int k = 0; k < count; k += kStep) {

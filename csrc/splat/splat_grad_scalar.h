@@ -142,7 +142,7 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
     if (k->dy != 0) along_y += k->dy * s;
     if (k->w != 0) along_metric += k->share * k->dot + k->w * k->extra;
     if (std::abs(1 - p) >= static_cast<A>(kNearlyAlone) && k->noise != kDimNoise<A>) continue;
-    const A doubt = std::abs(k->ratio) * (k->noise * a.doubt);
+    const A doubt = std::min(std::abs(k->ratio) * k->noise * a.doubt, kDimNoise<A>);  // not infinite: slopes may be 0
     doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt, doubt_metric += k->w * doubt;
   }
   if (std::abs(along_x) < doubt_x) along_x = 0;

@@ -250,7 +250,8 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
     const Mask doubtful = less(magnitude(one - p), near) | equal(noise[k], dim);
-    const F32 doubt = select(doubtful, magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), zero);
+    const F32 rounding_of_s = magnitude(t.ratio[i][k]) * noise[k] * static_cast<float>(a.doubt);
+    const F32 doubt = select(doubtful, min(rounding_of_s, dim), zero);  // not infinite: slopes may be 0
     doubt_x = fma(magnitude(dx[k]), doubt, doubt_x), doubt_y = fma(magnitude(dy[k]), doubt, doubt_y);
     doubt_metric = fma(w[k], doubt, doubt_metric);
   }

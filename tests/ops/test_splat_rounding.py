@@ -130,3 +130,49 @@ def test_second_derivatives_of_a_flat_image_stay(way):
     (first,) = torch.autograd.grad(vk.splat(x, flow, metric, mode="linear").sum(), metric, create_graph=True)
     (second,) = torch.autograd.grad((first * torch.arange(W).double()).sum(), x)
     assert first.abs().max() == 0 and second.abs().max() > 0.1
+
+
+OFFSETS = (2e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+
+
+def beyond_pixels(kind, offset, rng):
+    """Flows of whole pixels and a little more or less, along x or y: one or several land on a target, or beside it."""
+    whole = torch.randint(-2, 3, (1, 2, H, W), generator=rng).float()
+    if kind == "together":
+        whole[:] = whole[:, :, :1, :1].clone()
+    sign = torch.randint(0, 2, (1, 2, H, W), generator=rng) * 2.0 - 1
+    little = offset * (sign if kind == "apart" else sign[:, :, :1, :1])
+    little = little * torch.rand(1, 1, H, W, generator=rng).add(0.5) if kind == "unlike" else little
+    return whole + little * torch.eye(2)[torch.randint(0, 2, (), generator=rng)].view(1, 2, 1, 1)
+
+
+def compare_with_float64(call, tensors, g, **options):
+    """How many elements of the gradients of flow and metric are neither 0 nor within 1e-3 of the definition's, which is
+    computed in float64 for the same values; how many are 0 and should not be; how many there are."""
+    found = gradients(call, tensors, g, **options)[1:]
+    with vk.use_backend("reference"):
+        expected = gradients(call, tensors, g, torch.float64, **options)[1:]
+    wrong = lost = 0
+    for got, wanted in zip(found, expected):
+        error = (got - wanted).abs()
+        wrong += ((got != 0) & (error > 1e-3 * wanted.abs())).sum().item()
+        lost += ((got == 0) & (wanted != 0)).sum().item()
+    return wrong, lost, sum(t.numel() for t in found)
+
+
+@every_op
+@pytest.mark.parametrize("eps", ["zero", "clip"])
+@pytest.mark.parametrize("mode, scale", [("average", 1.0), ("softmax", 1.0), *(("linear", s) for s in (1, 1e-30, 1e30))])
+@pytest.mark.parametrize("flat", [False, True], ids=["image", "flat"])
+def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mode, scale, eps, call, way):
+    rng = torch.Generator().manual_seed(7)
+    wrong = lost = count = 0
+    for kind in ("together", "apart", "unlike") if way != "triton" else ("apart",):
+        for offset in OFFSETS if way != "triton" else (1e-6,):
+            (x, _, metric), g = make("one", mode, 1.0, flat)
+            metric = None if metric is None else (metric + 0.5) * scale if mode == "linear" else metric / 8
+            tensors = (x, beyond_pixels(kind, offset, rng), metric)
+            found = compare_with_float64(call, tensors, g, mode=mode, eps=eps)
+            wrong, lost, count = (a + b for a, b in zip((wrong, lost, count), found))
+    # The four corners and the channels of an element may cancel once more.
+    assert wrong <= (0 if flat else count / 200), (wrong, lost, count)
