@@ -19,6 +19,7 @@ struct ScalarCorner {
   int64_t target;  // number of the target pixel in the batch
   A w, dx, dy;     // bilinear weight and its derivatives
   A factor, share, ratio, extra, dot, noise;
+  bool dim;  // everything may be rounding
 };
 
 template <class A>
@@ -30,7 +31,7 @@ A plane_value(const void* planes, int64_t pixel) {
 template <class A>
 void set_factors(const SplatGradArgs& a, A m, ScalarCorner<A>& k) {
   k.factor = a.factor == Factor::kExp ? std::exp(std::min(m - plane_value<A>(a.shift, k.target), A(0))) : A(1);
-  k.share = k.w * k.factor, k.ratio = k.factor, k.extra = k.dot = k.noise = 0;
+  k.share = k.w * k.factor, k.ratio = k.factor, k.extra = k.dot = k.noise = 0, k.dim = false;
   if (a.divide == Divide::kNot) return;
   constexpr A kMost = std::numeric_limits<A>::max();
   const A d = plane_value<A>(a.weight, k.target), eps = static_cast<A>(kDivideEps);
@@ -38,6 +39,7 @@ void set_factors(const SplatGradArgs& a, A m, ScalarCorner<A>& k) {
   const bool hole = a.divide == Divide::kZero && std::abs(d) < kHole<A>;
   const A whole = a.factor == Factor::kValue ? k.share * m : k.share;
   const bool alone = whole == d && (a.divide == Divide::kZero || (a.divide == Divide::kClip && d > eps));
+  k.dim = a.divide == Divide::kZero && !hole && !alone && std::abs(d) < kDim<A>;
   k.share = hole || k.w == 0 ? 0 : std::clamp(k.share / q, -kMost, kMost);
   k.ratio = hole || alone ? 0 : std::clamp(k.factor / q, -kMost, kMost);
   k.dot = -plane_value<A>(a.dots, k.target), k.noise = plane_value<A>(a.noise, k.target);
@@ -67,9 +69,6 @@ int find_corners(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x, A m, S
   }
   return count;
 }
-
-template <class A>
-constexpr A kDimNoise = std::numeric_limits<A>::max();  // of targets with D < kDim
 
 // Offset of channel 0 of a pixel, and the step to the next channel.
 struct ChannelOffsets {
@@ -104,10 +103,8 @@ void splat_grad_dots_scalar(const SplatGradArgs& a, int64_t begin, int64_t end) 
       }
     }
     const bool moves = a.divide != Divide::kClip || plane_value<A>(a.weight, pixel) > static_cast<A>(kDivideEps);
-    const A size = std::abs(plane_value<A>(a.weight, pixel));
-    const bool dim = a.divide == Divide::kZero && size < kDim<A> && size >= kHole<A>;
     static_cast<A*>(a.dots)[pixel] = moves ? sum : 0;
-    static_cast<A*>(a.noise)[pixel] = dim ? kDimNoise<A> : moves ? noise : 0;
+    static_cast<A*>(a.noise)[pixel] = moves ? noise : 0;
   }
 }
 
@@ -136,13 +133,14 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
   A along_x = 0, along_y = 0, along_metric = 0, doubt_x = 0, doubt_y = 0, doubt_metric = 0;
   for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
     const A p = std::abs(outer * k->share), terms = std::min(5 + 1 / p, static_cast<A>(a.most));
-    if (std::abs(k->dot) < k->noise * terms) k->dot = 0;
+    if (k->dim || std::abs(k->dot) < k->noise * terms) k->dot = 0;
     const A s = k->ratio * k->dot + k->extra;
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;
     if (k->w != 0) along_metric += k->share * k->dot + k->w * k->extra;
-    if (std::abs(1 - p) >= static_cast<A>(kNearlyAlone) && k->noise != kDimNoise<A>) continue;
-    const A doubt = std::min(std::abs(k->ratio) * k->noise * a.doubt, kDimNoise<A>);  // not infinite: slopes may be 0
+    if (k->dim) doubt_x = doubt_y = doubt_metric = std::numeric_limits<A>::infinity();
+    if (std::abs(1 - p) >= static_cast<A>(kNearlyAlone)) continue;
+    const A doubt = std::min(std::abs(k->ratio) * k->noise * a.doubt, std::numeric_limits<A>::max());
     doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt, doubt_metric += k->w * doubt;
   }
   if (std::abs(along_x) < doubt_x) along_x = 0;

@@ -24,14 +24,14 @@ namespace {
 
 constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cache
 constexpr int kGradPixels = kGradBlocks * kLanes;
-constexpr float kDimNoise = std::numeric_limits<float>::max();  // of targets with D < kDim
+constexpr float kDimRatio = std::numeric_limits<float>::max();  // of targets with D < kDim
 constexpr int64_t kAhead = 512;  // pixels; the hardware does not follow so many streams
 
 struct GradTile {
   Block blocks[kGradBlocks];
   Slopes slopes[kGradBlocks];
   F32 share[kGradBlocks][4];  // p_k
-  F32 ratio[kGradBlocks][4];  // a_k / q_k, 0 where the pixel is alone
+  F32 ratio[kGradBlocks][4];  // a_k / q_k; 0 where the pixel is alone, kDimRatio where q_k is dim
   F32 extra[kGradBlocks][4];  // a_k h[t_k]
   F32 dot[kGradBlocks][4];    // t_k
   F32 outer[kGradBlocks];     // o
@@ -101,7 +101,7 @@ void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const P
 void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
   const Sampling& s = a.sampling;
   const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
-  const F32 eps = broadcast<F32>(static_cast<float>(kDivideEps));
+  const F32 eps = broadcast<F32>(static_cast<float>(kDivideEps)), dim = broadcast<F32>(kDim<float>);
   const Block& b = t.blocks[i];
   const F32 m = t.ratio[i][0];
   F32 factor[4] = {one, one, one, one}, w[4];
@@ -125,9 +125,14 @@ void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
     const F32 inverse = reciprocal(d[k], a.divide);
     Mask alone = equal(t.share[i][k] * t.outer[i], d[k]);
     if (a.divide != Divide::kZero) alone = alone & less(a.divide == Divide::kAdd ? most : eps, d[k]);
+    F32 ratio = max(min(factor[k] * inverse, most), -most);
+    if (a.divide == Divide::kZero) {
+      const Mask is_dim = less(magnitude(d[k]), dim) & not_equal(inverse, zero);
+      ratio = select(is_dim, broadcast<F32>(kDimRatio), ratio);
+    }
     // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
     t.share[i][k] = max(-most, min(most, t.share[i][k] * inverse));
-    t.ratio[i][k] = select(alone, zero, max(min(factor[k] * inverse, most), -most));
+    t.ratio[i][k] = select(alone, zero, ratio);
     t.extra[i][k] = factor[k] * h[k];
     t.dot[i][k] = -dots[k];
     // An unused corner must not contribute: its share may be 0 * infinity.
@@ -228,8 +233,21 @@ void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, G
   }
 }
 
-// A sum over corners, 0 where it is less than what may be rounding in it.
-VFI_INLINE F32 without_doubt(F32 sum, F32 doubt) { return select(less(magnitude(sum), doubt), F32{}, sum); }
+// What may be rounding in the sums over corners.
+struct Doubt {
+  F32 x, y, metric;
+};
+
+// From that in each s_k.
+VFI_INLINE Doubt doubt_of(const Block& b, const F32* s) {
+  const F32 left = fma(b.y1, s[2], b.y0 * s[0]), right = fma(b.y1, s[3], b.y0 * s[1]);
+  return {left + right, fma(b.x1, s[1] + s[3], b.x0 * (s[0] + s[2])), fma(b.x1, right, b.x0 * left)};
+}
+
+// 0 where it may be for the most part, and where doubt is 0 times infinity.
+VFI_INLINE F32 without_doubt(F32 sum, F32 doubt) {
+  return select(less(magnitude(sum), doubt) | not_equal(doubt, doubt), F32{}, sum);
+}
 
 // The gradients of flow and metric, from the sums over all channels.
 void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
@@ -238,32 +256,32 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
   const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
-  const F32 dim = broadcast<F32>(kDimNoise), near = broadcast<F32>(static_cast<float>(kNearlyAlone));
-  F32 w[4], s[4], noise[4] = {}, along_metric = zero, doubt_x = zero, doubt_y = zero, doubt_metric = zero;
+  const F32 dim = broadcast<F32>(kDimRatio), near = broadcast<F32>(static_cast<float>(kNearlyAlone));
+  F32 w[4], s[4], noise[4] = {}, doubts[4], along_metric = zero;
   corner_weights(at, w);
   if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
     const F32 size = magnitude(t.dot[i][k]), p = magnitude(t.outer[i] * t.share[i][k]);
     const Mask rounding = less(size * p, noise[k] * (p * 5.0f + one)) & less(size, noise[k] * static_cast<float>(a.most));
-    const F32 dot = select(rounding, zero, t.dot[i][k]);
+    const Mask is_dim = equal(t.ratio[i][k], dim);
+    const F32 dot = select(rounding | is_dim, zero, t.dot[i][k]);
     s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
-    const Mask doubtful = less(magnitude(one - p), near) | equal(noise[k], dim);
-    const F32 rounding_of_s = magnitude(t.ratio[i][k]) * noise[k] * static_cast<float>(a.doubt);
-    const F32 doubt = select(doubtful, min(rounding_of_s, dim), zero);  // not infinite: slopes may be 0
-    doubt_x = fma(magnitude(dx[k]), doubt, doubt_x), doubt_y = fma(magnitude(dy[k]), doubt, doubt_y);
-    doubt_metric = fma(w[k], doubt, doubt_metric);
+    const Mask doubtful = less(magnitude(one - p), near);
+    const F32 doubt = min(magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), dim);
+    doubts[k] = select(is_dim, broadcast<F32>(std::numeric_limits<float>::infinity()), select(doubtful, doubt, zero));
   }
+  const Doubt doubt = doubt_of(at, doubts);
   const int64_t plane = int64_t{a.sampling.H} * a.sampling.W, to = pixel + b * plane;  // two planes per sample
   if (a.grad_flow != nullptr) {
-    const F32 along_x = without_doubt(weighted_sum<true>(dx, s), doubt_x);
-    const F32 along_y = without_doubt(weighted_sum<true>(dy, s), doubt_y);
+    const F32 along_x = without_doubt(weighted_sum<true>(dx, s), doubt.x);
+    const F32 along_y = without_doubt(weighted_sum<true>(dy, s), doubt.y);
     store_as(a.grad_flow, a.sampling.flow_type, to, t.outer[i] * along_x, n);
     store_as(a.grad_flow, a.sampling.flow_type, to + plane, t.outer[i] * along_y, n);
   }
   if (a.grad_metric != nullptr) {
-    store_as(a.grad_metric, a.metric_type, pixel, without_doubt(along_metric, doubt_metric), n);
+    store_as(a.grad_metric, a.metric_type, pixel, without_doubt(along_metric, doubt.metric), n);
   }
 }
 
@@ -326,16 +344,11 @@ void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_
   }
 }
 
-// Where max(D, eps) does not move with D, out is no quotient; where D is dim, everything may be rounding.
-VFI_INLINE void correct(Divide divide, F32 d, Dots& dots) {
-  const F32 zero = {}, dim = broadcast<F32>(kDim<float>), hole = broadcast<F32>(kHole<float>);
-  if (divide == Divide::kZero) {
-    const Mask is_dim = less(magnitude(d), dim) & !less(magnitude(d), hole);
-    dots.noise = select(is_dim, broadcast<F32>(kDimNoise), dots.noise);
-  } else if (divide == Divide::kClip) {
-    const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
-    dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
-  }
+// Where max(D, eps) does not move with D, out is no quotient.
+VFI_INLINE void clip(F32 d, Dots& dots) {
+  const F32 zero = {};
+  const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
+  dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
 }
 
 }  // namespace
@@ -354,7 +367,7 @@ void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
     }
     for (int64_t i = 0; i < n; i += kLanes) {
       Dots& d = dots[i / kLanes];
-      correct(a.divide, load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
+      if (a.divide == Divide::kClip) clip(load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
       store(static_cast<float*>(a.dots) + pixel + i, d.sum, n - i);
       store(static_cast<float*>(a.noise) + pixel + i, d.noise, n - i);
     }

@@ -44,7 +44,7 @@ struct Targets {
   A q[4];           // 0: this target has no gradient
   bool follows[4];  // q grows with the weight
   bool alone[4];    // w e is all of q: x is out
-  bool dim[4];      // the weight is so small that everything may be rounding
+  bool dim[4];      // the weight is so small that all but a lone pixel's may be rounding
 };
 
 template <class A>
@@ -83,7 +83,7 @@ __device__ __forceinline__ Targets<A> find_targets(const SplatGradArgs& a, const
     t.follows[k] = a.division != Division::kClip || weight > A(kEps);
     const bool whole = t.corner.used[k] && t.corner.weight[k] * t.e[k] == weight;
     t.alone[k] = whole && t.follows[k] && a.division != Division::kAdd;
-    t.dim[k] = a.division == Division::kZero && std::abs(weight) < kDim<A>;
+    t.dim[k] = !t.alone[k] && t.q[k] != A(0) && a.division == Division::kZero && std::abs(weight) < kDim<A>;
   }
   return t;
 }
@@ -151,10 +151,9 @@ __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Pl
     if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
     if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
     if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
-    const bool dim = t.dim[k] && !t.alone[k];
-    if (t.q[k] == A(0) || !(dim || sums[4 + k] > A(0))) continue;
-    const A most = dim ? std::numeric_limits<A>::max() : sums[4 + k];
-    const A moved_most = std::abs(t.e[k] / t.q[k]) * most, unit_most = std::abs(t.unit[k] / t.q[k]) * most;
+    if (t.dim[k]) doubts[0] = doubts[1] = doubts[2] = std::numeric_limits<A>::infinity();
+    if (t.q[k] == A(0) || !(sums[4 + k] > A(0))) continue;
+    const A moved_most = std::abs(t.e[k] / t.q[k]) * sums[4 + k], unit_most = std::abs(t.unit[k] / t.q[k]) * sums[4 + k];
     if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * moved_most;
     if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * moved_most;
     if (t.corner.used[k]) doubts[2] += t.corner.weight[k] * unit_most;
