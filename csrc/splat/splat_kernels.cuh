@@ -135,7 +135,7 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
   }
 }
 
-// grad_flow and grad_metric from the dot products.
+// grad_flow and grad_metric from the dot products, 0 where they may be rounding for the most part.
 template <class A>
 __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Place& p, const Targets<A>& t,
                                                 const A (&sums)[8]) {
@@ -153,10 +153,10 @@ __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Pl
     if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
     if (t.dim[k]) doubts[0] = doubts[1] = doubts[2] = std::numeric_limits<A>::infinity();
     if (t.q[k] == A(0) || !(sums[4 + k] > A(0))) continue;
-    const A moved_most = std::abs(t.e[k] / t.q[k]) * sums[4 + k], unit_most = std::abs(t.unit[k] / t.q[k]) * sums[4 + k];
-    if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * moved_most;
-    if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * moved_most;
-    if (t.corner.used[k]) doubts[2] += t.corner.weight[k] * unit_most;
+    const A of_e = std::abs(t.e[k] / t.q[k]) * sums[4 + k], of_unit = std::abs(t.unit[k] / t.q[k]) * sums[4 + k];
+    if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * of_e;
+    if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * of_e;
+    if (t.corner.used[k]) doubts[2] += t.corner.weight[k] * of_unit;
   }
   const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.width + p.x;
   A* partial = a.partial == nullptr ? nullptr : static_cast<A*>(a.partial) + 3 * p.b * plane + pixel;

@@ -162,7 +162,9 @@ def compare_with_float64(call, tensors, g, **options):
 
 @every_op
 @pytest.mark.parametrize("eps", ["zero", "clip"])
-@pytest.mark.parametrize("mode, scale", [("average", 1.0), ("softmax", 1.0), *(("linear", s) for s in (1, 1e-30, 1e30))])
+@pytest.mark.parametrize("mode, scale", [
+    ("average", 1.0), ("softmax", 1.0), ("linear", 1.0), ("linear", 1e-30), ("linear", 1e30),
+])  # fmt: skip
 @pytest.mark.parametrize("flat", [False, True], ids=["image", "flat"])
 def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mode, scale, eps, call, way):
     rng = torch.Generator().manual_seed(7)
@@ -176,3 +178,50 @@ def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mo
             wrong, lost, count = (a + b for a, b in zip((wrong, lost, count), found))
     # The four corners and the channels of an element may cancel once more.
     assert wrong <= (0 if flat else count / 200), (wrong, lost, count)
+
+
+@every_op
+def test_gradients_that_can_be_told_from_rounding_are_not_lost(call, way):
+    """Nearly all of them, at flows of any fraction, and half of them a thousandth of a pixel from where all are 0."""
+    for offset, most in ((0.3, 0.0), (1e-3, 0.1)):
+        (x, _, metric), g = make("one", "softmax", 1.0, False)
+        flow = torch.full((1, 2, H, W), offset)
+        _, lost, count = compare_with_float64(call, (x, flow, metric), g, mode="softmax")
+        assert lost <= most * count, (offset, lost, count)
+
+
+@every_op
+def test_the_weights_of_both_corners_are_exact(call, way):
+    """Two pixels, one a little beyond its place and one a little before it, fill the hole between them."""
+    x = torch.rand(1, 2, H, W, generator=torch.Generator().manual_seed(2))
+    for distance in OFFSETS:
+        flow = torch.full((1, 2, H, W), 50.0)
+        flow[0, :, 1, 3], flow[0, :, 1, 5] = torch.tensor([distance, 0.0]), torch.tensor([-3 * distance, 0.0])
+        out = call(x, flow, None, mode="average")
+        torch.testing.assert_close(out[0, :, 1, 4], (x[0, :, 1, 3] + 3 * x[0, :, 1, 5]) / 4, rtol=1e-6, atol=0)
+
+
+@every_op
+@pytest.mark.parametrize("scale", [1e-30, 1e-36, 1e-38, 1e-40, 1e-44])
+def test_a_subnormal_weight_is_a_hole(scale, call, way):
+    """And above it the result is right: D has all its digits."""
+    (x, flow, metric), g = make("fractions", "linear", 1.0, False)
+    metric = metric * scale
+    with vk.use_backend("reference"):
+        expected, weight = vk.splat(x.double(), flow.double(), metric.double(), mode="linear", return_weight=True)
+    out, hole = call(x, flow, metric, mode="linear"), weight < 1.17e-38
+    near = (out - expected).abs() <= 1e-5 + 1e-4 * expected
+    assert torch.where(hole, out == 0, near).all()
+    _, grad_flow, grad_metric = gradients(call, (x, flow, metric), g, mode="linear")
+    assert grad_flow.isfinite().all() and not (scale < 1e-31 and (grad_flow.any() or grad_metric.any()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_trajectory_knows_how_a_half_image_was_rounded(dtype, way):
+    """The two pixels of the test above, moved by keyframes."""
+    step = torch.finfo(dtype).eps / 2
+    x = torch.tensor([0.75, 0.75 + step]).view(1, 1, 1, 2).to(dtype)
+    flow = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+    metric = torch.tensor([1e-12, 3e-12]).view(1, 1, 1, 2)
+    _, _, found = gradients(along_path, (x, flow, metric), torch.ones(1, 1, 1, 2), mode="linear")
+    assert not found.any()

@@ -1,7 +1,7 @@
 """Bilinear sampling positions in plain PyTorch: csrc/common/bilinear.h for whole tensors; the names are the same.
 
     x0 = x + floor(fx), lx = fx - floor(fx)    (the flow is split, not the position: no digits are lost at large x)
-    rx = floor(fx) + 1 - fx                    (1 - lx, but of its own: -1e-6 leaves 1e-6, and no digit of 0.999999 less)
+    rx = floor(fx) + 1 - fx                    (1 - lx to its own last bit: of fx = -1e-6, lx has lost most of it)
     corner (i, j) = pixel (x0 + i, y0 + j), weight = (i ? lx : rx) (j ? ly : ry)
 
 A corner outside the image, or whose weight is exactly 0, is not used: 0 * inf never happens.

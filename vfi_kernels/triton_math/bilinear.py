@@ -74,7 +74,7 @@ def store_tile(out, b, c, channels, y, x, mask, value):
 
 @triton.jit
 def axis(start, flow, size, BORDER: tl.constexpr):
-    """base, fraction in [0, 1), 1 - fraction, free of one coordinate; free: it moves with the flow (finite, not clipped).
+    """base, fraction in [0, 1), 1 - fraction, free of a coordinate; free: it moves with the flow (finite, not clipped).
 
     Without BORDER a non-finite flow ends FAR away, where no corner is inside. With BORDER it is clipped: NaN and -inf
     to 0, +inf to size - 1.

@@ -95,9 +95,7 @@ def _splat_grad_kernel(
     FIRST: tl.constexpr,
     NORMALISED: tl.constexpr,
     WITH_GRAD_WEIGHT: tl.constexpr,
-    MOST: tl.constexpr,
-    DOUBT: tl.constexpr,
-    NEAR: tl.constexpr,
+    NOISE: tl.constexpr,  # how many times noise is rounding, how many are doubt, and how near to 1 a share is near
     EPS: tl.constexpr,
     NEED_VALUE: tl.constexpr,
     NEED_MOVE: tl.constexpr,
@@ -134,10 +132,10 @@ def _splat_grad_kernel(
             total = first + weighted(k01[3] * k01[6], g01) + weighted(k11[3] * k11[6], g11)
             store_tile(grad_value, b, c, channels, y, x, inside, e[None, :] * total)
     if NEED_MOVE:
-        s00 = corner_slope(k00, e, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
-        s10 = corner_slope(k10, e, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
-        s01 = corner_slope(k01, e, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
-        s11 = corner_slope(k11, e, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, MOST, DOUBT, NEAR, EPS, NORMALISED)
+        s00 = corner_slope(k00, e, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+        s10 = corner_slope(k10, e, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+        s01 = corner_slope(k01, e, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+        s11 = corner_slope(k11, e, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
         along_x = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 4)
         along_y = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 5)
         add_plane(grad_flow, 0, b, y, x, inside, along_x, FIRST, ACC)
@@ -181,9 +179,7 @@ def corner_slope(
     dot,
     divisor,
     WITH_GRAD_WEIGHT: tl.constexpr,
-    MOST: tl.constexpr,
-    DOUBT: tl.constexpr,
-    NEAR: tl.constexpr,
+    NOISE: tl.constexpr,  # how many times noise is rounding, how many are doubt, and how near to 1 a share is near
     EPS: tl.constexpr,
     NORMALISED: tl.constexpr,
 ):
@@ -199,9 +195,9 @@ def corner_slope(
             alone = alone & (d > 1e-7)
         if EPS == "add":
             alone = alone & (d != d)
-        dot = tl.where(alone | (tl.abs(dot) < tl.minimum(5 + 1 / p, MOST) * noise), 0.0, dot)
-        doubtful = ~alone & ((tl.abs(1 - p) < NEAR) | (noise == DIM_NOISE))
-        doubt = tl.where(doubtful, tl.abs(k[6]) * noise * DOUBT, 0.0)
+        dot = tl.where(alone | (tl.abs(dot) < tl.minimum(5 + 1 / p, NOISE[0]) * noise), 0.0, dot)
+        doubtful = ~alone & ((tl.abs(1 - p) < NOISE[2]) | (noise == DIM_NOISE))
+        doubt = tl.where(doubtful, tl.abs(k[6]) * noise * NOISE[1], 0.0)
     s = tl.where(dot != 0, k[6] * dot, 0.0)
     if WITH_GRAD_WEIGHT:
         s += k[7] * tl.load(divisor[3] + k[8], k[2], other=0)
@@ -262,12 +258,13 @@ def splat_grad(
         if x is not None
     ]
     flags = {"NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
-    flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h, "EPS": eps, "NEAR": NEARLY_ALONE}
+    flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h, "EPS": eps}
     for n, (g, x, grad_x) in enumerate(zip(grad_outs, inputs, grad_inputs, strict=True)):
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
         tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        constants = {"FIRST": n == 0, "MOST": MOST[x.dtype], "DOUBT": DOUBT[x.dtype], **flags, **landing.constants(), **tile(g)}
+        noise = (MOST[x.dtype], DOUBT[x.dtype], NEARLY_ALONE)
+        constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
         grad_flow.copy_(sums[0])
