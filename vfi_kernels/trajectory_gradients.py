@@ -135,8 +135,8 @@ def splat_gradient(
     need_taus: bool,
     need_metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each tau the gradients of splat, and its flow's on to the keyframes and tau. The input keeps its dtype: splat's
-    gradient has to know how `out` was rounded."""
+    """For each tau the gradients of splat, and its flow's on to the keyframes and tau. The input keeps its dtype: what
+    splat's gradient counts as rounding depends on how `out` was rounded."""
     acc, needs = accumulator(input, keyframes, taus, metric), (need_keyframes, need_taus)
     need_metric = need_metric and metric is not None
     m = None if metric is None else metric.to(acc)

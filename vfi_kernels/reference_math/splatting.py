@@ -87,7 +87,7 @@ def splat_along_grad(
         along = torch.zeros_like(e)  # dot_k
         u = e if mode == "softmax" else torch.ones_like(e)
         share, slope = (_over_q(factor, weight, corner, mode, eps) for factor in (e, u))
-        doubt, alone = torch.zeros_like(e), mode != "sum" and _alone(e, weight, corner, eps)
+        doubt, alone = torch.zeros_like(e), _alone(e, weight, corner, mode, eps)
         for n, x in enumerate(inputs):
             at_target = gather(g[n], corner)
             dot = (at_target * x.to(acc)).sum(1, keepdim=True)
@@ -168,8 +168,10 @@ def dim(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
 
 
-def _alone(e: Tensor, weight: Tensor, corner: Corner, eps: str) -> Tensor:
+def _alone(e: Tensor, weight: Tensor, corner: Corner, mode: str, eps: str) -> Tensor:
     """Where w e is all of q, so that out is x."""
+    if mode == "sum":
+        return torch.zeros_like(corner.inside)
     d = gather(weight, corner)
     whole = corner.weight * e == d
     return whole & (d > EPS) if eps == "clip" else whole & (eps == "zero")

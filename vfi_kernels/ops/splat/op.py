@@ -94,8 +94,9 @@ def splat(
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
         mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum.
         eps: what divides N where D may be 0: "zero" gives 0 in holes, where D is 0 or, in size, below the smallest
-            normal number (1.2e-38 in float32), and else divides exactly; "add" divides by D + 1e-7; "clip" by max(D, 1e-7). In softmax D is the shifted weight. Where a metric of both signs makes D
-            cancel (linear), the quotient is that of its rounding: "clip" divides it by 1e-7.
+            normal number (1.2e-38 in float32), and else divides exactly; "add" divides by D + 1e-7; "clip" by
+            max(D, 1e-7). In softmax D is the shifted weight. Where a metric of both signs makes D cancel (linear), the
+            quotient is that of its rounding: "clip" divides it by 1e-7.
         return_weight: also return D (average, linear; 0 in holes) or log D (softmax; -inf in holes).
 
     Returns:

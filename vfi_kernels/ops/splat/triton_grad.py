@@ -1,6 +1,7 @@
 """Splatting in Triton: the gradient op."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
@@ -23,7 +24,6 @@ from vfi_kernels.triton_math.functions import divide
 from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
 from vfi_kernels.triton_math.scatter import Landing, corner_factor, pixel_factor, source
 from vfi_kernels.triton_math.splatting import FACTORS
-
 
 DIM_NOISE = tl.constexpr(3e38)  # of targets whose D is dim
 
@@ -183,8 +183,8 @@ def corner_slope(
     EPS: tl.constexpr,
     NORMALISED: tl.constexpr,
 ):
-    """s of a corner, from the sum over channels of g x, without a product of 0 and infinity: 1 / q may overflow; and how
-    much of it may be rounding (csrc/splat/splat_noise.h)."""
+    """s of a corner, from the sum over channels of g x, without a product of 0 and infinity (1 / q may overflow); and
+    how much of it may be rounding (csrc/splat/splat_noise.h)."""
     doubt = tl.zeros_like(dot)
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)
@@ -257,8 +257,8 @@ def splat_grad(
         for x, grad, needed in ((flow, grad_flow, need_flow), (metric, grad_metric, need_metric))
         if x is not None
     ]
-    flags = {"NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
-    flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h, "EPS": eps}
+    flags: dict[str, Any] = {"EPS": eps, "NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
+    flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h}
     for n, (g, x, grad_x) in enumerate(zip(grad_outs, inputs, grad_inputs, strict=True)):
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
