@@ -24,14 +24,13 @@ namespace {
 
 constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cache
 constexpr int kGradPixels = kGradBlocks * kLanes;
-constexpr float kDimRatio = std::numeric_limits<float>::max();  // of targets with D < kDim
 constexpr int64_t kAhead = 512;  // pixels; the hardware does not follow so many streams
 
 struct GradTile {
   Block blocks[kGradBlocks];
   Slopes slopes[kGradBlocks];
   F32 share[kGradBlocks][4];  // p_k
-  F32 ratio[kGradBlocks][4];  // a_k / q_k; 0 where the pixel is alone, kDimRatio where q_k is dim
+  F32 ratio[kGradBlocks][4];  // a_k / q_k; 0 where the pixel is alone, the largest float where q_k < kDim
   F32 extra[kGradBlocks][4];  // a_k h[t_k]
   F32 dot[kGradBlocks][4];    // t_k
   F32 outer[kGradBlocks];     // o
@@ -126,10 +125,7 @@ void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
     Mask alone = equal(t.share[i][k] * t.outer[i], d[k]);
     if (a.divide != Divide::kZero) alone = alone & less(a.divide == Divide::kAdd ? most : eps, d[k]);
     F32 ratio = max(min(factor[k] * inverse, most), -most);
-    if (a.divide == Divide::kZero) {
-      const Mask is_dim = less(magnitude(d[k]), dim) & not_equal(inverse, zero);
-      ratio = select(is_dim, broadcast<F32>(kDimRatio), ratio);
-    }
+    if (a.divide == Divide::kZero) ratio = select(less(magnitude(d[k]), dim) & not_equal(inverse, zero), most, ratio);
     // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
     t.share[i][k] = max(-most, min(most, t.share[i][k] * inverse));
     t.ratio[i][k] = select(alone, zero, ratio);
@@ -233,12 +229,11 @@ void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, G
   }
 }
 
-// What may be rounding in the sums over corners.
+// What may be rounding in the sums over corners, from that in each s_k.
 struct Doubt {
   F32 x, y, metric;
 };
 
-// From that in each s_k.
 VFI_INLINE Doubt doubt_of(const Block& b, const F32* s) {
   const F32 left = fma(b.y1, s[2], b.y0 * s[0]), right = fma(b.y1, s[3], b.y0 * s[1]);
   return {left + right, fma(b.x1, s[1] + s[3], b.x0 * (s[0] + s[2])), fma(b.x1, right, b.x0 * left)};
@@ -256,20 +251,20 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
   const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
-  const F32 dim = broadcast<F32>(kDimRatio), near = broadcast<F32>(static_cast<float>(kNearlyAlone));
+  const F32 most = broadcast<F32>(std::numeric_limits<float>::max()), near = broadcast<F32>(static_cast<float>(kNearlyAlone));
   F32 w[4], s[4], noise[4] = {}, doubts[4], along_metric = zero;
   corner_weights(at, w);
   if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
     const F32 size = magnitude(t.dot[i][k]), p = magnitude(t.outer[i] * t.share[i][k]);
     const Mask rounding = less(size * p, noise[k] * (p * 5.0f + one)) & less(size, noise[k] * static_cast<float>(a.most));
-    const Mask is_dim = equal(t.ratio[i][k], dim);
+    const Mask is_dim = equal(t.ratio[i][k], most);
     const F32 dot = select(rounding | is_dim, zero, t.dot[i][k]);
     s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
     const Mask doubtful = less(magnitude(one - p), near);
-    const F32 doubt = min(magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), dim);
+    const F32 doubt = min(magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), most);
     doubts[k] = select(is_dim, broadcast<F32>(std::numeric_limits<float>::infinity()), select(doubtful, doubt, zero));
   }
   const Doubt doubt = doubt_of(at, doubts);

@@ -93,10 +93,9 @@ def splat(
         flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
         mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum.
-        eps: what divides N where D may be 0: "zero" gives 0 in holes, where D is 0 or, in size, below the smallest
-            normal number (1.2e-38 in float32), and else divides exactly; "add" divides by D + 1e-7; "clip" by
-            max(D, 1e-7). In softmax D is the shifted weight. Where a metric of both signs makes D cancel (linear), the
-            quotient is that of its rounding: "clip" divides it by 1e-7.
+        eps: what divides N where D may be 0: "zero" gives 0 in holes, where D is 0 or subnormal (1.2e-38 in float32),
+            and else divides exactly; "add" divides by D + 1e-7; "clip" by max(D, 1e-7). In softmax D is the shifted
+            weight. Where a metric of both signs makes D cancel (linear), the quotient is that of its rounding.
         return_weight: also return D (average, linear; 0 in holes) or log D (softmax; -inf in holes).
 
     Returns:
@@ -104,11 +103,9 @@ def splat(
         (B, 1, H, W) float32 (float64 if an argument is) tensor. Sums are float32 or wider. Differentiable twice in
         every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Where input -
         out is only rounding, as where one pixel has a target for itself, what the target adds to the gradients of flow
-        and metric is 0, however small D is. Where one pixel makes up more than 31/32 of a target's D, but not all of
-        it, input - out has lost digits: a gradient of flow or metric is then that of the definition within 1e-3, or
-        0 where that cannot be told from rounding (for float16 and bfloat16, within their own rounding of out); and
-        it is 0 beside a D below 1e-31. Bitwise reproducible on the CPU, and on a GPU under
-        `torch.use_deterministic_algorithms(True)`.
+        and metric is 0. Beside a target of which a pixel has nearly all they are those of the definition within 1e-3,
+        or 0 where rounding may be more of them (float16, bfloat16: within the rounding of out), and 0 beside a D below
+        1e-31. Bitwise reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
         RuntimeError: if a shape, dtype, device, `mode` or `eps` is not one of the above.
