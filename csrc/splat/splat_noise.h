@@ -42,7 +42,7 @@ constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
 template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
 constexpr int kMost = 64, kMostRounded = 6;
-constexpr int kDoubt = 1024, kDoubtRounded = 6;
+constexpr int kDoubt = 512, kDoubtRounded = 6;
 constexpr double kNearlyAlone = 0x1p-5;
 template <class A>
 constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsilon();
