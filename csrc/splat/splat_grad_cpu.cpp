@@ -131,6 +131,7 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   for (const Tensor& x : inputs) {
     if (x.element_size() == 2) a.most = kMostRounded, a.doubt = kDoubtRounded;
   }
+  if (m.divide == Divide::kAdd) a.doubt = 0;
   call.run();
   if (need_flow) grad_flow = with_layout(grad_flow, layout_of(flow));
   return {grad_inputs, grad_flow, grad_metric};

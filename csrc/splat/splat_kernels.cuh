@@ -103,7 +103,7 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
     part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
     const A terms = A(5) + A(1) / std::abs(part[k]), most = A(kRounded<T> ? kMostRounded : kMost);
     noise[k] = A(kNoise<T>) * (terms < most ? terms : most);
-    doubtful[k] = !t.alone[k] && std::abs(A(1) - std::abs(part[k])) < A(kNearlyAlone);
+    doubtful[k] = a.division != Division::kAdd && !t.alone[k] && std::abs(A(1) - std::abs(part[k])) < A(kNearlyAlone);
   }
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();

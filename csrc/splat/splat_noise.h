@@ -18,7 +18,7 @@
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
-// and so it does beside a target with D < kDim, whose terms may have been subnormal. (A half type's out is too coarse for a
+// (not for kAdd, whose 1e-7 moves out of every lone pixel), and so it does beside a target with D < kDim, whose terms may have been subnormal. (A half type's out is too coarse for a
 // thousandth; there it is the rounding itself.) So a gradient is that of the definition, or 0.
 #pragma once
 

@@ -97,7 +97,7 @@ def splat_along_grad(
                 rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(MOST[kind]))
                 dot = _without_rounding(dot - product, rounding)
                 doubtful = ~alone & (((1 - part).abs() < NEARLY_ALONE) | noise.isinf())
-                doubt = doubt + torch.where(doubtful, DOUBT[kind] * noise, 0)
+                doubt = doubt + torch.where(doubtful, (eps != "add") * DOUBT[kind] * noise, 0)
             along = along + dot
             grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
         h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)

@@ -263,7 +263,7 @@ def splat_grad(
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
         tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        noise = (MOST[x.dtype], DOUBT[x.dtype], NEARLY_ALONE)
+        noise = (MOST[x.dtype], 0 if eps == "add" else DOUBT[x.dtype], NEARLY_ALONE)
         constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
