@@ -14,12 +14,12 @@
 // enough to count, cancel mostly: there the largest |g out| stands for the sum.
 //
 // Where a pixel is nearly alone, |1 - p| < kNearlyAlone, dot is (1 - p) g (x - the others' mean), and its rounding may be any
-// part of it. A gradient counts as 0 where it is less than a thousand times what such targets may have put into it,
+// part of it. A gradient counts as 0 where it is less than hundreds of times what such targets may have put into it,
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
-// (not for kAdd, whose 1e-7 moves out of every lone pixel), and so it does beside a target with D < kDim, whose terms may have been subnormal. (A half type's out is too coarse for a
-// thousandth; there it is the rounding itself.) So a gradient is that of the definition, or 0.
+// (not with kAdd, whose 1e-7 moves out of every lone pixel), and so it does beside a target with D < kDim, whose terms may
+// have been subnormal. A half type's out is too coarse for a thousandth: there kDoubt is the rounding itself.
 #pragma once
 
 #include <limits>
