@@ -13,7 +13,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("capability", [90, *(pytest.param(other, marks=pytest.mark.nightly) for other in (80, 100))])
 def test_every_kernel_compiles(capability, tmp_path):
     path = os.pathsep.join(filter(None, [str(TESTS.parent), os.environ.get("PYTHONPATH")]))
     run = subprocess.run(
