@@ -48,9 +48,8 @@ def run(sanitized, *arguments):
 
 
 def test_the_kernels_are_clean(sanitized):
-    tests = [
-        ROOT / "tests" / name for name in ("test_cuda_emulation.py", "test_patch_kernels.py", "test_lora_kernels.py")
-    ]
+    names = ("cuda_emulation", "cuda_emulation_ops", "patch_kernels", "lora_kernels")
+    tests = [ROOT / "tests" / f"test_{name}.py" for name in names]
     command = [
         "-m",
         "pytest",
