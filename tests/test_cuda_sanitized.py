@@ -54,7 +54,8 @@ def run(sanitized, *arguments):
 
 @pytest.mark.parametrize("selection", [SLICE, pytest.param(WHOLE, marks=pytest.mark.nightly)], ids=["slice", "whole"])
 def test_the_kernels_are_clean(sanitized, selection):
-    tests = [ROOT / "tests" / f"test_{name}.py" for name in ("cuda_emulation", "patch_kernels", "lora_kernels")]
+    names = ("cuda_emulation", "cuda_emulation_ops", "patch_kernels", "lora_kernels")
+    tests = [ROOT / "tests" / f"test_{name}.py" for name in names]
     command = ["-m", "pytest", "-q", "-x", "-s", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT]
     command += ["-p", "no:cacheprovider", "-k", selection]
     done = run(sanitized, *map(str, [*command, *tests]))
