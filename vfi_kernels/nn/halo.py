@@ -25,6 +25,14 @@ CONVOLUTIONS: dict[Any, int | None] = {
 # What is of single pixels as long as one of its arguments is None, and where that stands.
 LOCAL = {torch.ops.vfi_kernels.mixture_lora.default: 8}
 POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d, torch.max_pool2d)
+OURS = frozenset(
+    op
+    for name in torch._C._dispatch_get_all_op_names()
+    if name.startswith("vfi_kernels::")
+    for packet in [getattr(torch.ops.vfi_kernels, name.removeprefix("vfi_kernels::").split(".")[0])]
+    for op in (packet, packet.default)
+    if op not in CONVOLUTIONS and op not in LOCAL
+)
 NEAREST = ("nearest", "nearest-exact")
 RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential", "dropout")
 MARK = "_vfi_letters"
@@ -48,8 +56,9 @@ class Seen(TorchDispatchMode):
         self.halo = halo
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not self.halo.inside and any(hasattr(t, MARK) for t in _each(args)):
-            expect(False, OP, "functions that are called from Python where there is a halo", f"{func} by another way")
+        if not self.halo.inside and any(hasattr(t, MARK) for t in _each((*args, *(kwargs or {}).values()))):
+            self.halo.unseen = str(func)
+            raise RuntimeError(OP)  # which TorchScript rewrites: `Halo.run` says the sentence
         return func(*args, **kwargs) if kwargs else func(*args)
 
 
@@ -73,6 +82,7 @@ class Halo(TorchFunctionMode):
         self.part, self.size, self.patch, self.halo, self.clears = part, size, patch, halo, clears
         self.records = torch.is_grad_enabled()
         self.inside = False
+        self.unseen: str | None = None
         self.letters: list[tuple[Tensor, str]] = []  # under torch.compile, where marks do not live on tensors
         self.masks: dict[int, Tensor] = {}
 
@@ -86,12 +96,21 @@ class Halo(TorchFunctionMode):
             with self:
                 out = module(*tiles)
         else:
-            with Seen(self), self:
-                out = module(*tiles)
+            out = self._watched(module, tiles)
         known = isinstance(out, Tensor) and self._letters(out) is not None
         if known and self._letters(out) != IMAGE or isinstance(out, Tensor) and not known:
             expect(False, OP, "a block that returns (P, C, h, w) made from its input", shape(out))
         return out
+
+    def _watched(self, module: nn.Module, tiles: Sequence[Tensor]) -> Any:
+        try:
+            with Seen(self), self:
+                return module(*tiles)
+        except RuntimeError:
+            if self.unseen is None:
+                raise
+        expected = "functions of torch that are called from Python where there is a halo"
+        expect(False, OP, expected, f"{self.unseen} of TorchScript or an extension")
 
     def _letters(self, t: Any) -> str | None:
         """What the dimensions of a tensor mean; None of a constant."""
@@ -131,6 +150,10 @@ class Halo(TorchFunctionMode):
 
     def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Runs a function, if it is one of single pixels, and marks what it makes."""
+        self._expect(func not in OURS, "convolutions and layers of single pixels", func)
+        if func in LOCAL:
+            one = Call("", args, kwargs, self._letters).given(LOCAL[func], "experts") is None
+            self._expect(one, "one expert for all pixels", func)
         if all(self._letters(t) is None for t in _each((*args, *kwargs.values()))):
             name = getattr(func, "__name__", "")
             self._expect(not any(word in name for word in RANDOM), "nothing random", func)
@@ -143,13 +166,12 @@ class Halo(TorchFunctionMode):
         if func in POOLS or func is F.interpolate or func is F.pad:
             letters = self._scaled(func, call)
         elif func in LOCAL:
-            self._expect(call.given(LOCAL[func], "experts") is None, "one expert for all pixels", func)
             known = {found for t in _each(args) if (found := self._letters(t)) is not None}
             letters = known.pop() if len(known) == 1 else None
             letters = letters if letters and letters[-1] == "C" and self._letters(args[0]) else None
         else:
             rule = RULES.get(call.name)
-            fits = rule is not None and "out" not in kwargs
+            fits = rule is not None and kwargs.get("out") is None
             letters = rule(call, self._size(call)) if fits and rule is reshaped else rule(call) if fits else None
         self._expect(letters is not None, "convolutions and layers of single pixels", func)
         out = func(*args, **kwargs)

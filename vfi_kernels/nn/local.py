@@ -43,6 +43,8 @@ def _is_plain(call: Call, at: int = 1) -> bool:
 
 def broadcast(call: Call) -> Letters | None:
     """Pixels meet the same pixels, and constants have one value for all of them."""
+    if call.name == "where" and len(call.args) + len(call.kwargs) < 3:
+        return None  # the places where something holds
     found = [t for t in (*call.args, *call.kwargs.values()) if isinstance(t, Tensor)]
     rank = max(t.dim() for t in found)
     result = ["C"] * rank
@@ -88,7 +90,7 @@ def along(call: Call) -> Letters | None:
             dims = call.args[at] if len(call.args) > at else call.kwargs.get("other", DEFAULT.get(call.name))
     if isinstance(dims, Tensor):
         return broadcast(call) if call.name in ("max", "min") else None
-    if dims is None or not letters or not _is_plain(call):
+    if dims is None or isinstance(dims, bool) or not letters or not _is_plain(call):
         return None
     where = {d % len(letters) for d in (dims if isinstance(dims, (list, tuple)) else (dims,))}
     if not where or any(letters[d] != "C" for d in where):
@@ -219,19 +221,22 @@ __pos__ __abs__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__
 __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __mod__ __floordiv__ __rfloordiv__ __iand__ __ior__ __ixor__
 """)
 SAME = _names("""
-bfloat16 bool clone contiguous cpu cuda detach double float full_like half identity int long ones_like requires_grad_
+bfloat16 bool clone contiguous cpu detach double float full_like half identity int long ones_like requires_grad_
 to type zeros_like alias
 """)
 # Functions along dimensions, and where among their arguments these stand; the others of them drop these dimensions.
 ALONG = {
     "amax": 1, "amin": 1, "argmax": 1, "argmin": 1, "argsort": 1, "cummax": 1, "cummin": 1, "cumprod": 1, "cumsum": 1,
     "flip": 1, "glu": 1, "log_softmax": 1, "logcumsumexp": 1, "logsumexp": 1, "max": 1, "mean": 1, "min": 1, "norm": 2,
-    "normalize": 2, "prod": 1, "roll": 2, "softmax": 1, "softmin": 1, "sort": 1, "sum": 1, "topk": 2,
+    "normalize": 2, "prod": 1, "roll": 2, "softmax": 1, "softmin": 1, "sort": 1, "std": 1, "std_mean": 1,
+    "sum": 1, "topk": 2, "var": 1, "var_mean": 1,
 }  # fmt: skip
-KEEPS = frozenset(_names("""
+KEEPS = frozenset(
+    _names("""
 argsort cummax cummin cumprod cumsum flip glu log_softmax logcumsumexp normalize roll softmax softmin sort topk
-"""))
-KEEPDIM = {"norm": 3}
+""")
+)
+KEEPDIM = dict.fromkeys(("norm", "std", "std_mean", "var", "var_mean"), 3)
 DEFAULT = {"normalize": 1, **dict.fromkeys(("argsort", "glu", "sort", "topk"), -1)}
 RULES: dict[str, Any] = {
     **dict.fromkeys(POINTWISE, broadcast),
@@ -259,7 +264,8 @@ PROPERTIES = _names("device dtype grad_fn is_cpu is_cuda is_leaf is_sparse items
 def _found(names: Iterable[str]) -> dict[Any, str]:
     """torch's functions and methods of these names."""
     owners = (F, torch, Tensor, torch._C._nn, torch._VF)
-    return {found: name for name in names for owner in owners if (found := getattr(owner, name, None)) is not None
+    return {found: name for name in names
+            for owner in ((Tensor,) if name.startswith("__") else owners) if (found := getattr(owner, name, None)) is not None
             and callable(found) and not isinstance(found, (torch.dtype, type))}  # fmt: skip
 
 
