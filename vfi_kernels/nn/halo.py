@@ -97,8 +97,7 @@ class Halo(TorchFunctionMode):
                 out = module(*tiles)
         else:
             out = self._watched(module, tiles)
-        known = isinstance(out, Tensor) and self._letters(out) is not None
-        if known and self._letters(out) != IMAGE or isinstance(out, Tensor) and not known:
+        if isinstance(out, Tensor) and self._letters(out) != IMAGE:
             expect(False, OP, "a block that returns (P, C, h, w) made from its input", shape(out))
         return out
 
@@ -170,9 +169,12 @@ class Halo(TorchFunctionMode):
             letters = known.pop() if len(known) == 1 else None
             letters = letters if letters and letters[-1] == "C" and self._letters(args[0]) else None
         else:
-            rule = RULES.get(call.name)
+            rule: Any = RULES.get(call.name)
             fits = rule is not None and kwargs.get("out") is None
-            letters = rule(call, self._size(call)) if fits and rule is reshaped else rule(call) if fits else None
+            if fits:
+                letters = rule(call, self._size(call)) if rule is reshaped else rule(call)
+            else:
+                letters = None
         self._expect(letters is not None, "convolutions and layers of single pixels", func)
         out = func(*args, **kwargs)
         for t in _each((out,)):
@@ -182,7 +184,12 @@ class Halo(TorchFunctionMode):
     @staticmethod
     def _size(call: Call) -> tuple[int, ...]:
         """The shape that a view gets."""
-        views = {"view": Tensor.view, "reshape": torch.reshape, "flatten": torch.flatten, "unflatten": torch.unflatten}
+        views: dict[str, Any] = {
+            "view": Tensor.view,
+            "reshape": torch.reshape,
+            "flatten": torch.flatten,
+            "unflatten": torch.unflatten,
+        }
         args = (call.first, *call.args[1:]) if call.args else ()
         if call.name == "reshape" and len(call.args) > 1 and isinstance(call.args[1], int):
             args = (call.first, call.args[1:])
@@ -233,7 +240,7 @@ class Halo(TorchFunctionMode):
             average = func is F.avg_pool2d
             plain = equal and (average or _largest(call.given(4, "dilation", 1)) == 1)
             self._expect(plain, "pooling whose stride is its kernel", func)
-            indices = func is F.max_pool2d_with_indices or not average and call.given(6, "return_indices", False)
+            indices = func is F.max_pool2d_with_indices or (not average and call.given(6, "return_indices", False))
             self._expect(not indices, "pooling without indices", func)
         return IMAGE if self._letters(x) == IMAGE else None
 
@@ -241,7 +248,7 @@ class Halo(TorchFunctionMode):
         if not ok:
             name = getattr(func, "__name__", str(func))
             name = getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
-            expect(False, OP, f"{expected} where there is a halo", f"another {name}")
+            expect(False, OP, f"{expected} where there is a halo", f"another {name} (halo=0 takes any)")
 
     def _uneven(self, x: Tensor, which: str) -> None:
         side = self.patch + 2 * self.halo

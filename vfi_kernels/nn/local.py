@@ -1,7 +1,7 @@
 """Which functions of torch are of single pixels, and what the dimensions of their results mean.
 
-Each dimension of a tensor that comes from a block's input has a letter: N for patches, H, W, and C for all others. Other
-tensors are constants. A rule gets the call and returns the letters of the result, or None where it mixes pixels.
+Each dimension of a tensor that comes from a block's input has a letter: N for patches, H, W, and C for all others.
+Other tensors are constants. A rule gets the call and returns the letters of the result, or None where it mixes pixels.
 """
 
 import operator
@@ -103,7 +103,7 @@ def joined(call: Call) -> Letters | None:
     tensors, dim = call.given(0, "tensors"), call.given(1, "dim", 0)
     known = {call.letters(t) for t in tensors}
     letters = known.pop() if len(known) == 1 else None
-    if letters is None or "dim" not in call.kwargs and len(call.args) < 2:
+    if letters is None or ("dim" not in call.kwargs and len(call.args) < 2):
         return None
     if call.name == "stack":
         at = dim % (len(letters) + 1)
@@ -263,10 +263,13 @@ PROPERTIES = _names("device dtype grad_fn is_cpu is_cuda is_leaf is_sparse items
 
 def _found(names: Iterable[str]) -> dict[Any, str]:
     """torch's functions and methods of these names."""
-    owners = (F, torch, Tensor, torch._C._nn, torch._VF)
-    return {found: name for name in names
-            for owner in ((Tensor,) if name.startswith("__") else owners) if (found := getattr(owner, name, None)) is not None
-            and callable(found) and not isinstance(found, (torch.dtype, type))}  # fmt: skip
+    found = {}
+    for name in names:
+        for owner in (Tensor,) if name.startswith("__") else (F, torch, Tensor, torch._C._nn, torch._VF):
+            function = getattr(owner, name, None)
+            if callable(function) and not isinstance(function, (torch.dtype, type)):
+                found[function] = name
+    return found
 
 
 NAMED = _found(RULES)
