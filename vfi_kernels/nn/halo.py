@@ -82,6 +82,7 @@ class Halo(TorchFunctionMode):
         self.part, self.size, self.patch, self.halo, self.clears = part, size, patch, halo, clears
         self.records = torch.is_grad_enabled()
         self.inside = False
+        self.seen: Seen | None = None
         self.unseen: str | None = None
         self.letters: list[tuple[Tensor, str]] = []  # under torch.compile, where marks do not live on tensors
         self.masks: dict[int, Tensor] = {}
@@ -103,11 +104,13 @@ class Halo(TorchFunctionMode):
 
     def _watched(self, module: nn.Module, tiles: Sequence[Tensor]) -> Any:
         try:
-            with Seen(self), self:
+            with Seen(self) as self.seen, self:
                 return module(*tiles)
         except RuntimeError:
             if self.unseen is None:
                 raise
+        finally:
+            self.seen = None
         expected = "functions of torch that are called from Python where there is a halo"
         expect(False, OP, expected, f"{self.unseen} of TorchScript or an extension")
 
@@ -142,10 +145,15 @@ class Halo(TorchFunctionMode):
                 self._check_stride(call.first, step or (call.given(1, "kernel_size") if func in POOLS else 1))
             return func(*args, **kwargs)
         self.inside = True
+        top = torch._C._pop_torch_dispatch_stack(None) if self.seen is not None else None  # it would see every op
+        if top is not self.seen:
+            torch._C._push_on_torch_dispatch_stack(top)
         try:
             return self._follow(func, args, kwargs)
         finally:
             self.inside = False
+            if top is not None and top is self.seen:
+                torch._C._push_on_torch_dispatch_stack(top)
 
     def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Runs a function, if it is one of single pixels, and marks what it makes."""
@@ -171,10 +179,8 @@ class Halo(TorchFunctionMode):
         else:
             rule: Any = RULES.get(call.name)
             fits = rule is not None and kwargs.get("out") is None
-            if fits:
-                letters = rule(call, self._size(call)) if rule is reshaped else rule(call)
-            else:
-                letters = None
+            sized = (self._size(call),) if fits and rule is reshaped else ()
+            letters = rule(call, *sized) if fits else None
         self._expect(letters is not None, "convolutions and layers of single pixels", func)
         out = func(*args, **kwargs)
         for t in _each((out,)):
@@ -185,6 +191,11 @@ class Halo(TorchFunctionMode):
     def _size(call: Call) -> tuple[int, ...]:
         """The shape that a view gets."""
         views: dict[str, Any] = {
+            "view": Tensor.view,
+            "reshape": torch.reshape,
+            "flatten": torch.flatten,
+            "unflatten": torch.unflatten,
+        }
             "view": Tensor.view,
             "reshape": torch.reshape,
             "flatten": torch.flatten,
