@@ -196,11 +196,6 @@ class Halo(TorchFunctionMode):
             "flatten": torch.flatten,
             "unflatten": torch.unflatten,
         }
-            "view": Tensor.view,
-            "reshape": torch.reshape,
-            "flatten": torch.flatten,
-            "unflatten": torch.unflatten,
-        }
         args = (call.first, *call.args[1:]) if call.args else ()
         if call.name == "reshape" and len(call.args) > 1 and isinstance(call.args[1], int):
             args = (call.first, call.args[1:])
