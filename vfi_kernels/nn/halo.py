@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointFunction
@@ -145,14 +146,17 @@ class Halo(TorchFunctionMode):
                 self._check_stride(call.first, step or (call.given(1, "kernel_size") if func in POOLS else 1))
             return func(*args, **kwargs)
         self.inside = True
-        top = torch._C._pop_torch_dispatch_stack(None) if self.seen is not None else None  # it would see every op
-        if top is not self.seen:
-            torch._C._push_on_torch_dispatch_stack(top)
+        top: Any = None
+        if self.seen is not None and get_eval_frame_callback() is None:  # a function of torch.compile needs it there
+            top = torch._C._pop_torch_dispatch_stack(None)  # which else would see every op
+            if top is not self.seen:
+                torch._C._push_on_torch_dispatch_stack(top)
+                top = None
         try:
             return self._follow(func, args, kwargs)
         finally:
             self.inside = False
-            if top is not None and top is self.seen:
+            if top is not None:
                 torch._C._push_on_torch_dispatch_stack(top)
 
     def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
