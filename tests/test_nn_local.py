@@ -8,7 +8,7 @@ from torch.overrides import get_ignored_functions, get_testing_overrides
 
 import vfi_kernels as vk
 from vfi_kernels.nn.halo import CONVOLUTIONS, POOLS, Halo
-from vfi_kernels.nn.local import ASKS, NAMED, POINTWISE, RULES, SAME
+from vfi_kernels.nn.local import ASKS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
 
 PATCH, C = 8, 8
 EVERY = torch.ones(1, 3, 3, dtype=torch.bool)
@@ -183,6 +183,7 @@ FURTHER = {
     "constant": lambda x: torch.zeros(x.shape),
     "kept": stale,
     "var": lambda x: x / x.var(),
+    "squares between patches": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 4).softmax(1), 4),
 }
 
 
@@ -251,3 +252,41 @@ def test_what_is_allowed_of_single_pixels_is(name):
                 torch.testing.assert_close(found, expected[..., 4:12, 4:12], equal_nan=True)
                 tried += 1
         assert tried or "where" in name, function
+
+
+DIMS = (-1, 0, 1, 2, 3, (1,), (0, 1), (2, 3), (1, 3), (), None)
+ARGUMENTS = (
+    *((d,) for d in DIMS), *((d, True) for d in DIMS), *((2, d) for d in DIMS), *((2, d, True) for d in DIMS),
+    *((d, 1, 2) for d in (0, 1, 2, 3)), (), ((C, 16, 16),), ((C,),), ((C, 8, 8),), (0, 2, 3, 1), (0, 1, 3, 2), (1, 2),
+    *((torch.rand(size, dtype=torch.float64),) for size in ((C, C), (8, 8), (C,))),
+    (torch.rand(C, dtype=torch.float64), torch.ones(C, dtype=torch.float64)),
+)  # fmt: skip
+ALONG_CHANNELS = [n for n in RULES if not {n, n.removesuffix("_")} & {*POINTWISE} and RULES[n] is not reshaped]
+
+
+@pytest.mark.parametrize("order", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", ALONG_CHANNELS)
+def test_what_is_allowed_along_channels_is(name, order):
+    """Whatever arguments a rule lets pass: what the function makes of a part is the part of what it makes of all."""
+    whole = torch.rand(3, C, 16, 16, dtype=torch.float64).permute(["NCHW".index(c) for c in order])
+    tile = whole[tuple(slice({"N": 1, "C": 0}.get(c, 4), {"N": 3, "C": C}.get(c, 12)) for c in order)]
+    for function in [f for f, n in NAMED.items() if n == name]:
+        for given in ARGUMENTS:
+            mode = Halo(torch.zeros(2, 3, dtype=torch.int32), (24, 24), 4, 2, True)
+            x = tile.clone()
+            mode._mark(x, order)
+            listed = (lambda t: [t, t]) if RULES[name] is joined else (lambda t: t)
+            try:
+                found = mode.__torch_function__(function, (), (listed(x), *given))
+            except (TypeError, RuntimeError, ValueError, IndexError):
+                continue
+            expected = function(listed(whole), *given)
+            pairs = ((found, expected),) if isinstance(found, (Tensor, str)) else zip(found, expected, strict=True)
+            for part, all_of_it in pairs:
+                if isinstance(part, str):  # type() without arguments
+                    continue
+                for at, letter in enumerate(mode._letters(part) or "none"):
+                    if letter != "C":  # as many pixels before it, at whatever scale
+                        begin = 1 if letter == "N" else part.shape[at] // 2
+                        all_of_it = all_of_it.narrow(at, begin, part.shape[at])
+                torch.testing.assert_close(part, all_of_it)

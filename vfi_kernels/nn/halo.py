@@ -181,6 +181,8 @@ class Halo(TorchFunctionMode):
             letters = known.pop() if len(known) == 1 else None
             letters = letters if letters and letters[-1] == "C" and self._letters(args[0]) else None
         else:
+            if call.name == "pixel_unshuffle":
+                self._check_stride(call.first, max(call.given(1, "downscale_factor"), 1))
             rule: Any = RULES.get(call.name)
             fits = rule is not None and kwargs.get("out") is None
             sized = (self._size(call),) if fits and rule is reshaped else ()
