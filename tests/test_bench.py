@@ -1,15 +1,20 @@
 """The benchmark engine: what it plans, measures, refuses and writes. Nothing here depends on how fast anything is."""
 
+import contextlib
+import dataclasses
+import importlib.util
 import json
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
 from brief_benchmarks import BRIEF, SHAPE, make_document, rows_of
 
+import vfi_kernels.compat.torchvision
 from vfi_kernels.bench import gate, jobs, measure, overhead, report, timing
 from vfi_kernels.bench.peers import load_peers
 from vfi_kernels.bench.session import Session
@@ -162,6 +167,58 @@ def test_compiled_peers_compute_what_we_do(case):
 def test_half_is_compared_with_our_own_float32():
     for row in rows_of(op=["backward_warp-border", "splat-softmax"], dtype=["float16", "bfloat16"]):
         assert "ours float32" in row["times_faster"]
+
+
+@pytest.mark.parametrize(
+    "name, mode, both_ways",
+    [("splat-softmax", "forward", True), ("backward_warp-border", "forward", False),
+     ("backward_warp-border", "backward", True), ("splat-softmax", "both", True)],
+)  # fmt: skip
+def test_on_a_gpu_the_deterministic_way_runs_beside_the_other(monkeypatch, name, mode, both_ways):
+    """With a GPU of which everything is on the CPU."""
+    (job,) = jobs.plan(op=[name], shape=[SHAPE], mode=[mode], threads=[1])
+    make, copying = measure.make_arguments, measure.copying
+    monkeypatch.setattr(measure, "make_arguments", lambda case, _, dtype: make(case, job, dtype))
+    monkeypatch.setattr(measure, "copying", lambda nbytes, device: copying(nbytes, "cpu"))
+    monkeypatch.setattr(measure, "clock", lambda device: timing.CpuClock())
+    row = measure.measure(dataclasses.replace(job, device="cuda"), [], BRIEF, lambda step: None)
+    assert ("ours deterministic" in row["times_faster"]) == both_ways
+
+
+def test_deterministic_is_torchs_switch_without_the_filling():
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    with measure.deterministically(contextlib.nullcontext):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert before == (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
+
+
+def test_torchvision_competes_where_it_is(monkeypatch):
+    """Here ours stands for it, under its name and with its parameters."""
+    (row,) = rows_of(op=["modulated_deform_conv2d-4"])
+    assert importlib.util.find_spec("torchvision") or row["absent"]["torchvision"] == "torchvision is not installed"
+    package = types.ModuleType("torchvision")
+    package.__spec__ = importlib.machinery.ModuleSpec("torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    monkeypatch.setitem(sys.modules, "torchvision.ops", vfi_kernels.compat.torchvision)
+    (row,) = rows_of(op=["modulated_deform_conv2d-4"], shape=["2x3x12x16"], flow=["noise"])
+    assert row["differs"]["torchvision"] < 1e-6
+
+
+def test_a_row_that_cannot_be_measured_costs_no_other(monkeypatch, tmp_path):
+    session = Session("off", quick=True, json_file=tmp_path / "result.json")
+    chosen = jobs.plan(op=["splat-sum", "splat-average"], shape=[SHAPE], threads=[1])
+    make = measure.make_arguments
+
+    def short_of_memory(case, job, dtype):
+        if case.name == "splat-sum":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return make(case, job, dtype)
+
+    monkeypatch.setattr(measure, "make_arguments", short_of_memory)
+    session.measure(chosen, [])
+    assert [row["case"] for row in session.document["rows"]] == ["splat-average"]
+    assert session.document["refused"] == {str(chosen[0]): "OutOfMemoryError: CUDA out of memory"}
 
 
 def test_the_copy_moves_the_bytes_of_the_floor():

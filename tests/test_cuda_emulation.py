@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU: the tests of every op on their results, and what only an emulation can show."""
+"""The CUDA kernels, run on the CPU: what only an emulation can show. The tests of ops: test_cuda_emulation_ops.py."""
 
 import dataclasses
 import math
@@ -8,98 +8,7 @@ import pytest
 import torch
 import vfi_kernels_testing as native
 from emulation import emulated_cuda, emulated_op
-from ops.test_backward_warp import (  # noqa: F401
-    test_a_corner_of_weight_zero_is_not_read,
-    test_agrees_with_grid_sample_in_float64,
-    test_flow_gradient_is_right_sided_and_zero_where_clipped,
-    test_half_precision_positions_do_not_round,
-    test_image_of_another_size,
-    test_non_finite_flow,
-    test_zero_flow_is_a_bitwise_copy,
-)
-from ops.test_correlation import (  # noqa: F401
-    test_a_nan_reaches_what_meets_it_and_nothing_else,
-    test_agrees_with_unfold_in_float64,
-    test_exchanging_the_maps_mirrors_the_displacements,
-    test_half_sums_are_float32_and_rounded_once,
-    test_no_channels_give_zeros,
-    test_outside_is_exactly_zero,
-    test_radius_1_by_hand,
-)
-from ops.test_modulated_deform_conv2d import (  # noqa: F401
-    test_a_corner_of_weight_zero_is_not_read as test_a_corner_of_weight_zero_of_a_tap_is_not_read,
-)
-from ops.test_modulated_deform_conv2d import (  # noqa: F401
-    test_an_offset_that_is_not_finite_reads_nothing,
-    test_any_geometry,
-    test_derivative_on_the_edge,
-    test_each_gradient_alone,
-    test_errors_are_one_sentence,
-    test_fused_activation_and_bias,
-    test_golden,
-    test_gradient_of_the_bias,
-    test_no_offset_is_conv2d,
-    test_offset_groups,
-    test_offsets_far_from_zero_keep_their_fraction,
-    test_position_by_hand,
-    test_shapes_in_use,
-    test_what_is_not_finite_reaches_the_same_gradients,
-)
-from ops.test_sample_trajectory import (  # noqa: F401
-    test_a_keyframe_of_weight_zero_is_not_read,
-    test_a_pixel_that_is_not_finite_adds_nothing_to_the_gradient_of_tau,
-    test_a_tau_that_is_not_finite_adds_nothing_to_the_gradient_of_keyframes,
-    test_is_bicubic_interpolation_along_time,
-    test_knots_are_interpolated,
-    test_outside_the_knots,
-    test_polynomials_are_reproduced,
-    test_resized_flow,
-    test_taus_for_all_for_samples_for_pixels,
-    test_the_derivative_is_that_of_the_flow,
-    test_two_keyframes_are_a_straight_line,
-)
-from ops.test_splat import (  # noqa: F401
-    test_a_non_finite_metric_skips_its_pixel,
-    test_each_corner_is_checked_by_itself,
-    test_several_inputs_share_one_flow,
-    test_skipped_pixels_leak_nothing,
-    test_softmax_loses_no_pixel_and_never_overflows,
-    test_zero_flow_is_a_copy,
-)
-from ops.test_trajectory_splat import (  # noqa: F401
-    test_a_tau_for_each_pixel as test_splat_of_a_tau_for_each_pixel,
-)
-from ops.test_trajectory_splat import (  # noqa: F401
-    test_equals_resize_sample_and_splat,
-)
-from ops.test_trajectory_splat import (  # noqa: F401
-    test_half_image_with_float32_flows as test_splat_of_half_image_with_float32_flows,
-)
-from ops.test_trajectory_warp import (  # noqa: F401
-    test_a_tau_for_each_pixel,
-    test_equals_resize_sample_and_warp,
-    test_gradients_equal_those_of_the_steps,
-    test_half_image_with_float32_flows,
-    test_layout_is_the_images,
-)
-from ops.test_warp_blend import test_equals_two_warps_and_a_blend, test_large_logits_take_one_frame  # noqa: F401
-from test_every_op import (  # noqa: F401
-    CASES,
-    channels_last,
-    check_all,
-    every_case,
-    forward,
-    gradients,
-    make,
-    make_cotangents,
-    test_agrees_with_the_oracle,
-    test_any_strides,
-    test_empty,
-    test_every_kind_of_flow,
-    test_mixed_dtypes,
-    test_non_finite_and_huge_positions,
-    test_non_finite_values_stay_where_they_land,
-)
+from test_every_op import CASES, channels_last, check_all, every_case, forward, gradients, make, make_cotangents
 
 import vfi_kernels as vk
 from vfi_kernels.reference_math import bilinear

@@ -190,6 +190,32 @@ def test_in_place_ops_leave_the_other_owner_of_memory_alone(name, backend_name):
                 assert torch.equal(lazy[n], plain[n]) and not torch.equal(lazy[n], before[n])
 
 
+@mutating
+@pytest.mark.parametrize("others", [False, True], ids=["", "all"])
+def test_in_place_ops_write_into_tensors_of_inference_mode_in_it_alone(name, others):
+    """As torch's own do; others: every argument is of that mode, and autograd has no part in the call."""
+    op, places = getattr(torch.ops.vfi_kernels, name), mutated(schemas()[name])
+    for args in calls()[name]:
+        given = list(map_tensors(lambda t: t.detach().clone(), args))
+        expected = map_tensors(lambda t: t.detach().clone(), args)
+        with torch.inference_mode():
+            for n, a in enumerate(given):
+                if isinstance(a, torch.Tensor) and (others or n in places):
+                    given[n] = a.clone()
+        before = [given[n].clone() for n in places]
+        for grad in (torch.enable_grad(), torch.no_grad()):
+            with grad, pytest.raises(RuntimeError, match=r"torch\.inference_mode\(\)") as error:
+                op(*given)
+            expect_one_sentence(error.value, name)
+            assert all(torch.equal(given[n], was) for n, was in zip(places, before, strict=True))
+        versions = [expected[n]._version for n in places]
+        op(*expected)
+        assert all(expected[n]._version > was for n, was in zip(places, versions, strict=True))
+        with torch.inference_mode():
+            op(*given)
+            assert all(torch.equal(given[n], expected[n]) for n in places)
+
+
 @pytest.mark.parametrize("kind", ["block", "convolution"])
 def test_modules_in_place_leave_the_other_owner_of_memory_alone(kind):
     layer = torch.nn.Conv2d(3, 3, 3, padding=1)

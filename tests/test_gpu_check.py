@@ -19,12 +19,15 @@ from gpu_steps.benchmarks import timing_steps  # noqa: E402
 from gpu_steps.build import judge_probe  # noqa: E402
 from gpu_steps.sanitizer import judge_sanitizer, sanitizer_steps  # noqa: E402
 
+from vfi_kernels.testing import load_cases  # noqa: E402
+
 # What each step says where all is well; the files that a step leaves are written by its stand-in.
 PROBE = "\n".join(
     json.dumps({"backend": b, "works": True, "reason": "", "rtld_global": False}) for b in ("cuda", "triton")
 )
 TEXTS = {"build": "built", "probe": PROBE, "ncu": '"Kernel","ns"\n"scatter_kernel","1"\nprofiled: splat'}
 CHECKED = "small set case: splat float32\nsmall set: 4 calls\n========= ERROR SUMMARY: 0 errors"
+BENCH = {"rows": [{"timings": {"ours": {}, "ours deterministic": {}}, "absent": {"torchvision": "not installed"}}]}
 TEST = {"test": "tests/gpu/a.py::test_b", "outcome": "passed", "seconds": 0.1, "reason": ""}
 NAMES = [step.name for stage in gpu_check.plan() for lane in stage for step in lane]
 
@@ -41,7 +44,7 @@ sys.exit(gpu_check.Check(test_gpu_check.stand_ins({broken!r}, {how!r}), test_gpu
 def stand_in(step, broken, how):
     text = TEXTS.get(step.name, CHECKED)
     end = {"kill": "os.kill(os.getpid(), 9)", "hang": "time.sleep(60)"}[how] if step.name == broken else ""
-    file, content = ("bench.json", {"rows": [1]}) if step.name.startswith("bench") else (gpu_tests.LINES, TEST)
+    file, content = ("bench.json", BENCH) if step.name.startswith("bench") else (gpu_tests.LINES, TEST)
 
     def command(folder):
         write = f"open({str(folder / file)!r}, 'w').write({json.dumps(content)!r})"
@@ -248,12 +251,34 @@ def test_benchmarks_are_kept_even_if_cut_short(tmp_path):
     bench = timing_steps()[0]
     missing = bench.judge(run_of("/usr/bin/python3: No module named vfi_kernels.cli", 1), tmp_path)
     assert (missing.status, missing.bad) == ("missing", False)
-    (tmp_path / "bench.json").write_text(json.dumps({"rows": [1, 2], "refused": {}}))
-    assert bench.judge(run_of(), tmp_path).facts["rows"] == 2
-    cut = bench.judge(run_of("", -9, True), tmp_path)
-    assert cut.status == "passed" and "2 rows" in cut.reason
+    (tmp_path / "bench.json").write_text(json.dumps({"rows": BENCH["rows"] * 2, "refused": {}}))
+    facts = bench.judge(run_of(), tmp_path).facts
+    assert facts["rows"] == 2 and facts["beside"] == {"ours": 2, "ours deterministic": 2}
+    assert facts["absent"] == {"torchvision": ["not installed"]}
+    cut = bench.judge(run_of("[1/19] splat\n[2/19] splat\n", -9, True), tmp_path)
+    assert cut.status == "passed" and "2 of 19 rows" in cut.reason
     (tmp_path / "bench.json").write_text(json.dumps({"rows": [], "refused": {"splat": "wrong result"}}))
     assert bench.judge(run_of("", 1), tmp_path).status == "refused"
+
+
+def test_every_case_is_timed_both_ways_with_bf16_and_channels_last(monkeypatch):
+    """By the options of the steps themselves: nothing keeps a new op out."""
+    from vfi_kernels import cli
+    from vfi_kernels.bench import jobs
+
+    monkeypatch.setattr(jobs, "_can_run", lambda device, backend: None)
+    seen = set()
+    for step in timing_steps():
+        if not step.name.startswith("bench"):
+            continue
+        command = step.command(Path())
+        options = cli.parser().parse_args(command[command.index("bench") :])
+        assert options.quick and options.peer is None  # all peers but those that compile
+        names = ("op", "dtype", "layout", "mode", "shape", "device", "backend")
+        seen |= {(j.case, j.mode, j.dtype, j.layout) for j in jobs.plan(**{n: getattr(options, n) for n in names})}
+    ways = (("float32", "nchw"), ("bfloat16", "channels_last"))
+    cases = [case.name for case in load_cases().values() if case.large]
+    assert seen >= {(c, mode, *way) for c in cases for mode in ("forward", "backward") for way in ways}
 
 
 def test_all_limits_fit_into_eight_minutes():

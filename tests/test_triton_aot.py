@@ -13,7 +13,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("capability", [90, *(pytest.param(other, marks=pytest.mark.nightly) for other in (80, 100))])
 def test_every_kernel_compiles(capability, tmp_path):
     path = os.pathsep.join(filter(None, [str(TESTS.parent), os.environ.get("PYTHONPATH")]))
     run = subprocess.run(
@@ -24,10 +24,12 @@ def test_every_kernel_compiles(capability, tmp_path):
     )
     assert run.returncode == 0, run.stderr[-3000:]
     compiled = json.loads(run.stdout.splitlines()[-1])
-    assert set(compiled) == kernel_names()
+    missing = kernel_names() - set(compiled)
+    assert not missing, f"no call of tests/triton_calls.py launches {sorted(missing)}"
     # Four dtypes in two layouts, each with a signature of its own, for all that reads or writes an image.
     without_image = {
         "_cell_kernel", "_deform_cell_kernel", "_deform_ordered_kernel", "_list_cells_kernel", "_patch_indices_kernel",
         "_span_kernel", "_target_shift_kernel",
     }  # fmt: skip
-    assert all(compiled[name] >= 8 for name in set(compiled) - without_image)
+    few = {name: count for name, count in compiled.items() if count < 8 and name not in without_image}
+    assert not few, f"launched with fewer signatures than dtypes and layouts: {few}"

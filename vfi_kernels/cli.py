@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     what = bench.add_argument_group("what is measured; every combination is one row")
     what.add_argument("--op", nargs="+", metavar="NAME", help="ops or cases, * matches (default: all)")
     what.add_argument(
-        "--shape", nargs="+", metavar="NAME", help="by name, or like 1x3x480x640 (default: all of the case)"
+        "--shape", nargs="+", metavar="NAME", help="by name, like 1x3x480x640, or first (default: all of the case)"
     )
     what.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help=", ".join(DTYPES))
     what.add_argument("--layout", nargs="+", default=["nchw"], metavar="NAME", help=", ".join(LAYOUTS))

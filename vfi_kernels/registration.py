@@ -42,13 +42,6 @@ def refuse_gradient(op: str, instead: str, *tensors: Tensor | None) -> None:
     refuse_forward_mode(op, *tensors)
 
 
-def written(base: Tensor) -> Tensor:
-    """`base`, which an op has written in place: autograd notices where it had saved what was there before."""
-    if not torch.compiler.is_compiling():
-        torch.autograd.graph.increment_version(base)
-    return base
-
-
 def register_fake(op: str) -> Callable[[Callable], Callable]:
     """Decorator: the function, which takes the words of options, says what shapes `op` returns."""
     return lambda function: torch.library.register_fake(f"{NAMESPACE}::{op}", taking_numbers(op, function))
@@ -56,11 +49,23 @@ def register_fake(op: str) -> Callable[[Callable], Callable]:
 
 def register_in_place(op: str, instead: str) -> None:
     """Autograd and vmap of an op that writes into its last argument. What requires a gradient is refused also where the
-    op is called by itself, or by a graph that was captured without one (torch.export, make_fx)."""
+    op is called by itself, or by a graph that was captured without one (torch.export, make_fx). As torch's own in-place
+    ops, it counts the base's versions, by which autograd notices where it had saved what was there before, and writes
+    into tensors of inference mode in that mode only, where torch leaves the second kernel out."""
     target: Any = getattr(torch.ops.vfi_kernels, op).default
     instead += ", captured from tensors that require a gradient"
 
+    def refuse_inference(base: Tensor) -> None:
+        if base.is_inference() and not torch.is_inference_mode_enabled():
+            expect(False, op, "a base that was not made in torch.inference_mode(), or to be called in it", "one of it")
+
+    def counting(keyset: Any, *args: Any) -> None:
+        refuse_inference(args[-1])
+        target.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *args)
+        torch.autograd.graph.increment_version(args[-1])
+
     def autograd(keyset: Any, *args: Any) -> None:
+        refuse_inference(args[-1])
         refuse_gradient(op, instead, *(a for a in args if isinstance(a, Tensor)))
         with torch._C._AutoDispatchBelowAutograd():
             if any(isinstance(a, Tensor) and a.is_neg() for a in args):
@@ -72,6 +77,7 @@ def register_in_place(op: str, instead: str) -> None:
                 target.redispatch(keyset & torch._C._after_autograd_keyset, *args)
 
     _library.impl(op, autograd, "Autograd", with_keyset=True)
+    _library.impl(op, counting, "ADInplaceOrView", with_keyset=True)
     register_looped_vmap(op)
 
 

@@ -1,5 +1,6 @@
 """What files of torch and safetensors hold: nothing in them is run, and no more is unpacked than they are large."""
 
+import json
 import math
 import pickletools
 import tarfile
@@ -7,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +26,12 @@ DTYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16,
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
 )  # fmt: skip
+MOST_SHOWN = 60  # characters of a shape in a sentence
+# Of a number in safetensors, by the names there
+BITS = {
+    "BOOL": 8, **{f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)},
+    "F8_E4M3": 8, "F8_E5M2": 8, "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+}  # fmt: skip
 UNREADABLE = "not a checkpoint that can be read safely"
 OBJECTS = "it holds more than tensors (save net.state_dict())"
 DAMAGED = "it is damaged, or something else"
@@ -90,9 +98,9 @@ def _kind(head: bytes, safe: bool) -> str:
 def _what_else(head: bytes) -> str:
     if not head:
         return "it is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS in place of the file (git lfs pull)"
     text = head.decode("utf-8-sig", "replace").lstrip()
+    if text.startswith("version https://git-lfs"):
+        return "it is a pointer of Git LFS in place of the file (git lfs pull)"
     if text.startswith(("<!", "<html", "<HTML", "<?xml")):
         return "it is a web page in place of the file"
     line = text.partition("\n")[0].rstrip()[:40]
@@ -101,7 +109,10 @@ def _what_else(head: bytes) -> str:
 
 def _read_as(kind: str, path: Path, size: int) -> object:
     if kind == "safetensors":
-        state = require("safetensors.torch").load_file(str(path))
+        try:
+            state = require("safetensors.torch").load_file(str(path))
+        except require("safetensors").SafetensorError as error:
+            raise Refused(_wrong_list(path, size)) from error
     else:
         if kind == "zip":
             _check_zip(path, size)
@@ -133,7 +144,45 @@ def _check_zip(path: Path, size: int) -> None:
             raise Refused("its parts claim to be larger than the file")
         if any("/code/" in part.filename for part in parts):
             raise Refused("it is a program of TorchScript (save net.state_dict())")
+        _check_sums(archive)
         _check_pickle(BytesIO(archive.read(lists[0])), 1)
+
+
+def _check_sums(archive: zipfile.ZipFile) -> None:
+    """torch.save writes a sum of each part, by which a changed byte is found; zeros if it was told not to."""
+    parts = archive.infolist()
+    if any(part.CRC for part in parts):
+        changed = archive.testzip()
+        if changed is not None:
+            raise Refused(f"it is damaged: its part {changed} is not what was written")
+    else:
+        for part in parts:
+            del part.CRC  # zipfile then reads without comparing
+
+
+def _wrong_list(path: Path, size: int) -> str:
+    """What is wrong with the list of tensors of a file that safetensors refuses; DAMAGED if nothing more is known."""
+    with path.open("rb") as file:
+        listed = file.read(int.from_bytes(file.read(8), "little"))
+    try:
+        tensors = {name: value for name, value in json.loads(listed).items() if name != "__metadata__"}
+        places = sorted((*value["data_offsets"], name) for name, value in tensors.items())
+        for first, last, name in places:
+            shape, kind = tensors[name]["shape"], tensors[name]["dtype"]
+            what = f"{name} of shape {str(tuple(shape))[:MOST_SHOWN]}"
+            if min(shape, default=0) < 0:
+                return f"{what} has a negative size"
+            count = -(-math.prod(shape) * BITS[kind] // 8)
+            if count > size:
+                return f"{what} takes more than the file holds of it"
+            if count != last - first:
+                return f"{what} takes {count} bytes, its list says {last - first}"
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return DAMAGED
+    for (_, end, one), (begin, _, other) in pairwise(places):
+        if begin != end:
+            return f"{one} and {other} {'lie on the same bytes' if begin < end else 'have a gap between them'}"
+    return DAMAGED
 
 
 def _check_pickle(file: BinaryIO, count: int) -> None:
@@ -178,13 +227,14 @@ def _check_sizes(state: object, size: int) -> None:
 def listed_in(path: Path) -> Iterator[tuple[str, str, int]]:
     """Name, dtype as safetensors calls it, and count of numbers of each tensor in a file, which is not loaded."""
     try:
-        _kind(_beginning(path)[0], safe=True)
+        head, size = _beginning(path)
+        _kind(head, safe=True)
         with require("safetensors").safe_open(str(path), "pt") as file:
             for name in file.offset_keys():
                 piece = file.get_slice(name)
                 yield name, piece.get_dtype(), math.prod(piece.get_shape())
     except (Refused, require("safetensors").SafetensorError) as error:
-        reason = error if isinstance(error, Refused) else DAMAGED
+        reason = error if isinstance(error, Refused) else _wrong_list(path, size)
         raise UserError(f"{path} is {UNREADABLE}: {reason}") from error
 
 

@@ -48,7 +48,24 @@ def tensors_of(state: object, path: Path) -> dict[str, Tensor]:
         if len(inner) != 1:
             break
         found = inner[0]
-    raise UserError(f"expected {path} to hold a state dict, names and tensors, got {type(state).__name__}")
+    kind = type(state).__name__
+    raise UserError(f"expected {path} to hold a state dict, names and tensors, got {kind}{_without_tensors(state)}")
+
+
+def _without_tensors(state: object) -> str:
+    """Why there are none in a mapping."""
+    entered: list[object] = []
+    while isinstance(state, Mapping):
+        if not state:
+            return " with nothing in it"
+        if any(state is other for other in entered):
+            return " that holds itself"
+        entered.append(state)
+        inner = [str(key) for key, value in state.items() if isinstance(value, Mapping)]
+        if len(inner) > 1:
+            return f" with {len(inner)} mappings side by side: {listed(inner)}"
+        state = next((value for value in state.values() if isinstance(value, Mapping)), None)
+    return ""
 
 
 def check(
@@ -119,11 +136,11 @@ def load_into(
 def built(make: Callable[[], Any], state: Mapping[str, Tensor], path: str | Path, missing: tuple[str, ...] = ()) -> Any:
     """The network that `make` builds of sizes read off `state`, with it loaded; compared before it takes memory."""
     try:
-        check(without_memory(make), state, path, missing)
+        found = check(without_memory(make), state, path, missing)
     except NO_NETWORK as error:
         raise UserError(f"there is no network of the sizes in {path}") from error
     model = make()
-    load_into(model, state, path, missing)
+    model.load_state_dict(found, strict=not missing)
     return model
 
 

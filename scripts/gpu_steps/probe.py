@@ -15,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 from gpu_steps.build import needed  # noqa: E402
 from gpu_steps.process import ROOT, last_lines  # noqa: E402
 
+LIMIT_S = 25  # for one backend; its first call compiles with Triton
 GLOBAL = {"TORCH_USE_RTLD_GLOBAL": "1"}
 
 
@@ -34,7 +35,11 @@ def op(backend: str) -> None:
 def attempt(backend: str, environment: dict[str, str]) -> str:
     """Why the op does not run; empty if it does."""
     command = [sys.executable, __file__, backend]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    try:
+        settings = {**os.environ, **environment}
+        done = subprocess.run(command, capture_output=True, text=True, env=settings, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"hung for {LIMIT_S} s"
     if done.returncode == 0:
         return ""
     died = f"died of signal {-done.returncode}: " if done.returncode < 0 else ""

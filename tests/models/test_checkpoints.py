@@ -121,6 +121,11 @@ def cyclic(state):
     return found
 
 
+def beside(state):
+    """Weights and a mapping that holds itself."""
+    return {"model": state, "other": cyclic(state)}
+
+
 class Payload:
     def __reduce__(self):
         return os.mkdir, ("was-run",)
@@ -129,6 +134,7 @@ class Payload:
 FILES = {
     "empty": (b"", "it is empty"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "a pointer of Git LFS"),
+    "Git LFS after a mark": (b"\xef\xbb\xbfversion https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
     "web page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page"),
     "answer of a server": (b"Repository not found", "it is a text, 'Repository not found'"),
     "cut pickle": (b"\x80\x04\x8e\x00\x00\x00\x00\x02\x00\x00\x00abc.", "damaged, or something else"),
@@ -148,8 +154,10 @@ STATES = {
     "sparse": (lambda s: each(s, lambda v: v.to_sparse()), "got sparse ones"),
     "quantized": (lambda s: each(s, lambda v: torch.quantize_per_tensor(v.float(), 0.1, 0, torch.qint8)),
                   "got quantized ones"),
-    "cyclic": (cyclic, "got dict|not the state of a training"),
-    "nothing": (lambda s: {}, "got dict|not the state of a training"),
+    "cyclic": (cyclic, "got dict that holds itself|not the state of a training"),
+    "cyclic beside": (beside, "with 2 mappings side by side: model, other|not the state of a training"),
+    "nothing": (lambda s: {}, "got dict with nothing in it|not the state of a training"),
+    "nothing inside": (lambda s: {"model": {}}, "got dict with nothing in it|not the state of a training"),
 }  # fmt: skip
 # What a training that goes on is not asked
 VALUES = {
@@ -225,12 +233,58 @@ def test_a_list_without_end(tmp_path):
     refused(checkpoints.read, tmp_path / "w.pth", "list of tensors is too long")
 
 
+def listing(**tensors):
+    """A file of safetensors that lists these, with 24 bytes for them."""
+    names = ("dtype", "shape", "data_offsets")
+    listed = json.dumps({n: dict(zip(names, (k, s, [i, j]))) for n, (k, s, i, j) in tensors.items()}).encode()
+    return len(listed).to_bytes(8, "little") + listed + bytes(24)
+
+
+def test_a_changed_byte_anywhere_in_the_parts_of_a_file_is_noticed(tmp_path):
+    """By the sums of torch.save; a file that was written without them is read without."""
+    path, state = tmp_path / "w.pth", {"x": torch.arange(300.0), "y": torch.ones(2)}
+    good = saved(state)
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        for part in archive.infolist():
+            begin = good.index(archive.read(part), part.header_offset + 30)
+            for at in {begin, begin + part.file_size // 2, begin + part.file_size - 1}:
+                path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
+                refused(checkpoints.read, path, f"damaged: its part {part.filename} is not what was written$")
+    torch.serialization.set_crc32_options(False)
+    try:
+        path.write_bytes(saved(state))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(checkpoints.read(path)["x"], state["x"])
+
+
+def test_what_is_built_is_compared_once(tmp_path, monkeypatch):
+    layer = nn.Linear(3, 2)
+    seen, check = [], checkpoints.check
+    monkeypatch.setattr(checkpoints, "check", lambda *a, **k: (seen.append(1), check(*a, **k))[1])
+    found = checkpoints.built(lambda: nn.Linear(3, 2), layer.state_dict(), "w.pth")
+    assert torch.equal(found.weight, layer.weight) and seen == [1]
+    without = {"weight": layer.weight.detach()}
+    assert torch.equal(checkpoints.built(lambda: nn.Linear(3, 2), without, "w.pth", ("bias",)).weight, layer.weight)
+    with pytest.raises(UserError, match="keys missing: bias"):
+        checkpoints.built(lambda: nn.Linear(3, 2), without, "w.pth")
+
+
 def test_safetensors(tmp_path):
     path = tmp_path / "w.safetensors"
     good = save({"x": torch.zeros(8)})
     for data, reason in (
         (good[:-1], "damaged, or something else"),
-        (good.replace(b"[8]", b"[9]"), "damaged, or something else"),
+        (good.replace(b"[8]", b"[9]"), r"x of shape \(9,\) takes 36 bytes, its list says 32$"),
+        (listing(x=("F32", [10**12, 10**12], 0, 4)), "takes more than the file holds of it$"),
+        (listing(x=("F32", [10**10], 0, 4 * 10**10)), r"x of shape \(10000000000,\) takes more than the file holds"),
+        (listing(x=("F32", [-2], 0, 8)), r"x of shape \(-2,\) has a negative size$"),
+        (listing(x=("F32", [4], 0, 16), y=("F32", [4], 0, 16)), "x and y lie on the same bytes$"),
+        (listing(x=("F32", [4], 0, 16), y=("F32", [4], 8, 24)), "x and y lie on the same bytes$"),
+        (listing(x=("F32", [2], 0, 8), y=("F32", [2], 16, 24)), "x and y have a gap between them$"),
+        (listing(x=("F99", [2], 0, 8)), "damaged, or something else"),
+        (listing(x=("F32", "2", 0, 8)), "damaged, or something else"),
+        (save({}), "got dict with nothing in it"),
         (b"\xff" * 7 + b"\x00{", "list of tensors is too long"),
         (save({"x": torch.zeros(8).to(torch.float8_e5m2)}), "x is float8_e5m2"),
         (saved({"x": torch.zeros(8)}), "it holds a file of torch.save, which its name does not say"),

@@ -73,6 +73,13 @@ def test_a_second_training_is_refused_until_the_first_is_dead(tmp_path, held):
     assert set(files(folder)) == {"last.pt", "weights.safetensors", "log.jsonl", "notes.txt"}
 
 
+def test_a_training_that_is_refused_leaves_the_signals_alone(tmp_path, held, monkeypatch):
+    held()
+    monkeypatch.setattr(signal, "signal", lambda *arguments: pytest.fail("a handler was installed"))
+    with pytest.raises(UserError, match="another training is at work"):
+        train(tiny_rife(), quick(tmp_path / "run"))
+
+
 def test_a_lock_without_locks(tmp_path, held):
     """Where folders cannot be locked, a file stands for it; who was killed left it there, and the sentence says so."""
     process = held("without")

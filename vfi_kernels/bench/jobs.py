@@ -70,11 +70,12 @@ def _is_named(case: OpCase, name: str) -> bool:
 
 
 def choose_shapes(case: OpCase, names: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """Shapes by name or as "1x3x480x640"; a name that this case lacks is left out."""
+    """Shapes by name or as "1x3x480x640", or the case's "first"; a name that this case lacks is left out."""
     if not names:
         return case.large
     found = {}
     for name in names:
+        name = next(iter(case.large)) if name == "first" else name
         if re.fullmatch(r"\d+(x\d+){3}", name):
             found[name] = tuple(int(n) for n in name.split("x"))
         elif name in case.large:
@@ -112,7 +113,7 @@ def plan(
         for (name, size), d, l, f, m, r, t in conditions:  # noqa: E741
             jobs.append(Job(case.name, name, size, d, l, m, "grad" if m != "forward" else r, f, t, device, backend))
     if not jobs:
-        known = sorted({name for case in choose_cases(op) for name in case.large})
+        known = [*sorted({name for case in choose_cases(op) for name in case.large}), "first"]
         raise UsageError(
             f"expected --shape to be one of {', '.join(known)} or like 1x3x480x640, got {' '.join(shape or [])}"
         )

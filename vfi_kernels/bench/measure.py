@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from vfi_kernels.bench.timing import Budget, Contender, clock, interleave
 from vfi_kernels.testing import OpCase, load_cases, map_tensors, tensors
 
 OURS, OURS_FLOAT32, COPY = "ours", "ours float32", "copy"
+OURS_DETERMINISTIC = "ours deterministic"
 WRONG = 0.01  # a peer whose result differs by more than this, on average, is marked
 
 
@@ -71,6 +72,28 @@ def contender(call: Callable[..., Any], arguments: tuple, job: Job, around: Call
     return Contender(backward if job.mode == "backward" else forward_and_backward, both)
 
 
+def deterministic_way(op: str, mode: str) -> bool:
+    """Whether the schemas of what `mode` runs ask which way to add: in any order, or in the same one each time."""
+    names = {"forward": [op], "backward": [f"{op}_grad"], "both": [op, f"{op}_grad"]}[mode]
+    packets = [getattr(torch.ops.vfi_kernels, name, None) for name in names]
+    return any(a.name == "deterministic" for p in packets if p is not None for a in p.default._schema.arguments)
+
+
+@contextlib.contextmanager
+def deterministically(around: Callable) -> Iterator[None]:
+    """Torch's switch alone: it would also fill every new tensor, which is no part of what is measured."""
+    memory: Any = torch.utils.deterministic  # of which the type checker knows nothing
+    before, fills = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
+    try:
+        with around():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = fills
+
+
 def copying(nbytes: int, device: str) -> Contender:
     """The floor: half of the bytes read, half written, into a tensor that exists already."""
     source = torch.rand(max(1, nbytes // 8), device=device)
@@ -118,6 +141,9 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
     contenders = {OURS: contender(case.call, arguments, job, around)}
     if job.dtype in ("float16", "bfloat16"):
         contenders[OURS_FLOAT32] = contender(case.call, make_arguments(case, job, "float32"), job, around)
+    if job.device == "cuda" and deterministic_way(case.op, job.mode):
+        way = functools.partial(deterministically, around)
+        contenders[OURS_DETERMINISTIC] = contender(case.call, arguments, job, way)
     differs: dict[str, float] = {}
     absent = {}
     for peer in peers:

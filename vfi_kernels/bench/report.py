@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vfi_kernels.bench.jobs import UsageError, key
-from vfi_kernels.bench.measure import COPY, OURS, OURS_FLOAT32, WRONG
+from vfi_kernels.bench.measure import COPY, OURS, OURS_DETERMINISTIC, OURS_FLOAT32, WRONG
 
 SCHEMA = 1
 SLOWER, FASTER, WITHIN = "slower", "faster", "within noise"
@@ -137,7 +137,8 @@ def compare(first: Path, second: Path) -> str:
         if old is None:
             continue
         was, now = old["timings"][OURS]["median_ms"], row["timings"][OURS]["median_ms"]
-        shared = [p for p in row["times_faster"] if p in old["times_faster"] and p != OURS_FLOAT32]
+        own = (OURS_FLOAT32, OURS_DETERMINISTIC)
+        shared = [p for p in row["times_faster"] if p in old["times_faster"] and p not in own]
         faster = ", ".join(f"{p} {old['times_faster'][p]:.2f}x -> {row['times_faster'][p]:.2f}x" for p in shared)
         conditions = [str(row[name]) for name in header[:7]]
         change, noise = f"{100 * (now / was - 1):+.0f} %", f"{100 * (spread(old) + spread(row)):.0f} %"

@@ -60,8 +60,11 @@ class Session:
         budget = QUICK if self.quick else Budget()
         for n, job in enumerate(jobs, 1):
             say(f"[{n}/{len(jobs)}] {job}")
-            row = measure(job, self._peers(cases[job.case].op, peers), budget, lambda step: say(f"    {step}"))
-            self.document["rows"].append({**row, "gate": self.gate_level})
+            try:
+                row = measure(job, self._peers(cases[job.case].op, peers), budget, lambda step: say(f"    {step}"))
+                self.document["rows"].append({**row, "gate": self.gate_level})
+            except RuntimeError as error:  # too little memory, say: the other rows are measured all the same
+                self.document["refused"][str(job)] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             self.save()
 
     def _peers(self, op: str, names: Sequence[str] | None) -> list[Peer]:

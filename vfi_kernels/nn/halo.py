@@ -1,17 +1,20 @@
 """What a block meets at the edge of the image while it runs on patches with a halo."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from vfi_kernels.checks import expect, shape
+from vfi_kernels.nn.local import ASKS, IMAGE, NAMED, RULES, Call, reshaped
 
 OP = "RoutedBlock"
 # What pads with zeros, and where among its arguments a stride stands that patches must be multiples of.
@@ -23,40 +26,41 @@ CONVOLUTIONS: dict[Any, int | None] = {
 # What is of single pixels as long as one of its arguments is None, and where that stands.
 LOCAL = {torch.ops.vfi_kernels.mixture_lora.default: 8}
 POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d, torch.max_pool2d)
-# Functions of torch that look further whatever their options, and methods of that name.
-OTHERS = (
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices", "avg_pool1d", "avg_pool3d",
-    "conv1d", "conv3d", "conv_transpose1d", "conv_transpose3d", "convolution", "fliplr", "flipud", "fold",
-    "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "grid_sample", "grid_sampler", "group_norm",
-    "instance_norm", "layer_norm", "lp_pool2d", "max_pool1d", "max_pool3d", "max_unpool2d",
-    "multi_head_attention_forward", "rms_norm", "rot90", "scaled_dot_product_attention", "unfold", "upsample",
-)  # fmt: skip
-# Functions along some dimensions, and where among their arguments these stand: along the channels they are allowed.
-ALONG = {
-    "amax": 1, "amin": 1, "argmax": 1, "argmin": 1, "argsort": 1, "cummax": 1, "cummin": 1, "cumprod": 1, "cumsum": 1,
-    "flip": 1, "glu": 1, "kthvalue": 2, "log_softmax": 1, "logcumsumexp": 1, "logsumexp": 1, "max": 1, "mean": 1,
-    "median": 1, "min": 1, "mode": 1, "nanmean": 1, "nanmedian": 1, "nansum": 1, "norm": 2, "normalize": 2, "prod": 1,
-    "quantile": 2, "roll": 2, "softmax": 1, "softmin": 1, "sort": 1, "std": 1, "std_mean": 1, "sum": 1, "topk": 2,
-    "var": 1, "var_mean": 1,
-}  # fmt: skip
-
-
-def _named(names: Iterable[str]) -> dict[Any, str]:
-    """torch's functions and methods of these names."""
-    owners = (F, torch, Tensor)
-    return {found: name for name in names for owner in owners if (found := getattr(owner, name, None)) is not None}
-
-
-def _ours() -> list[Any]:
-    """Every op of ours: one that is not named above is refused, and so is a new one."""
-    names = (name.removeprefix("vfi_kernels::") for name in torch._C._dispatch_get_all_op_names() if "vfi_k" in name)
-    packets = [getattr(torch.ops.vfi_kernels, name) for name in names]
-    return [op for packet in packets for op in (packet, packet.default)]
-
-
-FURTHER, MIXING = frozenset(_named(OTHERS)), _named(ALONG)
-WATCHED = frozenset([*CONVOLUTIONS, *POOLS, *_ours(), *FURTHER, *MIXING, F.pad, F.interpolate])
+OURS = frozenset(
+    op
+    for name in torch._C._dispatch_get_all_op_names()
+    if name.startswith("vfi_kernels::")
+    for packet in [getattr(torch.ops.vfi_kernels, name.removeprefix("vfi_kernels::").split(".")[0])]
+    for op in (packet, packet.default)
+    if op not in CONVOLUTIONS and op not in LOCAL
+)
 NEAREST = ("nearest", "nearest-exact")
+RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential", "dropout")
+MARK = "_vfi_letters"
+
+
+def _each(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Tensors, and those in lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _each(value)
+
+
+class Seen(TorchDispatchMode):
+    """Refuses what works on the input without a function that `Halo` sees: TorchScript and extensions. torch.compile
+    runs its functions as they are written while it is there."""
+
+    def __init__(self, halo: "Halo"):
+        super().__init__()
+        self.halo = halo
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.halo.inside and any(hasattr(t, MARK) for t in _each((*args, *(kwargs or {}).values()))):
+            self.halo.unseen = str(func)
+            raise RuntimeError(OP)  # which TorchScript rewrites: `Halo.run` says the sentence
+        return func(*args, **kwargs) if kwargs else func(*args)
 
 
 class Halo(TorchFunctionMode):
@@ -78,62 +82,190 @@ class Halo(TorchFunctionMode):
         super().__init__()
         self.part, self.size, self.patch, self.halo, self.clears = part, size, patch, halo, clears
         self.records = torch.is_grad_enabled()
+        self.inside = False
+        self.seen: Seen | None = None
+        self.unseen: str | None = None
+        self.letters: list[tuple[Tensor, str]] = []  # under torch.compile, where marks do not live on tensors
+        self.masks: dict[int, Tensor] = {}
 
     def run(self, module: nn.Module, tiles: Sequence[Tensor]) -> Any:
-        with self:
-            return module(*tiles)
+        if self.halo == 0:
+            with self:
+                return module(*tiles)
+        for t in tiles:
+            self._mark(t, IMAGE)
+        if torch.compiler.is_compiling():
+            with self:
+                out = module(*tiles)
+        else:
+            out = self._watched(module, tiles)
+        if isinstance(out, Tensor) and self._letters(out) != IMAGE:
+            expect(False, OP, "a block that returns (P, C, h, w) made from its input", shape(out))
+        return out
+
+    def _watched(self, module: nn.Module, tiles: Sequence[Tensor]) -> Any:
+        try:
+            with Seen(self) as self.seen, self:
+                return module(*tiles)
+        except RuntimeError:
+            if self.unseen is None:
+                raise
+        finally:
+            self.seen = None
+        expected = "functions of torch that are called from Python where there is a halo"
+        expect(False, OP, expected, f"{self.unseen} of TorchScript or an extension")
+
+    def _letters(self, t: Any) -> str | None:
+        """What the dimensions of a tensor mean; None of a constant."""
+        if torch.compiler.is_compiling():
+            for known, letters in self.letters:
+                if known is t:
+                    return letters
+            return None
+        mark = getattr(t, MARK, None)
+        if mark is None:
+            return None
+        expect(mark[0] is self, OP, "tensors of one call in a block with a halo", "one that was kept from another call")
+        return mark[1]
+
+    def _mark(self, t: Tensor, letters: str) -> None:
+        if torch.compiler.is_compiling():
+            self.letters.append((t, letters))
+        else:
+            setattr(t, MARK, (self, letters))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in WATCHED:
+        if func in ASKS:
             return func(*args, **kwargs)
+        if self.halo == 0:
+            if func in CONVOLUTIONS or func in POOLS:
+                call = Call("", args, kwargs, self._letters)
+                at = CONVOLUTIONS.get(func, 2)
+                step = 1 if at is None else call.given(at, "stride")
+                self._check_stride(call.first, step or (call.given(1, "kernel_size") if func in POOLS else 1))
+            return func(*args, **kwargs)
+        self.inside = True
+        top: Any = None
+        if self.seen is not None and get_eval_frame_callback() is None:  # a function of torch.compile needs it there
+            top = torch._C._pop_torch_dispatch_stack(None)  # which else would see every op
+            if top is not self.seen:
+                torch._C._push_on_torch_dispatch_stack(top)
+                top = None
+        try:
+            return self._follow(func, args, kwargs)
+        finally:
+            self.inside = False
+            if top is not None:
+                torch._C._push_on_torch_dispatch_stack(top)
 
-        def given(at: int, name: str, default: Any = None) -> Any:
-            return args[at] if len(args) > at else kwargs.get(name, default)
-
-        x = given(0, "input")
+    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Runs a function, if it is one of single pixels, and marks what it makes."""
+        self._expect(func not in OURS, "convolutions and layers of single pixels", func)
+        if func in LOCAL:
+            one = Call("", args, kwargs, self._letters).given(LOCAL[func], "experts") is None
+            self._expect(one, "one expert for all pixels", func)
+        if all(self._letters(t) is None for t in _each((*args, *kwargs.values()))):
+            name = getattr(func, "__name__", "")
+            self._expect(not any(word in name for word in RANDOM), "nothing random", func)
+            return func(*args, **kwargs)
+        call = Call(NAMED.get(func, ""), args, kwargs, self._letters)
+        letters: str | None
         if func in CONVOLUTIONS:
-            at = CONVOLUTIONS[func]
-            self._check_stride(x, 1 if at is None else given(at, "stride", 1))
-            if self.halo > 0:
-                self._refuse_checkpoints()
-                args, kwargs = args[1:], {name: v for name, v in kwargs.items() if name != "input"}
-                return func(self._cleared(x), *args, **kwargs)
-        elif func in POOLS:
-            self._check_stride(x, given(2, "stride") or given(1, "kernel_size"))
-            self._expect(_largest(given(3, "padding", 0)) == 0, "pooling without padding", func)
-        elif func is F.pad:
-            self._expect(given(2, "mode", "constant") == "constant", "convolutions that pad with zeros", func)
-        elif func is F.interpolate:
-            self._expect(given(3, "mode", "nearest") in NEAREST, "interpolation to the nearest pixel", func)
+            self._refuse_checkpoints()
+            return self._convolved(func, call)
+        if func in POOLS or func is F.interpolate or func is F.pad:
+            letters = self._scaled(func, call)
         elif func in LOCAL:
-            self._expect(given(LOCAL[func], "experts") is None, "one expert for all pixels", func)
-        elif func not in MIXING or self._mixes_pixels(x, self._dims(MIXING[func], args, kwargs)):
-            self._expect(False, "convolutions and layers of single pixels", func)
-        return func(*args, **kwargs)
+            known = {found for t in _each(args) if (found := self._letters(t)) is not None}
+            letters = known.pop() if len(known) == 1 else None
+            letters = letters if letters and letters[-1] == "C" and self._letters(args[0]) else None
+        else:
+            if call.name == "pixel_unshuffle":
+                self._check_stride(call.first, max(call.given(1, "downscale_factor"), 1))
+            rule: Any = RULES.get(call.name)
+            fits = rule is not None and kwargs.get("out") is None
+            sized = (self._size(call),) if fits and rule is reshaped else ()
+            letters = rule(call, *sized) if fits else None
+        self._expect(letters is not None, "convolutions and layers of single pixels", func)
+        out = func(*args, **kwargs)
+        for t in _each((out,)):
+            self._mark(t, str(letters))
+        return out
+
+    @staticmethod
+    def _size(call: Call) -> tuple[int, ...]:
+        """The shape that a view gets."""
+        views: dict[str, Any] = {
+            "view": Tensor.view,
+            "reshape": torch.reshape,
+            "flatten": torch.flatten,
+            "unflatten": torch.unflatten,
+        }
+        args = (call.first, *call.args[1:]) if call.args else ()
+        if call.name == "reshape" and len(call.args) > 1 and isinstance(call.args[1], int):
+            args = (call.first, call.args[1:])
+        found = views[call.name](*args, **call.kwargs)
+        return tuple(found.shape) if found.dim() > 0 else ()
+
+    def _convolved(self, func: Any, call: Call) -> Tensor:
+        x, at = call.first, CONVOLUTIONS[func]
+        step = 1 if at is None else call.given(at, "stride", 1)
+        images = [t for t in _each((*call.args, *call.kwargs.values())) if self._letters(t) is not None]
+        self._expect(all(self._letters(t) == IMAGE for t in images), "convolutions of (P, C, H, W)", func)
+        self._check_stride(x, step)
+        deforms = func not in (torch.conv2d, torch.conv_transpose2d)
+        plain = all(t is x for t in images) or deforms
+        self._expect(self._letters(x) is not None and plain, "constant weights", func)
+        args, kwargs = call.args[1:], {name: v for name, v in call.kwargs.items() if name != "input"}
+        for t in _each(call.args[1:3] if deforms else ()):
+            flat = self._letters(t) is not None or t.shape[2:].numel() == 1
+            self._expect(flat, "offsets and masks of the input", func)
+        out = func(self._cleared(x), *args, **kwargs)
+        up = call.given(3, "stride", 1) if func is torch.conv_transpose2d else 1
+        if out.shape[2] * _largest(step) != x.shape[2] * _largest(up) or out.shape[2] != out.shape[3]:
+            self._uneven(out, "an output")
+        self._mark(out, IMAGE)
+        return out
+
+    def _scaled(self, func: Any, call: Call) -> str | None:
+        """Pooling without padding or overlaps, interpolation to the nearest pixel, padding of channels."""
+        x = call.first
+        if func is F.pad:
+            self._expect(call.given(2, "mode", "constant") == "constant", "convolutions that pad with zeros", func)
+            if any(list(call.given(1, "pad"))[:4]):
+                self._expect(False, "convolutions that pad with zeros by themselves", func)
+        elif func is F.interpolate:
+            self._expect(call.given(3, "mode", "nearest") in NEAREST, "interpolation to the nearest pixel", func)
+            self._expect(x.dim() == 4, "interpolation of (P, C, H, W)", func)
+            size = F.interpolate(x[:1, :1].detach(), *call.args[1:], **{k: v for k, v in call.kwargs.items()
+                                 if k != "input"}).shape[2:]  # fmt: skip
+            whole = size[0] == size[1] and (size[0] % x.shape[2] == 0 or x.shape[2] % size[0] == 0)
+            self._expect(whole, "interpolation by whole numbers", func)
+            self._check_stride(x, max(x.shape[2] // size[0], 1))
+        else:
+            kernel = call.given(1, "kernel_size")
+            self._check_stride(x, call.given(2, "stride") or kernel)
+            self._expect(_largest(call.given(3, "padding", 0)) == 0, "pooling without padding", func)
+            step = call.given(2, "stride") or kernel
+            equal = {*_pair(kernel)} == {*_pair(step)} and len({*_pair(kernel)}) == 1
+            average = func is F.avg_pool2d
+            plain = equal and (average or _largest(call.given(4, "dilation", 1)) == 1)
+            self._expect(plain, "pooling whose stride is its kernel", func)
+            indices = func is F.max_pool2d_with_indices or (not average and call.given(6, "return_indices", False))
+            self._expect(not indices, "pooling without indices", func)
+        return IMAGE if self._letters(x) == IMAGE else None
 
     def _expect(self, ok: bool, expected: str, func: Any) -> None:
-        expect(ok or self.halo == 0, OP, f"{expected} where there is a halo", f"another {func.__name__}")
+        if not ok:
+            name = getattr(func, "__name__", str(func))
+            name = getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
+            expect(False, OP, f"{expected} where there is a halo", f"another {name} (halo=0 takes any)")
 
-    @staticmethod
-    def _dims(name: str, args: Any, kwargs: Any) -> Any:
-        """The dimensions that a function of ALONG is given: a number, numbers, None for all, or another tensor."""
-        for key in ("dim", "dims", "axis"):
-            if key in kwargs:
-                return kwargs[key]
-        if name == "flip" and len(args) > 2:
-            return args[1:]
-        default = {"normalize": 1, **dict.fromkeys(("argsort", "glu", "kthvalue", "mode", "sort", "topk"), -1)}.get(
-            name
-        )
-        return args[ALONG[name]] if len(args) > ALONG[name] else kwargs.get("other", default)
-
-    @staticmethod
-    def _mixes_pixels(x: Any, dims: Any) -> bool:
-        """Whether some of the dimensions are height or width of an image."""
-        if isinstance(dims, Tensor) or x.dim() != 4 or x.shape[2] != x.shape[3]:
-            return False
-        return dims is None or any(d % 4 >= 2 for d in (dims if isinstance(dims, (list, tuple)) else (dims,)))
+    def _uneven(self, x: Tensor, which: str) -> None:
+        side = self.patch + 2 * self.halo
+        expected = f"layers that scale the {side} pixels of a patch with its halo evenly and pad by themselves"
+        expect(False, OP, expected, f"{which} of shape {shape(x)}" + (" to one" if which == "an input" else " of one"))
 
     def _check_stride(self, x: Tensor, stride: Any) -> None:
         """Patches and halos are whole pixels of a layer's input and of its output."""
@@ -142,8 +274,7 @@ class Halo(TorchFunctionMode):
             return
         side, n = self.patch + 2 * self.halo, x.shape[2] if square else 0
         if n == 0 or n * self.patch % side != 0 or n * self.halo % side != 0:
-            expected = f"layers that scale the {side} pixels of a patch with its halo evenly and pad by themselves"
-            expect(False, OP, expected, f"an input of shape {shape(x)} to one")
+            self._uneven(x, "an input")
         for name, pixels in (("patch", self.patch), ("halo", self.halo)):
             if pixels * n // side % step != 0:
                 whole = Fraction(side * step, n)
@@ -166,12 +297,18 @@ class Halo(TorchFunctionMode):
             return x
         side, n = self.patch + 2 * self.halo, x.shape[2]
         patch, halo = n * self.patch // side, n * self.halo // side
-        steps = torch.arange(n, device=x.device) - halo
-        inside = []
-        for axis, extent in zip((1, 2), self.size):
-            at = self.part[:, axis : axis + 1] * patch + steps
-            inside.append((at >= 0) & (at < extent // self.patch * patch))
-        return torch.where(inside[0][:, None, :, None] & inside[1][:, None, None, :], x, 0)
+        if n not in self.masks:
+            steps = torch.arange(n, device=x.device) - halo
+            inside = []
+            for axis, extent in zip((1, 2), self.size):
+                at = self.part[:, axis : axis + 1] * patch + steps
+                inside.append((at >= 0) & (at < extent // self.patch * patch))
+            self.masks[n] = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        return torch.where(self.masks[n], x, 0)
+
+
+def _pair(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _largest(value: Any) -> Any:

@@ -194,11 +194,11 @@ class RoutedBlock(nn.Module):
         halo: pixels around a patch that are computed too and thrown away. 0: patches are independent images, padded as
             the block pads. With at least as many as the block reaches (a multiple of its stride), active patches equal
             those of the dense block: positions outside the image are made zero before every convolution, which is what
-            the dense block's padding is there. That is so for torch's conv2d and conv_transpose2d and for
-            vk.modulated_deform_conv2d, as modules or functions, which pad with zeros by themselves; layers of single
-            pixels; pooling without padding; and upsampling to the nearest pixel. Other padding, pooling, interpolation,
-            norms over an image, warps and torch.utils.checkpoint inside the block are refused (checkpoint the whole
-            call). What does not call torch's functions from Python is not seen, such as TorchScript.
+            the dense block's padding is there. Only what is known to be of single pixels is accepted beside
+            convolutions: torch's conv2d and conv_transpose2d and vk.modulated_deform_conv2d, which pad with zeros by
+            themselves; arithmetic and activations; norms, sums and products over channels; pooling without padding;
+            upsampling to the nearest pixel. Any other function is refused where it is called, also TorchScript and
+            torch.utils.checkpoint inside the block (checkpoint the whole call): docs/routed_convolution.md.
         chunk: patches that run at a time: few for a CPU's cache, more to fill a GPU. Under torch.compile all do.
             Statistics of a BatchNorm in training are those of a chunk.
 

@@ -34,11 +34,11 @@ def train(objective: Objective, job: Job) -> None:
         KeyboardInterrupt: after SIGINT or SIGTERM, when the step under way is done and saved.
     """
     stage = chosen_stage(objective, job)
-    with joined(job.device) as world, stopping() as stopped:
+    with joined(job.device) as world:
         check(job, stage, world.size, objective.multiple)
         training = Training(objective, job, stage, world)
         alone = state.prepared(job.output, job.resume, job.overwrite) if world.leads else nullcontext()
-        with alone:
+        with alone, stopping() as stopped:
             world.any(False)  # the others wait until the folder is ready
             if job.resume:
                 training.go_on()

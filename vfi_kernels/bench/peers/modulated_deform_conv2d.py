@@ -1,6 +1,7 @@
 """Peers of modulated_deform_conv2d: columns written out by torch ops; the dense convolution as a yardstick."""
 
 import functools
+import importlib.util
 from typing import Any
 
 import torch
@@ -67,6 +68,19 @@ def by_gather(
     return multiply(columns, input, mask, weight)
 
 
+def without_torchvision(*arguments: Any, **_: Any) -> str | None:
+    return None if importlib.util.find_spec("torchvision") else "torchvision is not installed"
+
+
+def by_torchvision(
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: Any
+) -> Tensor:
+    """torchvision's own kernel; it may be installed and yet not fit this torch, which its import then says."""
+    from torchvision.ops import deform_conv2d
+
+    return deform_conv2d(input, offset, weight, padding=padding, dilation=dilation, mask=mask)
+
+
 def dense(
     input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, layout: torch.memory_format, **_: Any
 ) -> tuple[Tensor, Tensor]:
@@ -81,6 +95,7 @@ def conv2d(input: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1
 
 
 OP = "modulated_deform_conv2d"
+register(Peer("torchvision", OP, by_torchvision, unsuited=without_torchvision))
 register(Peer("grid_sample and product", OP, by_grid_sample))
 register(Peer("gathers and product", OP, by_gather))
 for name, layout in (("dense conv2d", torch.contiguous_format), ("dense conv2d, channels_last", torch.channels_last)):

@@ -32,7 +32,6 @@ from vfi_kernels.registration import (
     register_in_place,
     register_looped_vmap,
     register_second_derivative,
-    written,
 )
 
 _routed_conv2d = torch.ops.vfi_kernels.routed_conv2d.default
@@ -148,7 +147,7 @@ def routed_conv2d_(
         expect_like(op, "base", base, x, "x")
     fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, base)
-    return written(base)
+    return base
 
 
 def _check_options(

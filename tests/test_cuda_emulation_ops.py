@@ -1,0 +1,65 @@
+"""Every test that takes a backend, those of all ops and those of each, on the CUDA kernels emulated on the CPU. What is
+tested so is found by itself: a new op, and a new test of one, are among it."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from emulation import OPS, emulated_cuda
+
+from vfi_kernels.registration import NAMESPACE
+
+TESTS = Path(__file__).resolve().parent
+# Minutes in the emulation: in the slow run. (test_lora_kernels.py has most of the first in the fast one.)
+LONG = ("ops.test_mixture_lora", "ops.test_routed_conv2d", "ops.test_routed_conv2d_in_place")
+
+
+def taking_a_backend(name):
+    """The tests of a module with the fixture `backend`."""
+    for test, function in vars(importlib.import_module(name)).items():
+        if test.startswith("test_") and "backend" in inspect.signature(function).parameters:
+            assert function.__module__ == name, f"{name} imports {test}"
+            yield test, function
+
+
+MODULES = ["test_every_op", *(f"ops.{path.stem}" for path in sorted((TESTS / "ops").glob("test_*.py")))]
+FOUND = {f"{test}_of_{name.rpartition('test_')[2]}": f for name in MODULES for test, f in taking_a_backend(name)}
+globals().update(FOUND)
+
+
+def asks_which_way(op):
+    """Whether the schema of `op`, or of its gradient, has the deterministic way beside the atomic one."""
+    known = [name for name in (op, f"{op}_grad") if name in OPS]
+    schemas = [getattr(getattr(torch.ops, NAMESPACE), name).default._schema for name in known]
+    return any(argument.name == "deterministic" for schema in schemas for argument in schema.arguments)
+
+
+def pytest_generate_tests(metafunc):
+    """The deterministic way, where there is one, in the slow run."""
+    if "backend" not in metafunc.fixturenames:
+        return
+    name = metafunc.function.__module__
+    op = name.rpartition("test_")[2]
+    ways = [pytest.param("atomic", marks=pytest.mark.slow if name in LONG else ())]
+    if name == "test_every_op" or asks_which_way(op):
+        ways.append(pytest.param("deterministic", marks=pytest.mark.slow))
+    metafunc.parametrize("backend", ways, indirect=True)
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
+    with emulated_cuda(seed=1):
+        yield request.param
+
+
+def test_every_op_with_kernels_has_tests_here():
+    """By the names of their files: ops on patches have one together."""
+    with_tests = {name.rpartition("test_")[2] for name in MODULES}
+    alone = {op.removesuffix("_").removesuffix("_grad") for op in OPS if not op.startswith("patch_")}
+    assert alone <= with_tests, f"no tests/ops/test_<op>.py for {sorted(alone - with_tests)}"
+    assert "patches" in with_tests
+    names = {name for name in MODULES if any(f.__module__ == name for f in FOUND.values())}
+    assert not {f"ops.test_{op}" for op in (*alone, "patches")} - names, "files without a test that takes a backend"

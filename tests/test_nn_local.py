@@ -1,0 +1,292 @@
+"""Every function of torch in a block with a halo: of single pixels and allowed, or refused."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import get_ignored_functions, get_testing_overrides
+
+import vfi_kernels as vk
+from vfi_kernels.nn.halo import CONVOLUTIONS, POOLS, Halo
+from vfi_kernels.nn.local import ASKS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
+
+PATCH, C = 8, 8
+EVERY = torch.ones(1, 3, 3, dtype=torch.bool)
+
+
+class Block(nn.Module):
+    """Some layers, and what is done with them."""
+
+    def __init__(self, call, *layers):
+        super().__init__()
+        self.call, self.layers = call, nn.ModuleList(layers)
+
+    def forward(self, x):
+        return self.call(x, *self.layers)
+
+
+def conv(c=C, out=C, k=3, **options):
+    return nn.Conv2d(c, out, k, padding=k // 2, **options)
+
+
+def last(x):
+    return x.permute(0, 2, 3, 1)
+
+
+def first(x):
+    return x.permute(0, 3, 1, 2)
+
+
+def shuffle(x):
+    n, c, h, w = x.shape
+    return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+def channel_norm(x):
+    return (x - x.mean(1, keepdim=True)) / torch.sqrt(x.var(1, unbiased=False, keepdim=True) + 1e-5)
+
+
+def gate(x):
+    a, b = x.chunk(2, dim=1)
+    return a * torch.sigmoid(b)
+
+
+@torch.no_grad()
+def grown(block):
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return block.eval()
+
+
+LOCAL = {
+    "residual": lambda: Block(lambda x, a, b: x + 0.2 * b(F.relu(a(x), inplace=True)), conv(), conv()),
+    "convnext": lambda: Block(
+        lambda x, a, n, b, c: x + first(c(F.gelu(b(n(last(a(x))))))),
+        conv(k=5, groups=C), nn.LayerNorm(C), nn.Linear(C, 16), nn.Linear(16, C),
+    ),
+    "depthwise separable": lambda: nn.Sequential(conv(groups=C), nn.BatchNorm2d(C), nn.ReLU6(), conv(k=1)),
+    "inverted residual": lambda: Block(
+        lambda x, a: x + a(x), nn.Sequential(conv(C, 16, 1), nn.Hardswish(), conv(16, 16, groups=16), conv(16, C, 1))
+    ),
+    "dense": lambda: Block(
+        lambda x, a, b, c: c(torch.cat([x, y := F.leaky_relu(a(x), 0.1), b(torch.cat([x, y], 1))], dim=1)),
+        conv(), conv(16, C), conv(24, C, 1),
+    ),
+    "gated": lambda: Block(lambda x, a: gate(a(x)), conv(C, 16)),
+    "glu": lambda: Block(lambda x, a: F.glu(a(x), 1), conv(C, 16)),
+    "prelu": lambda: nn.Sequential(conv(), nn.PReLU(C), conv(), nn.PReLU()),
+    "attention of a pixel": lambda: Block(lambda x, a: x * a(x).mean(1, keepdim=True).sigmoid(), conv()),
+    "shuffle": lambda: Block(lambda x, a: a(shuffle(x)), conv(groups=2)),
+    "norm of channels": lambda: Block(lambda x, a: a(channel_norm(x)), conv()),
+    "norm of channels last": lambda: Block(
+        lambda x, a: a(first(F.layer_norm(last(x), x.shape[1:2]))), conv()
+    ),
+    "scale": lambda: Block(lambda x, a: a(x) * torch.linspace(0, 1, C).view(1, C, 1, 1) + x[:, :1], conv()),
+    "product": lambda: Block(lambda x, a: first(last(a(x)) @ torch.eye(C).flip(0)), conv()),
+    "dropout": lambda: nn.Sequential(conv(), nn.Dropout(0.5), nn.Dropout2d(0.5)),
+    "in place": lambda: Block(lambda x, a: a(x).mul_(2).add_(x).clamp_(-1, 1), conv()),
+    "masks": lambda: Block(lambda x, a: torch.where(x > 0, a(x), x.masked_fill(x < -1, 0)), conv()),
+    "parts": lambda: Block(
+        lambda x, a: torch.stack([p.squeeze(1) for p in a(x).split(1, dim=1)], 1).unsqueeze(1)[:, 0], conv()
+    ),
+    "up and down": lambda: nn.Sequential(conv(stride=2), nn.Upsample(scale_factor=2), nn.AvgPool2d(2),
+                                         nn.ConvTranspose2d(C, C, 4, 2, 1)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(5)
+    return torch.randn(1, C, 3 * PATCH, 3 * PATCH)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("recording", [False, True])
+def test_blocks_of_real_networks_equal_the_dense_ones(name, recording, x):
+    block = grown(LOCAL[name]())
+    with torch.set_grad_enabled(recording):
+        found = vk.nn.RoutedBlock(block, PATCH, halo=8, chunk=4)(x, EVERY)
+        torch.testing.assert_close(found, block(x), rtol=0, atol=2e-5)
+
+
+class Squared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x / x.mean((2, 3), keepdim=True)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+@torch.jit.script
+def scripted(x):
+    return x * x.mean()
+
+
+SIDE = PATCH + 4
+kept = []
+
+
+def stale(x):
+    kept.append(x * 2)
+    return x + kept[0]
+
+
+FURTHER = {
+    "squeeze and excitation by view": lambda x: x * x.view(*x.shape[:2], -1).mean(2)[:, :, None, None],
+    "by flatten": lambda x: x * x.flatten(2).mean(-1)[..., None, None],
+    "by pooling": lambda x: x * F.adaptive_avg_pool2d(x, 1),
+    "attention by @": lambda x: x @ x.transpose(-1, -2) @ x,
+    "einsum": lambda x: torch.einsum("nchw,nchv->ncwv", x, x),
+    "linear along rows": lambda x: F.linear(x, torch.eye(SIDE)),
+    "matmul of a constant": lambda x: torch.eye(SIDE) @ x,
+    "layer norm of planes": lambda x: F.layer_norm(x, x.shape[2:]),
+    "batch norm in training": lambda x: F.batch_norm(x, torch.zeros(C), torch.ones(C), training=True),
+    "transposed": lambda x: x.transpose(2, 3),
+    "permuted": lambda x: x.permute(0, 1, 3, 2),
+    "turned and added": lambda x: x + x.mT,
+    "shifted by slices": lambda x: torch.cat([x[..., 1:], x[..., :1]], -1),
+    "sliced": lambda x: x - x[:, :, :1],
+    "padded": lambda x: F.pad(x, (1, 0, 0, 0))[..., :-1],
+    "joined rows": lambda x: torch.cat([x, x], 2),
+    "cumsum": lambda x: x.cumsum(-1),
+    "sorted": lambda x: x.sort(2).values,
+    "topk": lambda x: x.topk(SIDE, 3).values,
+    "bicubic": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+    "fft": lambda x: torch.fft.fft2(x).real,
+    "indices": lambda x: x[:, :, torch.arange(SIDE - 1, -1, -1)],
+    "index_select": lambda x: x.index_select(3, torch.arange(SIDE - 1, -1, -1)),
+    "mask": lambda x: x * (x[x > 0].sum()),
+    "written": lambda x: x.clone().index_fill_(2, torch.tensor([0]), 0),
+    "setitem": lambda x: x.clone().__setitem__((slice(None), slice(None), 0), 0) or x,
+    "across patches": lambda x: x - x.mean(0, keepdim=True),
+    "item": lambda x: x * x.sum().item(),
+    "branch": lambda x: x if (x > 0).all() else -x,
+    "data": lambda x: x.data.flip(2),
+    "numpy": lambda x: torch.from_numpy(x.detach().numpy()[:, :, ::-1].copy()),
+    "positions": lambda x: x + torch.linspace(0, 1, SIDE),
+    "positions like": lambda x: x + torch.arange(SIDE)[:, None],
+    "random": lambda x: x + torch.rand_like(x),
+    "random channels": lambda x: x * torch.rand(1, C, 1, 1),
+    "dropout": lambda x: F.dropout(x, 0.5, True),
+    "out": lambda x: torch.add(x, 1, out=torch.empty_like(x)),
+    "aten": lambda x: torch.ops.aten.mean.default(x) * x,
+    "own function": Squared.apply,
+    "script": scripted,
+    "places": lambda x: x + torch.where(x > 0)[0].sum(),
+    "overlapping windows": lambda x: F.max_pool2d(x, 3, 2, 0, ceil_mode=True),
+    "unfold": lambda x: F.unfold(x, 3, padding=1),
+    "window": lambda x: x.view(x.shape[0], C, SIDE // 2, 2, SIDE // 2, 2).amax((3, 5)),
+    "constant": lambda x: torch.zeros(x.shape),
+    "kept": stale,
+    "var": lambda x: x / x.var(),
+    "squares between patches": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 4).softmax(1), 4),
+}
+
+
+@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize("recording", [False, True])
+def test_what_looks_further_is_refused(name, recording, x):
+    kept.clear()
+    with torch.set_grad_enabled(recording), pytest.raises(RuntimeError, match=r"^RoutedBlock: expected [^\n]+, got"):
+        block = Block(lambda x, a: FURTHER[name](a(x)), conv())
+        routed = vk.nn.RoutedBlock(block, PATCH, halo=2, chunk=4)
+        routed(x, EVERY)
+
+
+def halo():
+    part = torch.zeros(2, 3, dtype=torch.int32)
+    found = Halo(part, (24, 24), 8, 4, True)
+    tile = torch.rand(2, C, 16, 16)
+    found._mark(tile, "NCHW")
+    return found, tile
+
+
+SEEN = {*NAMED, *ASKS, *CONVOLUTIONS, *POOLS, F.pad, F.interpolate}
+
+
+def test_every_other_function_of_torch_is_refused():
+    """So is one that torch will have tomorrow."""
+    others = [f for f in {*get_testing_overrides(), *get_ignored_functions()} if f not in SEEN]
+    assert len(others) > 500
+    for function in [*others, lambda x: x]:
+        mode, tile = halo()
+        with pytest.raises(RuntimeError, match=r"^RoutedBlock: expected [^\n]+, got another "):
+            mode.__torch_function__(function, (), (tile,))
+
+
+FITTING = ((), (0.5,), (1,), (torch.float64,), "x", "xx", "mask", "scale")
+
+
+def arguments(kind, x):
+    if kind == "mask":
+        return (x > 0.5, 0.0)
+    if kind == "scale":
+        return (0.5, 0.25)
+    return (x,) * len(kind) if isinstance(kind, str) else kind
+
+
+def called(function, kind, dtype, x):
+    x = (4 * x).to(dtype) if dtype in (torch.bool, torch.int64) else x.clone()
+    return function(x, *arguments(kind, x))
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if n in POINTWISE or n.removesuffix("_") in POINTWISE or n in SAME])
+def test_what_is_allowed_of_single_pixels_is(name):
+    """What it makes of a part is the part of what it makes of all."""
+    whole = torch.rand(2, C, 16, 16, dtype=torch.float64)
+    for function in [f for f, n in NAMED.items() if n == name]:
+        tried = 0
+        for kind in FITTING:
+            for dtype in (torch.float64, torch.int64, torch.bool):
+                try:
+                    expected = called(function, kind, dtype, whole)
+                except (TypeError, RuntimeError, ValueError):
+                    continue
+                if not isinstance(expected, Tensor) or (name == "where" and kind == ()):
+                    continue
+                found = called(function, kind, dtype, whole[..., 4:12, 4:12])
+                torch.testing.assert_close(found, expected[..., 4:12, 4:12], equal_nan=True)
+                tried += 1
+        assert tried or "where" in name, function
+
+
+DIMS = (-1, 0, 1, 2, 3, (1,), (0, 1), (2, 3), (1, 3), (), None)
+ARGUMENTS = (
+    *((d,) for d in DIMS), *((d, True) for d in DIMS), *((2, d) for d in DIMS), *((2, d, True) for d in DIMS),
+    *((d, 1, 2) for d in (0, 1, 2, 3)), (), ((C, 16, 16),), ((C,),), ((C, 8, 8),), (0, 2, 3, 1), (0, 1, 3, 2), (1, 2),
+    *((torch.rand(size, dtype=torch.float64),) for size in ((C, C), (8, 8), (C,))),
+    (torch.rand(C, dtype=torch.float64), torch.ones(C, dtype=torch.float64)),
+)  # fmt: skip
+ALONG_CHANNELS = [n for n in RULES if not {n, n.removesuffix("_")} & {*POINTWISE} and RULES[n] is not reshaped]
+
+
+@pytest.mark.parametrize("order", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", ALONG_CHANNELS)
+def test_what_is_allowed_along_channels_is(name, order):
+    """Whatever arguments a rule lets pass: what the function makes of a part is the part of what it makes of all."""
+    whole = torch.rand(3, C, 16, 16, dtype=torch.float64).permute(["NCHW".index(c) for c in order])
+    tile = whole[tuple(slice({"N": 1, "C": 0}.get(c, 4), {"N": 3, "C": C}.get(c, 12)) for c in order)]
+    for function in [f for f, n in NAMED.items() if n == name]:
+        for given in ARGUMENTS:
+            mode = Halo(torch.zeros(2, 3, dtype=torch.int32), (24, 24), 4, 2, True)
+            x = tile.clone()
+            mode._mark(x, order)
+            listed = (lambda t: [t, t]) if RULES[name] is joined else (lambda t: t)
+            try:
+                found = mode.__torch_function__(function, (), (listed(x), *given))
+            except (TypeError, RuntimeError, ValueError, IndexError):
+                continue
+            expected = function(listed(whole), *given)
+            pairs = ((found, expected),) if isinstance(found, (Tensor, str)) else zip(found, expected, strict=True)
+            for part, all_of_it in pairs:
+                if isinstance(part, str):  # type() without arguments
+                    continue
+                for at, letter in enumerate(mode._letters(part) or "none"):
+                    if letter != "C":  # as many pixels before it, at whatever scale
+                        begin = 1 if letter == "N" else part.shape[at] // 2
+                        all_of_it = all_of_it.narrow(at, begin, part.shape[at])
+                torch.testing.assert_close(part, all_of_it)
