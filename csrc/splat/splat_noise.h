@@ -14,11 +14,12 @@
 // enough to count, cancel mostly: there the largest |g out| stands for the sum.
 //
 // Where a pixel is nearly alone, |1 - p| < kNearlyAlone, dot is (1 - p) g (x - the others' mean), and its rounding may be any
-// part of it. A gradient counts as 0 where it is less than hundreds of times what such targets may have put into it,
+// part of it: x, N, D, 1 / D and out are each rounded, by at most kNoise. A gradient counts as 0 where it is less than a thousand
+// times what such targets may have put into it,
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
-// (not with kAdd, whose 1e-7 moves out of every lone pixel), and so it does beside a target with D < kDim, whose terms may
+// (not with kAdd, whose 1e-7 moves out away from every lone pixel), and so it does beside a target with D < kDim, whose terms may
 // have been subnormal. A half type's out is too coarse for that: there kDoubt is 0.
 #pragma once
 
@@ -42,7 +43,7 @@ constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
 template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
 constexpr int kMost = 64, kMostRounded = 6;
-constexpr int kDoubt = 512, kDoubtRounded = 0;
+constexpr int kDoubt = 5000, kDoubtRounded = 0;
 constexpr double kNearlyAlone = 0x1p-5;
 template <class A>
 constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsilon();

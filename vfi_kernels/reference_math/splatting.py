@@ -13,7 +13,7 @@ EPS = 1e-7
 NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11 / 3, torch.bfloat16: 2.0**-8 / 3}
 MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
 # Of a gradient, what may be: beside targets that a pixel has nearly for itself, or whose D is dim.
-DOUBT = {torch.float64: 512, torch.float32: 512, torch.float16: 0, torch.bfloat16: 0}
+DOUBT = {torch.float64: 5000, torch.float32: 5000, torch.float16: 0, torch.bfloat16: 0}
 NEARLY_ALONE = 2.0**-5
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
