@@ -112,7 +112,7 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def(
       "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
       "outs, "
-      "Tensor weight, Tensor shift, int mode, int eps, bool need_inputs, bool need_flow, bool need_metric) "
+      "Tensor weight, Tensor shift, int mode, int eps, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
       "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 
   m.def(

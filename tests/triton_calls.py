@@ -144,7 +144,7 @@ class Calls:
         x, flow = [self.image] * inputs, self.flow[:, :2]
         outs, weight, shift = splatting.splat(x, flow, metric, mode, eps, True, deterministic)
         grad_weight: Tensor | None = weight if inputs > 1 else None
-        splatting.splat_grad(x, grad_weight, x, flow, metric, outs, weight, shift, mode, eps, True, True, True)
+        splatting.splat_grad(x, grad_weight, x, flow, metric, outs, weight, shift, mode, eps, False, True, True, True)
 
 
 def launch_each(dtype: torch.dtype) -> None:

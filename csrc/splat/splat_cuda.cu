@@ -71,7 +71,7 @@ void check_saved(const Tensors& grad_outs, const MaybeTensor& grad_weight, const
 
 std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor grad_weight, Tensors inputs, Tensor flow,
                                                MaybeTensor metric, Tensors outs, Tensor weight, Tensor shift,
-                                               int64_t mode, int64_t eps, bool need_inputs, bool need_flow,
+                                               int64_t mode, int64_t eps, bool summed, bool need_inputs, bool need_flow,
                                                bool need_metric) {
   const SplatMode m = check_splat(inputs, flow, metric, mode, eps);
   const OnDevice device(flow);
@@ -80,6 +80,7 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor gr
   check_saved(grad_outs, grad_weight, inputs, outs, weight, shift, nothing(flow, type), m.mode);
   const Tensor saved_weight = torch::stable::contiguous(weight), saved_shift = torch::stable::contiguous(shift);
   SplatGradArgs a = grad_args(s, m, saved_weight, saved_shift);
+  a.doubt = summed || inputs.size() > 1 ? kDoubtSummed : kDoubt;
   const bool needs_metric = need_metric && metric.has_value(), moves = need_flow || needs_metric;
   Tensor grad_flow = empty_for(flow, need_flow);
   Tensor grad_metric = needs_metric ? empty_for(*metric) : nothing(flow, flow.scalar_type());

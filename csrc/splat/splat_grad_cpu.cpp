@@ -92,7 +92,7 @@ class Arguments {
 std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const MaybeTensor& grad_weight,
                                                const Tensors& inputs, const Tensor& flow, const MaybeTensor& metric,
                                                const Tensors& outs, const Tensor& weight, const Tensor& shift,
-                                               int64_t mode, int64_t eps, bool need_inputs,
+                                               int64_t mode, int64_t eps, bool summed, bool need_inputs,
                                                bool need_flow, bool need_metric) {
   const SplatMode m = check_splat(inputs, flow, metric, mode, eps);
   const bool divides = m.divide != Divide::kNot, float64 = needs_float64(inputs, flow, metric);
@@ -127,7 +127,7 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   for (size_t i = 0; i < inputs.size(); ++i) {
     call.add_input(inputs[i], grad_outs[i], divides ? &outs[i] : nullptr, need_inputs ? &grad_inputs[i] : nullptr);
   }
-  a.most = kMost, a.doubt = kDoubt;
+  a.most = kMost, a.doubt = summed || inputs.size() > 1 ? kDoubtSummed : kDoubt;
   for (const Tensor& x : inputs) {
     if (x.element_size() == 2) a.most = kMostRounded, a.doubt = kDoubtRounded;
   }

@@ -28,6 +28,7 @@ struct SplatGradArgs {
   MutableView grad_flow;    // data null: not needed
   MutableView grad_metric;
   void* partial;     // A [B, 3, H, W]: grad_flow and grad_metric of the inputs before; null for a single input
+  int doubt;         // times noise, of a nearly lone pixel: splat_noise.h
   bool first, last;  // input: starts from 0 instead of `partial`; writes the gradients instead of `partial`
 };
 
@@ -125,7 +126,7 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
         const bool rounding = t.alone[k] || std::abs(difference) < noise[k] * std::abs(result);
         sums[k] += upstream * (rounding ? A(0) : difference);
         if (!doubtful[k]) continue;
-        const A size = A(kNoise<T> * (kRounded<T> ? kDoubtRounded : kDoubt)) * std::abs(upstream * result);
+        const A size = A(kNoise<T>) * A(kRounded<T> ? kDoubtRounded : a.doubt) * std::abs(upstream * result);
         A& doubt = sums[4 + k];
         doubt = !kRounded<T> ? doubt + size : doubt < size ? size : doubt;
       }

@@ -19,8 +19,9 @@
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
-// (not with kAdd, whose 1e-7 moves out away from every lone pixel), and so it does beside a target with D < kDim, whose terms may
-// have been subnormal. A half type's out is too coarse for that: there kDoubt is 0.
+// (kDoubtSummed, three times, where it goes into a sum over times or inputs, whose rounding is all that counts there; not with
+// kAdd, whose 1e-7 moves out away from every lone pixel), and so it does beside a target with D < kDim, whose terms may have been
+// subnormal. A half type's out is too coarse for that: there kDoubt is 0.
 #pragma once
 
 #include <limits>
@@ -43,7 +44,7 @@ constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
 template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
 constexpr int kMost = 64, kMostRounded = 6;
-constexpr int kDoubt = 5000, kDoubtRounded = 0;
+constexpr int kDoubt = 5000, kDoubtSummed = 16, kDoubtRounded = 0;
 constexpr double kNearlyAlone = 0x1p-5;
 template <class A>
 constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsilon();

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from compare import ROUNDING
 from emulation import emulated_cuda
 
 import vfi_kernels as vk
@@ -155,7 +156,9 @@ def compare_with_float64(call, tensors, g, **options):
     wrong = lost = 0
     for got, wanted in zip(found, expected):
         error = (got - wanted).abs()
-        wrong += ((got != 0) & (error > 1e-3 * wanted.abs())).sum().item()
+        # The corners and channels of an element may cancel once more: there the rounding of the largest ones is seen.
+        allowed = 1e-3 * wanted.abs() + ROUNDING[torch.float32] * wanted.abs().max()
+        wrong += ((got != 0) & (error > allowed)).sum().item()
         lost += ((got == 0) & (wanted != 0)).sum().item()
     return wrong, lost, sum(t.numel() for t in found)
 
@@ -176,8 +179,7 @@ def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mo
             tensors = (x, beyond_pixels(kind, offset, rng), metric)
             found = compare_with_float64(call, tensors, g, mode=mode, eps=eps)
             wrong, lost, count = (a + b for a, b in zip((wrong, lost, count), found))
-    # The four corners and the channels of an element may cancel once more.
-    assert wrong <= (0 if flat else count / 200), (wrong, lost, count)
+    assert wrong == 0, (wrong, lost, count)
 
 
 @every_op

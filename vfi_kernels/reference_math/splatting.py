@@ -14,6 +14,7 @@ NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-
 MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
 # Of a gradient, what may be: beside targets that a pixel has nearly for itself, or whose D is dim.
 DOUBT = {torch.float64: 5000, torch.float32: 5000, torch.float16: 0, torch.bfloat16: 0}
+SUMMED = 16 / 5000  # of it where gradients go into a sum
 NEARLY_ALONE = 2.0**-5
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
@@ -62,6 +63,7 @@ def splat_along_grad(
     shift: Tensor,
     mode: str,
     eps: str,
+    summed: bool,
     need_inputs: bool,
     need_flow: bool,
     need_metric: bool,
@@ -97,7 +99,7 @@ def splat_along_grad(
                 rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(MOST[kind]))
                 dot = _without_rounding(dot - product, rounding)
                 doubtful = ~alone & (((1 - part).abs() < NEARLY_ALONE) | noise.isinf())
-                doubt = doubt + torch.where(doubtful, (eps != "add") * DOUBT[kind] * noise, 0)
+                doubt = doubt + torch.where(doubtful, most_doubt(kind, eps, summed or len(inputs) > 1) * noise, 0)
             along = along + dot
             grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
         h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)
@@ -113,6 +115,13 @@ def splat_along_grad(
         as_result(grad_flow, flow) if need_flow else not_needed(flow),
         as_result(grad_metric, metric) if need_metric and metric is not None else not_needed(flow),
     )
+
+
+def most_doubt(dtype: torch.dtype, eps: str, summed: bool) -> float:
+    """How many times the rounding of `out` a nearly lone pixel's gradient is doubted; less where it goes into a sum."""
+    if eps == "add":
+        return 0
+    return DOUBT[dtype] * (SUMMED if summed else 1)
 
 
 def _corners(flow: Tensor, metric: Tensor | None) -> list[Corner]:

@@ -103,9 +103,10 @@ def splat(
         (B, 1, H, W) float32 (float64 if an argument is) tensor. Sums are float32 or wider. Differentiable twice in
         every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Where input -
         out is only rounding, as where one pixel has a target for itself, what the target adds to the gradients of flow
-        and metric is 0. Beside a target of which a pixel has nearly all they are those of the definition within 1e-3,
-        or 0 where rounding may be more of them (float16, bfloat16: within the rounding of out), and 0 beside a D below
-        1e-31. Bitwise reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
+        and metric is 0. Beside a target of which one pixel has nearly all, they are those of the definition in float64
+        within 1e-3, or 0 where rounding may be more of them than that (one float32 or float64 input, `eps` "zero" or
+        "clip"; of several inputs, and in float16 and bfloat16, 0 where it may be most of them). Beside a D below 1e-31
+        they are 0. Bitwise reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
         RuntimeError: if a shape, dtype, device, `mode` or `eps` is not one of the above.
@@ -159,7 +160,8 @@ def _(
 @register_fake("splat_grad")
 def _(
     grad_outs: Sequence[Tensor], grad_weight: Tensor | None, inputs: Sequence[Tensor], flow: Tensor,
-    metric: Tensor | None, outs: Sequence[Tensor], weight: Tensor, shift: Tensor, mode: str, eps: str, *needs: bool,
+    metric: Tensor | None, outs: Sequence[Tensor], weight: Tensor, shift: Tensor, mode: str, eps: str, summed: bool,
+    *needs: bool,
 ) -> tuple:  # fmt: skip
     need_inputs, need_flow, need_metric = needs
     return (
@@ -187,7 +189,7 @@ def _backward(ctx: Any, grad_outs: list, grad_weight: Tensor | None, grad_shift:
     grad_outs = [torch.zeros_like(x) if g is None else g for g, x in zip(grad_outs, tensors)]
     needs_each, need_flow, need_metric = ctx.needs_input_grad[:3]
     grads, grad_flow, grad_metric = _splat_grad(
-        grad_outs, grad_weight, tensors, flow, metric, outs, weight, shift, ctx.mode, ctx.eps,
+        grad_outs, grad_weight, tensors, flow, metric, outs, weight, shift, ctx.mode, ctx.eps, False,
         any(needs_each), need_flow, need_metric,
     )  # fmt: skip
     return (

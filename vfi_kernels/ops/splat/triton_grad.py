@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.reference_math.splatting import DOUBT, MOST, NEARLY_ALONE, NOISE, dim
+from vfi_kernels.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, dim, most_doubt
 from vfi_kernels.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -233,6 +233,7 @@ def splat_grad(
     shift: Tensor,
     mode: str,
     eps: str,
+    summed: bool,
     need_inputs: bool,
     need_flow: bool,
     need_metric: bool,
@@ -263,7 +264,7 @@ def splat_grad(
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
         tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        noise = (MOST[x.dtype], 0 if eps == "add" else DOUBT[x.dtype], NEARLY_ALONE)
+        noise = (MOST[x.dtype], most_doubt(x.dtype, eps, summed or several), NEARLY_ALONE)
         constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:

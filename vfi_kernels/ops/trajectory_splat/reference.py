@@ -100,7 +100,7 @@ def trajectory_splat_grad(
     metrics = None if metric is None else metric.to(acc).repeat_interleave(t, 0)
     (grad_sources,), grad_moved, grad_metrics = splat_along_grad(
         [grad_out.to(acc)], grad_weight, [sources], moved.flatten(0, 1), metrics, [out], weight, shift, mode, eps,
-        True, True, True,
+        t > 1, True, True, True,
     )  # fmt: skip
     grad_keyframes, grad_taus = flows_grad(grad_moved.view(moved.shape), curve, pairs, times, size, 0, need_taus)
     grad_input = grad_sources.unflatten(0, (b, t)).sum(1)
