@@ -20,7 +20,8 @@ from setuptools import build_meta as _setuptools
 from setuptools.build_meta import build_sdist, get_requires_for_build_sdist  # noqa: F401  (the PEP 517 interface)
 
 MINIMUM_TORCH = (2, 11)
-PINNED_TORCH = "torch==2.13.0"
+CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
+PINNED_TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
 
 
 def _version(folder: str) -> tuple[int, int]:

@@ -26,12 +26,10 @@ int aoti_torch_cuda_addmm_out(void) { return 0; }
 
 
 def torch_libraries() -> str:
-    """How setup.py links."""
-    text = (ROOT / "setup.py").read_text()
-    start = text.index("def torch_libraries")
-    scope: dict = {"sys": sys}
-    exec(text[start : text.index("class NinjaFile")], scope)
-    return scope["torch_libraries"]()
+    """How the build links."""
+    code = "from ninja_build import torch_libraries; print(torch_libraries())"
+    folder = ROOT / "build_backend"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def compile_shared(folder: Path, name: str, source: Path, *options: str) -> Path:

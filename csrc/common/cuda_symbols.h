@@ -1,5 +1,5 @@
 // The functions that a CPU build of torch lacks: weak, so that the library loads there, where nothing calls them. In a CUDA
-// build they are in libtorch_cuda.so, which libtorch.so brings; so this library must need libtorch.so (setup.py).
+// build they are in libtorch_cuda.so, which libtorch.so brings; so this library must need libtorch.so (build_backend).
 // torch declares them where USE_CUDA is defined.
 #pragma once
 

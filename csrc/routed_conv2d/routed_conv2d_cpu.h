@@ -89,11 +89,11 @@ VFI_DECLARE_CPU_KERNEL(routed_strips, const RoutedArgs& args, void* scratch, int
 
 // The gradient of weight and bias. The patches are cut into parts, each with sums of its own.
 struct RoutedWeightArgs : RoutedArgs {
-  RoutedPlace grad;   // [P, columns, out_side, out_side]
-  int64_t part_count;
-  void* parts;        // [part_count, weights and bias]
-  void* grad_weight;  // strides as `weight`, or null
-  void* grad_bias;    // [columns], or null
+  RoutedPlace grad{};  // [P, columns, out_side, out_side]
+  int64_t part_count = 0;
+  void* parts = nullptr;       // [part_count, weights and bias]
+  void* grad_weight = nullptr;  // strides as `weight`, or null
+  void* grad_bias = nullptr;   // [columns], or null
 };
 
 VFI_INLINE int64_t routed_block_size(const RoutedArgs& a) {
