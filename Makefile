@@ -27,7 +27,7 @@ $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models
-	OMP_WAIT_POLICY=passive $(BIN)/python -m vfi_models.demo --out out
+	OMP_WAIT_POLICY=passive $(BIN)/python -m vfi.commands.demo --out out
 
 test: $(VENV)/dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow and not nightly and not gpu" -n auto

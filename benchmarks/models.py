@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from vfi_models import evaluate, registry
+from vfi.evaluation import scoring
+from vfi.models import registry
 
 SHARED = Path(os.environ.get("VFI_KERNELS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 MIDDLEBURY = SHARED / "data" / "middlebury"
@@ -19,7 +20,7 @@ def middlebury(model: str, threads: int) -> dict[str, Any] | None:
     torch.set_num_threads(threads)
     network = registry.load_model(model)
     for _ in range(2):
-        scores = list(evaluate.evaluate(network, "middlebury", MIDDLEBURY, "cpu"))
+        scores = list(scoring.evaluate(network, "middlebury", MIDDLEBURY, "cpu"))
     scenes = [{"scene": s.name, "psnr": s.quality.psnr, "ssim": s.quality.ssim, "seconds": s.seconds} for s in scores]
     return {
         "dataset": "middlebury",

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 import vfi_kernels as vk
+from vfi.data.synthetic import triplet
+from vfi.models import ebme, rife, sg_rife
+from vfi.models.sg_rife.adapters import warp_maps
 from vfi_kernels.bench.peers import load_peers
-from vfi_models import ebme, rife, sg_rife
-from vfi_models.sg_rife.adapters import warp_maps
-from vfi_models.synthetic import triplet
 
 SIZE = (1088, 1920)  # 1080 padded to a multiple of 32
 ADAPTER_SIZE = (576, 1024)

@@ -34,7 +34,7 @@ def smooth_nodes(generator: torch.Generator) -> Tensor:
 
 def measure_warping(rounds: int = 5) -> dict[str, Any]:
     """Seconds of both frames' warping to 24 taus at 576x1024 along fixed trajectories, medians of alternating runs."""
-    from vfi_models.rdvfi import FrameSynthesis, Motion, Trajectory
+    from vfi.models.rdvfi import FrameSynthesis, Motion, Trajectory
 
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2, 1, 3, *SIZES[0], generator=generator)
@@ -72,7 +72,8 @@ def published(variant: str, device: str, dtype: torch.dtype) -> Any:
     )
     from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
-    from vfi_models import rdvfi, wan
+    from vfi.models import rdvfi
+    from vfi.networks import wan
 
     clip: dict[str, Any] = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "patch_size": 14}
     config = CLIPVisionConfig(**clip, num_hidden_layers=32, image_size=224, projection_dim=1024)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import vfi_kernels as vk
+from vfi.models.apr_vfi import RefineBlock
 from vfi_kernels.bench.timing import Budget, Contender, CpuClock, interleave
-from vfi_models.apr_vfi import RefineBlock
 
 SIZE, PATCH = (1088, 2048), 64
 KEEPS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vfi.evaluation.macs import count_macs
+from vfi.models import apr_vfi
+from vfi.models.apr_vfi.config import BLOCKS
 from vfi_kernels.bench.timing import Budget, Contender, CpuClock, interleave
-from vfi_models import apr_vfi
-from vfi_models.apr_vfi.config import BLOCKS
-from vfi_models.macs import count_macs
 
 SIZE, TRIAL, KEEP = (1088, 2048), (576, 1024), (0.1, 0.4, 0.6, 0.9)
 STATIC, STATIC_LAST, ROUTED, ROUTING = "static", "static, channels_last", "routed", "of which finding the route"

@@ -73,7 +73,7 @@ def measure_all(session: Session, groups: Sequence[goals.Group], device: str) ->
 
 def measure_model(session: Session) -> None:
     """The model without weights, where its package and its data are."""
-    if importlib.util.find_spec("vfi_models") is None:
+    if importlib.util.find_spec("vfi") is None:
         return
     import models
 
@@ -108,7 +108,7 @@ def measure_block(session: Session) -> None:
 
 def measure_networks(session: Session) -> None:
     """RIFE and the adapters of SG-RIFE, where the package is."""
-    if importlib.util.find_spec("vfi_models") is None:
+    if importlib.util.find_spec("vfi") is None:
         return
     import networks
 

@@ -16,9 +16,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from vfi_models.apr_vfi.training import objective
-from vfi_models.errors import UserError
-from vfi_models.training import Job, train
+from vfi.errors import UserError
+from vfi.models.apr_vfi.training import objective
+from vfi.training import Job, train
 
 STEPS = {1: 250, 2: 80, 3: 150}
 NAMES = {1: "stage 1: whole pictures", 2: "stage 2: patches", 3: "stage 3: routed"}

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
+import vfi.commands.main
 import vfi_kernels as vk
 import vfi_kernels.cli
-import vfi_models.cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = [*PAGES, *(ROOT / name for name in ("README.md", "python/README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-PARSERS = {"vfi": vfi_models.cli.build_parser, "vfi-kernels": vfi_kernels.cli.parser}
+PARSERS = {"vfi": vfi.commands.main.build_parser, "vfi-kernels": vfi_kernels.cli.parser}
 
 every_text = pytest.mark.parametrize("page", TEXTS, ids=lambda page: f"{page.parent.name}-{page.name}")
 

@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     (library,) = (name for name in names if not name.endswith((".py", "py.typed")))
     assert library in ("vfi_kernels/_C.abi3.so", "vfi_kernels/_C.pyd")
-    python = {name.removeprefix("python/") for name in tracked("vfi_kernels", "python/vfi_models")}
+    python = {name.removeprefix("python/") for name in tracked("vfi_kernels", "python/vfi")}
     assert names - {library} == python
 
 
@@ -71,5 +71,5 @@ def test_the_sdist_holds_what_a_build_needs(tmp_path):
     with tarfile.open(path) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     files = {"setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt"}
-    assert tracked("csrc", "build_backend", "vfi_kernels", "python/vfi_models") | files <= names
+    assert tracked("csrc", "build_backend", "vfi_kernels", "python/vfi") | files <= names
     assert not [name for name in names if name.endswith((".so", ".pyc", ".o"))]

@@ -14,13 +14,13 @@ import vfi_kernels as vk
 def check_files() -> None:
     """Both packages lie in this environment, whole, and with nothing of the source tree beside them."""
     site = Path(sysconfig.get_path("platlib")).resolve()
-    for name in ("vfi_kernels", "vfi_models"):
+    for name in ("vfi_kernels", "vfi"):
         spec = util.find_spec(name)
         assert spec and spec.origin and Path(spec.origin).resolve().parent == site / name, spec
         assert (site / name / "py.typed").exists()
     assert metadata.version("vfi-kernels") == vk.__version__
     tops = {Path(f).parts[0] for f in metadata.files("vfi-kernels") or [] if not str(f).startswith("..")}
-    assert {top for top in tops if not top.endswith(".dist-info")} <= {"vfi_kernels", "vfi_models"}, tops
+    assert {top for top in tops if not top.endswith(".dist-info")} <= {"vfi_kernels", "vfi"}, tops
 
 
 def check_ops() -> None:

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from vfi_models import rdvfi, semfi
+from vfi.models import rdvfi, semfi
 
 pytestmark = pytest.mark.gpu
 

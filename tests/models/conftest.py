@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfi_models.video_in import EXACT_CONVERSION
+from vfi.video.reader import EXACT_CONVERSION
 
 SOUND_RATE = 8000
 
@@ -89,7 +89,7 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Like the public file of Inception-v3 for FID, with random values."""
     import torch
 
-    from vfi_models.sfibench.inception import Inception
+    from vfi.evaluation.sfibench.inception import Inception
 
     torch.manual_seed(0)
     state = {k: v for k, v in Inception().state_dict().items() if not k.endswith("num_batches_tracked")}

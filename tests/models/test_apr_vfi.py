@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from shared_files import SHARED, needs_shared
 
 import vfi_kernels as vk
-from vfi_models import apr_vfi, ebme
-from vfi_models.apr_vfi import APRConfig, misalignment, top_shares
-from vfi_models.apr_vfi.config import BLOCKS, ROUTED
-from vfi_models.images import to_tensor
-from vfi_models.macs import count_macs
+from vfi.evaluation.macs import count_macs
+from vfi.files.images import to_tensor
+from vfi.models import apr_vfi, ebme
+from vfi.models.apr_vfi import APRConfig, misalignment, top_shares
+from vfi.models.apr_vfi.config import BLOCKS, ROUTED
 
 KEEP = (0.1, 0.4, 0.6, 0.9)
 PATCH = 16

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from vfi_models import apr_vfi
-from vfi_models.apr_vfi import APRConfig
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.images import read_image, write_image
+from vfi.commands.main import main
+from vfi.errors import UserError
+from vfi.files.images import read_image, write_image
+from vfi.models import apr_vfi
+from vfi.models.apr_vfi import APRConfig
 
 KEEP = (0.1, 0.4, 0.6, 0.9)
 

@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load_file
 from tiny import batch, log_of
 
-from vfi_models.apr_vfi import APRVFI
-from vfi_models.apr_vfi.routing import misalignment, top_shares
-from vfi_models.apr_vfi.training import APRObjective, objective
-from vfi_models.errors import UserError
-from vfi_models.synthetic import triplet
-from vfi_models.training import Job, train
-from vfi_models.training.losses import census, charbonnier, psnr
+from vfi.data.synthetic import triplet
+from vfi.errors import UserError
+from vfi.models.apr_vfi import APRVFI
+from vfi.models.apr_vfi.routing import misalignment, top_shares
+from vfi.models.apr_vfi.training import APRObjective, objective
+from vfi.training import Job, train
+from vfi.training.losses import census, charbonnier, psnr
 
 
 def fresh():

@@ -17,15 +17,17 @@ pytest.importorskip("diffusers")
 
 from diffusers import AutoencoderKLWan
 
-from vfi_models import apr_vfi, checkpoints, ebme, lpips, rdvfi, rife, semfi, sg_rife, wan
-from vfi_models.apr_vfi.config import APRConfig
-from vfi_models.errors import UserError
-from vfi_models.rdvfi.files import OWN, put
-from vfi_models.registry import MODELS
-from vfi_models.semfi.files import adapter_state
-from vfi_models.sfibench import inception
-from vfi_models.sg_rife import dino
-from vfi_models.training import state as training_state
+from vfi.errors import UserError
+from vfi.evaluation.sfibench import inception
+from vfi.files import checkpoints
+from vfi.models import apr_vfi, ebme, rdvfi, rife, semfi, sg_rife
+from vfi.models.apr_vfi.config import APRConfig
+from vfi.models.rdvfi.files import OWN, put
+from vfi.models.registry import MODELS
+from vfi.models.semfi.files import adapter_state
+from vfi.models.sg_rife import dino
+from vfi.networks import lpips, wan
+from vfi.training import state as training_state
 
 whole_rdvfi, whole_semfi = cache(lambda: rdvfi.tiny("d")), cache(semfi.tiny)
 

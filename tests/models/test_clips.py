@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import vfi_kernels as vk
-from vfi_models.errors import UserError
-from vfi_models.images import read_image, to_array
-from vfi_models.synthetic import clip, random_scene, triplet
-from vfi_models.synthetic.__main__ import main
-from vfi_models.synthetic.motion import Accelerated, Oscillating, Uniform
-from vfi_models.synthetic.random_motion import MOTIONS
+from vfi.data.synthetic import clip, random_scene, triplet
+from vfi.data.synthetic.__main__ import main
+from vfi.data.synthetic.motion import Accelerated, Oscillating, Uniform
+from vfi.data.synthetic.random_motion import MOTIONS
+from vfi.errors import UserError
+from vfi.files.images import read_image, to_array
 
 SIZE = (96, 128)
 FIELDS = ("frames", "flow", "visible")
@@ -33,7 +33,7 @@ def test_the_same_arguments_give_the_same_bytes(threads, motion):
 
 
 def test_another_process_gives_the_same_bytes():
-    code = "import hashlib; from vfi_models.synthetic import clip; c = clip(5, (64, 70), 4)\n"
+    code = "import hashlib; from vfi.data.synthetic import clip; c = clip(5, (64, 70), 4)\n"
     code += "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x in (c.frames, c.flow, c.visible))).hexdigest())"
     printed = {
         subprocess.run(

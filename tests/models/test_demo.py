@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from vfi_models import demo
-from vfi_models.images import read_image
-from vfi_models.metrics import compare
-from vfi_models.moving_photographs import HEIGHT, WIDTH, true_frame
+from vfi.commands import demo
+from vfi.commands.moving_photographs import HEIGHT, WIDTH, true_frame
+from vfi.evaluation.metrics import compare
+from vfi.files.images import read_image
 
 
 def test_the_scene_moves_and_its_front_moves_another_way():

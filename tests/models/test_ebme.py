@@ -8,13 +8,14 @@ import torch
 from shared_files import SHARED, needs_shared
 
 import vfi_kernels as vk
-from vfi_models import ebme, evaluate
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.images import to_array, to_tensor, write_image
-from vfi_models.metrics import compare
-from vfi_models.registry import load_model
-from vfi_models.splatting import BlendConfig
+from vfi.commands.main import main
+from vfi.errors import UserError
+from vfi.evaluation import scoring
+from vfi.evaluation.metrics import compare
+from vfi.files.images import to_array, to_tensor, write_image
+from vfi.models import ebme
+from vfi.models.registry import load_model
+from vfi.networks.splat_model import BlendConfig
 
 WEIGHTS = SHARED / "weights" / "ebme" / "bi-flownet.pkl"
 
@@ -197,7 +198,7 @@ def test_the_command(tmp_path, sliding):
 def test_middlebury():
     """flow-splat, with DIS flow, has 36.2 dB here."""
     model = load_model("ebme-splat", str(WEIGHTS))
-    scores = list(evaluate.evaluate(model, "middlebury", SHARED / "data" / "middlebury", "cpu"))
+    scores = list(scoring.evaluate(model, "middlebury", SHARED / "data" / "middlebury", "cpu"))
     assert len(scores) == 6
     assert np.mean([score.quality.psnr for score in scores]) > 36.5
     assert np.mean([score.quality.ssim for score in scores]) > 0.955

@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vfi_models import datasets, metrics
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.evaluate import METRICS, evaluate
-from vfi_models.images import write_image
+from vfi.commands.main import main
+from vfi.data import datasets
+from vfi.errors import UserError
+from vfi.evaluation import metrics
+from vfi.evaluation.scoring import METRICS, evaluate
+from vfi.files.images import write_image
 
 
 class Average:
@@ -113,7 +114,7 @@ def test_means_per_split_are_printed(tmp_path, frames, sliding, capsys, monkeypa
     write(tmp_path / "test/YouTube_test/two", ("1.png", "2.png", "3.png"), faster)
     with (tmp_path / "test-hard.txt").open("a") as listing:
         listing.write(" ".join(f"data/SNU-FILM/test/YouTube_test/two/{number}.png" for number in (1, 2, 3)))
-    monkeypatch.setattr("vfi_models.registry.load_model", lambda *arguments, **settings: Average())
+    monkeypatch.setattr("vfi.models.registry.load_model", lambda *arguments, **settings: Average())
     assert main(["evaluate", "--dataset", "snu-film", str(tmp_path)]) == 0
     rows = [line.rsplit(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
     assert [row[0] for row in rows[-4:]] == ["mean easy", "mean medium", "mean hard", "mean extreme"]

@@ -5,11 +5,11 @@ import pytest
 import torch
 from shared_files import SHARED, needs_shared
 
-from vfi_models import evaluate
-from vfi_models.flow_splat import FlowSplat
-from vfi_models.images import to_array, to_tensor
-from vfi_models.metrics import compare
-from vfi_models.resampling import doubled, fill_holes, local_mean, warp_doubled
+from vfi.evaluation import scoring
+from vfi.evaluation.metrics import compare
+from vfi.files.images import to_array, to_tensor
+from vfi.models.flow_splat import FlowSplat
+from vfi.networks.resampling import doubled, fill_holes, local_mean, warp_doubled
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_local_mean_is_local_and_a_mean():
 @needs_shared
 def test_middlebury(model):
     """Mean over the six scenes with a true middle frame; averaging the two frames gives 29.6 dB."""
-    scores = list(evaluate.evaluate(model, "middlebury", SHARED / "data" / "middlebury", "cpu"))
+    scores = list(scoring.evaluate(model, "middlebury", SHARED / "data" / "middlebury", "cpu"))
     assert len(scores) == 6
     assert np.mean([score.quality.psnr for score in scores]) > 36.0
     assert np.mean([score.quality.ssim for score in scores]) > 0.95

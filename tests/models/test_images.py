@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_models.cli import main
-from vfi_models.images import read_image, to_array, to_tensor, write_image
-from vfi_models.interpolate_images import numbered_outputs, times_from
-from vfi_models.metrics import compare
-from vfi_models.pictures import Panel, flow_colours, flow_panel, holes_panel, strip
+from vfi.commands.interpolate_images import numbered_outputs, times_from
+from vfi.commands.main import main
+from vfi.drawing.pictures import Panel, flow_colours, flow_panel, holes_panel, strip
+from vfi.evaluation.metrics import compare
+from vfi.files.images import read_image, to_array, to_tensor, write_image
 
 
 @pytest.fixture
@@ -221,11 +221,11 @@ def test_evaluate_prints_scenes_and_mean(tmp_path, sliding, capsys):
 
 def test_help_is_quick_and_missing_packages_are_named():
     """Nothing heavy is imported for --help; without the extra, one sentence says what to install."""
-    code = "import sys; from vfi_models.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from vfi.commands.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     heavy = "print(sorted({'torch', 'cv2', 'av', 'skimage', 'numpy'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, check=True)
     assert "interpolate" in result.stdout and result.stdout.splitlines()[-1] == "[]"
-    code = "import sys; sys.modules['cv2'] = None\nfrom vfi_models.cli import main\n"
+    code = "import sys; sys.modules['cv2'] = None\nfrom vfi.commands.main import main\n"
     code += f"sys.exit(main(['interpolate', {__file__!r}, {__file__!r}, '-o', 'never.png']))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.count("\n") == 1

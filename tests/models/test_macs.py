@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vfi_models import ebme
-from vfi_models.macs import count_macs
+from vfi.evaluation.macs import count_macs
+from vfi.models import ebme
 
 
 class OneLayer(nn.Module):

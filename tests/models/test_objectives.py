@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import batch, tiny_rife, tiny_sg_rife
 
-from vfi_models import rife, sg_rife
-from vfi_models.rife.training import RIFEObjective
-from vfi_models.rife.training import taught as taught_by_the_teacher
-from vfi_models.sg_rife.training import SGRIFEObjective
-from vfi_models.training.losses import census, charbonnier, laplacian
+from vfi.models import rife, sg_rife
+from vfi.models.rife.training import RIFEObjective
+from vfi.models.rife.training import taught as taught_by_the_teacher
+from vfi.models.sg_rife.training import SGRIFEObjective
+from vfi.training.losses import census, charbonnier, laplacian
 
 
 def pyramid_by_hand(x):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from vfi_models import pairs, rife
-from vfi_models.errors import UserError
+from vfi.errors import UserError
+from vfi.models import rife
+from vfi.networks import sized_inference
 
 
 def test_the_middle_reaches_other_times_by_halves():
@@ -22,7 +23,7 @@ def test_the_middle_reaches_other_times_by_halves():
     network = Averaging(1, 1)
     frame0, frame1 = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
     times = [0.25, 0.5, 0.625, 1 / 3, 0.001]
-    for t, frame in zip(times, pairs.interpolate(network, frame0, frame1, times), strict=True):
+    for t, frame in zip(times, sized_inference.interpolate(network, frame0, frame1, times), strict=True):
         assert abs(frame.mean().item() - t) <= (1 / 128 if t > 0.01 else 1 / 64)
     assert network.calls == 2 + 2 + 4 + 4  # what lies on the way of several is computed once
 
@@ -47,7 +48,7 @@ def test_tiles_give_what_the_whole_gives(size):
     results = []
     for tile in (None, 100):
         network.seen = []
-        results.append(pairs.interpolate(network, *frames, 0.25, tile=tile))
+        results.append(sized_inference.interpolate(network, *frames, 0.25, tile=tile))
     assert all(max(seen) <= 128 for seen in network.seen), "tiles are multiples of 32: 128"
     inner = (..., slice(16, size[0] - 48), slice(16, size[1] - 48))  # tiles have ends where the picture has none
     torch.testing.assert_close(results[1][inner], results[0][inner], rtol=0, atol=0.02)
@@ -104,15 +105,19 @@ def test_scales(scale):
 
 
 def test_times_may_be_any_numbers():
-    assert pairs.times_of(torch.tensor(0.5)) == pairs.times_of(np.float32(0.5)) == ([0.5], True)
-    assert pairs.times_of(torch.tensor([0.25, 1])) == pairs.times_of(np.array([0.25, 1])) == ([0.25, 1.0], False)
+    assert sized_inference.times_of(torch.tensor(0.5)) == sized_inference.times_of(np.float32(0.5)) == ([0.5], True)
+    assert (
+        sized_inference.times_of(torch.tensor([0.25, 1]))
+        == sized_inference.times_of(np.array([0.25, 1]))
+        == ([0.25, 1.0], False)
+    )
     for wrong in ("0.5x", None, [None], [[0.5, 0.5]]):
         with pytest.raises(ValueError, match="expected t to be a number or several"):
-            pairs.times_of(wrong)
+            sized_inference.times_of(wrong)
     for wrong in (1.5, [0.5, -0.1], float("nan")):
         with pytest.raises(ValueError, match=r"expected t in \[0, 1\]"):
-            pairs.times_of(wrong)
+            sized_inference.times_of(wrong)
     with pytest.raises(ValueError, match="expected frames to be tensors, got ndarray"):
-        pairs.check(np.zeros((1, 3, 4, 4)), torch.rand(1, 3, 4, 4))
+        sized_inference.check(np.zeros((1, 3, 4, 4)), torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match="expected frames with pixels"):
-        pairs.check(*torch.rand(2, 0, 3, 4, 4))
+        sized_inference.check(*torch.rand(2, 0, 3, 4, 4))

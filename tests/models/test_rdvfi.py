@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 import vfi_kernels as vk
-from vfi_models.macs import macs_of
+from vfi.evaluation.macs import macs_of
 
 diffusers = pytest.importorskip("diffusers")
 
-from vfi_models import rdvfi  # noqa: E402
-from vfi_models.rdvfi import FrameSynthesis, Motion, Trajectory, TrajectoryEstimator  # noqa: E402
-from vfi_models.rdvfi.estimator import upsampled  # noqa: E402
-from vfi_models.rdvfi.trajectory import resized_flow  # noqa: E402
+from vfi.models import rdvfi  # noqa: E402
+from vfi.models.rdvfi import FrameSynthesis, Motion, Trajectory, TrajectoryEstimator  # noqa: E402
+from vfi.models.rdvfi.estimator import upsampled  # noqa: E402
+from vfi.models.rdvfi.trajectory import resized_flow  # noqa: E402
 
 VARIANTS = ("d", "u")
 
@@ -261,7 +261,7 @@ def test_many_times_are_worked_on_in_parts(monkeypatch):
     found = net.trajectory(frame0, frame1, seeded())
     times = [i / 24 for i in range(25)]
     whole = found.frames(times)
-    monkeypatch.setattr("vfi_models.rdvfi.trajectory.PIXELS_AT_ONCE", 5 * 70 * 101)
+    monkeypatch.setattr("vfi.models.rdvfi.trajectory.PIXELS_AT_ONCE", 5 * 70 * 101)
     for one, other in zip(whole, found.frames(times), strict=True):
         torch.testing.assert_close(one, other)
 

@@ -10,10 +10,11 @@ pytest.importorskip("diffusers")
 import wan_originals as originals
 from safetensors.torch import save_file
 
-from vfi_models import rdvfi, wan
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.images import read_image, write_image
+from vfi.commands.main import main
+from vfi.errors import UserError
+from vfi.files.images import read_image, write_image
+from vfi.models import rdvfi
+from vfi.networks import wan
 
 NAMES = wan.files.PUBLISHED
 SIZE = {"low_size": (64, 64), "keyframes": 3}

@@ -11,13 +11,14 @@ from torch import nn
 
 pytest.importorskip("diffusers")
 
-from vfi_models import lpips, rdvfi
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.rdvfi.training import RDVFIObjective, objective
-from vfi_models.synthetic import clip
-from vfi_models.training import Job, train
-from vfi_models.training.losses import laplacian
+from vfi.commands.main import main
+from vfi.data.synthetic import clip
+from vfi.errors import UserError
+from vfi.models import rdvfi
+from vfi.models.rdvfi.training import RDVFIObjective, objective
+from vfi.networks import lpips
+from vfi.training import Job, train
+from vfi.training.losses import laplacian
 
 PARTS = ("estimator", "synthesis", "denoiser")
 

@@ -9,10 +9,11 @@ import torch
 from shared_files import SHARED, needs_shared
 
 import vfi_kernels as vk
-from vfi_models import checkpoints, rife, sg_rife
-from vfi_models.errors import UserError
-from vfi_models.registry import load_model
-from vfi_models.sg_rife.model import ADAPTERS
+from vfi.errors import UserError
+from vfi.files import checkpoints
+from vfi.models import rife, sg_rife
+from vfi.models.registry import load_model
+from vfi.models.sg_rife.model import ADAPTERS
 
 COUNTS = {  # parameters of the parts, as computed from the architecture and the papers' tables
     "block0": 4_436_645, "block1": 1_747_580, "block2": 635_450, "block_tea": 636_665, "contextnet": 294_000,
@@ -331,7 +332,7 @@ def test_rife_from_the_command_line(tmp_path, sliding):
     """Two pictures in, one out; BGR weights see BGR."""
     import cv2
 
-    from vfi_models.cli import main
+    from vfi.commands.main import main
 
     torch.manual_seed(0)
     model = rife.load()
@@ -350,7 +351,7 @@ def test_rife_from_the_command_line(tmp_path, sliding):
 @pytest.mark.slow
 @needs_shared
 def test_every_frame_of_middlebury_is_finite():
-    from vfi_models.evaluate import evaluate
+    from vfi.evaluation.scoring import evaluate
 
     scores = list(evaluate(seeded(rife.load()), "middlebury", SHARED / "data" / "middlebury", "cpu"))
     assert len(scores) == 6 and all(np.isfinite(s.quality.psnr) for s in scores)

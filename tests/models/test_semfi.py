@@ -11,11 +11,11 @@ pytest.importorskip("diffusers")
 
 from diffusers import WanTransformer3DModel
 
-from vfi_models import semfi
-from vfi_models.errors import UserError
-from vfi_models.semfi.files import NAMES, adapter_state, our_name, semfi_name
-from vfi_models.semfi.mixture import RANK, TARGETS
-from vfi_models.wan import I2V_14B
+from vfi.errors import UserError
+from vfi.models import semfi
+from vfi.models.semfi.files import NAMES, adapter_state, our_name, semfi_name
+from vfi.models.semfi.mixture import RANK, TARGETS
+from vfi.networks.wan import I2V_14B
 
 SIZES = {
     "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 36, "out_channels": 16, "text_dim": 16,
@@ -340,7 +340,7 @@ def test_numbers_of_frames():
 
 
 def test_size_follows_the_frames():
-    from vfi_models.semfi.pipeline import size_for
+    from vfi.models.semfi.pipeline import size_for
 
     assert size_for(480, 832) == (480, 832) and size_for(1080, 1920) == (480, 848)
     assert size_for(1920, 1080) == (848, 480)

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from vfi_models import semfi
+from vfi.models import semfi
 
 
 def mixture(bias):

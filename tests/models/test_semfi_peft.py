@@ -13,10 +13,10 @@ pytest.importorskip("diffusers")
 import peft
 from test_semfi import inputs, mixed, plain, relative
 
-from vfi_models import semfi
-from vfi_models.errors import UserError
-from vfi_models.semfi.mixture import RANK, TARGETS
-from vfi_models.semfi.peft_files import PEFT_CONFIG, PEFT_WEIGHTS, USED, WITHOUT_EFFECT, PeftConfig
+from vfi.errors import UserError
+from vfi.models import semfi
+from vfi.models.semfi.mixture import RANK, TARGETS
+from vfi.models.semfi.peft_files import PEFT_CONFIG, PEFT_WEIGHTS, USED, WITHOUT_EFFECT, PeftConfig
 
 FIELDS = {field.name for field in dataclasses.fields(peft.LoraConfig)}
 FOLDERS = ("universal", *(f"expert_{count}" for count in semfi.FRAME_COUNTS))

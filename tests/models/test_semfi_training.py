@@ -6,14 +6,14 @@ from safetensors.torch import load_file
 
 pytest.importorskip("diffusers")
 
-from vfi_models import semfi
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.images import read_image, write_image
-from vfi_models.semfi.command import frames_with
-from vfi_models.semfi.training import SHIFT, clips_of, encoded, objective, sides
-from vfi_models.sfi_data.clips import SyntheticClips
-from vfi_models.training import Job, train
+from vfi.commands.main import main
+from vfi.data.captioned.clips import SyntheticClips
+from vfi.errors import UserError
+from vfi.files.images import read_image, write_image
+from vfi.models import semfi
+from vfi.models.semfi.command import frames_with
+from vfi.models.semfi.training import SHIFT, clips_of, encoded, objective, sides
+from vfi.training import Job, train
 
 
 def fresh():
@@ -159,7 +159,7 @@ def command(tmp_path, sliding):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("vfi_models.semfi.pipeline.AREA", 64 * 80)
+    monkeypatch.setattr("vfi.models.semfi.pipeline.AREA", 64 * 80)
 
 
 def test_by_command(command, tmp_path, capsys):

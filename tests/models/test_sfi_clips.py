@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vfi_models.errors import UserError
-from vfi_models.sfi_data.clips import CaptionedClips, ClipBatches, SyntheticClips, caption, covering
-from vfi_models.synthetic import random_scene
+from vfi.data.captioned.clips import CaptionedClips, ClipBatches, SyntheticClips, caption, covering
+from vfi.data.synthetic import random_scene
+from vfi.errors import UserError
 
 CLIP = {
     "video": "in.mp4", "first": 3, "frames": 5, "fps": 10.0, "size": [64, 96], "caption": "a slide",

@@ -1,4 +1,4 @@
-"""`python -m vfi_models.sfi_data`: which videos are taken, how they are cut, and going on after a stop."""
+"""`python -m vfi.data.captioned`: which videos are taken, how they are cut, and going on after a stop."""
 
 import csv
 import json
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfi_models import json_lines
-from vfi_models.errors import UserError
-from vfi_models.images import read_image
-from vfi_models.sfi_data import captions, job, manifest, rules, scores
-from vfi_models.sfi_data.__main__ import main
-from vfi_models.sfi_data.clips import CaptionedClips
+from vfi.commands.make_clips import job, rules, scores
+from vfi.commands.make_clips.__main__ import main
+from vfi.data.captioned import captions, manifest
+from vfi.data.captioned.clips import CaptionedClips
+from vfi.errors import UserError
+from vfi.files import json_lines
+from vfi.files.images import read_image
 
 SHORT = ("--f-max", 9, "--counts", 3, 5, 9)  # videos of 9 to 36 frames
 

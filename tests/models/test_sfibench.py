@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from vfi_models import flow_models, metrics
-from vfi_models.cli import main
-from vfi_models.errors import UserError
-from vfi_models.sfi_data.__main__ import main as make_manifest
-from vfi_models.sfi_data.clips import CaptionedClips, SyntheticClips
-from vfi_models.sfibench import benchmark
-from vfi_models.sfibench.benchmark import Tools, evaluate
+from vfi.commands.main import main
+from vfi.commands.make_clips.__main__ import main as make_manifest
+from vfi.data.captioned.clips import CaptionedClips, SyntheticClips
+from vfi.errors import UserError
+from vfi.evaluation import metrics
+from vfi.evaluation.sfibench import benchmark
+from vfi.evaluation.sfibench.benchmark import Tools, evaluate
+from vfi.models import flow_by_name
 
 SIZE = (64, 96)
 
@@ -59,7 +60,7 @@ ALL = Tools(
     lpips=mean_apart,
     features=few_features,
     between=lambda a, b: (a + b) / 2,
-    flow=flow_models.load_flow("dis"),
+    flow=flow_by_name.load_flow("dis"),
     semantic=lambda frames, caption: len(frames) + int(caption[-1]),
     aesthetic=lambda frames: 0.5,
     imaging=lambda frames: float(len(frames)),
@@ -112,7 +113,7 @@ def test_the_dynamic_degree_of_a_known_slide(clips, sliding, step, degree):
         views = [sliding(20 + step * i) for i in range(len(frames))]
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255
 
-    found = evaluate(Truth(clips, slide), clips, Tools(flow=flow_models.load_flow("dis")))
+    found = evaluate(Truth(clips, slide), clips, Tools(flow=flow_by_name.load_flow("dis")))
     assert found.scores[5]["dynamic"] == found.scores[9]["dynamic"] == found.mean["dynamic"] == degree
 
 
@@ -240,7 +241,7 @@ def test_the_command(clips, tmp_path, capsys):
 
 def test_the_command_with_files_of_weights(clips, tmp_path, capsys, inception_file):
     """LPIPS and FID are measured when their weights are given."""
-    from vfi_models import lpips
+    from vfi.networks import lpips
 
     torch.manual_seed(0)
     network = lpips.LPIPS()

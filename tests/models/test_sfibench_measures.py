@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vfi_models import ebme, flow_models
-from vfi_models.errors import UserError
-from vfi_models.sfibench import frechet, inception, measures
+from vfi.errors import UserError
+from vfi.evaluation.sfibench import frechet, inception, measures
+from vfi.models import ebme, flow_by_name
 
 
 def video(*levels, size=(32, 48)):
@@ -137,5 +137,5 @@ def test_flow_models(tmp_path):
     network = ebme.BiFlowNet().eval()
     torch.save(network.state_dict(), tmp_path / "flow.pkl")
     first, second = torch.rand(2, 1, 3, 64, 64)
-    flow = flow_models.load_flow("ebme", str(tmp_path / "flow.pkl"))
+    flow = flow_by_name.load_flow("ebme", str(tmp_path / "flow.pkl"))
     assert torch.equal(flow(first, second), network(first.flip(1), second.flip(1))[:, :2])

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 
 import vfi_kernels as vk
-from vfi_models.cli import main as vfi
-from vfi_models.errors import UserError
-from vfi_models.images import read_image, to_array
-from vfi_models.synthetic import Layer, Scene, random_scene, triplet
-from vfi_models.synthetic.__main__ import main
-from vfi_models.synthetic.motion import Motion, Uniform, Waves
+from vfi.commands.main import main as vfi
+from vfi.data.synthetic import Layer, Scene, random_scene, triplet
+from vfi.data.synthetic.__main__ import main
+from vfi.data.synthetic.motion import Motion, Uniform, Waves
+from vfi.errors import UserError
+from vfi.files.images import read_image, to_array
 
 SIZE = (96, 128)
 
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_bytes(threads, photographs):
 
 
 def test_another_process_gives_the_same_bytes():
-    code = "import hashlib, torch; from vfi_models.synthetic import triplet; t = triplet(3, (64, 70))\n"
+    code = "import hashlib, torch; from vfi.data.synthetic import triplet; t = triplet(3, (64, 70))\n"
     code += "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x in (t.frames, t.flow, t.visible))).hexdigest())"
     environments = ({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "3"})
     printed = [
@@ -248,7 +248,7 @@ def test_wrong_requests():
 
 
 def test_photographs_are_never_left_out_silently(monkeypatch):
-    from vfi_models.synthetic import textures
+    from vfi.data.synthetic import textures
 
     monkeypatch.setitem(sys.modules, "skimage.data", None)
     textures._load.cache_clear()

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file
 from tiny import log_of, quick, tiny_rife, tiny_sg_rife, write_triplets
 
-from vfi_models import cli, rife, sg_rife
-from vfi_models.errors import UserError
-from vfi_models.registry import load_objective
-from vfi_models.sg_rife.model import ADAPTERS
-from vfi_models.training import Job, Stage, data, train
-from vfi_models.training.job import rate_at
-from vfi_models.training.losses import psnr
+from vfi.commands import main
+from vfi.errors import UserError
+from vfi.models import rife, sg_rife
+from vfi.models.registry import load_objective
+from vfi.models.sg_rife.model import ADAPTERS
+from vfi.training import Job, Stage, data, train
+from vfi.training.job import rate_at
+from vfi.training.losses import psnr
 
 
 def test_rates():
@@ -169,10 +170,10 @@ def test_a_gradient_that_is_not_finite_stops_before_it_harms(tmp_path):
 
 def run_command(arguments, processes=1, **options):
     """The `vfi` command in processes of its own."""
-    start = [sys.executable, "-m", "vfi_models.cli"]
+    start = [sys.executable, "-m", "vfi"]
     if processes > 1:
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        start += ["-m", "vfi_models.cli"]
+        start += ["-m", "vfi"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     return subprocess.Popen([*start, *map(str, arguments)], env=environment, text=True, **options)
 
@@ -216,7 +217,7 @@ def test_tiny_networks_and_weights(tmp_path, capsys):
 
     def run(model, *more):
         usual = ["--data", "synthetic:2", "--batch", "2", "--crop", "64", "--steps", "1", "--quiet"]
-        return cli.main(["train", "--model", model, *usual, *map(str, more)]), capsys.readouterr().err
+        return main.main(["train", "--model", model, *usual, *map(str, more)]), capsys.readouterr().err
 
     weights = [tmp_path / name / "weights.safetensors" for name in ("rife", "sg")]
     assert run("rife", "--tiny", "-o", tmp_path / "rife") == (0, "")
@@ -235,7 +236,7 @@ def test_tiny_networks_and_weights(tmp_path, capsys):
 
 
 def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
-    assert cli.main([*map(str, quick_arguments(tmp_path / "run", "--epochs", "1"))]) == 0
+    assert main.main([*map(str, quick_arguments(tmp_path / "run", "--epochs", "1"))]) == 0
     printed = capsys.readouterr().out
     assert "rife, stage 1: the whole network" in printed and "at the start, held out" in printed
     assert "step 2 of 2: loss" in printed and "weights.safetensors" in printed
@@ -243,14 +244,14 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
     scene = tmp_path / "data" / "0000"
     weights = ["--model", "rife", "--weights", str(tmp_path / "run" / "weights.safetensors")]
     output = tmp_path / "middle.png"
-    assert cli.main(["interpolate", str(scene / "im1.png"), str(scene / "im3.png"), "-o", str(output), *weights]) == 0
+    assert main.main(["interpolate", str(scene / "im1.png"), str(scene / "im3.png"), "-o", str(output), *weights]) == 0
     assert output.is_file()
-    assert cli.main(["train", "--model", "flow-splat", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
+    assert main.main(["train", "--model", "flow-splat", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
     assert (
         "expected a model that is trained: apr-vfi, rdvfi-d, rdvfi-u, semfi, rife, sg-rife; got 'flow-splat'"
         in capsys.readouterr().err
     )
-    assert cli.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2
+    assert main.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2
     assert "--dino is not for the model rife" in capsys.readouterr().err
-    assert cli.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
+    assert main.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
     assert "give --weights, RIFE's flownet.pkl for stage 1" in capsys.readouterr().err

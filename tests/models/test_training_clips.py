@@ -6,11 +6,11 @@ import torch
 from test_training_data import Ramp
 from tiny import log_of, quick
 
-from vfi_models.errors import UserError
-from vfi_models.images import write_image
-from vfi_models.synthetic import clip
-from vfi_models.training import data, train
-from vfi_models.training.objective import Group, Objective, Outcome, Stage
+from vfi.data.synthetic import clip
+from vfi.errors import UserError
+from vfi.files.images import write_image
+from vfi.training import data, train
+from vfi.training.objective import Group, Objective, Outcome, Stage
 
 
 def write_frames(folder, names, size=(64, 64), first=0):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny import quick, tiny_rife, write_triplets
 
-from vfi_models.errors import UserError
-from vfi_models.training import data, train
+from vfi.errors import UserError
+from vfi.training import data, train
 
 
 def test_batches_are_the_same_however_they_are_shared():

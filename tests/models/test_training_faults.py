@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file
 from tiny import log_of, quick, tiny_rife
 
-from vfi_models import outputs
-from vfi_models.errors import UserError
-from vfi_models.training import state, train
+from vfi.errors import UserError
+from vfi.files import atomic
+from vfi.training import state, train
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from vfi_models.training import state
+from vfi.training import state
 if "without" in sys.argv:
     sys.modules["fcntl"] = None
 with state.prepared(Path(sys.argv[1]), False, False):
@@ -83,13 +83,13 @@ def test_a_training_that_is_refused_leaves_the_signals_alone(tmp_path, held, mon
 def test_a_lock_without_locks(tmp_path, held):
     """Where folders cannot be locked, a file stands for it; who was killed left it there, and the sentence says so."""
     process = held("without")
-    again = outputs._lock_file(tmp_path / "run", "training")
+    again = atomic._lock_file(tmp_path / "run", "training")
     with pytest.raises(UserError, match=r"another training is at work in .*; if none is, remove .*\.lock$"), again:
         pytest.fail("two at once")
     process.kill()
     process.wait()
     (tmp_path / "run" / ".lock").unlink()
-    with outputs._lock_file(tmp_path / "run", "training"):
+    with atomic._lock_file(tmp_path / "run", "training"):
         assert (tmp_path / "run" / ".lock").exists()
     assert not (tmp_path / "run" / ".lock").exists()
 
@@ -150,8 +150,8 @@ def test_what_must_last_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
         done.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
         sync(descriptor)
 
-    monkeypatch.setattr(outputs.os, "fsync", fsync)
-    monkeypatch.setattr(outputs.os, "replace", lambda a, b: (done.append(("name", b.name)), replace(a, b)))
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    monkeypatch.setattr(atomic.os, "replace", lambda a, b: (done.append(("name", b.name)), replace(a, b)))
     train(tiny_rife(), quick(tmp_path / "run", stop_after=1))
     pid = os.getpid()
     assert done == [
@@ -159,7 +159,7 @@ def test_what_must_last_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
         *(("sync", f".last.unfinished-{pid}.pt"), ("name", "last.pt"), ("sync", "run")),
     ]
     done.clear()
-    with outputs.written_whole(tmp_path / "picture.png") as temporary:
+    with atomic.written_whole(tmp_path / "picture.png") as temporary:
         temporary.write_bytes(b"x")
     assert done == [("name", "picture.png")], "a picture is made again"
 
@@ -172,7 +172,7 @@ def test_a_disk_that_fails_late(tmp_path, monkeypatch):
 
     train(tiny_rife(), quick(tmp_path, stop_after=1))
     before = files(tmp_path)
-    monkeypatch.setattr(outputs.os, "fsync", fail)
+    monkeypatch.setattr(atomic.os, "fsync", fail)
     with pytest.raises(UserError, match=r"cannot write .*log\.jsonl: No space left on device$"):
         train(tiny_rife(), quick(tmp_path, resume=True))
     assert files(tmp_path) == before

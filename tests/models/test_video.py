@@ -9,10 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from vfi_models import rendering, video_out
-from vfi_models.cli import main
-from vfi_models.images import read_image, write_image
-from vfi_models.video_in import EXACT_CONVERSION
+from vfi.commands import video_frames
+from vfi.commands.main import main
+from vfi.files.images import read_image, write_image
+from vfi.video import writer
+from vfi.video.reader import EXACT_CONVERSION
 
 TENTH = Fraction(1, 10)
 
@@ -269,9 +270,9 @@ def test_two_images_to_a_video(sliding, tmp_path):
 def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> None:
     """Ctrl-C when `count` intervals are done, and again while the file is being closed."""
     done = 0
-    close = video_out.VideoWriter.interrupted
-    monkeypatch.setattr(video_out.VideoWriter, "interrupted", lambda w: (os.kill(os.getpid(), number), close(w))[1])
-    original = rendering.interpolate_many
+    close = writer.VideoWriter.interrupted
+    monkeypatch.setattr(writer.VideoWriter, "interrupted", lambda w: (os.kill(os.getpid(), number), close(w))[1])
+    original = video_frames.interpolate_many
 
     def interpolate_many(*arguments):
         nonlocal done
@@ -280,7 +281,7 @@ def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> Non
             os.kill(os.getpid(), number)
         return original(*arguments)
 
-    monkeypatch.setattr(rendering, "interpolate_many", interpolate_many)
+    monkeypatch.setattr(video_frames, "interpolate_many", interpolate_many)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -306,13 +307,13 @@ def test_ctrl_c_before_the_end_keeps_the_file_that_was_there(make_video, slide, 
 
 def test_the_final_name_appears_at_the_end_only(make_video, slide, tmp_path, monkeypatch):
     seen = []
-    original = video_out.VideoWriter.write
+    original = writer.VideoWriter.write
 
     def write(self, rgb, time):
         seen.append((tmp_path / "out.mp4").exists())
         original(self, rgb, time)
 
-    monkeypatch.setattr(video_out.VideoWriter, "write", write)
+    monkeypatch.setattr(writer.VideoWriter, "write", write)
     assert run(make_video(slide), "-o", tmp_path / "out.mp4") == 0
     assert len(seen) == 16 and not any(seen) and (tmp_path / "out.mp4").exists()
 
@@ -321,7 +322,7 @@ def test_a_failure_in_the_middle_leaves_no_file(make_video, slide, tmp_path, mon
     def fail(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr(rendering, "interpolate_many", fail)
+    monkeypatch.setattr(video_frames, "interpolate_many", fail)
     assert run(make_video(slide), "-o", tmp_path / "out.mp4") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
 
@@ -393,7 +394,7 @@ def test_a_full_disk_is_one_sentence(make_video, slide, tmp_path, capsys, monkey
     def full(self, rgb, time):
         self._guarded(lambda: (_ for _ in ()).throw(av.error.OSError(28, "No space left on device", "x")))
 
-    monkeypatch.setattr(video_out.VideoWriter, "write", full)
+    monkeypatch.setattr(writer.VideoWriter, "write", full)
     message = refused(capsys, make_video(slide), "-o", tmp_path / "out.mp4")
     assert message == f"vfi: cannot write {tmp_path / 'out.mp4'}: no space left on device"
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from vfi_models.video_in import VideoReader
+from vfi.video.reader import VideoReader
 
 
 def numbered(count, height=64, width=96):

@@ -7,8 +7,8 @@ import torch
 import wan_originals as originals
 from safetensors.torch import save_file
 
-from vfi_models import wan
-from vfi_models.errors import UserError
+from vfi.errors import UserError
+from vfi.networks import wan
 
 pytest.importorskip("diffusers")
 DIT, CLIP, T5, VAE = "diffusion_pytorch_model.safetensors", "clip.pth", "t5.pth", "Wan2.1_VAE.pth"

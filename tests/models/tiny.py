@@ -4,12 +4,12 @@ import json
 
 import torch
 
-from vfi_models import rife, sg_rife
-from vfi_models.images import write_image
-from vfi_models.rife.training import RIFEObjective
-from vfi_models.sg_rife.training import SGRIFEObjective, tiny_dino
-from vfi_models.synthetic import triplet
-from vfi_models.training import Job
+from vfi.data.synthetic import triplet
+from vfi.files.images import write_image
+from vfi.models import rife, sg_rife
+from vfi.models.rife.training import RIFEObjective
+from vfi.models.sg_rife.training import SGRIFEObjective, tiny_dino
+from vfi.training import Job
 
 
 def tiny_rife(seed=0):

@@ -1,0 +1,160 @@
+"""Two photographs in; frames between them out, with a comparison against the truth and a strip of pictures."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vfi.drawing import pictures
+from vfi.errors import UserError
+from vfi.evaluation import metrics
+from vfi.files.atomic import check_target
+from vfi.files.images import Image, is_image_name, read_image, to_array, to_tensor, write_image
+from vfi.models.registry import Interpolator, interpolate_many
+
+_NUMBER = re.compile(r"%0?(\d{0,2})d")
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    first: Path
+    second: Path
+    output: Path
+    times: tuple[float, ...]
+    ground_truth: Path | None = None
+    strip: Path | None = None
+    show_route: Path | None = None
+    overwrite: bool = False
+
+
+def numbered(pattern: Path, number: int, digits: int) -> Path:
+    """The pattern with %d (or %03d) filled in; without it, the number with `digits` digits before the suffix."""
+    field = _NUMBER.search(pattern.name)
+    if field is None:
+        return pattern.with_name(f"{pattern.stem}_{number:0{digits}d}{pattern.suffix}")
+    text = f"{number:0{int(field[1] or 1)}d}"
+    return pattern.with_name(pattern.name[: field.start()] + text + pattern.name[field.end() :])
+
+
+def numbered_outputs(pattern: Path, count: int) -> list[Path]:
+    """One name per frame: the name itself for one without %d in it, else numbered from 1."""
+    if count == 1 and not _NUMBER.search(pattern.name):
+        return [pattern]
+    return [numbered(pattern, number, digits=len(str(count))) for number in range(1, count + 1)]
+
+
+def read_pair(first: Path, second: Path) -> tuple[Image, Image]:
+    """Two images of one size; 8 bits become 16 where the other has 16."""
+    image0, image1 = read_image(first), read_image(second)
+    if image0.rgb.shape != image1.rgb.shape:
+        raise UserError(f"the two images differ in size: {first} is {_size(image0)}, {second} is {_size(image1)}")
+    for path, image in ((first, image0), (second, image1)):
+        if image.had_alpha:
+            print(f"note: the alpha channel of {path} is left out", file=sys.stderr)
+    if image0.rgb.dtype != image1.rgb.dtype:
+        image0, image1 = _sixteen_bits(image0), _sixteen_bits(image1)
+    return image0, image1
+
+
+def run(job: ImageJob, model: Interpolator, device: str) -> None:
+    """Writes the frames and prints where they are and how good they are."""
+    if job.ground_truth is not None and len(job.times) != 1:
+        raise UserError("--ground-truth is one image, so give one --t with it")
+    outputs = numbered_outputs(job.output, len(job.times))
+    sources = tuple(path for path in (job.first, job.second, job.ground_truth) if path is not None)
+    targets = list(outputs)
+    for option, path in (("--strip", job.strip), ("--show-route", job.show_route)):
+        if path is not None and path.resolve() in [target.resolve() for target in targets]:
+            raise UserError(f"{option} {path} is also the name of a result")
+        if path is not None and not is_image_name(path):
+            raise UserError(f"expected {option} to be the name of an image, such as {path.stem}.png, got {path}")
+        targets += [path] if path is not None else []
+    for target in targets:
+        check_target(target, overwrite=job.overwrite, inputs=sources)
+    image0, image1 = read_pair(job.first, job.second)
+    truth = read_image(job.ground_truth) if job.ground_truth else None
+    if truth is not None and truth.rgb.shape != image0.rgb.shape:
+        raise UserError(f"the ground truth is {_size(truth)}, the images are {_size(image0)}")
+
+    frame0, frame1 = to_tensor(image0.rgb, device), to_tensor(image1.rgb, device)
+    results = interpolate_many(model, frame0, frame1, job.times)
+    arrays = [to_array(result, image0.rgb.dtype) for result in results]
+    for path, t, array in zip(outputs, job.times, arrays, strict=True):
+        write_image(path, array, gray=image0.gray and image1.gray)
+        print(f"wrote {path} (t = {t:g})")
+    if truth is not None:
+        print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
+    if job.strip or job.show_route:
+        middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
+        found = explained(model, pair, job.times[middle], device)
+        if job.strip:
+            write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], found, truth))
+        if job.show_route:
+            write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
+
+
+def write_strip(path: Path, panels: list[pictures.Panel], columns: int = 3) -> None:
+    write_image(path, pictures.strip(panels, columns=columns))
+    print(f"wrote {path} ({', '.join(panel.title for panel in panels)})")
+
+
+def strip_panels(
+    pair: tuple[np.ndarray, np.ndarray],
+    result: np.ndarray,
+    t: float,
+    explanation: Any,
+    truth: Image | None = None,
+) -> list[pictures.Panel]:
+    """Inputs and result; then truth or average, and those of the model's explanation, if it has one."""
+    panels = [
+        pictures.Panel("frame 0 (input)", pair[0]),
+        pictures.Panel(f"interpolated, t = {t:g}", result),
+        pictures.Panel("frame 1 (input)", pair[1]),
+    ]
+    if truth is not None:
+        panels.append(pictures.Panel("true frame", truth.rgb))
+    else:
+        mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
+        panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
+    return panels if explanation is None else panels + explanation.panels()
+
+
+def explained(model: Any, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Any:
+    """What the model's `explain` says of two RGB pictures; None: it cannot explain itself."""
+    if not hasattr(model, "explain"):
+        return None
+    swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
+    return model.explain(*(to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair), t)
+
+
+def times_from(times: Sequence[float] | None, factor: int | None, frames: int | None = None) -> tuple[float, ...]:
+    """The times asked for: given ones, even ones between two of `factor` + 1 or `frames` frames, or the middle."""
+    if sum(bool(given) for given in (times, factor, frames)) > 1:
+        raise UserError("give only one of --t, --factor and --num-frames")
+    if frames is not None and frames < 3:
+        raise UserError(f"--num-frames must be at least 3, the two images and one between, got {frames}")
+    factor = frames - 1 if frames else factor
+    if factor:
+        if factor < 2:
+            raise UserError(f"--factor must be at least 2 for two images, got {factor}")
+        return tuple(i / factor for i in range(1, factor))
+    return tuple(times) if times else (0.5,)
+
+
+def _size(image: Image) -> str:
+    return f"{image.rgb.shape[1]}x{image.rgb.shape[0]}"
+
+
+def _sixteen_bits(image: Image) -> Image:
+    return Image(_as_depth(image.rgb, np.dtype(np.uint16)), image.gray, image.had_alpha)
+
+
+def _as_depth(rgb: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The same picture with 8 or 16 bits per channel."""
+    if rgb.dtype == dtype:
+        return rgb
+    return rgb.astype(np.uint16) * 257 if dtype == np.uint16 else (rgb / 257).round().astype(np.uint8)

@@ -1,0 +1,243 @@
+"""Makes a manifest of clips from videos: looks at each, keeps what was found out, and cuts those that are taken."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vfi.commands.make_clips.rules import Facts, Rules, read_facts
+from vfi.commands.make_clips.scores import Score
+from vfi.data.captioned.captions import Captions
+from vfi.data.captioned.clip_files import clip_name, write_clips
+from vfi.data.captioned.manifest import ClipRecord, cut, named
+from vfi.errors import UserError, require
+from vfi.files import json_lines
+from vfi.files.atomic import check_target
+from vfi.video.reader import VideoReader
+
+SUFFIXES = (
+    ".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """A video, and what a file of captions may call it."""
+
+    path: Path
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A manifest to make, and the file of what was found out, beside it.
+
+    settings: what the scores depend on; a manifest is gone on with under the same only. None as a score: it is not
+    measured.
+    """
+
+    inputs: Sequence[Path]
+    output: Path
+    rules: Rules = field(default_factory=Rules)
+    listing: Path | None = None
+    captions: Path | None = None
+    clip_score: Score | None = None
+    flow_score: Score | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    clips: Path | None = None  # folder for the clips as files
+    lossless: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+
+    @property
+    def facts(self) -> Path:
+        return self.output.with_suffix(".videos.jsonl")
+
+    def clip_file(self, video: Path, count: int) -> Path | None:
+        return None if self.clips is None else self.clips / clip_name(video, count, self.lossless)
+
+
+@dataclass
+class Summary:
+    """How far it came, how many videos were left out for which reason, and what the scores of the others were."""
+
+    videos: int = 0
+    kept: int = 0
+    clips: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    clip_scores: list[float] = field(default_factory=list)
+    flow_scores: list[float] = field(default_factory=list)
+
+    def count(self, facts: Facts, reason: str | None, clips: int) -> None:
+        self.videos += 1
+        self.clips += clips
+        if reason is None:
+            self.kept += 1
+        else:
+            self.left_out[reason] += 1
+        self.clip_scores += [] if facts.clip_score is None else [facts.clip_score]
+        self.flow_scores += [] if facts.flow_score is None else [facts.flow_score]
+
+
+def find_videos(inputs: Sequence[Path], listing: Path | None = None) -> list[Found]:
+    """The videos below folders, by their suffixes, in the order of their paths; then those given, then those of a list.
+
+    Raises:
+        UserError: if something does not exist, or there is no video.
+    """
+    found: dict[str, Found] = {}
+
+    def add(path: Path, *names: str) -> None:
+        whole = os.path.abspath(path)
+        found.setdefault(whole, Found(Path(whole), (*names, whole, path.name)))
+
+    for path in inputs:
+        if path.is_dir():
+            below = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            for video in sorted(p for p in below if p.is_file()):
+                add(video, video.relative_to(path).as_posix())
+        else:
+            add(path, str(path))
+    if listing is not None:
+        for line in _lines(listing):
+            add(listing.parent / line, line)
+    for one in found.values():
+        if not one.path.is_file():
+            raise UserError(f"{one.path} does not exist, or is no file")
+    if not found:
+        raise UserError(f"no video found below {', '.join(map(str, inputs))}; known are {' '.join(SUFFIXES)}")
+    return list(found.values())
+
+
+def _lines(listing: Path) -> list[str]:
+    try:
+        return [line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list {listing}: {error}") from error
+
+
+def run(job: Job, summary: Summary) -> None:
+    """Makes the manifest, or goes on with it; `summary` is filled as it goes.
+
+    Raises:
+        UserError: if a request makes no sense or a file cannot be written. Videos that cannot be read are left out.
+    """
+    job.rules.check()
+    videos = find_videos(job.inputs, job.listing)
+    captions = Captions(job.captions)
+    known = _known(job)
+    taken = [_taken(job, known[v.path.as_posix()], v, captions) for v in videos if _done(job, known, v)]
+    for facts, reason, records in taken:
+        summary.count(facts, reason, len(records))
+    header = {"settings": dict(job.settings)}
+    with (
+        closing(json_lines.Lines(job.facts, [header, *(facts.as_json() for facts in known.values())])) as facts_lines,
+        closing(json_lines.Lines(job.output, [r.as_json() for _, _, rs in taken for r in rs])) as clip_lines,
+    ):
+        rest = [video for video in videos if not _done(job, known, video)]
+        for video in _with_progress(rest, len(videos), job.quiet):
+            found = known.get(video.path.as_posix())
+            if found is not None and not _must_measure(job, found):
+                facts = found
+            else:
+                facts = measure(job, video.path)
+                facts_lines.add(facts.as_json())
+                if facts.problem is not None:
+                    _note(f"{video.path} is left out: {facts.problem}")
+            facts, reason, records = _taken(job, facts, video, captions)
+            if records and job.clips is not None:
+                parts = [(r.first, r.frames, job.output.parent / str(r.file)) for r in records]
+                write_clips(video.path, parts, job.lossless)
+            clip_lines.add(*(record.as_json() for record in records))
+            summary.count(facts, reason, len(records))
+
+
+def _known(job: Job) -> dict[str, Facts]:
+    """What an earlier run found out, if this one goes on."""
+    if not job.resume:
+        for path in (job.output, job.facts):
+            if path.exists() and not job.overwrite:
+                raise UserError(f"{path} exists already; --resume goes on with it, --overwrite begins anew")
+            check_target(path, overwrite=True)
+        return {}
+    if not job.facts.is_file():
+        if job.output.exists():
+            raise UserError(f"cannot go on with {job.output}: {job.facts} is missing; --overwrite begins anew")
+        return {}
+    header, *lines = json_lines.read(job.facts) or [{}]
+    if header.get("settings") != dict(job.settings):
+        raise UserError(f"the scores in {job.facts} were measured in another way; begin anew with --overwrite")
+    facts = [read_facts(line, job.facts) for line in lines]
+    return {one.video: one for one in facts}
+
+
+def _must_measure(job: Job, facts: Facts) -> bool:
+    return not facts.measured and job.rules.against_file(facts) is None
+
+
+def _done(job: Job, known: Mapping[str, Facts], video: Found) -> bool:
+    """Whether nothing of a video must be read any more."""
+    facts = known.get(video.path.as_posix())
+    if facts is None or _must_measure(job, facts):
+        return False
+    files = [job.clip_file(video.path, count) for count in job.rules.counts]
+    return job.rules.against(facts, "any") is not None or all(file is None or file.is_file() for file in files)
+
+
+def measure(job: Job, path: Path) -> Facts:
+    """Looks at a video: as far as needed to leave it out, else at its first and its last frame."""
+    video = path.as_posix()
+    try:
+        with closing(VideoReader(path)) as reader:
+            info = reader.info
+            facts = Facts(video, fps=float(info.rate), size=(info.height, info.width))
+            if job.rules.against_file(facts) is not None:
+                return facts
+            frames, first, last = reader.ends(job.rules.most)
+            damaged = reader.damaged
+    except UserError as error:
+        return Facts(video, problem=str(error))
+    if damaged:
+        return Facts(video, problem=f"{damaged} packets of {path} are damaged")
+    facts = Facts(video, None, facts.fps, facts.size, frames)
+    if job.rules.against_file(facts) is not None:
+        return facts
+    scores = [None if score is None else score(first, last) for score in (job.clip_score, job.flow_score)]
+    if any(score is not None and score != score for score in scores):
+        return Facts(video, problem=f"the scores of {path} are not finite")
+    return Facts(video, None, facts.fps, facts.size, frames, True, *scores)
+
+
+def _taken(job: Job, facts: Facts, video: Found, captions: Captions) -> tuple[Facts, str | None, list[ClipRecord]]:
+    """The clips of a video, or why there are none."""
+    caption = captions.of(video.path, video.names)
+    reason = job.rules.against(facts, caption)
+    if reason is not None:
+        return facts, reason, []
+    frames = facts.frames or 0
+    records = [
+        ClipRecord(
+            named(video.path, job.output), cut(frames, count), count, facts.fps, facts.size, caption,
+            facts.clip_score, facts.flow_score,
+            None if file is None else named(file, job.output),
+        )
+        for count in job.rules.counts
+        for file in [job.clip_file(video.path, count)]
+    ]  # fmt: skip
+    return facts, None, records
+
+
+def _with_progress(videos: Sequence[Found], total: int, quiet: bool) -> Iterator[Found]:
+    bar = require("tqdm").tqdm(
+        videos, total=total, initial=total - len(videos), unit="video", disable=True if quiet else None
+    )
+    return iter(bar)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Data sets, made-up scenes, and clips with captions."""

@@ -1,0 +1,74 @@
+"""Captions of videos: a text file beside each, or one file for all."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vfi.errors import UserError
+from vfi.files import json_lines
+
+VIDEO, CAPTION = ("video", "path"), ("caption", "cap")  # names of the two in files of captions
+LONGEST = 1 << 16  # bytes of a text beside a video that are read
+
+
+class Captions:
+    """The caption of a video: of a file for all if there is one, else of the file beside it with the suffix .txt."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.known = None if path is None else read_captions(path)
+
+    def of(self, video: Path, names: Sequence[str]) -> str:
+        """Without line breaks; "" if there is none. names: what a file for all may call the video, the best first."""
+        if self.known is not None:
+            return next((self.known[name] for name in names if name in self.known), "")
+        beside = video.with_suffix(".txt")
+        if not beside.is_file():
+            return ""
+        try:
+            with beside.open("rb") as file:
+                return tidy(file.read(LONGEST).decode("utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the caption {beside}: {error}") from error
+
+
+def tidy(text: str) -> str:
+    return " ".join(text.split())
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Captions by the names of videos.
+
+    .json: {"a.mp4": "a dog runs"}, or a list of objects; .jsonl: an object in each line; .csv: with a first line of
+    names. Objects and columns are called video (or path) and caption (or cap).
+
+    Raises:
+        UserError: if the file cannot be read or is of another form.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return _pairs(json_lines.read(path), path)
+    if suffix not in (".json", ".csv"):
+        raise UserError(f"expected captions as .json, .jsonl or .csv, got {path}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if suffix == ".csv":
+            return _pairs(csv.DictReader(text.splitlines(keepends=True)), path)
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UserError(f"cannot read the captions {path}: {error}") from error
+    if isinstance(found, dict):
+        return _pairs([{"video": name, "caption": caption} for name, caption in found.items()], path)
+    return _pairs(found if isinstance(found, list) else [found], path)
+
+
+def _pairs(rows: Iterable[Any], path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row in rows:
+        row = row if isinstance(row, Mapping) else {}
+        video, caption = (next((row[name] for name in names if name in row), None) for names in (VIDEO, CAPTION))
+        if not isinstance(video, str) or not isinstance(caption, str):
+            raise UserError(f"expected texts called video and caption for each video in {path}, got {dict(row)!r:.60}")
+        found[video] = tidy(caption)
+    return found

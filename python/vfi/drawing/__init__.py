@@ -1,0 +1,1 @@
+"""Pictures of motion and of comparisons."""

@@ -1,0 +1,74 @@
+"""Quality of a model on data sets whose true middle frames are known."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vfi.data.datasets import Scene, scenes
+from vfi.evaluation import metrics
+from vfi.files.images import read_frames, to_array, to_tensor
+from vfi.models.registry import Interpolator, interpolate_many
+
+Compare = Callable[[np.ndarray, np.ndarray], metrics.Quality]
+
+# The metrics that a data set is reported with; the others use `metrics.compare`.
+METRICS: dict[str, Compare] = {
+    "vimeo90k": metrics.compare_volume,
+    "snu-film": metrics.compare_volume,
+    "xiph": metrics.compare_uniform,
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    name: str
+    quality: metrics.Quality
+    seconds: float
+
+
+def evaluate(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> Iterator[Score]:
+    """The score of each scene, in the data set's order; times include optical flow, not the disk."""
+    for scene in scenes(dataset, root, split):
+        yield _score(model, dataset, scene, device)
+
+
+def run(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> None:
+    """Prints a line per scene, and the means of each split."""
+    found = scenes(dataset, root, split)
+    splits = list(dict.fromkeys(scene.split for scene in found))
+    width = max(len(name) for name in (*(scene.name for scene in found), *map(_mean_of, splits)))
+    print(f"{'scene':{width}}  {'PSNR dB':>8}  {'SSIM':>7}  {'seconds':>7}")
+    scores: dict[str, list[Score]] = {name: [] for name in splits}
+    for scene in found:
+        score = _score(model, dataset, scene, device)
+        scores[scene.split].append(score)
+        print(_line(score, width), flush=True)
+    for name in splits:
+        print(_line(_mean(name, scores[name]), width))
+
+
+def _score(model: Interpolator, dataset: str, scene: Scene, device: str) -> Score:
+    first, truth, second = read_frames(scene.paths, scene.prepare)
+    frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
+    start = time.perf_counter()
+    result = to_array(interpolate_many(model, frame0, frame1, [0.5])[0], truth.dtype)
+    seconds = time.perf_counter() - start
+    return Score(scene.name, METRICS.get(dataset, metrics.compare)(result, truth), seconds)
+
+
+def _mean(split: str, scores: Sequence[Score]) -> Score:
+    values = torch.tensor([(s.quality.psnr, s.quality.ssim, s.seconds) for s in scores], dtype=torch.float64)
+    psnr, ssim, seconds = values.mean(0).tolist()
+    return Score(_mean_of(split), metrics.Quality(psnr, ssim), seconds)
+
+
+def _mean_of(split: str) -> str:
+    return f"mean {split}".rstrip()
+
+
+def _line(score: Score, width: int) -> str:
+    return f"{score.name:{width}}  {score.quality.psnr:8.2f}  {score.quality.ssim:7.4f}  {score.seconds:7.3f}"

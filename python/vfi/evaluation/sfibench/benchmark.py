@@ -1,0 +1,273 @@
+"""Runs a model on the clips of a manifest, and measures what it makes of them."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vfi.data.captioned.clips import ClipSource
+from vfi.errors import UserError, require
+from vfi.evaluation.sfibench import measures
+from vfi.evaluation.sfibench.frechet import Moments, distance
+from vfi.evaluation.sfibench.measures import Between
+from vfi.files import json_lines
+from vfi.files.atomic import written_whole
+from vfi.models.flow_by_name import Flow
+from vfi.models.registry import interpolate_many
+
+SMALLEST = 32  # pixels of the shorter side, for LPIPS and SSIM
+RESULTS = "results.jsonl"
+
+# What is measured, and its name in the table.
+COLUMNS = {
+    "lpips": "LPIPS", "fid": "FID", "psnr": "PSNR", "ssim": "SSIM", "end_lpips": "LPIPS 1,N", "semantic": "semantic",
+    "flickering": "TF", "smoothness": "MS", "dynamic": "DD", "aesthetic": "AQ", "imaging": "IQ",
+}  # fmt: skip
+_CALLABLE = "no callable was given for it"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measures with. What is None is not measured, for the reason in `reasons`.
+
+    Attributes:
+        lpips: frames (B, 3, H, W) in [0, 1] and the true ones -> (B,).
+        features: frames (B, 3, H, W) in [0, 1] -> (B, D), in which the Frechet distance is measured.
+        between: two frames (1, 3, H, W) in [0, 1] -> the one in the middle.
+        flow: two such frames -> flow (1, 2, H, W) in pixels.
+        semantic: a video (N, 3, H, W) uint8 and its caption -> a number; in the paper by ViCLIP.
+        aesthetic, imaging: a video -> a number; in the paper by LAION's predictor and by MUSIQ.
+        reasons: why a measure is missing, by its name.
+        notes: what other measures were made with, by their names.
+    """
+
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+    features: Callable[[Tensor], Tensor] | None = None
+    between: Between | None = None
+    flow: Flow | None = None
+    semantic: Callable[[Tensor, str], float] | None = None
+    aesthetic: Callable[[Tensor], float] | None = None
+    imaging: Callable[[Tensor], float] | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def missing(self) -> dict[str, str]:
+        """What is not measured, and why."""
+        needed = {
+            "lpips": self.lpips, "fid": self.features, "end_lpips": self.lpips, "semantic": self.semantic,
+            "smoothness": self.between, "dynamic": self.flow, "aesthetic": self.aesthetic, "imaging": self.imaging,
+        }  # fmt: skip
+        return {name: self.reasons.get(name, _CALLABLE) for name, tool in needed.items() if tool is None}
+
+
+Scores = dict[str, float | None]  # by the names of COLUMNS; None: not measured
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores by the number of frames, and their mean over these numbers, as the paper has it."""
+
+    clips: dict[int, int]
+    scores: dict[int, Scores]
+    mean: Scores
+    missing: dict[str, str]
+    notes: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """What was not measured is null; infinite numbers are the text "inf"."""
+        return {
+            "dataset": "sfibench",
+            "clips": {str(count): number for count, number in self.clips.items()},
+            "frames": {str(count): told(scores) for count, scores in self.scores.items()},
+            "mean": told(self.mean),
+            "not_measured": self.missing,
+            "measured_with": self.notes,
+        }
+
+
+def told(scores: Scores) -> dict[str, float | str | None]:
+    return {name: "inf" if value == math.inf else value for name, value in scores.items()}
+
+
+@torch.no_grad()
+def evaluate(
+    model: Any,
+    clips: ClipSource,
+    tools: Tools,
+    device: str = "cpu",
+    results: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    quiet: bool = True,
+) -> Report:
+    """What a model makes of the first and the last frame of each clip, its caption and its number of frames.
+
+    Args:
+        model: with `generate(first, last, prompt, num_frames=N)`, which gives (N, 3, h, w) in [0, 1]; or an
+            Interpolator, which is asked for the times i / (N - 1).
+        clips: at a size whose sides are at least 32 pixels.
+        results: folder where the scores of each clip are kept as they are found; those that are there are not
+            measured again.
+        settings: what results depend on; a folder is gone on with under the same only.
+
+    Raises:
+        UserError: if a clip cannot be read, the model makes something else, or the results are of other settings.
+    """
+    if min(clips.size) < SMALLEST:
+        raise UserError(f"expected a size of at least {SMALLEST}x{SMALLEST} pixels, got {clips.size}")
+    kept = Kept(results, {**(settings or {}), "missing": sorted(tools.missing())})
+    found: dict[int, dict[int, Scores]] = {count: {} for count in clips.counts}
+    moments = {count: (Moments(), Moments()) for count in clips.counts}
+    bar = require("tqdm").tqdm(total=len(clips), unit="clip", disable=True if quiet else None)
+    with closing(kept), closing(bar):
+        for index, number in sorted((index, number) for number, each in clips.counts.items() for index in each):
+            scores = kept.scores(index)
+            features = None if tools.features is None or scores is None else kept.features(index)
+            if scores is None or (tools.features is not None and features is None):
+                truth, caption = clips.read(index)
+                made = frames_of(model, truth, caption, device)
+                scores = measured(made, truth, caption, clips.fps(index), tools, device)
+                if tools.features is not None:
+                    both = (measures.in_parts(tools.features, [video], device) for video in (truth, made))
+                    features = torch.stack(list(both))
+                kept.add(index, scores, features)
+            found[number][index] = scores
+            for part, seen in zip(moments[number], () if features is None else features):
+                part.add(seen)
+            bar.update()
+    return report({count: list(scores.values()) for count, scores in found.items()}, moments, tools)
+
+
+def frames_of(model: Any, truth: Tensor, caption: str, device: str) -> Tensor:
+    """What the model makes of the ends of a clip, resized if it has another size: (N, 3, H, W) uint8."""
+    first, last = (frame[None].to(device).float() / 255 for frame in (truth[0], truth[-1]))
+    count = len(truth)
+    if hasattr(model, "generate"):
+        made = model.generate(first, last, caption, num_frames=count)
+    else:
+        made = torch.cat(interpolate_many(model, first, last, [i / (count - 1) for i in range(count)]))
+    if made.ndim != 4 or made.shape[:2] != truth.shape[:2]:
+        raise UserError(f"expected {count} frames of the model, (N, 3, H, W), got {tuple(made.shape)}")
+    if not made.isfinite().all():
+        raise UserError("the model made frames that are not finite")
+    if made.shape != truth.shape:
+        made = F.interpolate(made.float(), truth.shape[2:], mode="bicubic", antialias=True, align_corners=False)
+    return measures.to_bytes(made).cpu()
+
+
+def measured(made: Tensor, truth: Tensor, caption: str, fps: float, tools: Tools, device: str) -> Scores:
+    """All of one clip but the Frechet distance."""
+    scores: Scores = dict.fromkeys(COLUMNS)
+    del scores["fid"]
+    ends = measures.ends(made, truth)
+    scores["psnr"], scores["ssim"] = (float(np.mean([getattr(end, name) for end in ends])) for name in ("psnr", "ssim"))
+    scores["flickering"] = measures.flickering(made)
+    if tools.lpips is not None:
+        apart = measures.in_parts(tools.lpips, [made, truth], device)
+        scores["lpips"], scores["end_lpips"] = float(apart.mean()), float((apart[0] + apart[-1]) / 2)
+    if tools.between is not None:
+        scores["smoothness"] = measures.smoothness(made, tools.between)
+    if tools.flow is not None:
+        scores["dynamic"] = float(measures.moves(made, fps, tools.flow))
+    if tools.semantic is not None:
+        scores["semantic"] = float(tools.semantic(made, caption))
+    for name, tool in (("aesthetic", tools.aesthetic), ("imaging", tools.imaging)):
+        if tool is not None:
+            scores[name] = float(tool(made))
+    return scores
+
+
+def report(
+    found: Mapping[int, Sequence[Scores]], moments: Mapping[int, tuple[Moments, Moments]], tools: Tools
+) -> Report:
+    missing = tools.missing()
+    scores: dict[int, Scores] = {}
+    for count, clips in found.items():
+        scores[count] = {name: None if name in missing else mean(clips, name) for name in COLUMNS if name != "fid"}
+        scores[count]["fid"] = None if "fid" in missing else distance(*moments[count])
+    every = {name: None if name in missing else mean(list(scores.values()), name) for name in COLUMNS}
+    return Report({count: len(clips) for count, clips in found.items()}, scores, every, missing, dict(tools.notes))
+
+
+def mean(scores: Sequence[Scores], name: str) -> float:
+    return float(np.mean([value for one in scores if (value := one[name]) is not None]))
+
+
+def table(found: Report) -> Iterator[str]:
+    """Lines: a row for each number of frames, their mean, and what was not measured."""
+    widths = {name: max(7, len(title)) for name, title in COLUMNS.items()}
+    yield f"{'frames':>6}  {'clips':>5}  " + "  ".join(f"{COLUMNS[name]:>{width}}" for name, width in widths.items())
+    rows = [(str(count), str(found.clips[count]), scores) for count, scores in found.scores.items()]
+    for label, clips, scores in (*rows, ("mean", str(sum(found.clips.values())), found.mean)):
+        yield f"{label:>6}  {clips:>5}  " + "  ".join(_cell(scores[name], width) for name, width in widths.items())
+    for name, reason in found.missing.items():
+        yield f"{COLUMNS[name]} was not measured: {reason}"
+    for name, note in found.notes.items():
+        yield f"{COLUMNS[name]}: {note}"
+
+
+def _cell(value: float | None, width: int) -> str:
+    if value is None:
+        return f"{'-':>{width}}"
+    return f"{value:{width}.2f}" if abs(value) >= 10 else f"{value:{width}.4f}"
+
+
+class Kept:
+    """Scores of clips, and features of their frames, in a folder; without one nothing is kept."""
+
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.known: dict[int, Scores] = {}
+        self.lines: json_lines.Lines | None = None
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+        path, header = folder / RESULTS, {"settings": json.loads(json.dumps(settings))}
+        first, *lines = json_lines.read(path) if path.is_file() else [header]
+        if first != header:
+            raise UserError(f"the results in {folder} are of another model, other clips or other settings")
+        for line in lines:
+            index = line.pop("clip", None)
+            if not isinstance(index, int) or not set(line) <= set(COLUMNS):
+                raise UserError(f"expected scores of clips in {path}, got {line!r:.60}")
+            self.known[index] = {name: None if value is None else float(value) for name, value in line.items()}
+        self.lines = json_lines.Lines(path, [header, *(self.line(i, scores) for i, scores in self.known.items())])
+
+    @staticmethod
+    def line(index: int, scores: Scores) -> dict[str, Any]:
+        return {"clip": index, **told(scores)}
+
+    def scores(self, index: int) -> Scores | None:
+        return self.known.get(index)
+
+    def features(self, index: int) -> Tensor | None:
+        """Of the true frames and of those made, (2, N, D)."""
+        path = self.place(index)
+        return torch.from_numpy(np.load(path, allow_pickle=False)) if path is not None and path.is_file() else None
+
+    def add(self, index: int, scores: Scores, features: Tensor | None) -> None:
+        path = self.place(index)
+        if path is None or self.lines is None:
+            return
+        if features is not None:
+            with written_whole(path) as temporary, temporary.open("wb") as file:
+                np.save(file, features.float().numpy(), allow_pickle=False)
+        if index not in self.known:
+            self.lines.add(self.line(index, scores))
+
+    def place(self, index: int) -> Path | None:
+        return None if self.folder is None else self.folder / f"features-{index:06}.npy"
+
+    def close(self) -> None:
+        if self.lines is not None:
+            self.lines.close()

@@ -1,0 +1,91 @@
+"""`vfi evaluate --dataset sfibench`: its arguments, and what they ask for. Imports nothing heavy before it runs."""
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vfi.errors import UserError
+from vfi.files.atomic import check_target, written_whole
+
+if TYPE_CHECKING:
+    from vfi.evaluation.sfibench.benchmark import Tools
+
+NAME = "sfibench"
+OPTIONS = (
+    "lpips", "inception", "json", "size", "results", "resume", "smoothness_model", "smoothness_weights", "flow_model",
+    "flow_weights",
+)  # fmt: skip
+SMOOTHNESS, FLOW, SIZE = "flow-splat", "dis", (480, 832)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(NAME).add_argument
+    what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
+    add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
+    add("--inception", metavar="FILE", help="for FID: pt_inception-2015-12-05-6726825d.pth of pytorch-fid")
+    add("--json", type=Path, metavar="FILE", help="also write the scores here; null is what was not measured")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of all frames (default: 480 832)")
+    add("--results", type=Path, metavar="FOLDER", help="keep the scores of each clip as they come")
+    add("--resume", action="store_const", const=True, help="go on with --results")
+    add("--smoothness-model", help="makes every second frame anew for motion smoothness (default: flow-splat)")
+    add("--smoothness-weights", metavar="FILE", help="its weights, if it has any")
+    add("--flow-model", help="of the dynamic degree: dis (default) or ebme")
+    add("--flow-weights", metavar="FILE", help="ebme: bi-flownet.pkl")
+
+
+def run(options: argparse.Namespace, model: Any, device: str) -> None:
+    """Prints the table, and writes the file that is asked for."""
+    from vfi.data.captioned.clips import CaptionedClips
+    from vfi.evaluation.sfibench.benchmark import RESULTS, evaluate, table
+
+    if options.split is not None:
+        raise UserError(f"{NAME} has no split {options.split!r}: its clips are told apart by their numbers of frames")
+    if options.json is not None:
+        check_target(options.json, overwrite=True, inputs=(options.path,))
+    if options.resume and options.results is None:
+        raise UserError("--resume is for --results only")
+    if options.results is not None and (options.results / RESULTS).exists() and not options.resume:
+        raise UserError(f"{options.results} holds results already; --resume goes on with them")
+    clips = CaptionedClips(options.path, tuple(options.size or SIZE))
+    settings = {
+        name: value for name, value in vars(options).items()
+        if name not in ("run", "json", "results", "resume", "path", "device") and value is not None
+    }  # fmt: skip
+    settings["manifest"] = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()
+    found = evaluate(model, clips, tools(options, device), device, options.results, settings, quiet=False)
+    print("\n".join(table(found)))
+    if options.json is not None:
+        with written_whole(options.json) as temporary:
+            temporary.write_text(json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n")
+
+
+def tools(options: argparse.Namespace, device: str) -> "Tools":
+    """What can be measured with the files that are given."""
+    from vfi.evaluation.sfibench import inception
+    from vfi.evaluation.sfibench.benchmark import Tools
+    from vfi.models.flow_by_name import load_flow
+    from vfi.models.registry import interpolate_many, load_model
+    from vfi.networks import lpips
+
+    name, flow = options.smoothness_model or SMOOTHNESS, options.flow_model or FLOW
+    interpolator = load_model(name, options.smoothness_weights, device)
+    ours = "a callable of Python's `benchmark.evaluate`; the command has none"
+    return Tools(
+        lpips=None if options.lpips is None else lpips.load(*map(os.fspath, options.lpips)).to(device),
+        features=None if options.inception is None else inception.load(options.inception).to(device),
+        between=lambda a, b: interpolate_many(interpolator, a.to(device), b.to(device), [0.5])[0],
+        flow=load_flow(flow, options.flow_weights, device),
+        reasons={
+            "lpips": "no --lpips", "end_lpips": "no --lpips", "fid": "no --inception",
+            "semantic": f"it needs ViCLIP, as {ours}",
+            "aesthetic": f"it needs LAION's predictor, as {ours}",
+            "imaging": f"it needs MUSIQ, as {ours}",
+        },
+        notes={
+            "smoothness": f"measured with {name}, not comparable with AMT-S, which VBench uses",
+            "dynamic": f"measured with the flow of {flow}, not comparable with RAFT, which VBench uses",
+        },
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Files: pictures, weights, lines; and what makes writing them safe."""

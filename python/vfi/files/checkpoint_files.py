@@ -1,0 +1,256 @@
+"""What files of torch and safetensors hold: nothing in them is run, and no more is unpacked than they are large."""
+
+import json
+import math
+import pickletools
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from vfi.errors import UserError, require
+
+LEGACY = 5  # pickles before the numbers in a file of torch.save before 1.6
+MOST_STEPS = 1 << 22  # of a pickle: a tensor takes about 40
+MOST_LISTED = 1 << 25  # bytes of names and sizes in safetensors: a tensor takes about 100
+MOST_SHARED = 2  # bytes of tensors for each byte of the file: networks name the same tensor twice
+ALLOWANCE = 1 << 20  # bytes, of small files
+DTYPES = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+)  # fmt: skip
+MOST_SHOWN = 60  # characters of a shape in a sentence
+# Of a number in safetensors, by the names there
+BITS = {
+    "BOOL": 8, **{f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)},
+    "F8_E4M3": 8, "F8_E5M2": 8, "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+}  # fmt: skip
+UNREADABLE = "not a checkpoint that can be read safely"
+OBJECTS = "it holds more than tensors (save net.state_dict())"
+DAMAGED = "it is damaged, or something else"
+# What a pickle of tensors may name; each takes no more memory than its arguments
+GLOBALS = {
+    "collections OrderedDict", "collections Counter", "builtins set", "builtins complex", "_codecs encode",
+    "torch Size", "torch device", "torch.storage UntypedStorage", "torch.nn.parameter Parameter",
+    "torch._tensor _rebuild_from_type_v2", "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_parameter_with_state",
+    *(f"torch._utils _rebuild_tensor{version}" for version in ("", "_v2", "_v3")),
+}  # fmt: skip
+OTHER_TENSORS = {
+    "torch._utils _rebuild_sparse_tensor": "sparse",
+    "torch._utils _rebuild_qtensor": "quantized",
+    "torch._utils _rebuild_meta_tensor_no_storage": "meta",
+    "torch._utils _rebuild_nested_tensor": "nested",
+}
+
+
+class Refused(ValueError):
+    """Why a file is not read, without its name."""
+
+
+def contents(path: Path, otherwise: str = UNREADABLE) -> object:
+    """What a file holds, tensors in mappings and lists, as `read`; otherwise: what is said of one that is refused."""
+    head, size = _beginning(path)
+    try:
+        return _read_as(_kind(head, path.suffix == ".safetensors"), path, size)
+    except Refused as error:
+        raise UserError(f"{path} is {otherwise}: {error}") from error
+    except Exception as error:  # damaged files fail in many ways, and torch advises what a user should not follow
+        short = isinstance(error, MemoryError) or "allocate memory" in str(error)
+        raise UserError(f"{path} is {otherwise}: {'there is not enough memory' if short else DAMAGED}") from error
+
+
+def _beginning(path: Path) -> tuple[bytes, int]:
+    """By which files are known, and the size."""
+    try:
+        if not path.is_file():
+            raise UserError(f"expected a checkpoint, got {path}, which is {'a folder' if path.is_dir() else 'no file'}")
+        with path.open("rb") as file:
+            return file.read(512), path.stat().st_size
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _kind(head: bytes, safe: bool) -> str:
+    """zip, pickle or safetensors, as `safe` says it should be."""
+    if head[8:9] == b"{":
+        kind = "safetensors"
+        if int.from_bytes(head[:8], "little") > MOST_LISTED:
+            raise Refused("it is damaged, or its list of tensors is too long")
+    elif head.startswith(b"PK\x03\x04"):
+        kind = "zip"
+    elif head[:1] == b"\x80":
+        kind = "pickle"
+    else:
+        raise Refused(_what_else(head))
+    if safe != (kind == "safetensors"):
+        raise Refused(f"it holds {'a file of torch.save' if safe else 'safetensors'}, which its name does not say")
+    return kind
+
+
+def _what_else(head: bytes) -> str:
+    if not head:
+        return "it is empty"
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    if text.startswith("version https://git-lfs"):
+        return "it is a pointer of Git LFS in place of the file (git lfs pull)"
+    if text.startswith(("<!", "<html", "<HTML", "<?xml")):
+        return "it is a web page in place of the file"
+    line = text.partition("\n")[0].rstrip()[:40]
+    return f"it is a text, {line!r}" if line.isprintable() and "\ufffd" not in line else DAMAGED
+
+
+def _read_as(kind: str, path: Path, size: int) -> object:
+    if kind == "safetensors":
+        try:
+            state = require("safetensors.torch").load_file(str(path))
+        except require("safetensors").SafetensorError as error:
+            raise Refused(_wrong_list(path, size)) from error
+    else:
+        if kind == "zip":
+            _check_zip(path, size)
+        elif tarfile.is_tarfile(path):
+            raise Refused(DAMAGED)
+        else:
+            with path.open("rb") as file:
+                _check_pickle(file, LEGACY)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Mapped, a part cannot reach beyond the file, whatever size it claims
+            state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=kind == "zip")
+    _check_sizes(state, size)
+    return state
+
+
+def _check_zip(path: Path, size: int) -> None:
+    """torch.save compresses nothing, so that the parts together are smaller than the file."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if len({part.filename.lower() for part in parts}) < len(parts):
+            raise Refused("it has two parts of one name")
+        lists = [part for part in parts if part.filename.partition("/")[2] == "data.pkl"]
+        if len(lists) != 1:
+            raise Refused("it is a zip archive, but none of torch.save")
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise Refused("its parts are compressed, which torch.save never does")
+        if sum(part.file_size for part in parts) > size:
+            raise Refused("its parts claim to be larger than the file")
+        if any("/code/" in part.filename for part in parts):
+            raise Refused("it is a program of TorchScript (save net.state_dict())")
+        _check_sums(archive)
+        _check_pickle(BytesIO(archive.read(lists[0])), 1)
+
+
+def _check_sums(archive: zipfile.ZipFile) -> None:
+    """torch.save writes a sum of each part, by which a changed byte is found; zeros if it was told not to."""
+    parts = archive.infolist()
+    if any(part.CRC for part in parts):
+        changed = archive.testzip()
+        if changed is not None:
+            raise Refused(f"it is damaged: its part {changed} is not what was written")
+    else:
+        for part in parts:
+            del part.CRC  # zipfile then reads without comparing
+
+
+def _wrong_list(path: Path, size: int) -> str:
+    """What is wrong with the list of tensors of a file that safetensors refuses; DAMAGED if nothing more is known."""
+    with path.open("rb") as file:
+        listed = file.read(int.from_bytes(file.read(8), "little"))
+    try:
+        tensors = {name: value for name, value in json.loads(listed).items() if name != "__metadata__"}
+        places = sorted((*value["data_offsets"], name) for name, value in tensors.items())
+        for first, last, name in places:
+            shape, kind = tensors[name]["shape"], tensors[name]["dtype"]
+            what = f"{name} of shape {str(tuple(shape))[:MOST_SHOWN]}"
+            if min(shape, default=0) < 0:
+                return f"{what} has a negative size"
+            count = -(-math.prod(shape) * BITS[kind] // 8)
+            if count > size:
+                return f"{what} takes more than the file holds of it"
+            if count != last - first:
+                return f"{what} takes {count} bytes, its list says {last - first}"
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return DAMAGED
+    for (_, end, one), (begin, _, other) in pairwise(places):
+        if begin != end:
+            return f"{one} and {other} {'lie on the same bytes' if begin < end else 'have a gap between them'}"
+    return DAMAGED
+
+
+def _check_pickle(file: BinaryIO, count: int) -> None:
+    """So many pickles that end, are not too long and name only what tensors need, before they are loaded."""
+    steps = 0
+    for _ in range(count):
+        for code, argument, _ in pickletools.genops(file):
+            steps += 1
+            if steps > MOST_STEPS:
+                raise Refused("its list of tensors is too long")
+            if code.name == "GLOBAL":
+                _check_global(str(argument))
+            elif code.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"):
+                raise Refused(OBJECTS)
+
+
+def _check_global(name: str) -> None:
+    if name in OTHER_TENSORS:
+        raise Refused(f"expected dense tensors, got {OTHER_TENSORS[name]} ones")
+    module, _, kind = name.partition(" ")
+    of_torch = module == "torch" and (kind.endswith("Storage") or isinstance(getattr(torch, kind, None), torch.dtype))
+    if not of_torch and name not in GLOBALS:
+        raise Refused(OBJECTS)
+
+
+def _check_sizes(state: object, size: int) -> None:
+    """Tensors of numbers that the file holds: none repeats a few of them, and together they are no larger than it."""
+    total = 0
+    for name, value in tensors_within(state):
+        kind = str(value.layout) if value.layout is not torch.strided else str(value.dtype)
+        if value.is_meta or value.is_quantized or value.layout is not torch.strided or value.dtype not in DTYPES:
+            kind = "meta" if value.is_meta else "quantized" if value.is_quantized else kind.removeprefix("torch.")
+            raise Refused(f"expected dense tensors of real numbers, but {name} is {kind}")
+        count, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+        total += count
+        if count > held or held > size:
+            raise Refused(f"{name} of shape {tuple(value.shape)} takes more than the file holds of it")
+    if total > MOST_SHARED * size + ALLOWANCE:
+        raise Refused(f"its tensors take {total:,} bytes, the file has {size:,}")
+
+
+def listed_in(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, dtype as safetensors calls it, and count of numbers of each tensor in a file, which is not loaded."""
+    try:
+        head, size = _beginning(path)
+        _kind(head, safe=True)
+        with require("safetensors").safe_open(str(path), "pt") as file:
+            for name in file.offset_keys():
+                piece = file.get_slice(name)
+                yield name, piece.get_dtype(), math.prod(piece.get_shape())
+    except (Refused, require("safetensors").SafetensorError) as error:
+        reason = error if isinstance(error, Refused) else _wrong_list(path, size)
+        raise UserError(f"{path} is {UNREADABLE}: {reason}") from error
+
+
+def tensors_within(state: object) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in mappings and lists, with the keys that lead to it."""
+    waiting: list[tuple[str, object]] = [("", state)]
+    entered = set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield name or "the tensor", value
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in entered:
+            entered.add(id(value))  # one may hold itself
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += [(f"{name}.{key}" if name else str(key), item) for key, item in items]
+
+
+def kind_of(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")

@@ -1,0 +1,72 @@
+"""Files of a JSON object per line, to which lines are added as they come."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vfi.errors import UserError
+from vfi.files.atomic import cannot_write, written_whole
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file; a last line that was not finished is left out.
+
+    Raises:
+        UserError: if the file cannot be read, or another line holds no object.
+    """
+    try:
+        *whole, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    found = [_object(line, f"line {number} of {path}") for number, line in enumerate(whole, 1) if line.strip()]
+    if rest.strip():
+        try:
+            found.append(_object(rest, ""))
+        except UserError:
+            return found
+    return found
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {where}: it is no JSON") from error
+    if not isinstance(found, dict):
+        raise UserError(f"expected names and values in {where}, got {type(found).__name__}")
+    return found
+
+
+class Lines:
+    """A file that begins with `known` and grows; what is added at once is written at once, as whole lines."""
+
+    def __init__(self, path: Path, known: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.path = path
+        with written_whole(path, lasting=True) as temporary:
+            temporary.write_bytes(_lines(known))
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def add(self, *objects: Mapping[str, Any]) -> None:
+        data = _lines(objects)
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        finally:
+            self._file.close()
+
+
+def _lines(objects: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(item, allow_nan=False) + "\n" for item in objects).encode()

@@ -1,0 +1,1 @@
+"""The interpolation models, each with its files and its training."""

@@ -1,0 +1,27 @@
+"""ebme-splat: frames along EBME's flow, by splatting and blending, without a network that synthesises."""
+
+from torch import Tensor, nn
+
+from vfi.models.ebme.flow import BiFlowNet, load
+from vfi.networks.splat_model import BlendConfig, SplatModel
+
+
+class EBMESplat(SplatModel, nn.Module):
+    """Frames between two frames, at any time in [0, 1], in the order of channels of the network's weights."""
+
+    name = "ebme-splat"
+
+    def __init__(self, network: BiFlowNet, config: BlendConfig | None = None) -> None:
+        nn.Module.__init__(self)
+        self.network = network
+        self.config = config or BlendConfig(by_coverage=True)
+        self.channel_order = network.channel_order
+
+    def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
+        flow = self.network(frame0, frame1)
+        return [(flow[:, :2], flow[:, 2:])]
+
+
+def load_for_command(path: str) -> EBMESplat:
+    """What `vfi --model ebme-splat` uses."""
+    return EBMESplat(load(path)).eval()

@@ -1,0 +1,40 @@
+"""Optical flow by name, for measuring how much moves."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vfi.errors import UserError
+from vfi.models import ebme
+from vfi.networks.optical_flow import DisConfig, flow_both_ways
+
+FLOWS = ("dis", "ebme")
+Flow = Callable[[Tensor, Tensor], Tensor]
+
+
+def load_flow(name: str = "dis", weights: str | None = None, device: str = "cpu") -> Flow:
+    """What gives, for RGB frames (B, 3, H, W) in [0, 1], the flow from the first to the second, (B, 2, H, W) in pixels.
+
+    Args:
+        name: "dis" (OpenCV's, on the CPU), or "ebme", the flow network of EBME.
+        weights: for "ebme" bi-flownet.pkl.
+
+    Raises:
+        UserError: if there is no such flow, or its weights are missing or cannot be read.
+    """
+    if name not in FLOWS:
+        raise UserError(f"expected a flow model of {' or '.join(FLOWS)}, got {name!r}")
+    if name == "dis":
+        if weights is not None:
+            raise UserError("--flow-weights is not for the flow model dis")
+        return lambda first, second: flow_both_ways(first, second, DisConfig())[0]
+    if weights is None:
+        raise UserError("the flow model ebme needs --flow-weights, bi-flownet.pkl of EBME; nothing is downloaded")
+    network = ebme.load(weights).to(device)
+
+    @torch.no_grad()
+    def by_ebme(first: Tensor, second: Tensor) -> Tensor:
+        return network(first.to(device).flip(1), second.to(device).flip(1))[:, :2]  # its weights take BGR
+
+    return by_ebme

@@ -1,0 +1,187 @@
+"""RIFE: the whole network, its checkpoints, and frames at any time."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vfi.drawing import pictures
+from vfi.errors import UserError
+from vfi.files import checkpoints
+from vfi.models.rife.config import PUBLISHED, VARIANTS, Config, sizes_of
+from vfi.models.rife.flow import IFBlock, Stage, blended, estimated
+from vfi.models.rife.synthesis import ContextNet, FusionNet
+from vfi.networks import sized_inference
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a forward gives: the frame, the blend before its correction, and the stages of flow and mask."""
+
+    frame: Tensor
+    coarse: Tensor
+    stages: list[Stage]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What stands behind an interpolated frame, for pictures."""
+
+    flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
+    share0: Tensor  # (B, 1, H, W) in [0, 1]: how far frame 0 counts
+
+    def panels(self) -> list[pictures.Panel]:
+        flow, share = self.flow[0].permute(1, 2, 0), self.share0[0, 0]
+        return [pictures.flow_panel(flow.float().cpu().numpy()), pictures.blend_panel(share.float().cpu().numpy())]
+
+
+class RIFE(nn.Module):
+    """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
+
+    multiple = 32  # of which height and width must be, at scale 1
+    scale, tta = 1.0, False  # what interpolate does unless told otherwise
+    tile: int | None = None
+
+    def __init__(self, config: Config = PUBLISHED):
+        super().__init__()
+        self.config = config
+        more = VARIANTS[config.variant] - 6
+        first, second, third = config.flow
+        self.block0 = IFBlock(6 + more, first)
+        self.block1 = IFBlock(17 + more, second)
+        self.block2 = IFBlock(17 + more, third)
+        self.block_tea = IFBlock(20 + more, config.teacher)  # sees the true frame: training only
+        self.contextnet = ContextNet(config.width)
+        self.unet: Any = self.make_fusion()
+
+    def make_fusion(self) -> nn.Module:
+        return FusionNet(self.config.width)
+
+    @property
+    def channel_order(self) -> str:
+        return self.config.channel_order
+
+    @property
+    def any_time(self) -> bool:
+        """Whether one forward reaches any time; otherwise only the middle."""
+        return self.config.variant == "rife_m"
+
+    def forward(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor = 0.5, scale: float = 1.0) -> Result:
+        """
+        Args:
+            frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; H and W multiples of 32 / scale.
+            timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
+            scale: at which flow is estimated; 0.5 for pictures above about 2K.
+        """
+        self.check(frame0, frame1, scale)
+        stages = list(self.stages(frame0, frame1, timestep, scale))
+        return Result(*self.finished(frame0, frame1, stages[-1]), stages)
+
+    def check(self, frame0: Tensor, frame1: Tensor, scale: float) -> None:
+        sized_inference.check(frame0, frame1)
+        multiple, size = sized_inference.multiple_at(self, scale), tuple(frame0.shape[2:])
+        if size[0] % multiple or size[1] % multiple:
+            raise ValueError(
+                f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
+            )
+
+    def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Iterator[Stage]:
+        """Flow and mask after every block."""
+        blocks = (self.block0, self.block1, self.block2)
+        return estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
+
+    def last_stage(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Stage:
+        """Alone: the memory of the earlier ones is free again."""
+        return deque(self.stages(frame0, frame1, timestep, scale), maxlen=1)[0]
+
+    def finished(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> tuple[Tensor, Tensor]:
+        """The frame, and the blend before its correction."""
+        context0 = self.contextnet(frame0, stage.flow[:, :2])
+        context1 = self.contextnet(frame1, stage.flow[:, 2:4])
+        correction = self.unet(frame0, frame1, stage, context0, context1) * 2 - 1
+        coarse = blended(stage)
+        return (coarse + correction).clamp(0, 1), coarse
+
+    def time_plane(self, frame: Tensor, timestep: float | Tensor) -> Tensor | None:
+        """(B, 1, H, W) for RIFEm."""
+        if self.any_time:
+            times = torch.as_tensor(timestep, dtype=frame.dtype, device=frame.device)
+            return times.reshape(-1, 1, 1, 1).expand_as(frame[:, :1])
+        if isinstance(timestep, Tensor) or timestep != 0.5:
+            raise ValueError(f"RIFE: expected timestep 0.5 of the variant rife, got {timestep}; interpolate() bisects")
+        return None
+
+    @torch.no_grad()
+    def interpolate(
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        t: float | Sequence[float] = 0.5,
+        scale: float | None = None,
+        tta: bool | None = None,
+        tile: int | None = None,
+    ) -> Any:
+        """The frame at `t`, or a list of frames at each of several times: vfi.networks.sized_inference.interpolate."""
+        scale, tta = self.scale if scale is None else scale, self.tta if tta is None else tta
+        return sized_inference.interpolate(
+            self, frame0, frame1, t, scale=scale, tta=tta, tile=self.tile if tile is None else tile
+        )
+
+    def set_usual(self, scale: float = 1.0, tta: bool = False, tile: int | None = None) -> "RIFE":
+        """What `interpolate` does unless told otherwise."""
+        least = 2 * sized_inference.multiple_at(self, scale)
+        if tile is not None and tile < least:
+            raise UserError(f"expected --tile to be at least {least}, got {tile}")
+        self.scale, self.tta, self.tile = scale, tta, tile
+        return self
+
+    def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
+        """What the `vfi` command calls."""
+        return self.interpolate(frame0, frame1, list(times))
+
+    @torch.no_grad()
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
+        """Motion and blend at t; a network that knows the middle only shows those of the middle."""
+        sized_inference.check(frame0, frame1)
+        height, width = frame0.shape[2:]
+        multiple = sized_inference.multiple_at(self, self.scale)
+        dtype = next(self.parameters()).dtype
+        first, second = (sized_inference.pad(frame.to(dtype), multiple) for frame in (frame0, frame1))
+        last = self.last_stage(first, second, t if self.any_time else 0.5, self.scale)
+        flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
+        return Explanation(flow[..., :height, :width], share[..., :height, :width])
+
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
+        """The frame alone, of pictures whose size fits."""
+        return self.finished(frame0, frame1, self.last_stage(frame0, frame1, timestep, scale))[0]
+
+
+def load(path: str | Path | None = None, *, variant: str | None = None, channel_order: str = "bgr") -> RIFE:
+    """RIFE with the weights of a checkpoint, in eval mode.
+
+    Args:
+        path: a state dict of torch (.pkl, .pth, .pt; loaded with weights_only) or safetensors; keys with or without
+            the prefix `module.`. None: fresh weights.
+        variant: "rife" or "rife_m"; None takes what the checkpoint is.
+        channel_order: "bgr" or "rgb", what the weights were trained on.
+
+    Raises:
+        UserError: if the file cannot be read, or is of another network; says which keys differ.
+    """
+    if path is None:
+        return RIFE(Config(variant or "rife", channel_order)).eval()
+    state = checkpoints.read(path)
+    sizes: dict[str, Any] = sizes_of(state, path)
+    if variant not in (None, sizes["variant"]):
+        raise UserError(f"{path} holds weights of {sizes['variant']}, not of {variant}")
+    found: RIFE = checkpoints.built(lambda: RIFE(Config(channel_order=channel_order, **sizes)), state, path)
+    return found.eval()
+
+
+def load_for_command(path: str, **settings: Any) -> RIFE:
+    """What `vfi --model rife` uses; settings: scale, tta, tile."""
+    return load(path).set_usual(**settings)

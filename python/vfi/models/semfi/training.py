@@ -1,0 +1,172 @@
+"""Training of SemFi's adapters: rectified flow, one number of frames in a batch, the base frozen."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from vfi.data.captioned.clips import CaptionedClips, ClipBatches, ClipSource, SyntheticClips
+from vfi.errors import UserError
+from vfi.models.semfi.files import Adapters, load_adapters
+from vfi.models.semfi.loading import BACKBONE, SHIFT, from_backbone, tiny
+from vfi.models.semfi.mixture import FRAME_COUNTS
+from vfi.models.semfi.pipeline import MULTIPLE, SemFi
+from vfi.training.data import Data, made_up
+from vfi.training.job import PRECISIONS
+from vfi.training.objective import Group, Objective, Outcome, Stage
+
+WIDTH = 26 / 15  # of pictures, over their height: 832 over 480
+
+
+class SemFiObjective(Objective):
+    """The mean square error of the velocity, noise - latents, at a noise level drawn uniformly before the shift.
+
+    A batch has clips of one length, so that one expert acts; the others have no gradient and stay as they are.
+    """
+
+    stages = (
+        Stage("the adapters, by rectified flow", 1, 32, 480, learning_rate=1e-4, final_rate=1e-4, weight_decay=1e-2),
+    )
+    multiple = MULTIPLE
+    compares_frames = False
+    trains_some = True
+
+    def __init__(self, pipeline: SemFi) -> None:
+        super().__init__(Adapters(pipeline.transformer).float())
+        self.network.channel_order = "rgb"
+        self.pipeline = pipeline  # no module: its frozen parts are no part of the state
+
+    def to(self, *arguments: Any, **options: Any) -> "SemFiObjective":
+        """Moves the frozen parts too."""
+        for part in self.pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.to(*arguments, **options)
+        return super().to(*arguments, **options)
+
+    def begin(self, stage: int) -> list[Group]:
+        for part in self.pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.eval().requires_grad_(False)
+        self.pipeline.transformer.enable_gradient_checkpointing()
+        self.network.train().requires_grad_(True)
+        return [Group(list(self.network.parameters()))]
+
+    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+        """Clips with captions, never augmented: a caption may say left and right."""
+        source = clips_of(where, sides(stage.crop))
+
+        def batches(start: int, stop: int, rank: int, processes: int) -> ClipBatches:
+            return ClipBatches(source.counts, stage.batch, seed, start, stop, rank, processes)
+
+        size = "x".join(map(str, sides(stage.crop)[::-1]))
+        lengths = ", ".join(map(str, source.counts))
+        kind = f"clips of {lengths} frames"
+        steps = batches(0, 0, 0, 1).epoch_steps
+        return Data(Captioned(source), captioned, batches, len(source), steps, kind, size, None)
+
+    def outcome(self, frames: Tensor, captions: Any) -> Outcome:
+        """frames: (B, N, 3, H, W); captions: B texts."""
+        pipeline, transformer = self.pipeline, self.pipeline.transformer
+        transformer.set_frames(frames.shape[1])
+        with torch.no_grad():
+            text, _ = pipeline.encode_prompt(list(captions), do_classifier_free_guidance=False, max_sequence_length=512)
+            seen = torch.cat([pipeline.encode_image([clip[:1], clip[-1:]]) for clip in frames])
+            latents, known = encoded(pipeline, frames)
+        noise = torch.randn_like(latents)
+        drawn = torch.rand(len(frames), device=frames.device)
+        sigma = SHIFT * drawn / (1 + (SHIFT - 1) * drawn)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        noisy = (1 - level) * latents + level * noise
+        kind = transformer.patch_embedding.weight.dtype
+        velocity = transformer(
+            hidden_states=torch.cat((noisy, known), 1).to(kind),
+            timestep=1000 * sigma,
+            encoder_hidden_states=text.to(kind),
+            encoder_hidden_states_image=seen.to(kind),
+            return_dict=False,
+        )[0].float()
+        loss = (velocity - (noise - latents)).square().mean()
+        return Outcome(loss, {}, noisy - level * velocity, latents)
+
+
+class Captioned(Dataset[tuple[Tensor, str] | UserError]):
+    """Clips by epoch and index. An error is handed on, since loader processes would bury it in a traceback."""
+
+    def __init__(self, source: ClipSource) -> None:
+        self.source = source
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, str] | UserError:
+        try:
+            return self.source.read(place[1])
+        except UserError as error:
+            return error
+
+
+def captioned(samples: list[tuple[Tensor, str] | UserError]) -> tuple[Tensor, list[str]] | UserError:
+    """Frames (B, N, 3, H, W) uint8 and captions, or the first error."""
+    good = []
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+        good.append(sample)
+    return torch.stack([frames for frames, _ in good]), [caption for _, caption in good]
+
+
+def sides(height: int) -> tuple[int, int]:
+    """Of pictures in the proportions of SemFi's, 480 x 832."""
+    return height, round(height * WIDTH / MULTIPLE) * MULTIPLE
+
+
+def clips_of(where: str, size: tuple[int, int]) -> ClipSource:
+    """Of a manifest, or made up: "synthetic", or "synthetic:N"."""
+    count = made_up(where)
+    if count is not None:
+        return SyntheticClips(count, size)
+    if not Path(where).is_file():
+        raise UserError(f"expected a manifest of clips, clips.jsonl, or the word synthetic, got {where}")
+    return CaptionedClips(where, size, FRAME_COUNTS)
+
+
+def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents (B, 16, K, h, w) of clips (B, N, 3, H, W), and mask and latents of what is given of them (20)."""
+    vae, (count, _, height, width) = pipeline.vae, frames.shape[1:]
+    found = vae.encode((2 * frames.transpose(1, 2) - 1).to(vae.dtype)).latent_dist.mode().float()
+    mean, std = (found.new_tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    known = [
+        pipeline.prepare_latents(
+            2 * clip[:1] - 1, 1, len(mean[0]), height, width, count, torch.float32, frames.device,
+            latents=found[:1], last_image=2 * clip[-1:] - 1,
+        )[1]
+        for clip in frames
+    ]  # fmt: skip
+    return (found - mean) / std, torch.cat(known)
+
+
+def objective(
+    weights: str | None, tiny_networks: bool, backbone: str | None = None, dtype: str | None = None
+) -> SemFiObjective:
+    """What `vfi train --model semfi` trains.
+
+    Args:
+        weights: adapters to go on with; None: fresh ones.
+        tiny_networks: a small SemFi of random weights.
+        backbone: the folder of Wan's published files, or diffusers'.
+        dtype: of the frozen base, "float32", "bfloat16" or "float16"; adapters are float32.
+    """
+    if dtype is not None and dtype not in PRECISIONS:
+        raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
+    if tiny_networks:
+        if backbone is not None:
+            raise UserError("--tiny has a small backbone of its own: give either --tiny or --backbone")
+        pipeline = tiny()
+        for _, layer in pipeline.transformer.mixtures():
+            for adapter in layer.adapters.children():
+                adapter.reset_parameters()
+        if weights is not None:
+            load_adapters(pipeline.transformer, weights)
+        return SemFiObjective(pipeline)
+    if backbone is None:
+        raise UserError(f"the model semfi needs --backbone, the folder of {BACKBONE}; nothing is downloaded")
+    return SemFiObjective(from_backbone(backbone, weights, PRECISIONS[dtype or "float32"]))

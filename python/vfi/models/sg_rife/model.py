@@ -1,0 +1,148 @@
+"""SG-RIFE: the whole network, its checkpoints, and frames at any time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vfi.errors import UserError
+from vfi.files import checkpoints
+from vfi.models.rife.flow import Stage, blended
+from vfi.models.rife.model import RIFE, Result
+from vfi.models.sg_rife import dino as dinov3
+from vfi.models.sg_rife.adapters import Compressor, Refiner, warp_maps
+from vfi.models.sg_rife.config import PUBLISHED, GuidedConfig, guided_sizes_of
+from vfi.models.sg_rife.synthesis import SemanticFusionNet, Semantics
+
+ADAPTERS = ("dino_compressor.", "dino_refiner.", "unet.fusion_s2.", "unet.fusion_s3.", "unet.adapt_s2.")
+
+
+@dataclass(frozen=True)
+class GuidedResult(Result):
+    """With the offsets of the deformable convolutions: past and future at 1/8, then at 1/16."""
+
+    offsets: list[Tensor]
+
+
+class SGRIFE(RIFE):
+    """RIFE with semantic guidance. Parameters have the names of the public checkpoint; DINOv3 is not among them.
+
+    Args:
+        dino: RGB pictures (B, 3, H, W) in [0, 1], whatever the channel order here -> maps of blocks 8 and 11,
+            (B, 384, h, w); as `sg_rife.dino.Dino`. None: there is no guidance, the result is RIFE's.
+        config: sizes of the networks; the defaults are the public checkpoint's.
+    """
+
+    dino: nn.Module | None
+    config: GuidedConfig
+
+    def __init__(self, dino: nn.Module | None = None, config: GuidedConfig = PUBLISHED):
+        super().__init__(config)
+        self.dino_compressor, self.dino_refiner = Compressor(config), Refiner(config)
+        self.__dict__["dino"] = dino  # no part of the state dict
+
+    def _apply(self, function: Any, *rest: Any) -> "SGRIFE":
+        if self.dino is not None:
+            self.dino._apply(function, *rest)
+        return super()._apply(function, *rest)
+
+    def make_fusion(self) -> nn.Module:
+        return SemanticFusionNet(self.config)
+
+    def forward(
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        timestep: float | Tensor = 0.5,
+        scale: float = 1.0,
+        maps: tuple[list[Tensor], list[Tensor]] | None = None,
+    ) -> GuidedResult:
+        """As RIFE's. maps: what dino gives for either frame, if that is known already."""
+        self.check(frame0, frame1, scale)
+        stages = list(self.stages(frame0, frame1, timestep, scale))
+        frame, coarse, offsets = self.guided(frame0, frame1, stages[-1], maps)
+        return GuidedResult(frame, coarse, stages, offsets)
+
+    def finished(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> tuple[Tensor, Tensor]:
+        return self.guided(frame0, frame1, stage)[:2]
+
+    def guided(
+        self, frame0: Tensor, frame1: Tensor, stage: Stage, maps: tuple[list[Tensor], list[Tensor]] | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The frame, the blend before its correction, the offsets."""
+        context0 = self.contextnet(frame0, stage.flow[:, :2])
+        context1 = self.contextnet(frame1, stage.flow[:, 2:4])
+        semantics = self.semantics(maps or self.maps_of(frame0, frame1), stage.flow)
+        correction, offsets = self.unet.guided(frame0, frame1, stage, context0, context1, semantics)
+        coarse = blended(stage)
+        return (coarse + correction * 2 - 1).clamp(0, 1), coarse, offsets
+
+    def maps_of(self, frame0: Tensor, frame1: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+        """DINO's maps of both frames; without gradients of its weights."""
+        if self.dino is None:
+            return None
+        halves = [m.chunk(2) for m in self.maps(torch.cat((frame0, frame1)))]
+        return [h[0] for h in halves], [h[1] for h in halves]
+
+    def maps(self, frames: Tensor) -> list[Tensor]:
+        """DINO's maps of frames in this network's channel order."""
+        dino: Any = self.dino
+        return dino(frames.flip(1) if self.channel_order == "bgr" else frames)
+
+    def semantics(self, maps: tuple[list[Tensor], list[Tensor]] | None, flow: Tensor) -> Semantics:
+        """Compressed, warped to the time between, refined: for each level those of both frames."""
+        if maps is None:
+            return [[], []]
+        sides = []
+        for side, part in zip(maps, (flow[:, :2], flow[:, 2:4]), strict=True):
+            sides.append(self.dino_refiner(warp_maps(self.dino_compressor(side), part)))
+        return [list(level) for level in zip(*sides)]
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    dino: str | Path | nn.Module | None = None,
+    dino_max_side: int | None = None,
+    channel_order: str = "bgr",
+) -> SGRIFE:
+    """SG-RIFE with the weights of a checkpoint, in eval mode.
+
+    Args:
+        path: the public checkpoint of SG-RIFE; or one of RIFE, for which the adapters start fresh and, at first, add
+            nothing. None: fresh weights.
+        dino: the file of DINOv3-Small (`sg_rife.dino.load`), or a module as SGRIFE takes it. None: no guidance.
+        dino_max_side: pictures with a longer side are made smaller for DINO alone.
+        channel_order: "bgr" or "rgb", what the weights were trained on.
+
+    Raises:
+        UserError: if a file cannot be read, or is of another network; says which keys differ.
+    """
+    network = dinov3.load(dino, dino_max_side) if isinstance(dino, (str, Path)) else dino
+    if path is None:
+        return SGRIFE(network, GuidedConfig(channel_order=channel_order)).eval()
+    state = checkpoints.read(path)
+    sizes: dict[str, Any] = guided_sizes_of(state, path)
+    if sizes["variant"] != "rife":
+        raise UserError(f"{path} holds weights of rife_m, of which there is no SG-RIFE")
+    guided, given = any(key.startswith(ADAPTERS) for key in state), getattr(network, "channels", None)
+    if not guided and given is not None:
+        sizes["dino"] = given
+    if given not in (None, sizes.get("dino", PUBLISHED.dino)):
+        wanted = sizes.get("dino", PUBLISHED.dino)
+        raise UserError(f"{path} holds adapters for features of {wanted} channels, got a DINO of {given}")
+
+    def make() -> SGRIFE:
+        return SGRIFE(network, GuidedConfig(channel_order=channel_order, **sizes))
+
+    found: SGRIFE = checkpoints.built(make, state, path, missing=() if guided else ADAPTERS)
+    return found.eval()
+
+
+def load_for_command(path: str, dino: str | None = None, dino_max_side: int | None = None, **settings: Any) -> RIFE:
+    """What `vfi --model sg-rife` uses: without --dino there would be no guidance."""
+    if dino is None:
+        raise UserError("the model sg-rife needs --dino, the file of DINOv3-Small; nothing is downloaded")
+    return load(path, dino=dino, dino_max_side=dino_max_side).set_usual(**settings)

@@ -1,0 +1,136 @@
+"""Frames between two frames with a network that wants certain sizes and, perhaps, knows the middle only."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vfi.networks.tiles import in_tiles
+
+MOST_HALVINGS = 6  # a network for the middle reaches times to 1/128: nearer than a frame at 120 fps
+
+
+def interpolate(
+    network: Any,
+    frame0: Tensor,
+    frame1: Tensor,
+    t: float | Sequence[float],
+    scale: float = 1.0,
+    tta: bool = False,
+    tile: int | None = None,
+) -> Any:
+    """Frames at the times `t` between two frames.
+
+    Args:
+        network: has `multiple`, `any_time` and `frame_at(frame0, frame1, timestep, scale)`.
+        frame0, frame1: (B, 3, H, W) in [0, 1], in the network's channel order; any size, any floating dtype.
+        t: in [0, 1], or several; 0 and 1 return the frames themselves. A network that knows the middle only is
+            applied to halves of halves: the time reached is within 1/128 of the one asked for.
+        scale: at which flow is estimated: 1, 0.5 or 0.25 (for pictures above 2K, or large motion), or 2, 4.
+        tta: also interpolate the pictures turned by 180 degrees, and average.
+        tile: side of the squares, px, that larger pictures are cut into, which overlap by a quarter; made a multiple of
+            what the network wants. Memory is then that of a square. Motion should stay below an eighth of it. None:
+            the picture is one.
+
+    Returns:
+        (B, 3, H, W) of the frames' dtype, or a list of them.
+
+    Raises:
+        ValueError: if a shape, t, scale or tile is none of the above.
+    """
+    check(frame0, frame1)
+    times, alone = times_of(t)
+    if scale not in (0.25, 0.5, 1, 2, 4):
+        raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
+    dtype = next(network.parameters()).dtype
+    size = frame0.shape[2:]
+    multiple = multiple_at(network, scale)
+    if tile is not None and tile < 2 * multiple:
+        raise ValueError(f"expected tile to be at least {2 * multiple} at scale {scale:g}, got {tile}")
+    padded = [pad(f.to(dtype), multiple) for f in (frame0, frame1)]
+    known: dict[float, Tensor] = {}
+
+    def frame_at(ends: tuple[Tensor, Tensor], timestep: float) -> Tensor:
+        if tile is None:
+            return network.frame_at(*ends, timestep, scale)
+        return in_tiles(network.frame_at, ends, math.ceil(tile / multiple) * multiple, timestep, scale)
+
+    def between(first: Tensor, second: Tensor, timestep: float) -> Tensor:
+        frame = frame_at((first, second), timestep)
+        if tta:
+            turned = frame_at((first.flip(2, 3), second.flip(2, 3)), timestep)
+            frame = (frame + turned.flip(2, 3)) / 2
+        return frame
+
+    results = []
+    for time in times:
+        if time in (0, 1):
+            results.append((frame1 if time else frame0).clone())
+            continue
+        frame = between(padded[0], padded[1], time) if network.any_time else bisected(padded, time, known, between)
+        results.append(frame[:, :, : size[0], : size[1]].to(frame0.dtype).contiguous())
+    return results[0] if alone else results
+
+
+def multiple_at(network: Any, scale: float) -> int:
+    """Of which height and width must be where flow is estimated at `scale`."""
+    return max(round(network.multiple / scale), network.multiple)
+
+
+def check_finite(*frames: Tensor) -> None:
+    """For models whose every pixel depends on every other."""
+    if not all(bool(frame.isfinite().all()) for frame in frames):
+        raise ValueError("expected frames of finite numbers, got some that are infinite or not a number")
+
+
+def times_of(t: Any) -> tuple[list[float], bool]:
+    """Numbers in [0, 1] and whether it was a single one; arrays and tensors count as numbers."""
+    try:
+        alone = isinstance(t, str) or not hasattr(t, "__len__") or getattr(t, "ndim", 1) == 0
+        times = [float(t)] if alone else [float(time) for time in t]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected t to be a number or several, got {t!r}") from error
+    for time in times:
+        if not 0 <= time <= 1:
+            raise ValueError(f"expected t in [0, 1], got {time}")
+    return times, alone
+
+
+def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Any) -> Tensor:
+    """The frame at the nearest multiple of 1/64, by halves; `known` keeps what was found."""
+    nearest = round(time * 2**MOST_HALVINGS) / 2**MOST_HALVINGS
+    nearest = min(max(nearest, 2.0**-MOST_HALVINGS), 1 - 2.0**-MOST_HALVINGS)
+    low, high, first, second = 0.0, 1.0, ends[0], ends[1]
+    while True:
+        middle = (low + high) / 2
+        if middle not in known:
+            known[middle] = between(first, second, 0.5)
+        if middle == nearest:
+            return known[middle]
+        if nearest < middle:
+            high, second = middle, known[middle]
+        else:
+            low, first = middle, known[middle]
+
+
+def pad(frame: Tensor, multiple: int, mode: str = "constant") -> Tensor:
+    """Zeros below and to the right, up to multiples; or, with "replicate", the last row and column again."""
+    height, width = frame.shape[2:]
+    below, right = (math.ceil(size / multiple) * multiple - size for size in (height, width))
+    return F.pad(frame, (0, right, 0, below), mode) if below or right else frame
+
+
+def check(frame0: Tensor, frame1: Tensor) -> None:
+    for frame in (frame0, frame1):
+        if not isinstance(frame, Tensor):
+            raise ValueError(f"expected frames to be tensors, got {type(frame).__name__}")
+    if 0 in frame0.shape:
+        raise ValueError(f"expected frames with pixels, got {tuple(frame0.shape)}")
+    if frame0.ndim != 4 or frame0.shape[1] != 3 or not torch.is_floating_point(frame0):
+        raise ValueError(f"expected floating frames of shape (B, 3, H, W), got {tuple(frame0.shape)}, {frame0.dtype}")
+    if frame1.shape != frame0.shape or frame1.dtype != frame0.dtype:
+        got = f"{tuple(frame0.shape)} and {tuple(frame1.shape)}"
+        raise ValueError(f"expected two frames of one shape and dtype, got {got}, {frame0.dtype} and {frame1.dtype}")

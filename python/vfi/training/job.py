@@ -1,0 +1,99 @@
+"""What a user asks a training to be, and whether it can be."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from vfi.errors import UserError
+from vfi.training.objective import Objective, Stage
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALLEST_CROP = 64  # the pyramid of the loss has five levels
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, where to. None: what the stage says.
+
+    Args:
+        model: its name, to know it again when training goes on.
+        stage: counted from 1.
+        data: as `training.data.sources` takes it.
+        output: folder of last.pt, weights.safetensors and log.jsonl.
+        epochs, steps, batch, crop, learning_rate: instead of the stage's; epochs or steps. batch: of all processes
+            together.
+        stop_after: end after so many steps, as if interrupted; None: never.
+        precision: "float32", or "bfloat16" or "float16" by autocast.
+        augment: crop, turn, flip and reverse at random; otherwise the middle of each picture as it is.
+        ema: decay of the averaged weights that are written, in (0, 1); None: the trained ones are written.
+        workers: processes that read data; 0 reads in the training process.
+    """
+
+    model: str
+    stage: int
+    data: str
+    output: Path
+    epochs: int | None = None
+    steps: int | None = None
+    batch: int | None = None
+    crop: int | None = None
+    learning_rate: float | None = None
+    stop_after: int | None = None
+    precision: str = "float32"
+    augment: bool = True
+    ema: float | None = None
+    seed: int = 0
+    workers: int = 0
+    device: str = "cpu"
+    resume: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def chosen_stage(objective: Objective, job: Job) -> Stage:
+    """The stage, with what the job says otherwise."""
+    count = len(objective.stages)
+    if not 1 <= job.stage <= count:
+        raise UserError(f"the model {job.model} has {count} stages of training, got --stage {job.stage}")
+    values = asdict(objective.stages[job.stage - 1])
+    for name in ("batch", "crop", "learning_rate"):
+        value = getattr(job, name)
+        if value is not None:
+            values[name] = value
+    if job.epochs is not None and job.steps is not None:
+        raise UserError("give only one of --epochs and --steps")
+    if (job.epochs, job.steps) != (None, None):
+        values |= {"epochs": job.epochs, "steps": job.steps}
+    if job.learning_rate is not None:
+        values["final_rate"] = min(values["final_rate"], job.learning_rate)
+    return Stage(**values)
+
+
+def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
+    for name in ("epochs", "steps", "batch", "learning_rate"):
+        value = getattr(stage, name)
+        if value is not None and not value > 0:
+            raise UserError(f"expected --{name.replace('_', '-')} above 0, got {value:g}")
+    if stage.crop % multiple or stage.crop < SMALLEST_CROP:
+        raise UserError(f"expected --crop to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}")
+    if stage.batch % processes:
+        raise UserError(f"expected --batch to be a multiple of the {processes} processes, got {stage.batch}")
+    if job.precision not in PRECISIONS:
+        raise UserError(f"expected --precision {', '.join(PRECISIONS)}, got {job.precision}")
+    if job.workers < 0:
+        raise UserError(f"expected --workers of 0 or more, got {job.workers}")
+    if job.seed < 0:
+        raise UserError(f"expected --seed of 0 or more, got {job.seed}")
+    if job.ema is not None and not 0 < job.ema < 1:
+        raise UserError(f"expected --ema between 0 and 1, got {job.ema:g}")
+
+
+def rate_at(step: int, steps: int, stage: Stage) -> float:
+    """The learning rate of a step: a line up, then half a cosine down, which ends with the last step."""
+    warm_up = min(stage.warm_up, steps // 20)  # of a short training, a twentieth
+    if step < warm_up:
+        return stage.learning_rate * (step + 1) / warm_up
+    part = (step - warm_up) / max(steps - warm_up - 1, 1)
+    return stage.final_rate + (stage.learning_rate - stage.final_rate) * (1 + math.cos(math.pi * min(part, 1))) / 2

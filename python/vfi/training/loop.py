@@ -1,0 +1,280 @@
+"""The loop that trains an objective: batches, precision, rates, several processes, saving and going on."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from vfi.errors import UserError, require
+from vfi.files.interrupts import stopping
+from vfi.training import state
+from vfi.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
+from vfi.training.losses import decibels, psnr
+from vfi.training.objective import Objective, Stage
+from vfi.training.world import World, joined
+
+GRADIENT_NORM = 1.0  # longer gradients are shortened to it
+SAVE_SECONDS = 600  # also between the ends of epochs
+WATCHED = 32  # held-out triplets at most
+
+
+def train(objective: Objective, job: Job) -> None:
+    """Trains one stage, and leaves state, weights and a log in the job's folder.
+
+    Raises:
+        UserError: if the job does not fit, a file cannot be read, or the gradient is not finite any more.
+        KeyboardInterrupt: after SIGINT or SIGTERM, when the step under way is done and saved.
+    """
+    stage = chosen_stage(objective, job)
+    with joined(job.device) as world:
+        check(job, stage, world.size, objective.multiple)
+        training = Training(objective, job, stage, world)
+        alone = state.prepared(job.output, job.resume, job.overwrite) if world.leads else nullcontext()
+        with alone, stopping() as stopped:
+            world.any(False)  # the others wait until the folder is ready
+            if job.resume:
+                training.go_on()
+            training.run(stopped)
+
+
+class Training:
+    """One stage under way."""
+
+    def __init__(self, objective: Objective, job: Job, stage: Stage, world: World):
+        self.job, self.stage, self.world = job, stage, world
+        self.objective = objective.to(world.device)
+        self.network: Any = objective.network
+        self.data = objective.data(job.data, stage, job.seed, job.augment)
+        self.epoch_steps, self.held_out = self.data.epoch_steps, self.data.held_out
+        self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
+        self.last = min(self.steps, job.stop_after or self.steps)
+        self.batches = self.data.batches(0, self.last, world.rank, world.size)
+        groups = objective.begin(job.stage)
+        self.factors = [group.factor for group in groups]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group.parameters} for group in groups], stage.learning_rate, weight_decay=stage.weight_decay
+        )
+        self.trained = [parameter for group in groups for parameter in group.parameters]
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=job.precision == "float16")
+        self.average: Any = None
+        if job.ema is not None:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
+        self.step, self.saved = 0, 0
+        self.meter = Meter()
+        self.settings = {
+            "model": job.model, "stage": job.stage, "triplets": self.data.count, "seed": job.seed, "ema": job.ema,
+            "precision": job.precision, "augmentation": job.augment, **asdict(stage),
+        }  # fmt: skip
+
+    def go_on(self) -> None:
+        """From the state in the folder."""
+        found = state.read(self.job.output, self.settings)
+        path = self.job.output / state.STATE
+        try:
+            if state.shapes(found["network"]) != state.shapes(self.network.state_dict()):
+                raise ValueError("another network")
+            self.optimizer.load_state_dict(found["optimizer"])
+            if not all(fits(parameter, kept) for parameter, kept in self.optimizer.state.items()):
+                raise ValueError("moments of another network")
+            self.scaler.load_state_dict(found["scaler"])
+            if self.average is not None:
+                self.average.load_state_dict(found["ema"])
+            self.meter = Meter(**found["meter"])
+            self.step = self.saved = self.batches.start = int(found["step"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is {state.DAMAGED}") from error
+        self.network.load_state_dict(found["network"])
+        if self.world.leads:
+            state.cut_log(self.job.output, self.step)
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        job, world = self.job, self.world
+        if self.step >= self.last:
+            self.say(f"{job.output} is trained already: step {self.step} of {self.last}")
+            return
+        loader: Any = DataLoader(
+            self.data.samples, batch_sampler=self.batches, collate_fn=self.data.collate, num_workers=job.workers,
+            pin_memory=world.device.type == "cuda",
+        )  # fmt: skip
+        self.say(self.described())
+        if self.step == 0 and world.leads and self.objective.compares_frames:
+            self.write_down({"step": 0, "epoch": 0.0}, "at the start")
+        self.learn(loader, stopped)
+        if world.leads and not stopped():
+            self.say(f"wrote {job.output / state.WEIGHTS}")
+
+    def described(self) -> str:
+        count = sum(p.numel() for p in self.trained)
+        whole = sum(p.numel() for p in self.network.parameters())
+        return (
+            f"{self.job.model}, stage {self.job.stage}: {self.stage.summary}\n"
+            f"{count:,} of {whole:,} parameters are trained on {self.data.count:,} {self.data.kind}, "
+            f"steps {self.step + 1:,} to {self.last:,}, batches of {self.stage.batch}, "
+            f"{self.data.size} each"
+        )
+
+    def learn(self, loader: Any, stopped: Callable[[], bool]) -> None:
+        """All steps; saves now and then, at the end, and when it is stopped."""
+        model: nn.Module = self.objective
+        if self.world.size > 1:
+            model = DistributedDataParallel(model, find_unused_parameters=self.objective.trains_some)
+        bar = require("tqdm").tqdm(
+            total=self.last, initial=self.step, unit="step", disable=self.job.quiet or not self.world.leads, leave=False
+        )
+        saved = time.monotonic()
+        try:
+            for batch in loader:
+                if isinstance(batch, UserError):
+                    raise batch
+                self.meter.add(self.learn_from(model, *batch))
+                self.step += 1
+                bar.update()
+                halted = self.world.any(stopped())
+                at_end = self.step % self.epoch_steps == 0 or self.step == self.steps
+                if at_end:
+                    self.report(self.meter.taken(), bar)
+                if at_end or halted or self.step == self.last or time.monotonic() - saved > SAVE_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+                if halted:
+                    self.say(f"saved step {self.step} of {self.steps}; --resume goes on")
+                    raise KeyboardInterrupt
+        finally:
+            bar.close()
+
+    def learn_from(self, model: nn.Module, frames: Tensor, times: Any) -> dict[str, float]:
+        """One step; what is worth knowing of it."""
+        world, rate = self.world, rate_at(self.step, self.steps, self.stage)
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
+        self.objective.progress = self.step / self.steps
+        pictures = self.ordered(frames.to(world.device, non_blocking=True).float() / 255)
+        dtype = PRECISIONS[self.job.precision]
+        with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32), self.own_chance():
+            # Times, or what else an objective has beside frames
+            beside = times.to(world.device, torch.float32) if isinstance(times, Tensor) else times
+            loss, terms, error = model(pictures, beside)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
+        if not self.scaler.is_enabled() and not norm.isfinite():
+            kept = f"{state.STATE} holds step {self.saved}" if self.saved else "nothing was saved yet"
+            raise UserError(
+                f"the gradient is not finite at step {self.step + 1}; {kept}: try a smaller --learning-rate, or "
+                "--precision float32"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        known = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
+        values = world.mean(torch.stack([value.float() for value in known.values()]))
+        values[-1] = decibels(values[-1])  # of the mean over all processes
+        found = dict(zip(known, values.tolist()))
+        if not self.objective.compares_frames:
+            del found["psnr"]
+        return found
+
+    @contextmanager
+    def own_chance(self) -> Iterator[None]:
+        """Inside, what is drawn at random depends on the seed, the step and the process alone."""
+        device = self.world.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
+            chosen = np.random.SeedSequence([self.job.seed, self.step, self.world.rank])
+            torch.manual_seed(int(chosen.generate_state(1, np.uint64)[0]))
+            yield
+
+    def ordered(self, rgb: Tensor) -> Tensor:
+        """RGB frames in the network's order of channels, which are the third from last dimension."""
+        return rgb.flip(-3) if self.network.channel_order == "bgr" else rgb
+
+    def report(self, means: dict[str, float], bar: Any) -> None:
+        """A line of an epoch, and in the log."""
+        if not self.world.leads:
+            return
+        epoch = self.step / self.epoch_steps
+        rate = self.optimizer.param_groups[0]["lr"]
+        bar.clear()
+        line = f"step {self.step} of {self.steps}: loss {means['loss']:.4f}"
+        if self.objective.compares_frames:
+            line += f", PSNR {means['psnr']:.2f} dB"
+        self.write_down({"step": self.step, "epoch": epoch, "rate": rate, **means}, line)
+
+    def write_down(self, record: dict[str, Any], line: str) -> None:
+        """To the log and to the user, with the quality of what is held out."""
+        watched = self.watch()
+        if watched is None:
+            lacking = self.step == 0 and self.objective.compares_frames
+            line += f", nothing is held out: too few {self.data.kind}" if lacking else ""
+        else:
+            record, line = record | {"held_out_psnr": watched}, f"{line}, held out {watched:.2f} dB"
+        state.log(self.job.output, record)
+        self.say(line)
+
+    @torch.no_grad()
+    def watch(self) -> float | None:
+        """Mean PSNR of whole frames that are not trained on."""
+        if self.held_out is None:
+            return None
+        network: Any = self.network if self.average is None else self.average.module
+        places = torch.linspace(0, len(self.held_out) - 1, min(len(self.held_out), WATCHED)).round().int().tolist()
+        mode, found = network.training, []
+        network.eval()
+        for index in places:
+            frames, moment = self.held_out.read(index, self.stage.crop)
+            pictures = torch.from_numpy(frames).to(self.world.device).permute(0, 3, 1, 2).float() / 255
+            clip = self.ordered(pictures)[None]
+            truth = clip[:, clip.shape[1] // 2]
+            found.append(psnr(self.objective.watched(network, clip, moment), truth).item())
+        network.train(mode)
+        return sum(found) / len(found)
+
+    def save(self) -> None:
+        if not self.world.leads:
+            return
+        weights = self.network if self.average is None else self.average.module
+        whole = {
+            "settings": self.settings, "step": self.step, "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+            "ema": {} if self.average is None else self.average.state_dict(), "meter": asdict(self.meter),
+        }  # fmt: skip
+        state.write(self.job.output, whole, weights.state_dict())
+        self.saved = self.step
+
+    def say(self, text: str) -> None:
+        if self.world.leads and not self.job.quiet:
+            print(text, flush=True)
+
+
+def fits(parameter: Tensor, kept: dict[str, Any]) -> bool:
+    """Whether what AdamW keeps is of this parameter."""
+    moments = (kept["exp_avg"], kept["exp_avg_sq"])
+    return kept["step"].numel() == 1 and all(moment.shape == parameter.shape for moment in moments)
+
+
+@dataclass
+class Meter:
+    """Means of what the steps of an epoch gave."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        self.count += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def taken(self) -> dict[str, float]:
+        """The means; then it begins anew."""
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means

@@ -1,0 +1,105 @@
+"""What a model brings to its training: stages, trained parameters, losses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from vfi.training.data import Data, squares
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage and its usual settings. Rates fall along a cosine from learning_rate to final_rate, after warm_up."""
+
+    summary: str
+    epochs: int | None  # None: so many steps instead
+    batch: int  # triplets in a step, of all processes together
+    crop: int  # side of the square that is cut out, pixels
+    learning_rate: float
+    final_rate: float
+    warm_up: int = 0  # steps from 0 to learning_rate
+    weight_decay: float = 1e-3
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are trained at `factor` times the learning rate."""
+
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a batch: the loss that is minimised, its terms before they are weighted, the frames (B, 3, H, W), and what
+    they should be; None: the frames in the middle of what was given."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    frames: Tensor
+    truth: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """A network and what it is trained for: `stages`, `begin`, `outcome`.
+
+    Attributes:
+        multiple: of which crops must be.
+        frames: in a clip, an odd number, at even times; with three the one between may be at any time.
+        progress: of the training, in [0, 1); the loop sets it before each step.
+        trains_some: a step trains some of the parameters only, so that several processes must find out which.
+        compares_frames: PSNR is worth knowing.
+    """
+
+    stages: tuple[Stage, ...]
+    multiple = 32
+    frames = 3
+    progress = 0.0
+    trains_some = False
+    compares_frames = True
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.network = network
+
+    def begin(self, stage: int) -> list[Group]:
+        """Freezes what this stage does not train, and gives what it trains. stage: counted from 1."""
+        raise NotImplementedError
+
+    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+        """What the stage is trained on. where: as the user says it."""
+        any_time = getattr(self.network, "any_time", False)
+        return squares(where, any_time, self.frames, stage.batch, stage.crop, seed, augment)
+
+    def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
+        """
+        Args:
+            frames: (B, F, 3, H, W), in the network's channel order: before, the truth between, after.
+            times: (B,) of the truth in the middle, in (0, 1).
+        """
+        raise NotImplementedError
+
+    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
+        """The frame (1, 3, H, W) in the middle, at `time`, whose quality is watched.
+
+        Args:
+            network: this one, or its average over the steps.
+            frames: (1, F, 3, H, W).
+        """
+        return network.interpolate(frames[:, 0], frames[:, -1], time)
+
+    def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """`outcome`, as what DistributedDataParallel can hand on: loss, terms, mean squared error of the frames."""
+        found = self.outcome(frames, times)
+        truth = frames[:, frames.shape[1] // 2] if found.truth is None else found.truth
+        error = (found.frames.detach().float() - truth).square().mean()
+        return found.loss, {name: term.detach() for name, term in found.terms.items()}, error
+
+
+def weighted(terms: dict[str, Tensor], weights: Mapping[str, float], frames: Tensor) -> Outcome:
+    """The sum of the terms, each times its weight."""
+    products = [weights[name] * term for name, term in terms.items()]
+    return Outcome(sum(products[1:], start=products[0]), terms, frames)

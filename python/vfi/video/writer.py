@@ -1,0 +1,194 @@
+"""Writing videos: frames with exact times and the source's sound, whole under the final name or not at all."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vfi.errors import UserError, require
+from vfi.files.atomic import cannot_write, put_in_place, temporary_name
+from vfi.video.audio import AudioTransfer
+from vfi.video.reader import EXACT_CONVERSION, Colour
+
+_ENCODERS = {".webm": "libvpx-vp9", ".gif": "gif", ".avi": "mpeg4"}
+_OPTIONS = {
+    "libx264": {"crf": "17", "preset": "medium"},
+    "libx265": {"crf": "20", "preset": "medium"},
+    "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
+    "libsvtav1": {"crf": "24", "preset": "8"},
+}
+# From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
+RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Encoder, quality and kind of pixels; None: chosen by the file's suffix, or by the encoder."""
+
+    codec: str | None = None
+    crf: int | None = None
+    pixels: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the frames of a video have in common."""
+
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pixel_aspect: Fraction = Fraction(1)
+    colour: Colour = BT709
+
+
+class VideoWriter:
+    """Frames go to a temporary file beside `path`; `finish` gives it its name, `discard` removes it."""
+
+    def __init__(self, path: Path, picture: Picture, encoding: Encoding) -> None:
+        self.path, self.picture = path, picture
+        self.notices: list[str] = []
+        self.frames = 0
+        self.seconds = Fraction(0)
+        self._replaces = path.exists()
+        self._temporary = temporary_name(path)
+        self._audio: AudioTransfer | None = None
+        self._last_stamp = -1
+        try:
+            self._container = self._open()
+            self._stream = self._add_stream(encoding)
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
+
+    def add_audio(self, source: Path, begin: Fraction, end: Fraction | None) -> None:
+        """Carries the sound of `source` over, to be called before the first frame is written."""
+        self._audio = AudioTransfer(source, self._container, begin, end)
+        self.notices += self._audio.notices
+
+    def write(self, rgb: np.ndarray, time: Fraction) -> None:
+        """Adds a frame that appears at `time` seconds; times must grow."""
+        av = require("av")
+        frame = av.VideoFrame.from_ndarray(self._padded(rgb), format="rgb24")
+        colour = self.picture.colour
+        frame = frame.reformat(
+            format=self._stream.pix_fmt,
+            dst_colorspace=_MATRICES.get(colour.matrix, 5),
+            dst_color_range=colour.range or 1,
+            interpolation=EXACT_CONVERSION,
+        )
+        stamp = max(round(time / self.picture.time_base), self._last_stamp + 1)
+        frame.pts, frame.time_base = stamp, self.picture.time_base
+        self._last_stamp = stamp
+        self._guarded(lambda: self._container.mux(self._stream.encode(frame)))
+        self.frames, self.seconds = self.frames + 1, time
+        if self._audio is not None:
+            self._guarded(lambda: self._audio.pump(time))
+
+    def finish(self) -> None:
+        """Writes what the encoders hold back and gives the file its name."""
+        try:
+            self._guarded(self._flush)
+            put_in_place(self._temporary, self.path, lasting=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        finally:
+            self.discard()
+
+    def interrupted(self) -> bool:
+        """Keeps what was written so far as a playable file, unless there is nothing or a file would be replaced."""
+        if self.frames == 0 or self._replaces:
+            self.discard()
+            return False
+        if self._audio is not None:
+            self._audio.stop_at(self.seconds)
+        self.finish()
+        return True
+
+    def discard(self) -> None:
+        """Closes and removes the temporary file, if it is still there."""
+        if self._audio is not None:
+            self._audio.close()
+        try:
+            self._container.close()
+        except (OSError, ValueError):
+            # The file is thrown away: that it could not be completed does not matter.
+            self.frames = 0
+        self._temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        if self._audio is not None:
+            self._audio.finish()
+        self._container.close()
+
+    def _open(self) -> Any:
+        av = require("av")
+        options = {"movflags": "+faststart"} if self.path.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
+        try:
+            return av.open(str(self._temporary), "w", options=options)
+        except ValueError as error:
+            known = ".mp4, .mkv, .mov, .webm and .avi"
+            suffix = f"the suffix {self.path.suffix}" if self.path.suffix else "a name without suffix"
+            raise UserError(f"cannot write {self.path}: {suffix} names no video format; use {known}") from error
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _add_stream(self, encoding: Encoding) -> Any:
+        av = require("av")
+        picture = self.picture
+        name = encoding.codec or self._default_encoder()
+        try:
+            codec = av.Codec(name, "w")
+        except ValueError as error:
+            raise UserError(f"the codec {name!r} is unknown; try libx264, libx265, libvpx-vp9 or mpeg4") from error
+        if codec.type != "video" or not codec.video_formats:
+            raise UserError(f"the codec {name!r} cannot encode video")
+        if codec.canonical_name not in self._container.supported_codecs:
+            raise UserError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; choose another suffix")
+        formats = [video_format.name for video_format in codec.video_formats]
+        pixel_format = encoding.pixels or ("yuv420p" if "yuv420p" in formats else formats[0])
+        options = dict(_OPTIONS.get(codec.name, {}))
+        if encoding.crf is not None:
+            if "crf" not in options:
+                raise UserError(f"--crf has no meaning for the codec {name}")
+            options["crf"] = str(encoding.crf)
+        stream = self._container.add_stream(codec.name, rate=picture.rate, options=options)
+        stream.pix_fmt = pixel_format
+        even = pixel_format.startswith("yuv4") and "444" not in pixel_format
+        stream.width, stream.height = (side + side % 2 if even else side for side in (picture.width, picture.height))
+        if (stream.width, stream.height) != (picture.width, picture.height):
+            self.notices.append(
+                f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
+                f"row or column: {pixel_format} video needs even sizes"
+            )
+        context = stream.codec_context
+        context.time_base = picture.time_base
+        context.sample_aspect_ratio = picture.pixel_aspect
+        context.colorspace, context.color_range = picture.colour.matrix, picture.colour.range
+        context.color_trc, context.color_primaries = picture.colour.transfer, picture.colour.primaries
+        if not options:
+            # Old encoders know a bit rate only; this is plenty for them.
+            context.bit_rate = int(picture.width * picture.height * picture.rate * Fraction(1, 4))
+        return stream
+
+    def _default_encoder(self) -> str:
+        by_suffix = _ENCODERS.get(self.path.suffix.lower())
+        if by_suffix is not None:
+            return by_suffix
+        return "libx264" if "h264" in self._container.supported_codecs else self._container.default_video_codec
+
+    def _padded(self, rgb: np.ndarray) -> np.ndarray:
+        rows, columns = self._stream.height - rgb.shape[0], self._stream.width - rgb.shape[1]
+        return np.pad(rgb, ((0, rows), (0, columns), (0, 0)), mode="edge") if rows or columns else rgb
+
+    def _guarded(self, action: Any) -> None:
+        """Runs a step of writing; FFmpeg's errors become one sentence."""
+        try:
+            action()
+        except require("av").FFmpegError as error:
+            raise UserError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error

@@ -1,1 +1,0 @@
-"""Video frame interpolation models on top of vfi_kernels, and the `vfi` command."""

@@ -1,6 +1,0 @@
-"""Data for semantic frame interpolation: clips of several lengths with captions, chosen from videos by what changes.
-
-`python -m vfi_models.sfi_data` makes a manifest of them (`job`), `clips` reads it for training.
-
-Source: Semantic Frame Interpolation (SemFi), section 3.3.1.
-"""

@@ -1,7 +1,0 @@
-"""Training: what all models share. A model's own losses and stages are an `Objective` in its package."""
-
-from vfi_models.training.job import Job
-from vfi_models.training.loop import train
-from vfi_models.training.objective import Group, Objective, Outcome, Stage
-
-__all__ = ["Group", "Job", "Objective", "Outcome", "Stage", "train"]
