@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = [p for folder in ("vfi_kernels", "python/vfi_models", "tests", "benchmarks", "build_backend")
+PYTHON = [p for folder in ("vfi_kernels", "python/vfi", "tests", "benchmarks", "build_backend")
           for p in (ROOT / folder).rglob("*.py")] + [ROOT / "setup.py"]  # fmt: skip
 NATIVE = [p for suffix in ("*.h", "*.cpp", "*.cu", "*.cuh") for p in (ROOT / "csrc").rglob(suffix)]
 OPS = sorted(p.name for p in (ROOT / "vfi_kernels/ops").iterdir() if (p / "op.py").exists())
@@ -31,7 +31,23 @@ def test_the_lists_are_not_empty():
 def test_the_kernel_library_stands_alone():
     for path in (ROOT / "vfi_kernels").rglob("*.py"):
         found = {module.split(".")[0] for module, _ in imports(path)}
-        assert not found & {"vfi_models", "tests", "benchmarks"}, path
+        assert not found & {"vfi", "tests", "benchmarks"}, path
+
+
+# Of vfi, from below: each imports itself and those before it; the package's face is not imported inside.
+LAYERS = ("errors", "files", "video", "drawing", "networks", "data", "training", "models", "evaluation", "commands")
+
+
+def test_vfi_imports_downwards():
+    root = ROOT / "python/vfi"
+    top = {p.stem for p in root.iterdir() if not p.name.startswith(".") and p.name not in ("__pycache__", "py.typed")}
+    assert top == {*LAYERS, "__init__", "__main__"}
+    for path in root.rglob("*.py"):
+        layer = path.relative_to(root).parts[0].removesuffix(".py")
+        for module, name in imports(path):
+            if module.split(".")[0] == "vfi" and layer in LAYERS:
+                used = (module.split(".") + [name])[1]
+                assert LAYERS.index(used) <= LAYERS.index(layer), f"{path}: {module} {name}"
 
 
 def test_models_use_public_names_only():
@@ -107,6 +123,6 @@ def test_no_path_of_one_machine_is_tracked():
 
 
 def test_deleting_python_leaves_a_complete_package():
-    """vfi_kernels imports with vfi_models out of reach."""
-    code = "import sys; sys.modules['vfi_models'] = None; import vfi_kernels; print(vfi_kernels.__version__)"
+    """vfi_kernels imports with vfi out of reach."""
+    code = "import sys; sys.modules['vfi'] = None; import vfi_kernels; print(vfi_kernels.__version__)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip()
