@@ -139,9 +139,11 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
     if (k->dy != 0) along_y += k->dy * s;
     if (k->w != 0) along_metric += k->share * k->dot + k->w * k->extra;
     if (k->dim) doubt_x = doubt_y = doubt_metric = std::numeric_limits<A>::infinity();
-    if (std::abs(1 - p) >= static_cast<A>(kNearlyAlone)) continue;
+    const bool lone = std::abs(1 - p) < static_cast<A>(kNearlyAlone), thin = k->w < static_cast<A>(kThin);
+    if (!lone && !(thin && std::abs(1 - p) < static_cast<A>(kNearlyAloneThin))) continue;
     const A doubt = std::min(std::abs(k->ratio) * k->noise * a.doubt, std::numeric_limits<A>::max());
-    doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt, doubt_metric += k->w * doubt;
+    doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt;
+    if (lone) doubt_metric += k->w * doubt;
   }
   if (std::abs(along_x) < doubt_x) along_x = 0;
   if (std::abs(along_y) < doubt_y) along_y = 0;

@@ -13,9 +13,10 @@
 // type's out is itself rounded, by 3 kNoise, beside which the rest is nothing; the errors of its channels, which are large
 // enough to count, cancel mostly: there the largest |g out| stands for the sum.
 //
-// Where a pixel is nearly alone, |1 - p| < kNearlyAlone, dot is (1 - p) g (x - the others' mean), and its rounding may be any
-// part of it: x, N, D, 1 / D and out are each rounded, by at most kNoise. A gradient counts as 0 where it is less than a thousand
-// times what such targets may have put into it,
+// Where a pixel is nearly alone, |1 - p| < kNearlyAlone, dot is (1 - p) g (x - the others' mean), and its rounding is a part of
+// it: x, N, D, 1 / D and out are each rounded, by at most kNoise. Where the pixel's own weight is thin, w < kThin, as a little
+// beyond a whole pixel, c of the flow is about 1 / w and what is left of the rounding large: there kNearlyAloneThin is near. A
+// gradient counts as 0 where it is less than a thousand times what such targets may have put into it,
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
@@ -45,7 +46,7 @@ template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
 constexpr int kMost = 64, kMostRounded = 6;
 constexpr int kDoubt = 5000, kDoubtSummed = 16, kDoubtRounded = 0;
-constexpr double kNearlyAlone = 0x1p-5;
+constexpr double kNearlyAlone = 0x1p-15, kNearlyAloneThin = 0x1p-5, kThin = 0x1p-9;
 template <class A>
 constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsilon();
 
