@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.reference_math.splatting import MOST, NEARLY_ALONE, NEARLY_ALONE_THIN, NOISE, THIN, dim, most_doubt
+from vfi_kernels.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, THIN, dim, most_doubt
 from vfi_kernels.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -95,7 +95,7 @@ def _splat_grad_kernel(
     FIRST: tl.constexpr,
     NORMALISED: tl.constexpr,
     WITH_GRAD_WEIGHT: tl.constexpr,
-    NOISE: tl.constexpr,  # times noise that is rounding, and doubt; how near to 1 a share is, and a thin one; which are
+    NOISE: tl.constexpr,  # times noise that is rounding, and doubt; which shares are near to 1, which weights thin
     EPS: tl.constexpr,
     NEED_VALUE: tl.constexpr,
     NEED_MOVE: tl.constexpr,
@@ -179,13 +179,13 @@ def corner_slope(
     dot,
     divisor,
     WITH_GRAD_WEIGHT: tl.constexpr,
-    NOISE: tl.constexpr,  # times noise that is rounding, and doubt; how near to 1 a share is, and a thin one; which are
+    NOISE: tl.constexpr,  # times noise that is rounding, and doubt; which shares are near to 1, which weights thin
     EPS: tl.constexpr,
     NORMALISED: tl.constexpr,
 ):
     """s of a corner, from the sum over channels of g x, without a product of 0 and infinity (1 / q may overflow); and
     how much of it may be rounding, for the flow and for the metric (csrc/splat/splat_noise.h)."""
-    doubt, lone_doubt = tl.zeros_like(dot), tl.zeros_like(dot)
+    doubt, dim_doubt = tl.zeros_like(dot), tl.zeros_like(dot)
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)
         noise, d = tl.load(divisor[2] + k[8], k[2], other=0), tl.load(divisor[4] + k[8], k[2], other=0)
@@ -197,13 +197,13 @@ def corner_slope(
             alone = alone & (d != d)
         dot = tl.where(alone | (tl.abs(dot) < tl.minimum(5 + 1 / p, NOISE[0]) * noise), 0.0, dot)
         most = tl.where(alone, 0.0, tl.abs(k[6]) * noise * NOISE[1])
-        lone = (tl.abs(1 - p) < NOISE[2]) | (noise == DIM_NOISE)
-        doubt = tl.where(lone | ((tl.abs(1 - p) < NOISE[3]) & (k[3] < NOISE[4])), most, 0.0)
-        lone_doubt = tl.where(lone, most, 0.0)
+        thin, dim = (tl.abs(1 - p) < NOISE[2]) & (k[3] < NOISE[3]), noise == DIM_NOISE
+        doubt = tl.where(thin | dim, most, 0.0)
+        dim_doubt = tl.where(dim, most, 0.0)
     s = tl.where(dot != 0, k[6] * dot, 0.0)
     if WITH_GRAD_WEIGHT:
         s += k[7] * tl.load(divisor[3] + k[8], k[2], other=0)
-    return s, doubt, lone_doubt
+    return s, doubt, dim_doubt
 
 
 @triton.jit
@@ -267,7 +267,7 @@ def splat_grad(
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
         tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        noise = (MOST[x.dtype], most_doubt(x.dtype, eps, summed or several), NEARLY_ALONE, NEARLY_ALONE_THIN, THIN)
+        noise = (MOST[x.dtype], most_doubt(x.dtype, eps, summed or several), NEARLY_ALONE, THIN)
         constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
