@@ -13,16 +13,16 @@
 // type's out is itself rounded, by 3 kNoise, beside which the rest is nothing; the errors of its channels, which are large
 // enough to count, cancel mostly: there the largest |g out| stands for the sum.
 //
-// Where a pixel is nearly alone, dot is (1 - p) g (x - the others' mean), and its rounding is a part of it: x, N, D, 1 / D and out
-// are each rounded, by at most kNoise. The flow's c is about 1 / w: where the pixel's own weight is thin, as a little beyond a
+// Where a pixel is nearly alone, dot is (1 - p) g (x - the others' mean), and its rounding is a part of it: x, N, D, 1 / D and
+// out are each rounded, by at most kNoise. The flow's c is about 1 / w: where the pixel's own weight is thin, a little beyond a
 // whole pixel, what is left of the rounding is large. A gradient of the flow counts as 0 where it is less than a thousand times
 // what the targets with |1 - p| < kNearlyAlone and w < kThin may have put into it,
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
 // (kDoubtSummed, three times, where it goes into a sum over times or inputs, whose rounding is all that counts there; not with
-// kAdd, whose 1e-7 moves out away from every lone pixel). Both gradients are 0 beside a target with D < kDim, whose terms may have
-// been subnormal. A half type's out is too coarse for that: there kDoubt is 0.
+// kAdd, whose 1e-7 moves out away from every lone pixel). Both gradients are 0 beside a target with D < kDim, whose terms may
+// have been subnormal. A half type's out is too coarse for that: there kDoubt is 0.
 #pragma once
 
 #include <limits>
