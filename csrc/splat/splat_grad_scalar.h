@@ -130,7 +130,8 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
       if (in.grad_x != nullptr) write_as(in.grad_x, in.type, here.first + c * here.step, outer * grad_x);
     }
   }
-  A along_x = 0, along_y = 0, along_metric = 0, doubt_x = 0, doubt_y = 0, doubt_metric = 0;
+  A along_x = 0, along_y = 0, along_metric = 0, doubt_x = 0, doubt_y = 0;
+  bool dim = false;
   for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
     const A p = std::abs(outer * k->share), terms = std::min(5 + 1 / p, static_cast<A>(a.most));
     if (k->dim || std::abs(k->dot) < k->noise * terms) k->dot = 0;
@@ -138,14 +139,16 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;
     if (k->w != 0) along_metric += k->share * k->dot + k->w * k->extra;
-    if (k->dim) doubt_x = doubt_y = doubt_metric = std::numeric_limits<A>::infinity();
-    if (std::abs(1 - p) >= static_cast<A>(kNearlyAlone)) continue;
+    dim = dim || k->dim;
+    const A others = std::abs(1 - p);
     const A doubt = std::min(std::abs(k->ratio) * k->noise * a.doubt, std::numeric_limits<A>::max());
-    doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt, doubt_metric += k->w * doubt;
+    if (others < static_cast<A>(kNearlyAlone) && k->w < static_cast<A>(kThin)) {
+      doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt;
+    }
   }
-  if (std::abs(along_x) < doubt_x) along_x = 0;
-  if (std::abs(along_y) < doubt_y) along_y = 0;
-  if (std::abs(along_metric) < doubt_metric) along_metric = 0;
+  if (dim || std::abs(along_x) < doubt_x) along_x = 0;
+  if (dim || std::abs(along_y) < doubt_y) along_y = 0;
+  if (dim) along_metric = 0;
   if (a.grad_flow != nullptr) {
     const int64_t to = pixel + b * plane;  // two planes per sample
     write_as(a.grad_flow, a.sampling.flow_type, to, outer * along_x);

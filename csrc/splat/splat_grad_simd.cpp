@@ -231,12 +231,11 @@ void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, G
 
 // What may be rounding in the sums over corners, from that in each s_k.
 struct Doubt {
-  F32 x, y, metric;
+  F32 x, y;
 };
 
 VFI_INLINE Doubt doubt_of(const Block& b, const F32* s) {
-  const F32 left = fma(b.y1, s[2], b.y0 * s[0]), right = fma(b.y1, s[3], b.y0 * s[1]);
-  return {left + right, fma(b.x1, s[1] + s[3], b.x0 * (s[0] + s[2])), fma(b.x1, right, b.x0 * left)};
+  return {fma(b.y1, s[2] + s[3], b.y0 * (s[0] + s[1])), fma(b.x1, s[1] + s[3], b.x0 * (s[0] + s[2]))};
 }
 
 // 0 where it may be for the most part, and where doubt is 0 times infinity.
@@ -251,8 +250,11 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
   const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
-  const F32 most = broadcast<F32>(std::numeric_limits<float>::max()), near = broadcast<F32>(static_cast<float>(kNearlyAlone));
+  const F32 most = broadcast<F32>(std::numeric_limits<float>::max()), thin = broadcast<F32>(static_cast<float>(kThin));
+  const F32 near = broadcast<F32>(static_cast<float>(kNearlyAlone));
+  const F32 inf = broadcast<F32>(std::numeric_limits<float>::infinity());
   F32 w[4], s[4], noise[4] = {}, doubts[4], along_metric = zero;
+  Mask dim = less(zero, zero);
   corner_weights(at, w);
   if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
@@ -263,9 +265,10 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
     s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
-    const Mask doubtful = less(magnitude(one - p), near);
+    const Mask doubtful = less(magnitude(one - p), near) & less(w[k], thin);
     const F32 doubt = min(magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), most);
-    doubts[k] = select(is_dim, broadcast<F32>(std::numeric_limits<float>::infinity()), select(doubtful, doubt, zero));
+    doubts[k] = select(is_dim, inf, select(doubtful, doubt, zero));
+    dim = dim | is_dim;
   }
   const Doubt doubt = doubt_of(at, doubts);
   const int64_t plane = int64_t{a.sampling.H} * a.sampling.W, to = pixel + b * plane;  // two planes per sample
@@ -276,7 +279,7 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
     store_as(a.grad_flow, a.sampling.flow_type, to + plane, t.outer[i] * along_y, n);
   }
   if (a.grad_metric != nullptr) {
-    store_as(a.grad_metric, a.metric_type, pixel, without_doubt(along_metric, doubt.metric), n);
+    store_as(a.grad_metric, a.metric_type, pixel, select(dim, zero, along_metric), n);
   }
 }
 

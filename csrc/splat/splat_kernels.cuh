@@ -104,7 +104,8 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
     part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
     const A terms = A(5) + A(1) / std::abs(part[k]), most = A(kRounded<T> ? kMostRounded : kMost);
     noise[k] = A(kNoise<T>) * (terms < most ? terms : most);
-    doubtful[k] = a.division != Division::kAdd && !t.alone[k] && std::abs(A(1) - std::abs(part[k])) < A(kNearlyAlone);
+    doubtful[k] = a.division != Division::kAdd && !t.alone[k] && t.corner.weight[k] < A(kThin) &&
+                  std::abs(A(1) - std::abs(part[k])) < A(kNearlyAlone);
   }
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();
@@ -154,10 +155,9 @@ __device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Pl
     if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
     if (t.dim[k]) doubts[0] = doubts[1] = doubts[2] = std::numeric_limits<A>::infinity();
     if (t.q[k] == A(0) || !(sums[4 + k] > A(0))) continue;
-    const A of_e = std::abs(t.e[k] / t.q[k]) * sums[4 + k], of_unit = std::abs(t.unit[k] / t.q[k]) * sums[4 + k];
+    const A of_e = std::abs(t.e[k] / t.q[k]) * sums[4 + k];
     if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * of_e;
     if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * of_e;
-    if (t.corner.used[k]) doubts[2] += t.corner.weight[k] * of_unit;
   }
   const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.width + p.x;
   A* partial = a.partial == nullptr ? nullptr : static_cast<A*>(a.partial) + 3 * p.b * plane + pixel;

@@ -13,15 +13,16 @@
 // type's out is itself rounded, by 3 kNoise, beside which the rest is nothing; the errors of its channels, which are large
 // enough to count, cancel mostly: there the largest |g out| stands for the sum.
 //
-// Where a pixel is nearly alone, |1 - p| < kNearlyAlone, dot is (1 - p) g (x - the others' mean), and its rounding may be any
-// part of it: x, N, D, 1 / D and out are each rounded, by at most kNoise. A gradient counts as 0 where it is less than a thousand
-// times what such targets may have put into it,
+// Where a pixel is nearly alone, dot is (1 - p) g (x - the others' mean), and its rounding is a part of it: x, N, D, 1 / D and
+// out are each rounded, by at most kNoise. The flow's c is about 1 / w: where the pixel's own weight is thin, a little beyond a
+// whole pixel, what is left of the rounding is large. A gradient of the flow counts as 0 where it is less than a thousand times
+// what the targets with |1 - p| < kNearlyAlone and w < kThin may have put into it,
 //
 //   |sum of c dot| < kDoubt kNoise sum over those targets of |c| sum of |g out|
 //
 // (kDoubtSummed, three times, where it goes into a sum over times or inputs, whose rounding is all that counts there; not with
-// kAdd, whose 1e-7 moves out away from every lone pixel), and so it does beside a target with D < kDim, whose terms may have been
-// subnormal. A half type's out is too coarse for that: there kDoubt is 0.
+// kAdd, whose 1e-7 moves out away from every lone pixel). Both gradients are 0 beside a target with D < kDim, whose terms may
+// have been subnormal. A half type's out is too coarse for that: there kDoubt is 0.
 #pragma once
 
 #include <limits>
@@ -45,7 +46,7 @@ template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
 constexpr int kMost = 64, kMostRounded = 6;
 constexpr int kDoubt = 5000, kDoubtSummed = 16, kDoubtRounded = 0;
-constexpr double kNearlyAlone = 0x1p-5;
+constexpr double kNearlyAlone = 0x1p-5, kThin = 0x1p-12;
 template <class A>
 constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsilon();
 

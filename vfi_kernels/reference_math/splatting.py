@@ -15,7 +15,7 @@ MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 
 # Of a gradient, what may be: beside targets that a pixel has nearly for itself, or whose D is dim.
 DOUBT = {torch.float64: 5000, torch.float32: 5000, torch.float16: 0, torch.bfloat16: 0}
 SUMMED = 16 / 5000  # of it where gradients go into a sum
-NEARLY_ALONE = 2.0**-5
+NEARLY_ALONE, THIN = 2.0**-5, 2.0**-12
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
@@ -89,7 +89,7 @@ def splat_along_grad(
         along = torch.zeros_like(e)  # dot_k
         u = e if mode == "softmax" else torch.ones_like(e)
         share, slope = (_over_q(factor, weight, corner, mode, eps) for factor in (e, u))
-        doubt, alone = torch.zeros_like(e), _alone(e, weight, corner, mode, eps)
+        doubt, dim_doubt, alone = torch.zeros_like(e), torch.zeros_like(e), _alone(e, weight, corner, mode, eps)
         for n, x in enumerate(inputs):
             at_target = gather(g[n], corner)
             dot = (at_target * x.to(acc)).sum(1, keepdim=True)
@@ -98,8 +98,10 @@ def splat_along_grad(
                 product, noise = (gather(t, corner) for t in products[n])
                 rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(MOST[kind]))
                 dot = _without_rounding(dot - product, rounding)
-                doubtful = ~alone & (((1 - part).abs() < NEARLY_ALONE) | noise.isinf())
-                doubt = doubt + torch.where(doubtful, most_doubt(kind, eps, summed or len(inputs) > 1) * noise, 0)
+                thin = ((1 - part).abs() < NEARLY_ALONE) & (corner.weight < THIN)
+                some = torch.where(alone, 0, most_doubt(kind, eps, summed or len(inputs) > 1) * noise)
+                doubt = doubt + torch.where(thin | noise.isinf(), some, 0)
+                dim_doubt = dim_doubt + torch.where(noise.isinf(), some, 0)
             along = along + dot
             grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
         h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)
@@ -108,7 +110,7 @@ def splat_along_grad(
         grad_flow = grad_flow + torch.cat([corner.term(d, moved) for d in slopes], 1)
         grad_metric = grad_metric + corner.term(corner.weight, slope * along + u * h)
         doubt_flow = doubt_flow + torch.cat([corner.term(d, share * doubt).detach().abs() for d in slopes], 1)
-        doubt_metric = doubt_metric + corner.term(corner.weight, slope * doubt).detach().abs()
+        doubt_metric = doubt_metric + corner.term(corner.weight, slope * dim_doubt).detach().abs()
     grad_flow, grad_metric = _without_rounding(grad_flow, doubt_flow), _without_rounding(grad_metric, doubt_metric)
     return (
         [as_result(g, x) if need_inputs else not_needed(x) for g, x in zip(grad_inputs, inputs)],

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, dim, most_doubt
+from vfi_kernels.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, THIN, dim, most_doubt
 from vfi_kernels.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -95,7 +95,7 @@ def _splat_grad_kernel(
     FIRST: tl.constexpr,
     NORMALISED: tl.constexpr,
     WITH_GRAD_WEIGHT: tl.constexpr,
-    NOISE: tl.constexpr,  # how many times noise is rounding, how many are doubt, and how near to 1 a share is near
+    NOISE: tl.constexpr,  # times noise that is rounding, and doubt; which shares are near to 1, which weights thin
     EPS: tl.constexpr,
     NEED_VALUE: tl.constexpr,
     NEED_MOVE: tl.constexpr,
@@ -179,13 +179,13 @@ def corner_slope(
     dot,
     divisor,
     WITH_GRAD_WEIGHT: tl.constexpr,
-    NOISE: tl.constexpr,  # how many times noise is rounding, how many are doubt, and how near to 1 a share is near
+    NOISE: tl.constexpr,  # times noise that is rounding, and doubt; which shares are near to 1, which weights thin
     EPS: tl.constexpr,
     NORMALISED: tl.constexpr,
 ):
     """s of a corner, from the sum over channels of g x, without a product of 0 and infinity (1 / q may overflow); and
-    how much of it may be rounding (csrc/splat/splat_noise.h)."""
-    doubt = tl.zeros_like(dot)
+    how much of it may be rounding, for the flow and for the metric (csrc/splat/splat_noise.h)."""
+    doubt, dim_doubt = tl.zeros_like(dot), tl.zeros_like(dot)
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)
         noise, d = tl.load(divisor[2] + k[8], k[2], other=0), tl.load(divisor[4] + k[8], k[2], other=0)
@@ -196,12 +196,14 @@ def corner_slope(
         if EPS == "add":
             alone = alone & (d != d)
         dot = tl.where(alone | (tl.abs(dot) < tl.minimum(5 + 1 / p, NOISE[0]) * noise), 0.0, dot)
-        doubtful = ~alone & ((tl.abs(1 - p) < NOISE[2]) | (noise == DIM_NOISE))
-        doubt = tl.where(doubtful, tl.abs(k[6]) * noise * NOISE[1], 0.0)
+        most = tl.where(alone, 0.0, tl.abs(k[6]) * noise * NOISE[1])
+        thin, dim = (tl.abs(1 - p) < NOISE[2]) & (k[3] < NOISE[3]), noise == DIM_NOISE
+        doubt = tl.where(thin | dim, most, 0.0)
+        dim_doubt = tl.where(dim, most, 0.0)
     s = tl.where(dot != 0, k[6] * dot, 0.0)
     if WITH_GRAD_WEIGHT:
         s += k[7] * tl.load(divisor[3] + k[8], k[2], other=0)
-    return s, doubt
+    return s, doubt, dim_doubt
 
 
 @triton.jit
@@ -209,8 +211,9 @@ def combine(k00, k10, k01, k11, s00, s10, s01, s11, n: tl.constexpr):
     """sum over the corners of term n (a weight) s, 0 where it may be rounding; a corner of weight 0 is not used."""
     first = tl.where(k00[n] != 0, k00[n] * s00[0], 0.0) + tl.where(k10[n] != 0, k10[n] * s10[0], 0.0)
     total = first + tl.where(k01[n] != 0, k01[n] * s01[0], 0.0) + tl.where(k11[n] != 0, k11[n] * s11[0], 0.0)
-    first = tl.where(k00[n] != 0, tl.abs(k00[n]) * s00[1], 0.0) + tl.where(k10[n] != 0, tl.abs(k10[n]) * s10[1], 0.0)
-    last = tl.where(k01[n] != 0, tl.abs(k01[n]) * s01[1], 0.0) + tl.where(k11[n] != 0, tl.abs(k11[n]) * s11[1], 0.0)
+    D: tl.constexpr = 2 if n == 3 else 1  # of the metric, of the flow
+    first = tl.where(k00[n] != 0, tl.abs(k00[n]) * s00[D], 0.0) + tl.where(k10[n] != 0, tl.abs(k10[n]) * s10[D], 0.0)
+    last = tl.where(k01[n] != 0, tl.abs(k01[n]) * s01[D], 0.0) + tl.where(k11[n] != 0, tl.abs(k11[n]) * s11[D], 0.0)
     return tl.where(tl.abs(total) < first + last, 0.0, total)
 
 
@@ -264,7 +267,7 @@ def splat_grad(
         if divides:
             divisor = _divisor_grads(g, outs[n], weight, eps)
         tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        noise = (MOST[x.dtype], most_doubt(x.dtype, eps, summed or several), NEARLY_ALONE)
+        noise = (MOST[x.dtype], most_doubt(x.dtype, eps, summed or several), NEARLY_ALONE, THIN)
         constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
