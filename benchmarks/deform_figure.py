@@ -18,7 +18,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from report import newest
 
 ROOT = Path(__file__).resolve().parents[1]
-TILE = 112  # output pixels, csrc/modulated_deform_conv2d/modulated_deform_conv2d_cpu.h
+TILE = 112  # output pixels, csrc/ops/modulated_deform_conv2d/modulated_deform_conv2d_cpu.h
 SHAPES = {  # channels, height, width, offset groups
     "SG-RIFE at 1/8": (128, 64, 112, 4),
     "SG-RIFE at 1/16": (256, 32, 56, 8),

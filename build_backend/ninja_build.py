@@ -66,7 +66,7 @@ def link_flags() -> str:
 
 def torch_libraries() -> str:
     """libtorch.so must stay among the needed libraries: it brings libtorch_cuda.so, where the symbols live that are
-    weak here (common/cuda_symbols.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken
+    weak here (torch/cuda_symbols.h). A CPU build's exports nothing, and Debian's linker drops what nothing is taken
     from."""
     if sys.platform == "linux":
         return "-Wl,--push-state,--no-as-needed -ltorch -Wl,--pop-state -ltorch_cpu"
@@ -143,11 +143,11 @@ class NinjaBuild(build_ext):
         objects = []
         python = f"-isystem {argument(sysconfig.get_paths()['include'])}"
         glue = f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"
-        ninja.precompile("glue", "common/checks.h", glue)
+        ninja.precompile("glue", "torch/checks.h", glue)
         # No torch in these, and no flag of another level.
         levels = {n: f"{SIMD_FLAGS} -DVFI_LEVEL={n} {f} {argument(f'-I{CSRC}')}" for n, f in cpu_levels().items()}
         for level, flags in levels.items():
-            ninja.precompile(level, "common/simd.h", flags)
+            ninja.precompile(level, "simd/simd.h", flags)
         for source in sorted(CSRC.rglob("*.cpp")):
             if source.parent.name == "testing":
                 continue

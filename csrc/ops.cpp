@@ -1,7 +1,7 @@
 // Every schema of vfi_kernels. The kernels register themselves: CPU in <op>/<op>_cpu.cpp, CUDA in <op>/<op>_cuda.cu;
 // fake kernels and autograd are in Python (vfi_kernels/ops/<op>/op.py). A gradient op returns an empty tensor of shape
 // (0,) for each gradient that is not needed. No argument or result is a string: torch's stable ABI never frees its copy.
-// padding, boundary, mode, eps, edge, border and activation are the numbers of common/options.h.
+// padding, boundary, mode, eps, edge, border and activation are the numbers of base/options.h.
 #include <Python.h>
 
 #include <cstring>
@@ -11,7 +11,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "build_info.h"
-#include "common/cpu_dispatch.h"
+#include "cpu/cpu_dispatch.h"
 
 // The module has no functions: importing it registers the ops. The limited API makes it load in every Python >= 3.10.
 PyMODINIT_FUNC PyInit__C(void) {

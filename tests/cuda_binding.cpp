@@ -1,6 +1,6 @@
 // A library that is linked as vfi_kernels._C is, with the one function of it that matters here: what torch says when it is
 // asked for its current CUDA stream. Compiled by test_cuda_binding.py.
-#include "common/cuda_symbols.h"
+#include "torch/cuda_symbols.h"
 
 #include <cstring>
 

@@ -41,7 +41,7 @@ def test_agrees_with_the_oracle(case, backend, dtype):
 
 @with_flow
 def test_widths_around_a_run_of_pixels(case):
-    """The CPU kernels take 128 pixels of a row at a time (csrc/common/chunk.h). Gradients in float64: in float32 a
+    """The CPU kernels take 128 pixels of a row at a time (csrc/base/chunk.h). Gradients in float64: in float32 a
     position along resized keyframes may be on the other side of an integer."""
     for width in (127, 128, 129, 131, 255, 257):
         check_all(case, make(case, (1, 1, 2, width), torch.float64))

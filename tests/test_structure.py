@@ -46,7 +46,7 @@ def test_vfi_imports_downwards():
         layer = path.relative_to(root).parts[0].removesuffix(".py")
         for module, name in imports(path):
             if module.split(".")[0] == "vfi" and layer in LAYERS:
-                used = (module.split(".") + [name])[1]
+                used = [*module.split("."), name][1]
                 assert LAYERS.index(used) <= LAYERS.index(layer), f"{path}: {module} {name}"
 
 
@@ -71,7 +71,7 @@ def test_an_op_imports_downwards(op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_an_op_is_complete(op):
-    python, native = ROOT / "vfi_kernels/ops" / op, ROOT / "csrc" / op
+    python, native = ROOT / "vfi_kernels/ops" / op, ROOT / "csrc/ops" / op
     for name in ("op.py", "reference.py", "triton_kernels.py", "cases.py"):
         assert (python / name).exists()
     for suffix in (".h", "_cpu.cpp", "_kernels.cuh", "_cuda.cu"):
@@ -79,13 +79,23 @@ def test_an_op_is_complete(op):
     assert (ROOT / "tests/ops" / f"test_{op}.py").exists()
 
 
+NATIVE_LAYERS = (
+    "base", "cpu", "simd", "cuda", "torch", "sampling", "trajectories", "splatting", "patch_lists",
+)  # fmt: skip
+
+
 def test_native_includes():
-    """An op includes common/ and its own folder; common/ includes itself; only testing/ sees everything."""
+    """A layer includes itself and those before it, an op all of them and its own folder; testing/ sees everything."""
     for path in NATIVE:
-        folder = path.relative_to(ROOT / "csrc").parts[0]
-        allowed = {"common", folder} if folder != "testing" else {p.name for p in (ROOT / "csrc").iterdir()}
+        folder, *rest = path.relative_to(ROOT / "csrc").parts
         for name in re.findall(r'#include "([^"]+)"', path.read_text()):
-            assert "/" not in name or name.split("/")[0] in allowed, f"{path}: {name}"
+            to, *inside = name.split("/")
+            if folder in NATIVE_LAYERS and name != "build_info.h":
+                assert to in NATIVE_LAYERS[: NATIVE_LAYERS.index(folder) + 1], f"{path}: {name}"
+            elif folder == "ops":
+                assert to in NATIVE_LAYERS or (to == "ops" and inside[0] == rest[0]), f"{path}: {name}"
+            else:
+                assert folder in ("testing", "ops.cpp"), path
 
 
 def too_long(path):

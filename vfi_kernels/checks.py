@@ -1,4 +1,4 @@
-"""Argument checks of the Python implementations; csrc/common/checks.h says the same sentences."""
+"""Argument checks of the Python implementations; csrc/torch/checks.h says the same sentences."""
 
 import numbers
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """The options of the ops that are one of a few words, and the numbers that stand for them in a schema.
 
 A string in a schema would cost an allocation in every call, which torch's stable ABI never frees. The public functions
-and the Python implementations take words; csrc/common/options.h has the same words in the same order.
+and the Python implementations take words; csrc/base/options.h has the same words in the same order.
 """
 
 import functools

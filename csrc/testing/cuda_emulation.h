@@ -157,7 +157,7 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
   return {static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-// Launches and dynamic shared memory, as common/launch.cuh has them for CUDA.
+// Launches and dynamic shared memory, as cuda/launch.cuh has them for CUDA.
 #define VFI_DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(vfi::emulation::dynamic_shared())
 #define VFI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   ((void)(stream), ::vfi::emulation::launch(::vfi::cuda::checked_grid(grid), block, shared_bytes, [&] { kernel(__VA_ARGS__); }))

@@ -7,10 +7,10 @@
 
 #include "testing/cuda_emulation.h"
 
-#include "common/bilinear.h"
-#include "common/half.h"
-#include "common/indexing.h"
-#include "common/products.cuh"
+#include "sampling/bilinear.h"
+#include "base/half.h"
+#include "base/indexing.h"
+#include "cuda/products.cuh"
 #include "testing/planted_bugs.h"
 
 namespace py = pybind11;
@@ -57,7 +57,7 @@ void add_emulation(py::module_& m) {
     vfi::testing::ordered_sum(in.data(), &sum);
     return sum;
   });
-  // The emulation's conversions are not those of common/half.h: each checks the other.
+  // The emulation's conversions are not those of base/half.h: each checks the other.
   m.def("round_to_half", [](float x) { return __half2float(__float2half_rn(x)); });
   m.def("round_to_bfloat16", [](float x) { return __bfloat162float(__float2bfloat16_rn(x)); });
   m.def("round_to_tf32", [](uint32_t bits) {

@@ -3,7 +3,7 @@
 
 #include "testing/cuda_emulation.h"
 
-#include "common/launch.cuh"
+#include "cuda/launch.cuh"
 
 namespace vfi::testing {
 namespace {

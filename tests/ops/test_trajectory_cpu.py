@@ -15,7 +15,7 @@ import vfi_kernels as vk
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
-AROUND_A_RUN = (127, 128, 129, 131, 255, 257)  # pixels: csrc/common/chunk.h
+AROUND_A_RUN = (127, 128, 129, 131, 255, 257)  # pixels: csrc/base/chunk.h
 
 
 def results(image, keyframes, taus, metric, padding):

@@ -1,4 +1,4 @@
-"""Bilinear sampling positions for Triton kernels: csrc/common/bilinear.h in Triton; the names are the same.
+"""Bilinear sampling positions for Triton kernels: csrc/sampling/bilinear.h in Triton; the names are the same.
 
     x0 = x + floor(fx), lx = fx - floor(fx)    (the flow is split, not the position: no digits are lost at large x)
     rx = floor(fx) + 1 - fx                    (1 - lx to its own last bit: of fx = -1e-6, lx has lost most of it)

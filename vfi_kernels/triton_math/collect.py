@@ -14,7 +14,7 @@ from vfi_kernels.triton_math.scatter import Landing, lane_group, order_by_cell, 
 
 @triton.jit
 def is_hole(weight):
-    """Where D counts as 0 with "zero": a subnormal sum has lost the digits of its terms (csrc/common/options.h)."""
+    """Where D counts as 0 with "zero": a subnormal sum has lost the digits of its terms (csrc/base/options.h)."""
     if weight.dtype == tl.float64:
         return tl.abs(weight) < 2.2250738585072014e-308
     else:

@@ -38,7 +38,7 @@ def sigmoid(x):
 
 @triton.jit
 def activate(x, slope, ACTIVATION: tl.constexpr):
-    """What follows a convolution: csrc/common/activation.h in Triton."""
+    """What follows a convolution: csrc/base/activation.h in Triton."""
     if ACTIVATION == "relu":
         return tl.where(x < 0, 0.0, x)
     elif ACTIVATION == "prelu":

@@ -1,4 +1,4 @@
-"""The ops on patches in Triton: what each computes is in csrc/patches/patches.h."""
+"""The ops on patches in Triton: what each computes is in csrc/ops/patches/patches.h."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
 """Convolution of listed patches in Triton, and the gradient of its input, which is the other form of the same sum: the
-formulas are in csrc/routed_conv2d/routed_conv2d.h.
+formulas are in csrc/ops/routed_conv2d/routed_conv2d.h.
 
 A program has BLOCK output pixels of one phase of a patch and BLOCK_O output channels. Patches are the rows of the list,
 or, for the gradient, the cells of the grid: a pixel of a patch next to it is then found through a table cell -> row of

@@ -1,0 +1,72 @@
+#include "cpu/cpu_dispatch.h"
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+namespace vfi {
+namespace {
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "amx"};
+constexpr int kLevels = 4;
+
+#if defined(__x86_64__)
+// AMX needs the CPU's tiles and their bfloat16 product, and the kernel's permission to use the tile registers.
+bool has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (kBf16 | kTile)) != (kBf16 | kTile)) return false;
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
+// __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+CpuLevel best_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (avx512) return has_amx() ? CpuLevel::kAmx : CpuLevel::kAvx512;
+  if (avx2) return CpuLevel::kAvx2;
+#endif
+  return CpuLevel::kBaseline;
+}
+
+CpuLevel choose_level() {
+  const CpuLevel best = best_level();
+  const char* wanted = std::getenv("VFI_KERNELS_CPU");
+  if (wanted == nullptr || *wanted == '\0') return best;
+  for (int i = 0; i < kLevels; ++i) {
+    if (std::string(wanted) != kNames[i]) continue;
+    if (i <= static_cast<int>(best)) return static_cast<CpuLevel>(i);
+    throw std::runtime_error(std::string("vfi_kernels: VFI_KERNELS_CPU=") + wanted + ", but this CPU's best level is " +
+                             level_name(best));
+  }
+  throw std::runtime_error(
+      std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512 or amx, got ") + wanted);
+}
+
+}  // namespace
+
+const char* level_name(CpuLevel level) { return kNames[static_cast<int>(level)]; }
+
+CpuLevel cpu_level() {
+  static const CpuLevel level = choose_level();
+  return level;
+}
+
+}  // namespace vfi

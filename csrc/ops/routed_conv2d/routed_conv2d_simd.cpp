@@ -1,0 +1,148 @@
+// Convolution of listed patches on the CPU, and the gradient of its input, compiled once per instruction set; what is
+// computed is in routed_conv2d.h, how a row of taps becomes a product in routed_conv2d_simd.h.
+//
+// The unit of work is a strip of output rows of one patch. Its input is copied into a tile that stays in the second level of
+// the cache; the sums of one output row stay in the first, get bias and activation, and are written where they belong.
+#include "simd/simd_activation.h"
+#include "ops/routed_conv2d/routed_conv2d_simd.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+namespace {
+
+// Weights are multiplied as they are, or as pairs of bfloat16.
+template <class T>
+bool uses_pairs(const RoutedArgs& a) {
+  return std::same_as<T, BFloat16> && a.depth % 2 == 0 && has_pair_products();
+}
+
+template <class T, class Column>
+void pack_row(const RoutedArgs& a, int64_t u) {
+  using F = typename VectorOf<T>::type;
+  const T* const weight = static_cast<const T*>(a.weight) + u * a.axis.K;
+  for (int64_t f = 0; f < a.axis.phases(); ++f) {
+    const RoutedPhase phase(a.axis, f);
+    Column* const to = static_cast<Column*>(a.packed) + (u * a.axis.phases() + f) * routed_panel_size(a);
+    pack_factor<F>(phase.taps * a.depth, a.columns, to, [&](int64_t k, int64_t n) {
+      const int64_t v = phase.first_tap + k / a.depth * phase.tap_step;
+      return weight[k % a.depth * a.depth_step + n * a.column_step + v];
+    });
+  }
+}
+
+// The sums of output row o start with the bias.
+template <class F, class T>
+void start_sums(const RoutedArgs& a, typename Lanes<F>::Scalar* sums) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  const int64_t row = padded_columns<F>(a.columns);
+  for (int64_t n = 0; n < row; n += kCount) {
+    const F bias = a.bias == nullptr ? broadcast<F>(0) : load<F>(static_cast<const T*>(a.bias) + n, a.columns - n);
+    for (int64_t i = 0; i < a.axis.out_count(); ++i) store(sums + i * row + n, bias);
+  }
+}
+
+template <class F, class T>
+void activate_sums(const RoutedArgs& a, typename Lanes<F>::Scalar* sums) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  using Scalar = typename Lanes<F>::Scalar;
+  if (a.activation == Activation::kNone) return;
+  const T* const slopes = static_cast<const T*>(a.slopes);
+  const int64_t row = padded_columns<F>(a.columns);
+  for (int64_t n = 0; n < row; n += kCount) {
+    F slope = broadcast<F>(static_cast<Scalar>(a.slope));
+    if (slopes != nullptr && a.one_slope) slope = broadcast<F>(static_cast<Scalar>(to_float(slopes[0])));
+    if (slopes != nullptr && !a.one_slope) slope = load<F>(slopes + n, a.columns - n);
+    for (int64_t i = 0; i < a.axis.out_count(); ++i) {
+      Scalar* const p = sums + i * row + n;
+      store(p, activate(a.activation, load<F>(p), slope));
+    }
+  }
+}
+
+template <class F, class T>
+void write_sums(const RoutedArgs& a, int64_t k, int64_t o, const typename Lanes<F>::Scalar* sums) {
+  const RoutedPixels<T> to(a, a.to, k, a.axis.out_side, true);
+  if (!to.has_row(o)) return;
+  const int64_t row = padded_columns<F>(a.columns), first = a.axis.out_first();
+  const int64_t left = max(to.left, first), right = min(to.right, first + a.axis.out_count());
+  T* const out = to.origin + o * a.to.strides.row + left * a.to.strides.column;
+  const auto* const from = sums + (left - first) * row;
+  const PixelStrides strides = {a.to.strides.column, a.to.strides.channel};
+  if (a.adds) return copy_pixels<true>(from, {row, 1}, out, strides, right - left, a.columns);
+  copy_pixels<false>(from, {row, 1}, out, strides, right - left, a.columns);
+}
+
+// Output rows first .. first + count - 1 of patch k. E: what is multiplied.
+template <class T, class E>
+void convolve_strip(const RoutedArgs& a, int64_t k, int64_t first, int64_t count, void* scratch) {
+  using F = typename VectorOf<T>::type;
+  using Scalar = typename Lanes<F>::Scalar;
+  const RoutedAxis& x = a.axis;
+  const RoutedPixels<const T> from(a, a.from, k, x.in_side, a.reads_neighbours);
+  const RoutedTile<E> tile(a, first, count, scratch);
+  Scalar* const sums = static_cast<Scalar*>(scratch) + routed_tile_size(x, a.depth, a.strip);
+  const int64_t row = padded_columns<F>(a.columns);
+  fill_tile(tile, from, a.from.strides);
+  for (int64_t o = first; o < first + count; ++o) {
+    start_sums<F, T>(a, sums);
+    for_each_product(x, from, o, [&](int64_t u, int64_t f, int64_t y) {
+      const RoutedPhase phase(x, f);
+      const E* const pixels = tile.at(y, phase.first_input);
+      const E* const packed = static_cast<const E*>(a.packed) + (u * x.phases() + f) * routed_panel_size(a);
+      const int64_t step = phase.input_step * a.depth, depth = phase.taps * a.depth;
+      Scalar* const to = sums + f * row;
+      if constexpr (std::same_as<E, Scalar>) {
+        multiply_add<F>(pixels, step, 1, phase.count, packed, 0, depth, a.columns, to, x.phases() * row);
+      } else {
+        multiply_add_pairs(pixels, step, phase.count, packed, depth, a.columns, to, x.phases() * row);
+      }
+    });
+    activate_sums<F, T>(a, sums);
+    write_sums<F, T>(a, k, o, sums);
+  }
+}
+
+// Patches of the list that name none hold zeros.
+template <class T>
+void clear_strip(const RoutedArgs& a, int64_t k, int64_t first, int64_t count) {
+  if (a.to.in_image) return;
+  const Strides& s = a.to.strides;
+  for (int64_t o = first; o < first + count; ++o) {
+    T* const row = static_cast<T*>(a.to.data) + k * s.batch + o * s.row;
+    clear_pixels(row, {s.column, s.channel}, a.axis.out_side, a.columns);
+  }
+}
+
+}  // namespace
+
+void routed_pack_weights(const RoutedArgs& a, int64_t begin, int64_t end) {
+  with_element_type(a.type, [&]<class T>(T) {
+    for (int64_t u = begin; u < end; ++u) {
+      if (uses_pairs<T>(a)) pack_row<T, BFloat16>(a, u);
+      if (!uses_pairs<T>(a)) pack_row<T, SumOf<T>>(a, u);
+    }
+  });
+}
+
+void routed_strips(const RoutedArgs& a, void* scratch, int64_t begin, int64_t end) {
+  with_element_type(a.type, [&]<class T>(T) {
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t k = a.chosen[n / a.strips()], start = n % a.strips() * a.strip;
+      const int64_t first = a.axis.out_first() + start, count = min(a.strip, a.axis.out_count() - start);
+      if (!patch_at(a.indices, k, a.grid).used) {
+        clear_strip<T>(a, k, first, count);
+        continue;
+      }
+      if constexpr (std::same_as<T, BFloat16>) {
+        if (uses_pairs<T>(a)) {
+          convolve_strip<T, BFloat16>(a, k, first, count, scratch);
+          continue;
+        }
+      }
+      convolve_strip<T, SumOf<T>>(a, k, first, count, scratch);
+    }
+  });
+}
+
+}  // namespace VFI_LEVEL
+}  // namespace vfi
