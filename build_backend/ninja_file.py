@@ -56,6 +56,8 @@ class NinjaFile:
     def run(self) -> None:
         write_if_changed(self.folder / "build.ninja", "\n".join(self.lines) + "\n")
         jobs = os.environ.get("MAX_JOBS")
+        if jobs and (not jobs.isdecimal() or int(jobs) < 1):
+            sys.exit(f"vfi_kernels: expected MAX_JOBS to be a number of 1 or more, got {jobs}")
         # Asked of Python first: in an isolated build the program is not on PATH.
         found = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
         ninja = [sys.executable, "-m", "ninja"] if found else ["ninja"]

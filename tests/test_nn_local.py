@@ -8,7 +8,7 @@ from torch.overrides import get_ignored_functions, get_testing_overrides
 
 import vfi_kernels as vk
 from vfi_kernels.nn.halo import CONVOLUTIONS, POOLS, Halo
-from vfi_kernels.nn.local import ASKS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
+from vfi_kernels.nn.local import ASKS, DRAWS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
 
 PATCH, C = 8, 8
 EVERY = torch.ones(1, 3, 3, dtype=torch.bool)
@@ -111,6 +111,10 @@ def test_blocks_of_real_networks_equal_the_dense_ones(name, recording, x):
         torch.testing.assert_close(found, block(x), rtol=0, atol=2e-5)
 
 
+class Subclass(torch.Tensor):
+    pass
+
+
 class Squared(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -183,6 +187,11 @@ FURTHER = {
     "constant": lambda x: torch.zeros(x.shape),
     "kept": stale,
     "var": lambda x: x / x.var(),
+    "vmap": lambda x: x * torch.func.vmap(lambda t: t.mean(), in_dims=1)(x)[:, None, None],
+    "functionalize": lambda x: x * torch.func.functionalize(lambda t: t.mean())(x),
+    "vjp": lambda x: x * torch.func.vjp(lambda t: t.mean(), x)[0],
+    "subclass": lambda x: x * x.as_subclass(Subclass).mean(),
+    "geometric": lambda x: x * torch.empty(1, C, 1, 1).geometric_(0.5),
     "squares between patches": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 4).softmax(1), 4),
 }
 
@@ -203,6 +212,68 @@ def halo():
     tile = torch.rand(2, C, 16, 16)
     found._mark(tile, "NCHW")
     return found, tile
+
+
+def test_random_functions_are_those_that_torch_says():
+    marked = set()
+    for name in torch._C._dispatch_get_all_op_names():
+        base, _, overload = name.removeprefix("aten::").partition(".")
+        if (
+            hasattr(torch.ops.aten, base)
+            and name.startswith("aten::")
+            and (hasattr(torch, base) or hasattr(Tensor, base))
+        ):
+            op = getattr(getattr(torch.ops.aten, base), overload or "default")
+            marked |= {base.removesuffix("_")} if torch.Tag.nondeterministic_seeded in op.tags else set()
+    networks = {"miopen_rnn", "lstm", "gru", "rnn_relu", "rnn_tanh"}  # whose dropout it is
+    assert {n for n in marked if not n.startswith("_")} - networks <= {*DRAWS}
+
+
+ROOTS = {
+    "sqrt": lambda y: y / y.pow(2).sum(1, keepdim=True).sqrt().clamp(min=1e-6),
+    "norm": lambda y: y / (y.norm(dim=1, keepdim=True) + 1e-6),
+    "log": lambda y: y.abs().log().clamp(min=-9),
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_gradients_are_finite_where_a_derivative_outside_the_image_is_not(name, x):
+    """Patches at the border run on zeros outside it, which the dense block does not have."""
+    grads = []
+    block = Block(lambda x, a, b: b(ROOTS[name](a(x))), conv(bias=False), conv())
+    for run in (block, lambda t: vk.nn.RoutedBlock(block, PATCH, halo=2)(t, EVERY)):
+        block.zero_grad()
+        run(x).square().sum().backward()
+        grads.append([p.grad.clone() for p in block.parameters()])
+    for found, expected in zip(*reversed(grads)):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("chunk", [4, 64])
+@pytest.mark.parametrize("halo", [0, 8])
+def test_a_block_may_begin_in_place_where_there_are_gradients(halo, chunk, x):
+    block = nn.Sequential(nn.ReLU(inplace=True), conv(k=1), nn.ReLU(inplace=True))
+    grads = []
+    for run in (block, lambda t: vk.nn.RoutedBlock(block, PATCH, halo=halo, chunk=chunk)(t, EVERY)):
+        leaf = x.clone().requires_grad_()
+        grads.append(torch.autograd.grad(run(leaf * 1).square().sum(), leaf)[0])
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("call", [
+    lambda t: 1 - t, lambda t: t**2, lambda t: 1 / (t + 2), lambda t: 2**t, lambda t: -t + t % 2,
+    lambda t: t * torch.ones(1, C, 1, 1),
+])  # fmt: skip
+def test_arithmetic_under_compile(call, x):
+    block = vk.nn.RoutedBlock(Block(lambda x: call(x)), PATCH, halo=8)
+    indices = vk.patch_indices(EVERY)
+    found = torch.compile(lambda a, i: block(a, i), backend="eager", fullgraph=True)(x, indices)
+    torch.testing.assert_close(found, call(x))
+
+
+def test_weights_may_be_normalised(x):
+    block = Block(lambda x, a: F.conv2d(x, F.normalize(a.weight.flatten(1)).view_as(a.weight), padding=1), conv())
+    torch.testing.assert_close(vk.nn.RoutedBlock(block, PATCH, halo=2)(x, EVERY), block(x))
 
 
 SEEN = {*NAMED, *ASKS, *CONVOLUTIONS, *POOLS, F.pad, F.interpolate}

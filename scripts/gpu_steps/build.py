@@ -14,7 +14,10 @@ CAPABILITY = "import torch; print(*torch.cuda.get_device_capability(), sep='.')"
 def build_command(folder: Path) -> list[str] | Outcome:
     found = subprocess.run([sys.executable, "-c", CAPABILITY], capture_output=True, text=True, timeout=60)
     if found.returncode != 0:
-        return Outcome("build", "failed", f"torch finds no GPU: {last_lines(found.stderr, 1)}")
+        reason = last_lines(found.stderr, 1)
+        if "No module named 'torch'" in reason:
+            return Outcome("build", "failed", f"{sys.executable} has no torch: call make with PYTHON= one that has")
+        return Outcome("build", "failed", f"torch finds no GPU: {reason}")
     cores = len(os.sched_getaffinity(0))
     settings = (f"TORCH_CUDA_ARCH_LIST={found.stdout.strip()}", "VFI_KERNELS_CUDA=1", f"MAX_JOBS={cores}")
     return ["env", *settings, *python("setup.py", "build_ext", "--inplace")]

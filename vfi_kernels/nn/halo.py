@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
+from torch._C._functorch import maybe_get_level
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from vfi_kernels.checks import expect, shape
-from vfi_kernels.nn.local import ASKS, IMAGE, NAMED, RULES, Call, reshaped
+from vfi_kernels.nn.local import ASKS, IMAGE, NAMED, RANDOM, RULES, Call, reshaped
 
 OP = "RoutedBlock"
 # What pads with zeros, and where among its arguments a stride stands that patches must be multiples of.
@@ -35,7 +36,6 @@ OURS = frozenset(
     if op not in CONVOLUTIONS and op not in LOCAL
 )
 NEAREST = ("nearest", "nearest-exact")
-RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential", "dropout")
 MARK = "_vfi_letters"
 
 
@@ -85,6 +85,8 @@ class Halo(TorchFunctionMode):
         self.inside = False
         self.seen: Seen | None = None
         self.unseen: str | None = None
+        self.types: set[type] = set()
+        self.level = -1
         self.letters: list[tuple[Tensor, str]] = []  # under torch.compile, where marks do not live on tensors
         self.masks: dict[int, Tensor] = {}
 
@@ -92,6 +94,9 @@ class Halo(TorchFunctionMode):
         if self.halo == 0:
             with self:
                 return module(*tiles)
+        if not torch.compiler.is_compiling():
+            self.types = {Tensor, nn.Parameter, nn.Buffer, *map(type, tiles)}
+            self.level = max(map(maybe_get_level, tiles))
         for t in tiles:
             self._mark(t, IMAGE)
         if torch.compiler.is_compiling():
@@ -165,11 +170,17 @@ class Halo(TorchFunctionMode):
         if func in LOCAL:
             one = Call("", args, kwargs, self._letters).given(LOCAL[func], "experts") is None
             self._expect(one, "one expert for all pixels", func)
-        if all(self._letters(t) is None for t in _each((*args, *kwargs.values()))):
-            name = getattr(func, "__name__", "")
-            self._expect(not any(word in name for word in RANDOM), "nothing random", func)
+        tensors = list(_each((*args, *kwargs.values())))
+        if not torch.compiler.is_compiling():
+            # Tensors of a subclass or of torch.func made inside hide the ones that they were made of.
+            known = all(type(t) in self.types and maybe_get_level(t) <= self.level for t in tensors)
+            self._expect(known, "plain tensors and no torch.func", func)
+        if all(self._letters(t) is None for t in tensors):
+            self._expect(func not in RANDOM, "nothing random", func)
             return func(*args, **kwargs)
-        call = Call(NAMED.get(func, ""), args, kwargs, self._letters)
+        # torch.compile has functions of its own for some.
+        name = getattr(func, "__name__", "") if torch.compiler.is_compiling() else NAMED.get(func, "")
+        call = Call(name, args, kwargs, self._letters)
         letters: str | None
         if func in CONVOLUTIONS:
             self._refuse_checkpoints()
@@ -225,6 +236,8 @@ class Halo(TorchFunctionMode):
         up = call.given(3, "stride", 1) if func is torch.conv_transpose2d else 1
         if out.shape[2] * _largest(step) != x.shape[2] * _largest(up) or out.shape[2] != out.shape[3]:
             self._uneven(out, "an output")
+        # Derivatives outside the image, as of sqrt at 0, are not finite, and times a gradient of 0 they are NaN.
+        out = self._cleared(out) if self.records else out
         self._mark(out, IMAGE)
         return out
 

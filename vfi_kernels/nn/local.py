@@ -218,7 +218,8 @@ reciprocal relu relu6 remainder round rsqrt rsub selu sgn sigmoid sign silu sin 
 sqrt square sub subtract tan tanh tanhshrink threshold true_divide trunc where xlogy
 __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __div__ __rdiv__ __pow__ __rpow__ __neg__
 __pos__ __abs__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ __rand__ __ror__ __rxor__
-__iadd__ __isub__ __imul__ __itruediv__ __idiv__ __mod__ __floordiv__ __rfloordiv__ __iand__ __ior__ __ixor__
+__iadd__ __isub__ __imul__ __itruediv__ __idiv__ __mod__ __rmod__ __floordiv__ __rfloordiv__ __iand__ __ior__ __ixor__
+__ipow__ __imod__
 """)
 SAME = _names("""
 bfloat16 bool clone contiguous cpu detach double float full_like half identity int long ones_like requires_grad_
@@ -276,3 +277,10 @@ NAMED = _found(RULES)
 # What torch.compile calls for an operator.
 NAMED.update({getattr(operator, n): n for n in (*POINTWISE, "__getitem__", "__matmul__") if hasattr(operator, n)})
 ASKS = frozenset([*_found(QUERIES), *(getattr(Tensor, name).__get__ for name in PROPERTIES)])
+# What torch marks as nondeterministic_seeded; tests/test_nn_local.py compares.
+DRAWS = _names("""
+alpha_dropout bernoulli binomial cauchy dropout dropout1d dropout2d dropout3d exponential feature_alpha_dropout
+feature_dropout geometric log_normal multinomial native_dropout normal poisson rand rand_like randint randint_like
+randn randn_like random randperm rrelu rrelu_with_noise uniform
+""")
+RANDOM = frozenset(_found([*DRAWS, *(n + "_" for n in DRAWS)]))

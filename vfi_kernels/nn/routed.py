@@ -253,9 +253,10 @@ class RoutedBlock(nn.Module):
         plain = written_as_memory(listed, *images)
         if (torch.is_grad_enabled() or mapped or not plain) and not inplace:
             # Gathered at once: the gradient of each gather is as large as the image.
-            lengths = [len(part) for part, _ in parts]
-            tiles = zip(*(self._gather(t, listed).split(lengths) for t in images))
-            found = [self._run(list(ts), images, part, clears) for ts, (part, clears) in zip(tiles, parts, strict=True)]
+            gathered, lengths = [self._gather(t, listed) for t in images], [len(part) for part, _ in parts]
+            # The parts of an unsafe split are no views, which a block that begins in place could not write to.
+            tiles = [[t] if len(parts) == 1 else t.unsafe_split_with_sizes(lengths) for t in gathered]
+            found = [self._run(list(ts), images, *part) for *ts, part in zip(*tiles, parts, strict=True)]
             patches = torch.cat(found) if len(found) > 1 else found[0]
             base = self._base(images, patches, base)
             return patch_scatter(patches.to(base.dtype), listed, base)

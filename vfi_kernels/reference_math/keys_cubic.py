@@ -1,4 +1,4 @@
-"""Keys' cubic convolution along keyframes in plain PyTorch: csrc/trajectories/keys_cubic.h and trajectory.h for tensors.
+"""Keys' cubic convolution along keyframes in plain PyTorch: csrc/trajectories/keys_cubic.h, trajectory.h for tensors.
 
     u = (tau - first) / step,  i = floor(u) in 0 .. K - 2,  s = u - i,  r = 1 - s
     value = a s r^2 f[i-1] + ((1 + 2s) r^2 - a s^2 r) f[i] + (s^2 (3 - 2s) - a s r^2) f[i+1] + a s^2 r f[i+2]

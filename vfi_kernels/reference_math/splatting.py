@@ -1,4 +1,4 @@
-"""Splatting along a flow in plain PyTorch, for the references of the ops that splat; formulas in csrc/ops/splat/splat.h."""
+"""Splatting along a flow in plain PyTorch, for the ops that splat; formulas in csrc/ops/splat/splat.h."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Lists of square patches for Triton kernels: csrc/patch_lists/patches.h in Triton, and the table of the listed cells."""
+"""Lists of square patches for Triton kernels: csrc/patch_lists/patches.h in Triton, and a table of the listed cells."""
 
 import torch
 import triton
