@@ -173,8 +173,8 @@ class Halo(TorchFunctionMode):
         tensors = list(_each((*args, *kwargs.values())))
         if not torch.compiler.is_compiling():
             # Tensors of a subclass or of torch.func made inside hide the ones that they were made of.
-            known = all(type(t) in self.types and maybe_get_level(t) <= self.level for t in tensors)
-            self._expect(known, "plain tensors and no torch.func", func)
+            plain = all(type(t) in self.types and maybe_get_level(t) <= self.level for t in tensors)
+            self._expect(plain, "plain tensors and no torch.func", func)
         if all(self._letters(t) is None for t in tensors):
             self._expect(func not in RANDOM, "nothing random", func)
             return func(*args, **kwargs)
