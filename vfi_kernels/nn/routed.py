@@ -254,8 +254,10 @@ class RoutedBlock(nn.Module):
         if (torch.is_grad_enabled() or mapped or not plain) and not inplace:
             # Gathered at once: the gradient of each gather is as large as the image.
             gathered, lengths = [self._gather(t, listed) for t in images], [len(part) for part, _ in parts]
-            # The parts of an unsafe split are no views, which a block that begins in place could not write to.
-            tiles = [[t] if len(parts) == 1 else t.unsafe_split_with_sizes(lengths) for t in gathered]
+            # The parts of an unsafe split are no views, to which a block that begins in place could not write; vmap has
+            # no such split.
+            split = torch.Tensor.split if mapped else torch.Tensor.unsafe_split_with_sizes
+            tiles = [[t] if len(parts) == 1 else split(t, lengths) for t in gathered]
             found = [self._run(list(ts), images, *part) for *ts, part in zip(*tiles, parts, strict=True)]
             patches = torch.cat(found) if len(found) > 1 else found[0]
             base = self._base(images, patches, base)

@@ -105,7 +105,7 @@ def splat(
         out is only rounding, as where one pixel has a target for itself, what the target adds to the gradients of flow
         and metric is 0. Where nearly all of a target comes from one pixel by a weight below 2^-12, a little beyond a
         whole pixel, the flow's gradient is that of the definition in float64 within 1e-3, or 0 (one float32 or float64
-        input, `eps` "zero" or "clip"; several inputs: 0 where most of it is rounding), and beside D < 1e-31 both are 0.
+        input, `eps` "zero" or "clip"; of several, 0 where most of it is rounding), and beside D < 1e-31 both are 0.
         Bitwise reproducible on the CPU, on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
