@@ -61,3 +61,8 @@ def pytest_report_header() -> list[str]:
     level = backends.cpu_level()
     reasons = [f"{b}: {backends.unavailable(b) or 'yes'}" for b in backends.BACKENDS]
     return [f"vfi_kernels: CPU level {level}; " + "; ".join(reasons)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: begun last, it would keep one process busy while the others have nothing left."""
+    items.sort(key=lambda item: "test_triton_aot" not in item.nodeid)
