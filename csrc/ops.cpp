@@ -29,7 +29,7 @@ Tensor as_tensor(std::string_view text) {
   std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
   return bytes;
 }
-// What setup.py knew when it built this library, as JSON.
+// What the build knew when it built this library, as JSON.
 Tensor build_info() { return as_tensor(VFI_BUILD_INFO); }
 // The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx.
 Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }

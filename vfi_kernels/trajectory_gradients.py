@@ -148,20 +148,9 @@ def splat_gradient(
         kept = [_each(k, taus, t) if k.dim() == 4 else k for k in (weight, shift)]
         grad_d = None if grad_weight is None else _each(grad_weight, taus, t)
         (grad_x,), grad_flow, grad_m = torch.ops.vfi_kernels.splat_grad(
-            [g],
-            grad_d,
-            [input],
-            flows.flow(t),
-            m,
-            [result],
-            *kept,
-            mode,
-            eps,
-            taus.shape[1] > 1,
-            need_input,
-            any(needs),
-            need_metric,
-        )
+            [g], grad_d, [input], flows.flow(t), m, [result], *kept, mode, eps, taus.shape[1] > 1,
+            need_input, any(needs), need_metric,
+        )  # fmt: skip
         sums.add(grad_x, grad_m)
         flows.add_grad(t, grad_flow)
     grad_input, grad_metric = sums.results(input, keyframes if metric is None else metric)

@@ -5,7 +5,7 @@
 
 // A weak symbol compiled with AVX-512 could be the one the linker keeps for everybody, which crashes CPUs without
 // AVX-512. So code in headers is always inlined and lives in a namespace of its instruction set: vfi::baseline,
-// vfi::avx2, vfi::avx512 in the *_simd.cpp files (setup.py defines VFI_LEVEL), vfi::host elsewhere. tests/test_build.py
+// vfi::avx2, vfi::avx512 in the *_simd.cpp files (the build defines VFI_LEVEL), vfi::host elsewhere. tests/test_build.py
 // checks the objects. Plain structs that cross from one to the other (kernel arguments) live in vfi.
 #ifndef VFI_LEVEL
 #define VFI_LEVEL host

@@ -12,7 +12,7 @@ EPS = 1e-7
 # Of x - out, what is rounding: csrc/ops/splat/splat_noise.h.
 NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11 / 3, torch.bfloat16: 2.0**-8 / 3}
 MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
-# Of a gradient, what may be: beside targets that a pixel has nearly for itself, or whose D is dim.
+# Of a gradient, what may be: of targets nearly alone by a thin weight (flow), or whose D is dim.
 DOUBT = {torch.float64: 5000, torch.float32: 5000, torch.float16: 0, torch.bfloat16: 0}
 SUMMED = 16 / 5000  # of it where gradients go into a sum
 NEARLY_ALONE, THIN = 2.0**-5, 2.0**-12
