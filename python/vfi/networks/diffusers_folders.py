@@ -108,6 +108,22 @@ def check_values(pipeline: Any, folder: str | Path) -> None:
                 raise UserError(f"{folder} holds values that are not finite as {kind} in {name}.{key}")
 
 
+def is_whole(weights: str | Path, backbone: str | Path | None, model: str, part: str) -> bool:
+    """Whether `weights` is the folder of a whole model; else it is a file of a `part` of it, beside the backbone.
+
+    Raises:
+        UserError: if there is no such file or folder, or if a folder comes with a backbone.
+    """
+    folder = Path(weights)
+    if not folder.exists():
+        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
+    if folder.is_dir() and backbone is not None:
+        if not (folder / INDEX).is_file():
+            raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
+        raise UserError(f"{weights} holds a whole {model}: give --backbone with a file of {part} only")
+    return folder.is_dir()
+
+
 def quieted() -> None:
     """Neither bars while parts are loaded nor notes on what is not asked for."""
     for library in (diffusers, transformers):

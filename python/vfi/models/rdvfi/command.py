@@ -1,7 +1,6 @@
 """RDVFI as the command's models are: the same noise for every pair, so that one video has one look."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from vfi.errors import UserError
 from vfi.models.rdvfi.explanation import Explanation
 from vfi.models.rdvfi.files import BACKBONES, from_backbone, load
 from vfi.models.rdvfi.model import RDVFI
-from vfi.networks.diffusers_folders import INDEX, quieted
+from vfi.networks.diffusers_folders import INDEX, is_whole, quieted
 from vfi.training.job import PRECISIONS
 
 
@@ -63,13 +62,7 @@ def load_for_command(
         raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
     kind = PRECISIONS[dtype or "float32"]
     quieted()
-    if not Path(weights).exists():
-        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
-    if Path(weights).is_dir():
-        if backbone is not None:
-            if not (Path(weights) / INDEX).is_file():
-                raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
-            raise UserError(f"{weights} holds a whole RDVFI: give --backbone with a file of weights only")
+    if is_whole(weights, backbone, "RDVFI", "weights"):
         pipeline = load(weights, kind)
         pipeline.register_to_config(**settings)
     else:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from vfi.errors import UserError
 from vfi.models.semfi.loading import BACKBONE, from_backbone, load
 from vfi.models.semfi.pipeline import MULTIPLE, STEP, SemFi, rounded
-from vfi.networks.diffusers_folders import INDEX, quieted
+from vfi.networks.diffusers_folders import INDEX, is_whole, quieted
 from vfi.training.job import PRECISIONS
 
 MOST = 81  # frames at once, as SemFi was trained
@@ -93,13 +92,7 @@ def load_for_command(
         raise UserError(f"expected --size of multiples of {MULTIPLE}, got {size[0]} {size[1]}")
     quieted()
     kind = PRECISIONS[dtype or "float32"]
-    if not Path(weights).exists():
-        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
-    if Path(weights).is_dir():
-        if backbone is not None:
-            if not (Path(weights) / INDEX).is_file():
-                raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
-            raise UserError(f"{weights} holds a whole SemFi: give --backbone with a file of adapters only")
+    if is_whole(weights, backbone, "SemFi", "adapters"):
         pipeline = load(weights, kind)
     else:
         if backbone is None:
