@@ -46,6 +46,14 @@ def channel_norm(x):
     return (x - x.mean(1, keepdim=True)) / torch.sqrt(x.var(1, unbiased=False, keepdim=True) + 1e-5)
 
 
+def written(y, x):
+    y = y * 2
+    y[:, 1:3] = x[:, :2]
+    y[:, 0] = 0.5
+    y[:, 4:6] = torch.ones(2, 1, 1)
+    return y
+
+
 def gate(x):
     a, b = x.chunk(2, dim=1)
     return a * torch.sigmoid(b)
@@ -91,6 +99,14 @@ LOCAL = {
     "parts": lambda: Block(
         lambda x, a: torch.stack([p.squeeze(1) for p in a(x).split(1, dim=1)], 1).unsqueeze(1)[:, 0], conv()
     ),
+    "written": lambda: Block(lambda x, a: written(a(x), x), conv()),
+    "expanded": lambda: Block(lambda x, a: a(x)[:, :1].expand(-1, C, -1, -1) + x[:, None].expand(-1, 2, -1, -1, -1)[:, 1],
+                              conv()),
+    "median": lambda: Block(lambda x, a: a(x) - x.median(1, keepdim=True).values, conv()),
+    "unit vectors": lambda: Block(lambda x, a: a(x / torch.linalg.vector_norm(x, dim=1, keepdim=True)), conv()),
+    "moved": lambda: Block(lambda x, a, b: b(a(x).movedim(1, -1)).moveaxis((3,), (1,)), conv(), nn.Linear(C, C)),
+    "joined by axis": lambda: Block(lambda x, a, b: b(torch.cat([x, a(x)], axis=1)), conv(), conv(16)),
+    "evaluated noise": lambda: nn.Sequential(conv(), nn.RReLU(), nn.FeatureAlphaDropout()),
     "up and down": lambda: nn.Sequential(conv(stride=2), nn.Upsample(scale_factor=2), nn.AvgPool2d(2),
                                          nn.ConvTranspose2d(C, C, 4, 2, 1)),
 }  # fmt: skip
@@ -166,6 +182,12 @@ FURTHER = {
     "mask": lambda x: x * (x[x > 0].sum()),
     "written": lambda x: x.clone().index_fill_(2, torch.tensor([0]), 0),
     "setitem": lambda x: x.clone().__setitem__((slice(None), slice(None), 0), 0) or x,
+    "set positions": lambda x: x.clone().__setitem__((slice(None), 0), torch.linspace(0, 1, SIDE)) or x,
+    "set turned": lambda x: x.clone().__setitem__((slice(None), 0), x[:, 0].mT) or x,
+    "expanded patches": lambda x: x[:1].expand(SIDE, -1, -1, -1)[: len(x)],
+    "moved rows": lambda x: x.movedim(2, 3),
+    "norm of rows": lambda x: x / torch.linalg.vector_norm(x, dim=3, keepdim=True),
+    "median of patches": lambda x: x - x.median(),
     "across patches": lambda x: x - x.mean(0, keepdim=True),
     "item": lambda x: x * x.sum().item(),
     "branch": lambda x: x if (x > 0).all() else -x,
@@ -331,6 +353,9 @@ ARGUMENTS = (
     *((d, 1, 2) for d in (0, 1, 2, 3)), (), ((C, 16, 16),), ((C,),), ((C, 8, 8),), (0, 2, 3, 1), (0, 1, 3, 2), (1, 2),
     *((torch.rand(size, dtype=torch.float64),) for size in ((C, C), (8, 8), (C,))),
     (torch.rand(C, dtype=torch.float64), torch.ones(C, dtype=torch.float64)),
+    ((1, 3), (3, 1)), ((1, 2), (0, 1)), (-1, -1, -1, -1), (5, -1, C, -1, -1), (5, -1, -1, -1, C), (-1, 5, -1, -1),
+    (slice(None), torch.ones(8, dtype=torch.float64)), ((..., 0), torch.ones(C, 1, dtype=torch.float64)),
+    ((slice(None), 1), 2.0), ((slice(None), slice(2)), torch.ones(2, 1, 1, dtype=torch.float64)),
 )  # fmt: skip
 ALONG_CHANNELS = [n for n in RULES if not {n, n.removesuffix("_")} & {*POINTWISE} and RULES[n] is not reshaped]
 
@@ -351,7 +376,10 @@ def test_what_is_allowed_along_channels_is(name, order):
                 found = mode.__torch_function__(function, (), (listed(x), *given))
             except (TypeError, RuntimeError, ValueError, IndexError):
                 continue
-            expected = function(listed(whole), *given)
+            copy = whole.clone()
+            expected = function(listed(copy), *given)
+            if found is None:  # written in place
+                found, expected = x, copy
             pairs = ((found, expected),) if isinstance(found, (Tensor, str)) else zip(found, expected, strict=True)
             for part, all_of_it in pairs:
                 if isinstance(part, str):  # type() without arguments

@@ -76,7 +76,8 @@ def evaluated_norm(call: Call) -> Letters | None:
 
 
 def dropout(call: Call) -> Letters | None:
-    return call.letters(call.first) if call.given(2, "training", call.given(2, "train", True)) is False else None
+    at = 3 if call.name == "rrelu" else 2
+    return call.letters(call.first) if call.given(at, "training", call.given(at, "train", True)) is False else None
 
 
 def along(call: Call) -> Letters | None:
@@ -100,10 +101,10 @@ def along(call: Call) -> Letters | None:
 
 
 def joined(call: Call) -> Letters | None:
-    tensors, dim = call.given(0, "tensors"), call.given(1, "dim", 0)
+    tensors, dim = call.given(0, "tensors"), call.given(1, "dim", call.kwargs.get("axis"))
     known = {call.letters(t) for t in tensors}
     letters = known.pop() if len(known) == 1 else None
-    if letters is None or ("dim" not in call.kwargs and len(call.args) < 2):
+    if letters is None or dim is None:
         return None
     if call.name == "stack":
         at = dim % (len(letters) + 1)
@@ -141,6 +142,38 @@ def indexed(call: Call) -> Letters | None:
             return None
         result, at = result + ("" if type(i) is int else letters[at]), at + 1
     return result
+
+
+def assigned(call: Call) -> Letters | None:
+    """Parts of the channels that are written: by constants of one value for all pixels, or by the same pixels."""
+    place, value = indexed(call), call.args[2]
+    if place is None or not isinstance(value, Tensor):
+        return place
+    letters = call.letters(value)
+    if letters is not None:
+        return place if place.endswith(letters) else None
+    alike = all(letter == "C" or n == 1 for letter, n in zip(reversed(place), reversed(value.shape)))
+    return place if alike else None
+
+
+def expanded(call: Call) -> Letters | None:
+    letters, size = call.letters(call.first), call.numbers(1, "size")
+    if not letters:
+        return None
+    same = size[len(size) - len(letters) :]
+    fits = all(c == "C" or n in (-1, m) for c, n, m in zip(letters, same, call.first.shape))
+    return "C" * (len(size) - len(letters)) + letters if fits else None
+
+
+def moved(call: Call) -> Letters | None:
+    letters = call.letters(call.first)
+    ends = [call.given(1, "source"), call.given(2, "destination")]
+    if not letters or any(end is None for end in ends):
+        return None
+    rank = len(letters)
+    source, to = ([d % rank for d in (end if isinstance(end, (list, tuple)) else (end,))] for end in ends)
+    rest = iter([d for d in range(rank) if d not in source])
+    return "".join(letters[source[to.index(d)] if d in to else next(rest)] for d in range(rank))
 
 
 def permuted(call: Call) -> Letters | None:
@@ -227,10 +260,10 @@ to type zeros_like alias
 """)
 # Functions along dimensions, and where among their arguments these stand; the others of them drop these dimensions.
 ALONG = {
-    "amax": 1, "amin": 1, "argmax": 1, "argmin": 1, "argsort": 1, "cummax": 1, "cummin": 1, "cumprod": 1, "cumsum": 1,
-    "flip": 1, "glu": 1, "log_softmax": 1, "logcumsumexp": 1, "logsumexp": 1, "max": 1, "mean": 1, "min": 1, "norm": 2,
-    "normalize": 2, "prod": 1, "roll": 2, "softmax": 1, "softmin": 1, "sort": 1, "std": 1, "std_mean": 1,
-    "sum": 1, "topk": 2, "var": 1, "var_mean": 1,
+    "all": 1, "amax": 1, "amin": 1, "any": 1, "argmax": 1, "argmin": 1, "argsort": 1, "cummax": 1, "cummin": 1, "cumprod": 1, "cumsum": 1,
+    "flip": 1, "glu": 1, "log_softmax": 1, "logcumsumexp": 1, "logsumexp": 1, "max": 1, "mean": 1, "median": 1, "min": 1,
+    "nanmean": 1, "nansum": 1, "norm": 2, "normalize": 2, "prod": 1, "roll": 2, "softmax": 1,
+    "softmin": 1, "sort": 1, "std": 1, "std_mean": 1, "sum": 1, "topk": 2, "var": 1, "var_mean": 1, "vector_norm": 2,
 }  # fmt: skip
 KEEPS = frozenset(
     _names("""
@@ -251,9 +284,11 @@ RULES: dict[str, Any] = {
     **dict.fromkeys(("layer_norm", "rms_norm"), layer_norm),
     **dict.fromkeys(("linear", "matmul", "__matmul__"), linear),
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten"), reshaped),
-    **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout"), dropout),
+    **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "rrelu"), dropout),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle"), channels),
-    "__getitem__": indexed, "batch_norm": evaluated_norm, "permute": permuted, "prelu": prelu,
+    **dict.fromkeys(("movedim", "moveaxis"), moved),
+    "__getitem__": indexed, "__setitem__": assigned, "batch_norm": evaluated_norm, "expand": expanded,
+    "permute": permuted, "prelu": prelu,
 }  # fmt: skip
 QUERIES = _names("""
 __len__ dim element_size get_device is_complex is_contiguous is_floating_point is_same_size ndimension nelement numel
@@ -266,7 +301,7 @@ def _found(names: Iterable[str]) -> dict[Any, str]:
     """torch's functions and methods of these names."""
     found = {}
     for name in names:
-        for owner in (Tensor,) if name.startswith("__") else (F, torch, Tensor, torch._C._nn, torch._VF):
+        for owner in (Tensor,) if name.startswith("__") else (F, torch, Tensor, torch.linalg, torch._C._nn, torch._VF):
             function = getattr(owner, name, None)
             if callable(function) and not isinstance(function, (torch.dtype, type)):
                 found[function] = name
