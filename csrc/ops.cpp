@@ -39,9 +39,9 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def("build_info() -> Tensor");
   m.def("cpu_level() -> Tensor");
 
-  m.def("backward_warp(Tensor image, Tensor flow, int padding=0) -> Tensor");
+  m.def("backward_warp(Tensor image, Tensor flow, int padding_mode=0) -> Tensor");
   m.def(
-      "backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, int padding, bool deterministic, "
+      "backward_warp_grad(Tensor grad_out, Tensor image, Tensor flow, int padding_mode, bool deterministic, "
       "bool need_image, bool need_flow) -> (Tensor grad_image, Tensor grad_flow)");
 
   m.def("warp_blend(Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits) -> Tensor");
@@ -56,13 +56,13 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
-      "mixture_lora(Tensor x, Tensor weight, Tensor? bias, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
+      "mixture_lora(Tensor input, Tensor weight, Tensor? bias, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
       "Tensor? lora_b_bias, SymInt expert, Tensor? experts, Tensor? segments, bool allow_tf32) -> Tensor");
   m.def(
-      "mixture_lora_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
-      "SymInt expert, Tensor? experts, Tensor? segments, bool allow_tf32, bool need_x, bool need_weight, "
+      "mixture_lora_grad(Tensor grad_out, Tensor input, Tensor weight, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
+      "SymInt expert, Tensor? experts, Tensor? segments, bool allow_tf32, bool need_input, bool need_weight, "
       "bool need_bias, bool need_lora_a, bool need_lora_b, bool need_lora_a_bias, bool need_lora_b_bias) "
-      "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias, Tensor grad_lora_a, Tensor grad_lora_b, "
+      "-> (Tensor grad_input, Tensor grad_weight, Tensor grad_bias, Tensor grad_lora_a, Tensor grad_lora_b, "
       "Tensor grad_lora_a_bias, Tensor grad_lora_b_bias)");
 
   m.def(
@@ -76,7 +76,7 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_input, Tensor grad_offset, Tensor grad_mask, Tensor grad_weight, Tensor grad_bias)");
 
   m.def("patch_indices(Tensor route, SymInt? capacity) -> (Tensor indices, Tensor count)");
-  m.def("patch_gather(Tensor x, Tensor indices, SymInt patch, SymInt halo, bool? channels_last) -> Tensor");
+  m.def("patch_gather(Tensor input, Tensor indices, SymInt patch, SymInt halo, bool? channels_last) -> Tensor");
   m.def(
       "patch_gather_grad(Tensor grad_out, Tensor indices, SymInt[] size, SymInt patch, SymInt halo, "
       "bool channels_last) -> Tensor");
@@ -87,16 +87,16 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "bool need_base) -> (Tensor grad_patches, Tensor grad_base)");
 
   m.def(
-      "routed_conv2d(Tensor x, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, bool transposed, "
-      "int border, bool allow_tf32) -> Tensor");
+      "routed_conv2d(Tensor input, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, bool transposed, "
+      "int padding_mode, bool allow_tf32) -> Tensor");
   m.def(
-      "routed_conv2d_(Tensor x, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, "
-      "bool transposed, int border, int activation, Tensor? activation_weight, float negative_slope, bool allow_tf32, "
+      "routed_conv2d_(Tensor input, Tensor weight, Tensor? bias, Tensor indices, SymInt patch, int stride, "
+      "bool transposed, int padding_mode, int activation, Tensor? activation_weight, float negative_slope, bool allow_tf32, "
       "Tensor(a!) base) -> ()");
   m.def(
-      "routed_conv2d_grad(Tensor grad_out, Tensor x, Tensor weight, Tensor indices, SymInt patch, int stride, "
-      "bool transposed, int border, bool allow_tf32, bool need_x, bool need_weight, bool need_bias) "
-      "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias)");
+      "routed_conv2d_grad(Tensor grad_out, Tensor input, Tensor weight, Tensor indices, SymInt patch, int stride, "
+      "bool transposed, int padding_mode, bool allow_tf32, bool need_input, bool need_weight, bool need_bias) "
+      "-> (Tensor grad_input, Tensor grad_weight, Tensor grad_bias)");
 
   m.def(
       "sample_trajectory(Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, float step, float a, "
@@ -107,30 +107,30 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_keyframes, Tensor grad_taus)");
 
   m.def(
-      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int eps, bool keep_weight, bool deterministic) "
+      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
       "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
       "outs, "
-      "Tensor weight, Tensor shift, int mode, int eps, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
+      "Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
       "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 
   m.def(
       "trajectory_splat(Tensor input, Tensor keyframes, Tensor taus, Tensor? metric, float first, float step, float a, "
-      "int boundary, bool extrapolate, int mode, int eps, bool keep_weight, bool deterministic) "
+      "int boundary, bool extrapolate, int mode, int holes, bool keep_weight, bool deterministic) "
       "-> (Tensor out, Tensor weight, Tensor shift)");
   m.def(
       "trajectory_splat_grad(Tensor grad_out, Tensor? grad_weight, Tensor input, Tensor keyframes, Tensor taus, "
       "Tensor? metric, Tensor out, Tensor weight, Tensor shift, float first, float step, float a, int boundary, "
-      "bool extrapolate, int mode, int eps, bool need_input, bool need_keyframes, bool need_taus, bool need_metric) "
+      "bool extrapolate, int mode, int holes, bool need_input, bool need_keyframes, bool need_taus, bool need_metric) "
       "-> (Tensor grad_input, Tensor grad_keyframes, Tensor grad_taus, Tensor grad_metric)");
 
   m.def(
       "trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, float first, float step, float a, int boundary, "
-      "bool extrapolate, int padding) -> Tensor");
+      "bool extrapolate, int padding_mode) -> Tensor");
   m.def(
       "trajectory_warp_grad(Tensor grad_out, Tensor image, Tensor keyframes, Tensor taus, float first, float step, "
-      "float a, int boundary, bool extrapolate, int padding, bool deterministic, bool need_image, bool need_keyframes, "
+      "float a, int boundary, bool extrapolate, int padding_mode, bool deterministic, bool need_image, bool need_keyframes, "
       "bool need_taus) -> (Tensor grad_image, Tensor grad_keyframes, Tensor grad_taus)");
 }
 

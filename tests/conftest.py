@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before the first import of triton: its kernels then run on CPU tensors
 # torch finds a compiled graph by the forward op alone: one kept from before a gradient's schema changed would be used.
 os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE", "0")
+os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "0")
 
 import pytest
 import torch

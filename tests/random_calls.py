@@ -26,23 +26,24 @@ SPECIAL = (torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 2.0**63, -(2.0**31), 3
 HUGE = (1e30, 1e15, 3e4)
 # Values of options, by name. None: given by the case, or drawn in BY_HAND, since shapes depend on it.
 OPTIONS: dict[str, Any] = {
-    "padding": ("border", "zeros"),
+    "padding_mode": ("border", "zeros"),
     "mode": ("sum", "average", "linear", "softmax"),
-    "eps": ("zero", "add", "clip"),
+    "holes": ("zero", "add", "clip"),
     "return_weight": (False, True),
-    "validity": (False, True),
+    "return_validity": (False, True),
     "boundary": ("keys", "linear", "replicate"),
     "a": (-0.5, -0.75, 0.0, 2.5),
     "extrapolate": (False, True),
     "derivative": (False, True),
     "knots": None,
     "edge": ("torchvision", "mmcv"),
-    "border": ("zero", "image"),
     "radius": (1, 2, 4, 9),
     **dict.fromkeys(
         ("stride", "dilation", "groups", "offset_groups", "transposed", "segments", "halo", "memory_format")
     ),
-    **dict.fromkeys(("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count")),
+    **dict.fromkeys(
+        ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding")
+    ),
 }
 
 
@@ -185,8 +186,6 @@ def _options(draw: Draw, case: cases.OpCase) -> dict[str, Any]:
     found = {}
     for name in sorted(options_of(case)):
         choices = OPTIONS[name]
-        if name == "padding" and case.op == "modulated_deform_conv2d":
-            continue
         if name == "mode" or choices is None or draw.rarely(0.5):
             continue
         found[name] = draw.one_of(choices)
@@ -272,7 +271,7 @@ def _routed(op: str, draw: Draw) -> Call:
     c_out, (h, w) = draw.size(1, 2, 5, 33), (rows * patch, columns * patch)
     size = (2 * h, 2 * w) if transposed else (h // stride, w // stride)
     activation = draw.one_of((None, "relu", "leaky_relu", "prelu", "gelu"))
-    border = draw.one_of(OPTIONS["border"])
+    padding_mode = draw.one_of(("zeros", "image"))
     weight = draw.normal(*(c, c_out) if transposed else (c_out, c), kernel, kernel)
     tensors: list[Any] = [draw.normal(b, c, h, w), weight, draw.normal(c_out) if draw.rarely(0.5) else None]
     tensors += [draw.normal(draw.one_of((1, c_out))) if activation == "prelu" else None]
@@ -281,12 +280,12 @@ def _routed(op: str, draw: Draw) -> Call:
 
     def call(x, weight, bias, slopes, base, listed):
         return getattr(vk, op)(
-            x, weight, bias, listed, patch, stride=stride, transposed=transposed, border=border,
+            x, weight, bias, listed, patch, stride=stride, transposed=transposed, padding_mode=padding_mode,
             activation=activation, activation_weight=slopes, base=base,
         )  # fmt: skip
 
     arguments = map_tensors(lambda t: _beside(draw, activation, t, usual), tuple(tensors))
-    name = f"{op} {patch=} {stride=} {transposed=} {border=} {activation=}"
+    name = f"{op} {patch=} {stride=} {transposed=} {padding_mode=} {activation=}"
     return Call(name, call, (*arguments, listed), differentiable=activation is None and op == "routed_conv2d")
 
 

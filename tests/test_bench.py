@@ -35,7 +35,9 @@ def same_threads(threads):
 def wrong_kernel():
     """backward_warp on the CPU returns the image, whatever the flow."""
     with torch.library._scoped_library("vfi_kernels", "IMPL") as library:
-        library.impl("backward_warp", lambda image, flow, padding="border": image.clone(), "CPU", allow_override=True)
+        library.impl(
+            "backward_warp", lambda image, flow, padding_mode="border": image.clone(), "CPU", allow_override=True
+        )
         yield
 
 

@@ -50,10 +50,10 @@ def test_required_arguments_are_enough(op, rng):
 
 
 def test_both_splats_have_one_default(rng):
-    """softmax where there is a metric, else sum."""
+    """softmax where there is a metric, else average."""
     x, flow, metric = (torch.randn(1, c, 9, 12, generator=rng) for c in (3, 2, 1))
     path = flow[:, None]
-    for given, mode in ((None, "sum"), (metric, "softmax")):
+    for given, mode in ((None, "average"), (metric, "softmax")):
         expected = vk.splat(x, flow, given, mode=mode)
         assert torch.equal(vk.splat(x, flow, given), expected)
         assert torch.equal(vk.trajectory_splat(x, path, [0.0], given)[:, 0], expected)

@@ -100,8 +100,9 @@ LOCAL = {
         lambda x, a: torch.stack([p.squeeze(1) for p in a(x).split(1, dim=1)], 1).unsqueeze(1)[:, 0], conv()
     ),
     "written": lambda: Block(lambda x, a: written(a(x), x), conv()),
-    "expanded": lambda: Block(lambda x, a: a(x)[:, :1].expand(-1, C, -1, -1) + x[:, None].expand(-1, 2, -1, -1, -1)[:, 1],
-                              conv()),
+    "expanded": lambda: Block(
+        lambda x, a: a(x)[:, :1].expand(-1, C, -1, -1) + x[:, None].expand(-1, 2, -1, -1, -1)[:, 1], conv()
+    ),
     "median": lambda: Block(lambda x, a: a(x) - x.median(1, keepdim=True).values, conv()),
     "unit vectors": lambda: Block(lambda x, a: a(x / torch.linalg.vector_norm(x, dim=1, keepdim=True)), conv()),
     "moved": lambda: Block(lambda x, a, b: b(a(x).movedim(1, -1)).moveaxis((3,), (1,)), conv(), nn.Linear(C, C)),

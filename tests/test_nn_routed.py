@@ -263,12 +263,12 @@ def test_blocks_run_under_autocast(block, x, route):
         assert routed(x.float(), route, base).dtype == torch.float32
 
 
-@pytest.mark.parametrize("border", ["zero", "image"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "image"])
 @pytest.mark.parametrize(
     "kernel, options", [(1, {}), (3, {}), (3, {"stride": 2}), (4, {"stride": 2, "transposed": True})]
 )
-def test_routed_conv2d_is_the_op_and_the_dense_layer(kernel, options, border, x, route, rng):
-    layer = vk.nn.RoutedConv2d(3, 5, kernel, PATCH, border=border, activation="prelu", **options).double()
+def test_routed_conv2d_is_the_op_and_the_dense_layer(kernel, options, padding_mode, x, route, rng):
+    layer = vk.nn.RoutedConv2d(3, 5, kernel, PATCH, padding_mode=padding_mode, activation="prelu", **options).double()
     slopes = torch.randn(5, generator=rng, dtype=torch.float64)
     layer.load_state_dict({**layer.state_dict(), "activation_weight": slopes})
     plain = (
@@ -280,7 +280,9 @@ def test_routed_conv2d_is_the_op_and_the_dense_layer(kernel, options, border, x,
     torch.testing.assert_close(layer(x), F.prelu(plain(x), slopes), rtol=0, atol=1e-12)
     indices = vk.patch_indices(route)
     call = (layer.weight, layer.bias, indices, PATCH)
-    expected = vk.routed_conv2d(x, *call, border=border, activation="prelu", activation_weight=slopes, **options)
+    expected = vk.routed_conv2d(
+        x, *call, padding_mode=padding_mode, activation="prelu", activation_weight=slopes, **options
+    )
     assert torch.equal(layer(x, route), expected)
     with torch.no_grad():
         base = torch.zeros_like(expected)
@@ -329,8 +331,8 @@ WRONG = [
     (lambda: run((), ROUTE), "at least one input, got none"),
     (lambda: run(None, ROUTE), "x to be a tensor, got NoneType"),
     (lambda: run(X.numpy(), ROUTE), "x to be a tensor, got ndarray"),
-    (lambda: run(X[0], ROUTE), r"x of shape \(B, C, H, W\), got \(3, 32, 32\)"),
-    (lambda: run(X[..., :30], ROUTE), "x whose height and width are multiples of the patch of 8 pixels"),
+    (lambda: run(X[0], ROUTE), r"input of shape \(B, C, H, W\), got \(3, 32, 32\)"),
+    (lambda: run(X[..., :30], ROUTE), "input whose height and width are multiples of the patch of 8 pixels"),
     (lambda: run([X, X[:, :, :16]], ROUTE), r"inputs of one .* \(1, 32, 32\), got \(1, 3, 16, 32\)"),
     (lambda: run([X, X.expand(2, -1, -1, -1)], ROUTE), r"inputs of one .* \(1, 32, 32\), got \(2, 3, 32, 32\)"),
     *((lambda size=size: run(X, torch.ones(size, dtype=torch.bool)),

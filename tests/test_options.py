@@ -13,8 +13,9 @@ SCHEMAS = [s for s in torch._C._jit_get_all_schemas() if s.name.startswith(f"{NA
 
 
 def test_python_and_cpp_have_the_same_words_in_the_same_order():
-    assert {name: tuple(words) for name, words in options.OPTIONS.items()} == native.options()
-    assert all(list(words.values()) == list(range(len(words))) for words in options.OPTIONS.values())
+    pairs = [*options.OPTIONS.items(), *options.PATCH_OPTIONS.items()]
+    assert {(name, tuple(words)) for name, words in pairs} == set(native.options())
+    assert all(list(words.values()) == list(range(len(words))) for _, words in pairs)
 
 
 def test_no_string_crosses_the_boundary():
@@ -28,16 +29,16 @@ def test_no_string_crosses_the_boundary():
 @pytest.mark.parametrize("number", [-1, 2, 2**40])
 def test_a_number_without_a_word_is_one_sentence(backend, number):
     image, flow = torch.rand(1, 1, 2, 2), torch.zeros(1, 2, 2, 2)
-    expected = f"backward_warp: expected padding 0 ('border') or 1 ('zeros'), got {number}"
+    expected = f"backward_warp: expected padding_mode 0 ('border') or 1 ('zeros'), got {number}"
     for mode in (torch.no_grad(), torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True)):
         with mode, pytest.raises(RuntimeError) as caught:
             WordedOps().backward_warp(image, flow, number)
         assert str(caught.value).splitlines()[0] == expected
 
 
-@pytest.mark.parametrize("padding", ["reflect", 0, None, ["border"]])
-def test_the_public_functions_take_words_only(padding):
-    got = f"'{padding}'" if isinstance(padding, str) else type(padding).__name__
+@pytest.mark.parametrize("padding_mode", ["reflect", 0, None, ["border"]])
+def test_the_public_functions_take_words_only(padding_mode):
+    got = f"'{padding_mode}'" if isinstance(padding_mode, str) else type(padding_mode).__name__
     with pytest.raises(RuntimeError) as caught:
-        vk.backward_warp(torch.rand(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), padding=padding)
-    assert str(caught.value) == f"backward_warp: expected padding 'border' or 'zeros', got {got}"
+        vk.backward_warp(torch.rand(1, 1, 2, 2), torch.zeros(1, 2, 2, 2), padding_mode=padding_mode)
+    assert str(caught.value) == f"backward_warp: expected padding_mode 'border' or 'zeros', got {got}"

@@ -166,7 +166,7 @@ def test_jit_trace_at_other_sizes(case, recording):
 
 def test_jit_trace_of_a_curve_keeps_its_number_of_keyframes():
     image, keyframes = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 2, 8, 8)
-    for call in (vk.trajectory_warp, lambda *a: vk.trajectory_splat(*a, mode="sum", eps="zero")):
+    for call in (vk.trajectory_warp, lambda *a: vk.trajectory_splat(*a, mode="sum", holes="zero")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(lambda x, k, call=call: call(x, k, 0.4), (image, keyframes))

@@ -139,12 +139,12 @@ class Calls:
         routing.routed_conv2d_(self.image, weight, slopes, *place, activation, slopes, 0.1, tf32, base)
         routing.routed_conv2d_grad(out, self.image, weight, *place, tf32, True, True, True)
 
-    def splats(self, deterministic: bool, mode: str = "softmax", eps: str = "zero", inputs: int = 1) -> None:
+    def splats(self, deterministic: bool, mode: str = "softmax", holes: str = "zero", inputs: int = 1) -> None:
         metric = self.metric if mode in ("linear", "softmax") else None
         x, flow = [self.image] * inputs, self.flow[:, :2]
-        outs, weight, shift = splatting.splat(x, flow, metric, mode, eps, True, deterministic)
+        outs, weight, shift = splatting.splat(x, flow, metric, mode, holes, True, deterministic)
         grad_weight: Tensor | None = weight if inputs > 1 else None
-        splatting.splat_grad(x, grad_weight, x, flow, metric, outs, weight, shift, mode, eps, False, True, True, True)
+        splatting.splat_grad(x, grad_weight, x, flow, metric, outs, weight, shift, mode, holes, False, True, True, True)
 
 
 def launch_each(dtype: torch.dtype) -> None:
@@ -194,8 +194,8 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
     c.correlates(9)
     c.patches(0)
     c.splats(False, "sum")
-    for mode, eps in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):
-        c.splats(False, mode, eps, inputs=2)
+    for mode, holes in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):
+        c.splats(False, mode, holes, inputs=2)
     for dtype in (torch.float16, torch.float32):
         announce(dtype)
         c = Calls(dtype, channels=256)

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from vfi_kernels.options import OPTIONS, places
+from vfi_kernels.options import options_of, places
 
 
 def with_numbers(op: str, arguments: tuple) -> list[Any]:
     """The arguments of `op` with numbers for words; what is no word stays."""
     names = dict(places(op))
-    return [OPTIONS[names[n]][a] if n in names and isinstance(a, str) else a for n, a in enumerate(arguments)]
+    return [options_of(op)[names[n]][a] if n in names and isinstance(a, str) else a for n, a in enumerate(arguments)]
 
 
 class WordedOps:

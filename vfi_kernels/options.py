@@ -12,22 +12,28 @@ import torch
 
 from vfi_kernels.checks import expect
 
-PADDINGS = {"border": 0, "zeros": 1}
+PADDING_MODES = {"border": 0, "zeros": 1}
 BOUNDARIES = {"keys": 0, "linear": 1, "replicate": 2}
 MODES = {"sum": 0, "average": 1, "linear": 2, "softmax": 3}
-EPS_RULES = {"zero": 0, "add": 1, "clip": 2}
+HOLES = {"zero": 0, "add": 1, "clip": 2}
 EDGES = {"torchvision": 0, "mmcv": 1}
-BORDERS = {"zero": 0, "image": 1}
+PATCH_PADDING_MODES = {"zeros": 0, "image": 1}
 ACTIVATIONS = {"none": 0, "relu": 1, "prelu": 2, "gelu": 3, "leaky_relu": 4}
 OPTIONS = {  # of the integers that a schema calls so
-    "padding": PADDINGS, "boundary": BOUNDARIES, "mode": MODES, "eps": EPS_RULES, "edge": EDGES, "border": BORDERS,
+    "padding_mode": PADDING_MODES, "boundary": BOUNDARIES, "mode": MODES, "holes": HOLES, "edge": EDGES,
     "activation": ACTIVATIONS,
 }  # fmt: skip
+PATCH_OPTIONS = OPTIONS | {"padding_mode": PATCH_PADDING_MODES}
+
+
+def options_of(op: str) -> dict[str, dict[str, int]]:
+    """The options of an op by their names in its schema, and the words of each."""
+    return PATCH_OPTIONS if op.startswith("routed_conv2d") else OPTIONS
 
 
 def word(op: str, name: str, number: int) -> str:
     """The word of the option `name` that has this number."""
-    words = list(OPTIONS[name])
+    words = list(options_of(op)[name])
     if not 0 <= number < len(words):
         listed = [f"{n} ('{w}')" for n, w in enumerate(words)]
         expect(False, op, f"{name} {', '.join(listed[:-1])} or {listed[-1]}", number)

@@ -91,7 +91,7 @@ def warp_gradient(
     a: float,
     boundary: int,
     extrapolate: bool,
-    padding: int,
+    padding_mode: int,
     deterministic: bool,
     need_image: bool,
     need_keyframes: bool,
@@ -105,7 +105,7 @@ def warp_gradient(
     for t in range(taus.shape[1]):
         g = _each(grad_out, taus, t).to(acc)
         grad_x, grad_flow = torch.ops.vfi_kernels.backward_warp_grad(
-            g, x, flows.flow(t), padding, deterministic, need_image, any(needs)
+            g, x, flows.flow(t), padding_mode, deterministic, need_image, any(needs)
         )
         sums.add(grad_x)
         flows.add_grad(t, grad_flow)
@@ -129,7 +129,7 @@ def splat_gradient(
     boundary: int,
     extrapolate: bool,
     mode: int,
-    eps: int,
+    holes: int,
     need_input: bool,
     need_keyframes: bool,
     need_taus: bool,
@@ -148,7 +148,7 @@ def splat_gradient(
         kept = [_each(k, taus, t) if k.dim() == 4 else k for k in (weight, shift)]
         grad_d = None if grad_weight is None else _each(grad_weight, taus, t)
         (grad_x,), grad_flow, grad_m = torch.ops.vfi_kernels.splat_grad(
-            [g], grad_d, [input], flows.flow(t), m, [result], *kept, mode, eps, taus.shape[1] > 1,
+            [g], grad_d, [input], flows.flow(t), m, [result], *kept, mode, holes, taus.shape[1] > 1,
             need_input, any(needs), need_metric,
         )  # fmt: skip
         sums.add(grad_x, grad_m)

@@ -24,7 +24,7 @@ template <class E>
 struct Option;
 template <>
 struct Option<Padding> {
-  static constexpr const char *name = "padding", *words[] = {"border", "zeros"};
+  static constexpr const char *name = "padding_mode", *words[] = {"border", "zeros"};
 };
 template <>
 struct Option<Boundary> {
@@ -36,7 +36,7 @@ struct Option<Mode> {
 };
 template <>
 struct Option<Eps> {
-  static constexpr const char *name = "eps", *words[] = {"zero", "add", "clip"};
+  static constexpr const char *name = "holes", *words[] = {"zero", "add", "clip"};
 };
 template <>
 struct Option<Edge> {
@@ -44,7 +44,7 @@ struct Option<Edge> {
 };
 template <>
 struct Option<Border> {
-  static constexpr const char *name = "border", *words[] = {"zero", "image"};
+  static constexpr const char *name = "padding_mode", *words[] = {"zeros", "image"};
 };
 template <>
 struct Option<Activation> {

@@ -36,8 +36,8 @@ inline void check_metric(const char* op, const SplatMode& m, const std::optional
   }
   if (m.factor == Factor::kOne && metric) fail(op, ": expected no metric in mode '", word(m.mode), "', got one");
   if (metric) {
-    check_planes(op, "metric", *metric, 1, first, "input");
-    check_size(op, "metric", *metric, first, "input");
+    check_planes(op, "metric", *metric, 1, first, "image");
+    check_size(op, "metric", *metric, first, "image");
   }
 }
 

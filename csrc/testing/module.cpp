@@ -70,15 +70,15 @@ void add_emulation(py::module_& m) {
 }
 
 template <class E>
-void add_words(py::dict& to) {
+void add_words(py::list& to) {
   py::list words;
   for (const char* word : vfi::Option<E>::words) words.append(word);
-  to[vfi::Option<E>::name] = py::tuple(words);
+  to.append(py::make_tuple(vfi::Option<E>::name, py::tuple(words)));
 }
 
 void add_shared_math(py::module_& m) {
   m.def("options", [] {
-    py::dict found;
+    py::list found;
     add_words<vfi::Padding>(found), add_words<vfi::Boundary>(found), add_words<vfi::Mode>(found);
     add_words<vfi::Eps>(found), add_words<vfi::Edge>(found), add_words<vfi::Border>(found);
     add_words<vfi::Activation>(found);

@@ -25,9 +25,9 @@ def test_a_script_for_cupy_runs_unmodified(tmp_path):
     expected = {
         "soft": compat.softsplat.softsplat(image, flow, metric, "soft"),
         "average": compat.softsplat.softsplat(image, flow, None, "avg"),
-        "sum": vk.splat(image, flow),
+        "sum": vk.splat(image, flow, mode="sum"),
         "correlation": vk.correlation(image, image),
-        "backwarp": vk.backward_warp(image, flow, padding="zeros"),
+        "backwarp": vk.backward_warp(image, flow, padding_mode="zeros"),
         "deform": vk.modulated_deform_conv2d(image, offset, None, weight, padding=1),
     }
     for name, value in expected.items():

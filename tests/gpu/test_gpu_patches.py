@@ -12,7 +12,7 @@ PATCH, CAPACITY, SIZE = 16, 12, (2, 8, 64, 80)
 def step(route, x, weight, bias, base):
     """What a network does with a route map, in place."""
     indices, count = vk.patch_indices(route, capacity=CAPACITY, return_count=True)
-    vk.routed_conv2d_(x, weight, bias, indices, PATCH, base=base, border="image", activation="gelu")
+    vk.routed_conv2d_(x, weight, bias, indices, PATCH, base=base, padding_mode="image", activation="gelu")
     vk.patch_scatter_(vk.patch_gather(base, indices, PATCH) * 2, indices, base)
     return indices, count
 

@@ -204,7 +204,7 @@ def test_a_background_alone_hides_nothing():
     for seed in range(4):
         made = triplet(seed, SIZE, layers=1)
         for i in (0, 1):
-            _, inside = vk.backward_warp(made.frames[:1], made.flow[None, 2 * i : 2 * i + 2], validity=True)
+            _, inside = vk.backward_warp(made.frames[:1], made.flow[None, 2 * i : 2 * i + 2], return_validity=True)
             differ = inside[0, 0] != made.visible[i]
             assert differ.float().mean() < 1e-3
 

@@ -9,66 +9,73 @@ from hypothesis import strategies as st
 
 import vfi_kernels as vk
 
-PADDINGS = ("border", "zeros")
+PADDING_MODES = ("border", "zeros")
 quick = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("padding_mode", PADDING_MODES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_zero_flow_is_a_bitwise_copy(backend, dtype, padding, rng):
+def test_zero_flow_is_a_bitwise_copy(backend, dtype, padding_mode, rng):
     image = torch.randn(2, 3, 9, 37, generator=rng).to(dtype)
     image[0, 0, 0, 0], image[1, 2, 8, 36], image[1, 0, 4, 4] = torch.nan, torch.inf, -0.0
     flow = torch.zeros(2, 2, 9, 37)
-    assert torch.equal(vk.backward_warp(image, flow, padding=padding).nan_to_num(7.0), image.nan_to_num(7.0))
+    assert torch.equal(vk.backward_warp(image, flow, padding_mode=padding_mode).nan_to_num(7.0), image.nan_to_num(7.0))
 
 
 @quick
-@given(dx=st.integers(-40, 40), dy=st.integers(-12, 12), padding=st.sampled_from(PADDINGS), seed=st.integers(0, 9))
-def test_integer_flow_is_an_exact_shift(dx, dy, padding, seed):
+@given(
+    dx=st.integers(-40, 40),
+    dy=st.integers(-12, 12),
+    padding_mode=st.sampled_from(PADDING_MODES),
+    seed=st.integers(0, 9),
+)
+def test_integer_flow_is_an_exact_shift(dx, dy, padding_mode, seed):
     image = torch.randn(1, 2, 9, 37, generator=torch.Generator().manual_seed(seed))
     flow = torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 9, 37)
-    mode = "replicate" if padding == "border" else "constant"
+    mode = "replicate" if padding_mode == "border" else "constant"
     padded = F.pad(image, (40, 40, 12, 12), mode=mode)
-    assert torch.equal(vk.backward_warp(image, flow, padding=padding), padded[..., 12 + dy :, 40 + dx :][..., :9, :37])
+    assert torch.equal(
+        vk.backward_warp(image, flow, padding_mode=padding_mode), padded[..., 12 + dy :, 40 + dx :][..., :9, :37]
+    )
 
 
 @quick
 @given(
     flow=st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=12, max_size=12),
-    padding=st.sampled_from(PADDINGS),
+    padding_mode=st.sampled_from(PADDING_MODES),
 )
-def test_any_float_is_a_legal_flow(flow, padding):
+def test_any_float_is_a_legal_flow(flow, padding_mode):
     image = torch.arange(1.0, 16).view(1, 1, 3, 5)
     flow = torch.tensor(flow).view(1, 2, 2, 3)
-    out = vk.backward_warp(image, flow, padding=padding)
-    assert out.isfinite().all() and out.max() <= 15.001 and out.min() >= (0 if padding == "zeros" else 0.999)
+    out = vk.backward_warp(image, flow, padding_mode=padding_mode)
+    assert out.isfinite().all() and out.max() <= 15.001 and out.min() >= (0 if padding_mode == "zeros" else 0.999)
     with vk.use_backend("reference"):
-        expected = vk.backward_warp(image.double(), flow.double(), padding=padding)
+        expected = vk.backward_warp(image.double(), flow.double(), padding_mode=padding_mode)
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_agrees_with_grid_sample_in_float64(backend, padding, rng):
+@pytest.mark.parametrize("padding_mode", PADDING_MODES)
+def test_agrees_with_grid_sample_in_float64(backend, padding_mode, rng):
     """An oracle that shares no code with us."""
     image = torch.randn(2, 3, 11, 23, generator=rng, dtype=torch.float64)
     flow = torch.randn(2, 2, 11, 23, generator=rng, dtype=torch.float64) * 4
     ys, xs = torch.meshgrid(torch.arange(11.0).double(), torch.arange(23.0).double(), indexing="ij")
     grid = torch.stack([(xs + flow[:, 0]) * 2 / 22 - 1, (ys + flow[:, 1]) * 2 / 10 - 1], -1)
-    expected = F.grid_sample(image, grid, "bilinear", padding, align_corners=True)
-    torch.testing.assert_close(vk.backward_warp(image, flow, padding=padding), expected, rtol=0, atol=1e-12)
+    expected = F.grid_sample(image, grid, "bilinear", padding_mode, align_corners=True)
+    torch.testing.assert_close(vk.backward_warp(image, flow, padding_mode=padding_mode), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_image_of_another_size(backend, padding, rng):
+@pytest.mark.parametrize("padding_mode", PADDING_MODES)
+def test_image_of_another_size(backend, padding_mode, rng):
     image = torch.randn(2, 3, 6, 40, generator=rng, dtype=torch.float64, requires_grad=True)
     flow = (torch.randn(2, 2, 9, 21, generator=rng, dtype=torch.float64) * 5).requires_grad_()
-    out = vk.backward_warp(image, flow, padding=padding)
+    out = vk.backward_warp(image, flow, padding_mode=padding_mode)
     cotangent = torch.randn(out.shape, generator=rng, dtype=torch.float64)
     found = torch.autograd.grad(out, (image, flow), cotangent)
     with vk.use_backend("reference"):
-        expected = vk.backward_warp(image, flow, padding=padding)
+        expected = vk.backward_warp(image, flow, padding_mode=padding_mode)
         expected_gradients = torch.autograd.grad(expected, (image, flow), cotangent)
     assert out.shape == (2, 3, 9, 21)
     for got, want in zip((out, *found), (expected, *expected_gradients)):
@@ -82,7 +89,7 @@ def test_flow_gradient_is_right_sided_and_zero_where_clipped(backend):
     vk.backward_warp(image, flow).sum().backward()
     assert flow.grad[0, 0, 0].tolist() == [0, 3, 5, 7, 0]
     flow = torch.zeros(1, 2, 1, 5, requires_grad=True)
-    vk.backward_warp(image, flow, padding="zeros").sum().backward()
+    vk.backward_warp(image, flow, padding_mode="zeros").sum().backward()
     assert flow.grad[0, 0, 0].tolist() == [1, 3, 5, 7, -16]
 
 
@@ -99,7 +106,7 @@ def test_non_finite_flow(backend):
     assert flow.grad[0, 0, 0].tolist() == [0, 0, 0, 1, 0] and flow.grad[0, 1].abs().sum() == 0
     assert image.grad.flatten().tolist() == [2, 0, 0, 1, 2]
     image.grad = flow.grad = None
-    out = vk.backward_warp(image, flow, padding="zeros")
+    out = vk.backward_warp(image, flow, padding_mode="zeros")
     assert out.flatten().tolist() == [0, 0, 0, 0, 5]
     out.sum().backward()
     assert image.grad.flatten().tolist() == [0, 0, 0, 0, 1]
@@ -110,7 +117,7 @@ def test_a_corner_of_weight_zero_is_not_read(backend):
     """Neither an infinite neighbour nor a NaN one leaks through 0 * inf, forward or backward."""
     image = torch.tensor([[1.0, torch.inf], [torch.nan, 2.0]]).view(1, 1, 2, 2)
     flow = torch.zeros(1, 2, 2, 2, requires_grad=True)
-    out = vk.backward_warp(image, flow, padding="zeros")
+    out = vk.backward_warp(image, flow, padding_mode="zeros")
     assert out.flatten().nan_to_num(7).tolist() == [1, torch.finfo(torch.float32).max, 7, 2] or out[0, 0, 0, 1].isinf()
     out[0, 0, 1, 1].backward()
     assert flow.grad[0, :, 1, 1].tolist() == [-2, -2]
@@ -129,7 +136,7 @@ def test_half_precision_positions_do_not_round(backend):
 def test_validity(backend):
     flow = torch.zeros(1, 2, 2, 4)
     flow[0, 0] = torch.tensor([[0.0, 0.0, 0.0, 0.0], [-0.5, 1.0, 1.5, torch.nan]])
-    out, valid = vk.backward_warp(torch.rand(1, 3, 2, 4), flow, validity=True)
+    out, valid = vk.backward_warp(torch.rand(1, 3, 2, 4), flow, return_validity=True)
     assert valid.dtype == torch.bool and valid.shape == (1, 1, 2, 4) and out.shape == (1, 3, 2, 4)
     assert valid.flatten().tolist() == [True] * 4 + [False, True, False, False]
 
@@ -138,7 +145,11 @@ ERRORS = [
     (((3, 4, 5), (1, 2, 4, 5)), {}, r"backward_warp: expected image of shape \(B, C, H, W\), got \(3, 4, 5\)"),
     (((2, 1, 7, 9), (2, 1, 7, 9)), {}, r"backward_warp: expected flow of shape \(B, 2, H, W\), got \(2, 1, 7, 9\)"),
     (((2, 1, 7, 9), (1, 2, 7, 9)), {}, r"flow of shape \(B, 2, H, W\) with B = 2 as image has, got \(1, 2, 7, 9\)"),
-    (((2, 1, 7, 9), (2, 2, 7, 9)), {"padding": "reflect"}, "expected padding 'border' or 'zeros', got 'reflect'"),
+    (
+        ((2, 1, 7, 9), (2, 2, 7, 9)),
+        {"padding_mode": "reflect"},
+        "expected padding_mode 'border' or 'zeros', got 'reflect'",
+    ),
     (((2, 1, 0, 9), (2, 2, 7, 9)), {}, r"image with at least one pixel where flow has any, got \(2, 1, 0, 9\)"),
 ]
 
@@ -160,8 +171,8 @@ def test_wrong_dtype(backend):
     ({"image": np.zeros((1, 1, 2, 2))}, "expected image to be a tensor, got ndarray"),
     ({"flow": np.zeros((1, 2, 2, 2))}, "expected flow to be a tensor, got ndarray"),
     ({"flow": None}, "expected flow to be a tensor, got NoneType"),
-    ({"padding": None}, "expected padding 'border' or 'zeros', got NoneType"),
-    ({"padding": 1}, "expected padding 'border' or 'zeros', got int"),
+    ({"padding_mode": None}, "expected padding_mode 'border' or 'zeros', got NoneType"),
+    ({"padding_mode": 1}, "expected padding_mode 'border' or 'zeros', got int"),
 ])  # fmt: skip
 def test_arguments_of_the_wrong_kind_get_one_sentence(change, sentence):
     with pytest.raises(RuntimeError) as caught:
@@ -172,5 +183,5 @@ def test_arguments_of_the_wrong_kind_get_one_sentence(change, sentence):
 def test_symbolic_trace():
     """What stands for a tensor in a graph of torch.fx counts as one."""
     image, flow = torch.rand(1, 1, 3, 4), torch.rand(1, 2, 3, 4)
-    traced = torch.fx.symbolic_trace(lambda image, flow: vk.backward_warp(image, flow, padding="zeros"))
-    assert torch.equal(traced(image, flow), vk.backward_warp(image, flow, padding="zeros"))
+    traced = torch.fx.symbolic_trace(lambda image, flow: vk.backward_warp(image, flow, padding_mode="zeros"))
+    assert torch.equal(traced(image, flow), vk.backward_warp(image, flow, padding_mode="zeros"))

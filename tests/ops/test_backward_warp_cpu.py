@@ -11,7 +11,7 @@ from worded import WordedOps
 import vfi_kernels as vk
 from vfi_kernels.ops.backward_warp import reference
 from vfi_kernels.ops.warp_blend import reference as blend_reference
-from vfi_kernels.options import PADDINGS
+from vfi_kernels.options import PADDING_MODES
 
 OPS = WordedOps()
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -44,19 +44,19 @@ def check_every_path(seed: int = 0) -> None:
     """The kernels of this process's CPU level against the reference in float64."""
     rng = torch.Generator().manual_seed(seed)
     kinds = itertools.cycle(("zero", "shift", "smooth", "steep", "wild"))
-    choices = itertools.cycle(itertools.product((1, 3, 5, 20), DTYPES, LAYOUTS, PADDINGS))
-    for (h, w, out_w), kind, (c, dtype, layout, padding) in zip(SIZES * 9, kinds, choices, strict=False):
+    choices = itertools.cycle(itertools.product((1, 3, 5, 20), DTYPES, LAYOUTS, PADDING_MODES))
+    for (h, w, out_w), kind, (c, dtype, layout, padding_mode) in zip(SIZES * 9, kinds, choices, strict=False):
         image = torch.randn(2, c, h, w, generator=rng).to(dtype).contiguous(memory_format=layout)
         other = torch.randn(2, c, h, w, generator=rng).to(dtype)
         grad = torch.randn(2, c, 3, out_w, generator=rng).to(dtype)
         flow, mask = make_flow(kind, 4, 3, out_w, rng), torch.randn(2, 1, 3, out_w, generator=rng)
         wide = [t.double() for t in (grad, image, other, flow, mask)]
-        what = f"{(h, w, out_w)} {kind} {c} {dtype} {layout} {padding}"
+        what = f"{(h, w, out_w)} {kind} {c} {dtype} {layout} {padding_mode}"
         half, wide_half = flow[:, :2], wide[3][:, :2]
-        got = (OPS.backward_warp(image, half, padding),)
-        got += OPS.backward_warp_grad(grad, image, half, padding, False, True, True)
-        expected = (reference.backward_warp(wide[1], wide_half, padding),)
-        expected += reference.backward_warp_grad(wide[0], wide[1], wide_half, padding, False, True, True)
+        got = (OPS.backward_warp(image, half, padding_mode),)
+        got += OPS.backward_warp_grad(grad, image, half, padding_mode, False, True, True)
+        expected = (reference.backward_warp(wide[1], wide_half, padding_mode),)
+        expected += reference.backward_warp_grad(wide[0], wide[1], wide_half, padding_mode, False, True, True)
         assert_all_near(got, expected, what)
         got = (OPS.warp_blend(image, other, flow, mask),)
         got += OPS.warp_blend_grad(grad, image, other, flow, mask, False, True, True, True, True)

@@ -244,8 +244,8 @@ START = "mixture_lora: expected "
 
 
 @pytest.mark.parametrize(("changed", "sentence"), [
-    ({"x": ()}, r"x of shape \(..., in\), got \(\)"),
-    ({"weight": (2, 4)}, r"weight of shape \(out, 3\) for x of shape \(4, 3\), got \(2, 4\)"),
+    ({"x": ()}, r"input of shape \(..., in\), got \(\)"),
+    ({"weight": (2, 4)}, r"weight of shape \(out, 3\) for input of shape \(4, 3\), got \(2, 4\)"),
     ({"bias": (3,)}, r"bias of shape \(2,\), got \(3,\)"),
     ({"lora_a": (1, 2, 3)}, r"lora_a of shape \(E, r, 3\) with E from 2 up, got \(1, 2, 3\)"),
     ({"lora_b": (3, 2, 1)}, r"lora_b of shape \(3, 2, 2\), got \(3, 2, 1\)"),

@@ -59,7 +59,7 @@ def spread(route, side):
 def test_all_patches_are_the_dense_convolution(backend, kind, rng):
     (x, weight, bias), options = make(kind, rng)
     indices = vk.patch_indices(torch.ones(2, 3, 5, dtype=torch.bool))
-    out = vk.routed_conv2d(x, weight, bias, indices, PATCH, border="image", **options)
+    out = vk.routed_conv2d(x, weight, bias, indices, PATCH, padding_mode="image", **options)
     torch.testing.assert_close(out, dense(x, weight, bias, **options), rtol=0, atol=1e-13)
 
 
@@ -73,7 +73,9 @@ def test_a_route_is_the_dense_convolution_inside_and_the_base_outside(backend, k
         expected = dense(*(t.double() for t in data), **options)
         base = torch.randn(expected.shape, generator=rng).to(dtype).contiguous(memory_format=layout)
         before = base.clone()
-        out = vk.routed_conv2d(x, weight, bias, vk.patch_indices(route), PATCH, border="image", base=base, **options)
+        out = vk.routed_conv2d(
+            x, weight, bias, vk.patch_indices(route), PATCH, padding_mode="image", base=base, **options
+        )
         active = spread(route, expected.shape[2] // route.shape[1])
         assert out.dtype == dtype and out.is_contiguous(memory_format=layout)
         assert_near(torch.where(active, out, 0), torch.where(active, expected, 0))
@@ -81,7 +83,7 @@ def test_a_route_is_the_dense_convolution_inside_and_the_base_outside(backend, k
 
 
 @every_kind
-def test_zero_border_takes_each_patch_for_an_image(backend, kind, rng):
+def test_zeros_around_take_each_patch_for_an_image(backend, kind, rng):
     (x, weight, bias), options = make(kind, rng)
     indices = vk.patch_indices(route_of(x, rng))
     tiles = vk.patch_gather(x, indices, PATCH)
@@ -92,13 +94,13 @@ def test_zero_border_takes_each_patch_for_an_image(backend, kind, rng):
 
 
 @every_kind
-@pytest.mark.parametrize("border", ["zero", "image"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "image"])
 @every_dtype
-def test_gradients_are_those_of_the_composition(backend, kind, border, dtype, rng):
+def test_gradients_are_those_of_the_composition(backend, kind, padding_mode, dtype, rng):
     """Gather with a halo, dense convolution, crop and scatter: every gradient, also where patches overlap."""
     data, options = make(kind, rng, c=6, c_out=4, dtype=dtype)
     indices = vk.patch_indices(route_of(data[0], rng, 0.7))
-    halo = 2 if border == "image" else 0
+    halo = 2 if padding_mode == "image" else 0
 
     def composed(x, weight, bias):
         out = dense(vk.patch_gather(x, indices, PATCH, halo=halo), weight, bias, **options)
@@ -107,7 +109,7 @@ def test_gradients_are_those_of_the_composition(backend, kind, border, dtype, rn
         return vk.patch_scatter(out, indices, torch.zeros_like(dense(x, weight, **options)))
 
     def routed(x, weight, bias):
-        return vk.routed_conv2d(x, weight, bias, indices, PATCH, border=border, **options)
+        return vk.routed_conv2d(x, weight, bias, indices, PATCH, padding_mode=padding_mode, **options)
 
     leaves = [t.requires_grad_() for t in data]
     wide = [t.detach().double().requires_grad_() for t in data]
@@ -156,12 +158,12 @@ def test_gelu_holds_where_erf_nearly_cancels():
 
 
 @every_kind
-@pytest.mark.parametrize("border", ["zero", "image"])
-def test_a_patch_does_not_depend_on_which_others_are_listed(kind, border, rng):
+@pytest.mark.parametrize("padding_mode", ["zeros", "image"])
+def test_a_patch_does_not_depend_on_which_others_are_listed(kind, padding_mode, rng):
     """To the last bit."""
     data, options = make(kind, rng, dtype=torch.float32)
     every = vk.patch_indices(torch.ones(2, 3, 5, dtype=torch.bool))
-    options |= {"border": border}
+    options |= {"padding_mode": padding_mode}
     whole = vk.routed_conv2d(*data, every, PATCH, **options)
     side = whole.shape[2] // 3
     for row in (0, 7, 14, 29):
@@ -178,7 +180,7 @@ def test_any_channels_and_patch(backend, kind, c, c_out, half, seed):
     patch = 2 * half
     (x, weight, bias), options = make(kind, rng, c, c_out, (1, 2 * patch, 3 * patch))
     route = torch.rand(1, 2, 3, generator=rng) < 0.5
-    out = vk.routed_conv2d(x, weight, bias, vk.patch_indices(route), patch, border="image", **options)
+    out = vk.routed_conv2d(x, weight, bias, vk.patch_indices(route), patch, padding_mode="image", **options)
     expected = dense(x, weight, bias, **options)
     active = spread(route, expected.shape[2] // 2)
     torch.testing.assert_close(out, torch.where(active, expected, 0), rtol=0, atol=1e-12)
@@ -188,7 +190,7 @@ def test_patches_of_one_pixel(backend, rng):
     x, weight = torch.randn(1, 2, 3, 4, generator=rng).double(), torch.randn(3, 2, 3, 3, generator=rng).double()
     indices = vk.patch_indices(torch.ones(1, 3, 4, dtype=torch.bool))
     leaves = [x.requires_grad_(), weight.requires_grad_()]
-    out, expected = vk.routed_conv2d(*leaves, None, indices, 1, border="image"), F.conv2d(*leaves, padding=1)
+    out, expected = vk.routed_conv2d(*leaves, None, indices, 1, padding_mode="image"), F.conv2d(*leaves, padding=1)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-13)
     cotangent = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
     for got, want in zip(*(torch.autograd.grad(o, leaves, cotangent) for o in (out, expected))):
@@ -203,7 +205,7 @@ def test_capacity_below_at_and_above_the_count(backend, capacity, rng):
     leaves = [t.requires_grad_() for t in (x, weight, bias)]
 
     def run(indices):
-        out = vk.routed_conv2d(*leaves, indices, PATCH, border="image", activation="relu")
+        out = vk.routed_conv2d(*leaves, indices, PATCH, padding_mode="image", activation="relu")
         return out, *torch.autograd.grad(out.square().sum(), leaves)
 
     listed = vk.patch_indices(route, capacity=capacity)
@@ -240,7 +242,7 @@ def test_one_graph_whatever_is_active():
 
 def test_a_list_of_unknown_length_trains_in_one_graph(rng):
     def loss(route, x, weight):
-        out = vk.routed_conv2d(x, weight, None, vk.patch_indices(route), PATCH, border="image", activation="relu")
+        out = vk.routed_conv2d(x, weight, None, vk.patch_indices(route), PATCH, padding_mode="image", activation="relu")
         return out.square().mean()
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
@@ -266,7 +268,7 @@ WIDE = torch.zeros(1, 4, 8, 12)
 X, W, LIST = torch.zeros(1, 3, 8, 12), torch.zeros(5, 3, 3, 3), torch.zeros(1, 3, dtype=torch.int32)
 T = torch.zeros(3, 5, 4, 4)
 WRONG = [
-    (lambda: vk.routed_conv2d(X[0], W, None, LIST, 4), r"x of shape \(B, C, H, W\), got \(3, 8, 12\)"),
+    (lambda: vk.routed_conv2d(X[0], W, None, LIST, 4), r"input of shape \(B, C, H, W\), got \(3, 8, 12\)"),
     (lambda: vk.routed_conv2d(X, W[:, :2], None, LIST, 4), r"\(C_out, 3, K, K\) with K = 1 or 3 for 3 channels, got"),
     (lambda: vk.routed_conv2d(X, T, None, LIST, 4), "K = 1 or 3 for 3 channels, got"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4, transposed=True, stride=2), r"\(3, C_out, 4, 4\)"),
@@ -276,7 +278,7 @@ WRONG = [
     (lambda: vk.routed_conv2d(X, W, None, LIST, 5), "multiples of the patch of 5 pixels"),
     (lambda: vk.routed_conv2d(X, W, torch.zeros(4), LIST, 4), r"bias of shape \(5,\), got \(4,\)"),
     (lambda: vk.routed_conv2d(X, W, None, LIST.long(), 4), "indices of dtype int32, got int64"),
-    (lambda: vk.routed_conv2d(X, W, None, LIST, 4, border="same"), "border 'zero' or 'image', got 'same'"),
+    (lambda: vk.routed_conv2d(X, W, None, LIST, 4, padding_mode="same"), "padding_mode 'zeros' or 'image', got 'same'"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4, activation="tanh"), "activation .*, got 'tanh'"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4, activation="prelu"), "an activation_weight with activation 'prelu'"),
     (
@@ -287,7 +289,7 @@ WRONG = [
     (lambda: vk.routed_conv2d_(X, W, None, LIST, 4, base=X.double()), "base of"),
     (
         lambda: vk.routed_conv2d_(X, W[:3], None, LIST, 4, base=X),
-        "a base with memory of its own, got one in the .* of x",
+        "a base with memory of its own, got one in the .* of input",
     ),
     (lambda: vk.routed_conv2d_(X, W[:3], None, LIST, 4, base=X[:]), "a base with memory of its own"),
     (lambda: vk.routed_conv2d_(WIDE[:, :3], W[:3], None, LIST, 4, base=WIDE[:, 1:]), "a base with memory of its own"),
@@ -298,7 +300,7 @@ WRONG = [
     (lambda: vk.routed_conv2d_(X, W, None, LIST, 4, base=0.0), "base to be a tensor, got float"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4.0), "patch"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 2**70), "patch to be an integer below 2"),
-    (lambda: vk.routed_conv2d(X, W, None, LIST, 4, border=None), "border 'zero' or 'image', got NoneType"),
+    (lambda: vk.routed_conv2d(X, W, None, LIST, 4, padding_mode=None), "padding_mode 'zeros' or 'image', got NoneType"),
     (lambda: vk.routed_conv2d(X, W, None, LIST, 4, transposed=1), "transposed to be True or False, got 1"),
     (
         lambda: vk.routed_conv2d(X, W, None, LIST, 4, negative_slope="a"),
@@ -317,7 +319,7 @@ def test_wrong_arguments_get_one_sentence(backend, call, message):
 
 @pytest.mark.parametrize("options, message", [
     ({"base": X}, r"base of shape \(1, 5, 8, 12\) as the output has, got \(1, 3, 8, 12\)"),
-    ({"base": torch.zeros(1, 5, 8, 12).double()}, "base of dtype float32 as x has, got float64"),
+    ({"base": torch.zeros(1, 5, 8, 12).double()}, "base of dtype float32 as input has, got float64"),
     ({"activation": "prelu", "activation_weight": torch.tensor(0.1)}, r"activation_weight of shape \(1,\) or \(5,\)"),
     ({"activation": "prelu", "activation_weight": torch.zeros(4)}, r"activation_weight of shape \(1,\) or \(5,\)"),
 ])  # fmt: skip

@@ -32,8 +32,8 @@ def check_every_path(seed):
                 continue
             for n, dtype in enumerate(DTYPES):
                 x, weight, bias, grad = (t.to(dtype) for t in (x, weight, bias, grad))
-                for m, border in enumerate(("zero", "image")):
-                    options = (indices, patch, stride, transposed, border, False)
+                for m, padding_mode in enumerate(("zeros", "image")):
+                    options = (indices, patch, stride, transposed, padding_mode, False)
                     check(x.contiguous(memory_format=LAYOUTS[(n + m) % 2]), weight, bias, grad, options)
         check_patches(x.float(), indices, patch)
 

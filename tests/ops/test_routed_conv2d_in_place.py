@@ -63,7 +63,9 @@ def test_autocast_in_place_is_that_of_the_base(rng):
         assert torch.equal(base, expected)
         with (
             torch.autocast("cpu", dtype=torch.bfloat16),
-            pytest.raises(RuntimeError, match=r"^routed_conv2d_: expected base of dtype float32 as x has, got float16"),
+            pytest.raises(
+                RuntimeError, match=r"^routed_conv2d_: expected base of dtype float32 as input has, got float16"
+            ),
         ):
             vk.routed_conv2d_(x, weight, bias, indices, PATCH, base=base.half())
 

@@ -291,8 +291,8 @@ def test_shapes_in_errors_are_those_that_were_given(op, backend):
         RuntimeError, match=r"^trajectory_\w+: expected keyframe_flows with B = 2 as \w+ has, got \(1, 4, 2, 12, 8\)"
     ):
         ALONG[op](torch.zeros(1, 4, 2, 12, 8), [0.5])
-    wrong = {"warp": {"padding": None}, "splat": {"eps": None}}[op]
-    with pytest.raises(RuntimeError, match=r"^trajectory_\w+: expected (padding|eps) '.*, got NoneType"):
+    wrong = {"warp": {"padding_mode": None}, "splat": {"holes": None}}[op]
+    with pytest.raises(RuntimeError, match=r"^trajectory_\w+: expected (padding_mode|holes) '.*, got NoneType"):
         ALONG[op](keyframes_like(4, size=(4, 6)), [0.5], **wrong)
 
 

@@ -53,7 +53,7 @@ def test_sum_preserves_mass(seed):
     image, flow, _ = random_inputs(seed, 30, 40, scale=1.0)
     flow.clamp_(-4, 4)
     image[:, :, :5], image[:, :, -5:], image[:, :, :, :5], image[:, :, :, -5:] = 0, 0, 0, 0
-    total = vk.splat(image.double(), flow.double()).sum((2, 3))
+    total = vk.splat(image.double(), flow.double(), mode="sum").sum((2, 3))
     torch.testing.assert_close(total, image.double().sum((2, 3)), rtol=1e-12, atol=1e-12)
 
 
@@ -131,7 +131,7 @@ def test_each_corner_is_checked_by_itself(backend):
     flow = torch.zeros(1, 2, 1, 3)
     flow[0, 0, 0, 2] = 0.25
     flow[0, 0, 0, 0] = -0.5
-    assert vk.splat(torch.tensor([4.0, 0.0, 8.0]).view(1, 1, 1, 3), flow).flatten().tolist() == [2, 0, 6]
+    assert vk.splat(torch.tensor([4.0, 0.0, 8.0]).view(1, 1, 1, 3), flow, mode="sum").flatten().tolist() == [2, 0, 6]
 
 
 def test_several_inputs_share_one_flow(backend):
@@ -163,13 +163,13 @@ GOLDEN = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_file(backend, name):
     """Outputs and gradients of softmax-splatting's own kernels; the flow holds NaN, inf, 1e9, integers and exits."""
-    mode, eps = GOLDEN[name]
+    mode, holes = GOLDEN[name]
     golden = {k: torch.from_numpy(v) for k, v in np.load(SHARED / "golden" / "softsplat_modes.npz").items()}
     leaves = {k: golden[k].clone().requires_grad_() for k in ("input", "flow", "metric")}
     if mode == "linear":
         leaves["metric"] = golden["metric"].abs().requires_grad_()
     metric = {"linear": leaves["metric"], "softmax": leaves["metric"], "exp": leaves["metric"].exp()}.get(mode)
-    out = vk.splat(leaves["input"], leaves["flow"], metric, mode="linear" if mode == "exp" else mode, eps=eps)
+    out = vk.splat(leaves["input"], leaves["flow"], metric, mode="linear" if mode == "exp" else mode, holes=holes)
     torch.testing.assert_close(out, golden[f"{name}__output"], rtol=0, atol=1e-5)
     out.backward(torch.linspace(-1, 1, out.numel()).view(out.shape))
     for key, leaf in leaves.items():
@@ -180,38 +180,38 @@ def test_golden_file(backend, name):
 
 ERRORS = [
     ({"mode": "max"}, "splat: expected mode 'sum', 'average', 'linear' or 'softmax', got 'max'"),
-    ({"eps": "1e-7"}, "splat: expected eps 'zero', 'add' or 'clip', got '1e-7'"),
+    ({"holes": "1e-7"}, "splat: expected holes 'zero', 'add' or 'clip', got '1e-7'"),
     ({"mode": "softmax"}, r"splat: expected a metric of shape \(B, 1, H, W\) in mode 'softmax', got None"),
     ({"mode": "sum", "metric": torch.zeros(2, 1, 4, 5)}, "splat: expected no metric in mode 'sum', got one"),
     ({"mode": "linear", "metric": torch.zeros(2, 2, 4, 5)}, r"metric of shape \(B, 1, H, W\), got \(2, 2, 4, 5\)"),
-    ({"mode": "linear", "metric": torch.zeros(2, 1, 4, 6)}, r"metric of height and width \(4, 5\) as input has"),
-    ({"flow": torch.zeros(2, 2, 5, 5)}, r"flow of height and width \(4, 5\) as input has, got \(2, 2, 5, 5\)"),
-    ({"input": torch.zeros(3, 4, 5)}, r"splat: expected input of shape \(B, C, H, W\), got \(3, 4, 5\)"),
-    ({"input": []}, "splat: expected at least one input, got 0"),
-    ({"input": [torch.zeros(2, 3, 4, 5), 3]}, "splat: expected every input to be a tensor, got int"),
-    ({"input": [torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 6)]}, "inputs of one batch size, height and width"),
-    ({"return_weight": True}, "expected mode average, linear or softmax with return_weight, got 'sum'"),
+    ({"mode": "linear", "metric": torch.zeros(2, 1, 4, 6)}, r"metric of height and width \(4, 5\) as image has"),
+    ({"flow": torch.zeros(2, 2, 5, 5)}, r"flow of height and width \(4, 5\) as image has, got \(2, 2, 5, 5\)"),
+    ({"image": torch.zeros(3, 4, 5)}, r"splat: expected image of shape \(B, C, H, W\), got \(3, 4, 5\)"),
+    ({"image": []}, "splat: expected at least one image, got 0"),
+    ({"image": [torch.zeros(2, 3, 4, 5), 3]}, "splat: expected every image to be a tensor, got int"),
+    ({"image": [torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 6)]}, "images of one batch size, height and width"),
+    ({"mode": "sum", "return_weight": True}, "expected mode average, linear or softmax with return_weight, got 'sum'"),
 ]
 
 
 @pytest.mark.parametrize(("options", "sentence"), ERRORS)
 def test_wrong_arguments_get_one_sentence(backend, options, sentence):
-    arguments = {"input": torch.zeros(2, 3, 4, 5), "flow": torch.zeros(2, 2, 4, 5)} | options
+    arguments = {"image": torch.zeros(2, 3, 4, 5), "flow": torch.zeros(2, 2, 4, 5)} | options
     with pytest.raises(RuntimeError, match=sentence):
         vk.splat(**arguments)
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
-    ({"input": None}, "expected input to be a tensor or a sequence of tensors, got NoneType"),
-    ({"input": np.zeros((2, 3, 4, 5))}, "expected every input to be a tensor, got ndarray"),
+    ({"image": None}, "expected image to be a tensor or a sequence of tensors, got NoneType"),
+    ({"image": np.zeros((2, 3, 4, 5))}, "expected every image to be a tensor, got ndarray"),
     ({"flow": np.zeros((2, 2, 4, 5))}, "expected flow to be a tensor, got ndarray"),
     ({"flow": None}, "expected flow to be a tensor, got NoneType"),
     ({"metric": 1.0, "mode": "linear"}, "expected metric to be a tensor, got float"),
-    ({"eps": 1e-7}, "expected eps 'zero', 'add' or 'clip', got float"),
+    ({"holes": 1e-7}, "expected holes 'zero', 'add' or 'clip', got float"),
 ])  # fmt: skip
 def test_arguments_of_the_wrong_kind_get_one_sentence(change, sentence):
     with pytest.raises(RuntimeError) as caught:
-        vk.splat(**{"input": torch.zeros(2, 3, 4, 5), "flow": torch.zeros(2, 2, 4, 5), **change})
+        vk.splat(**{"image": torch.zeros(2, 3, 4, 5), "flow": torch.zeros(2, 2, 4, 5), **change})
     assert str(caught.value) == f"splat: {sentence}"
 
 

@@ -82,14 +82,14 @@ def test_a_result_that_does_not_move_has_gradient_zero(kind, flat, mode, call, w
 
 
 @every_op
-@pytest.mark.parametrize("eps", ["zero", "clip"])
+@pytest.mark.parametrize("holes", ["zero", "clip"])
 @pytest.mark.parametrize("kind", ["two", "fractions"])
-def test_gradients_over_tiny_weights_are_those_of_the_definition(kind, eps, call, way):
+def test_gradients_over_tiny_weights_are_those_of_the_definition(kind, holes, call, way):
     for scale in SCALES if way != "triton" else SCALES[2:3]:
         tensors, g = make(kind, "linear", scale, flat=False)
-        found = gradients(call, tensors, g, mode="linear", eps=eps)
+        found = gradients(call, tensors, g, mode="linear", holes=holes)
         with vk.use_backend("reference"):
-            expected = gradients(call, tensors, g, torch.float64, mode="linear", eps=eps)
+            expected = gradients(call, tensors, g, torch.float64, mode="linear", holes=holes)
         for got, wanted in zip(found, expected):
             # Sums over corners and channels may cancel further: one part in 100,000 of the largest is exact enough.
             near = (got - wanted).abs() <= 1e-3 * wanted.abs() + 1e-5 * wanted.abs().max()
@@ -166,12 +166,12 @@ def compare_with_float64(call, tensors, g, **options):
 
 
 @every_op
-@pytest.mark.parametrize("eps", ["zero", "clip"])
+@pytest.mark.parametrize("holes", ["zero", "clip"])
 @pytest.mark.parametrize("mode, scale", [
     ("average", 1.0), ("softmax", 1.0), ("linear", 1.0), ("linear", 1e-30), ("linear", 1e30),
 ])  # fmt: skip
 @pytest.mark.parametrize("flat", [False, True], ids=["image", "flat"])
-def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mode, scale, eps, call, way):
+def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mode, scale, holes, call, way):
     rng = torch.Generator().manual_seed(7)
     wrong = lost = count = 0
     for kind in ("together", "apart", "unlike") if way != "triton" else ("apart",):
@@ -179,7 +179,7 @@ def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mo
             (x, _, metric), g = make("one", mode, 1.0, flat)
             metric = None if metric is None else (metric + 0.5) * scale if mode == "linear" else metric / 8
             tensors = (x, beyond_pixels(kind, offset, rng), metric)
-            found = compare_with_float64(call, tensors, g, mode=mode, eps=eps)
+            found = compare_with_float64(call, tensors, g, mode=mode, holes=holes)
             wrong, lost, count = (a + b for a, b in zip((wrong, lost, count), found))
     assert wrong == 0, (wrong, lost, count)
 

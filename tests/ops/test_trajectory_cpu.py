@@ -18,9 +18,9 @@ LAYOUTS = (torch.contiguous_format, torch.channels_last)
 AROUND_A_RUN = (127, 128, 129, 131, 255, 257)  # pixels: csrc/base/chunk.h
 
 
-def results(image, keyframes, taus, metric, padding):
+def results(image, keyframes, taus, metric, padding_mode):
     flows = vk.sample_trajectory(keyframes, taus) if keyframes.shape[3:] == image.shape[2:] else keyframes[:, :0]
-    warped = vk.trajectory_warp(image, keyframes, taus, padding=padding)
+    warped = vk.trajectory_warp(image, keyframes, taus, padding_mode=padding_mode)
     return flows, warped, vk.trajectory_splat(image, keyframes, taus, metric)
 
 
@@ -29,14 +29,14 @@ def check_every_path(seed: int = 0) -> None:
     rng = torch.Generator().manual_seed(seed)
     choices = itertools.cycle(itertools.product(DTYPES, LAYOUTS, (1, 3, 20), ("border", "zeros"), (1, 2, 5)))
     sizes = itertools.product((1, 2, 9), (1, 2, 15, 33, *AROUND_A_RUN), (1, 3))
-    for (h, w, coarse), (dtype, layout, c, padding, count) in zip(sizes, choices):
+    for (h, w, coarse), (dtype, layout, c, padding_mode, count) in zip(sizes, choices):
         image = torch.randn(2, c, h, w, generator=rng).to(dtype).contiguous(memory_format=layout)
         keyframes = 3 * torch.randn(2, count, 2, -(-h // coarse), -(-w // coarse), generator=rng)
         keyframes[:, :, :, 0, 0] = 0
         taus, metric = torch.rand(2, 3, generator=rng), torch.randn(2, 1, h, w, generator=rng)
-        found = results(image, keyframes, taus, metric, padding)
+        found = results(image, keyframes, taus, metric, padding_mode)
         with vk.use_backend("reference"):
-            wide = results(image.double(), keyframes.double(), taus.double(), metric.double(), padding)
+            wide = results(image.double(), keyframes.double(), taus.double(), metric.double(), padding_mode)
         for got, expected in zip(found, wide):
             assert_near(got, expected, slack=32)
 

@@ -24,14 +24,14 @@ def metric_of(kind, image):
     return m.abs() + 0.5 if kind == "positive" else m * kind
 
 
-def composed(image, keyframes, taus, metric=None, mode="softmax", eps="zero", **options):
+def composed(image, keyframes, taus, metric=None, mode="softmax", holes="zero", **options):
     """Resize, sample and splat, a tau at a time."""
     size = image.shape[2:]
     scale = torch.tensor([size[1] / keyframes.shape[4], size[0] / keyframes.shape[3]], dtype=keyframes.dtype)
     larger = F.interpolate(keyframes.flatten(1, 2), size=size, mode="bilinear", align_corners=False)
     larger = larger.unflatten(1, keyframes.shape[1:3]) * scale.view(2, 1, 1)
     flows = vk.sample_trajectory(larger, taus, **options)
-    return torch.stack([vk.splat(image, flow, metric, mode=mode, eps=eps) for flow in flows.unbind(1)], 1)
+    return torch.stack([vk.splat(image, flow, metric, mode=mode, holes=holes) for flow in flows.unbind(1)], 1)
 
 
 @pytest.mark.parametrize("low", [None, (5, 12), (20, 1)], ids=str)
@@ -45,16 +45,37 @@ def test_equals_resize_sample_and_splat(low, mode, kind, count, boundary, backen
     torch.testing.assert_close(found, composed(image, keyframes, taus, metric, **options), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("mode, kind", MODES[1:])
+def test_the_weight_is_that_of_splat(mode, kind, backend):
+    """And its gradient."""
+    image, keyframes = arguments(3)
+    taus, metric = torch.tensor([0.1, 0.45]), metric_of(kind, image)
+    leaves = [t.requires_grad_() for t in (image, keyframes, metric) if t is not None]
+    out, weight = vk.trajectory_splat(image, keyframes, taus, metric, mode=mode, return_weight=True)
+    flows = vk.sample_trajectory(keyframes, taus)
+    each = [vk.splat(image, flow, metric, mode=mode, return_weight=True) for flow in flows.unbind(1)]
+    assert weight.shape == (2, 2, 1, 20, 45) and torch.equal(
+        out, vk.trajectory_splat(*leaves[:2], taus, metric, mode=mode)
+    )
+    expected = torch.stack([w for _, w in each], 1)
+    torch.testing.assert_close(weight, expected, rtol=1e-9, atol=1e-9)
+    seen = expected.isfinite()
+    moving = leaves[1:]
+    grads = [torch.autograd.grad(torch.where(seen, w, 0).sum(), moving, retain_graph=True) for w in (weight, expected)]
+    for got, want in zip(*grads):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-8 * max(1.0, want.abs().max().item()))
+
+
 @pytest.mark.parametrize("mode, kind", MODES)
-@pytest.mark.parametrize("eps", ["zero", "clip"])
-def test_gradients_equal_those_of_the_steps(mode, kind, eps, backend):
+@pytest.mark.parametrize("holes", ["zero", "clip"])
+def test_gradients_equal_those_of_the_steps(mode, kind, holes, backend):
     image, keyframes = arguments(4, low=(5, 12))
     taus = torch.tensor([[0.1, 0.45, 0.9], [0.2, 0.6, 1.1]], dtype=torch.float64)
     leaves = [t for t in (image, keyframes, taus, metric_of(kind, image)) if t is not None]
     leaves = [t.requires_grad_() for t in leaves]
     g = torch.randn(2, 3, 3, 20, 45, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = torch.autograd.grad(vk.trajectory_splat(*leaves, mode=mode, eps=eps), leaves, g)
-    for got, expected in zip(found, torch.autograd.grad(composed(*leaves, mode=mode, eps=eps), leaves, g)):
+    found = torch.autograd.grad(vk.trajectory_splat(*leaves, mode=mode, holes=holes), leaves, g)
+    for got, expected in zip(found, torch.autograd.grad(composed(*leaves, mode=mode, holes=holes), leaves, g)):
         # Over weights of 1e-9 rounding is as large as this, and is 0 on one side of a bound: flows that differ in
         # their last bits may lie on either.
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
@@ -107,8 +128,8 @@ def test_errors_are_one_sentence(backend):
         r"a metric of shape \(B, 1, H, W\) in mode 'softmax', got None": (image, None, {"mode": "softmax"}),
         r"no metric in mode 'average', got one": (image, image[:, :1], {"mode": "average"}),
         r"mode 'sum', 'average', 'linear' or 'softmax', got 'max'": (image, None, {"mode": "max"}),
-        r"eps 'zero', 'add' or 'clip', got '0'": (image, None, {"mode": "average", "eps": "0"}),
-        r"keyframe_flows with B = 1 as input has, got \(2, 4, 2, 20, 45\)": (image[:1], None, {"mode": "average"}),
+        r"holes 'zero', 'add' or 'clip', got '0'": (image, None, {"mode": "average", "holes": "0"}),
+        r"keyframe_flows with B = 1 as image has, got \(2, 4, 2, 20, 45\)": (image[:1], None, {"mode": "average"}),
     }
     for sentence, (picture, metric, options) in wrong.items():
         with pytest.raises(RuntimeError, match=f"^trajectory_splat: expected {sentence}"):

@@ -15,23 +15,23 @@ def arguments(count=5, size=(20, 45), low=None, channels=3, dtype=torch.float32,
     return image, keyframes.to(dtype)
 
 
-def composed(image, keyframes, taus, padding="border", **options):
+def composed(image, keyframes, taus, padding_mode="border", **options):
     """Resize, sample and warp, a tau at a time."""
     size = image.shape[2:]
     scale = torch.tensor([size[1] / keyframes.shape[4], size[0] / keyframes.shape[3]], dtype=keyframes.dtype)
     larger = F.interpolate(keyframes.flatten(1, 2), size=size, mode="bilinear", align_corners=False)
     larger = larger.unflatten(1, keyframes.shape[1:3]) * scale.view(2, 1, 1)
     flows = vk.sample_trajectory(larger, taus, **options)
-    return torch.stack([vk.backward_warp(image, flow, padding=padding) for flow in flows.unbind(1)], 1)
+    return torch.stack([vk.backward_warp(image, flow, padding_mode=padding_mode) for flow in flows.unbind(1)], 1)
 
 
 @pytest.mark.parametrize("low", [None, (5, 12), (7, 45), (20, 1), (1, 1), (23, 50)], ids=str)
-@pytest.mark.parametrize("padding", ["border", "zeros"])
+@pytest.mark.parametrize("padding_mode", ["border", "zeros"])
 @pytest.mark.parametrize("count, boundary", [(1, "keys"), (2, "linear"), (3, "keys"), (9, "replicate")])
-def test_equals_resize_sample_and_warp(low, padding, count, boundary, backend):
+def test_equals_resize_sample_and_warp(low, padding_mode, count, boundary, backend):
     image, keyframes = arguments(count, low=low, dtype=torch.float64)
     taus = torch.tensor([-0.1, 0.0, 0.37, 0.5, 1.0, 1.2], dtype=torch.float64)
-    options = {"padding": padding, "boundary": boundary, "extrapolate": True}
+    options = {"padding_mode": padding_mode, "boundary": boundary, "extrapolate": True}
     found = vk.trajectory_warp(image, keyframes, taus, **options)
     torch.testing.assert_close(found, composed(image, keyframes, taus, **options), rtol=1e-10, atol=1e-10)
 
@@ -99,7 +99,7 @@ def test_errors_are_one_sentence(backend):
     wrong = {
         r"image of shape \(B, C, H, W\), got \(3, 20, 45\)": (image[0], keyframes, [0.5], {}),
         r"keyframe_flows with B = 2 as image has, got \(1, 4, 2, 20, 45\)": (image, keyframes[:1], [0.5], {}),
-        r"padding 'border' or 'zeros', got 'wrap'": (image, keyframes, [0.5], {"padding": "wrap"}),
+        r"padding_mode 'border' or 'zeros', got 'wrap'": (image, keyframes, [0.5], {"padding_mode": "wrap"}),
         r"knots that increase in equal steps, got \[0, 1, 2, 4\]": (image, keyframes, [0.5], {"knots": [0, 1, 2, 4]}),
         r"keyframe_flows with at least one pixel where the output has any": (image, keyframes[..., :0], [0.5], {}),
     }

@@ -68,5 +68,6 @@ class ModuleCorrelation(nn.Module):
 
 
 def backwarp(tenInput: Tensor, tenFlow: Tensor) -> Tensor:
-    """`vk.backward_warp` with padding "zeros", in place of backwarp(tenInput, tenFlow), as `softsplat.backwarp`."""
+    """`vk.backward_warp` with padding_mode "zeros", in place of backwarp(tenInput, tenFlow), as
+    `softsplat.backwarp`."""
     return softsplat.backwarp(tenInput, tenFlow)

@@ -13,7 +13,7 @@ __all__ = ["warp"]
 
 @overridable
 def warp(img: Tensor, flow: Tensor) -> Tensor:
-    """`vk.backward_warp` with padding "border", in place of utils.warp(img, flow) of IFRNet and AMT.
+    """`vk.backward_warp` with padding_mode "border", in place of utils.warp(img, flow) of IFRNet and AMT.
 
     Args:
         img: (B, C, Hi, Wi).

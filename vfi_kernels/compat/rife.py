@@ -13,8 +13,9 @@ __all__ = ["warp"]
 def warp(
     tenInput: Tensor, tenFlow: Tensor, tenFlow_div: object = None, backwarp_tenGrid: Tensor | None = None
 ) -> Tensor:
-    """`vk.backward_warp` with padding "border", in place of model.warplayer.warp(tenInput, tenFlow) of ECCV2022-RIFE
-    and Practical-RIFE, of warp(tenInput, tenFlow, tenFlow_div, backwarp_tenGrid) of vs-rife, and of their copies.
+    """`vk.backward_warp` with padding_mode "border", in place of model.warplayer.warp(tenInput, tenFlow) of
+    ECCV2022-RIFE and Practical-RIFE, of warp(tenInput, tenFlow, tenFlow_div, backwarp_tenGrid) of vs-rife, and of their
+    copies.
 
     Args:
         tenInput: (B, C, Hi, Wi).

@@ -54,11 +54,11 @@ def softsplat(tenIn: Tensor, tenFlow: Tensor, tenMetric: Tensor | None, strMode:
         f"softsplat: expected {'a tenMetric' if weighted else 'tenMetric None'} in mode '{strMode}', "
         f"got {'None' if tenMetric is None else 'one'}"
     )
-    mode, eps, metric = MODES[name], EPS.get(suffix, "add"), tenMetric
-    if mode == "softmax" and eps != "zero" and tenMetric is not None:
+    mode, holes, metric = MODES[name], EPS.get(suffix, "add"), tenMetric
+    if mode == "softmax" and holes != "zero" and tenMetric is not None:
         # 1e-7 is added to the sum of exp(metric) itself: mode linear of that.
         mode, metric = "linear", tenMetric.to(accumulator(tenMetric)).clamp(max=LARGEST_METRIC).exp()
-    return splat(as_under_autocast(tenIn), tenFlow, metric, mode=mode, eps="zero" if mode == "sum" else eps)
+    return splat(as_under_autocast(tenIn), tenFlow, metric, mode=mode, holes="zero" if mode == "sum" else holes)
 
 
 class softsplat_func:
@@ -72,7 +72,7 @@ class softsplat_func:
 
 @overridable
 def backwarp(tenIn: Tensor, tenFlow: Tensor) -> Tensor:
-    """`vk.backward_warp` with padding "zeros", in place of backwarp(tenIn, tenFlow) of softmax-splatting.
+    """`vk.backward_warp` with padding_mode "zeros", in place of backwarp(tenIn, tenFlow) of softmax-splatting.
 
     Args:
         tenIn: (B, C, Hi, Wi).
@@ -85,7 +85,7 @@ def backwarp(tenIn: Tensor, tenFlow: Tensor) -> Tensor:
     """
     expect_warp("softsplat.backwarp", tenIn, tenFlow)
     image, flow = spread_over_image(tenIn, tenFlow)
-    return backward_warp(as_under_autocast(image), flow, padding="zeros")
+    return backward_warp(as_under_autocast(image), flow, padding_mode="zeros")
 
 
 @overridable

@@ -16,7 +16,7 @@ COVERED = 0.999  # XVFI's threshold
 
 @overridable
 def bwarp(x: Tensor, flo: Tensor, withmask: bool = True) -> Tensor:
-    """`vk.backward_warp` with padding "zeros", times its validity, in place of bwarp(x, flo) of XVFI and of the
+    """`vk.backward_warp` with padding_mode "zeros", times its validity, in place of bwarp(x, flo) of XVFI and of the
     networks that took it over (a method there: `compat.patch` drops the `self`).
 
     Args:
@@ -32,7 +32,7 @@ def bwarp(x: Tensor, flo: Tensor, withmask: bool = True) -> Tensor:
     """
     expect_warp("xvfi.bwarp", x, flo)
     expect_size("xvfi.bwarp", "flo", flo, tuple(x.shape[2:]), "x")
-    out = backward_warp(as_under_autocast(x), flo, padding="zeros")
+    out = backward_warp(as_under_autocast(x), flo, padding_mode="zeros")
     return out * covered(flo.detach()).to(out.dtype) if withmask else out
 
 

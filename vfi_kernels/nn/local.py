@@ -260,10 +260,11 @@ to type zeros_like alias
 """)
 # Functions along dimensions, and where among their arguments these stand; the others of them drop these dimensions.
 ALONG = {
-    "all": 1, "amax": 1, "amin": 1, "any": 1, "argmax": 1, "argmin": 1, "argsort": 1, "cummax": 1, "cummin": 1, "cumprod": 1, "cumsum": 1,
-    "flip": 1, "glu": 1, "log_softmax": 1, "logcumsumexp": 1, "logsumexp": 1, "max": 1, "mean": 1, "median": 1, "min": 1,
-    "nanmean": 1, "nansum": 1, "norm": 2, "normalize": 2, "prod": 1, "roll": 2, "softmax": 1,
-    "softmin": 1, "sort": 1, "std": 1, "std_mean": 1, "sum": 1, "topk": 2, "var": 1, "var_mean": 1, "vector_norm": 2,
+    **dict.fromkeys(_names("""
+all amax amin any argmax argmin argsort cummax cummin cumprod cumsum flip glu log_softmax logcumsumexp logsumexp max
+mean median min nanmean nansum prod softmax softmin sort std std_mean sum var var_mean
+    """), 1),
+    **dict.fromkeys(_names("norm normalize roll topk vector_norm"), 2),
 }  # fmt: skip
 KEEPS = frozenset(
     _names("""
@@ -284,7 +285,7 @@ RULES: dict[str, Any] = {
     **dict.fromkeys(("layer_norm", "rms_norm"), layer_norm),
     **dict.fromkeys(("linear", "matmul", "__matmul__"), linear),
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten"), reshaped),
-    **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "rrelu"), dropout),
+    **dict.fromkeys(_names("dropout dropout2d feature_dropout alpha_dropout feature_alpha_dropout rrelu"), dropout),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle"), channels),
     **dict.fromkeys(("movedim", "moveaxis"), moved),
     "__getitem__": indexed, "__setitem__": assigned, "batch_norm": evaluated_norm, "expand": expanded,

@@ -41,13 +41,13 @@ class RoutedConv2d(nn.Module):
         stride: 1 or 2; of a transposed convolution 2.
         transposed: a transposed convolution, with padding 1; otherwise the padding is kernel_size // 2.
         bias: False for none.
-        border: "zero" or "image": what a patch reads around itself, see `vk.routed_conv2d`.
+        padding_mode: "zeros" or "image": what a patch reads around itself, see `vk.routed_conv2d`.
         activation: None, "relu", "leaky_relu", "prelu" or "gelu". negative_slope: that of "leaky_relu".
 
     Shapes:
         weight and bias as those of torch.nn.Conv2d, or ConvTranspose2d, and initialised like them; activation_weight
         (C_out,) of "prelu", at first 0.25.
-        forward(x, indices, base): x (B, C, H, W); indices (P, 3) as from `vk.patch_indices`, or a route map
+        forward(input, indices, base): input (B, C, H, W); indices (P, 3) as from `vk.patch_indices`, or a route map
         (B, H / patch, W / patch) of bool, or None for all of the image at once; base (B, C_out, H', W') or None for
         zeros -> (B, C_out, H', W'). With inplace=True `base` itself is written and returned, without a gradient; where
         patches are listed it must share no memory with x.
@@ -63,7 +63,7 @@ class RoutedConv2d(nn.Module):
         stride: int = 1,
         transposed: bool = False,
         bias: bool = True,
-        border: str = "zero",
+        padding_mode: str = "zeros",
         activation: str | None = None,
         negative_slope: float = 0.01,
     ):
@@ -75,12 +75,12 @@ class RoutedConv2d(nn.Module):
         strides = (2,) if transposed else (1, 2)
         expect(stride in strides, name, f"stride {'2' if transposed else '1 or 2'}", repr(stride))
         expect_integer(name, "patch", patch, 1)
-        expect_choice(name, "border", border, ("zero", "image"))
+        expect_choice(name, "padding_mode", padding_mode, ("zeros", "image"))
         if activation is not None:
             expect_choice(name, "activation", activation, FUSED)
         expect_number(name, "negative_slope", negative_slope)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.patch, self.stride, self.transposed, self.border = patch, stride, transposed, border
+        self.patch, self.stride, self.transposed, self.padding_mode = patch, stride, transposed, padding_mode
         self.activation, self.negative_slope = activation, negative_slope
         channels = (in_channels, out_channels) if transposed else (out_channels, in_channels)
         self.weight = nn.Parameter(torch.empty(*channels, kernel_size, kernel_size))
@@ -98,23 +98,24 @@ class RoutedConv2d(nn.Module):
 
     @leaf
     def forward(
-        self, x: Tensor, indices: Tensor | None = None, base: Tensor | None = None, *, inplace: bool = False
+        self, input: Tensor, indices: Tensor | None = None, base: Tensor | None = None, *, inplace: bool = False
     ) -> Tensor:
         op = type(self).__name__
-        expect_tensors(op, x=x)
+        expect_tensors(op, input=input)
         _expect_base(op, base, inplace)
         if indices is None:
-            dense = activate(self._dense(x), self.activation, self.activation_weight, self.negative_slope)
-            return _keep(op, dense, x, base, inplace)
-        listed = as_indices(op, indices, x, self.patch)
+            dense = activate(self._dense(input), self.activation, self.activation_weight, self.negative_slope)
+            return _keep(op, dense, input, base, inplace)
+        listed = as_indices(op, indices, input, self.patch)
         options: dict[str, Any] = {
-            "stride": self.stride, "transposed": self.transposed, "border": self.border, "activation": self.activation,
-            "activation_weight": self.activation_weight, "negative_slope": self.negative_slope,
+            "stride": self.stride, "transposed": self.transposed, "padding_mode": self.padding_mode,
+            "activation": self.activation, "activation_weight": self.activation_weight, "negative_slope":
+            self.negative_slope,
         }  # fmt: skip
         if inplace:
             assert base is not None
-            return routed_conv2d_(x, self.weight, self.bias, listed, self.patch, base=base, **options)
-        return routed_conv2d(x, self.weight, self.bias, listed, self.patch, base=base, **options)
+            return routed_conv2d_(input, self.weight, self.bias, listed, self.patch, base=base, **options)
+        return routed_conv2d(input, self.weight, self.bias, listed, self.patch, base=base, **options)
 
     def _dense(self, x: Tensor) -> Tensor:
         if self.transposed:
@@ -125,18 +126,18 @@ class RoutedConv2d(nn.Module):
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, patch={self.patch}, "
             f"stride={self.stride}, transposed={self.transposed}, bias={self.bias is not None}, "
-            f"border={self.border!r}, activation={self.activation!r}"
+            f"padding_mode={self.padding_mode!r}, activation={self.activation!r}"
         )
 
 
 def as_indices(op: str, given: Tensor, x: Tensor, patch: int) -> Tensor:
     """A list of patches of `x`, also of a route map."""
     expect_tensors(op, indices=given)
-    expect_image(op, "x", x)
+    expect_image(op, "input", x)
     if given.dim() != 3 and given.dtype != torch.bool:
-        check_indices(op, given, x, "x")
+        check_indices(op, given, x, "input")
         return given
-    check_patch(op, patch, x, "x")
+    check_patch(op, patch, x, "input")
     size = (x.shape[0], x.shape[2] // patch, x.shape[3] // patch)
     expect(given.dtype == torch.bool, op, "a route of dtype bool", str(given.dtype).removeprefix("torch."))
     if shape(given) != size:
@@ -197,18 +198,19 @@ class RoutedBlock(nn.Module):
             the dense block's padding is there. Only what is known to be of single pixels is accepted beside
             convolutions: torch's conv2d and conv_transpose2d and vk.modulated_deform_conv2d, which pad with zeros by
             themselves; arithmetic and activations; norms, sums and products over channels; pooling without padding;
-            upsampling to the nearest pixel, by a factor or to a size computed from that of its input. Any other is refused where it is called, also TorchScript and
-            torch.utils.checkpoint inside the block (checkpoint the whole call): docs/routed_convolution.md.
+            upsampling to the nearest pixel, by a factor or to a size computed from that of its input. Any other is
+            refused where it is called, also TorchScript and torch.utils.checkpoint inside the block (checkpoint the
+            whole call): docs/routed_convolution.md.
         chunk: patches that run at a time: few for a CPU's cache, more to fill a GPU. Under torch.compile all do.
             Statistics of a BatchNorm in training are those of a chunk.
 
     Shapes:
-        forward(x, indices, base): x (B, C, H, W), or a sequence of such tensors, which are gathered each and given to
-        the block as its arguments; H and W are multiples of `patch`. indices (P, 3) as from `vk.patch_indices`, or a
-        route map (B, H / patch, W / patch) of bool, or None: the block runs on all of the image at once. base
-        (B, C_out, H', W') is what the other patches keep; None for zeros -> (B, C_out, H', W'), of the dtype of base,
-        which is that of x or of what the block makes. With inplace=True `base` itself is written and returned, without
-        a gradient; it may be x. Otherwise differentiable in x, base and the weights.
+        forward(input, indices, base): input (B, C, H, W), or a sequence of such tensors, which are gathered each and
+        given to the block as its arguments; H and W are multiples of `patch`. indices (P, 3) as from
+        `vk.patch_indices`, or a route map (B, H / patch, W / patch) of bool, or None: the block runs on all of the
+        image at once. base (B, C_out, H', W') is what the other patches keep; None for zeros -> (B, C_out, H', W'), of
+        the dtype of base, which is that of x or of what the block makes. With inplace=True `base` itself is written and
+        returned, without a gradient; it may be x. Otherwise differentiable in x, base and the weights.
 
     A list with a capacity: its unused rows are left out on the CPU. On a GPU and in a traced graph they are computed as
     patches of zeros and thrown away; only a BatchNorm in training notices. torch.compile(fullgraph=True) with inductor
@@ -232,13 +234,13 @@ class RoutedBlock(nn.Module):
     @leaf
     def forward(
         self,
-        x: Tensor | Sequence[Tensor],
+        input: Tensor | Sequence[Tensor],
         indices: Tensor | None = None,
         base: Tensor | None = None,
         *,
         inplace: bool = False,
     ) -> Tensor:
-        images: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
+        images: list[Any] = list(input) if isinstance(input, (list, tuple)) else [input]
         expect(len(images) > 0, "RoutedBlock", "at least one input", "none")
         for t in images:
             expect_tensors("RoutedBlock", x=t)
@@ -280,10 +282,10 @@ class RoutedBlock(nn.Module):
         listed = as_indices("RoutedBlock", indices, images[0], self.patch)
         expected = tuple(images[0].shape[i] for i in (0, 2, 3))
         for t in images:
-            expect_image("RoutedBlock", "x", t)
+            expect_image("RoutedBlock", "input", t)
             if tuple(t.shape[i] for i in (0, 2, 3)) != expected:
                 expect(False, "RoutedBlock", f"inputs of one batch size, height and width {expected}", shape(t))
-        check_patch("RoutedBlock", self.patch, images[0], "x")
+        check_patch("RoutedBlock", self.patch, images[0], "input")
         if _is_seen(listed):
             named = listed[:, 0] >= 0
             listed = listed if named.all() else listed[named]

@@ -47,12 +47,12 @@ def split(start: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(up, base + 1, base), torch.where(up, 0, fraction)
 
 
-def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
+def _axis(start: Tensor, flow: Tensor, size: int, padding_mode: str) -> Axis:
     finite = flow.isfinite()
     known = torch.where(finite, flow, 0)
     base, fraction = split(start, known)
     rest = torch.where(fraction == 0, 1, known.floor() + 1 - known)
-    if padding == "zeros":
+    if padding_mode == "zeros":
         return Axis(base, fraction, rest, finite)
     low = (base < 0) | flow.isnan() | (flow == -torch.inf)
     high = ~low & ((base >= size - 1) | (flow == torch.inf))
@@ -62,7 +62,7 @@ def _axis(start: Tensor, flow: Tensor, size: int, padding: str) -> Axis:
 
 
 def corners(
-    flow: Tensor, size: Sequence[int], padding: str, starts: tuple[Tensor, Tensor] | None = None
+    flow: Tensor, size: Sequence[int], padding_mode: str, starts: tuple[Tensor, Tensor] | None = None
 ) -> list[Corner]:
     """The four corners of every position (x, y) + flow, flow (B, 2, H, W), in an image of size (height, width).
     `starts` are other (x, y) than a pixel's own: whole numbers that broadcast to (H, W)."""
@@ -72,8 +72,8 @@ def corners(
         xs = torch.arange(w, device=flow.device, dtype=flow.dtype)
         starts = xs, torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
     xs, ys = starts
-    x, y = _axis(xs, flow[:, 0], width, padding), _axis(ys, flow[:, 1], height, padding)
-    finite = flow.isfinite().all(1) | (padding == "border")
+    x, y = _axis(xs, flow[:, 0], width, padding_mode), _axis(ys, flow[:, 1], height, padding_mode)
+    finite = flow.isfinite().all(1) | (padding_mode == "border")
     found = []
     for j in (0, 1):
         for i in (0, 1):

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vfi_kernels.checks import expect, expect_choice
 from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels.options import HOLES, MODES
 from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter_add
 
 EPS = 1e-7
@@ -19,9 +21,22 @@ NEARLY_ALONE, THIN = 2.0**-5, 2.0**-12
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
-def default_mode(mode: str | None, metric: Tensor | None) -> str:
-    """What the public functions take for None."""
-    return ("sum" if metric is None else "softmax") if mode is None else mode
+def mode_of(op: str, mode: str | None, metric: Tensor | None, holes: str, return_weight: bool) -> str:
+    """The mode that a public function was given, or takes for None; raises where the options are none."""
+    chosen = ("average" if metric is None else "softmax") if mode is None else mode
+    expect_choice(op, "mode", chosen, MODES)
+    expect_choice(op, "holes", holes, HOLES)
+    if return_weight:
+        expect(chosen != "sum", op, "mode average, linear or softmax with return_weight", f"'{chosen}'")
+    return chosen
+
+
+def weight_result(mode: str, weight: Tensor, shift: Tensor) -> Tensor:
+    """D, or of softmax log D + shift, and -inf in holes, where no gradient passes."""
+    if mode != "softmax":
+        return weight
+    hole = weight == 0
+    return torch.where(hole, -torch.inf, torch.where(hole, 1, weight).log() + shift)
 
 
 def splat_along(
@@ -29,10 +44,10 @@ def splat_along(
     flow: Tensor,
     metric: Tensor | None,
     mode: str,
-    eps: str,
+    holes: str,
     keep_weight: bool,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N, or N / D by the eps rule: outs, D, shift."""
+    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N, or N / D by the rule of holes: outs, D, shift."""
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
     found = _corners(flow.to(acc), m)
@@ -46,7 +61,7 @@ def splat_along(
         total = x.new_zeros(x.shape, dtype=acc)
         for corner, e in zip(found, factors):
             total = scatter_add(total, corner, corner.term(corner.weight, e * x.to(acc)))
-        outs.append(as_result(total if mode == "sum" else total * _reciprocal(weight, eps), x))
+        outs.append(as_result(total if mode == "sum" else total * _reciprocal(weight, holes), x))
     kept = keep_weight and mode != "sum"
     absent = weight.new_empty((0,))
     return outs, weight if kept else absent, shift if kept and shift is not None else absent.clone()
@@ -62,7 +77,7 @@ def splat_along_grad(
     weight: Tensor,
     shift: Tensor,
     mode: str,
-    eps: str,
+    holes: str,
     summed: bool,
     need_inputs: bool,
     need_flow: bool,
@@ -79,7 +94,7 @@ def splat_along_grad(
     m = None if metric is None else metric.to(acc)
     found = _corners(flow.to(acc), m)
     g = [t.to(acc) for t in grad_outs]
-    products = [_product(*pair, weight, eps) for pair in zip(g, outs)] if mode != "sum" else []
+    products = [_product(*pair, weight, holes) for pair in zip(g, outs)] if mode != "sum" else []
     grad_inputs = [x.new_zeros(x.shape, dtype=acc) for x in inputs]
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     grad_metric = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
@@ -88,8 +103,8 @@ def splat_along_grad(
         e = _factor(corner, m, shift if mode == "softmax" else None)
         along = torch.zeros_like(e)  # dot_k
         u = e if mode == "softmax" else torch.ones_like(e)
-        share, slope = (_over_q(factor, weight, corner, mode, eps) for factor in (e, u))
-        doubt, dim_doubt, alone = torch.zeros_like(e), torch.zeros_like(e), _alone(e, weight, corner, mode, eps)
+        share, slope = (_over_q(factor, weight, corner, mode, holes) for factor in (e, u))
+        doubt, dim_doubt, alone = torch.zeros_like(e), torch.zeros_like(e), _alone(e, weight, corner, mode, holes)
         for n, x in enumerate(inputs):
             at_target = gather(g[n], corner)
             dot = (at_target * x.to(acc)).sum(1, keepdim=True)
@@ -99,7 +114,7 @@ def splat_along_grad(
                 rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(MOST[kind]))
                 dot = _without_rounding(dot - product, rounding)
                 thin = ((1 - part).abs() < NEARLY_ALONE) & (corner.weight < THIN)
-                some = torch.where(alone, 0, most_doubt(kind, eps, summed or len(inputs) > 1) * noise)
+                some = torch.where(alone, 0, most_doubt(kind, holes, summed or len(inputs) > 1) * noise)
                 doubt = doubt + torch.where(thin | noise.isinf(), some, 0)
                 dim_doubt = dim_doubt + torch.where(noise.isinf(), some, 0)
             along = along + dot
@@ -119,9 +134,9 @@ def splat_along_grad(
     )
 
 
-def most_doubt(dtype: torch.dtype, eps: str, summed: bool) -> float:
+def most_doubt(dtype: torch.dtype, holes: str, summed: bool) -> float:
     """How many times the rounding of `out` a nearly lone pixel's gradient is doubted; less where it goes into a sum."""
-    if eps == "add":
+    if holes == "add":
         return 0
     return DOUBT[dtype] * (SUMMED if summed else 1)
 
@@ -161,12 +176,12 @@ def _shift(found: list[Corner], metric: Tensor) -> Tensor:
     return torch.where(shift.isfinite(), shift, 0)
 
 
-def _reciprocal(weight: Tensor, eps: str) -> Tensor:
+def _reciprocal(weight: Tensor, holes: str) -> Tensor:
     """1 / q of the normalisation out = N / q."""
-    if eps == "zero":
+    if holes == "zero":
         hole = _is_hole(weight)
         return torch.where(hole, 0, 1 / torch.where(hole, 1, weight))
-    return 1 / (weight + EPS if eps == "add" else weight.clamp_min(EPS))
+    return 1 / (weight + EPS if holes == "add" else weight.clamp_min(EPS))
 
 
 def _is_hole(weight: Tensor) -> Tensor:
@@ -179,38 +194,38 @@ def dim(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
 
 
-def _alone(e: Tensor, weight: Tensor, corner: Corner, mode: str, eps: str) -> Tensor:
+def _alone(e: Tensor, weight: Tensor, corner: Corner, mode: str, holes: str) -> Tensor:
     """Where w e is all of q, so that out is x."""
     if mode == "sum":
         return torch.zeros_like(corner.inside)
     d = gather(weight, corner)
     whole = corner.weight * e == d
-    return whole & (d > EPS) if eps == "clip" else whole & (eps == "zero")
+    return whole & (d > EPS) if holes == "clip" else whole & (holes == "zero")
 
 
-def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, eps: str) -> Tensor:
+def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, holes: str) -> Tensor:
     """factor / q at the corner, 0 in holes; finite also where 1 / q is not."""
     if mode == "sum":
         return factor
     d = gather(weight, corner)
-    if eps == "zero":
+    if holes == "zero":
         hole = _is_hole(d)
         found = torch.where(hole, 0, factor / torch.where(hole, 1, d))
     else:
-        found = factor / (d + EPS if eps == "add" else d.clamp_min(EPS))
+        found = factor / (d + EPS if holes == "add" else d.clamp_min(EPS))
     most = torch.finfo(found.dtype).max
     return found.clamp(-most, most)
 
 
-def _product(g: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, Tensor]:
+def _product(g: Tensor, out: Tensor, weight: Tensor, holes: str) -> tuple[Tensor, Tensor]:
     """dq/dD sum_c g out at every target, and what of it is rounding."""
     terms = g * out.to(g.dtype)
     total, noise = terms.sum(1, keepdim=True), terms.detach().abs()
     rounded = out.dtype.itemsize == 2 and noise.shape[1] > 0
     noise = NOISE[out.dtype] * (noise.amax(1, keepdim=True) if rounded else noise.sum(1, keepdim=True))
-    if eps == "zero":  # its terms may have lost digits
+    if holes == "zero":  # its terms may have lost digits
         noise = torch.where((weight.abs() < dim(weight.dtype)) & ~_is_hole(weight), torch.inf, noise)
-    if eps == "clip":
+    if holes == "clip":
         total, noise = torch.where(weight > EPS, total, 0), torch.where(weight > EPS, noise, 0)
     return total, noise
 

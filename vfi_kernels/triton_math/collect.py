@@ -66,10 +66,11 @@ def _collect_kernel(
         store_tile(out, b, c, channels, y, x, live, value)
 
 
-def collect(total: Tensor, x: Tensor, divisor: Tensor | None = None, eps: str = "none") -> Tensor:
-    """out = N / q, or N for eps "none", with x's channels, dtype and layout; divisor (B, H, W) is a lane of a total."""
+def collect(total: Tensor, x: Tensor, divisor: Tensor | None = None, holes: str = "none") -> Tensor:
+    """out = N / q, or N for holes "none", with x's channels, dtype and layout; divisor (B, H, W) is a lane of a
+    total."""
     b, h, w, lanes = total.shape
-    if eps == "none" and total.dtype == x.dtype and lanes == x.shape[1] and memory_format(x) == torch.channels_last:
+    if holes == "none" and total.dtype == x.dtype and lanes == x.shape[1] and memory_format(x) == torch.channels_last:
         return total.permute(0, 3, 1, 2)
     out = empty_result(x, (b, x.shape[1], h, w))
     if out.numel() > 0:
@@ -78,7 +79,7 @@ def collect(total: Tensor, x: Tensor, divisor: Tensor | None = None, eps: str = 
         tiles = tile(out)
         tiles["BLOCK_C"] = max(tiles["BLOCK_C"], group)
         arguments = (out, total.flatten(), lane, lane.stride(2), h, w, x.shape[1], lanes // group)
-        launch(_collect_kernel, out, (h, w), *arguments, GROUP=group, EPS=eps, **tiles)
+        launch(_collect_kernel, out, (h, w), *arguments, GROUP=group, EPS=holes, **tiles)
     return out
 
 

@@ -80,9 +80,10 @@ def _shifted(landing: Landing) -> Landing:
 
 
 def splat_along(
-    inputs: Sequence[Tensor], landing: Landing, mode: str, eps: str, keep_weight: bool, deterministic: bool
+    inputs: Sequence[Tensor], landing: Landing, mode: str, holes: str, keep_weight: bool, deterministic: bool
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N or N / D by the eps rule. Returns outs, D, shift."""
+    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N or N / D by the rule of holes. Returns outs, D,
+    shift."""
     absent = landing.like.new_empty((0,), dtype=landing.acc)
     any_pixel = landing.batch * landing.source_size[0] * landing.source_size[1] > 0
     if mode == "softmax":
@@ -95,7 +96,7 @@ def splat_along(
         total = scatter(x, landing, first, order)
         if first:
             divisor = total[..., x.shape[1]]
-        outs.append(collect(total, x, divisor, "none" if mode == "sum" else eps))
+        outs.append(collect(total, x, divisor, "none" if mode == "sum" else holes))
     if divisor is None or not keep_weight:
         return outs, absent, absent.clone()
     weight = divisor.unsqueeze(1).contiguous()

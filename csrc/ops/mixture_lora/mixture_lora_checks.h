@@ -19,7 +19,7 @@ struct LoraArguments {
 inline void check_lora_tensor(const char* name, const Tensor& t, const std::vector<int64_t>& sizes, const Tensor& x) {
   constexpr const char* kOp = "mixture_lora";
   check_shape(shape_text(t) == shape_text(sizes), kOp, name, shape_text(sizes), t);
-  check_like(kOp, name, t, "x", x);
+  check_like(kOp, name, t, "input", x);
 }
 
 // One int64 tensor of `count` numbers for the segments.
@@ -29,24 +29,24 @@ inline void check_lora_numbers(const char* name, const Tensor& t, int64_t count,
   if (t.scalar_type() != ScalarType::Long) {
     fail(kOp, ": expected ", name, " of dtype int64, got ", dtype_text(t.scalar_type()));
   }
-  check_device(kOp, name, t, "x", x);
+  check_device(kOp, name, t, "input", x);
 }
 
 // All but bias and lora_b_bias, and but the values of segments and their experts.
 inline LoraShape check_mixture_lora(const LoraArguments& a) {
   constexpr const char* kOp = "mixture_lora";
-  check_shape(a.x.dim() >= 1, kOp, "x", "(..., in)", a.x);
-  check_dtype(kOp, "x", a.x);
+  check_shape(a.x.dim() >= 1, kOp, "input", "(..., in)", a.x);
+  check_dtype(kOp, "input", a.x);
   LoraShape s{1, a.x.size(a.x.dim() - 1), 0, 0, 0, a.expert, 0};
   for (int64_t i = 0; i + 1 < a.x.dim(); ++i) s.tokens *= a.x.size(i);
   const std::string in = std::to_string(s.in);
   const bool fits = a.weight.dim() == 2 && a.weight.size(1) == s.in;
-  check_shape(fits, kOp, "weight", "(out, " + in + ") for x of shape " + shape_text(a.x), a.weight);
-  check_like(kOp, "weight", a.weight, "x", a.x);
+  check_shape(fits, kOp, "weight", "(out, " + in + ") for input of shape " + shape_text(a.x), a.weight);
+  check_like(kOp, "weight", a.weight, "input", a.x);
   s.out = a.weight.size(0);
   const bool adapters = a.lora_a.dim() == 3 && a.lora_a.size(0) >= 2 && a.lora_a.size(2) == s.in;
   check_shape(adapters, kOp, "lora_a", "(E, r, " + in + ") with E from 2 up", a.lora_a);
-  check_like(kOp, "lora_a", a.lora_a, "x", a.x);
+  check_like(kOp, "lora_a", a.lora_a, "input", a.x);
   s.entries = a.lora_a.size(0), s.rank = a.lora_a.size(1);
   check_lora_tensor("lora_b", a.lora_b, {s.entries, s.out, s.rank}, a.x);
   if (a.lora_a_bias) check_lora_tensor("lora_a_bias", *a.lora_a_bias, {s.entries, s.rank}, a.x);
@@ -85,7 +85,7 @@ inline void check_lora_grad_out(const Tensor& grad_out, const Tensor& x, const L
   constexpr const char* kOp = "mixture_lora_grad";
   const std::string expected = shape_text(lora_sizes(x, s.out));
   check_shape(shape_text(grad_out) == expected, kOp, "grad_out", expected, grad_out);
-  check_like(kOp, "grad_out", grad_out, "x", x);
+  check_like(kOp, "grad_out", grad_out, "input", x);
 }
 
 // A token in each row, contiguous.

@@ -21,15 +21,15 @@ inline PatchArgs patch_args(const Tensor& image, const Tensor& indices, int64_t 
   a.indices = static_cast<const int32_t*>(indices.const_data_ptr());
   a.P = indices.size(0), a.grid = grid, a.C = image.size(1);
   a.H = image.size(2), a.W = image.size(3), a.patch = patch, a.halo = halo;
-  a.type = check_dtype("patches", "x", image);
+  a.type = check_dtype("patches", "input", image);
   return a;
 }
 
 inline PatchGrid check_patch_gather(const Tensor& x, const Tensor& indices, int64_t patch, int64_t halo) {
   constexpr const char* kOp = "patch_gather";
-  check_image(kOp, "x", x);
-  check_indices(kOp, indices, x, "x");
-  const PatchGrid grid = check_patch(kOp, patch, x, "x");
+  check_image(kOp, "input", x);
+  check_indices(kOp, indices, x, "input");
+  const PatchGrid grid = check_patch(kOp, patch, x, "input");
   if (halo < 0) fail(kOp, ": expected halo of at least 0, got ", std::to_string(halo));
   return grid;
 }

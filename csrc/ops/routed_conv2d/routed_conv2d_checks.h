@@ -43,15 +43,15 @@ inline int64_t check_weight(const Tensor& weight, const Tensor& x, const RoutedO
 inline RoutedGeometry check_routed_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                                           const Tensor& indices, const RoutedOptions& o) {
   using routed::kOp;
-  check_image(kOp, "x", x);
-  check_indices(kOp, indices, x, "x");
+  check_image(kOp, "input", x);
+  check_indices(kOp, indices, x, "input");
   RoutedGeometry g{};
-  g.grid = check_patch(kOp, o.patch, x, "x");
+  g.grid = check_patch(kOp, o.patch, x, "input");
   g.C_out = routed::check_weight(weight, x, o);
-  check_like(kOp, "weight", weight, "x", x);
+  check_like(kOp, "weight", weight, "input", x);
   if (bias) {
     check_shape(bias->dim() == 1 && bias->size(0) == g.C_out, kOp, "bias", shape_text({g.C_out}), *bias);
-    check_like(kOp, "bias", *bias, "x", x);
+    check_like(kOp, "bias", *bias, "input", x);
   }
   const Border border = check_option<Border>(kOp, o.border);
   g.C = x.size(1), g.H = x.size(2), g.W = x.size(3);
@@ -65,7 +65,7 @@ inline void check_routed_base(const Tensor& base, const Tensor& x, const RoutedG
   const std::string expected =
       shape_text({x.size(0), g.C_out, g.grid.rows * g.out_patch, g.grid.columns * g.out_patch});
   check_shape(shape_text(base) == expected, routed::kOp, "base", expected + " as the output has", base);
-  check_like(routed::kOp, "base", base, "x", x);
+  check_like(routed::kOp, "base", base, "input", x);
   check_written("routed_conv2d_", "base", base);
 }
 
@@ -79,7 +79,7 @@ inline Activation check_routed_activation(int64_t activation, const std::optiona
   if (slopes) {
     const bool right = slopes->dim() == 1 && (slopes->size(0) == 1 || slopes->size(0) == g.C_out);
     check_shape(right, kOp, "activation_weight", "(1,) or " + shape_text({g.C_out}), *slopes);
-    check_like(kOp, "activation_weight", *slopes, "x", x);
+    check_like(kOp, "activation_weight", *slopes, "input", x);
   }
   return kind == Activation::kLeakyRelu ? Activation::kPrelu : kind;
 }
@@ -88,7 +88,7 @@ inline Activation check_routed_activation(int64_t activation, const std::optiona
 inline void check_routed_grad_out(const Tensor& grad_out, const Tensor& x, const Tensor& indices, const RoutedGeometry& g) {
   const std::string expected = shape_text({indices.size(0), g.C_out, g.out_patch, g.out_patch});
   check_shape(shape_text(grad_out) == expected, "routed_conv2d_grad", "grad_out", expected, grad_out);
-  check_like(routed::kOp, "grad_out", grad_out, "x", x);
+  check_like(routed::kOp, "grad_out", grad_out, "input", x);
 }
 
 }  // namespace vfi

@@ -49,7 +49,7 @@ RoutedArgs forward_args(const RoutedGeometry& g, const Tensor& x, const Tensor& 
   a.weight = weight.const_data_ptr();
   const int64_t taps = g.K * g.K;
   a.depth_step = g.transposed ? g.C_out * taps : taps, a.column_step = g.transposed ? taps : g.C * taps;
-  a.type = check_dtype(routed::kOp, "x", x);
+  a.type = check_dtype(routed::kOp, "input", x);
   a.strip = strip_of(a);
   return a;
 }

@@ -12,17 +12,17 @@ inline SplatMode check_splat(const std::vector<Tensor>& inputs, const Tensor& fl
                              int64_t mode, int64_t eps) {
   constexpr const char* kOp = "splat";
   const SplatMode m = check_splat_mode(kOp, mode, eps);
-  if (inputs.empty()) fail(kOp, ": expected at least one input, got 0");
+  if (inputs.empty()) fail(kOp, ": expected at least one image, got 0");
   const Tensor& first = inputs[0];
   for (const Tensor& x : inputs) {
-    check_image(kOp, "input", x);
+    check_image(kOp, "image", x);
     if (x.size(0) != first.size(0) || x.size(2) != first.size(2) || x.size(3) != first.size(3)) {
-      fail(kOp, ": expected inputs of one batch size, height and width ", shape_text(first), ", got ", shape_text(x));
+      fail(kOp, ": expected images of one batch size, height and width ", shape_text(first), ", got ", shape_text(x));
     }
-    check_device(kOp, "input", x, "the first input", first);
+    check_device(kOp, "image", x, "the first image", first);
   }
-  check_planes(kOp, "flow", flow, 2, first, "input");
-  check_size(kOp, "flow", flow, first, "input");
+  check_planes(kOp, "flow", flow, 2, first, "image");
+  check_size(kOp, "flow", flow, first, "image");
   check_metric(kOp, m, metric, first);
   return m;
 }

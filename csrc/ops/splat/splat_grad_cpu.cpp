@@ -61,7 +61,7 @@ class Arguments {
     in.x = hold(with_layout(x, layout)), in.grad_out = hold(with_layout(grad_out, layout));
     in.out = out == nullptr ? nullptr : hold(with_layout(*out, layout));
     in.grad_x = grad_x == nullptr ? nullptr : grad_x->mutable_data_ptr();
-    in.C = x.size(1), in.type = check_dtype(kOp, "input", x), in.channels_last = layout == MemoryFormat::ChannelsLast;
+    in.C = x.size(1), in.type = check_dtype(kOp, "image", x), in.channels_last = layout == MemoryFormat::ChannelsLast;
     inputs_.push_back(in);
     args.inputs = inputs_.data(), args.input_count = static_cast<int64_t>(inputs_.size());
   }

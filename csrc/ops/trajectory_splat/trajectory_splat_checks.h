@@ -17,10 +17,10 @@ inline TrajectorySplatRules check_trajectory_splat(const Tensor& input, const Te
                                                    int64_t mode, int64_t eps) {
   constexpr const char* kOp = "trajectory_splat";
   const SplatMode m = check_splat_mode(kOp, mode, eps);
-  check_image(kOp, "input", input);
+  check_image(kOp, "image", input);
   const int64_t height = input.size(2), width = input.size(3);
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
-  check_batch(kOp, keyframes, "input", input);
+  check_batch(kOp, keyframes, "image", input);
   check_metric(kOp, m, metric, input);
   return {curve, m};
 }

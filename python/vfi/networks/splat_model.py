@@ -174,12 +174,12 @@ def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:
 
 def _coverage(flow: Tensor, t: float) -> Tensor:
     """How much of a frame lands on each pixel at time t, at most 1: [B, 1, H, W]."""
-    return vk.splat(torch.ones_like(flow[:, :1]), t * flow).clamp(max=1)
+    return vk.splat(torch.ones_like(flow[:, :1]), t * flow, mode="sum").clamp(max=1)
 
 
 def _inside(flow: Tensor) -> Tensor:
     """Where the position that `flow` points to lies inside the image, bool [B, 1, H, W]."""
-    return vk.backward_warp(flow[:, :0], flow, validity=True)[1]
+    return vk.backward_warp(flow[:, :0], flow, return_validity=True)[1]
 
 
 def _check(name: str, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> None:

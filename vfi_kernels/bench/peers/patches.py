@@ -65,8 +65,8 @@ def with_halo(x: Tensor, *, halo: int, **options: Any) -> str | None:
 
 
 def other_kinds(x: Tensor, weight: Tensor, **options: Any) -> str | None:
-    plain = options.get("border", "zero") == "zero" and options.keys() <= {"patch", "border"}
-    return None if plain else "border zero and stride 1 only"
+    plain = options.get("padding_mode", "zeros") == "zeros" and options.keys() <= {"patch", "padding_mode"}
+    return None if plain else "padding_mode zeros and stride 1 only"
 
 
 def strided(x: Tensor, weight: Tensor, **options: Any) -> str | None:

@@ -118,7 +118,7 @@ def _splat_per_target(sums_of: Callable, values: Tensor, flow: Tensor, metric: T
 
 def _unsuited(shift: str) -> Callable[..., str | None]:
     def reason(input: Any, flow: Tensor, metric: Tensor | None = None, **options: Any) -> str | None:
-        if not isinstance(input, Tensor) or options.get("eps", "zero") != "zero" or options.get("return_weight"):
+        if not isinstance(input, Tensor) or options.get("holes", "zero") != "zero" or options.get("return_weight"):
             return "one input and the plain result only"
         wide = metric is not None and bool(metric.amax() - metric.amin() > 60)
         if shift == "target" and not (wide and options.get("mode") == "softmax"):

@@ -39,18 +39,18 @@ def _warp_from(image: Tensor, flow: Tensor, base: Tensor) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def rife_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
+def rife_warp(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
     """RIFE's warp: the base grid is cached; normalising the flow and adding it are done at every call."""
     return _warp_from(image, flow, _cached_grid(flow))
 
 
-def rife_warp_uncached(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
+def rife_warp_uncached(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
     """RIFE's warp for a compiler, which makes the base grid out of indices instead of reading it."""
     b, _, h, w = flow.shape
     return _warp_from(image, flow, base_grid(b, h, w, flow.device, flow.dtype))
 
 
-def backwarp(image: Tensor, flow: Tensor, padding: str = "zeros") -> Tensor:
+def backwarp(image: Tensor, flow: Tensor, padding_mode: str = "zeros") -> Tensor:
     """The same with zeros outside the image, as models built on softmax splatting do."""
     h, w = image.shape[2:]
     scaled = torch.cat([flow[:, 0:1] / ((w - 1) / 2), flow[:, 1:2] / ((h - 1) / 2)], 1)
@@ -58,7 +58,7 @@ def backwarp(image: Tensor, flow: Tensor, padding: str = "zeros") -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
-def ready_grid(image: Tensor, flow: Tensor, padding: str = "border") -> tuple[Tensor, Tensor]:
+def ready_grid(image: Tensor, flow: Tensor, padding_mode: str = "border") -> tuple[Tensor, Tensor]:
     """The grid of a flow that never changes: what grid_sample costs by itself."""
     b, _, h, w = flow.shape
     wide = torch.promote_types(flow.dtype, torch.float32)
@@ -68,12 +68,12 @@ def ready_grid(image: Tensor, flow: Tensor, padding: str = "border") -> tuple[Te
     ).contiguous()
 
 
-def sample_grid(image: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
+def sample_grid(image: Tensor, grid: Tensor, padding_mode: str = "border") -> Tensor:
     """F.grid_sample with the grid already made."""
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode=padding, align_corners=True)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode=padding_mode, align_corners=True)
 
 
-def opencv_maps(image: Tensor, flow: Tensor, padding: str = "border") -> tuple:
+def opencv_maps(image: Tensor, flow: Tensor, padding_mode: str = "border") -> tuple:
     """Rows of pixels and absolute positions as OpenCV wants them, and as many threads as torch uses."""
     import cv2
 
@@ -84,11 +84,11 @@ def opencv_maps(image: Tensor, flow: Tensor, padding: str = "border") -> tuple:
     return np.ascontiguousarray(image[0].permute(1, 2, 0).numpy()), map_x, map_y
 
 
-def opencv_remap(pixels: Any, map_x: Any, map_y: Any, padding: str = "border") -> Any:
+def opencv_remap(pixels: Any, map_x: Any, map_y: Any, padding_mode: str = "border") -> Any:
     """cv2.remap, bilinear, float32 in pixel order, with the maps already made."""
     import cv2
 
-    border = cv2.BORDER_REPLICATE if padding == "border" else cv2.BORDER_CONSTANT
+    border = cv2.BORDER_REPLICATE if padding_mode == "border" else cv2.BORDER_CONSTANT
     return cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
 
 
@@ -96,7 +96,7 @@ def opencv_result(pixels: Any) -> Tensor:
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
 
 
-def unsuited_to_opencv(image: Tensor, flow: Tensor, padding: str = "border") -> str | None:
+def unsuited_to_opencv(image: Tensor, flow: Tensor, padding_mode: str = "border") -> str | None:
     if importlib.util.find_spec("cv2") is None:
         return "OpenCV is not installed"
     if image.device.type != "cpu":
@@ -106,12 +106,12 @@ def unsuited_to_opencv(image: Tensor, flow: Tensor, padding: str = "border") -> 
     return None
 
 
-def needs_border(image: Tensor, flow: Tensor, padding: str = "border") -> str | None:
-    return None if padding == "border" else "border padding only"
+def needs_border(image: Tensor, flow: Tensor, padding_mode: str = "border") -> str | None:
+    return None if padding_mode == "border" else "border padding_mode only"
 
 
-def needs_zeros(image: Tensor, flow: Tensor, padding: str = "border") -> str | None:
-    return None if padding == "zeros" else "zeros padding only"
+def needs_zeros(image: Tensor, flow: Tensor, padding_mode: str = "border") -> str | None:
+    return None if padding_mode == "zeros" else "zeros padding_mode only"
 
 
 def rife_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tensor:

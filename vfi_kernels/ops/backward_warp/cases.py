@@ -27,12 +27,12 @@ def bytes_moved(image: Tensor, flow: Tensor) -> int:
     return 2 * image.nbytes + flow.nbytes
 
 
-for padding in ("border", "zeros"):
+for padding_mode in ("border", "zeros"):
     register(
         OpCase(
-            name=f"backward_warp-{padding}",
+            name=f"backward_warp-{padding_mode}",
             op="backward_warp",
-            call=functools.partial(backward_warp, padding=padding),
+            call=functools.partial(backward_warp, padding_mode=padding_mode),
             make_inputs=make_inputs,
             small=SMALL,
             large=LARGE,

@@ -9,7 +9,7 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_choice, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.backward_warp import reference
-from vfi_kernels.options import PADDINGS
+from vfi_kernels.options import PADDING_MODES
 from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
@@ -24,15 +24,15 @@ _warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
 
 @overload
 def backward_warp(
-    image: Tensor, flow: Tensor, *, padding: str = "border", validity: Literal[False] = False
+    image: Tensor, flow: Tensor, *, padding_mode: str = "border", return_validity: Literal[False] = False
 ) -> Tensor: ...
 @overload
 def backward_warp(
-    image: Tensor, flow: Tensor, *, padding: str = "border", validity: Literal[True]
+    image: Tensor, flow: Tensor, *, padding_mode: str = "border", return_validity: Literal[True]
 ) -> tuple[Tensor, Tensor]: ...
 @overridable
 def backward_warp(
-    image: Tensor, flow: Tensor, *, padding: str = "border", validity: bool = False
+    image: Tensor, flow: Tensor, *, padding_mode: str = "border", return_validity: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Samples `image` where `flow` points.
 
@@ -46,31 +46,31 @@ def backward_warp(
     Args:
         image: (B, C, Hi, Wi), float64, float32, float16 or bfloat16; any strides.
         flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
-        padding: "border" clips the position to the image (a NaN component counts as 0, +-inf as the far or near
+        padding_mode: "border" clips the position to the image (a NaN component counts as 0, +-inf as the far or near
             edge); "zeros" lets corners outside the image count 0 (a non-finite component gives 0).
-        validity: also return where the position lies inside the image.
+        return_validity: also return where the position lies inside the image.
 
     Returns:
         (B, C, H, W) with the dtype and memory format of `image`; positions and sums are float32 or wider. With
-        `validity` also a bool (B, 1, H, W). Differentiable twice in `image` and `flow`. The flow gradient is the
+        `return_validity` also a bool (B, 1, H, W). Differentiable twice in `image` and `flow`. The flow gradient is the
         right-hand one at integers and 0 where the position is clipped, on the border or not finite. Bitwise
         reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or `padding` is not one of the above.
+        RuntimeError: if a shape, dtype, device or `padding_mode` is not one of the above.
 
     Source:
-        Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5; padding "border" is RIFE's warp without the
+        Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5; padding_mode "border" is RIFE's warp without the
         rounding of its normalised grid (Huang et al., ECCV 2022), "zeros" is the backwarp of softmax splatting.
     """
     # These cost less than the calls, which only say what is wrong.
     if not (isinstance(image, Tensor) and isinstance(flow, Tensor)):
         expect_tensors("backward_warp", image=image, flow=flow)
-    if not (isinstance(padding, str) and padding in PADDINGS):
-        expect_choice("backward_warp", "padding", padding, PADDINGS)
+    if not (isinstance(padding_mode, str) and padding_mode in PADDING_MODES):
+        expect_choice("backward_warp", "padding_mode", padding_mode, PADDING_MODES)
     refuse_forward_mode("backward_warp", image, flow)
-    out = _warp(image, flow, PADDINGS[padding])
-    return (out, _inside(flow, image.shape[2], image.shape[3])) if validity else out
+    out = _warp(image, flow, PADDING_MODES[padding_mode])
+    return (out, _inside(flow, image.shape[2], image.shape[3])) if return_validity else out
 
 
 def _inside(flow: Tensor, height: int, width: int) -> Tensor:
@@ -83,14 +83,14 @@ def _inside(flow: Tensor, height: int, width: int) -> Tensor:
 
 
 @register_fake("backward_warp")
-def _(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
-    reference.check(image, flow, padding)
+def _(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
+    reference.check(image, flow, padding_mode)
     return empty_result(image, (*image.shape[:2], *flow.shape[2:]))
 
 
 @register_fake("backward_warp_grad")
 def _(
-    grad_out: Tensor, image: Tensor, flow: Tensor, padding: str, deterministic: bool, need_image: bool,
+    grad_out: Tensor, image: Tensor, flow: Tensor, padding_mode: str, deterministic: bool, need_image: bool,
     need_flow: bool,
 ) -> tuple:  # fmt: skip
     return (
@@ -100,7 +100,7 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    image, flow, ctx.padding = inputs
+    image, flow, ctx.padding_mode = inputs
     ctx.save_for_backward(image, flow)
 
 
@@ -109,7 +109,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple:
     refuse_forward_mode("backward_warp", grad_out, image, flow)
     need_image, need_flow = ctx.needs_input_grad[:2]
     deterministic = torch.are_deterministic_algorithms_enabled()
-    grad_image, grad_flow = _warp_grad(grad_out, image, flow, ctx.padding, deterministic, need_image, need_flow)
+    grad_image, grad_flow = _warp_grad(grad_out, image, flow, ctx.padding_mode, deterministic, need_image, need_flow)
     return grad_image if need_image else None, grad_flow if need_flow else None, None
 
 

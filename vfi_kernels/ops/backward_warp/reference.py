@@ -4,26 +4,27 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_planes, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import PADDINGS
+from vfi_kernels.options import PADDING_MODES
 from vfi_kernels.reference_math.bilinear import corners, flow_term, gather, scatter_add
 
 
-def check(image: Tensor, flow: Tensor, padding: str, op: str = "backward_warp") -> None:
-    """Raises RuntimeError unless image is (B, C, H, W), flow (B, 2, H', W') on its device, padding one of PADDINGS."""
+def check(image: Tensor, flow: Tensor, padding_mode: str, op: str = "backward_warp") -> None:
+    """Raises RuntimeError unless image is (B, C, H, W), flow (B, 2, H', W') on its device, padding_mode one of
+    PADDING_MODES."""
     expect_image(op, "image", image)
     expect_planes(op, "flow", flow, 2, image, "image")
-    expect_choice(op, "padding", padding, PADDINGS)
+    expect_choice(op, "padding_mode", padding_mode, PADDING_MODES)
     empty = image.shape[2] * image.shape[3] == 0 and flow.numel() > 0
     expect(not empty, op, "image with at least one pixel where flow has any", shape(image))
 
 
-def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
+def backward_warp(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
     """out[b, c, y, x] = image[b, c] at (x + flow[b, 0, y, x], y + flow[b, 1, y, x])."""
-    check(image, flow, padding)
+    check(image, flow, padding_mode)
     acc = accumulator(image, flow)
     out = image.new_zeros((*image.shape[:2], *flow.shape[2:]), dtype=acc)
     if out.numel() > 0:
-        for corner in corners(flow.to(acc), image.shape[2:], padding):
+        for corner in corners(flow.to(acc), image.shape[2:], padding_mode):
             out = out + corner.term(corner.weight, gather(image, corner).to(acc))
     return as_result(out, image)
 
@@ -32,7 +33,7 @@ def backward_warp_grad(
     grad_out: Tensor,
     image: Tensor,
     flow: Tensor,
-    padding: str,
+    padding_mode: str,
     deterministic: bool,
     need_image: bool,
     need_flow: bool,
@@ -43,7 +44,7 @@ def backward_warp_grad(
     grad_image = image.new_zeros(image.shape, dtype=acc)
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     if flow.numel() > 0:
-        for corner in corners(flow.to(acc), image.shape[2:], padding):
+        for corner in corners(flow.to(acc), image.shape[2:], padding_mode):
             if need_image:
                 grad_image = scatter_add(grad_image, corner, corner.term(corner.weight, g))
             if need_flow:

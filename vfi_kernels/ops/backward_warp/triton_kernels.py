@@ -91,13 +91,13 @@ def _flow_grad_kernel(
     store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[7] & reads_y, tl.sum(sum_y, 0), 0.0))
 
 
-def backward_warp(image: Tensor, flow: Tensor, padding: str = "border") -> Tensor:
+def backward_warp(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
     """out[b, c, y, x] = image[b, c] at (x + flow[b, 0, y, x], y + flow[b, 1, y, x])."""
-    reference.check(image, flow, padding)
+    reference.check(image, flow, padding_mode)
     out = empty_result(image, (*image.shape[:2], *flow.shape[2:]))
     if out.numel() > 0:
         tiles = tile(out)
-        constants = {"BORDER": padding == "border", "ACC": triton_dtype(accumulator(image, flow)), **tiles}
+        constants = {"BORDER": padding_mode == "border", "ACC": triton_dtype(accumulator(image, flow)), **tiles}
         sizes = (image.shape[1], *image.shape[2:], *flow.shape[2:])
         in_flight = 4 if tiles["BLOCK_C"] == 1 else 1
         launch(_backward_warp_kernel, out, flow.shape[2:], image, flow, out, *sizes, TILES=in_flight, **constants)
@@ -108,13 +108,13 @@ def backward_warp_grad(
     grad_out: Tensor,
     image: Tensor,
     flow: Tensor,
-    padding: str,
+    padding_mode: str,
     deterministic: bool,
     need_image: bool,
     need_flow: bool,
 ) -> tuple[Tensor, Tensor]:
     """grad_image[k] += w_k g is a scatter of g to where it was read; grad_flow = sum_c g (d out / dx, d out / dy)."""
-    acc, border = accumulator(image, flow), padding == "border"
+    acc, border = accumulator(image, flow), padding_mode == "border"
     grad_out = grad_out.contiguous(memory_format=memory_format(image))
     grad_image, grad_flow = not_needed(image), not_needed(flow)
     if need_image:

@@ -27,7 +27,7 @@ INDICES = (torch.int64, torch.int32)
 
 @overridable
 def mixture_lora(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     lora_a: Tensor,
@@ -41,33 +41,33 @@ def mixture_lora(
     r"""A linear layer with a universal adapter and one expert out of several, as one shrink and one expand.
 
     .. math::
-        out = x\, weight^T + bias + \sum_{e \in \{0,\, expert\}} (x\, lora\_a_e^T + lora\_a\_bias_e)\, lora\_b_e^T +
-        lora\_b\_bias_e
+        out = input\, weight^T + bias + \sum_{e \in \{0,\, expert\}} (input\, lora\_a_e^T + lora\_a\_bias_e)\,
+        lora\_b_e^T + lora\_b\_bias_e
 
     Adapters are low-rank (LoRA) with biases and scale 1. Entry 0 is the universal one, which every token has; the
     experts that no token has are not read.
 
     Args:
-        x: (..., in), float64, float32, float16 or bfloat16; any strides. All sizes but the last count the tokens.
+        input: (..., in), float64, float32, float16 or bfloat16; any strides. All sizes but the last count the tokens.
         weight: (out, in).
         bias: (out,) or None.
         lora_a: (E, r, in), E from 2 up. SemFi has E = 7 and r = 16.
         lora_b: (E, out, r).
         lora_a_bias: (E, r) or None.
-        lora_b_bias: (E, out) or None. All weights, of any floating dtype, are rounded to that of `x`.
+        lora_b_bias: (E, out) or None. All weights, of any floating dtype, are rounded to that of `input`.
         expert: 1 to E - 1; or, for sequences packed one after another, a tensor (S,) of int64 or int32 on the device of
-            `x`, an expert for each segment.
+            `input`, an expert for each segment.
         segments: (S + 1,) of int64 or int32, with such a tensor: segment n is the tokens segments[n] to
-            segments[n + 1] - 1, counted in the order of `x.flatten(0, -2)`. It goes up from 0 to the number of tokens;
-            a segment may be empty. On a GPU the host does not read it: an expert out of range gives NaN there, and
-            segments that do not go up undefined numbers.
+            segments[n + 1] - 1, counted in the order of `input.flatten(0, -2)`. It goes up from 0 to the number of
+            tokens; a segment may be empty. On a GPU the host does not read it: an expert out of range gives NaN there,
+            and segments that do not go up undefined numbers.
 
     Returns:
-        (..., out) with the dtype of `x`, and its memory format. Sums are float32, or float64 for float64. In half
-        precision x lora_a^T and what both adapters add are rounded before the whole is. Differentiable twice in all
+        (..., out) with the dtype of `input`, and its memory format. Sums are float32, or float64 for float64. In half
+        precision input lora_a^T and what both adapters add are rounded before the whole is. Differentiable twice in all
         floating arguments; frozen ones (requires_grad False) cost nothing. The large products are torch's own, follow
         its float32 precision, and on the CPU their last bits may depend on the number of threads. Inside torch.autocast
-        `x` and all weights are cast as linear casts them.
+        `input` and all weights are cast as linear casts them.
 
     Raises:
         RuntimeError: if a shape, dtype, device or expert is not one of the above; on the CPU also if a segment is not.
@@ -76,15 +76,15 @@ def mixture_lora(
         The adapters of SemFi (Hong et al., Semantic Frame Interpolation, arXiv 2507.05173, 2025); Hu et al., LoRA,
         arXiv 2106.09685, 2021, eq. 3; segments as in SGMV of Chen et al., Punica, arXiv 2310.18547, 2023.
     """
-    expect_tensors(OP, x=x, weight=weight, lora_a=lora_a, lora_b=lora_b)
+    expect_tensors(OP, input=input, weight=weight, lora_a=lora_a, lora_b=lora_b)
     expect_tensors_or_none(OP, bias=bias, lora_a_bias=lora_a_bias, lora_b_bias=lora_b_bias, segments=segments)
-    refuse_forward_mode(OP, x, weight, bias, lora_a, lora_b, lora_a_bias, lora_b_bias)
+    refuse_forward_mode(OP, input, weight, bias, lora_a, lora_b, lora_a_bias, lora_b_bias)
     given = {"weight": weight, "bias": bias, "lora_a": lora_a, "lora_b": lora_b}
     given |= {"lora_a_bias": lora_a_bias, "lora_b_bias": lora_b_bias}
     for name, t in given.items():
         if t is not None:
             expect_floating(OP, name, t)
-    x = cast_for_autocast(x)
+    x = cast_for_autocast(input)
     weights = [None if t is None else t.to(x.dtype) for t in given.values()]
     return _mixture_lora(x, *weights, *_choice(expert, segments), allow_tf32())
 

@@ -22,15 +22,15 @@ def check(
     segments: Tensor | None,
 ) -> None:
     """Raises RuntimeError unless the arguments fit each other; values of experts and segments are not looked at."""
-    expect(x.dim() >= 1, OP, "x of shape (..., in)", shape(x))
-    expect_floating(OP, "x", x)
+    expect(x.dim() >= 1, OP, "input of shape (..., in)", shape(x))
+    expect_floating(OP, "input", x)
     size = x.shape[-1]
     right = weight.dim() == 2 and weight.shape[1] == size
-    expect(right, OP, f"weight of shape (out, {size}) for x of shape {shape(x)}", shape(weight))
-    expect_like(OP, "weight", weight, x, "x")
+    expect(right, OP, f"weight of shape (out, {size}) for input of shape {shape(x)}", shape(weight))
+    expect_like(OP, "weight", weight, x, "input")
     right = lora_a.dim() == 3 and lora_a.shape[0] >= 2 and lora_a.shape[2] == size
     expect(right, OP, f"lora_a of shape (E, r, {size}) with E from 2 up", shape(lora_a))
-    expect_like(OP, "lora_a", lora_a, x, "x")
+    expect_like(OP, "lora_a", lora_a, x, "input")
     out, (e, r) = weight.shape[0], lora_a.shape[:2]
     for name, t, sizes in (
         ("lora_b", lora_b, (e, out, r)),
@@ -40,7 +40,7 @@ def check(
     ):
         if t is not None:
             expect(shape(t) == sizes, OP, f"{name} of shape {sizes}", shape(t))
-            expect_like(OP, name, t, x, "x")
+            expect_like(OP, name, t, x, "input")
     if experts is None or segments is None:
         both = experts is None and segments is None
         given = "experts" if segments is None else "segments"
@@ -52,7 +52,7 @@ def check(
     for name, t, count in (("expert", experts, experts.shape[0]), ("segments", segments, experts.shape[0] + 1)):
         expect(shape(t) == (count,), OP, f"{name} of shape {(count,)}", shape(t))
         expect(t.dtype == torch.int64, OP, f"{name} of dtype int64", str(t.dtype).removeprefix("torch."))
-        expect_device(OP, name, t, x, "x")
+        expect_device(OP, name, t, x, "input")
 
 
 def mixture_lora(

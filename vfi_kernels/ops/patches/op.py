@@ -66,7 +66,7 @@ def patch_indices(
 
 @overridable
 def patch_gather(
-    x: Tensor,
+    input: Tensor,
     indices: Tensor,
     patch: int,
     *,
@@ -75,30 +75,30 @@ def patch_gather(
 ) -> Tensor:
     """Reads the listed patches of an image, each with `halo` more pixels on every side.
 
-    out[k, c, i, j] = x[b, c, row patch - halo + i, column patch - halo + j] for (b, row, column) = indices[k], and 0
-    outside x.
+    out[k, c, i, j] = input[b, c, row patch - halo + i, column patch - halo + j] for (b, row, column) = indices[k], and
+    0 outside input.
 
     Args:
-        x: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
-        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no
-            row twice. A row that names no patch of x, as the -1 that fill a list, gives zeros.
+        input: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
+        indices: (P, 3) int32 on the device of `input`, a row (b, row, column) for each patch, as from `patch_indices`;
+            no row twice. A row that names no patch of input, as the -1 that fill a list, gives zeros.
         patch: pixels along each side of a patch.
         halo: pixels around it.
-        memory_format: of the result; torch.preserve_format is that of `x`.
+        memory_format: of the result; torch.preserve_format is that of `input`.
 
     Returns:
-        (P, C, patch + 2 halo, patch + 2 halo), dtype of `x`. Differentiable twice in `x`; pixels in several halos get
-        the sum, in float32 or wider and in a fixed order.
+        (P, C, patch + 2 halo, patch + 2 halo), dtype of `input`. Differentiable twice in `input`; pixels in several
+        halos get the sum, in float32 or wider and in a fixed order.
 
     Raises:
         RuntimeError: if a shape, dtype, device or size is not one of the above.
     """
     op = "patch_gather"
-    expect_tensors(op, x=x, indices=indices)
+    expect_tensors(op, input=input, indices=indices)
     expect_integer(op, "patch", patch, 1)
     expect_integer(op, "halo", halo, 0)
-    refuse_forward_mode(op, x)
-    return _patch_gather(x, indices, patch, halo, wants_channels_last(op, memory_format))
+    refuse_forward_mode(op, input)
+    return _patch_gather(input, indices, patch, halo, wants_channels_last(op, memory_format))
 
 
 @overridable

@@ -20,9 +20,9 @@ def check_route(route: Tensor, capacity: int | None) -> None:
 
 def check_gather(x: Tensor, indices: Tensor, patch: int, halo: int) -> None:
     op = "patch_gather"
-    expect_image(op, "x", x)
-    math.check_indices(op, indices, x, "x")
-    math.check_patch(op, patch, x, "x")
+    expect_image(op, "input", x)
+    math.check_indices(op, indices, x, "input")
+    math.check_patch(op, patch, x, "input")
     expect(halo >= 0, op, "halo of at least 0", halo)
 
 

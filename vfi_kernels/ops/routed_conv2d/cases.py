@@ -35,10 +35,10 @@ def bytes_moved(x: Tensor, weight: Tensor) -> int:
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67), (1, 34, 5, 37))
 WAYS: tuple[tuple[str, int, int, dict[str, Any]], ...] = (
-    ("zero", 3, 4, {"border": "zero"}),
-    ("image", 3, 4, {"border": "image"}),
-    ("stride", 3, 8, {"border": "image", "stride": 2}),
-    ("transposed", 4, 2, {"border": "image", "stride": 2, "transposed": True}),
+    ("zeros", 3, 4, {"padding_mode": "zeros"}),
+    ("image", 3, 4, {"padding_mode": "image"}),
+    ("stride", 3, 8, {"padding_mode": "image", "stride": 2}),
+    ("transposed", 4, 2, {"padding_mode": "image", "stride": 2, "transposed": True}),
 )
 for name, kernel, patch, options in WAYS:
     register(

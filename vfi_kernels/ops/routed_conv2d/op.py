@@ -21,7 +21,7 @@ from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, che
 from vfi_kernels.layout import empty_result, memory_format, not_needed
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.reference import OP
-from vfi_kernels.options import ACTIVATIONS, BORDERS
+from vfi_kernels.options import ACTIVATIONS, PATCH_PADDING_MODES
 from vfi_kernels.overrides import overridable, written_as_memory
 from vfi_kernels.registration import (
     grad_needed,
@@ -43,7 +43,7 @@ FUSED = ("relu", "leaky_relu", "prelu", "gelu")
 
 @overridable
 def routed_conv2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     indices: Tensor,
@@ -51,7 +51,7 @@ def routed_conv2d(
     *,
     stride: int = 1,
     transposed: bool = False,
-    border: str = "zero",
+    padding_mode: str = "zeros",
     activation: str | None = None,
     activation_weight: Tensor | None = None,
     negative_slope: float = 0.01,
@@ -59,41 +59,41 @@ def routed_conv2d(
 ) -> Tensor:
     """Convolution of the listed patches only; everything else keeps `base`.
 
-    out = act(conv(x) + bias) inside the patches (b, row, column) of `indices`, base outside them. The convolution is
-    1x1, or 3x3 with padding 1, with stride 1 or 2; or transposed, 4x4 with stride 2 and padding 1. The patches are read
-    where they lie in `x`: no copy of them is made.
+    out = act(conv(input) + bias) inside the patches (b, row, column) of `indices`, base outside them. The convolution
+    is 1x1, or 3x3 with padding 1, with stride 1 or 2; or transposed, 4x4 with stride 2 and padding 1. The patches are
+    read where they lie in `input`: without a copy.
 
     Args:
-        x: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
+        input: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`.
         weight: (C_out, C, K, K) with K = 1 or 3; transposed (C, C_out, 4, 4).
-        bias: (C_out,) or None. Weight, bias and activation_weight of any floating dtype are rounded to that of `x`.
-        indices: (P, 3) int32 on the device of `x`, a row (b, row, column) for each patch, as from `patch_indices`; no
-            row twice. A row that names no patch of x, as the -1 that fill a list, is ignored.
-        patch: pixels of `x` along each side of a patch; a multiple of `stride`. An output patch has patch / stride
+        bias: (C_out,) or None. Weight, bias and activation_weight of any floating dtype are rounded to that of `input`.
+        indices: (P, 3) int32 on the device of `input`, a row (b, row, column) for each patch, as from `patch_indices`;
+            no row twice. A row that names no patch of input, as the -1 that fill a list, is ignored.
+        patch: pixels of `input` along each side of a patch; a multiple of `stride`. An output patch has patch / stride
             pixels, transposed 2 patch.
-        border: what a patch reads around itself: "zero" pads each patch with zeros, as an image of its own; "image"
-            reads the pixels of `x` that are there, listed or not, and zeros outside `x`: the result is the dense
-            convolution's.
+        padding_mode: what a patch reads around itself: "zeros" pads each patch with zeros, as an image of its own;
+            "image" reads the pixels of `input` that are there, listed or not, and zeros outside `input`: the result is
+            the dense convolution's.
         activation: None, "relu", "leaky_relu", "prelu" or "gelu" (with erf), of listed patches.
         activation_weight: slopes (C_out,) or (1,) of "prelu". negative_slope: that of "leaky_relu".
-        base: (B, C_out, H', W') with the dtype and device of `x`, what the other patches keep. None: zeros. It is not
-            changed; `routed_conv2d_` writes into it.
+        base: (B, C_out, H', W') with the dtype and device of `input`, what the other patches keep. None: zeros. It is
+            not changed; `routed_conv2d_` writes into it.
 
     Returns:
-        (B, C_out, H', W') with dtype and memory format of `base`, else of `x`; H' = H / stride, transposed 2 H. Sums
-        are float32, or float64 for float64, and rounded once; where a gradient is needed the activation is an op of its
-        own after that. Differentiable twice in every floating argument. float32 products on a GPU follow
-        torch.set_float32_matmul_precision. Inside torch.autocast x, weights and base are cast as conv2d casts its own.
+        (B, C_out, H', W') with dtype and memory format of `base`, else of `input`; H' = H / stride, transposed 2 H.
+        Sums are float32, or float64 for float64, and rounded once; where a gradient is needed the activation is an op
+        of its own after that. Differentiable twice in every floating argument. float32 products on a GPU follow
+        torch.set_float32_matmul_precision. Inside torch.autocast input, weights and base are cast as by conv2d.
 
     Raises:
         RuntimeError: if a shape, dtype, device or option is not one of the above.
 
     Source:
         Ren et al., SBNet: Sparse Blocks Network for Fast Inference, CVPR 2018, whose gather, convolution and scatter
-        are one here; patches as in APR-VFI, where they are independent (border "zero").
+        are one here; patches as in APR-VFI, where they are independent (padding_mode "zeros").
     """
-    _check_options(OP, patch, stride, transposed, border, activation, activation_weight, negative_slope)
-    x, weight, bias, activation_weight = _prepare(OP, x, weight, bias, indices, activation_weight)
+    _check_options(OP, patch, stride, transposed, padding_mode, activation, activation_weight, negative_slope)
+    x, weight, bias, activation_weight = _prepare(OP, input, weight, bias, indices, activation_weight)
     if base is not None:
         expect_tensors(OP, base=base)
         base = cast_for_autocast(base)
@@ -101,22 +101,20 @@ def routed_conv2d(
     mapped = any(t is not None and torch._C._functorch.is_batchedtensor(t) for t in (*tensors, indices))
     if mapped or grad_needed(*tensors) or not written_as_memory(*tensors, indices):
         _check_what_the_patches_meet(x, weight, bias, indices, patch, stride, transposed, activation_weight, base)
-        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, BORDERS[border], allow_tf32())
+        number = PATCH_PADDING_MODES[padding_mode]
+        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, number, allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
         return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
-    if base is None:
-        out = _zeros(x, weight, stride, transposed, mapped)
-    else:
-        out = base.contiguous(memory_format=memory_format(base))
-        out = out.clone() if out is base else out
-    fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
+    out = _zeros(x, weight, stride, transposed, mapped) if base is None else _dense_copy(base)
+    numbers = (PATCH_PADDING_MODES[padding_mode], ACTIVATIONS[activation or "none"])
+    fused = (*numbers, activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, out)
     return out
 
 
 @overridable
 def routed_conv2d_(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     indices: Tensor,
@@ -125,39 +123,46 @@ def routed_conv2d_(
     base: Tensor,
     stride: int = 1,
     transposed: bool = False,
-    border: str = "zero",
+    padding_mode: str = "zeros",
     activation: str | None = None,
     activation_weight: Tensor | None = None,
     negative_slope: float = 0.01,
 ) -> Tensor:
     """`routed_conv2d` into `base` itself, which is returned: nothing is copied, and there is no gradient. Inside
-    torch.autocast it computes in autocast's dtype if `base` has that, else in that of `x`, which `base` must have then.
+    torch.autocast it computes in autocast's dtype if `base` has that, else in that of `input`, which `base` must have
+    then.
 
     Raises:
-        RuntimeError: as routed_conv2d; if elements of `base` share memory with each other or with `x`; and if autograd
-            records and a tensor requires a gradient.
+        RuntimeError: as routed_conv2d; if elements of `base` share memory with each other or with `input`; and if
+            autograd records and a tensor requires a gradient.
     """
-    op, given = f"{OP}_", x
+    op = f"{OP}_"
     expect_tensors(op, base=base)
-    _check_options(op, patch, stride, transposed, border, activation, activation_weight, negative_slope)
-    x, weight, bias, activation_weight = _prepare(op, x, weight, bias, indices, activation_weight, base.dtype)
+    _check_options(op, patch, stride, transposed, padding_mode, activation, activation_weight, negative_slope)
+    x, weight, bias, activation_weight = _prepare(op, input, weight, bias, indices, activation_weight, base.dtype)
     refuse_gradient(op, OP, x, weight, bias, activation_weight, base)
-    expect_apart(op, base, "x", given)
+    expect_apart(op, base, "input", input)
     if base.dtype != x.dtype:
-        expect_like(op, "base", base, x, "x")
-    fused = (BORDERS[border], ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
+        expect_like(op, "base", base, x, "input")
+    numbers = (PATCH_PADDING_MODES[padding_mode], ACTIVATIONS[activation or "none"])
+    fused = (*numbers, activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, base)
     return base
 
 
+def _dense_copy(base: Tensor) -> Tensor:
+    out = base.contiguous(memory_format=memory_format(base))
+    return out.clone() if out is base else out
+
+
 def _check_options(
-    op: str, patch: int, stride: int, transposed: bool, border: str, activation: str | None, slopes: Tensor | None,
-    negative_slope: float,
+    op: str, patch: int, stride: int, transposed: bool, padding_mode: str, activation: str | None,
+    slopes: Tensor | None, negative_slope: float,
 ) -> None:  # fmt: skip
     expect_integer(op, "patch", patch, 1)
     expect_integer(op, "stride", stride, 1)
     expect_bool(op, "transposed", transposed)
-    expect_choice(op, "border", border, BORDERS)
+    expect_choice(op, "padding_mode", padding_mode, PATCH_PADDING_MODES)
     expect_tensors_or_none(op, activation_weight=slopes)
     check_activation(op, activation, slopes, FUSED)
     expect_number(op, "negative_slope", negative_slope)
@@ -167,8 +172,8 @@ def _prepare(
     op: str, x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, slopes: Tensor | None,
     result: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-    """x as autocast casts it, and the weights rounded to its dtype."""
-    expect_tensors(op, x=x, weight=weight, indices=indices)
+    """The input as autocast casts it, and the weights rounded to its dtype."""
+    expect_tensors(op, input=x, weight=weight, indices=indices)
     expect_tensors_or_none(op, bias=bias)
     refuse_forward_mode(op, x, weight, bias, slopes)
     for name, t in (("weight", weight), ("bias", bias), ("activation_weight", slopes)):
@@ -191,7 +196,7 @@ def _check_what_the_patches_meet(
     if base is not None:
         fits = fits and tuple(base.shape) == size and base.dtype == x.dtype and base.device == x.device
     if not fits:
-        c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, "zero")
+        c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, "zeros")
         reference.check_activation("none" if slopes is None else "prelu", slopes, x, c_out)
         if base is not None:
             reference.check_base(x, base, c_out, patch, out_patch)
@@ -214,19 +219,19 @@ def _zeros(x: Tensor, weight: Tensor, stride: int, transposed: bool, mapped: boo
 @register_fake("routed_conv2d")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, allow_tf32: bool,
+    padding_mode: str, allow_tf32: bool,
 ) -> Tensor:  # fmt: skip
-    c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, border)
+    c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, padding_mode)
     return empty_result(x, (indices.shape[0], c_out, out_patch, out_patch))
 
 
 @register_fake("routed_conv2d_")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
+    padding_mode: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
     base: Tensor,
 ) -> None:  # fmt: skip
-    c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, border)
+    c_out, out_patch = reference.check(x, weight, bias, indices, patch, stride, transposed, padding_mode)
     reference.check_target(x, base, c_out, patch, out_patch)
     reference.check_activation(activation, activation_weight, x, c_out)
 
@@ -234,7 +239,7 @@ def _(
 @register_fake("routed_conv2d_grad")
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
+    padding_mode: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
 ) -> tuple:  # fmt: skip
     return (
         empty_result(x) if need_x else not_needed(x),

@@ -7,7 +7,7 @@ from torch import Tensor
 from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, expect_written, shape
 from vfi_kernels.convolution import activate
 from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import ACTIVATIONS, BORDERS
+from vfi_kernels.options import ACTIVATIONS, PATCH_PADDING_MODES
 from vfi_kernels.reference_math import patches as math
 
 OP = "routed_conv2d"
@@ -21,12 +21,12 @@ def check(
     patch: int,
     stride: int,
     transposed: bool,
-    border: str,
+    padding_mode: str,
 ) -> tuple[int, int]:
     """Raises RuntimeError unless the arguments fit each other; otherwise C_out and the size of an output patch."""
-    expect_image(OP, "x", x)
-    math.check_indices(OP, indices, x, "x")
-    math.check_patch(OP, patch, x, "x")
+    expect_image(OP, "input", x)
+    math.check_indices(OP, indices, x, "input")
+    math.check_patch(OP, patch, x, "input")
     c = x.shape[1]
     if transposed:
         expected = f"weight of shape ({c}, C_out, 4, 4) for a transposed convolution of {c} channels"
@@ -39,19 +39,19 @@ def check(
         expect(fits, OP, expected, shape(weight))
         expect(stride in (1, 2), OP, "stride 1 or 2", stride)
         expect(patch % stride == 0, OP, f"a patch that is a multiple of the stride of {stride}", patch)
-    expect_like(OP, "weight", weight, x, "x")
+    expect_like(OP, "weight", weight, x, "input")
     c_out = weight.shape[1 if transposed else 0]
     if bias is not None:
         expect(bias.dim() == 1 and bias.shape[0] == c_out, OP, f"bias of shape ({c_out},)", shape(bias))
-        expect_like(OP, "bias", bias, x, "x")
-    expect_choice(OP, "border", border, BORDERS)
+        expect_like(OP, "bias", bias, x, "input")
+    expect_choice(OP, "padding_mode", padding_mode, PATCH_PADDING_MODES)
     return c_out, patch * 2 if transposed else patch // stride
 
 
 def check_base(x: Tensor, base: Tensor, c_out: int, patch: int, out_patch: int) -> None:
     size = (x.shape[0], c_out, x.shape[2] // patch * out_patch, x.shape[3] // patch * out_patch)
     expect(tuple(base.shape) == size, OP, f"base of shape {size} as the output has", shape(base))
-    expect_like(OP, "base", base, x, "x")
+    expect_like(OP, "base", base, x, "input")
 
 
 def check_target(x: Tensor, base: Tensor, c_out: int, patch: int, out_patch: int) -> None:
@@ -68,12 +68,12 @@ def check_activation(activation: str, activation_weight: Tensor | None, x: Tenso
     if activation_weight is not None:
         right = activation_weight.dim() == 1 and activation_weight.shape[0] in (1, c_out)
         expect(right, OP, f"activation_weight of shape (1,) or ({c_out},)", shape(activation_weight))
-        expect_like(OP, "activation_weight", activation_weight, x, "x")
+        expect_like(OP, "activation_weight", activation_weight, x, "input")
 
 
-def reach(weight: Tensor, border: str) -> int:
+def reach(weight: Tensor, padding_mode: str) -> int:
     """How many pixels around its own a patch reads."""
-    return 1 if border == "image" and weight.shape[2] > 1 else 0
+    return 1 if padding_mode == "image" and weight.shape[2] > 1 else 0
 
 
 def convolve(tiles: Tensor, weight: Tensor, bias: Tensor | None, halo: int, stride: int, transposed: bool) -> Tensor:
@@ -91,14 +91,14 @@ def mask_of(x: Tensor, indices: Tensor, patch: int) -> Tensor:
 
 def _patches(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str,
+    padding_mode: str,
 ) -> Tensor:  # fmt: skip
     """(P, C_out, patch', patch') in the dtype of the sums; 0 for rows that name no patch."""
     wide = accumulator(x)
-    halo = reach(weight, border)
+    halo = reach(weight, padding_mode)
     tiles = math.gather(x.to(wide), indices, patch, halo)
     if tiles.numel() == 0 or weight.numel() == 0:  # no channels: the bias alone
-        c_out, side = check(x, weight, bias, indices, patch, stride, transposed, border)
+        c_out, side = check(x, weight, bias, indices, patch, stride, transposed, padding_mode)
         out = tiles.new_zeros(indices.shape[0], c_out, side, side)
         out = out if bias is None else out + bias.to(wide)[:, None, None]
     else:
@@ -108,21 +108,21 @@ def _patches(
 
 def routed_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, allow_tf32: bool,
+    padding_mode: str, allow_tf32: bool,
 ) -> Tensor:  # fmt: skip
-    check(x, weight, bias, indices, patch, stride, transposed, border)
-    return as_result(_patches(x, weight, bias, indices, patch, stride, transposed, border), x)
+    check(x, weight, bias, indices, patch, stride, transposed, padding_mode)
+    return as_result(_patches(x, weight, bias, indices, patch, stride, transposed, padding_mode), x)
 
 
 def routed_conv2d_(
     x: Tensor, weight: Tensor, bias: Tensor | None, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
+    padding_mode: str, activation: str, activation_weight: Tensor | None, negative_slope: float, allow_tf32: bool,
     base: Tensor,
 ) -> None:  # fmt: skip
-    c_out, out_patch = check(x, weight, bias, indices, patch, stride, transposed, border)
+    c_out, out_patch = check(x, weight, bias, indices, patch, stride, transposed, padding_mode)
     check_target(x, base, c_out, patch, out_patch)
     check_activation(activation, activation_weight, x, c_out)
-    out = _patches(x, weight, bias, indices, patch, stride, transposed, border)
+    out = _patches(x, weight, bias, indices, patch, stride, transposed, padding_mode)
     slopes = None if activation_weight is None else activation_weight.to(out.dtype)
     out = activate(out, activation, slopes, negative_slope).to(base.dtype)
     base.copy_(math.scatter(out, indices, base))
@@ -130,10 +130,10 @@ def routed_conv2d_(
 
 def routed_conv2d_grad(
     grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
+    padding_mode: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Of the output patches `grad_out`; those of rows that name no patch count nothing."""
-    wide, halo = accumulator(x), reach(weight, border)
+    wide, halo = accumulator(x), reach(weight, padding_mode)
     grad = torch.where(mask_of(x, indices, patch), grad_out.to(wide), 0)
     tiles = math.gather(x.to(wide), indices, patch, halo)
     grad_bias = grad.sum((0, 2, 3)).to(x.dtype) if need_bias else not_needed(x)

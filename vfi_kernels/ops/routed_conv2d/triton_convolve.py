@@ -46,7 +46,7 @@ class Form(NamedTuple):
         return Form(self.grid, axis, self.channels[::-1], not self.transposed, self.neighbours)
 
 
-def form(x: Tensor, weight: Tensor, patch: int, stride: int, transposed: bool, border: str) -> Form:
+def form(x: Tensor, weight: Tensor, patch: int, stride: int, transposed: bool, padding_mode: str) -> Form:
     k = weight.shape[2]
     out_patch = 2 * patch if transposed else patch // stride
     return Form(
@@ -54,7 +54,7 @@ def form(x: Tensor, weight: Tensor, patch: int, stride: int, transposed: bool, b
         (k, stride, 1 if transposed else k // 2, patch, out_patch),
         (x.shape[1], weight.shape[1 if transposed else 0]),
         transposed,
-        reference.reach(weight, border) > 0,
+        reference.reach(weight, padding_mode) > 0,
     )
 
 

@@ -154,11 +154,11 @@ def _bias_gradient(f: Form, grad_out: Tensor, indices: Tensor) -> Tensor:
 
 def routed_conv2d_grad(
     grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
-    border: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
+    padding_mode: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of x, weight and bias; of rows that name no patch grad_out counts nothing."""
-    reference.check(x, weight, None, indices, patch, stride, transposed, border)
-    f, indices = form(x, weight, patch, stride, transposed, border), indices.contiguous()
+    reference.check(x, weight, None, indices, patch, stride, transposed, padding_mode)
+    f, indices = form(x, weight, patch, stride, transposed, padding_mode), indices.contiguous()
     grad_x, grad_weight, grad_bias = (not_needed(x) for _ in range(3))
     if need_x:
         grad_x = empty_result(x)

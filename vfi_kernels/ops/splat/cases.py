@@ -54,19 +54,19 @@ def _register(name: str, make: Any, large: bool = True, smooth: bool = True, **o
 
 _register("splat-sum", make_inputs, mode="sum")
 _register("splat-average", make_inputs, mode="average")
-_register("splat-average-add", make_inputs, large=False, mode="average", eps="add")
-_register("splat-average-clip", make_inputs, large=False, mode="average", eps="clip")
+_register("splat-average-add", make_inputs, large=False, mode="average", holes="add")
+_register("splat-average-clip", make_inputs, large=False, mode="average", holes="clip")
 _register("splat-linear", make_linear_inputs, large=False, mode="linear", return_weight=True)
 _register("splat-softmax", functools.partial(make_inputs, metric=5.0), mode="softmax")
 _register("splat-softmax-wide", functools.partial(make_inputs, metric=300.0), mode="softmax", smooth=False)
-# The shift counts as a constant; with eps "add" the true derivative differs by eps / D.
+# The shift counts as a constant; with holes "add" the true derivative differs by eps / D.
 _register(
     "splat-softmax-add",
     functools.partial(make_inputs, metric=2.0),
     large=False,
     smooth=False,
     mode="softmax",
-    eps="add",
+    holes="add",
 )
 _register(
     "splat-softmax-several", functools.partial(make_inputs, metric=2.0, several=True), large=False, mode="softmax"

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_choice, expect_tensors, expect_tensors_or_none
+from vfi_kernels.checks import expect, expect_tensors, expect_tensors_or_none
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.splat import reference
-from vfi_kernels.options import EPS_RULES, MODES
+from vfi_kernels.options import HOLES, MODES
 from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     CAPTURED,
@@ -27,60 +27,60 @@ _splat_grad = torch.ops.vfi_kernels.splat_grad.default
 
 @overload
 def splat(
-    input: Tensor,
+    image: Tensor,
     flow: Tensor,
     metric: Tensor | None = None,
     *,
     mode: str | None = None,
-    eps: str = "zero",
+    holes: str = "zero",
     return_weight: Literal[False] = False,
 ) -> Tensor: ...
 @overload
 def splat(
-    input: Sequence[Tensor],
+    image: Sequence[Tensor],
     flow: Tensor,
     metric: Tensor | None = None,
     *,
     mode: str | None = None,
-    eps: str = "zero",
+    holes: str = "zero",
     return_weight: Literal[False] = False,
 ) -> list[Tensor]: ...
 @overload
 def splat(
-    input: Tensor,
+    image: Tensor,
     flow: Tensor,
     metric: Tensor | None = None,
     *,
     mode: str | None = None,
-    eps: str = "zero",
+    holes: str = "zero",
     return_weight: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def splat(
-    input: Sequence[Tensor],
+    image: Sequence[Tensor],
     flow: Tensor,
     metric: Tensor | None = None,
     *,
     mode: str | None = None,
-    eps: str = "zero",
+    holes: str = "zero",
     return_weight: Literal[True],
 ) -> tuple[list[Tensor], Tensor]: ...
 @overridable
 def splat(
-    input: Tensor | Sequence[Tensor],
+    image: Tensor | Sequence[Tensor],
     flow: Tensor,
     metric: Tensor | None = None,
     *,
     mode: str | None = None,
-    eps: str = "zero",
+    holes: str = "zero",
     return_weight: bool = False,
 ) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
-    r"""Moves every pixel of `input` along `flow` and adds it to the four pixels around its target.
+    r"""Moves every pixel of `image` along `flow` and adds it to the four pixels around its target.
 
     With bilinear weight :math:`w`, source pixel x landing on target t, and factor e:
 
     .. math::
-        N[t] = \sum_x w\, e_x\, input[x], \quad D[t] = \sum_x w\, e_x, \quad out = N \text{ (sum) or } N / D
+        N[t] = \sum_x w\, e_x\, image[x], \quad D[t] = \sum_x w\, e_x, \quad out = N \text{ (sum) or } N / D
 
     where e is 1 (sum, average), metric (linear) or exp(metric) (softmax). Corners outside the image, or whose weight
     is exactly 0, receive nothing, each by itself. A pixel whose target, or whose metric, is not finite is skipped,
@@ -88,68 +88,58 @@ def splat(
     whole sample while its metrics span at most 60, else of the pixels that land on each target.
 
     Args:
-        input: (B, C, H, W), float64, float32, float16 or bfloat16, any strides; or a sequence of such tensors (any C
+        image: (B, C, H, W), float64, float32, float16 or bfloat16, any strides; or a sequence of such tensors (any C
             and dtype each) that share the flow: targets and weights are then computed once.
         flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
-        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum.
-        eps: what divides N where D may be 0: "zero" gives 0 in holes, where D is 0 or subnormal (1.2e-38 in float32),
+        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else average.
+        holes: what divides N where D may be 0: "zero" gives 0 in holes, where D is 0 or subnormal (1.2e-38 in float32),
             and else divides exactly; "add" divides by D + 1e-7; "clip" by max(D, 1e-7). In softmax D is the shifted
             weight. Where a metric of both signs makes D cancel (linear), the quotient is that of its rounding.
         return_weight: also return D (average, linear; 0 in holes) or log D (softmax; -inf in holes).
 
     Returns:
-        (B, C, H, W) with the dtype and memory format of `input` (a list for a sequence); with `return_weight` also a
+        (B, C, H, W) with the dtype and memory format of `image` (a list for a sequence); with `return_weight` also a
         (B, 1, H, W) float32 (float64 if an argument is) tensor. Sums are float32 or wider. Differentiable twice in
-        every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Where input -
+        every argument (right-hand derivative at integer targets; the softmax shift counts as a constant). Where image -
         out is only rounding, as where one pixel has a target for itself, what the target adds to the gradients of flow
         and metric is 0. Where nearly all of a target comes from one pixel by a weight below 2^-12, a little beyond a
         whole pixel, the flow's gradient is that of the definition in float64 within 1e-3, or 0 (one float32 or float64
-        input, `eps` "zero" or "clip"; of several, 0 where most of it is rounding), and beside D < 1e-31 both are 0.
+        image, `holes` "zero" or "clip"; of several, 0 where most of it is rounding), and beside D < 1e-31 both are 0.
         Bitwise reproducible on the CPU, on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
-        RuntimeError: if a shape, dtype, device, `mode` or `eps` is not one of the above.
+        RuntimeError: if a shape, dtype, device, `mode` or `holes` is not one of the above.
 
     Source:
         Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eqs. 3 to 7.
     """
-    single = isinstance(input, Tensor)
-    if not (single or isinstance(input, Iterable)):
-        expect(False, "splat", "input to be a tensor or a sequence of tensors", type(input).__name__)
-    inputs: list[Tensor] = [input] if isinstance(input, Tensor) else list(input)
-    for x in inputs:
+    single = isinstance(image, Tensor)
+    if not (single or isinstance(image, Iterable)):
+        expect(False, "splat", "image to be a tensor or a sequence of tensors", type(image).__name__)
+    images: list[Tensor] = [image] if isinstance(image, Tensor) else list(image)
+    for x in images:
         if not isinstance(x, Tensor):
-            expect(False, "splat", "every input to be a tensor", type(x).__name__)
+            expect(False, "splat", "every image to be a tensor", type(x).__name__)
     expect_tensors("splat", flow=flow)
     expect_tensors_or_none("splat", metric=metric)
-    mode = reference.default_mode(mode, metric)
-    expect_choice("splat", "mode", mode, MODES)
-    expect_choice("splat", "eps", eps, EPS_RULES)
-    if return_weight:
-        expect(mode != "sum", "splat", "mode average, linear or softmax with return_weight", f"'{mode}'")
-    refuse_forward_mode("splat", *inputs, flow, metric)
-    keep = return_weight or grad_needed(*inputs, flow, metric)
+    mode = reference.mode_of("splat", mode, metric, holes, return_weight)
+    refuse_forward_mode("splat", *images, flow, metric)
+    keep = return_weight or grad_needed(*images, flow, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    outs, weight, shift = _splat(inputs, flow, metric, MODES[mode], EPS_RULES[eps], keep, deterministic)
+    outs, weight, shift = _splat(images, flow, metric, MODES[mode], HOLES[holes], keep, deterministic)
     out = outs[0] if single else outs
     if not return_weight:
         return out
-    return out, _log_weight(weight, shift) if mode == "softmax" else weight
-
-
-def _log_weight(weight: Tensor, shift: Tensor) -> Tensor:
-    """log D + shift, and -inf in holes, where no gradient passes."""
-    hole = weight == 0
-    return torch.where(hole, -torch.inf, torch.where(hole, 1, weight).log() + shift)
+    return out, reference.weight_result(mode, weight, shift)
 
 
 @register_fake("splat")
 def _(
-    inputs: Sequence[Tensor], flow: Tensor, metric: Tensor | None, mode: str, eps: str, keep_weight: bool,
+    inputs: Sequence[Tensor], flow: Tensor, metric: Tensor | None, mode: str, holes: str, keep_weight: bool,
     deterministic: bool,
 ) -> tuple:  # fmt: skip
-    reference.check(inputs, flow, metric, mode, eps)
+    reference.check(inputs, flow, metric, mode, holes)
     plane = (flow.shape[0], 1, *flow.shape[2:])
     acc = accumulator(*inputs, flow, metric)
     weight = flow.new_empty(plane if keep_weight and mode != "sum" else (0,), dtype=acc)
@@ -160,7 +150,7 @@ def _(
 @register_fake("splat_grad")
 def _(
     grad_outs: Sequence[Tensor], grad_weight: Tensor | None, inputs: Sequence[Tensor], flow: Tensor,
-    metric: Tensor | None, outs: Sequence[Tensor], weight: Tensor, shift: Tensor, mode: str, eps: str, summed: bool,
+    metric: Tensor | None, outs: Sequence[Tensor], weight: Tensor, shift: Tensor, mode: str, holes: str, summed: bool,
     *needs: bool,
 ) -> tuple:  # fmt: skip
     need_inputs, need_flow, need_metric = needs
@@ -172,7 +162,7 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-    tensors, flow, metric, ctx.mode, ctx.eps, kept, _ = inputs
+    tensors, flow, metric, ctx.mode, ctx.holes, kept, _ = inputs
     outs, weight, shift = output
     expect(kept or ctx.mode == MODES["sum"], "splat", CAPTURED, "one captured without")
     ctx.count = len(tensors)
@@ -189,7 +179,7 @@ def _backward(ctx: Any, grad_outs: list, grad_weight: Tensor | None, grad_shift:
     grad_outs = [torch.zeros_like(x) if g is None else g for g, x in zip(grad_outs, tensors)]
     needs_each, need_flow, need_metric = ctx.needs_input_grad[:3]
     grads, grad_flow, grad_metric = _splat_grad(
-        grad_outs, grad_weight, tensors, flow, metric, outs, weight, shift, ctx.mode, ctx.eps, False,
+        grad_outs, grad_weight, tensors, flow, metric, outs, weight, shift, ctx.mode, ctx.holes, False,
         any(needs_each), need_flow, need_metric,
     )  # fmt: skip
     return (

@@ -235,7 +235,7 @@ def splat_grad(
     weight: Tensor,
     shift: Tensor,
     mode: str,
-    eps: str,
+    holes: str,
     summed: bool,
     need_inputs: bool,
     need_flow: bool,
@@ -261,13 +261,13 @@ def splat_grad(
         for x, grad, needed in ((flow, grad_flow, need_flow), (metric, grad_metric, need_metric))
         if x is not None
     ]
-    flags: dict[str, Any] = {"EPS": eps, "NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
+    flags: dict[str, Any] = {"EPS": holes, "NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
     flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h}
     for n, (g, x, grad_x) in enumerate(zip(grad_outs, inputs, grad_inputs, strict=True)):
         if divides:
-            divisor = _divisor_grads(g, outs[n], weight, eps)
+            divisor = _divisor_grads(g, outs[n], weight, holes)
         tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        noise = (MOST[x.dtype], most_doubt(x.dtype, eps, summed or several), NEARLY_ALONE, THIN)
+        noise = (MOST[x.dtype], most_doubt(x.dtype, holes, summed or several), NEARLY_ALONE, THIN)
         constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
     if several and need_flow:
@@ -277,14 +277,14 @@ def splat_grad(
     return grad_inputs, grad_flow, grad_metric
 
 
-def _divisor_grads(grad_out: Tensor, out: Tensor, weight: Tensor, eps: str) -> tuple[Tensor, Tensor, Tensor]:
+def _divisor_grads(grad_out: Tensor, out: Tensor, weight: Tensor, holes: str) -> tuple[Tensor, Tensor, Tensor]:
     """1 / q, dq/dD sum_c grad_out out and what of it is rounding, at every target, flattened (B, 1, H, W)."""
     planes = tuple(weight.new_empty(weight.shape) for _ in range(3))
     constants = {
         "NOISE": NOISE[out.dtype],
         "SUM": out.dtype.itemsize > 2,
         "DIM": dim(weight.dtype),
-        "EPS": eps,
+        "EPS": holes,
         "ACC": triton_dtype(weight.dtype),
     }
     tensors, sizes = (grad_out, out, weight, *planes), (out.shape[1], *out.shape[2:])

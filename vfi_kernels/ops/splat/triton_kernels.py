@@ -18,11 +18,12 @@ def splat(
     flow: Tensor,
     metric: Tensor | None,
     mode: str,
-    eps: str,
+    holes: str,
     keep_weight: bool,
     deterministic: bool,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N or N / D by the eps rule. Returns outs, D, shift."""
-    reference.check(inputs, flow, metric, mode, eps)
+    """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N or N / D by the rule of holes. Returns outs, D,
+    shift."""
+    reference.check(inputs, flow, metric, mode, holes)
     landing = Landing(flow, flow.shape[2:], accumulator(*inputs, flow, metric), FACTORS[mode], metric)
-    return splat_along(inputs, landing, mode, eps, keep_weight, deterministic)
+    return splat_along(inputs, landing, mode, holes, keep_weight, deterministic)

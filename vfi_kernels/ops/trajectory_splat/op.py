@@ -1,16 +1,16 @@
 """Splatting along trajectories as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_choice, expect_image, expect_tensors, expect_tensors_or_none
+from vfi_kernels.checks import expect, expect_image, expect_tensors, expect_tensors_or_none
 from vfi_kernels.layout import accumulator, empty_result, not_needed
 from vfi_kernels.ops.trajectory_splat import reference
-from vfi_kernels.options import BOUNDARIES, EPS_RULES, MODES
+from vfi_kernels.options import BOUNDARIES, HOLES, MODES
 from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     CAPTURED,
@@ -27,9 +27,9 @@ _splat = torch.ops.vfi_kernels.trajectory_splat.default
 _splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
 
 
-@overridable
+@overload
 def trajectory_splat(
-    input: Tensor,
+    image: Tensor,
     keyframe_flows: Tensor,
     taus: Tensor | float | Sequence[float],
     metric: Tensor | None = None,
@@ -39,31 +39,63 @@ def trajectory_splat(
     boundary: str = "keys",
     extrapolate: bool = False,
     mode: str | None = None,
-    eps: str = "zero",
-) -> Tensor:
-    r"""Moves every pixel of `input` along its trajectory and splats it where it is at each tau, in one pass.
+    holes: str = "zero",
+    return_weight: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def trajectory_splat(
+    image: Tensor,
+    keyframe_flows: Tensor,
+    taus: Tensor | float | Sequence[float],
+    metric: Tensor | None = None,
+    *,
+    knots: Tensor | Sequence[float] | None = None,
+    a: float = -0.5,
+    boundary: str = "keys",
+    extrapolate: bool = False,
+    mode: str | None = None,
+    holes: str = "zero",
+    return_weight: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overridable
+def trajectory_splat(
+    image: Tensor,
+    keyframe_flows: Tensor,
+    taus: Tensor | float | Sequence[float],
+    metric: Tensor | None = None,
+    *,
+    knots: Tensor | Sequence[float] | None = None,
+    a: float = -0.5,
+    boundary: str = "keys",
+    extrapolate: bool = False,
+    mode: str | None = None,
+    holes: str = "zero",
+    return_weight: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""Moves every pixel of `image` along its trajectory and splats it where it is at each tau, in one pass.
 
     .. math::
-        out[b, t] = splat(input[b],\; flow[b, t],\; metric[b])
+        out[b, t] = splat(image[b],\; flow[b, t],\; metric[b])
 
-    with flow as `sample_trajectory` gives it, resized to the input's grid as `trajectory_warp` does, and `splat` in
+    with flow as `sample_trajectory` gives it, resized to the image's grid as `trajectory_warp` does, and `splat` in
     any of its modes. No flow is written to memory.
 
     Args:
-        input: (B, C, H, W), float64, float32, float16 or bfloat16; any strides.
+        image: (B, C, H, W), float64, float32, float16 or bfloat16; any strides.
         keyframe_flows: (B, K, 2, h, w) in pixels of its own grid, channel 0 along x, channel 1 along y; any floating
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
         metric: (B, 1, H, W), any floating dtype; for "linear" and "softmax" only.
-        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else sum. See `splat`,
-            also for eps, for pixels that are skipped and for gradients that are only rounding.
-        eps: "zero", "add" or "clip".
+        mode: "sum", "average", "linear" or "softmax"; None: softmax where there is a metric, else average. See `splat`,
+            also for holes, for pixels that are skipped and for gradients that are only rounding.
+        holes: "zero", "add" or "clip".
+        return_weight: also return D, or log D, as `splat` does.
 
     Returns:
-        (B, T, C, H, W) with the dtype of `input`, every (B T, C, H, W) channels_last if the input is; sums are float32
-        or wider. Differentiable twice in every argument (the softmax shift counts as a constant); the gradient works
-        on one tau at a time. Bitwise reproducible on the CPU, and on a GPU under
-        `torch.use_deterministic_algorithms(True)`.
+        (B, T, C, H, W) with the dtype of `image`, every (B T, C, H, W) channels_last if the image is; with
+        `return_weight` also (B, T, 1, H, W), float32 or wider, as sums are. Differentiable twice in every argument (the
+        softmax shift counts as a constant); the gradient works on one tau at a time. Bitwise reproducible on the CPU,
+        and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
         RuntimeError: if a shape, dtype, device or option is not one of the above, or the knots are not uniform.
@@ -73,29 +105,32 @@ def trajectory_splat(
         Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020.
     """
     op = "trajectory_splat"
-    expect_tensors(op, input=input)
-    expect_image(op, "input", input)
+    expect_tensors(op, image=image)
+    expect_image(op, "image", image)
     expect_tensors_or_none(op, metric=metric)
-    keyframes = flat_keyframes(op, keyframe_flows, input, "input")
+    keyframes = flat_keyframes(op, keyframe_flows, image, "image")
     check_curve(op, a, boundary, extrapolate)
-    mode = reference.default_mode(mode, metric)
-    expect_choice(op, "mode", mode, MODES)
-    expect_choice(op, "eps", eps, EPS_RULES)
-    batched, first, step = on_knots(op, taus, knots, keyframes, input.shape[2:])
-    refuse_forward_mode(op, input, keyframes, batched, metric)
+    mode = reference.mode_of(op, mode, metric, holes, return_weight)
+    batched, first, step = on_knots(op, taus, knots, keyframes, image.shape[2:])
+    refuse_forward_mode(op, image, keyframes, batched, metric)
     curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
-    keep = grad_needed(input, keyframes, batched, metric)
+    keep = return_weight or grad_needed(image, keyframes, batched, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    out, _, _ = _splat(input, keyframes, batched, metric, *curve, MODES[mode], EPS_RULES[eps], keep, deterministic)
-    return out.unflatten(0, (input.shape[0], batched.shape[1]))
+    out, weight, shift = _splat(
+        image, keyframes, batched, metric, *curve, MODES[mode], HOLES[holes], keep, deterministic
+    )
+    frames = (image.shape[0], batched.shape[1])
+    if not return_weight:
+        return out.unflatten(0, frames)
+    return out.unflatten(0, frames), reference.weight_result(mode, weight, shift).unflatten(0, frames)
 
 
 @register_fake("trajectory_splat")
 def _(
     input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None, first: float, step: float, a: float,
-    boundary: str, extrapolate: bool, mode: str, eps: str, keep_weight: bool, deterministic: bool,
+    boundary: str, extrapolate: bool, mode: str, holes: str, keep_weight: bool, deterministic: bool,
 ) -> tuple:  # fmt: skip
-    reference.check(input, keyframes, taus, metric, step, boundary, mode, eps)
+    reference.check(input, keyframes, taus, metric, step, boundary, mode, holes)
     batch = input.shape[0] * taus.shape[1]
     plane, acc = (batch, 1, *input.shape[2:]), accumulator(input, keyframes, taus, metric)
     weight = input.new_empty(plane if keep_weight and mode != "sum" else (0,), dtype=acc)
@@ -113,10 +148,10 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-    *tensors, first, step, a, boundary, extrapolate, mode, eps, kept, _ = inputs
+    *tensors, first, step, a, boundary, extrapolate, mode, holes, kept, _ = inputs
     out, weight, shift = output
     expect(kept or mode == MODES["sum"], "trajectory_splat", CAPTURED, "one captured without")
-    ctx.options = (first, step, a, boundary, extrapolate, mode, eps)
+    ctx.options = (first, step, a, boundary, extrapolate, mode, holes)
     ctx.save_for_backward(*tensors, out, weight, shift)
     # D is no result of the public function, but second derivatives pass through it.
     ctx.mark_non_differentiable(shift, *([weight] if mode == MODES["sum"] else []))

@@ -4,12 +4,12 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import EPS_RULES, MODES
+from vfi_kernels.options import HOLES, MODES
 from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
-from vfi_kernels.reference_math.splatting import default_mode, splat_along, splat_along_grad
+from vfi_kernels.reference_math.splatting import mode_of, splat_along, splat_along_grad, weight_result
 from vfi_kernels.trajectories import check_trajectory
 
-__all__ = ["check", "default_mode", "trajectory_splat", "trajectory_splat_grad"]
+__all__ = ["check", "mode_of", "trajectory_splat", "trajectory_splat_grad", "weight_result"]
 
 OP = "trajectory_splat"
 
@@ -22,24 +22,24 @@ def check(
     step: float,
     boundary: str,
     mode: str,
-    eps: str,
+    holes: str,
 ) -> None:
     """Raises RuntimeError unless input is (B, C, H, W), keyframes (B, 2 K, h, w), taus (B, T, 1 or H, 1 or W) and
     metric (B, 1, H, W) or absent."""
     expect_choice(OP, "mode", mode, MODES)
-    expect_choice(OP, "eps", eps, EPS_RULES)
-    expect_image(OP, "input", input)
+    expect_choice(OP, "holes", holes, HOLES)
+    expect_image(OP, "image", input)
     check_trajectory(OP, keyframes, taus, tuple(input.shape[2:]), step, boundary)
     same = keyframes.shape[0] == input.shape[0]
     expect(same, OP, f"keyframe_flows with B = {input.shape[0]} as input has", shape(keyframes))
-    expect_device(OP, "keyframe_flows", keyframes, input, "input")
+    expect_device(OP, "keyframe_flows", keyframes, input, "image")
     if mode in ("linear", "softmax"):
         expect(metric is not None, OP, f"a metric of shape (B, 1, H, W) in mode '{mode}'", None)
     else:
         expect(metric is None, OP, f"no metric in mode '{mode}'", "one")
     if metric is not None:
-        expect_planes(OP, "metric", metric, 1, input, "input")
-        expect_size(OP, "metric", metric, tuple(input.shape[2:]), "input")
+        expect_planes(OP, "metric", metric, 1, input, "image")
+        expect_size(OP, "metric", metric, tuple(input.shape[2:]), "image")
 
 
 def trajectory_splat(
@@ -53,18 +53,18 @@ def trajectory_splat(
     boundary: str,
     extrapolate: bool,
     mode: str,
-    eps: str,
+    holes: str,
     keep_weight: bool,
     deterministic: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out[b T + t] = the splat of input[b] along flow[b, t]: out (B T, C, H, W), D and shift (B T, 1, H, W)."""
-    check(input, keyframes, taus, metric, step, boundary, mode, eps)
+    check(input, keyframes, taus, metric, step, boundary, mode, holes)
     acc = accumulator(input, keyframes, taus, metric)
     curve, size, t = Curve(first, step, a, boundary, extrapolate), (input.shape[2], input.shape[3]), taus.shape[1]
     moved = flows(curve, _pairs(keyframes).to(acc), taus.to(acc), size).flatten(0, 1)
     sources = input.repeat_interleave(t, 0)
     metrics = None if metric is None else metric.repeat_interleave(t, 0)
-    (out,), weight, shift = splat_along([sources], moved, metrics, mode, eps, keep_weight)
+    (out,), weight, shift = splat_along([sources], moved, metrics, mode, holes, keep_weight)
     return as_result(out, input), weight, shift
 
 
@@ -84,7 +84,7 @@ def trajectory_splat_grad(
     boundary: str,
     extrapolate: bool,
     mode: str,
-    eps: str,
+    holes: str,
     need_input: bool,
     need_keyframes: bool,
     need_taus: bool,
@@ -99,7 +99,7 @@ def trajectory_splat_grad(
     sources = input.to(acc).repeat_interleave(t, 0)
     metrics = None if metric is None else metric.to(acc).repeat_interleave(t, 0)
     (grad_sources,), grad_moved, grad_metrics = splat_along_grad(
-        [grad_out.to(acc)], grad_weight, [sources], moved.flatten(0, 1), metrics, [out], weight, shift, mode, eps,
+        [grad_out.to(acc)], grad_weight, [sources], moved.flatten(0, 1), metrics, [out], weight, shift, mode, holes,
         t > 1, True, True, True,
     )  # fmt: skip
     grad_keyframes, grad_taus = flows_grad(grad_moved.view(moved.shape), curve, pairs, times, size, 0, need_taus)

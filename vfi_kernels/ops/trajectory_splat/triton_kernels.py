@@ -22,14 +22,14 @@ def trajectory_splat(
     boundary: str,
     extrapolate: bool,
     mode: str,
-    eps: str,
+    holes: str,
     keep_weight: bool,
     deterministic: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """out[b T + t] = the splat of input[b] along flow[b, t]; and D, shift."""
-    reference.check(input, keyframes, taus, metric, step, boundary, mode, eps)
+    reference.check(input, keyframes, taus, metric, step, boundary, mode, holes)
     acc, size = accumulator(input, keyframes, taus, metric), (input.shape[2], input.shape[3])
     path = Path(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc)
     landing = Landing(path, size, acc, FACTORS[mode], metric)
-    (out,), weight, shift = splat_along([input], landing, mode, eps, keep_weight, deterministic)
+    (out,), weight, shift = splat_along([input], landing, mode, holes, keep_weight, deterministic)
     return out, weight, shift

@@ -56,5 +56,5 @@ def _register(name: str, inputs: dict[str, Any], large: bool = False, **options:
 
 
 _register("24", {"count": 9, "taus": 24}, large=True)
-_register("coarse", {"count": 3, "coarse": 2}, padding="zeros", boundary="linear")
+_register("coarse", {"count": 3, "coarse": 2}, padding_mode="zeros", boundary="linear")
 _register("pixel", {"per_pixel": True, "count": 5}, boundary="replicate", a=-0.75, extrapolate=True)

@@ -10,7 +10,7 @@ from vfi_kernels import backends
 from vfi_kernels.checks import expect_choice, expect_image, expect_tensors
 from vfi_kernels.layout import empty_result, not_needed
 from vfi_kernels.ops.trajectory_warp import reference
-from vfi_kernels.options import BOUNDARIES, PADDINGS
+from vfi_kernels.options import BOUNDARIES, PADDING_MODES
 from vfi_kernels.overrides import overridable
 from vfi_kernels.registration import (
     refuse_forward_mode,
@@ -35,7 +35,7 @@ def trajectory_warp(
     a: float = -0.5,
     boundary: str = "keys",
     extrapolate: bool = False,
-    padding: str = "border",
+    padding_mode: str = "border",
 ) -> Tensor:
     r"""Samples `image` where the trajectories are at each tau, in one pass.
 
@@ -51,7 +51,7 @@ def trajectory_warp(
         keyframe_flows: (B, K, 2, h, w) in pixels of its own grid, channel 0 along x, channel 1 along y; any floating
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
-        padding: "border" or "zeros"; see `backward_warp`, also for ties and flow that is not finite.
+        padding_mode: "border" or "zeros"; see `backward_warp`, also for ties and flow that is not finite.
 
     Returns:
         (B, T, C, H, W) with the dtype of `image`, every (B T, C, H, W) channels_last if the image is; positions and
@@ -69,20 +69,20 @@ def trajectory_warp(
     expect_image(op, "image", image)
     keyframes = flat_keyframes(op, keyframe_flows, image, "image")
     check_curve(op, a, boundary, extrapolate)
-    expect_choice(op, "padding", padding, PADDINGS)
+    expect_choice(op, "padding_mode", padding_mode, PADDING_MODES)
     batched, first, step = on_knots(op, taus, knots, keyframes, image.shape[2:])
     refuse_forward_mode(op, image, keyframes, batched)
     curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
-    out = _warp(image, keyframes, batched, *curve, PADDINGS[padding])
+    out = _warp(image, keyframes, batched, *curve, PADDING_MODES[padding_mode])
     return out.unflatten(0, (image.shape[0], batched.shape[1]))
 
 
 @register_fake("trajectory_warp")
 def _(
     image: Tensor, keyframes: Tensor, taus: Tensor, first: float, step: float, a: float, boundary: str,
-    extrapolate: bool, padding: str,
+    extrapolate: bool, padding_mode: str,
 ) -> Tensor:  # fmt: skip
-    reference.check(image, keyframes, taus, step, boundary, padding)
+    reference.check(image, keyframes, taus, step, boundary, padding_mode)
     return empty_result(image, (image.shape[0] * taus.shape[1], *image.shape[1:]))
 
 
@@ -93,7 +93,7 @@ def _(grad_out: Tensor, image: Tensor, keyframes: Tensor, taus: Tensor, *rest: A
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding = inputs
+    *tensors, ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding_mode = inputs
     ctx.save_for_backward(*tensors)
 
 
@@ -101,7 +101,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple:
     saved = ctx.saved_tensors
     refuse_forward_mode("trajectory_warp", grad_out, *saved)
     needs = ctx.needs_input_grad[:3]
-    options = (ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding)
+    options = (ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding_mode)
     deterministic = torch.are_deterministic_algorithms_enabled()
     grads = _warp_grad(grad_out, *saved, *options, deterministic, *needs)
     return *(g if need else None for g, need in zip(grads, needs)), *(None,) * len(options)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, shape
 from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import PADDINGS
+from vfi_kernels.options import PADDING_MODES
 from vfi_kernels.reference_math.bilinear import corners, flow_term, gather, scatter_add
 from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
 from vfi_kernels.trajectories import check_trajectory
@@ -12,14 +12,14 @@ from vfi_kernels.trajectories import check_trajectory
 OP = "trajectory_warp"
 
 
-def check(image: Tensor, keyframes: Tensor, taus: Tensor, step: float, boundary: str, padding: str) -> None:
+def check(image: Tensor, keyframes: Tensor, taus: Tensor, step: float, boundary: str, padding_mode: str) -> None:
     """Raises RuntimeError unless image is (B, C, H, W), keyframes (B, 2 K, h, w) and taus (B, T, 1 or H, 1 or W)."""
     expect_image(OP, "image", image)
     check_trajectory(OP, keyframes, taus, tuple(image.shape[2:]), step, boundary)
     same = keyframes.shape[0] == image.shape[0]
     expect(same, OP, f"keyframe_flows with B = {image.shape[0]} as image has", shape(keyframes))
     expect_device(OP, "keyframe_flows", keyframes, image, "image")
-    expect_choice(OP, "padding", padding, PADDINGS)
+    expect_choice(OP, "padding_mode", padding_mode, PADDING_MODES)
 
 
 def trajectory_warp(
@@ -31,17 +31,17 @@ def trajectory_warp(
     a: float,
     boundary: str,
     extrapolate: bool,
-    padding: str,
+    padding_mode: str,
 ) -> Tensor:
     """out[b T + t, c] = image[b, c] at (x, y) + flow[b, t]: (B T, C, H, W)."""
-    check(image, keyframes, taus, step, boundary, padding)
+    check(image, keyframes, taus, step, boundary, padding_mode)
     acc = accumulator(image, keyframes, taus)
     curve, size = Curve(first, step, a, boundary, extrapolate), (image.shape[2], image.shape[3])
     moved = flows(curve, _pairs(keyframes).to(acc), taus.to(acc), size).flatten(0, 1)
     source = image.repeat_interleave(taus.shape[1], 0)
     out = source.new_zeros(source.shape, dtype=acc)
     if out.numel() > 0:
-        for corner in corners(moved, size, padding):
+        for corner in corners(moved, size, padding_mode):
             out = out + corner.term(corner.weight, gather(source, corner).to(acc))
     return as_result(out, image)
 
@@ -56,7 +56,7 @@ def trajectory_warp_grad(
     a: float,
     boundary: str,
     extrapolate: bool,
-    padding: str,
+    padding_mode: str,
     deterministic: bool,
     need_image: bool,
     need_keyframes: bool,
@@ -72,7 +72,7 @@ def trajectory_warp_grad(
     grad_source = source.new_zeros(source.shape, dtype=acc)
     grad_moved = moved.new_zeros((b * t, 2, *size))
     if grad_moved.numel() > 0:
-        for corner in corners(moved.flatten(0, 1), size, padding):
+        for corner in corners(moved.flatten(0, 1), size, padding_mode):
             if need_image:
                 grad_source = scatter_add(grad_source, corner, corner.term(corner.weight, g))
             grad_moved = grad_moved + flow_term(corner, gather(source, corner).to(acc), g)

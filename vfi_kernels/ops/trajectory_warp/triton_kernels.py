@@ -53,14 +53,14 @@ def trajectory_warp(
     a: float,
     boundary: str,
     extrapolate: bool,
-    padding: str,
+    padding_mode: str,
 ) -> Tensor:
     """out[b T + t, c] = image[b, c] at (x, y) + flow[b, t]."""
-    reference.check(image, keyframes, taus, step, boundary, padding)
+    reference.check(image, keyframes, taus, step, boundary, padding_mode)
     out = empty_result(image, (image.shape[0] * taus.shape[1], *image.shape[1:]))
     if out.numel() > 0:
         size = (image.shape[2], image.shape[3])
         path = Path(keyframes, taus, size, (first, step, a, boundary, extrapolate), accumulator(image, keyframes, taus))
-        constants = {"BORDER": padding == "border", **path.constants(), **tile(out)}
+        constants = {"BORDER": padding_mode == "border", **path.constants(), **tile(out)}
         launch(_trajectory_warp_kernel, image, size, image, path.packed(), out, image.shape[1], *size, **constants)
     return out

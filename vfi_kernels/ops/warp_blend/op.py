@@ -28,8 +28,8 @@ def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor
     .. math::
         out = m \cdot warp(frame0, flow_{0:2}) + (1 - m) \cdot warp(frame1, flow_{2:4}), \quad m = sigmoid(mask\_logits)
 
-    `warp` is `backward_warp` with padding "border"; see there for positions, ties and non-finite flow. The two warped
-    frames are never written to memory.
+    `warp` is `backward_warp` with padding_mode "border"; see there for positions, ties and non-finite flow. The two
+    warped frames are never written to memory.
 
     Args:
         frame0, frame1: (B, C, Hi, Wi) of one shape and dtype: float64, float32, float16 or bfloat16.

@@ -31,8 +31,8 @@ class Layer:
         """The texture at the layer's points (2, h, w), bilinear, as (channels, h, w) float32."""
         sizes = np.array(self.texture.shape[:0:-1], dtype=np.float32).reshape(2, 1, 1)
         grid = torch.from_numpy((points * (2 * self.density / (sizes - 1))).astype(np.float32)).movedim(0, -1)[None]
-        padding = "reflection" if len(self.texture) == 3 else "border"
-        return F.grid_sample(self.texture[None, channels], grid, padding_mode=padding, align_corners=True)[0]
+        padding_mode = "reflection" if len(self.texture) == 3 else "border"
+        return F.grid_sample(self.texture[None, channels], grid, padding_mode=padding_mode, align_corners=True)[0]
 
     def covers(self, points: np.ndarray, time: float) -> np.ndarray:
         """Whether the layer hides what is behind it at the frame's points (2, N): its opacity there is half or more."""
