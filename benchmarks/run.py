@@ -36,7 +36,7 @@ def measure_level(session: Session, group: goals.Group) -> None:
     """Runs a group in a process that is forced to one instruction set, and takes over its rows."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "level.json"
-        command = [sys.executable, "-m", "vfi_kernels.cli", "bench", "--json", str(file)]
+        command = [sys.executable, "-m", "vfi_kernels._cli", "bench", "--json", str(file)]
         for name, values in {**group.choices, "peer": group.peers}.items():
             command += [f"--{name}", *map(str, values)]
         command += ["--quick"] if session.quick else []

@@ -29,7 +29,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vfi_kernels import backends, use_backend
-from vfi_kernels.registration import NAMESPACE
+from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels.testing import map_tensors, tensors
 
 PRODUCTS = {"mixture_lora", "modulated_deform_conv2d", "routed_conv2d", "routed_conv2d_"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import use_backend
-from vfi_kernels.reference_math import splatting
+from vfi_kernels.ops._shared.reference_math import splatting
 from vfi_kernels.testing import map_tensors, tensors
 
 # One rounding to the result's dtype, plus float32 sums over a few dozen terms.

@@ -9,7 +9,7 @@ import vfi_kernels_testing as native
 from worded import WordedOps
 
 from vfi_kernels import backends
-from vfi_kernels.registration import NAMESPACE
+from vfi_kernels._autograd import NAMESPACE
 
 EMULATED = "vfi_emulated"
 OPS = [op for op, composed in backends.ops().items() if not composed]

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from vfi_kernels import backends, cli
+from vfi_kernels import _cli as cli
+from vfi_kernels import backends
 from vfi_kernels.bench import session
 
 TINY = ["bench", "--quick", "--shape", "1x3x6x8", "--threads", "1"]
@@ -38,7 +39,7 @@ def test_info_as_json(capsys):
 
 
 def run(*words, **environment):
-    command = [sys.executable, "-m", "vfi_kernels.cli", *words]
+    command = [sys.executable, "-m", "vfi_kernels._cli", *words]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 

@@ -11,7 +11,7 @@ from emulation import emulated_cuda, emulated_op
 from test_every_op import CASES, channels_last, check_all, every_case, forward, gradients, make, make_cotangents
 
 import vfi_kernels as vk
-from vfi_kernels.reference_math import bilinear
+from vfi_kernels.ops._shared.reference_math import bilinear
 from vfi_kernels.testing import map_tensors
 
 SEEDS = (0, 1, 7)

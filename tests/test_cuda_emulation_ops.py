@@ -9,7 +9,7 @@ import pytest
 import torch
 from emulation import OPS, emulated_cuda
 
-from vfi_kernels.registration import NAMESPACE
+from vfi_kernels._autograd import NAMESPACE
 
 TESTS = Path(__file__).resolve().parent
 # Minutes in the emulation: in the slow run. (test_lora_kernels.py has most of the first in the fast one.)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import vfi_kernels as vk
-from vfi_kernels.flops import FORMULAS
+from vfi_kernels._flops import FORMULAS
 from vfi_kernels.testing import load_cases, map_tensors, tensors
 
 CASES = load_cases()

@@ -249,7 +249,7 @@ def test_a_sanitizer_is_found_and_run_or_missing(monkeypatch, tmp_path):
 
 def test_benchmarks_are_kept_even_if_cut_short(tmp_path):
     bench = timing_steps()[0]
-    missing = bench.judge(run_of("/usr/bin/python3: No module named vfi_kernels.cli", 1), tmp_path)
+    missing = bench.judge(run_of("/usr/bin/python3: No module named vfi_kernels._cli", 1), tmp_path)
     assert (missing.status, missing.bad) == ("missing", False)
     (tmp_path / "bench.json").write_text(json.dumps({"rows": BENCH["rows"] * 2, "refused": {}}))
     facts = bench.judge(run_of(), tmp_path).facts
@@ -263,7 +263,7 @@ def test_benchmarks_are_kept_even_if_cut_short(tmp_path):
 
 def test_every_case_is_timed_both_ways_with_bf16_and_channels_last(monkeypatch):
     """By the options of the steps themselves: nothing keeps a new op out."""
-    from vfi_kernels import cli
+    from vfi_kernels import _cli as cli
     from vfi_kernels.bench import jobs
 
     monkeypatch.setattr(jobs, "_can_run", lambda device, backend: None)

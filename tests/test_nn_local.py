@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.overrides import get_ignored_functions, get_testing_overrides
 
 import vfi_kernels as vk
-from vfi_kernels.nn.halo import CONVOLUTIONS, POOLS, Halo
-from vfi_kernels.nn.local import ASKS, DRAWS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
+from vfi_kernels.nn._halo import CONVOLUTIONS, POOLS, Halo
+from vfi_kernels.nn._local import ASKS, DRAWS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
 
 PATCH, C = 8, 8
 EVERY = torch.ones(1, 3, 3, dtype=torch.bool)

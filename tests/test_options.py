@@ -6,8 +6,8 @@ import vfi_kernels_testing as native
 from worded import WordedOps
 
 import vfi_kernels as vk
-from vfi_kernels import options
-from vfi_kernels.registration import NAMESPACE
+from vfi_kernels import _options as options
+from vfi_kernels._autograd import NAMESPACE
 
 SCHEMAS = [s for s in torch._C._jit_get_all_schemas() if s.name.startswith(f"{NAMESPACE}::")]
 

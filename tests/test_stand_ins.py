@@ -1,5 +1,6 @@
 """Calls with something else than plain tensors of one size: torch.fx, torch.jit.trace, subclasses of Tensor."""
 
+import inspect
 import warnings
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from vfi_kernels.testing import every_other_patch, map_tensors, tensors
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 recording = pytest.mark.parametrize("recording", [False, True], ids=["no_grad", "grad"])
-PUBLIC = [getattr(vk, name) for name in vk.__all__ if name != "use_backend"]
+PUBLIC = [f for f in map(vars(vk).get, vk.__all__) if inspect.isfunction(f) and f is not vk.use_backend]
 
 
 class Marked(torch.Tensor):

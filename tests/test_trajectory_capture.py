@@ -7,7 +7,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vfi_kernels as vk
-from vfi_kernels.trajectories import _counted
+from vfi_kernels.ops._shared.trajectories import _counted
 
 
 class NoCopyFromHost(TorchDispatchMode):

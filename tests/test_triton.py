@@ -18,13 +18,13 @@ from triton_calls import jit_functions, kernel_names, launch_each
 
 import vfi_kernels as vk
 from vfi_kernels import backends
+from vfi_kernels.ops._shared.triton_math.bilinear import tile_offset
+from vfi_kernels.ops._shared.triton_math.functions import exponential
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.modulated_deform_conv2d import triton_kernels as deforming
 from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.testing import load_cases, make_flow, map_tensors, tensors
-from vfi_kernels.triton_math.bilinear import tile_offset
-from vfi_kernels.triton_math.functions import exponential
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the interpreter is switched off"),

@@ -43,7 +43,7 @@ def check_ops() -> None:
 
 def check_commands() -> None:
     program = Path(sysconfig.get_path("scripts")) / ("vfi-kernels.exe" if sys.platform == "win32" else "vfi-kernels")
-    for command in ([program, "info"], [sys.executable, "-I", "-m", "vfi_kernels.cli", "info"]):
+    for command in ([program, "info"], [sys.executable, "-I", "-m", "vfi_kernels._cli", "info"]):
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert f"vfi kernels        {vk.__version__}" in text and "backend cpp        yes" in text, text
 

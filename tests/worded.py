@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from vfi_kernels.options import options_of, places
+from vfi_kernels._options import options_of, places
 
 
 def with_numbers(op: str, arguments: tuple) -> list[Any]:

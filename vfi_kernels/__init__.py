@@ -5,9 +5,7 @@ from vfi_kernels import backends
 
 backends.load_compiled()
 
-from vfi_kernels import compat as compat  # noqa: E402
-from vfi_kernels import flops  # noqa: E402
-from vfi_kernels import nn as nn  # noqa: E402
+from vfi_kernels import _flops, compat, nn  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
 from vfi_kernels.ops.mixture_lora.op import mixture_lora  # noqa: E402
@@ -23,14 +21,17 @@ from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 use_backend = backends.use_backend
 backends.prefer_triton_on_old_gpus()
 backends.apply_environment()
-flops.register_when_counting()
+_flops.register_when_counting()
 
 __version__ = "0.1.0"
 __all__ = [
+    "backends",
     "backward_warp",
+    "compat",
     "correlation",
     "mixture_lora",
     "modulated_deform_conv2d",
+    "nn",
     "patch_gather",
     "patch_indices",
     "patch_scatter",
@@ -44,3 +45,8 @@ __all__ = [
     "use_backend",
     "warp_blend",
 ]
+
+
+def __dir__() -> list[str]:
+    """What is promised: modules with an underscore and what they hold may change."""
+    return sorted(__all__)

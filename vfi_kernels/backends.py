@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from vfi_kernels.options import taking_numbers, with_words
-from vfi_kernels.registration import NAMESPACE
+from vfi_kernels._autograd import NAMESPACE
+from vfi_kernels._options import taking_numbers, with_words
 
 BACKENDS = ("reference", "cpp", "cuda", "triton")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from vfi_kernels.reference_math.keys_cubic import Curve, flows
+from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, flows
 
 CURVE = {"a": -0.5, "boundary": "keys", "extrapolate": False}  # what sample_trajectory does unless told otherwise
 
@@ -49,7 +49,7 @@ def load_cases() -> dict[str, OpCase]:
     import vfi_kernels.ops
 
     for module in pkgutil.iter_modules(vfi_kernels.ops.__path__):
-        if module.ispkg:
+        if module.ispkg and not module.name.startswith("_"):
             importlib.import_module(f"vfi_kernels.ops.{module.name}.cases")
     return CASES
 

@@ -1,5 +1,5 @@
 // The options of the ops that are one of a few words. A schema takes the number of the word: a string costs an allocation
-// in every call, which torch's stable ABI never frees. vfi_kernels/options.py has the same words in the same order.
+// in every call, which torch's stable ABI never frees. vfi_kernels/_options.py has the same words in the same order.
 #pragma once
 
 #include <cstdint>

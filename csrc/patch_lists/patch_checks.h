@@ -1,5 +1,5 @@
 // The argument checks that ops on lists of patches share, for their CPU and CUDA registration; the same sentences as
-// reference_math/patches.py.
+// vfi_kernels/ops/_shared/reference_math/patches.py.
 #pragma once
 
 #include "torch/checks.h"

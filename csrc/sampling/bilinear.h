@@ -6,7 +6,7 @@
 //
 // A corner is used only if it is inside the image and its weight is not exactly 0: it is never read and multiplied by
 // 0, because 0 * inf is NaN. Derivatives are right-sided: d wx_0 = -1, d wx_1 = +1 also where lx = 0.
-// The same names in Python: vfi_kernels/reference_math/bilinear.py.
+// The same names in Python: vfi_kernels/ops/_shared/reference_math/bilinear.py.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Argument checks of the ops along trajectories, and their curve; the same sentences as vfi_kernels/trajectories.py.
+// Argument checks of the ops along trajectories, and their curve; the same sentences as vfi_kernels/ops/_shared/trajectories.py.
 #pragma once
 
 #include "torch/checks.h"

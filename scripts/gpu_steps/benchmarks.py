@@ -14,7 +14,7 @@ SECTIONS = ("SpeedOfLight", "Occupancy", "MemoryWorkloadAnalysis", "WarpStateSta
 
 def bench_step(name: str, limit_s: float, *options: str, backend: str = "cuda") -> Step:
     def command(folder: Path) -> list[str]:
-        measure = ("-m", "vfi_kernels.cli", "bench", "--device", "cuda", "--quick", "--backend", backend)
+        measure = ("-m", "vfi_kernels._cli", "bench", "--device", "cuda", "--quick", "--backend", backend)
         return python(*measure, *options, "--json", str(folder / "bench.json"))
 
     def judge(run: Run, folder: Path) -> Outcome:

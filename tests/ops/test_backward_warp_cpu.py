@@ -9,9 +9,9 @@ from levels import every_level, run_at_level
 from worded import WordedOps
 
 import vfi_kernels as vk
+from vfi_kernels._options import PADDING_MODES
 from vfi_kernels.ops.backward_warp import reference
 from vfi_kernels.ops.warp_blend import reference as blend_reference
-from vfi_kernels.options import PADDING_MODES
 
 OPS = WordedOps()
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

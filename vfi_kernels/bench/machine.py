@@ -12,7 +12,7 @@ import torch
 
 import vfi_kernels
 from vfi_kernels import backends
-from vfi_kernels.registration import NAMESPACE
+from vfi_kernels._autograd import NAMESPACE
 
 SOURCE_TREE = Path(vfi_kernels.__file__).resolve().parents[1]  # site-packages where a wheel is installed
 

@@ -171,7 +171,7 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
 
 
 def products_of(case: OpCase, arguments: tuple) -> int | None:
-    """The operations that torch counts, see vfi_kernels.flops; None for an op without products."""
+    """The operations that torch counts, see vfi_kernels._flops; None for an op without products."""
     from torch.utils.flop_counter import FlopCounterMode  # imports Triton
 
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels import autocast
-from vfi_kernels.checks import expect, expect_tensors
-from vfi_kernels.layout import accumulator
-from vfi_kernels.tracing import of_the_size_of, of_this_size
+from vfi_kernels import _autocast as autocast
+from vfi_kernels._arguments import expect, expect_tensors
+from vfi_kernels._results import accumulator
+from vfi_kernels._tracing import of_the_size_of, of_this_size
 
 
 def expect_warp(op: str, image: Tensor, flow: Tensor) -> None:

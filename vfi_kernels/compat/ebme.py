@@ -3,8 +3,8 @@ FunctionCorrelation, ModuleCorrelation and backwarp."""
 
 from torch import Tensor, nn
 
+from vfi_kernels._overrides import leaf, overridable
 from vfi_kernels.compat import softsplat
-from vfi_kernels.overrides import leaf, overridable
 
 __all__ = ["FunctionCorrelation", "FunctionSoftsplat", "ModuleCorrelation", "ModuleSoftsplat", "backwarp"]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.nn import Module
 
-from vfi_kernels import autocast
-from vfi_kernels.checks import expect_tensors
-from vfi_kernels.nn import deform
+from vfi_kernels import _autocast as autocast
+from vfi_kernels._arguments import expect_tensors
+from vfi_kernels._overrides import overridable
+from vfi_kernels.nn import _deform as deform
 from vfi_kernels.ops.modulated_deform_conv2d import op
-from vfi_kernels.overrides import overridable
 
 __all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "modulated_deform_conv2d", "with_current_names"]
 

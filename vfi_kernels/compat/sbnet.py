@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels.checks import expect
+from vfi_kernels._arguments import expect
+from vfi_kernels._overrides import overridable
+from vfi_kernels._tracing import of_this_size
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter
-from vfi_kernels.overrides import overridable
-from vfi_kernels.tracing import of_this_size
 
 __all__ = ["ReducedMask", "reduce_mask", "sparse_gather", "sparse_scatter"]
 

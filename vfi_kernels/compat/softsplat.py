@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from vfi_kernels import autocast
-from vfi_kernels.checks import expect_tensors, expect_tensors_or_none
+from vfi_kernels import _autocast as autocast
+from vfi_kernels._arguments import expect_tensors, expect_tensors_or_none
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import accumulator
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
-from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.backward_warp.op import backward_warp
 from vfi_kernels.ops.correlation.op import correlation
 from vfi_kernels.ops.splat.op import splat
-from vfi_kernels.overrides import overridable
 
 __all__ = ["FunctionCorrelation", "backwarp", "softsplat", "softsplat_func"]
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels import autocast
-from vfi_kernels.checks import expect_tensors
-from vfi_kernels.layout import accumulator
-from vfi_kernels.nn.deform import both_ways, check_channels
+from vfi_kernels import _autocast as autocast
+from vfi_kernels._arguments import expect_tensors
+from vfi_kernels._overrides import leaf, overridable
+from vfi_kernels._results import accumulator
+from vfi_kernels.nn._deform import both_ways, check_channels
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
-from vfi_kernels.overrides import leaf, overridable
 
 __all__ = ["DeformConv2d", "deform_conv2d"]
 

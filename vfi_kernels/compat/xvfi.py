@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect_size
+from vfi_kernels._arguments import expect_size
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import accumulator
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp
-from vfi_kernels.layout import accumulator
 from vfi_kernels.ops.backward_warp.op import backward_warp
-from vfi_kernels.overrides import overridable
 
 __all__ = ["bwarp"]
 

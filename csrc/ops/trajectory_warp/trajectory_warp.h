@@ -3,7 +3,7 @@
 //   out[b T + t, c, y, x] = image[b, c] at (x + flow[b, t, 0, y, x], y + flow[b, t, 1, y, x])
 //
 // bilinear as in sampling/bilinear.h. The gradients are those of that warp and of that flow, one tau at a time: see
-// vfi_kernels/trajectory_gradients.py.
+// vfi_kernels/ops/_shared/trajectory_gradients.py.
 #pragma once
 
 #include "cpu/cpu_dispatch.h"

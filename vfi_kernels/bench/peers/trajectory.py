@@ -11,7 +11,7 @@ import vfi_kernels as vk
 from vfi_kernels.bench.peers import Peer, register
 from vfi_kernels.bench.peers.splat import planes, splat_with
 from vfi_kernels.bench.peers.warp import rife_warp
-from vfi_kernels.reference_math.keys_cubic import Curve, weights
+from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, weights
 
 
 def _tau_weights(keyframes: Tensor, taus: Tensor, a: float, boundary: str, extrapolate: bool = False) -> Tensor:

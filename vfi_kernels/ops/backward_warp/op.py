@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect_choice, expect_tensors
-from vfi_kernels.layout import empty_result, not_needed
-from vfi_kernels.ops.backward_warp import reference
-from vfi_kernels.options import PADDING_MODES
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._arguments import expect_choice, expect_tensors
+from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
     register_fake,
     register_second_derivative,
 )
+from vfi_kernels._options import PADDING_MODES
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels.ops.backward_warp import reference
 
 _warp = torch.ops.vfi_kernels.backward_warp.default
 _warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default

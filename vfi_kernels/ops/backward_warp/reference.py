@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_image, expect_planes, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import PADDING_MODES
-from vfi_kernels.reference_math.bilinear import corners, flow_term, gather, scatter_add
+from vfi_kernels._arguments import expect, expect_choice, expect_image, expect_planes, shape
+from vfi_kernels._options import PADDING_MODES
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math.bilinear import corners, flow_term, gather, scatter_add
 
 
 def check(image: Tensor, flow: Tensor, padding_mode: str, op: str = "backward_warp") -> None:

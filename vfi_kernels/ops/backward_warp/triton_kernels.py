@@ -4,9 +4,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.ops.backward_warp import reference
-from vfi_kernels.triton_math.bilinear import (
+from vfi_kernels._results import accumulator, empty_result, memory_format, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import (
     block_pixels,
     load_tile,
     position,
@@ -16,9 +15,10 @@ from vfi_kernels.triton_math.bilinear import (
     store_plane,
     store_tile,
 )
-from vfi_kernels.triton_math.collect import image_grad
-from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
-from vfi_kernels.triton_math.scatter import Landing
+from vfi_kernels.ops._shared.triton_math.collect import image_grad
+from vfi_kernels.ops._shared.triton_math.launch import launch, tile, triton_dtype
+from vfi_kernels.ops._shared.triton_math.scatter import Landing
+from vfi_kernels.ops.backward_warp import reference
 
 
 # out[b, c, y, x] = sum over the corners of weight * image[b, c, corner]    (Jaderberg et al. 2015, eq. 5)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_image, expect_like, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels._arguments import expect, expect_image, expect_like, shape
+from vfi_kernels._results import accumulator, as_result, not_needed
 
 OP = "correlation"
 LARGEST_RADIUS = 9

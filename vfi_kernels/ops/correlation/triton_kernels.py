@@ -4,11 +4,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, load_tile
+from vfi_kernels.ops._shared.triton_math.functions import divide
+from vfi_kernels.ops._shared.triton_math.launch import THREADS, launch, triton_dtype
 from vfi_kernels.ops.correlation import reference
-from vfi_kernels.triton_math.bilinear import block_pixels, load_tile
-from vfi_kernels.triton_math.functions import divide
-from vfi_kernels.triton_math.launch import THREADS, launch, triton_dtype
 
 
 # out[(dy + r) n + dx + r] = mean over c of first[c, y, x] second[c, y + dy, x + dx], 0 outside;  n = 2 r + 1

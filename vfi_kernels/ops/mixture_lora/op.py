@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_floating, expect_integer, expect_tensors, expect_tensors_or_none
-from vfi_kernels.convolution import allow_tf32, cast_for_autocast
-from vfi_kernels.layout import empty_result, not_needed
-from vfi_kernels.ops.mixture_lora import reference
-from vfi_kernels.ops.mixture_lora.reference import OP
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._arguments import expect, expect_floating, expect_integer, expect_tensors, expect_tensors_or_none
+from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
     register_fake,
     register_looped_vmap,
     register_second_derivative,
 )
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels.ops._shared.convolution import allow_tf32, cast_for_autocast
+from vfi_kernels.ops.mixture_lora import reference
+from vfi_kernels.ops.mixture_lora.reference import OP
 
 _mixture_lora = torch.ops.vfi_kernels.mixture_lora.default
 _mixture_lora_grad = torch.ops.vfi_kernels.mixture_lora_grad.default

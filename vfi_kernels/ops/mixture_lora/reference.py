@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_device, expect_floating, expect_like, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels._arguments import expect, expect_device, expect_floating, expect_like, shape
+from vfi_kernels._results import accumulator, as_result, not_needed
 
 OP = "mixture_lora"
 

@@ -7,9 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.triton_math.products import add_product, product_constants, side
 from vfi_kernels.ops.mixture_lora import reference
-from vfi_kernels.triton_math.products import add_product, product_constants, side
 
 BLOCK_T, BLOCK_SIDE = 16, 128  # tokens of a program; elements of a row at a time
 

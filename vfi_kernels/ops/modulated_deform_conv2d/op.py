@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import (
+from vfi_kernels._arguments import (
     expect,
     expect_choice,
     expect_floating,
@@ -16,19 +16,7 @@ from vfi_kernels.checks import (
     expect_tensors_or_none,
     shape,
 )
-from vfi_kernels.convolution import (
-    activate,
-    allow_tf32,
-    cast_for_autocast,
-    check_activation,
-    pair,
-)
-from vfi_kernels.layout import empty_result, not_needed
-from vfi_kernels.ops.modulated_deform_conv2d import reference
-from vfi_kernels.ops.modulated_deform_conv2d.reference import OP
-from vfi_kernels.options import ACTIVATIONS, EDGES, word
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._autograd import (
     grad_needed,
     refuse_forward_mode,
     register_differentiable,
@@ -36,6 +24,18 @@ from vfi_kernels.registration import (
     register_looped_vmap,
     register_second_derivative,
 )
+from vfi_kernels._options import ACTIVATIONS, EDGES, word
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels.ops._shared.convolution import (
+    activate,
+    allow_tf32,
+    cast_for_autocast,
+    check_activation,
+    pair,
+)
+from vfi_kernels.ops.modulated_deform_conv2d import reference
+from vfi_kernels.ops.modulated_deform_conv2d.reference import OP
 
 _modulated_deform_conv2d = torch.ops.vfi_kernels.modulated_deform_conv2d.default
 _modulated_deform_conv2d_grad = torch.ops.vfi_kernels.modulated_deform_conv2d_grad.default

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, expect_planes, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import EDGES
-from vfi_kernels.reference_math import bilinear
+from vfi_kernels._arguments import expect, expect_choice, expect_image, expect_like, expect_planes, shape
+from vfi_kernels._options import EDGES
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math import bilinear
 
 OP = "modulated_deform_conv2d"
 FUSED = ("none", "relu", "prelu")

@@ -12,10 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator
+from vfi_kernels._results import accumulator
+from vfi_kernels.ops._shared.triton_math.bilinear import axis, load_plane, sample
+from vfi_kernels.ops._shared.triton_math.products import product_constants, side
 from vfi_kernels.ops.modulated_deform_conv2d.reference import Geometry
-from vfi_kernels.triton_math.bilinear import axis, load_plane, sample
-from vfi_kernels.triton_math.products import product_constants, side
 
 WARPS = 8
 

@@ -12,7 +12,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import (
+    block_pixels,
+    corner,
+    load_tile,
+    sample_slopes,
+    scan_pixels,
+    store_plane,
+)
+from vfi_kernels.ops._shared.triton_math.collect import collect
+from vfi_kernels.ops._shared.triton_math.launch import launch
+from vfi_kernels.ops._shared.triton_math.products import add_product
+from vfi_kernels.ops._shared.triton_math.scatter import lane_group
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     WARPS,
@@ -23,11 +35,6 @@ from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     work,
 )
 from vfi_kernels.ops.modulated_deform_conv2d.triton_ordered import add_in_order
-from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_tile, sample_slopes, scan_pixels, store_plane
-from vfi_kernels.triton_math.collect import collect
-from vfi_kernels.triton_math.launch import launch
-from vfi_kernels.triton_math.products import add_product
-from vfi_kernels.triton_math.scatter import lane_group
 
 PROGRAMS = 1024  # that a grad_weight is split into at least, where there are pixels enough
 

@@ -4,7 +4,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import empty_result
+from vfi_kernels._results import empty_result
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, store_tile
+from vfi_kernels.ops._shared.triton_math.functions import activate
+from vfi_kernels.ops._shared.triton_math.launch import launch
+from vfi_kernels.ops._shared.triton_math.products import add_product
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     WARPS,
@@ -14,10 +18,6 @@ from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import (
     work,
 )
 from vfi_kernels.ops.modulated_deform_conv2d.triton_grad import modulated_deform_conv2d_grad
-from vfi_kernels.triton_math.bilinear import block_pixels, store_tile
-from vfi_kernels.triton_math.functions import activate
-from vfi_kernels.triton_math.launch import launch
-from vfi_kernels.triton_math.products import add_product
 
 __all__ = ["modulated_deform_conv2d", "modulated_deform_conv2d_grad"]
 

@@ -5,9 +5,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, corner
+from vfi_kernels.ops._shared.triton_math.launch import THREADS, launch
 from vfi_kernels.ops.modulated_deform_conv2d.triton_columns import Work, tap_position
-from vfi_kernels.triton_math.bilinear import block_pixels, corner
-from vfi_kernels.triton_math.launch import THREADS, launch
 
 BLOCK = 32  # input pixels
 

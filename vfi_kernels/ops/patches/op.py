@@ -7,11 +7,8 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_apart, expect_integer, expect_tensors
-from vfi_kernels.layout import memory_format, not_needed
-from vfi_kernels.ops.patches import reference
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._arguments import expect, expect_apart, expect_integer, expect_tensors
+from vfi_kernels._autograd import (
     refuse_forward_mode,
     refuse_gradient,
     register_differentiable,
@@ -20,6 +17,9 @@ from vfi_kernels.registration import (
     register_looped_vmap,
     register_second_derivative,
 )
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import memory_format, not_needed
+from vfi_kernels.ops.patches import reference
 
 _patch_indices = torch.ops.vfi_kernels.patch_indices.default
 _patch_gather = torch.ops.vfi_kernels.patch_gather.default

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_image, expect_like, expect_written, shape
-from vfi_kernels.layout import accumulator, as_result, memory_format, not_needed
-from vfi_kernels.reference_math import patches as math
+from vfi_kernels._arguments import expect, expect_image, expect_like, expect_written, shape
+from vfi_kernels._results import accumulator, as_result, memory_format, not_needed
+from vfi_kernels.ops._shared.reference_math import patches as math
 
 
 def check_route(route: Tensor, capacity: int | None) -> None:

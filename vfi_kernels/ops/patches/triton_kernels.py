@@ -7,11 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, load_tile, store_tile
+from vfi_kernels.ops._shared.triton_math.launch import launch, tile, triton_dtype
+from vfi_kernels.ops._shared.triton_math.patches import cell_table, patch_at
 from vfi_kernels.ops.patches import reference
-from vfi_kernels.triton_math.bilinear import block_pixels, load_tile, store_tile
-from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
-from vfi_kernels.triton_math.patches import cell_table, patch_at
 
 CELLS = 1024  # of the route map that a program numbers at a time
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import (
+from vfi_kernels._arguments import (
     expect_apart,
     expect_bool,
     expect_choice,
@@ -17,13 +17,7 @@ from vfi_kernels.checks import (
     expect_tensors,
     expect_tensors_or_none,
 )
-from vfi_kernels.convolution import activate, allow_tf32, cast_for_autocast, check_activation
-from vfi_kernels.layout import empty_result, memory_format, not_needed
-from vfi_kernels.ops.routed_conv2d import reference
-from vfi_kernels.ops.routed_conv2d.reference import OP
-from vfi_kernels.options import ACTIVATIONS, PATCH_PADDING_MODES
-from vfi_kernels.overrides import overridable, written_as_memory
-from vfi_kernels.registration import (
+from vfi_kernels._autograd import (
     grad_needed,
     refuse_forward_mode,
     refuse_gradient,
@@ -33,6 +27,12 @@ from vfi_kernels.registration import (
     register_looped_vmap,
     register_second_derivative,
 )
+from vfi_kernels._options import ACTIVATIONS, PATCH_PADDING_MODES
+from vfi_kernels._overrides import overridable, written_as_memory
+from vfi_kernels._results import empty_result, memory_format, not_needed
+from vfi_kernels.ops._shared.convolution import activate, allow_tf32, cast_for_autocast, check_activation
+from vfi_kernels.ops.routed_conv2d import reference
+from vfi_kernels.ops.routed_conv2d.reference import OP
 
 _routed_conv2d = torch.ops.vfi_kernels.routed_conv2d.default
 _routed_conv2d_ = torch.ops.vfi_kernels.routed_conv2d_.default

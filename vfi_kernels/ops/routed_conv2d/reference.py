@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_image, expect_like, expect_written, shape
-from vfi_kernels.convolution import activate
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import ACTIVATIONS, PATCH_PADDING_MODES
-from vfi_kernels.reference_math import patches as math
+from vfi_kernels._arguments import expect, expect_choice, expect_image, expect_like, expect_written, shape
+from vfi_kernels._options import ACTIVATIONS, PATCH_PADDING_MODES
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.convolution import activate
+from vfi_kernels.ops._shared.reference_math import patches as math
 
 OP = "routed_conv2d"
 

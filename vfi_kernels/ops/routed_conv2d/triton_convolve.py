@@ -13,13 +13,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator
+from vfi_kernels._results import accumulator
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, load_tile, store_tile
+from vfi_kernels.ops._shared.triton_math.functions import activate
+from vfi_kernels.ops._shared.triton_math.launch import launch
+from vfi_kernels.ops._shared.triton_math.patches import patch_at
+from vfi_kernels.ops._shared.triton_math.products import add_product, product_constants, side
 from vfi_kernels.ops.routed_conv2d import reference
-from vfi_kernels.triton_math.bilinear import block_pixels, load_tile, store_tile
-from vfi_kernels.triton_math.functions import activate
-from vfi_kernels.triton_math.launch import launch
-from vfi_kernels.triton_math.patches import patch_at
-from vfi_kernels.triton_math.products import add_product, product_constants, side
 
 
 class Form(NamedTuple):

@@ -11,7 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import load_tile, scan_pixels
+from vfi_kernels.ops._shared.triton_math.launch import triton_dtype
+from vfi_kernels.ops._shared.triton_math.patches import cell_table, patch_at
+from vfi_kernels.ops._shared.triton_math.products import add_product, product_constants, side
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.triton_convolve import (
     Form,
@@ -22,10 +26,6 @@ from vfi_kernels.ops.routed_conv2d.triton_convolve import (
     patch_of,
     phase_axis,
 )
-from vfi_kernels.triton_math.bilinear import load_tile, scan_pixels
-from vfi_kernels.triton_math.launch import triton_dtype
-from vfi_kernels.triton_math.patches import cell_table, patch_at
-from vfi_kernels.triton_math.products import add_product, product_constants, side
 
 PROGRAMS = 1024  # that grad_weight is split into at least, where there are pixels enough
 PARTS = 64  # of the list, at most

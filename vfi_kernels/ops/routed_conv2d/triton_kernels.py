@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vfi_kernels.layout import empty_result
+from vfi_kernels._results import empty_result
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.triton_convolve import arranged, convolve, form
 from vfi_kernels.ops.routed_conv2d.triton_grad import routed_conv2d_grad

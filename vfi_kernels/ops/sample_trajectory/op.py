@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect_bool
-from vfi_kernels.layout import empty_result, not_needed
-from vfi_kernels.ops.sample_trajectory import reference
-from vfi_kernels.options import BOUNDARIES
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._arguments import expect_bool
+from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels.tracing import of_this_size
-from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
+from vfi_kernels._options import BOUNDARIES
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._tracing import of_this_size
+from vfi_kernels.ops._shared.trajectories import check_curve, flat_keyframes, on_knots
+from vfi_kernels.ops.sample_trajectory import reference
 
 _sample = torch.ops.vfi_kernels.sample_trajectory.default
 _sample_grad = torch.ops.vfi_kernels.sample_trajectory_grad.default

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from vfi_kernels.checks import expect, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
-from vfi_kernels.trajectories import check_trajectory
+from vfi_kernels._arguments import expect, shape
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, flows, flows_grad
+from vfi_kernels.ops._shared.trajectories import check_trajectory
 
 OP = "sample_trajectory"
 

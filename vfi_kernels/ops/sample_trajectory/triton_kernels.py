@@ -5,11 +5,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, not_needed
+from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, load_plane, store_plane
+from vfi_kernels.ops._shared.triton_math.keys_cubic import Path, resize_axis, taps_at, tau_at, trajectory_flow
+from vfi_kernels.ops._shared.triton_math.launch import THREADS, launch
 from vfi_kernels.ops.sample_trajectory import reference
-from vfi_kernels.triton_math.bilinear import block_pixels, load_plane, store_plane
-from vfi_kernels.triton_math.keys_cubic import Path, resize_axis, taps_at, tau_at, trajectory_flow
-from vfi_kernels.triton_math.launch import THREADS, launch
 
 
 # out[b, t] = sum_k weight_k(tau) keyframes[b, k], resized (Keys 1981, eq. 4); one program per BLOCK pixels of a tau

@@ -5,9 +5,15 @@ from typing import Any
 
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
-from vfi_kernels.options import HOLES, MODES
-from vfi_kernels.reference_math.splatting import WIDE_SPAN, mode_of, splat_along, splat_along_grad, weight_result
+from vfi_kernels._arguments import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
+from vfi_kernels._options import HOLES, MODES
+from vfi_kernels.ops._shared.reference_math.splatting import (
+    WIDE_SPAN,
+    mode_of,
+    splat_along,
+    splat_along_grad,
+    weight_result,
+)
 
 __all__ = ["WIDE_SPAN", "check", "mode_of", "splat", "splat_grad", "weight_result"]
 

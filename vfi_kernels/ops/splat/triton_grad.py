@@ -8,9 +8,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, THIN, dim, most_doubt
-from vfi_kernels.triton_math.bilinear import (
+from vfi_kernels._results import accumulator, empty_result, memory_format, not_needed
+from vfi_kernels.ops._shared.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, THIN, dim, most_doubt
+from vfi_kernels.ops._shared.triton_math.bilinear import (
     block_pixels,
     corner,
     load_plane,
@@ -19,11 +19,11 @@ from vfi_kernels.triton_math.bilinear import (
     store_tile,
     weighted,
 )
-from vfi_kernels.triton_math.collect import is_hole, safe_divisor
-from vfi_kernels.triton_math.functions import divide
-from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
-from vfi_kernels.triton_math.scatter import Landing, corner_factor, pixel_factor, source
-from vfi_kernels.triton_math.splatting import FACTORS
+from vfi_kernels.ops._shared.triton_math.collect import is_hole, safe_divisor
+from vfi_kernels.ops._shared.triton_math.functions import divide
+from vfi_kernels.ops._shared.triton_math.launch import launch, tile, triton_dtype
+from vfi_kernels.ops._shared.triton_math.scatter import Landing, corner_factor, pixel_factor, source
+from vfi_kernels.ops._shared.triton_math.splatting import FACTORS
 
 DIM_NOISE = tl.constexpr(3e38)  # of targets whose D is dim
 

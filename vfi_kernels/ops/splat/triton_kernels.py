@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator
+from vfi_kernels._results import accumulator
+from vfi_kernels.ops._shared.triton_math.scatter import Landing
+from vfi_kernels.ops._shared.triton_math.splatting import FACTORS, splat_along
 from vfi_kernels.ops.splat import reference
 from vfi_kernels.ops.splat.triton_grad import splat_grad
-from vfi_kernels.triton_math.scatter import Landing
-from vfi_kernels.triton_math.splatting import FACTORS, splat_along
 
 __all__ = ["splat", "splat_grad"]
 

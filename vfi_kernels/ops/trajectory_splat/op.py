@@ -7,12 +7,8 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect, expect_image, expect_tensors, expect_tensors_or_none
-from vfi_kernels.layout import accumulator, empty_result, not_needed
-from vfi_kernels.ops.trajectory_splat import reference
-from vfi_kernels.options import BOUNDARIES, HOLES, MODES
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._arguments import expect, expect_image, expect_tensors, expect_tensors_or_none
+from vfi_kernels._autograd import (
     CAPTURED,
     grad_needed,
     refuse_forward_mode,
@@ -20,8 +16,12 @@ from vfi_kernels.registration import (
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels.trajectories import check_curve, flat_keyframes, on_knots
-from vfi_kernels.trajectory_gradients import splat_gradient
+from vfi_kernels._options import BOUNDARIES, HOLES, MODES
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels.ops._shared.trajectories import check_curve, flat_keyframes, on_knots
+from vfi_kernels.ops._shared.trajectory_gradients import splat_gradient
+from vfi_kernels.ops.trajectory_splat import reference
 
 _splat = torch.ops.vfi_kernels.trajectory_splat.default
 _splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import HOLES, MODES
-from vfi_kernels.reference_math.keys_cubic import Curve, flows, flows_grad
-from vfi_kernels.reference_math.splatting import mode_of, splat_along, splat_along_grad, weight_result
-from vfi_kernels.trajectories import check_trajectory
+from vfi_kernels._arguments import expect, expect_choice, expect_device, expect_image, expect_planes, expect_size, shape
+from vfi_kernels._options import HOLES, MODES
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, flows, flows_grad
+from vfi_kernels.ops._shared.reference_math.splatting import mode_of, splat_along, splat_along_grad, weight_result
+from vfi_kernels.ops._shared.trajectories import check_trajectory
 
 __all__ = ["check", "mode_of", "trajectory_splat", "trajectory_splat_grad", "weight_result"]
 

@@ -1,12 +1,12 @@
-"""Splatting along trajectories in Triton: the kernels of triton_math/splatting.py, whose flow comes from a path."""
+"""Splatting along trajectories in Triton: the kernels of triton_math, whose flow comes from a path."""
 
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator
+from vfi_kernels._results import accumulator
+from vfi_kernels.ops._shared.triton_math.keys_cubic import Path
+from vfi_kernels.ops._shared.triton_math.scatter import Landing
+from vfi_kernels.ops._shared.triton_math.splatting import FACTORS, splat_along
 from vfi_kernels.ops.trajectory_splat import reference
-from vfi_kernels.triton_math.keys_cubic import Path
-from vfi_kernels.triton_math.scatter import Landing
-from vfi_kernels.triton_math.splatting import FACTORS, splat_along
 
 __all__ = ["trajectory_splat"]
 

@@ -4,11 +4,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result
+from vfi_kernels._results import accumulator, empty_result
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, position_of, sample, store_tile
+from vfi_kernels.ops._shared.triton_math.keys_cubic import Path, trajectory_flow
+from vfi_kernels.ops._shared.triton_math.launch import launch, tile
 from vfi_kernels.ops.trajectory_warp import reference
-from vfi_kernels.triton_math.bilinear import block_pixels, position_of, sample, store_tile
-from vfi_kernels.triton_math.keys_cubic import Path, trajectory_flow
-from vfi_kernels.triton_math.launch import launch, tile
 
 __all__ = ["trajectory_warp"]
 

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels.checks import expect_tensors
-from vfi_kernels.layout import empty_result, not_needed
-from vfi_kernels.ops.warp_blend import reference
-from vfi_kernels.overrides import overridable
-from vfi_kernels.registration import (
+from vfi_kernels._arguments import expect_tensors
+from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
     register_fake,
     register_second_derivative,
 )
+from vfi_kernels._overrides import overridable
+from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels.ops.warp_blend import reference
 
 _blend = torch.ops.vfi_kernels.warp_blend.default
 _blend_grad = torch.ops.vfi_kernels.warp_blend_grad.default

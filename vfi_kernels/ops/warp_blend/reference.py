@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_image, expect_like, expect_planes, expect_size, shape
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.reference_math.bilinear import Corner, corners, flow_term, gather, scatter_add
+from vfi_kernels._arguments import expect, expect_image, expect_like, expect_planes, expect_size, shape
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math.bilinear import Corner, corners, flow_term, gather, scatter_add
 
 OP = "warp_blend"
 

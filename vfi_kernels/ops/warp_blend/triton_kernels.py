@@ -4,9 +4,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.ops.warp_blend import reference
-from vfi_kernels.triton_math.bilinear import (
+from vfi_kernels._results import accumulator, empty_result, memory_format, not_needed
+from vfi_kernels.ops._shared.triton_math.bilinear import (
     block_pixels,
     load_plane,
     load_tile,
@@ -16,10 +15,11 @@ from vfi_kernels.triton_math.bilinear import (
     store_plane,
     store_tile,
 )
-from vfi_kernels.triton_math.collect import image_grad
-from vfi_kernels.triton_math.functions import sigmoid
-from vfi_kernels.triton_math.launch import launch, tile, triton_dtype
-from vfi_kernels.triton_math.scatter import Landing
+from vfi_kernels.ops._shared.triton_math.collect import image_grad
+from vfi_kernels.ops._shared.triton_math.functions import sigmoid
+from vfi_kernels.ops._shared.triton_math.launch import launch, tile, triton_dtype
+from vfi_kernels.ops._shared.triton_math.scatter import Landing
+from vfi_kernels.ops.warp_blend import reference
 
 
 # out = m warp(frame0, flow[0:2]) + (1 - m) warp(frame1, flow[2:4]),  m = sigmoid(mask_logits)    (RIFE's fusion)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels.checks import expect, expect_integer
-from vfi_kernels.convolution import pair
+from vfi_kernels._arguments import expect, expect_integer
+from vfi_kernels._overrides import leaf
+from vfi_kernels.ops._shared.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
-from vfi_kernels.overrides import leaf
 
 __all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack"]
 

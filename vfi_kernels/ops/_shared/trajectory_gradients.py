@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vfi_kernels.layout import accumulator, as_result, not_needed
+from vfi_kernels._results import accumulator, as_result, not_needed
 
 GROUP = 4  # taus whose flows' gradients go on to the keyframes together: these are read and written once for all
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfi_kernels import autocast
-from vfi_kernels.checks import INTEGERS, expect, expect_choice
+from vfi_kernels import _autocast as autocast
+from vfi_kernels._arguments import INTEGERS, expect, expect_choice
 
 ACTIVATIONS = ("relu", "prelu")
 

@@ -18,10 +18,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.triton_math.bilinear import block_pixels, corner, load_plane, load_tile, position, position_of
-from vfi_kernels.triton_math.functions import exponential, sigmoid
-from vfi_kernels.triton_math.keys_cubic import Path, trajectory_flow
-from vfi_kernels.triton_math.launch import THREADS, launch, triton_dtype
+from vfi_kernels.ops._shared.triton_math.bilinear import (
+    block_pixels,
+    corner,
+    load_plane,
+    load_tile,
+    position,
+    position_of,
+)
+from vfi_kernels.ops._shared.triton_math.functions import exponential, sigmoid
+from vfi_kernels.ops._shared.triton_math.keys_cubic import Path, trajectory_flow
+from vfi_kernels.ops._shared.triton_math.launch import THREADS, launch, triton_dtype
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from vfi_kernels.checks import expect
-from vfi_kernels.options import taking_numbers
+from vfi_kernels._arguments import expect
+from vfi_kernels._options import taking_numbers
 
 NAMESPACE = "vfi_kernels"
 CAPTURED = "a call or graph made from tensors that require a gradient (keep_weight=True)"

@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.triton_math.launch import THREADS
+from vfi_kernels.ops._shared.triton_math.launch import THREADS
 
 
 @triton.jit

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_choice
-from vfi_kernels.layout import accumulator, as_result, not_needed
-from vfi_kernels.options import HOLES, MODES
-from vfi_kernels.reference_math.bilinear import Corner, corners, gather, scatter_add
+from vfi_kernels._arguments import expect, expect_choice
+from vfi_kernels._options import HOLES, MODES
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math.bilinear import Corner, corners, gather, scatter_add
 
 EPS = 1e-7
 # Of x - out, what is rounding: csrc/ops/splat/splat_noise.h.

@@ -5,11 +5,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.layout import empty_result, memory_format
-from vfi_kernels.triton_math.bilinear import block_pixels, store_tile
-from vfi_kernels.triton_math.functions import divide
-from vfi_kernels.triton_math.launch import launch, tile
-from vfi_kernels.triton_math.scatter import Landing, lane_group, order_by_cell, scatter
+from vfi_kernels._results import empty_result, memory_format
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, store_tile
+from vfi_kernels.ops._shared.triton_math.functions import divide
+from vfi_kernels.ops._shared.triton_math.launch import launch, tile
+from vfi_kernels.ops._shared.triton_math.scatter import Landing, lane_group, order_by_cell, scatter
 
 
 @triton.jit

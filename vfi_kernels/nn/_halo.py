@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointFunction
 
-from vfi_kernels.checks import expect, shape
-from vfi_kernels.nn.local import ASKS, IMAGE, NAMED, RANDOM, RULES, Call, reshaped
+from vfi_kernels._arguments import expect, shape
+from vfi_kernels.nn._local import ASKS, IMAGE, NAMED, RANDOM, RULES, Call, reshaped
 
 OP = "RoutedBlock"
 # What pads with zeros, and where among its arguments a stride stands that patches must be multiples of.

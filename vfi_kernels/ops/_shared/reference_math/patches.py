@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import expect, expect_device, shape
+from vfi_kernels._arguments import expect, expect_device, shape
 
 
 def check_indices(op: str, indices: Tensor, x: Tensor, owner: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vfi_kernels.checks import (
+from vfi_kernels._arguments import (
     NUMBERS,
     expect,
     expect_bool,
@@ -18,8 +18,8 @@ from vfi_kernels.checks import (
     expect_number,
     shape,
 )
-from vfi_kernels.options import BOUNDARIES
-from vfi_kernels.tracing import of_this_size
+from vfi_kernels._options import BOUNDARIES
+from vfi_kernels._tracing import of_this_size
 
 UNIFORM = 1e-4  # of a step: as far as a knot may be from its place
 

@@ -16,8 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.triton_math.bilinear import load_plane
-from vfi_kernels.triton_math.launch import triton_dtype
+from vfi_kernels.ops._shared.triton_math.bilinear import load_plane
+from vfi_kernels.ops._shared.triton_math.launch import triton_dtype
 
 
 @dataclass(frozen=True)

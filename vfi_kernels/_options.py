@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vfi_kernels.checks import expect
+from vfi_kernels._arguments import expect
 
 PADDING_MODES = {"border": 0, "zeros": 1}
 BOUNDARIES = {"keys": 0, "linear": 1, "replicate": 2}

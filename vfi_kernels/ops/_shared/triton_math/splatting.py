@@ -8,11 +8,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels.reference_math.splatting import WIDE_SPAN
-from vfi_kernels.triton_math.bilinear import block_pixels, corner
-from vfi_kernels.triton_math.collect import collect
-from vfi_kernels.triton_math.launch import THREADS, launch
-from vfi_kernels.triton_math.scatter import Landing, order_by_cell, scatter, source
+from vfi_kernels.ops._shared.reference_math.splatting import WIDE_SPAN
+from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, corner
+from vfi_kernels.ops._shared.triton_math.collect import collect
+from vfi_kernels.ops._shared.triton_math.launch import THREADS, launch
+from vfi_kernels.ops._shared.triton_math.scatter import Landing, order_by_cell, scatter, source
 
 FACTORS = {"sum": "one", "average": "one", "linear": "metric", "softmax": "softmax"}
 SPAN_BLOCK = 16 * THREADS  # sources per atomic: few enough atomics on one address

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vfi_kernels.checks import (
+from vfi_kernels._arguments import (
     expect,
     expect_choice,
     expect_image,
@@ -21,14 +21,14 @@ from vfi_kernels.checks import (
     is_alias_of,
     shape,
 )
-from vfi_kernels.convolution import activate
-from vfi_kernels.layout import memory_format
-from vfi_kernels.nn.halo import Halo
+from vfi_kernels._autograd import refuse_gradient
+from vfi_kernels._overrides import leaf, written_as_memory
+from vfi_kernels._results import memory_format
+from vfi_kernels.nn._halo import Halo
+from vfi_kernels.ops._shared.convolution import activate
+from vfi_kernels.ops._shared.reference_math.patches import check_indices, check_patch
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_
 from vfi_kernels.ops.routed_conv2d.op import FUSED, routed_conv2d, routed_conv2d_
-from vfi_kernels.overrides import leaf, written_as_memory
-from vfi_kernels.reference_math.patches import check_indices, check_patch
-from vfi_kernels.registration import refuse_gradient
 
 
 class RoutedConv2d(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from vfi_kernels.triton_math.launch import triton_dtype
+from vfi_kernels.ops._shared.triton_math.launch import triton_dtype
 
 DTYPES = {
     torch.float64: tl.float64,
