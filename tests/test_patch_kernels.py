@@ -102,11 +102,11 @@ def test_rows_that_name_no_patch_read_and_write_nothing(channels, patch, halo, d
 
 
 WAYS = {  # kernel, stride, transposed, border
-    "zero": (3, 1, False, "zero"),
+    "zero": (3, 1, False, "zeros"),
     "image": (3, 1, False, "image"),
     "stride": (3, 2, False, "image"),
-    "1x1": (1, 2, False, "zero"),
-    "transposed-zero": (4, 2, True, "zero"),
+    "1x1": (1, 2, False, "zeros"),
+    "transposed-zero": (4, 2, True, "zeros"),
     "transposed-image": (4, 2, True, "image"),
 }
 every_way = pytest.mark.parametrize("way", WAYS)

@@ -201,5 +201,5 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c = Calls(dtype, channels=256)
         c.deforms(False, 8, "relu", tf32=True)
         c.deforms(False, 2, "none", masked=False)
-        for border, transposed in itertools.product(("zero", "image"), (False, True)):
-            c.routes(border, transposed, "leaky_relu" if transposed else "prelu", tf32=border == "zero")
+        for padding_mode, transposed in itertools.product(("zeros", "image"), (False, True)):
+            c.routes(padding_mode, transposed, "leaky_relu" if transposed else "prelu", tf32=padding_mode == "zeros")
