@@ -7,6 +7,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # before the first import of tri
 # torch finds a compiled graph by the forward op alone: one kept from before a gradient's schema changed would be used.
 os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE", "0")
 os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "0")
+os.environ["VFI_KERNELS_FILL_MEMORY"] = "1"  # read once, by the compiled library: see fresh_memory
 
 import pytest
 import torch

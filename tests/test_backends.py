@@ -147,3 +147,51 @@ def test_a_gpu_runs_what_was_compiled_for_it(monkeypatch, archs, gpu, runs):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda n: "This GPU")
     sentence = f"the CUDA kernels are for compute capability {', '.join(archs)}, This GPU has {gpu[0]}.{gpu[1]}"
     assert backends._not_compiled_for_gpus() == (None if runs else sentence)
+
+
+def run_filled(filled: bool, program: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "VFI_KERNELS_FILL_MEMORY" or filled}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_results_are_filled_where_tests_want_it(filled):
+    """Through torch's empty, which knows of fill_uninitialized_memory."""
+    program = """
+import torch, vfi_kernels as vk
+image, flow = torch.rand(1, 1, 4, 4), torch.zeros(1, 2, 4, 4)
+with torch.profiler.profile() as profile:
+    vk.backward_warp(image, flow)
+print("aten::empty" in {event.key for event in profile.key_averages()})
+"""
+    assert run_filled(filled, program) == f"{filled}\n"
+
+
+@pytest.mark.slow
+def test_filled_or_not_results_have_one_layout():
+    program = """
+import torch
+from op_calls import CASES
+from vfi_kernels.testing import map_tensors, tensors
+order = torch.channels_last
+for case in CASES.values():
+    for size in (*case.small, tuple(0 if n == 1 else n for n in case.small[0])):
+        for last in (False, True):
+            rng = torch.Generator().manual_seed(1)
+            try:
+                given = case.make_inputs(*size, dtype=torch.float32, generator=rng)
+            except (RuntimeError, ValueError, ZeroDivisionError, IndexError):
+                continue  # a case that has no empty inputs
+            if last:
+                given = map_tensors(lambda t: t.contiguous(memory_format=order) if t.dim() == 4 else t, given)
+            try:
+                outs = tensors(case.call(*given))
+            except RuntimeError as error:
+                outs = []
+                print(error)
+            print(case.name, size, last, [(t.shape, t.stride(), t.dtype, t.double().nansum().item()) for t in outs])
+"""
+    assert run_filled(False, program) == run_filled(True, program)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -31,13 +32,16 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
     subclass of Tensor gets results of its own type, and torch.fx a node for the whole call. Modes are asked by the ops
     inside."""
 
+    takes_lists = any("Sequence[torch.Tensor]" in str(p.annotation) for p in signature(function).parameters.values())
+
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         given: Any = args
         stands_in = has_torch_function(given)
-        for value in given:
-            if type(value) in (list, tuple):
-                stands_in = stands_in or has_torch_function(value)
+        if takes_lists:
+            for value in given:
+                if type(value) in (list, tuple):
+                    stands_in = stands_in or has_torch_function(value)
         if stands_in or (kwargs and has_torch_function(tuple(kwargs.values()))):
             asked = torch.overrides._get_overloaded_args([v for v in _each(args, kwargs) if type(v) is not Tensor])
             for value in asked:

@@ -4,6 +4,7 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from vfi_kernels import backends
 from vfi_kernels._arguments import expect_choice, expect_tensors
@@ -19,6 +20,7 @@ from vfi_kernels._results import empty_result, not_needed
 from vfi_kernels.ops.backward_warp import reference
 
 _warp = torch.ops.vfi_kernels.backward_warp.default
+_warp_now = _warp._op  # what the overload calls, which torch.compile does not know: a tenth of a small call
 _warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
 
 
@@ -69,7 +71,7 @@ def backward_warp(
     if not (isinstance(padding_mode, str) and padding_mode in PADDING_MODES):
         expect_choice("backward_warp", "padding_mode", padding_mode, PADDING_MODES)
     refuse_forward_mode("backward_warp", image, flow)
-    out = _warp(image, flow, PADDING_MODES[padding_mode])
+    out = (_warp if is_compiling() else _warp_now)(image, flow, PADDING_MODES[padding_mode])
     return (out, _inside(flow, image.shape[2], image.shape[3])) if return_validity else out
 
 
