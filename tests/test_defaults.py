@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vfi_kernels as vk
-from vfi_kernels.testing import load_cases, tensors
+from vfi_kernels.testing import load_cases, map_tensors, tensors
 
 CASES = load_cases()
 
@@ -60,3 +60,14 @@ def test_both_splats_have_one_default(rng):
     both = [inspect.signature(inspect.unwrap(f)).parameters for f in (vk.splat, vk.trajectory_splat)]
     for name in both[0].keys() & both[1].keys():
         assert both[0][name].default == both[1][name].default, name
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_wrong_argument_is_an_argument_error(case, backend, rng):
+    """Caught as RuntimeError, which torch's habit is, and as ValueError; from Python and from C++ alike."""
+    given = case.make_inputs(*case.small[-1], dtype=torch.float32, generator=rng)
+    wrong = map_tensors(lambda t: t.to(torch.complex64) if t.is_floating_point() else t, given)
+    for kind in (vk.ArgumentError, RuntimeError, ValueError):
+        with pytest.raises(kind, match=r"^\w+: expected [^\n]+, got [^\n]+$") as caught:
+            case.call(*wrong)
+        assert type(caught.value) is vk.ArgumentError and caught.value.__cause__ is None

@@ -6,6 +6,7 @@ from vfi_kernels import backends
 backends.load_compiled()
 
 from vfi_kernels import _flops, compat, nn  # noqa: E402
+from vfi_kernels._arguments import ArgumentError  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
 from vfi_kernels.ops.mixture_lora.op import mixture_lora  # noqa: E402
@@ -25,6 +26,7 @@ _flops.register_when_counting()
 
 __version__ = "0.1.0"
 __all__ = [
+    "ArgumentError",
     "backends",
     "backward_warp",
     "compat",

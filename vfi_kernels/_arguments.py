@@ -1,6 +1,7 @@
 """Argument checks of the Python implementations; csrc/torch/checks.h says the same sentences."""
 
 import numbers
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,10 +16,19 @@ FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 
 
+class ArgumentError(RuntimeError, ValueError):
+    """An argument is none that a function takes. The sentence says what was expected and what came."""
+
+
 def expect(ok: bool, op: str, expected: str, got: object) -> None:
-    """Raises RuntimeError `<op>: expected <expected>, got <got>` unless `ok`."""
+    """Raises ArgumentError `<op>: expected <expected>, got <got>` unless `ok`."""
     if not ok:
-        raise RuntimeError(f"{op}: expected {expected}, got {got}")
+        raise ArgumentError(f"{op}: expected {expected}, got {got}")
+
+
+def is_of_arguments(error: RuntimeError) -> bool:
+    """Whether C++, which can only throw a RuntimeError, says a sentence of `expect`."""
+    return type(error) is RuntimeError and re.match(r"\w+: expected .*, got ", str(error)) is not None
 
 
 def expect_tensors(op: str, **tensors: object) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from vfi_kernels._arguments import expect
+from vfi_kernels._arguments import ArgumentError, expect
 from vfi_kernels._options import taking_numbers
 
 NAMESPACE = "vfi_kernels"
@@ -22,7 +22,7 @@ def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
         return
     for t in tensors:
         if t is not None and forward_ad.unpack_dual(t).tangent is not None:
-            raise RuntimeError(f"{op}: expected no forward-mode (jvp) derivative, which is not there; use backward()")
+            raise ArgumentError(f"{op}: expected no forward-mode (jvp) derivative, which is not there; use backward()")
 
 
 def grad_needed(*tensors: Tensor | None) -> bool:
@@ -38,7 +38,7 @@ def grad_needed(*tensors: Tensor | None) -> bool:
 def refuse_gradient(op: str, instead: str, *tensors: Tensor | None) -> None:
     """An op that writes into its argument has no gradient; without this it would be dropped silently."""
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        raise RuntimeError(f"{op}: expected tensors without requires_grad, or torch.no_grad(); use {instead}")
+        raise ArgumentError(f"{op}: expected tensors without requires_grad, or torch.no_grad(); use {instead}")
     refuse_forward_mode(op, *tensors)
 
 

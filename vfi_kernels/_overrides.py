@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.compiler import is_compiling
 from torch.fx import Proxy, Tracer
 from torch.overrides import has_torch_function
+
+from vfi_kernels._arguments import ArgumentError, is_of_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,8 +33,7 @@ def _each(args: tuple, kwargs: dict) -> Iterator[Any]:
 def overridable(function: Callable[P, R]) -> Callable[P, R]:
     """As torch's own functions (torch.overrides): `__torch_function__` of an argument decides what the call does. A
     subclass of Tensor gets results of its own type, and torch.fx a node for the whole call. Modes are asked by the ops
-    inside."""
-
+    inside. A wrong argument is an ArgumentError, whether Python or C++ finds it."""
     takes_lists = any("Sequence[torch.Tensor]" in str(p.annotation) for p in signature(function).parameters.values())
 
     @functools.wraps(function)
@@ -51,7 +53,14 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
             if asked:
                 kinds = ", ".join(type(v).__name__ for v in asked)
                 raise TypeError(f"{function.__name__}: expected tensors of types that know each other, got {kinds}")
-        return function(*args, **kwargs)
+        if is_compiling():
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except RuntimeError as error:
+            if is_of_arguments(error):
+                raise ArgumentError(str(error)) from None
+            raise
 
     return call
 

@@ -163,7 +163,7 @@ def use_backend(backend: str) -> Iterator[None]:
             if TRITON_INTERPRET=1 was set before triton was imported).
 
     Raises:
-        RuntimeError: if the backend cannot run here, with the reason; and from an op, if its tensors are on a device
+        ArgumentError: if the backend cannot run here, with the reason; and from an op, if its tensors are on a device
             that the backend does not serve.
     """
     override = _choose(backend)

@@ -26,7 +26,7 @@ def FunctionSoftsplat(tenInput: Tensor, tenFlow: Tensor, tenMetric: Tensor | Non
 
     Raises:
         AssertionError: as there, if strType is none of these, or tenMetric has more than one channel or is missing.
-        RuntimeError: if a shape, dtype or device is not one of the above.
+        ArgumentError: if a shape, dtype or device is not one of the above.
 
     Differences: runs on the CPU; no CuPy; "softmax" subtracts the largest metric first, so that it neither overflows
     nor loses pixels. A metric that is not finite skips its pixel.

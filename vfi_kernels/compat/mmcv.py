@@ -33,7 +33,7 @@ def modulated_deform_conv2d(
     As in mmcv the input and the weights are cast to the dtype of offset, which the result has, also inside
     torch.autocast, and an offset whose coordinate is exactly -1 has the gradient 0 (edge="mmcv"). Differences:
     positions are float32 whatever the dtype of the offset; bfloat16 works, and every dtype on the CPU; an offset that
-    is NaN or infinite reads 0; errors are RuntimeError.
+    is NaN or infinite reads 0; errors are ArgumentError.
     """
     expect_tensors("modulated_deform_conv2d", input=input, offset=offset)
     with autocast.disabled(offset):

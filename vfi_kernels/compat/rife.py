@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from vfi_kernels._arguments import ArgumentError
 from vfi_kernels._overrides import overridable
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
 from vfi_kernels.ops.backward_warp.op import backward_warp
@@ -29,11 +30,11 @@ def warp(
 
     Differences: positions are exact to the rounding of the flow, whatever dtype it has (theirs go through a grid in
     [-1, 1]); no grid is cached; tenInput and tenFlow may have different dtypes; an image of height or width 1 gives its
-    pixel instead of NaN. What is not finite: docs/conventions.md. Errors are RuntimeError.
+    pixel instead of NaN. What is not finite: docs/conventions.md. Errors are ArgumentError.
     """
     expect_warp("rife.warp", tenInput, tenFlow)
     if backwarp_tenGrid is not None and backwarp_tenGrid.shape[2:] != tenFlow.shape[2:]:
         sizes = f"{tuple(tenFlow.shape[2:])}, got {tuple(backwarp_tenGrid.shape[2:])}"
-        raise RuntimeError(f"rife.warp: expected backwarp_tenGrid of tenFlow's height and width {sizes}")
+        raise ArgumentError(f"rife.warp: expected backwarp_tenGrid of tenFlow's height and width {sizes}")
     image, flow = spread_over_image(tenInput, tenFlow)
     return backward_warp(as_under_autocast(image), flow)

@@ -43,7 +43,7 @@ def reduce_mask(
         tol: a block is active where its largest value (avgpool: its mean) exceeds tol.
 
     Differences: indices are sorted and int32 (theirs: int16, in any order); no block at all is legal (there one is
-    always computed). Errors are RuntimeError.
+    always computed). Errors are ArgumentError.
     """
     op = "sbnet.reduce_mask"
     expect(mask.dim() in (3, 4), op, "mask of shape (N, H, W) or (N, H, W, C)", tuple(mask.shape))

@@ -35,7 +35,7 @@ def softsplat(tenIn: Tensor, tenFlow: Tensor, tenMetric: Tensor | None, strMode:
 
     Raises:
         AssertionError: as there, if strMode is none of these, or tenMetric does not go with it.
-        RuntimeError: if a shape, dtype or device is not one of the above.
+        ArgumentError: if a shape, dtype or device is not one of the above.
 
     Differences: runs on the CPU; no CuPy. "soft" uses the sum of exp(metric) itself, as there, so that trained weights
     see the same arithmetic, but a metric above 80 counts as 80 (theirs is NaN from 89 on); "soft-zeroeps" subtracts the
@@ -99,7 +99,7 @@ def FunctionCorrelation(tenOne: Tensor, tenTwo: Tensor) -> Tensor:
         (B, 81, H, W), dtype of tenOne, also inside torch.autocast: for each displacement the mean over channels of the
         products.
 
-    Differences: runs on the CPU; no CuPy; differentiable twice. Errors are RuntimeError.
+    Differences: runs on the CPU; no CuPy; differentiable twice. Errors are ArgumentError.
     """
     expect_tensors("FunctionCorrelation", tenOne=tenOne, tenTwo=tenTwo)
     with autocast.disabled(tenOne):

@@ -28,7 +28,7 @@ def bwarp(x: Tensor, flo: Tensor, withmask: bool = True) -> Tensor:
         (B, C, H, W), dtype of x; float32 inside torch.autocast, as grid_sample.
 
     Differences: positions are exact to the rounding of the flow; the mask is one plane, computed, not sampled from an
-    image of ones. A flow that is not finite gives 0. Errors are RuntimeError.
+    image of ones. A flow that is not finite gives 0. Errors are ArgumentError.
     """
     expect_warp("xvfi.bwarp", x, flo)
     expect_size("xvfi.bwarp", "flo", flo, tuple(x.shape[2:]), "x")

@@ -217,7 +217,7 @@ class RoutedBlock(nn.Module):
     needs a capacity: without one the convolution of a list of unknown length fails in inductor itself.
 
     Raises:
-        RuntimeError: if a shape or dtype does not fit, patch or halo is not a multiple of the block's stride, or a
+        ArgumentError: if a shape or dtype does not fit, patch or halo is not a multiple of the block's stride, or a
             layer is none that a halo can serve.
 
     Source:

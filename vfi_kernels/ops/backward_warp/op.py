@@ -59,7 +59,7 @@ def backward_warp(
         reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or `padding_mode` is not one of the above.
+        ArgumentError: if a shape, dtype, device or `padding_mode` is not one of the above.
 
     Source:
         Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5; padding_mode "border" is RIFE's warp without the

@@ -9,7 +9,7 @@ from vfi_kernels.ops._shared.reference_math.bilinear import corners, flow_term, 
 
 
 def check(image: Tensor, flow: Tensor, padding_mode: str, op: str = "backward_warp") -> None:
-    """Raises RuntimeError unless image is (B, C, H, W), flow (B, 2, H', W') on its device, padding_mode one of
+    """Raises ArgumentError unless image is (B, C, H, W), flow (B, 2, H', W') on its device, padding_mode one of
     PADDING_MODES."""
     expect_image(op, "image", image)
     expect_planes(op, "flow", flow, 2, image, "image")

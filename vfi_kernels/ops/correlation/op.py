@@ -43,7 +43,7 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
         cast as conv2d casts its input.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or `radius` is not one of the above.
+        ArgumentError: if a shape, dtype, device or `radius` is not one of the above.
 
     Source:
         The correlation layer of FlowNet (Dosovitskiy et al., ICCV 2015, eq. 1, patches of one pixel), normalised by

@@ -17,7 +17,7 @@ Box = tuple[EllipsisType, slice, slice]  # an index of rows and columns
 
 
 def check(first: Tensor, second: Tensor, radius: int) -> None:
-    """Raises RuntimeError unless both are (B, C, H, W) of one shape, dtype and device, and 1 <= radius <= 9."""
+    """Raises ArgumentError unless both are (B, C, H, W) of one shape, dtype and device, and 1 <= radius <= 9."""
     expect_image(OP, "first", first)
     expect(shape(second) == shape(first), OP, f"second of shape {shape(first)} as first has", shape(second))
     expect_like(OP, "second", second, first, "first")

@@ -70,7 +70,7 @@ def mixture_lora(
         `input` and all weights are cast as linear casts them.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or expert is not one of the above; on the CPU also if a segment is not.
+        ArgumentError: if a shape, dtype, device or expert is not one of the above; on the CPU also if a segment is not.
 
     Source:
         The adapters of SemFi (Hong et al., Semantic Frame Interpolation, arXiv 2507.05173, 2025); Hu et al., LoRA,

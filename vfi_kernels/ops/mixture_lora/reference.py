@@ -21,7 +21,7 @@ def check(
     experts: Tensor | None,
     segments: Tensor | None,
 ) -> None:
-    """Raises RuntimeError unless the arguments fit each other; values of experts and segments are not looked at."""
+    """Raises ArgumentError unless the arguments fit each other; values of experts and segments are not looked at."""
     expect(x.dim() >= 1, OP, "input of shape (..., in)", shape(x))
     expect_floating(OP, "input", x)
     size = x.shape[-1]
@@ -143,7 +143,7 @@ def _entries(
 
 
 def check_values(x: Tensor, entries: int, experts: Tensor, segments: Tensor) -> None:
-    """Raises RuntimeError unless segments go up from 0 to the number of tokens, and experts are from 1 to E - 1."""
+    """Raises ArgumentError unless segments go up from 0 to the number of tokens, and experts are from 1 to E - 1."""
     tokens, ends = _tokens(x), segments.tolist()
     right = ends[0] == 0 and ends[-1] == tokens and ends == sorted(ends)
     expect(right, OP, f"segments that go up from 0 to {tokens}, the number of tokens", tuple(ends))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vfi_kernels import backends
 from vfi_kernels._arguments import (
+    ArgumentError,
     expect,
     expect_choice,
     expect_floating,
@@ -92,7 +93,7 @@ def modulated_deform_conv2d(
         Inside torch.autocast input and weights are cast as conv2d casts its own, offset and mask are not.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or option is not one of the above.
+        ArgumentError: if a shape, dtype, device or option is not one of the above.
 
     Source:
         Zhu et al., Deformable ConvNets v2, CVPR 2019; Dai et al., Deformable Convolutional Networks, ICCV 2017. Layout
@@ -181,7 +182,7 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     input, offset, mask, weight, _, *ctx.geometry, activation, _, ctx.edge, ctx.allow_tf32 = inputs
     if activation != ACTIVATIONS["none"]:
         given = word(OP, "activation", activation)
-        raise RuntimeError(f"{OP}: expected no gradient of the op with a fused activation, got activation '{given}'")
+        raise ArgumentError(f"{OP}: expected no gradient of the op with a fused activation, got activation '{given}'")
     ctx.save_for_backward(input, offset, mask, weight)
 
 

@@ -56,7 +56,7 @@ def check(
     activation_weight: Tensor | None,
     edge: str,
 ) -> tuple[Geometry, tuple[int, int]]:
-    """Raises RuntimeError unless the arguments fit each other; otherwise the geometry and the output's size."""
+    """Raises ArgumentError unless the arguments fit each other; otherwise the geometry and the output's size."""
     expect_image(OP, "input", input)
     expect(weight.dim() == 4, OP, "weight of shape (C_out, C / groups, KH, KW)", shape(weight))
     c, c_out = input.shape[1], weight.shape[0]

@@ -53,7 +53,7 @@ def patch_indices(
         count, an int64 tensor of shape () on the device of `route`. Not differentiable.
 
     Raises:
-        RuntimeError: if a shape, dtype or the capacity is not one of the above.
+        ArgumentError: if a shape, dtype or the capacity is not one of the above.
     """
     expect_tensors("patch_indices", route=route)
     if route.layout != torch.strided:
@@ -91,7 +91,7 @@ def patch_gather(
         halos get the sum, in float32 or wider and in a fixed order.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or size is not one of the above.
+        ArgumentError: if a shape, dtype, device or size is not one of the above.
     """
     op = "patch_gather"
     expect_tensors(op, input=input, indices=indices)
@@ -117,7 +117,7 @@ def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
         0 in the overwritten patches.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or size is not one of the above.
+        ArgumentError: if a shape, dtype, device or size is not one of the above.
     """
     op = "patch_scatter"
     expect_tensors(op, patches=patches, indices=indices, base=base)
@@ -130,7 +130,7 @@ def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """`patch_scatter` into `base` itself, which is returned: no copy of it is made, and there is no gradient.
 
     Raises:
-        RuntimeError: as patch_scatter; if elements of `base` share memory with each other or with `patches`; and if
+        ArgumentError: as patch_scatter; if elements of `base` share memory with each other or with `patches`; and if
             autograd records and one of the two requires a gradient.
     """
     op = "patch_scatter_"

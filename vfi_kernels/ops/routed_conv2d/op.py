@@ -86,7 +86,7 @@ def routed_conv2d(
         torch.set_float32_matmul_precision. Inside torch.autocast input, weights and base are cast as by conv2d.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or option is not one of the above.
+        ArgumentError: if a shape, dtype, device or option is not one of the above.
 
     Source:
         Ren et al., SBNet: Sparse Blocks Network for Fast Inference, CVPR 2018, whose gather, convolution and scatter
@@ -133,7 +133,7 @@ def routed_conv2d_(
     then.
 
     Raises:
-        RuntimeError: as routed_conv2d; if elements of `base` share memory with each other or with `input`; and if
+        ArgumentError: as routed_conv2d; if elements of `base` share memory with each other or with `input`; and if
             autograd records and a tensor requires a gradient.
     """
     op = f"{OP}_"

@@ -23,7 +23,7 @@ def check(
     transposed: bool,
     padding_mode: str,
 ) -> tuple[int, int]:
-    """Raises RuntimeError unless the arguments fit each other; otherwise C_out and the size of an output patch."""
+    """Raises ArgumentError unless the arguments fit each other; otherwise C_out and the size of an output patch."""
     expect_image(OP, "input", x)
     math.check_indices(OP, indices, x, "input")
     math.check_patch(OP, patch, x, "input")

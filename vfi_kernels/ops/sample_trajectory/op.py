@@ -67,7 +67,7 @@ def sample_trajectory(
         derivative jumps. Bitwise reproducible.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or `boundary` is not one of the above, or the knots are not uniform.
+        ArgumentError: if a shape, dtype, device or `boundary` is not one of the above, or the knots are not uniform.
 
     Source:
         Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981, eqs. 4 and 19.

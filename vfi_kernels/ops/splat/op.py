@@ -109,7 +109,7 @@ def splat(
         Bitwise reproducible on the CPU, on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
-        RuntimeError: if a shape, dtype, device, `mode` or `holes` is not one of the above.
+        ArgumentError: if a shape, dtype, device, `mode` or `holes` is not one of the above.
 
     Source:
         Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eqs. 3 to 7.

@@ -21,7 +21,7 @@ OP = "splat"
 
 
 def check(inputs: Sequence[Tensor], flow: Tensor, metric: Tensor | None, mode: str, holes: str) -> None:
-    """Raises RuntimeError unless every input is (B, Ci, H, W), flow (B, 2, H, W), metric (B, 1, H, W) or absent."""
+    """Raises ArgumentError unless every input is (B, Ci, H, W), flow (B, 2, H, W), metric (B, 1, H, W) or absent."""
     expect_choice(OP, "mode", mode, MODES)
     expect_choice(OP, "holes", holes, HOLES)
     expect(len(inputs) > 0, OP, "at least one image", 0)

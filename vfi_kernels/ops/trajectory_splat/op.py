@@ -98,7 +98,7 @@ def trajectory_splat(
         and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
-        RuntimeError: if a shape, dtype, device or option is not one of the above, or the knots are not uniform.
+        ArgumentError: if a shape, dtype, device or option is not one of the above, or the knots are not uniform.
 
     Source:
         Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981; Niklaus and

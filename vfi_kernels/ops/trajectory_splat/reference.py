@@ -24,7 +24,7 @@ def check(
     mode: str,
     holes: str,
 ) -> None:
-    """Raises RuntimeError unless input is (B, C, H, W), keyframes (B, 2 K, h, w), taus (B, T, 1 or H, 1 or W) and
+    """Raises ArgumentError unless input is (B, C, H, W), keyframes (B, 2 K, h, w), taus (B, T, 1 or H, 1 or W) and
     metric (B, 1, H, W) or absent."""
     expect_choice(OP, "mode", mode, MODES)
     expect_choice(OP, "holes", holes, HOLES)

@@ -13,7 +13,7 @@ OP = "trajectory_warp"
 
 
 def check(image: Tensor, keyframes: Tensor, taus: Tensor, step: float, boundary: str, padding_mode: str) -> None:
-    """Raises RuntimeError unless image is (B, C, H, W), keyframes (B, 2 K, h, w) and taus (B, T, 1 or H, 1 or W)."""
+    """Raises ArgumentError unless image is (B, C, H, W), keyframes (B, 2 K, h, w) and taus (B, T, 1 or H, 1 or W)."""
     expect_image(OP, "image", image)
     check_trajectory(OP, keyframes, taus, tuple(image.shape[2:]), step, boundary)
     same = keyframes.shape[0] == image.shape[0]

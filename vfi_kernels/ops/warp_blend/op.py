@@ -41,7 +41,7 @@ def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor
         all arguments. Bitwise reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
-        RuntimeError: if a shape, dtype or device is not one of the above.
+        ArgumentError: if a shape, dtype or device is not one of the above.
 
     Source:
         The last step of RIFE's IFNet (Huang et al., Real-Time Intermediate Flow Estimation, ECCV 2022, eq. 3).

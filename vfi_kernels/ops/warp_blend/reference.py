@@ -11,7 +11,7 @@ OP = "warp_blend"
 
 
 def check(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> None:
-    """Raises RuntimeError unless frames are (B, C, H, W), flow (B, 4, H', W') and mask_logits (B, 1, H', W')."""
+    """Raises ArgumentError unless frames are (B, C, H, W), flow (B, 4, H', W') and mask_logits (B, 1, H', W')."""
     expect_image(OP, "frame0", frame0)
     expect(shape(frame1) == shape(frame0), OP, f"frame1 of shape {shape(frame0)} as frame0 has", shape(frame1))
     expect_like(OP, "frame1", frame1, frame0, "frame0")
