@@ -42,11 +42,12 @@ test-nightly: $(VENV)/dev
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
 OTHERS := .environments
+OLDEST := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TOOLS := pytest pytest-xdist hypothesis
 
-environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-2.11
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST)
 $(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
-$(OTHERS)/torch-2.11: $(OTHERS)/torch-2.11/done
+$(OTHERS)/torch-$(OLDEST): $(OTHERS)/torch-$(OLDEST)/done
 
 $(OTHERS)/constraints.txt: constraints.txt
 	mkdir -p $(OTHERS)
@@ -57,10 +58,10 @@ $(OTHERS)/torch-cuda/done: $(OTHERS)/constraints.txt
 	$(@D)/bin/python -m pip install --constraint $< torch==2.14.1 torchvision==0.29.1 numpy $(TOOLS)
 	touch $@
 
-# triton 3.6 interprets its kernels with numpy < 2.4.
-$(OTHERS)/torch-2.11/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/done
+# triton 3.6, which torch 2.11 asks for, interprets its kernels with numpy < 2.4.
+$(OTHERS)/torch-$(OLDEST)/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/done
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --no-deps torch==2.11.0 triton==3.6.0
+	$(@D)/bin/python -m pip install --no-deps torch==$(OLDEST).0 triton==3.6.0
 	$(@D)/bin/python -m pip install --constraint $< filelock fsspec jinja2 networkx sympy typing-extensions "numpy<2.4" $(TOOLS)
 	cd $(@D) && for site in lib/python3*/site-packages; do \
 	  ln -s ../../../../torch-cuda/$$site/nvidia $$site/nvidia; done

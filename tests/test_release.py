@@ -1,0 +1,94 @@
+"""A release is one number in one place, told by its tag and by the changelog; the versions of torch stand once, too."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from setuptools.config.pyprojecttoml import read_configuration
+from vfi_build import MINIMUM_TORCH, PINNED_TORCH
+
+import vfi_kernels as vk
+
+ROOT = Path(__file__).resolve().parents[1]
+OLDEST = ".".join(map(str, MINIMUM_TORCH))
+TEXTS = [ROOT / "README.md", ROOT / "python/README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+
+
+def script(name):
+    """A module of scripts/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"scripts_{name}", ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+release = script("release_notes")
+PACKAGE = '__version__ = "1.2.0"\n'
+CHANGELOG = """# Changelog
+
+## 1.2.0 - 2026-12-01
+
+### Added
+
+- A thing.
+
+## 1.1.0 - 2026-11-01
+
+- Another.
+"""
+
+
+def test_the_notes_are_the_section_of_the_version():
+    assert release.notes("v1.2.0", PACKAGE, CHANGELOG) == "### Added\n\n- A thing.\n"
+    last = release.notes("v1.1.0", PACKAGE.replace("1.2.0", "1.1.0"), CHANGELOG)
+    assert last == "- Another.\n"
+
+
+@pytest.mark.parametrize(
+    ("tag", "package", "changelog", "message"),
+    [
+        ("v1.3.0", PACKAGE, CHANGELOG, "expected the tag v1.2.0, as vfi_kernels.__version__ says, got v1.3.0"),
+        ("1.2.0", PACKAGE, CHANGELOG, "got 1.2.0"),
+        ("v1x2.0", PACKAGE, CHANGELOG, "got v1x2.0"),
+        ("v1.2.0", "", CHANGELOG, "expected vfi_kernels/__init__.py to set __version__"),
+        ("v1.2.0", PACKAGE, CHANGELOG.replace("1.2.0", "1.2.1"), "a heading like '## 1.2.0 - 2026-01-31'"),
+        ("v1.2.0", PACKAGE, CHANGELOG.replace("2026-12-01", "unreleased"), "a date like 2026-01-31, got 'unreleased'"),
+        ("v1.2.0", PACKAGE, "## 1.2.0 - 2026-12-01\n\n## 1.1.0 - 2026-11-01\n", "got nothing"),
+    ],
+)
+def test_a_tree_that_is_not_the_release_is_refused(tag, package, changelog, message):
+    with pytest.raises(release.NotReady, match=re.escape(message)):
+        release.notes(tag, package, changelog)
+
+
+def test_the_command_prints_one_sentence():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/release_notes.py", "v99.0.0"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "") and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"release_notes: expected the tag v{vk.__version__}")
+
+
+def test_the_version_stands_in_one_place():
+    project = read_configuration(ROOT / "pyproject.toml")["project"]
+    assert project["dynamic"] == ["version"] and project["version"] == vk.__version__
+    assert f"\n## {vk.__version__} - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_oldest_torch_stands_in_one_place():
+    """Texts may name it, if they name the right one; what runs reads it from pyproject.toml."""
+    for page in TEXTS:
+        for told in re.findall(r"torch(?: >= | from |>=)(2\.\d+)|torch (2\.\d+) or later", page.read_text()):
+            told = "".join(told)
+            assert told == OLDEST, f"{page}: torch {told}, pyproject.toml says {OLDEST}"
+    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
+    building = re.compile(r"build_backend/|\.github/|setup\.py|Makefile|Dockerfile|tests/.*\.py")
+    build = [name for name in tracked if building.match(name)]
+    assert len(build) > 20
+    for name in build:
+        text = (ROOT / name).read_text()
+        assert not re.search(rf"torch[-=>]=*{re.escape(OLDEST)}\b", text), f"{name} names torch {OLDEST}"
+        assert PINNED_TORCH not in text, f"{name} names {PINNED_TORCH}"
