@@ -6,7 +6,7 @@ TORCH ?= torch
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
-.PHONY: demo test test-slow test-nightly environments check docs wheel bench bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly environments check docs compile-commands wheel bench bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
@@ -74,6 +74,10 @@ check: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(BIN)/mkdocs build --strict
+
+# compile_commands.json, by which clangd and other editors read csrc/; compiles nothing.
+compile-commands: $(VENV)/torch
+	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet compile_commands
 
 # VFI_KERNELS_CUDA=1 make wheel: with CUDA kernels, which run in any CUDA build of torch, whatever torch this one is.
 wheel: $(VENV)/dev
