@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch
+CONSTRAINTS ?= constraints.txt
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
@@ -12,18 +13,18 @@ RESULTS ?= out/gpu-check
 $(VENV)/torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --constraint constraints.txt $(TORCH) numpy "setuptools>=77" ninja pybind11
+	$(BIN)/python -m pip install --constraint $(CONSTRAINTS) $(TORCH) numpy "setuptools>=77" ninja pybind11
 	touch $@
 
 # The first command compiles and shows how far it is, which pip would hide; pip then finds everything built.
 $(VENV)/models: $(VENV)/torch $(SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace
-	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[models]"
+	$(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models]"
 	touch $@
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet build_ext --inplace
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models

@@ -1,12 +1,14 @@
 """A release is one number in one place, told by its tag and by the changelog; the versions of torch stand once, too."""
 
-import importlib.util
 import re
 import subprocess
 import sys
+import types
+import zipfile
 from pathlib import Path
 
 import pytest
+from scripts_of_the_tree import script
 from setuptools.config.pyprojecttoml import read_configuration
 from vfi_build import MINIMUM_TORCH, PINNED_TORCH
 
@@ -15,14 +17,6 @@ import vfi_kernels as vk
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST = ".".join(map(str, MINIMUM_TORCH))
 TEXTS = [ROOT / "README.md", ROOT / "python/README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-
-
-def script(name):
-    """A module of scripts/, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"scripts_{name}", ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 release = script("release_notes")
@@ -92,3 +86,44 @@ def test_the_oldest_torch_stands_in_one_place():
         text = (ROOT / name).read_text()
         assert not re.search(rf"torch[-=>]=*{re.escape(OLDEST)}\b", text), f"{name} names torch {OLDEST}"
         assert PINNED_TORCH not in text, f"{name} names {PINNED_TORCH}"
+
+
+class Checked:
+    """Stands in for kernel-abi-check, which only the workflow installs. "new" calls what came with Python 3.12."""
+
+    def __init__(self, path):
+        self.text = Path(path).read_bytes()
+
+    def check_python_abi(self, version):
+        assert version in ("3.10", "3.12")
+        return ["PyType_FromMetaclass"] * (b"new" in self.text)
+
+    def check_manylinux(self, version):
+        assert version == "manylinux_2_28"
+        return []
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "options", "said"),
+    [
+        ("cp310-abi3-manylinux_2_28_x86_64", '"cuda": "13.0"', ["--cuda"], "good"),
+        ("cp310-abi3-manylinux_2_28_x86_64", '"cuda": null', [], "good"),
+        ("cp310-abi3-manylinux_2_28_x86_64", '"cuda": null', ["--cuda"], "expected CUDA 13 kernels in the library"),
+        ("cp310-abi3-manylinux_2_28_x86_64", "new", [], "needs what is not there: 'PyType_FromMetaclass'"),
+        ("cp312-cp312-manylinux_2_28_x86_64", "", [], "expected the tag cp310-abi3, got cp312-cp312"),
+        ("cp310-abi3-linux_x86_64", "", [], "expected a platform like manylinux_2_28_x86_64, got linux_x86_64"),
+        ("cp310-abi3-manylinux_2_28_x86_64", 200 * "x", [], "expected at most"),
+        ("cp310-abi3-manylinux_2_28_x86_64", None, [], "expected one library vfi_kernels/_C, got []"),
+    ],
+)
+def test_a_wheel_is_checked_before_it_is_released(tmp_path, monkeypatch, capsys, name, library, options, said):
+    check = script("check_wheel")
+    monkeypatch.setitem(sys.modules, "kernel_abi_check", types.SimpleNamespace(ObjectFile=Checked))
+    wheel = tmp_path / f"vfi_kernels-0.1.0-{name}.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("vfi_kernels/__init__.py", "")
+        if library is not None:
+            archive.writestr("vfi_kernels/_C.abi3.so", library)
+    monkeypatch.setattr(check, "LIMIT", wheel.stat().st_size - said.startswith("expected at most"))
+    assert check.main([str(wheel), *options]) == (said != "good")
+    assert said in capsys.readouterr().out
