@@ -1,6 +1,6 @@
 """Whether wheels may go to the package index: `python scripts/check_wheel.py dist/*.whl`; needs kernel-abi-check.
 
-A wheel must be smaller than the index's limit, and for Python's stable ABI and a platform that the index takes. What its
+A wheel must be smaller than the limit, and for Python's stable ABI and a platform that the index takes. What its
 library calls must be there on the oldest Python and system that its name promises.
 """
 
