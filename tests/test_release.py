@@ -88,6 +88,15 @@ def test_the_oldest_torch_stands_in_one_place():
         assert PINNED_TORCH not in text, f"{name} names {PINNED_TORCH}"
 
 
+def test_what_machines_are_told_to_run_is_there():
+    """Files of this tree that workflows, images and the configuration of wheels name."""
+    files = [*(ROOT / ".github").rglob("*.yml"), ROOT / "Dockerfile", ROOT / "pyproject.toml", ROOT / "Makefile"]
+    texts = "".join(path.read_text() for path in files)
+    named = set(re.findall(r"\b(?:scripts|build_backend|tests|benchmarks)/\w+\.\w+", texts))
+    assert {"scripts/check_wheel.py", "scripts/release_notes.py", "build_backend/cuda_toolkit.txt"} <= named
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
 class Checked:
     """Stands in for kernel-abi-check, which only the workflow installs. "new" calls what came with Python 3.12."""
 
