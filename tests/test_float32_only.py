@@ -1,5 +1,5 @@
-"""The reference on a device without float64, as Apple's GPUs are: every case in float32 makes no float64 tensor, forward
-and backward. Stood in for by a mode that sees every operator of torch."""
+"""The reference on a device without float64, as Apple's GPUs are: every case in float32 makes no float64, forward and
+backward. A mode that sees every operator of torch stands in for such a device."""
 
 import pytest
 import torch

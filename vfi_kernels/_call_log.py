@@ -1,6 +1,6 @@
 """VFI_KERNELS_LOG=1: every call of an op prints a line to stderr before it runs, gradients included.
 
-    vfi_kernels: backward_warp(image=float32 cpu (1, 3, 4, 4) strides (48, 16, 4, 1), flow=..., padding='border')
+    vfi_kernels: backward_warp(image=float32 cpu (1, 3, 4, 4) strides (48, 16, 4, 1), flow=..., padding_mode='border')
 
 The line is there when a kernel crashes. It is written by a kernel of the dispatch key BackendSelect, which torch asks
 after autograd and before any backend; without the variable nothing is registered, and no call costs more.
