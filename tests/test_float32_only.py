@@ -52,5 +52,5 @@ def test_no_float64_is_made(name):
 
 
 def test_the_mode_sees_float64():
-    with pytest.raises(AssertionError, match="makes torch.float64"), NoFloat64():
+    with pytest.raises(AssertionError, match=r"makes torch\.float64"), NoFloat64():
         torch.ones(2).double()
