@@ -2,7 +2,8 @@
 
 The base is built in a git worktree of its own, which is removed at the end. Each side runs in a process of its own, and
 they take turns row by row: a machine that is busy for a while disturbs both. A ratio is the time of this tree over that
-of the base in the same turn; a row is slower or faster if its ratios in all turns say so.
+of the base in the same turn; a row is slower or faster if its ratios in all turns say so, as they do by chance alone in
+2 of 2^N rows, with N turns.
 """
 
 import argparse
@@ -140,7 +141,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mode", nargs="+", default=["forward"], metavar="NAME", help="forward, backward, both")
     parser.add_argument("--threads", nargs="+", type=int, metavar="N")
     parser.add_argument("--device", default="cpu", metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each row (default: 7)")
+    parser.add_argument("--rounds", type=int, default=11, metavar="N", help="turns of each row (default: 11)")
     parser.add_argument("--list", action="store_true", help="only print the rows that would be measured")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
