@@ -3,27 +3,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch
+CONSTRAINTS ?= constraints.txt
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
-.PHONY: demo test test-slow test-nightly environments check docs wheel bench bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly environments check docs compile-commands wheel bench bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --constraint constraints.txt $(TORCH) numpy "setuptools>=77" ninja pybind11
+	$(BIN)/python -m pip install --constraint $(CONSTRAINTS) $(TORCH) numpy "setuptools>=77" ninja pybind11
 	touch $@
 
 # The first command compiles and shows how far it is, which pip would hide; pip then finds everything built.
 $(VENV)/models: $(VENV)/torch $(SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace
-	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[models]"
+	$(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models]"
 	touch $@
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet build_ext --inplace
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,bench,dev,docs]"
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models
@@ -42,11 +43,12 @@ test-nightly: $(VENV)/dev
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
 OTHERS := .environments
+OLDEST := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TOOLS := pytest pytest-xdist hypothesis
 
-environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-2.11
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST)
 $(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
-$(OTHERS)/torch-2.11: $(OTHERS)/torch-2.11/done
+$(OTHERS)/torch-$(OLDEST): $(OTHERS)/torch-$(OLDEST)/done
 
 $(OTHERS)/constraints.txt: constraints.txt
 	mkdir -p $(OTHERS)
@@ -57,10 +59,10 @@ $(OTHERS)/torch-cuda/done: $(OTHERS)/constraints.txt
 	$(@D)/bin/python -m pip install --constraint $< torch==2.14.1 torchvision==0.29.1 numpy $(TOOLS)
 	touch $@
 
-# triton 3.6 interprets its kernels with numpy < 2.4.
-$(OTHERS)/torch-2.11/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/done
+# triton 3.6, which torch 2.11 asks for, interprets its kernels with numpy < 2.4.
+$(OTHERS)/torch-$(OLDEST)/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/done
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --no-deps torch==2.11.0 triton==3.6.0
+	$(@D)/bin/python -m pip install --no-deps torch==$(OLDEST).0 triton==3.6.0
 	$(@D)/bin/python -m pip install --constraint $< filelock fsspec jinja2 networkx sympy typing-extensions "numpy<2.4" $(TOOLS)
 	cd $(@D) && for site in lib/python3*/site-packages; do \
 	  ln -s ../../../../torch-cuda/$$site/nvidia $$site/nvidia; done
@@ -73,6 +75,10 @@ check: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(BIN)/mkdocs build --strict
+
+# compile_commands.json, by which clangd and other editors read csrc/; compiles nothing.
+compile-commands: $(VENV)/torch
+	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet compile_commands
 
 # VFI_KERNELS_CUDA=1 make wheel: with CUDA kernels, which run in any CUDA build of torch, whatever torch this one is.
 wheel: $(VENV)/dev

@@ -8,6 +8,8 @@ VFI_KERNELS_TESTING=1            also builds vfi_kernels_testing: the CUDA kerne
 VFI_KERNELS_SANITIZE=1           builds vfi_kernels_testing only, with the address and undefined-behaviour sanitizers.
 VFI_KERNELS_SANITIZE=cpu         builds vfi_kernels._C with them; cpu:PATTERN only its objects of such a name, as in
                                  "cpu:(splat|scatter).*avx2", and takes the others from the usual build in place.
+VFI_KERNELS_DEBUG=1              for a debugger: hardly optimised, with the standard library's own checks.
+VFI_KERNELS_DEBUG=profile        for a profiler: optimised as ever, with the lines of the sources (nvcc: -lineinfo).
 CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.
 
 The kernels are written with the vector types of GCC and clang. Linux: g++, or clang with CXX. macOS and Windows (CPU
@@ -20,9 +22,13 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "build_backend"))  # where no PEP 517 frontend does it
-from ninja_build import SANITIZE, TESTING, NinjaBuild
+from ninja_build import SANITIZE, TESTING, CompileCommands, NinjaBuild
 
 extensions = [] if SANITIZE == "1" else [Extension("vfi_kernels._C", [], py_limited_api=True)]
 if TESTING:
     extensions.append(Extension("vfi_kernels_testing", []))
-setup(ext_modules=extensions, cmdclass={"build_ext": NinjaBuild}, options={"bdist_wheel": {"py_limited_api": "cp310"}})
+setup(
+    ext_modules=extensions,
+    cmdclass={"build_ext": NinjaBuild, "compile_commands": CompileCommands},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)

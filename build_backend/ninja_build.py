@@ -51,6 +51,18 @@ SANITIZERS = (
 )
 
 
+# 1, for debuggers: slow, with the standard library's checks. profile: as fast as ever, with the lines of the sources.
+DEBUG_FLAGS = {
+    "0": "",
+    "1": "-O1 -g -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS",
+    "profile": "-g1 -fno-omit-frame-pointer",
+}
+NVCC_DEBUG_FLAGS = {"0": "", "1": "-lineinfo -Xcompiler -g", "profile": "-lineinfo"}
+DEBUG = os.environ.get("VFI_KERNELS_DEBUG", "0")
+# On Windows, where this was never run, nvcc takes Microsoft's compiler alone: /MD is its name for WINDOWS_RUNTIME.
+NVCC_HOST_FLAGS = "-Xcompiler /MD" if sys.platform == "win32" else "-Xcompiler -fPIC,-fvisibility=hidden"
+
+
 def cpu_levels() -> dict[str, str]:
     """Instruction set -> compiler flags."""
     return X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else {"baseline": ""}
@@ -73,6 +85,13 @@ def torch_libraries() -> str:
     return "-ltorch -ltorch_cpu"
 
 
+def cuda_libraries(home: Path) -> str:
+    """The CUDA runtime, and on Windows torch's CUDA functions, which are weak elsewhere."""
+    if sys.platform == "win32":
+        return f"{argument(f'-L{home}/lib/x64')} -lcudart_static -ltorch_cuda"
+    return f"-L{home}/lib64 -L{home}/lib -lcudart_static -lrt -ldl -lpthread"
+
+
 def object_name(source: Path, label: str = "") -> str:
     return f"{source.relative_to(CSRC).with_suffix('').as_posix()}{label}.o"
 
@@ -81,8 +100,16 @@ class NinjaBuild(build_ext):
     """Compiles in build/ninja-<tag>, which outlives editable and in-place builds: every rebuild is incremental."""
 
     def run(self) -> None:
+        self.configure()
+        self.ninja_file().run()
+        super().run()
+
+    def configure(self) -> None:
+        """What this build is: torch, compilers, folder."""
         import torch
 
+        if DEBUG not in DEBUG_FLAGS:
+            sys.exit(f"vfi_kernels: expected VFI_KERNELS_DEBUG to be 0, 1 or profile, got {DEBUG}")
         if tuple(int(n) for n in torch.__version__.split(".")[:2]) < MINIMUM_TORCH:
             least = ".".join(map(str, MINIMUM_TORCH))
             sys.exit(f"vfi_kernels: expected torch >= {least}, got {torch.__version__}")
@@ -93,6 +120,7 @@ class NinjaBuild(build_ext):
         self.cuda = choose_cuda(torch.version.cuda, torch_folder)
         self.torch_lib = f"{argument(f'-L{torch_folder}/lib')} {torch_libraries()}"
         tag = f"torch{torch.__version__}-{'cuda' + self.cuda.version if self.cuda.version else 'nocuda'}"
+        tag += f"-debug-{DEBUG}" if DEBUG != "0" else ""
         self.folder = ROOT / "build" / f"ninja-{tag}"
         self.usual_folder = self.folder
         if SANITIZE:
@@ -104,8 +132,6 @@ class NinjaBuild(build_ext):
         yes = "yes" if self.cuda.home else "no"
         print(f"vfi_kernels: torch {torch.__version__}; CUDA kernels: {yes} ({self.cuda.reason})", flush=True)
         write_if_changed(self.folder / "build_info.h", self.build_info(torch.__version__))
-        self.compile()
-        super().run()
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name))
@@ -120,7 +146,7 @@ class NinjaBuild(build_ext):
         version = subprocess.run([*shlex.split(self.cxx), "--version"], capture_output=True, text=True, check=True)
         info: dict[str, Any] = {
             "torch": torch_version,
-            "compiler": version.stdout.splitlines()[0],
+            "compiler": version.stdout.splitlines()[0] + (f" {DEBUG_FLAGS[DEBUG]}" if DEBUG != "0" else ""),
             "cpu_levels": list(cpu_levels()),
             "cuda": self.cuda.version,
             "cuda_reason": self.cuda.reason,
@@ -128,24 +154,27 @@ class NinjaBuild(build_ext):
         }
         return f'#pragma once\n#define VFI_BUILD_INFO R"json({json.dumps(info)})json"\n'
 
-    def compile(self) -> None:
-        """One ninja run for everything that this configuration needs."""
-        nvcc = f"{self.cuda.home}/bin/nvcc -ccbin {shlex.split(self.cxx)[-1]}"
+    def ninja_file(self) -> NinjaFile:
+        """Everything that this configuration needs."""
+        host = "cl" if sys.platform == "win32" else shlex.split(self.cxx)[-1]
+        nvcc = f"{argument(f'{self.cuda.home}/bin/nvcc')} -ccbin {host}"
         ninja = NinjaFile(self.cxx, nvcc, link_flags(), self.folder)
         if SANITIZE != "1":
             self.add_library(ninja)
         if TESTING:
             self.add_testing(ninja)
-        ninja.run()
+        return ninja
 
     def add_library(self, ninja: NinjaFile) -> None:
         """vfi_kernels._C."""
         objects = []
         python = f"-isystem {argument(sysconfig.get_paths()['include'])}"
-        glue = f"{CXX_FLAGS} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"
+        debug = DEBUG_FLAGS[DEBUG]
+        glue = f"{CXX_FLAGS} {debug} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"
         ninja.precompile("glue", "torch/checks.h", glue)
         # No torch in these, and no flag of another level.
-        levels = {n: f"{SIMD_FLAGS} -DVFI_LEVEL={n} {f} {argument(f'-I{CSRC}')}" for n, f in cpu_levels().items()}
+        simd = f"{SIMD_FLAGS} {debug} {argument(f'-I{CSRC}')}"
+        levels = {n: f"{simd} -DVFI_LEVEL={n} {f}" for n, f in cpu_levels().items()}
         for level, flags in levels.items():
             ninja.precompile(level, "simd/simd.h", flags)
         for source in sorted(CSRC.rglob("*.cpp")):
@@ -159,12 +188,11 @@ class NinjaBuild(build_ext):
         if self.cuda.home and not SANITIZE:
             # The sums of a GPU have no twins that must agree to the last bit, so nvcc may fuse.
             flags = f"-std=c++20 -O3 --fmad=true --expt-relaxed-constexpr {gencode_flags()}"
-            flags += " -Xcompiler -fPIC,-fvisibility=hidden"
+            flags += f" {NVCC_DEBUG_FLAGS[DEBUG]} {NVCC_HOST_FLAGS}"
             for source in sorted(CSRC.rglob("*_cuda.cu")):
                 name = object_name(source)
                 objects.append(ninja.add("nvcc", source, name, f"{flags} -DUSE_CUDA {STABLE_ABI} {self.includes}"))
-            home = self.cuda.home
-            libraries += f" -L{home}/lib64 -L{home}/lib -lcudart_static -lrt -ldl -lpthread"
+            libraries += f" {cuda_libraries(self.cuda.home)}"
         ninja.link("vfi_kernels._C.so", objects, libraries)
 
     def add_unit(self, ninja: NinjaFile, source: Path, flags: str, header: str, label: str = "") -> str:
@@ -189,3 +217,14 @@ class NinjaBuild(build_ext):
             name = object_name(source, ".emulated")
             objects.append(ninja.add("cxx", source, name, f"{flags} -x c++", "emulated"))
         ninja.link("vfi_kernels_testing.so", objects, f"{checks} {self.torch_lib}")
+
+
+class CompileCommands(NinjaBuild):
+    """`python setup.py compile_commands`: writes compile_commands.json, by which editors read the sources; compiles
+    nothing."""
+
+    description = "write compile_commands.json"
+
+    def run(self) -> None:
+        self.configure()
+        write_if_changed(ROOT / "compile_commands.json", self.ninja_file().compile_commands())

@@ -53,15 +53,22 @@ class NinjaFile:
     def link(self, name: str, objects: list[str], flags: str) -> None:
         self.lines.append(f"build {name}: link {' '.join(objects)}\n  flags = {flags}\ndefault {name}")
 
-    def run(self) -> None:
+    def command(self) -> list[str]:
+        """Writes the file and returns how ninja is called on it: through Python where that has it, for in an isolated
+        build the program is not on PATH."""
         write_if_changed(self.folder / "build.ninja", "\n".join(self.lines) + "\n")
+        found = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
+        return [*([sys.executable, "-m"] if found else []), "ninja", "-C", str(self.folder)]
+
+    def compile_commands(self) -> str:
+        """What compile_commands.json holds: how each source is compiled."""
+        return subprocess.check_output([*self.command(), "-t", "compdb", "cxx", "nvcc"], text=True)
+
+    def run(self) -> None:
         jobs = os.environ.get("MAX_JOBS")
         if jobs and (not jobs.isdecimal() or int(jobs) < 1):
             sys.exit(f"vfi_kernels: expected MAX_JOBS to be a number of 1 or more, got {jobs}")
-        # Asked of Python first: in an isolated build the program is not on PATH.
-        found = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
-        ninja = [sys.executable, "-m", "ninja"] if found else ["ninja"]
-        subprocess.check_call([*ninja, "-C", str(self.folder), *(["-j", jobs] if jobs else [])])
+        subprocess.check_call([*self.command(), *(["-j", jobs] if jobs else [])])
 
 
 def write_if_changed(path: Path, text: str) -> None:

@@ -26,11 +26,12 @@ def find_toolkit(torch_folder: Path) -> tuple[Path | None, str | None]:
     """The first CUDA toolkit with nvcc and headers, and its version (an nvcc on PATH may be a bare wrapper script)."""
     chosen = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     on_path = shutil.which("nvcc")
+    program = "nvcc.exe" if sys.platform == "win32" else "nvcc"
     candidates = [Path("/usr/local/cuda"), *sorted(torch_folder.parent.glob("nvidia/cu[0-9]*"))]
     if on_path:
         candidates.append(Path(on_path).resolve().parent.parent)
     for home in [Path(chosen)] if chosen else candidates:
-        nvcc = home / "bin" / "nvcc"
+        nvcc = home / "bin" / program
         if nvcc.exists() and (home / "include" / "cuda_runtime.h").exists():
             text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
             release = re.search(r"release (\d+\.\d+)", text)
@@ -45,10 +46,12 @@ def choose_cuda(torch_cuda: str | None, torch_folder: Path) -> Cuda:
         sys.exit(f"vfi_kernels: expected VFI_KERNELS_CUDA to be auto, 0 or 1, got {want}")
     if want == "0":
         return Cuda(None, None, "VFI_KERNELS_CUDA=0")
-    if sys.platform != "linux":
+    if sys.platform == "win32" and want == "1" and torch_cuda is None:  # its linker knows no weak symbols
+        sys.exit("vfi_kernels: VFI_KERNELS_CUDA=1 needs a CUDA build of torch on Windows, this torch is a CPU build")
+    if sys.platform != "linux" and not (sys.platform == "win32" and want == "1"):
         if want == "1":
-            sys.exit("vfi_kernels: VFI_KERNELS_CUDA=1, but the CUDA kernels are built on Linux only")
-        return Cuda(None, None, "the CUDA kernels are built on Linux only")
+            sys.exit("vfi_kernels: VFI_KERNELS_CUDA=1, but there is no CUDA on this system")
+        return Cuda(None, None, "on Linux they are built by default, on Windows with VFI_KERNELS_CUDA=1")
     if want == "auto" and torch_cuda is None:
         return Cuda(None, None, "this torch is a CPU build; VFI_KERNELS_CUDA=1 builds them all the same")
     home, version = find_toolkit(torch_folder)

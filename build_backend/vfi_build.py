@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import site
 import sys
@@ -19,9 +20,19 @@ from typing import Any
 from setuptools import build_meta as _setuptools
 from setuptools.build_meta import build_sdist, get_requires_for_build_sdist  # noqa: F401  (the PEP 517 interface)
 
-MINIMUM_TORCH = (2, 11)
-CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
-PINNED_TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _stated(file: str, pattern: str) -> str:
+    """What `pattern` finds in a file of the source tree: a version is told in one place."""
+    found = re.search(pattern, (ROOT / file).read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"{file}: expected a line like {pattern}, found none")
+    return found[1]
+
+
+MINIMUM_TORCH = tuple(int(n) for n in _stated("pyproject.toml", r'"torch>=([\d.]+)"').split("."))  # major, minor
+PINNED_TORCH = _stated("constraints.txt", r"^(torch==.+)$")
 
 
 def _version(folder: str) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """What the build promises: which symbols the library's objects export, and how it refuses what it cannot do."""
 
+import json
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import toolkit
 
 import vfi_kernels  # noqa: F401  (loads the compiled library)
 from vfi_kernels import backends
@@ -18,7 +20,8 @@ LEVELS = ("baseline", "avx2", "avx512")
 
 def newest_build() -> Path:
     """The ninja folder of the library that was used last."""
-    logs = [log for log in (ROOT / "build").glob("ninja-*/.ninja_log") if "-sanitize" not in log.parent.name]
+    logs = (ROOT / "build").glob("ninja-*/.ninja_log")
+    logs = [log for log in logs if not re.search("-sanitize|-debug", log.parent.name)]
     folders = [log.parent for log in sorted(logs, key=lambda log: log.stat().st_mtime)]
     assert folders, "build in place first: python setup.py build_ext --inplace"
     return folders[-1]
@@ -110,6 +113,24 @@ def test_cuda_without_a_toolkit_is_one_sentence(tmp_path):
     assert "VFI_KERNELS_CUDA=1, but no CUDA toolkit" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_cuda_on_windows_is_asked_for_and_needs_torchs(tmp_path, monkeypatch):
+    """Nothing of it was ever run there; this holds what is refused, and where the toolkit is looked for."""
+    monkeypatch.setattr(toolkit.sys, "platform", "win32")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.delenv("VFI_KERNELS_CUDA", raising=False)
+    assert toolkit.choose_cuda("13.0", tmp_path).home is None
+    monkeypatch.setenv("VFI_KERNELS_CUDA", "1")
+    with pytest.raises(SystemExit, match="needs a CUDA build of torch on Windows"):
+        toolkit.choose_cuda(None, tmp_path)
+    with pytest.raises(SystemExit, match="no CUDA toolkit"):
+        toolkit.choose_cuda("13.0", tmp_path)
+    for name, text in {"bin/nvcc.exe": "#!/bin/sh\necho release 13.0\n", "include/cuda_runtime.h": ""}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    assert toolkit.choose_cuda("13.0", tmp_path) == toolkit.Cuda(tmp_path, "13.0", "nvcc 13.0")
+
+
 def test_a_missing_compiler_is_one_sentence(tmp_path):
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path],
@@ -120,6 +141,38 @@ def test_a_missing_compiler_is_one_sentence(tmp_path):
     )
     assert done.returncode != 0
     assert "found no no-such-compiler" in done.stderr and "Traceback" not in done.stderr
+
+
+COMPILE_COMMANDS = """
+import sys
+sys.path.insert(0, "build_backend")
+from setuptools import Distribution
+from ninja_build import CompileCommands
+command = CompileCommands(Distribution())
+command.configure()
+print(command.ninja_file().compile_commands())
+"""
+
+
+@pytest.mark.parametrize(
+    ("debug", "flags"),
+    [("0", ""), ("1", " -O1 -g -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS "), ("profile", " -g1 ")],
+)
+def test_compile_commands_name_every_source_and_its_flags(debug, flags):
+    done = run(COMPILE_COMMANDS, VFI_KERNELS_DEBUG=debug, VFI_KERNELS_CUDA="0")
+    listed = json.loads(done.stdout[done.stdout.index("[") :])
+    sources = {Path(entry["file"]) for entry in listed}
+    testing = {p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name == "testing"}
+    assert sources >= set((ROOT / "csrc").rglob("*.cpp")) - testing
+    for entry in listed:
+        assert flags in entry["command"] and " -O3 " in entry["command"]
+        assert debug != "0" or " -g" not in entry["command"]
+
+
+def test_an_unknown_debug_is_one_sentence():
+    done = run(COMPILE_COMMANDS, VFI_KERNELS_DEBUG="yes")
+    assert done.returncode == 1
+    assert done.stderr == "vfi_kernels: expected VFI_KERNELS_DEBUG to be 0, 1 or profile, got yes\n"
 
 
 def test_build_info_names_what_was_built():

@@ -18,7 +18,9 @@ import vfi_kernels._cli
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-TEXTS = [*PAGES, *(ROOT / name for name in ("README.md", "python/README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+TOP = ("README.md", "python/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+TEXTS = [*PAGES, *(ROOT / name for name in TOP)]
+OPS = sorted((ROOT / "csrc/ops").iterdir())
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PARSERS = {"vfi": vfi.commands.main.build_parser, "vfi-kernels": vfi_kernels._cli.parser}
 
@@ -45,7 +47,7 @@ def slug(heading: str) -> str:
 def test_there_are_pages():
     names = {"api.md", "conventions.md", "add_an_op.md", "benchmarks.md", "install.md", "backends.md", "determinism.md"}
     assert names <= {page.name for page in PAGES}
-    assert sum(len(commands(page)) for page in TEXTS) > 30 and len(WORKFLOWS) == 2
+    assert sum(len(commands(page)) for page in TEXTS) > 30 and len(WORKFLOWS) >= 3
 
 
 @every_text
@@ -99,6 +101,28 @@ def test_results_are_described_without_a_colon(function):
     """The reference would take what stands before it for the result's type."""
     found = re.search(r"^ *Returns:\n(.+?)(\n\n|\Z)", function.__doc__, flags=re.DOTALL | re.MULTILINE)
     assert not found or ":" not in found[1]
+
+
+@pytest.mark.parametrize("folder", OPS, ids=lambda folder: folder.name)
+def test_every_op_is_derived(folder):
+    """Its header names the heading that says why its formulas are so."""
+    derived = f"docs/derivations.md#{folder.name}"
+    assert f"Derived in {derived}." in (folder / f"{folder.name}.h").read_text()
+    assert f"\n## {folder.name}\n" in (DOCS / "derivations.md").read_text()
+
+
+def test_the_constants_that_are_explained_are_there():
+    texts = "".join(path.read_text() for path in (ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cpp", ".cuh"))
+    named = set(re.findall(r"`(k[A-Z]\w+)", (DOCS / "derivations.md").read_text()))
+    assert len(named) > 20
+    assert sorted(name for name in named if not re.search(rf"constexpr [^;]*\b{name}\b", texts)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_files_that_are_named_exist(page):
+    """Paths of this repository in code type, also with <op> or * for a name."""
+    for path in re.findall(r"`((?:csrc|vfi_kernels|python|scripts|tests|benchmarks)/[\w./<>*-]+)`", page.read_text()):
+        assert list(ROOT.glob(re.sub(r"<\w+>", "*", path.rstrip("/")))), path
 
 
 @every_text

@@ -2,12 +2,14 @@
 
 import environments
 import pytest
+from vfi_build import MINIMUM_TORCH
 
 pytestmark = pytest.mark.nightly
 TESTS = environments.ROOT / "tests"
+OLDEST = ".".join(map(str, MINIMUM_TORCH))
 
 
-@pytest.mark.parametrize(("name", "version"), [("torch-2.11", "2.11."), ("torch-cuda", "2.14.")])
+@pytest.mark.parametrize(("name", "version"), [(f"torch-{OLDEST}", f"{OLDEST}."), ("torch-cuda", "2.")])
 def test_it_loads_and_runs(name, version):
     """Both are CUDA builds: import without a GPU, and forward and gradient of every op on the CPU."""
     program = """
@@ -24,7 +26,7 @@ print(torch.__version__, torch.version.cuda)
 @pytest.mark.parametrize("file", ["test_every_op.py", "test_random_calls.py", "ops"])
 def test_the_ops_with_the_oldest_torch(file):
     options = ["-q", "-n", "auto", "-p", "no:cacheprovider", "-m", "not slow and not gpu and not nightly"]
-    done = environments.run("torch-2.11", "-m", "pytest", *options, str(TESTS / file), OMP_WAIT_POLICY="passive")
+    done = environments.run(f"torch-{OLDEST}", "-m", "pytest", *options, str(TESTS / file), OMP_WAIT_POLICY="passive")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 

@@ -8,8 +8,11 @@ import venv
 import zipfile
 from pathlib import Path
 
+import environments
 import pytest
 import torch
+from scripts_of_the_tree import script
+from toolkit import find_toolkit
 
 from vfi_kernels import backends
 
@@ -21,19 +24,22 @@ def tracked(*folders: str) -> set[str]:
     return set(subprocess.check_output(["git", "ls-files", *folders], cwd=ROOT, text=True).split())
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """As `make wheel` builds it, with CUDA kernels only if the library here has them: its objects are there already."""
-    folder = tmp_path_factory.mktemp("dist")
-    cuda = "auto" if backends.build_info()["cuda"] else "0"
+def build_wheel(folder: Path, **environment: str) -> Path:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, "."],
         cwd=ROOT,
-        env={**os.environ, "VFI_KERNELS_CUDA": cuda},
+        env={**os.environ, **environment},
         check=True,
     )
     (path,) = folder.glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """As `make wheel` builds it, with CUDA kernels only if the library here has them: its objects are there already."""
+    cuda = "auto" if backends.build_info()["cuda"] else "0"
+    return build_wheel(tmp_path_factory.mktemp("dist"), VFI_KERNELS_CUDA=cuda)
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
@@ -62,6 +68,34 @@ def test_it_works_in_a_clean_environment(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) in done.stdout
+
+
+IN_A_CUDA_TORCH = """
+import torch, vfi_kernels as vk
+from vfi_kernels import backends
+image = torch.rand(1, 3, 5, 7)
+assert torch.equal(vk.backward_warp(image, torch.zeros(1, 2, 5, 7)), image)
+print(vk.__file__, backends.build_info()["cuda"], torch.version.cuda, backends.unavailable("cuda"), sep="\\n")
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(find_toolkit(Path(torch.__file__).parent)[0] is None, reason="no CUDA toolkit")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it would run")
+def test_the_wheel_of_the_index_in_a_cuda_torch(tmp_path):
+    """With kernels for every GPU it is small enough for the index, and a CUDA torch lacks only the GPU to run them."""
+    wheel = build_wheel(tmp_path, VFI_KERNELS_CUDA="1")
+    assert wheel.stat().st_size < script("check_wheel").LIMIT
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    program = tmp_path / "program.py"
+    program.write_text(IN_A_CUDA_TORCH)
+    done = environments.run("torch-cuda", str(program), PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    file, built, torchs, reason = done.stdout.splitlines()
+    assert Path(file).is_relative_to(site) and built.split(".")[0] == torchs.split(".")[0]
+    assert reason == "torch finds no GPU"
 
 
 def test_the_sdist_holds_what_a_build_needs(tmp_path):

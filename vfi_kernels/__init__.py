@@ -5,7 +5,7 @@ from vfi_kernels import backends
 
 backends.load_compiled()
 
-from vfi_kernels import _flops, compat, nn  # noqa: E402
+from vfi_kernels import _call_log, _flops, compat, nn  # noqa: E402
 from vfi_kernels._arguments import ArgumentError  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
@@ -22,6 +22,7 @@ from vfi_kernels.ops.warp_blend.op import warp_blend  # noqa: E402
 use_backend = backends.use_backend
 backends.prefer_triton_on_old_gpus()
 backends.apply_environment()
+_call_log.apply_environment(backends.ops())
 _flops.register_when_counting()
 
 __version__ = "0.1.0"

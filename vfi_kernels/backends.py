@@ -108,17 +108,18 @@ def unavailable(backend: str) -> str | None:
     if backend == "cuda":
         if not build_info().get("cuda"):
             return "the library was built without CUDA kernels (see VFI_KERNELS_CUDA in docs/backends.md)"
-        return _no_gpu() or _not_compiled_for_gpus()
+        return _no_gpu(torch.version.cuda) or _not_compiled_for_gpus()
     if backend == "triton":
         if importlib.util.find_spec("triton") is None:
             return "triton is not installed"
-        return None if os.environ.get("TRITON_INTERPRET") == "1" else _no_gpu()
+        return None if os.environ.get("TRITON_INTERPRET") == "1" else _no_gpu(torch.version.cuda or torch.version.hip)
     return None
 
 
-def _no_gpu() -> str | None:
-    if torch.version.cuda is None:
-        return "this torch is a CPU build"
+def _no_gpu(version: str | None) -> str | None:
+    """`version`: of the GPU's own library, in this torch."""
+    if version is None:
+        return "this torch is a CPU build" if torch.version.hip is None else "this torch is for AMD's GPUs"
     return None if torch.cuda.is_available() else "torch finds no GPU"
 
 
@@ -144,13 +145,16 @@ def _runs(arch: str, gpu: tuple[int, int]) -> bool:
 
 
 def prefer_triton_on_old_gpus() -> None:
-    """Once CUDA is initialised: Triton takes over where the compiled kernels are for newer GPUs than a present one."""
+    """Triton takes over where the compiled kernels are for newer GPUs than a present one, as is known once CUDA is
+    initialised; and for AMD's GPUs, which torch calls CUDA, too."""
 
     def decide() -> None:
         if _not_compiled_for_gpus() is not None:
             _overrides.append(_override({"CUDA": _triton_kernel}))
 
-    if build_info().get("cuda") and torch.version.cuda is not None:
+    if build_info().get("cuda") and torch.version.hip is not None:
+        _overrides.append(_override({"CUDA": _triton_kernel}))
+    elif build_info().get("cuda") and torch.version.cuda is not None:
         torch.cuda._lazy_call(decide)
 
 

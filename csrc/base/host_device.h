@@ -16,8 +16,13 @@ using namespace VFI_LEVEL;
 }  // namespace vfi
 
 // VFI_HOST_DEVICE: scalar math shared by CPU and CUDA kernels. VFI_INLINE, VFI_INLINE_LAMBDA: host code that must be inlined.
+#if defined(_MSC_VER) && !defined(__clang__)  // nvcc on Windows
+#define VFI_INLINE __forceinline
+#define VFI_INLINE_LAMBDA
+#else
 #define VFI_INLINE inline __attribute__((always_inline))
 #define VFI_INLINE_LAMBDA __attribute__((always_inline))
+#endif
 #ifdef __CUDACC__
 #define VFI_HOST_DEVICE __host__ __device__ __forceinline__
 #else

@@ -9,7 +9,7 @@
 //   grad_flow[b, 0, y, x] = sum over c of g sum_j wy_j (image[b, c, y0 + j, x0 + 1] - image[b, c, y0 + j, x0])
 //   grad_flow[b, 1, y, x] = sum over c of g sum_i wx_i (image[b, c, y0 + 1, x0 + i] - image[b, c, y0, x0 + i])
 //
-// Source: Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5 to 7.
+// Source: Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5 to 7. Derived in docs/derivations.md#backward_warp.
 #pragma once
 
 #include "cpu/cpu_dispatch.h"

@@ -11,6 +11,7 @@
 // `second` exchanged and with g_{-d}[y + dy, x + dx] for g_d[y, x]: `mirrored`.
 //
 // Source: Dosovitskiy et al., FlowNet, ICCV 2015, eq. 1 (patches of one pixel); Sun et al., PWC-Net, CVPR 2018, eq. 2.
+// Derived in docs/derivations.md#correlation.
 #pragma once
 
 #include "cpu/cpu_dispatch.h"

@@ -18,7 +18,7 @@
 // numbers s, q and the share of the adapters.
 //
 // Source: Hu et al., LoRA, 2021, eq. 3; Hong et al., Semantic Frame Interpolation, 2025: the mixture; Chen et al., Punica,
-// 2023: segments.
+// 2023: segments. Derived in docs/derivations.md#mixture_lora.
 #pragma once
 
 #include <cstdint>

@@ -14,6 +14,7 @@
 // exactly -1 the value is 0 and the derivative that of the right side, or 0 along both axes with the edge rule "mmcv".
 //
 // Source: Zhu et al., Deformable ConvNets v2, CVPR 2019; the layout is that of torchvision.ops.deform_conv2d.
+// Derived in docs/derivations.md#modulated_deform_conv2d.
 #pragma once
 
 #include "base/options.h"

@@ -6,6 +6,7 @@
 //             grad_patches = gather of grad_out with h = 0          grad_base = grad_out, 0 in listed patches
 //
 // No patch is listed twice, so that a pixel is written once and a cell of the grid has at most one patch.
+// Derived in docs/derivations.md#patches.
 #pragma once
 
 #include "base/indexing.h"

@@ -11,7 +11,7 @@
 //                  read the same pixel
 //   grad_weight[n, c, u] = sum over k, o of g[k, n, o] x[c, i]           grad_bias[n] = sum over k, o of g[k, n, o]
 //
-// Source: Ren et al., SBNet, CVPR 2018.
+// Source: Ren et al., SBNet, CVPR 2018. Derived in docs/derivations.md#routed_conv2d.
 #pragma once
 
 #include "base/options.h"

@@ -10,6 +10,7 @@
 // A pixel whose d out / d tau is not finite adds nothing to grad_taus, a tau whose weights are not finite nothing to
 // grad_keyframes.
 // Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981.
+// Derived in docs/derivations.md#sample_trajectory.
 #pragma once
 
 #include "cpu/cpu_dispatch.h"

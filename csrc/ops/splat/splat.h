@@ -17,6 +17,7 @@
 // flow or metric that may be rounding for the most part: see splat_noise.h.
 //
 // Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eq. 3 to 7.
+// Derived in docs/derivations.md#splat.
 #pragma once
 
 #include "sampling/sampling.h"

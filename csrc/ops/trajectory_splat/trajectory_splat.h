@@ -4,6 +4,7 @@
 //
 // in every mode of splat/splat.h. The sums are those of splatting/scatter.h, whose flow comes from a path. The gradients are
 // those of that splat and of that flow, one tau at a time: see vfi_kernels/ops/_shared/trajectory_gradients.py.
+// Derived in docs/derivations.md#trajectory_splat.
 #pragma once
 
 #include "splatting/scatter.h"

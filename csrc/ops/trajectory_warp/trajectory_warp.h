@@ -4,6 +4,7 @@
 //
 // bilinear as in sampling/bilinear.h. The gradients are those of that warp and of that flow, one tau at a time: see
 // vfi_kernels/ops/_shared/trajectory_gradients.py.
+// Derived in docs/derivations.md#trajectory_warp.
 #pragma once
 
 #include "cpu/cpu_dispatch.h"

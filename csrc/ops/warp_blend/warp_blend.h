@@ -8,6 +8,7 @@
 //   grad_mask_logits[b, 0, y, x] = m (1 - m) sum over c of g (w0 - w1)
 //
 // Source: the last step of RIFE's IFNet, Huang et al., Real-Time Intermediate Flow Estimation, ECCV 2022, eq. 3.
+// Derived in docs/derivations.md#warp_blend.
 #pragma once
 
 #include "cpu/cpu_dispatch.h"

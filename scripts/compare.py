@@ -1,0 +1,191 @@
+"""Two commits of the library beside each other: `python scripts/compare.py --base main`.
+
+The base is built in a git worktree of its own, which is removed at the end. Each side runs in a process of its own, and
+they take turns row by row: a machine that is busy for a while disturbs both. A ratio is the time of this tree over that
+of the base in the same turn; a row is slower or faster if its ratios in all turns say so, as they do by chance alone in
+2 of 2^N rows, with N turns.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+Measure = Callable[[Any], float]  # a job's time in milliseconds; NotThere
+
+
+class NotThere(Exception):
+    """This side cannot run a job: an older commit may lack the op."""
+
+
+class Side:
+    """A process that measures with the library of one source tree, whenever it is asked."""
+
+    def __init__(self, tree: Path) -> None:
+        path = os.pathsep.join([str(tree), str(tree / "python")])
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
+        command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tree, env=environment
+        )
+        file = self._answer()
+        if not Path(file).is_relative_to(tree):
+            raise RuntimeError(f"compare: expected the library of {tree}, got {file}")
+
+    def __call__(self, job: Any) -> float:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(asdict(job)) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"compare: a process ended with exit code {self.process.wait()}")
+        answer = json.loads(line)
+        if isinstance(answer, dict):
+            raise NotThere(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def work() -> None:
+    """The process of a Side: reads jobs, a line each, and answers with milliseconds or an error."""
+    import vfi_kernels
+    from vfi_kernels.bench.jobs import Job
+    from vfi_kernels.bench.measure import OURS, measure
+    from vfi_kernels.bench.timing import QUICK
+
+    print(json.dumps(vfi_kernels.__file__), flush=True)
+    for line in sys.stdin:
+        try:
+            job = json.loads(line)
+            row = measure(Job(**{**job, "size": tuple(job["size"])}), [], QUICK, lambda step: None)
+            print(json.dumps(row["timings"][OURS]["median_ms"]), flush=True)
+        except Exception as error:  # whatever this commit cannot do is an answer
+            print(json.dumps({"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}), flush=True)
+
+
+def take_turns(jobs: Sequence[Any], base: Measure, head: Measure, rounds: int) -> Iterator[tuple[Any, list | str]]:
+    """Each job with its pairs (base ms, head ms), the first to be asked changing every round; or why there are none."""
+    for job in jobs:
+        pairs = []
+        try:
+            for n in range(rounds):
+                if n % 2:
+                    after, before = head(job), base(job)
+                else:
+                    before, after = base(job), head(job)
+                pairs.append((before, after))
+        except NotThere as reason:
+            yield job, str(reason)
+        else:
+            yield job, pairs
+
+
+def line(job: Any, pairs: list | str) -> str:
+    if isinstance(pairs, str):
+        return f"{job}: not compared, because {pairs}"
+    ratios = [after / before for before, after in pairs]
+    word = "slower" if min(ratios) > 1 else "faster" if max(ratios) < 1 else "within noise"
+    before, after = (statistics.median(times) for times in zip(*pairs))
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return f"{statistics.median(ratios):5.2f}  {spread}  {before:9.4f} ms -> {after:9.4f} ms  {word:12}  {job}"
+
+
+def report(rows: Sequence[tuple[Any, list | str]], base: str) -> str:
+    """The geometric mean over all rows of the median ratio."""
+    medians = [statistics.median(b / a for a, b in pairs) for _, pairs in rows if not isinstance(pairs, str)]
+    if not medians:
+        return f"nothing could be compared with {base}"
+    mean = math.exp(statistics.fmean(map(math.log, medians)))
+    return f"{mean:5.2f}  geometric mean of {len(medians)} rows: time of this tree over that of {base}"
+
+
+def build(tree: Path) -> None:
+    subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=tree, check=True)
+
+
+@contextmanager
+def worktree(ref: str) -> Iterator[Path]:
+    """The files of another commit, in a folder that is removed again."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder).resolve() / "base"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", tree, ref], check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", tree], check=True)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="main", metavar="REF", help="the commit to compare with (default: main)")
+    parser.add_argument("--op", nargs="+", metavar="NAME", help="ops or cases, * matches (default: all)")
+    parser.add_argument("--shape", nargs="+", default=["first"], metavar="NAME", help="as of vfi-kernels bench")
+    parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME")
+    parser.add_argument("--mode", nargs="+", default=["forward"], metavar="NAME", help="forward, backward, both")
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N")
+    parser.add_argument("--device", default="cpu", metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=11, metavar="N", help="turns of each row (default: 11)")
+    parser.add_argument("--list", action="store_true", help="only print the rows that would be measured")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.worker:
+        work()
+        return 0
+    from vfi_kernels.bench.jobs import UsageError, plan
+
+    try:
+        if options.rounds < 1:
+            raise UsageError(f"expected --rounds of at least 1, got {options.rounds}")
+        jobs = plan(**{name: getattr(options, name) for name in ("op", "shape", "dtype", "mode", "threads", "device")})
+    except UsageError as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 2
+    if options.list:
+        print(*jobs, sep="\n")
+        return 0
+    try:
+        with worktree(options.base) as tree:
+            measure_both(jobs, tree, options.rounds, options.base)
+    except subprocess.CalledProcessError as error:  # git or the build, which has said why
+        print(f"compare: {' '.join(map(str, error.cmd))} failed", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure_both(jobs: Sequence[Any], tree: Path, rounds: int, name: str) -> None:
+    """Builds and measures the base in `tree`, which is called `name`, and this tree; prints each row as it is known."""
+    build(tree)
+    build(ROOT)
+    base, head = Side(tree), Side(ROOT)
+    rows = []
+    for row in take_turns(jobs, base, head, rounds):
+        rows.append(row)
+        print(line(*row), flush=True)
+    base.close()
+    head.close()
+    print(report(rows, name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

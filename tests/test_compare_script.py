@@ -1,0 +1,90 @@
+"""scripts/compare.py: who is asked when, what the figures say, and two processes that really measure."""
+
+import pytest
+from scripts_of_the_tree import script
+
+from vfi_kernels.bench.jobs import plan
+
+compare = script("compare")
+JOBS = plan(op=["backward_warp-border"], shape=["1x3x8x8"], threads=[1])
+
+
+def told(times):
+    """A side that answers with these times, one after another, and notes when it is asked."""
+    left = list(times)
+
+    def measure(job):
+        asked.append(measure)
+        return left.pop(0)
+
+    return measure
+
+
+asked = []
+
+
+def test_the_sides_take_turns():
+    asked.clear()
+    base, head = told([1.0, 2.0, 3.0]), told([2.0, 4.0, 6.0])
+    ((job, pairs),) = compare.take_turns(JOBS, base, head, 3)
+    assert (job, pairs) == (JOBS[0], [(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)])
+    assert asked == [base, head, head, base, base, head]
+
+
+@pytest.mark.parametrize(
+    ("head", "word"),
+    [([2.0, 2.2], "slower"), ([0.5, 0.6], "faster"), ([0.9, 1.1], "within noise"), ([1.0, 1.2], "within noise")],
+)
+def test_a_verdict_needs_every_turn(head, word):
+    pairs = list(zip([1.0, 1.0], head))
+    said = compare.line(JOBS[0], pairs)
+    assert f"  {word}  " in said and f"{head[0]:.2f} to {head[1]:.2f}" in said and str(JOBS[0]) in said
+
+
+def test_the_mean_is_that_of_ratios():
+    rows = [(JOBS[0], [(1.0, 2.0)]), (JOBS[0], [(4.0, 2.0)]), (JOBS[0], "no such op")]
+    assert compare.report(rows, "v1").startswith(" 1.00  geometric mean of 2 rows")
+    assert compare.report(rows[2:], "v1") == "nothing could be compared with v1"
+
+
+def test_what_one_side_lacks_is_told():
+    def lacks(job):
+        raise compare.NotThere("KeyError: 'scale'")
+
+    ((job, reason),) = compare.take_turns(JOBS, lacks, told([1.0]), 1)
+    assert compare.line(job, reason).endswith("not compared, because KeyError: 'scale'")
+
+
+def test_list_builds_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(compare, "build", None)
+    assert compare.main(["--op", "splat", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3 and all(text.startswith("splat-") for text in lines)
+    for wrong in (["--op", "nothing"], ["--rounds", "0"]):
+        assert compare.main(wrong) == 2
+        assert capsys.readouterr().err.startswith(f"compare: expected {wrong[0]} ")
+
+
+def test_a_commit_that_is_not_there_is_told(capfd):
+    assert compare.main(["--op", "splat", "--base", "no-such-commit"]) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert "no-such-commit" in lines[0] and lines[-1].startswith("compare: git ") and lines[-1].endswith(" failed")
+
+
+@pytest.mark.slow
+def test_two_processes_measure():
+    sides = [compare.Side(compare.ROOT) for _ in range(2)]
+    ((_, pairs),) = compare.take_turns(JOBS, *sides, 2)
+    assert len(pairs) == 2 and all(0 < ms < 1000 for pair in pairs for ms in pair)
+    unknown = JOBS[0].__class__(**{**vars(JOBS[0]), "case": "scale"})
+    with pytest.raises(compare.NotThere, match="scale"):
+        sides[0](unknown)
+    for side in sides:
+        side.close()
+        assert side.process.returncode == 0
+
+
+def test_another_commit_has_a_folder_for_a_while():
+    with compare.worktree("HEAD") as tree:
+        assert (tree / "setup.py").exists() and tree != compare.ROOT
+    assert not tree.exists()
