@@ -1,7 +1,7 @@
 // Every schema of vfi_kernels. The kernels register themselves: CPU in <op>/<op>_cpu.cpp, CUDA in <op>/<op>_cuda.cu;
 // fake kernels and autograd are in Python (vfi_kernels/ops/<op>/op.py). A gradient op returns an empty tensor of shape
 // (0,) for each gradient that is not needed. No argument or result is a string: torch's stable ABI never frees its copy.
-// padding, boundary, mode, eps, edge, border and activation are the numbers of base/options.h.
+// padding_mode, boundary, mode, holes, edge and activation are the numbers of base/options.h.
 #include <Python.h>
 
 #include <cstring>
@@ -12,6 +12,7 @@
 
 #include "build_info.h"
 #include "cpu/cpu_dispatch.h"
+#include "torch/checks.h"
 
 // The module has no functions: importing it registers the ops. The limited API makes it load in every Python >= 3.10.
 PyMODINIT_FUNC PyInit__C(void) {
@@ -33,11 +34,19 @@ Tensor as_tensor(std::string_view text) {
 Tensor build_info() { return as_tensor(VFI_BUILD_INFO); }
 // The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx.
 Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }
+// For the results of this thread's next op.
+void give_results(std::vector<Tensor> tensors) { vfi::given_results() = std::move(tensors); }
 }  // namespace
+
+std::vector<Tensor>& vfi::given_results() {
+  thread_local std::vector<Tensor> given;
+  return given;
+}
 
 STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def("build_info() -> Tensor");
   m.def("cpu_level() -> Tensor");
+  m.def("give_results(Tensor[] tensors) -> ()");
 
   m.def("backward_warp(Tensor image, Tensor flow, int padding_mode=0) -> Tensor");
   m.def(
@@ -137,4 +146,5 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
 STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) {
   m.impl("build_info", TORCH_BOX(&build_info));
   m.impl("cpu_level", TORCH_BOX(&cpu_level));
+  m.impl("give_results", TORCH_BOX(&give_results));
 }

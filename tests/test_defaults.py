@@ -1,32 +1,13 @@
 """Every public function works with its required arguments alone."""
 
 import inspect
-import sys
 
 import pytest
 import torch
+from op_calls import CASES, arguments_of
 
 import vfi_kernels as vk
-from vfi_kernels.testing import load_cases, map_tensors, tensors
-
-CASES = load_cases()
-
-
-def arguments_of(function, call, *arguments):
-    """What `function` gets while `call` runs."""
-    seen = []
-
-    def watch(frame, event, _):
-        if event == "call" and frame.f_code is function.__code__:
-            seen.append(dict(frame.f_locals))
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        call(*arguments)
-    finally:
-        sys.setprofile(before)
-    return seen[0]
+from vfi_kernels.testing import map_tensors, tensors
 
 
 def one_tap(given):

@@ -14,6 +14,7 @@ from torch.fx import Proxy, Tracer
 from torch.overrides import has_torch_function
 
 from vfi_kernels._arguments import ArgumentError, is_of_arguments
+from vfi_kernels._out import into
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,9 +54,13 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
             if asked:
                 kinds = ", ".join(type(v).__name__ for v in asked)
                 raise TypeError(f"{function.__name__}: expected tensors of types that know each other, got {kinds}")
+        out: Any = kwargs.pop("out", None)
         if is_compiling():
-            return function(*args, **kwargs)
+            return function(*args, **kwargs) if out is None else into(out, function, args, kwargs, False)
         try:
+            if out is not None:
+                tensors = (v for v in _each((out, *args), kwargs) if isinstance(v, Tensor))
+                return into(out, function, args, kwargs, written_as_memory(*tensors))
             return function(*args, **kwargs)
         except RuntimeError as error:
             if is_of_arguments(error):

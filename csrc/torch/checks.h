@@ -249,6 +249,25 @@ inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryForm
   }
 }
 
+// Tensors that the caller keeps for the results of this thread's next op, in their order (vfi_kernels/_out.py).
+std::vector<Tensor>& given_results();
+
+// Memory for a result: the first given tensor of just this shape, dtype, layout and device, else fresh memory. Nothing but
+// results may ask, so that a given tensor that does not fit stays as it was.
+inline Tensor result(const Tensor& like, Sizes sizes, ScalarType type, MemoryFormat layout = MemoryFormat::Contiguous) {
+  std::vector<Tensor>& given = given_results();
+  for (auto at = given.begin(); at != given.end(); ++at) {
+    bool fits = at->dim() == static_cast<int64_t>(sizes.size()) && at->scalar_type() == type && same_device(*at, like);
+    for (int64_t i = 0; fits && i < at->dim(); ++i) fits = at->size(i) == sizes.begin()[i];
+    if (fits && layout_of(*at) == layout && (layout == MemoryFormat::ChannelsLast || at->is_contiguous())) {
+      const Tensor taken = *at;
+      given.erase(at);
+      return taken;
+    }
+  }
+  return empty(like, sizes, type, layout);
+}
+
 // Fresh memory for what belongs to X: X's shape, dtype and layout.
 inline Tensor empty_like_layout(const Tensor& x) {
   return empty(x, {x.size(0), x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x));

@@ -85,7 +85,7 @@ Tensor backward_warp(const Tensor& image, const Tensor& flow, int64_t padding) {
   const MemoryFormat layout = layout_of(image);
   const Tensor dense_image = with_layout(image, layout), dense_flow = with_layout(flow, MemoryFormat::Contiguous);
   const Tensor out =
-      empty(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout);
+      result(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout);
   if (out.numel() == 0) return out;
   WarpArgs a = make_args(dense_image, dense_flow, pad);
   a.out = out.mutable_data_ptr();

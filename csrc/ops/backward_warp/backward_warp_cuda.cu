@@ -20,7 +20,7 @@ Tensor backward_warp(Tensor image, Tensor flow, int64_t padding) {
   const OnDevice device(image);
   const Tensor in = with_layout(image, layout_of(image));
   Tensor out =
-      empty(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout_of(image));
+      result(image, {image.size(0), image.size(1), flow.size(2), flow.size(3)}, image.scalar_type(), layout_of(image));
   launch_backward_warp(in.const_data_ptr(), out.mutable_data_ptr(), dtype_of(image), warp_args(image, out, flow, pad),
                        device.stream);
   device.check_launches();

@@ -36,7 +36,7 @@ CorrelationArgs args_of(const Tensor& first, int64_t radius) {
 Tensor correlation(const Tensor& first, const Tensor& second, int64_t radius) {
   check_correlation(first, second, radius);
   CorrelationArgs a = args_of(first, radius);
-  const Tensor out = empty(first, {a.B, a.side() * a.side(), a.H, a.W}, first.scalar_type());
+  const Tensor out = result(first, {a.B, a.side() * a.side(), a.H, a.W}, first.scalar_type());
   const Tensor p = with_layout(first, MemoryFormat::Contiguous), q = with_layout(second, MemoryFormat::Contiguous);
   a.first = p.const_data_ptr(), a.second = q.const_data_ptr(), a.out = out.mutable_data_ptr();
   if (out.numel() > 0) for_all_tiles(a, VFI_CPU_KERNEL(correlation_tiles));

@@ -23,7 +23,7 @@ Tensor correlation(Tensor first, Tensor second, int64_t radius) {
   const CorrelationArgs args = correlation_args(first, radius);
   const Tensor p = with_layout(first, MemoryFormat::Contiguous), q = with_layout(second, MemoryFormat::Contiguous);
   const Tensor out =
-      empty(first, {first.size(0), args.side() * args.side(), first.size(2), first.size(3)}, first.scalar_type());
+      result(first, {first.size(0), args.side() * args.side(), first.size(2), first.size(3)}, first.scalar_type());
   launch_correlation(p.const_data_ptr(), q.const_data_ptr(), out.mutable_data_ptr(), dtype_of(first), args,
                      device.stream);
   device.check_launches();

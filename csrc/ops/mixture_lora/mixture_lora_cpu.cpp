@@ -74,7 +74,7 @@ Tensor mixture_lora(const Tensor& x, const Tensor& weight, const Maybe& bias, co
   const LoraShape shape = check_mixture_lora(a);
   check_lora_biases(x, bias, lora_b_bias, shape);
   const Tensor tokens = rows_of(x, shape.tokens, shape.in);
-  const Tensor out = empty(x, {shape.tokens, shape.out}, x.scalar_type());
+  const Tensor out = result(x, {shape.tokens, shape.out}, x.scalar_type());
   for (const Run& run : runs_of(a, shape)) {
     const Tensor b = both_b(lora_b, run, bias, lora_b_bias);
     const int64_t columns = 2 * shape.rank;

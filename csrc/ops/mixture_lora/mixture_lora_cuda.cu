@@ -66,7 +66,7 @@ Tensor mixture_lora(Tensor x, Tensor weight, Maybe bias, Tensor lora_a, Tensor l
   const OnDevice device(x);
   const Segments list(a, shape);
   const Tensor rows = rows_of(x, shape.tokens, shape.in);
-  const Tensor out = empty(x, {shape.tokens, shape.out}, x.scalar_type());
+  const Tensor out = result(x, {shape.tokens, shape.out}, x.scalar_type());
   with_factors(dtype_of(x), false, allow_tf32, [&](auto element, auto factor) {
     using T = decltype(element);
     using F = decltype(factor);

@@ -121,7 +121,7 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
     return torch::stable::to(sums, input.scalar_type());
   }
   const MemoryFormat layout = layout_of(input);
-  const Tensor out = empty(input, {a.g.B, a.g.C_out, a.g.out_H, a.g.out_W}, input.scalar_type(), layout);
+  const Tensor out = result(input, {a.g.B, a.g.C_out, a.g.out_H, a.g.out_W}, input.scalar_type(), layout);
   if (out.numel() == 0) return out;
 
   const auto planes = [](const Tensor& t) { return with_layout(t, MemoryFormat::Contiguous); };

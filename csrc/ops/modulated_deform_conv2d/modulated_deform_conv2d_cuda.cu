@@ -49,7 +49,7 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
                           check_activation(kOp, activation, activation_weight.has_value()), 0};
   const OnDevice device(input);
   const Tensor x = with_layout(input, layout_of(input));
-  const Tensor out = empty(input, {g.B, g.C_out, g.out_H, g.out_W}, input.scalar_type(), layout_of(input));
+  const Tensor out = result(input, {g.B, g.C_out, g.out_H, g.out_W}, input.scalar_type(), layout_of(input));
   const DeformArgs args = deform_args(g, x, layout_of(input), out, layout_of(input), offset, mask);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {

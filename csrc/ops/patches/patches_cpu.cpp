@@ -29,7 +29,7 @@ std::tuple<Tensor, Tensor> patch_indices(const Tensor& route, std::optional<int6
   const bool* const active = static_cast<const bool*>(cells.const_data_ptr());
   const int64_t total = route.numel(), rows = route.size(1), columns = route.size(2);
   const int64_t found = std::count(active, active + total, true), listed = capacity.value_or(found);
-  const Tensor indices = empty(route, {listed, 3}, ScalarType::Int), count = empty(route, {}, ScalarType::Long);
+  const Tensor indices = result(route, {listed, 3}, ScalarType::Int), count = empty(route, {}, ScalarType::Long);
   *static_cast<int64_t*>(count.mutable_data_ptr()) = found;
   int32_t* row = static_cast<int32_t*>(indices.mutable_data_ptr());
   std::fill(row, row + 3 * listed, -1);
@@ -46,7 +46,7 @@ Tensor gather(const Tensor& x, const Tensor& indices, int64_t patch, int64_t hal
               const PatchGrid& grid) {
   const Tensor list = dense(indices);
   PatchArgs a = patch_args(x, list, patch, halo, grid);
-  const Tensor out = empty(x, {a.P, a.C, a.side(), a.side()}, x.scalar_type(), format(channels_last));
+  const Tensor out = result(x, {a.P, a.C, a.side(), a.side()}, x.scalar_type(), format(channels_last));
   if (out.numel() == 0) return out;
   a.image = x.const_data_ptr(), a.image_strides = strides_of(x);
   a.patches = out.mutable_data_ptr(), a.patch_strides = strides_of(out);

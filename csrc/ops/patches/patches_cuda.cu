@@ -31,7 +31,7 @@ std::tuple<Tensor, Tensor> patch_indices(Tensor route, std::optional<int64_t> ca
   };
   if (!capacity) list(nullptr, 0);
   const int64_t rows = capacity ? *capacity : read(count);
-  const Tensor indices = empty(route, {rows, 3}, ScalarType::Int);
+  const Tensor indices = result(route, {rows, 3}, ScalarType::Int);
   if (capacity || rows > 0) list(static_cast<int32_t*>(indices.mutable_data_ptr()), rows);
   return {indices, count};
 }
@@ -39,7 +39,7 @@ std::tuple<Tensor, Tensor> patch_indices(Tensor route, std::optional<int64_t> ca
 Tensor gather(const OnDevice& device, const Tensor& x, const Tensor& list, int64_t patch, int64_t halo,
               bool channels_last, const PatchGrid& grid) {
   PatchArgs a = patch_args(x, list, patch, halo, grid);
-  const Tensor out = empty(x, {a.P, a.C, a.side(), a.side()}, x.scalar_type(), format(channels_last));
+  const Tensor out = result(x, {a.P, a.C, a.side(), a.side()}, x.scalar_type(), format(channels_last));
   a.image = x.const_data_ptr(), a.image_strides = strides_of(x);
   a.patches = out.mutable_data_ptr(), a.patch_strides = strides_of(out);
   launch_patch_copy<false>(a, device.stream);

@@ -32,7 +32,7 @@ Tensor sample_trajectory(const Tensor& keyframes, const Tensor& taus, int64_t he
   const bool wide = is_wide(keyframes, taus);
   const TrajectoryTensors tensors(kOp, keyframes, taus, height, width, curve, derivative, wide);
   const int64_t batch = keyframes.size(0), count = taus.size(1);
-  const Tensor out = empty(keyframes, {batch, 2 * count, height, width}, keyframes.scalar_type());
+  const Tensor out = result(keyframes, {batch, 2 * count, height, width}, keyframes.scalar_type());
   const SampleArgs args{tensors.path(), out.mutable_data_ptr(), batch, wide};
   const int64_t bytes = run_memory_bytes(curve, wide);
   if (out.numel() > 0) {

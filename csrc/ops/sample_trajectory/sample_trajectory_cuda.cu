@@ -14,7 +14,7 @@ Tensor sample_trajectory(Tensor keyframes, Tensor taus, int64_t height, int64_t 
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);
   const OnDevice device(keyframes);
   const int64_t batch = keyframes.size(0);
-  Tensor out = empty(keyframes, {batch, 2 * taus.size(1), height, width}, keyframes.scalar_type(), layout_of(keyframes));
+  Tensor out = result(keyframes, {batch, 2 * taus.size(1), height, width}, keyframes.scalar_type(), layout_of(keyframes));
   SampleArgs args{};
   args.path = path_view(keyframes, taus, height, width, curve, derivative);
   args.out = mutable_view_of(out);

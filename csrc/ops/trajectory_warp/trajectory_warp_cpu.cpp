@@ -73,7 +73,7 @@ Tensor trajectory_warp(const Tensor& image, const Tensor& keyframes, const Tenso
   const MemoryFormat layout = layout_of(image);
   const Tensor dense = with_layout(image, layout);
   const Tensor out =
-      empty(image, {image.size(0) * count, image.size(1), height, width}, image.scalar_type(), layout);
+      result(image, {image.size(0) * count, image.size(1), height, width}, image.scalar_type(), layout);
   if (out.numel() == 0) return out;
   TrajectoryWarpArgs args{};
   args.path = tensors.path();

@@ -15,7 +15,7 @@ Tensor trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, double first
   const Tensor in = with_layout(image, layout);
   const int64_t height = image.size(2), width = image.size(3);
   Tensor out =
-      empty(image, {image.size(0) * taus.size(1), image.size(1), height, width}, image.scalar_type(), layout);
+      result(image, {image.size(0) * taus.size(1), image.size(1), height, width}, image.scalar_type(), layout);
   const TrajectoryWarpArgs args{path_view(keyframes, taus, height, width, rules.curve, 0), dense_shape_of(in, layout),
                                 dense_shape_of(out, layout), rules.padding};
   launch_trajectory_warp(in.const_data_ptr(), out.mutable_data_ptr(), dtype_of(image),

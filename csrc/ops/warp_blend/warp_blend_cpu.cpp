@@ -118,7 +118,7 @@ Dense make_dense(const Tensor& frame0, const Tensor& frame1, const Tensor& flow,
 
 Tensor warp_blend(const Tensor& frame0, const Tensor& frame1, const Tensor& flow, const Tensor& mask_logits) {
   Dense d = make_dense(frame0, frame1, flow, mask_logits);
-  const Tensor out = empty(frame0, {frame0.size(0), frame0.size(1), flow.size(2), flow.size(3)}, frame0.scalar_type(),
+  const Tensor out = result(frame0, {frame0.size(0), frame0.size(1), flow.size(2), flow.size(3)}, frame0.scalar_type(),
                            layout_of(frame0));
   if (out.numel() == 0) return out;
   d.args.out = out.mutable_data_ptr();

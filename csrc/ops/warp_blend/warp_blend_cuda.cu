@@ -22,7 +22,7 @@ Tensor warp_blend(Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits)
   const MemoryFormat layout = layout_of(frame0);
   const Tensor in0 = with_layout(frame0, layout), in1 = with_layout(frame1, layout);
   Tensor out =
-      empty(frame0, {frame0.size(0), frame0.size(1), flow.size(2), flow.size(3)}, frame0.scalar_type(), layout);
+      result(frame0, {frame0.size(0), frame0.size(1), flow.size(2), flow.size(3)}, frame0.scalar_type(), layout);
   launch_warp_blend(in0.const_data_ptr(), in1.const_data_ptr(), out.mutable_data_ptr(), dtype_of(frame0),
                     blend_args(frame0, out, flow, mask_logits), device.stream);
   device.check_launches();

@@ -26,15 +26,30 @@ _warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
 
 @overload
 def backward_warp(
-    image: Tensor, flow: Tensor, *, padding_mode: str = "border", return_validity: Literal[False] = False
+    image: Tensor,
+    flow: Tensor,
+    *,
+    padding_mode: str = "border",
+    return_validity: Literal[False] = False,
+    out: Tensor | None = None,
 ) -> Tensor: ...
 @overload
 def backward_warp(
-    image: Tensor, flow: Tensor, *, padding_mode: str = "border", return_validity: Literal[True]
+    image: Tensor,
+    flow: Tensor,
+    *,
+    padding_mode: str = "border",
+    return_validity: Literal[True],
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overridable
 def backward_warp(
-    image: Tensor, flow: Tensor, *, padding_mode: str = "border", return_validity: bool = False
+    image: Tensor,
+    flow: Tensor,
+    *,
+    padding_mode: str = "border",
+    return_validity: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Samples `image` where `flow` points.
 
@@ -51,6 +66,7 @@ def backward_warp(
         padding_mode: "border" clips the position to the image (a NaN component counts as 0, +-inf as the far or near
             edge); "zeros" lets corners outside the image count 0 (a non-finite component gives 0).
         return_validity: also return where the position lies inside the image.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, C, H, W) with the dtype and memory format of `image`; positions and sums are float32 or wider. With

@@ -23,7 +23,7 @@ _correlation_grad = torch.ops.vfi_kernels.correlation_grad.default
 
 
 @overridable
-def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
+def correlation(first: Tensor, second: Tensor, radius: int = 4, *, out: Tensor | None = None) -> Tensor:
     r"""Compares every pixel of `first` with the pixels of `second` around it: the local cost volume of optical flow.
 
     .. math::
@@ -35,6 +35,7 @@ def correlation(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
     Args:
         first, second: (B, C, H, W) of one shape and dtype: float64, float32, float16 or bfloat16; any strides.
         radius: r, the largest displacement in pixels, 1 to 9.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, (2 r + 1)^2, H, W) with the dtype and memory format of `first`; 0 where there are no channels. Sums are

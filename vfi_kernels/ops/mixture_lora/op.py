@@ -37,6 +37,7 @@ def mixture_lora(
     expert: int | Tensor,
     *,
     segments: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     r"""A linear layer with a universal adapter and one expert out of several, as one shrink and one expand.
 
@@ -61,6 +62,7 @@ def mixture_lora(
             segments[n + 1] - 1, counted in the order of `input.flatten(0, -2)`. It goes up from 0 to the number of
             tokens; a segment may be empty. On a GPU the host does not read it: an expert out of range gives NaN there,
             and segments that do not go up undefined numbers.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (..., out) with the dtype of `input`, and its memory format. Sums are float32, or float64 for float64. In half

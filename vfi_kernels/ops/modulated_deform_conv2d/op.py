@@ -58,6 +58,7 @@ def modulated_deform_conv2d(
     activation: str | None = None,
     activation_weight: Tensor | None = None,
     edge: str = "torchvision",
+    out: Tensor | None = None,
 ) -> Tensor:
     r"""Convolution whose every tap reads where an offset says, times a mask (DCNv2; without a mask DCNv1).
 
@@ -83,6 +84,7 @@ def modulated_deform_conv2d(
         activation, activation_weight: None, "relu", or "prelu" with slopes (C_out,) or (1,); fused without gradients.
         edge: the gradient of an offset whose rounded coordinate is exactly -1, where the value is 0: "torchvision" has
             that of the side inside the image, "mmcv" has 0.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, C_out, H_out, W_out) with the dtype and memory format of `input`;

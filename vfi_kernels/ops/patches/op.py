@@ -30,14 +30,16 @@ _patch_scatter_grad = torch.ops.vfi_kernels.patch_scatter_grad.default
 
 
 @overload
-def patch_indices(route: Tensor, *, capacity: int | None = None, return_count: Literal[False] = False) -> Tensor: ...
+def patch_indices(
+    route: Tensor, *, capacity: int | None = None, return_count: Literal[False] = False, out: Tensor | None = None
+) -> Tensor: ...
 @overload
 def patch_indices(
-    route: Tensor, *, capacity: int | None = None, return_count: Literal[True]
+    route: Tensor, *, capacity: int | None = None, return_count: Literal[True], out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]: ...
 @overridable
 def patch_indices(
-    route: Tensor, *, capacity: int | None = None, return_count: bool = False
+    route: Tensor, *, capacity: int | None = None, return_count: bool = False, out: Tensor | None = None
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The list of active patches of a route map, for the other ops on patches.
 
@@ -47,6 +49,7 @@ def patch_indices(
             data, for which a GPU makes the host wait. With it nothing waits, and the call can be part of a CUDA graph:
             unused rows are -1 and ignored by every op; of more active patches the first `capacity` are kept.
         return_count: also return how many patches are active, whatever the capacity.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (P, 3) or (capacity, 3) int32, a row (b, row, column) for each active patch, sorted; with return_count also the
@@ -72,6 +75,7 @@ def patch_gather(
     *,
     halo: int = 0,
     memory_format: torch.memory_format = torch.preserve_format,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Reads the listed patches of an image, each with `halo` more pixels on every side.
 
@@ -85,6 +89,7 @@ def patch_gather(
         patch: pixels along each side of a patch.
         halo: pixels around it.
         memory_format: of the result; torch.preserve_format is that of `input`.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (P, C, patch + 2 halo, patch + 2 halo), dtype of `input`. Differentiable twice in `input`; pixels in several
@@ -102,7 +107,7 @@ def patch_gather(
 
 
 @overridable
-def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
+def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor, *, out: Tensor | None = None) -> Tensor:
     """An image with the listed patches overwritten: the reverse of `patch_gather` without a halo.
 
     Args:
@@ -111,6 +116,7 @@ def patch_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
             whose row names no patch of `base` is ignored.
         base: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; H and W are multiples of `patch`. It is
             not changed; `patch_scatter_` writes into it.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, C, H, W), dtype and memory format of `base`. Differentiable twice in `patches` and `base`, whose gradient is

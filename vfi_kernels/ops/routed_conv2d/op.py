@@ -56,6 +56,7 @@ def routed_conv2d(
     activation_weight: Tensor | None = None,
     negative_slope: float = 0.01,
     base: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Convolution of the listed patches only; everything else keeps `base`.
 
@@ -78,6 +79,7 @@ def routed_conv2d(
         activation_weight: slopes (C_out,) or (1,) of "prelu". negative_slope: that of "leaky_relu".
         base: (B, C_out, H', W') with the dtype and device of `input`, what the other patches keep. None: zeros. It is
             not changed; `routed_conv2d_` writes into it.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, C_out, H', W') with dtype and memory format of `base`, else of `input`; H' = H / stride, transposed 2 H.

@@ -35,6 +35,7 @@ def sample_trajectory(
     boundary: str = "keys",
     extrapolate: bool = False,
     derivative: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     r"""Flows at any time from flows at a few, by cubic convolution along time.
 
@@ -60,6 +61,7 @@ def sample_trajectory(
             for quadratics), "linear" 2 f0 - f1, "replicate" f0.
         extrapolate: continue the first and the last polynomial outside the knots; else taus are clamped to them.
         derivative: return the derivative per unit of tau (the velocity); 0 where tau is clamped.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, T, 2, H, W) with the dtype of `keyframe_flows`; weights and sums are float32 or wider. A keyframe of weight

@@ -34,6 +34,7 @@ def splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[False] = False,
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor: ...
 @overload
 def splat(
@@ -44,6 +45,7 @@ def splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[False] = False,
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> list[Tensor]: ...
 @overload
 def splat(
@@ -54,6 +56,7 @@ def splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[True],
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def splat(
@@ -64,6 +67,7 @@ def splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[True],
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor]: ...
 @overridable
 def splat(
@@ -74,6 +78,7 @@ def splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: bool = False,
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
     r"""Moves every pixel of `image` along `flow` and adds it to the four pixels around its target.
 
@@ -97,6 +102,8 @@ def splat(
             and else divides exactly; "add" divides by D + 1e-7; "clip" by max(D, 1e-7). In softmax D is the shifted
             weight. Where a metric of both signs makes D cancel (linear), the quotient is that of its rounding.
         return_weight: also return D (average, linear; 0 in holes) or log D (softmax; -inf in holes).
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd. Of
+            several images a sequence.
 
     Returns:
         (B, C, H, W) with the dtype and memory format of `image` (a list for a sequence); with `return_weight` also a
@@ -128,10 +135,10 @@ def splat(
     keep = return_weight or grad_needed(*images, flow, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
     outs, weight, shift = _splat(images, flow, metric, MODES[mode], HOLES[holes], keep, deterministic)
-    out = outs[0] if single else outs
+    result = outs[0] if single else outs
     if not return_weight:
-        return out
-    return out, reference.weight_result(mode, weight, shift)
+        return result
+    return result, reference.weight_result(mode, weight, shift)
 
 
 @register_fake("splat")

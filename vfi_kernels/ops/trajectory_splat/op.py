@@ -41,6 +41,7 @@ def trajectory_splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[False] = False,
+    out: Tensor | None = None,
 ) -> Tensor: ...
 @overload
 def trajectory_splat(
@@ -56,6 +57,7 @@ def trajectory_splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[True],
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overridable
 def trajectory_splat(
@@ -71,6 +73,7 @@ def trajectory_splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Moves every pixel of `image` along its trajectory and splats it where it is at each tau, in one pass.
 
@@ -90,6 +93,7 @@ def trajectory_splat(
             also for holes, for pixels that are skipped and for gradients that are only rounding.
         holes: "zero", "add" or "clip".
         return_weight: also return D, or log D, as `splat` does.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, T, C, H, W) with the dtype of `image`, every (B T, C, H, W) channels_last if the image is; with

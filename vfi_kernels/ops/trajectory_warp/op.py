@@ -36,6 +36,7 @@ def trajectory_warp(
     boundary: str = "keys",
     extrapolate: bool = False,
     padding_mode: str = "border",
+    out: Tensor | None = None,
 ) -> Tensor:
     r"""Samples `image` where the trajectories are at each tau, in one pass.
 
@@ -52,6 +53,7 @@ def trajectory_warp(
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
         padding_mode: "border" or "zeros"; see `backward_warp`, also for ties and flow that is not finite.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, T, C, H, W) with the dtype of `image`, every (B T, C, H, W) channels_last if the image is; positions and

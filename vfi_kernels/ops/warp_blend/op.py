@@ -22,7 +22,9 @@ _blend_grad = torch.ops.vfi_kernels.warp_blend_grad.default
 
 
 @overridable
-def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tensor:
+def warp_blend(
+    frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor, *, out: Tensor | None = None
+) -> Tensor:
     r"""Warps two frames to the same instant and blends them, in one pass.
 
     .. math::
@@ -35,6 +37,7 @@ def warp_blend(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor
         frame0, frame1: (B, C, Hi, Wi) of one shape and dtype: float64, float32, float16 or bfloat16.
         flow: (B, 4, H, W) in pixels: channels 0 and 1 (x, y) into frame0, 2 and 3 into frame1; any floating dtype.
         mask_logits: (B, 1, H, W), any floating dtype; large values take frame0.
+        out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, C, H, W) with the dtype and memory format of `frame0`; sums are float32 or wider. Differentiable twice in

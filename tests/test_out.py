@@ -1,0 +1,137 @@
+"""out= of every public function: written, returned, refused where it does not fit."""
+
+import functools
+import inspect
+
+import pytest
+import torch
+from op_calls import CASES, arguments_of
+
+import vfi_kernels as vk
+from vfi_kernels.testing import map_tensors, tensors
+
+IN_PLACE = {"patch_scatter_", "routed_conv2d_"}
+COPIED = {"patch_scatter", "routed_conv2d"}  # begin with the memory of base
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def first_of(result):
+    return result[0] if isinstance(result, tuple) else result
+
+
+def call_of(case, rng):
+    """The public function as the case calls it, and the tensors that it reads."""
+    function = getattr(vk, case.op)
+    made = case.make_inputs(*case.small[-1], dtype=torch.float32, generator=rng)
+    given = arguments_of(inspect.unwrap(function), case.call, *made)
+    given.pop("out")
+    names = inspect.signature(function).parameters
+    given = {name: value for name, value in given.items() if name in names}
+    return functools.partial(function, **given), tensors(given)
+
+
+def like(result, value=torch.nan):
+    return map_tensors(lambda t: torch.full_like(t, value if t.is_floating_point() else -7), result)
+
+
+def test_every_public_function_has_it():
+    functions = [n for n in vk.__all__ if inspect.isfunction(getattr(vk, n)) and n not in {*IN_PLACE, "use_backend"}]
+    assert [n for n in functions if "out" not in inspect.signature(getattr(vk, n)).parameters] == []
+    assert {case.op for case in CASES.values()} <= {*functions, *IN_PLACE}
+
+
+@every_case
+def test_it_holds_the_result(case, backend, rng):
+    if case.op in IN_PLACE:
+        return
+    call, _ = call_of(case, rng)
+    expected = call()
+    out = like(first_of(expected))
+    versions = [t._version for t in tensors(out)]
+    found = call(out=out)
+    assert first_of(found) is out and all(t._version > v for t, v in zip(tensors(out), versions))
+    for got, want in zip(tensors(found), tensors(expected), strict=True):
+        assert torch.equal(got, want)
+
+
+@every_case
+def test_no_memory_is_made_for_it(case, rng, monkeypatch):
+    if case.op in IN_PLACE | COPIED:
+        return
+    call, _ = call_of(case, rng)
+    out = like(first_of(call()))
+
+    def refuse(*_):
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(torch.Tensor, "copy_", refuse)
+    with vk.use_backend("cpp"):
+        call(out=out)
+
+
+@every_case
+def test_any_strides_will_do(case, rng):
+    if case.op in IN_PLACE:
+        return
+    call, _ = call_of(case, rng)
+    expected = first_of(call())
+    out = map_tensors(lambda t: like(t.mT.contiguous()).mT if t.dim() > 1 else like(t), expected)
+    call(out=out)
+    for got, want in zip(tensors(out), tensors(expected), strict=True):
+        assert torch.equal(got, want)
+
+
+@every_case
+def test_what_does_not_fit_is_refused_and_unchanged(case, backend, rng):
+    if case.op in IN_PLACE:
+        return
+    call, read = call_of(case, rng)
+    result = first_of(call())
+    several = isinstance(result, list)
+    narrow = map_tensors(lambda t: like(t)[..., :-1] if t.shape[-1] > 1 else like(t).repeat_interleave(2, -1), result)
+    other = map_tensors(lambda t: like(t).to(torch.float64 if t.dtype != torch.float64 else torch.float32), result)
+    expanded = map_tensors(lambda t: like(t)[..., :1].expand_as(t) if t.shape[-1] > 1 else like(t)[..., :0], result)
+    wrong = {
+        "out of shape": narrow,
+        "out of dtype": other,
+        "out( whose elements do not share memory|of shape)?": expanded,
+        r"out to be a tensor(, or tensors for several)?|\d tensors for out": 3.0,
+        "an out with memory of its own": read[: len(result)] if several else read[0],
+    }
+    for sentence, out in wrong.items():
+        before = map_tensors(torch.clone, out)
+        with pytest.raises(vk.ArgumentError, match=rf"^{case.op}: expected .*({sentence})[^\n]*, got [^\n]+$"):
+            call(out=out)
+        for now, then in zip(tensors(out), tensors(before)):
+            torch.testing.assert_close(now, then, rtol=0, atol=0, equal_nan=True)
+
+
+@every_case
+def test_there_is_no_gradient(case, rng):
+    if case.op in IN_PLACE:
+        return
+    call, read = call_of(case, rng)
+    out = like(first_of(call()))
+    moving = [t.requires_grad_() for t in read if t.is_floating_point()]
+    if not moving:
+        return
+    with pytest.raises(vk.ArgumentError, match="tensors without requires_grad where out is given"):
+        call(out=out)
+    with torch.no_grad():
+        assert first_of(call(out=out)) is out
+
+
+def test_compiled():
+    image, flow, out = torch.rand(1, 3, 6, 8), torch.rand(1, 2, 6, 8), torch.zeros(1, 3, 6, 8)
+    compiled = torch.compile(lambda x, f, o: vk.backward_warp(x, f, out=o) + 1, fullgraph=True, backend="aot_eager")
+    expected = vk.backward_warp(image, flow)
+    assert torch.equal(compiled(image, flow, out), expected + 1) and torch.equal(out, expected)
+
+
+def test_after_a_refused_call_nothing_is_kept():
+    """The next call does not write into the memory that the refused one was given."""
+    image, flow, out = torch.rand(1, 3, 6, 8), torch.rand(1, 2, 6, 8), torch.zeros(1, 3, 6, 8)
+    with pytest.raises(vk.ArgumentError), vk.use_backend("cpp"):
+        vk.backward_warp(image, flow[:, :1], out=out)
+    made = torch.ops.vfi_kernels.backward_warp(image, flow)
+    assert made.data_ptr() != out.data_ptr() and not out.any()
