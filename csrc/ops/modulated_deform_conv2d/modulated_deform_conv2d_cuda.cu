@@ -1,7 +1,7 @@
 // Modulated deformable convolution on CUDA: tensors and registration. The kernels are in modulated_deform_conv2d_*.cuh.
 #include <tuple>
 
-#include "torch/cuda_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_checks.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_grad_kernels.cuh"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_weight_grad_kernels.cuh"
@@ -74,25 +74,11 @@ struct Gradients {
 
 MutableView view_if(bool needed, const Tensor& t) { return needed ? mutable_view_of(t) : MutableView{}; }
 
-// The sums of landing.cuh become the gradient.
-void finish_input_gradient(const Tensor& sums, const Tensor& grad, const DeformArgs& a, bool float64,
-                           cudaStream_t stream) {
-  Spreading s{};
-  s.batch = a.g.B;
-  s.target_height = a.g.H;
-  s.target_width = a.g.W;
-  s.float64 = float64;
-  Finish finish{};
-  finish.sums.groups = groups_of(a.g.C, false);
-  finish.sums.sums = sums.mutable_data_ptr();
-  finish.division = Division::kNone;
-  launch_finish(grad.mutable_data_ptr(), dtype_of(grad), a.in, s, finish, stream);
-}
-
 // Gradients of input, offset and mask, which share G.
 template <class T, class F>
 void column_gradients(const T* grad_out, const T* input, const Tensor& weight, const DeformArgs& a, const Needed& need,
-                      bool deterministic, const Gradients& grads, cudaStream_t stream) {
+                      bool deterministic, const Gradients& grads, const OnDevice& device) {
+  const cudaStream_t stream = device.stream;
   const Tensor packed = pack_weight<T, F>(weight, a.g, true, stream);
   const int64_t count = need.input ? 4 * a.g.B * groups_of(a.g.C, false) * a.g.H * a.g.W : 0;
   const Tensor sums = scratch<Sum<F>>(weight, count);
@@ -107,7 +93,8 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
   if (need.input && deterministic) {
     launch_deform_grad_ordered(grad_out, elements<F>(packed), a, elements<Sum<F>>(sums), stream);
   }
-  if (need.input) finish_input_gradient(sums, grads.input, a, std::is_same_v<F, double>, stream);
+  const MemoryFormat layout = a.in.channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+  if (need.input) finish_sums(device, sums, grads.input, layout, std::is_same_v<F, double>);
 }
 
 template <class T, class F>
@@ -140,7 +127,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
                  const T* from = static_cast<const T*>(up.const_data_ptr());
                  const T* in = static_cast<const T*>(x.const_data_ptr());
                  if (need.input || need.offset || need.mask) {
-                   column_gradients<T, F>(from, in, weight, args, need, deterministic, grads, device.stream);
+                   column_gradients<T, F>(from, in, weight, args, need, deterministic, grads, device);
                  }
                  if (need.weight) weight_gradient<T, F>(from, in, args, grads.weight, device.stream);
                  if (need.bias) {

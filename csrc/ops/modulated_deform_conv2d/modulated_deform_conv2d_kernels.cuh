@@ -8,7 +8,7 @@
 
 #include "cuda/epilogue.cuh"
 #include "cuda/products.cuh"
-#include "splatting/landing.cuh"
+#include "sampling/gather.cuh"
 
 namespace vfi::cuda {
 

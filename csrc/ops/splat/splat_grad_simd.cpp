@@ -7,16 +7,16 @@
 //   grad_flow = o sum_k dw_k a_k (t_k / q_k + h[t_k])
 //   grad_metric = sum_k p_k t_k + w_k a_k h[t_k]
 //
-// A t_k that is only rounding counts as 0, and so does a gradient that may be (splat_noise.h).
+// A t_k that is only rounding counts as 0, and so does a gradient that may be (splat_rules.h).
 //
 // Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of
 // source pixels, computes their positions and factors once and goes through the channels of all inputs. Each result is one
 // sum in a fixed order, so it does not depend on how rows are distributed over threads.
-#include "splatting/scatter_tile.h"
+#include "ops/splat/splat_tile.h"
 #include "simd/simd_elements.h"
 #include "sampling/simd_gradient.h"
 #include "ops/splat/splat.h"
-#include "ops/splat/splat_noise.h"
+#include "splatting/splat_rules.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -86,7 +86,7 @@ void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const P
   Block& b = t.blocks[i];
   b = make_block(x, y, s.W);
   t.slopes[i] = {x.d0, x.d1, y.d0, y.d1};
-  t.outer[i] = a.factor == Factor::kValue ? m : one;
+  t.outer[i] = a.factor == Factor::kLinear ? m : one;
   store_int(t.at + i * kLanes, y.at * s.W + x.at);
   corner_weights(b, t.share[i]);
   t.ratio[i][0] = m;
@@ -100,12 +100,12 @@ void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const P
 void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
   const Sampling& s = a.sampling;
   const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
-  const F32 eps = broadcast<F32>(static_cast<float>(kDivideEps)), dim = broadcast<F32>(kDim<float>);
+  const F32 eps = broadcast<F32>(static_cast<float>(kDivisionEps)), dim = broadcast<F32>(kDim<float>);
   const Block& b = t.blocks[i];
   const F32 m = t.ratio[i][0];
   F32 factor[4] = {one, one, one, one}, w[4];
   for (int k = 0; k < 4; ++k) w[k] = t.share[i][k];
-  if (a.factor == Factor::kExp) {
+  if (a.factor == Factor::kSoftmax) {
     read_plane(a.shift, s, tile.b, b, factor);
     const bool same = all(equal(factor[0], factor[1]) & equal(factor[0], factor[2]) & equal(factor[0], factor[3]));
     factor[0] = exp(min(m - factor[0], zero));
@@ -115,17 +115,17 @@ void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
     t.share[i][k] = w[k] * factor[k], t.ratio[i][k] = factor[k];
     t.extra[i][k] = t.dot[i][k] = zero;
   }
-  if (a.divide == Divide::kNot) return;
+  if (a.division == Division::kNone) return;
   F32 d[4], dots[4], h[4] = {};
   read_plane(a.weight, s, tile.b, b, d);
   read_plane(a.dots, s, tile.b, b, dots);
   if (a.grad_weight != nullptr) read_plane(a.grad_weight, s, tile.b, b, h);
   for (int k = 0; k < 4; ++k) {
-    const F32 inverse = reciprocal(d[k], a.divide);
+    const F32 inverse = reciprocal(d[k], a.division);
     Mask alone = equal(t.share[i][k] * t.outer[i], d[k]);
-    if (a.divide != Divide::kZero) alone = alone & less(a.divide == Divide::kAdd ? most : eps, d[k]);
+    if (a.division != Division::kZero) alone = alone & less(a.division == Division::kAdd ? most : eps, d[k]);
     F32 ratio = max(min(factor[k] * inverse, most), -most);
-    if (a.divide == Divide::kZero) ratio = select(less(magnitude(d[k]), dim) & not_equal(inverse, zero), most, ratio);
+    if (a.division == Division::kZero) ratio = select(less(magnitude(d[k]), dim) & not_equal(inverse, zero), most, ratio);
     // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
     t.share[i][k] = max(-most, min(most, t.share[i][k] * inverse));
     t.ratio[i][k] = select(alone, zero, ratio);
@@ -256,7 +256,7 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
   F32 w[4], s[4], noise[4] = {}, doubts[4], along_metric = zero;
   Mask dim = less(zero, zero);
   corner_weights(at, w);
-  if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
+  if (a.division != Division::kNone) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
     const F32 size = magnitude(t.dot[i][k]), p = magnitude(t.outer[i] * t.share[i][k]);
     const Mask rounding = less(size * p, noise[k] * (p * 5.0f + one)) & less(size, noise[k] * static_cast<float>(a.most));
@@ -345,7 +345,7 @@ void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_
 // Where max(D, eps) does not move with D, out is no quotient.
 VFI_INLINE void clip(F32 d, Dots& dots) {
   const F32 zero = {};
-  const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
+  const Mask moves = less(broadcast<F32>(static_cast<float>(kDivisionEps)), d);
   dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
 }
 
@@ -365,7 +365,7 @@ void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
     }
     for (int64_t i = 0; i < n; i += kLanes) {
       Dots& d = dots[i / kLanes];
-      if (a.divide == Divide::kClip) clip(load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
+      if (a.division == Division::kClip) clip(load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
       store(static_cast<float*>(a.dots) + pixel + i, d.sum, n - i);
       store(static_cast<float*>(a.noise) + pixel + i, d.noise, n - i);
     }

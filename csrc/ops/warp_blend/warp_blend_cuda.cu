@@ -1,7 +1,7 @@
 // Two blended backward warps on CUDA: tensors and registration. The kernels are in warp_blend_kernels.cuh.
 #include <tuple>
 
-#include "splatting/scatter_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 #include "ops/warp_blend/warp_blend_checks.h"
 #include "ops/warp_blend/warp_blend_kernels.cuh"
 
@@ -33,12 +33,12 @@ Tensor warp_blend(Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits)
 Tensor frame_gradient(const OnDevice& device, const Tensor& grad_out, const Tensor& frame, Tensor flow,
                       const BlendArgs& args, bool first, bool deterministic) {
   const Tensor half = torch::stable::narrow(flow, 1, first ? 0 : 2, 2);
-  Spreading s{};
-  s.batch = frame.size(0);
-  s.height = args.out.height;
-  s.width = args.out.width;
-  s.target_height = args.frame.height;
-  s.target_width = args.frame.width;
+  ScatterArgsGpu s{};
+  s.B = frame.size(0);
+  s.H = args.out.height;
+  s.W = args.out.width;
+  s.target_H = args.frame.height;
+  s.target_W = args.frame.width;
   s.flow = view_of(half);
   s.padding = Padding::kBorder;
   s.factor = first ? Factor::kSigmoid : Factor::kOneMinusSigmoid;

@@ -5,7 +5,7 @@
 // as no later source row reaches it. Each target cell thus adds its contributions in an order that only the places of the
 // source pixels determine, whatever the bands: the result does not depend on the number of threads, and no addition is
 // atomic.
-#include "splatting/scatter_tile.h"
+#include "ops/splat/splat_tile.h"
 #include "simd/simd_elements.h"
 
 namespace vfi {
@@ -15,13 +15,13 @@ namespace {
 template <class A, int kWidth>
 class BandScatter {
   using F = typename VectorFor<A>::type;
-  using Weight = ScatterBand::Weight;
+  using Weight = SplatBand::Weight;
   static constexpr int kCount = Lanes<F>::kCount, kApart = kWidth == kNarrowCell ? 4 : 1;
 
  public:
-  BandScatter(const ScatterArgs& s, const ScatterBand& band)
+  BandScatter(const ScatterArgs& s, const SplatBand& band)
       : s_(s), band_(band), columns_(static_cast<int32_t>(ring_columns(s))), first_(band.begin) {
-    const double shift = s.factor == Factor::kExp ? s.sample_shift[band.b] : 0.0;
+    const double shift = s.factor == Factor::kSoftmax ? s.sample_shift[band.b] : 0.0;
     own_shifts_ = shift != shift;
     shift_ = static_cast<A>(shift);
     ring_ = static_cast<A*>(band.memory);
@@ -67,7 +67,7 @@ class BandScatter {
     const bool multiplies = !own_shifts_ && s_.factor != Factor::kOne;
     auto lands = less(zero, zero);
     for (int64_t i = 0; i < c.n; i += kCount) {
-      const Position<F> p = locate<F>(s_, c, i);
+      const SplatPosition<F> p = locate<F>(s_, c, i);
       F weight[4];
       corner_weights(p, weight);
       if (multiplies) {
@@ -154,10 +154,10 @@ class BandScatter {
   void finish_chunk(A* cells, const A* plane, int64_t x, int64_t n) {
     const int64_t pixel = int64_t{first_} * s_.target_W + x;
     F inverse[kChunk / kCount];
-    if (s_.divide != Divide::kNot) divide_by(cells, plane, pixel, n, inverse);
+    if (s_.division != Division::kNone) divide_by(cells, plane, pixel, n, inverse);
     const Planes& t = s_.target;
     const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
-    const F* inverses = s_.divide == Divide::kNot ? nullptr : inverse;
+    const F* inverses = s_.division == Division::kNone ? nullptr : inverse;
     const auto typed = [&](auto* p) {
       if (t.pixel == 1) {
         unstage_planes<kWidth>(cells, inverses, p + at, t.channel, band_.channels, n, streams(p));
@@ -197,12 +197,12 @@ class BandScatter {
         d = rows[kNarrowCell - 1];
       }
       if (band_.weight != Weight::kReady && s_.weight != nullptr) store(weight + i, d, n - i);
-      inverse[i / kCount] = reciprocal(d, s_.divide);
+      inverse[i / kCount] = reciprocal(d, s_.division);
     }
   }
 
   const ScatterArgs& s_;
-  const ScatterBand& band_;
+  const SplatBand& band_;
   const int32_t columns_;
   int32_t first_, slot_ = 0;  // the first target row that is not finished, and its place in the ring
   A *ring_, *plane_ring_;     // cells [ring_rows + 1, columns_, kWidth]; weights [ring_rows + 1, columns_]
@@ -224,11 +224,11 @@ void measure_row(const ScatterArgs& s, int64_t b, int64_t y, RowReach& reach) {
     read_flow(s, c);
     for (int64_t i = 0; i < c.n; i += Lanes<F>::kCount) {
       const auto exists = less(lane_numbers<F>(), broadcast<F>(static_cast<A>(c.n - i)));
-      const Position<F> p = locate<F>(s, c, i);
+      const SplatPosition<F> p = locate<F>(s, c, i);
       const auto used = p.used & exists;
       first = min(first, select(used, p.y.at, above));
       last = max(last, select(used, p.y.at, below));
-      if (s.factor != Factor::kExp) continue;
+      if (s.factor != Factor::kSoftmax) continue;
       const F m = load<F>(c.m + i);
       const auto lands = exists & is_finite(m) & is_finite(load<F>(c.flow_x + i)) & is_finite(load<F>(c.flow_y + i));
       low = min(low, select(lands, m, above));
@@ -250,7 +250,7 @@ void measure_row(const ScatterArgs& s, int64_t b, int64_t y, RowReach& reach) {
 
 }  // namespace
 
-void scatter_reach(const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t end) {
+void splat_reach(const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     if (s.float64) {
       measure_row<double>(s, row / s.H, row % s.H, reach[row]);
@@ -260,7 +260,7 @@ void scatter_reach(const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t
   }
 }
 
-void scatter_band(const ScatterArgs& s, const ScatterBand& band) {
+void splat_band(const ScatterArgs& s, const SplatBand& band) {
   const bool narrow = cell_width(band.channels) == kNarrowCell;
   if (s.float64) {
     narrow ? BandScatter<double, kNarrowCell>(s, band).run() : BandScatter<double, kWideCell>(s, band).run();

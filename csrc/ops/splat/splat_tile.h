@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "splatting/scatter_landing.h"
+#include "ops/splat/splat_landing.h"
 #include "simd/simd_quad.h"
 
 namespace vfi {
@@ -175,11 +175,11 @@ bool stage(const Planes& values, int64_t b, int64_t c, int count, bool one, int6
 
 // 1 / q of target = N / q, 0 in holes.
 template <class F>
-VFI_INLINE F reciprocal(F d, Divide rule) {
+VFI_INLINE F reciprocal(F d, Division rule) {
   using A = Number<F>;
-  const F one = broadcast<F>(1), zero = broadcast<F>(0), eps = broadcast<F>(A(kDivideEps));
-  if (rule == Divide::kAdd) return one / (d + eps);
-  if (rule == Divide::kClip) return one / select(less(d, eps), eps, d);
+  const F one = broadcast<F>(1), zero = broadcast<F>(0), eps = broadcast<F>(A(kDivisionEps));
+  if (rule == Division::kAdd) return one / (d + eps);
+  if (rule == Division::kClip) return one / select(less(d, eps), eps, d);
   const F tiny = broadcast<F>(kHole<A>);
   return select(less(d, tiny) & less(zero - tiny, d), zero, one / d);
 }
