@@ -20,7 +20,8 @@ class Scratch {
   VFI_INLINE Scratch() = default;
   VFI_INLINE explicit Scratch(int64_t bytes) { at_least(bytes); }
   VFI_INLINE ~Scratch() { ::operator delete(data_, std::align_val_t{kCacheLine}); }
-  VFI_INLINE Scratch(Scratch&& other) : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  VFI_INLINE Scratch(Scratch&& other)
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Scratch& operator=(Scratch&&) = delete;
 
   VFI_INLINE void* data() const { return data_; }
@@ -51,7 +52,8 @@ class Layout {
   template <class T>
   VFI_INLINE T* take(int64_t n) {
     T* const part = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + bytes_);
-    bytes_ += (n * static_cast<int64_t>(sizeof(T)) + int64_t{kCacheLine} - 1) / int64_t{kCacheLine} * int64_t{kCacheLine};
+    bytes_ +=
+        (n * static_cast<int64_t>(sizeof(T)) + int64_t{kCacheLine} - 1) / int64_t{kCacheLine} * int64_t{kCacheLine};
     return part;
   }
   VFI_INLINE int64_t bytes() const { return bytes_; }

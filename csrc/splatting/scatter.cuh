@@ -49,8 +49,8 @@ struct ScatterArgsGpu {
   int64_t B;
   int32_t H, W;  // of the source, which is the flow's
   int32_t target_H, target_W;
-  ConstView flow;    // [B, 2, H, W]; not looked at where there is a path
-  PathView path;     // count 0: there is none; else sample b is tau b % count of sample b / count of values and metric
+  ConstView flow;  // [B, 2, H, W]; not looked at where there is a path
+  PathView path;   // count 0: there is none; else sample b is tau b % count of sample b / count of values and metric
   Padding padding;
   Factor factor;
   ConstView metric;  // [B, 1, H, W]; not looked at where factor is kOne

@@ -14,7 +14,8 @@ inline SplatRules check_splat_rules(const char* op, int64_t mode, int64_t eps) {
 }
 
 // The metric of a mode that takes one, beside the input `first`.
-inline void check_metric(const char* op, const SplatRules& m, const std::optional<Tensor>& metric, const Tensor& first) {
+inline void check_metric(const char* op, const SplatRules& m, const std::optional<Tensor>& metric,
+                         const Tensor& first) {
   if (m.factor != Factor::kOne && !metric) {
     fail(op, ": expected a metric of shape (B, 1, H, W) in mode '", word(m.mode), "', got None");
   }

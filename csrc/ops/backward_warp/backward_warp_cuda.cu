@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kOp = "backward_warp";
 
-WarpArgs warp_args(const Tensor& image, const Tensor& out, const Tensor& flow, Padding padding) {
+WarpArgsGpu warp_args(const Tensor& image, const Tensor& out, const Tensor& flow, Padding padding) {
   const MemoryFormat layout = layout_of(image);
   return {dense_shape_of(image, layout), dense_shape_of(out, layout), view_of(flow), padding};
 }

@@ -14,7 +14,7 @@ constexpr int kRows = 3, kChannels = kLanes == 16 ? 4 : 3;
 
 // The gradient of one vector of pixels.
 template <class F>
-struct Block {
+struct GradBlock {
   using Scalar = typename Lanes<F>::Scalar;
   static constexpr int kCount = Lanes<F>::kCount;
 
@@ -96,7 +96,7 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
   Scalar* const g = scratch;
   Scalar* const sums = g + CorrelationTiles::kRows * n * n * kCount;
   Scalar* const windows = sums + CorrelationTiles::kRows * a.C * kCount;
-  const Block<F> block{a.C, n, a.radius, t.y0, g, windows, sums};
+  const GradBlock<F> block{a.C, n, a.radius, t.y0, g, windows, sums};
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
     for (int64_t y = t.y0; y < t.y1; ++y) copy_upstream<F>(a, grad_out, y, x, g + (y - t.y0) * n * n * kCount);
     for (int64_t i = 0; i < (t.y1 - t.y0) * a.C; ++i) store(sums + i * kCount, zero<F>());

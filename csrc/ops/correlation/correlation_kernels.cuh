@@ -10,7 +10,7 @@
 
 namespace vfi::cuda {
 
-struct CorrelationArgs {
+struct CorrelationArgsGpu {
   int64_t batch;
   int32_t channels, height, width, radius;
   bool mirrored;  // gradient of `second`
@@ -27,19 +27,19 @@ struct TilePlace {
   int32_t y, x, part;
 };
 
-__device__ __forceinline__ TilePlace tile_place(const CorrelationArgs& a, int32_t parts) {
+__device__ __forceinline__ TilePlace tile_place(const CorrelationArgsGpu& a, int32_t parts) {
   const int32_t across = (a.width + kTileWidth - 1) / kTileWidth, down = (a.height + kTileHeight - 1) / kTileHeight;
   const int32_t tile = blockIdx.x / parts, row = tile / across;
   return {row / down, row % down * kTileHeight, tile % across * kTileWidth, static_cast<int32_t>(blockIdx.x) % parts};
 }
 
-inline Grid tile_blocks(const CorrelationArgs& a, int64_t parts) {
+inline Grid tile_blocks(const CorrelationArgsGpu& a, int64_t parts) {
   return a.batch * ceil_div(a.height, kTileHeight) * ceil_div(a.width, kTileWidth) * parts;
 }
 
 // Element (y, x) of a plane, 0 outside.
 template <class A, class T>
-__device__ __forceinline__ A read_inside(const T* plane, const CorrelationArgs& a, int32_t y, int32_t x) {
+__device__ __forceinline__ A read_inside(const T* plane, const CorrelationArgsGpu& a, int32_t y, int32_t x) {
   if (y < 0 || y >= a.height || x < 0 || x >= a.width) return A(0);
   return widen<A>(plane[int64_t{y} * a.width + x]);
 }
@@ -60,8 +60,8 @@ struct alignas(kPixels * sizeof(A)) Stage {
 // D displacements along x from dx on.
 template <class T, class A, int D>
 __global__ __launch_bounds__(kForwardThreads) void correlation_kernel(const T* __restrict__ first,
-                                                                      const T* __restrict__ second,
-                                                                      T* __restrict__ out, CorrelationArgs a) {
+                                                                      const T* __restrict__ second, T* __restrict__ out,
+                                                                      CorrelationArgsGpu a) {
   using Shared = Stage<A, D>;
   __shared__ Shared stage;
   const int32_t chunks = (a.side() + D - 1) / D, groups = (a.side() + kDyPerBlock - 1) / kDyPerBlock;
@@ -137,7 +137,7 @@ constexpr int kChannels = sizeof(A) == 8 ? 4 : 8;
 template <class T, class A>
 __global__ __launch_bounds__(kThreads) void correlation_grad_kernel(const T* __restrict__ grad_out,
                                                                     const T* __restrict__ other, T* __restrict__ grad,
-                                                                    CorrelationArgs a) {
+                                                                    CorrelationArgsGpu a) {
   constexpr int N = kChannels<A>, kPack = 16 / sizeof(A);
   VFI_DYNAMIC_SHARED(A, shared);  // [rows][columns][N]
   const TilePlace at = tile_place(a, (a.channels + N - 1) / N);
@@ -189,15 +189,15 @@ void with_correlation_types(Dtype dtype, Run&& run) {
 }
 
 template <int D, class T, class A>
-void launch_correlation_columns(const T* first, const T* second, T* out, const CorrelationArgs& a, cudaStream_t stream,
-                                A) {
+void launch_correlation_columns(const T* first, const T* second, T* out, const CorrelationArgsGpu& a,
+                                cudaStream_t stream, A) {
   const int64_t parts = ceil_div(a.side(), D) * ceil_div(a.side(), kDyPerBlock);
   VFI_LAUNCH((correlation_kernel<T, A, D>), tile_blocks(a, parts), dim3(kAcross, kTileHeight, kDyPerBlock), 0, stream,
              first, second, out, a);
 }
 
-inline void launch_correlation(const void* first, const void* second, void* out, Dtype dtype, const CorrelationArgs& a,
-                               cudaStream_t stream) {
+inline void launch_correlation(const void* first, const void* second, void* out, Dtype dtype,
+                               const CorrelationArgsGpu& a, cudaStream_t stream) {
   if (a.batch * a.plane() == 0) return;
   with_correlation_types(dtype, [&](auto element, auto compute) {
     using T = decltype(element);
@@ -215,7 +215,7 @@ inline void launch_correlation(const void* first, const void* second, void* out,
 
 // `other` is the map that it is not the gradient of.
 inline void launch_correlation_grad(const void* grad_out, const void* other, void* grad, Dtype dtype,
-                                    const CorrelationArgs& a, cudaStream_t stream) {
+                                    const CorrelationArgsGpu& a, cudaStream_t stream) {
   if (a.batch * a.channels * a.plane() == 0) return;
   with_correlation_types(dtype, [&](auto element, auto compute) {
     using T = decltype(element);

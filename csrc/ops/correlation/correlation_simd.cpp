@@ -59,7 +59,7 @@ Sums<F> sums_of(int64_t rows, int64_t columns) {
 
 // The output of one vector of pixels: what the tile's rows of `first` and one row of `second` give.
 template <class F, class T>
-struct Block {
+struct ForwardBlock {
   using Scalar = typename Lanes<F>::Scalar;
   static constexpr int kCount = Lanes<F>::kCount;
 
@@ -118,7 +118,7 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
   auto* const rows = scratch;
   auto* const windows = scratch + CorrelationTiles::kRows * a.C * kCount;
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    const Block<F, T> block{a, out, x, rows, windows, t.y0, streams};
+    const ForwardBlock<F, T> block{a, out, x, rows, windows, t.y0, streams};
     for (int64_t y = t.y0; y < t.y1; ++y) {
       copy_windows<F>(first + y * a.W, plane, a.C, x, a.W, kCount, rows + (y - t.y0) * a.C * kCount);
     }

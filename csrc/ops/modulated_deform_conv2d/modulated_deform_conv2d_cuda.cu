@@ -13,8 +13,8 @@ using Maybe = std::optional<Tensor>;
 using Integers = std::vector<int64_t>;
 
 // `input` has been made dense with its layout; `out` is the output or its gradient.
-DeformArgs deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
-                       MemoryFormat out, const Tensor& offset, const Maybe& mask) {
+DeformArgsGpu deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
+                          MemoryFormat out, const Tensor& offset, const Maybe& mask) {
   const auto narrow = [](int64_t x) { return static_cast<int32_t>(x); };
   return {g,
           dense_shape_of(input, in),
@@ -50,7 +50,7 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
   const OnDevice device(input);
   const Tensor x = with_layout(input, layout_of(input));
   const Tensor out = empty(input, {g.B, g.C_out, g.out_H, g.out_W}, input.scalar_type(), layout_of(input));
-  const DeformArgs args = deform_args(g, x, layout_of(input), out, layout_of(input), offset, mask);
+  const DeformArgsGpu args = deform_args(g, x, layout_of(input), out, layout_of(input), offset, mask);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {
                  using T = decltype(element);
@@ -64,7 +64,7 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
 }
 
 // What is needed, in the order of the results.
-struct Needed {
+struct DeformNeeded {
   bool input, offset, mask, weight, bias;
 };
 
@@ -76,8 +76,8 @@ MutableView view_if(bool needed, const Tensor& t) { return needed ? mutable_view
 
 // Gradients of input, offset and mask, which share G.
 template <class T, class F>
-void column_gradients(const T* grad_out, const T* input, const Tensor& weight, const DeformArgs& a, const Needed& need,
-                      bool deterministic, const Gradients& grads, const OnDevice& device) {
+void column_gradients(const T* grad_out, const T* input, const Tensor& weight, const DeformArgsGpu& a,
+                      const DeformNeeded& need, bool deterministic, const Gradients& grads, const OnDevice& device) {
   const cudaStream_t stream = device.stream;
   const Tensor packed = pack_weight<T, F>(weight, a.g, true, stream);
   const int64_t count = need.input ? 4 * a.g.B * groups_of(a.g.C, false) * a.g.H * a.g.W : 0;
@@ -98,7 +98,8 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
 }
 
 template <class T, class F>
-void weight_gradient(const T* grad_out, const T* input, const DeformArgs& a, const Tensor& grad, cudaStream_t stream) {
+void weight_gradient(const T* grad_out, const T* input, const DeformArgsGpu& a, const Tensor& grad,
+                     cudaStream_t stream) {
   const WeightParts parts = weight_parts(a.g, a.g.B * a.tiles(kPixelsOfWeight), weight_rows<F>(a.g));
   const Tensor partial = scratch<Sum<F>>(grad, parts.parts * grad.numel());
   launch_deform_grad_weight<T, F>(grad_out, input, elements<Sum<F>>(partial), static_cast<T*>(grad.mutable_data_ptr()),
@@ -112,14 +113,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const DeformGeometry g = check_modulated_deform_conv2d(input, offset, mask, weight,
                                                          {stride, padding, dilation, groups, offset_groups, edge});
   check_deform_grad_out(grad_out, input, g);
-  const Needed need{need_input, need_offset, need_mask && mask, need_weight, need_bias};
+  const DeformNeeded need{need_input, need_offset, need_mask && mask, need_weight, need_bias};
   const ScalarType type = input.scalar_type();
   const Gradients grads{empty_for(input, need.input), empty_for(offset, need.offset),
                         need.mask ? empty_for(*mask) : nothing(input, type), empty_for(weight, need.weight),
                         need.bias ? empty(weight, {g.C_out}, type) : nothing(weight, type)};
   const OnDevice device(input);
   const Tensor x = with_layout(input, layout_of(input)), up = with_layout(grad_out, layout_of(grad_out));
-  const DeformArgs args = deform_args(g, x, layout_of(input), up, layout_of(grad_out), offset, mask);
+  const DeformArgsGpu args = deform_args(g, x, layout_of(input), up, layout_of(grad_out), offset, mask);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {
                  using T = decltype(element);

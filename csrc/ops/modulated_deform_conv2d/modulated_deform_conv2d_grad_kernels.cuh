@@ -32,7 +32,7 @@ struct GradColumns {
 // past a barrier since it last used `shared`; it may read at once.
 template <int M, class T, class F>
 __device__ __forceinline__ void find_grad_columns(GradColumns<F, M>& shared, const T* __restrict__ grad_out,
-                                                  const F* __restrict__ weight, const DeformArgs& a,
+                                                  const F* __restrict__ weight, const DeformArgsGpu& a,
                                                   const PackedWeights& packed, const PixelTile& tile, int32_t t,
                                                   int32_t channel, int count) {
   const int32_t group = channel / a.group_in, column = channel - group * a.group_in;
@@ -115,7 +115,7 @@ __device__ __forceinline__ void sum_lanes(A (&shared)[kPixelLanes][3][kTile], Ta
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const T* __restrict__ grad_out,
                                                                           const T* __restrict__ input,
-                                                                          const F* __restrict__ weight, DeformArgs a,
+                                                                          const F* __restrict__ weight, DeformArgsGpu a,
                                                                           PackedWeights packed, GradColumnsTo to) {
   using A = Sum<F>;
   using Shared = GradColumnsShared<F, M>;
@@ -191,13 +191,13 @@ struct OrderedParts {
 template <class F, int M>
 struct OrderedShared {
   GradColumns<F, M> columns;
-  Positions<Sum<F>, kTile> positions;
+  DeformPositions<Sum<F>, kTile> positions;
   unsigned lands[kTile / 32];
 };
 
 template <class T, class F, int M>
 __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const T* __restrict__ grad_out,
-                                                                          const F* __restrict__ weight, DeformArgs a,
+                                                                          const F* __restrict__ weight, DeformArgsGpu a,
                                                                           PackedWeights packed, OrderedParts parts,
                                                                           Sum<F>* __restrict__ input_sums) {
   using A = Sum<F>;
@@ -245,7 +245,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const 
 inline int64_t widest_piece(const DeformGeometry& g) { return std::min(g.group_in(), g.offset_group_channels()); }
 
 template <class T, class F>
-void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weight, const DeformArgs& a,
+void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weight, const DeformArgsGpu& a,
                                 const GradColumnsTo& to, cudaStream_t stream) {
   const int64_t blocks = a.g.B * a.tiles(kTile) * a.g.offset_groups * a.g.taps();
   if (blocks == 0) return;
@@ -260,7 +260,7 @@ void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weig
 }
 
 template <class T, class F>
-void launch_deform_grad_ordered(const T* grad_out, const F* weight, const DeformArgs& a, Sum<F>* input_sums,
+void launch_deform_grad_ordered(const T* grad_out, const F* weight, const DeformArgsGpu& a, Sum<F>* input_sums,
                                 cudaStream_t stream) {
   constexpr int M = 32;
   constexpr int64_t kEnoughBlocks = 1024, kFewestRows = 8;

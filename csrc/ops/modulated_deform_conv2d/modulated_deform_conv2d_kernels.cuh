@@ -14,7 +14,7 @@ namespace vfi::cuda {
 
 constexpr int kSlots = 5;
 
-struct DeformArgs {
+struct DeformArgsGpu {
   DeformGeometry g;
   DenseShape in, out;  // of the input, and of the output or its gradient
   ConstView offset, mask;  // mask.data is null where there is none
@@ -31,7 +31,7 @@ struct PackedWeights {
   int64_t depth, columns, row_length;
   bool transposed;
 
-  VFI_HOST_DEVICE int64_t row(const DeformArgs& a, int64_t group, int32_t tap, int32_t k) const {
+  VFI_HOST_DEVICE int64_t row(const DeformArgsGpu& a, int64_t group, int32_t tap, int32_t k) const {
     return ((group * a.taps + tap) * depth + k) * row_length;
   }
   VFI_HOST_DEVICE int64_t elements(const DeformGeometry& g) const { return g.groups * g.taps() * depth * row_length; }
@@ -94,7 +94,8 @@ struct Tap {
 };
 
 template <class A>
-__device__ __forceinline__ Tap<A> tap_at(const DeformArgs& a, const PixelTile& tile, int pixel, int32_t q, int32_t t) {
+__device__ __forceinline__ Tap<A> tap_at(const DeformArgsGpu& a, const PixelTile& tile, int pixel, int32_t q,
+                                         int32_t t) {
   Tap<A> tap{};
   if (pixel >= tile.count) return tap;
   int32_t i, j;
@@ -114,15 +115,15 @@ __device__ __forceinline__ Tap<A> tap_at(const DeformArgs& a, const PixelTile& t
 
 // Where the pixels of a tile point, for one tap and several offset groups, in shared memory.
 template <class A, int kPixels>
-struct Positions {
+struct DeformPositions {
   int32_t y[kSlots][kPixels], x[kSlots][kPixels];
   A weight[kSlots][4][kPixels], mask[kSlots][kPixels];
   unsigned char used[kSlots][kPixels];  // a bit for every corner
 };
 
 template <class A, int kPixels>
-__device__ __forceinline__ void find_positions(Positions<A, kPixels>& to, const DeformArgs& a, const PixelTile& tile,
-                                               int32_t t, int32_t q, int slots) {
+__device__ __forceinline__ void find_positions(DeformPositions<A, kPixels>& to, const DeformArgsGpu& a,
+                                               const PixelTile& tile, int32_t t, int32_t q, int slots) {
   for (int e = threadIdx.x; e < slots * kPixels; e += kThreads) {
     const int slot = e / kPixels, pixel = e % kPixels;
     const Tap<A> tap = tap_at<A>(a, tile, pixel, q + slot, t);
@@ -165,7 +166,8 @@ struct Spot {
 };
 
 template <class A, int kPixels>
-__device__ __forceinline__ Spot<A> spot(const Positions<A, kPixels>& p, const DenseShape& in, int slot, int pixel) {
+__device__ __forceinline__ Spot<A> spot(const DeformPositions<A, kPixels>& p, const DenseShape& in, int slot,
+                                        int pixel) {
   Spot<A> s;
   s.at = p.y[slot][pixel] * in.row_stride() + p.x[slot][pixel] * in.pixel_stride();
   s.mask = p.mask[slot][pixel];
@@ -180,9 +182,9 @@ __device__ __forceinline__ Spot<A> spot(const Positions<A, kPixels>& p, const De
 // columns[(c - first) * kChannelStep + pixel * kPixelStep] = the element of channel c, rounded to F, for `count`
 // channels from `first` on; slot 0 of the positions is offset group q. N neighbouring channels are loaded at once.
 template <int N, int kChannelStep, int kPixelStep, class T, class F, class A, int kPixels>
-__device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgs& a,
-                                       const Positions<A, kPixels>& positions, int32_t q, int32_t first, int count,
-                                       F* columns) {
+__device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgsGpu& a,
+                                       const DeformPositions<A, kPixels>& positions, int32_t q, int32_t first,
+                                       int count, F* columns) {
   constexpr int kLanes = kThreads / kPixels;
   [[maybe_unused]] constexpr int kUnroll = N > 1 ? 1 : 2;
   const int thread = threadIdx.x;
@@ -216,13 +218,13 @@ struct ForwardShared {
     Factors<F, M> factors;
     Sum<F> sums[M * kSumStep];
   };
-  Positions<Sum<F>, kTile> positions;
+  DeformPositions<Sum<F>, kTile> positions;
 };
 
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void deform_kernel(
-    const T* __restrict__ input, const F* __restrict__ weight, T* __restrict__ out, DeformArgs a, PackedWeights packed,
-    int step, Epilogue epilogue) {
+    const T* __restrict__ input, const F* __restrict__ weight, T* __restrict__ out, DeformArgsGpu a,
+    PackedWeights packed, int step, Epilogue epilogue) {
   using A = Sum<F>;
   using Shared = ForwardShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
@@ -273,7 +275,7 @@ inline int piece_of(const DeformGeometry& g, int most) {
 }
 
 // Whether N neighbouring channels can be loaded at once.
-inline bool packs(const DeformArgs& a, const void* input, int n) {
+inline bool packs(const DeformArgsGpu& a, const void* input, int n) {
   return a.in.channels_last && a.g.group_in() % n == 0 && a.g.offset_group_channels() % n == 0 &&
          reinterpret_cast<uintptr_t>(input) % 16 == 0;
 }
@@ -289,7 +291,7 @@ void with_rows(int64_t rows, Run&& run) {
 
 // Calls run(std::integral_constant<int, N>()): N channels at once, or one.
 template <int kMost, class F, class Run>
-void with_pack(const DeformArgs& a, const void* input, Run&& run) {
+void with_pack(const DeformArgsGpu& a, const void* input, Run&& run) {
   if constexpr (!std::is_same_v<F, double>) {
     if (packs(a, input, kMost)) return run(std::integral_constant<int, kMost>());
   }
@@ -305,7 +307,7 @@ void launch_deform_pack(const T* weight, const Strides& strides, F* packed, cons
 }
 
 template <class T, class F>
-void launch_deform(const T* input, const F* weight, T* out, const DeformArgs& a, const Epilogue& epilogue,
+void launch_deform(const T* input, const F* weight, T* out, const DeformArgsGpu& a, const Epilogue& epilogue,
                    cudaStream_t stream) {
   if (a.out.elements() == 0) return;
   with_rows<F>(a.g.group_out(), [&](auto m) {

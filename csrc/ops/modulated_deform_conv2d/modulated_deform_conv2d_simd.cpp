@@ -123,11 +123,11 @@ void sample_far(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t 
 
 // Bias and activation of one vector of output channels.
 template <class F, class T>
-struct Finish {
+struct RowFinish {
   F bias, slope;
   Activation activation;
 
-  VFI_INLINE Finish(const DeformArgs& a, int64_t channel, int64_t n) : activation(a.activation) {
+  VFI_INLINE RowFinish(const DeformArgs& a, int64_t channel, int64_t n) : activation(a.activation) {
     bias = slope = broadcast<F>(0);
     if (a.bias != nullptr) bias = load<F>(static_cast<const T*>(a.bias) + channel, n);
     if (activation != Activation::kPrelu) return;
@@ -150,7 +150,7 @@ void write_tile(const DeformArgs& a, const DeformTile& tile, const typename Lane
   for (int64_t group = 0; group < g.groups; ++group) {
     for (int64_t o = 0; o < g.group_out(); o += kCount) {
       const int64_t channel = group * g.group_out() + o, n = min(kCount, g.group_out() - o);
-      const Finish<F, T> finish(a, channel, n);
+      const RowFinish<F, T> finish(a, channel, n);
       const auto* from = sums + group * group_row + o;
       for (int64_t i = 0; i < tile.count; i += kCount) {
         F rows[kCount];

@@ -51,7 +51,7 @@ struct SplatGradArgs {
   // Between the two kernels, A [B, 1, H, W]: sum over inputs and channels of g out dq/dD, and what is rounding in it.
   void* dots;
   void* noise;
-  int most, doubt;  // times noise that is rounding, at most, and of a nearly lone pixel: splat_rules.h
+  int most, doubt;          // times noise that is rounding, at most, and of a nearly lone pixel: splat_rules.h
   void* grad_flow;          // [B, 2, H, W]; null if not needed
   void* grad_metric;        // [B, 1, H, W]; null if not needed
 };

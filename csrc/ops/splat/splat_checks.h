@@ -8,8 +8,8 @@
 
 namespace vfi {
 
-inline SplatRules check_splat(const std::vector<Tensor>& inputs, const Tensor& flow, const std::optional<Tensor>& metric,
-                             int64_t mode, int64_t eps) {
+inline SplatRules check_splat(const std::vector<Tensor>& inputs, const Tensor& flow,
+                              const std::optional<Tensor>& metric, int64_t mode, int64_t eps) {
   constexpr const char* kOp = "splat";
   const SplatRules m = check_splat_rules(kOp, mode, eps);
   if (inputs.empty()) fail(kOp, ": expected at least one image, got 0");

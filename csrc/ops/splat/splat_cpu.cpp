@@ -97,9 +97,8 @@ class BandRunner {
 // What a scatter needs to know about flow (and m) first. `reach` has B * H elements.
 void measure_reach(const ScatterArgs& s, RowReach* reach) {
   const int64_t grain = 1 + 65536 / (1 + s.W);
-  torch::stable::parallel_for(0, s.B * s.H, grain, [&](int64_t begin, int64_t end) {
-    VFI_CPU_KERNEL(splat_reach)(s, reach, begin, end);
-  });
+  torch::stable::parallel_for(0, s.B * s.H, grain,
+                              [&](int64_t begin, int64_t end) { VFI_CPU_KERNEL(splat_reach)(s, reach, begin, end); });
 }
 
 // The bands of target rows begin <= y < end of sample b, on all threads.

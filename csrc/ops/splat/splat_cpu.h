@@ -24,7 +24,12 @@ struct SplatBand {
   const RowReach* reach;      // [H]
   const int32_t* still_open;  // [H]: the first target row in the band that source rows from y on reach
   void* memory;               // ring_row_bytes() for each of ring_rows + 1, aligned to 64
-  enum class Weight { kNone, kLane, kPlane, kReady } weight;  // D: unused; in the ring's spare lane; beside the ring; known
+  enum class Weight {
+    kNone,
+    kLane,
+    kPlane,
+    kReady
+  } weight;  // D: unused; in the ring's spare lane; beside the ring; known
 };
 
 // Source rows begin <= b H + y < end.

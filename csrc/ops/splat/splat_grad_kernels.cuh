@@ -23,10 +23,11 @@ struct SplatGradArgsGpu {
   ScatterArgsGpu s;
   DenseShape shape;  // of this input [B, C, H, W]
   Division division;
-  ConstNumbers weight;       // [B, 1, H, W]; data null in mode sum
-  ConstNumbers shift;        // [B, 1, H, W]; softmax only
-  ConstNumbers grad_weight;  // [B, 1, H, W]; data null where there is none, or where the launch for another input adds it
-  MutableView grad_flow;     // data null: not needed
+  ConstNumbers weight;  // [B, 1, H, W]; data null in mode sum
+  ConstNumbers shift;   // [B, 1, H, W]; softmax only
+  ConstNumbers
+      grad_weight;        // [B, 1, H, W]; data null where there is none, or where the launch for another input adds it
+  MutableView grad_flow;  // data null: not needed
   MutableView grad_metric;
   Numbers partial;   // [B, 3, H, W]: grad_flow and grad_metric of the inputs before; data null for a single input
   int doubt;         // times noise, of a nearly lone pixel: splat_rules.h

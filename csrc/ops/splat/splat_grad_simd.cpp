@@ -26,7 +26,7 @@ constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cach
 constexpr int kGradPixels = kGradBlocks * kLanes;
 constexpr int64_t kAhead = 512;  // pixels; the hardware does not follow so many streams
 
-struct GradTile {
+struct SplatGradTile {
   Block blocks[kGradBlocks];
   Slopes slopes[kGradBlocks];
   F32 share[kGradBlocks][4];  // p_k
@@ -48,7 +48,7 @@ VFI_INLINE void prefetch_window(const T* p, const Block& b, int64_t width) {
 
 // A plane [B, 1, H, W] at the corners of a block, in the order 2 j + i.
 VFI_INLINE void read_plane(const void* planes, const Sampling& s, int64_t b, const Block& block, F32* value) {
-  const Corners v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
+  const CornerValues v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
   value[0] = v.v00, value[1] = v.v01, value[2] = v.v10, value[3] = v.v11;
 }
 
@@ -71,8 +71,8 @@ VFI_INLINE void skip(Mask keep, PairAxis& y) {
 
 // Block i of the tile, whose first pixel is number `pixel` of the batch: where it lands, and w_k and m instead of the
 // factors. What the next step reads there is fetched.
-void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const PairAxis& x, PairAxis y, int64_t pixel,
-           int64_t n) {
+void place(const SplatGradArgs& a, const Tile& tile, SplatGradTile& t, int i, const PairAxis& x, PairAxis y,
+           int64_t pixel, int64_t n) {
   const Sampling& s = a.sampling;
   const F32 zero = {}, one = broadcast<F32>(1.0f);
   F32 m = zero;
@@ -97,7 +97,7 @@ void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const P
 }
 
 // The factors of block i.
-void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
+void weigh(const SplatGradArgs& a, const Tile& tile, SplatGradTile& t, int i) {
   const Sampling& s = a.sampling;
   const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
   const F32 eps = broadcast<F32>(static_cast<float>(kDivisionEps)), dim = broadcast<F32>(kDim<float>);
@@ -125,7 +125,8 @@ void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
     Mask alone = equal(t.share[i][k] * t.outer[i], d[k]);
     if (a.division != Division::kZero) alone = alone & less(a.division == Division::kAdd ? most : eps, d[k]);
     F32 ratio = max(min(factor[k] * inverse, most), -most);
-    if (a.division == Division::kZero) ratio = select(less(magnitude(d[k]), dim) & not_equal(inverse, zero), most, ratio);
+    if (a.division == Division::kZero)
+      ratio = select(less(magnitude(d[k]), dim) & not_equal(inverse, zero), most, ratio);
     // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
     t.share[i][k] = max(-most, min(most, t.share[i][k] * inverse));
     t.ratio[i][k] = select(alone, zero, ratio);
@@ -150,14 +151,14 @@ VFI_INLINE F32 weighted_sum(const F32* p, const F32* v) {
 // One channel of a contiguous input: g is its plane, x and grad_x point to the tile's first pixel. What is `ahead` elements
 // on is read next.
 template <class T>
-void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, const T* x, T* grad_x, int64_t ahead,
+void add_plane(const Sampling& s, const Tile& tile, SplatGradTile& t, const T* g, const T* x, T* grad_x, int64_t ahead,
                bool streams) {
   for (int32_t y = 0, i = 0; y < tile.rows; ++y, x += s.W) {
     for (int64_t column = 0; column < tile.columns; column += kLanes, ++i) {
       const Block& b = t.blocks[i];
       prefetch(x + ahead + column);
       prefetch_window(g + ahead, b, s.W);
-      const Corners c = read_corners(g, b, s.W);
+      const CornerValues c = read_corners(g, b, s.W);
       const F32 v[4] = {c.v00, c.v01, c.v10, c.v11}, value = load<F32>(x + column, tile.columns - column);
       for (int k = 0; k < 4; ++k) t.dot[i][k] = fma(v[k], value, t.dot[i][k]);
       if (grad_x == nullptr) continue;
@@ -168,7 +169,7 @@ void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, con
 }
 
 template <class T>
-void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   const int64_t plane = int64_t{s.H} * s.W, next_tile = tile.columns - (in.C - 1) * plane;
   const int64_t first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
   T* const grad_x = static_cast<T*>(in.grad_x);
@@ -202,7 +203,7 @@ VFI_INLINE float sum_of_lanes(V v) {
 }
 
 template <class V, class T>
-void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   constexpr int kStep = sizeof(V) / sizeof(float);
   const int64_t C = in.C, plane = int64_t{s.H} * s.W;
   const T* const targets = static_cast<const T*>(in.grad_out) + tile.b * plane * C;
@@ -244,7 +245,7 @@ VFI_INLINE F32 without_doubt(F32 sum, F32 doubt) {
 }
 
 // The gradients of flow and metric, from the sums over all channels.
-void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
+void finish(const SplatGradArgs& a, const SplatGradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
   const F32 zero = {}, one = broadcast<F32>(1.0f);
   const Block& at = t.blocks[i];
   const Slopes& e = t.slopes[i];
@@ -284,13 +285,13 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
 }
 
 template <class T>
-void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   if (!in.channels_last) return add_planes<T>(s, in, tile, t);
   if (in.C <= kNarrowCell) return add_pixels<Quad, T>(s, in, tile, t);
   add_pixels<F32, T>(s, in, tile, t);
 }
 
-void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   if (in.type == Dtype::kFloat32) return add_input<float>(s, in, tile, t);
   if (in.type == Dtype::kFloat16) return add_input<Half>(s, in, tile, t);
   add_input<BFloat16>(s, in, tile, t);
@@ -375,7 +376,7 @@ void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
 
 void splat_grad_rows(const SplatGradArgs& a, int64_t begin, int64_t end) {
   const Sampling& s = a.sampling;
-  GradTile t;
+  SplatGradTile t;
   for_each_tile<kGradBlocks>(s, begin, end, [&](const Tile& tile) {
     const auto for_each_position = [&](auto&& use) {  // use(block, its first pixel, how many pixels exist)
       for (int32_t y = 0, i = 0; y < tile.rows; ++y) {

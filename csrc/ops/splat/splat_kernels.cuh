@@ -126,8 +126,9 @@ __device__ __forceinline__ void push_cell(const ScatterArgsGpu& s, A* sums, Cell
 }
 
 template <class T, class A, bool kPath>
-__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
-void scatter_kernel(const T* __restrict__ values, ScatterArgsGpu s, SumLayout l, int32_t rows) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void scatter_kernel(const T* __restrict__ values,
+                                                                                         ScatterArgsGpu s, SumLayout l,
+                                                                                         int32_t rows) {
   const int lane = threadIdx.x;
   const int32_t x = blockIdx.x * 32 + lane, top = (blockIdx.y * blockDim.y + threadIdx.y) * rows;
   const int32_t end = min(top + rows, s.H);  // the same for the whole warp, which stays together
@@ -156,7 +157,8 @@ void scatter_kernel(const T* __restrict__ values, ScatterArgsGpu s, SumLayout l,
   }
 }
 
-inline void launch_scatter(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l, cudaStream_t stream) {
+inline void launch_scatter(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l,
+                           cudaStream_t stream) {
   const int64_t slices = s.B * l.groups;
   if (slices == 0 || s.pixels() == 0 || s.target_plane() == 0) return;
   // Longer columns carry more, as long as there are warps for every multiprocessor; and the grid has room for them.
@@ -233,7 +235,7 @@ __global__ __launch_bounds__(kThreads) void finish_kernel(T* __restrict__ out, D
 }
 
 inline void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const ScatterArgsGpu& s, const Finish& f,
-                   cudaStream_t stream) {
+                          cudaStream_t stream) {
   if (shape.pixels() == 0) return;
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);

@@ -16,7 +16,9 @@ namespace vfi::cuda {
 
 // Blocks on one multiprocessor of kernels that only look where pixels land: a path takes registers of its own.
 template <class A, bool kPath>
-constexpr int kLandingResident = sizeof(A) == 8 ? 1 : kPath ? 2 : 3;
+constexpr int kLandingResident = sizeof(A) == 8 ? 1
+                                 : kPath        ? 2
+                                                : 3;
 
 // Kernels that read a source pixel's flow are compiled for flows (kPath false) and for paths.
 template <bool kPath, class A>

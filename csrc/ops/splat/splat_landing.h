@@ -62,8 +62,8 @@ VFI_INLINE SplatAxis<F> splat_axis(F f, F start, int64_t size, Padding padding) 
     return {at, l, r, lands};
   }
   const auto low = !less_equal(zero, at), high = less_equal(last, at);  // NaN is low
-  return {select(low, zero, select(high, last, at)), select(low | high, zero, l),
-          select(low | high, one, r), equal(zero, zero)};
+  return {select(low, zero, select(high, last, at)), select(low | high, zero, l), select(low | high, one, r),
+          equal(zero, zero)};
 }
 
 // A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights

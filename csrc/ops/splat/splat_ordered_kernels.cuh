@@ -27,17 +27,18 @@ struct Plan {
 };
 
 template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
-void cell_keys_kernel(int64_t* __restrict__ keys, ScatterArgsGpu s, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void cell_keys_kernel(int64_t* __restrict__ keys,
+                                                                                           ScatterArgsGpu s,
+                                                                                           PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   A flow[2], metric[1] = {};
   load_flow_of<kPath>(s, p.b, p.y, p.x, flow);
   if (s.factor != Factor::kOne) load(s.metric, owner_of<kPath>(s, p.b), p.y, p.x, metric);
   const Landing<A> landing = land(s, p.b, p.y, p.x, flow, metric[0]);
-  keys[(p.b * s.H + p.y) * s.W + p.x] =
-      landing.x == kNowhere ? cells_of(s.B, s.target_H, s.target_W)
-                            : cell_key(p.b, landing.y, landing.x, s.target_H, s.target_W);
+  keys[(p.b * s.H + p.y) * s.W + p.x] = landing.x == kNowhere
+                                            ? cells_of(s.B, s.target_H, s.target_W)
+                                            : cell_key(p.b, landing.y, landing.x, s.target_H, s.target_W);
 }
 
 // starts[cell] = number of keys below cell, by binary search.
@@ -93,8 +94,7 @@ __device__ __forceinline__ void gather_target(const T* __restrict__ values, cons
     }
     if (pixel == std::numeric_limits<int64_t>::max()) break;
     const int64_t row = pixel / s.W;
-    const int32_t from_x = static_cast<int32_t>(pixel - row * s.W),
-                  from_y = static_cast<int32_t>(row - b * s.H);
+    const int32_t from_x = static_cast<int32_t>(pixel - row * s.W), from_y = static_cast<int32_t>(row - b * s.H);
     const SourcePixel<T, A> source = load_pixel<kPath, T, A>(values, s, l, b, g, from_y, from_x);
     const Landing<A> landing = land(s, b, from_y, from_x, source.flow, source.metric[0]);
     A v[4];
@@ -113,8 +113,10 @@ __device__ __forceinline__ void gather_target(const T* __restrict__ values, cons
 }
 
 template <class T, class A, bool kPath>
-__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
-void ordered_gather_kernel(const T* __restrict__ values, ScatterArgsGpu s, SumLayout l, Plan plan) {
+__global__ __launch_bounds__(kThreads,
+                             (kLandingResident<A, kPath>)) void ordered_gather_kernel(const T* __restrict__ values,
+                                                                                      ScatterArgsGpu s, SumLayout l,
+                                                                                      Plan plan) {
   const int32_t x = blockIdx.x * 32 + threadIdx.x;
   if (x >= s.target_W) return;
   for (int64_t z = blockIdx.z; z < s.B * l.groups; z += gridDim.z) {
@@ -131,20 +133,20 @@ inline void launch_cell_keys(int64_t* keys, const ScatterArgsGpu& s, cudaStream_
   const DenseShape pixels = dense_shape(s.B, 1, s.H, s.W, false);
   for_each_launch(pixel_grid(pixels, false, 1), [&](const PixelGrid& part, Grid blocks) {
     with_path(s, [&](auto compute, auto is_path) {
-      VFI_LAUNCH((cell_keys_kernel<decltype(compute), decltype(is_path)::value>), blocks, part.block, 0, stream, keys, s,
-                 part);
+      VFI_LAUNCH((cell_keys_kernel<decltype(compute), decltype(is_path)::value>), blocks, part.block, 0, stream, keys,
+                 s, part);
     });
   });
 }
 
 inline void launch_cell_starts(const int64_t* sorted_keys, int64_t* starts, int64_t count, int64_t cells,
-                        cudaStream_t stream) {
+                               cudaStream_t stream) {
   VFI_LAUNCH((cell_starts_kernel<int64_t>), grid_size(ceil_div(cells + 1, kThreads)), kThreads, 0, stream, sorted_keys,
              starts, count, cells);
 }
 
-inline void launch_ordered_gather(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l, const Plan& plan,
-                           cudaStream_t stream) {
+inline void launch_ordered_gather(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l,
+                                  const Plan& plan, cudaStream_t stream) {
   const int64_t slices = s.B * l.groups;
   if (slices == 0 || s.target_plane() == 0) return;
   const dim3 block(32, kThreads / 32);
@@ -153,9 +155,11 @@ inline void launch_ordered_gather(const void* values, Dtype dtype, const Scatter
     using T = decltype(element);
     using A = decltype(compute);
     if (s.path.count > 0) {
-      VFI_LAUNCH((ordered_gather_kernel<T, A, true>), grid, block, 0, stream, static_cast<const T*>(values), s, l, plan);
+      VFI_LAUNCH((ordered_gather_kernel<T, A, true>), grid, block, 0, stream, static_cast<const T*>(values), s, l,
+                 plan);
     } else {
-      VFI_LAUNCH((ordered_gather_kernel<T, A, false>), grid, block, 0, stream, static_cast<const T*>(values), s, l, plan);
+      VFI_LAUNCH((ordered_gather_kernel<T, A, false>), grid, block, 0, stream, static_cast<const T*>(values), s, l,
+                 plan);
     }
   });
 }

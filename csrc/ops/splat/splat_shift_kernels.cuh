@@ -38,8 +38,7 @@ __device__ __forceinline__ Bits warp_max(Bits bits) {
 
 // Also clears target_max on the way.
 template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
-void metric_range_kernel(ScatterArgsGpu s) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void metric_range_kernel(ScatterArgsGpu s) {
   using Bits = typename Ordered<A>::Bits;
   constexpr int kWarps = kThreads / 32;
   VFI_DYNAMIC_SHARED(Bits, shared);  // [2, kWarps]
@@ -71,8 +70,7 @@ void metric_range_kernel(ScatterArgsGpu s) {
 }
 
 template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>))
-void target_max_kernel(ScatterArgsGpu s) {
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void target_max_kernel(ScatterArgsGpu s) {
   using Bits = typename Ordered<A>::Bits;
   for (int64_t b = blockIdx.z; b < s.B; b += gridDim.z) {
     if (!sample_shift<A>(s, b).per_target) continue;

@@ -183,7 +183,8 @@ class BandScatter {
 
   // What n target pixels are multiplied by; D is stored where it is new.
   void divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, F* inverse) {
-    A* const weight = static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
+    A* const weight =
+        static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
     for (int64_t i = 0; i < n; i += kCount) {
       F d;
       if (band_.weight == Weight::kReady) {
@@ -206,8 +207,8 @@ class BandScatter {
   const int32_t columns_;
   int32_t first_, slot_ = 0;  // the first target row that is not finished, and its place in the ring
   A *ring_, *plane_ring_;     // cells [ring_rows + 1, columns_, kWidth]; weights [ring_rows + 1, columns_]
-  bool own_shifts_;  // of the targets
-  A shift_;          // of the sample
+  bool own_shifts_;           // of the targets
+  A shift_;                   // of the sample
   alignas(64) int32_t row_[kChunk], column_[kChunk];  // upper left corners, where own_shifts_
   alignas(64) int32_t top_[kChunk], bottom_[kChunk];  // cells of the pixels' left corners
   alignas(64) A tile_[kChunk * kWidth];

@@ -125,7 +125,7 @@ bool stage_planes(const T* p, int64_t channel, int count, bool one, int64_t n, A
         const T* const from = p + (c + k) * channel + i;
         rows[k] = c + k < count ? load<F>(from, n - i) : zero;
         if (c + k < count) prefetch(from + kChunk);  // many streams, each short: the hardware does not follow
-        remains = fma(rows[k], zero, remains);  // NaN for ever once a value is not finite
+        remains = fma(rows[k], zero, remains);       // NaN for ever once a value is not finite
       }
       if (one) rows[kRows - 1] = broadcast<F>(1);
       to_cells<kWidth>(rows);
@@ -202,7 +202,7 @@ void unstage_planes(const A* cells, const F* inverses, T* p, int64_t channel, in
         if (c + k >= count) break;
         T* const to = p + (c + k) * channel + i;
         const F value = rows[k] * inverse;
-        streams && n - i >= kCount ? stream(to, value) : store(to, value, n - i);
+        streams&& n - i >= kCount ? stream(to, value) : store(to, value, n - i);
       }
     }
   }

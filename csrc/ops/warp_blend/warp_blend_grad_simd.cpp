@@ -30,7 +30,7 @@ struct BlendGradTile : BlendTile {
   template <class T>
   VFI_INLINE F32 add(int n, int i, const T* frame, F32 g, int64_t width) {
     const Block& b = blocks[n][i];
-    const Corners v = read_corners(frame, b, width);
+    const CornerValues v = read_corners(frame, b, width);
     if (b.careful) {
       add_corners<true>(sums[n][i], slopes[n][i], v, g);
       return pair_sum<true>(b.y0, pair_sum<true>(b.x0, v.v00, b.x1, v.v01), b.y1,
