@@ -40,13 +40,19 @@ class Scratch {
   int64_t bytes_ = 0;
 };
 
-// The parts of a piece of scratch memory. One function takes them: first of no memory, which gives the size, then of the
+// The parts of a piece of scratch memory. One function takes them, twice: of no memory, which gives the size, then of the
 // memory itself.
 //
-//   const auto take = [&](Layout layout) { sums = layout.take<float>(n), at = layout.take<int32_t>(n); return layout.bytes(); };
+//   const auto lay_out = [&](void* memory) {
+//     Layout layout(memory);
+//     sums = layout.take<float>(n), places = layout.take<int32_t>(n);
+//     return layout.bytes();
+//   };
+//   const Scratch scratch(lay_out(nullptr));
+//   lay_out(scratch.data());
 class Layout {
  public:
-  VFI_INLINE explicit Layout(void* memory = nullptr) : memory_(static_cast<char*>(memory)) {}
+  VFI_INLINE explicit Layout(void* memory) : memory_(static_cast<char*>(memory)) {}
 
   // Room for n elements, aligned to a cache line; null where there is no memory.
   template <class T>

@@ -3,7 +3,6 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "cpu/scratch.h"
 #include "torch/checks.h"
 #include "ops/correlation/correlation.h"
 #include "ops/correlation/correlation_checks.h"
@@ -11,14 +10,13 @@
 namespace vfi {
 namespace {
 
-using TileKernel = void(const CorrelationArgs&, void*, int64_t, int64_t);
+using TileKernel = void(const CorrelationArgs&, int64_t, int64_t);
 
 void for_all_tiles(const CorrelationArgs& a, TileKernel* kernel) {
   const int64_t work = CorrelationTiles::kRows * CorrelationTiles::kColumns * a.side() * a.side() * (a.C + 1);
   const int64_t grain = 1 + (int64_t{1} << 20) / work;  // enough work to be worth a thread
   torch::stable::parallel_for(0, CorrelationTiles(a).count, grain, [&](int64_t begin, int64_t end) {
-    const Scratch scratch(correlation_scratch_bytes(a));
-    kernel(a, scratch.data(), begin, end);
+    kernel(a, begin, end);
   });
 }
 

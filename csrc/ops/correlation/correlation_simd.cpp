@@ -107,16 +107,29 @@ struct ForwardBlock {
   }
 };
 
+// Of one thread: a tile of `first`, and one row of `second` with what lies within the radius.
+template <class F>
+struct ForwardMemory {
+  using Scalar = typename Lanes<F>::Scalar;
+  Scalar *rows, *windows;
+
+  VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
+    Layout layout(memory);
+    rows = layout.take<Scalar>(CorrelationTiles::kRows * a.C * Lanes<F>::kCount);
+    windows = layout.take<Scalar>(windows_size<F>(a));
+    return layout.bytes();
+  }
+};
+
 template <class F, class T>
-void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes<F>::Scalar* scratch) {
+void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const ForwardMemory<F>& memory) {
   constexpr int kCount = Lanes<F>::kCount;
   const int64_t plane = a.H * a.W, n = a.side();
   const T* first = static_cast<const T*>(a.first) + t.b * a.C * plane;
   const T* second = static_cast<const T*>(a.second) + t.b * a.C * plane;
   T* const out = static_cast<T*>(a.out) + t.b * n * n * plane;
   const bool streams = can_stream(static_cast<T*>(a.out), a.B * n * n * plane, a.W);
-  auto* const rows = scratch;
-  auto* const windows = scratch + CorrelationTiles::kRows * a.C * kCount;
+  auto *const rows = memory.rows, *const windows = memory.windows;
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
     const ForwardBlock<F, T> block{a, out, x, rows, windows, t.y0, streams};
     for (int64_t y = t.y0; y < t.y1; ++y) {
@@ -137,12 +150,13 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
 
 }  // namespace
 
-void correlation_tiles(const CorrelationArgs& a, void* scratch, int64_t begin, int64_t end) {
+void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
   const CorrelationTiles tiles(a);
   with_types(a.type, [&]<class T, class F>(T, F) VFI_INLINE_LAMBDA {
-    for (int64_t i = begin; i < end; ++i) {
-      run_tile<F, T>(a, CorrelationTile(a, tiles, i), static_cast<typename Lanes<F>::Scalar*>(scratch));
-    }
+    ForwardMemory<F> memory;
+    const Scratch scratch(memory.lay_out(a, nullptr));
+    memory.lay_out(a, scratch.data());
+    for (int64_t i = begin; i < end; ++i) run_tile<F, T>(a, CorrelationTile(a, tiles, i), memory);
   });
 }
 

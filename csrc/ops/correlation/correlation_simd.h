@@ -1,6 +1,7 @@
 // What the forward and the gradient kernel of correlation share. For *_simd.cpp only.
 #pragma once
 
+#include "cpu/scratch.h"
 #include "simd/simd.h"
 #include "ops/correlation/correlation.h"
 
@@ -69,6 +70,13 @@ VFI_INLINE F keep_inside(F value, int64_t x, int64_t width) {
   const F lane = lane_numbers<F>();
   const auto inside = less_equal(broadcast<F>(begin), lane) & less(lane, broadcast<F>(end));
   return select(inside, value, zero<F>());
+}
+
+// Elements that copy_windows writes.
+template <class F>
+VFI_INLINE int64_t windows_size(const CorrelationArgs& a) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  return a.C * (kCount + 2 * a.radius) + kCount;
 }
 
 // C rows, those of the channels, of `width` values from column x on: one after another, with 0 outside the map. Writes

@@ -5,6 +5,7 @@
 // stays in the first two levels of the cache, pixel by pixel, as many channels at a time as a vector holds, and multiplied
 // at once by that tap's weights into a tile of sums. At the end the sums get bias and activation and are written, turned
 // for an output of planes.
+#include "cpu/scratch.h"
 #include "simd/simd_quad.h"
 #include "simd/simd_activation.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_simd.h"
@@ -167,10 +168,28 @@ void write_tile(const DeformArgs& a, const DeformTile& tile, const typename Lane
   }
 }
 
+// Of one thread, for a tile.
 template <class F, class T, class Column>
-void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads, const T* zeros, Column* columns,
-                  typename Lanes<F>::Scalar* sums) {
+struct ForwardMemory {
+  Column* columns;                    // [kDeformRows, C]
+  typename Lanes<F>::Scalar* sums;    // [kDeformRows, output channels, each group's padded]
+  T* zeros;                           // the pixel that is read where there is none: [C]
+
+  int64_t lay_out(const DeformGeometry& g, void* memory) {
+    Layout layout(memory);
+    columns = layout.take<Column>(kDeformRows * g.C);
+    sums = layout.take<typename Lanes<F>::Scalar>(kDeformRows * g.groups * padded_columns<F>(g.group_out()));
+    zeros = layout.take<T>(g.C);
+    return layout.bytes();
+  }
+};
+
+template <class F, class T, class Column>
+void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads,
+                  const ForwardMemory<F, T, Column>& memory) {
   using Scalar = typename Lanes<F>::Scalar;
+  Column* const columns = memory.columns;
+  Scalar* const sums = memory.sums;
   const DeformGeometry& g = a.g;
   const int64_t group_row = padded_columns<F>(g.group_out()), row = g.groups * group_row, group_in = g.group_in();
   const int64_t sample_at = a.direct ? tile.b * g.H * g.W * g.C : 0;
@@ -184,7 +203,7 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
         if (q != found) find_reads(a, tile, q, u, v, reads);
         found = q;
         Column* const column = columns + s.first;
-        sample(reads, tile.count, static_cast<const T*>(a.window) + sample_at, zeros, g.C, s, column, g.C);
+        sample(reads, tile.count, static_cast<const T*>(a.window) + sample_at, memory.zeros, g.C, s, column, g.C);
         for (int64_t k = 0; k < reads.far_count; ++k) {
           sample_far<Scalar, T>(a, tile, q, u, v, reads.far[k], s, column + reads.far[k] * g.C);
         }
@@ -202,6 +221,20 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
     }
   }
   write_tile<F, T>(a, tile, sums, row);
+}
+
+template <class F, class T, class Column>
+void forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
+  ForwardMemory<F, T, Column> memory;
+  const Scratch scratch(memory.lay_out(a.g, nullptr));
+  memory.lay_out(a.g, scratch.data());
+  std::memset(memory.columns, 0, kDeformRows * a.g.C * sizeof(Column));  // rows past the last pixel are multiplied too
+  std::memset(memory.zeros, 0, a.g.C * sizeof(T));
+  TapReads<F> reads;
+  const int64_t tiles = deform_tiles(a.g);
+  for (int64_t i = begin; i < end; ++i) {
+    forward_tile(a, a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i), reads, memory);
+  }
 }
 
 // The weights [o][c][tap] of one tap, group after group.
@@ -239,27 +272,12 @@ void deform_pack_weights(const DeformArgs& a, int64_t begin, int64_t end) {
   });
 }
 
-void deform_forward_tiles(const DeformArgs& a, void* scratch, int64_t begin, int64_t end) {
+void deform_forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
-    using Scalar = typename Lanes<F>::Scalar;
-    Scalar* const columns = static_cast<Scalar*>(scratch);
-    Scalar* const sums = columns + kDeformRows * a.g.C;
-    Scalar* const zeros = sums + kDeformRows * a.g.groups * padded_columns<F>(a.g.group_out());
-    std::memset(columns, 0, kDeformRows * a.g.C * sizeof(Scalar));  // rows past the last pixel are multiplied too
-    std::memset(zeros, 0, (a.g.C + 1) * sizeof(Scalar));
-    TapReads<F> reads;
-    const int64_t tiles = deform_tiles(a.g);
-    for (int64_t i = begin; i < end; ++i) {
-      const DeformTile tile = a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i);
-      const T* const nothing = reinterpret_cast<const T*>(zeros);
-      if constexpr (std::same_as<T, BFloat16> && std::same_as<F, F32>) {
-        if (uses_pairs<F, T>(a)) {
-          forward_tile<F>(a, tile, reads, nothing, reinterpret_cast<BFloat16*>(columns), sums);
-          continue;
-        }
-      }
-      forward_tile<F>(a, tile, reads, nothing, columns, sums);
+    if constexpr (std::same_as<T, BFloat16> && std::same_as<F, F32>) {
+      if (uses_pairs<F, T>(a)) return forward_tiles<F, T, BFloat16>(a, begin, end);
     }
+    forward_tiles<F, T, typename Lanes<F>::Scalar>(a, begin, end);
   });
 }
 

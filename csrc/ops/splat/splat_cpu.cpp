@@ -55,19 +55,22 @@ class BandRunner {
 
   void run(const Pass& pass, int32_t begin, int32_t end) {
     if (begin == end) return;
-    const int64_t row_bytes = ring_row_bytes(s_, pass.count, pass.weight);
-    const int32_t fitting = static_cast<int32_t>(std::max<int64_t>(kMinRows, kRingBytes / row_bytes));
-    const int32_t rows = plan_rows(begin, end);
-    if (rows > fitting) {
+    SplatBand band{b_, pass.c, pass.count, begin, end, 0, reach_, still_open_.data(), nullptr, pass.weight};
+    const int32_t fitting = static_cast<int32_t>(std::max<int64_t>(kMinRows, kRingBytes / ring_bytes(band)));
+    band.ring_rows = plan_rows(begin, end);
+    if (band.ring_rows > fitting) {
       for (int32_t y = begin; y < end; y += fitting) run(pass, y, std::min(end, y + fitting));
       return;
     }
-    void* memory = scratch_.at_least((rows + 1) * row_bytes);
-    const SplatBand band{b_, pass.c, pass.count, begin, end, rows, reach_, still_open_.data(), memory, pass.weight};
+    band.memory = scratch_.at_least(ring_bytes(band));
     VFI_CPU_KERNEL(splat_band)(s_, band);
   }
 
  private:
+  int64_t ring_bytes(const SplatBand& band) const {
+    return s_.float64 ? SplatRing<double>().lay_out(s_, band, nullptr) : SplatRing<float>().lay_out(s_, band, nullptr);
+  }
+
   // Fills still_open_; returns how many target rows of the band are open at a time.
   int32_t plan_rows(int32_t begin, int32_t end) {
     int32_t open = end;

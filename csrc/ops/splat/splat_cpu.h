@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cpu/cpu_dispatch.h"
+#include "cpu/scratch.h"
 #include "splatting/scatter.h"
 
 namespace vfi {
@@ -23,7 +24,7 @@ struct SplatBand {
   int32_t ring_rows;          // accumulators for that many target rows are kept at a time
   const RowReach* reach;      // [H]
   const int32_t* still_open;  // [H]: the first target row in the band that source rows from y on reach
-  void* memory;               // ring_row_bytes() for each of ring_rows + 1, aligned to 64
+  void* memory;               // of a SplatRing
   enum class Weight {
     kNone,
     kLane,
@@ -48,10 +49,22 @@ VFI_INLINE int64_t owner_of(const ScatterArgs& s, int64_t b) { return s.path == 
 VFI_INLINE int32_t cell_width(int32_t channels) { return channels <= kNarrowCell ? kNarrowCell : kWideCell; }
 // A ring row has one cell more at either end, and room for whole vectors.
 VFI_INLINE int64_t ring_columns(const ScatterArgs& s) { return (s.target_W + 15) / 16 * 16 + 2; }
-VFI_INLINE int64_t ring_row_bytes(const ScatterArgs& s, int32_t channels, SplatBand::Weight weight) {
-  const int64_t cell = cell_width(channels) + (weight == SplatBand::Weight::kPlane);
-  return ring_columns(s) * cell * (s.float64 ? sizeof(double) : sizeof(float));
-}
+// The accumulators of a band, A [ring_rows + 1, columns, cell_width()]; and the weights beside them, A [ring_rows + 1, columns],
+// where the band has them there.
+template <class A>
+struct SplatRing {
+  A *cells, *weights;
+  int64_t cell_count, weight_count;
+
+  VFI_INLINE int64_t lay_out(const ScatterArgs& s, const SplatBand& band, void* memory) {
+    const int64_t places = (band.ring_rows + int64_t{1}) * ring_columns(s);
+    cell_count = places * cell_width(band.channels);
+    weight_count = band.weight == SplatBand::Weight::kPlane ? places : 0;
+    Layout layout(memory);
+    cells = layout.take<A>(cell_count), weights = layout.take<A>(weight_count);
+    return layout.bytes();
+  }
+};
 }  // namespace VFI_LEVEL
 
 }  // namespace vfi

@@ -71,7 +71,6 @@ __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void metric
 
 template <class A, bool kPath>
 __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void target_max_kernel(ScatterArgsGpu s) {
-  using Bits = typename Ordered<A>::Bits;
   for (int64_t b = blockIdx.z; b < s.B; b += gridDim.z) {
     if (!sample_shift<A>(s, b).per_target) continue;
     auto* const target_max = s.target_max.as<A>() + b * s.target_plane();

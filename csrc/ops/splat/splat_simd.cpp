@@ -24,10 +24,11 @@ class BandScatter {
     const double shift = s.factor == Factor::kSoftmax ? s.sample_shift[band.b] : 0.0;
     own_shifts_ = shift != shift;
     shift_ = static_cast<A>(shift);
-    ring_ = static_cast<A*>(band.memory);
-    plane_ring_ = ring_ + int64_t{band.ring_rows + 1} * columns_ * kWidth;
-    const bool has_plane = band.weight == Weight::kPlane;
-    std::memset(band.memory, 0, sizeof(A) * (band.ring_rows + 1) * columns_ * (kWidth + has_plane));
+    SplatRing<A> ring;
+    ring.lay_out(s, band, band.memory);
+    ring_ = ring.cells, plane_ring_ = ring.weights;
+    std::memset(ring_, 0, sizeof(A) * ring.cell_count);
+    std::memset(plane_ring_, 0, sizeof(A) * ring.weight_count);
   }
 
   void run() {
