@@ -57,6 +57,48 @@ struct alignas(kPixels * sizeof(A)) Stage {
   A second[kStaged][kRows][kColumns];
 };
 
+// kStaged channels of both maps from `start` on, 0 beyond the last; second's rows and columns from dy and dx on.
+template <class T, class A, int D>
+__device__ __forceinline__ void stage_channels(Stage<A, D>& stage, const T* first, const T* second,
+                                               const CorrelationArgsGpu& a, const TilePlace& at, int32_t start,
+                                               int32_t dy, int32_t dx) {
+  using Shared = Stage<A, D>;
+  const int thread = (threadIdx.z * kTileHeight + threadIdx.y) * kAcross + threadIdx.x;
+  for (int i = thread; i < kStaged * kTileHeight * kTileWidth; i += kForwardThreads) {
+    const int c = i / (kTileHeight * kTileWidth), y = i / kTileWidth % kTileHeight, x = i % kTileWidth;
+    const T* plane = first + (start + c) * a.plane();
+    stage.first[c][y][x] = start + c < a.channels ? read_inside<A>(plane, a, at.y + y, at.x + x) : A(0);
+  }
+  for (int i = thread; i < kStaged * Shared::kRows * Shared::kColumns; i += kForwardThreads) {
+    const int c = i / (Shared::kRows * Shared::kColumns), y = i / Shared::kColumns % Shared::kRows;
+    const int x = i % Shared::kColumns;
+    const T* plane = second + (start + c) * a.plane();
+    stage.second[c][y][x] = start + c < a.channels ? read_inside<A>(plane, a, at.y + dy + y, at.x + dx + x) : A(0);
+  }
+}
+
+template <class A, int D>
+__device__ __forceinline__ void add_staged(const Stage<A, D>& stage, A (&sum)[kPixels][D]) {
+  constexpr int kPacks = Stage<A, D>::kWindow / kPixels;
+#pragma unroll 1
+  for (int c = 0; c < kStaged; ++c) {
+    const auto v = load_pack<A, kPixels>(&stage.first[c][threadIdx.y][threadIdx.x * kPixels]);
+    Pack<A, kPixels> window[kPacks];
+#pragma unroll
+    for (int k = 0; k < kPacks; ++k) {
+      const int y = threadIdx.y + threadIdx.z;
+      window[k] = load_pack<A, kPixels>(&stage.second[c][y][(threadIdx.x + k) * kPixels]);
+    }
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) {
+#pragma unroll
+      for (int d = 0; d < D; ++d) {
+        sum[p][d] += v.at[p] * window[(p + d) / kPixels].at[(p + d) % kPixels];
+      }
+    }
+  }
+}
+
 // D displacements along x from dx on.
 template <class T, class A, int D>
 __global__ __launch_bounds__(kForwardThreads) void correlation_kernel(const T* __restrict__ first,
@@ -67,41 +109,13 @@ __global__ __launch_bounds__(kForwardThreads) void correlation_kernel(const T* _
   const int32_t chunks = (a.side() + D - 1) / D, groups = (a.side() + kDyPerBlock - 1) / kDyPerBlock;
   const TilePlace at = tile_place(a, chunks * groups);
   const int32_t dx = at.part % chunks * D - a.radius, dy = at.part / chunks * kDyPerBlock - a.radius;
-  const int thread = (threadIdx.z * kTileHeight + threadIdx.y) * kAcross + threadIdx.x;
   first += at.b * a.channels * a.plane();
   second += at.b * a.channels * a.plane();
   A sum[kPixels][D] = {};
   for (int32_t start = 0; start < a.channels; start += kStaged) {
-    for (int i = thread; i < kStaged * kTileHeight * kTileWidth; i += kForwardThreads) {
-      const int c = i / (kTileHeight * kTileWidth), y = i / kTileWidth % kTileHeight, x = i % kTileWidth;
-      const T* plane = first + (start + c) * a.plane();
-      stage.first[c][y][x] = start + c < a.channels ? read_inside<A>(plane, a, at.y + y, at.x + x) : A(0);
-    }
-    for (int i = thread; i < kStaged * Shared::kRows * Shared::kColumns; i += kForwardThreads) {
-      const int c = i / (Shared::kRows * Shared::kColumns), y = i / Shared::kColumns % Shared::kRows;
-      const int x = i % Shared::kColumns;
-      const T* plane = second + (start + c) * a.plane();
-      stage.second[c][y][x] =
-          start + c < a.channels ? read_inside<A>(plane, a, at.y + dy + y, at.x + dx + x) : A(0);
-    }
+    stage_channels(stage, first, second, a, at, start, dy, dx);
     __syncthreads();
-#pragma unroll 1
-    for (int c = 0; c < kStaged; ++c) {
-      const auto v = load_pack<A, kPixels>(&stage.first[c][threadIdx.y][threadIdx.x * kPixels]);
-      Pack<A, kPixels> window[Shared::kWindow / kPixels];
-#pragma unroll
-      for (int k = 0; k < Shared::kWindow / kPixels; ++k) {
-        const int y = threadIdx.y + threadIdx.z;
-        window[k] = load_pack<A, kPixels>(&stage.second[c][y][(threadIdx.x + k) * kPixels]);
-      }
-#pragma unroll
-      for (int p = 0; p < kPixels; ++p) {
-#pragma unroll
-        for (int d = 0; d < D; ++d) {
-          sum[p][d] += v.at[p] * window[(p + d) / kPixels].at[(p + d) % kPixels];
-        }
-      }
-    }
+    add_staged(stage, sum);
     __syncthreads();
   }
   const int32_t x = at.x + threadIdx.x * kPixels, y = at.y + threadIdx.y;

@@ -158,11 +158,22 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
   return out;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
-    const Tensor& grad_out, const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
-    const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
-    int64_t edge, bool /*allow_tf32*/, bool deterministic, bool need_input, bool need_offset,
-    bool need_mask, bool need_weight, bool need_bias) {
+// Of input, offset, mask, weight and bias; empty where not needed. Contiguous but for the input's, until laid out as theirs.
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+Gradients in_their_layout(const Gradients& grads, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight) {
+  const auto& [of_input, of_offset, of_mask, of_weight, of_bias] = grads;
+  const auto as = [](const Tensor& grad, const Tensor& like) {
+    return grad.dim() == like.dim() ? with_layout(grad, layout_of(like)) : grad;
+  };
+  return {of_input, as(of_offset, offset), mask ? as(of_mask, *mask) : of_mask, as(of_weight, weight), of_bias};
+}
+
+Gradients modulated_deform_conv2d_grad(const Tensor& grad_out, const Tensor& input, const Tensor& offset,
+                                       const MaybeTensor& mask, const Tensor& weight, const Ints& stride,
+                                       const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
+                                       int64_t edge, bool /*allow_tf32*/, bool deterministic, bool need_input,
+                                       bool need_offset, bool need_mask, bool need_weight, bool need_bias) {
   constexpr const char* kOp = "modulated_deform_conv2d_grad";
   DeformGradArgs a{};
   const DeformGeometry& g = a.g = check_modulated_deform_conv2d(
@@ -188,12 +199,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const Tensor grad_mask = need_mask && mask ? planes_of(*mask) : nothing(input, type);
   const Tensor grad_weight = need_weight ? planes_of(weight) : nothing(input, type);
   const Tensor grad_bias = need_bias ? empty(weight, {g.C_out}, type) : nothing(input, type);
-  const auto results = [&] {
-    return std::tuple{grad_input, need_offset ? with_layout(grad_offset, layout_of(offset)) : grad_offset,
-                      need_mask && mask ? with_layout(grad_mask, layout_of(*mask)) : grad_mask,
-                      need_weight ? with_layout(grad_weight, layout_of(weight)) : grad_weight, grad_bias};
-  };
-  if (grad_out.numel() == 0 || input.numel() == 0) {  // nothing is multiplied, but grad_bias may have terms
+  const bool multiplies = grad_out.numel() > 0 && input.numel() > 0;
+  if (!multiplies) {  // grad_bias may have terms
     for (Tensor t : {grad_input, grad_offset, grad_mask, grad_weight}) torch::stable::zero_(t);
   }
 
@@ -210,13 +217,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const auto pointer = [](bool needed, const Tensor& t) { return needed ? t.mutable_data_ptr() : nullptr; };
   a.grad_input = pointer(need_input, grad_input), a.grad_offset = pointer(need_offset, grad_offset);
   a.grad_mask = pointer(need_mask && mask, grad_mask), a.grad_weight = pointer(need_weight, grad_weight);
-  if (need_bias) {
-    a.grad_bias = grad_bias.mutable_data_ptr();
-    for_rows(0, (g.C_out + kDeformSlack - 1) / kDeformSlack, 1, a, VFI_CPU_KERNEL(deform_grad_bias));
-  }
-  if (grad_out.numel() == 0 || input.numel() == 0) return results();
-  backward(a);
-  return results();
+  a.grad_bias = pointer(need_bias, grad_bias);
+  if (need_bias) for_rows(0, (g.C_out + kDeformSlack - 1) / kDeformSlack, 1, a, VFI_CPU_KERNEL(deform_grad_bias));
+  if (multiplies) backward(a);
+  return in_their_layout({grad_input, grad_offset, grad_mask, grad_weight, grad_bias}, offset, mask, weight);
 }
 
 }  // namespace

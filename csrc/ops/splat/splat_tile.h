@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "ops/splat/splat_landing.h"
+#include "ops/splat/splat_rules_simd.h"
 #include "simd/simd_quad.h"
 
 namespace vfi {
@@ -171,17 +172,6 @@ bool stage(const Planes& values, int64_t b, int64_t c, int count, bool one, int6
   if (values.type == Dtype::kFloat32) return typed(static_cast<const float*>(values.data));
   if (values.type == Dtype::kFloat16) return typed(static_cast<const Half*>(values.data));
   return typed(static_cast<const BFloat16*>(values.data));
-}
-
-// 1 / q of target = N / q, 0 in holes.
-template <class F>
-VFI_INLINE F reciprocal(F d, Division rule) {
-  using A = Number<F>;
-  const F one = broadcast<F>(1), zero = broadcast<F>(0), eps = broadcast<F>(A(kDivisionEps));
-  if (rule == Division::kAdd) return one / (d + eps);
-  if (rule == Division::kClip) return one / select(less(d, eps), eps, d);
-  const F tiny = broadcast<F>(kHole<A>);
-  return select(less(d, tiny) & less(zero - tiny, d), zero, one / d);
 }
 
 // The first `count` channels of n cells to planes at p, times 1 / q; `inverses` is null where nothing divides. `streams`: whole
