@@ -25,6 +25,7 @@ class Scratch {
   Scratch& operator=(Scratch&&) = delete;
 
   VFI_INLINE void* data() const { return data_; }
+  VFI_INLINE int64_t bytes() const { return bytes_; }
   VFI_INLINE void* at_least(int64_t bytes) {
     if (bytes <= bytes_ && data_ != nullptr) return data_;
     ::operator delete(data_, std::align_val_t{kCacheLine});
@@ -41,15 +42,18 @@ class Scratch {
 };
 
 // The parts of a piece of scratch memory. One function takes them, twice: of no memory, which gives the size, then of the
-// memory itself.
+// memory itself, which WithScratch does.
 //
-//   const auto lay_out = [&](void* memory) {
-//     Layout layout(memory);
-//     sums = layout.take<float>(n), places = layout.take<int32_t>(n);
-//     return layout.bytes();
+//   struct Parts {
+//     float* sums;
+//     int32_t* places;
+//     int64_t lay_out(const Args& a, void* memory) {
+//       Layout layout(memory);
+//       sums = layout.take<float>(a.n), places = layout.take<int32_t>(a.n);
+//       return layout.bytes();
+//     }
 //   };
-//   const Scratch scratch(lay_out(nullptr));
-//   lay_out(scratch.data());
+//   const WithScratch<Parts> parts(a);
 class Layout {
  public:
   VFI_INLINE explicit Layout(void* memory) : memory_(static_cast<char*>(memory)) {}
@@ -67,6 +71,16 @@ class Layout {
  private:
   char* memory_;
   int64_t bytes_ = 0;
+};
+
+template <class Parts>
+struct WithScratch : Parts {
+  Scratch scratch;
+
+  template <class Args>
+  VFI_INLINE explicit WithScratch(const Args& a) : scratch(this->lay_out(a, nullptr)) {
+    this->lay_out(a, scratch.data());
+  }
 };
 
 }  // namespace VFI_LEVEL

@@ -151,13 +151,10 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const ForwardM
 }  // namespace
 
 void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
-  const CorrelationTiles tiles(a);
-  with_types(a.type, [&]<class T, class F>(T, F) VFI_INLINE_LAMBDA {
-    ForwardMemory<F> memory;
-    const Scratch scratch(memory.lay_out(a, nullptr));
-    memory.lay_out(a, scratch.data());
-    for (int64_t i = begin; i < end; ++i) run_tile<F, T>(a, CorrelationTile(a, tiles, i), memory);
-  });
+  for_each_tile<ForwardMemory>(
+      a, begin, end, [&]<class T, class F>(T, const CorrelationTile& tile, const ForwardMemory<F>& memory) VFI_INLINE_LAMBDA {
+        run_tile<F, T>(a, tile, memory);
+      });
 }
 
 }  // namespace VFI_LEVEL

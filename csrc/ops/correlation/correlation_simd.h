@@ -100,5 +100,15 @@ VFI_INLINE void with_types(Dtype type, const Run& run) {
   run(BFloat16(), F32());
 }
 
+// Calls run(T(), tile, memory) for tiles begin ... end - 1, with memory for this thread.
+template <template <class> class Memory, class Run>
+VFI_INLINE void for_each_tile(const CorrelationArgs& a, int64_t begin, int64_t end, const Run& run) {
+  const CorrelationTiles tiles(a);
+  with_types(a.type, [&]<class T, class F>(T, F) VFI_INLINE_LAMBDA {
+    const WithScratch<Memory<F>> memory(a);
+    for (int64_t i = begin; i < end; ++i) run(T(), CorrelationTile(a, tiles, i), static_cast<const Memory<F>&>(memory));
+  });
+}
+
 }  // namespace VFI_LEVEL
 }  // namespace vfi

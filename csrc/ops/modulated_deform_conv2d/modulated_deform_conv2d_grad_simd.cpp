@@ -128,20 +128,7 @@ void load_upstream(const Unit<F, T>& unit, const DeformTile& tile) {
 
 template <class F>
 void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v, GradReads<F>& r) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  using Int = typename Lanes<F>::Int;
-  const DeformGeometry& g = a.g;
-  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v;
-  const int64_t vertical = 2 * tap * plane + tile.first;
-  for (int64_t i = 0; i < tile.count; i += kCount) {
-    const int64_t n = tile.count - i;
-    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
-    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
-    const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
-    const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
-    const DeformPlace<F> place = deform_place<F, true>(a, move_y, move_x, y, x);
-    F factor = broadcast<F>(1);
-    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+  for_each_place<F, true>(a, tile, q, u, v, [&](int64_t i, const DeformPlace<F>& place, F factor) VFI_INLINE_LAMBDA {
     store(r.mask + i, select(place.in_reach, factor, broadcast<F>(0)));
     for (int k = 0; k < 4; ++k) {
       store_int(r.at[k] + i, place.at[k]);
@@ -149,7 +136,7 @@ void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int3
       store(r.slope_y[k] + i, place.slope_y[k]);
       store(r.slope_x[k] + i, place.slope_x[k]);
     }
-  }
+  });
 }
 
 // One tap of all pixels of a tile, for the channels of a segment.

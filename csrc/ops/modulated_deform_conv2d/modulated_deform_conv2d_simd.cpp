@@ -26,32 +26,20 @@ struct TapReads {
 template <class F>
 void find_reads(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v, TapReads<F>& r) {
   constexpr int64_t kCount = Lanes<F>::kCount;
-  using Int = typename Lanes<F>::Int;
-  const DeformGeometry& g = a.g;
-  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v;
-  const int64_t vertical = 2 * tap * plane + tile.first;
+  const F zero = broadcast<F>(0), one = broadcast<F>(1);
   r.far_count = 0;
-  for (int64_t i = 0; i < tile.count; i += kCount) {
-    const int64_t n = tile.count - i;
-    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
-    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
-    const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
-    const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
-    const DeformPlace<F> place = deform_place<F, false>(a, move_y, move_x, y, x);
-    F factor = broadcast<F>(1);
-    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+  for_each_place<F, false>(a, tile, q, u, v, [&](int64_t i, const DeformPlace<F>& place, F factor) VFI_INLINE_LAMBDA {
     for (int k = 0; k < 4; ++k) {
       store_int(r.at[k] + i, place.at[k]);
-      const F zero = broadcast<F>(0);
       store(r.weight[k] + i, select(equal(place.weight[k], zero), zero, place.weight[k] * factor));
     }
-    if (!any(place.far)) continue;
+    if (!any(place.far)) return;
     alignas(64) typename Lanes<F>::Scalar flags[kCount];
-    store(flags, select(place.far, broadcast<F>(1), broadcast<F>(0)));
-    for (int64_t lane = 0; lane < min(kCount, n); ++lane) {
+    store(flags, select(place.far, one, zero));
+    for (int64_t lane = 0; lane < min(kCount, tile.count - i); ++lane) {
       if (flags[lane] != 0) r.far[r.far_count++] = i + lane;
     }
-  }
+  });
 }
 
 // Columns are multiplied as they are, or as pairs of bfloat16.
@@ -225,15 +213,13 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
 
 template <class F, class T, class Column>
 void forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
-  ForwardMemory<F, T, Column> memory;
-  const Scratch scratch(memory.lay_out(a.g, nullptr));
-  memory.lay_out(a.g, scratch.data());
+  const WithScratch<ForwardMemory<F, T, Column>> memory(a.g);
   std::memset(memory.columns, 0, kDeformRows * a.g.C * sizeof(Column));  // rows past the last pixel are multiplied too
   std::memset(memory.zeros, 0, a.g.C * sizeof(T));
   TapReads<F> reads;
   const int64_t tiles = deform_tiles(a.g);
   for (int64_t i = begin; i < end; ++i) {
-    forward_tile(a, a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i), reads, memory);
+    forward_tile<F, T, Column>(a, a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i), reads, memory);
   }
 }
 

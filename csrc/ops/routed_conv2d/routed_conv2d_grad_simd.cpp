@@ -47,9 +47,8 @@ void add_patch(const RoutedWeightArgs& a, int64_t k, const RoutedMemory<SumOf<T>
 void routed_weight_parts(const RoutedWeightArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {
     using Sum = SumOf<T>;
-    RoutedMemory<Sum> memory;
-    const Scratch scratch(memory.lay_out(a, nullptr));
-    std::memset(scratch.data(), 0, memory.lay_out(a, scratch.data()));
+    const WithScratch<RoutedMemory<Sum>> memory(a);
+    std::memset(memory.scratch.data(), 0, memory.scratch.bytes());
     for (int64_t n = begin; n < end; ++n) {
       Sum* const part = static_cast<Sum*>(a.parts) + n * routed_part_size(a);
       std::memset(part, 0, routed_part_size(a) * sizeof(Sum));

@@ -127,9 +127,7 @@ void routed_pack_weights(const RoutedArgs& a, int64_t begin, int64_t end) {
 
 void routed_strips(const RoutedArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {
-    RoutedMemory<SumOf<T>> memory;
-    const Scratch scratch(memory.lay_out(a, nullptr));
-    memory.lay_out(a, scratch.data());
+    const WithScratch<RoutedMemory<SumOf<T>>> memory(a);
     for (int64_t n = begin; n < end; ++n) {
       const int64_t k = a.chosen[n / a.strips()], start = n % a.strips() * a.strip;
       const int64_t first = a.axis.out_first() + start, count = min(a.strip, a.axis.out_count() - start);

@@ -16,15 +16,11 @@ struct BlendGradTile : BlendTile {
   F32 change[kTileBlocks];  // sum of g (w0 - w1)
 
   VFI_INLINE void set(const BlendArgs& a, const Tile& tile) {
-    load_shares(a, tile, share[0], share[1]);
-    for (int n = 0; n < 2; ++n) {
-      for_each_block(a.sampling[n], tile, [&](int i, const PairAxis& x, const PairAxis& y) {
-        blocks[n][i] = make_block(x, y, a.sampling[n].W);
-        slopes[n][i] = {x.d0, x.d1, y.d0, y.d1};
-        sums[n][i] = Differences{};
-        change[i] = F32{};
-      });
-    }
+    BlendTile::set(a, tile, [&](int n, int i, const PairAxis& x, const PairAxis& y) {
+      slopes[n][i] = {x.d0, x.d1, y.d0, y.d1};
+      sums[n][i] = Differences{};
+      change[i] = F32{};
+    });
   }
   // Adds g times the differences in frame n; returns the warped value.
   template <class T>
