@@ -1,5 +1,5 @@
-// The splat of every mode on tensors, for the ops that splat along a flow and along trajectories; formulas in
-// splat/splat.h.
+// The splat of every mode on tensors, for the ops that splat along a flow and along trajectories; defined in
+// ops/splat/splat_cpu.cpp, formulas in ops/splat/splat.h.
 #pragma once
 
 #include <vector>

@@ -19,7 +19,7 @@ Tensor scatter_gradient(const OnDevice& device, const Tensor& grad_out, const Te
 void finish_sums(const OnDevice& device, const Tensor& sums, const Tensor& result, MemoryFormat layout, bool float64);
 
 // `s` has everything that does not depend on the input: sizes, flow or path, factor, metric. The results have s.B samples.
-Splatted splat_tensors(const OnDevice& device, ScatterArgsGpu s, const std::vector<Tensor>& inputs, Division division,
+Splatted splat_tensors_gpu(const OnDevice& device, ScatterArgsGpu s, const std::vector<Tensor>& inputs, Division division,
                        bool keep_weight, bool deterministic);
 
 }  // namespace vfi::cuda

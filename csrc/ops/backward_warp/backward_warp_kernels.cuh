@@ -5,7 +5,7 @@
 //
 // Work: a thread has one position and computes its corners once for its channels; where an image is small and has many
 // channels, several threads share a position. Both are gathers; the sum over the channels has a fixed order, so both
-// are deterministic. The gradient of the image is a scatter, in splatting/scatter.cuh.
+// are deterministic. The gradient of the image is a scatter, in ops/splat.
 #pragma once
 
 #include "sampling/gather.cuh"

@@ -87,7 +87,7 @@ void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64
 
 // Of one thread: the upstream gradient and the sums of a tile, and one row of the other map with what lies within the radius.
 template <class F>
-struct GradMemory {
+struct CorrelationGradMemory {
   using Scalar = typename Lanes<F>::Scalar;
   Scalar *g, *sums, *windows;
 
@@ -102,7 +102,7 @@ struct GradMemory {
 };
 
 template <class F, class T>
-void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const GradMemory<F>& memory) {
+void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationGradMemory<F>& memory) {
   using Scalar = typename Lanes<F>::Scalar;
   constexpr int kCount = Lanes<F>::kCount;
   const int64_t plane = a.H * a.W, n = a.side();
@@ -131,8 +131,8 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const GradMemo
 }  // namespace
 
 void correlation_grad_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
-  for_each_tile<GradMemory>(
-      a, begin, end, [&]<class T, class F>(T, const CorrelationTile& tile, const GradMemory<F>& memory) VFI_INLINE_LAMBDA {
+  for_each_tile<CorrelationGradMemory>(
+      a, begin, end, [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory) VFI_INLINE_LAMBDA {
         run_tile<F, T>(a, tile, memory);
       });
 }

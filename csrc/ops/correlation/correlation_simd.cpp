@@ -109,7 +109,7 @@ struct ForwardBlock {
 
 // Of one thread: a tile of `first`, and one row of `second` with what lies within the radius.
 template <class F>
-struct ForwardMemory {
+struct CorrelationMemory {
   using Scalar = typename Lanes<F>::Scalar;
   Scalar *rows, *windows;
 
@@ -122,7 +122,7 @@ struct ForwardMemory {
 };
 
 template <class F, class T>
-void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const ForwardMemory<F>& memory) {
+void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationMemory<F>& memory) {
   constexpr int kCount = Lanes<F>::kCount;
   const int64_t plane = a.H * a.W, n = a.side();
   const T* first = static_cast<const T*>(a.first) + t.b * a.C * plane;
@@ -151,8 +151,8 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const ForwardM
 }  // namespace
 
 void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
-  for_each_tile<ForwardMemory>(
-      a, begin, end, [&]<class T, class F>(T, const CorrelationTile& tile, const ForwardMemory<F>& memory) VFI_INLINE_LAMBDA {
+  for_each_tile<CorrelationMemory>(
+      a, begin, end, [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationMemory<F>& memory) VFI_INLINE_LAMBDA {
         run_tile<F, T>(a, tile, memory);
       });
 }

@@ -5,7 +5,7 @@
 //                               their sums over channels. It can scatter the input's gradient too, by atomics.
 //   deform_grad_ordered_kernel  the input's gradient in a fixed order: a block owns some channels of a band of rows.
 //
-// Sums of the input's gradient lie as in landing.cuh: [B, C / 4, H, W, 4].
+// Sums of the input's gradient lie as in splatting/scatter.cuh: [B, C / 4, H, W, 4].
 #pragma once
 
 #include <algorithm>

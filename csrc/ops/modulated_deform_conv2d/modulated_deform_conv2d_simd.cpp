@@ -158,7 +158,7 @@ void write_tile(const DeformArgs& a, const DeformTile& tile, const typename Lane
 
 // Of one thread, for a tile.
 template <class F, class T, class Column>
-struct ForwardMemory {
+struct DeformMemory {
   Column* columns;                    // [kDeformRows, C]
   typename Lanes<F>::Scalar* sums;    // [kDeformRows, output channels, each group's padded]
   T* zeros;                           // the pixel that is read where there is none: [C]
@@ -174,7 +174,7 @@ struct ForwardMemory {
 
 template <class F, class T, class Column>
 void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads,
-                  const ForwardMemory<F, T, Column>& memory) {
+                  const DeformMemory<F, T, Column>& memory) {
   using Scalar = typename Lanes<F>::Scalar;
   Column* const columns = memory.columns;
   Scalar* const sums = memory.sums;
@@ -213,7 +213,7 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
 
 template <class F, class T, class Column>
 void forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
-  const WithScratch<ForwardMemory<F, T, Column>> memory(a.g);
+  const WithScratch<DeformMemory<F, T, Column>> memory(a.g);
   std::memset(memory.columns, 0, kDeformRows * a.g.C * sizeof(Column));  // rows past the last pixel are multiplied too
   std::memset(memory.zeros, 0, a.g.C * sizeof(T));
   TapReads<F> reads;

@@ -127,7 +127,7 @@ Tensor scatter_gradient(const OnDevice& device, const Tensor& grad_out, const Te
   return result;
 }
 
-Splatted splat_tensors(const OnDevice& device, ScatterArgsGpu s, const Tensors& inputs, Division division,
+Splatted splat_tensors_gpu(const OnDevice& device, ScatterArgsGpu s, const Tensors& inputs, Division division,
                        bool keep_weight, bool deterministic) {
   const Tensor& like = inputs[0];
   const ScalarType type = s.float64 ? ScalarType::Double : ScalarType::Float;
@@ -175,7 +175,7 @@ std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTens
   const SplatRules m = check_splat(inputs, flow, metric, mode, eps);
   const OnDevice device(flow);
   const ScatterArgsGpu s = splat_args(inputs, flow, metric, m.factor);
-  const Splatted result = splat_tensors(device, s, inputs, m.division, keep_weight, deterministic);
+  const Splatted result = splat_tensors_gpu(device, s, inputs, m.division, keep_weight, deterministic);
   return {result.outs, result.weight, result.shift};
 }
 

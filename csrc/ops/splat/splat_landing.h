@@ -1,4 +1,4 @@
-// Where a chunk of source pixels lands and with which weights, for the scatter's kernels and the splat's. For *_simd.cpp
+// Where a chunk of source pixels lands and with which weights, for the splat's kernels. For *_simd.cpp
 // only. F is F32, or double with one lane.
 #pragma once
 

@@ -1,5 +1,5 @@
-// What softmax splatting subtracts, on CUDA; the formulas are in splat/splat.h. Besides the scatter-add (splat_kernels.cuh or,
-// in a fixed order, ordered_gather.cuh) softmax needs the number that is subtracted from the metrics:
+// What softmax splatting subtracts, on CUDA; the formulas are in splat.h. Besides the scatter-add (splat_kernels.cuh or,
+// in a fixed order, splat_ordered_kernels.cuh) softmax needs the number that is subtracted from the metrics:
 //
 //   range[b] = (max of metric, max of -metric) over the pixels of sample b that are not skipped
 //   target_max[b, t] = max of metric over the pixels that have t as a used corner, if the range is wider than kWideSpan

@@ -1,4 +1,4 @@
-// What softmax subtracts at each target, compiled once per instruction set; formulas in splat/splat.h.
+// What softmax subtracts at each target, compiled once per instruction set; formulas in splat.h.
 #include <limits>
 
 #include "ops/splat/splat_landing.h"

@@ -1,4 +1,4 @@
-// The scatter's kernels, compiled once per instruction set; formulas in scatter.h.
+// The splat on the CPU, compiled once per instruction set; formulas in splat.h and splatting/scatter.h.
 //
 // Work: a thread owns a band of target rows and reads every source row that reaches it, in order, a chunk at a time. Its
 // accumulators are a ring of target rows, as many as source rows can reach at a time; a row is divided and written as soon

@@ -1,4 +1,4 @@
-// Tiles of the scatter: source pixels in, finished target rows out. A tile is channels_last in the compute type A, one cell
+// Tiles of the splat: source pixels in, finished target rows out. A tile is channels_last in the compute type A, one cell
 // of kWidth channels per pixel, whatever the layout and element type of the tensors. For *_simd.cpp only.
 #pragma once
 

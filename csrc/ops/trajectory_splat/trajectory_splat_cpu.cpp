@@ -1,4 +1,4 @@
-// Splat along a trajectory on the CPU: tensors in, tensors out. The kernels are those of splatting/scatter.h.
+// Splat along a trajectory on the CPU: tensors in, tensors out. The kernels are those of ops/splat.
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>

@@ -21,7 +21,7 @@ std::tuple<Tensor, Tensor, Tensor> trajectory_splat(Tensor input, Tensor keyfram
   s.factor = rules.splat.factor;
   if (metric) s.metric = view_of(*metric);
   s.float64 = any_float64({&input, &keyframes, &taus, metric ? &*metric : nullptr});
-  const Splatted result = splat_tensors(device, s, {input}, rules.splat.division, keep_weight, deterministic);
+  const Splatted result = splat_tensors_gpu(device, s, {input}, rules.splat.division, keep_weight, deterministic);
   return {result.outs[0], result.weight, result.shift};
 }
 

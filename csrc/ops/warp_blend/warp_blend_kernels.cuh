@@ -4,7 +4,7 @@
 //   grad_mask_logits = sum_c grad_out (w0 - w1) m (1 - m)
 //   grad_flow        = m or (1 - m) times the flow gradient of each warp
 //
-// Work and order of sums as in backward_warp_kernels.cuh. The gradients of the frames are scatters (splatting/scatter.cuh)
+// Work and order of sums as in backward_warp_kernels.cuh. The gradients of the frames are scatters (in ops/splat)
 // whose factor is m or 1 - m.
 #pragma once
 
