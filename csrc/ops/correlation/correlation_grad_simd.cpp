@@ -131,10 +131,9 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
 }  // namespace
 
 void correlation_grad_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
-  for_each_tile<CorrelationGradMemory>(
-      a, begin, end, [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory) VFI_INLINE_LAMBDA {
-        run_tile<F, T>(a, tile, memory);
-      });
+  const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory)
+                       VFI_INLINE_LAMBDA { run_tile<F, T>(a, tile, memory); };
+  for_each_tile<CorrelationGradMemory>(a, begin, end, run);
 }
 
 }  // namespace VFI_LEVEL
