@@ -36,8 +36,9 @@ WINDOWS_RUNTIME = "-fms-runtime-lib=dll"  # the C runtime that Python and torch 
 # say fma(): two texts of one sum agree to the last bit, whatever the compiler's level.
 SHARED_FLAGS = WINDOWS_RUNTIME if sys.platform == "win32" else "-fPIC -fvisibility=hidden"
 CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -ffp-contract=off -Wall -Wextra"
+# Kernels throw only what operator new does, and hold nothing then: no code for it, which would leave weak symbols.
 # GCC 12 warns about its own AVX-512 header, and of arrays of which no more elements are read than were written.
-SIMD_FLAGS = f"{CXX_FLAGS} -Wno-uninitialized -Wno-maybe-uninitialized"
+SIMD_FLAGS = f"{CXX_FLAGS} -fno-exceptions -Wno-uninitialized -Wno-maybe-uninitialized"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq"
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels

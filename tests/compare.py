@@ -61,7 +61,7 @@ class Asked(dict):
 
 
 def oracle_gradients(call, arguments, cotangents) -> list[Tensor]:
-    """Where the splats may give 0 because a float32 would be mostly rounding (csrc/ops/splat/splat_noise.h), an element
+    """Where the splats may give 0 because a float32 would be mostly rounding (csrc/splatting/splat_rules.h), an element
     of `or_zero` is true: the rule is asked in float64 with float32's rounding and a tenth more."""
     wide, cotangents = widen(arguments), [c.double() for c in cotangents]
     usual = Asked(splatting.DOUBT)

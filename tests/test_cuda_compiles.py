@@ -14,7 +14,7 @@ from vfi_kernels import backends
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("**/*_cuda.cu"))
-ELSEWHERE = {"splat_cuda", "trajectory_splat_cuda"}  # their forward kernels are compiled in splatting/
+ELSEWHERE = {"splat_grad_cuda", "trajectory_splat_cuda"}  # their forward kernels are compiled in splat_cuda
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
 OPS = [op for op, composed in backends.ops().items() if not composed]
 
@@ -78,7 +78,7 @@ def sources_and_archs():
     """Some for sm_90 in the slow run, which builds a library of all for sm_90 too; every source and arch at night."""
     for source in SOURCES:
         for arch in ARCHS:
-            chosen = arch == "9.0" and source.stem in ("backward_warp_cuda", "correlation_cuda", "scatter_cuda")
+            chosen = arch == "9.0" and source.stem in ("backward_warp_cuda", "correlation_cuda", "splat_cuda")
             yield pytest.param(source, arch, id=f"{source.stem}-{arch}", marks=() if chosen else pytest.mark.nightly)
 
 

@@ -85,7 +85,7 @@ def check(level: str, objects: str, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_sums_of_a_scatter_do_not_depend_on_optimisation(tmp_path):
-    check("avx2", r"^splatting/scatter.*_simd\.avx2\.o$", tmp_path)
+    check("avx2", r"^ops/splat/splat.*_simd\.avx2\.o$", tmp_path)
 
 
 @pytest.mark.nightly

@@ -105,6 +105,16 @@ def test_native_includes():
                 assert folder in ("testing", "ops.cpp"), path
 
 
+def test_a_native_type_has_one_definition():
+    """CPU and CUDA share a type, or the one of CUDA ends in Gpu; simd/ has alternatives, testing/ is apart."""
+    defined = {}
+    for path in NATIVE:
+        if path.relative_to(ROOT / "csrc").parts[0] not in ("simd", "testing"):
+            for name in re.findall(r"^(?:struct|class|enum class) (\w+)(?: : .*)? \{", path.read_text(), re.M):
+                defined.setdefault(name, set()).add(path)
+    assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
+
+
 def too_long(path):
     """What is longer than a reader likes: the file, its lines, its functions."""
     lines = path.read_text().splitlines()

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 
 namespace vfi {
 
@@ -11,9 +10,6 @@ enum class Padding { kBorder, kZeros };
 enum class Boundary { kKeys, kLinear, kReplicate };
 enum class Mode { kSum, kAverage, kLinear, kSoftmax };
 enum class Eps { kZero, kAdd, kClip };
-// Where |D| is less, Eps::kZero gives 0: a subnormal D has lost the digits of its terms.
-template <class A>
-constexpr A kHole = std::numeric_limits<A>::min();
 enum class Edge { kTorchvision, kMmcv };
 enum class Border { kZero, kImage };
 // What follows a convolution in the same kernel: max(x, 0); x or slope x where x <= 0, with one slope or one for each

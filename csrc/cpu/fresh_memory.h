@@ -3,16 +3,18 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+
+#include "base/host_device.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
 namespace vfi {
+namespace VFI_LEVEL {
 
 // Asks for 2 MB pages. Only advice: it changes no contents and may be refused.
-inline void use_huge_pages([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
+VFI_INLINE void use_huge_pages([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr size_t kWorthwhile = size_t{4} << 20, kPage = 4096;
   if (bytes < kWorthwhile) return;
@@ -22,4 +24,5 @@ inline void use_huge_pages([[maybe_unused]] void* p, [[maybe_unused]] size_t byt
 #endif
 }
 
+}  // namespace VFI_LEVEL
 }  // namespace vfi

@@ -53,6 +53,22 @@ struct View {
 using ConstView = View<const void*>;
 using MutableView = View<void*>;
 
+// Dense memory of numbers of the type that an op computes in, float or double.
+struct Numbers {
+  void* data;
+  template <class A>
+  VFI_HOST_DEVICE A* as() const {
+    return static_cast<A*>(data);
+  }
+};
+struct ConstNumbers {
+  const void* data;
+  template <class A>
+  VFI_HOST_DEVICE const A* as() const {
+    return static_cast<const A*>(data);
+  }
+};
+
 template <class A>
 __device__ __forceinline__ bool finite(A x) {
   return x - x == A(0);

@@ -22,7 +22,7 @@ struct Slopes {
 };
 
 template <bool kCareful>
-VFI_INLINE void add_corners(Differences& d, const Slopes& e, const Corners& v, F32 g) {
+VFI_INLINE void add_corners(Differences& d, const Slopes& e, const CornerValues& v, F32 g) {
   const auto difference = [](F32 e0, F32 v0, F32 e1, F32 v1) {
     return kCareful ? pair_sum<true>(e0, v0, e1, v1) : v1 - v0;
   };

@@ -110,13 +110,13 @@ VFI_INLINE F32 pair_sum(F32 a0, F32 v0, F32 a1, F32 v1) {
 }
 
 // The four corners of each lane in the plane at p: v<row><column>.
-struct Corners {
+struct CornerValues {
   F32 v00, v01, v10, v11;
 };
 
 template <class T>
-VFI_INLINE Corners read_corners(const T* p, const Block& b, int64_t width) {
-  Corners c;
+VFI_INLINE CornerValues read_corners(const T* p, const Block& b, int64_t width) {
+  CornerValues c;
   if (b.rows == 0) {
     gather_pairs(p, b.at, c.v00, c.v01);
     gather_pairs(p + width, b.at, c.v10, c.v11);

@@ -8,13 +8,13 @@ constexpr int kLanes = 8;
 constexpr bool kHasWindow = true;
 typedef float F32 __attribute__((vector_size(32)));
 typedef int32_t I32 __attribute__((vector_size(32)));
-struct Mask {
-  I32 bits;  // -1 or 0 in each lane
-};
+}  // namespace VFI_LEVEL
+}  // namespace vfi
 
-VFI_INLINE Mask operator&(Mask a, Mask b) { return {a.bits & b.bits}; }
-VFI_INLINE Mask operator|(Mask a, Mask b) { return {a.bits | b.bits}; }
-VFI_INLINE Mask operator!(Mask a) { return {~a.bits}; }
+#include "simd/simd_mask.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
 VFI_INLINE bool all(Mask m) { return _mm256_movemask_ps((__m256)m.bits) == 0xff; }
 VFI_INLINE bool any(Mask m) { return _mm256_movemask_ps((__m256)m.bits) != 0; }
 VFI_INLINE Mask first_lanes(int64_t n) {
@@ -139,25 +139,14 @@ VFI_INLINE int32_t lowest(I32 x) {
 }
 VFI_INLINE int32_t highest(I32 x) { return ~lowest(~x); }
 
-VFI_INLINE Mask less(F32 a, F32 b) { return {a < b}; }
-VFI_INLINE Mask less_equal(F32 a, F32 b) { return {a <= b}; }
-VFI_INLINE Mask equal(F32 a, F32 b) { return {a == b}; }
-VFI_INLINE Mask not_equal(F32 a, F32 b) { return {a != b}; }
-VFI_INLINE Mask less(I32 a, I32 b) { return {a < b}; }
-VFI_INLINE Mask less_equal(I32 a, I32 b) { return {a <= b}; }
-VFI_INLINE Mask equal(I32 a, I32 b) { return {a == b}; }
-VFI_INLINE Mask not_equal(I32 a, I32 b) { return {a != b}; }
+}  // namespace VFI_LEVEL
+}  // namespace vfi
 
-template <class F>
-struct Window;
-template <>
-struct Window<F32> {
-  F32 low, high;
-};
-template <class T>
-VFI_INLINE Window<F32> load_window(const T* p) {
-  return {Lanes<F32>::load(p), Lanes<F32>::load(p + kLanes)};
-}
+#include "simd/simd_window.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+
 VFI_INLINE F32 lookup(const Window<F32>& w, I32 columns) {  // permutevar8x32 uses the column modulo 8
   const __m256 low = _mm256_permutevar8x32_ps(w.low, (__m256i)columns);
   const __m256 high = _mm256_permutevar8x32_ps(w.high, (__m256i)columns);

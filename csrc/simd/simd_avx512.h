@@ -131,16 +131,14 @@ VFI_INLINE Mask not_equal(I32 a, I32 b) { return {_mm512_cmpneq_epi32_mask((__m5
 VFI_INLINE F32 select(Mask m, F32 a, F32 b) { return _mm512_mask_mov_ps(b, m.bits, a); }
 VFI_INLINE I32 select(Mask m, I32 a, I32 b) { return (I32)_mm512_mask_mov_epi32((__m512i)b, m.bits, (__m512i)a); }
 
-template <class F>
-struct Window;
-template <>
-struct Window<F32> {
-  F32 low, high;
-};
-template <class T>
-VFI_INLINE Window<F32> load_window(const T* p) {
-  return {Lanes<F32>::load(p), Lanes<F32>::load(p + kLanes)};
-}
+}  // namespace VFI_LEVEL
+}  // namespace vfi
+
+#include "simd/simd_window.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
+
 VFI_INLINE F32 lookup(const Window<F32>& w, I32 columns) {
   return _mm512_permutex2var_ps(w.low, (__m512i)columns, w.high);
 }

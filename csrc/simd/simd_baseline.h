@@ -8,13 +8,13 @@ constexpr int kLanes = 4;
 constexpr bool kHasWindow = false;  // a table lookup in registers needs AVX2
 typedef float F32 __attribute__((vector_size(16)));
 typedef int32_t I32 __attribute__((vector_size(16)));
-struct Mask {
-  I32 bits;  // -1 or 0 in each lane
-};
+}  // namespace VFI_LEVEL
+}  // namespace vfi
 
-VFI_INLINE Mask operator&(Mask a, Mask b) { return {a.bits & b.bits}; }
-VFI_INLINE Mask operator|(Mask a, Mask b) { return {a.bits | b.bits}; }
-VFI_INLINE Mask operator!(Mask a) { return {~a.bits}; }
+#include "simd/simd_mask.h"
+
+namespace vfi {
+namespace VFI_LEVEL {
 VFI_INLINE bool all(Mask m) { return (m.bits[0] & m.bits[1] & m.bits[2] & m.bits[3]) != 0; }
 VFI_INLINE bool any(Mask m) { return (m.bits[0] | m.bits[1] | m.bits[2] | m.bits[3]) != 0; }
 
@@ -137,15 +137,6 @@ VFI_INLINE int32_t lowest(I32 x) {
   return a < b ? a : b;
 }
 VFI_INLINE int32_t highest(I32 x) { return ~lowest(~x); }
-
-VFI_INLINE Mask less(F32 a, F32 b) { return {a < b}; }
-VFI_INLINE Mask less_equal(F32 a, F32 b) { return {a <= b}; }
-VFI_INLINE Mask equal(F32 a, F32 b) { return {a == b}; }
-VFI_INLINE Mask not_equal(F32 a, F32 b) { return {a != b}; }
-VFI_INLINE Mask less(I32 a, I32 b) { return {a < b}; }
-VFI_INLINE Mask less_equal(I32 a, I32 b) { return {a <= b}; }
-VFI_INLINE Mask equal(I32 a, I32 b) { return {a == b}; }
-VFI_INLINE Mask not_equal(I32 a, I32 b) { return {a != b}; }
 
 // Never called (kHasWindow is false): it only lets the same kernel text compile.
 template <class F>

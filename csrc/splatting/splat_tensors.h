@@ -1,5 +1,5 @@
-// The splat of every mode on tensors, for the ops that splat along a flow and along trajectories; formulas in
-// splat/splat.h.
+// The splat of every mode on tensors, for the ops that splat along a flow and along trajectories; defined in
+// ops/splat/splat_cpu.cpp, formulas in ops/splat/splat.h.
 #pragma once
 
 #include <vector>
@@ -9,28 +9,13 @@
 
 namespace vfi {
 
-// exp(-60) is still a normal float32.
-constexpr double kWideSpan = 60.0;
-
-struct SplatMode {
-  Mode mode;
-  Eps eps;
-  Factor factor;
-  Divide divide;
-};
-
-inline SplatMode check_splat_mode(const char* op, int64_t mode, int64_t eps) {
-  SplatMode m{check_option<Mode>(op, mode), check_option<Eps>(op, eps), Factor::kOne, Divide::kNot};
-  if (m.mode == Mode::kLinear) m.factor = Factor::kValue;
-  if (m.mode == Mode::kSoftmax) m.factor = Factor::kExp;
-  if (m.mode != Mode::kSum) {
-    m.divide = m.eps == Eps::kZero ? Divide::kZero : m.eps == Eps::kAdd ? Divide::kAdd : Divide::kClip;
-  }
-  return m;
+inline SplatRules check_splat_rules(const char* op, int64_t mode, int64_t eps) {
+  return splat_rules(check_option<Mode>(op, mode), check_option<Eps>(op, eps));
 }
 
 // The metric of a mode that takes one, beside the input `first`.
-inline void check_metric(const char* op, const SplatMode& m, const std::optional<Tensor>& metric, const Tensor& first) {
+inline void check_metric(const char* op, const SplatRules& m, const std::optional<Tensor>& metric,
+                         const Tensor& first) {
   if (m.factor != Factor::kOne && !metric) {
     fail(op, ": expected a metric of shape (B, 1, H, W) in mode '", word(m.mode), "', got None");
   }

@@ -105,7 +105,6 @@ Tensor grad_of_image(const Tensor& grad_out, const Tensor& image, const Tensor& 
   s.padding = padding;
   s.factor = Factor::kOne;
   s.float64 = wide;
-  s.divide = Divide::kNot;
   scatter(s);
   return grad_image;
 }

@@ -3,14 +3,14 @@
 
 #include "ops/backward_warp/backward_warp_checks.h"
 #include "ops/backward_warp/backward_warp_kernels.cuh"
-#include "splatting/scatter_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 
 namespace vfi::cuda {
 namespace {
 
 constexpr const char* kOp = "backward_warp";
 
-WarpArgs warp_args(const Tensor& image, const Tensor& out, const Tensor& flow, Padding padding) {
+WarpArgsGpu warp_args(const Tensor& image, const Tensor& out, const Tensor& flow, Padding padding) {
   const MemoryFormat layout = layout_of(image);
   return {dense_shape_of(image, layout), dense_shape_of(out, layout), view_of(flow), padding};
 }
@@ -27,13 +27,13 @@ Tensor backward_warp(Tensor image, Tensor flow, int64_t padding) {
   return out;
 }
 
-Spreading spreading_of(const Tensor& image, const Tensor& flow, Padding padding) {
-  Spreading s{};
-  s.batch = image.size(0);
-  s.height = static_cast<int32_t>(flow.size(2));
-  s.width = static_cast<int32_t>(flow.size(3));
-  s.target_height = static_cast<int32_t>(image.size(2));
-  s.target_width = static_cast<int32_t>(image.size(3));
+ScatterArgsGpu scatter_args(const Tensor& image, const Tensor& flow, Padding padding) {
+  ScatterArgsGpu s{};
+  s.B = image.size(0);
+  s.H = static_cast<int32_t>(flow.size(2));
+  s.W = static_cast<int32_t>(flow.size(3));
+  s.target_H = static_cast<int32_t>(image.size(2));
+  s.target_W = static_cast<int32_t>(image.size(3));
   s.flow = view_of(flow);
   s.padding = padding;
   s.factor = Factor::kOne;
@@ -48,7 +48,7 @@ std::tuple<Tensor, Tensor> backward_warp_grad(Tensor grad_out, Tensor image, Ten
   const OnDevice device(image);
   const Tensor g = with_layout(grad_out, layout_of(image));
   Tensor grad_image = nothing(image, image.scalar_type());
-  if (need_image) grad_image = scatter_gradient(device, g, image, flow, spreading_of(image, flow, pad), deterministic);
+  if (need_image) grad_image = scatter_gradient(device, g, image, flow, scatter_args(image, flow, pad), deterministic);
   Tensor grad_flow = empty_for(flow, need_flow);
   if (need_flow) {
     const Tensor in = with_layout(image, layout_of(image));

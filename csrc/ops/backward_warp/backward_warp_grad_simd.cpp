@@ -12,7 +12,7 @@ namespace VFI_LEVEL {
 namespace {
 
 // What the flow's gradient of one tile is made from.
-struct GradTile {
+struct WarpGradTile {
   Block blocks[kTileBlocks];
   Slopes slopes[kTileBlocks];
   Differences sums[kTileBlocks];
@@ -20,7 +20,8 @@ struct GradTile {
 
 // Adds one channel: image is its plane, g its part of grad_out from the tile's first pixel on. `more`: another follows.
 template <class T>
-VFI_INLINE void add_channel(const Sampling& s, const Tile& tile, GradTile& t, const T* image, const T* g, bool more) {
+VFI_INLINE void add_channel(const Sampling& s, const Tile& tile, WarpGradTile& t, const T* image, const T* g,
+                            bool more) {
   const int64_t plane = int64_t{s.H} * s.W, out_plane = int64_t{s.out_H} * s.out_W;
   for (int32_t y = 0, i = 0; y < tile.rows; ++y, g += s.out_W) {
     for (int64_t x = 0; x < tile.columns; x += kLanes, ++i) {
@@ -29,7 +30,7 @@ VFI_INLINE void add_channel(const Sampling& s, const Tile& tile, GradTile& t, co
         prefetch(g + out_plane + x);
         if (b.rows != 0) prefetch(image + plane + b.base + s.W);
       }
-      const Corners v = read_corners(image, b, s.W);
+      const CornerValues v = read_corners(image, b, s.W);
       const F32 share = load<F32>(g + x, tile.columns - x);
       if (b.careful) {
         add_corners<true>(t.sums[i], t.slopes[i], v, share);
@@ -40,7 +41,7 @@ VFI_INLINE void add_channel(const Sampling& s, const Tile& tile, GradTile& t, co
   }
 }
 
-void store_tile(const WarpArgs& a, const Tile& tile, const GradTile& t) {
+void store_tile(const WarpArgs& a, const Tile& tile, const WarpGradTile& t) {
   const int64_t width = a.sampling.out_W, plane = a.sampling.out_H * width;
   const Dtype type = a.sampling.flow_type;
   for (int32_t y = 0, i = 0; y < tile.rows; ++y) {
@@ -56,7 +57,7 @@ template <class T>
 void grad_planes(const WarpArgs& a, int64_t begin, int64_t end) {
   const Sampling& s = a.sampling;
   const int64_t plane = int64_t{s.H} * s.W, out_plane = int64_t{s.out_H} * s.out_W;
-  GradTile t;
+  WarpGradTile t;
   for_each_tile(s, begin, end, [&](const Tile& tile) {
     for_each_block(s, tile, [&](int i, const PairAxis& x, const PairAxis& y) {
       t.blocks[i] = make_block(x, y, s.W);

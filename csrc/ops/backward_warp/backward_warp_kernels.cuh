@@ -5,14 +5,14 @@
 //
 // Work: a thread has one position and computes its corners once for its channels; where an image is small and has many
 // channels, several threads share a position. Both are gathers; the sum over the channels has a fixed order, so both
-// are deterministic. The gradient of the image is a scatter, in splatting/scatter.cuh.
+// are deterministic. The gradient of the image is a scatter, in ops/splat.
 #pragma once
 
 #include "sampling/gather.cuh"
 
 namespace vfi::cuda {
 
-struct WarpArgs {
+struct WarpArgsGpu {
   DenseShape image;  // [B, C, Hi, Wi]
   DenseShape out;    // [B, C, H, W], laid out as the image
   ConstView flow;    // [B, 2, H, W]
@@ -21,8 +21,8 @@ struct WarpArgs {
 
 template <class T, class A, class Access>
 __global__ __launch_bounds__(kThreads, kResident<T, A>) void backward_warp_kernel(const T* __restrict__ image,
-                                                                               T* __restrict__ out, WarpArgs args,
-                                                                               PixelGrid grid) {
+                                                                                  T* __restrict__ out, WarpArgsGpu args,
+                                                                                  PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll;
   const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
@@ -58,7 +58,7 @@ __global__ __launch_bounds__(kThreads, kResident<T, A>) void backward_warp_kerne
 template <class T, class A, class Access>
 __global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(const T* __restrict__ grad_out,
                                                                            const T* __restrict__ image,
-                                                                           MutableView grad_flow, WarpArgs args,
+                                                                           MutableView grad_flow, WarpArgsGpu args,
                                                                            PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll;
   const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
@@ -97,7 +97,8 @@ __global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(const
   }
 }
 
-inline void launch_backward_warp(const void* image, void* out, Dtype dtype, const WarpArgs& args, cudaStream_t stream) {
+inline void launch_backward_warp(const void* image, void* out, Dtype dtype, const WarpArgsGpu& args,
+                                 cudaStream_t stream) {
   if (args.out.elements() == 0) return;
   dispatch(dtype, args.flow.dtype == Dtype::kFloat64, [&](auto element, auto compute) {
     using T = decltype(element);
@@ -112,7 +113,7 @@ inline void launch_backward_warp(const void* image, void* out, Dtype dtype, cons
 }
 
 inline void launch_backward_warp_grad_flow(const void* grad_out, const void* image, const MutableView& grad_flow,
-                                           Dtype dtype, const WarpArgs& args, cudaStream_t stream) {
+                                           Dtype dtype, const WarpArgsGpu& args, cudaStream_t stream) {
   if (args.out.pixels() == 0) return;
   dispatch(dtype, args.flow.dtype == Dtype::kFloat64, [&](auto element, auto compute) {
     using T = decltype(element);

@@ -41,15 +41,8 @@ struct CorrelationTiles {
       : down((a.H + kRows - 1) / kRows), across((a.W + kColumns - 1) / kColumns), count(a.B * down * across) {}
 };
 
-// What a thread needs of memory for itself, at a multiple of 64.
-VFI_INLINE int64_t correlation_scratch_bytes(const CorrelationArgs& a) {
-  constexpr int64_t kMostLanes = 16, kFloat = 4;
-  const int64_t rows = CorrelationTiles::kRows * kMostLanes * (a.C + a.side() * a.side());
-  return kFloat * (rows + a.C * (kMostLanes + 2 * a.radius) + kMostLanes);
-}
-
 // Tiles begin ... end - 1; float64 too.
-VFI_DECLARE_CPU_KERNEL(correlation_tiles, const CorrelationArgs& args, void* scratch, int64_t begin, int64_t end);
-VFI_DECLARE_CPU_KERNEL(correlation_grad_tiles, const CorrelationArgs& args, void* scratch, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(correlation_tiles, const CorrelationArgs& args, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(correlation_grad_tiles, const CorrelationArgs& args, int64_t begin, int64_t end);
 
 }  // namespace vfi

@@ -1,5 +1,4 @@
 // correlation on the CPU: tensors in, tensors out. The kernels, for every dtype, are in *_simd.cpp.
-#include <memory>
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
@@ -11,17 +10,13 @@
 namespace vfi {
 namespace {
 
-using TileKernel = void(const CorrelationArgs&, void*, int64_t, int64_t);
+using TileKernel = void(const CorrelationArgs&, int64_t, int64_t);
 
 void for_all_tiles(const CorrelationArgs& a, TileKernel* kernel) {
-  constexpr size_t kAlign = 64;
   const int64_t work = CorrelationTiles::kRows * CorrelationTiles::kColumns * a.side() * a.side() * (a.C + 1);
   const int64_t grain = 1 + (int64_t{1} << 20) / work;  // enough work to be worth a thread
   torch::stable::parallel_for(0, CorrelationTiles(a).count, grain, [&](int64_t begin, int64_t end) {
-    size_t space = correlation_scratch_bytes(a) + kAlign;
-    const std::unique_ptr<char[]> memory(new char[space]);
-    void* scratch = memory.get();
-    kernel(a, std::align(kAlign, space - kAlign, scratch, space), begin, end);
+    kernel(a, begin, end);
   });
 }
 

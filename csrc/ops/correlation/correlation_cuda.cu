@@ -8,7 +8,7 @@
 namespace vfi::cuda {
 namespace {
 
-CorrelationArgs correlation_args(const Tensor& first, int64_t radius) {
+CorrelationArgsGpu correlation_args(const Tensor& first, int64_t radius) {
   return {first.size(0),
           static_cast<int32_t>(first.size(1)),
           static_cast<int32_t>(first.size(2)),
@@ -20,7 +20,7 @@ CorrelationArgs correlation_args(const Tensor& first, int64_t radius) {
 Tensor correlation(Tensor first, Tensor second, int64_t radius) {
   check_correlation(first, second, radius);
   const OnDevice device(first);
-  const CorrelationArgs args = correlation_args(first, radius);
+  const CorrelationArgsGpu args = correlation_args(first, radius);
   const Tensor p = with_layout(first, MemoryFormat::Contiguous), q = with_layout(second, MemoryFormat::Contiguous);
   const Tensor out =
       result(first, {first.size(0), args.side() * args.side(), first.size(2), first.size(3)}, first.scalar_type());
@@ -33,7 +33,7 @@ Tensor correlation(Tensor first, Tensor second, int64_t radius) {
 // The gradient of `owner` out of the other map.
 Tensor gradient(const OnDevice& device, const Tensor& grad_out, const Tensor& owner, const Tensor& other,
                 int64_t radius, bool mirrored) {
-  CorrelationArgs args = correlation_args(owner, radius);
+  CorrelationArgsGpu args = correlation_args(owner, radius);
   args.mirrored = mirrored;
   const Tensor q = with_layout(other, MemoryFormat::Contiguous);
   const Tensor grad =

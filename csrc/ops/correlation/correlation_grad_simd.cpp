@@ -14,7 +14,7 @@ constexpr int kRows = 3, kChannels = kLanes == 16 ? 4 : 3;
 
 // The gradient of one vector of pixels.
 template <class F>
-struct Block {
+struct GradBlock {
   using Scalar = typename Lanes<F>::Scalar;
   static constexpr int kCount = Lanes<F>::kCount;
 
@@ -85,18 +85,32 @@ void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64
   }
 }
 
+// Of one thread: the upstream gradient and the sums of a tile, and one row of the other map with what lies within the radius.
+template <class F>
+struct CorrelationGradMemory {
+  using Scalar = typename Lanes<F>::Scalar;
+  Scalar *g, *sums, *windows;
+
+  VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
+    constexpr int64_t kPixels = CorrelationTiles::kRows * Lanes<F>::kCount;
+    Layout layout(memory);
+    g = layout.take<Scalar>(kPixels * a.side() * a.side());
+    sums = layout.take<Scalar>(kPixels * a.C);
+    windows = layout.take<Scalar>(windows_size<F>(a));
+    return layout.bytes();
+  }
+};
+
 template <class F, class T>
-void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes<F>::Scalar* scratch) {
+void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationGradMemory<F>& memory) {
   using Scalar = typename Lanes<F>::Scalar;
   constexpr int kCount = Lanes<F>::kCount;
   const int64_t plane = a.H * a.W, n = a.side();
   const T* other = static_cast<const T*>(a.second) + t.b * a.C * plane;
   const T* grad_out = static_cast<const T*>(a.grad_out) + t.b * n * n * plane;
   T* out = static_cast<T*>(a.out) + t.b * a.C * plane;
-  Scalar* const g = scratch;
-  Scalar* const sums = g + CorrelationTiles::kRows * n * n * kCount;
-  Scalar* const windows = sums + CorrelationTiles::kRows * a.C * kCount;
-  const Block<F> block{a.C, n, a.radius, t.y0, g, windows, sums};
+  Scalar *const g = memory.g, *const sums = memory.sums, *const windows = memory.windows;
+  const GradBlock<F> block{a.C, n, a.radius, t.y0, g, windows, sums};
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
     for (int64_t y = t.y0; y < t.y1; ++y) copy_upstream<F>(a, grad_out, y, x, g + (y - t.y0) * n * n * kCount);
     for (int64_t i = 0; i < (t.y1 - t.y0) * a.C; ++i) store(sums + i * kCount, zero<F>());
@@ -116,13 +130,10 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
 
 }  // namespace
 
-void correlation_grad_tiles(const CorrelationArgs& a, void* scratch, int64_t begin, int64_t end) {
-  const CorrelationTiles tiles(a);
-  with_types(a.type, [&]<class T, class F>(T, F) VFI_INLINE_LAMBDA {
-    for (int64_t i = begin; i < end; ++i) {
-      run_tile<F, T>(a, CorrelationTile(a, tiles, i), static_cast<typename Lanes<F>::Scalar*>(scratch));
-    }
-  });
+void correlation_grad_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
+  const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory)
+                       VFI_INLINE_LAMBDA { run_tile<F, T>(a, tile, memory); };
+  for_each_tile<CorrelationGradMemory>(a, begin, end, run);
 }
 
 }  // namespace VFI_LEVEL

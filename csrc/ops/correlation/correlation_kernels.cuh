@@ -10,7 +10,7 @@
 
 namespace vfi::cuda {
 
-struct CorrelationArgs {
+struct CorrelationArgsGpu {
   int64_t batch;
   int32_t channels, height, width, radius;
   bool mirrored;  // gradient of `second`
@@ -27,19 +27,19 @@ struct TilePlace {
   int32_t y, x, part;
 };
 
-__device__ __forceinline__ TilePlace tile_place(const CorrelationArgs& a, int32_t parts) {
+__device__ __forceinline__ TilePlace tile_place(const CorrelationArgsGpu& a, int32_t parts) {
   const int32_t across = (a.width + kTileWidth - 1) / kTileWidth, down = (a.height + kTileHeight - 1) / kTileHeight;
   const int32_t tile = blockIdx.x / parts, row = tile / across;
   return {row / down, row % down * kTileHeight, tile % across * kTileWidth, static_cast<int32_t>(blockIdx.x) % parts};
 }
 
-inline Grid tile_blocks(const CorrelationArgs& a, int64_t parts) {
+inline Grid tile_blocks(const CorrelationArgsGpu& a, int64_t parts) {
   return a.batch * ceil_div(a.height, kTileHeight) * ceil_div(a.width, kTileWidth) * parts;
 }
 
 // Element (y, x) of a plane, 0 outside.
 template <class A, class T>
-__device__ __forceinline__ A read_inside(const T* plane, const CorrelationArgs& a, int32_t y, int32_t x) {
+__device__ __forceinline__ A read_inside(const T* plane, const CorrelationArgsGpu& a, int32_t y, int32_t x) {
   if (y < 0 || y >= a.height || x < 0 || x >= a.width) return A(0);
   return widen<A>(plane[int64_t{y} * a.width + x]);
 }
@@ -57,51 +57,65 @@ struct alignas(kPixels * sizeof(A)) Stage {
   A second[kStaged][kRows][kColumns];
 };
 
+// kStaged channels of both maps from `start` on, 0 beyond the last; second's rows and columns from dy and dx on.
+template <class T, class A, int D>
+__device__ __forceinline__ void stage_channels(Stage<A, D>& stage, const T* first, const T* second,
+                                               const CorrelationArgsGpu& a, const TilePlace& at, int32_t start,
+                                               int32_t dy, int32_t dx) {
+  using Shared = Stage<A, D>;
+  const int thread = (threadIdx.z * kTileHeight + threadIdx.y) * kAcross + threadIdx.x;
+  for (int i = thread; i < kStaged * kTileHeight * kTileWidth; i += kForwardThreads) {
+    const int c = i / (kTileHeight * kTileWidth), y = i / kTileWidth % kTileHeight, x = i % kTileWidth;
+    const T* plane = first + (start + c) * a.plane();
+    stage.first[c][y][x] = start + c < a.channels ? read_inside<A>(plane, a, at.y + y, at.x + x) : A(0);
+  }
+  for (int i = thread; i < kStaged * Shared::kRows * Shared::kColumns; i += kForwardThreads) {
+    const int c = i / (Shared::kRows * Shared::kColumns), y = i / Shared::kColumns % Shared::kRows;
+    const int x = i % Shared::kColumns;
+    const T* plane = second + (start + c) * a.plane();
+    stage.second[c][y][x] = start + c < a.channels ? read_inside<A>(plane, a, at.y + dy + y, at.x + dx + x) : A(0);
+  }
+}
+
+template <class A, int D>
+__device__ __forceinline__ void add_staged(const Stage<A, D>& stage, A (&sum)[kPixels][D]) {
+  constexpr int kPacks = Stage<A, D>::kWindow / kPixels;
+#pragma unroll 1
+  for (int c = 0; c < kStaged; ++c) {
+    const auto v = load_pack<A, kPixels>(&stage.first[c][threadIdx.y][threadIdx.x * kPixels]);
+    Pack<A, kPixels> window[kPacks];
+#pragma unroll
+    for (int k = 0; k < kPacks; ++k) {
+      const int y = threadIdx.y + threadIdx.z;
+      window[k] = load_pack<A, kPixels>(&stage.second[c][y][(threadIdx.x + k) * kPixels]);
+    }
+#pragma unroll
+    for (int p = 0; p < kPixels; ++p) {
+#pragma unroll
+      for (int d = 0; d < D; ++d) {
+        sum[p][d] += v.at[p] * window[(p + d) / kPixels].at[(p + d) % kPixels];
+      }
+    }
+  }
+}
+
 // D displacements along x from dx on.
 template <class T, class A, int D>
 __global__ __launch_bounds__(kForwardThreads) void correlation_kernel(const T* __restrict__ first,
-                                                                      const T* __restrict__ second,
-                                                                      T* __restrict__ out, CorrelationArgs a) {
+                                                                      const T* __restrict__ second, T* __restrict__ out,
+                                                                      CorrelationArgsGpu a) {
   using Shared = Stage<A, D>;
   __shared__ Shared stage;
   const int32_t chunks = (a.side() + D - 1) / D, groups = (a.side() + kDyPerBlock - 1) / kDyPerBlock;
   const TilePlace at = tile_place(a, chunks * groups);
   const int32_t dx = at.part % chunks * D - a.radius, dy = at.part / chunks * kDyPerBlock - a.radius;
-  const int thread = (threadIdx.z * kTileHeight + threadIdx.y) * kAcross + threadIdx.x;
   first += at.b * a.channels * a.plane();
   second += at.b * a.channels * a.plane();
   A sum[kPixels][D] = {};
   for (int32_t start = 0; start < a.channels; start += kStaged) {
-    for (int i = thread; i < kStaged * kTileHeight * kTileWidth; i += kForwardThreads) {
-      const int c = i / (kTileHeight * kTileWidth), y = i / kTileWidth % kTileHeight, x = i % kTileWidth;
-      const T* plane = first + (start + c) * a.plane();
-      stage.first[c][y][x] = start + c < a.channels ? read_inside<A>(plane, a, at.y + y, at.x + x) : A(0);
-    }
-    for (int i = thread; i < kStaged * Shared::kRows * Shared::kColumns; i += kForwardThreads) {
-      const int c = i / (Shared::kRows * Shared::kColumns), y = i / Shared::kColumns % Shared::kRows;
-      const int x = i % Shared::kColumns;
-      const T* plane = second + (start + c) * a.plane();
-      stage.second[c][y][x] =
-          start + c < a.channels ? read_inside<A>(plane, a, at.y + dy + y, at.x + dx + x) : A(0);
-    }
+    stage_channels(stage, first, second, a, at, start, dy, dx);
     __syncthreads();
-#pragma unroll 1
-    for (int c = 0; c < kStaged; ++c) {
-      const auto v = load_pack<A, kPixels>(&stage.first[c][threadIdx.y][threadIdx.x * kPixels]);
-      Pack<A, kPixels> window[Shared::kWindow / kPixels];
-#pragma unroll
-      for (int k = 0; k < Shared::kWindow / kPixels; ++k) {
-        const int y = threadIdx.y + threadIdx.z;
-        window[k] = load_pack<A, kPixels>(&stage.second[c][y][(threadIdx.x + k) * kPixels]);
-      }
-#pragma unroll
-      for (int p = 0; p < kPixels; ++p) {
-#pragma unroll
-        for (int d = 0; d < D; ++d) {
-          sum[p][d] += v.at[p] * window[(p + d) / kPixels].at[(p + d) % kPixels];
-        }
-      }
-    }
+    add_staged(stage, sum);
     __syncthreads();
   }
   const int32_t x = at.x + threadIdx.x * kPixels, y = at.y + threadIdx.y;
@@ -137,7 +151,7 @@ constexpr int kChannels = sizeof(A) == 8 ? 4 : 8;
 template <class T, class A>
 __global__ __launch_bounds__(kThreads) void correlation_grad_kernel(const T* __restrict__ grad_out,
                                                                     const T* __restrict__ other, T* __restrict__ grad,
-                                                                    CorrelationArgs a) {
+                                                                    CorrelationArgsGpu a) {
   constexpr int N = kChannels<A>, kPack = 16 / sizeof(A);
   VFI_DYNAMIC_SHARED(A, shared);  // [rows][columns][N]
   const TilePlace at = tile_place(a, (a.channels + N - 1) / N);
@@ -189,15 +203,15 @@ void with_correlation_types(Dtype dtype, Run&& run) {
 }
 
 template <int D, class T, class A>
-void launch_correlation_columns(const T* first, const T* second, T* out, const CorrelationArgs& a, cudaStream_t stream,
-                                A) {
+void launch_correlation_columns(const T* first, const T* second, T* out, const CorrelationArgsGpu& a,
+                                cudaStream_t stream, A) {
   const int64_t parts = ceil_div(a.side(), D) * ceil_div(a.side(), kDyPerBlock);
   VFI_LAUNCH((correlation_kernel<T, A, D>), tile_blocks(a, parts), dim3(kAcross, kTileHeight, kDyPerBlock), 0, stream,
              first, second, out, a);
 }
 
-inline void launch_correlation(const void* first, const void* second, void* out, Dtype dtype, const CorrelationArgs& a,
-                               cudaStream_t stream) {
+inline void launch_correlation(const void* first, const void* second, void* out, Dtype dtype,
+                               const CorrelationArgsGpu& a, cudaStream_t stream) {
   if (a.batch * a.plane() == 0) return;
   with_correlation_types(dtype, [&](auto element, auto compute) {
     using T = decltype(element);
@@ -215,7 +229,7 @@ inline void launch_correlation(const void* first, const void* second, void* out,
 
 // `other` is the map that it is not the gradient of.
 inline void launch_correlation_grad(const void* grad_out, const void* other, void* grad, Dtype dtype,
-                                    const CorrelationArgs& a, cudaStream_t stream) {
+                                    const CorrelationArgsGpu& a, cudaStream_t stream) {
   if (a.batch * a.channels * a.plane() == 0) return;
   with_correlation_types(dtype, [&](auto element, auto compute) {
     using T = decltype(element);

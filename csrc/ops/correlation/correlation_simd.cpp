@@ -59,7 +59,7 @@ Sums<F> sums_of(int64_t rows, int64_t columns) {
 
 // The output of one vector of pixels: what the tile's rows of `first` and one row of `second` give.
 template <class F, class T>
-struct Block {
+struct ForwardBlock {
   using Scalar = typename Lanes<F>::Scalar;
   static constexpr int kCount = Lanes<F>::kCount;
 
@@ -107,18 +107,31 @@ struct Block {
   }
 };
 
+// Of one thread: a tile of `first`, and one row of `second` with what lies within the radius.
+template <class F>
+struct CorrelationMemory {
+  using Scalar = typename Lanes<F>::Scalar;
+  Scalar *rows, *windows;
+
+  VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
+    Layout layout(memory);
+    rows = layout.take<Scalar>(CorrelationTiles::kRows * a.C * Lanes<F>::kCount);
+    windows = layout.take<Scalar>(windows_size<F>(a));
+    return layout.bytes();
+  }
+};
+
 template <class F, class T>
-void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes<F>::Scalar* scratch) {
+void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationMemory<F>& memory) {
   constexpr int kCount = Lanes<F>::kCount;
   const int64_t plane = a.H * a.W, n = a.side();
   const T* first = static_cast<const T*>(a.first) + t.b * a.C * plane;
   const T* second = static_cast<const T*>(a.second) + t.b * a.C * plane;
   T* const out = static_cast<T*>(a.out) + t.b * n * n * plane;
   const bool streams = can_stream(static_cast<T*>(a.out), a.B * n * n * plane, a.W);
-  auto* const rows = scratch;
-  auto* const windows = scratch + CorrelationTiles::kRows * a.C * kCount;
+  auto *const rows = memory.rows, *const windows = memory.windows;
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    const Block<F, T> block{a, out, x, rows, windows, t.y0, streams};
+    const ForwardBlock<F, T> block{a, out, x, rows, windows, t.y0, streams};
     for (int64_t y = t.y0; y < t.y1; ++y) {
       copy_windows<F>(first + y * a.W, plane, a.C, x, a.W, kCount, rows + (y - t.y0) * a.C * kCount);
     }
@@ -137,13 +150,10 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, typename Lanes
 
 }  // namespace
 
-void correlation_tiles(const CorrelationArgs& a, void* scratch, int64_t begin, int64_t end) {
-  const CorrelationTiles tiles(a);
-  with_types(a.type, [&]<class T, class F>(T, F) VFI_INLINE_LAMBDA {
-    for (int64_t i = begin; i < end; ++i) {
-      run_tile<F, T>(a, CorrelationTile(a, tiles, i), static_cast<typename Lanes<F>::Scalar*>(scratch));
-    }
-  });
+void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
+  const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationMemory<F>& memory)
+                       VFI_INLINE_LAMBDA { run_tile<F, T>(a, tile, memory); };
+  for_each_tile<CorrelationMemory>(a, begin, end, run);
 }
 
 }  // namespace VFI_LEVEL

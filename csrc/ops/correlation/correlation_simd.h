@@ -1,6 +1,7 @@
 // What the forward and the gradient kernel of correlation share. For *_simd.cpp only.
 #pragma once
 
+#include "cpu/scratch.h"
 #include "simd/simd.h"
 #include "ops/correlation/correlation.h"
 
@@ -71,6 +72,13 @@ VFI_INLINE F keep_inside(F value, int64_t x, int64_t width) {
   return select(inside, value, zero<F>());
 }
 
+// Elements that copy_windows writes.
+template <class F>
+VFI_INLINE int64_t windows_size(const CorrelationArgs& a) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  return a.C * (kCount + 2 * a.radius) + kCount;
+}
+
 // C rows, those of the channels, of `width` values from column x on: one after another, with 0 outside the map. Writes
 // up to kCount - 1 values more. The row below is asked for meanwhile: no other prefetch sees it coming.
 template <class F, class T>
@@ -90,6 +98,16 @@ VFI_INLINE void with_types(Dtype type, const Run& run) {
   if (type == Dtype::kFloat32) return run(float(), F32());
   if (type == Dtype::kFloat16) return run(Half(), F32());
   run(BFloat16(), F32());
+}
+
+// Calls run(T(), tile, memory) for tiles begin ... end - 1, with memory for this thread.
+template <template <class> class Memory, class Run>
+VFI_INLINE void for_each_tile(const CorrelationArgs& a, int64_t begin, int64_t end, const Run& run) {
+  const CorrelationTiles tiles(a);
+  with_types(a.type, [&]<class T, class F>(T, F) VFI_INLINE_LAMBDA {
+    const WithScratch<Memory<F>> memory(a);
+    for (int64_t i = begin; i < end; ++i) run(T(), CorrelationTile(a, tiles, i), static_cast<const Memory<F>&>(memory));
+  });
 }
 
 }  // namespace VFI_LEVEL

@@ -109,7 +109,7 @@ void sum_rows(const Tensor& to, const Tensor& matrix) {
   torch::stable::sum_out(sum, matrix, std::array<int64_t, 1>{0});
 }
 
-struct Needed {
+struct LoraNeeded {
   bool x, weight, bias, lora_a, lora_b, lora_a_bias, lora_b_bias;
 };
 

@@ -4,7 +4,7 @@
 #include "torch/cuda_tensors.h"
 #include "ops/mixture_lora/matrices.h"
 #include "ops/mixture_lora/mixture_lora_checks.h"
-#include "ops/mixture_lora/mixture_lora_kernels.cuh"
+#include "ops/mixture_lora/mixture_lora_grad_kernels.cuh"
 
 namespace vfi::cuda {
 namespace {

@@ -215,84 +215,6 @@ __global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __res
   }
 }
 
-// partial[part][entry][j][n] = sum over the tokens of the entry, every parts-th tile of them, of left[token][j]
-// right[token][n]: left is the entry's half of s or q, right a row of x or grad_out. Null stands for ones.
-template <class T, class F>
-__global__ __launch_bounds__(kThreads, 3) void lora_grad_kernel(const F* __restrict__ left_rows, int64_t ranks,
-                                                                const T* __restrict__ right_rows, int64_t side,
-                                                                LoraTokens t, int64_t parts,
-                                                                Sum<F>* __restrict__ partial) {
-  using Shared = LoraShared<F, kRanks>;
-  VFI_DYNAMIC_SHARED(Shared, shared);
-  const int64_t down = (ranks + kRanks - 1) / kRanks, across = (side + kTile - 1) / kTile;
-  int64_t index = blockIdx.x;
-  const auto next = [&](int64_t size) {
-    const int64_t at = index % size;
-    index /= size;
-    return at;
-  };
-  const int64_t column = next(across) * kTile, j = next(down) * kRanks, entry = next(t.shape.entries), part = index;
-  const int rows = static_cast<int>(min(ranks - j, int64_t{kRanks}));
-  const int width = static_cast<int>(min(side - column, int64_t{kTile}));
-  const int64_t step = 2 * t.shape.rank, half = entry == 0 ? 0 : t.shape.rank;
-  const F one = factor_of<F>(1.0f);
-  F *left = shared->factors.left, *right = shared->factors.right;
-  Sums<F, kRanks> sums;
-  sums.clear();
-  const auto add = [&](int64_t begin, int64_t end) {
-    for (int64_t first = begin + part * kDepth; first < end; first += parts * kDepth) {
-      const int count = static_cast<int>(min(end - first, int64_t{kDepth}));
-      for (int e = threadIdx.x; e < kDepth * kRanks; e += kThreads) {
-        const int m = e % kRanks, k = e / kRanks;
-        F value{};
-        if (m < rows && k < count) {
-          value = left_rows == nullptr ? one : left_rows[(first + k) * step + half + j + m];
-        }
-        left[k * kLeftStep<F, kRanks> + m] = value;
-      }
-      for (int e = threadIdx.x; e < kDepth * kTile; e += kThreads) {
-        const int n = e % kTile, k = e / kTile;
-        F value{};
-        if (n < width && k < count) {
-          value = right_rows == nullptr ? one : factor_of<F>(right_rows[(first + k) * side + column + n]);
-        }
-        right[k * kRightStep<F> + n] = value;
-      }
-      __syncthreads();
-      sums.multiply_add(left, right, kDepth, rows);
-      __syncthreads();
-    }
-  };
-  if (entry == 0 || (t.segments == nullptr && entry == t.shape.expert)) {
-    add(0, t.shape.tokens);
-  } else if (t.segments != nullptr) {
-    for (int64_t n = 0; n < t.shape.segments; ++n) {
-      const LoraSegment segment = lora_segment(t, n);
-      if (segment.expert == entry) add(segment.begin, segment.end);
-    }
-  }
-  sums.store(shared->sums);
-  __syncthreads();
-  partial += ((part * t.shape.entries + entry) * ranks + j) * side + column;
-  for (int e = threadIdx.x; e < rows * kTile; e += kThreads) {
-    const int m = e / kTile, n = e % kTile;
-    if (n < width) partial[m * side + n] = shared->sums[m * kSumStep + n];
-  }
-}
-
-// grad = the parts in order.
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void lora_grad_sum_kernel(const A* __restrict__ partial, LoraFactor grad,
-                                                                 int64_t entries, int64_t ranks, int64_t parts) {
-  const int64_t count = entries * ranks * grad.side;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) {
-    A sum = A(0);
-    for (int64_t part = 0; part < parts; ++part) sum += partial[part * count + i];
-    const int64_t n = i % grad.side, j = i / grad.side % ranks, entry = i / grad.side / ranks;
-    narrow(sum, static_cast<T*>(grad.data)[entry * grad.entry_step + j * grad.rank_step + n * grad.side_step]);
-  }
-}
-
 constexpr int64_t kEnoughBlocks = 1024;
 
 // How the side of a shrink is cut: by sizes alone. A part has some pieces of kDepth at least.
@@ -302,11 +224,6 @@ inline LoraParts lora_parts(const LoraTokens& t, int64_t side) {
   const int64_t parts = std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::max<int64_t>(ceil_div(side, kLeast), 1));
   const int64_t each = ceil_div(ceil_div(side, parts), kDepth) * kDepth;
   return {parts, std::max<int64_t>(each, kDepth)};
-}
-
-inline int64_t lora_grad_parts(const LoraTokens& t, int64_t ranks, int64_t side) {
-  const int64_t blocks = std::max<int64_t>(t.shape.entries * ceil_div(ranks, kRanks) * ceil_div(side, kTile), 1);
-  return std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::max<int64_t>(ceil_div(t.shape.tokens, 8 * kDepth), 1));
 }
 
 // s [tokens, 2 r]; `partial` has parts tokens 2 r elements.
@@ -335,19 +252,6 @@ void launch_lora_expand(const F* s, const LoraFactor& factor, const LoraBiases& 
   if (t.shape.tokens * factor.side == 0) return;
   VFI_LAUNCH((lora_expand_kernel<T, F, M>), Grid(t.tiles(kTokens) * ceil_div(factor.side, M)), kThreads,
              (shared_bytes<LoraShared<F, M>>()), stream, s, factor, biases, t, out);
-}
-
-// grad [entries, ranks, side] by its steps; `partial` has lora_grad_parts entries ranks side elements.
-template <class T, class F>
-void launch_lora_grad(const F* left, int64_t ranks, const T* right, const LoraFactor& grad, const LoraTokens& t,
-                      Sum<F>* partial, cudaStream_t stream) {
-  const int64_t count = t.shape.entries * ranks * grad.side, parts = lora_grad_parts(t, ranks, grad.side);
-  if (count == 0) return;
-  const int64_t blocks = parts * t.shape.entries * ceil_div(ranks, kRanks) * ceil_div(grad.side, kTile);
-  VFI_LAUNCH((lora_grad_kernel<T, F>), Grid(blocks), kThreads, (shared_bytes<LoraShared<F, kRanks>>()), stream,
-             left, ranks, right, grad.side, t, parts, partial);
-  VFI_LAUNCH((lora_grad_sum_kernel<T, Sum<F>>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream,
-             static_cast<const Sum<F>*>(partial), grad, t.shape.entries, ranks, parts);
 }
 
 }  // namespace vfi::cuda

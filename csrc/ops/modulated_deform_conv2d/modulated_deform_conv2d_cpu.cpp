@@ -19,26 +19,18 @@ using Ints = std::vector<int64_t>;
 constexpr int64_t kWindowBytes = int64_t{48} << 20;  // at most, of an input of planes
 
 template <class Args>
-void for_rows(int64_t count, int64_t grain, const Args& a, void (*kernel)(const Args&, int64_t, int64_t)) {
-  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
-}
-
-void for_tiles(const DeformArgs& a, int64_t first, int64_t last, int64_t scratch_bytes,
-               void (*kernel)(const DeformArgs&, void*, int64_t, int64_t)) {
-  torch::stable::parallel_for(first, last, 1, [&](int64_t begin, int64_t end) {
-    const Scratch scratch(scratch_bytes);
-    kernel(a, scratch.data(), begin, end);
-  });
+void for_rows(int64_t first, int64_t last, int64_t grain, const Args& a, void (*kernel)(const Args&, int64_t, int64_t)) {
+  torch::stable::parallel_for(first, last, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
 void forward(DeformArgs& a, int64_t element_size, int64_t sum_size) {
   const DeformGeometry& g = a.g;
-  const int64_t scratch_bytes = deform_scratch_size(g) * sum_size, tiles = deform_tiles(g);
+  const int64_t tiles = deform_tiles(g);
   const Scratch packed(deform_packed_size(g) * sum_size);
   a.packed = packed.data();
-  for_rows(g.taps(), 1, a, VFI_CPU_KERNEL(deform_pack_weights));
+  for_rows(0, g.taps(), 1, a, VFI_CPU_KERNEL(deform_pack_weights));
   const auto run_tiles = [&](int64_t first, int64_t last) {
-    for_tiles(a, first, last, scratch_bytes, VFI_CPU_KERNEL(deform_forward_tiles));
+    for_rows(first, last, 1, a, VFI_CPU_KERNEL(deform_forward_tiles));
   };
   if (a.direct) return run_tiles(0, g.B * tiles);
   const int64_t row_bytes = int64_t{g.W} * g.C * element_size;
@@ -48,7 +40,7 @@ void forward(DeformArgs& a, int64_t element_size, int64_t sum_size) {
   a.window_rows = static_cast<int32_t>(rows);
   const auto fill = [&](int64_t first) {
     a.window_first = static_cast<int32_t>(first);
-    for_rows(rows, 1 + 16384 / max(int64_t{g.W} * g.C, int64_t{1}), a, VFI_CPU_KERNEL(deform_window_rows));
+    for_rows(0, rows, 1 + 16384 / max(int64_t{g.W} * g.C, int64_t{1}), a, VFI_CPU_KERNEL(deform_window_rows));
   };
   // A band of output rows moves down the input by half a window.
   const int64_t band = rows == g.H ? g.out_H : max(int64_t{1}, rows / 2 / g.stride_y);
@@ -69,25 +61,50 @@ int64_t block_size(const DeformGeometry& g) {
   return max(kSmallest, min(kLargest, kBytes / max(channel, int64_t{1}) / kSmallest * kSmallest));
 }
 
+// Whole segments, as many as fit into a block of the same convolution group; a longer one is cut.
+std::vector<DeformBlock> blocks_of(const DeformGeometry& g, int64_t most) {
+  std::vector<DeformBlock> blocks;
+  for (int64_t c = 0; c < g.C;) {
+    const int64_t group = c / g.group_in(), group_end = (group + 1) * g.group_in();
+    int64_t end = deform_segment_end(g, c);
+    while (end < group_end && deform_segment_end(g, end) <= c + most) end = deform_segment_end(g, end);
+    end = min(end, c + most);
+    blocks.push_back({c, end - c, group});
+    c = end;
+  }
+  return blocks;
+}
+
+std::vector<DeformSpan> spans_of(const DeformGeometry& g, const std::vector<DeformBlock>& blocks) {
+  std::vector<DeformSpan> spans(g.offset_groups, {-1, 0});
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    for_each_segment(g, blocks[i].first, blocks[i].first + blocks[i].count, [&](const DeformSegment& segment) {
+      DeformSpan& span = spans[segment.first / g.offset_group_channels()];
+      const int64_t index = static_cast<int64_t>(i);
+      if (span.first < 0) span.first = index;
+      span.count = index - span.first + 1;
+    });
+  }
+  return spans;
+}
+
 void backward(DeformGradArgs& a) {
   const DeformGeometry& g = a.g;
   const int64_t sum_size = a.float64 ? 8 : 4, taps = g.B * g.offset_groups * g.taps();
   a.block = block_size(g);
-  int64_t blocks = 0, parts = 1;
-  for_each_block(a, [&](int64_t, const DeformBlock&) { ++blocks; });
-  for (int64_t q = 0; q < g.offset_groups; ++q) parts = max(parts, DeformBlocksOf(a, q).count());
-  const Scratch weights(a.grad_weight == nullptr ? 0 : g.B * blocks * deform_weight_part_size(a) * sum_size);
+  const std::vector<DeformBlock> blocks = blocks_of(g, a.block);
+  const std::vector<DeformSpan> spans = spans_of(g, blocks);
+  a.blocks = blocks.data(), a.spans = spans.data(), a.block_count = static_cast<int64_t>(blocks.size());
+  int64_t parts = 1;
+  for (const DeformSpan& span : spans) parts = max(parts, span.count);
+  const Scratch weights(a.grad_weight == nullptr ? 0 : g.B * a.block_count * deform_weight_part_size(a) * sum_size);
   if (a.grad_weight != nullptr) a.weight_parts = weights.data();
   const bool moves = a.grad_offset != nullptr || a.grad_mask != nullptr;
   const Scratch offsets(moves && parts > 1 ? parts * taps * 3 * g.pixels() * sum_size : 0);
   if (moves && parts > 1) a.offset_parts = offsets.data();
-  const int64_t scratch_bytes = deform_grad_scratch_size(a) * sum_size;
-  torch::stable::parallel_for(0, g.B * blocks, 1, [&](int64_t begin, int64_t end) {
-    const Scratch scratch(scratch_bytes);
-    VFI_CPU_KERNEL(deform_grad_units)(a, scratch.data(), begin, end);
-  });
-  if (a.offset_parts != nullptr) for_rows(taps, 1, a, VFI_CPU_KERNEL(deform_grad_offsets));
-  if (a.weight_parts != nullptr) for_rows(blocks, 1, a, VFI_CPU_KERNEL(deform_grad_weights));
+  for_rows(0, g.B * a.block_count, 1, a, VFI_CPU_KERNEL(deform_grad_units));
+  if (a.offset_parts != nullptr) for_rows(0, taps, 1, a, VFI_CPU_KERNEL(deform_grad_offsets));
+  if (a.weight_parts != nullptr) for_rows(0, a.block_count, 1, a, VFI_CPU_KERNEL(deform_grad_weights));
 }
 
 bool any_float64(const Tensor& input, const Tensor& offset, const MaybeTensor& mask) {
@@ -141,11 +158,22 @@ Tensor modulated_deform_conv2d(const Tensor& input, const Tensor& offset, const 
   return out;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
-    const Tensor& grad_out, const Tensor& input, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight,
-    const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
-    int64_t edge, bool /*allow_tf32*/, bool deterministic, bool need_input, bool need_offset,
-    bool need_mask, bool need_weight, bool need_bias) {
+// Of input, offset, mask, weight and bias; empty where not needed. Contiguous but for the input's, until laid out as theirs.
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+Gradients in_their_layout(const Gradients& grads, const Tensor& offset, const MaybeTensor& mask, const Tensor& weight) {
+  const auto& [of_input, of_offset, of_mask, of_weight, of_bias] = grads;
+  const auto as = [](const Tensor& grad, const Tensor& like) {
+    return grad.dim() == like.dim() ? with_layout(grad, layout_of(like)) : grad;
+  };
+  return {of_input, as(of_offset, offset), mask ? as(of_mask, *mask) : of_mask, as(of_weight, weight), of_bias};
+}
+
+Gradients modulated_deform_conv2d_grad(const Tensor& grad_out, const Tensor& input, const Tensor& offset,
+                                       const MaybeTensor& mask, const Tensor& weight, const Ints& stride,
+                                       const Ints& padding, const Ints& dilation, int64_t groups, int64_t offset_groups,
+                                       int64_t edge, bool /*allow_tf32*/, bool deterministic, bool need_input,
+                                       bool need_offset, bool need_mask, bool need_weight, bool need_bias) {
   constexpr const char* kOp = "modulated_deform_conv2d_grad";
   DeformGradArgs a{};
   const DeformGeometry& g = a.g = check_modulated_deform_conv2d(
@@ -171,12 +199,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const Tensor grad_mask = need_mask && mask ? planes_of(*mask) : nothing(input, type);
   const Tensor grad_weight = need_weight ? planes_of(weight) : nothing(input, type);
   const Tensor grad_bias = need_bias ? empty(weight, {g.C_out}, type) : nothing(input, type);
-  const auto results = [&] {
-    return std::tuple{grad_input, need_offset ? with_layout(grad_offset, layout_of(offset)) : grad_offset,
-                      need_mask && mask ? with_layout(grad_mask, layout_of(*mask)) : grad_mask,
-                      need_weight ? with_layout(grad_weight, layout_of(weight)) : grad_weight, grad_bias};
-  };
-  if (grad_out.numel() == 0 || input.numel() == 0) {  // nothing is multiplied, but grad_bias may have terms
+  const bool multiplies = grad_out.numel() > 0 && input.numel() > 0;
+  if (!multiplies) {  // grad_bias may have terms
     for (Tensor t : {grad_input, grad_offset, grad_mask, grad_weight}) torch::stable::zero_(t);
   }
 
@@ -193,13 +217,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const auto pointer = [](bool needed, const Tensor& t) { return needed ? t.mutable_data_ptr() : nullptr; };
   a.grad_input = pointer(need_input, grad_input), a.grad_offset = pointer(need_offset, grad_offset);
   a.grad_mask = pointer(need_mask && mask, grad_mask), a.grad_weight = pointer(need_weight, grad_weight);
-  if (need_bias) {
-    a.grad_bias = grad_bias.mutable_data_ptr();
-    for_rows((g.C_out + kDeformSlack - 1) / kDeformSlack, 1, a, VFI_CPU_KERNEL(deform_grad_bias));
-  }
-  if (grad_out.numel() == 0 || input.numel() == 0) return results();
-  backward(a);
-  return results();
+  a.grad_bias = pointer(need_bias, grad_bias);
+  if (need_bias) for_rows(0, (g.C_out + kDeformSlack - 1) / kDeformSlack, 1, a, VFI_CPU_KERNEL(deform_grad_bias));
+  if (multiplies) backward(a);
+  return in_their_layout({grad_input, grad_offset, grad_mask, grad_weight, grad_bias}, offset, mask, weight);
 }
 
 }  // namespace

@@ -39,20 +39,26 @@ VFI_INLINE int64_t deform_tiles(const DeformGeometry& g) { return (g.pixels() + 
 VFI_DECLARE_CPU_KERNEL(deform_window_rows, const DeformArgs& args, int64_t begin, int64_t end);
 // Packs the weights of taps begin .. end - 1.
 VFI_DECLARE_CPU_KERNEL(deform_pack_weights, const DeformArgs& args, int64_t begin, int64_t end);
-VFI_DECLARE_CPU_KERNEL(deform_forward_tiles, const DeformArgs& args, void* scratch, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(deform_forward_tiles, const DeformArgs& args, int64_t begin, int64_t end);
 
 // At most, for any instruction set; in elements of the sums' type.
 VFI_INLINE int64_t deform_padded(int64_t columns) { return (columns + 15) / 16 * 16; }
 VFI_INLINE int64_t deform_packed_size(const DeformGeometry& g) {
   return g.taps() * g.groups * g.group_in() * deform_padded(g.group_out());
 }
-VFI_INLINE int64_t deform_scratch_size(const DeformGeometry& g) {
-  return kDeformRows * (g.C + g.groups * deform_padded(g.group_out())) + 2 * g.C + 64;
-}
 
 // The gradients. The unit of work is a sample and a block of channels of one convolution group: it owns the gradient of these
 // channels, their part of that of the weights, and those of offset and mask for whole offset groups, or a part of them where
 // an offset group has more channels than a block. So nothing is added by two threads, and every sum has one order.
+struct DeformBlock {
+  int64_t first, count, group;
+};
+
+// The blocks first .. first + count - 1 have channels of one offset group.
+struct DeformSpan {
+  int64_t first, count;
+};
+
 struct DeformGradArgs : DeformArgs {
   const void* grad_out;  // [B, C_out, out_H, out_W], contiguous or channels_last
   void* grad_input;      // as input; or null, as all gradients
@@ -62,12 +68,11 @@ struct DeformGradArgs : DeformArgs {
   void* grad_bias;       // [C_out], or null
   void* offset_parts;    // [parts, B G taps, 3, pixels] where an offset group has several blocks, else null
   void* weight_parts;    // [B, blocks, taps, C_out / groups, block]
-  int64_t block;         // channels at most
+  const DeformBlock* blocks;  // [block_count], in order
+  const DeformSpan* spans;    // [offset_groups]
+  int64_t block_count;
+  int64_t block;  // channels at most
   bool grad_out_channels_last;
-};
-
-struct DeformBlock {
-  int64_t first, count, group;
 };
 
 VFI_INLINE int64_t deform_segment_end(const DeformGeometry& g, int64_t channel) {
@@ -91,49 +96,14 @@ VFI_INLINE void for_each_segment(const DeformGeometry& g, int64_t begin, int64_t
   }
 }
 
-// Calls use(index, block) for every block in order.
-template <class Use>
-VFI_INLINE void for_each_block(const DeformGradArgs& a, Use&& use) {
-  const DeformGeometry& g = a.g;
-  int64_t index = 0;
-  for (int64_t c = 0; c < g.C; ++index) {
-    const int64_t group = c / g.group_in(), group_end = (group + 1) * g.group_in(), most = c + a.block;
-    int64_t end = deform_segment_end(g, c);
-    while (end < group_end && deform_segment_end(g, end) <= most) end = deform_segment_end(g, end);
-    if (end > most) end = most;
-    use(index, DeformBlock{c, end - c, group});
-    c = end;
-  }
-}
-
-// The blocks first .. last have channels of offset group q.
-struct DeformBlocksOf {
-  int64_t first = -1, last = -1;
-
-  VFI_INLINE DeformBlocksOf(const DeformGradArgs& a, int64_t q) {
-    const int64_t each = a.g.offset_group_channels(), begin = q * each, end = begin + each;
-    for_each_block(a, [&](int64_t index, const DeformBlock& block) {
-      if (block.first >= end || block.first + block.count <= begin) return;
-      first = first < 0 ? index : first;
-      last = index;
-    });
-  }
-  VFI_INLINE int64_t count() const { return last - first + 1; }
-};
-
 constexpr int64_t kDeformSlack = 16;  // rows more than needed, for whole blocks of the product
 
 VFI_INLINE int64_t deform_weight_part_size(const DeformGradArgs& a) {  // of one unit
   return a.g.taps() * (a.g.group_out() + kDeformSlack) * deform_padded(a.block);
 }
-VFI_INLINE int64_t deform_grad_scratch_size(const DeformGradArgs& a) {
-  const int64_t image = int64_t{a.g.H} * a.g.W * a.block, columns = deform_padded(a.block);
-  return 2 * image + 2 * kDeformRows * columns + kDeformRows * deform_padded(a.g.group_out()) +
-         a.g.taps() * a.g.group_out() * columns + 8 * 16;
-}
 
 // Units begin .. end - 1 of B times the number of blocks.
-VFI_DECLARE_CPU_KERNEL(deform_grad_units, const DeformGradArgs& args, void* scratch, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(deform_grad_units, const DeformGradArgs& args, int64_t begin, int64_t end);
 // Adds the parts of offset and mask: rows begin .. end - 1 of B G taps.
 VFI_DECLARE_CPU_KERNEL(deform_grad_offsets, const DeformGradArgs& args, int64_t begin, int64_t end);
 // Adds the parts of the weights: blocks begin .. end - 1.

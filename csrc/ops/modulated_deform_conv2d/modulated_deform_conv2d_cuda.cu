@@ -1,7 +1,7 @@
 // Modulated deformable convolution on CUDA: tensors and registration. The kernels are in modulated_deform_conv2d_*.cuh.
 #include <tuple>
 
-#include "torch/cuda_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_checks.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_grad_kernels.cuh"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_weight_grad_kernels.cuh"
@@ -13,8 +13,8 @@ using Maybe = std::optional<Tensor>;
 using Integers = std::vector<int64_t>;
 
 // `input` has been made dense with its layout; `out` is the output or its gradient.
-DeformArgs deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
-                       MemoryFormat out, const Tensor& offset, const Maybe& mask) {
+DeformArgsGpu deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
+                          MemoryFormat out, const Tensor& offset, const Maybe& mask) {
   const auto narrow = [](int64_t x) { return static_cast<int32_t>(x); };
   return {g,
           dense_shape_of(input, in),
@@ -50,7 +50,7 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
   const OnDevice device(input);
   const Tensor x = with_layout(input, layout_of(input));
   const Tensor out = result(input, {g.B, g.C_out, g.out_H, g.out_W}, input.scalar_type(), layout_of(input));
-  const DeformArgs args = deform_args(g, x, layout_of(input), out, layout_of(input), offset, mask);
+  const DeformArgsGpu args = deform_args(g, x, layout_of(input), out, layout_of(input), offset, mask);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {
                  using T = decltype(element);
@@ -64,7 +64,7 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
 }
 
 // What is needed, in the order of the results.
-struct Needed {
+struct DeformNeeded {
   bool input, offset, mask, weight, bias;
 };
 
@@ -74,25 +74,11 @@ struct Gradients {
 
 MutableView view_if(bool needed, const Tensor& t) { return needed ? mutable_view_of(t) : MutableView{}; }
 
-// The sums of landing.cuh become the gradient.
-void finish_input_gradient(const Tensor& sums, const Tensor& grad, const DeformArgs& a, bool float64,
-                           cudaStream_t stream) {
-  Spreading s{};
-  s.batch = a.g.B;
-  s.target_height = a.g.H;
-  s.target_width = a.g.W;
-  s.float64 = float64;
-  Finish finish{};
-  finish.sums.groups = groups_of(a.g.C, false);
-  finish.sums.sums = sums.mutable_data_ptr();
-  finish.division = Division::kNone;
-  launch_finish(grad.mutable_data_ptr(), dtype_of(grad), a.in, s, finish, stream);
-}
-
 // Gradients of input, offset and mask, which share G.
 template <class T, class F>
-void column_gradients(const T* grad_out, const T* input, const Tensor& weight, const DeformArgs& a, const Needed& need,
-                      bool deterministic, const Gradients& grads, cudaStream_t stream) {
+void column_gradients(const T* grad_out, const T* input, const Tensor& weight, const DeformArgsGpu& a,
+                      const DeformNeeded& need, bool deterministic, const Gradients& grads, const OnDevice& device) {
+  const cudaStream_t stream = device.stream;
   const Tensor packed = pack_weight<T, F>(weight, a.g, true, stream);
   const int64_t count = need.input ? 4 * a.g.B * groups_of(a.g.C, false) * a.g.H * a.g.W : 0;
   const Tensor sums = scratch<Sum<F>>(weight, count);
@@ -107,11 +93,13 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
   if (need.input && deterministic) {
     launch_deform_grad_ordered(grad_out, elements<F>(packed), a, elements<Sum<F>>(sums), stream);
   }
-  if (need.input) finish_input_gradient(sums, grads.input, a, std::is_same_v<F, double>, stream);
+  const MemoryFormat layout = a.in.channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+  if (need.input) finish_sums(device, sums, grads.input, layout, std::is_same_v<F, double>);
 }
 
 template <class T, class F>
-void weight_gradient(const T* grad_out, const T* input, const DeformArgs& a, const Tensor& grad, cudaStream_t stream) {
+void weight_gradient(const T* grad_out, const T* input, const DeformArgsGpu& a, const Tensor& grad,
+                     cudaStream_t stream) {
   const WeightParts parts = weight_parts(a.g, a.g.B * a.tiles(kPixelsOfWeight), weight_rows<F>(a.g));
   const Tensor partial = scratch<Sum<F>>(grad, parts.parts * grad.numel());
   launch_deform_grad_weight<T, F>(grad_out, input, elements<Sum<F>>(partial), static_cast<T*>(grad.mutable_data_ptr()),
@@ -125,14 +113,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
   const DeformGeometry g = check_modulated_deform_conv2d(input, offset, mask, weight,
                                                          {stride, padding, dilation, groups, offset_groups, edge});
   check_deform_grad_out(grad_out, input, g);
-  const Needed need{need_input, need_offset, need_mask && mask, need_weight, need_bias};
+  const DeformNeeded need{need_input, need_offset, need_mask && mask, need_weight, need_bias};
   const ScalarType type = input.scalar_type();
   const Gradients grads{empty_for(input, need.input), empty_for(offset, need.offset),
                         need.mask ? empty_for(*mask) : nothing(input, type), empty_for(weight, need.weight),
                         need.bias ? empty(weight, {g.C_out}, type) : nothing(weight, type)};
   const OnDevice device(input);
   const Tensor x = with_layout(input, layout_of(input)), up = with_layout(grad_out, layout_of(grad_out));
-  const DeformArgs args = deform_args(g, x, layout_of(input), up, layout_of(grad_out), offset, mask);
+  const DeformArgsGpu args = deform_args(g, x, layout_of(input), up, layout_of(grad_out), offset, mask);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {
                  using T = decltype(element);
@@ -140,7 +128,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
                  const T* from = static_cast<const T*>(up.const_data_ptr());
                  const T* in = static_cast<const T*>(x.const_data_ptr());
                  if (need.input || need.offset || need.mask) {
-                   column_gradients<T, F>(from, in, weight, args, need, deterministic, grads, device.stream);
+                   column_gradients<T, F>(from, in, weight, args, need, deterministic, grads, device);
                  }
                  if (need.weight) weight_gradient<T, F>(from, in, args, grads.weight, device.stream);
                  if (need.bias) {

@@ -5,7 +5,7 @@
 //                               their sums over channels. It can scatter the input's gradient too, by atomics.
 //   deform_grad_ordered_kernel  the input's gradient in a fixed order: a block owns some channels of a band of rows.
 //
-// Sums of the input's gradient lie as in landing.cuh: [B, C / 4, H, W, 4].
+// Sums of the input's gradient lie as in splatting/scatter.cuh: [B, C / 4, H, W, 4].
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ struct GradColumns {
 // past a barrier since it last used `shared`; it may read at once.
 template <int M, class T, class F>
 __device__ __forceinline__ void find_grad_columns(GradColumns<F, M>& shared, const T* __restrict__ grad_out,
-                                                  const F* __restrict__ weight, const DeformArgs& a,
+                                                  const F* __restrict__ weight, const DeformArgsGpu& a,
                                                   const PackedWeights& packed, const PixelTile& tile, int32_t t,
                                                   int32_t channel, int count) {
   const int32_t group = channel / a.group_in, column = channel - group * a.group_in;
@@ -111,11 +111,43 @@ __device__ __forceinline__ void sum_lanes(A (&shared)[kPixelLanes][3][kTile], Ta
   }
 }
 
-// N: channels that are loaded at once, 1 or 4.
+// What four channels of a pixel at `from` (`count` of them exist) add to the gradients of its mask and offset. `grad` is
+// their G. N: channels that are loaded at once, 1 or 4.
+template <int N, class T, class A>
+__device__ __forceinline__ void add_values(const T* from, const A* grad, int count, const DenseShape& in, A mask,
+                                           const Corners<A>& c, const CornerSlopes<A>& slopes, TapGradient<A>& sum) {
+#pragma unroll 1
+  for (int i = 0; i < 4 && i < count; i += N) {
+    Pack<T, N> v[4];
+    load_corners(from + i * in.channel_stride(), in, slopes.reads, v);
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+      const A g_n = grad[(i + n) * kSumStep];
+      sum.mask += g_n * interpolate(c, v, n);
+      add_slopes(slopes, v, n, mask * g_n, sum.x, sum.y);
+    }
+  }
+}
+
+// Adds what the four channels from c on give to the gradient of the input.
+template <class A>
+__device__ __forceinline__ void scatter_values(A* sums, const A* grad, int count, const DeformGeometry& g, int64_t b,
+                                               int32_t c, const Tap<A>& tap, const Corners<A>& at) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    if (!at.used[k]) continue;
+    const A factor = tap.mask * at.weight[k];
+    A v[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = factor * grad[i * kSumStep];
+    add_input_gradient(sums, g, b, c, count, tap.y.at + (k >> 1), tap.x.at + (k & 1), v);
+  }
+}
+
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const T* __restrict__ grad_out,
                                                                           const T* __restrict__ input,
-                                                                          const F* __restrict__ weight, DeformArgs a,
+                                                                          const F* __restrict__ weight, DeformArgsGpu a,
                                                                           PackedWeights packed, GradColumnsTo to) {
   using A = Sum<F>;
   using Shared = GradColumnsShared<F, M>;
@@ -140,30 +172,10 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
     const T* from = input + tile.b * a.in.sample + tap.y.at * a.in.row_stride() + tap.x.at * a.in.pixel_stride();
     for (int m = 4 * lane; tap.reads && m < count; m += 4 * kPixelLanes) {
       const A* grad = shared->columns.g + m * kSumStep + pixel;
-      if (values) {
-#pragma unroll 1
-        for (int i = 0; i < 4 && m + i < count; i += N) {
-          Pack<T, N> v[4];
-          load_corners(from + (first + m + i) * a.in.channel_stride(), a.in, slopes.reads, v);
-#pragma unroll
-          for (int n = 0; n < N; ++n) {
-            const A g_n = grad[(i + n) * kSumStep];
-            sum.mask += g_n * interpolate(c, v, n);
-            add_slopes(slopes, v, n, tap.mask * g_n, sum.x, sum.y);
-          }
-        }
-      }
+      const T* const channels = from + (first + m) * a.in.channel_stride();
+      if (values) add_values<N>(channels, grad, count - m, a.in, tap.mask, c, slopes, sum);
       if (to.input_sums == nullptr) continue;
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        if (!c.used[k]) continue;
-        const A factor = tap.mask * c.weight[k];
-        A v[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) v[i] = factor * grad[i * kSumStep];
-        add_input_gradient(static_cast<A*>(to.input_sums), g, tile.b, first + m, count - m, tap.y.at + (k >> 1),
-                           tap.x.at + (k & 1), v);
-      }
+      scatter_values(static_cast<A*>(to.input_sums), grad, count - m, g, tile.b, first + m, tap, c);
     }
     first += count;
     __syncthreads();
@@ -191,13 +203,13 @@ struct OrderedParts {
 template <class F, int M>
 struct OrderedShared {
   GradColumns<F, M> columns;
-  Positions<Sum<F>, kTile> positions;
+  DeformPositions<Sum<F>, kTile> positions;
   unsigned lands[kTile / 32];
 };
 
 template <class T, class F, int M>
 __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const T* __restrict__ grad_out,
-                                                                          const F* __restrict__ weight, DeformArgs a,
+                                                                          const F* __restrict__ weight, DeformArgsGpu a,
                                                                           PackedWeights packed, OrderedParts parts,
                                                                           Sum<F>* __restrict__ input_sums) {
   using A = Sum<F>;
@@ -245,7 +257,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const 
 inline int64_t widest_piece(const DeformGeometry& g) { return std::min(g.group_in(), g.offset_group_channels()); }
 
 template <class T, class F>
-void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weight, const DeformArgs& a,
+void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weight, const DeformArgsGpu& a,
                                 const GradColumnsTo& to, cudaStream_t stream) {
   const int64_t blocks = a.g.B * a.tiles(kTile) * a.g.offset_groups * a.g.taps();
   if (blocks == 0) return;
@@ -260,7 +272,7 @@ void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weig
 }
 
 template <class T, class F>
-void launch_deform_grad_ordered(const T* grad_out, const F* weight, const DeformArgs& a, Sum<F>* input_sums,
+void launch_deform_grad_ordered(const T* grad_out, const F* weight, const DeformArgsGpu& a, Sum<F>* input_sums,
                                 cudaStream_t stream) {
   constexpr int M = 32;
   constexpr int64_t kEnoughBlocks = 1024, kFewestRows = 8;

@@ -5,6 +5,7 @@
 // grad_out into rows, and for every tap: G = grad_out times the weights; then pixel by pixel reads the four corners once for
 // all that needs them: four sums of G times corner (for offset and mask), the column (for the weights) and the scatter of
 // m w_k G into an image of its own. No two units write to the same memory, so there are no atomics and one order of sums.
+#include "cpu/scratch.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_simd.h"
 
 namespace vfi {
@@ -22,90 +23,104 @@ struct GradReads {
   alignas(64) Scalar dot[4][kDeformRows];  // sum over the channels of G times corner
 };
 
-// Memory of one unit.
+// One unit: where its parts are in memory.
 template <class F, class T>
 struct Unit {
   using Scalar = typename Lanes<F>::Scalar;
   const DeformGradArgs& a;
   DeformBlock block;
-  int64_t index, row;          // of the block; values of a row of columns
+  int64_t index, sample;       // of the block; of the batch
+  int64_t row, upstream_row;   // values of a row of columns, of output channels
+  Scalar* image;               // [H W, block.count], sums of grad_input
+  T* copy;                     // [H W, block.count], where the input is not read as it is
+  Scalar* upstream;            // [kDeformRows, upstream_row], grad_out of a tile
+  Scalar *g, *columns;         // [kDeformRows, row] each
+  Scalar* weights;             // [taps], each [outputs of the group, row] in panels
+  Scalar* weight_sums;         // the unit's of a.weight_parts
   const T* window;             // pixels of the block's channels
   int64_t window_step;         // elements from one pixel to the next
-  Scalar* image;               // [H W, block.count], sums of grad_input
-  Scalar *upstream, *g, *columns, *weights, *weight_sums;
-  int64_t upstream_row;
 
-  Unit(const DeformGradArgs& args, const DeformBlock& b, int64_t i, int64_t sample, void* scratch)
-      : a(args), block(b), index(i), row(padded_columns<F>(b.count)) {
+  Unit(const DeformGradArgs& args, int64_t i)
+      : a(args), block(args.blocks[i % args.block_count]), index(i % args.block_count), sample(i / args.block_count),
+        row(padded_columns<F>(block.count)), upstream_row(padded_columns<F>(args.g.group_out())) {}
+
+  int64_t pixels() const { return int64_t{a.g.H} * a.g.W; }
+
+  int64_t lay_out(void* memory) {
+    Layout layout(memory);
+    image = layout.take<Scalar>(pixels() * block.count);
+    copy = layout.take<T>(a.direct ? 0 : pixels() * block.count);
+    upstream = layout.take<Scalar>(kDeformRows * upstream_row);
+    g = layout.take<Scalar>(kDeformRows * row);
+    columns = layout.take<Scalar>(kDeformRows * row);
+    weights = layout.take<Scalar>(a.g.taps() * a.g.group_out() * row);
+    return layout.bytes();
+  }
+
+  // Before the first tile.
+  void start() {
     const DeformGeometry& geo = a.g;
-    const int64_t pixels = int64_t{geo.H} * geo.W;
-    image = static_cast<Scalar*>(scratch);
-    std::memset(image, 0, pixels * block.count * sizeof(Scalar));
-    T* const copy = reinterpret_cast<T*>(image + pixels * block.count);
-    Scalar* rest = image + 2 * pixels * block.count;
-    rest = reinterpret_cast<Scalar*>((reinterpret_cast<uintptr_t>(rest) + 63) & ~uintptr_t{63});
-    upstream_row = padded_columns<F>(geo.group_out());
-    upstream = rest, g = upstream + kDeformRows * upstream_row, columns = g + kDeformRows * row;
-    weights = columns + kDeformRows * row;
+    std::memset(image, 0, pixels() * block.count * sizeof(Scalar));
+    std::memset(upstream, 0, kDeformRows * upstream_row * sizeof(Scalar));
+    std::memset(g, 0, kDeformRows * row * sizeof(Scalar));
+    std::memset(columns, 0, kDeformRows * row * sizeof(Scalar));
     weight_sums = static_cast<Scalar*>(a.weight_parts);
-    if (weight_sums != nullptr) weight_sums += (sample * blocks(a) + index) * deform_weight_part_size(a);
-    const T* const input = static_cast<const T*>(a.input) + sample * geo.C * pixels;
+    if (weight_sums != nullptr) {
+      weight_sums += (sample * a.block_count + index) * deform_weight_part_size(a);
+      std::memset(weight_sums, 0, deform_weight_part_size(a) * sizeof(Scalar));
+    }
+    for (int64_t n = 0; n < row; n += kPanel<F>) pack_panel(n, min(int64_t{kPanel<F>}, row - n));
+    const T* const input = static_cast<const T*>(a.input) + sample * geo.C * pixels();
     window = a.direct ? input + block.first : copy, window_step = a.direct ? geo.C : block.count;
     if (a.direct) return;
     for (int64_t y = 0; y < geo.H; ++y) {
-      copy_pixels<false>(input + block.first * pixels + y * geo.W, {1, pixels}, copy + y * geo.W * block.count, {block.count, 1},
-                         geo.W, block.count);
+      copy_pixels<false>(input + block.first * pixels() + y * geo.W, {1, pixels()}, copy + y * geo.W * block.count,
+                         {block.count, 1}, geo.W, block.count);
     }
   }
 
-  static int64_t blocks(const DeformGradArgs& args) {
-    int64_t count = 0;
-    for_each_block(args, [&](int64_t, const DeformBlock&) { ++count; });
-    return count;
-  }
-
-  // The weights of the block's channels, transposed: for each tap [o][c], packed in panels of c.
-  void pack() {
+  // The weights of the block's channels n .. n + width - 1, transposed: for each tap [o][c].
+  void pack_panel(int64_t n, int64_t width) {
     const DeformGeometry& geo = a.g;
     const int64_t taps = geo.taps(), outs = geo.group_out(), in_group = block.first - block.group * geo.group_in();
-    const T* const from = static_cast<const T*>(a.weight) + (block.group * outs * geo.group_in() + in_group) * taps;
-    for (int64_t n = 0; n < row; n += kPanel<F>) {
-      const int64_t width = min(int64_t{kPanel<F>}, row - n);
-      for (int64_t o = 0; o < outs; ++o) {
-        const T* p = from + (o * geo.group_in() + n) * taps;
-        for (int64_t c = 0; c < width; ++c, p += taps) {
-          for (int64_t t = 0; t < taps; ++t) {
-            const Scalar value = n + c < block.count ? static_cast<Scalar>(to_float(p[t])) : Scalar(0);
-            weights[(t * row + n) * outs + o * width + c] = value;
-          }
-        }
+    const T* const from = static_cast<const T*>(a.weight) + (block.group * outs * geo.group_in() + in_group + n) * taps;
+    for (int64_t i = 0; i < outs * width; ++i) {
+      const int64_t o = i / width, c = i % width;
+      const T* const p = from + (o * geo.group_in() + c) * taps;
+      Scalar* const to = weights + n * outs + i;
+      for (int64_t t = 0; t < taps; ++t) {
+        to[t * row * outs] = n + c < block.count ? static_cast<Scalar>(to_float(p[t])) : Scalar(0);
       }
     }
   }
 };
 
+// kCount output channels of kCount pixels as rows of channels: pixel i of the tile on, channel o of the group on.
+template <class F, class T>
+VFI_INLINE void upstream_square(const Unit<F, T>& unit, const DeformTile& tile, int64_t i, int64_t o, F* rows) {
+  constexpr int64_t kCount = Lanes<F>::kCount;
+  const DeformGradArgs& a = unit.a;
+  const DeformGeometry& g = a.g;
+  const int64_t outs = g.group_out(), pixels = g.pixels(), channel = unit.block.group * outs + o;
+  const int64_t channels = min(kCount, outs - o), here = min(kCount, tile.count - i);
+  const T* const sample = static_cast<const T*>(a.grad_out) + tile.b * g.C_out * pixels;
+  for (int64_t k = 0; k < kCount; ++k) rows[k] = broadcast<F>(0);
+  if (a.grad_out_channels_last) {
+    for (int64_t k = 0; k < here; ++k) rows[k] = load<F>(sample + (tile.first + i + k) * g.C_out + channel, channels);
+    return;
+  }
+  for (int64_t k = 0; k < channels; ++k) rows[k] = load<F>(sample + (channel + k) * pixels + tile.first + i, here);
+  transpose(rows);
+}
+
 // grad_out of the tile and group as rows of output channels, with zeros past the last channel.
 template <class F, class T>
 void load_upstream(const Unit<F, T>& unit, const DeformTile& tile) {
   constexpr int64_t kCount = Lanes<F>::kCount;
-  const DeformGradArgs& a = unit.a;
-  const DeformGeometry& g = a.g;
-  const int64_t outs = g.group_out(), pixels = g.pixels();
-  const T* const sample = static_cast<const T*>(a.grad_out) + tile.b * g.C_out * pixels;
   for (int64_t o = 0; o < unit.upstream_row; o += kCount) {
-    const int64_t channel = unit.block.group * outs + o, n = min(kCount, outs - o);
     for (int64_t i = 0; i < tile.count; i += kCount) {
       F rows[kCount];
-      const int64_t here = min(kCount, tile.count - i);
-      for (int64_t k = 0; k < kCount; ++k) {
-        rows[k] = broadcast<F>(0);
-        if (a.grad_out_channels_last) {
-          if (k < here) rows[k] = load<F>(sample + (tile.first + i + k) * g.C_out + channel, n);
-        } else if (k < n) {
-          rows[k] = load<F>(sample + (channel + k) * pixels + tile.first + i, here);
-        }
-      }
-      if (!a.grad_out_channels_last) transpose(rows);
+      upstream_square(unit, tile, i, o, rows);
       for (int64_t k = 0; k < kCount; ++k) store(unit.upstream + (i + k) * unit.upstream_row + o, rows[k]);
     }
   }
@@ -113,20 +128,7 @@ void load_upstream(const Unit<F, T>& unit, const DeformTile& tile) {
 
 template <class F>
 void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v, GradReads<F>& r) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  using Int = typename Lanes<F>::Int;
-  const DeformGeometry& g = a.g;
-  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v;
-  const int64_t vertical = 2 * tap * plane + tile.first;
-  for (int64_t i = 0; i < tile.count; i += kCount) {
-    const int64_t n = tile.count - i;
-    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
-    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
-    const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
-    const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
-    const DeformPlace<F> place = deform_place<F, true>(a, move_y, move_x, y, x);
-    F factor = broadcast<F>(1);
-    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+  for_each_place<F, true>(a, tile, q, u, v, [&](int64_t i, const DeformPlace<F>& place, F factor) VFI_INLINE_LAMBDA {
     store(r.mask + i, select(place.in_reach, factor, broadcast<F>(0)));
     for (int k = 0; k < 4; ++k) {
       store_int(r.at[k] + i, place.at[k]);
@@ -134,7 +136,7 @@ void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int3
       store(r.slope_y[k] + i, place.slope_y[k]);
       store(r.slope_x[k] + i, place.slope_x[k]);
     }
-  }
+  });
 }
 
 // One tap of all pixels of a tile, for the channels of a segment.
@@ -211,12 +213,12 @@ void write_offsets(const DeformGradArgs& a, int64_t part, int64_t q, const Defor
 
 // The image of sums to the gradient of the block's channels.
 template <class F, class T>
-void write_image(const Unit<F, T>& unit, int64_t sample) {
+void write_image(const Unit<F, T>& unit) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   const DeformGradArgs& a = unit.a;
   const DeformGeometry& g = a.g;
   const int64_t pixels = int64_t{g.H} * g.W, channels = unit.block.count;
-  T* const grad = static_cast<T*>(a.grad_input) + sample * g.C * pixels;
+  T* const grad = static_cast<T*>(a.grad_input) + unit.sample * g.C * pixels;
   for (int64_t c = 0; c < channels; c += kCount) {
     const int64_t n = min(kCount, channels - c), channel = unit.block.first + c;
     for (int64_t p = 0; p < pixels; p += kCount) {
@@ -235,126 +237,47 @@ void write_image(const Unit<F, T>& unit, int64_t sample) {
   }
 }
 
+// Tap t of a tile.
 template <class F, class T>
-void run_unit(const DeformGradArgs& a, int64_t sample, const DeformBlock& block, int64_t index, void* scratch) {
+void run_tap(Unit<F, T>& unit, const DeformTile& tile, int32_t t, GradReads<F>& reads) {
   using Scalar = typename Lanes<F>::Scalar;
+  const DeformGradArgs& a = unit.a;
   const DeformGeometry& g = a.g;
-  Unit<F, T> unit(a, block, index, sample, scratch);
-  GradReads<F> reads;
-  const bool dots = a.grad_offset != nullptr || a.grad_mask != nullptr, weights = a.grad_weight != nullptr;
-  const int64_t outs = g.group_out(), tiles = deform_tiles(g), rows = outs + kDeformSlack;
-  unit.pack();
-  std::memset(unit.upstream, 0, kDeformRows * (unit.upstream_row + 2 * unit.row) * sizeof(Scalar));
-  if (weights) std::memset(unit.weight_sums, 0, deform_weight_part_size(a) * sizeof(Scalar));
-  for (int64_t i = 0; i < tiles; ++i) {
-    const DeformTile tile(g, sample, i);
-    load_upstream(unit, tile);
-    for (int32_t t = 0; t < g.taps(); ++t) {
-      if (dots || a.grad_input != nullptr) {
-        std::memset(unit.g, 0, kDeformRows * unit.row * sizeof(Scalar));
-        multiply_add<F>(unit.upstream, unit.upstream_row, 1, tile.count, unit.weights + t * unit.row * outs, 0, outs,
-                        block.count, unit.g, unit.row);
-      }
-      for_each_segment(g, block.first, block.first + block.count, [&](const DeformSegment& segment) {
-        const int64_t q = segment.first / g.offset_group_channels();
-        find_reads(a, tile, q, t / g.KW, t % g.KW, reads);
-        visit_pixels(unit, tile, segment, reads);
-        if (dots) write_offsets(a, index - DeformBlocksOf(a, q).first, q, tile, t, reads);
-      });
-      if (weights) {
-        multiply_add<F>(unit.upstream, 1, unit.upstream_row, outs, unit.columns, unit.row, tile.count, block.count,
-                        unit.weight_sums + t * rows * unit.row, unit.row);
-      }
-    }
+  const DeformBlock& block = unit.block;
+  const bool dots = a.grad_offset != nullptr || a.grad_mask != nullptr;
+  const int64_t outs = g.group_out();
+  if (dots || a.grad_input != nullptr) {
+    std::memset(unit.g, 0, kDeformRows * unit.row * sizeof(Scalar));
+    multiply_add<F>(unit.upstream, unit.upstream_row, 1, tile.count, unit.weights + t * unit.row * outs, 0, outs,
+                    block.count, unit.g, unit.row);
   }
-  if (a.grad_input != nullptr) write_image(unit, sample);
+  for_each_segment(g, block.first, block.first + block.count, [&](const DeformSegment& segment) {
+    const int64_t q = segment.first / g.offset_group_channels();
+    find_reads(a, tile, q, t / g.KW, t % g.KW, reads);
+    visit_pixels(unit, tile, segment, reads);
+    if (dots) write_offsets(a, unit.index - a.spans[q].first, q, tile, t, reads);
+  });
+  if (a.grad_weight == nullptr) return;
+  multiply_add<F>(unit.upstream, 1, unit.upstream_row, outs, unit.columns, unit.row, tile.count, block.count,
+                  unit.weight_sums + t * (outs + kDeformSlack) * unit.row, unit.row);
 }
 
 }  // namespace
 
-void deform_grad_units(const DeformGradArgs& a, void* scratch, int64_t begin, int64_t end) {
+void deform_grad_units(const DeformGradArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
-    const int64_t blocks = Unit<F, T>::blocks(a);
+    Scratch scratch;
+    GradReads<F> reads;
     for (int64_t i = begin; i < end; ++i) {
-      for_each_block(a, [&](int64_t index, const DeformBlock& block) {
-        if (index == i % blocks) run_unit<F, T>(a, i / blocks, block, index, scratch);
-      });
-    }
-  });
-}
-
-void deform_grad_offsets(const DeformGradArgs& a, int64_t begin, int64_t end) {
-  const DeformGeometry& g = a.g;
-  const int64_t plane = g.pixels(), taps = g.B * g.offset_groups * g.taps();
-  with_deform_types(a, [&]<class T, class F>(T, F) {
-    const auto* const parts = static_cast<const typename Lanes<F>::Scalar*>(a.offset_parts);
-    for (int64_t tap = begin; tap < end; ++tap) {
-      const int64_t count = DeformBlocksOf(a, tap / g.taps() % g.offset_groups).count();
-      for (int64_t row = 0; row < 3; ++row) {
-        void* const to = row < 2 ? a.grad_offset : a.grad_mask;
-        if (to == nullptr) continue;
-        for (int64_t i = 0; i < plane; i += Lanes<F>::kCount) {
-          F sum = broadcast<F>(0);
-          for (int64_t k = 0; k < count; ++k) sum = sum + load<F>(parts + ((k * taps + tap) * 3 + row) * plane + i, plane - i);
-          if (row < 2) store_as(to, a.offset_type, (2 * tap + row) * plane + i, sum, plane - i);
-          if (row == 2) store_as(to, a.mask_type, tap * plane + i, sum, plane - i);
-        }
+      Unit<F, T> unit(a, i);
+      unit.lay_out(scratch.at_least(unit.lay_out(nullptr)));
+      unit.start();
+      for (int64_t n = 0; n < deform_tiles(a.g); ++n) {
+        const DeformTile tile(a.g, unit.sample, n);
+        load_upstream(unit, tile);
+        for (int32_t t = 0; t < a.g.taps(); ++t) run_tap(unit, tile, t, reads);
       }
-    }
-  });
-}
-
-void deform_grad_weights(const DeformGradArgs& a, int64_t begin, int64_t end) {
-  const DeformGeometry& g = a.g;
-  with_deform_types(a, [&]<class T, class F>(T, F) {
-    using Scalar = typename Lanes<F>::Scalar;
-    const int64_t blocks = Unit<F, T>::blocks(a), size = deform_weight_part_size(a), outs = g.group_out();
-    const auto* const parts = static_cast<const Scalar*>(a.weight_parts);
-    T* const grad = static_cast<T*>(a.grad_weight);
-    for_each_block(a, [&](int64_t index, const DeformBlock& block) {
-      if (index < begin || index >= end) return;
-      const int64_t row = padded_columns<F>(block.count), in_group = block.first - block.group * g.group_in();
-      for (int64_t o = 0; o < outs; ++o) {
-        T* to = grad + ((block.group * outs + o) * g.group_in() + in_group) * g.taps();
-        for (int64_t c = 0; c < block.count; ++c) {
-          for (int64_t t = 0; t < g.taps(); ++t) {
-            Scalar sum = 0;
-            for (int64_t b = 0; b < g.B; ++b) {
-              sum += parts[(b * blocks + index) * size + (t * (outs + kDeformSlack) + o) * row + c];
-            }
-            *to++ = Element<T>::from(sum);
-          }
-        }
-      }
-    });
-  });
-}
-
-void deform_grad_bias(const DeformGradArgs& a, int64_t begin, int64_t end) {
-  const DeformGeometry& g = a.g;
-  const int64_t pixels = g.pixels();
-  with_deform_types(a, [&]<class T, class F>(T, F) {
-    constexpr int64_t kCount = Lanes<F>::kCount;
-    using Scalar = typename Lanes<F>::Scalar;
-    const T* const grad = static_cast<const T*>(a.grad_out);
-    T* const to = static_cast<T*>(a.grad_bias);
-    for (int64_t o = begin * kDeformSlack; o < min(end * kDeformSlack, g.C_out); o += a.grad_out_channels_last ? kCount : 1) {
-      F sums = broadcast<F>(0);
-      Scalar total = 0;
-      for (int64_t b = 0; b < g.B; ++b) {
-        F sum = broadcast<F>(0);
-        if (a.grad_out_channels_last) {
-          const T* p = grad + b * pixels * g.C_out + o;
-          for (int64_t i = 0; i < pixels; ++i, p += g.C_out) sum = sum + load<F>(p, g.C_out - o);
-          sums = sums + sum;
-          continue;
-        }
-        const T* const plane = grad + (b * g.C_out + o) * pixels;
-        for (int64_t i = 0; i < pixels; i += kCount) sum = sum + load<F>(plane + i, pixels - i);
-        total += sum_of_lanes(sum);
-      }
-      if (a.grad_out_channels_last) store(to + o, sums, g.C_out - o);
-      if (!a.grad_out_channels_last) to[o] = Element<T>::from(total);
+      if (a.grad_input != nullptr) write_image(unit);
     }
   });
 }

@@ -5,6 +5,7 @@
 // stays in the first two levels of the cache, pixel by pixel, as many channels at a time as a vector holds, and multiplied
 // at once by that tap's weights into a tile of sums. At the end the sums get bias and activation and are written, turned
 // for an output of planes.
+#include "cpu/scratch.h"
 #include "simd/simd_quad.h"
 #include "simd/simd_activation.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_simd.h"
@@ -25,32 +26,20 @@ struct TapReads {
 template <class F>
 void find_reads(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v, TapReads<F>& r) {
   constexpr int64_t kCount = Lanes<F>::kCount;
-  using Int = typename Lanes<F>::Int;
-  const DeformGeometry& g = a.g;
-  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v;
-  const int64_t vertical = 2 * tap * plane + tile.first;
+  const F zero = broadcast<F>(0), one = broadcast<F>(1);
   r.far_count = 0;
-  for (int64_t i = 0; i < tile.count; i += kCount) {
-    const int64_t n = tile.count - i;
-    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
-    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
-    const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
-    const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
-    const DeformPlace<F> place = deform_place<F, false>(a, move_y, move_x, y, x);
-    F factor = broadcast<F>(1);
-    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+  for_each_place<F, false>(a, tile, q, u, v, [&](int64_t i, const DeformPlace<F>& place, F factor) VFI_INLINE_LAMBDA {
     for (int k = 0; k < 4; ++k) {
       store_int(r.at[k] + i, place.at[k]);
-      const F zero = broadcast<F>(0);
       store(r.weight[k] + i, select(equal(place.weight[k], zero), zero, place.weight[k] * factor));
     }
-    if (!any(place.far)) continue;
+    if (!any(place.far)) return;
     alignas(64) typename Lanes<F>::Scalar flags[kCount];
-    store(flags, select(place.far, broadcast<F>(1), broadcast<F>(0)));
-    for (int64_t lane = 0; lane < min(kCount, n); ++lane) {
+    store(flags, select(place.far, one, zero));
+    for (int64_t lane = 0; lane < min(kCount, tile.count - i); ++lane) {
       if (flags[lane] != 0) r.far[r.far_count++] = i + lane;
     }
-  }
+  });
 }
 
 // Columns are multiplied as they are, or as pairs of bfloat16.
@@ -123,11 +112,11 @@ void sample_far(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t 
 
 // Bias and activation of one vector of output channels.
 template <class F, class T>
-struct Finish {
+struct RowFinish {
   F bias, slope;
   Activation activation;
 
-  VFI_INLINE Finish(const DeformArgs& a, int64_t channel, int64_t n) : activation(a.activation) {
+  VFI_INLINE RowFinish(const DeformArgs& a, int64_t channel, int64_t n) : activation(a.activation) {
     bias = slope = broadcast<F>(0);
     if (a.bias != nullptr) bias = load<F>(static_cast<const T*>(a.bias) + channel, n);
     if (activation != Activation::kPrelu) return;
@@ -150,7 +139,7 @@ void write_tile(const DeformArgs& a, const DeformTile& tile, const typename Lane
   for (int64_t group = 0; group < g.groups; ++group) {
     for (int64_t o = 0; o < g.group_out(); o += kCount) {
       const int64_t channel = group * g.group_out() + o, n = min(kCount, g.group_out() - o);
-      const Finish<F, T> finish(a, channel, n);
+      const RowFinish<F, T> finish(a, channel, n);
       const auto* from = sums + group * group_row + o;
       for (int64_t i = 0; i < tile.count; i += kCount) {
         F rows[kCount];
@@ -167,10 +156,28 @@ void write_tile(const DeformArgs& a, const DeformTile& tile, const typename Lane
   }
 }
 
+// Of one thread, for a tile.
 template <class F, class T, class Column>
-void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads, const T* zeros, Column* columns,
-                  typename Lanes<F>::Scalar* sums) {
+struct DeformMemory {
+  Column* columns;                    // [kDeformRows, C]
+  typename Lanes<F>::Scalar* sums;    // [kDeformRows, output channels, each group's padded]
+  T* zeros;                           // the pixel that is read where there is none: [C]
+
+  int64_t lay_out(const DeformGeometry& g, void* memory) {
+    Layout layout(memory);
+    columns = layout.take<Column>(kDeformRows * g.C);
+    sums = layout.take<typename Lanes<F>::Scalar>(kDeformRows * g.groups * padded_columns<F>(g.group_out()));
+    zeros = layout.take<T>(g.C);
+    return layout.bytes();
+  }
+};
+
+template <class F, class T, class Column>
+void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& reads,
+                  const DeformMemory<F, T, Column>& memory) {
   using Scalar = typename Lanes<F>::Scalar;
+  Column* const columns = memory.columns;
+  Scalar* const sums = memory.sums;
   const DeformGeometry& g = a.g;
   const int64_t group_row = padded_columns<F>(g.group_out()), row = g.groups * group_row, group_in = g.group_in();
   const int64_t sample_at = a.direct ? tile.b * g.H * g.W * g.C : 0;
@@ -184,7 +191,7 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
         if (q != found) find_reads(a, tile, q, u, v, reads);
         found = q;
         Column* const column = columns + s.first;
-        sample(reads, tile.count, static_cast<const T*>(a.window) + sample_at, zeros, g.C, s, column, g.C);
+        sample(reads, tile.count, static_cast<const T*>(a.window) + sample_at, memory.zeros, g.C, s, column, g.C);
         for (int64_t k = 0; k < reads.far_count; ++k) {
           sample_far<Scalar, T>(a, tile, q, u, v, reads.far[k], s, column + reads.far[k] * g.C);
         }
@@ -202,6 +209,18 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
     }
   }
   write_tile<F, T>(a, tile, sums, row);
+}
+
+template <class F, class T, class Column>
+void forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
+  const WithScratch<DeformMemory<F, T, Column>> memory(a.g);
+  std::memset(memory.columns, 0, kDeformRows * a.g.C * sizeof(Column));  // rows past the last pixel are multiplied too
+  std::memset(memory.zeros, 0, a.g.C * sizeof(T));
+  TapReads<F> reads;
+  const int64_t tiles = deform_tiles(a.g);
+  for (int64_t i = begin; i < end; ++i) {
+    forward_tile<F, T, Column>(a, a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i), reads, memory);
+  }
 }
 
 // The weights [o][c][tap] of one tap, group after group.
@@ -239,27 +258,12 @@ void deform_pack_weights(const DeformArgs& a, int64_t begin, int64_t end) {
   });
 }
 
-void deform_forward_tiles(const DeformArgs& a, void* scratch, int64_t begin, int64_t end) {
+void deform_forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
-    using Scalar = typename Lanes<F>::Scalar;
-    Scalar* const columns = static_cast<Scalar*>(scratch);
-    Scalar* const sums = columns + kDeformRows * a.g.C;
-    Scalar* const zeros = sums + kDeformRows * a.g.groups * padded_columns<F>(a.g.group_out());
-    std::memset(columns, 0, kDeformRows * a.g.C * sizeof(Scalar));  // rows past the last pixel are multiplied too
-    std::memset(zeros, 0, (a.g.C + 1) * sizeof(Scalar));
-    TapReads<F> reads;
-    const int64_t tiles = deform_tiles(a.g);
-    for (int64_t i = begin; i < end; ++i) {
-      const DeformTile tile = a.direct ? DeformTile(a.g, i / tiles, i % tiles) : DeformTile(a.g, a.b, i);
-      const T* const nothing = reinterpret_cast<const T*>(zeros);
-      if constexpr (std::same_as<T, BFloat16> && std::same_as<F, F32>) {
-        if (uses_pairs<F, T>(a)) {
-          forward_tile<F>(a, tile, reads, nothing, reinterpret_cast<BFloat16*>(columns), sums);
-          continue;
-        }
-      }
-      forward_tile<F>(a, tile, reads, nothing, columns, sums);
+    if constexpr (std::same_as<T, BFloat16> && std::same_as<F, F32>) {
+      if (uses_pairs<F, T>(a)) return forward_tiles<F, T, BFloat16>(a, begin, end);
     }
+    forward_tiles<F, T, typename Lanes<F>::Scalar>(a, begin, end);
   });
 }
 

@@ -117,6 +117,26 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
   return p;
 }
 
+// Calls use(i, place, mask) for every vector of pixels i .. of a tile: where tap (u, v) of offset group q reads.
+template <class F, bool kSlopes, class Use>
+VFI_INLINE void for_each_place(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v,
+                               const Use& use) {
+  using Int = typename Lanes<F>::Int;
+  const DeformGeometry& g = a.g;
+  const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v;
+  const int64_t vertical = 2 * tap * plane + tile.first;
+  for (int64_t i = 0; i < tile.count; i += Lanes<F>::kCount) {
+    const int64_t n = tile.count - i;
+    const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);
+    const F move_x = load_as<F>(a.offset, a.offset_type, vertical + plane + i, n);
+    const Int y = load_int(tile.start_y + i, Int()) + u * g.dilation_y;
+    const Int x = load_int(tile.start_x + i, Int()) + v * g.dilation_x;
+    F factor = broadcast<F>(1);
+    if (a.mask != nullptr) factor = load_as<F>(a.mask, a.mask_type, tap * plane + tile.first + i, n);
+    use(i, deform_place<F, kSlopes>(a, move_y, move_x, y, x), factor);
+  }
+}
+
 // Calls run(T(), F()) with the input's element type and what the arithmetic is done in.
 template <class Run>
 VFI_INLINE void with_deform_types(const DeformArgs& a, const Run& run) {

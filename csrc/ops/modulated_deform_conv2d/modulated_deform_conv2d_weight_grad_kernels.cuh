@@ -22,14 +22,14 @@ struct GradWeightShared {
     Factors<F, M> factors;
     Sum<F> sums[M * kSumStep];
   };
-  Positions<Sum<F>, kPixelsOfWeight> positions;
+  DeformPositions<Sum<F>, kPixelsOfWeight> positions;
 };
 
 // partial[part][group][tap][c][o]
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T* __restrict__ grad_out,
                                                                          const T* __restrict__ input,
-                                                                         Sum<F>* __restrict__ partial, DeformArgs a,
+                                                                         Sum<F>* __restrict__ partial, DeformArgsGpu a,
                                                                          WeightParts w) {
   using Shared = GradWeightShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
@@ -137,7 +137,7 @@ int weight_rows(const DeformGeometry& g) {
 
 template <class T, class F>
 void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partial, T* grad, const Strides& strides,
-                               const DeformArgs& a, const WeightParts& w, cudaStream_t stream) {
+                               const DeformArgsGpu& a, const WeightParts& w, cudaStream_t stream) {
   const int64_t blocks = w.parts * w.rows * w.pieces * a.g.groups * a.g.taps();
   if (blocks == 0) return;
   with_rows<F>(a.g.group_out(), [&](auto m) {

@@ -87,8 +87,7 @@ Tensor patch_gather_grad(const Tensor& grad_out, const Tensor& indices, std::vec
   a.listed = listed.data();
   const int64_t cell = patch * patch * a.C;
   torch::stable::parallel_for(0, listed.size(), 1 + kWork / std::max(cell, int64_t{1}), [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<double[]> sums(new double[patch * a.C]);
-    VFI_CPU_KERNEL(patch_gather_grad_cells)(a, sums.get(), begin, end);
+    VFI_CPU_KERNEL(patch_gather_grad_cells)(a, begin, end);
   });
   return grad;
 }

@@ -10,8 +10,7 @@ namespace vfi {
 VFI_DECLARE_CPU_KERNEL(patch_gather_rows, const PatchArgs& args, int64_t begin, int64_t end);
 // The same rows from `patches` into `result`, zeros where `patches` is null.
 VFI_DECLARE_CPU_KERNEL(patch_scatter_rows, const PatchArgs& args, int64_t begin, int64_t end);
-// Cells begin .. end - 1 of the grid of `result`: the sum of the patches that hold each pixel. `scratch` has patch C numbers of
-// the sums' type.
-VFI_DECLARE_CPU_KERNEL(patch_gather_grad_cells, const PatchArgs& args, void* scratch, int64_t begin, int64_t end);
+// Cells begin .. end - 1 of the grid of `result`: the sum of the patches that hold each pixel.
+VFI_DECLARE_CPU_KERNEL(patch_gather_grad_cells, const PatchArgs& args, int64_t begin, int64_t end);
 
 }  // namespace vfi

@@ -2,6 +2,7 @@
 //
 // The unit of work of both is a row of a patch. The gradient of gather belongs to the cells of the grid: each adds the
 // patches in reach in the order of the grid, whichever thread it is on.
+#include "cpu/scratch.h"
 #include "simd/simd_pixels.h"
 #include "ops/patches/patches_cpu.h"
 
@@ -74,13 +75,14 @@ void patch_scatter_rows(const PatchArgs& a, int64_t begin, int64_t end) {
   });
 }
 
-void patch_gather_grad_cells(const PatchArgs& a, void* scratch, int64_t begin, int64_t end) {
+void patch_gather_grad_cells(const PatchArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {
+    const Scratch sums(a.patch * a.C * sizeof(SumOf<T>));
     for (int64_t n = begin; n < end; ++n) {
       const int64_t columns = a.grid.columns, rows = a.grid.rows;
       const int64_t row = n / columns % rows, column = n % columns;
       for (int64_t i = 0; i < a.patch; ++i) {
-        gather_grad_row<T>(a, n / (rows * columns), row * a.patch + i, column, static_cast<SumOf<T>*>(scratch));
+        gather_grad_row<T>(a, n / (rows * columns), row * a.patch + i, column, static_cast<SumOf<T>*>(sums.data()));
       }
     }
   });

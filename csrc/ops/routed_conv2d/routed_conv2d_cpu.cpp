@@ -82,10 +82,8 @@ Scratch pack(RoutedArgs& a) {
 
 void run(RoutedArgs& a, const std::vector<int64_t>& chosen) {
   a.chosen = chosen.data(), a.count = chosen.size();
-  const int64_t bytes = (routed_tile_size(a.axis, a.depth, a.strip) + routed_sums_size(a.axis, a.columns)) * sum_bytes(a);
   torch::stable::parallel_for(0, a.count * a.strips(), 1, [&](int64_t begin, int64_t end) {
-    const Scratch scratch(bytes);
-    VFI_CPU_KERNEL(routed_strips)(a, scratch.data(), begin, end);
+    VFI_CPU_KERNEL(routed_strips)(a, begin, end);
   });
 }
 
@@ -138,10 +136,8 @@ void weight_gradient(RoutedWeightArgs& a, int64_t patches) {
   a.count = patches, a.part_count = std::clamp(patches, int64_t{1}, kParts);
   const Scratch parts(a.part_count * routed_part_size(a) * sum_bytes(a));
   a.parts = parts.data();
-  const int64_t bytes = (routed_tile_size(a.axis, a.depth, a.strip) + routed_sums_size(a.axis, a.columns)) * sum_bytes(a);
   torch::stable::parallel_for(0, a.part_count, 1, [&](int64_t begin, int64_t end) {
-    const Scratch scratch(bytes);
-    VFI_CPU_KERNEL(routed_weight_parts)(a, scratch.data(), begin, end);
+    VFI_CPU_KERNEL(routed_weight_parts)(a, begin, end);
   });
   torch::stable::parallel_for(0, a.axis.K, 1, [&](int64_t begin, int64_t end) {
     VFI_CPU_KERNEL(routed_weight_sum)(a, begin, end);

@@ -75,17 +75,15 @@ VFI_INLINE int64_t routed_tile_columns(const RoutedAxis& x) {
 VFI_INLINE int64_t routed_tile_rows(const RoutedAxis& x, int64_t strip) {
   return x.transposed ? (strip + x.K - 2) / x.stride + 2 : (strip - 1) * x.stride + x.K;
 }
+// Products may touch kRoutedSlack rows past the last.
 VFI_INLINE int64_t routed_tile_size(const RoutedAxis& x, int64_t depth, int64_t strip) {
   return (routed_tile_rows(x, strip) * routed_tile_columns(x) + kRoutedSlack * x.stride + x.K) * depth;
-}
-VFI_INLINE int64_t routed_sums_size(const RoutedAxis& x, int64_t columns) {
-  return (x.out_count() + kRoutedSlack * x.stride) * routed_padded(columns);
 }
 
 // Packs rows of taps begin .. end - 1.
 VFI_DECLARE_CPU_KERNEL(routed_pack_weights, const RoutedArgs& args, int64_t begin, int64_t end);
-// `scratch` has the size of a tile and its sums.
-VFI_DECLARE_CPU_KERNEL(routed_strips, const RoutedArgs& args, void* scratch, int64_t begin, int64_t end);
+// Strips begin .. end - 1 of the chosen patches.
+VFI_DECLARE_CPU_KERNEL(routed_strips, const RoutedArgs& args, int64_t begin, int64_t end);
 
 // The gradient of weight and bias. The patches are cut into parts, each with sums of its own.
 struct RoutedWeightArgs : RoutedArgs {
@@ -102,7 +100,7 @@ VFI_INLINE int64_t routed_block_size(const RoutedArgs& a) {
 VFI_INLINE int64_t routed_part_size(const RoutedArgs& a) {
   return a.axis.K * a.axis.phases() * routed_block_size(a) + routed_padded(a.columns);
 }
-VFI_DECLARE_CPU_KERNEL(routed_weight_parts, const RoutedWeightArgs& args, void* scratch, int64_t begin, int64_t end);
+VFI_DECLARE_CPU_KERNEL(routed_weight_parts, const RoutedWeightArgs& args, int64_t begin, int64_t end);
 // Adds the parts up, for rows of taps begin .. end - 1; the first also for the bias.
 VFI_DECLARE_CPU_KERNEL(routed_weight_sum, const RoutedWeightArgs& args, int64_t begin, int64_t end);
 

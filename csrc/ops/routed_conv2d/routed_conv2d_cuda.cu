@@ -11,12 +11,12 @@ namespace {
 
 using Maybe = std::optional<Tensor>;
 
-RoutedPlace place_of(const Tensor& t, bool in_image) {
+RoutedPlaceGpu place_of(const Tensor& t, bool in_image) {
   return {const_cast<void*>(t.const_data_ptr()), strides_of(t), in_image};
 }
 
 // Of a tensor that is written: memory that it shares with another one until then (copy on write) becomes its own.
-RoutedPlace target_of(const Tensor& t, bool in_image) {
+RoutedPlaceGpu target_of(const Tensor& t, bool in_image) {
   t.mutable_data_ptr();
   return place_of(t, in_image);
 }
@@ -28,9 +28,9 @@ RoutedWeights weights_of(const Tensor& weight, bool transposed) {
 }
 
 // What all directions share: the forward one's geometry.
-RoutedArgs forward_args(const RoutedGeometry& g, const Tensor& x, const Tensor& list) {
+RoutedArgsGpu forward_args(const RoutedGeometry& g, const Tensor& x, const Tensor& list) {
   const auto narrow = [](int64_t n) { return static_cast<int32_t>(n); };
-  RoutedArgs a{};
+  RoutedArgsGpu a{};
   a.K = narrow(g.K), a.stride = narrow(g.stride), a.padding = narrow(g.padding);
   a.transposed = g.transposed;
   a.in_side = narrow(g.patch), a.out_side = narrow(g.out_patch);
@@ -44,8 +44,9 @@ RoutedArgs forward_args(const RoutedGeometry& g, const Tensor& x, const Tensor& 
 }
 
 // The gradient of the input: the other form of the convolution, from output patches to the cells of the image.
-RoutedArgs backward_args(const RoutedArgs& forward, const Tensor& grad_out, const Tensor& grad_x, const int32_t* listed) {
-  RoutedArgs a = forward;
+RoutedArgsGpu backward_args(const RoutedArgsGpu& forward, const Tensor& grad_out, const Tensor& grad_x,
+                            const int32_t* listed) {
+  RoutedArgsGpu a = forward;
   a.transposed = !a.transposed;
   std::swap(a.in_side, a.out_side);
   std::swap(a.depth, a.columns);
@@ -56,13 +57,13 @@ RoutedArgs backward_args(const RoutedArgs& forward, const Tensor& grad_out, cons
 }
 
 template <class T, class F>
-void convolve(const Tensor& weight, const RoutedWeights& w, const RoutedArgs& a, const Epilogue& epilogue,
+void convolve(const Tensor& weight, const RoutedWeights& w, const RoutedArgsGpu& a, const Epilogue& epilogue,
               cudaStream_t stream) {
   const Tensor packed = scratch<F>(weight, int64_t{a.K} * a.K * a.depth * routed_row_length(a.columns));
   launch_routed_conv(static_cast<const T*>(weight.const_data_ptr()), w, elements<F>(packed), a, epilogue, stream);
 }
 
-void forward(const OnDevice& device, const Tensor& weight, const RoutedArgs& a, const Epilogue& epilogue, Dtype type,
+void forward(const OnDevice& device, const Tensor& weight, const RoutedArgsGpu& a, const Epilogue& epilogue, Dtype type,
              bool transposed, bool allow_tf32) {
   with_factors(type, false, allow_tf32, [&](auto element, auto factor) {
     convolve<decltype(element), decltype(factor)>(weight, weights_of(weight, transposed), a, epilogue, device.stream);
@@ -76,7 +77,7 @@ Tensor routed_conv2d(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_
   const OnDevice device(x);
   const Tensor list = torch::stable::contiguous(indices);
   const Tensor out = empty(x, {list.size(0), g.C_out, g.out_patch, g.out_patch}, x.scalar_type(), layout_of(x));
-  RoutedArgs a = forward_args(g, x, list);
+  RoutedArgsGpu a = forward_args(g, x, list);
   a.to = target_of(out, false);
   const Epilogue epilogue{data_or_null(bias), nullptr, step_of(bias), 0, Activation::kNone, 0};
   forward(device, weight, a, epilogue, dtype_of(x), transposed, allow_tf32);
@@ -91,7 +92,7 @@ void routed_conv2d_(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t
   const Activation kind = check_routed_activation(activation, activation_weight, x, g);
   const OnDevice device(x);
   const Tensor list = torch::stable::contiguous(indices);
-  RoutedArgs a = forward_args(g, x, list);
+  RoutedArgsGpu a = forward_args(g, x, list);
   a.to = target_of(base, true);
   const Epilogue epilogue{data_or_null(bias), data_or_null(activation_weight), step_of(bias), step_of(activation_weight),
                           kind, negative_slope};
@@ -99,7 +100,7 @@ void routed_conv2d_(Tensor x, Tensor weight, Maybe bias, Tensor indices, int64_t
 }
 
 template <class T, class F>
-void weight_gradient(const RoutedArgs& a, const RoutedPlace& grad_out, const Tensor& grad, bool transposed,
+void weight_gradient(const RoutedArgsGpu& a, const RoutedPlaceGpu& grad_out, const Tensor& grad, bool transposed,
                      cudaStream_t stream) {
   const RoutedParts parts = routed_parts<F>(a);
   const Tensor partial = scratch<Sum<F>>(grad, parts.parts * grad.numel());
@@ -118,8 +119,8 @@ std::tuple<Tensor, Tensor, Tensor> routed_conv2d_grad(Tensor grad_out, Tensor x,
   const Tensor list = torch::stable::contiguous(indices);
   const Tensor grad_x = empty_for(x, need_x), grad_weight = empty_for(weight, need_weight);
   const Tensor grad_bias = need_bias ? empty(x, {g.C_out}, type) : nothing(x, type);
-  const RoutedArgs a = forward_args(g, x, list);
-  const RoutedPlace up = place_of(grad_out, false);
+  const RoutedArgsGpu a = forward_args(g, x, list);
+  const RoutedPlaceGpu up = place_of(grad_out, false);
   with_factors(dtype_of(x), false, allow_tf32, [&](auto element, auto factor) {
     using T = decltype(element);
     using F = decltype(factor);

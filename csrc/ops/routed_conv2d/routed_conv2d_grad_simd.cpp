@@ -12,12 +12,13 @@ namespace {
 
 // Strip `first` .. of patch k to the sums of one part.
 template <class T>
-void add_strip(const RoutedWeightArgs& a, int64_t k, int64_t first, int64_t count, SumOf<T>* scratch, SumOf<T>* part) {
+void add_strip(const RoutedWeightArgs& a, int64_t k, int64_t first, int64_t count,
+               const RoutedMemory<SumOf<T>>& memory, SumOf<T>* part) {
   using F = typename VectorOf<T>::type;
   const RoutedAxis& x = a.axis;
   const RoutedPixels<const T> from(a, a.from, k, x.in_side, a.reads_neighbours), grad(a, a.grad, k, x.out_side, false);
-  const RoutedTile<SumOf<T>> tile(a, first, count, scratch);
-  SumOf<T>* const g = scratch + routed_tile_size(x, a.depth, a.strip);
+  const RoutedTile<SumOf<T>> tile(a, first, count, memory.tile);
+  SumOf<T>* const g = memory.sums;
   const int64_t row = padded_columns<F>(a.columns), block = routed_block_size(a);
   SumOf<T>* const bias = part + x.K * x.phases() * block;
   const Strides& s = a.grad.strides;
@@ -33,22 +34,26 @@ void add_strip(const RoutedWeightArgs& a, int64_t k, int64_t first, int64_t coun
   }
 }
 
+template <class T>
+void add_patch(const RoutedWeightArgs& a, int64_t k, const RoutedMemory<SumOf<T>>& memory, SumOf<T>* part) {
+  if (!patch_at(a.indices, k, a.grid).used) return;
+  for (int64_t o = 0; o < a.axis.out_side; o += a.strip) {
+    add_strip<T>(a, k, o, min(a.strip, a.axis.out_side - o), memory, part);
+  }
+}
+
 }  // namespace
 
-void routed_weight_parts(const RoutedWeightArgs& a, void* scratch, int64_t begin, int64_t end) {
+void routed_weight_parts(const RoutedWeightArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {
     using Sum = SumOf<T>;
-    Sum* const tile = static_cast<Sum*>(scratch);
-    std::memset(tile, 0, (routed_tile_size(a.axis, a.depth, a.strip) + routed_sums_size(a.axis, a.columns)) * sizeof(Sum));
+    const WithScratch<RoutedMemory<Sum>> memory(a);
+    std::memset(memory.scratch.data(), 0, memory.scratch.bytes());
     for (int64_t n = begin; n < end; ++n) {
       Sum* const part = static_cast<Sum*>(a.parts) + n * routed_part_size(a);
       std::memset(part, 0, routed_part_size(a) * sizeof(Sum));
-      for (int64_t k = n * a.count / a.part_count; k < (n + 1) * a.count / a.part_count; ++k) {
-        if (!patch_at(a.indices, k, a.grid).used) continue;
-        for (int64_t o = 0; o < a.axis.out_side; o += a.strip) {
-          add_strip<T>(a, k, o, min(a.strip, a.axis.out_side - o), tile, part);
-        }
-      }
+      const int64_t last = (n + 1) * a.count / a.part_count;
+      for (int64_t k = n * a.count / a.part_count; k < last; ++k) add_patch<T>(a, k, memory, part);
     }
   });
 }

@@ -23,14 +23,14 @@ namespace vfi::cuda {
 constexpr int kMostTaps = 16;  // of a phase: 4x4, the gradient of the transposed convolution
 
 // Patches where a list says in an image, or one after another.
-struct RoutedPlace {
+struct RoutedPlaceGpu {
   void* data;
   Strides strides;
   bool in_image;
 };
 
 // A convolution of patches in one of its forms and directions: `depth` channels in, `columns` channels out.
-struct RoutedArgs {
+struct RoutedArgsGpu {
   int32_t K, stride, padding;
   bool transposed;
   int32_t in_side, out_side;  // of a patch
@@ -40,7 +40,7 @@ struct RoutedArgs {
   const int32_t* indices;  // [P, 3]
   const int32_t* listed;   // [B, rows, columns], the row that names a cell or -1: blocks go through cells. Null: through rows
   int64_t items;           // cells, or rows
-  RoutedPlace from, to;
+  RoutedPlaceGpu from, to;
 
   VFI_HOST_DEVICE int32_t phases() const { return transposed ? stride : 1; }
   VFI_HOST_DEVICE int32_t phase_side() const { return out_side / phases(); }
@@ -52,7 +52,7 @@ struct RoutedItem {
   int64_t k;
 };
 
-__device__ __forceinline__ RoutedItem routed_item(const RoutedArgs& a, int64_t n) {
+__device__ __forceinline__ RoutedItem routed_item(const RoutedArgsGpu& a, int64_t n) {
   if (a.listed == nullptr) return {patch_at(a.indices, n, a.grid), n};
   const int64_t row = n / a.grid.columns;
   return {{row / a.grid.rows, row % a.grid.rows, n % a.grid.columns, a.listed[n] >= 0}, a.listed[n]};
@@ -60,7 +60,7 @@ __device__ __forceinline__ RoutedItem routed_item(const RoutedArgs& a, int64_t n
 
 // Output pixels of one phase along an axis, and their taps. Pixel m reads input pixel m in_step + in_first + n tap_move
 // with its n-th tap, and is output pixel m out_step + out_first.
-struct RoutedPhase {
+struct RoutedPhaseGpu {
   int32_t taps, first_tap, tap_step;
   int32_t in_first, in_step, tap_move, out_first, out_step;
 
@@ -69,14 +69,14 @@ struct RoutedPhase {
   VFI_HOST_DEVICE int32_t output(int32_t m) const { return m * out_step + out_first; }
 };
 
-VFI_HOST_DEVICE RoutedPhase routed_phase(const RoutedArgs& a, int32_t phase) {
+VFI_HOST_DEVICE RoutedPhaseGpu routed_phase(const RoutedArgsGpu& a, int32_t phase) {
   if (!a.transposed) return {a.K, 0, 1, -a.padding, a.stride, 1, 0, 1};
   const int32_t tap = (phase + a.padding) % a.stride, taps = tap < a.K ? (a.K - 1 - tap) / a.stride + 1 : 0;
   return {taps, tap, a.stride, (phase + a.padding - tap) / a.stride, 1, -1, phase, a.stride};
 }
 
 // Element of channel 0 of input pixel (y, x), counted from the patch's first; -1 where it counts as 0.
-__device__ __forceinline__ int64_t routed_source(const RoutedArgs& a, const RoutedItem& item, int32_t y, int32_t x) {
+__device__ __forceinline__ int64_t routed_source(const RoutedArgsGpu& a, const RoutedItem& item, int32_t y, int32_t x) {
   const bool inside = y >= 0 && y < a.in_side && x >= 0 && x < a.in_side;
   if (!inside && !a.neighbours) return -1;
   const Patch& p = item.patch;
@@ -97,7 +97,7 @@ __device__ __forceinline__ int64_t routed_source(const RoutedArgs& a, const Rout
 }
 
 // Element of channel 0 of output pixel (y, x).
-__device__ __forceinline__ int64_t routed_target(const RoutedArgs& a, const RoutedItem& item, int32_t y, int32_t x) {
+__device__ __forceinline__ int64_t routed_target(const RoutedArgsGpu& a, const RoutedItem& item, int32_t y, int32_t x) {
   if (!a.to.in_image) return a.to.strides.offset(item.k, 0, y, x);
   const Patch& p = item.patch;
   return a.to.strides.offset(p.b, 0, static_cast<int32_t>(p.row * a.out_side + y),
@@ -160,13 +160,13 @@ struct RoutedShared {
 };
 
 // A block's share: pixels `first` .. first + count - 1 of a phase of a patch, in row-major order.
-struct RoutedTile {
+struct RoutedTileGpu {
   RoutedItem item;
-  RoutedPhase y, x;
+  RoutedPhaseGpu y, x;
   int32_t first, count, side;
 };
 
-__device__ __forceinline__ RoutedTile routed_tile(const RoutedArgs& a, unsigned index, int pixels) {
+__device__ __forceinline__ RoutedTileGpu routed_tile(const RoutedArgsGpu& a, unsigned index, int pixels) {
   const unsigned side = a.phase_side(), all = side * side, tiles = (all + pixels - 1) / pixels;
   const unsigned phases = a.phases(), first = index % tiles * pixels, phase = index / tiles % (phases * phases);
   return {routed_item(a, index / tiles / (phases * phases)), routed_phase(a, phase / phases),
@@ -176,7 +176,7 @@ __device__ __forceinline__ RoutedTile routed_tile(const RoutedArgs& a, unsigned 
 
 // Where the pixels of the tile read, for every tap, and where they are written.
 template <class F, int M>
-__device__ __forceinline__ void find_pixels(RoutedShared<F, M>& to, const RoutedArgs& a, const RoutedTile& tile) {
+__device__ __forceinline__ void find_pixels(RoutedShared<F, M>& to, const RoutedArgsGpu& a, const RoutedTileGpu& tile) {
   const int32_t taps = tile.y.taps * tile.x.taps;
   for (int e = threadIdx.x; e < taps * kTile; e += kThreads) {
     const int t = e / kTile, pixel = e % kTile;
@@ -197,13 +197,13 @@ __device__ __forceinline__ void find_pixels(RoutedShared<F, M>& to, const Routed
 
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void routed_conv_kernel(
-    const F* __restrict__ weight, int64_t row_length, RoutedArgs a, Epilogue epilogue) {
+    const F* __restrict__ weight, int64_t row_length, RoutedArgsGpu a, Epilogue epilogue) {
   using A = Sum<F>;
   using Shared = RoutedShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const unsigned parts = (a.columns + M - 1) / M;
   const int32_t first_out = static_cast<int32_t>(blockIdx.x % parts) * M, rows = min(a.columns - first_out, M);
-  const RoutedTile tile = routed_tile(a, blockIdx.x / parts, kTile);
+  const RoutedTileGpu tile = routed_tile(a, blockIdx.x / parts, kTile);
   const bool used = tile.item.patch.used, in_list = a.listed == nullptr, sums_up = used || (!in_list && a.neighbours);
   if (!used && in_list && a.to.in_image) return;
   find_pixels(*shared, a, tile);
@@ -240,7 +240,7 @@ __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void ro
   }
 }
 
-inline int64_t routed_tiles(const RoutedArgs& a, int64_t pixels) {
+inline int64_t routed_tiles(const RoutedArgsGpu& a, int64_t pixels) {
   const int64_t side = a.phase_side();
   return ceil_div(side * side, pixels);
 }
@@ -256,7 +256,7 @@ void with_routed_rows(int64_t rows, Run&& run) {
 }
 
 // Whether N neighbouring channels of a pixel can be loaded at once.
-inline bool routed_packs(const RoutedPlace& p, int64_t depth, int64_t n) {
+inline bool routed_packs(const RoutedPlaceGpu& p, int64_t depth, int64_t n) {
   const Strides& s = p.strides;
   return s.channel == 1 && depth % n == 0 && s.column % n == 0 && s.row % n == 0 && s.batch % n == 0 &&
          reinterpret_cast<uintptr_t>(p.data) % 16 == 0;
@@ -264,7 +264,7 @@ inline bool routed_packs(const RoutedPlace& p, int64_t depth, int64_t n) {
 
 // `packed` has K K depth routed_row_length(columns) elements.
 template <class T, class F>
-void launch_routed_conv(const T* weight, RoutedWeights w, F* packed, const RoutedArgs& a, const Epilogue& epilogue,
+void launch_routed_conv(const T* weight, RoutedWeights w, F* packed, const RoutedArgsGpu& a, const Epilogue& epilogue,
                         cudaStream_t stream) {
   w.row_length = routed_row_length(a.columns);
   const int64_t blocks = a.items * a.phases() * a.phases() * routed_tiles(a, kTile), count = a.K * a.K * a.depth;

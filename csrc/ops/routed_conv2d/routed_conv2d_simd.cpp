@@ -74,13 +74,14 @@ void write_sums(const RoutedArgs& a, int64_t k, int64_t o, const typename Lanes<
 
 // Output rows first .. first + count - 1 of patch k. E: what is multiplied.
 template <class T, class E>
-void convolve_strip(const RoutedArgs& a, int64_t k, int64_t first, int64_t count, void* scratch) {
+void convolve_strip(const RoutedArgs& a, int64_t k, int64_t first, int64_t count,
+                    const RoutedMemory<SumOf<T>>& memory) {
   using F = typename VectorOf<T>::type;
   using Scalar = typename Lanes<F>::Scalar;
   const RoutedAxis& x = a.axis;
   const RoutedPixels<const T> from(a, a.from, k, x.in_side, a.reads_neighbours);
-  const RoutedTile<E> tile(a, first, count, scratch);
-  Scalar* const sums = static_cast<Scalar*>(scratch) + routed_tile_size(x, a.depth, a.strip);
+  const RoutedTile<E> tile(a, first, count, reinterpret_cast<E*>(memory.tile));
+  Scalar* const sums = memory.sums;
   const int64_t row = padded_columns<F>(a.columns);
   fill_tile(tile, from, a.from.strides);
   for (int64_t o = first; o < first + count; ++o) {
@@ -124,8 +125,9 @@ void routed_pack_weights(const RoutedArgs& a, int64_t begin, int64_t end) {
   });
 }
 
-void routed_strips(const RoutedArgs& a, void* scratch, int64_t begin, int64_t end) {
+void routed_strips(const RoutedArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {
+    const WithScratch<RoutedMemory<SumOf<T>>> memory(a);
     for (int64_t n = begin; n < end; ++n) {
       const int64_t k = a.chosen[n / a.strips()], start = n % a.strips() * a.strip;
       const int64_t first = a.axis.out_first() + start, count = min(a.strip, a.axis.out_count() - start);
@@ -135,11 +137,11 @@ void routed_strips(const RoutedArgs& a, void* scratch, int64_t begin, int64_t en
       }
       if constexpr (std::same_as<T, BFloat16>) {
         if (uses_pairs<T>(a)) {
-          convolve_strip<T, BFloat16>(a, k, first, count, scratch);
+          convolve_strip<T, BFloat16>(a, k, first, count, memory);
           continue;
         }
       }
-      convolve_strip<T, SumOf<T>>(a, k, first, count, scratch);
+      convolve_strip<T, SumOf<T>>(a, k, first, count, memory);
     }
   });
 }

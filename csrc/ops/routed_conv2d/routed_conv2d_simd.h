@@ -6,6 +6,7 @@
 // have theirs a fixed step further: a row of taps is one product of matrices.
 #pragma once
 
+#include "cpu/scratch.h"
 #include "simd/simd_pixels.h"
 #include "simd/simd_product.h"
 #include "ops/routed_conv2d/routed_conv2d_cpu.h"
@@ -35,13 +36,27 @@ struct RoutedPixels {
   VFI_INLINE bool has_row(int64_t y) const { return top <= y && y < bottom; }
 };
 
+// Of one thread: a tile, whose elements may be of a smaller type, and the sums of one output row, or the gradient of one.
+template <class Sum>
+struct RoutedMemory {
+  Sum *tile, *sums;
+
+  VFI_INLINE int64_t lay_out(const RoutedArgs& a, void* memory) {
+    const RoutedAxis& x = a.axis;
+    Layout layout(memory);
+    tile = layout.take<Sum>(routed_tile_size(x, a.depth, a.strip));
+    sums = layout.take<Sum>((x.out_count() + kRoutedSlack * x.stride) * routed_padded(a.columns));
+    return layout.bytes();
+  }
+};
+
 // Input rows first_row .. and columns first_column .., [row][column][depth].
 template <class E>
 struct RoutedTile {
   E* data;
   int64_t first_row, rows, first_column, columns, depth;
 
-  VFI_INLINE RoutedTile(const RoutedArgs& a, int64_t first, int64_t count, void* scratch) : data(static_cast<E*>(scratch)) {
+  VFI_INLINE RoutedTile(const RoutedArgs& a, int64_t first, int64_t count, E* memory) : data(memory) {
     const RoutedAxis& x = a.axis;
     first_row = x.first_read(first), rows = x.last_read(first, count) - first_row + 1;
     first_column = x.first_read(x.out_first()), columns = routed_tile_columns(x), depth = a.depth;

@@ -35,7 +35,7 @@ __device__ __forceinline__ void load_rows(const T* __restrict__ from, int64_t ch
 }
 
 // A tile of output pixels that tap (u, v) takes part in: index n of all, without regard to the phase.
-__device__ __forceinline__ RoutedTile routed_tap_tile(const RoutedArgs& a, int64_t n, int32_t u, int32_t v) {
+__device__ __forceinline__ RoutedTileGpu routed_tap_tile(const RoutedArgsGpu& a, int64_t n, int32_t u, int32_t v) {
   const int64_t side = a.phase_side(), all = side * side, tiles = (all + kPixelsOfWeight - 1) / kPixelsOfWeight;
   const int64_t first = n % tiles * kPixelsOfWeight, count = all - first;
   const int32_t phases = a.phases(), far = a.K * phases - a.padding;  // a multiple of the stride more: no negative number
@@ -46,7 +46,7 @@ __device__ __forceinline__ RoutedTile routed_tap_tile(const RoutedArgs& a, int64
 
 // partial[part][u][v][c][n]
 template <class T, class F, int M>
-__global__ __launch_bounds__(kThreads, 2) void routed_grad_weight_kernel(RoutedArgs a, RoutedPlace grad,
+__global__ __launch_bounds__(kThreads, 2) void routed_grad_weight_kernel(RoutedArgsGpu a, RoutedPlaceGpu grad,
                                                                          Sum<F>* __restrict__ partial, RoutedParts w) {
   using Shared = RoutedWeightShared<F, M>;
   VFI_DYNAMIC_SHARED(Shared, shared);
@@ -64,7 +64,7 @@ __global__ __launch_bounds__(kThreads, 2) void routed_grad_weight_kernel(RoutedA
   Sums<F, M> sums;
   sums.clear();
   for (int64_t n = index; n < w.tiles; n += w.parts) {
-    const RoutedTile tile = routed_tap_tile(a, n, u, v);
+    const RoutedTileGpu tile = routed_tap_tile(a, n, u, v);
     if (!tile.item.patch.used) continue;
     if (threadIdx.x < kPixelsOfWeight) {
       const int32_t pixel = tile.first + static_cast<int32_t>(threadIdx.x), y = pixel / tile.side, x = pixel % tile.side;
@@ -95,7 +95,7 @@ constexpr int kBiasChannels = 32, kBiasLanes = kThreads / kBiasChannels;
 
 // partial[part][n]: a block has some channels, its threads every kBiasLanes-th pixel of every parts-th patch.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void routed_grad_bias_kernel(RoutedArgs a, RoutedPlace grad,
+__global__ __launch_bounds__(kThreads) void routed_grad_bias_kernel(RoutedArgsGpu a, RoutedPlaceGpu grad,
                                                                     A* __restrict__ partial, int64_t parts) {
   VFI_DYNAMIC_SHARED(A, shared);
   const bool last = grad.strides.channel == 1;
@@ -135,7 +135,7 @@ __global__ __launch_bounds__(kThreads) void routed_grad_sum_kernel(const A* __re
 
 // How the gradient of the weight is cut: by sizes alone, so that sums have one order on every device.
 template <class F>
-RoutedParts routed_parts(const RoutedArgs& a) {
+RoutedParts routed_parts(const RoutedArgsGpu& a) {
   constexpr int64_t kEnoughBlocks = 1024, kMostParts = 64;
   RoutedParts w{1, a.items * routed_tiles(a, kPixelsOfWeight), static_cast<int32_t>(ceil_div(a.depth, kTile)), 0};
   with_routed_rows<F>(a.columns, [&](auto m) { w.rows = static_cast<int32_t>(ceil_div(a.columns, decltype(m)::value)); });
@@ -144,12 +144,12 @@ RoutedParts routed_parts(const RoutedArgs& a) {
   return w;
 }
 
-inline int64_t routed_bias_parts(const RoutedArgs& a) { return std::clamp<int64_t>(a.items, 1, 64); }
+inline int64_t routed_bias_parts(const RoutedArgsGpu& a) { return std::clamp<int64_t>(a.items, 1, 64); }
 
 // `partial` has parts K K depth columns elements.
 template <class T, class F>
-void launch_routed_grad_weight(const RoutedArgs& a, const RoutedPlace& grad_out, const RoutedParts& w, Sum<F>* partial,
-                               T* grad, const RoutedWeights& place, cudaStream_t stream) {
+void launch_routed_grad_weight(const RoutedArgsGpu& a, const RoutedPlaceGpu& grad_out, const RoutedParts& w,
+                               Sum<F>* partial, T* grad, const RoutedWeights& place, cudaStream_t stream) {
   const int64_t count = a.K * a.K * a.depth * int64_t{a.columns};
   if (count == 0) return;
   with_routed_rows<F>(a.columns, [&](auto m) {
@@ -165,7 +165,7 @@ void launch_routed_grad_weight(const RoutedArgs& a, const RoutedPlace& grad_out,
 
 // `partial` has routed_bias_parts(a) columns elements.
 template <class T, class A>
-void launch_routed_grad_bias(const RoutedArgs& a, const RoutedPlace& grad_out, A* partial, T* grad,
+void launch_routed_grad_bias(const RoutedArgsGpu& a, const RoutedPlaceGpu& grad_out, A* partial, T* grad,
                              cudaStream_t stream) {
   if (a.columns == 0) return;
   const int64_t parts = routed_bias_parts(a);

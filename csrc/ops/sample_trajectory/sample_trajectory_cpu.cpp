@@ -4,7 +4,7 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "cpu/thread_memory.h"
+#include "cpu/scratch.h"
 #include "trajectories/trajectory_tensors.h"
 #include "ops/sample_trajectory/sample_trajectory.h"
 
@@ -21,7 +21,7 @@ bool is_wide(const Tensor& keyframes, const Tensor& taus) {
 void for_all_rows(int64_t rows, int64_t work_per_row, int64_t memory_bytes,
                   const std::function<void(int64_t, int64_t, void*)>& work) {
   torch::stable::parallel_for(0, rows, 1 + 32768 / (1 + work_per_row), [&](int64_t begin, int64_t end) {
-    const ThreadMemory memory(memory_bytes);
+    const Scratch memory(memory_bytes);
     work(begin, end, memory.data());
   });
 }

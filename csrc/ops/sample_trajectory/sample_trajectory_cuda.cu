@@ -15,7 +15,7 @@ Tensor sample_trajectory(Tensor keyframes, Tensor taus, int64_t height, int64_t 
   const OnDevice device(keyframes);
   const int64_t batch = keyframes.size(0);
   Tensor out = result(keyframes, {batch, 2 * taus.size(1), height, width}, keyframes.scalar_type(), layout_of(keyframes));
-  SampleArgs args{};
+  SampleArgsGpu args{};
   args.path = path_view(keyframes, taus, height, width, curve, derivative);
   args.out = mutable_view_of(out);
   args.batch = batch;
@@ -33,7 +33,7 @@ std::tuple<Tensor, Tensor> sample_trajectory_grad(Tensor grad_out, Tensor keyfra
   const OnDevice device(keyframes);
   const bool float64 = any_float64({&keyframes, &taus});
   Tensor grad_keyframes = empty_for(keyframes, need_keyframes), grad_taus = empty_for(taus, need_taus);
-  SampleArgs args{};
+  SampleArgsGpu args{};
   args.grad_out = view_of(grad_out);
   args.batch = keyframes.size(0);
   if (need_keyframes) {

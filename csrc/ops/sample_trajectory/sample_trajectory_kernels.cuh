@@ -10,7 +10,7 @@
 
 namespace vfi::cuda {
 
-struct SampleArgs {
+struct SampleArgsGpu {
   PathView path;
   MutableView out;     // [B, 2 T, H, W]
   ConstView grad_out;  // [B, 2 T, H, W]
@@ -18,7 +18,7 @@ struct SampleArgs {
 };
 
 template <class A>
-__global__ __launch_bounds__(kThreads) void sample_trajectory_kernel(SampleArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void sample_trajectory_kernel(SampleArgsGpu args, PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   const int64_t b = p.b / args.path.count, t = p.b % args.path.count;
@@ -30,7 +30,7 @@ __global__ __launch_bounds__(kThreads) void sample_trajectory_kernel(SampleArgs 
 
 // sum over c of g d flow / d tau of one pixel.
 template <class A>
-__device__ __forceinline__ A tau_term(const SampleArgs& args, int64_t b, int64_t t, int32_t y, int32_t x) {
+__device__ __forceinline__ A tau_term(const SampleArgsGpu& args, int64_t b, int64_t t, int32_t y, int32_t x) {
   A flow[2], g[2], term = A(0);
   load_flow(args.path, b, t, y, x, flow);
   load(args.grad_out, b, 2 * t, y, x, g);
@@ -42,7 +42,7 @@ __device__ __forceinline__ A tau_term(const SampleArgs& args, int64_t b, int64_t
 
 // A tau for each pixel: out [B, T, H, W].
 template <class A>
-__global__ __launch_bounds__(kThreads) void grad_pixel_taus_kernel(SampleArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void grad_pixel_taus_kernel(SampleArgsGpu args, PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   const int64_t b = p.b / args.path.count, t = p.b % args.path.count;
@@ -51,7 +51,7 @@ __global__ __launch_bounds__(kThreads) void grad_pixel_taus_kernel(SampleArgs ar
 
 // A tau for each sample: out [B, T, 1, 1]; one block for each.
 template <class A>
-__global__ __launch_bounds__(kThreads) void grad_taus_kernel(SampleArgs args, int64_t taus) {
+__global__ __launch_bounds__(kThreads) void grad_taus_kernel(SampleArgsGpu args, int64_t taus) {
   VFI_DYNAMIC_SHARED(A, sums);
   const int64_t pixels = static_cast<int64_t>(args.path.size.H) * args.path.size.W;
   for (int64_t i = blockIdx.x; i < taus; i += gridDim.x) {
@@ -100,7 +100,7 @@ __device__ __forceinline__ A tap_of(const Taps<A>& taps, int32_t k) {
 
 // out: [B, 2 K, h, w]
 template <class A>
-__global__ __launch_bounds__(kThreads) void grad_keyframes_kernel(SampleArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads) void grad_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   const Resize& r = args.path.size;
@@ -139,14 +139,14 @@ void for_planes(bool float64, int64_t batch, int32_t height, int32_t width, Run&
                   });
 }
 
-inline void launch_sample_trajectory(const SampleArgs& args, bool float64, cudaStream_t stream) {
+inline void launch_sample_trajectory(const SampleArgsGpu& args, bool float64, cudaStream_t stream) {
   const Resize& r = args.path.size;
   for_planes(float64, args.batch * args.path.count, r.H, r.W, [&](auto compute, const PixelGrid& part, Grid blocks) {
     VFI_LAUNCH((sample_trajectory_kernel<decltype(compute)>), blocks, part.block, 0, stream, args, part);
   });
 }
 
-inline void launch_grad_keyframes(const SampleArgs& args, bool float64, cudaStream_t stream) {
+inline void launch_grad_keyframes(const SampleArgsGpu& args, bool float64, cudaStream_t stream) {
   const Resize& r = args.path.size;
   for_planes(float64, args.batch * args.path.curve.count, r.h, r.w,
              [&](auto compute, const PixelGrid& part, Grid blocks) {
@@ -154,7 +154,7 @@ inline void launch_grad_keyframes(const SampleArgs& args, bool float64, cudaStre
              });
 }
 
-inline void launch_grad_taus(const SampleArgs& args, bool float64, cudaStream_t stream) {
+inline void launch_grad_taus(const SampleArgsGpu& args, bool float64, cudaStream_t stream) {
   const Resize& r = args.path.size;
   const int64_t taus = args.batch * args.path.count;
   if (args.path.per_pixel) {

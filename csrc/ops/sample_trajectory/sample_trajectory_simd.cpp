@@ -11,13 +11,26 @@ namespace vfi {
 namespace VFI_LEVEL {
 namespace {
 
+// n numbers of a row to element `at` of the output.
+template <class T, class A>
+VFI_INLINE void write_row(const SampleArgs& a, const A* row, int64_t n, int64_t at, bool streams) {
+  using F = typename VectorFor<A>::type;
+  T* const to = static_cast<T*>(a.out) + at;
+  for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
+    const F v = load<F>(row + i);
+    if constexpr (std::same_as<F, double>) {  // one lane, whatever the type of the output
+      store_as(a.out, a.path.type, at + i, v, n - i);
+    } else {
+      streams&& n - i >= Lanes<F>::kCount ? stream(to + i, v) : store(to + i, v, n - i);
+    }
+  }
+}
+
 template <class T, class A>
 void sample_as(const SampleArgs& a, int64_t begin, int64_t end, void* memory) {
-  using F = typename VectorFor<A>::type;
   const Resize& r = a.path.size;
   const int64_t plane = int64_t{r.H} * r.W, count = a.path.T;
-  T* const out = static_cast<T*>(a.out);
-  const bool streams = can_stream(out, a.B * count * 2 * plane, r.W);
+  const bool streams = can_stream(static_cast<T*>(a.out), a.B * count * 2 * plane, r.W);
   alignas(64) A flow[2][kChunk];
   for (int64_t row = begin; row < end; ++row) {
     const int64_t b = row / r.H, y = row % r.H;
@@ -26,17 +39,8 @@ void sample_as(const SampleArgs& a, int64_t begin, int64_t end, void* memory) {
       const FlowsOfRun<A> run(a.path, b, static_cast<int32_t>(y), x, n, memory);
       for (int64_t t = 0; t < count; ++t) {
         run.flow(t, flow[0], flow[1]);
-        for (int c = 0; c < 2; ++c) {
-          T* const to = out + ((b * count + t) * 2 + c) * plane + y * r.W + x;
-          for (int64_t i = 0; i < n; i += Lanes<F>::kCount) {
-            const F v = load<F>(flow[c] + i);
-            if constexpr (std::same_as<F, double>) {  // one lane, whatever the type of the output
-              store_as(a.out, a.path.type, to - out + i, v, n - i);
-            } else {
-              streams && n - i >= Lanes<F>::kCount ? stream(to + i, v) : store(to + i, v, n - i);
-            }
-          }
-        }
+        const int64_t at = (b * count + t) * 2 * plane + y * r.W + x;
+        for (int c = 0; c < 2; ++c) write_row<T, A>(a, flow[c], n, at + c * plane, streams);
       }
     }
   }
@@ -77,9 +81,7 @@ void taus_as(const SampleGradArgs& a, int64_t begin, int64_t end, void* memory) 
         A sum = 0;
         for (int64_t i = 0; i < n; ++i) {
           A term = 0;
-          for (int c = 0; c < 2; ++c) {
-            if (flow[c][i] - flow[c][i] == A(0)) term += g[c][i] * flow[c][i];
-          }
+          for (int c = 0; c < 2; ++c) term = flow[c][i] - flow[c][i] == A(0) ? term + g[c][i] * flow[c][i] : term;
           sum += term;
           if (p.table == nullptr) write_as(a.grad_taus, p.tau_type, (b * p.T + t) * plane + y * r.W + x + i, term);
         }

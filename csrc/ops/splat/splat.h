@@ -14,14 +14,15 @@
 //   grad_flow = e sum over k of dw_k s_k          grad_metric = de/dm sum over k of w_k s_k
 //
 // where of s_k without h, which is sum g (x - dq/dD out) / q, what is only rounding counts as 0, and so does a gradient of
-// flow or metric that may be rounding for the most part: see splat_noise.h.
+// flow or metric that may be rounding for the most part: see splatting/splat_rules.h.
 //
 // Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eq. 3 to 7.
 // Derived in docs/derivations.md#splat.
 #pragma once
 
+#include "cpu/cpu_dispatch.h"
 #include "sampling/sampling.h"
-#include "splatting/scatter.h"
+#include "splatting/splat_rules.h"
 
 namespace vfi {
 
@@ -42,7 +43,7 @@ struct SplatGradArgs {
   const SplatGradInput* inputs;
   int64_t input_count;
   Factor factor;
-  Divide divide;
+  Division division;
   const void* metric;  // [B, 1, H, W]
   Dtype metric_type;
   const void* weight;       // A [B, 1, H, W]: D; null in mode sum
@@ -51,7 +52,7 @@ struct SplatGradArgs {
   // Between the two kernels, A [B, 1, H, W]: sum over inputs and channels of g out dq/dD, and what is rounding in it.
   void* dots;
   void* noise;
-  int most, doubt;  // times noise that is rounding, at most, and of a nearly lone pixel: splat_noise.h
+  int most, doubt;          // times noise that is rounding, at most, and of a nearly lone pixel: splat_rules.h
   void* grad_flow;          // [B, 2, H, W]; null if not needed
   void* grad_metric;        // [B, 1, H, W]; null if not needed
 };

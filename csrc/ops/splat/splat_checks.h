@@ -8,10 +8,10 @@
 
 namespace vfi {
 
-inline SplatMode check_splat(const std::vector<Tensor>& inputs, const Tensor& flow, const std::optional<Tensor>& metric,
-                             int64_t mode, int64_t eps) {
+inline SplatRules check_splat(const std::vector<Tensor>& inputs, const Tensor& flow,
+                              const std::optional<Tensor>& metric, int64_t mode, int64_t eps) {
   constexpr const char* kOp = "splat";
-  const SplatMode m = check_splat_mode(kOp, mode, eps);
+  const SplatRules m = check_splat_rules(kOp, mode, eps);
   if (inputs.empty()) fail(kOp, ": expected at least one image, got 0");
   const Tensor& first = inputs[0];
   for (const Tensor& x : inputs) {

@@ -7,7 +7,6 @@
 #include "ops/splat/splat.h"
 #include "ops/splat/splat_checks.h"
 #include "ops/splat/splat_grad_scalar.h"
-#include "ops/splat/splat_noise.h"
 
 namespace vfi {
 namespace {
@@ -28,8 +27,8 @@ void check_like(const char* name, const Tensor& t, const Tensor& like, int64_t c
 
 // What the forward op returned, and the gradients of that.
 void check_results(const Tensors& grad_outs, const MaybeTensor& grad_weight, const Tensors& inputs, const Tensors& outs,
-                   const Tensor& weight, const Tensor& shift, const SplatMode& m, ScalarType acc) {
-  const bool divides = m.divide != Divide::kNot;
+                   const Tensor& weight, const Tensor& shift, const SplatRules& m, ScalarType acc) {
+  const bool divides = m.division != Division::kNone;
   if (grad_outs.size() != inputs.size() || (divides && outs.size() != inputs.size())) {
     fail(kOp, ": expected as many grad_outs and outs as the ", std::to_string(inputs.size()), " inputs, got ",
          std::to_string(grad_outs.size()), " and ", std::to_string(outs.size()));
@@ -40,7 +39,7 @@ void check_results(const Tensors& grad_outs, const MaybeTensor& grad_weight, con
   }
   if (divides) check_like("weight", weight, inputs[0], 1, acc);
   if (divides && grad_weight) check_like("grad_weight", *grad_weight, inputs[0], 1, acc);
-  if (m.factor == Factor::kExp) check_like("shift", shift, inputs[0], 1, acc);
+  if (m.factor == Factor::kSoftmax) check_like("shift", shift, inputs[0], 1, acc);
 }
 
 Tensor as_planes(const Tensor& t) { return with_layout(t, MemoryFormat::Contiguous); }
@@ -74,7 +73,7 @@ class Arguments {
       torch::stable::parallel_for(0, s.B * s.H, 1 + 16384 / (channels * s.W),
                                   [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
     };
-    if (args.divide != Divide::kNot) {
+    if (args.division != Division::kNone) {
       all_rows(vectors   ? VFI_CPU_KERNEL(splat_grad_dots)
                : float64 ? &splat_grad_dots_scalar<double>
                          : &splat_grad_dots_scalar<float>);
@@ -94,8 +93,8 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
                                                const Tensors& outs, const Tensor& weight, const Tensor& shift,
                                                int64_t mode, int64_t eps, bool summed, bool need_inputs,
                                                bool need_flow, bool need_metric) {
-  const SplatMode m = check_splat(inputs, flow, metric, mode, eps);
-  const bool divides = m.divide != Divide::kNot, float64 = needs_float64(inputs, flow, metric);
+  const SplatRules m = check_splat(inputs, flow, metric, mode, eps);
+  const bool divides = m.division != Division::kNone, float64 = needs_float64(inputs, flow, metric);
   const ScalarType acc = float64 ? ScalarType::Double : ScalarType::Float;
   check_results(grad_outs, grad_weight, inputs, outs, weight, shift, m, acc);
   Tensors grad_inputs;
@@ -112,9 +111,9 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   const int32_t height = static_cast<int32_t>(flow.size(2)), width = static_cast<int32_t>(flow.size(3));
   a.sampling = {call.hold(as_planes(flow)), int64_t{2} * height * width, check_dtype(kOp, "flow", flow), flow.size(0),
                 height, width, height, width, Padding::kZeros};
-  a.factor = m.factor, a.divide = m.divide;
+  a.factor = m.factor, a.division = m.division;
   if (metric) a.metric = call.hold(as_planes(*metric)), a.metric_type = check_dtype(kOp, "metric", *metric);
-  if (m.factor == Factor::kExp) a.shift = call.hold(as_planes(shift));
+  if (m.factor == Factor::kSoftmax) a.shift = call.hold(as_planes(shift));
   if (divides) {
     a.weight = call.hold(as_planes(weight));
     for (void** plane : {&a.dots, &a.noise}) {
@@ -127,11 +126,10 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   for (size_t i = 0; i < inputs.size(); ++i) {
     call.add_input(inputs[i], grad_outs[i], divides ? &outs[i] : nullptr, need_inputs ? &grad_inputs[i] : nullptr);
   }
-  a.most = kMost, a.doubt = summed || inputs.size() > 1 ? kDoubtSummed : kDoubt;
+  a.most = kMost, a.doubt = doubt_of(m.division, summed || inputs.size() > 1);
   for (const Tensor& x : inputs) {
-    if (x.element_size() == 2) a.most = kMostRounded, a.doubt = kDoubtRounded;
+    if (x.element_size() == 2) a.most = kMostRounded, a.doubt = 0;
   }
-  if (m.divide == Divide::kAdd) a.doubt = 0;
   call.run();
   if (need_flow) grad_flow = with_layout(grad_flow, layout_of(flow));
   return {grad_inputs, grad_flow, grad_metric};

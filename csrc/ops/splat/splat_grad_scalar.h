@@ -3,12 +3,9 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "base/elements.h"
 #include "ops/splat/splat.h"
-#include "ops/splat/splat_noise.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -30,16 +27,14 @@ A plane_value(const void* planes, int64_t pixel) {
 // a_k, and what follows from it and from q_k; a ratio of 0 where the pixel is alone.
 template <class A>
 void set_factors(const SplatGradArgs& a, A m, ScalarCorner<A>& k) {
-  k.factor = a.factor == Factor::kExp ? std::exp(std::min(m - plane_value<A>(a.shift, k.target), A(0))) : A(1);
+  k.factor = a.factor == Factor::kSoftmax ? std::exp(std::min(m - plane_value<A>(a.shift, k.target), A(0))) : A(1);
   k.share = k.w * k.factor, k.ratio = k.factor, k.extra = k.dot = k.noise = 0, k.dim = false;
-  if (a.divide == Divide::kNot) return;
+  if (a.division == Division::kNone) return;
   constexpr A kMost = std::numeric_limits<A>::max();
-  const A d = plane_value<A>(a.weight, k.target), eps = static_cast<A>(kDivideEps);
-  const A q = a.divide == Divide::kAdd ? d + eps : a.divide == Divide::kClip ? std::max(d, eps) : d;
-  const bool hole = a.divide == Divide::kZero && std::abs(d) < kHole<A>;
-  const A whole = a.factor == Factor::kValue ? k.share * m : k.share;
-  const bool alone = whole == d && (a.divide == Divide::kZero || (a.divide == Divide::kClip && d > eps));
-  k.dim = a.divide == Divide::kZero && !hole && !alone && std::abs(d) < kDim<A>;
+  const A d = plane_value<A>(a.weight, k.target), q = divisor(a.division, d);
+  const bool hole = a.division == Division::kZero && q == 0;
+  const bool alone = has_alone(a.division, d, a.factor == Factor::kLinear ? k.share * m : k.share);
+  k.dim = !alone && is_dim(a.division, d);
   k.share = hole || k.w == 0 ? 0 : std::clamp(k.share / q, -kMost, kMost);
   k.ratio = hole || alone ? 0 : std::clamp(k.factor / q, -kMost, kMost);
   k.dot = -plane_value<A>(a.dots, k.target), k.noise = plane_value<A>(a.noise, k.target);
@@ -102,7 +97,7 @@ void splat_grad_dots_scalar(const SplatGradArgs& a, int64_t begin, int64_t end) 
         noise = add_noise(noise, product, in.type);
       }
     }
-    const bool moves = a.divide != Divide::kClip || plane_value<A>(a.weight, pixel) > static_cast<A>(kDivideEps);
+    const bool moves = divisor_moves(a.division, plane_value<A>(a.weight, pixel));
     static_cast<A*>(a.dots)[pixel] = moves ? sum : 0;
     static_cast<A*>(a.noise)[pixel] = moves ? noise : 0;
   }
@@ -114,7 +109,7 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
   const A m = a.metric == nullptr ? A(0) : read_as<A>(a.metric, a.metric_type, pixel);
   ScalarCorner<A> corners[4];
   const int count = find_corners(a, b, y, x, m, corners);
-  const A outer = a.factor == Factor::kValue && count > 0 ? m : A(1);
+  const A outer = a.factor == Factor::kLinear && count > 0 ? m : A(1);
   for (int64_t n = 0; n < a.input_count; ++n) {
     const SplatGradInput& in = a.inputs[n];
     const ChannelOffsets here(in, pixel, plane);
@@ -133,16 +128,15 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
   A along_x = 0, along_y = 0, along_metric = 0, doubt_x = 0, doubt_y = 0;
   bool dim = false;
   for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
-    const A p = std::abs(outer * k->share), terms = std::min(5 + 1 / p, static_cast<A>(a.most));
-    if (k->dim || std::abs(k->dot) < k->noise * terms) k->dot = 0;
+    const A p = outer * k->share;
+    if (k->dim || std::abs(k->dot) < k->noise * rounding_terms(p, a.most)) k->dot = 0;
     const A s = k->ratio * k->dot + k->extra;
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;
     if (k->w != 0) along_metric += k->share * k->dot + k->w * k->extra;
     dim = dim || k->dim;
-    const A others = std::abs(1 - p);
     const A doubt = std::min(std::abs(k->ratio) * k->noise * a.doubt, std::numeric_limits<A>::max());
-    if (others < static_cast<A>(kNearlyAlone) && k->w < static_cast<A>(kThin)) {
+    if (is_doubtful(p, k->w)) {
       doubt_x += std::abs(k->dx) * doubt, doubt_y += std::abs(k->dy) * doubt;
     }
   }

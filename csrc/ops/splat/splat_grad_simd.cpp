@@ -7,134 +7,17 @@
 //   grad_flow = o sum_k dw_k a_k (t_k / q_k + h[t_k])
 //   grad_metric = sum_k p_k t_k + w_k a_k h[t_k]
 //
-// A t_k that is only rounding counts as 0, and so does a gradient that may be (splat_noise.h).
+// A t_k that is only rounding counts as 0, and so does a gradient that may be (splat_rules.h).
 //
-// Work: a gather. The first kernel sums g out at every target, and what is rounding in them. The second takes tiles of
-// source pixels, computes their positions and factors once and goes through the channels of all inputs. Each result is one
+// Work: a gather, after splat_grad_dots_simd.cpp has summed g out at every target. The kernel takes tiles of source pixels,
+// computes their positions and factors once and goes through the channels of all inputs. Each result is one
 // sum in a fixed order, so it does not depend on how rows are distributed over threads.
-#include "splatting/scatter_tile.h"
-#include "simd/simd_elements.h"
-#include "sampling/simd_gradient.h"
-#include "ops/splat/splat.h"
-#include "ops/splat/splat_noise.h"
+#include "ops/splat/splat_grad_tile.h"
+#include "ops/splat/splat_tile.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
 namespace {
-
-constexpr int kGradBlocks = 16;  // the tile below stays in the first-level cache
-constexpr int kGradPixels = kGradBlocks * kLanes;
-constexpr int64_t kAhead = 512;  // pixels; the hardware does not follow so many streams
-
-struct GradTile {
-  Block blocks[kGradBlocks];
-  Slopes slopes[kGradBlocks];
-  F32 share[kGradBlocks][4];  // p_k
-  F32 ratio[kGradBlocks][4];  // a_k / q_k; 0 where the pixel is alone, the largest float where q_k < kDim
-  F32 extra[kGradBlocks][4];  // a_k h[t_k]
-  F32 dot[kGradBlocks][4];    // t_k
-  F32 outer[kGradBlocks];     // o
-  alignas(64) int32_t at[kGradPixels];  // the upper left corner's pixel, for channels_last inputs
-};
-
-// The window's last row; the others were read with the tiles above.
-template <class T>
-VFI_INLINE void prefetch_window(const T* p, const Block& b, int64_t width) {
-  if (b.rows == 0) return;
-  const T* const last = p + b.base + int64_t{b.rows - 1} * width;
-  prefetch(last);
-  prefetch(last + kLanes);
-}
-
-// A plane [B, 1, H, W] at the corners of a block, in the order 2 j + i.
-VFI_INLINE void read_plane(const void* planes, const Sampling& s, int64_t b, const Block& block, F32* value) {
-  const Corners v = read_corners(static_cast<const float*>(planes) + b * s.H * s.W, block, s.W);
-  value[0] = v.v00, value[1] = v.v01, value[2] = v.v10, value[3] = v.v11;
-}
-
-VFI_INLINE F32 magnitude(F32 x) { return max(x, -x); }
-
-VFI_INLINE void corner_weights(const Block& b, F32* w) {
-  w[0] = b.x0 * b.y0, w[1] = b.x1 * b.y0, w[2] = b.x0 * b.y1, w[3] = b.x1 * b.y1;
-}
-
-VFI_INLINE void prefetch_as(const void* p, Dtype type, int64_t at) {
-  prefetch(static_cast<const char*>(p) + at * (type == Dtype::kFloat32 ? 4 : 2));
-}
-
-// A pixel whose metric is not finite is skipped: none of its corners has a weight, or a derivative of one.
-VFI_INLINE void skip(Mask keep, PairAxis& y) {
-  const F32 zero = {};
-  y.w0 = select(keep, y.w0, zero), y.w1 = select(keep, y.w1, zero);
-  y.d0 = select(keep, y.d0, zero), y.d1 = select(keep, y.d1, zero);
-}
-
-// Block i of the tile, whose first pixel is number `pixel` of the batch: where it lands, and w_k and m instead of the
-// factors. What the next step reads there is fetched.
-void place(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i, const PairAxis& x, PairAxis y, int64_t pixel,
-           int64_t n) {
-  const Sampling& s = a.sampling;
-  const F32 zero = {}, one = broadcast<F32>(1.0f);
-  F32 m = zero;
-  if (a.metric != nullptr) {
-    prefetch_as(a.metric, a.metric_type, pixel + kAhead);
-    m = load_as(a.metric, a.metric_type, pixel, n);
-    const Mask keep = is_finite(m);
-    m = select(keep, m, zero);
-    skip(keep, y);
-  }
-  Block& b = t.blocks[i];
-  b = make_block(x, y, s.W);
-  t.slopes[i] = {x.d0, x.d1, y.d0, y.d1};
-  t.outer[i] = a.factor == Factor::kValue ? m : one;
-  store_int(t.at + i * kLanes, y.at * s.W + x.at);
-  corner_weights(b, t.share[i]);
-  t.ratio[i][0] = m;
-  for (const void* plane : {a.shift, a.weight, static_cast<const void*>(a.dots), static_cast<const void*>(a.noise),
-                            a.grad_weight}) {
-    if (plane != nullptr) prefetch_window(static_cast<const float*>(plane) + tile.b * s.H * s.W, b, s.W);
-  }
-}
-
-// The factors of block i.
-void weigh(const SplatGradArgs& a, const Tile& tile, GradTile& t, int i) {
-  const Sampling& s = a.sampling;
-  const F32 zero = {}, one = broadcast<F32>(1.0f), most = broadcast<F32>(std::numeric_limits<float>::max());
-  const F32 eps = broadcast<F32>(static_cast<float>(kDivideEps)), dim = broadcast<F32>(kDim<float>);
-  const Block& b = t.blocks[i];
-  const F32 m = t.ratio[i][0];
-  F32 factor[4] = {one, one, one, one}, w[4];
-  for (int k = 0; k < 4; ++k) w[k] = t.share[i][k];
-  if (a.factor == Factor::kExp) {
-    read_plane(a.shift, s, tile.b, b, factor);
-    const bool same = all(equal(factor[0], factor[1]) & equal(factor[0], factor[2]) & equal(factor[0], factor[3]));
-    factor[0] = exp(min(m - factor[0], zero));
-    for (int k = 1; k < 4; ++k) factor[k] = same ? factor[0] : exp(min(m - factor[k], zero));
-  }
-  for (int k = 0; k < 4; ++k) {
-    t.share[i][k] = w[k] * factor[k], t.ratio[i][k] = factor[k];
-    t.extra[i][k] = t.dot[i][k] = zero;
-  }
-  if (a.divide == Divide::kNot) return;
-  F32 d[4], dots[4], h[4] = {};
-  read_plane(a.weight, s, tile.b, b, d);
-  read_plane(a.dots, s, tile.b, b, dots);
-  if (a.grad_weight != nullptr) read_plane(a.grad_weight, s, tile.b, b, h);
-  for (int k = 0; k < 4; ++k) {
-    const F32 inverse = reciprocal(d[k], a.divide);
-    Mask alone = equal(t.share[i][k] * t.outer[i], d[k]);
-    if (a.divide != Divide::kZero) alone = alone & less(a.divide == Divide::kAdd ? most : eps, d[k]);
-    F32 ratio = max(min(factor[k] * inverse, most), -most);
-    if (a.divide == Divide::kZero) ratio = select(less(magnitude(d[k]), dim) & not_equal(inverse, zero), most, ratio);
-    // At most 1, though 1 / q may overflow; in mode linear without m, which may be as small as q.
-    t.share[i][k] = max(-most, min(most, t.share[i][k] * inverse));
-    t.ratio[i][k] = select(alone, zero, ratio);
-    t.extra[i][k] = factor[k] * h[k];
-    t.dot[i][k] = -dots[k];
-    // An unused corner must not contribute: its share may be 0 * infinity.
-    t.share[i][k] = select(equal(w[k], zero), zero, t.share[i][k]);
-  }
-}
 
 // sum_k p_k v_k without the corners whose share is 0.
 template <bool kCareful>
@@ -150,14 +33,14 @@ VFI_INLINE F32 weighted_sum(const F32* p, const F32* v) {
 // One channel of a contiguous input: g is its plane, x and grad_x point to the tile's first pixel. What is `ahead` elements
 // on is read next.
 template <class T>
-void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, const T* x, T* grad_x, int64_t ahead,
+void add_plane(const Sampling& s, const Tile& tile, SplatGradTile& t, const T* g, const T* x, T* grad_x, int64_t ahead,
                bool streams) {
   for (int32_t y = 0, i = 0; y < tile.rows; ++y, x += s.W) {
     for (int64_t column = 0; column < tile.columns; column += kLanes, ++i) {
       const Block& b = t.blocks[i];
       prefetch(x + ahead + column);
       prefetch_window(g + ahead, b, s.W);
-      const Corners c = read_corners(g, b, s.W);
+      const CornerValues c = read_corners(g, b, s.W);
       const F32 v[4] = {c.v00, c.v01, c.v10, c.v11}, value = load<F32>(x + column, tile.columns - column);
       for (int k = 0; k < 4; ++k) t.dot[i][k] = fma(v[k], value, t.dot[i][k]);
       if (grad_x == nullptr) continue;
@@ -168,7 +51,7 @@ void add_plane(const Sampling& s, const Tile& tile, GradTile& t, const T* g, con
 }
 
 template <class T>
-void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_planes(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   const int64_t plane = int64_t{s.H} * s.W, next_tile = tile.columns - (in.C - 1) * plane;
   const int64_t first = tile.b * in.C * plane, here = first + int64_t{tile.y} * s.W + tile.x;
   T* const grad_x = static_cast<T*>(in.grad_x);
@@ -202,7 +85,7 @@ VFI_INLINE float sum_of_lanes(V v) {
 }
 
 template <class V, class T>
-void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_pixels(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   constexpr int kStep = sizeof(V) / sizeof(float);
   const int64_t C = in.C, plane = int64_t{s.H} * s.W;
   const T* const targets = static_cast<const T*>(in.grad_out) + tile.b * plane * C;
@@ -244,30 +127,27 @@ VFI_INLINE F32 without_doubt(F32 sum, F32 doubt) {
 }
 
 // The gradients of flow and metric, from the sums over all channels.
-void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
-  const F32 zero = {}, one = broadcast<F32>(1.0f);
+void finish(const SplatGradArgs& a, const SplatGradTile& t, int i, int64_t b, int64_t pixel, int64_t n) {
+  const F32 zero = {};
   const Block& at = t.blocks[i];
   const Slopes& e = t.slopes[i];
   const F32 dx[4] = {e.x0 * at.y0, e.x1 * at.y0, e.x0 * at.y1, e.x1 * at.y1};
   const F32 dy[4] = {e.y0 * at.x0, e.y0 * at.x1, e.y1 * at.x0, e.y1 * at.x1};
-  const F32 most = broadcast<F32>(std::numeric_limits<float>::max()), thin = broadcast<F32>(static_cast<float>(kThin));
-  const F32 near = broadcast<F32>(static_cast<float>(kNearlyAlone));
+  const F32 most = broadcast<F32>(std::numeric_limits<float>::max());
   const F32 inf = broadcast<F32>(std::numeric_limits<float>::infinity());
   F32 w[4], s[4], noise[4] = {}, doubts[4], along_metric = zero;
   Mask dim = less(zero, zero);
   corner_weights(at, w);
-  if (a.divide != Divide::kNot) read_plane(a.noise, a.sampling, b, at, noise);
+  if (a.division != Division::kNone) read_plane(a.noise, a.sampling, b, at, noise);
   for (int k = 0; k < 4; ++k) {
-    const F32 size = magnitude(t.dot[i][k]), p = magnitude(t.outer[i] * t.share[i][k]);
-    const Mask rounding = less(size * p, noise[k] * (p * 5.0f + one)) & less(size, noise[k] * static_cast<float>(a.most));
+    const F32 p = magnitude(t.outer[i] * t.share[i][k]);
     const Mask is_dim = equal(t.ratio[i][k], most);
-    const F32 dot = select(rounding | is_dim, zero, t.dot[i][k]);
+    const F32 dot = select(rounding_mask(t.dot[i][k], noise[k], p, a.most) | is_dim, zero, t.dot[i][k]);
     s[k] = fma(t.ratio[i][k], dot, t.extra[i][k]);
     const F32 term = fma(t.share[i][k], dot, w[k] * t.extra[i][k]);
     along_metric = along_metric + select(equal(w[k], zero), zero, term);
-    const Mask doubtful = less(magnitude(one - p), near) & less(w[k], thin);
     const F32 doubt = min(magnitude(t.ratio[i][k]) * (noise[k] * static_cast<float>(a.doubt)), most);
-    doubts[k] = select(is_dim, inf, select(doubtful, doubt, zero));
+    doubts[k] = select(is_dim, inf, select(doubtful_mask(p, w[k]), doubt, zero));
     dim = dim | is_dim;
   }
   const Doubt doubt = doubt_of(at, doubts);
@@ -284,98 +164,23 @@ void finish(const SplatGradArgs& a, const GradTile& t, int i, int64_t b, int64_t
 }
 
 template <class T>
-void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   if (!in.channels_last) return add_planes<T>(s, in, tile, t);
   if (in.C <= kNarrowCell) return add_pixels<Quad, T>(s, in, tile, t);
   add_pixels<F32, T>(s, in, tile, t);
 }
 
-void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, GradTile& t) {
+void add_input(const Sampling& s, const SplatGradInput& in, const Tile& tile, SplatGradTile& t) {
   if (in.type == Dtype::kFloat32) return add_input<float>(s, in, tile, t);
   if (in.type == Dtype::kFloat16) return add_input<Half>(s, in, tile, t);
   add_input<BFloat16>(s, in, tile, t);
 }
 
-template <int kStep = kLanes / 2>
-VFI_INLINE float lane_max(F32 v) {
-  const F32 most = max(v, shuffle(v, v, [](int k) { return k ^ kStep; }));
-  if constexpr (kStep > 1) return lane_max<kStep / 2>(most);
-  return most[0];
-}
-
-// Of the products g out at one target: their sum, and what is rounding in it.
-struct Dots {
-  F32 sum, noise;
-};
-
-template <class T>
-VFI_INLINE void add_product(const T* g, const T* out, int64_t n, Dots& d) {
-  const F32 upstream = load<F32>(g, n), result = load<F32>(out, n);
-  d.sum = fma(upstream, result, d.sum);
-  const F32 noise = magnitude(upstream * result * static_cast<float>(kNoise<T>));
-  d.noise = kRounded<T> ? max(noise, d.noise) : d.noise + noise;
-}
-
-// Adds sum_c g out for n targets from number `pixel` on.
-template <class T>
-void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_t n, Dots* dots) {
-  const T *g = static_cast<const T*>(in.grad_out), *out = static_cast<const T*>(in.out);
-  const int64_t plane = int64_t{s.H} * s.W;
-  if (in.channels_last) {
-    for (int64_t i = 0; i < n; ++i) {
-      const T *p = g + (pixel + i) * in.C, *q = out + (pixel + i) * in.C;
-      Dots all = {}, &at = dots[i / kLanes];
-      for (int64_t c = 0; c < in.C; c += kLanes) add_product(p + c, q + c, in.C - c, all);
-      at.sum[i % kLanes] += lane_sum(all.sum);
-      float& noise = at.noise[i % kLanes];
-      noise = kRounded<T> ? std::max(noise, lane_max(all.noise)) : noise + lane_sum(all.noise);
-    }
-    return;
-  }
-  const int64_t first = pixel + pixel / plane * (in.C - 1) * plane;
-  for (int64_t c = 0; c < in.C; ++c) {
-    const T *p = g + first + c * plane, *q = out + first + c * plane;
-    for (int64_t i = 0; i < n; i += kLanes) {
-      prefetch(p + plane + i), prefetch(q + plane + i);
-      add_product(p + i, q + i, n - i, dots[i / kLanes]);
-    }
-  }
-}
-
-// Where max(D, eps) does not move with D, out is no quotient.
-VFI_INLINE void clip(F32 d, Dots& dots) {
-  const F32 zero = {};
-  const Mask moves = less(broadcast<F32>(static_cast<float>(kDivideEps)), d);
-  dots.sum = select(moves, dots.sum, zero), dots.noise = select(moves, dots.noise, zero);
-}
-
 }  // namespace
-
-void splat_grad_dots(const SplatGradArgs& a, int64_t begin, int64_t end) {
-  const Sampling& s = a.sampling;
-  const int64_t plane = int64_t{s.H} * s.W, last = end * s.W;
-  for (int64_t pixel = begin * s.W; pixel < last;) {
-    const int64_t n = min(min(int64_t{kTilePixels}, last - pixel), plane - pixel % plane);  // of one sample
-    Dots dots[kTileBlocks] = {};
-    for (int64_t k = 0; k < a.input_count; ++k) {
-      const SplatGradInput& in = a.inputs[k];
-      if (in.type == Dtype::kFloat32) add_dots<float>(s, in, pixel, n, dots);
-      if (in.type == Dtype::kFloat16) add_dots<Half>(s, in, pixel, n, dots);
-      if (in.type == Dtype::kBFloat16) add_dots<BFloat16>(s, in, pixel, n, dots);
-    }
-    for (int64_t i = 0; i < n; i += kLanes) {
-      Dots& d = dots[i / kLanes];
-      if (a.divide == Divide::kClip) clip(load<F32>(static_cast<const float*>(a.weight) + pixel + i, n - i), d);
-      store(static_cast<float*>(a.dots) + pixel + i, d.sum, n - i);
-      store(static_cast<float*>(a.noise) + pixel + i, d.noise, n - i);
-    }
-    pixel += n;
-  }
-}
 
 void splat_grad_rows(const SplatGradArgs& a, int64_t begin, int64_t end) {
   const Sampling& s = a.sampling;
-  GradTile t;
+  SplatGradTile t;
   for_each_tile<kGradBlocks>(s, begin, end, [&](const Tile& tile) {
     const auto for_each_position = [&](auto&& use) {  // use(block, its first pixel, how many pixels exist)
       for (int32_t y = 0, i = 0; y < tile.rows; ++y) {

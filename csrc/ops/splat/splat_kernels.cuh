@@ -1,209 +1,252 @@
-// Gradients of splatting on CUDA. Forward, for target t with divisor q and weight D (splat.h):
+// The scatter-add of splat_landing.cuh by atomic vector reductions, and the kernel that turns sums into a result.
 //
-//   N[t] = sum over s, k of w_k e_k x,   D[t] = sum over s, k of w_k e_k,   out = N / q
-//
-// and for a source pixel, with g = grad_out and k over its four corners:
-//
-//   grad_x      = sum_k w_k e_k / q_k g[k]
-//   grad_flow   = sum_k dw_k (e_k / q_k dot_k + e_k grad_weight[k])
-//   grad_metric = sum_k w_k (the same), times 1 / e in mode linear
-//   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k]), where what is only rounding of out counts
-//                 as 0 (splat_noise.h), channel by channel, and so does an input's gradient that may be rounding
-//
-// Work: a gather with the threads of the warp kernels (sampling/gather.cuh); one launch for each input. w e / q is formed
-// first, because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
+// Work: a warp owns 32 columns of a few rows and four channels. Where the flow is smooth, neighbouring pixels land on
+// neighbouring cells and share corners; those are added in registers first: along the row by shuffles, down the column
+// by carrying the lower two corners to the next row. That leaves about one reduction per pixel instead of four, and
+// four for all of a warp's rows where everything lands on one cell. The order of the reductions is not fixed.
 #pragma once
 
-#include "splatting/landing.cuh"
-#include "ops/splat/splat_noise.h"
+#include "ops/splat/splat_landing.cuh"
 
 namespace vfi::cuda {
 
-struct SplatGradArgs {
-  Spreading s;       // target_max holds the shifts, as A [B, 1, H, W], and range is not used
-  DenseShape shape;  // of this input [B, C, H, W]
-  Division division;
-  const void* weight;       // A [B, 1, H, W]; null in mode sum
-  const void* grad_weight;  // A [B, 1, H, W]; null where there is none, or where the launch for another input adds it
-  MutableView grad_flow;    // data null: not needed
-  MutableView grad_metric;
-  void* partial;     // A [B, 3, H, W]: grad_flow and grad_metric of the inputs before; null for a single input
-  int doubt;         // times noise, of a nearly lone pixel: splat_noise.h
-  bool first, last;  // input: starts from 0 instead of `partial`; writes the gradients instead of `partial`
-};
-
-// What a source pixel needs of its four targets.
+// What one pixel, or several that land on one cell, add to the target pixels (y + k / 2, x + k % 2).
 template <class A>
-struct Targets {
-  Corners<A> corner;
-  CornerSlopes<A> slope;
-  int32_t y, x;   // of target 0
-  int64_t first;  // its offset in weight and shift [B, 1, H, W]
-  bool reads[4];  // the corner is used, or its slope is
-  A e[4];
-  A unit[4];        // d e / d metric
-  A q[4];           // 0: this target has no gradient
-  bool follows[4];  // q grows with the weight
-  bool alone[4];    // w e is all of q: x is out
-  bool dim[4];      // the weight is so small that all but a lone pixel's may be rounding
+struct CellSums {
+  int32_t x, y;
+  A sum[4][4];  // [corner k][channel]
 };
 
 template <class A>
-__device__ __forceinline__ int64_t target_offset(const SplatGradArgs& a, const Targets<A>& t, int k) {
-  return t.first + (k >> 1) * a.s.width + (k & 1);
+__device__ __forceinline__ CellSums<A> cell_sums(const Landing<A>& landing, const A (&v)[4]) {
+  CellSums<A> p{landing.x, landing.y, {}};
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) p.sum[k][c] = landing.used[k] ? landing.weight[k] * v[c] : A(0);
+  }
+  return p;
 }
 
 template <class A>
-__device__ __forceinline__ Targets<A> find_targets(const SplatGradArgs& a, const Place& p) {
-  Targets<A> t{};
-  A flow[2], metric[1] = {A(1)};
-  load(a.s.flow, p.b, p.y, p.x, flow);
-  if (a.s.factor != Factor::kOne) load(a.s.metric, p.b, p.y, p.x, metric);
-  if (!finite(metric[0])) return t;
-  const auto at = position(flow[0], flow[1], Padding::kZeros, a.s.height, a.s.width, p.y, p.x);
-  t.corner = corners(at.x, at.y);
-  t.slope = corner_slopes(at.x, at.y);
-  t.y = at.y.at;
-  t.x = at.x.at;
-  t.first = p.b * a.s.target_plane() + static_cast<int64_t>(at.y.at) * a.s.width + at.x.at;
+__device__ __forceinline__ void clear_corner(CellSums<A>& p, int k) {
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    t.reads[k] = t.corner.used[k] || t.slope.reads[k];
-    if (!t.reads[k]) continue;
-    t.e[k] = metric[0];
-    t.unit[k] = A(1);
-    if (a.s.factor == Factor::kSoftmax) {
-      // A pixel with weight 0 here may exceed the shift of this target.
-      const A below = metric[0] - static_cast<const A*>(a.s.target_max)[target_offset(a, t, k)];
-      t.e[k] = t.unit[k] = std::exp(below < A(0) ? below : A(0));
-    }
-    t.q[k] = A(1);
-    if (a.division == Division::kNone) continue;
-    const A weight = static_cast<const A*>(a.weight)[target_offset(a, t, k)];
-    t.q[k] = divisor(a.division, weight);
-    t.follows[k] = a.division != Division::kClip || weight > A(kEps);
-    const bool whole = t.corner.used[k] && t.corner.weight[k] * t.e[k] == weight;
-    t.alone[k] = whole && t.follows[k] && a.division != Division::kAdd;
-    t.dim[k] = !t.alone[k] && t.q[k] != A(0) && a.division == Division::kZero && std::abs(weight) < kDim<A>;
-  }
-  return t;
+  for (int c = 0; c < 4; ++c) p.sum[k][c] = A(0);
 }
 
-// grad_x of the channels of this lane, and their part of dot (sums 0 to 3) and of what may be rounding in it (4 to 7).
-template <class Access, class T, class A>
-__device__ __forceinline__ void gather_channels(const T* grad_out, const T* values, const T* out, T* grad_values,
-                                                const SplatGradArgs& a, const Place& p, const Targets<A>& t,
-                                                A (&sums)[8]) {
-  constexpr int N = Access::N;
-  const DenseShape shape = a.shape.laid_out(Access::kLast);
-  const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
-  A part[4], noise[4];  // w e / q: at most 1; of out
-  bool doubtful[4];
+// Lanes in a row that have the same cell: the first takes the sum of all. Returns the lanes that are first.
+template <class A>
+__device__ __forceinline__ unsigned merge_equal_cells(CellSums<A>& p, int lane) {
+  const int32_t left_x = __shfl_up_sync(kFullWarp, p.x, 1), left_y = __shfl_up_sync(kFullWarp, p.y, 1);
+  const bool first = lane == 0 || p.x == kNowhere || left_x != p.x || left_y != p.y;
+  const unsigned firsts = __ballot_sync(kFullWarp, first);
+  const unsigned later = firsts >> 1 >> lane;
+  const int end = later ? lane + __ffs(static_cast<int>(later)) : 32;  // first lane after this run of equal cells
+  for (int step = 1; __any_sync(kFullWarp, lane + step < end); step *= 2) {
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
-    const A terms = A(5) + A(1) / std::abs(part[k]), most = A(kRounded<T> ? kMostRounded : kMost);
-    noise[k] = A(kNoise<T>) * (terms < most ? terms : most);
-    doubtful[k] = a.division != Division::kAdd && !t.alone[k] && t.corner.weight[k] < A(kThin) &&
-                  std::abs(A(1) - std::abs(part[k])) < A(kNearlyAlone);
-  }
-  for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
-    const int64_t step = channel * shape.channel_stride();
-    Pack<T, N> g[4], o[4], x{};
-    load_corners(grad_out + target + step, shape, t.reads, g);
-    if (out != nullptr) load_corners(out + target + step, shape, t.reads, o);
-    if (values != nullptr) x = load_pack<T, N>(values + own + step);
-    Pack<T, N> result;
+    for (int k = 0; k < 4; ++k) {
 #pragma unroll
-    for (int n = 0; n < N; ++n) {
-      A sum = A(0);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        if (!t.reads[k]) continue;
-        const A upstream = widen<A>(g[k].at[n]);
-        if (part[k] != A(0)) sum += part[k] * upstream;
-        const A result = out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0);
-        const A difference = widen<A>(x.at[n]) - result;
-        const bool rounding = t.alone[k] || std::abs(difference) < noise[k] * std::abs(result);
-        sums[k] += upstream * (rounding ? A(0) : difference);
-        if (!doubtful[k]) continue;
-        const A size = A(kNoise<T>) * A(kRounded<T> ? kDoubtRounded : a.doubt) * std::abs(upstream * result);
-        A& doubt = sums[4 + k];
-        doubt = !kRounded<T> ? doubt + size : doubt < size ? size : doubt;
+      for (int c = 0; c < 4; ++c) {
+        const A other = __shfl_down_sync(kFullWarp, p.sum[k][c], step);
+        if (lane + step < end) p.sum[k][c] += other;
       }
-      result.at[n] = narrow_to<T>(sum);
     }
-    if (grad_values != nullptr) store_pack(grad_values + own + step, result);
   }
+  if (!first) {
+    for (int k = 0; k < 4; ++k) clear_corner(p, k);
+    p.x = kNowhere;
+  }
+  return firsts;
 }
 
-// grad_flow and grad_metric from the dot products, 0 where they may be rounding for the most part.
+// A cell whose left neighbour is the previous cell of the row takes over that one's right column.
 template <class A>
-__device__ __forceinline__ void write_gradients(const SplatGradArgs& a, const Place& p, const Targets<A>& t,
-                                                const A (&sums)[8]) {
-  A total[3] = {A(0), A(0), A(0)}, doubts[3] = {A(0), A(0), A(0)};
+__device__ __forceinline__ void merge_columns(CellSums<A>& p, unsigned firsts, int lane) {
+  const unsigned before = firsts & ((1u << lane) - 1), later = firsts >> 1 >> lane;
+  const int previous = before ? 31 - __clz(static_cast<int>(before)) : lane;
+  const int32_t previous_x = __shfl_sync(kFullWarp, p.x, previous), previous_y = __shfl_sync(kFullWarp, p.y, previous);
+  const bool joins = p.x != kNowhere && previous != lane && previous_x == p.x - 1 && previous_y == p.y;
+  const unsigned joining = __ballot_sync(kFullWarp, joins);
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    if (!t.reads[k]) continue;
-    const A direct = a.grad_weight == nullptr ? A(0) : static_cast<const A*>(a.grad_weight)[target_offset(a, t, k)];
-    // Without a product of 0 and infinity: 1 / q may overflow.
-    const bool none = t.q[k] == A(0) || sums[k] == A(0);
-    const A along_e = none ? A(0) : t.e[k] / t.q[k] * sums[k], along_unit = none ? A(0) : t.unit[k] / t.q[k] * sums[k];
-    const A moved = along_e + t.e[k] * direct;
-    if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
-    if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
-    if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
-    if (t.dim[k]) doubts[0] = doubts[1] = doubts[2] = std::numeric_limits<A>::infinity();
-    if (t.q[k] == A(0) || !(sums[4 + k] > A(0))) continue;
-    const A of_e = std::abs(t.e[k] / t.q[k]) * sums[4 + k];
-    if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * of_e;
-    if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * of_e;
+  for (int c = 0; c < 4; ++c) {
+    const A top = __shfl_sync(kFullWarp, p.sum[1][c], previous), bottom = __shfl_sync(kFullWarp, p.sum[3][c], previous);
+    if (joins) {
+      p.sum[0][c] += top;
+      p.sum[2][c] += bottom;
+    }
   }
-  const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.width + p.x;
-  A* partial = a.partial == nullptr ? nullptr : static_cast<A*>(a.partial) + 3 * p.b * plane + pixel;
-  for (int i = 0; i < 3; ++i) {
-    if (std::abs(total[i]) < doubts[i]) total[i] = A(0);
-    if (!a.first) total[i] += partial[i * plane];
-    if (!a.last) partial[i * plane] = total[i];
+  const int next = later ? lane + __ffs(static_cast<int>(later)) : 32;
+  if (p.x != kNowhere && next < 32 && (joining >> next & 1)) {
+    clear_corner(p, 1);
+    clear_corner(p, 3);
   }
-  if (!a.last) return;
-  if (a.grad_flow.data != nullptr) {
-    store(a.grad_flow, p.b, 0, p.y, p.x, total[0]);
-    store(a.grad_flow, p.b, 1, p.y, p.x, total[1]);
-  }
-  if (a.grad_metric.data != nullptr) store(a.grad_metric, p.b, 0, p.y, p.x, total[2]);
 }
 
-// `values` and `out` may be null where neither grad_flow nor grad_metric is needed (`out` in mode sum too), and so may
-// `grad_values` where it is not.
-template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads) void splat_grad_kernel(const T* __restrict__ grad_out,
-                                                              const T* __restrict__ values, const T* __restrict__ out,
-                                                              T* __restrict__ grad_values, SplatGradArgs a,
-                                                              PixelGrid grid) {
-  const Place p = place<Access::kLast>(grid);
-  Targets<A> t{};
-  A sums[8] = {};
-  if (p.inside) {
-    t = find_targets<A>(a, p);
-    gather_channels<Access>(grad_out, values, out, grad_values, a, p, t, sums);
-  }
-  sum_over_lanes<Access::kLast>(p, sums);
-  if (p.inside && p.lane == 0) write_gradients(a, p, t, sums);
+// Adds one corner to memory, unless it is outside the target or there is nothing to add.
+template <class A>
+__device__ __forceinline__ void add_corner(const ScatterArgsGpu& s, A* sums, int32_t y, int32_t x, const A (&v)[4]) {
+  const bool something = v[0] != A(0) || v[1] != A(0) || v[2] != A(0) || v[3] != A(0);
+  if (!something || x < 0 || x >= s.target_W || y < 0 || y >= s.target_H) return;
+  atomic_add4(sums + 4 * (static_cast<int64_t>(y) * s.target_W + x), v);
 }
 
-inline void launch_splat_grad(const void* grad_out, const void* values, const void* out, void* grad_values, Dtype dtype,
-                              const SplatGradArgs& a, cudaStream_t stream) {
-  if (a.shape.pixels() == 0) return;
-  dispatch(dtype, a.s.float64, [&](auto element, auto compute) {
+template <class A>
+__device__ __forceinline__ void add_upper_row(const ScatterArgsGpu& s, A* sums, const CellSums<A>& p) {
+  add_corner(s, sums, p.y, p.x, p.sum[0]);
+  add_corner(s, sums, p.y, p.x + 1, p.sum[1]);
+}
+
+template <class A>
+__device__ __forceinline__ void add_lower_row(const ScatterArgsGpu& s, A* sums, const CellSums<A>& p) {
+  add_corner(s, sums, p.y + 1, p.x, p.sum[2]);
+  add_corner(s, sums, p.y + 1, p.x + 1, p.sum[3]);
+}
+
+// `pending` is what the rows so far have left to add. Sums for the same cell join it, those for the cell below take over
+// its lower corners.
+template <class A>
+__device__ __forceinline__ void push_cell(const ScatterArgsGpu& s, A* sums, CellSums<A>& pending, CellSums<A>& p) {
+  const bool same_column = p.x != kNowhere && pending.x == p.x;
+  if (same_column && pending.y == p.y) {
+#pragma unroll
+    for (int i = 0; i < 16; ++i) pending.sum[i / 4][i % 4] += p.sum[i / 4][i % 4];
+    return;
+  }
+  add_upper_row(s, sums, pending);
+  if (same_column && pending.y == p.y - 1) {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      p.sum[0][c] += pending.sum[2][c];
+      p.sum[1][c] += pending.sum[3][c];
+    }
+  } else {
+    add_lower_row(s, sums, pending);
+  }
+  pending = p;
+}
+
+template <class T, class A, bool kPath>
+__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void scatter_kernel(const T* __restrict__ values,
+                                                                                         ScatterArgsGpu s, SumLayout l,
+                                                                                         int32_t rows) {
+  const int lane = threadIdx.x;
+  const int32_t x = blockIdx.x * 32 + lane, top = (blockIdx.y * blockDim.y + threadIdx.y) * rows;
+  const int32_t end = min(top + rows, s.H);  // the same for the whole warp, which stays together
+  const bool inside = x < s.W && top < end;
+  for (int64_t z = blockIdx.z; z < s.B * l.groups; z += gridDim.z) {
+    const int64_t b = z / l.groups;
+    const int32_t g = static_cast<int32_t>(z - b * l.groups);
+    A* sums = sums_at<A>(s, l, b, g, 0, 0);
+    CellSums<A> pending{kNowhere, kNowhere, {}};
+    SourcePixel<T, A> next{};
+    if (inside) next = load_pixel<kPath, T, A>(values, s, l, b, g, top, x);
+#pragma unroll 1
+    for (int32_t y = top; y < end; ++y) {
+      const SourcePixel<T, A> pixel = next;
+      if (inside && y + 1 < end) next = load_pixel<kPath, T, A>(values, s, l, b, g, y + 1, x);
+      Landing<A> landing;
+      if (inside) landing = land(s, b, y, x, pixel.flow, pixel.metric[0]);
+      A v[4];
+      spread_values(pixel, l, g, v);
+      CellSums<A> p = cell_sums(landing, v);
+      merge_columns(p, merge_equal_cells(p, lane), lane);
+      push_cell(s, sums, pending, p);
+    }
+    add_upper_row(s, sums, pending);
+    add_lower_row(s, sums, pending);
+  }
+}
+
+inline void launch_scatter(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l,
+                           cudaStream_t stream) {
+  const int64_t slices = s.B * l.groups;
+  if (slices == 0 || s.pixels() == 0 || s.target_plane() == 0) return;
+  // Longer columns carry more, as long as there are warps for every multiprocessor; and the grid has room for them.
+  constexpr int64_t kEnoughWarps = 8192;
+  const int64_t columns = ceil_div(s.W, 32);
+  int32_t rows = 8;
+  while (rows > 1 && columns * ceil_div(s.H, rows) * slices < kEnoughWarps) rows /= 2;
+  const dim3 block(32, kThreads / 32);
+  while (ceil_div(s.H, int64_t{block.y} * rows) > kMaxGrid) rows *= 2;
+  const Grid grid(columns, ceil_div(s.H, int64_t{block.y} * rows), grid_size(slices));
+  dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    with_access<T, A>(a.shape, a.shape, {grad_out, values, out, grad_values}, [&](auto access, const PixelGrid& grid) {
-      for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
-        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(8, sizeof(A)),
-                   stream, static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
-                   static_cast<T*>(grad_values), a, part);
-      });
+    if (s.path.count > 0) {
+      VFI_LAUNCH((scatter_kernel<T, A, true>), grid, block, 0, stream, static_cast<const T*>(values), s, l, rows);
+    } else {
+      VFI_LAUNCH((scatter_kernel<T, A, false>), grid, block, 0, stream, static_cast<const T*>(values), s, l, rows);
+    }
+  });
+}
+
+struct Finish {
+  SumLayout sums;
+  Division division;
+  // The sums of the weight begin at element `weight_first`, `weight_batch` apart from sample to sample, 4 from pixel to pixel.
+  ConstNumbers weights;
+  int64_t weight_first, weight_batch;
+  Numbers weight_out;  // [B, 1, target_H, target_W]; data may be null
+  Numbers shift_out;   // the same; its memory may be that of target_max
+};
+
+template <class A>
+__device__ __forceinline__ void write_weight(const ScatterArgsGpu& s, const Finish& f, const Place& p, int64_t pixel,
+                                             A weight) {
+  const int64_t target = p.b * s.target_plane() + pixel;
+  if (f.weight_out.data != nullptr) f.weight_out.as<A>()[target] = weight;
+  if (f.shift_out.data != nullptr) {
+    const SampleShift<A> shift = sample_shift<A>(s, p.b);
+    f.shift_out.as<A>()[target] = shift.per_target ? target_shift<A>(s, p.b, p.y, p.x) : shift.common;
+  }
+}
+
+template <class T, class A, bool kLast>
+__global__ __launch_bounds__(kThreads) void finish_kernel(T* __restrict__ out, DenseShape shape, ScatterArgsGpu s,
+                                                          Finish f, PixelGrid grid) {
+  const DenseShape to = shape.laid_out(kLast);
+  const Place p = place<kLast>(grid);
+  if (!p.inside) return;
+  const int64_t pixel = static_cast<int64_t>(p.y) * to.width + p.x;
+  A q = A(1);
+  if (f.weights.data != nullptr) {
+    const A weight = f.weights.as<A>()[f.weight_first + p.b * f.weight_batch + 4 * pixel];
+    q = divisor(f.division, weight);
+    if (p.lane == 0) write_weight(s, f, p, pixel, weight);
+  }
+  out += to.offset(p.b, p.y, p.x);
+  for (int32_t g = p.lane; 4 * g < to.channels; g += p.lanes) {
+    const Pack<A, 4> n = load_pack<A, 4>(sums_at<A>(s, f.sums, p.b, g, p.y, p.x));
+    Pack<T, 4> result;
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      result.at[c] = narrow_to<T>(f.division == Division::kNone ? n.at[c] : q == A(0) ? A(0) : n.at[c] / q);
+    }
+    T* at = out + 4 * g * to.channel_stride();
+    if (kLast && to.channels % 4 == 0) {
+      store_pack(at, result);
+    } else {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        if (4 * g + c < to.channels) at[c * to.channel_stride()] = result.at[c];
+      }
+    }
+  }
+}
+
+inline void launch_finish(void* out, Dtype dtype, const DenseShape& shape, const ScatterArgsGpu& s, const Finish& f,
+                          cudaStream_t stream) {
+  if (shape.pixels() == 0) return;
+  dispatch(dtype, s.float64, [&](auto element, auto compute) {
+    using T = decltype(element);
+    using A = decltype(compute);
+    for_each_launch(pixel_grid(shape, shape.channels_last, f.sums.groups), [&](const PixelGrid& part, Grid blocks) {
+      if (shape.channels_last) {
+        VFI_LAUNCH((finish_kernel<T, A, true>), blocks, part.block, 0, stream, static_cast<T*>(out), shape, s, f, part);
+      } else {
+        VFI_LAUNCH((finish_kernel<T, A, false>), blocks, part.block, 0, stream, static_cast<T*>(out), shape, s, f,
+                   part);
+      }
     });
   });
 }

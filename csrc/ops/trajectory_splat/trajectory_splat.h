@@ -2,7 +2,7 @@
 //
 //   out[b T + t] = the splat of input[b] along flow[b, t], with metric[b]
 //
-// in every mode of splat/splat.h. The sums are those of splatting/scatter.h, whose flow comes from a path. The gradients are
+// in every mode of ops/splat/splat.h. The sums are those of splatting/scatter.h, whose flow comes from a path. The gradients are
 // those of that splat and of that flow, one tau at a time: see vfi_kernels/ops/_shared/trajectory_gradients.py.
 // Derived in docs/derivations.md#trajectory_splat.
 #pragma once

@@ -8,7 +8,7 @@ namespace vfi {
 
 struct TrajectorySplatRules {
   Curve curve;
-  SplatMode mode;
+  SplatRules splat;
 };
 
 inline TrajectorySplatRules check_trajectory_splat(const Tensor& input, const Tensor& keyframes, const Tensor& taus,
@@ -16,7 +16,7 @@ inline TrajectorySplatRules check_trajectory_splat(const Tensor& input, const Te
                                                    double a, int64_t boundary, bool extrapolate,
                                                    int64_t mode, int64_t eps) {
   constexpr const char* kOp = "trajectory_splat";
-  const SplatMode m = check_splat_mode(kOp, mode, eps);
+  const SplatRules m = check_splat_rules(kOp, mode, eps);
   check_image(kOp, "image", input);
   const int64_t height = input.size(2), width = input.size(3);
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);

@@ -1,4 +1,4 @@
-// Splat along a trajectory on the CPU: tensors in, tensors out. The kernels are those of splatting/scatter.h.
+// Splat along a trajectory on the CPU: tensors in, tensors out. The kernels are those of ops/splat.
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
@@ -27,8 +27,8 @@ std::tuple<Tensor, Tensor, Tensor> trajectory_splat(const Tensor& input, const T
   const std::optional<Tensor> dense_metric =
       metric ? std::optional<Tensor>(with_layout(*metric, layout_of(*metric))) : std::nullopt;
   s.B = input.size(0) * taus.size(1), s.H = s.target_H = input.size(2), s.W = s.target_W = input.size(3);
-  s.path = &tensors.path(), s.padding = Padding::kZeros, s.factor = m.factor, s.divide = m.divide;
-  if (dense_metric) s.factor_of = planes_of(*dense_metric);
+  s.path = &tensors.path(), s.padding = Padding::kZeros, s.factor = m.factor, s.division = m.division;
+  if (dense_metric) s.metric = planes_of(*dense_metric);
   const Splatted result = splat_tensors(s, {input}, keep_weight);
   return {result.outs[0], result.weight, result.shift};
 }

@@ -1,7 +1,7 @@
 // Splatting along a trajectory on CUDA: tensors and registration.
 #include <tuple>
 
-#include "splatting/splat_cuda_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 #include "trajectories/trajectory_cuda_tensors.h"
 #include "ops/trajectory_splat/trajectory_splat_checks.h"
 #include "ops/trajectory_splat/trajectory_splat_kernels.cuh"
@@ -17,12 +17,11 @@ std::tuple<Tensor, Tensor, Tensor> trajectory_splat(Tensor input, Tensor keyfram
                                                             extrapolate, mode, eps);
   const OnDevice device(input);
   const PathView path = path_view(keyframes, taus, input.size(2), input.size(3), rules.curve, 0);
-  Spreading s = path_spreading(path, input.size(0));
-  s.factor = splat_factor(rules.mode.mode);
+  ScatterArgsGpu s = path_scatter(path, input.size(0));
+  s.factor = rules.splat.factor;
   if (metric) s.metric = view_of(*metric);
   s.float64 = any_float64({&input, &keyframes, &taus, metric ? &*metric : nullptr});
-  const Division division = division_of(rules.mode.mode, rules.mode.eps);
-  const Splatted result = splat_tensors(device, s, {input}, division, keep_weight, deterministic);
+  const Splatted result = splat_tensors_gpu(device, s, {input}, rules.splat.division, keep_weight, deterministic);
   return {result.outs[0], result.weight, result.shift};
 }
 

@@ -1,17 +1,17 @@
-// Splatting along a trajectory on CUDA: the kernels are those of splatting (splatting/scatter.cuh, ordered_gather.cuh and
-// softmax_shift.cuh), compiled for a path: they compute the flow where others read it. Here is what they need to know.
+// Splatting along a trajectory on CUDA: the kernels are those of ops/splat, compiled for a path: they compute the flow where
+// others read it. Here is what they need to know.
 #pragma once
 
-#include "splatting/landing.cuh"
+#include "splatting/scatter.cuh"
 
 namespace vfi::cuda {
 
 // Samples are numbered b T + t.
-inline Spreading path_spreading(const PathView& path, int64_t batch) {
-  Spreading s{};
-  s.batch = batch * path.count;
-  s.height = s.target_height = path.size.H;
-  s.width = s.target_width = path.size.W;
+inline ScatterArgsGpu path_scatter(const PathView& path, int64_t batch) {
+  ScatterArgsGpu s{};
+  s.B = batch * path.count;
+  s.H = s.target_H = path.size.H;
+  s.W = s.target_W = path.size.W;
   s.path = path;
   s.padding = Padding::kZeros;
   return s;

@@ -3,7 +3,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "sampling/scalar_sampling.h"
-#include "cpu/thread_memory.h"
+#include "cpu/scratch.h"
 #include "trajectories/trajectory_tensors.h"
 #include "ops/trajectory_warp/trajectory_warp.h"
 #include "ops/trajectory_warp/trajectory_warp_checks.h"
@@ -57,7 +57,7 @@ void warp_all(const TrajectoryWarpArgs& a, bool wide) {
   torch::stable::parallel_for(0, s.B * s.H, grain, [&](int64_t begin, int64_t end) {
     if (wide) return rows_scalar<double>(a, begin, end);
     if (!fits_vectors(s)) return rows_scalar<float>(a, begin, end);
-    const ThreadMemory memory(run_memory_bytes(a.path.curve, false));
+    const Scratch memory(run_memory_bytes(a.path.curve, false));
     VFI_CPU_KERNEL(trajectory_warp_rows)(a, begin, end, memory.data());
   });
 }

@@ -16,8 +16,8 @@ Tensor trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, double first
   const int64_t height = image.size(2), width = image.size(3);
   Tensor out =
       result(image, {image.size(0) * taus.size(1), image.size(1), height, width}, image.scalar_type(), layout);
-  const TrajectoryWarpArgs args{path_view(keyframes, taus, height, width, rules.curve, 0), dense_shape_of(in, layout),
-                                dense_shape_of(out, layout), rules.padding};
+  const TrajectoryWarpArgsGpu args{path_view(keyframes, taus, height, width, rules.curve, 0),
+                                   dense_shape_of(in, layout), dense_shape_of(out, layout), rules.padding};
   launch_trajectory_warp(in.const_data_ptr(), out.mutable_data_ptr(), dtype_of(image),
                          any_float64({&image, &keyframes, &taus}), args, device.stream);
   device.check_launches();

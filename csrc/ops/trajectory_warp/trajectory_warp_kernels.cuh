@@ -11,7 +11,7 @@
 
 namespace vfi::cuda {
 
-struct TrajectoryWarpArgs {
+struct TrajectoryWarpArgsGpu {
   PathView path;
   DenseShape image;  // [B, C, H, W]
   DenseShape out;    // [B T, C, H, W], laid out as the image
@@ -71,9 +71,9 @@ __device__ __forceinline__ void warp_pixel(const T* image, T* out, const DenseSh
 
 template <class T, class A, class Access, bool kHeld>
 __global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void trajectory_warp_kernel(const T* __restrict__ image,
-                                                                                          T* __restrict__ out,
-                                                                                          TrajectoryWarpArgs args,
-                                                                                          PixelGrid grid) {
+                                                                                           T* __restrict__ out,
+                                                                                           TrajectoryWarpArgsGpu args,
+                                                                                           PixelGrid grid) {
   VFI_DYNAMIC_SHARED(A, shared);
   const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
@@ -96,7 +96,7 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 3 : 1) void trajectory_w
 }
 
 inline void launch_trajectory_warp(const void* image, void* out, Dtype dtype, bool float64,
-                                   const TrajectoryWarpArgs& args, cudaStream_t stream) {
+                                   const TrajectoryWarpArgsGpu& args, cudaStream_t stream) {
   if (args.out.elements() == 0) return;
   dispatch(dtype, float64, [&](auto element, auto compute) {
     using T = decltype(element);

@@ -134,14 +134,13 @@ Tensor grad_of_frame(int n, const Tensor& grad_out, const Tensor& frame, const D
   const Sampling& sampling = d.args.sampling[n];
   ScatterArgs s{};
   s.values = planes_of(grad_out), s.target = planes_of(grad);
-  s.flow = planes_of(d.flow), s.factor_of = planes_of(d.mask);
+  s.flow = planes_of(d.flow), s.metric = planes_of(d.mask);
   s.flow.data = const_cast<void*>(sampling.flow);
   s.B = sampling.B, s.C = d.args.C, s.H = sampling.out_H, s.W = sampling.out_W;
   s.target_H = sampling.H, s.target_W = sampling.W;
   s.padding = Padding::kBorder;
   s.factor = n == 0 ? Factor::kSigmoid : Factor::kOneMinusSigmoid;
   s.float64 = is_wide(d.args);
-  s.divide = Divide::kNot;
   scatter(s);
   return grad;
 }

@@ -1,7 +1,7 @@
 // Two blended backward warps on CUDA: tensors and registration. The kernels are in warp_blend_kernels.cuh.
 #include <tuple>
 
-#include "splatting/scatter_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 #include "ops/warp_blend/warp_blend_checks.h"
 #include "ops/warp_blend/warp_blend_kernels.cuh"
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kOp = "warp_blend";
 
-BlendArgs blend_args(const Tensor& frame0, const Tensor& out, const Tensor& flow, const Tensor& mask_logits) {
+BlendArgsGpu blend_args(const Tensor& frame0, const Tensor& out, const Tensor& flow, const Tensor& mask_logits) {
   const MemoryFormat layout = layout_of(frame0);
   return {dense_shape_of(frame0, layout), dense_shape_of(out, layout), view_of(flow), view_of(mask_logits),
           any_float64({&frame0, &flow, &mask_logits})};
@@ -31,14 +31,14 @@ Tensor warp_blend(Tensor frame0, Tensor frame1, Tensor flow, Tensor mask_logits)
 
 // The gradient of one frame: grad_out spread along its half of the flow with the factor m or 1 - m.
 Tensor frame_gradient(const OnDevice& device, const Tensor& grad_out, const Tensor& frame, Tensor flow,
-                      const BlendArgs& args, bool first, bool deterministic) {
+                      const BlendArgsGpu& args, bool first, bool deterministic) {
   const Tensor half = torch::stable::narrow(flow, 1, first ? 0 : 2, 2);
-  Spreading s{};
-  s.batch = frame.size(0);
-  s.height = args.out.height;
-  s.width = args.out.width;
-  s.target_height = args.frame.height;
-  s.target_width = args.frame.width;
+  ScatterArgsGpu s{};
+  s.B = frame.size(0);
+  s.H = args.out.height;
+  s.W = args.out.width;
+  s.target_H = args.frame.height;
+  s.target_W = args.frame.width;
   s.flow = view_of(half);
   s.padding = Padding::kBorder;
   s.factor = first ? Factor::kSigmoid : Factor::kOneMinusSigmoid;
@@ -55,7 +55,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> warp_blend_grad(Tensor grad_out, Tens
   const OnDevice device(frame0);
   const MemoryFormat layout = layout_of(frame0);
   const Tensor g = with_layout(grad_out, layout);
-  const BlendArgs args = blend_args(frame0, g, flow, mask_logits);
+  const BlendArgsGpu args = blend_args(frame0, g, flow, mask_logits);
   Tensor grad_frame0 = nothing(frame0, frame0.scalar_type()), grad_frame1 = nothing(frame1, frame1.scalar_type());
   if (need_frame0) grad_frame0 = frame_gradient(device, g, frame0, flow, args, true, deterministic);
   if (need_frame1) grad_frame1 = frame_gradient(device, g, frame1, flow, args, false, deterministic);

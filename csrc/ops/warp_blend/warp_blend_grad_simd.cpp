@@ -16,21 +16,17 @@ struct BlendGradTile : BlendTile {
   F32 change[kTileBlocks];  // sum of g (w0 - w1)
 
   VFI_INLINE void set(const BlendArgs& a, const Tile& tile) {
-    load_shares(a, tile, share[0], share[1]);
-    for (int n = 0; n < 2; ++n) {
-      for_each_block(a.sampling[n], tile, [&](int i, const PairAxis& x, const PairAxis& y) {
-        blocks[n][i] = make_block(x, y, a.sampling[n].W);
-        slopes[n][i] = {x.d0, x.d1, y.d0, y.d1};
-        sums[n][i] = Differences{};
-        change[i] = F32{};
-      });
-    }
+    BlendTile::set(a, tile, [&](int n, int i, const PairAxis& x, const PairAxis& y) {
+      slopes[n][i] = {x.d0, x.d1, y.d0, y.d1};
+      sums[n][i] = Differences{};
+      change[i] = F32{};
+    });
   }
   // Adds g times the differences in frame n; returns the warped value.
   template <class T>
   VFI_INLINE F32 add(int n, int i, const T* frame, F32 g, int64_t width) {
     const Block& b = blocks[n][i];
-    const Corners v = read_corners(frame, b, width);
+    const CornerValues v = read_corners(frame, b, width);
     if (b.careful) {
       add_corners<true>(sums[n][i], slopes[n][i], v, g);
       return pair_sum<true>(b.y0, pair_sum<true>(b.x0, v.v00, b.x1, v.v01), b.y1,

@@ -4,7 +4,7 @@
 //   grad_mask_logits = sum_c grad_out (w0 - w1) m (1 - m)
 //   grad_flow        = m or (1 - m) times the flow gradient of each warp
 //
-// Work and order of sums as in backward_warp_kernels.cuh. The gradients of the frames are scatters (splatting/scatter.cuh)
+// Work and order of sums as in backward_warp_kernels.cuh. The gradients of the frames are scatters (in ops/splat)
 // whose factor is m or 1 - m.
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace vfi::cuda {
 
-struct BlendArgs {
+struct BlendArgsGpu {
   DenseShape frame;  // [B, C, Hi, Wi], both frames
   DenseShape out;    // [B, C, H, W], laid out as frame0
   ConstView flow;    // [B, 4, H, W]: to frame0, to frame1
@@ -28,7 +28,7 @@ struct BlendAt {
 };
 
 template <class A>
-__device__ __forceinline__ BlendAt<A> blend_at(const BlendArgs& args, const Place& p) {
+__device__ __forceinline__ BlendAt<A> blend_at(const BlendArgsGpu& args, const Place& p) {
   A flow[4], logit[1];
   load(args.flow, p.b, p.y, p.x, flow);
   load(args.mask, p.b, p.y, p.x, logit);
@@ -50,8 +50,11 @@ constexpr int kBlendResident = sizeof(A) == 8 || Access::N == 8    ? 2
                                                                  : 4;
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads, kBlendResident<A, Access>) void warp_blend_kernel(
-    const T* __restrict__ frame0, const T* __restrict__ frame1, T* __restrict__ out, BlendArgs args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, kBlendResident<A, Access>) void warp_blend_kernel(const T* __restrict__ frame0,
+                                                                                         const T* __restrict__ frame1,
+                                                                                         T* __restrict__ out,
+                                                                                         BlendArgsGpu args,
+                                                                                         PixelGrid grid) {
   constexpr int N = Access::N, kUnroll = Access::kUnroll > 1 ? 2 : 1;
   const DenseShape from = args.frame.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
@@ -89,7 +92,7 @@ __global__ __launch_bounds__(kThreads, kBlendResident<A, Access>) void warp_blen
 
 // sum_c grad_out warped, and the two slopes, of one frame.
 template <class Access, class T, class A>
-__device__ __forceinline__ void frame_sums(const T* grad_out, const T* frame, const BlendArgs& args, const Place& p,
+__device__ __forceinline__ void frame_sums(const T* grad_out, const T* frame, const BlendArgsGpu& args, const Place& p,
                                            const Position<A>& at, A (&sums)[3]) {
   constexpr int N = Access::N;
   const DenseShape from = args.frame.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
@@ -116,7 +119,7 @@ template <class T, class A, class Access>
 __global__ __launch_bounds__(kThreads) void warp_blend_grad_kernel(const T* __restrict__ grad_out,
                                                                    const T* __restrict__ frame0,
                                                                    const T* __restrict__ frame1, MutableView grad_flow,
-                                                                   MutableView grad_mask, BlendArgs args,
+                                                                   MutableView grad_mask, BlendArgsGpu args,
                                                                    PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   A sums[2][3] = {};
@@ -134,7 +137,7 @@ __global__ __launch_bounds__(kThreads) void warp_blend_grad_kernel(const T* __re
   for (int i = 0; i < 4; ++i) store(grad_flow, p.b, i, p.y, p.x, all[1 + i] * (i < 2 ? blend.mask : blend.inverse));
 }
 
-inline void launch_warp_blend(const void* frame0, const void* frame1, void* out, Dtype dtype, const BlendArgs& args,
+inline void launch_warp_blend(const void* frame0, const void* frame1, void* out, Dtype dtype, const BlendArgsGpu& args,
                               cudaStream_t stream) {
   if (args.out.elements() == 0) return;
   dispatch(dtype, args.float64, [&](auto element, auto compute) {
@@ -152,7 +155,7 @@ inline void launch_warp_blend(const void* frame0, const void* frame1, void* out,
 // Either gradient may have data null: not needed.
 inline void launch_warp_blend_grad(const void* grad_out, const void* frame0, const void* frame1,
                                    const MutableView& grad_flow, const MutableView& grad_mask, Dtype dtype,
-                                   const BlendArgs& args, cudaStream_t stream) {
+                                   const BlendArgsGpu& args, cudaStream_t stream) {
   if (args.out.pixels() == 0) return;
   dispatch(dtype, args.float64, [&](auto element, auto compute) {
     using T = decltype(element);

@@ -13,6 +13,15 @@ VFI_INLINE void prefetch_next(const T* image, const Block& b, int64_t plane, int
   if (b.rows != 0) prefetch(image + plane + b.base + width);
 }
 
+// Block i of a tile in one channel, `width` pixels wide; the next channel's are asked for.
+template <class T>
+VFI_INLINE F32 blend_block(const BlendTile& t, int i, const T* frame0, const T* frame1, int64_t width, int64_t plane,
+                           bool last) {
+  const Block &b0 = t.blocks[0][i], &b1 = t.blocks[1][i];
+  if (!last) prefetch_next(frame0, b0, plane, width), prefetch_next(frame1, b1, plane, width);
+  return fma(t.share[1][i], sample(frame1, b1, width), t.share[0][i] * sample(frame0, b0, width));
+}
+
 template <class T>
 void blend_planes(const BlendArgs& a, int64_t begin, int64_t end) {
   const Sampling& s = a.sampling[0];
@@ -27,12 +36,7 @@ void blend_planes(const BlendArgs& a, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < a.C; ++c, frame0 += plane, frame1 += plane, out += out_plane) {
       for (int32_t y = 0, i = 0; y < tile.rows; ++y) {
         for (int32_t x = 0; x < tile.columns; x += kLanes, ++i) {
-          const Block &b0 = t.blocks[0][i], &b1 = t.blocks[1][i];
-          if (c + 1 < a.C) {
-            prefetch_next(frame0, b0, plane, width);
-            prefetch_next(frame1, b1, plane, width);
-          }
-          const F32 value = fma(t.share[1][i], sample(frame1, b1, width), t.share[0][i] * sample(frame0, b0, width));
+          const F32 value = blend_block(t, i, frame0, frame1, width, plane, c + 1 == a.C);
           put(out + int64_t{y} * s.out_W + x, value, tile.columns - x, streams);
         }
       }
@@ -57,16 +61,17 @@ void blend_pixels(const BlendArgs& a, int64_t begin, int64_t end) {
         const int i = y * tile.blocks_per_row() * kLanes + x;
         const auto k0 = t.corners(0, i, frame0, a.C, row_size), k1 = t.corners(1, i, frame1, a.C, row_size);
         const float share0 = t.share[0][i], share1 = t.share[1][i];
+        const auto write_group = [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA {
+          put(out + c, fma(broadcast<F32>(share1), k1.sum(c, n), share0 * k0.sum(c, n)), n, streams);
+        };
         if (a.C > 4) {
-          for_each_group(a.C, [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA {
-            put(out + c, fma(broadcast<F32>(share1), k1.sum(c, n), share0 * k0.sum(c, n)), n, streams);
-          });
-        } else {
-          const Quad value = fma(broadcast_quad(share1), k1.quad_sum(a.C, frame1 + size),
-                                 share0 * k0.quad_sum(a.C, frame0 + size));
-          // What spills into the next pixels is overwritten by them.
-          x + 4 <= tile.columns ? store_quad(out, value) : store_quad(out, value, a.C);
+          for_each_group(a.C, write_group);
+          continue;
         }
+        const Quad value =
+            fma(broadcast_quad(share1), k1.quad_sum(a.C, frame1 + size), share0 * k0.quad_sum(a.C, frame0 + size));
+        // What spills into the next pixels is overwritten by them.
+        x + 4 <= tile.columns ? store_quad(out, value) : store_quad(out, value, a.C);
       }
     }
   });

@@ -30,10 +30,16 @@ struct BlendTile {
   F32 share[2][kTileBlocks];
 
   VFI_INLINE void set(const BlendArgs& a, const Tile& tile) {
+    set(a, tile, [](int, int, const PairAxis&, const PairAxis&) {});
+  }
+  // The same, and more(n, i, x, y) for every block i of frame n.
+  template <class More>
+  VFI_INLINE void set(const BlendArgs& a, const Tile& tile, const More& more) {
     load_shares(a, tile, share[0], share[1]);
     for (int n = 0; n < 2; ++n) {
       for_each_block(a.sampling[n], tile, [&](int i, const PairAxis& x, const PairAxis& y) {
         blocks[n][i] = make_block(x, y, a.sampling[n].W);
+        more(n, i, x, y);
       });
     }
   }

@@ -28,7 +28,7 @@ from vfi_kernels.ops._shared.triton_math.splatting import FACTORS
 DIM_NOISE = tl.constexpr(3e38)  # of targets whose D is dim
 
 
-# out = N / q(D): inverse = 1 / q, product = dq/dD sum_c grad_out out, and its rounding (csrc/ops/splat/splat_noise.h)
+# out = N / q(D): inverse = 1 / q, product = dq/dD sum_c grad_out out, and its rounding (csrc/splatting/splat_rules.h)
 #
 # One program per BLOCK targets, which it alone sums over the channels.
 @triton.jit
@@ -184,7 +184,7 @@ def corner_slope(
     NORMALISED: tl.constexpr,
 ):
     """s of a corner, from the sum over channels of g x, without a product of 0 and infinity (1 / q may overflow); and
-    how much of it may be rounding, for the flow and for the metric (csrc/ops/splat/splat_noise.h)."""
+    how much of it may be rounding, for the flow and for the metric (csrc/splatting/splat_rules.h)."""
     doubt, dim_doubt = tl.zeros_like(dot), tl.zeros_like(dot)
     if NORMALISED:
         dot -= tl.load(divisor[1] + k[8], k[2], other=0)

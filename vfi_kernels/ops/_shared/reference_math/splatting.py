@@ -11,7 +11,7 @@ from vfi_kernels._results import accumulator, as_result, not_needed
 from vfi_kernels.ops._shared.reference_math.bilinear import Corner, corners, gather, scatter_add
 
 EPS = 1e-7
-# Of x - out, what is rounding: csrc/ops/splat/splat_noise.h.
+# Of x - out, what is rounding: csrc/splatting/splat_rules.h.
 NOISE = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11 / 3, torch.bfloat16: 2.0**-8 / 3}
 MOST = {torch.float64: 64, torch.float32: 64, torch.float16: 6, torch.bfloat16: 6}
 # Of a gradient, what may be: of targets nearly alone by a thin weight (flow), or whose D is dim.
@@ -88,7 +88,7 @@ def splat_along_grad(
         grad_x = sum_k w_k e / q_k g[k]           dot_k = sum_c g[k] (x - dq/dD out[k]), 0 where it is only rounding
         grad_flow = sum_k dw_k (e / q_k dot_k + e h[k])       grad_metric = sum_k w_k (u / q_k dot_k + u h[k])
 
-    0 where either may be rounding for the most part (csrc/ops/splat/splat_noise.h). The softmax shift is a constant.
+    0 where either may be rounding for the most part (csrc/splatting/splat_rules.h). The softmax shift is a constant.
     """
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)

@@ -1,7 +1,7 @@
-// What softmax subtracts at each target, compiled once per instruction set; formulas in splat/splat.h.
+// What softmax subtracts at each target, compiled once per instruction set; formulas in splat.h.
 #include <limits>
 
-#include "splatting/scatter_landing.h"
+#include "ops/splat/splat_landing.h"
 #include "simd/simd_elements.h"
 
 namespace vfi {
@@ -40,7 +40,7 @@ class BandMaximum {
     const F first_row = broadcast<F>(static_cast<A>(begin_)), last_row = broadcast<F>(static_cast<A>(end_ - 1));
     const F last_column = broadcast<F>(static_cast<A>(s_.target_W - 1));
     for (int64_t i = 0; i < n; i += kCount) {
-      const Position<F> p = locate<F>(s_, c, i);
+      const SplatPosition<F> p = locate<F>(s_, c, i);
       const F left = select(p.used, p.x.at, zero), top = select(p.used, p.y.at, zero), m = load<F>(c.m + i);
       F weight[4];
       corner_weights(p, weight);
@@ -80,7 +80,7 @@ class BandMaximum {
 
 }  // namespace
 
-void scatter_shift(const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end) {
+void splat_shift(const ScatterArgs& s, const RowReach* reach, int64_t b, int32_t begin, int32_t end) {
   if (s.float64) {
     BandMaximum<double>(s, b, begin, end).run(reach);
   } else {

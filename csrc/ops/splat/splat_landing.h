@@ -1,8 +1,8 @@
-// Where a chunk of source pixels lands and with which weights, for the scatter's kernels and the splat's. For *_simd.cpp
+// Where a chunk of source pixels lands and with which weights, for the splat's kernels. For *_simd.cpp
 // only. F is F32, or double with one lane.
 #pragma once
 
-#include "splatting/scatter.h"
+#include "ops/splat/splat_cpu.h"
 #include "simd/simd_chunk.h"
 #include "trajectories/trajectory_simd.h"
 
@@ -47,13 +47,13 @@ const A* read_chunk(const Planes& planes, int64_t b, int64_t c, int64_t first, i
 // One coordinate of Lanes<F>::kCount positions: weight r at pixel `at`, l at the next; the vector form of bilinear.h,
 // but l may be 1 (f = -1e-10), and r is 0 then, which gives the same weights. `lands`: one of the two pixels is in the target.
 template <class F>
-struct Landing {
+struct SplatAxis {
   F at, l, r;
   typename Lanes<F>::Mask lands;
 };
 
 template <class F>
-VFI_INLINE Landing<F> land(F f, F start, int64_t size, Padding padding) {
+VFI_INLINE SplatAxis<F> splat_axis(F f, F start, int64_t size, Padding padding) {
   const F zero = broadcast<F>(0), last = broadcast<F>(static_cast<Number<F>>(size - 1));
   const F one = broadcast<F>(1), whole = round_down(f), at = start + whole, l = f - whole;
   const F r = select(less(l, one), whole + one - f, zero);
@@ -62,8 +62,8 @@ VFI_INLINE Landing<F> land(F f, F start, int64_t size, Padding padding) {
     return {at, l, r, lands};
   }
   const auto low = !less_equal(zero, at), high = less_equal(last, at);  // NaN is low
-  return {select(low, zero, select(high, last, at)), select(low | high, zero, l),
-          select(low | high, one, r), equal(zero, zero)};
+  return {select(low, zero, select(high, last, at)), select(low | high, zero, l), select(low | high, one, r),
+          equal(zero, zero)};
 }
 
 // A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights
@@ -78,8 +78,6 @@ struct Chunk {
   Chunk(int64_t batch, int64_t first, int64_t row, int64_t count) : b(batch), x(first), y(row), n(count) {}
 };
 
-VFI_INLINE bool skips_by_metric(const ScatterArgs& s) { return s.factor == Factor::kValue || s.factor == Factor::kExp; }
-
 template <class A>
 VFI_INLINE void read_flow(const ScatterArgs& s, Chunk<A>& c) {
   const int64_t first = c.y * s.W + c.x, owner = owner_of(s, c.b);
@@ -91,30 +89,30 @@ VFI_INLINE void read_flow(const ScatterArgs& s, Chunk<A>& c) {
     c.flow_x = read_chunk(s.flow, c.b, 0, first, c.n, c.flow_x_buffer);
     c.flow_y = read_chunk(s.flow, c.b, 1, first, c.n, c.flow_y_buffer);
   }
-  c.m = s.factor == Factor::kOne ? nullptr : read_chunk(s.factor_of, owner, 0, first, c.n, c.m_buffer);
+  c.m = s.factor == Factor::kOne ? nullptr : read_chunk(s.metric, owner, 0, first, c.n, c.m_buffer);
 }
 
 // Both coordinates of the pixels c.x + i..; `used`: they are not skipped and reach the target.
 template <class F>
-struct Position {
-  Landing<F> x, y;
+struct SplatPosition {
+  SplatAxis<F> x, y;
   typename Lanes<F>::Mask used;
 };
 
 template <class F>
-VFI_INLINE Position<F> locate(const ScatterArgs& s, const Chunk<Number<F>>& c, int64_t i) {
+VFI_INLINE SplatPosition<F> locate(const ScatterArgs& s, const Chunk<Number<F>>& c, int64_t i) {
   const F x = lane_numbers<F>() + broadcast<F>(static_cast<Number<F>>(c.x + i));
-  Position<F> p;
-  p.x = land<F>(load<F>(c.flow_x + i), x, s.target_W, s.padding);
-  p.y = land<F>(load<F>(c.flow_y + i), broadcast<F>(static_cast<Number<F>>(c.y)), s.target_H, s.padding);
+  SplatPosition<F> p;
+  p.x = splat_axis<F>(load<F>(c.flow_x + i), x, s.target_W, s.padding);
+  p.y = splat_axis<F>(load<F>(c.flow_y + i), broadcast<F>(static_cast<Number<F>>(c.y)), s.target_H, s.padding);
   p.used = p.x.lands & p.y.lands;
-  if (skips_by_metric(s)) p.used = p.used & is_finite(load<F>(c.m + i));
+  if (skips_by_metric(s.factor)) p.used = p.used & is_finite(load<F>(c.m + i));
   return p;
 }
 
 // Bilinear weights of the four corners; 0 where a corner is not used.
 template <class F>
-VFI_INLINE void corner_weights(const Position<F>& p, F* weight) {
+VFI_INLINE void corner_weights(const SplatPosition<F>& p, F* weight) {
   const F zero = broadcast<F>(0);
   weight[0] = select(p.used, p.x.r * p.y.r, zero), weight[1] = select(p.used, p.x.l * p.y.r, zero);
   weight[2] = select(p.used, p.x.r * p.y.l, zero), weight[3] = select(p.used, p.x.l * p.y.l, zero);
@@ -132,7 +130,7 @@ template <class A>
 void compute_factor(Factor kind, A shift, Chunk<A>& c) {
   using F = typename VectorFor<A>::type;
   const F one = broadcast<F>(1), zero = broadcast<F>(0), s = broadcast<F>(shift);
-  if (kind == Factor::kExp) replace_m<F>(c, [&](F m) { return exp(m - s) + (m - m); });
+  if (kind == Factor::kSoftmax) replace_m<F>(c, [&](F m) { return exp(m - s) + (m - m); });
   if (kind == Factor::kSigmoid) replace_m<F>(c, [&](F m) { return one / (one + exp(zero - m)); });
   if (kind == Factor::kOneMinusSigmoid) replace_m<F>(c, [&](F m) { return one / (one + exp(m)); });
 }

@@ -1,11 +1,11 @@
-// The scatter's kernels, compiled once per instruction set; formulas in scatter.h.
+// The splat on the CPU, compiled once per instruction set; formulas in splat.h and splatting/scatter.h.
 //
 // Work: a thread owns a band of target rows and reads every source row that reaches it, in order, a chunk at a time. Its
 // accumulators are a ring of target rows, as many as source rows can reach at a time; a row is divided and written as soon
 // as no later source row reaches it. Each target cell thus adds its contributions in an order that only the places of the
 // source pixels determine, whatever the bands: the result does not depend on the number of threads, and no addition is
 // atomic.
-#include "splatting/scatter_tile.h"
+#include "ops/splat/splat_tile.h"
 #include "simd/simd_elements.h"
 
 namespace vfi {
@@ -15,19 +15,20 @@ namespace {
 template <class A, int kWidth>
 class BandScatter {
   using F = typename VectorFor<A>::type;
-  using Weight = ScatterBand::Weight;
+  using Weight = SplatBand::Weight;
   static constexpr int kCount = Lanes<F>::kCount, kApart = kWidth == kNarrowCell ? 4 : 1;
 
  public:
-  BandScatter(const ScatterArgs& s, const ScatterBand& band)
+  BandScatter(const ScatterArgs& s, const SplatBand& band)
       : s_(s), band_(band), columns_(static_cast<int32_t>(ring_columns(s))), first_(band.begin) {
-    const double shift = s.factor == Factor::kExp ? s.sample_shift[band.b] : 0.0;
+    const double shift = s.factor == Factor::kSoftmax ? s.sample_shift[band.b] : 0.0;
     own_shifts_ = shift != shift;
     shift_ = static_cast<A>(shift);
-    ring_ = static_cast<A*>(band.memory);
-    plane_ring_ = ring_ + int64_t{band.ring_rows + 1} * columns_ * kWidth;
-    const bool has_plane = band.weight == Weight::kPlane;
-    std::memset(band.memory, 0, sizeof(A) * (band.ring_rows + 1) * columns_ * (kWidth + has_plane));
+    SplatRing<A> ring;
+    ring.lay_out(s, band, band.memory);
+    ring_ = ring.cells, plane_ring_ = ring.weights;
+    std::memset(ring_, 0, sizeof(A) * ring.cell_count);
+    std::memset(plane_ring_, 0, sizeof(A) * ring.weight_count);
   }
 
   void run() {
@@ -67,7 +68,7 @@ class BandScatter {
     const bool multiplies = !own_shifts_ && s_.factor != Factor::kOne;
     auto lands = less(zero, zero);
     for (int64_t i = 0; i < c.n; i += kCount) {
-      const Position<F> p = locate<F>(s_, c, i);
+      const SplatPosition<F> p = locate<F>(s_, c, i);
       F weight[4];
       corner_weights(p, weight);
       if (multiplies) {
@@ -154,10 +155,10 @@ class BandScatter {
   void finish_chunk(A* cells, const A* plane, int64_t x, int64_t n) {
     const int64_t pixel = int64_t{first_} * s_.target_W + x;
     F inverse[kChunk / kCount];
-    if (s_.divide != Divide::kNot) divide_by(cells, plane, pixel, n, inverse);
+    if (s_.division != Division::kNone) divide_by(cells, plane, pixel, n, inverse);
     const Planes& t = s_.target;
     const int64_t at = band_.b * t.batch + band_.c * t.channel + pixel * t.pixel;
-    const F* inverses = s_.divide == Divide::kNot ? nullptr : inverse;
+    const F* inverses = s_.division == Division::kNone ? nullptr : inverse;
     const auto typed = [&](auto* p) {
       if (t.pixel == 1) {
         unstage_planes<kWidth>(cells, inverses, p + at, t.channel, band_.channels, n, streams(p));
@@ -183,7 +184,8 @@ class BandScatter {
 
   // What n target pixels are multiplied by; D is stored where it is new.
   void divide_by(const A* cells, const A* plane, int64_t pixel, int64_t n, F* inverse) {
-    A* const weight = static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
+    A* const weight =
+        static_cast<A*>(s_.weight) + (s_.weight == nullptr ? 0 : band_.b * s_.target_H * s_.target_W + pixel);
     for (int64_t i = 0; i < n; i += kCount) {
       F d;
       if (band_.weight == Weight::kReady) {
@@ -197,17 +199,17 @@ class BandScatter {
         d = rows[kNarrowCell - 1];
       }
       if (band_.weight != Weight::kReady && s_.weight != nullptr) store(weight + i, d, n - i);
-      inverse[i / kCount] = reciprocal(d, s_.divide);
+      inverse[i / kCount] = reciprocal(d, s_.division);
     }
   }
 
   const ScatterArgs& s_;
-  const ScatterBand& band_;
+  const SplatBand& band_;
   const int32_t columns_;
   int32_t first_, slot_ = 0;  // the first target row that is not finished, and its place in the ring
   A *ring_, *plane_ring_;     // cells [ring_rows + 1, columns_, kWidth]; weights [ring_rows + 1, columns_]
-  bool own_shifts_;  // of the targets
-  A shift_;          // of the sample
+  bool own_shifts_;           // of the targets
+  A shift_;                   // of the sample
   alignas(64) int32_t row_[kChunk], column_[kChunk];  // upper left corners, where own_shifts_
   alignas(64) int32_t top_[kChunk], bottom_[kChunk];  // cells of the pixels' left corners
   alignas(64) A tile_[kChunk * kWidth];
@@ -224,11 +226,11 @@ void measure_row(const ScatterArgs& s, int64_t b, int64_t y, RowReach& reach) {
     read_flow(s, c);
     for (int64_t i = 0; i < c.n; i += Lanes<F>::kCount) {
       const auto exists = less(lane_numbers<F>(), broadcast<F>(static_cast<A>(c.n - i)));
-      const Position<F> p = locate<F>(s, c, i);
+      const SplatPosition<F> p = locate<F>(s, c, i);
       const auto used = p.used & exists;
       first = min(first, select(used, p.y.at, above));
       last = max(last, select(used, p.y.at, below));
-      if (s.factor != Factor::kExp) continue;
+      if (s.factor != Factor::kSoftmax) continue;
       const F m = load<F>(c.m + i);
       const auto lands = exists & is_finite(m) & is_finite(load<F>(c.flow_x + i)) & is_finite(load<F>(c.flow_y + i));
       low = min(low, select(lands, m, above));
@@ -250,7 +252,7 @@ void measure_row(const ScatterArgs& s, int64_t b, int64_t y, RowReach& reach) {
 
 }  // namespace
 
-void scatter_reach(const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t end) {
+void splat_reach(const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     if (s.float64) {
       measure_row<double>(s, row / s.H, row % s.H, reach[row]);
@@ -260,7 +262,7 @@ void scatter_reach(const ScatterArgs& s, RowReach* reach, int64_t begin, int64_t
   }
 }
 
-void scatter_band(const ScatterArgs& s, const ScatterBand& band) {
+void splat_band(const ScatterArgs& s, const SplatBand& band) {
   const bool narrow = cell_width(band.channels) == kNarrowCell;
   if (s.float64) {
     narrow ? BandScatter<double, kNarrowCell>(s, band).run() : BandScatter<double, kWideCell>(s, band).run();

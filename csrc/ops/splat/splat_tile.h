@@ -1,10 +1,11 @@
-// Tiles of the scatter: source pixels in, finished target rows out. A tile is channels_last in the compute type A, one cell
+// Tiles of the splat: source pixels in, finished target rows out. A tile is channels_last in the compute type A, one cell
 // of kWidth channels per pixel, whatever the layout and element type of the tensors. For *_simd.cpp only.
 #pragma once
 
 #include <limits>
 
-#include "splatting/scatter_landing.h"
+#include "ops/splat/splat_landing.h"
+#include "ops/splat/splat_rules_simd.h"
 #include "simd/simd_quad.h"
 
 namespace vfi {
@@ -125,7 +126,7 @@ bool stage_planes(const T* p, int64_t channel, int count, bool one, int64_t n, A
         const T* const from = p + (c + k) * channel + i;
         rows[k] = c + k < count ? load<F>(from, n - i) : zero;
         if (c + k < count) prefetch(from + kChunk);  // many streams, each short: the hardware does not follow
-        remains = fma(rows[k], zero, remains);  // NaN for ever once a value is not finite
+        remains = fma(rows[k], zero, remains);       // NaN for ever once a value is not finite
       }
       if (one) rows[kRows - 1] = broadcast<F>(1);
       to_cells<kWidth>(rows);
@@ -173,17 +174,6 @@ bool stage(const Planes& values, int64_t b, int64_t c, int count, bool one, int6
   return typed(static_cast<const BFloat16*>(values.data));
 }
 
-// 1 / q of target = N / q, 0 in holes.
-template <class F>
-VFI_INLINE F reciprocal(F d, Divide rule) {
-  using A = Number<F>;
-  const F one = broadcast<F>(1), zero = broadcast<F>(0), eps = broadcast<F>(A(kDivideEps));
-  if (rule == Divide::kAdd) return one / (d + eps);
-  if (rule == Divide::kClip) return one / select(less(d, eps), eps, d);
-  const F tiny = broadcast<F>(kHole<A>);
-  return select(less(d, tiny) & less(zero - tiny, d), zero, one / d);
-}
-
 // The first `count` channels of n cells to planes at p, times 1 / q; `inverses` is null where nothing divides. `streams`: whole
 // vectors are written past the cache.
 template <int kWidth, class A, class F, class T>
@@ -202,7 +192,7 @@ void unstage_planes(const A* cells, const F* inverses, T* p, int64_t channel, in
         if (c + k >= count) break;
         T* const to = p + (c + k) * channel + i;
         const F value = rows[k] * inverse;
-        streams && n - i >= kCount ? stream(to, value) : store(to, value, n - i);
+        streams&& n - i >= kCount ? stream(to, value) : store(to, value, n - i);
       }
     }
   }
