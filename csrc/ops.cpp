@@ -125,14 +125,14 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 
   m.def(
-      "trajectory_splat(Tensor input, Tensor keyframes, Tensor taus, Tensor? metric, float first, float step, float a, "
+      "trajectory_splat(Tensor[] inputs, Tensor keyframes, Tensor taus, Tensor? metric, float first, float step, float a, "
       "int boundary, bool extrapolate, int mode, int holes, bool keep_weight, bool deterministic) "
-      "-> (Tensor out, Tensor weight, Tensor shift)");
+      "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
-      "trajectory_splat_grad(Tensor grad_out, Tensor? grad_weight, Tensor input, Tensor keyframes, Tensor taus, "
-      "Tensor? metric, Tensor out, Tensor weight, Tensor shift, float first, float step, float a, int boundary, "
-      "bool extrapolate, int mode, int holes, bool need_input, bool need_keyframes, bool need_taus, bool need_metric) "
-      "-> (Tensor grad_input, Tensor grad_keyframes, Tensor grad_taus, Tensor grad_metric)");
+      "trajectory_splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor keyframes, Tensor taus, "
+      "Tensor? metric, Tensor[] outs, Tensor weight, Tensor shift, float first, float step, float a, int boundary, "
+      "bool extrapolate, int mode, int holes, bool need_inputs, bool need_keyframes, bool need_taus, bool need_metric) "
+      "-> (Tensor[] grad_inputs, Tensor grad_keyframes, Tensor grad_taus, Tensor grad_metric)");
 
   m.def(
       "trajectory_warp(Tensor image, Tensor keyframes, Tensor taus, float first, float step, float a, int boundary, "

@@ -105,7 +105,7 @@ class Calls:
         curve = (0.0, 0.25, -0.5, "keys", False)
         travelling.trajectory_warp(self.image, keyframes, taus, *curve, "zeros" if per_pixel else "border")
         metric = self.metric if mode in ("linear", "softmax") else None
-        moving.trajectory_splat(self.image, keyframes, taus, metric, *curve, mode, "zero", True, deterministic)
+        moving.trajectory_splat([self.image], keyframes, taus, metric, *curve, mode, "zero", True, deterministic)
 
     def listed(self) -> tuple[int, Tensor]:
         """A patch size, and a list with one row more than there are patches."""

@@ -2,6 +2,7 @@
 // ops/splat/splat_cpu.cpp, formulas in ops/splat/splat.h.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "torch/checks.h"
@@ -11,6 +12,26 @@ namespace vfi {
 
 inline SplatRules check_splat_rules(const char* op, int64_t mode, int64_t eps) {
   return splat_rules(check_option<Mode>(op, mode), check_option<Eps>(op, eps));
+}
+
+// The first of the images that share a flow: all have its batch size, height, width and device.
+inline const Tensor& check_images(const char* op, const std::vector<Tensor>& images) {
+  if (images.empty()) fail(op, ": expected at least one image, got 0");
+  const Tensor& first = images[0];
+  for (const Tensor& x : images) {
+    check_image(op, "image", x);
+    if (x.size(0) != first.size(0) || x.size(2) != first.size(2) || x.size(3) != first.size(3)) {
+      fail(op, ": expected images of one batch size, height and width ", shape_text(first), ", got ", shape_text(x));
+    }
+    check_device(op, "image", x, "the first image", first);
+  }
+  return first;
+}
+
+// Whether positions and sums are float64; `motion` is a flow, or keyframes.
+inline bool needs_float64(const std::vector<Tensor>& images, const Tensor& motion, const std::optional<Tensor>& metric) {
+  const auto is_double = [](const Tensor& t) { return t.scalar_type() == ScalarType::Double; };
+  return std::any_of(images.begin(), images.end(), is_double) || is_double(motion) || (metric && is_double(*metric));
 }
 
 // The metric of a mode that takes one, beside the input `first`.

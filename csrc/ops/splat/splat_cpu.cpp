@@ -194,7 +194,7 @@ Splatted splat_tensors(ScatterArgs s, const std::vector<Tensor>& inputs, bool ke
   for (const Tensor& input : inputs) {
     const MemoryFormat layout = layout_of(input);
     const Tensor x = with_layout(input, layout);
-    const Tensor out = empty(x, {s.B, x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout);
+    const Tensor out = result(x, {s.B, x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout);
     s.values = planes_of(x), s.target = planes_of(out), s.C = x.size(1);
     scatter_bands(s, reach.data());
     s.weight_ready = s.weight != nullptr;

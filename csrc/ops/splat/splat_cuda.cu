@@ -160,7 +160,7 @@ Splatted splat_tensors_gpu(const OnDevice& device, ScatterArgsGpu s, const Tenso
     if (i == carrier && keep) finishes[i].weight_out = {weight.mutable_data_ptr()};
     if (i == carrier && keep && softmax) finishes[i].shift_out = {shift.mutable_data_ptr()};
     const Tensor& x = inputs[i];
-    outs.push_back(empty(x, {s.B, x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x)));
+    outs.push_back(result(x, {s.B, x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x)));
     launch_finish(outs[i].mutable_data_ptr(), dtype_of(inputs[i]), dense_shape_of(outs[i], layout_of(inputs[i])), s,
                   finishes[i], device.stream);
   }

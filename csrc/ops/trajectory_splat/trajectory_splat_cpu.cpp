@@ -13,24 +13,23 @@ namespace {
 
 constexpr const char* kOp = "trajectory_splat";
 
-std::tuple<Tensor, Tensor, Tensor> trajectory_splat(const Tensor& input, const Tensor& keyframes, const Tensor& taus,
-                                                    const std::optional<Tensor>& metric, double first, double step,
-                                                    double a, int64_t boundary, bool extrapolate,
-                                                    int64_t mode, int64_t eps, bool keep_weight,
-                                                    bool /*deterministic: always*/) {
-  const auto [curve, m] = check_trajectory_splat(input, keyframes, taus, metric, first, step, a, boundary, extrapolate,
-                                                 mode, eps);
+std::tuple<std::vector<Tensor>, Tensor, Tensor> trajectory_splat(
+    const std::vector<Tensor>& inputs, const Tensor& keyframes, const Tensor& taus, const std::optional<Tensor>& metric,
+    double first, double step, double a, int64_t boundary, bool extrapolate, int64_t mode, int64_t holes,
+    bool keep_weight, bool /*deterministic: always*/) {
+  const auto [curve, m] = check_trajectory_splat(inputs, keyframes, taus, metric, first, step, a, boundary, extrapolate,
+                                                 mode, holes);
+  const Tensor& input = inputs[0];
   ScatterArgs s{};
-  for (const Tensor* t : {&input, &keyframes, &taus}) s.float64 = s.float64 || t->scalar_type() == ScalarType::Double;
-  s.float64 = s.float64 || (metric && metric->scalar_type() == ScalarType::Double);
+  s.float64 = needs_float64(inputs, keyframes, metric) || taus.scalar_type() == ScalarType::Double;
   const TrajectoryTensors tensors(kOp, keyframes, taus, input.size(2), input.size(3), curve, 0, s.float64);
   const std::optional<Tensor> dense_metric =
       metric ? std::optional<Tensor>(with_layout(*metric, layout_of(*metric))) : std::nullopt;
   s.B = input.size(0) * taus.size(1), s.H = s.target_H = input.size(2), s.W = s.target_W = input.size(3);
   s.path = &tensors.path(), s.padding = Padding::kZeros, s.factor = m.factor, s.division = m.division;
   if (dense_metric) s.metric = planes_of(*dense_metric);
-  const Splatted result = splat_tensors(s, {input}, keep_weight);
-  return {result.outs[0], result.weight, result.shift};
+  const Splatted result = splat_tensors(s, inputs, keep_weight);
+  return {result.outs, result.weight, result.shift};
 }
 
 }  // namespace

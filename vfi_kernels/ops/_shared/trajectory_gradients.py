@@ -5,6 +5,7 @@ time the gradients of their flows. Sums over taus are float32 (float64 if an arg
 Options are numbers, as the ops take them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -114,13 +115,13 @@ def warp_gradient(
 
 
 def splat_gradient(
-    grad_out: Tensor,
+    grad_outs: Sequence[Tensor],
     grad_weight: Tensor | None,
-    input: Tensor,
+    inputs: Sequence[Tensor],
     keyframes: Tensor,
     taus: Tensor,
     metric: Tensor | None,
-    out: Tensor,
+    outs: Sequence[Tensor],
     weight: Tensor,
     shift: Tensor,
     first: float,
@@ -130,28 +131,39 @@ def splat_gradient(
     extrapolate: bool,
     mode: int,
     holes: int,
-    need_input: bool,
+    need_inputs: bool,
     need_keyframes: bool,
     need_taus: bool,
     need_metric: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each tau the gradients of splat, and its flow's on to the keyframes and tau. The input keeps its dtype: what
-    splat's gradient counts as rounding depends on how `out` was rounded."""
-    acc, needs = accumulator(input, keyframes, taus, metric), (need_keyframes, need_taus)
+) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """For each tau the gradients of splat, and its flow's on to the keyframes and tau. Inputs keep their dtypes: what
+    splat's gradient counts as rounding depends on how `outs` were rounded."""
+    acc, needs = accumulator(*inputs, keyframes, taus, metric), (need_keyframes, need_taus)
     need_metric = need_metric and metric is not None
     m = None if metric is None else metric.to(acc)
-    size = (input.shape[2], input.shape[3])
+    size = (inputs[0].shape[2], inputs[0].shape[3])
     flows = _Flows(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc, needs)
-    sums = _Sums(acc, input if need_input else None, metric if need_metric else None)
+    sums = _Sums(acc, *(x if need_inputs else None for x in inputs), metric if need_metric else None)
     for t in range(taus.shape[1]):
-        g, result = _each(grad_out, taus, t), _each(out, taus, t)
+        gs, results = ([_each(x, taus, t) for x in each] for each in (grad_outs, outs))
         kept = [_each(k, taus, t) if k.dim() == 4 else k for k in (weight, shift)]
         grad_d = None if grad_weight is None else _each(grad_weight, taus, t)
-        (grad_x,), grad_flow, grad_m = torch.ops.vfi_kernels.splat_grad(
-            [g], grad_d, [input], flows.flow(t), m, [result], *kept, mode, holes, taus.shape[1] > 1,
-            need_input, any(needs), need_metric,
-        )  # fmt: skip
-        sums.add(grad_x, grad_m)
+        grads, grad_flow, grad_m = torch.ops.vfi_kernels.splat_grad(
+            gs,
+            grad_d,
+            inputs,
+            flows.flow(t),
+            m,
+            results,
+            *kept,
+            mode,
+            holes,
+            taus.shape[1] > 1,
+            need_inputs,
+            any(needs),
+            need_metric,
+        )
+        sums.add(*grads, grad_m)
         flows.add_grad(t, grad_flow)
-    grad_input, grad_metric = sums.results(input, keyframes if metric is None else metric)
-    return grad_input, *flows.results(keyframes), grad_metric
+    *grad_inputs, grad_metric = sums.results(*inputs, keyframes if metric is None else metric)
+    return grad_inputs, *flows.results(keyframes), grad_metric

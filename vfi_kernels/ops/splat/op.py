@@ -1,6 +1,6 @@
 """Splatting (forward warping) as a torch op: public function, shapes, gradient."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -121,13 +121,7 @@ def splat(
     Source:
         Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020, eqs. 3 to 7.
     """
-    single = isinstance(image, Tensor)
-    if not (single or isinstance(image, Iterable)):
-        expect(False, "splat", "image to be a tensor or a sequence of tensors", type(image).__name__)
-    images: list[Tensor] = [image] if isinstance(image, Tensor) else list(image)
-    for x in images:
-        if not isinstance(x, Tensor):
-            expect(False, "splat", "every image to be a tensor", type(x).__name__)
+    images = reference.images_of("splat", image)
     expect_tensors("splat", flow=flow)
     expect_tensors_or_none("splat", metric=metric)
     mode = reference.mode_of("splat", mode, metric, holes, return_weight)
@@ -135,7 +129,7 @@ def splat(
     keep = return_weight or grad_needed(*images, flow, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
     outs, weight, shift = _splat(images, flow, metric, MODES[mode], HOLES[holes], keep, deterministic)
-    result = outs[0] if single else outs
+    result = outs[0] if isinstance(image, Tensor) else outs
     if not return_weight:
         return result
     return result, reference.weight_result(mode, weight, shift)

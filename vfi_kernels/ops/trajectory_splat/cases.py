@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels.ops.trajectory_splat.op import trajectory_splat
-from vfi_kernels.testing import OpCase, make_trajectory, random, register
+from vfi_kernels.testing import OpCase, make_trajectory, map_tensors, random, register, tensors
 
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024)}
 
@@ -32,12 +32,15 @@ def make_inputs(
     metric: float | None = None,
     per_pixel: bool = False,
     curve: dict[str, Any] | None = None,
+    several: bool = False,
     **options: Any,
-) -> tuple[Tensor, ...]:
-    """Input, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the input, taus and, unless None, a metric
-    of that scale: 4-dimensional all. Two taus at most on the small images of tests."""
+) -> tuple:
+    """Input (`several`: a list of two, the second with one channel more), `count` keyframes (B, 2 K, h, w), `coarse`
+    times as coarse as the input, taus and, unless None, a metric of that scale: 4-dimensional all. Two taus at most on
+    the small images of tests."""
     taus = taus if h * w >= 1 << 16 else min(taus, 2)
-    input = random((b, c, h, w), **options)
+    image = random((b, c, h, w), **options)
+    input = [image, random((b, c + 1, h, w), **options)] if several else image
     if flow == "noise" and coarse == 1:
         moving = (input, *make_dyadic(b, taus, count, h, w, per_pixel=per_pixel, **options))
     else:
@@ -46,15 +49,16 @@ def make_inputs(
     return moving if metric is None else (*moving, random((b, 1, h, w), **options) * metric)
 
 
-def call(input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, **options: Any) -> Tensor:
-    times = taus if taus.shape[2:] == input.shape[2:] else taus[:, :, 0, 0]
-    return trajectory_splat(input, keyframes.unflatten(1, (-1, 2)), times, metric, **options).flatten(0, 1)
+def call(input: Any, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, **options: Any) -> Any:
+    times = taus if taus.shape[2:] == tensors(input)[0].shape[2:] else taus[:, :, 0, 0]
+    result = trajectory_splat(input, keyframes.unflatten(1, (-1, 2)), times, metric, **options)
+    return map_tensors(lambda t: t.flatten(0, 1), result)
 
 
-def bytes_moved(input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None) -> int:
+def bytes_moved(input: Any, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None) -> int:
     """Every argument read once, an input for each tau written once."""
-    metric_bytes = 0 if metric is None else metric.nbytes
-    return input.nbytes * (1 + taus.shape[1]) + keyframes.nbytes + taus.nbytes + metric_bytes
+    images = sum(t.nbytes for t in tensors(input))
+    return images * (1 + taus.shape[1]) + keyframes.nbytes + taus.nbytes + (0 if metric is None else metric.nbytes)
 
 
 def _register(name: str, inputs: dict[str, Any], case: dict[str, Any] | None = None, **options: Any) -> None:
@@ -75,4 +79,5 @@ _register("softmax", {"count": 9, "taus": 24, "metric": 2.0}, {"large": LARGE})
 # One pixel alone decides most targets: what its gradients are made of cancels.
 _register("softmax-wide", {"metric": 18.0}, {"smooth": False, "slack": 64.0}, boundary="linear")
 _register("sum", {"coarse": 2, "count": 3}, mode="sum", a=-0.75, boundary="replicate")
+_register("several", {"several": True, "metric": 2.0}, return_weight=True)
 _register("pixel", {"per_pixel": True}, mode="average", extrapolate=True)

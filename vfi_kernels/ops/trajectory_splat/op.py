@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect, expect_image, expect_tensors, expect_tensors_or_none
+from vfi_kernels._arguments import expect, expect_tensors_or_none
 from vfi_kernels._autograd import (
     CAPTURED,
     grad_needed,
@@ -41,7 +41,7 @@ def trajectory_splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[False] = False,
-    out: Tensor | None = None,
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor: ...
 @overload
 def trajectory_splat(
@@ -57,11 +57,43 @@ def trajectory_splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: Literal[True],
-    out: Tensor | None = None,
+    out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]: ...
+@overload
+def trajectory_splat(
+    image: Sequence[Tensor],
+    keyframe_flows: Tensor,
+    taus: Tensor | float | Sequence[float],
+    metric: Tensor | None = None,
+    *,
+    knots: Tensor | Sequence[float] | None = None,
+    a: float = -0.5,
+    boundary: str = "keys",
+    extrapolate: bool = False,
+    mode: str | None = None,
+    holes: str = "zero",
+    return_weight: Literal[False] = False,
+    out: Tensor | Sequence[Tensor] | None = None,
+) -> list[Tensor]: ...
+@overload
+def trajectory_splat(
+    image: Sequence[Tensor],
+    keyframe_flows: Tensor,
+    taus: Tensor | float | Sequence[float],
+    metric: Tensor | None = None,
+    *,
+    knots: Tensor | Sequence[float] | None = None,
+    a: float = -0.5,
+    boundary: str = "keys",
+    extrapolate: bool = False,
+    mode: str | None = None,
+    holes: str = "zero",
+    return_weight: Literal[True],
+    out: Tensor | Sequence[Tensor] | None = None,
+) -> tuple[list[Tensor], Tensor]: ...
 @overridable
 def trajectory_splat(
-    image: Tensor,
+    image: Tensor | Sequence[Tensor],
     keyframe_flows: Tensor,
     taus: Tensor | float | Sequence[float],
     metric: Tensor | None = None,
@@ -73,8 +105,8 @@ def trajectory_splat(
     mode: str | None = None,
     holes: str = "zero",
     return_weight: bool = False,
-    out: Tensor | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
+    out: Tensor | Sequence[Tensor] | None = None,
+) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
     r"""Moves every pixel of `image` along its trajectory and splats it where it is at each tau, in one pass.
 
     .. math::
@@ -84,7 +116,8 @@ def trajectory_splat(
     any of its modes. No flow is written to memory.
 
     Args:
-        image: (B, C, H, W), float64, float32, float16 or bfloat16; any strides.
+        image: (B, C, H, W), float64, float32, float16 or bfloat16; any strides; or a sequence of such tensors (any C
+            and dtype each) that move alike: targets and weights are then computed once, and the result is a list.
         keyframe_flows: (B, K, 2, h, w) in pixels of its own grid, channel 0 along x, channel 1 along y; any floating
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
@@ -109,69 +142,89 @@ def trajectory_splat(
         Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020.
     """
     op = "trajectory_splat"
-    expect_tensors(op, image=image)
-    expect_image(op, "image", image)
+    images = reference.images_of(op, image)
+    first_image = reference.check_images(op, images)
     expect_tensors_or_none(op, metric=metric)
-    keyframes = flat_keyframes(op, keyframe_flows, image, "image")
+    keyframes = flat_keyframes(op, keyframe_flows, first_image, "image")
     check_curve(op, a, boundary, extrapolate)
     mode = reference.mode_of(op, mode, metric, holes, return_weight)
-    batched, first, step = on_knots(op, taus, knots, keyframes, image.shape[2:])
-    refuse_forward_mode(op, image, keyframes, batched, metric)
+    batched, first, step = on_knots(op, taus, knots, keyframes, first_image.shape[2:])
+    refuse_forward_mode(op, *images, keyframes, batched, metric)
     curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
-    keep = return_weight or grad_needed(image, keyframes, batched, metric)
+    keep = return_weight or grad_needed(*images, keyframes, batched, metric)
     deterministic = torch.are_deterministic_algorithms_enabled()
-    out, weight, shift = _splat(
-        image, keyframes, batched, metric, *curve, MODES[mode], HOLES[holes], keep, deterministic
+    outs, weight, shift = _splat(
+        images, keyframes, batched, metric, *curve, MODES[mode], HOLES[holes], keep, deterministic
     )
-    frames = (image.shape[0], batched.shape[1])
+    frames = (first_image.shape[0], batched.shape[1])
+    found = [x.unflatten(0, frames) for x in outs]
+    result = found[0] if isinstance(image, Tensor) else found
     if not return_weight:
-        return out.unflatten(0, frames)
-    return out.unflatten(0, frames), reference.weight_result(mode, weight, shift).unflatten(0, frames)
+        return result
+    return result, reference.weight_result(mode, weight, shift).unflatten(0, frames)
 
 
 @register_fake("trajectory_splat")
 def _(
-    input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None, first: float, step: float, a: float,
-    boundary: str, extrapolate: bool, mode: str, holes: str, keep_weight: bool, deterministic: bool,
+    inputs: Sequence[Tensor], keyframes: Tensor, taus: Tensor, metric: Tensor | None, first: float, step: float,
+    a: float, boundary: str, extrapolate: bool, mode: str, holes: str, keep_weight: bool, deterministic: bool,
 ) -> tuple:  # fmt: skip
-    reference.check(input, keyframes, taus, metric, step, boundary, mode, holes)
-    batch = input.shape[0] * taus.shape[1]
-    plane, acc = (batch, 1, *input.shape[2:]), accumulator(input, keyframes, taus, metric)
-    weight = input.new_empty(plane if keep_weight and mode != "sum" else (0,), dtype=acc)
-    shift = input.new_empty(plane if keep_weight and mode == "softmax" else (0,), dtype=acc)
-    return empty_result(input, (batch, *input.shape[1:])), weight, shift
+    reference.check(inputs, keyframes, taus, metric, step, boundary, mode, holes)
+    like = inputs[0]
+    batch = like.shape[0] * taus.shape[1]
+    plane, acc = (batch, 1, *like.shape[2:]), accumulator(*inputs, keyframes, taus, metric)
+    weight = like.new_empty(plane if keep_weight and mode != "sum" else (0,), dtype=acc)
+    shift = like.new_empty(plane if keep_weight and mode == "softmax" else (0,), dtype=acc)
+    return [empty_result(x, (batch, *x.shape[1:])) for x in inputs], weight, shift
 
 
 @register_fake("trajectory_splat_grad")
 def _(
-    grad_out: Tensor, grad_weight: Tensor | None, input: Tensor, keyframes: Tensor, taus: Tensor,
-    metric: Tensor | None, *rest: Any,
+    grad_outs: Sequence[Tensor], grad_weight: Tensor | None, inputs: Sequence[Tensor], keyframes: Tensor,
+    taus: Tensor, metric: Tensor | None, *rest: Any,
 ) -> tuple:  # fmt: skip
-    found = [empty_result(t) if need else not_needed(t) for t, need in zip((input, keyframes, taus), rest[-4:])]
-    return *found, empty_result(metric) if rest[-1] and metric is not None else not_needed(keyframes)
+    need_inputs, *needs, need_metric = rest[-4:]
+    grads = [empty_result(x) if need_inputs else not_needed(x) for x in inputs]
+    found = [empty_result(t) if need else not_needed(t) for t, need in zip((keyframes, taus), needs)]
+    return grads, *found, empty_result(metric) if need_metric and metric is not None else not_needed(keyframes)
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-    *tensors, first, step, a, boundary, extrapolate, mode, holes, kept, _ = inputs
-    out, weight, shift = output
+    images, *tensors, first, step, a, boundary, extrapolate, mode, holes, kept, _ = inputs
+    outs, weight, shift = output
     expect(kept or mode == MODES["sum"], "trajectory_splat", CAPTURED, "one captured without")
     ctx.options = (first, step, a, boundary, extrapolate, mode, holes)
-    ctx.save_for_backward(*tensors, out, weight, shift)
+    ctx.count = len(images)
+    ctx.save_for_backward(*images, *outs, *tensors, weight, shift)
     # D is no result of the public function, but second derivatives pass through it.
     ctx.mark_non_differentiable(shift, *([weight] if mode == MODES["sum"] else []))
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad_out: Tensor | None, grad_weight: Tensor | None, grad_shift: None) -> tuple:
-    saved = ctx.saved_tensors
-    input, keyframes, taus, metric, out, weight, shift = saved
-    refuse_forward_mode("trajectory_splat", grad_out, grad_weight, *saved)
-    needs = ctx.needs_input_grad[:4]
+def _backward(ctx: Any, grad_outs: list, grad_weight: Tensor | None, grad_shift: None) -> tuple:
+    saved = list(ctx.saved_tensors)
+    images, outs, tensors = saved[: ctx.count], saved[ctx.count : 2 * ctx.count], saved[2 * ctx.count :]
+    keyframes, taus, metric, weight, shift = tensors
+    refuse_forward_mode("trajectory_splat", *grad_outs, grad_weight, *saved)
+    needs_each, *needs = ctx.needs_input_grad[:4]
     nothing = (None,) * (len(ctx.options) + 2)
-    grad_out = torch.zeros_like(out) if grad_out is None else grad_out
-    tensors = (grad_out, grad_weight, input, keyframes, taus, metric, out, weight, shift)
-    grads = _splat_grad(*tensors, *ctx.options, *needs)
-    return *(g if need else None for g, need in zip(grads, needs)), *nothing
+    grad_outs = [torch.zeros_like(x) if g is None else g for g, x in zip(grad_outs, outs)]
+    grads, *others = _splat_grad(
+        grad_outs,
+        grad_weight,
+        images,
+        keyframes,
+        taus,
+        metric,
+        outs,
+        weight,
+        shift,
+        *ctx.options,
+        any(needs_each),
+        *needs,
+    )
+    each = [g if need else None for g, need in zip(grads, needs_each)]
+    return each, *(g if need else None for g, need in zip(others, needs)), *nothing
 
 
 register_differentiable("trajectory_splat", _setup_context, _backward)

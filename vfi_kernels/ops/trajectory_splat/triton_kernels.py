@@ -1,5 +1,7 @@
 """Splatting along trajectories in Triton: the kernels of triton_math, whose flow comes from a path."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from vfi_kernels._results import accumulator
@@ -12,7 +14,7 @@ __all__ = ["trajectory_splat"]
 
 
 def trajectory_splat(
-    input: Tensor,
+    inputs: Sequence[Tensor],
     keyframes: Tensor,
     taus: Tensor,
     metric: Tensor | None,
@@ -25,11 +27,10 @@ def trajectory_splat(
     holes: str,
     keep_weight: bool,
     deterministic: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[list[Tensor], Tensor, Tensor]:
     """out[b T + t] = the splat of input[b] along flow[b, t]; and D, shift."""
-    reference.check(input, keyframes, taus, metric, step, boundary, mode, holes)
-    acc, size = accumulator(input, keyframes, taus, metric), (input.shape[2], input.shape[3])
+    reference.check(inputs, keyframes, taus, metric, step, boundary, mode, holes)
+    acc, size = accumulator(*inputs, keyframes, taus, metric), (inputs[0].shape[2], inputs[0].shape[3])
     path = Path(keyframes, taus, size, (first, step, a, boundary, extrapolate), acc)
     landing = Landing(path, size, acc, FACTORS[mode], metric)
-    (out,), weight, shift = splat_along([input], landing, mode, holes, keep_weight, deterministic)
-    return out, weight, shift
+    return splat_along(inputs, landing, mode, holes, keep_weight, deterministic)

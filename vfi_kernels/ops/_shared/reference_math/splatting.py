@@ -1,11 +1,20 @@
 """Splatting along a flow in plain PyTorch, for the ops that splat; formulas in csrc/ops/splat/splat.h."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vfi_kernels._arguments import expect, expect_choice
+from vfi_kernels._arguments import (
+    expect,
+    expect_choice,
+    expect_device,
+    expect_image,
+    expect_planes,
+    expect_size,
+    shape,
+)
 from vfi_kernels._options import HOLES, MODES
 from vfi_kernels._results import accumulator, as_result, not_needed
 from vfi_kernels.ops._shared.reference_math.bilinear import Corner, corners, gather, scatter_add
@@ -29,6 +38,40 @@ def mode_of(op: str, mode: str | None, metric: Tensor | None, holes: str, return
     if return_weight:
         expect(chosen != "sum", op, "mode average, linear or softmax with return_weight", f"'{chosen}'")
     return chosen
+
+
+def check_images(op: str, images: Sequence[Tensor]) -> Tensor:
+    """The first of the images that share a flow: all have its batch size, height, width and device."""
+    expect(len(images) > 0, op, "at least one image", 0)
+    first = images[0]
+    for x in images:
+        expect_image(op, "image", x)
+        same = (x.shape[0], *x.shape[2:]) == (first.shape[0], *first.shape[2:])
+        expect(same, op, f"images of one batch size, height and width {shape(first)}", shape(x))
+        expect_device(op, "image", x, first, "the first image")
+    return first
+
+
+def check_metric(op: str, mode: str, metric: Tensor | None, first: Tensor) -> None:
+    """The metric of a mode that takes one, beside the first image."""
+    if mode in ("linear", "softmax"):
+        expect(metric is not None, op, f"a metric of shape (B, 1, H, W) in mode '{mode}'", None)
+    else:
+        expect(metric is None, op, f"no metric in mode '{mode}'", "one")
+    if metric is not None:
+        expect_planes(op, "metric", metric, 1, first, "image")
+        expect_size(op, "metric", metric, tuple(first.shape[2:]), "image")
+
+
+def images_of(op: str, image: Any) -> list[Tensor]:
+    """What a public function gets: a tensor, or a sequence of tensors."""
+    if not isinstance(image, (Tensor, Iterable)):
+        expect(False, op, "image to be a tensor or a sequence of tensors", type(image).__name__)
+    images: list[Tensor] = [image] if isinstance(image, Tensor) else list(image)
+    for x in images:
+        if not isinstance(x, Tensor):
+            expect(False, op, "every image to be a tensor", type(x).__name__)
+    return images
 
 
 def weight_result(mode: str, weight: Tensor, shift: Tensor) -> Tensor:
