@@ -15,7 +15,7 @@ from vfi.evaluation.metrics import compare
 from vfi.files.images import to_array, to_tensor, write_image
 from vfi.models import ebme
 from vfi.models.registry import load_model
-from vfi.networks.splat_model import BlendConfig
+from vfi.models.splat_model import BlendConfig
 
 WEIGHTS = SHARED / "weights" / "ebme" / "bi-flownet.pkl"
 

@@ -10,7 +10,7 @@ import pytest
 
 from vfi.commands.interpolate_images import numbered_outputs, times_from
 from vfi.commands.main import main
-from vfi.drawing.pictures import Panel, flow_colours, flow_panel, holes_panel, strip
+from vfi.drawing.panels import Panel, flow_colours, flow_panel, holes_panel, strip
 from vfi.evaluation.metrics import compare
 from vfi.files.images import read_image, to_array, to_tensor, write_image
 

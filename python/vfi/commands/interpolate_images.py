@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vfi.drawing import pictures
+from vfi.drawing.panels import Panel, strip
 from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.files.atomic import check_target
@@ -97,8 +97,8 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
             write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
 
 
-def write_strip(path: Path, panels: list[pictures.Panel], columns: int = 3) -> None:
-    write_image(path, pictures.strip(panels, columns=columns))
+def write_strip(path: Path, panels: list[Panel], columns: int = 3) -> None:
+    write_image(path, strip(panels, columns=columns))
     print(f"wrote {path} ({', '.join(panel.title for panel in panels)})")
 
 
@@ -108,18 +108,18 @@ def strip_panels(
     t: float,
     explanation: Any,
     truth: Image | None = None,
-) -> list[pictures.Panel]:
+) -> list[Panel]:
     """Inputs and result; then truth or average, and those of the model's explanation, if it has one."""
     panels = [
-        pictures.Panel("frame 0 (input)", pair[0]),
-        pictures.Panel(f"interpolated, t = {t:g}", result),
-        pictures.Panel("frame 1 (input)", pair[1]),
+        Panel("frame 0 (input)", pair[0]),
+        Panel(f"interpolated, t = {t:g}", result),
+        Panel("frame 1 (input)", pair[1]),
     ]
     if truth is not None:
-        panels.append(pictures.Panel("true frame", truth.rgb))
+        panels.append(Panel("true frame", truth.rgb))
     else:
         mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
-        panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
+        panels.append(Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
     return panels if explanation is None else panels + explanation.panels()
 
 

@@ -8,10 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from vfi.commands import train
+from vfi.commands import sfibench, train
 from vfi.data.datasets import DATASETS
 from vfi.errors import UserError
-from vfi.evaluation.sfibench import command as sfibench
 from vfi.files.interrupts import stopped_once
 from vfi.files.opencv import opencv
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from vfi.data.synthetic.clips import even_times
 from vfi.data.synthetic.random_motion import MIXED, MOTIONS
 from vfi.data.synthetic.triplets import LAYERS, MAX_MOTION, SIZE, Triplet, random_scene, triplet
-from vfi.drawing.pictures import flow_panel
+from vfi.drawing.panels import flow_panel
 from vfi.errors import UserError, require
 from vfi.files.images import to_array, write_image
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from vfi.models.ebme.flow import BiFlowNet, load
-from vfi.networks.splat_model import BlendConfig, SplatModel
+from vfi.models.splat_model import BlendConfig, SplatModel
 
 
 class EBMESplat(SplatModel, nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi.drawing import pictures
+from vfi.drawing.panels import Panel, blend_panel, flow_panel
 from vfi.errors import UserError
 from vfi.files import checkpoints
 from vfi.models.rife.config import PUBLISHED, VARIANTS, Config, sizes_of
@@ -34,9 +34,9 @@ class Explanation:
     flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
     share0: Tensor  # (B, 1, H, W) in [0, 1]: how far frame 0 counts
 
-    def panels(self) -> list[pictures.Panel]:
+    def panels(self) -> list[Panel]:
         flow, share = self.flow[0].permute(1, 2, 0), self.share0[0, 0]
-        return [pictures.flow_panel(flow.float().cpu().numpy()), pictures.blend_panel(share.float().cpu().numpy())]
+        return [flow_panel(flow.float().cpu().numpy()), blend_panel(share.float().cpu().numpy())]
 
 
 class RIFE(nn.Module):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import vfi_kernels as vk
-from vfi.drawing import pictures
+from vfi.drawing.panels import Panel, flow_panel, holes_panel
 from vfi.networks.resampling import doubled, fill_holes, local_mean, warp, warp_doubled
 
 
@@ -60,9 +60,9 @@ class Explanation:
     seen0: Tensor  # bool (B, 1, H, W): a pixel of frame 0 lands here
     seen1: Tensor
 
-    def panels(self) -> list[pictures.Panel]:
+    def panels(self) -> list[Panel]:
         holes = (seen[0, 0].cpu().numpy() for seen in (self.seen0, self.seen1))
-        return [pictures.flow_panel(self.flow[0].permute(1, 2, 0).float().cpu().numpy()), pictures.holes_panel(*holes)]
+        return [flow_panel(self.flow[0].permute(1, 2, 0).float().cpu().numpy()), holes_panel(*holes)]
 
 
 class SplatModel:
