@@ -35,7 +35,7 @@ def test_the_kernel_library_stands_alone():
 
 
 # Of vfi, from below: each imports itself and those before it; the package's face is not imported inside.
-LAYERS = ("errors", "files", "video", "drawing", "networks", "data", "training", "models", "evaluation", "commands")
+LAYERS = ("errors", "options", "files", "video", "drawing", "networks", "data", "training", "models", "evaluation", "commands")
 
 
 def test_vfi_imports_downwards():

@@ -13,7 +13,7 @@ from vfi.evaluation.macs import macs_of
 diffusers = pytest.importorskip("diffusers")
 
 from vfi.models import rdvfi  # noqa: E402
-from vfi.models.rdvfi import FrameSynthesis, Motion, Trajectory, TrajectoryEstimator  # noqa: E402
+from vfi.models.rdvfi import EstimatedMotion, FrameSynthesis, Trajectory, TrajectoryEstimator  # noqa: E402
 from vfi.models.rdvfi.estimator import upsampled  # noqa: E402
 from vfi.models.rdvfi.trajectory import resized_flow  # noqa: E402
 
@@ -200,7 +200,7 @@ def trajectory_of(nodes0, nodes1, frame0, frame1, warp="forward"):
     """With a fresh synthesis, which blends."""
     batch, count = nodes0.shape[:2]
     metric, adjacent = torch.zeros(batch, 1, 4, 4), torch.zeros(batch, count - 1, 4, 2, 2)
-    motion = Motion(nodes0, nodes1, metric, metric, adjacent)
+    motion = EstimatedMotion(nodes0, nodes1, metric, metric, adjacent)
     return Trajectory(frame0, frame1, motion, torch.zeros(batch, count, 4, 2, 2), FrameSynthesis(4, 8), warp)
 
 

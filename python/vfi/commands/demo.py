@@ -20,7 +20,9 @@ from vfi.drawing.panels import strip
 from vfi.errors import UserError, require
 from vfi.evaluation import metrics
 from vfi.files.images import Image, to_array, to_tensor, write_image
-from vfi.models.registry import Interpolator, choose_device, interpolate_many, load_model
+from vfi.models.devices import choose_device
+from vfi.models.interpolator import Interpolator, interpolate_many
+from vfi.models.registry import load_model
 from vfi.video.writer import Encoding, Picture, VideoWriter
 
 # The video: this many frames of the scene per second become FACTOR times as many.
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _measure(model, device, options.out)
             _write_video(model, device, options.out / "demo.mp4")
     except UserError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"demo: {error.for_command()}", file=sys.stderr)
         return 2
     return 0
 

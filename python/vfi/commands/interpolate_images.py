@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.files.atomic import check_target
 from vfi.files.images import Image, is_image_name, read_image, to_array, to_tensor, write_image
-from vfi.models.registry import Interpolator, interpolate_many
+from vfi.models.interpolator import Explanation, Interpolator, interpolate_many
 
 _NUMBER = re.compile(r"%0?(\d{0,2})d")
 
@@ -90,11 +89,11 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
     if job.strip or job.show_route:
         middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
-        found = explained(model, pair, job.times[middle], device)
+        explanation = explained(model, pair, job.times[middle], device)
         if job.strip:
-            write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], found, truth))
-        if job.show_route:
-            write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
+            write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], explanation, truth))
+        if job.show_route and explanation is not None:
+            write_strip(job.show_route, explanation.route_panels(arrays[middle]), columns=2)
 
 
 def write_strip(path: Path, panels: list[Panel], columns: int = 3) -> None:
@@ -106,7 +105,7 @@ def strip_panels(
     pair: tuple[np.ndarray, np.ndarray],
     result: np.ndarray,
     t: float,
-    explanation: Any,
+    explanation: Explanation | None,
     truth: Image | None = None,
 ) -> list[Panel]:
     """Inputs and result; then truth or average, and those of the model's explanation, if it has one."""
@@ -123,12 +122,11 @@ def strip_panels(
     return panels if explanation is None else panels + explanation.panels()
 
 
-def explained(model: Any, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Any:
-    """What the model's `explain` says of two RGB pictures; None: it cannot explain itself."""
-    if not hasattr(model, "explain"):
-        return None
+def explained(model: Interpolator, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Explanation | None:
+    """What the model's `explain` says of two RGB pictures."""
     swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
-    return model.explain(*(to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair), t)
+    frame0, frame1 = (to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair)
+    return model.explain(frame0, frame1, t)
 
 
 def times_from(times: Sequence[float] | None, factor: int | None, frames: int | None = None) -> tuple[float, ...]:

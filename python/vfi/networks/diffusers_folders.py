@@ -13,7 +13,7 @@ from diffusers.models.modeling_utils import no_init_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.checkpoint_files import kind_of, listed_in
 from vfi.networks.wan.files import from_json, weight_files
@@ -116,11 +116,11 @@ def is_whole(weights: str | Path, backbone: str | Path | None, model: str, part:
     """
     folder = Path(weights)
     if not folder.exists():
-        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
+        raise ArgumentError(f"expected `weights` to be a file or a folder, but {weights} does not exist")
     if folder.is_dir() and backbone is not None:
         if not (folder / INDEX).is_file():
-            raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
-        raise UserError(f"{weights} holds a whole {model}: give --backbone with a file of {part} only")
+            raise ArgumentError(f"expected a file of weights beside `backbone`, got {weights}, a folder")
+        raise ArgumentError(f"{weights} holds a whole {model}: give `backbone` with a file of {part} only")
     return folder.is_dir()
 
 

@@ -89,7 +89,7 @@ def check_finite(*frames: Tensor) -> None:
 def times_of(t: Any) -> tuple[list[float], bool]:
     """Numbers in [0, 1] and whether it was a single one; arrays and tensors count as numbers."""
     try:
-        alone = isinstance(t, str) or not hasattr(t, "__len__") or getattr(t, "ndim", 1) == 0
+        alone = is_single(t)
         times = [float(t)] if alone else [float(time) for time in t]
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected t to be a number or several, got {t!r}") from error
@@ -97,6 +97,17 @@ def times_of(t: Any) -> tuple[list[float], bool]:
         if not 0 <= time <= 1:
             raise ValueError(f"expected t in [0, 1], got {time}")
     return times, alone
+
+
+def is_single(t: Any) -> bool:
+    """Whether it is one number; a tensor or array of no dimension has no length either."""
+    if isinstance(t, str):
+        return True
+    try:
+        len(t)
+    except TypeError:
+        return True
+    return False
 
 
 def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Any) -> Tensor:

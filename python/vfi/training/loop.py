@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.interrupts import stopping
 from vfi.training import state
 from vfi.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
@@ -145,7 +145,7 @@ class Training:
                     self.save()
                     saved = time.monotonic()
                 if halted:
-                    self.say(f"saved step {self.step} of {self.steps}; --resume goes on")
+                    self.say(f"saved step {self.step} of {self.steps}, to be resumed")
                     raise KeyboardInterrupt
         finally:
             bar.close()
@@ -168,9 +168,9 @@ class Training:
         norm = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
         if not self.scaler.is_enabled() and not norm.isfinite():
             kept = f"{state.STATE} holds step {self.saved}" if self.saved else "nothing was saved yet"
-            raise UserError(
-                f"the gradient is not finite at step {self.step + 1}; {kept}: try a smaller --learning-rate, or "
-                "--precision float32"
+            raise ArgumentError(
+                f"the gradient is not finite at step {self.step + 1}; {kept}: try a smaller `learning_rate`, or "
+                "`precision` float32"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()

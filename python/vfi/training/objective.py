@@ -61,6 +61,11 @@ class Objective(nn.Module):
     trains_some = False
     compares_frames = True
 
+    @property
+    def any_time(self) -> bool:
+        """Whether the network reaches any time; otherwise it is trained on the middle alone."""
+        return False
+
     def __init__(self, network: Any):
         super().__init__()
         self.network = network
@@ -71,8 +76,7 @@ class Objective(nn.Module):
 
     def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
         """What the stage is trained on. where: as the user says it."""
-        any_time = getattr(self.network, "any_time", False)
-        return squares(where, any_time, self.frames, stage.batch, stage.crop, seed, augment)
+        return squares(where, self.any_time, self.frames, stage.batch, stage.crop, seed, augment)
 
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
         """

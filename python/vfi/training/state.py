@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import alone_in, cannot_write, remove_unfinished, written_whole
 from vfi.files.checkpoint_files import contents
@@ -51,11 +51,11 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
     if resume and overwrite:
-        raise UserError("give only one of --resume and --overwrite")
+        raise ArgumentError("give only one of `resume` and `overwrite`")
     if resume and not there:
         raise UserError(f"there is nothing to resume: {folder / STATE} does not exist")
     if there and not resume and not overwrite:
-        raise UserError(f"{folder} holds a training already; add --resume to go on, or --overwrite to begin anew")
+        raise ArgumentError(f"{folder} holds a training already; add `resume` to go on, or `overwrite` to begin anew")
 
 
 def write(folder: Path, state: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

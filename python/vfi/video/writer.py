@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.atomic import cannot_write, put_in_place, temporary_name
 from vfi.video.audio import AudioTransfer
 from vfi.video.reader import EXACT_CONVERSION, Colour
@@ -155,7 +155,7 @@ class VideoWriter:
         options = dict(_OPTIONS.get(codec.name, {}))
         if encoding.crf is not None:
             if "crf" not in options:
-                raise UserError(f"--crf has no meaning for the codec {name}")
+                raise ArgumentError(f"`crf` has no meaning for the codec {name}")
             options["crf"] = str(encoding.crf)
         stream = self._container.add_stream(codec.name, rate=picture.rate, options=options)
         stream.pix_fmt = pixel_format

@@ -21,7 +21,7 @@ from vfi.evaluation.sfibench.measures import Between
 from vfi.files import json_lines
 from vfi.files.atomic import written_whole
 from vfi.models.flow_by_name import Flow
-from vfi.models.registry import interpolate_many
+from vfi.models.interpolator import Interpolator
 
 SMALLEST = 32  # pixels of the shorter side, for LPIPS and SSIM
 RESULTS = "results.jsonl"
@@ -145,14 +145,11 @@ def evaluate(
     return report({count: list(scores.values()) for count, scores in found.items()}, moments, tools)
 
 
-def frames_of(model: Any, truth: Tensor, caption: str, device: str) -> Tensor:
+def frames_of(model: Interpolator, truth: Tensor, caption: str, device: str) -> Tensor:
     """What the model makes of the ends of a clip, resized if it has another size: (N, 3, H, W) uint8."""
     first, last = (frame[None].to(device).float() / 255 for frame in (truth[0], truth[-1]))
     count = len(truth)
-    if hasattr(model, "generate"):
-        made = model.generate(first, last, caption, num_frames=count)
-    else:
-        made = torch.cat(interpolate_many(model, first, last, [i / (count - 1) for i in range(count)]))
+    made = model.generate(first, last, caption, num_frames=count)
     if made.ndim != 4 or made.shape[:2] != truth.shape[:2]:
         raise UserError(f"expected {count} frames of the model, (N, 3, H, W), got {tuple(made.shape)}")
     if not made.isfinite().all():

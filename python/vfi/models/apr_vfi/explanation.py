@@ -7,13 +7,14 @@ from torch import Tensor
 
 from vfi.drawing.panels import Panel, blend_panel, flow_panel, tinted
 from vfi.models.apr_vfi.config import BLOCKS
+from vfi.models.interpolator import Explanation
 
 # Of patches that 1, 2, ... blocks saw.
 _COUNT_COLOURS = ((38, 40, 48), (28, 78, 98), (36, 124, 108), (120, 176, 84), (250, 220, 80))
 
 
 @dataclass(frozen=True)
-class Explanation:
+class APRExplanation(Explanation):
     """Of the picture at time t.
 
     flow: (B, 2, H, W), from frame 0 to 1, at the pixels of frame 0. share0: (B, 1, H, W) in [0, 1]: how far frame 0

@@ -11,6 +11,7 @@ import vfi_kernels as vk
 from vfi.files import checkpoints
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
+from vfi.options import ChannelOrder
 
 FEATURES, MOTION = 48, 64  # channels that describe an image, and what is handed on with the flow
 RADIUS = 4  # of the cost volume
@@ -75,7 +76,7 @@ class BiFlowNet(nn.Module):
         Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023, section 3.2.
     """
 
-    def __init__(self, channel_order: str = "bgr"):
+    def __init__(self, channel_order: ChannelOrder = "bgr"):
         super().__init__()
         if channel_order not in ("bgr", "rgb"):
             raise ValueError(f"BiFlowNet: expected channel_order bgr or rgb, got {channel_order!r}")
@@ -127,7 +128,7 @@ class BiFlowNet(nn.Module):
         return flow if flow.dtype == torch.float64 else flow.float(), motion
 
 
-def load(path: str | Path | None = None, *, channel_order: str = "bgr") -> BiFlowNet:
+def load(path: str | Path | None = None, *, channel_order: ChannelOrder = "bgr") -> BiFlowNet:
     """The flow network with the weights of a checkpoint, in eval mode.
 
     Args:

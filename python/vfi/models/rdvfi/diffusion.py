@@ -8,6 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from vfi.models.rdvfi.options import Layout
 from vfi.networks.wan import clip_input
 
 PROMPT_TOKENS = 512  # that Wan's attention expects beside an image
@@ -76,7 +77,7 @@ class WanDiffusion:
 
     multiple = 16
 
-    def __init__(self, denoiser: Any, vae: Any, image_encoder: Any, prompt: EmptyPrompt, latent_layout: str) -> None:
+    def __init__(self, denoiser: Any, vae: Any, image_encoder: Any, prompt: EmptyPrompt, latent_layout: Layout) -> None:
         self.denoiser, self.vae, self.image_encoder, self.prompt = denoiser, vae, image_encoder, prompt
         self.causal = latent_layout == "causal"
 

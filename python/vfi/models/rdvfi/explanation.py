@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from vfi.drawing.panels import Panel, flow_panel, paths_panel
+from vfi.models.interpolator import Explanation
 from vfi.models.rdvfi.trajectory import Trajectory
 
 LINES = 24  # along the longer side
@@ -12,7 +13,7 @@ TIMES = 25  # points of a line
 
 
 @dataclass(frozen=True)
-class Explanation:
+class TrajectoryExplanation(Explanation):
     """Of a pair's trajectory."""
 
     trajectory: Trajectory

@@ -16,11 +16,12 @@ from vfi.files import checkpoints
 from vfi.models.rdvfi.diffusion import EmptyPrompt, widened
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
 from vfi.models.rdvfi.model import RDVFI
+from vfi.models.rdvfi.options import Variant
 from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.networks import wan
 from vfi.networks.diffusers_folders import check_network, check_networks, check_values, held_by
 
-BACKBONES = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
+BACKBONES: dict[Variant, str] = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
 OWN = ("estimator", "synthesis", "prompt", "denoiser")  # what a file of weights may hold
 EXACT = ("estimator", "vae")  # float32 always: trajectories are worth it, and both VAEs are unsafe or slow in half
 TINY_SIZE = (64, 64)
@@ -43,7 +44,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> RDVFI:
 
 
 def from_backbone(
-    variant: str,
+    variant: Variant,
     folder: str | Path,
     weights: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
@@ -147,15 +148,15 @@ def finished(pipeline: RDVFI) -> RDVFI:
     return pipeline
 
 
-def tiny(variant: str = "d", weights: str | Path | None = None, seed: int = 0, **settings: Any) -> RDVFI:
+def tiny(variant: Variant = "d", weights: str | Path | None = None, seed: int = 0, **settings: Any) -> RDVFI:
     """A fresh, small RDVFI, of random weights: to try things out, and for tests.
 
     Untrained, it finds no motion and gives the mean of the frames, as one of the published size does.
 
     Args:
         variant: "d" or "u".
-        weights: of a training with --tiny; None: fresh ones.
-        seed: of the random weights; a training with --tiny has 0.
+        weights: of a training of tiny networks; None: fresh ones.
+        seed: of the random weights; a training of tiny networks has 0.
         settings: of `RDVFI`.
     """
     if variant not in BACKBONES:
@@ -168,7 +169,7 @@ def tiny(variant: str = "d", weights: str | Path | None = None, seed: int = 0, *
     return finished(found)
 
 
-def _tiny(variant: str, settings: Mapping[str, Any]) -> RDVFI:
+def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:
     clip = CLIPVisionConfig(
         hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16,
         projection_dim=16,

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from vfi.models.rdvfi.diffusion import Diffusion, EmptyPrompt, SVDDiffusion, WanDiffusion
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
-from vfi.models.rdvfi.explanation import Explanation
+from vfi.models.rdvfi.explanation import TrajectoryExplanation
+from vfi.models.rdvfi.options import LAYOUTS, WARPS, Layout, Variant, Warp
 from vfi.models.rdvfi.synthesis import FrameSynthesis
-from vfi.models.rdvfi.trajectory import WARPS, Trajectory
+from vfi.models.rdvfi.trajectory import Trajectory
 from vfi.networks.sized_inference import check, check_finite, times_of
-
-LAYOUTS = ("image", "causal")
 
 
 class RDVFI(DiffusionPipeline):
@@ -57,8 +56,8 @@ class RDVFI(DiffusionPipeline):
         prompt: EmptyPrompt | None = None,
         low_size: list[int] | tuple[int, int] = (256, 448),
         keyframes: int = 7,
-        latent_layout: str = "image",
-        warp: str = "forward",
+        latent_layout: Layout = "image",
+        warp: Warp = "forward",
         a: float = -0.5,
     ) -> None:
         super().__init__()
@@ -97,7 +96,7 @@ class RDVFI(DiffusionPipeline):
         return SVDDiffusion(self.denoiser, self.vae, self.image_encoder)
 
     @property
-    def variant(self) -> str:
+    def variant(self) -> Variant:
         """ "d" on a diffusion transformer, "u" on a U-Net."""
         denoiser = getattr(self.denoiser, "_orig_mod", self.denoiser)  # of one that torch.compile wrapped
         return "d" if isinstance(denoiser, WanTransformer3DModel) else "u"
@@ -196,7 +195,6 @@ class RDVFI(DiffusionPipeline):
         """`interpolate`."""
         return self.interpolate(frame0, frame1, taus, generator)
 
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float, generator: Any = None) -> Explanation:
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float, generator: Any = None) -> TrajectoryExplanation:
         """The trajectories behind the frame at t, for pictures."""
-        found = self.trajectory(frame0, frame1, generator)
-        return Explanation(found)
+        return TrajectoryExplanation(self.trajectory(frame0, frame1, generator))

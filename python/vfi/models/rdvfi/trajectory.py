@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
-from vfi.models.rdvfi.estimator import Motion
+from vfi.models.rdvfi.estimator import EstimatedMotion
+from vfi.models.rdvfi.options import WARPS, Warp
 from vfi.models.rdvfi.synthesis import MULTIPLE, FrameSynthesis
 from vfi.networks.sized_inference import check, pad, times_of
 
-WARPS = ("forward", "backward")
 PIXELS_AT_ONCE = 2**23  # of all times that are worked on together
 MOTION_UNIT = 1 / 32  # of the flow that the synthesis sees, per px of the low resolution
 
@@ -37,10 +37,10 @@ class Trajectory:
 
     frame0: Tensor
     frame1: Tensor
-    motion: Motion
+    motion: EstimatedMotion
     latents: Tensor
     synthesis: FrameSynthesis
-    warp: str = "forward"
+    warp: Warp = "forward"
     a: float = -0.5
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Trajectory:
 
     def to(self, device: torch.device | str) -> "Trajectory":
         """The same on another device."""
-        motion = Motion(*(getattr(self.motion, field.name).to(device) for field in fields(Motion)))
+        motion = EstimatedMotion(*(getattr(self.motion, field.name).to(device) for field in fields(EstimatedMotion)))
         frames = {name: getattr(self, name).to(device) for name in ("frame0", "frame1", "latents")}
         synthesis = self.synthesis
         if next(synthesis.parameters()).device != torch.empty(0, device=device).device:

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.models.semfi.files import load_adapters
 from vfi.models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
@@ -36,7 +36,9 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as SemFi: {str(error).splitlines()[0]}") from error
     if not isinstance(found.transformer, SemFiTransformer):
-        raise UserError(f"{folder} holds a {type(found.transformer).__name__} without adapters; give it as --backbone")
+        raise ArgumentError(
+            f"{folder} holds a {type(found.transformer).__name__} without adapters; give it as `backbone`"
+        )
     check_values(found, folder)
     return found
 
@@ -60,7 +62,7 @@ def from_backbone(
     """
     index = Path(folder) / INDEX
     if index.is_file() and f'"{SemFi.__name__}"' in index.read_text(errors="replace"):
-        raise UserError(f"{folder} holds a whole SemFi: give it as --weights, or to load")
+        raise ArgumentError(f"{folder} holds a whole SemFi: give it as `weights`, or to load")
     if adapters is not None:
         checkpoints.read(adapters)  # before the backbone, which takes long
     files, tokenizer = wan.find(folder), tokenizer_in(Path(folder))

@@ -10,10 +10,10 @@ from diffusers import WanImageToVideoPipeline
 from torch import Tensor
 
 from vfi.models.semfi.mixture import SemFiTransformer
+from vfi.models.semfi.options import MULTIPLE
 from vfi.networks.sized_inference import check, check_finite
 from vfi.networks.wan import clip_input
 
-MULTIPLE = 16  # of which height and width must be
 AREA = 480 * 832  # pixels, as SemFi was trained
 STEP = 4  # frames in a latent, after the first
 TOKENS = 512  # of text, always: Wan's attention tells text from image by this number

@@ -1,16 +1,17 @@
 """Training of SG-RIFE: the adapters, then the fusion with them; flow and context stay RIFE's (section 3.6)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
 from vfi.models.rife.training import taught
 from vfi.models.sg_rife.config import TINY
 from vfi.models.sg_rife.dino import Dino, make_network
-from vfi.models.sg_rife.model import ADAPTERS, SGRIFE, load
+from vfi.models.sg_rife.model import ADAPTERS, DINO_IS_NEEDED, SGRIFE, load
 from vfi.training.losses import laplacian
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
@@ -63,19 +64,19 @@ class SGRIFEObjective(Objective):
         return weighted(terms, self.weights, result.frame)
 
 
-def objective(weights: str | None, tiny: bool, dino: str | None = None) -> SGRIFEObjective:
+def objective(weights: str | None, tiny: bool, dino: str | Path | None = None) -> SGRIFEObjective:
     """What `vfi train --model sg-rife` trains. weights: RIFE's for the first stage, those of the first for the second.
 
     tiny: small networks and, in place of DINOv3, a small one of random weights.
     """
     if tiny and dino is not None:
-        raise UserError("--tiny has a small DINO of its own: give either --tiny or --dino")
+        raise ArgumentError("`tiny` has a small DINO of its own: give either `tiny` or `dino`")
     if tiny and weights is None:
         return SGRIFEObjective(SGRIFE(tiny_dino(), TINY))
     if weights is None:
-        raise UserError("sg-rife is trained from weights: give --weights, RIFE's flownet.pkl for stage 1")
+        raise ArgumentError("sg-rife starts from trained networks: give `weights`, RIFE's flownet.pkl for stage 1")
     if dino is None and not tiny:
-        raise UserError("the model sg-rife needs --dino, the file of DINOv3-Small; nothing is downloaded")
+        raise ArgumentError(DINO_IS_NEEDED)
     return SGRIFEObjective(load(weights, dino=tiny_dino() if tiny else dino))
 
 
