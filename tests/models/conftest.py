@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfi.video.reader import EXACT_CONVERSION
+from vfi.video.av_common import EXACT_CONVERSION
 
 SOUND_RATE = 8000
 

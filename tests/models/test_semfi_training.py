@@ -6,13 +6,12 @@ from safetensors.torch import load_file
 
 pytest.importorskip("diffusers")
 
-from vfi.models.semfi.interpolator import frames_with
-
 from vfi.commands.main import main
 from vfi.data.captioned.clips import SyntheticClips
 from vfi.errors import UserError
 from vfi.files.images import read_image, write_image
 from vfi.models import semfi
+from vfi.models.semfi.interpolator import frames_with
 from vfi.models.semfi.training import SHIFT, clips_of, encoded, objective, sides
 from vfi.training import Job, train
 

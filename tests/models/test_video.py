@@ -13,7 +13,7 @@ from vfi.commands import video_frames
 from vfi.commands.main import main
 from vfi.files.images import read_image, write_image
 from vfi.video import writer
-from vfi.video.reader import EXACT_CONVERSION
+from vfi.video.av_common import EXACT_CONVERSION
 
 TENTH = Fraction(1, 10)
 

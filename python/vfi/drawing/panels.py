@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vfi.drawing.flow_colours import flow_colours
 from vfi.errors import require
 from vfi.files.opencv import opencv
 
@@ -24,20 +25,6 @@ class Panel:
     title: str
     rgb: np.ndarray  # (H, W, 3) uint8
     legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
-
-
-def flow_colours(flow: np.ndarray, limit: float) -> np.ndarray:
-    """Colour wheel: hue is the direction, saturation the length up to `limit` pixels, white is no motion.
-
-    Args:
-        flow: (H, W, 2), x and y.
-        limit: the length shown fully saturated.
-    """
-    cv2 = opencv()
-    angle = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
-    length = np.clip(np.hypot(flow[..., 0], flow[..., 1]) / max(limit, 1e-6), 0, 1)
-    hsv = np.stack((angle, length, np.ones_like(length)), axis=2).astype(np.float32)
-    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)
 
 
 def flow_panel(flow: np.ndarray) -> Panel:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vfi.errors import UserError, require
-from vfi.video.reader import open_input, reading
+from vfi.video.av_common import open_input, reading
 
 # Encoders to use in place of FFmpeg's own experimental ones.
 _ENCODERS = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}

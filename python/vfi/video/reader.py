@@ -1,7 +1,6 @@
 """Reading videos: upright RGB frames with exact times."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -12,20 +11,7 @@ import numpy as np
 
 from vfi.errors import UserError, require
 from vfi.files.opencv import MOST_PIXELS
-
-# swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
-# some of them. Without rounding every conversion between RGB and YUV darkens by half a level.
-EXACT_CONVERSION = 0x4 | 0x2000 | 0x4000 | 0x40000
-
-
-@dataclass(frozen=True)
-class Colour:
-    """How the samples mean colours; FFmpeg's numbers, 2 (0 for the range) where the file does not say."""
-
-    matrix: int = 2
-    range: int = 0
-    transfer: int = 2
-    primaries: int = 2
+from vfi.video.av_common import EXACT_CONVERSION, Colour, open_input, reading
 
 
 @dataclass(frozen=True)
@@ -209,23 +195,6 @@ class VideoReader:
         """Frames per second, 25 where nothing is known."""
         rate = self._stream.average_rate or self._stream.guessed_rate
         return rate if rate and 0 < rate <= 1000 else Fraction(25)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns FFmpeg's errors into one sentence."""
-    av = require("av")
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def open_input(path: Path) -> Any:
-    """Opens a file for reading; what it refers to may be local files only."""
-    return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
 
 
 def _seconds(frame: Any) -> Fraction | None:

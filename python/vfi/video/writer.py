@@ -10,7 +10,7 @@ import numpy as np
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.atomic import cannot_write, put_in_place, temporary_name
 from vfi.video.audio import AudioTransfer
-from vfi.video.reader import EXACT_CONVERSION, Colour
+from vfi.video.av_common import EXACT_CONVERSION, Colour
 
 _ENCODERS = {".webm": "libvpx-vp9", ".gif": "gif", ".avi": "mpeg4"}
 _OPTIONS = {
