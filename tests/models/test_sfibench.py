@@ -15,6 +15,7 @@ from vfi.evaluation import metrics
 from vfi.evaluation.sfibench import benchmark
 from vfi.evaluation.sfibench.benchmark import Tools, evaluate
 from vfi.models import flow_by_name
+from vfi.models.interpolator import Interpolator
 
 SIZE = (64, 96)
 
@@ -117,7 +118,7 @@ def test_the_dynamic_degree_of_a_known_slide(clips, sliding, step, degree):
     assert found.scores[5]["dynamic"] == found.scores[9]["dynamic"] == found.mean["dynamic"] == degree
 
 
-class Blend:
+class Blend(Interpolator):
     """An Interpolator that takes BGR, and is asked for one time at a time."""
 
     channel_order = "bgr"
