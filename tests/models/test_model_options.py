@@ -55,22 +55,6 @@ def parser():
 
 def test_the_command_reads_what_the_fields_say(parser):
     words = "--word far --count 4 --share 0.25 --grid 0.5 --on --no-smooth --file x.pth --size 3 5"
-        "--word",
-        "far",
-        "--count",
-        "4",
-        "--share",
-        "0.25",
-        "--grid",
-        "0.5",
-        "--on",
-        "--no-smooth",
-        "--file",
-        "x.pth",
-        "--size",
-        "3",
-        "5",
-    ]
     arguments = parser.parse_args([*words.split(), "--text", "a cat"])
     found = model_options.given(arguments, {"every": Every}, "every")
     assert found | {"file": Path("x.pth"), "size": (3, 5)} == GIVEN
