@@ -43,28 +43,10 @@ def interpolate(
     """
     check(frame0, frame1)
     times, alone = times_of(t)
-    if scale not in (0.25, 0.5, 1, 2, 4):
-        raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
-    dtype = next(network.parameters()).dtype
+    between = Between(network, scale, tta, tile)
     size = frame0.shape[2:]
-    multiple = multiple_at(network, scale)
-    if tile is not None and tile < 2 * multiple:
-        raise ValueError(f"expected tile to be at least {2 * multiple} at scale {scale:g}, got {tile}")
-    padded = [pad(f.to(dtype), multiple) for f in (frame0, frame1)]
+    padded = [pad(frame.to(next(network.parameters()).dtype), between.multiple) for frame in (frame0, frame1)]
     known: dict[float, Tensor] = {}
-
-    def frame_at(ends: tuple[Tensor, Tensor], timestep: float) -> Tensor:
-        if tile is None:
-            return network.frame_at(*ends, timestep, scale)
-        return in_tiles(network.frame_at, ends, math.ceil(tile / multiple) * multiple, timestep, scale)
-
-    def between(first: Tensor, second: Tensor, timestep: float) -> Tensor:
-        frame = frame_at((first, second), timestep)
-        if tta:
-            turned = frame_at((first.flip(2, 3), second.flip(2, 3)), timestep)
-            frame = (frame + turned.flip(2, 3)) / 2
-        return frame
-
     results = []
     for time in times:
         if time in (0, 1):
@@ -73,6 +55,32 @@ def interpolate(
         frame = between(padded[0], padded[1], time) if network.any_time else bisected(padded, time, known, between)
         results.append(frame[:, :, : size[0], : size[1]].to(frame0.dtype).contiguous())
     return results[0] if alone else results
+
+
+class Between:
+    """A network's frame between two whose size fits it; arguments as those of `interpolate`."""
+
+    def __init__(self, network: Any, scale: float, tta: bool, tile: int | None) -> None:
+        if scale not in (0.25, 0.5, 1, 2, 4):
+            raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
+        self.network, self.scale, self.tta, self.tile = network, scale, tta, tile
+        self.multiple = multiple_at(network, scale)
+        if tile is not None and tile < 2 * self.multiple:
+            raise ValueError(f"expected tile to be at least {2 * self.multiple} at scale {scale:g}, got {tile}")
+
+    def __call__(self, first: Tensor, second: Tensor, timestep: float) -> Tensor:
+        frame = self.frame_at(first, second, timestep)
+        if self.tta:
+            turned = self.frame_at(first.flip(2, 3), second.flip(2, 3), timestep)
+            frame = (frame + turned.flip(2, 3)) / 2
+        return frame
+
+    def frame_at(self, first: Tensor, second: Tensor, timestep: float) -> Tensor:
+        if self.tile is None:
+            frame: Tensor = self.network.frame_at(first, second, timestep, self.scale)
+            return frame
+        side = math.ceil(self.tile / self.multiple) * self.multiple
+        return in_tiles(self.network.frame_at, (first, second), side, timestep, self.scale)
 
 
 def multiple_at(network: Any, scale: float) -> int:

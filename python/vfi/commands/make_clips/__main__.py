@@ -77,24 +77,10 @@ def run(options: argparse.Namespace) -> None:
     opencv()
     from vfi.commands.make_clips import job, report, scores
     from vfi.commands.make_clips.rules import Rules
-    from vfi.files.atomic import check_target
     from vfi.models.devices import choose_device
     from vfi.models.flow_by_name import load_flow
 
-    if not options.inputs and options.list is None:
-        raise UserError("expected folders or videos, or --list FILE")
-    if options.clip_model is None and (options.clip_low, options.clip_high) != (None, None):
-        raise UserError("--clip-low and --clip-high need --clip-model")
-    if options.lossless and options.write_clips is None:
-        raise UserError("--lossless is for --write-clips only")
-    if options.flow_side < 0:
-        raise UserError(f"expected --flow-side of 0 or more, got {options.flow_side}")
-    if options.histogram is not None:
-        from vfi.files.images import is_image_name
-
-        if not is_image_name(options.histogram):
-            raise UserError(f"expected an image such as .png for --histogram, got {options.histogram}")
-        check_target(options.histogram, overwrite=True)
+    _check(options)
     device = choose_device(options.device)
     rules = Rules(
         options.max_fps, options.f_max, tuple(options.counts),
@@ -129,6 +115,25 @@ def run(options: argparse.Namespace) -> None:
     if options.histogram is not None:
         report.write_histogram(options.histogram, summary)
     print(f"wrote {options.output}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses what cannot be meant, before anything is read."""
+    if not options.inputs and options.list is None:
+        raise UserError("expected folders or videos, or --list FILE")
+    if options.clip_model is None and (options.clip_low, options.clip_high) != (None, None):
+        raise UserError("--clip-low and --clip-high need --clip-model")
+    if options.lossless and options.write_clips is None:
+        raise UserError("--lossless is for --write-clips only")
+    if options.flow_side < 0:
+        raise UserError(f"expected --flow-side of 0 or more, got {options.flow_side}")
+    if options.histogram is not None:
+        from vfi.files.atomic import check_target
+        from vfi.files.images import is_image_name
+
+        if not is_image_name(options.histogram):
+            raise UserError(f"expected an image such as .png for --histogram, got {options.histogram}")
+        check_target(options.histogram, overwrite=True)
 
 
 def bounds(low: float | None, high: float | None) -> tuple[float, float]:

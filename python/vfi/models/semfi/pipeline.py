@@ -88,27 +88,24 @@ class SemFi(WanImageToVideoPipeline):
         ends = [F.interpolate(f.float(), (height, width), mode="bicubic", antialias=True) for f in (first, last)]
         ends = [end.clamp(0, 1) for end in ends]
 
-        def tell(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
-            if callback is not None:
-                callback(step + 1, steps)
-            return {}
-
-        found = self(
-            image=ends[0],
-            last_image=ends[1],
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            num_inference_steps=steps,
-            guidance_scale=cfg,
+        made = self(
+            image=ends[0], last_image=ends[1], prompt=prompt, negative_prompt=negative_prompt, height=height,
+            width=width, num_frames=num_frames, num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
             generator=generator or torch.Generator().manual_seed(seed),
-            output_type="pt",
-            callback_on_step_end=tell,
-        ).frames
-        frames: Tensor = found[0].float().clamp(0, 1)
+            callback_on_step_end=None if callback is None else telling(callback, steps),
+        )  # fmt: skip
+        frames: Tensor = made.frames[0].float().clamp(0, 1)
         return frames
+
+
+def telling(callback: Callable[[int, int], None], steps: int) -> Callable[..., dict[str, Any]]:
+    """What diffusers calls after each step."""
+
+    def tell(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        callback(step + 1, steps)
+        return {}
+
+    return tell
 
 
 def check_request(
