@@ -34,7 +34,7 @@ def smooth_nodes(generator: torch.Generator) -> Tensor:
 
 def measure_warping(rounds: int = 5) -> dict[str, Any]:
     """Seconds of both frames' warping to 24 taus at 576x1024 along fixed trajectories, medians of alternating runs."""
-    from vfi.models.rdvfi import FrameSynthesis, EstimatedMotion, Trajectory
+    from vfi.models.rdvfi import EstimatedMotion, FrameSynthesis, Trajectory
 
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2, 1, 3, *SIZES[0], generator=generator)
