@@ -71,4 +71,4 @@ def run(options: argparse.Namespace) -> None:
     )  # fmt: skip
     torch.manual_seed(options.seed)  # of fresh weights
     chosen = model_options.given(options, model_options.of_trainings(), options.model)
-    train(load_objective(options.model, options.weights, options.tiny, chosen), job)
+    train(load_objective(options.model, options.weights, options.tiny, **chosen), job)

@@ -1,7 +1,6 @@
 """Interpolation models by name. Imports nothing heavy before a model is loaded: `vfi --help` lists them all."""
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +131,7 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu", **opt
     return entry.loaded().load(weights, device, chosen)
 
 
-def load_objective(name: str, weights: str | None, tiny: bool, options: Mapping[str, Any]) -> "Objective":
+def load_objective(name: str, weights: str | None, tiny: bool, **options: Any) -> "Objective":
     """What training the model called `name` means, on the CPU; options that are None are not given."""
     entry = MODELS.get(name)
     training = None if entry is None else entry.training_class()
