@@ -94,7 +94,7 @@ class Option:
             raise ArgumentError(f"expected `{self.name}` to be {KINDS[self.kind]}, got {part!r}")
         low, high = self.least, self.most
         if (low is not None and not one >= low) or (high is not None and not one <= high):
-            bounds = f"of {low:.20g} or more" if high is None else f"from {low or 0:.20g} to {high:.20g}"
+            bounds = f"of {shown(low)} or more" if high is None else f"from {shown(low)} to {shown(high)}"
             raise ArgumentError(f"expected `{self.name}` {bounds}, got {shown(whole)}")
         return one
 

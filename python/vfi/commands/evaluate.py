@@ -10,7 +10,7 @@ from vfi.errors import UserError, option_of
 from vfi.options import Options, options_of
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "evaluate",
         help="PSNR and SSIM against true frames",

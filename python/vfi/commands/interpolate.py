@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
 """
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "interpolate",
         help="frames between two images, or a smoother video",

@@ -26,7 +26,8 @@ def true_frame(time: float) -> np.ndarray:
     colour, alpha = _place(cv2, portrait, **front), _place(cv2, cutout, **front)[..., None]
     fine = alpha * colour + (1 - alpha) * behind
     frame = cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return (frame.clip(0, 1) * 255).round().astype(np.uint8)
+    result: np.ndarray = (frame.clip(0, 1) * 255).round().astype(np.uint8)
+    return result
 
 
 @cache
@@ -48,4 +49,5 @@ def _place(cv2: Any, layer: np.ndarray, *, angle: float, scale: float, x: float,
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale * s)
     matrix[:, 2] += ((WIDTH / 2 + x) * s - width / 2, (HEIGHT / 2 + y) * s - height / 2)
     edge = cv2.BORDER_REFLECT if layer.ndim == 3 else cv2.BORDER_CONSTANT
-    return cv2.warpAffine(layer, matrix, (WIDTH * s, HEIGHT * s), flags=cv2.INTER_CUBIC, borderMode=edge)
+    result: np.ndarray = cv2.warpAffine(layer, matrix, (WIDTH * s, HEIGHT * s), flags=cv2.INTER_CUBIC, borderMode=edge)
+    return result

@@ -7,7 +7,7 @@ from vfi.commands import model_options
 from vfi.files.opencv import opencv
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "train",
         help="train a model",

@@ -193,7 +193,8 @@ def _xiph(root: Path, split: str) -> list[TrueTriplet]:
 def _xiph_2k(frame: "np.ndarray") -> "np.ndarray":
     cv2 = opencv()
     _check_xiph(frame)
-    return cv2.resize(frame, (2048, 1080), interpolation=cv2.INTER_AREA)
+    result: np.ndarray = cv2.resize(frame, (2048, 1080), interpolation=cv2.INTER_AREA)
+    return result
 
 
 def _xiph_4k(frame: "np.ndarray") -> "np.ndarray":

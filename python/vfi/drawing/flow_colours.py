@@ -37,4 +37,5 @@ def flow_colours(flow: np.ndarray, limit: float) -> np.ndarray:
     hue = (1 - share) * wheel[before] + share * wheel[(before + 1) % len(wheel)]
     length = np.hypot(x, y)[..., None]
     colours = np.where(length <= 1 + 1e-5, 255 - length * (255 - hue), _TOO_LONG * hue)
-    return np.floor(colours).astype(np.uint8)
+    result: np.ndarray = np.floor(colours).astype(np.uint8)
+    return result

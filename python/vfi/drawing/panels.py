@@ -80,7 +80,7 @@ def paths_panel(rgb: np.ndarray, paths: np.ndarray) -> Panel:
 
 def tinted(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture (H, W, 3) with 8 bits, greener where the mask (H, W) is true."""
-    picture = _eight_bits(rgb).copy()
+    picture: np.ndarray = _eight_bits(rgb).copy()
     picture[mask] = (0.6 * picture[mask] + 0.4 * np.array(_GREEN)).round()
     return picture
 

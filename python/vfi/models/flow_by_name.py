@@ -37,6 +37,7 @@ def load_flow(name: FlowName = "dis", weights: str | None = None, device: str = 
 
     @torch.no_grad()
     def by_ebme(first: Tensor, second: Tensor) -> Tensor:
-        return network(first.to(device).flip(1), second.to(device).flip(1))[:, :2]  # its weights take BGR
+        result: Tensor = network(first.to(device).flip(1), second.to(device).flip(1))[:, :2]  # its weights take BGR
+        return result
 
     return by_ebme

@@ -77,7 +77,8 @@ def _calc(estimator: Any, image0: np.ndarray, image1: np.ndarray) -> np.ndarray:
     height, width = image0.shape
     pad = ((0, max(0, _SMALLEST_SIDE - height)), (0, max(0, _SMALLEST_SIDE - width)))
     padded0, padded1 = (np.ascontiguousarray(np.pad(image, pad, mode="edge")) for image in (image0, image1))
-    return estimator.calc(padded0, padded1, None)[:height, :width]
+    result: np.ndarray = estimator.calc(padded0, padded1, None)[:height, :width]
+    return result
 
 
 def _tensor(flows: list[np.ndarray], device: torch.device) -> Tensor:

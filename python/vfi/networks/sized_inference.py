@@ -85,7 +85,8 @@ class Between:
 
 def multiple_at(network: Any, scale: float) -> int:
     """Of which height and width must be where flow is estimated at `scale`."""
-    return max(round(network.multiple / scale), network.multiple)
+    result: int = max(round(network.multiple / scale), network.multiple)
+    return result
 
 
 def check_finite(*frames: Tensor) -> None:

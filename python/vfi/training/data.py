@@ -168,8 +168,8 @@ class Data:
     stop. kind, size: of the samples, in words. held_out: what the quality is watched on; None: nothing.
     """
 
-    samples: Dataset
-    collate: Callable[[list], Any]
+    samples: Dataset[Any]
+    collate: Callable[[list[Any]], Any]
     batches: Callable[[int, int, int, int], Any]
     count: int
     epoch_steps: int

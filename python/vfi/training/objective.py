@@ -93,7 +93,8 @@ class Objective(nn.Module):
             network: this one, or its average over the steps.
             frames: (1, F, 3, H, W).
         """
-        return network.interpolate(frames[:, 0], frames[:, -1], time)
+        result: Tensor = network.interpolate(frames[:, 0], frames[:, -1], time)
+        return result
 
     def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """`outcome`, as what DistributedDataParallel can hand on: loss, terms, mean squared error of the frames."""

@@ -201,9 +201,11 @@ def _seconds(frame: Any) -> Fraction | None:
     """The frame's time on the file's clock."""
     if frame.pts is None or frame.time_base is None:
         return None
-    return frame.pts * frame.time_base
+    result: Fraction | None = frame.pts * frame.time_base
+    return result
 
 
 def _quarter_turns(frame: Any) -> int:
     """Turns of 90 degrees against the clock that make the frame upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
+    result: int = round(frame.rotation / 90) % 4
+    return result

@@ -29,7 +29,8 @@ class Router(nn.Module):
         """Warped frames (B, 3, H, W) and flow (B, 4, H, W) -> logits (B, H / patch, W / patch, 4, 2): skip, see."""
         x = self.features(torch.cat(((warped0 - warped1).abs(), flow, warped0, warped1), 1))
         pooled = F.avg_pool2d(x, self.patch) + F.max_pool2d(x, self.patch)
-        return self.choice(pooled.permute(0, 2, 3, 1)).unflatten(-1, (ROUTED, 2))
+        result: Tensor = self.choice(pooled.permute(0, 2, 3, 1)).unflatten(-1, (ROUTED, 2))
+        return result
 
 
 def votes(logits: Tensor) -> Tensor:

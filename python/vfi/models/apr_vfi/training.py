@@ -71,7 +71,8 @@ class APRObjective(Objective):
         return frames.flip(1) if self.network.channel_order == "bgr" else frames
 
     def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
-        return network.interpolate(frames[:, 0], frames[:, -1], time, routing=self.routing)
+        result: Tensor = network.interpolate(frames[:, 0], frames[:, -1], time, routing=self.routing)
+        return result
 
 
 def objective(weights: str | None, tiny: bool, flow: str | Path | None = None) -> APRObjective:

@@ -40,7 +40,8 @@ class FeatPyramid(nn.Module):
         self.conv_stage2 = nn.Sequential(*conv(c, 2 * c, 2), *(m for _ in range(5) for m in conv(2 * c, 2 * c)))
 
     def forward(self, frame: Tensor) -> Tensor:
-        return self.conv_stage2(self.conv_stage1(frame))
+        result: Tensor = self.conv_stage2(self.conv_stage1(frame))
+        return result
 
 
 class Estimator(nn.Module):

@@ -65,7 +65,8 @@ def spread(time: Tensor) -> Tensor:
 
 def encoded_in(vae: Any, frames: Tensor) -> Tensor:
     """The mode of what a VAE makes of frames in [0, 1]."""
-    return vae.encode((2 * frames - 1).to(vae.dtype)).latent_dist.mode().float()
+    result: Tensor = vae.encode((2 * frames - 1).to(vae.dtype)).latent_dist.mode().float()
+    return result
 
 
 class WanDiffusion:
@@ -131,7 +132,8 @@ class WanDiffusion:
             encoder_hidden_states_image=image.to(dtype),
             return_dict=False,
         )[0]
-        return found.transpose(1, 2).float()
+        result: Tensor = found.transpose(1, 2).float()
+        return result
 
 
 class SVDDiffusion:
@@ -143,7 +145,8 @@ class SVDDiffusion:
         self.denoiser, self.vae, self.image_encoder = denoiser, vae, image_encoder
 
     def encode(self, frames: Tensor) -> Tensor:
-        return self.vae.config.scaling_factor * encoded_in(self.vae, frames)
+        result: Tensor = self.vae.config.scaling_factor * encoded_in(self.vae, frames)
+        return result
 
     def context(self, frame0: Tensor, frame1: Tensor) -> Tensor:
         """CLIP's embeddings of both frames, (B, 2, dim)."""
@@ -154,12 +157,14 @@ class SVDDiffusion:
     def conditioning(self, ends: Tensor, low0: Tensor, low1: Tensor, count: int) -> Tensor:
         """Both latents, as the VAE gives them, beside every frame."""
         both = ends.flatten(1, 2) / self.vae.config.scaling_factor
-        return both[:, None].expand(-1, count, -1, -1, -1)
+        result: Tensor = both[:, None].expand(-1, count, -1, -1, -1)
+        return result
 
     def sigma(self, time: Tensor) -> Tensor:
         """Noise per signal, along Karras' schedule."""
         least, most = SIGMA_LEAST ** (1 / RHO), SIGMA_MOST ** (1 / RHO)
-        return (least + time * (most - least)) ** RHO
+        result: Tensor = (least + time * (most - least)) ** RHO
+        return result
 
     def shares(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """Of signal and noise; their squares add up to 1."""
@@ -181,13 +186,14 @@ class SVDDiffusion:
     def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
         dtype = self.denoiser.conv_in.weight.dtype
         added = torch.tensor([ADDED_TIME], device=noisy.device, dtype=dtype).expand(len(noisy), -1)
-        return self.denoiser(
+        result: Tensor = self.denoiser(
             torch.cat((noisy, known), 2).to(dtype),
             0.25 * self.sigma(time).log(),
             context.to(dtype),
             added_time_ids=added,
             return_dict=False,
         )[0].float()
+        return result
 
 
 def widened(unet: Any) -> Any:

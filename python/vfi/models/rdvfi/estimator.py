@@ -42,7 +42,8 @@ class ResBlock(nn.Module):
         self.relu = nn.PReLU(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(x + self.conv2(self.conv1(x)))
+        result: Tensor = self.relu(x + self.conv2(self.conv1(x)))
+        return result
 
 
 class LatentFeatures(nn.Sequential):
@@ -80,7 +81,8 @@ class AdjacentMotion(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         similar = vk.correlation(first, second, self.radius).to(first.dtype)
-        return self.head(self.trunk(torch.cat((similar, first, second), 1))).float()
+        result: Tensor = self.head(self.trunk(torch.cat((similar, first, second), 1))).float()
+        return result
 
 
 class Fusion(nn.Module):

@@ -104,7 +104,8 @@ class RDVFI(DiffusionPipeline):
     @property
     def nodes(self) -> int:
         """Latents in time: the keyframes and both ends."""
-        return self.config.keyframes + 2
+        result: int = self.config.keyframes + 2
+        return result
 
     @torch.no_grad()
     def trajectory(

@@ -124,7 +124,8 @@ class RDVFIObjective(Objective):
             # The last frame is known alone, as where nothing else is known
             return torch.cat((found[:, :-1], diffusion.encode(frames[:, -1])[:, None]), 1)
         kept = frames[:, :: (frames.shape[1] - 1) // (nodes - 1)]
-        return diffusion.encode(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
+        result: Tensor = diffusion.encode(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
+        return result
 
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
         """Between the bound, which rises with the training, and 1."""
@@ -133,7 +134,8 @@ class RDVFIObjective(Objective):
     def perceived(self, result: Tensor, truth: Tensor) -> Tensor:
         """LPIPS; without its weights the distance of Laplacian pyramids stands in for it."""
         if self.perceptual is not None:
-            return self.perceptual(result, truth).mean()
+            made: Tensor = self.perceptual(result, truth).mean()
+            return made
         return laplacian(result, truth)
 
     def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
@@ -142,9 +144,12 @@ class RDVFIObjective(Objective):
         own = {name: part for name, part in network.named_children() if name != "prompt"}
         settings = {name: self.pipeline.config[name] for name in SETTINGS} | {"low_size": tuple(frames.shape[3:])}
         pipeline = RDVFI(**{**self.pipeline.components, **own}, **settings)
+        result: Tensor
         if self.stage == 1:
-            return pipeline.along(before, after, self.latents(frames)).frames(time)
-        return pipeline.interpolate(before, after, time, torch.Generator().manual_seed(0))
+            result = pipeline.along(before, after, self.latents(frames)).frames(time)
+        else:
+            result = pipeline.interpolate(before, after, time, torch.Generator().manual_seed(0))
+        return result
 
 
 def objective(

@@ -121,7 +121,8 @@ class Trajectory:
         height, width = frame0.shape[2:]
         warped = [pad(seen.flatten(0, 1), MULTIPLE, "replicate") for seen in self.warped(frame0, frame1, taus)]
         frames = self.synthesis(*warped, self._moved_latents(taus), taus.flatten().to(frame0.device))
-        return frames[:, :, :height, :width].unflatten(0, taus.shape)
+        result: Tensor = frames[:, :, :height, :width].unflatten(0, taus.shape)
+        return result
 
     def warped(self, frame0: Tensor, frame1: Tensor, taus: Tensor) -> tuple[Tensor, Tensor]:
         """Of each frame at taus (B, T): (B, T, 6, H, W), RGB, coverage, and motion to the other end."""

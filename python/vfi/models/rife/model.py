@@ -153,7 +153,8 @@ class RIFE(nn.Module, Interpolator):
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """`interpolate` at several times."""
-        return self.interpolate(frame0, frame1, list(times))
+        result: list[Tensor] = self.interpolate(frame0, frame1, list(times))
+        return result
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:

@@ -32,7 +32,9 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # diffusers renames torch_dtype; older ones know only that
-            found = SemFi.from_pretrained(str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds)
+            found: SemFi = SemFi.from_pretrained(
+                str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds
+            )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as SemFi: {str(error).splitlines()[0]}") from error
     if not isinstance(found.transformer, SemFiTransformer):

@@ -55,7 +55,8 @@ class Adapter(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.lora_B(self.lora_A(x))
+        result: Tensor = self.lora_B(self.lora_A(x))
+        return result
 
     def change(self) -> tuple[Tensor, Tensor]:
         """What it adds to weight and bias, in float32 or wider."""
@@ -236,4 +237,5 @@ def with_adapters(
         for adapter in layer.adapters.children():
             if isinstance(adapter, Adapter):
                 adapter.reset_parameters()
-    return found.train(transformer.training)
+    result: SemFiTransformer = found.train(transformer.training)
+    return result

@@ -99,7 +99,7 @@ class PeftConfig:
             if given[name] not in (None, False, [], {}, ""):
                 raise UserError(f"expected an adapter without {name} in {path}, got {given[name]!r}")
 
-    def _expect(self, name: str, value: Any, known: tuple) -> None:
+    def _expect(self, name: str, value: Any, known: tuple[Any, ...]) -> None:
         if value not in known:
             raise UserError(f"expected {name} {' or '.join(map(repr, known))} in {self.path}, got {value!r}")
 

@@ -34,7 +34,8 @@ class SemFi(WanImageToVideoPipeline):
         where = self._execution_device
         seen = self.image_encoder(clip_input(frames.to(where), self.image_encoder), output_hidden_states=True)
         features = seen.hidden_states[-2].unflatten(0, (len(images), -1)).sum(0)
-        return features.to(device or where)
+        result: Tensor = features.to(device or where)
+        return result
 
     @torch.no_grad()
     def __call__(self, *arguments: Any, num_frames: int = 81, max_sequence_length: int = TOKENS, **options: Any) -> Any:

@@ -26,7 +26,8 @@ def make_network(**options: Any) -> nn.Module:
         "patch_size": PATCH, "num_register_tokens": REGISTERS, "key_bias": False, "rope_theta": 100.0,
         "image_size": 224,
     }  # fmt: skip
-    return DINOv3ViTModel(DINOv3ViTConfig(**{**usual, **options}))
+    network: nn.Module = DINOv3ViTModel(DINOv3ViTConfig(**{**usual, **options}))
+    return network
 
 
 class Dino(nn.Module):

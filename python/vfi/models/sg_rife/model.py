@@ -67,7 +67,8 @@ class SGRIFE(RIFE):
     def _apply(self, function: Any, *rest: Any) -> "SGRIFE":
         if self.dino is not None:
             self.dino._apply(function, *rest)
-        return super()._apply(function, *rest)
+        nn.Module._apply(self, function, *rest)
+        return self
 
     def make_fusion(self) -> nn.Module:
         return SemanticFusionNet(self.config)
@@ -110,7 +111,8 @@ class SGRIFE(RIFE):
     def maps(self, frames: Tensor) -> list[Tensor]:
         """DINO's maps of frames in this network's channel order."""
         dino: Any = self.dino
-        return dino(frames.flip(1) if self.channel_order == "bgr" else frames)
+        result: list[Tensor] = dino(frames.flip(1) if self.channel_order == "bgr" else frames)
+        return result
 
     def semantics(self, maps: tuple[list[Tensor], list[Tensor]] | None, flow: Tensor) -> Semantics:
         """Compressed, warped to the time between, refined: for each level those of both frames."""

@@ -87,7 +87,7 @@ def image_encoder(path: str | Path, dtype: torch.dtype | None = None, heads: int
 
 def activation(found: Stored) -> str:
     """Of a folder of transformers, whose default is not that of Wan's encoder."""
-    name = found.settings.get("hidden_act", "quick_gelu")
+    name: str = found.settings.get("hidden_act", "quick_gelu")
     if name not in ("gelu", "quick_gelu"):
         raise UserError(f"expected hidden_act gelu or quick_gelu in config.json beside {found.path}, got {name!r:.40}")
     return name
