@@ -1,6 +1,7 @@
 """LPIPS, the distance of features of AlexNet, from the public weights as files."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +76,8 @@ def load(backbone: str | Path, heads: str | Path) -> LPIPS:
     if not features:
         raise UserError(f"{backbone} is no AlexNet: expected features.0.weight and the like")
     network = LPIPS()
-    layers: Any = network.layers
-    convs = nn.ModuleDict({str(place): part[-2] for place, part in zip((0, 3, 6, 8, 10), layers)})
+    layers = (cast(nn.Sequential, layer) for layer in network.layers)
+    convs = nn.ModuleDict({str(place): layer[-2] for place, layer in zip((0, 3, 6, 8, 10), layers)})
     checkpoints.load_into(convs, features, backbone)
     linear = {key.replace(".model.1.", ".").removeprefix("lin"): v for key, v in checkpoints.read(heads).items()}
     checkpoints.load_into(network.heads, linear, heads)
