@@ -53,24 +53,24 @@ class Option:
     name: str
     kind: type  # one of KINDS
     count: int | None  # of values; None: a single one
-    choices: tuple[Any, ...] | None
-    default: Any
+    choices: tuple[object, ...] | None
+    default: object
     help: str
     metavar: str | tuple[str, ...] | None
     least: float | None
     most: float | None
     of_clip: bool
 
-    def read(self, text: Any) -> Any:
+    def read(self, text: object) -> object:
         """What the command was given, as what Python would be given; text that cannot be stays as it is."""
         if isinstance(text, list):
             return [self.read(part) for part in text]
         try:
-            return self.kind(text) if self.kind in (int, float) else text
+            return self.kind(text) if self.kind in (int, float) and isinstance(text, str) else text
         except ValueError:
             return text
 
-    def checked(self, value: Any) -> Any:
+    def checked(self, value: object) -> object:
         """The value in this option's type.
 
         Raises:
@@ -85,7 +85,7 @@ class Option:
             raise ArgumentError(f"expected `{self.name}` to be {self.count} values, got {value!r}")
         return tuple(self._checked_one(part, value) for part in parts)
 
-    def _checked_one(self, part: Any, whole: Any) -> Any:
+    def _checked_one(self, part: object, whole: object) -> object:
         one = converted(self.kind, part)
         if self.choices is not None and one not in self.choices:
             names = ", ".join(shown(choice) for choice in self.choices)
@@ -99,7 +99,7 @@ class Option:
         return one
 
 
-def converted(kind: type, value: Any) -> Any:
+def converted(kind: type, value: object) -> Any:
     """The value in this type, or None if it is of another one."""
     if kind is bool or isinstance(value, bool):
         return value if isinstance(value, kind) and kind is bool else None
@@ -112,7 +112,7 @@ def converted(kind: type, value: Any) -> Any:
     return value if isinstance(value, kind) else None
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """As a user would write it."""
     if isinstance(value, (list, tuple)):
         return " ".join(map(shown, value))
@@ -132,7 +132,7 @@ class Options:
         """Of values that depend on each other, or have a rule of their own: raises ArgumentError."""
 
     @classmethod
-    def of(cls: type[Chosen], owner: str, given: Mapping[str, Any]) -> Chosen:
+    def of(cls: type[Chosen], owner: str, given: Mapping[str, object]) -> Chosen:
         """From keywords, of which those that are None are not given.
 
         Raises:
@@ -165,7 +165,7 @@ def options_of(options: type[Options]) -> list[Option]:
     return found
 
 
-def read_type(hint: Any) -> tuple[type, int | None, tuple[Any, ...] | None]:
+def read_type(hint: Any) -> tuple[type, int | None, tuple[object, ...] | None]:
     """The type of one value, how many there are (None: one), and the choices of a Literal."""
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)

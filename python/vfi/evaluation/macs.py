@@ -3,7 +3,6 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ class Macs:
 
 
 def count_macs(
-    model: nn.Module, size: tuple[int, int], convention: str = "thop", *, activations: bool = False, **options: Any
+    model: nn.Module, size: tuple[int, int], convention: str = "thop", *, activations: bool = False, **options: object
 ) -> Macs:
     """Counts the convolutions, transposed convolutions and linear layers of a forward of two frames.
 

@@ -144,7 +144,7 @@ def built(make: Callable[[], Any], state: Mapping[str, Tensor], path: str | Path
     return model
 
 
-def without_memory(make: Callable[[], Any]) -> Any:
+def without_memory(make: Callable[[], object]) -> Any:
     """The network on the meta device; one of NO_NETWORK if there is none of these sizes."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of layers without channels

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
+from diffusers import DiffusionPipeline
 
 from vfi.errors import ArgumentError
 from vfi.models.diffusion_options import DiffusionOptions
@@ -58,7 +59,7 @@ def load_pipeline(source: Source[Pipeline], weights: str, device: str, options: 
     return source.beside(options.backbone, weights, dtype)
 
 
-def placed(pipeline: Any, device: str, options: DiffusionOptions) -> None:
+def placed(pipeline: DiffusionPipeline, device: str, options: DiffusionOptions) -> None:
     """Moves the pipeline to the device; with `offload` each part while it works."""
     if options.offload:
         pipeline.enable_model_cpu_offload(device=device)

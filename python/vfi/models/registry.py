@@ -107,7 +107,7 @@ MODELS = {
 }
 
 
-def load_model(name: str, weights: str | None = None, device: str = "cpu", **options: Any) -> "Interpolator":
+def load_model(name: str, weights: str | None = None, device: str = "cpu", **options: object) -> "Interpolator":
     """The model called `name`, ready to interpolate.
 
     Args:
@@ -131,7 +131,7 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu", **opt
     return entry.loaded().load(weights, device, chosen)
 
 
-def load_objective(name: str, weights: str | None, tiny: bool, **options: Any) -> "Objective":
+def load_objective(name: str, weights: str | None, tiny: bool, **options: object) -> "Objective":
     """What training the model called `name` means, on the CPU; options that are None are not given."""
     entry = MODELS.get(name)
     training = None if entry is None else entry.training_class()

@@ -8,7 +8,7 @@ from typing import Any
 
 import diffusers
 import transformers
-from diffusers import ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.models.modeling_utils import no_init_weights
 from torch import nn
 from transformers import PreTrainedModel
@@ -95,7 +95,7 @@ def _made(kind: Any, folder: Path) -> Any:
     return kind.from_config(kind.load_config(str(folder), local_files_only=True))
 
 
-def check_values(pipeline: Any, folder: str | Path) -> None:
+def check_values(pipeline: DiffusionPipeline, folder: str | Path) -> None:
     """Its weights are finite, in the dtypes they are used in.
 
     Raises:

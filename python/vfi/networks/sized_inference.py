@@ -1,20 +1,35 @@
 """Frames between two frames with a network that wants certain sizes and, perhaps, knows the middle only."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vfi.networks.tiles import in_tiles
 
 MOST_HALVINGS = 6  # a network for the middle reaches times to 1/128: nearer than a frame at 120 fps
+Step = Callable[[Tensor, Tensor, float], Tensor]  # two frames and the time between them -> the frame
+
+
+class SizedNetwork(Protocol):
+    """A network between two frames whose height and width must be multiples of `multiple`, at scale 1."""
+
+    multiple: int
+
+    @property
+    def any_time(self) -> bool:
+        """Whether it reaches any time; otherwise the middle alone."""
+
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 def interpolate(
-    network: Any,
+    network: SizedNetwork,
     frame0: Tensor,
     frame1: Tensor,
     t: float | Sequence[float],
@@ -25,7 +40,6 @@ def interpolate(
     """Frames at the times `t` between two frames.
 
     Args:
-        network: has `multiple`, `any_time` and `frame_at(frame0, frame1, timestep, scale)`.
         frame0, frame1: (B, 3, H, W) in [0, 1], in the network's channel order; any size, any floating dtype.
         t: in [0, 1], or several; 0 and 1 return the frames themselves. A network that knows the middle only is
             applied to halves of halves: the time reached is within 1/128 of the one asked for.
@@ -60,7 +74,7 @@ def interpolate(
 class Between:
     """A network's frame between two whose size fits it; arguments as those of `interpolate`."""
 
-    def __init__(self, network: Any, scale: float, tta: bool, tile: int | None) -> None:
+    def __init__(self, network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:
         if scale not in (0.25, 0.5, 1, 2, 4):
             raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
         self.network, self.scale, self.tta, self.tile = network, scale, tta, tile
@@ -77,13 +91,12 @@ class Between:
 
     def frame_at(self, first: Tensor, second: Tensor, timestep: float) -> Tensor:
         if self.tile is None:
-            frame: Tensor = self.network.frame_at(first, second, timestep, self.scale)
-            return frame
+            return self.network.frame_at(first, second, timestep, self.scale)
         side = math.ceil(self.tile / self.multiple) * self.multiple
         return in_tiles(self.network.frame_at, (first, second), side, timestep, self.scale)
 
 
-def multiple_at(network: Any, scale: float) -> int:
+def multiple_at(network: SizedNetwork, scale: float) -> int:
     """Of which height and width must be where flow is estimated at `scale`."""
     result: int = max(round(network.multiple / scale), network.multiple)
     return result
@@ -108,9 +121,9 @@ def times_of(t: Any) -> tuple[list[float], bool]:
     return times, alone
 
 
-def is_single(t: Any) -> bool:
+def is_single(t: object) -> bool:
     """Whether it is one number; a tensor or array of no dimension has no length either."""
-    if isinstance(t, str):
+    if isinstance(t, str) or not isinstance(t, Sized):
         return True
     try:
         len(t)
@@ -119,7 +132,7 @@ def is_single(t: Any) -> bool:
     return False
 
 
-def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Any) -> Tensor:
+def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Step) -> Tensor:
     """The frame at the nearest multiple of 1/64, by halves; `known` keeps what was found."""
     nearest = round(time * 2**MOST_HALVINGS) / 2**MOST_HALVINGS
     nearest = min(max(nearest, 2.0**-MOST_HALVINGS), 1 - 2.0**-MOST_HALVINGS)

@@ -168,7 +168,7 @@ class Data:
     stop. kind, size: of the samples, in words. held_out: what the quality is watched on; None: nothing.
     """
 
-    samples: Dataset[Any]
+    samples: Dataset[object]
     collate: Callable[[list[Any]], Any]
     batches: Callable[[int, int, int, int], Any]
     count: int

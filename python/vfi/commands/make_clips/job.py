@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vfi.commands.make_clips.rules import Facts, Rules, read_facts
 from vfi.commands.make_clips.scores import Score
@@ -47,7 +46,7 @@ class ClipJob:
     captions: Path | None = None
     clip_score: Score | None = None
     flow_score: Score | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     clips: Path | None = None  # folder for the clips as files
     lossless: bool = False
     resume: bool = False

@@ -4,9 +4,16 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from diffusers import (
+    AutoencoderKLTemporalDecoder,
+    AutoencoderKLWan,
+    UNetSpatioTemporalConditionModel,
+    WanTransformer3DModel,
+)
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
 from vfi.models.rdvfi.options import Layout
 from vfi.networks.wan import clip_input
@@ -63,7 +70,7 @@ def spread(time: Tensor) -> Tensor:
     return time.view(-1, 1, 1, 1, 1)
 
 
-def encoded_in(vae: Any, frames: Tensor) -> Tensor:
+def encoded_in(vae: AutoencoderKLWan | AutoencoderKLTemporalDecoder, frames: Tensor) -> Tensor:
     """The mode of what a VAE makes of frames in [0, 1]."""
     result: Tensor = vae.encode((2 * frames - 1).to(vae.dtype)).latent_dist.mode().float()
     return result
@@ -78,7 +85,14 @@ class WanDiffusion:
 
     multiple = 16
 
-    def __init__(self, denoiser: Any, vae: Any, image_encoder: Any, prompt: EmptyPrompt, latent_layout: Layout) -> None:
+    def __init__(
+        self,
+        denoiser: WanTransformer3DModel,
+        vae: AutoencoderKLWan,
+        image_encoder: CLIPVisionModel,
+        prompt: EmptyPrompt,
+        latent_layout: Layout,
+    ) -> None:
         self.denoiser, self.vae, self.image_encoder, self.prompt = denoiser, vae, image_encoder, prompt
         self.causal = latent_layout == "causal"
 
@@ -141,7 +155,12 @@ class SVDDiffusion:
 
     multiple = 64
 
-    def __init__(self, denoiser: Any, vae: Any, image_encoder: Any) -> None:
+    def __init__(
+        self,
+        denoiser: UNetSpatioTemporalConditionModel,
+        vae: AutoencoderKLTemporalDecoder,
+        image_encoder: CLIPVisionModelWithProjection,
+    ) -> None:
         self.denoiser, self.vae, self.image_encoder = denoiser, vae, image_encoder
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -196,7 +215,7 @@ class SVDDiffusion:
         return result
 
 
-def widened(unet: Any) -> Any:
+def widened(unet: UNetSpatioTemporalConditionModel) -> UNetSpatioTemporalConditionModel:
     """SVD's U-Net with four input channels more, at first without effect; as it is if it has them already."""
     before = unet.conv_in
     if before.in_channels == 12:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, AutoencoderKLWan, UNetSpatioTemporalConditionModel
@@ -22,6 +22,7 @@ from vfi.networks import wan
 from vfi.networks.diffusers_folders import check_network, check_networks, check_values, held_by
 
 BACKBONES: dict[Variant, str] = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
+Network = TypeVar("Network", bound=nn.Module)
 OWN = ("estimator", "synthesis", "prompt", "denoiser")  # what a file of weights may hold
 EXACT = ("estimator", "vae")  # float32 always: trajectories are worth it, and both VAEs are unsafe or slow in half
 TINY_SIZE = (64, 64)
@@ -125,9 +126,10 @@ def own_networks(channels: int, dtype: torch.dtype) -> tuple[TrajectoryEstimator
     return TrajectoryEstimator(channels), in_dtype(FrameSynthesis(channels), dtype)
 
 
-def in_dtype(network: Any, dtype: torch.dtype) -> Any:
+def in_dtype(network: Network, dtype: torch.dtype) -> Network:
     """`to`, without diffusers' warning about parts that should stay float32, of which ours have none."""
-    return nn.Module.to(network, dtype)
+    nn.Module.to(network, dtype)
+    return network
 
 
 class RDVFINetworks(nn.ModuleDict):

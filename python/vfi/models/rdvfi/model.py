@@ -17,6 +17,8 @@ from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.models.rdvfi.trajectory import Trajectory
 from vfi.networks.sized_inference import check, check_finite, times_of
 
+Generators = torch.Generator | list[torch.Generator] | None
+
 
 class RDVFI(DiffusionPipeline):
     """Frames between two frames from continuous trajectories of their pixels, which diffusion determines.
@@ -112,7 +114,7 @@ class RDVFI(DiffusionPipeline):
         self,
         frame0: Tensor,
         frame1: Tensor,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
     ) -> Trajectory:
         """Everything that is done once for a pair, at the low resolution.
 
@@ -170,7 +172,9 @@ class RDVFI(DiffusionPipeline):
         motion = self.estimator(latents)
         return Trajectory(frame0, frame1, motion, latents, self.synthesis, self.config.warp, self.config.a)
 
-    def interpolate(self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Any = None) -> Any:
+    def interpolate(
+        self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Generators = None
+    ) -> Any:
         """Frames at the times `taus` between two frames; the diffusion runs once, however many they are.
 
         Args:
@@ -192,10 +196,12 @@ class RDVFI(DiffusionPipeline):
             found = self.trajectory(frame0, frame1, generator).frames(times)
         return found[0] if alone else found
 
-    def __call__(self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Any = None) -> Any:
+    def __call__(
+        self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Generators = None
+    ) -> Any:
         """`interpolate`."""
         return self.interpolate(frame0, frame1, taus, generator)
 
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float, generator: Any = None) -> TrajectoryExplanation:
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float, generator: Generators = None) -> TrajectoryExplanation:
         """The trajectories behind the frame at t, for pictures."""
         return TrajectoryExplanation(self.trajectory(frame0, frame1, generator))

@@ -2,12 +2,19 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import nn
-from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
+from transformers import (
+    AutoTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedTokenizerBase,
+    T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
@@ -75,7 +82,7 @@ def from_backbone(
     return assembled(tokenizer, text, wan.vae(files.vae, torch.float32), image, transformer, shift)
 
 
-def tokenizer_in(folder: Path) -> Any:
+def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     for name in TOKENIZERS:
         if (folder / name).is_dir():
             try:
@@ -85,7 +92,14 @@ def tokenizer_in(folder: Path) -> Any:
     raise UserError(f"expected a tokenizer in {folder}, in the folder {' or '.join(TOKENIZERS)}")
 
 
-def assembled(tokenizer: Any, text: Any, vae: Any, image: Any, transformer: SemFiTransformer, shift: float) -> SemFi:
+def assembled(
+    tokenizer: PreTrainedTokenizerBase,
+    text: UMT5EncoderModel,
+    vae: AutoencoderKLWan,
+    image: CLIPVisionModel,
+    transformer: SemFiTransformer,
+    shift: float,
+) -> SemFi:
     """The pipeline, ready to generate."""
     for part in (text, vae, image, transformer):
         part.eval().requires_grad_(False)

@@ -224,7 +224,7 @@ def with_adapters(
     transformer: WanTransformer3DModel, rank: int = RANK, frame_counts: Sequence[int] = FRAME_COUNTS
 ) -> SemFiTransformer:
     """Wan's transformer with fresh adapters, which change nothing; its parameters are shared, not copied."""
-    config: Mapping[str, Any] = transformer.config
+    config: Mapping[str, object] = transformer.config
     names = {key: value for key, value in config.items() if not key.startswith("_")}
     with init_empty_weights(include_buffers=False), no_init_weights():
         found = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))

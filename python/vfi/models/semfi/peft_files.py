@@ -65,7 +65,7 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
     return folders
 
 
-def peft_config(rank: int, base: str) -> dict[str, Any]:
+def peft_config(rank: int, base: str) -> dict[str, object]:
     """Of PEFT's LoraConfig."""
     ends = sorted({name.split(".", 1)[1] if name.startswith("attn") else name for name in NAMES})
     return {
@@ -99,7 +99,7 @@ class PeftConfig:
             if given[name] not in (None, False, [], {}, ""):
                 raise UserError(f"expected an adapter without {name} in {path}, got {given[name]!r}")
 
-    def _expect(self, name: str, value: Any, known: tuple[Any, ...]) -> None:
+    def _expect(self, name: str, value: object, known: tuple[object, ...]) -> None:
         if value not in known:
             raise UserError(f"expected {name} {' or '.join(map(repr, known))} in {self.path}, got {value!r}")
 

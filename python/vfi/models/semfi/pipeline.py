@@ -27,7 +27,7 @@ class SemFi(WanImageToVideoPipeline):
     frames acts.
     """
 
-    def encode_image(self, image: Any, device: torch.device | None = None) -> Tensor:
+    def encode_image(self, image: object, device: torch.device | None = None) -> Tensor:
         """CLIP's features before its last layer, (1, 257, dim); of several images their sum."""
         images = image if isinstance(image, list) else [image]
         frames = torch.cat([as_frame(one) for one in images])
@@ -38,7 +38,9 @@ class SemFi(WanImageToVideoPipeline):
         return result
 
     @torch.no_grad()
-    def __call__(self, *arguments: Any, num_frames: int = 81, max_sequence_length: int = TOKENS, **options: Any) -> Any:
+    def __call__(
+        self, *arguments: object, num_frames: int = 81, max_sequence_length: int = TOKENS, **options: object
+    ) -> Any:
         """WanImageToVideoPipeline's call, with the expert for `num_frames`."""
         if max_sequence_length != TOKENS:
             raise ValueError(f"SemFi: expected max_sequence_length {TOKENS}, got {max_sequence_length}")
@@ -99,10 +101,10 @@ class SemFi(WanImageToVideoPipeline):
         return frames
 
 
-def telling(callback: Callable[[int, int], None], steps: int) -> Callable[..., dict[str, Any]]:
+def telling(callback: Callable[[int, int], None], steps: int) -> Callable[..., dict[str, object]]:
     """What diffusers calls after each step."""
 
-    def tell(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def tell(pipeline: object, step: int, time: object, values: dict[str, object]) -> dict[str, object]:
         callback(step + 1, steps)
         return {}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,5 +83,5 @@ def tiny_dino() -> Dino:
     """Of 32 channels and three blocks; the same random weights every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+        sizes: dict[str, object] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
         return Dino(make_network(**sizes, intermediate_size=64), blocks=(1, 2))
