@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Interpolator(ABC):
     shows_route = False
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: Any) -> "Interpolator":
+    def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":
         """The model on `device`, ready to interpolate: what `vfi.load_model` calls.
 
         Args:
@@ -52,7 +53,7 @@ class Interpolator(ABC):
         return model.to(device).eval() if isinstance(model, nn.Module) else model
 
     @classmethod
-    def objective(cls, weights: str | None, tiny: bool, options: Any) -> "Objective":
+    def objective(cls, weights: str | Path | None, tiny: bool, options: Any) -> "Objective":
         """What `vfi train` trains, on the CPU.
 
         Args:

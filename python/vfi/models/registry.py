@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vfi.errors import ArgumentError, UserError, require
@@ -107,7 +108,7 @@ MODELS = {
 }
 
 
-def load_model(name: str, weights: str | None = None, device: str = "cpu", **options: object) -> "Interpolator":
+def load_model(name: str, weights: str | Path | None = None, device: str = "cpu", **options: object) -> "Interpolator":
     """The model called `name`, ready to interpolate.
 
     Args:
@@ -131,7 +132,7 @@ def load_model(name: str, weights: str | None = None, device: str = "cpu", **opt
     return entry.loaded().load(weights, device, chosen)
 
 
-def load_objective(name: str, weights: str | None, tiny: bool, **options: object) -> "Objective":
+def load_objective(name: str, weights: str | Path | None, tiny: bool, **options: object) -> "Objective":
     """What training the model called `name` means, on the CPU; options that are None are not given."""
     entry = MODELS.get(name)
     training = None if entry is None else entry.training_class()

@@ -1,7 +1,7 @@
 """Dense optical flow by inverse search (DIS), from OpenCV, on the CPU."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from vfi.files.opencv import opencv
 
 # OpenCV's coarsest scale needs a few patches along each side.
 _SMALLEST_SIDE = 64
+Plane = Literal["luma", "chroma"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class DisConfig:
     by colour only.
     """
 
-    plane: str = "luma"
+    plane: Plane = "luma"
     finest_scale: int = 0
     patch_size: int = 8
     patch_stride: int = 4
@@ -60,7 +61,7 @@ def _estimator(config: DisConfig) -> Any:
     return dis
 
 
-def _planes(frames: Tensor, plane: str) -> list[np.ndarray]:
+def _planes(frames: Tensor, plane: Plane) -> list[np.ndarray]:
     """The uint8 picture to match, per sample: (H, W) each."""
     red, green, blue = frames.detach().float().nan_to_num(0.0).clamp(0, 1).unbind(1)
     if plane == "luma":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Sized
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -149,7 +149,7 @@ def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], be
             low, first = middle, known[middle]
 
 
-def pad(frame: Tensor, multiple: int, mode: str = "constant") -> Tensor:
+def pad(frame: Tensor, multiple: int, mode: Literal["constant", "replicate"] = "constant") -> Tensor:
     """Zeros below and to the right, up to multiples; or, with "replicate", the last row and column again."""
     height, width = frame.shape[2:]
     below, right = (math.ceil(size / multiple) * multiple - size for size in (height, width))

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from vfi.data import datasets
 from vfi.data.synthetic import random_scene
 from vfi.data.synthetic.clips import even_times
+from vfi.data.synthetic.random_motion import MotionName
 from vfi.errors import ArgumentError, UserError
 from vfi.files.images import read_frames
 
@@ -106,7 +107,7 @@ class Synthetic:
 
 
 @lru_cache(maxsize=64)  # a few scenes are seen again and again
-def rendered(seed: int, size: int, times: tuple[float, ...], motion: str) -> np.ndarray:
+def rendered(seed: int, size: int, times: tuple[float, ...], motion: MotionName) -> np.ndarray:
     """(N, size, size, 3) uint8."""
     scene = random_scene(seed, (size, size), max_motion=size * MOTION, photographs=True, motion=motion)
     frames = torch.stack([scene.frame(moment) for moment in times])

@@ -235,10 +235,12 @@ class Kept:
             raise UserError(f"the results in {folder} are of another model, other clips or other settings")
         for line in lines:
             index = line.pop("clip", None)
-            scores = {name: value for name, value in line.items() if value is None or isinstance(value, (int, float))}
-            if not isinstance(index, int) or not set(line) <= set(COLUMNS) or len(scores) < len(line):
+            if not isinstance(index, int) or not set(line) <= set(COLUMNS):
                 raise UserError(f"expected scores of clips in {path}, got {line!r:.60}")
-            self.known[index] = {name: None if value is None else float(value) for name, value in scores.items()}
+            try:
+                self.known[index] = {name: None if value is None else float(str(value)) for name, value in line.items()}
+            except ValueError as error:
+                raise UserError(f"expected scores of clips in {path}, got {line!r:.60}") from error
         self.lines = json_lines.Lines(path, [header, *(self.line(i, scores) for i, scores in self.known.items())])
 
     @staticmethod

@@ -52,11 +52,11 @@ class APRVFI(nn.Module, Interpolator):
         self.synthesis = Synthesis(self.config)
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: APROptions) -> "APRVFI":
+    def load(cls, weights: str | Path | None, device: str, options: APROptions) -> "APRVFI":
         return load(weights).set_usual(**vars(options)).to(device)
 
     @classmethod
-    def objective(cls, weights: str | None, tiny: bool, options: APRTraining) -> "Objective":
+    def objective(cls, weights: str | Path | None, tiny: bool, options: APRTraining) -> "Objective":
         from vfi.models.apr_vfi.training import objective
 
         return objective(weights, tiny, options.flow)

@@ -75,7 +75,7 @@ class APRObjective(Objective):
         return result
 
 
-def objective(weights: str | None, tiny: bool, flow: str | Path | None = None) -> APRObjective:
+def objective(weights: str | Path | None, tiny: bool, flow: str | Path | None = None) -> APRObjective:
     """What `vfi train --model apr-vfi` trains. weights: of the stage before; flow: bi-flownet.pkl of EBME.
 
     Without weights, the last layer is 0: training begins with the mean of the two warped frames.

@@ -1,5 +1,7 @@
 """ebme-splat: frames along EBME's flow, by splatting and blending, without a network that synthesises."""
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from vfi.models.ebme.flow import BiFlowNet, load
@@ -18,7 +20,7 @@ class EBMESplat(SplatModel, nn.Module):
         self.channel_order = network.channel_order
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: object) -> "EBMESplat":
+    def load(cls, weights: str | Path | None, device: str, options: object) -> "EBMESplat":
         return cls(load(weights)).to(device).eval()
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -28,7 +28,7 @@ class SeededRDVFI(Interpolator):
         self.pipeline, self.seed = pipeline, seed
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: RDVFIOptions) -> "SeededRDVFI":
+    def load(cls, weights: str | Path | None, device: str, options: RDVFIOptions) -> "SeededRDVFI":
         """weights: the folder of a whole RDVFI; or, with `backbone`, a file of RDVFI's own."""
         settings: dict[str, Any] = {} if options.warp is None else {"warp": options.warp}
 
@@ -48,7 +48,7 @@ class SeededRDVFI(Interpolator):
         return cls(pipeline, options.seed)
 
     @classmethod
-    def objective(cls, weights: str | None, tiny: bool, options: RDVFITraining) -> "Objective":
+    def objective(cls, weights: str | Path | None, tiny: bool, options: RDVFITraining) -> "Objective":
         from vfi.models.rdvfi.training import objective
 
         return objective(weights, tiny, cls.variant, **vars(options))

@@ -153,7 +153,7 @@ class RDVFIObjective(Objective):
 
 
 def objective(
-    weights: str | None,
+    weights: str | Path | None,
     tiny: bool,
     variant: Variant,
     backbone: str | Path | None = None,

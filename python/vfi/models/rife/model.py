@@ -65,11 +65,11 @@ class RIFE(nn.Module, Interpolator):
         self.unet: Any = self.make_fusion()
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: RIFEOptions) -> "RIFE":
+    def load(cls, weights: str | Path | None, device: str, options: RIFEOptions) -> "RIFE":
         return load(weights).set_usual(**vars(options)).to(device)
 
     @classmethod
-    def objective(cls, weights: str | None, tiny: bool, options: Any) -> "Objective":
+    def objective(cls, weights: str | Path | None, tiny: bool, options: Any) -> "Objective":
         from vfi.models.rife.training import objective
 
         return objective(weights, tiny)

@@ -1,6 +1,7 @@
 """Training of RIFE: a teacher that sees the true frame shows the student where its flow is wrong."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ def followed(stage: FlowStage, flow: Tensor, where: Tensor) -> Tensor:
     return (apart.clamp_min(1e-12).sqrt() * where).mean()  # the root of 0 has no gradient
 
 
-def objective(weights: str | None, tiny: bool) -> RIFEObjective:
+def objective(weights: str | Path | None, tiny: bool) -> RIFEObjective:
     """What `vfi train --model rife` trains: fresh weights, or those of a file."""
     if tiny and weights is not None:
         raise ArgumentError("`tiny` makes fresh weights: give either `tiny` or `weights`, whose sizes are taken")

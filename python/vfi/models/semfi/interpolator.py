@@ -1,6 +1,7 @@
 """SemFi as an `Interpolator`: frames at times, out of one generation for each pair."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class PromptedSemFi(Interpolator):
         self.pipeline, self.settings = pipeline, settings
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: SemFiOptions) -> "PromptedSemFi":
+    def load(cls, weights: str | Path | None, device: str, options: SemFiOptions) -> "PromptedSemFi":
         """weights: the folder of a whole SemFi; or, with `backbone`, a file of adapters, such as semfi.ckpt."""
         source = Source("semfi", "SemFi", "adapters", BACKBONE, load, from_backbone)
         pipeline = load_pipeline(source, str(weights), device, options)
@@ -39,7 +40,7 @@ class PromptedSemFi(Interpolator):
         return cls(pipeline, **{name: vars(options)[name] for name in SETTINGS})
 
     @classmethod
-    def objective(cls, weights: str | None, tiny: bool, options: SemFiTraining) -> "Objective":
+    def objective(cls, weights: str | Path | None, tiny: bool, options: SemFiTraining) -> "Objective":
         from vfi.models.semfi.training import objective
 
         return objective(weights, tiny, **vars(options))

@@ -147,7 +147,7 @@ def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def objective(
-    weights: str | None, tiny_networks: bool, backbone: str | Path | None = None, dtype: Dtype = "float32"
+    weights: str | Path | None, tiny_networks: bool, backbone: str | Path | None = None, dtype: Dtype = "float32"
 ) -> SemFiObjective:
     """What `vfi train --model semfi` trains.
 

@@ -50,7 +50,7 @@ class SGRIFE(RIFE):
         self.__dict__["dino"] = dino  # no part of the state dict
 
     @classmethod
-    def load(cls, weights: str | None, device: str, options: Any) -> RIFE:
+    def load(cls, weights: str | Path | None, device: str, options: Any) -> RIFE:
         """Without DINO there would be no guidance: the option must be given."""
         usual = dict(vars(options))
         dino, side = usual.pop("dino"), usual.pop("dino_max_side")
@@ -59,7 +59,7 @@ class SGRIFE(RIFE):
         return load(weights, dino=dino, dino_max_side=side).set_usual(**usual).to(device)
 
     @classmethod
-    def objective(cls, weights: str | None, tiny: bool, options: SGRIFETraining) -> "Objective":
+    def objective(cls, weights: str | Path | None, tiny: bool, options: SGRIFETraining) -> "Objective":
         from vfi.models.sg_rife.training import objective
 
         return objective(weights, tiny, options.dino)

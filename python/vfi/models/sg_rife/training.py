@@ -63,7 +63,7 @@ class SGRIFEObjective(Objective):
         return weighted(terms, self.weights, result.frame)
 
 
-def objective(weights: str | None, tiny: bool, dino: str | Path | None = None) -> SGRIFEObjective:
+def objective(weights: str | Path | None, tiny: bool, dino: str | Path | None = None) -> SGRIFEObjective:
     """What `vfi train --model sg-rife` trains. weights: RIFE's for the first stage, those of the first for the second.
 
     tiny: small networks and, in place of DINOv3, a small one of random weights.
