@@ -208,6 +208,10 @@ def test_infinite_scores_are_kept(clips, tmp_path):
     for _ in range(2):
         assert evaluate(model, clips, Tools(), results=tmp_path / "kept").mean["psnr"] == math.inf
     assert len(model.asked) == 4
+    kept = tmp_path / "kept" / "results.jsonl"
+    kept.write_text(kept.read_text().replace('"inf"', '"much"'))
+    with pytest.raises(UserError, match="expected scores of clips"):
+        evaluate(model, clips, Tools(), results=tmp_path / "kept")
 
 
 def run(clips, *more):
