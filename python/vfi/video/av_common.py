@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vfi.errors import UserError, require
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 # swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
 # some of them. Without rounding every conversion between RGB and YUV darkens by half a level.
@@ -35,6 +38,9 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def open_input(path: Path) -> Any:
+def open_input(path: Path) -> "InputContainer":
     """Opens a file for reading; what it refers to may be local files only."""
-    return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
+    container: InputContainer = require("av").open(
+        str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
+    )
+    return container
