@@ -80,7 +80,7 @@ def shape(name: str, takers: Takers) -> dict[str, Any]:
 
 def given(
     arguments: argparse.Namespace, models: Mapping[str, type[Options]], model: str, own: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the command was given, as `load_model` takes it: in the types of the model, if these are its options.
 
     own: names that count only if the model has them, since they are the command's too.
@@ -94,7 +94,7 @@ def given(
     return found
 
 
-def as_words(chosen: Mapping[str, Any]) -> str:
+def as_words(chosen: Mapping[str, object]) -> str:
     """`--routing static --keep 0.1 0.2`."""
     words = []
     for name, value in chosen.items():

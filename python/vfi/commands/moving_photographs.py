@@ -5,7 +5,7 @@ rendered from the photographs themselves, at twice the resolution and then avera
 """
 
 from functools import cache
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def _layers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return background, portrait, np.clip((1 - distance) * 60, 0, 1)
 
 
-def _place(cv2: Any, layer: np.ndarray, *, angle: float, scale: float, x: float, y: float) -> np.ndarray:
+def _place(cv2: ModuleType, layer: np.ndarray, *, angle: float, scale: float, x: float, y: float) -> np.ndarray:
     """The layer turned by `angle` degrees and scaled about its centre, which comes to the frame's centre + (x, y)."""
     height, width = layer.shape[:2]
     s = _SUPERSAMPLE

@@ -1,13 +1,16 @@
 """Pictures of motion and visibility, and a labelled comparison strip."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vfi.drawing.flow_colours import flow_colours
 from vfi.errors import require
 from vfi.files.opencv import opencv
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
 
 _BACKGROUND = (24, 26, 30)
 _TEXT = (235, 235, 235)
@@ -107,7 +110,7 @@ def strip(panels: list[Panel], *, columns: int = 3, panel_width: int = 480) -> n
     return np.asarray(canvas)
 
 
-def _draw_title(draw: Any, panel: Panel, left: int, top: int, width: int) -> None:
+def _draw_title(draw: "ImageDraw", panel: Panel, left: int, top: int, width: int) -> None:
     """The title, then the legend's colour patches and names, in letters small enough to fit `width`."""
     font_module = require("PIL.ImageFont")
     for letters in range(17, 7, -1):

@@ -2,15 +2,14 @@
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 
-def lazily(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], Any]:
+def lazily(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], object]:
     """A package's `__getattr__`: each of `names` is found in the first of `modules`, below it, that has it."""
 
-    def load(name: str) -> Any:
+    def load(name: str) -> object:
         for module in modules if name in names else ():
-            found = vars(importlib.import_module(f"{package}.{module}"))
+            found: dict[str, object] = vars(importlib.import_module(f"{package}.{module}"))
             if name in found:
                 return found[name]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")

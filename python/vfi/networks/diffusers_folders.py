@@ -4,7 +4,6 @@ import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import transformers
@@ -58,7 +57,9 @@ def check_networks(folder: Path) -> None:
             check_network(folder / name, kind)
 
 
-def check_network(folder: Path, kind: Any, files: Sequence[Path] | None = None) -> None:
+def check_network(
+    folder: Path, kind: type[ModelMixin] | type[PreTrainedModel], files: Sequence[Path] | None = None
+) -> None:
     """Compares what config.json asks for with what the files hold, before memory is taken. files: None: all of them."""
     held, count = 0, 0
     for file in weight_files(folder) if files is None else files:
@@ -88,11 +89,13 @@ def _numbers(value: object) -> list[int]:
     return [number for number in values if type(number) is int]
 
 
-def _made(kind: Any, folder: Path) -> Any:
+def _made(kind: type[ModelMixin] | type[PreTrainedModel], folder: Path) -> nn.Module:
     if issubclass(kind, PreTrainedModel):
-        return kind(kind.config_class.from_pretrained(str(folder), local_files_only=True))
+        network: nn.Module = kind(kind.config_class.from_pretrained(str(folder), local_files_only=True))
+        return network
     assert issubclass(kind, ModelMixin)
-    return kind.from_config(kind.load_config(str(folder), local_files_only=True))
+    network = kind.from_config(kind.load_config(str(folder), local_files_only=True))
+    return network
 
 
 def check_values(pipeline: DiffusionPipeline, folder: str | Path) -> None:

@@ -150,7 +150,7 @@ class Training:
         finally:
             bar.close()
 
-    def learn_from(self, model: nn.Module, frames: Tensor, times: Any) -> dict[str, float]:
+    def learn_from(self, model: nn.Module, frames: Tensor, times: object) -> dict[str, float]:
         """One step; what is worth knowing of it."""
         world, rate = self.world, rate_at(self.step, self.steps, self.stage)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
@@ -209,7 +209,7 @@ class Training:
             line += f", PSNR {means['psnr']:.2f} dB"
         self.write_down({"step": self.step, "epoch": epoch, "rate": rate, **means}, line)
 
-    def write_down(self, record: dict[str, Any], line: str) -> None:
+    def write_down(self, record: dict[str, object], line: str) -> None:
         """To the log and to the user, with the quality of what is held out."""
         watched = self.watch()
         if watched is None:
@@ -255,7 +255,7 @@ class Training:
             print(text, flush=True)
 
 
-def fits(parameter: Tensor, kept: dict[str, Any]) -> bool:
+def fits(parameter: Tensor, kept: dict[str, Tensor]) -> bool:
     """Whether what AdamW keeps is of this parameter."""
     moments = (kept["exp_avg"], kept["exp_avg_sq"])
     return kept["step"].numel() == 1 and all(moment.shape == parameter.shape for moment in moments)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +80,7 @@ class Report:
     missing: dict[str, str]
     notes: dict[str, str]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """What was not measured is null; infinite numbers are the text "inf"."""
         return {
             "dataset": "sfibench",
@@ -99,12 +98,12 @@ def told(scores: Scores) -> dict[str, float | str | None]:
 
 @torch.no_grad()
 def evaluate(
-    model: Any,
+    model: Interpolator,
     clips: ClipSource,
     tools: Tools,
     device: str = "cpu",
     results: Path | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     quiet: bool = True,
 ) -> Report:
     """What a model makes of the first and the last frame of each clip, its caption and its number of frames.
@@ -219,7 +218,7 @@ def _cell(value: float | None, width: int) -> str:
 class Kept:
     """Scores of clips, and features of their frames, in a folder; without one nothing is kept."""
 
-    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path | None, settings: Mapping[str, object]) -> None:
         self.folder = folder
         self.known: dict[int, Scores] = {}
         self.lines: json_lines.Lines | None = None
@@ -244,7 +243,7 @@ class Kept:
         self.lines = json_lines.Lines(path, [header, *(self.line(i, scores) for i, scores in self.known.items())])
 
     @staticmethod
-    def line(index: int, scores: Scores) -> dict[str, Any]:
+    def line(index: int, scores: Scores) -> dict[str, object]:
         return {"clip": index, **told(scores)}
 
     def scores(self, index: int) -> Scores | None:

@@ -185,20 +185,22 @@ def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:
         vae = AutoencoderKLWan(
             base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
         )
-        parts: Any = (denoiser, vae, CLIPVisionModel(clip))
-        own: Any = (TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8), EmptyPrompt(32))
-    else:
-        unet = UNetSpatioTemporalConditionModel(
-            in_channels=8, out_channels=4, block_out_channels=(32, 64),
-            down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
-            up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), layers_per_block=1,
-            addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, cross_attention_dim=16,
-            num_attention_heads=(2, 4), num_frames=5,
+        return RDVFI(
+            denoiser, vae, CLIPVisionModel(clip), TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8),
+            EmptyPrompt(32), **settings,
         )  # fmt: skip
-        vae = AutoencoderKLTemporalDecoder(
-            block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
-            latent_channels=4,
-        )  # fmt: skip
-        parts = (widened(unet), vae, CLIPVisionModelWithProjection(clip))
-        own = (TrajectoryEstimator(4, 16, 2), FrameSynthesis(4, 8), None)
-    return RDVFI(*parts, *own, **settings)
+    unet = UNetSpatioTemporalConditionModel(
+        in_channels=8, out_channels=4, block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), layers_per_block=1,
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, cross_attention_dim=16,
+        num_attention_heads=(2, 4), num_frames=5,
+    )  # fmt: skip
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
+        latent_channels=4,
+    )  # fmt: skip
+    return RDVFI(
+        widened(unet), vae, CLIPVisionModelWithProjection(clip), TrajectoryEstimator(4, 16, 2), FrameSynthesis(4, 8),
+        **settings,
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from vfi.models.interpolator import Interpolator
 from vfi.models.rdvfi.explanation import TrajectoryExplanation
 from vfi.models.rdvfi.files import BACKBONES, from_backbone, load
 from vfi.models.rdvfi.model import RDVFI
-from vfi.models.rdvfi.options import RDVFIOptions, RDVFITraining, Variant
+from vfi.models.rdvfi.options import RDVFIOptions, RDVFITraining, Variant, Warp
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective
@@ -30,7 +30,7 @@ class SeededRDVFI(Interpolator):
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: RDVFIOptions) -> "SeededRDVFI":
         """weights: the folder of a whole RDVFI; or, with `backbone`, a file of RDVFI's own."""
-        settings: dict[str, Any] = {} if options.warp is None else {"warp": options.warp}
+        settings: dict[str, Warp] = {} if options.warp is None else {"warp": options.warp}
 
         def whole(folder: str, dtype: torch.dtype) -> RDVFI:
             pipeline = load(folder, dtype)

@@ -1,6 +1,6 @@
 """Continuous trajectories of the pixels of two frames: flow to any time, frames at any time and resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -62,7 +62,7 @@ class Trajectory:
             synthesis = copied.to(device).train(synthesis.training).requires_grad_(False)
         return replace(self, motion=motion, synthesis=synthesis, **frames)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         there = self.to("cpu")
         return {field.name: getattr(there, field.name) for field in fields(Trajectory)}
 
@@ -158,7 +158,7 @@ class Trajectory:
         return torch.cat(found, 1)
 
 
-def _size(size: Any) -> tuple[int, int]:
+def _size(size: Iterable[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
         good = (height, width) == tuple(size) and min(height, width) > 0

@@ -2,7 +2,7 @@
 frames, and one for each of a few numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,7 @@ class MixtureLinear(nn.Linear):
             for number, adapter in enumerate(self.adapters):
                 y = y + float(number in (0, self.expert)) * adapter(x)
             return y
-        active: Any = (self.adapters[0], self.adapters[self.expert])
+        active = [cast(Adapter, self.adapters[number]) for number in (0, self.expert)]
         parts = [
             torch.stack([getattr(getattr(one, name), kind) for one in active])
             for name, kind in (("lora_A", "weight"), ("lora_B", "weight"), ("lora_A", "bias"), ("lora_B", "bias"))
@@ -100,7 +100,7 @@ class MixtureLinear(nn.Linear):
         a, b, a_bias, b_bias = parts
         return vk.mixture_lora(x, self.weight, self.bias, a, b, a_bias, b_bias, 1)
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         """The layer's own weight, never one that adapters were merged into: these stand beside it."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self._kept is not None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from vfi.errors import UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import written_whole
 from vfi.models.semfi.files import NAMES, put
-from vfi.models.semfi.mixture import SemFiTransformer
+from vfi.models.semfi.mixture import Adapter, SemFiTransformer
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 # Fields of PEFT's LoraConfig. USED decide what an adapter gives. WITHOUT_EFFECT describe it, or how it was made and
@@ -47,7 +47,7 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
     for number, name in enumerate(("universal", *(f"expert_{count}" for count in counts))):
         state: dict[str, Tensor] = {}
         for layer_name, layer in transformer.mixtures():
-            adapter: Any = layer.adapters[number]
+            adapter = cast(Adapter, layer.adapters[number])
             key, (_, bias) = f"base_model.model.{layer_name}", adapter.change()
             state[f"{key}.lora_A.weight"] = adapter.lora_A.weight
             state[f"{key}.lora_B.weight"] = adapter.lora_B.weight

@@ -1,8 +1,8 @@
 """SemFi as a diffusers pipeline: first and last frame, a text, and a number of frames in; the frames out."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from vfi.models.semfi.mixture import SemFiTransformer
 from vfi.models.semfi.options import MULTIPLE
 from vfi.networks.sized_inference import check, check_finite
 from vfi.networks.wan import clip_input
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 AREA = 480 * 832  # pixels, as SemFi was trained
 STEP = 4  # frames in a latent, after the first
@@ -27,7 +30,9 @@ class SemFi(WanImageToVideoPipeline):
     frames acts.
     """
 
-    def encode_image(self, image: object, device: torch.device | None = None) -> Tensor:
+    def encode_image(
+        self, image: "Image | Tensor | list[Image | Tensor]", device: torch.device | None = None
+    ) -> Tensor:
         """CLIP's features before its last layer, (1, 257, dim); of several images their sum."""
         images = image if isinstance(image, list) else [image]
         frames = torch.cat([as_frame(one) for one in images])
@@ -127,7 +132,7 @@ def check_request(
         raise ValueError(f"SemFi: expected steps of 1 or more and num_frames of 2 or more, got {steps}, {num_frames}")
 
 
-def sides_of(size: Any) -> tuple[int, int]:
+def sides_of(size: Iterable[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
     except (TypeError, ValueError) as error:
@@ -148,7 +153,7 @@ def size_for(height: int, width: int) -> tuple[int, int]:
     return tall, wide
 
 
-def as_frame(image: Any) -> Tensor:
+def as_frame(image: "Image | Tensor") -> Tensor:
     """A picture of PIL or a tensor (1, 3, H, W) in [0, 1] -> the tensor."""
     if isinstance(image, Tensor):
         return image if image.ndim == 4 else image[None]

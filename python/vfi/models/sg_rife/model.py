@@ -1,5 +1,6 @@
 """SG-RIFE: the whole network, its checkpoints, and frames at any time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,10 +65,10 @@ class SGRIFE(RIFE):
 
         return objective(weights, tiny, options.dino)
 
-    def _apply(self, function: Any, *rest: Any) -> "SGRIFE":
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> "SGRIFE":
         if self.dino is not None:
-            self.dino._apply(function, *rest)
-        nn.Module._apply(self, function, *rest)
+            self.dino._apply(function, recurse)
+        nn.Module._apply(self, function, recurse)
         return self
 
     def make_fusion(self) -> nn.Module:
