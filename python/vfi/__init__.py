@@ -3,7 +3,7 @@
 `load_model(name, weights=None, device="cpu", **options)` -> an `Interpolator`; `MODELS` says which there are.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vfi.models.registry import MODELS, load_model
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "Interpolator", "load_model"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """`Interpolator` is loaded when it is asked for: `vfi --help` needs no torch."""
     if name != "Interpolator":
         raise AttributeError(f"module 'vfi' has no attribute {name!r}; it has {', '.join(__all__)}")

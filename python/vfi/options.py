@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from vfi.errors import ArgumentError
 
@@ -165,7 +165,7 @@ def options_of(options: type[Options]) -> list[Option]:
     return found
 
 
-def read_type(hint: Any) -> tuple[type, int | None, tuple[object, ...] | None]:
+def read_type(hint: object) -> tuple[type, int | None, tuple[object, ...] | None]:
     """The type of one value, how many there are (None: one), and the choices of a Literal."""
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
@@ -173,4 +173,4 @@ def read_type(hint: Any) -> tuple[type, int | None, tuple[object, ...] | None]:
     if get_origin(hint) is tuple:
         count, hint = len(get_args(hint)), get_args(hint)[0]
     choices = get_args(hint) if get_origin(hint) is Literal else None
-    return (type(choices[0]) if choices else hint), count, choices
+    return type(choices[0]) if choices else cast(type, hint), count, choices

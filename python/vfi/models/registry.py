@@ -3,7 +3,7 @@
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.options import Options, TrainingOptions
@@ -51,10 +51,11 @@ class ModelEntry:
         return found
 
 
-def at(place: str) -> Any:
+def at(place: str) -> type:
     """What stands at "module:name"."""
     module, name = place.split(":")
-    return vars(importlib.import_module(f"vfi.models.{module}"))[name]
+    found: type = vars(importlib.import_module(f"vfi.models.{module}"))[name]
+    return found
 
 
 def _rdvfi(variant: str, backbone: str) -> ModelEntry:

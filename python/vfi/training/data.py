@@ -170,7 +170,7 @@ class Data:
     """
 
     samples: Dataset[object]
-    collate: Callable[[list[Any]], Any]
+    collate: Callable[[list[Any]], object]
     batches: Callable[[int, int, int, int], Any]
     count: int
     epoch_steps: int

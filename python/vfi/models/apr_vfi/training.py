@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +69,7 @@ class APRObjective(Objective):
     def rgb(self, frames: Tensor) -> Tensor:
         return frames.flip(1) if self.network.channel_order == "bgr" else frames
 
-    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
+    def watched(self, network: APRVFI, frames: Tensor, time: float) -> Tensor:
         result: Tensor = network.interpolate(frames[:, 0], frames[:, -1], time, routing=self.routing)
         return result
 

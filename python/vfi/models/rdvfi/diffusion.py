@@ -1,6 +1,6 @@
 """One step of latent video diffusion to the keyframes, on two backbones: Wan's transformer, SVD's U-Net."""
 
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from vfi.models.rdvfi.options import Layout
 from vfi.networks.wan import clip_input
 
 PROMPT_TOKENS = 512  # that Wan's attention expects beside an image
+Context = TypeVar("Context")
 CAUSAL_STEP = 4  # frames in a latent of Wan's causal layout
 
 # Of Stable Video Diffusion
@@ -39,7 +40,7 @@ class EmptyPrompt(ModelMixin, ConfigMixin):
         return F.pad(self.embedding, (0, 0, 0, PROMPT_TOKENS - 1)).expand(batch, -1, -1)
 
 
-class Diffusion(Protocol):
+class Diffusion(Protocol[Context]):
     """What the keyframes are drawn with. Latents are normalised; time is 0 without noise, 1 at the most."""
 
     multiple: int  # of which the low resolution's height and width must be
@@ -47,7 +48,7 @@ class Diffusion(Protocol):
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) in [0, 1], each alone -> latents (N, C, H / 8, W / 8) float32."""
 
-    def context(self, frame0: Tensor, frame1: Tensor) -> Any:
+    def context(self, frame0: Tensor, frame1: Tensor) -> Context:
         """What the denoiser knows of the frames (B, 3, H, W) beside their latents."""
 
     def noisy(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class Diffusion(Protocol):
     def clean(self, noisy: Tensor, velocity: Tensor, time: Tensor) -> Tensor:
         """The latents, by one step from `time` to 0."""
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Context) -> Tensor:
         """What the denoiser gives. known: (B, K, C, h, w), as `conditioning` makes it."""
 
     def conditioning(self, ends: Tensor, low0: Tensor, low1: Tensor, count: int) -> Tensor:
@@ -137,7 +138,7 @@ class WanDiffusion:
         clip = torch.stack((low0, *[gray] * (CAUSAL_STEP * (count - 1) - 1), low1), 1)
         return torch.cat((mask, self.encode_clip(clip)), 2)
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
         dtype, (prompt, image) = self.denoiser.patch_embedding.weight.dtype, context  # others stay float32
         found = self.denoiser(
             hidden_states=torch.cat((noisy, known), 2).transpose(1, 2).to(dtype),
@@ -202,7 +203,7 @@ class SVDDiffusion:
         signal, share = self.shares(time)
         return signal * noisy - share * velocity
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Tensor) -> Tensor:
         dtype = self.denoiser.conv_in.weight.dtype
         added = torch.tensor([ADDED_TIME], device=noisy.device, dtype=dtype).expand(len(noisy), -1)
         result: Tensor = self.denoiser(

@@ -92,7 +92,7 @@ class RDVFI(DiffusionPipeline):
             )
 
     @property
-    def diffusion(self) -> Diffusion:
+    def diffusion(self) -> Diffusion[Any]:
         if self.variant == "d":
             return WanDiffusion(self.denoiser, self.vae, self.image_encoder, self.prompt, self.config.latent_layout)
         return SVDDiffusion(self.denoiser, self.vae, self.image_encoder)

@@ -138,7 +138,7 @@ class RDVFIObjective(Objective):
             return made
         return laplacian(result, truth)
 
-    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
+    def watched(self, network: nn.Module, frames: Tensor, time: float) -> Tensor:
         """In stage 1 from true latents; in stage 2 as interpolation does it, by one step from noise."""
         before, after = frames[:, 0], frames[:, -1]
         own = {name: part for name, part in network.named_children() if name != "prompt"}

@@ -141,8 +141,8 @@ class MixtureLinear(nn.Linear):
 
     def _merged(self, own: tuple[Tensor, ...], expert: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """The layer's own weight and bias with what two adapters add; the bias by itself where the layer has none."""
-        adapters: Any = self.adapters
-        changes = [first + second for first, second in zip(*(adapters[number].change() for number in (0, expert)))]
+        acting = [cast(Adapter, self.adapters[number]) for number in (0, expert)]
+        changes = [first + second for first, second in zip(*(adapter.change() for adapter in acting))]
         merged = tuple((t.to(change.device, change.dtype) + change).to(t.dtype) for t, change in zip(own, changes))
         return merged, changes[1].to(self.weight.dtype) if len(own) == 1 else None
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,9 +111,8 @@ class SGRIFE(RIFE):
 
     def maps(self, frames: Tensor) -> list[Tensor]:
         """DINO's maps of frames in this network's channel order."""
-        dino: Any = self.dino
-        result: list[Tensor] = dino(frames.flip(1) if self.channel_order == "bgr" else frames)
-        return result
+        dino = cast(Callable[[Tensor], list[Tensor]], self.dino)
+        return dino(frames.flip(1) if self.channel_order == "bgr" else frames)
 
     def semantics(self, maps: tuple[list[Tensor], list[Tensor]] | None, flow: Tensor) -> Semantics:
         """Compressed, warped to the time between, refined: for each level those of both frames."""
