@@ -34,12 +34,12 @@ def smooth_nodes(generator: torch.Generator) -> Tensor:
 
 def measure_warping(rounds: int = 5) -> dict[str, Any]:
     """Seconds of both frames' warping to 24 taus at 576x1024 along fixed trajectories, medians of alternating runs."""
-    from vfi.models.rdvfi import FrameSynthesis, Motion, Trajectory
+    from vfi.models.rdvfi import EstimatedMotion, FrameSynthesis, Trajectory
 
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2, 1, 3, *SIZES[0], generator=generator)
     nodes, metric = smooth_nodes(generator), torch.randn(1, 1, 64, 112, generator=generator)
-    motion = Motion(nodes, nodes.flip(1), metric, metric, torch.zeros(1, 8, 4, 32, 56))
+    motion = EstimatedMotion(nodes, nodes.flip(1), metric, metric, torch.zeros(1, 8, 4, 32, 56))
     found = Trajectory(*frames, motion, torch.zeros(1, 9, 16, 32, 56), FrameSynthesis())
     taus = torch.linspace(0, 1, 26)[None, 1:-1]
     (peer,) = [p for p in load_peers()["trajectory_splat"] if p.name == TORCH]

@@ -35,7 +35,19 @@ def test_the_kernel_library_stands_alone():
 
 
 # Of vfi, from below: each imports itself and those before it; the package's face is not imported inside.
-LAYERS = ("errors", "files", "video", "drawing", "networks", "data", "training", "models", "evaluation", "commands")
+LAYERS = (
+    "errors",
+    "options",
+    "files",
+    "video",
+    "drawing",
+    "networks",
+    "data",
+    "training",
+    "models",
+    "evaluation",
+    "commands",
+)
 
 
 def test_vfi_imports_downwards():
@@ -55,6 +67,46 @@ def test_the_promise_is_what_dir_shows():
     program = "import vfi_kernels as vk; assert dir(vk) == sorted(vk.__all__); print(*{*vars(vk)} - {*vk.__all__})"
     names = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True).split()
     assert [n for n in names if not n.startswith("_")] == ["ops"]
+
+
+def words_of(path):
+    """The text in a Python file that is no docstring."""
+    tree = ast.parse(path.read_text())
+    told = [n.body[0].value for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and n.body and isinstance(n.body[0], ast.Expr)]  # fmt: skip
+    return [
+        n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n not in told
+    ]
+
+
+def test_errors_below_the_commands_name_arguments():
+    """As Python spells them; a command makes options of them, in one place."""
+    root = ROOT / "python/vfi"
+    below = [p for p in root.rglob("*.py") if p.relative_to(root).parts[0] != "commands" and p.name != "__main__.py"]
+    found = [(path, text) for path in below for text in words_of(path) if re.search(r"(^|\W)--[a-z]", text)]
+    assert len(below) > 50 and found == []
+
+
+def test_what_a_model_does_is_not_guessed():
+    """It is what `Interpolator` says, with a default."""
+    for path in (ROOT / "python/vfi").rglob("*.py"):
+        assert "hasattr(" not in path.read_text(), path
+
+
+def test_the_command_knows_no_model_by_name():
+    """But for its default and its demo: names, options and their help come from the registry."""
+    registry = (ROOT / "python/vfi/models/registry.py").read_text()
+    names = re.findall(r'^    "([a-z-]+)": ', registry, flags=re.MULTILINE)
+    assert {"rife", "semfi", "rdvfi-d"} <= set(names)
+    for name in ("main", "interpolate", "evaluate", "train", "chosen_model", "model_options", "program"):
+        words = " ".join(words_of(ROOT / f"python/vfi/commands/{name}.py"))
+        assert not re.search(rf"\b({'|'.join(names)})\b", words), name
+
+
+def test_vfi_says_what_its_values_are():
+    """mypy is strict there; where nothing is known, `Any` stands: rarely. The lines that import it do not count."""
+    lines = [line for path in (ROOT / "python/vfi").rglob("*.py") for line in path.read_text().splitlines()]
+    assert sum(len(re.findall(r"\bAny\b", line)) for line in lines if "import" not in line) < 60
 
 
 def test_models_use_public_names_only():

@@ -3,21 +3,23 @@
 `load_model(name, weights=None, device="cpu", **options)` -> an `Interpolator`; `MODELS` says which there are.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vfi.models.registry import MODELS, load_model
 
 if TYPE_CHECKING:
-    from vfi.models.registry import MODELS, Interpolator, load_model
+    from vfi.models.interpolator import Interpolator
 
 __all__ = ["MODELS", "Interpolator", "load_model"]
 
 
-def __getattr__(name: str) -> Any:
-    """Loaded when it is asked for: `vfi --help` needs no torch."""
-    if name not in __all__:
+def __getattr__(name: str) -> object:
+    """`Interpolator` is loaded when it is asked for: `vfi --help` needs no torch."""
+    if name != "Interpolator":
         raise AttributeError(f"module 'vfi' has no attribute {name!r}; it has {', '.join(__all__)}")
-    from vfi.models import registry
+    from vfi.models.interpolator import Interpolator
 
-    return getattr(registry, name)
+    return Interpolator
 
 
 def __dir__() -> list[str]:

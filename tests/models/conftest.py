@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfi.video.reader import EXACT_CONVERSION
+from vfi.video.av_common import EXACT_CONVERSION
 
 SOUND_RATE = 8000
 
@@ -112,3 +112,26 @@ def _encoded_sound(audio, seconds: Fraction) -> list:
     frame.time_base = Fraction(1, SOUND_RATE)
     parts = [*resampler.resample(frame), *resampler.resample(None), None]
     return [packet for part in parts for packet in audio.encode(part)]
+
+
+@pytest.fixture
+def slide(sliding):
+    """Eight frames of a slide, four pixels per frame."""
+    return [sliding(4 * i) for i in range(8)]
+
+
+@pytest.fixture
+def library(make_video, sliding, tmp_path):
+    """Videos that slide at different speeds, and others that no rule lets pass."""
+    for name in ("videos/deep", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    make_video([sliding(i // 2) for i in range(12)], "videos/slow.mp4")
+    make_video([sliding(i) for i in range(13)], "videos/deep/fast.mkv")
+    make_video([sliding(0)] * 9, "videos/still.mp4")
+    make_video([sliding(i) for i in range(8)], "videos/short.mp4")
+    make_video([sliding(i) for i in range(37)], "videos/long.mp4")
+    make_video([sliding(i) for i in range(12)], "videos/quick.mp4", rate=60)
+    (tmp_path / "videos/broken.mp4").write_bytes(b"no video" * 99)
+    (tmp_path / "videos/notes.txt").write_text("nothing")
+    (tmp_path / "videos/slow.txt").write_text("A camera\n  slides slowly.\n")
+    return tmp_path

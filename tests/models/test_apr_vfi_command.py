@@ -152,11 +152,14 @@ def test_wrong_requests(pair, weights, tmp_path, capsys):
         assert sentence in refused(capsys, *pair, "-o", out, *words)
     ours = ("--model", "apr-vfi", "--weights", weights)
     for words, sentence in (
-        (("--routing", "all"), "invalid choice: 'all'"),
+        (("--routing", "all"), "expected --routing apr, static, patches, ratio, got all"),
         (("--keep", 0.5), "expected 4 arguments"),
         (("--keep", 0.5, 0.5, 0.5, 1.5), "expected --keep to be shares in [0, 1], got 0.5 0.5 0.5 1.5"),
         (("--keep", *KEEP, "--routing", "static"), "--keep is for --routing apr and ratio only, got static"),
-        (("--show-route", route, "--routing", "static"), "--show-route is not for --routing static"),
+        (
+            ("--show-route", route, "--routing", "static"),
+            "--show-route is not for the model apr-vfi with --routing static",
+        ),
         (("--show-route", out), "is also the name of a result"),
         (("--show-route", route, "--strip", route), "is also the name of a result"),
         (("--show-route", pair[0], "--overwrite"), "also an input"),

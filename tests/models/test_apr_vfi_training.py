@@ -120,7 +120,7 @@ def test_sampled_routes_go_on_too(tmp_path):
 
 def test_later_stages_want_weights(tmp_path):
     job = Job("apr-vfi", 2, output=tmp_path / "x", data="synthetic:2", batch=2, crop=64, steps=1)
-    with pytest.raises(UserError, match="stage 2 begins with --weights of the stage before"):
+    with pytest.raises(UserError, match="stage 2 begins with weights of the stage before"):
         train(fresh(), job)
     assert not (tmp_path / "x").exists()
 

@@ -15,7 +15,7 @@ from vfi.evaluation.metrics import compare
 from vfi.files.images import to_array, to_tensor, write_image
 from vfi.models import ebme
 from vfi.models.registry import load_model
-from vfi.networks.splat_model import BlendConfig
+from vfi.models.splat_model import BlendConfig
 
 WEIGHTS = SHARED / "weights" / "ebme" / "bi-flownet.pkl"
 
@@ -189,7 +189,7 @@ def test_the_command(tmp_path, sliding):
 
     expected = to_array(model.interpolate(*frames, 0.3))
     assert np.abs(cv2.imread(str(out)).astype(int) - expected).max() <= 1
-    with pytest.raises(UserError, match=r"needs --weights, such as bi-flownet\.pkl of EBME"):
+    with pytest.raises(UserError, match=r"needs weights, such as bi-flownet\.pkl of EBME"):
         load_model("ebme-splat")
 
 

@@ -13,12 +13,11 @@ from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.evaluation.scoring import METRICS, evaluate
 from vfi.files.images import write_image
+from vfi.models.interpolator import Interpolator
 
 
-class Average:
+class Average(Interpolator):
     """A model whose result is the mean of its two frames."""
-
-    channel_order = "rgb"
 
     def interpolate(self, frame0, frame1, t):
         return (frame0 + frame1) / 2

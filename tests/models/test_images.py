@@ -10,7 +10,8 @@ import pytest
 
 from vfi.commands.interpolate_images import numbered_outputs, times_from
 from vfi.commands.main import main
-from vfi.drawing.pictures import Panel, flow_colours, flow_panel, holes_panel, strip
+from vfi.drawing.flow_colours import colour_wheel, flow_colours
+from vfi.drawing.panels import Panel, flow_panel, holes_panel, strip
 from vfi.evaluation.metrics import compare
 from vfi.files.images import read_image, to_array, to_tensor, write_image
 
@@ -105,12 +106,20 @@ def test_a_strip_shows_all_panels(pair, tmp_path):
 
 
 def test_flow_colours_tell_direction_and_length():
-    flow = np.array([[[0, 0], [5, 0], [-5, 0], [0, 5], [2.5, 0]]], dtype=np.float32)
-    still, right, left, down, slower = flow_colours(flow, 5)[0].astype(int)
-    assert (still == 255).all()
-    assert tuple(right) == (255, 0, 0) and tuple(left) == (0, 255, 255)
-    assert len({tuple(colour) for colour in (right, left, down)}) == 3
-    assert tuple(slower) == (255, 128, 128)
+    """By Middlebury's wheel: right is red, the length its saturation, and what is longer than the limit darker."""
+    flow = np.array([[[0, 0], [5, 0], [-5, 0], [0, 5], [2.5, 0], [10, 0], [np.nan, 0]]], dtype=np.float32)
+    still, right, left, down, slower, longer, unknown = (tuple(colour) for colour in flow_colours(flow, 5)[0].tolist())
+    assert still == unknown == (255, 255, 255)
+    assert right == (255, 0, 0) and slower == (255, 127, 127) and longer == (191, 0, 0)
+    assert left == (0, 209, 255) and down == (255, 229, 0)  # places 27 and 13.5 of the wheel, from 0 to 54
+
+
+def test_the_colour_wheel_is_middleburys():
+    wheel = colour_wheel()
+    assert wheel.shape == (55, 3)
+    named = {0: (255, 0, 0), 15: (255, 255, 0), 21: (0, 255, 0), 25: (0, 255, 255), 36: (0, 0, 255), 49: (255, 0, 255)}
+    assert {place: tuple(wheel[place].tolist()) for place in named} == named
+    assert tuple(wheel[54].tolist()) == (255, 0, 43) and tuple(wheel[14].tolist()) == (255, 238, 0)
 
 
 def test_hole_colours_differ_and_panels_of_any_size_are_drawn():

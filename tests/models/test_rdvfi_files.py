@@ -215,7 +215,7 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, capsys):
         (("--weights", weights), "the model rdvfi-d needs --backbone, the folder of Wan2.1-Fun-1.3B-InP"),
         (("--backbone", tmp_path), "give --backbone with a file of weights only"),
         (("--scale", 0.5), "--scale is not for the model rdvfi-d"),
-        (("--seed", 10**30), "expected a whole number of 0 or more"),
+        (("--seed", 10**30), "expected --seed from 0 to 9223372036854775807"),
         (("--weights", tmp_path / "nothing"), "nothing does not exist"),
         (("--weights", tmp_path, "--backbone", tmp_path), "expected a file of weights beside --backbone"),
     ):

@@ -161,11 +161,11 @@ def test_by_command(tmp_path):
 
 
 def test_wrong_requests(tmp_path):
-    with pytest.raises(UserError, match=r"needs --backbone, the folder of Wan2.1-Fun-1.3B-InP; nothing is downloaded"):
+    with pytest.raises(UserError, match=r"needs backbone, the folder of Wan2.1-Fun-1.3B-InP; nothing is downloaded"):
         objective(None, False, "d")
-    with pytest.raises(UserError, match="stage 2 begins with --weights of stage 1"):
+    with pytest.raises(UserError, match="stage 2 begins with weights of stage 1"):
         objective(None, True, "d").begin(2)
-    with pytest.raises(UserError, match="give either --tiny or --backbone"):
+    with pytest.raises(UserError, match="give either tiny or backbone"):
         objective(None, True, "u", backbone=str(tmp_path))
 
 
@@ -212,7 +212,7 @@ def test_lpips(tmp_path):
     second.requires_grad_(True)
     measure(second, second.detach()).sum().backward()
     assert second.grad.isfinite().all()
-    whole = objective(None, True, "d", lpips_weights=[str(path) for path in paths])
+    whole = objective(None, True, "d", lpips=[str(path) for path in paths])
     whole.begin(1)
     outcome = whole.outcome(*clips(whole))
     torch.testing.assert_close(outcome.terms["perceptual"], measure(outcome.frames, outcome.truth).mean())

@@ -11,7 +11,7 @@ from vfi.data.captioned.clips import SyntheticClips
 from vfi.errors import UserError
 from vfi.files.images import read_image, write_image
 from vfi.models import semfi
-from vfi.models.semfi.command import frames_with
+from vfi.models.semfi.interpolator import frames_with
 from vfi.models.semfi.training import SHIFT, clips_of, encoded, objective, sides
 from vfi.training import Job, train
 
@@ -124,11 +124,11 @@ def test_trained_stopped_and_gone_on(tmp_path):
 
 
 def test_wrong_requests(tmp_path):
-    with pytest.raises(UserError, match="the model semfi needs --backbone, the folder of Wan2"):
+    with pytest.raises(UserError, match="the model semfi needs backbone, the folder of Wan2"):
         objective(None, False)
-    with pytest.raises(UserError, match="give either --tiny or --backbone"):
+    with pytest.raises(UserError, match="give either tiny or backbone"):
         objective(None, True, backbone=str(tmp_path))
-    with pytest.raises(UserError, match="expected --dtype float32, bfloat16, float16, got int8"):
+    with pytest.raises(UserError, match="expected dtype float32, bfloat16, float16, got int8"):
         objective(None, True, dtype="int8")
     with pytest.raises(UserError, match="expected a manifest of clips"):
         clips_of(str(tmp_path), (64, 112))

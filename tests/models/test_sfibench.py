@@ -15,6 +15,7 @@ from vfi.evaluation import metrics
 from vfi.evaluation.sfibench import benchmark
 from vfi.evaluation.sfibench.benchmark import Tools, evaluate
 from vfi.models import flow_by_name
+from vfi.models.interpolator import Interpolator
 
 SIZE = (64, 96)
 
@@ -117,7 +118,7 @@ def test_the_dynamic_degree_of_a_known_slide(clips, sliding, step, degree):
     assert found.scores[5]["dynamic"] == found.scores[9]["dynamic"] == found.mean["dynamic"] == degree
 
 
-class Blend:
+class Blend(Interpolator):
     """An Interpolator that takes BGR, and is asked for one time at a time."""
 
     channel_order = "bgr"
@@ -207,6 +208,10 @@ def test_infinite_scores_are_kept(clips, tmp_path):
     for _ in range(2):
         assert evaluate(model, clips, Tools(), results=tmp_path / "kept").mean["psnr"] == math.inf
     assert len(model.asked) == 4
+    kept = tmp_path / "kept" / "results.jsonl"
+    kept.write_text(kept.read_text().replace('"inf"', '"much"'))
+    with pytest.raises(UserError, match="expected scores of clips"):
+        evaluate(model, clips, Tools(), results=tmp_path / "kept")
 
 
 def run(clips, *more):

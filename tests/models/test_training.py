@@ -87,7 +87,7 @@ def test_going_on_gives_what_one_go_gives(tmp_path, ema):
     options = {"data": "synthetic:8", "epochs": 2, "ema": ema}
     train(tiny_rife(), quick(tmp_path / "whole", **options))
     train(tiny_rife(), quick(tmp_path / "parts", stop_after=3, **options))
-    with pytest.raises(UserError, match=r"holds a training already; add --resume to go on, or --overwrite"):
+    with pytest.raises(UserError, match=r"holds a training already; add resume to go on, or overwrite"):
         train(tiny_rife(), quick(tmp_path / "parts", **options))
     train(tiny_rife(seed=5), quick(tmp_path / "parts", resume=True, **options))
     whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
@@ -121,23 +121,23 @@ def test_what_cannot_be_gone_on_with(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"crop": 100}, "expected --crop to be a multiple of 32, at least 64, got 100"),
-        ({"batch": 0}, "expected --batch above 0, got 0"),
-        ({"learning_rate": -1.0}, "expected --learning-rate above 0, got -1"),
-        ({"precision": "int8"}, "expected --precision float32, bfloat16, float16, got int8"),
-        ({"ema": 1.5}, "expected --ema between 0 and 1, got 1.5"),
-        ({"steps": 0, "epochs": None}, "expected --steps above 0, got 0"),
-        ({"workers": -1}, "expected --workers of 0 or more, got -1"),
-        ({"seed": -1}, "expected --seed of 0 or more, got -1"),
-        ({"resume": True, "overwrite": True}, "give only one of --resume and --overwrite"),
-        ({"steps": 3}, "give only one of --epochs and --steps"),
+        ({"crop": 100}, "expected crop to be a multiple of 32, at least 64, got 100"),
+        ({"batch": 0}, "expected batch above 0, got 0"),
+        ({"learning_rate": -1.0}, "expected learning_rate above 0, got -1"),
+        ({"precision": "int8"}, "expected precision float32, bfloat16, float16, got int8"),
+        ({"ema": 1.5}, "expected ema between 0 and 1, got 1.5"),
+        ({"steps": 0, "epochs": None}, "expected steps above 0, got 0"),
+        ({"workers": -1}, "expected workers of 0 or more, got -1"),
+        ({"seed": -1}, "expected seed of 0 or more, got -1"),
+        ({"resume": True, "overwrite": True}, "give only one of resume and overwrite"),
+        ({"steps": 3}, "give only one of epochs and steps"),
         ({"batch": 64}, "expected at least 64 triplets or clips, one batch, got 4"),
     ],
 )
 def test_wrong_jobs(tmp_path, options, sentence):
     with pytest.raises(UserError, match=sentence):
         train(tiny_rife(), quick(tmp_path, **options))
-    with pytest.raises(UserError, match="the model rife has 1 stages of training, got --stage 2"):
+    with pytest.raises(UserError, match="the model rife has 1 stages of training, got stage 2"):
         train(tiny_rife(), replace(quick(tmp_path), stage=2))
 
 
@@ -252,6 +252,6 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
         in capsys.readouterr().err
     )
     assert main.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2
-    assert "--dino is not for the model rife" in capsys.readouterr().err
+    assert "--dino is not for the training of rife: it has none" in capsys.readouterr().err
     assert main.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
     assert "give --weights, RIFE's flownet.pkl for stage 1" in capsys.readouterr().err

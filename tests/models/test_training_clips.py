@@ -48,7 +48,7 @@ def test_folders_give_windows(tmp_path):
     assert numbers(found[3][0]) == [54, 53, 52, 51, 50] and {time for _, time in found} == {0.5}
     with pytest.raises(UserError, match=r"expected at least 7 frames in .*c, got 5"):
         data.sources(str(tmp_path), frames=7)
-    with pytest.raises(UserError, match=r"expected frames of at least 96x96 in .*a, got 64x64; give --crop"):
+    with pytest.raises(UserError, match=r"expected frames of at least 96x96 in .*a, got 64x64; give crop"):
         source.read(0, 96)
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="expected folders with 9 images or more below"):

@@ -11,6 +11,8 @@ from vfi.models.rife.training import RIFEObjective
 from vfi.models.sg_rife.training import SGRIFEObjective, tiny_dino
 from vfi.training import Job
 
+SMALL_DINO = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 32}
+
 
 def tiny_rife(seed=0):
     torch.manual_seed(seed)

@@ -1,7 +1,5 @@
-"""Wan 2.1 written down from its papers and file formats: names, shapes and formulas, to hold the loaders to.
-
-States are random tensors under Wan's names. The functions are the networks of these states, on their own.
-"""
+"""Wan 2.1 written down from its papers and file formats: names, shapes and formulas, to hold the loaders to. States are
+random tensors under Wan's names; the functions are the networks of these states."""
 
 import math
 import re
@@ -43,7 +41,7 @@ def attend(q, k, v, heads, scale=None, bias=0.0):
     return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
-# The transformer.
+WB = ("weight", "bias")
 
 
 def dit_shapes(width=24, hidden=40, layers=2, channels=36, out=16, text=20, freq=16, image=12, positions=None):
@@ -67,9 +65,6 @@ def dit_shapes(width=24, hidden=40, layers=2, channels=36, out=16, text=20, freq
         named |= {"cross_attn.norm_k_img.weight": (width,)} if image else {}
         found |= {f"blocks.{i}.{name}": shape for name, shape in named.items()}
     return found
-
-
-WB = ("weight", "bias")
 
 
 def rms(state, name, x, eps=1e-6):

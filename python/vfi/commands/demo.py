@@ -16,11 +16,13 @@ import numpy as np
 
 from vfi.commands.interpolate_images import explained, strip_panels
 from vfi.commands.moving_photographs import CREDITS, HEIGHT, WIDTH, true_frame
-from vfi.drawing import pictures
+from vfi.drawing.panels import strip
 from vfi.errors import UserError, require
 from vfi.evaluation import metrics
 from vfi.files.images import Image, to_array, to_tensor, write_image
-from vfi.models.registry import Interpolator, choose_device, interpolate_many, load_model
+from vfi.models.devices import choose_device
+from vfi.models.interpolator import Interpolator, interpolate_many
+from vfi.models.registry import load_model
 from vfi.video.writer import Encoding, Picture, VideoWriter
 
 # The video: this many frames of the scene per second become FACTOR times as many.
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _measure(model, device, options.out)
             _write_video(model, device, options.out / "demo.mp4")
     except UserError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"demo: {error.for_command()}", file=sys.stderr)
         return 2
     return 0
 
@@ -73,7 +75,7 @@ def _measure(model: Interpolator, device: str, out: Path) -> None:
         write_image(out / f"{name}.png", frame)
     explanation = explained(model, pair, 0.5, device)
     panels = strip_panels(pair, result, 0.5, explanation, Image(truth, gray=False, had_alpha=False))
-    write_image(out / "strip.png", pictures.strip(panels))
+    write_image(out / "strip.png", strip(panels))
     print(f"wrote {out}/strip.png and its frames as {out}/*.png")
 
 
@@ -102,7 +104,7 @@ def _write_figure(model: Interpolator, device: str, path: Path) -> None:
     _, result, _, average, *rest = strip_panels(
         pair, _middle(model, device, pair), 0.5, explained(model, pair, 0.5, device)
     )
-    write_image(path, pictures.strip([average, result, *rest], columns=2, panel_width=320))
+    write_image(path, strip([average, result, *rest], columns=2, panel_width=320))
     print(f"wrote {path}")
 
 

@@ -5,16 +5,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vfi.drawing import pictures
+from vfi.drawing.panels import Panel, strip
 from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.files.atomic import check_target
 from vfi.files.images import Image, is_image_name, read_image, to_array, to_tensor, write_image
-from vfi.models.registry import Interpolator, interpolate_many
+from vfi.models.interpolator import Explanation, Interpolator, interpolate_many
 
 _NUMBER = re.compile(r"%0?(\d{0,2})d")
 
@@ -90,15 +89,15 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
         print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
     if job.strip or job.show_route:
         middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
-        found = explained(model, pair, job.times[middle], device)
+        explanation = explained(model, pair, job.times[middle], device)
         if job.strip:
-            write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], found, truth))
-        if job.show_route:
-            write_strip(job.show_route, found.route_panels(arrays[middle]), columns=2)
+            write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], explanation, truth))
+        if job.show_route and explanation is not None:
+            write_strip(job.show_route, explanation.route_panels(arrays[middle]), columns=2)
 
 
-def write_strip(path: Path, panels: list[pictures.Panel], columns: int = 3) -> None:
-    write_image(path, pictures.strip(panels, columns=columns))
+def write_strip(path: Path, panels: list[Panel], columns: int = 3) -> None:
+    write_image(path, strip(panels, columns=columns))
     print(f"wrote {path} ({', '.join(panel.title for panel in panels)})")
 
 
@@ -106,29 +105,28 @@ def strip_panels(
     pair: tuple[np.ndarray, np.ndarray],
     result: np.ndarray,
     t: float,
-    explanation: Any,
+    explanation: Explanation | None,
     truth: Image | None = None,
-) -> list[pictures.Panel]:
+) -> list[Panel]:
     """Inputs and result; then truth or average, and those of the model's explanation, if it has one."""
     panels = [
-        pictures.Panel("frame 0 (input)", pair[0]),
-        pictures.Panel(f"interpolated, t = {t:g}", result),
-        pictures.Panel("frame 1 (input)", pair[1]),
+        Panel("frame 0 (input)", pair[0]),
+        Panel(f"interpolated, t = {t:g}", result),
+        Panel("frame 1 (input)", pair[1]),
     ]
     if truth is not None:
-        panels.append(pictures.Panel("true frame", truth.rgb))
+        panels.append(Panel("true frame", truth.rgb))
     else:
         mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
-        panels.append(pictures.Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
+        panels.append(Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
     return panels if explanation is None else panels + explanation.panels()
 
 
-def explained(model: Any, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Any:
-    """What the model's `explain` says of two RGB pictures; None: it cannot explain itself."""
-    if not hasattr(model, "explain"):
-        return None
+def explained(model: Interpolator, pair: tuple[np.ndarray, np.ndarray], t: float, device: str) -> Explanation | None:
+    """What the model's `explain` says of two RGB pictures."""
     swap = [2, 1, 0] if model.channel_order == "bgr" else [0, 1, 2]
-    return model.explain(*(to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair), t)
+    frame0, frame1 = (to_tensor(np.ascontiguousarray(image[..., swap]), device) for image in pair)
+    return model.explain(frame0, frame1, t)
 
 
 def times_from(times: Sequence[float] | None, factor: int | None, frames: int | None = None) -> tuple[float, ...]:

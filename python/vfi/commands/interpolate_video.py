@@ -1,6 +1,5 @@
 """A video in, a smoother or slower one out; or two images in, a video out."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from vfi.commands import interpolate_images
+from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
 from vfi.errors import UserError, require
 from vfi.files.atomic import check_target
 from vfi.files.images import is_image_name, to_array, to_tensor, write_image
-from vfi.models.registry import Interpolator, interpolate_many
+from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
 from vfi.video.writer import Encoding, Picture, VideoWriter
@@ -68,12 +68,12 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         else:
             written, name = _write_video(rendered, job, reader, origin), str(job.output)
         if reader.damaged:
-            _note(f"{reader.damaged} damaged packets of {job.source} were left out")
+            note(f"{reader.damaged} damaged packets of {job.source} were left out")
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
-        _note(f"of the {len(job.times)} times {distinct} differ")
+        note(f"of the {len(job.times)} times {distinct} differ")
     if job.times and written != distinct:
-        _note(f"only {written} of the {distinct} times lie within the video")
+        note(f"only {written} of the {distinct} times lie within the video")
     print(
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
         f"{renderer.cuts} scene cuts)"
@@ -89,7 +89,7 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     writer = VideoWriter(job.output, Picture(width, height, job.fps, 1 / job.fps), job.encoding)
     try:
         for notice in writer.notices:
-            _note(notice)
+            note(notice)
         results = interpolate_many(model, frame0, frame1, [0.0, *job.times, 1.0])
         for index, result in enumerate(results):
             writer.write(to_array(result), index / job.fps)
@@ -127,16 +127,16 @@ def _write_video(
     writer = VideoWriter(job.output, output_picture(job, reader.info), job.encoding)
     try:
         if job.slow_motion != 1 or job.times:
-            _note("the sound, if any, is left out, because the speed changes")
+            note("the sound, if any, is left out, because the speed changes")
         else:
             end = None if job.end is None else reader.origin + job.end
             writer.add_audio(job.source, reader.origin + origin, end)
         if reader.info.bits > 8:
-            _note(f"the {reader.info.bits} bits per sample of {job.source} become 8")
+            note(f"the {reader.info.bits} bits per sample of {job.source} become 8")
         if reader.has_subtitles:
-            _note("the subtitles are left out")
+            note("the subtitles are left out")
         for notice in writer.notices:
-            _note(notice)
+            note(notice)
         for rgb, time in rendered:
             writer.write(rgb, (time - origin) * job.slow_motion)
         if writer.frames == 0:
@@ -144,7 +144,7 @@ def _write_video(
         writer.finish()
     except KeyboardInterrupt:
         if writer.interrupted():
-            _note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
+            note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
         raise
     finally:
         writer.discard()
@@ -207,7 +207,3 @@ def _with_progress(
     """Shows frames done, frames per second and the time left, on a terminal."""
     tqdm = require("tqdm").tqdm
     return iter(tqdm(rendered, total=expected, unit="frame", desc=job.output.name, disable=True if job.quiet else None))
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)

@@ -5,7 +5,7 @@ rendered from the photographs themselves, at twice the resolution and then avera
 """
 
 from functools import cache
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -26,7 +26,8 @@ def true_frame(time: float) -> np.ndarray:
     colour, alpha = _place(cv2, portrait, **front), _place(cv2, cutout, **front)[..., None]
     fine = alpha * colour + (1 - alpha) * behind
     frame = cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return (frame.clip(0, 1) * 255).round().astype(np.uint8)
+    result: np.ndarray = (frame.clip(0, 1) * 255).round().astype(np.uint8)
+    return result
 
 
 @cache
@@ -41,11 +42,12 @@ def _layers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return background, portrait, np.clip((1 - distance) * 60, 0, 1)
 
 
-def _place(cv2: Any, layer: np.ndarray, *, angle: float, scale: float, x: float, y: float) -> np.ndarray:
+def _place(cv2: ModuleType, layer: np.ndarray, *, angle: float, scale: float, x: float, y: float) -> np.ndarray:
     """The layer turned by `angle` degrees and scaled about its centre, which comes to the frame's centre + (x, y)."""
     height, width = layer.shape[:2]
     s = _SUPERSAMPLE
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale * s)
     matrix[:, 2] += ((WIDTH / 2 + x) * s - width / 2, (HEIGHT / 2 + y) * s - height / 2)
     edge = cv2.BORDER_REFLECT if layer.ndim == 3 else cv2.BORDER_CONSTANT
-    return cv2.warpAffine(layer, matrix, (WIDTH * s, HEIGHT * s), flags=cv2.INTER_CUBIC, borderMode=edge)
+    result: np.ndarray = cv2.warpAffine(layer, matrix, (WIDTH * s, HEIGHT * s), flags=cv2.INTER_CUBIC, borderMode=edge)
+    return result

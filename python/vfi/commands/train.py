@@ -3,48 +3,41 @@
 import argparse
 from pathlib import Path
 
+from vfi.commands import model_options
 from vfi.files.opencv import opencv
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "train",
         help="train a model",
         description="Trains one stage of a model.",
         epilog="several processes: torchrun --nproc-per-node N -m vfi.commands.main train ...",
     )
+    trainings = model_options.of_trainings()
     argument = parser.add_argument
-    argument("--model", required=True, help="apr-vfi, rdvfi-d, rdvfi-u, rife, semfi or sg-rife")
+    argument("--model", required=True, help=", ".join(trainings))
     argument(
         "--stage", type=int, default=1, help="counted from 1 (default); a later one begins with --weights of the last"
     )
-    what = (
-        "Vimeo90K's folder, a folder of folders with im1, im2, im3 (.png; rdvfi: clips of images); semfi: a manifest; "
-    )
-    what += "or synthetic, or synthetic:N for N scenes"
-    argument("--data", required=True, help=what)
+    data = model_options.joined({name: training.data for name, training in trainings.items()})
+    argument("--data", required=True, help=f"{data}; or synthetic, or synthetic:N for N scenes")
     argument("-o", "--output", required=True, type=Path, help="folder of last.pt, weights.safetensors and log.jsonl")
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
-    argument("--dino", help="sg-rife: file of the weights of DINOv3-Small")
-    argument("--flow", help="apr-vfi: bi-flownet.pkl of EBME, for the flow network")
-    argument("--backbone", metavar="FOLDER", help="rdvfi, semfi: folder of the backbone's published files")
-    argument("--dtype", help="semfi: of the frozen backbone: float32 (default), bfloat16 or float16")
-    what = "rdvfi: AlexNet's and LPIPS' files of weights, for its loss (default: Laplacian pyramids in its place)"
-    argument("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
-    argument(
-        "--tiny",
-        action="store_true",
-        help="fresh, small networks, also in place of DINO, to try things out",
-    )
+    what = "fresh, small networks, also in place of large ones that are frozen, to try things out"
+    argument("--tiny", action="store_true", help=what)
+    model_options.add(parser, trainings)
+    _add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("instead of what the stage says")
     argument = group.add_argument
     argument("--epochs", type=int)
     argument("--batch", type=int, help="triplets or clips in a step, of all processes together")
-    argument(
-        "--crop",
-        type=int,
-        help="side of the squares that are cut out: 64 or more, by 32 (apr-vfi: by patches)",
-    )
+    what = "side of the squares that are cut out: 64 or more, by 32 or, of a model that works on patches, by patches"
+    argument("--crop", type=int, help=what)
     argument("--learning-rate", type=float)
     argument("--steps", type=int, help="so many steps instead of epochs")
     group = parser.add_argument_group("how")
@@ -58,14 +51,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     argument("--resume", action="store_true", help="go on from last.pt of the folder")
     argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
     argument("--quiet", action="store_true", help="print nothing")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     opencv()
     import torch
 
-    from vfi.models.registry import choose_device, load_objective
+    from vfi.models.devices import choose_device
+    from vfi.models.registry import load_objective
     from vfi.training import Job, train
 
     device = choose_device(options.device)
@@ -74,8 +67,8 @@ def run(options: argparse.Namespace) -> None:
     flags = ("augment", "resume", "overwrite", "quiet")
     job = Job(
         options.model, options.stage, options.data, options.output, workers=workers, device=device,
-        **{name: getattr(options, name) for name in (*names, *flags)},
+        **{name: vars(options)[name] for name in (*names, *flags)},
     )  # fmt: skip
     torch.manual_seed(options.seed)  # of fresh weights
-    settings = {name: getattr(options, name) for name in ("dino", "flow", "backbone", "dtype")}
-    train(load_objective(options.model, options.weights, options.tiny, lpips_weights=options.lpips, **settings), job)
+    chosen = model_options.given(options, model_options.of_trainings(), options.model)
+    train(load_objective(options.model, options.weights, options.tiny, **chosen), job)

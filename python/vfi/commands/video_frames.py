@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from vfi.files.images import to_array, to_tensor
-from vfi.models.registry import Interpolator, interpolate_many
+from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import is_cut
 from vfi.video.timeline import Timeline

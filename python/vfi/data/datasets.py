@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files.opencv import opencv
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _TRIPLET = ("im1.png", "im2.png", "im3.png")
 
 
 @dataclass(frozen=True)
-class Scene:
+class TrueTriplet:
     """A triplet to evaluate on; `prepare` makes of each frame as it is read (H, W, 3) the one that is used."""
 
     name: str
@@ -42,11 +42,11 @@ class Scene:
 @dataclass(frozen=True)
 class Dataset:
     files: str  # what is expected below the root, for help
-    scenes: Callable[[Path, str], list[Scene]]  # root and split -> at least one scene
+    scenes: Callable[[Path, str], list[TrueTriplet]]  # root and split -> at least one scene
     splits: tuple[str, ...] = ()
 
 
-def scenes(dataset: str, root: Path, split: str | None = None) -> list[Scene]:
+def scenes(dataset: str, root: Path, split: str | None = None) -> list[TrueTriplet]:
     """The scenes of a data set below `root`, of one split or of all.
 
     Raises:
@@ -134,37 +134,37 @@ def _folders(root: Path, names: Sequence[str], wanted: Callable[[Path], bool]) -
     return found
 
 
-def _middlebury(root: Path, split: str) -> list[Scene]:
+def _middlebury(root: Path, split: str) -> list[TrueTriplet]:
     return _folder_scenes(root, _folders(root, _MIDDLEBURY, Path.is_file))
 
 
-def _triplets(root: Path, split: str) -> list[Scene]:
+def _triplets(root: Path, split: str) -> list[TrueTriplet]:
     return _folder_scenes(root, triplet_folders(root))
 
 
-def _folder_scenes(root: Path, folders: Sequence[Paths]) -> list[Scene]:
-    return [Scene(str(paths[0].parent.relative_to(root)), "", paths) for paths in folders]
+def _folder_scenes(root: Path, folders: Sequence[Paths]) -> list[TrueTriplet]:
+    return [TrueTriplet(str(paths[0].parent.relative_to(root)), "", paths) for paths in folders]
 
 
-def _vimeo90k(root: Path, split: str) -> list[Scene]:
+def _vimeo90k(root: Path, split: str) -> list[TrueTriplet]:
     found = vimeo90k_triplets(root, "test")
-    return [Scene(paths[0].parent.relative_to(root / "sequences").as_posix(), split, paths) for paths in found]
+    return [TrueTriplet(paths[0].parent.relative_to(root / "sequences").as_posix(), split, paths) for paths in found]
 
 
-def _snu_film(root: Path, split: str) -> list[Scene]:
+def _snu_film(root: Path, split: str) -> list[TrueTriplet]:
     """Lists at the root or in eval_modes; each line has the paths of three frames."""
     name = f"test-{split}.txt"
     listing = root / "eval_modes" / name
     if not listing.is_file():
         listing = root / name
     if not listing.is_file():
-        raise UserError(f"{listing} does not exist; with --split one of the lists is enough")
+        raise ArgumentError(f"{listing} does not exist; with `split` one of the lists is enough")
     found = []
     for line in _lines(listing):
         if len(line.split()) != 3:
             raise UserError(f"expected three paths in each line of {listing}, got {line!r}")
         paths = _three([_find(root, text, listing) for text in line.split()])
-        found.append(Scene(f"{split} {paths[1].parent.name}/{paths[1].name}", split, paths))
+        found.append(TrueTriplet(f"{split} {paths[1].parent.name}/{paths[1].name}", split, paths))
     return found
 
 
@@ -178,7 +178,7 @@ def _find(root: Path, text: str, listing: Path) -> Path:
     raise UserError(f"{listing} names {text}, which is not below {root}, with or without its leading folders")
 
 
-def _xiph(root: Path, split: str) -> list[Scene]:
+def _xiph(root: Path, split: str) -> list[TrueTriplet]:
     found = []
     for clip in XIPH_CLIPS:
         for middle in XIPH_MIDDLES:
@@ -186,14 +186,15 @@ def _xiph(root: Path, split: str) -> list[Scene]:
             for path in paths:
                 if not path.is_file():
                     raise UserError(f"{path} does not exist: expected frames 001 to 099 of {', '.join(XIPH_CLIPS)}")
-            found.append(Scene(f"{split} {paths[1].stem}", split, paths, _xiph_2k if split == "2k" else _xiph_4k))
+            found.append(TrueTriplet(f"{split} {paths[1].stem}", split, paths, _xiph_2k if split == "2k" else _xiph_4k))
     return found
 
 
 def _xiph_2k(frame: "np.ndarray") -> "np.ndarray":
     cv2 = opencv()
     _check_xiph(frame)
-    return cv2.resize(frame, (2048, 1080), interpolation=cv2.INTER_AREA)
+    result: np.ndarray = cv2.resize(frame, (2048, 1080), interpolation=cv2.INTER_AREA)
+    return result
 
 
 def _xiph_4k(frame: "np.ndarray") -> "np.ndarray":

@@ -3,12 +3,13 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-CONVENTIONS = ("thop", "true")
+Convention = Literal["thop", "true"]
+CONVENTIONS = get_args(Convention)
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,12 @@ class Macs:
 
 
 def count_macs(
-    model: nn.Module, size: tuple[int, int], convention: str = "thop", *, activations: bool = False, **options: Any
+    model: nn.Module,
+    size: tuple[int, int],
+    convention: Convention = "thop",
+    *,
+    activations: bool = False,
+    **options: object,
 ) -> Macs:
     """Counts the convolutions, transposed convolutions and linear layers of a forward of two frames.
 
@@ -60,7 +66,7 @@ def count_macs(
     return Macs(sum(parts.values()), parts)
 
 
-def macs_of(layer: nn.Module, given: Tensor, result: Tensor, convention: str, activations: bool) -> int:
+def macs_of(layer: nn.Module, given: Tensor, result: Tensor, convention: Convention, activations: bool) -> int:
     """Of one layer; 0 of layers that are not counted."""
     if isinstance(layer, nn.Conv2d):
         return result.numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size)

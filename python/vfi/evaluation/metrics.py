@@ -42,7 +42,9 @@ def compare_volume(result: np.ndarray, truth: np.ndarray) -> Quality:
     return Quality(_psnr(result, truth), float(ssim.mean()))
 
 
-def _compare_by_skimage(result: np.ndarray, truth: np.ndarray, window: int, settings: dict) -> Quality:
+def _compare_by_skimage(
+    result: np.ndarray, truth: np.ndarray, window: int, settings: dict[str, bool | float]
+) -> Quality:
     metrics = require("skimage.metrics")
     psnr = _psnr(result, truth)
     # The window must fit into the picture.
@@ -62,4 +64,5 @@ def _psnr(result: np.ndarray, truth: np.ndarray) -> float:
 
 def _gaussian_volume(volume: np.ndarray) -> np.ndarray:
     """Filters (H, W, C) in all three directions, 5 elements to either side, with replicated edges."""
-    return require("scipy.ndimage").gaussian_filter(volume, 1.5, mode="nearest", radius=5)
+    result: np.ndarray = require("scipy.ndimage").gaussian_filter(volume, 1.5, mode="nearest", radius=5)
+    return result

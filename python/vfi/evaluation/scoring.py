@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vfi.data.datasets import Scene, scenes
+from vfi.data.datasets import TrueTriplet, scenes
 from vfi.evaluation import metrics
 from vfi.files.images import read_frames, to_array, to_tensor
-from vfi.models.registry import Interpolator, interpolate_many
+from vfi.models.interpolator import Interpolator, interpolate_many
 
 Compare = Callable[[np.ndarray, np.ndarray], metrics.Quality]
 
@@ -51,7 +51,7 @@ def run(model: Interpolator, dataset: str, root: Path, device: str, split: str |
         print(_line(_mean(name, scores[name]), width))
 
 
-def _score(model: Interpolator, dataset: str, scene: Scene, device: str) -> Score:
+def _score(model: Interpolator, dataset: str, scene: TrueTriplet, device: str) -> Score:
     first, truth, second = read_frames(scene.paths, scene.prepare)
     frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
     start = time.perf_counter()

@@ -2,11 +2,12 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 
 
 def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -24,7 +25,7 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
     if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
         raise UserError(f"cannot write {path}: it is also an input")
     if path.exists() and not overwrite:
-        raise UserError(f"{path} exists already; add --overwrite to replace it")
+        raise ArgumentError(f"{path} exists already; add `overwrite` to replace it")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: no permission to write into {path.parent}")
 
@@ -86,7 +87,7 @@ def _let_go() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=_let_go)
 
 

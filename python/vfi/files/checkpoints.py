@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ SHOWN = 4  # keys named in a sentence
 DEPTH = 4  # keys under which tensors may lie
 # What building a network of impossible sizes raises
 NO_NETWORK = (ArithmeticError, AssertionError, MemoryError, RuntimeError, TypeError, ValueError)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -133,7 +135,9 @@ def load_into(
     model.load_state_dict(found, strict=not missing, assign=assign)
 
 
-def built(make: Callable[[], Any], state: Mapping[str, Tensor], path: str | Path, missing: tuple[str, ...] = ()) -> Any:
+def built(
+    make: Callable[[], Network], state: Mapping[str, Tensor], path: str | Path, missing: tuple[str, ...] = ()
+) -> Network:
     """The network that `make` builds of sizes read off `state`, with it loaded; compared before it takes memory."""
     try:
         found = check(without_memory(make), state, path, missing)
@@ -144,7 +148,7 @@ def built(make: Callable[[], Any], state: Mapping[str, Tensor], path: str | Path
     return model
 
 
-def without_memory(make: Callable[[], Any]) -> Any:
+def without_memory(make: Callable[[], Network]) -> Network:
     """The network on the meta device; one of NO_NETWORK if there is none of these sizes."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of layers without channels

@@ -62,7 +62,8 @@ def _decoded(path: Path, data: np.ndarray) -> np.ndarray:
 def _imdecode(path: Path, data: np.ndarray, flags: int) -> np.ndarray | None:
     cv2 = opencv()
     try:
-        return cv2.imdecode(data, flags)
+        result: np.ndarray | None = cv2.imdecode(data, flags)
+        return result
     except (cv2.error, MemoryError) as error:
         raise UserError(f"cannot read {path}: it is damaged or larger than {MOST_PIXELS} pixels") from error
 

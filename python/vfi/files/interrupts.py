@@ -5,13 +5,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handled_by(handler: Callable[[int, object], None]) -> Iterator[None]:
     """Inside, `handler` gets the signals; afterwards who got them before. Threads other than the main one get none."""
     names = SIGNALS if threading.current_thread() is threading.main_thread() else ()
     before = {name: signal.signal(name, handler) for name in names}
@@ -26,7 +25,7 @@ def handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
 def stopped_once() -> Iterator[None]:
     """Inside, the first signal raises KeyboardInterrupt; later ones do not disturb the tidying up."""
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(number: int, frame: object) -> None:
         for name in SIGNALS:
             signal.signal(name, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -40,7 +39,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
     """Inside, the first signal is only noted, so that no step is cut in half; a second one raises."""
     asked: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: object) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)

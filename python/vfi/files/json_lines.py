@@ -4,13 +4,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from vfi.errors import UserError
 from vfi.files.atomic import cannot_write, written_whole
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[dict[str, object]]:
     """The objects of a file; a last line that was not finished is left out.
 
     Raises:
@@ -29,7 +28,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _object(line: bytes, where: str) -> dict[str, Any]:
+def _object(line: bytes, where: str) -> dict[str, object]:
     try:
         found = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -42,7 +41,7 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 class Lines:
     """A file that begins with `known` and grows; what is added at once is written at once, as whole lines."""
 
-    def __init__(self, path: Path, known: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, path: Path, known: Iterable[Mapping[str, object]] = ()) -> None:
         self.path = path
         with written_whole(path, lasting=True) as temporary:
             temporary.write_bytes(_lines(known))
@@ -51,7 +50,7 @@ class Lines:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def add(self, *objects: Mapping[str, Any]) -> None:
+    def add(self, *objects: Mapping[str, object]) -> None:
         data = _lines(objects)
         try:
             while data:
@@ -68,5 +67,5 @@ class Lines:
             self._file.close()
 
 
-def _lines(objects: Iterable[Mapping[str, Any]]) -> bytes:
+def _lines(objects: Iterable[Mapping[str, object]]) -> bytes:
     return "".join(json.dumps(item, allow_nan=False) + "\n" for item in objects).encode()

@@ -1,19 +1,21 @@
 """Optical flow by name, for measuring how much moves."""
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.models import ebme
 from vfi.networks.optical_flow import DisConfig, flow_both_ways
 
-FLOWS = ("dis", "ebme")
+FlowName = Literal["dis", "ebme"]
+FLOWS = get_args(FlowName)
 Flow = Callable[[Tensor, Tensor], Tensor]
 
 
-def load_flow(name: str = "dis", weights: str | None = None, device: str = "cpu") -> Flow:
+def load_flow(name: FlowName = "dis", weights: str | None = None, device: str = "cpu") -> Flow:
     """What gives, for RGB frames (B, 3, H, W) in [0, 1], the flow from the first to the second, (B, 2, H, W) in pixels.
 
     Args:
@@ -27,14 +29,15 @@ def load_flow(name: str = "dis", weights: str | None = None, device: str = "cpu"
         raise UserError(f"expected a flow model of {' or '.join(FLOWS)}, got {name!r}")
     if name == "dis":
         if weights is not None:
-            raise UserError("--flow-weights is not for the flow model dis")
+            raise ArgumentError("`weights` are not for the flow model dis")
         return lambda first, second: flow_both_ways(first, second, DisConfig())[0]
     if weights is None:
-        raise UserError("the flow model ebme needs --flow-weights, bi-flownet.pkl of EBME; nothing is downloaded")
+        raise ArgumentError("the flow model ebme needs `weights`, bi-flownet.pkl of EBME; nothing is downloaded")
     network = ebme.load(weights).to(device)
 
     @torch.no_grad()
     def by_ebme(first: Tensor, second: Tensor) -> Tensor:
-        return network(first.to(device).flip(1), second.to(device).flip(1))[:, :2]  # its weights take BGR
+        result: Tensor = network(first.to(device).flip(1), second.to(device).flip(1))[:, :2]  # its weights take BGR
+        return result
 
     return by_ebme

@@ -1,6 +1,6 @@
 """flow-splat: interpolation without trained weights, from optical flow and softmax splatting.
 
-DIS optical flow between the frames, both ways, from brightness and from colour; `vfi.networks.splat_model` does the
+DIS optical flow between the frames, both ways, from brightness and from colour; `vfi.models.splat_model` does the
 rest.
 
 Source: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016 (the flow).
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vfi.models.splat_model import BlendConfig, SplatModel
 from vfi.networks.optical_flow import DisConfig, flow_both_ways
-from vfi.networks.splat_model import BlendConfig, SplatModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FlowSplatConfig(BlendConfig):
 class FlowSplat(SplatModel):
     """Frames between two RGB frames, at any time in [0, 1]; on the frames' device, the optical flow on the CPU."""
 
-    name, channel_order = "flow-splat", "rgb"
+    name = "flow-splat"
     config: FlowSplatConfig
 
     def __init__(self, config: FlowSplatConfig | None = None) -> None:

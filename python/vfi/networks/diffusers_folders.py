@@ -4,16 +4,15 @@ import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import transformers
-from diffusers import ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.models.modeling_utils import no_init_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.checkpoint_files import kind_of, listed_in
 from vfi.networks.wan.files import from_json, weight_files
@@ -58,7 +57,9 @@ def check_networks(folder: Path) -> None:
             check_network(folder / name, kind)
 
 
-def check_network(folder: Path, kind: Any, files: Sequence[Path] | None = None) -> None:
+def check_network(
+    folder: Path, kind: type[ModelMixin] | type[PreTrainedModel], files: Sequence[Path] | None = None
+) -> None:
     """Compares what config.json asks for with what the files hold, before memory is taken. files: None: all of them."""
     held, count = 0, 0
     for file in weight_files(folder) if files is None else files:
@@ -88,14 +89,16 @@ def _numbers(value: object) -> list[int]:
     return [number for number in values if type(number) is int]
 
 
-def _made(kind: Any, folder: Path) -> Any:
+def _made(kind: type[ModelMixin] | type[PreTrainedModel], folder: Path) -> nn.Module:
     if issubclass(kind, PreTrainedModel):
-        return kind(kind.config_class.from_pretrained(str(folder), local_files_only=True))
+        network: nn.Module = kind(kind.config_class.from_pretrained(str(folder), local_files_only=True))
+        return network
     assert issubclass(kind, ModelMixin)
-    return kind.from_config(kind.load_config(str(folder), local_files_only=True))
+    network = kind.from_config(kind.load_config(str(folder), local_files_only=True))
+    return network
 
 
-def check_values(pipeline: Any, folder: str | Path) -> None:
+def check_values(pipeline: DiffusionPipeline, folder: str | Path) -> None:
     """Its weights are finite, in the dtypes they are used in.
 
     Raises:
@@ -116,11 +119,11 @@ def is_whole(weights: str | Path, backbone: str | Path | None, model: str, part:
     """
     folder = Path(weights)
     if not folder.exists():
-        raise UserError(f"expected --weights to be a file or a folder, but {weights} does not exist")
+        raise ArgumentError(f"expected `weights` to be a file or a folder, but {weights} does not exist")
     if folder.is_dir() and backbone is not None:
         if not (folder / INDEX).is_file():
-            raise UserError(f"expected a file of weights beside --backbone, got {weights}, a folder")
-        raise UserError(f"{weights} holds a whole {model}: give --backbone with a file of {part} only")
+            raise ArgumentError(f"expected a file of weights beside `backbone`, got {weights}, a folder")
+        raise ArgumentError(f"{weights} holds a whole {model}: give `backbone` with a file of {part} only")
     return folder.is_dir()
 
 

@@ -23,7 +23,8 @@ class Conv2(nn.Module):
         self.conv2 = conv(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(self.conv1(x))
+        result: Tensor = self.conv2(self.conv1(x))
+        return result
 
 
 def resized(x: Tensor, factor: float) -> Tensor:

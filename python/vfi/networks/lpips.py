@@ -1,7 +1,7 @@
 """LPIPS, the distance of features of AlexNet, from the public weights as files."""
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +75,9 @@ def load(backbone: str | Path, heads: str | Path) -> LPIPS:
     features = {key.removeprefix("features."): value for key, value in whole.items() if key.startswith("features.")}
     if not features:
         raise UserError(f"{backbone} is no AlexNet: expected features.0.weight and the like")
-    network: Any = LPIPS()
-    convs = nn.ModuleDict({str(place): part[-2] for place, part in zip((0, 3, 6, 8, 10), network.layers)})
+    network = LPIPS()
+    layers = (cast(nn.Sequential, layer) for layer in network.layers)
+    convs = nn.ModuleDict({str(place): layer[-2] for place, layer in zip((0, 3, 6, 8, 10), layers)})
     checkpoints.load_into(convs, features, backbone)
     linear = {key.replace(".model.1.", ".").removeprefix("lin"): v for key, v in checkpoints.read(heads).items()}
     checkpoints.load_into(network.heads, linear, heads)

@@ -1,7 +1,8 @@
 """Dense optical flow by inverse search (DIS), from OpenCV, on the CPU."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from vfi.files.opencv import opencv
 
 # OpenCV's coarsest scale needs a few patches along each side.
 _SMALLEST_SIDE = 64
+Plane = Literal["luma", "chroma"]
+Estimator = Callable[[np.ndarray, np.ndarray, None], np.ndarray]  # of the flow between two pictures (H, W) uint8
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class DisConfig:
     by colour only.
     """
 
-    plane: str = "luma"
+    plane: Plane = "luma"
     finest_scale: int = 0
     patch_size: int = 8
     patch_stride: int = 4
@@ -48,7 +51,7 @@ def flow_both_ways(frame0: Tensor, frame1: Tensor, config: DisConfig) -> tuple[T
     return _tensor(forward, frame0.device), _tensor(back, frame0.device)
 
 
-def _estimator(config: DisConfig) -> Any:
+def _estimator(config: DisConfig) -> Estimator:
     cv2 = opencv()
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(config.finest_scale)
@@ -57,10 +60,11 @@ def _estimator(config: DisConfig) -> Any:
     dis.setGradientDescentIterations(config.gradient_descent_iterations)
     dis.setVariationalRefinementIterations(config.variational_refinement_iterations)
     dis.setUseMeanNormalization(config.use_mean_normalization)
-    return dis
+    estimate: Estimator = dis.calc
+    return estimate
 
 
-def _planes(frames: Tensor, plane: str) -> list[np.ndarray]:
+def _planes(frames: Tensor, plane: Plane) -> list[np.ndarray]:
     """The uint8 picture to match, per sample: (H, W) each."""
     red, green, blue = frames.detach().float().nan_to_num(0.0).clamp(0, 1).unbind(1)
     if plane == "luma":
@@ -72,12 +76,12 @@ def _planes(frames: Tensor, plane: str) -> list[np.ndarray]:
     return list((value * 255).round().to(torch.uint8).cpu().numpy())
 
 
-def _calc(estimator: Any, image0: np.ndarray, image1: np.ndarray) -> np.ndarray:
+def _calc(estimator: Estimator, image0: np.ndarray, image1: np.ndarray) -> np.ndarray:
     """DIS from image0 to image1, of any size: small pictures are continued by their last row and column."""
     height, width = image0.shape
     pad = ((0, max(0, _SMALLEST_SIDE - height)), (0, max(0, _SMALLEST_SIDE - width)))
     padded0, padded1 = (np.ascontiguousarray(np.pad(image, pad, mode="edge")) for image in (image0, image1))
-    return estimator.calc(padded0, padded1, None)[:height, :width]
+    return estimator(padded0, padded1, None)[:height, :width]
 
 
 def _tensor(flows: list[np.ndarray], device: torch.device) -> Tensor:

@@ -1,20 +1,35 @@
 """Frames between two frames with a network that wants certain sizes and, perhaps, knows the middle only."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vfi.networks.tiles import in_tiles
 
 MOST_HALVINGS = 6  # a network for the middle reaches times to 1/128: nearer than a frame at 120 fps
+Step = Callable[[Tensor, Tensor, float], Tensor]  # two frames and the time between them -> the frame
+
+
+class SizedNetwork(Protocol):
+    """A network between two frames whose height and width must be multiples of `multiple`, at scale 1."""
+
+    multiple: int
+
+    @property
+    def any_time(self) -> bool:
+        """Whether it reaches any time; otherwise the middle alone."""
+
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 def interpolate(
-    network: Any,
+    network: SizedNetwork,
     frame0: Tensor,
     frame1: Tensor,
     t: float | Sequence[float],
@@ -25,7 +40,6 @@ def interpolate(
     """Frames at the times `t` between two frames.
 
     Args:
-        network: has `multiple`, `any_time` and `frame_at(frame0, frame1, timestep, scale)`.
         frame0, frame1: (B, 3, H, W) in [0, 1], in the network's channel order; any size, any floating dtype.
         t: in [0, 1], or several; 0 and 1 return the frames themselves. A network that knows the middle only is
             applied to halves of halves: the time reached is within 1/128 of the one asked for.
@@ -43,28 +57,10 @@ def interpolate(
     """
     check(frame0, frame1)
     times, alone = times_of(t)
-    if scale not in (0.25, 0.5, 1, 2, 4):
-        raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
-    dtype = next(network.parameters()).dtype
+    between = Between(network, scale, tta, tile)
     size = frame0.shape[2:]
-    multiple = multiple_at(network, scale)
-    if tile is not None and tile < 2 * multiple:
-        raise ValueError(f"expected tile to be at least {2 * multiple} at scale {scale:g}, got {tile}")
-    padded = [pad(f.to(dtype), multiple) for f in (frame0, frame1)]
+    padded = [pad(frame.to(next(network.parameters()).dtype), between.multiple) for frame in (frame0, frame1)]
     known: dict[float, Tensor] = {}
-
-    def frame_at(ends: tuple[Tensor, Tensor], timestep: float) -> Tensor:
-        if tile is None:
-            return network.frame_at(*ends, timestep, scale)
-        return in_tiles(network.frame_at, ends, math.ceil(tile / multiple) * multiple, timestep, scale)
-
-    def between(first: Tensor, second: Tensor, timestep: float) -> Tensor:
-        frame = frame_at((first, second), timestep)
-        if tta:
-            turned = frame_at((first.flip(2, 3), second.flip(2, 3)), timestep)
-            frame = (frame + turned.flip(2, 3)) / 2
-        return frame
-
     results = []
     for time in times:
         if time in (0, 1):
@@ -75,9 +71,35 @@ def interpolate(
     return results[0] if alone else results
 
 
-def multiple_at(network: Any, scale: float) -> int:
+class Between:
+    """A network's frame between two whose size fits it; arguments as those of `interpolate`."""
+
+    def __init__(self, network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:
+        if scale not in (0.25, 0.5, 1, 2, 4):
+            raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
+        self.network, self.scale, self.tta, self.tile = network, scale, tta, tile
+        self.multiple = multiple_at(network, scale)
+        if tile is not None and tile < 2 * self.multiple:
+            raise ValueError(f"expected tile to be at least {2 * self.multiple} at scale {scale:g}, got {tile}")
+
+    def __call__(self, first: Tensor, second: Tensor, timestep: float) -> Tensor:
+        frame = self.frame_at(first, second, timestep)
+        if self.tta:
+            turned = self.frame_at(first.flip(2, 3), second.flip(2, 3), timestep)
+            frame = (frame + turned.flip(2, 3)) / 2
+        return frame
+
+    def frame_at(self, first: Tensor, second: Tensor, timestep: float) -> Tensor:
+        if self.tile is None:
+            return self.network.frame_at(first, second, timestep, self.scale)
+        side = math.ceil(self.tile / self.multiple) * self.multiple
+        return in_tiles(self.network.frame_at, (first, second), side, timestep, self.scale)
+
+
+def multiple_at(network: SizedNetwork, scale: float) -> int:
     """Of which height and width must be where flow is estimated at `scale`."""
-    return max(round(network.multiple / scale), network.multiple)
+    result: int = max(round(network.multiple / scale), network.multiple)
+    return result
 
 
 def check_finite(*frames: Tensor) -> None:
@@ -89,7 +111,7 @@ def check_finite(*frames: Tensor) -> None:
 def times_of(t: Any) -> tuple[list[float], bool]:
     """Numbers in [0, 1] and whether it was a single one; arrays and tensors count as numbers."""
     try:
-        alone = isinstance(t, str) or not hasattr(t, "__len__") or getattr(t, "ndim", 1) == 0
+        alone = is_single(t)
         times = [float(t)] if alone else [float(time) for time in t]
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected t to be a number or several, got {t!r}") from error
@@ -99,7 +121,18 @@ def times_of(t: Any) -> tuple[list[float], bool]:
     return times, alone
 
 
-def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Any) -> Tensor:
+def is_single(t: object) -> bool:
+    """Whether it is one number; a tensor or array of no dimension has no length either."""
+    if isinstance(t, str) or not isinstance(t, Sized):
+        return True
+    try:
+        len(t)
+    except TypeError:
+        return True
+    return False
+
+
+def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Step) -> Tensor:
     """The frame at the nearest multiple of 1/64, by halves; `known` keeps what was found."""
     nearest = round(time * 2**MOST_HALVINGS) / 2**MOST_HALVINGS
     nearest = min(max(nearest, 2.0**-MOST_HALVINGS), 1 - 2.0**-MOST_HALVINGS)
@@ -116,7 +149,7 @@ def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], be
             low, first = middle, known[middle]
 
 
-def pad(frame: Tensor, multiple: int, mode: str = "constant") -> Tensor:
+def pad(frame: Tensor, multiple: int, mode: Literal["constant", "replicate"] = "constant") -> Tensor:
     """Zeros below and to the right, up to multiples; or, with "replicate", the last row and column again."""
     height, width = frame.shape[2:]
     below, right = (math.ceil(size / multiple) * multiple - size for size in (height, width))

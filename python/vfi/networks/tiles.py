@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 OVERLAP = 4  # a tile shares at least a quarter of its side with the next: motion to an eighth is seen whole in either
 
 
-def in_tiles(function: Callable[..., Tensor], frames: tuple[Tensor, Tensor], tile: int, *others: Any) -> Tensor:
+def in_tiles(function: Callable[..., Tensor], frames: tuple[Tensor, Tensor], tile: int, *others: object) -> Tensor:
     """`function(frame0, frame1, *others)`, found tile by tile; where tiles overlap, one fades into the other.
 
     Args:

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset, Sampler
 from vfi.data import datasets
 from vfi.data.synthetic import random_scene
 from vfi.data.synthetic.clips import even_times
-from vfi.errors import UserError
+from vfi.data.synthetic.random_motion import MotionName
+from vfi.errors import ArgumentError, UserError
 from vfi.files.images import read_frames
 
 HELD_OUT = 0.05  # the last part of a list, not trained on; 95 % of Vimeo90K's training list remain
@@ -77,7 +78,7 @@ def pictures(paths: Sequence[Path], size: int) -> np.ndarray:
     height, width = frames[0].shape[:2]
     if min(height, width) < size:
         folder = paths[0].parent
-        raise UserError(f"expected frames of at least {size}x{size} in {folder}, got {width}x{height}; give --crop")
+        raise ArgumentError(f"expected frames of at least {size}x{size} in {folder}, got {width}x{height}; give `crop`")
     return np.stack([p if p.dtype == np.uint8 else (p / 257).round().astype(np.uint8) for p in frames])
 
 
@@ -106,7 +107,7 @@ class Synthetic:
 
 
 @lru_cache(maxsize=64)  # a few scenes are seen again and again
-def rendered(seed: int, size: int, times: tuple[float, ...], motion: str) -> np.ndarray:
+def rendered(seed: int, size: int, times: tuple[float, ...], motion: MotionName) -> np.ndarray:
     """(N, size, size, 3) uint8."""
     scene = random_scene(seed, (size, size), max_motion=size * MOTION, photographs=True, motion=motion)
     frames = torch.stack([scene.frame(moment) for moment in times])
@@ -168,8 +169,8 @@ class Data:
     stop. kind, size: of the samples, in words. held_out: what the quality is watched on; None: nothing.
     """
 
-    samples: Dataset
-    collate: Callable[[list], Any]
+    samples: Dataset[object]
+    collate: Callable[[list[Any]], object]
     batches: Callable[[int, int, int, int], Any]
     count: int
     epoch_steps: int
@@ -248,8 +249,8 @@ class Batches(Sampler[list[tuple[int, int]]]):
 
     def __init__(self, count: int, batch: int, seed: int, start: int, stop: int, rank: int = 0, processes: int = 1):
         if count < batch:
-            raise UserError(
-                f"expected at least {batch} triplets or clips, one batch, got {count}; give a smaller --batch"
+            raise ArgumentError(
+                f"expected at least {batch} triplets or clips, one batch, got {count}; give a smaller `batch`"
             )
         self.count, self.batch, self.seed = count, batch, seed
         self.start, self.stop = start, stop

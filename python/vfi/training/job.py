@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
+from vfi.options import Dtype
 from vfi.training.objective import Objective, Stage
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALLEST_CROP = 64  # the pyramid of the loss has five levels
 
 
@@ -41,7 +42,7 @@ class Job:
     crop: int | None = None
     learning_rate: float | None = None
     stop_after: int | None = None
-    precision: str = "float32"
+    precision: Dtype = "float32"
     augment: bool = True
     ema: float | None = None
     seed: int = 0
@@ -56,14 +57,14 @@ def chosen_stage(objective: Objective, job: Job) -> Stage:
     """The stage, with what the job says otherwise."""
     count = len(objective.stages)
     if not 1 <= job.stage <= count:
-        raise UserError(f"the model {job.model} has {count} stages of training, got --stage {job.stage}")
+        raise ArgumentError(f"the model {job.model} has {count} stages of training, got `stage` {job.stage}")
     values = asdict(objective.stages[job.stage - 1])
     for name in ("batch", "crop", "learning_rate"):
         value = getattr(job, name)
         if value is not None:
             values[name] = value
     if job.epochs is not None and job.steps is not None:
-        raise UserError("give only one of --epochs and --steps")
+        raise ArgumentError("give only one of `epochs` and `steps`")
     if (job.epochs, job.steps) != (None, None):
         values |= {"epochs": job.epochs, "steps": job.steps}
     if job.learning_rate is not None:
@@ -75,19 +76,27 @@ def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
     for name in ("epochs", "steps", "batch", "learning_rate"):
         value = getattr(stage, name)
         if value is not None and not value > 0:
-            raise UserError(f"expected --{name.replace('_', '-')} above 0, got {value:g}")
+            raise ArgumentError(f"expected `{name}` above 0, got {value:g}")
     if stage.crop % multiple or stage.crop < SMALLEST_CROP:
-        raise UserError(f"expected --crop to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}")
+        raise ArgumentError(
+            f"expected `crop` to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}"
+        )
     if stage.batch % processes:
-        raise UserError(f"expected --batch to be a multiple of the {processes} processes, got {stage.batch}")
-    if job.precision not in PRECISIONS:
-        raise UserError(f"expected --precision {', '.join(PRECISIONS)}, got {job.precision}")
+        raise ArgumentError(f"expected `batch` to be a multiple of the {processes} processes, got {stage.batch}")
+    torch_dtype(job.precision, "precision")
     if job.workers < 0:
-        raise UserError(f"expected --workers of 0 or more, got {job.workers}")
+        raise ArgumentError(f"expected `workers` of 0 or more, got {job.workers}")
     if job.seed < 0:
-        raise UserError(f"expected --seed of 0 or more, got {job.seed}")
+        raise ArgumentError(f"expected `seed` of 0 or more, got {job.seed}")
     if job.ema is not None and not 0 < job.ema < 1:
-        raise UserError(f"expected --ema between 0 and 1, got {job.ema:g}")
+        raise ArgumentError(f"expected `ema` between 0 and 1, got {job.ema:g}")
+
+
+def torch_dtype(name: Dtype, argument: str) -> torch.dtype:
+    """The dtype of this name, which came as `argument`."""
+    if name not in PRECISIONS:
+        raise ArgumentError(f"expected `{argument}` {', '.join(PRECISIONS)}, got {name}")
+    return PRECISIONS[name]
 
 
 def rate_at(step: int, steps: int, stage: Stage) -> float:

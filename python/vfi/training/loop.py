@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.interrupts import stopping
 from vfi.training import state
 from vfi.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
@@ -145,12 +145,12 @@ class Training:
                     self.save()
                     saved = time.monotonic()
                 if halted:
-                    self.say(f"saved step {self.step} of {self.steps}; --resume goes on")
+                    self.say(f"saved step {self.step} of {self.steps}, to be resumed")
                     raise KeyboardInterrupt
         finally:
             bar.close()
 
-    def learn_from(self, model: nn.Module, frames: Tensor, times: Any) -> dict[str, float]:
+    def learn_from(self, model: nn.Module, frames: Tensor, times: object) -> dict[str, float]:
         """One step; what is worth knowing of it."""
         world, rate = self.world, rate_at(self.step, self.steps, self.stage)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
@@ -168,9 +168,9 @@ class Training:
         norm = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
         if not self.scaler.is_enabled() and not norm.isfinite():
             kept = f"{state.STATE} holds step {self.saved}" if self.saved else "nothing was saved yet"
-            raise UserError(
-                f"the gradient is not finite at step {self.step + 1}; {kept}: try a smaller --learning-rate, or "
-                "--precision float32"
+            raise ArgumentError(
+                f"the gradient is not finite at step {self.step + 1}; {kept}: try a smaller `learning_rate`, or "
+                "`precision` float32"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -209,7 +209,7 @@ class Training:
             line += f", PSNR {means['psnr']:.2f} dB"
         self.write_down({"step": self.step, "epoch": epoch, "rate": rate, **means}, line)
 
-    def write_down(self, record: dict[str, Any], line: str) -> None:
+    def write_down(self, record: dict[str, object], line: str) -> None:
         """To the log and to the user, with the quality of what is held out."""
         watched = self.watch()
         if watched is None:
@@ -255,7 +255,7 @@ class Training:
             print(text, flush=True)
 
 
-def fits(parameter: Tensor, kept: dict[str, Any]) -> bool:
+def fits(parameter: Tensor, kept: dict[str, Tensor]) -> bool:
     """Whether what AdamW keeps is of this parameter."""
     moments = (kept["exp_avg"], kept["exp_avg_sq"])
     return kept["step"].numel() == 1 and all(moment.shape == parameter.shape for moment in moments)

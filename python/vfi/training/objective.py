@@ -61,6 +61,11 @@ class Objective(nn.Module):
     trains_some = False
     compares_frames = True
 
+    @property
+    def any_time(self) -> bool:
+        """Whether the network reaches any time; otherwise it is trained on the middle alone."""
+        return False
+
     def __init__(self, network: Any):
         super().__init__()
         self.network = network
@@ -71,8 +76,7 @@ class Objective(nn.Module):
 
     def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
         """What the stage is trained on. where: as the user says it."""
-        any_time = getattr(self.network, "any_time", False)
-        return squares(where, any_time, self.frames, stage.batch, stage.crop, seed, augment)
+        return squares(where, self.any_time, self.frames, stage.batch, stage.crop, seed, augment)
 
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
         """
@@ -89,7 +93,8 @@ class Objective(nn.Module):
             network: this one, or its average over the steps.
             frames: (1, F, 3, H, W).
         """
-        return network.interpolate(frames[:, 0], frames[:, -1], time)
+        result: Tensor = network.interpolate(frames[:, 0], frames[:, -1], time)
+        return result
 
     def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """`outcome`, as what DistributedDataParallel can hand on: loss, terms, mean squared error of the frames."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import alone_in, cannot_write, remove_unfinished, written_whole
 from vfi.files.checkpoint_files import contents
@@ -51,14 +51,14 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
     if resume and overwrite:
-        raise UserError("give only one of --resume and --overwrite")
+        raise ArgumentError("give only one of `resume` and `overwrite`")
     if resume and not there:
         raise UserError(f"there is nothing to resume: {folder / STATE} does not exist")
     if there and not resume and not overwrite:
-        raise UserError(f"{folder} holds a training already; add --resume to go on, or --overwrite to begin anew")
+        raise ArgumentError(f"{folder} holds a training already; add `resume` to go on, or `overwrite` to begin anew")
 
 
-def write(folder: Path, state: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+def write(folder: Path, state: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
     """The weights, to use, and the whole state, to go on from; either appears whole or stays what it was.
 
     The weights come first: a state that is there has its weights.
@@ -71,7 +71,7 @@ def write(folder: Path, state: Mapping[str, Any], weights: Mapping[str, Tensor])
             raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
 
 
-def read(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def read(folder: Path, settings: Mapping[str, object]) -> dict[str, Any]:
     """The state of `write`; it must be of a training with these settings."""
     path = folder / STATE
     state = contents(path, DAMAGED)
@@ -109,7 +109,7 @@ def cut_log(folder: Path, step: int) -> None:
         temporary.write_text("".join(kept))
 
 
-def log(folder: Path, record: Mapping[str, Any]) -> None:
+def log(folder: Path, record: Mapping[str, object]) -> None:
     """A line of JSON more."""
     try:
         with (folder / LOG).open("a") as file:

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from vfi.errors import UserError, require
-from vfi.video.reader import open_input, reading
+from vfi.video.av_common import open_input, reading
+
+if TYPE_CHECKING:
+    from av import AudioFrame, AudioResampler, AudioStream, Packet
+    from av.container import OutputContainer
 
 # Encoders to use in place of FFmpeg's own experimental ones.
 _ENCODERS = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}
@@ -17,16 +21,16 @@ _ENCODERS = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}
 
 @dataclass
 class _Track:
-    source: Any
-    target: Any
+    source: "AudioStream"
+    target: "AudioStream"
     # None: packets are copied.
-    resampler: Any = None
+    resampler: "AudioResampler | None" = None
 
 
 class AudioTransfer:
     """All sound tracks of `source`, from `begin` to `end` on its clock (seconds); `begin` becomes 0."""
 
-    def __init__(self, source: Path, output: Any, begin: Fraction, end: Fraction | None) -> None:
+    def __init__(self, source: Path, output: "OutputContainer", begin: Fraction, end: Fraction | None) -> None:
         self.notices: list[str] = []
         self._begin, self._end = begin, end
         self._source, self._output = source, output
@@ -40,7 +44,7 @@ class AudioTransfer:
             if track is not None:
                 self._tracks[stream.index] = track
         self._packets = self._timed_packets()
-        self._waiting: tuple[Fraction, Any] | None = next(self._packets, None)
+        self._waiting: tuple[Fraction, Packet[AudioStream]] | None = next(self._packets, None)
 
     def pump(self, until: Fraction | None = None) -> None:
         """Writes the sound before `until` (on the output's clock), or all that is left."""
@@ -65,7 +69,7 @@ class AudioTransfer:
     def close(self) -> None:
         self._container.close()
 
-    def _track(self, stream: Any) -> _Track | None:
+    def _track(self, stream: "AudioStream") -> _Track | None:
         """The output's track for a source track, or None, with a notice, if its sound cannot be kept."""
         codec = stream.codec_context.codec if stream.codec_context is not None else None
         name = codec.canonical_name if codec is not None else None
@@ -81,7 +85,8 @@ class AudioTransfer:
         try:
             rate = stream.codec_context.sample_rate
             # Opus knows 48 kHz and its halves only.
-            target = self._output.add_stream(encoder, rate=48000 if encoder == "libopus" else rate)
+            made = self._output.add_stream(encoder, rate=48000 if encoder == "libopus" else rate)
+            target = cast("AudioStream", made)
             target.codec_context.layout = stream.codec_context.layout
             target.metadata.update(stream.metadata)
         except (ValueError, require("av").FFmpegError) as error:
@@ -91,7 +96,7 @@ class AudioTransfer:
         resampler = require("av").AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
         return _Track(stream, target, resampler)
 
-    def _takes(self, stream: Any, codec: str | None) -> bool:
+    def _takes(self, stream: "AudioStream", codec: str | None) -> bool:
         """Whether the output's format takes the track as it is: tried on a file in memory, for the list of codecs is
         not the whole truth (MP4 takes MP3, but not of 8 kHz)."""
         if codec not in self._output.supported_codecs:
@@ -105,7 +110,7 @@ class AudioTransfer:
             return False
         return True
 
-    def _timed_packets(self) -> Iterator[tuple[Fraction, Any]]:
+    def _timed_packets(self) -> "Iterator[tuple[Fraction, Packet[AudioStream]]]":
         if not self._tracks:
             return
         sources = [track.source for track in self._tracks.values()]
@@ -114,11 +119,11 @@ class AudioTransfer:
                 # What is before is not needed; a file that cannot be searched is read from its beginning.
                 with contextlib.suppress(require("av").FFmpegError):
                     self._container.seek(round((self._begin - 1) * 1_000_000))
-            for packet in self._container.demux(sources):
+            for packet in cast("Iterator[Packet[AudioStream]]", self._container.demux(sources)):
                 if packet.pts is not None and packet.size:
                     yield packet.pts * packet.time_base, packet
 
-    def _kept(self, time: Fraction, packet: Any) -> bool:
+    def _kept(self, time: Fraction, packet: "Packet[AudioStream]") -> bool:
         """Whether a packet lies between begin and end, or is the one before that decoders start from."""
         if self._end is not None and time >= self._end:
             return False
@@ -128,7 +133,7 @@ class AudioTransfer:
             lead = 2 * (packet.duration or 0) * packet.time_base
         return time >= self._begin or time + lead > self._begin
 
-    def _write(self, packet: Any) -> None:
+    def _write(self, packet: "Packet[AudioStream]") -> None:
         track = self._tracks[packet.stream.index]
         if track.resampler is not None:
             av = require("av")
@@ -140,14 +145,15 @@ class AudioTransfer:
                 self._encode(track, frame)
             return
         shift = round(self._begin / packet.time_base)
-        packet.pts -= shift
+        packet.pts = (packet.pts or 0) - shift
         packet.dts = packet.pts if packet.dts is None else packet.dts - shift
         packet.stream = track.target
         self._output.mux(packet)
 
-    def _encode(self, track: _Track, frame: Any) -> None:
+    def _encode(self, track: _Track, frame: "AudioFrame | None") -> None:
         """Encodes a decoded frame; None empties the resampler."""
-        if frame is not None and frame.pts is not None:
+        assert track.resampler is not None
+        if frame is not None and frame.pts is not None and frame.time_base is not None:
             if frame.pts * frame.time_base < self._begin:
                 return
             frame.pts -= round(self._begin / frame.time_base)

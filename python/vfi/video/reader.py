@@ -1,31 +1,20 @@
 """Reading videos: upright RGB frames with exact times."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vfi.errors import UserError, require
 from vfi.files.opencv import MOST_PIXELS
+from vfi.video.av_common import EXACT_CONVERSION, Colour, open_input, reading
 
-# swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
-# some of them. Without rounding every conversion between RGB and YUV darkens by half a level.
-EXACT_CONVERSION = 0x4 | 0x2000 | 0x4000 | 0x40000
-
-
-@dataclass(frozen=True)
-class Colour:
-    """How the samples mean colours; FFmpeg's numbers, 2 (0 for the range) where the file does not say."""
-
-    matrix: int = 2
-    range: int = 0
-    transfer: int = 2
-    primaries: int = 2
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
 
 
 @dataclass(frozen=True)
@@ -67,23 +56,25 @@ class VideoReader:
         try:
             self._stream = self._choose_stream()
             self._decoded = self._decode()
-            self._first: Any = next(self._decoded, None)
-            if self._first is None:
+            first = next(self._decoded, None)
+            if first is None:
                 raise UserError(f"cannot read {path}: no frame in it can be decoded")
+            self._first = first
         except BaseException:
             self.close()
             raise
         self.origin = _seconds(self._first) or Fraction(0)
 
-    def _choose_stream(self) -> Any:
+    def _choose_stream(self) -> "VideoStream":
         videos = self._container.streams.video
         if not videos:
             raise UserError(f"{self.path} has no video in it")
         # A cover picture is a video stream too, but not the one that is meant.
         stream = min(videos, key=lambda video: "attached_pic" in str(video.disposition))
-        if stream.codec_context is None:
+        if stream.codec_context is None or stream.time_base is None:
             raise UserError(f"cannot read {self.path}: its video codec is unknown")
         stream.thread_type = "AUTO"
+        self._clock: Fraction = stream.time_base
         return stream
 
     def close(self) -> None:
@@ -100,14 +91,14 @@ class VideoReader:
         aspect = stream.sample_aspect_ratio or Fraction(1)
         if _quarter_turns(frame) % 2:
             width, height, aspect = height, width, 1 / aspect
-        duration = stream.duration * stream.time_base if stream.duration else None
+        duration = stream.duration * self._clock if stream.duration else None
         if duration is None and self._container.duration:
             duration = Fraction(self._container.duration, 1_000_000)
         return VideoInfo(
             width=width,
             height=height,
             rate=self._rate(),
-            time_base=stream.time_base,
+            time_base=self._clock,
             pixel_aspect=aspect,
             colour=Colour(
                 int(frame.colorspace), int(frame.color_range), int(frame.color_trc), int(frame.color_primaries)
@@ -118,7 +109,7 @@ class VideoReader:
 
     def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
         """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
-        earlier: tuple[Fraction, Any] | None = None
+        earlier: tuple[Fraction, VideoFrame] | None = None
         for time, frame in self._timed(self._first if start is None else self._seek(start)):
             until = time if end is None else min(time, end)
             # One frame is held back, because it lasts until the next one.
@@ -149,17 +140,17 @@ class VideoReader:
             count, last = count + 1, frame
         return count, self._rgb(self._first), self._rgb(last)
 
-    def _seek(self, start: Fraction) -> Any:
+    def _seek(self, start: Fraction) -> "VideoFrame":
         """The decoded frame to go on from: at or before `start`, or the first one if the file cannot be searched."""
         for target in (start, Fraction(0)):
             try:
-                self._container.seek(round((self.origin + target) / self._stream.time_base), stream=self._stream)
+                self._container.seek(round((self.origin + target) / self._clock), stream=self._stream)
             except require("av").FFmpegError:
                 return self._first
             self._decoded = self._decode()
             frame = next(self._decoded, None)
             stamp = None if frame is None else _seconds(frame)
-            if stamp is not None and stamp - self.origin <= target:
+            if frame is not None and stamp is not None and stamp - self.origin <= target:
                 return frame
         # Searching missed even the beginning: read the file once more.
         with reading(self.path):
@@ -169,7 +160,7 @@ class VideoReader:
         self._decoded = self._decode()
         return next(self._decoded)
 
-    def _timed(self, frame: Any) -> Iterator[tuple[Fraction, Any]]:
+    def _timed(self, frame: "VideoFrame") -> "Iterator[tuple[Fraction, VideoFrame]]":
         """`frame` and those after it, with strictly growing times; a missing time continues at the file's rate."""
         stamp = _seconds(frame)
         time = Fraction(0) if stamp is None else stamp - self.origin
@@ -181,7 +172,7 @@ class VideoReader:
                 time = following
                 yield time, frame
 
-    def _decode(self) -> Iterator[Any]:
+    def _decode(self) -> "Iterator[VideoFrame]":
         """Decoded frames; packets that cannot be decoded are counted and left out."""
         av = require("av")
         with reading(self.path):
@@ -196,10 +187,10 @@ class VideoReader:
                         raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
                     yield frame
 
-    def _timed_frame(self, time: Fraction, frame: Any, duration: Fraction) -> TimedFrame:
+    def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
         return TimedFrame(time, duration, self._rgb(frame))
 
-    def _rgb(self, frame: Any) -> np.ndarray:
+    def _rgb(self, frame: "VideoFrame") -> np.ndarray:
         with reading(self.path):
             width, height = self._first.width, self._first.height
             rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT_CONVERSION)
@@ -211,30 +202,15 @@ class VideoReader:
         return rate if rate and 0 < rate <= 1000 else Fraction(25)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns FFmpeg's errors into one sentence."""
-    av = require("av")
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def open_input(path: Path) -> Any:
-    """Opens a file for reading; what it refers to may be local files only."""
-    return require("av").open(str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace")
-
-
-def _seconds(frame: Any) -> Fraction | None:
+def _seconds(frame: "VideoFrame") -> Fraction | None:
     """The frame's time on the file's clock."""
     if frame.pts is None or frame.time_base is None:
         return None
-    return frame.pts * frame.time_base
+    result: Fraction | None = frame.pts * frame.time_base
+    return result
 
 
-def _quarter_turns(frame: Any) -> int:
+def _quarter_turns(frame: "VideoFrame") -> int:
     """Turns of 90 degrees against the clock that make the frame upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
+    result: int = round(frame.rotation / 90) % 4
+    return result

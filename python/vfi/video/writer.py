@@ -1,16 +1,21 @@
 """Writing videos: frames with exact times and the source's sound, whole under the final name or not at all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.atomic import cannot_write, put_in_place, temporary_name
 from vfi.video.audio import AudioTransfer
-from vfi.video.reader import EXACT_CONVERSION, Colour
+from vfi.video.av_common import EXACT_CONVERSION, Colour
+
+if TYPE_CHECKING:
+    from av import VideoStream
+    from av.container import OutputContainer
 
 _ENCODERS = {".webm": "libvpx-vp9", ".gif": "gif", ".avi": "mpeg4"}
 _OPTIONS = {
@@ -86,8 +91,9 @@ class VideoWriter:
         self._last_stamp = stamp
         self._guarded(lambda: self._container.mux(self._stream.encode(frame)))
         self.frames, self.seconds = self.frames + 1, time
-        if self._audio is not None:
-            self._guarded(lambda: self._audio.pump(time))
+        audio = self._audio
+        if audio is not None:
+            self._guarded(lambda: audio.pump(time))
 
     def finish(self) -> None:
         """Writes what the encoders hold back and gives the file its name."""
@@ -126,11 +132,12 @@ class VideoWriter:
             self._audio.finish()
         self._container.close()
 
-    def _open(self) -> Any:
+    def _open(self) -> "OutputContainer":
         av = require("av")
         options = {"movflags": "+faststart"} if self.path.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
         try:
-            return av.open(str(self._temporary), "w", options=options)
+            container: OutputContainer = av.open(str(self._temporary), "w", options=options)
+            return container
         except ValueError as error:
             known = ".mp4, .mkv, .mov, .webm and .avi"
             suffix = f"the suffix {self.path.suffix}" if self.path.suffix else "a name without suffix"
@@ -138,7 +145,7 @@ class VideoWriter:
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
-    def _add_stream(self, encoding: Encoding) -> Any:
+    def _add_stream(self, encoding: Encoding) -> "VideoStream":
         av = require("av")
         picture = self.picture
         name = encoding.codec or self._default_encoder()
@@ -155,9 +162,9 @@ class VideoWriter:
         options = dict(_OPTIONS.get(codec.name, {}))
         if encoding.crf is not None:
             if "crf" not in options:
-                raise UserError(f"--crf has no meaning for the codec {name}")
+                raise ArgumentError(f"`crf` has no meaning for the codec {name}")
             options["crf"] = str(encoding.crf)
-        stream = self._container.add_stream(codec.name, rate=picture.rate, options=options)
+        stream: VideoStream = self._container.add_stream(codec.name, rate=picture.rate, options=options)
         stream.pix_fmt = pixel_format
         even = pixel_format.startswith("yuv4") and "444" not in pixel_format
         stream.width, stream.height = (side + side % 2 if even else side for side in (picture.width, picture.height))
@@ -186,7 +193,7 @@ class VideoWriter:
         rows, columns = self._stream.height - rgb.shape[0], self._stream.width - rgb.shape[1]
         return np.pad(rgb, ((0, rows), (0, columns), (0, 0)), mode="edge") if rows or columns else rgb
 
-    def _guarded(self, action: Any) -> None:
+    def _guarded(self, action: Callable[[], object]) -> None:
         """Runs a step of writing; FFmpeg's errors become one sentence."""
         try:
             action()

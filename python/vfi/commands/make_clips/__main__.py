@@ -1,4 +1,4 @@
-"""Chooses videos and cuts clips: `python -m vfi.data.captioned FOLDER -o clips.jsonl`."""
+"""Chooses videos and cuts clips: `python -m vfi.commands.make_clips FOLDER -o clips.jsonl`."""
 
 import argparse
 import math
@@ -6,28 +6,20 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from vfi.errors import UserError
-from vfi.files.interrupts import stopped_once
+from vfi.commands.program import SentenceParser, exit_code
+from vfi.errors import UserError, called
 from vfi.files.opencv import opencv
 
 _EXAMPLES = """examples:
-  python -m vfi.data.captioned videos -o clips.jsonl --clip-model clip-vit-large-patch14 --scores
-  python -m vfi.data.captioned videos -o clips.jsonl --clip-model clip-vit-large-patch14 --resume \\
+  python -m vfi.commands.make_clips videos -o clips.jsonl --clip-model clip-vit-large-patch14 --scores
+  python -m vfi.commands.make_clips videos -o clips.jsonl --clip-model clip-vit-large-patch14 --resume \\
       --clip-low 0.6 --clip-high 0.95 --flow-low 4 --flow-high 80
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = SentenceParser(
         prog="python -m vfi.commands.make_clips",
         description="A manifest of training clips from videos.",
         epilog=_EXAMPLES,
@@ -74,44 +66,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the exit code is 2 for a request that cannot be met, 130 after Ctrl-C or SIGTERM."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        with stopped_once():
-            run(build_parser().parse_args(arguments))
-    except (UserError, ImportError) as error:
-        print(f"sfi_data: {error}", file=sys.stderr)
-        return 2
-    except MemoryError:
-        print("sfi_data: there is not enough memory for frames of this size", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sfi_data: interrupted; what is done stays, --resume goes on", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(
+        "sfi_data",
+        lambda: run(build_parser().parse_args(arguments)),
+        "interrupted; what is done stays, --resume goes on",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     opencv()
     from vfi.commands.make_clips import job, report, scores
     from vfi.commands.make_clips.rules import Rules
-    from vfi.files.atomic import check_target
+    from vfi.models.devices import choose_device
     from vfi.models.flow_by_name import load_flow
-    from vfi.models.registry import choose_device
 
-    if not options.inputs and options.list is None:
-        raise UserError("expected folders or videos, or --list FILE")
-    if options.clip_model is None and (options.clip_low, options.clip_high) != (None, None):
-        raise UserError("--clip-low and --clip-high need --clip-model")
-    if options.lossless and options.write_clips is None:
-        raise UserError("--lossless is for --write-clips only")
-    if options.flow_side < 0:
-        raise UserError(f"expected --flow-side of 0 or more, got {options.flow_side}")
-    if options.histogram is not None:
-        from vfi.files.images import is_image_name
-
-        if not is_image_name(options.histogram):
-            raise UserError(f"expected an image such as .png for --histogram, got {options.histogram}")
-        check_target(options.histogram, overwrite=True)
+    _check(options)
     device = choose_device(options.device)
     rules = Rules(
         options.max_fps, options.f_max, tuple(options.counts),
@@ -119,10 +88,12 @@ def run(options: argparse.Namespace) -> None:
         options.need_captions,
     )  # fmt: skip
     rules.check()
-    work = job.Job(
+    with called(weights="flow_weights"):
+        flow = load_flow(options.flow_model, options.flow_weights, device)
+    work = job.ClipJob(
         options.inputs, options.output, rules, options.list, options.captions,
         None if options.clip_model is None else scores.clip_score(options.clip_model, device),
-        scores.flow_score(load_flow(options.flow_model, options.flow_weights, device), options.flow_side),
+        scores.flow_score(flow, options.flow_side),
         {
             "clip_model": None if options.clip_model is None else os.path.abspath(options.clip_model),
             "flow_model": options.flow_model,
@@ -144,6 +115,25 @@ def run(options: argparse.Namespace) -> None:
     if options.histogram is not None:
         report.write_histogram(options.histogram, summary)
     print(f"wrote {options.output}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses what cannot be meant, before anything is read."""
+    if not options.inputs and options.list is None:
+        raise UserError("expected folders or videos, or --list FILE")
+    if options.clip_model is None and (options.clip_low, options.clip_high) != (None, None):
+        raise UserError("--clip-low and --clip-high need --clip-model")
+    if options.lossless and options.write_clips is None:
+        raise UserError("--lossless is for --write-clips only")
+    if options.flow_side < 0:
+        raise UserError(f"expected --flow-side of 0 or more, got {options.flow_side}")
+    if options.histogram is not None:
+        from vfi.files.atomic import check_target
+        from vfi.files.images import is_image_name
+
+        if not is_image_name(options.histogram):
+            raise UserError(f"expected an image such as .png for --histogram, got {options.histogram}")
+        check_target(options.histogram, overwrite=True)
 
 
 def bounds(low: float | None, high: float | None) -> tuple[float, float]:

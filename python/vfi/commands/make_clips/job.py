@@ -1,16 +1,15 @@
 """Makes a manifest of clips from videos: looks at each, keeps what was found out, and cuts those that are taken."""
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vfi.commands.make_clips.rules import Facts, Rules, read_facts
 from vfi.commands.make_clips.scores import Score
+from vfi.commands.program import note
 from vfi.data.captioned.captions import Captions
 from vfi.data.captioned.clip_files import clip_name, write_clips
 from vfi.data.captioned.manifest import ClipRecord, cut, named
@@ -33,7 +32,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipJob:
     """A manifest to make, and the file of what was found out, beside it.
 
     settings: what the scores depend on; a manifest is gone on with under the same only. None as a score: it is not
@@ -47,7 +46,7 @@ class Job:
     captions: Path | None = None
     clip_score: Score | None = None
     flow_score: Score | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     clips: Path | None = None  # folder for the clips as files
     lossless: bool = False
     resume: bool = False
@@ -121,7 +120,7 @@ def _lines(listing: Path) -> list[str]:
         raise UserError(f"cannot read the list {listing}: {error}") from error
 
 
-def run(job: Job, summary: Summary) -> None:
+def run(job: ClipJob, summary: Summary) -> None:
     """Makes the manifest, or goes on with it; `summary` is filled as it goes.
 
     Raises:
@@ -148,7 +147,7 @@ def run(job: Job, summary: Summary) -> None:
                 facts = measure(job, video.path)
                 facts_lines.add(facts.as_json())
                 if facts.problem is not None:
-                    _note(f"{video.path} is left out: {facts.problem}")
+                    note(f"{video.path} is left out: {facts.problem}")
             facts, reason, records = _taken(job, facts, video, captions)
             if records and job.clips is not None:
                 parts = [(r.first, r.frames, job.output.parent / str(r.file)) for r in records]
@@ -157,7 +156,7 @@ def run(job: Job, summary: Summary) -> None:
             summary.count(facts, reason, len(records))
 
 
-def _known(job: Job) -> dict[str, Facts]:
+def _known(job: ClipJob) -> dict[str, Facts]:
     """What an earlier run found out, if this one goes on."""
     if not job.resume:
         for path in (job.output, job.facts):
@@ -176,11 +175,11 @@ def _known(job: Job) -> dict[str, Facts]:
     return {one.video: one for one in facts}
 
 
-def _must_measure(job: Job, facts: Facts) -> bool:
+def _must_measure(job: ClipJob, facts: Facts) -> bool:
     return not facts.measured and job.rules.against_file(facts) is None
 
 
-def _done(job: Job, known: Mapping[str, Facts], video: Found) -> bool:
+def _done(job: ClipJob, known: Mapping[str, Facts], video: Found) -> bool:
     """Whether nothing of a video must be read any more."""
     facts = known.get(video.path.as_posix())
     if facts is None or _must_measure(job, facts):
@@ -189,7 +188,7 @@ def _done(job: Job, known: Mapping[str, Facts], video: Found) -> bool:
     return job.rules.against(facts, "any") is not None or all(file is None or file.is_file() for file in files)
 
 
-def measure(job: Job, path: Path) -> Facts:
+def measure(job: ClipJob, path: Path) -> Facts:
     """Looks at a video: as far as needed to leave it out, else at its first and its last frame."""
     video = path.as_posix()
     try:
@@ -213,7 +212,7 @@ def measure(job: Job, path: Path) -> Facts:
     return Facts(video, None, facts.fps, facts.size, frames, True, *scores)
 
 
-def _taken(job: Job, facts: Facts, video: Found, captions: Captions) -> tuple[Facts, str | None, list[ClipRecord]]:
+def _taken(job: ClipJob, facts: Facts, video: Found, captions: Captions) -> tuple[Facts, str | None, list[ClipRecord]]:
     """The clips of a video, or why there are none."""
     caption = captions.of(video.path, video.names)
     reason = job.rules.against(facts, caption)
@@ -237,7 +236,3 @@ def _with_progress(videos: Sequence[Found], total: int, quiet: bool) -> Iterator
         videos, total=total, initial=total - len(videos), unit="video", disable=True if quiet else None
     )
     return iter(bar)
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)

@@ -25,7 +25,7 @@ class Facts:
     clip_score: float | None = None
     flow_score: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self)
 
 

@@ -99,4 +99,5 @@ def shrunk(rgb: np.ndarray, side: int) -> np.ndarray:
         return rgb
     cv2 = opencv()
     size = (round(width * side / shorter), round(height * side / shorter))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    result: np.ndarray = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return result

@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vfi.errors import UserError
 from vfi.files import json_lines
@@ -63,7 +62,7 @@ def read_captions(path: Path) -> dict[str, str]:
     return _pairs(found if isinstance(found, list) else [found], path)
 
 
-def _pairs(rows: Iterable[Any], path: Path) -> dict[str, str]:
+def _pairs(rows: Iterable[object], path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in rows:
         row = row if isinstance(row, Mapping) else {}

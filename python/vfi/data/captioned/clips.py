@@ -16,7 +16,7 @@ from vfi.data.captioned.manifest import COUNTS, ClipRecord, read_manifest
 from vfi.data.synthetic import random_scene
 from vfi.data.synthetic.clips import even_times
 from vfi.data.synthetic.scene import Layer
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files.opencv import opencv
 from vfi.video.reader import VideoReader
 
@@ -195,7 +195,7 @@ class ClipBatches(Sampler[list[tuple[int, int]]]):
         if batch < 1 or not any(len(indices) >= batch for indices in counts.values()):
             most = max((len(indices) for indices in counts.values()), default=0)
             wanted = f"{batch} clips of one length, one batch"
-            raise UserError(f"expected at least {wanted}, got {most}; give a smaller --batch")
+            raise ArgumentError(f"expected at least {wanted}, got {most}; give a smaller `batch`")
         self.counts, self.batch, self.seed = dict(counts), batch, seed
         self.start, self.stop = start, stop
         self.share = slice(rank * batch // processes, (rank + 1) * batch // processes)

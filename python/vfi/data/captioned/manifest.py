@@ -27,7 +27,7 @@ class ClipRecord:
     flow_score: float | None
     file: str | None = None  # the clip as a video of its own, if it was written
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {key: value for key, value in asdict(self).items() if key != "file" or value is not None}
 
 
@@ -57,7 +57,7 @@ def read_manifest(path: Path) -> list[ClipRecord]:
     return found
 
 
-def _record(line: Mapping[str, Any], where: str) -> ClipRecord:
+def _record(line: Mapping[str, object], where: str) -> ClipRecord:
     def number(name: str, least: float, whole: bool = True) -> Any:
         value: Any = line.get(name)
         good = type(value) is int or (not whole and type(value) is float and math.isfinite(value))

@@ -10,7 +10,7 @@ from torch import Tensor
 from vfi.data.synthetic.clips import even_times
 from vfi.data.synthetic.random_motion import MIXED, MOTIONS
 from vfi.data.synthetic.triplets import LAYERS, MAX_MOTION, SIZE, Triplet, random_scene, triplet
-from vfi.drawing.pictures import flow_panel
+from vfi.drawing.panels import flow_panel
 from vfi.errors import UserError, require
 from vfi.files.images import to_array, write_image
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 scene = random_scene(seed, size, **settings)
                 _write(folder, {f"{k:03d}.png": scene.frame(moment) for k, moment in enumerate(times)})
     except UserError as error:
-        print(f"synthetic: {error}", file=sys.stderr)
+        print(f"synthetic: {error.for_command()}", file=sys.stderr)
         return 2
     print(f"wrote {options.count} {'triplets' if options.frames is None else 'clips'} below {options.out}")
     return 0

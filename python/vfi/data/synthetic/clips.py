@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vfi.data.synthetic.random_motion import MotionName
 from vfi.data.synthetic.triplets import LAYERS, MAX_MOTION, SIZE, random_scene
 from vfi.errors import UserError
 
@@ -34,7 +35,7 @@ def clip(
     size: tuple[int, int] = SIZE,
     times: int | Sequence[float] = 9,
     *,
-    motion: str = "mixed",
+    motion: MotionName = "mixed",
     max_motion: float = MAX_MOTION,
     layers: int = LAYERS,
     photographs: bool = False,

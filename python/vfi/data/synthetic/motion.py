@@ -62,7 +62,8 @@ class Waves:
     def gradient(self, points: np.ndarray) -> np.ndarray:
         """The derivative of D's component i along j at points (2, N), as (i, j, N)."""
         slopes = np.cos(_multiply(self.numbers, points) + self.phases[:, None])
-        return np.einsum("ki,kj,kn->ijn", self.amplitudes, self.numbers, slopes)
+        result: np.ndarray = np.einsum("ki,kj,kn->ijn", self.amplitudes, self.numbers, slopes)
+        return result
 
     def steepness(self) -> float:
         """A bound of the gradient's norm."""
@@ -113,7 +114,8 @@ class Motion:
         for _ in range(50):
             error = q + bend * self.waves(q) - points
             if np.abs(error).max(initial=0) < _PRECISION:
-                return _multiply(matrix, q) + origin
+                result: np.ndarray = _multiply(matrix, q) + origin
+                return result
             (a, b), (c, d) = bend * self.waves.gradient(q)
             a, d = 1 + a, 1 + d
             determinant = a * d - b * c
@@ -129,7 +131,7 @@ class Motion:
         inverse = np.linalg.inv(matrix)
         x, y = xs - origin[0], ys - origin[1]
         along, down = inverse[:, :1] * x, inverse[:, 1:] * y
-        result = down[:, :, None].astype(np.float32) + along[:, None, :].astype(np.float32)
+        result: np.ndarray = down[:, :, None].astype(np.float32) + along[:, None, :].astype(np.float32)
         numbers = self.waves.numbers @ inverse
         for (a, b), amplitude, phase in zip(numbers, self.waves.amplitudes, self.waves.phases):
             rows, columns = b * y + phase, a * x
@@ -141,7 +143,8 @@ class Motion:
 
 def _multiply(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """matrix @ columns without BLAS, whose rounding may depend on its number of threads."""
-    return sum(matrix[:, k : k + 1] * columns[k] for k in range(len(columns)))
+    result: np.ndarray = sum(matrix[:, k : k + 1] * columns[k] for k in range(len(columns)))
+    return result
 
 
 def _outer(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from vfi.data.synthetic.motion import Accelerated, Motion, Oscillating, Uniform, Waves
 
-MIXED = "mixed"  # another of MOTIONS for each layer
+MotionName = Literal["uniform", "accelerated", "rotation", "oscillation", "mixed"]
+MIXED: Literal["mixed"] = "mixed"  # another of MOTIONS for each layer
 _ALLOWED = 0.99  # of what is allowed: between the points and times that are looked at it may be a little more
 _TURN = np.pi / 3  # below which a rotation is almost straight
 _MOMENTS = np.linspace(-0.5, 0.5, 129)  # from the middle of the time
@@ -15,7 +17,7 @@ _MOMENTS = np.linspace(-0.5, 0.5, 129)  # from the middle of the time
 Pair = tuple[float, float]
 
 
-def random_motion(rng: np.random.Generator, centre: Pair, half: Pair, max_motion: float, kind: str) -> Motion:
+def random_motion(rng: np.random.Generator, centre: Pair, half: Pair, max_motion: float, kind: MotionName) -> Motion:
     """A motion for times in [0, 1]; no point of the layer within `half` of its middle moves further than `max_motion`.
 
     That is between any two times, and from 0 to 1 if the kind is "uniform". All in px.
@@ -107,5 +109,10 @@ def _waves(rng: np.random.Generator, span: float) -> Waves:
     return Waves(numbers.T, amplitudes.T, rng.uniform(0, 2 * np.pi, 2))
 
 
-_KINDS = {"uniform": _uniform, "accelerated": _accelerated, "rotation": _rotation, "oscillation": _oscillation}
+_KINDS: dict[MotionName, Callable[..., Motion]] = {
+    "uniform": _uniform,
+    "accelerated": _accelerated,
+    "rotation": _rotation,
+    "oscillation": _oscillation,
+}
 MOTIONS = tuple(_KINDS)

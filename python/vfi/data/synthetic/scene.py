@@ -39,7 +39,7 @@ class Layer:
         if len(self.texture) == 3:
             return np.ones(points.shape[1], dtype=bool)
         left, top, right, bottom = self.box(time)
-        covered = (points[0] >= left) & (points[0] <= right) & (points[1] >= top) & (points[1] <= bottom)
+        covered: np.ndarray = (points[0] >= left) & (points[0] <= right) & (points[1] >= top) & (points[1] <= bottom)
         there = self.motion.to_layer(points[:, covered], time)
         covered[covered] = (self.sample(there[:, None], slice(3, 4)) >= 0.5).flatten().numpy()
         return covered

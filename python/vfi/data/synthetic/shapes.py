@@ -19,18 +19,21 @@ def outline(rng: np.random.Generator, radius: float) -> np.ndarray:
         distances = _ellipse(rng, angles) if kind == "ellipse" else _blob(rng, angles)
     turned = angles + rng.uniform(0, 2 * np.pi)
     vertices = distances[:, None] * np.stack((np.cos(turned), np.sin(turned)), axis=1)
-    return vertices * radius / np.linalg.norm(vertices, axis=1).max()
+    result: np.ndarray = vertices * radius / np.linalg.norm(vertices, axis=1).max()
+    return result
 
 
 def _ellipse(rng: np.random.Generator, angles: np.ndarray) -> np.ndarray:
-    return 1 / np.hypot(np.cos(angles), np.sin(angles) / rng.uniform(0.3, 1))
+    result: np.ndarray = 1 / np.hypot(np.cos(angles), np.sin(angles) / rng.uniform(0.3, 1))
+    return result
 
 
 def _blob(rng: np.random.Generator, angles: np.ndarray) -> np.ndarray:
     waves = np.arange(2, 7)[:, None]
     sizes = rng.normal(size=waves.shape) / waves
     bumps = (sizes * np.sin(waves * angles + rng.uniform(0, 2 * np.pi, waves.shape))).sum(0)
-    return 1 + 0.6 * bumps / np.abs(bumps).max()
+    result: np.ndarray = 1 + 0.6 * bumps / np.abs(bumps).max()
+    return result
 
 
 def inwards(vertices: np.ndarray, height: int, width: int, density: float) -> np.ndarray:
@@ -53,4 +56,5 @@ def inwards(vertices: np.ndarray, height: int, width: int, density: float) -> np
     sector = sectors[turn]
     nearness = normals[sector, 0] * x + normals[sector, 1] * y  # 1 on the outline
     distance = np.hypot(x, y)
-    return distance / np.maximum(nearness, np.float32(1e-6)) - distance
+    result: np.ndarray = distance / np.maximum(nearness, np.float32(1e-6)) - distance
+    return result

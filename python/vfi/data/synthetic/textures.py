@@ -18,7 +18,8 @@ def texture(rng: np.random.Generator, height: int, width: int, *, photographs: b
     else:
         draw = (_leaves, _pattern, _clouds)[rng.choice(3, p=(0.5, 0.25, 0.25))]
         picture = draw(rng, height, width)
-    return np.clip(picture, 0, 1)
+    result: np.ndarray = np.clip(picture, 0, 1)
+    return result
 
 
 def noise(rng: np.random.Generator, height: int, width: int, channels: int, roughness: float) -> np.ndarray:
@@ -34,7 +35,8 @@ def noise(rng: np.random.Generator, height: int, width: int, channels: int, roug
         strength *= roughness
         field += np.float32(strength) * rng.standard_normal(field.shape, dtype=np.float32)
     some = field[:height:3, :width:3]
-    return (field[:height, :width] - some.mean((0, 1))) / some.std((0, 1))
+    result: np.ndarray = (field[:height, :width] - some.mean((0, 1))) / some.std((0, 1))
+    return result
 
 
 def _grain(rng: np.random.Generator, height: int, width: int, strength: float) -> np.ndarray:
@@ -42,7 +44,8 @@ def _grain(rng: np.random.Generator, height: int, width: int, strength: float) -
     roughness = rng.uniform(0.4, 0.7)
     colour = noise(rng, height // 4 + 1, width // 4 + 1, 3, roughness)
     colour = opencv().resize(colour, (width, height), interpolation=opencv().INTER_LINEAR)
-    return np.float32(strength) * (noise(rng, height, width, 1, roughness) + np.float32(0.35) * colour)
+    result: np.ndarray = np.float32(strength) * (noise(rng, height, width, 1, roughness) + np.float32(0.35) * colour)
+    return result
 
 
 def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -57,11 +60,13 @@ def _shade(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
     share = (0.5 + np.cos(direction) * x + np.sin(direction) * y).astype(np.float32)[..., None]
     first, second = _colours(rng, 2)
-    return first + share * (second - first)
+    result: np.ndarray = first + share * (second - first)
+    return result
 
 
 def _clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    return _shade(rng, height, width) + _grain(rng, height, width, rng.uniform(0.08, 0.22))
+    result: np.ndarray = _shade(rng, height, width) + _grain(rng, height, width, rng.uniform(0.08, 0.22))
+    return result
 
 
 def _pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -75,7 +80,8 @@ def _pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         waves *= np.sin(cos * y - sin * x + bent)
     share = np.clip(0.5 + np.float32(rng.uniform(0.5, 6)) * waves, 0, 1)[..., None]
     first, second = _shade(rng, height, width), _shade(rng, height, width)
-    return first + share * (second - first) + _grain(rng, height, width, rng.uniform(0.02, 0.1))
+    result: np.ndarray = first + share * (second - first) + _grain(rng, height, width, rng.uniform(0.02, 0.1))
+    return result
 
 
 def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -97,7 +103,8 @@ def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
             corners = centre + size * np.stack((np.cos(angles), np.sin(angles)), axis=1)
             cv2.fillPoly(picture, [(corners * 16).astype(np.int32)], colour, cv2.LINE_AA, 4)
-    return picture.astype(np.float32) / 255 + _grain(rng, height, width, rng.uniform(0.02, 0.1))
+    result: np.ndarray = picture.astype(np.float32) / 255 + _grain(rng, height, width, rng.uniform(0.02, 0.1))
+    return result
 
 
 def _photograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -112,7 +119,8 @@ def _photograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     for length, available in zip((height, width), picture.shape[:2]):
         place = (np.arange(length) + rng.integers(max(1, available - length + 1))) % (2 * available)
         indices.append(np.minimum(place, 2 * available - 1 - place))
-    return picture[np.ix_(*indices)] * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    result: np.ndarray = picture[np.ix_(*indices)] * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    return result
 
 
 @cache

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfi.data.synthetic.random_motion import MIXED, MOTIONS, random_motion
+from vfi.data.synthetic.random_motion import MIXED, MOTIONS, MotionName, random_motion
 from vfi.data.synthetic.scene import Layer, Scene
 from vfi.data.synthetic.shapes import inwards, outline
 from vfi.data.synthetic.textures import texture
@@ -45,7 +45,7 @@ def triplet(
     time: float = 0.5,
     layers: int = LAYERS,
     photographs: bool = False,
-    motion: str = "uniform",
+    motion: MotionName = "uniform",
 ) -> Triplet:
     """Frames at 0, `time` and 1 of the scene that `random_scene` makes of these arguments.
 
@@ -69,7 +69,7 @@ def random_scene(
     max_motion: float = MAX_MOTION,
     layers: int = LAYERS,
     photographs: bool = False,
-    motion: str = "uniform",
+    motion: MotionName = "uniform",
 ) -> Scene:
     """A background and `layers` - 1 objects in front of it, each with a motion of its own, for times in [0, 1].
 
@@ -107,7 +107,7 @@ def random_scene(
 
 
 def _background(
-    rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool, kind: str
+    rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool, kind: MotionName
 ) -> Layer:
     height, width = size
     margin = min(max_motion / 2, 64) + 4
@@ -118,7 +118,9 @@ def _background(
     return Layer(motion, torch.from_numpy(picture).movedim(2, 0).contiguous(), _DENSITY)
 
 
-def _object(rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool, kind: str) -> Layer:
+def _object(
+    rng: np.random.Generator, size: tuple[int, int], max_motion: float, photographs: bool, kind: MotionName
+) -> Layer:
     height, width = size
     radius = math.sqrt(height * width) * math.exp(rng.uniform(math.log(0.07), math.log(0.35)))
     softness = 1 / _DENSITY if rng.random() < 0.7 else rng.uniform(1, 2 + radius / 8)

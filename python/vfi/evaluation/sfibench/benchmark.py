@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from vfi.evaluation.sfibench.measures import Between
 from vfi.files import json_lines
 from vfi.files.atomic import written_whole
 from vfi.models.flow_by_name import Flow
-from vfi.models.registry import interpolate_many
+from vfi.models.interpolator import Interpolator
 
 SMALLEST = 32  # pixels of the shorter side, for LPIPS and SSIM
 RESULTS = "results.jsonl"
@@ -81,7 +80,7 @@ class Report:
     missing: dict[str, str]
     notes: dict[str, str]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """What was not measured is null; infinite numbers are the text "inf"."""
         return {
             "dataset": "sfibench",
@@ -99,12 +98,12 @@ def told(scores: Scores) -> dict[str, float | str | None]:
 
 @torch.no_grad()
 def evaluate(
-    model: Any,
+    model: Interpolator,
     clips: ClipSource,
     tools: Tools,
     device: str = "cpu",
     results: Path | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     quiet: bool = True,
 ) -> Report:
     """What a model makes of the first and the last frame of each clip, its caption and its number of frames.
@@ -145,14 +144,11 @@ def evaluate(
     return report({count: list(scores.values()) for count, scores in found.items()}, moments, tools)
 
 
-def frames_of(model: Any, truth: Tensor, caption: str, device: str) -> Tensor:
+def frames_of(model: Interpolator, truth: Tensor, caption: str, device: str) -> Tensor:
     """What the model makes of the ends of a clip, resized if it has another size: (N, 3, H, W) uint8."""
     first, last = (frame[None].to(device).float() / 255 for frame in (truth[0], truth[-1]))
     count = len(truth)
-    if hasattr(model, "generate"):
-        made = model.generate(first, last, caption, num_frames=count)
-    else:
-        made = torch.cat(interpolate_many(model, first, last, [i / (count - 1) for i in range(count)]))
+    made = model.generate(first, last, caption, num_frames=count)
     if made.ndim != 4 or made.shape[:2] != truth.shape[:2]:
         raise UserError(f"expected {count} frames of the model, (N, 3, H, W), got {tuple(made.shape)}")
     if not made.isfinite().all():
@@ -222,7 +218,7 @@ def _cell(value: float | None, width: int) -> str:
 class Kept:
     """Scores of clips, and features of their frames, in a folder; without one nothing is kept."""
 
-    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path | None, settings: Mapping[str, object]) -> None:
         self.folder = folder
         self.known: dict[int, Scores] = {}
         self.lines: json_lines.Lines | None = None
@@ -240,11 +236,14 @@ class Kept:
             index = line.pop("clip", None)
             if not isinstance(index, int) or not set(line) <= set(COLUMNS):
                 raise UserError(f"expected scores of clips in {path}, got {line!r:.60}")
-            self.known[index] = {name: None if value is None else float(value) for name, value in line.items()}
+            try:
+                self.known[index] = {name: None if value is None else float(str(value)) for name, value in line.items()}
+            except ValueError as error:
+                raise UserError(f"expected scores of clips in {path}, got {line!r:.60}") from error
         self.lines = json_lines.Lines(path, [header, *(self.line(i, scores) for i, scores in self.known.items())])
 
     @staticmethod
-    def line(index: int, scores: Scores) -> dict[str, Any]:
+    def line(index: int, scores: Scores) -> dict[str, object]:
         return {"clip": index, **told(scores)}
 
     def scores(self, index: int) -> Scores | None:

@@ -1,7 +1,6 @@
 """The features that the Frechet inception distance is measured in: Inception-v3 as published for it in 2015."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ Branch = list["Step | tuple[Step, Step]"]
 ACROSS, DOWN = (1, 7), (7, 1)
 
 
-def _steps(prefix: str, *steps: tuple[int, Any]) -> Branch:
+def _steps(prefix: str, *steps: tuple[int, int | tuple[int, int]]) -> Branch:
     """Of stride 1, with numbered names."""
     return [(f"{prefix}_{number}", *step, 1) for number, step in enumerate(steps, 1)]
 

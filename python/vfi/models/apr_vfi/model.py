@@ -1,54 +1,30 @@
 """APR-VFI: the whole network, its checkpoints, and frames at any time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-import vfi_kernels as vk
-from vfi.errors import UserError
 from vfi.files import checkpoints
 from vfi.models.apr_vfi import routing as routes
+from vfi.models.apr_vfi.alignment import PairMotion, Result, channels_last, moved
 from vfi.models.apr_vfi.config import BLOCKS, ROUTED, APRConfig, sizes_of
-from vfi.models.apr_vfi.explanation import Explanation
+from vfi.models.apr_vfi.explanation import APRExplanation
+from vfi.models.apr_vfi.options import APROptions, APRTraining, Routing
+from vfi.models.apr_vfi.routing import check_routing
 from vfi.models.apr_vfi.synthesis import ContextNet, Synthesis
 from vfi.models.ebme import flow as ebme
+from vfi.models.interpolator import Interpolator
 from vfi.networks import sized_inference
+from vfi.options import ChannelOrder
 
-ROUTINGS = ("apr", "static", "patches", "ratio")
-
-
-@dataclass(frozen=True)
-class Motion:
-    """What is found once for a pair of frames: flow both ways, (B, 4, H, W), and features of frame 0 and of frame 1,
-    (B, width, H, W) for each refine block."""
-
-    flow: Tensor
-    contexts: tuple[list[Tensor], list[Tensor]]
+if TYPE_CHECKING:
+    from vfi.training.objective import Objective
 
 
-@dataclass(frozen=True)
-class Result:
-    """The frame (B, 3, H, W), and what it was made of.
-
-    flow: (B, 4, H, W), from frame 0 to 1 and back, in pixels. mask: (B, 1, H, W), the share of frame 0.
-    seen: bool (B, 1, H, W), where both frames have landed.
-    route: (B, rows, columns, 4), which patches the routed blocks saw: bool, in training with gradients; None: static.
-    """
-
-    frame: Tensor
-    flow: Tensor
-    warped0: Tensor
-    warped1: Tensor
-    seen: Tensor
-    mask: Tensor
-    route: Tensor | None
-
-
-class APRVFI(nn.Module):
+class APRVFI(nn.Module, Interpolator):
     """Flow of EBME, context features warped with the frames, and refine blocks of which each patch sees as many as it
     needs.
 
@@ -61,10 +37,11 @@ class APRVFI(nn.Module):
         are chosen to meet its numbers of parameters and operations.
     """
 
-    routing = "apr"  # what interpolate does unless told otherwise
+    routing: Routing = "apr"  # what interpolate does unless told otherwise
     keep: Sequence[float] | None = None
+    shows_route = True
 
-    def __init__(self, config: APRConfig | None = None, channel_order: str = "bgr") -> None:
+    def __init__(self, config: APRConfig | None = None, channel_order: ChannelOrder = "bgr") -> None:
         super().__init__()
         self.config = config or APRConfig()
         self.channel_order = channel_order
@@ -74,12 +51,22 @@ class APRVFI(nn.Module):
         self.router = routes.Router(self.config)
         self.synthesis = Synthesis(self.config)
 
+    @classmethod
+    def load(cls, weights: str | Path | None, device: str, options: APROptions) -> "APRVFI":
+        return load(weights).set_usual(**vars(options)).to(device)
+
+    @classmethod
+    def objective(cls, weights: str | Path | None, tiny: bool, options: APRTraining) -> "Objective":
+        from vfi.models.apr_vfi.training import objective
+
+        return objective(weights, tiny, options.flow)
+
     def forward(
         self,
         frame0: Tensor,
         frame1: Tensor,
         t: float = 0.5,
-        routing: str | Tensor = "apr",
+        routing: Routing | Tensor = "apr",
         keep: Sequence[float] | None = None,
         levels: int | None = None,
     ) -> Result:
@@ -102,7 +89,7 @@ class APRVFI(nn.Module):
         """
         return self.between(self.motion(frame0, frame1, levels), frame0, frame1, t, routing, keep, again=False)
 
-    def motion(self, frame0: Tensor, frame1: Tensor, levels: int | None = None) -> Motion:
+    def motion(self, frame0: Tensor, frame1: Tensor, levels: int | None = None) -> PairMotion:
         """What does not depend on the time."""
         sized_inference.check(frame0, frame1)
         height, width = frame0.shape[2:]
@@ -110,10 +97,10 @@ class APRVFI(nn.Module):
             size = f"{height} and {width}"
             raise ValueError(f"APRVFI: expected height and width to be multiples of {self.config.patch}, got {size}")
         flow = self.flow(frame0, frame1, levels)
-        return Motion(flow, (self.context(channels_last(frame0)), self.context(channels_last(frame1))))
+        return PairMotion(flow, (self.context(channels_last(frame0)), self.context(channels_last(frame1))))
 
     def between(
-        self, motion: Motion, frame0: Tensor, frame1: Tensor, t: float, routing: str | Tensor = "apr",
+        self, motion: PairMotion, frame0: Tensor, frame1: Tensor, t: float, routing: Routing | Tensor = "apr",
         keep: Sequence[float] | None = None, again: bool = True,
     ) -> Result:  # fmt: skip
         """The frame at `t`. again: whether `motion` will serve another time; if not, the features of a frame are let
@@ -136,7 +123,7 @@ class APRVFI(nn.Module):
         return Result(frame, motion.flow, warped0, warped1, seen, mask, route)
 
     def routed(
-        self, warped0: Tensor, warped1: Tensor, flow: Tensor, seen: Tensor, routing: str | Tensor,
+        self, warped0: Tensor, warped1: Tensor, flow: Tensor, seen: Tensor, routing: Routing | Tensor,
         keep: Sequence[float] | None,
     ) -> tuple[Tensor | None, Sequence[Tensor | None], Tensor | None]:  # fmt: skip
         """The route, the list of patches of each block, and the votes of training."""
@@ -172,7 +159,7 @@ class APRVFI(nn.Module):
         frame0: Tensor,
         frame1: Tensor,
         times: Sequence[float],
-        routing: str | Tensor | None = None,
+        routing: Routing | Tensor | None = None,
         keep: Sequence[float] | None = None,
     ) -> list[Tensor]:
         """Frames (B, 3, H, W) at several times in [0, 1], of any size; flow and features are found once. Without
@@ -197,7 +184,7 @@ class APRVFI(nn.Module):
         frame0: Tensor,
         frame1: Tensor,
         t: float | Sequence[float] = 0.5,
-        routing: str | Tensor | None = None,
+        routing: Routing | Tensor | None = None,
         keep: Sequence[float] | None = None,
     ) -> Any:
         """The frame at `t`, or a list of frames at each of several times; as `interpolate_many`."""
@@ -206,32 +193,24 @@ class APRVFI(nn.Module):
         return frames[0] if alone else frames
 
     @torch.no_grad()
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> APRExplanation:
         """Motion, blend and route at t, by what `set_usual` says."""
         first, second = self._padded(frame0, frame1)
         found = self.between(self.motion(first, second), first, second, t, self.routing, self.keep, again=False)
         height, width = frame0.shape[2:]
         flow, mask = (x[..., :height, :width] for x in (found.flow[:, :2], found.mask))
-        return Explanation(flow, mask, found.route, self.config.patch)
+        return APRExplanation(flow, mask, found.route, self.config.patch)
 
-    def set_usual(self, routing: str = "apr", keep: Sequence[float] | None = None) -> "APRVFI":
+    def set_usual(self, routing: Routing = "apr", keep: Sequence[float] | None = None) -> "APRVFI":
         """What `interpolate` and `explain` do unless told otherwise."""
-        if keep is not None and routing not in ("apr", "ratio"):
-            raise UserError(f"--keep is for --routing apr and ratio only, got {routing}")
-        if keep is not None and not all(0 <= share <= 1 for share in keep):
-            raise UserError(f"expected --keep to be shares in [0, 1], got {' '.join(f'{share:g}' for share in keep)}")
         check_routing(routing, keep)
         self.routing, self.keep = routing, keep
+        self.shows_route = routing != "static"
         return self
 
-    @property
-    def shows_route(self) -> bool:
-        """Whether `explain` has a route to show."""
-        return self.routing != "static"
-
     def _usually(
-        self, routing: str | Tensor | None, keep: Sequence[float] | None
-    ) -> tuple[str | Tensor, Sequence[float] | None]:
+        self, routing: Routing | Tensor | None, keep: Sequence[float] | None
+    ) -> tuple[Routing | Tensor, Sequence[float] | None]:
         if routing is None:
             return self.routing, self.keep if keep is None else keep
         return routing, keep
@@ -243,42 +222,12 @@ class APRVFI(nn.Module):
         return [sized_inference.pad(frame.to(dtype), self.config.patch, "replicate") for frame in (frame0, frame1)]
 
 
-def check_routing(routing: object, keep: Sequence[float] | None) -> None:
-    """Of the arguments of `APRVFI.forward`; the shape of a route is seen later."""
-    if not isinstance(routing, Tensor) and routing not in ROUTINGS:
-        raise ValueError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
-    if keep is None:
-        return
-    if isinstance(routing, Tensor) or routing not in ("apr", "ratio"):
-        raise ValueError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
-    try:
-        fits = len(keep) == ROUTED and all(0 <= float(share) <= 1 for share in keep)
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ValueError(f"APRVFI: expected keep to be {ROUTED} shares in [0, 1], got {keep!r}")
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Faster to convolve."""
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def moved(frame: Tensor, features: list[Tensor], flow: Tensor, again: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """A frame along the flow, where it lands, bool (B, 1, H, W), and its features: one splat, which finds targets and
-    weights once. The list of features is left empty if they are not needed again."""
-    found, weight = vk.splat([channels_last(frame), *features], flow, mode="average", return_weight=True)
-    if not again:
-        features.clear()
-    return found[0], weight > 0, found[1:]
-
-
 def load(
     path: str | Path | None = None,
     *,
     flow: str | Path | None = None,
     config: APRConfig | None = None,
-    channel_order: str = "bgr",
+    channel_order: ChannelOrder = "bgr",
 ) -> APRVFI:
     """APR-VFI in eval mode. There are no public weights of it, but of its flow network.
 
@@ -301,8 +250,3 @@ def load(
     if flow is not None:
         checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
     return model.eval()
-
-
-def load_for_command(path: str, **settings: Any) -> APRVFI:
-    """What `vfi --model apr-vfi` uses; settings: routing, keep."""
-    return load(path).set_usual(**settings)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.models.apr_vfi.config import ROUTED, APRConfig
+from vfi.models.apr_vfi.options import ROUTINGS
 
 TEMPERATURE = 1.0  # of the Gumbel softmax; the paper names none
 
@@ -28,7 +29,8 @@ class Router(nn.Module):
         """Warped frames (B, 3, H, W) and flow (B, 4, H, W) -> logits (B, H / patch, W / patch, 4, 2): skip, see."""
         x = self.features(torch.cat(((warped0 - warped1).abs(), flow, warped0, warped1), 1))
         pooled = F.avg_pool2d(x, self.patch) + F.max_pool2d(x, self.patch)
-        return self.choice(pooled.permute(0, 2, 3, 1)).unflatten(-1, (ROUTED, 2))
+        result: Tensor = self.choice(pooled.permute(0, 2, 3, 1)).unflatten(-1, (ROUTED, 2))
+        return result
 
 
 def votes(logits: Tensor) -> Tensor:
@@ -75,3 +77,19 @@ def lists_of(route: Tensor, keep: Sequence[float] | None = None) -> list[Tensor]
     batch, rows, columns, blocks = route.shape
     counts = [None] * blocks if keep is None else [batch * kept(share, rows * columns) for share in keep]
     return [vk.patch_indices(part, capacity=n) for part, n in zip(route.unbind(-1), counts, strict=True)]
+
+
+def check_routing(routing: object, keep: Sequence[float] | None) -> None:
+    """Of the arguments of `APRVFI.forward`; the shape of a route is seen later."""
+    if not isinstance(routing, Tensor) and routing not in ROUTINGS:
+        raise ValueError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
+    if keep is None:
+        return
+    if isinstance(routing, Tensor) or routing not in ("apr", "ratio"):
+        raise ValueError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
+    try:
+        fits = len(keep) == ROUTED and all(0 <= float(share) <= 1 for share in keep)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"APRVFI: expected keep to be {ROUTED} shares in [0, 1], got {keep!r}")

@@ -44,7 +44,8 @@ class RefineBlock(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         full = self.first(torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0])
         half = self.to_half(full)
-        return self.last(self.up_to_full(self.up_to_half(self.quarter(half)) + half) + full)
+        result: Tensor = self.last(self.up_to_full(self.up_to_half(self.quarter(half)) + half) + full)
+        return result
 
 
 class Synthesis(nn.Module):
@@ -81,15 +82,19 @@ class Synthesis(nn.Module):
                 refined = torch.lerp(features, refined, vote.to(features.dtype))
             features = refined
             total = total + features if torch.is_grad_enabled() else total.add_(features)
-        return self.head(normalised(total))
+        result: Tensor = self.head(normalised(total))
+        return result
 
     def _refined(self, block: nn.Module, inputs: list[Tensor], listed: Tensor | None, keeps_input: bool) -> Tensor:
         """Without gradients the features are written where they are: their sum is all that is needed later."""
+        result: Tensor
         if listed is None:
-            return block(*inputs)
+            result = block(*inputs)
+            return result
         chunk = (CPU_CHUNK if listed.device.type == "cpu" else GPU_CHUNK) * 64**2 // self.patch**2
         routed = vk.nn.RoutedBlock(block, self.patch, self.halo, max(chunk, 1))
-        return routed(inputs, listed, inputs[-1], inplace=not (keeps_input or torch.is_grad_enabled()))
+        result = routed(inputs, listed, inputs[-1], inplace=not (keeps_input or torch.is_grad_enabled()))
+        return result
 
 
 def normalised(x: Tensor) -> Tensor:

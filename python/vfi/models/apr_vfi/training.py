@@ -1,20 +1,21 @@
 """Training of APR-VFI in three stages: whole pictures, patches, then the routing (section 3.3)."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
 from vfi.files import checkpoints
 from vfi.models.apr_vfi.config import APRConfig
 from vfi.models.apr_vfi.model import APRVFI, load
+from vfi.models.apr_vfi.options import Routing
 from vfi.models.apr_vfi.routing import misalignment, top_shares
 from vfi.training.losses import census, charbonnier
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
-ROUTINGS = ("static", "patches", "apr")  # of the stages
+ROUTINGS: tuple[Routing, ...] = ("static", "patches", "apr")  # of the stages
 
 
 def stage(summary: str, steps: int) -> Stage:
@@ -41,7 +42,7 @@ class APRObjective(Objective):
 
     def begin(self, stage: int) -> list[Group]:
         if self.fresh and stage > 1:
-            raise UserError(f"stage {stage} begins with --weights of the stage before, whose flow it freezes")
+            raise ArgumentError(f"stage {stage} begins with `weights` of the stage before, whose flow it freezes")
         self.fresh = False
         self.routing = ROUTINGS[stage - 1]
         network = self.network.train().requires_grad_(True)
@@ -68,17 +69,18 @@ class APRObjective(Objective):
     def rgb(self, frames: Tensor) -> Tensor:
         return frames.flip(1) if self.network.channel_order == "bgr" else frames
 
-    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
-        return network.interpolate(frames[:, 0], frames[:, -1], time, routing=self.routing)
+    def watched(self, network: APRVFI, frames: Tensor, time: float) -> Tensor:
+        result: Tensor = network.interpolate(frames[:, 0], frames[:, -1], time, routing=self.routing)
+        return result
 
 
-def objective(weights: str | None, tiny: bool, flow: str | None = None) -> APRObjective:
+def objective(weights: str | Path | None, tiny: bool, flow: str | Path | None = None) -> APRObjective:
     """What `vfi train --model apr-vfi` trains. weights: of the stage before; flow: bi-flownet.pkl of EBME.
 
     Without weights, the last layer is 0: training begins with the mean of the two warped frames.
     """
     if tiny and weights is not None:
-        raise UserError("--tiny makes fresh weights: give either --tiny or --weights, whose sizes are taken")
+        raise ArgumentError("`tiny` makes fresh weights: give either `tiny` or `weights`, whose sizes are taken")
     model = APRVFI(APRConfig.tiny() if tiny else APRConfig()) if weights is None else load(weights)
     if weights is None:
         nn.init.zeros_(model.synthesis.head.weight)

@@ -11,6 +11,7 @@ import vfi_kernels as vk
 from vfi.files import checkpoints
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
+from vfi.options import ChannelOrder
 
 FEATURES, MOTION = 48, 64  # channels that describe an image, and what is handed on with the flow
 RADIUS = 4  # of the cost volume
@@ -39,7 +40,8 @@ class FeatPyramid(nn.Module):
         self.conv_stage2 = nn.Sequential(*conv(c, 2 * c, 2), *(m for _ in range(5) for m in conv(2 * c, 2 * c)))
 
     def forward(self, frame: Tensor) -> Tensor:
-        return self.conv_stage2(self.conv_stage1(frame))
+        result: Tensor = self.conv_stage2(self.conv_stage1(frame))
+        return result
 
 
 class Estimator(nn.Module):
@@ -75,7 +77,7 @@ class BiFlowNet(nn.Module):
         Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023, section 3.2.
     """
 
-    def __init__(self, channel_order: str = "bgr"):
+    def __init__(self, channel_order: ChannelOrder = "bgr"):
         super().__init__()
         if channel_order not in ("bgr", "rgb"):
             raise ValueError(f"BiFlowNet: expected channel_order bgr or rgb, got {channel_order!r}")
@@ -127,7 +129,7 @@ class BiFlowNet(nn.Module):
         return flow if flow.dtype == torch.float64 else flow.float(), motion
 
 
-def load(path: str | Path | None = None, *, channel_order: str = "bgr") -> BiFlowNet:
+def load(path: str | Path | None = None, *, channel_order: ChannelOrder = "bgr") -> BiFlowNet:
     """The flow network with the weights of a checkpoint, in eval mode.
 
     Args:

@@ -1,9 +1,11 @@
 """ebme-splat: frames along EBME's flow, by splatting and blending, without a network that synthesises."""
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from vfi.models.ebme.flow import BiFlowNet, load
-from vfi.networks.splat_model import BlendConfig, SplatModel
+from vfi.models.splat_model import BlendConfig, SplatModel
 
 
 class EBMESplat(SplatModel, nn.Module):
@@ -17,11 +19,10 @@ class EBMESplat(SplatModel, nn.Module):
         self.config = config or BlendConfig(by_coverage=True)
         self.channel_order = network.channel_order
 
+    @classmethod
+    def load(cls, weights: str | Path | None, device: str, options: object) -> "EBMESplat":
+        return cls(load(weights)).to(device).eval()
+
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
         flow = self.network(frame0, frame1)
         return [(flow[:, :2], flow[:, 2:])]
-
-
-def load_for_command(path: str) -> EBMESplat:
-    """What `vfi --model ebme-splat` uses."""
-    return EBMESplat(load(path)).eval()

@@ -1,16 +1,25 @@
 """One step of latent video diffusion to the keyframes, on two backbones: Wan's transformer, SVD's U-Net."""
 
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
+from diffusers import (
+    AutoencoderKLTemporalDecoder,
+    AutoencoderKLWan,
+    UNetSpatioTemporalConditionModel,
+    WanTransformer3DModel,
+)
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
+from vfi.models.rdvfi.options import Layout
 from vfi.networks.wan import clip_input
 
 PROMPT_TOKENS = 512  # that Wan's attention expects beside an image
+Context = TypeVar("Context")
 CAUSAL_STEP = 4  # frames in a latent of Wan's causal layout
 
 # Of Stable Video Diffusion
@@ -31,7 +40,7 @@ class EmptyPrompt(ModelMixin, ConfigMixin):
         return F.pad(self.embedding, (0, 0, 0, PROMPT_TOKENS - 1)).expand(batch, -1, -1)
 
 
-class Diffusion(Protocol):
+class Diffusion(Protocol[Context]):
     """What the keyframes are drawn with. Latents are normalised; time is 0 without noise, 1 at the most."""
 
     multiple: int  # of which the low resolution's height and width must be
@@ -39,7 +48,7 @@ class Diffusion(Protocol):
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) in [0, 1], each alone -> latents (N, C, H / 8, W / 8) float32."""
 
-    def context(self, frame0: Tensor, frame1: Tensor) -> Any:
+    def context(self, frame0: Tensor, frame1: Tensor) -> Context:
         """What the denoiser knows of the frames (B, 3, H, W) beside their latents."""
 
     def noisy(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
@@ -51,7 +60,7 @@ class Diffusion(Protocol):
     def clean(self, noisy: Tensor, velocity: Tensor, time: Tensor) -> Tensor:
         """The latents, by one step from `time` to 0."""
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Context) -> Tensor:
         """What the denoiser gives. known: (B, K, C, h, w), as `conditioning` makes it."""
 
     def conditioning(self, ends: Tensor, low0: Tensor, low1: Tensor, count: int) -> Tensor:
@@ -62,9 +71,10 @@ def spread(time: Tensor) -> Tensor:
     return time.view(-1, 1, 1, 1, 1)
 
 
-def encoded_in(vae: Any, frames: Tensor) -> Tensor:
+def encoded_in(vae: AutoencoderKLWan | AutoencoderKLTemporalDecoder, frames: Tensor) -> Tensor:
     """The mode of what a VAE makes of frames in [0, 1]."""
-    return vae.encode((2 * frames - 1).to(vae.dtype)).latent_dist.mode().float()
+    result: Tensor = vae.encode((2 * frames - 1).to(vae.dtype)).latent_dist.mode().float()
+    return result
 
 
 class WanDiffusion:
@@ -76,7 +86,14 @@ class WanDiffusion:
 
     multiple = 16
 
-    def __init__(self, denoiser: Any, vae: Any, image_encoder: Any, prompt: EmptyPrompt, latent_layout: str) -> None:
+    def __init__(
+        self,
+        denoiser: WanTransformer3DModel,
+        vae: AutoencoderKLWan,
+        image_encoder: CLIPVisionModel,
+        prompt: EmptyPrompt,
+        latent_layout: Layout,
+    ) -> None:
         self.denoiser, self.vae, self.image_encoder, self.prompt = denoiser, vae, image_encoder, prompt
         self.causal = latent_layout == "causal"
 
@@ -121,7 +138,7 @@ class WanDiffusion:
         clip = torch.stack((low0, *[gray] * (CAUSAL_STEP * (count - 1) - 1), low1), 1)
         return torch.cat((mask, self.encode_clip(clip)), 2)
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
         dtype, (prompt, image) = self.denoiser.patch_embedding.weight.dtype, context  # others stay float32
         found = self.denoiser(
             hidden_states=torch.cat((noisy, known), 2).transpose(1, 2).to(dtype),
@@ -130,7 +147,8 @@ class WanDiffusion:
             encoder_hidden_states_image=image.to(dtype),
             return_dict=False,
         )[0]
-        return found.transpose(1, 2).float()
+        result: Tensor = found.transpose(1, 2).float()
+        return result
 
 
 class SVDDiffusion:
@@ -138,11 +156,17 @@ class SVDDiffusion:
 
     multiple = 64
 
-    def __init__(self, denoiser: Any, vae: Any, image_encoder: Any) -> None:
+    def __init__(
+        self,
+        denoiser: UNetSpatioTemporalConditionModel,
+        vae: AutoencoderKLTemporalDecoder,
+        image_encoder: CLIPVisionModelWithProjection,
+    ) -> None:
         self.denoiser, self.vae, self.image_encoder = denoiser, vae, image_encoder
 
     def encode(self, frames: Tensor) -> Tensor:
-        return self.vae.config.scaling_factor * encoded_in(self.vae, frames)
+        result: Tensor = self.vae.config.scaling_factor * encoded_in(self.vae, frames)
+        return result
 
     def context(self, frame0: Tensor, frame1: Tensor) -> Tensor:
         """CLIP's embeddings of both frames, (B, 2, dim)."""
@@ -153,12 +177,14 @@ class SVDDiffusion:
     def conditioning(self, ends: Tensor, low0: Tensor, low1: Tensor, count: int) -> Tensor:
         """Both latents, as the VAE gives them, beside every frame."""
         both = ends.flatten(1, 2) / self.vae.config.scaling_factor
-        return both[:, None].expand(-1, count, -1, -1, -1)
+        result: Tensor = both[:, None].expand(-1, count, -1, -1, -1)
+        return result
 
     def sigma(self, time: Tensor) -> Tensor:
         """Noise per signal, along Karras' schedule."""
         least, most = SIGMA_LEAST ** (1 / RHO), SIGMA_MOST ** (1 / RHO)
-        return (least + time * (most - least)) ** RHO
+        result: Tensor = (least + time * (most - least)) ** RHO
+        return result
 
     def shares(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """Of signal and noise; their squares add up to 1."""
@@ -177,19 +203,20 @@ class SVDDiffusion:
         signal, share = self.shares(time)
         return signal * noisy - share * velocity
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Any) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Tensor) -> Tensor:
         dtype = self.denoiser.conv_in.weight.dtype
         added = torch.tensor([ADDED_TIME], device=noisy.device, dtype=dtype).expand(len(noisy), -1)
-        return self.denoiser(
+        result: Tensor = self.denoiser(
             torch.cat((noisy, known), 2).to(dtype),
             0.25 * self.sigma(time).log(),
             context.to(dtype),
             added_time_ids=added,
             return_dict=False,
         )[0].float()
+        return result
 
 
-def widened(unet: Any) -> Any:
+def widened(unet: UNetSpatioTemporalConditionModel) -> UNetSpatioTemporalConditionModel:
     """SVD's U-Net with four input channels more, at first without effect; as it is if it has them already."""
     before = unet.conv_in
     if before.in_channels == 12:

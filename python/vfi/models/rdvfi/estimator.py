@@ -17,7 +17,7 @@ TAPS = 9  # of the convex upsampling, 3 x 3
 
 
 @dataclass(frozen=True, repr=False)
-class Motion:
+class EstimatedMotion:
     """What the estimator finds of K latents: of frame 0, of the keyframes, of frame 1.
 
     Attributes:
@@ -42,7 +42,8 @@ class ResBlock(nn.Module):
         self.relu = nn.PReLU(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(x + self.conv2(self.conv1(x)))
+        result: Tensor = self.relu(x + self.conv2(self.conv1(x)))
+        return result
 
 
 class LatentFeatures(nn.Sequential):
@@ -80,7 +81,8 @@ class AdjacentMotion(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         similar = vk.correlation(first, second, self.radius).to(first.dtype)
-        return self.head(self.trunk(torch.cat((similar, first, second), 1))).float()
+        result: Tensor = self.head(self.trunk(torch.cat((similar, first, second), 1))).float()
+        return result
 
 
 class Fusion(nn.Module):
@@ -132,7 +134,7 @@ class TrajectoryEstimator(ModelMixin, ConfigMixin):
         self.adjacent = AdjacentMotion(width, radius)
         self.fusion = Fusion(width)
 
-    def forward(self, latents: Tensor) -> Motion:
+    def forward(self, latents: Tensor) -> EstimatedMotion:
         """latents: (B, K, C, h, w), those of frame 0 and frame 1 at the ends."""
         batch, count = latents.shape[:2]
         features = self.features(latents.flatten(0, 1).to(self.dtype)).unflatten(0, (batch, count))
@@ -142,7 +144,7 @@ class TrajectoryEstimator(ModelMixin, ConfigMixin):
         # Seen from frame 1, time runs backwards
         nodes1, metric1 = self._fused(features.flip(1), pairs[:, :, 2:].flip(1))
         small = F.avg_pool2d(pairs.flatten(0, 1), FEATURE_SCALE) / FEATURE_SCALE
-        return Motion(nodes0, nodes1.flip(1), metric0, metric1, small.unflatten(0, (batch, count - 1)))
+        return EstimatedMotion(nodes0, nodes1.flip(1), metric0, metric1, small.unflatten(0, (batch, count - 1)))
 
     def _fused(self, features: Tensor, adjacent: Tensor) -> tuple[Tensor, Tensor]:
         """Flows to all K from the first, (B, K, 2, 4h, 4w), and the mean metric (B, 1, h, w)."""

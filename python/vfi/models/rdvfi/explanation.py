@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from vfi.drawing import pictures
+from vfi.drawing.panels import Panel, flow_panel, paths_panel
+from vfi.models.interpolator import Explanation
 from vfi.models.rdvfi.trajectory import Trajectory
 
 LINES = 24  # along the longer side
@@ -12,12 +13,12 @@ TIMES = 25  # points of a line
 
 
 @dataclass(frozen=True)
-class Explanation:
+class TrajectoryExplanation(Explanation):
     """Of a pair's trajectory."""
 
     trajectory: Trajectory
 
-    def panels(self) -> list[pictures.Panel]:
+    def panels(self) -> list[Panel]:
         """Motion from frame 0 to frame 1, and the paths of some of its pixels."""
         frame = self.trajectory.frame0[0].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         height, width = frame.shape[:2]
@@ -28,6 +29,6 @@ class Explanation:
         moved = flows[:, :, rows.to(flows.device)][..., columns.to(flows.device)].flatten(2).permute(2, 0, 1)
         paths = (starts + moved.cpu()).numpy()
         return [
-            pictures.flow_panel(flows[-1].permute(1, 2, 0).cpu().numpy()),
-            pictures.paths_panel((frame * 255).round().astype("uint8"), paths),
+            flow_panel(flows[-1].permute(1, 2, 0).cpu().numpy()),
+            paths_panel((frame * 255).round().astype("uint8"), paths),
         ]

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, AutoencoderKLWan, UNetSpatioTemporalConditionModel
@@ -16,11 +16,13 @@ from vfi.files import checkpoints
 from vfi.models.rdvfi.diffusion import EmptyPrompt, widened
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
 from vfi.models.rdvfi.model import RDVFI
+from vfi.models.rdvfi.options import Variant
 from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.networks import wan
 from vfi.networks.diffusers_folders import check_network, check_networks, check_values, held_by
 
-BACKBONES = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
+BACKBONES: dict[Variant, str] = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
+Network = TypeVar("Network", bound=nn.Module)
 OWN = ("estimator", "synthesis", "prompt", "denoiser")  # what a file of weights may hold
 EXACT = ("estimator", "vae")  # float32 always: trajectories are worth it, and both VAEs are unsafe or slow in half
 TINY_SIZE = (64, 64)
@@ -43,7 +45,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> RDVFI:
 
 
 def from_backbone(
-    variant: str,
+    variant: Variant,
     folder: str | Path,
     weights: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
@@ -124,9 +126,10 @@ def own_networks(channels: int, dtype: torch.dtype) -> tuple[TrajectoryEstimator
     return TrajectoryEstimator(channels), in_dtype(FrameSynthesis(channels), dtype)
 
 
-def in_dtype(network: Any, dtype: torch.dtype) -> Any:
+def in_dtype(network: Network, dtype: torch.dtype) -> Network:
     """`to`, without diffusers' warning about parts that should stay float32, of which ours have none."""
-    return nn.Module.to(network, dtype)
+    nn.Module.to(network, dtype)
+    return network
 
 
 class RDVFINetworks(nn.ModuleDict):
@@ -147,15 +150,15 @@ def finished(pipeline: RDVFI) -> RDVFI:
     return pipeline
 
 
-def tiny(variant: str = "d", weights: str | Path | None = None, seed: int = 0, **settings: Any) -> RDVFI:
+def tiny(variant: Variant = "d", weights: str | Path | None = None, seed: int = 0, **settings: Any) -> RDVFI:
     """A fresh, small RDVFI, of random weights: to try things out, and for tests.
 
     Untrained, it finds no motion and gives the mean of the frames, as one of the published size does.
 
     Args:
         variant: "d" or "u".
-        weights: of a training with --tiny; None: fresh ones.
-        seed: of the random weights; a training with --tiny has 0.
+        weights: of a training of tiny networks; None: fresh ones.
+        seed: of the random weights; a training of tiny networks has 0.
         settings: of `RDVFI`.
     """
     if variant not in BACKBONES:
@@ -168,7 +171,7 @@ def tiny(variant: str = "d", weights: str | Path | None = None, seed: int = 0, *
     return finished(found)
 
 
-def _tiny(variant: str, settings: Mapping[str, Any]) -> RDVFI:
+def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:
     clip = CLIPVisionConfig(
         hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16,
         projection_dim=16,
@@ -182,20 +185,22 @@ def _tiny(variant: str, settings: Mapping[str, Any]) -> RDVFI:
         vae = AutoencoderKLWan(
             base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
         )
-        parts: Any = (denoiser, vae, CLIPVisionModel(clip))
-        own: Any = (TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8), EmptyPrompt(32))
-    else:
-        unet = UNetSpatioTemporalConditionModel(
-            in_channels=8, out_channels=4, block_out_channels=(32, 64),
-            down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
-            up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), layers_per_block=1,
-            addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, cross_attention_dim=16,
-            num_attention_heads=(2, 4), num_frames=5,
+        return RDVFI(
+            denoiser, vae, CLIPVisionModel(clip), TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8),
+            EmptyPrompt(32), **settings,
         )  # fmt: skip
-        vae = AutoencoderKLTemporalDecoder(
-            block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
-            latent_channels=4,
-        )  # fmt: skip
-        parts = (widened(unet), vae, CLIPVisionModelWithProjection(clip))
-        own = (TrajectoryEstimator(4, 16, 2), FrameSynthesis(4, 8), None)
-    return RDVFI(*parts, *own, **settings)
+    unet = UNetSpatioTemporalConditionModel(
+        in_channels=8, out_channels=4, block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), layers_per_block=1,
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=24, cross_attention_dim=16,
+        num_attention_heads=(2, 4), num_frames=5,
+    )  # fmt: skip
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
+        latent_channels=4,
+    )  # fmt: skip
+    return RDVFI(
+        widened(unet), vae, CLIPVisionModelWithProjection(clip), TrajectoryEstimator(4, 16, 2), FrameSynthesis(4, 8),
+        **settings,
+    )  # fmt: skip

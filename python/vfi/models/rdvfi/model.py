@@ -11,12 +11,13 @@ from torch import Tensor
 
 from vfi.models.rdvfi.diffusion import Diffusion, EmptyPrompt, SVDDiffusion, WanDiffusion
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
-from vfi.models.rdvfi.explanation import Explanation
+from vfi.models.rdvfi.explanation import TrajectoryExplanation
+from vfi.models.rdvfi.options import LAYOUTS, WARPS, Layout, Variant, Warp
 from vfi.models.rdvfi.synthesis import FrameSynthesis
-from vfi.models.rdvfi.trajectory import WARPS, Trajectory
+from vfi.models.rdvfi.trajectory import Trajectory
 from vfi.networks.sized_inference import check, check_finite, times_of
 
-LAYOUTS = ("image", "causal")
+Generators = torch.Generator | list[torch.Generator] | None
 
 
 class RDVFI(DiffusionPipeline):
@@ -57,8 +58,8 @@ class RDVFI(DiffusionPipeline):
         prompt: EmptyPrompt | None = None,
         low_size: list[int] | tuple[int, int] = (256, 448),
         keyframes: int = 7,
-        latent_layout: str = "image",
-        warp: str = "forward",
+        latent_layout: Layout = "image",
+        warp: Warp = "forward",
         a: float = -0.5,
     ) -> None:
         super().__init__()
@@ -91,13 +92,13 @@ class RDVFI(DiffusionPipeline):
             )
 
     @property
-    def diffusion(self) -> Diffusion:
+    def diffusion(self) -> Diffusion[Any]:
         if self.variant == "d":
             return WanDiffusion(self.denoiser, self.vae, self.image_encoder, self.prompt, self.config.latent_layout)
         return SVDDiffusion(self.denoiser, self.vae, self.image_encoder)
 
     @property
-    def variant(self) -> str:
+    def variant(self) -> Variant:
         """ "d" on a diffusion transformer, "u" on a U-Net."""
         denoiser = getattr(self.denoiser, "_orig_mod", self.denoiser)  # of one that torch.compile wrapped
         return "d" if isinstance(denoiser, WanTransformer3DModel) else "u"
@@ -105,14 +106,15 @@ class RDVFI(DiffusionPipeline):
     @property
     def nodes(self) -> int:
         """Latents in time: the keyframes and both ends."""
-        return self.config.keyframes + 2
+        result: int = self.config.keyframes + 2
+        return result
 
     @torch.no_grad()
     def trajectory(
         self,
         frame0: Tensor,
         frame1: Tensor,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
     ) -> Trajectory:
         """Everything that is done once for a pair, at the low resolution.
 
@@ -170,7 +172,9 @@ class RDVFI(DiffusionPipeline):
         motion = self.estimator(latents)
         return Trajectory(frame0, frame1, motion, latents, self.synthesis, self.config.warp, self.config.a)
 
-    def interpolate(self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Any = None) -> Any:
+    def interpolate(
+        self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Generators = None
+    ) -> Any:
         """Frames at the times `taus` between two frames; the diffusion runs once, however many they are.
 
         Args:
@@ -192,11 +196,12 @@ class RDVFI(DiffusionPipeline):
             found = self.trajectory(frame0, frame1, generator).frames(times)
         return found[0] if alone else found
 
-    def __call__(self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Any = None) -> Any:
+    def __call__(
+        self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Generators = None
+    ) -> Any:
         """`interpolate`."""
         return self.interpolate(frame0, frame1, taus, generator)
 
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float, generator: Any = None) -> Explanation:
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float, generator: Generators = None) -> TrajectoryExplanation:
         """The trajectories behind the frame at t, for pictures."""
-        found = self.trajectory(frame0, frame1, generator)
-        return Explanation(found)
+        return TrajectoryExplanation(self.trajectory(frame0, frame1, generator))

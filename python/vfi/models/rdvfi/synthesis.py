@@ -59,4 +59,5 @@ class FrameSynthesis(ModelMixin, ConfigMixin):
         time = taus.float().view(-1, 1, 1, 1)
         usual = [share * (warped[:, 3:4].float() + _LEAST) for share, warped in ((1 - time, warped0), (time, warped1))]
         mask = torch.sigmoid(logits[:, 3:] + torch.log(usual[0] + 1e-6) - torch.log(usual[1] + 1e-6))
-        return mask * warped0[:, :3].float() + (1 - mask) * warped1[:, :3].float() + logits[:, :3]
+        result: Tensor = mask * warped0[:, :3].float() + (1 - mask) * warped1[:, :3].float() + logits[:, :3]
+        return result

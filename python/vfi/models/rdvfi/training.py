@@ -1,16 +1,19 @@
 """Training of RDVFI: trajectories and synthesis on true latents, then the denoiser through both."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
 from vfi.models.rdvfi import files
 from vfi.models.rdvfi.diffusion import WanDiffusion
 from vfi.models.rdvfi.model import RDVFI
-from vfi.networks import lpips
+from vfi.models.rdvfi.options import Variant
+from vfi.networks.lpips import LPIPS
+from vfi.networks.lpips import load as load_lpips
 from vfi.training.losses import laplacian
 from vfi.training.objective import Group, Objective, Outcome, Stage
 
@@ -24,7 +27,6 @@ class Trained(nn.Module):
     """What a stage trains and its file of weights holds, by the names of the pipeline's parts."""
 
     channel_order = "rgb"
-    any_time = True
 
     def __init__(self, pipeline: RDVFI) -> None:
         super().__init__()
@@ -45,7 +47,9 @@ class RDVFIObjective(Objective):
         Stage("the denoiser, through both", 20, 16, 256, 2e-5, final_rate=1e-6, warm_up=500, weight_decay=1e-2),
     )
 
-    def __init__(self, pipeline: RDVFI, perceptual: lpips.LPIPS | None = None) -> None:
+    any_time = True
+
+    def __init__(self, pipeline: RDVFI, perceptual: LPIPS | None = None) -> None:
         super().__init__(Trained(pipeline))
         self.pipeline = pipeline  # no module: its frozen parts are no part of the state
         self.perceptual = perceptual
@@ -66,7 +70,9 @@ class RDVFIObjective(Objective):
 
     def begin(self, stage: int) -> list[Group]:
         if self.fresh and stage > 1:
-            raise UserError("stage 2 begins with --weights of stage 1, through whose networks the denoiser is trained")
+            raise ArgumentError(
+                "stage 2 begins with `weights` of stage 1, through whose networks the denoiser is trained"
+            )
         for part in self.pipeline.components.values():
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
@@ -118,7 +124,8 @@ class RDVFIObjective(Objective):
             # The last frame is known alone, as where nothing else is known
             return torch.cat((found[:, :-1], diffusion.encode(frames[:, -1])[:, None]), 1)
         kept = frames[:, :: (frames.shape[1] - 1) // (nodes - 1)]
-        return diffusion.encode(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
+        result: Tensor = diffusion.encode(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
+        return result
 
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
         """Between the bound, which rises with the training, and 1."""
@@ -127,26 +134,30 @@ class RDVFIObjective(Objective):
     def perceived(self, result: Tensor, truth: Tensor) -> Tensor:
         """LPIPS; without its weights the distance of Laplacian pyramids stands in for it."""
         if self.perceptual is not None:
-            return self.perceptual(result, truth).mean()
+            made: Tensor = self.perceptual(result, truth).mean()
+            return made
         return laplacian(result, truth)
 
-    def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
+    def watched(self, network: nn.Module, frames: Tensor, time: float) -> Tensor:
         """In stage 1 from true latents; in stage 2 as interpolation does it, by one step from noise."""
         before, after = frames[:, 0], frames[:, -1]
         own = {name: part for name, part in network.named_children() if name != "prompt"}
         settings = {name: self.pipeline.config[name] for name in SETTINGS} | {"low_size": tuple(frames.shape[3:])}
         pipeline = RDVFI(**{**self.pipeline.components, **own}, **settings)
+        result: Tensor
         if self.stage == 1:
-            return pipeline.along(before, after, self.latents(frames)).frames(time)
-        return pipeline.interpolate(before, after, time, torch.Generator().manual_seed(0))
+            result = pipeline.along(before, after, self.latents(frames)).frames(time)
+        else:
+            result = pipeline.interpolate(before, after, time, torch.Generator().manual_seed(0))
+        return result
 
 
 def objective(
-    weights: str | None,
+    weights: str | Path | None,
     tiny: bool,
-    variant: str,
-    backbone: str | None = None,
-    lpips_weights: Sequence[str] | None = None,
+    variant: Variant,
+    backbone: str | Path | None = None,
+    lpips: Sequence[str | Path] | None = None,
 ) -> RDVFIObjective:
     """What `vfi train --model rdvfi-d` or `rdvfi-u` trains.
 
@@ -154,14 +165,14 @@ def objective(
         weights: of the stage before; None: fresh ones, for stage 1.
         tiny: small networks of random weights.
         backbone: folder of the published files, see `files.from_backbone`.
-        lpips_weights: AlexNet's file and LPIPS' own; None: the distance of Laplacian pyramids takes its place.
+        lpips: AlexNet's file and LPIPS' own; None: the distance of Laplacian pyramids takes its place.
     """
-    perceptual = None if lpips_weights is None else lpips.load(*lpips_weights)
+    perceptual = None if lpips is None else load_lpips(*lpips)
     if tiny and backbone is not None:
-        raise UserError("--tiny has a small backbone of its own: give either --tiny or --backbone")
+        raise ArgumentError("`tiny` has a small backbone of its own: give either `tiny` or `backbone`")
     if not tiny and backbone is None:
-        wanted = f"--backbone, the folder of {files.BACKBONES[variant]}"
-        raise UserError(f"the model rdvfi-{variant} needs {wanted}; nothing is downloaded")
+        wanted = f"`backbone`, the folder of {files.BACKBONES[variant]}"
+        raise ArgumentError(f"the model rdvfi-{variant} needs {wanted}; nothing is downloaded")
     pipeline = files.tiny(variant, weights) if backbone is None else files.from_backbone(variant, backbone, weights)
     found = RDVFIObjective(pipeline, perceptual)
     found.fresh = weights is None

@@ -1,6 +1,6 @@
 """Continuous trajectories of the pixels of two frames: flow to any time, frames at any time and resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
-from vfi.models.rdvfi.estimator import Motion
+from vfi.models.rdvfi.estimator import EstimatedMotion
+from vfi.models.rdvfi.options import WARPS, Warp
 from vfi.models.rdvfi.synthesis import MULTIPLE, FrameSynthesis
 from vfi.networks.sized_inference import check, pad, times_of
 
-WARPS = ("forward", "backward")
 PIXELS_AT_ONCE = 2**23  # of all times that are worked on together
 MOTION_UNIT = 1 / 32  # of the flow that the synthesis sees, per px of the low resolution
 
@@ -37,10 +37,10 @@ class Trajectory:
 
     frame0: Tensor
     frame1: Tensor
-    motion: Motion
+    motion: EstimatedMotion
     latents: Tensor
     synthesis: FrameSynthesis
-    warp: str = "forward"
+    warp: Warp = "forward"
     a: float = -0.5
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Trajectory:
 
     def to(self, device: torch.device | str) -> "Trajectory":
         """The same on another device."""
-        motion = Motion(*(getattr(self.motion, field.name).to(device) for field in fields(Motion)))
+        motion = EstimatedMotion(*(getattr(self.motion, field.name).to(device) for field in fields(EstimatedMotion)))
         frames = {name: getattr(self, name).to(device) for name in ("frame0", "frame1", "latents")}
         synthesis = self.synthesis
         if next(synthesis.parameters()).device != torch.empty(0, device=device).device:
@@ -62,7 +62,7 @@ class Trajectory:
             synthesis = copied.to(device).train(synthesis.training).requires_grad_(False)
         return replace(self, motion=motion, synthesis=synthesis, **frames)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         there = self.to("cpu")
         return {field.name: getattr(there, field.name) for field in fields(Trajectory)}
 
@@ -121,7 +121,8 @@ class Trajectory:
         height, width = frame0.shape[2:]
         warped = [pad(seen.flatten(0, 1), MULTIPLE, "replicate") for seen in self.warped(frame0, frame1, taus)]
         frames = self.synthesis(*warped, self._moved_latents(taus), taus.flatten().to(frame0.device))
-        return frames[:, :, :height, :width].unflatten(0, taus.shape)
+        result: Tensor = frames[:, :, :height, :width].unflatten(0, taus.shape)
+        return result
 
     def warped(self, frame0: Tensor, frame1: Tensor, taus: Tensor) -> tuple[Tensor, Tensor]:
         """Of each frame at taus (B, T): (B, T, 6, H, W), RGB, coverage, and motion to the other end."""
@@ -157,7 +158,7 @@ class Trajectory:
         return torch.cat(found, 1)
 
 
-def _size(size: Any) -> tuple[int, int]:
+def _size(size: Iterable[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
         good = (height, width) == tuple(size) and min(height, width) > 0

@@ -1,7 +1,13 @@
 """RIFE (Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022) and RIFEm, its
 variant for arbitrary times, on vfi_kernels. `load` takes the public checkpoints."""
 
-from vfi.models.rife.config import Config
-from vfi.models.rife.model import RIFE, Explanation, Result, load, load_for_command
+from typing import TYPE_CHECKING
 
-__all__ = ["RIFE", "Config", "Explanation", "Result", "load", "load_for_command"]
+from vfi.models.lazy import lazily
+
+if TYPE_CHECKING:
+    from vfi.models.rife.config import Config
+    from vfi.models.rife.model import RIFE, Result, RIFEExplanation, load
+
+__all__ = ["RIFE", "Config", "RIFEExplanation", "Result", "load"]
+__getattr__ = lazily(__name__, __all__, ("config", "model"))

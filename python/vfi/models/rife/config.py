@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
 from vfi.errors import UserError
+from vfi.options import ChannelOrder
 
-VARIANTS = {"rife": 6, "rife_m": 7}  # channels that the first layer reads
+Variant = Literal["rife", "rife_m"]
+VARIANTS: dict[Variant, int] = {"rife": 6, "rife_m": 7}  # channels that the first layer reads
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Config:
         width: channels of ContextNet's first level, and of FusionNet's last.
     """
 
-    variant: str = "rife"
-    channel_order: str = "bgr"
+    variant: Variant = "rife"
+    channel_order: ChannelOrder = "bgr"
     flow: tuple[int, int, int] = (240, 150, 90)
     teacher: int = 90
     width: int = 16

@@ -34,7 +34,7 @@ class IFBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class Stage:
+class FlowStage:
     """What is known after a block: flow (B, 4, H, W) into frame 0 and into frame 1, mask logits, both frames warped."""
 
     flow: Tensor
@@ -43,14 +43,14 @@ class Stage:
     warped1: Tensor
 
 
-def warped(frame0: Tensor, frame1: Tensor, flow: Tensor, mask: Tensor) -> Stage:
-    return Stage(flow, mask, vk.backward_warp(frame0, flow[:, :2]), vk.backward_warp(frame1, flow[:, 2:4]))
+def warped(frame0: Tensor, frame1: Tensor, flow: Tensor, mask: Tensor) -> FlowStage:
+    return FlowStage(flow, mask, vk.backward_warp(frame0, flow[:, :2]), vk.backward_warp(frame1, flow[:, 2:4]))
 
 
 def refined(
-    block: nn.Module, frame0: Tensor, frame1: Tensor, time: Tensor | None, before: Stage | None, scale: float,
+    block: nn.Module, frame0: Tensor, frame1: Tensor, time: Tensor | None, before: FlowStage | None, scale: float,
     truth: Tensor | None = None,
-) -> Stage:  # fmt: skip
+) -> FlowStage:  # fmt: skip
     """The stage after `block`. time: (B, 1, H, W), for RIFEm; truth: the frame itself, for the teacher."""
     if before is None:
         flow, mask = block(channels(frame0, frame1, time), None, scale)
@@ -63,14 +63,14 @@ def refined(
 
 def estimated(
     blocks: Sequence[nn.Module], frame0: Tensor, frame1: Tensor, time: Tensor | None, scale: float
-) -> Iterator[Stage]:
+) -> Iterator[FlowStage]:
     """The stage of each block. scale: 0.5 estimates flow at half the resolution, for large pictures."""
-    stage: Stage | None = None
+    stage: FlowStage | None = None
     for block, factor in zip(blocks, SCALES):
         stage = refined(block, frame0, frame1, time, stage, factor / scale)
         yield stage
 
 
-def blended(stage: Stage) -> Tensor:
+def blended(stage: FlowStage) -> Tensor:
     """Both warped frames by the mask; large logits take frame 0."""
     return torch.lerp(stage.warped1, stage.warped0, stage.mask.sigmoid().to(stage.warped0.dtype))

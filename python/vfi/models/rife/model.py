@@ -4,18 +4,24 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from vfi.drawing import pictures
-from vfi.errors import UserError
+from vfi.drawing.panels import Panel, blend_panel, flow_panel
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
-from vfi.models.rife.config import PUBLISHED, VARIANTS, Config, sizes_of
-from vfi.models.rife.flow import IFBlock, Stage, blended, estimated
+from vfi.models.interpolator import Explanation, Interpolator
+from vfi.models.rife.config import PUBLISHED, VARIANTS, Config, Variant, sizes_of
+from vfi.models.rife.flow import FlowStage, IFBlock, blended, estimated
+from vfi.models.rife.options import RIFEOptions
 from vfi.models.rife.synthesis import ContextNet, FusionNet
 from vfi.networks import sized_inference
+from vfi.options import ChannelOrder
+
+if TYPE_CHECKING:
+    from vfi.training.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -24,22 +30,22 @@ class Result:
 
     frame: Tensor
     coarse: Tensor
-    stages: list[Stage]
+    stages: list[FlowStage]
 
 
 @dataclass(frozen=True)
-class Explanation:
+class RIFEExplanation(Explanation):
     """What stands behind an interpolated frame, for pictures."""
 
     flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
     share0: Tensor  # (B, 1, H, W) in [0, 1]: how far frame 0 counts
 
-    def panels(self) -> list[pictures.Panel]:
+    def panels(self) -> list[Panel]:
         flow, share = self.flow[0].permute(1, 2, 0), self.share0[0, 0]
-        return [pictures.flow_panel(flow.float().cpu().numpy()), pictures.blend_panel(share.float().cpu().numpy())]
+        return [flow_panel(flow.float().cpu().numpy()), blend_panel(share.float().cpu().numpy())]
 
 
-class RIFE(nn.Module):
+class RIFE(nn.Module, Interpolator):
     """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
 
     multiple = 32  # of which height and width must be, at scale 1
@@ -48,7 +54,7 @@ class RIFE(nn.Module):
 
     def __init__(self, config: Config = PUBLISHED):
         super().__init__()
-        self.config = config
+        self.config, self.channel_order = config, config.channel_order
         more = VARIANTS[config.variant] - 6
         first, second, third = config.flow
         self.block0 = IFBlock(6 + more, first)
@@ -58,12 +64,18 @@ class RIFE(nn.Module):
         self.contextnet = ContextNet(config.width)
         self.unet: Any = self.make_fusion()
 
+    @classmethod
+    def load(cls, weights: str | Path | None, device: str, options: RIFEOptions) -> "RIFE":
+        return load(weights).set_usual(**vars(options)).to(device)
+
+    @classmethod
+    def objective(cls, weights: str | Path | None, tiny: bool, options: Any) -> "Objective":
+        from vfi.models.rife.training import objective
+
+        return objective(weights, tiny)
+
     def make_fusion(self) -> nn.Module:
         return FusionNet(self.config.width)
-
-    @property
-    def channel_order(self) -> str:
-        return self.config.channel_order
 
     @property
     def any_time(self) -> bool:
@@ -89,16 +101,16 @@ class RIFE(nn.Module):
                 f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
             )
 
-    def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Iterator[Stage]:
+    def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Iterator[FlowStage]:
         """Flow and mask after every block."""
         blocks = (self.block0, self.block1, self.block2)
         return estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
 
-    def last_stage(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Stage:
+    def last_stage(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> FlowStage:
         """Alone: the memory of the earlier ones is free again."""
         return deque(self.stages(frame0, frame1, timestep, scale), maxlen=1)[0]
 
-    def finished(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> tuple[Tensor, Tensor]:
+    def finished(self, frame0: Tensor, frame1: Tensor, stage: FlowStage) -> tuple[Tensor, Tensor]:
         """The frame, and the blend before its correction."""
         context0 = self.contextnet(frame0, stage.flow[:, :2])
         context1 = self.contextnet(frame1, stage.flow[:, 2:4])
@@ -135,16 +147,17 @@ class RIFE(nn.Module):
         """What `interpolate` does unless told otherwise."""
         least = 2 * sized_inference.multiple_at(self, scale)
         if tile is not None and tile < least:
-            raise UserError(f"expected --tile to be at least {least}, got {tile}")
+            raise ArgumentError(f"expected `tile` to be at least {least}, got {tile}")
         self.scale, self.tta, self.tile = scale, tta, tile
         return self
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
-        """What the `vfi` command calls."""
-        return self.interpolate(frame0, frame1, list(times))
+        """`interpolate` at several times."""
+        result: list[Tensor] = self.interpolate(frame0, frame1, list(times))
+        return result
 
     @torch.no_grad()
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:
         """Motion and blend at t; a network that knows the middle only shows those of the middle."""
         sized_inference.check(frame0, frame1)
         height, width = frame0.shape[2:]
@@ -153,14 +166,16 @@ class RIFE(nn.Module):
         first, second = (sized_inference.pad(frame.to(dtype), multiple) for frame in (frame0, frame1))
         last = self.last_stage(first, second, t if self.any_time else 0.5, self.scale)
         flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
-        return Explanation(flow[..., :height, :width], share[..., :height, :width])
+        return RIFEExplanation(flow[..., :height, :width], share[..., :height, :width])
 
     def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
         return self.finished(frame0, frame1, self.last_stage(frame0, frame1, timestep, scale))[0]
 
 
-def load(path: str | Path | None = None, *, variant: str | None = None, channel_order: str = "bgr") -> RIFE:
+def load(
+    path: str | Path | None = None, *, variant: Variant | None = None, channel_order: ChannelOrder = "bgr"
+) -> RIFE:
     """RIFE with the weights of a checkpoint, in eval mode.
 
     Args:
@@ -180,8 +195,3 @@ def load(path: str | Path | None = None, *, variant: str | None = None, channel_
         raise UserError(f"{path} holds weights of {sizes['variant']}, not of {variant}")
     found: RIFE = checkpoints.built(lambda: RIFE(Config(channel_order=channel_order, **sizes)), state, path)
     return found.eval()
-
-
-def load_for_command(path: str, **settings: Any) -> RIFE:
-    """What `vfi --model rife` uses; settings: scale, tta, tile."""
-    return load(path).set_usual(**settings)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import vfi_kernels as vk
-from vfi.models.rife.flow import Stage
+from vfi.models.rife.flow import FlowStage
 from vfi.networks.layers import Conv2, channels, deconv, resized
 
 
@@ -49,7 +49,7 @@ class FusionNet(nn.Module):
         self,
         frame0: Tensor,
         frame1: Tensor,
-        stage: Stage,
+        stage: FlowStage,
         context0: list[Tensor],
         context1: list[Tensor],
         fuse: Callable[[int, Tensor], Tensor] = lambda level, features: features,

@@ -1,15 +1,14 @@
 """Training of RIFE: a teacher that sees the true frame shows the student where its flow is wrong."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
 from vfi.models.rife.config import PUBLISHED, TINY
-from vfi.models.rife.flow import Stage as FlowStage
-from vfi.models.rife.flow import blended, refined
+from vfi.models.rife.flow import FlowStage, blended, refined
 from vfi.models.rife.model import RIFE, Result, load
 from vfi.training.losses import laplacian
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
@@ -23,6 +22,10 @@ class RIFEObjective(Objective):
     stages = (Stage("the whole network", 300, 64, 224, learning_rate=3e-4, final_rate=3e-6, warm_up=2000),)
     weights: Mapping[str, float] = {"student": 1.0, "teacher": 1.0, "distillation": 0.01}
     network: RIFE
+
+    @property
+    def any_time(self) -> bool:
+        return self.network.any_time
 
     def begin(self, stage: int) -> list[Group]:
         self.network.train().requires_grad_(True)
@@ -58,10 +61,10 @@ def followed(stage: FlowStage, flow: Tensor, where: Tensor) -> Tensor:
     return (apart.clamp_min(1e-12).sqrt() * where).mean()  # the root of 0 has no gradient
 
 
-def objective(weights: str | None, tiny: bool, **settings: Any) -> RIFEObjective:
+def objective(weights: str | Path | None, tiny: bool) -> RIFEObjective:
     """What `vfi train --model rife` trains: fresh weights, or those of a file."""
     if tiny and weights is not None:
-        raise UserError("--tiny makes fresh weights: give either --tiny or --weights, whose sizes are taken")
+        raise ArgumentError("`tiny` makes fresh weights: give either `tiny` or `weights`, whose sizes are taken")
     if weights is not None:
         return RIFEObjective(load(weights))
     return RIFEObjective(RIFE(TINY if tiny else PUBLISHED))

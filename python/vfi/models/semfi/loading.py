@@ -2,14 +2,21 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import nn
-from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
+from transformers import (
+    AutoTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedTokenizerBase,
+    T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.models.semfi.files import load_adapters
 from vfi.models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
@@ -32,11 +39,15 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # diffusers renames torch_dtype; older ones know only that
-            found = SemFi.from_pretrained(str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds)
+            found: SemFi = SemFi.from_pretrained(
+                str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds
+            )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as SemFi: {str(error).splitlines()[0]}") from error
     if not isinstance(found.transformer, SemFiTransformer):
-        raise UserError(f"{folder} holds a {type(found.transformer).__name__} without adapters; give it as --backbone")
+        raise ArgumentError(
+            f"{folder} holds a {type(found.transformer).__name__} without adapters; give it as `backbone`"
+        )
     check_values(found, folder)
     return found
 
@@ -60,7 +71,7 @@ def from_backbone(
     """
     index = Path(folder) / INDEX
     if index.is_file() and f'"{SemFi.__name__}"' in index.read_text(errors="replace"):
-        raise UserError(f"{folder} holds a whole SemFi: give it as --weights, or to load")
+        raise ArgumentError(f"{folder} holds a whole SemFi: give it as `weights`, or to load")
     if adapters is not None:
         checkpoints.read(adapters)  # before the backbone, which takes long
     files, tokenizer = wan.find(folder), tokenizer_in(Path(folder))
@@ -71,7 +82,7 @@ def from_backbone(
     return assembled(tokenizer, text, wan.vae(files.vae, torch.float32), image, transformer, shift)
 
 
-def tokenizer_in(folder: Path) -> Any:
+def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     for name in TOKENIZERS:
         if (folder / name).is_dir():
             try:
@@ -81,7 +92,14 @@ def tokenizer_in(folder: Path) -> Any:
     raise UserError(f"expected a tokenizer in {folder}, in the folder {' or '.join(TOKENIZERS)}")
 
 
-def assembled(tokenizer: Any, text: Any, vae: Any, image: Any, transformer: SemFiTransformer, shift: float) -> SemFi:
+def assembled(
+    tokenizer: PreTrainedTokenizerBase,
+    text: UMT5EncoderModel,
+    vae: AutoencoderKLWan,
+    image: CLIPVisionModel,
+    transformer: SemFiTransformer,
+    shift: float,
+) -> SemFi:
     """The pipeline, ready to generate."""
     for part in (text, vae, image, transformer):
         part.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 frames, and one for each of a few numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,8 @@ class Adapter(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.lora_B(self.lora_A(x))
+        result: Tensor = self.lora_B(self.lora_A(x))
+        return result
 
     def change(self) -> tuple[Tensor, Tensor]:
         """What it adds to weight and bias, in float32 or wider."""
@@ -91,7 +92,7 @@ class MixtureLinear(nn.Linear):
             for number, adapter in enumerate(self.adapters):
                 y = y + float(number in (0, self.expert)) * adapter(x)
             return y
-        active: Any = (self.adapters[0], self.adapters[self.expert])
+        active = [cast(Adapter, self.adapters[number]) for number in (0, self.expert)]
         parts = [
             torch.stack([getattr(getattr(one, name), kind) for one in active])
             for name, kind in (("lora_A", "weight"), ("lora_B", "weight"), ("lora_A", "bias"), ("lora_B", "bias"))
@@ -99,7 +100,7 @@ class MixtureLinear(nn.Linear):
         a, b, a_bias, b_bias = parts
         return vk.mixture_lora(x, self.weight, self.bias, a, b, a_bias, b_bias, 1)
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         """The layer's own weight, never one that adapters were merged into: these stand beside it."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self._kept is not None:
@@ -140,8 +141,8 @@ class MixtureLinear(nn.Linear):
 
     def _merged(self, own: tuple[Tensor, ...], expert: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """The layer's own weight and bias with what two adapters add; the bias by itself where the layer has none."""
-        adapters: Any = self.adapters
-        changes = [first + second for first, second in zip(*(adapters[number].change() for number in (0, expert)))]
+        acting = [cast(Adapter, self.adapters[number]) for number in (0, expert)]
+        changes = [first + second for first, second in zip(*(adapter.change() for adapter in acting))]
         merged = tuple((t.to(change.device, change.dtype) + change).to(t.dtype) for t, change in zip(own, changes))
         return merged, changes[1].to(self.weight.dtype) if len(own) == 1 else None
 
@@ -223,7 +224,7 @@ def with_adapters(
     transformer: WanTransformer3DModel, rank: int = RANK, frame_counts: Sequence[int] = FRAME_COUNTS
 ) -> SemFiTransformer:
     """Wan's transformer with fresh adapters, which change nothing; its parameters are shared, not copied."""
-    config: Mapping[str, Any] = transformer.config
+    config: Mapping[str, object] = transformer.config
     names = {key: value for key, value in config.items() if not key.startswith("_")}
     with init_empty_weights(include_buffers=False), no_init_weights():
         found = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))
@@ -236,4 +237,5 @@ def with_adapters(
         for adapter in layer.adapters.children():
             if isinstance(adapter, Adapter):
                 adapter.reset_parameters()
-    return found.train(transformer.training)
+    result: SemFiTransformer = found.train(transformer.training)
+    return result

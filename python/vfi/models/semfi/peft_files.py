@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from vfi.errors import UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import written_whole
 from vfi.models.semfi.files import NAMES, put
-from vfi.models.semfi.mixture import SemFiTransformer
+from vfi.models.semfi.mixture import Adapter, SemFiTransformer
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 # Fields of PEFT's LoraConfig. USED decide what an adapter gives. WITHOUT_EFFECT describe it, or how it was made and
@@ -47,7 +47,7 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
     for number, name in enumerate(("universal", *(f"expert_{count}" for count in counts))):
         state: dict[str, Tensor] = {}
         for layer_name, layer in transformer.mixtures():
-            adapter: Any = layer.adapters[number]
+            adapter = cast(Adapter, layer.adapters[number])
             key, (_, bias) = f"base_model.model.{layer_name}", adapter.change()
             state[f"{key}.lora_A.weight"] = adapter.lora_A.weight
             state[f"{key}.lora_B.weight"] = adapter.lora_B.weight
@@ -65,7 +65,7 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
     return folders
 
 
-def peft_config(rank: int, base: str) -> dict[str, Any]:
+def peft_config(rank: int, base: str) -> dict[str, object]:
     """Of PEFT's LoraConfig."""
     ends = sorted({name.split(".", 1)[1] if name.startswith("attn") else name for name in NAMES})
     return {
@@ -99,7 +99,7 @@ class PeftConfig:
             if given[name] not in (None, False, [], {}, ""):
                 raise UserError(f"expected an adapter without {name} in {path}, got {given[name]!r}")
 
-    def _expect(self, name: str, value: Any, known: tuple) -> None:
+    def _expect(self, name: str, value: object, known: tuple[object, ...]) -> None:
         if value not in known:
             raise UserError(f"expected {name} {' or '.join(map(repr, known))} in {self.path}, got {value!r}")
 

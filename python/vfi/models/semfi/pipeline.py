@@ -1,8 +1,8 @@
 """SemFi as a diffusers pipeline: first and last frame, a text, and a number of frames in; the frames out."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,13 @@ from diffusers import WanImageToVideoPipeline
 from torch import Tensor
 
 from vfi.models.semfi.mixture import SemFiTransformer
+from vfi.models.semfi.options import MULTIPLE
 from vfi.networks.sized_inference import check, check_finite
 from vfi.networks.wan import clip_input
 
-MULTIPLE = 16  # of which height and width must be
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 AREA = 480 * 832  # pixels, as SemFi was trained
 STEP = 4  # frames in a latent, after the first
 TOKENS = 512  # of text, always: Wan's attention tells text from image by this number
@@ -27,17 +30,22 @@ class SemFi(WanImageToVideoPipeline):
     frames acts.
     """
 
-    def encode_image(self, image: Any, device: torch.device | None = None) -> Tensor:
+    def encode_image(
+        self, image: "Image | Tensor | list[Image | Tensor]", device: torch.device | None = None
+    ) -> Tensor:
         """CLIP's features before its last layer, (1, 257, dim); of several images their sum."""
         images = image if isinstance(image, list) else [image]
         frames = torch.cat([as_frame(one) for one in images])
         where = self._execution_device
         seen = self.image_encoder(clip_input(frames.to(where), self.image_encoder), output_hidden_states=True)
         features = seen.hidden_states[-2].unflatten(0, (len(images), -1)).sum(0)
-        return features.to(device or where)
+        result: Tensor = features.to(device or where)
+        return result
 
     @torch.no_grad()
-    def __call__(self, *arguments: Any, num_frames: int = 81, max_sequence_length: int = TOKENS, **options: Any) -> Any:
+    def __call__(
+        self, *arguments: object, num_frames: int = 81, max_sequence_length: int = TOKENS, **options: object
+    ) -> Any:
         """WanImageToVideoPipeline's call, with the expert for `num_frames`."""
         if max_sequence_length != TOKENS:
             raise ValueError(f"SemFi: expected max_sequence_length {TOKENS}, got {max_sequence_length}")
@@ -88,27 +96,24 @@ class SemFi(WanImageToVideoPipeline):
         ends = [F.interpolate(f.float(), (height, width), mode="bicubic", antialias=True) for f in (first, last)]
         ends = [end.clamp(0, 1) for end in ends]
 
-        def tell(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
-            if callback is not None:
-                callback(step + 1, steps)
-            return {}
-
-        found = self(
-            image=ends[0],
-            last_image=ends[1],
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            num_inference_steps=steps,
-            guidance_scale=cfg,
+        made = self(
+            image=ends[0], last_image=ends[1], prompt=prompt, negative_prompt=negative_prompt, height=height,
+            width=width, num_frames=num_frames, num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
             generator=generator or torch.Generator().manual_seed(seed),
-            output_type="pt",
-            callback_on_step_end=tell,
-        ).frames
-        frames: Tensor = found[0].float().clamp(0, 1)
+            callback_on_step_end=None if callback is None else telling(callback, steps),
+        )  # fmt: skip
+        frames: Tensor = made.frames[0].float().clamp(0, 1)
         return frames
+
+
+def telling(callback: Callable[[int, int], None], steps: int) -> Callable[..., dict[str, object]]:
+    """What diffusers calls after each step."""
+
+    def tell(pipeline: object, step: int, time: object, values: dict[str, object]) -> dict[str, object]:
+        callback(step + 1, steps)
+        return {}
+
+    return tell
 
 
 def check_request(
@@ -127,7 +132,7 @@ def check_request(
         raise ValueError(f"SemFi: expected steps of 1 or more and num_frames of 2 or more, got {steps}, {num_frames}")
 
 
-def sides_of(size: Any) -> tuple[int, int]:
+def sides_of(size: Iterable[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
     except (TypeError, ValueError) as error:
@@ -148,7 +153,7 @@ def size_for(height: int, width: int) -> tuple[int, int]:
     return tall, wide
 
 
-def as_frame(image: Any) -> Tensor:
+def as_frame(image: "Image | Tensor") -> Tensor:
     """A picture of PIL or a tensor (1, 3, H, W) in [0, 1] -> the tensor."""
     if isinstance(image, Tensor):
         return image if image.ndim == 4 else image[None]

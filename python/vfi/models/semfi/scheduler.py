@@ -1,8 +1,9 @@
 """The noise schedule that SemFi is sampled with."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SchedulerMixin,  # noqa: F401  (by which diffusers knows what it loads from this module)
@@ -17,8 +18,13 @@ class ShiftedEuler(FlowMatchEulerDiscreteScheduler):
     """
 
     def set_timesteps(
-        self, num_inference_steps: int | None = None, device: Any = None, sigmas: Any = None, **options: Any
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        sigmas: Sequence[float] | np.ndarray | None = None,
+        **options: object,
     ) -> None:
         if sigmas is None and num_inference_steps is not None:
             sigmas = np.linspace(1, 0, num_inference_steps + 1)[:-1]
-        super().set_timesteps(len(sigmas), device=device, sigmas=sigmas, **options)
+        count = num_inference_steps if sigmas is None else len(sigmas)
+        super().set_timesteps(count, device=device, sigmas=sigmas, **options)

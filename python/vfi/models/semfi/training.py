@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from vfi.data.captioned.clips import CaptionedClips, ClipBatches, ClipSource, SyntheticClips
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.models.semfi.files import Adapters, load_adapters
 from vfi.models.semfi.loading import BACKBONE, SHIFT, from_backbone, tiny
 from vfi.models.semfi.mixture import FRAME_COUNTS
-from vfi.models.semfi.pipeline import MULTIPLE, SemFi
+from vfi.models.semfi.options import MULTIPLE
+from vfi.models.semfi.pipeline import SemFi
+from vfi.options import Dtype
 from vfi.training.data import Data, made_up
-from vfi.training.job import PRECISIONS
+from vfi.training.job import torch_dtype
 from vfi.training.objective import Group, Objective, Outcome, Stage
 
 WIDTH = 26 / 15  # of pictures, over their height: 832 over 480
@@ -145,7 +147,7 @@ def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def objective(
-    weights: str | None, tiny_networks: bool, backbone: str | None = None, dtype: str | None = None
+    weights: str | Path | None, tiny_networks: bool, backbone: str | Path | None = None, dtype: Dtype = "float32"
 ) -> SemFiObjective:
     """What `vfi train --model semfi` trains.
 
@@ -155,11 +157,10 @@ def objective(
         backbone: the folder of Wan's published files, or diffusers'.
         dtype: of the frozen base, "float32", "bfloat16" or "float16"; adapters are float32.
     """
-    if dtype is not None and dtype not in PRECISIONS:
-        raise UserError(f"expected --dtype {', '.join(PRECISIONS)}, got {dtype}")
+    base = torch_dtype(dtype, "dtype")
     if tiny_networks:
         if backbone is not None:
-            raise UserError("--tiny has a small backbone of its own: give either --tiny or --backbone")
+            raise ArgumentError("`tiny` has a small backbone of its own: give either `tiny` or `backbone`")
         pipeline = tiny()
         for _, layer in pipeline.transformer.mixtures():
             for adapter in layer.adapters.children():
@@ -168,5 +169,5 @@ def objective(
             load_adapters(pipeline.transformer, weights)
         return SemFiObjective(pipeline)
     if backbone is None:
-        raise UserError(f"the model semfi needs --backbone, the folder of {BACKBONE}; nothing is downloaded")
-    return SemFiObjective(from_backbone(backbone, weights, PRECISIONS[dtype or "float32"]))
+        raise ArgumentError(f"the model semfi needs `backbone`, the folder of {BACKBONE}; nothing is downloaded")
+    return SemFiObjective(from_backbone(backbone, weights, base))

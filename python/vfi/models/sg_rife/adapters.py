@@ -53,7 +53,8 @@ class SqueezeExcitation(nn.Module):
         self.fc = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.GELU(), nn.Conv2d(inner, channels, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.fc(x.mean((2, 3), keepdim=True))
+        result: Tensor = x * self.fc(x.mean((2, 3), keepdim=True))
+        return result
 
 
 class Refiner(nn.Module):

@@ -16,7 +16,7 @@ PATCH, WIDTH, REGISTERS = 16, 384, 4
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
 
 
-def make_network(**options: Any) -> nn.Module:
+def make_network(**options: object) -> nn.Module:
     """transformers' DINOv3ViTModel as ViT-S/16 with 4 registers; `options` of its configuration, for small ones."""
     require("transformers", "sg-rife")
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
@@ -26,7 +26,8 @@ def make_network(**options: Any) -> nn.Module:
         "patch_size": PATCH, "num_register_tokens": REGISTERS, "key_bias": False, "rope_theta": 100.0,
         "image_size": 224,
     }  # fmt: skip
-    return DINOv3ViTModel(DINOv3ViTConfig(**{**usual, **options}))
+    network: nn.Module = DINOv3ViTModel(DINOv3ViTConfig(**{**usual, **options}))
+    return network
 
 
 class Dino(nn.Module):

@@ -1,22 +1,29 @@
 """SG-RIFE: the whole network, its checkpoints, and frames at any time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
-from vfi.models.rife.flow import Stage, blended
+from vfi.models.rife.flow import FlowStage, blended
 from vfi.models.rife.model import RIFE, Result
 from vfi.models.sg_rife import dino as dinov3
 from vfi.models.sg_rife.adapters import Compressor, Refiner, warp_maps
 from vfi.models.sg_rife.config import PUBLISHED, GuidedConfig, guided_sizes_of
+from vfi.models.sg_rife.options import SGRIFETraining
 from vfi.models.sg_rife.synthesis import SemanticFusionNet, Semantics
+from vfi.options import ChannelOrder
+
+if TYPE_CHECKING:
+    from vfi.training.objective import Objective
 
 ADAPTERS = ("dino_compressor.", "dino_refiner.", "unet.fusion_s2.", "unet.fusion_s3.", "unet.adapt_s2.")
+DINO_IS_NEEDED = "the model sg-rife needs `dino`, the file of DINOv3-Small; nothing is downloaded"
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,26 @@ class SGRIFE(RIFE):
         self.dino_compressor, self.dino_refiner = Compressor(config), Refiner(config)
         self.__dict__["dino"] = dino  # no part of the state dict
 
-    def _apply(self, function: Any, *rest: Any) -> "SGRIFE":
+    @classmethod
+    def load(cls, weights: str | Path | None, device: str, options: Any) -> RIFE:
+        """Without DINO there would be no guidance: the option must be given."""
+        usual = dict(vars(options))
+        dino, side = usual.pop("dino"), usual.pop("dino_max_side")
+        if dino is None:
+            raise ArgumentError(DINO_IS_NEEDED)
+        return load(weights, dino=dino, dino_max_side=side).set_usual(**usual).to(device)
+
+    @classmethod
+    def objective(cls, weights: str | Path | None, tiny: bool, options: SGRIFETraining) -> "Objective":
+        from vfi.models.sg_rife.training import objective
+
+        return objective(weights, tiny, options.dino)
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> "SGRIFE":
         if self.dino is not None:
-            self.dino._apply(function, *rest)
-        return super()._apply(function, *rest)
+            self.dino._apply(function, recurse)
+        nn.Module._apply(self, function, recurse)
+        return self
 
     def make_fusion(self) -> nn.Module:
         return SemanticFusionNet(self.config)
@@ -65,11 +88,11 @@ class SGRIFE(RIFE):
         frame, coarse, offsets = self.guided(frame0, frame1, stages[-1], maps)
         return GuidedResult(frame, coarse, stages, offsets)
 
-    def finished(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> tuple[Tensor, Tensor]:
+    def finished(self, frame0: Tensor, frame1: Tensor, stage: FlowStage) -> tuple[Tensor, Tensor]:
         return self.guided(frame0, frame1, stage)[:2]
 
     def guided(
-        self, frame0: Tensor, frame1: Tensor, stage: Stage, maps: tuple[list[Tensor], list[Tensor]] | None = None
+        self, frame0: Tensor, frame1: Tensor, stage: FlowStage, maps: tuple[list[Tensor], list[Tensor]] | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The frame, the blend before its correction, the offsets."""
         context0 = self.contextnet(frame0, stage.flow[:, :2])
@@ -88,7 +111,7 @@ class SGRIFE(RIFE):
 
     def maps(self, frames: Tensor) -> list[Tensor]:
         """DINO's maps of frames in this network's channel order."""
-        dino: Any = self.dino
+        dino = cast(Callable[[Tensor], list[Tensor]], self.dino)
         return dino(frames.flip(1) if self.channel_order == "bgr" else frames)
 
     def semantics(self, maps: tuple[list[Tensor], list[Tensor]] | None, flow: Tensor) -> Semantics:
@@ -106,7 +129,7 @@ def load(
     *,
     dino: str | Path | nn.Module | None = None,
     dino_max_side: int | None = None,
-    channel_order: str = "bgr",
+    channel_order: ChannelOrder = "bgr",
 ) -> SGRIFE:
     """SG-RIFE with the weights of a checkpoint, in eval mode.
 
@@ -139,10 +162,3 @@ def load(
 
     found: SGRIFE = checkpoints.built(make, state, path, missing=() if guided else ADAPTERS)
     return found.eval()
-
-
-def load_for_command(path: str, dino: str | None = None, dino_max_side: int | None = None, **settings: Any) -> RIFE:
-    """What `vfi --model sg-rife` uses: without --dino there would be no guidance."""
-    if dino is None:
-        raise UserError("the model sg-rife needs --dino, the file of DINOv3-Small; nothing is downloaded")
-    return load(path, dino=dino, dino_max_side=dino_max_side).set_usual(**settings)

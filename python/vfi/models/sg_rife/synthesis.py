@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vfi.models.rife.flow import Stage
+from vfi.models.rife.flow import FlowStage
 from vfi.models.rife.synthesis import FusionNet
 from vfi.models.sg_rife.adapters import SemanticFusion, zero_bias
 from vfi.models.sg_rife.config import GuidedConfig
@@ -24,7 +24,7 @@ class SemanticFusionNet(FusionNet):
         zero_bias(self.adapt_s2)
 
     def guided(
-        self, frame0: Tensor, frame1: Tensor, stage: Stage, context0: list[Tensor], context1: list[Tensor],
+        self, frame0: Tensor, frame1: Tensor, stage: FlowStage, context0: list[Tensor], context1: list[Tensor],
         semantics: Semantics,
     ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
         """As FusionNet, with the offsets: past and future at 1/8, then at 1/16. No semantics: RIFE's result."""

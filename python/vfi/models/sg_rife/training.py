@@ -1,16 +1,16 @@
 """Training of SG-RIFE: the adapters, then the fusion with them; flow and context stay RIFE's (section 3.6)."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
 from vfi.models.rife.training import taught
 from vfi.models.sg_rife.config import TINY
 from vfi.models.sg_rife.dino import Dino, make_network
-from vfi.models.sg_rife.model import ADAPTERS, SGRIFE, load
+from vfi.models.sg_rife.model import ADAPTERS, DINO_IS_NEEDED, SGRIFE, load
 from vfi.training.losses import laplacian
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
@@ -63,19 +63,19 @@ class SGRIFEObjective(Objective):
         return weighted(terms, self.weights, result.frame)
 
 
-def objective(weights: str | None, tiny: bool, dino: str | None = None) -> SGRIFEObjective:
+def objective(weights: str | Path | None, tiny: bool, dino: str | Path | None = None) -> SGRIFEObjective:
     """What `vfi train --model sg-rife` trains. weights: RIFE's for the first stage, those of the first for the second.
 
     tiny: small networks and, in place of DINOv3, a small one of random weights.
     """
     if tiny and dino is not None:
-        raise UserError("--tiny has a small DINO of its own: give either --tiny or --dino")
+        raise ArgumentError("`tiny` has a small DINO of its own: give either `tiny` or `dino`")
     if tiny and weights is None:
         return SGRIFEObjective(SGRIFE(tiny_dino(), TINY))
     if weights is None:
-        raise UserError("sg-rife is trained from weights: give --weights, RIFE's flownet.pkl for stage 1")
+        raise ArgumentError("sg-rife starts from trained networks: give `weights`, RIFE's flownet.pkl for stage 1")
     if dino is None and not tiny:
-        raise UserError("the model sg-rife needs --dino, the file of DINOv3-Small; nothing is downloaded")
+        raise ArgumentError(DINO_IS_NEEDED)
     return SGRIFEObjective(load(weights, dino=tiny_dino() if tiny else dino))
 
 
@@ -83,5 +83,5 @@ def tiny_dino() -> Dino:
     """Of 32 channels and three blocks; the same random weights every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+        sizes: dict[str, object] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
         return Dino(make_network(**sizes, intermediate_size=64), blocks=(1, 2))

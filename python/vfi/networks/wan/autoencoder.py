@@ -35,7 +35,7 @@ def vae(path: str | Path, dtype: torch.dtype | None = None) -> "AutoencoderKLWan
     return filled(lambda: library.AutoencoderKLWan(**sizes), found, dtype)
 
 
-def statistics(found: Stored, channels: int) -> dict[str, Any]:
+def statistics(found: Stored, channels: int) -> dict[str, object]:
     """Means and deviations of the latents that config.json gives; they are needed where there are not 16 channels."""
     given: dict[str, Any] = {
         name: found.settings[name] for name in ("latents_mean", "latents_std") if name in found.settings

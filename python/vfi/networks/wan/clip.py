@@ -1,14 +1,17 @@
 """Frames as CLIP's image encoder takes them."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel
+
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def clip_input(frames: Tensor, encoder: Any) -> Tensor:
+def clip_input(frames: Tensor, encoder: "CLIPVisionModel") -> Tensor:
     """Frames (B, 3, H, W) in [0, 1] as CLIP takes them."""
     side = encoder.config.image_size
     small = F.interpolate(frames.float(), (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,7 @@ def image_encoder(path: str | Path, dtype: torch.dtype | None = None, heads: int
 
 def activation(found: Stored) -> str:
     """Of a folder of transformers, whose default is not that of Wan's encoder."""
-    name = found.settings.get("hidden_act", "quick_gelu")
+    name: str = found.settings.get("hidden_act", "quick_gelu")
     if name not in ("gelu", "quick_gelu"):
         raise UserError(f"expected hidden_act gelu or quick_gelu in config.json beside {found.path}, got {name!r:.40}")
     return name
@@ -163,7 +163,7 @@ def wan_text_name(key: str) -> str:
 
 
 @torch.no_grad()
-def empty_prompt(text_encoder: Any, length: int = TOKENS) -> Tensor:
+def empty_prompt(text_encoder: "UMT5EncoderModel", length: int = TOKENS) -> Tensor:
     """What Wan's transformer is given for the text "": (1, length, width).
 
     Wan encodes a text with the end token after it and fills up with zeros, not with encoded padding. Of "" only the end

@@ -10,6 +10,7 @@
 Source: Niklaus and Liu, Softmax Splatting for Video Frame Interpolation, CVPR 2020 (the splatting and its metric).
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 import vfi_kernels as vk
-from vfi.drawing import pictures
+from vfi.drawing.panels import Panel, flow_panel, holes_panel
+from vfi.models.interpolator import Explanation, Interpolator
 from vfi.networks.resampling import doubled, fill_holes, local_mean, warp, warp_doubled
 
 
@@ -36,7 +38,7 @@ class BlendConfig:
 
 
 @dataclass(frozen=True)
-class _Motion:
+class _ScoredFlow:
     """A flow from one frame to the other, [B, 2, H, W], and its splatting metric, [B, 1, H, W]."""
 
     flow: Tensor
@@ -53,30 +55,30 @@ class _Candidate:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class SplatExplanation(Explanation):
     """What stands behind an interpolated frame, for pictures."""
 
     flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
     seen0: Tensor  # bool (B, 1, H, W): a pixel of frame 0 lands here
     seen1: Tensor
 
-    def panels(self) -> list[pictures.Panel]:
+    def panels(self) -> list[Panel]:
         holes = (seen[0, 0].cpu().numpy() for seen in (self.seen0, self.seen1))
-        return [pictures.flow_panel(self.flow[0].permute(1, 2, 0).float().cpu().numpy()), pictures.holes_panel(*holes)]
+        return [flow_panel(self.flow[0].permute(1, 2, 0).float().cpu().numpy()), holes_panel(*holes)]
 
 
-class SplatModel:
+class SplatModel(Interpolator):
     """Frames between two frames, at any time in [0, 1], from the flows that a subclass finds."""
 
     name: str
     config: BlendConfig
 
+    @abstractmethod
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
         """One or more pairs of flow, from frame 0 to 1 and from 1 to 0: (B, 2, H, W) each, in pixels.
 
         frame0, frame1: float32 (B, 3, H, W).
         """
-        raise NotImplementedError
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
         """The frame at time t, where frame 0 is at 0 and frame 1 at 1.
@@ -109,13 +111,13 @@ class SplatModel:
         return results
 
     @torch.no_grad()
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation:
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> SplatExplanation:
         """The flow seen at t and which frame each pixel is seen in, from the first of the flows."""
         _check(self.name, frame0, frame1, [t])
         flow0, flow1, seen0, seen1 = _flows_at(self._motions(frame0.float(), frame1.float())[0], t)
-        return Explanation(torch.where(seen0, flow0, flow1), seen0, seen1)
+        return SplatExplanation(torch.where(seen0, flow0, flow1), seen0, seen1)
 
-    def _motions(self, frame0: Tensor, frame1: Tensor) -> list[tuple[_Motion, _Motion]]:
+    def _motions(self, frame0: Tensor, frame1: Tensor) -> list[tuple[_ScoredFlow, _ScoredFlow]]:
         """Per pair of flows, the motion from frame 0 to 1 and from 1 to 0."""
         pairs = []
         for found in self.flows(frame0, frame1):
@@ -123,7 +125,7 @@ class SplatModel:
             flow01, flow10 = (fill_holes(f, _inside(f)) for f in found)
             metric0 = self._metric(frame0, frame1, flow01, flow10)
             metric1 = self._metric(frame1, frame0, flow10, flow01)
-            pairs.append((_Motion(flow01, metric0), _Motion(flow10, metric1)))
+            pairs.append((_ScoredFlow(flow01, metric0), _ScoredFlow(flow10, metric1)))
         return pairs
 
     def _metric(self, frame: Tensor, other: Tensor, flow: Tensor, flow_back: Tensor) -> Tensor:
@@ -132,7 +134,7 @@ class SplatModel:
         return_error = (flow + warp(flow_back, flow)).abs().sum(1, keepdim=True)
         return -(self.config.metric_scale * colour_error + self.config.consistency_scale * return_error)
 
-    def _candidates(self, pair: tuple[_Motion, _Motion], t: float) -> list[_Candidate]:
+    def _candidates(self, pair: tuple[_ScoredFlow, _ScoredFlow], t: float) -> list[_Candidate]:
         """By the flow of frame 0, and by that of frame 1."""
         coverage0, coverage1 = (
             _coverage(motion.flow, time) if self.config.by_coverage else torch.ones(())
@@ -157,7 +159,7 @@ class SplatModel:
         return numerator / denominator
 
 
-def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _flows_at(pair: tuple[_ScoredFlow, _ScoredFlow], t: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Motion from frame 0 to frame 1 of what is seen at t, by either frame's flow, and where each is known."""
     (flow0, seen0), (flow1, seen1) = _splatted(pair[0], t), _splatted(pair[1], 1 - t)
     flow1 = -flow1
@@ -166,7 +168,7 @@ def _flows_at(pair: tuple[_Motion, _Motion], t: float) -> tuple[Tensor, Tensor, 
     return filled0, torch.where(seen1, flow1, filled0), seen0, seen1
 
 
-def _splatted(motion: _Motion, t: float) -> tuple[Tensor, Tensor]:
+def _splatted(motion: _ScoredFlow, t: float) -> tuple[Tensor, Tensor]:
     """The flow carried by itself to time t, and where anything landed."""
     flow, log_weight = vk.splat(motion.flow, t * motion.flow, motion.metric, mode="softmax", return_weight=True)
     return flow, log_weight > -torch.inf

@@ -5,20 +5,24 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vfi.errors import UserError
+from vfi.errors import UserError, called
 from vfi.files.atomic import check_target, written_whole
+from vfi.models.registry import DEFAULT
 
 if TYPE_CHECKING:
     from vfi.evaluation.sfibench.benchmark import Tools
+    from vfi.models.flow_by_name import FlowName
+    from vfi.models.interpolator import Interpolator
 
 NAME = "sfibench"
 OPTIONS = (
     "lpips", "inception", "json", "size", "results", "resume", "smoothness_model", "smoothness_weights", "flow_model",
     "flow_weights",
 )  # fmt: skip
-SMOOTHNESS, FLOW, SIZE = "flow-splat", "dis", (480, 832)
+SIZE = (480, 832)
+FLOW: "FlowName" = "dis"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of all frames (default: 480 832)")
     add("--results", type=Path, metavar="FOLDER", help="keep the scores of each clip as they come")
     add("--resume", action="store_const", const=True, help="go on with --results")
-    add("--smoothness-model", help="makes every second frame anew for motion smoothness (default: flow-splat)")
+    add("--smoothness-model", help=f"makes every second frame anew for motion smoothness (default: {DEFAULT})")
     add("--smoothness-weights", metavar="FILE", help="its weights, if it has any")
     add("--flow-model", help="of the dynamic degree: dis (default) or ebme")
     add("--flow-weights", metavar="FILE", help="ebme: bi-flownet.pkl")
 
 
-def run(options: argparse.Namespace, model: Any, device: str) -> None:
+def run(options: argparse.Namespace, model: "Interpolator", device: str) -> None:
     """Prints the table, and writes the file that is asked for."""
     from vfi.data.captioned.clips import CaptionedClips
     from vfi.evaluation.sfibench.benchmark import RESULTS, evaluate, table
@@ -66,18 +70,23 @@ def tools(options: argparse.Namespace, device: str) -> "Tools":
     """What can be measured with the files that are given."""
     from vfi.evaluation.sfibench import inception
     from vfi.evaluation.sfibench.benchmark import Tools
-    from vfi.models.flow_by_name import load_flow
-    from vfi.models.registry import interpolate_many, load_model
+    from vfi.models.flow_by_name import FlowName, load_flow
+    from vfi.models.interpolator import interpolate_many
+    from vfi.models.registry import load_model
     from vfi.networks import lpips
 
-    name, flow = options.smoothness_model or SMOOTHNESS, options.flow_model or FLOW
-    interpolator = load_model(name, options.smoothness_weights, device)
+    name: str = options.smoothness_model or DEFAULT
+    flow: FlowName = options.flow_model or FLOW
+    with called(weights="smoothness_weights"):
+        interpolator = load_model(name, options.smoothness_weights, device)
+    with called(weights="flow_weights"):
+        between_two = load_flow(flow, options.flow_weights, device)
     ours = "a callable of Python's `benchmark.evaluate`; the command has none"
     return Tools(
         lpips=None if options.lpips is None else lpips.load(*map(os.fspath, options.lpips)).to(device),
         features=None if options.inception is None else inception.load(options.inception).to(device),
         between=lambda a, b: interpolate_many(interpolator, a.to(device), b.to(device), [0.5])[0],
-        flow=load_flow(flow, options.flow_weights, device),
+        flow=between_two,
         reasons={
             "lpips": "no --lpips", "end_lpips": "no --lpips", "fid": "no --inception",
             "semantic": f"it needs ViCLIP, as {ours}",

@@ -1,12 +1,16 @@
 """Pictures of motion and visibility, and a labelled comparison strip."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vfi.drawing.flow_colours import flow_colours
 from vfi.errors import require
 from vfi.files.opencv import opencv
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
 
 _BACKGROUND = (24, 26, 30)
 _TEXT = (235, 235, 235)
@@ -24,20 +28,6 @@ class Panel:
     title: str
     rgb: np.ndarray  # (H, W, 3) uint8
     legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
-
-
-def flow_colours(flow: np.ndarray, limit: float) -> np.ndarray:
-    """Colour wheel: hue is the direction, saturation the length up to `limit` pixels, white is no motion.
-
-    Args:
-        flow: (H, W, 2), x and y.
-        limit: the length shown fully saturated.
-    """
-    cv2 = opencv()
-    angle = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
-    length = np.clip(np.hypot(flow[..., 0], flow[..., 1]) / max(limit, 1e-6), 0, 1)
-    hsv = np.stack((angle, length, np.ones_like(length)), axis=2).astype(np.float32)
-    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)
 
 
 def flow_panel(flow: np.ndarray) -> Panel:
@@ -93,7 +83,7 @@ def paths_panel(rgb: np.ndarray, paths: np.ndarray) -> Panel:
 
 def tinted(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture (H, W, 3) with 8 bits, greener where the mask (H, W) is true."""
-    picture = _eight_bits(rgb).copy()
+    picture: np.ndarray = _eight_bits(rgb).copy()
     picture[mask] = (0.6 * picture[mask] + 0.4 * np.array(_GREEN)).round()
     return picture
 
@@ -120,7 +110,7 @@ def strip(panels: list[Panel], *, columns: int = 3, panel_width: int = 480) -> n
     return np.asarray(canvas)
 
 
-def _draw_title(draw: Any, panel: Panel, left: int, top: int, width: int) -> None:
+def _draw_title(draw: "ImageDraw", panel: Panel, left: int, top: int, width: int) -> None:
     """The title, then the legend's colour patches and names, in letters small enough to fit `width`."""
     font_module = require("PIL.ImageFont")
     for letters in range(17, 7, -1):

@@ -1,0 +1,45 @@
+"""`vfi evaluate`: its arguments, and what they ask for."""
+
+import argparse
+from pathlib import Path
+
+from vfi.commands import chosen_model, model_options, sfibench
+from vfi.commands.interpolate import refuse
+from vfi.data.datasets import DATASETS
+from vfi.errors import UserError, option_of
+from vfi.options import Options, options_of
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="PSNR and SSIM against true frames",
+        description="PSNR, SSIM and time of a model, per scene and on average.",
+    )
+    files = "; ".join(f"{name}: {entry.files}" for name, entry in DATASETS.items())
+    files += f"; {sfibench.NAME}: PATH is a manifest of vfi.commands.make_clips"
+    names = (*DATASETS, sfibench.NAME)
+    parser.add_argument("--dataset", required=True, choices=names, help=f"what is below PATH: {files}")
+    splits = "; ".join(f"{name}: {', '.join(entry.splits)}" for name, entry in DATASETS.items() if entry.splits)
+    parser.add_argument("--split", help=f"only this part of the data set ({splits}; default: all)")
+    parser.add_argument("path", type=Path, help="folder of the data set")
+    chosen_model.add(parser, sfibench.OPTIONS)
+    sfibench.add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from vfi.evaluation import scoring
+
+    benchmark = options.dataset == sfibench.NAME
+    if not benchmark:
+        refuse(options, sfibench.OPTIONS, f"--dataset {sfibench.NAME}")
+    for each in options_of(model_options.of_models().get(options.model, Options)) if benchmark else ():
+        if each.of_clip and vars(options)[each.name] is not None:
+            raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
+    # The size of what is compared is also that of what a model makes, if it has one of its own
+    model, device = chosen_model.load(options, sfibench.OPTIONS)
+    if benchmark:
+        sfibench.run(options, model, device)
+        return
+    scoring.run(model, options.dataset, options.path, device, options.split)

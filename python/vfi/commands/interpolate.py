@@ -1,0 +1,182 @@
+"""`vfi interpolate`: its arguments, and what they ask for."""
+
+import argparse
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vfi.commands import chosen_model, model_options
+from vfi.commands.program import note
+from vfi.errors import UserError, option_of
+
+if TYPE_CHECKING:
+    from vfi.video.writer import Encoding
+
+_EXAMPLES = """examples:
+  vfi interpolate a.png b.png -o middle.png
+  vfi interpolate a.png b.png -o frame_%03d.png --t 0.25 0.5 0.75 --strip strip.png
+  vfi interpolate a.png b.png -o morph.mp4 --factor 16
+  vfi interpolate in.mp4 -o smooth.mp4 --factor 2
+  vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
+"""
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "interpolate",
+        help="frames between two images, or a smoother video",
+        description="Frames between two images, or a smoother video.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video")
+    what = "image, video, or a name with %%d for several images"
+    parser.add_argument("-o", "--output", required=True, type=Path, help=what)
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
+    chosen_model.add(parser)
+    times = parser.add_argument_group("which frames")
+    argument = times.add_argument
+    argument("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
+    argument("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
+    argument("--num-frames", type=int, metavar="N", help="images: N frames from the first to the last, both counted")
+    argument("--fps", type=_rate, help="video: frames per second of the output, such as 60 or 60000/1001")
+    argument(
+        "--times", nargs="+", type=_seconds, help="video: the frames at these times (seconds or H:MM:SS), in order"
+    )
+    _add_outputs(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    video = parser.add_argument_group("video")
+    add = video.add_argument
+    add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS")
+    add("--end", type=_seconds, help="stop here")
+    add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out")
+    add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
+    add("--codec", help="video encoder (default: by the output's suffix)")
+    add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")
+    add("--quiet", action="store_true", help="no progress bar")
+    images = parser.add_argument_group("images")
+    add = images.add_argument
+    add("--ground-truth", type=Path, help="the true frame; prints PSNR and SSIM")
+    add("--strip", type=Path, help="also write a picture of inputs, result, motion and holes")
+    what = "where patches are routed: also write pictures of the result with those of each routed block in green"
+    add("--show-route", type=Path, metavar="FILE", help=what)
+
+
+def run(options: argparse.Namespace) -> None:
+    if len(options.input) > 2:
+        raise UserError(f"expected two images or one video, got {len(options.input)} files")
+    for path in options.input:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+        if not path.is_file():
+            raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a device'}, not a file")
+    if len(options.input) == 1:
+        _video(options)
+    else:
+        _images(options)
+
+
+def _images(options: argparse.Namespace) -> None:
+    from vfi.commands import interpolate_images
+    from vfi.files import images
+
+    refuse(options, ("times", "start", "end", "slow_motion"), "video input")
+    for t in options.t or ():
+        if not 0 <= t <= 1:
+            raise UserError(f"--t must be in [0, 1], got {t:g}")
+    interpolate_images.times_from(options.t, options.factor, options.num_frames)  # wrong ones before anything is read
+    to_video = not images.is_image_name(options.output)
+    if to_video:
+        refuse(options, ("ground_truth", "strip", "show_route"), "image output")
+    else:
+        refuse(options, ("fps", "codec", "crf"), "video output")
+    model, device = chosen_model.load(options)
+    frames = options.num_frames
+    if frames is not None:
+        frames = model.whole_frames(frames)
+        if frames != options.num_frames:
+            note(f"the model {options.model} makes {frames} frames, not {options.num_frames}")
+    times = interpolate_images.times_from(options.t, options.factor, frames)
+    first, second = options.input
+    if to_video:
+        from vfi.commands import interpolate_video
+
+        morph = interpolate_video.MorphJob(
+            first, second, options.output, times, options.fps or Fraction(30), options.overwrite, _encoding(options)
+        )
+        interpolate_video.run_morph(morph, model, device)
+        return
+    if options.show_route and not model.shows_route:
+        words = model_options.as_words(model_options.given(options, model_options.of_models(), options.model))
+        raise UserError(f"--show-route is not for the model {options.model}{words and f' with {words}'}")
+    job = interpolate_images.ImageJob(
+        first, second, options.output, times, options.ground_truth, options.strip, options.show_route, options.overwrite
+    )
+    interpolate_images.run(job, model, device)
+
+
+def _video(options: argparse.Namespace) -> None:
+    from vfi.commands import interpolate_video
+
+    refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
+    if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
+        raise UserError("give only one of --factor, --fps and --times")
+    model, device = chosen_model.load(options)
+    job = interpolate_video.VideoJob(
+        options.input[0],
+        options.output,
+        factor=options.factor,
+        fps=options.fps,
+        times=options.times,
+        start=options.start,
+        end=options.end,
+        slow_motion=options.slow_motion or Fraction(1),
+        scene_cuts=not options.no_scene_cuts,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+        encoding=_encoding(options),
+    )
+    interpolate_video.run(job, model, device)
+
+
+def _encoding(options: argparse.Namespace) -> "Encoding":
+    from vfi.video.writer import Encoding
+
+    return Encoding(codec=options.codec, crf=options.crf)
+
+
+def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:
+    """Says so if an option was given that has no meaning here, instead of ignoring it."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UserError(f"{option_of(name)} is for {needed} only")
+
+
+def _rate(text: str) -> Fraction:
+    """A positive number, decimal or a fraction; 59.94 and the like mean their NTSC fraction."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected a number or a fraction such as 60000/1001, got {text!r}") from None
+    if not 0 < value <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    ntsc = Fraction(round(value) * 1000, 1001)
+    return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+
+
+def _seconds(text: str) -> Fraction:
+    """Seconds, MM:SS or H:MM:SS, each with decimals."""
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected seconds or H:MM:SS, got {text!r}")
+    total = Fraction(0)
+    for part in parts:
+        total = total * 60 + part
+    return total

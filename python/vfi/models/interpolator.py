@@ -1,0 +1,95 @@
+"""What every model is to the rest of the package: a small class of which a model overrides what it does itself."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vfi.drawing.panels import Panel
+from vfi.errors import UserError
+from vfi.options import ChannelOrder
+
+if TYPE_CHECKING:
+    from vfi.training.objective import Objective
+
+
+class Explanation(ABC):
+    """What stands behind an interpolated frame, for pictures."""
+
+    @abstractmethod
+    def panels(self) -> list[Panel]:
+        """Motion and the like."""
+
+    def route_panels(self, frame: np.ndarray) -> list[Panel]:
+        """The frame (H, W, 3), RGB, with what was worked on where; of a model with `shows_route`."""
+        return []
+
+
+class Interpolator(ABC):
+    """Frames between two frames. A model must have `interpolate`; the rest has defaults.
+
+    Attributes:
+        channel_order: of the frames that the methods take and give, "rgb" or "bgr".
+        shows_route: explanations have `route_panels`.
+    """
+
+    channel_order: ChannelOrder = "rgb"
+    shows_route = False
+
+    @classmethod
+    def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":
+        """The model on `device`, ready to interpolate: what `vfi.load_model` calls.
+
+        Args:
+            weights: file or folder of the weights; None of a model that has none.
+            options: of the dataclass that the registry names for this model. The default makes them keywords of the
+                class.
+        """
+        model = cls(**vars(options))
+        return model.to(device).eval() if isinstance(model, nn.Module) else model
+
+    @classmethod
+    def objective(cls, weights: str | Path | None, tiny: bool, options: Any) -> "Objective":
+        """What `vfi train` trains, on the CPU.
+
+        Args:
+            weights: to begin with; None: fresh ones.
+            tiny: small networks of random weights, to try things out.
+            options: of the dataclass that the registry names for this model's training.
+        """
+        raise UserError(f"{cls.__name__} is not trained")
+
+    @abstractmethod
+    def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
+        """The frame at t in [0, 1] between frames (B, 3, H, W) in [0, 1], in the model's channel order."""
+
+    def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
+        """`interpolate` at several times: for models where these share work."""
+        return [self.interpolate(frame0, frame1, t) for t in times]
+
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
+        """What stands behind the frame at t; None: nothing that could be shown."""
+        return None
+
+    def whole_frames(self, count: int) -> int:
+        """How many frames, both ends counted, the model makes when `count` are asked for."""
+        return count
+
+    def generate(self, first: Tensor, last: Tensor, prompt: str, num_frames: int) -> Tensor:
+        """Frames (N, 3, h, w), RGB, from the first to the last one (1, 3, H, W), RGB; `prompt` says what happens."""
+        return torch.cat(interpolate_many(self, first, last, [i / (num_frames - 1) for i in range(num_frames)]))
+
+
+def interpolate_many(model: Interpolator, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
+    """RGB frames at several times between two RGB frames, whatever the model's channel order."""
+    results = model.interpolate_many(reordered(model, frame0), reordered(model, frame1), times)
+    return [reordered(model, result) for result in results]
+
+
+def reordered(model: Interpolator, frame: Tensor) -> Tensor:
+    """RGB to the model's order, or back: both swap the outer channels."""
+    return frame.flip(1) if model.channel_order == "bgr" else frame

@@ -1,0 +1,17 @@
+"""Packages whose public names are loaded when first asked for: `vfi --help` reads options without torch."""
+
+import importlib
+from collections.abc import Callable, Sequence
+
+
+def lazily(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], object]:
+    """A package's `__getattr__`: each of `names` is found in the first of `modules`, below it, that has it."""
+
+    def load(name: str) -> object:
+        for module in modules if name in names else ():
+            found: dict[str, object] = vars(importlib.import_module(f"{package}.{module}"))
+            if name in found:
+                return found[name]
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return load

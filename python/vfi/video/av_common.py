@@ -1,0 +1,46 @@
+"""What reading and writing videos have in common: colours, exact conversion, FFmpeg's errors as one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vfi.errors import UserError, require
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+# swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
+# some of them. Without rounding every conversion between RGB and YUV darkens by half a level.
+EXACT_CONVERSION = 0x4 | 0x2000 | 0x4000 | 0x40000
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How the samples mean colours; FFmpeg's numbers, 2 (0 for the range) where the file does not say."""
+
+    matrix: int = 2
+    range: int = 0
+    transfer: int = 2
+    primaries: int = 2
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns FFmpeg's errors into one sentence."""
+    av = require("av")
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def open_input(path: Path) -> "InputContainer":
+    """Opens a file for reading; what it refers to may be local files only."""
+    container: InputContainer = require("av").open(
+        str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
+    )
+    return container
