@@ -38,11 +38,6 @@ Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }
 void give_results(std::vector<Tensor> tensors) { vfi::given_results() = std::move(tensors); }
 }  // namespace
 
-std::vector<Tensor>& vfi::given_results() {
-  thread_local std::vector<Tensor> given;
-  return given;
-}
-
 STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def("build_info() -> Tensor");
   m.def("cpu_level() -> Tensor");

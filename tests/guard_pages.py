@@ -29,7 +29,7 @@ def guarded(count: int, dtype: torch.dtype, *, behind: bool = True, gap: int = 0
 
 
 def spread(values: Tensor, strides: tuple[int, ...], flat: Tensor) -> Tensor:
-    """A view of `flat` of these strides that holds `values`; where elements share memory, one of them."""
+    """A view of `flat` of these strides that holds `values`; where elements share memory, the last of them."""
     place = sum(
         (
             torch.arange(n).view(-1, *[1] * (values.dim() - d - 1)) * s
@@ -37,7 +37,10 @@ def spread(values: Tensor, strides: tuple[int, ...], flat: Tensor) -> Tensor:
         ),
         torch.zeros((), dtype=torch.int64),
     )
-    flat[place.expand(values.shape).reshape(-1)] = values.reshape(-1)
+    place = place.expand(values.shape).reshape(-1)
+    last = torch.zeros(flat.numel(), dtype=torch.int64)
+    last.scatter_reduce_(0, place, torch.arange(place.numel()), "amax")  # threads write in any order
+    flat[place] = values.reshape(-1)[last[place]]
     return flat.as_strided(values.shape, strides, flat.storage_offset())
 
 

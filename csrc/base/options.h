@@ -9,7 +9,7 @@ namespace vfi {
 enum class Padding { kBorder, kZeros };
 enum class Boundary { kKeys, kLinear, kReplicate };
 enum class Mode { kSum, kAverage, kLinear, kSoftmax };
-enum class Eps { kZero, kAdd, kClip };
+enum class Holes { kZero, kAdd, kClip };
 enum class Edge { kTorchvision, kMmcv };
 enum class Border { kZero, kImage };
 // What follows a convolution in the same kernel: max(x, 0); x or slope x where x <= 0, with one slope or one for each
@@ -31,7 +31,7 @@ struct Option<Mode> {
   static constexpr const char *name = "mode", *words[] = {"sum", "average", "linear", "softmax"};
 };
 template <>
-struct Option<Eps> {
+struct Option<Holes> {
   static constexpr const char *name = "holes", *words[] = {"zero", "add", "clip"};
 };
 template <>

@@ -4,8 +4,9 @@
 //   rx = floor(fx) + 1 - fx                     (1 - lx to its own last bit: of fx = -1e-6, lx has lost most of it)
 //   value = sum over i, j in {0, 1} of wx_i wy_j I[y0 + j, x0 + i],   wx_0 = rx,  wx_1 = lx,  the same for y
 //
-// A corner is used only if it is inside the image and its weight is not exactly 0: it is never read and multiplied by
-// 0, because 0 * inf is NaN. Derivatives are right-sided: d wx_0 = -1, d wx_1 = +1 also where lx = 0.
+// A corner is used only if it is inside the image and neither factor of its weight is exactly 0: it is never read and
+// multiplied by 0, because 0 * inf is NaN. (What is added to a target also needs a product that is not 0.) Derivatives
+// are right-sided: d wx_0 = -1, d wx_1 = +1 also where lx = 0.
 // The same names in Python: vfi_kernels/ops/_shared/reference_math/bilinear.py.
 #pragma once
 

@@ -76,12 +76,12 @@ constexpr A kDim = std::numeric_limits<A>::min() / std::numeric_limits<A>::epsil
 
 namespace VFI_LEVEL {
 
-VFI_INLINE SplatRules splat_rules(Mode mode, Eps eps) {
+VFI_INLINE SplatRules splat_rules(Mode mode, Holes holes) {
   SplatRules r{mode, Factor::kOne, Division::kNone};
   if (mode == Mode::kLinear) r.factor = Factor::kLinear;
   if (mode == Mode::kSoftmax) r.factor = Factor::kSoftmax;
   if (mode != Mode::kSum) {
-    r.division = eps == Eps::kZero ? Division::kZero : eps == Eps::kAdd ? Division::kAdd : Division::kClip;
+    r.division = holes == Holes::kZero ? Division::kZero : holes == Holes::kAdd ? Division::kAdd : Division::kClip;
   }
   return r;
 }

@@ -10,8 +10,8 @@
 
 namespace vfi {
 
-inline SplatRules check_splat_rules(const char* op, int64_t mode, int64_t eps) {
-  return splat_rules(check_option<Mode>(op, mode), check_option<Eps>(op, eps));
+inline SplatRules check_splat_rules(const char* op, int64_t mode, int64_t holes) {
+  return splat_rules(check_option<Mode>(op, mode), check_option<Holes>(op, holes));
 }
 
 // The first of the images that share a flow: all have its batch size, height, width and device.

@@ -80,7 +80,7 @@ void add_shared_math(py::module_& m) {
   m.def("options", [] {
     py::list found;
     add_words<vfi::Padding>(found), add_words<vfi::Boundary>(found), add_words<vfi::Mode>(found);
-    add_words<vfi::Eps>(found), add_words<vfi::Edge>(found), add_words<vfi::Border>(found);
+    add_words<vfi::Holes>(found), add_words<vfi::Edge>(found), add_words<vfi::Border>(found);
     add_words<vfi::Activation>(found);
     return found;
   });

@@ -250,7 +250,10 @@ inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryForm
 }
 
 // Tensors that the caller keeps for the results of this thread's next op, in their order (vfi_kernels/_out.py).
-std::vector<Tensor>& given_results();
+inline std::vector<Tensor>& given_results() {
+  thread_local std::vector<Tensor> given;
+  return given;
+}
 
 // Memory for a result: the first given tensor of just this shape, dtype, layout and device, else fresh memory. Nothing but
 // results may ask, so that a given tensor that does not fit stays as it was.

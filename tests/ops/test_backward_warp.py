@@ -185,3 +185,18 @@ def test_symbolic_trace():
     image, flow = torch.rand(1, 1, 3, 4), torch.rand(1, 2, 3, 4)
     traced = torch.fx.symbolic_trace(lambda image, flow: vk.backward_warp(image, flow, padding_mode="zeros"))
     assert torch.equal(traced(image, flow), vk.backward_warp(image, flow, padding_mode="zeros"))
+
+
+@pytest.mark.parametrize(("dtype", "tiny"), [(torch.float32, 1e-30), (torch.float64, 1e-200), (torch.bfloat16, 1e-30)])
+def test_a_weight_whose_product_is_0_is_read(backend, dtype, tiny):
+    """1e-30 of a pixel along both axes is not a whole pixel: every sampling op sees the NaN there."""
+    image = torch.rand(1, 1, 4, 40).to(dtype)
+    image[0, 0, 1, 1] = torch.nan
+    flow = torch.full((1, 2, 4, 40), tiny, dtype=torch.promote_types(dtype, torch.float32))
+    for found in (
+        vk.backward_warp(image, flow),
+        vk.backward_warp(image, flow, padding_mode="zeros"),
+        vk.warp_blend(image, image, torch.cat([flow, flow], 1), torch.zeros_like(flow[:, :1])),
+        vk.trajectory_warp(image, flow[:, None], [0.0])[:, 0],
+    ):
+        assert found[0, 0].isnan().nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]

@@ -8,9 +8,9 @@
 namespace vfi {
 
 inline SplatRules check_splat(const std::vector<Tensor>& inputs, const Tensor& flow,
-                              const std::optional<Tensor>& metric, int64_t mode, int64_t eps) {
+                              const std::optional<Tensor>& metric, int64_t mode, int64_t holes) {
   constexpr const char* kOp = "splat";
-  const SplatRules m = check_splat_rules(kOp, mode, eps);
+  const SplatRules m = check_splat_rules(kOp, mode, holes);
   const Tensor& first = check_images(kOp, inputs);
   check_planes(kOp, "flow", flow, 2, first, "image");
   check_size(kOp, "flow", flow, first, "image");

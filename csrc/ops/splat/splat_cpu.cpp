@@ -210,8 +210,8 @@ using Metric = std::optional<Tensor>;
 
 std::tuple<std::vector<Tensor>, Tensor, Tensor> splat(const std::vector<Tensor>& inputs, const Tensor& flow,
                                                       const Metric& metric, int64_t mode,
-                                                      int64_t eps, bool keep_weight, bool) {
-  const SplatRules m = check_splat(inputs, flow, metric, mode, eps);
+                                                      int64_t holes, bool keep_weight, bool) {
+  const SplatRules m = check_splat(inputs, flow, metric, mode, holes);
   ScatterArgs s{};
   s.float64 = needs_float64(inputs, flow, metric);
   const Tensor& first = inputs[0];

@@ -170,9 +170,9 @@ Splatted splat_tensors_gpu(const OnDevice& device, ScatterArgsGpu s, const Tenso
 
 namespace {
 
-std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTensor metric, int64_t mode, int64_t eps,
+std::tuple<Tensors, Tensor, Tensor> splat(Tensors inputs, Tensor flow, MaybeTensor metric, int64_t mode, int64_t holes,
                                           bool keep_weight, bool deterministic) {
-  const SplatRules m = check_splat(inputs, flow, metric, mode, eps);
+  const SplatRules m = check_splat(inputs, flow, metric, mode, holes);
   const OnDevice device(flow);
   const ScatterArgsGpu s = splat_args(inputs, flow, metric, m.factor);
   const Splatted result = splat_tensors_gpu(device, s, inputs, m.division, keep_weight, deterministic);

@@ -91,9 +91,9 @@ class Arguments {
 std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const MaybeTensor& grad_weight,
                                                const Tensors& inputs, const Tensor& flow, const MaybeTensor& metric,
                                                const Tensors& outs, const Tensor& weight, const Tensor& shift,
-                                               int64_t mode, int64_t eps, bool summed, bool need_inputs,
+                                               int64_t mode, int64_t holes, bool summed, bool need_inputs,
                                                bool need_flow, bool need_metric) {
-  const SplatRules m = check_splat(inputs, flow, metric, mode, eps);
+  const SplatRules m = check_splat(inputs, flow, metric, mode, holes);
   const bool divides = m.division != Division::kNone, float64 = needs_float64(inputs, flow, metric);
   const ScalarType acc = float64 ? ScalarType::Double : ScalarType::Float;
   check_results(grad_outs, grad_weight, inputs, outs, weight, shift, m, acc);

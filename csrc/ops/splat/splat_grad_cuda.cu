@@ -45,9 +45,9 @@ void check_saved(const Tensors& grad_outs, const MaybeTensor& grad_weight, const
 
 std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor grad_weight, Tensors inputs, Tensor flow,
                                                MaybeTensor metric, Tensors outs, Tensor weight, Tensor shift,
-                                               int64_t mode, int64_t eps, bool summed, bool need_inputs, bool need_flow,
+                                               int64_t mode, int64_t holes, bool summed, bool need_inputs, bool need_flow,
                                                bool need_metric) {
-  const SplatRules m = check_splat(inputs, flow, metric, mode, eps);
+  const SplatRules m = check_splat(inputs, flow, metric, mode, holes);
   const OnDevice device(flow);
   const ScatterArgsGpu s = splat_args(inputs, flow, metric, m.factor);
   const ScalarType type = s.float64 ? ScalarType::Double : ScalarType::Float;

@@ -23,7 +23,7 @@ VFI_INLINE F reciprocal(F d, Division rule) {
   return select(less(d, tiny) & less(zero - tiny, d), zero, one / d);
 }
 
-// Whether max(D, eps) moves with D: where it does not, out is no quotient.
+// Whether max(D, 1e-7) moves with D: where it does not, out is no quotient.
 template <class F>
 VFI_INLINE typename Lanes<F>::Mask clip_moves(F d) {
   return less(broadcast<F>(Number<F>(kDivisionEps)), d);

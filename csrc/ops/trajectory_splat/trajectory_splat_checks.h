@@ -14,9 +14,9 @@ struct TrajectorySplatRules {
 inline TrajectorySplatRules check_trajectory_splat(const std::vector<Tensor>& inputs, const Tensor& keyframes, const Tensor& taus,
                                                    const std::optional<Tensor>& metric, double first, double step,
                                                    double a, int64_t boundary, bool extrapolate,
-                                                   int64_t mode, int64_t eps) {
+                                                   int64_t mode, int64_t holes) {
   constexpr const char* kOp = "trajectory_splat";
-  const SplatRules m = check_splat_rules(kOp, mode, eps);
+  const SplatRules m = check_splat_rules(kOp, mode, holes);
   const Tensor& first_input = check_images(kOp, inputs);
   const int64_t height = first_input.size(2), width = first_input.size(3);
   const Curve curve = check_trajectory(kOp, keyframes, taus, height, width, first, step, a, boundary, extrapolate);

@@ -25,7 +25,7 @@ def backward_warp(image: Tensor, flow: Tensor, padding_mode: str = "border") -> 
     out = image.new_zeros((*image.shape[:2], *flow.shape[2:]), dtype=acc)
     if out.numel() > 0:
         for corner in corners(flow.to(acc), image.shape[2:], padding_mode):
-            out = out + corner.term(corner.weight, gather(image, corner).to(acc))
+            out = out + corner.sampled(gather(image, corner).to(acc))
     return as_result(out, image)
 
 

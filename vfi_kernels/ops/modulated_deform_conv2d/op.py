@@ -102,18 +102,18 @@ def modulated_deform_conv2d(
         and edges as in torchvision.ops.deform_conv2d and mmcv.ops.modulated_deform_conv2d.
     """
     expect_tensors(OP, input=input, offset=offset, weight=weight)
-    expect_tensors_or_none(OP, mask=mask, bias=bias, activation_weight=activation_weight)
-    refuse_forward_mode(OP, input, offset, mask, weight, bias, activation_weight)
+    others = {"mask": mask, "bias": bias, "activation_weight": activation_weight}
+    expect_tensors_or_none(OP, **others)
+    refuse_forward_mode(OP, input, offset, weight, *others.values())
     check_activation(OP, activation, activation_weight)
     expect_choice(OP, "edge", edge, EDGES)
     x, weight, bias, activation_weight = _in_one_dtype(input, weight, bias, activation_weight)
     groups, offset_groups = _parts(x, offset, weight, groups, offset_groups)
     fused = activation if activation and not grad_needed(x, offset, mask, weight, bias, activation_weight) else "none"
-    out = _modulated_deform_conv2d(
-        x, offset, mask, weight, bias, pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0),
-        pair(OP, "dilation", dilation, 1), groups, offset_groups,
-        ACTIVATIONS[fused], activation_weight if fused != "none" else None, EDGES[edge], allow_tf32(),
-    )  # fmt: skip
+    place = pair(OP, "stride", stride, 1), pair(OP, "padding", padding, 0), pair(OP, "dilation", dilation, 1)
+    slopes = activation_weight if fused != "none" else None
+    rules = (*place, groups, offset_groups, ACTIVATIONS[fused], slopes, EDGES[edge], allow_tf32())
+    out = _modulated_deform_conv2d(x, offset, mask, weight, bias, *rules)
     return activate(out, activation, activation_weight) if fused == "none" else out
 
 

@@ -42,7 +42,7 @@ def trajectory_warp(
     out = source.new_zeros(source.shape, dtype=acc)
     if out.numel() > 0:
         for corner in corners(moved, size, padding_mode):
-            out = out + corner.term(corner.weight, gather(source, corner).to(acc))
+            out = out + corner.sampled(gather(source, corner).to(acc))
     return as_result(out, image)
 
 

@@ -76,7 +76,7 @@ def _warp(frame: Tensor, flow: Tensor, acc: torch.dtype) -> tuple[Tensor, list[C
         return out, []
     found = corners(flow.to(acc), frame.shape[2:], "border")
     for corner in found:
-        out = out + corner.term(corner.weight, gather(frame, corner).to(acc))
+        out = out + corner.sampled(gather(frame, corner).to(acc))
     return out, found
 
 

@@ -32,12 +32,17 @@ class Corner:
     inside: Tensor  # bool [B, 1, H, W]
     landed: Tensor  # bool [B, 1, H, W], the position is finite (the same for all four corners)
     weight: Tensor  # [B, 1, H, W]
+    read: Tensor  # bool: inside, and neither factor of the weight is 0, though their product may be
     weight_dx: Tensor  # d weight / d flow_x, right-sided at integers, 0 where the coordinate is clipped
     weight_dy: Tensor
 
     def term(self, weight: Tensor, value: Tensor) -> Tensor:
         """weight * value, and 0 where the corner is not used."""
         return torch.where(self.inside & (weight != 0), weight * value, 0)
+
+    def sampled(self, value: Tensor) -> Tensor:
+        """weight * value of an image that is read: kernels work a row at a time, where 1e-30 is not 0."""
+        return torch.where(self.read, self.weight * value, 0)
 
 
 def split(start: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +89,8 @@ def corners(
             wy = y.fraction if j else y.rest
             dx = torch.where(x.free, wy if i else -wy, 0)
             dy = torch.where(y.free, wx if j else -wx, 0)
-            planes = (t.unsqueeze(1) for t in (inside, finite, wx * wy, dx, dy))
+            read = inside & (wx != 0) & (wy != 0)
+            planes = (t.unsqueeze(1) for t in (inside, finite, wx * wy, read, dx, dy))
             found.append(Corner(index.view(b, 1, h * w), *planes))
     return found
 

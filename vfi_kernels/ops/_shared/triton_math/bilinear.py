@@ -136,7 +136,9 @@ def sample(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
     total = tl.zeros([c.shape[0], live.shape[0]], ACC)
     for k in tl.static_range(4):
         cx, cy, weight, inside = corner(spot, k % 2, k // 2, height, width)
-        used = live & inside & (weight != 0)
+        along = spot[2] if k % 2 else spot[4]
+        across = spot[3] if k // 2 else spot[5]
+        used = live & inside & (along != 0) & (across != 0)  # though the product may be 0, of 1e-30 and 1e-30
         total += weight[None, :] * load_tile(image, b, c, channels, cy, cx, used, ACC)
     return total
 
