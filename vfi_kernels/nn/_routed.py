@@ -198,9 +198,9 @@ class RoutedBlock(nn.Module):
             the dense block's padding is there. Only what is known to be of single pixels is accepted beside
             convolutions: torch's conv2d and conv_transpose2d and vk.modulated_deform_conv2d, which pad with zeros by
             themselves; arithmetic and activations; norms, sums and products over channels; pooling without padding;
-            upsampling to the nearest pixel, by a factor or to a size computed from that of its input. Any other is
-            refused where it is called, also TorchScript and torch.utils.checkpoint inside the block (checkpoint the
-            whole call): docs/routed_convolution.md.
+            interpolation to the nearest pixel by scale_factor, a whole number or one over it. Any other is refused
+            where it is called, also TorchScript and torch.utils.checkpoint inside the block (checkpoint the whole
+            call): docs/routed_convolution.md.
         chunk: patches that run at a time: few for a CPU's cache, more to fill a GPU. Under torch.compile all do.
             Statistics of a BatchNorm in training are those of a chunk.
 
