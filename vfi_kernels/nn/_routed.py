@@ -18,7 +18,6 @@ from vfi_kernels._arguments import (
     expect_tensors,
     expect_tensors_or_none,
     expect_written,
-    is_alias_of,
     shape,
 )
 from vfi_kernels._autograd import refuse_gradient
@@ -210,7 +209,8 @@ class RoutedBlock(nn.Module):
         `vk.patch_indices`, or a route map (B, H / patch, W / patch) of bool, or None: the block runs on all of the
         image at once. base (B, C_out, H', W') is what the other patches keep; None for zeros -> (B, C_out, H', W'), of
         the dtype of base, which is that of x or of what the block makes. With inplace=True `base` itself is written and
-        returned, without a gradient; it may be x. Otherwise differentiable in x, base and the weights.
+        returned, without a gradient, when all patches are made; it may be x. Otherwise differentiable in x, base and
+        the weights.
 
     A list with a capacity: its unused rows are left out on the CPU. On a GPU and in a traced graph they are computed as
     patches of zeros and thrown away; only a BatchNorm in training notices. torch.compile(fullgraph=True) with inductor
@@ -264,18 +264,24 @@ class RoutedBlock(nn.Module):
             patches = torch.cat(found) if len(found) > 1 else found[0]
             base = self._base(images, patches, base)
             return patch_scatter(patches.to(base.dtype), listed, base)
-        if inplace and base is not None and len(parts) > 1:
-            images = [t.clone() if self._is_read_later(t, base) else t for t in images]
-        target: Tensor | None = None
+        if inplace:
+            # All patches before the first is written: whatever refuses leaves base as it was, and base may be x.
+            made = [self._run([self._gather(t, part) for t in images], images, part, clears) for part, clears in parts]
+            for patches in made:
+                target = self._base(images, patches, base)
+                refuse_gradient("RoutedBlock", "inplace=False", patches, target)
+            for patches, (part, _) in zip(made, parts):
+                patch_scatter_(patches.to(target.dtype), part, target)
+            return target
+        own: Tensor | None = None
         for part, clears in parts:
             patches = self._run([self._gather(t, part) for t in images], images, part, clears)
-            if target is None:
-                target = self._base(images, patches, base)
-                target = target if inplace or base is None else target.clone()
-                refuse_gradient("RoutedBlock", "inplace=False", patches, target)
-            patch_scatter_(patches.to(target.dtype), part, target)
-        assert target is not None
-        return target
+            if own is None:
+                own = self._base(images, patches, base)
+                own = own if base is None else own.clone()
+            patch_scatter_(patches.to(own.dtype), part, own)
+        assert own is not None
+        return own
 
     def _listed(self, images: list[Tensor], indices: Tensor) -> Tensor:
         """The list of patches, without the rows of -1 that fill it where these can be seen."""
@@ -332,9 +338,3 @@ class RoutedBlock(nn.Module):
             return _fitting("RoutedBlock", base, size, patches, images[0])
         layout = memory_format(images[0])
         return torch.empty(size, dtype=patches.dtype, device=patches.device, memory_format=layout).zero_()
-
-    def _is_read_later(self, image: Tensor, base: Tensor) -> bool:
-        """Whether patches written into `base` are read from `image` with a later part."""
-        same = image.shape[2:] == base.shape[2:] and image.stride() == base.stride()
-        own = same and image.storage_offset() == base.storage_offset() and self.halo == 0
-        return is_alias_of(image, base) and not own

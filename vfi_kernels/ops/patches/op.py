@@ -136,13 +136,13 @@ def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """`patch_scatter` into `base` itself, which is returned: no copy of it is made, and there is no gradient.
 
     Raises:
-        ArgumentError: as patch_scatter; if elements of `base` share memory with each other or with `patches`; and if
-            autograd records and one of the two requires a gradient.
+        ArgumentError: as patch_scatter; if elements of `base` share memory with each other or with another argument;
+            and if autograd records and `patches` or `base` requires a gradient.
     """
     op = "patch_scatter_"
     expect_tensors(op, patches=patches, indices=indices, base=base)
     refuse_gradient(op, "patch_scatter", patches, base)
-    expect_apart(op, base, "patches", patches)
+    expect_apart(op, base, patches=patches, indices=indices)
     _patch_scatter_(patches, indices, base)
     return base
 
