@@ -163,7 +163,7 @@ WRONG = [
     ),
     (lambda: vk.patch_gather(IMAGE, LIST, 2**70), "patch to be an integer below 2"),
     (lambda: vk.patch_indices(ROUTE, capacity=2**60), "capacity to be an integer below 2"),
-    (lambda: vk.patch_indices(ROUTE.to_sparse()), "a dense route, got one of layout torch.sparse_coo"),
+    (lambda: vk.patch_indices(ROUTE.to_sparse()), "a dense tensor for route, got one of layout torch.sparse_coo"),
     (lambda: vk.patch_indices(ROUTE.to("meta")), "a capacity for a route on the meta device"),
 ]
 

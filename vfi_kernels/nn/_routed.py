@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vfi_kernels._arguments import (
     expect,
     expect_choice,
+    expect_floating,
     expect_image,
     expect_integer,
     expect_number,
@@ -321,6 +322,7 @@ class RoutedBlock(nn.Module):
         """Without the halo, which the block may have scaled."""
         side = self.patch + 2 * self.halo
         expect(isinstance(out, Tensor), "RoutedBlock", "a block that returns a tensor", type(out).__name__)
+        expect_floating("RoutedBlock", "a result", out)
         expect(out.dim() == 4 and out.shape[2] == out.shape[3], "RoutedBlock", "a block that keeps squares", shape(out))
         halo = Fraction(self.halo * out.shape[2], side)
         whole = halo.denominator == 1 and self.patch * out.shape[2] % side == 0

@@ -60,7 +60,7 @@ def patch_indices(
     """
     expect_tensors("patch_indices", route=route)
     if route.layout != torch.strided:
-        expect(False, "patch_indices", "a dense route", f"one of layout {route.layout}")
+        expect(False, "patch_indices", "a dense tensor for route", f"one of layout {route.layout}")
     if capacity is not None:
         expect_integer("patch_indices", "capacity", capacity, 0)
     indices, count = _patch_indices(route, capacity)
