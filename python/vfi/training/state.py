@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
@@ -74,7 +75,8 @@ def write(folder: Path, state: Mapping[str, object], weights: Mapping[str, Tenso
 def read(folder: Path, settings: Mapping[str, object]) -> dict[str, Any]:
     """The state of `write`; it must be of a training with these settings."""
     path = folder / STATE
-    state = contents(path, DAMAGED)
+    # Copies: what is read is mapped, and would keep the file on the disk after the next one has its name
+    state = pytree.tree_map_only(Tensor, Tensor.clone, contents(path, DAMAGED))
     wanted = {"settings", "network", "optimizer", "scaler", "ema", "step", "meter"}
     lacking = wanted - set(state) if isinstance(state, dict) else wanted
     if not isinstance(state, dict) or lacking:
@@ -103,7 +105,7 @@ def cut_log(folder: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # half a line
     with written_whole(path, lasting=True) as temporary:
         temporary.write_text("".join(kept))
