@@ -142,7 +142,7 @@ def test_other_files_say_what_they_are(name, tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"w\.pkl, which does not exist$"):
+    with pytest.raises(UserError, match=r"w\.pkl, which is no file: there is none of this name$"):
         checkpoints.read(tmp_path / "w.pkl")
 
 

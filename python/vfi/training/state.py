@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import alone_in, cannot_write, remove_unfinished, written_whole
-from vfi.files.checkpoint_files import contents
+from vfi.files.checkpoint_files import contents, tensors_within
 
 STATE, WEIGHTS, LOG = "last.pt", "weights.safetensors", "log.jsonl"
 DAMAGED = "damaged, or not the state of a training"
@@ -75,8 +74,10 @@ def write(folder: Path, state: Mapping[str, object], weights: Mapping[str, Tenso
 def read(folder: Path, settings: Mapping[str, object]) -> dict[str, Any]:
     """The state of `write`; it must be of a training with these settings."""
     path = folder / STATE
-    # Copies: what is read is mapped, and would keep the file on the disk after the next one has its name
-    state = pytree.tree_map_only(Tensor, Tensor.clone, contents(path, DAMAGED))
+    state = contents(path, DAMAGED)
+    for _, tensor in tensors_within(state):
+        # What is read is mapped, and would keep the file on the disk after the next one has its name
+        tensor.data = tensor.detach().clone()
     wanted = {"settings", "network", "optimizer", "scaler", "ema", "step", "meter"}
     lacking = wanted - set(state) if isinstance(state, dict) else wanted
     if not isinstance(state, dict) or lacking:
