@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vfi_kernels as vk
-from vfi_kernels import overrides
+from vfi_kernels import _overrides
 from vfi_kernels.testing import load_cases, map_tensors, tensors
 
 CASES = {case.op: case for case in load_cases().values()}
@@ -30,7 +30,7 @@ def expect_dense(op, call):
     """Whether it gets to the op, which a case may not whose inputs are one tensor taken apart."""
     with pytest.raises(Exception) as error:
         call()
-    reached = any(str(entry.frame.code.path) == overrides.__file__ for entry in error.traceback)
+    reached = any(str(entry.frame.code.path) == _overrides.__file__ for entry in error.traceback)
     sentence = rf"{op}: expected a dense tensor for \w+, got one (of layout|that is) \S+"
     assert not reached or re.fullmatch(sentence, str(error.value)), str(error.value)[:200]
     return reached

@@ -64,7 +64,7 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except Exception as error:
             _expect_dense(function, args, kwargs)
-            if isinstance(error, RuntimeError) and is_of_arguments(error):
+            if isinstance(error, ArgumentError) or (isinstance(error, RuntimeError) and is_of_arguments(error)):
                 raise ArgumentError(_named(function.__name__, str(error))) from None
             raise
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vfi_kernels._arguments import (
     expect,
+    expect_bool,
     expect_choice,
     expect_floating,
     expect_image,
@@ -69,6 +70,8 @@ class RoutedConv2d(nn.Module):
     ):
         super().__init__()
         name = type(self).__name__
+        expect_bool(name, "transposed", transposed)
+        expect_bool(name, "bias", bias)
         known = (4,) if transposed else (1, 3)
         kind = "4 for a transposed convolution" if transposed else "1 or 3"
         expect(kernel_size in known, name, f"kernel_size {kind}", repr(kernel_size))
@@ -154,6 +157,7 @@ def _is_seen(listed: Tensor) -> bool:
 
 
 def _expect_base(op: str, base: Tensor | None, inplace: bool) -> None:
+    expect_bool(op, "inplace", inplace)
     (expect_tensors if inplace else expect_tensors_or_none)(op, base=base)
 
 

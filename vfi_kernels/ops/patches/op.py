@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect, expect_apart, expect_integer, expect_tensors
+from vfi_kernels._arguments import expect, expect_apart, expect_bool, expect_integer, expect_tensors
 from vfi_kernels._autograd import (
     refuse_forward_mode,
     refuse_gradient,
@@ -61,6 +61,7 @@ def patch_indices(
     expect_tensors("patch_indices", route=route)
     if route.layout != torch.strided:
         expect(False, "patch_indices", "a dense tensor for route", f"one of layout {route.layout}")
+    expect_bool("patch_indices", "return_count", return_count)
     if capacity is not None:
         expect_integer("patch_indices", "capacity", capacity, 0)
     indices, count = _patch_indices(route, capacity)
