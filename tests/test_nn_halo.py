@@ -66,10 +66,19 @@ REFUSED = {
     "padded pooling": (lambda: nn.MaxPool2d(3, 1, 1), "pooling without padding .*, got another max_pool2d"),
     "bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), "interpolation to the nearest pixel"),
     **{
-        f"interpolated by {options}": (lambda options=options: nn.Upsample(**options), r"interpolation by a scale_factor")
+        f"interpolated by {options}": (
+            lambda options=options: nn.Upsample(**options),
+            r"interpolation by a scale_factor",
+        )
         for options in (
-            {"scale_factor": 2.02, "mode": "nearest-exact"}, {"scale_factor": 0.51}, {"scale_factor": 1.5},
-            {"scale_factor": (2, 1)}, {"scale_factor": 41}, {"size": 32}, {"size": (16, 16)}, {"size": 8},
+            {"scale_factor": 2.02, "mode": "nearest-exact"},
+            {"scale_factor": 0.51},
+            {"scale_factor": 1.5},
+            {"scale_factor": (2, 1)},
+            {"scale_factor": 41},
+            {"size": 32},
+            {"size": (16, 16)},
+            {"size": 8},
         )
     },
     "group norm": (lambda: nn.GroupNorm(2, 4), "convolutions and layers of single pixels .*, got another group_norm"),

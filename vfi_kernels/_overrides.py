@@ -87,7 +87,9 @@ def _expect_dense(function: Callable, args: tuple, kwargs: dict) -> None:
                 nested = t.layout is torch.strided and t.is_nested
                 kind = "that is nested" if nested else f"of layout {t.layout}"
                 kind = "that is quantized" if t.is_quantized else kind
-                raise ArgumentError(f"{function.__name__}: expected a dense tensor for {name}, got one {kind}") from None
+                raise ArgumentError(
+                    f"{function.__name__}: expected a dense tensor for {name}, got one {kind}"
+                ) from None
 
 
 def written_as_memory(*tensors: Tensor | None) -> bool:

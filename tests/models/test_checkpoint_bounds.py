@@ -1,4 +1,4 @@
-"""Files that are small and would be much more, or never end, and files cut or saved in another way: one sentence, soon."""
+"""Small files that would be much more, or never end, and files cut or saved in another way: one sentence, soon."""
 
 import io
 import json
@@ -111,7 +111,9 @@ def test_cut_and_unknown_safetensors_say_what_they_are(tmp_path):
     for cut in (-1, -20, -56):
         assert re.search(rf"cut off after {len(good) + cut} bytes, within [ab]$", refusal(path, good[:cut]))
     for kind in ("F99", "F8_E8M0", "F4"):
-        assert re.search(rf"a of shape \(2,\) is of dtype {kind}, which is not known here$", refusal(path, listing(kind)))
+        assert re.search(
+            rf"a of shape \(2,\) is of dtype {kind}, which is not known here$", refusal(path, listing(kind))
+        )
 
 
 def nested(levels):

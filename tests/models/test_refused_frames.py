@@ -8,7 +8,9 @@ from vfi.files.images import write_image
 from vfi.models import registry, rife
 from vfi.models.rife.config import TINY
 
-SENTENCE = "the frame that Broken made at 0.5 holds NaN or infinity: its weights are damaged, or its precision is too small"
+SENTENCE = (
+    "the frame that Broken made at 0.5 holds NaN or infinity: its weights are damaged, or its precision is too small"
+)
 
 
 class Broken:

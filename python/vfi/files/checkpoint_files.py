@@ -78,8 +78,12 @@ def _beginning(path: Path) -> tuple[bytes, int]:
     """By which files are known, and the size."""
     try:
         if not path.is_file():
-            kind = "is a folder" if path.is_dir() else "is no file" if path.exists() else "is no file: there is none of this name"
-            raise UserError(f"expected a checkpoint, got {path}, which {kind}")
+            kind = (
+                "a folder"
+                if path.is_dir()
+                else "no file" + (": there is none of this name" if not path.exists() else "")
+            )
+            raise UserError(f"expected a checkpoint, got {path}, which is {kind}")
         with path.open("rb") as file:
             return file.read(512), path.stat().st_size
     except OSError as error:

@@ -95,7 +95,12 @@ class PeftConfig:
         self.path, self.bias, self.rooted = path, given.get("lora_bias") or False, given.get("use_rslora") or False
         self._expect("lora_bias", self.bias, (True, False))
         self._expect("use_rslora", self.rooted, (True, False))
-        numbers = {"r": self.rank, "lora_alpha": self.alpha, "rank_pattern": self.ranks, "alpha_pattern": self.alphas}
+        numbers: dict[str, Any] = {
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "rank_pattern": self.ranks,
+            "alpha_pattern": self.alphas,
+        }
         for name, value in numbers.items():
             for number in value.values() if isinstance(value, dict) else (value,):
                 if not math.isfinite(number):
