@@ -95,14 +95,9 @@ class PeftConfig:
         self.path, self.bias, self.rooted = path, given.get("lora_bias") or False, given.get("use_rslora") or False
         self._expect("lora_bias", self.bias, (True, False))
         self._expect("use_rslora", self.rooted, (True, False))
-        numbers: dict[str, Any] = {
-            "r": self.rank,
-            "lora_alpha": self.alpha,
-            "rank_pattern": self.ranks,
-            "alpha_pattern": self.alphas,
-        }
-        for name, value in numbers.items():
-            for number in value.values() if isinstance(value, dict) else (value,):
+        patterns = {"rank_pattern": list(self.ranks.values()), "alpha_pattern": list(self.alphas.values())}
+        for name, values in {"r": [self.rank], "lora_alpha": [self.alpha], **patterns}.items():
+            for number in values:
                 if not math.isfinite(number):
                     raise UserError(f"expected finite numbers of {name} in {path}, got {number}")
         self._expect("peft_type", given.get("peft_type", "LORA"), ("LORA",))
