@@ -41,7 +41,7 @@ def find_toolkit(torch_folder: Path) -> tuple[Path | None, str | None]:
 
 def choose_cuda(torch_cuda: str | None, torch_folder: Path) -> Cuda:
     """Applies VFI_KERNELS_CUDA to what this machine has."""
-    want = os.environ.get("VFI_KERNELS_CUDA", "auto")
+    want = os.environ.get("VFI_KERNELS_CUDA") or "auto"
     if want not in ("auto", "0", "1"):
         sys.exit(f"vfi_kernels: expected VFI_KERNELS_CUDA to be auto, 0 or 1, got {want}")
     if want == "0":

@@ -96,6 +96,26 @@ def test_cpu_level_is_chosen_by_the_environment():
     assert wrong.returncode == 1 and "VFI_KERNELS_CPU" in wrong.stderr.splitlines()[-1]
 
 
+def test_an_unknown_cpu_level_gets_its_sentence_from_every_op():
+    """Also where threads ask first; mixture_lora is made of torch's products."""
+    code = """
+import torch
+from vfi_kernels.testing import load_cases
+cases = {c.op: c for c in load_cases().values() if c.op != "mixture_lora"}
+for op, case in cases.items():
+    shape = case.small[-1]
+    try:
+        case.call(*case.make_inputs(*shape, dtype=torch.float32, generator=torch.Generator()))
+    except RuntimeError as error:
+        print(op, error, sep="|")
+    else:
+        print(op, "accepted", sep="|")
+"""
+    lines = python(code, VFI_KERNELS_CPU="garbage").stdout.splitlines()
+    said = "vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512 or amx, got garbage"
+    assert len(lines) > 5 and {line.partition("|")[2] for line in lines} == {said}, lines
+
+
 def test_import_brings_nothing_heavy():
     heavy = ("triton", "cv2", "matplotlib", "av", "skimage")
     code = f"import vfi_kernels, sys; print([m for m in {heavy} if m in sys.modules])"

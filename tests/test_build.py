@@ -180,3 +180,11 @@ def test_build_info_names_what_was_built():
     assert info["torch"] and info["compiler"] and info["cpu_levels"][0] == "baseline"
     assert bool(info["cuda"]) == bool(info["cuda_archs"])
     assert backends.cpu_level() in (*info["cpu_levels"], "amx")
+
+
+def test_an_empty_choice_is_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setenv("VFI_KERNELS_CUDA", "")
+    empty = toolkit.choose_cuda(None, tmp_path)
+    monkeypatch.delenv("VFI_KERNELS_CUDA")
+    assert empty == toolkit.choose_cuda(None, tmp_path)

@@ -50,6 +50,9 @@ COVERED = {
     ),
     "strides": up_and_down,
     "pooling": lambda: nn.Sequential(conv(), nn.MaxPool2d(2), conv(), nn.Upsample(scale_factor=2), conv()),
+    "factors": lambda: nn.Sequential(
+        conv(), nn.Upsample(scale_factor=3.0), nn.Upsample(scale_factor=(1 / 3, 1 / 3), mode="nearest-exact"), conv()
+    ),
     "shuffles": lambda: nn.Sequential(
         conv(), nn.PixelUnshuffle(2), nn.Conv2d(16, 16, 3, padding=1), nn.PixelShuffle(2)
     ),
@@ -62,6 +65,22 @@ REFUSED = {
     "circular": (lambda: conv(padding_mode="circular"), "convolutions that pad with zeros .*, got another pad"),
     "padded pooling": (lambda: nn.MaxPool2d(3, 1, 1), "pooling without padding .*, got another max_pool2d"),
     "bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), "interpolation to the nearest pixel"),
+    **{
+        f"interpolated by {options}": (
+            lambda options=options: nn.Upsample(**options),
+            r"interpolation by a scale_factor",
+        )
+        for options in (
+            {"scale_factor": 2.02, "mode": "nearest-exact"},
+            {"scale_factor": 0.51},
+            {"scale_factor": 1.5},
+            {"scale_factor": (2, 1)},
+            {"scale_factor": 41},
+            {"size": 32},
+            {"size": (16, 16)},
+            {"size": 8},
+        )
+    },
     "group norm": (lambda: nn.GroupNorm(2, 4), "convolutions and layers of single pixels .*, got another group_norm"),
     "global": (lambda: nn.AdaptiveAvgPool2d(1), "convolutions and layers of single pixels"),
     "padding apart": (
@@ -129,6 +148,25 @@ def test_a_local_op_equals_the_dense_call(case, rng):
     planes = [t.permute(0, 3, 1, 2) if last else t for t in images.values()]
     found = vk.nn.RoutedBlock(Call(call), PATCH, halo=8)(planes, EVERY[:, :2, :2])
     torch.testing.assert_close(found, call(*planes), rtol=1e-9, atol=1e-9)
+
+
+OWN_WEIGHTS = {
+    "conv2d": lambda x: F.conv2d(x, x, padding=8),
+    "conv2d by names": lambda x: F.conv2d(weight=x, input=x, padding=8),
+    "conv2d, bias": lambda x: F.conv2d(x, torch.ones(4, 4, 1, 1), x[0, :, 0, 0]),
+    "conv_transpose2d": lambda x: F.conv_transpose2d(x, x[:4, :, :4, :4], stride=2, padding=1),
+    "conv_transpose2d of itself": lambda x: F.conv_transpose2d(x, x, padding=8),
+    "modulated_deform_conv2d": lambda x: vk.modulated_deform_conv2d(x, x.new_zeros(1, 2, 1, 1), None, x),
+    "linear": lambda x: F.linear(x.permute(0, 2, 3, 1), x),
+    "prelu": lambda x: F.prelu(x, x[0, :, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", OWN_WEIGHTS)
+def test_weights_made_of_the_input_are_refused(name, x):
+    """Of one patch at a time too, whose number of channels a weight may happen to fit."""
+    with pytest.raises(RuntimeError, match=r"^RoutedBlock: expected .* where there is a halo, got another"):
+        vk.nn.RoutedBlock(Call(OWN_WEIGHTS[name]), PATCH, halo=4, chunk=1)(x, EVERY)
 
 
 ALONG = {

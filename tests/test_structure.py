@@ -205,3 +205,9 @@ def test_deleting_python_leaves_a_complete_package():
     """vfi_kernels imports with vfi out of reach."""
     code = "import sys; sys.modules['vfi'] = None; import vfi_kernels; print(vfi_kernels.__version__)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def test_what_a_thread_throws_keeps_its_sentence():
+    """torch's own parallel_for says only that the call failed."""
+    users = [p.name for p in (ROOT / "csrc").rglob("*") if p.is_file() and "stable::parallel_for" in p.read_text()]
+    assert users == ["parallel.h"]

@@ -110,10 +110,12 @@ def expect_written(op: str, name: str, tensor: Tensor) -> None:
     expect(nested or tensor.numel() == 0, op, f"{name} whose elements do not share memory", got)
 
 
-def expect_apart(op: str, base: Tensor, name: str, read: Tensor) -> None:
-    """`base`, which is written in place, has no memory of `read`; a traced graph makes a copy of it where it has."""
-    if base is read or (not torch.compiler.is_compiling() and is_alias_of(base, read)):
-        expect(False, op, "a base with memory of its own", f"one in the memory of {name}")
+def expect_apart(op: str, base: Tensor, **read: Tensor | None) -> None:
+    """`base`, which is written in place, has no memory of what is read; a traced graph makes a copy of it where it
+    has."""
+    for name, t in read.items():
+        if t is not None and (base is t or (not torch.compiler.is_compiling() and is_alias_of(base, t))):
+            expect(False, op, "a base with memory of its own", f"one in the memory of {name}")
 
 
 def expect_size(op: str, name: str, tensor: Tensor, size: tuple[int, ...], owner: str) -> None:

@@ -62,12 +62,34 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
                 tensors = (v for v in _each((out, *args), kwargs) if isinstance(v, Tensor))
                 return into(out, function, args, kwargs, written_as_memory(*tensors))
             return function(*args, **kwargs)
-        except RuntimeError as error:
-            if is_of_arguments(error):
-                raise ArgumentError(str(error)) from None
+        except Exception as error:
+            _expect_dense(function, args, kwargs)
+            if isinstance(error, ArgumentError) or (isinstance(error, RuntimeError) and is_of_arguments(error)):
+                raise ArgumentError(_named(function.__name__, str(error))) from None
             raise
 
     return call
+
+
+def _named(name: str, sentence: str) -> str:
+    """What a function in place has in common with another one is said in its own name."""
+    plain = name.removesuffix("_")
+    own = plain != name and sentence.startswith(f"{plain}: ")
+    return name + sentence.removeprefix(plain) if own else sentence
+
+
+def _expect_dense(function: Callable, args: tuple, kwargs: dict) -> None:
+    """One sentence where torch, which met a tensor of another kind somewhere inside, has a page of them."""
+    named = zip(signature(function).parameters, args)
+    for name, value in (*named, *kwargs.items()):
+        for t in value if type(value) in (list, tuple) else (value,):
+            if isinstance(t, Tensor) and (t.layout is not torch.strided or t.is_nested or t.is_quantized):
+                nested = t.layout is torch.strided and t.is_nested
+                kind = "that is nested" if nested else f"of layout {t.layout}"
+                kind = "that is quantized" if t.is_quantized else kind
+                raise ArgumentError(
+                    f"{function.__name__}: expected a dense tensor for {name}, got one {kind}"
+                ) from None
 
 
 def written_as_memory(*tensors: Tensor | None) -> bool:

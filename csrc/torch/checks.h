@@ -20,6 +20,7 @@
 #include "base/host_device.h"
 #include "base/options.h"
 #include "cpu/fresh_memory.h"
+#include "torch/parallel.h"
 
 namespace vfi {
 
@@ -245,7 +246,7 @@ inline Tensor empty(const Tensor& like, Sizes sizes, ScalarType type, MemoryForm
     return t;
   } catch (const std::runtime_error&) {  // which says no more than that the call failed
     fail("vfi_kernels: expected memory for a tensor of shape ", shape_text(sizes), " and dtype ", dtype_text(type),
-         ", got an error of torch");
+         ", got none from torch");
   }
 }
 

@@ -65,7 +65,7 @@ def test_safetensors(tmp_path):
     path = tmp_path / "w.safetensors"
     good = save({"x": torch.zeros(8)})
     for data, reason in (
-        (good[:-1], "damaged, or something else"),
+        (good[:-1], "cut off after"),
         (good.replace(b"[8]", b"[9]"), r"x of shape \(9,\) takes 36 bytes, its list says 32$"),
         (listing(x=("F32", [10**12, 10**12], 0, 4)), "takes more than the file holds of it$"),
         (listing(x=("F32", [10**10], 0, 4 * 10**10)), r"x of shape \(10000000000,\) takes more than the file holds"),
@@ -73,7 +73,7 @@ def test_safetensors(tmp_path):
         (listing(x=("F32", [4], 0, 16), y=("F32", [4], 0, 16)), "x and y lie on the same bytes$"),
         (listing(x=("F32", [4], 0, 16), y=("F32", [4], 8, 24)), "x and y lie on the same bytes$"),
         (listing(x=("F32", [2], 0, 8), y=("F32", [2], 16, 24)), "x and y have a gap between them$"),
-        (listing(x=("F99", [2], 0, 8)), "damaged, or something else"),
+        (listing(x=("F99", [2], 0, 8)), "x of shape .* is of dtype F99, which is not known here"),
         (listing(x=("F32", "2", 0, 8)), "damaged, or something else"),
         (save({}), "got dict with nothing in it"),
         (b"\xff" * 7 + b"\x00{", "list of tensors is too long"),

@@ -163,7 +163,7 @@ WRONG = [
     ),
     (lambda: vk.patch_gather(IMAGE, LIST, 2**70), "patch to be an integer below 2"),
     (lambda: vk.patch_indices(ROUTE, capacity=2**60), "capacity to be an integer below 2"),
-    (lambda: vk.patch_indices(ROUTE.to_sparse()), "a dense route, got one of layout torch.sparse_coo"),
+    (lambda: vk.patch_indices(ROUTE.to_sparse()), "a dense tensor for route, got one of layout torch.sparse_coo"),
     (lambda: vk.patch_indices(ROUTE.to("meta")), "a capacity for a route on the meta device"),
 ]
 
@@ -187,7 +187,7 @@ def test_writing_in_place_refuses_to_drop_a_gradient(backend):
 
 def test_memory_that_is_not_there_is_said_in_one_sentence():
     with pytest.raises(
-        RuntimeError, match=r"^vfi_kernels: expected memory for a tensor of shape .*, got an error of torch$"
+        RuntimeError, match=r"^vfi_kernels: expected memory for a tensor of shape .*, got none from torch$"
     ):
         vk.patch_gather(IMAGE, LIST, 4, halo=2**24)
 

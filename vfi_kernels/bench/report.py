@@ -117,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"expected {path} to be a readable file, got {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA or "rows" not in document:
         raise UsageError(f"expected {path} to be a benchmark file of schema {SCHEMA}, got something else")

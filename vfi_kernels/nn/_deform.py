@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels._arguments import expect, expect_integer
+from vfi_kernels._arguments import expect, expect_bool, expect_integer
 from vfi_kernels._overrides import leaf
 from vfi_kernels.ops._shared.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
@@ -86,6 +86,7 @@ class ModulatedDeformConv2d(nn.Module):
         self.dilation = both_ways(name, "dilation", dilation, 1)
         self.groups, self.deform_groups = groups, deform_groups
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *self.kernel_size))
+        expect_bool(type(self).__name__, "bias", bias)
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 

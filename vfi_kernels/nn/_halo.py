@@ -36,6 +36,9 @@ OURS = frozenset(
     if op not in CONVOLUTIONS and op not in LOCAL
 )
 NEAREST = ("nearest", "nearest-exact")
+# Factors of interpolation, and how many pixels become one. Above 40 torch's float32 positions are not those of n.
+SCALES = {**{1 / n: n for n in range(1, 41)}, **{float(n): 1 for n in range(1, 41)}}
+SCALED = "a scale_factor of n or 1 / n with a whole n up to 40"
 MARK = "_vfi_letters"
 
 
@@ -226,7 +229,7 @@ class Halo(TorchFunctionMode):
         self._expect(all(self._letters(t) == IMAGE for t in images), "convolutions of (P, C, H, W)", func)
         self._check_stride(x, step)
         deforms = func not in (torch.conv2d, torch.conv_transpose2d)
-        plain = all(t is x for t in images) or deforms
+        plain = len(images) == sum(self._letters(t) is not None for t in _each(call.args[:3] if deforms else (x,)))
         self._expect(self._letters(x) is not None and plain, "constant weights", func)
         args, kwargs = call.args[1:], {name: v for name, v in call.kwargs.items() if name != "input"}
         for t in _each(call.args[1:3] if deforms else ()):
@@ -251,11 +254,9 @@ class Halo(TorchFunctionMode):
         elif func is F.interpolate:
             self._expect(call.given(3, "mode", "nearest") in NEAREST, "interpolation to the nearest pixel", func)
             self._expect(x.dim() == 4, "interpolation of (P, C, H, W)", func)
-            size = F.interpolate(x[:1, :1].detach(), *call.args[1:], **{k: v for k, v in call.kwargs.items()
-                                 if k != "input"}).shape[2:]  # fmt: skip
-            whole = size[0] == size[1] and (size[0] % x.shape[2] == 0 or x.shape[2] % size[0] == 0)
-            self._expect(whole, "interpolation by whole numbers", func)
-            self._check_stride(x, max(x.shape[2] // size[0], 1))
+            factors = {*_pair(call.given(2, "scale_factor"))}  # a size would be that of an image, or of a patch
+            self._expect(len(factors) == 1 and factors <= SCALES.keys(), f"interpolation by {SCALED}", func)
+            self._check_stride(x, SCALES[factors.pop()])
         else:
             kernel = call.given(1, "kernel_size")
             self._check_stride(x, call.given(2, "stride") or kernel)

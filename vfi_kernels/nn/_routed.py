@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from vfi_kernels._arguments import (
     expect,
+    expect_bool,
     expect_choice,
+    expect_floating,
     expect_image,
     expect_integer,
     expect_number,
     expect_tensors,
     expect_tensors_or_none,
     expect_written,
-    is_alias_of,
     shape,
 )
 from vfi_kernels._autograd import refuse_gradient
@@ -69,6 +70,8 @@ class RoutedConv2d(nn.Module):
     ):
         super().__init__()
         name = type(self).__name__
+        expect_bool(name, "transposed", transposed)
+        expect_bool(name, "bias", bias)
         known = (4,) if transposed else (1, 3)
         kind = "4 for a transposed convolution" if transposed else "1 or 3"
         expect(kernel_size in known, name, f"kernel_size {kind}", repr(kernel_size))
@@ -154,6 +157,7 @@ def _is_seen(listed: Tensor) -> bool:
 
 
 def _expect_base(op: str, base: Tensor | None, inplace: bool) -> None:
+    expect_bool(op, "inplace", inplace)
     (expect_tensors if inplace else expect_tensors_or_none)(op, base=base)
 
 
@@ -198,9 +202,9 @@ class RoutedBlock(nn.Module):
             the dense block's padding is there. Only what is known to be of single pixels is accepted beside
             convolutions: torch's conv2d and conv_transpose2d and vk.modulated_deform_conv2d, which pad with zeros by
             themselves; arithmetic and activations; norms, sums and products over channels; pooling without padding;
-            upsampling to the nearest pixel, by a factor or to a size computed from that of its input. Any other is
-            refused where it is called, also TorchScript and torch.utils.checkpoint inside the block (checkpoint the
-            whole call): docs/routed_convolution.md.
+            interpolation to the nearest pixel by scale_factor, a whole number or one over it. Any other is refused
+            where it is called, also TorchScript and torch.utils.checkpoint inside the block (checkpoint the whole
+            call): docs/routed_convolution.md.
         chunk: patches that run at a time: few for a CPU's cache, more to fill a GPU. Under torch.compile all do.
             Statistics of a BatchNorm in training are those of a chunk.
 
@@ -210,7 +214,8 @@ class RoutedBlock(nn.Module):
         `vk.patch_indices`, or a route map (B, H / patch, W / patch) of bool, or None: the block runs on all of the
         image at once. base (B, C_out, H', W') is what the other patches keep; None for zeros -> (B, C_out, H', W'), of
         the dtype of base, which is that of x or of what the block makes. With inplace=True `base` itself is written and
-        returned, without a gradient; it may be x. Otherwise differentiable in x, base and the weights.
+        returned, without a gradient, when all patches are made; it may be x. Otherwise differentiable in x, base and
+        the weights.
 
     A list with a capacity: its unused rows are left out on the CPU. On a GPU and in a traced graph they are computed as
     patches of zeros and thrown away; only a BatchNorm in training notices. torch.compile(fullgraph=True) with inductor
@@ -264,18 +269,24 @@ class RoutedBlock(nn.Module):
             patches = torch.cat(found) if len(found) > 1 else found[0]
             base = self._base(images, patches, base)
             return patch_scatter(patches.to(base.dtype), listed, base)
-        if inplace and base is not None and len(parts) > 1:
-            images = [t.clone() if self._is_read_later(t, base) else t for t in images]
-        target: Tensor | None = None
+        if inplace:
+            # All patches before the first is written: whatever refuses leaves base as it was, and base may be x.
+            made = [self._run([self._gather(t, part) for t in images], images, part, clears) for part, clears in parts]
+            for patches in made:
+                target = self._base(images, patches, base)
+                refuse_gradient("RoutedBlock", "inplace=False", patches, target)
+            for patches, (part, _) in zip(made, parts):
+                patch_scatter_(patches.to(target.dtype), part, target)
+            return target
+        own: Tensor | None = None
         for part, clears in parts:
             patches = self._run([self._gather(t, part) for t in images], images, part, clears)
-            if target is None:
-                target = self._base(images, patches, base)
-                target = target if inplace or base is None else target.clone()
-                refuse_gradient("RoutedBlock", "inplace=False", patches, target)
-            patch_scatter_(patches.to(target.dtype), part, target)
-        assert target is not None
-        return target
+            if own is None:
+                own = self._base(images, patches, base)
+                own = own if base is None else own.clone()
+            patch_scatter_(patches.to(own.dtype), part, own)
+        assert own is not None
+        return own
 
     def _listed(self, images: list[Tensor], indices: Tensor) -> Tensor:
         """The list of patches, without the rows of -1 that fill it where these can be seen."""
@@ -315,6 +326,7 @@ class RoutedBlock(nn.Module):
         """Without the halo, which the block may have scaled."""
         side = self.patch + 2 * self.halo
         expect(isinstance(out, Tensor), "RoutedBlock", "a block that returns a tensor", type(out).__name__)
+        expect_floating("RoutedBlock", "a result", out)
         expect(out.dim() == 4 and out.shape[2] == out.shape[3], "RoutedBlock", "a block that keeps squares", shape(out))
         halo = Fraction(self.halo * out.shape[2], side)
         whole = halo.denominator == 1 and self.patch * out.shape[2] % side == 0
@@ -332,9 +344,3 @@ class RoutedBlock(nn.Module):
             return _fitting("RoutedBlock", base, size, patches, images[0])
         layout = memory_format(images[0])
         return torch.empty(size, dtype=patches.dtype, device=patches.device, memory_format=layout).zero_()
-
-    def _is_read_later(self, image: Tensor, base: Tensor) -> bool:
-        """Whether patches written into `base` are read from `image` with a later part."""
-        same = image.shape[2:] == base.shape[2:] and image.stride() == base.stride()
-        own = same and image.storage_offset() == base.storage_offset() and self.halo == 0
-        return is_alias_of(image, base) and not own

@@ -76,7 +76,7 @@ using RowKernel = void(const WarpArgs&, int64_t, int64_t);
 void for_all_rows(const WarpArgs& a, RowKernel* vectors, RowKernel* scalar) {
   RowKernel* const rows = fits_vectors(a.sampling) && !is_wide(a) ? vectors : scalar;
   const int64_t grain = 1 + 32768 / (1 + a.C * a.sampling.out_W);  // enough work to be worth a thread
-  torch::stable::parallel_for(0, a.sampling.B * a.sampling.out_H, grain,
+  parallel_for(0, a.sampling.B * a.sampling.out_H, grain,
                               [&](int64_t begin, int64_t end) { rows(a, begin, end); });
 }
 

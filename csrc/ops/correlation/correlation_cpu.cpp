@@ -15,7 +15,7 @@ using TileKernel = void(const CorrelationArgs&, int64_t, int64_t);
 void for_all_tiles(const CorrelationArgs& a, TileKernel* kernel) {
   const int64_t work = CorrelationTiles::kRows * CorrelationTiles::kColumns * a.side() * a.side() * (a.C + 1);
   const int64_t grain = 1 + (int64_t{1} << 20) / work;  // enough work to be worth a thread
-  torch::stable::parallel_for(0, CorrelationTiles(a).count, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, CorrelationTiles(a).count, grain, [&](int64_t begin, int64_t end) {
     kernel(a, begin, end);
   });
 }

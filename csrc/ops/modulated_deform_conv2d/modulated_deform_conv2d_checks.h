@@ -53,11 +53,11 @@ inline DeformGeometry check_modulated_deform_conv2d(const Tensor& input, const T
   const int64_t c = input.size(1), c_out = weight.size(0);
   check_divides(kOp, "groups", o.groups, c, "input");
   check_divides(kOp, "groups", o.groups, c_out, "the output");
-  const bool fits = weight.size(1) == c / o.groups && weight.size(2) * weight.size(3) > 0;
-  check_shape(fits, kOp, "weight",
-              "(" + std::to_string(c_out) + ", " + std::to_string(c / o.groups) + ", KH, KW) for " + std::to_string(c) +
-                  " channels in " + std::to_string(o.groups) + " groups",
-              weight);
+  if (weight.size(1) != c / o.groups || weight.size(2) * weight.size(3) == 0) {
+    fail(kOp, ": expected weight of shape (", std::to_string(c_out), ", ", std::to_string(c / o.groups),
+         ", KH, KW) for ", std::to_string(c), " channels in ", std::to_string(o.groups), " groups, got ",
+         shape_text(weight));
+  }
   check_like(kOp, "weight", weight, "input", input);
   check_divides(kOp, "offset_groups", o.offset_groups, c, "input");
   const auto size = [&](int dim) {

@@ -20,7 +20,7 @@ constexpr int64_t kWindowBytes = int64_t{48} << 20;  // at most, of an input of 
 
 template <class Args>
 void for_rows(int64_t first, int64_t last, int64_t grain, const Args& a, void (*kernel)(const Args&, int64_t, int64_t)) {
-  torch::stable::parallel_for(first, last, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
+  parallel_for(first, last, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
 void forward(DeformArgs& a, int64_t element_size, int64_t sum_size) {

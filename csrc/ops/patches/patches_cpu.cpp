@@ -20,7 +20,7 @@ MemoryFormat format(bool channels_last) { return channels_last ? MemoryFormat::C
 
 void for_rows(const PatchArgs& a, int64_t rows, void (*kernel)(const PatchArgs&, int64_t, int64_t)) {
   const int64_t grain = 1 + kWork / std::max(a.C * a.side(), int64_t{1});
-  torch::stable::parallel_for(0, a.P * rows, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
+  parallel_for(0, a.P * rows, grain, [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
 std::tuple<Tensor, Tensor> patch_indices(const Tensor& route, std::optional<int64_t> capacity) {
@@ -86,7 +86,7 @@ Tensor patch_gather_grad(const Tensor& grad_out, const Tensor& indices, std::vec
   a.result = grad.mutable_data_ptr(), a.result_strides = strides_of(grad);
   a.listed = listed.data();
   const int64_t cell = patch * patch * a.C;
-  torch::stable::parallel_for(0, listed.size(), 1 + kWork / std::max(cell, int64_t{1}), [&](int64_t begin, int64_t end) {
+  parallel_for(0, listed.size(), 1 + kWork / std::max(cell, int64_t{1}), [&](int64_t begin, int64_t end) {
     VFI_CPU_KERNEL(patch_gather_grad_cells)(a, begin, end);
   });
   return grad;

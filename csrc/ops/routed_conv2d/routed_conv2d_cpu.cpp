@@ -82,7 +82,7 @@ Scratch pack(RoutedArgs& a) {
 
 void run(RoutedArgs& a, const std::vector<int64_t>& chosen) {
   a.chosen = chosen.data(), a.count = chosen.size();
-  torch::stable::parallel_for(0, a.count * a.strips(), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, a.count * a.strips(), 1, [&](int64_t begin, int64_t end) {
     VFI_CPU_KERNEL(routed_strips)(a, begin, end);
   });
 }
@@ -136,10 +136,10 @@ void weight_gradient(RoutedWeightArgs& a, int64_t patches) {
   a.count = patches, a.part_count = std::clamp(patches, int64_t{1}, kParts);
   const Scratch parts(a.part_count * routed_part_size(a) * sum_bytes(a));
   a.parts = parts.data();
-  torch::stable::parallel_for(0, a.part_count, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, a.part_count, 1, [&](int64_t begin, int64_t end) {
     VFI_CPU_KERNEL(routed_weight_parts)(a, begin, end);
   });
-  torch::stable::parallel_for(0, a.axis.K, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, a.axis.K, 1, [&](int64_t begin, int64_t end) {
     VFI_CPU_KERNEL(routed_weight_sum)(a, begin, end);
   });
 }

@@ -20,7 +20,7 @@ bool is_wide(const Tensor& keyframes, const Tensor& taus) {
 // work(begin, end, memory) for `rows` rows of `work_per_row` operations on all threads, each with its own memory.
 void for_all_rows(int64_t rows, int64_t work_per_row, int64_t memory_bytes,
                   const std::function<void(int64_t, int64_t, void*)>& work) {
-  torch::stable::parallel_for(0, rows, 1 + 32768 / (1 + work_per_row), [&](int64_t begin, int64_t end) {
+  parallel_for(0, rows, 1 + 32768 / (1 + work_per_row), [&](int64_t begin, int64_t end) {
     const Scratch memory(memory_bytes);
     work(begin, end, memory.data());
   });

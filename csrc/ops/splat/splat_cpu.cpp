@@ -100,7 +100,7 @@ class BandRunner {
 // What a scatter needs to know about flow (and m) first. `reach` has B * H elements.
 void measure_reach(const ScatterArgs& s, RowReach* reach) {
   const int64_t grain = 1 + 65536 / (1 + s.W);
-  torch::stable::parallel_for(0, s.B * s.H, grain,
+  parallel_for(0, s.B * s.H, grain,
                               [&](int64_t begin, int64_t end) { VFI_CPU_KERNEL(splat_reach)(s, reach, begin, end); });
 }
 
@@ -111,7 +111,7 @@ void for_each_band(const ScatterArgs& s, const std::function<void(int64_t b, int
   const bool small = s.B * s.H * s.W * (s.C + 4) < kSmall;
   const int64_t threads = torch::stable::get_num_threads();
   const int64_t bands = small ? 1 : std::min(threads / std::gcd(threads, s.B), s.target_H);
-  torch::stable::parallel_for(0, s.B * bands, small ? s.B : 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, s.B * bands, small ? s.B : 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t b = k / bands, band = k % bands;
       work(b, static_cast<int32_t>(s.target_H * band / bands), static_cast<int32_t>(s.target_H * (band + 1) / bands));

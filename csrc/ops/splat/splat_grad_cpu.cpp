@@ -70,7 +70,7 @@ class Arguments {
     for (const SplatGradInput& in : inputs_) channels += in.C;
     const bool vectors = fits_vectors(s) && !float64;
     const auto all_rows = [&](auto* kernel) {
-      torch::stable::parallel_for(0, s.B * s.H, 1 + 16384 / (channels * s.W),
+      parallel_for(0, s.B * s.H, 1 + 16384 / (channels * s.W),
                                   [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
     };
     if (args.division != Division::kNone) {

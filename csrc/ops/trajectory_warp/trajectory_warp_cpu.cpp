@@ -54,7 +54,7 @@ void rows_scalar(const TrajectoryWarpArgs& a, int64_t begin, int64_t end) {
 void warp_all(const TrajectoryWarpArgs& a, bool wide) {
   const Sampling& s = a.sampling;
   const int64_t grain = 1 + 32768 / (1 + a.path.T * (a.C + 2) * s.W);  // enough work to be worth a thread
-  torch::stable::parallel_for(0, s.B * s.H, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, s.B * s.H, grain, [&](int64_t begin, int64_t end) {
     if (wide) return rows_scalar<double>(a, begin, end);
     if (!fits_vectors(s)) return rows_scalar<float>(a, begin, end);
     const Scratch memory(run_memory_bytes(a.path.curve, false));

@@ -78,7 +78,7 @@ void for_all_rows(const BlendArgs& a, RowKernel* vectors, RowKernel* scalar) {
   const Sampling& s = a.sampling[0];
   RowKernel* const rows = fits_vectors(s) && !is_wide(a) ? vectors : scalar;
   const int64_t grain = 1 + 16384 / (1 + a.C * s.out_W);  // enough work to be worth a thread
-  torch::stable::parallel_for(0, s.B * s.out_H, grain, [&](int64_t begin, int64_t end) { rows(a, begin, end); });
+  parallel_for(0, s.B * s.out_H, grain, [&](int64_t begin, int64_t end) { rows(a, begin, end); });
 }
 
 // The arguments in one layout, frame0's; kept alive as long as the pointers in `args` are used.

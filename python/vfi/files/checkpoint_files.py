@@ -18,7 +18,9 @@ from torch import Tensor
 from vfi.errors import UserError, require
 
 LEGACY = 5  # pickles before the numbers in a file of torch.save before 1.6
-MOST_STEPS = 1 << 22  # of a pickle: a tensor takes about 40
+MOST_STEPS = 1 << 21  # of a pickle: a tensor takes about 40
+MOST_HOLDERS = 1 << 19  # lists, tuples and the like in a pickle, each many times its one byte: a tensor takes about 8
+MOST_DEPTH = 32  # of holders in holders
 MOST_LISTED = 1 << 25  # bytes of names and sizes in safetensors: a tensor takes about 100
 MOST_SHARED = 2  # bytes of tensors for each byte of the file: networks name the same tensor twice
 ALLOWANCE = 1 << 20  # bytes, of small files
@@ -42,6 +44,11 @@ GLOBALS = {
     "torch._tensor _rebuild_from_type_v2", "torch._utils _rebuild_parameter",
     "torch._utils _rebuild_parameter_with_state",
     *(f"torch._utils _rebuild_tensor{version}" for version in ("", "_v2", "_v3")),
+}  # fmt: skip
+# Steps of a pickle that make what holds others
+HOLDERS = {
+    *(f"EMPTY_{kind}" for kind in ("LIST", "TUPLE", "DICT", "SET")), "LIST", "DICT", "FROZENSET",
+    *(f"TUPLE{count}" for count in ("", "1", "2", "3")), "REDUCE", "NEWOBJ",
 }  # fmt: skip
 OTHER_TENSORS = {
     "torch._utils _rebuild_sparse_tensor": "sparse",
@@ -71,7 +78,12 @@ def _beginning(path: Path) -> tuple[bytes, int]:
     """By which files are known, and the size."""
     try:
         if not path.is_file():
-            raise UserError(f"expected a checkpoint, got {path}, which is {'a folder' if path.is_dir() else 'no file'}")
+            kind = (
+                "a folder"
+                if path.is_dir()
+                else "no file" + (": there is none of this name" if not path.exists() else "")
+            )
+            raise UserError(f"expected a checkpoint, got {path}, which is {kind}")
         with path.open("rb") as file:
             return file.read(512), path.stat().st_size
     except OSError as error:
@@ -101,7 +113,7 @@ def _what_else(head: bytes) -> str:
     text = head.decode("utf-8-sig", "replace").lstrip()
     if text.startswith("version https://git-lfs"):
         return "it is a pointer of Git LFS in place of the file (git lfs pull)"
-    if text.startswith(("<!", "<html", "<HTML", "<?xml")):
+    if text.lower().startswith(("<!", "<html", "<head", "<body", "<?xml")):
         return "it is a web page in place of the file"
     line = text.partition("\n")[0].rstrip()[:40]
     return f"it is a text, {line!r}" if line.isprintable() and "\ufffd" not in line else DAMAGED
@@ -138,12 +150,12 @@ def _check_zip(path: Path, size: int) -> None:
         lists = [part for part in parts if part.filename.partition("/")[2] == "data.pkl"]
         if len(lists) != 1:
             raise Refused("it is a zip archive, but none of torch.save")
+        if any("/code/" in part.filename for part in parts):
+            raise Refused("it is a program of TorchScript (save net.state_dict())")
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise Refused("its parts are compressed, which torch.save never does")
         if sum(part.file_size for part in parts) > size:
             raise Refused("its parts claim to be larger than the file")
-        if any("/code/" in part.filename for part in parts):
-            raise Refused("it is a program of TorchScript (save net.state_dict())")
         _check_sums(archive)
         _check_pickle(BytesIO(archive.read(lists[0])), 1)
 
@@ -163,13 +175,18 @@ def _check_sums(archive: zipfile.ZipFile) -> None:
 def _wrong_list(path: Path, size: int) -> str:
     """What is wrong with the list of tensors of a file that safetensors refuses; DAMAGED if nothing more is known."""
     with path.open("rb") as file:
-        listed = file.read(int.from_bytes(file.read(8), "little"))
+        length = int.from_bytes(file.read(8), "little")
+        listed = file.read(length)
+    if len(listed) < length:
+        return f"it is cut off within its list of tensors, after {size:,} bytes"
     try:
         tensors = {name: value for name, value in json.loads(listed).items() if name != "__metadata__"}
         places = sorted((*value["data_offsets"], name) for name, value in tensors.items())
         for first, last, name in places:
             shape, kind = tensors[name]["shape"], tensors[name]["dtype"]
-            what = f"{name} of shape {str(tuple(shape))[:MOST_SHOWN]}"
+            what = f"{name[:MOST_SHOWN]} of shape {str(tuple(shape))[:MOST_SHOWN]}"
+            if kind not in BITS:
+                return f"{what} is of dtype {kind[:MOST_SHOWN]}, which is not known here"
             if min(shape, default=0) < 0:
                 return f"{what} has a negative size"
             count = -(-math.prod(shape) * BITS[kind] // 8)
@@ -177,7 +194,9 @@ def _wrong_list(path: Path, size: int) -> str:
                 return f"{what} takes more than the file holds of it"
             if count != last - first:
                 return f"{what} takes {count} bytes, its list says {last - first}"
-    except (AttributeError, KeyError, TypeError, ValueError):
+            if 8 + length + last > size:
+                return f"it is cut off after {size:,} bytes, within {name[:MOST_SHOWN]}"
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return DAMAGED
     for (_, end, one), (begin, _, other) in pairwise(places):
         if begin != end:
@@ -187,11 +206,14 @@ def _wrong_list(path: Path, size: int) -> str:
 
 def _check_pickle(file: BinaryIO, count: int) -> None:
     """So many pickles that end, are not too long and name only what tensors need, before they are loaded."""
-    steps = 0
+    steps = holders = 0
     for _ in range(count):
         for code, argument, _ in pickletools.genops(file):
             steps += 1
             if steps > MOST_STEPS:
+                raise Refused("its list of tensors is too long")
+            holders += code.name in HOLDERS
+            if holders > MOST_HOLDERS:
                 raise Refused("its list of tensors is too long")
             if code.name == "GLOBAL":
                 _check_global(str(argument))
@@ -202,6 +224,8 @@ def _check_pickle(file: BinaryIO, count: int) -> None:
 def _check_global(name: str) -> None:
     if name in OTHER_TENSORS:
         raise Refused(f"expected dense tensors, got {OTHER_TENSORS[name]} ones")
+    if name == "torch Tensor":  # which also makes memory, of any size
+        raise Refused("expected plain tensors, got a torch.nn.Buffer, or one with attributes (save net.state_dict())")
     module, _, kind = name.partition(" ")
     of_torch = module == "torch" and (kind.endswith("Storage") or isinstance(getattr(torch, kind, None), torch.dtype))
     if not of_torch and name not in GLOBALS:
@@ -240,16 +264,22 @@ def listed_in(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def tensors_within(state: object) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in mappings and lists, with the keys that lead to it."""
-    waiting: list[tuple[str, object]] = [("", state)]
+    waiting: list[tuple[str, object, int]] = [("", state, 0)]
     entered = set()
     while waiting:
-        name, value = waiting.pop()
+        name, value, depth = waiting.pop()
         if isinstance(value, Tensor):
             yield name or "the tensor", value
         elif isinstance(value, (Mapping, list, tuple)) and id(value) not in entered:
+            if depth == MOST_DEPTH:
+                raise Refused(f"its mappings and lists lie more than {MOST_DEPTH} deep in each other")
             entered.add(id(value))  # one may hold itself
             items = value.items() if isinstance(value, Mapping) else enumerate(value)
-            waiting += [(f"{name}.{key}" if name else str(key), item) for key, item in items]
+            held = [(key, item) for key, item in items if isinstance(item, (Tensor, Mapping, list, tuple))]
+            keys = [str(key)[:MOST_SHOWN] for key, _ in held]
+            waiting += [
+                (f"{name}.{key}" if name else key, item, depth + 1) for key, (_, item) in zip(keys, held, strict=True)
+            ]
 
 
 def kind_of(value: Tensor) -> str:

@@ -58,6 +58,8 @@ def _without_tensors(state: object) -> str:
     """Why there are none in a mapping."""
     entered: list[object] = []
     while isinstance(state, Mapping):
+        if len(entered) == DEPTH:
+            return f" whose tensors, if it has any, lie under more than {DEPTH} keys"
         if not state:
             return " with nothing in it"
         if any(state is other for other in entered):

@@ -85,8 +85,16 @@ class Interpolator(ABC):
 
 
 def interpolate_many(model: Interpolator, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
-    """RGB frames at several times between two RGB frames, whatever the model's channel order."""
+    """RGB frames at several times between two RGB frames, whatever the model's channel order.
+
+    Raises:
+        UserError: if one is not finite: clamped and rounded, it would be a picture of nothing.
+    """
     results = model.interpolate_many(reordered(model, frame0), reordered(model, frame1), times)
+    for t, result in zip(times, results):
+        if not result.isfinite().all():
+            reasons = "its weights are damaged, or its precision is too small"
+            raise UserError(f"the frame that {type(model).__name__} made at {t:g} holds NaN or infinity: {reasons}")
     return [reordered(model, result) for result in results]
 
 

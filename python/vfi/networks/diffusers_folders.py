@@ -32,7 +32,7 @@ def held_by(folder: Path, wanted: str) -> None:
         raise UserError(f"expected a folder with {INDEX}, as {wanted}.save_pretrained writes it, got {folder}")
     try:
         name = json.loads((folder / INDEX).read_text())["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder} cannot be read as {wanted}: its {INDEX} is damaged") from error
     if name != wanted:
         raise UserError(f"{folder} holds {name}, not {wanted}")

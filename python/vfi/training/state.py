@@ -12,7 +12,7 @@ from torch import Tensor
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import alone_in, cannot_write, remove_unfinished, written_whole
-from vfi.files.checkpoint_files import contents
+from vfi.files.checkpoint_files import contents, tensors_within
 
 STATE, WEIGHTS, LOG = "last.pt", "weights.safetensors", "log.jsonl"
 DAMAGED = "damaged, or not the state of a training"
@@ -75,6 +75,9 @@ def read(folder: Path, settings: Mapping[str, object]) -> dict[str, Any]:
     """The state of `write`; it must be of a training with these settings."""
     path = folder / STATE
     state = contents(path, DAMAGED)
+    for _, tensor in tensors_within(state):
+        # What is read is mapped, and would keep the file on the disk after the next one has its name
+        tensor.data = tensor.detach().clone()
     wanted = {"settings", "network", "optimizer", "scaler", "ema", "step", "meter"}
     lacking = wanted - set(state) if isinstance(state, dict) else wanted
     if not isinstance(state, dict) or lacking:
@@ -103,7 +106,7 @@ def cut_log(folder: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # half a line
     with written_whole(path, lasting=True) as temporary:
         temporary.write_text("".join(kept))

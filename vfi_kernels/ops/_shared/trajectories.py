@@ -79,7 +79,7 @@ def _counted(op: str, taus: Any, first: float, keyframes: Tensor) -> Tensor:
     not allow."""
     wide = torch.float64 if keyframes.dtype == torch.float64 else torch.float32
     given = list(taus) if isinstance(taus, Sequence) else [taus]
-    if all(isinstance(v, NUMBERS) for v in given):
+    if all(isinstance(v, NUMBERS) and not isinstance(v, bool) for v in given):
         place: Any = {"dtype": wide, "device": keyframes.device}
         return torch.cat([torch.empty(0, **place), *(torch.full((1,), v - first, **place) for v in given)])
     if not hasattr(taus, "__array__") or getattr(getattr(taus, "dtype", None), "kind", "?") not in "fiu":
@@ -95,7 +95,11 @@ def knot_line(op: str, knots: Tensor | Sequence[float] | None, count: int) -> tu
         expect(False, op, "knots as numbers or on the CPU while a CUDA graph is captured", f"knots on {knots.device}")
     listed = isinstance(knots, Sequence) and not isinstance(knots, str)
     given = list(knots) if listed else knots.tolist() if hasattr(knots, "tolist") else knots
-    if not isinstance(given, list) or len(given) != count or not all(isinstance(v, Real) for v in given):
+    if (
+        not isinstance(given, list)
+        or len(given) != count
+        or not all(isinstance(v, Real) and not isinstance(v, bool) for v in given)
+    ):
         expect(False, op, f"{count} knots, one per keyframe", reprlib.repr(given))
     first = float(given[0])
     step = (float(given[-1]) - first) / (count - 1) if count > 1 else 1.0

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect_choice, expect_tensors
+from vfi_kernels._arguments import expect_bool, expect_choice, expect_tensors
 from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
@@ -86,6 +86,8 @@ def backward_warp(
         expect_tensors("backward_warp", image=image, flow=flow)
     if not (isinstance(padding_mode, str) and padding_mode in PADDING_MODES):
         expect_choice("backward_warp", "padding_mode", padding_mode, PADDING_MODES)
+    if type(return_validity) is not bool:
+        expect_bool("backward_warp", "return_validity", return_validity)
     refuse_forward_mode("backward_warp", image, flow)
     out = (_warp if is_compiling() else _warp_now)(image, flow, PADDING_MODES[padding_mode])
     return (out, _inside(flow, image.shape[2], image.shape[3])) if return_validity else out

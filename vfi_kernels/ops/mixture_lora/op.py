@@ -86,6 +86,8 @@ def mixture_lora(
     for name, t in given.items():
         if t is not None:
             expect_floating(OP, name, t)
+            expect(t.layout is torch.strided, OP, f"a dense tensor for {name}", t.layout)
+    expect(input.layout is torch.strided, OP, "a dense tensor for input", input.layout)  # torch's products take others
     x = cast_for_autocast(input)
     weights = [None if t is None else t.to(x.dtype) for t in given.values()]
     return _mixture_lora(x, *weights, *_choice(expert, segments), allow_tf32())

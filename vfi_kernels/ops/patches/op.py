@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect, expect_apart, expect_integer, expect_tensors
+from vfi_kernels._arguments import expect, expect_apart, expect_bool, expect_integer, expect_tensors
 from vfi_kernels._autograd import (
     refuse_forward_mode,
     refuse_gradient,
@@ -60,7 +60,8 @@ def patch_indices(
     """
     expect_tensors("patch_indices", route=route)
     if route.layout != torch.strided:
-        expect(False, "patch_indices", "a dense route", f"one of layout {route.layout}")
+        expect(False, "patch_indices", "a dense tensor for route", f"one of layout {route.layout}")
+    expect_bool("patch_indices", "return_count", return_count)
     if capacity is not None:
         expect_integer("patch_indices", "capacity", capacity, 0)
     indices, count = _patch_indices(route, capacity)
@@ -136,13 +137,13 @@ def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     """`patch_scatter` into `base` itself, which is returned: no copy of it is made, and there is no gradient.
 
     Raises:
-        ArgumentError: as patch_scatter; if elements of `base` share memory with each other or with `patches`; and if
-            autograd records and one of the two requires a gradient.
+        ArgumentError: as patch_scatter; if elements of `base` share memory with each other or with another argument;
+            and if autograd records and `patches` or `base` requires a gradient.
     """
     op = "patch_scatter_"
     expect_tensors(op, patches=patches, indices=indices, base=base)
     refuse_gradient(op, "patch_scatter", patches, base)
-    expect_apart(op, base, "patches", patches)
+    expect_apart(op, base, patches=patches, indices=indices)
     _patch_scatter_(patches, indices, base)
     return base
 

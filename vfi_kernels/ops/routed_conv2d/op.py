@@ -135,15 +135,18 @@ def routed_conv2d_(
     then.
 
     Raises:
-        ArgumentError: as routed_conv2d; if elements of `base` share memory with each other or with `input`; and if
-            autograd records and a tensor requires a gradient.
+        ArgumentError: as routed_conv2d; if elements of `base` share memory with each other or with another argument;
+            and if autograd records and a tensor requires a gradient.
     """
     op = f"{OP}_"
     expect_tensors(op, base=base)
     _check_options(op, patch, stride, transposed, padding_mode, activation, activation_weight, negative_slope)
+    expect_tensors(op, input=input, weight=weight, indices=indices)
+    expect_tensors_or_none(op, bias=bias)
+    read = {"input": input, "weight": weight, "bias": bias, "indices": indices, "activation_weight": activation_weight}
+    expect_apart(op, base, **read)
     x, weight, bias, activation_weight = _prepare(op, input, weight, bias, indices, activation_weight, base.dtype)
     refuse_gradient(op, OP, x, weight, bias, activation_weight, base)
-    expect_apart(op, base, "input", input)
     if base.dtype != x.dtype:
         expect_like(op, "base", base, x, "input")
     numbers = (PATCH_PADDING_MODES[padding_mode], ACTIVATIONS[activation or "none"])

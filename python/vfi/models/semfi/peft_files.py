@@ -1,6 +1,7 @@
 """Folders of adapters as PEFT writes and reads them: one for each adapter of SemFi."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,9 +90,16 @@ class PeftConfig:
                 {re.compile(rf"(.*\.)?({key})"): float(value) for key, value in (given.get(name) or {}).items()}
                 for name in ("rank_pattern", "alpha_pattern")
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, re.error) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, re.error) as error:
             raise UserError(f"expected PEFT's configuration of a LoRA, with r and lora_alpha, in {path}") from error
-        self.path, self.bias, self.rooted = path, bool(given.get("lora_bias")), bool(given.get("use_rslora"))
+        self.path, self.bias, self.rooted = path, given.get("lora_bias") or False, given.get("use_rslora") or False
+        self._expect("lora_bias", self.bias, (True, False))
+        self._expect("use_rslora", self.rooted, (True, False))
+        patterns = {"rank_pattern": list(self.ranks.values()), "alpha_pattern": list(self.alphas.values())}
+        for name, values in {"r": [self.rank], "lora_alpha": [self.alpha], **patterns}.items():
+            for number in values:
+                if not math.isfinite(number):
+                    raise UserError(f"expected finite numbers of {name} in {path}, got {number}")
         self._expect("peft_type", given.get("peft_type", "LORA"), ("LORA",))
         self._expect("bias", given.get("bias", "none"), ("none", None))
         self._expect("init_lora_weights", given.get("init_lora_weights"), BEGINNINGS)
@@ -100,7 +108,7 @@ class PeftConfig:
                 raise UserError(f"expected an adapter without {name} in {path}, got {given[name]!r}")
 
     def _expect(self, name: str, value: object, known: tuple[object, ...]) -> None:
-        if value not in known:
+        if not any(value == word and type(value) is type(word) for word in known):
             raise UserError(f"expected {name} {' or '.join(map(repr, known))} in {self.path}, got {value!r}")
 
     def scale(self, layer: str, rank: int) -> float:
