@@ -6,6 +6,7 @@ import torch
 from vfi.commands.main import main
 from vfi.files.images import write_image
 from vfi.models import registry, rife
+from vfi.models.interpolator import Interpolator
 from vfi.models.rife.config import TINY
 
 SENTENCE = (
@@ -13,7 +14,7 @@ SENTENCE = (
 )
 
 
-class Broken:
+class Broken(Interpolator):
     """Good frames but for one value of the frame at 0.5."""
 
     def __init__(self, value, order):

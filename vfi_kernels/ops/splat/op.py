@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect, expect_bool, expect_tensors, expect_tensors_or_none
+from vfi_kernels._arguments import expect, expect_tensors, expect_tensors_or_none
 from vfi_kernels._autograd import (
     CAPTURED,
     grad_needed,
@@ -124,7 +124,6 @@ def splat(
     images = reference.images_of("splat", image)
     expect_tensors("splat", flow=flow)
     expect_tensors_or_none("splat", metric=metric)
-    expect_bool("splat", "return_weight", return_weight)
     mode = reference.mode_of("splat", mode, metric, holes, return_weight)
     refuse_forward_mode("splat", *images, flow, metric)
     keep = return_weight or grad_needed(*images, flow, metric)

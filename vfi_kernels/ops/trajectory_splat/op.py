@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect, expect_bool, expect_tensors_or_none
+from vfi_kernels._arguments import expect, expect_tensors_or_none
 from vfi_kernels._autograd import (
     CAPTURED,
     grad_needed,
@@ -147,7 +147,6 @@ def trajectory_splat(
     expect_tensors_or_none(op, metric=metric)
     keyframes = flat_keyframes(op, keyframe_flows, first_image, "image")
     check_curve(op, a, boundary, extrapolate)
-    expect_bool(op, "return_weight", return_weight)
     mode = reference.mode_of(op, mode, metric, holes, return_weight)
     batched, first, step = on_knots(op, taus, knots, keyframes, first_image.shape[2:])
     refuse_forward_mode(op, *images, keyframes, batched, metric)

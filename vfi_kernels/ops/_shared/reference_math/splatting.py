@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vfi_kernels._arguments import (
     expect,
+    expect_bool,
     expect_choice,
     expect_device,
     expect_image,
@@ -35,6 +36,7 @@ def mode_of(op: str, mode: str | None, metric: Tensor | None, holes: str, return
     chosen = ("average" if metric is None else "softmax") if mode is None else mode
     expect_choice(op, "mode", chosen, MODES)
     expect_choice(op, "holes", holes, HOLES)
+    expect_bool(op, "return_weight", return_weight)
     if return_weight:
         expect(chosen != "sum", op, "mode average, linear or softmax with return_weight", f"'{chosen}'")
     return chosen
