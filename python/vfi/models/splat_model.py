@@ -145,9 +145,11 @@ class SplatModel(Interpolator):
     def _blend(self, fine0: Tensor, fine1: Tensor, candidates: Sequence[_Candidate], t: float) -> Tensor:
         """Both frames warped to t along each candidate flow; candidates weighted by how well the two agree."""
         numerator, denominator = torch.zeros(()), torch.zeros(())
+        warped0: Tensor | None = None  # made for the first candidate, written for the others
+        warped1: Tensor | None = None
         for candidate in candidates:
             to0, to1 = -t * candidate.flow, (1 - t) * candidate.flow
-            warped0, warped1 = warp_doubled(fine0, to0), warp_doubled(fine1, to1)
+            warped0, warped1 = warp_doubled(fine0, to0, warped0), warp_doubled(fine1, to1, warped1)
             # The frame in which the point lies outside counts only where both do.
             weight0 = (1 - t) * (_inside(to0) * candidate.coverage0 + 1e-3)
             weight1 = t * (_inside(to1) * candidate.coverage1 + 1e-3)

@@ -28,17 +28,17 @@ def _half_way(image: Tensor, dim: int) -> Tensor:
     return (tap[0] + tap[5]).mul_(1 / 32).sub_(tap[1] + tap[4], alpha=5 / 32).add_(tap[2] + tap[3], alpha=20 / 32)
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """backward_warp with one result."""
-    return vk.backward_warp(image, flow)
+def warp(image: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
+    """backward_warp with one result, into `out` if it is given."""
+    return vk.backward_warp(image, flow, out=out)
 
 
-def warp_doubled(image: Tensor, flow: Tensor) -> Tensor:
-    """backward_warp of an image given as doubled(image): position p of the image is position 2 p there."""
+def warp_doubled(image: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
+    """`warp` of an image given as doubled(image): position p of the image is position 2 p there."""
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype).expand(height, width)
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None].expand(height, width)
-    return warp(image, 2 * flow + torch.stack((x, y)))
+    return warp(image, 2 * flow + torch.stack((x, y)), out)
 
 
 def local_mean(plane: Tensor) -> Tensor:
