@@ -24,7 +24,7 @@ from ops.test_mixture_lora import (  # noqa: F401
     test_wrong_choices,
     test_wrong_shapes,
 )
-from test_triton import quick_interpreter  # noqa: F401
+from triton_interpreter import quick_interpreter  # noqa: F401
 
 import vfi_kernels as vk
 
