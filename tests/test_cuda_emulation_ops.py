@@ -24,7 +24,8 @@ def taking_a_backend(name):
             yield test, function
 
 
-MODULES = ["test_every_op", *(f"ops.{path.stem}" for path in sorted((TESTS / "ops").glob("test_*.py")))]
+GENERIC = [path.stem for path in sorted(TESTS.glob("test_every_op*.py"))]
+MODULES = [*GENERIC, *(f"ops.{path.stem}" for path in sorted((TESTS / "ops").glob("test_*.py")))]
 FOUND = {f"{test}_of_{name.rpartition('test_')[2]}": f for name in MODULES for test, f in taking_a_backend(name)}
 globals().update(FOUND)
 
@@ -43,7 +44,7 @@ def pytest_generate_tests(metafunc):
     name = metafunc.function.__module__
     op = name.rpartition("test_")[2]
     ways = [pytest.param("atomic", marks=pytest.mark.slow if name in LONG else ())]
-    if name == "test_every_op" or asks_which_way(op):
+    if name in GENERIC or asks_which_way(op):
         ways.append(pytest.param("deterministic", marks=pytest.mark.slow))
     metafunc.parametrize("backend", ways, indirect=True)
 

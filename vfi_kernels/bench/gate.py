@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 6e-
 
 def run_tests(op: str, backend: str) -> str | None:
     """Runs the generic tests of `op` on `backend` in a process of their own; the reason why they failed, or None."""
-    generic = SOURCE_TREE / "tests" / "test_every_op.py"
     others = [name for name in backends.BACKENDS if name != backend]
     chosen = f"{op} and not ({' or '.join([*others, 'inductor'])})"
     command = [
@@ -36,7 +36,7 @@ def run_tests(op: str, backend: str) -> str | None:
         "not slow and not gpu",
         "-k",
         chosen,
-        str(generic),
+        *map(str, _generic_tests()),
     ]
     path = os.pathsep.join(filter(None, [str(SOURCE_TREE), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
@@ -47,8 +47,13 @@ def run_tests(op: str, backend: str) -> str | None:
     return (failures or done.stdout.splitlines() or done.stderr.splitlines() or ["pytest failed"])[-1]
 
 
+def _generic_tests() -> list[Path]:
+    """The files of tests of every op."""
+    return sorted((SOURCE_TREE / "tests").glob("test_every_op*.py"))
+
+
 def has_tests() -> bool:
-    return (SOURCE_TREE / "tests" / "test_every_op.py").exists() and importlib.util.find_spec("pytest") is not None
+    return bool(_generic_tests()) and importlib.util.find_spec("pytest") is not None
 
 
 def check(case: OpCase, dtype: str, layout: str, device: str, backend: str | None) -> str | None:
