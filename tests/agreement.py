@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from compare import ROUNDING
-from random_calls import Call, Draw, Placed, placed
+from random_draws import Call, Draw, Placed, placed
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
