@@ -12,8 +12,9 @@ from emulation import OPS, emulated_cuda
 from vfi_kernels._autograd import NAMESPACE
 
 TESTS = Path(__file__).resolve().parent
-# Minutes in the emulation: in the slow run. (test_lora_kernels.py has most of the first in the fast one.)
-LONG = ("ops.test_mixture_lora", "ops.test_routed_conv2d", "ops.test_routed_conv2d_in_place")
+# Minutes in the emulation, also what follows the op's name: in the slow run. (test_lora_kernels.py has most of the
+# first in the fast one.)
+LONG = ("ops.test_mixture_lora", "ops.test_routed_conv2d")
 
 
 def taking_a_backend(name):
@@ -42,8 +43,8 @@ def pytest_generate_tests(metafunc):
     if "backend" not in metafunc.fixturenames:
         return
     name = metafunc.function.__module__
-    op = name.rpartition("test_")[2]
-    ways = [pytest.param("atomic", marks=pytest.mark.slow if name in LONG else ())]
+    op = name.rpartition("test_")[2].removesuffix("_errors")
+    ways = [pytest.param("atomic", marks=pytest.mark.slow if name.startswith(LONG) else ())]
     if name in GENERIC or asks_which_way(op):
         ways.append(pytest.param("deterministic", marks=pytest.mark.slow))
     metafunc.parametrize("backend", ways, indirect=True)
