@@ -23,6 +23,7 @@ from vfi_kernels._arguments import (
     shape,
 )
 from vfi_kernels._autograd import refuse_gradient
+from vfi_kernels._options import Activation, PatchPaddingMode
 from vfi_kernels._overrides import leaf, written_as_memory
 from vfi_kernels._results import memory_format
 from vfi_kernels.nn._halo import Halo
@@ -64,8 +65,8 @@ class RoutedConv2d(nn.Module):
         stride: int = 1,
         transposed: bool = False,
         bias: bool = True,
-        padding_mode: str = "zeros",
-        activation: str | None = None,
+        padding_mode: PatchPaddingMode = "zeros",
+        activation: Activation | None = None,
         negative_slope: float = 0.01,
     ):
         super().__init__()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
+from vfi_kernels._options import Mode
 from vfi_kernels.bench.peers import Peer, register
 from vfi_kernels.bench.peers.splat import planes, splat_with
 from vfi_kernels.bench.peers.warp import rife_warp
@@ -62,7 +63,7 @@ def our_steps(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Any) ->
 
 
 def our_splat_steps(
-    input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, mode: str = "softmax", **options: Any
+    input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, mode: Mode = "softmax", **options: Any
 ) -> Tensor:
     """sample_trajectory for all taus, then splat for each, and torch.stack."""
     flows = vk.sample_trajectory(keyframes.unflatten(1, (-1, 2)), taus[:, :, 0, 0], **options)
