@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import torch
 from torch import Tensor
-from typing_extensions import TypedDict  # of which torch is made
 
 Function: TypeAlias = Callable[..., Any]  # of which nothing else is known
 Op: TypeAlias = Callable[..., Tensor]  # one of torch.ops with one result
@@ -34,11 +32,3 @@ class VmapInfo(Protocol):
 
     @property
     def batch_size(self) -> int: ...
-
-
-class Place(TypedDict, total=False):
-    """Of random tensors."""
-
-    dtype: torch.dtype
-    device: str | torch.device
-    generator: torch.Generator | None

@@ -33,7 +33,7 @@ def cast_for_autocast(x: Tensor, result: torch.dtype | None = None) -> Tensor:
 
 def allow_tf32() -> bool:
     """Whether torch's float32 precision settings let a product of float32 matrices on a GPU round its factors."""
-    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
 # What torch.compiler.assume_constant_result does, without its import of the whole compiler: it cannot look inside.
