@@ -4,18 +4,17 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Required, Unpack  # which torch needs, too
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Function, Options
 from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, flows
 
 T = TypeVar("T")
-Options: TypeAlias = dict[str, Any]  # of a function, by name
 
 
 class Place(TypedDict, total=False):

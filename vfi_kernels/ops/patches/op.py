@@ -1,7 +1,7 @@
 """Patches of an image as torch ops: which are active, reading them, writing them back."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -200,7 +200,7 @@ def _(
     )
 
 
-def _fresh(like: Tensor, size: Any, channels_last: bool) -> Tensor:
+def _fresh(like: Tensor, size: Sequence[int], channels_last: bool) -> Tensor:
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=reference.order(channels_last))
 
 

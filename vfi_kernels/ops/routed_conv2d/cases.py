@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops.routed_conv2d.op import routed_conv2d
-from vfi_kernels.testing import OpCase, Options, Place, every_other_patch, random, register
+from vfi_kernels.testing import OpCase, Place, every_other_patch, random, register
 
 
 def make_inputs(

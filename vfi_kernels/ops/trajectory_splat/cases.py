@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_splat.op import trajectory_splat
-from vfi_kernels.testing import OpCase, Options, Place, make_trajectory, map_tensors, random, register, tensors
+from vfi_kernels.testing import OpCase, Place, make_trajectory, map_tensors, random, register, tensors
 
 Images = Tensor | list[Tensor]
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024)}

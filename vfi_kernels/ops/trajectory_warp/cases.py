@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Unpack
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_warp.op import trajectory_warp
-from vfi_kernels.testing import OpCase, Options, Place, make_trajectory, random, register
+from vfi_kernels.testing import OpCase, Place, make_trajectory, random, register
 
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024), "1080p": (1, 3, 1088, 1920)}
 
