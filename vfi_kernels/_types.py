@@ -11,6 +11,7 @@ Ops: TypeAlias = Callable[..., tuple[Tensor, ...]]  # with several
 ListOp: TypeAlias = Callable[..., tuple[list[Tensor], Tensor, Tensor]]  # with a list and two tensors
 Arguments: TypeAlias = Sequence[Any]  # of an op, in the order of its schema
 Options: TypeAlias = dict[str, Any]  # of a function, by name
+Facts: TypeAlias = dict[str, Any]  # what a JSON file holds
 # For each argument; of a list of tensors a list.
 Gradients: TypeAlias = tuple[Tensor | Sequence[Tensor | None] | None, ...]
 

@@ -22,7 +22,7 @@ def _tau_weights(keyframes: Tensor, taus: Tensor, a: float, boundary: str, extra
     return weights(curve, taus, count)[..., 0, 0]
 
 
-def by_einsum(keyframes: Tensor, taus: Tensor, a: float = -0.5, boundary: str = "keys", **_: Any) -> Tensor:
+def by_einsum(keyframes: Tensor, taus: Tensor, a: float = -0.5, boundary: str = "keys", **_: object) -> Tensor:
     """The weights of all taus, times the keyframes."""
     weight = _tau_weights(keyframes, taus, a, boundary)
     return torch.einsum("btk,bkcyx->btcyx", weight, keyframes.unflatten(1, (-1, 2))).flatten(1, 2)
@@ -70,19 +70,20 @@ def our_splat_steps(
     return _stacked([vk.splat(input, flow, metric, mode=mode) for flow in flows.unbind(1)])
 
 
-def _stacked(frames: Any) -> Tensor:
+def _stacked(frames: list[Tensor]) -> Tensor:
     return torch.stack(frames, 1).flatten(0, 1)
 
 
-def _only_shared_taus(*arguments: Any, **options: Any) -> str | None:
-    image, keyframes, taus = arguments[:3]
+def _only_shared_taus(image: Tensor, keyframes: Tensor, taus: Tensor, *metric: Tensor, **options: object) -> str | None:
     if tuple(taus.shape[2:]) != (1, 1):
         return "a tau for each pixel"
     return None if image.shape[2:] == keyframes.shape[2:] else "keyframes of another size"
 
 
-def _unsuited_to_torch(*arguments: Any, **options: Any) -> str | None:
-    shared = tuple(arguments[2].shape[2:]) == (1, 1)
+def _unsuited_to_torch(
+    image: Tensor, keyframes: Tensor, taus: Tensor, *metric: Tensor, **options: object
+) -> str | None:
+    shared = tuple(taus.shape[2:]) == (1, 1)
     return None if shared and set(options) <= {"mode", "a", "boundary"} else "a tau for each pixel, or extrapolation"
 
 
