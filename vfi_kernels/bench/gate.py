@@ -5,14 +5,14 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vfi_kernels import backends
+from vfi_kernels._types import Arguments
 from vfi_kernels.bench.jobs import DTYPES, Job
 from vfi_kernels.bench.machine import SOURCE_TREE, running_backend
 from vfi_kernels.testing import OpCase, load_cases, map_tensors, tensors
@@ -77,7 +77,7 @@ def check(case: OpCase, dtype: str, layout: str, device: str, backend: str | Non
     return None
 
 
-def _results(case: OpCase, arguments: Any) -> list[Tensor]:
+def _results(case: OpCase, arguments: Arguments) -> list[Tensor]:
     """The first output, then the gradient of every tensor argument for a fixed random gradient of it."""
     arguments = map_tensors(lambda t: t.detach().requires_grad_(), arguments)
     out = tensors(case.call(*arguments))[0]
@@ -91,7 +91,7 @@ def _near(got: Tensor, expected: Tensor, tolerance: float) -> bool:
     return got.shape == expected.shape and torch.allclose(got, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-def refusals(jobs: Sequence[Job], tests: bool, say: Any) -> dict[str, str]:
+def refusals(jobs: Sequence[Job], tests: bool, say: Callable[[str], None]) -> dict[str, str]:
     """Op -> why its figures must not be reported; `tests`: run tests/ as well, where they are."""
     found: dict[str, str] = {}
     cases = load_cases()

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from vfi_kernels._arguments import expect, shape
+from vfi_kernels._types import Arguments, Function, Options
 from vfi_kernels.nn._local import ASKS, IMAGE, NAMED, RANDOM, RULES, Call, reshaped
 
 OP = "RoutedBlock"
 # What pads with zeros, and where among its arguments a stride stands that patches must be multiples of.
-CONVOLUTIONS: dict[Any, int | None] = {
+CONVOLUTIONS: dict[object, int | None] = {
     torch.conv2d: 3,
     torch.conv_transpose2d: None,
     torch.ops.vfi_kernels.modulated_deform_conv2d.default: 5,
@@ -42,7 +44,7 @@ SCALED = "a scale_factor of n or 1 / n with a whole n up to 40"
 MARK = "_vfi_letters"
 
 
-def _each(values: Iterable[Any]) -> Iterator[Tensor]:
+def _each(values: Iterable[object]) -> Iterator[Tensor]:
     """Tensors, and those in lists."""
     for value in values:
         if isinstance(value, Tensor):
@@ -56,10 +58,12 @@ class Seen(TorchDispatchMode):
     runs its functions as they are written while it is there."""
 
     def __init__(self, halo: "Halo"):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.halo = halo
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Function, types: object, args: Arguments = (), kwargs: Options | None = None
+    ) -> object:
         if not self.halo.inside and any(hasattr(t, MARK) for t in _each((*args, *(kwargs or {}).values()))):
             self.halo.unseen = str(func)
             raise RuntimeError(OP)  # which TorchScript rewrites: `Halo.run` says the sentence
@@ -123,14 +127,14 @@ class Halo(TorchFunctionMode):
         expected = "functions of torch that are called from Python where there is a halo"
         expect(False, OP, expected, f"{self.unseen} of TorchScript or an extension")
 
-    def _letters(self, t: Any) -> str | None:
+    def _letters(self, t: object) -> str | None:
         """What the dimensions of a tensor mean; None of a constant."""
         if torch.compiler.is_compiling():
             for known, letters in self.letters:
                 if known is t:
                     return letters
             return None
-        mark = getattr(t, MARK, None)
+        mark: tuple[Halo, str] | None = getattr(t, MARK, None)
         if mark is None:
             return None
         expect(mark[0] is self, OP, "tensors of one call in a block with a halo", "one that was kept from another call")
@@ -142,7 +146,9 @@ class Halo(TorchFunctionMode):
         else:
             setattr(t, MARK, (self, letters))
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Function, types: object, args: Arguments = (), kwargs: Options | None = None
+    ) -> object:
         kwargs = kwargs or {}
         if func in ASKS:
             return func(*args, **kwargs)
@@ -154,7 +160,7 @@ class Halo(TorchFunctionMode):
                 self._check_stride(call.first, step or (call.given(1, "kernel_size") if func in POOLS else 1))
             return func(*args, **kwargs)
         self.inside = True
-        top: Any = None
+        top: TorchDispatchMode | None = None
         if self.seen is not None and get_eval_frame_callback() is None:  # a function of torch.compile needs it there
             top = torch._C._pop_torch_dispatch_stack(None)  # which else would see every op
             if top is not self.seen:
@@ -167,7 +173,7 @@ class Halo(TorchFunctionMode):
             if top is not None:
                 torch._C._push_on_torch_dispatch_stack(top)
 
-    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _follow(self, func: Function, args: Arguments, kwargs: Options) -> object:
         """Runs a function, if it is one of single pixels, and marks what it makes."""
         self._expect(func not in OURS, "convolutions and layers of single pixels", func)
         if func in LOCAL:
@@ -197,10 +203,10 @@ class Halo(TorchFunctionMode):
         else:
             if call.name == "pixel_unshuffle":
                 self._check_stride(call.first, max(call.given(1, "downscale_factor"), 1))
-            rule: Any = RULES.get(call.name)
-            fits = rule is not None and kwargs.get("out") is None
+            rule = RULES.get(call.name)
+            fits = kwargs.get("out") is None
             sized = (self._size(call),) if fits and rule is reshaped else ()
-            letters = rule(call, *sized) if fits else None
+            letters = rule(call, *sized) if rule is not None and fits else None
         self._expect(letters is not None, "convolutions and layers of single pixels", func)
         out = func(*args, **kwargs)
         for t in _each((out,)):
@@ -210,7 +216,7 @@ class Halo(TorchFunctionMode):
     @staticmethod
     def _size(call: Call) -> tuple[int, ...]:
         """The shape that a view gets."""
-        views: dict[str, Any] = {
+        views: dict[str, Function] = {
             "view": Tensor.view,
             "reshape": torch.reshape,
             "flatten": torch.flatten,
@@ -222,7 +228,7 @@ class Halo(TorchFunctionMode):
         found = views[call.name](*args, **call.kwargs)
         return tuple(found.shape) if found.dim() > 0 else ()
 
-    def _convolved(self, func: Any, call: Call) -> Tensor:
+    def _convolved(self, func: Function, call: Call) -> Tensor:
         x, at = call.first, CONVOLUTIONS[func]
         step = 1 if at is None else call.given(at, "stride", 1)
         images = [t for t in _each((*call.args, *call.kwargs.values())) if self._letters(t) is not None]
@@ -244,7 +250,7 @@ class Halo(TorchFunctionMode):
         self._mark(out, IMAGE)
         return out
 
-    def _scaled(self, func: Any, call: Call) -> str | None:
+    def _scaled(self, func: Function, call: Call) -> str | None:
         """Pooling without padding or overlaps, interpolation to the nearest pixel, padding of channels."""
         x = call.first
         if func is F.pad:
@@ -270,7 +276,7 @@ class Halo(TorchFunctionMode):
             self._expect(not indices, "pooling without indices", func)
         return IMAGE if self._letters(x) == IMAGE else None
 
-    def _expect(self, ok: bool, expected: str, func: Any) -> None:
+    def _expect(self, ok: bool, expected: str, func: Function) -> None:
         if not ok:
             name = getattr(func, "__name__", str(func))
             name = getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
@@ -281,7 +287,7 @@ class Halo(TorchFunctionMode):
         expected = f"layers that scale the {side} pixels of a patch with its halo evenly and pad by themselves"
         expect(False, OP, expected, f"{which} of shape {shape(x)}" + (" to one" if which == "an input" else " of one"))
 
-    def _check_stride(self, x: Tensor, stride: Any) -> None:
+    def _check_stride(self, x: Tensor, stride: int | list[int] | tuple[int, ...]) -> None:
         """Patches and halos are whole pixels of a layer's input and of its output."""
         step, square = _largest(stride), x.dim() == 4 and x.shape[2] == x.shape[3]
         if self.halo == 0 and (step == 1 or not square):
@@ -298,7 +304,7 @@ class Halo(TorchFunctionMode):
         """They call the layer again in backward, when the mode is over."""
         if torch.compiler.is_compiling() or not self.records:
             return
-        frame: Any = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_code is not Halo.run.__code__:
             inside = frame.f_code.co_filename == CheckpointFunction.forward.__code__.co_filename
             expect(
@@ -321,9 +327,9 @@ class Halo(TorchFunctionMode):
         return torch.where(self.masks[n], x, 0)
 
 
-def _pair(value: Any) -> tuple[Any, ...]:
+def _pair(value: float | list[float] | tuple[float, ...]) -> tuple[float, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-def _largest(value: Any) -> Any:
+def _largest(value: int | list[int] | tuple[int, ...]) -> int:
     return max(value) if isinstance(value, (list, tuple)) else value

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vfi_kernels._types import Arguments, Function, Options
+
 Letters = str
 IMAGE = "NCHW"
 
@@ -19,17 +21,17 @@ IMAGE = "NCHW"
 class Call:
     """A call of a function: its arguments, and the letters of those that come from the input."""
 
-    def __init__(self, name: str, args: Any, kwargs: Any, letters: Callable[[Any], Letters | None]):
+    def __init__(self, name: str, args: Arguments, kwargs: Options, letters: Callable[[object], Letters | None]):
         self.name, self.args, self.kwargs, self.letters = name, args, kwargs, letters
 
-    def given(self, at: int, name: str, default: Any = None) -> Any:
+    def given(self, at: int, name: str, default: object = None) -> Any:
         return self.args[at] if len(self.args) > at else self.kwargs.get(name, default)
 
     @property
     def first(self) -> Any:
         return self.given(0, "input")
 
-    def numbers(self, at: int, name: str) -> Any:
+    def numbers(self, at: int, name: str) -> tuple[int, ...]:
         """Numbers that are given one by one or as a list."""
         value = self.given(at, name)
         return tuple(self.args[at:]) if isinstance(value, int) and len(self.args) > at else tuple(value)
@@ -273,7 +275,7 @@ argsort cummax cummin cumprod cumsum flip glu log_softmax logcumsumexp normalize
 )
 KEEPDIM = dict.fromkeys(("norm", "std", "std_mean", "var", "var_mean"), 3)
 DEFAULT = {"normalize": 1, **dict.fromkeys(("argsort", "glu", "sort", "topk"), -1)}
-RULES: dict[str, Any] = {
+RULES: dict[str, Function] = {
     **dict.fromkeys(POINTWISE, broadcast),
     **dict.fromkeys([n + "_" for n in POINTWISE if not n.endswith("_")], broadcast),
     **dict.fromkeys(SAME, same),
@@ -298,7 +300,7 @@ size stride
 PROPERTIES = _names("device dtype grad_fn is_cpu is_cuda is_leaf is_sparse itemsize layout ndim requires_grad shape")
 
 
-def _found(names: Iterable[str]) -> dict[Any, str]:
+def _found(names: Iterable[str]) -> dict[object, str]:
     """torch's functions and methods of these names."""
     found = {}
     for name in names:

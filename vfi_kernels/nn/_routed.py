@@ -23,8 +23,10 @@ from vfi_kernels._arguments import (
     shape,
 )
 from vfi_kernels._autograd import refuse_gradient
+from vfi_kernels._options import Activation, PatchPaddingMode
 from vfi_kernels._overrides import leaf, written_as_memory
 from vfi_kernels._results import memory_format
+from vfi_kernels._types import Options
 from vfi_kernels.nn._halo import Halo
 from vfi_kernels.ops._shared.convolution import activate
 from vfi_kernels.ops._shared.reference_math.patches import check_indices, check_patch
@@ -64,8 +66,8 @@ class RoutedConv2d(nn.Module):
         stride: int = 1,
         transposed: bool = False,
         bias: bool = True,
-        padding_mode: str = "zeros",
-        activation: str | None = None,
+        padding_mode: PatchPaddingMode = "zeros",
+        activation: Activation | None = None,
         negative_slope: float = 0.01,
     ):
         super().__init__()
@@ -110,7 +112,7 @@ class RoutedConv2d(nn.Module):
             dense = activate(self._dense(input), self.activation, self.activation_weight, self.negative_slope)
             return _keep(op, dense, input, base, inplace)
         listed = as_indices(op, indices, input, self.patch)
-        options: dict[str, Any] = {
+        options: Options = {
             "stride": self.stride, "transposed": self.transposed, "padding_mode": self.padding_mode,
             "activation": self.activation, "activation_weight": self.activation_weight, "negative_slope":
             self.negative_slope,

@@ -1,7 +1,5 @@
 """The products of a universal and an expert adapter with rows, in Triton, and their launches."""
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -216,7 +214,7 @@ class Adapters:
         self.place = (*lists, count, self.tokens, expert, self.entries, self.rank)
         self.packed, self.acc, self.allow_tf32 = experts is not None, accumulator(x), allow_tf32
 
-    def run(self, kernel: triton.JITFunction, programs: int, *args: Any, tf32: bool, **blocks: int) -> None:
+    def run(self, kernel: triton.JITFunction, programs: int, *args: object, tf32: bool, **blocks: int) -> None:
         constants = product_constants(self.x.dtype, self.acc, tf32)
         with torch.cuda.device_of(self.x):
             kernel[(programs,)](*args, PACKED=self.packed, **constants, **blocks)
