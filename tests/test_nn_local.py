@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import get_ignored_functions, get_testing_overrides
 
-from vfi_kernels.nn._halo import CONVOLUTIONS, POOLS, Halo
-from vfi_kernels.nn._local import ASKS, DRAWS, NAMED, POINTWISE, RULES, SAME, joined, reshaped
+from vfi_kernels.nn._halo import Halo
+from vfi_kernels.nn._layers import CONVOLUTIONS, POOLS
+from vfi_kernels.nn._local import ASKS, DRAWS, NAMED, POINTWISE, RULES, SAME
+from vfi_kernels.nn._rules import joined, reshaped
 
 C = 8
 

@@ -17,30 +17,10 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from vfi_kernels._arguments import expect, shape
 from vfi_kernels._types import Arguments, Function, Options
-from vfi_kernels.nn._local import ASKS, IMAGE, NAMED, RANDOM, RULES, Call, reshaped
+from vfi_kernels.nn._layers import CONVOLUTIONS, LOCAL, NEAREST, OP, OURS, POOLS, SCALED, SCALES, largest, pair
+from vfi_kernels.nn._local import ASKS, NAMED, RANDOM, RULES
+from vfi_kernels.nn._rules import IMAGE, Call, reshaped, size_of_view
 
-OP = "RoutedBlock"
-# What pads with zeros, and where among its arguments a stride stands that patches must be multiples of.
-CONVOLUTIONS: dict[object, int | None] = {
-    torch.conv2d: 3,
-    torch.conv_transpose2d: None,
-    torch.ops.vfi_kernels.modulated_deform_conv2d.default: 5,
-}
-# What is of single pixels as long as one of its arguments is None, and where that stands.
-LOCAL = {torch.ops.vfi_kernels.mixture_lora.default: 8}
-POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d, torch.max_pool2d)
-OURS = frozenset(
-    op
-    for name in torch._C._dispatch_get_all_op_names()
-    if name.startswith("vfi_kernels::")
-    for packet in [getattr(torch.ops.vfi_kernels, name.removeprefix("vfi_kernels::").split(".")[0])]
-    for op in (packet, packet.default)
-    if op not in CONVOLUTIONS and op not in LOCAL
-)
-NEAREST = ("nearest", "nearest-exact")
-# Factors of interpolation, and how many pixels become one. Above 40 torch's float32 positions are not those of n.
-SCALES = {**{1 / n: n for n in range(1, 41)}, **{float(n): 1 for n in range(1, 41)}}
-SCALED = "a scale_factor of n or 1 / n with a whole n up to 40"
 MARK = "_vfi_letters"
 
 
@@ -205,28 +185,13 @@ class Halo(TorchFunctionMode):
                 self._check_stride(call.first, max(call.given(1, "downscale_factor"), 1))
             rule = RULES.get(call.name)
             fits = kwargs.get("out") is None
-            sized = (self._size(call),) if fits and rule is reshaped else ()
+            sized = (size_of_view(call),) if fits and rule is reshaped else ()
             letters = rule(call, *sized) if rule is not None and fits else None
         self._expect(letters is not None, "convolutions and layers of single pixels", func)
         out = func(*args, **kwargs)
         for t in _each((out,)):
             self._mark(t, str(letters))
         return out
-
-    @staticmethod
-    def _size(call: Call) -> tuple[int, ...]:
-        """The shape that a view gets."""
-        views: dict[str, Function] = {
-            "view": Tensor.view,
-            "reshape": torch.reshape,
-            "flatten": torch.flatten,
-            "unflatten": torch.unflatten,
-        }
-        args = (call.first, *call.args[1:]) if call.args else ()
-        if call.name == "reshape" and len(call.args) > 1 and isinstance(call.args[1], int):
-            args = (call.first, call.args[1:])
-        found = views[call.name](*args, **call.kwargs)
-        return tuple(found.shape) if found.dim() > 0 else ()
 
     def _convolved(self, func: Function, call: Call) -> Tensor:
         x, at = call.first, CONVOLUTIONS[func]
@@ -243,7 +208,7 @@ class Halo(TorchFunctionMode):
             self._expect(flat, "offsets and masks of the input", func)
         out = func(self._cleared(x), *args, **kwargs)
         up = call.given(3, "stride", 1) if func is torch.conv_transpose2d else 1
-        if out.shape[2] * _largest(step) != x.shape[2] * _largest(up) or out.shape[2] != out.shape[3]:
+        if out.shape[2] * largest(step) != x.shape[2] * largest(up) or out.shape[2] != out.shape[3]:
             self._uneven(out, "an output")
         # Derivatives outside the image, as of sqrt at 0, are not finite, and times a gradient of 0 they are NaN.
         out = self._cleared(out) if self.records else out
@@ -260,17 +225,17 @@ class Halo(TorchFunctionMode):
         elif func is F.interpolate:
             self._expect(call.given(3, "mode", "nearest") in NEAREST, "interpolation to the nearest pixel", func)
             self._expect(x.dim() == 4, "interpolation of (P, C, H, W)", func)
-            factors = {*_pair(call.given(2, "scale_factor"))}  # a size would be that of an image, or of a patch
+            factors = {*pair(call.given(2, "scale_factor"))}  # a size would be that of an image, or of a patch
             self._expect(len(factors) == 1 and factors <= SCALES.keys(), f"interpolation by {SCALED}", func)
             self._check_stride(x, SCALES[factors.pop()])
         else:
             kernel = call.given(1, "kernel_size")
             self._check_stride(x, call.given(2, "stride") or kernel)
-            self._expect(_largest(call.given(3, "padding", 0)) == 0, "pooling without padding", func)
+            self._expect(largest(call.given(3, "padding", 0)) == 0, "pooling without padding", func)
             step = call.given(2, "stride") or kernel
-            equal = {*_pair(kernel)} == {*_pair(step)} and len({*_pair(kernel)}) == 1
+            equal = {*pair(kernel)} == {*pair(step)} and len({*pair(kernel)}) == 1
             average = func is F.avg_pool2d
-            plain = equal and (average or _largest(call.given(4, "dilation", 1)) == 1)
+            plain = equal and (average or largest(call.given(4, "dilation", 1)) == 1)
             self._expect(plain, "pooling whose stride is its kernel", func)
             indices = func is F.max_pool2d_with_indices or (not average and call.given(6, "return_indices", False))
             self._expect(not indices, "pooling without indices", func)
@@ -289,7 +254,7 @@ class Halo(TorchFunctionMode):
 
     def _check_stride(self, x: Tensor, stride: int | list[int] | tuple[int, ...]) -> None:
         """Patches and halos are whole pixels of a layer's input and of its output."""
-        step, square = _largest(stride), x.dim() == 4 and x.shape[2] == x.shape[3]
+        step, square = largest(stride), x.dim() == 4 and x.shape[2] == x.shape[3]
         if self.halo == 0 and (step == 1 or not square):
             return
         side, n = self.patch + 2 * self.halo, x.shape[2] if square else 0
@@ -325,11 +290,3 @@ class Halo(TorchFunctionMode):
                 inside.append((at >= 0) & (at < extent // self.patch * patch))
             self.masks[n] = inside[0][:, None, :, None] & inside[1][:, None, None, :]
         return torch.where(self.masks[n], x, 0)
-
-
-def _pair(value: float | list[float] | tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
-
-
-def _largest(value: int | list[int] | tuple[int, ...]) -> int:
-    return max(value) if isinstance(value, (list, tuple)) else value
