@@ -42,7 +42,7 @@ OPTIONS: dict[str, Any] = {
         ("stride", "dilation", "groups", "offset_groups", "transposed", "segments", "halo", "memory_format")
     ),
     **dict.fromkeys(
-        ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding")
+        ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding", "out")
     ),
 }
 

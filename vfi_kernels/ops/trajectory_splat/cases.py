@@ -79,5 +79,5 @@ _register("softmax", {"count": 9, "taus": 24, "metric": 2.0}, {"large": LARGE})
 # One pixel alone decides most targets: what its gradients are made of cancels.
 _register("softmax-wide", {"metric": 18.0}, {"smooth": False, "slack": 64.0}, boundary="linear")
 _register("sum", {"coarse": 2, "count": 3}, mode="sum", a=-0.75, boundary="replicate")
-_register("several", {"several": True, "metric": 2.0}, return_weight=True)
+_register("several", {"several": True, "count": 9, "metric": 2.0})
 _register("pixel", {"per_pixel": True}, mode="average", extrapolate=True)
