@@ -60,6 +60,18 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
+      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
+      "-> (Tensor[] outs, Tensor weight, Tensor shift)");
+  m.def(
+      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
+      "outs, "
+      "Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
+      "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
+}
+
+// Layers of networks.
+STABLE_TORCH_LIBRARY_FRAGMENT(vfi_kernels, m) {
+  m.def(
       "mixture_lora(Tensor input, Tensor weight, Tensor? bias, Tensor lora_a, Tensor lora_b, Tensor? lora_a_bias, "
       "Tensor? lora_b_bias, SymInt expert, Tensor? experts, Tensor? segments, bool allow_tf32) -> Tensor");
   m.def(
@@ -101,7 +113,10 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "routed_conv2d_grad(Tensor grad_out, Tensor input, Tensor weight, Tensor indices, SymInt patch, int stride, "
       "bool transposed, int padding_mode, bool allow_tf32, bool need_input, bool need_weight, bool need_bias) "
       "-> (Tensor grad_input, Tensor grad_weight, Tensor grad_bias)");
+}
 
+// Along trajectories.
+STABLE_TORCH_LIBRARY_FRAGMENT(vfi_kernels, m) {
   m.def(
       "sample_trajectory(Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, float step, float a, "
       "int boundary, bool extrapolate, bool derivative) -> Tensor");
@@ -109,15 +124,6 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "sample_trajectory_grad(Tensor grad_out, Tensor keyframes, Tensor taus, SymInt height, SymInt width, float first, "
       "float step, float a, int boundary, bool extrapolate, bool derivative, bool need_keyframes, bool need_taus) "
       "-> (Tensor grad_keyframes, Tensor grad_taus)");
-
-  m.def(
-      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
-      "-> (Tensor[] outs, Tensor weight, Tensor shift)");
-  m.def(
-      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
-      "outs, "
-      "Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
-      "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 
   m.def(
       "trajectory_splat(Tensor[] inputs, Tensor keyframes, Tensor taus, Tensor? metric, float first, float step, float a, "

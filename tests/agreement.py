@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from compare import ROUNDING
-from random_calls import Call, Draw, Placed, placed
+from random_draws import Call, Draw, Placed, placed
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -106,7 +106,7 @@ class Trial:
         return 2 * ROUNDING[self.dtypes[0]] if self.op == "mixture_lora" else STEP[acc]
 
     def bound(self, n: int, result: Tensor) -> float:
-        """The rounding of result n, as in test_every_op.py."""
+        """The rounding of result n, as in every_op.py."""
         if n < self.results or not self.dtypes:
             return ROUNDING[result.dtype] * self.call.slack
         coarsest = max(self.dtypes, key=ROUNDING.__getitem__)

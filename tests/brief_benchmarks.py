@@ -1,5 +1,7 @@
 """What the tests of the benchmarks measure with: one small shape, a few microseconds."""
 
+import pytest
+
 from vfi_kernels.bench import jobs, measure, report, timing
 from vfi_kernels.bench.peers import load_peers
 from vfi_kernels.bench.session import Session
@@ -7,6 +9,13 @@ from vfi_kernels.testing import load_cases
 
 SHAPE = "1x3x6x8"
 BRIEF = timing.Budget(seconds=0.01, rounds=(2, 2), sample=1e-6)
+CASES = [case for case in load_cases().values() if case.large]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@pytest.fixture(autouse=True)
+def same_threads(threads):
+    """measure() sets the number of threads."""
 
 
 def rows_of(**choices):

@@ -1,44 +1,22 @@
-"""The benchmark engine: what it plans, measures, refuses and writes. Nothing here depends on how fast anything is."""
+"""The benchmark engine: what it plans and measures, and beside what. Nothing here depends on how fast anything is."""
 
 import contextlib
 import dataclasses
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
-from brief_benchmarks import BRIEF, SHAPE, make_document, rows_of
+from brief_benchmarks import BRIEF, CASES, SHAPE, every_case, rows_of, same_threads  # noqa: F401
 
 import vfi_kernels.compat.torchvision
-from vfi_kernels.bench import gate, jobs, measure, overhead, report, timing
+from vfi_kernels.bench import gate, jobs, measure, overhead, timing
 from vfi_kernels.bench.peers import load_peers
 from vfi_kernels.bench.session import Session
 from vfi_kernels.testing import load_cases
-
-ROOT = Path(__file__).resolve().parents[1]
-
-CASES = [case for case in load_cases().values() if case.large]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-@pytest.fixture(autouse=True)
-def same_threads(threads):
-    """measure() sets the number of threads."""
-
-
-@pytest.fixture
-def wrong_kernel():
-    """backward_warp on the CPU returns the image, whatever the flow."""
-    with torch.library._scoped_library("vfi_kernels", "IMPL") as library:
-        library.impl(
-            "backward_warp", lambda image, flow, padding_mode="border": image.clone(), "CPU", allow_override=True
-        )
-        yield
 
 
 class Clock:
@@ -230,100 +208,6 @@ def test_the_copy_moves_the_bytes_of_the_floor():
     assert measure.bytes_of(case, arguments, "backward") == 3 * image.nbytes + 2 * flow.nbytes
     copy = measure.copying(measure.bytes_of(case, arguments, "forward"), "cpu").run()
     assert 2 * copy.nbytes == measure.bytes_of(case, arguments, "forward")
-
-
-@every_case
-@pytest.mark.parametrize(
-    "dtype, layout",
-    [("float64", "nchw"), ("float32", "channels_last"), ("float16", "nchw"), ("bfloat16", "channels_last")],
-)
-def test_the_gate_lets_right_ops_pass(case, dtype, layout):
-    assert gate.check(case, dtype, layout, "cpu", None) is None
-
-
-def test_the_gate_refuses_a_wrong_op(wrong_kernel, tmp_path):
-    session = Session("check", quick=True, json_file=tmp_path / "result.json")
-    chosen = jobs.plan(op=["backward_warp-border", "splat-sum"], shape=[SHAPE], threads=[1])
-    session.pass_gate(chosen)
-    session.measure(chosen)
-    written = json.loads((tmp_path / "result.json").read_text())
-    assert "differs from the float64 reference" in written["refused"]["backward_warp"]
-    assert [row["case"] for row in written["rows"]] == ["splat-sum"]
-
-
-def test_the_gate_refuses_a_wrong_gradient():
-    def wrong(grad_out, image, flow, *others):
-        return torch.zeros_like(image), torch.zeros_like(flow)
-
-    with torch.library._scoped_library("vfi_kernels", "IMPL") as library:
-        library.impl("backward_warp_grad", wrong, "CPU", allow_override=True)
-        reason = gate.check(load_cases()["backward_warp-border"], "float32", "nchw", "cpu", None)
-    assert reason is not None and reason.startswith("the gradient of argument")
-
-
-@pytest.mark.parametrize(
-    "body, reason",
-    [("pass", None), ("assert False", "FAILED tests/test_every_op.py::test_it"), (None, "no tests ran|deselected")],
-)
-def test_the_gate_runs_the_tests_of_an_op(tmp_path, monkeypatch, body, reason):
-    (tmp_path / "tests").mkdir()
-    marker = "import pytest\n@pytest.mark.parametrize('case', ['splat-sum-cpp'])\n"
-    text = f"{marker}def test_it(case):\n    {body}\n" if body else "def test_other():\n    pass\n"
-    (tmp_path / "tests" / "test_every_op.py").write_text(text)
-    monkeypatch.setattr(gate, "SOURCE_TREE", tmp_path)
-    assert gate.has_tests()
-    found = gate.run_tests("splat", "cpp")
-    assert found is None if reason is None else re.search(reason, found)
-
-
-def test_compare_shows_what_changed(tmp_path):
-    text = report.compare(make_document(tmp_path, "a.json"), make_document(tmp_path, "b.json", 1.5))
-    assert "+50 %" in text and "RIFE 3.00x -> 2.00x" in text
-    assert not list(tmp_path.glob("*.part"))
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict"),
-    [
-        ({"factor": 1.5}, "slower"),
-        ({"factor": 0.7}, "faster"),
-        ({"factor": 1.5, "spread": 0.3}, "within noise"),
-        ({"factor": 1.5, "copy": 1.5}, "within noise"),  # the whole machine was slower
-        ({"factor": 1.5, "copy": 1.1}, "slower"),
-        ({"factor": 1.0, "copy": 0.5}, "within noise"),  # in ms nothing changed
-    ],
-)
-def test_compare_tells_regressions_from_noise(tmp_path, change, verdict):
-    text = report.compare(make_document(tmp_path, "a.json", spread=0.05), make_document(tmp_path, "b.json", **change))
-    row = text.splitlines()[1]
-    assert verdict in row
-    counts = {word: int(word == verdict) for word in ("slower", "faster", "within noise")}
-    assert ", ".join(f"{count} {word}" for word, count in counts.items()) in text
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99, "rows": []}'])
-def test_compare_refuses_other_files(tmp_path, text):
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(jobs.UsageError, match=r"expected .* to be a benchmark file of schema 1"):
-        report.compare(tmp_path / "a.json", tmp_path / "a.json")
-
-
-def test_the_plot_is_a_picture(tmp_path):
-    report.plot(tmp_path / "bars.png", rows_of(op=["backward_warp"]))
-    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    "ms, text", [(0.0012345, "1.23 us"), (0.9999, "1000 us"), (12.34, "12.3 ms"), (4321, "4.32 s")]
-)
-def test_durations_have_three_digits(ms, text):
-    assert report.duration(ms) == text
-
-
-def test_the_table_marks_peers_that_are_wrong():
-    (row,) = rows_of(op=["splat-softmax-wide"], shape=["1x3x12x16"])
-    text = report.table([row])
-    assert "x!" in text and "differs from ours by more than 1 %" in text
 
 
 def test_overhead_covers_every_op_and_state_of_autograd():

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from brief_benchmarks import make_document, rows_of
+from brief_benchmarks import make_document, rows_of, same_threads  # noqa: F401
 
 from vfi_kernels.bench import jobs, overhead
 from vfi_kernels.bench.peers import load_peers
@@ -20,11 +20,6 @@ import goals  # noqa: E402
 import memory  # noqa: E402
 import report as page  # noqa: E402
 import routed_network  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def same_threads(threads):
-    """measure() sets the number of threads."""
 
 
 def test_every_goal_is_measured():

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 import vfi_kernels_testing as native
+from compare import forward, gradients, make_cotangents
 from emulation import emulated_cuda, emulated_op
-from test_every_op import CASES, channels_last, check_all, every_case, forward, gradients, make, make_cotangents
+from every_op import channels_last, check_all, every_case
+from op_calls import CASES, make
 
 import vfi_kernels as vk
 from vfi_kernels.ops._shared.reference_math import bilinear

@@ -12,8 +12,9 @@ from emulation import OPS, emulated_cuda
 from vfi_kernels._autograd import NAMESPACE
 
 TESTS = Path(__file__).resolve().parent
-# Minutes in the emulation: in the slow run. (test_lora_kernels.py has most of the first in the fast one.)
-LONG = ("ops.test_mixture_lora", "ops.test_routed_conv2d", "ops.test_routed_conv2d_in_place")
+# Minutes in the emulation, also what follows the op's name: in the slow run. (test_lora_kernels.py has most of the
+# first in the fast one.)
+LONG = ("ops.test_mixture_lora", "ops.test_routed_conv2d")
 
 
 def taking_a_backend(name):
@@ -24,7 +25,8 @@ def taking_a_backend(name):
             yield test, function
 
 
-MODULES = ["test_every_op", *(f"ops.{path.stem}" for path in sorted((TESTS / "ops").glob("test_*.py")))]
+GENERIC = [path.stem for path in sorted(TESTS.glob("test_every_op*.py"))]
+MODULES = [*GENERIC, *(f"ops.{path.stem}" for path in sorted((TESTS / "ops").glob("test_*.py")))]
 FOUND = {f"{test}_of_{name.rpartition('test_')[2]}": f for name in MODULES for test, f in taking_a_backend(name)}
 globals().update(FOUND)
 
@@ -41,9 +43,9 @@ def pytest_generate_tests(metafunc):
     if "backend" not in metafunc.fixturenames:
         return
     name = metafunc.function.__module__
-    op = name.rpartition("test_")[2]
-    ways = [pytest.param("atomic", marks=pytest.mark.slow if name in LONG else ())]
-    if name == "test_every_op" or asks_which_way(op):
+    op = name.rpartition("test_")[2].removesuffix("_errors")
+    ways = [pytest.param("atomic", marks=pytest.mark.slow if name.startswith(LONG) else ())]
+    if name in GENERIC or asks_which_way(op):
         ways.append(pytest.param("deterministic", marks=pytest.mark.slow))
     metafunc.parametrize("backend", ways, indirect=True)
 

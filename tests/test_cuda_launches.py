@@ -4,7 +4,7 @@ import pytest
 import torch
 import vfi_kernels_testing as native
 from emulation import emulated_cuda, emulated_op
-from test_every_op import CASES, make
+from op_calls import CASES, make
 
 from vfi_kernels.testing import map_tensors, tensors
 

@@ -23,7 +23,7 @@ print(torch.__version__, torch.version.cuda)
     assert " calls, " in calls and torch_version.startswith(version)
 
 
-@pytest.mark.parametrize("file", ["test_every_op.py", "test_random_calls.py", "ops"])
+@pytest.mark.parametrize("file", ["test_every_op.py", "test_every_op_in_torch.py", "test_random_calls.py", "ops"])
 def test_the_ops_with_the_oldest_torch(file):
     options = ["-q", "-n", "auto", "-p", "no:cacheprovider", "-m", "not slow and not gpu and not nightly"]
     done = environments.run(f"torch-{OLDEST}", "-m", "pytest", *options, str(TESTS / file), OMP_WAIT_POLICY="passive")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_every_op import channels_last, every_case, expanded, transposed, with_flow
+from every_op import channels_last, every_case, expanded, transposed, with_flow
 
 import vfi_kernels as vk
 

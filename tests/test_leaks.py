@@ -5,7 +5,7 @@ import gc
 
 import pytest
 import torch
-from test_every_op import CASES, RecordOps, make
+from op_calls import CASES, RecordOps, make
 
 from vfi_kernels.testing import map_tensors, tensors
 

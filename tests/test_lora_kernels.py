@@ -6,8 +6,8 @@ import os
 import pytest
 import torch
 from emulation import emulated_cuda, emulated_op
+from ops.lora_layers import make
 from ops.test_mixture_lora import (  # noqa: F401
-    make,
     test_a_token_that_is_not_finite_reaches_its_own_adapters_only,
     test_adapters_of_nobody_are_not_read_and_get_no_gradient,
     test_any_size,
@@ -21,10 +21,9 @@ from ops.test_mixture_lora import (  # noqa: F401
     test_strides,
     test_tokens_of_any_dimension,
     test_what_is_frozen_costs_nothing,
-    test_wrong_choices,
-    test_wrong_shapes,
 )
-from test_triton import quick_interpreter  # noqa: F401
+from ops.test_mixture_lora_errors import test_wrong_choices, test_wrong_shapes  # noqa: F401
+from triton_interpreter import quick_interpreter  # noqa: F401
 
 import vfi_kernels as vk
 

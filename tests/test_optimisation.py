@@ -23,7 +23,7 @@ spec = importlib.util.spec_from_file_location("vfi_kernels._C", sys.argv[1])
 sys.modules["vfi_kernels._C"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["vfi_kernels._C"])
 from compare import forward, gradients, make_cotangents
-from test_every_op import CASES, make
+from op_calls import CASES, make
 torch.set_num_threads(1)
 found = []
 for case in CASES.values():

@@ -11,7 +11,7 @@ import torch
 import vfi_kernels_testing as native
 from compare import assert_near
 from emulation import emulated_op
-from test_triton import quick_interpreter  # noqa: F401
+from triton_interpreter import quick_interpreter  # noqa: F401
 
 from vfi_kernels.ops.patches import reference as patches
 from vfi_kernels.ops.routed_conv2d import reference as routing

@@ -2,7 +2,7 @@
 
 import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ NUMBERS: Any = (float, numbers.Real, torch.SymInt, torch.SymFloat)
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
+is_alias_of: Callable[[Tensor, Tensor], bool] = torch._C._is_alias_of  # type: ignore[attr-defined]
 
 
 class ArgumentError(RuntimeError, ValueError):
@@ -57,7 +57,7 @@ def expect_number(op: str, name: str, value: Any) -> None:
         expect(False, op, f"{name} to be a finite number", repr(value))
 
 
-def expect_bool(op: str, name: str, value: Any) -> None:
+def expect_bool(op: str, name: str, value: object) -> None:
     if type(value) is not bool:
         expect(False, op, f"{name} to be True or False", repr(value))
 

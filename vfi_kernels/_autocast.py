@@ -19,7 +19,7 @@ def enabled(x: Tensor) -> bool:
     return _has_autocast(x.device.type) and torch.is_autocast_enabled(x.device.type)
 
 
-def disabled(x: Tensor) -> contextlib.AbstractContextManager:
+def disabled(x: Tensor) -> contextlib.AbstractContextManager[object]:
     """Without torch.autocast for the device of `x`, for a block."""
     if not _has_autocast(x.device.type):
         return contextlib.nullcontext()

@@ -10,6 +10,9 @@ from torch.utils import _pytree as pytree
 
 from vfi_kernels._arguments import ArgumentError, expect
 from vfi_kernels._options import taking_numbers
+from vfi_kernels._types import Arguments, Context, Function, Gradients, Op, Ops, VmapInfo
+
+Dims = Sequence[Any]  # where torch.vmap maps each argument: a number or None, of a list a list
 
 NAMESPACE = "vfi_kernels"
 CAPTURED = "a call or graph made from tensors that require a gradient (keep_weight=True)"
@@ -42,7 +45,7 @@ def refuse_gradient(op: str, instead: str, *tensors: Tensor | None) -> None:
     refuse_forward_mode(op, *tensors)
 
 
-def register_fake(op: str) -> Callable[[Callable], Callable]:
+def register_fake(op: str) -> Callable[[Function], Function]:
     """Decorator: the function, which takes the words of options, says what shapes `op` returns."""
     return lambda function: torch.library.register_fake(f"{NAMESPACE}::{op}", taking_numbers(op, function))
 
@@ -52,19 +55,19 @@ def register_in_place(op: str, instead: str) -> None:
     op is called by itself, or by a graph that was captured without one (torch.export, make_fx). As torch's own in-place
     ops, it counts the base's versions, by which autograd notices where it had saved what was there before, and writes
     into tensors of inference mode in that mode only, where torch leaves the second kernel out."""
-    target: Any = getattr(torch.ops.vfi_kernels, op).default
+    target = getattr(torch.ops.vfi_kernels, op).default
     instead += ", captured from tensors that require a gradient"
 
     def refuse_inference(base: Tensor) -> None:
         if base.is_inference() and not torch.is_inference_mode_enabled():
             expect(False, op, "a base that was not made in torch.inference_mode(), or to be called in it", "one of it")
 
-    def counting(keyset: Any, *args: Any) -> None:
+    def counting(keyset: torch._C.DispatchKeySet, *args: Any) -> None:
         refuse_inference(args[-1])
         target.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *args)
         torch.autograd.graph.increment_version(args[-1])
 
-    def autograd(keyset: Any, *args: Any) -> None:
+    def autograd(keyset: torch._C.DispatchKeySet, *args: Any) -> None:
         refuse_inference(args[-1])
         refuse_gradient(op, instead, *(a for a in args if isinstance(a, Tensor)))
         with torch._C._AutoDispatchBelowAutograd():
@@ -82,25 +85,25 @@ def register_in_place(op: str, instead: str) -> None:
 
 
 def register_differentiable(
-    op: str, setup_context: Callable, backward: Callable, register_vmap: Callable[[str], None] | None = None
+    op: str, setup_context: Function, backward: Function, register_vmap: Callable[[str], None] | None = None
 ) -> None:
     """Autograd of a forward op; `backward(ctx, *grads)` calls the op's native gradient kernel."""
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
     (register_vmap or register_folded_vmap)(op)
 
 
-def register_second_derivative(op: str, formula: Callable, register_vmap: Callable[[str], None] | None = None) -> None:
+def register_second_derivative(op: str, formula: Function, register_vmap: Callable[[str], None] | None = None) -> None:
     """Autograd of a gradient op through `formula`, the same function in plain PyTorch. Third derivatives raise."""
     formula = taking_numbers(op, formula)
 
-    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+    def setup_context(ctx: Context, inputs: Arguments, output: object) -> None:
         flat, ctx.spec = pytree.tree_leaves(list(inputs)), pytree.tree_structure(list(inputs))
         ctx.places = [n for n, v in enumerate(flat) if isinstance(v, Tensor)]
         ctx.numbers = [isinstance(i, Sequence) and any(not isinstance(v, Tensor) for v in i) for i in inputs]
         ctx.rest = [None if isinstance(v, Tensor) else v for v in flat]
         ctx.save_for_backward(*(flat[n] for n in ctx.places))
 
-    def flat_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def flat_backward(ctx: Context, *grads: Tensor) -> tuple[Tensor, ...]:
         saved, rest, places, spec = ctx.saved_tensors, ctx.rest, ctx.places, ctx.spec
         moving = [n for n, t in enumerate(saved) if t.is_floating_point()]  # the others are lists of indices
         ctx.moving = [places[n] for n in moving]
@@ -120,10 +123,12 @@ def register_second_derivative(op: str, formula: Callable, register_vmap: Callab
             anywhere = [torch.zeros(s, dtype=d, device=at, requires_grad=True) for s, d, at in likes]
             return _grad(pull(held, *anywhere, record=True), anywhere, vectors)
 
-        guard = _NoThirdDerivative.apply(op, *saved)
-        return _Linear.apply(pull, push, guard, len(saved), *(t.detach() for t in saved), *grads)
+        refusing: Op = _NoThirdDerivative.apply
+        linear: Ops = _Linear.apply
+        guard = refusing(op, *saved)
+        return linear(pull, push, guard, len(saved), *(t.detach() for t in saved), *grads)
 
-    def backward(ctx: Any, *grads: Any) -> tuple:
+    def backward(ctx: Context, *grads: object) -> Gradients:
         flat = flat_backward(ctx, *pytree.tree_leaves(list(grads)))
         found = dict(zip(ctx.moving, flat))
         each = pytree.tree_unflatten([found.get(n) for n in range(len(ctx.rest))], ctx.spec)
@@ -137,11 +142,13 @@ def _itself(t: Tensor) -> Tensor:
     return t
 
 
-def _grad(outs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor], record: bool = False) -> Any:
+def _grad(
+    outs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor], record: bool = False
+) -> tuple[Tensor, ...]:
     """torch.autograd.grad with zeros where no output depends on a leaf."""
     pairs = [(o, g) for o, g in zip(outs, grads, strict=True) if o.requires_grad]
-    options: dict[str, Any] = {"create_graph": record, "materialize_grads": True}
-    return torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], **options)
+    outs, grads = [o for o, _ in pairs], [g for _, g in pairs]
+    return torch.autograd.grad(outs, leaves, grads, create_graph=record, materialize_grads=True)
 
 
 class _NoThirdDerivative(torch.autograd.Function):
@@ -150,12 +157,12 @@ class _NoThirdDerivative(torch.autograd.Function):
     without a word.)"""
 
     @staticmethod
-    def forward(ctx: Any, op: str, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Context, op: str, *tensors: Tensor) -> Tensor:
         ctx.op = op
         return torch.zeros(())
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple:
+    def backward(ctx: Context, *grads: Tensor) -> Gradients:
         raise RuntimeError(f"{ctx.op}: expected at most second derivatives, got a third")
 
 
@@ -165,7 +172,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, forward: Callable, transposed: Callable, guard: Tensor, count: int, *tensors: Tensor
+        ctx: Context, forward: Function, transposed: Function, guard: Tensor, count: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.maps, ctx.count = (forward, transposed), count
         held, vectors = tensors[:count], tensors[count:]
@@ -174,19 +181,20 @@ class _Linear(torch.autograd.Function):
             return tuple(forward(held, *vectors))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple:
+    def backward(ctx: Context, *grads: Tensor) -> Gradients:
         guard, *held = ctx.saved_tensors
-        found = _Linear.apply(*reversed(ctx.maps), guard, ctx.count, *held, *grads)
+        linear: Ops = _Linear.apply
+        found = linear(*reversed(ctx.maps), guard, ctx.count, *held, *grads)
         return None, None, torch.zeros_like(guard), None, *(None for _ in held), *found
 
 
 def register_folded_vmap(op: str) -> None:
     """vmap by folding the mapped dimension into the batch: (N, B, ...) -> (N B, ...); every sample is independent."""
 
-    def vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+    def vmap(info: VmapInfo, in_dims: Dims, *args: Any) -> tuple[object, object]:
         n = info.batch_size
 
-        def fold(value: Any, dim: Any) -> Any:
+        def fold(value: object, dim: Any) -> object:
             if isinstance(value, Sequence):
                 return [fold(v, d) for v, d in zip(value, dim)]
             if not isinstance(value, Tensor):
@@ -209,7 +217,7 @@ def register_looped_vmap(op: str) -> None:
     """vmap by one call for each index: for ops with arguments that samples share, weights above all; and for those
     that write into their last argument, which must be mapped then."""
 
-    def vmap(info: Any, in_dims: tuple, *args: Any) -> tuple[Any, Any]:
+    def vmap(info: VmapInfo, in_dims: Dims, *args: Any) -> tuple[object, object]:
         if op.endswith("_"):
             expect(in_dims[-1] is not None, op, "under vmap a base that is mapped too", "one that all samples share")
 

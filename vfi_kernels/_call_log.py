@@ -8,14 +8,14 @@ after autograd and before any backend; without the variable nothing is registere
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import with_words
+from vfi_kernels._types import Function
 
 VARIABLE = "VFI_KERNELS_LOG"
 _KEY = "BackendSelect"
@@ -34,12 +34,12 @@ def apply_environment(ops: Iterable[str]) -> None:
             _library.impl(op, _logged(op), _KEY, with_keyset=True)
 
 
-def _logged(op: str) -> Callable:
-    target: Any = getattr(torch.ops.vfi_kernels, op).default
+def _logged(op: str) -> Function:
+    target = getattr(torch.ops.vfi_kernels, op).default
     arguments = target._schema.arguments
     below = torch._C._dispatch_keyset_full_after(getattr(torch._C.DispatchKey, _KEY))
 
-    def kernel(keyset: Any, *args: Any) -> Any:
+    def kernel(keyset: torch._C.DispatchKeySet, *args: object) -> object:
         given = with_words(op, [*args, *(a.default_value for a in arguments[len(args) :])])  # torch drops defaults
         told = ", ".join(f"{a.name}={described(value)}" for a, value in zip(arguments, given))
         print(f"vfi_kernels: {op}({told})", file=sys.stderr, flush=True)
@@ -48,7 +48,7 @@ def _logged(op: str) -> Callable:
     return kernel
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """A tensor by what a kernel has to know of it, anything else as Python shows it."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")

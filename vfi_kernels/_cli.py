@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from vfi_kernels._types import Facts
 from vfi_kernels.bench import machine
 from vfi_kernels.bench.jobs import DEVICES, DTYPES, FLOWS, LAYOUTS, MODES, UsageError, plan
 
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 2 for a wrong one, 1 if an op was refused."""
     try:
         options = parser().parse_args(arguments)
-        return options.run(options)
+        code: int = options.run(options)
+        return code
     except UsageError as error:
         print(f"vfi-kernels: {error}", file=sys.stderr)
         return 2
@@ -78,7 +80,7 @@ def run_info(options: argparse.Namespace) -> int:
     return 0
 
 
-def describe(facts: dict[str, Any]) -> str:
+def describe(facts: Facts) -> str:
     """The facts in a few aligned lines."""
     versions, cpu, build = facts["versions"], facts["cpu"], facts["build"]
     lines = [(name, value or "none") for name, value in versions.items()]

@@ -9,7 +9,8 @@ import importlib.util
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import torch
 
@@ -17,21 +18,21 @@ Shape = Sequence[int]
 MODULE = "torch.utils.flop_counter"
 
 
-def correlation(first: Shape, second: Shape, radius: int = 4, **_: Any) -> int:
+def correlation(first: Shape, second: Shape, radius: int = 4, **more: object) -> int:
     return 2 * (2 * radius + 1) ** 2 * math.prod(first)
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, radius: int, *needs: bool, **_: Any) -> int:
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, radius: int, *needs: bool, **more: object) -> int:
     return sum(needs) * correlation(first, second, radius)
 
 
-def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: Any, **__: Any) -> int:
+def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:
     """The layer, and the two products of two adapters."""
     out, width = weight
     return 2 * math.prod(x[:-1]) * (out * width + 2 * lora_a[1] * (out + width))
 
 
-def mixture_lora_grad(grad_out: Shape, x: Shape, weight: Shape, lora_a: Shape, *rest: Any, **_: Any) -> int:
+def mixture_lora_grad(grad_out: Shape, x: Shape, weight: Shape, lora_a: Shape, *rest: bool, **more: object) -> int:
     """With h = x A^T: grad_h = g B, grad_A = grad_h^T x, grad_B = g^T h; grad_x of the layer and of both adapters."""
     need_x, need_weight, _, need_a, need_b, need_a_bias, _ = rest[-7:]
     (out, width), rank = weight, 2 * lora_a[1]
@@ -41,12 +42,14 @@ def mixture_lora_grad(grad_out: Shape, x: Shape, weight: Shape, lora_a: Shape, *
     return 2 * math.prod(x[:-1]) * (layer + through + adapters)
 
 
-def modulated_deform_conv2d(input: Shape, offset: Shape, mask: Shape | None, weight: Shape, *_: Any, **__: Any) -> int:
+def modulated_deform_conv2d(
+    input: Shape, offset: Shape, mask: Shape | None, weight: Shape, *_: object, **more: object
+) -> int:
     return 2 * math.prod(weight) * offset[0] * offset[2] * offset[3]
 
 
 def modulated_deform_conv2d_grad(
-    grad_out: Shape, input: Shape, offset: Shape, mask: Shape | None, weight: Shape, *rest: Any, **_: Any
+    grad_out: Shape, input: Shape, offset: Shape, mask: Shape | None, weight: Shape, *rest: bool, **more: object
 ) -> int:
     """One product for what was sampled, one for the weights."""
     need_input, need_offset, need_mask, need_weight, _ = rest[-5:]
@@ -55,8 +58,8 @@ def modulated_deform_conv2d_grad(
 
 
 def routed_conv2d(
-    x: Shape, weight: Shape, bias: Shape | None, indices: Shape, patch: int, stride: int, transposed: bool, *_: Any,
-    **__: Any,
+    x: Shape, weight: Shape, bias: Shape | None, indices: Shape, patch: int, stride: int, transposed: bool, *_: object,
+    **more: object,
 ) -> int:  # fmt: skip
     """Of as many patches as the list has rows."""
     side = patch if transposed else patch // stride
@@ -64,8 +67,8 @@ def routed_conv2d(
 
 
 def routed_conv2d_grad(
-    grad_out: Shape, x: Shape, weight: Shape, indices: Shape, patch: int, stride: int, transposed: bool, *rest: Any,
-    **_: Any,
+    grad_out: Shape, x: Shape, weight: Shape, indices: Shape, patch: int, stride: int, transposed: bool, *rest: bool,
+    **more: object,
 ) -> int:  # fmt: skip
     need_x, need_weight, _ = rest[-3:]
     return (need_x + need_weight) * routed_conv2d(x, weight, None, indices, patch, stride, transposed)
@@ -78,7 +81,7 @@ FORMULAS: dict[str, Callable[..., int]] = {
 }
 
 
-def register(module: Any) -> None:
+def register(module: ModuleType) -> None:
     for op, formula in FORMULAS.items():
         module.register_flop_formula(getattr(torch.ops.vfi_kernels, op))(formula)
 
@@ -86,7 +89,7 @@ def register(module: Any) -> None:
 class _OnImport(importlib.abc.MetaPathFinder):
     """Registers as soon as torch's module is imported. It imports Triton: importing vfi_kernels must not."""
 
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != MODULE:
             return None
         sys.meta_path.remove(self)
@@ -94,7 +97,7 @@ class _OnImport(importlib.abc.MetaPathFinder):
         assert spec is not None and spec.loader is not None
         execute = spec.loader.exec_module
 
-        def execute_and_register(module: Any) -> None:
+        def execute_and_register(module: ModuleType) -> None:
             execute(module)
             register(module)
 

@@ -5,12 +5,22 @@ and the Python implementations take words; csrc/base/options.h has the same word
 """
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import torch
 
 from vfi_kernels._arguments import expect
+from vfi_kernels._types import Arguments
+
+R = TypeVar("R")
+PaddingMode = Literal["border", "zeros"]
+Boundary = Literal["keys", "linear", "replicate"]
+Mode = Literal["sum", "average", "linear", "softmax"]
+Holes = Literal["zero", "add", "clip"]
+Edge = Literal["torchvision", "mmcv"]
+PatchPaddingMode = Literal["zeros", "image"]
+Activation = Literal["relu", "prelu", "gelu", "leaky_relu"]
 
 PADDING_MODES = {"border": 0, "zeros": 1}
 BOUNDARIES = {"keys": 0, "linear": 1, "replicate": 2}
@@ -47,7 +57,7 @@ def places(op: str) -> tuple[tuple[int, str], ...]:
     return tuple((n, a.name) for n, a in enumerate(arguments) if a.name in OPTIONS and str(a.type) == "int")
 
 
-def with_words(op: str, arguments: Iterable[Any]) -> list[Any]:
+def with_words(op: str, arguments: Arguments) -> Arguments:
     """The arguments of an op with words for numbers; those at the end may be missing."""
     given = list(arguments)
     for n, name in places(op):
@@ -56,11 +66,11 @@ def with_words(op: str, arguments: Iterable[Any]) -> list[Any]:
     return given
 
 
-def taking_numbers(op: str, function: Callable) -> Callable:
+def taking_numbers(op: str, function: Callable[..., R]) -> Callable[..., R]:
     """An implementation of `op` out of a function that takes words."""
 
     @functools.wraps(function)
-    def implementation(*arguments: Any) -> Any:
+    def implementation(*arguments: object) -> R:
         return function(*with_words(op, arguments))
 
     return implementation if places(op) else function

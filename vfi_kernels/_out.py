@@ -1,7 +1,7 @@
 """`out=` of the public functions: results go into memory that the caller keeps."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,14 +9,15 @@ from torch.utils import _pytree as pytree
 
 from vfi_kernels._arguments import expect, expect_written, is_alias_of, shape
 
-_give_results = torch.ops.vfi_kernels.give_results.default
+R = TypeVar("R")
+_give_results: Callable[[list[Tensor]], None] = torch.ops.vfi_kernels.give_results.default
 # Dimensions of a result that its op has as one.
 JOINED = {
     "mixture_lora": (0, -2), "sample_trajectory": (1, 2), "trajectory_splat": (0, 1), "trajectory_warp": (0, 1),
 }  # fmt: skip
 
 
-def into(out: Any, function: Callable[..., Any], args: Any, kwargs: Any, direct: bool) -> Any:
+def into(out: Any, function: Callable[..., R], args: Sequence[object], kwargs: Mapping[str, object], direct: bool) -> R:
     """function(*args, **kwargs) with its first result, a tensor or a list of them, written into `out`.
 
     C++ takes `out` for the memory of its result where its layout is the one that the result would have anyway (`result`
@@ -56,4 +57,6 @@ def into(out: Any, function: Callable[..., Any], args: Any, kwargs: Any, direct:
             torch.autograd.graph.increment_version(t)
         else:
             t.copy_(result)
-    return (out, *found[1:]) if isinstance(found, tuple) else out
+    written: Any = (out, *found[1:]) if isinstance(found, tuple) else out
+    results: R = written
+    return results

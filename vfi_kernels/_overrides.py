@@ -1,7 +1,7 @@
 """Where something stands for a tensor: subclasses of Tensor, and the proxies of torch.fx, which record calls."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from torch.overrides import has_torch_function
 
 from vfi_kernels._arguments import ArgumentError, is_of_arguments
 from vfi_kernels._out import into
+from vfi_kernels._types import Arguments, Function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +23,7 @@ R = TypeVar("R")
 PLAIN = (Tensor, torch.nn.Parameter, FakeTensor, FunctionalTensor)
 
 
-def _each(args: tuple, kwargs: dict) -> Iterator[Any]:
+def _each(args: Arguments, kwargs: Mapping[str, Any]) -> Iterator[Any]:
     """Arguments, and what is in lists among them."""
     for value in (*args, *kwargs.values()):
         if type(value) in (list, tuple):
@@ -39,7 +40,7 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given: Any = args
+        given: Arguments = args
         stands_in = has_torch_function(given)
         if takes_lists:
             for value in given:
@@ -48,13 +49,13 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
         if stands_in or (kwargs and has_torch_function(tuple(kwargs.values()))):
             asked = torch.overrides._get_overloaded_args([v for v in _each(args, kwargs) if type(v) is not Tensor])
             for value in asked:
-                result: Any = value.__torch_function__(call, tuple(map(type, asked)), args, kwargs)
+                result: R = value.__torch_function__(call, tuple(map(type, asked)), args, kwargs)
                 if result is not NotImplemented:
                     return result
             if asked:
                 kinds = ", ".join(type(v).__name__ for v in asked)
                 raise TypeError(f"{function.__name__}: expected tensors of types that know each other, got {kinds}")
-        out: Any = kwargs.pop("out", None)
+        out = kwargs.pop("out", None)
         if is_compiling():
             return function(*args, **kwargs) if out is None else into(out, function, args, kwargs, False)
         try:
@@ -78,7 +79,7 @@ def _named(name: str, sentence: str) -> str:
     return name + sentence.removeprefix(plain) if own else sentence
 
 
-def _expect_dense(function: Callable, args: tuple, kwargs: dict) -> None:
+def _expect_dense(function: Function, args: Arguments, kwargs: Mapping[str, Any]) -> None:
     """One sentence where torch, which met a tensor of another kind somewhere inside, has a page of them."""
     named = zip(signature(function).parameters, args)
     for name, value in (*named, *kwargs.items()):
@@ -114,7 +115,8 @@ def leaf(forward: Callable[P, R]) -> Callable[P, R]:
                 if value.tracer.root is not module:
                     path = value.tracer.path_of_module(module)
                     node: Any = value.tracer.create_proxy("call_module", path, tuple(given), kwargs)
-                    return node
+                    result: R = node
+                    return result
         return forward(*args, **kwargs)
 
     return call

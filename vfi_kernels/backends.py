@@ -19,18 +19,19 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import taking_numbers, with_words
+from vfi_kernels._types import Function
 
 BACKENDS = ("reference", "cpp", "cuda", "triton")
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
-_references: dict[str, Callable] = {}  # op -> plain PyTorch
-_composed: dict[str, Callable] = {}  # op -> what calls others, instead of a kernel of any backend; takes numbers
+_references: dict[str, Function] = {}  # op -> plain PyTorch
+_composed: dict[str, Function] = {}  # op -> what calls others, instead of a kernel of any backend; takes numbers
 _triton_modules: dict[str, str] = {}  # op -> module that defines it in Triton
 _overrides: list[torch.library.Library] = []  # of VFI_KERNELS_BACKEND: kept for the life of the process
 
@@ -45,10 +46,20 @@ def load_compiled() -> None:
     importlib.import_module("vfi_kernels._C")
 
 
+class BuildInfo(TypedDict):
+    compiler: str
+    torch: str
+    cuda: str | None
+    cuda_archs: list[str]
+    cuda_reason: str | None
+    cpu_levels: list[str]
+
+
 @functools.cache
-def build_info() -> dict:
+def build_info() -> BuildInfo:
     """How the compiled library was built: compiler, torch, CUDA version and architectures, CPU levels."""
-    return json.loads(_text(torch.ops.vfi_kernels.build_info()))
+    info: BuildInfo = json.loads(_text(torch.ops.vfi_kernels.build_info()))
+    return info
 
 
 @functools.cache
@@ -62,7 +73,7 @@ def _text(characters: torch.Tensor) -> str:
     return bytes(characters.tolist()).decode()
 
 
-def implement(op: str, reference: Callable, composed: Callable | None = None) -> None:
+def implement(op: str, reference: Function, composed: Function | None = None) -> None:
     """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use, which
     take the words of options. `composed` calls native ops on any device, in place of any kernel."""
     _references[op] = taking_numbers(op, reference)
@@ -87,12 +98,12 @@ def _compiled_for_cuda(op: str) -> bool:
     )
 
 
-def _triton_kernel(op: str) -> Callable:
+def _triton_kernel(op: str) -> Function:
     """The Triton implementation of `op`; triton itself is imported at the first call."""
     if op in _composed:
         return _composed[op]
 
-    def kernel(*args: Any) -> Any:
+    def kernel(*args: object) -> object:
         reason = unavailable("triton")
         if reason is not None:
             raise RuntimeError(f"{op}: the backend 'triton' cannot run: {reason}")
@@ -197,9 +208,9 @@ def _choose(backend: str) -> torch.library.Library:
     return _override({other: _refusal(backend, other.lower())})
 
 
-def _refusal(backend: str, device: str) -> Callable[[str], Callable]:
-    def make(op: str) -> Callable:
-        def kernel(*args: Any) -> Any:
+def _refusal(backend: str, device: str) -> Callable[[str], Function]:
+    def make(op: str) -> Function:
+        def kernel(*args: object) -> object:
             raise RuntimeError(f"{op}: the backend '{backend}' was chosen, but the tensors are on {device}")
 
         return kernel
@@ -207,7 +218,7 @@ def _refusal(backend: str, device: str) -> Callable[[str], Callable]:
     return make
 
 
-def _override(kernels: dict[str, Callable[[str], Callable]]) -> torch.library.Library:
+def _override(kernels: dict[str, Callable[[str], Function]]) -> torch.library.Library:
     """Registers kernels[key](op) over what is there, until the returned library is destroyed."""
     library = torch.library.Library(NAMESPACE, "IMPL")
     with warnings.catch_warnings():

@@ -4,13 +4,26 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from typing_extensions import Required, Unpack  # which torch needs, too
 
+from vfi_kernels._types import Function, Options
 from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, flows
+
+T = TypeVar("T")
+
+
+class Place(TypedDict, total=False):
+    """What a random tensor is made of; `device` is the CPU unless told otherwise."""
+
+    dtype: Required[torch.dtype]
+    device: str | torch.device
+    generator: torch.Generator | None
+
 
 CURVE = {"a": -0.5, "boundary": "keys", "extrapolate": False}  # what sample_trajectory does unless told otherwise
 
@@ -21,8 +34,8 @@ class OpCase:
 
     name: str
     op: str  # the schema's name
-    call: Callable[..., Any]  # the public function with its options bound
-    make_inputs: Callable[..., tuple]  # (*shape, dtype=, device=, generator=, flow=) -> arguments of call
+    call: Function  # the public function with its options bound
+    make_inputs: Callable[..., tuple[Any, ...]]  # (*shape, dtype=, device=, generator=, flow=) -> arguments of call
     small: tuple[tuple[int, ...], ...]  # shapes for tests: one pixel, odd sizes, wider than one block
     large: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for benchmarks, by name
     bytes_moved: Callable[..., int] | None = None  # (*arguments) -> the least bytes read and written
@@ -55,11 +68,12 @@ def load_cases() -> dict[str, OpCase]:
 
 
 def make_flow(
-    kind: str, b: int, h: int, w: int, *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None
-) -> Tensor:
+    kind: str, b: int, h: int, w: int, *, dtype: torch.dtype, device: str | torch.device = "cpu",
+    generator: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
     """(B, 2, H, W) flow in pixels: "noise" (sigma 3), "smooth" (up to 20), "zoom-out" (halves the image), "zero",
     "point" (everything lands on the centre) or "integer"."""
-    options = {"dtype": torch.float64, "generator": generator}
+    options: Place = {"dtype": torch.float64, "generator": generator}
     ys, xs = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
     if kind == "noise":
         # Odd sixteenths: never an integer, where there is no derivative, and no bilinear weight below 1/256, by which
@@ -89,7 +103,7 @@ def every_other_patch(x: Tensor, patch: int) -> Tensor:
     return torch.cat([listed[:1] * 0 - 1, listed]).int()
 
 
-def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any) -> Tensor:
+def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Unpack[Place]) -> Tensor:
     """(B, 2 count, H, W): flows of one kind at times in equal steps, growing with time by no round factor.
 
     All but those of "zero" are odd sixteenths. Between 2 ** n + 1 of them, at the taus of make_taus, flows then have
@@ -100,8 +114,9 @@ def make_keyframes(kind: str, b: int, count: int, h: int, w: int, **options: Any
 
 
 def make_taus(
-    b: int, t: int, h: int, w: int, *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None, per_pixel: bool
-) -> Tensor:
+    b: int, t: int, h: int, w: int, *, dtype: torch.dtype, device: str | torch.device = "cpu",
+    generator: torch.Generator | None = None, per_pixel: bool,
+) -> Tensor:  # fmt: skip
     """(B, T, 1, 1) or (B, T, H, W), from -0.2 to 1.2: odd 64ths, which are no knots and exact in every dtype."""
     shape = (b, t, h, w) if per_pixel else (b, t, 1, 1)
     steps = torch.randint(-7, 38, shape, generator=generator)
@@ -118,8 +133,8 @@ def make_trajectory(
     *,
     coarse: int = 1,
     per_pixel: bool = False,
-    curve: dict[str, Any] | None = None,
-    **options: Any,
+    curve: Options | None = None,
+    **options: Unpack[Place],
 ) -> tuple[Tensor, Tensor]:
     """make_keyframes for an image of (h, w), `coarse` times as coarse as it, and make_taus. Resized flows are not exact
     in float32: on the small images of tests those of the `curve`, an op's options, are kept clear of integers."""
@@ -150,16 +165,20 @@ def clear_of_integers(keyframes: Tensor, flows_of: Callable[[Tensor], Tensor]) -
         keyframes = torch.where(blamed, keyframes + nudge * keyframes.abs(), keyframes)
 
 
-def random(shape: tuple[int, ...], *, dtype: torch.dtype, device: Any = "cpu", generator: Any = None) -> Tensor:
+def random(
+    shape: tuple[int, ...], *, dtype: torch.dtype, device: str | torch.device = "cpu",
+    generator: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
     """Normal values, the same for every dtype up to its rounding."""
     return torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype).to(device)
 
 
-def map_tensors(function: Callable[[Tensor], Any], arguments: Any) -> Any:
+def map_tensors(function: Callable[[Tensor], Tensor], arguments: T) -> T:
     """`arguments` with `function` applied to every tensor, also inside lists."""
-    return pytree.tree_map_only(Tensor, function, arguments)
+    result: T = pytree.tree_map_only(Tensor, function, arguments)
+    return result
 
 
-def tensors(arguments: Any) -> list[Tensor]:
+def tensors(arguments: object) -> list[Tensor]:
     """Every tensor in `arguments`, also inside lists."""
     return [a for a in pytree.tree_leaves(arguments) if isinstance(a, Tensor)]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from compare import assert_near, forward, gradients, oracle_forward, oracle_gradients
-from test_every_op import CASES, channels_last, check_all, every_case, every_dtype, expanded, transposed, with_flow
+from every_op import channels_last, check_all, every_case, every_dtype, expanded, transposed, with_flow
+from op_calls import CASES
 
 from vfi_kernels.testing import map_tensors, tensors
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from compare import forward, gradients
-from test_every_op import CASES, every_case
+from every_op import every_case
+from op_calls import CASES
 
 import vfi_kernels as vk
 from vfi_kernels.testing import make_flow, map_tensors, tensors

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from compare import ROUNDING, assert_near, oracle_forward
-from test_every_op import CASES
+from op_calls import CASES
 
 import vfi_kernels as vk
 from vfi_kernels.testing import make_flow

@@ -5,35 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compare import assert_near, gradients, oracle_forward, oracle_gradients
+from ops.lora_layers import make, merged, naive
 from torch.autograd import gradcheck, gradgradcheck
 
 import vfi_kernels as vk
 
 OPS = torch.ops.vfi_kernels
-
-
-def make(rng, tokens=37, size=24, out=19, entries=7, rank=5, dtype=torch.float64):
-    """x, weight, bias, lora_a, lora_b, lora_a_bias, lora_b_bias: results of size one."""
-    shapes = ((tokens, size), (out, size), (out,), (entries, rank, size), (entries, out, rank), (entries, rank),
-              (entries, out))  # fmt: skip
-    x, weight, *rest = (torch.randn(s, generator=rng, dtype=torch.float64) for s in shapes)
-    return [t.to(dtype) for t in (x, weight / size**0.5, rest[0], rest[1] / size**0.5, rest[2] / rank**0.5, *rest[3:])]
-
-
-def naive(x, weight, bias, a, b, a_bias, b_bias, expert):
-    """All adapters, those that are off times 0."""
-    out = F.linear(x, weight, bias)
-    for e in range(a.shape[0]):
-        out = out + (1.0 if e in (0, expert) else 0.0) * F.linear(F.linear(x, a[e], a_bias[e]), b[e], b_bias[e])
-    return out
-
-
-def merged(x, weight, bias, a, b, a_bias, b_bias, expert):
-    """One linear layer."""
-    for e in (0, expert):
-        weight = weight + b[e] @ a[e]
-        bias = bias + b[e] @ a_bias[e] + b_bias[e]
-    return F.linear(x, weight, bias)
 
 
 def test_by_hand(backend):
@@ -236,66 +213,3 @@ def test_one_graph_for_every_expert(rng):
 def test_an_expert_may_be_any_integer(backend, rng):
     arguments = make(rng)
     assert torch.equal(vk.mixture_lora(*arguments, np.int64(2)), vk.mixture_lora(*arguments, 2))
-
-
-OK = {"x": (4, 3), "weight": (2, 3), "bias": (2,), "lora_a": (3, 2, 3), "lora_b": (3, 2, 2), "lora_a_bias": (3, 2),
-      "lora_b_bias": (3, 2)}  # fmt: skip
-START = "mixture_lora: expected "
-
-
-@pytest.mark.parametrize(("changed", "sentence"), [
-    ({"x": ()}, r"input of shape \(..., in\), got \(\)"),
-    ({"weight": (2, 4)}, r"weight of shape \(out, 3\) for input of shape \(4, 3\), got \(2, 4\)"),
-    ({"bias": (3,)}, r"bias of shape \(2,\), got \(3,\)"),
-    ({"lora_a": (1, 2, 3)}, r"lora_a of shape \(E, r, 3\) with E from 2 up, got \(1, 2, 3\)"),
-    ({"lora_b": (3, 2, 1)}, r"lora_b of shape \(3, 2, 2\), got \(3, 2, 1\)"),
-    ({"lora_a_bias": (2, 2)}, r"lora_a_bias of shape \(3, 2\), got \(2, 2\)"),
-    ({"lora_b_bias": (3, 3)}, r"lora_b_bias of shape \(3, 2\), got \(3, 3\)"),
-])  # fmt: skip
-def test_wrong_shapes(backend, changed, sentence):
-    tensors = {name: torch.zeros(shape) for name, shape in (OK | changed).items()}
-    for call in (vk.mixture_lora, lambda *a: OPS.mixture_lora(*(a[:-1]), a[-1], None, None, False)):
-        with pytest.raises(RuntimeError, match=f"^{START}{sentence}$"):
-            call(*tensors.values(), 1)
-
-
-@pytest.mark.parametrize(("expert", "segments", "sentence"), [
-    (0, None, "expert from 1 to 2, got 0"),
-    (3, None, "expert from 1 to 2, got 3"),
-    (1.0, None, "expert to be an integer, got 1.0"),
-    (1, [0, 4], "segments with a tensor of experts, and only then, got expert 1"),
-    ([1], None, "segments with a tensor of experts, and only then, got experts alone"),
-    ([1, 2], [0, 4], r"segments of shape \(3,\), got \(2,\)"),
-    ([], [0], r"expert of shape \(S,\) with S from 1 up, got \(0,\)"),
-    ([[1]], [0, 4], r"expert of shape \(S,\) with S from 1 up, got \(1, 1\)"),
-    ([1.0], [0, 4], "expert of dtype int64 or int32, got float32"),
-    ([1], [0.0, 4.0], "segments of dtype int64 or int32, got float32"),
-])  # fmt: skip
-def test_wrong_choices(backend, expert, segments, sentence):
-    tensors = [torch.zeros(shape) for shape in OK.values()]
-    chosen = torch.tensor(expert, dtype=None if expert else torch.int64) if isinstance(expert, list) else expert
-    with pytest.raises(RuntimeError, match=f"^{START}{sentence}$"):
-        vk.mixture_lora(*tensors, chosen, segments=None if segments is None else torch.tensor(segments))
-
-
-@pytest.mark.parametrize(("expert", "segments", "sentence"), [
-    ([1, 3], [0, 2, 4], "expert from 1 to 2, got 3"),
-    ([0, 1], [0, 2, 4], "expert from 1 to 2, got 0"),
-    ([1, 2], [0, 2, 5], r"segments that go up from 0 to 4, the number of tokens, got \(0, 2, 5\)"),
-    ([1, 2], [1, 2, 4], r"segments that go up from 0 to 4, the number of tokens, got \(1, 2, 4\)"),
-    ([1, 2, 1], [0, 3, 2, 4], r"segments that go up from 0 to 4, the number of tokens, got \(0, 3, 2, 4\)"),
-])  # fmt: skip
-def test_wrong_values_of_segments(expert, segments, sentence):
-    tensors = [torch.zeros(shape) for shape in OK.values()]
-    for name in ("cpp", "reference"):
-        with vk.use_backend(name), pytest.raises(RuntimeError, match=f"^{START}{sentence}$"):
-            vk.mixture_lora(*tensors, torch.tensor(expert), segments=torch.tensor(segments))
-
-
-@pytest.mark.parametrize("name", ["weight", "lora_a", "lora_b_bias"])
-def test_arguments_that_are_no_floating_tensors(backend, name):
-    tensors = {n: torch.zeros(shape) for n, shape in OK.items()}
-    with pytest.raises(RuntimeError, match=f"{START}{name} of dtype float64, float32, float16 or bfloat16, got int64"):
-        vk.mixture_lora(*(tensors | {name: torch.zeros(OK[name], dtype=torch.int64)}).values(), 1)
-    with pytest.raises(RuntimeError, match=f"{START}{name} to be a tensor, got list"):
-        vk.mixture_lora(*(tensors | {name: [0.0]}).values(), 1)

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from ops.test_routed_conv2d import LIST, OPS, PATCH, W, X, make, route_of
+from ops.routed_convolutions import LIST, PATCH, W, X, make, route_of
 from worded import with_numbers
 
 import vfi_kernels as vk
+
+OPS = torch.ops.vfi_kernels
 
 
 def test_in_place_writes_only_listed_patches_of_a_view(backend, rng):

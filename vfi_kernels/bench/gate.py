@@ -5,13 +5,14 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vfi_kernels import backends
+from vfi_kernels._types import Arguments
 from vfi_kernels.bench.jobs import DTYPES, Job
 from vfi_kernels.bench.machine import SOURCE_TREE, running_backend
 from vfi_kernels.testing import OpCase, load_cases, map_tensors, tensors
@@ -22,7 +23,6 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 6e-
 
 def run_tests(op: str, backend: str) -> str | None:
     """Runs the generic tests of `op` on `backend` in a process of their own; the reason why they failed, or None."""
-    generic = SOURCE_TREE / "tests" / "test_every_op.py"
     others = [name for name in backends.BACKENDS if name != backend]
     chosen = f"{op} and not ({' or '.join([*others, 'inductor'])})"
     command = [
@@ -36,7 +36,7 @@ def run_tests(op: str, backend: str) -> str | None:
         "not slow and not gpu",
         "-k",
         chosen,
-        str(generic),
+        *map(str, _generic_tests()),
     ]
     path = os.pathsep.join(filter(None, [str(SOURCE_TREE), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
@@ -47,8 +47,13 @@ def run_tests(op: str, backend: str) -> str | None:
     return (failures or done.stdout.splitlines() or done.stderr.splitlines() or ["pytest failed"])[-1]
 
 
+def _generic_tests() -> list[Path]:
+    """The files of tests of every op."""
+    return sorted((SOURCE_TREE / "tests").glob("test_every_op*.py"))
+
+
 def has_tests() -> bool:
-    return (SOURCE_TREE / "tests" / "test_every_op.py").exists() and importlib.util.find_spec("pytest") is not None
+    return bool(_generic_tests()) and importlib.util.find_spec("pytest") is not None
 
 
 def check(case: OpCase, dtype: str, layout: str, device: str, backend: str | None) -> str | None:
@@ -72,7 +77,7 @@ def check(case: OpCase, dtype: str, layout: str, device: str, backend: str | Non
     return None
 
 
-def _results(case: OpCase, arguments: Any) -> list[Tensor]:
+def _results(case: OpCase, arguments: Arguments) -> list[Tensor]:
     """The first output, then the gradient of every tensor argument for a fixed random gradient of it."""
     arguments = map_tensors(lambda t: t.detach().requires_grad_(), arguments)
     out = tensors(case.call(*arguments))[0]
@@ -86,7 +91,7 @@ def _near(got: Tensor, expected: Tensor, tolerance: float) -> bool:
     return got.shape == expected.shape and torch.allclose(got, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-def refusals(jobs: Sequence[Job], tests: bool, say: Any) -> dict[str, str]:
+def refusals(jobs: Sequence[Job], tests: bool, say: Callable[[str], None]) -> dict[str, str]:
     """Op -> why its figures must not be reported; `tests`: run tests/ as well, where they are."""
     found: dict[str, str] = {}
     cases = load_cases()

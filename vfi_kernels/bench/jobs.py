@@ -5,11 +5,11 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 
 from vfi_kernels import backends
+from vfi_kernels._types import Facts
 from vfi_kernels.testing import OpCase, load_cases
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
@@ -128,7 +128,7 @@ def _can_run(device: str, backend: str | None) -> None:
         raise UsageError(f"--backend {backend} cannot run: {reason}")
 
 
-def key(row: dict[str, Any]) -> tuple:
+def key(row: Facts) -> tuple[object, ...]:
     """What makes two rows of two files the same measurement."""
     names = [f.name for f in fields(Job) if f.name not in ("size", "backend")]
     return tuple(row[name] for name in [*names, "cpu_level"])

@@ -13,11 +13,12 @@ import torch
 import vfi_kernels
 from vfi_kernels import backends
 from vfi_kernels._autograd import NAMESPACE
+from vfi_kernels._types import Facts
 
 SOURCE_TREE = Path(vfi_kernels.__file__).resolve().parents[1]  # site-packages where a wheel is installed
 
 
-def facts() -> dict:
+def facts() -> Facts:
     """Versions, backends with the reason why one cannot run, CPU, GPUs, threads and build options."""
     reasons = {name: backends.unavailable(name) for name in backends.BACKENDS}
     return {
@@ -45,7 +46,7 @@ def installed(package: str) -> str | None:
         return None
 
 
-def cpu() -> dict:
+def cpu() -> Facts:
     """Model, number of cores, and the instruction set that the CPU kernels use out of those compiled."""
     fields = _cpuinfo()
     return {
@@ -67,7 +68,7 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def gpus() -> list[dict]:
+def gpus() -> list[Facts]:
     if not torch.cuda.is_available():
         return []
     driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from vfi_kernels import backends
+from vfi_kernels._types import Arguments, Facts, Function, Options
 from vfi_kernels.bench.jobs import DTYPES, Job
 from vfi_kernels.bench.machine import running_backend
 from vfi_kernels.bench.peers import Peer
-from vfi_kernels.bench.timing import Budget, Contender, clock, interleave
+from vfi_kernels.bench.timing import Around, Budget, Contender, clock, interleave
 from vfi_kernels.testing import OpCase, load_cases, map_tensors, tensors
 
 OURS, OURS_FLOAT32, COPY = "ours", "ours float32", "copy"
@@ -21,7 +22,7 @@ OURS_DETERMINISTIC = "ours deterministic"
 WRONG = 0.01  # a peer whose result differs by more than this, on average, is marked
 
 
-def make_arguments(case: OpCase, job: Job, dtype: str) -> tuple:
+def make_arguments(case: OpCase, job: Job, dtype: str) -> Arguments:
     """The same numbers for every dtype, up to its rounding."""
     generator = torch.Generator().manual_seed(0)
     arguments = case.make_inputs(*job.size, dtype=DTYPES[dtype], device=job.device, generator=generator, flow=job.flow)
@@ -30,12 +31,13 @@ def make_arguments(case: OpCase, job: Job, dtype: str) -> tuple:
     return arguments
 
 
-def options_of(case: OpCase) -> dict[str, Any]:
+def options_of(case: OpCase) -> Options:
     """The options bound to the case's public function."""
-    return getattr(case.call, "keywords", {})
+    options: Options = getattr(case.call, "keywords", {})
+    return options
 
 
-def bytes_of(case: OpCase, arguments: tuple, mode: str) -> int | None:
+def bytes_of(case: OpCase, arguments: Arguments, mode: str) -> int | None:
     """The least traffic. A backward reads the inputs and the output's gradient, and writes the inputs' gradients."""
     if case.bytes_moved is None:
         return None
@@ -44,7 +46,7 @@ def bytes_of(case: OpCase, arguments: tuple, mode: str) -> int | None:
     return {"forward": forward, "backward": backward, "both": forward + backward}[mode]
 
 
-def contender(call: Callable[..., Any], arguments: tuple, job: Job, around: Callable) -> Contender:
+def contender(call: Function, arguments: Arguments, job: Job, around: Around) -> Contender:
     """`call(*arguments)`, or its gradient for every tensor, as `job.mode` asks. Gradients are random, never zeros."""
     guard = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad, "grad": torch.enable_grad}[job.recording]
 
@@ -63,10 +65,10 @@ def contender(call: Callable[..., Any], arguments: tuple, job: Job, around: Call
         outs = tensors(call(*arguments))
     grads = [torch.randn_like(out) for out in outs]
 
-    def backward() -> Any:
+    def backward() -> object:
         return torch.autograd.grad(outs, leaves, grads, retain_graph=True)
 
-    def forward_and_backward() -> Any:
+    def forward_and_backward() -> object:
         return torch.autograd.grad(tensors(call(*arguments)), leaves, grads)
 
     return Contender(backward if job.mode == "backward" else forward_and_backward, both)
@@ -80,7 +82,7 @@ def deterministic_way(op: str, mode: str) -> bool:
 
 
 @contextlib.contextmanager
-def deterministically(around: Callable) -> Iterator[None]:
+def deterministically(around: Around) -> Iterator[None]:
     """Torch's switch alone: it would also fill every new tensor, which is no part of what is measured."""
     memory: Any = torch.utils.deterministic  # of which the type checker knows nothing
     before, fills = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
@@ -102,7 +104,7 @@ def copying(nbytes: int, device: str) -> Contender:
 
 
 def entering_peer(
-    peer: Peer, case: OpCase, job: Job, arguments: tuple
+    peer: Peer, case: OpCase, job: Job, arguments: Arguments
 ) -> tuple[Contender | None, float | None, str | None]:
     """The peer as a contender and how far its result is from ours, or the reason why it does not compete."""
     options = options_of(case)
@@ -113,7 +115,7 @@ def entering_peer(
         return None, None, reason
     own = peer.prepare(*arguments, **options)
 
-    def call(*args: Any) -> Any:
+    def call(*args: object) -> object:
         return peer.call(*args, **options)
 
     try:
@@ -125,14 +127,14 @@ def entering_peer(
         return None, None, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-def difference(theirs: Any, ours: Any) -> float:
+def difference(theirs: object, ours: object) -> float:
     """Mean |theirs - ours| over mean |ours|."""
     pairs = list(zip(tensors(theirs), tensors(ours), strict=True))
     apart = sum((a.double() - b.double()).abs().sum().item() for a, b in pairs)
     return apart / max(sum(b.double().abs().sum().item() for _, b in pairs), 1e-30)
 
 
-def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], None]) -> Facts:
     """One row: the job's conditions, the timings of all, and what follows from them."""
     case = load_cases()[job.case]
     torch.set_num_threads(job.threads)
@@ -170,7 +172,7 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
     return {**asdict(job), **facts, "timings": timings, "differs": differs, "absent": absent, **ratios(timings)}
 
 
-def products_of(case: OpCase, arguments: tuple) -> int | None:
+def products_of(case: OpCase, arguments: Arguments) -> int | None:
     """The operations that torch counts, see vfi_kernels._flops; None for an op without products."""
     from torch.utils.flop_counter import FlopCounterMode  # imports Triton
 
@@ -179,7 +181,7 @@ def products_of(case: OpCase, arguments: tuple) -> int | None:
     return counter.get_total_flops() or None
 
 
-def ratios(timings: dict[str, dict[str, float]]) -> dict[str, Any]:
+def ratios(timings: dict[str, dict[str, float]]) -> Facts:
     """How many times faster than each peer, and how many times the floor: quotients of medians."""
     ours = timings[OURS]["median_ms"]
     times_faster = {name: t["median_ms"] / ours for name, t in timings.items() if name not in (OURS, COPY)}

@@ -5,8 +5,8 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from vfi_kernels._types import Facts
 from vfi_kernels.bench.jobs import UsageError, key
 from vfi_kernels.bench.measure import COPY, OURS, OURS_DETERMINISTIC, OURS_FLOAT32, WRONG
 
@@ -25,14 +25,14 @@ def duration(ms: float) -> str:
     raise AssertionError
 
 
-def peer_cell(row: dict[str, Any], peer: str) -> str:
+def peer_cell(row: Facts, peer: str) -> str:
     """How many times faster than the peer; "!" marks one whose result differs."""
     if peer not in row["times_faster"]:
         return "-"
     return f"{row['times_faster'][peer]:.2f}x{'!' if row['differs'].get(peer, 0) > WRONG else ''}"
 
 
-def conditions(row: dict[str, Any]) -> dict[str, str]:
+def conditions(row: Facts) -> dict[str, str]:
     """What a row was measured under, in words."""
     return {
         "case": row["case"],
@@ -49,7 +49,7 @@ def conditions(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def columns(rows: Sequence[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
+def columns(rows: Sequence[Facts]) -> tuple[str, list[str], list[list[str]]]:
     """What all rows have in common, the header of a table of the rest, and its cells."""
     found = [conditions(row) for row in rows]
     varies = [name for name in found[0] if name == "shape" or len({c[name] for c in found}) > 1]
@@ -77,14 +77,14 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells])
 
 
-def by_op(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list] = {}
+def by_op(rows: Sequence[Facts]) -> dict[str, list[Facts]]:
+    found: dict[str, list[Facts]] = {}
     for row in rows:
         found.setdefault(row["op"], []).append(row)
     return found
 
 
-def notes(rows: Sequence[dict[str, Any]]) -> str:
+def notes(rows: Sequence[Facts]) -> str:
     """What the columns mean."""
     lines = [
         "ours: median; spread: quartiles; floor: our time over that of a copy of as many bytes; "
@@ -95,7 +95,7 @@ def notes(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Facts]) -> str:
     """One table per op, then what the columns mean, and who could not take part."""
     parts = []
     for group in by_op(rows).values():
@@ -105,14 +105,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join([*parts, "\n".join([notes(rows), *sorted(absent)])])
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: Facts) -> None:
     """Written under another name and renamed: the file is never half there."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(document, indent=1) + "\n")
     os.replace(part, path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Facts:
     try:
         document = json.loads(path.read_text())
     except OSError as error:
@@ -154,13 +154,14 @@ def compare(first: Path, second: Path) -> str:
     return "\n".join(lines)
 
 
-def spread(row: dict[str, Any]) -> float:
+def spread(row: Facts) -> float:
     """Half the distance of the quartiles over the median."""
     timing = row["timings"][OURS]
-    return (timing["high_ms"] - timing["low_ms"]) / (2 * timing["median_ms"])
+    half: float = (timing["high_ms"] - timing["low_ms"]) / (2 * timing["median_ms"])
+    return half
 
 
-def verdict(old: dict[str, Any], new: dict[str, Any], machines: Sequence[str]) -> str:
+def verdict(old: Facts, new: Facts, machines: Sequence[str]) -> str:
     """Whether the quartiles of ours are apart: in ms if the machine is the same, and over those of the copy in the same
     run if there is one, so that a machine that was busy as a whole is no regression."""
     units = [(1.0, 1.0)] if machines[0] == machines[1] else []
@@ -174,7 +175,7 @@ def verdict(old: dict[str, Any], new: dict[str, Any], machines: Sequence[str]) -
     return WITHIN
 
 
-def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def plot(path: Path, rows: Sequence[Facts]) -> None:
     """Bars of how many times faster than each peer, a group of bars per row."""
     import matplotlib
 
@@ -204,7 +205,7 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     pyplot.close(figure)
 
 
-def everything(document: dict[str, Any]) -> str:
+def everything(document: Facts) -> str:
     """What a run found, for the terminal."""
     facts = document["machine"]
     head = f"{facts['cpu']['model']}, {facts['cpu']['cores']} cores, torch {facts['versions']['torch']}"

@@ -5,8 +5,8 @@ import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from vfi_kernels._types import Facts
 from vfi_kernels.bench import gate, machine, report
 from vfi_kernels.bench.jobs import Job, UsageError
 from vfi_kernels.bench.measure import measure
@@ -32,7 +32,7 @@ class Session:
 
     def __init__(self, gate_level: str = "tests", quick: bool = False, json_file: Path | None = None) -> None:
         self.gate_level, self.quick, self.json_file = gate_level, quick, json_file
-        self.document: dict[str, Any] = {
+        self.document: Facts = {
             "schema": report.SCHEMA,
             "date": datetime.date.today().isoformat(),
             "machine": {**machine.facts(), "slug": machine.slug()},

@@ -6,17 +6,19 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import torch
+
+Around: TypeAlias = Callable[[], contextlib.AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
 class Contender:
     """Something to time: `run()` inside `around()`, whose own cost is not counted."""
 
-    run: Callable[[], Any]
-    around: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+    run: Callable[[], object]
+    around: Around = contextlib.nullcontext
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class CudaClock:
                 contender.run()
                 end.record()
         torch.cuda.synchronize()
-        return statistics.median(start.elapsed_time(end) for start, end in pairs) / 1000
+        times: list[float] = [start.elapsed_time(end) for start, end in pairs]
+        return statistics.median(times) / 1000
 
 
 def clock(device: str) -> CpuClock | CudaClock:

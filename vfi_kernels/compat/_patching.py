@@ -5,13 +5,14 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
+from vfi_kernels._types import Function
 from vfi_kernels.compat import _roles, mmcv, torchvision
 
 __all__ = ["Left", "PatchReport", "Replaced", "patch", "unpatch"]
@@ -51,10 +52,10 @@ class PatchReport:
 class Change:
     """`owner`.`name` was `old` before it became `new`."""
 
-    owner: Any
+    owner: object
     name: str
-    old: Any
-    new: Any
+    old: object
+    new: object
 
 
 changes: list[Change] = []  # in the order in which they were made
@@ -129,7 +130,7 @@ def patch_names(
             apply_verdict(owner, name, value, verdict, f"{prefix}.{name}", takes_self, dry_run, report)
 
 
-def chosen_for(function: Callable, method: bool, instance: object, report: PatchReport) -> Callable:
+def chosen_for(function: Function, method: bool, instance: object, report: PatchReport) -> Function:
     """`function` of a script, or what takes its place."""
     verdict = _roles.judge(function, method, instance)
     place = f"__main__.{function.__qualname__}"
@@ -137,13 +138,14 @@ def chosen_for(function: Callable, method: bool, instance: object, report: Patch
         report.left += [] if verdict is None else [Left(place, verdict.reason)]
         return function
     report.replaced.append(Replaced(place, path_of(verdict.replacement), verdict.reason))
-    return stand_in(function, verdict.replacement, method)
+    found: Function = stand_in(function, verdict.replacement, method)
+    return found
 
 
 def apply_verdict(
-    owner: Any,
+    owner: object,
     name: str,
-    value: Any,
+    value: object,
     verdict: _roles.Verdict | None,
     place: str,
     method: bool,
@@ -160,16 +162,16 @@ def apply_verdict(
     report.replaced.append(Replaced(place, path_of(verdict.replacement), verdict.reason))
 
 
-def change(owner: Any, name: str, old: Any, new: Any) -> None:
+def change(owner: object, name: str, old: object, new: object) -> None:
     setattr(owner, name, new)
     changes.append(Change(owner, name, old, new))
 
 
-def path_of(ours: Any) -> str:
+def path_of(ours: Function) -> str:
     return f"{ours.__module__}.{ours.__qualname__}".removeprefix("vfi_kernels.")
 
 
-def stand_in(original: Any, ours: Any, method: bool) -> Any:
+def stand_in(original: object, ours: Function, method: bool) -> Any:
     """`ours` for the calls that `original` takes: its names of parameters, its defaults, its self."""
     if isinstance(original, staticmethod):
         return staticmethod(stand_in(original.__func__, ours, False))
@@ -185,7 +187,7 @@ def stand_in(original: Any, ours: Any, method: bool) -> Any:
     values = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
     @functools.wraps(ours)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> object:
         given = {**values, **dict(zip(names, args)), **kwargs}
         if len(given) != len(names) or len(args) > len(names):
             named = f"{', '.join(names)}, got {', '.join(given)}" + " and more" * (len(args) > len(names))

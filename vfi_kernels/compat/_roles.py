@@ -1,7 +1,6 @@
 """Which functions and classes of other repositories `compat.patch` knows, and what it puts in their place."""
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -9,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vfi_kernels._types import Function, Options
 from vfi_kernels.compat import _trials, ebme, ifrnet, mmcv, rife, softsplat, torchvision, xvfi
 
 Names = tuple[str, ...]
 
 # By name and parameters: around CuPy kernels and C++ extensions, whose own code may not run here. One in plain torch
 # must also compute the same.
-FUNCTIONS: dict[tuple[str, Names], Callable] = {
+FUNCTIONS: dict[tuple[str, Names], Function] = {
     ("softsplat", ("tenIn", "tenFlow", "tenMetric", "strMode")): softsplat.softsplat,
     ("softsplat", ("tenInput", "tenFlow", "tenMetric", "strMode")): softsplat.softsplat,
     ("FunctionSoftsplat", ("tenInput", "tenFlow", "tenMetric", "strType")): ebme.FunctionSoftsplat,
@@ -41,17 +41,17 @@ CLASSES: dict[tuple[str, Names, Names], type] = {
     ("ModulatedDeformConv2dPack", ("args", "kwargs"), ("x",)): mmcv.ModulatedDeformConv2dPack,
 }
 # `apply` of an autograd function, bound to a name of its own.
-APPLIES: dict[str, Callable] = {
+APPLIES: dict[str, Function] = {
     "ModulatedDeformConv2dFunction": mmcv.modulated_deform_conv2d,
     "softsplat_func": softsplat.softsplat_func.apply,
 }
 # Warps have many names and conventions: they are told apart by what they compute, and by these only if they want a GPU
 # and there is none.
 WARP_NAMES = ("warp", "backwarp", "bwarp", "flow_warp", "backward_warp")
-WARPS: tuple[Callable, ...] = (rife.warp, ifrnet.warp, softsplat.backwarp, xvfi.bwarp)
+WARPS: tuple[Function, ...] = (rife.warp, ifrnet.warp, softsplat.backwarp, xvfi.bwarp)
 WITH_GRID = ("tenInput", "tenFlow", "tenFlow_div", "backwarp_tenGrid")
 WITH_MASK = ("x", "flo", "withmask")
-WARPS_BY_NAME: dict[tuple[str, Names], Callable] = {
+WARPS_BY_NAME: dict[tuple[str, Names], Function] = {
     ("warp", ("tenInput", "tenFlow")): rife.warp,
     ("warp", WITH_GRID): rife.warp,
     ("warp", ("img", "flow")): ifrnet.warp,
@@ -67,7 +67,7 @@ KNOWN_NAMES = {name for name, *_ in (*FUNCTIONS, *CLASSES, *WARPS_BY_NAME)} | se
 class Verdict:
     """What takes the place of something, or None; and why."""
 
-    replacement: Any
+    replacement: Function | None
     reason: str
 
 
@@ -110,7 +110,7 @@ def judge(value: Any, method: bool, instance: object = None) -> Verdict | None:
     return Verdict(None, f"its parameters are ({', '.join(names)}), expected {expected}") if expected else None
 
 
-def parameters_of(function: Callable) -> dict[str, inspect.Parameter]:
+def parameters_of(function: Function) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(function).parameters)
 
 
@@ -130,7 +130,7 @@ def judge_class(name: str, value: type) -> Verdict | None:
     return Verdict(CLASSES[name, made, called], "by its name and parameters")
 
 
-def judge_function(value: Callable, name: str, names: Names) -> Verdict:
+def judge_function(value: Function, name: str, names: Names) -> Verdict:
     """Ours by name, unless it is plain torch, runs here and computes something else."""
     ours = FUNCTIONS[name, names]
     by_name = Verdict(ours, "by its name and parameters")
@@ -148,7 +148,7 @@ def judge_function(value: Callable, name: str, names: Names) -> Verdict:
     return Verdict(ours, "it computes the same")
 
 
-def arguments_of(name: str) -> list[tuple]:
+def arguments_of(name: str) -> list[tuple[object, ...]]:
     """Small arguments of the functions that repositories write in plain torch too."""
     image, flow = pictures(6, 9, 6, 9, "cpu")
     if name == "softsplat":
@@ -158,7 +158,7 @@ def arguments_of(name: str) -> list[tuple]:
     return [(image, image.flip(3))] if name == "FunctionCorrelation" else []
 
 
-def judge_warp(value: Callable, bound: Callable, name: str, names: Names, no_self: bool) -> Verdict:
+def judge_warp(value: Function, bound: Function, name: str, names: Names, no_self: bool) -> Verdict:
     """The one of WARPS that computes the same; by its name if it wants a GPU and there is none."""
     by_name = WARPS_BY_NAME.get((name, names))
     kinds = {p.kind for p in parameters_of(value).values()}
@@ -185,7 +185,7 @@ def judge_warp(value: Callable, bound: Callable, name: str, names: Names, no_sel
 TRIALS = ((6, 9, 6, 9, 1.0), (24, 300, 24, 300, 255.0), (6, 9, 4, 5, 1.0))
 
 
-def computing_the_same(value: Callable, bound: Callable, candidates: list[Callable], with_grid: bool) -> list[Callable]:
+def computing_the_same(value: Function, bound: Function, candidates: list[Function], with_grid: bool) -> list[Function]:
     """The candidates with the results and gradients of `bound`, a method of `value`'s class or `value` itself: for
     small and larger pictures, and for a flow of another size if it takes one. CannotRun if one of the first two fails.
     """
@@ -208,8 +208,8 @@ def computing_the_same(value: Callable, bound: Callable, candidates: list[Callab
 
 
 def trial(
-    value: Callable, bound: Callable, sizes: tuple, scale: float, with_grid: bool
-) -> tuple[Any, list[Tensor | None], tuple[Tensor, ...]]:
+    value: Function, bound: Function, sizes: tuple[int, int, int, int, str], scale: float, with_grid: bool
+) -> tuple[object, list[Tensor | None], tuple[Tensor, ...]]:
     """Result and gradients of one call, and the arguments that it got."""
     image, flow = pictures(*sizes)
     leaves = (image.mul(scale).requires_grad_(), flow.clone().requires_grad_())
@@ -220,7 +220,9 @@ def trial(
     return out, gradients, (*leaves, *more)
 
 
-def gives(candidate: Callable, leaves: tuple, out: Any, gradients: list[Tensor | None], scale: float) -> bool:
+def gives(
+    candidate: Function, leaves: tuple[Tensor, ...], out: object, gradients: list[Tensor | None], scale: float
+) -> bool:
     """Whether a function of ours gives the same result and gradients."""
     try:
         ours, own = _trials.outcome(candidate, leaves, leaves[:2])
@@ -232,7 +234,7 @@ def gives(candidate: Callable, leaves: tuple, out: Any, gradients: list[Tensor |
     )
 
 
-def same(theirs: Any, ours: Any, scale: float = 1.0) -> bool:
+def same(theirs: object, ours: Any, scale: float = 1.0) -> bool:
     alike = isinstance(theirs, Tensor) and theirs.shape == ours.shape and theirs.dtype == ours.dtype
     return alike and bool((theirs - ours).abs().max() <= _trials.TOLERANCE * max(scale, ours.abs().max().item()))
 
@@ -240,7 +242,7 @@ def same(theirs: Any, ours: Any, scale: float = 1.0) -> bool:
 def pictures(height: int, width: int, rows: int, columns: int, device: str) -> tuple[Tensor, Tensor]:
     """An image, and a flow that leaves it on every side, by far, by little and by hardly anything."""
     generator = torch.Generator().manual_seed(0)
-    options: dict[str, Any] = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+    options: Options = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
     image, flow = torch.rand(2, 3, height, width, **options), torch.rand(2, 2, rows, columns, **options) * 8 - 4
     if (rows, columns) == (height, width):
         flow[0, 1, :-1] = 0.37  # inside; off whole pixels, where a warp has no derivative

@@ -5,13 +5,13 @@ import functools
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+from vfi_kernels._types import Function
 from vfi_kernels.compat import _patching, _roles, _stubs
 
 LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) + os.sep for name in ("stdlib", "purelib", "platlib"))
@@ -64,15 +64,16 @@ class Marking(ast.NodeTransformer):
 
 
 def with_replacements(tree: ast.Module) -> ast.Module:
-    return Marking().visit(tree)
+    marked: ast.Module = Marking().visit(tree)
+    return marked
 
 
-def tried_when_called(function: Callable, method: bool, report: _patching.PatchReport) -> Callable:
+def tried_when_called(function: Function, method: bool, report: _patching.PatchReport) -> Function:
     """`function` of a script, judged at its first call: then what it uses is defined, and a method has its object."""
-    chosen: list[Callable] = []
+    chosen: list[Function] = []
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> object:
         if not chosen:
             chosen.append(_patching.chosen_for(function, method, args[0] if method and args else None, report))
         return chosen[0](*args, **kwargs)
@@ -80,7 +81,7 @@ def tried_when_called(function: Callable, method: bool, report: _patching.PatchR
     return call
 
 
-def replace_in_script(value: Any, report: _patching.PatchReport) -> Any:
+def replace_in_script(value: Function, report: _patching.PatchReport) -> object:
     """`value`, a function or class that the script has just defined, or what takes its place."""
     holder = ModuleType("__main__")
     setattr(holder, value.__name__, value)
@@ -94,7 +95,9 @@ class PatchingFinder(MetaPathFinder):
     def __init__(self, report: _patching.PatchReport):
         self.report = report
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None and self.wants(name, spec):
             spec.loader = PatchingLoader(spec.loader, self.report)
@@ -111,7 +114,7 @@ class PatchingFinder(MetaPathFinder):
 class PatchingLoader(Loader):
     """A loader that patches what another one has loaded."""
 
-    def __init__(self, loader: Any, report: _patching.PatchReport):
+    def __init__(self, loader: Loader, report: _patching.PatchReport):
         self.loader, self.report = loader, report
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:

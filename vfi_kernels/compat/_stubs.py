@@ -2,19 +2,19 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from vfi_kernels._types import Function
 from vfi_kernels.compat import mmcv, torchvision
 
 
 class Stub(ModuleType):
     """A module that has what it was given; any other attribute is an error that says so."""
 
-    def __init__(self, name: str, **attributes: Any):
+    def __init__(self, name: str, **attributes: object):
         super().__init__(name)
         self.__path__: list[str] = []
         self.__spec__ = ModuleSpec(name, None, is_package=True)
@@ -34,13 +34,13 @@ class StubFinder(MetaPathFinder):
     def __init__(self, stubs: dict[str, Stub]):
         self.stubs = stubs
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         package, _, module = name.rpartition(".")
         if package in self.stubs:
             raise ModuleNotFoundError(absent(package, module))
 
 
-def memoize(*_: Any, **__: Any) -> Callable:
+def memoize(*_: object, **__: object) -> Function:
     """cupy.memoize: a decorator that does nothing."""
     return lambda function: function
 
@@ -48,10 +48,10 @@ def memoize(*_: Any, **__: Any) -> Callable:
 class NoKernel:
     """In place of a kernel of CuPy: made when a module is imported, refused when it is launched."""
 
-    def __init__(self, *_: Any, **__: Any):
+    def __init__(self, *_: object, **__: object):
         pass
 
-    def __call__(self, *_: Any, **__: Any) -> Any:
+    def __call__(self, *_: object, **__: object) -> object:
         raise RuntimeError(
             "a kernel of CuPy was launched: expected vfi_kernels to replace the function that launches it; "
             "`python -m vfi_kernels.compat run` lists what it replaced, and what it left and why"

@@ -8,11 +8,14 @@ import io
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from types import CellType
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from vfi_kernels._types import Function
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
 TOLERANCE = 1e-4  # of the largest value: far above rounding, far below another convention
@@ -30,8 +33,8 @@ class CannotRun(Exception):
 
 
 def outcome(
-    function: Callable, arguments: tuple, leaves: tuple[Tensor, ...] = (), source: Callable | None = None
-) -> tuple[Any, list[Tensor | None]]:
+    function: Function, arguments: Sequence[object], leaves: tuple[Tensor, ...] = (), source: Function | None = None
+) -> tuple[object, list[Tensor | None]]:
     """What `function` returns, and its gradients for `leaves`; CannotRun if it raises anything but KeyboardInterrupt.
 
     It runs with plain defaults of torch, nothing it prints is seen, and what it changed is put back: random numbers,
@@ -53,7 +56,7 @@ def outcome(
 
 
 @contextlib.contextmanager
-def undisturbed(function: Callable) -> Iterator[None]:
+def undisturbed(function: Function) -> Iterator[None]:
     """Inside, `function` can be called without a trace."""
     numpy = sys.modules.get("numpy")
     python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
@@ -81,7 +84,7 @@ def undisturbed(function: Callable) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def restored(function: Callable) -> Iterator[None]:
+def restored(function: Function) -> Iterator[None]:
     """Puts back, after a call, the variables that a function can see, and what is in their containers."""
     spaces = [Namespace(space) for space in seen_by(function)]
     cells = [(cell, cell.cell_contents, held_in(cell.cell_contents)) for cell in closure_of(function)]
@@ -95,17 +98,17 @@ def restored(function: Callable) -> Iterator[None]:
             refill(value, held)
 
 
-def layers(function: Callable) -> Iterator[Any]:
+def layers(function: Function) -> Iterator[object]:
     """The function and those that its decorators wrap."""
-    layer: Any = function
+    layer: object = function
     while layer is not None:
         yield layer
         layer = getattr(layer, "__wrapped__", None)
 
 
-def seen_by(function: Callable) -> list[Any]:
+def seen_by(function: Function) -> list[object]:
     """The modules (their dictionaries), classes and functions whose variables a call can change."""
-    found: dict[int, Any] = {}
+    found: dict[int, object] = {}
     for layer in layers(function):
         names = getattr(layer, "__globals__", {})
         module = getattr(layer, "__module__", None)
@@ -116,7 +119,7 @@ def seen_by(function: Callable) -> list[Any]:
     return list(found.values())
 
 
-def closure_of(function: Callable) -> list[Any]:
+def closure_of(function: Function) -> list[CellType]:
     """The filled cells of the function and of what it wraps."""
     found = []
     for layer in layers(function):
@@ -126,12 +129,12 @@ def closure_of(function: Callable) -> list[Any]:
     return found
 
 
-def held_in(value: Any) -> Any:
+def held_in(value: object) -> object:
     """A copy of a container; None for anything else."""
     return copy.copy(value) if type(value) in CONTAINERS else None
 
 
-def refill(container: Any, held: Any) -> None:
+def refill(container: Any, held: object) -> None:
     if held is not None:
         container.clear()
         (container.update if hasattr(container, "update") else container.extend)(held)
@@ -140,11 +143,11 @@ def refill(container: Any, held: Any) -> None:
 class Namespace:
     """The variables of a module (its dictionary), a class or a function, as they are now."""
 
-    def __init__(self, owner: Any):
+    def __init__(self, owner: object):
         self.owner = owner
         self.before = {name: (value, held_in(value)) for name, value in self.variables().items()}
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, object]:
         space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
         return {name: value for name, value in space.items() if not name.startswith("__")}
 

@@ -8,6 +8,7 @@ from torch.nn import Module
 
 from vfi_kernels import _autocast as autocast
 from vfi_kernels._arguments import expect_tensors
+from vfi_kernels._options import Edge
 from vfi_kernels._overrides import overridable
 from vfi_kernels.nn import _deform as deform
 from vfi_kernels.ops.modulated_deform_conv2d import op
@@ -46,7 +47,7 @@ def modulated_deform_conv2d(
 class _AsInMmcv(deform.ModulatedDeformConv2d):
     """What both modules share: the function above, and mmcv's name for reset_parameters."""
 
-    edge = "mmcv"
+    edge: Edge = "mmcv"
 
     def convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
         place = (self.stride, self.padding, self.dilation, self.groups, self.deform_groups)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from vfi_kernels import _autocast as autocast
 from vfi_kernels._arguments import expect_tensors, expect_tensors_or_none
+from vfi_kernels._options import Holes, Mode
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import accumulator
 from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
@@ -13,8 +14,8 @@ from vfi_kernels.ops.splat.op import splat
 
 __all__ = ["FunctionCorrelation", "backwarp", "softsplat", "softsplat_func"]
 
-MODES = {"sum": "sum", "avg": "average", "linear": "linear", "soft": "softmax"}
-EPS = {"addeps": "add", "zeroeps": "zero", "clipeps": "clip"}
+MODES: dict[str, Mode] = {"sum": "sum", "avg": "average", "linear": "linear", "soft": "softmax"}
+EPS: dict[str, Holes] = {"addeps": "add", "zeroeps": "zero", "clipeps": "clip"}
 LARGEST_METRIC = 80.0  # exp of it, times an image and a few thousand contributors, is a float32
 
 

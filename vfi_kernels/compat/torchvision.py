@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from vfi_kernels import _autocast as autocast
 from vfi_kernels._arguments import expect_tensors
 from vfi_kernels._overrides import leaf, overridable
 from vfi_kernels._results import accumulator
+from vfi_kernels._types import Options
 from vfi_kernels.nn._deform import both_ways, check_channels
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
 
@@ -37,7 +37,7 @@ def deform_conv2d(
     RuntimeError.
     """
     expect_tensors("deform_conv2d", input=input, offset=offset, weight=weight)
-    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "edge": "torchvision"}
+    options: Options = {"stride": stride, "padding": padding, "dilation": dilation, "edge": "torchvision"}
     if not autocast.enabled(input):
         return modulated_deform_conv2d(input, offset, mask, weight, bias, **options)
     with autocast.disabled(input):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vfi_kernels._arguments import expect, expect_bool, expect_integer
+from vfi_kernels._options import Edge
 from vfi_kernels._overrides import leaf
 from vfi_kernels.ops._shared.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
@@ -32,7 +33,7 @@ def check_channels(name: str, in_channels: int, out_channels: int, **divisors: i
     expect(out_channels % groups == 0, name, f"groups that divide the {out_channels} out_channels", groups)
 
 
-def rename_early_offsets(state_dict: dict, prefix: str, metadata: dict) -> None:
+def rename_early_offsets(state_dict: dict[str, Tensor], prefix: str, metadata: dict[str, int]) -> None:
     """What mmcv saved as `name_offset.weight` before version 2 of its Pack, with prefix `name.`, is conv_offset's."""
     if (metadata.get("version") or 1) >= ModulatedDeformConv2dPack._version:
         return
@@ -62,7 +63,7 @@ class ModulatedDeformConv2d(nn.Module):
         Derivatives at a coordinate of exactly -1 follow `edge`, here "torchvision"; vfi_kernels.compat.mmcv has "mmcv".
     """
 
-    edge = "torchvision"
+    edge: Edge = "torchvision"
 
     def __init__(
         self,
@@ -158,7 +159,9 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         for parameter in self.conv_offset.parameters() if hasattr(self, "conv_offset") else ():
             nn.init.zeros_(parameter)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict[str, int], *rest: Any
+    ) -> None:
         # torch shows a module only keys that begin with its prefix; loaders of mmcv and mmengine show it all of them.
         rename_early_offsets(state_dict, prefix, local_metadata)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,34 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from vfi_kernels._arguments import expect, shape
-from vfi_kernels.nn._local import ASKS, IMAGE, NAMED, RANDOM, RULES, Call, reshaped
+from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels.nn._layers import CONVOLUTIONS, LOCAL, NEAREST, OP, OURS, POOLS, SCALED, SCALES, largest, pair
+from vfi_kernels.nn._local import ASKS, NAMED, RANDOM, RULES
+from vfi_kernels.nn._rules import IMAGE, Call, reshaped, size_of_view
 
-OP = "RoutedBlock"
-# What pads with zeros, and where among its arguments a stride stands that patches must be multiples of.
-CONVOLUTIONS: dict[Any, int | None] = {
-    torch.conv2d: 3,
-    torch.conv_transpose2d: None,
-    torch.ops.vfi_kernels.modulated_deform_conv2d.default: 5,
-}
-# What is of single pixels as long as one of its arguments is None, and where that stands.
-LOCAL = {torch.ops.vfi_kernels.mixture_lora.default: 8}
-POOLS = (F.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d, torch.max_pool2d)
-OURS = frozenset(
-    op
-    for name in torch._C._dispatch_get_all_op_names()
-    if name.startswith("vfi_kernels::")
-    for packet in [getattr(torch.ops.vfi_kernels, name.removeprefix("vfi_kernels::").split(".")[0])]
-    for op in (packet, packet.default)
-    if op not in CONVOLUTIONS and op not in LOCAL
-)
-NEAREST = ("nearest", "nearest-exact")
-# Factors of interpolation, and how many pixels become one. Above 40 torch's float32 positions are not those of n.
-SCALES = {**{1 / n: n for n in range(1, 41)}, **{float(n): 1 for n in range(1, 41)}}
-SCALED = "a scale_factor of n or 1 / n with a whole n up to 40"
 MARK = "_vfi_letters"
 
 
-def _each(values: Iterable[Any]) -> Iterator[Tensor]:
+def _each(values: Iterable[object]) -> Iterator[Tensor]:
     """Tensors, and those in lists."""
     for value in values:
         if isinstance(value, Tensor):
@@ -56,10 +38,12 @@ class Seen(TorchDispatchMode):
     runs its functions as they are written while it is there."""
 
     def __init__(self, halo: "Halo"):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.halo = halo
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Function, types: object, args: Arguments = (), kwargs: Options | None = None
+    ) -> object:
         if not self.halo.inside and any(hasattr(t, MARK) for t in _each((*args, *(kwargs or {}).values()))):
             self.halo.unseen = str(func)
             raise RuntimeError(OP)  # which TorchScript rewrites: `Halo.run` says the sentence
@@ -123,14 +107,14 @@ class Halo(TorchFunctionMode):
         expected = "functions of torch that are called from Python where there is a halo"
         expect(False, OP, expected, f"{self.unseen} of TorchScript or an extension")
 
-    def _letters(self, t: Any) -> str | None:
+    def _letters(self, t: object) -> str | None:
         """What the dimensions of a tensor mean; None of a constant."""
         if torch.compiler.is_compiling():
             for known, letters in self.letters:
                 if known is t:
                     return letters
             return None
-        mark = getattr(t, MARK, None)
+        mark: tuple[Halo, str] | None = getattr(t, MARK, None)
         if mark is None:
             return None
         expect(mark[0] is self, OP, "tensors of one call in a block with a halo", "one that was kept from another call")
@@ -142,7 +126,9 @@ class Halo(TorchFunctionMode):
         else:
             setattr(t, MARK, (self, letters))
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Function, types: object, args: Arguments = (), kwargs: Options | None = None
+    ) -> object:
         kwargs = kwargs or {}
         if func in ASKS:
             return func(*args, **kwargs)
@@ -154,7 +140,7 @@ class Halo(TorchFunctionMode):
                 self._check_stride(call.first, step or (call.given(1, "kernel_size") if func in POOLS else 1))
             return func(*args, **kwargs)
         self.inside = True
-        top: Any = None
+        top: TorchDispatchMode | None = None
         if self.seen is not None and get_eval_frame_callback() is None:  # a function of torch.compile needs it there
             top = torch._C._pop_torch_dispatch_stack(None)  # which else would see every op
             if top is not self.seen:
@@ -167,7 +153,7 @@ class Halo(TorchFunctionMode):
             if top is not None:
                 torch._C._push_on_torch_dispatch_stack(top)
 
-    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _follow(self, func: Function, args: Arguments, kwargs: Options) -> object:
         """Runs a function, if it is one of single pixels, and marks what it makes."""
         self._expect(func not in OURS, "convolutions and layers of single pixels", func)
         if func in LOCAL:
@@ -197,32 +183,17 @@ class Halo(TorchFunctionMode):
         else:
             if call.name == "pixel_unshuffle":
                 self._check_stride(call.first, max(call.given(1, "downscale_factor"), 1))
-            rule: Any = RULES.get(call.name)
-            fits = rule is not None and kwargs.get("out") is None
-            sized = (self._size(call),) if fits and rule is reshaped else ()
-            letters = rule(call, *sized) if fits else None
+            rule = RULES.get(call.name)
+            fits = kwargs.get("out") is None
+            sized = (size_of_view(call),) if fits and rule is reshaped else ()
+            letters = rule(call, *sized) if rule is not None and fits else None
         self._expect(letters is not None, "convolutions and layers of single pixels", func)
         out = func(*args, **kwargs)
         for t in _each((out,)):
             self._mark(t, str(letters))
         return out
 
-    @staticmethod
-    def _size(call: Call) -> tuple[int, ...]:
-        """The shape that a view gets."""
-        views: dict[str, Any] = {
-            "view": Tensor.view,
-            "reshape": torch.reshape,
-            "flatten": torch.flatten,
-            "unflatten": torch.unflatten,
-        }
-        args = (call.first, *call.args[1:]) if call.args else ()
-        if call.name == "reshape" and len(call.args) > 1 and isinstance(call.args[1], int):
-            args = (call.first, call.args[1:])
-        found = views[call.name](*args, **call.kwargs)
-        return tuple(found.shape) if found.dim() > 0 else ()
-
-    def _convolved(self, func: Any, call: Call) -> Tensor:
+    def _convolved(self, func: Function, call: Call) -> Tensor:
         x, at = call.first, CONVOLUTIONS[func]
         step = 1 if at is None else call.given(at, "stride", 1)
         images = [t for t in _each((*call.args, *call.kwargs.values())) if self._letters(t) is not None]
@@ -237,14 +208,14 @@ class Halo(TorchFunctionMode):
             self._expect(flat, "offsets and masks of the input", func)
         out = func(self._cleared(x), *args, **kwargs)
         up = call.given(3, "stride", 1) if func is torch.conv_transpose2d else 1
-        if out.shape[2] * _largest(step) != x.shape[2] * _largest(up) or out.shape[2] != out.shape[3]:
+        if out.shape[2] * largest(step) != x.shape[2] * largest(up) or out.shape[2] != out.shape[3]:
             self._uneven(out, "an output")
         # Derivatives outside the image, as of sqrt at 0, are not finite, and times a gradient of 0 they are NaN.
         out = self._cleared(out) if self.records else out
         self._mark(out, IMAGE)
         return out
 
-    def _scaled(self, func: Any, call: Call) -> str | None:
+    def _scaled(self, func: Function, call: Call) -> str | None:
         """Pooling without padding or overlaps, interpolation to the nearest pixel, padding of channels."""
         x = call.first
         if func is F.pad:
@@ -254,23 +225,23 @@ class Halo(TorchFunctionMode):
         elif func is F.interpolate:
             self._expect(call.given(3, "mode", "nearest") in NEAREST, "interpolation to the nearest pixel", func)
             self._expect(x.dim() == 4, "interpolation of (P, C, H, W)", func)
-            factors = {*_pair(call.given(2, "scale_factor"))}  # a size would be that of an image, or of a patch
+            factors = {*pair(call.given(2, "scale_factor"))}  # a size would be that of an image, or of a patch
             self._expect(len(factors) == 1 and factors <= SCALES.keys(), f"interpolation by {SCALED}", func)
             self._check_stride(x, SCALES[factors.pop()])
         else:
             kernel = call.given(1, "kernel_size")
             self._check_stride(x, call.given(2, "stride") or kernel)
-            self._expect(_largest(call.given(3, "padding", 0)) == 0, "pooling without padding", func)
+            self._expect(largest(call.given(3, "padding", 0)) == 0, "pooling without padding", func)
             step = call.given(2, "stride") or kernel
-            equal = {*_pair(kernel)} == {*_pair(step)} and len({*_pair(kernel)}) == 1
+            equal = {*pair(kernel)} == {*pair(step)} and len({*pair(kernel)}) == 1
             average = func is F.avg_pool2d
-            plain = equal and (average or _largest(call.given(4, "dilation", 1)) == 1)
+            plain = equal and (average or largest(call.given(4, "dilation", 1)) == 1)
             self._expect(plain, "pooling whose stride is its kernel", func)
             indices = func is F.max_pool2d_with_indices or (not average and call.given(6, "return_indices", False))
             self._expect(not indices, "pooling without indices", func)
         return IMAGE if self._letters(x) == IMAGE else None
 
-    def _expect(self, ok: bool, expected: str, func: Any) -> None:
+    def _expect(self, ok: bool, expected: str, func: Function) -> None:
         if not ok:
             name = getattr(func, "__name__", str(func))
             name = getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
@@ -281,9 +252,9 @@ class Halo(TorchFunctionMode):
         expected = f"layers that scale the {side} pixels of a patch with its halo evenly and pad by themselves"
         expect(False, OP, expected, f"{which} of shape {shape(x)}" + (" to one" if which == "an input" else " of one"))
 
-    def _check_stride(self, x: Tensor, stride: Any) -> None:
+    def _check_stride(self, x: Tensor, stride: int | list[int] | tuple[int, ...]) -> None:
         """Patches and halos are whole pixels of a layer's input and of its output."""
-        step, square = _largest(stride), x.dim() == 4 and x.shape[2] == x.shape[3]
+        step, square = largest(stride), x.dim() == 4 and x.shape[2] == x.shape[3]
         if self.halo == 0 and (step == 1 or not square):
             return
         side, n = self.patch + 2 * self.halo, x.shape[2] if square else 0
@@ -298,7 +269,7 @@ class Halo(TorchFunctionMode):
         """They call the layer again in backward, when the mode is over."""
         if torch.compiler.is_compiling() or not self.records:
             return
-        frame: Any = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_code is not Halo.run.__code__:
             inside = frame.f_code.co_filename == CheckpointFunction.forward.__code__.co_filename
             expect(
@@ -319,11 +290,3 @@ class Halo(TorchFunctionMode):
                 inside.append((at >= 0) & (at < extent // self.patch * patch))
             self.masks[n] = inside[0][:, None, :, None] & inside[1][:, None, None, :]
         return torch.where(self.masks[n], x, 0)
-
-
-def _pair(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
-
-
-def _largest(value: Any) -> Any:
-    return max(value) if isinstance(value, (list, tuple)) else value

@@ -1,246 +1,38 @@
-"""Which functions of torch are of single pixels, and what the dimensions of their results mean.
-
-Each dimension of a tensor that comes from a block's input has a letter: N for patches, H, W, and C for all others.
-Other tensors are constants. A rule gets the call and returns the letters of the result, or None where it mixes pixels.
-"""
+"""Which functions of torch are of single pixels, and by which rule what they make is known."""
 
 import operator
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Letters = str
-IMAGE = "NCHW"
+from vfi_kernels._types import Function
+from vfi_kernels.nn._rules import (
+    ALONG,
+    along,
+    assigned,
+    broadcast,
+    channels,
+    dropout,
+    evaluated_norm,
+    expanded,
+    indexed,
+    joined,
+    layer_norm,
+    linear,
+    moved,
+    parts,
+    permuted,
+    prelu,
+    reshaped,
+    same,
+    squeezed,
+    transposed,
+    words,
+)
 
-
-class Call:
-    """A call of a function: its arguments, and the letters of those that come from the input."""
-
-    def __init__(self, name: str, args: Any, kwargs: Any, letters: Callable[[Any], Letters | None]):
-        self.name, self.args, self.kwargs, self.letters = name, args, kwargs, letters
-
-    def given(self, at: int, name: str, default: Any = None) -> Any:
-        return self.args[at] if len(self.args) > at else self.kwargs.get(name, default)
-
-    @property
-    def first(self) -> Any:
-        return self.given(0, "input")
-
-    def numbers(self, at: int, name: str) -> Any:
-        """Numbers that are given one by one or as a list."""
-        value = self.given(at, name)
-        return tuple(self.args[at:]) if isinstance(value, int) and len(self.args) > at else tuple(value)
-
-
-def _is_plain(call: Call, at: int = 1) -> bool:
-    """Whether only the arguments before this one come from the input."""
-    rest = [*call.args[at:], *(v for name, v in call.kwargs.items() if name != "input")]
-    return all(call.letters(t) is None for t in rest if isinstance(t, Tensor))
-
-
-def broadcast(call: Call) -> Letters | None:
-    """Pixels meet the same pixels, and constants have one value for all of them."""
-    if call.name == "where" and len(call.args) + len(call.kwargs) < 3:
-        return None  # the places where something holds
-    found = [t for t in (*call.args, *call.kwargs.values()) if isinstance(t, Tensor)]
-    rank = max(t.dim() for t in found)
-    result = ["C"] * rank
-    for letters in [call.letters(t) for t in found]:
-        for i, letter in enumerate(letters or "", rank - len(letters or "")):
-            if letter != "C":
-                result[i] = letter
-    for t in found:
-        letters = call.letters(t)
-        for i in range(t.dim()):
-            want = result[rank - t.dim() + i]
-            if want != (letters[i] if letters else "C") and t.shape[i] != 1:
-                return None
-    spatial = [letter for letter in result if letter != "C"]
-    return "".join(result) if len(set(spatial)) == len(spatial) else None
-
-
-def same(call: Call) -> Letters | None:
-    return call.letters(call.first) if _is_plain(call) else None
-
-
-def prelu(call: Call) -> Letters | None:
-    letters = call.letters(call.first)
-    return letters if letters and letters[1:2] == "C" and _is_plain(call) else None
-
-
-def evaluated_norm(call: Call) -> Letters | None:
-    return prelu(call) if not call.given(5, "training", False) and call.given(1, "running_mean") is not None else None
-
-
-def dropout(call: Call) -> Letters | None:
-    at = 3 if call.name == "rrelu" else 2
-    return call.letters(call.first) if call.given(at, "training", call.given(at, "train", True)) is False else None
-
-
-def along(call: Call) -> Letters | None:
-    """Sums, sorts and the like along dimensions of single pixels."""
-    letters, at = call.letters(call.first), ALONG[call.name]
-    dims = next((call.kwargs[key] for key in ("dim", "dims", "axis") if key in call.kwargs), None)
-    if dims is None:
-        if call.name == "flip" and len(call.args) > 2:
-            dims = call.args[1:]
-        else:
-            dims = call.args[at] if len(call.args) > at else call.kwargs.get("other", DEFAULT.get(call.name))
-    if isinstance(dims, Tensor):
-        return broadcast(call) if call.name in ("max", "min") else None
-    if dims is None or isinstance(dims, bool) or not letters or not _is_plain(call):
-        return None
-    where = {d % len(letters) for d in (dims if isinstance(dims, (list, tuple)) else (dims,))}
-    if not where or any(letters[d] != "C" for d in where):
-        return None
-    keeps = call.name in KEEPS or call.given(KEEPDIM.get(call.name, at + 1), "keepdim", False) is True
-    return letters if keeps else "".join(c for i, c in enumerate(letters) if i not in where)
-
-
-def joined(call: Call) -> Letters | None:
-    tensors, dim = call.given(0, "tensors"), call.given(1, "dim", call.kwargs.get("axis"))
-    known = {call.letters(t) for t in tensors}
-    letters = known.pop() if len(known) == 1 else None
-    if letters is None or dim is None:
-        return None
-    if call.name == "stack":
-        at = dim % (len(letters) + 1)
-        return letters[:at] + "C" + letters[at:]
-    return letters if letters[dim] == "C" else None
-
-
-def parts(call: Call) -> Letters | None:
-    """Pieces along the channels."""
-    letters = call.letters(call.first)
-    dim = call.given({"unbind": 1, "select": 1, "narrow": 1}.get(call.name, 2), "dim", 0)
-    if not letters or letters[dim] != "C" or not _is_plain(call):
-        return None
-    dim %= len(letters)
-    return letters[:dim] + letters[dim + 1 :] if call.name in ("unbind", "select") else letters
-
-
-def indexed(call: Call) -> Letters | None:
-    letters, index = call.letters(call.first), call.args[1]
-    index = index if isinstance(index, tuple) else (index,)
-    if not letters or not all(i is None or i is ... or type(i) in (int, slice) for i in index):
-        return None
-    missing = len(letters) - sum(i is not None and i is not ... for i in index)
-    full, result, at = [slice(None)] * missing, "", 0
-    if ... in index:
-        place = index.index(...)
-        index = (*index[:place], *full, *index[place + 1 :])
-    else:
-        index = (*index, *full)
-    for i in index:
-        if i is None:
-            result += "C"
-            continue
-        if letters[at] != "C" and i != slice(None):
-            return None
-        result, at = result + ("" if type(i) is int else letters[at]), at + 1
-    return result
-
-
-def assigned(call: Call) -> Letters | None:
-    """Parts of the channels that are written: by constants of one value for all pixels, or by the same pixels."""
-    place, value = indexed(call), call.args[2]
-    if place is None or not isinstance(value, Tensor):
-        return place
-    letters = call.letters(value)
-    if letters is not None:
-        return place if place.endswith(letters) else None
-    alike = all(letter == "C" or n == 1 for letter, n in zip(reversed(place), reversed(value.shape)))
-    return place if alike else None
-
-
-def expanded(call: Call) -> Letters | None:
-    letters, size = call.letters(call.first), call.numbers(1, "size")
-    if not letters:
-        return None
-    same = size[len(size) - len(letters) :]
-    fits = all(c == "C" or n in (-1, m) for c, n, m in zip(letters, same, call.first.shape))
-    return "C" * (len(size) - len(letters)) + letters if fits else None
-
-
-def moved(call: Call) -> Letters | None:
-    letters = call.letters(call.first)
-    ends = [call.given(1, "source"), call.given(2, "destination")]
-    if not letters or any(end is None for end in ends):
-        return None
-    rank = len(letters)
-    source, to = ([d % rank for d in (end if isinstance(end, (list, tuple)) else (end,))] for end in ends)
-    rest = iter([d for d in range(rank) if d not in source])
-    return "".join(letters[source[to.index(d)] if d in to else next(rest)] for d in range(rank))
-
-
-def permuted(call: Call) -> Letters | None:
-    letters = call.letters(call.first)
-    return "".join(letters[d] for d in call.numbers(1, "dims")) if letters else None
-
-
-def transposed(call: Call) -> Letters | None:
-    letters = list(call.letters(call.first) or "")
-    a, b = call.given(1, "dim0"), call.given(2, "dim1")
-    if not letters or type(a) is not int or type(b) is not int:
-        return None
-    letters[a], letters[b] = letters[b], letters[a]
-    return "".join(letters)
-
-
-def squeezed(call: Call) -> Letters | None:
-    letters, dim = call.letters(call.first), call.given(1, "dim")
-    if not letters or type(dim) is not int:
-        return None
-    if call.name == "unsqueeze":
-        at = dim % (len(letters) + 1)
-        return letters[:at] + "C" + letters[at:]
-    at = dim % len(letters)
-    if letters[at] != "C":
-        return None
-    return letters if call.first.shape[at] != 1 else letters[:at] + letters[at + 1 :]
-
-
-def reshaped(call: Call, size: Iterable[int]) -> Letters | None:
-    """Each of N, H and W must stay a dimension of its own: as many elements before it as before, and as many in it."""
-    letters, before = call.letters(call.first) or "", 1
-    result, used = list("C" * len(tuple(size))), 0
-    for letter, n in zip(letters, call.first.shape):
-        if letter != "C":
-            prefix, place = 1, None
-            for i, m in enumerate(size):
-                if i >= used and place is None and prefix == before and m == n:
-                    place = i
-                prefix *= m
-            if place is None:
-                return None
-            result[place], used = letter, place + 1
-        before *= n
-    return "".join(result)
-
-
-def linear(call: Call) -> Letters | None:
-    letters, other = call.letters(call.first), call.given(1, "weight", call.kwargs.get("other"))
-    fits = isinstance(other, Tensor) and other.dim() == 2
-    return letters if letters and letters[-1] == "C" and _is_plain(call) and fits else None
-
-
-def layer_norm(call: Call) -> Letters | None:
-    letters, size = call.letters(call.first), call.given(1, "normalized_shape")
-    return letters if letters and set(letters[-len(size) :]) == {"C"} and len(size) and _is_plain(call) else None
-
-
-def channels(call: Call) -> Letters | None:
-    return IMAGE if call.letters(call.first) == IMAGE and _is_plain(call) else None
-
-
-def _names(text: str) -> list[str]:
-    return text.split()
-
-
-POINTWISE = _names("""
+POINTWISE = words("""
 abs absolute acos acosh add addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil celu clamp clamp_max clamp_min clip copysign cos cosh deg2rad
 div divide elu eq erf erfc erfinv exp exp2 expm1 fix float_power floor floor_divide fmax fmin fmod frac ge gelu greater
@@ -254,26 +46,11 @@ __pos__ __abs__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__
 __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __mod__ __rmod__ __floordiv__ __rfloordiv__ __iand__ __ior__ __ixor__
 __ipow__ __imod__
 """)
-SAME = _names("""
+SAME = words("""
 bfloat16 bool clone contiguous cpu detach double float full_like half identity int long ones_like requires_grad_
 to type zeros_like alias
 """)
-# Functions along dimensions, and where among their arguments these stand; the others of them drop these dimensions.
-ALONG = {
-    **dict.fromkeys(_names("""
-all amax amin any argmax argmin argsort cummax cummin cumprod cumsum flip glu log_softmax logcumsumexp logsumexp max
-mean median min nanmean nansum prod softmax softmin sort std std_mean sum var var_mean
-    """), 1),
-    **dict.fromkeys(_names("norm normalize roll topk vector_norm"), 2),
-}  # fmt: skip
-KEEPS = frozenset(
-    _names("""
-argsort cummax cummin cumprod cumsum flip glu log_softmax logcumsumexp normalize roll softmax softmin sort topk
-""")
-)
-KEEPDIM = dict.fromkeys(("norm", "std", "std_mean", "var", "var_mean"), 3)
-DEFAULT = {"normalize": 1, **dict.fromkeys(("argsort", "glu", "sort", "topk"), -1)}
-RULES: dict[str, Any] = {
+RULES: dict[str, Function] = {
     **dict.fromkeys(POINTWISE, broadcast),
     **dict.fromkeys([n + "_" for n in POINTWISE if not n.endswith("_")], broadcast),
     **dict.fromkeys(SAME, same),
@@ -285,20 +62,20 @@ RULES: dict[str, Any] = {
     **dict.fromkeys(("layer_norm", "rms_norm"), layer_norm),
     **dict.fromkeys(("linear", "matmul", "__matmul__"), linear),
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten"), reshaped),
-    **dict.fromkeys(_names("dropout dropout2d feature_dropout alpha_dropout feature_alpha_dropout rrelu"), dropout),
+    **dict.fromkeys(words("dropout dropout2d feature_dropout alpha_dropout feature_alpha_dropout rrelu"), dropout),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle"), channels),
     **dict.fromkeys(("movedim", "moveaxis"), moved),
     "__getitem__": indexed, "__setitem__": assigned, "batch_norm": evaluated_norm, "expand": expanded,
     "permute": permuted, "prelu": prelu,
 }  # fmt: skip
-QUERIES = _names("""
+QUERIES = words("""
 __len__ dim element_size get_device is_complex is_contiguous is_floating_point is_same_size ndimension nelement numel
 size stride
 """)
-PROPERTIES = _names("device dtype grad_fn is_cpu is_cuda is_leaf is_sparse itemsize layout ndim requires_grad shape")
+PROPERTIES = words("device dtype grad_fn is_cpu is_cuda is_leaf is_sparse itemsize layout ndim requires_grad shape")
 
 
-def _found(names: Iterable[str]) -> dict[Any, str]:
+def _found(names: Iterable[str]) -> dict[object, str]:
     """torch's functions and methods of these names."""
     found = {}
     for name in names:
@@ -314,7 +91,7 @@ NAMED = _found(RULES)
 NAMED.update({getattr(operator, n): n for n in (*POINTWISE, "__getitem__", "__matmul__") if hasattr(operator, n)})
 ASKS = frozenset([*_found(QUERIES), *(getattr(Tensor, name).__get__ for name in PROPERTIES)])
 # What torch marks as nondeterministic_seeded; tests/test_nn_local.py compares.
-DRAWS = _names("""
+DRAWS = words("""
 alpha_dropout bernoulli binomial cauchy dropout dropout1d dropout2d dropout3d exponential feature_alpha_dropout
 feature_dropout geometric log_normal multinomial native_dropout normal poisson rand rand_like randint randint_like
 randn randn_like random randperm rrelu rrelu_with_noise uniform

@@ -11,12 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
+from vfi_kernels._types import Function
 
-def _suits_always(*arguments: Any, **options: Any) -> None:
+
+def _suits_always(*arguments: object, **options: object) -> None:
     return None
 
 
-def _as_they_are(*arguments: Any, **options: Any) -> tuple:
+def _as_they_are(*arguments: object, **options: object) -> tuple[object, ...]:
     return arguments
 
 
@@ -30,8 +32,8 @@ class Peer:
 
     name: str
     op: str
-    call: Callable[..., Any]
-    prepare: Callable[..., tuple] = _as_they_are  # not timed: what a fair user would keep between calls
+    call: Function
+    prepare: Callable[..., tuple[object, ...]] = _as_they_are  # not timed: what a fair user would keep between calls
     result: Callable[[Any], Tensor] = _unchanged  # of `call`, as our op returns it; not timed
     unsuited: Callable[..., str | None] = _suits_always  # (*arguments, **options) -> why it cannot do this
     differentiable: bool = True

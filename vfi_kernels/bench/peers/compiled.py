@@ -1,27 +1,27 @@
 """torch.compile of a peer, compiled anew for every measurement."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import torch
 
+from vfi_kernels._types import Function
+
 
 @functools.cache
-def _compiled(function: Callable) -> Callable:
+def _compiled(function: Function) -> Function:
     return torch.compile(function, dynamic=False)
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Function) -> Function:
     """`function` under torch.compile; torch's compiler is imported at the first call."""
 
-    def call(*arguments: Any, **options: Any) -> Any:
+    def call(*arguments: object, **options: object) -> object:
         return _compiled(function)(*arguments, **options)
 
     return call
 
 
-def start_afresh(*arguments: Any, **options: Any) -> tuple:
+def start_afresh(*arguments: object, **options: object) -> tuple[object, ...]:
     """A peer's `prepare`: forgets code that was compiled for other shapes or another number of threads."""
     import torch._inductor.config
 

@@ -1,7 +1,6 @@
 """Peers of mixture_lora: the layer without adapters, and the ways to write them in plain torch."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +53,7 @@ def merged(
     return F.linear(x, weight, bias)
 
 
-def prepare(*tensors: Tensor, **_: Any) -> tuple[Tensor, ...]:
+def prepare(*tensors: Tensor, **_: object) -> tuple[Tensor, ...]:
     return as_layer(*tensors)
 
 
@@ -62,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *adapters: Tensor, packed: b
     return F.linear(x, weight, bias)
 
 
-def base_only(*tensors: Tensor, **_: Any) -> tuple[Tensor, ...]:
+def base_only(*tensors: Tensor, **_: object) -> tuple[Tensor, ...]:
     return as_layer(*tensors)[:3]
 
 

@@ -36,7 +36,7 @@ def multiply(columns: Tensor, input: Tensor, mask: Tensor, weight: Tensor) -> Te
 
 
 def by_grid_sample(
-    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: Any
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: object
 ) -> Tensor:
     """One grid_sample for all taps, then one product."""
     h, w = input.shape[2:]
@@ -48,7 +48,7 @@ def by_grid_sample(
 
 
 def by_gather(
-    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: Any
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: object
 ) -> Tensor:
     """Four gathers, then one product."""
     h, w = input.shape[2:]
@@ -68,21 +68,22 @@ def by_gather(
     return multiply(columns, input, mask, weight)
 
 
-def without_torchvision(*arguments: Any, **_: Any) -> str | None:
+def without_torchvision(*arguments: object, **_: object) -> str | None:
     return None if importlib.util.find_spec("torchvision") else "torchvision is not installed"
 
 
 def by_torchvision(
-    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: Any
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: object
 ) -> Tensor:
     """torchvision's own kernel; it may be installed and yet not fit this torch, which its import then says."""
     from torchvision.ops import deform_conv2d
 
-    return deform_conv2d(input, offset, weight, padding=padding, dilation=dilation, mask=mask)
+    out: Tensor = deform_conv2d(input, offset, weight, padding=padding, dilation=dilation, mask=mask)
+    return out
 
 
 def dense(
-    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, layout: torch.memory_format, **_: Any
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, *, layout: torch.memory_format, **_: object
 ) -> tuple[Tensor, Tensor]:
     """A convolution of the same size with groups 1."""
     shape = (weight.shape[0], input.shape[1], *weight.shape[2:])
@@ -90,7 +91,7 @@ def dense(
     return input.contiguous(memory_format=layout), full.to(input.dtype).contiguous(memory_format=layout)
 
 
-def conv2d(input: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: Any) -> Tensor:
+def conv2d(input: Tensor, weight: Tensor, *, padding: int = 0, dilation: int = 1, **_: object) -> Tensor:
     return F.conv2d(input, weight, padding=padding, dilation=dilation)
 
 

@@ -1,7 +1,5 @@
 """Peers of the ops on patches: views of an image by patches, indexed as torch does it; and dense convolutions."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,7 +29,7 @@ def index_put(base: Tensor, patches: Tensor, *places: Tensor, patch: int) -> Ten
     return out
 
 
-def index_convolve_put(x: Tensor, weight: Tensor, *places: Tensor, patch: int, **options: Any) -> Tensor:
+def index_convolve_put(x: Tensor, weight: Tensor, *places: Tensor, patch: int, **options: object) -> Tensor:
     """Patches out, a convolution that pads each with zeros, patches in."""
     out = x.new_zeros(x.shape[0], weight.shape[0], *x.shape[2:])
     tiles = by_patches(x, patch)[places]
@@ -39,11 +37,11 @@ def index_convolve_put(x: Tensor, weight: Tensor, *places: Tensor, patch: int, *
     return out
 
 
-def dense(x: Tensor, weight: Tensor, **options: Any) -> Tensor:
+def dense(x: Tensor, weight: Tensor, **options: object) -> Tensor:
     return F.conv2d(x, weight, padding=weight.shape[2] // 2)
 
 
-def with_places(*tensors: Tensor, patch: int, **options: Any) -> tuple[Tensor, ...]:
+def with_places(*tensors: Tensor, patch: int, **options: object) -> tuple[Tensor, ...]:
     return *tensors, *listed(tensors[0], patch)
 
 
@@ -51,7 +49,7 @@ def without_unused(base: Tensor, patches: Tensor, *, patch: int) -> tuple[Tensor
     return base, patches[1:], *listed(base, patch)
 
 
-def in_channels_last(*tensors: Tensor, **options: Any) -> tuple[Tensor, ...]:
+def in_channels_last(*tensors: Tensor, **options: object) -> tuple[Tensor, ...]:
     return tuple(t.contiguous(memory_format=torch.channels_last) for t in tensors)
 
 
@@ -60,17 +58,17 @@ def with_unused(patches: Tensor) -> Tensor:
     return torch.cat([patches[:1] * 0, patches])
 
 
-def with_halo(x: Tensor, *, halo: int, **options: Any) -> str | None:
+def with_halo(x: Tensor, *, halo: int, **options: object) -> str | None:
     return "no halo" if halo else None
 
 
-def other_kinds(x: Tensor, weight: Tensor, **options: Any) -> str | None:
+def other_kinds(x: Tensor, weight: Tensor, **options: object) -> str | None:
     plain = options.get("padding_mode", "zeros") == "zeros" and options.keys() <= {"patch", "padding_mode"}
     return None if plain else "padding_mode zeros and stride 1 only"
 
 
-def strided(x: Tensor, weight: Tensor, **options: Any) -> str | None:
-    return "stride 1 only" if options.get("stride", 1) > 1 else None
+def strided(x: Tensor, weight: Tensor, *, stride: int = 1, **options: object) -> str | None:
+    return "stride 1 only" if stride > 1 else None
 
 
 register(Peer("index", "patch_gather", index, prepare=with_places, unsuited=with_halo, result=with_unused))

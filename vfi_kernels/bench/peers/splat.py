@@ -6,7 +6,7 @@ torch call, and N is divided by D at the end. They differ in the layout of the s
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,8 +14,11 @@ from torch import Tensor
 from vfi_kernels.bench.peers import Peer, register
 from vfi_kernels.bench.peers.compiled import compiled, start_afresh
 
+Corner: TypeAlias = tuple[Tensor, Tensor]  # of every pixel: its cell and its weight
+Sums: TypeAlias = Callable[[Tensor, Iterator[Corner]], Tensor]
 
-def _corners(flow: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+
+def _corners(flow: Tensor) -> Iterator[Corner]:
     """For each of the four corners: its cell y W + x, 0 where outside, and its weight, 0 there. Both [B, H W]"""
     h, w = flow.shape[2:]
     x = flow[:, 0] + torch.arange(w, device=flow.device)
@@ -41,7 +44,7 @@ def _factor(metric: Tensor | None, mode: str, shift: str) -> Tensor | None:
     return metric
 
 
-def planes(values: Tensor, corners: Iterator) -> Tensor:
+def planes(values: Tensor, corners: Iterator[Corner]) -> Tensor:
     """Sums of shape (B, C + 1, H W) by scatter_add_ along the last dimension."""
     sums = torch.zeros_like(values)
     for cell, weight in corners:
@@ -49,10 +52,10 @@ def planes(values: Tensor, corners: Iterator) -> Tensor:
     return sums
 
 
-def _in_rows(add: Callable) -> Callable:
+def _in_rows(add: Callable[[Tensor, Tensor, Tensor], None]) -> Sums:
     """The same with sums of shape (B H W, C + 1), one row per pixel, which `add` adds to."""
 
-    def sums_of(values: Tensor, corners: Iterator) -> Tensor:
+    def sums_of(values: Tensor, corners: Iterator[Corner]) -> Tensor:
         b, c, n = values.shape
         rows = values.transpose(1, 2).reshape(b * n, c)
         sums = torch.zeros_like(rows)
@@ -73,7 +76,7 @@ def scatter_add(sums: Tensor, cell: Tensor, rows: Tensor) -> None:
 
 
 def splat_with(
-    sums_of: Callable,
+    sums_of: Sums,
     input: Tensor,
     flow: Tensor,
     metric: Tensor | None = None,
@@ -100,7 +103,7 @@ def _quotient(sums: Tensor) -> Tensor:
     return sums[:, :-1] / torch.where(weight == 0, 1, weight)
 
 
-def _splat_per_target(sums_of: Callable, values: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
+def _splat_per_target(sums_of: Sums, values: Tensor, flow: Tensor, metric: Tensor) -> Tensor:
     """Softmax for metrics of any span: the largest metric that lands on a target is subtracted there."""
     corners = list(_corners(flow))
     largest = torch.full_like(metric[:, 0], -torch.inf)
@@ -117,7 +120,7 @@ def _splat_per_target(sums_of: Callable, values: Tensor, flow: Tensor, metric: T
 
 
 def _unsuited(shift: str) -> Callable[..., str | None]:
-    def reason(input: Any, flow: Tensor, metric: Tensor | None = None, **options: Any) -> str | None:
+    def reason(input: object, flow: Tensor, metric: Tensor | None = None, **options: object) -> str | None:
         if not isinstance(input, Tensor) or options.get("holes", "zero") != "zero" or options.get("return_weight"):
             return "one input and the plain result only"
         wide = metric is not None and bool(metric.amax() - metric.amin() > 60)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
+from vfi_kernels._options import Mode
 from vfi_kernels.bench.peers import Peer, register
 from vfi_kernels.bench.peers.splat import planes, splat_with
 from vfi_kernels.bench.peers.warp import rife_warp
@@ -21,7 +22,7 @@ def _tau_weights(keyframes: Tensor, taus: Tensor, a: float, boundary: str, extra
     return weights(curve, taus, count)[..., 0, 0]
 
 
-def by_einsum(keyframes: Tensor, taus: Tensor, a: float = -0.5, boundary: str = "keys", **_: Any) -> Tensor:
+def by_einsum(keyframes: Tensor, taus: Tensor, a: float = -0.5, boundary: str = "keys", **_: object) -> Tensor:
     """The weights of all taus, times the keyframes."""
     weight = _tau_weights(keyframes, taus, a, boundary)
     return torch.einsum("btk,bkcyx->btcyx", weight, keyframes.unflatten(1, (-1, 2))).flatten(1, 2)
@@ -62,26 +63,27 @@ def our_steps(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Any) ->
 
 
 def our_splat_steps(
-    input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, mode: str = "softmax", **options: Any
+    input: Tensor, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, mode: Mode = "softmax", **options: Any
 ) -> Tensor:
     """sample_trajectory for all taus, then splat for each, and torch.stack."""
     flows = vk.sample_trajectory(keyframes.unflatten(1, (-1, 2)), taus[:, :, 0, 0], **options)
     return _stacked([vk.splat(input, flow, metric, mode=mode) for flow in flows.unbind(1)])
 
 
-def _stacked(frames: Any) -> Tensor:
+def _stacked(frames: list[Tensor]) -> Tensor:
     return torch.stack(frames, 1).flatten(0, 1)
 
 
-def _only_shared_taus(*arguments: Any, **options: Any) -> str | None:
-    image, keyframes, taus = arguments[:3]
+def _only_shared_taus(image: Tensor, keyframes: Tensor, taus: Tensor, *metric: Tensor, **options: object) -> str | None:
     if tuple(taus.shape[2:]) != (1, 1):
         return "a tau for each pixel"
     return None if image.shape[2:] == keyframes.shape[2:] else "keyframes of another size"
 
 
-def _unsuited_to_torch(*arguments: Any, **options: Any) -> str | None:
-    shared = tuple(arguments[2].shape[2:]) == (1, 1)
+def _unsuited_to_torch(
+    image: Tensor, keyframes: Tensor, taus: Tensor, *metric: Tensor, **options: object
+) -> str | None:
+    shared = tuple(taus.shape[2:]) == (1, 1)
     return None if shared and set(options) <= {"mode", "a", "boundary"} else "a tau for each pixel, or extrapolation"
 
 

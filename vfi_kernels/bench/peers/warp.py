@@ -1,7 +1,6 @@
 """Peers of backward_warp and warp_blend."""
 
 import importlib.util
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +10,10 @@ from torch import Tensor
 from vfi_kernels.bench.peers import Peer, register
 from vfi_kernels.bench.peers.compiled import compiled, start_afresh
 
-_grids: dict[tuple, Tensor] = {}
+_grids: dict[tuple[object, ...], Tensor] = {}
 
 
-def base_grid(b: int, h: int, w: int, device: Any, dtype: torch.dtype) -> Tensor:
+def base_grid(b: int, h: int, w: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Every pixel's own position, normalised to [-1, 1] from the first to the last pixel centre. [B, 2, H, W]"""
     wide = torch.promote_types(dtype, torch.float32)
     xs = torch.linspace(-1, 1, w, device=device, dtype=wide).view(1, 1, 1, w).expand(b, 1, h, w)
@@ -73,7 +72,7 @@ def sample_grid(image: Tensor, grid: Tensor, padding_mode: str = "border") -> Te
     return F.grid_sample(image, grid, mode="bilinear", padding_mode=padding_mode, align_corners=True)
 
 
-def opencv_maps(image: Tensor, flow: Tensor, padding_mode: str = "border") -> tuple:
+def opencv_maps(image: Tensor, flow: Tensor, padding_mode: str = "border") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of pixels and absolute positions as OpenCV wants them, and as many threads as torch uses."""
     import cv2
 
@@ -84,7 +83,7 @@ def opencv_maps(image: Tensor, flow: Tensor, padding_mode: str = "border") -> tu
     return np.ascontiguousarray(image[0].permute(1, 2, 0).numpy()), map_x, map_y
 
 
-def opencv_remap(pixels: Any, map_x: Any, map_y: Any, padding_mode: str = "border") -> Any:
+def opencv_remap(pixels: np.ndarray, map_x: np.ndarray, map_y: np.ndarray, padding_mode: str = "border") -> np.ndarray:
     """cv2.remap, bilinear, float32 in pixel order, with the maps already made."""
     import cv2
 
@@ -92,7 +91,7 @@ def opencv_remap(pixels: Any, map_x: Any, map_y: Any, padding_mode: str = "borde
     return cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
 
 
-def opencv_result(pixels: Any) -> Tensor:
+def opencv_result(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None]
 
 

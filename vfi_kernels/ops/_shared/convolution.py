@@ -1,7 +1,6 @@
 """What the ops that multiply by weights have in common: integer pairs, autocast, float32 precision, activations."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +12,12 @@ from vfi_kernels._arguments import INTEGERS, expect, expect_choice
 ACTIVATIONS = ("relu", "prelu")
 
 
-def pair(op: str, name: str, value: Any, least: int) -> list[int]:
+def pair(op: str, name: str, value: int | Sequence[int], least: int) -> list[int]:
     """One integer, or one or two in a sequence (vertical, horizontal), as a list of two that are `least` or more."""
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     right = len(given) in (1, 2) and all(isinstance(v, INTEGERS) and v >= least for v in given)
     expect(right, op, f"{name} of one or two integers from {least} up", value)
-    both: list[Any] = [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in (given[0], given[-1])]
-    return both
+    return [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in (given[0], given[-1])]
 
 
 def cast_for_autocast(x: Tensor, result: torch.dtype | None = None) -> Tensor:
@@ -33,7 +31,7 @@ def cast_for_autocast(x: Tensor, result: torch.dtype | None = None) -> Tensor:
 
 def allow_tf32() -> bool:
     """Whether torch's float32 precision settings let a product of float32 matrices on a GPU round its factors."""
-    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
 # What torch.compiler.assume_constant_result does, without its import of the whole compiler: it cannot look inside.

@@ -3,7 +3,6 @@
 import reprlib
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from vfi_kernels._arguments import (
 )
 from vfi_kernels._options import BOUNDARIES
 from vfi_kernels._tracing import of_this_size
+from vfi_kernels._types import Options
 
 UNIFORM = 1e-4  # of a step: as far as a knot may be from its place
 
@@ -41,7 +41,7 @@ def check_trajectory(op: str, keyframes: Tensor, taus: Tensor, size: Sequence[in
     expect(not empty, op, "keyframe_flows with at least one pixel where the output has any", shape(keyframes))
 
 
-def flat_keyframes(op: str, keyframe_flows: Any, image: Tensor | None = None, owner: str = "") -> Tensor:
+def flat_keyframes(op: str, keyframe_flows: Tensor, image: Tensor | None = None, owner: str = "") -> Tensor:
     """(B, K, 2, h, w) -> (B, 2 K, h, w), of as many samples as `image`, which the caller's argument `owner` is."""
     expect(isinstance(keyframe_flows, Tensor), op, "keyframe_flows to be a tensor", type(keyframe_flows).__name__)
     fits = keyframe_flows.dim() == 5 and keyframe_flows.shape[2] == 2 and keyframe_flows.shape[1] >= 1
@@ -51,13 +51,19 @@ def flat_keyframes(op: str, keyframe_flows: Any, image: Tensor | None = None, ow
     return of_this_size(keyframe_flows.flatten(1, 2), 1)
 
 
-def check_curve(op: str, a: Any, boundary: Any, extrapolate: Any) -> None:
+def check_curve(op: str, a: float, boundary: str, extrapolate: bool) -> None:
     expect_number(op, "a", a)
     expect_choice(op, "boundary", boundary, BOUNDARIES)
     expect_bool(op, "extrapolate", extrapolate)
 
 
-def on_knots(op: str, taus: Any, knots: Any, keyframes: Tensor, size: Sequence[int]) -> tuple[Tensor, float, float]:
+def on_knots(
+    op: str,
+    taus: Tensor | float | Sequence[float],
+    knots: Tensor | Sequence[float] | None,
+    keyframes: Tensor,
+    size: Sequence[int],
+) -> tuple[Tensor, float, float]:
     """taus as (B, T, 1, 1) or (B, T, *size), and first knot and step of the line that they are on.
 
     Numbers are counted from the first knot on, in double precision, and then are float32, or the keyframes' float64:
@@ -74,13 +80,13 @@ def on_knots(op: str, taus: Any, knots: Any, keyframes: Tensor, size: Sequence[i
     return taus.expand(b, taus.shape[-1])[:, :, None, None], first, step
 
 
-def _counted(op: str, taus: Any, first: float, keyframes: Tensor) -> Tensor:
+def _counted(op: str, taus: float | Sequence[float], first: float, keyframes: Tensor) -> Tensor:
     """Numbers, or an array of numbers, from `first` on. Nothing is copied to a GPU for numbers, which a CUDA graph does
     not allow."""
     wide = torch.float64 if keyframes.dtype == torch.float64 else torch.float32
     given = list(taus) if isinstance(taus, Sequence) else [taus]
     if all(isinstance(v, NUMBERS) and not isinstance(v, bool) for v in given):
-        place: Any = {"dtype": wide, "device": keyframes.device}
+        place: Options = {"dtype": wide, "device": keyframes.device}
         return torch.cat([torch.empty(0, **place), *(torch.full((1,), v - first, **place) for v in given)])
     if not hasattr(taus, "__array__") or getattr(getattr(taus, "dtype", None), "kind", "?") not in "fiu":
         expect(False, op, "taus to be a tensor or numbers", reprlib.repr(taus))

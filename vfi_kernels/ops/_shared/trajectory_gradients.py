@@ -6,12 +6,12 @@ Options are numbers, as the ops take them.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels._types import Ops
 
 GROUP = 4  # taus whose flows' gradients go on to the keyframes together: these are read and written once for all
 
@@ -39,7 +39,7 @@ class _Flows:
         keyframes: Tensor,
         taus: Tensor,
         size: tuple[int, int],
-        curve: tuple,
+        curve: tuple[float, float, float, int, bool],
         acc: torch.dtype,
         needs: tuple[bool, bool],
     ) -> None:
@@ -61,7 +61,7 @@ class _Flows:
         if len(self.pending) < GROUP and t + 1 < self.taus.shape[1]:
             return
         taus = self.taus[:, t + 1 - len(self.pending) : t + 1]
-        grad: Any = torch.ops.vfi_kernels.sample_trajectory_grad
+        grad: Ops = torch.ops.vfi_kernels.sample_trajectory_grad
         grad_keyframes, grad_taus = grad(torch.cat(self.pending, 1), self.keyframes, taus, *self.options, *self.needs)
         self.sums.add(grad_keyframes)
         self.grad_taus.append(grad_taus)
@@ -79,7 +79,8 @@ class _Flows:
 
 def _each(stacked: Tensor, taus: Tensor, t: int) -> Tensor:
     """(B T, ...) -> (B, ...): tau t of every sample."""
-    return stacked.unflatten(0, taus.shape[:2])[:, t]
+    found: Tensor = stacked.unflatten(0, taus.shape[:2])[:, t]
+    return found
 
 
 def warp_gradient(

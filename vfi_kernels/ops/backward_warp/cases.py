@@ -1,12 +1,12 @@
 """Inputs of backward_warp for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.backward_warp.op import backward_warp
-from vfi_kernels.testing import OpCase, make_flow, random, register
+from vfi_kernels.testing import OpCase, Place, make_flow, random, register
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
 LARGE: dict[str, tuple[int, ...]] = {
@@ -18,7 +18,7 @@ LARGE: dict[str, tuple[int, ...]] = {
 }
 
 
-def make_inputs(b: int, c: int, h: int, w: int, flow: str = "noise", **options: Any) -> tuple[Tensor, Tensor]:
+def make_inputs(b: int, c: int, h: int, w: int, flow: str = "noise", **options: Unpack[Place]) -> tuple[Tensor, Tensor]:
     return random((b, c, h, w), **options), make_flow(flow, b, h, w, **options)
 
 

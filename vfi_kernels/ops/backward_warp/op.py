@@ -1,6 +1,6 @@
 """Backward warping as a torch op: public function, shapes, gradient."""
 
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -14,14 +14,16 @@ from vfi_kernels._autograd import (
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels._options import PADDING_MODES
+from vfi_kernels._options import PADDING_MODES, PaddingMode
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops.backward_warp import reference
 
-_warp = torch.ops.vfi_kernels.backward_warp.default
-_warp_now = _warp._op  # what the overload calls, which torch.compile does not know: a tenth of a small call
-_warp_grad = torch.ops.vfi_kernels.backward_warp_grad.default
+_warp: Op = torch.ops.vfi_kernels.backward_warp.default
+# What the overload calls, which torch.compile does not know: a tenth of a small call.
+_warp_now: Op = torch.ops.vfi_kernels.backward_warp.default._op
+_warp_grad: Ops = torch.ops.vfi_kernels.backward_warp_grad.default
 
 
 @overload
@@ -29,7 +31,7 @@ def backward_warp(
     image: Tensor,
     flow: Tensor,
     *,
-    padding_mode: str = "border",
+    padding_mode: PaddingMode = "border",
     return_validity: Literal[False] = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -38,7 +40,7 @@ def backward_warp(
     image: Tensor,
     flow: Tensor,
     *,
-    padding_mode: str = "border",
+    padding_mode: PaddingMode = "border",
     return_validity: Literal[True],
     out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
@@ -47,7 +49,7 @@ def backward_warp(
     image: Tensor,
     flow: Tensor,
     *,
-    padding_mode: str = "border",
+    padding_mode: PaddingMode = "border",
     return_validity: bool = False,
     out: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -112,19 +114,19 @@ def _(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
 def _(
     grad_out: Tensor, image: Tensor, flow: Tensor, padding_mode: str, deterministic: bool, need_image: bool,
     need_flow: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     return (
         empty_result(image) if need_image else not_needed(image),
         empty_result(flow) if need_flow else not_needed(flow),
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     image, flow, ctx.padding_mode = inputs
     ctx.save_for_backward(image, flow)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     image, flow = ctx.saved_tensors
     refuse_forward_mode("backward_warp", grad_out, image, flow)
     need_image, need_flow = ctx.needs_input_grad[:2]

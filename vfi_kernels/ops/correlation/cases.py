@@ -1,15 +1,15 @@
 """Inputs of correlation for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.correlation.op import correlation
-from vfi_kernels.testing import OpCase, random, register
+from vfi_kernels.testing import OpCase, Place, random, register
 
 
-def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: Any) -> tuple[Tensor, Tensor]:
+def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: Unpack[Place]) -> tuple[Tensor, Tensor]:
     """Two feature maps; there is no flow, whatever kind is asked for."""
     return random((b, c, h, w), **options), random((b, c, h, w), **options)
 

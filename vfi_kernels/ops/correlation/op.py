@@ -1,7 +1,5 @@
 """Local correlation of two feature maps as a torch op: public function, shapes, gradient."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,11 +13,12 @@ from vfi_kernels._autograd import (
 )
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import cast_for_autocast
 from vfi_kernels.ops.correlation import reference
 
-_correlation = torch.ops.vfi_kernels.correlation.default
-_correlation_grad = torch.ops.vfi_kernels.correlation_grad.default
+_correlation: Op = torch.ops.vfi_kernels.correlation.default
+_correlation_grad: Ops = torch.ops.vfi_kernels.correlation_grad.default
 
 
 @overridable
@@ -63,19 +62,21 @@ def _(first: Tensor, second: Tensor, radius: int = 4) -> Tensor:
 
 
 @register_fake("correlation_grad")
-def _(grad_out: Tensor, first: Tensor, second: Tensor, radius: int, need_first: bool, need_second: bool) -> tuple:
+def _(
+    grad_out: Tensor, first: Tensor, second: Tensor, radius: int, need_first: bool, need_second: bool
+) -> tuple[Tensor, ...]:
     return (
         empty_result(first) if need_first else not_needed(first),
         empty_result(second) if need_second else not_needed(second),
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     first, second, ctx.radius = inputs
     ctx.save_for_backward(first, second)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     first, second = ctx.saved_tensors
     refuse_forward_mode("correlation", grad_out, first, second)
     need_first, need_second = ctx.needs_input_grad[:2]

@@ -1,26 +1,27 @@
 """Inputs of mixture_lora for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.mixture_lora.op import mixture_lora
-from vfi_kernels.testing import OpCase, random, register
+from vfi_kernels.testing import OpCase, Place, random, register
 
 EXPERT = 3
 LARGE = 1024  # features from which a layer keeps their number and has SemFi's adapters
 
 
-def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: Any) -> tuple[Tensor, ...]:
+def make_inputs(b: int, c: int, h: int, w: int, flow: str = "none", **options: Unpack[Place]) -> tuple[Tensor, ...]:
     """b c h tokens of w features, then the weights; 4-dimensional, as layouts and strides are tested."""
     out, entries, rank = (w, 7, 16) if w >= LARGE else (w // 2 + 5, 4, 3)
-    double = {**options, "dtype": torch.float64}
+    double: Place = {**options, "dtype": torch.float64}
 
     def weights(*shape: int) -> Tensor:
         """Of a product with results of size one."""
-        return (random(shape, **double) * max(shape[-1], 1) ** -0.5).to(options["dtype"])
+        scale: float = max(shape[-1], 1) ** -0.5
+        return (random(shape, **double) * scale).to(options["dtype"])
 
     layer = random((b, c, h, w), **options), weights(1, 1, out, w), random((1, 1, 1, out), **options)
     adapters = weights(entries, 1, rank, w), weights(entries, 1, out, rank)

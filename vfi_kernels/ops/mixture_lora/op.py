@@ -1,7 +1,5 @@
 """A linear layer with a universal and an expert adapter as a torch op: public function, shapes, gradient."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -16,12 +14,13 @@ from vfi_kernels._autograd import (
 )
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import allow_tf32, cast_for_autocast
 from vfi_kernels.ops.mixture_lora import reference
 from vfi_kernels.ops.mixture_lora.reference import OP
 
-_mixture_lora = torch.ops.vfi_kernels.mixture_lora.default
-_mixture_lora_grad = torch.ops.vfi_kernels.mixture_lora_grad.default
+_mixture_lora: Op = torch.ops.vfi_kernels.mixture_lora.default
+_mixture_lora_grad: Ops = torch.ops.vfi_kernels.mixture_lora_grad.default
 INDICES = (torch.int64, torch.int32)
 
 
@@ -119,19 +118,19 @@ def _(
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, lora_a: Tensor, lora_b: Tensor, lora_a_bias: Tensor | None,
     expert: int, experts: Tensor | None, segments: Tensor | None, allow_tf32: bool, *needs: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     (entries, rank), out = lora_a.shape[:2], weight.shape[0]
     others = (weight.shape, (out,), lora_a.shape, lora_b.shape, (entries, rank), (entries, out))
     grad_x = empty_result(x) if needs[0] else not_needed(x)
     return grad_x, *(x.new_empty(size if need else (0,)) for size, need in zip(others, needs[1:]))
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     x, weight, _, lora_a, lora_b, lora_a_bias, _, ctx.expert, experts, segments, ctx.allow_tf32 = inputs
     ctx.save_for_backward(x, weight, lora_a, lora_b, lora_a_bias, experts, segments)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     *tensors, experts, segments = ctx.saved_tensors
     refuse_forward_mode(OP, grad_out, *tensors)
     needed = ctx.needs_input_grad[:7]

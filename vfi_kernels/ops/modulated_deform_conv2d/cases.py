@@ -1,13 +1,13 @@
 """Inputs of modulated_deform_conv2d for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
-from vfi_kernels.testing import OpCase, make_flow, random, register
+from vfi_kernels.testing import OpCase, Place, make_flow, random, register
 
 SPREAD = 2 / 3  # of make_flow's offsets, whose noise then has a sigma of 2 pixels
 
@@ -19,16 +19,16 @@ def divisor(c: int, most: int) -> int:
 
 def make_inputs(
     b: int, c: int, h: int, w: int, flow: str = "noise", *, parts: int = 4, grouped: bool = False, masked: bool = True,
-    **options: Any,
+    **options: Unpack[Place],
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Input, offset, mask if `masked`, weight; a 3x3 kernel that keeps the size, up to `parts` offset groups."""
     parts = divisor(c, parts)
     groups, c_out = parts if grouped else 1, c if c >= 48 else 12
-    moves = make_flow(flow, b * parts * 9, h, w, **{**options, "dtype": torch.float64})
+    double: Place = {**options, "dtype": torch.float64}
+    moves = make_flow(flow, b * parts * 9, h, w, **double)
     if flow != "integer":
         moves = moves * SPREAD
     offset = moves.reshape(b, parts * 18, h, w).to(options["dtype"])
-    double = {**options, "dtype": torch.float64}
     mask = random((b, parts * 9, h, w), **double).sigmoid().to(options["dtype"])
     scale = max(c // groups * 9, 1) ** -0.5  # results of size one
     weight = (random((c_out, c // groups, 3, 3), **double) * scale).to(options["dtype"])

@@ -1,7 +1,7 @@
 """Modulated deformable convolution as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,9 +25,10 @@ from vfi_kernels._autograd import (
     register_looped_vmap,
     register_second_derivative,
 )
-from vfi_kernels._options import ACTIVATIONS, EDGES, word
+from vfi_kernels._options import ACTIVATIONS, EDGES, Edge, word
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import (
     activate,
     allow_tf32,
@@ -38,8 +39,8 @@ from vfi_kernels.ops._shared.convolution import (
 from vfi_kernels.ops.modulated_deform_conv2d import reference
 from vfi_kernels.ops.modulated_deform_conv2d.reference import OP
 
-_modulated_deform_conv2d = torch.ops.vfi_kernels.modulated_deform_conv2d.default
-_modulated_deform_conv2d_grad = torch.ops.vfi_kernels.modulated_deform_conv2d_grad.default
+_modulated_deform_conv2d: Op = torch.ops.vfi_kernels.modulated_deform_conv2d.default
+_modulated_deform_conv2d_grad: Ops = torch.ops.vfi_kernels.modulated_deform_conv2d_grad.default
 
 
 @overridable
@@ -55,9 +56,9 @@ def modulated_deform_conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int | None = None,
     offset_groups: int | None = None,
-    activation: str | None = None,
+    activation: Literal["relu", "prelu"] | None = None,
     activation_weight: Tensor | None = None,
-    edge: str = "torchvision",
+    edge: Edge = "torchvision",
     out: Tensor | None = None,
 ) -> Tensor:
     r"""Convolution whose every tap reads where an offset says, times a mask (DCNv2; without a mask DCNv1).
@@ -170,7 +171,7 @@ def _(
     grad_out: Tensor, input: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, stride: list[int],
     padding: list[int], dilation: list[int], groups: int, offset_groups: int, edge: str, allow_tf32: bool,
     deterministic: bool, need_input: bool, need_offset: bool, need_mask: bool, need_weight: bool, need_bias: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     return (
         empty_result(input) if need_input else not_needed(input),
         empty_result(offset) if need_offset else not_needed(offset),
@@ -180,7 +181,7 @@ def _(
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     input, offset, mask, weight, _, *ctx.geometry, activation, _, ctx.edge, ctx.allow_tf32 = inputs
     if activation != ACTIVATIONS["none"]:
         given = word(OP, "activation", activation)
@@ -188,7 +189,7 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(input, offset, mask, weight)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     input, offset, mask, weight = ctx.saved_tensors
     refuse_forward_mode(OP, grad_out, input, offset, mask, weight)
     needed = ctx.needs_input_grad[:5]

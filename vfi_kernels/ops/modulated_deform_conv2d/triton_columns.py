@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels._results import accumulator
+from vfi_kernels._types import Options
 from vfi_kernels.ops._shared.triton_math.bilinear import axis, load_plane, sample
 from vfi_kernels.ops._shared.triton_math.products import product_constants, side
 from vfi_kernels.ops.modulated_deform_conv2d.reference import Geometry
@@ -29,18 +30,18 @@ class Work(NamedTuple):
     channels: tuple[int, ...]  # of a conv group in, of one out, of an offset group, of a piece
     weight: Tensor  # [taps, C_out, C / groups], flat: neighbouring channels lie side by side
     geometry: Geometry
-    constants: dict[str, Any]
+    constants: Options
 
     def sample(self, n: int) -> "Work":
         """The same for one sample of the batch."""
         return self._replace(sampled=tuple(t if t is None else t[n : n + 1] for t in self.sampled))
 
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[object, ...]:
         return self.sampled, self.sizes, self.steps, self.channels
 
     @property
     def dot(self) -> bool:
-        return self.constants["DOT"]
+        return bool(self.constants["DOT"])
 
     @property
     def acc(self) -> torch.dtype:

@@ -1,12 +1,12 @@
 """Inputs of the ops on patches for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.patches.op import patch_gather, patch_scatter
-from vfi_kernels.testing import OpCase, every_other_patch, random, register
+from vfi_kernels.testing import OpCase, Place, every_other_patch, random, register
 
 
 def whole_patches(h: int, w: int, patch: int) -> tuple[int, int]:
@@ -14,12 +14,14 @@ def whole_patches(h: int, w: int, patch: int) -> tuple[int, int]:
     return -(-h // patch) * patch, -(-w // patch) * patch
 
 
-def make_image(b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, **options: Any) -> tuple[Tensor]:
+def make_image(
+    b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, **options: Unpack[Place]
+) -> tuple[Tensor]:
     return (random((b, c, *whole_patches(h, w, patch)), **options),)
 
 
 def make_patches(
-    b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, **options: Any
+    b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, **options: Unpack[Place]
 ) -> tuple[Tensor, Tensor]:
     (base,) = make_image(b, c, h, w, patch=patch, **options)
     listed = every_other_patch(base, patch).shape[0]

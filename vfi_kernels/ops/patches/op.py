@@ -1,7 +1,7 @@
 """Patches of an image as torch ops: which are active, reading them, writing them back."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -19,14 +19,15 @@ from vfi_kernels._autograd import (
 )
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import memory_format, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops.patches import reference
 
-_patch_indices = torch.ops.vfi_kernels.patch_indices.default
-_patch_gather = torch.ops.vfi_kernels.patch_gather.default
-_patch_gather_grad = torch.ops.vfi_kernels.patch_gather_grad.default
-_patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
-_patch_scatter_ = torch.ops.vfi_kernels.patch_scatter_.default
-_patch_scatter_grad = torch.ops.vfi_kernels.patch_scatter_grad.default
+_patch_indices: Ops = torch.ops.vfi_kernels.patch_indices.default
+_patch_gather: Op = torch.ops.vfi_kernels.patch_gather.default
+_patch_gather_grad: Op = torch.ops.vfi_kernels.patch_gather_grad.default
+_patch_scatter: Op = torch.ops.vfi_kernels.patch_scatter.default
+_patch_scatter_: Op = torch.ops.vfi_kernels.patch_scatter_.default
+_patch_scatter_grad: Ops = torch.ops.vfi_kernels.patch_scatter_grad.default
 
 
 @overload
@@ -156,7 +157,7 @@ def wants_channels_last(op: str, wanted: torch.memory_format) -> bool | None:
 
 
 @register_fake("patch_indices")
-def _(route: Tensor, capacity: int | None = None) -> tuple:
+def _(route: Tensor, capacity: int | None = None) -> tuple[Tensor, ...]:
     reference.check_route(route, capacity)
     rows = torch.library.get_ctx().new_dynamic_size() if capacity is None else capacity
     return route.new_empty((rows, 3), dtype=torch.int32), route.new_empty((), dtype=torch.int64)
@@ -187,7 +188,9 @@ def _(patches: Tensor, indices: Tensor, base: Tensor) -> None:
 
 
 @register_fake("patch_scatter_grad")
-def _(grad_out: Tensor, indices: Tensor, patch: int, channels_last: bool, need_patches: bool, need_base: bool) -> tuple:
+def _(
+    grad_out: Tensor, indices: Tensor, patch: int, channels_last: bool, need_patches: bool, need_base: bool
+) -> tuple[Tensor, ...]:
     size = indices.shape[0], grad_out.shape[1], patch, patch
     return (
         _fresh(grad_out, size, channels_last) if need_patches else not_needed(grad_out),
@@ -197,24 +200,24 @@ def _(grad_out: Tensor, indices: Tensor, patch: int, channels_last: bool, need_p
     )
 
 
-def _fresh(like: Tensor, size: Any, channels_last: bool) -> Tensor:
+def _fresh(like: Tensor, size: Sequence[int], channels_last: bool) -> Tensor:
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=reference.order(channels_last))
 
 
-def _setup_gather(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_gather(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     x, indices, ctx.patch, ctx.halo, _ = inputs
     ctx.size, ctx.channels_last = x.shape, memory_format(x) == torch.channels_last
     ctx.save_for_backward(indices)
 
 
-def _gather_backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _gather_backward(ctx: Context, grad_out: Tensor) -> Gradients:
     refuse_forward_mode("patch_gather", grad_out)
     (indices,) = ctx.saved_tensors
     grad = _patch_gather_grad(grad_out, indices, ctx.size, ctx.patch, ctx.halo, ctx.channels_last)
     return grad, None, None, None, None
 
 
-def _setup_scatter(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_scatter(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     patches, indices, base = inputs
     ctx.patch = patches.shape[2]
     # By its strides: a list of unknown length cannot say whether it is dense.
@@ -223,7 +226,7 @@ def _setup_scatter(ctx: Any, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(indices)
 
 
-def _scatter_backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _scatter_backward(ctx: Context, grad_out: Tensor) -> Gradients:
     refuse_forward_mode("patch_scatter", grad_out)
     (indices,) = ctx.saved_tensors
     channels_last, layout = ctx.layouts

@@ -5,21 +5,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops.routed_conv2d.op import routed_conv2d
-from vfi_kernels.testing import OpCase, every_other_patch, random, register
+from vfi_kernels.testing import OpCase, Place, every_other_patch, random, register
 
 
 def make_inputs(
     b: int, c: int, h: int, w: int, flow: str = "none", *, patch: int, kernel: int, transposed: bool = False,
-    **options: Any,
+    **options: Unpack[Place],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """An image of whole patches, and the weights."""
     h, w = (-(-n // patch) * patch for n in (h, w))
     c_out = c if c >= 32 else c + 2
     size = (c, c_out, kernel, kernel) if transposed else (c_out, c, kernel, kernel)
     scale = max(c * kernel * kernel, 1) ** -0.5  # results of size one
-    double = {**options, "dtype": torch.float64}
+    double: Place = {**options, "dtype": torch.float64}
     return random((b, c, h, w), **options), (random(size, **double) * scale).to(options["dtype"])
 
 
@@ -34,7 +36,7 @@ def bytes_moved(x: Tensor, weight: Tensor) -> int:
 
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67), (1, 34, 5, 37))
-WAYS: tuple[tuple[str, int, int, dict[str, Any]], ...] = (
+WAYS: tuple[tuple[str, int, int, Options], ...] = (
     ("zeros", 3, 4, {"padding_mode": "zeros"}),
     ("image", 3, 4, {"padding_mode": "image"}),
     ("stride", 3, 8, {"padding_mode": "image", "stride": 2}),

@@ -1,7 +1,5 @@
 """Convolution of listed patches as a torch op: public function, shapes, gradient."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -27,17 +25,18 @@ from vfi_kernels._autograd import (
     register_looped_vmap,
     register_second_derivative,
 )
-from vfi_kernels._options import ACTIVATIONS, PATCH_PADDING_MODES
+from vfi_kernels._options import ACTIVATIONS, PATCH_PADDING_MODES, Activation, PatchPaddingMode
 from vfi_kernels._overrides import overridable, written_as_memory
 from vfi_kernels._results import empty_result, memory_format, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import activate, allow_tf32, cast_for_autocast, check_activation
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.reference import OP
 
-_routed_conv2d = torch.ops.vfi_kernels.routed_conv2d.default
-_routed_conv2d_ = torch.ops.vfi_kernels.routed_conv2d_.default
-_routed_conv2d_grad = torch.ops.vfi_kernels.routed_conv2d_grad.default
-_patch_scatter = torch.ops.vfi_kernels.patch_scatter.default
+_routed_conv2d: Op = torch.ops.vfi_kernels.routed_conv2d.default
+_routed_conv2d_: Op = torch.ops.vfi_kernels.routed_conv2d_.default
+_routed_conv2d_grad: Ops = torch.ops.vfi_kernels.routed_conv2d_grad.default
+_patch_scatter: Op = torch.ops.vfi_kernels.patch_scatter.default
 FUSED = ("relu", "leaky_relu", "prelu", "gelu")
 
 
@@ -51,8 +50,8 @@ def routed_conv2d(
     *,
     stride: int = 1,
     transposed: bool = False,
-    padding_mode: str = "zeros",
-    activation: str | None = None,
+    padding_mode: PatchPaddingMode = "zeros",
+    activation: Activation | None = None,
     activation_weight: Tensor | None = None,
     negative_slope: float = 0.01,
     base: Tensor | None = None,
@@ -125,8 +124,8 @@ def routed_conv2d_(
     base: Tensor,
     stride: int = 1,
     transposed: bool = False,
-    padding_mode: str = "zeros",
-    activation: str | None = None,
+    padding_mode: PatchPaddingMode = "zeros",
+    activation: Activation | None = None,
     activation_weight: Tensor | None = None,
     negative_slope: float = 0.01,
 ) -> Tensor:
@@ -245,7 +244,7 @@ def _(
 def _(
     grad_out: Tensor, x: Tensor, weight: Tensor, indices: Tensor, patch: int, stride: int, transposed: bool,
     padding_mode: str, allow_tf32: bool, need_x: bool, need_weight: bool, need_bias: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     return (
         empty_result(x) if need_x else not_needed(x),
         empty_result(weight) if need_weight else not_needed(weight),
@@ -253,12 +252,12 @@ def _(
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     x, weight, _, indices, *ctx.options = inputs
     ctx.save_for_backward(x, weight, indices)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     x, weight, indices = ctx.saved_tensors
     refuse_forward_mode(OP, grad_out, x, weight)
     needed = ctx.needs_input_grad[:3]

@@ -7,13 +7,14 @@ the list, so that nothing is written twice and sums have one order. A convolutio
 phases, output pixels of one read the same taps. Pixels are read where they lie.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels._results import accumulator
+from vfi_kernels._types import Options
 from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, load_tile, store_tile
 from vfi_kernels.ops._shared.triton_math.functions import activate
 from vfi_kernels.ops._shared.triton_math.launch import launch
@@ -196,7 +197,7 @@ def convolve(
     items = indices if listed is None else listed
     if items.shape[0] == 0 or out.numel() == 0:
         return
-    constants: dict[str, Any] = product_constants(pixels.dtype, accumulator(pixels), allow_tf32)
+    constants: Options = product_constants(pixels.dtype, accumulator(pixels), allow_tf32)
     dot = constants["DOT"]
     block_o = side(f.channels[1], 128 if dot else 16, dot)
     tiles = triton.cdiv(f.channels[1], block_o)

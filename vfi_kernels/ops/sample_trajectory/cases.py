@@ -4,13 +4,21 @@ import functools
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.sample_trajectory.op import sample_trajectory
-from vfi_kernels.testing import OpCase, make_keyframes, make_taus, register
+from vfi_kernels.testing import OpCase, Place, make_keyframes, make_taus, register
 
 
 def make_inputs(
-    b: int, t: int, h: int, w: int, flow: str = "noise", count: int = 4, per_pixel: bool = False, **options: Any
+    b: int,
+    t: int,
+    h: int,
+    w: int,
+    flow: str = "noise",
+    count: int = 4,
+    per_pixel: bool = False,
+    **options: Unpack[Place],
 ) -> tuple[Tensor, Tensor]:
     """Keyframes (B, 2 K, H, W) and T taus: 4-dimensional, as layouts and strides are tested."""
     taus = make_taus(b, t, h, w, per_pixel=per_pixel, **options)
@@ -29,7 +37,9 @@ def bytes_moved(keyframes: Tensor, taus: Tensor) -> int:
     return keyframes.nbytes + taus.nbytes + 2 * b * t * plane
 
 
-def _register(name: str, count: int, per_pixel: bool = False, large: dict | None = None, **options: Any) -> None:
+def _register(
+    name: str, count: int, per_pixel: bool = False, large: dict[str, tuple[int, ...]] | None = None, **options: Any
+) -> None:
     register(
         OpCase(
             name=f"sample_trajectory-{name}",

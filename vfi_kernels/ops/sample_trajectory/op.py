@@ -1,7 +1,6 @@
 """Flows along trajectories as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,15 +13,16 @@ from vfi_kernels._autograd import (
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels._options import BOUNDARIES
+from vfi_kernels._options import BOUNDARIES, Boundary
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
 from vfi_kernels._tracing import of_this_size
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.trajectories import check_curve, flat_keyframes, on_knots
 from vfi_kernels.ops.sample_trajectory import reference
 
-_sample = torch.ops.vfi_kernels.sample_trajectory.default
-_sample_grad = torch.ops.vfi_kernels.sample_trajectory_grad.default
+_sample: Op = torch.ops.vfi_kernels.sample_trajectory.default
+_sample_grad: Ops = torch.ops.vfi_kernels.sample_trajectory_grad.default
 
 
 @overridable
@@ -32,7 +32,7 @@ def sample_trajectory(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
     derivative: bool = False,
     out: Tensor | None = None,
@@ -83,7 +83,8 @@ def sample_trajectory(
     refuse_forward_mode(op, keyframes, batched)
     curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
     out = _sample(keyframes, batched, h, w, *curve, derivative)
-    return out.unflatten(1, (batched.shape[1], 2))
+    result: Tensor = out.unflatten(1, (batched.shape[1], 2))
+    return result
 
 
 @register_fake("sample_trajectory")
@@ -96,7 +97,7 @@ def _(
 
 
 @register_fake("sample_trajectory_grad")
-def _(grad_out: Tensor, keyframes: Tensor, taus: Tensor, *rest: Any) -> tuple:
+def _(grad_out: Tensor, keyframes: Tensor, taus: Tensor, *rest: object) -> tuple[Tensor, ...]:
     need_keyframes, need_taus = rest[-2:]
     return (
         empty_result(keyframes) if need_keyframes else not_needed(keyframes),
@@ -104,12 +105,12 @@ def _(grad_out: Tensor, keyframes: Tensor, taus: Tensor, *rest: Any) -> tuple:
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     keyframes, taus, *ctx.options = inputs
     ctx.save_for_backward(keyframes, taus)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     keyframes, taus = ctx.saved_tensors
     refuse_forward_mode("sample_trajectory", grad_out, keyframes, taus)
     need_keyframes, need_taus = ctx.needs_input_grad[:2]

@@ -66,4 +66,5 @@ def sample_trajectory_grad(
 
 
 def _pairs(planes: Tensor) -> Tensor:
-    return planes.unflatten(1, (planes.shape[1] // 2, 2))
+    pairs: Tensor = planes.unflatten(1, (planes.shape[1] // 2, 2))
+    return pairs

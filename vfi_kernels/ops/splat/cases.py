@@ -4,9 +4,11 @@ import functools
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
+from vfi_kernels._types import Function
 from vfi_kernels.ops.splat.op import splat
-from vfi_kernels.testing import OpCase, make_flow, random, register, tensors
+from vfi_kernels.testing import OpCase, Place, make_flow, random, register, tensors
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
 LARGE: dict[str, tuple[int, ...]] = {
@@ -25,8 +27,8 @@ def make_inputs(
     flow: str = "noise",
     metric: float | None = None,
     several: bool = False,
-    **options: Any,
-) -> tuple:
+    **options: Unpack[Place],
+) -> tuple[Any, ...]:
     """`metric`: its scale, None without one. `several`: a list of two inputs, the second with one channel more."""
     image = random((b, c, h, w), **options)
     inputs = [image, random((b, c + 1, h, w), **options)] if several else image
@@ -34,19 +36,19 @@ def make_inputs(
     return arguments if metric is None else (*arguments, random((b, 1, h, w), **options) * metric)
 
 
-def make_linear_inputs(*shape: int, **options: Any) -> tuple:
+def make_linear_inputs(*shape: int, **options: Unpack[Place]) -> tuple[Any, ...]:
     """Weights away from 0, where the quotient has no derivative."""
     b, c, h, w = shape
     image, flow, metric = make_inputs(b, c, h, w, metric=1.0, **options)
     return image, flow, metric.abs() + 0.5
 
 
-def bytes_moved(inputs: Any, *others: Tensor) -> int:
+def bytes_moved(inputs: Tensor | list[Tensor], *others: Tensor) -> int:
     """Every input, the flow and the metric read once, every output written once."""
     return 2 * sum(t.nbytes for t in tensors(inputs)) + sum(t.nbytes for t in others)
 
 
-def _register(name: str, make: Any, large: bool = True, smooth: bool = True, **options: Any) -> None:
+def _register(name: str, make: Function, large: bool = True, smooth: bool = True, **options: Any) -> None:
     call = functools.partial(splat, **options)
     sizes = LARGE if large else {}
     register(OpCase(name, "splat", call, make, SMALL, sizes, bytes_moved, smooth))

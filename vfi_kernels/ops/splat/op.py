@@ -1,7 +1,7 @@
 """Splatting (forward warping) as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -16,13 +16,14 @@ from vfi_kernels._autograd import (
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels._options import HOLES, MODES
+from vfi_kernels._options import HOLES, MODES, Holes, Mode
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, ListOp
 from vfi_kernels.ops.splat import reference
 
-_splat = torch.ops.vfi_kernels.splat.default
-_splat_grad = torch.ops.vfi_kernels.splat_grad.default
+_splat: ListOp = torch.ops.vfi_kernels.splat.default
+_splat_grad: ListOp = torch.ops.vfi_kernels.splat_grad.default
 
 
 @overload
@@ -31,8 +32,8 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[False] = False,
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor: ...
@@ -42,8 +43,8 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[False] = False,
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> list[Tensor]: ...
@@ -53,8 +54,8 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[True],
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]: ...
@@ -64,8 +65,8 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[True],
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor]: ...
@@ -75,8 +76,8 @@ def splat(
     flow: Tensor,
     metric: Tensor | None = None,
     *,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: bool = False,
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
@@ -139,7 +140,7 @@ def splat(
 def _(
     inputs: Sequence[Tensor], flow: Tensor, metric: Tensor | None, mode: str, holes: str, keep_weight: bool,
     deterministic: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[list[Tensor], Tensor, Tensor]:  # fmt: skip
     reference.check(inputs, flow, metric, mode, holes)
     plane = (flow.shape[0], 1, *flow.shape[2:])
     acc = accumulator(*inputs, flow, metric)
@@ -153,7 +154,7 @@ def _(
     grad_outs: Sequence[Tensor], grad_weight: Tensor | None, inputs: Sequence[Tensor], flow: Tensor,
     metric: Tensor | None, outs: Sequence[Tensor], weight: Tensor, shift: Tensor, mode: str, holes: str, summed: bool,
     *needs: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[list[Tensor], Tensor, Tensor]:  # fmt: skip
     need_inputs, need_flow, need_metric = needs
     return (
         [empty_result(x) if need_inputs else not_needed(x) for x in inputs],
@@ -162,7 +163,7 @@ def _(
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Arguments) -> None:
     tensors, flow, metric, ctx.mode, ctx.holes, kept, _ = inputs
     outs, weight, shift = output
     expect(kept or ctx.mode == MODES["sum"], "splat", CAPTURED, "one captured without")
@@ -173,7 +174,9 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad_outs: list, grad_weight: Tensor | None, grad_shift: None) -> tuple:
+def _backward(
+    ctx: Context, grad_outs: Sequence[Tensor | None], grad_weight: Tensor | None, grad_shift: None
+) -> Gradients:
     saved = list(ctx.saved_tensors)
     tensors, (flow, metric, weight, shift), outs = saved[: ctx.count], saved[ctx.count :][:4], saved[ctx.count + 4 :]
     refuse_forward_mode("splat", *grad_outs, grad_weight, *saved)

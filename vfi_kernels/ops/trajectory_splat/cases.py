@@ -5,14 +5,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_splat.op import trajectory_splat
-from vfi_kernels.testing import OpCase, make_trajectory, map_tensors, random, register, tensors
+from vfi_kernels.testing import OpCase, Place, make_trajectory, map_tensors, random, register, tensors
 
+Images = Tensor | list[Tensor]
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024)}
 
 
-def make_dyadic(b: int, t: int, count: int, h: int, w: int, *, per_pixel: bool, **options: Any) -> tuple[Tensor, ...]:
+def make_dyadic(
+    b: int, t: int, count: int, h: int, w: int, *, per_pixel: bool, **options: Unpack[Place]
+) -> tuple[Tensor, ...]:
     """Keyframes that are multiples of 4, plus the same 3/16 everywhere, and taus halfway between knots. For a count of
     2 ** n + 1 flows are then odd sixteenths, and no bilinear weight, by which gradients are divided, is below 1/256."""
     keyframes = random((b, 2 * count, h, w), **options).mul(1.5).round().clamp(-2, 2) * 4 + 3 / 16
@@ -31,10 +36,10 @@ def make_inputs(
     coarse: int = 1,
     metric: float | None = None,
     per_pixel: bool = False,
-    curve: dict[str, Any] | None = None,
+    curve: Options | None = None,
     several: bool = False,
-    **options: Any,
-) -> tuple:
+    **options: Unpack[Place],
+) -> tuple[Any, ...]:
     """Input (`several`: a list of two, the second with one channel more), `count` keyframes (B, 2 K, h, w), `coarse`
     times as coarse as the input, taus and, unless None, a metric of that scale: 4-dimensional all. Two taus at most on
     the small images of tests."""
@@ -44,24 +49,24 @@ def make_inputs(
     if flow == "noise" and coarse == 1:
         moving = (input, *make_dyadic(b, taus, count, h, w, per_pixel=per_pixel, **options))
     else:
-        line: dict[str, Any] = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
+        line: Options = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
         moving = (input, *make_trajectory(flow, b, taus, count, h, w, **line, **options))
     return moving if metric is None else (*moving, random((b, 1, h, w), **options) * metric)
 
 
-def call(input: Any, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, **options: Any) -> Any:
+def call(input: Images, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None, **options: Any) -> Any:
     times = taus if taus.shape[2:] == tensors(input)[0].shape[2:] else taus[:, :, 0, 0]
     result = trajectory_splat(input, keyframes.unflatten(1, (-1, 2)), times, metric, **options)
     return map_tensors(lambda t: t.flatten(0, 1), result)
 
 
-def bytes_moved(input: Any, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None) -> int:
+def bytes_moved(input: Images, keyframes: Tensor, taus: Tensor, metric: Tensor | None = None) -> int:
     """Every argument read once, an input for each tau written once."""
     images = sum(t.nbytes for t in tensors(input))
     return images * (1 + taus.shape[1]) + keyframes.nbytes + taus.nbytes + (0 if metric is None else metric.nbytes)
 
 
-def _register(name: str, inputs: dict[str, Any], case: dict[str, Any] | None = None, **options: Any) -> None:
+def _register(name: str, inputs: Options, case: Options | None = None, **options: Any) -> None:
     register(
         OpCase(
             name=f"trajectory_splat-{name}",

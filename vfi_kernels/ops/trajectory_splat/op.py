@@ -1,7 +1,7 @@
 """Splatting along trajectories as a torch op: public function, shapes, gradient."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, overload
+from collections.abc import Callable, Sequence
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -16,15 +16,17 @@ from vfi_kernels._autograd import (
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels._options import BOUNDARIES, HOLES, MODES
+from vfi_kernels._options import BOUNDARIES, HOLES, MODES, Boundary, Holes, Mode
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import accumulator, empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, ListOp
 from vfi_kernels.ops._shared.trajectories import check_curve, flat_keyframes, on_knots
 from vfi_kernels.ops._shared.trajectory_gradients import splat_gradient
 from vfi_kernels.ops.trajectory_splat import reference
 
-_splat = torch.ops.vfi_kernels.trajectory_splat.default
-_splat_grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
+_splat: ListOp = torch.ops.vfi_kernels.trajectory_splat.default
+Grad = Callable[..., tuple[list[Tensor], Tensor, Tensor, Tensor]]
+_splat_grad: Grad = torch.ops.vfi_kernels.trajectory_splat_grad.default
 
 
 @overload
@@ -36,10 +38,10 @@ def trajectory_splat(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[False] = False,
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor: ...
@@ -52,10 +54,10 @@ def trajectory_splat(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[True],
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]: ...
@@ -68,10 +70,10 @@ def trajectory_splat(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[False] = False,
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> list[Tensor]: ...
@@ -84,10 +86,10 @@ def trajectory_splat(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: Literal[True],
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor]: ...
@@ -100,10 +102,10 @@ def trajectory_splat(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
-    mode: str | None = None,
-    holes: str = "zero",
+    mode: Mode | None = None,
+    holes: Holes = "zero",
     return_weight: bool = False,
     out: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Tensor]:
@@ -168,7 +170,7 @@ def trajectory_splat(
 def _(
     inputs: Sequence[Tensor], keyframes: Tensor, taus: Tensor, metric: Tensor | None, first: float, step: float,
     a: float, boundary: str, extrapolate: bool, mode: str, holes: str, keep_weight: bool, deterministic: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[list[Tensor], Tensor, Tensor]:  # fmt: skip
     reference.check(inputs, keyframes, taus, metric, step, boundary, mode, holes)
     like = inputs[0]
     batch = like.shape[0] * taus.shape[1]
@@ -181,15 +183,15 @@ def _(
 @register_fake("trajectory_splat_grad")
 def _(
     grad_outs: Sequence[Tensor], grad_weight: Tensor | None, inputs: Sequence[Tensor], keyframes: Tensor,
-    taus: Tensor, metric: Tensor | None, *rest: Any,
-) -> tuple:  # fmt: skip
+    taus: Tensor, metric: Tensor | None, *rest: object,
+) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:  # fmt: skip
     need_inputs, *needs, need_metric = rest[-4:]
     grads = [empty_result(x) if need_inputs else not_needed(x) for x in inputs]
-    found = [empty_result(t) if need else not_needed(t) for t, need in zip((keyframes, taus), needs)]
-    return grads, *found, empty_result(metric) if need_metric and metric is not None else not_needed(keyframes)
+    at, tau = (empty_result(t) if need else not_needed(t) for t, need in zip((keyframes, taus), needs))
+    return grads, at, tau, empty_result(metric) if need_metric and metric is not None else not_needed(keyframes)
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Arguments) -> None:
     images, *tensors, first, step, a, boundary, extrapolate, mode, holes, kept, _ = inputs
     outs, weight, shift = output
     expect(kept or mode == MODES["sum"], "trajectory_splat", CAPTURED, "one captured without")
@@ -201,7 +203,9 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad_outs: list, grad_weight: Tensor | None, grad_shift: None) -> tuple:
+def _backward(
+    ctx: Context, grad_outs: Sequence[Tensor | None], grad_weight: Tensor | None, grad_shift: None
+) -> Gradients:
     saved = list(ctx.saved_tensors)
     images, outs, tensors = saved[: ctx.count], saved[ctx.count : 2 * ctx.count], saved[2 * ctx.count :]
     keyframes, taus, metric, weight, shift = tensors

@@ -132,4 +132,5 @@ def _size(inputs: Sequence[Tensor]) -> tuple[int, int]:
 
 
 def _pairs(planes: Tensor) -> Tensor:
-    return planes.unflatten(1, (planes.shape[1] // 2, 2))
+    pairs: Tensor = planes.unflatten(1, (planes.shape[1] // 2, 2))
+    return pairs

@@ -4,9 +4,11 @@ import functools
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_warp.op import trajectory_warp
-from vfi_kernels.testing import OpCase, make_trajectory, random, register
+from vfi_kernels.testing import OpCase, Place, make_trajectory, random, register
 
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024), "1080p": (1, 3, 1088, 1920)}
 
@@ -21,13 +23,13 @@ def make_inputs(
     taus: int = 3,
     coarse: int = 1,
     per_pixel: bool = False,
-    curve: dict[str, Any] | None = None,
-    **options: Any,
+    curve: Options | None = None,
+    **options: Unpack[Place],
 ) -> tuple[Tensor, ...]:
     """Image, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the image, and taus: 4-dimensional all.
     Two taus at most on the small images of tests, of which interpreters do one at a time."""
     taus = taus if h * w >= 1 << 16 else min(taus, 2)
-    line: dict[str, Any] = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
+    line: Options = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
     return random((b, c, h, w), **options), *make_trajectory(flow, b, taus, count, h, w, **line, **options)
 
 
@@ -41,7 +43,7 @@ def bytes_moved(image: Tensor, keyframes: Tensor, taus: Tensor) -> int:
     return image.nbytes * (1 + taus.shape[1]) + keyframes.nbytes + taus.nbytes
 
 
-def _register(name: str, inputs: dict[str, Any], large: bool = False, **options: Any) -> None:
+def _register(name: str, inputs: Options, large: bool = False, **options: Any) -> None:
     register(
         OpCase(
             name=f"trajectory_warp-{name}",

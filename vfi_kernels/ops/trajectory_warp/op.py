@@ -1,7 +1,6 @@
 """Backward warping along trajectories as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,15 +13,16 @@ from vfi_kernels._autograd import (
     register_fake,
     register_second_derivative,
 )
-from vfi_kernels._options import BOUNDARIES, PADDING_MODES
+from vfi_kernels._options import BOUNDARIES, PADDING_MODES, Boundary, PaddingMode
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.trajectories import check_curve, flat_keyframes, on_knots
 from vfi_kernels.ops._shared.trajectory_gradients import warp_gradient
 from vfi_kernels.ops.trajectory_warp import reference
 
-_warp = torch.ops.vfi_kernels.trajectory_warp.default
-_warp_grad = torch.ops.vfi_kernels.trajectory_warp_grad.default
+_warp: Op = torch.ops.vfi_kernels.trajectory_warp.default
+_warp_grad: Ops = torch.ops.vfi_kernels.trajectory_warp_grad.default
 
 
 @overridable
@@ -33,9 +33,9 @@ def trajectory_warp(
     *,
     knots: Tensor | Sequence[float] | None = None,
     a: float = -0.5,
-    boundary: str = "keys",
+    boundary: Boundary = "keys",
     extrapolate: bool = False,
-    padding_mode: str = "border",
+    padding_mode: PaddingMode = "border",
     out: Tensor | None = None,
 ) -> Tensor:
     r"""Samples `image` where the trajectories are at each tau, in one pass.
@@ -76,7 +76,8 @@ def trajectory_warp(
     refuse_forward_mode(op, image, keyframes, batched)
     curve = (first, step, float(a), BOUNDARIES[boundary], extrapolate)
     out = _warp(image, keyframes, batched, *curve, PADDING_MODES[padding_mode])
-    return out.unflatten(0, (image.shape[0], batched.shape[1]))
+    result: Tensor = out.unflatten(0, (image.shape[0], batched.shape[1]))
+    return result
 
 
 @register_fake("trajectory_warp")
@@ -89,17 +90,17 @@ def _(
 
 
 @register_fake("trajectory_warp_grad")
-def _(grad_out: Tensor, image: Tensor, keyframes: Tensor, taus: Tensor, *rest: Any) -> tuple:
+def _(grad_out: Tensor, image: Tensor, keyframes: Tensor, taus: Tensor, *rest: object) -> tuple[Tensor, ...]:
     tensors, needs = (image, keyframes, taus), rest[-3:]
     return tuple(empty_result(t) if need else not_needed(t) for t, need in zip(tensors, needs))
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     *tensors, ctx.first, ctx.step, ctx.a, ctx.boundary, ctx.extrapolate, ctx.padding_mode = inputs
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     saved = ctx.saved_tensors
     refuse_forward_mode("trajectory_warp", grad_out, *saved)
     needs = ctx.needs_input_grad[:3]

@@ -86,4 +86,5 @@ def trajectory_warp_grad(
 
 
 def _pairs(planes: Tensor) -> Tensor:
-    return planes.unflatten(1, (planes.shape[1] // 2, 2))
+    pairs: Tensor = planes.unflatten(1, (planes.shape[1] // 2, 2))
+    return pairs

@@ -1,15 +1,14 @@
 """Inputs of warp_blend for tests and benchmarks."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from vfi_kernels.ops.warp_blend.op import warp_blend
-from vfi_kernels.testing import OpCase, make_flow, random, register
+from vfi_kernels.testing import OpCase, Place, make_flow, random, register
 
 
-def make_inputs(b: int, c: int, h: int, w: int, flow: str = "noise", **options: Any) -> tuple[Tensor, ...]:
+def make_inputs(b: int, c: int, h: int, w: int, flow: str = "noise", **options: Unpack[Place]) -> tuple[Tensor, ...]:
     frames = random((b, c, h, w), **options), random((b, c, h, w), **options)
     flows = torch.cat([make_flow(flow, b, h, w, **options), -make_flow(flow, b, h, w, **options)], 1)
     return *frames, flows, random((b, 1, h, w), **options)

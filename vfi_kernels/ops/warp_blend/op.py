@@ -1,7 +1,5 @@
 """Two backward warps and their blend as one torch op: public function, shapes, gradient."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,10 +13,11 @@ from vfi_kernels._autograd import (
 )
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import empty_result, not_needed
+from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops.warp_blend import reference
 
-_blend = torch.ops.vfi_kernels.warp_blend.default
-_blend_grad = torch.ops.vfi_kernels.warp_blend_grad.default
+_blend: Op = torch.ops.vfi_kernels.warp_blend.default
+_blend_grad: Ops = torch.ops.vfi_kernels.warp_blend_grad.default
 
 
 @overridable
@@ -66,16 +65,16 @@ def _(frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor) -> Tens
 def _(
     grad_out: Tensor, frame0: Tensor, frame1: Tensor, flow: Tensor, mask_logits: Tensor, deterministic: bool,
     *needs: bool,
-) -> tuple:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     tensors = (frame0, frame1, flow, mask_logits)
     return tuple(empty_result(t) if need else not_needed(t) for t, need in zip(tensors, needs))
 
 
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple:
+def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     saved = ctx.saved_tensors
     refuse_forward_mode("warp_blend", grad_out, *saved)
     needs = ctx.needs_input_grad

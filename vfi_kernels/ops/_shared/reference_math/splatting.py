@@ -1,7 +1,6 @@
 """Splatting along a flow in plain PyTorch, for the ops that splat; formulas in csrc/ops/splat/splat.h."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from vfi_kernels._arguments import (
     expect_size,
     shape,
 )
-from vfi_kernels._options import HOLES, MODES
+from vfi_kernels._options import HOLES, MODES, Mode
 from vfi_kernels._results import accumulator, as_result, not_needed
 from vfi_kernels.ops._shared.reference_math.bilinear import Corner, corners, gather, scatter_add
 
@@ -31,9 +30,9 @@ NEARLY_ALONE, THIN = 2.0**-5, 2.0**-12
 WIDE_SPAN = 60.0  # metrics that span more get a shift per target pixel: exp(-60) is still a normal float32
 
 
-def mode_of(op: str, mode: str | None, metric: Tensor | None, holes: str, return_weight: bool) -> str:
+def mode_of(op: str, mode: Mode | None, metric: Tensor | None, holes: str, return_weight: bool) -> Mode:
     """The mode that a public function was given, or takes for None; raises where the options are none."""
-    chosen = ("average" if metric is None else "softmax") if mode is None else mode
+    chosen: Mode = ("average" if metric is None else "softmax") if mode is None else mode
     expect_choice(op, "mode", chosen, MODES)
     expect_choice(op, "holes", holes, HOLES)
     expect_bool(op, "return_weight", return_weight)
@@ -65,7 +64,7 @@ def check_metric(op: str, mode: str, metric: Tensor | None, first: Tensor) -> No
         expect_size(op, "metric", metric, tuple(first.shape[2:]), "image")
 
 
-def images_of(op: str, image: Any) -> list[Tensor]:
+def images_of(op: str, image: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """What a public function gets: a tensor, or a sequence of tensors."""
     if not isinstance(image, (Tensor, Iterable)):
         expect(False, op, "image to be a tensor or a sequence of tensors", type(image).__name__)

@@ -9,13 +9,13 @@ or a corner of the resize, of weight 0 is not read.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops._shared.triton_math.bilinear import load_plane
 from vfi_kernels.ops._shared.triton_math.launch import triton_dtype
 
@@ -31,10 +31,10 @@ class Path:
     acc: torch.dtype
     order: int = 0
 
-    def packed(self) -> tuple[Any, ...]:
+    def packed(self) -> tuple[object, ...]:
         return self.keyframes, self.taus, self.taus.shape[1], *self.keyframes.shape[2:]
 
-    def constants(self) -> dict[str, Any]:
+    def constants(self) -> Options:
         shared = tuple(self.taus.shape[2:]) != self.size
         return {
             "CURVE": (self.keyframes.shape[1] // 2, *self.curve, self.order, shared),

@@ -1,7 +1,6 @@
 """How Triton kernels are started: tiles fixed by layout and dtype (no autotuning), on the tensors' own device."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import triton
@@ -32,10 +31,10 @@ def launch(
     kernel: triton.JITFunction,
     like: Tensor,
     size: Sequence[int],
-    *args: Any,
+    *args: object,
     BLOCK: int,
     parts: int = 1,
-    **constants: Any,
+    **constants: object,
 ) -> None:
     """Runs `kernel` on like's device and its current stream, over like's batch of planes of `size`, BLOCK pixels each.
 
@@ -48,7 +47,7 @@ def launch(
         kernel[(blocks * like.shape[0] * parts,)](blocks, *map(_with_strides, args), BLOCK=BLOCK, **options)
 
 
-def _with_strides(arg: Any) -> Any:
+def _with_strides(arg: object) -> object:
     if isinstance(arg, tuple):
         return tuple(map(_with_strides, arg))
     return (arg, arg.stride()) if isinstance(arg, Tensor) and arg.dim() == 4 else arg

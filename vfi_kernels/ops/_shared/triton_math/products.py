@@ -1,11 +1,10 @@
 """Products of tiles for Triton kernels: which type the factors have, and with what they are multiplied."""
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops._shared.triton_math.launch import triton_dtype
 
 DTYPES = {
@@ -17,7 +16,7 @@ DTYPES = {
 LEAST = 16  # of every side of a tile that tl.dot takes
 
 
-def product_constants(dtype: torch.dtype, acc: torch.dtype, allow_tf32: bool) -> dict[str, Any]:
+def product_constants(dtype: torch.dtype, acc: torch.dtype, allow_tf32: bool) -> Options:
     """ACC of the sums, KIND of the factors, DOT and PRECISION for `add_product`, where tensors are `dtype`."""
     kind = dtype if acc == torch.float32 else acc
     # Triton's interpreter multiplies the bits of bfloat16: there the rounded factors are widened first.
@@ -33,7 +32,8 @@ def product_constants(dtype: torch.dtype, acc: torch.dtype, allow_tf32: bool) ->
 
 def side(channels: int, most: int, dot: bool) -> int:
     """A side of a tile for that many channels. Without tl.dot the summed side is walked one by one."""
-    return min(max(triton.next_power_of_2(max(channels, 1)), LEAST if dot else 1), most)
+    least: int = max(triton.next_power_of_2(max(channels, 1)), LEAST if dot else 1)
+    return min(least, most)
 
 
 @triton.jit

@@ -11,13 +11,13 @@ is one, sums w_k e_k itself. `collect` then divides, rounds and lays out the res
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from vfi_kernels._types import Options
 from vfi_kernels.ops._shared.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -44,14 +44,14 @@ class Landing:
     border: bool = False  # clip positions to the target
     channel: int = 0  # of the flow along x; the flow along y follows
 
-    def packed(self) -> tuple[Any, ...]:
+    def packed(self) -> tuple[object, ...]:
         """What kernels call `landing`; some plane stands in for one that the factor does not use."""
         metric = self.like if self.metric is None else self.metric
         shift = self.like[0, 0, 0] if self.shift is None else self.shift.flatten()
         flow = self.flow.packed() if isinstance(self.flow, Path) else self.flow
         return flow, metric, shift, self.channel, *self.source_size, *self.size
 
-    def constants(self) -> dict[str, Any]:
+    def constants(self) -> Options:
         path = None
         if isinstance(self.flow, Path):
             path = (self.flow.constants()["CURVE"], self.flow.constants()["SAME"])
@@ -255,7 +255,8 @@ def order_by_cell(landing: Landing) -> Order:
 
 def lane_group(lanes: int) -> int:
     """Lanes that are added as one vector: at most 16 bytes of float32; the number of lanes is rounded up to it."""
-    return min(4, triton.next_power_of_2(max(lanes, 1)))
+    rounded: int = triton.next_power_of_2(max(lanes, 1))
+    return min(4, rounded)
 
 
 def scatter(value: Tensor, landing: Landing, with_weight: bool = False, order: Order | None = None) -> Tensor:

@@ -1,186 +1,26 @@
-"""Modules that compute the active patches of an image only."""
+"""A block of convolutions on the active patches of an image."""
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vfi_kernels._arguments import (
-    expect,
-    expect_bool,
-    expect_choice,
-    expect_floating,
-    expect_image,
-    expect_integer,
-    expect_number,
-    expect_tensors,
-    expect_tensors_or_none,
-    expect_written,
-    shape,
-)
+from vfi_kernels._arguments import expect, expect_floating, expect_image, expect_integer, expect_tensors, shape
 from vfi_kernels._autograd import refuse_gradient
 from vfi_kernels._overrides import leaf, written_as_memory
 from vfi_kernels._results import memory_format
 from vfi_kernels.nn._halo import Halo
-from vfi_kernels.ops._shared.convolution import activate
-from vfi_kernels.ops._shared.reference_math.patches import check_indices, check_patch
-from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_
-from vfi_kernels.ops.routed_conv2d.op import FUSED, routed_conv2d, routed_conv2d_
-
-
-class RoutedConv2d(nn.Module):
-    """`vk.routed_conv2d` with its weights; without a list of patches the dense convolution.
-
-    Args:
-        in_channels, out_channels: C and C_out.
-        kernel_size: 1 or 3; of a transposed convolution 4.
-        patch: pixels of the input along each side of a patch.
-        stride: 1 or 2; of a transposed convolution 2.
-        transposed: a transposed convolution, with padding 1; otherwise the padding is kernel_size // 2.
-        bias: False for none.
-        padding_mode: "zeros" or "image": what a patch reads around itself, see `vk.routed_conv2d`.
-        activation: None, "relu", "leaky_relu", "prelu" or "gelu". negative_slope: that of "leaky_relu".
-
-    Shapes:
-        weight and bias as those of torch.nn.Conv2d, or ConvTranspose2d, and initialised like them; activation_weight
-        (C_out,) of "prelu", at first 0.25.
-        forward(input, indices, base): input (B, C, H, W); indices (P, 3) as from `vk.patch_indices`, or a route map
-        (B, H / patch, W / patch) of bool, or None for all of the image at once; base (B, C_out, H', W') or None for
-        zeros -> (B, C_out, H', W'). With inplace=True `base` itself is written and returned, without a gradient; where
-        patches are listed it must share no memory with x.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        patch: int,
-        *,
-        stride: int = 1,
-        transposed: bool = False,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        activation: str | None = None,
-        negative_slope: float = 0.01,
-    ):
-        super().__init__()
-        name = type(self).__name__
-        expect_bool(name, "transposed", transposed)
-        expect_bool(name, "bias", bias)
-        known = (4,) if transposed else (1, 3)
-        kind = "4 for a transposed convolution" if transposed else "1 or 3"
-        expect(kernel_size in known, name, f"kernel_size {kind}", repr(kernel_size))
-        strides = (2,) if transposed else (1, 2)
-        expect(stride in strides, name, f"stride {'2' if transposed else '1 or 2'}", repr(stride))
-        expect_integer(name, "patch", patch, 1)
-        expect_choice(name, "padding_mode", padding_mode, ("zeros", "image"))
-        if activation is not None:
-            expect_choice(name, "activation", activation, FUSED)
-        expect_number(name, "negative_slope", negative_slope)
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.patch, self.stride, self.transposed, self.padding_mode = patch, stride, transposed, padding_mode
-        self.activation, self.negative_slope = activation, negative_slope
-        channels = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self.weight = nn.Parameter(torch.empty(*channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.activation_weight = nn.Parameter(torch.empty(out_channels)) if activation == "prelu" else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(max(self.weight.shape[1] * self.kernel_size**2, 1))
-            nn.init.uniform_(self.bias, -bound, bound)
-        if self.activation_weight is not None:
-            nn.init.constant_(self.activation_weight, 0.25)
-
-    @leaf
-    def forward(
-        self, input: Tensor, indices: Tensor | None = None, base: Tensor | None = None, *, inplace: bool = False
-    ) -> Tensor:
-        op = type(self).__name__
-        expect_tensors(op, input=input)
-        _expect_base(op, base, inplace)
-        if indices is None:
-            dense = activate(self._dense(input), self.activation, self.activation_weight, self.negative_slope)
-            return _keep(op, dense, input, base, inplace)
-        listed = as_indices(op, indices, input, self.patch)
-        options: dict[str, Any] = {
-            "stride": self.stride, "transposed": self.transposed, "padding_mode": self.padding_mode,
-            "activation": self.activation, "activation_weight": self.activation_weight, "negative_slope":
-            self.negative_slope,
-        }  # fmt: skip
-        if inplace:
-            assert base is not None
-            return routed_conv2d_(input, self.weight, self.bias, listed, self.patch, base=base, **options)
-        return routed_conv2d(input, self.weight, self.bias, listed, self.patch, base=base, **options)
-
-    def _dense(self, x: Tensor) -> Tensor:
-        if self.transposed:
-            return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
-        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.kernel_size // 2)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, patch={self.patch}, "
-            f"stride={self.stride}, transposed={self.transposed}, bias={self.bias is not None}, "
-            f"padding_mode={self.padding_mode!r}, activation={self.activation!r}"
-        )
-
-
-def as_indices(op: str, given: Tensor, x: Tensor, patch: int) -> Tensor:
-    """A list of patches of `x`, also of a route map."""
-    expect_tensors(op, indices=given)
-    expect_image(op, "input", x)
-    if given.dim() != 3 and given.dtype != torch.bool:
-        check_indices(op, given, x, "input")
-        return given
-    check_patch(op, patch, x, "input")
-    size = (x.shape[0], x.shape[2] // patch, x.shape[3] // patch)
-    expect(given.dtype == torch.bool, op, "a route of dtype bool", str(given.dtype).removeprefix("torch."))
-    if shape(given) != size:
-        expect(False, op, f"a route of shape (B, H / patch, W / patch) = {size}", shape(given))
-    listed = patch_indices(given)
-    assert isinstance(listed, Tensor)
-    return listed
+from vfi_kernels.nn._routing import as_indices, expect_base, fitting, keep
+from vfi_kernels.ops._shared.reference_math.patches import check_patch
+from vfi_kernels.ops.patches.op import patch_gather, patch_scatter, patch_scatter_
 
 
 def _is_seen(listed: Tensor) -> bool:
     """Whether the host may look into a list without waiting: on the CPU, not in a traced graph and not under vmap."""
     traced = torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(listed)
     return listed.device.type == "cpu" and not traced
-
-
-def _expect_base(op: str, base: Tensor | None, inplace: bool) -> None:
-    expect_bool(op, "inplace", inplace)
-    (expect_tensors if inplace else expect_tensors_or_none)(op, base=base)
-
-
-def _fitting(op: str, base: Tensor, size: tuple[int, ...], result: Tensor, x: Tensor) -> Tensor:
-    """`base`, which has the result's shape, and its dtype or, where autocast gave that another one, the input's."""
-    if shape(base) != size:
-        expect(False, op, f"base of shape {size} as the output has", shape(base))
-    name = " or ".join(dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in (x, result)))
-    got = str(base.dtype).removeprefix("torch.")
-    expect(base.dtype in (x.dtype, result.dtype), op, f"base of dtype {name} as x and the output have", got)
-    return base
-
-
-def _keep(op: str, result: Tensor, x: Tensor, base: Tensor | None, inplace: bool) -> Tensor:
-    """The result of the dense layer, all of whose patches are active, where it belongs."""
-    if base is None:
-        return result
-    _fitting(op, base, shape(result), result, x)
-    if not inplace:
-        return result.to(base.dtype)
-    refuse_gradient(op, "inplace=False", result, base)
-    expect_written(op, "base", base)
-    return base.copy_(result)
 
 
 class RoutedBlock(nn.Module):
@@ -249,9 +89,9 @@ class RoutedBlock(nn.Module):
         expect(len(images) > 0, "RoutedBlock", "at least one input", "none")
         for t in images:
             expect_tensors("RoutedBlock", x=t)
-        _expect_base("RoutedBlock", base, inplace)
+        expect_base("RoutedBlock", base, inplace)
         if indices is None:
-            return _keep("RoutedBlock", self.module(*images), images[0], base, inplace)
+            return keep("RoutedBlock", self.module(*images), images[0], base, inplace)
         traced = torch.jit.is_tracing()
         expect(not traced, "RoutedBlock", "torch.export or torch.compile", "torch.jit.trace, which keeps one list")
         listed = self._listed(images, indices)
@@ -341,6 +181,6 @@ class RoutedBlock(nn.Module):
         b, _, h, w = images[0].shape
         size = (b, patches.shape[1], h // self.patch * patches.shape[2], w // self.patch * patches.shape[3])
         if base is not None:
-            return _fitting("RoutedBlock", base, size, patches, images[0])
+            return fitting("RoutedBlock", base, size, patches, images[0])
         layout = memory_format(images[0])
         return torch.empty(size, dtype=patches.dtype, device=patches.device, memory_format=layout).zero_()
