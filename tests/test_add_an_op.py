@@ -80,13 +80,21 @@ def build(tree: Path) -> None:
     run(tree, "setup.py", "build_ext", "--inplace", CXX=compiler, VFI_KERNELS_TESTING="1", VFI_KERNELS_CUDA="0")
 
 
+def passed(tree: Path, *words: str) -> int:
+    """How many tests; none may fail."""
+    said = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *words)
+    return int(re.search(r"(\d+) passed", said)[1])
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("builds")
 def test_the_tutorial_adds_an_op(copy):
     write_files(copy)
     build(copy)
-    pytest_quietly = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-x")
-    assert "passed" in run(copy, *pytest_quietly, "tests/ops/test_scale.py", "tests/test_structure.py", "tests/test_docs.py")
-    generic = ("test_every_op.py", "test_out.py", "test_random_calls.py", "test_triton.py", "test_cuda_emulation_ops.py")
-    found = run(copy, *pytest_quietly, *(f"tests/{name}" for name in generic), "-k", "scale")
-    assert int(re.search(r"(\d+) passed", found)[1]) > 60
+    own = ("tests/ops/test_scale.py", "tests/test_structure.py", "tests/test_tables.py", "tests/test_docs.py")
+    pages = ("api", "derivations", "add_an_op")  # whose examples run
+    passed(copy, *own, "-m", "not slow", "-k", f"not examples_run or {' or '.join(pages)}")
+    generic = ("every_op", "out", "random_calls", "layouts", "triton", "cuda_emulation_ops", "bench")
+    assert passed(copy, *(f"tests/test_{name}.py" for name in generic), "-m", "not nightly", "-k", "scale") > 100
+    lists = "every_op_and_kernel or function_and_option or with_kernels_has_tests or every_goal"
+    assert passed(copy, *(f"tests/test_{name}.py" for name in (*generic, "benchmark_record")), "-k", lists) >= 4
