@@ -5,6 +5,7 @@ A module of this folder registers the peers of one or more ops; nothing else has
 
 import importlib
 import pkgutil
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,15 +42,15 @@ class Peer:
     yardstick: bool = False  # computes something else of the same size
 
 
-PEERS: dict[str, list[Peer]] = {}  # op -> its peers
+PEERS: defaultdict[str, list[Peer]] = defaultdict(list)  # op -> its peers, which it need not have
 
 
 def register(peer: Peer) -> Peer:
-    PEERS.setdefault(peer.op, []).append(peer)
+    PEERS[peer.op].append(peer)
     return peer
 
 
-def load_peers() -> dict[str, list[Peer]]:
+def load_peers() -> defaultdict[str, list[Peer]]:
     """Imports every module of this folder and returns what they registered."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
