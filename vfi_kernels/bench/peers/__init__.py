@@ -8,11 +8,10 @@ import pkgutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Function, Op
 
 
 def _suits_always(*arguments: object, **options: object) -> None:
@@ -23,7 +22,7 @@ def _as_they_are(*arguments: object, **options: object) -> tuple[object, ...]:
     return arguments
 
 
-def _unchanged(result: Any) -> Any:
+def _unchanged(result: Tensor) -> Tensor:
     return result
 
 
@@ -35,7 +34,7 @@ class Peer:
     op: str
     call: Function
     prepare: Callable[..., tuple[object, ...]] = _as_they_are  # not timed: what a fair user would keep between calls
-    result: Callable[[Any], Tensor] = _unchanged  # of `call`, as our op returns it; not timed
+    result: Op = _unchanged  # of `call`, as our op returns it; not timed
     unsuited: Callable[..., str | None] = _suits_always  # (*arguments, **options) -> why it cannot do this
     differentiable: bool = True
     compiles: bool = False  # takes seconds to start
