@@ -11,6 +11,7 @@ import routed_network
 
 from vfi_kernels.bench.measure import WRONG
 from vfi_kernels.bench.overhead import TINY
+from vfi_kernels.testing import load_cases
 
 WARP = "backward_warp-border"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
@@ -41,7 +42,15 @@ def group(op: str, shape: str, peers: Sequence[str] | None = None, cpu_level: st
     return Group(choices, peers, cpu_level)
 
 
-CPU = (
+def with_every_op(groups: Sequence[Group], **more: Any) -> tuple[Group, ...]:
+    """And the first large shape of a case of each op that no group names."""
+    cases = load_cases()
+    named = {cases[name].op if name in cases else name for g in groups for name in g.choices["op"]}
+    others = {c.op: c for c in reversed(cases.values()) if c.large and c.op not in named}
+    return (*groups, *(group(c.name, next(iter(c.large)), **more) for c in others.values()))
+
+
+CPU: tuple[Group, ...] = (
     group(WARP, "1080p features-960", threads=[2]),
     group(WARP, "1080p features-448", LIGHT, threads=[1]),
     group(WARP, "4k features-448 training", LIGHT, threads=[2]),
@@ -84,8 +93,9 @@ CPU = (
     group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
     group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
 )
+CPU = with_every_op(CPU, threads=[2])
 
-CUDA = (
+CUDA: tuple[Group, ...] = (
     group(WARP, "1080p 4k features-960", device="cuda", dtype=["float32", "float16"]),
     group(WARP, "1080p features-448", LIGHT, device="cuda", mode=["backward"]),
     group("warp_blend", "1080p 4k", device="cuda", dtype=["float32", "float16"]),
@@ -108,7 +118,7 @@ CUDA = (
     group("routed_conv2d-64", "2k 2k-64 2k-96", device="cuda", dtype=["float32", "float16"], layout=LAYOUTS),
     group("routed_conv2d-64", "2k-64", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
 )
-
+CUDA = with_every_op(CUDA, device="cuda")
 
 # Besides the names of peers. A peer whose result is wrong is no measure.
 FASTEST, FLOOR, MICROSECONDS = "the fastest peer that is right", "the floor", "us"

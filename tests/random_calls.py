@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {
         ("stride", "dilation", "groups", "offset_groups", "transposed", "segments", "halo", "memory_format")
     ),
     **dict.fromkeys(
-        ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding")
+        ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding", "out")
     ),
 }
 
@@ -79,7 +79,7 @@ def options_of(case: cases.OpCase) -> set[str]:
     if not passes:
         return set()
     optional = [p for p in inspect.signature(public).parameters.values() if p.default is not p.empty]
-    return {p.name for p in optional} - {"metric", "bias"}
+    return {p.name for p in optional} - {"metric", "bias", "out"}
 
 
 def _options(draw: Draw, case: cases.OpCase) -> dict[str, Any]:

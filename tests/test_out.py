@@ -10,7 +10,7 @@ from op_calls import CASES, arguments_of
 import vfi_kernels as vk
 from vfi_kernels.testing import map_tensors, tensors
 
-IN_PLACE = {"patch_scatter_", "routed_conv2d_"}
+IN_PLACE = {name for name in vk.__all__ if name.endswith("_")}
 COPIED = {"patch_scatter", "routed_conv2d"}  # begin with the memory of base
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

@@ -103,9 +103,10 @@ def test_the_command_knows_no_model_by_name():
         assert not re.search(rf"\b({'|'.join(names)})\b", words), name
 
 
-def test_vfi_says_what_its_values_are():
+@pytest.mark.parametrize("package", ["vfi_kernels", "python/vfi"])
+def test_a_package_says_what_its_values_are(package):
     """mypy is strict there; where nothing is known, `Any` stands: rarely. The lines that import it do not count."""
-    lines = [line for path in (ROOT / "python/vfi").rglob("*.py") for line in path.read_text().splitlines()]
+    lines = [line for path in (ROOT / package).rglob("*.py") for line in path.read_text().splitlines()]
     assert sum(len(re.findall(r"\bAny\b", line)) for line in lines if "import" not in line) < 60
 
 

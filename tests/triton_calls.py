@@ -1,14 +1,19 @@
 """What Triton kernels there are, and calls that together launch every one of them. Sets no interpreter mode."""
 
 import ast
+import importlib
 import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from compare import gradients, make_cotangents
+from op_calls import RecordOps, first_cases
 from torch import Tensor
 
+from vfi_kernels import backends
+from vfi_kernels._options import with_words
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.mixture_lora import triton_kernels as adapting
@@ -20,9 +25,14 @@ from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.ops.trajectory_splat import triton_kernels as moving
 from vfi_kernels.ops.trajectory_warp import triton_kernels as travelling
 from vfi_kernels.ops.warp_blend import triton_kernels as blend
+from vfi_kernels.testing import map_tensors
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vfi_kernels"
 LAYOUTS = {"planes": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+HANDLED = (warp, matching, adapting, deforming, patching, routing, sampling, splatting, moving, travelling, blend)
+BY_HAND = {module.__name__ for module in HANDLED}
 
 
 def jit_functions() -> dict[str, ast.FunctionDef]:
@@ -146,6 +156,23 @@ class Calls:
         grad_weight: Tensor | None = weight if inputs > 1 else None
         splatting.splat_grad(x, grad_weight, x, flow, metric, outs, weight, shift, mode, holes, False, True, True, True)
 
+    def others(self) -> None:
+        """Ops that have no calls above: the first case and its gradient."""
+        layout = LAYOUTS["channels_last" if self.image.stride(1) == 1 else "planes"]
+        for case in first_cases():
+            if backends._triton_modules[case.op] in BY_HAND:
+                continue
+            made = case.make_inputs(*self.image.shape, dtype=self.image.dtype)
+            made = map_tensors(lambda t: t.contiguous(memory_format=layout), made)
+            calls: list = []
+            with RecordOps(calls):
+                gradients(case.call, made, make_cotangents(case.call, made))
+            for name, arguments, _ in calls:
+                op = name.split(".")[1]
+                if not backends.ops()[op]:
+                    function = getattr(importlib.import_module(backends._triton_modules[op]), op)
+                    function(*with_words(op, arguments))
+
 
 def launch_each(dtype: torch.dtype) -> None:
     """The least that launches every kernel."""
@@ -160,6 +187,7 @@ def launch_each(dtype: torch.dtype) -> None:
     c.patches()
     c.routes()
     c.splats(False)
+    c.others()
 
 
 def launch_all(announce: Callable[[torch.dtype], None]) -> None:
@@ -177,6 +205,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.patches()
         c.routes()
         c.splats(False)
+        c.others()
     for dtype in (torch.float64, torch.float32):
         announce(dtype)
         c = Calls(dtype, size=(5, 7))

@@ -67,7 +67,8 @@ def shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def expect_image(op: str, name: str, image: Tensor) -> None:
-    """(B, C, H, W), one of the four floating dtypes."""
+    """(B, C, H, W), dense, one of the four floating dtypes."""
+    expect(image.layout is torch.strided, op, f"a dense tensor for {name}", f"one of layout {image.layout}")
     expect(image.dim() == 4, op, f"{name} of shape (B, C, H, W)", shape(image))
     expect_floating(op, name, image)
 

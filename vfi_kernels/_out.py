@@ -1,6 +1,6 @@
 """`out=` of the public functions: results go into memory that the caller keeps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from vfi_kernels._arguments import expect, expect_written, is_alias_of, shape
+from vfi_kernels._types import Arguments, Options
 
 R = TypeVar("R")
 _give_results: Callable[[list[Tensor]], None] = torch.ops.vfi_kernels.give_results.default
@@ -17,7 +18,7 @@ JOINED = {
 }  # fmt: skip
 
 
-def into(out: Any, function: Callable[..., R], args: Sequence[object], kwargs: Mapping[str, object], direct: bool) -> R:
+def into(out: Any, function: Callable[..., R], args: Arguments, kwargs: Options, direct: bool) -> R:
     """function(*args, **kwargs) with its first result, a tensor or a list of them, written into `out`.
 
     C++ takes `out` for the memory of its result where its layout is the one that the result would have anyway (`result`

@@ -1,7 +1,7 @@
 """Where something stands for a tensor: subclasses of Tensor, and the proxies of torch.fx, which record calls."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,7 +15,7 @@ from torch.overrides import has_torch_function
 
 from vfi_kernels._arguments import ArgumentError, is_of_arguments
 from vfi_kernels._out import into
-from vfi_kernels._types import Arguments, Function
+from vfi_kernels._types import Arguments, Function, Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +23,7 @@ R = TypeVar("R")
 PLAIN = (Tensor, torch.nn.Parameter, FakeTensor, FunctionalTensor)
 
 
-def _each(args: Arguments, kwargs: Mapping[str, Any]) -> Iterator[Any]:
+def _each(args: Arguments, kwargs: Options) -> Iterator[Any]:
     """Arguments, and what is in lists among them."""
     for value in (*args, *kwargs.values()):
         if type(value) in (list, tuple):
@@ -79,7 +79,7 @@ def _named(name: str, sentence: str) -> str:
     return name + sentence.removeprefix(plain) if own else sentence
 
 
-def _expect_dense(function: Function, args: Arguments, kwargs: Mapping[str, Any]) -> None:
+def _expect_dense(function: Function, args: Arguments, kwargs: Options) -> None:
     """One sentence where torch, which met a tensor of another kind somewhere inside, has a page of them."""
     named = zip(signature(function).parameters, args)
     for name, value in (*named, *kwargs.items()):

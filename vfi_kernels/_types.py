@@ -1,6 +1,6 @@
 """Types that several modules name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
@@ -10,7 +10,7 @@ Op: TypeAlias = Callable[..., Tensor]  # one of torch.ops with one result
 Ops: TypeAlias = Callable[..., tuple[Tensor, ...]]  # with several
 ListOp: TypeAlias = Callable[..., tuple[list[Tensor], Tensor, Tensor]]  # with a list and two tensors
 Arguments: TypeAlias = Sequence[Any]  # of an op, in the order of its schema
-Options: TypeAlias = dict[str, Any]  # of a function, by name
+Options: TypeAlias = Mapping[str, Any]  # of a function, by name
 Facts: TypeAlias = dict[str, Any]  # what a JSON file holds
 # For each argument; of a list of tensors a list.
 Gradients: TypeAlias = tuple[Tensor | Sequence[Tensor | None] | None, ...]

@@ -19,7 +19,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import torch
 
@@ -27,7 +27,8 @@ from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import taking_numbers, with_words
 from vfi_kernels._types import Function
 
-BACKENDS = ("reference", "cpp", "cuda", "triton")
+Backend = Literal["reference", "cpp", "cuda", "triton"]
+BACKENDS: tuple[Backend, ...] = ("reference", "cpp", "cuda", "triton")
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")
 _references: dict[str, Function] = {}  # op -> plain PyTorch
@@ -170,7 +171,7 @@ def prefer_triton_on_old_gpus() -> None:
 
 
 @contextlib.contextmanager
-def use_backend(backend: str) -> Iterator[None]:
+def use_backend(backend: Backend) -> Iterator[None]:
     """Runs every op with one backend, in the whole process, until the block ends.
 
     Args:

@@ -4,14 +4,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from typing_extensions import Required, Unpack  # which torch needs, too
 
-from vfi_kernels._types import Function, Options
+from vfi_kernels._options import Boundary
+from vfi_kernels._types import Function
 from vfi_kernels.ops._shared.reference_math.keys_cubic import Curve, flows
 
 T = TypeVar("T")
@@ -25,7 +26,16 @@ class Place(TypedDict, total=False):
     generator: torch.Generator | None
 
 
-CURVE = {"a": -0.5, "boundary": "keys", "extrapolate": False}  # what sample_trajectory does unless told otherwise
+class Line(TypedDict, total=False):
+    """The options of a curve through keyframes."""
+
+    a: float
+    boundary: Boundary
+    extrapolate: bool
+
+
+Inputs: TypeAlias = tuple[Any, ...]  # of a call: tensors, and lists of them
+CURVE: Line = {"a": -0.5, "boundary": "keys", "extrapolate": False}  # what sample_trajectory does unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class OpCase:
     name: str
     op: str  # the schema's name
     call: Function  # the public function with its options bound
-    make_inputs: Callable[..., tuple[Any, ...]]  # (*shape, dtype=, device=, generator=, flow=) -> arguments of call
+    make_inputs: Callable[..., Inputs]  # (*shape, dtype=, device=, generator=, flow=) -> arguments of call
     small: tuple[tuple[int, ...], ...]  # shapes for tests: one pixel, odd sizes, wider than one block
     large: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shapes for benchmarks, by name
     bytes_moved: Callable[..., int] | None = None  # (*arguments) -> the least bytes read and written
@@ -133,7 +143,7 @@ def make_trajectory(
     *,
     coarse: int = 1,
     per_pixel: bool = False,
-    curve: Options | None = None,
+    curve: Line | None = None,
     **options: Unpack[Place],
 ) -> tuple[Tensor, Tensor]:
     """make_keyframes for an image of (h, w), `coarse` times as coarse as it, and make_taus. Resized flows are not exact
@@ -142,11 +152,11 @@ def make_trajectory(
     keyframes = make_keyframes(kind, b, count, -(-h // coarse), -(-w // coarse), **options)
     if coarse == 1 or kind == "zero" or h * w >= 1 << 16:
         return keyframes, taus
-    given = {name: value for name, value in (curve or {}).items() if name in CURVE}
-    line = Curve(**{"first": 0.0, "step": 1 / max(count - 1, 1), **CURVE, **given})
+    line: Line = {**CURVE, **(curve or {})}
+    through = Curve(0.0, 1 / max(count - 1, 1), line["a"], line["boundary"], line["extrapolate"])
 
     def flows_of(planes: Tensor) -> Tensor:
-        return flows(line, planes.double().unflatten(1, (-1, 2)), taus.double(), (h, w))
+        return flows(through, planes.double().unflatten(1, (-1, 2)), taus.double(), (h, w))
 
     return clear_of_integers(keyframes, flows_of), taus
 

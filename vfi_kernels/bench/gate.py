@@ -56,7 +56,7 @@ def has_tests() -> bool:
     return bool(_generic_tests()) and importlib.util.find_spec("pytest") is not None
 
 
-def check(case: OpCase, dtype: str, layout: str, device: str, backend: str | None) -> str | None:
+def check(case: OpCase, dtype: str, layout: str, device: str, backend: backends.Backend | None) -> str | None:
     """Forward and gradients on small shapes against the reference in float64; where they differ, or None."""
     for shape in case.small:
         generator = torch.Generator().manual_seed(1)

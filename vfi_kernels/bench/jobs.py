@@ -38,7 +38,7 @@ class Job:
     flow: str = "smooth"
     threads: int = 1
     device: str = "cpu"
-    backend: str | None = None  # None: the one that serves the device
+    backend: backends.Backend | None = None  # None: the one that serves the device
 
     def __str__(self) -> str:
         parts = [self.case, self.shape, self.dtype, self.layout, self.mode, self.flow]
@@ -94,7 +94,7 @@ def plan(
     flow: Sequence[str] = ("smooth",),
     threads: Sequence[int] | None = None,
     device: str = "cpu",
-    backend: str | None = None,
+    backend: backends.Backend | None = None,
 ) -> list[Job]:
     """Every combination of the choices, one after another; UsageError where one of them is unknown or cannot run."""
     one_of("--dtype", dtype, tuple(DTYPES))

@@ -69,7 +69,7 @@ class Session:
 
     def _peers(self, op: str, names: Sequence[str] | None) -> list[Peer]:
         """The peers of `op`; a quick run has none that compile."""
-        peers = load_peers().get(op, [])
+        peers = load_peers()[op]
         if names is not None:
             peers = [p for p in peers if any(fnmatch.fnmatch(p.name, name) for name in names)]
         return [p for p in peers if not (self.quick and p.compiles)]

@@ -5,7 +5,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import NoReturn
 
 from vfi_kernels._types import Function
 from vfi_kernels.compat import mmcv, torchvision
@@ -20,7 +20,7 @@ class Stub(ModuleType):
         self.__spec__ = ModuleSpec(name, None, is_package=True)
         self.__dict__.update(attributes)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(absent(self.__name__, name))
 
 

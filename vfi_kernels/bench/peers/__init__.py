@@ -5,13 +5,13 @@ A module of this folder registers the peers of one or more ops; nothing else has
 
 import importlib
 import pkgutil
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Function, Op
 
 
 def _suits_always(*arguments: object, **options: object) -> None:
@@ -22,7 +22,7 @@ def _as_they_are(*arguments: object, **options: object) -> tuple[object, ...]:
     return arguments
 
 
-def _unchanged(result: Any) -> Any:
+def _unchanged(result: Tensor) -> Tensor:
     return result
 
 
@@ -34,22 +34,22 @@ class Peer:
     op: str
     call: Function
     prepare: Callable[..., tuple[object, ...]] = _as_they_are  # not timed: what a fair user would keep between calls
-    result: Callable[[Any], Tensor] = _unchanged  # of `call`, as our op returns it; not timed
+    result: Op = _unchanged  # of `call`, as our op returns it; not timed
     unsuited: Callable[..., str | None] = _suits_always  # (*arguments, **options) -> why it cannot do this
     differentiable: bool = True
     compiles: bool = False  # takes seconds to start
     yardstick: bool = False  # computes something else of the same size
 
 
-PEERS: dict[str, list[Peer]] = {}  # op -> its peers
+PEERS: defaultdict[str, list[Peer]] = defaultdict(list)  # op -> its peers, which it need not have
 
 
 def register(peer: Peer) -> Peer:
-    PEERS.setdefault(peer.op, []).append(peer)
+    PEERS[peer.op].append(peer)
     return peer
 
 
-def load_peers() -> dict[str, list[Peer]]:
+def load_peers() -> defaultdict[str, list[Peer]]:
     """Imports every module of this folder and returns what they registered."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")

@@ -1,13 +1,17 @@
 """Inputs of sample_trajectory for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 from torch import Tensor
 from typing_extensions import Unpack
 
 from vfi_kernels.ops.sample_trajectory.op import sample_trajectory
-from vfi_kernels.testing import OpCase, Place, make_keyframes, make_taus, register
+from vfi_kernels.testing import Line, OpCase, Place, make_keyframes, make_taus, register
+
+
+class Sampled(Line, total=False):
+    derivative: bool
+    knots: tuple[float, ...]
 
 
 def make_inputs(
@@ -25,7 +29,7 @@ def make_inputs(
     return make_keyframes(flow, b, count, h, w, **options), taus
 
 
-def call(keyframes: Tensor, taus: Tensor, **options: Any) -> Tensor:
+def call(keyframes: Tensor, taus: Tensor, **options: Unpack[Sampled]) -> Tensor:
     times = taus if taus.shape[2:] == keyframes.shape[2:] else taus[:, :, 0, 0]
     return sample_trajectory(keyframes.unflatten(1, (-1, 2)), times, **options).flatten(1, 2)
 
@@ -38,7 +42,11 @@ def bytes_moved(keyframes: Tensor, taus: Tensor) -> int:
 
 
 def _register(
-    name: str, count: int, per_pixel: bool = False, large: dict[str, tuple[int, ...]] | None = None, **options: Any
+    name: str,
+    count: int,
+    per_pixel: bool = False,
+    large: dict[str, tuple[int, ...]] | None = None,
+    **options: Unpack[Sampled],
 ) -> None:
     register(
         OpCase(

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from vfi_kernels._types import Function
 from vfi_kernels.ops.splat.op import splat
-from vfi_kernels.testing import OpCase, Place, make_flow, random, register, tensors
+from vfi_kernels.testing import Inputs, OpCase, Place, make_flow, random, register, tensors
 
 SMALL = ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67))
 LARGE: dict[str, tuple[int, ...]] = {
@@ -28,7 +28,7 @@ def make_inputs(
     metric: float | None = None,
     several: bool = False,
     **options: Unpack[Place],
-) -> tuple[Any, ...]:
+) -> Inputs:
     """`metric`: its scale, None without one. `several`: a list of two inputs, the second with one channel more."""
     image = random((b, c, h, w), **options)
     inputs = [image, random((b, c + 1, h, w), **options)] if several else image
@@ -36,7 +36,7 @@ def make_inputs(
     return arguments if metric is None else (*arguments, random((b, 1, h, w), **options) * metric)
 
 
-def make_linear_inputs(*shape: int, **options: Unpack[Place]) -> tuple[Any, ...]:
+def make_linear_inputs(*shape: int, **options: Unpack[Place]) -> Inputs:
     """Weights away from 0, where the quotient has no derivative."""
     b, c, h, w = shape
     image, flow, metric = make_inputs(b, c, h, w, metric=1.0, **options)

@@ -8,7 +8,6 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels._results import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels._types import Options
 from vfi_kernels.ops._shared.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, THIN, dim, most_doubt
 from vfi_kernels.ops._shared.triton_math.bilinear import (
     block_pixels,
@@ -261,7 +260,7 @@ def splat_grad(
         for x, grad, needed in ((flow, grad_flow, need_flow), (metric, grad_metric, need_metric))
         if x is not None
     ]
-    flags: Options = {"EPS": holes, "NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
+    flags = {"EPS": holes, "NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
     flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h}
     for n, (g, x, grad_x) in enumerate(zip(grad_outs, inputs, grad_inputs, strict=True)):
         if divides:

@@ -7,9 +7,16 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from vfi_kernels._options import Mode
 from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_splat.op import trajectory_splat
-from vfi_kernels.testing import OpCase, Place, make_trajectory, map_tensors, random, register, tensors
+from vfi_kernels.testing import Inputs, Line, OpCase, Place, make_trajectory, map_tensors, random, register, tensors
+
+
+class Splatted(Line, total=False):
+    mode: Mode
+    return_weight: bool
+
 
 Images = Tensor | list[Tensor]
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024)}
@@ -36,10 +43,10 @@ def make_inputs(
     coarse: int = 1,
     metric: float | None = None,
     per_pixel: bool = False,
-    curve: Options | None = None,
+    curve: Line | None = None,
     several: bool = False,
     **options: Unpack[Place],
-) -> tuple[Any, ...]:
+) -> Inputs:
     """Input (`several`: a list of two, the second with one channel more), `count` keyframes (B, 2 K, h, w), `coarse`
     times as coarse as the input, taus and, unless None, a metric of that scale: 4-dimensional all. Two taus at most on
     the small images of tests."""
@@ -66,7 +73,7 @@ def bytes_moved(input: Images, keyframes: Tensor, taus: Tensor, metric: Tensor |
     return images * (1 + taus.shape[1]) + keyframes.nbytes + taus.nbytes + (0 if metric is None else metric.nbytes)
 
 
-def _register(name: str, inputs: Options, case: Options | None = None, **options: Any) -> None:
+def _register(name: str, inputs: Options, case: Options | None = None, **options: Unpack[Splatted]) -> None:
     register(
         OpCase(
             name=f"trajectory_splat-{name}",
@@ -84,5 +91,5 @@ _register("softmax", {"count": 9, "taus": 24, "metric": 2.0}, {"large": LARGE})
 # One pixel alone decides most targets: what its gradients are made of cancels.
 _register("softmax-wide", {"metric": 18.0}, {"smooth": False, "slack": 64.0}, boundary="linear")
 _register("sum", {"coarse": 2, "count": 3}, mode="sum", a=-0.75, boundary="replicate")
-_register("several", {"several": True, "metric": 2.0}, return_weight=True)
+_register("several", {"several": True, "count": 9, "metric": 2.0})
 _register("pixel", {"per_pixel": True}, mode="average", extrapolate=True)

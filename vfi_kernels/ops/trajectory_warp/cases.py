@@ -1,14 +1,19 @@
 """Inputs of trajectory_warp for tests and benchmarks."""
 
 import functools
-from typing import Any
 
 from torch import Tensor
 from typing_extensions import Unpack
 
+from vfi_kernels._options import PaddingMode
 from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_warp.op import trajectory_warp
-from vfi_kernels.testing import OpCase, Place, make_trajectory, random, register
+from vfi_kernels.testing import Line, OpCase, Place, make_trajectory, random, register
+
+
+class Warped(Line, total=False):
+    padding_mode: PaddingMode
+
 
 LARGE: dict[str, tuple[int, ...]] = {"576p": (1, 3, 576, 1024), "1080p": (1, 3, 1088, 1920)}
 
@@ -23,7 +28,7 @@ def make_inputs(
     taus: int = 3,
     coarse: int = 1,
     per_pixel: bool = False,
-    curve: Options | None = None,
+    curve: Line | None = None,
     **options: Unpack[Place],
 ) -> tuple[Tensor, ...]:
     """Image, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the image, and taus: 4-dimensional all.
@@ -33,7 +38,7 @@ def make_inputs(
     return random((b, c, h, w), **options), *make_trajectory(flow, b, taus, count, h, w, **line, **options)
 
 
-def call(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Any) -> Tensor:
+def call(image: Tensor, keyframes: Tensor, taus: Tensor, **options: Unpack[Warped]) -> Tensor:
     times = taus if taus.shape[2:] == image.shape[2:] else taus[:, :, 0, 0]
     return trajectory_warp(image, keyframes.unflatten(1, (-1, 2)), times, **options).flatten(0, 1)
 
@@ -43,7 +48,7 @@ def bytes_moved(image: Tensor, keyframes: Tensor, taus: Tensor) -> int:
     return image.nbytes * (1 + taus.shape[1]) + keyframes.nbytes + taus.nbytes
 
 
-def _register(name: str, inputs: Options, large: bool = False, **options: Any) -> None:
+def _register(name: str, inputs: Options, large: bool = False, **options: Unpack[Warped]) -> None:
     register(
         OpCase(
             name=f"trajectory_warp-{name}",
