@@ -79,7 +79,7 @@ def options_of(case: cases.OpCase) -> set[str]:
     if not passes:
         return set()
     optional = [p for p in inspect.signature(public).parameters.values() if p.default is not p.empty]
-    return {p.name for p in optional} - {"metric", "bias", "out"}
+    return {p.name for p in optional} - {"metric", "bias"}
 
 
 def _options(draw: Draw, case: cases.OpCase) -> dict[str, Any]:

@@ -95,8 +95,10 @@ def test_a_plan_of_unknown_things_is_refused(choices, sentence):
 @pytest.mark.parametrize("mode", jobs.MODES)
 def test_a_row_has_all_that_the_report_needs(case, mode):
     (row,) = rows_of(op=[case.name], mode=[mode])
-    assert {"ours", "copy"} < row["timings"].keys() and row["times_faster"].keys() <= row["timings"].keys()
-    assert set(row["timings"]) | set(row["absent"]) >= {p.name for p in load_peers()[case.op] if not p.compiles}
+    peers = {p.name for p in load_peers()[case.op] if not p.compiles}
+    assert {"ours", "copy"} <= row["timings"].keys() and row["times_faster"].keys() <= row["timings"].keys()
+    assert set(row["timings"]) | set(row["absent"]) >= peers
+    assert not peers or peers & row["timings"].keys()
     assert row["times_floor"] == row["timings"]["ours"]["median_ms"] / row["timings"]["copy"]["median_ms"]
     json.dumps(row)
 
@@ -107,7 +109,7 @@ def test_peers_compute_what_we_do(case, layout):
     """In float32; one that subtracts a single maximum from a wide metric loses pixels, and is marked."""
     (row,) = rows_of(op=[case.name], shape=["2x3x12x16"], layout=[layout], flow=["noise"])
     lossy = {name for name in row["differs"] if case.name == "splat-softmax-wide" and "per target" not in name}
-    assert len(row["differs"]) >= 1
+    assert row["differs"] or not load_peers()[case.op]
     assert all(distance < 1e-5 for name, distance in row["differs"].items() if name not in lossy)
     assert all(row["differs"][name] > measure.WRONG for name in lossy)
 
@@ -130,7 +132,7 @@ def test_peers_have_our_gradients(case):
             checked += 1
             for a, b in zip(found, expected, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
-    assert checked
+    assert checked or not load_peers()[case.op]
 
 
 @pytest.mark.slow

@@ -165,8 +165,9 @@ class Calls:
             made = case.make_inputs(*self.image.shape, dtype=self.image.dtype)
             made = map_tensors(lambda t: t.contiguous(memory_format=layout), made)
             calls: list = []
+            cotangents = make_cotangents(case.call, made)
             with RecordOps(calls):
-                gradients(case.call, made, make_cotangents(case.call, made))
+                gradients(case.call, made, cotangents)
             for name, arguments, _ in calls:
                 op = name.split(".")[1]
                 if not backends.ops()[op]:
