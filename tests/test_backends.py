@@ -125,7 +125,7 @@ def test_import_brings_nothing_heavy():
 def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
     copied = tmp_path / "vfi_kernels"
     copied.mkdir()
-    for name in ("__init__.py", "backends.py", "_arguments.py", "_options.py", "_autograd.py"):
+    for name in ("__init__.py", "backends.py", "_types.py", "_arguments.py", "_options.py", "_autograd.py"):
         (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
     # An editable install would find the library through its own import hook.
     code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
