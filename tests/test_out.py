@@ -135,3 +135,49 @@ def test_after_a_refused_call_nothing_is_kept():
         vk.backward_warp(image, flow[:, :1], out=out)
     made = torch.ops.vfi_kernels.backward_warp(image, flow)
     assert made.data_ptr() != out.data_ptr() and not out.any()
+
+
+def test_one_memory_for_two_results_is_refused():
+    images, flow, out = (
+        [torch.zeros(1, 3, 6, 8), torch.ones(1, 3, 6, 8)],
+        torch.zeros(1, 2, 6, 8),
+        torch.zeros(1, 3, 6, 8),
+    )
+    for call in (vk.splat, torch.compile(vk.splat, backend="eager")):
+        with pytest.raises(RuntimeError, match="splat: expected an out"):
+            call(images, flow, out=[out, out])
+
+
+def test_parts_of_one_buffer_will_do():
+    pool, flow = torch.rand(3, 3, 6, 8), torch.rand(1, 2, 6, 8)
+    expected = vk.backward_warp(pool[:1], flow)
+    assert torch.equal(vk.backward_warp(pool[:1], flow, out=pool[1:2]), expected) and torch.equal(pool[1:2], expected)
+    vk.splat([pool[:1], pool[:1]], flow, mode="sum", out=[pool[1:2], pool[2:]])
+    assert torch.equal(pool[1], pool[2])
+    array = pool.numpy()
+    with pytest.raises(vk.ArgumentError, match="an out with memory of its own"):
+        vk.backward_warp(torch.from_numpy(array)[:1], flow, out=pool[:1])
+
+
+def test_a_refused_call_leaves_every_out_as_it_was():
+    image, flow = torch.rand(1, 3, 6, 8), torch.rand(1, 2, 6, 8)
+    for shapes in (((1, 3, 6, 8),), ((1, 3, 6, 8), (1, 3, 6, 7)), ((1, 3, 6, 8),) * 3):
+        outs = [torch.full(s, 7.0) for s in shapes]
+        with pytest.raises(vk.ArgumentError):
+            vk.splat([image, image], flow, out=outs)
+        written = [t for t in outs if not (t == 7).all()]
+        assert all(t._version > 0 for t in outs) or not written
+        assert len(shapes) != 2 or not written
+
+
+def test_a_graph_of_jit_trace_would_lose_it():
+    image, flow, out = torch.rand(1, 3, 6, 8), torch.rand(1, 2, 6, 8), torch.zeros(1, 3, 6, 8)
+    with pytest.raises(RuntimeError, match="which would drop it"):
+        torch.jit.trace(lambda i, f, o: vk.backward_warp(i, f, out=o), (image, flow, out))
+
+
+def test_compiled_for_any_size():
+    compiled = torch.compile(lambda i, f, o: vk.backward_warp(i, f, out=o), backend="eager", fullgraph=True)
+    for size in (16, 24, 32):
+        image, flow, out = torch.rand(1, 3, size, size), torch.rand(1, 2, size, size), torch.zeros(1, 3, size, size)
+        assert torch.equal(compiled(image, flow, out), out) and torch.equal(out, vk.backward_warp(image, flow))

@@ -1,17 +1,17 @@
 """`out=` of the public functions: results go into memory that the caller keeps."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from vfi_kernels._arguments import expect, expect_written, is_alias_of, shape
+from vfi_kernels._arguments import expect, expect_written, shape
 from vfi_kernels._types import Arguments, Options
 
 R = TypeVar("R")
 _give_results: Callable[[list[Tensor]], None] = torch.ops.vfi_kernels.give_results.default
+MEMORY = (Tensor, torch.nn.Parameter)
 # Dimensions of a result that its op has as one.
 JOINED = {
     "mixture_lora": (0, -2), "sample_trajectory": (1, 2), "trajectory_splat": (0, 1), "trajectory_warp": (0, 1),
@@ -26,26 +26,64 @@ def into(out: Any, function: Callable[..., R], args: Arguments, kwargs: Options,
     between (`direct` is False).
     """
     op = function.__name__
+    traced = torch.jit.is_tracing()
+    expect(not traced, op, "out under torch.export or torch.compile", "it under torch.jit.trace, which would drop it")
     outs = list(out) if isinstance(out, (list, tuple)) else [out]
-    read = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-    for t in outs:
+    read = [t for t in _flat((*args, *kwargs.values())) if isinstance(t, Tensor)]
+    for n, t in enumerate(outs):
         expect(isinstance(t, Tensor), op, "out to be a tensor, or tensors for several", type(t).__name__)
-        expect_written(op, "out", t)
-        usable = not direct or not t.is_inference() or torch.is_inference_mode_enabled()
-        expect(usable, op, "an out that was not made in torch.inference_mode(), or to be called in it", "one of it")
-        shared = direct and any(is_alias_of(t, other) for other in (*read, *(o for o in outs if o is not t)))
-        expect(not shared, op, "an out with memory of its own", "one in the memory of an argument or of another out")
+        if direct:
+            _check_memory(op, t, (*read, *outs[:n]))
+        else:
+            expect(all(t is not other for other in outs[:n]), op, "an out for each image", "one of them twice")
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in (*outs, *read))
     expect(not recorded, op, "tensors without requires_grad where out is given, or torch.no_grad()", "one that has it")
-    direct = direct and not any(t.is_neg() or t.is_conj() for t in outs)
-    if direct:
-        _give_results([t.flatten(*JOINED[op]) if op in JOINED and t.dim() > 1 else t for t in outs])
+    direct = direct and all(type(t) in MEMORY and not t.is_neg() and not t.is_conj() for t in outs)
+    if len(outs) > 1:  # each is written before the next one is looked at
+        direct = direct and all(t.dtype == x.dtype and t.shape[-3:] == x.shape[-3:] for t, x in zip(outs, read))
+    if not direct:
+        return _copied(op, out, outs, function(*args, **kwargs))
+    _give_results([t.flatten(*JOINED[op]) if op in JOINED and t.dim() > 1 else t for t in outs])
     try:
-        found = function(*args, **kwargs)
+        return _copied(op, out, outs, function(*args, **kwargs), direct=True)
     finally:
-        if direct:
-            _give_results([])
-    first = found[0] if isinstance(found, tuple) else found
+        _give_results([])
+        for t in outs:  # also where a call is refused after it has written
+            torch.autograd.graph.increment_version(t)
+
+
+def _flat(values: Iterable[object]) -> Iterator[object]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from value
+        else:
+            yield value
+
+
+def _check_memory(op: str, t: Tensor, others: Sequence[Tensor]) -> None:
+    """`t` can be written, and shares no byte with others."""
+    expect_written(op, "out", t)
+    usable = not t.is_inference() or torch.is_inference_mode_enabled()
+    expect(usable, op, "an out that was not made in torch.inference_mode(), or to be called in it", "one of it")
+    begin, end = _bytes(t)
+    for other in others:
+        first, last = _bytes(other)
+        meets = other.device == t.device and first < end and begin < last
+        expect(not meets, op, "an out with memory of its own", "one in the memory of an argument or of another out")
+
+
+def _bytes(t: Tensor) -> tuple[int, int]:
+    """Where its memory begins, and where it ends; sparse tensors and those without memory have none."""
+    if t.layout != torch.strided or t.device.type == "meta" or t.numel() == 0:
+        return 0, 0
+    storage: int = torch._C._data_address(t)  # type: ignore[attr-defined]
+    begin = storage + t.storage_offset() * t.element_size()
+    return begin, begin + (sum((n - 1) * s for n, s in zip(t.shape, t.stride())) + 1) * t.element_size()
+
+
+def _copied(op: str, out: Any, outs: Sequence[Tensor], found: R, direct: bool = False) -> R:
+    """What `function` returned with `out` for its first part; copied where it is not there already."""
+    first: Any = found[0] if isinstance(found, tuple) else found
     made = first if isinstance(first, list) else [first]
     expect(len(made) == len(outs), op, f"{len(made)} tensors for out", len(outs))
     for t, result in zip(outs, made):
@@ -54,10 +92,7 @@ def into(out: Any, function: Callable[..., R], args: Arguments, kwargs: Options,
         expect(wanted == got, op, f"out of dtype {wanted}", got)
         expect(t.device == result.device, op, f"out on device {result.device}", t.device)
     for t, result in zip(outs, made):
-        if direct and result.data_ptr() == t.data_ptr():
-            torch.autograd.graph.increment_version(t)
-        else:
+        if not direct or result.data_ptr() != t.data_ptr():
             t.copy_(result)
     written: Any = (out, *found[1:]) if isinstance(found, tuple) else out
-    results: R = written
-    return results
+    return cast(R, written)
