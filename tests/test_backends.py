@@ -77,7 +77,7 @@ def test_cuda_without_a_gpu_says_why():
 def test_triton_without_gpu_or_interpreter_says_why():
     run = python("import vfi_kernels as vk\nwith vk.use_backend('triton'): pass")
     assert run.returncode == 1
-    assert "RuntimeError: use_backend: the backend 'triton' cannot run: " in run.stderr.splitlines()[-1]
+    assert "ArgumentError: use_backend: the backend 'triton' cannot run: " in run.stderr.splitlines()[-1]
 
 
 def test_environment_chooses():

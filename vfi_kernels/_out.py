@@ -77,8 +77,8 @@ def _bytes(t: Tensor) -> tuple[int, int]:
     if t.layout != torch.strided or t.device.type == "meta" or t.numel() == 0:
         return 0, 0
     storage: int = torch._C._data_address(t)  # type: ignore[attr-defined]
-    begin = storage + t.storage_offset() * t.element_size()
-    return begin, begin + (sum((n - 1) * s for n, s in zip(t.shape, t.stride())) + 1) * t.element_size()
+    begin = storage + int(t.storage_offset()) * t.element_size()
+    return begin, begin + int(sum((n - 1) * s for n, s in zip(t.shape, t.stride())) + 1) * t.element_size()
 
 
 def _copied(op: str, out: Any, outs: Sequence[Tensor], found: R, direct: bool = False) -> R:

@@ -23,6 +23,7 @@ from typing import Literal, TypedDict
 
 import torch
 
+from vfi_kernels._arguments import ArgumentError
 from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import taking_numbers, with_words
 from vfi_kernels._types import Function
@@ -199,7 +200,7 @@ def apply_environment() -> None:
 def _choose(backend: str) -> torch.library.Library:
     reason = unavailable(backend)
     if reason is not None:
-        raise RuntimeError(f"use_backend: the backend '{backend}' cannot run: {reason}")
+        raise ArgumentError(f"use_backend: the backend '{backend}' cannot run: {reason}")
     if backend == "reference":
         return _override({"CPU": _references.__getitem__, "CUDA": _references.__getitem__})
     if backend == "triton":

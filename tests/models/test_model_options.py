@@ -22,7 +22,8 @@ from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.models.registry import DEFAULT, MODELS, load_model
 from vfi.options import Options, option, options_of
 
-PACKAGES = sorted(path.parent for path in Path(vfi.__file__).parent.glob("models/*/__init__.py"))
+LAZY = [p for p in Path(vfi.__file__).parent.glob("models/*/__init__.py") if "lazily" in p.read_text()]
+PACKAGES = sorted(path.parent for path in LAZY)
 
 
 @dataclasses.dataclass(frozen=True)

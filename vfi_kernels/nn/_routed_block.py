@@ -72,6 +72,8 @@ class RoutedBlock(nn.Module):
 
     def __init__(self, module: nn.Module, patch: int, halo: int = 0, chunk: int = 16):
         super().__init__()
+        given = type(module).__name__
+        expect(isinstance(module, nn.Module), type(self).__name__, "module to be a torch.nn.Module", given)
         for name, value, least in (("patch", patch, 1), ("halo", halo, 0), ("chunk", chunk, 1)):
             expect_integer(type(self).__name__, name, value, least)
         self.module, self.patch, self.halo, self.chunk = module, patch, halo, chunk

@@ -2,7 +2,7 @@
 //
 //   N[t] = sum over source pixels of w e x,   D[t] = sum of w e,   out = N (sum) or N / q(D)
 //   e = 1 (sum, average), m (linear), exp(m - shift) (softmax)
-//   q(D) = D, and out = 0 where |D| < kHole (eps zero);  D + 1e-7 (add);  max(D, 1e-7) (clip)
+//   q(D) = D, and out = 0 where |D| < kHole (holes zero);  D + 1e-7 (add);  max(D, 1e-7) (clip)
 //
 // shift is the largest metric: of all pixels of the sample that are not skipped while these span at most kWideSpan, else of
 // the pixels that contribute to the target; 0 where there is none. It is a constant for the gradients. With

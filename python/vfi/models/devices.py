@@ -11,6 +11,6 @@ def choose_device(name: str | None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     return name

@@ -4,8 +4,11 @@ import importlib
 from collections.abc import Callable, Sequence
 
 
-def lazily(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], object]:
-    """A package's `__getattr__`: each of `names` is found in the first of `modules`, below it, that has it."""
+def lazily(
+    package: str, names: Sequence[str], modules: Sequence[str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """A package's `__getattr__` and `__dir__`: each of `names` is found in the first of `modules`, below it, that has
+    it."""
 
     def load(name: str) -> object:
         for module in modules if name in names else ():
@@ -14,4 +17,4 @@ def lazily(package: str, names: Sequence[str], modules: Sequence[str]) -> Callab
                 return found[name]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return load
+    return load, lambda: sorted(names)

@@ -130,7 +130,9 @@ def load_model(name: str, weights: str | Path | None = None, device: str = "cpu"
     if weights is None and entry.weights is not None:
         raise ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
     chosen = entry.options_class().of(f"the model {name}", options)
-    return entry.loaded().load(weights, device, chosen)
+    from vfi.models.devices import choose_device  # which imports torch
+
+    return entry.loaded().load(weights, choose_device(device), chosen)
 
 
 def load_objective(name: str, weights: str | Path | None, tiny: bool, **options: object) -> "Objective":

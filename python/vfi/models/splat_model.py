@@ -187,8 +187,9 @@ def _inside(flow: Tensor) -> Tensor:
 
 
 def _check(name: str, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> None:
-    if frame0.ndim != 4 or frame0.shape[1] != 3:
-        raise ValueError(f"{name}: expected frames of shape (B, 3, H, W), got {tuple(frame0.shape)}")
+    if frame0.ndim != 4 or frame0.shape[1] != 3 or not frame0.is_floating_point():
+        got = f"{tuple(frame0.shape)}, {str(frame0.dtype).removeprefix('torch.')}"
+        raise ValueError(f"{name}: expected floating frames of shape (B, 3, H, W) in [0, 1], got {got}")
     if frame1.shape != frame0.shape:
         shapes = f"{tuple(frame0.shape)} and {tuple(frame1.shape)}"
         raise ValueError(f"{name}: expected two frames of one shape, got {shapes}")

@@ -23,4 +23,6 @@ __all__ = [
     "misalignment",
     "top_shares",
 ]
-__getattr__ = lazily(__name__, __all__, ("alignment", "config", "explanation", "model", "routing", "synthesis"))
+__getattr__, __dir__ = lazily(
+    __name__, __all__, ("alignment", "config", "explanation", "model", "routing", "synthesis")
+)

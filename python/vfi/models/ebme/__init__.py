@@ -10,4 +10,4 @@ if TYPE_CHECKING:
     from vfi.models.ebme.model import EBMESplat
 
 __all__ = ["BiFlowNet", "EBMESplat", "levels_for", "load"]
-__getattr__ = lazily(__name__, __all__, ("flow", "model"))
+__getattr__, __dir__ = lazily(__name__, __all__, ("flow", "model"))

@@ -30,6 +30,6 @@ __all__ = [
     "tiny",
     "widened",
 ]
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__, __all__, ("diffusion", "estimator", "explanation", "files", "model", "synthesis", "trajectory")
 )

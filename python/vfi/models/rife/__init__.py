@@ -10,4 +10,4 @@ if TYPE_CHECKING:
     from vfi.models.rife.model import RIFE, Result, RIFEExplanation, load
 
 __all__ = ["RIFE", "Config", "RIFEExplanation", "Result", "load"]
-__getattr__ = lazily(__name__, __all__, ("config", "model"))
+__getattr__, __dir__ = lazily(__name__, __all__, ("config", "model"))

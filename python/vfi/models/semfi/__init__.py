@@ -38,4 +38,4 @@ __all__ = [
     "tiny",
     "with_adapters",
 ]
-__getattr__ = lazily(__name__, __all__, ("files", "loading", "mixture", "peft_files", "pipeline", "scheduler"))
+__getattr__, __dir__ = lazily(__name__, __all__, ("files", "loading", "mixture", "peft_files", "pipeline", "scheduler"))

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
     from vfi.models.sg_rife.model import SGRIFE, load
 
 __all__ = ["SGRIFE", "GuidedConfig", "load"]
-__getattr__ = lazily(__name__, __all__, ("config", "model"))
+__getattr__, __dir__ = lazily(__name__, __all__, ("config", "model"))
