@@ -115,7 +115,7 @@ def test_wrong_shapes_are_refused(model):
     ):
         model.interpolate(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16), 0.5)
     bytes_of = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="expected floating frames .* uint8"):
+    with pytest.raises(ValueError, match=r"expected floating frames .* uint8"):
         model.interpolate(bytes_of, bytes_of, 0.5)
     with pytest.raises(ValueError, match="expected two frames of one shape"):
         model.interpolate(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 17), 0.5)
