@@ -63,6 +63,9 @@ def test_the_mode_sees_a_copy():
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_knots_on_the_device_are_refused_while_a_graph_is_captured(call, monkeypatch):
+    with pytest.raises(vk.ArgumentError, match="expected knots that have values, got knots on meta"):
+        call(*on_device("meta"), 0.5, torch.empty(3, device="meta"))
+    monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(RuntimeError, match="expected knots as numbers or on the CPU while a CUDA graph is captured"):
         call(*on_device("meta"), 0.5, torch.empty(3, device="meta"))

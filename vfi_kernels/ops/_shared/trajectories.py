@@ -97,8 +97,10 @@ def knot_line(op: str, knots: Tensor | Sequence[float] | None, count: int) -> tu
     """First knot and step of `count` uniform knots; None is linspace(0, 1, count)."""
     if knots is None:
         return 0.0, 1.0 / max(count - 1, 1)
-    if isinstance(knots, Tensor) and knots.is_cuda and torch.cuda.is_current_stream_capturing():
-        expect(False, op, "knots as numbers or on the CPU while a CUDA graph is captured", f"knots on {knots.device}")
+    if isinstance(knots, Tensor) and not knots.is_cpu:
+        captured = torch.cuda._is_compiled() and torch.cuda.is_current_stream_capturing()
+        place = "as numbers or on the CPU while a CUDA graph is captured" if captured else "that have values"
+        expect(not captured and not knots.is_meta, op, f"knots {place}", f"knots on {knots.device}")
     listed = isinstance(knots, Sequence) and not isinstance(knots, str)
     given = list(knots) if listed else knots.tolist() if hasattr(knots, "tolist") else knots
     if (
