@@ -1,6 +1,6 @@
 """`out=` of the public functions: results go into memory that the caller keeps."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -29,7 +29,7 @@ def into(out: Any, function: Callable[..., R], args: Arguments, kwargs: Options,
     traced = torch.jit.is_tracing()
     expect(not traced, op, "out under torch.export or torch.compile", "it under torch.jit.trace, which would drop it")
     outs = list(out) if isinstance(out, (list, tuple)) else [out]
-    read = [t for t in _flat((*args, *kwargs.values())) if isinstance(t, Tensor)]
+    read = [t for t in each(args, kwargs) if isinstance(t, Tensor)]
     for n, t in enumerate(outs):
         expect(isinstance(t, Tensor), op, "out to be a tensor, or tensors for several", type(t).__name__)
         if direct:
@@ -52,8 +52,9 @@ def into(out: Any, function: Callable[..., R], args: Arguments, kwargs: Options,
             torch.autograd.graph.increment_version(t)
 
 
-def _flat(values: Iterable[object]) -> Iterator[object]:
-    for value in values:
+def each(args: Arguments, kwargs: Options) -> Iterator[Any]:
+    """Arguments, and what is in lists among them."""
+    for value in (*args, *kwargs.values()):
         if isinstance(value, (list, tuple)):
             yield from value
         else:

@@ -1,7 +1,7 @@
 """Where something stands for a tensor: subclasses of Tensor, and the proxies of torch.fx, which record calls."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,22 +14,13 @@ from torch.fx import Proxy, Tracer
 from torch.overrides import has_torch_function
 
 from vfi_kernels._arguments import ArgumentError, is_of_arguments
-from vfi_kernels._out import into
+from vfi_kernels._out import each, into
 from vfi_kernels._types import Arguments, Function, Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
 # Tensors themselves, and those that stand for them while torch compiles or exports.
 PLAIN = (Tensor, torch.nn.Parameter, FakeTensor, FunctionalTensor)
-
-
-def _each(args: Arguments, kwargs: Options) -> Iterator[Any]:
-    """Arguments, and what is in lists among them."""
-    for value in (*args, *kwargs.values()):
-        if type(value) in (list, tuple):
-            yield from value
-        else:
-            yield value
 
 
 def overridable(function: Callable[P, R]) -> Callable[P, R]:
@@ -47,7 +38,7 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
                 if type(value) in (list, tuple):
                     stands_in = stands_in or has_torch_function(value)
         if stands_in or (kwargs and has_torch_function(tuple(kwargs.values()))):
-            asked = torch.overrides._get_overloaded_args([v for v in _each(args, kwargs) if type(v) is not Tensor])
+            asked = torch.overrides._get_overloaded_args([v for v in each(args, kwargs) if type(v) is not Tensor])
             for value in asked:
                 result: R = value.__torch_function__(call, tuple(map(type, asked)), args, kwargs)
                 if result is not NotImplemented:
@@ -60,7 +51,7 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs) if out is None else into(out, function, args, kwargs, False)
         try:
             if out is not None:
-                tensors = (v for v in _each((out, *args), kwargs) if isinstance(v, Tensor))
+                tensors = (v for v in each((out, *args), kwargs) if isinstance(v, Tensor))
                 return into(out, function, args, kwargs, written_as_memory(*tensors))
             return function(*args, **kwargs)
         except Exception as error:
@@ -109,7 +100,7 @@ def leaf(forward: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(forward)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for value in _each(args, kwargs):
+        for value in each(args, kwargs):
             if isinstance(value, Proxy) and isinstance(value.tracer, Tracer):
                 module, *given = list[Any](args)
                 if value.tracer.root is not module:
