@@ -102,6 +102,7 @@ class NinjaBuild(build_ext):
 
     def run(self) -> None:
         self.configure()
+        write_if_changed(self.folder / "build_info.h", self.build_info())
         self.ninja_file().run()
         super().run()
 
@@ -132,7 +133,6 @@ class NinjaBuild(build_ext):
         )
         yes = "yes" if self.cuda.home else "no"
         print(f"vfi_kernels: torch {torch.__version__}; CUDA kernels: {yes} ({self.cuda.reason})", flush=True)
-        write_if_changed(self.folder / "build_info.h", self.build_info(torch.__version__))
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name))
@@ -142,11 +142,13 @@ class NinjaBuild(build_ext):
         shutil.copy(self.folder / f"{ext.name}.so", part)
         part.replace(target)
 
-    def build_info(self, torch_version: str) -> str:
+    def build_info(self) -> str:
         """A header with what the op build_info() returns."""
+        import torch
+
         version = subprocess.run([*shlex.split(self.cxx), "--version"], capture_output=True, text=True, check=True)
         info: dict[str, Any] = {
-            "torch": torch_version,
+            "torch": torch.__version__,
             "compiler": version.stdout.splitlines()[0] + (f" {DEBUG_FLAGS[DEBUG]}" if DEBUG != "0" else ""),
             "cpu_levels": list(cpu_levels()),
             "cuda": self.cuda.version,
@@ -228,4 +230,6 @@ class CompileCommands(NinjaBuild):
 
     def run(self) -> None:
         self.configure()
+        if not (self.folder / "build_info.h").exists():  # the next build's own, if there was one, stays as it is
+            write_if_changed(self.folder / "build_info.h", self.build_info())
         write_if_changed(ROOT / "compile_commands.json", self.ninja_file().compile_commands())
