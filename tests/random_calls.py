@@ -22,7 +22,7 @@ CASES = cases.load_cases()
 FLOWS = ("noise", "integer", "smooth", "zoom-out", "zero", "point")
 # Values of options, by name. None: given by the case, or drawn in BY_HAND, since shapes depend on it.
 OPTIONS: dict[str, Any] = {
-    "padding_mode": ("border", "zeros"),
+    "padding_mode": ("border", "zeros", "reflection"),
     "mode": ("sum", "average", "linear", "softmax"),
     "holes": ("zero", "add", "clip"),
     "return_weight": (False, True),

@@ -259,12 +259,12 @@ def test_elements_beyond_two_to_the_31():
     assert native.strided_offset([2**33, 2**32, 2**20, 3], 1, 1, 4096, 5) == 2**33 + 2**32 + 2**32 + 15
 
 
-@pytest.mark.parametrize("padding", ["border", "zeros"])
+@pytest.mark.parametrize("padding", ["border", "zeros", "reflection"])
 @pytest.mark.parametrize("float64", [False, True], ids=["float32", "float64"])
 def test_positions_agree_with_the_reference(padding, float64):
     dtype = torch.float64 if float64 else torch.float32
     values = [0.0, -0.0, 0.25, -0.25, 1.0, -1.0, 3.5, -7.25, 8.0, -1e-10, 1e-30, 1e30, -1e30, 3e9]
-    values += [math.inf, -math.inf, math.nan]
+    values += [12.0, 20.5, -36.75, 123456.5, 5e8, math.inf, -math.inf, math.nan]
     size, start = 9, 4
     for f in values:
         flow = torch.tensor([[[[f]], [[0.0]]]], dtype=dtype).expand(1, 2, 1, start + 1).contiguous()
@@ -280,6 +280,6 @@ def test_positions_agree_with_the_reference(padding, float64):
         if float64:
             assert found == expected, f
         axis = native.axis(padding, f, start, size, float64)
-        assert 0 <= axis["l"] < 1
+        assert 0 <= axis["l"] <= 1 and (axis["l"] < 1 or padding == "reflection")
         if expected:
-            assert axis["at"] == min(expected)
+            assert axis["at"] == min(expected) - (axis["r"] == 0)

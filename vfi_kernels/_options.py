@@ -14,7 +14,7 @@ from vfi_kernels._arguments import expect
 from vfi_kernels._types import Arguments
 
 R = TypeVar("R")
-PaddingMode = Literal["border", "zeros"]
+PaddingMode = Literal["border", "zeros", "reflection"]
 Boundary = Literal["keys", "linear", "replicate"]
 Mode = Literal["sum", "average", "linear", "softmax"]
 Holes = Literal["zero", "add", "clip"]
@@ -22,7 +22,7 @@ Edge = Literal["torchvision", "mmcv"]
 PatchPaddingMode = Literal["zeros", "image"]
 Activation = Literal["relu", "prelu", "gelu", "leaky_relu"]
 
-PADDING_MODES = {"border": 0, "zeros": 1}
+PADDING_MODES = {"border": 0, "zeros": 1, "reflection": 2}
 BOUNDARIES = {"keys": 0, "linear": 1, "replicate": 2}
 MODES = {"sum": 0, "average": 1, "linear": 2, "softmax": 3}
 HOLES = {"zero": 0, "add": 1, "clip": 2}

@@ -6,7 +6,7 @@
 
 namespace vfi {
 
-enum class Padding { kBorder, kZeros };
+enum class Padding { kBorder, kZeros, kReflection };
 enum class Boundary { kKeys, kLinear, kReplicate };
 enum class Mode { kSum, kAverage, kLinear, kSoftmax };
 enum class Holes { kZero, kAdd, kClip };
@@ -20,7 +20,7 @@ template <class E>
 struct Option;
 template <>
 struct Option<Padding> {
-  static constexpr const char *name = "padding_mode", *words[] = {"border", "zeros"};
+  static constexpr const char *name = "padding_mode", *words[] = {"border", "zeros", "reflection"};
 };
 template <>
 struct Option<Boundary> {

@@ -7,8 +7,7 @@
 // memory.
 #pragma once
 
-#include "sampling/bilinear.h"
-#include "simd/simd.h"
+#include "sampling/simd_mirror.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -18,6 +17,19 @@ struct PairAxis {
   F32 w0, w1;  // weights
   F32 d0, d1;  // their derivatives along the flow
 };
+
+// Of positions x + f, where f = whole + l, in a mirrored image.
+VFI_INLINE PairAxis mirrored_pair(F32 f, F32 whole, F32 x, F32 r, F32 l, int32_t size) {
+  const F32 zero = {}, one = broadcast<F32>(1.0f), far = broadcast<F32>(kFar);
+  const Mask near = less(zero - far, f) & less(f, far);
+  const MirroredAxis<F32> m = mirrored_axis(whole, x, r, l, broadcast<F32>(static_cast<float>(size - 1)));
+  PairAxis a;
+  a.at = to_int(select(near, m.at, zero));
+  a.w0 = select(near, m.r, one), a.w1 = select(near, m.l, zero);
+  a.d1 = select(near & !m.fold, select(m.back, zero - one, one), zero);
+  a.d0 = zero - a.d1;
+  return a;
+}
 
 // The axis of positions x + f in an image of `size` >= 2 pixels.
 template <Padding kPadding>
@@ -29,6 +41,7 @@ VFI_INLINE PairAxis pair_axis(F32 f, I32 x, int32_t size) {
   const F32 l = select(ordinary, difference, zero), r = select(ordinary, (whole + one) - f, one);
   whole = select(ordinary, whole, whole + one);
   whole = min(max(whole, broadcast<F32>(-kFar)), broadcast<F32>(kFar));
+  if constexpr (kPadding == Padding::kReflection) return mirrored_pair(f, whole, to_float<F32>(x), r, l, size);
   const I32 first = {}, last = first + (size - 1), i = x + to_int(whole);
   const Mask low = less(i, first), high = !less(i, last);
   PairAxis a;
@@ -56,7 +69,7 @@ struct Block {
   I32 row;             // the pair's first row in the window
   int64_t base;        // offset of the window in the plane
   int32_t rows;        // height of the window; 0: there is none, the corners are gathered
-  bool careful;        // some weight is exactly 0: its corner must not be used
+  bool careful;        // some weight is exactly 0, its corner must not be used; or the image lies mirrored somewhere
 };
 
 struct Range {
@@ -93,7 +106,7 @@ VFI_INLINE void set_window(Block& b, I32 x, I32 y, int32_t width) {
 VFI_INLINE Block make_block(const PairAxis& x, const PairAxis& y, int32_t width) {
   Block b;
   b.x0 = x.w0, b.x1 = x.w1, b.y0 = y.w0, b.y1 = y.w1;
-  b.careful = any(equal((x.w0 * x.w1) * (y.w0 * y.w1), F32{}));
+  b.careful = any(equal((x.w0 * x.w1) * (y.w0 * y.w1), F32{}) | less(x.d1, F32{}) | less(y.d1, F32{}));
   set_window(b, x.at, y.at, width);
   return b;
 }

@@ -37,6 +37,12 @@ VFI_INLINE void for_each_tile(const Sampling& s, int64_t begin, int64_t end, Use
   }
 }
 
+VFI_INLINE PairAxis padded_pair(Padding padding, F32 f, I32 x, int32_t size) {
+  if (padding == Padding::kBorder) return pair_axis<Padding::kBorder>(f, x, size);
+  if (padding == Padding::kZeros) return pair_axis<Padding::kZeros>(f, x, size);
+  return pair_axis<Padding::kReflection>(f, x, size);
+}
+
 // Calls use(block number, x axis, y axis) for every block of the tile. The type of the flow and the padding are asked for
 // block by block: a branch that is always taken the same way costs less than a copy of `use` for each of them.
 template <class Use>
@@ -52,11 +58,8 @@ VFI_INLINE void for_each_block(const Sampling& s, const Tile& tile, Use&& use) {
       fetch(at + kAhead);
       fetch(at + plane + kAhead);
       const F32 flow_x = load_as(s.flow, s.flow_type, at, n), flow_y = load_as(s.flow, s.flow_type, at + plane, n);
-      const bool border = s.padding == Padding::kBorder;
-      const PairAxis ax = border ? pair_axis<Padding::kBorder>(flow_x, lanes + x, s.W)
-                                 : pair_axis<Padding::kZeros>(flow_x, lanes + x, s.W);
-      const PairAxis ay = border ? pair_axis<Padding::kBorder>(flow_y, I32{} + y, s.H)
-                                 : pair_axis<Padding::kZeros>(flow_y, I32{} + y, s.H);
+      const PairAxis ax = padded_pair(s.padding, flow_x, lanes + x, s.W);
+      const PairAxis ay = padded_pair(s.padding, flow_y, I32{} + y, s.H);
       use(block++, ax, ay);
     }
   }

@@ -5,8 +5,9 @@
 //   target = N,  or N / q(D) by the rule `division`
 //
 // where the factor e of a source pixel is 1, m, sigmoid(m), 1 - sigmoid(m) or exp(m - shift), m = metric[b, 0, y, x].
-// With kLinear and kSoftmax a pixel whose m is not finite is skipped. Padding::kBorder clips positions to the target;
-// kZeros drops corners outside it. Sums are float32, or float64 where `float64` says so, for every element type.
+// With kLinear and kSoftmax a pixel whose m is not finite is skipped. Padding::kBorder clips positions to the target,
+// kReflection mirrors them into it; kZeros drops corners outside it. Sums are float32, or float64 where `float64` says so,
+// for every element type.
 //
 // This is what other ops may ask for; the scatter itself is the splat's forward, in ops/splat.
 #pragma once

@@ -5,6 +5,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "testing/cuda_emulation.h"
 
 #include "sampling/bilinear.h"
@@ -28,15 +31,16 @@ py::dict axis_dict(const vfi::Axis<double>& a) {
   d["r"] = a.r;
   d["in0"] = a.in0;
   d["in1"] = a.in1;
-  d["moves"] = a.moves;
+  d["slope"] = a.slope;
   return d;
 }
 
 template <class T>
 vfi::Axis<double> axis_of(const std::string& padding, double f, int32_t x, int32_t size) {
-  const auto rule = padding == "border" ? vfi::Padding::kBorder : vfi::Padding::kZeros;
+  const auto& words = vfi::Option<vfi::Padding>::words;
+  const auto rule = static_cast<vfi::Padding>(std::find(std::begin(words), std::end(words), padding) - std::begin(words));
   const vfi::Axis<T> a = vfi::padded_axis(rule, static_cast<T>(f), x, size);
-  return {a.at, a.l, a.r, a.in0, a.in1, a.moves};
+  return {a.at, a.l, a.r, a.in0, a.in1, a.slope};
 }
 
 void add_emulation(py::module_& m) {

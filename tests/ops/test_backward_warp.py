@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import vfi_kernels as vk
 
-PADDING_MODES = ("border", "zeros")
+PADDING_MODES = ("border", "zeros", "reflection")
 quick = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
@@ -34,11 +34,14 @@ def test_zero_flow_is_a_bitwise_copy(backend, dtype, padding_mode, rng):
 def test_integer_flow_is_an_exact_shift(dx, dy, padding_mode, seed):
     image = torch.randn(1, 2, 9, 37, generator=torch.Generator().manual_seed(seed))
     flow = torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 9, 37)
-    mode = "replicate" if padding_mode == "border" else "constant"
-    padded = F.pad(image, (40, 40, 12, 12), mode=mode)
-    assert torch.equal(
-        vk.backward_warp(image, flow, padding_mode=padding_mode), padded[..., 12 + dy :, 40 + dx :][..., :9, :37]
-    )
+    found = vk.backward_warp(image, flow, padding_mode=padding_mode)
+    if padding_mode == "reflection":  # 0 1 2 ... 36 35 ... 1 0 1 ...
+        columns, rows = (torch.tensor([*range(n), *range(n - 2, 0, -1)]) for n in (37, 9))
+        shifted = image[..., rows.roll(-dy)[:9], :][..., columns.roll(-dx)[:37]]
+    else:
+        padded = F.pad(image, (40, 40, 12, 12), mode="replicate" if padding_mode == "border" else "constant")
+        shifted = padded[..., 12 + dy :, 40 + dx :][..., :9, :37]
+    assert torch.equal(found, shifted)
 
 
 @quick
@@ -58,13 +61,17 @@ def test_any_float_is_a_legal_flow(flow, padding_mode):
 
 @pytest.mark.parametrize("padding_mode", PADDING_MODES)
 def test_agrees_with_grid_sample_in_float64(backend, padding_mode, rng):
-    """An oracle that shares no code with us."""
-    image = torch.randn(2, 3, 11, 23, generator=rng, dtype=torch.float64)
-    flow = torch.randn(2, 2, 11, 23, generator=rng, dtype=torch.float64) * 4
+    """An oracle that shares no code with us; gradients too."""
+    image = torch.randn(2, 3, 11, 23, generator=rng, dtype=torch.float64, requires_grad=True)
+    flow = (torch.randn(2, 2, 11, 23, generator=rng, dtype=torch.float64) * 20).requires_grad_()
     ys, xs = torch.meshgrid(torch.arange(11.0).double(), torch.arange(23.0).double(), indexing="ij")
     grid = torch.stack([(xs + flow[:, 0]) * 2 / 22 - 1, (ys + flow[:, 1]) * 2 / 10 - 1], -1)
     expected = F.grid_sample(image, grid, "bilinear", padding_mode, align_corners=True)
-    torch.testing.assert_close(vk.backward_warp(image, flow, padding_mode=padding_mode), expected, rtol=0, atol=1e-12)
+    found = vk.backward_warp(image, flow, padding_mode=padding_mode)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    cotangent = torch.randn(found.shape, generator=rng, dtype=torch.float64)
+    gradients = [torch.autograd.grad(out, (image, flow), cotangent) for out in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("padding_mode", PADDING_MODES)
@@ -91,10 +98,16 @@ def test_flow_gradient_is_right_sided_and_zero_where_clipped(backend):
     flow = torch.zeros(1, 2, 1, 5, requires_grad=True)
     vk.backward_warp(image, flow, padding_mode="zeros").sum().backward()
     assert flow.grad[0, 0, 0].tolist() == [1, 3, 5, 7, -16]
+    flow = torch.zeros(1, 2, 1, 5)
+    flow[:, 0] = 6  # positions 6 to 10 read 2, 1, 0, 1, 2
+    flow.requires_grad_()
+    vk.backward_warp(image, flow, padding_mode="reflection").sum().backward()
+    assert flow.grad[0, 0, 0].tolist() == [-3, -1, 0, 3, 5]
 
 
 def test_non_finite_flow(backend):
-    """border: NaN is coordinate 0, +inf the far edge, -inf the near one; zeros: 0. Such a component has no gradient."""
+    """border: NaN is coordinate 0, +inf the far edge, -inf the near one; zeros: 0; reflection: all three are coordinate
+    0. Such a component has no gradient."""
     image = torch.arange(1.0, 6).view(1, 1, 1, 5).requires_grad_()
     flow = torch.zeros(1, 2, 1, 5)
     flow[0, 0, 0] = torch.tensor([torch.nan, torch.inf, -torch.inf, 0, 0])
@@ -111,6 +124,12 @@ def test_non_finite_flow(backend):
     out.sum().backward()
     assert image.grad.flatten().tolist() == [0, 0, 0, 0, 1]
     assert flow.grad[0, 0, 0].tolist() == [0, 0, 0, 0, -5]
+    image.grad = flow.grad = None
+    out = vk.backward_warp(image, flow, padding_mode="reflection")
+    assert out.flatten().tolist() == [1, 1, 1, 4, 5]
+    out.sum().backward()
+    assert image.grad.flatten().tolist() == [3, 0, 0, 1, 1]
+    assert flow.grad[0, 0, 0].tolist() == [0, 0, 0, 1, 0] and flow.grad[0, 1].abs().sum() == 0
 
 
 def test_a_corner_of_weight_zero_is_not_read(backend):
@@ -148,7 +167,7 @@ ERRORS = [
     (
         ((2, 1, 7, 9), (2, 2, 7, 9)),
         {"padding_mode": "reflect"},
-        "expected padding_mode 'border' or 'zeros', got 'reflect'",
+        "expected padding_mode 'border', 'zeros' or 'reflection', got 'reflect'",
     ),
     (((2, 1, 0, 9), (2, 2, 7, 9)), {}, r"image with at least one pixel where flow has any, got \(2, 1, 0, 9\)"),
 ]
@@ -171,8 +190,8 @@ def test_wrong_dtype(backend):
     ({"image": np.zeros((1, 1, 2, 2))}, "expected image to be a tensor, got ndarray"),
     ({"flow": np.zeros((1, 2, 2, 2))}, "expected flow to be a tensor, got ndarray"),
     ({"flow": None}, "expected flow to be a tensor, got NoneType"),
-    ({"padding_mode": None}, "expected padding_mode 'border' or 'zeros', got NoneType"),
-    ({"padding_mode": 1}, "expected padding_mode 'border' or 'zeros', got int"),
+    ({"padding_mode": None}, "expected padding_mode 'border', 'zeros' or 'reflection', got NoneType"),
+    ({"padding_mode": 1}, "expected padding_mode 'border', 'zeros' or 'reflection', got int"),
 ])  # fmt: skip
 def test_arguments_of_the_wrong_kind_get_one_sentence(change, sentence):
     with pytest.raises(RuntimeError) as caught:
@@ -196,6 +215,7 @@ def test_a_weight_whose_product_is_0_is_read(backend, dtype, tiny):
     for found in (
         vk.backward_warp(image, flow),
         vk.backward_warp(image, flow, padding_mode="zeros"),
+        vk.backward_warp(image, flow, padding_mode="reflection"),
         vk.warp_blend(image, image, torch.cat([flow, flow], 1), torch.zeros_like(flow[:, :1])),
         vk.trajectory_warp(image, flow[:, None], [0.0])[:, 0],
     ):

@@ -13,6 +13,7 @@ from levels import every_level, run_at_level
 
 import vfi_kernels as vk
 
+PADDING_MODES = ("border", "zeros", "reflection")
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 AROUND_A_RUN = (127, 128, 129, 131, 255, 257)  # pixels: csrc/base/chunk.h
@@ -27,7 +28,7 @@ def results(image, keyframes, taus, metric, padding_mode):
 def check_every_path(seed: int = 0) -> None:
     """The kernels of this process's CPU level against the reference in float64, around widths of vectors and runs."""
     rng = torch.Generator().manual_seed(seed)
-    choices = itertools.cycle(itertools.product(DTYPES, LAYOUTS, (1, 3, 20), ("border", "zeros"), (1, 2, 5)))
+    choices = itertools.cycle(itertools.product(DTYPES, LAYOUTS, (1, 3, 20), PADDING_MODES, (1, 2, 5)))
     sizes = itertools.product((1, 2, 9), (1, 2, 15, 33, *AROUND_A_RUN), (1, 3))
     for (h, w, coarse), (dtype, layout, c, padding_mode, count) in zip(sizes, choices):
         image = torch.randn(2, c, h, w, generator=rng).to(dtype).contiguous(memory_format=layout)

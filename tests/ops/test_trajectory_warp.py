@@ -26,7 +26,7 @@ def composed(image, keyframes, taus, padding_mode="border", **options):
 
 
 @pytest.mark.parametrize("low", [None, (5, 12), (7, 45), (20, 1), (1, 1), (23, 50)], ids=str)
-@pytest.mark.parametrize("padding_mode", ["border", "zeros"])
+@pytest.mark.parametrize("padding_mode", ["border", "zeros", "reflection"])
 @pytest.mark.parametrize("count, boundary", [(1, "keys"), (2, "linear"), (3, "keys"), (9, "replicate")])
 def test_equals_resize_sample_and_warp(low, padding_mode, count, boundary, backend):
     image, keyframes = arguments(count, low=low, dtype=torch.float64)
@@ -99,7 +99,7 @@ def test_errors_are_one_sentence(backend):
     wrong = {
         r"image of shape \(B, C, H, W\), got \(3, 20, 45\)": (image[0], keyframes, [0.5], {}),
         r"keyframe_flows with B = 2 as image has, got \(1, 4, 2, 20, 45\)": (image, keyframes[:1], [0.5], {}),
-        r"padding_mode 'border' or 'zeros', got 'wrap'": (image, keyframes, [0.5], {"padding_mode": "wrap"}),
+        r"padding_mode 'border', 'zeros' or 'reflection', got 'w'": (image, keyframes, [0.5], {"padding_mode": "w"}),
         r"knots that increase in equal steps, got \[0, 1, 2, 4\]": (image, keyframes, [0.5], {"knots": [0, 1, 2, 4]}),
         r"keyframe_flows with at least one pixel where the output has any": (image, keyframes[..., :0], [0.5], {}),
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/splat/splat_cpu.h"
+#include "sampling/simd_mirror.h"
 #include "simd/simd_chunk.h"
 #include "trajectories/trajectory_simd.h"
 
@@ -61,9 +62,16 @@ VFI_INLINE SplatAxis<F> splat_axis(F f, F start, int64_t size, Padding padding) 
     const typename Lanes<F>::Mask lands = less_equal(broadcast<F>(-1), at) & less_equal(at, last);  // not NaN, infinity
     return {at, l, r, lands};
   }
+  const auto everywhere = equal(zero, zero);
+  if (padding == Padding::kReflection && size > 1) {
+    const F far = broadcast<F>(kFar);
+    const auto near = less(zero - far, f) & less(f, far);
+    const MirroredAxis<F> m = mirrored_axis(select(near, whole, zero), start, r, l, last);
+    return {select(near, m.at, zero), select(near, m.l, zero), select(near, m.r, one), everywhere};
+  }
   const auto low = !less_equal(zero, at), high = less_equal(last, at);  // NaN is low
   return {select(low, zero, select(high, last, at)), select(low | high, zero, l), select(low | high, one, r),
-          equal(zero, zero)};
+          everywhere};
 }
 
 // A chunk of source pixels: its flow and m (or the factor, where it does not depend on the target) in A, and the weights

@@ -15,22 +15,15 @@ constexpr int kRunBlocks = kChunk / kLanes;
 static_assert(kChunk <= kTilePixels);  // of Positions
 
 // Calls use(block number, x axis, y axis) for the blocks of a run.
-template <Padding kPadding, class Use>
-VFI_INLINE void for_blocks_of(const Sampling& s, int32_t y, int32_t x, int64_t n, const float* flow_x,
-                              const float* flow_y, Use&& use) {
-  const I32 lanes = to_int(lane_numbers<F32>());
-  for (int i = 0; i * kLanes < n; ++i) {
-    const PairAxis ax = pair_axis<kPadding>(load<F32>(flow_x + i * kLanes), lanes + (x + i * kLanes), s.W);
-    const PairAxis ay = pair_axis<kPadding>(load<F32>(flow_y + i * kLanes), I32{} + y, s.H);
-    use(i, ax, ay);
-  }
-}
-
 template <class Use>
 VFI_INLINE void for_blocks(const Sampling& s, int32_t y, int32_t x, int64_t n, const float* flow_x, const float* flow_y,
                            Use&& use) {
-  if (s.padding == Padding::kBorder) return for_blocks_of<Padding::kBorder>(s, y, x, n, flow_x, flow_y, use);
-  for_blocks_of<Padding::kZeros>(s, y, x, n, flow_x, flow_y, use);
+  const I32 lanes = to_int(lane_numbers<F32>());
+  for (int i = 0; i * kLanes < n; ++i) {
+    const PairAxis ax = padded_pair(s.padding, load<F32>(flow_x + i * kLanes), lanes + (x + i * kLanes), s.W);
+    const PairAxis ay = padded_pair(s.padding, load<F32>(flow_y + i * kLanes), I32{} + y, s.H);
+    use(i, ax, ay);
+  }
 }
 
 // Calls use(b, y, x, n, t, flow_x, flow_y) for every tau of every run of the rows begin ... end.

@@ -87,8 +87,8 @@ def opencv_remap(pixels: np.ndarray, map_x: np.ndarray, map_y: np.ndarray, paddi
     """cv2.remap, bilinear, float32 in pixel order, with the maps already made."""
     import cv2
 
-    border = cv2.BORDER_REPLICATE if padding_mode == "border" else cv2.BORDER_CONSTANT
-    return cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
+    modes = {"border": cv2.BORDER_REPLICATE, "zeros": cv2.BORDER_CONSTANT, "reflection": cv2.BORDER_REFLECT_101}
+    return cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=modes[padding_mode])
 
 
 def opencv_result(pixels: np.ndarray) -> Tensor:

@@ -5,6 +5,7 @@ import functools
 from torch import Tensor
 from typing_extensions import Unpack
 
+from vfi_kernels._options import PADDING_MODES
 from vfi_kernels.ops.backward_warp.op import backward_warp
 from vfi_kernels.testing import OpCase, Place, make_flow, random, register
 
@@ -27,7 +28,7 @@ def bytes_moved(image: Tensor, flow: Tensor) -> int:
     return 2 * image.nbytes + flow.nbytes
 
 
-for padding_mode in ("border", "zeros"):
+for padding_mode in PADDING_MODES:
     register(
         OpCase(
             name=f"backward_warp-{padding_mode}",

@@ -66,22 +66,25 @@ def backward_warp(
         image: (B, C, Hi, Wi), float64, float32, float16 or bfloat16; any strides.
         flow: (B, 2, H, W) in pixels, channel 0 along x (right), channel 1 along y (down); any floating dtype.
         padding_mode: "border" clips the position to the image (a NaN component counts as 0, +-inf as the far or near
-            edge); "zeros" lets corners outside the image count 0 (a non-finite component gives 0).
+            edge); "zeros" lets corners outside the image count 0 (a non-finite component gives 0); "reflection" goes
+            on mirrored at the centres of the outer pixels (a component that is not finite, or beyond 2^30, counts as
+            coordinate 0).
         return_validity: also return where the position lies inside the image.
         out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:
         (B, C, H, W) with the dtype and memory format of `image`; positions and sums are float32 or wider. With
         `return_validity` also a bool (B, 1, H, W). Differentiable twice in `image` and `flow`. The flow gradient is the
-        right-hand one at integers and 0 where the position is clipped, on the border or not finite. Bitwise
-        reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
+        right-hand one at integers and 0 where the position is clipped, on the border (also a mirrored one) or not
+        finite. Bitwise reproducible on the CPU, and on a GPU under `torch.use_deterministic_algorithms(True)`.
 
     Raises:
         ArgumentError: if a shape, dtype, device or `padding_mode` is not one of the above.
 
     Source:
         Jaderberg et al., Spatial Transformer Networks, 2015, eq. 5; padding_mode "border" is RIFE's warp without the
-        rounding of its normalised grid (Huang et al., ECCV 2022), "zeros" is the backwarp of softmax splatting.
+        rounding of its normalised grid (Huang et al., ECCV 2022), "zeros" is the backwarp of softmax splatting,
+        "reflection" is that of torch's grid_sample with align_corners.
     """
     # These cost less than the calls, which only say what is wrong.
     if not (isinstance(image, Tensor) and isinstance(flow, Tensor)):

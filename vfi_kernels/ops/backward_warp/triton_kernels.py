@@ -37,14 +37,14 @@ def _backward_warp_kernel(
     out_height,
     out_width,
     TILES: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     b, y, x = block_pixels(blocks, out_width, BLOCK)
     live = y < out_height
-    spot = position(flow, 0, b, y, x, height, width, live, BORDER, ACC)
+    spot = position(flow, 0, b, y, x, height, width, live, PADDING, ACC)
     for start in range(0, channels, TILES * BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
         values = ()
@@ -70,14 +70,14 @@ def _flow_grad_kernel(
     width,
     out_height,
     out_width,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     b, y, x = block_pixels(blocks, out_width, BLOCK)
     live = y < out_height
-    spot = position(flow, 0, b, y, x, height, width, live, BORDER, ACC)
+    spot = position(flow, 0, b, y, x, height, width, live, PADDING, ACC)
     sum_x = tl.zeros([BLOCK_C, BLOCK], ACC)
     sum_y = tl.zeros([BLOCK_C, BLOCK], ACC)
     for start in range(0, channels, BLOCK_C):
@@ -87,8 +87,9 @@ def _flow_grad_kernel(
         sum_x += g * dx
         sum_y += g * dy
     reads_x, reads_y = slopes_read(spot, height, width)
-    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot[6] & reads_x, tl.sum(sum_x, 0), 0.0))
-    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot[7] & reads_y, tl.sum(sum_y, 0), 0.0))
+    moves_x, moves_y = reads_x & (spot[6] != 0), reads_y & (spot[7] != 0)
+    store_plane(grad_flow, b, 0, y, x, live, tl.where(moves_x, spot[6] * tl.sum(sum_x, 0), 0.0))
+    store_plane(grad_flow, b, 1, y, x, live, tl.where(moves_y, spot[7] * tl.sum(sum_y, 0), 0.0))
 
 
 def backward_warp(image: Tensor, flow: Tensor, padding_mode: str = "border") -> Tensor:
@@ -97,7 +98,7 @@ def backward_warp(image: Tensor, flow: Tensor, padding_mode: str = "border") -> 
     out = empty_result(image, (*image.shape[:2], *flow.shape[2:]))
     if out.numel() > 0:
         tiles = tile(out)
-        constants = {"BORDER": padding_mode == "border", "ACC": triton_dtype(accumulator(image, flow)), **tiles}
+        constants = {"PADDING": padding_mode, "ACC": triton_dtype(accumulator(image, flow)), **tiles}
         sizes = (image.shape[1], *image.shape[2:], *flow.shape[2:])
         in_flight = 4 if tiles["BLOCK_C"] == 1 else 1
         launch(_backward_warp_kernel, out, flow.shape[2:], image, flow, out, *sizes, TILES=in_flight, **constants)
@@ -114,15 +115,16 @@ def backward_warp_grad(
     need_flow: bool,
 ) -> tuple[Tensor, Tensor]:
     """grad_image[k] += w_k g is a scatter of g to where it was read; grad_flow = sum_c g (d out / dx, d out / dy)."""
-    acc, border = accumulator(image, flow), padding_mode == "border"
+    acc = accumulator(image, flow)
     grad_out = grad_out.contiguous(memory_format=memory_format(image))
     grad_image, grad_flow = not_needed(image), not_needed(flow)
     if need_image:
-        grad_image = image_grad(grad_out, image, Landing(flow, image.shape[2:], acc, border=border), deterministic)
+        landing = Landing(flow, image.shape[2:], acc, padding=padding_mode)
+        grad_image = image_grad(grad_out, image, landing, deterministic)
     if need_flow:
         grad_flow = empty_result(flow)
     if need_flow and flow.numel() > 0:
-        constants = {"BORDER": border, "ACC": triton_dtype(acc), **tile(grad_out)}
+        constants = {"PADDING": padding_mode, "ACC": triton_dtype(acc), **tile(grad_out)}
         sizes = (image.shape[1], *image.shape[2:], *flow.shape[2:])
         launch(_flow_grad_kernel, flow, flow.shape[2:], grad_out, image, flow, grad_flow, *sizes, **constants)
     return grad_image, grad_flow

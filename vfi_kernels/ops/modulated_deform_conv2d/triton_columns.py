@@ -79,8 +79,8 @@ def tap_position(sampled, sizes, steps, b, q, t, i, j, live, ACC: tl.constexpr):
     start_y = i * stride_y - padding_y + t // kernel_width * dilation_y
     start_x = j * stride_x - padding_x + t % kernel_width * dilation_x
     plane = q * taps + t
-    y0, ly, ry, _ = axis(start_y, load_plane(offset, b, 2 * plane, i, j, live, ACC), height, False)
-    x0, lx, rx, _ = axis(start_x, load_plane(offset, b, 2 * plane + 1, i, j, live, ACC), width, False)
+    y0, ly, ry, _ = axis(start_y, load_plane(offset, b, 2 * plane, i, j, live, ACC), height, "zeros")
+    x0, lx, rx, _ = axis(start_x, load_plane(offset, b, 2 * plane + 1, i, j, live, ACC), width, "zeros")
     inside = live & (x0 >= -1) & (x0 < width) & (y0 >= -1) & (y0 < height)
     inside = inside & (x0 + width >= 0) & (y0 + height >= 0)  # where the input has no pixels, -1 is beside none
     m = tl.zeros_like(ly) + 1

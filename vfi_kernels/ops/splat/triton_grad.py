@@ -99,7 +99,7 @@ def _splat_grad_kernel(
     NEED_VALUE: tl.constexpr,
     NEED_MOVE: tl.constexpr,
     FACTOR: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -108,7 +108,7 @@ def _splat_grad_kernel(
     _, _, _, _, height, width, _, _ = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
     inside = y < height
-    spot, m, live = source(landing, b, y, x, inside, FACTOR, BORDER, PATH, ACC)
+    spot, m, live = source(landing, b, y, x, inside, FACTOR, PADDING, PATH, ACC)
     k00 = corner_terms(landing, spot, 0, 0, b, m, live, divisor[0], NORMALISED, FACTOR)
     k10 = corner_terms(landing, spot, 1, 0, b, m, live, divisor[0], NORMALISED, FACTOR)
     k01 = corner_terms(landing, spot, 0, 1, b, m, live, divisor[0], NORMALISED, FACTOR)

@@ -52,7 +52,7 @@ def trajectory_warp(
         keyframe_flows: (B, K, 2, h, w) in pixels of its own grid, channel 0 along x, channel 1 along y; any floating
             dtype.
         taus: numbers, (T,), (B, T) or (B, T, H, W); see `sample_trajectory`, also for knots, a, boundary, extrapolate.
-        padding_mode: "border" or "zeros"; see `backward_warp`, also for ties and flow that is not finite.
+        padding_mode: "border", "zeros" or "reflection"; see `backward_warp`, also for ties and flow that is not finite.
         out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 
     Returns:

@@ -26,7 +26,7 @@ def _trajectory_warp_kernel(
     channels,
     height,
     width,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     CURVE: tl.constexpr,
     SAME: tl.constexpr,
     ACC: tl.constexpr,
@@ -37,7 +37,7 @@ def _trajectory_warp_kernel(
     live = y < height
     for t in range(0, path[2]):
         flow_x, flow_y = trajectory_flow(path, b, t, y, x, height, width, live, CURVE, SAME, ACC)
-        spot = position_of(flow_x, flow_y, y, x, height, width, BORDER)
+        spot = position_of(flow_x, flow_y, y, x, height, width, PADDING)
         for start in range(0, channels, BLOCK_C):
             c = start + tl.arange(0, BLOCK_C)
             value = sample(image, b, c, channels, spot, height, width, live, ACC)
@@ -61,6 +61,6 @@ def trajectory_warp(
     if out.numel() > 0:
         size = (image.shape[2], image.shape[3])
         path = Path(keyframes, taus, size, (first, step, a, boundary, extrapolate), accumulator(image, keyframes, taus))
-        constants = {"BORDER": padding_mode == "border", **path.constants(), **tile(out)}
+        constants = {"PADDING": padding_mode, **path.constants(), **tile(out)}
         launch(_trajectory_warp_kernel, image, size, image, path.packed(), out, image.shape[1], *size, **constants)
     return out

@@ -45,8 +45,8 @@ def _warp_blend_kernel(
 ):
     b, y, x = block_pixels(blocks, out_width, BLOCK)
     live = y < out_height
-    spot0 = position(flow, 0, b, y, x, height, width, live, True, ACC)
-    spot1 = position(flow, 2, b, y, x, height, width, live, True, ACC)
+    spot0 = position(flow, 0, b, y, x, height, width, live, "border", ACC)
+    spot1 = position(flow, 2, b, y, x, height, width, live, "border", ACC)
     m = sigmoid(load_plane(mask_logits, b, 0, y, x, live, ACC))[None, :]
     for start in range(0, channels, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
@@ -81,8 +81,8 @@ def _blend_grad_kernel(
 ):
     b, y, x = block_pixels(blocks, out_width, BLOCK)
     live = y < out_height
-    spot0 = position(flow, 0, b, y, x, height, width, live, True, ACC)
-    spot1 = position(flow, 2, b, y, x, height, width, live, True, ACC)
+    spot0 = position(flow, 0, b, y, x, height, width, live, "border", ACC)
+    spot1 = position(flow, 2, b, y, x, height, width, live, "border", ACC)
     nothing = tl.zeros([BLOCK_C, BLOCK], ACC)
     sum_x0, sum_y0, sum_x1, sum_y1, sum_mask = nothing, nothing, nothing, nothing, nothing
     for start in range(0, channels, BLOCK_C):
@@ -96,10 +96,10 @@ def _blend_grad_kernel(
         sum_y1 += g * dy1
         sum_mask += g * (value0 - value1)
     m = sigmoid(load_plane(mask_logits, b, 0, y, x, live, ACC))
-    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot0[6], m * tl.sum(sum_x0, 0), 0.0))
-    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot0[7], m * tl.sum(sum_y0, 0), 0.0))
-    store_plane(grad_flow, b, 2, y, x, live, tl.where(spot1[6], (1 - m) * tl.sum(sum_x1, 0), 0.0))
-    store_plane(grad_flow, b, 3, y, x, live, tl.where(spot1[7], (1 - m) * tl.sum(sum_y1, 0), 0.0))
+    store_plane(grad_flow, b, 0, y, x, live, tl.where(spot0[6] != 0, m * tl.sum(sum_x0, 0), 0.0))
+    store_plane(grad_flow, b, 1, y, x, live, tl.where(spot0[7] != 0, m * tl.sum(sum_y0, 0), 0.0))
+    store_plane(grad_flow, b, 2, y, x, live, tl.where(spot1[6] != 0, (1 - m) * tl.sum(sum_x1, 0), 0.0))
+    store_plane(grad_flow, b, 3, y, x, live, tl.where(spot1[7] != 0, (1 - m) * tl.sum(sum_y1, 0), 0.0))
     store_plane(grad_mask, b, 0, y, x, live, tl.sum(sum_mask, 0) * m * (1 - m))
 
 
@@ -132,10 +132,10 @@ def warp_blend_grad(
     grad_out = grad_out.contiguous(memory_format=memory_format(frame0))
     grad0, grad1 = not_needed(frame0), not_needed(frame1)
     if need_frame0:
-        landing = Landing(flow, frame0.shape[2:], acc, "share", mask_logits, border=True)
+        landing = Landing(flow, frame0.shape[2:], acc, "share", mask_logits, padding="border")
         grad0 = image_grad(grad_out, frame0, landing, deterministic)
     if need_frame1:
-        landing = Landing(flow, frame1.shape[2:], acc, "rest", mask_logits, border=True, channel=2)
+        landing = Landing(flow, frame1.shape[2:], acc, "rest", mask_logits, padding="border", channel=2)
         grad1 = image_grad(grad_out, frame1, landing, deterministic)
     grad_flow, grad_mask = empty_result(flow), empty_result(mask_logits)
     if (need_flow or need_mask) and flow.numel() > 0:

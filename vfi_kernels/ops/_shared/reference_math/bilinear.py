@@ -13,15 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FAR = 2**30  # further than any image is wide
+
 
 @dataclass(frozen=True)
 class Axis:
     """One coordinate of every position."""
 
     base: Tensor  # [B, H, W], the whole pixel at or before the position
-    fraction: Tensor  # [B, H, W], in [0, 1)
+    fraction: Tensor  # [B, H, W], in [0, 1), or in (0, 1] where the image lies mirrored
     rest: Tensor  # [B, H, W], 1 - fraction
-    free: Tensor  # bool: moves with the flow (not clipped, finite)
+    slope: Tensor  # d position / d flow: 1; -1 where the image lies mirrored, 0 where clipped or not finite
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Corner:
     landed: Tensor  # bool [B, 1, H, W], the position is finite (the same for all four corners)
     weight: Tensor  # [B, 1, H, W]
     read: Tensor  # bool: inside, and neither factor of the weight is 0, though their product may be
-    weight_dx: Tensor  # d weight / d flow_x, right-sided at integers, 0 where the coordinate is clipped
+    weight_dx: Tensor  # d weight / d flow_x, right-sided at integers, 0 where the coordinate does not move
     weight_dy: Tensor
 
     def term(self, weight: Tensor, value: Tensor) -> Tensor:
@@ -58,12 +60,28 @@ def _axis(start: Tensor, flow: Tensor, size: int, padding_mode: str) -> Axis:
     base, fraction = split(start, known)
     rest = torch.where(fraction == 0, 1, known.floor() + 1 - known)
     if padding_mode == "zeros":
-        return Axis(base, fraction, rest, finite)
+        return Axis(base, fraction, rest, finite.to(flow.dtype))
+    if padding_mode == "reflection" and size > 1:
+        return _mirrored(start, flow, fraction, rest, size - 1)
     low = (base < 0) | flow.isnan() | (flow == -torch.inf)
     high = ~low & ((base >= size - 1) | (flow == torch.inf))
     base = torch.where(low, 0, torch.where(high, size - 1, base))
     fraction, rest = torch.where(low | high, 0, fraction), torch.where(low | high, 1, rest)
-    return Axis(base, fraction, rest, finite & ~low & ~high & ((base > 0) | (fraction > 0)))
+    moves = finite & ~low & ~high & ((base > 0) | (fraction > 0))
+    return Axis(base, fraction, rest, moves.to(flow.dtype))
+
+
+def _mirrored(start: Tensor, flow: Tensor, fraction: Tensor, rest: Tensor, last: int) -> Axis:
+    """The image goes on mirrored at the centres of its outer pixels, on which both directions are alike. What is not
+    finite, or further than FAR, acts as coordinate 0."""
+    near, period = flow.abs() < FAR, 2 * last
+    whole, _ = split(torch.zeros_like(flow), torch.where(near, flow, 0))
+    at = (whole.remainder(period) + start).remainder(period)
+    back, fold = at >= last, (fraction == 0) & (at.remainder(last) == 0)
+    slope = torch.where(near & ~fold, torch.where(back, -1, 1).to(flow.dtype), 0)
+    base = torch.where(near, torch.where(back, period - 1 - at, at), 0)
+    turned, rest = torch.where(back, rest, fraction), torch.where(back, fraction, rest)
+    return Axis(base, torch.where(near, turned, 0), torch.where(near, rest, 1), slope)
 
 
 def corners(
@@ -78,7 +96,7 @@ def corners(
         starts = xs, torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None]
     xs, ys = starts
     x, y = _axis(xs, flow[:, 0], width, padding_mode), _axis(ys, flow[:, 1], height, padding_mode)
-    finite = flow.isfinite().all(1) | (padding_mode == "border")
+    finite = flow.isfinite().all(1) | (padding_mode != "zeros")
     found = []
     for j in (0, 1):
         for i in (0, 1):
@@ -87,8 +105,8 @@ def corners(
             index = torch.where(inside, cy, 0).long() * width + torch.where(inside, cx, 0).long()
             wx = x.fraction if i else x.rest
             wy = y.fraction if j else y.rest
-            dx = torch.where(x.free, wy if i else -wy, 0)
-            dy = torch.where(y.free, wx if j else -wx, 0)
+            dx = x.slope * (wy if i else -wy)
+            dy = y.slope * (wx if j else -wx)
             read = inside & (wx != 0) & (wy != 0)
             planes = (t.unsqueeze(1) for t in (inside, finite, wx * wy, read, dx, dy))
             found.append(Corner(index.view(b, 1, h * w), *planes))

@@ -73,11 +73,12 @@ def store_tile(out, b, c, channels, y, x, mask, value):
 
 
 @triton.jit
-def axis(start, flow, size, BORDER: tl.constexpr):
-    """base, fraction in [0, 1), 1 - fraction, free of a coordinate; free: it moves with the flow (finite, not clipped).
+def axis(start, flow, size, PADDING: tl.constexpr):
+    """base, fraction, 1 - fraction, slope of a coordinate; slope: d position / d flow, 1, -1 where the image lies
+    mirrored, 0 where the position is clipped or not finite.
 
-    Without BORDER a non-finite flow ends FAR away, where no corner is inside. With BORDER it is clipped: NaN and -inf
-    to 0, +inf to size - 1.
+    A non-finite flow ends FAR away with PADDING "zeros", where no corner is inside; "border" clips it, NaN and -inf
+    to 0, +inf to size - 1; with "reflection" it is coordinate 0.
     """
     known = tl.where(flow == flow, flow, -FAR)
     known = tl.minimum(tl.maximum(known, -FAR), FAR)
@@ -87,32 +88,51 @@ def axis(start, flow, size, BORDER: tl.constexpr):
     rest = tl.where(up, 1.0, whole + 1 - known)
     base = start + whole.to(tl.int32) + up.to(tl.int32)
     fraction = tl.where(up, 0.0, fraction)
-    if BORDER:
+    if PADDING == "border":
         low = base < 0
         high = (base >= size - 1) & ~low
-        free = ~low & ~high & ((base > 0) | (fraction > 0))
+        slope = tl.where(~low & ~high & ((base > 0) | (fraction > 0)), 1.0, 0.0)
         base = tl.where(low, 0, tl.where(high, size - 1, base))
         fraction = tl.where(low | high, 0.0, fraction)
         rest = tl.where(low | high, 1.0, rest)
+    elif PADDING == "reflection":
+        base, fraction, rest, slope = mirrored(base, fraction, rest, tl.abs(flow) < FAR, size - 1)
     else:
-        free = tl.abs(flow) < float("inf")
-    return base, fraction, rest, free
+        slope = tl.where(tl.abs(flow) < float("inf"), 1.0, 0.0)
+    return base, fraction, rest, slope
 
 
 @triton.jit
-def position(flow, channel, b, y, x, height, width, live, BORDER: tl.constexpr, ACC: tl.constexpr):
-    """x0, y0, lx, ly, rx, ry, free_x, free_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
+def mirrored(base, fraction, rest, near, last):
+    """The coordinate base + fraction, taken to 0 ... last by mirroring, and its slope; 0 where it is not `near`."""
+    period = tl.maximum(2 * last, 1)
+    at = base % period
+    at = tl.where(at < 0, at + period, at)
+    back = at >= last
+    rest = tl.where(fraction == 0, 1.0, rest)  # where floats are further apart than 1, it was 0
+    slope = tl.where(back, -1.0, 1.0)
+    fold = (fraction == 0) & ((at == 0) | (at == last))  # on an outer pixel both directions are alike
+    near &= last > 0
+    base = tl.where(near, tl.where(back, period - 1 - at, at), 0)
+    turned = tl.where(back, rest, fraction)
+    rest = tl.where(near, tl.where(back, fraction, rest), 1.0)
+    return base, tl.where(near, turned, 0.0), rest, tl.where(near & ~fold, slope, 0.0)
+
+
+@triton.jit
+def position(flow, channel, b, y, x, height, width, live, PADDING: tl.constexpr, ACC: tl.constexpr):
+    """x0, y0, lx, ly, rx, ry, slope_x, slope_y of where flow channels (channel, channel + 1) send the pixels (y, x)."""
     flow_x = load_plane(flow, b, channel, y, x, live, ACC)
     flow_y = load_plane(flow, b, channel + 1, y, x, live, ACC)
-    return position_of(flow_x, flow_y, y, x, height, width, BORDER)
+    return position_of(flow_x, flow_y, y, x, height, width, PADDING)
 
 
 @triton.jit
-def position_of(flow_x, flow_y, y, x, height, width, BORDER: tl.constexpr):
-    """x0, y0, lx, ly, rx, ry, free_x, free_y of the pixels (y, x) moved by a flow that is loaded."""
-    x0, lx, rx, free_x = axis(x, flow_x, width, BORDER)
-    y0, ly, ry, free_y = axis(y, flow_y, height, BORDER)
-    return x0, y0, lx, ly, rx, ry, free_x, free_y
+def position_of(flow_x, flow_y, y, x, height, width, PADDING: tl.constexpr):
+    """x0, y0, lx, ly, rx, ry, slope_x, slope_y of the pixels (y, x) moved by a flow that is loaded."""
+    x0, lx, rx, slope_x = axis(x, flow_x, width, PADDING)
+    y0, ly, ry, slope_y = axis(y, flow_y, height, PADDING)
+    return x0, y0, lx, ly, rx, ry, slope_x, slope_y
 
 
 @triton.jit
@@ -145,7 +165,7 @@ def sample(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
 
 @triton.jit
 def sample_slopes(image, b, c, channels, spot, height, width, live, ACC: tl.constexpr):
-    """What `sample` gives, and its right-hand derivatives along x and y where the position is free.
+    """What `sample` gives, and its derivatives along x and y by a position of slope 1.
 
     d/dx = ry (v10 - v00) + ly (v11 - v01),  d/dy = rx (v01 - v00) + lx (v11 - v10)
     """

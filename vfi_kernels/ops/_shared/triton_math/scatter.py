@@ -41,7 +41,7 @@ class Landing:
     factor: str = "one"  # see above
     metric: Tensor | None = None  # m, (B, 1, H, W)
     shift: Tensor | None = None  # contiguous (B, 1, *size), of dtype acc
-    border: bool = False  # clip positions to the target
+    padding: str = "zeros"  # what becomes of positions outside the target
     channel: int = 0  # of the flow along x; the flow along y follows
 
     def packed(self) -> tuple[object, ...]:
@@ -55,7 +55,7 @@ class Landing:
         path = None
         if isinstance(self.flow, Path):
             path = (self.flow.constants()["CURVE"], self.flow.constants()["SAME"])
-        return {"FACTOR": self.factor, "BORDER": self.border, "PATH": path, "ACC": triton_dtype(self.acc)}
+        return {"FACTOR": self.factor, "PADDING": self.padding, "PATH": path, "ACC": triton_dtype(self.acc)}
 
     @property
     def like(self) -> Tensor:
@@ -94,16 +94,16 @@ def owner(landing, b, PATH: tl.constexpr):
 
 
 @triton.jit
-def source(landing, b, y, x, live, FACTOR: tl.constexpr, BORDER: tl.constexpr, PATH: tl.constexpr, ACC: tl.constexpr):
+def source(landing, b, y, x, live, FACTOR: tl.constexpr, PADDING: tl.constexpr, PATH: tl.constexpr, ACC: tl.constexpr):
     """Position, m and whether they count, of source pixels (y, x); splatting skips a metric that is not finite."""
     flow, metric, _, channel, height, width, target_height, target_width = landing
     if PATH is None:
-        spot = position(flow, channel, b, y, x, target_height, target_width, live, BORDER, ACC)
+        spot = position(flow, channel, b, y, x, target_height, target_width, live, PADDING, ACC)
     else:
         flow_x, flow_y = trajectory_flow(
             flow, b // flow[2], b % flow[2], y, x, height, width, live, PATH[0], PATH[1], ACC
         )
-        spot = position_of(flow_x, flow_y, y, x, target_height, target_width, BORDER)
+        spot = position_of(flow_x, flow_y, y, x, target_height, target_width, PADDING)
     m = tl.zeros([live.shape[0]], ACC)
     if FACTOR != "one":
         m = load_plane(metric, owner(landing, b, PATH), 0, y, x, live, ACC)
@@ -148,7 +148,7 @@ def _scatter_kernel(
     groups,
     GROUP: tl.constexpr,
     FACTOR: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -156,7 +156,7 @@ def _scatter_kernel(
 ):
     _, _, shift, _, height, width, target_height, target_width = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
-    spot, m, live = source(landing, b, y, x, y < height, FACTOR, BORDER, PATH, ACC)
+    spot, m, live = source(landing, b, y, x, y < height, FACTOR, PADDING, PATH, ACC)
     lanes = groups * GROUP
     for start in range(0, lanes, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
@@ -180,14 +180,14 @@ def _cell_kernel(
     cell,  # [B, height, width]
     cells,
     FACTOR: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     _, _, _, _, height, width, target_height, target_width = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
-    spot, _, live = source(landing, b, y, x, y < height, FACTOR, BORDER, PATH, ACC)
+    spot, _, live = source(landing, b, y, x, y < height, FACTOR, PADDING, PATH, ACC)
     x0, y0 = spot[0], spot[1]
     live = live & (x0 >= -1) & (x0 < target_width) & (y0 >= -1) & (y0 < target_height)
     number = (b * (target_height + 1) + y0 + 1) * (target_width + 1) + x0 + 1
@@ -209,7 +209,7 @@ def _ordered_kernel(
     first,  # [cells + 1]
     GROUP: tl.constexpr,
     FACTOR: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -231,7 +231,7 @@ def _ordered_kernel(
             for n in range(0, tl.max(count)):
                 s = tl.load(order + begin + n, n < count, other=0) - b * height * width
                 sy, sx = (s // width).to(tl.int32), (s % width).to(tl.int32)
-                spot, m, here = source(landing, b, sy, sx, n < count, FACTOR, BORDER, PATH, ACC)
+                spot, m, here = source(landing, b, sy, sx, n < count, FACTOR, PADDING, PATH, ACC)
                 weight = corner(spot, k % 2, k // 2, target_height, target_width)[2]
                 used = here & (weight != 0)
                 v = load_tile(value, owner(landing, b, PATH), c, channels, sy, sx, used, ACC)

@@ -27,15 +27,15 @@ def _span_kernel(
     landing,
     span,  # [B, 2], -inf before
     FACTOR: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     _, _, _, _, height, width, _, _ = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
-    spot, m, live = source(landing, b, y, x, y < height, FACTOR, BORDER, PATH, ACC)
-    live = live & spot[6] & spot[7]  # a finite target, also one outside
+    spot, m, live = source(landing, b, y, x, y < height, FACTOR, PADDING, PATH, ACC)
+    live = live & (spot[6] != 0) & (spot[7] != 0)  # a finite target, also one outside
     tl.atomic_max(span + b * 2, tl.max(tl.where(live, m, -float("inf"))), sem="relaxed")
     tl.atomic_max(span + b * 2 + 1, tl.max(tl.where(live, -m, -float("inf"))), sem="relaxed")
 
@@ -51,7 +51,7 @@ def _target_shift_kernel(
     span,  # [B, 2]
     WIDE: tl.constexpr,
     FACTOR: tl.constexpr,
-    BORDER: tl.constexpr,
+    PADDING: tl.constexpr,
     PATH: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -59,7 +59,7 @@ def _target_shift_kernel(
     _, _, shift, _, height, width, _, _ = landing
     b, y, x = block_pixels(blocks, width, BLOCK)
     rows = tl.where(tl.load(span + b * 2) + tl.load(span + b * 2 + 1) > WIDE, height, 0)
-    spot, m, live = source(landing, b, y, x, y < rows, FACTOR, BORDER, PATH, ACC)
+    spot, m, live = source(landing, b, y, x, y < rows, FACTOR, PADDING, PATH, ACC)
     for k in tl.static_range(4):
         cx, cy, weight, inside = corner(spot, k % 2, k // 2, height, width)
         used = live & inside & (weight != 0)
