@@ -117,6 +117,9 @@ CALLS = {
     "sbnet.sparse_scatter": (
         lambda x, *listed: sbnet.sparse_scatter(x[:, :4, :4], *listed, x, **BLOCKS), blocks, "first"
     ),
+    "sbnet.sparse_scatter_var": (
+        lambda x, *listed: sbnet.sparse_scatter_var(x[:, :4, :4], *listed, x * 1, **BLOCKS), blocks, "first"
+    ),
 }  # fmt: skip
 every_name = pytest.mark.parametrize("name", CALLS)
 

@@ -100,11 +100,57 @@ def test_no_active_block_is_legal():
     assert torch.equal(sbnet.sparse_scatter(blocks, counts, indices, x, bsize=(4, 4), bstride=(4, 4)), x)
 
 
+# bsize, boffset, bstride: rectangles, gaps, overlaps by an odd number, and all of it.
+OTHERS = [((4, 3), (0, 0), (4, 3)), ((2, 2), (1, 0), (4, 5)), ((5, 5), (0, -1), (4, 4)), ((7, 3), (-2, 4), (3, 5))]
+
+
+@pytest.mark.parametrize(
+    "names", [("bsize", "boffset", "bstride"), ("dynamic_bsize", "dynamic_boffset", "dynamic_bstride")]
+)
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("place", OTHERS, ids=str)
+def test_blocks_of_any_kind(place, add, transpose, names):
+    """Forward, and the gradients, which are those of loops over pixels."""
+    size, offset, stride = place
+    x = torch.rand(2, 13, 17, 3, dtype=torch.float64, requires_grad=True)
+    indices = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 2, 3], [1, 1, 2], [1, 2, 0]], dtype=torch.int32)
+    new = torch.rand(5, *size, 3, dtype=torch.float64, requires_grad=True)
+    blocks = [[[torch.zeros(3, dtype=torch.float64)] * size[1] for _ in range(size[0])] for _ in range(5)]
+    expected = {(n, r, c): x[n, r, c] for n in range(2) for r in range(13) for c in range(17)}
+    for k, (n, i, j) in enumerate(indices.tolist()):
+        for a in range(size[0]):
+            for b in range(size[1]):
+                at = n, offset[0] + i * stride[0] + a, offset[1] + j * stride[1] + b
+                if at in expected:
+                    blocks[k][a][b] = x[at]
+                    expected[at] = new[k, a, b] + (expected[at] if add else 0)
+    want = torch.stack([torch.stack([torch.stack(row) for row in block]) for block in blocks])
+    scattered = torch.stack(list(expected.values())).view(2, 13, 17, 3)
+    options = {**dict(zip(names, place)), "transpose": transpose}
+    got = sbnet.sparse_gather(x, torch.tensor([5]), indices, **options)
+    turned = new.permute(0, 3, 1, 2) if transpose else new
+    after = sbnet.sparse_scatter(turned, torch.tensor([5]), indices, x, add=add, atomic=add, **options)
+    got = got.permute(0, 2, 3, 1) if transpose else got
+    g = torch.rand(2, 13, 17, 3, dtype=torch.float64)
+    for found, right in ((got, want), (after, scattered)):
+        torch.testing.assert_close(found, right)
+        cotangent = g if found is after else torch.rand(want.shape, dtype=torch.float64)
+        gradients = [torch.autograd.grad(t, (x, new), cotangent, allow_unused=True) for t in (found, right)]
+        torch.testing.assert_close(*gradients)
+    base = x.detach().clone()
+    assert sbnet.sparse_scatter_var(turned.detach(), torch.tensor([5]), indices, base, add=add, **options) is base
+    torch.testing.assert_close(base, scattered.detach())
+
+
 def test_wrong_blocks_get_one_sentence():
     x, indices, count = torch.rand(1, 8, 8, 3), torch.zeros(1, 3, dtype=torch.int32), torch.tensor([1])
-    with pytest.raises(RuntimeError, match="bsize to be bstride or an even number of pixels more"):
-        sbnet.sparse_gather(x, count, indices, bsize=(5, 5), bstride=(4, 4))
-    with pytest.raises(RuntimeError, match="bstride of two equal integers"):
-        sbnet.sparse_gather(x, count, indices, bsize=(4, 4), bstride=(4, 2))
-    with pytest.raises(RuntimeError, match="bsize equal to bstride"):
-        sbnet.sparse_scatter(x[:, :6, :6], count, indices, x, bsize=(6, 6), bstride=(4, 4))
+    for sizes, sentence in (
+        ({"bsize": (4, 4)}, r"expected bstride, \(rows, columns\), got none"),
+        ({"bsize": 4, "bstride": (4, 4)}, "bsize of two integers, got 4"),
+        ({"bsize": (4, 0), "bstride": (4, 4)}, "expected bsize to be an integer from 1 up, got 0"),
+        ({"bsize": (4, 4), "dynamic_bsize": (4, 4), "bstride": (4, 4)}, "expected bsize or dynamic_bsize, got both"),
+        ({"bsize": (4, 4), "bstride": (4, 4), "size": 3}, "expected the keywords bsize, .*, got size"),
+    ):
+        with pytest.raises(RuntimeError, match=sentence):
+            sbnet.sparse_gather(x, count, indices, **sizes)
