@@ -35,6 +35,12 @@ def deformed(dtype, device="cpu", size=(H, W), offset_dtype=None, masked=False):
     return image(dtype, device, size), taps, *([taps[:, :9].abs().to(dtype)] if masked else [])
 
 
+def selected(dtype, device="cpu", size=(H, W)):
+    """What a masked convolution takes."""
+    x = image(dtype, device, size)
+    return x, torch.arange(B * size[0] * size[1], device=device).reshape(B, *size) % 3
+
+
 def weights(dtype, device="cpu"):
     return torch.linspace(-1, 1, 3 * C * 9).reshape(3, C, 3, 3).to(device, dtype)
 
@@ -78,7 +84,7 @@ def of_module(kind):
     return lambda *tensors: module(kind, tensors[0].dtype, tensors[0].device)(*tensors)
 
 
-ebme, ifrnet, mmcv, rife = compat.ebme, compat.ifrnet, compat.mmcv, compat.rife
+basicsr, ebme, ifrnet, mmcv, rife = compat.basicsr, compat.ebme, compat.ifrnet, compat.mmcv, compat.rife
 sbnet, softsplat, torchvision, xvfi = compat.sbnet, compat.softsplat, compat.torchvision, compat.xvfi
 # name -> (a call, its arguments, what the original's dtype is inside autocast)
 CALLS = {
@@ -109,6 +115,24 @@ CALLS = {
     "mmcv.ModulatedDeformConv2dPack": (
         of_module(mmcv.ModulatedDeformConv2dPack), lambda *a, **k: (image(*a, **k),), "conv2d"
     ),
+    "mmcv.deform_conv2d": (with_weights(mmcv.deform_conv2d, padding=1), deformed, "offset"),
+    "mmcv.DeformConv2d": (of_module(mmcv.DeformConv2d), deformed, "offset"),
+    "mmcv.DeformConv2dPack": (of_module(mmcv.DeformConv2dPack), lambda *a, **k: (image(*a, **k),), "conv2d"),
+    "mmcv.masked_conv2d": (with_weights(mmcv.masked_conv2d, padding=1), selected, "first"),
+    "mmcv.MaskedConv2d": (of_module(mmcv.MaskedConv2d), selected, "first"),
+    "basicsr.deform_conv": (with_weights(basicsr.deform_conv, padding=1), deformed, "offset"),
+    "basicsr.modulated_deform_conv": (
+        with_weights(basicsr.modulated_deform_conv, padding=1), functools.partial(deformed, masked=True), "offset"
+    ),
+    "basicsr.DeformConv": (of_module(basicsr.DeformConv), deformed, "offset"),
+    "basicsr.DeformConvPack": (of_module(basicsr.DeformConvPack), lambda *a, **k: (image(*a, **k),), "conv2d"),
+    "basicsr.ModulatedDeformConv": (
+        of_module(basicsr.ModulatedDeformConv), functools.partial(deformed, masked=True), "offset"
+    ),
+    "basicsr.ModulatedDeformConvPack": (
+        of_module(basicsr.ModulatedDeformConvPack), lambda *a, **k: (image(*a, **k),), "conv2d"
+    ),
+    "basicsr.DCNv2Pack": (of_module(basicsr.DCNv2Pack), twice, "first"),
     # TensorFlow's: there is no autocast.
     "sbnet.reduce_mask": (
         lambda x: sbnet.reduce_mask(x, (2, 3), **BLOCKS), lambda *a, **k: (image(*a, **k)[:, 0],), "index"
@@ -165,7 +189,7 @@ def test_mixed_dtypes_inside_autocast(name, dtypes):
         assert call(frame, *others).dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", [n for n in CALLS if "onv2d" in n and "Pack" not in n])
+@pytest.mark.parametrize("name", [n for n in CALLS if "eform" in n and "Pack" not in n])
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("offset_dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -84,13 +84,21 @@ def torchvision_stubs() -> dict[str, Stub]:
     return {"torchvision": top, "torchvision.ops": ops, "torchvision.ops.deform_conv": module}
 
 
+MMCV_OPS = {  # modules of mmcv.ops, and what each has
+    "deform_conv": ("deform_conv2d", "DeformConv2d", "DeformConv2dPack"),
+    "masked_conv": ("masked_conv2d", "MaskedConv2d"),
+    "modulated_deform_conv": ("modulated_deform_conv2d", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack"),
+}
+
+
 def mmcv_stubs(whole: bool) -> dict[str, Stub]:
     """mmcv.ops, and if `whole` mmcv itself."""
-    names = ("modulated_deform_conv2d", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack")
-    layers = {name: getattr(mmcv, name) for name in names}
-    module = Stub("mmcv.ops.modulated_deform_conv", **layers)
-    ops = Stub("mmcv.ops", modulated_deform_conv=module, **layers)
-    stubs = {"mmcv.ops": ops, "mmcv.ops.modulated_deform_conv": module}
+    modules = {}
+    for module, names in MMCV_OPS.items():
+        modules[module] = Stub(f"mmcv.ops.{module}", **{name: getattr(mmcv, name) for name in names})
+    layers = {name: getattr(mmcv, name) for names in MMCV_OPS.values() for name in names}
+    ops = Stub("mmcv.ops", **modules, **{name: layer for name, layer in layers.items() if name not in modules})
+    stubs = {"mmcv.ops": ops, **{f"mmcv.ops.{name}": module for name, module in modules.items()}}
     return stubs | ({"mmcv": Stub("mmcv", ops=ops, __version__="2.2.0+vfi_kernels")} if whole else {})
 
 

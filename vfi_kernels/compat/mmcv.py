@@ -1,19 +1,50 @@
-"""Modulated deformable convolution with the signatures of mmcv.ops."""
+"""Deformable and masked convolution with the signatures of mmcv.ops."""
 
+import functools
+import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn import Module
 
 from vfi_kernels import _autocast as autocast
-from vfi_kernels._arguments import expect_tensors
+from vfi_kernels._arguments import expect, expect_image, expect_tensors
 from vfi_kernels._options import Edge
-from vfi_kernels._overrides import overridable
+from vfi_kernels._overrides import leaf, overridable
+from vfi_kernels._tracing import of_this_size
+from vfi_kernels._types import Function
 from vfi_kernels.nn import _deform as deform
+from vfi_kernels.ops._shared.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d import op
+from vfi_kernels.ops.patches.op import patch_indices
+from vfi_kernels.ops.routed_conv2d.op import routed_conv2d
 
-__all__ = ["ModulatedDeformConv2d", "ModulatedDeformConv2dPack", "modulated_deform_conv2d", "with_current_names"]
+__all__ = [
+    "DeformConv2d", "DeformConv2dPack", "MaskedConv2d", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack",
+    "deform_conv2d", "masked_conv2d", "modulated_deform_conv2d", "with_current_names",
+]  # fmt: skip
+
+M = TypeVar("M", bound=type[Module])
+
+
+def takes_early_names(module: M) -> M:
+    """`deformable_groups`, as mmcv called deform_groups until its version 1.2, is taken with a DeprecationWarning."""
+    init: Function = module.__init__
+
+    @functools.wraps(init)
+    def with_names(self: Module, *arguments: Any, **options: Any) -> None:
+        if "deformable_groups" in options:
+            expect("deform_groups" not in options, module.__name__, "deform_groups or deformable_groups", "both")
+            warnings.warn("deformable_groups is called deform_groups", DeprecationWarning, stacklevel=2)
+            options["deform_groups"] = options.pop("deformable_groups")
+        init(self, *arguments, **options)
+
+    module.__init__ = with_names  # type: ignore[method-assign]
+    return module
 
 
 @overridable
@@ -44,10 +75,31 @@ def modulated_deform_conv2d(
         )  # fmt: skip
 
 
+@overridable
+def deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    deform_groups: int = 1,
+    bias: bool = False,
+    im2col_step: int = 32,
+) -> Tensor:
+    """Deformable convolution without a mask (DCNv1), in place of mmcv.ops.deform_conv2d: as modulated_deform_conv2d
+    above. bias has to be False, as there; im2col_step is not needed."""
+    expect(bias is False, "deform_conv2d", "bias=False, as mmcv does", bias)
+    return modulated_deform_conv2d(input, offset, None, weight, None, stride, padding, dilation, groups, deform_groups)
+
+
 class _AsInMmcv(deform.ModulatedDeformConv2d):
-    """What both modules share: the function above, and mmcv's name for reset_parameters."""
+    """What all modules share: the functions above, mmcv's name for reset_parameters, and what its ConvModule asks."""
 
     edge: Edge = "mmcv"
+    transposed = False
+    output_padding = (0,)
 
     def convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
         place = (self.stride, self.padding, self.dilation, self.groups, self.deform_groups)
@@ -61,6 +113,7 @@ class _AsInMmcv(deform.ModulatedDeformConv2d):
         super().reset_parameters()
 
 
+@takes_early_names
 class ModulatedDeformConv2d(_AsInMmcv):
     """`vk.nn.ModulatedDeformConv2d` with edge="mmcv", in place of mmcv.ops.ModulatedDeformConv2d.
 
@@ -68,6 +121,7 @@ class ModulatedDeformConv2d(_AsInMmcv):
     """
 
 
+@takes_early_names
 class ModulatedDeformConv2dPack(_AsInMmcv, deform.ModulatedDeformConv2dPack):
     """`vk.nn.ModulatedDeformConv2dPack` with edge="mmcv", in place of mmcv.ops.ModulatedDeformConv2dPack.
 
@@ -75,8 +129,129 @@ class ModulatedDeformConv2dPack(_AsInMmcv, deform.ModulatedDeformConv2dPack):
     """
 
 
+@takes_early_names
+class DeformConv2d(_AsInMmcv):
+    """`deform_conv2d` with its weight, in place of mmcv.ops.DeformConv2d (DCNv1): forward(x, offset).
+
+    Parameters, their names and first values are the same (kaiming_uniform for relu); no bias, as there; im2col_step is
+    kept, and not needed. Differences as in modulated_deform_conv2d above.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        deform_groups: int = 1,
+        bias: bool = False,
+        im2col_step: int = 32,
+    ):
+        expect(bias is False, type(self).__name__, "bias=False, as mmcv does", bias)
+        place = (kernel_size, stride, padding, dilation, groups, deform_groups)
+        super().__init__(in_channels, out_channels, *place, bias=False)
+        self.im2col_step = im2col_step
+
+    def init_weights(self) -> None:
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+
+    @leaf
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:  # type: ignore[override]
+        return self.convolve(x, offset, None)
+
+
+@takes_early_names
+class DeformConv2dPack(DeformConv2d):
+    """DeformConv2d that finds its offset itself, in place of mmcv.ops.DeformConv2dPack: forward(x).
+
+    conv_offset is a torch.nn.Conv2d from C to 2 G KH KW channels with the same kernel_size, stride, padding and
+    dilation, at first 0. Early checkpoints' keys: see with_current_names.
+    """
+
+    _version = 2
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        channels = 2 * self.deform_groups * math.prod(self.kernel_size)
+        place = (self.kernel_size, self.stride, self.padding, self.dilation)
+        self.conv_offset = nn.Conv2d(self.in_channels, channels, *place)
+        self.init_offset()
+
+    def init_offset(self) -> None:
+        for parameter in self.conv_offset.parameters():
+            nn.init.zeros_(parameter)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict[str, int], *rest: Any
+    ) -> None:
+        deform.rename_early_offsets(state_dict, prefix, local_metadata)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+    @leaf
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return self.convolve(x, self.conv_offset(x), None)
+
+
+@overridable
+def masked_conv2d(
+    features: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
+) -> Tensor:
+    """Convolution where a mask is positive and 0 elsewhere, in place of mmcv.ops.masked_conv2d; by `vk.routed_conv2d`
+    with patches of one pixel for 1x1 and 3x3 kernels.
+
+    Args:
+        features: (B, C, H, W). mask: (B, H', W') of the output's size. weight: (C_out, C, KH, KW); bias: (C_out,).
+        padding: pixels; one integer, or (vertical, horizontal). stride: 1, as there.
+
+    Returns:
+        (B, C_out, H', W'), dtype of features. Differentiable, unlike there; any batch.
+    """
+    name = "masked_conv2d"
+    expect_tensors(name, features=features, mask=mask, weight=weight)
+    expect(list(pair(name, "stride", stride, 1)) == [1, 1], name, "stride 1, as mmcv does", stride)
+    expect_image(name, "features", features)
+    down, across = pair(name, "padding", padding, 0)
+    features, mask = of_this_size(features, 2, 3), of_this_size(mask, 0, 1, 2)
+    kernel = tuple(weight.shape[2:])
+    size = (features.shape[2] + 2 * down - kernel[0] + 1, features.shape[3] + 2 * across - kernel[1] + 1)
+    expect(
+        tuple(mask.shape) == (features.shape[0], *size), name, f"mask of shape {(features.shape[0], *size)}", mask.shape
+    )
+    if kernel not in ((1, 1), (3, 3)):
+        return F.conv2d(features, weight, bias, padding=(down, across)) * (mask > 0)[:, None]
+    # The op pads by half a kernel: what is missing to that is added, what is too much is computed nowhere and cut off.
+    half = kernel[0] // 2
+    more = [max(n - half, 0) for n in (across, across, down, down)]
+    less = [max(half - n, 0) for n in (across, across, down, down)]
+    x, route = F.pad(features, more), F.pad(mask > 0, less)
+    with autocast.disabled(features):
+        indices = patch_indices(route, capacity=int(mask.numel()))
+        out = routed_conv2d(x, weight, bias, indices, 1, padding_mode="image")
+    return F.pad(out, [-n for n in less])
+
+
+class MaskedConv2d(nn.Conv2d):
+    """torch.nn.Conv2d that computes only where a mask is positive, in place of mmcv.ops.MaskedConv2d:
+    forward(input, mask=None), see masked_conv2d."""
+
+    @leaf
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return super().forward(input)
+        expect(isinstance(self.padding, tuple), "MaskedConv2d", "padding in pixels", self.padding)
+        return masked_conv2d(input, mask, self.weight, self.bias, self.padding, self.stride)  # type: ignore[arg-type]
+
+
 def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> OrderedDict[str, Tensor]:
-    """`state_dict` for model.load_state_dict, with the keys that each ModulatedDeformConv2dPack in `model` has today.
+    """`state_dict` for model.load_state_dict, with the keys that each Pack in `model` has today.
 
     mmcv saved `name_offset.weight` (and bias) before version 2 of that module, `name.conv_offset.weight` since. The
     loaders of mmcv and mmengine rename by themselves; torch's load_state_dict does not let a module see such keys.
@@ -85,6 +260,6 @@ def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> Order
     metadata = getattr(state_dict, "_metadata", {})
     renamed._metadata = metadata  # type: ignore[attr-defined]
     for name, module in model.named_modules():
-        if isinstance(module, deform.ModulatedDeformConv2dPack):
+        if isinstance(module, (deform.ModulatedDeformConv2dPack, DeformConv2dPack)):
             deform.rename_early_offsets(renamed, f"{name}.", metadata.get(name, {}))
     return renamed
