@@ -5,19 +5,24 @@ and their checks. Nothing heavy is imported: `vfi --help` reads them all.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vfi.errors import ArgumentError
+from vfi import errors
 
 ChannelOrder = Literal["bgr", "rgb"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "the name of a file"}
+TYPES = (
+    "a type of int, float, str, bool, pathlib.Path, a Literal of words or of numbers, a tuple of a fixed number of one "
+    "of these but bool, or one of them | None"
+)
 
 Chosen = TypeVar("Chosen", bound="Options")
 
@@ -34,16 +39,23 @@ def option(
 ) -> Any:
     """A field of `Options`.
 
+    The field's type is one of `TYPES`: of a `bool` called x the command makes --x and --no-x, of a tuple an option of
+    so many values, of a Literal one of choices. Its name is in small letters, and none that `Options`,
+    `vfi.load_model` or the command has itself. What is wrong with a field is said when the options are first read.
+
     Args:
-        default: None if nothing is chosen.
+        default: of the field's type and allowed; None if nothing is chosen, of a type with `| None`. The help adds it.
         help: what it is, with its unit.
-        metavar: of the command's help, such as PIXELS.
+        metavar: of the command's help, such as PIXELS; of a tuple one for each value.
         choices: of numbers, which Literal cannot say.
         least, most: bounds of a number, both allowed.
         of_clip: clips with captions bring it, so that who evaluates on them must not give it.
     """
     more = {"metavar": metavar, "choices": choices, "least": least, "most": most, "of_clip": of_clip}
-    return field(default=default, metadata={"help": help, **more})
+    metadata = {"help": help, **more}
+    if type(default).__hash__ is None:  # dataclasses would refuse it without saying whose it is
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -82,20 +94,20 @@ class Option:
             return self._checked_one(value, value)
         parts = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
         if len(parts) != self.count:
-            raise ArgumentError(f"expected `{self.name}` to be {self.count} values, got {value!r}")
+            raise errors.ArgumentError(f"expected `{self.name}` to be {self.count} values, got {value!r}")
         return tuple(self._checked_one(part, value) for part in parts)
 
     def _checked_one(self, part: object, whole: object) -> object:
         one = converted(self.kind, part)
         if self.choices is not None and one not in self.choices:
             names = ", ".join(shown(choice) for choice in self.choices)
-            raise ArgumentError(f"expected `{self.name}` {names}, got {shown(part)}")
+            raise errors.ArgumentError(f"expected `{self.name}` {names}, got {part!r}")
         if one is None:
-            raise ArgumentError(f"expected `{self.name}` to be {KINDS[self.kind]}, got {part!r}")
+            raise errors.ArgumentError(f"expected `{self.name}` to be {KINDS[self.kind]}, got {part!r}")
         low, high = self.least, self.most
         if (low is not None and not one >= low) or (high is not None and not one <= high):
             bounds = f"of {shown(low)} or more" if high is None else f"from {shown(low)} to {shown(high)}"
-            raise ArgumentError(f"expected `{self.name}` {bounds}, got {shown(whole)}")
+            raise errors.ArgumentError(f"expected `{self.name}` {bounds}, got {whole!r}")
         return one
 
 
@@ -110,6 +122,20 @@ def converted(kind: type, value: object) -> Any:
     if kind is float:
         return float(value) if isinstance(value, Real) else None
     return value if isinstance(value, kind) else None
+
+
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """The argument `name` as an int.
+
+    Raises:
+        ArgumentError: if it is no whole number, or out of bounds.
+    """
+    number = converted(int, value)
+    if number is None or number < least or (most is not None and number > most):
+        bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise errors.ArgumentError(f"expected `{name}` to be a whole number {bounds}, got {value!r}")
+    result: int = number
+    return result
 
 
 def shown(value: object) -> str:
@@ -138,13 +164,12 @@ class Options:
         Raises:
             ArgumentError: if there is no such option; it names `owner`'s own.
         """
-        values, own = {name: value for name, value in given.items() if value is not None}, options_of(cls)
-        for name in values:
-            if name not in [each.name for each in own]:
-                names = ", ".join(f"`{each.name}`" for each in own)
-                known = f"it has {names}" if own else "it has none"
-                raise ArgumentError(f"`{name}` is not for {owner}: {known}")
-        return cls(**values)
+        own = [each.name for each in options_of(cls)]
+        for name in given:
+            if name not in own and given[name] is not None:
+                its = ", ".join(f"`{each}`" for each in own) or "none"
+                raise errors.ArgumentError(f"`{name}` is not for {owner}: it has {its}")
+        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -154,23 +179,76 @@ class TrainingOptions(Options):
     data: ClassVar[str] = "Vimeo90K's folder, or a folder of folders with im1, im2, im3 (.png)"
 
 
-def options_of(options: type[Options]) -> list[Option]:
-    """What the fields say, in their order."""
-    hints, found = get_type_hints(options), []
-    for each in fields(options):
-        kind, count, choices = read_type(hints[each.name])
-        more = dict(each.metadata)
-        choices = more.pop("choices") or choices
-        found.append(Option(each.name, kind, count, choices, each.default, **more))
+def options_of(options: type[Options]) -> tuple[Option, ...]:
+    """What the fields say, in their order.
+
+    Raises:
+        ArgumentError: if a field cannot be an option; says which, and what was expected.
+    """
+    try:
+        hints = get_type_hints(options)
+    except NameError as error:
+        raise errors.ArgumentError(f"{options.__name__}: expected types that are imported, got {error}") from error
+    named = [each.name for each in fields(options)]
+    for name, hint in hints.items():
+        if name not in named and hint is not ClassVar and get_origin(hint) is not ClassVar:
+            wanted = f"{options.__name__} to be a dataclass(frozen=True)"
+            raise errors.ArgumentError(f"{options.__name__}.{name}: expected {wanted}, got a class without the field")
+    return tuple(option_of_field(options, each, hints[each.name]) for each in fields(options))
+
+
+def option_of_field(options: type[Options], each: "Field[Any]", hint: object) -> Option:
+    """What one field says, if it is as `option` asks for."""
+
+    def expect(right: bool, expected: str, got: object) -> None:
+        if not right:
+            raise errors.ArgumentError(f"{options.__name__}.{each.name}: expected {expected}, got {got}")
+
+    own = dir(TrainingOptions if issubclass(options, TrainingOptions) else Options)
+    expect(each.name not in own, "a name that the class of options has not itself", each.name)
+    expect(re.fullmatch("[a-z][a-z0-9_]*", each.name) is not None, "a name in small letters", each.name)
+    default = each.default if each.default_factory is MISSING else each.default_factory()
+    usual = "no default" if default is MISSING else repr(default)
+    expect("of_clip" in each.metadata, "a field made by vfi.options.option(default, help)", usual)
+    kind, count, words, optional = read_type(hint)
+    expect(kind is not None, TYPES, hint.__name__ if isinstance(hint, type) and not get_args(hint) else hint)
+    assert kind is not None
+    more = dict(each.metadata)
+    help, metavar, choices, low, high = (more[name] for name in ("help", "metavar", "choices", "least", "most"))
+    expect(isinstance(help, str) and help != "", "help to be a text", repr(help))
+    names = metavar if isinstance(metavar, tuple) else () if metavar is None else (metavar,)
+    expect(all(isinstance(name, str) for name in names), "metavar to be a word or several", repr(metavar))
+    expect(not isinstance(metavar, tuple) or len(names) == count, f"as many words of metavar as values ({count or 1})",
+           repr(metavar))  # fmt: skip
+    number = kind in (int, float) and words is None
+    for name, value in (("least", low), ("most", high)):
+        bound = value is None or (number and converted(float, value) is not None)
+        expect(bound, f"{name} to be a number, of a field of numbers", repr(value))
+    if choices is not None:
+        several = isinstance(choices, (tuple, list)) and len(choices) > 0
+        right = number and several and all(converted(kind, choice) is not None for choice in choices)
+        expect(right, "choices to be numbers in a tuple, of a field of that type", repr(choices))
+        words = tuple(converted(kind, choice) for choice in choices)
+    expect(optional or default is not None, "a type with | None, as its default is None", hint)
+    found = Option(each.name, kind, count, words, default, help, metavar, low, high, more["of_clip"])
+    try:
+        found.checked(default)
+    except errors.ArgumentError as error:
+        expect(False, "a default that is allowed", f"{default!r} ({error})")
     return found
 
 
-def read_type(hint: object) -> tuple[type, int | None, tuple[object, ...] | None]:
-    """The type of one value, how many there are (None: one), and the choices of a Literal."""
-    if get_origin(hint) in (Union, UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    count = None
+def read_type(hint: object) -> tuple[type | None, int | None, tuple[object, ...] | None, bool]:
+    """The type of one value (None: no option can be of it), how many there are (None: one), the choices of a Literal,
+    and whether it may be None."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = [part for part in parts if part is not NoneType]
+    hint, optional, count = kinds[0] if len(kinds) == 1 else None, len(kinds) < len(parts), None
     if get_origin(hint) is tuple:
-        count, hint = len(get_args(hint)), get_args(hint)[0]
+        parts = get_args(hint)
+        count, hint = len(parts), parts[0] if len(set(parts)) == 1 else None
     choices = get_args(hint) if get_origin(hint) is Literal else None
-    return type(choices[0]) if choices else cast(type, hint), count, choices
+    if choices is not None:
+        hint = type(choices[0]) if len({type(choice) for choice in choices}) == 1 else None
+    allowed = (int, float, str) if choices else (int, float, str, Path) if count else tuple(KINDS)
+    return hint if isinstance(hint, type) and hint in allowed else None, count, choices, optional

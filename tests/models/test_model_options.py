@@ -70,7 +70,7 @@ def test_the_command_reads_what_the_fields_say(parser):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("word", "away", "expected word near, far, got away"),
+        ("word", "away", "expected word near, far, got 'away'"),
         ("word", 3, "expected word near, far, got 3"),
         ("count", 0, "expected count of 1 or more, got 0"),
         ("count", 1.5, "expected count to be a whole number, got 1.5"),
@@ -113,7 +113,7 @@ def test_models_that_share_a_name_share_its_number_of_values(parser):
     own = argparse.ArgumentParser()
     own.add_argument("--size", type=int)
     model_options.add(own, {"every": Every, "other": Other}, own=["size"])
-    assert "every: how many; other: how many others" in " ".join(own.format_help().split())
+    assert "every: how many (default 3); other: how many others (default 3)" in " ".join(own.format_help().split())
     arguments = own.parse_args(["--size", "7"])
     models = {"other": Other, "none": Options}
     assert model_options.given(arguments, models, "other", ["size"]) == {"size": 7}

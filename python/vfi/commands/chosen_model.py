@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from vfi.models.interpolator import Interpolator
 
 
-def add(parser: argparse.ArgumentParser, own: Sequence[str] = ()) -> None:
-    """own: see `model_options.add`."""
+def add(parser: argparse.ArgumentParser) -> None:
     others = ", ".join(name for name in MODELS if name != DEFAULT)
     parser.add_argument("--model", default=DEFAULT, help=f"%(default)s (default), {others}")
     parser.add_argument("--weights", help="file, or folder, of the model's weights, for models that have any")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+
+
+def add_options(parser: argparse.ArgumentParser, own: Sequence[str] = ()) -> None:
+    """Last: see `model_options.add`, own as well."""
     model_options.add(parser, model_options.of_models(), own)
 
 

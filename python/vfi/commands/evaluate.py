@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
-from vfi.commands import chosen_model, model_options, sfibench
+from vfi.commands import chosen_model, sfibench
 from vfi.commands.interpolate import refuse
 from vfi.data.datasets import DATASETS
 from vfi.errors import UserError, option_of
-from vfi.options import Options, options_of
+from vfi.models.registry import options_of_model
+from vfi.options import options_of
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,9 +24,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     splits = "; ".join(f"{name}: {', '.join(entry.splits)}" for name, entry in DATASETS.items() if entry.splits)
     parser.add_argument("--split", help=f"only this part of the data set ({splits}; default: all)")
     parser.add_argument("path", type=Path, help="folder of the data set")
-    chosen_model.add(parser, sfibench.OPTIONS)
+    chosen_model.add(parser)
     sfibench.add_arguments(parser)
     parser.set_defaults(run=run)
+    chosen_model.add_options(parser, sfibench.SHARED)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,11 +36,11 @@ def run(options: argparse.Namespace) -> None:
     benchmark = options.dataset == sfibench.NAME
     if not benchmark:
         refuse(options, sfibench.OPTIONS, f"--dataset {sfibench.NAME}")
-    for each in options_of(model_options.of_models().get(options.model, Options)) if benchmark else ():
+    for each in options_of(options_of_model(options.model)) if benchmark else ():
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
     # The size of what is compared is also that of what a model makes, if it has one of its own
-    model, device = chosen_model.load(options, sfibench.OPTIONS)
+    model, device = chosen_model.load(options, sfibench.SHARED)
     if benchmark:
         sfibench.run(options, model, device)
         return

@@ -46,6 +46,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     _add_outputs(parser)
     parser.set_defaults(run=run)
+    chosen_model.add_options(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:

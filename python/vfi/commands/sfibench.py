@@ -21,6 +21,7 @@ OPTIONS = (
     "lpips", "inception", "json", "size", "results", "resume", "smoothness_model", "smoothness_weights", "flow_model",
     "flow_weights",
 )  # fmt: skip
+SHARED = ("size",)  # with models, whose frames are made at the size that they are compared at
 SIZE = (480, 832)
 FLOW: "FlowName" = "dis"
 

@@ -26,9 +26,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
     what = "fresh, small networks, also in place of large ones that are frozen, to try things out"
     argument("--tiny", action="store_true", help=what)
-    model_options.add(parser, trainings)
     _add_settings(parser)
     parser.set_defaults(run=run)
+    model_options.add(parser, trainings)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

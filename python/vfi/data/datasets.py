@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from vfi.errors import ArgumentError, UserError
+from vfi import errors
+from vfi.errors import UserError
 from vfi.files.opencv import opencv
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _snu_film(root: Path, split: str) -> list[TrueTriplet]:
     if not listing.is_file():
         listing = root / name
     if not listing.is_file():
-        raise ArgumentError(f"{listing} does not exist; with `split` one of the lists is enough")
+        raise errors.ArgumentError(f"{listing} does not exist; with `split` one of the lists is enough")
     found = []
     for line in _lines(listing):
         if len(line.split()) != 3:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from vfi.errors import ArgumentError, UserError
+from vfi import errors
+from vfi.errors import UserError
 
 
 def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -25,7 +26,7 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
     if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
         raise UserError(f"cannot write {path}: it is also an input")
     if path.exists() and not overwrite:
-        raise ArgumentError(f"{path} exists already; add `overwrite` to replace it")
+        raise errors.ArgumentError(f"{path} exists already; add `overwrite` to replace it")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: no permission to write into {path.parent}")
 

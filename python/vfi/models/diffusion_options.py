@@ -11,6 +11,6 @@ BACKBONE = "folder of the backbone's published files"
 @dataclass(frozen=True)
 class DiffusionOptions(Options):
     backbone: Path | None = option(None, f"{BACKBONE}, beside a file of the model's own weights", metavar="FOLDER")
-    dtype: Dtype = option("float32", "of the weights (default float32)")
+    dtype: Dtype = option("float32", "of the weights")
     offload: bool = option(False, "keep each part of the diffusion on the GPU only while it works")
-    seed: int = option(0, "of the noise that frames are drawn from (default 0)", least=0, most=2**63 - 1)
+    seed: int = option(0, "of the noise that frames are drawn from", least=0, most=2**63 - 1)

@@ -1,16 +1,25 @@
 """Interpolation models by name. Imports nothing heavy before a model is loaded: `vfi --help` lists them all."""
 
 import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from vfi.errors import ArgumentError, UserError, require
-from vfi.options import Options, TrainingOptions
+from vfi import errors
+from vfi.errors import require
+from vfi.options import Options, TrainingOptions, options_of
 
 if TYPE_CHECKING:
+    import torch
+
     from vfi.models.interpolator import Interpolator
     from vfi.training.objective import Objective
+
+Chosen = TypeVar("Chosen", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -39,23 +48,35 @@ class ModelEntry:
             # Its own notes at import, on what is not needed here, are not shown.
             require("transformers.utils.logging", "diffusion").set_verbosity_error()
             require(self.needs, "diffusion")
-        found: type[Interpolator] = at(self.model)
-        return found
+        from vfi.models.interpolator import Interpolator  # which imports torch
+
+        model: type[Interpolator] = at(self.model, Interpolator)
+        return model
 
     def options_class(self) -> type[Options]:
-        found: type[Options] = Options if self.options is None else at(self.options)
-        return found
+        options: type[Options] = Options if self.options is None else at(self.options, Options)
+        return options
 
     def training_class(self) -> type[TrainingOptions] | None:
-        found: type[TrainingOptions] | None = None if self.training is None else at(self.training)
-        return found
+        options: type[TrainingOptions] | None = None
+        if self.training is not None:
+            options = at(self.training, TrainingOptions)
+        return options
 
 
-def at(place: str) -> type:
-    """What stands at "module:name"."""
-    module, name = place.split(":")
-    found: type = vars(importlib.import_module(f"vfi.models.{module}"))[name]
-    return found
+def at(place: str, base: type) -> type:
+    """The class at "module:name", made from `base`."""
+    module, _, name = place.partition(":")
+    path = f"vfi.models.{module}"
+    try:
+        named = vars(importlib.import_module(path)).get(name)
+    except ModuleNotFoundError as error:
+        if not path.startswith(error.name or "-"):  # else something that the module needs
+            raise
+        named = None
+    if not isinstance(named, type) or not issubclass(named, base):
+        raise errors.ArgumentError(f"expected {base.__name__} at {place!r} below vfi.models, got {named!r}")
+    return named
 
 
 def _rdvfi(variant: str, backbone: str) -> ModelEntry:
@@ -109,27 +130,29 @@ MODELS = {
 }
 
 
-def load_model(name: str, weights: str | Path | None = None, device: str = "cpu", **options: object) -> "Interpolator":
+def load_model(
+    name: str, weights: str | Path | None = None, device: "str | torch.device | None" = "cpu", **options: object
+) -> "Interpolator":
     """The model called `name`, ready to interpolate.
 
     Args:
         name: one of `MODELS`.
         weights: file or folder of its weights; None of a model that has none. Nothing is downloaded.
-        device: where it runs, such as "cpu" or "cuda:0".
+        device: where it runs, such as "cpu" or "cuda:0"; None: a GPU if there is one.
         options: the model's own, such as `scale=0.5` of "rife"; None is not given.
 
     Raises:
-        UserError: if there is no such model, or a file is missing or cannot be read.
-        ArgumentError: a UserError and ValueError; if an option is not the model's, or weights or a value are wrong.
+        ArgumentError: if there is no such model or device, an option is not the model's, or weights or a value are
+            wrong.
+        UserError: which an ArgumentError is, too; if a file is missing or cannot be read.
     """
-    entry = MODELS.get(name)
-    if entry is None:
-        raise UserError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
+    entry = entry_of(name)
     if weights is not None and entry.weights is None:
-        raise ArgumentError(f"the model {name} has no weights, so `weights` cannot be used with it")
+        raise errors.ArgumentError(f"the model {name} has no weights, so `weights` cannot be used with it")
     if weights is None and entry.weights is not None:
-        raise ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
-    chosen = entry.options_class().of(f"the model {name}", options)
+        raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
+    check_weights(weights)
+    chosen = options_of_model(name).of(f"the model {name}", options)
     from vfi.models.devices import choose_device  # which imports torch
 
     return entry.loaded().load(weights, choose_device(device), chosen)
@@ -137,10 +160,61 @@ def load_model(name: str, weights: str | Path | None = None, device: str = "cpu"
 
 def load_objective(name: str, weights: str | Path | None, tiny: bool, **options: object) -> "Objective":
     """What training the model called `name` means, on the CPU; options that are None are not given."""
-    entry = MODELS.get(name)
-    training = None if entry is None else entry.training_class()
-    if entry is None or training is None:
-        trained = ", ".join(known for known, each in MODELS.items() if each.training)
-        raise UserError(f"expected a model that is trained: {trained}; got {name!r}")
+    training = options_of_training(name)
+    if training is None:
+        trained = ", ".join(each for each, entry in MODELS.items() if entry.training)
+        raise errors.ArgumentError(f"expected a model that is trained: {trained}; got {name!r}")
+    check_weights(weights)
     chosen = training.of(f"the training of {name}", options)
-    return entry.loaded().objective(weights, tiny, chosen)
+    return MODELS[name].loaded().objective(weights, tiny, chosen)
+
+
+def entry_of(name: str) -> ModelEntry:
+    """The line of the registry."""
+    entry = MODELS.get(name) if isinstance(name, str) else None
+    if entry is None:
+        raise errors.ArgumentError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
+    return entry
+
+
+def check_weights(weights: object) -> None:
+    if weights is not None and not isinstance(weights, (str, os.PathLike)):
+        raise errors.ArgumentError(f"expected `weights` to be the name of a file or folder, got {weights!r}")
+
+
+def options_of_model(name: str) -> type[Options]:
+    """What a user of the model may choose.
+
+    Raises:
+        ArgumentError: if a field cannot be an option; says of which model, and what was expected.
+    """
+    with _speaking_of(f"the model {name}"):
+        return _without(load_model, entry_of(name).options_class())
+
+
+def options_of_training(name: str) -> type[TrainingOptions] | None:
+    """The same of its training; None: it is not trained."""
+    if not isinstance(name, str) or name not in MODELS:
+        return None
+    with _speaking_of(f"the training of {name}"):
+        options = MODELS[name].training_class()
+        return None if options is None else _without(load_objective, options)
+
+
+def _without(taker: Callable[..., object], options: type[Chosen]) -> type[Chosen]:
+    """The options, none of which may be called as an argument that `taker` has beside them."""
+    own = [each.name for each in inspect.signature(taker).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    for each in options_of(options):
+        if each.name in own:
+            place, expected = f"{options.__name__}.{each.name}", f"a name that {taker.__name__} has not itself"
+            raise errors.ArgumentError(f"{place}: expected {expected}, got {each.name}")
+    return options
+
+
+@contextmanager
+def _speaking_of(owner: str) -> Iterator[None]:
+    """Errors inside begin with `owner`."""
+    try:
+        yield
+    except errors.ArgumentError as error:
+        raise errors.ArgumentError(f"{owner}: {error.args[0]}") from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from vfi.errors import ArgumentError
+from vfi import errors
 from vfi.options import Options, TrainingOptions, option, shown
 
 Routing = Literal["apr", "static", "patches", "ratio"]
@@ -15,7 +15,7 @@ ROUTINGS: tuple[Routing, ...] = get_args(Routing)
 class APROptions(Options):
     routing: Routing = option(
         "apr",
-        "which patches the refine blocks see: those that the network chooses (apr, the default), the image as a whole "
+        "which patches the refine blocks see: those that the network chooses (apr), the image as a whole "
         "(static), every patch (patches), or those where the warped frames disagree most (ratio)",
     )
     keep: tuple[float, float, float, float] | None = option(
@@ -26,9 +26,9 @@ class APROptions(Options):
 
     def check(self) -> None:
         if self.keep is not None and self.routing not in ("apr", "ratio"):
-            raise ArgumentError(f"`keep` is for `routing` apr and ratio only, got {self.routing}")
+            raise errors.ArgumentError(f"`keep` is for `routing` apr and ratio only, got {self.routing}")
         if self.keep is not None and not all(0 <= share <= 1 for share in self.keep):
-            raise ArgumentError(f"expected `keep` to be shares in [0, 1], got {shown(self.keep)}")
+            raise errors.ArgumentError(f"expected `keep` to be shares in [0, 1], got {shown(self.keep)}")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from vfi.options import Options, TrainingOptions, option
 class RIFEOptions(Options):
     scale: float = option(
         1.0,
-        "at which flow is estimated; 0.5 for pictures above 2K (default 1)",
+        "at which flow is estimated; 0.5 for pictures above 2K",
         choices=(0.25, 0.5, 1.0, 2.0, 4.0),
     )
     tta: bool = option(False, "also the pictures turned by 180 degrees, averaged; twice the time")
@@ -17,6 +17,7 @@ class RIFEOptions(Options):
         None,
         "cut larger pictures into squares of this side, so that memory does not grow with them",
         metavar="PIXELS",
+        least=1,
     )
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfi.errors import ArgumentError
+from vfi import errors
 from vfi.models.diffusion_options import BACKBONE, DiffusionOptions
 from vfi.options import Dtype, TrainingOptions, option, shown
 
@@ -15,21 +15,21 @@ MULTIPLE = 16  # of which height and width must be
 class SemFiOptions(DiffusionOptions):
     prompt: str = option("", "what happens between the frames (default: nothing said)", metavar="TEXT", of_clip=True)
     negative_prompt: str = option("", "what should not be seen", metavar="TEXT")
-    steps: int = option(50, "of the denoising (default 50)", least=1)
-    cfg: float = option(5.0, "guidance by the text (default 5); 1: none, twice as fast", least=1)
+    steps: int = option(50, "of the denoising", least=1)
+    cfg: float = option(5.0, "guidance by the text; 1: none, twice as fast", least=1)
     size: tuple[int, int] | None = option(
         None, "height and width that frames are made at, to be resized (default: about 480 832)", metavar=("H", "W")
     )
 
     def check(self) -> None:
         if math.isinf(self.cfg):
-            raise ArgumentError(f"expected `cfg` of 1 or more, got {self.cfg:g}")
+            raise errors.ArgumentError(f"expected `cfg` of 1 or more, got {self.cfg:g}")
         if self.size is not None and (min(self.size) < MULTIPLE or any(side % MULTIPLE for side in self.size)):
-            raise ArgumentError(f"expected `size` of multiples of {MULTIPLE}, got {shown(self.size)}")
+            raise errors.ArgumentError(f"expected `size` of multiples of {MULTIPLE}, got {shown(self.size)}")
 
 
 @dataclass(frozen=True)
 class SemFiTraining(TrainingOptions):
     data = "a manifest of vfi.commands.make_clips"
     backbone: Path | None = option(None, BACKBONE, metavar="FOLDER")
-    dtype: Dtype = option("float32", "of the frozen backbone (default float32)")
+    dtype: Dtype = option("float32", "of the frozen backbone")

@@ -12,7 +12,7 @@ DINO = "file of the weights of DINOv3-Small"
 @dataclass(frozen=True)
 class SGRIFEOptions(RIFEOptions):
     dino: Path | None = option(None, DINO, metavar="FILE")
-    dino_max_side: int | None = option(None, "longest side of the picture that DINO sees", metavar="PIXELS")
+    dino_max_side: int | None = option(None, "longest side of the picture that DINO sees", metavar="PIXELS", least=1)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,20 @@
-"""Errors that a user can act on: one sentence, no traceback."""
+"""Errors that a user can act on: one sentence, no traceback.
+
+`ArgumentError` is loaded when it is asked for, since it needs torch and `vfi --help` does not. A module that imports
+nothing heavy says `from vfi import errors` and `raise errors.ArgumentError(...)`; others import it as they like.
+"""
 
 import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-_ARGUMENT = re.compile(r"`([a-z]\w*)`")
+if TYPE_CHECKING:
+    from vfi.errors.argument import ArgumentError as ArgumentError
+
+ARGUMENT = re.compile(r"`([a-z]\w*)`")
 
 
 class UserError(Exception):
@@ -17,23 +25,12 @@ class UserError(Exception):
         return str(self)
 
 
-class ArgumentError(UserError, ValueError):
-    """What is wrong with an argument. The sentence has the names of arguments in backticks.
+def __getattr__(name: str) -> object:
+    if name != "ArgumentError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vfi.errors.argument import ArgumentError
 
-    `ArgumentError("the model needs `weights`")` reads "the model needs weights" in Python, and "the model needs
-    --weights" where a command says it.
-    """
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The names of the arguments that the sentence speaks of."""
-        return tuple(_ARGUMENT.findall(self.args[0]))
-
-    def __str__(self) -> str:
-        return _ARGUMENT.sub(r"\1", self.args[0])
-
-    def for_command(self) -> str:
-        return _ARGUMENT.sub(lambda found: option_of(found[1]), self.args[0])
+    return ArgumentError
 
 
 @contextmanager
@@ -41,13 +38,19 @@ def called(**names: str) -> Iterator[None]:
     """Inside, arguments that have another name outside are called by that: `called(weights="flow_weights")`."""
     try:
         yield
-    except ArgumentError as error:
-        raise ArgumentError(_ARGUMENT.sub(lambda found: f"`{names.get(found[1], found[1])}`", error.args[0])) from error
+    except UserError as error:
+        sentence = ARGUMENT.sub(lambda name: f"`{names.get(name[1], name[1])}`", error.args[0])
+        raise type(error)(sentence) from error
 
 
 def option_of(argument: str) -> str:
     """How a command spells an argument: learning_rate is --learning-rate."""
     return "--" + argument.replace("_", "-")
+
+
+def dtype_name(dtype: object) -> str:
+    """torch's names without torch: float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def require(module: str, extra: str = "models") -> ModuleType:
