@@ -65,7 +65,7 @@ def test_tiles_of_rife():
     torch.testing.assert_close(tiled[..., :64], first[..., :64], rtol=0, atol=1e-6)  # the next begins there
     with pytest.raises(ValueError, match=r"expected tile to be at least 128 at scale 0\.5, got 100"):
         model.interpolate(*frames, scale=0.5, tile=100)
-    with pytest.raises(UserError, match="expected tile to be at least 64, got 10"):
+    with pytest.raises(UserError, match="expected tile to be at least 64 at scale 1, got 10"):
         model.set_usual(tile=10)
 
 

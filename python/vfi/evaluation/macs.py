@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from vfi.errors import ArgumentError
+
 Convention = Literal["thop", "true"]
 CONVENTIONS = get_args(Convention)
 
@@ -42,11 +44,11 @@ def count_macs(
         options: of the forward.
 
     Raises:
-        ValueError: if the convention is none of these.
+        ArgumentError: if the convention is none of these.
         RuntimeError: if the forward depends on values, as a network that chooses its own route.
     """
     if convention not in CONVENTIONS:
-        raise ValueError(f"count_macs: expected convention {' or '.join(CONVENTIONS)}, got {convention!r}")
+        raise ArgumentError(f"count_macs: expected convention {' or '.join(CONVENTIONS)}, got {convention!r}")
     frame = torch.empty(1, 3, *size, device="meta")
     twin = copy.deepcopy(model).to("meta").eval()
     parts: dict[str, int] = {}

@@ -27,7 +27,6 @@ class FlowSplatConfig(BlendConfig):
 class FlowSplat(SplatModel):
     """Frames between two RGB frames, at any time in [0, 1]; on the frames' device, the optical flow on the CPU."""
 
-    name = "flow-splat"
     config: FlowSplatConfig
 
     def __init__(self, config: FlowSplatConfig | None = None) -> None:

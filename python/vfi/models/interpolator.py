@@ -1,5 +1,6 @@
 """What every model is to the rest of the package: a small class of which a model overrides what it does itself."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vfi.drawing.panels import Panel
-from vfi.errors import UserError
-from vfi.options import ChannelOrder
+from vfi.errors import ArgumentError, UserError
+from vfi.networks.sized_inference import check_frames, several_times, time_of
+from vfi.options import ChannelOrder, whole
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective
@@ -49,6 +51,11 @@ class Interpolator(ABC):
             options: of the dataclass that the registry names for this model. The default makes them keywords of the
                 class.
         """
+        try:
+            inspect.signature(cls).bind(**vars(options))
+        except TypeError as error:
+            keywords = f"its options ({', '.join(vars(options)) or 'none'}) as keywords"
+            raise ArgumentError(f"expected {cls.__name__} to take {keywords}, got {error}") from error
         model = cls(**vars(options))
         return model.to(device).eval() if isinstance(model, nn.Module) else model
 
@@ -73,14 +80,21 @@ class Interpolator(ABC):
 
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
         """What stands behind the frame at t; None: nothing that could be shown."""
+        check_frames(frame0, frame1)
+        time_of(t)
         return None
 
     def whole_frames(self, count: int) -> int:
-        """How many frames, both ends counted, the model makes when `count` are asked for."""
-        return count
+        """How many frames, both ends counted, the model makes when `count`, 2 or more, are asked for."""
+        return whole("count", count, 2)
 
     def generate(self, first: Tensor, last: Tensor, prompt: str, num_frames: int) -> Tensor:
-        """Frames (N, 3, h, w), RGB, from the first to the last one (1, 3, H, W), RGB; `prompt` says what happens."""
+        """Frames (N, 3, h, w), RGB, from the first to the last one (1, 3, H, W), RGB; `prompt` says what happens.
+
+        Args:
+            num_frames: N, both ends counted; 2 or more.
+        """
+        check_request(first, last, prompt, num_frames)
         return torch.cat(interpolate_many(self, first, last, [i / (num_frames - 1) for i in range(num_frames)]))
 
 
@@ -88,14 +102,27 @@ def interpolate_many(model: Interpolator, frame0: Tensor, frame1: Tensor, times:
     """RGB frames at several times between two RGB frames, whatever the model's channel order.
 
     Raises:
+        ArgumentError: if they are no frames, or the times no numbers in [0, 1].
         UserError: if one is not finite: clamped and rounded, it would be a picture of nothing.
     """
+    check_frames(frame0, frame1)
+    times = several_times(times)
     results = model.interpolate_many(reordered(model, frame0), reordered(model, frame1), times)
     for t, result in zip(times, results):
         if not result.isfinite().all():
             reasons = "its weights are damaged, or its precision is too small"
             raise UserError(f"the frame that {type(model).__name__} made at {t:g} holds NaN or infinity: {reasons}")
     return [reordered(model, result) for result in results]
+
+
+def check_request(first: Tensor, last: Tensor, prompt: str, num_frames: int) -> None:
+    """Of what `generate` takes."""
+    check_frames(first, last)
+    if len(first) != 1:
+        raise ArgumentError(f"expected one pair of frames, got {len(first)}")
+    if not isinstance(prompt, str):
+        raise ArgumentError(f"expected `prompt` to be text, got {prompt!r}")
+    whole("num_frames", num_frames, 2)
 
 
 def reordered(model: Interpolator, frame: Tensor) -> Tensor:

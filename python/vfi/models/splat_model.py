@@ -20,6 +20,7 @@ from torch import Tensor
 import vfi_kernels as vk
 from vfi.drawing.panels import Panel, flow_panel, holes_panel
 from vfi.models.interpolator import Explanation, Interpolator
+from vfi.networks import sized_inference
 from vfi.networks.resampling import doubled, fill_holes, local_mean, warp, warp_doubled
 
 
@@ -70,8 +71,8 @@ class SplatExplanation(Explanation):
 class SplatModel(Interpolator):
     """Frames between two frames, at any time in [0, 1], from the flows that a subclass finds."""
 
-    name: str
     config: BlendConfig
+    device: torch.device | None = None  # where a network is, if frames must be there
 
     @abstractmethod
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -90,12 +91,13 @@ class SplatModel(Interpolator):
         Returns:
             (B, 3, H, W) in [0, 1], of the frames' dtype. No gradient.
         """
-        return self.interpolate_many(frame0, frame1, [t])[0]
+        return self.interpolate_many(frame0, frame1, [sized_inference.time_of(t)])[0]
 
     @torch.no_grad()
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """`interpolate` at several times; the optical flow is found once."""
-        _check(self.name, frame0, frame1, times)
+        sized_inference.check_frames(frame0, frame1, self.device)
+        times = sized_inference.several_times(times)
         if all(t in (0, 1) for t in times):
             return [(frame1 if t else frame0).clone() for t in times]
         first, second = frame0.float(), frame1.float()
@@ -113,7 +115,8 @@ class SplatModel(Interpolator):
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> SplatExplanation:
         """The flow seen at t and which frame each pixel is seen in, from the first of the flows."""
-        _check(self.name, frame0, frame1, [t])
+        sized_inference.check_frames(frame0, frame1, self.device)
+        t = sized_inference.time_of(t)
         flow0, flow1, seen0, seen1 = _flows_at(self._motions(frame0.float(), frame1.float())[0], t)
         return SplatExplanation(torch.where(seen0, flow0, flow1), seen0, seen1)
 
@@ -184,15 +187,3 @@ def _coverage(flow: Tensor, t: float) -> Tensor:
 def _inside(flow: Tensor) -> Tensor:
     """Where the position that `flow` points to lies inside the image, bool [B, 1, H, W]."""
     return vk.backward_warp(flow[:, :0], flow, return_validity=True)[1]
-
-
-def _check(name: str, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> None:
-    if frame0.ndim != 4 or frame0.shape[1] != 3 or not frame0.is_floating_point():
-        got = f"{tuple(frame0.shape)}, {str(frame0.dtype).removeprefix('torch.')}"
-        raise ValueError(f"{name}: expected floating frames of shape (B, 3, H, W) in [0, 1], got {got}")
-    if frame1.shape != frame0.shape:
-        shapes = f"{tuple(frame0.shape)} and {tuple(frame1.shape)}"
-        raise ValueError(f"{name}: expected two frames of one shape, got {shapes}")
-    for t in times:
-        if not 0 <= t <= 1:
-            raise ValueError(f"{name}: expected t in [0, 1], got {t}")

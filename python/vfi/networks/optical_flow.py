@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vfi.errors import ArgumentError
 from vfi.files.opencv import opencv
 
 # OpenCV's coarsest scale needs a few patches along each side.
@@ -72,7 +73,7 @@ def _planes(frames: Tensor, plane: Plane) -> list[np.ndarray]:
     elif plane == "chroma":
         value = 0.5 + (red - blue) / 2
     else:
-        raise ValueError(f"flow_both_ways: expected plane luma or chroma, got {plane}")
+        raise ArgumentError(f"flow_both_ways: expected plane luma or chroma, got {plane}")
     return list((value * 255).round().to(torch.uint8).cpu().numpy())
 
 

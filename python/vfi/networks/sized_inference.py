@@ -1,15 +1,19 @@
 """Frames between two frames with a network that wants certain sizes and, perhaps, knows the middle only."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vfi.errors import ArgumentError, dtype_name
 from vfi.networks.tiles import in_tiles
+from vfi.options import converted, whole
 
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+SCALES = (0.25, 0.5, 1, 2, 4)
 MOST_HALVINGS = 6  # a network for the middle reaches times to 1/128: nearer than a frame at 120 fps
 Step = Callable[[Tensor, Tensor, float], Tensor]  # two frames and the time between them -> the frame
 
@@ -53,9 +57,9 @@ def interpolate(
         (B, 3, H, W) of the frames' dtype, or a list of them.
 
     Raises:
-        ValueError: if a shape, t, scale or tile is none of the above.
+        ArgumentError: if an argument is none of the above.
     """
-    check(frame0, frame1)
+    check_frames(frame0, frame1, next(network.parameters()).device)
     times, alone = times_of(t)
     between = Between(network, scale, tta, tile)
     size = frame0.shape[2:]
@@ -75,12 +79,9 @@ class Between:
     """A network's frame between two whose size fits it; arguments as those of `interpolate`."""
 
     def __init__(self, network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:
-        if scale not in (0.25, 0.5, 1, 2, 4):
-            raise ValueError(f"expected scale 0.25, 0.5, 1, 2 or 4, got {scale}")
+        check_settings(network, scale, tta, tile)
         self.network, self.scale, self.tta, self.tile = network, scale, tta, tile
         self.multiple = multiple_at(network, scale)
-        if tile is not None and tile < 2 * self.multiple:
-            raise ValueError(f"expected tile to be at least {2 * self.multiple} at scale {scale:g}, got {tile}")
 
     def __call__(self, first: Tensor, second: Tensor, timestep: float) -> Tensor:
         frame = self.frame_at(first, second, timestep)
@@ -96,6 +97,18 @@ class Between:
         return in_tiles(self.network.frame_at, (first, second), side, timestep, self.scale)
 
 
+def check_settings(network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:
+    """As `interpolate` takes them."""
+    if converted(float, scale) not in SCALES:
+        raise ArgumentError(f"expected `scale` 0.25, 0.5, 1, 2 or 4, got {scale!r}")
+    if not isinstance(tta, bool):
+        raise ArgumentError(f"expected `tta` to be true or false, got {tta!r}")
+    if tile is not None:
+        least = 2 * multiple_at(network, scale)
+        if whole("tile", tile, 1) < least:
+            raise ArgumentError(f"expected `tile` to be at least {least} at scale {scale:g}, got {tile}")
+
+
 def multiple_at(network: SizedNetwork, scale: float) -> int:
     """Of which height and width must be where flow is estimated at `scale`."""
     result: int = max(round(network.multiple / scale), network.multiple)
@@ -105,20 +118,44 @@ def multiple_at(network: SizedNetwork, scale: float) -> int:
 def check_finite(*frames: Tensor) -> None:
     """For models whose every pixel depends on every other."""
     if not all(bool(frame.isfinite().all()) for frame in frames):
-        raise ValueError("expected frames of finite numbers, got some that are infinite or not a number")
+        raise ArgumentError("expected frames of finite numbers, got some that are infinite or not a number")
 
 
 def times_of(t: Any) -> tuple[list[float], bool]:
     """Numbers in [0, 1] and whether it was a single one; arrays and tensors count as numbers."""
     try:
+        if isinstance(t, (Mapping, Set)):
+            raise TypeError("not in an order")
         alone = is_single(t)
-        times = [float(t)] if alone else [float(time) for time in t]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"expected t to be a number or several, got {t!r}") from error
+        times = [number_of(time) for time in ([t] if alone else t)]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"expected `t` to be a number or several, got {t!r}") from error
     for time in times:
         if not 0 <= time <= 1:
-            raise ValueError(f"expected t in [0, 1], got {time}")
+            raise ArgumentError(f"expected `t` in [0, 1], got {time}")
     return times, alone
+
+
+def time_of(t: Any) -> float:
+    """A single number in [0, 1]."""
+    times, alone = times_of(t)
+    if not alone:
+        raise ArgumentError(f"expected `t` to be a number, got {t!r}")
+    return times[0]
+
+
+def several_times(times: Any) -> list[float]:
+    """Several numbers in [0, 1]."""
+    numbers, alone = times_of(times)
+    if alone:
+        raise ArgumentError(f"expected `times` to be several numbers, got {times!r}")
+    return numbers
+
+
+def number_of(value: Any) -> float:
+    if isinstance(value, (bool, str, bytes)):
+        raise TypeError("no number")
+    return float(value)
 
 
 def is_single(t: object) -> bool:
@@ -157,13 +194,31 @@ def pad(frame: Tensor, multiple: int, mode: Literal["constant", "replicate"] = "
 
 
 def check(frame0: Tensor, frame1: Tensor) -> None:
+    """Two pictures of one kind, with or without values: those on torch's device `meta` have a shape alone."""
     for frame in (frame0, frame1):
         if not isinstance(frame, Tensor):
-            raise ValueError(f"expected frames to be tensors, got {type(frame).__name__}")
+            raise ArgumentError(f"expected frames to be tensors, got {type(frame).__name__}")
     if 0 in frame0.shape:
-        raise ValueError(f"expected frames with pixels, got {tuple(frame0.shape)}")
-    if frame0.ndim != 4 or frame0.shape[1] != 3 or not torch.is_floating_point(frame0):
-        raise ValueError(f"expected floating frames of shape (B, 3, H, W), got {tuple(frame0.shape)}, {frame0.dtype}")
-    if frame1.shape != frame0.shape or frame1.dtype != frame0.dtype:
-        got = f"{tuple(frame0.shape)} and {tuple(frame1.shape)}"
-        raise ValueError(f"expected two frames of one shape and dtype, got {got}, {frame0.dtype} and {frame1.dtype}")
+        raise ArgumentError(f"expected frames with pixels, got {tuple(frame0.shape)}")
+    if frame0.ndim != 4 or frame0.shape[1] != 3 or frame0.dtype not in DTYPES or frame0.layout is not torch.strided:
+        raise ArgumentError(f"expected floating frames of shape (B, 3, H, W), got {described(frame0)}")
+    if frame1.shape != frame0.shape or frame1.dtype != frame0.dtype or frame1.layout is not torch.strided:
+        got = f"{described(frame0)} and {described(frame1)}"
+        raise ArgumentError(f"expected two frames of one shape and dtype, got {got}")
+    if frame1.device != frame0.device:
+        raise ArgumentError(f"expected two frames on one device, got {frame0.device} and {frame1.device}")
+
+
+def check_frames(frame0: Tensor, frame1: Tensor, device: torch.device | None = None) -> None:
+    """`check`, of pictures to be looked at. device: where the network is, if the frames must be there, too."""
+    check(frame0, frame1)
+    if frame0.is_meta:
+        raise ArgumentError("expected frames that have values, got some on the device meta")
+    if device not in (None, frame0.device):
+        raise ArgumentError(f"expected frames on {device}, where the model is, got some on {frame0.device}")
+
+
+def described(frame: Tensor) -> str:
+    """Shape and dtype."""
+    layout = "" if frame.layout is torch.strided else f", {dtype_name(frame.layout)}"
+    return f"{tuple(frame.shape)}, {dtype_name(frame.dtype)}{layout}"

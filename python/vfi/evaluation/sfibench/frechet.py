@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vfi.errors import ArgumentError
+
 
 class Moments:
     """Mean and covariance of features that come in parts, in float64."""
@@ -24,7 +26,7 @@ class Moments:
     def normal(self) -> tuple[Tensor, Tensor]:
         """Mean (D,) and unbiased covariance (D, D)."""
         if self.total is None or self.products is None or self.count < 2:
-            raise ValueError(f"expected features of at least 2 frames, got {self.count}")
+            raise ArgumentError(f"expected features of at least 2 frames, got {self.count}")
         mean = self.total / self.count
         return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 
 BLOCKS = 5  # refine blocks, of which the first sees every patch
 ROUTED = BLOCKS - 1
@@ -35,11 +35,11 @@ class APRConfig:
 
     def __post_init__(self) -> None:
         if self.patch < 4 or self.patch % 4:
-            raise ValueError(f"APRConfig: expected patch to be a multiple of 4, got {self.patch}")
+            raise ArgumentError(f"APRConfig: expected patch to be a multiple of 4, got {self.patch}")
         if self.halo < 0 or self.halo % 4:
-            raise ValueError(f"APRConfig: expected halo to be a multiple of 4, got {self.halo}")
+            raise ArgumentError(f"APRConfig: expected halo to be a multiple of 4, got {self.halo}")
         if len(self.keep) != ROUTED or not all(0 <= share <= 1 for share in self.keep):
-            raise ValueError(f"APRConfig: expected keep to be {ROUTED} shares in [0, 1], got {self.keep}")
+            raise ArgumentError(f"APRConfig: expected keep to be {ROUTED} shares in [0, 1], got {self.keep}")
 
     @classmethod
     def tiny(cls) -> "APRConfig":
@@ -57,7 +57,7 @@ def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> APRConfig:
         raise UserError(f"{path} is no checkpoint of APR-VFI: expected context.0.0.0.weight, {WITHIN} and one patch")
     try:
         if not patch <= LARGEST_PATCH:
-            raise ValueError(f"expected a patch of at most {LARGEST_PATCH}, got {patch.item():g}")
+            raise ArgumentError(f"expected a patch of at most {LARGEST_PATCH}, got {patch.item():g}")
         return APRConfig(len(first), len(inner), int(patch))
     except ValueError as error:
         raise UserError(f"{path} is no checkpoint that can be used: {error}") from error

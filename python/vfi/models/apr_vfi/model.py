@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vfi.errors import ArgumentError, dtype_name
 from vfi.files import checkpoints
 from vfi.models.apr_vfi import routing as routes
 from vfi.models.apr_vfi.alignment import PairMotion, Result, channels_last, moved
@@ -85,7 +86,7 @@ class APRVFI(nn.Module, Interpolator):
             levels: resolutions of the flow; None: by the longer side.
 
         Raises:
-            ValueError: if an argument is none of the above.
+            ArgumentError: if an argument is none of the above.
         """
         return self.between(self.motion(frame0, frame1, levels), frame0, frame1, t, routing, keep, again=False)
 
@@ -95,7 +96,7 @@ class APRVFI(nn.Module, Interpolator):
         height, width = frame0.shape[2:]
         if height % self.config.patch or width % self.config.patch:
             size = f"{height} and {width}"
-            raise ValueError(f"APRVFI: expected height and width to be multiples of {self.config.patch}, got {size}")
+            raise ArgumentError(f"APRVFI: expected height and width to be multiples of {self.config.patch}, got {size}")
         flow = self.flow(frame0, frame1, levels)
         return PairMotion(flow, (self.context(channels_last(frame0)), self.context(channels_last(frame1))))
 
@@ -105,8 +106,7 @@ class APRVFI(nn.Module, Interpolator):
     ) -> Result:  # fmt: skip
         """The frame at `t`. again: whether `motion` will serve another time; if not, the features of a frame are let
         go when they are moved, for half the memory. The rest as `forward`."""
-        if sized_inference.times_of(t)[1] is False:
-            raise ValueError(f"APRVFI: expected a single t, got {t!r}")
+        sized_inference.time_of(t)
         check_routing(routing, keep)
         # Equation 1
         scaled = torch.cat((t * motion.flow[:, :2], (1 - t) * motion.flow[:, 2:]), 1)
@@ -134,8 +134,8 @@ class APRVFI(nn.Module, Interpolator):
         every = routes.lists_of(torch.ones(*size, 1, dtype=torch.bool, device=flow.device), [1.0])
         if isinstance(routing, Tensor):
             if routing.dtype != torch.bool or routing.shape != (*size, ROUTED):
-                got = f"{tuple(routing.shape)}, {str(routing.dtype).removeprefix('torch.')}"
-                raise ValueError(
+                got = f"{tuple(routing.shape)}, {dtype_name(routing.dtype)}"
+                raise ArgumentError(
                     f"APRVFI: expected a route (B, rows, columns, blocks) of shape {(*size, ROUTED)}, bool, got {got}"
                 )
             return routing, [*every, *routes.lists_of(routing)], None
@@ -164,9 +164,9 @@ class APRVFI(nn.Module, Interpolator):
     ) -> list[Tensor]:
         """Frames (B, 3, H, W) at several times in [0, 1], of any size; flow and features are found once. Without
         `routing` and `keep`: those of `set_usual`."""
-        sized_inference.check(frame0, frame1)
+        sized_inference.check_frames(frame0, frame1, self.synthesis.head.weight.device)
         check_routing(*self._usually(routing, keep))
-        times = sized_inference.times_of(times)[0]
+        times = sized_inference.several_times(times)
         inner = [i for i, t in enumerate(times) if t not in (0, 1)]
         results = [(frame1 if t else frame0).clone() for t in times]
         if not inner:
@@ -195,6 +195,8 @@ class APRVFI(nn.Module, Interpolator):
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> APRExplanation:
         """Motion, blend and route at t, by what `set_usual` says."""
+        sized_inference.check_frames(frame0, frame1, self.synthesis.head.weight.device)
+        t = sized_inference.time_of(t)
         first, second = self._padded(frame0, frame1)
         found = self.between(self.motion(first, second), first, second, t, self.routing, self.keep, again=False)
         height, width = frame0.shape[2:]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vfi_kernels as vk
+from vfi.errors import ArgumentError
 from vfi.models.apr_vfi.config import ROUTED, APRConfig
 from vfi.models.apr_vfi.options import ROUTINGS
 
@@ -64,7 +65,7 @@ def top_shares(scores: Tensor, keep: Sequence[float]) -> Tensor:
         keep: a share in [0, 1] for each routed block.
     """
     if len(keep) != ROUTED or not all(0 <= share <= 1 for share in keep):
-        raise ValueError(f"top_shares: expected {ROUTED} shares in [0, 1], got {tuple(keep)}")
+        raise ArgumentError(f"top_shares: expected {ROUTED} shares in [0, 1], got {tuple(keep)}")
     flat = scores.flatten(1, 2)
     rank = flat.argsort(stable=True, dim=1, descending=True).argsort(dim=1).view(scores.shape)
     counts = [kept(share, flat.shape[1]) for share in keep]
@@ -82,14 +83,14 @@ def lists_of(route: Tensor, keep: Sequence[float] | None = None) -> list[Tensor]
 def check_routing(routing: object, keep: Sequence[float] | None) -> None:
     """Of the arguments of `APRVFI.forward`; the shape of a route is seen later."""
     if not isinstance(routing, Tensor) and routing not in ROUTINGS:
-        raise ValueError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
+        raise ArgumentError(f"APRVFI: expected routing {', '.join(ROUTINGS)} or a route, got {routing!r}")
     if keep is None:
         return
     if isinstance(routing, Tensor) or routing not in ("apr", "ratio"):
-        raise ValueError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
+        raise ArgumentError("APRVFI: expected keep with routing 'apr' or 'ratio' only")
     try:
         fits = len(keep) == ROUTED and all(0 <= float(share) <= 1 for share in keep)
     except (TypeError, ValueError):
         fits = False
     if not fits:
-        raise ValueError(f"APRVFI: expected keep to be {ROUTED} shares in [0, 1], got {keep!r}")
+        raise ArgumentError(f"APRVFI: expected keep to be {ROUTED} shares in [0, 1], got {keep!r}")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vfi_kernels as vk
+from vfi.errors import ArgumentError
 from vfi.files import checkpoints
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
@@ -80,7 +81,7 @@ class BiFlowNet(nn.Module):
     def __init__(self, channel_order: ChannelOrder = "bgr"):
         super().__init__()
         if channel_order not in ("bgr", "rgb"):
-            raise ValueError(f"BiFlowNet: expected channel_order bgr or rgb, got {channel_order!r}")
+            raise ArgumentError(f"BiFlowNet: expected channel_order bgr or rgb, got {channel_order!r}")
         self.channel_order = channel_order
         self.feat_pyramid = FeatPyramid()
         self.flow_estimator = Estimator()
@@ -96,12 +97,12 @@ class BiFlowNet(nn.Module):
             of frame 0, then of the flow from frame 1 to frame 0, at the pixels of frame 1.
 
         Raises:
-            ValueError: if a shape or the number of levels is none of the above.
+            ArgumentError: if a shape or the number of levels is none of the above.
         """
         sized_inference.check(frame0, frame1)
         levels = levels_for(max(frame0.shape[2:])) if levels is None else levels
         if levels < 1:
-            raise ValueError(f"BiFlowNet: expected at least 1 level, got {levels}")
+            raise ArgumentError(f"BiFlowNet: expected at least 1 level, got {levels}")
         height, width = frame0.shape[2:]
         # What the border repeats moves with it; zeros would be an edge that stands still.
         frames = sized_inference.pad(torch.cat((frame0, frame1)), SMALLEST << (levels - 1), "replicate")

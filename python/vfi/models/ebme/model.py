@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from vfi.models.ebme.flow import BiFlowNet, load
@@ -10,8 +11,6 @@ from vfi.models.splat_model import BlendConfig, SplatModel
 
 class EBMESplat(SplatModel, nn.Module):
     """Frames between two frames, at any time in [0, 1], in the order of channels of the network's weights."""
-
-    name = "ebme-splat"
 
     def __init__(self, network: BiFlowNet, config: BlendConfig | None = None) -> None:
         nn.Module.__init__(self)
@@ -22,6 +21,11 @@ class EBMESplat(SplatModel, nn.Module):
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: object) -> "EBMESplat":
         return cls(load(weights)).to(device).eval()
+
+    @property
+    def device(self) -> torch.device | None:  # type: ignore[override]  # a module may move
+        weight = next(self.parameters(), None)
+        return None if weight is None else weight.device
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
         flow = self.network(frame0, frame1)

@@ -15,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
+from vfi.errors import ArgumentError
 from vfi.models.rdvfi.options import Layout
 from vfi.networks.wan import clip_input
 
@@ -222,7 +223,7 @@ def widened(unet: UNetSpatioTemporalConditionModel) -> UNetSpatioTemporalConditi
     if before.in_channels == 12:
         return unet
     if before.in_channels != 8:
-        raise ValueError(f"expected a U-Net of 8 or 12 input channels, got {before.in_channels}")
+        raise ArgumentError(f"expected a U-Net of 8 or 12 input channels, got {before.in_channels}")
     wider = nn.Conv2d(12, before.out_channels, before.kernel_size, before.stride, before.padding)
     with torch.no_grad():
         wider.weight.zero_()

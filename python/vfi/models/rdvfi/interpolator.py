@@ -14,6 +14,7 @@ from vfi.models.rdvfi.explanation import TrajectoryExplanation
 from vfi.models.rdvfi.files import BACKBONES, from_backbone, load
 from vfi.models.rdvfi.model import RDVFI
 from vfi.models.rdvfi.options import RDVFIOptions, RDVFITraining, Variant, Warp
+from vfi.networks.sized_inference import several_times, time_of
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective
@@ -54,14 +55,14 @@ class SeededRDVFI(Interpolator):
         return objective(weights, tiny, cls.variant, **vars(options))
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
-        return self.interpolate_many(frame0, frame1, [t])[0]
+        return self.interpolate_many(frame0, frame1, [time_of(t)])[0]
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
-        frames: list[Tensor] = self.pipeline.interpolate(frame0, frame1, times, self._generator())
+        frames: list[Tensor] = self.pipeline.interpolate(frame0, frame1, several_times(times), self._generator())
         return frames
 
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> TrajectoryExplanation:
-        return self.pipeline.explain(frame0, frame1, t, self._generator())
+        return self.pipeline.explain(frame0, frame1, time_of(t), self._generator())
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)

@@ -9,13 +9,14 @@ from diffusers import DiffusionPipeline, WanTransformer3DModel
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from vfi.errors import ArgumentError
 from vfi.models.rdvfi.diffusion import Diffusion, EmptyPrompt, SVDDiffusion, WanDiffusion
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
 from vfi.models.rdvfi.explanation import TrajectoryExplanation
 from vfi.models.rdvfi.options import LAYOUTS, WARPS, Layout, Variant, Warp
 from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.models.rdvfi.trajectory import Trajectory
-from vfi.networks.sized_inference import check, check_finite, times_of
+from vfi.networks.sized_inference import check_finite, check_frames, times_of
 
 Generators = torch.Generator | list[torch.Generator] | None
 
@@ -64,12 +65,12 @@ class RDVFI(DiffusionPipeline):
     ) -> None:
         super().__init__()
         if latent_layout not in LAYOUTS or warp not in WARPS:
-            raise ValueError(
+            raise ArgumentError(
                 f"RDVFI: expected latent_layout {' or '.join(LAYOUTS)} and warp {' or '.join(WARPS)}, "
                 f"got {latent_layout!r} and {warp!r}"
             )
         if keyframes < 1:
-            raise ValueError(f"RDVFI: expected 1 or more keyframes, got {keyframes}")
+            raise ArgumentError(f"RDVFI: expected 1 or more keyframes, got {keyframes}")
         self.register_modules(
             denoiser=denoiser, vae=vae, image_encoder=image_encoder, estimator=estimator, synthesis=synthesis,
             prompt=prompt,
@@ -81,13 +82,15 @@ class RDVFI(DiffusionPipeline):
         channels = denoiser.config.in_channels
         if channels != (36 if wan else 12):
             name = type(denoiser).__name__
-            raise ValueError(f"RDVFI: expected a {name} of {36 if wan else 12} input channels, got {channels}")
+            raise ArgumentError(f"RDVFI: expected a {name} of {36 if wan else 12} input channels, got {channels}")
         if wan and prompt is None:
-            raise ValueError("RDVFI: expected the embedding of the empty prompt, prompt, with a WanTransformer3DModel")
+            raise ArgumentError(
+                "RDVFI: expected the embedding of the empty prompt, prompt, with a WanTransformer3DModel"
+            )
         if not wan and latent_layout != "image":
-            raise ValueError("RDVFI: expected latent_layout 'image' with a U-Net, whose VAE encodes images")
+            raise ArgumentError("RDVFI: expected latent_layout 'image' with a U-Net, whose VAE encodes images")
         if any(side % self.diffusion.multiple or side <= 0 for side in low_size):
-            raise ValueError(
+            raise ArgumentError(
                 f"RDVFI: expected a low_size of multiples of {self.diffusion.multiple}, got {tuple(low_size)}"
             )
 
@@ -122,7 +125,7 @@ class RDVFI(DiffusionPipeline):
             frame0, frame1: (B, 3, H, W) in [0, 1], RGB, any floating dtype; any size.
             generator: of the noise that the keyframes are drawn from; a list: one for each of the B.
         """
-        check(frame0, frame1)
+        check_frames(frame0, frame1)
         check_finite(frame0, frame1)
         device = self._execution_device
         frame0, frame1 = frame0.to(device), frame1.to(device)
@@ -186,9 +189,9 @@ class RDVFI(DiffusionPipeline):
             (B, 3, H, W) of the frames' dtype, or a list of them.
 
         Raises:
-            ValueError: if a shape or time is none of the above.
+            ArgumentError: if a shape or time is none of the above.
         """
-        check(frame0, frame1)
+        check_frames(frame0, frame1)
         times, alone = times_of(taus)
         if all(time in (0, 1) for time in times):
             found = [(frame1 if time else frame0).clone() for time in times]

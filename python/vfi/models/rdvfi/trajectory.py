@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
+from vfi.errors import ArgumentError
 from vfi.models.rdvfi.estimator import EstimatedMotion
 from vfi.models.rdvfi.options import WARPS, Warp
 from vfi.models.rdvfi.synthesis import MULTIPLE, FrameSynthesis
@@ -45,7 +46,7 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         if self.warp not in WARPS:
-            raise ValueError(f"Trajectory: expected warp {' or '.join(WARPS)}, got {self.warp!r}")
+            raise ArgumentError(f"Trajectory: expected warp {' or '.join(WARPS)}, got {self.warp!r}")
 
     def __repr__(self) -> str:
         return f"Trajectory of {tuple(self.frame0.shape)} frames, {self.latents.shape[1]} nodes, {self.warp}"
@@ -97,12 +98,12 @@ class Trajectory:
             (B, 3, H, W) in [0, 1] of the frames' dtype, or a list of them.
         """
         if (frame0 is None) != (frame1 is None):
-            raise ValueError("Trajectory.frames: expected both frames or neither")
+            raise ArgumentError("Trajectory.frames: expected both frames or neither")
         first, second = (self.frame0, self.frame1) if frame0 is None or frame1 is None else (frame0, frame1)
         check(first, second)
         first, second = first.to(self.latents.device), second.to(self.latents.device)
         if len(first) != len(self.frame0):
-            raise ValueError(f"Trajectory.frames: expected frames of {len(self.frame0)} pairs, got {len(first)}")
+            raise ArgumentError(f"Trajectory.frames: expected frames of {len(self.frame0)} pairs, got {len(first)}")
         taus, alone = times_of(tau)
         inner = [t for t in taus if 0 < t < 1]
         made: dict[float, Tensor] = {}
@@ -165,7 +166,7 @@ def _size(size: Iterable[int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise ValueError(f"Trajectory.flow: expected size to be a height and a width in pixels, got {size!r}")
+        raise ArgumentError(f"Trajectory.flow: expected size to be a height and a width in pixels, got {size!r}")
     return height, width
 
 

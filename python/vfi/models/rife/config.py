@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.options import ChannelOrder
 
 Variant = Literal["rife", "rife_m"]
@@ -34,15 +34,15 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
-            raise ValueError(f"RIFE: expected variant {' or '.join(VARIANTS)}, got {self.variant!r}")
+            raise ArgumentError(f"RIFE: expected variant {' or '.join(VARIANTS)}, got {self.variant!r}")
         if self.channel_order not in ("bgr", "rgb"):
-            raise ValueError(f"RIFE: expected channel_order bgr or rgb, got {self.channel_order!r}")
+            raise ArgumentError(f"RIFE: expected channel_order bgr or rgb, got {self.channel_order!r}")
         if len(self.flow) != 3 or any(c < 2 or c % 2 for c in (*self.flow, self.teacher)):
-            raise ValueError(
+            raise ArgumentError(
                 f"RIFE: expected three even flow widths and an even teacher, got {self.flow}, {self.teacher}"
             )
         if self.width < 1:
-            raise ValueError(f"RIFE: expected a width of 1 or more, got {self.width}")
+            raise ArgumentError(f"RIFE: expected a width of 1 or more, got {self.width}")
 
 
 PUBLISHED = Config()

@@ -97,7 +97,7 @@ class RIFE(nn.Module, Interpolator):
         sized_inference.check(frame0, frame1)
         multiple, size = sized_inference.multiple_at(self, scale), tuple(frame0.shape[2:])
         if size[0] % multiple or size[1] % multiple:
-            raise ValueError(
+            raise ArgumentError(
                 f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
             )
 
@@ -124,7 +124,9 @@ class RIFE(nn.Module, Interpolator):
             times = torch.as_tensor(timestep, dtype=frame.dtype, device=frame.device)
             return times.reshape(-1, 1, 1, 1).expand_as(frame[:, :1])
         if isinstance(timestep, Tensor) or timestep != 0.5:
-            raise ValueError(f"RIFE: expected timestep 0.5 of the variant rife, got {timestep}; interpolate() bisects")
+            raise ArgumentError(
+                f"RIFE: expected timestep 0.5 of the variant rife, got {timestep}; interpolate() bisects"
+            )
         return None
 
     @torch.no_grad()
@@ -145,25 +147,23 @@ class RIFE(nn.Module, Interpolator):
 
     def set_usual(self, scale: float = 1.0, tta: bool = False, tile: int | None = None) -> "RIFE":
         """What `interpolate` does unless told otherwise."""
-        least = 2 * sized_inference.multiple_at(self, scale)
-        if tile is not None and tile < least:
-            raise ArgumentError(f"expected `tile` to be at least {least}, got {tile}")
+        sized_inference.check_settings(self, scale, tta, tile)
         self.scale, self.tta, self.tile = scale, tta, tile
         return self
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """`interpolate` at several times."""
-        result: list[Tensor] = self.interpolate(frame0, frame1, list(times))
+        result: list[Tensor] = self.interpolate(frame0, frame1, sized_inference.several_times(times))
         return result
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:
         """Motion and blend at t; a network that knows the middle only shows those of the middle."""
-        sized_inference.check(frame0, frame1)
+        weight, t = next(self.parameters()), sized_inference.time_of(t)
+        sized_inference.check_frames(frame0, frame1, weight.device)
         height, width = frame0.shape[2:]
         multiple = sized_inference.multiple_at(self, self.scale)
-        dtype = next(self.parameters()).dtype
-        first, second = (sized_inference.pad(frame.to(dtype), multiple) for frame in (frame0, frame1))
+        first, second = (sized_inference.pad(frame.to(weight.dtype), multiple) for frame in (frame0, frame1))
         last = self.last_stage(first, second, t if self.any_time else 0.5, self.scale)
         flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
         return RIFEExplanation(flow[..., :height, :width], share[..., :height, :width])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vfi.errors import UserError
+from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import check_target
 from vfi.models.semfi.mixture import SemFiTransformer
@@ -34,7 +34,7 @@ def semfi_name(ours: str) -> str:
     """SemFi's name of one of our tensors."""
     found = _OURS.fullmatch(ours)
     if found is None or found[2] not in NAMES:
-        raise ValueError(f"expected a tensor of an adapter, got {ours}")
+        raise ArgumentError(f"expected a tensor of an adapter, got {ours}")
     return f"{found[1]}.{NAMES[found[2]]}.{found[3]}.{found[4]}"
 
 

@@ -12,6 +12,8 @@ from vfi.models.interpolator import Interpolator
 from vfi.models.semfi.loading import BACKBONE, from_backbone, load
 from vfi.models.semfi.options import SemFiOptions, SemFiTraining
 from vfi.models.semfi.pipeline import STEP, SemFi, rounded
+from vfi.networks.sized_inference import check_frames, several_times, time_of
+from vfi.options import whole
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective
@@ -46,10 +48,12 @@ class PromptedSemFi(Interpolator):
         return objective(weights, tiny, **vars(options))
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
-        return self.interpolate_many(frame0, frame1, [t])[0]
+        return self.interpolate_many(frame0, frame1, [time_of(t)])[0]
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """Of as few frames as have one at each time, the nearest; resized to the two given."""
+        check_frames(frame0, frame1)
+        times = several_times(times)
         if all(time in (0, 1) for time in times):
             return [(frame1 if time else frame0).clone() for time in times]
         count = frames_with(times)
@@ -69,7 +73,7 @@ class PromptedSemFi(Interpolator):
         return self.pipeline.generate(first, last, num_frames=num_frames, **{**self.settings, "prompt": prompt})
 
     def whole_frames(self, count: int) -> int:
-        return rounded(count)
+        return rounded(whole("count", count, 2))
 
 
 def frames_with(times: Sequence[float]) -> int:

@@ -16,6 +16,7 @@ from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor, nn
 
 import vfi_kernels as vk
+from vfi.errors import ArgumentError
 
 FRAME_COUNTS = (5, 9, 17, 33, 65, 81)  # S of the paper
 RANK = 16
@@ -33,10 +34,10 @@ def expert_for(frames: int, counts: Sequence[int] = FRAME_COUNTS) -> int:
     The nearest count decides, the smaller of two as near.
 
     Raises:
-        ValueError: if frames is no whole number of 1 or more.
+        ArgumentError: if frames is no whole number of 1 or more.
     """
     if not isinstance(frames, int) or frames < 1:
-        raise ValueError(f"expected a number of frames of 1 or more, got {frames!r}")
+        raise ArgumentError(f"expected a number of frames of 1 or more, got {frames!r}")
     return 1 + min(range(len(counts)), key=lambda i: (abs(frames - counts[i]), counts[i]))
 
 
@@ -118,11 +119,11 @@ class MixtureLinear(nn.Linear):
         """Chooses; a weight that adapters were merged into is first what it was, to the last bit.
 
         Raises:
-            ValueError: if there is no such expert or mode; the layer stays as it is.
+            ArgumentError: if there is no such expert or mode; the layer stays as it is.
         """
         known = isinstance(expert, int) and 1 <= expert < len(self.adapters)
         if mode not in MODES or not known:
-            raise ValueError(
+            raise ArgumentError(
                 f"MixtureLinear: expected mode {', '.join(MODES)} and expert in 1 to {len(self.adapters) - 1}, "
                 f"got {mode!r} and {expert!r}"
             )
@@ -185,7 +186,7 @@ class SemFiTransformer(WanTransformer3DModel):
             pos_embed_seq_len,
         )  # fmt: skip
         if rank < 1 or not frame_counts or list(frame_counts) != sorted(set(frame_counts)):
-            raise ValueError(
+            raise ArgumentError(
                 f"SemFiTransformer: expected a rank of 1 or more and rising frame_counts, got {rank} and {frame_counts}"
             )
         for block in self.blocks:
@@ -230,7 +231,7 @@ def with_adapters(
         found = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))
     left = found.load_state_dict(transformer.state_dict(), strict=False, assign=True)
     if left.unexpected_keys or any(".adapters." not in key for key in left.missing_keys):
-        raise ValueError("with_adapters: expected a WanTransformer3DModel without adapters")
+        raise ArgumentError("with_adapters: expected a WanTransformer3DModel without adapters")
     for _, layer in found.mixtures():
         weight = layer.weight
         layer.adapters = layer.adapters.to(weight.dtype).to_empty(device=weight.device)

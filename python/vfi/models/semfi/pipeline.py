@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from diffusers import WanImageToVideoPipeline
 from torch import Tensor
 
+from vfi.errors import ArgumentError
 from vfi.models.semfi.mixture import SemFiTransformer
 from vfi.models.semfi.options import MULTIPLE
-from vfi.networks.sized_inference import check, check_finite
+from vfi.networks.sized_inference import check_finite, check_frames
 from vfi.networks.wan import clip_input
+from vfi.options import converted, whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +50,7 @@ class SemFi(WanImageToVideoPipeline):
     ) -> Any:
         """WanImageToVideoPipeline's call, with the expert for `num_frames`."""
         if max_sequence_length != TOKENS:
-            raise ValueError(f"SemFi: expected max_sequence_length {TOKENS}, got {max_sequence_length}")
+            raise ArgumentError(f"SemFi: expected max_sequence_length {TOKENS}, got {max_sequence_length}")
         num_frames = rounded(num_frames)
         if isinstance(self.transformer, SemFiTransformer):
             self.transformer.set_frames(num_frames)
@@ -87,12 +89,12 @@ class SemFi(WanImageToVideoPipeline):
             (N, 3, height, width) float32 in [0, 1].
 
         Raises:
-            ValueError: if an argument is none of the above.
+            ArgumentError: if an argument is none of the above.
         """
         check_request(first, last, prompt, negative_prompt, num_frames, steps, cfg)
         height, width = size_for(first.shape[2], first.shape[3]) if size is None else sides_of(size)
         if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
-            raise ValueError(f"SemFi: expected a size of multiples of {MULTIPLE}, got {height}x{width}")
+            raise ArgumentError(f"SemFi: expected a size of multiples of {MULTIPLE}, got {height}x{width}")
         ends = [F.interpolate(f.float(), (height, width), mode="bicubic", antialias=True) for f in (first, last)]
         ends = [end.clamp(0, 1) for end in ends]
 
@@ -119,24 +121,25 @@ def telling(callback: Callable[[int, int], None], steps: int) -> Callable[..., d
 def check_request(
     first: Tensor, last: Tensor, prompt: str, negative_prompt: str, num_frames: int, steps: int, cfg: float
 ) -> None:
-    check(first, last)
+    check_frames(first, last)
     check_finite(first, last)
     if len(first) != 1:
-        raise ValueError(f"SemFi: expected one pair of frames, got {len(first)}")
+        raise ArgumentError(f"SemFi: expected one pair of frames, got {len(first)}")
     if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
         got = f"{prompt!r} and {negative_prompt!r}"
-        raise ValueError(f"SemFi: expected prompt and negative_prompt to be text, got {got}")
-    if not (isinstance(cfg, (int, float)) and 1 <= cfg < math.inf):
-        raise ValueError(f"SemFi: expected cfg of 1 or more, got {cfg!r}")
-    if not isinstance(steps, int) or not isinstance(num_frames, int) or steps < 1 or num_frames < 2:
-        raise ValueError(f"SemFi: expected steps of 1 or more and num_frames of 2 or more, got {steps}, {num_frames}")
+        raise ArgumentError(f"SemFi: expected prompt and negative_prompt to be text, got {got}")
+    scale = converted(float, cfg)
+    if scale is None or not 1 <= scale < math.inf:
+        raise ArgumentError(f"SemFi: expected `cfg` of 1 or more, got {cfg!r}")
+    whole("steps", steps, 1)
+    whole("num_frames", num_frames, 2)
 
 
 def sides_of(size: Iterable[int]) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"SemFi: expected a size of a height and a width, got {size!r}") from error
+        raise ArgumentError(f"SemFi: expected a size of a height and a width, got {size!r}") from error
     return height, width
 
 

@@ -34,7 +34,7 @@ class SGRIFEObjective(Objective):
 
     def __init__(self, network: SGRIFE):
         if network.dino is None:
-            raise ValueError("SGRIFEObjective: expected a network with DINO, got dino None")
+            raise ArgumentError("SGRIFEObjective: expected a network with DINO, got dino None")
         super().__init__(network)
 
     def begin(self, stage: int) -> list[Group]:
