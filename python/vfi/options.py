@@ -130,12 +130,13 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     Raises:
         ArgumentError: if it is no whole number, or out of bounds.
     """
-    number = converted(int, value)
-    if number is None or number < least or (most is not None and number > most):
+    number: int | None = converted(int, value)
+    if number is None:
+        raise errors.ArgumentError(f"expected `{name}` to be a whole number, got {value!r}")
+    if number < least or (most is not None and number > most):
         bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
-        raise errors.ArgumentError(f"expected `{name}` to be a whole number {bounds}, got {value!r}")
-    result: int = number
-    return result
+        raise errors.ArgumentError(f"expected `{name}` {bounds}, got {value!r}")
+    return number
 
 
 def shown(value: object) -> str:
@@ -197,7 +198,7 @@ def options_of(options: type[Options]) -> tuple[Option, ...]:
     return tuple(option_of_field(options, each, hints[each.name]) for each in fields(options))
 
 
-def option_of_field(options: type[Options], each: "Field[Any]", hint: object) -> Option:
+def option_of_field(options: type[Options], each: "Field[object]", hint: object) -> Option:
     """What one field says, if it is as `option` asks for."""
 
     def expect(right: bool, expected: str, got: object) -> None:

@@ -179,15 +179,15 @@ def test_accelerated_trajectories_beat_straight_lines():
 
 def test_wrong_requests():
     for arguments, message in (
-        ({"motion": "circular"}, "a motion of uniform, accelerated, rotation, oscillation or mixed, got circular"),
-        ({"times": 1}, "at least 2 frames, got 1"),
+        ({"motion": "circular"}, "motion uniform, accelerated, rotation, oscillation or mixed, got 'circular'"),
+        ({"times": 1}, "times of 2 or more, got 1"),
         ({"times": (0.5, 1.5)}, r"times in \[0, 1\], got 0.5, 1.5"),
         ({"times": ()}, r"times in \[0, 1\], got none"),
         ({"times": (float("nan"),)}, r"times in \[0, 1\], got nan"),
     ):
         with pytest.raises(UserError, match=message):
             clip(0, SIZE, **arguments)
-    with pytest.raises(UserError, match="a motion of"):
+    with pytest.raises(UserError, match="expected motion uniform, "):
         triplet(0, SIZE, motion="none")
 
 
@@ -204,7 +204,7 @@ def test_the_command_writes_clips(tmp_path, capsys):
     for wrong, message in (
         (["--flow"], "--flow and --time are for triplets, not for --frames"),
         (["--time", "0.5"], "--flow and --time are for triplets, not for --frames"),
-        (["--frames", "1"], "expected at least 2 frames, got 1"),
+        (["--frames", "1"], "expected --frames of 2 or more, got 1"),
     ):
         assert main(["--out", str(tmp_path / "wrong"), *arguments, *wrong]) == 2
         assert capsys.readouterr().err.strip() == f"synthetic: {message}"

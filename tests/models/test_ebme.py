@@ -124,7 +124,7 @@ def test_wrong_arguments():
     network, frame = ebme.load(), torch.rand(1, 3, 16, 16)
     with pytest.raises(ValueError, match="expected two frames of one shape"):
         network(frame, frame[..., :8])
-    with pytest.raises(ValueError, match="expected at least 1 level, got 0"):
+    with pytest.raises(ValueError, match="expected levels from 1 to 7, got 0"):
         network(frame, frame, 0)
     with pytest.raises(ValueError, match="expected channel_order bgr or rgb, got 'gbr'"):
         ebme.load(channel_order="gbr")

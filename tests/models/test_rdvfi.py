@@ -246,7 +246,7 @@ def test_errors():
     for settings, message in (
         ({"warp": "sideways"}, "expected latent_layout image or causal and warp forward or backward"),
         ({"low_size": (60, 64)}, r"expected a low_size of multiples of 16, got \(60, 64\)"),
-        ({"keyframes": 0}, "expected 1 or more keyframes, got 0"),
+        ({"keyframes": 0}, "expected keyframes of 1 or more, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             made(**settings)

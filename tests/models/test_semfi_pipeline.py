@@ -111,8 +111,8 @@ def test_wrong_requests():
     for arguments, options, sentence in (
         ((first, last[..., :-1]), {}, "expected two frames of one shape"),
         ((first.expand(2, -1, -1, -1), last.expand(2, -1, -1, -1)), {}, "expected one pair of frames, got 2"),
-        ((first, last, "", 1), {}, "expected steps of 1 or more and num_frames of 2 or more, got 50, 1"),
-        ((first, last), {"steps": 0}, "expected steps of 1 or more and num_frames of 2 or more, got 0, 81"),
+        ((first, last, "", 1), {}, "expected num_frames of 2 or more, got 1"),
+        ((first, last), {"steps": 0}, "expected steps of 1 or more, got 0"),
         ((first, last), {"size": (60, 64)}, "expected a size of multiples of 16, got 60x64"),
     ):
         with pytest.raises(ValueError, match=sentence):
@@ -121,14 +121,14 @@ def test_wrong_requests():
         ({"cfg": float("nan")}, "expected cfg of 1 or more, got nan"),
         ({"prompt": ["a", "b"]}, "expected prompt and negative_prompt to be text"),
         ({"size": 64}, "expected a size of a height and a width, got 64"),
-        ({"num_frames": 5.0}, "expected steps of 1 or more and num_frames of 2 or more"),
+        ({"num_frames": 5.0}, "expected num_frames to be a whole number, got 5.0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             pipe.generate(first, last, **options)
     with pytest.raises(ValueError, match="expected frames of finite numbers"):
         pipe.generate(first / 0, last)
     for frames in (0, 9.5):
-        with pytest.raises(ValueError, match="expected a number of frames of 1 or more"):
+        with pytest.raises(ValueError, match=r"expected frames (of 1 or more|to be a whole number), got"):
             pipe.transformer.set_frames(frames)
     with pytest.raises(ValueError, match="expected max_sequence_length 512, got 226"):
         pipe(first, prompt="", last_image=last, max_sequence_length=226)

@@ -237,11 +237,11 @@ def test_sizes(size):
 
 def test_wrong_requests():
     for arguments, message in (
-        ({"seed": -1}, "a seed of 0 or more, got -1"),
-        ({"seed": 0, "size": (15, 40)}, "at least 16x16 pixels, got 15x40"),
-        ({"seed": 0, "time": 1.5}, r"a time in \[0, 1\], got 1.5"),
-        ({"seed": 0, "max_motion": float("nan")}, "a max_motion of 0 px or more, got nan"),
-        ({"seed": 0, "layers": 0}, "at least 1 layer, got 0"),
+        ({"seed": -1}, "seed of 0 or more, got -1"),
+        ({"seed": 0, "size": (15, 40)}, "size of 16 or more, got 15"),
+        ({"seed": 0, "time": 1.5}, r"time in \[0, 1\], got 1.5"),
+        ({"seed": 0, "max_motion": float("nan")}, "max_motion of 0 px or more, got nan"),
+        ({"seed": 0, "layers": 0}, "layers of 1 or more, got 0"),
     ):
         with pytest.raises(UserError, match=message):
             triplet(**arguments)

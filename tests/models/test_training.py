@@ -123,7 +123,7 @@ def test_what_cannot_be_gone_on_with(tmp_path):
     [
         ({"crop": 100}, "expected crop to be a multiple of 32, at least 64, got 100"),
         ({"batch": 0}, "expected batch above 0, got 0"),
-        ({"learning_rate": -1.0}, "expected learning_rate above 0, got -1"),
+        ({"learning_rate": -1.0}, "expected learning_rate above 0, got -1.0"),
         ({"precision": "int8"}, "expected precision float32, bfloat16, float16, got int8"),
         ({"ema": 1.5}, "expected ema between 0 and 1, got 1.5"),
         ({"steps": 0, "epochs": None}, "expected steps above 0, got 0"),
@@ -137,7 +137,7 @@ def test_what_cannot_be_gone_on_with(tmp_path):
 def test_wrong_jobs(tmp_path, options, sentence):
     with pytest.raises(UserError, match=sentence):
         train(tiny_rife(), quick(tmp_path, **options))
-    with pytest.raises(UserError, match="the model rife has 1 stages of training, got stage 2"):
+    with pytest.raises(UserError, match="expected stage from 1 to 1 of the model rife, got 2"):
         train(tiny_rife(), replace(quick(tmp_path), stage=2))
 
 

@@ -118,7 +118,7 @@ def test_the_empty_prompt(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(network(padded, mask).last_hidden_state[:, 0], found[:, 0], rtol=1e-5, atol=1e-5)
     assert wan.empty_prompt(network, 7).shape == (1, 7, 24)
-    with pytest.raises(UserError, match="a length of 1 or more, got 0"):
+    with pytest.raises(UserError, match="length of 1 or more, got 0"):
         wan.empty_prompt(network, 0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vfi.errors import ArgumentError
+from vfi.options import whole
 
 Convention = Literal["thop", "true"]
 CONVENTIONS = get_args(Convention)
@@ -49,7 +50,9 @@ def count_macs(
     """
     if convention not in CONVENTIONS:
         raise ArgumentError(f"count_macs: expected convention {' or '.join(CONVENTIONS)}, got {convention!r}")
-    frame = torch.empty(1, 3, *size, device="meta")
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ArgumentError(f"count_macs: expected `size` to be a height and a width, got {size!r}")
+    frame = torch.empty(1, 3, *(whole("size", side, 1) for side in size), device="meta")
     twin = copy.deepcopy(model).to("meta").eval()
     parts: dict[str, int] = {}
 

@@ -1,5 +1,6 @@
 """Checkpoints of torch and safetensors: read, compared with a network before it takes memory, loaded strictly."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.atomic import written_whole
 from vfi.files.checkpoint_files import contents, kind_of
 
@@ -30,6 +31,8 @@ def read(path: str | Path) -> dict[str, Tensor]:
         UserError: if the file cannot be read, holds anything but dense tensors of numbers, or tensors larger than
             itself.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"expected the name of a file, got {path!r}")
     path = Path(path)
     return tensors_of(contents(path), path)
 

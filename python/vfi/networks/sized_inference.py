@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, SupportsFloat, cast
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +136,7 @@ def times_of(t: Any) -> tuple[list[float], bool]:
     return times, alone
 
 
-def time_of(t: Any) -> float:
+def time_of(t: object) -> float:
     """A single number in [0, 1]."""
     times, alone = times_of(t)
     if not alone:
@@ -144,7 +144,7 @@ def time_of(t: Any) -> float:
     return times[0]
 
 
-def several_times(times: Any) -> list[float]:
+def several_times(times: object) -> list[float]:
     """Several numbers in [0, 1]."""
     numbers, alone = times_of(times)
     if alone:
@@ -152,10 +152,10 @@ def several_times(times: Any) -> list[float]:
     return numbers
 
 
-def number_of(value: Any) -> float:
+def number_of(value: object) -> float:
     if isinstance(value, (bool, str, bytes)):
         raise TypeError("no number")
-    return float(value)
+    return float(cast(SupportsFloat, value))
 
 
 def is_single(t: object) -> bool:

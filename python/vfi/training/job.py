@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vfi.errors import ArgumentError
-from vfi.options import Dtype
+from vfi.options import Dtype, converted, whole
 from vfi.training.objective import Objective, Stage
 
 PRECISIONS: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,8 +56,8 @@ class Job:
 def chosen_stage(objective: Objective, job: Job) -> Stage:
     """The stage, with what the job says otherwise."""
     count = len(objective.stages)
-    if not 1 <= job.stage <= count:
-        raise ArgumentError(f"the model {job.model} has {count} stages of training, got `stage` {job.stage}")
+    if converted(int, job.stage) not in range(1, count + 1):
+        raise ArgumentError(f"expected `stage` from 1 to {count} of the model {job.model}, got {job.stage!r}")
     values = asdict(objective.stages[job.stage - 1])
     for name in ("batch", "crop", "learning_rate"):
         value = getattr(job, name)
@@ -74,20 +74,21 @@ def chosen_stage(objective: Objective, job: Job) -> Stage:
 
 def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
     for name in ("epochs", "steps", "batch", "learning_rate"):
-        value = getattr(stage, name)
-        if value is not None and not value > 0:
-            raise ArgumentError(f"expected `{name}` above 0, got {value:g}")
-    if stage.crop % multiple or stage.crop < SMALLEST_CROP:
+        value, kind = getattr(stage, name), float if name == "learning_rate" else int
+        number = converted(kind, value)
+        if value is not None and (number is None or not number > 0):
+            raise ArgumentError(f"expected `{name}` above 0, got {value!r}")
+    if job.stop_after is not None:
+        whole("stop_after", job.stop_after, 1)
+    if whole("crop", stage.crop, 1) % multiple or stage.crop < SMALLEST_CROP:
         raise ArgumentError(
             f"expected `crop` to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}"
         )
     if stage.batch % processes:
         raise ArgumentError(f"expected `batch` to be a multiple of the {processes} processes, got {stage.batch}")
     torch_dtype(job.precision, "precision")
-    if job.workers < 0:
-        raise ArgumentError(f"expected `workers` of 0 or more, got {job.workers}")
-    if job.seed < 0:
-        raise ArgumentError(f"expected `seed` of 0 or more, got {job.seed}")
+    whole("workers", job.workers, 0)
+    whole("seed", job.seed, 0)
     if job.ema is not None and not 0 < job.ema < 1:
         raise ArgumentError(f"expected `ema` between 0 and 1, got {job.ema:g}")
 

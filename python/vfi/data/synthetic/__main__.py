@@ -11,7 +11,7 @@ from vfi.data.synthetic.clips import even_times
 from vfi.data.synthetic.random_motion import MIXED, MOTIONS
 from vfi.data.synthetic.triplets import LAYERS, MAX_MOTION, SIZE, Triplet, random_scene, triplet
 from vfi.drawing.panels import flow_panel
-from vfi.errors import UserError, require
+from vfi.errors import UserError, called, require
 from vfi.files.images import to_array, write_image
 
 
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time = 0.5 if options.time is None else options.time
                 _write_triplet(folder, triplet(seed, size, time=time, **settings), options.flow)
             else:
-                times = even_times(options.frames)
+                with called(times="frames"):
+                    times = even_times(options.frames)
                 scene = random_scene(seed, size, **settings)
                 _write(folder, {f"{k:03d}.png": scene.frame(moment) for k, moment in enumerate(times)})
     except UserError as error:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from vfi.data.synthetic.random_motion import MotionName
 from vfi.data.synthetic.triplets import LAYERS, MAX_MOTION, SIZE, random_scene
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
+from vfi.options import converted, whole
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,20 @@ def clip(
         times: in [0, 1]; or how many, 2 or more, in even steps from 0 to 1.
 
     Raises:
-        UserError: if an argument is out of its range, or if photographs are wanted and scikit-image is missing.
+        ArgumentError: if an argument is out of its range.
+        UserError: if photographs are wanted and scikit-image is missing.
     """
-    moments = even_times(times) if isinstance(times, int) else tuple(times)
-    if not moments or not all(0 <= moment <= 1 for moment in moments):
-        raise UserError(f"expected times in [0, 1], got {', '.join(f'{moment:g}' for moment in moments) or 'none'}")
+    moments = tuple(times) if isinstance(times, Sequence) and not isinstance(times, str) else even_times(times)
+    numbers = [converted(float, moment) for moment in moments]
+    if not moments or any(number is None or not 0 <= number <= 1 for number in numbers):
+        raise ArgumentError(f"expected `times` in [0, 1], got {', '.join(map(str, moments)) or 'none'}")
     scene = random_scene(seed, size, max_motion=max_motion, layers=layers, photographs=photographs, motion=motion)
     flow, visible = zip(*(scene.track(end, moments) for end in (0.0, 1.0)))
     frames = torch.stack([scene.frame(moment) for moment in moments])
     return Clip(frames, moments, torch.stack(flow), torch.stack(visible))
 
 
-def even_times(count: int) -> tuple[float, ...]:
+def even_times(count: object) -> tuple[float, ...]:
     """So many times from 0 to 1."""
-    if count < 2:
-        raise UserError(f"expected at least 2 frames, got {count}")
+    count = whole("times", count, 2)
     return tuple(i / (count - 1) for i in range(count))

@@ -11,7 +11,8 @@ from vfi.data.synthetic.random_motion import MIXED, MOTIONS, MotionName, random_
 from vfi.data.synthetic.scene import Layer, Scene
 from vfi.data.synthetic.shapes import inwards, outline
 from vfi.data.synthetic.textures import texture
-from vfi.errors import UserError
+from vfi.errors import ArgumentError
+from vfi.options import converted, whole
 
 SIZE, MAX_MOTION, LAYERS = (256, 448), 24.0, 4
 _DENSITY = 1.5  # texels per px
@@ -52,10 +53,12 @@ def triplet(
     The same arguments give the same bytes, whatever the number of threads and the state of other random generators.
 
     Raises:
-        UserError: if an argument is out of its range, or if photographs are wanted and scikit-image is missing.
+        ArgumentError: if an argument is out of its range.
+        UserError: if photographs are wanted and scikit-image is missing.
     """
-    if not 0 <= time <= 1:
-        raise UserError(f"expected a time in [0, 1], got {time:g}")
+    moment = converted(float, time)
+    if moment is None or not 0 <= moment <= 1:
+        raise ArgumentError(f"expected `time` in [0, 1], got {time!r}")
     scene = random_scene(seed, size, max_motion=max_motion, layers=layers, photographs=photographs, motion=motion)
     flow, visible = scene.track(time, (0.0, 1.0))
     frames = torch.stack([scene.frame(moment) for moment in (0.0, time, 1.0)])
@@ -88,18 +91,20 @@ def random_scene(
             a period to one and a half. "mixed": any of these, by layer.
 
     Raises:
-        UserError: if an argument is out of its range, or if photographs are wanted and scikit-image is missing.
+        ArgumentError: if an argument is out of its range.
+        UserError: if photographs are wanted and scikit-image is missing.
     """
-    if seed < 0:
-        raise UserError(f"expected a seed of 0 or more, got {seed}")
-    if min(size) < _SMALLEST:
-        raise UserError(f"expected a size of at least {_SMALLEST}x{_SMALLEST} pixels, got {size[0]}x{size[1]}")
-    if not 0 <= max_motion < math.inf:
-        raise UserError(f"expected a max_motion of 0 px or more, got {max_motion:g}")
-    if layers < 1:
-        raise UserError(f"expected at least 1 layer, got {layers}")
+    whole("seed", seed, 0)
+    whole("layers", layers, 1)
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ArgumentError(f"expected `size` to be a height and a width, got {size!r}")
+    for side in size:
+        whole("size", side, _SMALLEST)
+    longest = converted(float, max_motion)
+    if longest is None or not 0 <= longest < math.inf:
+        raise ArgumentError(f"expected `max_motion` of 0 px or more, got {max_motion!r}")
     if motion not in (*MOTIONS, MIXED):
-        raise UserError(f"expected a motion of {', '.join(MOTIONS)} or {MIXED}, got {motion}")
+        raise ArgumentError(f"expected `motion` {', '.join(MOTIONS)} or {MIXED}, got {motion!r}")
     rng = np.random.default_rng(seed)
     background = _background(rng, size, max_motion, photographs, motion)
     objects = [_object(rng, size, max_motion, photographs, motion) for _ in range(layers - 1)]

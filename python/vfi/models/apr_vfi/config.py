@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vfi.errors import ArgumentError, UserError
+from vfi.options import whole
 
 BLOCKS = 5  # refine blocks, of which the first sees every patch
 ROUTED = BLOCKS - 1
@@ -34,10 +35,11 @@ class APRConfig:
     keep: tuple[float, ...] = (0.1, 0.4, 0.6, 0.9)
 
     def __post_init__(self) -> None:
-        if self.patch < 4 or self.patch % 4:
-            raise ArgumentError(f"APRConfig: expected patch to be a multiple of 4, got {self.patch}")
-        if self.halo < 0 or self.halo % 4:
-            raise ArgumentError(f"APRConfig: expected halo to be a multiple of 4, got {self.halo}")
+        for name, least in (("width", 1), ("middle", 1), ("patch", 4), ("halo", 0)):
+            whole(name, vars(self)[name], least)
+        for name in ("patch", "halo"):
+            if vars(self)[name] % 4:
+                raise ArgumentError(f"APRConfig: expected {name} to be a multiple of 4, got {vars(self)[name]}")
         if len(self.keep) != ROUTED or not all(0 <= share <= 1 for share in self.keep):
             raise ArgumentError(f"APRConfig: expected keep to be {ROUTED} shares in [0, 1], got {self.keep}")
 

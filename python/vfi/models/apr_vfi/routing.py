@@ -11,6 +11,7 @@ import vfi_kernels as vk
 from vfi.errors import ArgumentError
 from vfi.models.apr_vfi.config import ROUTED, APRConfig
 from vfi.models.apr_vfi.options import ROUTINGS
+from vfi.options import whole
 
 TEMPERATURE = 1.0  # of the Gumbel softmax; the paper names none
 
@@ -44,9 +45,10 @@ def misalignment(warped0: Tensor, warped1: Tensor, seen: Tensor, patch: int) -> 
     absolute difference, where both frames are seen (equation 5 of the paper).
 
     Args:
-        warped0, warped1: (B, 3, H, W); H and W multiples of `patch`.
+        warped0, warped1: (B, 3, H, W); H and W multiples of `patch`, 4 or more.
         seen: bool (B, 1, H, W), where both frames have landed.
     """
+    whole("patch", patch, 4)
     difference = (warped0 - warped1).abs().mean(1, keepdim=True) * seen
     return F.max_pool2d(F.avg_pool2d(difference, 4), patch // 4)[:, 0]
 

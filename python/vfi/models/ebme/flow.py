@@ -12,7 +12,7 @@ from vfi.errors import ArgumentError
 from vfi.files import checkpoints
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
-from vfi.options import ChannelOrder
+from vfi.options import ChannelOrder, whole
 
 FEATURES, MOTION = 48, 64  # channels that describe an image, and what is handed on with the flow
 RADIUS = 4  # of the cost volume
@@ -24,6 +24,7 @@ MOST_LEVELS = 7
 
 def levels_for(side: int) -> int:
     """How many resolutions, by the longer side of the frames: at the coarsest it has at most 128 pixels, up to 8K."""
+    side = whole("side", side, 1)
     return next((levels for limit, levels in LEVELS if side <= limit), MOST_LEVELS)
 
 
@@ -90,7 +91,7 @@ class BiFlowNet(nn.Module):
         """
         Args:
             frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; any size, of the weights' dtype.
-            levels: how many resolutions; None: by the longer side, see `levels_for`.
+            levels: how many resolutions, 7 at most; None: by the longer side, see `levels_for`.
 
         Returns:
             (B, 4, H, W) in pixels, float32 or wider: x and y of the flow from frame 0 to frame 1, at the pixels
@@ -101,8 +102,7 @@ class BiFlowNet(nn.Module):
         """
         sized_inference.check(frame0, frame1)
         levels = levels_for(max(frame0.shape[2:])) if levels is None else levels
-        if levels < 1:
-            raise ArgumentError(f"BiFlowNet: expected at least 1 level, got {levels}")
+        whole("levels", levels, 1, most=MOST_LEVELS)
         height, width = frame0.shape[2:]
         # What the border repeats moves with it; zeros would be an edge that stands still.
         frames = sized_inference.pad(torch.cat((frame0, frame1)), SMALLEST << (levels - 1), "replicate")
@@ -118,7 +118,7 @@ class BiFlowNet(nn.Module):
             frames: (2 B, 3, H, W), frames 0 and then frames 1.
             before: the same of the level before, enlarged to this one's size.
         """
-        small = resized(frames, 0.5**level)
+        small = resized(frames, 0.5 ** whole("level", level, 0))
         if before is None:
             batch, (height, width) = len(frames) // 2, (n // SMALLEST for n in small.shape[2:])
             before = small.new_zeros(batch, 4, height, width), small.new_zeros(batch, MOTION, height, width)

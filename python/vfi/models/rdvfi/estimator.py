@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.networks.layers import conv
+from vfi.options import whole
 
 FEATURE_SCALE = 2  # features are at twice the resolution of the latents
 UPSAMPLE = 4  # and trajectories at 4 times that of the features: the picture's own, where latents are at 1/8
@@ -130,6 +131,8 @@ class TrajectoryEstimator(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, latent_channels: int = 16, width: int = 64, radius: int = 4) -> None:
         super().__init__()
+        for name, count in (("latent_channels", latent_channels), ("width", width), ("radius", radius)):
+            whole(name, count, 1)
         self.features = LatentFeatures(latent_channels, width)
         self.adjacent = AdjacentMotion(width, radius)
         self.fusion = Fusion(width)

@@ -20,6 +20,7 @@ from vfi.models.rdvfi.options import Variant
 from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.networks import wan
 from vfi.networks.diffusers_folders import check_network, check_networks, check_values, held_by
+from vfi.options import whole
 
 BACKBONES: dict[Variant, str] = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
 Network = TypeVar("Network", bound=nn.Module)
@@ -164,7 +165,7 @@ def tiny(variant: Variant = "d", weights: str | Path | None = None, seed: int = 
     if variant not in BACKBONES:
         raise UserError(f"expected the variant {' or '.join(BACKBONES)}, got {variant!r}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole("seed", seed, 0, most=2**63 - 1))
         found = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **settings})
     if weights is not None:
         put(found, checkpoints.read(weights), weights)

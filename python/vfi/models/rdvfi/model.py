@@ -17,6 +17,7 @@ from vfi.models.rdvfi.options import LAYOUTS, WARPS, Layout, Variant, Warp
 from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.models.rdvfi.trajectory import Trajectory
 from vfi.networks.sized_inference import check_finite, check_frames, times_of
+from vfi.options import whole
 
 Generators = torch.Generator | list[torch.Generator] | None
 
@@ -69,8 +70,7 @@ class RDVFI(DiffusionPipeline):
                 f"RDVFI: expected latent_layout {' or '.join(LAYOUTS)} and warp {' or '.join(WARPS)}, "
                 f"got {latent_layout!r} and {warp!r}"
             )
-        if keyframes < 1:
-            raise ArgumentError(f"RDVFI: expected 1 or more keyframes, got {keyframes}")
+        whole("keyframes", keyframes, 1)
         self.register_modules(
             denoiser=denoiser, vae=vae, image_encoder=image_encoder, estimator=estimator, synthesis=synthesis,
             prompt=prompt,
@@ -89,7 +89,7 @@ class RDVFI(DiffusionPipeline):
             )
         if not wan and latent_layout != "image":
             raise ArgumentError("RDVFI: expected latent_layout 'image' with a U-Net, whose VAE encodes images")
-        if any(side % self.diffusion.multiple or side <= 0 for side in low_size):
+        if any(whole("low_size", side, 1) % self.diffusion.multiple for side in low_size):
             raise ArgumentError(
                 f"RDVFI: expected a low_size of multiples of {self.diffusion.multiple}, got {tuple(low_size)}"
             )

@@ -6,6 +6,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from vfi.networks.layers import Conv2, deconv
+from vfi.options import whole
 
 LATENT_SCALE = 8  # of the U-Net's level where latents enter
 MULTIPLE = 16  # of which height and width must be
@@ -25,6 +26,8 @@ class FrameSynthesis(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, latent_channels: int = 16, width: int = 32) -> None:
         super().__init__()
+        whole("latent_channels", latent_channels, 1)
+        whole("width", width, 1)
         c, latents = width, 2 * (latent_channels + 1)
         self.down0, self.down1, self.down2 = Conv2(12, c), Conv2(c, 2 * c), Conv2(2 * c, 4 * c)
         self.down3 = Conv2(4 * c + latents, 8 * c)

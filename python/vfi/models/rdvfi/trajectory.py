@@ -14,6 +14,7 @@ from vfi.models.rdvfi.estimator import EstimatedMotion
 from vfi.models.rdvfi.options import WARPS, Warp
 from vfi.models.rdvfi.synthesis import MULTIPLE, FrameSynthesis
 from vfi.networks.sized_inference import check, pad, times_of
+from vfi.options import whole
 
 PIXELS_AT_ONCE = 2**23  # of all times that are worked on together
 MOTION_UNIT = 1 / 32  # of the flow that the synthesis sees, per px of the low resolution
@@ -161,13 +162,11 @@ class Trajectory:
 
 def _size(size: Iterable[int]) -> tuple[int, int]:
     try:
-        height, width = (int(side) for side in size)
-        good = (height, width) == tuple(size) and min(height, width) > 0
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ArgumentError(f"Trajectory.flow: expected size to be a height and a width in pixels, got {size!r}")
-    return height, width
+        height, width = size
+        return whole("size", height, 1), whole("size", width, 1)
+    except (TypeError, ValueError) as error:
+        expected = "size to be a height and a width in pixels"
+        raise ArgumentError(f"Trajectory.flow: expected {expected}, got {size!r}") from error
 
 
 def resized_flow(flow: Tensor, size: Sequence[int]) -> Tensor:

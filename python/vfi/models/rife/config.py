@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from vfi.errors import ArgumentError, UserError
-from vfi.options import ChannelOrder
+from vfi.options import ChannelOrder, whole
 
 Variant = Literal["rife", "rife_m"]
 VARIANTS: dict[Variant, int] = {"rife": 6, "rife_m": 7}  # channels that the first layer reads
@@ -37,12 +37,13 @@ class Config:
             raise ArgumentError(f"RIFE: expected variant {' or '.join(VARIANTS)}, got {self.variant!r}")
         if self.channel_order not in ("bgr", "rgb"):
             raise ArgumentError(f"RIFE: expected channel_order bgr or rgb, got {self.channel_order!r}")
-        if len(self.flow) != 3 or any(c < 2 or c % 2 for c in (*self.flow, self.teacher)):
+        for width in (*self.flow, self.teacher):
+            whole("flow", width, 2)
+        whole("width", self.width, 1)
+        if len(self.flow) != 3 or any(c % 2 for c in (*self.flow, self.teacher)):
             raise ArgumentError(
                 f"RIFE: expected three even flow widths and an even teacher, got {self.flow}, {self.teacher}"
             )
-        if self.width < 1:
-            raise ArgumentError(f"RIFE: expected a width of 1 or more, got {self.width}")
 
 
 PUBLISHED = Config()

@@ -24,6 +24,7 @@ from vfi.models.semfi.pipeline import SemFi
 from vfi.models.semfi.scheduler import ShiftedEuler
 from vfi.networks import wan
 from vfi.networks.diffusers_folders import INDEX, check_networks, check_values, held_by
+from vfi.options import whole
 
 BACKBONE = "Wan2.1-I2V-14B-720P"
 SHIFT = 5.0
@@ -109,7 +110,7 @@ def assembled(
 def tiny(seed: int = 0) -> SemFi:
     """A fresh, small SemFi of random weights, with random adapters: to try things out, and for tests."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole("seed", seed, 0, most=2**63 - 1))
         transformer = with_adapters(
             WanTransformer3DModel(
                 num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16, text_dim=32,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.errors import ArgumentError
+from vfi.options import converted, whole
 
 FRAME_COUNTS = (5, 9, 17, 33, 65, 81)  # S of the paper
 RANK = 16
@@ -36,8 +37,7 @@ def expert_for(frames: int, counts: Sequence[int] = FRAME_COUNTS) -> int:
     Raises:
         ArgumentError: if frames is no whole number of 1 or more.
     """
-    if not isinstance(frames, int) or frames < 1:
-        raise ArgumentError(f"expected a number of frames of 1 or more, got {frames!r}")
+    whole("frames", frames, 1)
     return 1 + min(range(len(counts)), key=lambda i: (abs(frames - counts[i]), counts[i]))
 
 
@@ -78,6 +78,9 @@ class MixtureLinear(nn.Linear):
     """
 
     def __init__(self, inputs: int, outputs: int, experts: int, rank: int = RANK, bias: bool = True) -> None:
+        counts = {"inputs": inputs, "outputs": outputs, "experts": experts, "rank": rank}
+        for name, count in counts.items():
+            whole(name, count, 1)
         super().__init__(inputs, outputs, bias=bias)
         self.adapters = nn.ModuleList(Adapter(inputs, outputs, rank) for _ in range(1 + experts))
         self.expert, self.mode = 1, "fused"
@@ -121,8 +124,8 @@ class MixtureLinear(nn.Linear):
         Raises:
             ArgumentError: if there is no such expert or mode; the layer stays as it is.
         """
-        known = isinstance(expert, int) and 1 <= expert < len(self.adapters)
-        if mode not in MODES or not known:
+        number = converted(int, expert)
+        if mode not in MODES or number is None or not 1 <= number < len(self.adapters):
             raise ArgumentError(
                 f"MixtureLinear: expected mode {', '.join(MODES)} and expert in 1 to {len(self.adapters) - 1}, "
                 f"got {mode!r} and {expert!r}"
@@ -225,6 +228,9 @@ def with_adapters(
     transformer: WanTransformer3DModel, rank: int = RANK, frame_counts: Sequence[int] = FRAME_COUNTS
 ) -> SemFiTransformer:
     """Wan's transformer with fresh adapters, which change nothing; its parameters are shared, not copied."""
+    whole("rank", rank, 1)
+    for count in frame_counts:
+        whole("frame_counts", count, 1)
     config: Mapping[str, object] = transformer.config
     names = {key: value for key, value in config.items() if not key.startswith("_")}
     with init_empty_weights(include_buffers=False), no_init_weights():

@@ -91,7 +91,7 @@ class SemFi(WanImageToVideoPipeline):
         Raises:
             ArgumentError: if an argument is none of the above.
         """
-        check_request(first, last, prompt, negative_prompt, num_frames, steps, cfg)
+        check_request(first, last, prompt, negative_prompt, num_frames, steps, cfg, seed)
         height, width = size_for(first.shape[2], first.shape[3]) if size is None else sides_of(size)
         if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
             raise ArgumentError(f"SemFi: expected a size of multiples of {MULTIPLE}, got {height}x{width}")
@@ -119,7 +119,7 @@ def telling(callback: Callable[[int, int], None], steps: int) -> Callable[..., d
 
 
 def check_request(
-    first: Tensor, last: Tensor, prompt: str, negative_prompt: str, num_frames: int, steps: int, cfg: float
+    first: Tensor, last: Tensor, prompt: str, negative_prompt: str, num_frames: int, steps: int, cfg: float, seed: int
 ) -> None:
     check_frames(first, last)
     check_finite(first, last)
@@ -133,14 +133,15 @@ def check_request(
         raise ArgumentError(f"SemFi: expected `cfg` of 1 or more, got {cfg!r}")
     whole("steps", steps, 1)
     whole("num_frames", num_frames, 2)
+    whole("seed", seed, 0, most=2**63 - 1)
 
 
 def sides_of(size: Iterable[int]) -> tuple[int, int]:
     try:
-        height, width = (int(side) for side in size)
+        height, width = size
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"SemFi: expected a size of a height and a width, got {size!r}") from error
-    return height, width
+    return whole("size", height, 1), whole("size", width, 1)
 
 
 def rounded(frames: int) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vfi.models.rife.config import TINY as TINY_RIFE
 from vfi.models.rife.config import Config, shape_of, sizes_of
+from vfi.options import whole
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class GuidedConfig(Config):
     dino: int = 384
     compressed: int = 256
     groups: tuple[int, int] = (4, 8)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("dino", "compressed"):
+            whole(name, vars(self)[name], 1)
+        for groups in self.groups:
+            whole("groups", groups, 1)
 
     @property
     def levels(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vfi.errors import UserError, require
 from vfi.files import checkpoints
+from vfi.options import whole
 
 BLOCKS = (8, 11)  # whose outputs are used, counted from 0
 PATCH, WIDTH, REGISTERS = 16, 384, 4
@@ -41,8 +42,9 @@ class Dino(nn.Module):
 
     def __init__(self, network: nn.Module, max_side: int | None = None, blocks: tuple[int, ...] = BLOCKS):
         super().__init__()
-        if max_side is not None and max_side < PATCH:
-            raise UserError(f"expected dino_max_side of at least {PATCH} pixels, got {max_side}")
+        check_side(max_side)
+        for block in blocks:
+            whole("blocks", block, 0)
         self.blocks = blocks
         self.channels: int = network.config.hidden_size  # type: ignore[union-attr,assignment]
         self.network: Any = network.requires_grad_(False).eval()
@@ -75,12 +77,18 @@ class Dino(nn.Module):
         return F.interpolate(rgb, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
+def check_side(max_side: int | None) -> None:
+    if max_side is not None:
+        whole("dino_max_side", max_side, PATCH)
+
+
 def load(path: str | Path, max_side: int | None = None) -> Dino:
     """DINOv3-Small from a file: Meta's .pth, or transformers' model.safetensors, of its names of before or since 5.
 
     Raises:
         UserError: if it cannot be read, or is of another network; says which keys differ.
     """
+    check_side(max_side)
     state = checkpoints.read(path)
     if "blocks.0.attn.qkv.weight" in state:
         state = from_meta(state)

@@ -8,6 +8,7 @@ import torch
 
 from vfi.errors import UserError, require
 from vfi.networks.wan.files import filled, stored
+from vfi.options import whole
 
 if TYPE_CHECKING:
     from diffusers import WanTransformer3DModel
@@ -77,6 +78,8 @@ def transformer(
     Raises:
         UserError: if files are missing, damaged or of another network; says which keys differ.
     """
+    if heads is not None:
+        whole("heads", heads, 1)
     library = require("diffusers", "diffusion")
     found = stored(path, "transformer", "a transformer of Wan 2.1")
     names = str if "proj_out.weight" in found.state else original_name

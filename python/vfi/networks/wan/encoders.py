@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vfi.errors import UserError, require
 from vfi.networks.wan.files import Stored, filled, stored
+from vfi.options import whole
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel, UMT5EncoderModel
@@ -62,6 +63,8 @@ def image_encoder(path: str | Path, dtype: torch.dtype | None = None, heads: int
     Raises:
         UserError: if files are missing, damaged or of another network; says which keys differ.
     """
+    if heads is not None:
+        whole("heads", heads, 1)
     library = require("transformers", "diffusion")
     found = stored(path, "image_encoder", "CLIP's image encoder")
     original = any(key.startswith("visual.") for key in found.state)
@@ -169,8 +172,7 @@ def empty_prompt(text_encoder: "UMT5EncoderModel", length: int = TOKENS) -> Tens
     Wan encodes a text with the end token after it and fills up with zeros, not with encoded padding. Of "" only the end
     token is left, so the first row is the encoder's output for it alone and the others are 0. No tokenizer is needed.
     """
-    if length < 1:
-        raise UserError(f"expected a length of 1 or more, got {length}")
+    whole("length", length, 1)
     ids = torch.full((1, 1), END, device=next(text_encoder.parameters()).device)
     rows = text_encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     return F.pad(rows, (0, 0, 0, length - 1))
