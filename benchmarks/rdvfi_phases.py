@@ -159,8 +159,8 @@ def faster(found: dict[str, Any] | None) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--variant", choices=("d", "u"), default="d")
+    parser.add_argument("--device", default="cpu", help="such as cuda:0 (default: %(default)s)")
+    parser.add_argument("--variant", choices=("d", "u"), default="d", help="of RDVFI (default: %(default)s)")
     options = parser.parse_args()
     warping = measure_warping()
     print(f"warping to {warping['taus']} taus at {SIZES[0]}: {faster(warping):.1f}x faster than {TORCH}")

@@ -131,7 +131,9 @@ def value_of(goal: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="what to measure (default: %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="a trial; its figures are not for the record")
     parser.add_argument("--only", metavar="WORD", help="only groups whose case contains this word")
     parser.add_argument("--no-gate", action="store_true", help="measure also ops that fail their tests")

@@ -51,7 +51,7 @@ def foreign_symbols(library: Path, python: str, platform: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wheels", nargs="+", type=Path)
+    parser.add_argument("wheels", nargs="+", type=Path, help="files .whl")
     parser.add_argument("--cuda", action="store_true", help="refuse wheels without CUDA kernels")
     options = parser.parse_args(arguments)
     found = {wheel: problems(wheel, options.cuda) for wheel in options.wheels}

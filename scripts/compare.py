@@ -136,11 +136,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="main", metavar="REF", help="the commit to compare with (default: main)")
     parser.add_argument("--op", nargs="+", metavar="NAME", help="ops or cases, * matches (default: all)")
-    parser.add_argument("--shape", nargs="+", default=["first"], metavar="NAME", help="as of vfi-kernels bench")
-    parser.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME")
-    parser.add_argument("--mode", nargs="+", default=["forward"], metavar="NAME", help="forward, backward, both")
-    parser.add_argument("--threads", nargs="+", type=int, metavar="N")
-    parser.add_argument("--device", default="cpu", metavar="NAME")
+    parser.add_argument(
+        "--shape", nargs="+", default=["first"], metavar="NAME", help="as of vfi-kernels bench (default: first)"
+    )
+    parser.add_argument(
+        "--dtype", nargs="+", default=["float32"], metavar="NAME", help="of all arguments (default: float32)"
+    )
+    parser.add_argument(
+        "--mode", nargs="+", default=["forward"], metavar="NAME", help="forward (default), backward, both"
+    )
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="CPU threads (default: torch's)")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
     parser.add_argument("--rounds", type=int, default=11, metavar="N", help="turns of each row (default: 11)")
     parser.add_argument("--list", action="store_true", help="only print the rows that would be measured")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

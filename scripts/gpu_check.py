@@ -166,7 +166,8 @@ class Check:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=ROOT / "out/gpu-check", help="folder for the JSON and the log")
+    what = "folder for the JSON and the log (default: %(default)s)"
+    parser.add_argument("--results", type=Path, default=ROOT / "out/gpu-check", help=what)
     return Check(plan(), parser.parse_args().results).run()
 
 

@@ -46,13 +46,21 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--shape", nargs="+", metavar="NAME", help="by name, like 1x3x480x640, or first (default: all of the case)"
     )
-    what.add_argument("--dtype", nargs="+", default=["float32"], metavar="NAME", help=", ".join(DTYPES))
-    what.add_argument("--layout", nargs="+", default=["nchw"], metavar="NAME", help=", ".join(LAYOUTS))
-    what.add_argument("--mode", nargs="+", default=["forward"], metavar="NAME", help=", ".join(MODES))
-    what.add_argument("--flow", nargs="+", default=["smooth"], metavar="NAME", help=", ".join(FLOWS))
+    what.add_argument(
+        "--dtype", nargs="+", default=["float32"], metavar="NAME", help=f"{', '.join(DTYPES)} (default: float32)"
+    )
+    what.add_argument(
+        "--layout", nargs="+", default=["nchw"], metavar="NAME", help=f"{', '.join(LAYOUTS)} (default: nchw)"
+    )
+    what.add_argument(
+        "--mode", nargs="+", default=["forward"], metavar="NAME", help=f"{', '.join(MODES)} (default: forward)"
+    )
+    what.add_argument(
+        "--flow", nargs="+", default=["smooth"], metavar="NAME", help=f"{', '.join(FLOWS)} (default: smooth)"
+    )
     what.add_argument("--threads", nargs="+", type=int, metavar="N", help="CPU threads (default: torch's)")
-    what.add_argument("--device", default="cpu", metavar="NAME", help=", ".join(DEVICES))
-    what.add_argument("--backend", metavar="NAME", help="run ours with this backend")
+    what.add_argument("--device", default="cpu", metavar="NAME", help=f"{', '.join(DEVICES)} (default: cpu)")
+    what.add_argument("--backend", metavar="NAME", help="run ours with this backend (default: the device's)")
     what.add_argument("--peer", nargs="+", metavar="NAME", help="only these peers, * matches (default: all)")
     what.add_argument(
         "--overhead", action="store_true", help="instead: cost of a call on 4x4 images, and of the import"

@@ -40,7 +40,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     argument("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
     argument("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
     argument("--num-frames", type=int, metavar="N", help="images: N frames from the first to the last, both counted")
-    argument("--fps", type=_rate, help="video: frames per second of the output, such as 60 or 60000/1001")
+    what = "video: frames per second of the output, such as 60 or 60000/1001 (default: the source's times the factor; "
+    argument("--fps", type=_rate, help=f"{what}of two images 30)")
     argument(
         "--times", nargs="+", type=_seconds, help="video: the frames at these times (seconds or H:MM:SS), in order"
     )
@@ -52,9 +53,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     video = parser.add_argument_group("video")
     add = video.add_argument
-    add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS")
-    add("--end", type=_seconds, help="stop here")
-    add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out")
+    add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS (default: the beginning)")
+    add("--end", type=_seconds, help="stop here, in the same (default: the end)")
+    add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out (default 1)")
     add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
     add("--codec", help="video encoder (default: by the output's suffix)")
     add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")

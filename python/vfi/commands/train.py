@@ -32,20 +32,27 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("instead of what the stage says")
+    group = parser.add_argument_group("instead of what the stage says, which is the default")
     argument = group.add_argument
-    argument("--epochs", type=int)
+    argument("--epochs", type=int, help="how often all triplets or clips are seen")
     argument("--batch", type=int, help="triplets or clips in a step, of all processes together")
     what = "side of the squares that are cut out: 64 or more, by 32 or, of a model that works on patches, by patches"
     argument("--crop", type=int, help=what)
-    argument("--learning-rate", type=float)
+    argument("--learning-rate", type=float, help="the largest one, from which a cosine falls")
     argument("--steps", type=int, help="so many steps instead of epochs")
     group = parser.add_argument_group("how")
     argument = group.add_argument
     argument("--precision", default="float32", help="float32 (default), bfloat16 or float16, by autocast")
     argument("--no-augmentation", dest="augment", action="store_false", help="the middle of each picture, as it is")
-    argument("--ema", type=float, metavar="DECAY", help="write weights averaged over the steps, such as 0.999")
-    argument("--seed", type=int, default=0)
+    argument(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="write weights averaged over the steps, such as 0.999 (default: the last)",
+    )
+    argument(
+        "--seed", type=int, default=0, help="of fresh weights, and of the order and the cuts of the data (default 0)"
+    )
     argument("--workers", type=int, help="processes that read data (default: 0 on a CPU, else 8)")
     argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     argument("--resume", action="store_true", help="go on from last.pt of the folder")

@@ -41,16 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
     add = scores.add_argument
     what = "folder of transformers' CLIPModel or CLIPVisionModelWithProjection; without it there is no CLIP score"
     add("--clip-model", metavar="FOLDER", help=what)
-    add("--clip-low", type=float, help="cosine similarity of the image features, at least")
-    add("--clip-high", type=float, help="at most")
+    add("--clip-low", type=float, help="cosine similarity of the image features, at least (default: any)")
+    add("--clip-high", type=float, help="cosine similarity of the image features, at most (default: any)")
     add("--flow-model", default="dis", help="dis (default) or ebme")
     add("--flow-weights", metavar="FILE", help="ebme: bi-flownet.pkl")
     what = (
         "flow is measured on frames whose shorter side is shrunk to this, in pixels of these (default: 480; 0: never)"
     )
     add("--flow-side", type=int, default=480, metavar="PIXELS", help=what)
-    add("--flow-low", type=float, help="mean length of the flow in pixels, at least")
-    add("--flow-high", type=float, help="at most")
+    add("--flow-low", type=float, help="mean length of the flow in pixels, at least (default: any)")
+    add("--flow-high", type=float, help="mean length of the flow in pixels, at most (default: any)")
     add("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     out = parser.add_argument_group("output")
     add = out.add_argument
