@@ -1,14 +1,18 @@
 """VFI_KERNELS_LOG: what a call was given, and nothing at all without it."""
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from op_calls import calls, schemas
 
 import vfi_kernels as vk
-from vfi_kernels import backends
+from vfi_kernels import _call_log, backends
+from vfi_kernels._options import with_words
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -39,8 +43,27 @@ def test_every_call_is_a_line():
     assert called == ["backward_warp", "backward_warp_grad", "splat", "correlation", "backward_warp", "backward_warp"]
     first, splat, folded, last = lines[0], lines[2], lines[3], lines[5]
     assert "=float32 cpu (1, 3, 5, 4) strides (60, 20, 1, 5), " in first and "='border')" in first
-    assert "inputs=[float32 cpu (1, 3, 4, 5) strides (60, 20, 5, 1), float16 cpu" in splat and "mode='average'" in splat
+    assert "image=[float32 cpu (1, 3, 4, 5) strides (60, 20, 5, 1), float16 cpu" in splat and "mode='average'" in splat
+    assert splat.endswith("; keep_weight=False, deterministic=False)")
     assert "=float32 cpu (2, 3, 4, 5)" in folded and "=float64 cpu" in last
+
+
+def test_the_names_are_those_of_the_public_functions():
+    """Of every op, before the semicolon; but for those of a gradient that the forward made, or that are asked for."""
+    told = {}
+    for op, listed in calls().items():
+        for arguments in listed:
+            values = zip((a.name for a in schemas()[op].arguments), with_words(op, arguments))
+            inside = re.fullmatch(rf"vfi_kernels: {op}\((.*)\)", _call_log.line(op, dict(values)))[1]
+            told.setdefault(op, set()).update(re.findall(r"(?:^|, )(\w+)=", inside.partition("; ")[0]))
+    assert {*told} == {*backends.ops()} and told["splat"] >= {"image", "flow", "metric", "mode", "holes"}
+    assert told["trajectory_warp"] >= {"image", "keyframe_flows", "taus", "knots", "padding_mode"}
+    for op, names in told.items():
+        own = {*inspect.signature(vars(vk)[op.removesuffix("_grad")]).parameters}
+        if op.endswith("_grad"):
+            own |= {f"{kind}_{name}" for kind in ("need", "grad") for name in (*own, "out", "outs", "weight", "mask")}
+            own |= {"outs", "weight", "shift", "summed", "size", "channels_last", "patch"}
+        assert names <= own, (op, names - own)
 
 
 def test_a_call_that_fails_was_told_before():

@@ -2,6 +2,7 @@
 
     vfi_kernels: backward_warp(image=float32 cpu (1, 3, 4, 4) strides (48, 16, 4, 1), flow=..., padding_mode='border')
 
+Arguments have the names of the public functions. What the op is given besides stands behind a semicolon.
 The line is there when a kernel crashes. It is written by a kernel of the dispatch key BackendSelect, which torch asks
 after autograd and before any backend; without the variable nothing is registered, and no call costs more.
 """
@@ -9,15 +10,19 @@ after autograd and before any backend; without the variable nothing is registere
 import os
 import sys
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import with_words
-from vfi_kernels._types import Function
+from vfi_kernels._types import Function, Options
 
 VARIABLE = "VFI_KERNELS_LOG"
+NAMES = {"inputs": "image", "keyframes": "keyframe_flows"}  # what a schema calls otherwise than the public functions
+SETTINGS = ("deterministic", "allow_tf32", "keep_weight", "height", "width")  # not arguments, but torch's, or follow
+MEMORY_FORMATS = {None: torch.preserve_format, True: torch.channels_last, False: torch.contiguous_format}
 _KEY = "BackendSelect"
 _library: torch.library.Library | None = None  # kept for the life of the process
 
@@ -40,12 +45,49 @@ def _logged(op: str) -> Function:
     below = torch._C._dispatch_keyset_full_after(getattr(torch._C.DispatchKey, _KEY))
 
     def kernel(keyset: torch._C.DispatchKeySet, *args: object) -> object:
-        given = with_words(op, [*args, *(a.default_value for a in arguments[len(args) :])])  # torch drops defaults
-        told = ", ".join(f"{a.name}={described(value)}" for a, value in zip(arguments, given))
-        print(f"vfi_kernels: {op}({told})", file=sys.stderr, flush=True)
+        values = with_words(op, [*args, *(a.default_value for a in arguments[len(args) :])])  # torch drops defaults
+        print(line(op, {a.name: v for a, v in zip(arguments, values)}), file=sys.stderr, flush=True)
         return target.redispatch(keyset & below, *args)
 
     return kernel
+
+
+def line(op: str, values: Options) -> str:
+    """A call as the public function of this name would be called, then what stands for no argument of it."""
+    arguments, rest = [], []
+    for name, value in as_public(values).items():
+        (rest if name in SETTINGS else arguments).append(f"{name}={described(value)}")
+    return f"vfi_kernels: {op}({'; '.join(', '.join(part) for part in (arguments, rest) if part)})"
+
+
+def as_public(values: Options) -> Options:
+    """By the names that the public functions have; those of a gradient after grad_ and need_, too."""
+    public = {}
+    for name, value in values.items():
+        before, known, after = name.rpartition("grad_" if name.startswith("grad_") else "need_")
+        public[f"{before}{known}{NAMES.get(after, after)}"] = value
+    if isinstance(images := public.get("image"), (list, tuple)) and len(images) == 1:
+        public["image"] = images[0]
+    if isinstance(keyframes := public.get("keyframe_flows"), Tensor):
+        public["keyframe_flows"] = keyframes.unflatten(1, (-1, 2))
+        public["knots"] = Knots(public.pop("first"), public.pop("step"))
+    if (experts := public.pop("experts", None)) is not None:
+        public["expert"] = experts
+    if public.get("activation") == "none":
+        public["activation"] = None
+    if "halo" in public and "size" not in public:
+        public["memory_format"] = MEMORY_FORMATS[public.pop("channels_last")]
+    return public
+
+
+class Knots(NamedTuple):
+    """Times of the keyframes."""
+
+    first: float
+    step: float
+
+    def __repr__(self) -> str:
+        return f"{self.first:g} + {self.step:g} k"
 
 
 def described(value: object) -> str:
@@ -53,6 +95,6 @@ def described(value: object) -> str:
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         return f"{dtype} {value.device} {tuple(value.shape)} strides {tuple(value.stride())}"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not isinstance(value, Knots):
         return f"[{', '.join(described(v) for v in value)}]"
     return repr(value)
