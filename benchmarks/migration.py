@@ -11,6 +11,7 @@ from torch import Tensor
 
 import vfi_kernels as vk
 from vfi_kernels import compat
+from vfi_kernels._arguments import dtype_name
 from vfi_kernels.bench.report import markdown_table
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -42,7 +43,7 @@ def warp_errors(width: int) -> list[list[str]]:
         given = flow.to(dtype)  # what the caller has in this dtype counts as exact
         exact = triangle(start + given[:, :1].double())
         errors = [(warp(image, given) - exact).abs().max().item() for warp in (by_a_grid, compat.rife.warp)]
-        name = str(dtype).removeprefix("torch.")
+        name = dtype_name(dtype)
         text = f"RIFE's warp, {width} wide, {name}: largest error of a position"
         rows.append([text, *(pixels(error) for error in errors)])
     return rows

@@ -87,6 +87,14 @@ def test_errors_below_the_commands_name_arguments():
     assert len(below) > 50 and found == []
 
 
+def test_the_names_of_dtypes_are_made_in_one_place():
+    """Of each package: `dtype_name` of _arguments, and of errors, which needs no torch."""
+    made = [path.relative_to(ROOT).as_posix() for path in PYTHON
+            if re.search(r"removeprefix\(.torch\.|str\([\w.]*dtype\)", path.read_text())
+            and not path.is_relative_to(ROOT / "tests")]  # fmt: skip
+    assert made == ["vfi_kernels/_arguments.py", "python/vfi/errors/__init__.py"]
+
+
 def test_what_a_model_does_is_not_guessed():
     """It is what `Interpolator` says, with a default."""
     for path in (ROOT / "python/vfi").rglob("*.py"):

@@ -62,6 +62,11 @@ def expect_bool(op: str, name: str, value: object) -> None:
         expect(False, op, f"{name} to be True or False", repr(value))
 
 
+def dtype_name(value: Tensor | torch.dtype) -> str:
+    """float32, without torch's name before it."""
+    return str(value.dtype if isinstance(value, Tensor) else value).removeprefix("torch.")
+
+
 def shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
@@ -74,8 +79,8 @@ def expect_image(op: str, name: str, image: Tensor) -> None:
 
 
 def expect_floating(op: str, name: str, tensor: Tensor) -> None:
-    got = str(tensor.dtype).removeprefix("torch.")
-    expect(tensor.dtype in FLOATING, op, f"{name} of dtype float64, float32, float16 or bfloat16", got)
+    expected = f"{name} of dtype float64, float32, float16 or bfloat16"
+    expect(tensor.dtype in FLOATING, op, expected, dtype_name(tensor))
 
 
 def expect_planes(op: str, name: str, tensor: Tensor, channels: int, image: Tensor, owner: str) -> None:
@@ -95,7 +100,7 @@ def expect_device(op: str, name: str, tensor: Tensor, other: Tensor, owner: str)
 def expect_like(op: str, name: str, tensor: Tensor, other: Tensor, owner: str) -> None:
     """A floating dtype, that of `other`, and its device."""
     expect_floating(op, name, tensor)
-    got, expected = (str(t.dtype).removeprefix("torch.") for t in (tensor, other))
+    got, expected = map(dtype_name, (tensor, other))
     expect(got == expected, op, f"{name} of dtype {expected} as {owner} has", got)
     expect_device(op, name, tensor, other, owner)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vfi_kernels._arguments import dtype_name
 from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import with_words
 from vfi_kernels._types import Function, Options
@@ -54,7 +55,8 @@ def _logged(op: str) -> Function:
 
 def line(op: str, values: Options) -> str:
     """A call as the public function of this name would be called, then what stands for no argument of it."""
-    arguments, rest = [], []
+    arguments: list[str] = []
+    rest: list[str] = []
     for name, value in as_public(values).items():
         (rest if name in SETTINGS else arguments).append(f"{name}={described(value)}")
     return f"vfi_kernels: {op}({'; '.join(', '.join(part) for part in (arguments, rest) if part)})"
@@ -93,8 +95,7 @@ class Knots(NamedTuple):
 def described(value: object) -> str:
     """A tensor by what a kernel has to know of it, anything else as Python shows it."""
     if isinstance(value, Tensor):
-        dtype = str(value.dtype).removeprefix("torch.")
-        return f"{dtype} {value.device} {tuple(value.shape)} strides {tuple(value.stride())}"
+        return f"{dtype_name(value)} {value.device} {tuple(value.shape)} strides {tuple(value.stride())}"
     if isinstance(value, (list, tuple)) and not isinstance(value, Knots):
         return f"[{', '.join(described(v) for v in value)}]"
     return repr(value)

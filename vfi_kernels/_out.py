@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from vfi_kernels._arguments import expect, expect_written, shape
+from vfi_kernels._arguments import dtype_name, expect, expect_written, shape
 from vfi_kernels._types import Arguments, Options
 
 R = TypeVar("R")
@@ -89,7 +89,7 @@ def _copied(op: str, out: Any, outs: Sequence[Tensor], found: R, direct: bool = 
     expect(len(made) == len(outs), op, f"{len(made)} tensors for out", len(outs))
     for t, result in zip(outs, made):
         expect(t.shape == result.shape, op, f"out of shape {shape(result)}", shape(t))
-        wanted, got = (str(x.dtype).removeprefix("torch.") for x in (result, t))
+        wanted, got = map(dtype_name, (result, t))
         expect(wanted == got, op, f"out of dtype {wanted}", got)
         expect(t.device == result.device, op, f"out on device {result.device}", t.device)
     for t, result in zip(outs, made):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._arguments import (
+    dtype_name,
     expect,
     expect_bool,
     expect_image,
@@ -26,7 +27,7 @@ def as_indices(op: str, given: Tensor, x: Tensor, patch: int) -> Tensor:
         return given
     check_patch(op, patch, x, "input")
     size = (x.shape[0], x.shape[2] // patch, x.shape[3] // patch)
-    expect(given.dtype == torch.bool, op, "a route of dtype bool", str(given.dtype).removeprefix("torch."))
+    expect(given.dtype == torch.bool, op, "a route of dtype bool", dtype_name(given))
     if shape(given) != size:
         expect(False, op, f"a route of shape (B, H / patch, W / patch) = {size}", shape(given))
     listed = patch_indices(given)
@@ -43,8 +44,8 @@ def fitting(op: str, base: Tensor, size: tuple[int, ...], result: Tensor, x: Ten
     """`base`, which has the result's shape, and its dtype or, where autocast gave that another one, the input's."""
     if shape(base) != size:
         expect(False, op, f"base of shape {size} as the output has", shape(base))
-    name = " or ".join(dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in (x, result)))
-    got = str(base.dtype).removeprefix("torch.")
+    name = " or ".join(dict.fromkeys(map(dtype_name, (x, result))))
+    got = dtype_name(base)
     expect(base.dtype in (x.dtype, result.dtype), op, f"base of dtype {name} as x and the output have", got)
     return base
 

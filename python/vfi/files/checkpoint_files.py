@@ -15,7 +15,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from vfi.errors import UserError, require
+from vfi.errors import UserError, dtype_name, require
 
 LEGACY = 5  # pickles before the numbers in a file of torch.save before 1.6
 MOST_STEPS = 1 << 21  # of a pickle: a tensor takes about 40
@@ -236,9 +236,9 @@ def _check_sizes(state: object, size: int) -> None:
     """Tensors of numbers that the file holds: none repeats a few of them, and together they are no larger than it."""
     total = 0
     for name, value in tensors_within(state):
-        kind = str(value.layout) if value.layout is not torch.strided else str(value.dtype)
+        kind = dtype_name(value.dtype if value.layout is torch.strided else value.layout)
         if value.is_meta or value.is_quantized or value.layout is not torch.strided or value.dtype not in DTYPES:
-            kind = "meta" if value.is_meta else "quantized" if value.is_quantized else kind.removeprefix("torch.")
+            kind = "meta" if value.is_meta else "quantized" if value.is_quantized else kind
             raise Refused(f"expected dense tensors of real numbers, but {name} is {kind}")
         count, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
         total += count
@@ -283,4 +283,4 @@ def tensors_within(state: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def kind_of(value: Tensor) -> str:
-    return str(value.dtype).removeprefix("torch.")
+    return dtype_name(value.dtype)

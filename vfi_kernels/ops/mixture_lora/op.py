@@ -4,7 +4,14 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import expect, expect_floating, expect_integer, expect_tensors, expect_tensors_or_none
+from vfi_kernels._arguments import (
+    dtype_name,
+    expect,
+    expect_floating,
+    expect_integer,
+    expect_tensors,
+    expect_tensors_or_none,
+)
 from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
@@ -101,7 +108,7 @@ def _choice(expert: int | Tensor, segments: Tensor | None) -> tuple[int, Tensor 
         return expert if isinstance(expert, torch.SymInt) else int(expert), None, None
     for name, t in (("expert", expert), ("segments", segments)):
         if t is not None:
-            expect(t.dtype in INDICES, OP, f"{name} of dtype int64 or int32", str(t.dtype).removeprefix("torch."))
+            expect(t.dtype in INDICES, OP, f"{name} of dtype int64 or int32", dtype_name(t))
     return 0, expert.to(torch.int64), None if segments is None else segments.to(torch.int64)
 
 

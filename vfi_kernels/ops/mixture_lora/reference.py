@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels._arguments import expect, expect_device, expect_floating, expect_like, shape
+from vfi_kernels._arguments import dtype_name, expect, expect_device, expect_floating, expect_like, shape
 from vfi_kernels._results import accumulator, as_result, not_needed
 
 OP = "mixture_lora"
@@ -51,7 +51,7 @@ def check(
     expect(right, OP, "expert of shape (S,) with S from 1 up", shape(experts))
     for name, t, count in (("expert", experts, experts.shape[0]), ("segments", segments, experts.shape[0] + 1)):
         expect(shape(t) == (count,), OP, f"{name} of shape {(count,)}", shape(t))
-        expect(t.dtype == torch.int64, OP, f"{name} of dtype int64", str(t.dtype).removeprefix("torch."))
+        expect(t.dtype == torch.int64, OP, f"{name} of dtype int64", dtype_name(t))
         expect_device(OP, name, t, x, "input")
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vfi_kernels._arguments import expect, expect_image, expect_like, expect_written, shape
+from vfi_kernels._arguments import dtype_name, expect, expect_image, expect_like, expect_written, shape
 from vfi_kernels._results import accumulator, as_result, memory_format, not_needed
 from vfi_kernels.ops._shared.reference_math import patches as math
 
@@ -11,7 +11,7 @@ from vfi_kernels.ops._shared.reference_math import patches as math
 def check_route(route: Tensor, capacity: int | None) -> None:
     op = "patch_indices"
     expect(route.dim() == 3, op, "route of shape (B, rows, columns)", shape(route))
-    expect(route.dtype == torch.bool, op, "route of dtype bool", str(route.dtype).removeprefix("torch."))
+    expect(route.dtype == torch.bool, op, "route of dtype bool", dtype_name(route))
     known = capacity is not None or route.device.type != "meta"
     expect(known, op, "a capacity for a route on the meta device, where nobody knows how many are active", None)
     if capacity is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import UserError, require
+from vfi.errors import UserError, dtype_name, require
 from vfi.files import checkpoints
 
 PUBLISHED = {
@@ -157,7 +157,9 @@ def filled(
     """
     for key, value in found.state.items():
         if value.dtype not in DTYPES:
-            raise UserError(f"expected float32, float16 or bfloat16 in {found.path}, but {key} is {value.dtype}")
+            raise UserError(
+                f"expected float32, float16 or bfloat16 in {found.path}, but {key} is {dtype_name(value.dtype)}"
+            )
     without_values = require("accelerate", "diffusion").init_empty_weights(include_buffers=False)
     try:
         with require("diffusers.models.modeling_utils", "diffusion").no_init_weights():

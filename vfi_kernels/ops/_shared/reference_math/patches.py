@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vfi_kernels._arguments import expect, expect_device, shape
+from vfi_kernels._arguments import dtype_name, expect, expect_device, shape
 
 
 def check_indices(op: str, indices: Tensor, x: Tensor, owner: str) -> None:
     expect(indices.dim() == 2 and indices.shape[1] == 3, op, "indices of shape (P, 3)", shape(indices))
-    expect(indices.dtype == torch.int32, op, "indices of dtype int32", str(indices.dtype).removeprefix("torch."))
+    expect(indices.dtype == torch.int32, op, "indices of dtype int32", dtype_name(indices))
     expect_device(op, "indices", indices, x, owner)
 
 
