@@ -46,9 +46,16 @@ def run(tree: Path, *arguments: object) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_the_tutorial_adds_a_model(copy, sliding):
-    assert len(BLOCK.findall(PAGE)) == 5
+    assert len(BLOCK.findall(PAGE)) == 8
     for name, x in (("a.png", 20), ("b.png", 40)):
         write_image(copy / name, sliding(x))
+    first, second = [text for text in re.findall(r"^```py\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)]
+    given = "import torch\nframe0, frame1 = torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 4, 5)\n"
+    for program in (first, second):
+        done = run(
+            copy, "-c", f"{given}{program}\nassert middle.shape == frame0.shape and vfi.__file__.startswith('{copy}')"
+        )
+        assert done.returncode == 0, done.stderr
     said = [words for block in re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
             for words in block.splitlines()]  # fmt: skip
     for command, answer in zip(said[::2], said[1::2], strict=True):
@@ -56,17 +63,12 @@ def test_the_tutorial_adds_a_model(copy, sliding):
         assert program == "vfi"
         done = run(copy, "-m", "vfi", *arguments, "--overwrite")
         assert (done.stdout + done.stderr).strip().startswith(answer), done
-    a, b, quarter = (read_image(copy / name).rgb.astype(float) for name in ("a.png", "b.png", "quarter.png"))
-    assert abs(quarter - (0.875 * a + 0.125 * b)).max() <= 0.51
+    names = ("a.png", "b.png", "quarter.png", "middle.png")
+    a, b, quarter, middle = (read_image(copy / name).rgb.astype(float) for name in names)
+    assert abs(quarter - (0.875 * a + 0.125 * b)).max() <= 0.51 and abs(middle - (a + b) / 2).max() <= 0.51
 
     assert "blend: 0: the nearer frame alone" in " ".join(
         run(copy, "-m", "vfi", "interpolate", "--help").stdout.split()
     )
-    (program,) = [text for text in re.findall(r"^```py\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)]
-    given = "import torch\nframe0, frame1 = torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 4, 5)\n"
-    done = run(
-        copy, "-c", f"{given}{program}\nassert middle.shape == frame0.shape and vfi.__file__.startswith('{copy}')"
-    )
-    assert done.returncode == 0, done.stderr
     tested = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_blend.py")
     assert tested.returncode == 0 and "2 passed" in tested.stdout, tested.stdout

@@ -160,8 +160,8 @@ def without_memory(make: Callable[[], Network]) -> Network:
         return make()
 
 
-def save(path: Path, state: Mapping[str, Tensor]) -> None:
+def save(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Writes safetensors, whole or not at all."""
-    with written_whole(path, lasting=True) as temporary:
+    with written_whole(Path(path), lasting=True) as temporary:
         kept = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         temporary.write_bytes(require("safetensors.torch").save(kept))  # save_file would hide it from other users
