@@ -17,7 +17,7 @@ def argument(text: str) -> str:
 
 def escaped(path: Path | str) -> str:
     """A path as a word of ninja's own language."""
-    return re.sub(r"[$: ]", lambda found: f"${found[0]}", str(path))
+    return re.sub(r"[$: ]", lambda match: f"${match[0]}", str(path))
 
 
 def compiling(rule: str) -> str:
@@ -57,8 +57,8 @@ class NinjaFile:
         """Writes the file and returns how ninja is called on it: through Python where that has it, for in an isolated
         build the program is not on PATH."""
         write_if_changed(self.folder / "build.ninja", "\n".join(self.lines) + "\n")
-        found = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
-        return [*([sys.executable, "-m"] if found else []), "ninja", "-C", str(self.folder)]
+        has_module = subprocess.run([sys.executable, "-m", "ninja", "--version"], capture_output=True).returncode == 0
+        return [*([sys.executable, "-m"] if has_module else []), "ninja", "-C", str(self.folder)]
 
     def compile_commands(self) -> str:
         """What compile_commands.json holds: how each source is compiled."""

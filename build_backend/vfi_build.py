@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def _stated(file: str, pattern: str) -> str:
     """What `pattern` finds in a file of the source tree: a version is told in one place."""
-    found = re.search(pattern, (ROOT / file).read_text(), re.MULTILINE)
-    if found is None:
+    statement = re.search(pattern, (ROOT / file).read_text(), re.MULTILINE)
+    if statement is None:
         raise RuntimeError(f"{file}: expected a line like {pattern}, found none")
-    return found[1]
+    return statement[1]
 
 
 MINIMUM_TORCH = tuple(int(n) for n in _stated("pyproject.toml", r'"torch>=([\d.]+)"').split("."))  # major, minor

@@ -113,9 +113,9 @@ def register_second_derivative(op: str, formula: Function, register_vmap: Callab
             """grads times the Jacobian of `formula` at `held`."""
             with torch.enable_grad():
                 leaves, flat = [held[n].detach().requires_grad_() for n in moving], list(rest)
-                given = dict(zip(moving, leaves))
+                moving_values = dict(zip(moving, leaves))
                 for n, t in enumerate(held):
-                    flat[places[n]] = given.get(n, t)
+                    flat[places[n]] = moving_values.get(n, t)
                 return _grad(pytree.tree_leaves(formula(*pytree.tree_unflatten(flat, spec))), leaves, grads, record)
 
         def push(held: Sequence[Tensor], *vectors: Tensor) -> Sequence[Tensor]:
@@ -130,8 +130,8 @@ def register_second_derivative(op: str, formula: Function, register_vmap: Callab
 
     def backward(ctx: Context, *grads: object) -> Gradients:
         flat = flat_backward(ctx, *pytree.tree_leaves(list(grads)))
-        found = dict(zip(ctx.moving, flat))
-        each = pytree.tree_unflatten([found.get(n) for n in range(len(ctx.rest))], ctx.spec)
+        grads_by_place = dict(zip(ctx.moving, flat))
+        each = pytree.tree_unflatten([grads_by_place.get(n) for n in range(len(ctx.rest))], ctx.spec)
         return tuple(None if numbers else grad for grad, numbers in zip(each, ctx.numbers))
 
     torch.library.register_autograd(f"{NAMESPACE}::{op}", backward, setup_context=setup_context)
@@ -184,8 +184,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Context, *grads: Tensor) -> Gradients:
         guard, *held = ctx.saved_tensors
         linear: Ops = _Linear.apply
-        found = linear(*reversed(ctx.maps), guard, ctx.count, *held, *grads)
-        return None, None, torch.zeros_like(guard), None, *(None for _ in held), *found
+        second_grads = linear(*reversed(ctx.maps), guard, ctx.count, *held, *grads)
+        return None, None, torch.zeros_like(guard), None, *(None for _ in held), *second_grads
 
 
 def register_folded_vmap(op: str) -> None:

@@ -66,8 +66,8 @@ def as_public(values: Options) -> Options:
     """By the names that the public functions have; those of a gradient after grad_ and need_, too."""
     public = {}
     for name, value in values.items():
-        before, known, after = name.rpartition("grad_" if name.startswith("grad_") else "need_")
-        public[f"{before}{known}{NAMES.get(after, after)}"] = value
+        before, prefix, after = name.rpartition("grad_" if name.startswith("grad_") else "need_")
+        public[f"{before}{prefix}{NAMES.get(after, after)}"] = value
     if isinstance(images := public.get("image"), (list, tuple)) and len(images) == 1:
         public["image"] = images[0]
     if isinstance(keyframes := public.get("keyframe_flows"), Tensor):

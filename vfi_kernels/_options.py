@@ -59,11 +59,11 @@ def places(op: str) -> tuple[tuple[int, str], ...]:
 
 def with_words(op: str, arguments: Arguments) -> Arguments:
     """The arguments of an op with words for numbers; those at the end may be missing."""
-    given = list(arguments)
+    worded = list(arguments)
     for n, name in places(op):
-        if n < len(given):
-            given[n] = word(op, name, given[n])
-    return given
+        if n < len(worded):
+            worded[n] = word(op, name, worded[n])
+    return worded
 
 
 def taking_numbers(op: str, function: Callable[..., R]) -> Callable[..., R]:

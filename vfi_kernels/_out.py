@@ -82,9 +82,9 @@ def _bytes(t: Tensor) -> tuple[int, int]:
     return begin, begin + int(sum((n - 1) * s for n, s in zip(t.shape, t.stride())) + 1) * t.element_size()
 
 
-def _copied(op: str, out: Any, outs: Sequence[Tensor], found: R, direct: bool = False) -> R:
+def _copied(op: str, out: Any, outs: Sequence[Tensor], returned: R, direct: bool = False) -> R:
     """What `function` returned with `out` for its first part; copied where it is not there already."""
-    first: Any = found[0] if isinstance(found, tuple) else found
+    first: Any = returned[0] if isinstance(returned, tuple) else returned
     made = first if isinstance(first, list) else [first]
     expect(len(made) == len(outs), op, f"{len(made)} tensors for out", len(outs))
     for t, result in zip(outs, made):
@@ -95,5 +95,5 @@ def _copied(op: str, out: Any, outs: Sequence[Tensor], found: R, direct: bool = 
     for t, result in zip(outs, made):
         if not direct or result.data_ptr() != t.data_ptr():
             t.copy_(result)
-    written: Any = (out, *found[1:]) if isinstance(found, tuple) else out
+    written: Any = (out, *returned[1:]) if isinstance(returned, tuple) else out
     return cast(R, written)

@@ -31,10 +31,10 @@ def overridable(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given: Arguments = args
-        stands_in = has_torch_function(given)
+        positional: Arguments = args
+        stands_in = has_torch_function(positional)
         if takes_lists:
-            for value in given:
+            for value in positional:
                 if type(value) in (list, tuple):
                     stands_in = stands_in or has_torch_function(value)
         if stands_in or (kwargs and has_torch_function(tuple(kwargs.values()))):
@@ -102,10 +102,10 @@ def leaf(forward: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for value in each(args, kwargs):
             if isinstance(value, Proxy) and isinstance(value.tracer, Tracer):
-                module, *given = list[Any](args)
+                module, *inputs = list[Any](args)
                 if value.tracer.root is not module:
                     path = value.tracer.path_of_module(module)
-                    node: Any = value.tracer.create_proxy("call_module", path, tuple(given), kwargs)
+                    node: Any = value.tracer.create_proxy("call_module", path, tuple(inputs), kwargs)
                     result: R = node
                     return result
         return forward(*args, **kwargs)

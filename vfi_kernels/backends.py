@@ -139,11 +139,11 @@ def _no_gpu(version: str | None) -> str | None:
 def _not_compiled_for_gpus() -> str | None:
     archs = build_info()["cuda_archs"]
     for n in range(torch.cuda.device_count()):
-        found = torch.cuda.get_device_capability(n)
-        if not any(_runs(arch, found) for arch in archs):
+        capability = torch.cuda.get_device_capability(n)
+        if not any(_runs(arch, capability) for arch in archs):
             name = torch.cuda.get_device_name(n)
             listed = ", ".join(archs)
-            return f"the CUDA kernels are for compute capability {listed}, {name} has {found[0]}.{found[1]}"
+            return f"the CUDA kernels are for compute capability {listed}, {name} has {capability[0]}.{capability[1]}"
     return None
 
 

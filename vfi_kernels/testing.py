@@ -166,8 +166,8 @@ def clear_of_integers(keyframes: Tensor, flows_of: Callable[[Tensor], Tensor]) -
     on whose other side a float32 kernel may see it."""
     nudge = max(2**-10, 2 * torch.finfo(keyframes.dtype).eps)
     while True:
-        found = flows_of(keyframes)
-        near = ((found - found.round()).abs() < 2**-15).any(1)
+        sampled_flows = flows_of(keyframes)
+        near = ((sampled_flows - sampled_flows.round()).abs() < 2**-15).any(1)
         if not near.any():
             return keyframes
         blamed = torch.nn.functional.adaptive_max_pool2d(near.double(), keyframes.shape[2:]) > 0

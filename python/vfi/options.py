@@ -159,18 +159,18 @@ class Options:
         """Of values that depend on each other, or have a rule of their own: raises ArgumentError."""
 
     @classmethod
-    def of(cls: type[Chosen], owner: str, given: Mapping[str, object]) -> Chosen:
+    def of(cls: type[Chosen], owner: str, values: Mapping[str, object]) -> Chosen:
         """From keywords, of which those that are None are not given.
 
         Raises:
             ArgumentError: if there is no such option; it names `owner`'s own.
         """
         own = [each.name for each in options_of(cls)]
-        for name in given:
-            if name not in own and given[name] is not None:
+        for name in values:
+            if name not in own and values[name] is not None:
                 its = ", ".join(f"`{each}`" for each in own) or "none"
                 raise errors.ArgumentError(f"`{name}` is not for {owner}: it has {its}")
-        return cls(**{name: value for name, value in given.items() if value is not None})
+        return cls(**{name: value for name, value in values.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -231,12 +231,12 @@ def option_of_field(options: type[Options], each: "Field[object]", hint: object)
         expect(right, "choices to be numbers in a tuple, of a field of that type", repr(choices))
         words = tuple(converted(kind, choice) for choice in choices)
     expect(optional or default is not None, "a type with | None, as its default is None", hint)
-    found = Option(each.name, kind, count, words, default, help, metavar, low, high, more["of_clip"])
+    made = Option(each.name, kind, count, words, default, help, metavar, low, high, more["of_clip"])
     try:
-        found.checked(default)
+        made.checked(default)
     except errors.ArgumentError as error:
         expect(False, "a default that is allowed", f"{default!r} ({error})")
-    return found
+    return made
 
 
 def read_type(hint: object) -> tuple[type | None, int | None, tuple[object, ...] | None, bool]:

@@ -93,19 +93,19 @@ def _near(got: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 def refusals(jobs: Sequence[Job], tests: bool, say: Callable[[str], None]) -> dict[str, str]:
     """Op -> why its figures must not be reported; `tests`: run tests/ as well, where they are."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     cases = load_cases()
     checks = dict.fromkeys((j.case, j.dtype, j.layout, j.device, j.backend) for j in jobs)
     for name, dtype, layout, device, backend in checks:
         case = cases[name]
         say(f"checking {name} {dtype} {layout} against the reference")
-        reason = None if case.op in found else check(case, dtype, layout, device, backend)
+        reason = None if case.op in reasons else check(case, dtype, layout, device, backend)
         if reason is not None:
-            found[case.op] = reason
+            reasons[case.op] = reason
     for op, device, backend in dict.fromkeys((cases[j.case].op, j.device, j.backend) for j in jobs):
-        if tests and has_tests() and op not in found and device == "cpu":
+        if tests and has_tests() and op not in reasons and device == "cpu":
             say(f"running the tests of {op}")
             reason = run_tests(op, backend or running_backend(op, device))
             if reason is not None:
-                found[op] = f"its tests fail: {reason}"
-    return found
+                reasons[op] = f"its tests fail: {reason}"
+    return reasons

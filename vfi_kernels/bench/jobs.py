@@ -60,8 +60,8 @@ def choose_cases(names: Sequence[str] | None) -> list[OpCase]:
         return cases
     for name in names:
         if not any(_is_named(case, name) for case in cases):
-            known = sorted({c.op for c in cases} | {c.name for c in cases})
-            raise UsageError(f"expected --op to be one of {', '.join(known)}, got {name}")
+            own_names = sorted({c.op for c in cases} | {c.name for c in cases})
+            raise UsageError(f"expected --op to be one of {', '.join(own_names)}, got {name}")
     return [case for case in cases if any(_is_named(case, name) for name in names)]
 
 
@@ -73,14 +73,14 @@ def choose_shapes(case: OpCase, names: Sequence[str] | None) -> dict[str, tuple[
     """Shapes by name or as "1x3x480x640", or the case's "first"; a name that this case lacks is left out."""
     if not names:
         return case.large
-    found = {}
+    chosen = {}
     for name in names:
         name = next(iter(case.large)) if name == "first" else name
         if re.fullmatch(r"\d+(x\d+){3}", name):
-            found[name] = tuple(int(n) for n in name.split("x"))
+            chosen[name] = tuple(int(n) for n in name.split("x"))
         elif name in case.large:
-            found[name] = case.large[name]
-    return found
+            chosen[name] = case.large[name]
+    return chosen
 
 
 def plan(
@@ -113,9 +113,9 @@ def plan(
         for (name, size), d, l, f, m, r, t in conditions:  # noqa: E741
             jobs.append(Job(case.name, name, size, d, l, m, "grad" if m != "forward" else r, f, t, device, backend))
     if not jobs:
-        known = [*sorted({name for case in choose_cases(op) for name in case.large}), "first"]
+        shape_names = [*sorted({name for case in choose_cases(op) for name in case.large}), "first"]
         raise UsageError(
-            f"expected --shape to be one of {', '.join(known)} or like 1x3x480x640, got {' '.join(shape or [])}"
+            f"expected --shape to be one of {', '.join(shape_names)} or like 1x3x480x640, got {' '.join(shape or [])}"
         )
     return jobs
 

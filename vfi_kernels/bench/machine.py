@@ -72,10 +72,10 @@ def gpus() -> list[Facts]:
     if not torch.cuda.is_available():
         return []
     driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    found = []
+    listed_gpus = []
     for n in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(n)
-        found.append(
+        listed_gpus.append(
             {
                 "name": properties.name,
                 "capability": f"{properties.major}.{properties.minor}",
@@ -83,16 +83,16 @@ def gpus() -> list[Facts]:
                 "driver": driver.splitlines()[0] if driver else None,
             }
         )
-    return found
+    return listed_gpus
 
 
 def commit() -> str | None:
     """The commit of the source tree that this package runs from, with "+" if files differ; None in a wheel."""
     if not (SOURCE_TREE / ".git").exists():
         return None
-    found = _output("git", "-C", str(SOURCE_TREE), "rev-parse", "--short=12", "HEAD")
+    revision = _output("git", "-C", str(SOURCE_TREE), "rev-parse", "--short=12", "HEAD")
     changed = _output("git", "-C", str(SOURCE_TREE), "status", "--porcelain", "--untracked-files=no")
-    return f"{found}+" if found and changed else found
+    return f"{revision}+" if revision and changed else revision
 
 
 def _output(*command: str) -> str | None:

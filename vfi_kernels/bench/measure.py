@@ -150,11 +150,11 @@ def measure(job: Job, peers: list[Peer], budget: Budget, say: Callable[[str], No
     absent = {}
     for peer in peers:
         say(f"{peer.name}: {'compiling' if peer.compiles else 'preparing'}")
-        found, distance, reason = entering_peer(peer, case, job, arguments)
-        if found is None:
+        entrant, distance, reason = entering_peer(peer, case, job, arguments)
+        if entrant is None:
             absent[peer.name] = reason
         else:
-            contenders[peer.name] = found
+            contenders[peer.name] = entrant
             differs |= {} if distance is None else {peer.name: distance}
     nbytes = bytes_of(case, arguments, job.mode)
     if nbytes is not None:

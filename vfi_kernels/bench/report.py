@@ -51,12 +51,14 @@ def conditions(row: Facts) -> dict[str, str]:
 
 def columns(rows: Sequence[Facts]) -> tuple[str, list[str], list[list[str]]]:
     """What all rows have in common, the header of a table of the rest, and its cells."""
-    found = [conditions(row) for row in rows]
-    varies = [name for name in found[0] if name == "shape" or len({c[name] for c in found}) > 1]
-    common = ", ".join(value for name, value in found[0].items() if name not in varies and value)
+    conditions_of_rows = [conditions(row) for row in rows]
+    varies = [
+        name for name in conditions_of_rows[0] if name == "shape" or len({c[name] for c in conditions_of_rows}) > 1
+    ]
+    common = ", ".join(value for name, value in conditions_of_rows[0].items() if name not in varies and value)
     peers = list(dict.fromkeys(name for row in rows for name in row["times_faster"]))
     cells = []
-    for row, condition in zip(rows, found, strict=True):
+    for row, condition in zip(rows, conditions_of_rows, strict=True):
         timing = row["timings"][OURS]
         spread = [100 * (timing[end] / timing["median_ms"] - 1) for end in ("low_ms", "high_ms")]
         floor = "-" if row["times_floor"] is None else f"{row['times_floor']:.2f}x"
@@ -78,10 +80,10 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str
 
 
 def by_op(rows: Sequence[Facts]) -> dict[str, list[Facts]]:
-    found: dict[str, list[Facts]] = {}
+    rows_by_op: dict[str, list[Facts]] = {}
     for row in rows:
-        found.setdefault(row["op"], []).append(row)
-    return found
+        rows_by_op.setdefault(row["op"], []).append(row)
+    return rows_by_op
 
 
 def notes(rows: Sequence[Facts]) -> str:

@@ -21,10 +21,10 @@ def say(text: str) -> None:
 
 
 def check_peer_names(names: Sequence[str] | None) -> None:
-    known = sorted({p.name for peers in load_peers().values() for p in peers})
+    peer_names = sorted({p.name for peers in load_peers().values() for p in peers})
     for name in names or ():
-        if not fnmatch.filter(known, name):
-            raise UsageError(f"expected --peer to be one of {', '.join(known)}, got {name}")
+        if not fnmatch.filter(peer_names, name):
+            raise UsageError(f"expected --peer to be one of {', '.join(peer_names)}, got {name}")
 
 
 class Session:

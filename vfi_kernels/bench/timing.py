@@ -103,10 +103,10 @@ def interleave(
             if n >= least and time.perf_counter() - start > budget.seconds:
                 break
             for name in order[n % len(order) :] + order[: n % len(order)]:
-                found = samples[name]
-                if len(found) < budget.enough or sum(found) * calls[name] < budget.seconds:
-                    found.append(timer.sample(contenders[name], calls[name]))
-    return {name: summary(found, calls[name]) for name, found in samples.items()}
+                times = samples[name]
+                if len(times) < budget.enough or sum(times) * calls[name] < budget.seconds:
+                    times.append(timer.sample(contenders[name], calls[name]))
+    return {name: summary(times, calls[name]) for name, times in samples.items()}
 
 
 def summary(samples: list[float], calls: int) -> dict[str, float]:

@@ -110,8 +110,8 @@ class Halo(TorchFunctionMode):
     def _letters(self, t: object) -> str | None:
         """What the dimensions of a tensor mean; None of a constant."""
         if torch.compiler.is_compiling():
-            for known, letters in self.letters:
-                if known is t:
+            for marked, letters in self.letters:
+                if marked is t:
                     return letters
             return None
         mark: tuple[Halo, str] | None = getattr(t, MARK, None)
@@ -177,8 +177,8 @@ class Halo(TorchFunctionMode):
         if func in POOLS or func is F.interpolate or func is F.pad:
             letters = self._scaled(func, call)
         elif func in LOCAL:
-            known = {found for t in _each(args) if (found := self._letters(t)) is not None}
-            letters = known.pop() if len(known) == 1 else None
+            letters_of_inputs = {meaning for t in _each(args) if (meaning := self._letters(t)) is not None}
+            letters = letters_of_inputs.pop() if len(letters_of_inputs) == 1 else None
             letters = letters if letters and letters[-1] == "C" and self._letters(args[0]) else None
         else:
             if call.name == "pixel_unshuffle":

@@ -77,13 +77,13 @@ PROPERTIES = words("device dtype grad_fn is_cpu is_cuda is_leaf is_sparse itemsi
 
 def _found(names: Iterable[str]) -> dict[object, str]:
     """torch's functions and methods of these names."""
-    found = {}
+    names_by_function = {}
     for name in names:
         for owner in (Tensor,) if name.startswith("__") else (F, torch, Tensor, torch.linalg, torch._C._nn, torch._VF):
             function = getattr(owner, name, None)
             if callable(function) and not isinstance(function, (torch.dtype, type)):
-                found[function] = name
-    return found
+                names_by_function[function] = name
+    return names_by_function
 
 
 NAMED = _found(RULES)

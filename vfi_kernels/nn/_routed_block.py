@@ -72,8 +72,8 @@ class RoutedBlock(nn.Module):
 
     def __init__(self, module: nn.Module, patch: int, halo: int = 0, chunk: int = 16):
         super().__init__()
-        given = type(module).__name__
-        expect(isinstance(module, nn.Module), type(self).__name__, "module to be a torch.nn.Module", given)
+        module_type = type(module).__name__
+        expect(isinstance(module, nn.Module), type(self).__name__, "module to be a torch.nn.Module", module_type)
         for name, value, least in (("patch", patch, 1), ("halo", halo, 0), ("chunk", chunk, 1)):
             expect_integer(type(self).__name__, name, value, least)
         self.module, self.patch, self.halo, self.chunk = module, patch, halo, chunk
@@ -107,8 +107,8 @@ class RoutedBlock(nn.Module):
             # no such split.
             split = torch.Tensor.split if mapped else torch.Tensor.unsafe_split_with_sizes
             tiles = [[t] if len(parts) == 1 else split(t, lengths) for t in gathered]
-            found = [self._run(list(ts), images, *part) for *ts, part in zip(*tiles, parts, strict=True)]
-            patches = torch.cat(found) if len(found) > 1 else found[0]
+            chunks = [self._run(list(ts), images, *part) for *ts, part in zip(*tiles, parts, strict=True)]
+            patches = torch.cat(chunks) if len(chunks) > 1 else chunks[0]
             base = self._base(images, patches, base)
             return patch_scatter(patches.to(base.dtype), listed, base)
         if inplace:

@@ -55,9 +55,9 @@ class RoutedConv2d(nn.Module):
         name = type(self).__name__
         expect_bool(name, "transposed", transposed)
         expect_bool(name, "bias", bias)
-        known = (4,) if transposed else (1, 3)
+        kernel_sizes = (4,) if transposed else (1, 3)
         kind = "4 for a transposed convolution" if transposed else "1 or 3"
-        expect(kernel_size in known, name, f"kernel_size {kind}", repr(kernel_size))
+        expect(kernel_size in kernel_sizes, name, f"kernel_size {kind}", repr(kernel_size))
         strides = (2,) if transposed else (1, 2)
         expect(stride in strides, name, f"stride {'2' if transposed else '1 or 2'}", repr(stride))
         expect_integer(name, "patch", patch, 1)

@@ -18,19 +18,19 @@ from vfi_kernels.ops._shared.reference_math.patches import check_indices, check_
 from vfi_kernels.ops.patches.op import patch_indices
 
 
-def as_indices(op: str, given: Tensor, x: Tensor, patch: int) -> Tensor:
+def as_indices(op: str, selection: Tensor, x: Tensor, patch: int) -> Tensor:
     """A list of patches of `x`, also of a route map."""
-    expect_tensors(op, indices=given)
+    expect_tensors(op, indices=selection)
     expect_image(op, "input", x)
-    if given.dim() != 3 and given.dtype != torch.bool:
-        check_indices(op, given, x, "input")
-        return given
+    if selection.dim() != 3 and selection.dtype != torch.bool:
+        check_indices(op, selection, x, "input")
+        return selection
     check_patch(op, patch, x, "input")
     size = (x.shape[0], x.shape[2] // patch, x.shape[3] // patch)
-    expect(given.dtype == torch.bool, op, "a route of dtype bool", dtype_name(given))
-    if shape(given) != size:
-        expect(False, op, f"a route of shape (B, H / patch, W / patch) = {size}", shape(given))
-    listed = patch_indices(given)
+    expect(selection.dtype == torch.bool, op, "a route of dtype bool", dtype_name(selection))
+    if shape(selection) != size:
+        expect(False, op, f"a route of shape (B, H / patch, W / patch) = {size}", shape(selection))
+    listed = patch_indices(selection)
     assert isinstance(listed, Tensor)
     return listed
 

@@ -45,14 +45,14 @@ def broadcast(call: Call) -> Letters | None:
     """Pixels meet the same pixels, and constants have one value for all of them."""
     if call.name == "where" and len(call.args) + len(call.kwargs) < 3:
         return None  # the places where something holds
-    found = [t for t in (*call.args, *call.kwargs.values()) if isinstance(t, Tensor)]
-    rank = max(t.dim() for t in found)
+    tensors = [t for t in (*call.args, *call.kwargs.values()) if isinstance(t, Tensor)]
+    rank = max(t.dim() for t in tensors)
     result = ["C"] * rank
-    for letters in [call.letters(t) for t in found]:
+    for letters in [call.letters(t) for t in tensors]:
         for i, letter in enumerate(letters or "", rank - len(letters or "")):
             if letter != "C":
                 result[i] = letter
-    for t in found:
+    for t in tensors:
         letters = call.letters(t)
         for i in range(t.dim()):
             want = result[rank - t.dim() + i]
@@ -102,8 +102,8 @@ def along(call: Call) -> Letters | None:
 
 def joined(call: Call) -> Letters | None:
     tensors, dim = call.given(0, "tensors"), call.given(1, "dim", call.kwargs.get("axis"))
-    known = {call.letters(t) for t in tensors}
-    letters = known.pop() if len(known) == 1 else None
+    letters_of_tensors = {call.letters(t) for t in tensors}
+    letters = letters_of_tensors.pop() if len(letters_of_tensors) == 1 else None
     if letters is None or dim is None:
         return None
     if call.name == "stack":
@@ -214,8 +214,8 @@ def size_of_view(call: Call) -> tuple[int, ...]:
     args = (call.first, *call.args[1:]) if call.args else ()
     if call.name == "reshape" and len(call.args) > 1 and isinstance(call.args[1], int):
         args = (call.first, call.args[1:])
-    found = views[call.name](*args, **call.kwargs)
-    return tuple(found.shape) if found.dim() > 0 else ()
+    view = views[call.name](*args, **call.kwargs)
+    return tuple(view.shape) if view.dim() > 0 else ()
 
 
 def reshaped(call: Call, size: Iterable[int]) -> Letters | None:

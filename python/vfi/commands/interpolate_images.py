@@ -131,7 +131,7 @@ def explained(model: Interpolator, pair: tuple[np.ndarray, np.ndarray], t: float
 
 def times_from(times: Sequence[float] | None, factor: int | None, frames: int | None = None) -> tuple[float, ...]:
     """The times asked for: given ones, even ones between two of `factor` + 1 or `frames` frames, or the middle."""
-    if sum(bool(given) for given in (times, factor, frames)) > 1:
+    if sum(bool(choice) for choice in (times, factor, frames)) > 1:
         raise UserError("give only one of --t, --factor and --num-frames")
     if frames is not None and frames < 3:
         raise UserError(f"--num-frames must be at least 3, the two images and one between, got {frames}")

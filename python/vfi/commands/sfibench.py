@@ -60,11 +60,11 @@ def run(options: argparse.Namespace, model: "Interpolator", device: str) -> None
         if name not in ("run", "json", "results", "resume", "path", "device") and value is not None
     }  # fmt: skip
     settings["manifest"] = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()
-    found = evaluate(model, clips, tools(options, device), device, options.results, settings, quiet=False)
-    print("\n".join(table(found)))
+    scores = evaluate(model, clips, tools(options, device), device, options.results, settings, quiet=False)
+    print("\n".join(table(scores)))
     if options.json is not None:
         with written_whole(options.json) as temporary:
-            temporary.write_text(json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n")
+            temporary.write_text(json.dumps(scores.as_json(), indent=1, allow_nan=False) + "\n")
 
 
 def tools(options: argparse.Namespace, device: str) -> "Tools":

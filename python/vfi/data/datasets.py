@@ -55,8 +55,8 @@ def scenes(dataset: str, root: Path, split: str | None = None) -> list[TrueTripl
     """
     entry = DATASETS[dataset]
     if split is not None and split not in entry.splits:
-        known = f"expected {' or '.join(entry.splits)}" if entry.splits else "it has no splits"
-        raise UserError(f"{dataset} has no split {split!r}: {known}")
+        choices = f"expected {' or '.join(entry.splits)}" if entry.splits else "it has no splits"
+        raise UserError(f"{dataset} has no split {split!r}: {choices}")
     chosen = (split,) if split is not None else entry.splits or ("",)
     return [scene for name in chosen for scene in entry.scenes(root, name)]
 
@@ -67,12 +67,12 @@ def triplet_folders(root: Path) -> list[Paths]:
     Raises:
         UserError: if there is none, or one lacks another of the three.
     """
-    found = _folders(root, _TRIPLET, lambda path: True)
-    for paths in found:
+    triplets = _folders(root, _TRIPLET, lambda path: True)
+    for paths in triplets:
         for path in paths:
             if not path.is_file():
                 raise UserError(f"expected {', '.join(_TRIPLET)} in {path.parent}, but {path.name} is missing")
-    return found
+    return triplets
 
 
 def vimeo90k_triplets(root: Path, split: str) -> list[Paths]:
@@ -97,15 +97,15 @@ def clip_folders(root: Path, frames: int) -> list[list[Path]]:
     """
     from vfi.files.images import is_image_name  # brings torch
 
-    found = []
+    folders = []
     for folder in sorted([root, *(path for path in root.rglob("*") if path.is_dir())]):
         images = [path for path in folder.iterdir() if is_image_name(path) and not path.name.startswith(".")]
         if images and len(images) < frames:
             raise UserError(f"expected at least {frames} frames in {folder}, got {len(images)}")
-        found += [sorted(images, key=_numbered)] if images else []
-    if not found:
+        folders += [sorted(images, key=_numbered)] if images else []
+    if not folders:
         raise UserError(f"no clip found: expected folders with {frames} images or more below {root}")
-    return found
+    return folders
 
 
 def _numbered(path: Path) -> list[tuple[int, str]]:
@@ -115,24 +115,24 @@ def _numbered(path: Path) -> list[tuple[int, str]]:
 
 def _sequences(root: Path, listing: Path, count: int) -> list[tuple[Path, ...]]:
     """im1.png and so on, `count` of them, of each folder of `sequences` that the list names."""
-    found = []
+    sequences = []
     for line in _lines(listing):
         folder = (root / "sequences").joinpath(*_parts(line, listing))
         paths = tuple(folder / f"im{i + 1}.png" for i in range(count))
         for path in paths:
             if not path.is_file():
                 raise UserError(f"{listing} names {line}, but {path} does not exist")
-        found.append(paths)
-    return found
+        sequences.append(paths)
+    return sequences
 
 
 def _folders(root: Path, names: Sequence[str], wanted: Callable[[Path], bool]) -> list[Paths]:
     """The files called `names` of every folder that holds the first, where each is `wanted`."""
     candidates = (_three([first.with_name(name) for name in names]) for first in root.rglob(names[0]))
-    found = sorted(paths for paths in candidates if all(map(wanted, paths)))
-    if not found:
+    complete = sorted(paths for paths in candidates if all(map(wanted, paths)))
+    if not complete:
         raise UserError(f"no scene found: expected folders with {', '.join(names)} below {root}")
-    return found
+    return complete
 
 
 def _middlebury(root: Path, split: str) -> list[TrueTriplet]:
@@ -148,8 +148,8 @@ def _folder_scenes(root: Path, folders: Sequence[Paths]) -> list[TrueTriplet]:
 
 
 def _vimeo90k(root: Path, split: str) -> list[TrueTriplet]:
-    found = vimeo90k_triplets(root, "test")
-    return [TrueTriplet(paths[0].parent.relative_to(root / "sequences").as_posix(), split, paths) for paths in found]
+    triplets = vimeo90k_triplets(root, "test")
+    return [TrueTriplet(paths[0].parent.relative_to(root / "sequences").as_posix(), split, paths) for paths in triplets]
 
 
 def _snu_film(root: Path, split: str) -> list[TrueTriplet]:
@@ -160,13 +160,13 @@ def _snu_film(root: Path, split: str) -> list[TrueTriplet]:
         listing = root / name
     if not listing.is_file():
         raise errors.ArgumentError(f"{listing} does not exist; with `split` one of the lists is enough")
-    found = []
+    triplets = []
     for line in _lines(listing):
         if len(line.split()) != 3:
             raise UserError(f"expected three paths in each line of {listing}, got {line!r}")
         paths = _three([_find(root, text, listing) for text in line.split()])
-        found.append(TrueTriplet(f"{split} {paths[1].parent.name}/{paths[1].name}", split, paths))
-    return found
+        triplets.append(TrueTriplet(f"{split} {paths[1].parent.name}/{paths[1].name}", split, paths))
+    return triplets
 
 
 def _find(root: Path, text: str, listing: Path) -> Path:
@@ -180,15 +180,17 @@ def _find(root: Path, text: str, listing: Path) -> Path:
 
 
 def _xiph(root: Path, split: str) -> list[TrueTriplet]:
-    found = []
+    triplets = []
     for clip in XIPH_CLIPS:
         for middle in XIPH_MIDDLES:
             paths = _three([root / f"{clip}-{number:03d}.png" for number in (middle - 1, middle, middle + 1)])
             for path in paths:
                 if not path.is_file():
                     raise UserError(f"{path} does not exist: expected frames 001 to 099 of {', '.join(XIPH_CLIPS)}")
-            found.append(TrueTriplet(f"{split} {paths[1].stem}", split, paths, _xiph_2k if split == "2k" else _xiph_4k))
-    return found
+            triplets.append(
+                TrueTriplet(f"{split} {paths[1].stem}", split, paths, _xiph_2k if split == "2k" else _xiph_4k)
+            )
+    return triplets
 
 
 def _xiph_2k(frame: "np.ndarray") -> "np.ndarray":

@@ -71,14 +71,14 @@ def count_macs(
     return Macs(sum(parts.values()), parts)
 
 
-def macs_of(layer: nn.Module, given: Tensor, result: Tensor, convention: Convention, activations: bool) -> int:
+def macs_of(layer: nn.Module, argument: Tensor, result: Tensor, convention: Convention, activations: bool) -> int:
     """Of one layer; 0 of layers that are not counted."""
     if isinstance(layer, nn.Conv2d):
         return result.numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
     if isinstance(layer, nn.ConvTranspose2d):
         if convention == "thop":
             return result.numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
-        return given.numel() * layer.out_channels // layer.groups * math.prod(layer.kernel_size)
+        return argument.numel() * layer.out_channels // layer.groups * math.prod(layer.kernel_size)
     if isinstance(layer, nn.Linear):
         return result.numel() * layer.in_features
     return result.numel() if activations and isinstance(layer, (nn.PReLU, nn.LeakyReLU)) else 0

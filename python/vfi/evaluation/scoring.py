@@ -38,12 +38,12 @@ def evaluate(model: Interpolator, dataset: str, root: Path, device: str, split: 
 
 def run(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> None:
     """Prints a line per scene, and the means of each split."""
-    found = scenes(dataset, root, split)
-    splits = list(dict.fromkeys(scene.split for scene in found))
-    width = max(len(name) for name in (*(scene.name for scene in found), *map(_mean_of, splits)))
+    true_scenes = scenes(dataset, root, split)
+    splits = list(dict.fromkeys(scene.split for scene in true_scenes))
+    width = max(len(name) for name in (*(scene.name for scene in true_scenes), *map(_mean_of, splits)))
     print(f"{'scene':{width}}  {'PSNR dB':>8}  {'SSIM':>7}  {'seconds':>7}")
     scores: dict[str, list[Score]] = {name: [] for name in splits}
-    for scene in found:
+    for scene in true_scenes:
         score = _score(model, dataset, scene, device)
         scores[scene.split].append(score)
         print(_line(score, width), flush=True)

@@ -39,20 +39,20 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 def tensors_of(state: object, path: Path) -> dict[str, Tensor]:
     """The mapping of names to tensors in what a file held."""
-    found = state
+    mapping = state
     for _ in range(DEPTH):
-        if not isinstance(found, Mapping):
+        if not isinstance(mapping, Mapping):
             break
-        if {"network", "optimizer", "step"} <= set(found):
+        if {"network", "optimizer", "step"} <= set(mapping):
             raise UserError(f"{path} is the state of a training; its weights are in weights.safetensors beside it")
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+        tensors = {str(name): value for name, value in mapping.items() if isinstance(value, Tensor)}
         prefixed = {name.removeprefix("module."): v for name, v in tensors.items() if name.startswith("module.")}
         if tensors:
             return {name: value.detach() for name, value in (prefixed or tensors).items()}
-        inner = [value for value in found.values() if isinstance(value, Mapping)]
+        inner = [value for value in mapping.values() if isinstance(value, Mapping)]
         if len(inner) != 1:
             break
-        found = inner[0]
+        mapping = inner[0]
     kind = type(state).__name__
     raise UserError(f"expected {path} to hold a state dict, names and tensors, got {kind}{_without_tensors(state)}")
 
@@ -95,7 +95,7 @@ def check(
         for k, (a, b) in pairs.items() if b.is_floating_point() and not a.is_floating_point()
     ]  # fmt: skip
     problems = {"keys missing": lacking, "keys unknown": unknown, "of another shape": other, "of another kind": kinds}
-    told = [f"{len(found)} {what}: {listed(found)}" for what, found in problems.items() if found]
+    told = [f"{len(keys)} {what}: {listed(keys)}" for what, keys in problems.items() if keys]
     if told:
         raise UserError(f"{path} does not fit {type(model).__name__}: {'; '.join(told)}")
     for key, (value, wanted) in pairs.items():
@@ -110,11 +110,11 @@ def listed(names: list[str]) -> str:
 
 def converted(value: Tensor, dtype: torch.dtype, key: str, blame: str) -> Tensor:
     """`value` as `dtype`; its numbers must be finite, before and after."""
-    found = value.to(dtype)
-    if not found.isfinite().all():
-        what = f"too large for {kind_of(found)}" if value.isfinite().all() else "that are not finite"
+    result = value.to(dtype)
+    if not result.isfinite().all():
+        what = f"too large for {kind_of(result)}" if value.isfinite().all() else "that are not finite"
         raise UserError(f"{blame}: values {what} in {key}")
-    return found
+    return result
 
 
 def load_into(
@@ -136,8 +136,8 @@ def load_into(
         UserError: naming keys that are missing, not known, of another shape, whole numbers in place of real ones, or
             with values that are not finite in the model's dtype.
     """
-    found = check(model, state, path, missing, names=names, assign=assign)
-    model.load_state_dict(found, strict=not missing, assign=assign)
+    fitting = check(model, state, path, missing, names=names, assign=assign)
+    model.load_state_dict(fitting, strict=not missing, assign=assign)
 
 
 def built(
@@ -145,11 +145,11 @@ def built(
 ) -> Network:
     """The network that `make` builds of sizes read off `state`, with it loaded; compared before it takes memory."""
     try:
-        found = check(without_memory(make), state, path, missing)
+        fitting = check(without_memory(make), state, path, missing)
     except NO_NETWORK as error:
         raise UserError(f"there is no network of the sizes in {path}") from error
     model = make()
-    model.load_state_dict(found, strict=not missing)
+    model.load_state_dict(fitting, strict=not missing)
     return model
 
 

@@ -19,32 +19,32 @@ def read(path: Path) -> list[dict[str, object]]:
         *whole, rest = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    found = [_object(line, f"line {number} of {path}") for number, line in enumerate(whole, 1) if line.strip()]
+    objects = [_object(line, f"line {number} of {path}") for number, line in enumerate(whole, 1) if line.strip()]
     if rest.strip():
         try:
-            found.append(_object(rest, ""))
+            objects.append(_object(rest, ""))
         except UserError:
-            return found
-    return found
+            return objects
+    return objects
 
 
 def _object(line: bytes, where: str) -> dict[str, object]:
     try:
-        found = json.loads(line.decode("utf-8-sig"))
+        value = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"cannot read {where}: it is no JSON") from error
-    if not isinstance(found, dict):
-        raise UserError(f"expected names and values in {where}, got {type(found).__name__}")
-    return found
+    if not isinstance(value, dict):
+        raise UserError(f"expected names and values in {where}, got {type(value).__name__}")
+    return value
 
 
 class Lines:
-    """A file that begins with `known` and grows; what is added at once is written at once, as whole lines."""
+    """A file that begins with `earlier` and grows; what is added at once is written at once, as whole lines."""
 
-    def __init__(self, path: Path, known: Iterable[Mapping[str, object]] = ()) -> None:
+    def __init__(self, path: Path, earlier: Iterable[Mapping[str, object]] = ()) -> None:
         self.path = path
         with written_whole(path, lasting=True) as temporary:
-            temporary.write_bytes(_lines(known))
+            temporary.write_bytes(_lines(earlier))
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:

@@ -12,9 +12,9 @@ def lazily(
 
     def load(name: str) -> object:
         for module in modules if name in names else ():
-            found: dict[str, object] = vars(importlib.import_module(f"{package}.{module}"))
-            if name in found:
-                return found[name]
+            members: dict[str, object] = vars(importlib.import_module(f"{package}.{module}"))
+            if name in members:
+                return members[name]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return load, lambda: sorted(names)

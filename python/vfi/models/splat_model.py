@@ -123,9 +123,9 @@ class SplatModel(Interpolator):
     def _motions(self, frame0: Tensor, frame1: Tensor) -> list[tuple[_ScoredFlow, _ScoredFlow]]:
         """Per pair of flows, the motion from frame 0 to 1 and from 1 to 0."""
         pairs = []
-        for found in self.flows(frame0, frame1):
+        for pair in self.flows(frame0, frame1):
             # What leaves the picture cannot be matched: there the flow is that of the surroundings.
-            flow01, flow10 = (fill_holes(f, _inside(f)) for f in found)
+            flow01, flow10 = (fill_holes(f, _inside(f)) for f in pair)
             metric0 = self._metric(frame0, frame1, flow01, flow10)
             metric1 = self._metric(frame1, frame0, flow10, flow01)
             pairs.append((_ScoredFlow(flow01, metric0), _ScoredFlow(flow10, metric1)))

@@ -49,7 +49,7 @@ def local_mean(plane: Tensor) -> Tensor:
     return F.interpolate(blocks, scale_factor=4, mode="bilinear")[..., :height, :width]
 
 
-def fill_holes(values: Tensor, known: Tensor) -> Tensor:
+def fill_holes(values: Tensor, valid: Tensor) -> Tensor:
     """Replaces unknown pixels by the mean of the known ones around, over the smallest window that has any.
 
     Pull and push: halve the resolution over known pixels until nothing is missing, then fill each level from the
@@ -57,15 +57,15 @@ def fill_holes(values: Tensor, known: Tensor) -> Tensor:
 
     Args:
         values: (B, C, H, W).
-        known: bool (B, 1, H, W).
+        valid: bool (B, 1, H, W).
     """
     height, width = values.shape[2:]
-    values = torch.where(known, values, 0)
-    if bool(known.all()) or max(height, width) == 1:
+    values = torch.where(valid, values, 0)
+    if bool(valid.all()) or max(height, width) == 1:
         return values
     sums, count = (
-        F.avg_pool2d(plane, 2, ceil_mode=True, count_include_pad=False) for plane in (values, known.to(values.dtype))
+        F.avg_pool2d(plane, 2, ceil_mode=True, count_include_pad=False) for plane in (values, valid.to(values.dtype))
     )
     coarse = fill_holes(sums / count.clamp(min=1e-6), count > 0)
     fine = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :height, :width]
-    return torch.where(known, values, fine)
+    return torch.where(valid, values, fine)

@@ -64,13 +64,13 @@ def interpolate(
     between = Between(network, scale, tta, tile)
     size = frame0.shape[2:]
     padded = [pad(frame.to(next(network.parameters()).dtype), between.multiple) for frame in (frame0, frame1)]
-    known: dict[float, Tensor] = {}
+    made: dict[float, Tensor] = {}
     results = []
     for time in times:
         if time in (0, 1):
             results.append((frame1 if time else frame0).clone())
             continue
-        frame = between(padded[0], padded[1], time) if network.any_time else bisected(padded, time, known, between)
+        frame = between(padded[0], padded[1], time) if network.any_time else bisected(padded, time, made, between)
         results.append(frame[:, :, : size[0], : size[1]].to(frame0.dtype).contiguous())
     return results[0] if alone else results
 
@@ -169,21 +169,21 @@ def is_single(t: object) -> bool:
     return False
 
 
-def bisected(ends: Sequence[Tensor], time: float, known: dict[float, Tensor], between: Step) -> Tensor:
-    """The frame at the nearest multiple of 1/64, by halves; `known` keeps what was found."""
+def bisected(ends: Sequence[Tensor], time: float, made: dict[float, Tensor], between: Step) -> Tensor:
+    """The frame at the nearest multiple of 1/64, by halves; `made` keeps what was made."""
     nearest = round(time * 2**MOST_HALVINGS) / 2**MOST_HALVINGS
     nearest = min(max(nearest, 2.0**-MOST_HALVINGS), 1 - 2.0**-MOST_HALVINGS)
     low, high, first, second = 0.0, 1.0, ends[0], ends[1]
     while True:
         middle = (low + high) / 2
-        if middle not in known:
-            known[middle] = between(first, second, 0.5)
+        if middle not in made:
+            made[middle] = between(first, second, 0.5)
         if middle == nearest:
-            return known[middle]
+            return made[middle]
         if nearest < middle:
-            high, second = middle, known[middle]
+            high, second = middle, made[middle]
         else:
-            low, first = middle, known[middle]
+            low, first = middle, made[middle]
 
 
 def pad(frame: Tensor, multiple: int, mode: Literal["constant", "replicate"] = "constant") -> Tensor:

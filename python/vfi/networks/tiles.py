@@ -23,13 +23,13 @@ def in_tiles(function: Callable[..., Tensor], frames: tuple[Tensor, Tensor], til
     for top in starts(height, tile):
         for left in starts(width, tile):
             part = (..., slice(top, top + tile), slice(left, left + tile))
-            found = function(*(frame[part].contiguous() for frame in frames), *others)
+            tile_result = function(*(frame[part].contiguous() for frame in frames), *others)
             if total is None or weights is None:
-                total = found.new_zeros(*found.shape[:2], height, width, dtype=torch.float32)
+                total = tile_result.new_zeros(*tile_result.shape[:2], height, width, dtype=torch.float32)
                 weights = total.new_zeros(height, width)
-            rows, columns = (fading(n, tile, total.device) for n in found.shape[2:])
+            rows, columns = (fading(n, tile, total.device) for n in tile_result.shape[2:])
             weight = torch.outer(rows, columns)
-            total[part] += found * weight
+            total[part] += tile_result * weight
             weights[part] += weight
     assert total is not None and weights is not None
     return (total / weights).to(frames[0].dtype)

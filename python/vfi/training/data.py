@@ -131,13 +131,13 @@ def sources(data: str, any_time: bool = False, frames: int = 3) -> tuple[Source,
     root = Path(data)
     if not root.is_dir():
         raise UserError(f"expected a folder of triplets, or the word {SYNTHETIC}, got {data}")
-    found = listed(root, frames)
-    kept = len(found) - int(len(found) * HELD_OUT)
+    samples = listed(root, frames)
+    kept = len(samples) - int(len(samples) * HELD_OUT)
 
     def source(part: Sequence[Sequence[Path]]) -> Source:
         return Files(part) if frames == 3 else Windows(part, frames)
 
-    return source(found[:kept]), source(found[kept:]) if kept < len(found) else None
+    return source(samples[:kept]), source(samples[kept:]) if kept < len(samples) else None
 
 
 def made_up(data: str) -> int | None:
@@ -260,10 +260,10 @@ class Batches(Sampler[list[tuple[int, int]]]):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        known, order = -1, np.empty(0, dtype=np.int64)
+        epoch_of_order, order = -1, np.empty(0, dtype=np.int64)
         for step in range(self.start, self.stop):
             epoch, place = divmod(step, self.count // self.batch)
-            if epoch != known:
-                known, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
+            if epoch != epoch_of_order:
+                epoch_of_order, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
             picked = order[place * self.batch : (place + 1) * self.batch][self.share]
             yield [(epoch, int(index)) for index in picked]

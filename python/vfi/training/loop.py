@@ -76,22 +76,22 @@ class Training:
 
     def go_on(self) -> None:
         """From the state in the folder."""
-        found = state.read(self.job.output, self.settings)
+        saved = state.read(self.job.output, self.settings)
         path = self.job.output / state.STATE
         try:
-            if state.shapes(found["network"]) != state.shapes(self.network.state_dict()):
+            if state.shapes(saved["network"]) != state.shapes(self.network.state_dict()):
                 raise ValueError("another network")
-            self.optimizer.load_state_dict(found["optimizer"])
+            self.optimizer.load_state_dict(saved["optimizer"])
             if not all(fits(parameter, kept) for parameter, kept in self.optimizer.state.items()):
                 raise ValueError("moments of another network")
-            self.scaler.load_state_dict(found["scaler"])
+            self.scaler.load_state_dict(saved["scaler"])
             if self.average is not None:
-                self.average.load_state_dict(found["ema"])
-            self.meter = Meter(**found["meter"])
-            self.step = self.saved = self.batches.start = int(found["step"])
+                self.average.load_state_dict(saved["ema"])
+            self.meter = Meter(**saved["meter"])
+            self.step = self.saved = self.batches.start = int(saved["step"])
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path} is {state.DAMAGED}") from error
-        self.network.load_state_dict(found["network"])
+        self.network.load_state_dict(saved["network"])
         if self.world.leads:
             state.cut_log(self.job.output, self.step)
 
@@ -176,13 +176,13 @@ class Training:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        known = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
-        values = world.mean(torch.stack([value.float() for value in known.values()]))
+        measures = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
+        values = world.mean(torch.stack([value.float() for value in measures.values()]))
         values[-1] = decibels(values[-1])  # of the mean over all processes
-        found = dict(zip(known, values.tolist()))
+        numbers = dict(zip(measures, values.tolist()))
         if not self.objective.compares_frames:
-            del found["psnr"]
-        return found
+            del numbers["psnr"]
+        return numbers
 
     @contextmanager
     def own_chance(self) -> Iterator[None]:
@@ -227,16 +227,16 @@ class Training:
             return None
         network: Any = self.network if self.average is None else self.average.module
         places = torch.linspace(0, len(self.held_out) - 1, min(len(self.held_out), WATCHED)).round().int().tolist()
-        mode, found = network.training, []
+        mode, sums = network.training, []
         network.eval()
         for index in places:
             frames, moment = self.held_out.read(index, self.stage.crop)
             pictures = torch.from_numpy(frames).to(self.world.device).permute(0, 3, 1, 2).float() / 255
             clip = self.ordered(pictures)[None]
             truth = clip[:, clip.shape[1] // 2]
-            found.append(psnr(self.objective.watched(network, clip, moment), truth).item())
+            sums.append(psnr(self.objective.watched(network, clip, moment), truth).item())
         network.train(mode)
-        return sum(found) / len(found)
+        return sum(sums) / len(sums)
 
     def save(self) -> None:
         if not self.world.leads:

@@ -98,10 +98,10 @@ class Objective(nn.Module):
 
     def forward(self, frames: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """`outcome`, as what DistributedDataParallel can hand on: loss, terms, mean squared error of the frames."""
-        found = self.outcome(frames, times)
-        truth = frames[:, frames.shape[1] // 2] if found.truth is None else found.truth
-        error = (found.frames.detach().float() - truth).square().mean()
-        return found.loss, {name: term.detach() for name, term in found.terms.items()}, error
+        result = self.outcome(frames, times)
+        truth = frames[:, frames.shape[1] // 2] if result.truth is None else result.truth
+        error = (result.frames.detach().float() - truth).square().mean()
+        return result.loss, {name: term.detach() for name, term in result.terms.items()}, error
 
 
 def weighted(terms: dict[str, Tensor], weights: Mapping[str, float], frames: Tensor) -> Outcome:

@@ -27,9 +27,9 @@ class World:
         """Whether the flag is set in any process; all must ask."""
         if self.size == 1:
             return flag
-        found = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        return bool(found.item())
+        flags = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
 
     def mean(self, values: Tensor) -> Tensor:
         """Over all processes; all must ask."""

@@ -139,9 +139,9 @@ class VideoWriter:
             container: OutputContainer = av.open(str(self._temporary), "w", options=options)
             return container
         except ValueError as error:
-            known = ".mp4, .mkv, .mov, .webm and .avi"
+            suffixes = ".mp4, .mkv, .mov, .webm and .avi"
             suffix = f"the suffix {self.path.suffix}" if self.path.suffix else "a name without suffix"
-            raise UserError(f"cannot write {self.path}: {suffix} names no video format; use {known}") from error
+            raise UserError(f"cannot write {self.path}: {suffix} names no video format; use {suffixes}") from error
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 

@@ -63,8 +63,8 @@ def by_gather(
             inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
             share = (part[..., 0] if j else 1 - part[..., 0]) * (part[..., 1] if i else 1 - part[..., 1])
             index = (y.clamp(0, h - 1) * w + x.clamp(0, w - 1)).long().flatten(1)[:, None]
-            found = maps.gather(2, index.expand(-1, maps.shape[1], -1)).view(*maps.shape[:2], *at.shape[1:3])
-            columns = columns + found * (share * inside)[:, None]
+            gathered = maps.gather(2, index.expand(-1, maps.shape[1], -1)).view(*maps.shape[:2], *at.shape[1:3])
+            columns = columns + gathered * (share * inside)[:, None]
     return multiply(columns, input, mask, weight)
 
 

@@ -14,10 +14,10 @@ ACTIVATIONS = ("relu", "prelu")
 
 def pair(op: str, name: str, value: int | Sequence[int], least: int) -> list[int]:
     """One integer, or one or two in a sequence (vertical, horizontal), as a list of two that are `least` or more."""
-    given = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    right = len(given) in (1, 2) and all(isinstance(v, INTEGERS) and v >= least for v in given)
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    right = len(values) in (1, 2) and all(isinstance(v, INTEGERS) and v >= least for v in values)
     expect(right, op, f"{name} of one or two integers from {least} up", value)
-    return [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in (given[0], given[-1])]
+    return [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in (values[0], values[-1])]
 
 
 def cast_for_autocast(x: Tensor, result: torch.dtype | None = None) -> Tensor:
@@ -39,12 +39,12 @@ allow_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def check_activation(
-    op: str, activation: str | None, activation_weight: Tensor | None, known: tuple[str, ...] = ACTIVATIONS
+    op: str, activation: str | None, activation_weight: Tensor | None, choices: tuple[str, ...] = ACTIVATIONS
 ) -> None:
     if activation is not None:
-        expect_choice(op, "activation", activation, known)
-    given, needed = activation_weight is not None, activation == "prelu"
-    expect(given == needed, op, "an activation_weight with activation 'prelu', and only then", repr(activation))
+        expect_choice(op, "activation", activation, choices)
+    has_weight, needed = activation_weight is not None, activation == "prelu"
+    expect(has_weight == needed, op, "an activation_weight with activation 'prelu', and only then", repr(activation))
 
 
 def activate(

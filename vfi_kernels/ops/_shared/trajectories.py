@@ -84,10 +84,10 @@ def _counted(op: str, taus: float | Sequence[float], first: float, keyframes: Te
     """Numbers, or an array of numbers, from `first` on. Nothing is copied to a GPU for numbers, which a CUDA graph does
     not allow."""
     wide = torch.float64 if keyframes.dtype == torch.float64 else torch.float32
-    given = list(taus) if isinstance(taus, Sequence) else [taus]
-    if all(isinstance(v, NUMBERS) and not isinstance(v, bool) for v in given):
+    numbers = list(taus) if isinstance(taus, Sequence) else [taus]
+    if all(isinstance(v, NUMBERS) and not isinstance(v, bool) for v in numbers):
         place: Options = {"dtype": wide, "device": keyframes.device}
-        return torch.cat([torch.empty(0, **place), *(torch.full((1,), v - first, **place) for v in given)])
+        return torch.cat([torch.empty(0, **place), *(torch.full((1,), v - first, **place) for v in numbers)])
     if not hasattr(taus, "__array__") or getattr(getattr(taus, "dtype", None), "kind", "?") not in "fiu":
         expect(False, op, "taus to be a tensor or numbers", reprlib.repr(taus))
     return (torch.tensor(taus, dtype=torch.float64) - first).to(keyframes.device, wide)
@@ -102,16 +102,16 @@ def knot_line(op: str, knots: Tensor | Sequence[float] | None, count: int) -> tu
         place = "as numbers or on the CPU while a CUDA graph is captured" if captured else "that have values"
         expect(not captured and not knots.is_meta, op, f"knots {place}", f"knots on {knots.device}")
     listed = isinstance(knots, Sequence) and not isinstance(knots, str)
-    given = list(knots) if listed else knots.tolist() if hasattr(knots, "tolist") else knots
+    times = list(knots) if listed else knots.tolist() if hasattr(knots, "tolist") else knots
     if (
-        not isinstance(given, list)
-        or len(given) != count
-        or not all(isinstance(v, Real) and not isinstance(v, bool) for v in given)
+        not isinstance(times, list)
+        or len(times) != count
+        or not all(isinstance(v, Real) and not isinstance(v, bool) for v in times)
     ):
-        expect(False, op, f"{count} knots, one per keyframe", reprlib.repr(given))
-    first = float(given[0])
-    step = (float(given[-1]) - first) / (count - 1) if count > 1 else 1.0
-    uniform = step > 0 and all(abs(float(v) - first - n * step) <= UNIFORM * step for n, v in enumerate(given))
+        expect(False, op, f"{count} knots, one per keyframe", reprlib.repr(times))
+    first = float(times[0])
+    step = (float(times[-1]) - first) / (count - 1) if count > 1 else 1.0
+    uniform = step > 0 and all(abs(float(v) - first - n * step) <= UNIFORM * step for n, v in enumerate(times))
     if not uniform or first - first != 0:
-        expect(False, op, "knots that increase in equal steps", reprlib.repr(given))
+        expect(False, op, "knots that increase in equal steps", reprlib.repr(times))
     return first, step

@@ -50,8 +50,10 @@ class _Flows:
         self.grad_taus: list[Tensor] = []
 
     def flow(self, t: int) -> Tensor:
-        found: Tensor = torch.ops.vfi_kernels.sample_trajectory(self.keyframes, self.taus[:, t : t + 1], *self.options)
-        return found
+        at_time: Tensor = torch.ops.vfi_kernels.sample_trajectory(
+            self.keyframes, self.taus[:, t : t + 1], *self.options
+        )
+        return at_time
 
     def add_grad(self, t: int, grad_flow: Tensor) -> None:
         """Takes the gradient of flow t; taus come in order."""
@@ -79,8 +81,8 @@ class _Flows:
 
 def _each(stacked: Tensor, taus: Tensor, t: int) -> Tensor:
     """(B T, ...) -> (B, ...): tau t of every sample."""
-    found: Tensor = stacked.unflatten(0, taus.shape[:2])[:, t]
-    return found
+    part: Tensor = stacked.unflatten(0, taus.shape[:2])[:, t]
+    return part
 
 
 def warp_gradient(

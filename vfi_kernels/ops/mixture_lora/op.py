@@ -87,15 +87,15 @@ def mixture_lora(
     expect_tensors(OP, input=input, weight=weight, lora_a=lora_a, lora_b=lora_b)
     expect_tensors_or_none(OP, bias=bias, lora_a_bias=lora_a_bias, lora_b_bias=lora_b_bias, segments=segments)
     refuse_forward_mode(OP, input, weight, bias, lora_a, lora_b, lora_a_bias, lora_b_bias)
-    given = {"weight": weight, "bias": bias, "lora_a": lora_a, "lora_b": lora_b}
-    given |= {"lora_a_bias": lora_a_bias, "lora_b_bias": lora_b_bias}
-    for name, t in given.items():
+    parameters = {"weight": weight, "bias": bias, "lora_a": lora_a, "lora_b": lora_b}
+    parameters |= {"lora_a_bias": lora_a_bias, "lora_b_bias": lora_b_bias}
+    for name, t in parameters.items():
         if t is not None:
             expect_floating(OP, name, t)
             expect(t.layout is torch.strided, OP, f"a dense tensor for {name}", t.layout)
     expect(input.layout is torch.strided, OP, "a dense tensor for input", input.layout)  # torch's products take others
     x = cast_for_autocast(input)
-    weights = [None if t is None else t.to(x.dtype) for t in given.values()]
+    weights = [None if t is None else t.to(x.dtype) for t in parameters.values()]
     return _mixture_lora(x, *weights, *_choice(expert, segments), allow_tf32())
 
 
@@ -141,8 +141,8 @@ def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     *tensors, experts, segments = ctx.saved_tensors
     refuse_forward_mode(OP, grad_out, *tensors)
     needed = ctx.needs_input_grad[:7]
-    found = _mixture_lora_grad(grad_out, *tensors, ctx.expert, experts, segments, ctx.allow_tf32, *needed)
-    return *(g if n else None for g, n in zip(found, needed)), None, None, None, None
+    grads = _mixture_lora_grad(grad_out, *tensors, ctx.expert, experts, segments, ctx.allow_tf32, *needed)
+    return *(g if n else None for g, n in zip(grads, needed)), None, None, None, None
 
 
 register_differentiable("mixture_lora", _setup_context, _backward, register_looped_vmap)

@@ -43,8 +43,8 @@ def check(
             expect_like(OP, name, t, x, "input")
     if experts is None or segments is None:
         both = experts is None and segments is None
-        given = "experts" if segments is None else "segments"
-        expect(both, OP, "segments with a tensor of experts, and only then", f"{given} alone")
+        present = "experts" if segments is None else "segments"
+        expect(both, OP, "segments with a tensor of experts, and only then", f"{present} alone")
         expect(1 <= expert < e, OP, f"expert from 1 to {e - 1}", expert)
         return
     right = experts.dim() == 1 and experts.shape[0] >= 1
@@ -107,8 +107,8 @@ def mixture_lora_grad(
         s = _only(owned, _shrunk(own_rows, lora_a, lora_a_bias, e))
         q = _only(owned, _product(own_g, lora_b[e].to(acc)))
         grad_x = grad_x + _only(owned, _product(q, lora_a[e].to(acc)))
-        found = (_product(q.mT, own_rows), _product(own_g.mT, s), q.sum(0), own_g.sum(0))
-        for each, grad in zip(grads, found):
+        expert_grads = (_product(q.mT, own_rows), _product(own_g.mT, s), q.sum(0), own_g.sum(0))
+        for each, grad in zip(grads, expert_grads):
             each[e] = grad
     results = (grad_x.reshape(x.shape), _product(g.mT, rows), g.sum(0), *(torch.stack(each) for each in grads))
     owners = (x, weight, weight, lora_a, lora_b, lora_a, lora_b)

@@ -78,8 +78,8 @@ def _lora_shrink_kernel(
     t = first + tl.arange(0, BLOCK)
     c = tl.program_id(0) % pieces * BLOCK_C + tl.arange(0, BLOCK_C)
     j, entry = tl.where(c < rank, c, c - rank), tl.where(c < rank, 0, expert)
-    known = tl.where(c < rank, 1, expert) != 0
-    used = known & (c < 2 * rank)
+    has_adapter = tl.where(c < rank, 1, expert) != 0
+    used = has_adapter & (c < 2 * rank)
     total = tl.zeros([BLOCK, BLOCK_C], ACC)
     column = factor + entry.to(tl.int64) * factor_steps[0] + j.to(tl.int64) * factor_steps[1]
     for start in range(0, length, BLOCK_K):
@@ -91,7 +91,7 @@ def _lora_shrink_kernel(
         total = add_product(total, a.to(KIND), b.to(KIND), DOT, PRECISION)
     if bias is not None:
         total += tl.load(bias + entry * bias_steps[0] + j * bias_steps[1], used, 0.0).to(ACC)[None, :]
-    total = tl.where(known[None, :], total, float("nan"))
+    total = tl.where(has_adapter[None, :], total, float("nan"))
     tl.store(s + t[:, None] * (2 * rank) + c[None, :], total, (t < last)[:, None] & (c < 2 * rank)[None, :])
 
 

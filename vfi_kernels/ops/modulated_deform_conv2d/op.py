@@ -184,8 +184,10 @@ def _(
 def _setup_context(ctx: Context, inputs: Arguments, output: Tensor) -> None:
     input, offset, mask, weight, _, *ctx.geometry, activation, _, ctx.edge, ctx.allow_tf32 = inputs
     if activation != ACTIVATIONS["none"]:
-        given = word(OP, "activation", activation)
-        raise ArgumentError(f"{OP}: expected no gradient of the op with a fused activation, got activation '{given}'")
+        activation_word = word(OP, "activation", activation)
+        raise ArgumentError(
+            f"{OP}: expected no gradient of the op with a fused activation, got activation '{activation_word}'"
+        )
     ctx.save_for_backward(input, offset, mask, weight)
 
 
@@ -193,11 +195,11 @@ def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     input, offset, mask, weight = ctx.saved_tensors
     refuse_forward_mode(OP, grad_out, input, offset, mask, weight)
     needed = ctx.needs_input_grad[:5]
-    found = _modulated_deform_conv2d_grad(
+    grads = _modulated_deform_conv2d_grad(
         grad_out, input, offset, mask, weight, *ctx.geometry, ctx.edge, ctx.allow_tf32,
         torch.are_deterministic_algorithms_enabled(), *needed,
     )  # fmt: skip
-    return *(g if n else None for g, n in zip(found, needed)), *[None] * 9
+    return *(g if n else None for g, n in zip(grads, needed)), *[None] * 9
 
 
 register_differentiable("modulated_deform_conv2d", _setup_context, _backward, register_looped_vmap)

@@ -91,9 +91,12 @@ def check(
         expect(right, OP, f"{name} of shape {' or '.join(f'({n},)' for n in sizes)}", shape(vector))
         expect_like(OP, name, vector, input, "input")
     expect_choice(OP, "activation", activation, FUSED)
-    given = activation_weight is not None
+    has_weight = activation_weight is not None
     expect(
-        given == (activation == "prelu"), OP, "an activation_weight with activation 'prelu', and only then", activation
+        has_weight == (activation == "prelu"),
+        OP,
+        "an activation_weight with activation 'prelu', and only then",
+        activation,
     )
     expect_choice(OP, "edge", edge, EDGES)
     return g, size

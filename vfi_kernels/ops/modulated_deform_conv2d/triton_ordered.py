@@ -30,9 +30,9 @@ def _deform_cell_kernel(
     t, i = row // out_height, row % out_height
     live = t < taps
     spot, _, inside = tap_position(sampled, sizes, steps, 0, number, t, i, j, live, ACC)
-    found = (number * (height + 1) + spot[1] + 1) * (width + 1) + spot[0] + 1
-    found = tl.where(inside, found, cells).to(cell.dtype.element_ty)
-    tl.store(cell + (number * taps * out_height + row) * out_width + j, found, live)
+    cell_number = (number * (height + 1) + spot[1] + 1) * (width + 1) + spot[0] + 1
+    cell_number = tl.where(inside, cell_number, cells).to(cell.dtype.element_ty)
+    tl.store(cell + (number * taps * out_height + row) * out_width + j, cell_number, live)
 
 
 # Deterministic grad_input: one program per BLOCK input pixels and offset group adds the sources of their four cells,

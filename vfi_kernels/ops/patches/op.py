@@ -151,8 +151,8 @@ def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
 
 def wants_channels_last(op: str, wanted: torch.memory_format) -> bool | None:
     """What a memory format says of a result; None: as its owner."""
-    known = (torch.preserve_format, torch.contiguous_format, torch.channels_last)
-    expect(wanted in known, op, "memory_format preserve_format, contiguous_format or channels_last", wanted)
+    formats = (torch.preserve_format, torch.contiguous_format, torch.channels_last)
+    expect(wanted in formats, op, "memory_format preserve_format, contiguous_format or channels_last", wanted)
     return None if wanted == torch.preserve_format else wanted == torch.channels_last
 
 

@@ -12,8 +12,8 @@ def check_route(route: Tensor, capacity: int | None) -> None:
     op = "patch_indices"
     expect(route.dim() == 3, op, "route of shape (B, rows, columns)", shape(route))
     expect(route.dtype == torch.bool, op, "route of dtype bool", dtype_name(route))
-    known = capacity is not None or route.device.type != "meta"
-    expect(known, op, "a capacity for a route on the meta device, where nobody knows how many are active", None)
+    has_values = capacity is not None or route.device.type != "meta"
+    expect(has_values, op, "a capacity for a route on the meta device, where nobody knows how many are active", None)
     if capacity is not None:
         expect(capacity >= 0, op, "capacity of at least 0", capacity)
 
@@ -35,8 +35,8 @@ def check_scatter(patches: Tensor, indices: Tensor, base: Tensor) -> None:
     expect_like(op, "patches", patches, base, "base")
     math.check_indices(op, indices, base, "base")
     math.check_patch(op, patches.shape[2], base, "base")
-    listed, given = indices.shape[0], patches.shape[0]
-    expect(listed == given, op, f"indices of shape ({given}, 3) for {given} patches", shape(indices))
+    listed, patch_count = indices.shape[0], patches.shape[0]
+    expect(listed == patch_count, op, f"indices of shape ({patch_count}, 3) for {patch_count} patches", shape(indices))
 
 
 def check_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> None:
@@ -47,10 +47,10 @@ def check_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> None:
 def patch_indices(route: Tensor, capacity: int | None = None) -> tuple[Tensor, Tensor]:
     check_route(route, capacity)
     count = route.sum(dtype=torch.int64)
-    found = route.nonzero().int()
+    active = route.nonzero().int()
     if capacity is None:
-        return found, count
-    kept = found[:capacity]
+        return active, count
+    kept = active[:capacity]
     return torch.cat([kept, kept.new_full((capacity - kept.shape[0], 3), -1)]), count
 
 

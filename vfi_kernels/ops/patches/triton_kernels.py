@@ -19,21 +19,21 @@ CELLS = 1024  # of the route map that a program numbers at a time
 # One program walks over the cells and numbers the active ones: the host is not asked, and the list is sorted.
 @triton.jit
 def _patch_indices_kernel(route, indices, count, cells, rows, columns, capacity, BLOCK: tl.constexpr):
-    found = tl.full([], 0, tl.int64)
+    counted = tl.full([], 0, tl.int64)
     for start in range(0, cells, BLOCK):
         n = start + tl.arange(0, BLOCK)
         active = tl.load(route + n, n < cells, other=0).to(tl.int32)
-        k = found + tl.cumsum(active, 0) - active
+        k = counted + tl.cumsum(active, 0) - active
         kept = (active != 0) & (k < capacity)
         tl.store(indices + 3 * k, n // (rows * columns), kept)
         tl.store(indices + 3 * k + 1, n // columns % rows, kept)
         tl.store(indices + 3 * k + 2, n % columns, kept)
-        found += tl.sum(active, 0)
+        counted += tl.sum(active, 0)
     for start in range(0, capacity, BLOCK):
         k = start + tl.arange(0, BLOCK)
         for column in tl.static_range(3):
-            tl.store(indices + 3 * k + column, -1, (k >= found) & (k < capacity))
-    tl.store(count, found)
+            tl.store(indices + 3 * k + column, -1, (k >= counted) & (k < capacity))
+    tl.store(count, counted)
 
 
 # One program per BLOCK pixels of a patch with its halo.
@@ -135,8 +135,8 @@ def patch_indices(route: Tensor, capacity: int | None = None) -> tuple[Tensor, T
     if capacity is not None:
         return list_cells(capacity), count
     nothing = list_cells(0)
-    found = int(count.item())
-    return list_cells(found) if found > 0 else nothing, count
+    active_count = int(count.item())
+    return list_cells(active_count) if active_count > 0 else nothing, count
 
 
 def patch_gather(x: Tensor, indices: Tensor, patch: int, halo: int, channels_last: bool | None) -> Tensor:

@@ -261,8 +261,8 @@ def _backward(ctx: Context, grad_out: Tensor) -> Gradients:
     x, weight, indices = ctx.saved_tensors
     refuse_forward_mode(OP, grad_out, x, weight)
     needed = ctx.needs_input_grad[:3]
-    found = _routed_conv2d_grad(grad_out, x, weight, indices, *ctx.options, *needed)
-    return *(g if n else None for g, n in zip(found, needed)), *[None] * 6
+    grads = _routed_conv2d_grad(grad_out, x, weight, indices, *ctx.options, *needed)
+    return *(g if n else None for g, n in zip(grads, needed)), *[None] * 6
 
 
 register_differentiable("routed_conv2d", _setup_context, _backward, register_looped_vmap)

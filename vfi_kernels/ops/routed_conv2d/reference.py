@@ -62,8 +62,8 @@ def check_target(x: Tensor, base: Tensor, c_out: int, patch: int, out_patch: int
 
 def check_activation(activation: str, activation_weight: Tensor | None, x: Tensor, c_out: int) -> None:
     expect_choice(OP, "activation", activation, ACTIVATIONS)
-    given = activation_weight is not None
-    right = given == (activation == "prelu")
+    has_weight = activation_weight is not None
+    right = has_weight == (activation == "prelu")
     expect(right, OP, "an activation_weight with activation 'prelu', and only then", activation)
     if activation_weight is not None:
         right = activation_weight.dim() == 1 and activation_weight.shape[0] in (1, c_out)

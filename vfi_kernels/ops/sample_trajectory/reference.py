@@ -31,8 +31,8 @@ def sample_trajectory(
     check(keyframes, taus, height, width, step, boundary)
     acc = accumulator(keyframes, taus)
     curve = Curve(first, step, a, boundary, extrapolate)
-    found = flows(curve, _pairs(keyframes).to(acc), taus.to(acc), (height, width), int(derivative))
-    return as_result(found.flatten(1, 2), keyframes)
+    sampled = flows(curve, _pairs(keyframes).to(acc), taus.to(acc), (height, width), int(derivative))
+    return as_result(sampled.flatten(1, 2), keyframes)
 
 
 def sample_trajectory_grad(

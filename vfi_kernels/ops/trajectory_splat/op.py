@@ -159,8 +159,8 @@ def trajectory_splat(
         images, keyframes, batched, metric, *curve, MODES[mode], HOLES[holes], keep, deterministic
     )
     frames = (first_image.shape[0], batched.shape[1])
-    found = [x.unflatten(0, frames) for x in outs]
-    result = found[0] if isinstance(image, Tensor) else found
+    results = [x.unflatten(0, frames) for x in outs]
+    result = results[0] if isinstance(image, Tensor) else results
     if not return_weight:
         return result
     return result, reference.weight_result(mode, weight, shift).unflatten(0, frames)

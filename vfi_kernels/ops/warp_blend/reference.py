@@ -50,10 +50,10 @@ def warp_blend_grad(
     grad_frames, warped = [], []
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     for n, (frame, share, need) in enumerate(((frame0, m, need_frame0), (frame1, 1 - m, need_frame1))):
-        value, found = _warp(frame, flow[:, 2 * n : 2 * n + 2], acc)
+        value, corner_list = _warp(frame, flow[:, 2 * n : 2 * n + 2], acc)
         warped.append(value)
         grad_frame = frame.new_zeros(frame.shape, dtype=acc)
-        for corner in found:
+        for corner in corner_list:
             if need:
                 grad_frame = scatter_add(grad_frame, corner, corner.term(corner.weight, share * g))
             if need_flow:
@@ -74,10 +74,10 @@ def _warp(frame: Tensor, flow: Tensor, acc: torch.dtype) -> tuple[Tensor, list[C
     out = frame.new_zeros((*frame.shape[:2], *flow.shape[2:]), dtype=acc)
     if flow.numel() == 0:
         return out, []
-    found = corners(flow.to(acc), frame.shape[2:], "border")
-    for corner in found:
+    corner_list = corners(flow.to(acc), frame.shape[2:], "border")
+    for corner in corner_list:
         out = out + corner.sampled(gather(frame, corner).to(acc))
-    return out, found
+    return out, corner_list
 
 
 def _in_half(term: Tensor, n: int) -> Tensor:

@@ -89,11 +89,11 @@ def find_videos(inputs: Sequence[Path], listing: Path | None = None) -> list[Fou
     Raises:
         UserError: if something does not exist, or there is no video.
     """
-    found: dict[str, Found] = {}
+    videos_by_path: dict[str, Found] = {}
 
     def add(path: Path, *names: str) -> None:
         whole = os.path.abspath(path)
-        found.setdefault(whole, Found(Path(whole), (*names, whole, path.name)))
+        videos_by_path.setdefault(whole, Found(Path(whole), (*names, whole, path.name)))
 
     for path in inputs:
         if path.is_dir():
@@ -105,12 +105,12 @@ def find_videos(inputs: Sequence[Path], listing: Path | None = None) -> list[Fou
     if listing is not None:
         for line in _lines(listing):
             add(listing.parent / line, line)
-    for one in found.values():
+    for one in videos_by_path.values():
         if not one.path.is_file():
             raise UserError(f"{one.path} does not exist, or is no file")
-    if not found:
+    if not videos_by_path:
         raise UserError(f"no video found below {', '.join(map(str, inputs))}; known are {' '.join(SUFFIXES)}")
-    return list(found.values())
+    return list(videos_by_path.values())
 
 
 def _lines(listing: Path) -> list[str]:
@@ -129,20 +129,22 @@ def run(job: ClipJob, summary: Summary) -> None:
     job.rules.check()
     videos = find_videos(job.inputs, job.listing)
     captions = Captions(job.captions)
-    known = _known(job)
-    taken = [_taken(job, known[v.path.as_posix()], v, captions) for v in videos if _done(job, known, v)]
+    measured = _known(job)
+    taken = [_taken(job, measured[v.path.as_posix()], v, captions) for v in videos if _done(job, measured, v)]
     for facts, reason, records in taken:
         summary.count(facts, reason, len(records))
     header = {"settings": dict(job.settings)}
     with (
-        closing(json_lines.Lines(job.facts, [header, *(facts.as_json() for facts in known.values())])) as facts_lines,
+        closing(
+            json_lines.Lines(job.facts, [header, *(facts.as_json() for facts in measured.values())])
+        ) as facts_lines,
         closing(json_lines.Lines(job.output, [r.as_json() for _, _, rs in taken for r in rs])) as clip_lines,
     ):
-        rest = [video for video in videos if not _done(job, known, video)]
+        rest = [video for video in videos if not _done(job, measured, video)]
         for video in _with_progress(rest, len(videos), job.quiet):
-            found = known.get(video.path.as_posix())
-            if found is not None and not _must_measure(job, found):
-                facts = found
+            earlier = measured.get(video.path.as_posix())
+            if earlier is not None and not _must_measure(job, earlier):
+                facts = earlier
             else:
                 facts = measure(job, video.path)
                 facts_lines.add(facts.as_json())
@@ -179,9 +181,9 @@ def _must_measure(job: ClipJob, facts: Facts) -> bool:
     return not facts.measured and job.rules.against_file(facts) is None
 
 
-def _done(job: ClipJob, known: Mapping[str, Facts], video: Found) -> bool:
+def _done(job: ClipJob, measured: Mapping[str, Facts], video: Found) -> bool:
     """Whether nothing of a video must be read any more."""
-    facts = known.get(video.path.as_posix())
+    facts = measured.get(video.path.as_posix())
     if facts is None or _must_measure(job, facts):
         return False
     files = [job.clip_file(video.path, count) for count in job.rules.counts]

@@ -52,29 +52,29 @@ def clip_view(frame: Tensor, side: int) -> Tensor:
 
 def _clip(path: str | Path) -> Any:
     library = require("transformers", "diffusion")
-    found = stored(path, "image_encoder", "CLIP with its projection")
-    settings = found.settings.get("vision_config", found.settings)
-    state = {k: v for k, v in found.state.items() if k.startswith(("vision_model.", "visual_projection."))}
+    stored_files = stored(path, "image_encoder", "CLIP with its projection")
+    settings = stored_files.settings.get("vision_config", stored_files.settings)
+    state = {k: v for k, v in stored_files.state.items() if k.startswith(("vision_model.", "visual_projection."))}
     state.pop("vision_model.embeddings.position_ids", None)
-    found = Stored(found.path, found.what, state, settings if isinstance(settings, dict) else {})
-    width, channels, patch, _ = found.shape("vision_model.embeddings.patch_embedding.weight", 4)
-    places = found.shape("vision_model.embeddings.position_embedding.weight", 2)[0]
-    heads = found.whole("num_attention_heads") or 12
+    stored_files = Stored(stored_files.path, stored_files.what, state, settings if isinstance(settings, dict) else {})
+    width, channels, patch, _ = stored_files.shape("vision_model.embeddings.patch_embedding.weight", 4)
+    places = stored_files.shape("vision_model.embeddings.position_embedding.weight", 2)[0]
+    heads = stored_files.whole("num_attention_heads") or 12
     if width % heads:
-        raise UserError(f"expected {width} channels of {found.path} in heads of one size, got {heads} heads")
+        raise UserError(f"expected {width} channels of {stored_files.path} in heads of one size, got {heads} heads")
     sizes = {
         "hidden_size": width,
-        "intermediate_size": found.shape("vision_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
-        "num_hidden_layers": found.count("vision_model.encoder.layers."),
+        "intermediate_size": stored_files.shape("vision_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
+        "num_hidden_layers": stored_files.count("vision_model.encoder.layers."),
         "num_attention_heads": heads,
         "num_channels": channels,
         "patch_size": patch,
         "image_size": round(max(places - 1, 0) ** 0.5) * patch,
-        "projection_dim": found.shape("visual_projection.weight", 2)[0],
-        "hidden_act": activation(found),
+        "projection_dim": stored_files.shape("visual_projection.weight", 2)[0],
+        "hidden_act": activation(stored_files),
     }
     network: nn.Module = filled(
-        lambda: library.CLIPVisionModelWithProjection(library.CLIPVisionConfig(**sizes)), found, None
+        lambda: library.CLIPVisionModelWithProjection(library.CLIPVisionConfig(**sizes)), stored_files, None
     )
     return network
 

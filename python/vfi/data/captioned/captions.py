@@ -54,20 +54,20 @@ def read_captions(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
         if suffix == ".csv":
             return _pairs(csv.DictReader(text.splitlines(keepends=True)), path)
-        found = json.loads(text)
+        content = json.loads(text)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UserError(f"cannot read the captions {path}: {error}") from error
-    if isinstance(found, dict):
-        return _pairs([{"video": name, "caption": caption} for name, caption in found.items()], path)
-    return _pairs(found if isinstance(found, list) else [found], path)
+    if isinstance(content, dict):
+        return _pairs([{"video": name, "caption": caption} for name, caption in content.items()], path)
+    return _pairs(content if isinstance(content, list) else [content], path)
 
 
 def _pairs(rows: Iterable[object], path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    captions: dict[str, str] = {}
     for row in rows:
         row = row if isinstance(row, Mapping) else {}
         video, caption = (next((row[name] for name in names if name in row), None) for names in (VIDEO, CAPTION))
         if not isinstance(video, str) or not isinstance(caption, str):
             raise UserError(f"expected texts called video and caption for each video in {path}, got {dict(row)!r:.60}")
-        found[video] = tidy(caption)
-    return found
+        captions[video] = tidy(caption)
+    return captions

@@ -57,8 +57,8 @@ class CaptionedClips:
 
     def __init__(self, manifest: str | Path, size: tuple[int, int] = SIZE, counts: Sequence[int] | None = None) -> None:
         self.folder, self.size = Path(manifest).parent, size
-        found = read_manifest(Path(manifest))
-        self.records: list[ClipRecord] = [one for one in found if counts is None or one.frames in counts]
+        records = read_manifest(Path(manifest))
+        self.records: list[ClipRecord] = [one for one in records if counts is None or one.frames in counts]
         if not self.records:
             raise UserError(f"no clip of {manifest} has {' or '.join(map(str, counts or ()))} frames")
 
@@ -208,11 +208,11 @@ class ClipBatches(Sampler[list[tuple[int, int]]]):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        known, order = -1, np.empty((0, self.batch), dtype=np.int64)
+        epoch_of_order, order = -1, np.empty((0, self.batch), dtype=np.int64)
         for step in range(self.start, self.stop):
             epoch, place = divmod(step, self.epoch_steps)
-            if epoch != known:
-                known, order = epoch, self.ordered(epoch)
+            if epoch != epoch_of_order:
+                epoch_of_order, order = epoch, self.ordered(epoch)
             yield [(epoch, int(index)) for index in order[place][self.share]]
 
     def ordered(self, epoch: int) -> np.ndarray:

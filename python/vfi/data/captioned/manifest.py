@@ -51,10 +51,10 @@ def read_manifest(path: Path) -> list[ClipRecord]:
     Raises:
         UserError: if it cannot be read, a line is no clip, or there is none.
     """
-    found = [_record(line, f"clip {number} of {path}") for number, line in enumerate(json_lines.read(path), 1)]
-    if not found:
+    records = [_record(line, f"clip {number} of {path}") for number, line in enumerate(json_lines.read(path), 1)]
+    if not records:
         raise UserError(f"there is no clip in {path}")
-    return found
+    return records
 
 
 def _record(line: Mapping[str, object], where: str) -> ClipRecord:

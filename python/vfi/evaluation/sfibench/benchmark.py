@@ -122,7 +122,7 @@ def evaluate(
     if min(clips.size) < SMALLEST:
         raise UserError(f"expected a size of at least {SMALLEST}x{SMALLEST} pixels, got {clips.size}")
     kept = Kept(results, {**(settings or {}), "missing": sorted(tools.missing())})
-    found: dict[int, dict[int, Scores]] = {count: {} for count in clips.counts}
+    scores_by_count: dict[int, dict[int, Scores]] = {count: {} for count in clips.counts}
     moments = {count: (Moments(), Moments()) for count in clips.counts}
     bar = require("tqdm").tqdm(total=len(clips), unit="clip", disable=True if quiet else None)
     with closing(kept), closing(bar):
@@ -137,11 +137,11 @@ def evaluate(
                     both = (measures.in_parts(tools.features, [video], device) for video in (truth, made))
                     features = torch.stack(list(both))
                 kept.add(index, scores, features)
-            found[number][index] = scores
+            scores_by_count[number][index] = scores
             for part, seen in zip(moments[number], () if features is None else features):
                 part.add(seen)
             bar.update()
-    return report({count: list(scores.values()) for count, scores in found.items()}, moments, tools)
+    return report({count: list(scores.values()) for count, scores in scores_by_count.items()}, moments, tools)
 
 
 def frames_of(model: Interpolator, truth: Tensor, caption: str, device: str) -> Tensor:
@@ -181,31 +181,33 @@ def measured(made: Tensor, truth: Tensor, caption: str, fps: float, tools: Tools
 
 
 def report(
-    found: Mapping[int, Sequence[Scores]], moments: Mapping[int, tuple[Moments, Moments]], tools: Tools
+    scores_by_count: Mapping[int, Sequence[Scores]], moments: Mapping[int, tuple[Moments, Moments]], tools: Tools
 ) -> Report:
     missing = tools.missing()
     scores: dict[int, Scores] = {}
-    for count, clips in found.items():
+    for count, clips in scores_by_count.items():
         scores[count] = {name: None if name in missing else mean(clips, name) for name in COLUMNS if name != "fid"}
         scores[count]["fid"] = None if "fid" in missing else distance(*moments[count])
     every = {name: None if name in missing else mean(list(scores.values()), name) for name in COLUMNS}
-    return Report({count: len(clips) for count, clips in found.items()}, scores, every, missing, dict(tools.notes))
+    return Report(
+        {count: len(clips) for count, clips in scores_by_count.items()}, scores, every, missing, dict(tools.notes)
+    )
 
 
 def mean(scores: Sequence[Scores], name: str) -> float:
     return float(np.mean([value for one in scores if (value := one[name]) is not None]))
 
 
-def table(found: Report) -> Iterator[str]:
+def table(result: Report) -> Iterator[str]:
     """Lines: a row for each number of frames, their mean, and what was not measured."""
     widths = {name: max(7, len(title)) for name, title in COLUMNS.items()}
     yield f"{'frames':>6}  {'clips':>5}  " + "  ".join(f"{COLUMNS[name]:>{width}}" for name, width in widths.items())
-    rows = [(str(count), str(found.clips[count]), scores) for count, scores in found.scores.items()]
-    for label, clips, scores in (*rows, ("mean", str(sum(found.clips.values())), found.mean)):
+    rows = [(str(count), str(result.clips[count]), scores) for count, scores in result.scores.items()]
+    for label, clips, scores in (*rows, ("mean", str(sum(result.clips.values())), result.mean)):
         yield f"{label:>6}  {clips:>5}  " + "  ".join(_cell(scores[name], width) for name, width in widths.items())
-    for name, reason in found.missing.items():
+    for name, reason in result.missing.items():
         yield f"{COLUMNS[name]} was not measured: {reason}"
-    for name, note in found.notes.items():
+    for name, note in result.notes.items():
         yield f"{COLUMNS[name]}: {note}"
 
 

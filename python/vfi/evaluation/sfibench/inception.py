@@ -107,13 +107,13 @@ class Block(nn.Module):
             pool = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
         else:
             pool = F.max_pool2d(x, 3, 2) if self.pooled == "half" else F.max_pool2d(x, 3, 1, 1)
-        found = []
+        features = []
         for branch, y in zip(self.branches, [*[x] * (len(self.branches) - 1), pool]):
             for step in branch:
                 sides = step if isinstance(step[0], tuple) else (step,)
                 y = torch.cat([self.get_submodule(name)(y) for name, _, _, _ in sides], 1)
-            found.append(y)
-        return torch.cat(found, 1)
+            features.append(y)
+        return torch.cat(features, 1)
 
 
 class Inception(nn.Module):

@@ -51,8 +51,8 @@ def moves(frames: Tensor, fps: float, flow: Flow) -> bool:
 
 def fastest(first: Tensor, second: Tensor, flow: Flow) -> float:
     """Mean length of the 5 % largest vectors, in pixels."""
-    found = flow(*(frame[None].float() / 255 for frame in (first, second)))[0].norm(dim=0).flatten()
-    return float(found.topk(max(1, int(len(found) * LARGEST))).values.mean())
+    lengths = flow(*(frame[None].float() / 255 for frame in (first, second)))[0].norm(dim=0).flatten()
+    return float(lengths.topk(max(1, int(len(lengths) * LARGEST))).values.mean())
 
 
 def difference(first: Tensor, second: Tensor) -> float:
@@ -63,7 +63,7 @@ def difference(first: Tensor, second: Tensor) -> float:
 def ends(made: Tensor, truth: Tensor) -> list[metrics.Quality]:
     """How near the first and the last frame are to those given."""
     pictures = [[video[i].permute(1, 2, 0).cpu().numpy() for video in (made, truth)] for i in (0, -1)]
-    return [metrics.compare(found, given) for found, given in pictures]
+    return [metrics.compare(result, wanted) for result, wanted in pictures]
 
 
 def in_parts(function: Callable[..., Tensor], videos: Sequence[Tensor], device: str, size: int = 8) -> Tensor:

@@ -43,7 +43,7 @@ def channels_last(x: Tensor) -> Tensor:
 def moved(frame: Tensor, features: list[Tensor], flow: Tensor, again: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
     """A frame along the flow, where it lands, bool (B, 1, H, W), and its features: one splat, which finds targets and
     weights once. The list of features is left empty if they are not needed again."""
-    found, weight = vk.splat([channels_last(frame), *features], flow, mode="average", return_weight=True)
+    landed, weight = vk.splat([channels_last(frame), *features], flow, mode="average", return_weight=True)
     if not again:
         features.clear()
-    return found[0], weight > 0, found[1:]
+    return landed[0], weight > 0, landed[1:]

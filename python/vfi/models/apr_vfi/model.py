@@ -198,10 +198,10 @@ class APRVFI(nn.Module, Interpolator):
         sized_inference.check_frames(frame0, frame1, self.synthesis.head.weight.device)
         t = sized_inference.time_of(t)
         first, second = self._padded(frame0, frame1)
-        found = self.between(self.motion(first, second), first, second, t, self.routing, self.keep, again=False)
+        result = self.between(self.motion(first, second), first, second, t, self.routing, self.keep, again=False)
         height, width = frame0.shape[2:]
-        flow, mask = (x[..., :height, :width] for x in (found.flow[:, :2], found.mask))
-        return APRExplanation(flow, mask, found.route, self.config.patch)
+        flow, mask = (x[..., :height, :width] for x in (result.flow[:, :2], result.mask))
+        return APRExplanation(flow, mask, result.route, self.config.patch)
 
     def set_usual(self, routing: Routing = "apr", keep: Sequence[float] | None = None) -> "APRVFI":
         """What `interpolate` and `explain` do unless told otherwise."""

@@ -22,10 +22,10 @@ class ContextNet(nn.ModuleList):
         super().__init__(nn.Sequential(conv(c if level else 3, c), conv(c, c)) for level in range(BLOCKS))
 
     def forward(self, frame: Tensor) -> list[Tensor]:
-        found = [frame]
+        features = [frame]
         for level in self:
-            found.append(level(found[-1]))
-        return found[1:]
+            features.append(level(features[-1]))
+        return features[1:]
 
 
 class RefineBlock(nn.Module):

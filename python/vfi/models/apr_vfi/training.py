@@ -87,6 +87,6 @@ def objective(weights: str | Path | None, tiny: bool, flow: str | Path | None = 
         nn.init.zeros_(torch.as_tensor(model.synthesis.head.bias))
     if flow is not None:
         checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
-    found = APRObjective(model)
-    found.fresh = weights is None
-    return found
+    apr = APRObjective(model)
+    apr.fresh = weights is None
+    return apr

@@ -61,7 +61,7 @@ class Diffusion(Protocol[Context]):
     def clean(self, noisy: Tensor, velocity: Tensor, time: Tensor) -> Tensor:
         """The latents, by one step from `time` to 0."""
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Context) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, condition: Tensor, context: Context) -> Tensor:
         """What the denoiser gives. known: (B, K, C, h, w), as `conditioning` makes it."""
 
     def conditioning(self, ends: Tensor, low0: Tensor, low1: Tensor, count: int) -> Tensor:
@@ -103,12 +103,12 @@ class WanDiffusion:
 
     def encode_clip(self, frames: Tensor) -> Tensor:
         """Clips (B, 4 K - 3, 3, H, W) -> (B, K, C, h, w)."""
-        found = encoded_in(self.vae, frames.transpose(1, 2)).transpose(1, 2)
+        latents = encoded_in(self.vae, frames.transpose(1, 2)).transpose(1, 2)
         mean, std = (
-            found.new_tensor(values).view(1, 1, -1, 1, 1)
+            latents.new_tensor(values).view(1, 1, -1, 1, 1)
             for values in (self.vae.config.latents_mean, self.vae.config.latents_std)
         )
-        return (found - mean) / std
+        return (latents - mean) / std
 
     def context(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The embedding of the empty prompt, and CLIP's features before its last layer, of frame 0 alone."""
@@ -131,24 +131,24 @@ class WanDiffusion:
         mask[:, 0] = 1
         if not self.causal:
             mask[:, -1] = 1
-            given = torch.zeros_like(ends[:, :1]).repeat(1, count, 1, 1, 1)
-            given[:, 0], given[:, -1] = ends.unbind(1)
-            return torch.cat((mask, given), 2)
+            latents = torch.zeros_like(ends[:, :1]).repeat(1, count, 1, 1, 1)
+            latents[:, 0], latents[:, -1] = ends.unbind(1)
+            return torch.cat((mask, latents), 2)
         mask[:, -1, -1] = 1  # the last of the four frames
         gray = torch.full_like(low0, 0.5)  # 0 as the VAE sees it
         clip = torch.stack((low0, *[gray] * (CAUSAL_STEP * (count - 1) - 1), low1), 1)
         return torch.cat((mask, self.encode_clip(clip)), 2)
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, condition: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
         dtype, (prompt, image) = self.denoiser.patch_embedding.weight.dtype, context  # others stay float32
-        found = self.denoiser(
-            hidden_states=torch.cat((noisy, known), 2).transpose(1, 2).to(dtype),
+        predicted = self.denoiser(
+            hidden_states=torch.cat((noisy, condition), 2).transpose(1, 2).to(dtype),
             timestep=1000 * time,
             encoder_hidden_states=prompt.to(dtype),
             encoder_hidden_states_image=image.to(dtype),
             return_dict=False,
         )[0]
-        result: Tensor = found.transpose(1, 2).float()
+        result: Tensor = predicted.transpose(1, 2).float()
         return result
 
 
@@ -204,11 +204,11 @@ class SVDDiffusion:
         signal, share = self.shares(time)
         return signal * noisy - share * velocity
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor, context: Tensor) -> Tensor:
+    def velocity(self, noisy: Tensor, time: Tensor, condition: Tensor, context: Tensor) -> Tensor:
         dtype = self.denoiser.conv_in.weight.dtype
         added = torch.tensor([ADDED_TIME], device=noisy.device, dtype=dtype).expand(len(noisy), -1)
         result: Tensor = self.denoiser(
-            torch.cat((noisy, known), 2).to(dtype),
+            torch.cat((noisy, condition), 2).to(dtype),
             0.25 * self.sigma(time).log(),
             context.to(dtype),
             added_time_ids=added,

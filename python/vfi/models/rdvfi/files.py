@@ -78,14 +78,14 @@ def from_backbone(
 
 
 def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings: Mapping[str, Any]) -> RDVFI:
-    known = state.get("prompt.embedding")
-    files = wan.find(folder, text_encoder=known is None)
-    if known is None:
-        known = wan.empty_prompt(wan.text_encoder(files.text_encoder))[0, :1]
-    if known.dim() != 2 or len(known) != 1:
-        raise UserError(f"expected prompt.embedding of shape (1, width), got {tuple(known.shape)}")
-    prompt = EmptyPrompt(known.shape[-1])
-    prompt.embedding.data.copy_(known)
+    embedding = state.get("prompt.embedding")
+    files = wan.find(folder, text_encoder=embedding is None)
+    if embedding is None:
+        embedding = wan.empty_prompt(wan.text_encoder(files.text_encoder))[0, :1]
+    if embedding.dim() != 2 or len(embedding) != 1:
+        raise UserError(f"expected prompt.embedding of shape (1, width), got {tuple(embedding.shape)}")
+    prompt = EmptyPrompt(embedding.shape[-1])
+    prompt.embedding.data.copy_(embedding)
     vae = wan.vae(files.vae, torch.float32)
     return RDVFI(
         wan.transformer(files.transformer, dtype), vae, wan.image_encoder(files.image_encoder, dtype),
@@ -166,10 +166,10 @@ def tiny(variant: Variant = "d", weights: str | Path | None = None, seed: int = 
         raise UserError(f"expected the variant {' or '.join(BACKBONES)}, got {variant!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole("seed", seed, 0, most=2**63 - 1))
-        found = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **settings})
+        made = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **settings})
     if weights is not None:
-        put(found, checkpoints.read(weights), weights)
-    return finished(found)
+        put(made, checkpoints.read(weights), weights)
+    return finished(made)
 
 
 def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:

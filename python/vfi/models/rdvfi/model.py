@@ -135,9 +135,9 @@ class RDVFI(DiffusionPipeline):
             (len(low0), self.nodes, *ends.shape[2:]), generator=generator, device=device, dtype=torch.float32
         )
         latents = self.drawn(ends, low0, low1, noise, torch.ones(len(low0), device=device))[0]
-        found = self.along(frame0, frame1, latents)
+        result = self.along(frame0, frame1, latents)
         self.maybe_free_model_hooks()
-        return found
+        return result
 
     def lowered(self, frame: Tensor) -> Tensor:
         """Float32 at the low resolution."""
@@ -165,8 +165,8 @@ class RDVFI(DiffusionPipeline):
         diffusion = self.diffusion
         with torch.no_grad():
             context = diffusion.context(low0, low1)
-            known = diffusion.conditioning(ends, low0, low1, self.nodes)
-        velocity = diffusion.velocity(noisy, time, known, context)
+            condition = diffusion.conditioning(ends, low0, low1, self.nodes)
+        velocity = diffusion.velocity(noisy, time, condition, context)
         clean = diffusion.clean(noisy, velocity, time)
         return torch.cat((ends[:, :1], clean[:, 1:-1], ends[:, 1:]), 1), velocity
 
@@ -194,10 +194,10 @@ class RDVFI(DiffusionPipeline):
         check_frames(frame0, frame1)
         times, alone = times_of(taus)
         if all(time in (0, 1) for time in times):
-            found = [(frame1 if time else frame0).clone() for time in times]
+            frames = [(frame1 if time else frame0).clone() for time in times]
         else:
-            found = self.trajectory(frame0, frame1, generator).frames(times)
-        return found[0] if alone else found
+            frames = self.trajectory(frame0, frame1, generator).frames(times)
+        return frames[0] if alone else frames
 
     def __call__(
         self, frame0: Tensor, frame1: Tensor, taus: float | Sequence[float], generator: Generators = None

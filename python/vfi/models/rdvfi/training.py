@@ -107,8 +107,8 @@ class RDVFIObjective(Objective):
             loss = LATENT * terms["latent"]
         # Which frame is looked at, of each clip
         places = torch.randint(1, last, (len(frames), 1), device=frames.device)
-        found = pipeline.along(frames[:, 0], frames[:, -1], latents)
-        result = found.rendered(frames[:, 0], frames[:, -1], places / last)[:, 0]
+        trajectory = pipeline.along(frames[:, 0], frames[:, -1], latents)
+        result = trajectory.rendered(frames[:, 0], frames[:, -1], places / last)[:, 0]
         wanted = frames[torch.arange(len(frames), device=frames.device), places[:, 0]]
         terms["perceptual"] = self.perceived(result, wanted)
         terms["l2"] = ((result - wanted).square().mean((1, 2, 3)) + _TINY_ROOT).sqrt().mean()
@@ -120,9 +120,9 @@ class RDVFIObjective(Objective):
         """The true latents (B, nodes, C, h, w) of clips (B, F, 3, H, W)."""
         diffusion, nodes = self.pipeline.diffusion, self.pipeline.nodes
         if isinstance(diffusion, WanDiffusion) and diffusion.causal:
-            found = diffusion.encode_clip(frames)
+            encoded = diffusion.encode_clip(frames)
             # The last frame is known alone, as where nothing else is known
-            return torch.cat((found[:, :-1], diffusion.encode(frames[:, -1])[:, None]), 1)
+            return torch.cat((encoded[:, :-1], diffusion.encode(frames[:, -1])[:, None]), 1)
         kept = frames[:, :: (frames.shape[1] - 1) // (nodes - 1)]
         result: Tensor = diffusion.encode(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
         return result
@@ -174,6 +174,6 @@ def objective(
         wanted = f"`backbone`, the folder of {files.BACKBONES[variant]}"
         raise ArgumentError(f"the model rdvfi-{variant} needs {wanted}; nothing is downloaded")
     pipeline = files.tiny(variant, weights) if backbone is None else files.from_backbone(variant, backbone, weights)
-    found = RDVFIObjective(pipeline, perceptual)
-    found.fresh = weights is None
-    return found
+    trained = RDVFIObjective(pipeline, perceptual)
+    trained.fresh = weights is None
+    return trained

@@ -80,12 +80,12 @@ class Trajectory:
         """
         taus, alone = times_of(tau)
         height, width = self.frame0.shape[2:] if size is None else _size(size)
-        found = []
+        flows_at_taus = []
         for nodes in (self.motion.nodes0, self.motion.nodes1):
             flows = vk.sample_trajectory(nodes, taus, a=self.a)
             flows = resized_flow(flows.flatten(0, 1), (height, width)).unflatten(0, flows.shape[:2])
-            found.append(flows[:, 0] if alone else flows)
-        return found[0], found[1]
+            flows_at_taus.append(flows[:, 0] if alone else flows)
+        return flows_at_taus[0], flows_at_taus[1]
 
     @torch.no_grad()
     def frames(self, tau: float | Sequence[float], frame0: Tensor | None = None, frame1: Tensor | None = None) -> Any:
@@ -153,11 +153,11 @@ class Trajectory:
         index = before.long().to(self.latents.device)
         rows = torch.arange(len(taus), device=index.device)[:, None]
         flows = self.motion.adjacent[rows, index].flatten(0, 1)
-        found = []
+        moved = []
         for step, flow in ((0, along * flows[:, :2]), (1, (1 - along) * flows[:, 2:])):
             latent = self.latents[rows, index + step].flatten(0, 1).float()
-            found.append(vk.splat(torch.cat((latent, torch.ones_like(latent[:, :1])), 1), flow, mode="average"))
-        return torch.cat(found, 1)
+            moved.append(vk.splat(torch.cat((latent, torch.ones_like(latent[:, :1])), 1), flow, mode="average"))
+        return torch.cat(moved, 1)
 
 
 def _size(size: Iterable[int]) -> tuple[int, int]:

@@ -193,5 +193,5 @@ def load(
     sizes: dict[str, Any] = sizes_of(state, path)
     if variant not in (None, sizes["variant"]):
         raise UserError(f"{path} holds weights of {sizes['variant']}, not of {variant}")
-    found: RIFE = checkpoints.built(lambda: RIFE(Config(channel_order=channel_order, **sizes)), state, path)
-    return found.eval()
+    model: RIFE = checkpoints.built(lambda: RIFE(Config(channel_order=channel_order, **sizes)), state, path)
+    return model.eval()

@@ -22,12 +22,12 @@ class ContextNet(nn.Module):
 
     def forward(self, x: Tensor, flow: Tensor) -> list[Tensor]:
         """x: (B, 3, H, W), flow: (B, 2, H, W) in pixels -> features of each level."""
-        found = []
+        features = []
         for block in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = block(x)
             flow = resized(flow, 0.5) * 0.5
-            found.append(vk.backward_warp(x, flow))
-        return found
+            features.append(vk.backward_warp(x, flow))
+        return features
 
 
 class FusionNet(nn.Module):

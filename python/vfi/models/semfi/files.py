@@ -32,18 +32,18 @@ def adapter_state(transformer: SemFiTransformer) -> dict[str, Tensor]:
 
 def semfi_name(ours: str) -> str:
     """SemFi's name of one of our tensors."""
-    found = _OURS.fullmatch(ours)
-    if found is None or found[2] not in NAMES:
+    match = _OURS.fullmatch(ours)
+    if match is None or match[2] not in NAMES:
         raise ArgumentError(f"expected a tensor of an adapter, got {ours}")
-    return f"{found[1]}.{NAMES[found[2]]}.{found[3]}.{found[4]}"
+    return f"{match[1]}.{NAMES[match[2]]}.{match[3]}.{match[4]}"
 
 
 def our_name(theirs: str) -> str | None:
     """Ours of one of SemFi's; None: it is no adapter's."""
-    found = _THEIRS.fullmatch(theirs)
-    if found is None or found[2] not in OURS:
+    match = _THEIRS.fullmatch(theirs)
+    if match is None or match[2] not in OURS:
         return None
-    return f"{found[1]}.{OURS[found[2]]}.adapters.{found[3]}.{found[4]}"
+    return f"{match[1]}.{OURS[match[2]]}.adapters.{match[3]}.{match[4]}"
 
 
 def load_adapters(transformer: SemFiTransformer, path: str | Path) -> None:

@@ -40,17 +40,17 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> SemFi:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # diffusers renames torch_dtype; older ones know only that
-            found: SemFi = SemFi.from_pretrained(
+            pipeline: SemFi = SemFi.from_pretrained(
                 str(path), local_files_only=True, use_safetensors=True, torch_dtype=kinds
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as SemFi: {str(error).splitlines()[0]}") from error
-    if not isinstance(found.transformer, SemFiTransformer):
+    if not isinstance(pipeline.transformer, SemFiTransformer):
         raise ArgumentError(
-            f"{folder} holds a {type(found.transformer).__name__} without adapters; give it as `backbone`"
+            f"{folder} holds a {type(pipeline.transformer).__name__} without adapters; give it as `backbone`"
         )
-    check_values(found, folder)
-    return found
+    check_values(pipeline, folder)
+    return pipeline
 
 
 def from_backbone(

@@ -234,15 +234,15 @@ def with_adapters(
     config: Mapping[str, object] = transformer.config
     names = {key: value for key, value in config.items() if not key.startswith("_")}
     with init_empty_weights(include_buffers=False), no_init_weights():
-        found = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))
-    left = found.load_state_dict(transformer.state_dict(), strict=False, assign=True)
+        adapted = SemFiTransformer(**names, rank=rank, frame_counts=tuple(frame_counts))
+    left = adapted.load_state_dict(transformer.state_dict(), strict=False, assign=True)
     if left.unexpected_keys or any(".adapters." not in key for key in left.missing_keys):
         raise ArgumentError("with_adapters: expected a WanTransformer3DModel without adapters")
-    for _, layer in found.mixtures():
+    for _, layer in adapted.mixtures():
         weight = layer.weight
         layer.adapters = layer.adapters.to(weight.dtype).to_empty(device=weight.device)
         for adapter in layer.adapters.children():
             if isinstance(adapter, Adapter):
                 adapter.reset_parameters()
-    result: SemFiTransformer = found.train(transformer.training)
+    result: SemFiTransformer = adapted.train(transformer.training)
     return result

@@ -84,15 +84,19 @@ class PeftConfig:
 
     def __init__(self, path: Path) -> None:
         try:
-            given = json.loads(path.read_text())
-            self.rank, self.alpha = float(given["r"]), float(given["lora_alpha"])
+            settings = json.loads(path.read_text())
+            self.rank, self.alpha = float(settings["r"]), float(settings["lora_alpha"])
             self.ranks, self.alphas = (
-                {re.compile(rf"(.*\.)?({key})"): float(value) for key, value in (given.get(name) or {}).items()}
+                {re.compile(rf"(.*\.)?({key})"): float(value) for key, value in (settings.get(name) or {}).items()}
                 for name in ("rank_pattern", "alpha_pattern")
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, re.error) as error:
             raise UserError(f"expected PEFT's configuration of a LoRA, with r and lora_alpha, in {path}") from error
-        self.path, self.bias, self.rooted = path, given.get("lora_bias") or False, given.get("use_rslora") or False
+        self.path, self.bias, self.rooted = (
+            path,
+            settings.get("lora_bias") or False,
+            settings.get("use_rslora") or False,
+        )
         self._expect("lora_bias", self.bias, (True, False))
         self._expect("use_rslora", self.rooted, (True, False))
         patterns = {"rank_pattern": list(self.ranks.values()), "alpha_pattern": list(self.alphas.values())}
@@ -100,16 +104,16 @@ class PeftConfig:
             for number in values:
                 if not math.isfinite(number):
                     raise UserError(f"expected finite numbers of {name} in {path}, got {number}")
-        self._expect("peft_type", given.get("peft_type", "LORA"), ("LORA",))
-        self._expect("bias", given.get("bias", "none"), ("none", None))
-        self._expect("init_lora_weights", given.get("init_lora_weights"), BEGINNINGS)
-        for name in sorted(given.keys() - USED - WITHOUT_EFFECT):
-            if given[name] not in (None, False, [], {}, ""):
-                raise UserError(f"expected an adapter without {name} in {path}, got {given[name]!r}")
+        self._expect("peft_type", settings.get("peft_type", "LORA"), ("LORA",))
+        self._expect("bias", settings.get("bias", "none"), ("none", None))
+        self._expect("init_lora_weights", settings.get("init_lora_weights"), BEGINNINGS)
+        for name in sorted(settings.keys() - USED - WITHOUT_EFFECT):
+            if settings[name] not in (None, False, [], {}, ""):
+                raise UserError(f"expected an adapter without {name} in {path}, got {settings[name]!r}")
 
-    def _expect(self, name: str, value: object, known: tuple[object, ...]) -> None:
-        if not any(value == word and type(value) is type(word) for word in known):
-            raise UserError(f"expected {name} {' or '.join(map(repr, known))} in {self.path}, got {value!r}")
+    def _expect(self, name: str, value: object, allowed: tuple[object, ...]) -> None:
+        if not any(value == word and type(value) is type(word) for word in allowed):
+            raise UserError(f"expected {name} {' or '.join(map(repr, allowed))} in {self.path}, got {value!r}")
 
     def scale(self, layer: str, rank: int) -> float:
         """By which PEFT multiplies what the adapter of a layer gives: alpha / r, or alpha / sqrt(r) by use_rslora."""
@@ -142,42 +146,42 @@ def import_peft(transformer: SemFiTransformer, folder: str | Path) -> None:
                 f"expected {PEFT_WEIGHTS} in the folders universal and expert_{counts[0]} ..., got no {path}"
             )
         config = PeftConfig(path.with_name(PEFT_CONFIG))
-        found = {key.removeprefix("base_model.model."): value for key, value in checkpoints.read(path).items()}
-        for layer, tensors in _layers(transformer, found, config, path).items():
+        lora_tensors = {key.removeprefix("base_model.model."): value for key, value in checkpoints.read(path).items()}
+        for layer, tensors in _layers(transformer, lora_tensors, config, path).items():
             state |= {f"{layer}.adapters.{number}.lora_{kind}": value for kind, value in tensors.items()}
     put(transformer, state, folder)
 
 
 def _layers(
-    transformer: SemFiTransformer, found: Mapping[str, Tensor], config: PeftConfig, path: Path
+    transformer: SemFiTransformer, tensors: Mapping[str, Tensor], config: PeftConfig, path: Path
 ) -> dict[str, dict[str, Tensor]]:
     """The adapter of each layer: A.weight, A.bias, B.weight, B.bias."""
     kinds = ("A.weight", "B.weight", "B.bias") if config.bias else ("A.weight", "B.weight")
-    layers, left = {}, set(found)
+    layers, left = {}, set(tensors)
     for layer, mixture in transformer.mixtures():
-        given = {kind: found[f"{layer}.lora_{kind}"] for kind in kinds if f"{layer}.lora_{kind}" in found}
-        left -= {f"{layer}.lora_{kind}" for kind in given}
-        if given and len(given) < len(kinds):
-            raise UserError(f"expected {', '.join(kinds)} of {layer} in {path}, got {', '.join(given)} alone")
+        own = {kind: tensors[f"{layer}.lora_{kind}"] for kind in kinds if f"{layer}.lora_{kind}" in tensors}
+        left -= {f"{layer}.lora_{kind}" for kind in own}
+        if own and len(own) < len(kinds):
+            raise UserError(f"expected {', '.join(kinds)} of {layer} in {path}, got {', '.join(own)} alone")
         sizes = (mixture.in_features, mixture.out_features, transformer.config.rank)
-        layers[layer] = _filled(layer, given, sizes, config, next(iter(found.values())))
+        layers[layer] = _filled(layer, own, sizes, config, next(iter(tensors.values())))
     if left:
         raise UserError(f"expected adapters of this transformer in {path}, got {len(left)} others, such as {min(left)}")
     return layers
 
 
 def _filled(
-    layer: str, given: Mapping[str, Tensor], sizes: tuple[int, int, int], config: PeftConfig, like: Tensor
+    layer: str, tensors: Mapping[str, Tensor], sizes: tuple[int, int, int], config: PeftConfig, like: Tensor
 ) -> dict[str, Tensor]:
     """What is given, B times the scale, and zeros elsewhere, of the dtype of `like`."""
     inputs, outputs, most = sizes
-    rank = next(iter(given["A.weight"].shape), 0) if given else 0
+    rank = next(iter(tensors["A.weight"].shape), 0) if tensors else 0
 
     def shapes(r: int) -> dict[str, tuple[int, ...]]:
         return {"A.weight": (r, inputs), "A.bias": (r,), "B.weight": (outputs, r), "B.bias": (outputs,)}
 
     filled = {kind: torch.zeros(size, dtype=like.dtype) for kind, size in shapes(most).items()}
-    for kind, value in given.items():
+    for kind, value in tensors.items():
         size = shapes(rank)[kind]
         if tuple(value.shape) != size or rank > most:
             expected = (

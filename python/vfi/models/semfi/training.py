@@ -75,7 +75,7 @@ class SemFiObjective(Objective):
         with torch.no_grad():
             text, _ = pipeline.encode_prompt(list(captions), do_classifier_free_guidance=False, max_sequence_length=512)
             seen = torch.cat([pipeline.encode_image([clip[:1], clip[-1:]]) for clip in frames])
-            latents, known = encoded(pipeline, frames)
+            latents, condition = encoded(pipeline, frames)
         noise = torch.randn_like(latents)
         drawn = torch.rand(len(frames), device=frames.device)
         sigma = SHIFT * drawn / (1 + (SHIFT - 1) * drawn)
@@ -83,7 +83,7 @@ class SemFiObjective(Objective):
         noisy = (1 - level) * latents + level * noise
         kind = transformer.patch_embedding.weight.dtype
         velocity = transformer(
-            hidden_states=torch.cat((noisy, known), 1).to(kind),
+            hidden_states=torch.cat((noisy, condition), 1).to(kind),
             timestep=1000 * sigma,
             encoder_hidden_states=text.to(kind),
             encoder_hidden_states_image=seen.to(kind),
@@ -134,16 +134,18 @@ def clips_of(where: str, size: tuple[int, int]) -> ClipSource:
 def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Latents (B, 16, K, h, w) of clips (B, N, 3, H, W), and mask and latents of what is given of them (20)."""
     vae, (count, _, height, width) = pipeline.vae, frames.shape[1:]
-    found = vae.encode((2 * frames.transpose(1, 2) - 1).to(vae.dtype)).latent_dist.mode().float()
-    mean, std = (found.new_tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
-    known = [
+    encoded_frames = vae.encode((2 * frames.transpose(1, 2) - 1).to(vae.dtype)).latent_dist.mode().float()
+    mean, std = (
+        encoded_frames.new_tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    conditions = [
         pipeline.prepare_latents(
             2 * clip[:1] - 1, 1, len(mean[0]), height, width, count, torch.float32, frames.device,
-            latents=found[:1], last_image=2 * clip[-1:] - 1,
+            latents=encoded_frames[:1], last_image=2 * clip[-1:] - 1,
         )[1]
         for clip in frames
     ]  # fmt: skip
-    return (found - mean) / std, torch.cat(known)
+    return (encoded_frames - mean) / std, torch.cat(conditions)
 
 
 def objective(

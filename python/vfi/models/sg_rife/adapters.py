@@ -25,11 +25,11 @@ class Compressor(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """(B, dino, h, w) of each layer -> (B, compressed, h, w)."""
-        found = []
+        compressed = []
         for x, specific, film in zip(maps, self.specific_bases, self.film_generators, strict=True):
             gamma, beta = film(self.shared_basis(x)).chunk(2, 1)
-            found.append(gamma * specific(x) + beta)
-        return found
+            compressed.append(gamma * specific(x) + beta)
+        return compressed
 
 
 class DepthwiseSeparable(nn.Module):
@@ -120,8 +120,8 @@ class SemanticFusion(nn.Module):
         of_query, of_key = self.conv_offset.weight.chunk(2, 1)  # a sum: what comes of the query is the same for both
         shared = F.conv2d(self.to_q(features), of_query, self.conv_offset.bias, padding=1)
         for semantic in semantics:
-            found = shared + F.conv2d(self.to_k(semantic), of_key, padding=1)
-            first, second, mask = found.chunk(3, 1)
+            keys = shared + F.conv2d(self.to_k(semantic), of_key, padding=1)
+            first, second, mask = keys.chunk(3, 1)
             offset = torch.cat((first, second), 1)
             value = vk.modulated_deform_conv2d(
                 self.to_v(semantic), offset, mask.sigmoid(), self.dcn_weight, padding=1,

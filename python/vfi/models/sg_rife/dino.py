@@ -63,11 +63,11 @@ class Dino(nn.Module):
         rgb = self.shrunk(rgb)
         height, width = (n // PATCH for n in rgb.shape[2:])
         states = self.network(pixel_values=(rgb - self.mean) / self.std, output_hidden_states=True).hidden_states
-        found = []
+        maps = []
         for block in self.blocks:
             tokens = self.network.norm(states[block + 1])[:, 1 + REGISTERS :]
-            found.append(tokens.transpose(1, 2).unflatten(2, (height, width)))
-        return found
+            maps.append(tokens.transpose(1, 2).unflatten(2, (height, width)))
+        return maps
 
     def shrunk(self, rgb: Tensor) -> Tensor:
         longest = max(rgb.shape[2:])
@@ -93,14 +93,14 @@ def load(path: str | Path, max_side: int | None = None) -> Dino:
     if "blocks.0.attn.qkv.weight" in state:
         state = from_meta(state)
     network = make_network()
-    known = set(network.state_dict())
-    layers = "model.layer." if any(k.startswith("model.layer.") for k in known) else "layer."
+    own_keys = set(network.state_dict())
+    layers = "model.layer." if any(k.startswith("model.layer.") for k in own_keys) else "layer."
     renamed = {}
     for key, value in state.items():
         bare = key.removeprefix("model.")
         renamed[layers + bare.removeprefix("layer.") if bare.startswith("layer.") else key] = value
     checkpoints.load_into(
-        network, {k: v for k, v in renamed.items() if k != "embeddings.mask_token" or k in known}, path
+        network, {k: v for k, v in renamed.items() if k != "embeddings.mask_token" or k in own_keys}, path
     )
     return Dino(network, max_side)
 

@@ -150,15 +150,15 @@ def load(
     sizes: dict[str, Any] = guided_sizes_of(state, path)
     if sizes["variant"] != "rife":
         raise UserError(f"{path} holds weights of rife_m, of which there is no SG-RIFE")
-    guided, given = any(key.startswith(ADAPTERS) for key in state), getattr(network, "channels", None)
-    if not guided and given is not None:
-        sizes["dino"] = given
-    if given not in (None, sizes.get("dino", PUBLISHED.dino)):
+    guided, channels = any(key.startswith(ADAPTERS) for key in state), getattr(network, "channels", None)
+    if not guided and channels is not None:
+        sizes["dino"] = channels
+    if channels not in (None, sizes.get("dino", PUBLISHED.dino)):
         wanted = sizes.get("dino", PUBLISHED.dino)
-        raise UserError(f"{path} holds adapters for features of {wanted} channels, got a DINO of {given}")
+        raise UserError(f"{path} holds adapters for features of {wanted} channels, got a DINO of {channels}")
 
     def make() -> SGRIFE:
         return SGRIFE(network, GuidedConfig(channel_order=channel_order, **sizes))
 
-    found: SGRIFE = checkpoints.built(make, state, path, missing=() if guided else ADAPTERS)
-    return found.eval()
+    model: SGRIFE = checkpoints.built(make, state, path, missing=() if guided else ADAPTERS)
+    return model.eval()

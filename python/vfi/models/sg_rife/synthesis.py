@@ -34,8 +34,8 @@ class SemanticFusionNet(FusionNet):
             fusion, maps = (self.fusion_s2, semantics[0]) if level == 2 else (self.fusion_s3, semantics[1])
             if level == 2:
                 maps = [self.adapt_s2(m) for m in maps]
-            features, found = fusion(features, [fitted(m, features) for m in maps])
-            offsets.extend(found)
+            features, level_offsets = fusion(features, [fitted(m, features) for m in maps])
+            offsets.extend(level_offsets)
             return features
 
         return self(frame0, frame1, stage, context0, context1, fuse), offsets

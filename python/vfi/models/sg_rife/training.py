@@ -57,8 +57,8 @@ class SGRIFEObjective(Objective):
             terms |= taught(network, before, after, truth, times, result)
         with torch.no_grad():
             wanted = network.maps(truth)
-        found = network.maps(result.frame)
-        terms["dino"] = torch.stack([(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]).sum()
+        maps = network.maps(result.frame)
+        terms["dino"] = torch.stack([(a - b).abs().mean() for a, b in zip(maps, wanted, strict=True)]).sum()
         terms["offsets"] = torch.stack([offset.abs().mean() for offset in result.offsets]).sum()
         return weighted(terms, self.weights, result.frame)
 

@@ -25,25 +25,25 @@ def vae(path: str | Path, dtype: torch.dtype | None = None) -> "AutoencoderKLWan
         UserError: if files are missing, damaged or of another network; says which keys differ.
     """
     library = require("diffusers", "diffusion")
-    found = stored(path, "vae", "the VAE of Wan 2.1")
-    if "encoder.conv1.weight" in found.state:
+    files = stored(path, "vae", "the VAE of Wan 2.1")
+    if "encoder.conv1.weight" in files.state:
         convert = require("diffusers.loaders.single_file_utils", "diffusion").convert_wan_vae_to_diffusers
-        found = Stored(found.path, found.what, convert(found.state), found.settings)
-    width = found.shape("encoder.conv_in.weight", 5)[0]
-    channels = found.shape("post_quant_conv.weight", 5)[0]
-    sizes = {"base_dim": width, "z_dim": channels, **statistics(found, channels)}
-    return filled(lambda: library.AutoencoderKLWan(**sizes), found, dtype)
+        files = Stored(files.path, files.what, convert(files.state), files.settings)
+    width = files.shape("encoder.conv_in.weight", 5)[0]
+    channels = files.shape("post_quant_conv.weight", 5)[0]
+    sizes = {"base_dim": width, "z_dim": channels, **statistics(files, channels)}
+    return filled(lambda: library.AutoencoderKLWan(**sizes), files, dtype)
 
 
-def statistics(found: Stored, channels: int) -> dict[str, object]:
+def statistics(files: Stored, channels: int) -> dict[str, object]:
     """Means and deviations of the latents that config.json gives; they are needed where there are not 16 channels."""
-    given: dict[str, Any] = {
-        name: found.settings[name] for name in ("latents_mean", "latents_std") if name in found.settings
+    told: dict[str, Any] = {
+        name: files.settings[name] for name in ("latents_mean", "latents_std") if name in files.settings
     }
-    for name, values in given.items():
+    for name, values in told.items():
         numbers = isinstance(values, list) and all(type(v) in (int, float) and abs(v) < 1e6 for v in values)
         if not numbers or len(values) != channels:
-            raise UserError(f"expected {channels} numbers as {name} in config.json beside {found.path}")
-    if channels != CHANNELS and len(given) < 2:
-        raise UserError(f"expected latents of {CHANNELS} channels in {found.path}, got {channels}")
-    return given
+            raise UserError(f"expected {channels} numbers as {name} in config.json beside {files.path}")
+    if channels != CHANNELS and len(told) < 2:
+        raise UserError(f"expected latents of {CHANNELS} channels in {files.path}, got {channels}")
+    return told

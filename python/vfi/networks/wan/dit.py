@@ -81,14 +81,14 @@ def transformer(
     if heads is not None:
         whole("heads", heads, 1)
     library = require("diffusers", "diffusion")
-    found = stored(path, "transformer", "a transformer of Wan 2.1")
-    names = str if "proj_out.weight" in found.state else original_name
-    first = found.shape(names("patch_embedding.weight"), 5)
+    files = stored(path, "transformer", "a transformer of Wan 2.1")
+    names = str if "proj_out.weight" in files.state else original_name
+    first = files.shape(names("patch_embedding.weight"), 5)
     width, channels, *patch = first
-    heads = heads or found.whole("num_heads", "num_attention_heads") or width // HEAD
+    heads = heads or files.whole("num_heads", "num_attention_heads") or width // HEAD
     if not heads or width % heads or (width // heads) % 2:
         raise UserError(
-            f"cannot tell how many heads the transformer in {found.path} has: {width} channels, {heads} heads; "
+            f"cannot tell how many heads the transformer in {files.path} has: {width} channels, {heads} heads; "
             "give config.json with num_heads"
         )
     embedder = "condition_embedder.{}.weight"
@@ -100,13 +100,13 @@ def transformer(
         "num_attention_heads": heads,
         "attention_head_dim": width // heads,
         "in_channels": channels,
-        "out_channels": found.shape(names("proj_out.weight"), 2)[0] // max(patch[0] * patch[1] * patch[2], 1),
-        "text_dim": found.shape(names(embedder.format("text_embedder.linear_1")), 2)[1],
-        "freq_dim": found.shape(names(embedder.format("time_embedder.linear_1")), 2)[1],
-        "ffn_dim": found.shape(names("blocks.0.ffn.net.0.proj.weight"), 2)[0],
-        "num_layers": found.count("blocks."),
-        "image_dim": found.shape(image, 2)[1] if image in found.state else None,
-        "added_kv_proj_dim": found.shape(added, 2)[1] if added in found.state else None,
-        "pos_embed_seq_len": found.shape(position, 3)[1] if position in found.state else None,
+        "out_channels": files.shape(names("proj_out.weight"), 2)[0] // max(patch[0] * patch[1] * patch[2], 1),
+        "text_dim": files.shape(names(embedder.format("text_embedder.linear_1")), 2)[1],
+        "freq_dim": files.shape(names(embedder.format("time_embedder.linear_1")), 2)[1],
+        "ffn_dim": files.shape(names("blocks.0.ffn.net.0.proj.weight"), 2)[0],
+        "num_layers": files.count("blocks."),
+        "image_dim": files.shape(image, 2)[1] if image in files.state else None,
+        "added_kv_proj_dim": files.shape(added, 2)[1] if added in files.state else None,
+        "pos_embed_seq_len": files.shape(position, 3)[1] if position in files.state else None,
     }
-    return filled(lambda: library.WanTransformer3DModel(**sizes), found, dtype, names)
+    return filled(lambda: library.WanTransformer3DModel(**sizes), files, dtype, names)

@@ -66,33 +66,33 @@ def image_encoder(path: str | Path, dtype: torch.dtype | None = None, heads: int
     if heads is not None:
         whole("heads", heads, 1)
     library = require("transformers", "diffusion")
-    found = stored(path, "image_encoder", "CLIP's image encoder")
-    original = any(key.startswith("visual.") for key in found.state)
-    state = from_wan(found.state) if original else without_prefix(found.state)
-    found = Stored(found.path, found.what, state, found.settings)
-    width, channels, patch, _ = found.shape("embeddings.patch_embedding.weight", 4)
-    places = found.shape("embeddings.position_embedding.weight", 2)[0]
-    heads = heads or found.whole("num_attention_heads") or width // HEAD
+    files = stored(path, "image_encoder", "CLIP's image encoder")
+    original = any(key.startswith("visual.") for key in files.state)
+    state = from_wan(files.state) if original else without_prefix(files.state)
+    files = Stored(files.path, files.what, state, files.settings)
+    width, channels, patch, _ = files.shape("embeddings.patch_embedding.weight", 4)
+    places = files.shape("embeddings.position_embedding.weight", 2)[0]
+    heads = heads or files.whole("num_attention_heads") or width // HEAD
     if not heads or width % heads:
-        raise UserError(f"cannot tell how many heads the network in {found.path} has: {width} channels, {heads} heads")
+        raise UserError(f"cannot tell how many heads the network in {files.path} has: {width} channels, {heads} heads")
     sizes = {
         "hidden_size": width,
-        "intermediate_size": found.shape("encoder.layers.0.mlp.fc1.weight", 2)[0],
-        "num_hidden_layers": found.count("encoder.layers."),
+        "intermediate_size": files.shape("encoder.layers.0.mlp.fc1.weight", 2)[0],
+        "num_hidden_layers": files.count("encoder.layers."),
         "num_attention_heads": heads,
         "num_channels": channels,
         "patch_size": patch,
         "image_size": math.isqrt(max(places - 1, 0)) * patch,
-        "hidden_act": "gelu" if original else activation(found),
+        "hidden_act": "gelu" if original else activation(files),
     }
-    return filled(lambda: library.CLIPVisionModel(library.CLIPVisionConfig(**sizes)), found, dtype)
+    return filled(lambda: library.CLIPVisionModel(library.CLIPVisionConfig(**sizes)), files, dtype)
 
 
-def activation(found: Stored) -> str:
+def activation(files: Stored) -> str:
     """Of a folder of transformers, whose default is not that of Wan's encoder."""
-    name: str = found.settings.get("hidden_act", "quick_gelu")
+    name: str = files.settings.get("hidden_act", "quick_gelu")
     if name not in ("gelu", "quick_gelu"):
-        raise UserError(f"expected hidden_act gelu or quick_gelu in config.json beside {found.path}, got {name!r:.40}")
+        raise UserError(f"expected hidden_act gelu or quick_gelu in config.json beside {files.path}, got {name!r:.40}")
     return name
 
 
@@ -131,28 +131,28 @@ def text_encoder(path: str | Path, dtype: torch.dtype | None = None) -> "UMT5Enc
         UserError: if files are missing, damaged or of another network; says which keys differ.
     """
     library = require("transformers", "diffusion")
-    found = stored(path, "text_encoder", "UMT5's encoder")
-    original = "token_embedding.weight" in found.state
-    if not original and (tied := found.state.pop("encoder.embed_tokens.weight", None)) is not None:
-        found.state.setdefault("shared.weight", tied)
+    files = stored(path, "text_encoder", "UMT5's encoder")
+    original = "token_embedding.weight" in files.state
+    if not original and (tied := files.state.pop("encoder.embed_tokens.weight", None)) is not None:
+        files.state.setdefault("shared.weight", tied)
 
     def names(key: str) -> str:
         key = "shared.weight" if key == "encoder.embed_tokens.weight" else key
         return wan_text_name(key) if original else key
 
-    words, width = found.shape(names("shared.weight"), 2)
+    words, width = files.shape(names("shared.weight"), 2)
     first = "encoder.block.0.layer."
-    steps, heads = found.shape(names(first + "0.SelfAttention.relative_attention_bias.weight"), 2)
+    steps, heads = files.shape(names(first + "0.SelfAttention.relative_attention_bias.weight"), 2)
     sizes = {
         "vocab_size": words,
         "d_model": width,
         "num_heads": heads,
-        "d_kv": found.shape(names(first + "0.SelfAttention.q.weight"), 2)[0] // max(heads, 1),
-        "d_ff": found.shape(names(first + "1.DenseReluDense.wi_0.weight"), 2)[0],
-        "num_layers": found.count("blocks." if original else "encoder.block."),
+        "d_kv": files.shape(names(first + "0.SelfAttention.q.weight"), 2)[0] // max(heads, 1),
+        "d_ff": files.shape(names(first + "1.DenseReluDense.wi_0.weight"), 2)[0],
+        "num_layers": files.count("blocks." if original else "encoder.block."),
         "relative_attention_num_buckets": steps,
     }
-    network = filled(lambda: library.UMT5EncoderModel(library.UMT5Config(**sizes)), found, dtype, names)
+    network = filled(lambda: library.UMT5EncoderModel(library.UMT5Config(**sizes)), files, dtype, names)
     network.tie_weights()
     return network
 

@@ -44,20 +44,20 @@ def find(folder: str | Path, text_encoder: bool = True) -> Parts:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"expected a folder with the files of Wan 2.1, got {folder}, which is no folder")
-    found: dict[str, Path] = {}
+    places: dict[str, Path] = {}
     for part, name in PUBLISHED.items():
         if (folder / part).is_dir():
-            found[part] = folder / part
+            places[part] = folder / part
         elif (folder / name).is_file():
-            found[part] = folder / name
+            places[part] = folder / name
         elif (folder / (name + INDEX)).is_file():
-            found[part] = folder
+            places[part] = folder
     if not text_encoder:
-        found.setdefault("text_encoder", folder / PUBLISHED["text_encoder"])
-    lacking = [f"{name} (or the folder {part})" for part, name in PUBLISHED.items() if part not in found]
+        places.setdefault("text_encoder", folder / PUBLISHED["text_encoder"])
+    lacking = [f"{name} (or the folder {part})" for part, name in PUBLISHED.items() if part not in places]
     if lacking:
         raise UserError(f"the files of Wan 2.1 in {folder} are not complete: {', '.join(lacking)} is missing")
-    return Parts(**found)
+    return Parts(**places)
 
 
 @dataclass(frozen=True)
@@ -135,17 +135,17 @@ def from_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: it is damaged, or no JSON") from error
-    if not isinstance(found, dict):
-        raise UserError(f"expected {path} to hold names and values, got {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise UserError(f"expected {path} to hold names and values, got {type(content).__name__}")
+    return content
 
 
 def filled(
     make: Callable[[], nn.Module],
-    found: Stored,
+    files: Stored,
     dtype: torch.dtype | None,
     names: Callable[[str], str] = str,
 ) -> Any:
@@ -155,24 +155,24 @@ def filled(
         dtype: of the result; None: as they are stored. What diffusers keeps in float32 is float32 in any case.
         names: the stored name of each of the network's keys.
     """
-    for key, value in found.state.items():
+    for key, value in files.state.items():
         if value.dtype not in DTYPES:
             raise UserError(
-                f"expected float32, float16 or bfloat16 in {found.path}, but {key} is {dtype_name(value.dtype)}"
+                f"expected float32, float16 or bfloat16 in {files.path}, but {key} is {dtype_name(value.dtype)}"
             )
     without_values = require("accelerate", "diffusion").init_empty_weights(include_buffers=False)
     try:
         with require("diffusers.models.modeling_utils", "diffusion").no_init_weights():
-            checkpoints.check(checkpoints.without_memory(make), found.state, found.path, names=names, assign=True)
+            checkpoints.check(checkpoints.without_memory(make), files.state, files.path, names=names, assign=True)
             with without_values:
                 network = make()  # whose buffers take memory
     except checkpoints.NO_NETWORK as error:
-        raise UserError(f"the sizes in {found.path} are not those of {found.what}") from error
+        raise UserError(f"the sizes in {files.path} are not those of {files.what}") from error
     exact = {names(key) for key in network.state_dict() if set(key.split(".")) & kept_exact(network)}
-    for key, value in found.state.items():
+    for key, value in files.state.items():
         kind = torch.float32 if key in exact else dtype or value.dtype
-        found.state[key] = checkpoints.converted(value, kind, key, f"{found.path} does not fit {found.what}")
-    checkpoints.load_into(network, found.state, found.path, names=names, assign=True)
+        files.state[key] = checkpoints.converted(value, kind, key, f"{files.path} does not fit {files.what}")
+    checkpoints.load_into(network, files.state, files.path, names=names, assign=True)
     return network.eval()
 
 

@@ -56,9 +56,9 @@ def split(start: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 
 def _axis(start: Tensor, flow: Tensor, size: int, padding_mode: str) -> Axis:
     finite = flow.isfinite()
-    known = torch.where(finite, flow, 0)
-    base, fraction = split(start, known)
-    rest = torch.where(fraction == 0, 1, known.floor() + 1 - known)
+    finite_flow = torch.where(finite, flow, 0)
+    base, fraction = split(start, finite_flow)
+    rest = torch.where(fraction == 0, 1, finite_flow.floor() + 1 - finite_flow)
     if padding_mode == "zeros":
         return Axis(base, fraction, rest, finite.to(flow.dtype))
     if padding_mode == "reflection" and size > 1:
@@ -97,7 +97,7 @@ def corners(
     xs, ys = starts
     x, y = _axis(xs, flow[:, 0], width, padding_mode), _axis(ys, flow[:, 1], height, padding_mode)
     finite = flow.isfinite().all(1) | (padding_mode != "zeros")
-    found = []
+    corner_list = []
     for j in (0, 1):
         for i in (0, 1):
             cx, cy = x.base + i, y.base + j
@@ -109,8 +109,8 @@ def corners(
             dy = y.slope * (wx if j else -wx)
             read = inside & (wx != 0) & (wy != 0)
             planes = (t.unsqueeze(1) for t in (inside, finite, wx * wy, read, dx, dy))
-            found.append(Corner(index.view(b, 1, h * w), *planes))
-    return found
+            corner_list.append(Corner(index.view(b, 1, h * w), *planes))
+    return corner_list
 
 
 def gather(image: Tensor, corner: Corner) -> Tensor:

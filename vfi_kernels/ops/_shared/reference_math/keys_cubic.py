@@ -37,8 +37,8 @@ def weights(curve: Curve, taus: Tensor, count: int, order: int = 0) -> Tensor:
     i = torch.where(u.isnan(), 0, u).detach().floor().clamp(0, count - 2)
     s = u - i
     if count == 2 and curve.boundary != "replicate":
-        found = [(1 - s, s), (-torch.ones_like(s), torch.ones_like(s)), (torch.zeros_like(s),) * 2][order]
-        dense = torch.stack(found, 2)
+        linear_weights = [(1 - s, s), (-torch.ones_like(s), torch.ones_like(s)), (torch.zeros_like(s),) * 2][order]
+        dense = torch.stack(linear_weights, 2)
     else:
         dense = _folded(i, _taps(s, curve.a, order), count, PHANTOM[curve.boundary])
     result = dense / curve.step**order
@@ -48,8 +48,8 @@ def weights(curve: Curve, taus: Tensor, count: int, order: int = 0) -> Tensor:
 def _finite_weights(curve: Curve, taus: Tensor, count: int, order: int) -> Tensor:
     """`weights`, 0 at taus where they are not finite; these have no second derivative either."""
     usable = weights(curve, taus.detach(), count, order).isfinite().all(2)
-    found = weights(curve, torch.where(usable, taus, curve.first), count, order)
-    return torch.where(usable.unsqueeze(2), found, 0)
+    usable_weights = weights(curve, torch.where(usable, taus, curve.first), count, order)
+    return torch.where(usable.unsqueeze(2), usable_weights, 0)
 
 
 def _folded(i: Tensor, taps: tuple[Tensor, ...], count: int, phantom: tuple[int, ...]) -> Tensor:
@@ -96,8 +96,8 @@ def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     x0, x1, lx = _positions(w, size[1], planes)
     ly = ly[:, None]
     rows = _between(planes.index_select(3, y0), planes.index_select(3, y1), ly)
-    found = _between(rows.index_select(4, x0), rows.index_select(4, x1), lx)
-    return found * _scale(planes, size)
+    resized = _between(rows.index_select(4, x0), rows.index_select(4, x1), lx)
+    return resized * _scale(planes, size)
 
 
 def resize_adjoint(g: Tensor, size: tuple[int, int]) -> Tensor:
@@ -158,7 +158,7 @@ def flows_grad(
         return grad_keyframes, None
     velocity = combine(_finite_weights(curve, taus, keyframes.shape[1], order + 1), resize(keyframes, size))
     usable = weights(curve, taus.detach(), keyframes.shape[1], order + 1).isfinite().all(2).unsqueeze(2)
-    known = usable & velocity.isfinite()
-    terms = torch.where(known, g * torch.where(known, velocity, 0), 0).sum(2)
+    usable_velocity = usable & velocity.isfinite()
+    terms = torch.where(usable_velocity, g * torch.where(usable_velocity, velocity, 0), 0).sum(2)
     shared = taus.shape[2:] != terms.shape[2:]
     return grad_keyframes, terms.sum((2, 3), keepdim=True) if shared else terms

@@ -94,16 +94,16 @@ def splat_along(
     """N[t] = sum over sources of w e x, D[t] = sum of w e; out = N, or N / D by the rule of holes: outs, D, shift."""
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
-    found = _corners(flow.to(acc), m)
-    shift = _shift(found, m) if mode == "softmax" and m is not None else None
-    factors = [_factor(corner, m, shift) for corner in found]
+    corner_list = _corners(flow.to(acc), m)
+    shift = _shift(corner_list, m) if mode == "softmax" and m is not None else None
+    factors = [_factor(corner, m, shift) for corner in corner_list]
     weight = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
-    for corner, e in zip(found, factors):
+    for corner, e in zip(corner_list, factors):
         weight = scatter_add(weight, corner, corner.term(corner.weight, e))
     outs = []
     for x in inputs:
         total = x.new_zeros(x.shape, dtype=acc)
-        for corner, e in zip(found, factors):
+        for corner, e in zip(corner_list, factors):
             total = scatter_add(total, corner, corner.term(corner.weight, e * x.to(acc)))
         outs.append(as_result(total if mode == "sum" else total * _reciprocal(weight, holes), x))
     kept = keep_weight and mode != "sum"
@@ -136,14 +136,14 @@ def splat_along_grad(
     """
     acc = accumulator(*inputs, flow, metric)
     m = None if metric is None else metric.to(acc)
-    found = _corners(flow.to(acc), m)
+    corner_list = _corners(flow.to(acc), m)
     g = [t.to(acc) for t in grad_outs]
     products = [_product(*pair, weight, holes) for pair in zip(g, outs)] if mode != "sum" else []
     grad_inputs = [x.new_zeros(x.shape, dtype=acc) for x in inputs]
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     grad_metric = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
     doubt_flow, doubt_metric = torch.zeros_like(grad_flow), torch.zeros_like(grad_metric)
-    for corner in found:
+    for corner in corner_list:
         e = _factor(corner, m, shift if mode == "softmax" else None)
         along = torch.zeros_like(e)  # dot_k
         u = e if mode == "softmax" else torch.ones_like(e)
@@ -204,16 +204,16 @@ def _factor(corner: Corner, metric: Tensor | None, shift: Tensor | None) -> Tens
     return torch.where(corner.inside, (m - gather(shift, corner)).clamp_max(0), -torch.inf).exp()
 
 
-def _shift(found: list[Corner], metric: Tensor) -> Tensor:
+def _shift(corner_list: list[Corner], metric: Tensor) -> Tensor:
     """Largest metric: of the sample while its metrics span at most WIDE_SPAN, else of each target's contributors."""
     if metric.numel() == 0:
         return torch.zeros_like(metric)
     m = metric.detach()
-    landed = found[0].landed
+    landed = corner_list[0].landed
     high = torch.where(landed, m, -torch.inf).amax((1, 2, 3), keepdim=True)
     low = torch.where(landed, m, torch.inf).amin((1, 2, 3), keepdim=True)
     target = torch.full_like(m, -torch.inf).flatten(2)
-    for corner in found:
+    for corner in corner_list:
         used = torch.where(corner.inside & (corner.weight != 0), m, -torch.inf)
         target = target.scatter_reduce(2, corner.index, used.flatten(2), "amax")
     shift = torch.where(high - low <= WIDE_SPAN, high, target.view(m.shape))
@@ -254,11 +254,11 @@ def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, holes: st
     d = gather(weight, corner)
     if holes == "zero":
         hole = _is_hole(d)
-        found = torch.where(hole, 0, factor / torch.where(hole, 1, d))
+        quotient = torch.where(hole, 0, factor / torch.where(hole, 1, d))
     else:
-        found = factor / (d + EPS if holes == "add" else d.clamp_min(EPS))
-    most = torch.finfo(found.dtype).max
-    return found.clamp(-most, most)
+        quotient = factor / (d + EPS if holes == "add" else d.clamp_min(EPS))
+    most = torch.finfo(quotient.dtype).max
+    return quotient.clamp(-most, most)
 
 
 def _product(g: Tensor, out: Tensor, weight: Tensor, holes: str) -> tuple[Tensor, Tensor]:

@@ -80,12 +80,12 @@ def axis(start, flow, size, PADDING: tl.constexpr):
     A non-finite flow ends FAR away with PADDING "zeros", where no corner is inside; "border" clips it, NaN and -inf
     to 0, +inf to size - 1; with "reflection" it is coordinate 0.
     """
-    known = tl.where(flow == flow, flow, -FAR)
-    known = tl.minimum(tl.maximum(known, -FAR), FAR)
-    whole = tl.floor(known)
-    fraction = known - whole
+    numeric_flow = tl.where(flow == flow, flow, -FAR)
+    numeric_flow = tl.minimum(tl.maximum(numeric_flow, -FAR), FAR)
+    whole = tl.floor(numeric_flow)
+    fraction = numeric_flow - whole
     up = fraction == 1  # -1e-30 + 1 rounds to 1: the position is the next pixel
-    rest = tl.where(up, 1.0, whole + 1 - known)
+    rest = tl.where(up, 1.0, whole + 1 - numeric_flow)
     base = start + whole.to(tl.int32) + up.to(tl.int32)
     fraction = tl.where(up, 0.0, fraction)
     if PADDING == "border":
