@@ -50,7 +50,7 @@ def table() -> str:
 
 def times(document: dict[str, Any]) -> list[tuple[str, float, float, float]]:
     """(shape, ours, dense convolution, torch ops) in ms."""
-    found = []
+    seconds = []
     for case, shape in CASES:
         for row in document["rows"]:
             key = (row["case"], row["shape"], row["dtype"], row["mode"], row["threads"])
@@ -58,8 +58,8 @@ def times(document: dict[str, Any]) -> list[tuple[str, float, float, float]]:
                 continue
             t = {name: timing["median_ms"] for name, timing in row["timings"].items()}
             dense = min(t[name] for name in t if name.startswith("dense"))
-            found.append((shape, t["ours"], dense, t["grid_sample and product"]))
-    return found
+            seconds.append((shape, t["ours"], dense, t["grid_sample and product"]))
+    return seconds
 
 
 def box(axes: Any, x: float, y: float, width: float, height: float, colour: str, text: str) -> None:

@@ -16,10 +16,10 @@ PEERS = ("tab:blue", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pin
 
 def bandwidth(rows: list[dict[str, Any]]) -> float:
     """Bytes a second of the copies that do not fit a cache: their median."""
-    found = sorted(
+    rates = sorted(
         row["bytes"] / (row["timings"][COPY]["median_ms"] / 1000) for row in rows if row["bytes"] >= LARGE_BYTES
     )
-    return found[len(found) // 2]
+    return rates[len(rates) // 2]
 
 
 def usual(row: dict[str, Any]) -> bool:

@@ -215,8 +215,8 @@ CPU_GOALS = (
 def judge_adapters(rows: Iterable[dict[str, Any]], dtype: str) -> dict[str, Any]:
     """What the adapters add to the time of the layer, over what seven of them add."""
     where = goal(1, LINEAR, LORA, "attention", dtype=dtype).where
-    found = [row["timings"] for row in rows if all(row[name] == value for name, value in where.items())]
-    layer, ours, seven = ([row[name]["median_ms"] for row in found] for name in (LINEAR, "ours", SEVEN))
+    timings = [row["timings"] for row in rows if all(row[name] == value for name, value in where.items())]
+    layer, ours, seven = ([row[name]["median_ms"] for row in timings] for name in (LINEAR, "ours", SEVEN))
     reached = max(((a - b) / (c - b) for a, b, c in zip(ours, layer, seven)), default=None)
     text = f"{LORA} attention, {dtype}, forward, 2 threads: time beyond the layer over that of {SEVEN}"
     return judged(text, 0.33, reached, "x", at_most=True)
@@ -232,10 +232,10 @@ def judge_block(block: dict[str, Any] | None, keep: float) -> dict[str, Any]:
 def judge_networks(networks: dict[str, Any]) -> list[dict[str, Any]]:
     """How many times faster warps are in RIFE, the whole of it, its memory, and the adapters of SG-RIFE; what routing
     saves in APR-VFI; RDVFI's warping; seconds of ebme-splat."""
-    found, adapters = networks.get("rife"), networks.get("sg_rife_adapters")
+    rife, adapters = networks.get("rife"), networks.get("sg_rife_adapters")
     warps = whole = memory_share = fastest = None
-    if found:
-        theirs, ours = found["RIFE"], found["ours"]
+    if rife:
+        theirs, ours = rife["RIFE"], rife["ours"]
         warps, whole = (theirs[key] / ours[key] for key in ("inside_s", "whole_s"))
         memory_share = ours["peak_mib"] / theirs["peak_mib"] if ours["peak_mib"] and theirs["peak_mib"] else None
     if adapters:

@@ -44,9 +44,9 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 
 def resident(field: str) -> int:
     """VmRSS or VmHWM (its highest value) of this process, in bytes."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    field_line = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert field_line is not None
+    return int(field_line[1]) * 1024
 
 
 def beyond(call: Callable[[], Any]) -> float:
@@ -81,14 +81,14 @@ def measure(name: str, shape: str, mode: str) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     small = case.make_inputs(*case.small[-1], dtype=torch.float32, generator=generator)
     options = options_of(case)
-    found = {}
+    peaks = {}
     for who in [None, *(load_peers().get(case.op, []) if (name, shape) not in ALONE else [])]:
         if who is not None and not takes_part(who, arguments, mode, options):
             continue
         call, prepare = parts(case.call, who, options)
         calling(call, prepare(*small), mode)()
-        found[OURS if who is None else who.name] = beyond(calling(call, prepare(*arguments), mode))
-    return found
+        peaks[OURS if who is None else who.name] = beyond(calling(call, prepare(*arguments), mode))
+    return peaks
 
 
 def takes_part(peer: Peer, arguments: tuple, mode: str, options: dict[str, Any]) -> bool:
@@ -119,8 +119,8 @@ def table(say: Callable[[str], None]) -> list[dict[str, Any]]:
 
 def of(rows: list[dict[str, Any]] | None, case: str, shape: str, mode: str = "forward") -> float | None:
     """Ours in one row, MiB."""
-    found = [r["mib"][OURS] for r in rows or () if (r["case"], r["shape"], r["mode"]) == (case, shape, mode)]
-    return found[0] if found else None
+    peaks = [r["mib"][OURS] for r in rows or () if (r["case"], r["shape"], r["mode"]) == (case, shape, mode)]
+    return peaks[0] if peaks else None
 
 
 def cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -40,9 +40,9 @@ def warp_errors(width: int) -> list[list[str]]:
     image = triangle(start).float().expand(1, 1, 64, width)
     rows = []
     for dtype in DTYPES:
-        given = flow.to(dtype)  # what the caller has in this dtype counts as exact
-        exact = triangle(start + given[:, :1].double())
-        errors = [(warp(image, given) - exact).abs().max().item() for warp in (by_a_grid, compat.rife.warp)]
+        rounded_flow = flow.to(dtype)  # what the caller has in this dtype counts as exact
+        exact = triangle(start + rounded_flow[:, :1].double())
+        errors = [(warp(image, rounded_flow) - exact).abs().max().item() for warp in (by_a_grid, compat.rife.warp)]
         name = dtype_name(dtype)
         text = f"RIFE's warp, {width} wide, {name}: largest error of a position"
         rows.append([text, *(pixels(error) for error in errors)])

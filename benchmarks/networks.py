@@ -33,8 +33,8 @@ PAIR_SIZE = (480, 640)
 
 def peer(op: str, name: str) -> Callable[..., Tensor]:
     """A peer of the benchmarks as a function of the op's arguments."""
-    (found,) = [p for p in load_peers()[op] if p.name == name]
-    return lambda *arguments, **options: found.call(*found.prepare(*arguments, **options), **options)
+    (peer_of_name,) = [p for p in load_peers()[op] if p.name == name]
+    return lambda *arguments, **options: peer_of_name.call(*peer_of_name.prepare(*arguments, **options), **options)
 
 
 class Stopwatch:
@@ -71,8 +71,11 @@ def alternating(
                 if n:  # the first round warms up
                     seconds[who].append((time.perf_counter() - start, inside.seconds))
     return {
-        who: {"whole_s": statistics.median(w for w, _ in found), "inside_s": statistics.median(i for _, i in found)}
-        for who, found in seconds.items()
+        who: {
+            "whole_s": statistics.median(w for w, _ in who_seconds),
+            "inside_s": statistics.median(i for _, i in who_seconds),
+        }
+        for who, who_seconds in seconds.items()
     }
 
 
@@ -82,13 +85,13 @@ def measure_rife(rounds: int = 5) -> dict[str, Any]:
     model, frames = rife.load(), torch.rand(2, 1, 3, *SIZE)
     functions = {"ours": vk.backward_warp, "RIFE": peer("backward_warp", "RIFE")}
     with torch.inference_mode():
-        found: dict[str, Any] = alternating(
+        figures: dict[str, Any] = alternating(
             dict.fromkeys(functions, lambda: model(*frames)), "backward_warp", functions, rounds
         )
     for who in functions:
         done = subprocess.run([sys.executable, __file__, "memory", who], capture_output=True, text=True)
-        found[who]["peak_mib"] = float(done.stdout) if done.returncode == 0 else None
-    return {"size": SIZE, "threads": torch.get_num_threads(), **found}
+        figures[who]["peak_mib"] = float(done.stdout) if done.returncode == 0 else None
+    return {"size": SIZE, "threads": torch.get_num_threads(), **figures}
 
 
 def peak_memory(who: str) -> float:
@@ -122,8 +125,8 @@ def measure_adapters(rounds: int = 7) -> dict[str, Any]:
     gathers = peer("modulated_deform_conv2d", "gathers and product")
     functions = {"ours": vk.modulated_deform_conv2d, "grid_sample, im2col": columns, "gathers, im2col": gathers}
     with torch.inference_mode():
-        found = alternating(dict.fromkeys(functions, adapters), "modulated_deform_conv2d", functions, rounds)
-    return {"size": ADAPTER_SIZE, "threads": torch.get_num_threads(), **found}
+        timings = alternating(dict.fromkeys(functions, adapters), "modulated_deform_conv2d", functions, rounds)
+    return {"size": ADAPTER_SIZE, "threads": torch.get_num_threads(), **timings}
 
 
 def measure_ebme_splat(rounds: int = 7) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def measure_warping(rounds: int = 5) -> dict[str, Any]:
     frames = torch.rand(2, 1, 3, *SIZES[0], generator=generator)
     nodes, metric = smooth_nodes(generator), torch.randn(1, 1, 64, 112, generator=generator)
     motion = EstimatedMotion(nodes, nodes.flip(1), metric, metric, torch.zeros(1, 8, 4, 32, 56))
-    found = Trajectory(*frames, motion, torch.zeros(1, 9, 16, 32, 56), FrameSynthesis())
+    trajectory = Trajectory(*frames, motion, torch.zeros(1, 9, 16, 32, 56), FrameSynthesis())
     taus = torch.linspace(0, 1, 26)[None, 1:-1]
     (peer,) = [p for p in load_peers()["trajectory_splat"] if p.name == TORCH]
 
@@ -55,7 +55,7 @@ def measure_warping(rounds: int = 5) -> dict[str, Any]:
             for who, function in functions.items():
                 with mock.patch.object(vk, "trajectory_splat", function):
                     start = time.perf_counter()
-                    found.warped(*frames, taus)
+                    trajectory.warped(*frames, taus)
                     if n:  # the first round warms up
                         seconds[who].append(time.perf_counter() - start)
     medians = {who: {"whole_s": statistics.median(times)} for who, times in seconds.items()}
@@ -108,14 +108,14 @@ def published(variant: str, device: str, dtype: torch.dtype) -> Any:
 
 def seconds_of(call: Callable[[], Any], device: str, rounds: int) -> tuple[float, Any]:
     """The median of so many calls, and what the last returned."""
-    found = []
+    seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         result = call()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found), result
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), result
 
 
 def measure_resolutions(variant: str = "d", device: str = "cpu", rounds: int = 1) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def measure_resolutions(variant: str = "d", device: str = "cpu", rounds: int = 1
         net.trajectory(*torch.rand(2, 1, 3, 64, 64, device=device)).frames(0.5)  # warms up
     for height, width in SIZES:
         frames = torch.rand(2, 1, 3, height, width, device=device)
-        once, found = seconds_of(functools.partial(net.trajectory, *frames), device, rounds)
-        frame, _ = seconds_of(functools.partial(found.frames, 0.3), device, 3 * rounds)
+        once, trajectory = seconds_of(functools.partial(net.trajectory, *frames), device, rounds)
+        frame, _ = seconds_of(functools.partial(trajectory.frames, 0.3), device, 3 * rounds)
         rows.append({"size": [height, width], "once_s": once, "frame_s": frame, "total_s": once + FRAMES * frame})
     return {
         "variant": variant, "device": device, "dtype": "bfloat16", "frames": FRAMES,
@@ -134,10 +134,10 @@ def measure_resolutions(variant: str = "d", device: str = "cpu", rounds: int = 1
     }  # fmt: skip
 
 
-def cells(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def cells(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of resolutions."""
-    first = found["sizes"][0]["total_s"]
-    header = ["size", "once for a pair", "a frame", f"{found['frames']} frames", "ratio", "ratio in the paper"]
+    first = figures["sizes"][0]["total_s"]
+    header = ["size", "once for a pair", "a frame", f"{figures['frames']} frames", "ratio", "ratio in the paper"]
     rows = [
         [
             "x".join(map(str, row["size"])),
@@ -147,14 +147,14 @@ def cells(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             f"{row['total_s'] / first:.2f}",
             f"{paper / PAPER_MS[0]:.2f}",
         ]
-        for row, paper in zip(found["sizes"], PAPER_MS, strict=True)
+        for row, paper in zip(figures["sizes"], PAPER_MS, strict=True)
     ]
     return header, rows
 
 
-def faster(found: dict[str, Any] | None) -> float | None:
+def faster(figures: dict[str, Any] | None) -> float | None:
     """How many times faster the warping is than in steps of torch."""
-    return None if found is None else found[TORCH]["whole_s"] / found["ours"]["whole_s"]
+    return None if figures is None else figures[TORCH]["whole_s"] / figures["ours"]["whole_s"]
 
 
 def main() -> None:

@@ -77,9 +77,9 @@ def section(document: dict[str, Any], machine: str) -> str:
         dense = f"Dense: {block[routed.DENSE]:.0f} ms, in channels_last {block[routed.DENSE_LAST]:.0f} ms."
         parts.append(f"{title}\n\n{dense}\n\n{markdown_table(*routed.cells(block))}")
     for name, title in NETWORKS.items():
-        found = (document.get("networks") or {}).get(name)
-        if found:
-            parts.append(network_table(title, found))
+        network = (document.get("networks") or {}).get(name)
+        if network:
+            parts.append(network_table(title, network))
     parts += other_networks(document.get("networks") or {})
     parts += [f"{op}: refused, because {reason}." for op, reason in document["refused"].items()]
     parts.append(notes(document["rows"]).replace("\n", "  \n"))
@@ -114,16 +114,16 @@ def other_networks(networks: dict[str, Any]) -> list[str]:
     return parts
 
 
-def size_of(found: dict[str, Any]) -> str:
-    height, width = found["size"]
-    return f"{height}x{width}, float32, {found['threads']} threads"
+def size_of(figures: dict[str, Any]) -> str:
+    height, width = figures["size"]
+    return f"{height}x{width}, float32, {figures['threads']} threads"
 
 
-def network_table(title: str, found: dict[str, Any]) -> str:
+def network_table(title: str, figures: dict[str, Any]) -> str:
     """Times and peak memory of a network with ours and with what it replaces."""
-    ours = found["ours"]
+    ours = figures["ours"]
     cells = []
-    for who, timing in found.items():
+    for who, timing in figures.items():
         if not isinstance(timing, dict):
             continue
         peak = timing.get("peak_mib")
@@ -138,7 +138,7 @@ def network_table(title: str, found: dict[str, Any]) -> str:
             ]
         )
     header = ["with", "whole", "in the op", "ours: whole faster", "in the op faster", "peak memory beyond the frames"]
-    return f"### {title}, {size_of(found)}\n\n{markdown_table(header, cells)}"
+    return f"### {title}, {size_of(figures)}\n\n{markdown_table(header, cells)}"
 
 
 def machine_line(machine: dict[str, Any]) -> str:

@@ -58,12 +58,12 @@ def measure(threads: int = 2, quick: bool = False) -> dict[str, Any]:
         calls[f"{ROUTED} {keep}"] = functools.partial(routed, x_last, indices, base_last, inplace=True)
         calls[f"{INDEXED} {keep}"] = functools.partial(by_index, block, x, base, active)
     contenders = {name: Contender(call, torch.inference_mode) for name, call in calls.items()}
-    found = {n: t["median_ms"] for n, t in interleave(contenders, CpuClock(), QUICK if quick else BUDGET).items()}
+    medians = {n: t["median_ms"] for n, t in interleave(contenders, CpuClock(), QUICK if quick else BUDGET).items()}
     keeps = {}
     for keep in KEEPS:
-        if f"{ROUTED} {keep}" in found:
-            keeps[str(keep)] = {name: found[f"{name} {keep}"] for name in (ROUTED, INDEXED)}
-    return {"threads": threads, DENSE: found[DENSE], DENSE_LAST: found[DENSE_LAST], "keep": keeps}
+        if f"{ROUTED} {keep}" in medians:
+            keeps[str(keep)] = {name: medians[f"{name} {keep}"] for name in (ROUTED, INDEXED)}
+    return {"threads": threads, DENSE: medians[DENSE], DENSE_LAST: medians[DENSE_LAST], "keep": keeps}
 
 
 def efficiency(document: dict[str, Any], keep: float, name: str = ROUTED) -> float | None:

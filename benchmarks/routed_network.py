@@ -36,11 +36,13 @@ def measure_synthesis(model: apr_vfi.APRVFI, size: tuple[int, int], budget: Budg
         return model.routed(warped0, warped1, flow, seen, "apr", KEEP)
 
     def static(memory_format: torch.memory_format) -> Contender:
-        given = inputs.contiguous(memory_format=memory_format)
+        frames = inputs.contiguous(memory_format=memory_format)
         contexts = [
             (context[0].contiguous(memory_format=memory_format), context[1].contiguous(memory_format=memory_format))
         ]
-        return Contender(lambda: model.synthesis(given, contexts * BLOCKS, [None] * BLOCKS, None), torch.inference_mode)
+        return Contender(
+            lambda: model.synthesis(frames, contexts * BLOCKS, [None] * BLOCKS, None), torch.inference_mode
+        )
 
     contenders = {
         STATIC: static(torch.contiguous_format),
@@ -48,7 +50,7 @@ def measure_synthesis(model: apr_vfi.APRVFI, size: tuple[int, int], budget: Budg
         ROUTED: Contender(lambda: model.synthesis(inputs, [context] * BLOCKS, *find()[1:]), torch.inference_mode),
         ROUTING: Contender(find, torch.inference_mode),
     }
-    return {name: found["median_ms"] for name, found in interleave(contenders, CpuClock(), budget).items()}
+    return {name: times["median_ms"] for name, times in interleave(contenders, CpuClock(), budget).items()}
 
 
 def measure_frame(model: apr_vfi.APRVFI, size: tuple[int, int], budget: Budget) -> dict[str, float]:
@@ -58,7 +60,7 @@ def measure_frame(model: apr_vfi.APRVFI, size: tuple[int, int], budget: Budget) 
         STATIC: Contender(lambda: model.interpolate(*frames, 0.5, "static"), torch.inference_mode),
         ROUTED: Contender(lambda: model.interpolate(*frames, 0.5, "apr", KEEP), torch.inference_mode),
     }
-    return {name: found["median_ms"] for name, found in interleave(contenders, CpuClock(), budget).items()}
+    return {name: times["median_ms"] for name, times in interleave(contenders, CpuClock(), budget).items()}
 
 
 def measure(quick: bool = False) -> dict[str, Any]:

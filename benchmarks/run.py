@@ -118,9 +118,9 @@ def measure_networks(session: Session) -> None:
     session.save()
 
 
-def print_goals(found: Sequence[dict[str, Any]]) -> None:
+def print_goals(goals: Sequence[dict[str, Any]]) -> None:
     words = {True: "reached", False: "MISSED", None: "not measured"}
-    cells = [[g["text"], g["required"], value_of(g), words[g["met"]]] for g in found]
+    cells = [[g["text"], g["required"], value_of(g), words[g["met"]]] for g in goals]
     print(report.text_table(["goal", "required", "reached", ""], cells))
 
 

@@ -40,8 +40,8 @@ def with_site_links(text: str, source: str) -> str:
     folder = os.path.dirname(source)
     inside = os.path.relpath(folder, "docs") if source.startswith("docs/") else "."  # of its page in the site
 
-    def link(found: re.Match) -> str:
-        label, target, anchor = found[1], os.path.normpath(os.path.join(folder, found[2])), found[3] or ""
+    def link(match: re.Match) -> str:
+        label, target, anchor = match[1], os.path.normpath(os.path.join(folder, match[2])), match[3] or ""
         page = target.removeprefix("docs/") if target.startswith("docs/") else PAGES.get(target)
         if page is None:
             return f"`{target}`" if label == target else f"{label} (`{target}`)"
@@ -62,18 +62,18 @@ class _Formulas(Preprocessor):
         text = re.sub(r"^\.\. math::\n((?: +.+\n?)+)", self._block, "\n".join(lines), flags=re.MULTILINE)
         return re.sub(r":math:`([^`]+)`", self._inline, text).split("\n")
 
-    def _block(self, found: re.Match) -> str:
-        return f"\n{self.md.htmlStash.store('<div>' + mathml(found[1], 'block') + '</div>')}\n"
+    def _block(self, match: re.Match) -> str:
+        return f"\n{self.md.htmlStash.store('<div>' + mathml(match[1], 'block') + '</div>')}\n"
 
-    def _inline(self, found: re.Match) -> str:
-        return self.md.htmlStash.store(mathml(found[1], "inline"))
+    def _inline(self, match: re.Match) -> str:
+        return self.md.htmlStash.store(mathml(match[1], "inline"))
 
 
 def mathml(latex: str, display: str) -> str:
     """Names of several letters stay words: they are arguments, not products."""
     tokens = r"\\text\{[^}]*\}|\\[A-Za-z]+|[A-Za-z](?:[A-Za-z0-9]|\\_)+"
 
-    def word(found: re.Match) -> str:
-        return found[0] if found[0].startswith("\\") else rf"\text{{{found[0].replace(chr(92) + '_', '_')}}}"
+    def word(match: re.Match) -> str:
+        return match[0] if match[0].startswith("\\") else rf"\text{{{match[0].replace(chr(92) + '_', '_')}}}"
 
     return convert(re.sub(tokens, word, " ".join(latex.split())), display=display)

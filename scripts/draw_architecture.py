@@ -54,12 +54,12 @@ def native_uses(csrc: Path) -> Graph:
 
 
 def reachable(graph: Graph, start: str) -> set[str]:
-    found: set[str] = set()
+    reached: set[str] = set()
     new = set(graph[start])
     while new:
-        found |= new
-        new = {b for box in new for b in graph[box]} - found
-    return found
+        reached |= new
+        new = {b for box in new for b in graph[box]} - reached
+    return reached
 
 
 def simplified(graph: Graph) -> Graph:

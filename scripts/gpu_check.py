@@ -123,7 +123,7 @@ class Check:
         """A probe that finds one backend at work opens the rest for it."""
         if "works" in outcome.facts:
             self.works = outcome.facts["works"]
-            if any(found["rtld_global"] for found in outcome.facts["backends"].values()):
+            if any(backend["rtld_global"] for backend in outcome.facts["backends"].values()):
                 self.environment["TORCH_USE_RTLD_GLOBAL"] = "1"
         if outcome.status != "passed" and not self.works and not self.closed:
             self.closed = f"{outcome.name}: {outcome.reason}"

@@ -10,10 +10,10 @@ from vfi_kernels.testing import load_cases, make_flow, map_tensors, tensors
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def largest_error(found: list[Tensor], exact: list[Tensor]) -> float:
+def largest_error(results: list[Tensor], exact: list[Tensor]) -> float:
     """The largest difference, as a share of the largest result."""
     scale = max(float(t.abs().max()) for t in exact)
-    return max(float((a.double() - b).abs().max()) for a, b in zip(found, exact)) / scale
+    return max(float((a.double() - b).abs().max()) for a, b in zip(results, exact)) / scale
 
 
 def errors_of_ops() -> None:

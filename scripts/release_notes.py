@@ -14,10 +14,10 @@ class NotReady(ValueError):
 
 def version(package: str) -> str:
     """`__version__` of the text of vfi_kernels/__init__.py: the one place that names it."""
-    found = re.search(r'^__version__ = "(.+)"$', package, re.MULTILINE)
-    if found is None:
+    version_line = re.search(r'^__version__ = "(.+)"$', package, re.MULTILINE)
+    if version_line is None:
         raise NotReady("expected vfi_kernels/__init__.py to set __version__, found no such line")
-    return found[1]
+    return version_line[1]
 
 
 def notes(tag: str, package: str, changelog: str) -> str:

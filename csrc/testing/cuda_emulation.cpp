@@ -135,9 +135,9 @@ void enter_fiber(Fiber* fiber) {
 
 Fiber* idle_fiber() {
   auto& fibers = g_block->fibers;
-  auto found = std::find_if(fibers.begin(), fibers.end(), [](const auto& f) { return !f->busy; });
-  if (found == fibers.end()) found = fibers.insert(fibers.end(), std::make_unique<Fiber>());
-  Fiber* fiber = found->get();
+  auto free_fiber = std::find_if(fibers.begin(), fibers.end(), [](const auto& f) { return !f->busy; });
+  if (free_fiber == fibers.end()) free_fiber = fibers.insert(fibers.end(), std::make_unique<Fiber>());
+  Fiber* fiber = free_fiber->get();
   ucontext_t& context = fiber->place.context;
   getcontext(&context);
   context.uc_stack.ss_sp = fiber->memory.get();

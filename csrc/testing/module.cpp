@@ -82,11 +82,11 @@ void add_words(py::list& to) {
 
 void add_shared_math(py::module_& m) {
   m.def("options", [] {
-    py::list found;
-    add_words<vfi::Padding>(found), add_words<vfi::Boundary>(found), add_words<vfi::Mode>(found);
+    py::list options;
+    add_words<vfi::Padding>(options), add_words<vfi::Boundary>(options), add_words<vfi::Mode>(options);
     add_words<vfi::Holes>(found), add_words<vfi::Edge>(found), add_words<vfi::Border>(found);
-    add_words<vfi::Activation>(found);
-    return found;
+    add_words<vfi::Activation>(corners);
+    return corners;
   });
   m.def("axis", [](const std::string& padding, double f, int32_t x, int32_t size, bool float64) {
     return axis_dict(float64 ? axis_of<double>(padding, f, x, size) : axis_of<float>(padding, f, x, size));
@@ -94,10 +94,10 @@ void add_shared_math(py::module_& m) {
   m.def("corners",
         [](const std::string& padding, double fx, double fy, int32_t x, int32_t y, int32_t width, int32_t height) {
           const auto ax = axis_of<double>(padding, fx, x, width), ay = axis_of<double>(padding, fy, y, height);
-          py::list found;
+          py::list corners;
           vfi::for_each_corner(ax, ay,
-                               [&](int j, int i, double w) { found.append(py::make_tuple(ay.at + j, ax.at + i, w)); });
-          return found;
+                               [&](int j, int i, double w) { corners.append(py::make_tuple(ay.at + j, ax.at + i, w)); });
+          return corners;
         });
   using Size = int64_t;
   m.def("dense_offset", [](Size batch, Size channels, Size height, Size width, bool channels_last, Size b, Size c,

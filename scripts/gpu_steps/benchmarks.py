@@ -68,12 +68,12 @@ def timing_steps() -> list[Step]:
 
 
 def profile_command(folder: Path) -> list[str] | Outcome:
-    found = find_tool("ncu")
-    if found is None:
+    tool = find_tool("ncu")
+    if tool is None:
         return Outcome("ncu", "missing", "no ncu on PATH or in CUDA_HOME")
     sections = [word for section in SECTIONS for word in ("--section", section)]
     chosen = ("--clock-control", "none", "--kernel-name", f"regex:{KERNELS}", "--csv", *sections)
-    return [found, *chosen, *python(str(Path(__file__).with_name("profiled.py")))]
+    return [tool, *chosen, *python(str(Path(__file__).with_name("profiled.py")))]
 
 
 def judge_profile(run: Run, folder: Path) -> Outcome:

@@ -12,14 +12,14 @@ CAPABILITY = "import torch; print(*torch.cuda.get_device_capability(), sep='.')"
 
 
 def build_command(folder: Path) -> list[str] | Outcome:
-    found = subprocess.run([sys.executable, "-c", CAPABILITY], capture_output=True, text=True, timeout=60)
-    if found.returncode != 0:
-        reason = last_lines(found.stderr, 1)
+    probe = subprocess.run([sys.executable, "-c", CAPABILITY], capture_output=True, text=True, timeout=60)
+    if probe.returncode != 0:
+        reason = last_lines(probe.stderr, 1)
         if "No module named 'torch'" in reason:
             return Outcome("build", "failed", f"{sys.executable} has no torch: call make with PYTHON= one that has")
         return Outcome("build", "failed", f"torch finds no GPU: {reason}")
     cores = len(os.sched_getaffinity(0))
-    settings = (f"TORCH_CUDA_ARCH_LIST={found.stdout.strip()}", "VFI_KERNELS_CUDA=1", f"MAX_JOBS={cores}")
+    settings = (f"TORCH_CUDA_ARCH_LIST={probe.stdout.strip()}", "VFI_KERNELS_CUDA=1", f"MAX_JOBS={cores}")
     return ["env", *settings, *python("setup.py", "build_ext", "--inplace")]
 
 
@@ -33,13 +33,13 @@ def judge_build(run: Run, folder: Path) -> Outcome:
 def judge_probe(run: Run, folder: Path) -> Outcome:
     """Which GPU, torch and build, and which backends survive an op: one that does not is left out from then on."""
     facts: dict = {"backends": {}}
-    for found in filter(None, map(parse_line, run.text.splitlines())):
-        if "backend" in found:
-            facts["backends"][found.pop("backend")] = found
+    for line in filter(None, map(parse_line, run.text.splitlines())):
+        if "backend" in line:
+            facts["backends"][line.pop("backend")] = line
         else:
-            facts |= found
-    facts["works"] = [name for name, found in facts["backends"].items() if found["works"]]
-    wrong = [f"{name}: {found['reason']}" for name, found in facts["backends"].items() if found["reason"]]
+            facts |= line
+    facts["works"] = [name for name, line in facts["backends"].items() if line["works"]]
+    wrong = [f"{name}: {line['reason']}" for name, line in facts["backends"].items() if line["reason"]]
     whole = run.code == 0 and len(facts["works"]) == 2 and not wrong
     return Outcome("probe", "passed" if whole else "failed", "; ".join(wrong) or last_lines(run.text), facts=facts)
 

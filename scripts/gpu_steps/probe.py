@@ -61,8 +61,8 @@ def machine() -> dict:
 
     from vfi_kernels import backends
 
-    found = torch.cuda.get_device_properties(0)
-    gpu = {"name": found.name, "capability": f"{found.major}.{found.minor}", "memory_gib": found.total_memory >> 30}
+    device = torch.cuda.get_device_properties(0)
+    gpu = {"name": device.name, "capability": f"{device.major}.{device.minor}", "memory_gib": device.total_memory >> 30}
     library = next((ROOT / "vfi_kernels").glob("_C*.so"))
     versions = {"torch": torch.__version__, "torch_cuda": torch.version.cuda, "build": backends.build_info()}
     return {"gpu": gpu, "needed": needed(library), **versions}

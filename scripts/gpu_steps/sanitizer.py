@@ -25,11 +25,11 @@ def find_tool(name: str) -> str | None:
 
 def sanitizer_command(tool: str) -> Callable[[Path], Sequence[str] | Outcome]:
     def command(folder: Path) -> Sequence[str] | Outcome:
-        found = find_tool(SANITIZER)
-        if found is None:
+        program = find_tool(SANITIZER)
+        if program is None:
             return Outcome(tool, "missing", f"no {SANITIZER} on PATH or in CUDA_HOME")
         ours = ("--kernel-regex", "kns=vfi")  # torch's own kernels are not watched
-        return [found, "--tool", tool, *ours, "--error-exitcode", "86", *python("tests/gpu/small_set.py")]
+        return [program, "--tool", tool, *ours, "--error-exitcode", "86", *python("tests/gpu/small_set.py")]
 
     return command
 

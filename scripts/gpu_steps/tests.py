@@ -25,14 +25,14 @@ def judge_tests(run: Run, folder: Path) -> Outcome:
     """By the lines, which are there however the run ended."""
     file = folder / LINES
     lines = file.read_text().splitlines() if file.exists() else []
-    found: dict[str, dict] = {}
+    outcomes: dict[str, dict] = {}
     for line in map(parse_line, lines):
-        if line and found.get(line["test"], {}).get("outcome") != "failed":
-            found[line["test"]] = line
-    counts = {word: sum(t["outcome"] == word for t in found.values()) for word in ("passed", "failed", "skipped")}
-    failed = {name: t["reason"] for name, t in found.items() if t["outcome"] == "failed"}
-    skips = sorted({t["reason"] for t in found.values() if t["outcome"] == "skipped"})
-    slowest = sorted(((t["seconds"], name) for name, t in found.items()), reverse=True)[:10]
+        if line and outcomes.get(line["test"], {}).get("outcome") != "failed":
+            outcomes[line["test"]] = line
+    counts = {word: sum(t["outcome"] == word for t in outcomes.values()) for word in ("passed", "failed", "skipped")}
+    failed = {name: t["reason"] for name, t in outcomes.items() if t["outcome"] == "failed"}
+    skips = sorted({t["reason"] for t in outcomes.values() if t["outcome"] == "skipped"})
+    slowest = sorted(((t["seconds"], name) for name, t in outcomes.items()), reverse=True)[:10]
     facts = {"counts": counts, "failed": failed, "skipped": skips, "slowest": slowest}
     if run.code == 0 and counts["passed"]:
         return Outcome("tests", "passed", facts=facts)

@@ -90,12 +90,12 @@ Tensor mixture_lora(const Tensor& x, const Tensor& weight, const Maybe& bias, co
 // The rows of the tokens that have an entry. Those of an expert with several runs are copied.
 Tensor rows_with(const Tensor& matrix, const std::vector<Run>& runs, int64_t entry) {
   if (entry == 0) return matrix;
-  std::vector<Tensor> found;
+  std::vector<Tensor> rows_of_entry;
   for (const Run& run : runs) {
-    if (run.expert == entry) found.push_back(rows(matrix, run));
+    if (run.expert == entry) rows_of_entry.push_back(rows(matrix, run));
   }
-  if (found.empty()) return slice(matrix, 0, 0, 0);
-  return found.size() == 1 ? found[0] : concatenated(found, 0);
+  if (rows_of_entry.empty()) return slice(matrix, 0, 0, 0);
+  return rows_of_entry.size() == 1 ? rows_of_entry[0] : concatenated(rows_of_entry, 0);
 }
 
 // The half of s or q that belongs to an entry, for the tokens that have it.

@@ -185,11 +185,11 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F>& read
   const Column* packed = static_cast<const Column*>(a.packed);
   for (int32_t u = 0; u < g.KH; ++u) {
     for (int32_t v = 0; v < g.KW; ++v) {
-      int64_t found = -1;
+      int64_t group_of_reads = -1;
       for_each_segment(g, 0, g.C, [&](const DeformSegment& s) {
         const int64_t q = s.first / g.offset_group_channels();
-        if (q != found) find_reads(a, tile, q, u, v, reads);
-        found = q;
+        if (q != group_of_reads) find_reads(a, tile, q, u, v, reads);
+        group_of_reads = q;
         Column* const column = columns + s.first;
         sample(reads, tile.count, static_cast<const T*>(a.window) + sample_at, memory.zeros, g.C, s, column, g.C);
         for (int64_t k = 0; k < reads.far_count; ++k) {

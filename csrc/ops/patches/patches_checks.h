@@ -44,8 +44,8 @@ inline PatchGrid check_patch_scatter(const Tensor& patches, const Tensor& indice
   check_indices(kOp, indices, base, "base");
   const PatchGrid grid = check_patch(kOp, patches.size(2), base, "base");
   if (indices.size(0) != patches.size(0)) {
-    const std::string given = std::to_string(patches.size(0));
-    fail(kOp, ": expected indices of shape (", given, ", 3) for ", given, " patches, got ", shape_text(indices));
+    const std::string patch_count = std::to_string(patches.size(0));
+    fail(kOp, ": expected indices of shape (", patch_count, ", 3) for ", patch_count, " patches, got ", shape_text(indices));
   }
   return grid;
 }

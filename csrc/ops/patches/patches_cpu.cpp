@@ -28,9 +28,9 @@ std::tuple<Tensor, Tensor> patch_indices(const Tensor& route, std::optional<int6
   const Tensor cells = torch::stable::contiguous(route);
   const bool* const active = static_cast<const bool*>(cells.const_data_ptr());
   const int64_t total = route.numel(), rows = route.size(1), columns = route.size(2);
-  const int64_t found = std::count(active, active + total, true), listed = capacity.value_or(found);
+  const int64_t active_count = std::count(active, active + total, true), listed = capacity.value_or(active_count);
   const Tensor indices = result(route, {listed, 3}, ScalarType::Int), count = empty(route, {}, ScalarType::Long);
-  *static_cast<int64_t*>(count.mutable_data_ptr()) = found;
+  *static_cast<int64_t*>(count.mutable_data_ptr()) = active_count;
   int32_t* row = static_cast<int32_t*>(indices.mutable_data_ptr());
   std::fill(row, row + 3 * listed, -1);
   for (int64_t n = 0, k = 0; n < total && k < listed; ++n) {

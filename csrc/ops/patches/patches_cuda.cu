@@ -12,11 +12,11 @@ MemoryFormat format(bool channels_last) { return channels_last ? MemoryFormat::C
 
 // The one thing that the host waits for.
 int64_t read(const Tensor& count) {
-  Tensor found = torch::stable::empty({}, ScalarType::Long, std::nullopt,
+  Tensor on_host = torch::stable::empty({}, ScalarType::Long, std::nullopt,
                                       torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt,
                                       MemoryFormat::Contiguous);
-  torch::stable::copy_(found, count);
-  return *static_cast<const int64_t*>(found.const_data_ptr());
+  torch::stable::copy_(on_host, count);
+  return *static_cast<const int64_t*>(on_host.const_data_ptr());
 }
 
 std::tuple<Tensor, Tensor> patch_indices(Tensor route, std::optional<int64_t> capacity) {

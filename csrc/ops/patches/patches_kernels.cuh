@@ -25,7 +25,7 @@ static __global__ __launch_bounds__(kThreads) void patch_indices_kernel(const bo
   __shared__ int32_t warps[kThreads / 32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t cells = grid.B * grid.rows * grid.columns;
-  int64_t found = 0;
+  int64_t active_count = 0;
   for (int64_t start = 0; start < cells; start += kThreads * kCells) {
     const int64_t first = start + threadIdx.x * kCells;
     unsigned active = 0;
@@ -49,7 +49,7 @@ static __global__ __launch_bounds__(kThreads) void patch_indices_kernel(const bo
       all += warps[w];
     }
     __syncthreads();
-    int64_t k = found + before;
+    int64_t k = active_count + before;
     for (int i = 0; i < kCells; ++i) {
       if (!(active >> i & 1)) continue;
       if (k < capacity) {
@@ -60,10 +60,10 @@ static __global__ __launch_bounds__(kThreads) void patch_indices_kernel(const bo
       }
       ++k;
     }
-    found += all;
+    active_count += all;
   }
-  for (int64_t n = 3 * found + threadIdx.x; n < 3 * capacity; n += kThreads) indices[n] = -1;
-  if (threadIdx.x == 0) *count = found;
+  for (int64_t n = 3 * active_count + threadIdx.x; n < 3 * capacity; n += kThreads) indices[n] = -1;
+  if (threadIdx.x == 0) *count = active_count;
 }
 
 // How the rows of a patch are shared by blocks, and their elements by threads.

@@ -124,12 +124,12 @@ void routed_conv2d_(const Tensor& x, const Tensor& weight, const MaybeTensor& bi
 // Patches of one colour do not meet, however far they reach: every n-th along both axes.
 std::vector<std::vector<int64_t>> colours(const RoutedArgs& a, int64_t patches, int64_t reach) {
   const int64_t n = reach == 0 ? 1 : (a.axis.out_side + 2 * reach - 1) / a.axis.out_side + 1;
-  std::vector<std::vector<int64_t>> found(n * n);
+  std::vector<std::vector<int64_t>> patches_by_colour(n * n);
   for (int64_t k = 0; k < patches; ++k) {
     const Patch p = patch_at(a.indices, k, a.grid);
-    if (p.used) found[p.row % n * n + p.column % n].push_back(k);
+    if (p.used) patches_by_colour[p.row % n * n + p.column % n].push_back(k);
   }
-  return found;
+  return patches_by_colour;
 }
 
 void weight_gradient(RoutedWeightArgs& a, int64_t patches) {
