@@ -84,9 +84,9 @@ void add_shared_math(py::module_& m) {
   m.def("options", [] {
     py::list options;
     add_words<vfi::Padding>(options), add_words<vfi::Boundary>(options), add_words<vfi::Mode>(options);
-    add_words<vfi::Holes>(found), add_words<vfi::Edge>(found), add_words<vfi::Border>(found);
-    add_words<vfi::Activation>(corners);
-    return corners;
+    add_words<vfi::Holes>(options), add_words<vfi::Edge>(options), add_words<vfi::Border>(options);
+    add_words<vfi::Activation>(options);
+    return options;
   });
   m.def("axis", [](const std::string& padding, double f, int32_t x, int32_t size, bool float64) {
     return axis_dict(float64 ? axis_of<double>(padding, f, x, size) : axis_of<float>(padding, f, x, size));
