@@ -101,7 +101,8 @@ class Option:
         one = converted(self.kind, part)
         if self.choices is not None and one not in self.choices:
             names = ", ".join(shown(choice) for choice in self.choices)
-            raise errors.ArgumentError(f"expected `{self.name}` {names}, got {part!r}")
+            got = part if self.kind is str and isinstance(part, str) and part else repr(part)
+            raise errors.ArgumentError(f"expected `{self.name}` {names}, got {got}")
         if one is None:
             raise errors.ArgumentError(f"expected `{self.name}` to be {KINDS[self.kind]}, got {part!r}")
         low, high = self.least, self.most

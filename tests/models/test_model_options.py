@@ -70,7 +70,7 @@ def test_the_command_reads_what_the_fields_say(parser):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("word", "away", "expected word near, far, got 'away'"),
+        ("word", "away", "expected word near, far, got away"),
         ("word", 3, "expected word near, far, got 3"),
         ("count", 0, "expected count of 1 or more, got 0"),
         ("count", 1.5, "expected count to be a whole number, got 1.5"),

@@ -76,7 +76,7 @@ FIELDS = [
     (option(0, "what"), bool, f"{DEFAULT} 0 (expected strength to be true or false, got 0)"),
     (option([1], "what"), tuple[int, int], f"{DEFAULT} [1] (expected strength to be 2 values, got [1])"),
     (option({}, "what"), str, f"{DEFAULT} {{}} (expected strength to be text, got {{}})"),
-    (option("c", "what"), Literal["a", "b"], f"{DEFAULT} 'c' (expected strength a, b, got 'c')"),
+    (option("c", "what"), Literal["a", "b"], f"{DEFAULT} 'c' (expected strength a, b, got c)"),
     (option(2.0, "what", least=0, most=1), float, f"{DEFAULT} 2.0 (expected strength from 0 to 1, got 2.0)"),
     (option(0.7, "what", choices=(0.5, 1.0)), float, f"{DEFAULT} 0.7 (expected strength 0.5, 1, got 0.7)"),
     (option(None, "what"), float, "a type with | None, as its default is None, got <class 'float'>"),

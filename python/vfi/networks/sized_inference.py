@@ -210,9 +210,10 @@ def check(frame0: Tensor, frame1: Tensor) -> None:
 
 
 def check_frames(frame0: Tensor, frame1: Tensor, device: torch.device | None = None) -> None:
-    """`check`, of pictures to be looked at. device: where the network is, if the frames must be there, too."""
+    """`check`, of pictures to be looked at. device: where the network is, if the frames must be there, too; those of a
+    network on `meta` are shapes alone, as it is."""
     check(frame0, frame1)
-    if frame0.is_meta:
+    if frame0.is_meta and (device is None or device.type != "meta"):
         raise ArgumentError("expected frames that have values, got some on the device meta")
     if device not in (None, frame0.device):
         raise ArgumentError(f"expected frames on {device}, where the model is, got some on {frame0.device}")
