@@ -189,7 +189,7 @@ def broken(change):
         (lambda s: s.update({"head.modulation": torch.ones(1, 3, 24)}), r"head\.modulation \(1, 3, 24\) instead of"),
         (lambda s: s["head.head.bias"].fill_(torch.nan), r"not finite in head\.head\.bias"),
         (lambda s: s.pop("patch_embedding.weight"), r"hold a transformer of Wan 2\.1, but it has no patch_embedding"),
-        (lambda s: s.update({"head.head.bias": torch.ones(64, dtype=torch.int8)}), r"head\.bias is torch.int8"),
+        (lambda s: s.update({"head.head.bias": torch.ones(64, dtype=torch.int8)}), r"head\.bias is int8"),
         (lambda s: s.clear() or s.update(other=torch.ones(2)), "but it has no patch_embedding.weight of 5 dimensions"),
         (lambda s: s.update({"blocks.9.ffn.2.bias": torch.ones(24)}), r"keys missing: blocks\.2\..*blocks\.9\.ffn"),
     ],

@@ -37,8 +37,9 @@ class Config:
             raise ArgumentError(f"RIFE: expected variant {' or '.join(VARIANTS)}, got {self.variant!r}")
         if self.channel_order not in ("bgr", "rgb"):
             raise ArgumentError(f"RIFE: expected channel_order bgr or rgb, got {self.channel_order!r}")
-        for width in (*self.flow, self.teacher):
+        for width in self.flow:
             whole("flow", width, 2)
+        whole("teacher", self.teacher, 2)
         whole("width", self.width, 1)
         if len(self.flow) != 3 or any(c % 2 for c in (*self.flow, self.teacher)):
             raise ArgumentError(
