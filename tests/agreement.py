@@ -135,7 +135,7 @@ def differences(trial: Trial, backend: str) -> list[str]:
     if isinstance(got, str) or isinstance(expected, str):
         said = [t if isinstance(t, str) else "ran" for t in (got, expected)]
         return [] if said[0] == said[1] else [f"got: {said[0]}; expected: {said[1]}"]
-    wrong, found = [], []
+    wrong, listed = [], []
     for n, (a, b) in enumerate(zip(got, expected)):
         if a is None or b is None or (a.shape, a.dtype) != (b.shape, b.dtype):
             if a is not None or b is not None:
@@ -144,10 +144,10 @@ def differences(trial: Trial, backend: str) -> list[str]:
             if not torch.equal(a, b):
                 wrong.append(f"result {n}: got {a.tolist()}, expected {b.tolist()}")
         elif (where := _apart(a, b, trial.bound(n, a))).any():
-            found.append(Difference(n, where, a.double(), b.double()))
-    if found:
-        found = _counted(trial, found, expected)
-    return wrong + [str(d) for d in found]
+            listed.append(Difference(n, where, a.double(), b.double()))
+    if listed:
+        listed = _counted(trial, listed, expected)
+    return wrong + [str(d) for d in listed]
 
 
 def _kind(t: Tensor | None) -> str:
@@ -163,7 +163,7 @@ def _apart(a: Tensor, b: Tensor, bound: float) -> Tensor:
     return torch.where(both, far, a.isfinite() != b.isfinite())
 
 
-def _counted(trial: Trial, found: list[Difference], expected: list) -> list[Difference]:
+def _counted(trial: Trial, candidates: list[Difference], expected: list) -> list[Difference]:
     """Those differences that count, by the rules above."""
     acc = torch.float64 if set(trial.dtypes) == {torch.float64} else torch.float32  # weights do not decide it
 
@@ -177,7 +177,7 @@ def _counted(trial: Trial, found: list[Difference], expected: list) -> list[Diff
             noisy.append(trial.run("reference", change=doubled))
     without = list(_twins(trial))
     counted = []
-    for d in found:
+    for d in candidates:
         dtype = expected[d.n].dtype
         w = exact[d.n].to(dtype).double()
         free = (w.abs() > 1e-3 * torch.finfo(acc).max) | (

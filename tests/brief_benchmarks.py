@@ -19,11 +19,11 @@ def same_threads(threads):
 
 
 def rows_of(**choices):
-    found = []
+    rows = []
     for job in jobs.plan(**{"shape": [SHAPE], "threads": [1], **choices}):
         peers = [p for p in load_peers()[load_cases()[job.case].op] if not p.compiles]
-        found.append(measure.measure(job, peers, BRIEF, lambda step: None))
-    return found
+        rows.append(measure.measure(job, peers, BRIEF, lambda step: None))
+    return rows
 
 
 def make_document(tmp_path, name, factor=1.0, spread=0.0, copy=1.0):

@@ -78,9 +78,9 @@ def oracle_gradients(call, arguments, cotangents) -> list[Tensor]:
 def make_cotangents(call, arguments) -> list[Tensor]:
     """Fixed pseudo-random cotangents; where an output is not finite (log-weight of a hole) it gets 0."""
     generator = torch.Generator().manual_seed(7)
-    found = []
+    cotangents = []
     for out in oracle_forward(call, arguments):
         # Eighths: exact in every dtype.
         noise = torch.randn(out.shape, generator=generator, dtype=torch.float64).mul(8).round() / 8
-        found.append(torch.where(out.isfinite(), noise.to(out.device), 0))
-    return found
+        cotangents.append(torch.where(out.isfinite(), noise.to(out.device), 0))
+    return cotangents

@@ -55,9 +55,11 @@ def first_cases():
 
 def schemas():
     """Those that compute with tensors, by the op's name."""
-    found = {s.name.split("::")[1]: s for s in torch._C._jit_get_all_schemas() if s.name.startswith("vfi_kernels::")}
-    del found["give_results"]  # which keeps them
-    return {name: s for name, s in sorted(found.items()) if any("Tensor" in str(a.type) for a in s.arguments)}
+    schemas_by_op = {
+        s.name.split("::")[1]: s for s in torch._C._jit_get_all_schemas() if s.name.startswith("vfi_kernels::")
+    }
+    del schemas_by_op["give_results"]  # which keeps them
+    return {name: s for name, s in sorted(schemas_by_op.items()) if any("Tensor" in str(a.type) for a in s.arguments)}
 
 
 def mutated(schema):
@@ -75,13 +77,13 @@ def calls():
         for case in first_cases():
             forward(case.call, make(case))
             gradients(case.call, make(case), make_cotangents(case.call, make(case)))
-    found = {name: [] for name in schemas()}
+    arguments_by_op = {name: [] for name in schemas()}
     for name, args, _ in recorded:
-        found[name.split(".")[1]].append(cases.map_tensors(lambda t: t.detach(), args))
-    for name, listed in found.items():
-        listed += [] if listed else found[name.removesuffix("_")]
+        arguments_by_op[name.split(".")[1]].append(cases.map_tensors(lambda t: t.detach(), args))
+    for name, listed in arguments_by_op.items():
+        listed += [] if listed else arguments_by_op[name.removesuffix("_")]
         assert listed, f"no case runs {name}"
-    return found
+    return arguments_by_op
 
 
 def expect_one_sentence(error, *starts):

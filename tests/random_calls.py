@@ -66,8 +66,8 @@ def _from_case(draw: Draw, case: cases.OpCase) -> Call:
         return lambda t: placed(draw, draw.values(t, huge=name != limited).to(draw.dtype(usual)))
 
     names = inspect.signature(getattr(vk, case.op)).parameters
-    found = tuple(map_tensors(place(name), argument) for name, argument in zip(names, arguments))
-    return Call(f"{case.name} {options}", call, found, case.slack)
+    inputs = tuple(map_tensors(place(name), argument) for name, argument in zip(names, arguments))
+    return Call(f"{case.name} {options}", call, inputs, case.slack)
 
 
 def options_of(case: cases.OpCase) -> set[str]:
@@ -83,13 +83,13 @@ def options_of(case: cases.OpCase) -> set[str]:
 
 
 def _options(draw: Draw, case: cases.OpCase) -> dict[str, Any]:
-    found = {}
+    options = {}
     for name in sorted(options_of(case)):
         choices = OPTIONS[name]
         if name == "mode" or choices is None or draw.rarely(0.5):
             continue
-        found[name] = draw.one_of(choices)
-    return found
+        options[name] = draw.one_of(choices)
+    return options
 
 
 OPS = sorted({c.op for c in CASES.values()} | set(BY_HAND))

@@ -118,13 +118,13 @@ def _mixture(draw: Draw) -> Call:
     size, out, entries, rank = draw.size(1, 3, 17), draw.size(1, 2, 33), draw.one_of((2, 3, 7)), draw.size(1, 3, 16)
     sizes = ((out, size), (out,), (entries, rank, size), (entries, out, rank), (entries, rank), (entries, out))
     tensors = [draw.normal(*shape, size), *(draw.normal(*each) for each in sizes)]
-    given: list[Any] = [placed(draw, draw.values(t).to(draw.dtype(usual))) for t in tensors]
+    arguments: list[Any] = [placed(draw, draw.values(t).to(draw.dtype(usual))) for t in tensors]
     for n in (2, 5, 6):
         if draw.rarely(0.3):
-            given[n] = None
+            arguments[n] = None
     if draw.rarely(0.5):
         expert = draw.one_of((1, entries - 1, entries, 0, -1)) if draw.rarely() else 1
-        return Call(f"mixture_lora {expert=}", vk.mixture_lora, (*given, expert))
+        return Call(f"mixture_lora {expert=}", vk.mixture_lora, (*arguments, expert))
     count = draw.one_of((1, 2, 5))
     ends = torch.cat([torch.zeros(1, dtype=torch.int64), draw.integers(0, tokens, count - 1).sort().values])
     ends = torch.cat([ends, torch.tensor([tokens])])
@@ -137,7 +137,7 @@ def _mixture(draw: Draw) -> Call:
         *others, segments = tensors
         return vk.mixture_lora(*others, segments=segments)
 
-    return Call("mixture_lora segments", call, (*given, *listed))
+    return Call("mixture_lora segments", call, (*arguments, *listed))
 
 
 BY_HAND: dict[str, Callable[[Draw], Call]] = {

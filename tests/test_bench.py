@@ -39,20 +39,20 @@ def contenders(*names):
 
 def test_every_round_asks_everyone_once_and_starts_one_place_later():
     clock = Clock({"a": 1e-6, "b": 2e-6, "c": 3e-6})
-    found = timing.interleave(contenders("a", "b", "c"), clock, timing.Budget(seconds=60, rounds=(3, 3)))
+    summaries = timing.interleave(contenders("a", "b", "c"), clock, timing.Budget(seconds=60, rounds=(3, 3)))
     assert "".join(clock.asked) == "aabbcc" + "abc" + "bca" + "cab"
-    assert found["b"]["median_ms"] == pytest.approx(2e-3) and found["b"]["samples"] == 3
+    assert summaries["b"]["median_ms"] == pytest.approx(2e-3) and summaries["b"]["samples"] == 3
 
 
 def test_a_contender_that_used_up_its_time_rests():
     clock = Clock({"slow": 2.0, "fast": 1e-6})
-    found = timing.interleave(contenders("slow", "fast"), clock, timing.Budget(seconds=4, rounds=(7, 7), enough=3))
-    assert found["slow"]["samples"] == 3 and found["fast"]["samples"] == 7
+    summaries = timing.interleave(contenders("slow", "fast"), clock, timing.Budget(seconds=4, rounds=(7, 7), enough=3))
+    assert summaries["slow"]["samples"] == 3 and summaries["fast"]["samples"] == 7
 
 
 def test_summary_is_median_and_quartiles():
-    found = timing.summary([0.001, 0.002, 0.003, 0.004, 0.100], calls=2)
-    assert (found["low_ms"], found["median_ms"], found["high_ms"]) == pytest.approx((2, 3, 4))
+    summary = timing.summary([0.001, 0.002, 0.003, 0.004, 0.100], calls=2)
+    assert (summary["low_ms"], summary["median_ms"], summary["high_ms"]) == pytest.approx((2, 3, 4))
 
 
 def test_short_calls_are_repeated():
@@ -66,14 +66,14 @@ def test_short_calls_are_repeated():
 
 def test_ratios_are_quotients_of_medians():
     times = {"ours": 2.0, "RIFE": 6.0, "ours float32": 3.0, "copy": 1.0}
-    found = measure.ratios({name: {"median_ms": ms} for name, ms in times.items()})
-    assert found == {"times_faster": {"RIFE": 3.0, "ours float32": 1.5}, "times_floor": 2.0}
+    ratios = measure.ratios({name: {"median_ms": ms} for name, ms in times.items()})
+    assert ratios == {"times_faster": {"RIFE": 3.0, "ours float32": 1.5}, "times_floor": 2.0}
 
 
 def test_a_plan_is_every_combination():
-    found = jobs.plan(op=["splat-softmax"], dtype=["float32", "float16"], mode=["forward", "both"], threads=[1, 2])
-    assert len(found) == 4 * 2 * 2 * 2  # four shapes
-    assert {job.recording for job in found if job.mode == "both"} == {"grad"}
+    planned = jobs.plan(op=["splat-softmax"], dtype=["float32", "float16"], mode=["forward", "both"], threads=[1, 2])
+    assert len(planned) == 4 * 2 * 2 * 2  # four shapes
+    assert {job.recording for job in planned if job.mode == "both"} == {"grad"}
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_peers_have_our_gradients(case):
         leaves = [t.detach().requires_grad_() for t in arguments]
         out = peer.result(peer.call(*peer.prepare(*leaves, **options), **options))
         grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).to(out)
-        found = torch.autograd.grad(out, leaves, grad)
+        grads = torch.autograd.grad(out, leaves, grad)
         if "wide" not in case.name or "per target" in peer.name:
             checked += 1
-            for a, b in zip(found, expected, strict=True):
+            for a, b in zip(grads, expected, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
     assert checked or not load_peers()[case.op]
 
@@ -213,8 +213,8 @@ def test_the_copy_moves_the_bytes_of_the_floor():
 
 
 def test_overhead_covers_every_op_and_state_of_autograd():
-    found = overhead.overhead_jobs(None)
-    assert {(load_cases()[j.case].op, j.recording) for j in found} == {
+    planned = overhead.overhead_jobs(None)
+    assert {(load_cases()[j.case].op, j.recording) for j in planned} == {
         (case.op, recording) for case in CASES for recording in jobs.RECORDINGS
     }
 

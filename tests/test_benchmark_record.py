@@ -29,14 +29,14 @@ def test_every_goal_is_measured():
     for goal in goals.CPU_GOALS:
         where = dict(goal.where)
         level = where.pop("level_forced")
-        found = [
+        measured = [
             g for job, g in planned if g.cpu_level == level and all(getattr(job, k) == v for k, v in where.items())
         ]
-        assert found, goal.text()
+        assert measured, goal.text()
         peers = {p.name for p in load_peers()[load_cases()[where["case"]].op]}
         special = {goals.FASTEST, goals.FLOOR, goals.MICROSECONDS, "ours float32"}
         assert goal.against in special or (
-            goal.against in peers and all(goal.against in (g.peers or peers) for g in found)
+            goal.against in peers and all(goal.against in (g.peers or peers) for g in measured)
         )
 
 
@@ -88,7 +88,7 @@ def test_what_routing_saves_is_judged_and_shown(tmp_path):
     }  # fmt: skip
     document["networks"] = {"apr_vfi": apr, "ebme_splat": {"size": [480, 640], "threads": 2, "seconds": 1.25}}
     reached = {g["text"]: (g["reached"], g["met"]) for g in goals.judge_networks(document["networks"])}
-    (routing,) = [found for text, found in reached.items() if text.startswith("APR-VFI")]
+    (routing,) = [value for text, value in reached.items() if text.startswith("APR-VFI")]
     assert routing == (pytest.approx(0.92), True)
     assert reached["ebme-splat 640x480, all cores"] == (1.25, True)
     file.write_text(json.dumps(document))
@@ -120,15 +120,15 @@ def test_figures_are_pictures(tmp_path):
 def test_operations_are_counted():
     """By hand: a 3x3 deformable convolution of 12 into 12 channels, one of half the patches and a row, 81 products, a
     layer of 128 to 69 features."""
-    found = {row["op"]: row for row in rows_of(shape=["1x12x64x128"], op=[
+    rows = {row["op"]: row for row in rows_of(shape=["1x12x64x128"], op=[
         "modulated_deform_conv2d-4", "routed_conv2d-64", "correlation", "mixture_lora-one", "splat-softmax",
     ])}  # fmt: skip
     pixels = 64 * 128
-    assert found["modulated_deform_conv2d"]["flops"] == pixels * 2 * 12 * 12 * 9
-    assert found["routed_conv2d"]["flops"] == (pixels // 2 + 64 * 64) * 2 * 12 * 14 * 9
-    assert found["correlation"]["flops"] == pixels * 12 * 81 * 2
-    assert found["mixture_lora"]["flops"] == 12 * 64 * 2 * (69 * 128 + 6 * (69 + 128))
-    assert found["splat"]["flops"] is None
+    assert rows["modulated_deform_conv2d"]["flops"] == pixels * 2 * 12 * 12 * 9
+    assert rows["routed_conv2d"]["flops"] == (pixels // 2 + 64 * 64) * 2 * 12 * 14 * 9
+    assert rows["correlation"]["flops"] == pixels * 12 * 81 * 2
+    assert rows["mixture_lora"]["flops"] == 12 * 64 * 2 * (69 * 128 + 6 * (69 + 128))
+    assert rows["splat"]["flops"] is None
 
 
 def test_memory_of_a_call_in_a_process():

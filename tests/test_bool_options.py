@@ -34,11 +34,11 @@ CALLS = {
 
 def options():
     """(name, option) of every public function and module."""
-    found = [(name, getattr(vk, name)) for name in dir(vk)]
+    functions = [(name, getattr(vk, name)) for name in dir(vk)]
     modules = [getattr(vk.nn, name) for name in dir(vk.nn)]
     ours = [m for m in modules if inspect.isclass(m) and issubclass(m, torch.nn.Module)]
-    found += [(m.__name__, call) for m in ours for call in (m.__init__, m.forward)]
-    for name, function in found:
+    functions += [(m.__name__, call) for m in ours for call in (m.__init__, m.forward)]
+    for name, function in functions:
         if inspect.isfunction(function) and not name.startswith("_"):
             for key, parameter in inspect.signature(function).parameters.items():
                 if isinstance(parameter.default, bool):

@@ -30,7 +30,7 @@ def newest_build() -> Path:
 def weak_symbols(path: Path) -> list[str]:
     """Demangled names of the symbols for which the linker may pick another object's definition."""
     text = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
-    return [found[2] for found in re.finditer(r"^[0-9a-f]+ ([WVu]) (.+)$", text, re.MULTILINE)]
+    return [match[2] for match in re.finditer(r"^[0-9a-f]+ ([WVu]) (.+)$", text, re.MULTILINE)]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -56,9 +56,9 @@ def test_no_unit_takes_long_to_compile():
         begin, end, _, name, _ = line.split("\t")
         log[name] = (int(end) - int(begin)) / 1000
     targets = [sys.executable, "-m", "ninja", "-C", folder, "-t", "targets", "all"]
-    known = {line.rsplit(":", 1)[0] for line in subprocess.check_output(targets, text=True).splitlines()}
+    units = {line.rsplit(":", 1)[0] for line in subprocess.check_output(targets, text=True).splitlines()}
     own = [
-        n for n in log if n in known and n.endswith(".o") and not re.search("_cuda|emulated|testing", n)
+        n for n in log if n in units and n.endswith(".o") and not re.search("_cuda|emulated|testing", n)
     ]  # the CPU's
     assert len(own) > 40
     for name in [n for n in own if log[n] > limit_s]:

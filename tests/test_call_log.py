@@ -31,8 +31,8 @@ assert torch.equal(image.grad, torch.ones_like(image)) and torch.equal(a, image)
 
 def run(program: str, **environment: str) -> subprocess.CompletedProcess:
     search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    known = {**os.environ, "PYTHONPATH": search, **environment}
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=known)
+    variables = {**os.environ, "PYTHONPATH": search, **environment}
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=variables)
 
 
 def test_every_call_is_a_line():

@@ -65,8 +65,8 @@ flow.view(-1)[:-1].fill_(0.5)
 vk.backward_warp(torch.rand(1, 2, 8, 40), flow)
 """
     done = sanitizers.run(folder, program, VFI_KERNELS_CPU=level)
-    found = "ERROR: AddressSanitizer" in done.stderr
-    assert (found, done.returncode != 0) == (bool(missing), bool(missing)), done.stderr[:3000]
+    reported = "ERROR: AddressSanitizer" in done.stderr
+    assert (reported, done.returncode != 0) == (bool(missing), bool(missing)), done.stderr[:3000]
 
 
 @pytest.mark.nightly

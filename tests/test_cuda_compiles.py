@@ -37,12 +37,12 @@ needs_nvcc = pytest.mark.skipif(nvcc() is None, reason="no CUDA toolkit (CUDA_HO
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """Gives what ptxas says of the kernels of a source: {kernel: (registers, bytes spilled)}, each compiled once."""
-    folder, found = tmp_path_factory.mktemp("ptxas"), {}
+    folder, lines_of_kernel = tmp_path_factory.mktemp("ptxas"), {}
 
     def compile_one(source: Path, arch: str) -> dict[str, tuple[int, int]]:
-        if (source, arch) not in found:
-            found[source, arch] = parse(run_nvcc(source, arch, folder / f"{source.stem}.{arch}.o"))
-        return found[source, arch]
+        if (source, arch) not in lines_of_kernel:
+            lines_of_kernel[source, arch] = parse(run_nvcc(source, arch, folder / f"{source.stem}.{arch}.o"))
+        return lines_of_kernel[source, arch]
 
     return compile_one
 

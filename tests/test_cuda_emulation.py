@@ -48,25 +48,25 @@ def test_under_several_thread_orders(case, seed, atomic):
 @pytest.mark.parametrize("flow", ["zoom-out", "noise"])
 def test_the_deterministic_way_does_not_depend_on_the_thread_order(case, flow):
     arguments = make(case, (2, 5, 11, 37), flow=flow)
-    found = []
+    results = []
     for seed in SEEDS:
         with emulated_cuda(seed):
-            found.append(run_all(case, arguments))
+            results.append(run_all(case, arguments))
             if seed == SEEDS[-1]:
                 check_all(case, arguments)
-    for other in found[1:]:
-        for a, b in zip(found[0], other):
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_other_way_does_depend_on_it(atomic):
     """So the test above would see a sum whose order is not fixed."""
     image, flow = torch.randn(1, 3, 24, 40), 8 * torch.randn(1, 2, 24, 40)
-    found = []
+    results = []
     for seed in SEEDS:
         with emulated_cuda(seed):
-            found.append(emulated_op("splat")([image], flow, None, "sum", "zero", False, False)[0][0])
-    assert not all(torch.equal(found[0], other) for other in found[1:])
+            results.append(emulated_op("splat")([image], flow, None, "sum", "zero", False, False)[0][0])
+    assert not all(torch.equal(results[0], other) for other in results[1:])
 
 
 @pytest.mark.parametrize("flow", ["point", "zoom-out", "smooth", "noise", "integer"])
@@ -151,31 +151,31 @@ def test_groups_wider_than_a_block(dtype, last, backend):
 
 def test_products_in_tf32(backend):
     """Factors lose 13 bits, sums do not."""
-    found = {}
+    results = {}
     for precision in ("highest", "high"):
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(precision)
         try:
             leaves = [t.requires_grad_() for t in deform_arguments(torch.float32, kernel=3)]
             out = vk.modulated_deform_conv2d(*leaves, padding=1)
-            found[precision] = [out, *torch.autograd.grad(out.sum(), leaves)]
+            results[precision] = [out, *torch.autograd.grad(out.sum(), leaves)]
         finally:
             torch.set_float32_matmul_precision(before)
-    for exact, rounded in zip(found["highest"], found["high"]):
+    for exact, rounded in zip(results["highest"], results["high"]):
         error = (rounded - exact).norm() / exact.norm()
         assert 0 < error < 2**-10
         torch.testing.assert_close(rounded, exact, rtol=0, atol=2**-10 * exact.abs().max().item())
 
 
 def test_only_the_gradient_of_the_input_depends_on_the_thread_order(atomic):
-    case, found = CASES["modulated_deform_conv2d-4"], []
+    case, results = CASES["modulated_deform_conv2d-4"], []
     for seed in SEEDS:
         with emulated_cuda(seed):
-            found.append(run_all(case, make(case, (2, 6, 9, 17), flow="point")))
-    assert not all(torch.equal(found[0][1], other[1]) for other in found[1:])
-    for other in found[1:]:
+            results.append(run_all(case, make(case, (2, 6, 9, 17), flow="point")))
+    assert not all(torch.equal(results[0][1], other[1]) for other in results[1:])
+    for other in results[1:]:
         for n in (0, 2, 3, 4):
-            assert torch.equal(found[0][n], other[n])
+            assert torch.equal(results[0][n], other[n])
 
 
 # Trajectories: keyframes that do not fit in shared memory.
@@ -187,13 +187,13 @@ def test_more_keyframes_than_are_held(backend):
     image, taus = torch.randn(1, 3, 9, 21, generator=rng), torch.rand(4, generator=rng)
     for count in (20, 21):
         keyframes = 3 * torch.randn(1, count, 2, 9, 21, generator=rng)
-        found, wide = (
+        held, wide = (
             vk.trajectory_warp(image.to(d), keyframes.to(d), taus.to(d)) for d in (torch.float32, torch.float64)
         )
         flows = vk.sample_trajectory(keyframes.double(), taus.double())[0]
         expected = torch.stack([vk.backward_warp(image.double(), flow[None]) for flow in flows], 1)
         torch.testing.assert_close(wide, expected, rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(held.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 # The emulation itself: planted mistakes are found.
@@ -274,11 +274,11 @@ def test_positions_agree_with_the_reference(padding, float64):
             weight = corner.term(corner.weight, torch.ones_like(corner.weight))[0, 0, 0, start].item()
             if weight:
                 expected[corner.index[0, 0, start].item()] = weight
-        found = {
+        positions = {
             x: w for _, x, w in native.corners(padding, f if float64 else float(np.float32(f)), 0.0, start, 0, size, 1)
         }
         if float64:
-            assert found == expected, f
+            assert positions == expected, f
         axis = native.axis(padding, f, start, size, float64)
         assert 0 <= axis["l"] <= 1 and (axis["l"] < 1 or padding == "reflection")
         if expected:

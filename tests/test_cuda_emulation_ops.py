@@ -33,8 +33,8 @@ globals().update(FOUND)
 
 def asks_which_way(op):
     """Whether the schema of `op`, or of its gradient, has the deterministic way beside the atomic one."""
-    known = [name for name in (op, f"{op}_grad") if name in OPS]
-    schemas = [getattr(getattr(torch.ops, NAMESPACE), name).default._schema for name in known]
+    names = [name for name in (op, f"{op}_grad") if name in OPS]
+    schemas = [getattr(getattr(torch.ops, NAMESPACE), name).default._schema for name in names]
     return any(argument.name == "deterministic" for schema in schemas for argument in schema.arguments)
 
 

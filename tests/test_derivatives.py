@@ -24,8 +24,8 @@ def flat(case, arguments):
     """The case's call as a function of the tensors among its arguments."""
 
     def call(*leaves):
-        given = iter(leaves)
-        return tensors(case.call(*map_tensors(lambda _: next(given), arguments)))
+        remaining = iter(leaves)
+        return tensors(case.call(*map_tensors(lambda _: next(remaining), arguments)))
 
     return call
 
@@ -78,8 +78,8 @@ def test_tensors_saved_on_the_cpu(case):
 
     expected = both()
     with torch.autograd.graph.save_on_cpu():
-        found = both()
-    for got, wanted in zip(found, expected, strict=True):
+        grads = both()
+    for got, wanted in zip(grads, expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
@@ -91,8 +91,8 @@ def test_hessian_times_vector(case):
     moving = leaves if case.smooth else leaves[:-1]  # not the metric, whose derivative counts the shift as constant
     vectors = tuple(torch.randn(t.shape, generator=torch.Generator().manual_seed(5), dtype=t.dtype) for t in moving)
 
-    def scalar(*given):
-        return energy(flat(case, arguments)(*given, *leaves[len(given) :]))
+    def scalar(*inputs):
+        return energy(flat(case, arguments)(*inputs, *leaves[len(inputs) :]))
 
     hvp = torch.autograd.functional.hvp(scalar, tuple(moving), vectors)[1]
     vhp = torch.autograd.functional.vhp(scalar, tuple(moving), vectors)[1]
@@ -105,12 +105,12 @@ def test_hvp_is_linear_in_its_vector_and_has_no_other_derivative(case):
     leaves = tensors(leaves_of(case))
     vectors = tuple(torch.ones_like(t, requires_grad=True) for t in leaves)
 
-    def scalar(*given):
-        return energy(flat(case, leaves_of(case))(*given))
+    def scalar(*inputs):
+        return energy(flat(case, leaves_of(case))(*inputs))
 
-    def inner(*given):
-        found = torch.autograd.functional.hvp(scalar, tuple(leaves), given, create_graph=True)[1]
-        return sum((f * (n + 1)).sum() for n, f in enumerate(found))
+    def inner(*inputs):
+        grads = torch.autograd.functional.hvp(scalar, tuple(leaves), inputs, create_graph=True)[1]
+        return sum((f * (n + 1)).sum() for n, f in enumerate(grads))
 
     weights = tuple(torch.full_like(t, n + 1) for n, t in enumerate(leaves))
     expected = torch.autograd.functional.vhp(scalar, tuple(leaves), weights)[1]
@@ -150,8 +150,8 @@ def check_captured(case, captured):
     except RuntimeError as error:
         expect_one_sentence(error, case.op, f"{case.op}_", "patch_scatter_")
         return
-    found = torch.autograd.grad(energy(outs), leaves)
-    for got, wanted in zip(found, torch.autograd.grad(energy(call(*leaves)), leaves), strict=True):
+    grads = torch.autograd.grad(energy(outs), leaves)
+    for got, wanted in zip(grads, torch.autograd.grad(energy(call(*leaves)), leaves), strict=True):
         torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
@@ -196,24 +196,24 @@ def test_in_place_ops_write_into_tensors_of_inference_mode_in_it_alone(name, oth
     """As torch's own do; others: every argument is of that mode, and autograd has no part in the call."""
     op, places = getattr(torch.ops.vfi_kernels, name), mutated(schemas()[name])
     for args in calls()[name]:
-        given = list(map_tensors(lambda t: t.detach().clone(), args))
+        copies = list(map_tensors(lambda t: t.detach().clone(), args))
         expected = map_tensors(lambda t: t.detach().clone(), args)
         with torch.inference_mode():
-            for n, a in enumerate(given):
+            for n, a in enumerate(copies):
                 if isinstance(a, torch.Tensor) and (others or n in places):
-                    given[n] = a.clone()
-        before = [given[n].clone() for n in places]
+                    copies[n] = a.clone()
+        before = [copies[n].clone() for n in places]
         for grad in (torch.enable_grad(), torch.no_grad()):
             with grad, pytest.raises(RuntimeError, match=r"torch\.inference_mode\(\)") as error:
-                op(*given)
+                op(*copies)
             expect_one_sentence(error.value, name)
-            assert all(torch.equal(given[n], was) for n, was in zip(places, before, strict=True))
+            assert all(torch.equal(copies[n], was) for n, was in zip(places, before, strict=True))
         versions = [expected[n]._version for n in places]
         op(*expected)
         assert all(expected[n]._version > was for n, was in zip(places, versions, strict=True))
         with torch.inference_mode():
-            op(*given)
-            assert all(torch.equal(given[n], expected[n]) for n in places)
+            op(*copies)
+            assert all(torch.equal(copies[n], expected[n]) for n in places)
 
 
 @pytest.mark.parametrize("kind", ["block", "convolution"])
@@ -233,14 +233,14 @@ def test_in_place_ops_write_into_a_view_that_is_negated(name, reads):
     """Or read one, and write into a plain tensor."""
     op, places = getattr(torch.ops.vfi_kernels, name), mutated(schemas()[name])
     for args in calls()[name]:
-        given = map_tensors(lambda t: t.detach().clone(), args)
+        copies = map_tensors(lambda t: t.detach().clone(), args)
         expected = map_tensors(lambda t: t.detach().clone(), args)
         for n in places:
-            given[n].zero_(), expected[n].zero_()
-        floating = [n for n, a in enumerate(given) if isinstance(a, torch.Tensor) and a.is_floating_point()]
+            copies[n].zero_(), expected[n].zero_()
+        floating = [n for n, a in enumerate(copies) if isinstance(a, torch.Tensor) and a.is_floating_point()]
         negated = [n for n in floating if (n in places) != reads]
-        views = [torch._neg_view(-a if reads else a) if n in negated else a for n, a in enumerate(given)]
+        views = [torch._neg_view(-a if reads else a) if n in negated else a for n, a in enumerate(copies)]
         op(*views), op(*expected)
         for n in places:
             assert expected[n].any() and torch.equal(views[n], expected[n])
-            assert reads or torch.equal(given[n], -expected[n])
+            assert reads or torch.equal(copies[n], -expected[n])

@@ -99,8 +99,8 @@ def test_the_api_page_has_every_signature(name):
 @pytest.mark.parametrize("function", [getattr(vk, name) for name in FUNCTIONS], ids=FUNCTIONS)
 def test_results_are_described_without_a_colon(function):
     """The reference would take what stands before it for the result's type."""
-    found = re.search(r"^ *Returns:\n(.+?)(\n\n|\Z)", function.__doc__, flags=re.DOTALL | re.MULTILINE)
-    assert not found or ":" not in found[1]
+    match = re.search(r"^ *Returns:\n(.+?)(\n\n|\Z)", function.__doc__, flags=re.DOTALL | re.MULTILINE)
+    assert not match or ":" not in match[1]
 
 
 @pytest.mark.parametrize("folder", OPS, ids=lambda folder: folder.name)
@@ -143,14 +143,14 @@ def test_the_tables_of_precision_come_out():
     page = (DOCS / "determinism.md").read_text()
     number = r"\d+e[+-]\d+"
     for line in subprocess.check_output(script, text=True).splitlines():
-        found = [float(value) for value in re.findall(number, line)]
-        if not found:
+        figures = [float(value) for value in re.findall(number, line)]
+        if not figures:
             assert line in page
             continue
         row = line.split(" | ")[0]
         told = re.search(rf"^{re.escape(row)} \|.*$", page, flags=re.MULTILINE)
         assert told, f"docs/determinism.md has no row {line}"
-        for now, then in zip(found, map(float, re.findall(number, told[0])), strict=True):
+        for now, then in zip(figures, map(float, re.findall(number, told[0])), strict=True):
             assert then / 3 <= now <= then * 3, line
 
 
@@ -189,7 +189,7 @@ def test_the_numbers_of_the_migration_guide_are_those_of_its_script(monkeypatch)
     number = re.compile(r"\d+(?:\.\d+)?(?:e-\d+)?")
     page, now = (DOCS / "migrate.md").read_text().splitlines(), migration.table().splitlines()
     begin = page.index(now[0])
-    for shown, found in zip(page[begin : begin + len(now)], now, strict=True):
-        assert number.sub("#", shown) == number.sub("#", found), "run python benchmarks/migration.py"
-        for a, b in zip(number.findall(shown), number.findall(found)):
-            assert float(a) == float(b) or 1 / 3 < float(a) / float(b) < 3, (shown, found)
+    for shown, printed in zip(page[begin : begin + len(now)], now, strict=True):
+        assert number.sub("#", shown) == number.sub("#", printed), "run python benchmarks/migration.py"
+        for a, b in zip(number.findall(shown), number.findall(printed)):
+            assert float(a) == float(b) or 1 / 3 < float(a) / float(b) < 3, (shown, printed)

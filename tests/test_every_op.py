@@ -73,9 +73,9 @@ def test_empty(case, backend, shape):
     arguments = make(case, shape)
     outs = forward(case.call, arguments)
     assert [o.shape for o in outs] == [o.shape for o in oracle_forward(case.call, arguments)]
-    found = gradients(case.call, arguments, [torch.ones(o.shape) for o in outs])
-    assert all(g.shape == a.shape for g, a in zip(found, tensors(arguments)))
-    for grad, expected in zip(found, oracle_gradients(case.call, arguments, [torch.ones(o.shape) for o in outs])):
+    grads = gradients(case.call, arguments, [torch.ones(o.shape) for o in outs])
+    assert all(g.shape == a.shape for g, a in zip(grads, tensors(arguments)))
+    for grad, expected in zip(grads, oracle_gradients(case.call, arguments, [torch.ones(o.shape) for o in outs])):
         assert_near(grad, expected)
 
 
@@ -119,8 +119,8 @@ def test_gradcheck(case, backend_name):
         flat = tensors(arguments)
 
         def call(*leaves):
-            found = iter(leaves)
-            outs = tensors(case.call(*map_tensors(lambda _: next(found), arguments)))
+            remaining = iter(leaves)
+            outs = tensors(case.call(*map_tensors(lambda _: next(remaining), arguments)))
             return tuple(torch.where(o.isfinite(), o, 0) for o in outs)  # -inf marks holes of the log-weight
 
         # Many numbers: one random direction in place of every entry of the Jacobian. The second one has a row for each
@@ -146,12 +146,12 @@ def test_third_derivative_raises(case):
 def test_results_do_not_depend_on_the_thread_count(case, dtype, threads):
     arguments = make(case, (2, 5, 83, 131), dtype)
     cotangents = make_cotangents(case.call, arguments)
-    found = []
+    results = []
     for count in (1, 2, 3, 7):
         threads(count)
-        found.append(forward(case.call, arguments) + gradients(case.call, arguments, cotangents))
-    for other in found[1:]:
-        for a, b in zip(found[0], other):
+        results.append(forward(case.call, arguments) + gradients(case.call, arguments, cotangents))
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
             if case.library:
                 assert_near(b, a)
             else:

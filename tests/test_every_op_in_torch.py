@@ -129,8 +129,8 @@ def test_jvp_raises(case):
 
     def of_first(first):
         rest = [first, *tensors(arguments)[1:]]
-        found = iter(rest)
-        return tensors(case.call(*map_tensors(lambda _: next(found), arguments)))[0]
+        remaining = iter(rest)
+        return tensors(case.call(*map_tensors(lambda _: next(remaining), arguments)))[0]
 
     first = tensors(arguments)[0]
     with pytest.raises(RuntimeError, match=f"{case.op}: expected no forward-mode"):

@@ -55,18 +55,18 @@ EQUAL = {"correlation": displaced, "mixture_lora": adapted, "modulated_deform_co
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_products_count_as_torch_counts_them(case, rng):
     arguments = case.make_inputs(2, 8, 16, 16, dtype=torch.float32, generator=rng)
-    found = counted(case.call, arguments)
+    operations = counted(case.call, arguments)
     if case.op == "routed_conv2d":
-        return check_routed(case, arguments, found)
+        return check_routed(case, arguments, operations)
     if case.op not in EQUAL:
-        assert found == (0, 0)
+        assert operations == (0, 0)
         return None
     radius = getattr(case.call, "keywords", {}).get("radius", 4)
     same = (lambda *t: displaced(*t, radius)) if case.op == "correlation" else EQUAL[case.op]
-    assert found == counted(same, arguments) and found[0] > 0
+    assert operations == counted(same, arguments) and operations[0] > 0
 
 
-def check_routed(case, arguments, found):
+def check_routed(case, arguments, operations):
     """As many patches of the dense convolution as are listed."""
     x, weight = arguments
     options = case.call.keywords
@@ -76,7 +76,7 @@ def check_routed(case, arguments, found):
     dense = counted(lambda x, w: conv(x, w, stride=stride, padding=padding), arguments)
     patches = x.shape[0] * x.shape[2] * x.shape[3] // patch**2
     listed = -(-patches // 2) + 1
-    assert found == tuple(n * listed // patches for n in dense)
+    assert operations == tuple(n * listed // patches for n in dense)
 
 
 def test_only_gradients_that_are_wanted_count(rng):

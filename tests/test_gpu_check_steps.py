@@ -118,8 +118,8 @@ def test_a_sanitizer_is_judged_by_its_summary(text, code, status):
 
 
 def test_a_sanitizer_that_ran_out_of_time_says_how_far_it_came():
-    found = judge_sanitizer("racecheck")(run_of("small set case: splat float32\n", -9, True), Path())
-    assert found.status == "passed" and "1 cases" in found.reason and "splat float32" in found.reason
+    outcome = judge_sanitizer("racecheck")(run_of("small set case: splat float32\n", -9, True), Path())
+    assert outcome.status == "passed" and "1 cases" in outcome.reason and "splat float32" in outcome.reason
 
 
 def test_a_sanitizer_is_found_and_run_or_missing(monkeypatch, tmp_path):

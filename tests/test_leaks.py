@@ -70,10 +70,10 @@ def calls_of(case):
 
 def check(case, threads, count):
     threads(1)
-    found = {}
+    live = {}
     for what, call in calls_of(case):  # an error takes torch milliseconds
-        found[what] = left_behind(call, count // 10 if what.startswith("refused") else count)
-    leaks = {what: round(value) for what, value in found.items() if value > MOST}
+        live[what] = left_behind(call, count // 10 if what.startswith("refused") else count)
+    leaks = {what: round(value) for what, value in live.items() if value > MOST}
     assert not leaks, f"bytes left behind by each call: {leaks}"
 
 

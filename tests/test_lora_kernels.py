@@ -61,28 +61,28 @@ def test_segments_that_do_not_go_up_stay_inside(segments, backend, rng):
 def test_no_sum_depends_on_the_order_of_threads(rng):
     """Long sides and many tokens: sums of parts."""
     leaves = [t.requires_grad_() for t in make(rng, 300, 600, 70, 4, 5, torch.float32)]
-    found = []
+    results = []
     for seed in SEEDS:
         with emulated_cuda(seed):
             out = vk.mixture_lora(*leaves, torch.tensor([3, 1, 3]), segments=torch.tensor([0, 100, 100, 300]))
-            found.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other))
+            results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
 
 
 def test_factors_in_tf32(rng):
     """They lose 13 bits, sums do not; sums of rows lose none."""
-    leaves, found = [t.requires_grad_() for t in make(rng, 70, 40, 50, 3, 5, torch.float32)], {}
+    leaves, results = [t.requires_grad_() for t in make(rng, 70, 40, 50, 3, 5, torch.float32)], {}
     before = torch.get_float32_matmul_precision()
     for precision in ("highest", "high"):
         torch.set_float32_matmul_precision(precision)
         try:
             with emulated_cuda(seed=3):
                 out = vk.mixture_lora(*leaves, 2)
-                found[precision] = [out, *torch.autograd.grad(out.square().sum(), leaves)]
+                results[precision] = [out, *torch.autograd.grad(out.square().sum(), leaves)]
         finally:
             torch.set_float32_matmul_precision(before)
-    for exact, rounded in zip(found["highest"], found["high"]):
+    for exact, rounded in zip(results["highest"], results["high"]):
         assert 0 < (rounded - exact).norm() / exact.norm() < 2**-8
     tensors = [t.detach() for n, t in enumerate(leaves) if n not in (2, 6)]
     *_, sums = emulated_op("mixture_lora_grad")(

@@ -19,9 +19,9 @@ MODULE = "(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation
 
 def signature(function):
     """Names and defaults."""
-    found = inspect.signature(function)
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values() if p.name != "self"]
-    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    parameters = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in parameters.parameters.values() if p.name != "self"]
+    return str(parameters.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_shims_are_the_op(data):
     x, offset, mask, weight, bias = data
     expected = vk.modulated_deform_conv2d(x, offset, mask, weight, bias, padding=1)
     assert torch.equal(vk.compat.torchvision.deform_conv2d(x, offset, weight, bias, 1, 1, 1, mask), expected)
-    found = vk.compat.mmcv.modulated_deform_conv2d(x, offset, mask, weight, bias, 1, 1, 1, 2, 4)
-    assert torch.equal(found, expected)
+    result = vk.compat.mmcv.modulated_deform_conv2d(x, offset, mask, weight, bias, 1, 1, 1, 2, 4)
+    assert torch.equal(result, expected)
     options = {"stride": (2, 2), "padding": (1, 1)}
     offset = offset[..., :3, :4]
     expected = vk.modulated_deform_conv2d(x, offset, None, weight, **options)
@@ -110,10 +110,10 @@ def test_first_values():
     assert 0.99 * bound < module.weight.abs().max() <= bound
     assert 0.9 * bound < module.bias.abs().max() <= bound
     torch.manual_seed(4)
-    found = vk.compat.torchvision.DeformConv2d(16, 64, 3, groups=2)
+    layer = vk.compat.torchvision.DeformConv2d(16, 64, 3, groups=2)
     torch.manual_seed(4)
     expected = torch.nn.Conv2d(16, 64, 3, groups=2)  # draws the same numbers
-    assert torch.equal(found.weight, expected.weight) and torch.equal(found.bias, expected.bias)
+    assert torch.equal(layer.weight, expected.weight) and torch.equal(layer.bias, expected.bias)
 
 
 @pytest.mark.parametrize("make", PACKS)
@@ -229,8 +229,8 @@ def test_they_compile_without_a_break(data):
         compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(*arguments), module(*arguments))
         parameters = list(module.parameters())
-        found, expected = (torch.autograd.grad(m(*arguments).sum(), parameters) for m in (compiled, module))
-        torch.testing.assert_close(found, expected)
+        grads, expected = (torch.autograd.grad(m(*arguments).sum(), parameters) for m in (compiled, module))
+        torch.testing.assert_close(grads, expected)
     call = torch.compile(vk.compat.mmcv.modulated_deform_conv2d, fullgraph=True, backend="aot_eager")
     weight = torch.ones(4, 8, 3, 3)
     arguments = (x, offset, mask, weight, None, 1, 1, 1, 1, 4)

@@ -107,8 +107,8 @@ def test_others_are_refused_whatever_the_route(name, route, x):
 def test_without_a_halo_patches_are_images_of_their_own_with_any_layer(name, x):
     block = nn.Sequential(conv(), REFUSED[name][0]())
     tiles = block(vk.patch_gather(x, vk.patch_indices(EVERY), PATCH))
-    found = vk.nn.RoutedBlock(block, PATCH)(x, EVERY)
-    torch.testing.assert_close(vk.patch_gather(found, vk.patch_indices(EVERY), tiles.shape[2]), tiles)
+    result = vk.nn.RoutedBlock(block, PATCH)(x, EVERY)
+    torch.testing.assert_close(vk.patch_gather(result, vk.patch_indices(EVERY), tiles.shape[2]), tiles)
 
 
 @pytest.mark.parametrize("halo", [3, 5, 7])

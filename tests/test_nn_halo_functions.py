@@ -31,13 +31,13 @@ def test_a_local_op_equals_the_dense_call(case, rng):
     images = {n: t for n, t in enumerate(tensors(arguments)) if t.shape[0] == 1 and t.shape[size] == (16, 16)}
 
     def call(*tiles):
-        given, count = dict(zip(images, (t.permute(0, 2, 3, 1) if last else t for t in tiles))), itertools.count()
-        out = case.call(*map_tensors(lambda t: given.get(next(count), t), arguments))
+        tile_of, count = dict(zip(images, (t.permute(0, 2, 3, 1) if last else t for t in tiles))), itertools.count()
+        out = case.call(*map_tensors(lambda t: tile_of.get(next(count), t), arguments))
         return out.permute(0, 3, 1, 2) if last else out
 
     planes = [t.permute(0, 3, 1, 2) if last else t for t in images.values()]
-    found = vk.nn.RoutedBlock(Call(call), PATCH, halo=8)(planes, EVERY[:, :2, :2])
-    torch.testing.assert_close(found, call(*planes), rtol=1e-9, atol=1e-9)
+    result = vk.nn.RoutedBlock(Call(call), PATCH, halo=8)(planes, EVERY[:, :2, :2])
+    torch.testing.assert_close(result, call(*planes), rtol=1e-9, atol=1e-9)
 
 
 OWN_WEIGHTS = {

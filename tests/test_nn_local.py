@@ -16,10 +16,10 @@ C = 8
 
 def halo():
     part = torch.zeros(2, 3, dtype=torch.int32)
-    found = Halo(part, (24, 24), 8, 4, True)
+    made = Halo(part, (24, 24), 8, 4, True)
     tile = torch.rand(2, C, 16, 16)
-    found._mark(tile, "NCHW")
-    return found, tile
+    made._mark(tile, "NCHW")
+    return made, tile
 
 
 def test_random_functions_are_those_that_torch_says():
@@ -80,8 +80,8 @@ def test_what_is_allowed_of_single_pixels_is(name):
                     continue
                 if not isinstance(expected, Tensor) or (name == "where" and kind == ()):
                     continue
-                found = called(function, kind, dtype, whole[..., 4:12, 4:12])
-                torch.testing.assert_close(found, expected[..., 4:12, 4:12], equal_nan=True)
+                result = called(function, kind, dtype, whole[..., 4:12, 4:12])
+                torch.testing.assert_close(result, expected[..., 4:12, 4:12], equal_nan=True)
                 tried += 1
         assert tried or "where" in name, function
 
@@ -106,20 +106,20 @@ def test_what_is_allowed_along_channels_is(name, order):
     whole = torch.rand(3, C, 16, 16, dtype=torch.float64).permute(["NCHW".index(c) for c in order])
     tile = whole[tuple(slice({"N": 1, "C": 0}.get(c, 4), {"N": 3, "C": C}.get(c, 12)) for c in order)]
     for function in [f for f, n in NAMED.items() if n == name]:
-        for given in ARGUMENTS:
+        for arguments in ARGUMENTS:
             mode = Halo(torch.zeros(2, 3, dtype=torch.int32), (24, 24), 4, 2, True)
             x = tile.clone()
             mode._mark(x, order)
             listed = (lambda t: [t, t]) if RULES[name] is joined else (lambda t: t)
             try:
-                found = mode.__torch_function__(function, (), (listed(x), *given))
+                result = mode.__torch_function__(function, (), (listed(x), *arguments))
             except (TypeError, RuntimeError, ValueError, IndexError):
                 continue
             copy = whole.clone()
-            expected = function(listed(copy), *given)
-            if found is None:  # written in place
-                found, expected = x, copy
-            pairs = ((found, expected),) if isinstance(found, (Tensor, str)) else zip(found, expected, strict=True)
+            expected = function(listed(copy), *arguments)
+            if result is None:  # written in place
+                result, expected = x, copy
+            pairs = ((result, expected),) if isinstance(result, (Tensor, str)) else zip(result, expected, strict=True)
             for part, all_of_it in pairs:
                 if isinstance(part, str):  # type() without arguments
                     continue

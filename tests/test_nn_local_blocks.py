@@ -121,8 +121,8 @@ def x():
 def test_blocks_of_real_networks_equal_the_dense_ones(name, recording, x):
     block = grown(LOCAL[name]())
     with torch.set_grad_enabled(recording):
-        found = vk.nn.RoutedBlock(block, PATCH, halo=8, chunk=4)(x, EVERY)
-        torch.testing.assert_close(found, block(x), rtol=0, atol=2e-5)
+        result = vk.nn.RoutedBlock(block, PATCH, halo=8, chunk=4)(x, EVERY)
+        torch.testing.assert_close(result, block(x), rtol=0, atol=2e-5)
 
 
 class Subclass(torch.Tensor):
@@ -242,8 +242,8 @@ def test_gradients_are_finite_where_a_derivative_outside_the_image_is_not(name, 
         block.zero_grad()
         run(x).square().sum().backward()
         grads.append([p.grad.clone() for p in block.parameters()])
-    for found, expected in zip(*reversed(grads)):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    for found_grads, expected in zip(*reversed(grads)):
+        torch.testing.assert_close(found_grads, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("chunk", [4, 64])
@@ -264,8 +264,8 @@ def test_a_block_may_begin_in_place_where_there_are_gradients(halo, chunk, x):
 def test_arithmetic_under_compile(call, x):
     block = vk.nn.RoutedBlock(Block(lambda x: call(x)), PATCH, halo=8)
     indices = vk.patch_indices(EVERY)
-    found = torch.compile(lambda a, i: block(a, i), backend="eager", fullgraph=True)(x, indices)
-    torch.testing.assert_close(found, call(x))
+    result = torch.compile(lambda a, i: block(a, i), backend="eager", fullgraph=True)(x, indices)
+    torch.testing.assert_close(result, call(x))
 
 
 def test_weights_may_be_normalised(x):

@@ -39,8 +39,8 @@ torch.save([t.detach() for t in found], sys.argv[2])
 def edges(folder: Path) -> dict[str, tuple[str, str]]:
     """Object -> source and flags, of the compiler's edges."""
     text = (folder / "build.ninja").read_text()
-    found = re.findall(r"^build (\S+\.o): cxx (\S+)[^\n]*\n  flags = (.*)$", text, re.MULTILINE)
-    return {name: (source, flags) for name, source, flags in found}
+    edges_of_build = re.findall(r"^build (\S+\.o): cxx (\S+)[^\n]*\n  flags = (.*)$", text, re.MULTILINE)
+    return {name: (source, flags) for name, source, flags in edges_of_build}
 
 
 def library_at(folder: Path, target: Path, chosen: re.Pattern) -> Path:
@@ -48,10 +48,10 @@ def library_at(folder: Path, target: Path, chosen: re.Pattern) -> Path:
     text = (folder / "build.ninja").read_text()
     objects, libraries = re.search(r"^build vfi_kernels\._C\.so: link (.*)\n  flags = (.*)$", text, re.M).groups()
     (compiler,) = set(re.findall(r"command = (.*?) -shared", text))
-    linked, known = [], edges(folder)
+    linked, compiled = [], edges(folder)
     for name in objects.split():
         if chosen.search(name):
-            source, flags = known[name]
+            source, flags = compiled[name]
             built = target / name.replace("/", "-")
             command = [*shlex.split(compiler), *shlex.split(flags), "-O1", "-w", "-c", source, "-o", str(built)]
             subprocess.run(command, cwd=folder, check=True)

@@ -23,11 +23,11 @@ def call_of(case, rng):
     """The public function as the case calls it, and the tensors that it reads."""
     function = getattr(vk, case.op)
     made = case.make_inputs(*case.small[-1], dtype=torch.float32, generator=rng)
-    given = arguments_of(inspect.unwrap(function), case.call, *made)
-    given.pop("out")
+    arguments = arguments_of(inspect.unwrap(function), case.call, *made)
+    arguments.pop("out")
     names = inspect.signature(function).parameters
-    given = {name: value for name, value in given.items() if name in names}
-    return functools.partial(function, **given), tensors(given)
+    arguments = {name: value for name, value in arguments.items() if name in names}
+    return functools.partial(function, **arguments), tensors(arguments)
 
 
 def like(result, value=torch.nan):
@@ -48,9 +48,9 @@ def test_it_holds_the_result(case, backend, rng):
     expected = call()
     out = like(first_of(expected))
     versions = [t._version for t in tensors(out)]
-    found = call(out=out)
-    assert first_of(found) is out and all(t._version > v for t, v in zip(tensors(out), versions))
-    for got, want in zip(tensors(found), tensors(expected), strict=True):
+    returned = call(out=out)
+    assert first_of(returned) is out and all(t._version > v for t, v in zip(tensors(out), versions))
+    for got, want in zip(tensors(returned), tensors(expected), strict=True):
         assert torch.equal(got, want)
 
 

@@ -66,8 +66,8 @@ def test_the_list_is_sorted_and_filled_up(shape, kernels):
     for density in (0, 0.3, 1):
         route = torch.rand(shape, generator=generator) < density
         for capacity in (None, 0, 3, route.numel() + 5):
-            found, expected = kernels("patch_indices")(route, capacity), patches.patch_indices(route, capacity)
-            for got, wanted in zip(found, expected, strict=True):
+            result, expected = kernels("patch_indices")(route, capacity), patches.patch_indices(route, capacity)
+            for got, wanted in zip(result, expected, strict=True):
                 assert got.dtype == wanted.dtype and torch.equal(got, wanted)
     route = torch.rand(2, 5, 7, generator=generator).mT < 0.5  # not contiguous
     assert torch.equal(kernels("patch_indices")(route, None)[0], patches.patch_indices(route)[0])
@@ -191,9 +191,9 @@ def test_more_channels_than_a_block_has(way, dtype, tf32, layout, kernels):
     """64 rows, 128 rows and two blocks of them; channels in packs of 16 bytes, and a tail."""
     for c, c_out in ((40, 48), (36, 130)) if dtype == torch.float16 else ((36, 130),):
         x, weight, bias, options, outer = arguments(way, c, c_out, dtype=dtype, layout=layout)
-        found = kernels("routed_conv2d")(x, weight, bias, *options, tf32)
+        result = kernels("routed_conv2d")(x, weight, bias, *options, tf32)
         wide = functools.partial(assert_near, dtype=torch.float16) if tf32 else assert_near
-        wide(found, routing.routed_conv2d(*map(double, (x, weight, bias)), *options, False), slack=2)
+        wide(result, routing.routed_conv2d(*map(double, (x, weight, bias)), *options, False), slack=2)
         grad_out = random(9, c_out, outer, outer, dtype=dtype, layout=layout, seed=3)
         grads = routing.routed_conv2d_grad(*map(double, (grad_out, x, weight)), *options, False, True, True, True)
         for got, wanted in zip(
@@ -205,12 +205,12 @@ def test_more_channels_than_a_block_has(way, dtype, tf32, layout, kernels):
 @every_way
 def test_sums_do_not_depend_on_the_thread_order(way):
     x, weight, _, options, outer = arguments(way, 5, 7)
-    grad_out, found = random(9, 7, outer, outer, seed=3), []
+    grad_out, results = random(9, 7, outer, outer, seed=3), []
     for seed in SEEDS:
         native.set_seed(seed)
         grads = emulated_op("routed_conv2d_grad")(grad_out, x, weight, *options, False, True, True, True)
         spread = emulated_op("patch_gather_grad")(random(9, 7, 14, 14), listed(), (2, 7, 8, 12), 4, 5, False)
-        found.append([*grads, spread])
+        results.append([*grads, spread])
         native.set_seed(0)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))

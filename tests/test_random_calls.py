@@ -58,8 +58,8 @@ def one_thread(threads):
 
 def check(op: str, rng: Random) -> None:
     call = random_call(op, rng)
-    found = differences(Trial(op, call, rng), "cpp")
-    assert not found, f"{call}: {found}"
+    listed = differences(Trial(op, call, rng), "cpp")
+    assert not listed, f"{call}: {listed}"
 
 
 def test_every_function_and_option_is_drawn():

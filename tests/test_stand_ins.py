@@ -63,8 +63,8 @@ def of_leaves(func, args, kwargs):
     places = [n for n, v in enumerate(flat) if isinstance(v, torch.Tensor)]
 
     def call(leaves):
-        given = dict(zip(places, leaves))
-        args, kwargs = pytree.tree_unflatten([given.get(n, v) for n, v in enumerate(flat)], spec)
+        replaced = dict(zip(places, leaves))
+        args, kwargs = pytree.tree_unflatten([replaced.get(n, v) for n, v in enumerate(flat)], spec)
         return func(*args, **kwargs)
 
     return named(call, len(places)), [flat[n] for n in places]
@@ -147,17 +147,17 @@ def test_jit_trace_at_other_sizes(case, recording):
     arguments = prepared(shapes[0])
 
     def call(*leaves):
-        given = iter(leaves)
-        return tuple(tensors(case.call(*map_tensors(lambda _: next(given), arguments))))
+        remaining = iter(leaves)
+        return tuple(tensors(case.call(*map_tensors(lambda _: next(remaining), arguments))))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of numbers that it keeps
         traced = torch.jit.trace(call, tuple(tensors(arguments)))
     for shape in shapes:
-        given = prepared(shape)
-        expected = tensors(case.call(*given))
+        tensors_of_call = prepared(shape)
+        expected = tensors(case.call(*tensors_of_call))
         try:
-            got = traced(*tensors(given))
+            got = traced(*tensors(tensors_of_call))
         except RuntimeError as error:
             assert shape != shapes[0] and "split_sizes to sum exactly to" in str(error)
         else:
@@ -191,9 +191,9 @@ def test_subclasses_keep_their_type(case, recording):
     arguments = make(case)
     with torch.set_grad_enabled(recording):
         leaves = map_tensors(lambda t: t.requires_grad_(recording), marked(arguments, Marked))
-        found = tensors(case.call(*leaves))
-        assert {type(t) for t in found} == {Marked}
-        assert_same([t.as_subclass(torch.Tensor) for t in found], case.call(*arguments))
+        result = tensors(case.call(*leaves))
+        assert {type(t) for t in result} == {Marked}
+        assert_same([t.as_subclass(torch.Tensor) for t in result], case.call(*arguments))
 
 
 @every_case
@@ -204,10 +204,10 @@ def test_wrapper_subclasses_keep_their_type(case, recording):
     seconds = iter(tensors(second))
     pairs = map_tensors(lambda t: TwoTensor(t, next(seconds)).requires_grad_(recording), first)
     with torch.set_grad_enabled(recording):
-        found = tensors(case.call(*pairs))
-    assert {type(t) for t in found} == {TwoTensor}
-    assert_same([t.a for t in found], case.call(*first))
-    assert_same([t.b for t in found], case.call(*second))
+        result = tensors(case.call(*pairs))
+    assert {type(t) for t in result} == {TwoTensor}
+    assert_same([t.a for t in result], case.call(*first))
+    assert_same([t.b for t in result], case.call(*second))
 
 
 @pytest.mark.parametrize("wrap", [lambda t: t.as_subclass(Marked), lambda t: TwoTensor(t, t.clone())])
@@ -221,10 +221,10 @@ def test_in_place_forms_keep_the_type_of_their_base(wrap):
             vk.routed_conv2d(x, weight, None, listed, 4),
         ),
     ):
-        given = wrap(base.clone())
-        found = call(given)
-        assert found is given
-        for part in (found.a, found.b) if isinstance(found, TwoTensor) else (found.as_subclass(torch.Tensor),):
+        wrapped = wrap(base.clone())
+        result = call(wrapped)
+        assert result is wrapped
+        for part in (result.a, result.b) if isinstance(result, TwoTensor) else (result.as_subclass(torch.Tensor),):
             assert_same(part, expected, rtol=1e-6, atol=1e-6)
 
 

@@ -30,8 +30,8 @@ def test_the_lists_are_not_empty():
 
 def test_the_kernel_library_stands_alone():
     for path in (ROOT / "vfi_kernels").rglob("*.py"):
-        found = {module.split(".")[0] for module, _ in imports(path)}
-        assert not found & {"vfi", "tests", "benchmarks"}, path
+        packages = {module.split(".")[0] for module, _ in imports(path)}
+        assert not packages & {"vfi", "tests", "benchmarks"}, path
 
 
 # Of vfi, from below: each imports itself and those before it; the package's face is not imported inside.
@@ -83,8 +83,8 @@ def test_errors_below_the_commands_name_arguments():
     """As Python spells them; a command makes options of them, in one place."""
     root = ROOT / "python/vfi"
     below = [p for p in root.rglob("*.py") if p.relative_to(root).parts[0] != "commands" and p.name != "__main__.py"]
-    found = [(path, text) for path in below for text in words_of(path) if re.search(r"(^|\W)--[a-z]", text)]
-    assert len(below) > 50 and found == []
+    options_told = [(path, text) for path in below for text in words_of(path) if re.search(r"(^|\W)--[a-z]", text)]
+    assert len(below) > 50 and options_told == []
 
 
 def test_the_names_of_dtypes_are_made_in_one_place():
@@ -211,7 +211,7 @@ def too_long(path):
 
 
 def test_files_stay_readable():
-    assert [found for path in PYTHON + NATIVE for found in too_long(path)] == []
+    assert [fault for path in PYTHON + NATIVE for fault in too_long(path)] == []
 
 
 def test_the_readme_shows_the_tree():
@@ -227,8 +227,8 @@ def test_no_path_of_one_machine_is_tracked():
     for name in tracked:
         path = ROOT / name
         if path.suffix in {".py", ".cpp", ".h", ".cu", ".cuh", ".toml", ".md", ".txt", ""} and path.is_file():
-            found = pattern.search(path.read_text(errors="ignore"))
-            assert not found, f"{name}: {found}"
+            match = pattern.search(path.read_text(errors="ignore"))
+            assert not match, f"{name}: {match}"
 
 
 def test_deleting_python_leaves_a_complete_package():

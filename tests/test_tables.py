@@ -26,18 +26,18 @@ def section(page: str, heading: str) -> str:
 
 def row(text: str, first: str) -> list[str]:
     """The other cells of the row of a table that begins so."""
-    (found,) = re.findall(rf"^\| {re.escape(first)} \|(.*)\|$", text, flags=re.MULTILINE)
-    return found.split("|")
+    (cells,) = re.findall(rf"^\| {re.escape(first)} \|(.*)\|$", text, flags=re.MULTILINE)
+    return cells.split("|")
 
 
 def choosing(suffix: str) -> set[str]:
     """Ops with a deterministic way beside the usual one: by the schema of the op, or of its gradient."""
-    found = set()
+    names = set()
     for op in OPS:
         arguments = getattr(torch.ops.vfi_kernels, op + suffix).default._schema.arguments
         if any(argument.name == "deterministic" for argument in arguments):
-            found.add(op)
-    return found
+            names.add(op)
+    return names
 
 
 def test_the_first_table_links_every_function():

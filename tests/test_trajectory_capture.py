@@ -15,9 +15,9 @@ class NoCopyFromHost(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        given = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         made = [t for t in pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
-        if any(t.device.type == "cpu" for t in given) and any(t.device.type != "cpu" for t in (*given, *made)):
+        if any(t.device.type == "cpu" for t in tensors) and any(t.device.type != "cpu" for t in (*tensors, *made)):
             raise AssertionError(f"{func} copies from the host")
         return out
 

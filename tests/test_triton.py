@@ -73,8 +73,8 @@ def test_taus_that_are_no_number():
     keyframes, taus = torch.randn(1, 3, 2, 2, 3).requires_grad_(), torch.tensor([0.3, torch.nan, 0.7])
     with vk.use_backend("triton"):
         out = vk.sample_trajectory(keyframes, taus)
-        (found,) = torch.autograd.grad(out, keyframes, torch.ones_like(out))
-    torch.testing.assert_close(found, *torch.autograd.grad(vk.sample_trajectory(keyframes, taus[::2]).sum(), keyframes))
+        (grads,) = torch.autograd.grad(out, keyframes, torch.ones_like(out))
+    torch.testing.assert_close(grads, *torch.autograd.grad(vk.sample_trajectory(keyframes, taus[::2]).sum(), keyframes))
 
 
 def test_correlation_outside_is_exactly_zero():
@@ -86,10 +86,10 @@ def test_correlation_outside_is_exactly_zero():
         grad_out = torch.where(vk.correlation(torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4), 2) == 0, torch.nan, 1.0)
         gradients = torch.ops.vfi_kernels.correlation_grad(grad_out, first, second, 2, True, True)
     torch.testing.assert_close(matching.correlation(first, second, 2), expected, equal_nan=True)
-    found = matching.correlation_grad(grad_out, first, second, 2, True, True)
-    for got, wanted in zip(found, gradients):
+    result = matching.correlation_grad(grad_out, first, second, 2, True, True)
+    for got, wanted in zip(result, gradients):
         torch.testing.assert_close(got, wanted, equal_nan=True)
-    assert found[0].isfinite().all()
+    assert result[0].isfinite().all()
 
 
 @pytest.mark.parametrize("mode", ["linear", "softmax"])

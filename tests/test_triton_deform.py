@@ -65,11 +65,11 @@ def test_deform_positions_that_are_no_number_or_far_away():
     x[0, 0, 0, 2], offset[0, 0] = torch.inf, torch.tensor([[-1.0], [0.0]])
     for edge in ("torchvision", "mmcv"):
         with vk.use_backend("triton"):
-            found = forward(functools.partial(case.call, edge=edge), (x, offset, None, weight, bias))[0]
-            arguments = (torch.ones_like(found), x.nan_to_num(posinf=2), offset, None, weight, [1, 1], [0, 0], [1, 1])
+            result = forward(functools.partial(case.call, edge=edge), (x, offset, None, weight, bias))[0]
+            arguments = (torch.ones_like(result), x.nan_to_num(posinf=2), offset, None, weight, [1, 1], [0, 0], [1, 1])
             needed = (False, True, False, False, False)
             slopes = deforming.modulated_deform_conv2d_grad(*arguments, 1, 1, edge, False, False, *needed)[1]
-        assert found.isfinite().all()
+        assert result.isfinite().all()
         assert (slopes[0, :, 0] == 0).all() == (edge == "mmcv")
 
 
@@ -79,9 +79,9 @@ def test_deform_activation(activation):
     for slopes in (torch.randn(18).half(), torch.tensor([0.25]).half()) if activation == "prelu" else (None,):
         call = functools.partial(case.call, activation=activation, activation_weight=slopes)
         with vk.use_backend("triton"), Watch(size=x.numel()) as watch:
-            found = call(x, offset, None, weight, bias)
+            result = call(x, offset, None, weight, bias)
         wide = functools.partial(call, activation_weight=None if slopes is None else slopes.double())
-        assert_near(found, oracle_forward(wide, (x, offset, None, weight, bias))[0])
+        assert_near(result, oracle_forward(wide, (x, offset, None, weight, bias))[0])
         assert not watch.copies  # the image is read as it is
 
 

@@ -37,13 +37,13 @@ BY_HAND = {module.__name__ for module in HANDLED}
 
 def jit_functions() -> dict[str, ast.FunctionDef]:
     """Every function of the package under @triton.jit; those that are launched end in _kernel, others are helpers."""
-    found = {}
+    functions = {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and "triton.jit" in map(ast.unparse, node.decorator_list):
-                assert node.name not in found, f"two Triton functions are called {node.name}"
-                found[node.name] = node
-    return found
+                assert node.name not in functions, f"two Triton functions are called {node.name}"
+                functions[node.name] = node
+    return functions
 
 
 def kernel_names() -> set[str]:

@@ -36,25 +36,25 @@ class NoGPU:
 
 def compile_all(capability: int) -> dict[str, int]:
     driver.set_active(NoGPU(capability))
-    found, announced = {}, []
+    kernels, announced = {}, []
     launch = JITFunction.run
 
     def compile_only(self, *args, grid, warmup, **options):
         kernel = launch(self, *args, grid=grid, warmup=True, **options)
-        found[f"{self.fn.__name__} {kernel.hash}"] = kernel
+        kernels[f"{self.fn.__name__} {kernel.hash}"] = kernel
         double = announced[-1] == torch.float64
         assert double or ".f64" not in kernel.asm["ptx"], f"{self.fn.__name__} computes in double"
         return kernel
 
     JITFunction.run = compile_only
     launch_all(announced.append)
-    for name, kernel in found.items():
+    for name, kernel in kernels.items():
         assert kernel.asm["cubin"][:4] == b"\x7fELF", name
     if capability >= 90:
         for scatter in ("_scatter_kernel", "_deform_columns_grad_kernel"):
-            adds = [k.asm["ptx"] for name, k in found.items() if name.startswith(scatter)]
+            adds = [k.asm["ptx"] for name, k in kernels.items() if name.startswith(scatter)]
             assert any("add.v4.f32" in ptx for ptx in adds), f"no {scatter} adds four lanes at once"
-    return dict(Counter(name.split()[0] for name in found))
+    return dict(Counter(name.split()[0] for name in kernels))
 
 
 if __name__ == "__main__":

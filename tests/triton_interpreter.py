@@ -58,12 +58,12 @@ def check_all(case, arguments):
     """Forward and every gradient of the Triton backend against the oracle, within a few roundings of the dtype."""
     cotangents = make_cotangents(case.call, arguments)
     with vk.use_backend("triton"):
-        outs, found = forward(case.call, arguments), gradients(case.call, arguments, cotangents)
+        outs, grads = forward(case.call, arguments), gradients(case.call, arguments, cotangents)
     for got, expected in zip(outs, oracle_forward(case.call, arguments), strict=True):
         assert_near(got, expected, slack=case.slack)
     # The gradient of a quotient needs the quotient itself, which is rounded in every channel of every input.
     slack = 4 + (sum(t.shape[1] for t in tensors(arguments[0])) if "splat" in case.op else 0)
-    for got, expected in zip(found, oracle_gradients(case.call, arguments, cotangents), strict=True):
+    for got, expected in zip(grads, oracle_gradients(case.call, arguments, cotangents), strict=True):
         assert_near(got, expected, slack=slack * case.slack, dtype=coarsest(arguments))
 
 

@@ -36,8 +36,8 @@ def check_ops() -> None:
     with vk.use_backend("reference"):
         expected = results()
     with vk.use_backend("cpp"):
-        found = results()
-    for ours, theirs in zip(found, expected):
+        results_here = results()
+    for ours, theirs in zip(results_here, expected):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 

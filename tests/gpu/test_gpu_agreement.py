@@ -91,11 +91,11 @@ def test_precision_of_float32_products(precision, layout, backend):
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
-        found = forward(case.call, arguments)
-        cotangents = [torch.ones_like(o) for o in found]
-        found += gradients(case.call, arguments, cotangents)
+        result = forward(case.call, arguments)
+        cotangents = [torch.ones_like(o) for o in result]
+        result += gradients(case.call, arguments, cotangents)
     finally:
         torch.set_float32_matmul_precision(before)
     expected = oracle_forward(case.call, arguments) + oracle_gradients(case.call, arguments, cotangents)
-    for got, wanted in zip(found, expected):
+    for got, wanted in zip(result, expected):
         assert_near(got, wanted, slack=4, dtype=torch.float32 if precision == "highest" else torch.float16)

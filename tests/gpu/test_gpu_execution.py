@@ -27,8 +27,8 @@ def run(case, arguments):
     return [*outs, *torch.autograd.grad(total, tensors(leaves))]
 
 
-def assert_same(found, expected, tolerance=1e-4):
-    for a, b in zip(found, expected):
+def assert_same(result, expected, tolerance=1e-4):
+    for a, b in zip(result, expected):
         torch.testing.assert_close(a.cpu(), b.cpu(), rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
@@ -37,10 +37,10 @@ def assert_same(found, expected, tolerance=1e-4):
 def test_the_tensors_device_is_not_the_current_one(case, engine):
     expected = run(case, make(case))
     with torch.cuda.device(0):
-        found = run(case, make(case, device="cuda:1"))
+        result = run(case, make(case, device="cuda:1"))
         assert torch.cuda.current_device() == 0
-    assert all(t.device.index == 1 for t in found)
-    assert_same(found, expected)
+    assert all(t.device.index == 1 for t in result)
+    assert_same(result, expected)
 
 
 @every_case
@@ -55,9 +55,9 @@ def test_side_stream(case, engine):
         torch.cuda._sleep(LONG_WAIT)
         for target, source in zip(tensors(late), tensors(arguments)):
             target.copy_(source)
-        found = run(case, late)
+        result = run(case, late)
     stream.synchronize()
-    assert_same(found, expected)
+    assert_same(result, expected)
 
 
 @every_case
@@ -110,8 +110,8 @@ def test_reduce_overhead_behind_a_linear(name, engine):
         for n in range(4):  # warm-up, recording, replays
             arguments = make(case, (1, 3, 24, 64), flow=["noise", "smooth", "zero", "integer"][n])
             torch.compiler.cudagraph_mark_step_begin()
-            found = [t.clone() for t in compiled(*arguments)]
-            assert_same(found, eager(*arguments), 1e-2)  # a Linear may round otherwise, and positions follow
+            result = [t.clone() for t in compiled(*arguments)]
+            assert_same(result, eager(*arguments), 1e-2)  # a Linear may round otherwise, and positions follow
 
 
 @every_case
@@ -132,8 +132,8 @@ def test_the_usual_way_needs_the_flag_to_be_reproducible(engine):
         torch.randn(1, 8, 256, 256, device="cuda"),
         make_flow("point", 1, 256, 256, dtype=torch.float32, device="cuda"),
     )
-    found = [vk.splat(x, flow, mode="sum") for _ in range(10)]
-    assert not all(torch.equal(found[0], other) for other in found[1:])
+    result = [vk.splat(x, flow, mode="sum") for _ in range(10)]
+    assert not all(torch.equal(result[0], other) for other in result[1:])
 
 
 @pytest.mark.parametrize("name", ["backward_warp-border", "warp_blend"])
@@ -157,8 +157,8 @@ def test_gradients_twice(case, engine):
     flat = tensors(arguments)
 
     def call(*leaves):
-        found = iter(leaves)
-        outs = tensors(case.call(*map_tensors(lambda _: next(found), arguments)))
+        remaining = iter(leaves)
+        outs = tensors(case.call(*map_tensors(lambda _: next(remaining), arguments)))
         return tuple(torch.where(o.isfinite(), o, 0) for o in outs)
 
     nondet_tol = 1e-9  # atomics in float64

@@ -34,10 +34,10 @@ def test_rdvfi(variant, offload):
         net.enable_model_cpu_offload(device="cuda")
     else:
         net.to("cuda")
-    found = net.trajectory(frame0, frame1, torch.Generator().manual_seed(0))
+    motion = net.trajectory(frame0, frame1, torch.Generator().manual_seed(0))
     if offload:
         assert next(net.denoiser.parameters()).device.type == "cpu"
-    for kept in (found, pickle.loads(pickle.dumps(found)), pickle.loads(pickle.dumps(found)).to("cuda")):
+    for kept in (motion, pickle.loads(pickle.dumps(motion)), pickle.loads(pickle.dumps(motion)).to("cuda")):
         for frame, expected in zip(kept.frames([0.25, 0.6]), wanted, strict=True):
             torch.testing.assert_close(frame.cpu(), expected, atol=2e-3, rtol=0)
 
@@ -53,5 +53,5 @@ def test_semfi(mode, offload):
     else:
         pipe.to("cuda")
     pipe.transformer.set_frames(9, mode)
-    found = pipe.generate(first, last, "a cat jumps.", **settings)
-    torch.testing.assert_close(found.cpu(), wanted, atol=2e-2, rtol=0)
+    result = pipe.generate(first, last, "a cat jumps.", **settings)
+    torch.testing.assert_close(result.cpu(), wanted, atol=2e-2, rtol=0)

@@ -47,9 +47,9 @@ def wider(value):
 
 
 def cyclic(state):
-    found = {}
-    found["state_dict"] = found
-    return found
+    mapping = {}
+    mapping["state_dict"] = mapping
+    return mapping
 
 
 def beside(state):

@@ -50,10 +50,12 @@ def test_the_tutorial_adds_a_model(copy, sliding):
     for name, x in (("a.png", 20), ("b.png", 40)):
         write_image(copy / name, sliding(x))
     first, second = [text for text in re.findall(r"^```py\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)]
-    given = "import torch\nframe0, frame1 = torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 4, 5)\n"
+    two_frames = "import torch\nframe0, frame1 = torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 4, 5)\n"
     for program in (first, second):
         done = run(
-            copy, "-c", f"{given}{program}\nassert middle.shape == frame0.shape and vfi.__file__.startswith('{copy}')"
+            copy,
+            "-c",
+            f"{two_frames}{program}\nassert middle.shape == frame0.shape and vfi.__file__.startswith('{copy}')",
         )
         assert done.returncode == 0, done.stderr
     said = [words for block in re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)

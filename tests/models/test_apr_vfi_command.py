@@ -66,8 +66,8 @@ def frames_of(pair):
 def test_options_choose_the_route(run, pair, model, options, routing, keep):
     expected = model.interpolate(*frames_of(pair), 0.3, routing, keep)[0].permute(1, 2, 0).numpy()[..., ::-1]
     assert np.abs(run("--t", 0.3, *options) - expected * 255).max() < 1
-    given = {key: value for key, value in (("routing", routing), ("keep", keep)) if value is not None}
-    usual = model.set_usual(**given).interpolate(*frames_of(pair), 0.3)[0].permute(1, 2, 0).numpy()[..., ::-1]
+    chosen = {key: value for key, value in (("routing", routing), ("keep", keep)) if value is not None}
+    usual = model.set_usual(**chosen).interpolate(*frames_of(pair), 0.3)[0].permute(1, 2, 0).numpy()[..., ::-1]
     np.testing.assert_array_equal(usual, expected)
 
 
@@ -96,21 +96,21 @@ def test_the_route_is_shown(run, pair, tmp_path, capsys):
 @torch.no_grad()
 def test_green_patches_are_those_of_the_route(model, pair):
     frames = frames_of(pair)
-    found = model.set_usual("ratio", (0, 0.5, 0.5, 1)).explain(*frames, 0.5)
-    assert found.flow.shape == (1, 2, 61, 75) and found.share0.shape == (1, 1, 61, 75)
+    explanation = model.set_usual("ratio", (0, 0.5, 0.5, 1)).explain(*frames, 0.5)
+    assert explanation.flow.shape == (1, 2, 61, 75) and explanation.share0.shape == (1, 1, 61, 75)
     gray = np.full((61, 75, 3), 60_000, np.uint16)
-    panels = found.route_panels(gray)
-    for panel, route in zip(panels, found.route[0].unbind(-1), strict=True):
+    panels = explanation.route_panels(gray)
+    for panel, route in zip(panels, explanation.route[0].unbind(-1), strict=True):
         assert panel.rgb.dtype == np.uint8 and panel.rgb.shape == (61, 75, 3)
         for y in range(61):
             for x in range(75):
                 assert (panel.rgb[y, x, 1] > panel.rgb[y, x, 0]) == route[y // 16, x // 16]
-    motion, blend, counts = found.panels()
+    motion, blend, counts = explanation.panels()
     assert "motion" in motion.title and blend.title == "blended from" and counts.title == "blocks that saw it"
     colours = dict(counts.legend)
     for y in range(0, 61, 16):
         for x in range(0, 75, 16):
-            expected = colours[str(1 + int(found.route[0, y // 16, x // 16].sum()))]
+            expected = colours[str(1 + int(explanation.route[0, y // 16, x // 16].sum()))]
             assert tuple(counts.rgb[y, x]) == tuple(counts.rgb[min(y + 15, 60), min(x + 15, 74)]) == expected
 
 
@@ -175,11 +175,11 @@ def test_wrong_requests(pair, weights, tmp_path, capsys):
 def test_sizes_are_those_of_the_checkpoint(model, tmp_path):
     config = APRConfig(width=12, middle=20, patch=32)
     torch.save(apr_vfi.load(config=config).state_dict(), tmp_path / "other.pth")
-    found = apr_vfi.load(tmp_path / "other.pth")
-    assert found.config == config and not found.training
+    loaded = apr_vfi.load(tmp_path / "other.pth")
+    assert loaded.config == config and not loaded.training
     torch.save(model.state_dict(), tmp_path / "apr.pth")
-    found = apr_vfi.load(tmp_path / "apr.pth")
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in found.state_dict().items())
+    loaded = apr_vfi.load(tmp_path / "apr.pth")
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
     with pytest.raises(UserError, match="does not fit APRVFI"):
         apr_vfi.load(tmp_path / "apr.pth", config=APRConfig())
 

@@ -75,15 +75,15 @@ def test_synthesis_learns(tmp_path):
     flow = torch.stack([torch.cat((one.flow[2:] - one.flow[:2], one.flow[:2] - one.flow[2:])) for one in made])
     whole.network.flow.forward = lambda frame0, frame1, levels=None: flow
     optimizer = torch.optim.AdamW(whole.begin(1)[0].parameters)
-    found = []
+    losses = []
     for step in range(80):
         optimizer.param_groups[0]["lr"] = min(step + 1, 20, 80 - step) / 20 * 1e-3
         outcome = whole.outcome(frames, torch.full((4,), 0.5))
         optimizer.zero_grad()
         outcome.loss.backward()
         optimizer.step()
-        found.append(psnr(outcome.frames.detach(), frames[:, 1]).item())
-    assert found[-1] > found[0] + 1.5, found
+        losses.append(psnr(outcome.frames.detach(), frames[:, 1]).item())
+    assert losses[-1] > losses[0] + 1.5, losses
 
 
 @pytest.mark.slow

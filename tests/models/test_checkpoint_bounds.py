@@ -155,10 +155,10 @@ def test_a_state_that_was_read_keeps_nothing_of_its_file(tmp_path):
     held = {"state": {0: {"exp_avg": torch.rand(9000)}}, "param_groups": [{"params": (torch.rand(5),)}]}
     state = {**empty, "step": 1, "network": {"w": torch.rand(9000)}, "optimizer": held}
     torch.save(state, tmp_path / "last.pt")
-    found = training_state.read(tmp_path, {})
+    saved = training_state.read(tmp_path, {})
     with open("/proc/self/maps") as maps:
         assert str(tmp_path) not in maps.read()
-    torch.testing.assert_close(found, state, rtol=0, atol=0)
+    torch.testing.assert_close(saved, state, rtol=0, atol=0)
 
 
 WRONG_PEFT = {
@@ -169,9 +169,9 @@ WRONG_PEFT = {
 
 @pytest.mark.parametrize("field", WRONG_PEFT)
 def test_a_configuration_of_peft_has_finite_numbers_and_words_that_it_knows(field, tmp_path):
-    path, given = tmp_path / "adapter_config.json", {"peft_type": "LORA", "r": 8, "lora_alpha": 16}
-    path.write_text(json.dumps({**given, "use_rslora": True, "lora_bias": None}))
+    path, entries = tmp_path / "adapter_config.json", {"peft_type": "LORA", "r": 8, "lora_alpha": 16}
+    path.write_text(json.dumps({**entries, "use_rslora": True, "lora_bias": None}))
     assert PeftConfig(path).scale("blocks.0.to_q", 8) == 16 / 8**0.5
-    path.write_text(json.dumps({**given, field: WRONG_PEFT[field]}))
+    path.write_text(json.dumps({**entries, field: WRONG_PEFT[field]}))
     with pytest.raises(UserError, match=rf"{field}[^\n]*, got [^\n]*$"):
         PeftConfig(path)

@@ -53,8 +53,8 @@ def test_what_is_built_is_compared_once(tmp_path, monkeypatch):
     layer = nn.Linear(3, 2)
     seen, check = [], checkpoints.check
     monkeypatch.setattr(checkpoints, "check", lambda *a, **k: (seen.append(1), check(*a, **k))[1])
-    found = checkpoints.built(lambda: nn.Linear(3, 2), layer.state_dict(), "w.pth")
-    assert torch.equal(found.weight, layer.weight) and seen == [1]
+    loaded = checkpoints.built(lambda: nn.Linear(3, 2), layer.state_dict(), "w.pth")
+    assert torch.equal(loaded.weight, layer.weight) and seen == [1]
     without = {"weight": layer.weight.detach()}
     assert torch.equal(checkpoints.built(lambda: nn.Linear(3, 2), without, "w.pth", ("bias",)).weight, layer.weight)
     with pytest.raises(UserError, match="keys missing: bias"):

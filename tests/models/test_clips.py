@@ -147,8 +147,8 @@ def test_keyframes_give_every_other_time(seed):
         scene = random_scene(seed, SIZE, motion=motion)
         for i, end in enumerate((0.0, 1.0)):
             expected, _ = scene.track(end, taus)
-            found = vk.sample_trajectory(made.flow[i][None], taus)[0]
-            assert (found - expected).abs().max() < limit
+            flows = vk.sample_trajectory(made.flow[i][None], taus)[0]
+            assert (flows - expected).abs().max() < limit
 
 
 def splatted(frames, keyframes, seen, tau):

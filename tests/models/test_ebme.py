@@ -134,9 +134,9 @@ def test_wrong_arguments():
 def test_checkpoints_load_strictly(tmp_path, prefix):
     state = {prefix + key: torch.randn_like(value) for key, value in ebme.load().state_dict().items()}
     torch.save(state, tmp_path / "bi-flownet.pkl")
-    found = ebme.load(tmp_path / "bi-flownet.pkl", channel_order="rgb")
-    assert found.channel_order == "rgb" and not found.training
-    assert all(torch.equal(state[prefix + key], value) for key, value in found.state_dict().items())
+    loaded = ebme.load(tmp_path / "bi-flownet.pkl", channel_order="rgb")
+    assert loaded.channel_order == "rgb" and not loaded.training
+    assert all(torch.equal(state[prefix + key], value) for key, value in loaded.state_dict().items())
     del state[prefix + "flow_estimator.conv_layer6.0.bias"]
     torch.save(state, tmp_path / "bi-flownet.pkl")
     with pytest.raises(UserError, match=r"1 keys missing: flow_estimator\.conv_layer6\.0\.bias"):

@@ -64,8 +64,8 @@ def test_vimeo90k_is_read_in_the_order_of_its_list(tmp_path, frames):
     vimeo90k(tmp_path, ("00001/0001",), frames, "00001/0001", split="train")
     (only,) = datasets.vimeo90k_triplets(tmp_path, "train")
     assert only[1] == tmp_path / "sequences/00001/0001/im2.png"
-    found = datasets.scenes("vimeo90k", tmp_path)
-    assert [(scene.name, scene.split) for scene in found] == [("00002/0001", ""), ("00001/0003", "")]
+    triplets = datasets.scenes("vimeo90k", tmp_path)
+    assert [(scene.name, scene.split) for scene in triplets] == [("00002/0001", ""), ("00001/0003", "")]
 
 
 def test_the_middle_frame_is_the_truth(tmp_path, frames):
@@ -83,8 +83,8 @@ def test_triplet_folders(tmp_path, frames):
     names = ("im1.png", "im2.png", "im3.png")
     for folder in ("b", "a/c"):
         write(tmp_path / folder, names, frames)
-    found = datasets.triplet_folders(tmp_path)
-    assert found == [tuple(tmp_path / folder / name for name in names) for folder in ("a/c", "b")]
+    triplets = datasets.triplet_folders(tmp_path)
+    assert triplets == [tuple(tmp_path / folder / name for name in names) for folder in ("a/c", "b")]
     write(tmp_path / "two", names[:2], frames[:2])
     with pytest.raises(UserError, match=r"expected im1\.png, im2\.png, im3\.png in .*two, but im3\.png is missing"):
         datasets.triplet_folders(tmp_path)
@@ -93,11 +93,11 @@ def test_triplet_folders(tmp_path, frames):
 @pytest.mark.parametrize("folder", ["data/SNU-FILM/test", "test", ".", "SNU-FILM/test"])
 def test_snu_film_is_found_wherever_its_frames_are(tmp_path, frames, folder):
     snu_film(tmp_path, folder, frames)
-    found = datasets.scenes("snu-film", tmp_path)
-    assert [scene.split for scene in found] == ["easy"] * 2 + ["medium"] * 2 + ["hard"] * 2 + ["extreme"] * 2
+    triplets = datasets.scenes("snu-film", tmp_path)
+    assert [scene.split for scene in triplets] == ["easy"] * 2 + ["medium"] * 2 + ["hard"] * 2 + ["extreme"] * 2
     numbers = ("000001.png", "000002.png", "000003.png")
-    assert found[0].paths == tuple(tmp_path / folder / "GOPRO_test/one" / number for number in numbers)
-    assert found[-1].name == "extreme one/000002.png"
+    assert triplets[0].paths == tuple(tmp_path / folder / "GOPRO_test/one" / number for number in numbers)
+    assert triplets[-1].name == "extreme one/000002.png"
 
 
 def test_snu_film_lists_may_lie_in_eval_modes(tmp_path, frames):
@@ -136,10 +136,10 @@ def xiph(tmp_path):
 
 
 def test_xiph_takes_the_even_frames_between_their_neighbours(xiph):
-    found = datasets.scenes("xiph", xiph)
-    assert len(found) == 2 * 8 * 49
-    assert found[0].name == "2k BoxingPractice-002" and found[-1].name == "4k Tango-098"
-    assert [path.name for path in found[48].paths] == [f"BoxingPractice-0{number}.png" for number in (97, 98, 99)]
+    triplets = datasets.scenes("xiph", xiph)
+    assert len(triplets) == 2 * 8 * 49
+    assert triplets[0].name == "2k BoxingPractice-002" and triplets[-1].name == "4k Tango-098"
+    assert [path.name for path in triplets[48].paths] == [f"BoxingPractice-0{number}.png" for number in (97, 98, 99)]
     assert {scene.split for scene in datasets.scenes("xiph", xiph, "4k")} == {"4k"}
     (xiph / "Tango-099.png").unlink()
     with pytest.raises(UserError, match=r"Tango-099\.png does not exist: expected frames 001 to 099"):

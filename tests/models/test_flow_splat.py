@@ -143,13 +143,13 @@ def test_warp_doubled_samples_the_image_at_its_own_positions():
 def test_fill_holes_takes_the_nearest_surroundings():
     values = torch.zeros(1, 1, 16, 24)
     values[..., 12:] = 1
-    known = torch.ones(1, 1, 16, 24, dtype=torch.bool)
-    known[..., 4:7, 2:6] = known[..., 8:12, 18:23] = False
-    values[~known] = torch.nan
-    filled = fill_holes(values, known)
-    assert torch.equal(filled[known], values[known])
+    valid = torch.ones(1, 1, 16, 24, dtype=torch.bool)
+    valid[..., 4:7, 2:6] = valid[..., 8:12, 18:23] = False
+    values[~valid] = torch.nan
+    filled = fill_holes(values, valid)
+    assert torch.equal(filled[valid], values[valid])
     assert (filled[..., 4:7, 2:6] == 0).all() and (filled[..., 8:12, 18:23] == 1).all()
-    assert (fill_holes(values, torch.zeros_like(known)) == 0).all(), "nothing known: 0"
+    assert (fill_holes(values, torch.zeros_like(valid)) == 0).all(), "nothing known: 0"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 4), (30, 41)])

@@ -53,9 +53,9 @@ def test_unknown_convention():
 
 def test_ebmes_flow_network():
     """68 k for each pixel; the cost volume, which is no module, would add 0.3 k."""
-    found = count_macs(ebme.BiFlowNet(), (1088, 2048))
-    assert found.total == 152_695_020_544 and found == count_macs(ebme.BiFlowNet(), (1088, 2048), "true")
-    assert found.parts == {"feat_pyramid": 58_660_816_896, "flow_estimator": 94_034_203_648}
+    counts = count_macs(ebme.BiFlowNet(), (1088, 2048))
+    assert counts.total == 152_695_020_544 and counts == count_macs(ebme.BiFlowNet(), (1088, 2048), "true")
+    assert counts.parts == {"feat_pyramid": 58_660_816_896, "flow_estimator": 94_034_203_648}
 
 
 def chain(*widths, stride=1):
@@ -115,5 +115,5 @@ def test_ebme_h_has_the_figure_of_the_table():
     """Table 1 of APR-VFI: 1.086 T and 3.9 M parameters, at 2048 x 1088."""
     model = EbmeH()
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == 3.9
-    found = [count_macs(model, (1088, 2048), activations=activations).total / 1e12 for activations in (False, True)]
-    assert [round(f, 4) for f in found] == [1.0851, 1.0868]
+    counts = [count_macs(model, (1088, 2048), activations=activations).total / 1e12 for activations in (False, True)]
+    assert [round(f, 4) for f in counts] == [1.0851, 1.0868]

@@ -57,9 +57,9 @@ def parser():
 def test_the_command_reads_what_the_fields_say(parser):
     words = "--word far --count 4 --share 0.25 --grid 0.5 --on --no-smooth --file x.pth --size 3 5"
     arguments = parser.parse_args([*words.split(), "--text", "a cat"])
-    found = model_options.given(arguments, {"every": Every}, "every")
-    assert found | {"file": Path("x.pth"), "size": (3, 5)} == GIVEN
-    assert vars(Every.of("it", found)) == GIVEN
+    chosen = model_options.given(arguments, {"every": Every}, "every")
+    assert chosen | {"file": Path("x.pth"), "size": (3, 5)} == GIVEN
+    assert vars(Every.of("it", chosen)) == GIVEN
     assert model_options.given(parser.parse_args([]), {"every": Every}, "every") == {}
     text = " ".join(parser.format_help().split())
     for each in options_of(Every):
@@ -97,9 +97,14 @@ def test_a_wrong_value_is_one_sentence(name, value, said):
 
 
 def test_values_of_arrays_and_lists_are_values():
-    found = Every(count=np.int64(5), share=np.float32(0.5), size=[3, 5], file="x")
-    assert (found.count, found.share, found.size, found.file) == (5, 0.5, (3, 5), Path("x"))
-    assert type(found.count) is int and Every(share=1).share == 1.0
+    options_of_it = Every(count=np.int64(5), share=np.float32(0.5), size=[3, 5], file="x")
+    assert (options_of_it.count, options_of_it.share, options_of_it.size, options_of_it.file) == (
+        5,
+        0.5,
+        (3, 5),
+        Path("x"),
+    )
+    assert type(options_of_it.count) is int and Every(share=1).share == 1.0
 
 
 def test_models_that_share_a_name_share_its_number_of_values(parser):

@@ -46,15 +46,15 @@ def census_by_hand(result, truth):
     """Pixel by pixel."""
     grays = [255 * (0.2989 * x[0] + 0.5870 * x[1] + 0.1140 * x[2]) for x in (result.numpy(), truth.numpy())]
     height, width = grays[0].shape
-    found = []
+    distances = []
     for y in range(3, height - 3):
         for x in range(3, width - 3):
             for j in range(-3, 4):
                 for i in range(-3, 4):
                     away = [gray[y + j, x + i] - gray[y, x] for gray in grays]
                     e = away[0] / np.sqrt(0.81 + away[0] ** 2) - away[1] / np.sqrt(0.81 + away[1] ** 2)
-                    found.append(e**2 / (0.1 + e**2))
-    return np.mean(found)
+                    distances.append(e**2 / (0.1 + e**2))
+    return np.mean(distances)
 
 
 def test_census_and_charbonnier():
@@ -105,8 +105,8 @@ def test_semantic_and_offset_terms():
     expected = sum(objective.weights[name] * term for name, term in outcome.terms.items())
     assert torch.equal(outcome.loss, expected)
     assert abs(outcome.terms["offsets"].item() - 4 * 0.25) < 0.05, "mean |offset| of two fusions, past and future"
-    found = torch.autograd.grad(outcome.terms["dino"], network.unet.conv.weight, retain_graph=True)[0]
-    assert found.abs().sum() > 0
+    grads = torch.autograd.grad(outcome.terms["dino"], network.unet.conv.weight, retain_graph=True)[0]
+    assert grads.abs().sum() > 0
     assert not any(p.requires_grad for p in network.dino.parameters())
     maps = network.maps(frames[:, 1])
     by_hand = sum((a - b).abs().mean() for a, b in zip(network.maps(outcome.frames), maps, strict=True))

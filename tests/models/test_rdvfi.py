@@ -61,8 +61,8 @@ def test_half_network(variant):
 def test_one_step_from_noise(variant):
     """Keyframes are what one step of the backbone gives, ends are the encoded frames."""
     net, (frame0, frame1) = made(variant), pair(64, 64)
-    found = net.trajectory(frame0, frame1, seeded(3))
-    noise = torch.randn(1, 5, *found.latents.shape[2:], generator=seeded(3))
+    curve = net.trajectory(frame0, frame1, seeded(3))
+    noise = torch.randn(1, 5, *curve.latents.shape[2:], generator=seeded(3))
     if variant == "d":
         mean, std = (
             torch.tensor(v).view(1, -1, 1, 1) for v in (net.vae.config.latents_mean, net.vae.config.latents_std)
@@ -70,7 +70,7 @@ def test_one_step_from_noise(variant):
         z0, z1 = (
             (net.vae.encode(2 * f[:, :, None] - 1).latent_dist.mode()[:, :, 0] - mean) / std for f in (frame0, frame1)
         )
-        given = torch.stack((z0, *[torch.zeros_like(z0)] * 3, z1), 2)
+        ends_and_zeros = torch.stack((z0, *[torch.zeros_like(z0)] * 3, z1), 2)
         mask = torch.zeros(1, 4, 5, 8, 8)
         mask[:, :, [0, -1]] = 1
         small = F.interpolate(frame0, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
@@ -82,7 +82,10 @@ def test_one_step_from_noise(variant):
         text = torch.zeros(1, 512, 32)
         text[:, 0] = net.prompt.embedding
         velocity = net.denoiser(
-            torch.cat((noise.transpose(1, 2), mask, given), 1), torch.tensor([1000.0]), text, seen.hidden_states[-2]
+            torch.cat((noise.transpose(1, 2), mask, ends_and_zeros), 1),
+            torch.tensor([1000.0]),
+            text,
+            seen.hidden_states[-2],
         ).sample.transpose(1, 2)
         clean = noise - velocity
     else:
@@ -101,9 +104,9 @@ def test_one_step_from_noise(variant):
             added_time_ids=torch.tensor([[6.0, 127.0, 0.02]]),
         ).sample  # fmt: skip
         clean = x / (sigma**2 + 1) - velocity * sigma / math.sqrt(sigma**2 + 1)
-    torch.testing.assert_close(found.latents[:, 0], z0)
-    torch.testing.assert_close(found.latents[:, -1], z1)
-    torch.testing.assert_close(found.latents[:, 1:-1], clean[:, 1:-1], atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(curve.latents[:, 0], z0)
+    torch.testing.assert_close(curve.latents[:, -1], z1)
+    torch.testing.assert_close(curve.latents[:, 1:-1], clean[:, 1:-1], atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -113,23 +116,23 @@ def test_noise_and_velocity_belong_together(variant):
     latents, noise = torch.randn(2, 4, 5, 3, 2, 2, dtype=torch.float64, generator=seeded())
     time = torch.tensor([0.1, 0.4, 0.9, 1.0], dtype=torch.float64)
     noisy = diffusion.noisy(latents, noise, time)
-    found = diffusion.clean(noisy, diffusion.wanted(latents, noise, time), time)
-    torch.testing.assert_close(found, latents, atol=1e-6, rtol=0)
+    result = diffusion.clean(noisy, diffusion.wanted(latents, noise, time), time)
+    torch.testing.assert_close(result, latents, atol=1e-6, rtol=0)
     torch.testing.assert_close(noisy[-1], noise[-1], atol=0.0 if variant == "d" else 7e-3, rtol=0)
 
 
 def test_causal_layout():
     """Latents of a clip: five of 17 frames; the given ones are those of the clip with gray between."""
     net, (frame0, frame1) = made("d", latent_layout="causal"), pair(64, 64)
-    found = net.trajectory(frame0, frame1, seeded())
-    assert found.latents.shape == (1, 5, 16, 8, 8) and found.motion.nodes0.shape == (1, 5, 2, 64, 64)
-    ends = torch.stack((found.latents[:, 0], found.latents[:, -1]), 1)
-    known = net.diffusion.conditioning(ends, frame0, frame1, 5)
-    assert known[0, :, :4].mean((2, 3)).tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4, [0.0] * 4, [0, 0, 0, 1.0]]
+    curve = net.trajectory(frame0, frame1, seeded())
+    assert curve.latents.shape == (1, 5, 16, 8, 8) and curve.motion.nodes0.shape == (1, 5, 2, 64, 64)
+    ends = torch.stack((curve.latents[:, 0], curve.latents[:, -1]), 1)
+    condition = net.diffusion.conditioning(ends, frame0, frame1, 5)
+    assert condition[0, :, :4].mean((2, 3)).tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4, [0.0] * 4, [0, 0, 0, 1.0]]
     clip = torch.full((1, 17, 3, 64, 64), 0.5)
     clip[:, 0], clip[:, -1] = frame0, frame1
-    torch.testing.assert_close(known[:, :, 4:], net.diffusion.encode_clip(clip))
-    torch.testing.assert_close(known[:, 0, 4:], ends[:, 0])  # causal: the first frame stands alone
+    torch.testing.assert_close(condition[:, :, 4:], net.diffusion.encode_clip(clip))
+    torch.testing.assert_close(condition[:, 0, 4:], ends[:, 0])  # causal: the first frame stands alone
     with pytest.raises(ValueError, match="expected latent_layout 'image' with a U-Net"):
         made("u", latent_layout="causal")
 
@@ -219,8 +222,8 @@ def test_gradients_reach_latents_through_trajectories():
     net, (frame0, frame1) = made(), pair(64, 64)
     net.estimator.requires_grad_(False)
     latents = torch.randn(1, 5, 16, 8, 8, generator=seeded(), requires_grad=True)
-    found = net.along(frame0, frame1, latents).rendered(frame0, frame1, torch.tensor([[0.3]]))
-    found.square().mean().backward()
+    pictures = net.along(frame0, frame1, latents).rendered(frame0, frame1, torch.tensor([[0.3]]))
+    pictures.square().mean().backward()
     assert latents.grad.isfinite().all() and all(latents.grad[0, k].abs().max() > 0 for k in range(5))
 
 
@@ -235,14 +238,14 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=message):
             net.interpolate(*wrong)
-    found = net.trajectory(frame0, frame1)
+    curve = net.trajectory(frame0, frame1)
     with pytest.raises(ValueError, match="expected both frames or neither"):
-        found.frames(0.5, frame0)
+        curve.frames(0.5, frame0)
     for size in (64, (0, 5), (3.5, 4)):
         with pytest.raises(ValueError, match="expected size to be a height and a width in pixels"):
-            found.flow(0.5, size)
+            curve.flow(0.5, size)
     with pytest.raises(ValueError, match="expected frames of 1 pairs, got 2"):
-        found.frames(0.5, *pair(batch=2))
+        curve.frames(0.5, *pair(batch=2))
     for settings, message in (
         ({"warp": "sideways"}, "expected latent_layout image or causal and warp forward or backward"),
         ({"low_size": (60, 64)}, r"expected a low_size of multiples of 16, got \(60, 64\)"),

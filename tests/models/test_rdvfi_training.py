@@ -100,11 +100,11 @@ def test_trajectories_teach_the_denoiser(variant):
 def loss_of(whole, frames, times):
     """The mean over the same draws."""
     with torch.no_grad():
-        found = []
+        losses = []
         for seed in range(6):
             torch.manual_seed(1000 + seed)
-            found.append(whole.outcome(frames, times).loss)
-    return torch.stack(found).mean().item()
+            losses.append(whole.outcome(frames, times).loss)
+    return torch.stack(losses).mean().item()
 
 
 @pytest.mark.slow
@@ -190,12 +190,12 @@ def lpips_by_hand(backbone, heads, first, second):
     x, y = (((2 * frame - 1) - shift) / scale for frame in (first, second))
     for i, (place, stride, padding) in enumerate(((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))):
         weight, bias = backbone[f"features.{place}.weight"], backbone[f"features.{place}.bias"]
-        found = []
+        distances = []
         for value in (x, y):
             value = nn.functional.max_pool2d(value, 3, 2) if i in (1, 2) else value
-            found.append(nn.functional.conv2d(value, weight, bias, stride, padding).relu())
-        x, y = found
-        a, b = (v / (v.norm(dim=1, keepdim=True) + 1e-10) for v in found)
+            distances.append(nn.functional.conv2d(value, weight, bias, stride, padding).relu())
+        x, y = distances
+        a, b = (v / (v.norm(dim=1, keepdim=True) + 1e-10) for v in distances)
         total = total + ((a - b) ** 2 * heads[f"lin{i}.model.1.weight"]).sum(1).mean((1, 2))
     return total
 

@@ -75,13 +75,13 @@ def test_a_sliding_picture(warp):
     distance = 8 * knots**2
     nodes0, nodes1 = torch.zeros(2, 1, 5, 2, 36, 64)
     nodes0[:, :, 0], nodes1[:, :, 0] = distance.view(1, 5, 1, 1), (distance - 8).view(1, 5, 1, 1)
-    found = trajectory_of(nodes0, nodes1, frame0, frame1, warp)
+    curve = trajectory_of(nodes0, nodes1, frame0, frame1, warp)
     tau = math.sqrt(0.5)  # 4 px
-    torch.testing.assert_close(found.flow(tau)[0][0, 0], torch.full((36, 64), 4.0))
-    torch.testing.assert_close(found.flow(tau, (72, 32))[1][0, 0], torch.full((72, 32), -2.0))
-    result = found.frames(tau)
+    torch.testing.assert_close(curve.flow(tau)[0][0, 0], torch.full((36, 64), 4.0))
+    torch.testing.assert_close(curve.flow(tau, (72, 32))[1][0, 0], torch.full((72, 32), -2.0))
+    result = curve.frames(tau)
     torch.testing.assert_close(result[..., 8:-8], texture[..., 16:80][..., 8:-8], atol=1e-5, rtol=0)
-    wide = found.frames(tau, *(F.interpolate(f, scale_factor=2, mode="nearest") for f in (frame0, frame1)))
+    wide = curve.frames(tau, *(F.interpolate(f, scale_factor=2, mode="nearest") for f in (frame0, frame1)))
     wanted = F.interpolate(texture[..., 16:80], scale_factor=2, mode="nearest")
     torch.testing.assert_close(wide[..., 16:-16], wanted[..., 16:-16], atol=1e-5, rtol=0)
 
@@ -89,11 +89,11 @@ def test_a_sliding_picture(warp):
 def test_flows_between_nodes_are_cubic_in_time():
     nodes = torch.randn(1, 9, 2, 6, 8, generator=seeded())
     frame = torch.rand(1, 3, 12, 24)
-    found = trajectory_of(nodes, nodes.flip(1), frame, frame)
-    flows = found.flow([0.1, 0.5], (12, 24))[0]
+    curve = trajectory_of(nodes, nodes.flip(1), frame, frame)
+    flows = curve.flow([0.1, 0.5], (12, 24))[0]
     wanted = resized_flow(vk.sample_trajectory(nodes, [0.1])[:, 0], (12, 24))
     torch.testing.assert_close(flows[:, 0], wanted)
-    torch.testing.assert_close(found.flow(0.5)[0], resized_flow(nodes[:, 4], (12, 24)))
+    torch.testing.assert_close(curve.flow(0.5)[0], resized_flow(nodes[:, 4], (12, 24)))
 
 
 def test_where_one_frame_covers_nothing_the_other_counts():
@@ -101,17 +101,17 @@ def test_where_one_frame_covers_nothing_the_other_counts():
     frame0, frame1 = pair(32, 48)
     nodes0 = torch.zeros(1, 3, 2, 32, 48)
     nodes0[:, 1:] = 1000
-    found = trajectory_of(nodes0, torch.zeros_like(nodes0), frame0, frame1).frames(0.5)
-    torch.testing.assert_close(found, frame1, atol=2e-3, rtol=0)
+    curve = trajectory_of(nodes0, torch.zeros_like(nodes0), frame0, frame1).frames(0.5)
+    torch.testing.assert_close(curve, frame1, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_trajectory_is_kept_and_used_again(variant):
     net, (frame0, frame1) = made(variant), pair()
-    found = net.trajectory(frame0, frame1, seeded())
+    curve = net.trajectory(frame0, frame1, seeded())
     wanted = net.interpolate(frame0, frame1, [0.3, 0.6], seeded())
-    again = pickle.loads(pickle.dumps(found))
-    for kept in (found, again, again.to("cpu")):
+    again = pickle.loads(pickle.dumps(curve))
+    for kept in (curve, again, again.to("cpu")):
         for frame, expected in zip(kept.frames([0.3, 0.6]), wanted, strict=True):
             assert torch.equal(frame, expected)
     large = F.interpolate(frame0, scale_factor=2), F.interpolate(frame1, scale_factor=2)
@@ -120,9 +120,9 @@ def test_trajectory_is_kept_and_used_again(variant):
 
 def test_many_times_are_worked_on_in_parts(monkeypatch):
     net, (frame0, frame1) = made(), pair()
-    found = net.trajectory(frame0, frame1, seeded())
+    curve = net.trajectory(frame0, frame1, seeded())
     times = [i / 24 for i in range(25)]
-    whole = found.frames(times)
+    whole = curve.frames(times)
     monkeypatch.setattr("vfi.models.rdvfi.trajectory.PIXELS_AT_ONCE", 5 * 70 * 101)
-    for one, other in zip(whole, found.frames(times), strict=True):
+    for one, other in zip(whole, curve.frames(times), strict=True):
         torch.testing.assert_close(one, other)

@@ -44,7 +44,7 @@ def test_weights_that_overflow_in_the_network_are_told(sliding, tmp_path, capsys
         write_image(path, sliding(x))
     state = rife.RIFE(TINY).state_dict()
     torch.save({name: torch.full_like(v, 3e38) if v.ndim == 4 else v for name, v in state.items()}, weights)
-    given = ["--model", "rife", "--weights", str(weights)]
-    assert main(["interpolate", *map(str, pair), "-o", str(tmp_path / "m.png"), *given]) == 2
+    words = ["--model", "rife", "--weights", str(weights)]
+    assert main(["interpolate", *map(str, pair), "-o", str(tmp_path / "m.png"), *words]) == 2
     assert "holds NaN or infinity" in capsys.readouterr().err
     assert not (tmp_path / "m.png").exists()

@@ -26,8 +26,8 @@ def count(module):
 
 def golden(name):
     with np.load(SHARED / "golden" / f"{name}.npz") as file:
-        found = {key: torch.from_numpy(value) for key, value in file.items()}
-    return found, [found[key].float()[None] / 255 for key in ("frame0", "frame1")]
+        tensors = {key: torch.from_numpy(value) for key, value in file.items()}
+    return tensors, [tensors[key].float()[None] / 255 for key in ("frame0", "frame1")]
 
 
 def seeded(model, **overrides):

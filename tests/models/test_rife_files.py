@@ -16,21 +16,21 @@ def metas_names(state):
         "attention.o_proj": "attn.proj", "layer_scale1.lambda1": "ls1.gamma", "layer_scale2.lambda1": "ls2.gamma",
         "mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2",
     }  # fmt: skip
-    found = {"rope_embed.periods": torch.ones(4)}
+    tensors = {"rope_embed.periods": torch.ones(4)}
     for key, value in state.items():
         key = key.replace("embeddings.patch_embeddings", "patch_embed.proj").replace("register", "storage")
         key = key.replace("model.layer.", "blocks.").removeprefix("embeddings.")
         for ours, theirs in names.items():
             key = key.replace(ours, theirs)
-        found[key] = value[0] if key == "mask_token" else value
+        tensors[key] = value[0] if key == "mask_token" else value
     for block in range(12):
         prefix = f"blocks.{block}.attention"
-        weights = [found.pop(f"{prefix}.{n}_proj.weight") for n in "qkv"]
-        q, v = found.pop(f"{prefix}.q_proj.bias"), found.pop(f"{prefix}.v_proj.bias")
-        found[f"blocks.{block}.attn.qkv.weight"] = torch.cat(weights)
-        found[f"blocks.{block}.attn.qkv.bias"] = torch.cat((q, torch.full_like(q, 7), v))
-        found[f"blocks.{block}.attn.qkv.bias_mask"] = torch.ones(3 * len(q))
-    return found
+        weights = [tensors.pop(f"{prefix}.{n}_proj.weight") for n in "qkv"]
+        q, v = tensors.pop(f"{prefix}.q_proj.bias"), tensors.pop(f"{prefix}.v_proj.bias")
+        tensors[f"blocks.{block}.attn.qkv.weight"] = torch.cat(weights)
+        tensors[f"blocks.{block}.attn.qkv.bias"] = torch.cat((q, torch.full_like(q, 7), v))
+        tensors[f"blocks.{block}.attn.qkv.bias_mask"] = torch.ones(3 * len(q))
+    return tensors
 
 
 @pytest.mark.parametrize("kind", ["meta", "transformers", "transformers 4"])
@@ -48,8 +48,8 @@ def test_dino_files(tmp_path, monkeypatch, kind):
     torch.save(written, tmp_path / "dino.pth")
     rgb = torch.rand(1, 3, 32, 48)
     with torch.no_grad():
-        expected, found = (d(rgb) for d in (sg_rife.dino.Dino(network), sg_rife.dino.load(tmp_path / "dino.pth")))
-    for a, b in zip(expected, found, strict=True):
+        expected, maps = (d(rgb) for d in (sg_rife.dino.Dino(network), sg_rife.dino.load(tmp_path / "dino.pth")))
+    for a, b in zip(expected, maps, strict=True):
         assert a.shape == (1, 24, 2, 3) and torch.equal(a, b)
     assert not any(p.requires_grad for p in sg_rife.dino.load(tmp_path / "dino.pth").train().parameters())
 
@@ -88,8 +88,8 @@ def test_checkpoints_load_strictly(tmp_path, variant, prefix, suffix):
 def test_a_rife_checkpoint_lacks_only_the_adapters(tmp_path):
     torch.save(rife.load().state_dict(), tmp_path / "rife.pkl")
     model = sg_rife.load(tmp_path / "rife.pkl")
-    own, given = set(model.state_dict()), set(rife.load().state_dict())
-    assert all(name.startswith(ADAPTERS) for name in own - given) and own - given and given <= own
+    own, keys_of_rife = set(model.state_dict()), set(rife.load().state_dict())
+    assert all(name.startswith(ADAPTERS) for name in own - keys_of_rife) and own - keys_of_rife and keys_of_rife <= own
     torch.save(model.state_dict(), tmp_path / "sg.pkl")
     sg_rife.load(tmp_path / "sg.pkl")
     partial = {k: v for k, v in model.state_dict().items() if k != "unet.fusion_s2.gamma"}

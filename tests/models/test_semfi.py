@@ -29,10 +29,10 @@ def plain(seed=0):
 
 def mixed(seed=0, std=0.1):
     """With adapters that change something, and their biases."""
-    found = semfi.with_adapters(plain(seed))
-    for parameter in found.adapter_parameters():
+    mixture = semfi.with_adapters(plain(seed))
+    for parameter in mixture.adapter_parameters():
         torch.nn.init.normal_(parameter, std=std)
-    return found.requires_grad_(False)
+    return mixture.requires_grad_(False)
 
 
 def inputs(batch=1):
@@ -45,8 +45,8 @@ def inputs(batch=1):
     }
 
 
-def relative(found, wanted):
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+def relative(values, wanted):
+    return ((values - wanted).abs().max() / wanted.abs().max()).item()
 
 
 def test_the_expert_is_the_nearest_and_the_smaller_of_two():
@@ -74,23 +74,23 @@ def test_sizes_of_the_published_model():
 
 def test_fresh_adapters_change_nothing():
     base = plain()
-    found = semfi.with_adapters(base)
+    transformer = semfi.with_adapters(base)
     with torch.no_grad():
-        torch.testing.assert_close(found(**inputs()).sample, base(**inputs()).sample, atol=1e-6, rtol=1e-6)
-    assert found.blocks[0].attn1.to_q.weight.data_ptr() == base.blocks[0].attn1.to_q.weight.data_ptr()  # shared
-    adapter = found.blocks[1].ffn.net[2].adapters[4]
+        torch.testing.assert_close(transformer(**inputs()).sample, base(**inputs()).sample, atol=1e-6, rtol=1e-6)
+    assert transformer.blocks[0].attn1.to_q.weight.data_ptr() == base.blocks[0].attn1.to_q.weight.data_ptr()  # shared
+    adapter = transformer.blocks[1].ffn.net[2].adapters[4]
     assert adapter.lora_A.weight.abs().max() > 0
     assert not any(p.any() for p in (adapter.lora_A.bias, adapter.lora_B.weight, adapter.lora_B.bias))
 
 
 @pytest.mark.parametrize("frames", [5, 33, 100])
 def test_modes_agree_with_each_other_and_with_merged_wan(frames):
-    found, base = mixed(), plain()
+    transformer, base = mixed(), plain()
     expert = semfi.expert_for(frames)
     state = base.state_dict()
     for block in range(2):
         for name in TARGETS:
-            layer = found.blocks[block].get_submodule(name)
+            layer = transformer.blocks[block].get_submodule(name)
             for number in (0, expert):
                 a, b = layer.adapters[number].lora_A, layer.adapters[number].lora_B
                 key = f"blocks.{block}.{name}"
@@ -100,58 +100,61 @@ def test_modes_agree_with_each_other_and_with_merged_wan(frames):
     with torch.no_grad():
         wanted = base(**inputs()).sample
         for mode in ("fused", "naive", "merged", "fused"):
-            assert found.set_frames(frames, mode) == expert and (found.mode, found.expert) == (mode, expert)
-            assert relative(found(**inputs()).sample, wanted) < 1e-5, mode
+            assert transformer.set_frames(frames, mode) == expert and (transformer.mode, transformer.expert) == (
+                mode,
+                expert,
+            )
+            assert relative(transformer(**inputs()).sample, wanted) < 1e-5, mode
 
 
 def test_experts_differ_and_only_one_acts():
-    found = mixed()
+    transformer = mixed()
     results = []
     with torch.no_grad():
         for count in semfi.FRAME_COUNTS:
-            found.set_frames(count)
-            results.append(found(**inputs()).sample)
+            transformer.set_frames(count)
+            results.append(transformer(**inputs()).sample)
         for other in (2, 3, 4, 5, 6):
-            for _, layer in found.mixtures():
+            for _, layer in transformer.mixtures():
                 layer.adapters[other].lora_A.weight.fill_(float("nan"))
-        found.set_frames(5, "fused")
-        assert torch.equal(found(**inputs()).sample, results[0])  # the others are not read
+        transformer.set_frames(5, "fused")
+        assert torch.equal(transformer(**inputs()).sample, results[0])  # the others are not read
     assert all(not torch.equal(results[0], result) for result in results[1:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_merged_weights_come_back_to_the_last_bit(dtype):
-    found = torch.nn.Module.to(mixed(std=1.0), dtype)
-    before = {key: value.clone() for key, value in found.state_dict().items()}
+    transformer = torch.nn.Module.to(mixed(std=1.0), dtype)
+    before = {key: value.clone() for key, value in transformer.state_dict().items()}
     for frames in (5, 81, 17):
-        found.set_frames(frames, "merged")
-        assert not torch.equal(found.blocks[0].ffn.net[2].weight, before["blocks.0.ffn.net.2.weight"])
-    found.set_frames(17, "fused")
-    assert all(torch.equal(value, before[key]) for key, value in found.state_dict().items())
+        transformer.set_frames(frames, "merged")
+        assert not torch.equal(transformer.blocks[0].ffn.net[2].weight, before["blocks.0.ffn.net.2.weight"])
+    transformer.set_frames(17, "fused")
+    assert all(torch.equal(value, before[key]) for key, value in transformer.state_dict().items())
 
 
 def test_saved_while_merged_it_is_not_merged(tmp_path):
-    found = mixed()
-    state = {key: value.clone() for key, value in found.state_dict().items()}
-    found.set_frames(9, "merged")
-    assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
-    merged = found.blocks[0].attn1.to_v.weight.clone()
-    found.save_pretrained(tmp_path)
-    assert found.mode == "merged" and torch.equal(found.blocks[0].attn1.to_v.weight, merged)
+    transformer = mixed()
+    state = {key: value.clone() for key, value in transformer.state_dict().items()}
+    transformer.set_frames(9, "merged")
+    assert all(torch.equal(value, state[key]) for key, value in transformer.state_dict().items())
+    merged = transformer.blocks[0].attn1.to_v.weight.clone()
+    transformer.save_pretrained(tmp_path)
+    assert transformer.mode == "merged" and torch.equal(transformer.blocks[0].attn1.to_v.weight, merged)
     again = semfi.SemFiTransformer.from_pretrained(tmp_path)
     with torch.no_grad():
         again.set_frames(9)
-        torch.testing.assert_close(again(**inputs()).sample, found(**inputs()).sample, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(again(**inputs()).sample, transformer(**inputs()).sample, atol=1e-5, rtol=1e-4)
     assert torch.equal(again.blocks[0].attn1.to_v.weight, plain().blocks[0].attn1.to_v.weight)
 
 
 def test_only_acting_adapters_have_gradients():
-    found = mixed()
-    for parameter in found.adapter_parameters():
+    transformer = mixed()
+    for parameter in transformer.adapter_parameters():
         parameter.requires_grad_(True)
-    found.set_frames(33)
-    found(**inputs()).sample.square().mean().backward()
-    for name, layer in found.mixtures():
+    transformer.set_frames(33)
+    transformer(**inputs()).sample.square().mean().backward()
+    for name, layer in transformer.mixtures():
         assert layer.weight.grad is None
         for number, adapter in enumerate(layer.adapters):
             has = [p.grad is not None for p in adapter.parameters()]
@@ -168,12 +171,12 @@ def test_compiles_without_graph_breaks():
 
 
 def test_loading_ends_the_merging():
-    found, other = mixed(), mixed(1)
-    found.set_frames(9, "merged")
-    found.load_state_dict(other.state_dict())
+    transformer, other = mixed(), mixed(1)
+    transformer.set_frames(9, "merged")
+    transformer.load_state_dict(other.state_dict())
     other.set_frames(9)
     with torch.no_grad():
-        assert found.mode == "fused" and torch.equal(found(**inputs()).sample, other(**inputs()).sample)
+        assert transformer.mode == "fused" and torch.equal(transformer(**inputs()).sample, other(**inputs()).sample)
 
 
 def test_wrong_choices():
@@ -192,15 +195,15 @@ def test_names_of_the_published_adapters():
 
 
 def test_semfi_ckpt(tmp_path):
-    source, found = mixed(), mixed(1)
+    source, transformer = mixed(), mixed(1)
     torch.save({semfi_name(k): v for k, v in adapter_state(source).items()}, tmp_path / "semfi.ckpt")
-    found.set_frames(9, "merged")
-    semfi.load_adapters(found, tmp_path / "semfi.ckpt")
-    assert found.mode == "merged"
+    transformer.set_frames(9, "merged")
+    semfi.load_adapters(transformer, tmp_path / "semfi.ckpt")
+    assert transformer.mode == "merged"
     source.load_state_dict({**source.state_dict(), **{k: v for k, v in plain(1).state_dict().items()}})
     source.set_frames(9)
     with torch.no_grad():
-        assert relative(found(**inputs()).sample, source(**inputs()).sample) < 1e-5
+        assert relative(transformer(**inputs()).sample, source(**inputs()).sample) < 1e-5
     semfi.save_adapters(source, tmp_path / "again.safetensors")
     again = load_file(tmp_path / "again.safetensors")
     assert set(again) == set(torch.load(tmp_path / "semfi.ckpt", weights_only=True))
@@ -216,28 +219,28 @@ def test_semfi_ckpt(tmp_path):
     ],
 )
 def test_wrong_adapters_are_one_sentence(change, sentence, tmp_path):
-    found = mixed()
-    state = {semfi_name(key): value for key, value in adapter_state(found).items()}
+    transformer = mixed()
+    state = {semfi_name(key): value for key, value in adapter_state(transformer).items()}
     change(state)
     state = state or {"blocks.0.self_attn.q.weight": torch.zeros(1)}
     save_file(state, tmp_path / "semfi.safetensors")
     with pytest.raises(UserError, match=sentence):
-        semfi.load_adapters(found, tmp_path / "semfi.safetensors")
+        semfi.load_adapters(transformer, tmp_path / "semfi.safetensors")
 
 
 def test_peft_and_back(tmp_path):
     """PEFT itself loads what is exported, and gives what SemFi gives."""
     peft = pytest.importorskip("peft")
-    found = mixed()
-    folders = semfi.export_peft(found, tmp_path, "Wan2.1-I2V-14B-720P")
+    transformer = mixed()
+    folders = semfi.export_peft(transformer, tmp_path, "Wan2.1-I2V-14B-720P")
     assert [folder.name for folder in folders] == ["universal", *(f"expert_{n}" for n in semfi.FRAME_COUNTS)]
     assert json.loads((folders[0] / "adapter_config.json").read_text())["r"] == RANK
     model = peft.PeftModel.from_pretrained(plain(), folders[0], adapter_name="universal")
     model.load_adapter(folders[3], adapter_name="expert_17")
     model.base_model.set_adapter(["universal", "expert_17"])
-    found.set_frames(17)
+    transformer.set_frames(17)
     with torch.no_grad():
-        wanted = found(**inputs()).sample
+        wanted = transformer(**inputs()).sample
         assert relative(model(**inputs()).sample, wanted) < 1e-5
         again = mixed(0, std=0.3)
         again.set_frames(17, "merged")

@@ -75,12 +75,12 @@ def saved_by_peft(folder, **options):
 ])  # fmt: skip
 def test_what_is_honoured_gives_what_peft_gives(name, tmp_path):
     model = saved_by_peft(tmp_path, **HONOURED[name])
-    found = mixed()
-    found.set_frames(17)
-    semfi.import_peft(found, tmp_path)
+    transformer = mixed()
+    transformer.set_frames(17)
+    semfi.import_peft(transformer, tmp_path)
     with torch.no_grad():
         wanted = model(**inputs()).sample
-        assert relative(found(**inputs()).sample, wanted) < 1e-5
+        assert relative(transformer(**inputs()).sample, wanted) < 1e-5
         assert relative(plain()(**inputs()).sample, wanted) > 1e-2
 
 
@@ -104,11 +104,11 @@ def test_every_field_is_honoured_or_refused():
 @pytest.mark.parametrize("name, value", [*REFUSED.items(), ("a_field_to_come", "on")])
 def test_what_is_refused_is_named_and_changes_nothing(name, value, exported):
     change(exported, **{name: value})
-    found = mixed(1)
-    before = {key: tensor.clone() for key, tensor in found.state_dict().items()}
+    transformer = mixed(1)
+    before = {key: tensor.clone() for key, tensor in transformer.state_dict().items()}
     with pytest.raises(UserError, match=f"^expected an adapter without {name} in .*expert_33.*, got "):
-        semfi.import_peft(found, exported)
-    assert all(torch.equal(before[key], tensor) for key, tensor in found.state_dict().items())
+        semfi.import_peft(transformer, exported)
+    assert all(torch.equal(before[key], tensor) for key, tensor in transformer.state_dict().items())
 
 
 @pytest.mark.parametrize("name, value", [

@@ -49,19 +49,19 @@ def test_conditioning():
     pipe, (first, last) = semfi.tiny(), ends()
     seen = []
     forward = pipe.transformer.forward
-    pipe.transformer.forward = lambda **given: seen.append(given) or forward(**given)
+    pipe.transformer.forward = lambda **inputs: seen.append(inputs) or forward(**inputs)
     pipe.generate(first, last, "", 9, steps=2, cfg=1.0, size=(64, 96))
-    given = seen[0]
-    assert given["hidden_states"].shape == (1, 36, 3, 8, 12) and given["encoder_hidden_states"].shape == (1, 512, 32)
+    inputs = seen[0]
+    assert inputs["hidden_states"].shape == (1, 36, 3, 8, 12) and inputs["encoder_hidden_states"].shape == (1, 512, 32)
     assert [value["timestep"].item() for value in seen] == pytest.approx([1000.0, 1000 * 2.5 / 3])
-    mask = given["hidden_states"][0, 16:20].mean((2, 3))
+    mask = inputs["hidden_states"][0, 16:20].mean((2, 3))
     assert mask.tolist() == [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]
     clip = torch.cat((first[:, :, None], torch.full((1, 3, 7, 64, 96), 0.5), last[:, :, None]), 2)
     mode = pipe.vae.encode(2 * clip - 1).latent_dist.mode()
     mean, std = (
         torch.tensor(v).view(1, -1, 1, 1, 1) for v in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std)
     )
-    torch.testing.assert_close(given["hidden_states"][:, 20:], (mode - mean) / std, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(inputs["hidden_states"][:, 20:], (mode - mean) / std, atol=1e-4, rtol=1e-4)
 
     def features(frame):
         small = F.interpolate(frame, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)
@@ -69,7 +69,7 @@ def test_conditioning():
         values = (small - shift.view(3, 1, 1)) / torch.tensor(scale).view(3, 1, 1)
         return pipe.image_encoder(values, output_hidden_states=True).hidden_states[-2]
 
-    torch.testing.assert_close(given["encoder_hidden_states_image"], features(first) + features(last))
+    torch.testing.assert_close(inputs["encoder_hidden_states_image"], features(first) + features(last))
 
 
 def test_sigmas_are_the_published():

@@ -65,22 +65,22 @@ def test_the_loss_is_that_of_rectified_flow():
     torch.manual_seed(7)
     with torch.no_grad():
         outcome = whole.outcome(frames, captions)
-    latents, known = encoded(whole.pipeline, frames)
+    latents, condition = encoded(whole.pipeline, frames)
     torch.manual_seed(7)
     noise, drawn = torch.randn_like(latents), torch.rand(2)
     sigma = (SHIFT * drawn / (1 + (SHIFT - 1) * drawn)).view(2, 1, 1, 1, 1)
     seen = []
-    whole.pipeline.transformer.register_forward_pre_hook(lambda _, __, given: seen.append(given), with_kwargs=True)
+    whole.pipeline.transformer.register_forward_pre_hook(lambda _, __, inputs: seen.append(inputs), with_kwargs=True)
     torch.manual_seed(7)
     with torch.no_grad():
         whole.outcome(frames, captions)
-        given = seen[0]
-        torch.testing.assert_close(given["hidden_states"][:, :16], (1 - sigma) * latents + sigma * noise)
-        torch.testing.assert_close(given["hidden_states"][:, 16:], known)
-        torch.testing.assert_close(given["timestep"], 1000 * sigma.flatten())
-        velocity = whole.pipeline.transformer(**given)[0]
+        inputs = seen[0]
+        torch.testing.assert_close(inputs["hidden_states"][:, :16], (1 - sigma) * latents + sigma * noise)
+        torch.testing.assert_close(inputs["hidden_states"][:, 16:], condition)
+        torch.testing.assert_close(inputs["timestep"], 1000 * sigma.flatten())
+        velocity = whole.pipeline.transformer(**inputs)[0]
     torch.testing.assert_close(outcome.loss, (velocity - (noise - latents)).square().mean())
-    mask = known[0, :4].mean((2, 3))
+    mask = condition[0, :4].mean((2, 3))
     assert mask.tolist() == [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
 
 
@@ -115,9 +115,9 @@ def test_trained_stopped_and_gone_on(tmp_path):
     train(fresh(), job("parts", resume=True))
     one, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "parts"))
     assert len(one) == 560 and all(torch.equal(value, parts[key]) for key, value in one.items())
-    found = semfi.tiny()
-    semfi.load_adapters(found.transformer, tmp_path / "one" / "weights.safetensors")
-    assert torch.equal(found.transformer.blocks[0].ffn.net[2].adapters[0].lora_B.bias,
+    pipeline = semfi.tiny()
+    semfi.load_adapters(pipeline.transformer, tmp_path / "one" / "weights.safetensors")
+    assert torch.equal(pipeline.transformer.blocks[0].ffn.net[2].adapters[0].lora_B.bias,
                        one["blocks.0.ffn.net.2.adapters.0.lora_B.bias"])  # fmt: skip
     # It goes on from adapters
     train(objective(str(tmp_path / "one" / "weights.safetensors"), True), job("more", steps=1, precision="bfloat16"))

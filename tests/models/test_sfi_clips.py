@@ -32,11 +32,11 @@ def test_a_clip_is_its_frames(make_video, write, sliding):
     clips = CaptionedClips(write({}, {"first": 0, "frames": 3}, {"first": 9}), (64, 96))
     assert len(clips) == 3 and clips.counts == {3: [1], 5: [0, 2]} and clips.fps(1) == 10
     for index, first, count in ((0, 3, 5), (1, 0, 3), (2, 9, 5)):
-        found, text = clips.read(index)
-        assert found.shape == (count, 3, 64, 96) and found.dtype == torch.uint8 and text == "a slide"
-        for shown, expected in zip(found.permute(0, 2, 3, 1).numpy(), frames[first:]):
+        clip, text = clips.read(index)
+        assert clip.shape == (count, 3, 64, 96) and clip.dtype == torch.uint8 and text == "a slide"
+        for shown, expected in zip(clip.permute(0, 2, 3, 1).numpy(), frames[first:]):
             assert np.abs(shown.astype(int) - expected).mean() < 3
-        assert torch.equal(found, clips.read(index)[0])
+        assert torch.equal(clip, clips.read(index)[0])
     assert CaptionedClips(clips.folder / "clips.jsonl", (64, 96), counts=(3, 81)).counts == {3: [0]}
     with pytest.raises(UserError, match=r"no clip of .* has 81 frames"):
         CaptionedClips(clips.folder / "clips.jsonl", counts=(81,))
@@ -47,12 +47,12 @@ def test_pictures_cover_the_size(size):
     """Proportions stay, the middle stays the middle."""
     y, x = np.mgrid[:64, :96]
     picture = np.stack((2 * y, 2 * x, 0 * x), axis=2).astype(np.uint8)
-    found = covering(picture, size)
-    assert found.shape == (*size, 3)
-    assert abs(found[..., 0].mean() - 63) < 1.5 and abs(found[..., 1].mean() - 95) < 1.5
+    covered = covering(picture, size)
+    assert covered.shape == (*size, 3)
+    assert abs(covered[..., 0].mean() - 63) < 1.5 and abs(covered[..., 1].mean() - 95) < 1.5
     scale = max(size[0] / 64, size[1] / 96)
     for axis in (0, 1):
-        step = np.diff(found[..., axis].astype(float), axis=axis).mean()
+        step = np.diff(covered[..., axis].astype(float), axis=axis).mean()
         assert step * scale == pytest.approx(2, rel=0.1)
 
 

@@ -18,14 +18,14 @@ from vfi.files import json_lines
 def test_the_middle_is_cut(library, capsys):
     assert run(library) == 0
     printed = capsys.readouterr()
-    found = lines(library / "clips.jsonl")
-    assert [(one["video"], one["first"], one["frames"]) for one in found] == [
+    clips = lines(library / "clips.jsonl")
+    assert [(one["video"], one["first"], one["frames"]) for one in clips] == [
         (video, first, count)
         for video, frames in (("videos/deep/fast.mkv", (5, 4, 2)), ("videos/slow.mp4", (4, 3, 1)))
         for first, count in zip(frames, (3, 5, 9))
     ] + [("videos/still.mp4", 3, 3), ("videos/still.mp4", 2, 5), ("videos/still.mp4", 0, 9)]
-    one = found[3]
-    assert one["caption"] == "A camera slides slowly." and found[0]["caption"] == ""
+    one = clips[3]
+    assert one["caption"] == "A camera slides slowly." and clips[0]["caption"] == ""
     assert one["fps"] == 10 and one["size"] == [64, 96] and one["clip_score"] is None and "file" not in one
     assert one["flow_score"] == pytest.approx(5, abs=1), "a slide by 5 pixels from the first to the last frame"
     for text in (
@@ -46,9 +46,9 @@ def test_the_six_lengths(make_video, sliding, tmp_path):
     make_video([sliding(i % 90) for i in range(100)], "videos/a.mp4")
     make_video([sliding(i % 80) for i in range(80)], "videos/b.mp4")
     assert main([str(tmp_path / "videos"), "-o", str(tmp_path / "clips.jsonl"), "--quiet"]) == 0
-    found = lines(tmp_path / "clips.jsonl")
+    clips = lines(tmp_path / "clips.jsonl")
     expected = [(47, 5), (45, 9), (41, 17), (33, 33), (17, 65), (9, 81)]
-    assert [(one["first"], one["frames"]) for one in found] == expected
+    assert [(one["first"], one["frames"]) for one in clips] == expected
     for first, count in expected:
         assert first + count / 2 in (50, 49.5), "around the middle, to half a frame"
     assert rules.Rules().most == 324 and rules.Rules().counts == manifest.COUNTS
@@ -72,8 +72,8 @@ def test_new_bounds_measure_nothing_again(library, monkeypatch):
 def test_rules_that_let_more_videos_pass_measure_these(library):
     assert run(library) == 0
     assert run(library, "--resume", "--max-fps", 60) == 0
-    found = {one["video"] for one in lines(library / "clips.jsonl")}
-    assert "videos/quick.mp4" in found and len(found) == 4
+    videos = {one["video"] for one in lines(library / "clips.jsonl")}
+    assert "videos/quick.mp4" in videos and len(videos) == 4
     assert all(one["flow_score"] is not None for one in lines(library / "clips.jsonl"))
 
 
@@ -134,8 +134,8 @@ def test_clips_as_files(library, lossless):
     files = CaptionedClips(library / "clips.jsonl", (64, 96))
     assert len(files) == len(ranges) == 9 and all(one.file for one in files.records)
     for i in range(9):
-        expected, found = ranges.read(i)[0].float(), files.read(i)[0].float()
-        error = (expected - found).abs().mean()
+        expected, clip = ranges.read(i)[0].float(), files.read(i)[0].float()
+        error = (expected - clip).abs().mean()
         assert error == 0 if lossless else error < 1.5
     stamps = {path: path.stat().st_mtime_ns for path in (library / "files").rglob("*.m*")}
     gone = next(iter(stamps))

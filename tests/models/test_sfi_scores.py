@@ -38,8 +38,8 @@ def test_lists_and_videos_by_name(library):
     (library / "list.txt").write_text("videos/slow.mp4\n\nvideos/still.mp4\n")
     arguments = ["--list", library / "list.txt", library / "videos/slow.mp4", "-o", library / "elsewhere/m.jsonl"]
     assert main([str(a) for a in (*arguments, "--quiet", *SHORT)]) == 0
-    found = {one["video"] for one in lines(library / "elsewhere/m.jsonl")}
-    assert found == {str(library / "videos/slow.mp4"), str(library / "videos/still.mp4")}
+    videos = {one["video"] for one in lines(library / "elsewhere/m.jsonl")}
+    assert videos == {str(library / "videos/slow.mp4"), str(library / "videos/still.mp4")}
     assert CaptionedClips(library / "elsewhere/m.jsonl", (32, 32)).read(0)[0].shape == (3, 3, 32, 32)
 
 
@@ -53,8 +53,8 @@ def test_captions_for_all(library):
     (library / "c.jsonl").write_text("\n".join(rows))
     for name in ("c.csv", "c.json", "d.json", "c.jsonl"):
         assert run(library, "--overwrite", "--captions", library / name) == 0
-        found = {one["video"]: one["caption"] for one in lines(library / "clips.jsonl")}
-        assert found == {
+        captions = {one["video"]: one["caption"] for one in lines(library / "clips.jsonl")}
+        assert captions == {
             "videos/deep/fast.mkv": "A fast slide", "videos/slow.mp4": "", "videos/still.mp4": "Nothing"
         }  # fmt: skip
     assert run(library, "--resume", "--captions", library / "c.json", "--need-captions") == 0
@@ -111,8 +111,8 @@ def test_clip_scores(library, capsys, whole):
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (scores.MEAN, scores.STD))
     seen = (torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255 - mean) / std
     with torch.no_grad():
-        found = network.vision_model(seen).pooler_output @ network.visual_projection.weight.T
-    expected = torch.nn.functional.cosine_similarity(*found, dim=0).item()
+        features = network.vision_model(seen).pooler_output @ network.visual_projection.weight.T
+    expected = torch.nn.functional.cosine_similarity(*features, dim=0).item()
     assert score(*pictures) == pytest.approx(expected, abs=1e-5) and abs(expected - 1) > 1e-3
     assert score(pictures[0], pictures[0]) == pytest.approx(1)
     wide = np.concatenate((np.zeros_like(pictures), pictures, np.zeros_like(pictures)), axis=2)

@@ -70,27 +70,27 @@ ALL = Tools(
 
 def test_the_truth_is_perfect(clips):
     model = Truth(clips)
-    found = evaluate(model, clips, ALL)
+    report = evaluate(model, clips, ALL)
     assert model.asked == [("video 0", 5), ("video 0", 9), ("video 1", 5), ("video 1", 9)]
-    assert found.clips == {5: 2, 9: 2} and found.missing == {}
-    for scores in (*found.scores.values(), found.mean):
+    assert report.clips == {5: 2, 9: 2} and report.missing == {}
+    for scores in (*report.scores.values(), report.mean):
         assert scores["lpips"] == scores["end_lpips"] == 0 and scores["psnr"] == math.inf
         assert scores["fid"] == pytest.approx(0, abs=1e-9) and scores["ssim"] == pytest.approx(1)
-    assert [found.scores[n]["semantic"] for n in (5, 9)] == [5.5, 9.5] and found.mean["semantic"] == 7.5
-    assert found.mean["imaging"] == 7 and found.mean["aesthetic"] == 0.5
-    text = "\n".join(benchmark.table(found))
+    assert [report.scores[n]["semantic"] for n in (5, 9)] == [5.5, 9.5] and report.mean["semantic"] == 7.5
+    assert report.mean["imaging"] == 7 and report.mean["aesthetic"] == 0.5
+    text = "\n".join(benchmark.table(report))
     assert "inf" in text and "not measured" not in text
-    assert json.loads(json.dumps(found.as_json(), allow_nan=False))["mean"]["psnr"] == "inf"
+    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["mean"]["psnr"] == "inf"
 
 
 def test_a_picture_that_stands_still(clips):
     """Flickering exactly 1; its ends as far from those given as the metrics say."""
     still = lambda frames: frames[:1].expand_as(frames)  # noqa: E731
-    found = evaluate(Truth(clips, still), clips, ALL)
-    assert found.scores[5]["flickering"] == found.mean["flickering"] == 1 and found.mean["dynamic"] == 0
+    report = evaluate(Truth(clips, still), clips, ALL)
+    assert report.scores[5]["flickering"] == report.mean["flickering"] == 1 and report.mean["dynamic"] == 0
     truth, _ = clips.read(0)
     first, last = (truth[i].permute(1, 2, 0).numpy() for i in (0, -1))
-    qualities = [metrics.compare(first, given) for given in (first, last)]
+    qualities = [metrics.compare(first, end) for end in (first, last)]
     one = benchmark.measured(still(truth), truth, "video 0", 10, ALL, "cpu")
     assert one["psnr"] == math.inf and one["ssim"] == pytest.approx((1 + qualities[1].ssim) / 2)
     assert one["end_lpips"] == pytest.approx(np.abs(first.astype(float) - last).mean() / 255 / 2, rel=1e-5)
@@ -100,10 +100,10 @@ def test_a_picture_that_stands_still(clips):
 
 def test_frames_that_are_brighter(clips):
     """By 10 of 255: so the 12 features, whose covariance stays, and what stands in for LPIPS."""
-    found = evaluate(Truth(clips, lambda frames: (frames + 10 / 255).clamp(0, 1)), clips, ALL)
-    assert found.mean["fid"] == pytest.approx(12 * (10 / 255) ** 2, rel=0.02)
-    assert found.mean["lpips"] == pytest.approx(10 / 255, rel=0.02)
-    assert found.mean["psnr"] == pytest.approx(10 * math.log10(255**2 / 100), abs=0.05)
+    report = evaluate(Truth(clips, lambda frames: (frames + 10 / 255).clamp(0, 1)), clips, ALL)
+    assert report.mean["fid"] == pytest.approx(12 * (10 / 255) ** 2, rel=0.02)
+    assert report.mean["lpips"] == pytest.approx(10 / 255, rel=0.02)
+    assert report.mean["psnr"] == pytest.approx(10 * math.log10(255**2 / 100), abs=0.05)
 
 
 @pytest.mark.parametrize(("step", "degree"), [(0, 0.0), (1, 0.0), (3, 1.0)])
@@ -114,8 +114,8 @@ def test_the_dynamic_degree_of_a_known_slide(clips, sliding, step, degree):
         views = [sliding(20 + step * i) for i in range(len(frames))]
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255
 
-    found = evaluate(Truth(clips, slide), clips, Tools(flow=flow_by_name.load_flow("dis")))
-    assert found.scores[5]["dynamic"] == found.scores[9]["dynamic"] == found.mean["dynamic"] == degree
+    report = evaluate(Truth(clips, slide), clips, Tools(flow=flow_by_name.load_flow("dis")))
+    assert report.scores[5]["dynamic"] == report.scores[9]["dynamic"] == report.mean["dynamic"] == degree
 
 
 class Blend(Interpolator):
@@ -133,29 +133,29 @@ class Blend(Interpolator):
 
 def test_an_interpolator_gives_frames_at_even_times(clips):
     model = Blend()
-    found = evaluate(model, clips, Tools())
+    report = evaluate(model, clips, Tools())
     assert model.times[:5] == [0, 0.25, 0.5, 0.75, 1] and len(model.times) == 28
     truth, _ = clips.read(0)
     made = benchmark.frames_of(model, truth, "", "cpu")
     assert (
         (made[:, 0] == 0).all() and torch.equal(made[0, 1:], truth[0, 1:]) and torch.equal(made[-1, 1:], truth[-1, 1:])
     )
-    assert found.mean["psnr"] < 20 and found.mean["flickering"] > 0.9
+    assert report.mean["psnr"] < 20 and report.mean["flickering"] > 0.9
 
 
 def test_made_up_clips():
-    found = evaluate(Blend(), SyntheticClips(4, (32, 48), (5, 9)), Tools())
-    assert found.clips == {5: 2, 9: 2} and 0.9 < found.mean["flickering"] < 1
+    report = evaluate(Blend(), SyntheticClips(4, (32, 48), (5, 9)), Tools())
+    assert report.clips == {5: 2, 9: 2} and 0.9 < report.mean["flickering"] < 1
 
 
 def test_what_is_not_measured_is_never_a_number(clips):
-    found = evaluate(Truth(clips), clips, Tools(reasons={"fid": "no --inception"}))
+    report = evaluate(Truth(clips), clips, Tools(reasons={"fid": "no --inception"}))
     missing = {"lpips", "fid", "end_lpips", "semantic", "smoothness", "dynamic", "aesthetic", "imaging"}
-    assert set(found.missing) == missing and found.missing["fid"] == "no --inception"
-    whole = found.as_json()
+    assert set(report.missing) == missing and report.missing["fid"] == "no --inception"
+    whole = report.as_json()
     for scores in (whole["mean"], *whole["frames"].values()):
         assert {name for name, value in scores.items() if value is None} == missing
-    lines = list(benchmark.table(found))
+    lines = list(benchmark.table(report))
     assert lines[1].split()[2:4] == ["-", "-"] and "FID was not measured: no --inception" in lines
     assert sum("was not measured" in line for line in lines) == len(missing)
 
@@ -173,8 +173,8 @@ def test_a_model_that_makes_something_else(clips):
 
 def test_frames_of_another_size_are_resized(clips):
     twice = lambda frames: torch.nn.functional.interpolate(frames, scale_factor=2, mode="bicubic")  # noqa: E731
-    found = evaluate(Truth(clips, twice), clips, Tools())
-    assert found.mean["psnr"] > 30 and found.mean["ssim"] > 0.98
+    report = evaluate(Truth(clips, twice), clips, Tools())
+    assert report.mean["psnr"] > 30 and report.mean["ssim"] > 0.98
 
 
 def test_going_on(clips, tmp_path):
@@ -192,8 +192,8 @@ def test_going_on(clips, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         evaluate(stopping, clips, ALL, results=tmp_path / "kept", settings={"model": "x"})
     model.asked.clear()
-    found = evaluate(model, clips, ALL, results=tmp_path / "kept", settings={"model": "x"})
-    assert model.asked == [("video 1", 5), ("video 1", 9)] and found == whole
+    report = evaluate(model, clips, ALL, results=tmp_path / "kept", settings={"model": "x"})
+    assert model.asked == [("video 1", 5), ("video 1", 9)] and report == whole
     (tmp_path / "kept" / "features-000003.npy").unlink()
     assert evaluate(model, clips, ALL, results=tmp_path / "kept", settings={"model": "x"}) == whole
     assert model.asked[2:] == [("video 1", 9)]
@@ -233,12 +233,12 @@ def test_the_command(clips, tmp_path, capsys):
         "DD: measured with the flow of dis, not comparable with RAFT",
     ):
         assert text in printed
-    found = json.loads(out.read_text())
-    assert found["mean"]["fid"] is None and found["not_measured"]["imaging"].startswith("it needs MUSIQ")
-    assert found["mean"]["psnr"] == "inf", "flow-splat gives back the ends"
-    assert 0.9 < found["mean"]["smoothness"] <= 1
+    document = json.loads(out.read_text())
+    assert document["mean"]["fid"] is None and document["not_measured"]["imaging"].startswith("it needs MUSIQ")
+    assert document["mean"]["psnr"] == "inf", "flow-splat gives back the ends"
+    assert 0.9 < document["mean"]["smoothness"] <= 1
     assert run(clips, "--json", out, "--results", kept, "--resume") == 0
-    assert json.loads(out.read_text()) == found
+    assert json.loads(out.read_text()) == document
     capsys.readouterr()
     assert run(clips, "--results", kept) == 2 and "holds results already" in capsys.readouterr().err
     assert run(clips, "--results", kept, "--resume", "--flow-model", "ebme", "--flow-weights", "x") == 2
@@ -261,9 +261,9 @@ def test_the_command_with_files_of_weights(clips, tmp_path, capsys, inception_fi
     manifest.write_text(manifest.read_text().splitlines()[0])  # five frames
     files = ("--lpips", tmp_path / "alexnet.pth", tmp_path / "heads.pth", "--inception", inception_file)
     assert run(clips, *files, "--json", tmp_path / "s.json") == 0
-    found = json.loads((tmp_path / "s.json").read_text())
-    assert set(found["not_measured"]) == {"semantic", "aesthetic", "imaging"}
-    assert found["mean"]["lpips"] > 0 and found["mean"]["end_lpips"] >= 0 and found["mean"]["fid"] > 0
+    document = json.loads((tmp_path / "s.json").read_text())
+    assert set(document["not_measured"]) == {"semantic", "aesthetic", "imaging"}
+    assert document["mean"]["lpips"] > 0 and document["mean"]["end_lpips"] >= 0 and document["mean"]["fid"] > 0
     capsys.readouterr()
 
 

@@ -66,10 +66,10 @@ def test_the_fastest_pixels_count():
 
 
 def moments(*parts):
-    found = frechet.Moments()
+    counted = frechet.Moments()
     for part in parts:
-        found.add(torch.as_tensor(part))
-    return found
+        counted.add(torch.as_tensor(part))
+    return counted
 
 
 def test_frechet_of_one_dimension():
@@ -86,8 +86,8 @@ def test_frechet_of_axes_that_do_not_mix():
     white = raw @ np.linalg.inv(np.linalg.cholesky(np.cov(raw.T))).T
     first, second = np.array([1.0, 2, 3, 0]), np.array([2.0, 2, 1, 0.5])
     shift = np.array([1.0, 0, 0, 2])
-    found = frechet.distance(moments(white * first), moments(white * second + shift))
-    assert found == pytest.approx(5 + ((first - second) ** 2).sum())
+    distance = frechet.distance(moments(white * first), moments(white * second + shift))
+    assert distance == pytest.approx(5 + ((first - second) ** 2).sum())
 
 
 def test_frechet_of_any_covariances():

@@ -43,9 +43,9 @@ def test_folders_give_windows(tmp_path):
     (tmp_path / "b" / "notes.txt").touch()
     source, held_out = data.sources(str(tmp_path), frames=5)
     assert len(source) == 4 and held_out is None
-    found = [source.read(i, 64) for i in range(4)]
-    assert [numbers(frames) for frames, _ in found[:3]] == [[k, k + 1, k + 2, k + 3, k + 4] for k in range(3)]
-    assert numbers(found[3][0]) == [54, 53, 52, 51, 50] and {time for _, time in found} == {0.5}
+    windows = [source.read(i, 64) for i in range(4)]
+    assert [numbers(frames) for frames, _ in windows[:3]] == [[k, k + 1, k + 2, k + 3, k + 4] for k in range(3)]
+    assert numbers(windows[3][0]) == [54, 53, 52, 51, 50] and {time for _, time in windows} == {0.5}
     with pytest.raises(UserError, match=r"expected at least 7 frames in .*c, got 5"):
         data.sources(str(tmp_path), frames=7)
     with pytest.raises(UserError, match=r"expected frames of at least 96x96 in .*a, got 64x64; give crop"):

@@ -51,8 +51,8 @@ def test_ends(make_video):
     path = make_video(numbered(20))
     for most, count in ((30, 20), (20, 20), (19, 20), (7, 8)):
         with closing(VideoReader(path)) as reader:
-            found, first, last = reader.ends(most)
-        assert (found, number_of(first), number_of(last)) == (count, 0, count - 1)
+            frame_count, first, last = reader.ends(most)
+        assert (frame_count, number_of(first), number_of(last)) == (count, 0, count - 1)
 
 
 def test_pictures_are_upright(make_video):

@@ -67,11 +67,11 @@ def run(network, x, time, text, seen):
 def test_the_transformer_is_wans(dit_file, tmp_path, sizes):
     state = dit_file(**sizes)
     network = wan.transformer(tmp_path / DIT)
-    given = inputs(sizes.get("channels", 36), sizes.get("image", 12))
-    expected = originals.dit(state, *given, heads=2)
-    torch.testing.assert_close(run(network, *given), expected, rtol=1e-4, atol=1e-4)
+    arguments = inputs(sizes.get("channels", 36), sizes.get("image", 12))
+    expected = originals.dit(state, *arguments, heads=2)
+    torch.testing.assert_close(run(network, *arguments), expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.1 and not network.training
-    assert torch.equal(run(wan.transformer(tmp_path), *given), run(network, *given)), "the folder is the same"
+    assert torch.equal(run(wan.transformer(tmp_path), *arguments), run(network, *arguments)), "the folder is the same"
 
 
 @pytest.mark.parametrize(

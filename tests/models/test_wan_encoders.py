@@ -89,16 +89,16 @@ def test_the_text_encoder_is_wans(tmp_path):
     network = wan.text_encoder(tmp_path / T5)
     ids = torch.randint(30, (1, 150), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = network(ids).last_hidden_state
-    torch.testing.assert_close(found, originals.t5(state, ids, 3), rtol=1e-4, atol=1e-4)
+        states = network(ids).last_hidden_state
+    torch.testing.assert_close(states, originals.t5(state, ids, 3), rtol=1e-4, atol=1e-4)
     for a, b in (("attn.q", "attn.k"), ("ffn.gate.0", "ffn.fc1")):
         names = [f"blocks.0.{name}.weight" for name in (a, b)]
         swapped = {**state, names[0]: state[names[1]], names[1]: state[names[0]]}
-        assert (originals.t5(swapped, ids, 3) - found).abs().max() > 0.01
+        assert (originals.t5(swapped, ids, 3) - states).abs().max() > 0.01
     assert network.shared.weight is network.encoder.embed_tokens.weight
     network.save_pretrained(tmp_path / "whole" / "text_encoder")
     with torch.no_grad():
-        assert torch.equal(wan.text_encoder(tmp_path / "whole")(ids).last_hidden_state, found)
+        assert torch.equal(wan.text_encoder(tmp_path / "whole")(ids).last_hidden_state, states)
     assert {p.dtype for p in wan.text_encoder(tmp_path / T5, torch.bfloat16).parameters()} == {torch.bfloat16}
     del state["blocks.1.pos_embedding.embedding.weight"]
     torch.save(state, tmp_path / T5)
@@ -110,13 +110,13 @@ def test_the_empty_prompt(tmp_path):
     """As the pipeline of diffusers has it: the end token, padding that the encoder is told not to see, then zeros."""
     torch.save(originals.random(originals.t5_shapes()), tmp_path / T5)
     network = wan.text_encoder(tmp_path / T5)
-    found = wan.empty_prompt(network)
-    assert found.shape == (1, 512, 24) and not found.requires_grad
-    assert found[0, 0].abs().max() > 0.1 and not found[0, 1:].any()
+    embedding = wan.empty_prompt(network)
+    assert embedding.shape == (1, 512, 24) and not embedding.requires_grad
+    assert embedding[0, 0].abs().max() > 0.1 and not embedding[0, 1:].any()
     padded, mask = torch.zeros(1, 512, dtype=torch.long), torch.zeros(1, 512, dtype=torch.long)
     padded[0, 0] = mask[0, 0] = 1
     with torch.no_grad():
-        torch.testing.assert_close(network(padded, mask).last_hidden_state[:, 0], found[:, 0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network(padded, mask).last_hidden_state[:, 0], embedding[:, 0], rtol=1e-5, atol=1e-5)
     assert wan.empty_prompt(network, 7).shape == (1, 7, 24)
     with pytest.raises(UserError, match="length of 1 or more, got 0"):
         wan.empty_prompt(network, 0)

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 def random(shapes, seed=0):
     """Values for {name: shape}, small enough for deep networks and never symmetric."""
     generator = torch.Generator().manual_seed(seed)
-    found = {}
+    state = {}
     for name, shape in shapes.items():
         size = max(math.prod(shape[1:]), 1) ** -0.5 if len(shape) > 1 else 0.3
-        found[name] = size * torch.randn(shape, generator=generator)
+        state[name] = size * torch.randn(shape, generator=generator)
         if re.search(r"norm[^.]*\.weight$|gamma$", name):
-            found[name] = 1 + 0.3 * torch.randn(shape, generator=generator)
-    return found
+            state[name] = 1 + 0.3 * torch.randn(shape, generator=generator)
+    return state
 
 
 def linears(shapes):
@@ -45,17 +45,17 @@ WB = ("weight", "bias")
 
 
 def dit_shapes(width=24, hidden=40, layers=2, channels=36, out=16, text=20, freq=16, image=12, positions=None):
-    found = {"patch_embedding.weight": (width, channels, 1, 2, 2), "patch_embedding.bias": (width,)}
-    found |= linears({
+    shapes = {"patch_embedding.weight": (width, channels, 1, 2, 2), "patch_embedding.bias": (width,)}
+    shapes |= linears({
         "text_embedding.0": (width, text), "text_embedding.2": (width, width), "time_embedding.0": (width, freq),
         "time_embedding.2": (width, width), "time_projection.1": (6 * width, width), "head.head": (4 * out, width),
     })  # fmt: skip
-    found["head.modulation"] = (1, 2, width)
+    shapes["head.modulation"] = (1, 2, width)
     if image:
-        found |= {f"img_emb.proj.{n}.{kind}": (size,) for n, size in ((0, image), (4, width)) for kind in WB}
-        found |= linears({"img_emb.proj.1": (image, image), "img_emb.proj.3": (width, image)})
+        shapes |= {f"img_emb.proj.{n}.{kind}": (size,) for n, size in ((0, image), (4, width)) for kind in WB}
+        shapes |= linears({"img_emb.proj.1": (image, image), "img_emb.proj.3": (width, image)})
     if positions:
-        found["img_emb.emb_pos"] = (1, positions, image)
+        shapes["img_emb.emb_pos"] = (1, positions, image)
     for i in range(layers):
         block = {f"{a}.{n}": (width, width) for a in ("self_attn", "cross_attn") for n in "qkvo"}
         block |= {"ffn.0": (hidden, width), "ffn.2": (width, hidden)}
@@ -63,8 +63,8 @@ def dit_shapes(width=24, hidden=40, layers=2, channels=36, out=16, text=20, freq
         named = linears(block) | {f"norm3.{kind}": (width,) for kind in WB} | {"modulation": (1, 6, width)}
         named |= {f"{a}.norm_{n}.weight": (width,) for a in ("self_attn", "cross_attn") for n in "qk"}
         named |= {"cross_attn.norm_k_img.weight": (width,)} if image else {}
-        found |= {f"blocks.{i}.{name}": shape for name, shape in named.items()}
-    return found
+        shapes |= {f"blocks.{i}.{name}": shape for name, shape in named.items()}
+    return shapes
 
 
 def rms(state, name, x, eps=1e-6):
@@ -132,15 +132,15 @@ def dit(state, x, time, text, image, heads):
 
 def clip_shapes(width=32, hidden=48, layers=3, patch=4, side=12):
     tokens = (side // patch) ** 2 + 1
-    found = {"visual.patch_embedding.weight": (width, 3, patch, patch), "visual.cls_embedding": (1, 1, width)}
-    found |= {"visual.pos_embedding": (1, tokens, width), "visual.head": (width, 10)}
-    found |= {f"visual.{n}.{kind}": (width,) for n in ("pre_norm", "post_norm") for kind in WB}
+    shapes = {"visual.patch_embedding.weight": (width, 3, patch, patch), "visual.cls_embedding": (1, 1, width)}
+    shapes |= {"visual.pos_embedding": (1, tokens, width), "visual.head": (width, 10)}
+    shapes |= {f"visual.{n}.{kind}": (width,) for n in ("pre_norm", "post_norm") for kind in WB}
     for i in range(layers):
         block = {"attn.to_qkv": (3 * width, width), "attn.proj": (width, width), "mlp.0": (hidden, width)}
         named = linears(block | {"mlp.2": (width, hidden)})
         named |= {f"{n}.{kind}": (width,) for n in ("norm1", "norm2") for kind in WB}
-        found |= {f"visual.transformer.{i}.{name}": shape for name, shape in named.items()}
-    return found | {"textual.token_embedding.weight": (9, 4), "log_scale": ()}
+        shapes |= {f"visual.transformer.{i}.{name}": shape for name, shape in named.items()}
+    return shapes | {"textual.token_embedding.weight": (9, 4), "log_scale": ()}
 
 
 def clip(state, picture, heads, layers):
@@ -161,14 +161,14 @@ def clip(state, picture, heads, layers):
 
 
 def t5_shapes(words=30, width=24, heads=3, size=10, hidden=40, layers=2, steps=32):
-    found = {"token_embedding.weight": (words, width), "norm.weight": (width,)}
+    shapes = {"token_embedding.weight": (words, width), "norm.weight": (width,)}
     inner = heads * size
     for i in range(layers):
         block = {f"attn.{n}": (inner, width) for n in "qkv"} | {"attn.o": (width, inner), "norm1": (width,)}
         block |= {"norm2": (width,), "ffn.gate.0": (hidden, width), "ffn.fc1": (hidden, width)}
         block |= {"ffn.fc2": (width, hidden), "pos_embedding.embedding": (steps, heads)}
-        found |= {f"blocks.{i}.{name}.weight": shape for name, shape in block.items()}
-    return found
+        shapes |= {f"blocks.{i}.{name}.weight": shape for name, shape in block.items()}
+    return shapes
 
 
 def bucket(distance, steps=32, farthest=128):
@@ -199,38 +199,38 @@ def t5(state, ids, heads):
 
 
 def vae_shapes(width=4, latent=16):
-    found = {"conv1.weight": (2 * latent, 2 * latent, 1, 1, 1), "conv1.bias": (2 * latent,)}
-    found |= {"conv2.weight": (latent, latent, 1, 1, 1), "conv2.bias": (latent,)}
+    shapes = {"conv1.weight": (2 * latent, 2 * latent, 1, 1, 1), "conv1.bias": (2 * latent,)}
+    shapes |= {"conv2.weight": (latent, latent, 1, 1, 1), "conv2.bias": (latent,)}
     rising, falling = [width * n for n in (1, 1, 2, 4, 4)], [width * n for n in (4, 4, 4, 2, 1)]
     for part, first, last, dims in (
         ("encoder", 3, 2 * latent, rising), ("decoder", latent, 3, falling),
     ):  # fmt: skip
-        found |= conv(f"{part}.conv1", first, dims[0])
+        shapes |= conv(f"{part}.conv1", first, dims[0])
         middle = dims[-1] if part == "encoder" else dims[0]
         for n in (0, 2):
-            found |= residual(f"{part}.middle.{n}", middle, middle)
-        found |= {f"{part}.middle.1.norm.gamma": (middle, 1, 1)}
+            shapes |= residual(f"{part}.middle.{n}", middle, middle)
+        shapes |= {f"{part}.middle.1.norm.gamma": (middle, 1, 1)}
         for name, out in (("to_qkv", 3 * middle), ("proj", middle)):
-            found |= conv(f"{part}.middle.1.{name}", middle, out, (1, 1))
-        found |= {f"{part}.head.0.gamma": (dims[-1], 1, 1, 1)} | conv(f"{part}.head.2", dims[-1], last)
-    found |= vae_stages("encoder.downsamples", rising, 2, (False, True, True), lambda n: (n, n))
-    return found | vae_stages("decoder.upsamples", falling, 3, (True, True, False), lambda n: (n // 2, 2 * n))
+            shapes |= conv(f"{part}.middle.1.{name}", middle, out, (1, 1))
+        shapes |= {f"{part}.head.0.gamma": (dims[-1], 1, 1, 1)} | conv(f"{part}.head.2", dims[-1], last)
+    shapes |= vae_stages("encoder.downsamples", rising, 2, (False, True, True), lambda n: (n, n))
+    return shapes | vae_stages("decoder.upsamples", falling, 3, (True, True, False), lambda n: (n // 2, 2 * n))
 
 
 def vae_stages(prefix, dims, blocks, temporal, sizes):
-    found, number = {}, 0
+    shapes, number = {}, 0
     for i, (before, after) in enumerate(pairwise(dims)):
         before = before // 2 if i and prefix.startswith("decoder") else before
         for _ in range(blocks):
-            found |= residual(f"{prefix}.{number}", before, after)
+            shapes |= residual(f"{prefix}.{number}", before, after)
             before, number = after, number + 1
         if i < 3:
             space, time = sizes(after)
-            found |= conv(f"{prefix}.{number}.resample.1", after, space, (3, 3))
+            shapes |= conv(f"{prefix}.{number}.resample.1", after, space, (3, 3))
             if temporal[i]:
-                found |= conv(f"{prefix}.{number}.time_conv", after, time, (3, 1, 1))
+                shapes |= conv(f"{prefix}.{number}.time_conv", after, time, (3, 1, 1))
             number += 1
-    return found
+    return shapes
 
 
 def conv(name, inside, out, kernel=(3, 3, 3)):
@@ -238,9 +238,9 @@ def conv(name, inside, out, kernel=(3, 3, 3)):
 
 
 def residual(name, inside, out):
-    found = {f"{name}.residual.0.gamma": (inside, 1, 1, 1), f"{name}.residual.3.gamma": (out, 1, 1, 1)}
-    found |= conv(f"{name}.residual.2", inside, out) | conv(f"{name}.residual.6", out, out)
-    return found | (conv(f"{name}.shortcut", inside, out, (1, 1, 1)) if inside != out else {})
+    shapes = {f"{name}.residual.0.gamma": (inside, 1, 1, 1), f"{name}.residual.3.gamma": (out, 1, 1, 1)}
+    shapes |= conv(f"{name}.residual.2", inside, out) | conv(f"{name}.residual.6", out, out)
+    return shapes | (conv(f"{name}.shortcut", inside, out, (1, 1, 1)) if inside != out else {})
 
 
 def causal(state, name, x):

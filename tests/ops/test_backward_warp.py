@@ -34,14 +34,14 @@ def test_zero_flow_is_a_bitwise_copy(backend, dtype, padding_mode, rng):
 def test_integer_flow_is_an_exact_shift(dx, dy, padding_mode, seed):
     image = torch.randn(1, 2, 9, 37, generator=torch.Generator().manual_seed(seed))
     flow = torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 9, 37)
-    found = vk.backward_warp(image, flow, padding_mode=padding_mode)
+    result = vk.backward_warp(image, flow, padding_mode=padding_mode)
     if padding_mode == "reflection":  # 0 1 2 ... 36 35 ... 1 0 1 ...
         columns, rows = (torch.tensor([*range(n), *range(n - 2, 0, -1)]) for n in (37, 9))
         shifted = image[..., rows.roll(-dy)[:9], :][..., columns.roll(-dx)[:37]]
     else:
         padded = F.pad(image, (40, 40, 12, 12), mode="replicate" if padding_mode == "border" else "constant")
         shifted = padded[..., 12 + dy :, 40 + dx :][..., :9, :37]
-    assert torch.equal(found, shifted)
+    assert torch.equal(result, shifted)
 
 
 @quick
@@ -67,10 +67,10 @@ def test_agrees_with_grid_sample_in_float64(backend, padding_mode, rng):
     ys, xs = torch.meshgrid(torch.arange(11.0).double(), torch.arange(23.0).double(), indexing="ij")
     grid = torch.stack([(xs + flow[:, 0]) * 2 / 22 - 1, (ys + flow[:, 1]) * 2 / 10 - 1], -1)
     expected = F.grid_sample(image, grid, "bilinear", padding_mode, align_corners=True)
-    found = vk.backward_warp(image, flow, padding_mode=padding_mode)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    cotangent = torch.randn(found.shape, generator=rng, dtype=torch.float64)
-    gradients = [torch.autograd.grad(out, (image, flow), cotangent) for out in (found, expected)]
+    result = vk.backward_warp(image, flow, padding_mode=padding_mode)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+    cotangent = torch.randn(result.shape, generator=rng, dtype=torch.float64)
+    gradients = [torch.autograd.grad(out, (image, flow), cotangent) for out in (result, expected)]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
 
 
@@ -80,12 +80,12 @@ def test_image_of_another_size(backend, padding_mode, rng):
     flow = (torch.randn(2, 2, 9, 21, generator=rng, dtype=torch.float64) * 5).requires_grad_()
     out = vk.backward_warp(image, flow, padding_mode=padding_mode)
     cotangent = torch.randn(out.shape, generator=rng, dtype=torch.float64)
-    found = torch.autograd.grad(out, (image, flow), cotangent)
+    grads = torch.autograd.grad(out, (image, flow), cotangent)
     with vk.use_backend("reference"):
         expected = vk.backward_warp(image, flow, padding_mode=padding_mode)
         expected_gradients = torch.autograd.grad(expected, (image, flow), cotangent)
     assert out.shape == (2, 3, 9, 21)
-    for got, want in zip((out, *found), (expected, *expected_gradients)):
+    for got, want in zip((out, *grads), (expected, *expected_gradients)):
         torch.testing.assert_close(got, want, rtol=0, atol=1e-11)
 
 
@@ -212,11 +212,11 @@ def test_a_weight_whose_product_is_0_is_read(backend, dtype, tiny):
     image = torch.rand(1, 1, 4, 40).to(dtype)
     image[0, 0, 1, 1] = torch.nan
     flow = torch.full((1, 2, 4, 40), tiny, dtype=torch.promote_types(dtype, torch.float32))
-    for found in (
+    for result in (
         vk.backward_warp(image, flow),
         vk.backward_warp(image, flow, padding_mode="zeros"),
         vk.backward_warp(image, flow, padding_mode="reflection"),
         vk.warp_blend(image, image, torch.cat([flow, flow], 1), torch.zeros_like(flow[:, :1])),
         vk.trajectory_warp(image, flow[:, None], [0.0])[:, 0],
     ):
-        assert found[0, 0].isnan().nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+        assert result[0, 0].isnan().nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]

@@ -40,8 +40,8 @@ def test_agrees_with_unfold_in_float64(backend, radius, rng):
     got, expected = vk.correlation(first, second, radius), by_unfold(first, second, radius)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     cotangent = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
-    found = torch.autograd.grad(got, (first, second), cotangent)
-    for a, b in zip(found, torch.autograd.grad(expected, (first, second), cotangent)):
+    grads = torch.autograd.grad(got, (first, second), cotangent)
+    for a, b in zip(grads, torch.autograd.grad(expected, (first, second), cotangent)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
@@ -91,8 +91,8 @@ def test_a_nan_reaches_what_meets_it_and_nothing_else(backend):
     second[0, 1, 4, 18] = torch.nan
     out = vk.correlation(first, second, 2)
     for d in range(25):
-        found = out[0, d].isnan().nonzero().tolist()
-        assert found == [[4 - (d // 5 - 2), 18 - (d % 5 - 2)]]
+        places = out[0, d].isnan().nonzero().tolist()
+        assert places == [[4 - (d // 5 - 2), 18 - (d % 5 - 2)]]
 
 
 def test_no_channels_give_zeros(backend):

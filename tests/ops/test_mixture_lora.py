@@ -32,15 +32,15 @@ def test_fused_naive_and_merged_are_equal(backend, expert, rng):
     single = [t.float() for t in arguments]
     largest = got.abs().max().item()
     for other in (naive, merged):
-        found = vk.mixture_lora(*single, expert)
-        torch.testing.assert_close(found, other(*single, expert), rtol=1e-5, atol=1e-5 * largest)
+        result = vk.mixture_lora(*single, expert)
+        torch.testing.assert_close(result, other(*single, expert), rtol=1e-5, atol=1e-5 * largest)
 
 
 def test_gradients_equal_those_of_the_merged_layer(backend, rng):
     leaves = [t.requires_grad_() for t in make(rng)]
     cotangent = torch.randn(37, 19, generator=rng, dtype=torch.float64)
-    found = torch.autograd.grad(vk.mixture_lora(*leaves, 4), leaves, cotangent)
-    for a, b in zip(found, torch.autograd.grad(merged(*leaves, 4), leaves, cotangent)):
+    grads = torch.autograd.grad(vk.mixture_lora(*leaves, 4), leaves, cotangent)
+    for a, b in zip(grads, torch.autograd.grad(merged(*leaves, 4), leaves, cotangent)):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -107,11 +107,11 @@ def test_strides(backend, rng):
 
 
 @pytest.mark.parametrize("given", ["bias", "lora_a_bias", "lora_b_bias", "none"])
-def test_biases_that_are_not_there(backend, given, rng):
+def test_biases_that_are_not_there(backend, present, rng):
     names = ("x", "weight", "bias", "lora_a", "lora_b", "lora_a_bias", "lora_b_bias")
     filled = dict(zip(names, make(rng)))
-    zeros = {n: t if not n.endswith("bias") or n == given else torch.zeros_like(t) for n, t in filled.items()}
-    here = {n: t if not n.endswith("bias") or n == given else None for n, t in filled.items()}
+    zeros = {n: t if not n.endswith("bias") or n == present else torch.zeros_like(t) for n, t in filled.items()}
+    here = {n: t if not n.endswith("bias") or n == present else None for n, t in filled.items()}
     leaves = [t.requires_grad_() for t in here.values() if t is not None]
     got, expected = vk.mixture_lora(*here.values(), 2), naive(*zeros.values(), 2)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
@@ -137,8 +137,8 @@ def test_a_token_that_is_not_finite_reaches_its_own_adapters_only(backend, value
     leaves = [t.requires_grad_() for t in arguments]
     experts, segments = torch.tensor([2, 5, 6]), torch.tensor([0, 10, 20, 37])
     out = vk.mixture_lora(*leaves, experts, segments=segments)
-    found = (~out.isfinite()).any(1).nonzero().flatten().tolist()
-    assert found == [12] and not out[12].isfinite().any()
+    reached = (~out.isfinite()).any(1).nonzero().flatten().tolist()
+    assert reached == [12] and not out[12].isfinite().any()
     cotangent = torch.ones(37, 19)
     cotangent[12] = value
     for grad in torch.autograd.grad(out, leaves, cotangent)[3:]:
@@ -157,9 +157,9 @@ def test_what_is_frozen_costs_nothing(backend, rng, monkeypatch):
     monkeypatch.setattr("vfi_kernels.ops.mixture_lora.op._mixture_lora_grad", grad_op)
     x, weight, bias, *adapters = make(rng)
     leaves = [t.requires_grad_() for t in (x, *adapters)]
-    found = torch.autograd.grad(vk.mixture_lora(x, weight, bias, *adapters, 3).sum(), leaves)
+    grads = torch.autograd.grad(vk.mixture_lora(x, weight, bias, *adapters, 3).sum(), leaves)
     assert asked == [(True, False, False, True, True, True, True)]
-    assert [g.shape for g in found] == [t.shape for t in leaves]
+    assert [g.shape for g in grads] == [t.shape for t in leaves]
 
 
 @pytest.mark.parametrize("segments", [None, (0, 1, 1, 3, 4)], ids=["one", "segments"])

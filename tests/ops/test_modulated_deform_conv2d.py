@@ -35,8 +35,8 @@ def test_golden(backend, name):
     args = [leaves.get(n) for n in ("input", "offset", "mask", "weight", "bias")]
     out = vk.modulated_deform_conv2d(*args, **options)
     torch.testing.assert_close(out, data["output"], rtol=0, atol=1e-10)
-    found = torch.autograd.grad(out, list(leaves.values()), data["grad_output"])
-    for n, grad in zip(leaves, found):
+    grads = torch.autograd.grad(out, list(leaves.values()), data["grad_output"])
+    for n, grad in zip(leaves, grads):
         torch.testing.assert_close(grad, data[f"grad_{n}"], rtol=0, atol=1e-10, msg=n)
 
 
@@ -134,11 +134,11 @@ def test_what_is_not_finite_reaches_the_same_gradients(backend, place, value, rn
         out = vk.modulated_deform_conv2d(*leaves, padding=1)
         return [t.isfinite() for t in (out, *torch.autograd.grad(out, leaves, data["grad_out"]))]
 
-    found = finite()
+    result = finite()
     with vk.use_backend("reference"):
         expected = finite()
-    assert all(torch.equal(a, b) for a, b in zip(found, expected)) and not all(a.all() for a in found)
-    assert all(a.any() for a in found[: 4 if place in ("weight", "grad_out") else 1])
+    assert all(torch.equal(a, b) for a, b in zip(result, expected)) and not all(a.all() for a in result)
+    assert all(a.any() for a in result[: 4 if place in ("weight", "grad_out") else 1])
 
 
 def test_a_corner_of_weight_zero_is_not_read(backend):
@@ -257,10 +257,10 @@ def test_any_geometry(backend, kernel, stride, padding, dilation, parts, masked,
         out = vk.modulated_deform_conv2d(*args, **options)
         return [out, *torch.autograd.grad(out.square().sum(), leaves)]
 
-    found = run()
+    result = run()
     with vk.use_backend("reference"):
         expected = run()
-    for got, wanted in zip(found, expected):
+    for got, wanted in zip(result, expected):
         torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-11)
 
 

@@ -39,9 +39,9 @@ def check_every_path(seed):
                 wanted = reference.modulated_deform_conv2d(*wide, *geometry, "relu", None, "torchvision", False)
                 assert_near(got, wanted)
                 flags = ("mmcv", False, False, True, True, True, True, True)
-                found = OPS.modulated_deform_conv2d_grad(upstream, image, offset, mask, weight, *geometry, *flags)
+                grads = OPS.modulated_deform_conv2d_grad(upstream, image, offset, mask, weight, *geometry, *flags)
                 expected = reference.modulated_deform_conv2d_grad(grad.double(), *wide[:4], *geometry, *flags)
-                for a, b in zip(found, expected, strict=True):
+                for a, b in zip(grads, expected, strict=True):
                     assert_near(a, b, slack=4)
 
 
@@ -66,12 +66,12 @@ def test_large_images_take_small_blocks(rng):
     x, weight = torch.randn(1, 40, 1024, 1024, generator=rng), torch.randn(2, 40, 1, 1, generator=rng)
     offset, mask = torch.randn(1, 2, 1024, 1024, generator=rng), torch.rand(1, 1, 1024, 1024, generator=rng)
     leaves = [t.requires_grad_() for t in (x, offset, mask)]
-    found = torch.autograd.grad(vk.modulated_deform_conv2d(*leaves, weight).sum(), leaves)
+    grads = torch.autograd.grad(vk.modulated_deform_conv2d(*leaves, weight).sum(), leaves)
     # With one output channel for each sum the gradients are those of sum_c (weight of c) times the sampled value.
     total = (x * weight.sum(0)).sum(1, keepdim=True).detach().requires_grad_()
     apart = [total, *(t.detach().requires_grad_() for t in (offset, mask))]
     sums = vk.modulated_deform_conv2d(*apart, torch.ones(1, 1, 1, 1)).sum()
     expected = torch.autograd.grad(sums, apart)
-    torch.testing.assert_close(found[0], expected[0] * weight.sum(0), rtol=1e-4, atol=1e-4)
-    for got, wanted in zip(found[1:], expected[1:]):
+    torch.testing.assert_close(grads[0], expected[0] * weight.sum(0), rtol=1e-4, atol=1e-4)
+    for got, wanted in zip(grads[1:], expected[1:]):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)

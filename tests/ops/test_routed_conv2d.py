@@ -208,8 +208,8 @@ def test_a_list_of_unknown_length_trains_in_one_graph(rng):
     for seed in range(3):
         route = torch.rand(1, 2, 5, generator=torch.Generator().manual_seed(seed)) < 0.5
         leaves = [torch.randn(s, generator=rng).requires_grad_() for s in ((1, 3, 8, 20), (4, 3, 3, 3))]
-        found = torch.autograd.grad(compiled(route, *leaves), leaves)
-        for got, expected in zip(found, torch.autograd.grad(loss(route, *leaves), leaves)):
+        grads = torch.autograd.grad(compiled(route, *leaves), leaves)
+        for got, expected in zip(grads, torch.autograd.grad(loss(route, *leaves), leaves)):
             torch.testing.assert_close(got, expected)
 
 
@@ -228,8 +228,8 @@ def test_vmap_over_lists(rng):
     (x, weight, bias), _ = make("3x3", rng, dtype=torch.float32)
     lists = torch.stack([vk.patch_indices(route_of(x, rng), capacity=9) for _ in range(3)])
     expected = torch.stack([vk.routed_conv2d(x, weight, bias, listed, PATCH) for listed in lists])
-    found = torch.vmap(lambda listed: vk.routed_conv2d(x, weight, bias, listed, PATCH))(lists)
-    torch.testing.assert_close(found, expected)
+    result = torch.vmap(lambda listed: vk.routed_conv2d(x, weight, bias, listed, PATCH))(lists)
+    torch.testing.assert_close(result, expected)
     bases = torch.zeros_like(expected)
     torch.vmap(lambda listed, base: vk.routed_conv2d_(x, weight, bias, listed, PATCH, base=base))(lists, bases)
     torch.testing.assert_close(bases, expected)

@@ -41,9 +41,9 @@ def check_every_path(seed):
 def check(x, weight, bias, grad, options):
     got = OPS.routed_conv2d(x, weight, bias, *options)
     assert_near(got, reference.routed_conv2d(x.double(), weight.double(), bias.double(), *options))
-    found = OPS.routed_conv2d_grad(grad, x, weight, *options, True, True, True)
+    grads = OPS.routed_conv2d_grad(grad, x, weight, *options, True, True, True)
     wide = (grad.double(), x.double(), weight.double())
-    for a, b in zip(found, reference.routed_conv2d_grad(*wide, *options, True, True, True), strict=True):
+    for a, b in zip(grads, reference.routed_conv2d_grad(*wide, *options, True, True, True), strict=True):
         assert_near(a, b, slack=4)
 
 

@@ -29,9 +29,9 @@ def test_polynomials_are_reproduced(degree, boundary, count, extrapolate, backen
     taus = torch.linspace(-1, 2, 37, dtype=torch.float64)
     if extrapolate and degree < 2:
         taus = torch.cat([taus, torch.tensor([-1.7, 2.9], dtype=torch.float64)])
-    given = {"knots": knots, "boundary": boundary, "extrapolate": extrapolate}
-    found = vk.sample_trajectory(polynomial(knots, degree), taus, **given)
-    torch.testing.assert_close(found, polynomial(taus, degree), rtol=1e-12, atol=1e-12)
+    options = {"knots": knots, "boundary": boundary, "extrapolate": extrapolate}
+    result = vk.sample_trajectory(polynomial(knots, degree), taus, **options)
+    torch.testing.assert_close(result, polynomial(taus, degree), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -66,12 +66,12 @@ def test_the_derivative_is_that_of_the_flow(boundary, count, extrapolate, backen
     taus = torch.tensor([-1.0, 0.7, 1.9, 3.3, 7.7, 9.5], dtype=torch.float64)
     options = {"knots": knots, "boundary": boundary, "extrapolate": extrapolate}
     ahead, behind = (vk.sample_trajectory(keyframes, taus + d, **options) for d in (1e-6, -1e-6))
-    found = vk.sample_trajectory(keyframes, taus, derivative=True, **options)
-    torch.testing.assert_close(found, (ahead - behind) / 2e-6, rtol=1e-7, atol=1e-7)
+    result = vk.sample_trajectory(keyframes, taus, derivative=True, **options)
+    torch.testing.assert_close(result, (ahead - behind) / 2e-6, rtol=1e-7, atol=1e-7)
     leaf = taus.clone().requires_grad_()
-    weight = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight = torch.randn(result.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (grad,) = torch.autograd.grad((vk.sample_trajectory(keyframes, leaf, **options) * weight).sum(), leaf)
-    torch.testing.assert_close(grad, (found * weight).sum((0, 2, 3, 4)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(grad, (result * weight).sum((0, 2, 3, 4)), rtol=1e-12, atol=1e-12)
 
 
 def test_is_bicubic_interpolation_along_time(backend):
@@ -82,8 +82,8 @@ def test_is_bicubic_interpolation_along_time(backend):
     grid = torch.stack([2 * taus - 1, torch.zeros_like(taus)], -1).view(1, 1, -1, 2)
     expected = F.grid_sample(columns, grid, mode="bicubic", padding_mode="border", align_corners=True)
     expected = expected.view(2, 3, 5, 65).permute(3, 0, 1, 2)[None]
-    found = vk.sample_trajectory(keyframes, taus, a=-0.75, boundary="replicate")
-    torch.testing.assert_close(found, expected, rtol=0, atol=4e-15)
+    result = vk.sample_trajectory(keyframes, taus, a=-0.75, boundary="replicate")
+    torch.testing.assert_close(result, expected, rtol=0, atol=4e-15)
 
 
 @pytest.mark.parametrize("a", [-0.5, -0.75, 1.0])
@@ -93,15 +93,15 @@ def test_two_keyframes_are_a_straight_line(a, backend):
     for boundary in ("keys", "linear"):
         for extrapolate in (False, True):
             t = (taus if extrapolate else taus.clamp(0, 1)).view(-1, 1, 1, 1)
-            found = vk.sample_trajectory(keyframes, taus, a=a, boundary=boundary, extrapolate=extrapolate)
+            result = vk.sample_trajectory(keyframes, taus, a=a, boundary=boundary, extrapolate=extrapolate)
             expected = (1 - t) * keyframes[:, None, 0] + t * keyframes[:, None, 1]
-            torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+            torch.testing.assert_close(result, expected, rtol=1e-14, atol=1e-14)
 
 
 def test_one_keyframe_is_constant(backend):
     keyframes = keyframes_like(1)
-    found = vk.sample_trajectory(keyframes, [-1.0, 0.2, 3.0], extrapolate=True)
-    assert torch.equal(found, keyframes.expand(2, 3, 2, 3, 4))
+    result = vk.sample_trajectory(keyframes, [-1.0, 0.2, 3.0], extrapolate=True)
+    assert torch.equal(result, keyframes.expand(2, 3, 2, 3, 4))
     assert not vk.sample_trajectory(keyframes, [0.2], derivative=True).any()
 
 
@@ -117,18 +117,18 @@ def test_taus_for_all_for_samples_for_pixels(backend):
     keyframes = keyframes_like(5, torch.float32)
     rng = torch.Generator().manual_seed(4)
     each = torch.rand(2, 6, generator=rng)
-    found = vk.sample_trajectory(keyframes, each)
+    result = vk.sample_trajectory(keyframes, each)
     for b in range(2):
         alone = vk.sample_trajectory(keyframes[b : b + 1], each[b])
-        torch.testing.assert_close(found[b : b + 1], alone, rtol=0, atol=0)
+        torch.testing.assert_close(result[b : b + 1], alone, rtol=0, atol=0)
         torch.testing.assert_close(vk.sample_trajectory(keyframes[b : b + 1], each[b].tolist()), alone, rtol=0, atol=0)
     pixels = each[:, :, None, None].expand(2, 6, 3, 4)
-    assert_near(vk.sample_trajectory(keyframes, pixels), found.double())
+    assert_near(vk.sample_trajectory(keyframes, pixels), result.double())
     pixels = torch.rand(2, 6, 3, 4, generator=rng)
-    found = vk.sample_trajectory(keyframes, pixels)
+    result = vk.sample_trajectory(keyframes, pixels)
     for y, x in ((0, 0), (2, 1)):
         one = vk.sample_trajectory(keyframes[..., y : y + 1, x : x + 1], pixels[:, :, y, x])
-        assert_near(found[..., y : y + 1, x : x + 1], one.double())
+        assert_near(result[..., y : y + 1, x : x + 1], one.double())
 
 
 def test_a_keyframe_of_weight_zero_is_not_read(backend):
@@ -146,8 +146,8 @@ def test_a_pixel_that_is_not_finite_adds_nothing_to_the_gradient_of_tau(backend)
     zeroed = torch.ones_like(keyframes[:, :1])
     zeroed[0, 0, 0, 2, 3] = 0
     (expected,) = torch.autograd.grad((vk.sample_trajectory(keyframes, taus) * zeroed).sum(), taus)
-    (found,) = torch.autograd.grad(vk.sample_trajectory(broken, taus).sum(), taus)
-    torch.testing.assert_close(found, expected)
+    (grads,) = torch.autograd.grad(vk.sample_trajectory(broken, taus).sum(), taus)
+    torch.testing.assert_close(grads, expected)
 
 
 @pytest.mark.parametrize("op", ALONG)
@@ -168,8 +168,8 @@ def test_a_tau_that_is_not_finite_adds_nothing_to_the_gradient_of_keyframes(op, 
         (first,) = torch.autograd.grad(out, keyframes, cotangents, create_graph=True)
         return first, torch.autograd.grad(first.square().sum(), cotangents)[0]
 
-    (found, again), (expected, wanted) = gradients([0, 1, 2, 3]), gradients(kept)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    (found_grads, again), (expected, wanted) = gradients([0, 1, 2, 3]), gradients(kept)
+    torch.testing.assert_close(found_grads, expected, rtol=0, atol=1e-13)
     torch.testing.assert_close(again[:, kept], wanted, rtol=0, atol=1e-12)
     assert not again[:, [n for n in range(4) if n not in kept]].any()
 
@@ -183,14 +183,14 @@ def test_resized_flow(size, dtype, backend):
     op = WordedOps().sample_trajectory
     options = (*size, 0.0, 1 / 3, -0.5, "keys", False, False)
     leaves = [keyframes.requires_grad_(), taus.requires_grad_()]
-    found = op(*leaves, *options)
+    result = op(*leaves, *options)
     wide = [t.detach().double().requires_grad_() for t in leaves]
     scale = torch.tensor([size[1] / 4, size[0] / 3], dtype=torch.float64).repeat(4).view(1, 8, 1, 1)
     larger = F.interpolate(wide[0], size=size, mode="bilinear", align_corners=False) * scale
     expected = vk.sample_trajectory(larger.unflatten(1, (4, 2)), wide[1][:, :, 0, 0]).flatten(1, 2)
-    assert_near(found, expected)
+    assert_near(result, expected)
     g = torch.randn(expected.shape, dtype=torch.float64).to(dtype)
-    for got, wanted in zip(torch.autograd.grad(found, leaves, g), torch.autograd.grad(expected, wide, g.double())):
+    for got, wanted in zip(torch.autograd.grad(result, leaves, g), torch.autograd.grad(expected, wide, g.double())):
         assert_near(got, wanted, slack=8)
 
 

@@ -65,9 +65,9 @@ def test_arrays_are_taken_as_numbers_are(backend):
     keyframes, each = keyframes_like(4, torch.float32), np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 1.0]])
     expected = vk.sample_trajectory(keyframes, torch.from_numpy(each).float())
     for dtype in (np.float64, np.float32):
-        found = vk.sample_trajectory(keyframes, each.astype(dtype))
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, expected)
+        result = vk.sample_trajectory(keyframes, each.astype(dtype))
+        assert result.dtype == torch.float32
+        torch.testing.assert_close(result, expected)
     assert torch.equal(vk.sample_trajectory(keyframes, np.array([0, 1])), vk.sample_trajectory(keyframes, [0.0, 1.0]))
     assert torch.equal(vk.sample_trajectory(keyframes, np.float32(0.5)), vk.sample_trajectory(keyframes, 0.5))
 

@@ -87,10 +87,10 @@ def test_a_result_that_does_not_move_has_gradient_zero(kind, flat, mode, call, w
 def test_gradients_over_tiny_weights_are_those_of_the_definition(kind, holes, call, way):
     for scale in SCALES if way != "triton" else SCALES[2:3]:
         tensors, g = make(kind, "linear", scale, flat=False)
-        found = gradients(call, tensors, g, mode="linear", holes=holes)
+        grads = gradients(call, tensors, g, mode="linear", holes=holes)
         with vk.use_backend("reference"):
             expected = gradients(call, tensors, g, torch.float64, mode="linear", holes=holes)
-        for got, wanted in zip(found, expected):
+        for got, wanted in zip(grads, expected):
             # Sums over corners and channels may cancel further: one part in 100,000 of the largest is exact enough.
             near = (got - wanted).abs() <= 1e-3 * wanted.abs() + 1e-5 * wanted.abs().max()
             assert (near | (got == 0)).all(), (scale, got, wanted)
@@ -104,8 +104,8 @@ def test_what_a_half_image_rounds_is_no_gradient(dtype, way):
     x[..., 1] += step
     flow = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2) * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     metric = torch.tensor([1e-12, 3e-12]).view(1, 1, 1, 2)
-    _, _, found = gradients(along_flow, (x.to(dtype), flow, metric), torch.ones(1, 1, 1, 2), mode="linear")
-    assert not found.any()
+    _, _, grads = gradients(along_flow, (x.to(dtype), flow, metric), torch.ones(1, 1, 1, 2), mode="linear")
+    assert not grads.any()
 
 
 @pytest.mark.parametrize("channels", [1, 5, 20])
@@ -117,9 +117,9 @@ def test_differences_that_are_no_rounding_stay(channels, last, way):
     x = x.contiguous(memory_format=torch.channels_last) if last else x
     flow, metric = torch.zeros(1, 2, 1, 2), torch.ones(1, 1, 1, 2)
     flow[0, 0, 0, 0] = 1
-    _, _, found = gradients(along_flow, (x, flow, metric), torch.ones(1, channels, 1, 2), mode="linear")
+    _, _, grads = gradients(along_flow, (x, flow, metric), torch.ones(1, channels, 1, 2), mode="linear")
     expected = torch.tensor([-1.0, 1.0]) * channels * 0.025
-    torch.testing.assert_close(found.flatten(), expected, rtol=1e-2 * channels**0.5, atol=0)
+    torch.testing.assert_close(grads.flatten(), expected, rtol=1e-2 * channels**0.5, atol=0)
 
 
 def test_second_derivatives_of_a_flat_image_stay(way):
@@ -150,11 +150,11 @@ def beyond_pixels(kind, offset, rng):
 def compare_with_float64(call, tensors, g, **options):
     """How many elements of the gradients of flow and metric are neither 0 nor within 1e-3 of the definition's, which is
     computed in float64 for the same values; how many are 0 and should not be; how many there are."""
-    found = gradients(call, tensors, g, **options)[1:]
+    grads = gradients(call, tensors, g, **options)[1:]
     with vk.use_backend("reference"):
         expected = gradients(call, tensors, g, torch.float64, **options)[1:]
     wrong = lost = 0
-    for got, wanted in zip(found, expected):
+    for got, wanted in zip(grads, expected):
         error = (got - wanted).abs()
         # The corners and channels of an element may cancel once more; what the rounding of g x makes is no noise.
         scale = (g * tensors[0]).abs().sum(1).max()
@@ -162,7 +162,7 @@ def compare_with_float64(call, tensors, g, **options):
         allowed = 1e-3 * wanted.abs() + ROUNDING[torch.float32] * scale
         wrong += ((got != 0) & (error > allowed)).sum().item()
         lost += ((got == 0) & (wanted != 0)).sum().item()
-    return wrong, lost, sum(t.numel() for t in found)
+    return wrong, lost, sum(t.numel() for t in grads)
 
 
 @every_op
@@ -179,8 +179,8 @@ def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mo
             (x, _, metric), g = make("one", mode, 1.0, flat)
             metric = None if metric is None else (metric + 0.5) * scale if mode == "linear" else metric / 8
             tensors = (x, beyond_pixels(kind, offset, rng), metric)
-            found = compare_with_float64(call, tensors, g, mode=mode, holes=holes)
-            wrong, lost, count = (a + b for a, b in zip((wrong, lost, count), found))
+            differences = compare_with_float64(call, tensors, g, mode=mode, holes=holes)
+            wrong, lost, count = (a + b for a, b in zip((wrong, lost, count), differences))
     assert wrong == 0, (wrong, lost, count)
 
 
@@ -227,5 +227,5 @@ def test_a_trajectory_knows_how_a_half_image_was_rounded(dtype, way):
     x = torch.tensor([0.75, 0.75 + step]).view(1, 1, 1, 2).to(dtype)
     flow = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
     metric = torch.tensor([1e-12, 3e-12]).view(1, 1, 1, 2)
-    _, _, found = gradients(along_path, (x, flow, metric), torch.ones(1, 1, 1, 2), mode="linear")
-    assert not found.any()
+    _, _, grads = gradients(along_path, (x, flow, metric), torch.ones(1, 1, 1, 2), mode="linear")
+    assert not grads.any()

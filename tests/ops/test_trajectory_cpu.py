@@ -35,10 +35,10 @@ def check_every_path(seed: int = 0) -> None:
         keyframes = 3 * torch.randn(2, count, 2, -(-h // coarse), -(-w // coarse), generator=rng)
         keyframes[:, :, :, 0, 0] = 0
         taus, metric = torch.rand(2, 3, generator=rng), torch.randn(2, 1, h, w, generator=rng)
-        found = results(image, keyframes, taus, metric, padding_mode)
+        result = results(image, keyframes, taus, metric, padding_mode)
         with vk.use_backend("reference"):
             wide = results(image.double(), keyframes.double(), taus.double(), metric.double(), padding_mode)
-        for got, expected in zip(found, wide):
+        for got, expected in zip(result, wide):
             assert_near(got, expected, slack=32)
 
 
@@ -53,10 +53,10 @@ def test_large_results_are_streamed_right(layout, rng):
     image = torch.randn(1, 16, 131, 160, generator=rng).contiguous(memory_format=layout)
     keyframes = 2 * torch.randn(1, 3, 2, 131, 160, generator=rng)
     taus = torch.linspace(0.1, 0.9, 26)
-    found = vk.trajectory_warp(image, keyframes, taus), vk.sample_trajectory(keyframes, taus)
+    result = vk.trajectory_warp(image, keyframes, taus), vk.sample_trajectory(keyframes, taus)
     with vk.use_backend("reference"):
         expected = vk.trajectory_warp(image, keyframes, taus), vk.sample_trajectory(keyframes, taus)
-    for got, wanted in zip(found, expected):
+    for got, wanted in zip(result, expected):
         torch.testing.assert_close(got, wanted, rtol=2e-5, atol=2e-5)
 
 

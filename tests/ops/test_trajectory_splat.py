@@ -41,8 +41,8 @@ def test_equals_resize_sample_and_splat(low, mode, kind, count, boundary, backen
     image, keyframes = arguments(count, low=low)
     taus = torch.tensor([-0.1, 0.0, 0.37, 1.2], dtype=torch.float64)
     metric, options = metric_of(kind, image), {"mode": mode, "boundary": boundary}
-    found = vk.trajectory_splat(image, keyframes, taus, metric, **options)
-    torch.testing.assert_close(found, composed(image, keyframes, taus, metric, **options), rtol=1e-9, atol=1e-9)
+    result = vk.trajectory_splat(image, keyframes, taus, metric, **options)
+    torch.testing.assert_close(result, composed(image, keyframes, taus, metric, **options), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode, kind", MODES[1:])
@@ -74,8 +74,8 @@ def test_gradients_equal_those_of_the_steps(mode, kind, holes, backend):
     leaves = [t for t in (image, keyframes, taus, metric_of(kind, image)) if t is not None]
     leaves = [t.requires_grad_() for t in leaves]
     g = torch.randn(2, 3, 3, 20, 45, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = torch.autograd.grad(vk.trajectory_splat(*leaves, mode=mode, holes=holes), leaves, g)
-    for got, expected in zip(found, torch.autograd.grad(composed(*leaves, mode=mode, holes=holes), leaves, g)):
+    grads = torch.autograd.grad(vk.trajectory_splat(*leaves, mode=mode, holes=holes), leaves, g)
+    for got, expected in zip(grads, torch.autograd.grad(composed(*leaves, mode=mode, holes=holes), leaves, g)):
         # Over weights of 1e-9 rounding is as large as this, and is 0 on one side of a bound: flows that differ in
         # their last bits may lie on either.
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8 * max(1.0, expected.abs().max().item()))
@@ -84,18 +84,18 @@ def test_gradients_equal_those_of_the_steps(mode, kind, holes, backend):
 def test_a_tau_for_each_pixel(backend):
     image, keyframes = arguments(4)
     taus, metric = torch.rand(2, 3, 20, 45, dtype=torch.float64), metric_of(2.0, image)
-    found = vk.trajectory_splat(image, keyframes, taus, metric)
-    torch.testing.assert_close(found, composed(image, keyframes, taus, metric), rtol=1e-9, atol=1e-9)
+    result = vk.trajectory_splat(image, keyframes, taus, metric)
+    torch.testing.assert_close(result, composed(image, keyframes, taus, metric), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 20])
 def test_half_image_with_float32_flows(channels, backend):
     image, keyframes = arguments(5, channels=channels, dtype=torch.float32)
     metric = metric_of(2.0, image)
-    found = vk.trajectory_splat(image.half(), keyframes, [0.3, 0.8], metric)
+    result = vk.trajectory_splat(image.half(), keyframes, [0.3, 0.8], metric)
     expected = composed(image.half().double(), keyframes.double(), torch.tensor([0.3, 0.8]), metric.double())
-    assert found.dtype == torch.float16
-    assert_near(found, expected)
+    assert result.dtype == torch.float16
+    assert_near(result, expected)
 
 
 def test_layout_is_the_inputs(backend):
@@ -108,8 +108,8 @@ def test_layout_is_the_inputs(backend):
 
 def test_zero_flow_is_a_copy(backend):
     image, keyframes = arguments(6, dtype=torch.float32)
-    found = vk.trajectory_splat(image, torch.zeros_like(keyframes[..., ::4, ::5]), [0.1, 0.7], mode="average")
-    assert torch.equal(found, image[:, None].expand(found.shape))
+    result = vk.trajectory_splat(image, torch.zeros_like(keyframes[..., ::4, ::5]), [0.1, 0.7], mode="average")
+    assert torch.equal(result, image[:, None].expand(result.shape))
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2, 4, 5), (2, 0, 2, 4, 5), (2, 3, 0, 4, 5), (2, 3, 2, 0, 5)], ids=str)

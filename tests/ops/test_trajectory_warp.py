@@ -32,8 +32,8 @@ def test_equals_resize_sample_and_warp(low, padding_mode, count, boundary, backe
     image, keyframes = arguments(count, low=low, dtype=torch.float64)
     taus = torch.tensor([-0.1, 0.0, 0.37, 0.5, 1.0, 1.2], dtype=torch.float64)
     options = {"padding_mode": padding_mode, "boundary": boundary, "extrapolate": True}
-    found = vk.trajectory_warp(image, keyframes, taus, **options)
-    torch.testing.assert_close(found, composed(image, keyframes, taus, **options), rtol=1e-10, atol=1e-10)
+    result = vk.trajectory_warp(image, keyframes, taus, **options)
+    torch.testing.assert_close(result, composed(image, keyframes, taus, **options), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("low", [None, (5, 12)], ids=str)
@@ -42,8 +42,8 @@ def test_gradients_equal_those_of_the_steps(low, backend):
     taus = torch.linspace(0.05, 1.1, 12, dtype=torch.float64).view(2, 6)  # more than go on to the keyframes together
     leaves = [t.requires_grad_() for t in (image, keyframes, taus)]
     g = torch.randn(2, 6, 3, 20, 45, dtype=torch.float64)
-    found = torch.autograd.grad(vk.trajectory_warp(*leaves), leaves, g)
-    for got, expected in zip(found, torch.autograd.grad(composed(*leaves), leaves, g)):
+    grads = torch.autograd.grad(vk.trajectory_warp(*leaves), leaves, g)
+    for got, expected in zip(grads, torch.autograd.grad(composed(*leaves), leaves, g)):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -57,18 +57,18 @@ def test_a_tau_for_each_pixel(backend):
 
 def test_taus_as_numbers(backend):
     image, keyframes = arguments(4)
-    found = vk.trajectory_warp(image, keyframes, [0.25, 0.5])
-    assert torch.equal(found, vk.trajectory_warp(image, keyframes, torch.tensor([0.25, 0.5])))
-    assert torch.equal(found[:, :1], vk.trajectory_warp(image, keyframes, 0.25))
+    result = vk.trajectory_warp(image, keyframes, [0.25, 0.5])
+    assert torch.equal(result, vk.trajectory_warp(image, keyframes, torch.tensor([0.25, 0.5])))
+    assert torch.equal(result[:, :1], vk.trajectory_warp(image, keyframes, 0.25))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_image_with_float32_flows(dtype, backend):
     image, keyframes = arguments(5)
     image = image.to(dtype)
-    found = vk.trajectory_warp(image, keyframes, [0.3, 0.8])
-    assert found.dtype == dtype
-    assert_near(found, composed(image.double(), keyframes.double(), torch.tensor([0.3, 0.8])))
+    result = vk.trajectory_warp(image, keyframes, [0.3, 0.8])
+    assert result.dtype == dtype
+    assert_near(result, composed(image.double(), keyframes.double(), torch.tensor([0.3, 0.8])))
 
 
 def test_layout_is_the_images(backend):
@@ -80,8 +80,8 @@ def test_layout_is_the_images(backend):
 
 def test_zero_flow_is_a_copy(backend):
     image, keyframes = arguments(6)
-    found = vk.trajectory_warp(image, torch.zeros_like(keyframes[..., ::4, ::5]), [0.1, 0.7])
-    assert torch.equal(found, image[:, None].expand(found.shape))
+    result = vk.trajectory_warp(image, torch.zeros_like(keyframes[..., ::4, ::5]), [0.1, 0.7])
+    assert torch.equal(result, image[:, None].expand(result.shape))
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2, 4, 5), (2, 0, 2, 4, 5), (2, 3, 0, 4, 5), (2, 3, 2, 0, 5)], ids=str)
