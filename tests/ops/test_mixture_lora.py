@@ -106,7 +106,7 @@ def test_strides(backend, rng):
         torch.testing.assert_close(g, w, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("given", ["bias", "lora_a_bias", "lora_b_bias", "none"])
+@pytest.mark.parametrize("present", ["bias", "lora_a_bias", "lora_b_bias", "none"])
 def test_biases_that_are_not_there(backend, present, rng):
     names = ("x", "weight", "bias", "lora_a", "lora_b", "lora_a_bias", "lora_b_bias")
     filled = dict(zip(names, make(rng)))
