@@ -186,7 +186,7 @@ def test_wrong_frames_get_one_sentence():
 
 def test_the_command_says_what_is_missing(tmp_path):
     torch.save(rife.load().state_dict(), tmp_path / "flownet.pkl")
-    with pytest.raises(UserError, match=r"rife needs weights, such as flownet\.pkl of ECCV2022-RIFE"):
+    with pytest.raises(UserError, match=r"rife needs weights, such as flownet\.pkl of any of these"):
         load_model("rife")
     with pytest.raises(UserError, match="sg-rife needs dino"):
         load_model("sg-rife", str(tmp_path / "flownet.pkl"))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfi.commands import model_options
+from vfi.commands.program import note
 from vfi.files.opencv import opencv
 from vfi.models import registry
 from vfi.models.registry import DEFAULT, MODELS
@@ -32,4 +33,7 @@ def load(options: argparse.Namespace, own: Sequence[str] = ()) -> "tuple[Interpo
 
     device = choose_device(options.device)
     chosen = model_options.given(options, model_options.of_models(), options.model, own)
-    return registry.load_model(options.model, options.weights, device, **chosen), device
+    model = registry.load_model(options.model, options.weights, device, **chosen)
+    for notice in model.notices:
+        note(notice)
+    return model, device

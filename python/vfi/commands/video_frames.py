@@ -1,10 +1,11 @@
 """Frames of a video at the times of a timeline."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
+from torch import Tensor
 
 from vfi.files.images import to_array, to_tensor
 from vfi.models.interpolator import Interpolator, interpolate_many
@@ -24,6 +25,7 @@ class Renderer:
     interpolated: int = 0
     repeated: int = 0
     cuts: int = 0
+    _later: tuple[TimedFrame, Tensor] | None = field(default=None, init=False)
 
     def render(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[np.ndarray, Fraction]]:
         """Pictures and their times. Across a scene cut, and after the last frame, the earlier frame is repeated."""
@@ -50,7 +52,11 @@ class Renderer:
             yield from ((frame0.rgb, time) for time in inner)
         elif inner:
             self.interpolated += len(inner)
-            pair = to_tensor(frame0.rgb, self.device), to_tensor(frame1.rgb, self.device)
+            # The same tensor as before: a model may have encoded it already.
+            known, tensor = self._later or (None, None)
+            first = tensor if tensor is not None and known is frame0 else to_tensor(frame0.rgb, self.device)
+            pair = first, to_tensor(frame1.rgb, self.device)
+            self._later = frame1, pair[1]
             positions = [float((time - frame0.time) / (frame1.time - frame0.time)) for time in inner]
             for time, result in zip(inner, interpolate_many(self.model, *pair, positions), strict=True):
                 yield to_array(result), time

@@ -37,10 +37,12 @@ class Interpolator(ABC):
     Attributes:
         channel_order: of the frames that the methods take and give, "rgb" or "bgr".
         shows_route: explanations have `route_panels`.
+        notices: what a user should know of how it was loaded, a sentence each.
     """
 
     channel_order: ChannelOrder = "rgb"
     shows_route = False
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":

@@ -115,8 +115,8 @@ MODELS = {
     ),
     "rife": ModelEntry(
         "rife.model:RIFE",
-        "RIFE and RIFEm",
-        weights="flownet.pkl of ECCV2022-RIFE",
+        "RIFE 4.0 to 4.26, RIFE (ECCV 2022) and RIFEm",
+        weights="flownet.pkl of any of these",
         options="rife.options:RIFEOptions",
         training="rife.options:RIFETraining",
     ),

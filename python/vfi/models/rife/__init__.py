@@ -7,7 +7,8 @@ from vfi.models.lazy import lazily
 
 if TYPE_CHECKING:
     from vfi.models.rife.config import Config
-    from vfi.models.rife.model import RIFE, Result, RIFEExplanation, load
+    from vfi.models.rife.explanation import RIFEExplanation
+    from vfi.models.rife.model import RIFE, Result, load
 
 __all__ = ["RIFE", "Config", "RIFEExplanation", "Result", "load"]
-__getattr__, __dir__ = lazily(__name__, __all__, ("config", "model"))
+__getattr__, __dir__ = lazily(__name__, __all__, ("config", "explanation", "model"))

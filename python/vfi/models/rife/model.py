@@ -4,23 +4,25 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from vfi.drawing.panels import Panel, blend_panel, flow_panel
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
-from vfi.models.interpolator import Explanation, Interpolator
+from vfi.models.interpolator import Interpolator
 from vfi.models.rife.config import PUBLISHED, VARIANTS, Config, Variant, sizes_of
+from vfi.models.rife.explanation import RIFEExplanation
 from vfi.models.rife.flow import FlowStage, IFBlock, blended, estimated
 from vfi.models.rife.options import RIFEOptions
 from vfi.models.rife.synthesis import ContextNet, FusionNet
+from vfi.models.rife4.family import NAMES, NETWORKS, is_of_the_family
 from vfi.networks import sized_inference
 from vfi.options import ChannelOrder
 
 if TYPE_CHECKING:
+    from vfi.models.rife4.model import RIFE4
     from vfi.training.objective import Objective
 
 
@@ -31,18 +33,6 @@ class Result:
     frame: Tensor
     coarse: Tensor
     stages: list[FlowStage]
-
-
-@dataclass(frozen=True)
-class RIFEExplanation(Explanation):
-    """What stands behind an interpolated frame, for pictures."""
-
-    flow: Tensor  # (B, 2, H, W): motion from frame 0 to frame 1 of what is seen at t
-    share0: Tensor  # (B, 1, H, W) in [0, 1]: how far frame 0 counts
-
-    def panels(self) -> list[Panel]:
-        flow, share = self.flow[0].permute(1, 2, 0), self.share0[0, 0]
-        return [flow_panel(flow.float().cpu().numpy()), blend_panel(share.float().cpu().numpy())]
 
 
 class RIFE(nn.Module, Interpolator):
@@ -65,14 +55,14 @@ class RIFE(nn.Module, Interpolator):
         self.unet: Any = self.make_fusion()
 
     @classmethod
-    def load(cls, weights: str | Path | None, device: str, options: RIFEOptions) -> "RIFE":
+    def load(cls, weights: str | Path | None, device: str, options: RIFEOptions) -> Interpolator:
         return load(weights).set_usual(**vars(options)).to(device)
 
     @classmethod
     def objective(cls, weights: str | Path | None, tiny: bool, options: Any) -> "Objective":
         from vfi.models.rife.training import objective
 
-        return objective(weights, tiny)
+        return objective(weights, tiny, options.variant)
 
     def make_fusion(self) -> nn.Module:
         return FusionNet(self.config.width)
@@ -145,8 +135,12 @@ class RIFE(nn.Module, Interpolator):
             self, frame0, frame1, t, scale=scale, tta=tta, tile=self.tile if tile is None else tile
         )
 
-    def set_usual(self, scale: float = 1.0, tta: bool = False, tile: int | None = None) -> "RIFE":
+    def set_usual(
+        self, scale: float = 1.0, tta: bool = False, tile: int | None = None, ensemble: bool = False
+    ) -> "RIFE":
         """What `interpolate` does unless told otherwise."""
+        if ensemble:
+            raise ArgumentError("RIFE of ECCV 2022 has no `ensemble`: RIFE 4.0 to 4.20 and 4.24 have")
         sized_inference.check_settings(self, scale, tta, tile)
         self.scale, self.tta, self.tile = scale, tta, tile
         return self
@@ -174,24 +168,48 @@ class RIFE(nn.Module, Interpolator):
 
 
 def load(
-    path: str | Path | None = None, *, variant: Variant | None = None, channel_order: ChannelOrder = "bgr"
-) -> RIFE:
-    """RIFE with the weights of a checkpoint, in eval mode.
+    path: str | Path | None = None, *, variant: str | None = None, channel_order: ChannelOrder = "bgr"
+) -> "RIFE | RIFE4":
+    """RIFE with the weights of a checkpoint, in eval mode: that of ECCV 2022, or any of RIFE 4.0 to 4.26.
 
     Args:
         path: a state dict of torch (.pkl, .pth, .pt; loaded with weights_only) or safetensors; keys with or without
             the prefix `module.`. None: fresh weights.
-        variant: "rife" or "rife_m"; None takes what the checkpoint is.
-        channel_order: "bgr" or "rgb", what the weights were trained on.
+        variant: "rife", "rife_m", or a release as "4.25"; None takes what the checkpoint is.
+        channel_order: "bgr" or "rgb", what the weights of ECCV 2022 were trained on; RIFE 4 is RGB.
 
     Raises:
         UserError: if the file cannot be read, or is of another network; says which keys differ.
+        ArgumentError: if there is no such variant.
     """
+    if variant is not None and variant not in (*VARIANTS, *NAMES):
+        raise ArgumentError(f"expected `variant` to be {', '.join((*VARIANTS, *NAMES))}, got {variant!r}")
     if path is None:
-        return RIFE(Config(variant or "rife", channel_order)).eval()
+        if variant in NAMES:
+            return make_rife4(variant)
+        return RIFE(Config(cast(Variant, variant or "rife"), channel_order)).eval()
     state = checkpoints.read(path)
+    if is_of_the_family(state):
+        return load_rife4(state, path, variant)
     sizes: dict[str, Any] = sizes_of(state, path)
     if variant not in (None, sizes["variant"]):
         raise UserError(f"{path} holds weights of {sizes['variant']}, not of {variant}")
     model: RIFE = checkpoints.built(lambda: RIFE(Config(channel_order=channel_order, **sizes)), state, path)
     return model.eval()
+
+
+def make_rife4(name: str) -> "RIFE4":
+    """A release of RIFE 4 with fresh weights."""
+    from vfi.models.rife4.model import RIFE4
+
+    return RIFE4(NETWORKS[name]).eval()
+
+
+def load_rife4(state: dict[str, Tensor], path: str | Path, variant: str | None) -> "RIFE4":
+    """A release of RIFE 4 with the weights of a file."""
+    from vfi.models.rife4.model import load_state
+
+    model = load_state(state, path)
+    if variant is not None and variant not in model.network.names:
+        raise UserError(f"{path} holds weights of RIFE {', '.join(model.network.names)}, not of {variant}")
+    return model

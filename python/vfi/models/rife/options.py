@@ -13,6 +13,7 @@ class RIFEOptions(Options):
         choices=(0.25, 0.5, 1.0, 2.0, 4.0),
     )
     tta: bool = option(False, "also the pictures turned by 180 degrees, averaged; twice the time")
+    ensemble: bool = option(False, "also the frames exchanged, averaged in every block; RIFE 4.0 to 4.20 and 4.24")
     tile: int | None = option(
         None,
         "cut larger pictures into squares of this side, so that memory does not grow with them",
@@ -23,4 +24,6 @@ class RIFEOptions(Options):
 
 @dataclass(frozen=True)
 class RIFETraining(TrainingOptions):
-    """No options of its own."""
+    variant: str | None = option(
+        None, "rife, rife_m, or a release from 4.0 to 4.26 (default: what the weights are, else rife)", metavar="NAME"
+    )

@@ -1,15 +1,19 @@
 """Training of RIFE: a teacher that sees the true frame shows the student where its flow is wrong."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vfi.errors import ArgumentError
-from vfi.models.rife.config import PUBLISHED, TINY
+from vfi.models.rife.config import TINY, VARIANTS
 from vfi.models.rife.flow import FlowStage, blended, refined
 from vfi.models.rife.model import RIFE, Result, load
+from vfi.models.rife4.family import NETWORKS
+from vfi.models.rife4.model import RIFE4
+from vfi.models.rife4.training import RIFE4Objective
 from vfi.training.losses import laplacian
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
@@ -61,10 +65,13 @@ def followed(stage: FlowStage, flow: Tensor, where: Tensor) -> Tensor:
     return (apart.clamp_min(1e-12).sqrt() * where).mean()  # the root of 0 has no gradient
 
 
-def objective(weights: str | Path | None, tiny: bool) -> RIFEObjective:
+def objective(weights: str | Path | None, tiny: bool, variant: str | None) -> Objective:
     """What `vfi train --model rife` trains: fresh weights, or those of a file."""
     if tiny and weights is not None:
         raise ArgumentError("`tiny` makes fresh weights: give either `tiny` or `weights`, whose sizes are taken")
-    if weights is not None:
-        return RIFEObjective(load(weights))
-    return RIFEObjective(RIFE(TINY if tiny else PUBLISHED))
+    if tiny and variant in NETWORKS:
+        return RIFE4Objective(RIFE4(NETWORKS[variant].smaller()))
+    if tiny and variant in (None, *VARIANTS):
+        return RIFEObjective(RIFE(replace(TINY, variant=variant or "rife")))
+    network = load(weights, variant=variant)
+    return RIFE4Objective(network) if isinstance(network, RIFE4) else RIFEObjective(network)

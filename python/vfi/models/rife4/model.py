@@ -1,0 +1,204 @@
+"""RIFE 4: checkpoints of the family, and frames at any time."""
+
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from vfi.errors import ArgumentError, UserError
+from vfi.files import checkpoints
+from vfi.models.interpolator import Interpolator
+from vfi.models.rife.explanation import RIFEExplanation
+from vfi.models.rife4.family import FAMILY, Network, sized_as
+from vfi.models.rife4.network import FlowNet, Stage
+from vfi.networks import sized_inference
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a forward gives: the frame, and the stages of flow and mask."""
+
+    frame: Tensor
+    stages: list[Stage]
+
+
+class RIFE4(FlowNet, Interpolator):
+    """A network of the family. Frames are RGB."""
+
+    any_time = True
+    scale, tta, ensemble = 1.0, False, False  # what interpolate does unless told otherwise
+    tile: int | None = None
+
+    def __init__(self, network: Network):
+        super().__init__(network)
+        self.multiple = network.multiple
+        self.seen_frames = WeakTensorKeyDictionary()
+
+    def forward(
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        timestep: float | Tensor = 0.5,
+        scale: float = 1.0,
+        ensemble: bool | None = None,
+    ) -> Result:
+        """
+        Args:
+            frame0, frame1: (B, 3, H, W), RGB in [0, 1]; H and W multiples of `multiple` / scale.
+            timestep: in [0, 1], for all or (B,).
+            scale: at which flow is estimated; 0.5 for pictures above about 2K.
+            ensemble: average with the answer for the frames exchanged; None: as set_usual says.
+        """
+        sized_inference.check(frame0, frame1)
+        multiple, size = sized_inference.multiple_at(self, scale), tuple(frame0.shape[2:])
+        if size[0] % multiple or size[1] % multiple:
+            raise ArgumentError(
+                f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
+            )
+        ensemble = self.ensemble if ensemble is None else self.checked_ensemble(ensemble)
+        stages = list(self.stages(self.encoded(frame0), self.encoded(frame1), timestep, scale, ensemble))
+        return Result(self.frame(frame0, frame1, stages[-1]), stages)
+
+    def last_stage(self, encoded0: Tensor, encoded1: Tensor, timestep: float, scale: float) -> Stage:
+        """Alone: the memory of the earlier ones is free again."""
+        return deque(self.stages(encoded0, encoded1, timestep, scale, self.ensemble), maxlen=1)[0]
+
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
+        """The frame alone, of pictures whose size fits."""
+        return self.frame(frame0, frame1, self.last_stage(self.encoded(frame0), self.encoded(frame1), timestep, scale))
+
+    @torch.no_grad()
+    def interpolate(
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        t: float | Sequence[float] = 0.5,
+        scale: float | None = None,
+        tta: bool | None = None,
+        tile: int | None = None,
+    ) -> Any:
+        """The frame at `t`, or a list of frames at each of several times: vfi.networks.sized_inference.interpolate.
+        A frame is encoded once for all times, and for the next call if it is the same tensor then."""
+        scale, tta = self.scale if scale is None else scale, self.tta if tta is None else tta
+        tile = self.tile if tile is None else tile
+        if tta or tile is not None:
+            return sized_inference.interpolate(self, frame0, frame1, t, scale=scale, tta=tta, tile=tile)
+        sized_inference.check_frames(frame0, frame1, next(self.parameters()).device)
+        sized_inference.check_settings(self, scale, tta, tile)
+        times, alone = sized_inference.times_of(t)
+        height, width = frame0.shape[2:]
+        results = []
+        for time in times:
+            if time in (0, 1):
+                results.append((frame1 if time else frame0).clone())
+                continue
+            encoded0, encoded1 = self.encoded_once(frame0, scale), self.encoded_once(frame1, scale)
+            stage = self.last_stage(encoded0, encoded1, time, scale)
+            frame = self.frame(encoded0[:, :3], encoded1[:, :3], stage)
+            results.append(frame[:, :, :height, :width].to(frame0.dtype).contiguous())
+        return results[0] if alone else results
+
+    def encoded_once(self, frame: Tensor, scale: float) -> Tensor:
+        """`encoded` of a frame made to fit, kept for as long as the frame is there and unchanged."""
+        weight = next(self.parameters())
+        counted = not (frame.is_inference() or weight.is_inference())  # others do not say whether they changed
+        now = (frame._version, scale, weight.dtype, weight._version) if counted else None
+        before, stored = self.seen_frames.get(frame, (None, None))
+        if isinstance(stored, Tensor) and before == now:
+            return stored
+        fitting = sized_inference.pad(frame.to(weight.dtype), sized_inference.multiple_at(self, scale))
+        encoded = self.encoded(fitting)
+        if counted:
+            self.seen_frames[frame] = (now, encoded)
+        return encoded
+
+    def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
+        """`interpolate` at several times."""
+        result: list[Tensor] = self.interpolate(frame0, frame1, sized_inference.several_times(times))
+        return result
+
+    def checked_ensemble(self, ensemble: bool) -> bool:
+        if ensemble and not self.network.takes_ensemble:
+            raise ArgumentError(f"RIFE {self.network.names[0]} has no `ensemble`: releases up to 4.20 and 4.24 have")
+        return ensemble
+
+    def set_usual(
+        self, scale: float = 1.0, tta: bool = False, tile: int | None = None, ensemble: bool = False
+    ) -> "RIFE4":
+        """What `interpolate` does unless told otherwise."""
+        sized_inference.check_settings(self, scale, tta, tile)
+        self.scale, self.tta, self.tile, self.ensemble = scale, tta, tile, self.checked_ensemble(ensemble)
+        return self
+
+    @torch.no_grad()
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:
+        """Motion and blend at t."""
+        t = sized_inference.time_of(t)
+        sized_inference.check_frames(frame0, frame1, next(self.parameters()).device)
+        height, width = frame0.shape[2:]
+        encoded0, encoded1 = self.encoded_once(frame0, self.scale), self.encoded_once(frame1, self.scale)
+        last = self.last_stage(encoded0, encoded1, t, self.scale)
+        flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask_at(1).sigmoid()
+        return RIFEExplanation(flow[..., :height, :width], share[..., :height, :width])
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@cache
+def shapes_of(network: Network) -> Shapes:
+    """Its tensors' shapes, by name."""
+    return {
+        key: tuple(value.shape)
+        for key, value in checkpoints.without_memory(lambda: FlowNet(network)).state_dict().items()
+    }
+
+
+def recognised(state: Mapping[str, Tensor]) -> Network:
+    """The network of a state dict: a published one, or one like it of other widths; else what is nearest."""
+    own = {name: tuple(value.shape) for name, value in state.items()}
+    blocks = len({name.partition(".")[0] for name in state if re.match(r"block\d\.", name)})
+    published = [network for network in FAMILY if len(network.widths) == blocks] or list(FAMILY)
+
+    def share(network: Network) -> float:
+        wanted = shapes_of(network)
+        return sum(own.get(name) == shape for name, shape in wanted.items()) / len(wanted)
+
+    best = max(published, key=share)
+    if share(best) < 1:
+        for network in published:
+            with suppress(KeyError, IndexError, *checkpoints.NO_NETWORK):
+                if share(like := sized_as(network, state)) == 1:
+                    return like
+    return best
+
+
+def load_state(state: Mapping[str, Tensor], path: str | Path) -> RIFE4:
+    """The network of a state dict, by its tensors' names and shapes, in eval mode. Tensors that inference does not use
+    are passed over: `notices` says so.
+
+    Raises:
+        UserError: naming what is missing, or of another shape.
+    """
+    network = recognised(state)
+    needed = {name: value for name, value in state.items() if name in shapes_of(network)}
+    try:
+        model = checkpoints.built(lambda: RIFE4(network), needed, path).eval()
+    except UserError as error:
+        reason = str(error).partition("RIFE4: ")[2]
+        if not reason:
+            raise
+        raise UserError(f"{path} is most like RIFE {network.names[0]}, which it does not fit: {reason}") from None
+    unused = [name for name in state if name not in needed]
+    if unused:
+        what = checkpoints.listed(unused)
+        model.notices = (f"{len(unused)} tensors of {path} are not used to interpolate: {what}",)
+    return model
