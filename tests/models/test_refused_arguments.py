@@ -101,7 +101,7 @@ ARGUMENTS = [
       ("gpu9", "", "cuda:-1", "cpu cpu", 3, True, b"cpu", [], "mps" if not torch.backends.mps.is_available() else "x")),
     (("flow-splat", "x"), {}, "has no weights, so weights cannot be used"),
     (("rife",), {}, "needs weights, such as"),
-    (("rife", "x"), {"scales": 1}, "scales is not for the model rife: it has scale, tta, tile"),
+    (("rife", "x"), {"scales": 1}, "scales is not for the model rife: it has scale, tta, ensemble, tile"),
     (("flow-splat",), {"scale": 1}, "scale is not for the model flow-splat: it has none"),
     (("rife", "x"), {"scale": "0.5"}, "expected scale 0.25, 0.5, 1, 2, 4, got '0.5'"),
     (("rife", "x"), {"scale": True}, "expected scale 0.25, 0.5, 1, 2, 4, got True"),

@@ -190,7 +190,7 @@ def test_the_command_says_what_is_missing(tmp_path):
         load_model("rife")
     with pytest.raises(UserError, match="sg-rife needs dino"):
         load_model("sg-rife", str(tmp_path / "flownet.pkl"))
-    with pytest.raises(UserError, match="dino is not for the model rife: it has scale, tta, tile"):
+    with pytest.raises(UserError, match="dino is not for the model rife: it has scale, tta, ensemble, tile"):
         load_model("rife", str(tmp_path / "flownet.pkl"), dino="x")
     model = load_model("rife", str(tmp_path / "flownet.pkl"), scale=0.5, tta=True, dino=None)
     assert model.scale == 0.5 and model.tta and model.channel_order == "bgr"

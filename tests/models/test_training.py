@@ -252,6 +252,6 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
         in capsys.readouterr().err
     )
     assert main.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2
-    assert "--dino is not for the training of rife: it has none" in capsys.readouterr().err
+    assert "--dino is not for the training of rife: it has --variant" in capsys.readouterr().err
     assert main.main(["train", "--model", "sg-rife", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
     assert "give --weights, RIFE's flownet.pkl for stage 1" in capsys.readouterr().err
