@@ -1,0 +1,62 @@
+"""Inputs of adacof for tests and benchmarks."""
+
+import functools
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from vfi_kernels.ops.adacof.op import adacof
+from vfi_kernels.testing import OpCase, Place, make_flow, random, register
+
+
+def make_inputs(
+    b: int, c: int, h: int, w: int, flow: str = "noise", side: int = 2, dilation: int = 1, **options: Unpack[Place]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A padded image, weights that add to about 1, and a flow of the kind for each of the side x side taps."""
+    border = dilation * (side - 1)
+    image = random((b, c, h + border, w + border), **options)
+    weights = random((b, side * side, h, w), **options).mul(1 / side)
+    moves = [make_flow(flow, b, h, w, **options) for _ in range(side * side)]
+    return image, weights, *(torch.cat([m[:, n : n + 1] for m in moves], 1) for n in (1, 0))
+
+
+def bytes_moved(image: Tensor, weights: Tensor, offsets_vertical: Tensor, offsets_horizontal: Tensor) -> int:
+    """Everything read once, the output written once."""
+    read = image.nbytes + weights.nbytes + offsets_vertical.nbytes + offsets_horizontal.nbytes
+    return read + image.shape[1] * weights[:, :1].numel() * image.element_size()
+
+
+register(
+    OpCase(
+        name="adacof",
+        op="adacof",
+        call=adacof,
+        make_inputs=make_inputs,
+        small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67)),
+        bytes_moved=bytes_moved,
+        flow=2,
+    )
+)
+register(
+    OpCase(
+        name="adacof-dilated",
+        op="adacof",
+        call=functools.partial(adacof, dilation=2),
+        make_inputs=functools.partial(make_inputs, side=3, dilation=2),
+        small=((1, 1, 1, 1), (1, 2, 6, 18)),
+        flow=2,
+    )
+)
+register(
+    OpCase(
+        name="adacof-5",
+        op="adacof",
+        call=adacof,
+        make_inputs=functools.partial(make_inputs, side=5),
+        small=((1, 1, 1, 1), (1, 4, 6, 18)),
+        large={"vimeo": (1, 3, 256, 448)},
+        bytes_moved=bytes_moved,
+        flow=2,
+    )
+)

@@ -1,0 +1,142 @@
+"""Adaptive collaboration of flows in plain PyTorch: the specification that the kernels are tested against."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vfi_kernels._arguments import expect, expect_device, expect_floating, expect_image, shape
+from vfi_kernels._results import accumulator, as_result, not_needed
+from vfi_kernels.ops._shared.reference_math.bilinear import Corner, flow_term, gather, scatter_add
+
+OP = "adacof"
+
+
+def check(
+    image: Tensor, weights: Tensor, offsets_vertical: Tensor, offsets_horizontal: Tensor, dilation: int
+) -> tuple[int, tuple[int, int]]:
+    """Raises ArgumentError unless the shapes fit each other; otherwise F and the output's height and width."""
+    expect_image(OP, "image", image)
+    expect(1 <= dilation < 2**31, OP, "dilation from 1 to 2147483647", dilation)
+    b = image.shape[0]
+    side = math.isqrt(weights.shape[1]) if weights.dim() == 4 else 0
+    right = side > 0 and side * side == weights.shape[1] and weights.shape[0] == b
+    expected = f"weights of shape (B, F^2, H, W) with B = {b} as image has and F at least 1"
+    expect(right, OP, expected, shape(weights))
+    named = (("offsets_vertical", offsets_vertical), ("offsets_horizontal", offsets_horizontal))
+    for name, offsets in named:
+        expect(shape(offsets) == shape(weights), OP, f"{name} of shape {shape(weights)} as weights has", shape(offsets))
+    for name, t in (("weights", weights), *named):
+        expect_floating(OP, name, t)
+        expect_device(OP, name, t, image, "image")
+    size = (weights.shape[2], weights.shape[3])
+    border = dilation * (side - 1)
+    padded = (size[0] + border, size[1] + border)
+    expected = f"image of height and width (H + dilation (F - 1), W + dilation (F - 1)) = {padded}"
+    expect(tuple(image.shape[2:]) == padded, OP, expected, shape(image))
+    return side, size
+
+
+def adacof(
+    image: Tensor, weights: Tensor, offsets_vertical: Tensor, offsets_horizontal: Tensor, dilation: int = 1
+) -> Tensor:
+    """out[y, x] = sum_{k, l} weights[k F + l] image(y + dilation k + vertical, x + dilation l + horizontal)"""
+    side, size = check(image, weights, offsets_vertical, offsets_horizontal, dilation)
+    acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
+    out = image.new_zeros((*image.shape[:2], *size), dtype=acc)
+    if out.numel() > 0:
+        for n, corners in _taps(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation):
+            out = out + torch.where(corners[0].inside, weights[:, n : n + 1].to(acc) * _value(image, corners, acc), 0)
+    return as_result(out, image)
+
+
+def adacof_grad(
+    grad_out: Tensor,
+    image: Tensor,
+    weights: Tensor,
+    offsets_vertical: Tensor,
+    offsets_horizontal: Tensor,
+    dilation: int,
+    deterministic: bool,
+    need_image: bool,
+    need_weights: bool,
+    need_vertical: bool,
+    need_horizontal: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """With g = grad_out and v_k the corners of a tap: image[k] receives w c_k g, the tap's weight sum_c g sum_k c_k v_k,
+    its offsets w sum_c g sum_k dc_k v_k."""
+    side, _ = check(image, weights, offsets_vertical, offsets_horizontal, dilation)
+    acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
+    g = grad_out.to(acc)
+    grad_image = image.new_zeros(image.shape, dtype=acc)
+    planes: list[tuple[Tensor, Tensor, Tensor]] = []
+    if weights.numel() > 0:
+        for n, corners in _taps(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation):
+            upstream = g * weights[:, n : n + 1].to(acc)
+            if need_image:
+                for corner in corners:
+                    grad_image = scatter_add(grad_image, corner, corner.term(corner.weight, upstream))
+            value = torch.where(corners[0].inside, g * _value(image, corners, acc), 0).sum(1, keepdim=True)
+            moved = sum((flow_term(c, gather(image, c).to(acc), upstream) for c in corners), torch.zeros_like(value))
+            planes.append((value, moved[:, 1:], moved[:, :1]))
+    empty = torch.zeros_like(weights, dtype=acc)
+    grads = [torch.cat(each, 1) for each in zip(*planes)] if planes else [empty] * 3
+    return (
+        as_result(grad_image, image) if need_image else not_needed(image),
+        as_result(grads[0], weights) if need_weights else not_needed(weights),
+        as_result(grads[1], offsets_vertical) if need_vertical else not_needed(offsets_vertical),
+        as_result(grads[2], offsets_horizontal) if need_horizontal else not_needed(offsets_horizontal),
+    )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The two pixels of every position along one axis, which are one where the position is clipped."""
+
+    at: tuple[Tensor, Tensor]  # [B, H, W]
+    weight: tuple[Tensor, Tensor]
+    moves: Tensor  # bool: not clipped
+
+    def slope(self, n: int) -> Tensor:
+        """d weight[n] / d offset"""
+        return torch.where(self.moves, 2.0 * n - 1, 0)
+
+
+def axis(start: Tensor, offset: Tensor, size: int) -> Axis:
+    """The integer part is cut towards 0: a negative fraction extrapolates. Each pixel is clipped by itself."""
+    known = torch.where(offset.isfinite(), offset, 0)
+    whole = known.trunc()
+    first, fraction = start + whole, known - whole
+    moves = (first >= 0) & (first < size - 1)
+    at = (first.clamp(0, size - 1).long(), (first + 1).clamp(0, size - 1).long())
+    return Axis(at, (torch.where(moves, 1 - fraction, 1), torch.where(moves, fraction, 0)), moves)
+
+
+def _taps(
+    image: Tensor, side: int, vertical: Tensor, horizontal: Tensor, dilation: int
+) -> Iterator[tuple[int, list[Corner]]]:
+    """Number and corners of every tap; no corner is inside where an offset is not finite."""
+    b, _, h, w = vertical.shape
+    xs = torch.arange(w, device=image.device, dtype=vertical.dtype)
+    ys = torch.arange(h, device=image.device, dtype=vertical.dtype)[:, None]
+    for n in range(side * side):
+        finite = vertical[:, n].isfinite() & horizontal[:, n].isfinite()
+        y = axis(ys + dilation * (n // side), vertical[:, n], image.shape[2])
+        x = axis(xs + dilation * (n % side), horizontal[:, n], image.shape[3])
+        found = []
+        for j, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            index = (y.at[j] * image.shape[3] + x.at[i]).view(b, 1, h * w)
+            wy, wx = y.weight[j], x.weight[i]
+            planes = (finite, finite, wy * wx, finite & (wy != 0) & (wx != 0), x.slope(i) * wy, y.slope(j) * wx)
+            found.append(Corner(index, *(t.unsqueeze(1) for t in planes)))
+        yield n, found
+
+
+def _value(image: Tensor, corners: list[Corner], acc: torch.dtype) -> Tensor:
+    """sum_k c_k v_k, (B, C, H, W)"""
+    return sum(
+        (c.sampled(gather(image, c).to(acc)) for c in corners[1:]),
+        corners[0].sampled(gather(image, corners[0]).to(acc)),
+    )
