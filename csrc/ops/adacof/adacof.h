@@ -30,11 +30,11 @@ VFI_HOST_DEVICE Axis<A> truncated_axis(A f, int32_t x, int32_t size) {
   const int32_t whole = static_cast<int32_t>(known);
   const A l = known - static_cast<A>(whole);
   const bool finite = f - f == A(0);
-  Axis<A> a{x + whole, l, A(1) - l, finite, finite, finite};
+  Axis<A> a{x + whole, l, A(1) - l, finite, finite, A(finite)};
   if (a.at < 0 || a.at >= size - 1) {
     a.at = a.at < 0 ? 0 : size - 1;
     a.l = A(0), a.r = A(1);
-    a.in1 = a.moves = false;
+    a.in1 = false, a.slope = A(0);
   }
   return a;
 }

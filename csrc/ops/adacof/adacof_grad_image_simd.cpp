@@ -98,7 +98,7 @@ void add_row(const AdacofArgs& a, const Band& band, int32_t n, int32_t y, const 
   const I32 first = I32{} + band.first, last = I32{} + (band.last - 1);
   for (int32_t x = 0; x < a.W; x += kLanes) {
     const TapPosition t = tap_position(a, band.b, n, y, x);
-    const Mask inside = !less(t.y.at, first) & !less(last, t.y.at);
+    const Mask inside = !(less(t.y.at, first) | less(last, t.y.at));
     const Mask whole = not_equal((t.x.w0 * t.x.w1) * (t.y.w0 * t.y.w1), F32{});
     const int64_t count = a.W - x;
     const Shares s = shares_of(t);

@@ -65,8 +65,8 @@ def adacof_grad(
     need_vertical: bool,
     need_horizontal: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """With g = grad_out and v_k the corners of a tap: image[k] receives w c_k g, the tap's weight sum_c g sum_k c_k v_k,
-    its offsets w sum_c g sum_k dc_k v_k."""
+    """With g = grad_out and v_k the corners of a tap: image[k] receives w c_k g, the weight sum_c g sum_k c_k v_k, the
+    offsets w sum_c g sum_k dc_k v_k."""
     side, _ = check(image, weights, offsets_vertical, offsets_horizontal, dilation)
     acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
     g = grad_out.to(acc)
