@@ -9,11 +9,23 @@ from typing_extensions import Unpack
 from vfi_kernels.ops.adacof.op import adacof
 from vfi_kernels.testing import OpCase, Place, make_flow, random, register
 
+FEW = 1 << 14  # pixels: images of tests
+
 
 def make_inputs(
-    b: int, c: int, h: int, w: int, flow: str = "noise", side: int = 2, dilation: int = 1, **options: Unpack[Place]
+    b: int,
+    c: int,
+    h: int,
+    w: int,
+    flow: str = "noise",
+    side: int = 2,
+    many: int | None = None,
+    dilation: int = 1,
+    **options: Unpack[Place],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A padded image, weights that add to about 1, and a flow of the kind for each of the side x side taps."""
+    """A padded image, weights that add to about 1, and a flow of the kind for each of the side x side taps; many x many
+    for images that are larger than those of tests."""
+    side = side if many is None or h * w < FEW else many
     border = dilation * (side - 1)
     image = random((b, c, h + border, w + border), **options)
     weights = random((b, side * side, h, w), **options).mul(1 / side)
@@ -27,36 +39,16 @@ def bytes_moved(image: Tensor, weights: Tensor, offsets_vertical: Tensor, offset
     return read + image.shape[1] * weights[:, :1].numel() * image.element_size()
 
 
-register(
-    OpCase(
-        name="adacof",
-        op="adacof",
-        call=adacof,
-        make_inputs=make_inputs,
-        small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 67)),
-        bytes_moved=bytes_moved,
-        flow=2,
+for many, side, dilation in ((5, 2, 1), (11, 3, 2)):  # of AdaCoF and ST-MFNet, of CDFI
+    register(
+        OpCase(
+            name=f"adacof-{many}",
+            op="adacof",
+            call=functools.partial(adacof, dilation=dilation),
+            make_inputs=functools.partial(make_inputs, side=side, many=many, dilation=dilation),
+            small=((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 16, 35)),
+            large={"vimeo": (1, 3, 256, 448)},
+            bytes_moved=bytes_moved,
+            flow=2,
+        )
     )
-)
-register(
-    OpCase(
-        name="adacof-dilated",
-        op="adacof",
-        call=functools.partial(adacof, dilation=2),
-        make_inputs=functools.partial(make_inputs, side=3, dilation=2),
-        small=((1, 1, 1, 1), (1, 2, 6, 18)),
-        flow=2,
-    )
-)
-register(
-    OpCase(
-        name="adacof-5",
-        op="adacof",
-        call=adacof,
-        make_inputs=functools.partial(make_inputs, side=5),
-        small=((1, 1, 1, 1), (1, 4, 6, 18)),
-        large={"vimeo": (1, 3, 256, 448)},
-        bytes_moved=bytes_moved,
-        flow=2,
-    )
-)
