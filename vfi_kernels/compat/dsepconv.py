@@ -7,6 +7,7 @@ from vfi_kernels import _autocast as autocast
 from vfi_kernels._arguments import expect, expect_image, expect_tensors
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import accumulator
+from vfi_kernels._tracing import of_this_size
 from vfi_kernels.compat._grids import as_under_autocast
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
 
@@ -47,9 +48,10 @@ def FunctionDSepconv(
         OP, tensorInput=tensorInput, tensorVertical=tensorVertical, tensorHorizontal=tensorHorizontal,
         tensorOffsetX=tensorOffsetX, tensorOffsetY=tensorOffsetY, tensorMask=tensorMask,
     )  # fmt: skip
-    b, taps = tensorVertical.shape[:2] if tensorVertical.dim() == 4 else (0, 0)
-    expect(taps > 0, OP, "tensorVertical of shape (B, K, H, W) with K at least 1", tuple(tensorVertical.shape))
-    size = tuple(tensorVertical.shape[2:])
+    right = tensorVertical.dim() == 4 and tensorVertical.shape[1] > 0
+    expect(right, OP, "tensorVertical of shape (B, K, H, W) with K at least 1", tuple(tensorVertical.shape))
+    tensorVertical = of_this_size(tensorVertical, 1, 2, 3)
+    b, taps, *size = tensorVertical.shape
     _expect_shape("tensorHorizontal", tensorHorizontal, (b, taps, *size))
     named = {"tensorOffsetX": tensorOffsetX, "tensorOffsetY": tensorOffsetY, "tensorMask": tensorMask}
     for name, tensor in named.items():
@@ -62,7 +64,7 @@ def FunctionDSepconv(
     offsets = torch.stack([_clipped(tensorOffsetX, taps, 0), _clipped(tensorOffsetY, taps, 1)], 2).flatten(1, 2)
     ones = image.new_ones((image.shape[1], 1, taps, taps))
     with autocast.disabled(image):
-        return modulated_deform_conv2d(image, offsets, weights, ones, None, groups=max(image.shape[1], 1))
+        return modulated_deform_conv2d(image, offsets, weights, ones, None)
 
 
 def _expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

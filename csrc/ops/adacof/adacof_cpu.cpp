@@ -13,10 +13,10 @@ namespace vfi {
 namespace {
 
 // What the kernels read, kept alive.
-struct Sampled {
+struct AdacofTensors {
   Tensor image, weights, vertical, horizontal;
 
-  Sampled(const Tensor& image, const Tensor& weights, const Tensor& vertical, const Tensor& horizontal)
+  AdacofTensors(const Tensor& image, const Tensor& weights, const Tensor& vertical, const Tensor& horizontal)
       : image(with_layout(image, MemoryFormat::Contiguous)),
         weights(with_layout(weights, MemoryFormat::Contiguous)),
         vertical(with_layout(vertical, MemoryFormat::Contiguous)),
@@ -65,7 +65,7 @@ void for_all_rows(const AdacofArgs& a, RowKernel* vectors, const Scalar& scalar)
 Tensor adacof(const Tensor& image, const Tensor& weights, const Tensor& offsets_vertical,
               const Tensor& offsets_horizontal, int64_t dilation) {
   const int64_t side = check_adacof(image, weights, offsets_vertical, offsets_horizontal, dilation);
-  const Sampled sampled(image, weights, offsets_vertical, offsets_horizontal);
+  const AdacofTensors sampled(image, weights, offsets_vertical, offsets_horizontal);
   AdacofArgs a = sampled.args(side, dilation);
   const Tensor out = result(image, {a.B, a.C, weights.size(2), weights.size(3)}, image.scalar_type());
   a.out = out.mutable_data_ptr();
@@ -101,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> adacof_grad(const Tensor& grad_out, c
                                                        bool need_horizontal) {
   const int64_t side = check_adacof(image, weights, offsets_vertical, offsets_horizontal, dilation);
   check_grad_out("adacof_grad", grad_out, image, weights);
-  const Sampled sampled(image, weights, offsets_vertical, offsets_horizontal);
+  const AdacofTensors sampled(image, weights, offsets_vertical, offsets_horizontal);
   const Tensor g = with_layout(grad_out, MemoryFormat::Contiguous);
   AdacofArgs a = sampled.args(side, dilation);
   a.grad_out = g.const_data_ptr();

@@ -130,10 +130,10 @@ __global__ __launch_bounds__(kThreads) void adacof_grad_taps_kernel(const T* __r
   }
   if (to.weights.data != nullptr) store(to.weights, at.b, at.part, at.y, at.x, value);
   if (to.vertical.data != nullptr) {
-    store(to.vertical, at.b, at.part, at.y, at.x, tap.y.slope != A(0) ? tap.weight * along_y : A(0));
+    store(to.vertical, at.b, at.part, at.y, at.x, corner.any() && tap.y.slope != A(0) ? tap.weight * along_y : A(0));
   }
   if (to.horizontal.data != nullptr) {
-    store(to.horizontal, at.b, at.part, at.y, at.x, tap.x.slope != A(0) ? tap.weight * along_x : A(0));
+    store(to.horizontal, at.b, at.part, at.y, at.x, corner.any() && tap.x.slope != A(0) ? tap.weight * along_x : A(0));
   }
 }
 

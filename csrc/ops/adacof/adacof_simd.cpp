@@ -46,12 +46,12 @@ void rows(const AdacofArgs& a, int64_t begin, int64_t end) {
 }
 
 // The gradients of a tap's weight and offsets: sums over the channels of g I_c and of g times the corners' differences.
-struct TapGradient {
+struct AdacofTapGradient {
   F32 weight, vertical, horizontal;
 };
 
 template <bool kCareful, class T>
-VFI_INLINE TapGradient tap_gradient(const AdacofArgs& a, const T* image, const T* grad_out, int64_t n,
+VFI_INLINE AdacofTapGradient tap_gradient(const AdacofArgs& a, const T* image, const T* grad_out, int64_t n,
                                     const TapPosition& t, const Block& block) {
   const Slopes slopes{t.x.d0, t.x.d1, t.y.d0, t.y.d1};
   Differences sums{};
@@ -81,7 +81,7 @@ void grad_taps_rows(const AdacofArgs& a, int64_t begin, int64_t end) {
         const TapPosition t = tap_position(a, b, n, y, x);
         const Block block = make_block(t.x, t.y, a.in_W);
         const int64_t at = a.tap_at(b, n, y, x), count = a.W - x;
-        const TapGradient grad = block.careful ? tap_gradient<true>(a, image, upstream + x, count, t, block)
+        const AdacofTapGradient grad = block.careful ? tap_gradient<true>(a, image, upstream + x, count, t, block)
                                                : tap_gradient<false>(a, image, upstream + x, count, t, block);
         if (a.grad_weights != nullptr) store_as(a.grad_weights, a.weights_type, at, grad.weight, count);
         if (a.grad_vertical != nullptr) store_as(a.grad_vertical, a.vertical_type, at, grad.vertical, count);

@@ -21,10 +21,10 @@ void for_all_tiles(const SepconvArgs& a, int64_t height, int64_t width, TileKern
 }
 
 // What the kernels read, kept alive.
-struct Factors {
+struct SepconvTensors {
   Tensor image, vertical, horizontal;
 
-  Factors(const Tensor& image, const Tensor& vertical, const Tensor& horizontal)
+  SepconvTensors(const Tensor& image, const Tensor& vertical, const Tensor& horizontal)
       : image(with_layout(image, MemoryFormat::Contiguous)),
         vertical(with_layout(vertical, MemoryFormat::Contiguous)),
         horizontal(with_layout(horizontal, MemoryFormat::Contiguous)) {}
@@ -42,7 +42,7 @@ struct Factors {
 
 Tensor sepconv(const Tensor& image, const Tensor& vertical, const Tensor& horizontal) {
   check_sepconv(image, vertical, horizontal);
-  const Factors factors(image, vertical, horizontal);
+  const SepconvTensors factors(image, vertical, horizontal);
   SepconvArgs a = factors.args();
   const Tensor out = result(image, {a.B, a.C, a.H, a.W}, image.scalar_type());
   a.out = out.mutable_data_ptr();
@@ -55,7 +55,7 @@ std::tuple<Tensor, Tensor, Tensor> sepconv_grad(const Tensor& grad_out, const Te
                                                 bool need_horizontal) {
   check_sepconv(image, vertical, horizontal);
   check_grad_out("sepconv_grad", grad_out, image, vertical);
-  const Factors factors(image, vertical, horizontal);
+  const SepconvTensors factors(image, vertical, horizontal);
   const Tensor g = with_layout(grad_out, MemoryFormat::Contiguous);
   SepconvArgs a = factors.args();
   a.grad_out = g.const_data_ptr();

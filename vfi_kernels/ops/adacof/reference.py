@@ -1,7 +1,6 @@
 """Adaptive collaboration of flows in plain PyTorch: the specification that the kernels are tested against."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +46,9 @@ def adacof(
     acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
     out = image.new_zeros((*image.shape[:2], *size), dtype=acc)
     if out.numel() > 0:
-        for n, corners in _taps(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation):
-            out = out + torch.where(corners[0].inside, weights[:, n : n + 1].to(acc) * _value(image, corners, acc), 0)
+        found = corners(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation)
+        terms = torch.where(found[0].inside, tall(weights[:, None].to(acc)) * _value(image, found, acc), 0)
+        out = terms.unflatten(2, (side * side, size[0])).sum(2)
     return as_result(out, image)
 
 
@@ -69,33 +69,37 @@ def adacof_grad(
     offsets w sum_c g sum_k dc_k v_k."""
     side, _ = check(image, weights, offsets_vertical, offsets_horizontal, dilation)
     acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
-    g = grad_out.to(acc)
     grad_image = image.new_zeros(image.shape, dtype=acc)
-    planes: list[tuple[Tensor, Tensor, Tensor]] = []
+    of_weights = weights.new_zeros(weights.shape, dtype=acc)
+    moved = torch.stack([of_weights, of_weights], 1)
     if weights.numel() > 0:
-        for n, corners in _taps(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation):
-            upstream = g * weights[:, n : n + 1].to(acc)
-            if need_image:
-                for corner in corners:
-                    grad_image = scatter_add(grad_image, corner, corner.term(corner.weight, upstream))
-            value = torch.where(corners[0].inside, g * _value(image, corners, acc), 0).sum(1, keepdim=True)
-            moved = sum((flow_term(c, gather(image, c).to(acc), upstream) for c in corners), torch.zeros_like(value))
-            planes.append((value, moved[:, 1:], moved[:, :1]))
-    empty = torch.zeros_like(weights, dtype=acc)
-    grads = [torch.cat(each, 1) for each in zip(*planes)] if planes else [empty] * 3
+        found = corners(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation)
+        g = tall(grad_out.to(acc)[:, :, None].expand(-1, -1, side * side, -1, -1))
+        upstream = g * tall(weights[:, None].to(acc))
+        if need_image:
+            for corner in found:
+                grad_image = scatter_add(grad_image, corner, corner.term(corner.weight, upstream))
+        of_weights = torch.where(found[0].inside, g * _value(image, found, acc), 0).sum(1).view(weights.shape)
+        terms = [flow_term(corner, gather(image, corner).to(acc), upstream) for corner in found]
+        moved = (terms[0] + terms[1] + terms[2] + terms[3]).view(moved.shape)
     return (
         as_result(grad_image, image) if need_image else not_needed(image),
-        as_result(grads[0], weights) if need_weights else not_needed(weights),
-        as_result(grads[1], offsets_vertical) if need_vertical else not_needed(offsets_vertical),
-        as_result(grads[2], offsets_horizontal) if need_horizontal else not_needed(offsets_horizontal),
+        as_result(of_weights, weights) if need_weights else not_needed(weights),
+        as_result(moved[:, 1], offsets_vertical) if need_vertical else not_needed(offsets_vertical),
+        as_result(moved[:, 0], offsets_horizontal) if need_horizontal else not_needed(offsets_horizontal),
     )
+
+
+def tall(t: Tensor) -> Tensor:
+    """(B, C, F F, H, W) -> (B, C, F F H, W): the taps one below another, as if they were one picture."""
+    return t.flatten(2, 3)
 
 
 @dataclass(frozen=True)
 class Axis:
     """The two pixels of every position along one axis, which are one where the position is clipped."""
 
-    at: tuple[Tensor, Tensor]  # [B, H, W]
+    at: tuple[Tensor, Tensor]  # [B, F F, H, W]
     weight: tuple[Tensor, Tensor]
     moves: Tensor  # bool: not clipped
 
@@ -114,29 +118,24 @@ def axis(start: Tensor, offset: Tensor, size: int) -> Axis:
     return Axis(at, (torch.where(moves, 1 - fraction, 1), torch.where(moves, fraction, 0)), moves)
 
 
-def _taps(
-    image: Tensor, side: int, vertical: Tensor, horizontal: Tensor, dilation: int
-) -> Iterator[tuple[int, list[Corner]]]:
-    """Number and corners of every tap; no corner is inside where an offset is not finite."""
-    b, _, h, w = vertical.shape
-    xs = torch.arange(w, device=image.device, dtype=vertical.dtype)
-    ys = torch.arange(h, device=image.device, dtype=vertical.dtype)[:, None]
-    for n in range(side * side):
-        finite = vertical[:, n].isfinite() & horizontal[:, n].isfinite()
-        y = axis(ys + dilation * (n // side), vertical[:, n], image.shape[2])
-        x = axis(xs + dilation * (n % side), horizontal[:, n], image.shape[3])
-        found = []
-        for j, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            index = (y.at[j] * image.shape[3] + x.at[i]).view(b, 1, h * w)
-            wy, wx = y.weight[j], x.weight[i]
-            planes = (finite, finite, wy * wx, finite & (wy != 0) & (wx != 0), x.slope(i) * wy, y.slope(j) * wx)
-            found.append(Corner(index, *(t.unsqueeze(1) for t in planes)))
-        yield n, found
+def corners(image: Tensor, side: int, vertical: Tensor, horizontal: Tensor, dilation: int) -> list[Corner]:
+    """The four pixels of every tap, (B, 1, F F H, W); none is inside where an offset is not finite."""
+    b, taps, h, w = vertical.shape
+    tap = torch.arange(taps, device=image.device, dtype=vertical.dtype)[:, None, None]
+    ys = torch.arange(h, device=image.device, dtype=vertical.dtype)[:, None] + dilation * (tap / side).floor()
+    xs = torch.arange(w, device=image.device, dtype=vertical.dtype) + dilation * tap.remainder(side)
+    finite = vertical.isfinite() & horizontal.isfinite()
+    y, x = axis(ys, vertical, image.shape[2]), axis(xs, horizontal, image.shape[3])
+    found = []
+    for j, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        index = (y.at[j] * image.shape[3] + x.at[i]).reshape(b, 1, taps * h * w)
+        wy, wx = y.weight[j], x.weight[i]
+        planes = (finite, finite, wy * wx, finite & (wy != 0) & (wx != 0), x.slope(i) * wy, y.slope(j) * wx)
+        found.append(Corner(index, *(t.reshape(b, 1, taps * h, w) for t in planes)))
+    return found
 
 
-def _value(image: Tensor, corners: list[Corner], acc: torch.dtype) -> Tensor:
-    """sum_k c_k v_k, (B, C, H, W)"""
-    return sum(
-        (c.sampled(gather(image, c).to(acc)) for c in corners[1:]),
-        corners[0].sampled(gather(image, corners[0]).to(acc)),
-    )
+def _value(image: Tensor, found: list[Corner], acc: torch.dtype) -> Tensor:
+    """sum_k c_k v_k, (B, C, F F H, W)"""
+    parts = [corner.sampled(gather(image, corner).to(acc)) for corner in found]
+    return parts[0] + parts[1] + parts[2] + parts[3]

@@ -35,7 +35,7 @@ def truncated_axis(start, offset, size):
 
 
 @triton.jit
-def tap_position(vertical, horizontal, sizes, b, n, y, x, live, ACC: tl.constexpr):
+def adacof_position(vertical, horizontal, sizes, b, n, y, x, live, ACC: tl.constexpr):
     """Where tap n of the pixels (y, x) reads, as `position` of bilinear.py gives it, and whether it does."""
     in_height, in_width, side, dilation = sizes
     down = load_plane(vertical, b, n, y, x, live, ACC)
@@ -72,7 +72,7 @@ def _adacof_kernel(
         c = start + tl.arange(0, BLOCK_C)
         total = tl.zeros([BLOCK_C, BLOCK], ACC)
         for n in range(0, side * side):
-            spot, reads = tap_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
+            spot, reads = adacof_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
             value = sample(image, b, c, channels, spot, in_height, in_width, reads, ACC)
             term = load_plane(weights, b, n, y, x, live, ACC)[None, :] * value
             total += tl.where(reads[None, :], term, 0.0)
@@ -104,7 +104,7 @@ def _adacof_taps_grad_kernel(
     in_height, in_width, side, _ = sizes
     b, n = number // (side * side), (number % (side * side)).to(tl.int32)
     live = y < height
-    spot, reads = tap_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
+    spot, reads = adacof_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
     values = tl.zeros([BLOCK_C, BLOCK], ACC)
     along_x = tl.zeros([BLOCK_C, BLOCK], ACC)
     along_y = tl.zeros([BLOCK_C, BLOCK], ACC)
@@ -141,7 +141,7 @@ def _adacof_scatter_kernel(
     in_height, in_width, side, _ = sizes
     b, n = number // (side * side), (number % (side * side)).to(tl.int32)
     live = y < height
-    spot, reads = tap_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
+    spot, reads = adacof_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
     weight = load_plane(weights, b, n, y, x, live, ACC)
     for c in range(0, channels):
         g = weight * load_plane(grad_out, b, c, y, x, live, ACC)
@@ -171,7 +171,7 @@ def _adacof_cell_kernel(
     in_height, in_width, side, _ = sizes
     b, n = number // (side * side), (number % (side * side)).to(tl.int32)
     live = y < height
-    spot, reads = tap_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
+    spot, reads = adacof_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
     found = (b * in_height + spot[1]) * in_width + spot[0]
     found = tl.where(reads, found, cells).to(cell.dtype.element_ty)
     tl.store(cell + (number * height + y) * width + x, found, live)
@@ -214,7 +214,7 @@ def _adacof_ordered_kernel(
                 source = tl.where(here, source, 0)
                 n, at = (source // plane).to(tl.int32), source % plane
                 sy, sx = (at // width).to(tl.int32), (at % width).to(tl.int32)
-                spot, reads = tap_position(vertical, horizontal, sizes, b, n, sy, sx, here, ACC)
+                spot, reads = adacof_position(vertical, horizontal, sizes, b, n, sy, sx, here, ACC)
                 part = corner(spot, k % 2, k // 2, in_height, in_width)[2]
                 used = reads & (part != 0)
                 g = load_plane(weights, b, n, sy, sx, used, ACC) * load_plane(grad_out, b, c, sy, sx, used, ACC)

@@ -33,10 +33,11 @@ def sepconv(image: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     """out[y, x] = sum_i vertical[i, y, x] sum_j horizontal[j, y, x] image[y + i, x + j]"""
     size = check(image, vertical, horizontal)
     acc = accumulator(image, vertical, horizontal)
-    picture, v, h = image.to(acc), vertical.to(acc), horizontal.to(acc)
+    picture, v, h = image.to(acc), vertical.to(acc), last(horizontal.to(acc))
     out = picture.new_zeros((*image.shape[:2], *size))
-    for i in range(v.shape[1]):
-        out = out + v[:, i : i + 1] * _row(picture, h, i, size)
+    if out.numel() > 0:
+        for i in range(v.shape[1]):
+            out = out + v[:, i : i + 1] * (windows(picture, i, h) * h).sum(4)
     return as_result(out, image)
 
 
@@ -50,41 +51,38 @@ def sepconv_grad(
     need_horizontal: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """With g = grad_out: image[y + i, x + j] receives g V_i H_j, V_i sum_c g sum_j H_j image, H_j the other way."""
-    size = check(image, vertical, horizontal)
+    check(image, vertical, horizontal)
     acc = accumulator(image, vertical, horizontal)
-    g, picture, v, h = grad_out.to(acc), image.to(acc), vertical.to(acc), horizontal.to(acc)
-    taps_v, taps_h = v.shape[1], h.shape[1]
-    grad_image, grad_v, grad_h = torch.zeros_like(picture), [], [torch.zeros_like(h[:, :1]) for _ in range(taps_h)]
-    for i in range(taps_v):
-        weighted = g * v[:, i : i + 1]
+    g, picture, v, h = grad_out.to(acc), image.to(acc), vertical.to(acc), last(horizontal.to(acc))
+    grad_image, grad_h = torch.zeros_like(picture), torch.zeros_like(h[:, 0])
+    grad_v = [torch.zeros_like(v[:, i]) for i in range(v.shape[1])]
+    for i in range(v.shape[1] if g.numel() > 0 else 0):
+        weighted, read = (g * v[:, i : i + 1])[..., None], windows(picture, i, h)
+        if need_image:
+            grad_image = grad_image + F.pad(folded(weighted * h), (0, 0, i, v.shape[1] - 1 - i))
         if need_vertical:
-            grad_v.append((g * _row(picture, h, i, size)).sum(1, keepdim=True))
-        for j in range(taps_h):
-            if need_image:
-                margins = (j, taps_h - 1 - j, i, taps_v - 1 - i)
-                grad_image = grad_image + _padded(weighted * h[:, j : j + 1], margins)
-            if need_horizontal:
-                read = picture[..., i : i + size[0], j : j + size[1]]
-                grad_h[j] = grad_h[j] + (weighted * read).sum(1, keepdim=True)
+            grad_v[i] = (g * (read * h).sum(4)).sum(1)
+        if need_horizontal:
+            grad_h = grad_h + (weighted * read).sum(1)
     return (
         as_result(grad_image, image) if need_image else not_needed(image),
-        as_result(torch.cat(grad_v, 1), vertical) if need_vertical else not_needed(vertical),
-        as_result(torch.cat(grad_h, 1), horizontal) if need_horizontal else not_needed(horizontal),
+        as_result(torch.stack(grad_v, 1), vertical) if need_vertical else not_needed(vertical),
+        as_result(grad_h.permute(0, 3, 1, 2), horizontal) if need_horizontal else not_needed(horizontal),
     )
 
 
-def _row(image: Tensor, horizontal: Tensor, i: int, size: tuple[int, int]) -> Tensor:
-    """sum_j horizontal[j, y, x] image[y + i, x + j], (B, C, H, W)"""
-    rows = image[:, :, i : i + size[0]]
-    total = rows.new_zeros((*rows.shape[:3], size[1]))
-    for j in range(horizontal.shape[1]):
-        total = total + rows[..., j : j + size[1]] * horizontal[:, j : j + 1]
-    return total
+def last(horizontal: Tensor) -> Tensor:
+    """(B, Fh, H, W) -> (B, 1, H, W, Fh)"""
+    return horizontal.permute(0, 2, 3, 1)[:, None]
 
 
-def _padded(t: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
-    """Zeros around t: left, right, above, below."""
-    left, right, above, below = margins
-    if t.numel() == 0:
-        return t.new_zeros((*t.shape[:2], t.shape[2] + above + below, t.shape[3] + left + right))
-    return F.pad(t, margins)
+def windows(image: Tensor, i: int, h: Tensor) -> Tensor:
+    """image[y + i, x + j] as (B, C, H, W, Fh), of which h gives the sizes."""
+    return image[:, :, i : i + h.shape[2]].unfold(3, h.shape[4], 1)
+
+
+def folded(terms: Tensor) -> Tensor:
+    """(B, C, H, W, Fh) -> (B, C, H, W + Fh - 1): term j of pixel x is added to pixel x + j."""
+    _, channels, height, width, taps = terms.shape
+    columns = terms.permute(0, 1, 4, 2, 3).reshape(-1, channels * taps, height * width)
+    return F.fold(columns, (height, width + taps - 1), (1, taps))
