@@ -75,9 +75,7 @@ def _clipped(offsets: Tensor, taps: int, axis: int) -> Tensor:
     """Offsets of the deformable convolution along an axis, 0 down or 1 to the right, which stay inside the image."""
     offsets = offsets.to(accumulator(offsets))
     size = offsets.shape[2 + axis]
-    place = {"dtype": offsets.dtype, "device": offsets.device}
-    tap = torch.arange(taps, **place).view(-1, 1) if axis == 0 else torch.arange(taps, **place).view(1, -1)
-    tap = tap.expand(taps, taps).reshape(-1, 1, 1)
-    pixel = torch.arange(size, **place)
+    tap, pixel = (torch.arange(n, dtype=offsets.dtype, device=offsets.device) for n in (taps, size))
+    tap = (tap[:, None] if axis == 0 else tap).expand(taps, taps).reshape(-1, 1, 1)
     start = tap + (pixel[:, None] if axis == 0 else pixel)  # of the tap where its offset is 0
     return torch.clamp(offsets + (1 - (taps - 1) // 2), min=-start, max=size + taps - 2 - start)

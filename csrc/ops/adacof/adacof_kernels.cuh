@@ -2,8 +2,8 @@
 //
 //   adacof_kernel             a thread has one pixel and the sums of kAdacofGroup channels, through all taps
 //   adacof_grad_taps_kernel   a thread has one tap of one pixel, and its sums over the channels
-//   adacof_scatter_kernel     the same, and adds to the image's gradient by atomics: the order of a sum is not fixed
-//   adacof_ordered_kernel     a block owns some channels of a band of rows, a thread every kThreads-th column of it; all
+//   adacof_grad_scatter_kernel     the same, and adds to the image's gradient by atomics: the order of a sum is not fixed
+//   adacof_grad_ordered_kernel     a block owns some channels of a band of rows, a thread every kThreads-th column of it; all
 //                             taps of all pixels go by, in order: for torch.use_deterministic_algorithms(True)
 #pragma once
 
@@ -139,7 +139,7 @@ __global__ __launch_bounds__(kThreads) void adacof_grad_taps_kernel(const T* __r
 
 // sums: A [B, C, in_H, in_W], cleared.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_scatter_kernel(const T* __restrict__ grad_out, A* __restrict__ sums,
+__global__ __launch_bounds__(kThreads) void adacof_grad_scatter_kernel(const T* __restrict__ grad_out, A* __restrict__ sums,
                                                                   AdacofArgsGpu a) {
   AdacofPlace at;
   if (!adacof_place(a, a.taps(), at)) return;
@@ -184,7 +184,7 @@ __device__ __forceinline__ void add_in_order(const AdacofShared<A>& shared, A* _
 }
 
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_ordered_kernel(const T* __restrict__ grad_out, A* __restrict__ sums,
+__global__ __launch_bounds__(kThreads) void adacof_grad_ordered_kernel(const T* __restrict__ grad_out, A* __restrict__ sums,
                                                                   AdacofArgsGpu a, AdacofBandsGpu bands) {
   __shared__ AdacofShared<A> shared;
   const int32_t band = blockIdx.x % bands.down, part = blockIdx.x / bands.down, first = part % a.groups() * kAdacofGroup;
@@ -215,7 +215,7 @@ __global__ __launch_bounds__(kThreads) void adacof_ordered_kernel(const T* __res
 }
 
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_round_kernel(const A* __restrict__ sums, T* __restrict__ grad,
+__global__ __launch_bounds__(kThreads) void adacof_grad_round_kernel(const A* __restrict__ sums, T* __restrict__ grad,
                                                                 int64_t elements) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < elements) grad[i] = narrow_to<T>(sums[i]);
@@ -254,13 +254,13 @@ inline void launch_adacof_grad_image(const void* grad_out, void* sums, void* gra
     if (a.plane() > 0 && deterministic) {
       constexpr int64_t kRows = 8;
       const AdacofBandsGpu bands{kRows, static_cast<int32_t>(ceil_div(a.in_height, kRows))};
-      VFI_LAUNCH((adacof_ordered_kernel<T, A>), Grid(a.batch * a.groups() * bands.down), kThreads, 0, stream,
+      VFI_LAUNCH((adacof_grad_ordered_kernel<T, A>), Grid(a.batch * a.groups() * bands.down), kThreads, 0, stream,
                  static_cast<const T*>(grad_out), static_cast<A*>(sums), a, bands);
     } else if (a.plane() > 0) {
-      VFI_LAUNCH((adacof_scatter_kernel<T, A>), adacof_grid(a, a.taps()), kThreads, 0, stream,
+      VFI_LAUNCH((adacof_grad_scatter_kernel<T, A>), adacof_grid(a, a.taps()), kThreads, 0, stream,
                  static_cast<const T*>(grad_out), static_cast<A*>(sums), a);
     }
-    VFI_LAUNCH((adacof_round_kernel<T, A>), Grid(ceil_div(elements, kThreads)), kThreads, 0, stream,
+    VFI_LAUNCH((adacof_grad_round_kernel<T, A>), Grid(ceil_div(elements, kThreads)), kThreads, 0, stream,
                static_cast<const A*>(sums), static_cast<T*>(grad), elements);
   });
 }

@@ -30,7 +30,8 @@ def make_inputs(
     image = random((b, c, h + border, w + border), **options)
     weights = random((b, side * side, h, w), **options).mul(1 / side)
     moves = [make_flow(flow, b, h, w, **options) for _ in range(side * side)]
-    return image, weights, *(torch.cat([m[:, n : n + 1] for m in moves], 1) for n in (1, 0))
+    right, down = (torch.cat([m[:, n : n + 1] for m in moves], 1) for n in (0, 1))
+    return image, weights, down, right
 
 
 def bytes_moved(image: Tensor, weights: Tensor, offsets_vertical: Tensor, offsets_horizontal: Tensor) -> int:

@@ -254,42 +254,38 @@ def adacof_grad(
     acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
     placed = (weights, offsets_vertical, offsets_horizontal)
     sizes = (image.shape[1], *size, (*image.shape[2:], side, dilation))
-    constants = {"parts": side * side, "ACC": triton_dtype(acc)}
+    parts, dtype = side * side, triton_dtype(acc)
     grad_image = not_needed(image)
     if need_image:
         total = torch.zeros(image.shape, dtype=acc, device=image.device)
         if grad_out.numel() > 0 and deterministic:
-            _add_in_order(grad_out, placed, total, sizes, constants)
+            _add_in_order(grad_out, placed, total, sizes, dtype)
         elif grad_out.numel() > 0:
-            launch(
-                _adacof_scatter_kernel, grad_out, size, grad_out, *placed, total.flatten(), *sizes, BLOCK=THREADS,
-                **constants,
-            )  # fmt: skip
+            arguments = (grad_out, *placed, total.flatten(), *sizes)
+            launch(_adacof_scatter_kernel, grad_out, size, *arguments, parts=parts, ACC=dtype, BLOCK=THREADS)
         grad_image = as_result(total, image)
     needed = (need_weights, need_vertical, need_horizontal)
     grads = [empty_result(t) for t in placed] if any(needed) else list(placed)
     if any(needed) and weights.numel() > 0:
-        arguments = (grad_out, image, *placed, *grads, *sizes)
-        launch(_adacof_taps_grad_kernel, weights, size, *arguments, **constants, **tile(grad_out))
+        tensors = (grad_out, image, *placed, *grads)
+        launch(_adacof_taps_grad_kernel, weights, size, *tensors, *sizes, parts=parts, ACC=dtype, **tile(grad_out))
     found = [grad if wanted else not_needed(t) for grad, wanted, t in zip(grads, needed, placed)]
     return grad_image, found[0], found[1], found[2]
 
 
 def _add_in_order(
-    grad_out: Tensor, placed: tuple[Tensor, ...], total: Tensor, sizes: tuple, constants: dict[str, object]
+    grad_out: Tensor, placed: tuple[Tensor, ...], total: Tensor, sizes: tuple[object, ...], acc: tl.dtype
 ) -> None:
     """Sorts the taps of all pixels by where they land (stable), then adds what is in a cell."""
-    weights, vertical, horizontal = placed
+    weights, *offsets = placed
     cells = total.numel() // total.shape[1]
     dtype = torch.int32 if cells < 2**31 else torch.int64
     cell = torch.empty(weights.numel(), dtype=dtype, device=total.device)
+    arguments = (*offsets, cell, cells, *sizes[1:])
     launch(
-        _adacof_cell_kernel, weights, weights.shape[2:], vertical, horizontal, cell, cells, *sizes[1:], BLOCK=THREADS,
-        **constants,
+        _adacof_cell_kernel, weights, weights.shape[2:], *arguments, parts=weights.shape[1], ACC=acc, BLOCK=THREADS
     )  # fmt: skip
     cell, order = torch.sort(cell, stable=True)
     first = torch.searchsorted(cell, torch.arange(cells + 1, dtype=dtype, device=cell.device))
-    launch(
-        _adacof_ordered_kernel, total, total.shape[2:], grad_out, *placed, total.flatten(), order, first, *sizes,
-        ACC=constants["ACC"], BLOCK=32,
-    )  # fmt: skip
+    arguments = (grad_out, *placed, total.flatten(), order, first, *sizes)
+    launch(_adacof_ordered_kernel, total, total.shape[2:], *arguments, ACC=acc, BLOCK=32)
