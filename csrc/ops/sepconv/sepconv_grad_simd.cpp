@@ -16,7 +16,7 @@ constexpr int64_t kShortBlock = (kSepconvRows + 1) / 2;  // rows: at the ends of
 template <class F>
 struct SepconvGradMemory {
   using Scalar = typename Lanes<F>::Scalar;
-  Scalar *windows, *vertical, *products, *sums, *totals, *upstream;
+  Scalar *windows, *vertical, *horizontal, *products, *sums, *totals, *upstream;
 
   VFI_INLINE int64_t lay_out(const SepconvArgs& a, void* memory) {
     constexpr int64_t kCount = Lanes<F>::kCount, kSums = kSepconvRows * kSepconvChannels * kCount;
@@ -24,6 +24,7 @@ struct SepconvGradMemory {
     Layout layout(memory);
     windows = layout.take<Scalar>(max(rows, int64_t{2}) * kSepconvChannels * width(a));
     vertical = layout.take<Scalar>(max(rows * kSepconvRows * kCount, kSepconvRows * width(a)));
+    horizontal = layout.take<Scalar>((a.taps_v + SepconvTiles::kRows) * a.taps_h * kCount);
     products = layout.take<Scalar>(a.taps_h * kSepconvChannels * kCount);
     sums = layout.take<Scalar>(kSums);
     totals = layout.take<Scalar>(a.taps_h * kSepconvRows * kCount);
@@ -91,6 +92,24 @@ void grad_horizontal_block(const SepconvArgs& a, const SepconvBlock& block, cons
   }
 }
 
+// The first output row that the tile of this block of the image has to do with.
+VFI_INLINE int64_t first_row_of_tile(const SepconvArgs& a, const SepconvBlock& block) {
+  return max(int64_t{0}, block.y / SepconvTiles::kRows * SepconvTiles::kRows - a.taps_v + 1);
+}
+
+// m.horizontal[y][j] = H_j[y, x - j] of all rows that the tile has to do with, for all blocks of it at x: planes lie so that
+// the taps of a pixel would push each other out of the cache.
+template <class F>
+void copy_tile_of_horizontal(const SepconvArgs& a, const SepconvBlock& block, const SepconvGradMemory<F>& m) {
+  const int64_t first = first_row_of_tile(a, block), end = min(a.H, block.y + SepconvTiles::kRows);
+  for (int64_t j = 0; j < a.taps_h; ++j) {
+    for (int64_t y = first; y < end; ++y) {
+      store(m.horizontal + ((y - first) * a.taps_h + j) * Lanes<F>::kCount,
+            horizontal_row(a, block.b, j, y).at<F>(block.x - j));
+    }
+  }
+}
+
 // m.products[j][c] = (g H_j)[y, x - j] of `channels` channels from c on, and m.vertical[r] = the weights V of row y for row
 // r of the block, from column x - taps_h + 1 on.
 template <class F>
@@ -104,10 +123,9 @@ void copy_factors(const SepconvArgs& a, const SepconvBlock& block, const Sepconv
   for (int64_t r = rows.lo; r <= rows.hi; ++r) {
     vertical_row(a, block.b, block.y + r - y, y).copy<F>(first, count, m.vertical + r * width);
   }
+  const auto* const weights = m.horizontal + (y - first_row_of_tile(a, block)) * a.taps_h * kCount;
   for (int64_t j = 0; j < a.taps_h; ++j) {
-    const PlaneRow from = horizontal_row(a, block.b, j, y);
-    from.prefetch_at(from.width + block.x - j);  // of the row below
-    const F weight = from.at<F>(block.x - j);
+    const F weight = load<F>(weights + j * kCount);
     for (int64_t n = 0; n < channels; ++n) {
       const F g = load<F>(m.windows + n * width + a.taps_h - 1 - j);
       store(m.products + (j * channels + n) * kCount, g * weight);
@@ -121,6 +139,7 @@ void grad_image_block(const SepconvArgs& a, const SepconvBlock& block, const Sep
   constexpr int64_t kCount = Lanes<F>::kCount;
   const int64_t width = SepconvGradMemory<F>::width(a), group = group_size(a.C);
   const int64_t begin = max(int64_t{0}, block.y - a.taps_v + 1), end = min(a.H, block.y + block.rows);
+  if (block.y % SepconvTiles::kRows == 0) copy_tile_of_horizontal<F>(a, block, m);
   for (int64_t c = 0; c < a.C; c += group) {
     const int64_t channels = min(group, a.C - c);
     clear_sums<F>(m.sums, block.rows * channels);

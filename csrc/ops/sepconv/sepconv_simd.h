@@ -102,6 +102,9 @@ struct PlaneRow {
   template <class F>
   VFI_INLINE F at(int64_t x) const {
     constexpr int kCount = Lanes<F>::kCount;
+    if (x >= 0 && x + kCount <= width && type == Dtype::kFloat32) {  // most are so: no mask
+      return load<F>(static_cast<const float*>(data) + first + x);
+    }
     if (x >= 0) return load_as<F>(data, type, first + x, width - x);
     if (x <= -kCount) return broadcast<F>(0);
     typename Lanes<F>::Scalar shifted[2 * kCount] = {};
@@ -178,8 +181,8 @@ VFI_INLINE void for_each_block_of(const SepconvArgs& a, int64_t height, int64_t 
   for (int64_t i = begin; i < end; ++i) {
     const int64_t y0 = i / tiles.across % tiles.down * SepconvTiles::kRows, x0 = i % tiles.across * SepconvTiles::kColumns;
     const int64_t y1 = min(y0 + SepconvTiles::kRows, height), x1 = min(x0 + SepconvTiles::kColumns, width);
-    for (int64_t y = y0; y < y1; y += most) {
-      for (int64_t x = x0; x < x1; x += Lanes<F>::kCount) {
+    for (int64_t x = x0; x < x1; x += Lanes<F>::kCount) {
+      for (int64_t y = y0; y < y1; y += most) {
         run(SepconvBlock{i / (tiles.down * tiles.across), y, x, min(most, y1 - y)}, memory);
       }
     }
