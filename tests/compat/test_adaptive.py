@@ -59,8 +59,8 @@ def expect_same(ours, theirs, arguments, rng, **options):
     got, expected = ours(*arguments, **options), theirs(*arguments, **options)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
     cotangent = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
-    found = torch.autograd.grad(got, arguments, cotangent)
-    for a, b in zip(found, torch.autograd.grad(expected, arguments, cotangent), strict=True):
+    gradients = torch.autograd.grad(got, arguments, cotangent)
+    for a, b in zip(gradients, torch.autograd.grad(expected, arguments, cotangent), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 

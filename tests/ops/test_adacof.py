@@ -31,8 +31,8 @@ def by_loops(image, weights, vertical, horizontal, dilation):
     out = torch.zeros(b, image.shape[1], h, w, dtype=image.dtype)
     for n, s, y, x in ((n, s, y, x) for n in range(taps) for s in range(b) for y in range(h) for x in range(w)):
         at = (y + dilation * (n // side), x + dilation * (n % side))
-        found = sample(image[s], *at, vertical[s, n, y, x].item(), horizontal[s, n, y, x].item())
-        out[s, :, y, x] += weights[s, n, y, x] * found
+        read = sample(image[s], *at, vertical[s, n, y, x].item(), horizontal[s, n, y, x].item())
+        out[s, :, y, x] += weights[s, n, y, x] * read
     return out
 
 
@@ -149,12 +149,12 @@ def check_every_dtype():
             ]
             out = vk.adacof(*arguments)
             cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
-            found = (out, *torch.autograd.grad(out, arguments, cotangent))
+            results = (out, *torch.autograd.grad(out, arguments, cotangent))
             exact = [t.detach().double().requires_grad_() for t in arguments]
             with vk.use_backend("reference"):
                 expected = vk.adacof(*exact)
                 expected = (expected, *torch.autograd.grad(expected, exact, cotangent.double()))
-            for a, b in zip(found, expected):
+            for a, b in zip(results, expected):
                 assert_near(a, b, slack=4)
 
 

@@ -37,8 +37,8 @@ def test_agrees_with_unfold(backend, taps, channels, rng):
     got, expected = vk.sepconv(*arguments), by_unfold(*arguments)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     cotangent = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
-    found = torch.autograd.grad(got, arguments, cotangent)
-    for a, b in zip(found, torch.autograd.grad(expected, arguments, cotangent)):
+    gradients = torch.autograd.grad(got, arguments, cotangent)
+    for a, b in zip(gradients, torch.autograd.grad(expected, arguments, cotangent)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
@@ -47,8 +47,8 @@ def test_51_taps(rng):
     exact = [t.detach().double().requires_grad_() for t in arguments]
     got, expected = vk.sepconv(*arguments), by_unfold(*exact)
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=1e-4)
-    found = torch.autograd.grad(got.square().sum(), arguments)
-    for a, b in zip(found, torch.autograd.grad(expected.square().sum(), exact)):
+    gradients = torch.autograd.grad(got.square().sum(), arguments)
+    for a, b in zip(gradients, torch.autograd.grad(expected.square().sum(), exact)):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4 * b.abs().max().item())
 
 
@@ -120,10 +120,10 @@ def check_every_dtype():
             rng = torch.Generator().manual_seed(1)
             arguments = [t.requires_grad_() for t in inputs(rng, taps, shape, dtype)]
             out = vk.sepconv(*arguments)
-            found = (out, *torch.autograd.grad(out.sum(), arguments))
+            results = (out, *torch.autograd.grad(out.sum(), arguments))
             exact = [t.detach().double().requires_grad_() for t in arguments]
             expected = by_unfold(*exact)
-            for a, b in zip(found, (expected, *torch.autograd.grad(expected.sum(), exact))):
+            for a, b in zip(results, (expected, *torch.autograd.grad(expected.sum(), exact))):
                 assert_near(a, b, slack=4)
 
 

@@ -25,10 +25,10 @@ namespace VFI_LEVEL {
 // The axis of position x + f in `size` pixels, of which one or two are read. l is negative where f and its fraction are.
 template <class A>
 VFI_HOST_DEVICE Axis<A> truncated_axis(A f, int32_t x, int32_t size) {
-  A known = f > A(-kFar) ? f : A(-kFar);
-  known = known < A(kFar) ? known : A(kFar);
-  const int32_t whole = static_cast<int32_t>(known);
-  const A l = known - static_cast<A>(whole);
+  A clamped = f > A(-kFar) ? f : A(-kFar);
+  clamped = clamped < A(kFar) ? clamped : A(kFar);
+  const int32_t whole = static_cast<int32_t>(clamped);
+  const A l = clamped - static_cast<A>(whole);
   const bool finite = f - f == A(0);
   Axis<A> a{x + whole, l, A(1) - l, finite, finite, A(finite)};
   if (a.at < 0 || a.at >= size - 1) {

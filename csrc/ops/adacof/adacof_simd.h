@@ -12,9 +12,9 @@ namespace VFI_LEVEL {
 // Positions x + f in `size` >= 2 pixels.
 VFI_INLINE PairAxis truncated_pair_axis(F32 f, I32 x, int32_t size) {
   const F32 zero = {}, one = broadcast<F32>(1.0f);
-  const F32 known = min(max(f, broadcast<F32>(-kFar)), broadcast<F32>(kFar));
-  const I32 whole = to_int(known), first = {}, last = first + (size - 1), i = x + whole;
-  const F32 l = known - to_float<F32>(whole);
+  const F32 clamped = min(max(f, broadcast<F32>(-kFar)), broadcast<F32>(kFar));
+  const I32 whole = to_int(clamped), first = {}, last = first + (size - 1), i = x + whole;
+  const F32 l = clamped - to_float<F32>(whole);
   const Mask low = less(i, first), high = !less(i, last);
   PairAxis a;
   a.at = min(max(i, first), last - 1);

@@ -27,8 +27,8 @@ def by_gathers(
         for j, wy in ((0, 1 - fy), (1, fy)):
             for i, wx in ((0, 1 - fx), (1, fx)):
                 at = (y + j).clamp(0, height - 1) * width + (x + i).clamp(0, width - 1)
-                found = planes.gather(2, at.flatten(1)[:, None].expand(-1, c, -1)).view(b, c, h, w)
-                out = out + found * (weights[:, n] * wy * wx)[:, None]
+                corner = planes.gather(2, at.flatten(1)[:, None].expand(-1, c, -1)).view(b, c, h, w)
+                out = out + corner * (weights[:, n] * wy * wx)[:, None]
     return out
 
 
@@ -48,8 +48,8 @@ def by_one_gather(
     for j, wy in ((0, 1 - fy), (1, fy)):
         for i, wx in ((0, 1 - fx), (1, fx)):
             at = (y + j).clamp(0, height - 1) * width + (x + i).clamp(0, width - 1)
-            found = planes.gather(2, at.flatten(1)[:, None].expand(-1, c, -1)).view(b, c, side * side, h, w)
-            out = out + (found * (weights * wy * wx)[:, None]).sum(2)
+            corner = planes.gather(2, at.flatten(1)[:, None].expand(-1, c, -1)).view(b, c, side * side, h, w)
+            out = out + (corner * (weights * wy * wx)[:, None]).sum(2)
     return out
 
 

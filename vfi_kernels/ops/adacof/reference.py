@@ -46,8 +46,8 @@ def adacof(
     acc = accumulator(image, weights, offsets_vertical, offsets_horizontal)
     out = image.new_zeros((*image.shape[:2], *size), dtype=acc)
     if out.numel() > 0:
-        found = corners(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation)
-        terms = torch.where(found[0].inside, tall(weights[:, None].to(acc)) * _value(image, found, acc), 0)
+        corner_list = corners(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation)
+        terms = torch.where(corner_list[0].inside, tall(weights[:, None].to(acc)) * _value(image, corner_list, acc), 0)
         out = terms.unflatten(2, (side * side, size[0])).sum(2)
     return as_result(out, image)
 
@@ -73,14 +73,16 @@ def adacof_grad(
     of_weights = weights.new_zeros(weights.shape, dtype=acc)
     moved = torch.stack([of_weights, of_weights], 1)
     if weights.numel() > 0:
-        found = corners(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation)
+        corner_list = corners(image, side, offsets_vertical.to(acc), offsets_horizontal.to(acc), dilation)
         g = tall(grad_out.to(acc)[:, :, None].expand(-1, -1, side * side, -1, -1))
         upstream = g * tall(weights[:, None].to(acc))
         if need_image:
-            for corner in found:
+            for corner in corner_list:
                 grad_image = scatter_add(grad_image, corner, corner.term(corner.weight, upstream))
-        of_weights = torch.where(found[0].inside, g * _value(image, found, acc), 0).sum(1).view(weights.shape)
-        terms = [flow_term(corner, gather(image, corner).to(acc), upstream) for corner in found]
+        of_weights = (
+            torch.where(corner_list[0].inside, g * _value(image, corner_list, acc), 0).sum(1).view(weights.shape)
+        )
+        terms = [flow_term(corner, gather(image, corner).to(acc), upstream) for corner in corner_list]
         moved = (terms[0] + terms[1] + terms[2] + terms[3]).view(moved.shape)
     return (
         as_result(grad_image, image) if need_image else not_needed(image),
@@ -110,9 +112,9 @@ class Axis:
 
 def axis(start: Tensor, offset: Tensor, size: int) -> Axis:
     """The integer part is cut towards 0: a negative fraction extrapolates. Each pixel is clipped by itself."""
-    known = torch.where(offset.isfinite(), offset, 0)
-    whole = known.trunc()
-    first, fraction = start + whole, known - whole
+    finite_offset = torch.where(offset.isfinite(), offset, 0)
+    whole = finite_offset.trunc()
+    first, fraction = start + whole, finite_offset - whole
     moves = (first >= 0) & (first < size - 1)
     at = (first.clamp(0, size - 1).long(), (first + 1).clamp(0, size - 1).long())
     return Axis(at, (torch.where(moves, 1 - fraction, 1), torch.where(moves, fraction, 0)), moves)
@@ -126,16 +128,16 @@ def corners(image: Tensor, side: int, vertical: Tensor, horizontal: Tensor, dila
     xs = torch.arange(w, device=image.device, dtype=vertical.dtype) + dilation * tap.remainder(side)
     finite = vertical.isfinite() & horizontal.isfinite()
     y, x = axis(ys, vertical, image.shape[2]), axis(xs, horizontal, image.shape[3])
-    found = []
+    corner_list = []
     for j, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
         index = (y.at[j] * image.shape[3] + x.at[i]).reshape(b, 1, taps * h * w)
         wy, wx = y.weight[j], x.weight[i]
         planes = (finite, finite, wy * wx, finite & (wy != 0) & (wx != 0), x.slope(i) * wy, y.slope(j) * wx)
-        found.append(Corner(index, *(t.reshape(b, 1, taps * h, w) for t in planes)))
-    return found
+        corner_list.append(Corner(index, *(t.reshape(b, 1, taps * h, w) for t in planes)))
+    return corner_list
 
 
-def _value(image: Tensor, found: list[Corner], acc: torch.dtype) -> Tensor:
+def _value(image: Tensor, corner_list: list[Corner], acc: torch.dtype) -> Tensor:
     """sum_k c_k v_k, (B, C, F F H, W)"""
-    parts = [corner.sampled(gather(image, corner).to(acc)) for corner in found]
+    parts = [corner.sampled(gather(image, corner).to(acc)) for corner in corner_list]
     return parts[0] + parts[1] + parts[2] + parts[3]

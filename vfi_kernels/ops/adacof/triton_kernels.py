@@ -24,10 +24,10 @@ from vfi_kernels.ops.adacof import reference
 @triton.jit
 def truncated_axis(start, offset, size):
     """Base, weights of the pixel after it and of itself, whether they move: csrc/ops/adacof/adacof.h in Triton."""
-    known = tl.where(offset == offset, offset, -FAR)
-    known = tl.minimum(tl.maximum(known, -FAR), FAR)
-    whole = known.to(tl.int32)
-    fraction = known - whole.to(known.dtype)
+    clamped = tl.where(offset == offset, offset, -FAR)
+    clamped = tl.minimum(tl.maximum(clamped, -FAR), FAR)
+    whole = clamped.to(tl.int32)
+    fraction = clamped - whole.to(clamped.dtype)
     first = start + whole
     moves = (first >= 0) & (first < size - 1)
     base = tl.where(moves, first, tl.where(first < 0, 0, size - 1))
@@ -172,9 +172,9 @@ def _adacof_cell_kernel(
     b, n = number // (side * side), (number % (side * side)).to(tl.int32)
     live = y < height
     spot, reads = adacof_position(vertical, horizontal, sizes, b, n, y, x, live, ACC)
-    found = (b * in_height + spot[1]) * in_width + spot[0]
-    found = tl.where(reads, found, cells).to(cell.dtype.element_ty)
-    tl.store(cell + (number * height + y) * width + x, found, live)
+    first_corner = (b * in_height + spot[1]) * in_width + spot[0]
+    first_corner = tl.where(reads, first_corner, cells).to(cell.dtype.element_ty)
+    tl.store(cell + (number * height + y) * width + x, first_corner, live)
 
 
 # Deterministic: one program per BLOCK pixels of the image adds the sources of their four cells, cell after cell, each
@@ -269,8 +269,8 @@ def adacof_grad(
     if any(needed) and weights.numel() > 0:
         tensors = (grad_out, image, *placed, *grads)
         launch(_adacof_taps_grad_kernel, weights, size, *tensors, *sizes, parts=parts, ACC=dtype, **tile(grad_out))
-    found = [grad if wanted else not_needed(t) for grad, wanted, t in zip(grads, needed, placed)]
-    return grad_image, found[0], found[1], found[2]
+    of_taps = [grad if wanted else not_needed(t) for grad, wanted, t in zip(grads, needed, placed)]
+    return grad_image, of_taps[0], of_taps[1], of_taps[2]
 
 
 def _add_in_order(
