@@ -40,7 +40,7 @@ ROWS = (
     ("patch_gather-64", "2k"),
     ("routed_conv2d-64", "2k-64"),
 )
-ALONE = (("modulated_deform_conv2d-8", "1080p"), ("sepconv-51", "vimeo"))  # their peers take tens of GiB
+ALONE = (("modulated_deform_conv2d-8", "1080p"),)  # its peers take tens of GiB
 # Blocks from 64 KiB up go back to the system when they are freed: what one call leaves does not serve the next.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 

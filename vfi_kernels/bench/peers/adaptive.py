@@ -85,6 +85,12 @@ def by_taps(image: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     return out
 
 
+def too_large(image: Tensor, vertical: Tensor, horizontal: Tensor) -> str | None:
+    taps, pixels = vertical.shape[1] * horizontal.shape[1], vertical[:, 0].numel()
+    gib = (image.shape[1] + 1) * taps * pixels * image.element_size() / 2**30
+    return None if gib < 2 else f"windows and kernels of {gib:.1f} GiB"
+
+
 def as_many_products(image: Tensor, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
     """Square matrices whose product has as many multiply-adds."""
     taps = vertical.shape[1] * (horizontal.shape[1] + 1)
@@ -94,7 +100,7 @@ def as_many_products(image: Tensor, vertical: Tensor, horizontal: Tensor) -> tup
 
 register(Peer("gathers, tap by tap", "adacof", by_gathers))
 register(Peer("gathers of all taps", "adacof", by_one_gather))
-register(Peer("unfold", "sepconv", by_unfold))
+register(Peer("unfold", "sepconv", by_unfold, unsuited=too_large))
 register(Peer("unfold, row by row", "sepconv", by_rows))
 register(Peer("loop over taps", "sepconv", by_taps))
 register(Peer("mm of as many products", "sepconv", torch.mm, as_many_products, differentiable=False, yardstick=True))
