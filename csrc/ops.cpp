@@ -60,6 +60,19 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
+      "adacof(Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, int dilation=1) "
+      "-> Tensor");
+  m.def(
+      "adacof_grad(Tensor grad_out, Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, "
+      "int dilation, bool deterministic, bool need_image, bool need_weights, bool need_vertical, bool need_horizontal) "
+      "-> (Tensor grad_image, Tensor grad_weights, Tensor grad_offsets_vertical, Tensor grad_offsets_horizontal)");
+
+  m.def("sepconv(Tensor image, Tensor vertical, Tensor horizontal) -> Tensor");
+  m.def(
+      "sepconv_grad(Tensor grad_out, Tensor image, Tensor vertical, Tensor horizontal, bool need_image, "
+      "bool need_vertical, bool need_horizontal) -> (Tensor grad_image, Tensor grad_vertical, Tensor grad_horizontal)");
+
+  m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(

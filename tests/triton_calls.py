@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vfi_kernels import backends
 from vfi_kernels._options import with_words
+from vfi_kernels.ops.adacof import triton_kernels as collaborating
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.mixture_lora import triton_kernels as adapting
@@ -31,7 +32,20 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vfi_kernels"
 LAYOUTS = {"planes": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-HANDLED = (warp, matching, adapting, deforming, patching, routing, sampling, splatting, moving, travelling, blend)
+HANDLED = (
+    collaborating,
+    warp,
+    matching,
+    adapting,
+    deforming,
+    patching,
+    routing,
+    sampling,
+    splatting,
+    moving,
+    travelling,
+    blend,
+)
 BY_HAND = {module.__name__ for module in HANDLED}
 
 
@@ -70,6 +84,12 @@ class Calls:
     def correlates(self, radius: int = 1) -> None:
         out = matching.correlation(self.image, self.image, radius)
         matching.correlation_grad(out, self.image, self.image, radius, True, True)
+
+    def collaborates(self, deterministic: bool) -> None:
+        """2 x 2 taps, of an image as large as its result and one more row and column."""
+        image, flow = self.image, self.flow[..., 1:, 1:]
+        out = collaborating.adacof(image, flow, flow, flow, 1)
+        collaborating.adacof_grad(out, image, flow, flow, flow, 1, deterministic, True, True, True, True)
 
     def adapts(self, packed: bool, tf32: bool = False) -> None:
         """A layer that keeps the features: with an expert for each of two segments, or with one and biases."""
@@ -181,6 +201,8 @@ def launch_each(dtype: torch.dtype) -> None:
     c.warps(True)
     c.blends(False)
     c.correlates()
+    c.collaborates(False)
+    c.collaborates(True)
     c.adapts(False)
     c.deforms(True)
     c.samples()
@@ -199,6 +221,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.warps(False)
         c.blends(False)
         c.correlates()
+        c.collaborates(False)
         c.adapts(layout == "planes")
         c.deforms(False)
         c.samples()
@@ -212,6 +235,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c = Calls(dtype, size=(5, 7))
         c.warps(True)
         c.blends(True)
+        c.collaborates(True)
         c.deforms(True)
         c.travels(True)
         c.splats(True)

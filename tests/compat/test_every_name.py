@@ -66,6 +66,22 @@ def twice(dtype, device="cpu", size=(H, W)):
     return image(dtype, device, size), image(dtype, device, size).flip(3)
 
 
+def adaptive(dtype, device="cpu", size=(H, W)):
+    """What FunctionAdaCoF takes, with 2 x 2 taps: an image of this size, weights and offsets of one less."""
+    placed = [t[..., 1:, 1:].repeat(1, 2, 1, 1).contiguous() for t in (flow(dtype, device, size),) * 3]
+    return image(dtype, device, size), placed[0].abs(), *placed[1:]
+
+
+def separable(dtype, device="cpu", size=(H, W)):
+    x, weight, *_ = adaptive(dtype, device, size)
+    return x, weight[:, :2].contiguous(), weight[:, 2:].contiguous()
+
+
+def deformed_separable(dtype, device="cpu", size=(H, W)):
+    _, weight, down, right = adaptive(dtype, device, size)
+    return *separable(dtype, device, size), down, right, weight
+
+
 def with_weights(function, **options):
     def call(x, offset, *mask):
         return function(x, offset, *mask, weights(x.dtype, x.device), **options)
@@ -75,7 +91,7 @@ def with_weights(function, **options):
 
 @functools.cache
 def module(kind, dtype, device):
-    arguments = {ebme.ModuleSoftsplat: ("softmax",), ebme.ModuleCorrelation: ()}
+    arguments = {ebme.ModuleSoftsplat: ("softmax",), ebme.ModuleCorrelation: (), compat.sepconv.ModuleSepconv: ()}
     built = kind(*arguments[kind]) if kind in arguments else kind(C, 3, 3, padding=1)
     return built.to(device, dtype).requires_grad_(False)
 
@@ -102,6 +118,12 @@ CALLS = {
     "softsplat.FunctionCorrelation": (softsplat.FunctionCorrelation, twice, "first"),
     "ebme.FunctionCorrelation": (ebme.FunctionCorrelation, twice, "first"),
     "ebme.ModuleCorrelation": (of_module(ebme.ModuleCorrelation), twice, "first"),
+    # CuPy's kernels, of float32 only.
+    "adacof.FunctionAdaCoF": (lambda *t: compat.adacof.FunctionAdaCoF.apply(*t, 1), adaptive, "float32"),
+    "sepconv.FunctionSepconv": (compat.sepconv.FunctionSepconv, separable, "float32"),
+    "sepconv.ModuleSepconv": (of_module(compat.sepconv.ModuleSepconv), separable, "float32"),
+    "sepconv.sepconv_func": (compat.sepconv.sepconv_func.apply, separable, "float32"),
+    "dsepconv.FunctionDSepconv": (compat.dsepconv.FunctionDSepconv, deformed_separable, "float32"),
     # An op with a kernel for autocast that computes in float32 and casts back.
     "torchvision.deform_conv2d": (with_weights(torchvision.deform_conv2d, padding=1), deformed, "first"),
     "torchvision.DeformConv2d": (of_module(torchvision.DeformConv2d), deformed, "first"),
@@ -221,7 +243,7 @@ def test_symbolic_trace(name):
     call, make, _ = CALLS[name]
     arguments = make(torch.float32)
     kind = getattr(getattr(compat, name.split(".")[0]), name.split(".")[1])
-    names = ", ".join("abcde"[: len(arguments)])
+    names = ", ".join("abcdef"[: len(arguments)])
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
         traced = type("Holder", (torch.nn.Module,), {"forward": eval(f"lambda self, {names}: self.inner({names})")})()
         traced.inner = module(kind, torch.float32, arguments[0].device)
