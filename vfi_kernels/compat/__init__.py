@@ -1,6 +1,17 @@
 """The call signatures of other libraries, a module each: change the import, keep the calls; or `patch` a repository."""
 
-from vfi_kernels.compat import basicsr, ebme, ifrnet, mmcv, rife, sbnet, softsplat, torchvision, xvfi
+from vfi_kernels.compat import (
+    basicsr,
+    ebme,
+    ifrnet,
+    mmcv,
+    rife,
+    sbnet,
+    softsplat,
+    spatial_correlation_sampler,
+    torchvision,
+    xvfi,
+)
 from vfi_kernels.compat._patching import PatchReport, patch, unpatch
 
 __all__ = [
@@ -13,6 +24,7 @@ __all__ = [
     "rife",
     "sbnet",
     "softsplat",
+    "spatial_correlation_sampler",
     "torchvision",
     "unpatch",
     "xvfi",
