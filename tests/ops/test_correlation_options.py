@@ -182,8 +182,9 @@ def test_products_with_what_is_outside_are_zero(backend, value, options):
     first[..., 0, :] = first[..., 3] = value
     second = torch.ones(1, 2, 7, 21)
     second[..., -1] = value
-    wrong, plain = (~t.isfinite()).float(), torch.ones_like(first)
-    met = vk.correlation(wrong, plain, 2, **options) + vk.correlation(plain, wrong, 2, **options) > 0
+    plain = torch.ones_like(first)
+    wrong = [(~t.isfinite()).float() for t in (first, second)]
+    met = vk.correlation(wrong[0], plain, 2, **options) + vk.correlation(plain, wrong[1], 2, **options) > 0
     out = vk.correlation(first, second, 2, **options)
     assert torch.equal(~out.isfinite(), met) and 0 < met.sum() < met.numel()
 

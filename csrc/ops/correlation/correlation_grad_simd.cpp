@@ -83,17 +83,18 @@ struct GradBlock {
   static constexpr int kCount = Lanes<F>::kCount;
 
   const CorrelationGradMemory<F>& memory;
-  int64_t C, along_y, window, y0;  // along_y: displacements; window: from one channel to the next
+  int64_t C, count, window, y0;  // count: displacements along y; window: from one channel to the next
 
-  // Adds what one row of the other map gives to R rows of a run from y on, and to channels c ... c + K - 1.
-  template <bool kL1, int R, int K>
-  void add(const RowRun& run, int64_t y, int64_t c) const {
+  // Adds what one row of the other map gives to R rows of a run from y on, the first with this displacement along y, and to
+  // channels c ... c + K - 1.
+  template <Way kWay, int R, int K>
+  void add(const RowRun& run, int64_t y, int64_t displacement, int64_t c) const {
     const int64_t n = memory.columns.count, row = run.step * C * kCount;
     Scalar* const total = memory.sums + ((y - y0) * C + c) * kCount;
     [[maybe_unused]] const Scalar* const own = memory.owner + ((y - y0) * C + c) * kCount;
-    const Scalar* p = memory.g + ((y - y0) * along_y + run.displacement(y)) * n * kCount;
+    const Scalar* p = memory.g + ((y - y0) * count + displacement) * n * kCount;
     const Scalar* const q = memory.windows + c * window;
-    const int64_t next = (run.step * along_y - run.fall) * n * kCount;
+    const int64_t next = (run.step * count - run.fall) * n * kCount;
     F sum[R][K];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
@@ -101,7 +102,7 @@ struct GradBlock {
       for (int k = 0; k < K; ++k) sum[i][k] = load<F>(total + i * row + k * kCount);
     }
     for (int64_t d = 0; d < n; ++d, p += kCount) {
-      const Scalar* const from = q + memory.columns.offset[d];
+      const Scalar* const from = q + (kWay == Way::kNeighbours ? d : memory.columns.offset[d]);
       F v[K];
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
@@ -113,7 +114,7 @@ struct GradBlock {
         const F upstream = load<F>(p + i * next);
 #pragma GCC unroll 4
         for (int k = 0; k < K; ++k) {
-          const F factor = kL1 ? sign(load<F>(own + i * row + k * kCount) - v[k]) : v[k];
+          const F factor = kWay == Way::kL1 ? sign(load<F>(own + i * row + k * kCount) - v[k]) : v[k];
           sum[i][k] = fma(upstream, factor, sum[i][k]);
         }
       }
@@ -125,12 +126,15 @@ struct GradBlock {
     }
   }
 
-  void add_all(const RowRun& run, Cost cost) const {
-    for (int64_t y = run.begin; y < run.end; y += kRows * run.step) {
-      with_count<kRows>(ceil_quotient(run.end - y, run.step), [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
+  void add_all(const RowRun& run, Way way) const {
+    for (int64_t i = 0; i < run.count; i += kRows) {
+      const int64_t y = run.begin + i * run.step, k = run.k - i * run.fall;
+      with_count<kRows>(run.count - i, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
         for (int64_t c = 0; c < C; c += kChannels) {
           with_count<kChannels>(C - c, [&]<int K>(Count<K>) VFI_INLINE_LAMBDA {
-            cost == Cost::kL1 ? add<true, R, K>(run, y, c) : add<false, R, K>(run, y, c);
+            way == Way::kL1    ? add<Way::kL1, R, K>(run, y, k, c)
+            : way == Way::kDot ? add<Way::kDot, R, K>(run, y, k, c)
+                               : add<Way::kNeighbours, R, K>(run, y, k, c);
           });
         }
       });
@@ -192,7 +196,7 @@ VFI_INLINE RowRun owners_meeting(const CorrelationArgs& a, const CorrelationTile
   if (!a.mirrored) return points_meeting(v, t.y0, t.y1, 0, v.count, from);
   const int64_t base = v.pixel(from) + v.start;
   const int64_t k = max(int64_t{0}, ceil_quotient(t.y0 - base, v.step));
-  return {base + k * v.step, min(t.y1, base + (v.count - 1) * v.step + 1), v.step, k, -1};
+  return {base + k * v.step, min(v.count, ceil_quotient(t.y1 - base, v.step)) - k, v.step, k, -1};
 }
 
 // The rows of the other map that a tile's owners meet; those of the first map are points.
@@ -243,10 +247,10 @@ void run_vector(const CorrelationArgs& a, const CorrelationTile& t, int64_t x, c
   const CorrelationSpan<> others = others_of(a, t);
   for (int64_t from = others.begin; from < others.end; ++from) {
     const RowRun run = owners_meeting(a, t, from);
-    if (run.begin >= run.end) continue;
+    if (run.count <= 0) continue;
     copy_windows<F>(row_of(other, a.mirrored ? a.v.pixel(from) : from), plane, a.C, columns.window + x * columns.step,
                     a.h.size, shape, memory.windows);
-    block.add_all(run, a.cost);
+    block.add_all(run, way_of(a));
   }
 }
 

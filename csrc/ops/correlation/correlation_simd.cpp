@@ -15,7 +15,7 @@ constexpr int kRows = 3, kColumns = kLanes == 16 ? 9 : 4;  // as many sums as 32
 
 // sums[i][d] of R rows and D displacements, over the channels: of one row of `first` after another, `row` apart, and of the
 // windows of `second`, `window` apart, that begin at the displacements' offsets. [R][D][kCount] goes to `totals`.
-template <class F, bool kL1, int R, int D>
+template <class F, Way kWay, int R, int D>
 void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typename Lanes<F>::Scalar* q, int64_t window,
                   const int64_t* offsets, int64_t C, typename Lanes<F>::Scalar* totals) {
   constexpr int kCount = Lanes<F>::kCount;
@@ -31,10 +31,10 @@ void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typenam
     for (int i = 0; i < R; ++i) v[i] = load<F>(p + i * row);
 #pragma GCC unroll 16
     for (int d = 0; d < D; ++d) {
-      F w = load<F>(q + offsets[d]);
+      F w = load<F>(q + (kWay == Way::kNeighbours ? d : offsets[d]));
       keep_in_register(w);
 #pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) sum[i][d] = kL1 ? sum[i][d] + magnitude(v[i] - w) : fma(v[i], w, sum[i][d]);
+      for (int i = 0; i < R; ++i) sum[i][d] = kWay == Way::kL1 ? sum[i][d] + magnitude(v[i] - w) : fma(v[i], w, sum[i][d]);
     }
   }
 #pragma GCC unroll 4
@@ -45,15 +45,17 @@ void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typenam
 }
 
 template <class F>
-using Sums = decltype(&sum_channels<F, false, 1, 1>);
+using Sums = decltype(&sum_channels<F, Way::kDot, 1, 1>);
 
 // sum_channels for numbers of rows and displacements that are known at run time.
 template <class F>
-Sums<F> sums_of(Cost cost, int64_t rows, int64_t columns) {
+Sums<F> sums_of(Way way, int64_t rows, int64_t columns) {
   Sums<F> chosen = nullptr;
   with_count<kRows>(rows, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
     with_count<kColumns>(columns, [&]<int D>(Count<D>) VFI_INLINE_LAMBDA {
-      chosen = cost == Cost::kL1 ? &sum_channels<F, true, R, D> : &sum_channels<F, false, R, D>;
+      chosen = way == Way::kL1 ? &sum_channels<F, Way::kL1, R, D>
+               : way == Way::kDot ? &sum_channels<F, Way::kDot, R, D>
+                                  : &sum_channels<F, Way::kNeighbours, R, D>;
     });
   });
   return chosen;
@@ -86,26 +88,29 @@ struct ForwardBlock {
   const CorrelationArgs& a;
   const CorrelationMemory<F>& memory;
   O* out;        // of the sample
-  int64_t x, y0; // the first point of the vector, the first row of the tile
+  int64_t x, y0;  // the first point of the vector, the first row of the tile
+  int64_t window;  // from one channel's windows to the next
+  Way way;
   bool streams;  // past the cache
 
   VFI_INLINE O* target(int64_t y, int64_t k, int64_t column) const {
     return out + ((k * a.h.count + column) * a.v.points + y) * a.h.points + x;
   }
 
-  // `rows` rows from y on, of a run, and `columns` displacements from `column` on.
-  VFI_INLINE void means(const RowRun& run, int64_t y, int64_t rows, int64_t column, int64_t columns) const {
+  // `rows` rows of a run from y on, the first with displacement k, and `columns` displacements from `column` on.
+  VFI_INLINE void means(const RowRun& run, int64_t y, int64_t k, int64_t rows, int64_t column, int64_t columns) const {
     alignas(64) typename Lanes<F>::Scalar totals[kRows * kColumns * kCount];
-    const int64_t row = a.C * kCount, window = WindowShape<F>(a.h).channel();
-    sums_of<F>(a.cost, rows, columns)(memory.rows + (y - y0) * row, run.step * row, memory.windows, window,
-                                      memory.offsets + column, a.C, totals);
+    const int64_t row = a.C * kCount;
+    const auto* const windows = memory.windows + (way == Way::kNeighbours ? column : 0);
+    sums_of<F>(way, rows, columns)(memory.rows + (y - y0) * row, run.step * row, windows, window,
+                                   memory.offsets + column, a.C, totals);
     const F count = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t d = 0; d < columns; ++d) {
         const CorrelationSpan<> meeting = memory.meeting[column + d];
         const F total = load<F>(totals + (i * columns + d) * kCount);
         const F mean = keep_lanes(total / count, meeting.begin - x, meeting.end - x);
-        O* const to = target(y + i * run.step, run.displacement(y) - i * run.fall, column + d);
+        O* const to = target(y + i * run.step, k - i * run.fall, column + d);
         streams ? stream(to, mean) : store(to, mean, a.h.points - x);
       }
     }
@@ -118,9 +123,11 @@ struct ForwardBlock {
   // All rows of a run, all displacements along x in equal parts.
   void all_sums(const RowRun& run) const {
     const int64_t n = a.h.count, parts = (n + kColumns - 1) / kColumns, most = (n + parts - 1) / parts;
-    for (int64_t y = run.begin; y < run.end; y += kRows * run.step) {
-      const int64_t rows = min(int64_t{kRows}, ceil_quotient(run.end - y, run.step));
-      for (int64_t column = 0; column < n; column += most) means(run, y, rows, column, min(most, n - column));
+    for (int64_t i = 0; i < run.count; i += kRows) {
+      const int64_t y = run.begin + i * run.step, rows = min(int64_t{kRows}, run.count - i);
+      for (int64_t column = 0; column < n; column += most) {
+        means(run, y, run.k - i * run.fall, rows, column, min(most, n - column));
+      }
     }
   }
 };
@@ -146,9 +153,10 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
   const CorrelationSpan<> inside = dot ? a.v.inside() : CorrelationSpan<>{0, a.v.points};
   const int64_t lowest = a.v.pixel(t.y0) + a.v.displacement(t.k0);
   const int64_t highest = a.v.pixel(t.y1 - 1) + a.v.displacement(t.k1 - 1);
+  const WindowShape<F> shape(a.h);
   place_columns<F>(a, memory);
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    const ForwardBlock<F, O> block{a, memory, out + t.b * size, x, t.y0, streams};
+    const ForwardBlock<F, O> block{a, memory, out + t.b * size, x, t.y0, shape.channel(), way_of(a), streams};
     for (int64_t y = t.y0; y < t.y1; ++y) {
       copy_vectors<F>(row_of(first, a.v.pixel(y)), plane, a.C, a.h.pixel(x), a.h.stride, a.h.size,
                       memory.rows + (y - t.y0) * a.C * kCount);
@@ -162,9 +170,8 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
     for (int64_t to = dot ? max(lowest, int64_t{0}) : lowest; to <= (dot ? min(highest, a.v.size - 1) : highest); ++to) {
       const RowRun run =
           points_meeting(a.v, max(t.y0, inside.begin), min(t.y1, inside.end), t.k0, t.k1, to);
-      if (run.begin >= run.end) continue;
-      copy_windows<F>(row_of(second, to), plane, a.C, a.h.pixel(x) + a.h.start, a.h.size, WindowShape<F>(a.h),
-                      memory.windows);
+      if (run.count <= 0) continue;
+      copy_windows<F>(row_of(second, to), plane, a.C, a.h.pixel(x) + a.h.start, a.h.size, shape, memory.windows);
       block.all_sums(run);
     }
   }

@@ -24,6 +24,15 @@ VFI_INLINE void with_count(int64_t n, const Use& use) {
   use(Count<N>());
 }
 
+// How costs are computed. kNeighbours: kDot where the windows of one displacement after another begin at one value after
+// another, which takes no registers for addresses.
+enum class Way { kNeighbours, kDot, kL1 };
+
+VFI_INLINE Way way_of(const CorrelationArgs& a) {
+  if (a.cost == Cost::kL1) return Way::kL1;
+  return a.h.step == 1 && a.h.stride == 1 ? Way::kNeighbours : Way::kDot;
+}
+
 // Rows y0 ... y1 - 1 and columns x0 ... x1 - 1 of sample b, and displacements k0 ... k1 - 1 along y.
 struct CorrelationTile {
   int64_t b, y0, y1, x0, x1, k0, k1;
@@ -39,20 +48,24 @@ struct CorrelationTile {
   }
 };
 
-// Rows begin, begin + step, ... < end, of which the first has displacement k, the next k - fall, and so on.
+// Rows begin, begin + step, ..., `count` of them, of which the first has displacement k, the next k - fall, and so on.
 struct RowRun {
-  int64_t begin, end, step, k, fall;
-  VFI_INLINE int64_t displacement(int64_t y) const { return k - (y - begin) / step * fall; }
+  int64_t begin, count, step, k, fall;
 };
 
 // The rows y of points, y0 <= y < y1, that displacements k0 ... k1 - 1 bring to row `to` of the second map.
-VFI_INLINE RowRun points_meeting(const CorrelationAxis<>& v, int64_t y0, int64_t y1, int64_t k0, int64_t k1, int64_t to) {
+VFI_INLINE RowRun points_meeting(const CorrelationAxis<>& v, int64_t y0, int64_t y1, int64_t k0, int64_t k1,
+                                 int64_t to) {
   const int64_t sum = to - v.start + v.padding;  // y stride + k step
-  const int64_t shared = std::gcd(v.step, v.stride);
+  if (v.stride == 1 && v.step == 1) {  // without divisions: they would be some hundredths of the time
+    const int64_t begin = max(y0, sum - k1 + 1);
+    return {begin, min(y1, sum - k0 + 1) - begin, 1, sum - begin, 1};
+  }
+  const int64_t shared = std::gcd(v.step, v.stride), step = v.step / shared;
   int64_t begin = max(y0, ceil_quotient(sum - (k1 - 1) * v.step, v.stride));
   const int64_t end = min(y1, ceil_quotient(sum - k0 * v.step + 1, v.stride));
   while (begin < end && (sum - begin * v.stride) % v.step != 0) ++begin;
-  return {begin, end, v.step / shared, (sum - begin * v.stride) / v.step, v.stride / shared};
+  return {begin, ceil_quotient(end - begin, step), step, (sum - begin * v.stride) / v.step, v.stride / shared};
 }
 
 template <class F>
@@ -81,10 +94,10 @@ VFI_INLINE F load_inside(const T* row, int64_t x, int64_t width) {
   return load<F>(shifted + kCount + x);
 }
 
-// row[x], row[x + step], ..., with 0 for columns outside [0, width).
-template <class F, class T>
+// row[x], row[x + step], ..., with 0 for columns outside [0, width). kUnit: step is known to be 1.
+template <class F, bool kUnit = false, class T>
 VFI_INLINE F load_steps(const T* row, int64_t x, int64_t step, int64_t width) {
-  if (step == 1) return load_inside<F>(row, x, width);
+  if (kUnit || step == 1) return load_inside<F>(row, x, width);
   T values[Lanes<F>::kCount] = {};
   for (int64_t i = 0; i < Lanes<F>::kCount; ++i, x += step) {
     if (x >= 0 && x < width) values[i] = row[x];
@@ -127,6 +140,14 @@ struct WindowShape {
   VFI_INLINE int64_t offset(int64_t column) const { return column % step * width + column / step; }
 };
 
+// Calls copy(Unit<true>()) where the step is 1, for which there is a loop of its own, else copy(Unit<false>()).
+template <bool kUnit>
+struct Unit {};
+template <class Copy>
+VFI_INLINE void with_unit(int64_t step, const Copy& copy) {
+  step == 1 ? copy(Unit<true>()) : copy(Unit<false>());
+}
+
 // The windows of all channels of `row`, from column x on, with 0 outside the map; zeros where there is no row. Writes up to
 // kCount - 1 values more. The row below is asked for meanwhile: no other prefetch sees it coming.
 template <class F, class T>
@@ -137,25 +158,35 @@ VFI_INLINE void copy_windows(const T* row, int64_t plane, int64_t C, int64_t x, 
     for (int64_t i = 0; i < C * shape.channel(); i += kCount) store(to + i, zero<F>());
     return;
   }
-  for (int64_t c = 0; c < C; ++c, row += plane) {
-    prefetch(row + W + x);
-    prefetch(row + W + x + shape.width * shape.step - 1);
-    for (int64_t r = 0; r < shape.runs; ++r, to += shape.width) {
-      for (int64_t i = 0; i < shape.width; i += kCount) {
-        store(to + i, load_steps<F>(row, x + i * shape.step + r, shape.step, W));
+  with_unit(shape.step, [&]<bool kUnit>(Unit<kUnit>) VFI_INLINE_LAMBDA {
+    const int64_t runs = kUnit ? 1 : shape.runs, step = kUnit ? 1 : shape.step, width = shape.width;
+    const T* from = row;
+    typename Lanes<F>::Scalar* at = to;
+    for (int64_t c = 0; c < C; ++c, from += plane) {
+      prefetch(from + W + x);
+      prefetch(from + W + x + width * step - 1);
+      for (int64_t r = 0; r < runs; ++r, at += width) {
+        for (int64_t i = 0; i < width; i += kCount) store(at + i, load_steps<F, kUnit>(from, x + i * step + r, step, W));
       }
     }
-  }
+  });
 }
 
-// Vectors of `step` apart columns from x on, of all channels.
+// Vectors of columns from x on, `step` apart, of all channels.
 template <class F, class T>
 VFI_INLINE void copy_vectors(const T* row, int64_t plane, int64_t C, int64_t x, int64_t step, int64_t W,
                              typename Lanes<F>::Scalar* to) {
-  for (int64_t c = 0; c < C; ++c, to += Lanes<F>::kCount) {
-    if (row != nullptr) prefetch(row + c * plane + W + x);
-    store(to, row == nullptr ? zero<F>() : load_steps<F>(row + c * plane, x, step, W));
+  if (row == nullptr) {
+    for (int64_t c = 0; c < C; ++c) store(to + c * Lanes<F>::kCount, zero<F>());
+    return;
   }
+  with_unit(step, [&]<bool kUnit>(Unit<kUnit>) VFI_INLINE_LAMBDA {
+    const T* from = row;
+    for (int64_t c = 0; c < C; ++c, from += plane) {
+      prefetch(from + W + x);
+      store(to + c * Lanes<F>::kCount, load_steps<F, kUnit>(from, x, step, W));
+    }
+  });
 }
 
 // Calls run(T(), F()) with the element type and what the arithmetic is done in.
