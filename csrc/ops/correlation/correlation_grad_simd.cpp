@@ -155,11 +155,7 @@ VFI_INLINE F load_spread(const T* row, int64_t x, int64_t jump, int64_t outputs)
 
 // Of one displacement, at points (y, x), (y, x + 1), ...: the sum of grad_out over the windows that hold the point.
 template <class F, class T>
-VFI_INLINE F upstream(const CorrelationArgs& a, const T* plane, int64_t y, int64_t x) {
-  if (a.v.window * a.h.window == 1) {
-    prefetch(plane + (y + 1) * a.h.outputs + x);
-    return load_inside<F>(plane + y * a.h.outputs, x, a.h.outputs);
-  }
+VFI_INLINE F add_windows(const CorrelationArgs& a, const T* plane, int64_t y, int64_t x) {
   F sum = zero<F>();
   for (int64_t r = y; r > y - a.v.window * a.v.spacing; r -= a.v.spacing) {
     if (r < 0 || r % a.v.jump != 0 || r / a.v.jump >= a.v.outputs) continue;
@@ -170,23 +166,38 @@ VFI_INLINE F upstream(const CorrelationArgs& a, const T* plane, int64_t y, int64
   return sum;
 }
 
+// g of one row of displacements, whose planes begin at `planes`, at the points (y, x), (y, x + 1), ... and those as far from
+// them as the displacements' columns; 0 where they do not count. A window of one pixel has the next row asked for meanwhile.
+template <class F, class T>
+VFI_INLINE void copy_row(const CorrelationArgs& a, const T* planes, int64_t y, int64_t x, const Columns& columns,
+                         typename Lanes<F>::Scalar* to) {
+  const int64_t plane = a.v.outputs * a.h.outputs, width = a.h.outputs;
+  const bool single = a.v.window * a.h.window == 1;
+  for (int64_t i = 0; i < columns.count; ++i, to += Lanes<F>::kCount) {
+    const int64_t at = x + columns.shift[i];
+    const CorrelationSpan<> meeting = columns.meeting[i];
+    const T* const from = planes + columns.number[i] * plane;
+    if (single) {
+      const T* const row = from + y * width;
+      prefetch(row + width + at);
+      store(to, keep_lanes(load_inside<F>(row, at, width), meeting.begin - at, meeting.end - at));
+    } else {
+      store(to, keep_lanes(add_windows<F>(a, from, y, at), meeting.begin - at, meeting.end - at));
+    }
+  }
+}
+
 // g of every displacement at the vector of pixels in row y, from column x on; nothing where no point counts.
 template <class F, class T>
 void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64_t x,
                    const CorrelationGradMemory<F>& memory, typename Lanes<F>::Scalar* to) {
   const Columns& columns = memory.columns;
-  for (int64_t k = 0; k < a.v.count; ++k, to += columns.count * Lanes<F>::kCount) {
+  const int64_t planes = a.h.count * a.v.outputs * a.h.outputs;
+  for (int64_t k = 0; k < a.v.count; ++k, grad_out += planes, to += columns.count * Lanes<F>::kCount) {
     const int64_t shifted = y - a.v.displacement(k) + a.v.padding;
     const bool whole = !a.mirrored || a.v.stride == 1 || shifted % a.v.stride == 0;
     const int64_t point = !a.mirrored ? y : a.v.stride == 1 ? shifted : shifted / a.v.stride;
-    if (!whole || !memory.rows[k].holds(point)) continue;
-    for (int64_t i = 0; i < columns.count; ++i) {
-      const int64_t at = x + columns.shift[i];
-      const T* plane = grad_out + (k * a.h.count + columns.number[i]) * a.v.outputs * a.h.outputs;
-      const CorrelationSpan<> meeting = columns.meeting[i];
-      const F g = keep_lanes(upstream<F>(a, plane, point, at), meeting.begin - at, meeting.end - at);
-      store(to + i * Lanes<F>::kCount, g);
-    }
+    if (whole && memory.rows[k].holds(point)) copy_row<F>(a, grad_out, point, x, columns, to);
   }
 }
 
