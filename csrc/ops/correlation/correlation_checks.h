@@ -36,12 +36,12 @@ inline void check_correlation_pair(const char* name, const Integers& pair, int64
        std::to_string(kLargestCorrelationOption), ", got ", shape_text(pair));
 }
 
-// E is taken on the grid of all windows' pixels: `stride` apart where a window is one pixel, else as far as stride and
+// An empty map has no outputs where the kernel does not fit. E is taken on the grid of all windows' pixels: `stride` apart where a window is one pixel, else as far as stride and
 // dilation allow.
 inline CorrelationAxis<> correlation_axis(int64_t size, const CorrelationOptions& o, int side) {
   const int64_t window = o.kernel_size[side], reach = (window - 1) * o.dilation[side] + 1;
   const int64_t room = size + 2 * o.padding[side];
-  if (room < reach && room > 0) {
+  if (room < reach && size > 0) {
     fail("correlation: expected a kernel no larger than the padded maps, got one of ", std::to_string(reach),
          " pixels for ", std::to_string(room));
   }

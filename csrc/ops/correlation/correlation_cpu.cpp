@@ -4,7 +4,7 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "ops/correlation/correlation.h"
+#include "cpu/scratch.h"
 #include "ops/correlation/correlation_checks.h"
 
 namespace vfi {
@@ -36,15 +36,14 @@ void divide_few_tiles(CorrelationArgs& a) {
 }
 
 // A few rows of displacements at a time: their sums stay in the cache for the windows that add them.
-void add_windows(CorrelationArgs& a, const CorrelationPlan& plan, const Tensor& first, const Tensor& out) {
+void add_windows(CorrelationArgs& a, const CorrelationPlan& plan, const Tensor& out) {
   constexpr int64_t kBytes = int64_t{4} << 20;
-  const ScalarType type = a.type == Dtype::kFloat64 ? ScalarType::Double : ScalarType::Float;
   const int64_t row = a.B * a.h.count * a.v.points * a.h.points * (a.type == Dtype::kFloat64 ? 8 : 4);
   const int64_t rows = std::clamp<int64_t>(kBytes / row, 1, plan.v.count);
-  const Tensor sums = empty(first, {a.B, rows * a.h.count, a.v.points, a.h.points}, type);
-  a.out = sums.mutable_data_ptr(), a.wide = true, a.divisor = 1;
+  const Scratch sums(rows * row);
+  a.out = sums.data(), a.wide = true, a.divisor = 1;
   CorrelationWindows w{};
-  w.sums = sums.const_data_ptr(), w.out = out.mutable_data_ptr(), w.all_planes = plan.displacements();
+  w.sums = sums.data(), w.out = out.mutable_data_ptr(), w.all_planes = plan.displacements();
   w.v = a.v, w.h = a.h, w.divisor = plan.divisor, w.type = a.type;
   for (int64_t k = 0; k < plan.v.count; k += rows) {
     a.v.start = plan.v.displacement(k), a.v.count = std::min(rows, plan.v.count - k);
@@ -69,7 +68,7 @@ Tensor correlation(const Tensor& first, const Tensor& second, const Integers& ra
   a.first = p.const_data_ptr(), a.second = q.const_data_ptr(), a.out = out.mutable_data_ptr();
   if (out.numel() > 0) {
     if (plan.windows) {
-      add_windows(a, plan, first, out);
+      add_windows(a, plan, out);
     } else {
       divide_few_tiles(a);
       for_all_tiles(a, VFI_CPU_KERNEL(correlation_tiles));

@@ -54,8 +54,8 @@ def check(
     for axis in (0, 1):
         reach = (kernel_size[axis] - 1) * dilation[axis] + 1
         room = first.shape[2 + axis] + 2 * padding[axis]
-        expected = "a kernel no larger than the padded maps"
-        expect(room >= reach or room == 0, OP, expected, f"one of {reach} pixels for {room}")
+        fits, expected = room >= reach or first.shape[2 + axis] == 0, "a kernel no larger than the padded maps"
+        expect(fits, OP, expected, f"one of {reach} pixels for {room}")
         size.append((room - reach) // stride[axis] + 1 if room >= reach else 0)
     divisor = max(first.shape[1], 1) * kernel_size[0] * kernel_size[1] if normalize else 1
     options = (radius, kernel_size, stride, padding, dilation, patch_dilation)
