@@ -38,7 +38,17 @@ OPTIONS: dict[str, Any] = {
     "normalize": (True, False),
     "cost": ("dot", "l1"),
     **dict.fromkeys(
-        ("kernel_size", "stride", "dilation", "groups", "offset_groups", "transposed", "segments", "halo", "memory_format")
+        (
+            "kernel_size",
+            "stride",
+            "dilation",
+            "groups",
+            "offset_groups",
+            "transposed",
+            "segments",
+            "halo",
+            "memory_format",
+        )
     ),
     **dict.fromkeys(
         ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding", "out")

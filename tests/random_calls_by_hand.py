@@ -56,7 +56,8 @@ def _geometry(draw: Draw) -> Call:
 def _windows(draw: Draw) -> Call:
     """A correlation whose windows may be too large for the maps."""
     usual = draw.one_of(FLOATS)
-    arguments = tuple(placed(draw, draw.values(draw.normal(*shape)).to(draw.dtype(usual))) for shape in [draw.shape()] * 2)
+    shape = draw.shape()
+    arguments = tuple(placed(draw, draw.values(draw.normal(*shape)).to(draw.dtype(usual))) for _ in range(2))
     choices = {"kernel_size": (1, 1, 2, 3), "stride": (1, 1, 2, 3), "padding": (0, 1, 2, 5), "dilation": (1, 1, 2),
                "patch_dilation": (1, 2, 3), "radius": (0, 1, 2)}  # fmt: skip
     options: dict[str, Any] = {name: (draw.one_of(each), draw.one_of(each)) for name, each in choices.items()}

@@ -31,7 +31,7 @@ def both(value):
 
 
 def displaced(first, second, radius=4, kernel_size=1, stride=1, padding=0, dilation=1, **more):
-    """All products of two maps: for each output the row of its window's channels, and a column of each displacement's."""
+    """All products of two maps: of each output the row of its window's channels, and a column of each displacement."""
     (v, h), (rows, columns) = both(radius), both(kernel_size)
     windows = F.unfold(first, kernel_size, dilation, padding, stride).permute(0, 2, 1)[:, :, None].flatten(0, 1)
     near = second.new_zeros(len(windows), first.shape[1] * rows * columns, (2 * v + 1) * (2 * h + 1))

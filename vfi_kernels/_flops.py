@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -37,7 +36,7 @@ def correlation(
     return count
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: Any, **more: object) -> int:
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: int, **more: object) -> int:
     *options, need_first, need_second = rest
     return (need_first + need_second) * correlation(first, second, *options)
 

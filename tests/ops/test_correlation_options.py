@@ -23,8 +23,8 @@ def taken(x, rows, columns):
 
 
 def sampled(input1, input2, kernel_size=1, patch_size=1, stride=1, padding=0, dilation=1, dilation_patch=1):
-    """The definition of Pytorch-Correlation-extension: for each displacement of a patch, the products of two windows, of
-    which only pixels inside both inputs count. No division."""
+    """The definition of Pytorch-Correlation-extension: for each displacement of a patch, the products of two windows,
+    of which only pixels inside both inputs count. No division."""
     pairs = map(both, (kernel_size, patch_size, stride, padding, dilation, dilation_patch))
     kernel, patch, step, pad, apart, spread = pairs
     size = [(n + 2 * p - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in zip(input1.shape[2:], kernel, step, pad, apart)]
@@ -140,19 +140,24 @@ def test_l1_is_the_cost_volume_of_m2m(backend, radius, rng):
 
 def test_the_cost_volume_of_bim_vfi_is_not_divided(backend, rng):
     """costvol_func.apply(one, two, kernel_size): sums of products, kernel_size displacements a side."""
+
     def theirs(one, two):
         return sampled(one, two, patch_size=9).flatten(1, 2)
 
     check(functools.partial(vk.correlation, radius=4, normalize=False), theirs, (1, 4, 8, 9), rng)
 
 
-@pytest.mark.parametrize("options", [{}, {"kernel_size": 3, "padding": (1, 2), "stride": (1, 2), "patch_dilation": (2, 1)}])
+WINDOWS = {"kernel_size": 3, "padding": (1, 2), "stride": (1, 2), "patch_dilation": (2, 1)}
+
+
+@pytest.mark.parametrize("options", [{}, WINDOWS], ids=str)
 def test_l1_compares_maps_with_zeros_around_them(backend, options, rng):
     """Also where windows begin outside, and with a derivative of 0 where the maps are equal."""
+
     def padded(first, second):
         first, second = (F.pad(t, [9] * 4) for t in (first, second))
-        total = 0
-        (v, h), (sv, sh), (pv, ph) = (both(options.get(n, d)) for n, d in (("kernel_size", 1), ("stride", 1), ("padding", 0)))
+        names = {"kernel_size": 1, "stride": 1, "padding": 0}
+        (v, h), (sv, sh), (pv, ph) = (both(options.get(name, usual)) for name, usual in names.items())
         rows, columns = ((n + 2 * p - k) // s + 1 for n, p, k, s in ((6, pv, v, sv), (17, ph, h, sh)))
         planes = []
         for ky, kx in itertools.product((-1, 0, 1), (-2, -1, 0, 1, 2)):

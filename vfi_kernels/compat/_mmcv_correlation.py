@@ -40,7 +40,7 @@ class Correlation(Module):
         """As the class."""
         expect_tensors("Correlation", input1=input1, input2=input2)
         with autocast.disabled(input1):
-            planes = correlation(
+            planes: Tensor = correlation(
                 input1, input2, self.max_displacement, kernel_size=self.kernel_size, stride=self.stride,
                 padding=self.padding, dilation=self.dilation, patch_dilation=self.dilation_patch, normalize=False,
             )  # fmt: skip

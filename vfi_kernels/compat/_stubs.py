@@ -113,8 +113,8 @@ def sampler_stubs() -> dict[str, Stub]:
 def install() -> list[str]:
     """Puts the stand-ins into sys.modules and returns their names.
 
-    cupy always: its kernels are not needed. torchvision and spatial_correlation_sampler only where they are not installed,
-    mmcv.ops only where mmcv has no compiled operations.
+    cupy always: its kernels are not needed. torchvision and spatial_correlation_sampler only where they are not
+    installed, mmcv.ops only where mmcv has no compiled operations.
     """
     stubs = cupy_stubs()
     if importlib.util.find_spec("torchvision") is None:

@@ -25,8 +25,8 @@ from vfi_kernels.ops.patches.op import patch_indices
 from vfi_kernels.ops.routed_conv2d.op import routed_conv2d
 
 __all__ = [
-    "Correlation", "DeformConv2d", "DeformConv2dPack", "MaskedConv2d", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack",
-    "deform_conv2d", "masked_conv2d", "modulated_deform_conv2d", "with_current_names",
+    "Correlation", "DeformConv2d", "DeformConv2dPack", "MaskedConv2d", "ModulatedDeformConv2d",
+    "ModulatedDeformConv2dPack", "deform_conv2d", "masked_conv2d", "modulated_deform_conv2d", "with_current_names",
 ]  # fmt: skip
 
 M = TypeVar("M", bound=type[Module])

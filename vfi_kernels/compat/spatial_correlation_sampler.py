@@ -33,15 +33,14 @@ def spatial_correlation_sample(
     Args:
         input1, input2: (B, C, H, W) of one shape and dtype.
         kernel_size, stride, padding, dilation: of the windows, as in `vk.correlation`.
-        patch_size: how many displacements along y and x, `dilation_patch` pixels apart, around none; of an even number the
-            middle is rounded down, as there.
+        patch_size: how many displacements along y and x, `dilation_patch` pixels apart, around none; of an even number
+            the middle is rounded down, as there.
 
     Returns:
-        (B, patch_size, patch_size, Ho, Wo), dtype of input1, also inside torch.autocast: sums over channels and windows of
-        the products.
+        (B, patch_size, patch_size, Ho, Wo), dtype of input1, also inside torch.autocast: sums over channels and windows
+        of the products.
 
-    Differences: runs on the CPU and on GPUs in every dtype; differentiable twice; same results for any number of threads.
-    Errors are ArgumentError.
+    Differences: runs in every dtype; differentiable twice; errors are ArgumentError.
     """
     expect_tensors(OP, input1=input1, input2=input2)
     counts, steps = pair(OP, "patch_size", patch_size, 1), pair(OP, "dilation_patch", dilation_patch, 1)
@@ -52,15 +51,15 @@ def spatial_correlation_sample(
         max(-start, start + (count - 1) * step) // by for start, count, step, by in zip(starts, counts, steps, grid)
     ]
     with autocast.disabled(input1):
-        planes = correlation(
+        planes: Tensor = correlation(
             input1, input2, radius, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation,
             patch_dilation=grid, normalize=False,
-        ).unflatten(1, [2 * r + 1 for r in radius])  # fmt: skip
+        )  # fmt: skip
     rows, columns = (
         slice(start // by + r, start // by + r + (count - 1) * (step // by) + 1, step // by)
         for start, by, r, count, step in zip(starts, grid, radius, counts, steps)
     )
-    return planes[:, rows, columns]
+    return planes.unflatten(1, [2 * r + 1 for r in radius])[:, rows, columns]
 
 
 class SpatialCorrelationSampler(nn.Module):

@@ -36,8 +36,8 @@ inline void check_correlation_pair(const char* name, const Integers& pair, int64
        std::to_string(kLargestCorrelationOption), ", got ", shape_text(pair));
 }
 
-// An empty map has no outputs where the kernel does not fit. E is taken on the grid of all windows' pixels: `stride` apart where a window is one pixel, else as far as stride and
-// dilation allow.
+// An empty map has no outputs where the kernel does not fit. E is taken on the grid of all windows' pixels: `stride` apart
+// where a window is one pixel, else as far as stride and dilation allow.
 inline CorrelationAxis<> correlation_axis(int64_t size, const CorrelationOptions& o, int side) {
   const int64_t window = o.kernel_size[side], reach = (window - 1) * o.dilation[side] + 1;
   const int64_t room = size + 2 * o.padding[side];

@@ -80,7 +80,7 @@ __device__ __forceinline__ void read_others(A (&values)[kChannels<A>], const A* 
   }
 }
 
-template <Cost kCost, class T, class A, bool kStages>
+template <class T, class A, Cost kCost, bool kStages>
 __global__ __launch_bounds__(kThreads) void correlation_grad_kernel(const T* __restrict__ grad_out,
                                                                     const T* __restrict__ owner,
                                                                     const T* __restrict__ other, T* __restrict__ grad,
@@ -125,7 +125,7 @@ __global__ __launch_bounds__(kThreads) void correlation_grad_kernel(const T* __r
 template <Cost kCost, bool kStages, class T, class A>
 void launch_grad(const T* grad_out, const T* owner, const T* other, T* grad, const CorrelationArgsGpu& a, size_t bytes,
                  cudaStream_t stream, A) {
-  VFI_LAUNCH((correlation_grad_kernel<kCost, T, A, kStages>), tile_blocks<true>(a, ceil_div(a.channels, kChannels<A>)),
+  VFI_LAUNCH((correlation_grad_kernel<T, A, kCost, kStages>), tile_blocks<true>(a, ceil_div(a.channels, kChannels<A>)),
              dim3(kTileWidth, kTileHeight), kStages ? bytes : 0, stream, grad_out, owner, other, grad, a);
 }
 

@@ -218,7 +218,8 @@ VFI_INLINE CorrelationSpan<> others_of(const CorrelationArgs& a, const Correlati
     const CorrelationSpan<> reach = {v.pixel(t.y0) + v.start, v.pixel(t.y1 - 1) + last + 1};
     return a.cost == Cost::kL1 ? reach : CorrelationSpan<>{max(reach.begin, int64_t{0}), min(reach.end, v.size)};
   }
-  const CorrelationSpan<> reach = {ceil_quotient(t.y0 - last + v.padding, v.stride), ceil_quotient(t.y1 - v.start + v.padding, v.stride)};
+  const CorrelationSpan<> reach = {ceil_quotient(t.y0 - last + v.padding, v.stride),
+                                   ceil_quotient(t.y1 - v.start + v.padding, v.stride)};
   const CorrelationSpan<> points = a.cost == Cost::kL1 ? CorrelationSpan<>{0, v.points} : v.inside();
   return {max(reach.begin, points.begin), min(reach.end, points.end)};
 }

@@ -173,7 +173,7 @@ __device__ __forceinline__ void store_means(O* out, const CorrelationArgsGpu& a,
   }
 }
 
-template <Cost kCost, class T, class A, class O, int D, int Step>
+template <class T, class A, class O, Cost kCost, int D, int Step>
 __global__ __launch_bounds__(kForwardThreads) void correlation_kernel(const T* __restrict__ first,
                                                                       const T* __restrict__ second, O* __restrict__ out,
                                                                       CorrelationArgsGpu a) {
@@ -230,7 +230,7 @@ template <Cost kCost, int D, int Step, class T, class A, class O>
 void launch_correlation_columns(const T* first, const T* second, O* out, const CorrelationArgsGpu& a,
                                 cudaStream_t stream, A) {
   const int64_t parts = ceil_div(a.h.count, D) * ceil_div(a.v.count, kDyPerBlock);
-  VFI_LAUNCH((correlation_kernel<kCost, T, A, O, D, Step>), tile_blocks<false>(a, parts),
+  VFI_LAUNCH((correlation_kernel<T, A, O, kCost, D, Step>), tile_blocks<false>(a, parts),
              dim3(kAcross, kTileHeight, kDyPerBlock), 0, stream, first, second, out, a);
 }
 

@@ -94,10 +94,10 @@ VFI_INLINE F load_inside(const T* row, int64_t x, int64_t width) {
   return load<F>(shifted + kCount + x);
 }
 
-// row[x], row[x + step], ..., with 0 for columns outside [0, width). kUnit: step is known to be 1.
-template <class F, bool kUnit = false, class T>
+// row[x], row[x + step], ..., with 0 for columns outside [0, width). kNeighbours: step is known to be 1.
+template <class F, bool kNeighbours = false, class T>
 VFI_INLINE F load_steps(const T* row, int64_t x, int64_t step, int64_t width) {
-  if (kUnit || step == 1) return load_inside<F>(row, x, width);
+  if (kNeighbours || step == 1) return load_inside<F>(row, x, width);
   T values[Lanes<F>::kCount] = {};
   for (int64_t i = 0; i < Lanes<F>::kCount; ++i, x += step) {
     if (x >= 0 && x < width) values[i] = row[x];
@@ -140,12 +140,12 @@ struct WindowShape {
   VFI_INLINE int64_t offset(int64_t column) const { return column % step * width + column / step; }
 };
 
-// Calls copy(Unit<true>()) where the step is 1, for which there is a loop of its own, else copy(Unit<false>()).
-template <bool kUnit>
-struct Unit {};
+// Calls copy(Neighbours<true>()) where the step is 1, for which there is a loop of its own, else copy(Neighbours<false>()).
+template <bool kNeighbours>
+struct Neighbours {};
 template <class Copy>
-VFI_INLINE void with_unit(int64_t step, const Copy& copy) {
-  step == 1 ? copy(Unit<true>()) : copy(Unit<false>());
+VFI_INLINE void with_neighbours(int64_t step, const Copy& copy) {
+  step == 1 ? copy(Neighbours<true>()) : copy(Neighbours<false>());
 }
 
 // The windows of all channels of `row`, from column x on, with 0 outside the map; zeros where there is no row. Writes up to
@@ -158,15 +158,15 @@ VFI_INLINE void copy_windows(const T* row, int64_t plane, int64_t C, int64_t x, 
     for (int64_t i = 0; i < C * shape.channel(); i += kCount) store(to + i, zero<F>());
     return;
   }
-  with_unit(shape.step, [&]<bool kUnit>(Unit<kUnit>) VFI_INLINE_LAMBDA {
-    const int64_t runs = kUnit ? 1 : shape.runs, step = kUnit ? 1 : shape.step, width = shape.width;
+  with_neighbours(shape.step, [&]<bool kNeighbours>(Neighbours<kNeighbours>) VFI_INLINE_LAMBDA {
+    const int64_t runs = kNeighbours ? 1 : shape.runs, step = kNeighbours ? 1 : shape.step, width = shape.width;
     const T* from = row;
     typename Lanes<F>::Scalar* at = to;
     for (int64_t c = 0; c < C; ++c, from += plane) {
       prefetch(from + W + x);
       prefetch(from + W + x + width * step - 1);
       for (int64_t r = 0; r < runs; ++r, at += width) {
-        for (int64_t i = 0; i < width; i += kCount) store(at + i, load_steps<F, kUnit>(from, x + i * step + r, step, W));
+        for (int64_t i = 0; i < width; i += kCount) store(at + i, load_steps<F, kNeighbours>(from, x + i * step + r, step, W));
       }
     }
   });
@@ -180,11 +180,11 @@ VFI_INLINE void copy_vectors(const T* row, int64_t plane, int64_t C, int64_t x, 
     for (int64_t c = 0; c < C; ++c) store(to + c * Lanes<F>::kCount, zero<F>());
     return;
   }
-  with_unit(step, [&]<bool kUnit>(Unit<kUnit>) VFI_INLINE_LAMBDA {
+  with_neighbours(step, [&]<bool kNeighbours>(Neighbours<kNeighbours>) VFI_INLINE_LAMBDA {
     const T* from = row;
     for (int64_t c = 0; c < C; ++c, from += plane) {
       prefetch(from + W + x);
-      store(to + c * Lanes<F>::kCount, load_steps<F, kUnit>(from, x, step, W));
+      store(to + c * Lanes<F>::kCount, load_steps<F, kNeighbours>(from, x, step, W));
     }
   });
 }

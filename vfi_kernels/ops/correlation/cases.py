@@ -49,10 +49,10 @@ FEATURES = {
 register_case("correlation", ((1, 1, 1, 1), (2, 3, 7, 9), (1, 5, 19, 67)), 81, large=FEATURES)
 register_case("correlation-1", SMALL, radius=1)
 # The window, 3 x 3 around a pixel; FlowNetC's layer, at an eighth of 384 x 512; M2M's cost volume.
-register_case("correlation-window", SMALL, 25, radius=2, kernel_size=3, padding=1, large={"features-448": (1, 64, 128, 224)})
-register_case(
-    "correlation-far", ((1, 1, 1, 1), (1, 2, 5, 9)), 441, radius=10, patch_dilation=2, large={"flownet": (1, 256, 48, 64)}
-)
+WINDOW = {"features-448": FEATURES["features-448"]}
+register_case("correlation-window", SMALL, 25, radius=2, kernel_size=3, padding=1, large=WINDOW)
+FLOWNET = {"flownet": (1, 256, 48, 64)}
+register_case("correlation-far", ((1, 2, 5, 9),), 441, radius=10, patch_dilation=2, large=FLOWNET)
 register_case("correlation-l1", SMALL, 81, cost="l1", large={"features-448": (1, 32, 128, 224)})
 register_case(
     "correlation-strided", SMALL, radius=(1, 2), kernel_size=(1, 2), stride=(3, 2), padding=(2, 1), dilation=(1, 2),

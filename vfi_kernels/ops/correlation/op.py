@@ -1,13 +1,12 @@
 """Local correlation of two feature maps as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._arguments import INTEGERS, expect, expect_bool, expect_choice, expect_tensors
+from vfi_kernels._arguments import INTEGERS, ArgumentError, expect_bool, expect_choice, expect_tensors
 from vfi_kernels._autograd import (
     refuse_forward_mode,
     register_differentiable,
@@ -49,15 +48,15 @@ def correlation(
         out[b, (k_y + r_y)(2r_x + 1) + k_x + r_x, y, x] = \frac{1}{N} \sum_{c, i, j}
         cost\big(first[b, c, p_y, p_x],\; second[b, c, p_y + k_y D_y, p_x + k_x D_x]\big)
 
-    for all :math:`-r \le k \le r`, with :math:`p_y = y S_y - P_y + i d_y` and likewise :math:`p_x`: S is the stride, P the
-    padding, D the dilation of the patch of displacements, d that of the kernel, whose pixels are (i, j). Without options
-    that is, for every displacement of up to r pixels, the mean over the channels of the products.
+    for all :math:`-r \le k \le r`, with :math:`p_y = y S_y - P_y + i d_y` and likewise :math:`p_x`: S is the stride,
+    P the padding, D the dilation of the patch of displacements, d that of the kernel, whose pixels are (i, j). Without
+    options that is, for every displacement of up to r pixels, the mean over the channels of the products.
 
     Args:
         first, second: (B, C, H, W) of one shape and dtype: float64, float32, float16 or bfloat16; any strides.
         radius: r, the largest number of steps along y and x; (vertical, horizontal) or one for both, as are all of the
             next five. Each of the six is at most 32767.
-        kernel_size: pixels of the window around which maps are compared, 1 or more, odd or even; `padding` says where it
+        kernel_size: pixels of the window by which maps are compared, 1 or more, odd or even; `padding` says where it
             begins.
         stride: from one output to the next, in pixels of `first`.
         padding: pixels outside `first` at which the windows begin (and end).
@@ -70,8 +69,8 @@ def correlation(
 
     Returns:
         (B, (2 r_y + 1)(2 r_x + 1), Ho, Wo) with the dtype and memory format of `first`; 0 where there are no channels.
-        Ho is floor((H + 2 P_y - d_y (kernel_size_y - 1) - 1) / S_y) + 1, and Wo likewise: H and W without options. Sums are
-        float32, or float64 for float64, and are rounded once. Differentiable twice in both tensors; the derivative of
+        Ho is floor((H + 2 P_y - d_y (kernel_size_y - 1) - 1) / S_y) + 1, and Wo likewise, H and W without options. Sums
+        are float32, or float64 for float64, and are rounded once. Differentiable twice in both tensors; that of
         "l1" is 0 where the maps are equal. Bitwise reproducible on every device, as no sum depends on the order of
         threads. Inside torch.autocast both maps are cast as conv2d casts its input.
 
@@ -79,9 +78,9 @@ def correlation(
         ArgumentError: if a shape, dtype, device or option is not one of the above, or the kernel does not fit.
 
     Source:
-        The correlation layer of FlowNet (Dosovitskiy et al., ICCV 2015, eq. 1): FlowNetC's, 20 pixels in
-        steps of 2, is radius=10, patch_dilation=2.
-        The cost volume of PWC-Net (Sun et al., CVPR 2018, eq. 2), and with "l1" that of M2M (Hu et al., CVPR 2022).
+        The correlation layer of FlowNet (Dosovitskiy et al., ICCV 2015, eq. 1); FlowNetC's, 20 pixels in steps of 2, is
+        radius=10, patch_dilation=2. The cost volume of PWC-Net (Sun et al., CVPR 2018, eq. 2), and with "l1" M2M's (Hu
+        et al., CVPR 2022).
     """
     expect_tensors("correlation", first=first, second=second)
     options = (
@@ -98,16 +97,15 @@ def correlation(
     return _correlation(cast_for_autocast(first), cast_for_autocast(second), *options, normalize, COSTS[cost])
 
 
-def _pair(name: str, value: Any, least: int) -> list[int]:
+def _pair(name: str, value: object, least: int) -> list[int]:
     """An integer from `least` up, or two in a sequence, as a list of two."""
     pair = [value, value] if isinstance(value, INTEGERS) else value
-    right = isinstance(pair, Sequence) and len(pair) == 2 and all(_in_range(v, least) for v in pair)
-    if not right:
-        expect(False, "correlation", f"{name} from {least} to {LARGEST}, one integer or two", repr(value))
-    return [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in pair]
+    if isinstance(pair, Sequence) and len(pair) == 2 and all(_in_range(v, least) for v in pair):
+        return [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in pair]
+    raise ArgumentError(f"correlation: expected {name} from {least} to {LARGEST}, one integer or two, got {value!r}")
 
 
-def _in_range(value: Any, least: int) -> bool:
+def _in_range(value: object, least: int) -> bool:
     return isinstance(value, INTEGERS) and not isinstance(value, bool) and bool(least <= value <= LARGEST)
 
 
@@ -124,7 +122,7 @@ def _(
 
 
 @register_fake("correlation_grad")
-def _(grad_out: Tensor, first: Tensor, second: Tensor, *options: Any) -> tuple[Tensor, ...]:
+def _(grad_out: Tensor, first: Tensor, second: Tensor, *options: object) -> tuple[Tensor, ...]:
     need_first, need_second = options[-2:]
     return (
         empty_result(first) if need_first else not_needed(first),

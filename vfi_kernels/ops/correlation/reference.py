@@ -41,7 +41,7 @@ def check(
     first: Tensor, second: Tensor, radius: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair,
     patch_dilation: Pair, normalize: bool, cost: Cost,
 ) -> Geometry:  # fmt: skip
-    """Raises ArgumentError unless both are (B, C, H, W) of one shape, dtype and device, and every option is in range."""
+    """Raises ArgumentError unless both are (B, C, H, W) of one shape, dtype and device, and the options in range."""
     expect_image(OP, "first", first)
     expect(shape(second) == shape(first), OP, f"second of shape {shape(first)} as first has", shape(second))
     expect_like(OP, "second", second, first, "first")
@@ -67,7 +67,7 @@ def correlation(
     padding: Pair = (0, 0), dilation: Pair = (1, 1), patch_dilation: Pair = (1, 1), normalize: bool = True,
     cost: Cost = "dot",
 ) -> Tensor:  # fmt: skip
-    """out[d, y, x] = the sum over the channels and the pixels p of the window at (y, x) of cost(first[p], second[p + d]).
+    """out[d, y, x] = the sum over the channels and the pixels p of the window of cost(first[p], second[p + d]).
 
     The product is 0 where p or p + d is outside; the absolute difference is that of maps with zeros around them."""
     g = check(first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost)
@@ -86,9 +86,8 @@ def correlation_grad(
     grad_out: Tensor, first: Tensor, second: Tensor, radius: Pair, kernel_size: Pair, stride: Pair, padding: Pair,
     dilation: Pair, patch_dilation: Pair, normalize: bool, cost: Cost, need_first: bool, need_second: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """With g_d[p] the sum of grad_out[d] / divisor over the windows that hold p: first[p] receives g_d[p] second[p + d],
-    and second[p + d] receives g_d[p] first[p]; with cost l1 g_d[p] and -g_d[p] times the sign of first[p] - second[p + d].
-    """
+    """With g_d[p] the sum of grad_out[d] / divisor over the windows that hold p, first[p] receives g_d[p] second[p + d]
+    and second[p + d] receives g_d[p] first[p]; with cost l1 g_d[p], or -g_d[p], times the sign of first - second."""
     geometry = check(first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost)
     acc = accumulator(first)
     g = _spread(grad_out.to(acc) / geometry.divisor, first, geometry)

@@ -1,7 +1,6 @@
 """Local correlation of two feature maps, in Triton."""
 
 import math
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -18,11 +17,11 @@ from vfi_kernels.ops.correlation.reference import Geometry, Pair
 # Names as in csrc/ops/correlation/correlation.h; pairs are (along y, along x).
 
 
-# out[k, column, y, x] = sum over c of cost(first[c, p], second[c, p + d]);  p = (y, x) stride - padding, and d = start +
+# out[k, column, y, x] = sum over c of cost(first[c, p], second[c, p + d]);  p = (y, x) stride - padding, d = start +
 # (k, column) step
 #
-# The planes of all k, one below another, and of every COLUMNS columns of displacements, are one plane of `parts` times the
-# height. One program per BLOCK points of it has the sums of its columns and walks over the channels.
+# The planes of all k, one below another, and of every COLUMNS columns of displacements, are one plane of many times
+# the height. One program per BLOCK points of it has the sums of its columns and walks over the channels.
 @triton.jit
 def _correlation_kernel(
     blocks,
@@ -109,9 +108,9 @@ def _point_at(pixel, stride, padding, points):
     return point, (shifted >= 0) & (shifted % stride == 0) & (point < points)
 
 
-# grad[c, q] = 1/divisor of the sum over d of g[d, q] other[c, q + d] where that is inside, g[d, p] being the sum of grad_out
-# over the windows that hold p; MIRRORED, for the gradient of the second map, has g[d, q - d] and other[c, q - d]. L1 has
-# the sign of owner[c, q] minus that of other, with 0 outside.
+# grad[c, q] = 1/divisor of the sum over d of g[d, q] other[c, q + d] where that is inside, g[d, p] being the sum of
+# grad_out over the windows that hold p; MIRRORED, for the gradient of the second map, has g[d, q - d] and
+# other[c, q - d]. L1 has the sign of owner[c, q] minus that of other, with 0 outside.
 #
 # One program per BLOCK pixels, which it alone sums over the displacements in a fixed order, BLOCK_C channels at a time.
 @triton.jit
@@ -202,7 +201,7 @@ def correlation(
     chunks = triton.cdiv(count[1], columns)
     divisor = 1.0 if windows else float(g.divisor)
     arguments = (first.contiguous(), second.contiguous(), sums, channels, divisor, *points, chunks)
-    constants: dict[str, Any] = {"L1": cost == "l1", "COLUMNS": columns, "ACC": triton_dtype(acc)}
+    constants = {"L1": cost == "l1", "COLUMNS": columns, "ACC": triton_dtype(acc)}
     rows = count[0] * chunks * points[1][0]
     launch(_correlation_kernel, sums, (rows, points[1][1]), *arguments, BLOCK=THREADS, **constants)
     if windows:
@@ -231,7 +230,7 @@ def _gradient(grad_out: Tensor, owner: Tensor, other: Tensor, g: Geometry, mirro
         channels, h, w = owner.shape[1:]
         points, window = _grid(owner, g)
         arguments = (grad_out, owner, other.contiguous(), grad, channels, float(g.divisor), *points, *window)
-        constants: dict[str, Any] = {"L1": g.cost == "l1", "MIRRORED": mirrored, "ACC": triton_dtype(accumulator(owner))}
+        constants = {"L1": g.cost == "l1", "MIRRORED": mirrored, "ACC": triton_dtype(accumulator(owner))}
         block_c = min(8, triton.next_power_of_2(channels))
         launch(_correlation_grad_kernel, grad, (h, w), *arguments, BLOCK=THREADS, BLOCK_C=block_c, **constants)
     return grad
