@@ -79,6 +79,7 @@ __device__ __forceinline__ void stage_channels(Stage<A, D, Step>& stage, const T
                                                int32_t k, int32_t column) {
   using Shared = Stage<A, D, Step>;
   const int thread = (threadIdx.z * kTileHeight + threadIdx.y) * kAcross + threadIdx.x;
+#pragma unroll 2  // more addresses at a time are more registers than the sums leave
   for (int i = thread; i < kStaged * kTileHeight * kTileWidth; i += kForwardThreads) {
     const int c = i / (kTileHeight * kTileWidth), y = i / kTileWidth % kTileHeight, x = i % kTileWidth;
     const T* plane = first + (start + c) * a.plane();
@@ -87,6 +88,7 @@ __device__ __forceinline__ void stage_channels(Stage<A, D, Step>& stage, const T
   }
   if (Step == 0) return;
   const int32_t top = a.v.pixel(at.y) + a.v.displacement(k), left = a.h.pixel(at.x) + a.h.displacement(column);
+#pragma unroll 2
   for (int i = thread; i < kStaged * Shared::kRows * Shared::kColumns; i += kForwardThreads) {
     const int c = i / (Shared::kRows * Shared::kColumns), y = i / Shared::kColumns % Shared::kRows;
     const int x = i % Shared::kColumns;
