@@ -176,7 +176,7 @@ __device__ __forceinline__ void store_means(O* out, const CorrelationArgsGpu& a,
 }
 
 template <class T, class A, class O, Cost kCost, int D, int Step>
-__global__ __launch_bounds__(kForwardThreads) void correlation_kernel(const T* __restrict__ first,
+__global__ __launch_bounds__(kForwardThreads, Step == 0 ? 2 : 3) void correlation_kernel(const T* __restrict__ first,
                                                                       const T* __restrict__ second, O* __restrict__ out,
                                                                       CorrelationArgsGpu a) {
   using Shared = Stage<A, D, Step>;
@@ -255,15 +255,15 @@ inline void launch_correlation(const void* first, const void* second, void* out,
     const bool narrow = !a.wide || sizeof(T) == sizeof(A), few = a.h.count <= 19;
     if (!narrow) {
       A* sums = static_cast<A*>(out);
-      if (a.cost == kL1) return launch_correlation_columns<kL1, 5, 0>(p, q, sums, a, stream, compute);
-      return launch_correlation_columns<kDot, 5, 0>(p, q, sums, a, stream, compute);
+      if (a.cost == kL1) return launch_correlation_columns<kL1, 3, 0>(p, q, sums, a, stream, compute);
+      return launch_correlation_columns<kDot, 3, 0>(p, q, sums, a, stream, compute);
     }
     if (a.cost == kL1) {
       if (step == 1) return launch_correlation_columns<kL1, 9, 1>(p, q, to, a, stream, compute);
-      return launch_correlation_columns<kL1, 5, 0>(p, q, to, a, stream, compute);
+      return launch_correlation_columns<kL1, 3, 0>(p, q, to, a, stream, compute);
     }
     if (step == 2) return launch_correlation_columns<kDot, 5, 2>(p, q, to, a, stream, compute);
-    if (step != 1) return launch_correlation_columns<kDot, 5, 0>(p, q, to, a, stream, compute);
+    if (step != 1) return launch_correlation_columns<kDot, 3, 0>(p, q, to, a, stream, compute);
     // Four kernels serve the radii up to nine with few sums in vain: at most 4 columns, of 15.
     switch (few ? a.h.count / 2 : 4) {
       case 0: case 1: return launch_correlation_columns<kDot, 3, 1>(p, q, to, a, stream, compute);
