@@ -36,7 +36,7 @@ def correlation(
     return count
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: int, **more: object) -> int:
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: bool, **more: object) -> int:
     *options, need_first, need_second = rest
     return (need_first + need_second) * correlation(first, second, *options)
 

@@ -40,11 +40,12 @@ class Correlation(Module):
         """As the class."""
         expect_tensors("Correlation", input1=input1, input2=input2)
         with autocast.disabled(input1):
-            planes: Tensor = correlation(
+            planes = correlation(
                 input1, input2, self.max_displacement, kernel_size=self.kernel_size, stride=self.stride,
                 padding=self.padding, dilation=self.dilation, patch_dilation=self.dilation_patch, normalize=False,
             )  # fmt: skip
-        return planes.unflatten(1, (2 * self.max_displacement + 1,) * 2)
+        patches: Tensor = planes.unflatten(1, (2 * self.max_displacement + 1,) * 2)
+        return patches
 
     def __repr__(self) -> str:
         names = ("kernel_size", "max_displacement", "stride", "padding", "dilation", "dilation_patch")

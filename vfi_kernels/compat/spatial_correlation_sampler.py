@@ -51,7 +51,7 @@ def spatial_correlation_sample(
         max(-start, start + (count - 1) * step) // by for start, count, step, by in zip(starts, counts, steps, grid)
     ]
     with autocast.disabled(input1):
-        planes: Tensor = correlation(
+        planes = correlation(
             input1, input2, radius, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation,
             patch_dilation=grid, normalize=False,
         )  # fmt: skip
@@ -59,7 +59,8 @@ def spatial_correlation_sample(
         slice(start // by + r, start // by + r + (count - 1) * (step // by) + 1, step // by)
         for start, by, r, count, step in zip(starts, grid, radius, counts, steps)
     )
-    return planes.unflatten(1, [2 * r + 1 for r in radius])[:, rows, columns]
+    patches: Tensor = planes.unflatten(1, [2 * r + 1 for r in radius])
+    return patches[:, rows, columns]
 
 
 class SpatialCorrelationSampler(nn.Module):
