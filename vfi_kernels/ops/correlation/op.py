@@ -97,13 +97,13 @@ def correlation(
     return _correlation(cast_for_autocast(first), cast_for_autocast(second), *options, normalize, COSTS[cost])
 
 
-def _pair(name: str, value: OnePair, least: int) -> list[int]:
+def _pair(name: str, value: OnePair, least: int) -> list[int | torch.SymInt]:
     """An integer from `least` up, or two in a sequence, as a list of two."""
     if type(value) is int and least <= value <= LARGEST:
         return [value, value]
     pair = [value, value] if isinstance(value, INTEGERS) else value
     if isinstance(pair, Sequence) and len(pair) == 2 and all(_in_range(v, least) for v in pair):
-        return [v if isinstance(v, (int, torch.SymInt)) else int(v) for v in pair]
+        return [v if isinstance(v, torch.SymInt) else int(v) for v in pair]
     raise ArgumentError(f"correlation: expected {name} from {least} to {LARGEST}, one integer or two, got {value!r}")
 
 
