@@ -18,12 +18,27 @@ Shape = Sequence[int]
 MODULE = "torch.utils.flop_counter"
 
 
-def correlation(first: Shape, second: Shape, radius: int = 4, **more: object) -> int:
-    return 2 * (2 * radius + 1) ** 2 * math.prod(first)
+Pair = int | Sequence[int]
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, radius: int, *needs: bool, **more: object) -> int:
-    return sum(needs) * correlation(first, second, radius)
+def _each(value: Pair) -> Sequence[int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def correlation(
+    first: Shape, second: Shape, radius: Pair = 4, kernel_size: Pair = 1, stride: Pair = 1, padding: Pair = 0,
+    dilation: Pair = 1, patch_dilation: Pair = 1, normalize: bool = True, cost: int = 0, **more: object,
+) -> int:  # fmt: skip
+    """Of every displacement, output and pixel of its window; differences (cost 1, "l1") are no products."""
+    count = 2 * math.prod(first[:2]) * (cost == 0)
+    for size, r, k, s, p, d in zip(first[2:], *map(_each, (radius, kernel_size, stride, padding, dilation))):
+        count *= (2 * r + 1) * k * max((size + 2 * p - d * (k - 1) - 1) // s + 1, 0)
+    return count
+
+
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: bool, **more: object) -> int:
+    *options, need_first, need_second = rest
+    return (need_first + need_second) * correlation(first, second, *options)
 
 
 def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:

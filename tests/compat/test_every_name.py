@@ -91,7 +91,10 @@ def with_weights(function, **options):
 
 @functools.cache
 def module(kind, dtype, device):
-    arguments = {ebme.ModuleSoftsplat: ("softmax",), ebme.ModuleCorrelation: (), compat.sepconv.ModuleSepconv: ()}
+    arguments = {
+        ebme.ModuleSoftsplat: ("softmax",), ebme.ModuleCorrelation: (), mmcv.Correlation: (1, 2),
+        sampler.SpatialCorrelationSampler: (1, 4), compat.sepconv.ModuleSepconv: (),
+    }  # fmt: skip
     built = kind(*arguments[kind]) if kind in arguments else kind(C, 3, 3, padding=1)
     return built.to(device, dtype).requires_grad_(False)
 
@@ -102,6 +105,7 @@ def of_module(kind):
 
 basicsr, ebme, ifrnet, mmcv, rife = compat.basicsr, compat.ebme, compat.ifrnet, compat.mmcv, compat.rife
 sbnet, softsplat, torchvision, xvfi = compat.sbnet, compat.softsplat, compat.torchvision, compat.xvfi
+sampler = compat.spatial_correlation_sampler
 # name -> (a call, its arguments, what the original's dtype is inside autocast)
 CALLS = {
     "rife.warp": (rife.warp, warped, "grid_sample"),
@@ -142,6 +146,13 @@ CALLS = {
     "mmcv.DeformConv2dPack": (of_module(mmcv.DeformConv2dPack), lambda *a, **k: (image(*a, **k),), "conv2d"),
     "mmcv.masked_conv2d": (with_weights(mmcv.masked_conv2d, padding=1), selected, "first"),
     "mmcv.MaskedConv2d": (of_module(mmcv.MaskedConv2d), selected, "first"),
+    "mmcv.Correlation": (of_module(mmcv.Correlation), twice, "first"),
+    "spatial_correlation_sampler.spatial_correlation_sample": (
+        functools.partial(sampler.spatial_correlation_sample, patch_size=3), twice, "first"
+    ),
+    "spatial_correlation_sampler.SpatialCorrelationSampler": (
+        of_module(sampler.SpatialCorrelationSampler), twice, "first"
+    ),
     "basicsr.deform_conv": (with_weights(basicsr.deform_conv, padding=1), deformed, "offset"),
     "basicsr.modulated_deform_conv": (
         with_weights(basicsr.modulated_deform_conv, padding=1), functools.partial(deformed, masked=True), "offset"

@@ -11,6 +11,7 @@ from vfi_kernels.compat import (
     sbnet,
     sepconv,
     softsplat,
+    spatial_correlation_sampler,
     torchvision,
     xvfi,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "sbnet",
     "sepconv",
     "softsplat",
+    "spatial_correlation_sampler",
     "torchvision",
     "unpatch",
     "xvfi",

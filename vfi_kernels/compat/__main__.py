@@ -14,7 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = top.add_subparsers(required=True, metavar="run", dest="command")
     run = commands.add_parser(
         "run",
-        help="run a script; cupy, and torchvision.ops and mmcv.ops where they are not installed, are stand-ins",
+        help="run a script; cupy, and torchvision.ops, mmcv.ops and spatial_correlation_sampler where they are not "
+        "installed, are stand-ins",
     )
     run.add_argument("--quiet", action="store_true", help="do not list what was replaced, and what was left and why")
     run.add_argument("script", type=Path, help="the script, as one would give it to python")
