@@ -71,11 +71,6 @@ void find_columns(const CorrelationArgs& a, int64_t phase, Columns& columns) {
   if (a.mirrored && columns.count > 0) columns.window = h.pixel(columns.shift[0]);
 }
 
-// How many columns the owner has.
-VFI_INLINE int64_t columns_of(const CorrelationArgs& a, const Columns& columns) {
-  return a.mirrored ? ceil_quotient(a.h.size - columns.first, columns.step) : a.h.points;
-}
-
 // The gradient of one vector of pixels.
 template <class F>
 struct GradBlock {
@@ -268,7 +263,8 @@ void run_vector(const CorrelationArgs& a, const CorrelationTile& t, int64_t x, c
 
 template <class F, class T>
 void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationGradMemory<F>& memory) {
-  const int64_t plane = a.v.size * a.h.size, width = columns_of(a, memory.columns);
+  const int64_t plane = a.v.size * a.h.size;
+  const int64_t width = a.mirrored ? ceil_quotient(a.h.size - memory.columns.first, a.h.stride) : a.h.points;
   T* const out = static_cast<T*>(a.out) + t.b * a.C * plane;
   const F divisor = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
   for (int64_t x = t.x0; x < min(t.x1, width); x += Lanes<F>::kCount) {
