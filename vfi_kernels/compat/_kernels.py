@@ -1,0 +1,256 @@
+"""Autograd functions around kernels that cannot run here, and functions of two maps or of a convolution's arguments:
+what of ours computes the same."""
+
+import contextlib
+import dis
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels.compat import _emulation, _state, _trials, ebme, mmcv, softsplat, torchvision
+from vfi_kernels.compat._stand_ins import as_scriptable
+from vfi_kernels.compat._trials import CannotRun
+from vfi_kernels.compat._warp_trials import Differs
+
+FUNCTIONS = re.compile(r"splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
+FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
+TOLERANCE = 2e-5  # of the largest value
+SAME = "it computes the same"
+
+
+def drawn(*sizes: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.rand(sizes, generator=generator, **FLOAT) * (high - low) + low
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A function of ours, by its name in vfi_kernels, for calls with the same arguments in the same order."""
+
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        return self.by
+
+    @property
+    def function(self) -> Function:
+        return KNOWN[self.by]
+
+    def build(self, original: Any) -> Function:
+        """Ours; for calls of anything but tensors (proxies of torch.fx) a function of theirs."""
+        ours = self.function
+        if not inspect.isfunction(original):
+            return ours
+        parameters = list(inspect.signature(original).parameters.values())
+        names = [p.name for p in parameters]
+        defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = {**defaults, **dict(zip(names, args)), **kwargs}
+            whole = len(args) <= len(names) == len(given) and isinstance(given[names[0]], Tensor)
+            return ours(*[given[name] for name in names]) if whole else original(*args, **kwargs)
+
+        return as_scriptable(call, original)
+
+
+KNOWN: dict[str, Function] = {
+    "compat.softsplat.softsplat_func.apply": softsplat.softsplat_func.apply,
+    "compat.softsplat.softsplat": softsplat.softsplat,
+    "compat.ebme.FunctionSoftsplat": ebme.FunctionSoftsplat,
+    "compat.softsplat.FunctionCorrelation": softsplat.FunctionCorrelation,
+    "compat.ebme.FunctionCorrelation": ebme.FunctionCorrelation,
+    "compat.torchvision.deform_conv2d": torchvision.deform_conv2d,
+    "compat.mmcv.modulated_deform_conv2d": mmcv.modulated_deform_conv2d,
+}
+
+
+def pictures() -> tuple[Tensor, Tensor]:
+    """An image, and a flow that leaves holes."""
+    return drawn(2, 3, 12, 16), drawn(2, 2, 12, 16, seed=1, low=-5, high=5)
+
+
+def maps() -> tuple[Tensor, Tensor]:
+    return drawn(2, 4, 9, 11, low=-1), drawn(2, 4, 9, 11, seed=1, low=-1)
+
+
+def deformed(*order: str) -> tuple[object, ...]:
+    """The arguments of a deformable convolution, in this order."""
+    given: Options = {
+        "input": drawn(2, 4, 9, 11, low=-1), "offset": drawn(2, 18, 9, 11, seed=1, low=-2, high=2),
+        "mask": drawn(2, 9, 9, 11, seed=2), "weight": drawn(6, 4, 3, 3, seed=3, low=-1), "bias": drawn(6, seed=4),
+        "stride": 1, "padding": 1, "dilation": 1, "groups": 1, "deform_groups": 1,
+    }  # fmt: skip
+    return tuple(given[name] for name in order)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An autograd function of ours: `pattern` of its name, the arguments it is tried with."""
+
+    pattern: str
+    by: str
+    arguments: Callable[[], tuple[object, ...]]
+
+
+MODULATED = ("input", "offset", "mask", "weight", "bias", "stride", "padding", "dilation", "groups", "deform_groups")
+KERNELS = (
+    Kernel("splat", "compat.softsplat.softsplat_func.apply", pictures),
+    Kernel("correlation", "compat.softsplat.FunctionCorrelation", maps),
+    Kernel("modulated_?deform", "compat.mmcv.modulated_deform_conv2d", lambda: deformed(*MODULATED)),
+)
+PLACEHOLDERS = {  # functions that are not implemented, by name and parameters
+    ("softsplat", ("tenIn", "tenFlow", "tenMetric", "strMode")): "compat.softsplat.softsplat",
+    ("softsplat", ("tenInput", "tenFlow", "tenMetric", "strMode")): "compat.softsplat.softsplat",
+    ("FunctionSoftsplat", ("tenInput", "tenFlow", "tenMetric", "strType")): "compat.ebme.FunctionSoftsplat",
+    ("FunctionCorrelation", ("tenFirst", "tenSecond")): "compat.ebme.FunctionCorrelation",
+    ("FunctionCorrelation", ("tenOne", "tenTwo")): "compat.softsplat.FunctionCorrelation",
+}  # fmt: skip
+
+
+def parameters_of(function: Function) -> list[str]:
+    """Without a first ctx or self."""
+    names = list(inspect.signature(function).parameters)
+    return names[1:] if names[:1] in (["ctx"], ["self"]) else names
+
+
+def is_not_implemented(function: Function) -> bool:
+    """Whether a function does nothing but raise NotImplementedError: no call of it can be told from another."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_names != ("NotImplementedError",):
+        return False
+    done = {i.opname for i in dis.get_instructions(code)}
+    return "RAISE_VARARGS" in done and not any("JUMP" in name or name.startswith("STORE") for name in done)
+
+
+@functools.cache
+def role_of(kernel: type) -> Ours:
+    """Which function of ours an autograd function is. Where its kernel cannot run, only what it returns tells: how
+    many tensors, of which shapes and types."""
+    forward: Function = kernel.forward  # type: ignore[attr-defined]
+    names = parameters_of(forward)
+    for known in KERNELS:
+        arguments = known.arguments()
+        if not re.search(known.pattern, kernel.__name__, re.IGNORECASE) or len(names) != len(arguments):
+            continue
+        if is_not_implemented(forward):
+            return Ours(known.by, "it is not implemented there: by its name and parameters")
+        expected = _trials.outcome(KNOWN[known.by], arguments)[0]
+        try:
+            out, emulated = _trials.outcome(kernel.apply, arguments, source=kernel)[0], False  # type: ignore[attr-defined]
+        except _trials.Misbehaves:
+            raise
+        except CannotRun:
+            _emulation.Launched.count = 0
+            out = _trials.outcome(kernel.apply, arguments, source=kernel, emulated=True)[0]  # type: ignore[attr-defined]
+            emulated = _emulation.Launched.count > 0
+        if not like(out, expected) or not (emulated or close(out, expected)):
+            raise Differs(
+                f"it returns {described(out)}, ours {described(expected)}" if emulated else "it computes something else"
+            )
+        return Ours(known.by, "what its kernel returns has the shape and type of ours" if emulated else SAME)
+    raise Differs(f"the autograd function {kernel.__name__} is not known")
+
+
+def described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
+
+
+def like(theirs: object, ours: Tensor) -> bool:
+    return isinstance(theirs, Tensor) and theirs.shape == ours.shape and theirs.dtype == ours.dtype
+
+
+def close(theirs: Any, ours: Tensor) -> bool:
+    return like(theirs, ours) and bool((theirs - ours).abs().max() <= TOLERANCE * ours.abs().max())
+
+
+def kernels_in(function: Function) -> list[type]:
+    """The autograd functions that a function names, itself or in those that it calls."""
+    found: dict[int, type] = {}
+    for layer in _state.called_by(function):
+        cells = [cell.cell_contents for cell in _state.filled(layer)]
+        for value in [*(layer.__globals__.get(name) for name in _state.names_in(layer.__code__)), *cells]:
+            kernel = getattr(value, "__self__", value)
+            if isinstance(kernel, type) and issubclass(kernel, torch.autograd.Function):
+                found[id(kernel)] = kernel
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def with_ours(kernels: Sequence[Any]) -> Iterator[None]:
+    """Inside, `apply` of these autograd functions is ours; Differs if one of them is nothing of ours."""
+    roles = [role_of(kernel) for kernel in kernels]
+    for kernel, role in zip(kernels, roles):
+        kernel.apply = staticmethod(role.function)
+    try:
+        yield
+    finally:
+        for kernel in kernels:
+            del kernel.apply
+
+
+def called(
+    function: Function, arguments: Arguments, leaves: tuple[Tensor, ...] = ()
+) -> tuple[object, list[Tensor | None]]:
+    """What a function gives: as it is, or, where a kernel cannot run, with ours in place of the kernel."""
+    try:
+        return _trials.outcome(function, arguments, leaves)
+    except _trials.Misbehaves:
+        raise
+    except CannotRun:
+        kernels = kernels_in(function)
+        if not kernels:
+            return _trials.outcome(function, arguments, leaves, emulated=True)
+    with with_ours(kernels):
+        return _trials.outcome(function, arguments, leaves, emulated=True)
+
+
+def plan_for(function: Function) -> Ours:
+    """Of a function of two maps, or of a deformable convolution."""
+    names = tuple(parameters_of(function))
+    if is_not_implemented(function):
+        if (function.__name__, names) in PLACEHOLDERS:
+            return Ours(
+                PLACEHOLDERS[function.__name__, names], "it is not implemented there: by its name and parameters"
+            )
+        raise Differs("it is not implemented there")
+    torchvisions = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
+    if names == torchvisions:
+        return compared(function, "compat.torchvision.deform_conv2d", deformed(*names))
+    if len(names) != 2:
+        raise Differs(
+            f"its parameters are ({', '.join(names)}), expected two maps, or those of a deformable convolution"
+        )
+    return compared(
+        function,
+        "compat.ebme.FunctionCorrelation" if "tenFirst" in names else "compat.softsplat.FunctionCorrelation",
+        maps(),
+    )
+
+
+def compared(function: Function, by: str, arguments: tuple[object, ...]) -> Ours:
+    """Ours of this name, if values and gradients are the same."""
+    leaves = [a.clone().requires_grad_() if isinstance(a, Tensor) else a for a in arguments]
+    tensors = tuple(a for a in leaves if isinstance(a, Tensor))
+    theirs, slopes = called(function, leaves, tensors)
+    ours, own = _trials.outcome(KNOWN[by], leaves, tensors)
+    assert isinstance(ours, Tensor)
+    if not close(theirs, ours):
+        raise Differs(
+            f"it returns {described(theirs)}, ours {described(ours)}"
+            if not like(theirs, ours)
+            else "it computes something else"
+        )
+    for slope, mine in zip(slopes, own):
+        if (slope is None) != (mine is None) or (slope is not None and mine is not None and not close(slope, mine)):
+            raise Differs("its gradient is another one")
+    return Ours(by, SAME)

@@ -1,0 +1,149 @@
+"""What takes a function's place: ours for the calls that were tried, the function itself for every other one."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels.compat import _warps
+from vfi_kernels.compat._warp_trials import Found
+from vfi_kernels.compat._warps import Mask, Warp
+
+NAMES: dict[Warp, str] = {
+    Warp(sizes="image"): "compat.rife.warp",
+    Warp(sizes="flow"): "compat.ifrnet.warp",
+    Warp(): "compat.rife.warp",
+    Warp(outside="zeros", sizes="image"): "compat.softsplat.backwarp",
+    Warp(outside="zeros", mask=Mask(0.999)): "compat.xvfi.bwarp",
+}
+Read = Callable[[Arguments, Options], tuple[Any, Any, Warp | None]]
+
+
+@dataclass(frozen=True)
+class WarpPlan:
+    """`found`, for a function of an image, a flow and further parameters."""
+
+    found: Found
+    takes_self: bool = False
+    takes_grid: bool = False  # the divisors and the grid of vs-rife
+    of_self: tuple[tuple[str, object], ...] = ()  # the attributes of its object that it was tried with
+
+    @property
+    def by(self) -> str:
+        return NAMES.get(self.found.calls[0][1], "vk.backward_warp")
+
+    def __str__(self) -> str:
+        more = [", ".join(f"{name}={value!r}" for name, value in given) for given, _ in self.found.calls[1:]]
+        return str(self.found.calls[0][1]) + (f"; also {'; '.join(more)}" if more else "")
+
+    def build(self, original: Function) -> Function:
+        """The function that takes the place of `original`."""
+        first, kind, dtypes = int(self.takes_self), self.found.calls[0][1], self.found.dtypes
+        read = reader(original, first, self)
+        short, of_self, grid = 2 + first, dict(self.of_self), self.takes_grid
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if len(args) == short and not kwargs and not grid:
+                image, flow, asked = args[first], args[first + 1], kind
+            else:
+                image, flow, asked = read(args, kwargs)
+            if asked is None or not taken(image, flow, asked, dtypes):
+                return original(*args, **kwargs)
+            if of_self and not (args and has(args[0], of_self)):
+                return original(*args, **kwargs)
+            return _warps.warped(image, flow, asked)
+
+        return as_scriptable(call, original)
+
+
+def as_scriptable(call: Function, original: Function) -> Function:
+    """`call` under the name of `original`, which torch.jit.script compiles instead."""
+    wrapped: Any = functools.wraps(original)(call)
+    wrapped.__prepare_scriptable__ = lambda: original
+    found: Function = wrapped
+    return found
+
+
+def taken(image: Any, flow: Any, kind: Warp, dtypes: tuple[torch.dtype, ...]) -> bool:
+    """Whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes."""
+    if not (isinstance(image, Tensor) and isinstance(flow, Tensor)) or image.dim() != 4 or flow.dim() != 4:
+        return False
+    rows = 1 if kind.last else 2
+    return (
+        flow.shape[3 if kind.last else 1] == 2
+        and image.shape[0] == flow.shape[0]
+        and (kind.sizes is not None or image.shape[2:] == flow.shape[rows : rows + 2])
+        and image.dtype in dtypes
+        and flow.is_floating_point()
+        and image.device == flow.device
+    )
+
+
+def reader(original: Function, first: int, plan: WarpPlan) -> Read:
+    """Reads the image, the flow and which warp is asked for from any call; None for one that was not tried."""
+    parameters = list(inspect.signature(original).parameters.values())
+    names = [p.name for p in parameters]
+    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    calls = [(dict(more), kind) for more, kind in plan.found.calls]
+    image_name, flow_name, *further = names[first:]
+
+    def read(args: Arguments, kwargs: Options) -> tuple[Any, Any, Warp | None]:
+        given = {**defaults, **dict(zip(names, args)), **kwargs}
+        if len(args) > len(names) or len(given) != len(names):
+            return None, None, None
+        image, flow = given[image_name], given[flow_name]
+        if plan.takes_grid:
+            kind = calls[0][1] if of_standard_grid(image, flow, *(given[name] for name in further)) else None
+            return image, flow, kind
+        for more, kind in calls:
+            if all(same_value(given[name], more.get(name, defaults.get(name))) for name in further):
+                return image, flow, kind
+        return image, flow, None
+
+    return read
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Equal, for words, numbers and None; the same, for anything else."""
+    return a is b or (type(a) is type(b) and isinstance(a, (str, bool, int, float)) and bool(a == b))
+
+
+def has(owner: object, values: Options) -> bool:
+    """Whether an object has these attributes."""
+    missing = object()
+    return all(same_value(getattr(owner, name, missing), value) for name, value in values.items())
+
+
+known_grids = WeakTensorKeyDictionary()  # grid -> its version, and the divisors and their version, when looked at
+
+
+def of_standard_grid(image: Any, flow: Any, divisors: Any, grid: Any) -> bool:
+    """Whether these are the divisors and the grid that vs-rife makes for an image and a flow. They are looked at once:
+    that is a wait on a GPU."""
+    if not all(isinstance(t, Tensor) for t in (image, flow, divisors, grid)) or grid.shape[2:] != flow.shape[2:]:
+        return False
+    if is_compiling():
+        return True
+    key = (grid._version, id(divisors), divisors._version, image.shape[2:])
+    if known_grids.get(grid, (None,))[0] == key:
+        return bool(known_grids[grid][1])
+    height, width = flow.shape[2:]
+    axes = [torch.linspace(-1, 1, n, dtype=torch.float32, device=grid.device) for n in (height, width)]
+    ys, xs = torch.meshgrid(*axes, indexing="ij")
+    half = [(n - 1) / 2 for n in (image.shape[3], image.shape[2])]
+    rounding = 1e-5 if grid.dtype in (torch.float32, torch.float64) else 1e-2
+    right = (
+        grid.dim() == 4
+        and bool((grid.float() - torch.stack((xs, ys))).abs().max() <= rounding)
+        and divisors.shape == (2,)
+        and all(abs(a - b) <= rounding * b for a, b in zip(divisors.tolist(), half))
+    )
+    known_grids[grid] = (key, right)
+    return right
