@@ -5,7 +5,6 @@ import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import Any
 from unittest import mock
 
 import torch
@@ -50,16 +49,15 @@ class CpuAsCuda(TorchFunctionMode):
             kwargs["device"] = on_cpu_by_number(kwargs["device"])
         return func(*args, **kwargs)
 
-    def typed(self, t: Tensor, kind: object = None, **options: object) -> object:
+    def typed(self, t: Tensor, kind: str | torch.dtype | None = None, **options: object) -> object:
         """Tensor.type: "torch.cuda.FloatTensor" is what it is called, and what it may be made."""
         if kind is None:
             return t.type().replace("torch.", "torch.cuda.")
-        name = kind.replace("torch.cuda.", "torch.") if isinstance(kind, str) else kind
-        return t.type(name)
+        return t.type(kind.replace("torch.cuda.", "torch.") if isinstance(kind, str) else kind)
 
 
 class Nothing:
-    """Any object of torch.cuda that one waits for, or enters: it does nothing."""
+    """Every object of torch.cuda that one waits for, or enters: it does nothing."""
 
     cuda_stream = 0
 
@@ -89,15 +87,10 @@ def names_of_cuda() -> Options:
     dtypes = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Char", "Bool")
     made = {f"{n}Tensor": getattr(torch, f"{n}Tensor") for n in dtypes}
     silent = (
-        "synchronize",
-        "empty_cache",
-        "init",
-        "_lazy_init",
-        "set_device",
-        "manual_seed",
-        "manual_seed_all",
+        "synchronize", "empty_cache", "init", "_lazy_init", "set_device", "manual_seed", "manual_seed_all",
         "set_stream",
-    )
+    )  # fmt: skip
+    objects = ("device", "device_of", "stream", "Stream", "Event", "current_stream", "default_stream")
     told = {
         "is_available": True, "is_initialized": True, "current_device": 0, "device_count": 1,
         "get_device_name": "a CPU", "get_device_capability": (8, 0), "is_bf16_supported": True,
@@ -107,8 +100,8 @@ def names_of_cuda() -> Options:
         **made,
         **{name: lambda *_, **__: None for name in silent},
         **{name: functools.partial(lambda value, *_, **__: value, value) for name, value in told.items()},
-        **{name: Nothing for name in ("device", "device_of", "stream", "Stream", "Event", "current_stream", "default_stream")},
-    }  # fmt: skip
+        **{name: Nothing for name in objects},
+    }
 
 
 @contextlib.contextmanager
@@ -146,18 +139,19 @@ def makes_kernels(value: object) -> bool:
     return inspect.isfunction(inner) and any(name in MAKES_KERNELS for name in inner.__code__.co_names)
 
 
+def memoize(*_: object, **__: object) -> Function:
+    """cupy.memoize: a decorator that does nothing."""
+    return lambda function: function
+
+
 def stub_of_cupy() -> ModuleType:
-    """A module whose every attribute does nothing, but for decorators, which give the function back."""
-    stub: Any = ModuleType("cupy")
-    kernels = Launched()
-    decorator = lambda *_, **__: lambda function: function  # noqa: E731
-    stub.memoize = decorator
-    stub.util = stub._util = Nothing()
-    stub.util.memoize = decorator
-    for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel"):
-        setattr(stub, name, lambda *_, **__: kernels)
-    stub.cuda = Nothing()
-    stub.cuda.compile_with_cache = lambda *_, **__: kernels
-    stub.int32 = stub.int64 = int
-    stub.float32 = stub.float64 = float
+    """A module whose kernels are launched as nothing."""
+    stub = ModuleType("cupy")
+    kernels, util, cuda = Launched(), Nothing(), Nothing()
+    vars(util)["memoize"], vars(cuda)["compile_with_cache"] = memoize, lambda *_, **__: kernels
+    made = {
+        name: lambda *_, **__: kernels for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")
+    }
+    numbers = {"int32": int, "int64": int, "float32": float, "float64": float}
+    vars(stub).update(memoize=memoize, util=util, _util=util, cuda=cuda, **made, **numbers)
     return stub

@@ -8,12 +8,11 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _emulation, _state, _trials, ebme, mmcv, softsplat, torchvision
 from vfi_kernels.compat._stand_ins import as_scriptable
 from vfi_kernels.compat._trials import CannotRun
@@ -23,6 +22,7 @@ FUNCTIONS = re.compile(r"splat|correlation|cost_?vol|deform_?conv|sepconv|adacof
 FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
 TOLERANCE = 2e-5  # of the largest value
 SAME = "it computes the same"
+NOT_IMPLEMENTED = "it is not implemented there: by its name and parameters"
 
 
 def drawn(*sizes: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -44,7 +44,7 @@ class Ours:
     def function(self) -> Function:
         return KNOWN[self.by]
 
-    def build(self, original: Any) -> Function:
+    def build(self, original: Foreign) -> Function:
         """Ours; for calls of anything but tensors (proxies of torch.fx) a function of theirs."""
         ours = self.function
         if not inspect.isfunction(original):
@@ -53,7 +53,7 @@ class Ours:
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
             given = {**defaults, **dict(zip(names, args)), **kwargs}
             whole = len(args) <= len(names) == len(given) and isinstance(given[names[0]], Tensor)
             return ours(*[given[name] for name in names]) if whole else original(*args, **kwargs)
@@ -141,7 +141,7 @@ def role_of(kernel: type) -> Ours:
         if not re.search(known.pattern, kernel.__name__, re.IGNORECASE) or len(names) != len(arguments):
             continue
         if is_not_implemented(forward):
-            return Ours(known.by, "it is not implemented there: by its name and parameters")
+            return Ours(known.by, NOT_IMPLEMENTED)
         expected = _trials.outcome(KNOWN[known.by], arguments)[0]
         try:
             out, emulated = _trials.outcome(kernel.apply, arguments, source=kernel)[0], False  # type: ignore[attr-defined]
@@ -159,17 +159,25 @@ def role_of(kernel: type) -> Ours:
     raise Differs(f"the autograd function {kernel.__name__} is not known")
 
 
+def expect_close(theirs: object, ours: object, only_alike: bool = False) -> None:
+    if not like(theirs, ours):
+        raise Differs(f"it returns {described(theirs)}, ours {described(ours)}")
+    if not only_alike and not close(theirs, ours):
+        raise Differs("it computes something else")
+
+
 def described(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
 
 
-def like(theirs: object, ours: Tensor) -> bool:
-    return isinstance(theirs, Tensor) and theirs.shape == ours.shape and theirs.dtype == ours.dtype
+def like(theirs: object, ours: object) -> bool:
+    both = isinstance(theirs, Tensor) and isinstance(ours, Tensor)
+    return both and theirs.shape == ours.shape and theirs.dtype == ours.dtype  # type: ignore[attr-defined]
 
 
-def close(theirs: Any, ours: Tensor) -> bool:
+def close(theirs: Foreign, ours: Foreign) -> bool:
     return like(theirs, ours) and bool((theirs - ours).abs().max() <= TOLERANCE * ours.abs().max())
 
 
@@ -186,7 +194,7 @@ def kernels_in(function: Function) -> list[type]:
 
 
 @contextlib.contextmanager
-def with_ours(kernels: Sequence[Any]) -> Iterator[None]:
+def with_ours(kernels: Sequence[Foreign]) -> Iterator[None]:
     """Inside, `apply` of these autograd functions is ours; Differs if one of them is nothing of ours."""
     roles = [role_of(kernel) for kernel in kernels]
     for kernel, role in zip(kernels, roles):

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CellType, ModuleType
-from typing import Any
 
 from torch import nn
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _roles, _targets, mmcv, torchvision
 from vfi_kernels.compat._report import Left, PatchReport, Replaced
 from vfi_kernels.compat._targets import Place
@@ -21,7 +20,7 @@ MISSING = object()
 class Change:
     """`owner`.`name` was `old` before it became `new`."""
 
-    owner: Any
+    owner: Foreign
     name: str
     old: object
     new: object
@@ -55,7 +54,7 @@ def patch(target: object, *, dry_run: bool = False) -> PatchReport:
         TypeError: if target is nothing of the above.
     """
     report = PatchReport()
-    objects: list[Any] = []
+    objects: list[Foreign] = []
     if isinstance(target, ModuleType):
         modules, missing = _targets.package_modules(target)
         report.left += [Left(name, "it is not imported") for name in missing]
@@ -82,7 +81,7 @@ def unpatch() -> int:
     return undone
 
 
-def current(owner: Any, name: str) -> object:
+def current(owner: Foreign, name: str) -> object:
     if name == "__class__":
         return type(owner)
     return owner.cell_contents if isinstance(owner, CellType) else vars(owner).get(name, MISSING)
@@ -90,10 +89,11 @@ def current(owner: Any, name: str) -> object:
 
 def patch_places(places: Iterable[Place], dry_run: bool, report: PatchReport) -> None:
     """Judges what is in each place, all of them at once, and changes those that are ours."""
-    found = [
-        (place, c) for place in places
-        if (c := _roles.candidate(place.value, place.in_class, place.owner if place.in_class else None, place.instance))
-    ]  # fmt: skip
+    found: list[tuple[Place, _roles.Candidate]] = []
+    for place in places:
+        owner = place.owner if place.in_class else None
+        c = _roles.candidate(place.value, place.in_class, owner, place.instance, place.name)
+        found += [] if c is None else [(place, c)]
     for (place, c), verdict in zip(found, _roles.verdicts([c for _, c in found])):
         if verdict is None:
             continue
@@ -115,7 +115,7 @@ def put(place: Place, c: _roles.Candidate, plan: _roles.Plan) -> None:
     change(place.owner, place.name, place.value, staticmethod(new) if isinstance(place.value, staticmethod) else new)
 
 
-def change(owner: Any, name: str, old: object, new: object) -> None:
+def change(owner: Foreign, name: str, old: object, new: object) -> None:
     setattr(owner, name, new)
     changes.append(Change(owner, name, old, new))
 

@@ -1,13 +1,14 @@
 """What `patch` did, as a table and as data."""
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
+
+COLUMNS = ("verdict", "place", "by", "reason")
 
 
 @dataclass(frozen=True)
 class Replaced:
-    """`place` (module.name) is now `by` (a name of vfi_kernels); `reason`: how it was recognised, and what it computes."""
+    """`place` (module.name) is now `by` (a name of vfi_kernels); `reason`: how it was recognised, what it computes."""
 
     place: str
     by: str
@@ -31,10 +32,9 @@ class PatchReport:
 
     def rows(self) -> list[dict[str, str]]:
         """A dictionary for each: verdict ("replaced" or "left"), place, by ("" of what was left) and reason."""
-        replaced = [{"verdict": "replaced", **dataclasses.asdict(r)} for r in self.replaced]
-        return replaced + [
-            {"verdict": "left", "place": item.place, "by": "", "reason": item.reason} for item in self.left
-        ]
+        rows = [("replaced", r.place, r.by, r.reason) for r in self.replaced]
+        rows += [("left", item.place, "", item.reason) for item in self.left]
+        return [dict(zip(COLUMNS, row)) for row in rows]
 
     def json(self) -> str:
         """`rows` as JSON."""
@@ -44,7 +44,7 @@ class PatchReport:
         rows = [tuple(row.values()) for row in self.rows()]
         if not rows:
             return "nothing to replace was found"
-        return table([("verdict", "place", "by", "reason"), *rows])
+        return table([COLUMNS, *rows])
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

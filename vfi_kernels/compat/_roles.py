@@ -1,17 +1,16 @@
 """Which functions and classes of other repositories `compat.patch` looks at, and what it finds that they compute."""
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import CodeType
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
-from vfi_kernels._types import Function
-from vfi_kernels.compat import _children, _kernels, _splats, _state, _trials, _warp_objects, _warp_trials
+from vfi_kernels._types import Foreign, Function
+from vfi_kernels.compat import _children, _kernels, _splats, _state, _trials, _warp_objects, _warp_trials, _warps
+from vfi_kernels.compat import _warp_pictures as pictures
 from vfi_kernels.compat._stand_ins import WarpPlan
 
 # What is tried; names decide nothing else. Also tried: what calls grid_sample.
@@ -23,7 +22,7 @@ class Plan(Protocol):
 
     @property
     def by(self) -> str: ...
-    def build(self, original: Any) -> Any: ...
+    def build(self, original: Foreign) -> Foreign: ...
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,13 @@ class Candidate:
     """`value` as it was found; `function`: what is tried of it; `owner`: the class that it is a method of, with an
     object of it where there is one."""
 
-    value: Any
-    function: Any
+    value: Foreign
+    function: Foreign
     takes_self: bool = False
     owner: type | None = None
     instance: object = None
+    name: str = ""
+    named: bool = True  # its name, or a grid_sample in it, says that it belongs here; else it calls such a function
 
     @property
     def key(self) -> tuple[int, ...]:
@@ -54,31 +55,40 @@ def is_function_of_autograd(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, torch.autograd.Function)
 
 
-def candidate(value: Any, method: bool = False, owner: type | None = None, instance: object = None) -> Candidate | None:
-    """`value`, if it may be something that we replace: a function (`method`: with a first parameter self), an autograd
-    function, or its bound `apply`."""
+def candidate(
+    value: Foreign, method: bool = False, owner: type | None = None, instance: object = None, name: str = ""
+) -> Candidate | None:
+    """`value`, which is called `name`, if it may be something that we replace: a function (`method`: with a first
+    parameter self), an autograd function, or its bound `apply`."""
     takes_self = method and not isinstance(value, staticmethod)
     function = value.__func__ if isinstance(value, staticmethod) else value
     bound_to = getattr(function, "__self__", None)
-    if getattr(function, "__name__", "") == "apply" and is_function_of_autograd(bound_to):
-        return Candidate(value, bound_to) if TRIED.search(bound_to.__name__) else None
-    if is_function_of_autograd(function):
-        return Candidate(value, function) if TRIED.search(function.__name__) and is_foreign(function) else None
+    if getattr(function, "__name__", "") == "apply" and isinstance(bound_to, type):
+        function = bound_to
+    if isinstance(function, type):
+        known = is_function_of_autograd(function) and TRIED.search(function.__name__) and is_foreign(function)
+        return Candidate(value, function) if known else None
     function = getattr(function, "_torchdynamo_orig_callable", function)  # compiled: a trial would compile it
     function = function.__wrapped__ if isinstance(function, _state.Cached) else function
-    if not inspect.isfunction(function) or not is_foreign(function):
+    if not inspect.isfunction(function) or not is_foreign(function) or function.__name__.startswith("test"):
         return None
-    name = owner.__name__ if owner is not None and function.__name__ == "forward" else function.__name__
-    needed = 3 if takes_self else 2
-    if function.__code__.co_argcount < needed and not function.__code__.co_flags & inspect.CO_VARARGS:
+    code = function.__code__
+    if code.co_argcount < (3 if takes_self else 2) and not code.co_flags & inspect.CO_VARARGS:
         return None
-    if not (TRIED.search(name) or samples(function.__code__)) or name.startswith("test"):
-        return None
-    return Candidate(value, function, takes_self, owner if takes_self else None, instance)
+    names = [owner.__name__] if owner is not None and function.__name__ == "forward" else [function.__name__, name]
+    named = any(map(TRIED.search, names)) or samples(function)
+    if named or (function.__name__ != "forward" and samples_somewhere(function)):
+        return Candidate(value, function, takes_self, owner if takes_self else None, instance, " ".join(names), named)
+    return None
 
 
-def samples(code: CodeType) -> bool:
-    return "grid_sample" in _state.names_in(code)
+def samples(function: Function) -> bool:
+    return "grid_sample" in _state.names_in(function.__code__)
+
+
+def samples_somewhere(function: Function) -> bool:
+    """Whether a function, or one that it calls, calls grid_sample."""
+    return any(map(samples, _state.called_by(function)))
 
 
 def is_foreign(value: object) -> bool:
@@ -90,8 +100,11 @@ def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
     """What each is; None: nothing that we know. One that is there more than once is tried once."""
     single = {c.key: c for c in candidates}
     tasks: list[Callable[[], Verdict | None]] = [lambda c=c: judge(c) for c in single.values()]  # type: ignore[misc]
+    if single:
+        pictures.warm()
     found = dict(zip(single, _children.answers(tasks, lambda why: Verdict(None, why))))
-    return [_warp_objects.with_its_object(c, found[c.key]) for c in candidates]
+    judged = [_warp_objects.with_its_object(c, found[c.key]) for c in candidates]
+    return [v if c.named or (v is not None and v.plan is not None) else None for c, v in zip(candidates, judged)]
 
 
 def judge(c: Candidate) -> Verdict | None:
@@ -100,7 +113,7 @@ def judge(c: Candidate) -> Verdict | None:
         if is_function_of_autograd(c.function):
             role = _kernels.role_of(c.function)
             return Verdict(role, role.reason)
-        if _kernels.FUNCTIONS.search(c.function.__name__) or (c.owner and _kernels.FUNCTIONS.search(c.owner.__name__)):
+        if not samples_somewhere(c.function) and _kernels.FUNCTIONS.search(c.name):
             return judge_function(c)
         return judge_warp(c)
     except _trials.CannotRun as error:
@@ -116,7 +129,7 @@ def judge_function(c: Candidate) -> Verdict | None:
     """Of splats, correlations and convolutions."""
     if c.takes_self:
         return None  # it calls what takes the place of the function inside it
-    plan = _splats.plan_for(c.function) if "splat" in c.function.__name__.lower() else _kernels.plan_for(c.function)
+    plan = _splats.plan_for(c.function) if "splat" in c.name.lower() else _kernels.plan_for(c.function)
     return Verdict(plan, plan.reason)
 
 
@@ -131,10 +144,19 @@ def judge_warp(c: Candidate) -> Verdict:
     variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & kinds
     if variadic or len(names) < 2 or any(p.default is empty for p in further):
         raise _warp_trials.Differs(f"its parameters are ({', '.join(names)}), expected an image and a flow")
-    call, of_self = _warp_objects.call_of(c, with_grid)
-    found = _warp_trials.recognised(_warp_trials.Trials(call, c.function), changes_of(further))
-    plan = WarpPlan(found, c.takes_self, with_grid, of_self)
-    return Verdict(plan, f"it computes the same: {plan}")
+    failed: Exception | None = None
+    for bound in _warp_objects.calls_of(c, with_grid):
+        try:
+            found = _warp_trials.recognised(_warp_trials.Trials(bound.call, c.function), changes_of(further))
+        except _trials.Misbehaves:
+            raise
+        except (_trials.CannotRun, _warp_trials.Differs) as error:
+            failed = failed or error
+        else:
+            plan = WarpPlan(found, c.takes_self, with_grid, bound.of_self, bound.grid)
+            return Verdict(plan, f"it computes the same: {plan}")
+    assert failed is not None
+    raise failed
 
 
 def changes_of(further: Sequence[inspect.Parameter]) -> list[_warp_trials.More]:
@@ -143,10 +165,6 @@ def changes_of(further: Sequence[inspect.Parameter]) -> list[_warp_trials.More]:
     for p in further:
         if isinstance(p.default, bool):
             found.append(((p.name, not p.default),))
-        elif p.default in _warp_trials.OUTSIDE:
-            found += [((p.name, word),) for word in _warp_trials.OUTSIDE if word != p.default]
+        elif p.default in _warps.OUTSIDE:
+            found += [((p.name, word),) for word in _warps.OUTSIDE if word != p.default]
     return found
-
-
-def replaced(plan: Plan, **changes: object) -> Plan:
-    return dataclasses.replace(plan, **changes)  # type: ignore[type-var]

@@ -2,18 +2,16 @@
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from vfi_kernels._options import Holes, Mode
 from vfi_kernels._results import accumulator
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _kernels, _trials, softsplat
+from vfi_kernels.compat._grids import as_under_autocast
 from vfi_kernels.compat._kernels import Ours, drawn
 from vfi_kernels.compat._stand_ins import as_scriptable, same_value
-from vfi_kernels.compat._grids import as_under_autocast
 from vfi_kernels.compat._warp_trials import Differs
 from vfi_kernels.ops.splat.op import splat
 
@@ -25,27 +23,30 @@ WORDS = [
 
 @dataclass(frozen=True)
 class Splat:
-    """vk.splat in one mode. `shifted`: softmax subtracts the largest metric first; else exp(metric) itself is summed,
-    to which the 1e-7 of `holes` belongs."""
+    """vk.splat in one mode. Softmax with 1e-7 is the sum of exp(metric) itself, to which the 1e-7 is added."""
 
     mode: Mode
     holes: Holes = "zero"
+
+    @property
+    def weighted(self) -> bool:
+        return self.mode in ("linear", "softmax")
 
     def __str__(self) -> str:
         return self.mode + {"zero": "", "add": " + 1e-7", "clip": ", at least 1e-7"}[self.holes]
 
 
 def splatted(image: Tensor, flow: Tensor, metric: Tensor | None, kind: Splat) -> Tensor:
-    mode = kind.mode
+    """What `kind` says; a metric that it does not want is not looked at."""
+    mode, metric = kind.mode, metric if kind.weighted else None
     if mode == "softmax" and kind.holes != "zero" and metric is not None:
         mode, metric = "linear", metric.to(accumulator(metric)).clamp(max=softsplat.LARGEST_METRIC).exp()
     return splat(as_under_autocast(image), flow, metric, mode=mode, holes=kind.holes)
 
 
-KINDS = (
-    Splat("sum"),
-    *(Splat(mode, holes) for mode in ("average", "linear", "softmax") for holes in ("zero", "add", "clip")),  # type: ignore[arg-type]
-)
+EPS: tuple[Holes, ...] = ("zero", "add", "clip")
+DIVIDED: tuple[Mode, ...] = ("average", "linear", "softmax")
+KINDS = (Splat("sum"), *(Splat(mode, holes) for mode in DIVIDED for holes in EPS))
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class SplatPlan:
         modes = {word: (kind, metrics) for word, kind, metrics in self.modes}
         further = names[4:]
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
             given = {**defaults, **dict(zip(names, args)), **kwargs}
             if len(args) > len(names) or len(given) != len(names):
                 return original(*args, **kwargs)
@@ -79,7 +80,7 @@ class SplatPlan:
                 or not all(same_value(given[name], defaults[name]) for name in further)
             ):
                 return original(*args, **kwargs)
-            return splatted(image, flow, metric if kind.mode in ("linear", "softmax") else None, kind)
+            return splatted(image, flow, metric, kind)
 
         return as_scriptable(call, original)
 
@@ -149,7 +150,7 @@ def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
     leaves = (image, flow, metric) if with_metric else (image, flow)
     theirs, slopes = _kernels.called(function, given, leaves)
     for kind in KINDS:
-        if kind.mode in ("linear", "softmax") and not with_metric:
+        if kind.weighted and not with_metric:
             continue
         weighted = kind.mode in ("linear", "softmax")
         ours, own = _trials.outcome(
@@ -166,5 +167,8 @@ def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
     raise Differs(f"in mode {word} it computes something else")
 
 
-def gradient_close(a: Tensor, b: Tensor) -> bool:
+def gradient_close(a: Tensor | None, b: Tensor | None) -> bool:
+    """None is as good as 0."""
+    if a is None or b is None:
+        return not any(t is not None and bool(t.any()) for t in (a, b))
     return bool((a - b).abs().max() <= 1e-3 * b.abs().max())

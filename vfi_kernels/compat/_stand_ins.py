@@ -4,14 +4,13 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _warps
 from vfi_kernels.compat._warp_trials import Found
 from vfi_kernels.compat._warps import Mask, Warp
@@ -23,7 +22,7 @@ NAMES: dict[Warp, str] = {
     Warp(outside="zeros", sizes="image"): "compat.softsplat.backwarp",
     Warp(outside="zeros", mask=Mask(0.999)): "compat.xvfi.bwarp",
 }
-Read = Callable[[Arguments, Options], tuple[Any, Any, Warp | None]]
+Read = Callable[[Arguments, Options], tuple[Foreign, Foreign, Warp | None]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class WarpPlan:
     takes_self: bool = False
     takes_grid: bool = False  # the divisors and the grid of vs-rife
     of_self: tuple[tuple[str, object], ...] = ()  # the attributes of its object that it was tried with
+    grid: str = ""  # the attribute of its object that holds the grid of pixels that it adds
 
     @property
     def by(self) -> str:
@@ -47,16 +47,17 @@ class WarpPlan:
         """The function that takes the place of `original`."""
         first, kind, dtypes = int(self.takes_self), self.found.calls[0][1], self.found.dtypes
         read = reader(original, first, self)
-        short, of_self, grid = 2 + first, dict(self.of_self), self.takes_grid
+        short, of_self, takes_grid, grid = 2 + first, dict(self.of_self), self.takes_grid, self.grid
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if len(args) == short and not kwargs and not grid:
-                image, flow, asked = args[first], args[first + 1], kind
+        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
+            asked: Warp | None = kind
+            if len(args) == short and not kwargs and not takes_grid:
+                image, flow = args[first], args[first + 1]
             else:
                 image, flow, asked = read(args, kwargs)
             if asked is None or not taken(image, flow, asked, dtypes):
                 return original(*args, **kwargs)
-            if of_self and not (args and has(args[0], of_self)):
+            if (of_self or grid) and not (args and has(args[0], of_self) and holds_grid(args[0], grid, flow)):
                 return original(*args, **kwargs)
             return _warps.warped(image, flow, asked)
 
@@ -65,13 +66,13 @@ class WarpPlan:
 
 def as_scriptable(call: Function, original: Function) -> Function:
     """`call` under the name of `original`, which torch.jit.script compiles instead."""
-    wrapped: Any = functools.wraps(original)(call)
+    wrapped: Foreign = functools.wraps(original)(call)
     wrapped.__prepare_scriptable__ = lambda: original
     found: Function = wrapped
     return found
 
 
-def taken(image: Any, flow: Any, kind: Warp, dtypes: tuple[torch.dtype, ...]) -> bool:
+def taken(image: Foreign, flow: Foreign, kind: Warp, dtypes: tuple[torch.dtype, ...]) -> bool:
     """Whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes."""
     if not (isinstance(image, Tensor) and isinstance(flow, Tensor)) or image.dim() != 4 or flow.dim() != 4:
         return False
@@ -94,7 +95,7 @@ def reader(original: Function, first: int, plan: WarpPlan) -> Read:
     calls = [(dict(more), kind) for more, kind in plan.found.calls]
     image_name, flow_name, *further = names[first:]
 
-    def read(args: Arguments, kwargs: Options) -> tuple[Any, Any, Warp | None]:
+    def read(args: Arguments, kwargs: Options) -> tuple[Foreign, Foreign, Warp | None]:
         given = {**defaults, **dict(zip(names, args)), **kwargs}
         if len(args) > len(names) or len(given) != len(names):
             return None, None, None
@@ -110,7 +111,7 @@ def reader(original: Function, first: int, plan: WarpPlan) -> Read:
     return read
 
 
-def same_value(a: Any, b: Any) -> bool:
+def same_value(a: Foreign, b: Foreign) -> bool:
     """Equal, for words, numbers and None; the same, for anything else."""
     return a is b or (type(a) is type(b) and isinstance(a, (str, bool, int, float)) and bool(a == b))
 
@@ -121,29 +122,49 @@ def has(owner: object, values: Options) -> bool:
     return all(same_value(getattr(owner, name, missing), value) for name, value in values.items())
 
 
-known_grids = WeakTensorKeyDictionary()  # grid -> its version, and the divisors and their version, when looked at
+known_grids = WeakTensorKeyDictionary()  # a grid -> what it was looked at with, and whether it is the one
 
 
-def of_standard_grid(image: Any, flow: Any, divisors: Any, grid: Any) -> bool:
-    """Whether these are the divisors and the grid that vs-rife makes for an image and a flow. They are looked at once:
-    that is a wait on a GPU."""
-    if not all(isinstance(t, Tensor) for t in (image, flow, divisors, grid)) or grid.shape[2:] != flow.shape[2:]:
-        return False
+def looked_at(grid: Tensor, key: tuple[object, ...], right: Callable[[], bool]) -> bool:
+    """Whether a grid is the one that belongs to `key`: looked at once, which is a wait on a GPU, and not in a graph."""
     if is_compiling():
         return True
-    key = (grid._version, id(divisors), divisors._version, image.shape[2:])
-    if known_grids.get(grid, (None,))[0] == key:
-        return bool(known_grids[grid][1])
-    height, width = flow.shape[2:]
-    axes = [torch.linspace(-1, 1, n, dtype=torch.float32, device=grid.device) for n in (height, width)]
-    ys, xs = torch.meshgrid(*axes, indexing="ij")
-    half = [(n - 1) / 2 for n in (image.shape[3], image.shape[2])]
-    rounding = 1e-5 if grid.dtype in (torch.float32, torch.float64) else 1e-2
-    right = (
-        grid.dim() == 4
-        and bool((grid.float() - torch.stack((xs, ys))).abs().max() <= rounding)
-        and divisors.shape == (2,)
-        and all(abs(a - b) <= rounding * b for a, b in zip(divisors.tolist(), half))
-    )
-    known_grids[grid] = (key, right)
-    return right
+    key = (grid._version, *key)
+    if known_grids.get(grid, (None,))[0] != key:
+        known_grids[grid] = (key, right())
+    return bool(known_grids[grid][1])
+
+
+def of_standard_grid(image: Foreign, flow: Foreign, divisors: Foreign, grid: Foreign) -> bool:
+    """Whether these are the divisors and the grid that vs-rife makes for an image and a flow."""
+    if not all(isinstance(t, Tensor) for t in (image, flow, divisors, grid)) or grid.shape[2:] != flow.shape[2:]:
+        return False
+
+    def right() -> bool:
+        axes = [torch.linspace(-1, 1, n, dtype=torch.float32, device=grid.device) for n in flow.shape[2:]]
+        expected = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])
+        half = [(n - 1) / 2 for n in (image.shape[3], image.shape[2])]
+        rounding = 1e-5 if grid.dtype in (torch.float32, torch.float64) else 1e-2
+        return (
+            grid.dim() == 4
+            and bool((grid.float() - expected).abs().max() <= rounding)
+            and divisors.numel() == 2
+            and all(abs(a - b) <= rounding * b for a, b in zip(divisors.flatten().tolist(), half))
+        )
+
+    return looked_at(grid, (id(divisors), divisors._version, *image.shape[2:]), right)
+
+
+def holds_grid(owner: object, name: str, flow: Tensor) -> bool:
+    """Whether an object holds, under this name, the grid of the flow's pixels."""
+    if not name:
+        return True
+    grid = getattr(owner, name, None)
+    if not isinstance(grid, Tensor) or grid.dim() != 4 or grid.shape[1:] != flow.shape[1:]:
+        return False
+
+    def right() -> bool:
+        axes = [torch.arange(n, dtype=grid.dtype, device=grid.device) for n in flow.shape[2:]]
+        return bool((grid == torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])).all())
+
+    return grid.shape[0] in (1, flow.shape[0]) and looked_at(grid, (), right)

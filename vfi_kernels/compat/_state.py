@@ -7,9 +7,8 @@ import functools
 import inspect
 from collections.abc import Iterator
 from types import CellType, ModuleType
-from typing import Any
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _emulation
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
@@ -34,9 +33,9 @@ def restored(function: Function) -> Iterator[None]:
             refill(value, held)
 
 
-def layers(function: Function) -> Iterator[Any]:
+def layers(function: Function) -> Iterator[Foreign]:
     """The function, those that its decorators wrap, and what it binds."""
-    layer: Any = function
+    layer: Foreign = function
     while layer is not None:
         yield layer
         layer = getattr(layer, "__wrapped__", None) or getattr(layer, "__func__", None) or getattr(layer, "func", None)
@@ -45,7 +44,7 @@ def layers(function: Function) -> Iterator[Any]:
 def called_by(function: Function) -> list[Function]:
     """The function and the functions and classes' methods that it reaches by the names in its code."""
     found: dict[int, Function] = {}
-    left: list[Any] = [function]
+    left: list[Foreign] = [function]
     while left:
         value = left.pop()
         for layer in layers(value):
@@ -61,7 +60,7 @@ def called_by(function: Function) -> list[Function]:
     return list(found.values())
 
 
-def names_in(code: Any) -> set[str]:
+def names_in(code: Foreign) -> set[str]:
     """The names in a function's code, and in the functions inside it."""
     found = set(code.co_names)
     for constant in code.co_consts:
@@ -70,7 +69,7 @@ def names_in(code: Any) -> set[str]:
     return found
 
 
-def unbound(value: Any) -> Any:
+def unbound(value: Foreign) -> Foreign:
     return getattr(value, "__func__", value)
 
 
@@ -82,7 +81,7 @@ def is_own(value: object) -> bool:
     return top not in ("torch", "numpy", "builtins", "vfi_kernels", "functools", "collections", "typing")
 
 
-def seen_by(function: Function) -> list[Any]:
+def seen_by(function: Function) -> list[Foreign]:
     """The modules (their dictionaries), classes and functions whose variables a call can change."""
     found: dict[int, object] = {}
     for layer in called_by(function):
@@ -112,7 +111,7 @@ def held_in(value: object) -> object:
     return copy.copy(value) if type(value) in CONTAINERS else None
 
 
-def refill(container: Any, held: object) -> None:
+def refill(container: Foreign, held: object) -> None:
     if held is not None:
         container.clear()
         (container.update if hasattr(container, "update") else container.extend)(held)
@@ -121,11 +120,11 @@ def refill(container: Any, held: object) -> None:
 class Namespace:
     """The variables of a module (its dictionary), a class or a function, as they are now."""
 
-    def __init__(self, owner: Any):
+    def __init__(self, owner: Foreign):
         self.owner = owner
         self.before = {name: (value, held_in(value)) for name, value in self.variables().items()}
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, Foreign]:
         space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
         return {name: value for name, value in space.items() if not name.startswith("__")}
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from torch import nn
 from torch.autograd import Function
 
+from vfi_kernels._types import Foreign
 from vfi_kernels.compat import _state
 
 LIBRARIES = ("torch", "torchvision", "mmcv", "vfi_kernels", "builtins", "numpy")
@@ -25,9 +25,9 @@ SITES = tuple({str(Path(sysconfig.get_path(name)).resolve()) + os.sep for name i
 class Place:
     """`owner`.`name` is `value`. `takes_self`: it is in a class; `instance`: an object of it."""
 
-    owner: Any
+    owner: Foreign
     name: str
-    value: Any
+    value: Foreign
     path: str
     in_class: bool = False
     instance: object = None
@@ -39,14 +39,14 @@ def expect_target(target: object) -> None:
         raise TypeError(f"patch: expected a module, a package or an nn.Module, got {name}")
 
 
-def objects_in(target: object, depth: int = 3) -> list[Any]:
+def objects_in(target: object, depth: int = 3) -> list[Foreign]:
     """The networks and other objects that an object holds in its attributes, and in lists and dictionaries there."""
-    found: dict[int, Any] = {}
+    found: dict[int, Foreign] = {}
     left = [(target, depth)]
     while left:
         value, more = left.pop(0)
         if isinstance(value, (list, tuple, dict)):
-            inside: Iterable[Any] = value.values() if isinstance(value, dict) else value
+            inside: Iterable[Foreign] = value.values() if isinstance(value, dict) else value
             left += [(v, more - 1) for v in list(inside)[:100] if more]
         elif isinstance(value, nn.Module):
             found |= {id(part): part for part in value.modules()}
@@ -64,7 +64,7 @@ def is_of_library(value: object) -> bool:
 def installed(name: str) -> bool:
     """Whether a module is a library's: its functions are not those of a repository."""
     top = name.partition(".")[0]
-    return top in LIBRARIES or top in sys.stdlib_module_names and top != "__main__"
+    return top in LIBRARIES or (top in sys.stdlib_module_names and top != "__main__")
 
 
 def package_modules(target: ModuleType) -> tuple[list[ModuleType], list[str]]:
@@ -92,7 +92,7 @@ def files_in(folder: Path) -> Iterator[Path]:
                 yield Path(top, file)
 
 
-def modules_of(objects: Iterable[Any]) -> list[ModuleType]:
+def modules_of(objects: Iterable[Foreign]) -> list[ModuleType]:
     """The modules that define the classes of these objects, those of the same packages, and those of the same folders
     that these refer to."""
     defining = {kind.__module__ for value in objects for kind in type(value).__mro__}
@@ -107,9 +107,9 @@ def modules_of(objects: Iterable[Any]) -> list[ModuleType]:
         for value in list(vars(module).values()):
             name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
             other = sys.modules.get(name) if isinstance(name, str) else None
-            if isinstance(other, ModuleType) and other not in found and not installed(other.__name__):
-                if roots & set(roots_of(other)):
-                    found.append(other)
+            is_new = isinstance(other, ModuleType) and other not in found and not installed(other.__name__)
+            if other is not None and is_new and roots & set(roots_of(other)):
+                found.append(other)
     return found
 
 
@@ -126,7 +126,7 @@ def roots_of(module: ModuleType) -> list[str]:
     return [str(top / module.__name__.partition(".")[0]) if inside else str(top)]
 
 
-def places(modules: Iterable[ModuleType], objects: Iterable[Any]) -> Iterator[Place]:
+def places(modules: Iterable[ModuleType], objects: Iterable[Foreign]) -> Iterator[Place]:
     """Every name in these modules, in the classes and closures there, in the objects' classes, and in the objects."""
     seen: set[int] = set()
     objects = list(objects)
@@ -147,7 +147,7 @@ def places(modules: Iterable[ModuleType], objects: Iterable[Any]) -> Iterator[Pl
                 yield Place(value, name, held, f"{type(value).__name__}.{name}")
 
 
-def in_class(kind: type, objects: Iterable[Any], seen: set[int]) -> Iterator[Place]:
+def in_class(kind: type, objects: Iterable[Foreign], seen: set[int]) -> Iterator[Place]:
     """The methods of a class; those of autograd functions stand behind their `apply`."""
     if issubclass(kind, Function):
         return
@@ -160,7 +160,7 @@ def in_class(kind: type, objects: Iterable[Any], seen: set[int]) -> Iterator[Pla
         yield from in_closure(_state.unbound(value), f"{prefix}.{name}", seen)
 
 
-def in_closure(value: Any, prefix: str, seen: set[int]) -> Iterator[Place]:
+def in_closure(value: Foreign, prefix: str, seen: set[int]) -> Iterator[Place]:
     """The functions and classes in the closure of a function."""
     for layer in _state.layers(value) if inspect.isfunction(value) else ():
         for name, cell in zip(getattr(getattr(layer, "__code__", None), "co_freevars", ()), _state.filled(layer)):

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,7 @@ def outcome(
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+    return torch.equal(a, b) or (a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all()))
 
 
 def gradients_of(out: object, leaves: tuple[Tensor, ...]) -> list[Tensor | None]:
@@ -87,13 +88,14 @@ def undisturbed(function: Function, said: io.StringIO, asked: list[str]) -> Iter
     numpy = sys.modules.get("numpy")
     python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
     dtype = torch.get_default_dtype()
+    elsewhere = torch.get_default_device().type != "cpu"
     with (
         _state.restored(function),
         torch.random.fork_rng(devices=[]),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
         warnings.catch_warnings(),
-        torch.device("cpu"),
+        torch.device("cpu") if elsewhere else contextlib.nullcontext(),
         torch.enable_grad(),
         torch.autocast("cpu", enabled=False),
         watched(asked),
@@ -111,11 +113,13 @@ def undisturbed(function: Function, said: io.StringIO, asked: list[str]) -> Iter
 
 # Of sys.audit: what a function that only computes does not ask for. Files that Python imports may be read.
 FORBIDDEN = (
-    "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.system", "os.exec",
-    "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate",
-    "os.chmod", "os.link", "os.symlink", "shutil.rmtree", "shutil.copyfile", "shutil.move", "urllib.Request", "ctypes.dlopen",
+    "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request",
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill",
+    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink",
+    "shutil.rmtree", "shutil.copyfile", "shutil.move", "ctypes.dlopen",
 )  # fmt: skip
 IMPORTED = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".toml", ".dll", ".dylib")
+READABLE = ("/proc/", "/sys/", "/dev/", *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 watching = threading.local()
 hooks: list[Function] = []  # sys.addaudithook has no counterpart: one, which sleeps outside of trials
 
@@ -141,7 +145,8 @@ def refuse(event: str, arguments: Arguments) -> None:
         return
     if event == "open":
         writes = isinstance(arguments[1], str) and any(letter in arguments[1] for letter in "wax+")
-        if not writes and os.fsdecode(arguments[0]).endswith(IMPORTED):
+        path = os.fsdecode(arguments[0])
+        if not writes and (path.endswith(IMPORTED) or path.startswith(READABLE)):
             return
     what = f"it asks for {os.fsdecode(arguments[0])!r}" if event == "open" else f"it calls {event}"
     asked.append(what)

@@ -3,13 +3,13 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _state
 from vfi_kernels.compat._stand_ins import WarpPlan
 from vfi_kernels.compat._trials import CannotRun
@@ -21,33 +21,72 @@ Values = tuple[tuple[str, object], ...]
 PLAIN = (str, bool, int, float, type(None))
 
 
-def call_of(c: "Candidate", with_grid: bool) -> tuple[Function, Values]:
-    """A function of an image, a flow and further arguments by name; of an object that is made for its trial also the
-    attributes that others must have."""
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A function of an image, a flow and further arguments by name; `of_self`: of an object that is made for its trial,
+    the attributes that others must have; `grid`: the attribute that holds a grid of pixels."""
+
+    call: Function
+    of_self: Values = ()
+    grid: str = ""
+
+
+def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
+    """The ways in which a candidate can be called, one after another until one gives a warp."""
     function = c.function
     if not c.takes_self:
 
         def call(image: Tensor, flow: Tensor, **more: object) -> object:
             return function(image, flow, *(grid_arguments(image, flow) if with_grid else ()), **more)
 
-        return call, ()
+        yield Bound(call)
+        return
     assert c.owner is not None
-    if c.instance is None and made_of_sizes(c.owner):
-        return call_of_made(c.owner, function)
-    instance = c.instance if c.instance is not None else bare(c.owner)
+    made, of_self = maker(c.owner, c.instance)
+    for grid in ("", *sorted(name for name in _state.names_in(function.__code__) if "grid" in name.lower())):
+        if grid and hasattr(c.owner, grid):
+            continue
 
-    def call_method(image: Tensor, flow: Tensor, **more: object) -> object:
-        try:
-            return function(copied(instance), image, flow, *(grid_arguments(image, flow) if with_grid else ()), **more)
-        except (AttributeError, TypeError) as error:
-            if c.instance is None:
-                raise CannotRun(f"it needs its object: patch a model that has one ({error})") from None
-            raise
+        def call_method(image: Tensor, flow: Tensor, grid: str = grid, **more: object) -> object:
+            try:
+                owner = copied(made(*image.shape[2:]))
+                if grid:
+                    setattr(owner, grid, pixel_grid(flow))
+                return function(owner, image, flow, *(grid_arguments(image, flow) if with_grid else ()), **more)
+            except (AttributeError, TypeError) as error:
+                if c.instance is None:
+                    raise CannotRun(f"it needs its object: patch a model that has one ({error})") from None
+                raise
 
-    return call_method, ()
+        yield Bound(call_method, tuple((n, v) for n, v in of_self if n != grid), grid)
 
 
-def copied(instance: Any) -> Any:
+def maker(owner: type, instance: object) -> tuple[Callable[[int, int], Foreign], Values]:
+    """Gives an object for a height and a width: the one at hand, one made of them, or one that has nothing but its
+    methods."""
+    if instance is not None:
+        return lambda *_: instance, ()
+    if not made_of_sizes(owner):
+        return lambda *_: bare(owner), ()
+
+    def made(height: int, width: int) -> Foreign:
+        return owner(*arguments_of(owner, height, width) or ())
+
+    try:
+        alike = [plain_attributes(made(*size)) for size in ((8, 16), (32, 64))]
+    except Exception:  # its trial says why
+        return made, ()
+    return made, tuple((name, value) for name, value in alike[0].items() if alike[1].get(name) == value)
+
+
+def pixel_grid(flow: Tensor) -> Tensor:
+    """(B, 2, H, W): where each pixel is."""
+    ys, xs = (torch.arange(n, dtype=flow.dtype, device="cpu") for n in flow.shape[2:])
+    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1])
+    return grid.expand(flow.shape[0], -1, -1, -1).contiguous()
+
+
+def copied(instance: Foreign) -> Foreign:
     """An object in whose place a method can change attributes and caches."""
     twin = copy.copy(instance)
     if hasattr(twin, "__dict__"):
@@ -64,9 +103,9 @@ def grid_arguments(image: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     return half.to(flow.dtype), torch.stack((xs, ys))[None].to(flow.dtype)
 
 
-def bare(owner: type) -> Any:
+def bare(owner: type) -> Foreign:
     """An object of a class that has nothing but its methods."""
-    made = owner.__new__(owner)
+    made: Foreign = object.__new__(owner)
     if isinstance(made, nn.Module):
         nn.Module.__init__(made)
     return made
@@ -92,22 +131,6 @@ def arguments_of(owner: type, height: int, width: int) -> list[object] | None:
     return found
 
 
-def call_of_made(owner: type, function: Function) -> tuple[Function, Values]:
-    """As call_of, of an object made anew for each size."""
-
-    def made(height: int, width: int) -> Any:
-        return owner(*arguments_of(owner, height, width) or ())
-
-    def call(image: Tensor, flow: Tensor, **more: object) -> object:
-        return function(made(*image.shape[2:]), image, flow, **more)
-
-    try:
-        alike = [plain_attributes(made(*size)) for size in ((8, 16), (32, 64))]
-    except Exception:  # on a GPU that is none, or for want of more: its trial says so
-        return call, ()
-    return call, tuple((name, value) for name, value in alike[0].items() if alike[1].get(name) == value)
-
-
 def plain_attributes(owner: object) -> dict[str, object]:
     return {n: v for n, v in vars(owner).items() if isinstance(v, PLAIN) and n != "training" and not n.startswith("_")}
 
@@ -116,7 +139,7 @@ def with_its_object(c: "Candidate", verdict: "Verdict | None") -> "Verdict | Non
     """A warp that was tried on an object is ours for those that have the same in the attributes that it reads."""
     if verdict is None or not isinstance(verdict.plan, WarpPlan) or c.instance is None:
         return verdict
-    held = attributes_read(c.function, c.instance)
+    held = tuple((n, v) for n, v in attributes_read(c.function, c.instance) if n != verdict.plan.grid)
     return dataclasses.replace(verdict, plan=dataclasses.replace(verdict.plan, of_self=held))
 
 
@@ -130,7 +153,7 @@ def attributes_read(function: Function, instance: object) -> Values:
         names |= new
         left += [_state.unbound(getattr(type(instance), n)) for n in new if callable(getattr(type(instance), n, None))]
     missing = object()
-    spaces: Sequence[dict[str, Any]] = [vars(instance)] if hasattr(instance, "__dict__") else []
+    spaces: Sequence[dict[str, Foreign]] = [vars(instance)] if hasattr(instance, "__dict__") else []
     spaces = [*spaces, *(s.get(k) or {} for s in spaces for k in ("_parameters", "_buffers", "_modules"))]
     held = {name: space[name] for name in names for space in spaces if space.get(name, missing) is not missing}
     return tuple((n, v) for n, v in held.items() if not (type(v) in _state.CONTAINERS and not v))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vfi_kernels._types import Options
 from vfi_kernels.compat import _trials, _warps
-from vfi_kernels.compat._warps import Grid, Outside, Warp
+from vfi_kernels.compat._warps import Grid, Warp
 
 FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
 MARGINS = (0.999, 0.9999)  # thresholds of masks
@@ -23,6 +23,8 @@ HALF_ROUNDING = 0.1  # of the range of values: a grid in half precision, 64 pixe
 class Given:
     """An image, a flow (B, 2, H, W), and how far from ours a result may be: rounding of positions, and no more."""
 
+    name: str
+    key: tuple[object, ...]
     image: Tensor
     flow: Tensor
     tolerance: float  # of the range of values
@@ -80,7 +82,7 @@ def first() -> Given:
     """Where one of the family is told from another."""
     at = positions(32, 64)
     image = torch.rand(2, 3, 32, 64, generator=generator(), **FLOAT)
-    return Given(image, at - starts(32, 64), 2e-5)
+    return Given("first", (), image, at - starts(32, 64), 2e-5)
 
 
 @functools.cache
@@ -93,25 +95,24 @@ def second(grid: Grid, size: tuple[int, int] = (35, 22)) -> Given:
     for axis, n in enumerate((width, height)):
         a, d, c = _warps.affine(grid, n, n, n)
         planes.append((at[:, axis] - a * begin[:, axis] - c) / d)
-    return Given(image, torch.stack(planes, 1), 2e-5, 300.0)
+    return Given("second", (grid, size), image, torch.stack(planes, 1), 2e-5, 300.0)
 
 
 @functools.cache
-def long(axis: int) -> Given:
-    """A wide (axis 3) or tall (axis 2) picture, and flows from one end of it to the other."""
-    sides = (16, 2048) if axis == 3 else (2048, 16)
+def long(sides: tuple[int, int]) -> Given:
+    """A wide or tall picture, and flows from one end of it to the other."""
     begin = starts(*sides)
     at = torch.rand(1, 2, *sides, generator=generator(), **FLOAT)
     at = at * torch.tensor([sides[1] - 1.0, sides[0] - 1.0], **FLOAT).view(1, 2, 1, 1)
     image = torch.sin(begin[:, :1] / 20) + torch.cos(begin[:, 1:] / 20)
-    return Given(image, at - begin, 5e-4, 2.0)
+    return Given("long", (sides,), image, at - begin, 5e-4, 2.0)
 
 
 @functools.cache
 def other_size() -> Given:
     """A flow of another size than the image."""
     flow = torch.rand(2, 2, 20, 24, generator=generator(), **FLOAT) * 8 - 4
-    return Given(first().image, flow, 2e-5)
+    return Given("other_size", (), first().image, flow, 2e-5)
 
 
 @functools.cache
@@ -121,22 +122,32 @@ def not_finite() -> Given:
     image, flow = given.image.clone(), given.flow.clone()
     image[0, 0, 11, 17], image[0, 1, 21, 40] = float("nan"), float("inf")
     flow[1, 0, 9, 33], flow[1, 1, 20, 7] = float("nan"), float("nan")
-    return Given(image, flow, given.tolerance)
+    return Given("not_finite", (), image, flow, given.tolerance)
 
 
 KINDS = {"first": first, "second": second, "long": long, "other_size": other_size, "not_finite": not_finite}
+Made = tuple[Tensor | tuple[Tensor, Tensor], list[Tensor | None]]
 
 
 @functools.lru_cache(maxsize=256)
-def ours(
-    name: str, key: tuple[object, ...], kind: Warp, gradients: bool = False, dtype: torch.dtype = torch.float32
-) -> tuple[object, list[Tensor | None]]:
-    """What `kind` gives for the pictures of this name, in float32, of what is left of them in `dtype`."""
-    given = KINDS[name](*key)
-    leaves = given.arguments(torch.float32, kind.last)
+def ours(name: str, key: tuple[object, ...], kind: Warp, dtype: torch.dtype = torch.float32) -> Made:
+    """What `kind` gives for the pictures of this name, in float32, of what is left of them in `dtype`; and gradients,
+    for the first and the second."""
+    leaves = KINDS[name](*key).arguments(torch.float32, kind.last)
     if dtype in HALVES:
         leaves = tuple(leaf.detach().to(dtype).float().requires_grad_() for leaf in leaves)  # type: ignore[assignment]
-    return _trials.outcome(_warps.of_kind(kind), leaves, leaves if gradients else ())
+    with torch.enable_grad():
+        out = _warps.warped(*leaves, kind)
+        slopes = _trials.gradients_of(out, leaves if name in ("first", "second") else ())
+    return (out.detach() if isinstance(out, Tensor) else (out[0].detach(), out[1])), slopes
+
+
+def warm() -> None:
+    """Makes what every trial needs once, before processes are forked that would each make it."""
+    for grid in _warps.GRIDS:
+        for outside in _warps.OUTSIDE:
+            ours("first", (), Warp(grid, outside))
+        coverage(grid)
 
 
 @functools.cache
@@ -152,8 +163,10 @@ def coverage(grid: Grid) -> Tensor:
     return planes[0] * planes[1]
 
 
-def smooth(grid: Grid, given: Given) -> Tensor:
+@functools.cache
+def smooth(grid: Grid, name: str, key: tuple[object, ...]) -> Tensor:
     """(B, 2, H, W) bool: where the position is off whole pixels, on which a warp has no derivative."""
+    given = KINDS[name](*key)
     height, width = given.size
     begin, planes = starts(height, width), []
     for axis, n in enumerate((width, height)):
@@ -163,6 +176,3 @@ def smooth(grid: Grid, given: Given) -> Tensor:
             planes.append((at - at.round()).abs() > 1e-4)
     free = planes[0] & planes[1] & planes[2] & planes[3]
     return free[:, None].expand(-1, 2, -1, -1)
-
-
-__all__ = ["Given", "Outside", "coverage", "first", "long", "not_finite", "other_size", "ours", "second", "smooth"]

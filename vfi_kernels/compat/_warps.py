@@ -27,10 +27,9 @@ from vfi_kernels.compat._grids import as_under_autocast
 from vfi_kernels.ops.backward_warp.op import backward_warp
 
 Grid = Literal["corners", "centres", "corners as centres", "half a pixel off"]
-Outside = Literal["zeros", "border", "reflection"]
 Sizes = Literal["image", "flow", "pixels"]  # of a flow of another size: what the grid and the flow are divided by
 GRIDS: tuple[Grid, ...] = ("corners", "centres", "corners as centres", "half a pixel off")
-OUTSIDE: tuple[Outside, ...] = ("zeros", "border", "reflection")
+OUTSIDE: tuple[PaddingMode, ...] = ("zeros", "border", "reflection")
 SIZES: tuple[Sizes, ...] = ("image", "flow", "pixels")
 WORDS: dict[Grid, str] = {
     "corners": "x + flow",
@@ -54,7 +53,7 @@ class Warp:
     """One of the family. `sizes` None: image and flow have one size. `last`: the flow is (B, H, W, 2)."""
 
     grid: Grid = "corners"
-    outside: Outside = "border"
+    outside: PaddingMode = "border"
     mask: Mask | None = None
     sizes: Sizes | None = None
     last: bool = False
@@ -99,26 +98,26 @@ def moved(image: Tensor, flow: Tensor, kind: Warp) -> tuple[Tensor, Tensor]:
     return image, torch.cat(planes, 1)
 
 
-def reflected(image: Tensor, flow: Tensor, edge: float) -> Tensor:
-    """The flow whose positions are reflected at `edge` before the first pixel's centre and behind the last one's."""
+def reflected(image: Tensor, flow: Tensor) -> Tensor:
+    """The flow whose positions are reflected at the edges of the image's pixels, half a pixel outside: as grid_sample
+    without align_corners."""
     flow = flow.to(accumulator(flow))
     planes = []
     for channel, axis in ((0, 3), (1, 2)):
-        start = torch.arange(flow.shape[axis], dtype=flow.dtype, device=flow.device)
+        start = torch.arange(flow.shape[axis], dtype=flow.dtype, device=flow.device) + 0.5
         start = start if axis == 3 else start[:, None]
-        span = image.shape[axis] - 1 + 2 * edge
-        at = (flow[:, channel : channel + 1] + (start + edge)).abs()
-        # at modulo 2 span, from span downwards again; along one pixel without edges there is nowhere to go
-        back = span - (at.remainder(2 * span) - span).abs() if span else at * 0
-        planes.append(back - (start + edge))
+        n = image.shape[axis]
+        at = (flow[:, channel : channel + 1] + start).abs()
+        planes.append(n - (at.remainder(2 * n) - n).abs() - start)  # up to n, and down again
     return torch.cat(planes, 1)
 
 
 def warped(image: Tensor, flow: Tensor, kind: Warp) -> Tensor | tuple[Tensor, Tensor]:
     """(B, C, Hi, Wi) and (B, 2, H, W), or as `kind` says -> (B, C, H, W), and what it says of a mask."""
     image, flow = moved(image, flow.permute(0, 3, 1, 2) if kind.last else flow, kind)
-    padding: PaddingMode = "zeros" if kind.outside == "zeros" else "border"
-    at = reflected(image, flow, 0.0 if kind.grid == "corners" else 0.5) if kind.outside == "reflection" else flow
+    padding, at = kind.outside, flow
+    if padding == "reflection" and kind.grid != "corners":
+        padding, at = "border", reflected(image, flow)
     out = backward_warp(as_under_autocast(image), at, padding_mode=padding)
     if kind.mask is None:
         return out
