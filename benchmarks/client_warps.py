@@ -147,8 +147,8 @@ def m2m(tenIn, tenFlow):
     key = f"m{tenFlow.shape[2:]}"
     if key not in grids:
         grids[key] = normalised(*tenFlow.shape[2:]).cuda()
-    step = over_half(tenFlow, tenIn.shape) if tenIn.shape[2:] == tenFlow.shape[2:] else None
-    return read(tenIn, (grids[key] + step).permute(0, 2, 3, 1))
+    assert tenIn.shape[2:] == tenFlow.shape[2:]
+    return read(tenIn, (grids[key] + over_half(tenFlow, tenIn.shape)).permute(0, 2, 3, 1))
 
 
 def basicsr(x, flow, interp_mode="bilinear", padding_mode="zeros", align_corners=True):

@@ -1,6 +1,7 @@
 """Calls in a process of their own: whatever they do there, hang, crash or leave, nothing of it is seen here."""
 
 import contextlib
+import faulthandler
 import gc
 import os
 import pickle
@@ -114,6 +115,7 @@ def serve(tasks: Sequence[Callable[[], object]], pipe: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
+    faulthandler.disable()
     gc.disable()
     torch.set_num_threads(1)
     try:

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 
 import torch
 from torch import Tensor
@@ -45,23 +46,26 @@ class WarpPlan:
 
     def build(self, original: Function) -> Function:
         """The function that takes the place of `original`."""
-        first, kind, dtypes = int(self.takes_self), self.found.calls[0][1], self.found.dtypes
+        first, dtypes = int(self.takes_self), self.found.dtypes
+        kind: Warp | None = self.found.calls[0][1]
         read = reader(original, first, self)
         short, of_self, takes_grid, grid = 2 + first, dict(self.of_self), self.takes_grid, self.grid
+        is_taken, is_held, warped = taken, held, _warps.warped  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            asked: Warp | None = kind
+            asked = kind
             if len(args) == short and not kwargs and not takes_grid:
                 image, flow = args[first], args[first + 1]
             else:
                 image, flow, asked = read(args, kwargs)
-            if asked is None or not taken(image, flow, asked, dtypes):
+            if asked is None or not is_taken(image, flow, asked, dtypes):
                 return original(*args, **kwargs)
-            if (of_self or grid) and not (args and has(args[0], of_self) and holds_grid(args[0], grid, flow)):
+            if (of_self or grid) and not is_held(args, of_self, grid, flow):
                 return original(*args, **kwargs)
-            return _warps.warped(image, flow, asked)
+            return warped(image, flow, asked)
 
-        return as_scriptable(call, original)
+        # torch.jit.script, which compiles the source of a method's original, looks for names in these globals.
+        return as_scriptable(FunctionType(call.__code__, original.__globals__, closure=call.__closure__), original)
 
 
 def as_scriptable(call: Function, original: Function) -> Function:
@@ -114,6 +118,11 @@ def reader(original: Function, first: int, plan: WarpPlan) -> Read:
 def same_value(a: Foreign, b: Foreign) -> bool:
     """Equal, for words, numbers and None; the same, for anything else."""
     return a is b or (type(a) is type(b) and isinstance(a, (str, bool, int, float)) and bool(a == b))
+
+
+def held(args: Arguments, values: Options, grid: str, flow: Tensor) -> bool:
+    """Whether the object that a method is called on is like the one that it was tried on."""
+    return bool(args) and has(args[0], values) and holds_grid(args[0], grid, flow)
 
 
 def has(owner: object, values: Options) -> bool:

@@ -69,16 +69,14 @@ def installed(name: str) -> bool:
 
 def package_modules(target: ModuleType) -> tuple[list[ModuleType], list[str]]:
     """The module and those below it that are imported; the names of those in its folders that are not."""
-    below = f"{target.__name__}."
-    modules = [m for name, m in list(sys.modules.items()) if name.startswith(below) and isinstance(m, ModuleType)]
-    missing = []
+    missing: list[str] = []
     for folder in list(getattr(target, "__path__", [])):
         for file in files_in(Path(folder)):
             parts = file.relative_to(folder).with_suffix("").parts
             name = ".".join((target.__name__, *(parts[:-1] if parts[-1] == "__init__" else parts)))
             if name not in sys.modules and name not in missing:
                 missing.append(name)
-    return [target, *(m for m in modules if m is not target)], missing
+    return [target, *(m for m in below(target.__name__) if m is not target)], missing
 
 
 def files_in(folder: Path) -> Iterator[Path]:
@@ -98,19 +96,23 @@ def modules_of(objects: Iterable[Foreign]) -> list[ModuleType]:
     defining = {kind.__module__ for value in objects for kind in type(value).__mro__}
     found = [sys.modules[name] for name in sorted(defining) if name in sys.modules and not installed(name)]
     roots = {root for module in found for root in roots_of(module)}
-    packages = {m.__name__.partition(".")[0] for m in found if "." in m.__name__}
-    found += [
-        m for name, m in list(sys.modules.items())
-        if isinstance(m, ModuleType) and name.partition(".")[0] in packages and m not in found
-    ]  # fmt: skip
+    for name in sorted({m.__name__.partition(".")[0] for m in found if "." in m.__name__}):
+        found += [m for m in below(name) if m not in found]
     for module in found:  # grows
         for value in list(vars(module).values()):
             name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            other = sys.modules.get(name) if isinstance(name, str) else None
-            is_new = isinstance(other, ModuleType) and other not in found and not installed(other.__name__)
-            if other is not None and is_new and roots & set(roots_of(other)):
-                found.append(other)
+            others = [sys.modules.get(name)] if isinstance(name, str) else []
+            others += below(value.__name__) if isinstance(value, ModuleType) and hasattr(value, "__path__") else []
+            for other in others:
+                is_new = isinstance(other, ModuleType) and other not in found and not installed(other.__name__)
+                if other is not None and is_new and roots & set(roots_of(other)):
+                    found.append(other)
     return found
+
+
+def below(name: str) -> list[ModuleType]:
+    """The imported modules of a package."""
+    return [m for n, m in list(sys.modules.items()) if isinstance(m, ModuleType) and f"{n}.".startswith(f"{name}.")]
 
 
 def roots_of(module: ModuleType) -> list[str]:
@@ -154,8 +156,9 @@ def in_class(kind: type, objects: Iterable[Foreign], seen: set[int]) -> Iterator
     prefix = f"{kind.__module__}.{kind.__qualname__}"
     instance = next((value for value in objects if isinstance(value, kind)), None)
     for name, value in list(vars(kind).items()):
-        qualified = getattr(_state.unbound(value), "__qualname__", "")
-        if isinstance(value, staticmethod) or qualified == f"{kind.__qualname__}.{name}":
+        # A function of the module under a name of a class has no dot of a class in its name.
+        qualified = getattr(_state.unbound(value), "__qualname__", "").rpartition("<locals>.")[2]
+        if isinstance(value, staticmethod) or "." in qualified:
             yield Place(kind, name, value, f"{prefix}.{name}", True, instance)
         yield from in_closure(_state.unbound(value), f"{prefix}.{name}", seen)
 
