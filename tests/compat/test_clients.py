@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,9 @@ import torch
 from vfi_kernels import compat
 from vfi_kernels.compat import _emulation, _warp_objects
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import client_warps as patterns
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import client_warps as patterns  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default grid_sample")  # of clients that do not say align_corners
 VALUES = {  # of further parameters, by their defaults
@@ -151,3 +153,16 @@ def test_a_bilateral_warp_with_another_grid_is_the_original():
     torch.testing.assert_close(moved, net.warp(image, flow), rtol=0, atol=0)
     net.grid = net.grid - 1
     torch.testing.assert_close(found, net(image, flow), rtol=0, atol=3e-5)
+
+
+@pytest.mark.slow
+def test_the_table_of_clients_is_that_of_its_script():
+    """Without its times and differences."""
+    import clients
+
+    number = re.compile(r"\d+(?:\.\d+)?(?:e-\d+)?")
+    page, now = (ROOT / "docs/migrate.md").read_text().splitlines(), clients.table(1).splitlines()
+    begin = page.index(now[0])
+    shown = page[begin : begin + len(now)]
+    assert [number.sub("#", line) for line in shown] == [number.sub("#", line) for line in now]
+    assert all(float(line.split("|")[-2]) >= 2 for line in shown[2:])

@@ -155,6 +155,7 @@ class WithMethod(nn.Module):
 """
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("name", ["Net", "WithMethod"])
 def test_jit_script_compiles_the_original(repository, name):
     (module,) = repository({"scripted.py": WARP + SCRIPTED}, "scripted")

@@ -42,7 +42,7 @@ def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
         yield Bound(call)
         return
     assert c.owner is not None
-    made, of_self = maker(c.owner, c.instance)
+    made, of_self = maker(c.owner, function, c.instance)
     for grid in ("", *sorted(name for name in _state.names_in(function.__code__) if "grid" in name.lower())):
         if grid and hasattr(c.owner, grid):
             continue
@@ -61,7 +61,7 @@ def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
         yield Bound(call_method, tuple((n, v) for n, v in of_self if n != grid), grid)
 
 
-def maker(owner: type, instance: object) -> tuple[Callable[[int, int], Foreign], Values]:
+def maker(owner: type, function: Function, instance: object) -> tuple[Callable[[int, int], Foreign], Values]:
     """Gives an object for a height and a width: the one at hand, one made of them, or one that has nothing but its
     methods."""
     if instance is not None:
@@ -73,10 +73,11 @@ def maker(owner: type, instance: object) -> tuple[Callable[[int, int], Foreign],
         return owner(*arguments_of(owner, height, width) or ())
 
     try:
-        alike = [plain_attributes(made(*size)) for size in ((8, 16), (32, 64))]
+        alike = [dict(attributes_read(function, made(*size))) for size in ((8, 16), (32, 64))]
     except Exception:  # its trial says why
         return made, ()
-    return made, tuple((name, value) for name, value in alike[0].items() if alike[1].get(name) == value)
+    plain = ((name, value) for name, value in alike[0].items() if isinstance(value, PLAIN) and name != "training")
+    return made, tuple((name, value) for name, value in plain if alike[1].get(name) == value)
 
 
 def pixel_grid(flow: Tensor) -> Tensor:
@@ -129,10 +130,6 @@ def arguments_of(owner: type, height: int, width: int) -> list[object] | None:
             return None
         found.append(known[p.name.lower()])
     return found
-
-
-def plain_attributes(owner: object) -> dict[str, object]:
-    return {n: v for n, v in vars(owner).items() if isinstance(v, PLAIN) and n != "training" and not n.startswith("_")}
 
 
 def with_its_object(c: "Candidate", verdict: "Verdict | None") -> "Verdict | None":
