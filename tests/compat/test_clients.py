@@ -48,7 +48,7 @@ def client(name):
     return module, published
 
 
-def tensors(last, image_size=(13, 17), flow_size=(13, 17), dtype=torch.float32, channels=3):
+def tensors(last, image_size=(104, 106), flow_size=(104, 106), dtype=torch.float32, channels=3):
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, channels, *image_size, generator=generator)
     flow = torch.randn(2, 2, *flow_size, generator=generator) * 5
@@ -66,7 +66,7 @@ def outcome(function, *args, **kwargs):
         return type(error)
 
 
-def same(found, expected, tolerance=3e-5):
+def same(found, expected, tolerance=1e-4):
     if isinstance(expected, type):
         return True  # it raised: ours may compute
     found, expected = (r if isinstance(r, tuple) else (r,) for r in (found, expected))
@@ -87,12 +87,12 @@ def test_every_call_gives_what_it_gave(name):
     last = "(B, H, W, 2)" in report.replaced[0].reason
     parameters = list(inspect.signature(theirs).parameters.values())[2:]
     further = [[(p.name, value) for value in VALUES.get(p.default, ())] for p in parameters if name != "vs_rife"]
-    for flow_size, more in itertools.product(((13, 17), (9, 11)), map(dict, itertools.product(*further))):
+    for flow_size, more in itertools.product(((104, 106), (60, 70)), map(dict, itertools.product(*further))):
         image, flow = tensors(last, flow_size=flow_size, dtype=torch.float16 if name == "half_only" else torch.float32)
         grid = _warp_objects.grid_arguments(image, flow) if name == "vs_rife" else ()
         expected = outcome(theirs, image, flow, *grid, **more)
         found = outcome(ours, image, flow, *grid, **more)
-        assert same(found, expected, 0.1 if name == "half_only" else 3e-5), (flow_size, more)
+        assert same(found, expected, 0.6 if name == "half_only" else 1e-4), (flow_size, more)
     assert compat.unpatch() == 1 and getattr(module, published) is theirs
 
 
@@ -106,7 +106,7 @@ def test_other_dtypes_stay_what_they_were(name, dtype):
     image, flow = tensors("(B, H, W, 2)" in report.replaced[0].reason, dtype=dtype)
     expected = outcome(theirs, image, flow)
     found = outcome(getattr(module, published), image, flow)
-    assert same(found, expected, 3e-5 if dtype.itemsize > 2 else 0.5)
+    assert same(found, expected, 1e-4 if dtype.itemsize > 2 else 1.0)
 
 
 def test_vs_rife_with_another_grid_is_the_original():
@@ -130,14 +130,14 @@ def test_classes(name):
     assert len(report.replaced) == 1 and not report.left, str(report)
     kind = getattr(module, published)
     image, flow = tensors(False)
-    made = {"super_slomo": [(17, 13, "cpu")], "momo": [(), (True,), (False,)], "method": [()], "bilateral": [(2,)]}
+    made = {"super_slomo": [(106, 104, "cpu")], "momo": [(), (True,), (False,)], "method": [()], "bilateral": [(2,)]}
     for arguments in made[name]:
         module_ours = kind(*arguments).eval()
         found = module_ours(image, flow)
         compat.unpatch()
         expected = kind(*arguments)(image, flow)
         compat.patch(module)
-        torch.testing.assert_close(found, expected, rtol=0, atol=3e-5)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_a_bilateral_warp_with_another_grid_is_the_original():
@@ -152,7 +152,7 @@ def test_a_bilateral_warp_with_another_grid_is_the_original():
     compat.unpatch()
     torch.testing.assert_close(moved, net.warp(image, flow), rtol=0, atol=0)
     net.grid = net.grid - 1
-    torch.testing.assert_close(found, net(image, flow), rtol=0, atol=3e-5)
+    torch.testing.assert_close(found, net(image, flow), rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow

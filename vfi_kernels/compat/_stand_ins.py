@@ -23,6 +23,7 @@ NAMES: dict[Warp, str] = {
     Warp(outside="zeros", sizes="image"): "compat.softsplat.backwarp",
     Warp(outside="zeros", mask=Mask(0.999)): "compat.xvfi.bwarp",
 }
+SMALL = 2**16  # elements of an image: below, a change of the flow takes as long as the warp, and theirs is as fast
 Read = Callable[[Arguments, Options], tuple[Foreign, Foreign, Warp | None]]
 
 
@@ -50,6 +51,7 @@ class WarpPlan:
         kind: Warp | None = self.found.calls[0][1]
         read = reader(original, first, self)
         short, of_self, takes_grid, grid = 2 + first, dict(self.of_self), self.takes_grid, self.grid
+        least = 0 if self.found.needs_gpu else SMALL
         is_taken, is_held, warped = taken, held, _warps.warped  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
@@ -58,7 +60,7 @@ class WarpPlan:
                 image, flow = args[first], args[first + 1]
             else:
                 image, flow, asked = read(args, kwargs)
-            if asked is None or not is_taken(image, flow, asked, dtypes):
+            if asked is None or not is_taken(image, flow, asked, dtypes, least):
                 return original(*args, **kwargs)
             if (of_self or grid) and not is_held(args, of_self, grid, flow):
                 return original(*args, **kwargs)
@@ -76,8 +78,9 @@ def as_scriptable(call: Function, original: Function) -> Function:
     return found
 
 
-def taken(image: Foreign, flow: Foreign, kind: Warp, dtypes: tuple[torch.dtype, ...]) -> bool:
-    """Whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes."""
+def taken(image: Foreign, flow: Foreign, kind: Warp, dtypes: tuple[torch.dtype, ...], least: int) -> bool:
+    """Whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes; and, where
+    more than one op is needed, of `least` elements on a CPU."""
     if not (isinstance(image, Tensor) and isinstance(flow, Tensor)) or image.dim() != 4 or flow.dim() != 4:
         return False
     rows = 1 if kind.last else 2
@@ -88,6 +91,7 @@ def taken(image: Foreign, flow: Foreign, kind: Warp, dtypes: tuple[torch.dtype, 
         and image.dtype in dtypes
         and flow.is_floating_point()
         and image.device == flow.device
+        and ((kind.grid == "corners" and kind.mask is None) or image.numel() >= least or image.device.type != "cpu")
     )
 
 

@@ -12,7 +12,7 @@ from vfi_kernels.compat import _trials
 from vfi_kernels.compat import _warp_pictures as pictures
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
 from vfi_kernels.compat._warp_pictures import HIDDEN, MARGINS, Given
-from vfi_kernels.compat._warps import GRIDS, OUTSIDE, SIZES, Grid, Mask, Warp
+from vfi_kernels.compat._warps import FORMS, SIZES, Grid, Mask, Warp
 
 More = tuple[tuple[str, object], ...]  # further arguments, by name, where they are not at their defaults
 NONE = "none of our warps computes the same: another border, grid, mask, order of arguments or gradient"
@@ -27,10 +27,11 @@ class Differs(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """For which further arguments it is which warp, and for which dtypes of the image."""
+    """For which further arguments it is which warp, and for which dtypes of the image; whether it runs on no CPU."""
 
     calls: tuple[tuple[More, Warp], ...]
     dtypes: tuple[torch.dtype, ...]
+    needs_gpu: bool
 
 
 @dataclass
@@ -65,7 +66,7 @@ def recognised(trials: Trials, changes: list[More]) -> Found:
             calls.append((more, of_these(trials, more, (kind.last,))))
         except (CannotRun, Differs):
             continue
-    return Found(tuple(calls), dtypes_of(trials, kind, first))
+    return Found(tuple(calls), dtypes_of(trials, kind, first), trials.emulated)
 
 
 def default_of(trials: Trials) -> tuple[Warp, object]:
@@ -122,14 +123,13 @@ def matching(result: object, last: bool, dtype: torch.dtype) -> Iterator[Warp]:
     given = pictures.first()
     if out.shape != (*given.image.shape[:2], *given.size) or out.dtype != dtype:
         return
-    for grid in GRIDS:
-        for outside in OUTSIDE:
-            plain = parts(pictures.ours("first", (), Warp(grid, outside, last=last), dtype)[0])[0]
-            same = given.near(out, plain).all(1)
-            if mask is None and same.all():
-                yield Warp(grid, outside, last=last)
-            elif dtype == torch.float32 and (same | (out == 0).all(1)).all():
-                yield from masked(out, mask, same, grid, outside, last)
+    for grid, outside in FORMS:
+        plain = parts(pictures.ours("first", (), Warp(grid, outside, last=last), dtype)[0])[0]
+        same = given.near(out, plain).all(1)
+        if mask is None and same.all():
+            yield Warp(grid, outside, last=last)
+        elif dtype == torch.float32 and (same | (out == 0).all(1)).all():
+            yield from masked(out, mask, same, grid, outside, last)
 
 
 def masked(

@@ -10,7 +10,8 @@ numbers that the grid and the flow are divided by:
     corners as centres      linspace(-1, 1)     (k - 1) / 2  edges of pixels   n/(m-1)      n/(k-1)      -1/2
     half a pixel off        2 x / m - 1         k / 2        edges of pixels   n/m          n/k          -1/2
 
-With image and flow of one size m = k = n, and the first is x + f.
+With image and flow of one size m = k = n, and the first is x + f. Reflection belongs to the first only: the others,
+which are read at edges of pixels, reflect there, half a pixel outside; vk.backward_warp reflects at centres.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ Grid = Literal["corners", "centres", "corners as centres", "half a pixel off"]
 Sizes = Literal["image", "flow", "pixels"]  # of a flow of another size: what the grid and the flow are divided by
 GRIDS: tuple[Grid, ...] = ("corners", "centres", "corners as centres", "half a pixel off")
 OUTSIDE: tuple[PaddingMode, ...] = ("zeros", "border", "reflection")
+FORMS: tuple[tuple[Grid, PaddingMode], ...] = tuple(
+    (grid, outside) for grid in GRIDS for outside in OUTSIDE if grid == "corners" or outside != "reflection"
+)
 SIZES: tuple[Sizes, ...] = ("image", "flow", "pixels")
 WORDS: dict[Grid, str] = {
     "corners": "x + flow",
@@ -82,50 +86,34 @@ def moved(image: Tensor, flow: Tensor, kind: Warp) -> tuple[Tensor, Tensor]:
     if kind.grid == "corners" and (equal or kind.sizes == "pixels"):
         return image, of_the_size_of(image, flow, 2, 3) if equal else flow
     image, flow = of_this_size(image, 2, 3), of_this_size(flow.to(accumulator(flow)), 2, 3)
-    planes = []
+    planes: list[Tensor] = []
     for channel, axis in ((0, 3), (1, 2)):
         n, size = image.shape[axis], flow.shape[axis]
-        m, k = n if kind.sizes == "pixels" else size, size if kind.sizes == "flow" else n
-        a, d, c = affine(kind.grid, n, m, k)
+        a, d, c = affine(kind.grid, n, n if kind.sizes == "pixels" else size, size if kind.sizes == "flow" else n)
+        if a == d == 1 and c == -0.5:
+            return image, flow - 0.5  # along both axes: it does not depend on the size
         plane = flow[:, channel : channel + 1]
-        plane = plane if d == 1 else plane * d
-        if a != 1:
-            start = torch.arange(size, dtype=flow.dtype, device=flow.device) * (a - 1) + c
-            plane = plane + (start if axis == 3 else start[:, None])
-        elif c:
-            plane = plane + c
-        planes.append(plane)
+        if a == 1:
+            planes.append(plane * d)
+            continue
+        start = torch.linspace(c, c + (a - 1) * (size - 1), size, dtype=flow.dtype, device=flow.device)
+        planes.append(torch.add(start if axis == 3 else start[:, None], plane, alpha=d))
     return image, torch.cat(planes, 1)
-
-
-def reflected(image: Tensor, flow: Tensor) -> Tensor:
-    """The flow whose positions are reflected at the edges of the image's pixels, half a pixel outside: as grid_sample
-    without align_corners."""
-    flow = flow.to(accumulator(flow))
-    planes = []
-    for channel, axis in ((0, 3), (1, 2)):
-        start = torch.arange(flow.shape[axis], dtype=flow.dtype, device=flow.device) + 0.5
-        start = start if axis == 3 else start[:, None]
-        n = image.shape[axis]
-        at = (flow[:, channel : channel + 1] + start).abs()
-        planes.append(n - (at.remainder(2 * n) - n).abs() - start)  # up to n, and down again
-    return torch.cat(planes, 1)
 
 
 def warped(image: Tensor, flow: Tensor, kind: Warp) -> Tensor | tuple[Tensor, Tensor]:
     """(B, C, Hi, Wi) and (B, 2, H, W), or as `kind` says -> (B, C, H, W), and what it says of a mask."""
     image, flow = moved(image, flow.permute(0, 3, 1, 2) if kind.last else flow, kind)
-    padding, at = kind.outside, flow
-    if padding == "reflection" and kind.grid != "corners":
-        padding, at = "border", reflected(image, flow)
-    out = backward_warp(as_under_autocast(image), at, padding_mode=padding)
+    out = backward_warp(as_under_autocast(image), flow, padding_mode=kind.outside)
     if kind.mask is None:
         return out
-    mask = covered(image, flow, kind.mask.threshold, out)
+    ones = torch.ones((image.shape[0], 1, *image.shape[2:]), dtype=accumulator(image), device=image.device)
+    mask = backward_warp(ones, flow.detach(), padding_mode="zeros") >= kind.mask.threshold
     if kind.mask.applied:
         out = out * mask
     if kind.mask.returned == "no":
         return out
+    mask = mask.to(out.dtype)
     return out, mask if kind.mask.returned == "plane" else mask.expand(-1, out.shape[1], -1, -1).contiguous()
 
 
@@ -134,13 +122,6 @@ def picture(image: Tensor, flow: Tensor, kind: Warp) -> Tensor:
     out = warped(image, flow, kind)
     assert isinstance(out, Tensor)
     return out
-
-
-@torch.no_grad()
-def covered(image: Tensor, flow: Tensor, threshold: float, out: Tensor) -> Tensor:
-    """(B, 1, H, W): 1 where the weights of the corners inside the image add up to `threshold` or more, else 0."""
-    ones = torch.ones((image.shape[0], 1, *image.shape[2:]), dtype=accumulator(image), device=image.device)
-    return (backward_warp(ones, flow, padding_mode="zeros") >= threshold).to(out.dtype)
 
 
 def of_kind(kind: Warp) -> Function:
