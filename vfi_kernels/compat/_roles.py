@@ -70,6 +70,8 @@ def candidate(
         return Candidate(value, function) if known else None
     function = getattr(function, "_torchdynamo_orig_callable", function)  # compiled: a trial would compile it
     function = function.__wrapped__ if isinstance(function, _state.Cached) else function
+    if isinstance(function, torch.jit.ScriptFunction):
+        return Candidate(value, function, name=name) if TRIED.search(name) else None
     if not inspect.isfunction(function) or not is_foreign(function) or function.__name__.startswith("test"):
         return None
     code = function.__code__
@@ -92,8 +94,9 @@ def samples_somewhere(function: Function) -> bool:
 
 
 def is_foreign(value: object) -> bool:
-    """Neither ours nor torch's own."""
-    return str(getattr(value, "__module__", "")).partition(".")[0] not in ("vfi_kernels", "torch")
+    """Neither ours nor torch's own, and nothing whose place was taken already."""
+    top = str(getattr(value, "__module__", "")).partition(".")[0]
+    return top not in ("vfi_kernels", "torch") and not (hasattr(value, "__vfi_kernels__") or "apply" in vars(value))
 
 
 def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
@@ -109,6 +112,8 @@ def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
 
 def judge(c: Candidate) -> Verdict | None:
     """The verdict on one candidate; it runs here."""
+    if isinstance(c.function, torch.jit.ScriptFunction):
+        return Verdict(None, "it is compiled by torch.jit.script")
     try:
         if is_function_of_autograd(c.function):
             role = _kernels.role_of(c.function)

@@ -74,6 +74,7 @@ def as_scriptable(call: Function, original: Function) -> Function:
     """`call` under the name of `original`, which torch.jit.script compiles instead."""
     wrapped: Foreign = functools.wraps(original)(call)
     wrapped.__prepare_scriptable__ = lambda: original
+    wrapped.__vfi_kernels__ = True
     found: Function = wrapped
     return found
 

@@ -100,8 +100,8 @@ def modules_of(objects: Iterable[Foreign]) -> list[ModuleType]:
         found += [m for m in below(name) if m not in found]
     for module in found:  # grows
         for value in list(vars(module).values()):
-            name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            others = [sys.modules.get(name)] if isinstance(name, str) else []
+            named = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            others = [sys.modules.get(named)] if isinstance(named, str) else []
             others += below(value.__name__) if isinstance(value, ModuleType) and hasattr(value, "__path__") else []
             for other in others:
                 is_new = isinstance(other, ModuleType) and other not in found and not installed(other.__name__)
@@ -165,7 +165,8 @@ def in_class(kind: type, objects: Iterable[Foreign], seen: set[int]) -> Iterator
 
 def in_closure(value: Foreign, prefix: str, seen: set[int]) -> Iterator[Place]:
     """The functions and classes in the closure of a function."""
-    for layer in _state.layers(value) if inspect.isfunction(value) else ():
+    known = inspect.isfunction(value) and not hasattr(value, "__vfi_kernels__")
+    for layer in _state.layers(value) if known else ():
         for name, cell in zip(getattr(getattr(layer, "__code__", None), "co_freevars", ()), _state.filled(layer)):
             held = cell.cell_contents
             if id(cell) in seen or name == "__class__":
