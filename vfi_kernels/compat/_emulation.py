@@ -148,10 +148,11 @@ def stub_of_cupy() -> ModuleType:
     """A module whose kernels are launched as nothing."""
     stub = ModuleType("cupy")
     kernels, util, cuda = Launched(), Nothing(), Nothing()
-    vars(util)["memoize"], vars(cuda)["compile_with_cache"] = memoize, lambda *_, **__: kernels
+    vars(util)["memoize"] = memoize
+    vars(cuda).update(compile_with_cache=lambda *_, **__: kernels, get_cuda_path=lambda: "")
     made = {
         name: lambda *_, **__: kernels for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")
     }
     numbers = {"int32": int, "int64": int, "float32": float, "float64": float}
-    vars(stub).update(memoize=memoize, util=util, _util=util, cuda=cuda, **made, **numbers)
+    vars(stub).update(memoize=memoize, util=util, _util=util, cuda=cuda, __version__="13.0.0", **made, **numbers)
     return stub

@@ -17,8 +17,8 @@ from vfi_kernels.compat import _emulation, _state, _trials, ebme, mmcv, softspla
 from vfi_kernels.compat._stand_ins import as_scriptable
 from vfi_kernels.compat._trials import CannotRun
 from vfi_kernels.compat._warp_trials import Differs
+from vfi_kernels.ops.correlation.op import correlation
 
-FUNCTIONS = re.compile(r"splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
 FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
 TOLERANCE = 2e-5  # of the largest value
 SAME = "it computes the same"
@@ -32,17 +32,19 @@ def drawn(*sizes: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Te
 
 @dataclass(frozen=True)
 class Ours:
-    """A function of ours, by its name in vfi_kernels, for calls with the same arguments in the same order."""
+    """A function of ours, by its name in vfi_kernels, for calls with the same arguments in the same order; `options`:
+    what is given to it besides."""
 
     by: str
     reason: str
+    options: tuple[tuple[str, object], ...] = ()
 
     def __str__(self) -> str:
-        return self.by
+        return ", ".join([self.by, *(f"{name}={value!r}" for name, value in self.options)])
 
     @property
     def function(self) -> Function:
-        return KNOWN[self.by]
+        return functools.partial(KNOWN[self.by], **dict(self.options)) if self.options else KNOWN[self.by]
 
     def build(self, original: Foreign) -> Function:
         """Ours; for calls of anything but tensors (proxies of torch.fx) a function of theirs."""
@@ -62,6 +64,7 @@ class Ours:
 
 
 KNOWN: dict[str, Function] = {
+    "vk.correlation": correlation,
     "compat.softsplat.softsplat_func.apply": softsplat.softsplat_func.apply,
     "compat.softsplat.softsplat": softsplat.softsplat,
     "compat.ebme.FunctionSoftsplat": ebme.FunctionSoftsplat,
@@ -72,47 +75,50 @@ KNOWN: dict[str, Function] = {
 }
 
 
-def pictures() -> tuple[Tensor, Tensor]:
-    """An image, and a flow that leaves holes."""
-    return drawn(2, 3, 12, 16), drawn(2, 2, 12, 16, seed=1, low=-5, high=5)
+def pictures(again: bool = False) -> Arguments:
+    """An image, and a flow that leaves holes; `again`: others, of another size."""
+    size = (9, 7) if again else (12, 16)
+    return drawn(2, 3, *size), drawn(2, 2, *size, seed=1, low=-5, high=5)
 
 
-def maps() -> tuple[Tensor, Tensor]:
-    return drawn(2, 4, 9, 11, low=-1), drawn(2, 4, 9, 11, seed=1, low=-1)
+def maps(again: bool = False) -> Arguments:
+    size = (1, 5, 12, 7) if again else (2, 7, 9, 11)
+    return drawn(*size, low=-1), drawn(*size, seed=1, low=-1)
 
 
-def deformed(*order: str) -> tuple[object, ...]:
+def deformed(*order: str, again: bool = False) -> Arguments:
     """The arguments of a deformable convolution, in this order."""
+    step, (height, width) = (2, (5, 6)) if again else (1, (9, 11))
     given: Options = {
-        "input": drawn(2, 4, 9, 11, low=-1), "offset": drawn(2, 18, 9, 11, seed=1, low=-2, high=2),
-        "mask": drawn(2, 9, 9, 11, seed=2), "weight": drawn(6, 4, 3, 3, seed=3, low=-1), "bias": drawn(6, seed=4),
-        "stride": 1, "padding": 1, "dilation": 1, "groups": 1, "deform_groups": 1,
+        "input": drawn(2, 4, 9, 11, low=-1), "offset": drawn(2, 18, height, width, seed=1, low=-2, high=2),
+        "mask": drawn(2, 9, height, width, seed=2), "weight": drawn(6, 4, 3, 3, seed=3, low=-1),
+        "bias": None if again else drawn(6, seed=4), "stride": step, "padding": 1, "dilation": 1, "groups": 1,
+        "deform_groups": 1,
     }  # fmt: skip
-    return tuple(given[name] for name in order)
+    return [given[name] for name in order]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """An autograd function of ours: `pattern` of its name, the arguments it is tried with."""
+    """A function of ours: `pattern` of names, the arguments it is tried with (and others)."""
 
     pattern: str
     by: str
-    arguments: Callable[[], tuple[object, ...]]
+    arguments: Callable[[bool], Arguments]
 
 
 MODULATED = ("input", "offset", "mask", "weight", "bias", "stride", "padding", "dilation", "groups", "deform_groups")
+TORCHVISION = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
 KERNELS = (
     Kernel("splat", "compat.softsplat.softsplat_func.apply", pictures),
     Kernel("correlation", "compat.softsplat.FunctionCorrelation", maps),
-    Kernel("modulated_?deform", "compat.mmcv.modulated_deform_conv2d", lambda: deformed(*MODULATED)),
+    Kernel(
+        "modulated_?deform",
+        "compat.mmcv.modulated_deform_conv2d",
+        lambda again: deformed(*MODULATED, again=again),
+    ),
+    Kernel("deform_?conv", "compat.torchvision.deform_conv2d", lambda again: deformed(*TORCHVISION, again=again)),
 )
-PLACEHOLDERS = {  # functions that are not implemented, by name and parameters
-    ("softsplat", ("tenIn", "tenFlow", "tenMetric", "strMode")): "compat.softsplat.softsplat",
-    ("softsplat", ("tenInput", "tenFlow", "tenMetric", "strMode")): "compat.softsplat.softsplat",
-    ("FunctionSoftsplat", ("tenInput", "tenFlow", "tenMetric", "strType")): "compat.ebme.FunctionSoftsplat",
-    ("FunctionCorrelation", ("tenFirst", "tenSecond")): "compat.ebme.FunctionCorrelation",
-    ("FunctionCorrelation", ("tenOne", "tenTwo")): "compat.softsplat.FunctionCorrelation",
-}  # fmt: skip
 
 
 def parameters_of(function: Function) -> list[str]:
@@ -137,7 +143,7 @@ def role_of(kernel: type) -> Ours:
     forward: Function = kernel.forward  # type: ignore[attr-defined]
     names = parameters_of(forward)
     for known in KERNELS:
-        arguments = known.arguments()
+        arguments = known.arguments(False)
         if not re.search(known.pattern, kernel.__name__, re.IGNORECASE) or len(names) != len(arguments):
             continue
         if is_not_implemented(forward):
@@ -225,38 +231,3 @@ def called(
     # What was patched before is ours already.
     with with_ours([kernel for kernel in kernels_in(function) if "apply" not in vars(kernel)]):
         return _trials.outcome(function, arguments, leaves, emulated=True)
-
-
-def plan_for(function: Function) -> Ours:
-    """Of a function of two maps, or of a deformable convolution."""
-    names = tuple(parameters_of(function))
-    if is_not_implemented(function):
-        if (function.__name__, names) in PLACEHOLDERS:
-            return Ours(
-                PLACEHOLDERS[function.__name__, names], "it is not implemented there: by its name and parameters"
-            )
-        raise Differs("it is not implemented there")
-    torchvisions = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
-    if names == torchvisions:
-        return compared(function, "compat.torchvision.deform_conv2d", deformed(*names))
-    if len(names) != 2:
-        raise Differs(
-            f"its parameters are ({', '.join(names)}), expected two maps, or those of a deformable convolution"
-        )
-    return compared(
-        function,
-        "compat.ebme.FunctionCorrelation" if "tenFirst" in names else "compat.softsplat.FunctionCorrelation",
-        maps(),
-    )
-
-
-def compared(function: Function, by: str, arguments: tuple[object, ...]) -> Ours:
-    """Ours of this name, if values and gradients are the same."""
-    leaves = [a.clone().requires_grad_() if isinstance(a, Tensor) else a for a in arguments]
-    tensors = tuple(a for a in leaves if isinstance(a, Tensor))
-    theirs, slopes = called(function, leaves, tensors)
-    ours, own = _trials.outcome(KNOWN[by], leaves, tensors)
-    expect_close(theirs, ours)
-    if not all(slope is mine or close(slope, mine) for slope, mine in zip(slopes, own)):
-        raise Differs("its gradient is another one")
-    return Ours(by, SAME)

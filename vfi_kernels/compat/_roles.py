@@ -9,7 +9,17 @@ from typing import Protocol
 import torch
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _children, _kernels, _splats, _state, _trials, _warp_objects, _warp_trials, _warps
+from vfi_kernels.compat import (
+    _children,
+    _functions,
+    _kernels,
+    _splats,
+    _state,
+    _trials,
+    _warp_objects,
+    _warp_trials,
+    _warps,
+)
 from vfi_kernels.compat import _warp_pictures as pictures
 from vfi_kernels.compat._stand_ins import WarpPlan
 
@@ -118,7 +128,7 @@ def judge(c: Candidate) -> Verdict | None:
         if is_function_of_autograd(c.function):
             role = _kernels.role_of(c.function)
             return Verdict(role, role.reason)
-        if not samples_somewhere(c.function) and _kernels.FUNCTIONS.search(c.name):
+        if not samples_somewhere(c.function) and _functions.NAMED.search(c.name):
             return judge_function(c)
         return judge_warp(c)
     except _trials.CannotRun as error:
@@ -134,7 +144,8 @@ def judge_function(c: Candidate) -> Verdict | None:
     """Of splats, correlations and convolutions."""
     if c.takes_self:
         return None  # it calls what takes the place of the function inside it
-    plan = _splats.plan_for(c.function) if "splat" in c.name.lower() else _kernels.plan_for(c.function)
+    of_kind = _splats.plan_for if "splat" in c.name.lower() else _functions.plan_for
+    plan = of_kind(c.function, c.name)
     return Verdict(plan, plan.reason)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from vfi_kernels._options import Holes, Mode
 from vfi_kernels._results import accumulator
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _kernels, _trials, softsplat
+from vfi_kernels.compat import _functions, _kernels, _trials, softsplat
 from vfi_kernels.compat._grids import as_under_autocast
 from vfi_kernels.compat._kernels import Ours, drawn
 from vfi_kernels.compat._stand_ins import as_scriptable, same_value
@@ -92,10 +92,10 @@ def pictures() -> tuple[Tensor, Tensor, Tensor]:
     return image, flow, metric
 
 
-def plan_for(function: Function) -> "SplatPlan | Ours":
+def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
     """Which arithmetic each word for a mode is. Differs if one that it takes is none of ours."""
     if _kernels.is_not_implemented(function) or len(_kernels.parameters_of(function)) == 2:
-        return _kernels.plan_for(function)
+        return _functions.plan_for(function, name)
     parameters = list(inspect.signature(function).parameters.values())
     names = [p.name for p in parameters]
     if len(names) < 4 or "flo" not in names[1].lower() or any(p.default is p.empty for p in parameters[4:]):
@@ -160,15 +160,8 @@ def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
         )
         if _kernels.close(theirs, ours) and all(
             (a is None or not a.any()) == (b is None or not b.any())
-            and (a is None or b is None or gradient_close(a, b))
+            and (a is None or b is None or _functions.alike(a, b))
             for a, b in zip(slopes, own)
         ):
             return kind
     raise Differs(f"in mode {word} it computes something else")
-
-
-def gradient_close(a: Tensor | None, b: Tensor | None) -> bool:
-    """None is as good as 0."""
-    if a is None or b is None:
-        return not any(t is not None and bool(t.any()) for t in (a, b))
-    return bool((a - b).abs().max() <= 1e-3 * b.abs().max())
