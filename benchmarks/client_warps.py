@@ -69,7 +69,6 @@ def softmax_splatting(tenIn, tenFlow):
 
 
 def partial(tenInput, tenFlow, edge, device):
-    """With one more channel of ones, which is the mask."""
     key = f"p{edge}{tenFlow.shape}"
     if key not in grids:
         grids[key] = normalised(*tenFlow.shape[2:], edge).to(device)
@@ -161,9 +160,7 @@ def basicsr(x, flow, interp_mode="bilinear", padding_mode="zeros", align_corners
 def mmagic(x, flow, interpolation="bilinear", padding_mode="zeros", align_corners=True):
     if x.shape[-2:] != flow.shape[1:3]:
         raise ValueError(f"sizes of {x.shape} and {flow.shape} differ")
-    at = pixels(x, *x.shape[2:]).permute(0, 2, 3, 1).to(x) + flow
-    grid = to_unit(at.permute(0, 3, 1, 2), *x.shape[2:])
-    return F.grid_sample(x, grid, mode=interpolation, padding_mode=padding_mode, align_corners=align_corners)
+    return basicsr(x, flow, interpolation, padding_mode, align_corners)
 
 
 def vrt(x, flow, interp_mode="bilinear", padding_mode="zeros", align_corners=True, use_pad_mask=False):
@@ -188,19 +185,16 @@ def film(image, flow):
 
 
 def eisai(img, flow):
-    grid = normalised(*flow.shape[2:]).to(img.device)
-    grid = grid.permute(0, 2, 3, 1) + over_half(flow, img.shape).permute(0, 2, 3, 1)
-    return read(img, grid)
+    grid = normalised(*flow.shape[2:]).to(img.device).permute(0, 2, 3, 1)
+    return read(img, grid + over_half(flow, img.shape).permute(0, 2, 3, 1))
 
 
 def default_read(x, flo):
-    """torch 1.3 made align_corners False of a call without it."""
     return F.grid_sample(x, to_unit(pixels(x, *x.shape[2:]) + flo, *x.shape[2:]))
 
 
 def default_read_border(x, flo):
-    grid = to_unit(pixels(x, *x.shape[2:]) + flo, *x.shape[2:])
-    return F.grid_sample(x, grid, padding_mode="border")
+    return F.grid_sample(x, to_unit(pixels(x, *x.shape[2:]) + flo, *x.shape[2:]), padding_mode="border")
 
 
 @functools.lru_cache(maxsize=8)
