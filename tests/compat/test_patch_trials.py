@@ -152,3 +152,12 @@ def test_what_was_patched_is_not_patched_again():
     again = compat.patch(module)
     assert not again.replaced and not again.left
     assert compat.unpatch() == 2
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_patched_inside_a_mode(mode):
+    module = module_of("def warp(img, flow): return warped(img, flow)")
+    with mode():
+        assert replaced(compat.patch(module)) == {"made_up.warp", "made_up.warped"}
+    compat.unpatch()
+    assert replaced(compat.patch(module)) == {"made_up.warp", "made_up.warped"}

@@ -8,6 +8,7 @@ import pickle
 import select
 import signal
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -29,12 +30,13 @@ def answers(tasks: Sequence[Callable[[], R]], failed: Callable[[str], R], second
     """What each task returns, called in a fork of this process; `failed(why)` for one that hangs or ends it, after
     which another fork goes on with the rest. What they return is pickled.
 
-    Where there is no fork, or autograd does not work in one (threads of a GPU were started before), they are called
-    here, in turn.
+    Where there is no fork, none that can compute (macOS), or autograd does not work in one (threads of a GPU were
+    started before), they are called here, in turn.
     """
     found: list[R] = []
+    forks = hasattr(os, "fork") and sys.platform != "darwin"
     while len(found) < len(tasks):
-        child = Child(tasks[len(found) :]) if hasattr(os, "fork") else None
+        child = Child(tasks[len(found) :]) if forks else None
         try:
             if child is None or not child.is_ready(seconds):
                 return found + [called_here(task, failed, seconds) for task in tasks[len(found) :]]

@@ -113,9 +113,10 @@ def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
     """What each is; None: nothing that we know. One that is there more than once is tried once."""
     single = {c.key: c for c in candidates}
     tasks: list[Callable[[], Verdict | None]] = [lambda c=c: judge(c) for c in single.values()]  # type: ignore[misc]
-    if single:
-        pictures.warm()
-    found = dict(zip(single, _children.answers(tasks, lambda why: Verdict(None, why))))
+    with torch.inference_mode(False):  # what is made inside of it has no gradient for ever
+        if single:
+            pictures.warm()
+        found = dict(zip(single, _children.answers(tasks, lambda why: Verdict(None, why))))
     judged = [_warp_objects.with_its_object(c, found[c.key]) for c in candidates]
     return [v if c.named or (v is not None and v.plan is not None) else None for c, v in zip(candidates, judged)]
 

@@ -5,6 +5,8 @@ import contextlib
 import copy
 import functools
 import inspect
+import sys
+import sysconfig
 from collections.abc import Iterator
 from types import CellType, ModuleType
 
@@ -12,6 +14,7 @@ from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _emulation
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 Cached = functools._lru_cache_wrapper
 
 
@@ -42,7 +45,8 @@ def layers(function: Function) -> Iterator[Foreign]:
 
 
 def called_by(function: Function) -> list[Function]:
-    """The function and the functions and classes' methods that it reaches by the names in its code."""
+    """The function and the functions and classes' methods of its repository that it reaches by the names in its code."""
+    top = str(getattr(function, "__module__", "")).partition(".")[0]
     found: dict[int, Function] = {}
     left: list[Foreign] = [function]
     while left:
@@ -54,12 +58,13 @@ def called_by(function: Function) -> list[Function]:
             found[id(layer)] = layer
             names = getattr(layer, "__globals__", {})
             cells = [cell.cell_contents for cell in filled(layer)]
-            left += [v for v in [*(names.get(name) for name in names_in(code)), *cells] if is_own(v)]
+            left += [v for v in [*(names.get(name) for name in names_in(code)), *cells] if is_own(v, top)]
         if isinstance(value, type):
             left += [v for v in map(unbound, vars(value).values()) if inspect.isfunction(v) and id(v) not in found]
     return list(found.values())
 
 
+@functools.lru_cache(maxsize=4096)
 def names_in(code: Foreign) -> set[str]:
     """The names in a function's code, and in the functions inside it."""
     found = set(code.co_names)
@@ -73,12 +78,17 @@ def unbound(value: Foreign) -> Foreign:
     return getattr(value, "__func__", value)
 
 
-def is_own(value: object) -> bool:
-    """A function, class or cached function that no library defines."""
+def is_own(value: object, top: str) -> bool:
+    """A function, class or cached function of the package `top`, or that no installed library defines."""
     if not (inspect.isfunction(value) or isinstance(value, (type, Cached))):
         return False
-    top = str(getattr(value, "__module__", "")).partition(".")[0]
-    return top not in ("torch", "numpy", "builtins", "vfi_kernels", "functools", "collections", "typing")
+    module = sys.modules.get(str(getattr(value, "__module__", "")))
+    inside = (getattr(module, "__file__", None) or "").startswith(LIBRARIES)
+    return str(getattr(value, "__module__", "")).partition(".")[0] == top or not (inside or is_builtin(module))
+
+
+def is_builtin(module: ModuleType | None) -> bool:
+    return module is not None and module.__name__ in sys.builtin_module_names
 
 
 def seen_by(function: Function) -> list[Foreign]:
