@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
-from vfi_kernels.compat import _emulation, _state, _trials, ebme, mmcv, softsplat, torchvision
+from vfi_kernels.compat import (
+    _emulation,
+    _state,
+    _trials,
+    adacof,
+    dsepconv,
+    ebme,
+    mmcv,
+    sepconv,
+    softsplat,
+    torchvision,
+)
 from vfi_kernels.compat._stand_ins import as_scriptable
 from vfi_kernels.compat._trials import CannotRun
 from vfi_kernels.compat._warp_trials import Differs
@@ -65,6 +76,9 @@ class Ours:
 
 KNOWN: dict[str, Function] = {
     "vk.correlation": correlation,
+    "compat.adacof.FunctionAdaCoF.apply": adacof.FunctionAdaCoF.apply,
+    "compat.dsepconv.FunctionDSepconv": dsepconv.FunctionDSepconv,
+    "compat.sepconv.FunctionSepconv": sepconv.FunctionSepconv,
     "compat.softsplat.softsplat_func.apply": softsplat.softsplat_func.apply,
     "compat.softsplat.softsplat": softsplat.softsplat,
     "compat.ebme.FunctionSoftsplat": ebme.FunctionSoftsplat,
@@ -98,6 +112,19 @@ def deformed(*order: str, again: bool = False) -> Arguments:
     return [given[name] for name in order]
 
 
+def adaptive(kind: str, again: bool = False) -> Arguments:
+    """The arguments of AdaCoF, of the deformable separable convolution, or of the separable one."""
+    taps, step = (3, 1) if again else (5, 2)
+    size = 9 + (taps - 1) * (step if kind == "adacof" else 1)
+    image = drawn(2, 3, size, size + 2)
+    of_taps = [drawn(2, taps, 9, 11, seed=n, low=-1) for n in (1, 2)]
+    of_pairs = [drawn(2, taps * taps, 9, 11, seed=n, low=-2, high=2) for n in (3, 4)]
+    weights = drawn(2, taps * taps, 9, 11, seed=5)
+    if kind == "adacof":
+        return [image, weights, *of_pairs, step]
+    return [image, *of_taps, *([*of_pairs, weights] if kind == "dsepconv" else [])]
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A function of ours: `pattern` of names, the arguments it is tried with (and others)."""
@@ -117,6 +144,9 @@ KERNELS = (
         "compat.mmcv.modulated_deform_conv2d",
         lambda again: deformed(*MODULATED, again=again),
     ),
+    Kernel("adacof", "compat.adacof.FunctionAdaCoF.apply", functools.partial(adaptive, "adacof")),
+    Kernel("dsepconv", "compat.dsepconv.FunctionDSepconv", functools.partial(adaptive, "dsepconv")),
+    Kernel("(?<!d)sepconv", "compat.sepconv.FunctionSepconv", functools.partial(adaptive, "sepconv")),
     Kernel("deform_?conv", "compat.torchvision.deform_conv2d", lambda again: deformed(*TORCHVISION, again=again)),
 )
 

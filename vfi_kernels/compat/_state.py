@@ -45,7 +45,7 @@ def layers(function: Function) -> Iterator[Foreign]:
 
 
 def called_by(function: Function) -> list[Function]:
-    """The function and the functions and classes' methods of its repository that it reaches by the names in its code."""
+    """The function, and the functions and methods of its repository that it reaches by the names in its code."""
     top = str(getattr(function, "__module__", "")).partition(".")[0]
     found: dict[int, Function] = {}
     left: list[Foreign] = [function]
