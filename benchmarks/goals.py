@@ -50,7 +50,7 @@ def with_every_op(groups: Sequence[Group], **more: Any) -> tuple[Group, ...]:
     return (*groups, *(group(c.name, next(iter(c.large)), **more) for c in others.values()))
 
 
-BOTH = ((DEFORM, "features-112"), (DEFORM_8, "features-56"))
+BOTH, TORCHS = ((DEFORM, "features-112"), (DEFORM_8, "features-56")), [WITH_TORCH, WITH_GATHERS]
 CPU: tuple[Group, ...] = (
     group(WARP, "1080p features-960", threads=[2]),
     group(WARP, "1080p features-448", LIGHT, threads=[1]),
@@ -74,10 +74,8 @@ CPU: tuple[Group, ...] = (
     group("correlation", "features-448", PLAIN, threads=[1]),
     group("correlation", "features-448", PLAIN, threads=[2], mode=["backward"]),
     group("correlation", "features-448", PLAIN, threads=[2], dtype=HALF),
-    *(
-        group(f"correlation-{kind}", shape, PLAIN, threads=[2])
-        for kind, shape in (("far", "flownet"), ("l1", "features-448"))
-    ),
+    group("correlation-far", "flownet", PLAIN, threads=[2]),
+    group("correlation-l1", "features-448", PLAIN, threads=[2]),
     *(group(op, "vimeo", threads=[2], mode=["forward", "backward"]) for op in ("adacof", "sepconv")),
     group("trajectory_warp-24", "576p 1080p", threads=[2]),
     group("trajectory_splat-softmax", "576p", threads=[2]),
@@ -86,10 +84,7 @@ CPU: tuple[Group, ...] = (
     group(DEFORM_8, "features-56 features-448", threads=[2], flow=["noise"]),
     group(DEFORM_GROUPS, "features-112", threads=[2], flow=["noise"]),
     *(group(op, shape, DENSE, threads=[2], flow=["noise"], dtype=HALF) for op, shape in BOTH),
-    *(
-        group(op, shape, [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"])
-        for op, shape in BOTH
-    ),
+    *(group(op, shape, TORCHS, threads=[2], flow=["noise"], mode=["backward"]) for op, shape in BOTH),
     group(LORA, "attention text", threads=[2], dtype=["float32", "bfloat16"]),
     group(LORA, "attention", [LINEAR, SEVEN, "two adapters"], threads=[2], mode=["backward"]),
     group("mixture_lora-segments", "attention", threads=[2]),
