@@ -59,6 +59,12 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int radius, bool need_first, bool need_second) "
       "-> (Tensor grad_first, Tensor grad_second)");
 
+  m.def("correlation_lookup(Tensor first, Tensor second, Tensor positions, int radius=4, int levels=4) -> Tensor");
+  m.def(
+      "correlation_lookup_grad(Tensor grad_out, Tensor first, Tensor second, Tensor positions, int radius, int levels, "
+      "bool need_first, bool need_second, bool need_positions) "
+      "-> (Tensor grad_first, Tensor grad_second, Tensor grad_positions)");
+
   m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
