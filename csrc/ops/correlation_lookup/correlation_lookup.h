@@ -25,7 +25,7 @@
 namespace vfi {
 
 constexpr int64_t kMostLevels = 16;  // also in reference.py, as kLargestRadius
-constexpr int64_t kLargestRadius = 32;
+constexpr int64_t kLargestRadius = 12;
 
 namespace VFI_LEVEL {
 

@@ -86,7 +86,7 @@ struct LookupRow {
     LookupWindow<A> windows[P];
     LookupBox all(LookupWindow<A>(a, b, pixel, level), a.side());
     for (int p = 0; p < P; ++p) {
-      pixels[p] = pixel + min(p, count - 1);
+      pixels[p] = pixel + (p < count ? p : count - 1);
       windows[p] = LookupWindow<A>(a, b, pixels[p], level);
       all.unite(LookupBox(windows[p], a.side()));
     }

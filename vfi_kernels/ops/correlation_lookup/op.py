@@ -45,7 +45,7 @@ def correlation_lookup(
         second: (B, C, H', W') of the same dtype.
         positions: (B, 2, H, W) in pixels of `second`, channel 0 along x (right), channel 1 along y (down); any floating
             dtype. Where a component is not finite the result is 0 and nothing receives a gradient.
-        radius: r, the reach of the window in pixels of each level, 0 to 32.
+        radius: r, the reach of the window in pixels of each level, 0 to 12.
         levels: 1 to 16.
         out: written and returned in place of fresh memory: the shape and dtype of the result, and no autograd.
 

@@ -16,7 +16,7 @@ from vfi_kernels._results import accumulator, as_result, not_needed
 from vfi_kernels.ops._shared.reference_math.bilinear import split
 
 OP = "correlation_lookup"
-LARGEST_RADIUS = 32
+LARGEST_RADIUS = 12
 MOST_LEVELS = 16
 
 Pair = tuple[Tensor, Tensor]  # what the nearer and the farther corner along an axis is multiplied by
@@ -24,7 +24,7 @@ Pair = tuple[Tensor, Tensor]  # what the nearer and the farther corner along an 
 
 def check(first: Tensor, second: Tensor, positions: Tensor, radius: int, levels: int) -> None:
     """Raises ArgumentError unless the maps are (B, C, H, W) and (B, C, H', W') of one dtype and device, positions
-    (B, 2, H, W) on it, 0 <= radius <= 32 and 1 <= levels <= 16."""
+    (B, 2, H, W) on it, 0 <= radius <= 12 and 1 <= levels <= 16."""
     expect_image(OP, "first", first)
     expect_image(OP, "second", second)
     b, c = first.shape[:2]
