@@ -73,6 +73,7 @@ CPU: tuple[Group, ...] = (
     group("correlation", "features-448", PLAIN, threads=[1]),
     group("correlation", "features-448", PLAIN, threads=[2], mode=["backward"]),
     group("correlation", "features-448", PLAIN, threads=[2], dtype=HALF),
+    group("correlation_lookup", "features-480", threads=[2]),
     group("trajectory_warp-24", "576p 1080p", threads=[2]),
     group("trajectory_splat-softmax", "576p", threads=[2]),
     group("sample_trajectory-keys", "576p", threads=[2]),

@@ -34,6 +34,7 @@ OPTIONS: dict[str, Any] = {
     "knots": None,
     "edge": EDGES,
     "radius": (1, 2, 4, 9),
+    "levels": (1, 2, 5),
     **dict.fromkeys(
         ("stride", "dilation", "groups", "offset_groups", "transposed", "segments", "halo", "memory_format")
     ),

@@ -49,6 +49,12 @@ def convolved(x, offset, *others):
     return torch.cat([F.conv2d(*part, **ways) for part in zip(x.chunk(groups, 1), weight.chunk(groups))], 1)
 
 
+def looked_up(first, second, positions, radius, levels):
+    """As many products as displacements, at every level; positions enter without."""
+    zero = 0 * positions.sum()
+    return torch.stack([displaced(first + zero, second, radius) for _ in range(levels)])
+
+
 EQUAL = {"correlation": displaced, "mixture_lora": adapted, "modulated_deform_conv2d": convolved}
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -24,6 +25,18 @@ def correlation(first: Shape, second: Shape, radius: int = 4, **more: object) ->
 
 def correlation_grad(grad_out: Shape, first: Shape, second: Shape, radius: int, *needs: bool, **more: object) -> int:
     return sum(needs) * correlation(first, second, radius)
+
+
+def correlation_lookup(
+    first: Shape, second: Shape, positions: Shape, radius: int = 4, levels: int = 4, **more: object
+) -> int:
+    return levels * correlation(first, second, radius)
+
+
+def correlation_lookup_grad(grad_out: Shape, *inputs: Any, **more: object) -> int:
+    """Both maps take one product each, positions the forward's."""
+    first, second, positions, radius, levels, *needs = inputs
+    return sum(needs) * correlation_lookup(first, second, positions, radius, levels)
 
 
 def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:
@@ -75,8 +88,9 @@ def routed_conv2d_grad(
 
 
 FORMULAS: dict[str, Callable[..., int]] = {
-    **{f.__name__: f for f in (correlation, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
-    **{f.__name__: f for f in (correlation_grad, mixture_lora_grad, modulated_deform_conv2d_grad, routed_conv2d_grad)},
+    **{f.__name__: f for f in (correlation, correlation_lookup, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
+    **{f.__name__: f for f in (correlation_grad, correlation_lookup_grad, mixture_lora_grad)},
+    **{f.__name__: f for f in (modulated_deform_conv2d_grad, routed_conv2d_grad)},
     "routed_conv2d_": routed_conv2d,
 }
 

@@ -1,6 +1,6 @@
 """The call signatures of other libraries, a module each: change the import, keep the calls; or `patch` a repository."""
 
-from vfi_kernels.compat import basicsr, ebme, ifrnet, mmcv, rife, sbnet, softsplat, torchvision, xvfi
+from vfi_kernels.compat import basicsr, ebme, ifrnet, mmcv, raft, rife, sbnet, softsplat, torchvision, xvfi
 from vfi_kernels.compat._patching import PatchReport, patch, unpatch
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ifrnet",
     "mmcv",
     "patch",
+    "raft",
     "rife",
     "sbnet",
     "softsplat",

@@ -8,7 +8,7 @@ namespace vfi {
 
 inline void check_lookup(const Tensor& first, const Tensor& second, const Tensor& positions, int64_t radius,
                          int64_t levels) {
-  constexpr const char* kOp = "correlation_lookup";
+  static constexpr const char* kOp = "correlation_lookup";
   check_image(kOp, "first", first);
   check_image(kOp, "second", second);
   const int64_t b = first.size(0), c = first.size(1);

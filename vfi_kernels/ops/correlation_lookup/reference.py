@@ -174,7 +174,7 @@ def correlation_lookup_grad(
             grad_positions = grad_positions + _grad_positions(upstream, found, at, level) / 2**number
     return (
         as_result(grad_first, first) if need_first else not_needed(first),
-        as_result(_unpooled(grad_levels), second) if need_second else not_needed(second),
+        as_result(unpooled(grad_levels), second) if need_second else not_needed(second),
         as_result(grad_positions, positions) if need_positions else not_needed(positions),
     )
 
@@ -209,7 +209,7 @@ def _grad_positions(upstream: Tensor, found: Tensor, at: Windows, level: Tensor)
     return torch.stack([_times(f, inside, found).sum((1, 2)) for f in (along_x, along_y)], 1)
 
 
-def _unpooled(grads: list[Tensor]) -> Tensor:
+def unpooled(grads: list[Tensor]) -> Tensor:
     """The transpose of `pyramid`: every level's gradient handed down to the one below."""
     total = grads[-1]
     for grad in reversed(grads[:-1]):
