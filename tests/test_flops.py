@@ -55,7 +55,7 @@ def looked_up(first, second, positions, radius, levels):
     return torch.stack([displaced(first + zero, second, radius) for _ in range(levels)])
 
 
-EQUAL = {"correlation": displaced, "mixture_lora": adapted, "modulated_deform_conv2d": convolved}
+EQUAL = {"mixture_lora": adapted, "modulated_deform_conv2d": convolved}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -64,11 +64,16 @@ def test_products_count_as_torch_counts_them(case, rng):
     found = counted(case.call, arguments)
     if case.op == "routed_conv2d":
         return check_routed(case, arguments, found)
-    if case.op not in EQUAL:
+    if case.op not in (*EQUAL, "correlation", "correlation_lookup"):
         assert found == (0, 0)
         return None
-    radius = getattr(case.call, "keywords", {}).get("radius", 4)
-    same = (lambda *t: displaced(*t, radius)) if case.op == "correlation" else EQUAL[case.op]
+    options = getattr(case.call, "keywords", {})
+    radius, levels = options.get("radius", 4), options.get("levels", 4)
+    ways = {
+        "correlation": lambda *t: displaced(*t, radius),
+        "correlation_lookup": lambda *t: looked_up(*t, radius, levels),
+    }
+    same = ways.get(case.op) or EQUAL[case.op]
     assert found == counted(same, arguments) and found[0] > 0
 
 

@@ -71,10 +71,6 @@ class Calls:
         out = matching.correlation(self.image, self.image, radius)
         matching.correlation_grad(out, self.image, self.image, radius, True, True)
 
-    def looks_up(self, radius: int = 1, levels: int = 2) -> None:
-        arguments = (self.image, self.image, self.flow[:, :2], radius, levels)
-        looking.correlation_lookup_grad(looking.correlation_lookup(*arguments), *arguments, True, True, True)
-
     def adapts(self, packed: bool, tf32: bool = False) -> None:
         """A layer that keeps the features: with an expert for each of two segments, or with one and biases."""
         x, n = self.image, self.image.shape[3]

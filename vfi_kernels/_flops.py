@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -33,10 +32,12 @@ def correlation_lookup(
     return levels * correlation(first, second, radius)
 
 
-def correlation_lookup_grad(grad_out: Shape, *inputs: Any, **more: object) -> int:
-    """Both maps take one product each, positions the forward's."""
-    first, second, positions, radius, levels, *needs = inputs
-    return sum(needs) * correlation_lookup(first, second, positions, radius, levels)
+def correlation_lookup_grad(
+    grad_out: Shape, first: Shape, second: Shape, positions: Shape, radius: int, levels: int, need_first: bool,
+    need_second: bool, *_: bool, **more: object,
+) -> int:  # fmt: skip
+    """A product for each map; that of positions is the forward's."""
+    return (need_first + need_second) * correlation_lookup(first, second, positions, radius, levels)
 
 
 def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:
