@@ -1,9 +1,9 @@
-"""Twelve look-ups of one pair of maps, as RAFT does them: ours, and the volume of all pairs in plain PyTorch, made once.
+"""Twelve look-ups of one pair of maps, as RAFT does them: ours, and the volume of all pairs in torch, made once.
 
 python benchmarks/lookups.py [ROUNDS]   medians of interleaved rounds, 2 threads; the volume takes 6 GiB
 
-An eighth of 1080p: maps of 135 x 240 pixels and 256 channels, 4 levels, radius 4. The positions are those of a smooth flow, and
-other ones in every look-up. Ours is given both layouts: channels_last maps are read as they are.
+An eighth of 1080p: maps of 135 x 240 pixels and 256 channels, 4 levels, radius 4. The positions are those of a smooth
+flow, and other ones in every look-up. Ours is given both layouts: channels_last maps are read as they are.
 """
 
 import statistics

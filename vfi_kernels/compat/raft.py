@@ -1,5 +1,4 @@
-"""The cost volumes of RAFT, SEA-RAFT, AMT and GIMM-VFI: CorrBlock, AlternateCorrBlock and BidirCorrBlock, without a volume
-of all pairs and without alt_cuda_corr."""
+"""The cost volumes of RAFT, SEA-RAFT, AMT and GIMM-VFI, without a volume of all pairs and without alt_cuda_corr."""
 
 import torch
 from torch import Tensor
@@ -27,8 +26,8 @@ def looked_up(fmap1: Tensor, fmap2: Tensor, coords: Tensor, num_levels: int, rad
 
 
 class CorrBlock:
-    """`vk.correlation_lookup` in place of corr.CorrBlock(fmap1, fmap2, num_levels=4, radius=4) of RAFT, SEA-RAFT, AMT and
-    GIMM-VFI.
+    """`vk.correlation_lookup` in place of corr.CorrBlock(fmap1, fmap2, num_levels=4, radius=4) of RAFT, SEA-RAFT, AMT
+    and GIMM-VFI.
 
     Args:
         fmap1, fmap2: (B, C, H, W) of one dtype.
@@ -51,12 +50,12 @@ class CorrBlock:
 
 
 class AlternateCorrBlock(CorrBlock):
-    """In place of corr.AlternateCorrBlock(fmap1, fmap2, num_levels=4, radius=4), which has the numbers of CorrBlock."""
+    """In place of corr.AlternateCorrBlock(fmap1, fmap2, num_levels=4, radius=4): the numbers of CorrBlock."""
 
 
 class BidirCorrBlock(CorrBlock):
     """In place of corr.BidirCorrBlock(fmap1, fmap2, num_levels=4, radius=4) of AMT and GIMM-VFI: called with (coords0,
-    coords1) it gives what a CorrBlock(fmap1, fmap2) gives for coords0, and a CorrBlock(fmap2, fmap1) for coords1."""
+    coords1) it gives what CorrBlock(fmap1, fmap2) gives for coords0, and CorrBlock(fmap2, fmap1) for coords1."""
 
     def __call__(self, coords0: Tensor, coords1: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         there = looked_up(self.fmap1, self.fmap2, coords0, self.num_levels, self.radius)

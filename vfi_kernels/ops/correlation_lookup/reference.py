@@ -96,8 +96,9 @@ def neighbours(level: Tensor, index: Tensor) -> Tensor:
     b, c = level.shape[:2]
     if level.shape[2] * level.shape[3] == 0:
         return level.new_zeros(b, c, *index.shape[1:])
-    planes, flat = level.reshape(b, c, -1), index.reshape(b, 1, -1)
-    return planes.gather(2, flat.expand(b, c, flat.shape[2])).reshape(b, c, *index.shape[1:])
+    count = index.shape[1:].numel()
+    planes, flat = level.reshape(b, c, level.shape[2] * level.shape[3]), index.reshape(b, 1, count)
+    return planes.gather(2, flat.expand(b, c, count)).reshape(b, c, *index.shape[1:])
 
 
 def products(first: Tensor, level: Tensor, at: Windows) -> Tensor:
@@ -196,8 +197,8 @@ def _grad_level(factor: Tensor, first: Tensor, level: Tensor, at: Windows) -> Te
     planes = torch.zeros_like(level).reshape(b, c, level.shape[2] * level.shape[3])
     if planes.numel() > 0:
         for j, index, inside in at.rows(level.shape[2:]):
-            terms = _times(factor[:, None, j], inside[:, None], first[:, :, None]).reshape(b, c, -1)
-            planes = planes.scatter_add(2, index.reshape(b, 1, -1).expand_as(terms), terms)
+            terms = _times(factor[:, None, j], inside[:, None], first[:, :, None]).flatten(2)
+            planes = planes.scatter_add(2, index.flatten(1)[:, None].expand_as(terms), terms)
     return planes.view(level.shape)
 
 

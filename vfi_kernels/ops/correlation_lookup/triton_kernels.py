@@ -167,7 +167,9 @@ class _Lookup:
         self.side = 2 * radius + 1
         self.block_c = min(8, triton.next_power_of_2(max(self.channels, 1)))
 
-    def _launch(self, kernel: triton.JITFunction, level: int, size: tuple[int, ...], *args: object, **more: object) -> None:
+    def _launch(
+        self, kernel: triton.JITFunction, level: int, size: tuple[int, ...], *args: object, **more: object
+    ) -> None:
         constants = {"SIZE": 2**level, "RADIUS": self.radius, "ACC": triton_dtype(self.acc), "BLOCK": THREADS}
         launch(kernel, self.first, size, *args, **constants, **more)
 
