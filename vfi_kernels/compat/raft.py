@@ -33,8 +33,8 @@ class CorrBlock:
         fmap1, fmap2: (B, C, H, W) of one dtype.
         num_levels, radius: of the pyramid, and of the window in pixels of each level.
 
-    Called with coords (B, 2, H, W), in pixels of fmap2, it gives (B, num_levels (2 radius + 1)^2, H, W), float32 (float64
-    for float64), also inside torch.autocast.
+    Called with coords (B, 2, H, W), in pixels of fmap2, it gives (B, num_levels (2 radius + 1)^2, H, W), float32
+    (float64 for float64), also inside torch.autocast.
 
     Differences: nothing of size (H W)^2 is made; what is kept are the maps, and each call pools fmap2 again. Half maps
     are multiplied in float32. Levels without pixels are 0, where avg_pool2d refuses to make them. coords that are not

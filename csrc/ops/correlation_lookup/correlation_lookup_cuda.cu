@@ -11,7 +11,7 @@ namespace vfi::cuda {
 namespace {
 
 // The arguments, and the tensors that they point into.
-struct Lookup {
+struct LookupGpu {
   LookupArgsGpu args{};
   std::vector<Tensor> tensors;
   bool wide;
@@ -25,7 +25,7 @@ struct Lookup {
                  wide ? ScalarType::Double : ScalarType::Float);
   }
 
-  Lookup(const OnDevice& device, const Tensor& first, const Tensor& second, const Tensor& positions, int64_t radius,
+  LookupGpu(const OnDevice& device, const Tensor& first, const Tensor& second, const Tensor& positions, int64_t radius,
          int64_t levels)
       : wide(lookup_is_wide(first, positions)) {
     LookupArgsGpu& a = args;
@@ -49,7 +49,7 @@ struct Lookup {
 Tensor correlation_lookup(Tensor first, Tensor second, Tensor positions, int64_t radius, int64_t levels) {
   check_lookup(first, second, positions, radius, levels);
   const OnDevice device(first);
-  const Lookup lookup(device, first, second, positions, radius, levels);
+  const LookupGpu lookup(device, first, second, positions, radius, levels);
   const MemoryFormat layout = layout_of(first);
   const Tensor out = result(first, {first.size(0), lookup.args.planes(), first.size(2), first.size(3)},
                             first.scalar_type(), layout);
@@ -63,7 +63,7 @@ Tensor channels_last_like(const Tensor& t) {
   return empty(t, {t.size(0), t.size(1), t.size(2), t.size(3)}, t.scalar_type(), MemoryFormat::ChannelsLast);
 }
 
-Tensor grad_second(const OnDevice& device, Lookup& lookup, const Tensor& second) {
+Tensor grad_second(const OnDevice& device, LookupGpu& lookup, const Tensor& second) {
   void* grads[kMostLevels];
   for (int32_t l = 0; l < lookup.args.count; ++l) {
     const Tensor level = lookup.empty_level(second, l);
@@ -82,7 +82,7 @@ std::tuple<Tensor, Tensor, Tensor> correlation_lookup_grad(Tensor grad_out, Tens
   check_lookup(first, second, positions, radius, levels);
   check_lookup_grad(grad_out, first, radius, levels);
   const OnDevice device(first);
-  Lookup lookup(device, first, second, positions, radius, levels);
+  LookupGpu lookup(device, first, second, positions, radius, levels);
   lookup.args.grad_out = lookup.keep(with_layout(grad_out, MemoryFormat::ChannelsLast));
   lookup.args.need_first = need_first, lookup.args.need_positions = need_positions;
   const Tensor grad_first = need_first ? channels_last_like(first) : nothing(first, first.scalar_type());

@@ -1,5 +1,5 @@
-"""Windows of a cost volume at given positions, in Triton: level after level, with the products, or what becomes of them,
-in (B, (n + 1)^2, H, W) between two kernels, [x][y] in a window. The pyramid is made by torch's own ops."""
+"""Windows of a cost volume at given positions, in Triton: level after level, with the products, or what becomes of
+them, in (B, (n + 1)^2, H, W) between two kernels, [x][y] in a window. The pyramid is made by torch's own ops."""
 
 import torch
 import triton
@@ -68,8 +68,8 @@ def _lookup_blend_kernel(
         store_plane(out, b, start + d, y, x, live, divide(total, root))
 
 
-# factors[k] = 1/sqrt(C) sum over u, v of wx_u wy_v grad_out[start + (i - u) n + j - v], k = i m + j, 0 outside the level;
-# along x (y) with (-1, 1) for the weights wx (wy): ALONG
+# factors[k] = 1/sqrt(C) sum over u, v of wx_u wy_v grad_out[start + (i - u) n + j - v], k = i m + j, 0 outside
+# the level; along x (y) with (-1, 1) for the weights wx (wy): ALONG
 @triton.jit
 def _lookup_factors_kernel(
     blocks, grad_out, positions, factors, start, count, height, width, level_height, level_width, ALONG: tl.constexpr,
