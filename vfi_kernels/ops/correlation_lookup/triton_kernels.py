@@ -94,8 +94,8 @@ def _lookup_factors_kernel(
         for corner in tl.static_range(4):
             wx = lx if corner % 2 else rx
             wy = ly if corner // 2 else ry
-            i = k // m - corner % 2
-            j = k % m - corner // 2
+            i = tl.zeros([BLOCK], tl.int32) + (k // m - corner % 2)
+            j = tl.zeros([BLOCK], tl.int32) + (k % m - corner // 2)
             used = inside & (wx != 0) & (wy != 0) & (i >= 0) & (i < n) & (j >= 0) & (j < n)
             total += wx * wy * load_plane(grad_out, b, start + i * n + j, y, x, used, ACC)
         store_plane(factors, b, k, y, x, live, divide(total, root))
