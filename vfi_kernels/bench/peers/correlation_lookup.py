@@ -28,7 +28,7 @@ def windows(positions: Tensor, level: int, radius: int) -> Tensor:
     """The positions of every window, (B H W, n, n, 2)."""
     steps = torch.arange(-radius, radius + 1, dtype=positions.dtype, device=positions.device)
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1)
-    return positions.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2) / 2**level + grid
+    return positions.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2) / float(2**level) + grid
 
 
 def by_volume(first: Tensor, second: Tensor, positions: Tensor, radius: int = 4, levels: int = 4) -> Tensor:

@@ -170,8 +170,8 @@ class _Lookup:
     def _launch(
         self, kernel: triton.JITFunction, level: int, size: tuple[int, ...], *args: object, **more: object
     ) -> None:
-        constants = {"SIZE": 2**level, "RADIUS": self.radius, "ACC": triton_dtype(self.acc), "BLOCK": THREADS}
-        launch(kernel, self.first, size, *args, **constants, **more)
+        constants = {"SIZE": 2**level, "RADIUS": self.radius, "ACC": triton_dtype(self.acc), **more}
+        launch(kernel, self.first, size, *args, BLOCK=THREADS, **constants)
 
     def _planes(self) -> Tensor:
         b, _, h, w = self.first.shape
@@ -208,7 +208,7 @@ class _Lookup:
     def grad_positions(self, level: int, grad_out: Tensor) -> Tensor:
         found = self.products(level)
         along = [self.factors(level, grad_out, name) for name in ("x", "y")]
-        return torch.stack([torch.where(f != 0, f * found, 0).sum(1) for f in along], 1) / 2**level
+        return torch.stack([torch.where(f != 0, f * found, 0).sum(1) for f in along], 1) / float(2**level)
 
 
 def correlation_lookup(first: Tensor, second: Tensor, positions: Tensor, radius: int = 4, levels: int = 4) -> Tensor:
