@@ -75,6 +75,12 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "sepconv_grad(Tensor grad_out, Tensor image, Tensor vertical, Tensor horizontal, bool need_image, "
       "bool need_vertical, bool need_horizontal) -> (Tensor grad_image, Tensor grad_vertical, Tensor grad_horizontal)");
 
+  m.def("correlation_lookup(Tensor first, Tensor second, Tensor positions, int radius=4, int levels=4) -> Tensor");
+  m.def(
+      "correlation_lookup_grad(Tensor grad_out, Tensor first, Tensor second, Tensor positions, int radius, int levels, "
+      "bool need_first, bool need_second, bool need_positions) "
+      "-> (Tensor grad_first, Tensor grad_second, Tensor grad_positions)");
+
   m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");

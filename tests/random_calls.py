@@ -33,10 +33,11 @@ OPTIONS: dict[str, Any] = {
     "derivative": (False, True),
     "knots": None,
     "edge": EDGES,
-    "radius": (0, 1, 2, 4, 9, (1, 3)),
+    "radius": (0, 1, 2, 4, 9),
     "patch_dilation": (1, 2, (3, 1)),
     "normalize": (True, False),
     "cost": ("dot", "l1"),
+    "levels": (1, 2, 5),
     **dict.fromkeys(
         (
             "kernel_size",

@@ -10,6 +10,7 @@ from vfi_kernels._arguments import ArgumentError  # noqa: E402
 from vfi_kernels.ops.adacof.op import adacof  # noqa: E402
 from vfi_kernels.ops.backward_warp.op import backward_warp  # noqa: E402
 from vfi_kernels.ops.correlation.op import correlation  # noqa: E402
+from vfi_kernels.ops.correlation_lookup.op import correlation_lookup  # noqa: E402
 from vfi_kernels.ops.mixture_lora.op import mixture_lora  # noqa: E402
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d  # noqa: E402
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter, patch_scatter_  # noqa: E402
@@ -35,6 +36,7 @@ __all__ = [
     "backward_warp",
     "compat",
     "correlation",
+    "correlation_lookup",
     "mixture_lora",
     "modulated_deform_conv2d",
     "nn",

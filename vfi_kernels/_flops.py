@@ -41,6 +41,20 @@ def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: bool, 
     return (need_first + need_second) * correlation(first, second, *options)
 
 
+def correlation_lookup(
+    first: Shape, second: Shape, positions: Shape, radius: int = 4, levels: int = 4, **more: object
+) -> int:
+    return levels * correlation(first, second, radius)
+
+
+def correlation_lookup_grad(
+    grad_out: Shape, first: Shape, second: Shape, positions: Shape, radius: int, levels: int, need_first: bool,
+    need_second: bool, *_: bool, **more: object,
+) -> int:  # fmt: skip
+    """A product for each map; that of positions is the forward's."""
+    return (need_first + need_second) * correlation_lookup(first, second, positions, radius, levels)
+
+
 def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:
     """The layer, and the two products of two adapters."""
     out, width = weight
@@ -90,8 +104,9 @@ def routed_conv2d_grad(
 
 
 FORMULAS: dict[str, Callable[..., int]] = {
-    **{f.__name__: f for f in (correlation, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
-    **{f.__name__: f for f in (correlation_grad, mixture_lora_grad, modulated_deform_conv2d_grad, routed_conv2d_grad)},
+    **{f.__name__: f for f in (correlation, correlation_lookup, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
+    **{f.__name__: f for f in (correlation_grad, correlation_lookup_grad, mixture_lora_grad)},
+    **{f.__name__: f for f in (modulated_deform_conv2d_grad, routed_conv2d_grad)},
     "routed_conv2d_": routed_conv2d,
 }
 

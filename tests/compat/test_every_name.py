@@ -82,6 +82,11 @@ def deformed_separable(dtype, device="cpu", size=(H, W)):
     return *separable(dtype, device, size), down, right, weight
 
 
+def looked_up(dtype, device="cpu", size=(H, W)):
+    """Two maps, and where to look."""
+    return *twice(dtype, device, size), flow(dtype, device, size)
+
+
 def with_weights(function, **options):
     def call(x, offset, *mask):
         return function(x, offset, *mask, weights(x.dtype, x.device), **options)
@@ -104,7 +109,9 @@ def of_module(kind):
 
 
 basicsr, ebme, ifrnet, mmcv, rife = compat.basicsr, compat.ebme, compat.ifrnet, compat.mmcv, compat.rife
-sbnet, softsplat, torchvision, xvfi = compat.sbnet, compat.softsplat, compat.torchvision, compat.xvfi
+raft, sbnet, softsplat, torchvision, xvfi = (
+    compat.raft, compat.sbnet, compat.softsplat, compat.torchvision, compat.xvfi
+)  # fmt: skip
 sampler = compat.spatial_correlation_sampler
 # name -> (a call, its arguments, what the original's dtype is inside autocast)
 CALLS = {
@@ -166,6 +173,10 @@ CALLS = {
         of_module(basicsr.ModulatedDeformConvPack), lambda *a, **k: (image(*a, **k),), "conv2d"
     ),
     "basicsr.DCNv2Pack": (of_module(basicsr.DCNv2Pack), twice, "first"),
+    # Ends in .float().
+    "raft.CorrBlock": (lambda a, b, at: raft.CorrBlock(a, b)(at), looked_up, "float32"),
+    "raft.AlternateCorrBlock": (lambda a, b, at: raft.AlternateCorrBlock(a, b)(at), looked_up, "float32"),
+    "raft.BidirCorrBlock": (lambda a, b, at: torch.cat(raft.BidirCorrBlock(a, b)(at, at)), looked_up, "float32"),
     # TensorFlow's: there is no autocast.
     "sbnet.reduce_mask": (
         lambda x: sbnet.reduce_mask(x, (2, 3), **BLOCKS), lambda *a, **k: (image(*a, **k)[:, 0],), "index"
