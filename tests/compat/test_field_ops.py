@@ -1,13 +1,41 @@
-"""compat.patch on the ops that repositories carry as private kernels: adaptive kernels."""
+"""compat.patch on the ops that repositories carry as private kernels: cost volumes and adaptive kernels."""
 
 import sys
 from types import ModuleType
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+import vfi_kernels as vk
 from vfi_kernels import compat
 from vfi_kernels.compat import _kernels, _stubs
+
+
+def displaced(two, radius, step=1):
+    reach, (height, width) = radius * step, two.shape[2:]
+    near = F.pad(two, (reach,) * 4)
+    starts = range(0, 2 * reach + 1, step)
+    return [near[:, :, y : y + height, x : x + width] for y in starts for x in starts]
+
+
+VOLUMES = {
+    "FlowNetC's": (lambda a, b: torch.stack([(a * s).mean(1) for s in displaced(b, 10, 2)], 1), "patch_dilation=2"),
+    "sums of products": (lambda a, b: torch.cat([(a * s).sum(1, True) for s in displaced(b, 4)], 1), "normalize=False"),
+    "M2M's": (lambda a, b: torch.cat([(a - s).abs().mean(1, True) for s in displaced(b, 4)], 1), "cost='l1'"),
+    "radius 0": (lambda a, b: (a * b).mean(1, True), "radius=0"),
+}
+
+
+@pytest.mark.parametrize("kind", VOLUMES)
+def test_cost_volumes(kind):
+    theirs, option = VOLUMES[kind]
+    module = ModuleType("client")
+    module.costvol = theirs
+    (replaced,) = compat.patch(module).replaced
+    assert replaced.by == "vk.correlation" and option in replaced.reason, replaced
+    one, two = torch.randn(2, 2, 5, 24, 26)
+    torch.testing.assert_close(module.costvol(one, two), theirs(one, two), rtol=0, atol=1e-5)
 
 
 def with_kernel(monkeypatch, name, parameters, size, text):
@@ -31,6 +59,33 @@ def around({parameters}):
 '''
     exec(code, vars(module))
     return module
+
+
+TEXT = "extern __global__ void out(const int n) {{ for (...) total += {}; out[i] = total{}; }}"
+COSTS = {
+    "BiM's": (TEXT.format("one[i] * two[i]", ""), {"normalize": False}),
+    "M2M's": (TEXT.format("abs(one[i] - two[i])", " / SIZE_1(tenOne)"), {"cost": "l1"}),
+    "PWC-Net's": (TEXT.format("one[i] * two[i]", " / (float)sumelems"), {}),
+}
+
+
+@pytest.mark.parametrize("kind", COSTS)
+def test_the_text_of_a_kernel_tells_one_cost_from_another(monkeypatch, kind):
+    text, options = COSTS[kind]
+    size = "[first.shape[0], 81, first.shape[2], first.shape[3]]"
+    module = with_kernel(monkeypatch, "costvol_func", "tenOne, tenTwo", size, text)
+    report = compat.patch(module)
+    assert {r.place for r in report.replaced} == {"kernels.costvol_func"}, str(report)
+    one, two = torch.randn(2, 2, 5, 9, 11)
+    assert torch.equal(module.around(one, two), vk.correlation(one, two, **options))
+
+
+def test_a_cost_volume_without_a_text_stays(monkeypatch):
+    size = "[first.shape[0], 81, first.shape[2], first.shape[3]]"
+    module = with_kernel(monkeypatch, "costvol_func", "tenOne, tenTwo", size, "")
+    report = compat.patch(module)
+    assert not report.replaced
+    assert report.left[0].reason == "the text of its kernel, which says what it sums, is not known"
 
 
 OF_TAPS = "[first.shape[0], first.shape[1], weight.shape[2], weight.shape[3]]"

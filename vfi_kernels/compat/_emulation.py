@@ -5,6 +5,7 @@ import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import ClassVar
 from unittest import mock
 
 import torch
@@ -116,9 +117,13 @@ def cpu_as_cuda() -> Iterator[None]:
 
 
 class Launched(Nothing):
-    """Kernels of CuPy, which are launched as nothing; `count` says how many were."""
+    """Kernels of CuPy, which are launched as nothing: how many were, and the texts that kernels were made of."""
 
     count = 0
+    texts: ClassVar[list[str]] = []
+
+    def __init__(self, *arguments: object, **named: object):
+        Launched.texts += [v for v in (*arguments, *named.values()) if isinstance(v, str) and "__global__" in v]
 
     def __call__(self, *_: object, **__: object) -> "Nothing":
         Launched.count += 1
@@ -147,12 +152,10 @@ def memoize(*_: object, **__: object) -> Function:
 def stub_of_cupy() -> ModuleType:
     """A module whose kernels are launched as nothing."""
     stub = ModuleType("cupy")
-    kernels, util, cuda = Launched(), Nothing(), Nothing()
+    util, cuda = Nothing(), Nothing()
     vars(util)["memoize"] = memoize
-    vars(cuda).update(compile_with_cache=lambda *_, **__: kernels, get_cuda_path=lambda: "")
-    made = {
-        name: lambda *_, **__: kernels for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")
-    }
+    vars(cuda).update(compile_with_cache=Launched, get_cuda_path=lambda: "")
+    made = {name: Launched for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")}
     numbers = {"int32": int, "int64": int, "float32": float, "float64": float}
     vars(stub).update(memoize=memoize, util=util, _util=util, cuda=cuda, __version__="13.0.0", **made, **numbers)
     return stub

@@ -1,6 +1,5 @@
 """Functions around kernels, and what others write in plain torch: which function of ours computes the same."""
 
-import math
 import re
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from vfi_kernels._types import Arguments, Function, Options
 from vfi_kernels.compat import _kernels, _trials
-from vfi_kernels.compat._kernels import NOT_IMPLEMENTED, SAME, Ours
+from vfi_kernels.compat._kernels import NOT_IMPLEMENTED, SAME, Ours, with_options
 from vfi_kernels.compat._warp_trials import Differs
 
 NAMED = re.compile(r"splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
@@ -20,7 +19,9 @@ PLACEHOLDERS = {  # functions that are not implemented, by name and parameters
     ("FunctionCorrelation", ("tenOne", "tenTwo")): "compat.softsplat.FunctionCorrelation",
 }
 # Of a cost volume, besides its radius.
-COSTS: tuple[Options, ...] = ({},)
+COSTS: tuple[Options, ...] = (
+    {}, {"normalize": False}, {"cost": "l1"}, {"normalize": False, "cost": "l1"}, {"patch_dilation": 2},
+)  # fmt: skip
 
 
 def plan_for(function: Function, name: str) -> Ours:
@@ -48,18 +49,15 @@ def plan_for(function: Function, name: str) -> Ours:
 def cost_volume(function: Function) -> Ours:
     """Of any radius, as its result says."""
     arguments = [_kernels.maps(again) for again in (False, True)]
-    out = _kernels.called(function, arguments[0])[0]
-    side = math.isqrt(out.shape[1]) if isinstance(out, Tensor) and out.dim() == 4 else 0
-    failed: Exception = Differs(
-        f"it returns {_kernels.described(out)}, expected the costs of a square of displacements"
-    )
-    if side % 2 and side * side == out.shape[1]:  # type: ignore[attr-defined]
-        for options in COSTS:
-            try:
-                ours = Ours("vk.correlation", SAME, (("radius", side // 2), *options.items()))
-                return compared(function, ours, arguments)
-            except (Differs, _trials.CannotRun) as difference:
-                failed = difference
+    radius = _kernels.radius_of(_kernels.called(function, arguments[0])[0])
+    failed: Exception | None = None
+    for options in COSTS:
+        try:
+            ours = with_options("vk.correlation", SAME, (("radius", radius), *options.items()))
+            return compared(function, ours, arguments)
+        except (Differs, _trials.CannotRun) as difference:
+            failed = failed or difference
+    assert failed is not None
     raise failed
 
 

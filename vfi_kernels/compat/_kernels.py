@@ -5,6 +5,7 @@ import contextlib
 import dis
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from vfi_kernels.ops.correlation.op import correlation
 FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
 TOLERANCE = 2e-5  # of the largest value
 SAME = "it computes the same"
+ALIKE = "what its kernel returns has the shape and type of ours"
 NOT_IMPLEMENTED = "it is not implemented there: by its name and parameters"
 
 
@@ -138,7 +140,7 @@ MODULATED = ("input", "offset", "mask", "weight", "bias", "stride", "padding", "
 TORCHVISION = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
 KERNELS = (
     Kernel("splat", "compat.softsplat.softsplat_func.apply", pictures),
-    Kernel("correlation", "compat.softsplat.FunctionCorrelation", maps),
+    Kernel("correlation|cost_?vol", "compat.softsplat.FunctionCorrelation", maps),
     Kernel(
         "modulated_?deform",
         "compat.mmcv.modulated_deform_conv2d",
@@ -178,17 +180,45 @@ def role_of(kernel: type) -> Ours:
             continue
         if is_not_implemented(forward):
             return Ours(known.by, NOT_IMPLEMENTED)
-        expected = _trials.outcome(KNOWN[known.by], arguments)[0]
         out, launched = run(kernel.apply, arguments, kernel)  # type: ignore[attr-defined]
-        expect_close(out, expected, only_alike=launched)
-        return Ours(known.by, "what its kernel returns has the shape and type of ours" if launched else SAME)
+        if launched and known.arguments is maps and _emulation.Launched.texts:
+            return cost_volume_of(out, arguments)
+        if launched and "vol" in kernel.__name__.lower():
+            raise Differs("the text of its kernel, which says what it sums, is not known")
+        expect_close(out, _trials.outcome(KNOWN[known.by], arguments)[0], only_alike=launched)
+        return Ours(known.by, ALIKE if launched else SAME)
     raise Differs(f"the autograd function {kernel.__name__} is not known")
+
+
+def cost_volume_of(out: object, arguments: Arguments) -> Ours:
+    """A cost volume whose kernel was launched: its shape tells the radius, the kernel's text the cost and whether it is
+    divided by the number of channels."""
+    text, channels = "\n".join(_emulation.Launched.texts), arguments[0].shape[1]
+    radius = radius_of(out)
+    divided = rf"/\s*(\(\s*float\s*\)\s*)?({channels}\b|SIZE_1\b|sumelems|\{{\{{intChans)"
+    cost = "l1" if re.search(r"\bf?absf?\s*\(", text) else "dot"
+    options = (("radius", radius), ("normalize", re.search(divided, text) is not None), ("cost", cost))
+    ours = with_options("vk.correlation", f"{ALIKE}, its text says the formula", options)
+    expect_close(out, _trials.outcome(ours.function, arguments)[0], only_alike=True)
+    return ours
+
+
+def with_options(by: str, reason: str, options: tuple[tuple[str, object], ...]) -> Ours:
+    return Ours(by, f"{reason}: {', '.join(f'{name}={value!r}' for name, value in options)}", options)
+
+
+def radius_of(out: object) -> int:
+    """Of a cost volume (B, (2 r + 1)^2, H, W)."""
+    side = math.isqrt(out.shape[1]) if isinstance(out, Tensor) and out.dim() == 4 else 0
+    if side % 2 == 0 or not isinstance(out, Tensor) or side * side != out.shape[1]:
+        raise Differs(f"it returns {described(out)}, expected costs of a square of displacements")
+    return side // 2
 
 
 def run(function: Function, arguments: Arguments, source: Foreign) -> tuple[object, bool]:
     """What a function returns, on a GPU that is the CPU if it does not run else; and whether it launched a kernel of
     CuPy, which did nothing."""
-    _emulation.Launched.count = 0
+    _emulation.Launched.count, _emulation.Launched.texts = 0, []
     try:
         out = _trials.outcome(function, arguments, source=source)[0]
     except _trials.Misbehaves:

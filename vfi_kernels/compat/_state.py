@@ -150,7 +150,7 @@ class Namespace:
             if isinstance(value, ModuleType) and value.__name__ == "cupy":
                 self.set(name, _emulation.stub_of_cupy())
             elif _emulation.makes_kernels(value):
-                self.set(name, lambda *_, **__: _emulation.Launched())
+                self.set(name, _emulation.Launched)
             elif isinstance(value, Cached):
                 self.set(name, value.__wrapped__)
 
