@@ -1,4 +1,4 @@
-"""compat.patch on the ops that repositories carry as private kernels: cost volumes and adaptive kernels."""
+"""compat.patch on ops that repositories carry as private kernels: cost volumes, RAFT's look-up, adaptive kernels."""
 
 import sys
 from types import ModuleType
@@ -111,3 +111,46 @@ def test_adaptive_kernels(monkeypatch, kind):
     compat.unpatch()
     wrong = with_kernel(monkeypatch, name, parameters, "first.shape", "text")
     assert not compat.patch(wrong).replaced
+
+
+class Blocks:
+    """RAFT's look-up in plain PyTorch, and another one."""
+
+    class CorrBlock:
+        def __init__(self, fmap1, fmap2, num_levels=4, radius=4):
+            self.levels, self.radius = [fmap2], radius
+            self.fmap1 = fmap1
+            for _ in range(num_levels - 1):
+                self.levels.append(F.avg_pool2d(self.levels[-1], 2))
+
+        def __call__(self, coords):
+            b, c, height, width = self.fmap1.shape
+            near = torch.linspace(-self.radius, self.radius, 2 * self.radius + 1)
+            out = []
+            for level, fmap in enumerate(self.levels):
+                volume = torch.einsum("bchw,bcij->bhwij", self.fmap1, fmap) / c**0.5
+                volume = volume.reshape(b * height * width, 1, *fmap.shape[2:])
+                shifts = torch.stack(torch.meshgrid(near, near, indexing="ij"), -1)
+                at = coords.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2) / 2**level + shifts
+                size = torch.tensor([fmap.shape[3] - 1, fmap.shape[2] - 1])
+                found = F.grid_sample(volume, 2 * at / size - 1, align_corners=True)
+                out.append(found.view(b, height, width, -1))
+            return torch.cat(out, -1).permute(0, 3, 1, 2).contiguous().float()
+
+    class OtherCorrBlock(CorrBlock):
+        def __call__(self, coords):
+            return super().__call__(coords) * 1.0001
+
+
+def test_the_look_up_of_raft():
+    module = ModuleType("corr")
+    module.CorrBlock, module.OtherCorrBlock = Blocks.CorrBlock, Blocks.OtherCorrBlock
+    report = compat.patch(module)
+    assert {r.place: r.by for r in report.replaced} == {"corr.CorrBlock": "compat.raft.CorrBlock"}
+    assert [item.place for item in report.left] == ["corr.OtherCorrBlock"]
+    one, two = torch.randn(2, 1, 8, 32, 40)
+    coords = torch.rand(1, 2, 32, 40) * 40
+    for arguments, named in (((one, two), {}), ((one, two, 3), {"radius": 2}), ((one,), {"fmap2": two})):
+        expected = Blocks.CorrBlock(*arguments, **named)(coords)
+        torch.testing.assert_close(module.CorrBlock(*arguments, **named)(coords), expected, rtol=0, atol=1e-4)
+    assert compat.unpatch() == 1 and module.CorrBlock is Blocks.CorrBlock

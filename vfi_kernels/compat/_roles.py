@@ -10,6 +10,7 @@ import torch
 
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import (
+    _blocks,
     _children,
     _functions,
     _kernels,
@@ -25,6 +26,7 @@ from vfi_kernels.compat._stand_ins import WarpPlan
 
 # What is tried; names decide nothing else. Also tried: what calls grid_sample.
 TRIED = re.compile(r"warp|resample|splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
+BLOCK = re.compile(r"corr_?block", re.IGNORECASE)  # of classes
 
 
 class Plan(Protocol):
@@ -76,8 +78,8 @@ def candidate(
     if getattr(function, "__name__", "") == "apply" and isinstance(bound_to, type):
         function = bound_to
     if isinstance(function, type):
-        known = is_function_of_autograd(function) and TRIED.search(function.__name__) and is_foreign(function)
-        return Candidate(value, function) if known else None
+        pattern = TRIED if is_function_of_autograd(function) else BLOCK
+        return Candidate(value, function) if pattern.search(function.__name__) and is_foreign(function) else None
     function = getattr(function, "_torchdynamo_orig_callable", function)  # compiled: a trial would compile it
     function = function.__wrapped__ if isinstance(function, _state.Cached) else function
     if isinstance(function, torch.jit.ScriptFunction):
@@ -129,6 +131,8 @@ def judge(c: Candidate) -> Verdict | None:
         if is_function_of_autograd(c.function):
             role = _kernels.role_of(c.function)
             return Verdict(role, role.reason)
+        if isinstance(c.function, type):
+            return Verdict(_blocks.block_for(c.function), _kernels.SAME)
         if not samples_somewhere(c.function) and _functions.NAMED.search(c.name):
             return judge_function(c)
         return judge_warp(c)
