@@ -115,8 +115,7 @@ CUDA: tuple[Group, ...] = (
     group(LORA, "attention text", device="cuda", dtype=["float32", "bfloat16"]),
     group(LORA, "attention", device="cuda", mode=["backward"], dtype=["float32", "bfloat16"]),
     group("mixture_lora-segments", "attention text", device="cuda", dtype=["float32", "bfloat16"]),
-    group("patch_gather-64", "2k", device="cuda", dtype=["float32", "float16"]),
-    group("patch_scatter-64", "2k", device="cuda", dtype=["float32", "float16"]),
+    *(group(f"patch_{way}-64", "2k", device="cuda", dtype=["float32", "float16"]) for way in ("gather", "scatter")),
     group("routed_conv2d-64", "2k 2k-64 2k-96", device="cuda", dtype=["float32", "float16"], layout=LAYOUTS),
     group("routed_conv2d-64", "2k-64", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
 )
