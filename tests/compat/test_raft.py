@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import vfi_kernels as vk
 from vfi_kernels.compat import raft
 
 
@@ -64,3 +65,12 @@ def test_half_maps_are_multiplied_in_float32(maps, dtype):
     got = raft.CorrBlock(fmap1.to(dtype), fmap2.to(dtype))(coords)
     expected = Volume(fmap1.to(dtype).float(), fmap2.to(dtype).float())(coords)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"num_levels": 0}, "expected num_levels to be an integer from 1 up, got 0"),
+    ({"radius": -1}, "expected radius to be an integer from 0 up, got -1"),
+])  # fmt: skip
+def test_wrong_numbers_are_refused_when_it_is_built(options, sentence, maps):
+    with pytest.raises(vk.ArgumentError, match=f"^CorrBlock: {sentence}$"):
+        raft.CorrBlock(*maps[:2], **options)

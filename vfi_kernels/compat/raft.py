@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels import _autocast as autocast
-from vfi_kernels._arguments import expect_tensors
+from vfi_kernels._arguments import expect_integer, expect_tensors
 from vfi_kernels._overrides import overridable
 from vfi_kernels.ops.correlation_lookup.op import correlation_lookup
 
@@ -42,6 +42,8 @@ class CorrBlock:
     """
 
     def __init__(self, fmap1: Tensor, fmap2: Tensor, num_levels: int = 4, radius: int = 4):
+        expect_integer("CorrBlock", "num_levels", num_levels, 1)
+        expect_integer("CorrBlock", "radius", radius, 0)
         self.num_levels, self.radius = num_levels, radius
         self.fmap1, self.fmap2 = prepared(fmap1), prepared(fmap2)
 
