@@ -1,6 +1,7 @@
 """Functions that a trial must survive: they stay, are named, and nothing changes."""
 
 import os
+import subprocess
 import sys
 import time
 from types import ModuleType
@@ -166,3 +167,39 @@ def test_a_hundred_warps_take_less_than_two_seconds():
     report = compat.patch(module)
     took = time.process_time() - start[0] + os.times().children_user - start[1]
     assert len(report.replaced) == 101 and took < 2
+
+
+AFTERWARDS = """
+import sys, time, threading
+from vfi_kernels.compat._trials import TooLong, limited
+
+def swallowed():
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+
+def endless():
+    while True:
+        pass
+
+for body in (swallowed, endless, lambda: time.sleep(0.2), lambda: None):
+    try:
+        with limited(0.05):
+            body()
+    except TooLong:
+        pass
+calls = []
+sys.setprofile(lambda frame, event, _: calls.append(event))
+endless.__hash__()
+(lambda: None)()
+sys.setprofile(None)
+print(len(calls) > 2)
+"""
+
+
+def test_a_trial_that_was_stopped_leaves_python_as_it_was():
+    """An exception that is taken back leaves Python's flag for it set; with a profiler no call ends then."""
+    done = subprocess.run([sys.executable, "-c", AFTERWARDS], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "True\n", done.stderr

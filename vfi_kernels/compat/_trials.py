@@ -8,6 +8,7 @@ import random
 import sys
 import sysconfig
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -156,7 +157,7 @@ def refuse(event: str, arguments: Arguments) -> None:
 @contextlib.contextmanager
 def limited(seconds: float = SECONDS) -> Iterator[None]:
     """Raises TooLong inside, in Python code that takes longer."""
-    thread, fired = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    thread, fired, raised = ctypes.c_ulong(threading.get_ident()), threading.Event(), False
 
     def stop() -> None:
         fired.set()
@@ -167,7 +168,14 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except TooLong:
+        raised = True
+        raise
     finally:
         timer.cancel()
-        if fired.is_set():
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
+        if fired.is_set() and not raised:
+            # It may be on its way. Taking it back would leave Python's flag for it set: every later call asks for it then,
+            # and with a profiler never ends.
+            with contextlib.suppress(TooLong):
+                for _ in range(100):
+                    time.sleep(0.001)
