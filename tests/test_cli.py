@@ -76,12 +76,12 @@ def test_bench_from_the_command_line_to_the_files(tmp_path, capsys):
     files = ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
     assert cli.main([*TINY, "--op", "backward_warp", "--mode", "forward", "both", *files]) == 0
     shown = capsys.readouterr()
-    assert "RIFE" in shown.out and "grid_sample" in shown.out and "[1/4]" in shown.err
+    assert "RIFE" in shown.out and "grid_sample" in shown.out and "[1/6]" in shown.err
     written = json.loads((tmp_path / "a.json").read_text())
-    assert len(written["rows"]) == 4 and written["gate"] == "check" and not written["interrupted"]
+    assert len(written["rows"]) == 6 and written["gate"] == "check" and not written["interrupted"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.png"]
     assert cli.main(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 0
-    assert capsys.readouterr().out.count("+0 %") == 4
+    assert capsys.readouterr().out.count("+0 %") == 6
 
 
 def test_only_the_peers_that_are_asked_for(tmp_path, capsys):

@@ -15,12 +15,15 @@ import vfi
 from vfi.data import synthetic
 from vfi.evaluation.macs import count_macs
 from vfi.models import apr_vfi, ebme, rife, sg_rife
+from vfi.models.rife4.family import NETWORKS
+from vfi.models.rife4.model import RIFE4
 from vfi.options import whole
 from vfi.training import Job, Stage
 from vfi.training.job import check, chosen_stage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/models.md"
 F = torch.rand(1, 3, 32, 32)
+SMALL_RIFE4 = NETWORKS["4.6"].smaller()
 JOB = Job("rife", 1, "synthetic", Path("out"))
 
 
@@ -85,6 +88,8 @@ CALLS = {
     "count_macs.size": (lambda n: count_macs(fresh("rife"), (n, 32)), 1),
     "RIFE.interpolate.tile": (lambda n: fresh("rife").interpolate(F, F, 0.5, tile=n), 64),
     "RIFE.set_usual.tile": (lambda n: fresh("rife").set_usual(tile=n), 64),
+    "RIFE4.interpolate.tile": (lambda n: RIFE4(SMALL_RIFE4).interpolate(F, F, 0.5, tile=n), 64),
+    "RIFE4.set_usual.tile": (lambda n: RIFE4(SMALL_RIFE4).set_usual(tile=n), 64),
     "SGRIFE.interpolate.tile": (lambda n: fresh("sg-rife").interpolate(F, F, 0.5, tile=n), 64),
     "SGRIFE.set_usual.tile": (lambda n: fresh("sg-rife").set_usual(tile=n), 64),
     "Config.flow": (lambda n: rife.Config(flow=(24, n, 12)), 2),

@@ -150,23 +150,23 @@ class FlowNet(nn.Module):
         scales = [s / scale for s in self.network.scales]
         times = torch.as_tensor(time, dtype=encoded0.dtype, device=encoded0.device).reshape(-1, 1, 1, 1)
         pair = (encoded0, encoded1, times)
-        first = self.refined(0, None, pair, scales[0], ensemble)
-        second = self.refined(1, first, pair, scales[1], ensemble)
+        first = self._refined(0, None, pair, scales[0], ensemble)
+        second = self._refined(1, first, pair, scales[1], ensemble)
         if self.network.widens and self.moves_far(second.flow - first.flow):
             scales = [2 * s for s in scales]
-            first = self.refined(0, None, pair, scales[0], ensemble)
-            second = self.refined(1, first, pair, scales[1], ensemble)
+            first = self._refined(0, None, pair, scales[0], ensemble)
+            second = self._refined(1, first, pair, scales[1], ensemble)
         yield first
         yield second
         stage = second
         for i in range(2, len(scales)):
-            stage = self.refined(i, stage, pair, scales[i], ensemble)
+            stage = self._refined(i, stage, pair, scales[i], ensemble)
             yield stage
 
     def moves_far(self, change: Tensor) -> bool:
         return not self.training and all(bool(half.abs().max() > LARGE) for half in change.split(2, 1))
 
-    def refined(
+    def _refined(
         self, i: int, before: Stage | None, pair: tuple[Tensor, Tensor, Tensor], scale: float, ensemble: bool
     ) -> Stage:
         """The stage after block i, which works `scale` times smaller."""
