@@ -50,6 +50,7 @@ def with_every_op(groups: Sequence[Group], **more: Any) -> tuple[Group, ...]:
     return (*groups, *(group(c.name, next(iter(c.large)), **more) for c in others.values()))
 
 
+BOTH, TORCHS = ((DEFORM, "features-112"), (DEFORM_8, "features-56")), [WITH_TORCH, WITH_GATHERS]
 CPU: tuple[Group, ...] = (
     group(WARP, "1080p features-960", threads=[2]),
     group(WARP, "1080p features-448", LIGHT, threads=[1]),
@@ -73,16 +74,17 @@ CPU: tuple[Group, ...] = (
     group("correlation", "features-448", PLAIN, threads=[1]),
     group("correlation", "features-448", PLAIN, threads=[2], mode=["backward"]),
     group("correlation", "features-448", PLAIN, threads=[2], dtype=HALF),
+    group("correlation-far", "flownet", PLAIN, threads=[2]),
+    group("correlation-l1", "features-448", PLAIN, threads=[2]),
+    *(group(op, "vimeo", threads=[2], mode=["forward", "backward"]) for op in ("adacof", "sepconv")),
     group("trajectory_warp-24", "576p 1080p", threads=[2]),
     group("trajectory_splat-softmax", "576p", threads=[2]),
     group("sample_trajectory-keys", "576p", threads=[2]),
     group(DEFORM, "features-112 features-256", threads=[2], flow=["noise"]),
     group(DEFORM_8, "features-56 features-448", threads=[2], flow=["noise"]),
     group(DEFORM_GROUPS, "features-112", threads=[2], flow=["noise"]),
-    group(DEFORM, "features-112 features-256", DENSE, threads=[2], flow=["noise"], dtype=HALF),
-    group(DEFORM_8, "features-56", DENSE, threads=[2], flow=["noise"], dtype=HALF),
-    group(DEFORM, "features-112", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
-    group(DEFORM_8, "features-56", [WITH_TORCH, WITH_GATHERS], threads=[2], flow=["noise"], mode=["backward"]),
+    *(group(op, shape, DENSE, threads=[2], flow=["noise"], dtype=HALF) for op, shape in BOTH),
+    *(group(op, shape, TORCHS, threads=[2], flow=["noise"], mode=["backward"]) for op, shape in BOTH),
     group(LORA, "attention text", threads=[2], dtype=["float32", "bfloat16"]),
     group(LORA, "attention", [LINEAR, SEVEN, "two adapters"], threads=[2], mode=["backward"]),
     group("mixture_lora-segments", "attention", threads=[2]),
@@ -113,8 +115,7 @@ CUDA: tuple[Group, ...] = (
     group(LORA, "attention text", device="cuda", dtype=["float32", "bfloat16"]),
     group(LORA, "attention", device="cuda", mode=["backward"], dtype=["float32", "bfloat16"]),
     group("mixture_lora-segments", "attention text", device="cuda", dtype=["float32", "bfloat16"]),
-    group("patch_gather-64", "2k", device="cuda", dtype=["float32", "float16"]),
-    group("patch_scatter-64", "2k", device="cuda", dtype=["float32", "float16"]),
+    *(group(f"patch_{way}-64", "2k", device="cuda", dtype=["float32", "float16"]) for way in ("gather", "scatter")),
     group("routed_conv2d-64", "2k 2k-64 2k-96", device="cuda", dtype=["float32", "float16"], layout=LAYOUTS),
     group("routed_conv2d-64", "2k-64", device="cuda", mode=["backward"], dtype=["float32", "float16"]),
 )
@@ -206,6 +207,7 @@ CPU_GOALS = (
     *(backward(4.0, peer, *where, flow="noise") for where in DEFORM_SHAPES[:2] for peer in (WITH_TORCH, WITH_GATHERS)),
     goal(5.0, "loop over displacements", "correlation", "features-160", flow="smooth"),
     *(goal(1 / 1.08, LINEAR, LORA, "attention", dtype=dtype) for dtype in ("float32", "bfloat16")),
+    *(goal(10.0, FASTEST, case, "vimeo") for case in ("adacof-5", "adacof-11", "sepconv-25", "sepconv-51")),
     goal(4.0, TRAJECTORY, "trajectory_warp-24", "576p"),
     goal(1.5, IN_STEPS, "trajectory_warp-24", "576p"),
     goal(5.0, MICROSECONDS, WARP, TINY, threads=1),

@@ -29,6 +29,10 @@ ROWS = (
     ("warp_blend", "1080p"),
     ("splat-softmax", "1080p"),
     ("correlation", "features-448"),
+    ("adacof-5", "vimeo"),
+    ("sepconv-25", "vimeo"),
+    ("sepconv-51", "vimeo"),
+    ("correlation_lookup", "features-1080p"),
     ("modulated_deform_conv2d-8", "features-448"),
     ("modulated_deform_conv2d-8", "1080p"),
     ("sample_trajectory-keys", "576p"),
@@ -37,7 +41,8 @@ ROWS = (
     ("patch_gather-64", "2k"),
     ("routed_conv2d-64", "2k-64"),
 )
-ALONE = (("modulated_deform_conv2d-8", "1080p"),)  # its peers take tens of GiB
+# Their peers take many GiB.
+ALONE = (("modulated_deform_conv2d-8", "1080p"), ("correlation_lookup", "features-1080p"))
 # Blocks from 64 KiB up go back to the system when they are freed: what one call leaves does not serve the next.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 

@@ -1,7 +1,7 @@
 // Every schema of vfi_kernels. The kernels register themselves: CPU in <op>/<op>_cpu.cpp, CUDA in <op>/<op>_cuda.cu;
 // fake kernels and autograd are in Python (vfi_kernels/ops/<op>/op.py). A gradient op returns an empty tensor of shape
 // (0,) for each gradient that is not needed. No argument or result is a string: torch's stable ABI never frees its copy.
-// padding_mode, boundary, mode, holes, edge and activation are the numbers of base/options.h.
+// padding_mode, boundary, mode, holes, edge, cost and activation are the numbers of base/options.h.
 #include <Python.h>
 
 #include <cstring>
@@ -54,10 +54,32 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "bool deterministic, bool need_frame0, bool need_frame1, bool need_flow, bool need_mask) "
       "-> (Tensor grad_frame0, Tensor grad_frame1, Tensor grad_flow, Tensor grad_mask_logits)");
 
-  m.def("correlation(Tensor first, Tensor second, int radius=4) -> Tensor");
   m.def(
-      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int radius, bool need_first, bool need_second) "
-      "-> (Tensor grad_first, Tensor grad_second)");
+      "correlation(Tensor first, Tensor second, int[2] radius=4, int[2] kernel_size=1, int[2] stride=1, int[2] padding=0, "
+      "int[2] dilation=1, int[2] patch_dilation=1, bool normalize=True, int cost=0) -> Tensor");
+  m.def(
+      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int[2] radius, int[2] kernel_size, int[2] stride, "
+      "int[2] padding, int[2] dilation, int[2] patch_dilation, bool normalize, int cost, bool need_first, "
+      "bool need_second) -> (Tensor grad_first, Tensor grad_second)");
+
+  m.def(
+      "adacof(Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, int dilation=1) "
+      "-> Tensor");
+  m.def(
+      "adacof_grad(Tensor grad_out, Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, "
+      "int dilation, bool deterministic, bool need_image, bool need_weights, bool need_vertical, bool need_horizontal) "
+      "-> (Tensor grad_image, Tensor grad_weights, Tensor grad_offsets_vertical, Tensor grad_offsets_horizontal)");
+
+  m.def("sepconv(Tensor image, Tensor vertical, Tensor horizontal) -> Tensor");
+  m.def(
+      "sepconv_grad(Tensor grad_out, Tensor image, Tensor vertical, Tensor horizontal, bool need_image, "
+      "bool need_vertical, bool need_horizontal) -> (Tensor grad_image, Tensor grad_vertical, Tensor grad_horizontal)");
+
+  m.def("correlation_lookup(Tensor first, Tensor second, Tensor positions, int radius=4, int levels=4) -> Tensor");
+  m.def(
+      "correlation_lookup_grad(Tensor grad_out, Tensor first, Tensor second, Tensor positions, int radius, int levels, "
+      "bool need_first, bool need_second, bool need_positions) "
+      "-> (Tensor grad_first, Tensor grad_second, Tensor grad_positions)");
 
   m.def(
       "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "

@@ -33,9 +33,23 @@ OPTIONS: dict[str, Any] = {
     "derivative": (False, True),
     "knots": None,
     "edge": EDGES,
-    "radius": (1, 2, 4, 9),
+    "radius": (0, 1, 2, 4, 9),
+    "patch_dilation": (1, 2, (3, 1)),
+    "normalize": (True, False),
+    "cost": ("dot", "l1"),
+    "levels": (1, 2, 5),
     **dict.fromkeys(
-        ("stride", "dilation", "groups", "offset_groups", "transposed", "segments", "halo", "memory_format")
+        (
+            "kernel_size",
+            "stride",
+            "dilation",
+            "groups",
+            "offset_groups",
+            "transposed",
+            "segments",
+            "halo",
+            "memory_format",
+        )
     ),
     **dict.fromkeys(
         ("activation", "activation_weight", "negative_slope", "base", "capacity", "return_count", "padding", "out")

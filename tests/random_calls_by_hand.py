@@ -53,6 +53,18 @@ def _geometry(draw: Draw) -> Call:
     return Call(name, call, arguments, differentiable=activation is None)
 
 
+def _windows(draw: Draw) -> Call:
+    """A correlation whose windows may be too large for the maps."""
+    usual = draw.one_of(FLOATS)
+    shape = draw.shape()
+    arguments = tuple(placed(draw, draw.values(draw.normal(*shape)).to(draw.dtype(usual))) for _ in range(2))
+    choices = {"kernel_size": (1, 1, 2, 3), "stride": (1, 1, 2, 3), "padding": (0, 1, 2, 5), "dilation": (1, 1, 2),
+               "patch_dilation": (1, 2, 3), "radius": (0, 1, 2)}  # fmt: skip
+    options: dict[str, Any] = {name: (draw.one_of(each), draw.one_of(each)) for name, each in choices.items()}
+    options |= {"normalize": draw.rarely(0.5), "cost": draw.one_of(("dot", "l1"))}
+    return Call(f"correlation {options}", functools.partial(vk.correlation, **options), arguments)
+
+
 def indices(draw: Draw, b: int, rows: int, columns: int) -> Tensor:
     """Rows without repetition in any order: most name patches, some do not."""
     cells = torch.cartesian_prod(*(torch.arange(n) for n in (b, rows, columns))).view(-1, 3)
@@ -141,6 +153,7 @@ def _mixture(draw: Draw) -> Call:
 
 
 BY_HAND: dict[str, Callable[[Draw], Call]] = {
+    "correlation": _windows,
     "modulated_deform_conv2d": _geometry,
     "patch_gather": functools.partial(_patches, "patch_gather"),
     "patch_scatter": functools.partial(_patches, "patch_scatter"),

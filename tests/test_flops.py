@@ -1,5 +1,6 @@
 """What FlopCounterMode counts for the ops is what it counts for torch's matrix products and convolutions."""
 
+import functools
 import subprocess
 import sys
 
@@ -25,11 +26,16 @@ def counted(call, arguments):
     return forward.get_total_flops(), backward.get_total_flops()
 
 
-def displaced(first, second, radius=4):
-    """All products of two maps: (B, H W) matrices of a row of channels and a column of neighbours."""
-    side = 2 * radius + 1
-    near = F.unfold(second, side, padding=radius).view(*second.shape[:2], side**2, -1).permute(0, 3, 1, 2)
-    return first.flatten(2).permute(0, 2, 1)[:, :, None].flatten(0, 1) @ near.flatten(0, 1)
+def both(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def displaced(first, second, radius=4, kernel_size=1, stride=1, padding=0, dilation=1, **more):
+    """All products of two maps: of each output the row of its window's channels, and a column of each displacement."""
+    (v, h), (rows, columns) = both(radius), both(kernel_size)
+    windows = F.unfold(first, kernel_size, dilation, padding, stride).permute(0, 2, 1)[:, :, None].flatten(0, 1)
+    near = second.new_zeros(len(windows), first.shape[1] * rows * columns, (2 * v + 1) * (2 * h + 1))
+    return windows @ (near + 0 * second.sum())
 
 
 def adapted(x, weight, bias, a, b, a_bias, b_bias):
@@ -49,7 +55,16 @@ def convolved(x, offset, *others):
     return torch.cat([F.conv2d(*part, **ways) for part in zip(x.chunk(groups, 1), weight.chunk(groups))], 1)
 
 
-EQUAL = {"correlation": displaced, "mixture_lora": adapted, "modulated_deform_conv2d": convolved}
+def looked_up(first, second, positions, radius=4, levels=4):
+    """As many products as displacements, at every level; positions enter without."""
+    zero = 0 * positions.sum()
+    return torch.stack([displaced(first + zero, second, radius) for _ in range(levels)])
+
+
+EQUAL = {
+    "correlation": displaced, "correlation_lookup": looked_up, "mixture_lora": adapted,
+    "modulated_deform_conv2d": convolved,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -61,9 +76,11 @@ def test_products_count_as_torch_counts_them(case, rng):
     if case.op not in EQUAL:
         assert operations == (0, 0)
         return None
-    radius = getattr(case.call, "keywords", {}).get("radius", 4)
-    same = (lambda *t: displaced(*t, radius)) if case.op == "correlation" else EQUAL[case.op]
-    assert operations == counted(same, arguments) and operations[0] > 0
+    options = getattr(case.call, "keywords", {}) if case.op.startswith("correlation") else {}
+    if options.get("cost") == "l1":
+        assert operations == (0, 0)  # differences are no products
+        return None
+    assert operations == counted(functools.partial(EQUAL[case.op], **options), arguments) and operations[0] > 0
 
 
 def check_routed(case, arguments, operations):

@@ -13,7 +13,8 @@ from op_calls import RecordOps, first_cases
 from torch import Tensor
 
 from vfi_kernels import backends
-from vfi_kernels._options import with_words
+from vfi_kernels._options import Cost, with_words
+from vfi_kernels.ops.adacof import triton_kernels as collaborating
 from vfi_kernels.ops.backward_warp import triton_kernels as warp
 from vfi_kernels.ops.correlation import triton_kernels as matching
 from vfi_kernels.ops.mixture_lora import triton_kernels as adapting
@@ -31,7 +32,20 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vfi_kernels"
 LAYOUTS = {"planes": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-HANDLED = (warp, matching, adapting, deforming, patching, routing, sampling, splatting, moving, travelling, blend)
+HANDLED = (
+    collaborating,
+    warp,
+    matching,
+    adapting,
+    deforming,
+    patching,
+    routing,
+    sampling,
+    splatting,
+    moving,
+    travelling,
+    blend,
+)
 BY_HAND = {module.__name__ for module in HANDLED}
 
 
@@ -67,9 +81,17 @@ class Calls:
         blend.warp_blend(*arguments)
         blend.warp_blend_grad(self.image, *arguments, deterministic, True, True, True, True)
 
-    def correlates(self, radius: int = 1) -> None:
-        out = matching.correlation(self.image, self.image, radius)
-        matching.correlation_grad(out, self.image, self.image, radius, True, True)
+    def correlates(self, radius: int = 1, window: int = 1, stride: int = 1, cost: Cost = "dot") -> None:
+        pairs = ([n, n] for n in (radius, window, stride, window // 2, 1, stride))
+        options = (*pairs, True, cost)
+        out = matching.correlation(self.image, self.image, *options)
+        matching.correlation_grad(out, self.image, self.image, *options, True, True)
+
+    def collaborates(self, deterministic: bool) -> None:
+        """2 x 2 taps, of an image as large as its result and one more row and column."""
+        image, flow = self.image, self.flow[..., 1:, 1:]
+        out = collaborating.adacof(image, flow, flow, flow, 1)
+        collaborating.adacof_grad(out, image, flow, flow, flow, 1, deterministic, True, True, True, True)
 
     def adapts(self, packed: bool, tf32: bool = False) -> None:
         """A layer that keeps the features: with an expert for each of two segments, or with one and biases."""
@@ -180,7 +202,9 @@ def launch_each(dtype: torch.dtype) -> None:
     c = Calls(dtype, size=(2, 3))
     c.warps(True)
     c.blends(False)
-    c.correlates()
+    c.correlates(window=2)
+    c.collaborates(False)
+    c.collaborates(True)
     c.adapts(False)
     c.deforms(True)
     c.samples()
@@ -199,6 +223,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c.warps(False)
         c.blends(False)
         c.correlates()
+        c.collaborates(False)
         c.adapts(layout == "planes")
         c.deforms(False)
         c.samples()
@@ -212,6 +237,7 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
         c = Calls(dtype, size=(5, 7))
         c.warps(True)
         c.blends(True)
+        c.collaborates(True)
         c.deforms(True)
         c.travels(True)
         c.splats(True)
@@ -222,6 +248,9 @@ def launch_all(announce: Callable[[torch.dtype], None]) -> None:
     c.adapts(True, tf32=True)
     c.correlates(4)
     c.correlates(9)
+    c.correlates(20)
+    c.correlates(1, 3, 2)
+    c.correlates(2, 3, 1, "l1")
     c.patches(0)
     c.splats(False, "sum")
     for mode, holes in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):

@@ -18,12 +18,41 @@ Shape = Sequence[int]
 MODULE = "torch.utils.flop_counter"
 
 
-def correlation(first: Shape, second: Shape, radius: int = 4, **more: object) -> int:
-    return 2 * (2 * radius + 1) ** 2 * math.prod(first)
+Pair = int | Sequence[int]
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, radius: int, *needs: bool, **more: object) -> int:
-    return sum(needs) * correlation(first, second, radius)
+def _each(value: Pair) -> Sequence[int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def correlation(
+    first: Shape, second: Shape, radius: Pair = 4, kernel_size: Pair = 1, stride: Pair = 1, padding: Pair = 0,
+    dilation: Pair = 1, patch_dilation: Pair = 1, normalize: bool = True, cost: int = 0, **more: object,
+) -> int:  # fmt: skip
+    """Of every displacement, output and pixel of its window; differences (cost 1, "l1") are no products."""
+    count = 2 * math.prod(first[:2]) * (cost == 0)
+    for size, r, k, s, p, d in zip(first[2:], *map(_each, (radius, kernel_size, stride, padding, dilation))):
+        count *= (2 * r + 1) * k * max((size + 2 * p - d * (k - 1) - 1) // s + 1, 0)
+    return count
+
+
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: bool, **more: object) -> int:
+    *options, need_first, need_second = rest
+    return (need_first + need_second) * correlation(first, second, *options)
+
+
+def correlation_lookup(
+    first: Shape, second: Shape, positions: Shape, radius: int = 4, levels: int = 4, **more: object
+) -> int:
+    return levels * correlation(first, second, radius)
+
+
+def correlation_lookup_grad(
+    grad_out: Shape, first: Shape, second: Shape, positions: Shape, radius: int, levels: int, need_first: bool,
+    need_second: bool, *_: bool, **more: object,
+) -> int:  # fmt: skip
+    """A product for each map; that of positions is the forward's."""
+    return (need_first + need_second) * correlation_lookup(first, second, positions, radius, levels)
 
 
 def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:
@@ -75,8 +104,9 @@ def routed_conv2d_grad(
 
 
 FORMULAS: dict[str, Callable[..., int]] = {
-    **{f.__name__: f for f in (correlation, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
-    **{f.__name__: f for f in (correlation_grad, mixture_lora_grad, modulated_deform_conv2d_grad, routed_conv2d_grad)},
+    **{f.__name__: f for f in (correlation, correlation_lookup, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
+    **{f.__name__: f for f in (correlation_grad, correlation_lookup_grad, mixture_lora_grad)},
+    **{f.__name__: f for f in (modulated_deform_conv2d_grad, routed_conv2d_grad)},
     "routed_conv2d_": routed_conv2d,
 }
 

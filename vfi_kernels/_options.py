@@ -20,6 +20,7 @@ Mode = Literal["sum", "average", "linear", "softmax"]
 Holes = Literal["zero", "add", "clip"]
 Edge = Literal["torchvision", "mmcv"]
 PatchPaddingMode = Literal["zeros", "image"]
+Cost = Literal["dot", "l1"]
 Activation = Literal["relu", "prelu", "gelu", "leaky_relu"]
 
 PADDING_MODES = {"border": 0, "zeros": 1, "reflection": 2}
@@ -28,10 +29,11 @@ MODES = {"sum": 0, "average": 1, "linear": 2, "softmax": 3}
 HOLES = {"zero": 0, "add": 1, "clip": 2}
 EDGES = {"torchvision": 0, "mmcv": 1}
 PATCH_PADDING_MODES = {"zeros": 0, "image": 1}
+COSTS = {"dot": 0, "l1": 1}
 ACTIVATIONS = {"none": 0, "relu": 1, "prelu": 2, "gelu": 3, "leaky_relu": 4}
 OPTIONS = {  # of the integers that a schema calls so
     "padding_mode": PADDING_MODES, "boundary": BOUNDARIES, "mode": MODES, "holes": HOLES, "edge": EDGES,
-    "activation": ACTIVATIONS,
+    "cost": COSTS, "activation": ACTIVATIONS,
 }  # fmt: skip
 PATCH_OPTIONS = OPTIONS | {"padding_mode": PATCH_PADDING_MODES}
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias
 from torch import Tensor
 
 Function: TypeAlias = Callable[..., Any]  # of which nothing else is known
+Foreign: TypeAlias = Any  # an object of someone else's program
 Op: TypeAlias = Callable[..., Tensor]  # one of torch.ops with one result
 Ops: TypeAlias = Callable[..., tuple[Tensor, ...]]  # with several
 ListOp: TypeAlias = Callable[..., tuple[list[Tensor], Tensor, Tensor]]  # with a list and two tensors

@@ -12,6 +12,7 @@ enum class Mode { kSum, kAverage, kLinear, kSoftmax };
 enum class Holes { kZero, kAdd, kClip };
 enum class Edge { kTorchvision, kMmcv };
 enum class Border { kZero, kImage };
+enum class Cost { kDot, kL1 };
 // What follows a convolution in the same kernel: max(x, 0); x or slope x where x <= 0, with one slope or one for each
 // channel; x (1 + erf(x / sqrt 2)) / 2. Kernels get kPrelu for kLeakyRelu.
 enum class Activation { kNone, kRelu, kPrelu, kGelu, kLeakyRelu };
@@ -41,6 +42,10 @@ struct Option<Edge> {
 template <>
 struct Option<Border> {
   static constexpr const char *name = "padding_mode", *words[] = {"zeros", "image"};
+};
+template <>
+struct Option<Cost> {
+  static constexpr const char *name = "cost", *words[] = {"dot", "l1"};
 };
 template <>
 struct Option<Activation> {

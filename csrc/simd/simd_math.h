@@ -75,6 +75,25 @@ VFI_INLINE void transpose(F32* rows) {
 template <OneLane V>
 VFI_INLINE void transpose(V*) {}
 
+// Lane k is the sum of the lanes of rows[k], of each row in the same order.
+template <int kStep = 1>
+VFI_INLINE F32 sums_of_lanes(const F32* rows) {
+  if constexpr (kStep == kLanes) {
+    return *rows;
+  } else {
+    F32 merged[kLanes / kStep / 2];
+    for (int i = 0; i < kLanes / kStep / 2; ++i) {
+      const F32 a = rows[2 * i], b = rows[2 * i + 1];
+      merged[i] = exchange<kStep, false>(a, b) + exchange<kStep, true>(a, b);
+    }
+    return sums_of_lanes<2 * kStep>(merged);
+  }
+}
+template <OneLane V>
+VFI_INLINE V sums_of_lanes(const V* rows) {
+  return *rows;
+}
+
 // (a, b) -> a0 b0 a1 b1 .., and back.
 VFI_INLINE void zip(F32& a, F32& b) {
   const F32 low = shuffle(a, b, [](int k) { return k / 2 + (k & 1) * kLanes; });

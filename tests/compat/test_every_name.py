@@ -66,6 +66,27 @@ def twice(dtype, device="cpu", size=(H, W)):
     return image(dtype, device, size), image(dtype, device, size).flip(3)
 
 
+def adaptive(dtype, device="cpu", size=(H, W)):
+    """What FunctionAdaCoF takes, with 2 x 2 taps: an image of this size, weights and offsets of one less."""
+    placed = [t[..., 1:, 1:].repeat(1, 2, 1, 1).contiguous() for t in (flow(dtype, device, size),) * 3]
+    return image(dtype, device, size), placed[0].abs(), *placed[1:]
+
+
+def separable(dtype, device="cpu", size=(H, W)):
+    x, weight, *_ = adaptive(dtype, device, size)
+    return x, weight[:, :2].contiguous(), weight[:, 2:].contiguous()
+
+
+def deformed_separable(dtype, device="cpu", size=(H, W)):
+    _, weight, down, right = adaptive(dtype, device, size)
+    return *separable(dtype, device, size), down, right, weight
+
+
+def looked_up(dtype, device="cpu", size=(H, W)):
+    """Two maps, and where to look."""
+    return *twice(dtype, device, size), flow(dtype, device, size)
+
+
 def with_weights(function, **options):
     def call(x, offset, *mask):
         return function(x, offset, *mask, weights(x.dtype, x.device), **options)
@@ -75,7 +96,10 @@ def with_weights(function, **options):
 
 @functools.cache
 def module(kind, dtype, device):
-    arguments = {ebme.ModuleSoftsplat: ("softmax",), ebme.ModuleCorrelation: ()}
+    arguments = {
+        ebme.ModuleSoftsplat: ("softmax",), ebme.ModuleCorrelation: (), mmcv.Correlation: (1, 2),
+        sampler.SpatialCorrelationSampler: (1, 4), compat.sepconv.ModuleSepconv: (),
+    }  # fmt: skip
     built = kind(*arguments[kind]) if kind in arguments else kind(C, 3, 3, padding=1)
     return built.to(device, dtype).requires_grad_(False)
 
@@ -85,7 +109,10 @@ def of_module(kind):
 
 
 basicsr, ebme, ifrnet, mmcv, rife = compat.basicsr, compat.ebme, compat.ifrnet, compat.mmcv, compat.rife
-sbnet, softsplat, torchvision, xvfi = compat.sbnet, compat.softsplat, compat.torchvision, compat.xvfi
+raft, sbnet, softsplat, torchvision, xvfi = (
+    compat.raft, compat.sbnet, compat.softsplat, compat.torchvision, compat.xvfi
+)  # fmt: skip
+sampler = compat.spatial_correlation_sampler
 # name -> (a call, its arguments, what the original's dtype is inside autocast)
 CALLS = {
     "rife.warp": (rife.warp, warped, "grid_sample"),
@@ -102,6 +129,12 @@ CALLS = {
     "softsplat.FunctionCorrelation": (softsplat.FunctionCorrelation, twice, "first"),
     "ebme.FunctionCorrelation": (ebme.FunctionCorrelation, twice, "first"),
     "ebme.ModuleCorrelation": (of_module(ebme.ModuleCorrelation), twice, "first"),
+    # CuPy's kernels, of float32 only.
+    "adacof.FunctionAdaCoF": (lambda *t: compat.adacof.FunctionAdaCoF.apply(*t, 1), adaptive, "float32"),
+    "sepconv.FunctionSepconv": (compat.sepconv.FunctionSepconv, separable, "float32"),
+    "sepconv.ModuleSepconv": (of_module(compat.sepconv.ModuleSepconv), separable, "float32"),
+    "sepconv.sepconv_func": (compat.sepconv.sepconv_func.apply, separable, "float32"),
+    "dsepconv.FunctionDSepconv": (compat.dsepconv.FunctionDSepconv, deformed_separable, "float32"),
     # An op with a kernel for autocast that computes in float32 and casts back.
     "torchvision.deform_conv2d": (with_weights(torchvision.deform_conv2d, padding=1), deformed, "first"),
     "torchvision.DeformConv2d": (of_module(torchvision.DeformConv2d), deformed, "first"),
@@ -120,6 +153,13 @@ CALLS = {
     "mmcv.DeformConv2dPack": (of_module(mmcv.DeformConv2dPack), lambda *a, **k: (image(*a, **k),), "conv2d"),
     "mmcv.masked_conv2d": (with_weights(mmcv.masked_conv2d, padding=1), selected, "first"),
     "mmcv.MaskedConv2d": (of_module(mmcv.MaskedConv2d), selected, "first"),
+    "mmcv.Correlation": (of_module(mmcv.Correlation), twice, "first"),
+    "spatial_correlation_sampler.spatial_correlation_sample": (
+        functools.partial(sampler.spatial_correlation_sample, patch_size=3), twice, "first"
+    ),
+    "spatial_correlation_sampler.SpatialCorrelationSampler": (
+        of_module(sampler.SpatialCorrelationSampler), twice, "first"
+    ),
     "basicsr.deform_conv": (with_weights(basicsr.deform_conv, padding=1), deformed, "offset"),
     "basicsr.modulated_deform_conv": (
         with_weights(basicsr.modulated_deform_conv, padding=1), functools.partial(deformed, masked=True), "offset"
@@ -133,6 +173,10 @@ CALLS = {
         of_module(basicsr.ModulatedDeformConvPack), lambda *a, **k: (image(*a, **k),), "conv2d"
     ),
     "basicsr.DCNv2Pack": (of_module(basicsr.DCNv2Pack), twice, "first"),
+    # Ends in .float().
+    "raft.CorrBlock": (lambda a, b, at: raft.CorrBlock(a, b)(at), looked_up, "float32"),
+    "raft.AlternateCorrBlock": (lambda a, b, at: raft.AlternateCorrBlock(a, b)(at), looked_up, "float32"),
+    "raft.BidirCorrBlock": (lambda a, b, at: torch.cat(raft.BidirCorrBlock(a, b)(at, at)), looked_up, "float32"),
     # TensorFlow's: there is no autocast.
     "sbnet.reduce_mask": (
         lambda x: sbnet.reduce_mask(x, (2, 3), **BLOCKS), lambda *a, **k: (image(*a, **k)[:, 0],), "index"
@@ -221,7 +265,7 @@ def test_symbolic_trace(name):
     call, make, _ = CALLS[name]
     arguments = make(torch.float32)
     kind = getattr(getattr(compat, name.split(".")[0]), name.split(".")[1])
-    names = ", ".join("abcde"[: len(arguments)])
+    names = ", ".join("abcdef"[: len(arguments)])
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
         traced = type("Holder", (torch.nn.Module,), {"forward": eval(f"lambda self, {names}: self.inner({names})")})()
         traced.inner = module(kind, torch.float32, arguments[0].device)

@@ -22,19 +22,19 @@ def masked_warp(image, flow):
 
 
 def splat_sum(values, flow):
-    """Every pixel into the four around its target, one after another."""
+    """Every pixel into the four around its target."""
     batch, channels, height, width = values.shape
-    out = torch.zeros(batch, channels, height, width, dtype=values.dtype)
-    for b in range(batch):
-        for y in range(height):
-            for x in range(width):
-                at_x, at_y = x + flow[b, 0, y, x].item(), y + flow[b, 1, y, x].item()
-                left, top = int(at_x // 1), int(at_y // 1)
-                for i, wy in ((top, top + 1 - at_y), (top + 1, at_y - top)):
-                    for j, wx in ((left, left + 1 - at_x), (left + 1, at_x - left)):
-                        if 0 <= i < height and 0 <= j < width:
-                            out[b, :, i, j] += wx * wy * values[b, :, y, x]
-    return out
+    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    at_x, at_y = xs + flow[:, 0], ys + flow[:, 1]
+    out = torch.zeros(batch, channels, height * width, dtype=values.dtype)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            x, y = at_x.detach().floor() + dx, at_y.detach().floor() + dy
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            weight = (1 - (at_x - x).abs()) * (1 - (at_y - y).abs()) * inside
+            index = torch.where(inside, y * width + x, 0).long().flatten(1)[:, None].expand(-1, channels, -1)
+            out = out.scatter_add(2, index, (values * weight[:, None]).flatten(2))
+    return out.view_as(values)
 
 
 def softsplat(values, flow, metric, mode):

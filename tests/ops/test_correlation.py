@@ -13,6 +13,14 @@ import vfi_kernels as vk
 from vfi_kernels.ops.correlation import reference
 
 OPS = torch.ops.vfi_kernels
+ONES, NONE = [1, 1], [0, 0]
+REST = (ONES, ONES, NONE, ONES, ONES, True, 0)  # of the options after the radius, as they are in the schema
+
+
+def meetings(first, radius):
+    """Where the displacements of up to `radius` pixels keep inside, as the reference has it."""
+    geometry = reference.check(first, first, [radius] * 2, *REST[:-1], "dot")
+    return reference._overlaps(first, geometry)
 
 
 def by_unfold(first, second, radius):
@@ -57,7 +65,7 @@ def test_exchanging_the_maps_mirrors_the_displacements(backend, radius, c, h, w,
     first, second = torch.randn(2, 1, c, h, w, generator=torch.Generator().manual_seed(seed))
     there, back = vk.correlation(first, second, radius)[0], vk.correlation(second, first, radius)[0]
     n = 2 * radius + 1
-    for d, (at, to) in enumerate(reference._overlaps(first, radius)):
+    for d, (at, to) in enumerate(meetings(first, radius)):
         assert torch.equal(there[d][at], back[n * n - 1 - d][to])
         outside = torch.ones(h, w, dtype=torch.bool)
         outside[at] = False
@@ -116,8 +124,8 @@ def test_half_sums_are_float32_and_rounded_once(backend, dtype, rng):
     ((2, 3, 7), (2, 3, 7), 4, r"correlation: expected first of shape \(B, C, H, W\), got \(2, 3, 7\)"),
     ((2, 3, 7, 9), (2, 3, 7, 8), 4,
      r"correlation: expected second of shape \(2, 3, 7, 9\) as first has, got \(2, 3, 7, 8\)"),
-    ((2, 3, 7, 9), (2, 3, 7, 9), 12, "correlation: expected radius from 1 to 9, got 12"),
-    ((2, 3, 7, 9), (2, 3, 7, 9), 0, "correlation: expected radius from 1 to 9, got 0"),
+    ((2, 3, 7, 9), (2, 3, 7, 9), 2**15, "correlation: expected radius from 0 to 32767, one integer or two, got 32768"),
+    ((2, 3, 7, 9), (2, 3, 7, 9), -1, "correlation: expected radius from 0 to 32767, one integer or two, got -1"),
 ])  # fmt: skip
 def test_wrong_arguments_get_one_sentence(backend, first, second, radius, sentence):
     with pytest.raises(RuntimeError, match=sentence):
@@ -140,8 +148,8 @@ def test_arguments_of_the_wrong_kind_get_one_sentence():
     for arguments, sentence in (
         ((image.numpy(), image), "expected first to be a tensor, got ndarray"),
         ((image, None), "expected second to be a tensor, got NoneType"),
-        ((image, image, 4.0), "expected radius to be an integer, got 4.0"),
-        ((image, image, None), "expected radius to be an integer, got None"),
+        ((image, image, 4.0), "expected radius from 0 to 32767, one integer or two, got 4.0"),
+        ((image, image, None), "expected radius from 0 to 32767, one integer or two, got None"),
     ):
         with pytest.raises(RuntimeError) as caught:
             vk.correlation(*arguments)
@@ -153,22 +161,33 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     image = torch.zeros(1, 2, 3, 4)
     sentence = r"correlation_grad: expected grad_out of shape \(1, 9, 3, 4\), got \(1, 8, 3, 4\)"
     with pytest.raises(RuntimeError, match=sentence):
-        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, 1, True, True)
+        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, ONES, *REST, True, True)
+
+
+CALLS = (  # shape, and the options in the order of the schema
+    ((1, 5, 18, 67), [4, 4], *REST),
+    ((2, 4, 5, 21), [9, 9], *REST),
+    ((1, 9, 17, 8), [1, 1], *REST),
+    ((1, 3, 20, 1), [6, 6], *REST),
+    ((1, 3, 9, 40), [1, 3], [3, 2], [2, 1], [2, 3], [1, 2], [2, 3], True, 0),
+    ((2, 2, 8, 37), [2, 0], ONES, [3, 2], [1, 4], ONES, [1, 2], False, 0),
+    ((1, 3, 19, 35), [2, 2], [3, 3], ONES, ONES, ONES, ONES, True, 1),
+    ((1, 4, 7, 21), [1, 2], [1, 2], [1, 3], [2, 0], ONES, [3, 2], False, 1),
+)
 
 
 def check_every_dtype(seed):
     """Forward and gradients of the C++ kernels against the reference, on odd sizes."""
     generator = torch.Generator().manual_seed(seed)
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        for radius, shape in ((4, (1, 5, 18, 67)), (9, (2, 4, 5, 21)), (1, (1, 9, 17, 8)), (6, (1, 3, 20, 1))):
+        for shape, *options in CALLS:
             first, second = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
-            planes = (shape[0], (2 * radius + 1) ** 2, *shape[2:])
-            grad_out = torch.randn(planes, generator=generator).to(dtype)
-            wide = [t.double() for t in (grad_out, first, second)]
-            got = OPS.correlation(first, second, radius)
-            assert_near(got, reference.correlation(*wide[1:], radius))
-            got = OPS.correlation_grad(grad_out, first, second, radius, True, True)
-            for a, b in zip(got, reference.correlation_grad(*wide, radius, True, True)):
+            got = OPS.correlation(first, second, *options)
+            grad_out = torch.randn(got.shape, generator=generator).to(dtype)
+            wide, words = [t.double() for t in (grad_out, first, second)], (*options[:-1], ("dot", "l1")[options[-1]])
+            assert_near(got, reference.correlation(*wide[1:], *words))
+            got = OPS.correlation_grad(grad_out, first, second, *options, True, True)
+            for a, b in zip(got, reference.correlation_grad(*wide, *words, True, True)):
                 assert_near(a, b, slack=4)
 
 

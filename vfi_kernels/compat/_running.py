@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vfi_kernels._types import Function
-from vfi_kernels.compat import _patching, _roles, _stubs
+from vfi_kernels.compat import _patching, _roles, _stubs, _targets
 
 LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) + os.sep for name in ("stdlib", "purelib", "platlib"))
 PATCHED_LIBRARIES = ("torchvision.ops", "mmcv.ops")
@@ -37,13 +37,15 @@ def run(script: Path, arguments: Sequence[str], report: _patching.PatchReport) -
 
 
 class Marking(ast.NodeTransformer):
-    """Decorates the functions, methods and classes of known names, those inside functions excepted."""
+    """Decorates the functions, methods and classes that patch would try, those inside functions excepted."""
 
     def __init__(self) -> None:
         self.inside_class = False
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        if node.name in _roles.KNOWN_NAMES:
+        if _roles.TRIED.search(node.name) or any(
+            isinstance(n, ast.Attribute) and n.attr == "grid_sample" for n in ast.walk(node)
+        ):
             static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
             self.mark(
                 node, TRY_METHOD_LATER if self.inside_class and not static else TRY_LATER, len(node.decorator_list)
@@ -51,7 +53,7 @@ class Marking(ast.NodeTransformer):
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        if node.name in _roles.KNOWN_NAMES:
+        if _roles.TRIED.search(node.name):
             self.mark(node, REPLACE, 0)
         before, self.inside_class = self.inside_class, True
         self.generic_visit(node)
@@ -82,10 +84,10 @@ def tried_when_called(function: Function, method: bool, report: _patching.PatchR
 
 
 def replace_in_script(value: Function, report: _patching.PatchReport) -> object:
-    """`value`, a function or class that the script has just defined, or what takes its place."""
+    """`value`, a class that the script has just defined, or what takes its place."""
     holder = ModuleType("__main__")
     setattr(holder, value.__name__, value)
-    _patching.patch_names(holder, False, report)
+    _patching.patch_places(list(_targets.places([holder], ()))[:1], False, report)
     return getattr(holder, value.__name__)
 
 
@@ -124,4 +126,4 @@ class PatchingLoader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        _patching.patch_names(module, False, self.report)
+        _patching.patch_places(_targets.places([module], ()), False, self.report)

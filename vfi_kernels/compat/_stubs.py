@@ -1,4 +1,5 @@
-"""Stand-ins for cupy, torchvision.ops and mmcv.ops: what a repository imports for its kernels, without the kernels."""
+"""Stand-ins for cupy, torchvision.ops, mmcv.ops and spatial_correlation_sampler: what a repository imports for its
+kernels, without the kernels."""
 
 import importlib.util
 import sys
@@ -8,7 +9,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from vfi_kernels._types import Function
-from vfi_kernels.compat import mmcv, torchvision
+from vfi_kernels.compat import mmcv, spatial_correlation_sampler, torchvision
 
 
 class Stub(ModuleType):
@@ -85,6 +86,7 @@ def torchvision_stubs() -> dict[str, Stub]:
 
 
 MMCV_OPS = {  # modules of mmcv.ops, and what each has
+    "correlation": ("Correlation",),
     "deform_conv": ("deform_conv2d", "DeformConv2d", "DeformConv2dPack"),
     "masked_conv": ("masked_conv2d", "MaskedConv2d"),
     "modulated_deform_conv": ("modulated_deform_conv2d", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack"),
@@ -102,11 +104,17 @@ def mmcv_stubs(whole: bool) -> dict[str, Stub]:
     return stubs | ({"mmcv": Stub("mmcv", ops=ops, __version__="2.2.0+vfi_kernels")} if whole else {})
 
 
+def sampler_stubs() -> dict[str, Stub]:
+    names = spatial_correlation_sampler.__all__
+    module = "spatial_correlation_sampler"
+    return {module: Stub(module, **{name: getattr(spatial_correlation_sampler, name) for name in names})}
+
+
 def install() -> list[str]:
     """Puts the stand-ins into sys.modules and returns their names.
 
-    cupy always: its kernels are not needed. torchvision only where it is not installed, mmcv.ops only where mmcv has no
-    compiled operations.
+    cupy always: its kernels are not needed. torchvision and spatial_correlation_sampler only where they are not
+    installed, mmcv.ops only where mmcv has no compiled operations.
     """
     stubs = cupy_stubs()
     if importlib.util.find_spec("torchvision") is None:
@@ -114,6 +122,8 @@ def install() -> list[str]:
     no_mmcv = importlib.util.find_spec("mmcv") is None
     if no_mmcv or importlib.util.find_spec("mmcv._ext") is None:
         stubs |= mmcv_stubs(whole=no_mmcv)
+    if importlib.util.find_spec("spatial_correlation_sampler") is None:
+        stubs |= sampler_stubs()
     sys.modules.update(stubs)
     sys.meta_path.insert(0, StubFinder(stubs))
     return sorted(stubs)

@@ -1,76 +1,105 @@
 """Calling a function of someone else's to see what it computes, and leaving everything else as it was."""
 
-import collections
 import contextlib
-import copy
-import inspect
+import ctypes
 import io
+import os
 import random
 import sys
+import sysconfig
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from types import CellType
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Arguments, Function
+from vfi_kernels.compat import _emulation, _state
 
-CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
-TOLERANCE = 1e-4  # of the largest value: far above rounding, far below another convention
+SECONDS = 5.0  # for all that is tried of one function
 
 
 class CannotRun(Exception):
-    """What a trial call raised, in one line; `no_gpu`: because it wants a GPU and there is none."""
+    """What a trial call raised or did, in one line."""
 
-    def __init__(self, error: BaseException):
-        text = str(error).strip().splitlines()
-        super().__init__(f"{type(error).__name__}: {text[0]}" if text else type(error).__name__)
-        missing = "CUDA" in str(error) or "NVIDIA" in str(error)
-        self.no_gpu = missing and not torch.cuda.is_available()
-        self.wants_gpu = "cuda" in str(error).lower() and torch.cuda.is_available()
+    def __init__(self, error: BaseException | str):
+        text = error if isinstance(error, str) else str(error).strip()
+        first = text.splitlines()[0] if text else ""
+        kind = "" if isinstance(error, str) else type(error).__name__
+        super().__init__(": ".join(part for part in (kind, first) if part))
+
+
+class Misbehaves(CannotRun):
+    """It ran, and did what nothing that takes its place would do."""
+
+
+class TooLong(BaseException):
+    """Raised in a function that does not end."""
 
 
 def outcome(
-    function: Function, arguments: Sequence[object], leaves: tuple[Tensor, ...] = (), source: Function | None = None
-) -> tuple[object, list[Tensor | None]]:
-    """What `function` returns, and its gradients for `leaves`; CannotRun if it raises anything but KeyboardInterrupt.
+    function: Function, arguments: Sequence[object], leaves: tuple[Tensor, ...] = (), source: Function | None = None,
+    emulated: bool = False,
+) -> tuple[object, list[Tensor | None]]:  # fmt: skip
+    """What `function` returns, and its gradients for `leaves`; CannotRun if it raises anything but KeyboardInterrupt,
+    Misbehaves if it prints, writes into its arguments, or asks for a file, the network or another process.
 
-    It runs with plain defaults of torch, nothing it prints is seen, and what it changed is put back: random numbers,
-    variables of its module and of the classes there, its closure and attributes, and the containers that these hold.
-    `source`: whose module and closure these are, if `function` is a bound form of it.
+    It runs with plain defaults of torch, and what it changed is put back. `source`: whose module and closure these
+    are, if `function` is a bound form of it. `emulated`: on a GPU that is this CPU.
     """
+    given = [a for a in arguments if isinstance(a, Tensor)]
+    before = [(a, a._version, a.detach().clone()) for a in given]
+    said, asked = io.StringIO(), list[str]()
     try:
-        with undisturbed(source or function):
+        gpu = _emulation.cpu_as_cuda() if emulated else contextlib.nullcontext()
+        with undisturbed(source or function, said, asked), gpu:
             out = function(*arguments)
-            gradients: list[Tensor | None] = [None for _ in leaves]
-            if leaves and isinstance(out, Tensor) and out.requires_grad:
-                weights = torch.linspace(-1, 1, out.numel(), device=out.device, dtype=out.dtype).view(out.shape)
-                gradients = list(torch.autograd.grad(out, leaves, weights, allow_unused=True))
-            return out, gradients
-    except KeyboardInterrupt:
+            gradients = gradients_of(out, leaves)
+    except (KeyboardInterrupt, TooLong):
         raise
     except BaseException as error:
-        raise CannotRun(error) from None
+        raise Misbehaves(asked[0]) if asked else CannotRun(error) from None
+    if asked:
+        raise Misbehaves(asked[0])
+    if said.getvalue():
+        raise Misbehaves("it prints")
+    if any(a._version != version or not same_bits(a, copy) for a, version, copy in before):
+        raise Misbehaves("it writes into its arguments")
+    return out, gradients
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b) or (a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all()))
+
+
+def gradients_of(out: object, leaves: tuple[Tensor, ...]) -> list[Tensor | None]:
+    """Those of the first tensor that is returned, times weights that differ."""
+    first = out[0] if isinstance(out, (tuple, list)) and out else out
+    if not (leaves and isinstance(first, Tensor) and first.requires_grad):
+        return [None for _ in leaves]
+    weights = torch.linspace(-1, 1, first.numel(), device="cpu", dtype=first.dtype).view(first.shape)
+    return list(torch.autograd.grad(first, leaves, weights, allow_unused=True))
 
 
 @contextlib.contextmanager
-def undisturbed(function: Function) -> Iterator[None]:
-    """Inside, `function` can be called without a trace."""
+def undisturbed(function: Function, said: io.StringIO, asked: list[str]) -> Iterator[None]:
+    """Inside, `function` can be called without a trace. What it prints is in `said`, what it must not do in `asked`."""
     numpy = sys.modules.get("numpy")
     python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
     dtype = torch.get_default_dtype()
-    silent = io.StringIO()
+    elsewhere = torch.get_default_device().type != "cpu"
     with (
-        restored(function),
+        _state.restored(function),
         torch.random.fork_rng(devices=[]),
-        contextlib.redirect_stdout(silent),
-        contextlib.redirect_stderr(silent),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
         warnings.catch_warnings(),
-        torch.device("cpu"),
+        torch.device("cpu") if elsewhere else contextlib.nullcontext(),
         torch.enable_grad(),
         torch.autocast("cpu", enabled=False),
+        watched(asked),
     ):
         warnings.simplefilter("ignore")
         torch.set_default_dtype(torch.float32)
@@ -83,86 +112,70 @@ def undisturbed(function: Function) -> Iterator[None]:
                 numpy.random.set_state(numpy_state)
 
 
+# Of sys.audit: what a function that only computes does not ask for. Files that Python imports may be read.
+FORBIDDEN = (
+    "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request",
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill",
+    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink",
+    "shutil.rmtree", "shutil.copyfile", "shutil.move", "ctypes.dlopen",
+)  # fmt: skip
+IMPORTED = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".toml", ".dll", ".dylib")
+READABLE = ("/proc/", "/sys/", "/dev/", *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+watching = threading.local()
+hooks: list[Function] = []  # sys.addaudithook has no counterpart: one, which sleeps outside of trials
+
+
 @contextlib.contextmanager
-def restored(function: Function) -> Iterator[None]:
-    """Puts back, after a call, the variables that a function can see, and what is in their containers."""
-    spaces = [Namespace(space) for space in seen_by(function)]
-    cells = [(cell, cell.cell_contents, held_in(cell.cell_contents)) for cell in closure_of(function)]
+def watched(asked: list[str]) -> Iterator[None]:
+    """Inside, files, the network and other processes are refused, and what was asked for is in `asked`."""
+    if not hooks:
+        hooks.append(refuse)
+        sys.addaudithook(refuse)
+    watching.asked = asked
     try:
         yield
     finally:
-        for space in spaces:
-            space.put_back()
-        for cell, value, held in cells:
-            cell.cell_contents = value
-            refill(value, held)
+        watching.asked = None
 
 
-def layers(function: Function) -> Iterator[object]:
-    """The function and those that its decorators wrap."""
-    layer: object = function
-    while layer is not None:
-        yield layer
-        layer = getattr(layer, "__wrapped__", None)
+def refuse(event: str, arguments: Arguments) -> None:
+    asked = getattr(watching, "asked", None)
+    if asked is None or not (event == "open" or event in FORBIDDEN):
+        return
+    if event == "open" and isinstance(arguments[0], int):
+        return
+    if event == "open":
+        writes = isinstance(arguments[1], str) and any(letter in arguments[1] for letter in "wax+")
+        path = os.fsdecode(arguments[0])
+        if not writes and (path.endswith(IMPORTED) or path.startswith(READABLE)):
+            return
+    what = f"it asks for {os.fsdecode(arguments[0])!r}" if event == "open" else f"it calls {event}"
+    asked.append(what)
+    raise PermissionError(f"{what}, during a trial")
 
 
-def seen_by(function: Function) -> list[object]:
-    """The modules (their dictionaries), classes and functions whose variables a call can change."""
-    found: dict[int, object] = {}
-    for layer in layers(function):
-        names = getattr(layer, "__globals__", {})
-        module = getattr(layer, "__module__", None)
-        own = [v for v in names.values() if isinstance(v, type) or inspect.isfunction(v)]
-        for space in (layer, names, *(v for v in own if v.__module__ == module)):
-            if isinstance(space, dict) or hasattr(space, "__dict__"):
-                found[id(space)] = space
-    return list(found.values())
+@contextlib.contextmanager
+def limited(seconds: float = SECONDS) -> Iterator[None]:
+    """Raises TooLong inside, in Python code that takes longer."""
+    thread, fired, raised = ctypes.c_ulong(threading.get_ident()), threading.Event(), False
 
+    def stop() -> None:
+        fired.set()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TooLong))
 
-def closure_of(function: Function) -> list[CellType]:
-    """The filled cells of the function and of what it wraps."""
-    found = []
-    for layer in layers(function):
-        for cell in getattr(layer, "__closure__", None) or ():
-            with contextlib.suppress(ValueError):  # an empty one
-                found.append((cell, cell.cell_contents)[0])
-    return found
-
-
-def held_in(value: object) -> object:
-    """A copy of a container; None for anything else."""
-    return copy.copy(value) if type(value) in CONTAINERS else None
-
-
-def refill(container: Any, held: object) -> None:
-    if held is not None:
-        container.clear()
-        (container.update if hasattr(container, "update") else container.extend)(held)
-
-
-class Namespace:
-    """The variables of a module (its dictionary), a class or a function, as they are now."""
-
-    def __init__(self, owner: object):
-        self.owner = owner
-        self.before = {name: (value, held_in(value)) for name, value in self.variables().items()}
-
-    def variables(self) -> dict[str, object]:
-        space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
-        return {name: value for name, value in space.items() if not name.startswith("__")}
-
-    def put_back(self) -> None:
-        now = self.variables()
-        for name in now.keys() - self.before.keys():
-            if isinstance(self.owner, dict):
-                del self.owner[name]
-            else:
-                delattr(self.owner, name)
-        for name, (value, held) in self.before.items():
-            refill(value, held)
-            if now.get(name) is value and name in now:
-                continue
-            if isinstance(self.owner, dict):
-                self.owner[name] = value
-            else:
-                setattr(self.owner, name, value)
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except TooLong:
+        raised = True
+        raise
+    finally:
+        timer.cancel()
+        if fired.is_set() and not raised:
+            # It may be on its way. Taking it back would leave Python's flag for it set: every later call asks for it then,
+            # and with a profiler never ends.
+            with contextlib.suppress(TooLong):
+                for _ in range(100):
+                    time.sleep(0.001)

@@ -1,12 +1,10 @@
 """The warp of IFRNet and AMT."""
 
-import torch
 from torch import Tensor
 
 from vfi_kernels._overrides import overridable
-from vfi_kernels._results import accumulator
-from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
-from vfi_kernels.ops.backward_warp.op import backward_warp
+from vfi_kernels.compat._grids import expect_warp
+from vfi_kernels.compat._warps import Warp, picture
 
 __all__ = ["warp"]
 
@@ -27,9 +25,4 @@ def warp(img: Tensor, flow: Tensor) -> Tensor:
     Differences: as `compat.rife.warp`.
     """
     expect_warp("ifrnet.warp", img, flow)
-    if flow.shape[2:] != img.shape[2:]:
-        scale = [(img.shape[axis] - 1) / max(flow.shape[axis] - 1, 1) for axis in (3, 2)]
-        dtype = accumulator(flow)
-        flow = flow.to(dtype) * torch.tensor(scale, dtype=dtype, device=flow.device).view(1, 2, 1, 1)
-    image, flow = spread_over_image(img, flow)
-    return backward_warp(as_under_autocast(image), flow)
+    return picture(img, flow, Warp(sizes="flow"))

@@ -1,4 +1,4 @@
-"""Deformable and masked convolution with the signatures of mmcv.ops."""
+"""Deformable and masked convolution, and correlation, with the signatures of mmcv.ops."""
 
 import functools
 import math
@@ -17,6 +17,7 @@ from vfi_kernels._options import Edge
 from vfi_kernels._overrides import leaf, overridable
 from vfi_kernels._tracing import of_this_size
 from vfi_kernels._types import Function
+from vfi_kernels.compat._mmcv_correlation import Correlation
 from vfi_kernels.nn import _deform as deform
 from vfi_kernels.ops._shared.convolution import pair
 from vfi_kernels.ops.modulated_deform_conv2d import op
@@ -24,8 +25,8 @@ from vfi_kernels.ops.patches.op import patch_indices
 from vfi_kernels.ops.routed_conv2d.op import routed_conv2d
 
 __all__ = [
-    "DeformConv2d", "DeformConv2dPack", "MaskedConv2d", "ModulatedDeformConv2d", "ModulatedDeformConv2dPack",
-    "deform_conv2d", "masked_conv2d", "modulated_deform_conv2d", "with_current_names",
+    "Correlation", "DeformConv2d", "DeformConv2dPack", "MaskedConv2d", "ModulatedDeformConv2d",
+    "ModulatedDeformConv2dPack", "deform_conv2d", "masked_conv2d", "modulated_deform_conv2d", "with_current_names",
 ]  # fmt: skip
 
 M = TypeVar("M", bound=type[Module])

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from vfi_kernels._arguments import ArgumentError
 from vfi_kernels._overrides import overridable
-from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
-from vfi_kernels.ops.backward_warp.op import backward_warp
+from vfi_kernels.compat._grids import expect_warp
+from vfi_kernels.compat._warps import Warp, picture
 
 __all__ = ["warp"]
 
@@ -36,5 +36,4 @@ def warp(
     if backwarp_tenGrid is not None and backwarp_tenGrid.shape[2:] != tenFlow.shape[2:]:
         sizes = f"{tuple(tenFlow.shape[2:])}, got {tuple(backwarp_tenGrid.shape[2:])}"
         raise ArgumentError(f"rife.warp: expected backwarp_tenGrid of tenFlow's height and width {sizes}")
-    image, flow = spread_over_image(tenInput, tenFlow)
-    return backward_warp(as_under_autocast(image), flow)
+    return picture(tenInput, tenFlow, Warp(sizes="image"))

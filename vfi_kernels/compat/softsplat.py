@@ -7,8 +7,8 @@ from vfi_kernels._arguments import expect_tensors, expect_tensors_or_none
 from vfi_kernels._options import Holes, Mode
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import accumulator
-from vfi_kernels.compat._grids import as_under_autocast, expect_warp, spread_over_image
-from vfi_kernels.ops.backward_warp.op import backward_warp
+from vfi_kernels.compat._grids import as_under_autocast, expect_warp
+from vfi_kernels.compat._warps import Warp, picture
 from vfi_kernels.ops.correlation.op import correlation
 from vfi_kernels.ops.splat.op import splat
 
@@ -85,8 +85,7 @@ def backwarp(tenIn: Tensor, tenFlow: Tensor) -> Tensor:
     Differences: as `compat.rife.warp`; a flow that is not finite gives 0.
     """
     expect_warp("softsplat.backwarp", tenIn, tenFlow)
-    image, flow = spread_over_image(tenIn, tenFlow)
-    return backward_warp(as_under_autocast(image), flow, padding_mode="zeros")
+    return picture(tenIn, tenFlow, Warp(outside="zeros", sizes="image"))
 
 
 @overridable

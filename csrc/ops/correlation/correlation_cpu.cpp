@@ -1,10 +1,10 @@
 // correlation on the CPU: tensors in, tensors out. The kernels, for every dtype, are in *_simd.cpp.
+#include <cstring>
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
 
-#include "torch/checks.h"
-#include "ops/correlation/correlation.h"
+#include "cpu/scratch.h"
 #include "ops/correlation/correlation_checks.h"
 
 namespace vfi {
@@ -13,49 +13,98 @@ namespace {
 using TileKernel = void(const CorrelationArgs&, int64_t, int64_t);
 
 void for_all_tiles(const CorrelationArgs& a, TileKernel* kernel) {
-  const int64_t work = CorrelationTiles::kRows * CorrelationTiles::kColumns * a.side() * a.side() * (a.C + 1);
-  const int64_t grain = 1 + (int64_t{1} << 20) / work;  // enough work to be worth a thread
+  const int64_t work = CorrelationTiles::kRows * CorrelationTiles::kColumns * a.v.count * a.h.count * (a.C + 1);
+  const int64_t grain = 1 + (int64_t{1} << 20) * a.groups / work;  // enough work to be worth a thread
   parallel_for(0, CorrelationTiles(a).count, grain, [&](int64_t begin, int64_t end) {
     kernel(a, begin, end);
   });
 }
 
-CorrelationArgs args_of(const Tensor& first, int64_t radius) {
+CorrelationArgs args_of(const Tensor& first, const CorrelationPlan& plan) {
   CorrelationArgs a{};
-  a.B = first.size(0), a.C = first.size(1), a.H = first.size(2), a.W = first.size(3);
-  a.radius = radius;
+  a.B = first.size(0), a.C = first.size(1), a.v = plan.v, a.h = plan.h;
   a.type = check_dtype("correlation", "first", first);
+  a.cost = plan.cost, a.divisor = plan.divisor, a.groups = 1;
   return a;
 }
 
-Tensor correlation(const Tensor& first, const Tensor& second, int64_t radius) {
-  check_correlation(first, second, radius);
-  CorrelationArgs a = args_of(first, radius);
-  const Tensor out = result(first, {a.B, a.side() * a.side(), a.H, a.W}, first.scalar_type());
+// Where the map has fewer tiles than this, the displacements along y are divided, too.
+void divide_few_tiles(CorrelationArgs& a) {
+  constexpr int64_t kEnough = 4;
+  const int64_t tiles = std::max<int64_t>(CorrelationTiles(a).count, 1);
+  if (torch::stable::get_num_threads() > 1) a.groups = std::clamp<int64_t>(kEnough / tiles, 1, a.v.count);
+}
+
+// A few rows of displacements at a time: their sums stay in the cache for the windows that add them.
+void add_windows(CorrelationArgs& a, const CorrelationPlan& plan, const Tensor& out) {
+  constexpr int64_t kBytes = int64_t{4} << 20;
+  const int64_t row = a.B * a.h.count * a.v.points * a.h.points * (a.type == Dtype::kFloat64 ? 8 : 4);
+  const int64_t rows = std::clamp<int64_t>(kBytes / row, 1, plan.v.count);
+  const Scratch sums(rows * row);
+  a.out = sums.data(), a.wide = true, a.divisor = 1;
+  CorrelationWindows w{};
+  w.sums = sums.data(), w.out = out.mutable_data_ptr(), w.all_planes = plan.displacements();
+  w.v = a.v, w.h = a.h, w.divisor = plan.divisor, w.type = a.type;
+  for (int64_t k = 0; k < plan.v.count; k += rows) {
+    a.v.start = plan.v.displacement(k), a.v.count = std::min(rows, plan.v.count - k);
+    for_all_tiles(a, VFI_CPU_KERNEL(correlation_tiles));
+    w.plane = k * a.h.count, w.planes = a.v.count * a.h.count;
+    const int64_t grain = 1 + (int64_t{1} << 16) / (a.h.outputs * a.v.window * a.h.window);
+    parallel_for(0, a.B * w.planes * a.v.outputs, grain, [&](int64_t begin, int64_t end) {
+      VFI_CPU_KERNEL(correlation_windows)(w, begin, end);
+    });
+  }
+}
+
+Tensor correlation(const Tensor& first, const Tensor& second, const Integers& radius, const Integers& kernel_size,
+                   const Integers& stride, const Integers& padding, const Integers& dilation,
+                   const Integers& patch_dilation, bool normalize, int64_t cost) {
+  const CorrelationPlan plan = check_correlation(
+      first, second, {radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost});
+  CorrelationArgs a = args_of(first, plan);
+  const Tensor out =
+      result(first, {a.B, plan.displacements(), plan.v.outputs, plan.h.outputs}, first.scalar_type());
   const Tensor p = with_layout(first, MemoryFormat::Contiguous), q = with_layout(second, MemoryFormat::Contiguous);
   a.first = p.const_data_ptr(), a.second = q.const_data_ptr(), a.out = out.mutable_data_ptr();
-  if (out.numel() > 0) for_all_tiles(a, VFI_CPU_KERNEL(correlation_tiles));
+  if (out.numel() > 0) {
+    if (plan.windows) {
+      add_windows(a, plan, out);
+    } else {
+      divide_few_tiles(a);
+      for_all_tiles(a, VFI_CPU_KERNEL(correlation_tiles));
+    }
+  }
   return with_layout(out, layout_of(first));
 }
 
 // The gradient of `owner` out of the other map.
-Tensor gradient(const Tensor& grad_out, const Tensor& owner, const Tensor& other, int64_t radius, bool mirrored) {
-  CorrelationArgs a = args_of(owner, radius);
-  const Tensor grad = empty(owner, {a.B, a.C, a.H, a.W}, owner.scalar_type());
+Tensor gradient(const Tensor& grad_out, const Tensor& owner, const Tensor& other, const CorrelationPlan& plan,
+                bool mirrored) {
+  CorrelationArgs a = args_of(owner, plan);
+  const Tensor grad = empty(owner, {a.B, a.C, a.v.size, a.h.size}, owner.scalar_type());
+  const Tensor p = plan.cost == Cost::kL1 ? with_layout(owner, MemoryFormat::Contiguous) : owner;
   const Tensor q = with_layout(other, MemoryFormat::Contiguous);
-  a.second = q.const_data_ptr(), a.grad_out = grad_out.const_data_ptr(), a.out = grad.mutable_data_ptr();
-  a.mirrored = mirrored;
+  a.first = p.const_data_ptr(), a.second = q.const_data_ptr(), a.grad_out = grad_out.const_data_ptr();
+  a.out = grad.mutable_data_ptr(), a.mirrored = mirrored;
+  const auto covers = [](const CorrelationAxis<>& axis) {
+    return axis.stride == 1 && axis.points >= axis.padding + axis.size;
+  };
+  if (!mirrored && !(covers(a.v) && covers(a.h))) std::memset(a.out, 0, grad.numel() * grad.element_size());
   if (grad.numel() > 0) for_all_tiles(a, VFI_CPU_KERNEL(correlation_grad_tiles));
   return with_layout(grad, layout_of(owner));
 }
 
 std::tuple<Tensor, Tensor> correlation_grad(const Tensor& grad_out, const Tensor& first, const Tensor& second,
-                                            int64_t radius, bool need_first, bool need_second) {
-  check_correlation(first, second, radius);
-  check_correlation_grad(grad_out, first, radius);
+                                            const Integers& radius, const Integers& kernel_size, const Integers& stride,
+                                            const Integers& padding, const Integers& dilation,
+                                            const Integers& patch_dilation, bool normalize, int64_t cost,
+                                            bool need_first, bool need_second) {
+  const CorrelationPlan plan = check_correlation(
+      first, second, {radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost});
+  check_correlation_grad(grad_out, first, plan);
   const Tensor g = with_layout(grad_out, MemoryFormat::Contiguous);
-  return {need_first ? gradient(g, first, second, radius, false) : nothing(first, first.scalar_type()),
-          need_second ? gradient(g, second, first, radius, true) : nothing(second, second.scalar_type())};
+  return {need_first ? gradient(g, first, second, plan, false) : nothing(first, first.scalar_type()),
+          need_second ? gradient(g, second, first, plan, true) : nothing(second, second.scalar_type())};
 }
 
 }  // namespace

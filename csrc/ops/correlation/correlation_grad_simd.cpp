@@ -1,9 +1,9 @@
 // The gradients of local correlation on the CPU, compiled once per instruction set; formulas in correlation.h.
 //
-// Work: as forward, by tiles and vectors of pixels. The n n planes of g at a tile's pixels are copied next to each other,
-// shifted if mirrored, with 0 where a displacement leaves the map; then row after row of the other map is copied and added
-// to every output row within the radius. A value of the other map serves kRows rows, one of g kChannels channels. Every
-// sum has the order of the displacements.
+// Work: as forward, by tiles and vectors of the owner's pixels. What g is at a tile's pixels, of every displacement, is
+// copied next to each other, with 0 where a displacement leaves the map; then row after row of the other map is copied and
+// added to every row of the owner within reach. A value of the other map serves kRows rows, one of g kChannels channels.
+// Every sum has the order of the displacements.
 #include "ops/correlation/correlation_simd.h"
 
 namespace vfi {
@@ -12,117 +12,269 @@ namespace {
 
 constexpr int kRows = 3, kChannels = kLanes == 16 ? 4 : 3;
 
+// The displacements along x that columns `phase`, phase + stride, ... of the owner have: all, but of the second map only
+// every so many. Of each its number, where its windows begin, how far its points are from the owner's columns, and which
+// points count.
+struct Columns {
+  int64_t *number, *offset, *shift;
+  CorrelationSpan<>* meeting;
+  int64_t count, first, step;  // of the owner: its pixel at column 0, and from one column to the next
+  int64_t window;              // the first pixel of the windows of column 0
+};
+
+// Of one thread: the upstream gradient, the owner and the sums of a tile, and one row of the other map within reach.
+template <class F>
+struct CorrelationGradMemory {
+  using Scalar = typename Lanes<F>::Scalar;
+  Scalar *g, *owner, *sums, *windows;
+  CorrelationSpan<>* rows;  // of each displacement along y, the points that count
+  Columns columns;
+
+  VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
+    constexpr int64_t kPixels = CorrelationTiles::kRows * Lanes<F>::kCount;
+    Layout layout(memory);
+    g = layout.take<Scalar>(kPixels * a.v.count * a.h.count);
+    owner = layout.take<Scalar>(a.cost == Cost::kL1 ? kPixels * a.C : 0);
+    sums = layout.take<Scalar>(kPixels * a.C);
+    windows = layout.take<Scalar>(WindowShape<F>(a.h).size(a.C));
+    columns.number = layout.take<int64_t>(a.h.count);
+    columns.offset = layout.take<int64_t>(a.h.count);
+    columns.shift = layout.take<int64_t>(a.h.count);
+    columns.meeting = layout.take<CorrelationSpan<>>(a.h.count);
+    rows = layout.take<CorrelationSpan<>>(a.v.count);
+    return layout.bytes();
+  }
+};
+
+// The points of displacement k whose costs have a gradient.
+VFI_INLINE CorrelationSpan<> counting(const CorrelationArgs& a, const CorrelationAxis<>& axis, int64_t k) {
+  return a.cost == Cost::kDot ? axis.meeting(k) : CorrelationSpan<>{0, axis.points};
+}
+
+// Columns of the first map are points. Those of the second are q = phase + stride column, which displacement d has in
+// common with point (q - d + padding) / stride, where that is whole.
+template <class F>
+void find_columns(const CorrelationArgs& a, int64_t phase, Columns& columns) {
+  const CorrelationAxis<>& h = a.h;
+  const WindowShape<F> shape(h);
+  columns.first = a.mirrored ? phase : h.pixel(0), columns.step = h.stride, columns.count = 0;
+  columns.window = h.pixel(0) + h.start;
+  for (int64_t n = 0; n < h.count; ++n) {
+    const int64_t d = a.mirrored ? h.count - 1 - n : n, i = columns.count;
+    const int64_t shifted = phase - h.displacement(d) + h.padding;
+    if (a.mirrored && shifted % h.stride != 0) continue;
+    columns.number[i] = d, columns.shift[i] = a.mirrored ? shifted / h.stride : 0;
+    columns.offset[i] = a.mirrored ? columns.shift[i] - columns.shift[0] : shape.offset(d * h.step);
+    columns.meeting[i] = counting(a, h, d);
+    ++columns.count;
+  }
+  if (a.mirrored && columns.count > 0) columns.window = h.pixel(columns.shift[0]);
+}
+
 // The gradient of one vector of pixels.
 template <class F>
 struct GradBlock {
   using Scalar = typename Lanes<F>::Scalar;
   static constexpr int kCount = Lanes<F>::kCount;
 
-  int64_t C, n, radius, y0;
-  const Scalar* g;      // [rows from y0 on][n n][kCount]
-  const Scalar* other;  // [C][kCount + 2 radius], from column x - radius on
-  Scalar* sums;         // [rows from y0 on][C][kCount]
+  const CorrelationGradMemory<F>& memory;
+  int64_t C, count, window, y0;  // count: displacements along y; window: from one channel to the next
 
-  // Adds what row `from` of the other map gives to rows y ... y + R - 1 and channels c ... c + K - 1.
-  template <int R, int K>
-  void add(int64_t y, int64_t from, int64_t c) const {
-    const int64_t width = kCount + 2 * radius;
-    Scalar* const total = sums + ((y - y0) * C + c) * kCount;
-    const Scalar* p = g + ((y - y0) * n + from - y + radius) * n * kCount;
-    const Scalar* q = other + c * width;
-    const int64_t next = (n - 1) * n * kCount;  // one row down, one displacement up
+  // Adds what one row of the other map gives to R rows of a run from y on, the first with this displacement along y, and to
+  // channels c ... c + K - 1.
+  template <Way kWay, int R, int K>
+  void add(const RowRun& run, int64_t y, int64_t displacement, int64_t c) const {
+    const int64_t n = memory.columns.count, row = run.step * C * kCount;
+    Scalar* const total = memory.sums + ((y - y0) * C + c) * kCount;
+    [[maybe_unused]] const Scalar* const own = memory.owner + ((y - y0) * C + c) * kCount;
+    const Scalar* p = memory.g + ((y - y0) * count + displacement) * n * kCount;
+    const Scalar* const q = memory.windows + c * window;
+    const int64_t next = (run.step * count - run.fall) * n * kCount;
     F sum[R][K];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) sum[i][k] = load<F>(total + (i * C + k) * kCount);
+      for (int k = 0; k < K; ++k) sum[i][k] = load<F>(total + i * row + k * kCount);
     }
-    for (int64_t d = 0; d < n; ++d, p += kCount, ++q) {
+    for (int64_t d = 0; d < n; ++d, p += kCount) {
+      const Scalar* const from = q + (kWay == Way::kNeighbours ? d : memory.columns.offset[d]);
       F v[K];
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
-        v[k] = load<F>(q + k * width);
+        v[k] = load<F>(from + k * window);
         keep_in_register(v[k]);
       }
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i) {
         const F upstream = load<F>(p + i * next);
 #pragma GCC unroll 4
-        for (int k = 0; k < K; ++k) sum[i][k] = fma(upstream, v[k], sum[i][k]);
+        for (int k = 0; k < K; ++k) {
+          const F factor = kWay == Way::kL1 ? sign(load<F>(own + i * row + k * kCount) - v[k]) : v[k];
+          sum[i][k] = fma(upstream, factor, sum[i][k]);
+        }
       }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) store(total + (i * C + k) * kCount, sum[i][k]);
+      for (int k = 0; k < K; ++k) store(total + i * row + k * kCount, sum[i][k]);
     }
   }
 
-  void add_all(int64_t begin, int64_t end, int64_t from) const {
-    for (int64_t y = begin; y < end; y += kRows) {
-      with_count<kRows>(end - y, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
+  void add_all(const RowRun& run, Way way) const {
+    for (int64_t i = 0; i < run.count; i += kRows) {
+      const int64_t y = run.begin + i * run.step, k = run.k - i * run.fall;
+      with_count<kRows>(run.count - i, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
         for (int64_t c = 0; c < C; c += kChannels) {
-          with_count<kChannels>(C - c, [&]<int K>(Count<K>) VFI_INLINE_LAMBDA { add<R, K>(y, from, c); });
+          with_count<kChannels>(C - c, [&]<int K>(Count<K>) VFI_INLINE_LAMBDA {
+            way == Way::kL1    ? add<Way::kL1, R, K>(run, y, k, c)
+            : way == Way::kDot ? add<Way::kDot, R, K>(run, y, k, c)
+                               : add<Way::kNeighbours, R, K>(run, y, k, c);
+          });
         }
       });
     }
   }
 };
 
-// g of every displacement for the vector of pixels at (y, x); that of the row below is asked for meanwhile.
+// row[x / jump], row[(x + 1) / jump], ... where that is whole and there is an output, else 0.
 template <class F, class T>
-void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64_t x, typename Lanes<F>::Scalar* to) {
-  const int64_t n = a.side(), planes = n * n;
-  for (int64_t d = 0; d < planes; ++d, to += Lanes<F>::kCount) {
-    const int64_t row = y + d / n - a.radius, column = x + d % n - a.radius;
-    const T* from = grad_out + (a.mirrored ? (planes - 1 - d) * a.H + row : d * a.H + y) * a.W;
-    prefetch(from + a.W + x);
-    F g = zero<F>();
-    if (row >= 0 && row < a.H) {
-      g = a.mirrored ? load_inside<F>(from, column, a.W) : keep_inside(load<F>(from + x, a.W - x), column, a.W);
+VFI_INLINE F load_spread(const T* row, int64_t x, int64_t jump, int64_t outputs) {
+  if (jump == 1) return load_inside<F>(row, x, outputs);
+  T values[Lanes<F>::kCount] = {};
+  for (int64_t i = 0; i < Lanes<F>::kCount; ++i, ++x) {
+    if (x >= 0 && x % jump == 0 && x / jump < outputs) values[i] = row[x / jump];
+  }
+  return load<F>(values);
+}
+
+// Of one displacement, at points (y, x), (y, x + 1), ...: the sum of grad_out over the windows that hold the point.
+template <class F, class T>
+VFI_INLINE F add_windows(const CorrelationArgs& a, const T* plane, int64_t y, int64_t x) {
+  F sum = zero<F>();
+  for (int64_t r = y; r > y - a.v.window * a.v.spacing; r -= a.v.spacing) {
+    if (r < 0 || r % a.v.jump != 0 || r / a.v.jump >= a.v.outputs) continue;
+    for (int64_t c = 0; c < a.h.window; ++c) {
+      sum = sum + load_spread<F>(plane + r / a.v.jump * a.h.outputs, x - c * a.h.spacing, a.h.jump, a.h.outputs);
     }
-    store(to, g);
+  }
+  return sum;
+}
+
+// g of one row of displacements, whose planes begin at `planes`, at the points (y, x), (y, x + 1), ... and those as far from
+// them as the displacements' columns; 0 where they do not count. A window of one pixel has the next row asked for meanwhile.
+template <class F, class T>
+VFI_INLINE void copy_row(const CorrelationArgs& a, const T* planes, int64_t y, int64_t x, const Columns& columns,
+                         typename Lanes<F>::Scalar* to) {
+  const int64_t plane = a.v.outputs * a.h.outputs, width = a.h.outputs;
+  const bool single = a.v.window * a.h.window == 1;
+  for (int64_t i = 0; i < columns.count; ++i, to += Lanes<F>::kCount) {
+    const int64_t at = x + columns.shift[i];
+    const CorrelationSpan<> meeting = columns.meeting[i];
+    const T* const from = planes + columns.number[i] * plane;
+    if (single) {
+      const T* const row = from + y * width;
+      prefetch(row + width + at);
+      store(to, keep_lanes(load_inside<F>(row, at, width), meeting.begin - at, meeting.end - at));
+    } else {
+      store(to, keep_lanes(add_windows<F>(a, from, y, at), meeting.begin - at, meeting.end - at));
+    }
   }
 }
 
-// Of one thread: the upstream gradient and the sums of a tile, and one row of the other map with what lies within the radius.
-template <class F>
-struct CorrelationGradMemory {
-  using Scalar = typename Lanes<F>::Scalar;
-  Scalar *g, *sums, *windows;
-
-  VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
-    constexpr int64_t kPixels = CorrelationTiles::kRows * Lanes<F>::kCount;
-    Layout layout(memory);
-    g = layout.take<Scalar>(kPixels * a.side() * a.side());
-    sums = layout.take<Scalar>(kPixels * a.C);
-    windows = layout.take<Scalar>(windows_size<F>(a));
-    return layout.bytes();
+// g of every displacement at the vector of pixels in row y, from column x on; nothing where no point counts.
+template <class F, class T>
+void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64_t x,
+                   const CorrelationGradMemory<F>& memory, typename Lanes<F>::Scalar* to) {
+  const Columns& columns = memory.columns;
+  const int64_t planes = a.h.count * a.v.outputs * a.h.outputs;
+  for (int64_t k = 0; k < a.v.count; ++k, grad_out += planes, to += columns.count * Lanes<F>::kCount) {
+    const int64_t shifted = y - a.v.displacement(k) + a.v.padding;
+    const bool whole = !a.mirrored || a.v.stride == 1 || shifted % a.v.stride == 0;
+    const int64_t point = !a.mirrored ? y : a.v.stride == 1 ? shifted : shifted / a.v.stride;
+    if (whole && memory.rows[k].holds(point)) copy_row<F>(a, grad_out, point, x, columns, to);
   }
-};
+}
+
+// The rows of the owner that row `from` of the other map meets: of the first map, whose rows are points, or of the second.
+VFI_INLINE RowRun owners_meeting(const CorrelationArgs& a, const CorrelationTile& t, int64_t from) {
+  const CorrelationAxis<>& v = a.v;
+  if (!a.mirrored) return points_meeting(v, t.y0, t.y1, 0, v.count, from);
+  const int64_t base = v.pixel(from) + v.start;
+  const int64_t k = max(int64_t{0}, ceil_quotient(t.y0 - base, v.step));
+  return {base + k * v.step, min(v.count, ceil_quotient(t.y1 - base, v.step)) - k, v.step, k, -1};
+}
+
+// The rows of the other map that a tile's owners meet; those of the first map are points.
+VFI_INLINE CorrelationSpan<> others_of(const CorrelationArgs& a, const CorrelationTile& t) {
+  const CorrelationAxis<>& v = a.v;
+  const int64_t last = v.displacement(v.count - 1);
+  if (!a.mirrored) {
+    const CorrelationSpan<> reach = {v.pixel(t.y0) + v.start, v.pixel(t.y1 - 1) + last + 1};
+    return a.cost == Cost::kL1 ? reach : CorrelationSpan<>{max(reach.begin, int64_t{0}), min(reach.end, v.size)};
+  }
+  const CorrelationSpan<> reach = {ceil_quotient(t.y0 - last + v.padding, v.stride),
+                                   ceil_quotient(t.y1 - v.start + v.padding, v.stride)};
+  const CorrelationSpan<> points = a.cost == Cost::kL1 ? CorrelationSpan<>{0, v.points} : v.inside();
+  return {max(reach.begin, points.begin), min(reach.end, points.end)};
+}
+
+// value / divisor at columns x, x + step, ... of a row, of which `columns` are the owner's and those inside are written.
+template <class F, class T>
+VFI_INLINE void store_steps(T* row, int64_t x, int64_t step, int64_t columns, int64_t width, F value) {
+  if (step == 1 && x >= 0) return store(row + x, value, min(columns, width - x));
+  T values[Lanes<F>::kCount];
+  store(values, value);
+  for (int64_t i = 0; i < min(columns, int64_t{Lanes<F>::kCount}); ++i, x += step) {
+    if (x >= 0 && x < width) row[x] = values[i];
+  }
+}
+
+// The vector of the owner's columns from x on, in the rows of a tile.
+template <class F, class T>
+void run_vector(const CorrelationArgs& a, const CorrelationTile& t, int64_t x, const CorrelationGradMemory<F>& memory) {
+  constexpr int kCount = Lanes<F>::kCount;
+  const int64_t plane = a.v.size * a.h.size, n = a.v.count * memory.columns.count;
+  const T* const other = static_cast<const T*>(a.second) + t.b * a.C * plane;
+  const T* const grad_out =
+      static_cast<const T*>(a.grad_out) + t.b * a.v.count * a.h.count * a.v.outputs * a.h.outputs;
+  const Columns& columns = memory.columns;
+  const WindowShape<F> shape(a.h, a.mirrored);
+  const auto row_of = [&](const T* map, int64_t y) { return a.v.is_inside(y) ? map + y * a.h.size : nullptr; };
+  const int64_t column = columns.first + x * columns.step;
+  for (int64_t y = t.y0; y < t.y1; ++y) {
+    copy_upstream<F>(a, grad_out, y, x, memory, memory.g + (y - t.y0) * n * kCount);
+    if (a.cost == Cost::kDot) continue;
+    const T* const owner = static_cast<const T*>(a.first) + t.b * a.C * plane;
+    copy_vectors<F>(row_of(owner, a.mirrored ? y : a.v.pixel(y)), plane, a.C, column, columns.step, a.h.size,
+                    memory.owner + (y - t.y0) * a.C * kCount);
+  }
+  for (int64_t i = 0; i < (t.y1 - t.y0) * a.C; ++i) store(memory.sums + i * kCount, zero<F>());
+  const GradBlock<F> block{memory, a.C, a.v.count, shape.channel(), t.y0};
+  const CorrelationSpan<> others = others_of(a, t);
+  for (int64_t from = others.begin; from < others.end; ++from) {
+    const RowRun run = owners_meeting(a, t, from);
+    if (run.count <= 0) continue;
+    copy_windows<F>(row_of(other, a.mirrored ? a.v.pixel(from) : from), plane, a.C, columns.window + x * columns.step,
+                    a.h.size, shape, memory.windows);
+    block.add_all(run, way_of(a));
+  }
+}
 
 template <class F, class T>
 void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationGradMemory<F>& memory) {
-  using Scalar = typename Lanes<F>::Scalar;
-  constexpr int kCount = Lanes<F>::kCount;
-  const int64_t plane = a.H * a.W, n = a.side();
-  const T* other = static_cast<const T*>(a.second) + t.b * a.C * plane;
-  const T* grad_out = static_cast<const T*>(a.grad_out) + t.b * n * n * plane;
-  T* out = static_cast<T*>(a.out) + t.b * a.C * plane;
-  Scalar *const g = memory.g, *const sums = memory.sums, *const windows = memory.windows;
-  const GradBlock<F> block{a.C, n, a.radius, t.y0, g, windows, sums};
-  for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    for (int64_t y = t.y0; y < t.y1; ++y) copy_upstream<F>(a, grad_out, y, x, g + (y - t.y0) * n * n * kCount);
-    for (int64_t i = 0; i < (t.y1 - t.y0) * a.C; ++i) store(sums + i * kCount, zero<F>());
-    for (int64_t from = max(t.y0 - a.radius, int64_t{0}); from < min(t.y1 + a.radius, a.H); ++from) {
-      copy_windows<F>(other + from * a.W, plane, a.C, x - a.radius, a.W, kCount + 2 * a.radius, windows);
-      block.add_all(max(t.y0, from - a.radius), min(t.y1, from + a.radius + 1), from);
-    }
-    const F count = broadcast<F>(static_cast<Scalar>(max(a.C, int64_t{1})));
+  const int64_t plane = a.v.size * a.h.size;
+  const int64_t width = a.mirrored ? ceil_quotient(a.h.size - memory.columns.first, a.h.stride) : a.h.points;
+  T* const out = static_cast<T*>(a.out) + t.b * a.C * plane;
+  const F divisor = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
+  for (int64_t x = t.x0; x < min(t.x1, width); x += Lanes<F>::kCount) {
+    run_vector<F, T>(a, t, x, memory);
     for (int64_t y = t.y0; y < t.y1; ++y) {
-      for (int64_t c = 0; c < a.C; ++c) {
-        const F total = load<F>(sums + ((y - t.y0) * a.C + c) * kCount);
-        store(out + (c * a.H + y) * a.W + x, total / count, a.W - x);
+      const int64_t row = a.mirrored ? y : a.v.pixel(y);
+      for (int64_t c = 0; a.v.is_inside(row) && c < a.C; ++c) {
+        const F total = load<F>(memory.sums + ((y - t.y0) * a.C + c) * Lanes<F>::kCount);
+        store_steps(out + (c * a.v.size + row) * a.h.size, memory.columns.first + x * memory.columns.step,
+                    memory.columns.step, width - x, a.h.size, total / divisor);
       }
     }
   }
@@ -132,7 +284,14 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
 
 void correlation_grad_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
   const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory)
-                       VFI_INLINE_LAMBDA { run_tile<F, T>(a, tile, memory); };
+                       VFI_INLINE_LAMBDA {
+    CorrelationGradMemory<F> m = memory;
+    for (int64_t k = 0; k < a.v.count; ++k) m.rows[k] = counting(a, a.v, k);
+    for (int64_t phase = 0; phase < (a.mirrored ? a.h.stride : 1); ++phase) {
+      find_columns<F>(a, phase, m.columns);
+      run_tile<F, T>(a, tile, m);
+    }
+  };
   for_each_tile<CorrelationGradMemory>(a, begin, end, run);
 }
 

@@ -1,9 +1,9 @@
 // Local correlation on the CPU, compiled once per instruction set; formulas in correlation.h.
 //
-// Work: for a vector of neighbouring pixels, the tile's rows of `first`, and one row after another of `second`, are copied
+// Work: for a vector of neighbouring points, the tile's rows of `first`, and one row after another of `second`, are copied
 // as float32 with the channels next to each other: in the map they lie a plane apart and would push each other out of the
-// cache. A row of `second` then serves every output row within the radius; the sums of kRows output rows and kColumns
-// displacements stay in registers while the channels go by. Every sum has the order of the channels.
+// cache. A row of `second` then serves every row of points within reach; the sums of kRows rows and kColumns displacements
+// stay in registers while the channels go by. Every sum has the order of the channels.
 #include "sampling/simd_tiles.h"
 #include "ops/correlation/correlation_simd.h"
 
@@ -13,11 +13,11 @@ namespace {
 
 constexpr int kRows = 3, kColumns = kLanes == 16 ? 9 : 4;  // as many sums as 32, or 16, registers hold
 
-// sums[i][d] of R output rows and D displacements, over the channels: of one row of `first` after another, `row` apart,
-// and of the windows of `second`, `window` apart. [R][D][kCount] goes to `totals`.
-template <class F, int R, int D>
+// sums[i][d] of R rows and D displacements, over the channels: of one row of `first` after another, `row` apart, and of the
+// windows of `second`, `window` apart, that begin at the displacements' offsets. [R][D][kCount] goes to `totals`.
+template <class F, Way kWay, int R, int D>
 void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typename Lanes<F>::Scalar* q, int64_t window,
-                  int64_t C, typename Lanes<F>::Scalar* totals) {
+                  const int64_t* offsets, int64_t C, typename Lanes<F>::Scalar* totals) {
   constexpr int kCount = Lanes<F>::kCount;
   F sum[R][D];  // in registers: every loop over it is unrolled
 #pragma GCC unroll 4
@@ -31,10 +31,10 @@ void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typenam
     for (int i = 0; i < R; ++i) v[i] = load<F>(p + i * row);
 #pragma GCC unroll 16
     for (int d = 0; d < D; ++d) {
-      F w = load<F>(q + d);
+      F w = load<F>(q + (kWay == Way::kNeighbours ? d : offsets[d]));
       keep_in_register(w);
 #pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) sum[i][d] = fma(v[i], w, sum[i][d]);
+      for (int i = 0; i < R; ++i) sum[i][d] = kWay == Way::kL1 ? sum[i][d] + magnitude(v[i] - w) : fma(v[i], w, sum[i][d]);
     }
   }
 #pragma GCC unroll 4
@@ -45,104 +45,134 @@ void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typenam
 }
 
 template <class F>
-using Sums = decltype(&sum_channels<F, 1, 1>);
+using Sums = decltype(&sum_channels<F, Way::kDot, 1, 1>);
 
 // sum_channels for numbers of rows and displacements that are known at run time.
 template <class F>
-Sums<F> sums_of(int64_t rows, int64_t columns) {
+Sums<F> sums_of(Way way, int64_t rows, int64_t columns) {
   Sums<F> chosen = nullptr;
   with_count<kRows>(rows, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
-    with_count<kColumns>(columns, [&]<int D>(Count<D>) VFI_INLINE_LAMBDA { chosen = &sum_channels<F, R, D>; });
+    with_count<kColumns>(columns, [&]<int D>(Count<D>) VFI_INLINE_LAMBDA {
+      chosen = way == Way::kL1 ? &sum_channels<F, Way::kL1, R, D>
+               : way == Way::kDot ? &sum_channels<F, Way::kDot, R, D>
+                                  : &sum_channels<F, Way::kNeighbours, R, D>;
+    });
   });
   return chosen;
 }
 
-// The output of one vector of pixels: what the tile's rows of `first` and one row of `second` give.
-template <class F, class T>
-struct ForwardBlock {
-  using Scalar = typename Lanes<F>::Scalar;
-  static constexpr int kCount = Lanes<F>::kCount;
-
-  const CorrelationArgs& a;
-  T* out;                // of the sample
-  int64_t x;             // the first pixel
-  const Scalar* first;   // [rows from y0 on][C][kCount]
-  const Scalar* second;  // [C][kCount + 2 radius], from column x - radius on
-  int64_t y0;
-  bool streams;  // past the cache
-
-  // Where displacement (from - y, column - radius) of pixel (y, x) goes.
-  VFI_INLINE T* target(int64_t y, int64_t from, int64_t column) const {
-    return out + (((from - y + a.radius) * a.side() + column) * a.H + y) * a.W + x;
-  }
-
-  // Output rows y ... y + rows - 1, row `from` of second, `columns` displacements from `column` - radius on.
-  VFI_INLINE void means(int64_t y, int64_t rows, int64_t from, int64_t column, int64_t columns) const {
-    alignas(64) Scalar totals[kRows * kColumns * kCount];
-    const Scalar* const p = first + (y - y0) * a.C * kCount;
-    sums_of<F>(rows, columns)(p, a.C * kCount, second + column, kCount + 2 * a.radius, a.C, totals);
-    const F count = broadcast<F>(static_cast<Scalar>(max(a.C, int64_t{1})));
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t d = 0; d < columns; ++d) {
-        const F total = load<F>(totals + (i * columns + d) * kCount);
-        const F mean = keep_inside(total / count, x + column + d - a.radius, a.W);
-        T* const to = target(y + i, from, column + d);
-        streams ? stream(to, mean) : store(to, mean, a.W - x);
-      }
-    }
-  }
-
-  void zeros(int64_t y, int64_t from) const {
-    for (int64_t column = 0; column < a.side(); ++column) store(target(y, from, column), zero<F>(), a.W - x);
-  }
-
-  // Output rows begin ... end - 1, all displacements along x in equal parts.
-  void all_sums(int64_t begin, int64_t end, int64_t from) const {
-    const int64_t parts = (a.side() + kColumns - 1) / kColumns, most = (a.side() + parts - 1) / parts;
-    for (int64_t y = begin; y < end; y += kRows) {
-      for (int64_t column = 0; column < a.side(); column += most) {
-        means(y, min(int64_t{kRows}, end - y), from, column, min(most, a.side() - column));
-      }
-    }
-  }
-};
-
-// Of one thread: a tile of `first`, and one row of `second` with what lies within the radius.
+// Of one thread: a tile of `first`, and one row of `second` with what lies within reach; of each displacement along x
+// where its windows begin, and the points that meet a pixel.
 template <class F>
 struct CorrelationMemory {
   using Scalar = typename Lanes<F>::Scalar;
   Scalar *rows, *windows;
+  int64_t* offsets;
+  CorrelationSpan<>* meeting;
 
   VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
     Layout layout(memory);
     rows = layout.take<Scalar>(CorrelationTiles::kRows * a.C * Lanes<F>::kCount);
-    windows = layout.take<Scalar>(windows_size<F>(a));
+    windows = layout.take<Scalar>(WindowShape<F>(a.h).size(a.C));
+    offsets = layout.take<int64_t>(a.h.count);
+    meeting = layout.take<CorrelationSpan<>>(a.h.count);
     return layout.bytes();
   }
 };
 
-template <class F, class T>
+// The output of one vector of points: what the tile's rows of `first` and one row of `second` give.
+template <class F, class O>
+struct ForwardBlock {
+  static constexpr int kCount = Lanes<F>::kCount;
+
+  const CorrelationArgs& a;
+  const CorrelationMemory<F>& memory;
+  O* out;        // of the sample
+  int64_t x, y0;  // the first point of the vector, the first row of the tile
+  int64_t window;  // from one channel's windows to the next
+  Way way;
+  bool streams;  // past the cache
+
+  VFI_INLINE O* target(int64_t y, int64_t k, int64_t column) const {
+    return out + ((k * a.h.count + column) * a.v.points + y) * a.h.points + x;
+  }
+
+  // `rows` rows of a run from y on, the first with displacement k, and `columns` displacements from `column` on.
+  VFI_INLINE void means(const RowRun& run, int64_t y, int64_t k, int64_t rows, int64_t column, int64_t columns) const {
+    alignas(64) typename Lanes<F>::Scalar totals[kRows * kColumns * kCount];
+    const int64_t row = a.C * kCount;
+    const auto* const windows = memory.windows + (way == Way::kNeighbours ? column : 0);
+    sums_of<F>(way, rows, columns)(memory.rows + (y - y0) * row, run.step * row, windows, window,
+                                   memory.offsets + column, a.C, totals);
+    const F count = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t d = 0; d < columns; ++d) {
+        const CorrelationSpan<> meeting = memory.meeting[column + d];
+        const F total = load<F>(totals + (i * columns + d) * kCount);
+        const F mean = keep_lanes(total / count, meeting.begin - x, meeting.end - x);
+        O* const to = target(y + i * run.step, k - i * run.fall, column + d);
+        streams ? stream(to, mean) : store(to, mean, a.h.points - x);
+      }
+    }
+  }
+
+  void zeros(int64_t y, int64_t k) const {
+    for (int64_t column = 0; column < a.h.count; ++column) store(target(y, k, column), zero<F>(), a.h.points - x);
+  }
+
+  // All rows of a run, all displacements along x in equal parts.
+  void all_sums(const RowRun& run) const {
+    const int64_t n = a.h.count, parts = (n + kColumns - 1) / kColumns, most = (n + parts - 1) / parts;
+    for (int64_t i = 0; i < run.count; i += kRows) {
+      const int64_t y = run.begin + i * run.step, rows = min(int64_t{kRows}, run.count - i);
+      for (int64_t column = 0; column < n; column += most) {
+        means(run, y, run.k - i * run.fall, rows, column, min(most, n - column));
+      }
+    }
+  }
+};
+
+template <class F>
+void place_columns(const CorrelationArgs& a, const CorrelationMemory<F>& memory) {
+  const WindowShape<F> shape(a.h);
+  for (int64_t d = 0; d < a.h.count; ++d) {
+    memory.offsets[d] = shape.offset(d * a.h.step);
+    memory.meeting[d] = a.cost == Cost::kDot ? a.h.meeting(d) : CorrelationSpan<>{0, a.h.points + Lanes<F>::kCount};
+  }
+}
+
+template <class F, class T, class O>
 void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationMemory<F>& memory) {
   constexpr int kCount = Lanes<F>::kCount;
-  const int64_t plane = a.H * a.W, n = a.side();
+  const int64_t plane = a.v.size * a.h.size, size = a.v.count * a.h.count * a.v.points * a.h.points;
   const T* first = static_cast<const T*>(a.first) + t.b * a.C * plane;
   const T* second = static_cast<const T*>(a.second) + t.b * a.C * plane;
-  T* const out = static_cast<T*>(a.out) + t.b * n * n * plane;
-  const bool streams = can_stream(static_cast<T*>(a.out), a.B * n * n * plane, a.W);
-  auto *const rows = memory.rows, *const windows = memory.windows;
+  O* const out = static_cast<O*>(a.out);
+  const bool streams = can_stream(out, a.B * size, a.h.points), dot = a.cost == Cost::kDot;
+  const auto row_of = [&](const T* map, int64_t y) { return a.v.is_inside(y) ? map + y * a.h.size : nullptr; };
+  const CorrelationSpan<> inside = dot ? a.v.inside() : CorrelationSpan<>{0, a.v.points};
+  const int64_t lowest = a.v.pixel(t.y0) + a.v.displacement(t.k0);
+  const int64_t highest = a.v.pixel(t.y1 - 1) + a.v.displacement(t.k1 - 1);
+  const WindowShape<F> shape(a.h);
+  place_columns<F>(a, memory);
   for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    const ForwardBlock<F, T> block{a, out, x, rows, windows, t.y0, streams};
+    const ForwardBlock<F, O> block{a, memory, out + t.b * size, x, t.y0, shape.channel(), way_of(a), streams};
     for (int64_t y = t.y0; y < t.y1; ++y) {
-      copy_windows<F>(first + y * a.W, plane, a.C, x, a.W, kCount, rows + (y - t.y0) * a.C * kCount);
+      copy_vectors<F>(row_of(first, a.v.pixel(y)), plane, a.C, a.h.pixel(x), a.h.stride, a.h.size,
+                      memory.rows + (y - t.y0) * a.C * kCount);
     }
-    for (int64_t from = t.y0 - a.radius; from < t.y1 + a.radius; ++from) {
-      const int64_t begin = max(t.y0, from - a.radius), end = min(t.y1, from + a.radius + 1);
-      if (from < 0 || from >= a.H) {
-        for (int64_t y = begin; y < end; ++y) block.zeros(y, from);
-        continue;
+    for (int64_t k = t.k0; dot && k < t.k1; ++k) {
+      const CorrelationSpan<> meeting = a.v.meeting(k);
+      for (int64_t y = t.y0; y < t.y1; ++y) {
+        if (!meeting.holds(y)) block.zeros(y, k);
       }
-      copy_windows<F>(second + from * a.W, plane, a.C, x - a.radius, a.W, kCount + 2 * a.radius, windows);
-      block.all_sums(begin, end, from);
+    }
+    for (int64_t to = dot ? max(lowest, int64_t{0}) : lowest; to <= (dot ? min(highest, a.v.size - 1) : highest); ++to) {
+      const RowRun run =
+          points_meeting(a.v, max(t.y0, inside.begin), min(t.y1, inside.end), t.k0, t.k1, to);
+      if (run.count <= 0) continue;
+      copy_windows<F>(row_of(second, to), plane, a.C, a.h.pixel(x) + a.h.start, a.h.size, shape, memory.windows);
+      block.all_sums(run);
     }
   }
   if (streams) stream_fence();
@@ -152,7 +182,9 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
 
 void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
   const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationMemory<F>& memory)
-                       VFI_INLINE_LAMBDA { run_tile<F, T>(a, tile, memory); };
+                       VFI_INLINE_LAMBDA {
+    a.wide ? run_tile<F, T, typename Lanes<F>::Scalar>(a, tile, memory) : run_tile<F, T, T>(a, tile, memory);
+  };
   for_each_tile<CorrelationMemory>(a, begin, end, run);
 }
 

@@ -1,0 +1,167 @@
+"""What a function of someone else's can see and change, as it was before a call."""
+
+import collections
+import contextlib
+import copy
+import functools
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator
+from types import CellType, ModuleType
+
+from vfi_kernels._types import Foreign, Function
+from vfi_kernels.compat import _emulation
+
+CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+Cached = functools._lru_cache_wrapper
+
+
+@contextlib.contextmanager
+def restored(function: Function) -> Iterator[None]:
+    """Puts back, after a call, the variables that a function can see, and what is in their containers. Inside, what
+    functools.lru_cache wraps is called without its cache, and kernels of CuPy are launched as nothing."""
+    spaces = [Namespace(space) for space in seen_by(function)]
+    cells = [(cell, cell.cell_contents, held_in(cell.cell_contents)) for cell in cells_of(function)]
+    try:
+        for space in spaces:
+            space.let_run()
+        yield
+    finally:
+        for space in spaces:
+            space.put_back()
+        for cell, value, held in cells:
+            cell.cell_contents = value
+            refill(value, held)
+
+
+def layers(function: Function) -> Iterator[Foreign]:
+    """The function, those that its decorators wrap, and what it binds."""
+    layer: Foreign = function
+    while layer is not None:
+        yield layer
+        layer = getattr(layer, "__wrapped__", None) or getattr(layer, "__func__", None) or getattr(layer, "func", None)
+
+
+def called_by(function: Function) -> list[Function]:
+    """The function, and the functions and methods of its repository that it reaches by the names in its code."""
+    top = str(getattr(function, "__module__", "")).partition(".")[0]
+    found: dict[int, Function] = {}
+    left: list[Foreign] = [function]
+    while left:
+        value = left.pop()
+        for layer in layers(value):
+            code = getattr(layer, "__code__", None)
+            if code is None or id(layer) in found:
+                continue
+            found[id(layer)] = layer
+            names = getattr(layer, "__globals__", {})
+            cells = [cell.cell_contents for cell in filled(layer)]
+            left += [v for v in [*(names.get(name) for name in names_in(code)), *cells] if is_own(v, top)]
+        if isinstance(value, type):
+            left += [v for v in map(unbound, vars(value).values()) if inspect.isfunction(v) and id(v) not in found]
+    return list(found.values())
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: Foreign) -> set[str]:
+    """The names in a function's code, and in the functions inside it."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if hasattr(constant, "co_names"):
+            found |= names_in(constant)
+    return found
+
+
+def unbound(value: Foreign) -> Foreign:
+    return getattr(value, "__func__", value)
+
+
+def is_own(value: object, top: str) -> bool:
+    """A function, class or cached function of the package `top`, or that no installed library defines."""
+    if not (inspect.isfunction(value) or isinstance(value, (type, Cached))):
+        return False
+    module = sys.modules.get(str(getattr(value, "__module__", "")))
+    inside = (getattr(module, "__file__", None) or "").startswith(LIBRARIES)
+    return str(getattr(value, "__module__", "")).partition(".")[0] == top or not (inside or is_builtin(module))
+
+
+def is_builtin(module: ModuleType | None) -> bool:
+    return module is not None and module.__name__ in sys.builtin_module_names
+
+
+def seen_by(function: Function) -> list[Foreign]:
+    """The modules (their dictionaries), classes and functions whose variables a call can change."""
+    found: dict[int, object] = {}
+    for layer in called_by(function):
+        names = layer.__globals__
+        if id(names) not in found:
+            module = names.get("__name__")
+            own = [v for v in names.values() if isinstance(v, type) or inspect.isfunction(v)]
+            for space in (names, *(v for v in own if v.__module__ == module)):
+                found[id(space)] = space
+        found[id(layer)] = layer
+    return list(found.values())
+
+
+def filled(layer: object) -> Iterator[CellType]:
+    """The cells of a closure that have a value."""
+    for cell in getattr(layer, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):
+            yield (cell, cell.cell_contents)[0]
+
+
+def cells_of(function: Function) -> list[CellType]:
+    return [cell for layer in called_by(function) for cell in filled(layer)]
+
+
+def held_in(value: object) -> object:
+    """A copy of a container; None for anything else."""
+    return copy.copy(value) if type(value) in CONTAINERS else None
+
+
+def refill(container: Foreign, held: object) -> None:
+    if held is not None:
+        container.clear()
+        (container.update if hasattr(container, "update") else container.extend)(held)
+
+
+class Namespace:
+    """The variables of a module (its dictionary), a class or a function, as they are now."""
+
+    def __init__(self, owner: Foreign):
+        self.owner = owner
+        self.before = {name: (value, held_in(value)) for name, value in self.variables().items()}
+
+    def variables(self) -> dict[str, Foreign]:
+        space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
+        return {name: value for name, value in space.items() if not name.startswith("__")}
+
+    def set(self, name: str, value: object) -> None:
+        if isinstance(self.owner, dict):
+            self.owner[name] = value
+        else:
+            setattr(self.owner, name, value)
+
+    def let_run(self) -> None:
+        """Without caches, and without CuPy."""
+        for name, (value, _) in self.before.items():
+            if isinstance(value, ModuleType) and value.__name__ == "cupy":
+                self.set(name, _emulation.stub_of_cupy())
+            elif _emulation.makes_kernels(value):
+                self.set(name, _emulation.Launched)
+            elif isinstance(value, Cached):
+                self.set(name, value.__wrapped__)
+
+    def put_back(self) -> None:
+        now = self.variables()
+        for name in now.keys() - self.before.keys():
+            if isinstance(self.owner, dict):
+                del self.owner[name]
+            else:
+                delattr(self.owner, name)
+        for name, (value, held) in self.before.items():
+            refill(value, held)
+            if name not in now or now[name] is not value:
+                self.set(name, value)
