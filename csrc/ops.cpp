@@ -67,8 +67,8 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> Tensor");
   m.def(
       "adacof_grad(Tensor grad_out, Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, "
-      "int dilation, bool deterministic, bool need_image, bool need_weights, bool need_vertical, bool need_horizontal) "
-      "-> (Tensor grad_image, Tensor grad_weights, Tensor grad_offsets_vertical, Tensor grad_offsets_horizontal)");
+      "int dilation, bool deterministic, bool need_image, bool need_weights, bool need_offsets_vertical, "
+      "bool need_offsets_horizontal) -> (Tensor grad_image, Tensor grad_weights, Tensor grad_offsets_vertical, Tensor grad_offsets_horizontal)");
 
   m.def("sepconv(Tensor image, Tensor vertical, Tensor horizontal) -> Tensor");
   m.def(
