@@ -59,8 +59,8 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
       "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, "
-      "Tensor[] outs, Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
-      "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
+      "Tensor[] outs, Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, "
+      "bool need_metric) -> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 }
 
 // Cost volumes, and kernels of each pixel's own.
