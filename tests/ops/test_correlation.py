@@ -13,13 +13,13 @@ import vfi_kernels as vk
 from vfi_kernels.ops.correlation import reference
 
 OPS = torch.ops.vfi_kernels
-ONES, NONE = [1, 1], [0, 0]
-REST = (ONES, ONES, NONE, ONES, ONES, True, 0)  # of the options after the radius, as they are in the schema
+ONES, NONE = (1, 1), (0, 0)
+REST = (*ONES, *ONES, *NONE, *ONES, *ONES, True, 0)  # of the options after the radius, as they are in the schema
 
 
 def meetings(first, radius):
     """Where the displacements of up to `radius` pixels keep inside, as the reference has it."""
-    geometry = reference.check(first, first, [radius] * 2, *REST[:-1], "dot")
+    geometry = reference.check(first, first, radius, radius, *REST[:-1], "dot")
     return reference._overlaps(first, geometry)
 
 
@@ -161,18 +161,18 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     image = torch.zeros(1, 2, 3, 4)
     sentence = r"correlation_grad: expected grad_out of shape \(1, 9, 3, 4\), got \(1, 8, 3, 4\)"
     with pytest.raises(RuntimeError, match=sentence):
-        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, ONES, *REST, True, True)
+        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, *ONES, *REST, True, True)
 
 
 CALLS = (  # shape, and the options in the order of the schema
-    ((1, 5, 18, 67), [4, 4], *REST),
-    ((2, 4, 5, 21), [9, 9], *REST),
-    ((1, 9, 17, 8), [1, 1], *REST),
-    ((1, 3, 20, 1), [6, 6], *REST),
-    ((1, 3, 9, 40), [1, 3], [3, 2], [2, 1], [2, 3], [1, 2], [2, 3], True, 0),
-    ((2, 2, 8, 37), [2, 0], ONES, [3, 2], [1, 4], ONES, [1, 2], False, 0),
-    ((1, 3, 19, 35), [2, 2], [3, 3], ONES, ONES, ONES, ONES, True, 1),
-    ((1, 4, 7, 21), [1, 2], [1, 2], [1, 3], [2, 0], ONES, [3, 2], False, 1),
+    ((1, 5, 18, 67), 4, 4, *REST),
+    ((2, 4, 5, 21), 9, 9, *REST),
+    ((1, 9, 17, 8), 1, 1, *REST),
+    ((1, 3, 20, 1), 6, 6, *REST),
+    ((1, 3, 9, 40), 1, 3, 3, 2, 2, 1, 2, 3, 1, 2, 2, 3, True, 0),
+    ((2, 2, 8, 37), 2, 0, *ONES, 3, 2, 1, 4, *ONES, 1, 2, False, 0),
+    ((1, 3, 19, 35), 2, 2, 3, 3, *ONES, *ONES, *ONES, *ONES, True, 1),
+    ((1, 4, 7, 21), 1, 2, 1, 2, 1, 3, 2, 0, *ONES, 3, 2, False, 1),
 )
 
 
