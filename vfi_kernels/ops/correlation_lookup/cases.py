@@ -25,7 +25,7 @@ def bytes_moved(first: Tensor, second: Tensor, positions: Tensor) -> int:
     return first.nbytes + second.nbytes + positions.nbytes + 324 * first[:, :1].nbytes
 
 
-# First what most tests run: three levels, of odd sizes, and windows that leave them. Then what RAFT does.
+# First what generic tests run: three levels, of odd sizes, and windows that leave them. Then what RAFT does.
 register(
     OpCase(
         name="correlation_lookup-1",
@@ -47,6 +47,7 @@ register(
         large={"features-1080p": (1, 256, 135, 240), "features-480": (1, 128, 60, 80)},
         bytes_moved=bytes_moved,
         autocast=True,
+        generic=False,
         flow=2,
     )
 )
