@@ -1,7 +1,6 @@
 """What RIFE of every generation shares: what `interpolate` does unless told otherwise."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 from typing_extensions import Self
@@ -37,6 +36,5 @@ class SizedModel(Interpolator):
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """`interpolate` at several times."""
-        several: Any = sized_inference.several_times(times)
-        result: Any = self.interpolate(frame0, frame1, several)
-        return list(result)
+        several = sized_inference.several_times(times)
+        return list(self.interpolate(frame0, frame1, several))  # type: ignore[arg-type]
