@@ -35,7 +35,7 @@ def correlation(first: Shape, second: Shape, *options: int, out_shape: Shape, **
 
 
 def _correlated(out: Shape, first: Shape, *options: int) -> int:
-    """The kernel's size is the second pair of the options; the last one is the cost: differences (1) are no products."""
+    """The kernel's size is the second pair of the options; the last one is the cost: differences, 1, no products."""
     return 0 if options[13:] == (1,) else 2 * math.prod(out) * first[1] * math.prod(options[2:4])
 
 

@@ -56,8 +56,8 @@ class OpCase:
     # "planes", "features" (which the last dimension holds): nn.RoutedBlock takes it, of single pixels or a convolution.
     local: str | None = None
     slack: float = 1.0  # how many times the usual rounding results may have: sums whose terms cancel
-    # False: so many displacements that generic tests would take minutes. They run others of the op; benchmarks, their tests
-    # and those of the op alone run this.
+    # False: so many displacements that generic tests would take minutes. They run others of the op; benchmarks, their
+    # tests and those of the op alone run this.
     generic: bool = True
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 

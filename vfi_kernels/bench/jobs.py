@@ -54,7 +54,7 @@ def one_of(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
 
 
 def choose_cases(names: Sequence[str] | None) -> list[OpCase]:
-    """The cases that have benchmark shapes; with `names`, those so called, else of these ops or patterns (* matches)."""
+    """The cases that have benchmark shapes; with `names`, those so called, else those of these ops or patterns."""
     cases = [case for case in load_cases().values() if case.large]
     chosen = set()
     for name in names or ():

@@ -35,13 +35,13 @@ class Geometry(NamedTuple):
     divisor: float
 
     @property
-    def count(self) -> tuple[int, int]:
+    def patch(self) -> tuple[int, int]:
         """Displacements along y and along x."""
         return 2 * self.radius[0] + 1, 2 * self.radius[1] + 1
 
     @property
     def displacements(self) -> int:
-        return self.count[0] * self.count[1]
+        return self.patch[0] * self.patch[1]
 
 
 def check(first: Tensor, second: Tensor, *options: Any) -> Geometry:
@@ -54,7 +54,7 @@ def check(first: Tensor, second: Tensor, *options: Any) -> Geometry:
     for (name, least), pair in zip(PAIRS.items(), pairs):
         right = all(least <= i <= LARGEST for i in pair)
         expect(right, OP, f"{name} from {least} to {LARGEST}", pair)
-    _, kernel_size, stride, padding, dilation, _ = pairs
+    radius, kernel_size, stride, padding, dilation, patch_dilation = pairs
     size = []
     for axis in (0, 1):
         reach = (kernel_size[axis] - 1) * dilation[axis] + 1
@@ -63,7 +63,8 @@ def check(first: Tensor, second: Tensor, *options: Any) -> Geometry:
         expect(fits, OP, expected, f"one of {reach} pixels for {room}")
         size.append((room - reach) // stride[axis] + 1 if room >= reach else 0)
     divisor = max(first.shape[1], 1) * kernel_size[0] * kernel_size[1] if normalize else 1
-    return Geometry(*pairs, cost, size, divisor)
+    height, width = size
+    return Geometry(radius, kernel_size, stride, padding, dilation, patch_dilation, cost, (height, width), divisor)
 
 
 def correlation(first: Tensor, second: Tensor, *options: Any) -> Tensor:
@@ -106,7 +107,7 @@ def correlation_grad(grad_out: Tensor, first: Tensor, second: Tensor, *options_a
 def _steps(g: Geometry) -> dict[str, Any]:
     """The displacements as torch describes the pixels of a window."""
     reach = [r * step for r, step in zip(g.radius, g.patch_dilation)]
-    return {"kernel_size": g.count, "dilation": tuple(g.patch_dilation), "padding": tuple(reach)}
+    return {"kernel_size": g.patch, "dilation": tuple(g.patch_dilation), "padding": tuple(reach)}
 
 
 def displaced(map: Tensor, g: Geometry) -> Tensor:

@@ -201,9 +201,9 @@ def correlation(first: Tensor, second: Tensor, *options: Any) -> Tensor:
     rows = count[0] * chunks * points[1][0]
     launch(_correlation_kernel, sums, (rows, points[1][1]), *arguments, BLOCK=THREADS, **constants)
     if windows:
-        arguments = (sums, out, g.displacements, float(g.divisor), *window)
-        options = {"BLOCK": THREADS, "parts": g.displacements, "ACC": triton_dtype(acc)}
-        launch(_correlation_windows_kernel, out, g.size, *arguments, **options)
+        added = (sums, out, g.displacements, float(g.divisor), *window)
+        constants = {"BLOCK": THREADS, "parts": g.displacements, "ACC": triton_dtype(acc)}
+        launch(_correlation_windows_kernel, out, g.size, *added, **constants)
     return out
 
 
