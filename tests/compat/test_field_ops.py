@@ -1,7 +1,7 @@
 """compat.patch on ops that repositories carry as private kernels: cost volumes, RAFT's look-up, adaptive kernels."""
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -137,9 +137,48 @@ class Blocks:
                 out.append(found.view(b, height, width, -1))
             return torch.cat(out, -1).permute(0, 3, 1, 2).contiguous().float()
 
+    class CorrBlockOfArgs(CorrBlock):
+        """As SEA-RAFT's: its numbers are an object's, and its windows can be stretched."""
+
+        def __init__(self, fmap1, fmap2, args):
+            super().__init__(fmap1, fmap2, radius=args.corr_radius, num_levels=args.corr_levels)
+
+        def __call__(self, coords, dilation=None):
+            out = super().__call__(coords)
+            return out if dilation is None else out * dilation
+
+    class BidirCorrBlock:
+        """As AMT's."""
+
+        def __init__(self, fmap1, fmap2, num_levels=4, radius=4):
+            self.there = Blocks.CorrBlock(fmap1, fmap2, num_levels, radius)
+            self.back = Blocks.CorrBlock(fmap2, fmap1, num_levels, radius)
+
+        def __call__(self, coords0, coords1):
+            return self.there(coords0), self.back(coords1)
+
     class OtherCorrBlock(CorrBlock):
         def __call__(self, coords):
             return super().__call__(coords) * 1.0001
+
+
+def test_look_ups_with_other_signatures():
+    module = ModuleType("corr")
+    module.CorrBlock, module.BidirCorrBlock = Blocks.CorrBlockOfArgs, Blocks.BidirCorrBlock
+    report = compat.patch(module)
+    assert {r.place: r.by for r in report.replaced} == {
+        "corr.CorrBlock": "compat.raft.CorrBlock", "corr.BidirCorrBlock": "compat.raft.BidirCorrBlock",
+    }  # fmt: skip
+    one, two = torch.randn(2, 1, 8, 32, 40)
+    coords, other = torch.rand(2, 1, 2, 32, 40) * 40
+    settings = SimpleNamespace(corr_levels=3, corr_radius=2, more="kept")
+    ours, theirs = module.CorrBlock(one, two, settings), Blocks.CorrBlockOfArgs(one, two, args=settings)
+    torch.testing.assert_close(ours(coords), theirs(coords), rtol=0, atol=1e-4)
+    assert torch.equal(ours(coords, dilation=torch.tensor(2.0)), theirs(coords, torch.tensor(2.0)))
+    both = module.BidirCorrBlock(one, two, radius=3)(coords, other)
+    for got, expected in zip(both, Blocks.BidirCorrBlock(one, two, radius=3)(coords, other), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    assert compat.unpatch() == 2
 
 
 def test_the_look_up_of_raft():

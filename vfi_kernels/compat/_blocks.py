@@ -1,6 +1,8 @@
 """RAFT's look-up: whether a class of another repository computes what ours does."""
 
+import functools
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,50 +13,140 @@ from vfi_kernels.compat import _functions, _kernels, _trials, raft
 from vfi_kernels.compat._kernels import SAME
 from vfi_kernels.compat._warp_trials import Differs
 
+OURS = (raft.CorrBlock, raft.BidirCorrBlock)  # called with one map of positions, and with two
+NUMBERS = ((4, 4), (2, 3))  # levels and radius
+
 
 @dataclass(frozen=True)
 class Block:
-    """A class that is made of two maps, how many levels and a radius, and called with positions."""
+    """A class that is made of two maps, how many levels and a radius, and called with positions.
 
-    by: str = "compat.raft.CorrBlock"
+    Attributes:
+        positions: with how many; what it takes besides has to be at its defaults, or the original is called.
+        attributes: of one object that it is made of in place of the numbers, those that are levels and radius.
+    """
+
+    positions: int
+    attributes: tuple[str, ...] = ()
     reason: str = SAME
+
+    @property
+    def by(self) -> str:
+        return f"compat.raft.{OURS[self.positions - 1].__name__}"
 
     def __str__(self) -> str:
         return self.by
 
     def build(self, original: Foreign) -> type:
-        """Ours, made with the names and defaults of theirs."""
-        signature = inspect.signature(original.__init__)
+        """Ours, made and called with the names and defaults of theirs."""
+        base: Foreign = OURS[self.positions - 1]
+        made_with, called_with = inspect.signature(original.__init__), inspect.signature(original.__call__)
+        positions, attributes = self.positions, self.attributes
+        defaults = [p.default for p in called_with.parameters.values()][1 + positions :]
 
-        class CorrBlock(raft.CorrBlock):
+        class CorrBlock(base):  # type: ignore[misc]
             def __init__(self, *args: Foreign, **kwargs: Foreign):
-                given = signature.bind(self, *args, **kwargs)
-                given.apply_defaults()
-                super().__init__(*list(given.arguments.values())[1:])
+                first, second, *numbers = values_of(made_with, self, args, kwargs)
+                super().__init__(first, second, *[getattr(numbers[0], a) for a in attributes] or numbers)
+                self._arguments = args, kwargs
 
-        CorrBlock.__qualname__, CorrBlock.__module__ = raft.CorrBlock.__qualname__, raft.CorrBlock.__module__
+            @functools.cached_property
+            def _original(self) -> Foreign:
+                args, kwargs = self._arguments
+                return original(*args, **kwargs)
+
+            def __call__(self, *args: Foreign, **kwargs: Foreign) -> Foreign:
+                values = values_of(called_with, self, args, kwargs)
+                if any(value is not default for value, default in zip(values[positions:], defaults)):
+                    return self._original(*args, **kwargs)
+                return super().__call__(*values[:positions])
+
+        CorrBlock.__name__, CorrBlock.__qualname__, CorrBlock.__module__ = base.__name__, base.__name__, base.__module__
         return CorrBlock
+
+
+def values_of(
+    signature: inspect.Signature, owner: object, args: tuple[Foreign, ...], kwargs: dict[str, Foreign]
+) -> list[Foreign]:
+    """The arguments of a method in order, defaults included."""
+    given = signature.bind(owner, *args, **kwargs)
+    given.apply_defaults()
+    return list(given.arguments.values())[1:]
+
+
+class Settings:
+    """An object such as a network's `args`: what it is asked for and does not know is 2, and known from then on."""
+
+    def __init__(self, **numbers: int):
+        vars(self).update(numbers)
+
+    def __getattr__(self, name: str) -> int:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        vars(self)[name] = 2
+        return 2
 
 
 def block_for(kind: Foreign) -> Block:
     """Ours, for a class that gives the same numbers and gradients. Differs if it does not."""
-    names = _kernels.parameters_of(kind.__init__)
-    if len(names) != 4 or len(_kernels.parameters_of(kind.__call__)) != 1:
-        raise Differs(f"it is made of ({', '.join(names)}), expected two maps, levels and a radius")
-    for levels, radius in ((4, 4), (2, 3)):
-        maps = [_kernels.drawn(2, 8, 32, 40, seed=n, low=-1).requires_grad_() for n in (1, 2)]
-        at = _kernels.drawn(2, 2, 32, 40, seed=3, low=-6, high=44)
+    names, called = _kernels.parameters_of(kind.__init__), inspect.signature(kind.__call__).parameters.values()
+    needed = sum(p.default is p.empty for p in called) - 1
+    simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in called)
+    if len(names) not in (3, 4) or needed not in (1, 2) or not simple:
+        raise Differs(f"it is made of ({', '.join(names)}), expected two maps, and levels and a radius or their object")
+    difference: Exception = Differs("it computes something else")
+    for block in [Block(needed)] if len(names) == 4 else [Block(needed, names) for names in orders(kind, needed)]:
+        try:
+            expect_same(kind, block)
+            return block
+        except Differs as error:
+            difference = error
+    raise difference
 
-        def call(one: Tensor, two: Tensor, at: Tensor, made: Foreign, n: int = levels, r: int = radius) -> object:
-            return made(one, two, n, r)(at)
 
+def orders(kind: Foreign, positions: int) -> Iterator[tuple[str, ...]]:
+    """The two attributes of its third argument that a class asks for, either way. Differs if it asks for others."""
+    asked = Settings()
+    maps, at = drawn(positions)
+    tried(lambda one, two, *at: kind(one, two, asked)(*at), (*maps, *at), (), kind)
+    names = tuple(vars(asked))
+    if len(names) != 2:
+        raise Differs(f"it asks its third argument for ({', '.join(names)}), expected levels and a radius")
+    yield names
+    yield names[::-1]
+
+
+def drawn(positions: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Two maps, and positions in the second, and in the first."""
+    maps = [_kernels.drawn(2, 8, 32, 40, seed=n, low=-1).requires_grad_() for n in (1, 2)]
+    return maps, [_kernels.drawn(2, 2, 32, 40, seed=3 + n, low=-6, high=44) for n in range(positions)]
+
+
+def expect_same(kind: Foreign, block: Block) -> None:
+    """Differs unless `kind` is what `block` says, for both NUMBERS."""
+    for numbers in NUMBERS:
+        made = (Settings(**dict(zip(block.attributes, numbers))),) if block.attributes else numbers
+        maps, at = drawn(block.positions)
         leaves = (maps[0], maps[1])
-        ours, own = _trials.outcome(lambda *given, call=call: call(*given, raft.CorrBlock), (*maps, at), leaves)
-        theirs, slopes = tried(lambda *given, call=call: call(*given, kind), (*maps, at), leaves, kind)
-        _kernels.expect_close(theirs, ours)
+
+        def call(one: Tensor, two: Tensor, *at: Tensor, what: Foreign, made: Foreign) -> object:
+            return what(one, two, *made)(*at)
+
+        ours, own = _trials.outcome(
+            functools.partial(call, what=OURS[block.positions - 1], made=numbers), (*maps, *at), leaves
+        )
+        theirs, slopes = tried(functools.partial(call, what=kind, made=made), (*maps, *at), leaves, kind)
+        for got, expected in pairs(theirs, ours):
+            _kernels.expect_close(got, expected)
         if not all(_functions.alike(a, b) for a, b in zip(slopes, own)):
             raise Differs("its gradient is another one")
-    return Block()
+
+
+def pairs(theirs: object, ours: object) -> Iterator[tuple[object, object]]:
+    """Of results to compare: each with each where both are as many."""
+    if isinstance(theirs, tuple) and isinstance(ours, tuple) and len(theirs) == len(ours):
+        return zip(theirs, ours)
+    return iter([(theirs, ours)])
 
 
 def tried(
