@@ -74,7 +74,7 @@ def test_every_function_and_option_is_drawn():
 @pytest.mark.parametrize("fault", ["value", "nan", "dtype"])
 def test_a_wrong_result_is_found(fault):
     """The first of the two runs is the kernel's."""
-    rng = Random(1)
+    rng = Random(4)
     call = random_call("correlation", rng)
     trial = Trial("correlation", call, rng)
     assert not differences(trial, "cpp")

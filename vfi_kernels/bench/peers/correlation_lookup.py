@@ -13,15 +13,22 @@ def volumes(first: Tensor, second: Tensor, levels: int) -> list[Tensor]:
     pairs = torch.matmul(first.flatten(2).transpose(1, 2), second.flatten(2)).div_(c**0.5)
     found = [pairs.view(b * h * w, 1, *second.shape[2:])]
     for _ in range(levels - 1):
-        found.append(F.avg_pool2d(found[-1], 2, stride=2))
+        found.append(pooled(found[-1]))
     return found
+
+
+def pooled(planes: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels, of which there may be none."""
+    h, w = (n // 2 for n in planes.shape[2:])
+    return F.avg_pool2d(planes, 2, stride=2) if h * w > 0 else planes.new_zeros(*planes.shape[:2], h, w)
 
 
 def sampled(level: Tensor, positions: Tensor) -> Tensor:
     """`level` at positions (N, H, W, 2) in its pixels, zeros outside."""
+    if level.numel() == 0:
+        return level.new_zeros(*level.shape[:2], *positions.shape[1:3])
     size = torch.tensor([level.shape[3], level.shape[2]], dtype=positions.dtype, device=level.device)
-    grid = 2 * positions / (size - 1).clamp(min=1) - 1
-    return F.grid_sample(level, grid, padding_mode="zeros", align_corners=True)
+    return F.grid_sample(level, (2 * positions + 1) / size - 1, padding_mode="zeros", align_corners=False)
 
 
 def windows(positions: Tensor, level: int, radius: int) -> Tensor:
@@ -50,7 +57,7 @@ def by_features(first: Tensor, second: Tensor, positions: Tensor, radius: int = 
     for number in range(levels):
         at = windows(positions, number, radius).view(b, h, w, n * n, 2)
         planes += [(first * sampled(second, at[..., d, :])).sum(1) / c**0.5 for d in range(n * n)]
-        second = F.avg_pool2d(second, 2, stride=2) if number + 1 < levels else second
+        second = pooled(second) if number + 1 < levels else second
     return torch.stack(planes, 1)
 
 
