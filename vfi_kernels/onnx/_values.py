@@ -15,12 +15,13 @@ from vfi_kernels._arguments import expect
 from vfi_kernels._types import Foreign, Function
 
 Value = Foreign  # of an ONNX graph: torch's SymbolicTensor, which has operators
+OLDEST = 18  # opset that torch exports to
 FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
 TRANSLATIONS: dict[str, Function] = {}  # op -> translation
 OPSETS: dict[str, int] = {}  # op -> the oldest opset that has its operators
 
 
-def translates(name: str, opset: int = 18) -> Callable[[Function], Function]:
+def translates(name: str, opset: int = OLDEST) -> Callable[[Function], Function]:
     """Decorator: the function is the translation of the op `name`."""
 
     def add(function: Function) -> Function:
@@ -42,7 +43,12 @@ def note(name: str, sentence: str) -> None:
 
 
 def wide(value: Value) -> Value:
-    return value if value.dtype == FLOAT else op.Cast(value, to=FLOAT)
+    """float32; its sizes stay known."""
+    if value.dtype == FLOAT:
+        return value
+    cast = op.Cast(value, to=FLOAT)
+    cast.shape, cast.dtype = value.shape, FLOAT
+    return cast
 
 
 def as_dtype_of(like: Value, value: Value) -> Value:

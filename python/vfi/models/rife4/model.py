@@ -33,7 +33,7 @@ class Result:
 class RIFE4(FlowNet, Interpolator):
     """A network of the family. Frames are RGB."""
 
-    any_time = True
+    any_time, not_exported = True, None
     scale, tta, ensemble = 1.0, False, False  # what interpolate does unless told otherwise
     tile: int | None = None
 
@@ -67,13 +67,17 @@ class RIFE4(FlowNet, Interpolator):
         stages = list(self.stages(self.encoded(frame0), self.encoded(frame1), timestep, scale, ensemble))
         return Result(self.frame(frame0, frame1, stages[-1]), stages)
 
-    def last_stage(self, encoded0: Tensor, encoded1: Tensor, timestep: float, scale: float) -> Stage:
+    def last_stage(self, encoded0: Tensor, encoded1: Tensor, timestep: float | Tensor, scale: float) -> Stage:
         """Alone: the memory of the earlier ones is free again."""
         return deque(self.stages(encoded0, encoded1, timestep, scale, self.ensemble), maxlen=1)[0]
 
-    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
-        return self.frame(frame0, frame1, self.last_stage(self.encoded(frame0), self.encoded(frame1), timestep, scale))
+        encoded0, encoded1 = self.encoded(frame0), self.encoded(frame1)
+        return self.frame(encoded0[:, :3], encoded1[:, :3], self.last_stage(encoded0, encoded1, timestep, scale))
+
+    def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        return sized_inference.traced(self, frame0, frame1, t, self.scale)
 
     @torch.no_grad()
     def interpolate(

@@ -1,0 +1,96 @@
+"""A model as a file that runs without this package: ONNX.
+
+The file takes `frame0` and `frame1`, (1, 3, H, W), RGB in [0, 1], and `t`, (1,) float32 in [0, 1]; it gives `frame`,
+(1, 3, H, W). Frames are padded inside. A network that knows the middle only takes t = 0.5, and the ends 0 and 1; of
+other times its frame is NaN."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vfi.errors import ArgumentError, UserError, require
+from vfi.files.atomic import written_whole
+from vfi.models.interpolator import Interpolator, reordered
+
+INPUTS, OUTPUT = ("frame0", "frame1", "t"), "frame"
+EXAMPLE = (100, 150)  # a size to trace with where any will do: no multiple of what networks want
+DTYPES = (torch.float32, torch.float16)
+
+
+def export_onnx(
+    model: Interpolator,
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None,
+    dtype: torch.dtype = torch.float32,
+    opset: int | None = None,
+) -> None:
+    """Writes `model` to an ONNX file.
+
+    Args:
+        size: height and width that the file takes; None: any.
+        dtype: of weights, frames and the result: float32 or float16.
+        opset: of ONNX; None: the oldest that has the model's operators.
+
+    Raises:
+        UserError: if the model is none that can be exported, with the reason, or the file cannot be written.
+    """
+    translations: Any = require("vfi_kernels.onnx", "onnx")
+    program = traced(model, size, dtype)
+    least = translations.opset_of(program)
+    if opset is not None and opset < least:
+        raise ArgumentError(f"expected `opset` to be {least} or more for this model, got {opset}")
+    made: Any = torch.onnx.export(
+        program, dynamo=True, verbose=False, opset_version=opset or least, input_names=INPUTS, output_names=[OUTPUT]
+    )
+    made.model.metadata_props.update(described(model, size, dtype))
+    with written_whole(Path(path)) as temporary:
+        made.save(temporary)
+
+
+def traced(model: Interpolator, size: tuple[int, int] | None, dtype: torch.dtype) -> torch.export.ExportedProgram:
+    """The model as a graph of torch."""
+    if model.not_exported is not None:
+        raise UserError(f"{type(model).__name__} cannot be exported: {model.not_exported}")
+    if dtype not in DTYPES:
+        raise ArgumentError(f"expected `dtype` to be float32 or float16, got {dtype!r}")
+    network = copy.deepcopy(model).to(dtype) if isinstance(model, nn.Module) else model
+    device = next(network.parameters()).device
+    height, width = EXAMPLE if size is None else size
+    frames = [torch.rand(1, 3, height, width, dtype=dtype, device=device) for _ in range(2)]
+    arguments = (*frames, torch.full((1,), 0.5, device=device))
+    sides = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    shapes = {"frame0": sides, "frame1": sides, "t": {}} if size is None else None
+    with torch.no_grad():
+        return torch.export.export(Between(network).eval(), arguments, dynamic_shapes=shapes, strict=False)
+
+
+class Between(nn.Module):
+    """What a file computes."""
+
+    def __init__(self, model: Interpolator) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        for side in (2, 3):
+            torch._check(frame0.shape[side] == frame1.shape[side])
+        times = t.reshape(-1, 1, 1, 1)
+        result = self.model.traced(reordered(self.model, frame0), reordered(self.model, frame1), t)
+        result = reordered(self.model, result).to(frame0.dtype)
+        if not self.model.any_time:
+            result = torch.where(times == 0.5, result, torch.nan)
+        return torch.where(times == 0, frame0, torch.where(times == 1, frame1, result))
+
+
+def described(model: Interpolator, size: tuple[int, int] | None, dtype: torch.dtype) -> dict[str, str]:
+    """What the file says of itself."""
+    return {
+        "vfi.model": type(model).__name__,
+        "vfi.size": "any" if size is None else f"{size[0]}x{size[1]}",
+        "vfi.times": "any" if model.any_time else "0.5",
+        "vfi.dtype": str(dtype).rpartition(".")[2],
+    }
