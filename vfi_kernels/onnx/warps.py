@@ -3,7 +3,7 @@
 from onnxscript.onnx_opset import opset18 as op
 
 from vfi_kernels._options import PADDING_MODES
-from vfi_kernels.onnx._values import Value, as_dtype_of, note, number, part, size, steps, translates, wide
+from vfi_kernels.onnx._values import Value, as_dtype_of, finite, note, number, part, size, steps, translates, wide
 from vfi_kernels.ops._shared.reference_math.bilinear import FAR
 
 INFINITE = (
@@ -31,8 +31,8 @@ def warped(image: Value, flow: Value, padding_mode: int) -> Value:
     """image[b, c] at (x, y) + flow, float32 both."""
     x, y = part(flow, 1, 0, 1), part(flow, 1, 1, 2)
     if padding_mode == PADDING_MODES["zeros"]:  # a pixel is lost where either component is not finite
-        lost = op.Or(not_finite(x), not_finite(y))
-        x, y = op.Where(lost, float(-FAR), x), op.Where(lost, float(-FAR), y)
+        there = op.And(finite(x), finite(y))
+        x, y = op.Where(there, x, float(-FAR)), op.Where(there, y, float(-FAR))
     place = {0: clipped, 1: beside, 2: mirrored}[padding_mode]
     width, height = number(size(image, 3)), number(size(image, 2))
     x = place(x, steps(op.Shape(flow, start=3, end=4), 1, 1, 1, -1), width)
@@ -44,19 +44,15 @@ def warped(image: Value, flow: Value, padding_mode: int) -> Value:
     return op.GridSample(image, grid, align_corners=0, mode="bilinear", padding_mode=outside)
 
 
-def not_finite(value: Value) -> Value:
-    return op.Or(op.IsNaN(value), op.IsInf(value))
-
-
 def clipped(flow: Value, start: Value, count: Value) -> Value:
     """A NaN counts as coordinate 0."""
     position = op.Where(op.IsNaN(flow), 0.0, flow + start)
-    return op.Min(op.Max(position, 0.0), count - 1.0)
+    return op.Clip(position, 0.0, count - 1.0)
 
 
 def beside(flow: Value, start: Value, count: Value) -> Value:
     """Not further outside than two pixels, where nothing is read either."""
-    return op.Min(op.Max(flow + start, -2.0), count + 1.0)
+    return op.Clip(flow + start, -2.0, count + 1.0)
 
 
 def mirrored(flow: Value, start: Value, count: Value) -> Value:
