@@ -44,9 +44,10 @@ def note(name: str, sentence: str) -> None:
     warnings.warn(f"{name} in ONNX: {sentence}", stacklevel=2)
 
 
-def typed(value: Value, like: Value, dtype: ir.DataType | None = None) -> Value:
-    """`value`, known to have the sizes of `like`, and its dtype or `dtype`."""
-    value.shape, value.dtype = like.shape, like.dtype if dtype is None else dtype
+def typed(value: Value, like: Value, dtype: ir.DataType | None = None, batch: int | None = 0) -> Value:
+    """`value`, known to have the sizes of `like` (but for the first if `batch` is None), and its dtype or `dtype`."""
+    value.shape = like.shape if batch == 0 else ir.Shape([None, *like.shape[1:]])
+    value.dtype = like.dtype if dtype is None else dtype
     return value
 
 
