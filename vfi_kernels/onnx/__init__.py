@@ -10,7 +10,7 @@ import onnxscript
 from torch.export import ExportedProgram
 from onnxscript.function_libs.torch_lib.registration import default_registry
 
-from vfi_kernels.onnx import convolutions, correlations, splats, trajectories, warps  # noqa: F401
+from vfi_kernels.onnx import convolutions, correlations, kernels, patches, splats, trajectories, warps  # noqa: F401
 from vfi_kernels.onnx._values import OLDEST, OPSETS, TRANSLATIONS
 
 DOMAIN = "vfi_kernels"
