@@ -1,19 +1,21 @@
 """The ops of vfi_kernels in ONNX: imported, this makes `torch.onnx.export(model, ..., dynamo=True)` know them.
 
-Each becomes standard operators. They are entered in the table of operators that torch's exporter asks, where torch's
-own stand; nothing is replaced. docs/onnx.md has the operators of every op, the opset they need, and what ONNX cannot
-express, which the export says in a warning."""
+Each becomes standard operators; with `custom_translation_table=vfi_kernels.onnx.operators()` one node of the domain
+`vfi_kernels`. They are entered in the table that torch's exporter reads, where its own operators stand; nothing is
+replaced. docs/onnx.md has the operators of every op and the opset they need. What ONNX cannot express the export says in
+a warning."""
 
 from types import SimpleNamespace
 
 import onnxscript
-from torch.export import ExportedProgram
 from onnxscript.function_libs.torch_lib.registration import default_registry
+from torch.export import ExportedProgram
 
 from vfi_kernels.onnx import convolutions, correlations, kernels, patches, splats, trajectories, warps  # noqa: F401
-from vfi_kernels.onnx._values import OLDEST, OPSETS, TRANSLATIONS
+from vfi_kernels.onnx._operators import operators
+from vfi_kernels.onnx._values import DOMAIN, OLDEST, OPSETS, TRANSLATIONS
 
-DOMAIN = "vfi_kernels"
+__all__ = ["OPSETS", "opset_of", "operators"]
 
 
 class Translation(onnxscript.TracedOnnxFunction):
@@ -27,6 +29,11 @@ for _name, _function in TRANSLATIONS.items():
 
 
 def opset_of(program: ExportedProgram) -> int:
-    """The oldest opset that has the operators of every op of ours in a program of torch.export."""
-    names = (str(node.target).split(".")[1] for node in program.graph.nodes if DOMAIN in str(node.target))
-    return max((OPSETS[name] for name in names if name in OPSETS), default=OLDEST)
+    """The oldest opset that has the operators of every op of ours in a program of torch.export, and that torch exports
+    to."""
+    names = (str(node.target).split(".") for node in program.graph.nodes if node.op == "call_function")
+    return max((OPSETS.get(name[1], OLDEST) for name in names if name[0] == DOMAIN), default=OLDEST)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

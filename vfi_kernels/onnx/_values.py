@@ -16,11 +16,21 @@ from vfi_kernels._arguments import expect
 from vfi_kernels._types import Foreign, Function
 
 Value = Foreign  # of an ONNX graph: torch's SymbolicTensor, which has operators
+DOMAIN = "vfi_kernels"
 OLDEST = 18  # opset that torch exports to
 FLOAT, INT64, INT32 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT32
 TO_THE_END = 2**63 - 1
 TRANSLATIONS: dict[str, Function] = {}  # op -> translation
 OPSETS: dict[str, int] = {}  # op -> the oldest opset that has its operators
+
+
+class Several(list[Value]):
+    """A result that is a list of tensors: the exporter asks every result for these two."""
+
+    name = ""
+
+    def producer(self) -> None:
+        return None
 
 
 def translates(name: str, opset: int = OLDEST) -> Callable[[Function], Function]:
@@ -53,7 +63,11 @@ def typed(value: Value, like: Value, dtype: ir.DataType | None = None, batch: in
 
 def wide(value: Value) -> Value:
     """float32."""
-    return value if value.dtype == FLOAT else typed(op.Cast(value, to=FLOAT), value, FLOAT)
+    if value.dtype == FLOAT:
+        return value
+    if value.dtype == ir.DataType.DOUBLE:
+        warnings.warn("vfi_kernels in ONNX: what is float64 is computed in float32", stacklevel=2)
+    return typed(op.Cast(value, to=FLOAT), value, FLOAT)
 
 
 def as_dtype_of(like: Value, value: Value) -> Value:

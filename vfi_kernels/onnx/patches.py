@@ -4,7 +4,6 @@ from onnxscript.onnx_opset import opset18 as op
 
 from vfi_kernels._options import PATCH_PADDING_MODES
 from vfi_kernels.onnx._values import (
-    FLOAT,
     INT32,
     INT64,
     Value,
@@ -38,7 +37,7 @@ def patch_indices(route: Value, capacity: int | Value | None) -> tuple[Value, Va
 def patch_gather(
     input: Value, indices: Value, patch: int | Value, halo: int | Value, channels_last: bool | None
 ) -> Value:
-    return as_dtype_of(input, gathered(wide(input), indices, patch, halo))
+    return gathered(input, indices, patch, halo)
 
 
 @translates("patch_scatter")
@@ -47,15 +46,15 @@ def patch_scatter(patches: Value, indices: Value, base: Value) -> Value:
     b, c, h, w = (size(base, axis) for axis in range(4))
     patch = size(patches, 2)
     rows, columns = op.Div(h, patch), op.Div(w, patch)
-    grid = reshaped(wide(base), b, c, rows, patch, columns, patch)
+    grid = reshaped(base, b, c, rows, patch, columns, patch)
     cells = reshaped(op.Transpose(grid, perm=[0, 2, 4, 1, 3, 5]), -1, c, patch, patch)
     count = sizes(cells, 0, 1)
-    room = op.Pad(cells, constant(0, 0, 0, 0, 1, 0, 0, 0), 0.0)
+    room = op.Pad(cells, constant(0, 0, 0, 0, 1, 0, 0, 0), op.CastLike(0.0, base))
     n, row, column = (part(op.Cast(indices, to=INT64), 1, i, i + 1) for i in range(3))
     place = op.Where(listed(indices, b, rows, columns), (n * rows + row) * columns + column, count)
-    written = part(op.ScatterND(room, place, wide(patches)), 0, 0, count)
+    written = part(op.ScatterND(room, place, patches), 0, 0, count)
     grid = op.Transpose(reshaped(written, b, rows, columns, c, patch, patch), perm=[0, 3, 1, 4, 2, 5])
-    return as_dtype_of(base, reshaped(grid, b, c, h, w))
+    return reshaped(grid, b, c, h, w)
 
 
 @translates("routed_conv2d")
@@ -92,7 +91,7 @@ def listed(indices: Value, batch: Value, rows: Value, columns: Value) -> Value:
 
 
 def gathered(image: Value, indices: Value, patch: int | Value, halo: int | Value) -> Value:
-    """(P, C, s, s) with s = patch + 2 halo, float32; 0 outside the image and for rows that are not used."""
+    """(P, C, s, s) with s = patch + 2 halo; 0 outside the image and for rows that are not used."""
     patch, halo = as_length(patch), as_length(halo)
     b, h, w = (size(image, axis) for axis in (0, 2, 3))
     used = listed(indices, b, op.Div(h, patch), op.Div(w, patch))  # [P, 1]
@@ -110,5 +109,5 @@ def gathered(image: Value, indices: Value, patch: int | Value, halo: int | Value
     shape = op.Concat(sizes(indices, 0, 1), side, side, axis=0)
     index = op.Concat(*(op.Unsqueeze(op.Expand(place, shape), constant(3)) for place in places), axis=3)
     pixels = op.GatherND(op.Transpose(image, perm=[0, 2, 3, 1]), index)  # [P, s, s, C]
-    pixels = op.Where(op.Unsqueeze(inside, constant(3)), pixels, op.Cast(0.0, to=FLOAT))
+    pixels = op.Where(op.Unsqueeze(inside, constant(3)), pixels, op.CastLike(0.0, image))
     return op.Transpose(pixels, perm=[0, 3, 1, 2])

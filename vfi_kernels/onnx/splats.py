@@ -10,6 +10,7 @@ from onnxscript.onnx_opset import opset18 as op
 from vfi_kernels._options import HOLES, MODES
 from vfi_kernels.onnx._values import (
     INT64,
+    Several,
     Value,
     as_dtype_of,
     both,
@@ -33,15 +34,6 @@ from vfi_kernels.ops._shared.reference_math.splatting import EPS, WIDE_SPAN
 
 INFINITY = float("inf")
 TINY = torch.finfo(torch.float32).tiny
-
-
-class Several(list[Value]):
-    """A result that is a list of tensors: torch's exporter asks results for these two."""
-
-    name = ""
-
-    def producer(self) -> None:
-        return None
 
 
 class Corner(NamedTuple):

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 
 from onnxscript.onnx_opset import opset18 as op
 
+from vfi_kernels._arguments import expect
 from vfi_kernels._options import BOUNDARIES
 from vfi_kernels.onnx._values import (
     FLOAT,
+    Several,
     Value,
     as_dtype_of,
     constant,
     counted,
+    filled,
     known,
     note,
     number,
@@ -27,7 +30,7 @@ from vfi_kernels.onnx._values import (
     typed,
     wide,
 )
-from vfi_kernels.onnx.splats import Several, kept, splatted
+from vfi_kernels.onnx.splats import kept, splatted
 from vfi_kernels.onnx.warps import INFINITE, warped
 from vfi_kernels.ops._shared.reference_math.keys_cubic import PHANTOM, Curve
 
@@ -39,7 +42,11 @@ def sample_trajectory(
     keyframes: Value, taus: Value, height: int | Value, width: int | Value, first: float, step: float, a: float,
     boundary: int, extrapolate: bool, derivative: bool,
 ) -> Value:  # fmt: skip
-    """(B, 2 T, H, W), as large as the keyframes: so the public function calls the op."""
+    """(B, 2 T, H, W). The public function asks for the size of the keyframes."""
+    for asked, axis in ((height, 2), (width, 3)):
+        given = keyframes.shape[axis]
+        same = not isinstance(asked, int) or not isinstance(given, int) or asked == given
+        expect(same, "sample_trajectory", "the height and width of the keyframes in ONNX", (height, width))
     curve = Curve(first, step, a, WORDS[boundary], extrapolate)
     flows = flows_of("sample_trajectory", curve, keyframes, taus, keyframes, int(derivative))
     return as_dtype_of(keyframes, reshaped(flows, size(keyframes, 0), -1, sizes(flows, 3)))
@@ -121,7 +128,7 @@ def weights(curve: Curve, taus: Value, count: int, order: int) -> Value:
     """Weight of every keyframe at taus (B, T, H, W), or its derivative per unit of tau: (B, T, K, H, W)."""
     taus = op.Unsqueeze(taus, constant(2))
     if count == 1:
-        return taus * 0.0 + (1.0 if order == 0 else 0.0)
+        return filled(1.0 if order == 0 else 0.0, sizes(taus, 0))
     u = (taus - curve.first) / curve.step
     moves = op.And(op.GreaterOrEqual(u, 0.0), op.LessOrEqual(u, count - 1.0))
     if not curve.extrapolate:
