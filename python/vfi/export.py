@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vfi.errors import ArgumentError, UserError, require
+from vfi.errors import ArgumentError, require
 from vfi.files.atomic import written_whole
 from vfi.models.interpolator import Interpolator, reordered
 
@@ -53,10 +53,11 @@ def export_onnx(
 
 def traced(model: Interpolator, size: tuple[int, int] | None, dtype: torch.dtype) -> torch.export.ExportedProgram:
     """The model as a graph of torch."""
-    if model.not_exported is not None:
-        raise UserError(f"{type(model).__name__} cannot be exported: {model.not_exported}")
     if dtype not in DTYPES:
         raise ArgumentError(f"expected `dtype` to be float32 or float16, got {dtype!r}")
+    reason = model.why_not_exported(size, dtype)
+    if reason is not None:
+        raise ArgumentError(f"{type(model).__name__} cannot be exported: {reason}")
     network = copy.deepcopy(model).to(dtype) if isinstance(model, nn.Module) else model
     device = next(network.parameters()).device
     height, width = EXAMPLE if size is None else size

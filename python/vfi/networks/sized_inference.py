@@ -97,13 +97,22 @@ class Between:
         return in_tiles(self.network.frame_at, (first, second), side, timestep, self.scale)
 
 
-def traced(network: SizedNetwork, frame0: Tensor, frame1: Tensor, t: float | Tensor, scale: float) -> Tensor:
+def traced(
+    frame_at: Callable[..., Tensor], frame0: Tensor, frame1: Tensor, t: float | Tensor, scale: float, multiple: int
+) -> Tensor:
     """`interpolate` at one time for torch.export, which may not know the size: zeros below and to the right, always."""
-    multiple, (height, width) = multiple_at(network, scale), frame0.shape[2:]
+    multiple, (height, width) = max(round(multiple / scale), multiple), frame0.shape[2:]
     # As products, of which torch sees that they can be divided; and of no negative number, which ONNX divides otherwise.
     below, right = ((n + multiple - 1) // multiple * multiple - n for n in (height, width))
     first, second = (F.pad(frame, (0, right, 0, below)) for frame in (frame0, frame1))
-    return network.frame_at(first, second, t, scale)[:, :, :height, :width]
+    return frame_at(first, second, t, scale)[:, :, :height, :width]
+
+
+def why_not_exported(tta: bool, tile: int | None) -> str | None:
+    """Of the settings of a network."""
+    if tile is not None:
+        return "`tile` cuts pictures of which it must know the size: leave it out"
+    return "`tta` is two runs: leave it out" if tta else None
 
 
 def check_settings(network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:

@@ -38,7 +38,6 @@ class Result:
 class RIFE(nn.Module, Interpolator):
     """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
 
-    not_exported = None
     multiple = 32  # of which height and width must be, at scale 1
     scale, tta = 1.0, False  # what interpolate does unless told otherwise
     tile: int | None = None
@@ -163,8 +162,12 @@ class RIFE(nn.Module, Interpolator):
         flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
         return RIFEExplanation(flow[..., :height, :width], share[..., :height, :width])
 
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        return sized_inference.why_not_exported(self.tta, self.tile)
+
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
-        return sized_inference.traced(self, frame0, frame1, t if self.any_time else 0.5, self.scale)
+        time = t if self.any_time else 0.5
+        return sized_inference.traced(self.frame_at, frame0, frame1, time, self.scale, self.multiple)
 
     def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
