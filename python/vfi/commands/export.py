@@ -9,8 +9,9 @@ from vfi.files.atomic import check_target
 
 _EXAMPLES = """examples:
   vfi export --model rife --weights flownet.pkl -o rife.onnx
-  vfi export --model rife --weights flownet.pkl -o rife.pt2 --size 1080 1920 --dtype float16
+  vfi export --model rife --weights flownet.pkl -o rife.pt2 --size 1080 1920 --precision float16
 """
+SHARED = ("size",)  # with models whose frames are made at a size of their own
 KINDS = {".onnx": "ONNX", ".pt2": "a package of AOTInductor, which C++ loads without Python"}
 
 
@@ -28,35 +29,35 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     argument("-o", "--output", required=True, type=Path, help=f"the file, whose suffix says what it is: {kinds}")
     argument("--overwrite", action="store_true", help="replace a file that exists already")
     what = "of the frames that the file takes, in pixels (default: any size)"
-    argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=what)
-    argument("--dtype", default="float32", help="of weights and frames: float32 (default) or float16")
+    argument("--size", nargs=2, type=int, metavar=("H", "W"), help=what)
+    argument("--precision", default="float32", help="of weights and frames: float32 (default) or float16")
     argument("--opset", type=int, help="ONNX: its version (default: the oldest that has the model's operators)")
     chosen_model.add(parser)
     parser.set_defaults(run=run)
-    chosen_model.add_options(parser)
+    chosen_model.add_options(parser, SHARED)
 
 
 def run(options: argparse.Namespace) -> None:
-    path, dtypes = options.output, ("float32", "float16")
+    path, precisions = options.output, ("float32", "float16")
     if path.suffix not in KINDS:
         raise UserError(f"expected a name that ends in {' or '.join(KINDS)}, got {path}")
-    if options.dtype not in dtypes:
-        raise UserError(f"expected --dtype {' or '.join(dtypes)}, got {options.dtype}")
+    if options.precision not in precisions:
+        raise UserError(f"expected --precision {' or '.join(precisions)}, got {options.precision}")
     if options.opset is not None and path.suffix != ".onnx":
         raise UserError(f"--opset is for ONNX, got {path}")
     check_target(path, overwrite=options.overwrite, inputs=tuple(map(Path, filter(None, [options.weights]))))
     if path.suffix == ".onnx":
         require("onnxscript", "onnx")
-    model, _ = chosen_model.load(options)
+    model, _ = chosen_model.load(options, SHARED)
     import torch
 
     from vfi import export
 
     size = None if options.size is None else (options.size[0], options.size[1])
-    dtype = torch.float16 if options.dtype == "float16" else torch.float32
+    dtype = torch.float16 if options.precision == "float16" else torch.float32
     if path.suffix == ".onnx":
         export.export_onnx(model, path, size=size, dtype=dtype, opset=options.opset)
     else:
         export.export_package(model, path, size=size, dtype=dtype)
     takes = "frames of any size" if size is None else f"frames of {size[0]} x {size[1]} pixels, height first"
-    print(f"{path}: {options.model}, {options.dtype}, takes {takes}")
+    print(f"{path}: {options.model}, {options.precision}, takes {takes}")
