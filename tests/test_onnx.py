@@ -1,8 +1,13 @@
 """Every op in ONNX: exported by torch, checked, run by onnxruntime, and what ONNX cannot express."""
 
+import importlib
+import re
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
-from onnx_runs import assert_agree, exported, onnx, ran
+from onnx_runs import assert_agree, exported, onnx, onnxruntime, ran
 from op_calls import CASES, first_cases, make, mutated, schemas
 
 import vfi_kernels as vk
@@ -10,6 +15,7 @@ import vfi_kernels.onnx
 from vfi_kernels.onnx._values import TRANSLATIONS
 from vfi_kernels.testing import map_tensors, tensors
 
+PAGE = (Path(__file__).resolve().parents[1] / "docs/onnx.md").read_text()
 INF, NAN = float("inf"), float("nan")
 # What is not finite is multiplied by weights of 0 there.
 NOTED = ("backward_warp", "warp_blend", "trajectory_warp", "modulated_deform_conv2d")
@@ -83,6 +89,61 @@ def lists(route, picture, patches, weight):
     written = vk.routed_conv2d_(picture, weight, bias, indices, 4, base=torch.ones(1, 3, 8, 12), **options)
     fresh = vk.routed_conv2d(picture, weight, bias, indices, 4, activation="gelu", base=written * 2)
     return vk.patch_indices(route), indices, count, found, written, fresh, vk.patch_gather(picture, indices, 4, halo=3)
+
+
+def test_the_page_has_every_op():
+    """With the opset that its operators need."""
+    rows = re.findall(r"^\| (`.+`) \| (\d+) \|", PAGE, flags=re.MULTILINE)
+    told = {name: int(opset) for names, opset in rows for name in re.findall(r"`(\w+)`", names)}
+    assert told == vfi_kernels.onnx.OPSETS
+
+
+THEIRS = """
+import torch
+import torch.nn.functional as F
+
+def warp(image, flow):
+    b, _, h, w = flow.shape
+    xs = torch.linspace(-1.0, 1.0, w).view(1, 1, 1, w).expand(b, -1, h, -1)
+    ys = torch.linspace(-1.0, 1.0, h).view(1, 1, h, 1).expand(b, -1, -1, w)
+    scaled = torch.cat([flow[:, 0:1] / ((w - 1.0) / 2.0), flow[:, 1:2] / ((h - 1.0) / 2.0)], 1)
+    grid = (torch.cat([xs, ys], 1) + scaled).permute(0, 2, 3, 1)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.flow = torch.nn.Conv2d(6, 2, 3, 1, 1)
+
+    def forward(self, first, second):
+        return warp(first, 4 * self.flow(torch.cat([first, second], 1)))
+"""
+
+
+@pytest.mark.slow
+def test_the_pages_example(tmp_path, monkeypatch):
+    """A network of somebody else's, patched; then with operators of our own."""
+    (tmp_path / "their_network.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    net = importlib.import_module("their_network").Net().eval()
+    frames = random(1, 3, 20, 30), random(1, 3, 30, 20).transpose(2, 3).contiguous()
+    first, second, _ = re.findall(r"^```py\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    names = {"net": net, "frames": frames, "path": tmp_path / "net.onnx"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(first, names)
+            model = onnx.load(names["path"])
+            assert {"GridSample", "Conv"} <= {node.op_type for node in model.graph.node}
+            session = onnxruntime.InferenceSession(names["path"])
+            given = {each.name: frame[..., 3:, 5:].numpy() for each, frame in zip(session.get_inputs(), frames)}
+            expected = net(*(frame[..., 3:, 5:] for frame in frames))
+            assert_agree(session.run(None, given), expected)
+            exec(second, names)
+    finally:
+        vk.compat.unpatch()
+    nodes = onnx.load(names["path"]).graph.node
+    assert ("vfi_kernels", "backward_warp") in {(node.domain, node.op_type) for node in nodes}
 
 
 @pytest.mark.slow

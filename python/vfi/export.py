@@ -6,7 +6,6 @@ other times its frame is NaN. What a file takes stands in its metadata (`describ
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +41,16 @@ def export_onnx(
         ArgumentError: if the model is none that can be exported so, with the reason, or an argument is none of these.
         UserError: if the file cannot be written, or a package is missing.
     """
-    translations: Any = require("vfi_kernels.onnx", "onnx")
+    translations = require("vfi_kernels.onnx", "onnx")
     program = traced(model, size, dtype)
     least = translations.opset_of(program)
     if opset is not None and whole("opset", opset, 1) < least:
         raise ArgumentError(f"expected `opset` to be {least} or more for this model, got {opset}")
     with torch.no_grad():
-        made: Any = torch.onnx.export(
+        made = torch.onnx.export(
             program, dynamo=True, verbose=False, opset_version=opset or least, input_names=INPUTS, output_names=[OUTPUT]
         )
+    assert made is not None
     made.model.metadata_props.update(described(model, size, dtype))
     with written_whole(Path(path)) as temporary:
         made.save(temporary)
@@ -59,9 +59,8 @@ def export_onnx(
 def export_package(
     model: Interpolator, path: str | Path, *, size: Size | None, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Compiles `model` for the device it is on into a package of AOTInductor (.pt2), for torch._inductor.aoti_load_package
-    or torch::inductor::AOTIModelPackageLoader. Arguments and errors as those of `export_onnx`; a C++ compiler is
-    needed."""
+    """Compiles `model` for the device it is on into a package of AOTInductor (.pt2): docs/onnx.md says who loads it.
+    Arguments and errors as those of `export_onnx`; a C++ compiler is needed."""
     program = traced(model, size, dtype)
     with written_whole(Path(path)) as temporary, torch.no_grad():
         try:
@@ -83,7 +82,8 @@ def traced(model: Interpolator, size: Size | None, dtype: torch.dtype) -> torch.
     reason = model.why_not_exported(size, dtype)
     if reason is not None:
         raise ArgumentError(f"{type(model).__name__} cannot be exported: {reason}")
-    network: Any = copy.deepcopy(model)
+    network = copy.deepcopy(model)
+    assert isinstance(network, nn.Module)
     network.to(dtype).requires_grad_(False)
     device = next(network.parameters()).device
     height, width = EXAMPLE if size is None else size
@@ -100,7 +100,7 @@ class Between(nn.Module):
 
     def __init__(self, model: Interpolator) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         for side in (2, 3):

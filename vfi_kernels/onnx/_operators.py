@@ -6,17 +6,16 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from onnxscript import evaluator
-from onnxscript.onnx_opset import opset18 as op
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.onnx._values import DOMAIN, TRANSLATIONS, Several, Value, typed
+from vfi_kernels.onnx._values import DOMAIN, TRANSLATIONS, Several, Value, op, typed
 
 
 def operators() -> dict[Callable[..., Any], Function]:
     """For the argument `custom_translation_table` of torch.onnx.export: instead of standard operators every op becomes
     one node. Its type is the op's name in torch.ops.vfi_kernels, its inputs are the tensors of the schema in their
-    order, a list one by one, its attributes the other arguments under their names, options as the numbers of the schema;
-    what is None is left out."""
+    order, a list one by one, its attributes the other arguments under their names, options as the numbers of the
+    schema; what is None is left out."""
     return {getattr(torch.ops.vfi_kernels, name).default: _operator(name) for name in TRANSLATIONS}
 
 
@@ -38,7 +37,8 @@ def _operator(name: str) -> Function:
         lists = "List" in str(schema.returns[0].type)
         count = len(schema.returns) - lists + len(listed) * lists
         node = ir.node(name, inputs, attributes, domain=DOMAIN, num_outputs=count)
-        evaluator.default().nodes.append(node)
+        recorder: Foreign = evaluator.default()
+        recorder.nodes.append(node)
         results = [op.Identity(value) for value in node.outputs]  # as the exporter's own values, which have operators
         if lists:
             outs = [typed(out, value, batch=None) for out, value in zip(results, listed)]

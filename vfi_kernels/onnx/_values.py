@@ -1,20 +1,21 @@
 """What the translations share: the table, and values of an ONNX graph.
 
 A translation is a function of an op's arguments: tensors as values of the graph that is being made, options as the
-numbers of vfi_kernels/_options.py. It is written in operators of opset 18, the oldest that torch exports to. It computes
-in float32 whatever the dtype of its arguments, as the kernels do, and in int64 what is counted. ONNX divides integers
-towards 0: no negative number is divided."""
+numbers of vfi_kernels/_options.py. It is written in operators of opset 18, the oldest that torch exports to. It
+computes in float32 whatever the dtype of its arguments, as the kernels do, and in int64 what is counted. ONNX divides
+integers towards 0: no negative number is divided."""
 
 import warnings
 from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
-from onnxscript import evaluator
-from onnxscript.onnx_opset import opset18 as op
+from onnxscript import evaluator, onnx_opset
 
 from vfi_kernels._arguments import expect
 from vfi_kernels._types import Foreign, Function
 
+op: Foreign = onnx_opset.opset18
+op19: Foreign = onnx_opset.opset19
 Value = Foreign  # of an ONNX graph: torch's SymbolicTensor, which has operators
 DOMAIN = "vfi_kernels"
 OLDEST = 18  # opset that torch exports to
@@ -45,7 +46,8 @@ def translates(name: str, opset: int = OLDEST) -> Callable[[Function], Function]
 
 def expect_opset(name: str) -> None:
     """Raises ArgumentError where the export is to an older opset than the op needs."""
-    asked = evaluator.default().opset.version
+    recorder: Foreign = evaluator.default()
+    asked = recorder.opset.version
     expect(asked >= OPSETS[name], name, f"an opset_version from {OPSETS[name]} up", asked)
 
 

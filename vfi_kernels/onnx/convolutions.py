@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from onnxscript.onnx_opset import opset18 as op
-from onnxscript.onnx_opset import opset19 as op19
-
 from vfi_kernels._options import ACTIVATIONS
 from vfi_kernels.onnx._values import (
     INT64,
@@ -16,6 +13,8 @@ from vfi_kernels.onnx._values import (
     finite,
     known,
     note,
+    op,
+    op19,
     part,
     reshaped,
     size,

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from onnxscript.onnx_opset import opset18 as op
-
 from vfi_kernels._options import COSTS
 from vfi_kernels.onnx._values import (
     INT64,
@@ -16,6 +14,7 @@ from vfi_kernels.onnx._values import (
     filled,
     finite,
     number,
+    op,
     part,
     reshaped,
     size,
@@ -143,4 +142,3 @@ def looked_up(pixels: Value, level: Value, x: Value, y: Value, radius: int) -> V
             unused = op.Or(op.Equal(wx, 0.0), op.Equal(wy, 0.0))
             terms.append(op.Where(unused, 0.0, wx * wy * corner))
     return total(terms)
-

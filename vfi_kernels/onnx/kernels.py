@@ -2,8 +2,6 @@
 
 import math
 
-from onnxscript.onnx_opset import opset18 as op
-
 from vfi_kernels.onnx._values import (
     INT64,
     TO_THE_END,
@@ -14,6 +12,7 @@ from vfi_kernels.onnx._values import (
     finite,
     known,
     number,
+    op,
     part,
     reshaped,
     shaped,

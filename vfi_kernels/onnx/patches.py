@@ -1,7 +1,5 @@
 """Lists of patches: NonZero, GatherND and ScatterND. A row (b, row, column) that names no patch is ignored."""
 
-from onnxscript.onnx_opset import opset18 as op
-
 from vfi_kernels._options import PATCH_PADDING_MODES
 from vfi_kernels.onnx._values import (
     INT32,
@@ -12,6 +10,7 @@ from vfi_kernels.onnx._values import (
     constant,
     counted,
     known,
+    op,
     part,
     reshaped,
     shaped,
@@ -68,9 +67,7 @@ def routed_conv2d(
     if transposed:
         out = op.ConvTranspose(tiles, w, b, kernel_shape=[4, 4], strides=[2, 2], pads=[1 + 2 * halo] * 4)
     else:
-        out = op.Conv(
-            tiles, w, b, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2 - halo] * 4
-        )
+        out = op.Conv(tiles, w, b, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2 - halo] * 4)
     length = as_length(patch)
     used = listed(indices, size(input, 0), *(op.Div(size(input, axis), length) for axis in (2, 3)))
     return as_dtype_of(input, op.Where(op.Unsqueeze(used, constant(2, 3)), out, 0.0))
@@ -84,9 +81,7 @@ def as_length(side: int | Value) -> Value:
 def listed(indices: Value, batch: Value, rows: Value, columns: Value) -> Value:
     """(P, 1) bool: which rows of `indices` name a patch."""
     wide_indices = op.Cast(indices, to=INT64)
-    inside = op.And(
-        op.GreaterOrEqual(wide_indices, 0), op.Less(wide_indices, op.Concat(batch, rows, columns, axis=0))
-    )
+    inside = op.And(op.GreaterOrEqual(wide_indices, 0), op.Less(wide_indices, op.Concat(batch, rows, columns, axis=0)))
     return op.Equal(op.ReduceSum(op.Cast(inside, to=INT64), constant(1), keepdims=1), 3)
 
 

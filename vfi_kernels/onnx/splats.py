@@ -1,11 +1,10 @@
-"""splat: ScatterElements that adds, corner by corner, and for softmax one that takes the largest metric; the formulas of
-ops/_shared/reference_math/splatting.py."""
+"""splat: ScatterElements that adds, corner by corner, and for softmax one that takes the largest metric; the formulas
+of ops/_shared/reference_math/splatting.py."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from onnxscript.onnx_opset import opset18 as op
 
 from vfi_kernels._options import HOLES, MODES
 from vfi_kernels.onnx._values import (
@@ -18,6 +17,7 @@ from vfi_kernels.onnx._values import (
     filled,
     finite,
     number,
+    op,
     part,
     reshaped,
     shaped,

@@ -3,8 +3,6 @@ ops/_shared/reference_math/keys_cubic.py."""
 
 from collections.abc import Sequence
 
-from onnxscript.onnx_opset import opset18 as op
-
 from vfi_kernels._arguments import expect
 from vfi_kernels._options import BOUNDARIES
 from vfi_kernels.onnx._values import (
@@ -18,6 +16,7 @@ from vfi_kernels.onnx._values import (
     known,
     note,
     number,
+    op,
     part,
     reshaped,
     same_size,
@@ -101,7 +100,8 @@ def resized(keyframes: Value, image: Value) -> Value:
     """As large as `image`, bilinear, vectors scaled alike. Resize would round the places and read all neighbours."""
     if same_size(keyframes, image, 2, 3):
         return keyframes
-    planes, ratios = keyframes, []
+    planes = keyframes
+    ratios: list[Value] = []
     for axis in (2, 3):
         count, wanted = size(keyframes, axis), size(image, axis)
         first, second, fraction = neighbours(count, wanted)

@@ -1,9 +1,7 @@
 """backward_warp and warp_blend: GridSample, at positions on which the rules of the borders have been applied."""
 
-from onnxscript.onnx_opset import opset18 as op
-
 from vfi_kernels._options import PADDING_MODES
-from vfi_kernels.onnx._values import Value, as_dtype_of, finite, note, number, part, size, steps, translates, wide
+from vfi_kernels.onnx._values import Value, as_dtype_of, finite, note, number, op, part, size, steps, translates, wide
 from vfi_kernels.ops._shared.reference_math.bilinear import FAR
 
 INFINITE = (
