@@ -182,10 +182,11 @@ class Unknown(Interpolator):
          "there is no graph"),
         (lambda: routed("apr"), (64, 64), "APRVFI cannot be exported: which patches it works on depends on the frames: "
          "take routing static"),
-        (routed, None, "APRVFI cannot be exported: it works at more resolutions the larger the frames are: give a size"),
+        (routed, None, "APRVFI cannot be exported: it works at more resolutions the larger the frames are: give a "
+         "size"),
         (lambda: rife4("4.6").set_usual(tta=True), None, "RIFE4 cannot be exported: tta is two runs: leave it out"),
-        (lambda: rife4("4.6").set_usual(tile=128), None, "RIFE4 cannot be exported: tile cuts pictures of which it must "
-         "know the size: leave it out"),
+        (lambda: rife4("4.6").set_usual(tile=128), None, "RIFE4 cannot be exported: tile cuts pictures of which it "
+         "must know the size: leave it out"),
         (MODELS["rife"], (0, 64), "expected size of 1 or more, got 0"),
     ],
 )  # fmt: skip
@@ -201,9 +202,9 @@ def test_what_is_not_exported_says_why(make, size, said, tmp_path):
 
 def test_wrong_dtypes_and_opsets_say_what_is_right(tmp_path):
     pytest.importorskip("onnxscript")
-    with pytest.raises(ArgumentError, match="^expected dtype to be float32 or float16, got bfloat16$"):
+    with pytest.raises(ArgumentError, match=r"^expected dtype to be float32 or float16, got bfloat16$"):
         export_onnx(MODELS["rife"](), tmp_path / "model.onnx", size=None, dtype=torch.bfloat16)
-    with pytest.raises(ArgumentError, match="^EBMESplat cannot be exported: it computes in float32 alone$"):
+    with pytest.raises(ArgumentError, match=r"^EBMESplat cannot be exported: it computes in float32 alone$"):
         export_onnx(MODELS["ebme-splat"](), tmp_path / "model.onnx", size=(64, 64), dtype=torch.float16)
 
 

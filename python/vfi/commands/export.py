@@ -19,8 +19,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser(
         "export",
         help="a model as a file that runs without this package",
-        description="A model as a file that runs without this package. It takes frame0 and frame1, (1, 3, H, W), RGB in "
-        "[0, 1], and t, (1,) float32; it gives frame.",
+        description="A model as a file that runs without this package. It takes frame0 and frame1, (1, 3, H, W), RGB "
+        "in [0, 1], and t, (1,) float32; it gives frame.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

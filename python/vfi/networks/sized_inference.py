@@ -102,7 +102,7 @@ def traced(
 ) -> Tensor:
     """`interpolate` at one time for torch.export, which may not know the size: zeros below and to the right, always."""
     multiple, (height, width) = max(round(multiple / scale), multiple), frame0.shape[2:]
-    # As products, of which torch sees that they can be divided; and of no negative number, which ONNX divides otherwise.
+    # As products, of which torch sees that they can be divided; no negative number, which ONNX divides otherwise.
     below, right = ((n + multiple - 1) // multiple * multiple - n for n in (height, width))
     first, second = (F.pad(frame, (0, right, 0, below)) for frame in (frame0, frame1))
     return frame_at(first, second, t, scale)[:, :, :height, :width]
