@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import goals
+import groups
 
 from vfi_kernels.bench.measure import COPY, OURS
 
@@ -53,7 +53,7 @@ def roofline(document: dict[str, Any], axes: Any) -> bool:
 def resolution(document: dict[str, Any], axes: Any) -> bool:
     """Time per frame of three channels against its pixels: warping and softmax splatting, their peers and a copy."""
     drawn, named = False, set[str]()
-    for case, style in ((goals.WARP, "-"), (goals.SOFTMAX, "--")):
+    for case, style in ((groups.WARP, "-"), (groups.SOFTMAX, "--")):
         rows = [row for row in document["rows"] if usual(row) and row["case"] == case and row["flow"] == "smooth"]
         rows = [row for row in rows if row["layout"] == "nchw"]
         sizes = {row["shape"]: area(row["shape"]) for row in rows}
@@ -64,7 +64,7 @@ def resolution(document: dict[str, Any], axes: Any) -> bool:
             for name, timing in row["timings"].items():
                 series.setdefault(name, {})[sizes[row["shape"]]] = timing["median_ms"]
         for name, points in series.items():
-            if len(points) < 3 or (name == COPY and case != goals.WARP):
+            if len(points) < 3 or (name == COPY and case != groups.WARP):
                 continue
             drawn = True
             pixels = sorted(points)

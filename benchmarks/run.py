@@ -22,6 +22,7 @@ import goals
 import memory
 import routed
 import torch
+from groups import CPU, CUDA, LIGHT, Group
 
 from vfi_kernels.bench import machine, overhead, report
 from vfi_kernels.bench.jobs import plan
@@ -32,7 +33,7 @@ from vfi_kernels.testing import load_cases
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def measure_level(session: Session, group: goals.Group) -> None:
+def measure_level(session: Session, group: Group) -> None:
     """Runs a group in a process that is forced to one instruction set, and takes over its rows."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "level.json"
@@ -53,7 +54,7 @@ def measure_level(session: Session, group: goals.Group) -> None:
         session.save()
 
 
-def measure_all(session: Session, groups: Sequence[goals.Group], device: str) -> None:
+def measure_all(session: Session, groups: Sequence[Group], device: str) -> None:
     """The gate for all ops first, then group by group."""
     here = [(plan(**g.choices), g.peers) for g in groups if g.cpu_level is None]
     session.pass_gate([job for jobs, _ in here for job in jobs])
@@ -67,7 +68,7 @@ def measure_all(session: Session, groups: Sequence[goals.Group], device: str) ->
             say(f"forced to {group.cpu_level}")
             measure_level(session, group)
     ops = sorted({load_cases()[g.choices["op"][0]].op for g in groups})
-    session.measure(overhead.overhead_jobs(ops), [*goals.LIGHT, "index_add*"])
+    session.measure(overhead.overhead_jobs(ops), [*LIGHT, "index_add*"])
     session.measure_imports()
 
 
@@ -141,7 +142,7 @@ def main() -> int:
         "--json", type=Path, help="where to write (default: benchmarks/results/<cpu or gpu>/<date>.json)"
     )
     options = parser.parse_args()
-    groups = goals.CPU if options.device == "cpu" else goals.CUDA
+    groups = CPU if options.device == "cpu" else CUDA
     groups = [g for g in groups if options.only is None or options.only in g.choices["op"][0]]
     gate = "off" if options.no_gate else "check" if options.quick else "tests"
     session = Session(gate, options.quick)

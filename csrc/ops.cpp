@@ -55,20 +55,34 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "-> (Tensor grad_frame0, Tensor grad_frame1, Tensor grad_flow, Tensor grad_mask_logits)");
 
   m.def(
-      "correlation(Tensor first, Tensor second, int[2] radius=4, int[2] kernel_size=1, int[2] stride=1, int[2] padding=0, "
-      "int[2] dilation=1, int[2] patch_dilation=1, bool normalize=True, int cost=0) -> Tensor");
+      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
+      "-> (Tensor[] outs, Tensor weight, Tensor shift)");
   m.def(
-      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int[2] radius, int[2] kernel_size, int[2] stride, "
-      "int[2] padding, int[2] dilation, int[2] patch_dilation, bool normalize, int cost, bool need_first, "
-      "bool need_second) -> (Tensor grad_first, Tensor grad_second)");
+      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, "
+      "Tensor[] outs, Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, "
+      "bool need_metric) -> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
+}
+
+// Cost volumes, and kernels of each pixel's own.
+STABLE_TORCH_LIBRARY_FRAGMENT(vfi_kernels, m) {
+  m.def(
+      "correlation(Tensor first, Tensor second, int radius_y=4, int radius_x=4, int kernel_size_y=1, int kernel_size_x=1, "
+      "int stride_y=1, int stride_x=1, int padding_y=0, int padding_x=0, int dilation_y=1, int dilation_x=1, "
+      "int patch_dilation_y=1, int patch_dilation_x=1, bool normalize=True, int cost=0) -> Tensor");
+  m.def(
+      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int radius_y, int radius_x, int kernel_size_y, "
+      "int kernel_size_x, int stride_y, int stride_x, int padding_y, int padding_x, int dilation_y, int dilation_x, "
+      "int patch_dilation_y, int patch_dilation_x, bool normalize, int cost, bool need_first, bool need_second) "
+      "-> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
       "adacof(Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, int dilation=1) "
       "-> Tensor");
   m.def(
       "adacof_grad(Tensor grad_out, Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, "
-      "int dilation, bool deterministic, bool need_image, bool need_weights, bool need_vertical, bool need_horizontal) "
-      "-> (Tensor grad_image, Tensor grad_weights, Tensor grad_offsets_vertical, Tensor grad_offsets_horizontal)");
+      "int dilation, bool deterministic, bool need_image, bool need_weights, bool need_offsets_vertical, "
+      "bool need_offsets_horizontal) -> "
+      "(Tensor grad_image, Tensor grad_weights, Tensor grad_offsets_vertical, Tensor grad_offsets_horizontal)");
 
   m.def("sepconv(Tensor image, Tensor vertical, Tensor horizontal) -> Tensor");
   m.def(
@@ -80,15 +94,6 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
       "correlation_lookup_grad(Tensor grad_out, Tensor first, Tensor second, Tensor positions, int radius, int levels, "
       "bool need_first, bool need_second, bool need_positions) "
       "-> (Tensor grad_first, Tensor grad_second, Tensor grad_positions)");
-
-  m.def(
-      "splat(Tensor[] inputs, Tensor flow, Tensor? metric, int mode, int holes, bool keep_weight, bool deterministic) "
-      "-> (Tensor[] outs, Tensor weight, Tensor shift)");
-  m.def(
-      "splat_grad(Tensor[] grad_outs, Tensor? grad_weight, Tensor[] inputs, Tensor flow, Tensor? metric, Tensor[] "
-      "outs, "
-      "Tensor weight, Tensor shift, int mode, int holes, bool summed, bool need_inputs, bool need_flow, bool need_metric) "
-      "-> (Tensor[] grad_inputs, Tensor grad_flow, Tensor grad_metric)");
 }
 
 // Layers of networks.

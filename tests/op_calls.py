@@ -10,7 +10,7 @@ from compare import forward, gradients, make_cotangents
 import vfi_kernels as vk
 import vfi_kernels.testing as cases
 
-CASES = cases.load_cases()
+CASES = cases.generic_cases()
 SHAPE = (2, 3, 7, 9)
 
 

@@ -18,7 +18,7 @@ import vfi_kernels as vk
 import vfi_kernels.testing as cases
 from vfi_kernels.testing import map_tensors
 
-CASES = cases.load_cases()
+CASES = cases.generic_cases()
 FLOWS = ("noise", "integer", "smooth", "zoom-out", "zero", "point")
 # Values of options, by name. None: given by the case, or drawn in BY_HAND, since shapes depend on it.
 OPTIONS: dict[str, Any] = {

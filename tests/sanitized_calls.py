@@ -13,7 +13,7 @@ import vfi_kernels.testing as cases
 from vfi_kernels import backends
 from vfi_kernels.testing import map_tensors, tensors
 
-CASES = cases.load_cases()
+CASES = cases.generic_cases()
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 BLOCKS = (4, 8, 16, 32, 64, 128, 256)
 WIDTHS = (1, 2, 3, *(block + n for block in BLOCKS for n in (-1, 0, 1)))

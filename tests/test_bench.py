@@ -79,7 +79,7 @@ def test_a_plan_is_every_combination():
 @pytest.mark.parametrize(
     "choices, sentence",
     [
-        ({"op": ["nope"]}, "expected --op to be one of backward_warp, .*, got nope"),
+        ({"op": ["nope"]}, "expected --op to be one of adacof, .*, got nope"),
         ({"dtype": ["int8"]}, "expected --dtype to be one of float32, .*, got int8"),
         ({"shape": ["huge"]}, "expected --shape to be one of 1080p, .*, got huge"),
         ({"threads": [0]}, "expected --threads of at least 1, got 0"),

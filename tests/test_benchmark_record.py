@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import figures  # noqa: E402
 import goals  # noqa: E402
+import groups  # noqa: E402
 import memory  # noqa: E402
 import report as page  # noqa: E402
 import routed_network  # noqa: E402
@@ -24,8 +25,8 @@ import routed_network  # noqa: E402
 
 def test_every_goal_is_measured():
     """A goal names a row that benchmarks/run.py makes, and a peer that takes part in it."""
-    planned = [(job, g) for g in goals.CPU for job in jobs.plan(**g.choices)]
-    planned += [(job, goals.group(job.case, "")) for job in overhead.overhead_jobs(None)]
+    planned = [(job, g) for g in groups.CPU for job in jobs.plan(**g.choices)]
+    planned += [(job, groups.group(job.case, "")) for job in overhead.overhead_jobs(None)]
     for goal in goals.CPU_GOALS:
         where = dict(goal.where)
         level = where.pop("level_forced")

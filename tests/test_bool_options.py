@@ -11,6 +11,7 @@ IMAGE, FLOW, LIST = torch.rand(1, 4, 8, 8), torch.zeros(1, 2, 8, 8), torch.zeros
 ROUTE, KEYS = torch.ones(1, 2, 2, dtype=torch.bool), torch.zeros(1, 2, 2, 8, 8)
 WEIGHT = torch.rand(4, 4, 3, 3)
 CALLS = {
+    "correlation": lambda **o: vk.correlation(IMAGE, IMAGE, **o),
     "backward_warp": lambda **o: vk.backward_warp(IMAGE, FLOW, **o),
     "patch_indices": lambda **o: vk.patch_indices(ROUTE, **o),
     "routed_conv2d": lambda **o: vk.routed_conv2d(IMAGE, WEIGHT, None, LIST, 4, **o),

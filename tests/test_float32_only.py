@@ -6,9 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vfi_kernels import backends
-from vfi_kernels.testing import load_cases, map_tensors, tensors
+from vfi_kernels.testing import generic_cases, map_tensors, tensors
 
-CASES = load_cases()
+CASES = generic_cases()
 WIDE = (torch.float64, torch.complex128)
 
 

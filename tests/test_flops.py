@@ -61,10 +61,30 @@ def looked_up(first, second, positions, radius=4, levels=4):
     return torch.stack([displaced(first + zero, second, radius) for _ in range(levels)])
 
 
+def by_pixel(t):
+    """(B, N, H, W) -> (B H W, N)"""
+    return t.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def collaborated(image, weights, *offsets, dilation=1):
+    """What the taps of every pixel read, times their weights; offsets enter without."""
+    rows = by_pixel(weights)
+    read = rows.new_zeros(len(rows), image.shape[1], rows.shape[1]) + 0 * sum(t.sum() for t in (image, *offsets))
+    return read @ rows[:, :, None]
+
+
+def separated(image, vertical, horizontal):
+    """The windows of every pixel times a row, then times a column."""
+    rows, columns = by_pixel(horizontal), by_pixel(vertical)
+    windows = rows.new_zeros(len(rows), image.shape[1] * columns.shape[1], rows.shape[1]) + 0 * image.sum()
+    return (windows @ rows[:, :, None]).view(len(rows), image.shape[1], columns.shape[1]) @ columns[:, :, None]
+
+
 EQUAL = {
-    "correlation": displaced, "correlation_lookup": looked_up, "mixture_lora": adapted,
-    "modulated_deform_conv2d": convolved,
+    "adacof": collaborated, "correlation": displaced, "correlation_lookup": looked_up, "mixture_lora": adapted,
+    "modulated_deform_conv2d": convolved, "sepconv": separated,
 }  # fmt: skip
+TAKE_OPTIONS = ("adacof", "correlation", "correlation_lookup")
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -76,7 +96,7 @@ def test_products_count_as_torch_counts_them(case, rng):
     if case.op not in EQUAL:
         assert operations == (0, 0)
         return None
-    options = getattr(case.call, "keywords", {}) if case.op.startswith("correlation") else {}
+    options = getattr(case.call, "keywords", {}) if case.op in TAKE_OPTIONS else {}
     if options.get("cost") == "l1":
         assert operations == (0, 0)  # differences are no products
         return None

@@ -7,9 +7,9 @@ import torch
 
 import vfi_kernels as vk
 from vfi_kernels import _overrides
-from vfi_kernels.testing import load_cases, map_tensors, tensors
+from vfi_kernels.testing import generic_cases, map_tensors, tensors
 
-CASES = {case.op: case for case in load_cases().values()}
+CASES = {case.op: case for case in generic_cases().values()}
 KINDS = {
     "sparse": lambda t: t.to_sparse(),
     "compressed": lambda t: t.flatten(1).to_sparse_csr(),

@@ -9,13 +9,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime import interpreter
 
 import vfi_kernels as vk
-from vfi_kernels.testing import load_cases, tensors
+from vfi_kernels.testing import generic_cases, tensors
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the interpreter is switched off"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # numpy's, of lanes that are masked afterwards
 ]
-CASES = load_cases()
+CASES = generic_cases()
 SHAPE = (1, 3, 4, 5)
 
 

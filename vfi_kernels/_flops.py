@@ -18,41 +18,54 @@ Shape = Sequence[int]
 MODULE = "torch.utils.flop_counter"
 
 
-Pair = int | Sequence[int]
+def adacof(image: Shape, weights: Shape, *_: object, **more: object) -> int:
+    """What each tap reads, times its weight."""
+    return 2 * image[1] * math.prod(weights)
 
 
-def _each(value: Pair) -> Sequence[int]:
-    return (value, value) if isinstance(value, int) else value
+def adacof_grad(grad_out: Shape, image: Shape, weights: Shape, *rest: bool, **more: object) -> int:
+    """One product for what was read, one for the weights."""
+    need_image, need_weights, need_vertical, need_horizontal = rest[-4:]
+    return ((need_image or need_vertical or need_horizontal) + need_weights) * adacof(image, weights)
 
 
-def correlation(
-    first: Shape, second: Shape, radius: Pair = 4, kernel_size: Pair = 1, stride: Pair = 1, padding: Pair = 0,
-    dilation: Pair = 1, patch_dilation: Pair = 1, normalize: bool = True, cost: int = 0, **more: object,
-) -> int:  # fmt: skip
-    """Of every displacement, output and pixel of its window; differences (cost 1, "l1") are no products."""
-    count = 2 * math.prod(first[:2]) * (cost == 0)
-    for size, r, k, s, p, d in zip(first[2:], *map(_each, (radius, kernel_size, stride, padding, dilation))):
-        count *= (2 * r + 1) * k * max((size + 2 * p - d * (k - 1) - 1) // s + 1, 0)
-    return count
+def correlation(first: Shape, second: Shape, *options: int, out_shape: Shape, **more: object) -> int:
+    """Of every displacement, output and pixel of its window."""
+    return _correlated(out_shape, first, *options)
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: bool, **more: object) -> int:
+def _correlated(out: Shape, first: Shape, *options: int) -> int:
+    """The kernel's size is the second pair of the options; the last one is the cost: differences, 1, no products."""
+    return 0 if options[13:] == (1,) else 2 * math.prod(out) * first[1] * math.prod(options[2:4])
+
+
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: int, **more: object) -> int:
     *options, need_first, need_second = rest
-    return (need_first + need_second) * correlation(first, second, *options)
+    return (need_first + need_second) * _correlated(grad_out, first, *options)
 
 
-def correlation_lookup(
-    first: Shape, second: Shape, positions: Shape, radius: int = 4, levels: int = 4, **more: object
-) -> int:
-    return levels * correlation(first, second, radius)
+def correlation_lookup(first: Shape, *_: object, out_shape: Shape, **more: object) -> int:
+    return _correlated(out_shape, first)
 
 
-def correlation_lookup_grad(
-    grad_out: Shape, first: Shape, second: Shape, positions: Shape, radius: int, levels: int, need_first: bool,
-    need_second: bool, *_: bool, **more: object,
-) -> int:  # fmt: skip
+def correlation_lookup_grad(grad_out: Shape, first: Shape, *rest: bool, **more: object) -> int:
     """A product for each map; that of positions is the forward's."""
-    return (need_first + need_second) * correlation_lookup(first, second, positions, radius, levels)
+    need_first, need_second, _ = rest[-3:]
+    return (need_first + need_second) * _correlated(grad_out, first)
+
+
+def sepconv(image: Shape, vertical: Shape, horizontal: Shape, **more: object) -> int:
+    """The rows of every window, then the column of their sums."""
+    return 2 * image[1] * math.prod(vertical) * (horizontal[1] + 1)
+
+
+def sepconv_grad(
+    grad_out: Shape, image: Shape, vertical: Shape, horizontal: Shape, *needs: bool, **more: object
+) -> int:
+    """Two products for the rows, two for the column."""
+    need_image, need_vertical, need_horizontal = needs
+    rows, column = need_image + need_horizontal, need_vertical + (need_image or need_horizontal)
+    return 2 * image[1] * math.prod(vertical) * (rows * horizontal[1] + column)
 
 
 def mixture_lora(x: Shape, weight: Shape, bias: Shape | None, lora_a: Shape, *_: object, **more: object) -> int:
@@ -104,9 +117,12 @@ def routed_conv2d_grad(
 
 
 FORMULAS: dict[str, Callable[..., int]] = {
-    **{f.__name__: f for f in (correlation, correlation_lookup, mixture_lora, modulated_deform_conv2d, routed_conv2d)},
-    **{f.__name__: f for f in (correlation_grad, correlation_lookup_grad, mixture_lora_grad)},
-    **{f.__name__: f for f in (modulated_deform_conv2d_grad, routed_conv2d_grad)},
+    **{f.__name__: f for f in (adacof, correlation, correlation_lookup, mixture_lora, sepconv)},
+    **{
+        f.__name__: f for f in (adacof_grad, correlation_grad, correlation_lookup_grad, mixture_lora_grad, sepconv_grad)
+    },
+    **{f.__name__: f for f in (modulated_deform_conv2d, modulated_deform_conv2d_grad)},
+    **{f.__name__: f for f in (routed_conv2d, routed_conv2d_grad)},
     "routed_conv2d_": routed_conv2d,
 }
 

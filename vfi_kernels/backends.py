@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypedDict
 
 import torch
+from torch import Tensor
 
 from vfi_kernels._arguments import ArgumentError
 from vfi_kernels._autograd import NAMESPACE
@@ -75,10 +76,23 @@ def _text(characters: torch.Tensor) -> str:
     return bytes(characters.tolist()).decode()
 
 
+def _of_dense(op: str, reference: Function) -> Function:
+    """The dispatcher's last choice meets tensors of every layout, some of which its arithmetic takes otherwise."""
+
+    def kernel(*args: object) -> object:
+        for value in args:
+            for t in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(t, Tensor) and t.layout is not torch.strided:
+                    raise ArgumentError(f"{op}: expected dense tensors, got one of layout {t.layout}")
+        return reference(*args)
+
+    return kernel
+
+
 def implement(op: str, reference: Function, composed: Function | None = None) -> None:
     """Registers the Python implementations of `op`: `reference`, and triton_kernels.py beside it on first use, which
     take the words of options. `composed` calls native ops on any device, in place of any kernel."""
-    _references[op] = taking_numbers(op, reference)
+    _references[op] = _of_dense(op, taking_numbers(op, reference))
     _triton_modules[op] = reference.__module__.replace(".reference", ".triton_kernels")
     _library.impl(op, _references[op], "CompositeExplicitAutograd")
     if composed is not None:

@@ -56,6 +56,9 @@ class OpCase:
     # "planes", "features" (which the last dimension holds): nn.RoutedBlock takes it, of single pixels or a convolution.
     local: str | None = None
     slack: float = 1.0  # how many times the usual rounding results may have: sums whose terms cancel
+    # False: so many displacements that generic tests would take minutes. They run others of the op; benchmarks, their
+    # tests and those of the op alone run this.
+    generic: bool = True
     flow: int | None = 1  # which argument is the flow; those before it are images. None: there is none
 
 
@@ -65,6 +68,11 @@ CASES: dict[str, OpCase] = {}
 def register(case: OpCase) -> OpCase:
     CASES[case.name] = case
     return case
+
+
+def generic_cases() -> dict[str, OpCase]:
+    """Those that generic tests run."""
+    return {name: case for name, case in load_cases().items() if case.generic}
 
 
 def load_cases() -> dict[str, OpCase]:

@@ -85,7 +85,7 @@ void add_shared_math(py::module_& m) {
     py::list options;
     add_words<vfi::Padding>(options), add_words<vfi::Boundary>(options), add_words<vfi::Mode>(options);
     add_words<vfi::Holes>(options), add_words<vfi::Edge>(options), add_words<vfi::Border>(options);
-    add_words<vfi::Activation>(options);
+    add_words<vfi::Cost>(options), add_words<vfi::Activation>(options);
     return options;
   });
   m.def("axis", [](const std::string& padding, double f, int32_t x, int32_t size, bool float64) {

@@ -1,5 +1,7 @@
 """What holds for the local correlation alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -13,14 +15,19 @@ import vfi_kernels as vk
 from vfi_kernels.ops.correlation import reference
 
 OPS = torch.ops.vfi_kernels
-ONES, NONE = [1, 1], [0, 0]
-REST = (ONES, ONES, NONE, ONES, ONES, True, 0)  # of the options after the radius, as they are in the schema
+ONES, NONE = (1, 1), (0, 0)
+REST = (*ONES, *ONES, *NONE, *ONES, *ONES, True, 0)  # of the options after the radius, as they are in the schema
 
 
 def meetings(first, radius):
-    """Where the displacements of up to `radius` pixels keep inside, as the reference has it."""
-    geometry = reference.check(first, first, [radius] * 2, *REST[:-1], "dot")
-    return reference._overlaps(first, geometry)
+    """For every displacement of up to `radius` pixels, the pixels that keep inside, and where they are then."""
+    h, w = first.shape[2:]
+    for dy, dx in itertools.product(range(-radius, radius + 1), repeat=2):
+        (top, bottom), (left, right) = ((min(max(0, -d), n), max(min(n, n - d), 0)) for d, n in ((dy, h), (dx, w)))
+        empty = top >= bottom or left >= right
+        at = (slice(top, bottom), slice(left, right)) if not empty else (slice(0), slice(0))
+        to = (slice(top + dy, bottom + dy), slice(left + dx, right + dx)) if not empty else at
+        yield (..., *at), (..., *to)
 
 
 def by_unfold(first, second, radius):
@@ -59,14 +66,15 @@ def test_radius_4_is_the_default(backend, rng):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 20), st.integers(1, 40), st.integers(0, 1000))
+@given(st.integers(1, 5), st.integers(1, 7), st.integers(1, 12), st.integers(1, 40), st.integers(0, 1000))
 def test_exchanging_the_maps_mirrors_the_displacements(backend, radius, c, h, w, seed):
-    """correlation(a, b)[d] at p is correlation(b, a)[-d] at p + d."""
+    """correlation(a, b)[d] at p is correlation(b, a)[-d] at p + d; torch adds the reference's channels in any order."""
+    rounding = 1e-6 if backend == "reference" else 0
     first, second = torch.randn(2, 1, c, h, w, generator=torch.Generator().manual_seed(seed))
     there, back = vk.correlation(first, second, radius)[0], vk.correlation(second, first, radius)[0]
     n = 2 * radius + 1
     for d, (at, to) in enumerate(meetings(first, radius)):
-        assert torch.equal(there[d][at], back[n * n - 1 - d][to])
+        torch.testing.assert_close(there[d][at], back[n * n - 1 - d][to], rtol=0, atol=rounding)
         outside = torch.ones(h, w, dtype=torch.bool)
         outside[at] = False
         assert (there[d][outside] == 0).all()
@@ -161,18 +169,18 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     image = torch.zeros(1, 2, 3, 4)
     sentence = r"correlation_grad: expected grad_out of shape \(1, 9, 3, 4\), got \(1, 8, 3, 4\)"
     with pytest.raises(RuntimeError, match=sentence):
-        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, ONES, *REST, True, True)
+        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, *ONES, *REST, True, True)
 
 
 CALLS = (  # shape, and the options in the order of the schema
-    ((1, 5, 18, 67), [4, 4], *REST),
-    ((2, 4, 5, 21), [9, 9], *REST),
-    ((1, 9, 17, 8), [1, 1], *REST),
-    ((1, 3, 20, 1), [6, 6], *REST),
-    ((1, 3, 9, 40), [1, 3], [3, 2], [2, 1], [2, 3], [1, 2], [2, 3], True, 0),
-    ((2, 2, 8, 37), [2, 0], ONES, [3, 2], [1, 4], ONES, [1, 2], False, 0),
-    ((1, 3, 19, 35), [2, 2], [3, 3], ONES, ONES, ONES, ONES, True, 1),
-    ((1, 4, 7, 21), [1, 2], [1, 2], [1, 3], [2, 0], ONES, [3, 2], False, 1),
+    ((1, 5, 18, 67), 4, 4, *REST),
+    ((2, 4, 5, 21), 9, 9, *REST),
+    ((1, 9, 17, 8), 1, 1, *REST),
+    ((1, 3, 20, 1), 6, 6, *REST),
+    ((1, 3, 9, 40), 1, 3, 3, 2, 2, 1, 2, 3, 1, 2, 2, 3, True, 0),
+    ((2, 2, 8, 37), 2, 0, *ONES, 3, 2, 1, 4, *ONES, 1, 2, False, 0),
+    ((1, 3, 19, 35), 2, 2, 3, 3, *ONES, *ONES, *ONES, *ONES, True, 1),
+    ((1, 4, 7, 21), 1, 2, 1, 2, 1, 3, 2, 0, *ONES, 3, 2, False, 1),
 )
 
 

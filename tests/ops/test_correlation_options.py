@@ -231,14 +231,14 @@ def test_wrong_options_get_one_sentence(backend, options, sentence, device):
         vk.correlation(image, image, **options)
 
 
-OPTIONS = ([4, 4], [1, 1], [1, 1], [0, 0], [1, 1], [1, 1], True, 0)  # in the order of the schema
+OPTIONS = (4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, True, 0)  # in the order of the schema
 
 
 @pytest.mark.parametrize(("place", "value", "sentence"), [
-    (0, [1], r"correlation: expected radius from 0 to 32767, got \(1,\)"),
-    (2, [1, 0], r"correlation: expected stride from 1 to 32767, got \(1, 0\)"),
-    (3, [2**40, 0], r"correlation: expected padding from 0 to 32767, got \(1099511627776, 0\)"),
-    (7, 2, r"correlation: expected cost 0 \('dot'\) or 1 \('l1'\), got 2"),
+    (1, -1, r"correlation: expected radius from 0 to 32767, got \(4, -1\)"),
+    (5, 0, r"correlation: expected stride from 1 to 32767, got \(1, 0\)"),
+    (6, 2**40, r"correlation: expected padding from 0 to 32767, got \(1099511627776, 0\)"),
+    (13, 2, r"correlation: expected cost 0 \('dot'\) or 1 \('l1'\), got 2"),
 ])  # fmt: skip
 def test_the_op_itself_checks_them_too(backend, place, value, sentence):
     """As C++ programs call it."""

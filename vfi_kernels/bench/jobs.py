@@ -54,18 +54,19 @@ def one_of(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
 
 
 def choose_cases(names: Sequence[str] | None) -> list[OpCase]:
-    """The cases that have benchmark shapes; with `names`, those of these ops or with these case names (* matches)."""
+    """The cases that have benchmark shapes; with `names`, those so called, else those of these ops or patterns."""
     cases = [case for case in load_cases().values() if case.large]
-    if not names:
-        return cases
-    for name in names:
-        if not any(_is_named(case, name) for case in cases):
+    chosen = set()
+    for name in names or ():
+        named = {case.name for case in cases if case.name == name} or {c.name for c in cases if _matches(c, name)}
+        if not named:
             own_names = sorted({c.op for c in cases} | {c.name for c in cases})
             raise UsageError(f"expected --op to be one of {', '.join(own_names)}, got {name}")
-    return [case for case in cases if any(_is_named(case, name) for name in names)]
+        chosen |= named
+    return [case for case in cases if case.name in chosen] if names else cases
 
 
-def _is_named(case: OpCase, name: str) -> bool:
+def _matches(case: OpCase, name: str) -> bool:
     return name == case.op or fnmatch.fnmatch(case.name, name)
 
 

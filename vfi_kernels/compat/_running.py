@@ -2,9 +2,7 @@
 
 import ast
 import functools
-import os
 import sys
-import sysconfig
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -13,8 +11,8 @@ from types import ModuleType
 
 from vfi_kernels._types import Function
 from vfi_kernels.compat import _patching, _roles, _stubs, _targets
+from vfi_kernels.compat._folders import library_folders
 
-LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) + os.sep for name in ("stdlib", "purelib", "platlib"))
 PATCHED_LIBRARIES = ("torchvision.ops", "mmcv.ops")
 REPLACE, TRY_LATER, TRY_METHOD_LATER = (
     f"__vfi_kernels_{what}__" for what in ("replace", "try_later", "try_method_later")
@@ -24,6 +22,7 @@ REPLACE, TRY_LATER, TRY_METHOD_LATER = (
 def run(script: Path, arguments: Sequence[str], report: _patching.PatchReport) -> None:
     """Runs `script` as __main__, as `python script arguments` would; what was replaced is added to `report`."""
     _stubs.install()
+    library_folders()  # before the finder, which asks for them, sees what they import
     sys.meta_path.insert(0, PatchingFinder(report))
     sys.argv = [str(script), *arguments]
     sys.path[0] = str(script.resolve().parent)
@@ -110,7 +109,7 @@ class PatchingFinder(MetaPathFinder):
         if name.startswith(PATCHED_LIBRARIES):
             return True
         origin = str(Path(spec.origin).resolve()) if spec.origin else ""
-        return bool(origin) and not origin.startswith(LIBRARIES) and name.partition(".")[0] != "vfi_kernels"
+        return bool(origin) and not origin.startswith(library_folders()) and name.partition(".")[0] != "vfi_kernels"
 
 
 class PatchingLoader(Loader):

@@ -6,15 +6,14 @@ import copy
 import functools
 import inspect
 import sys
-import sysconfig
 from collections.abc import Iterator
 from types import CellType, ModuleType
 
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _emulation
+from vfi_kernels.compat._folders import library_folders
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
-LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 Cached = functools._lru_cache_wrapper
 
 
@@ -83,7 +82,7 @@ def is_own(value: object, top: str) -> bool:
     if not (inspect.isfunction(value) or isinstance(value, (type, Cached))):
         return False
     module = sys.modules.get(str(getattr(value, "__module__", "")))
-    inside = (getattr(module, "__file__", None) or "").startswith(LIBRARIES)
+    inside = (getattr(module, "__file__", None) or "").startswith(library_folders())
     return str(getattr(value, "__module__", "")).partition(".")[0] == top or not (inside or is_builtin(module))
 
 

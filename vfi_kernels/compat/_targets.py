@@ -3,7 +3,6 @@
 import inspect
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from torch.autograd import Function
 
 from vfi_kernels._types import Foreign
 from vfi_kernels.compat import _state
+from vfi_kernels.compat._folders import library_folders
 
 LIBRARIES = ("torch", "torchvision", "mmcv", "vfi_kernels", "builtins", "numpy")
 BUILTIN = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, type(None))
 MOST_FILES = 2000  # of a package, in which modules that are not imported are looked for
-SITES = tuple({str(Path(sysconfig.get_path(name)).resolve()) + os.sep for name in ("stdlib", "purelib", "platlib")})
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def roots_of(module: ModuleType) -> list[str]:
     top = Path(file).resolve().parent
     for _ in range(parts):
         top = top.parent
-    inside = f"{top}{os.sep}".startswith(SITES)
+    inside = f"{top}{os.sep}".startswith(library_folders())
     return [str(top / module.__name__.partition(".")[0]) if inside else str(top)]
 
 

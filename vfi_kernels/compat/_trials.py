@@ -6,7 +6,6 @@ import io
 import os
 import random
 import sys
-import sysconfig
 import threading
 import time
 import warnings
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from vfi_kernels._types import Arguments, Function
 from vfi_kernels.compat import _emulation, _state
+from vfi_kernels.compat._folders import library_folders
 
 SECONDS = 5.0  # for all that is tried of one function
 
@@ -120,7 +120,7 @@ FORBIDDEN = (
     "shutil.rmtree", "shutil.copyfile", "shutil.move", "ctypes.dlopen",
 )  # fmt: skip
 IMPORTED = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".toml", ".dll", ".dylib")
-READABLE = ("/proc/", "/sys/", "/dev/", *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+READABLE = ("/proc/", "/sys/", "/dev/")
 watching = threading.local()
 hooks: list[Function] = []  # sys.addaudithook has no counterpart: one, which sleeps outside of trials
 
@@ -147,7 +147,7 @@ def refuse(event: str, arguments: Arguments) -> None:
     if event == "open":
         writes = isinstance(arguments[1], str) and any(letter in arguments[1] for letter in "wax+")
         path = os.fsdecode(arguments[0])
-        if not writes and (path.endswith(IMPORTED) or path.startswith(READABLE)):
+        if not writes and (path.endswith(IMPORTED) or path.startswith((*READABLE, *library_folders()))):
             return
     what = f"it asks for {os.fsdecode(arguments[0])!r}" if event == "open" else f"it calls {event}"
     asked.append(what)
@@ -174,8 +174,8 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
     finally:
         timer.cancel()
         if fired.is_set() and not raised:
-            # It may be on its way. Taking it back would leave Python's flag for it set: every later call asks for it then,
-            # and with a profiler never ends.
+            # It may be on its way. Taking it back would leave Python's flag for it set: every later call asks for it
+            # then, and with a profiler never ends.
             with contextlib.suppress(TooLong):
                 for _ in range(100):
                     time.sleep(0.001)

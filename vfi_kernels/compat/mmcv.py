@@ -1,7 +1,6 @@
 """Deformable and masked convolution, and correlation, with the signatures of mmcv.ops."""
 
 import functools
-import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -165,31 +164,16 @@ class DeformConv2d(_AsInMmcv):
 
 
 @takes_early_names
-class DeformConv2dPack(DeformConv2d):
+class DeformConv2dPack(deform.FindsOffsets, DeformConv2d):
     """DeformConv2d that finds its offset itself, in place of mmcv.ops.DeformConv2dPack: forward(x).
 
     conv_offset is a torch.nn.Conv2d from C to 2 G KH KW channels with the same kernel_size, stride, padding and
     dilation, at first 0. Early checkpoints' keys: see with_current_names.
     """
 
-    _version = 2
-
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        channels = 2 * self.deform_groups * math.prod(self.kernel_size)
-        place = (self.kernel_size, self.stride, self.padding, self.dilation)
-        self.conv_offset = nn.Conv2d(self.in_channels, channels, *place)
-        self.init_offset()
-
-    def init_offset(self) -> None:
-        for parameter in self.conv_offset.parameters():
-            nn.init.zeros_(parameter)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict[str, int], *rest: Any
-    ) -> None:
-        deform.rename_early_offsets(state_dict, prefix, local_metadata)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+        self.make_conv_offset(self, 2)
 
     @leaf
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
@@ -261,6 +245,6 @@ def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> Order
     metadata = getattr(state_dict, "_metadata", {})
     renamed._metadata = metadata  # type: ignore[attr-defined]
     for name, module in model.named_modules():
-        if isinstance(module, (deform.ModulatedDeformConv2dPack, DeformConv2dPack)):
-            deform.rename_early_offsets(renamed, f"{name}.", metadata.get(name, {}))
+        if isinstance(module, deform.FindsOffsets):
+            module.rename_early_offsets(renamed, f"{name}.", metadata.get(name, {}))
     return renamed

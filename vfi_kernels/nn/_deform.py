@@ -33,16 +33,6 @@ def check_channels(name: str, in_channels: int, out_channels: int, **divisors: i
     expect(out_channels % groups == 0, name, f"groups that divide the {out_channels} out_channels", groups)
 
 
-def rename_early_offsets(state_dict: dict[str, Tensor], prefix: str, metadata: dict[str, int]) -> None:
-    """What mmcv saved as `name_offset.weight` before version 2 of its Pack, with prefix `name.`, is conv_offset's."""
-    if (metadata.get("version") or 1) >= ModulatedDeformConv2dPack._version:
-        return
-    for parameter in ("weight", "bias"):
-        early, current = f"{prefix[:-1]}_offset.{parameter}", f"{prefix}conv_offset.{parameter}"
-        if early in state_dict and current not in state_dict:
-            state_dict[current] = state_dict.pop(early)
-
-
 class ModulatedDeformConv2d(nn.Module):
     """`vk.modulated_deform_conv2d` with its weight and bias; offset and mask come from the caller (DCNv2).
 
@@ -116,7 +106,40 @@ class ModulatedDeformConv2d(nn.Module):
         )
 
 
-class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
+class FindsOffsets(nn.Module):
+    """What a module adds to a deformable convolution that finds its offsets itself, with an ordinary convolution."""
+
+    _version = 2  # of the keys, counted as mmcv does
+    conv_offset: nn.Conv2d
+
+    def make_conv_offset(self, of: ModulatedDeformConv2d, per_tap: int) -> None:
+        """To `per_tap` channels for each tap of a group, at the places of the convolution `of`; at first 0."""
+        channels = per_tap * of.deform_groups * math.prod(of.kernel_size)
+        self.conv_offset = nn.Conv2d(of.in_channels, channels, of.kernel_size, of.stride, of.padding, of.dilation)
+        self.init_offset()
+
+    def init_offset(self) -> None:
+        for parameter in self.conv_offset.parameters():
+            nn.init.zeros_(parameter)
+
+    def rename_early_offsets(self, state_dict: dict[str, Tensor], prefix: str, metadata: dict[str, int]) -> None:
+        """What mmcv saved as `name_offset.weight` before version 2, with prefix `name.`, is conv_offset's."""
+        if (metadata.get("version") or 1) >= self._version:
+            return
+        for parameter in ("weight", "bias"):
+            early, current = f"{prefix[:-1]}_offset.{parameter}", f"{prefix}conv_offset.{parameter}"
+            if early in state_dict and current not in state_dict:
+                state_dict[current] = state_dict.pop(early)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict[str, int], *rest: Any
+    ) -> None:
+        # torch shows a module only keys that begin with its prefix; loaders of mmcv and mmengine show it all of them.
+        self.rename_early_offsets(state_dict, prefix, local_metadata)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+class ModulatedDeformConv2dPack(FindsOffsets, ModulatedDeformConv2d):
     """ModulatedDeformConv2d that finds offset and mask itself, with an ordinary convolution of its input.
 
     With o1, o2, logits = the three equal parts of the channels of conv_offset(x): offset = cat(o1, o2) in pixels,
@@ -131,8 +154,6 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         As ModulatedDeformConv2d. Loads checkpoints of mmcv.ops.ModulatedDeformConv2dPack; those with keys of before its
         version 2 through vk.compat.mmcv.with_current_names, or with a loader of mmcv or mmengine.
     """
-
-    _version = 2  # of the keys, counted as mmcv does
 
     def __init__(
         self,
@@ -149,22 +170,12 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, deform_groups, bias
         )  # fmt: skip
-        channels = 3 * deform_groups * math.prod(self.kernel_size)
-        place = (self.kernel_size, self.stride, self.padding, self.dilation)
-        self.conv_offset = nn.Conv2d(in_channels, channels, *place)
-        self.reset_parameters()
+        self.make_conv_offset(self, 3)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        for parameter in self.conv_offset.parameters() if hasattr(self, "conv_offset") else ():
-            nn.init.zeros_(parameter)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict[str, int], *rest: Any
-    ) -> None:
-        # torch shows a module only keys that begin with its prefix; loaders of mmcv and mmengine show it all of them.
-        rename_early_offsets(state_dict, prefix, local_metadata)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+        if hasattr(self, "conv_offset"):
+            self.init_offset()
 
     @leaf
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

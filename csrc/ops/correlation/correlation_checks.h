@@ -8,11 +8,9 @@
 
 namespace vfi {
 
-using Integers = std::vector<int64_t>;
-
-// As in the schema: pairs are (vertical, horizontal).
+// As in the schema, whose integers are (vertical, horizontal) pairs.
 struct CorrelationOptions {
-  const Integers &radius, &kernel_size, &stride, &padding, &dilation, &patch_dilation;
+  int64_t radius[2], kernel_size[2], stride[2], padding[2], dilation[2], patch_dilation[2];
   bool normalize;
   int64_t cost;
 };
@@ -29,11 +27,11 @@ struct CorrelationPlan {
 
 constexpr int64_t kLargestCorrelationOption = (int64_t{1} << 15) - 1;
 
-inline void check_correlation_pair(const char* name, const Integers& pair, int64_t least) {
+inline void check_correlation_pair(const char* name, const int64_t (&pair)[2], int64_t least) {
   const auto right = [&](int64_t i) { return i >= least && i <= kLargestCorrelationOption; };
-  if (pair.size() == 2 && right(pair[0]) && right(pair[1])) return;
+  if (right(pair[0]) && right(pair[1])) return;
   fail("correlation: expected ", name, " from ", std::to_string(least), " to ",
-       std::to_string(kLargestCorrelationOption), ", got ", shape_text(pair));
+       std::to_string(kLargestCorrelationOption), ", got ", shape_text({pair[0], pair[1]}));
 }
 
 // An empty map has no outputs where the kernel does not fit. E is taken on the grid of all windows' pixels: `stride` apart

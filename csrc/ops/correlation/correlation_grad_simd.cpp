@@ -2,49 +2,13 @@
 //
 // Work: as forward, by tiles and vectors of the owner's pixels. What g is at a tile's pixels, of every displacement, is
 // copied next to each other, with 0 where a displacement leaves the map; then row after row of the other map is copied and
-// added to every row of the owner within reach. A value of the other map serves kRows rows, one of g kChannels channels.
+// added to every row of the owner within reach. A value of the other map serves kGradRows rows, one of g kGradChannels channels.
 // Every sum has the order of the displacements.
-#include "ops/correlation/correlation_simd.h"
+#include "ops/correlation/correlation_grad_simd.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
 namespace {
-
-constexpr int kRows = 3, kChannels = kLanes == 16 ? 4 : 3;
-
-// The displacements along x that columns `phase`, phase + stride, ... of the owner have: all, but of the second map only
-// every so many. Of each its number, where its windows begin, how far its points are from the owner's columns, and which
-// points count.
-struct Columns {
-  int64_t *number, *offset, *shift;
-  CorrelationSpan<>* meeting;
-  int64_t count, first, step;  // of the owner: its pixel at column 0, and from one column to the next
-  int64_t window;              // the first pixel of the windows of column 0
-};
-
-// Of one thread: the upstream gradient, the owner and the sums of a tile, and one row of the other map within reach.
-template <class F>
-struct CorrelationGradMemory {
-  using Scalar = typename Lanes<F>::Scalar;
-  Scalar *g, *owner, *sums, *windows;
-  CorrelationSpan<>* rows;  // of each displacement along y, the points that count
-  Columns columns;
-
-  VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
-    constexpr int64_t kPixels = CorrelationTiles::kRows * Lanes<F>::kCount;
-    Layout layout(memory);
-    g = layout.take<Scalar>(kPixels * a.v.count * a.h.count);
-    owner = layout.take<Scalar>(a.cost == Cost::kL1 ? kPixels * a.C : 0);
-    sums = layout.take<Scalar>(kPixels * a.C);
-    windows = layout.take<Scalar>(WindowShape<F>(a.h).size(a.C));
-    columns.number = layout.take<int64_t>(a.h.count);
-    columns.offset = layout.take<int64_t>(a.h.count);
-    columns.shift = layout.take<int64_t>(a.h.count);
-    columns.meeting = layout.take<CorrelationSpan<>>(a.h.count);
-    rows = layout.take<CorrelationSpan<>>(a.v.count);
-    return layout.bytes();
-  }
-};
 
 // The points of displacement k whose costs have a gradient.
 VFI_INLINE CorrelationSpan<> counting(const CorrelationArgs& a, const CorrelationAxis<>& axis, int64_t k) {
@@ -70,72 +34,6 @@ void find_columns(const CorrelationArgs& a, int64_t phase, Columns& columns) {
   }
   if (a.mirrored && columns.count > 0) columns.window = h.pixel(columns.shift[0]);
 }
-
-// The gradient of one vector of pixels.
-template <class F>
-struct GradBlock {
-  using Scalar = typename Lanes<F>::Scalar;
-  static constexpr int kCount = Lanes<F>::kCount;
-
-  const CorrelationGradMemory<F>& memory;
-  int64_t C, count, window, y0;  // count: displacements along y; window: from one channel to the next
-
-  // Adds what one row of the other map gives to R rows of a run from y on, the first with this displacement along y, and to
-  // channels c ... c + K - 1.
-  template <Way kWay, int R, int K>
-  void add(const RowRun& run, int64_t y, int64_t displacement, int64_t c) const {
-    const int64_t n = memory.columns.count, row = run.step * C * kCount;
-    Scalar* const total = memory.sums + ((y - y0) * C + c) * kCount;
-    [[maybe_unused]] const Scalar* const own = memory.owner + ((y - y0) * C + c) * kCount;
-    const Scalar* p = memory.g + ((y - y0) * count + displacement) * n * kCount;
-    const Scalar* const q = memory.windows + c * window;
-    const int64_t next = (run.step * count - run.fall) * n * kCount;
-    F sum[R][K];
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) sum[i][k] = load<F>(total + i * row + k * kCount);
-    }
-    for (int64_t d = 0; d < n; ++d, p += kCount) {
-      const Scalar* const from = q + (kWay == Way::kNeighbours ? d : memory.columns.offset[d]);
-      F v[K];
-#pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) {
-        v[k] = load<F>(from + k * window);
-        keep_in_register(v[k]);
-      }
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) {
-        const F upstream = load<F>(p + i * next);
-#pragma GCC unroll 4
-        for (int k = 0; k < K; ++k) {
-          const F factor = kWay == Way::kL1 ? sign(load<F>(own + i * row + k * kCount) - v[k]) : v[k];
-          sum[i][k] = fma(upstream, factor, sum[i][k]);
-        }
-      }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) store(total + i * row + k * kCount, sum[i][k]);
-    }
-  }
-
-  void add_all(const RowRun& run, Way way) const {
-    for (int64_t i = 0; i < run.count; i += kRows) {
-      const int64_t y = run.begin + i * run.step, k = run.k - i * run.fall;
-      with_count<kRows>(run.count - i, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
-        for (int64_t c = 0; c < C; c += kChannels) {
-          with_count<kChannels>(C - c, [&]<int K>(Count<K>) VFI_INLINE_LAMBDA {
-            way == Way::kL1    ? add<Way::kL1, R, K>(run, y, k, c)
-            : way == Way::kDot ? add<Way::kDot, R, K>(run, y, k, c)
-                               : add<Way::kNeighbours, R, K>(run, y, k, c);
-          });
-        }
-      });
-    }
-  }
-};
 
 // row[x / jump], row[(x + 1) / jump], ... where that is whole and there is an output, else 0.
 template <class F, class T>
@@ -164,7 +62,7 @@ VFI_INLINE F add_windows(const CorrelationArgs& a, const T* plane, int64_t y, in
 // g of one row of displacements, whose planes begin at `planes`, at the points (y, x), (y, x + 1), ... and those as far from
 // them as the displacements' columns; 0 where they do not count. A window of one pixel has the next row asked for meanwhile.
 template <class F, class T>
-VFI_INLINE void copy_row(const CorrelationArgs& a, const T* planes, int64_t y, int64_t x, const Columns& columns,
+VFI_INLINE void copy_row(const CorrelationArgs& a, const T* planes, int64_t y, int64_t x, const Columns columns,
                          typename Lanes<F>::Scalar* to) {
   const int64_t plane = a.v.outputs * a.h.outputs, width = a.h.outputs;
   const bool single = a.v.window * a.h.window == 1;
@@ -186,7 +84,7 @@ VFI_INLINE void copy_row(const CorrelationArgs& a, const T* planes, int64_t y, i
 template <class F, class T>
 void copy_upstream(const CorrelationArgs& a, const T* grad_out, int64_t y, int64_t x,
                    const CorrelationGradMemory<F>& memory, typename Lanes<F>::Scalar* to) {
-  const Columns& columns = memory.columns;
+  const Columns columns = memory.columns;
   const int64_t planes = a.h.count * a.v.outputs * a.h.outputs;
   for (int64_t k = 0; k < a.v.count; ++k, grad_out += planes, to += columns.count * Lanes<F>::kCount) {
     const int64_t shifted = y - a.v.displacement(k) + a.v.padding;

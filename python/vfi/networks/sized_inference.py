@@ -108,13 +108,6 @@ def traced(
     return frame_at(first, second, t, scale)[:, :, :height, :width]
 
 
-def why_not_exported(tta: bool, tile: int | None) -> str | None:
-    """Of the settings of a network."""
-    if tile is not None:
-        return "`tile` cuts pictures of which it must know the size: leave it out"
-    return "`tta` is two runs: leave it out" if tta else None
-
-
 def check_settings(network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:
     """As `interpolate` takes them."""
     if converted(float, scale) not in SCALES:
@@ -225,6 +218,14 @@ def check(frame0: Tensor, frame1: Tensor) -> None:
         raise ArgumentError(f"expected two frames of one shape and dtype, got {got}")
     if frame1.device != frame0.device:
         raise ArgumentError(f"expected two frames on one device, got {frame0.device} and {frame1.device}")
+
+
+def check_fitting(network: SizedNetwork, frame0: Tensor, frame1: Tensor, scale: float) -> None:
+    """`check`, of pictures whose size fits the network."""
+    check(frame0, frame1)
+    multiple, size = multiple_at(network, scale), tuple(frame0.shape[2:])
+    if size[0] % multiple or size[1] % multiple:
+        raise ArgumentError(f"expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}")
 
 
 def check_frames(frame0: Tensor, frame1: Tensor, device: torch.device | None = None) -> None:

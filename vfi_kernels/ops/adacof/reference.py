@@ -62,8 +62,8 @@ def adacof_grad(
     deterministic: bool,
     need_image: bool,
     need_weights: bool,
-    need_vertical: bool,
-    need_horizontal: bool,
+    need_offsets_vertical: bool,
+    need_offsets_horizontal: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """With g = grad_out and v_k the corners of a tap: image[k] receives w c_k g, the weight sum_c g sum_k c_k v_k, the
     offsets w sum_c g sum_k dc_k v_k."""
@@ -87,8 +87,8 @@ def adacof_grad(
     return (
         as_result(grad_image, image) if need_image else not_needed(image),
         as_result(of_weights, weights) if need_weights else not_needed(weights),
-        as_result(moved[:, 1], offsets_vertical) if need_vertical else not_needed(offsets_vertical),
-        as_result(moved[:, 0], offsets_horizontal) if need_horizontal else not_needed(offsets_horizontal),
+        as_result(moved[:, 1], offsets_vertical) if need_offsets_vertical else not_needed(offsets_vertical),
+        as_result(moved[:, 0], offsets_horizontal) if need_offsets_horizontal else not_needed(offsets_horizontal),
     )
 
 

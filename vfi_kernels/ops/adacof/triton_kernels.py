@@ -246,8 +246,8 @@ def adacof_grad(
     deterministic: bool,
     need_image: bool,
     need_weights: bool,
-    need_vertical: bool,
-    need_horizontal: bool,
+    need_offsets_vertical: bool,
+    need_offsets_horizontal: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The image's gradient is a scatter; those of weights and offsets are made together, if any is needed."""
     side, size = reference.check(image, weights, offsets_vertical, offsets_horizontal, dilation)
@@ -264,7 +264,7 @@ def adacof_grad(
             arguments = (grad_out, *placed, total.flatten(), *sizes)
             launch(_adacof_scatter_kernel, grad_out, size, *arguments, parts=parts, ACC=dtype, BLOCK=THREADS)
         grad_image = as_result(total, image)
-    needed = (need_weights, need_vertical, need_horizontal)
+    needed = (need_weights, need_offsets_vertical, need_offsets_horizontal)
     grads = [empty_result(t) for t in placed] if any(needed) else list(placed)
     if any(needed) and weights.numel() > 0:
         tensors = (grad_out, image, *placed, *grads)

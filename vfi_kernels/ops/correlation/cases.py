@@ -24,7 +24,7 @@ def bytes_moved(planes: int, first: Tensor, second: Tensor) -> int:
 
 def register_case(name: str, small: tuple[tuple[int, ...], ...], planes: int = 0, **options: Any) -> None:
     """`planes`: how many a benchmark's call has, each as large as the maps."""
-    large = options.pop("large", {})
+    large, generic = options.pop("large", {}), options.pop("generic", True)
     register(
         OpCase(
             name=name,
@@ -35,6 +35,7 @@ def register_case(name: str, small: tuple[tuple[int, ...], ...], planes: int = 0
             large=large,
             bytes_moved=functools.partial(bytes_moved, planes) if large else None,
             autocast=True,
+            generic=generic,
             flow=None,
         )
     )
@@ -52,7 +53,7 @@ register_case("correlation-1", SMALL, radius=1)
 WINDOW = {"features-448": FEATURES["features-448"]}
 register_case("correlation-window", SMALL, 25, radius=2, kernel_size=3, padding=1, large=WINDOW)
 FLOWNET = {"flownet": (1, 256, 48, 64)}
-register_case("correlation-far", ((1, 2, 5, 9),), 441, radius=10, patch_dilation=2, large=FLOWNET)
+register_case("correlation-far", ((1, 2, 5, 9),), 441, radius=10, patch_dilation=2, large=FLOWNET, generic=False)
 register_case("correlation-l1", SMALL, 81, cost="l1", large={"features-448": (1, 32, 128, 224)})
 register_case(
     "correlation-strided", SMALL, radius=(1, 2), kernel_size=(1, 2), stride=(3, 2), padding=(2, 1), dilation=(1, 2),

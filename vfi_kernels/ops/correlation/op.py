@@ -1,6 +1,7 @@
 """Local correlation of two feature maps as a torch op: public function, shapes, gradient."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from vfi_kernels._results import empty_result, not_needed
 from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import cast_for_autocast
 from vfi_kernels.ops.correlation import reference
-from vfi_kernels.ops.correlation.reference import LARGEST, Pair
+from vfi_kernels.ops.correlation.reference import LARGEST, PAIRS
 
 _correlation: Op = torch.ops.vfi_kernels.correlation.default
 _correlation_grad: Ops = torch.ops.vfi_kernels.correlation_grad.default
@@ -83,27 +84,32 @@ def correlation(
         et al., CVPR 2022).
     """
     expect_tensors("correlation", first=first, second=second)
-    options = (
-        _pair("radius", radius, 0),
-        _pair("kernel_size", kernel_size, 1),
-        _pair("stride", stride, 1),
-        _pair("padding", padding, 0),
-        _pair("dilation", dilation, 1),
-        _pair("patch_dilation", patch_dilation, 1),
-    )
     expect_bool("correlation", "normalize", normalize)
     expect_choice("correlation", "cost", cost, COSTS)
     refuse_forward_mode("correlation", first, second)
-    return _correlation(cast_for_autocast(first), cast_for_autocast(second), *options, normalize, COSTS[cost])
+    return _correlation(
+        cast_for_autocast(first),
+        cast_for_autocast(second),
+        *_pair("radius", radius),
+        *_pair("kernel_size", kernel_size),
+        *_pair("stride", stride),
+        *_pair("padding", padding),
+        *_pair("dilation", dilation),
+        *_pair("patch_dilation", patch_dilation),
+        normalize,
+        COSTS[cost],
+    )
 
 
-def _pair(name: str, value: OnePair, least: int) -> list[int | torch.SymInt]:
-    """An integer from `least` up, or two in a sequence, as a list of two."""
+def _pair(name: str, value: OnePair) -> tuple[int | torch.SymInt, int | torch.SymInt]:
+    """An integer in range, or two in a sequence, as two."""
+    least = PAIRS[name]
     if type(value) is int and least <= value <= LARGEST:
-        return [value, value]
-    pair = [value, value] if isinstance(value, INTEGERS) else value
+        return value, value
+    pair = (value, value) if isinstance(value, INTEGERS) else value
     if isinstance(pair, Sequence) and len(pair) == 2 and all(_in_range(v, least) for v in pair):
-        return [v if isinstance(v, torch.SymInt) else int(v) for v in pair]
+        down, across = (v if isinstance(v, torch.SymInt) else int(v) for v in pair)
+        return down, across
     raise ArgumentError(f"correlation: expected {name} from {least} to {LARGEST}, one integer or two, got {value!r}")
 
 
@@ -112,14 +118,8 @@ def _in_range(value: object, least: int) -> bool:
 
 
 @register_fake("correlation")
-def _(
-    first: Tensor, second: Tensor, radius: Pair = (4, 4), kernel_size: Pair = (1, 1), stride: Pair = (1, 1),
-    padding: Pair = (0, 0), dilation: Pair = (1, 1), patch_dilation: Pair = (1, 1), normalize: bool = True,
-    cost: Cost = "dot",
-) -> Tensor:  # fmt: skip
-    geometry = reference.check(
-        first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost
-    )
+def _(first: Tensor, second: Tensor, *options: Any) -> Tensor:
+    geometry = reference.check(first, second, *options)
     return empty_result(first, (first.shape[0], geometry.displacements, *geometry.size))
 
 

@@ -1,8 +1,7 @@
 """Local correlation of two feature maps in plain PyTorch: the specification that the kernels are tested against."""
 
-from collections.abc import Iterator, Sequence
-from types import EllipsisType
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,11 @@ from vfi_kernels._results import accumulator, as_result, not_needed
 OP = "correlation"
 LARGEST = 2**15 - 1  # of every option
 
-Box = tuple[EllipsisType, slice, slice]  # an index of rows and columns
 Pair = Sequence[int]  # vertical, horizontal
+# The pairs of a call, one after another, and the least of each; normalize and cost follow them. Two integers cross the
+# boundary to C++ in less time than a list of two.
+PAIRS = {"radius": 0, "kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "patch_dilation": 1}
+DEFAULTS = (4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, True, "dot")
 
 
 class Geometry(NamedTuple):
@@ -28,28 +30,31 @@ class Geometry(NamedTuple):
     padding: Pair
     dilation: Pair
     patch_dilation: Pair
-    size: tuple[int, int]
-    divisor: float
     cost: Cost
+    size: Pair
+    divisor: float
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Displacements along y and along x."""
+        return 2 * self.radius[0] + 1, 2 * self.radius[1] + 1
 
     @property
     def displacements(self) -> int:
-        return (2 * self.radius[0] + 1) * (2 * self.radius[1] + 1)
+        return self.patch[0] * self.patch[1]
 
 
-def check(
-    first: Tensor, second: Tensor, radius: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair,
-    patch_dilation: Pair, normalize: bool, cost: Cost,
-) -> Geometry:  # fmt: skip
+def check(first: Tensor, second: Tensor, *options: Any) -> Geometry:
     """Raises ArgumentError unless both are (B, C, H, W) of one shape, dtype and device, and the options in range."""
     expect_image(OP, "first", first)
     expect(shape(second) == shape(first), OP, f"second of shape {shape(first)} as first has", shape(second))
     expect_like(OP, "second", second, first, "first")
-    pairs = {"radius": (radius, 0), "kernel_size": (kernel_size, 1), "stride": (stride, 1), "padding": (padding, 0),
-             "dilation": (dilation, 1), "patch_dilation": (patch_dilation, 1)}  # fmt: skip
-    for name, (pair, least) in pairs.items():
-        right = len(pair) == 2 and all(least <= i <= LARGEST for i in pair)
-        expect(right, OP, f"{name} from {least} to {LARGEST}", tuple(pair))
+    *sides, normalize, cost = options + DEFAULTS[len(options) :]
+    pairs = list(zip(sides[::2], sides[1::2]))
+    for (name, least), pair in zip(PAIRS.items(), pairs):
+        right = all(least <= i <= LARGEST for i in pair)
+        expect(right, OP, f"{name} from {least} to {LARGEST}", pair)
+    radius, kernel_size, stride, padding, dilation, patch_dilation = pairs
     size = []
     for axis in (0, 1):
         reach = (kernel_size[axis] - 1) * dilation[axis] + 1
@@ -58,89 +63,72 @@ def check(
         expect(fits, OP, expected, f"one of {reach} pixels for {room}")
         size.append((room - reach) // stride[axis] + 1 if room >= reach else 0)
     divisor = max(first.shape[1], 1) * kernel_size[0] * kernel_size[1] if normalize else 1
-    options = (radius, kernel_size, stride, padding, dilation, patch_dilation)
-    return Geometry(*options, (size[0], size[1]), divisor, cost)
+    height, width = size
+    return Geometry(radius, kernel_size, stride, padding, dilation, patch_dilation, cost, (height, width), divisor)
 
 
-def correlation(
-    first: Tensor, second: Tensor, radius: Pair = (4, 4), kernel_size: Pair = (1, 1), stride: Pair = (1, 1),
-    padding: Pair = (0, 0), dilation: Pair = (1, 1), patch_dilation: Pair = (1, 1), normalize: bool = True,
-    cost: Cost = "dot",
-) -> Tensor:  # fmt: skip
+def correlation(first: Tensor, second: Tensor, *options: Any) -> Tensor:
     """out[d, y, x] = the sum over the channels and the pixels p of the window of cost(first[p], second[p + d]).
 
     The product is 0 where p or p + d is outside; the absolute difference is that of maps with zeros around them."""
-    g = check(first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost)
+    g = check(first, second, *options)
     acc = accumulator(first)
-    a, b = (_padded(t.to(acc), g) if cost == "l1" else t.to(acc) for t in (first, second))
-    if cost == "l1":
-        costs = [(a - _placed(b[to], at, a)).abs().sum(1) for at, to in _overlaps(a, g)]
-        points = torch.stack(costs, 1)
+    a, b = first.to(acc), second.to(acc)
+    if g.cost == "l1":
+        a, b = _padded(a, g), _padded(b, g)
+        points = (a[:, :, None] - displaced(b, g)).abs().sum(1)
     else:
-        costs = [_placed((a[at] * b[to]).sum(1), at, a) for at, to in _overlaps(a, g)]
-        points = _padded(torch.stack(costs, 1), g)
+        points = _padded(_inside(a[:, :, None] * displaced(b, g), g).sum(1), g)
     return as_result(_windows(points, g) / g.divisor, first)
 
 
-def correlation_grad(
-    grad_out: Tensor, first: Tensor, second: Tensor, radius: Pair, kernel_size: Pair, stride: Pair, padding: Pair,
-    dilation: Pair, patch_dilation: Pair, normalize: bool, cost: Cost, need_first: bool, need_second: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def correlation_grad(grad_out: Tensor, first: Tensor, second: Tensor, *options_and_needs: Any) -> tuple[Tensor, Tensor]:
     """With g_d[p] the sum of grad_out[d] / divisor over the windows that hold p, first[p] receives g_d[p] second[p + d]
     and second[p + d] receives g_d[p] first[p]; with cost l1 g_d[p], or -g_d[p], times the sign of first - second."""
-    geometry = check(first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost)
+    *options, need_first, need_second = options_and_needs
+    geometry = check(first, second, *options)
     acc = accumulator(first)
-    g = _spread(grad_out.to(acc) / geometry.divisor, first, geometry)
+    g = _spread(grad_out.to(acc) / geometry.divisor, first, geometry)[:, None]
     a, b = first.to(acc), second.to(acc)
-    if cost == "l1":
-        a, b = _padded(a, geometry), _padded(b, geometry)
+    if geometry.cost == "l1":
+        a, b = _padded(a.detach(), geometry), _padded(b.detach(), geometry)
+        to_first = g * _sign(a[:, :, None] - displaced(b, geometry))
+        grad_first, grad_second = _cropped(to_first.sum(2), geometry), _cropped(-gathered(to_first, geometry), geometry)
     else:
         g = _cropped(g, geometry)
-    grad_first, grad_second = torch.zeros_like(a), torch.zeros_like(b)
-    for d, (at, to) in enumerate(_overlaps(a, geometry)):
-        upstream = g[:, d : d + 1]
-        if cost == "l1":
-            signed = upstream * _sign(a.detach() - _placed(b.detach()[to], at, a))
-            grad_first, grad_second = grad_first + signed, grad_second - _placed(signed[at], to, a)
-            continue
-        if need_first:
-            grad_first = grad_first + _placed(upstream[at] * b[to], at, a)
-        if need_second:
-            grad_second = grad_second + _placed(upstream[at] * a[at], to, a)
-    if cost == "l1":
-        grad_first, grad_second = _cropped(grad_first, geometry), _cropped(grad_second, geometry)
+        grad_first = _inside(g * displaced(b, geometry), geometry).sum(2)
+        grad_second = gathered(_inside(g * a[:, :, None], geometry), geometry)
     return (
         as_result(grad_first, first) if need_first else not_needed(first),
         as_result(grad_second, second) if need_second else not_needed(second),
     )
 
 
-def _overlaps(map: Tensor, g: Geometry) -> Iterator[tuple[Box, Box]]:
-    """For each displacement, row by row: the pixels of one map that meet one of another, and those that they meet."""
-    h, w = map.shape[2:]
-    for y in range(-g.radius[0], g.radius[0] + 1):
-        for x in range(-g.radius[1], g.radius[1] + 1):
-            dy, dx = y * g.patch_dilation[0], x * g.patch_dilation[1]
-            (top, bottom), (left, right) = _meeting(h, dy), _meeting(w, dx)
-            yield (
-                (..., slice(top, bottom), slice(left, right)),
-                (..., slice(top + dy, bottom + dy), slice(left + dx, right + dx)),
-            )
+def _steps(g: Geometry) -> dict[str, Any]:
+    """The displacements as torch describes the pixels of a window."""
+    reach = [r * step for r, step in zip(g.radius, g.patch_dilation)]
+    return {"kernel_size": g.patch, "dilation": tuple(g.patch_dilation), "padding": tuple(reach)}
 
 
-def _meeting(size: int, shift: int) -> tuple[int, int]:
-    """Where both n and n + shift are in [0, size); an empty range if there is no such n."""
-    begin = min(max(0, -shift), size)
-    return begin, max(begin, min(size, size - shift))
+def displaced(map: Tensor, g: Geometry) -> Tensor:
+    """map[b, c, p + d] for every displacement d, row by row, 0 outside: (B, C, displacements, H, W)."""
+    b, c, h, w = map.shape
+    if map.numel() == 0:
+        return map.new_zeros(b, c, g.displacements, h, w)
+    return F.unfold(map, **_steps(g)).view(b, c, g.displacements, h, w)
 
 
-def _placed(part: Tensor, box: Box, like: Tensor) -> Tensor:
-    """`part` at `box` of a plane as large as those of `like`, zeros around it."""
-    h, w = like.shape[2:]
-    _, rows, columns = box
-    if part.numel() == 0:
-        return part.new_zeros((*part.shape[:-2], h, w))
-    return F.pad(part, (columns.start, w - columns.stop, rows.start, h - rows.stop))
+def gathered(values: Tensor, g: Geometry) -> Tensor:
+    """The transpose of `displaced`: what p has for p + d, added there."""
+    b, c, displacements, h, w = values.shape
+    if values.numel() == 0:
+        return values.new_zeros(b, c, h, w)
+    return F.fold(values.reshape(b, c * displacements, h * w), (h, w), **_steps(g))
+
+
+def _inside(values: Tensor, g: Geometry) -> Tensor:
+    """`values` (B, C, displacements, H, W), 0 where p + d is outside, whatever they are."""
+    return torch.where(displaced(values.new_ones(1, 1, *values.shape[3:]), g) != 0, values, 0)
 
 
 def _padded(map: Tensor, g: Geometry) -> Tensor:
@@ -149,7 +137,7 @@ def _padded(map: Tensor, g: Geometry) -> Tensor:
 
 
 def _cropped(map: Tensor, g: Geometry) -> Tensor:
-    (v, h), (rows, columns) = g.padding, map.shape[2:]
+    (v, h), (rows, columns) = g.padding, map.shape[-2:]
     return map[..., v : rows - v, h : columns - h]
 
 

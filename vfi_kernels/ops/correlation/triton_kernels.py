@@ -1,12 +1,12 @@
 """Local correlation of two feature maps, in Triton."""
 
 import math
+from typing import Any
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from vfi_kernels._options import Cost
 from vfi_kernels._results import accumulator, empty_result, not_needed
 from vfi_kernels.ops._shared.triton_math.bilinear import block_pixels, load_tile, plane_offset
 from vfi_kernels.ops._shared.triton_math.functions import divide
@@ -183,13 +183,9 @@ def _correlation_grad_kernel(
         tl.store(at, mean.to(grad[0].dtype.element_ty), live[None, :] & (c < channels)[:, None])
 
 
-def correlation(
-    first: Tensor, second: Tensor, radius: Pair = (4, 4), kernel_size: Pair = (1, 1), stride: Pair = (1, 1),
-    padding: Pair = (0, 0), dilation: Pair = (1, 1), patch_dilation: Pair = (1, 1), normalize: bool = True,
-    cost: Cost = "dot",
-) -> Tensor:  # fmt: skip
+def correlation(first: Tensor, second: Tensor, *options: Any) -> Tensor:
     """The sums of the costs, and of the windows of several pixels where there are any."""
-    g = reference.check(first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost)
+    g = reference.check(first, second, *options)
     b, channels = first.shape[:2]
     out = empty_result(first, (b, g.displacements, *g.size))
     if out.numel() == 0:
@@ -201,22 +197,20 @@ def correlation(
     chunks = triton.cdiv(count[1], columns)
     divisor = 1.0 if windows else float(g.divisor)
     arguments = (first.contiguous(), second.contiguous(), sums, channels, divisor, *points, chunks)
-    constants = {"L1": cost == "l1", "COLUMNS": columns, "ACC": triton_dtype(acc)}
+    constants = {"L1": g.cost == "l1", "COLUMNS": columns, "ACC": triton_dtype(acc)}
     rows = count[0] * chunks * points[1][0]
     launch(_correlation_kernel, sums, (rows, points[1][1]), *arguments, BLOCK=THREADS, **constants)
     if windows:
-        arguments = (sums, out, g.displacements, float(g.divisor), *window)
-        options = {"BLOCK": THREADS, "parts": g.displacements, "ACC": triton_dtype(acc)}
-        launch(_correlation_windows_kernel, out, g.size, *arguments, **options)
+        added = (sums, out, g.displacements, float(g.divisor), *window)
+        constants = {"BLOCK": THREADS, "parts": g.displacements, "ACC": triton_dtype(acc)}
+        launch(_correlation_windows_kernel, out, g.size, *added, **constants)
     return out
 
 
-def correlation_grad(
-    grad_out: Tensor, first: Tensor, second: Tensor, radius: Pair, kernel_size: Pair, stride: Pair, padding: Pair,
-    dilation: Pair, patch_dilation: Pair, normalize: bool, cost: Cost, need_first: bool, need_second: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def correlation_grad(grad_out: Tensor, first: Tensor, second: Tensor, *options_and_needs: Any) -> tuple[Tensor, Tensor]:
     """Each map's gradient is a gather from the other one and `grad_out`."""
-    g = reference.check(first, second, radius, kernel_size, stride, padding, dilation, patch_dilation, normalize, cost)
+    *options, need_first, need_second = options_and_needs
+    g = reference.check(first, second, *options)
     grad_out = grad_out.contiguous()
     grad_first = _gradient(grad_out, first, second, g, False) if need_first else not_needed(first)
     return grad_first, _gradient(grad_out, second, first, g, True) if need_second else not_needed(second)

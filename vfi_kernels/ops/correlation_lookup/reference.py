@@ -181,8 +181,9 @@ def correlation_lookup_grad(
 
 
 def _times(factor: Tensor, inside: Tensor, value: Tensor) -> Tensor:
-    """factor * value, and 0 outside and where the factor is 0."""
-    return torch.where(inside & (factor != 0), factor * value, 0)
+    """factor * value, and 0 outside and where the factor is 0: of no number, too. Derivatives are the product's."""
+    used = inside & ((factor != 0) | value.isfinite())
+    return torch.where(inside, factor * torch.where(used, value, 0), 0)
 
 
 def _grad_first(factor: Tensor, level: Tensor, at: Windows) -> Tensor:

@@ -18,6 +18,7 @@ from vfi.models.rife.flow import FlowStage, IFBlock, blended, estimated
 from vfi.models.rife.options import RIFEOptions
 from vfi.models.rife.synthesis import ContextNet, FusionNet
 from vfi.models.rife4.family import NAMES, NETWORKS, is_of_the_family
+from vfi.models.sized_model import SizedModel
 from vfi.networks import sized_inference
 from vfi.options import ChannelOrder
 
@@ -35,12 +36,10 @@ class Result:
     stages: list[FlowStage]
 
 
-class RIFE(nn.Module, Interpolator):
+class RIFE(nn.Module, SizedModel):
     """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
 
     multiple = 32  # of which height and width must be, at scale 1
-    scale, tta = 1.0, False  # what interpolate does unless told otherwise
-    tile: int | None = None
 
     def __init__(self, config: Config = PUBLISHED):
         super().__init__()
@@ -79,17 +78,9 @@ class RIFE(nn.Module, Interpolator):
             timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
-        self.check(frame0, frame1, scale)
+        sized_inference.check_fitting(self, frame0, frame1, scale)
         stages = list(self.stages(frame0, frame1, timestep, scale))
         return Result(*self.finished(frame0, frame1, stages[-1]), stages)
-
-    def check(self, frame0: Tensor, frame1: Tensor, scale: float) -> None:
-        sized_inference.check(frame0, frame1)
-        multiple, size = sized_inference.multiple_at(self, scale), tuple(frame0.shape[2:])
-        if size[0] % multiple or size[1] % multiple:
-            raise ArgumentError(
-                f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
-            )
 
     def stages(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Iterator[FlowStage]:
         """Flow and mask after every block."""
@@ -130,25 +121,12 @@ class RIFE(nn.Module, Interpolator):
         tile: int | None = None,
     ) -> Any:
         """The frame at `t`, or a list of frames at each of several times: vfi.networks.sized_inference.interpolate."""
-        scale, tta = self.scale if scale is None else scale, self.tta if tta is None else tta
-        return sized_inference.interpolate(
-            self, frame0, frame1, t, scale=scale, tta=tta, tile=self.tile if tile is None else tile
-        )
+        scale, tta, tile = self._usually(scale, tta, tile)
+        return sized_inference.interpolate(self, frame0, frame1, t, scale=scale, tta=tta, tile=tile)
 
-    def set_usual(
-        self, scale: float = 1.0, tta: bool = False, tile: int | None = None, ensemble: bool = False
-    ) -> "RIFE":
-        """What `interpolate` does unless told otherwise."""
+    def check_ensemble(self, ensemble: bool) -> None:
         if ensemble:
             raise ArgumentError("RIFE of ECCV 2022 has no `ensemble`: RIFE 4.0 to 4.20 and 4.24 have")
-        sized_inference.check_settings(self, scale, tta, tile)
-        self.scale, self.tta, self.tile = scale, tta, tile
-        return self
-
-    def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
-        """`interpolate` at several times."""
-        result: list[Tensor] = self.interpolate(frame0, frame1, sized_inference.several_times(times))
-        return result
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:
@@ -161,9 +139,6 @@ class RIFE(nn.Module, Interpolator):
         last = self.last_stage(first, second, t if self.any_time else 0.5, self.scale)
         flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
         return RIFEExplanation(flow[..., :height, :width], share[..., :height, :width])
-
-    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
-        return sized_inference.why_not_exported(self.tta, self.tile)
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         time = t if self.any_time else 0.5

@@ -15,10 +15,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
-from vfi.models.interpolator import Interpolator
 from vfi.models.rife.explanation import RIFEExplanation
 from vfi.models.rife4.family import FAMILY, Network, sized_as
 from vfi.models.rife4.network import LARGE, FlowNet, Stage
+from vfi.models.sized_model import SizedModel
 from vfi.networks import sized_inference
 
 
@@ -30,12 +30,10 @@ class Result:
     stages: list[Stage]
 
 
-class RIFE4(FlowNet, Interpolator):
+class RIFE4(FlowNet, SizedModel):
     """A network of the family. Frames are RGB."""
 
     any_time = True
-    scale, tta, ensemble = 1.0, False, False  # what interpolate does unless told otherwise
-    tile: int | None = None
 
     def __init__(self, network: Network):
         super().__init__(network)
@@ -57,13 +55,9 @@ class RIFE4(FlowNet, Interpolator):
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
             ensemble: average with the answer for the frames exchanged; None: as set_usual says.
         """
-        sized_inference.check(frame0, frame1)
-        multiple, size = sized_inference.multiple_at(self, scale), tuple(frame0.shape[2:])
-        if size[0] % multiple or size[1] % multiple:
-            raise ArgumentError(
-                f"RIFE: expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}"
-            )
-        ensemble = self.ensemble if ensemble is None else self.checked_ensemble(ensemble)
+        sized_inference.check_fitting(self, frame0, frame1, scale)
+        ensemble = self.ensemble if ensemble is None else ensemble
+        self.check_ensemble(ensemble)
         stages = list(self.stages(self.encoded(frame0), self.encoded(frame1), timestep, scale, ensemble))
         return Result(self.frame(frame0, frame1, stages[-1]), stages)
 
@@ -75,9 +69,6 @@ class RIFE4(FlowNet, Interpolator):
         """The frame alone, of pictures whose size fits."""
         encoded0, encoded1 = self.encoded(frame0), self.encoded(frame1)
         return self.frame(encoded0[:, :3], encoded1[:, :3], self.last_stage(encoded0, encoded1, timestep, scale))
-
-    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
-        return sized_inference.why_not_exported(self.tta, self.tile)
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         return sized_inference.traced(self.graph_at, frame0, frame1, t, self.scale, self.multiple)
@@ -112,8 +103,7 @@ class RIFE4(FlowNet, Interpolator):
     ) -> Any:
         """The frame at `t`, or a list of frames at each of several times: vfi.networks.sized_inference.interpolate.
         A frame is encoded once for all times, and for the next call if it is the same tensor then."""
-        scale, tta = self.scale if scale is None else scale, self.tta if tta is None else tta
-        tile = self.tile if tile is None else tile
+        scale, tta, tile = self._usually(scale, tta, tile)
         if tta or tile is not None:
             return sized_inference.interpolate(self, frame0, frame1, t, scale=scale, tta=tta, tile=tile)
         sized_inference.check_frames(frame0, frame1, next(self.parameters()).device)
@@ -145,23 +135,9 @@ class RIFE4(FlowNet, Interpolator):
             self.seen_frames[frame] = (now, encoded)
         return encoded
 
-    def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
-        """`interpolate` at several times."""
-        result: list[Tensor] = self.interpolate(frame0, frame1, sized_inference.several_times(times))
-        return result
-
-    def checked_ensemble(self, ensemble: bool) -> bool:
+    def check_ensemble(self, ensemble: bool) -> None:
         if ensemble and not self.network.takes_ensemble:
             raise ArgumentError(f"RIFE {self.network.names[0]} has no `ensemble`: releases up to 4.20 and 4.24 have")
-        return ensemble
-
-    def set_usual(
-        self, scale: float = 1.0, tta: bool = False, tile: int | None = None, ensemble: bool = False
-    ) -> "RIFE4":
-        """What `interpolate` does unless told otherwise."""
-        sized_inference.check_settings(self, scale, tta, tile)
-        self.scale, self.tta, self.tile, self.ensemble = scale, tta, tile, self.checked_ensemble(ensemble)
-        return self
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:

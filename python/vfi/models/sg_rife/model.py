@@ -17,6 +17,7 @@ from vfi.models.sg_rife.adapters import Compressor, Refiner, warp_maps
 from vfi.models.sg_rife.config import PUBLISHED, GuidedConfig, guided_sizes_of
 from vfi.models.sg_rife.options import SGRIFETraining
 from vfi.models.sg_rife.synthesis import SemanticFusionNet, Semantics
+from vfi.networks import sized_inference
 from vfi.options import ChannelOrder
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class SGRIFE(RIFE):
         maps: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> GuidedResult:
         """As RIFE's. maps: what dino gives for either frame, if that is known already."""
-        self.check(frame0, frame1, scale)
+        sized_inference.check_fitting(self, frame0, frame1, scale)
         stages = list(self.stages(frame0, frame1, timestep, scale))
         frame, coarse, offsets = self.guided(frame0, frame1, stages[-1], maps)
         return GuidedResult(frame, coarse, stages, offsets)
