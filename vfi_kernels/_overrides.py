@@ -15,6 +15,7 @@ from torch.overrides import has_torch_function
 
 from vfi_kernels._arguments import ArgumentError, is_of_arguments
 from vfi_kernels._out import each, into
+from vfi_kernels._tracing import makes_onnx
 from vfi_kernels._types import Arguments, Function, Options
 
 P = ParamSpec("P")
@@ -86,7 +87,9 @@ def _expect_dense(function: Function, args: Arguments, kwargs: Options) -> None:
 
 def written_as_memory(*tensors: Tensor | None) -> bool:
     """Whether an op may write into a tensor made from these, as a step that nobody else sees: not where a subclass
-    with memory of its own kind, or torch.func.functionalize, stands between."""
+    with memory of its own kind, or torch.func.functionalize, stands between, nor in a graph of ONNX."""
+    if makes_onnx():
+        return False
     for t in tensors:
         if t is not None:
             wrapped = not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(t)

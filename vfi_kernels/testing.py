@@ -115,9 +115,8 @@ def every_other_patch(x: Tensor, patch: int) -> Tensor:
     """(P + 1, 3) int32: a list of half the patches of `x`, and one row that names none."""
     b, rows, columns = x.shape[0], x.shape[2] // patch, x.shape[3] // patch
     cells = torch.arange(b * rows * columns, device=x.device)[::2]
-    listed = torch.stack(
-        [cells // max(rows * columns, 1), cells // max(columns, 1) % max(rows, 1), cells % max(columns, 1)], 1
-    )
+    sample, row = cells // max(rows * columns, 1), cells // max(columns, 1)
+    listed = torch.stack([sample, row - sample * rows, cells - row * columns], 1)
     return torch.cat([listed[:1] * 0 - 1, listed]).int()
 
 

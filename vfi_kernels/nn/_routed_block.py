@@ -102,11 +102,12 @@ class RoutedBlock(nn.Module):
         plain = written_as_memory(listed, *images)
         if (torch.is_grad_enabled() or mapped or not plain) and not inplace:
             # Gathered at once: the gradient of each gather is as large as the image.
-            gathered, lengths = [self._gather(t, listed) for t in images], [len(part) for part, _ in parts]
+            gathered = [self._gather(t, listed) for t in images]
             # The parts of an unsafe split are no views, to which a block that begins in place could not write; vmap has
             # no such split.
             split = torch.Tensor.split if mapped else torch.Tensor.unsafe_split_with_sizes
-            tiles = [[t] if len(parts) == 1 else split(t, lengths) for t in gathered]
+            # A list of unknown length is one part.
+            tiles = [[t] if len(parts) == 1 else split(t, [len(part) for part, _ in parts]) for t in gathered]
             chunks = [self._run(list(ts), images, *part) for *ts, part in zip(*tiles, parts, strict=True)]
             patches = torch.cat(chunks) if len(chunks) > 1 else chunks[0]
             base = self._base(images, patches, base)

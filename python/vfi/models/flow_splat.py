@@ -8,6 +8,7 @@ Source: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016 
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vfi.models.splat_model import BlendConfig, SplatModel
@@ -31,6 +32,9 @@ class FlowSplat(SplatModel):
 
     def __init__(self, config: FlowSplatConfig | None = None) -> None:
         self.config = config or FlowSplatConfig()
+
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        return "its optical flow is found by OpenCV, of which there is no graph"
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [flow_both_ways(frame0, frame1, settings) for settings in self.config.flows]

@@ -38,11 +38,13 @@ class Interpolator(ABC):
         channel_order: of the frames that the methods take and give, "rgb" or "bgr".
         shows_route: explanations have `route_panels`.
         notices: what a user should know of how it was loaded, a sentence each.
+        any_time: a single call reaches any time; otherwise only the middle, of which others are made.
     """
 
     channel_order: ChannelOrder = "rgb"
     shows_route = False
     notices: tuple[str, ...] = ()
+    any_time: bool = True
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":
@@ -79,6 +81,15 @@ class Interpolator(ABC):
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """`interpolate` at several times: for models where these share work."""
         return [self.interpolate(frame0, frame1, t) for t in times]
+
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        """Why no file can be made of it by vfi.export, for frames of a size (None: any) and dtype; None: one can."""
+        return "it has no graph for torch.export"
+
+    def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        """`interpolate` for torch.export, of a model that has nothing against it: sizes may be symbols, t is (B,), and
+        no value decides what is done. Of a model without `any_time` t is not looked at."""
+        raise NotImplementedError
 
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
         """What stands behind the frame at t; None: nothing that could be shown."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from typing_extensions import Self
 
@@ -33,6 +34,12 @@ class SizedModel(Interpolator):
             self.tta if tta is None else tta,
             self.tile if tile is None else tile,
         )
+
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        """By what set_usual said."""
+        if self.tile is not None:
+            return "`tile` cuts pictures of which it must know the size: leave it out"
+        return "`tta` is two runs: leave it out" if self.tta else None
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """`interpolate` at several times."""

@@ -108,9 +108,20 @@ class SplatModel(Interpolator):
             if t in (0, 1):
                 results.append((frame1 if t else frame0).clone())
                 continue
-            candidates = [candidate for pair in pairs for candidate in self._candidates(pair, t)]
-            results.append(self._blend(fine0, fine1, candidates, t).clamp(0, 1).to(frame0.dtype))
+            results.append(self._between(pairs, fine0, fine1, t).to(frame0.dtype))
         return results
+
+    def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        first, second = frame0.float(), frame1.float()
+        pairs = self._motions(first, second)
+        return self._between(pairs, doubled(first), doubled(second), t.reshape(-1, 1, 1, 1))
+
+    def _between(
+        self, pairs: list[tuple[_ScoredFlow, _ScoredFlow]], fine0: Tensor, fine1: Tensor, t: float | Tensor
+    ) -> Tensor:
+        """The frame at t: a number, or (B, 1, 1, 1)."""
+        candidates = [candidate for pair in pairs for candidate in self._candidates(pair, t)]
+        return self._blend(fine0, fine1, candidates, t).clamp(0, 1)
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> SplatExplanation:
@@ -137,7 +148,7 @@ class SplatModel(Interpolator):
         return_error = (flow + warp(flow_back, flow)).abs().sum(1, keepdim=True)
         return -(self.config.metric_scale * colour_error + self.config.consistency_scale * return_error)
 
-    def _candidates(self, pair: tuple[_ScoredFlow, _ScoredFlow], t: float) -> list[_Candidate]:
+    def _candidates(self, pair: tuple[_ScoredFlow, _ScoredFlow], t: float | Tensor) -> list[_Candidate]:
         """By the flow of frame 0, and by that of frame 1."""
         coverage0, coverage1 = (
             _coverage(motion.flow, time) if self.config.by_coverage else torch.ones(())
@@ -145,7 +156,7 @@ class SplatModel(Interpolator):
         )
         return [_Candidate(flow, coverage0, coverage1) for flow in _flows_at(pair, t)[:2]]
 
-    def _blend(self, fine0: Tensor, fine1: Tensor, candidates: Sequence[_Candidate], t: float) -> Tensor:
+    def _blend(self, fine0: Tensor, fine1: Tensor, candidates: Sequence[_Candidate], t: float | Tensor) -> Tensor:
         """Both frames warped to t along each candidate flow; candidates weighted by how well the two agree."""
         numerator, denominator = torch.zeros(()), torch.zeros(())
         warped0: Tensor | None = None  # made for the first candidate, written for the others
@@ -164,7 +175,7 @@ class SplatModel(Interpolator):
         return numerator / denominator
 
 
-def _flows_at(pair: tuple[_ScoredFlow, _ScoredFlow], t: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _flows_at(pair: tuple[_ScoredFlow, _ScoredFlow], t: float | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Motion from frame 0 to frame 1 of what is seen at t, by either frame's flow, and where each is known."""
     (flow0, seen0), (flow1, seen1) = _splatted(pair[0], t), _splatted(pair[1], 1 - t)
     flow1 = -flow1
@@ -173,13 +184,13 @@ def _flows_at(pair: tuple[_ScoredFlow, _ScoredFlow], t: float) -> tuple[Tensor, 
     return filled0, torch.where(seen1, flow1, filled0), seen0, seen1
 
 
-def _splatted(motion: _ScoredFlow, t: float) -> tuple[Tensor, Tensor]:
+def _splatted(motion: _ScoredFlow, t: float | Tensor) -> tuple[Tensor, Tensor]:
     """The flow carried by itself to time t, and where anything landed."""
     flow, log_weight = vk.splat(motion.flow, t * motion.flow, motion.metric, mode="softmax", return_weight=True)
     return flow, log_weight > -torch.inf
 
 
-def _coverage(flow: Tensor, t: float) -> Tensor:
+def _coverage(flow: Tensor, t: float | Tensor) -> Tensor:
     """How much of a frame lands on each pixel at time t, at most 1: [B, 1, H, W]."""
     return vk.splat(torch.ones_like(flow[:, :1]), t * flow, mode="sum").clamp(max=1)
 

@@ -28,10 +28,12 @@ class Conv2(nn.Module):
 
 
 def resized(x: Tensor, factor: float) -> Tensor:
-    """Bilinear, pixels as areas (align_corners=False)."""
+    """Bilinear, pixels as areas (align_corners=False), by a whole number or to a whole part of the size."""
     if factor == 1:
         return x
-    return nn.functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    # Sizes in whole numbers: of symbols, as in torch.export, products with a fraction are slow to reckon with.
+    size = [n * round(factor) if factor > 1 else n // round(1 / factor) for n in x.shape[2:]]
+    return nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def channels(first: Tensor, *others: Tensor | None) -> Tensor:

@@ -27,7 +27,7 @@ class SizedNetwork(Protocol):
     def any_time(self) -> bool:
         """Whether it reaches any time; otherwise the middle alone."""
 
-    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor: ...
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -95,6 +95,17 @@ class Between:
             return self.network.frame_at(first, second, timestep, self.scale)
         side = math.ceil(self.tile / self.multiple) * self.multiple
         return in_tiles(self.network.frame_at, (first, second), side, timestep, self.scale)
+
+
+def traced(
+    frame_at: Callable[..., Tensor], frame0: Tensor, frame1: Tensor, t: float | Tensor, scale: float, multiple: int
+) -> Tensor:
+    """`interpolate` at one time for torch.export, which may not know the size: zeros below and to the right, always."""
+    multiple, (height, width) = max(round(multiple / scale), multiple), frame0.shape[2:]
+    # As products, of which torch sees that they can be divided; no negative number, which ONNX divides otherwise.
+    below, right = ((n + multiple - 1) // multiple * multiple - n for n in (height, width))
+    first, second = (F.pad(frame, (0, right, 0, below)) for frame in (frame0, frame1))
+    return frame_at(first, second, t, scale)[:, :, :height, :width]
 
 
 def check_settings(network: SizedNetwork, scale: float, tta: bool, tile: int | None) -> None:

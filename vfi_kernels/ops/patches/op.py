@@ -19,6 +19,7 @@ from vfi_kernels._autograd import (
 )
 from vfi_kernels._overrides import overridable
 from vfi_kernels._results import memory_format, not_needed
+from vfi_kernels._tracing import makes_onnx
 from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops.patches import reference
 
@@ -145,6 +146,8 @@ def patch_scatter_(patches: Tensor, indices: Tensor, base: Tensor) -> Tensor:
     expect_tensors(op, patches=patches, indices=indices, base=base)
     refuse_gradient(op, "patch_scatter", patches, base)
     expect_apart(op, base, patches=patches, indices=indices)
+    if makes_onnx():
+        return base.copy_(_patch_scatter(patches, indices, base))
     _patch_scatter_(patches, indices, base)
     return base
 

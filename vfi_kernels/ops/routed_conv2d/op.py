@@ -28,6 +28,7 @@ from vfi_kernels._autograd import (
 from vfi_kernels._options import ACTIVATIONS, PATCH_PADDING_MODES, Activation, PatchPaddingMode
 from vfi_kernels._overrides import overridable, written_as_memory
 from vfi_kernels._results import empty_result, memory_format, not_needed
+from vfi_kernels._tracing import makes_onnx
 from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import activate, allow_tf32, cast_for_autocast, check_activation
 from vfi_kernels.ops.routed_conv2d import reference
@@ -100,15 +101,14 @@ def routed_conv2d(
         base = cast_for_autocast(base)
     tensors = (x, weight, bias, activation_weight, base)
     mapped = any(t is not None and torch._C._functorch.is_batchedtensor(t) for t in (*tensors, indices))
+    number = PATCH_PADDING_MODES[padding_mode]
     if mapped or grad_needed(*tensors) or not written_as_memory(*tensors, indices):
         _check_what_the_patches_meet(x, weight, bias, indices, patch, stride, transposed, activation_weight, base)
-        number = PATCH_PADDING_MODES[padding_mode]
         patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, number, allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
         return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
     out = _zeros(x, weight, stride, transposed, mapped) if base is None else _dense_copy(base)
-    numbers = (PATCH_PADDING_MODES[padding_mode], ACTIVATIONS[activation or "none"])
-    fused = (*numbers, activation_weight, negative_slope, allow_tf32())
+    fused = (number, ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, out)
     return out
 
@@ -148,8 +148,13 @@ def routed_conv2d_(
     refuse_gradient(op, OP, x, weight, bias, activation_weight, base)
     if base.dtype != x.dtype:
         expect_like(op, "base", base, x, "input")
-    numbers = (PATCH_PADDING_MODES[padding_mode], ACTIVATIONS[activation or "none"])
-    fused = (*numbers, activation_weight, negative_slope, allow_tf32())
+    number = PATCH_PADDING_MODES[padding_mode]
+    if makes_onnx():
+        patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, number, allow_tf32())
+        return base.copy_(
+            _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
+        )
+    fused = (number, ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, base)
     return base
 

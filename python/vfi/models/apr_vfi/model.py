@@ -101,12 +101,13 @@ class APRVFI(nn.Module, Interpolator):
         return PairMotion(flow, (self.context(channels_last(frame0)), self.context(channels_last(frame1))))
 
     def between(
-        self, motion: PairMotion, frame0: Tensor, frame1: Tensor, t: float, routing: Routing | Tensor = "apr",
+        self, motion: PairMotion, frame0: Tensor, frame1: Tensor, t: float | Tensor, routing: Routing | Tensor = "apr",
         keep: Sequence[float] | None = None, again: bool = True,
     ) -> Result:  # fmt: skip
         """The frame at `t`. again: whether `motion` will serve another time; if not, the features of a frame are let
-        go when they are moved, for half the memory. The rest as `forward`."""
-        sized_inference.time_of(t)
+        go when they are moved, for half the memory. t: a number, or (B, 1, 1, 1) of numbers. The rest as `forward`."""
+        if not isinstance(t, Tensor):
+            sized_inference.time_of(t)
         check_routing(routing, keep)
         # Equation 1
         scaled = torch.cat((t * motion.flow[:, :2], (1 - t) * motion.flow[:, 2:]), 1)
@@ -202,6 +203,15 @@ class APRVFI(nn.Module, Interpolator):
         height, width = frame0.shape[2:]
         flow, mask = (x[..., :height, :width] for x in (result.flow[:, :2], result.mask))
         return APRExplanation(flow, mask, result.route, self.config.patch)
+
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        values = "which patches it works on depends on the frames: take `routing` static"
+        return ebme.why_no_flow_exported(size) or (None if self.routing == "static" else values)
+
+    def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        first, second = self._padded(frame0, frame1)
+        motion, (height, width), time = self.motion(first, second), frame0.shape[2:], t.reshape(-1, 1, 1, 1)
+        return self.between(motion, first, second, time, "static", again=False).frame[:, :, :height, :width]
 
     def set_usual(self, routing: Routing = "apr", keep: Sequence[float] | None = None) -> "APRVFI":
         """What `interpolate` and `explain` do unless told otherwise."""

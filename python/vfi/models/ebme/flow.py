@@ -28,6 +28,11 @@ def levels_for(side: int) -> int:
     return next((levels for limit, levels in LEVELS if side <= limit), MOST_LEVELS)
 
 
+def why_no_flow_exported(size: tuple[int, int] | None) -> str | None:
+    """Why a network with this one inside is not exported, for frames of a size; None: it is."""
+    return "it works at more resolutions the larger the frames are: give a `size`" if size is None else None
+
+
 def conv(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(0.1)]
 

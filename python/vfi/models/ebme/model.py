@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vfi.models.ebme.flow import BiFlowNet, load
+from vfi.models.ebme.flow import BiFlowNet, load, why_no_flow_exported
 from vfi.models.splat_model import BlendConfig, SplatModel
 
 
@@ -26,6 +26,9 @@ class EBMESplat(SplatModel, nn.Module):
     def device(self) -> torch.device | None:  # type: ignore[override]  # a module may move
         weight = next(self.parameters(), None)
         return None if weight is None else weight.device
+
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        return why_no_flow_exported(size) or (None if dtype == torch.float32 else "it computes in float32 alone")
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
         flow = self.network(frame0, frame1)

@@ -67,7 +67,7 @@ class RIFE(nn.Module, SizedModel):
         return FusionNet(self.config.width)
 
     @property
-    def any_time(self) -> bool:
+    def any_time(self) -> bool:  # type: ignore[override]  # it depends on the weights
         """Whether one forward reaches any time; otherwise only the middle."""
         return self.config.variant == "rife_m"
 
@@ -87,7 +87,7 @@ class RIFE(nn.Module, SizedModel):
         blocks = (self.block0, self.block1, self.block2)
         return estimated(blocks, frame0, frame1, self.time_plane(frame0, timestep), scale)
 
-    def last_stage(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> FlowStage:
+    def last_stage(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> FlowStage:
         """Alone: the memory of the earlier ones is free again."""
         return deque(self.stages(frame0, frame1, timestep, scale), maxlen=1)[0]
 
@@ -140,7 +140,11 @@ class RIFE(nn.Module, SizedModel):
         flow, share = last.flow[:, 2:4] - last.flow[:, :2], last.mask.sigmoid()
         return RIFEExplanation(flow[..., :height, :width], share[..., :height, :width])
 
-    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
+    def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        time = t if self.any_time else 0.5
+        return sized_inference.traced(self.frame_at, frame0, frame1, time, self.scale, self.multiple)
+
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
         return self.finished(frame0, frame1, self.last_stage(frame0, frame1, timestep, scale))[0]
 

@@ -17,7 +17,7 @@ from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.models.rife.explanation import RIFEExplanation
 from vfi.models.rife4.family import FAMILY, Network, sized_as
-from vfi.models.rife4.network import FlowNet, Stage
+from vfi.models.rife4.network import LARGE, FlowNet, Stage
 from vfi.models.sized_model import SizedModel
 from vfi.networks import sized_inference
 
@@ -61,13 +61,35 @@ class RIFE4(FlowNet, SizedModel):
         stages = list(self.stages(self.encoded(frame0), self.encoded(frame1), timestep, scale, ensemble))
         return Result(self.frame(frame0, frame1, stages[-1]), stages)
 
-    def last_stage(self, encoded0: Tensor, encoded1: Tensor, timestep: float, scale: float) -> Stage:
+    def last_stage(self, encoded0: Tensor, encoded1: Tensor, timestep: float | Tensor, scale: float) -> Stage:
         """Alone: the memory of the earlier ones is free again."""
         return deque(self.stages(encoded0, encoded1, timestep, scale, self.ensemble), maxlen=1)[0]
 
-    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float, scale: float) -> Tensor:
+    def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
-        return self.frame(frame0, frame1, self.last_stage(self.encoded(frame0), self.encoded(frame1), timestep, scale))
+        encoded0, encoded1 = self.encoded(frame0), self.encoded(frame1)
+        return self.frame(encoded0[:, :3], encoded1[:, :3], self.last_stage(encoded0, encoded1, timestep, scale))
+
+    def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
+        return sized_inference.traced(self.graph_at, frame0, frame1, t, self.scale, self.multiple)
+
+    def graph_at(self, frame0: Tensor, frame1: Tensor, timestep: Tensor, scale: float) -> Tensor:
+        """`frame_at`, which decides nothing by values: of a network that may work at twice its scales both frames are
+        made."""
+        if not self.network.widens:
+            return self.frame_at(frame0, frame1, timestep, scale)
+
+        def made(first: Tensor, second: Tensor, timestep: Tensor, scale: float) -> tuple[list[Stage], Tensor]:
+            encoded = self.encoded(first), self.encoded(second)
+            stages = list(self.stages(*encoded, timestep, scale, self.ensemble, widens=False))
+            return stages, self.frame(encoded[0], encoded[1], stages[-1])
+
+        stages, usual = made(frame0, frame1, timestep, scale)
+        wide = sized_inference.traced(
+            lambda *arguments: made(*arguments)[1], frame0, frame1, timestep, scale / 2, self.multiple
+        )
+        far = [half.abs().max() > LARGE for half in (stages[1].flow - stages[0].flow).split(2, 1)]
+        return torch.where(far[0] & far[1], wide, usual)
 
     @torch.no_grad()
     def interpolate(

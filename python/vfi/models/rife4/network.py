@@ -137,8 +137,9 @@ class FlowNet(nn.Module):
         return frame if self.network.encoder is None else torch.cat((frame, self.encode(frame)), 1)
 
     def stages(
-        self, encoded0: Tensor, encoded1: Tensor, time: float | Tensor, scale: float = 1.0, ensemble: bool = False
-    ) -> Iterator[Stage]:
+        self, encoded0: Tensor, encoded1: Tensor, time: float | Tensor, scale: float = 1.0, ensemble: bool = False,
+        widens: bool = True,
+    ) -> Iterator[Stage]:  # fmt: skip
         """The stage after each block.
 
         Args:
@@ -146,13 +147,14 @@ class FlowNet(nn.Module):
             time: in [0, 1], for all or (B,).
             scale: at which flow is estimated.
             ensemble: average every block's answer with that for the frames exchanged.
+            widens: look at the flow, and work at twice the scale where it is large, if the network does.
         """
         scales = [s / scale for s in self.network.scales]
         times = torch.as_tensor(time, dtype=encoded0.dtype, device=encoded0.device).reshape(-1, 1, 1, 1)
         pair = (encoded0, encoded1, times)
         first = self._refined(0, None, pair, scales[0], ensemble)
         second = self._refined(1, first, pair, scales[1], ensemble)
-        if self.network.widens and self.moves_far(second.flow - first.flow):
+        if widens and self.network.widens and self.moves_far(second.flow - first.flow):
             scales = [2 * s for s in scales]
             first = self._refined(0, None, pair, scales[0], ensemble)
             second = self._refined(1, first, pair, scales[1], ensemble)

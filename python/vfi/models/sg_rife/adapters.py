@@ -83,7 +83,10 @@ def warp_maps(maps: list[Tensor], flow: Tensor) -> list[Tensor]:
     if not maps:
         return []
     (height, width), (h, w) = flow.shape[2:], maps[0].shape[2:]
-    small = F.interpolate(flow, size=(h, w), mode="area")
+    if height % h == 0 and width % w == 0:  # as it is, but for maps of smaller pictures
+        small = F.avg_pool2d(flow, (height // h, width // w))
+    else:
+        small = F.interpolate(flow, size=(h, w), mode="area")
     small = small * torch.tensor([w / width, h / height], dtype=flow.dtype, device=flow.device).view(1, 2, 1, 1)
     return [vk.backward_warp(x, small) for x in maps]
 

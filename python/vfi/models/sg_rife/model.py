@@ -72,6 +72,11 @@ class SGRIFE(RIFE):
         nn.Module._apply(self, function, recurse)
         return self
 
+    def why_not_exported(self, size: tuple[int, int] | None, dtype: torch.dtype) -> str | None:
+        if size is None and self.dino is not None and self.dino.max_side is not None:
+            return "`dino_max_side` depends on the frames' size: give a `size`"
+        return super().why_not_exported(size, dtype)
+
     def make_fusion(self) -> nn.Module:
         return SemanticFusionNet(self.config)
 
