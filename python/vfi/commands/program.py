@@ -18,17 +18,18 @@ class SentenceParser(argparse.ArgumentParser):
 
 
 def exit_code(program: str, action: Callable[[], None], interrupted: str = "interrupted") -> int:
-    """Runs `action`: 0, 2 for a wrong request or input, 130 after Ctrl-C or SIGTERM.
+    """Runs `action`: 0, 2 for a wrong request or input, 3 for an input that was not whole, 130 after Ctrl-C or SIGTERM.
 
     Here errors about arguments, which speak of them as Python does, become those of a command.
     """
     # Before torch is loaded: threads that spin while they wait take the CPU from each other and from all else that runs
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    code = 2
     try:
         with stopped_once():
             action()
     except UserError as error:
-        problem = error.for_command()
+        problem, code = error.for_command(), error.exit_code
     except ImportError as error:
         problem = str(error)  # vfi_kernels without its compiled library says how to build it
     except PermissionError as error:
@@ -41,7 +42,7 @@ def exit_code(program: str, action: Callable[[], None], interrupted: str = "inte
     else:
         return 0
     print(f"{program}: {problem}", file=sys.stderr)
-    return 2
+    return code
 
 
 def note(text: str) -> None:
