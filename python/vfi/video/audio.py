@@ -76,6 +76,8 @@ class AudioTransfer:
         for track in self._tracks.values():
             if track.resampler is not None and track.cut is None:
                 with self._cutting(track):
+                    for frame in track.source.codec_context.decode(None):
+                        self._place(track, self._begin, frame)
                     self._encode(track, None)
                     self._output.mux(track.target.encode(None))
 
@@ -132,16 +134,16 @@ class AudioTransfer:
         return time >= self._begin or time + lead > self._begin
 
     def _write(self, track: _Track, time: Fraction, packet: "Packet[AudioStream]") -> None:
-        av = require("av")
         if track.resampler is None:
             try:
                 self._copy(track, packet)
-            except (av.error.InvalidDataError, ValueError):
+            except _faults() as error:
+                _raise_if_of_system(error)
                 track.damaged += 1
             return
         try:
             frames = packet.decode()
-        except av.FFmpegError:
+        except _faults():
             track.damaged += 1
             return
         for frame in frames:
@@ -192,9 +194,20 @@ class AudioTransfer:
         """A track that cannot go on ends there; the video does not. What the system refuses, such as room, goes on up."""
         try:
             yield
-        except (require("av").error.InvalidDataError, ValueError) as error:
+        except _faults() as error:
+            _raise_if_of_system(error)
             seconds = Fraction(track.samples or 0, track.source.codec_context.sample_rate)
             track.cut = f"{float(seconds):.2f} seconds ({sentence(error)})"
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    return require("av").FFmpegError, ValueError
+
+
+def _raise_if_of_system(error: Exception) -> None:
+    """No room on the disk, and the like, are no fault of the sound."""
+    if isinstance(error, (OSError, MemoryError)):
+        raise error
 
 
 def _chosen(demuxer: "Demuxer", sound: Sound) -> "list[tuple[int, AudioStream]]":

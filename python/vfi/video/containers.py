@@ -37,7 +37,7 @@ CONTAINERS = {
     ".mov": Container("libx264"),
     ".mkv": Container("libx264", most=1000),
     ".webm": Container("libvpx-vp9", most=1000),
-    ".avi": Container("mpeg4", constant=True),
+    ".avi": Container("mpeg4", constant=True, most=1000),
     ".ts": Container("libx264"),
     ".m2ts": Container("libx264"),
     ".mts": Container("libx264"),

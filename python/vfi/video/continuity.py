@@ -36,10 +36,15 @@ class Continuity:
         known = self._streams.setdefault(packet.stream_index, _Position(len(self._shifts) - 1))
         if packet.dts is not None:  # times of display go to and fro
             time = packet.dts * packet.time_base
+            shown = time if packet.pts is None else packet.pts * packet.time_base
+            if not time - _BACKWARDS <= shown <= time + _JUMP:  # a guess of the demuxer, from before a jump
+                time, packet.dts = shown, packet.pts
+                known.last = known.shown
             if known.last is not None and self._breaks(known, known.last, time + self._shifts[known.segment]):
                 self._continue(known, known.last, time)
-            moved = time + self._shifts[known.segment]
-            known.last = moved if known.last is None else max(known.last, moved)
+            moved = self._shifts[known.segment]
+            known.last = _later(known.last, time + moved)
+            known.shown = _later(known.shown, shown + moved)
             known.length = (packet.duration or 0) * packet.time_base
         shift = round(self._shifts[known.segment] / packet.time_base)
         if shift:
@@ -66,8 +71,13 @@ class Continuity:
 
 
 class _Position:
-    """Where a stream is: after which jump, and the time of its last packet."""
+    """Where a stream is: after which jump, and the times of decoding and display that it has reached."""
 
     def __init__(self, segment: int) -> None:
         self.segment, self.length = segment, Fraction(0)
         self.last: Fraction | None = None
+        self.shown: Fraction | None = None
+
+
+def _later(known: Fraction | None, time: Fraction) -> Fraction:
+    return time if known is None else max(known, time)

@@ -76,7 +76,7 @@ class Demuxer:
         while self._again:
             yield self._again.pop(0)
         for packet in self._packets:
-            if packet.stream_index == self.video.index:
+            if packet.stream.index == self.video.index:
                 yield packet
 
     def next_packet(self) -> bool:
@@ -130,8 +130,8 @@ class Demuxer:
                 if stamp is not None:
                     time = stamp * packet.time_base
                     self.reached = max(self.reached, time + (packet.duration or 0) * packet.time_base)
-                    if packet.stream_index in self.sound and packet.size:
-                        self.sound[packet.stream_index].append((time, packet))
+                    if packet.size and packet.stream.index in self.sound:
+                        self.sound[packet.stream.index].append((time, packet))
                 yield packet
         except (av.FFmpegError, OSError) as error:
             self.failure = sentence(error)

@@ -24,6 +24,8 @@ _USUAL = {
     "mxf": ("pcm_s16le",),
 }
 _OTHERS = ("aac", "ac3", "libmp3lame", "libopus", "mp2", "flac", "pcm_s16le")
+# What transport streams hold, of which FFmpeg gives a list that is not whole, and takes all else as private data.
+_IN_TRANSPORT = ("aac", "ac3", "eac3", "dts", "truehd", "mp2", "mp3", "opus")
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
@@ -102,13 +104,13 @@ def plain_layout(stream: "AudioStream") -> str:
 def _takes(stream: "AudioStream", container: "OutputContainer", packets: "Sequence[Packet[AudioStream]]") -> bool:
     """Whether the output's format takes the track as it is: tried on a file in memory, for the list of codecs is
     not the whole truth (MP4 takes MP3, but not of 8 kHz, and PCM, but not without a layout, which shows at the end)."""
-    if stream.codec_context is None or name_of(stream) not in container.supported_codecs:
+    if stream.codec_context is None or not _lists(container, name_of(stream)):
         return False
     av = require("av")
     try:
         with av.open(io.BytesIO(), "w", format=container.format.name) as trial:
             target = trial.add_stream_from_template(stream)
-            for packet in packets[:2]:
+            for packet in packets[:8]:
                 copy = av.Packet(bytes(packet))
                 copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
                 copy.time_base, copy.stream = packet.time_base, target
@@ -116,6 +118,10 @@ def _takes(stream: "AudioStream", container: "OutputContainer", packets: "Sequen
     except (ValueError, av.FFmpegError):
         return False
     return True
+
+
+def _lists(container: "OutputContainer", codec: str) -> bool:
+    return codec in (_IN_TRANSPORT if container.format.name == "mpegts" else container.supported_codecs)
 
 
 def _encoders(stream: "AudioStream", container: "OutputContainer") -> list[str]:
@@ -148,8 +154,7 @@ def _opens(container: "OutputContainer", encoder: str, rate: int, layout: str) -
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
         target = trial.add_stream(encoder, rate=rate, layout=layout)
-        codec = target.codec_context.codec
-        if codec.canonical_name not in container.supported_codecs and container.format.name != "mpegts":
+        if not _lists(container, target.codec_context.codec.canonical_name):
             return False
         trial.start_encoding()
     except (ValueError, av.FFmpegError):
