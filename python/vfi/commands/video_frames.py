@@ -57,7 +57,9 @@ class Renderer:
                 seen = bool(times) and times[-1] > earlier.time
             earlier = frame
         if earlier is not None:
-            yield from self._held(earlier, earlier.time, earlier.time + earlier.duration)
+            end = earlier.time + earlier.duration
+            self.unseen += not seen and not self.timeline.between(earlier.time, end)
+            yield from self._held(earlier, earlier.time, end)
 
     def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[tuple[np.ndarray, Fraction]]:
         for time in self.timeline.between(start, end):

@@ -27,6 +27,7 @@ _OPTIONS = {
     "libx265": {"crf": "20", "preset": "medium"},
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "libsvtav1": {"crf": "24", "preset": "8"},
+    "gif": {},
     "mpeg4": {},
     "mpeg2video": {},
 }
