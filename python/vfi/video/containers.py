@@ -95,7 +95,9 @@ def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
     if max(rate.numerator, rate.denominator) >= 2**31:
         rate = rate.limit_denominator(100_000)
     ticks = rate.numerator * math.ceil(Fraction(_FINE, rate.numerator))
-    if held.constant or encoder in ("mpeg2video", "mpeg1video") or (encoder == "mpeg4" and ticks > _MPEG4_TICKS):
-        rate = 1 / (1 / rate).limit_denominator(_MPEG4_TICKS)
+    coarse = encoder == "mpeg4" and ticks > _MPEG4_TICKS
+    if held.constant or coarse or encoder in ("mpeg2video", "mpeg1video"):
+        if encoder == "mpeg4":
+            rate = 1 / (1 / rate).limit_denominator(_MPEG4_TICKS)
         return Clock(1 / rate, rate, constant=True)
     return Clock(Fraction(1, ticks), rate)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # FFmpeg's flag of formats whose clock may jump: AVFMT_TS_DISCONT.
 TS_DISCONT = 0x200
+_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 
 
 class Demuxer:
@@ -53,7 +54,7 @@ class Demuxer:
         if not videos:
             raise UserError(f"{self.path} has no video in it")
         # A cover picture is a video stream too, but not the one that is meant.
-        stream = min(videos, key=lambda video: "attached_pic" in str(video.disposition))
+        stream = min(videos, key=lambda video: bool(video.disposition & _COVER))
         if stream.codec_context is None or stream.time_base is None:
             raise UserError(f"cannot read {self.path}: the codec of its video (stream {stream.index}) is unknown")
         stream.thread_type = "AUTO"

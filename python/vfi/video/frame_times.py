@@ -108,6 +108,8 @@ def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequen
     rates = [_exact(rate) for rate in told if rate and rate > 0]
     if len(steps) < 2:
         return rates[0] if rates else Fraction(25)
+    if set(steps) == {tick} and tick != Fraction(1, 1000):
+        return 1 / tick  # a clock that was made for the rate, which FFmpeg rounds: 119 to 120
     middle, mean = Fraction(statistics.median_low(steps)), sum(steps) / len(steps)
     for rate in rates:
         if abs(1 / rate - middle) <= tick or abs(rate * mean - 1) < Fraction(1, 100):

@@ -152,6 +152,9 @@ def _opens(container: "OutputContainer", encoder: str, rate: int, layout: str) -
     """Whether the output's format takes sound of this encoder; tried as the copy is."""
     av = require("av")
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
+    if container.format.name == "mxf":  # which holds no sound alone
+        picture = trial.add_stream("mpeg2video", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
     try:
         target = trial.add_stream(encoder, rate=rate, layout=layout)
         if not _lists(container, target.codec_context.codec.canonical_name):
