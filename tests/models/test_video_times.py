@@ -1,5 +1,6 @@
 """No frame is lost, whatever the file says of its times."""
 
+import itertools
 from contextlib import closing
 from fractions import Fraction
 
@@ -21,7 +22,7 @@ def frames_of(path):
 
 
 def steps(times):
-    return {later - earlier for earlier, later in zip(times, times[1:])}
+    return {later - earlier for earlier, later in itertools.pairwise(times)}
 
 
 TWENTY_FIFTH = Fraction(1, 25)
@@ -121,7 +122,9 @@ def test_variable_rates_negative_starts_and_pauses_are_left_as_they_are(tmp_path
 def test_rates_that_are_the_clock_s_own(tmp_path, claimed, clock):
     """Screen recordings claim 1000 or 90000 frames a second."""
     stamps = [round(number * clock / 30) for number in range(12)]
-    with closing(VideoReader(make(tmp_path / "in.mkv", rate=claimed, stamps=stamps, clock=Fraction(1, clock)))) as reader:
+    with closing(
+        VideoReader(make(tmp_path / "in.mkv", rate=claimed, stamps=stamps, clock=Fraction(1, clock)))
+    ) as reader:
         assert reader.info.rate == 30
 
 
@@ -158,7 +161,7 @@ def test_times_that_do_not_grow():
     assert times.repaired == {"with a time that does not grow": 3}
     still = FrameTimes(Fraction(0), Fraction(25), Fraction(1, 1000))
     stamps = [still.following(Fraction(0)) for _ in range(40)]
-    assert all(later > earlier for earlier, later in zip(stamps, stamps[1:])) and stamps[-1] > Fraction(36, 25)
+    assert all(later > earlier for earlier, later in itertools.pairwise(stamps)) and stamps[-1] > Fraction(36, 25)
     back = FrameTimes(Fraction(0), Fraction(25), Fraction(1, 1000))
     stamps = [25 * back.following(Fraction(stamp, 25)) for stamp in (*range(50), *range(50))]
     assert stamps == list(range(100)), "started anew"

@@ -157,7 +157,9 @@ def test_a_track_that_fails_is_cut_and_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(AudioTransfer, "_encode", fail)
     assert run(source, "-o", tmp_path / "out.webm") == 0
     assert "sound track 1 is cut off at 0.4" in capsys.readouterr().err
-    assert len(read(tmp_path / "out.webm")[0]) == 50 and heard(tmp_path / "out.webm")[0][0] == pytest.approx(0.4, abs=0.1)
+    assert len(read(tmp_path / "out.webm")[0]) == 50 and heard(tmp_path / "out.webm")[0][0] == pytest.approx(
+        0.4, abs=0.1
+    )
 
 
 def test_a_full_disk_is_no_fault_of_the_sound(tmp_path, capsys, monkeypatch):

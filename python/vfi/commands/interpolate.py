@@ -131,13 +131,14 @@ def _images(options: argparse.Namespace) -> None:
 
 def _video(options: argparse.Namespace) -> None:
     from vfi.commands import interpolate_video
+    from vfi.commands.video_plan import VideoJob
 
     refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
     sound = _sound(options)
     model, device = chosen_model.load(options)
-    job = interpolate_video.VideoJob(
+    job = VideoJob(
         options.input[0],
         options.output,
         factor=options.factor,

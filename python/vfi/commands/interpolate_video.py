@@ -1,6 +1,5 @@
 """A video in, a smoother or slower one out; or two images in, a video out."""
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,37 +12,18 @@ import numpy as np
 from vfi.commands import interpolate_images
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
+from vfi.commands.video_plan import Plan, VideoJob, check_job, plan_for
 from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
 from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import counted
-from vfi.video.containers import Clock, clock_for
+from vfi.video.containers import clock_for
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
-from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
 from vfi.video.writer import Encoding, Picture, VideoWriter
 
-# Seconds by which sound begins earlier in many files; more than that is kept.
-_LEAST_LEAD = Fraction(1, 10)
 _NO_TIME = "none of the times lies within the video"
-
-
-@dataclass(frozen=True)
-class VideoJob:
-    source: Path
-    output: Path
-    factor: int | None = None
-    fps: Fraction | None = None
-    times: list[Fraction] | None = None
-    start: Fraction | None = None
-    end: Fraction | None = None
-    slow_motion: Fraction = Fraction(1)
-    scene_cuts: bool = True
-    overwrite: bool = False
-    quiet: bool = False
-    encoding: Encoding = field(default_factory=Encoding)
-    sound: Sound = field(default_factory=Sound)
 
 
 @dataclass(frozen=True)
@@ -65,7 +45,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
     with closing(VideoReader(job.source, sound=not to_images)) as reader:
         head, rest = _at_least_two(reader, job)
-        plan = _plan(job, reader, head[0].time, to_images)
+        plan = plan_for(job, reader, head[0].time, to_images)
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
@@ -126,85 +106,8 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     print(f"wrote {job.output}: {len(results)} frames at {float(clock.rate):g} frames per second")
 
 
-def check_job(job: VideoJob) -> None:
-    """Refuses numbers that make no sense together."""
-    if job.factor is not None and not 1 <= job.factor <= 1000:
-        raise UserError(f"--factor must be from 1 to 1000, got {job.factor}")
-    if job.times and (job.start is not None or job.end is not None):
-        raise UserError("--times are positions in the whole video; leave out --start and --end")
-    if job.start is not None and job.end is not None and job.end <= job.start:
-        raise UserError(f"--end ({float(job.end):g} s) must be after --start ({float(job.start):g} s)")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What will be rendered, and with what clock it is written; settled before the first frame is.
-
-    origin: the time of the first frame written. lead: for how long it is held before, since the sound begins earlier.
-    """
-
-    timeline: Timeline
-    clock: Clock
-    origin: Fraction
-    lead: Fraction = Fraction(0)
-    constant: bool = False
-    notices: tuple[str, ...] = ()
-
-
-def _plan(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bool) -> _Plan:
-    """Times and clock that the options ask for and the output can hold, the nearest that it can."""
-    info, slower = reader.info, job.slow_motion
-    timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
-    if to_images:
-        return _Plan(timeline, Clock(1 / rate, rate), origin)
-    clock = clock_for(job.output, job.encoding.codec, rate)
-    kind, notices = f"{job.output.suffix} files", []
-    if clock.rate != rate:
-        because = "GIF players show no more" if job.output.suffix.lower() == ".gif" else f"{kind} hold no other"
-        notices.append(f"{float(rate):g} frames per second become {float(clock.rate):g}: {because}")
-    elif clock.constant and not info.even and not job.fps and not job.times:
-        notices.append(f"the variable rate becomes constant, {float(rate):g} frames per second: {kind} hold no other")
-    constant = not job.times and (clock.constant or clock.rate != rate)
-    lead = Fraction(0)
-    if slower == 1 and not job.times and not job.start and job.sound.keep:
-        lead = _lead(reader)
-    if lead:
-        notices.append(f"the first frame is held for {float(lead):.2f} seconds: the sound begins so much earlier")
-    if constant:
-        timeline = Regular(clock.rate * slower, origin - lead)
-    return _Plan(timeline, clock, origin - lead, lead, constant, tuple(notices))
-
-
-def _lead(reader: VideoReader) -> Fraction:
-    """By how much the sound begins before the picture, if by more than encoders put there, in whole frames."""
-    begins = [queue[0][0] for queue in reader.demuxer.sound.values() if queue]
-    lead = reader.origin - min(begins, default=reader.origin)
-    return math.ceil(lead * reader.rate) / reader.rate if lead > _LEAST_LEAD else Fraction(0)
-
-
-def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timeline:
-    """The times that the options ask for; slow motion keeps the source's frame rate unless told otherwise."""
-    if job.times:
-        return Listed(sorted(set(job.times)))
-    if job.fps:
-        return Regular(job.fps * job.slow_motion, origin)
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return Regular(info.rate * job.slow_motion, origin)
-    return Multiplied(job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator))
-
-
-def output_rate(job: VideoJob, info: VideoInfo) -> Fraction:
-    """Frames per second of most of what the options ask for."""
-    if job.fps:
-        return job.fps
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return info.rate
-    factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
-    return info.rate * factor / job.slow_motion
-
-
 def _write_video(
-    rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, plan: _Plan
+    rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, plan: Plan
 ) -> int:
     """Writes the pictures, and the sound unless the speed changes; returns the number of frames."""
     info, clock = reader.info, plan.clock
@@ -236,7 +139,7 @@ def _write_video(
     return writer.frames
 
 
-def _add_sound(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: _Plan) -> None:
+def _add_sound(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:
     if not reader.demuxer.audio or not job.sound.keep:
         sound = Sound(keep=False)
     elif job.slow_motion != 1 or job.times:
@@ -271,7 +174,7 @@ def _at_least_two(reader: VideoReader, job: VideoJob) -> tuple[list[TimedFrame],
     return head, frames
 
 
-def _expected(job: VideoJob, plan: _Plan, info: VideoInfo) -> int | None:
+def _expected(job: VideoJob, plan: Plan, info: VideoInfo) -> int | None:
     """About how many frames will be written; None where the source does not tell its length."""
     if info.duration is None and not job.times:
         return None

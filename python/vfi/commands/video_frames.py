@@ -13,7 +13,6 @@ from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import is_cut
 from vfi.video.timeline import Timeline
 
-
 # Results that are made at once: models share work among the times of an interval, and memory does not grow with them.
 _AT_ONCE = 8
 # An interval this long, in seconds and in usual ones, is a pause: what files of a variable rate leave out stands still.
@@ -25,15 +24,16 @@ _PAUSE_STEPS = 3
 class Renderer:
     """Renders a timeline and counts what it did.
 
-    step: seconds between frames in most of the video. lead: seconds for which the first frame is held before its time.
-    unseen: frames that no time of the timeline lies beside.
+    step: seconds between frames in most of the video; None: there are no pauses.
+    lead: seconds for which the first frame is held before its time. unseen: frames that no time of the timeline lies
+    beside.
     """
 
     model: Interpolator
     device: str
     timeline: Timeline
     scene_cuts: bool = True
-    step: Fraction = Fraction(0)
+    step: Fraction | None = None
     lead: Fraction = Fraction(0)
     interpolated: int = 0
     repeated: int = 0
@@ -71,7 +71,7 @@ class Renderer:
     ) -> Iterator[tuple[np.ndarray, Fraction]]:
         """The pictures from frame0 until just before frame1."""
         begin = frame0.time
-        if frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
+        if self.step is not None and frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
             begin = frame1.time - self.step  # until then it stands still
         still = [time for time in times if time <= begin]
         inner = [time for time in times if time > begin]

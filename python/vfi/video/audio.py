@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, require
 from vfi.video.av_common import counted, sentence
 from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, way_for
 
@@ -191,7 +191,7 @@ class AudioTransfer:
 
     @contextmanager
     def _cutting(self, track: _Track) -> Iterator[None]:
-        """A track that cannot go on ends there; the video does not. What the system refuses, such as room, goes on up."""
+        """A track that cannot go on ends there; the video does not. What the system refuses ends both."""
         try:
             yield
         except _faults() as error:
@@ -215,7 +215,7 @@ def _chosen(demuxer: "Demuxer", sound: Sound) -> "list[tuple[int, AudioStream]]"
     tracks = dict(enumerate(demuxer.audio, 1)) if sound.keep else {}
     missing = [str(number) for number in sound.tracks or () if number not in tracks]
     if missing:
-        raise UserError(f"--tracks: {demuxer.path} has no sound track {', '.join(missing)}; it has {len(tracks)}")
+        raise ArgumentError(f"`tracks`: {demuxer.path} has no sound track {', '.join(missing)}; it has {len(tracks)}")
     return [(number, stream) for number, stream in tracks.items() if sound.tracks is None or number in sound.tracks]
 
 
@@ -223,7 +223,9 @@ def _with_layout(frame: "AudioFrame", layout: str) -> "AudioFrame":
     """The frame with the layout of its channels, which files of PCM may leave out."""
     if "channels" not in frame.layout.name:
         return frame
-    named: AudioFrame = require("av").AudioFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name, layout=layout)
+    named: AudioFrame = require("av").AudioFrame.from_ndarray(
+        frame.to_ndarray(), format=frame.format.name, layout=layout
+    )
     named.sample_rate = frame.sample_rate
     return named
 

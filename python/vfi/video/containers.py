@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vfi.errors import UserError
+from vfi import errors
 
 # MPEG-2 writes a rate as one of a few, times 1 to 4, over 1 to 32.
 _MPEG2 = frozenset(
@@ -14,7 +14,7 @@ _MPEG2 = frozenset(
     for times in range(1, 5)
     for over in range(1, 33)
 )
-# Of a second, for files with a clock of any fineness: the usual rates, and twice a millisecond, are whole numbers of it.
+# Of a second, for files with a clock of any fineness: half a millisecond is a whole number of these.
 _FINE = 48_000
 _MPEG4_TICKS = 65_535  # a second has at most, in MPEG-4
 
@@ -68,8 +68,10 @@ class Clock:
 def encoder_for(path: Path, rate: Fraction) -> str | None:
     """The encoder of files of this name; None for names that are not in the list."""
     held = CONTAINERS.get(path.suffix.lower())
-    if held is None or held.encoder != "mpeg2video" or rate in _MPEG2:
-        return held and held.encoder
+    if held is None:
+        return None
+    if held.encoder != "mpeg2video" or rate in _MPEG2:
+        return held.encoder
     return "libx264" if path.suffix.lower() == ".mxf" else "mpeg4"
 
 
@@ -77,19 +79,21 @@ def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
     """A clock that the file and the encoder can hold, for `rate` frames per second or the nearest rate they can.
 
     Raises:
-        UserError: if there is none, with a way out.
+        ArgumentError: if there is none, with a way out.
     """
     held = CONTAINERS.get(path.suffix.lower(), Container("", constant=True))
     encoder = encoder or encoder_for(path, rate)
     if held.most is not None and rate > held.most:
         if held.clock is None:
-            raise UserError(
+            raise errors.ArgumentError(
                 f"{path.suffix} files hold at most {held.most} frames per second, not {float(rate):g}; "
-                f"use .mp4, or --fps {held.most}"
+                f"use .mp4, or `fps` {held.most}"
             )
         rate = Fraction(held.most)
     if encoder in ("mpeg2video", "mpeg1video") and rate not in _MPEG2:
-        raise UserError(f"the codec {encoder} has no rate of {float(rate):g} frames per second; use --codec mpeg4")
+        raise errors.ArgumentError(
+            f"the codec {encoder} has no rate of {float(rate):g} frames per second; use `codec` mpeg4"
+        )
     if held.clock is not None:
         return Clock(held.clock, rate, held.least)
     if max(rate.numerator, rate.denominator) >= 2**31:

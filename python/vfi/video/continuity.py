@@ -4,7 +4,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from av import Packet, Stream
+    from av import Packet
+    from av.stream import Stream
 
 # Seconds. Decoding times never go back; muxers that round them a little do.
 _BACKWARDS = Fraction(1, 10)

@@ -5,14 +5,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vfi.errors import UserError, require
 from vfi.video.av_common import open_input, reading, sentence
 from vfi.video.continuity import Continuity
 
 if TYPE_CHECKING:
-    from av import AudioStream, Packet, Stream, VideoStream
+    from av import AudioStream, Packet, VideoStream
+    from av.stream import Stream
 
 # FFmpeg's flag of formats whose clock may jump: AVFMT_TS_DISCONT.
 TS_DISCONT = 0x200
@@ -30,7 +31,7 @@ class Demuxer:
         self.path = path
         self.failure: str | None = None
         self.reached = Fraction(0)
-        self.sound: dict[int, deque[tuple[Fraction, "Packet[AudioStream]"]]] = {}
+        self.sound: dict[int, deque[tuple[Fraction, Packet[AudioStream]]]] = {}
         self._open()
         self.keep_sound(stream.index for stream in self.audio if sound)
         try:
@@ -78,7 +79,7 @@ class Demuxer:
             yield self._again.pop(0)
         for packet in self._packets:
             if packet.stream.index == self.video.index:
-                yield packet
+                yield cast("Packet[VideoStream]", packet)
 
     def next_packet(self) -> bool:
         """Reads one more packet, for its sound; False at the end of the file."""
@@ -132,8 +133,7 @@ class Demuxer:
                     time = stamp * packet.time_base
                     self.reached = max(self.reached, time + (packet.duration or 0) * packet.time_base)
                     if packet.size and packet.stream.index in self.sound:
-                        self.sound[packet.stream.index].append((time, packet))
+                        self.sound[packet.stream.index].append((time, cast("Packet[AudioStream]", packet)))
                 yield packet
         except (av.FFmpegError, OSError) as error:
             self.failure = sentence(error)
-

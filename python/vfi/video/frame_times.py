@@ -1,5 +1,6 @@
 """Times of decoded frames that always grow, whatever the file says."""
 
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ class BestStamps:
 
 
 def _falls(times: Sequence[Fraction]) -> bool:
-    return any(later < earlier for earlier, later in zip(times, times[1:]))
+    return any(later < earlier for earlier, later in itertools.pairwise(times))
 
 
 class FrameTimes:
@@ -86,7 +87,7 @@ class FrameTimes:
         self._behind += 1
         self.repaired["with a time that does not grow"] += 1
         if self._behind < _STUCK and last - time < 8 * self._step:
-            return last + self._step / 2**self._behind
+            return last + self._step / Fraction(2**self._behind)
         self._shift = last + self._step - stamp
         return last + self._step
 
@@ -103,18 +104,18 @@ def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequen
         what the file tells, if its first frames agree; else their own, a usual one where it is within a tick; 25
         where nothing is known.
     """
-    known = [stamp for stamp in stamps if stamp is not None]
-    steps = [later - earlier for earlier, later in zip(known, known[1:]) if later > earlier]
+    known: list[Fraction] = [stamp for stamp in stamps if stamp is not None]
+    steps = [later - earlier for earlier, later in itertools.pairwise(known) if later > earlier]
     rates = [_exact(rate) for rate in told if rate and rate > 0]
     if len(steps) < 2:
         return rates[0] if rates else Fraction(25)
     if set(steps) == {tick} and tick != Fraction(1, 1000):
         return 1 / tick  # a clock that was made for the rate, which FFmpeg rounds: 119 to 120
-    middle, mean = Fraction(statistics.median_low(steps)), sum(steps) / len(steps)
+    middle, mean = Fraction(statistics.median_low(steps)), Fraction(sum(steps)) / len(steps)
     for rate in rates:
         if abs(1 / rate - middle) <= tick or abs(rate * mean - 1) < Fraction(1, 100):
             return rate
-    usual = min(_USUAL, key=lambda rate: abs(1 / rate - mean))
+    usual = _nearest_usual(1 / mean)
     if abs(1 / usual - middle) <= tick:
         return usual
     for rate in rates:
@@ -123,7 +124,11 @@ def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequen
     return (1 / middle).limit_denominator(1001)
 
 
+def _nearest_usual(rate: Fraction) -> Fraction:
+    return min(_USUAL, key=lambda usual: abs(usual / rate - 1))
+
+
 def _exact(rate: Fraction) -> Fraction:
     """The usual rate that a rounded one means: 19001/317 is 60000/1001."""
-    near = min(_USUAL, key=lambda usual: abs(usual - rate))
+    near = _nearest_usual(rate)
     return near if abs(near / rate - 1) < Fraction(1, 50_000) else rate

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from vfi.errors import UserError, require
 from vfi.files.opencv import MOST_PIXELS
-from vfi.video.av_common import EXACT_CONVERSION, Colour, counted, reading
+from vfi.video.av_common import Colour, counted, reading
+from vfi.video.decoded import quarter_turns, upright_rgb
 from vfi.video.demux import TS_DISCONT, Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 
@@ -96,7 +97,7 @@ class VideoReader:
         self._times = FrameTimes(self.origin, self.rate, self._clock)
         trial = FrameTimes(self.origin, self.rate, self._clock)
         grid = [trial.following(stamp) for stamp in best]
-        self._even = all(later - earlier == 1 / self.rate for earlier, later in zip(grid, grid[1:]))
+        self._even = all(later - earlier == 1 / self.rate for earlier, later in pairwise(grid))
 
     def close(self) -> None:
         self.demuxer.close()
@@ -110,7 +111,7 @@ class VideoReader:
         stream, frame = self.demuxer.video, self._first
         width, height = frame.width, frame.height
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        if _quarter_turns(frame) % 2:
+        if quarter_turns(frame) % 2:
             width, height, aspect = height, width, 1 / aspect
         return VideoInfo(
             width=width,
@@ -142,7 +143,7 @@ class VideoReader:
         return found + ([f"{counted(self.resized, 'frame')} of another size than the first"] if self.resized else [])
 
     def missing(self) -> Fraction:
-        """How many seconds fewer there were than the file promises, once all has been read; 0 where it promises none."""
+        """How many seconds the file promises that were not there, once all has been read; 0 where it promises none."""
         demuxer = self.demuxer
         if demuxer.container.format.flags & TS_DISCONT:
             return Fraction(0)  # what these tell is an estimate
@@ -253,19 +254,10 @@ class VideoReader:
         return TimedFrame(time, duration, self._rgb(frame))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
+        first = self._first
+        self.resized += (frame.width, frame.height) != (first.width, first.height)
         with reading(self.path):
-            width, height = self._first.width, self._first.height
-            scale = min(Fraction(width, frame.width), Fraction(height, frame.height))
-            fitted = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-            if (frame.width, frame.height) == (width, height):
-                fitted = width, height
-            rgb = frame.to_ndarray(format="rgb24", width=fitted[0], height=fitted[1], interpolation=EXACT_CONVERSION)
-        if (frame.width, frame.height) != (width, height):
-            self.resized += 1
-            left, top = (width - fitted[0]) // 2, (height - fitted[1]) // 2
-            bars = ((top, height - fitted[1] - top), (left, width - fitted[0] - left), (0, 0))
-            rgb = np.pad(rgb, bars)
-        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(self._first)))
+            return upright_rgb(frame, first)
 
 
 def _seconds(frame: "VideoFrame", stamp: int | None) -> Fraction | None:
@@ -273,10 +265,4 @@ def _seconds(frame: "VideoFrame", stamp: int | None) -> Fraction | None:
     if stamp is None or frame.time_base is None:
         return None
     result: Fraction = stamp * frame.time_base
-    return result
-
-
-def _quarter_turns(frame: "VideoFrame") -> int:
-    """Turns of 90 degrees against the clock that make the frame upright, 0 to 3."""
-    result: int = round(frame.rotation / 90) % 4
     return result

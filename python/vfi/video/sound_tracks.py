@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, require
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet
@@ -87,7 +87,9 @@ def check_codec(codec: str | None) -> None:
     except ValueError:
         kind = None
     if kind != "audio":
-        raise UserError(f"--audio: {codec!r} is no encoder of sound; try copy, aac, opus, mp3, ac3, flac or pcm_s16le")
+        raise ArgumentError(
+            f"`audio`: {codec!r} is no encoder of sound; try copy, aac, opus, mp3, ac3, flac or pcm_s16le"
+        )
 
 
 def name_of(stream: "AudioStream") -> str:

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
-from vfi.files.atomic import cannot_write, put_in_place, temporary_name
+from vfi.files.atomic import cannot_write, claimed, put_in_place
 from vfi.video.audio import AudioTransfer
 from vfi.video.av_common import EXACT_CONVERSION, Colour, url
 from vfi.video.containers import CONTAINERS, encoder_for
@@ -69,14 +71,15 @@ class VideoWriter:
         self.frames = 0
         self.seconds = Fraction(0)
         self._replaces = path.exists()
-        self._temporary = temporary_name(path)
+        self._claim = ExitStack()
+        self._temporary = self._claim.enter_context(claimed(path))
         self._audio: AudioTransfer | None = None
         self._last_stamp: int | None = None
         try:
             self._container = self._open()
             self._stream = self._add_stream(encoding)
         except BaseException:
-            self._temporary.unlink(missing_ok=True)
+            self._claim.close()
             raise
 
     def add_audio(self, demuxer: Demuxer, begin: Fraction, end: Fraction | None, sound: Sound) -> None:
@@ -114,7 +117,9 @@ class VideoWriter:
         """Writes what the encoders hold back and gives the file its name."""
         try:
             self._guarded(self._flush)
-            put_in_place(self._temporary, self.path, lasting=True)
+            put_in_place(self._temporary, self.path, lasting=True, replace=self._replaces)
+        except FileExistsError as error:
+            raise UserError(f"{self.path} has been made by another process meanwhile; {self._beside()}") from error
         except OSError as error:
             raise cannot_write(self.path, error) from error
         finally:
@@ -137,7 +142,14 @@ class VideoWriter:
         except (OSError, ValueError):
             # The file is thrown away: that it could not be completed does not matter.
             self.frames = 0
-        self._temporary.unlink(missing_ok=True)
+        self._claim.close()
+
+    def _beside(self) -> str:
+        """Keeps the work under a name that is free."""
+        names = (self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}") for number in itertools.count(2))
+        other = next(name for name in names if not name.exists())
+        put_in_place(self._temporary, other, lasting=True, replace=False)
+        return f"this result is {other}"
 
     def _flush(self) -> None:
         self._container.mux(self._stream.encode(None))
@@ -172,8 +184,8 @@ class VideoWriter:
             raise UserError(f"the codec {name!r} cannot encode video")
         if not self._holds(codec):
             others = [other for other in _OPTIONS if self._holds(av.Codec(other, "w"))]
-            advice = f"use --codec {' or '.join(others)}, or another suffix" if others else "choose another suffix"
-            raise UserError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; {advice}")
+            advice = f"use `codec` {' or '.join(others)}, or another suffix" if others else "choose another suffix"
+            raise ArgumentError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; {advice}")
         formats = [video_format.name for video_format in codec.video_formats]
         pixel_format = encoding.pixels or ("yuv420p" if "yuv420p" in formats else formats[0])
         options = dict(_OPTIONS.get(codec.name, {}))
