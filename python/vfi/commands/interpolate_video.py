@@ -19,6 +19,7 @@ from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import counted
 from vfi.video.containers import clock_for
+from vfi.video.extras import Span
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
 from vfi.video.writer import Encoding, Picture, VideoWriter
@@ -116,11 +117,9 @@ def _write_video(
     )
     writer = VideoWriter(job.output, picture, job.encoding)
     try:
-        _add_sound(writer, job, reader, plan)
-        if info.bits > 8:
-            note(f"the {info.bits} bits per sample of {job.source} become 8")
-        if reader.has_subtitles:
-            note("the subtitles are left out")
+        _carry_over(writer, job, reader, plan)
+        for loss in info.losses:
+            note(f"of {job.source}, {loss}")
         for notice in (*plan.notices, *writer.notices):
             note(notice)
         for rgb, time in rendered:
@@ -139,7 +138,7 @@ def _write_video(
     return writer.frames
 
 
-def _add_sound(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:
+def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:
     if not reader.demuxer.audio or not job.sound.keep:
         sound = Sound(keep=False)
     elif job.slow_motion != 1 or job.times:
@@ -148,7 +147,8 @@ def _add_sound(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Pl
     else:
         sound = job.sound
     end = None if job.end is None else reader.origin + job.end
-    writer.add_audio(reader.demuxer, reader.origin + plan.origin, end, sound)
+    if not job.times:
+        writer.carry_over(reader.demuxer, Span(reader.origin + plan.origin, end, job.slow_motion), sound)
 
 
 def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> tuple[int, str]:

@@ -84,8 +84,8 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
 
 def _lead(reader: VideoReader) -> Fraction:
     """By how much the sound begins before the picture, if by more than encoders put there, in whole frames."""
-    leads = [Fraction(0)]
-    for time, packet in (queue[0] for queue in reader.demuxer.sound.values() if queue):
+    leads, sounds = [Fraction(0)], [reader.demuxer.sound.get(stream.index) for stream in reader.demuxer.audio]
+    for time, packet in (queue[0] for queue in sounds if queue):
         lead, own = reader.origin - time, 2 * (packet.duration or 0) * packet.time_base
         leads += [lead] if lead > max(own, _LEAST_LEAD) else []
     return math.ceil(max(leads) * reader.rate) / reader.rate

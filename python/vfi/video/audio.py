@@ -1,4 +1,4 @@
-"""Sound of a video, carried over to another: copied where the container takes its codec, else encoded again."""
+"""Sound and subtitles of a video, carried over: sound is copied where the container takes its codec, else encoded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 from vfi.errors import ArgumentError, require
 from vfi.video.av_common import counted, sentence
-from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, way_for
+from vfi.video.extras import Span
+from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, takes, way_for
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, AudioStream, Packet
     from av.container import OutputContainer
+    from av.subtitles.stream import SubtitleStream
 
     from vfi.video.demux import Demuxer
 
@@ -23,33 +25,34 @@ _GAP = Fraction(1, 10)
 @dataclass
 class _Track:
     number: int
-    source: "AudioStream"
+    source: "AudioStream"  # or subtitles, of which the same is asked while they are copied
     target: "AudioStream"
     resampler: "AudioResampler | None" = None  # None: packets are copied
     last: int | None = None  # dts of the last packet copied
     samples: int | None = None  # written so far, at the source's rate
     damaged: int = 0
+    kind: str = "sound track"
     cut: str | None = None  # why nothing more of it is written
 
 
 class AudioTransfer:
-    """Sound tracks of a file, from `begin` to `end` on its clock (seconds); `begin` becomes 0.
+    """Sound tracks and subtitles of a part of a file, whose beginning becomes 0.
 
     How each track is written is decided here, before the first frame: `notices` says what is not copied. Packets come
     from the queues of the demuxer, which fill while its pictures are read.
     """
 
-    def __init__(
-        self, demuxer: "Demuxer", output: "OutputContainer", begin: Fraction, end: Fraction | None, sound: Sound
-    ) -> None:
+    def __init__(self, demuxer: "Demuxer", output: "OutputContainer", span: Span, sound: Sound) -> None:
         self.notices: list[str] = []
         self._demuxer, self._output = demuxer, output
-        self._begin, self._end = begin, end
+        self._begin, self._end, self._slower = span.begin, span.end, span.slower
         # These files can hide sound before 0 that decoders need for what follows; elsewhere it would delay the picture.
         self._hides_lead = output.format.name in ("mp4", "mov", "ipod")
         self._tracks: dict[int, _Track] = {}
         for number, stream in _chosen(demuxer, sound):
             self._add(number, stream, sound.codec)
+        for number, subtitles in enumerate(demuxer.container.streams.subtitles, 1):
+            self._add_subtitles(number, subtitles)
         demuxer.keep_sound(self._tracks)
 
     def pump(self, until: Fraction | None = None) -> None:
@@ -57,7 +60,7 @@ class AudioTransfer:
         while True:
             queues = [self._demuxer.sound[index] for index in self._tracks]
             queue = min((queue for queue in queues if queue), key=lambda queue: queue[0][0], default=None)
-            if queue is None or (until is not None and queue[0][0] - self._begin >= until):
+            if queue is None or (until is not None and (queue[0][0] - self._begin) * self._slower >= until):
                 return
             time, packet = queue.popleft()
             track = self._tracks[packet.stream_index]
@@ -66,7 +69,7 @@ class AudioTransfer:
 
     def stop_at(self, time: Fraction) -> None:
         """Leaves out the sound after `time` on the output's clock."""
-        self._end = self._begin + time
+        self._end = self._begin + time / self._slower
 
     def finish(self) -> None:
         """Writes what is left, encoders' remainders included."""
@@ -86,7 +89,7 @@ class AudioTransfer:
         said = []
         for track in self._tracks.values():
             if track.damaged:
-                said.append(f"{counted(track.damaged, 'damaged packet')} of sound track {track.number} left out")
+                said.append(f"{counted(track.damaged, 'damaged packet')} of {track.kind} {track.number} left out")
             if track.cut is not None:
                 said.append(f"sound track {track.number} is cut off at {track.cut}")
         return said
@@ -115,6 +118,20 @@ class AudioTransfer:
         target.disposition = stream.disposition
         self._tracks[stream.index] = _Track(number, stream, target, self._resampler(stream, target, way))
 
+    def _add_subtitles(self, number: int, stream: "SubtitleStream") -> None:
+        queue = self._demuxer.sound.get(stream.index, ())
+        if not takes(stream, self._output, [packet for _, packet in queue]):
+            name = self._output.format.name
+            self.notices.append(
+                f"the subtitles (track {number}) are left out: {name} files do not take them as they are"
+            )
+            return
+        target = self._output.add_stream_from_template(stream)
+        target.metadata.update(stream.metadata)
+        target.disposition = stream.disposition
+        both = cast("AudioStream", stream), cast("AudioStream", target)
+        self._tracks[stream.index] = _Track(number, *both, kind="subtitles")
+
     def _resampler(self, stream: "AudioStream", target: "AudioStream", way: Way) -> "AudioResampler | None":
         if way.encoder is None:
             return None
@@ -129,7 +146,9 @@ class AudioTransfer:
         if self._end is not None and time >= self._end:
             return False
         lead = Fraction(0)
-        if self._hides_lead or track.resampler is not None:
+        if track.kind == "subtitles":
+            lead = (packet.duration or 0) * packet.time_base
+        elif self._hides_lead or track.resampler is not None:
             lead = 2 * (packet.duration or 0) * packet.time_base
         return time >= self._begin or time + lead > self._begin
 
@@ -152,9 +171,12 @@ class AudioTransfer:
             time += Fraction(frame.samples, frame.sample_rate)
 
     def _copy(self, track: _Track, packet: "Packet[AudioStream]") -> None:
-        shift = round(self._begin / packet.time_base)
-        packet.pts = (packet.pts or 0) - shift
-        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        shift = self._begin / packet.time_base
+        packet.pts = round(((packet.pts or 0) - shift) * self._slower)
+        packet.dts = packet.pts if packet.dts is None else round((packet.dts - shift) * self._slower)
+        if track.kind == "subtitles":
+            packet.pts, packet.dts = max(packet.pts, 0), max(packet.dts, 0)
+            packet.duration = round((packet.duration or 0) * self._slower)
         if track.last is not None and packet.dts <= track.last:
             packet.dts = track.last + 1
             packet.pts = max(packet.pts, packet.dts)

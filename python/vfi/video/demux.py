@@ -24,7 +24,7 @@ class Demuxer:
     """Reads a file once, from its beginning or from where `seek` goes; `close` it at the end.
 
     `failure` says why the file could not be read to its end. `reached` is how far its streams go, of those read so far.
-    `sound`: packets of the sound and their times, if they are wanted, until someone takes them.
+    `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them.
     """
 
     def __init__(self, path: Path, *, sound: bool = False) -> None:
@@ -33,7 +33,7 @@ class Demuxer:
         self.reached = Fraction(0)
         self.sound: dict[int, deque[tuple[Fraction, Packet[AudioStream]]]] = {}
         self._open()
-        self.keep_sound(stream.index for stream in self.audio if sound)
+        self.keep_sound(stream.index for stream in (*self.audio, *self.container.streams.subtitles) if sound)
         try:
             self.video = self._choose_stream()
         except BaseException:

@@ -12,7 +12,7 @@ import numpy as np
 from vfi.errors import UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import Colour, counted, reading
-from vfi.video.decoded import quarter_turns, upright_rgb
+from vfi.video.decoded import is_turned, losses, upright_rgb
 from vfi.video.demux import TS_DISCONT, Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 
@@ -38,7 +38,8 @@ class VideoInfo:
     colour: Colour
     # Of the whole file; None where it is not known in advance.
     duration: Fraction | None
-    bits: int
+    # What the pictures hold that is left out, in words.
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class VideoReader:
             raise
         self._first, self._clock = head[0], self._stream_clock()
         self._learn(head)
+        with reading(path):
+            self._losses = tuple(losses(head))
         self._reached: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
 
@@ -103,15 +106,11 @@ class VideoReader:
         self.demuxer.close()
 
     @property
-    def has_subtitles(self) -> bool:
-        return bool(self.demuxer.container.streams.subtitles)
-
-    @property
     def info(self) -> VideoInfo:
         stream, frame = self.demuxer.video, self._first
         width, height = frame.width, frame.height
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        if quarter_turns(frame) % 2:
+        if is_turned(frame):
             width, height, aspect = height, width, 1 / aspect
         return VideoInfo(
             width=width,
@@ -124,7 +123,7 @@ class VideoReader:
                 int(frame.colorspace), int(frame.color_range), int(frame.color_trc), int(frame.color_primaries)
             ),
             duration=self._duration(),
-            bits=max(component.bits for component in frame.format.components),
+            losses=self._losses,
         )
 
     def _duration(self) -> Fraction | None:

@@ -11,6 +11,7 @@ from vfi.errors import ArgumentError, require
 if TYPE_CHECKING:
     from av import AudioStream, Packet
     from av.container import OutputContainer
+    from av.subtitles.stream import SubtitleStream
 
 _LOSSLESS = ("flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "mp4als")
 # Encoders by what people call them; FFmpeg's own of some are experimental.
@@ -61,7 +62,7 @@ def way_for(
         codec: as in `Sound`.
     """
     context = stream.codec_context
-    if codec in (None, "copy") and _takes(stream, container, packets):
+    if codec in (None, "copy") and takes(stream, container, packets):
         return Way()
     if codec == "copy":
         return f"{container.format.name} files do not take {name_of(stream)} as it is"
@@ -92,7 +93,7 @@ def check_codec(codec: str | None) -> None:
         )
 
 
-def name_of(stream: "AudioStream") -> str:
+def name_of(stream: "AudioStream | SubtitleStream") -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else "an unknown codec"
 
 
@@ -103,7 +104,9 @@ def plain_layout(stream: "AudioStream") -> str:
     return usual if "channels" in layout.name or not layout.name else str(layout.name)
 
 
-def _takes(stream: "AudioStream", container: "OutputContainer", packets: "Sequence[Packet[AudioStream]]") -> bool:
+def takes(
+    stream: "AudioStream | SubtitleStream", container: "OutputContainer", packets: "Sequence[Packet[AudioStream]]"
+) -> bool:
     """Whether the output's format takes the track as it is: tried on a file in memory, for the list of codecs is
     not the whole truth (MP4 takes MP3, but not of 8 kHz, and PCM, but not without a layout, which shows at the end)."""
     if stream.codec_context is None or not _lists(container, name_of(stream)):

@@ -5,7 +5,7 @@ import io
 import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,12 @@ import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.atomic import cannot_write, claimed, put_in_place
+from vfi.video import extras
 from vfi.video.audio import AudioTransfer
 from vfi.video.av_common import EXACT_CONVERSION, Colour, url
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.demux import Demuxer
+from vfi.video.extras import Span
 from vfi.video.sound_tracks import Sound
 
 if TYPE_CHECKING:
@@ -82,9 +84,10 @@ class VideoWriter:
             self._claim.close()
             raise
 
-    def add_audio(self, demuxer: Demuxer, begin: Fraction, end: Fraction | None, sound: Sound) -> None:
-        """Carries the sound over, to be called before the first frame is written."""
-        self._audio = AudioTransfer(demuxer, self._container, begin, end, sound)
+    def carry_over(self, demuxer: Demuxer, span: Span, sound: Sound) -> None:
+        """Carries over what travels with the picture, to be called before the first frame is written."""
+        self.notices += extras.carry_over(demuxer.container, self._container, span)
+        self._audio = AudioTransfer(demuxer, self._container, span, sound)
         self.notices += self._audio.notices
 
     def sound_summary(self) -> list[str]:
@@ -95,7 +98,7 @@ class VideoWriter:
         """Adds a frame that appears at `time` seconds; times must grow."""
         av = require("av")
         frame = av.VideoFrame.from_ndarray(self._padded(rgb), format="rgb24")
-        colour = self.picture.colour
+        colour = self._colour
         frame = frame.reformat(
             format=self._stream.pix_fmt,
             dst_colorspace=_MATRICES.get(colour.matrix, 5),
@@ -204,11 +207,12 @@ class VideoWriter:
                 f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
                 f"row or column: {pixel_format} video needs even sizes"
             )
+        self._colour = _writable(picture.colour, pixel_format)
         context = stream.codec_context
         context.time_base = picture.time_base
         context.sample_aspect_ratio = picture.pixel_aspect
-        context.colorspace, context.color_range = picture.colour.matrix, picture.colour.range
-        context.color_trc, context.color_primaries = picture.colour.transfer, picture.colour.primaries
+        context.colorspace, context.color_range = self._colour.matrix, self._colour.range
+        context.color_trc, context.color_primaries = self._colour.transfer, self._colour.primaries
         if not options:
             # Old encoders know a bit rate only; this is plenty for them.
             context.bit_rate = int(picture.width * picture.height * picture.rate * Fraction(1, 4))
@@ -248,3 +252,10 @@ class VideoWriter:
             action()
         except require("av").FFmpegError as error:
             raise UserError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _writable(colour: Colour, pixel_format: str) -> Colour:
+    """RGB has the matrix 0, which planes of YUV cannot have: these are BT.709 then."""
+    if colour.matrix == 0 and pixel_format.startswith("yuv"):
+        return replace(colour, matrix=1, range=1)
+    return colour
