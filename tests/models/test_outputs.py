@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,26 @@ def test_a_pause_is_held_in_bounded_memory(tmp_path, monkeypatch):
     asked.clear()
     assert run(source, "-o", tmp_path / "more.mkv", "--factor", 30, "--no-scene-cuts") == 0
     assert max(map(len, asked)) == video_frames._AT_ONCE
+
+
+def bomb(path, side, frames):
+    """A GIF of so many frames of side x side pixels, in some bytes each."""
+    colours = struct.pack("<6sHHBBB6B", b"GIF89a", side, side, 0xF0, 0, 0, 0, 0, 0, 255, 255, 255)
+    delay = bytes([0x21, 0xF9, 4, 4, 10, 0, 0, 0])
+    dot = struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + bytes([2, 2, 0x44, 1, 0])
+    path.write_bytes(colours + (delay + dot) * frames + b";")
+    return path
+
+
+def test_bombs_are_refused_before_they_are_decoded(tmp_path, capsys):
+    message = refused(capsys, bomb(tmp_path / "in.gif", 16_000, 200), "-o", tmp_path / "out.mp4")
+    assert "frames of 16000x16000 pixels in" in message and "add --trust-input if that is meant" in message
+    assert run(bomb(tmp_path / "small.gif", 400, 3), "-o", tmp_path / "out.mp4") == 0
+
+
+def test_bombs_that_are_meant(tmp_path, monkeypatch):
+    monkeypatch.setattr("vfi.video.reader._HUGE", 100)
+    monkeypatch.setattr("vfi.video.reader._PIXELS_PER_BYTE", 1)
+    source = bomb(tmp_path / "in.gif", 400, 3)
+    assert run(source, "-o", tmp_path / "out.mp4") == 2
+    assert run(source, "-o", tmp_path / "out.mp4", "--trust-input") == 0

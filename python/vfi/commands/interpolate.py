@@ -61,6 +61,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
     add("--codec", help="video encoder (default: by the output's suffix)")
     add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")
+    what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
+    add("--trust-input", action="store_true", default=None, help=what)
     add("--quiet", action="store_true", help="no progress bar")
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
@@ -94,7 +96,9 @@ def _images(options: argparse.Namespace) -> None:
     from vfi.commands import interpolate_images
     from vfi.files import images
 
-    refuse(options, ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks"), "video input")
+    refuse(
+        options, ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"), "video input"
+    )
     for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
@@ -152,6 +156,7 @@ def _video(options: argparse.Namespace) -> None:
         quiet=options.quiet,
         encoding=_encoding(options),
         sound=sound,
+        trust_input=bool(options.trust_input),
     )
     interpolate_video.run(job, model, device)
 

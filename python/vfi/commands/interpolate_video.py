@@ -44,7 +44,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     to_images = is_image_name(job.output)
     if not to_images:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    with closing(VideoReader(job.source, sound=not to_images)) as reader:
+    with closing(VideoReader(job.source, sound=not to_images, trusted=job.trust_input)) as reader:
         head, rest = _at_least_two(reader, job)
         plan = plan_for(job, reader, head[0].time, to_images)
         renderer = Renderer(

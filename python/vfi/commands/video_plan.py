@@ -31,6 +31,7 @@ class VideoJob:
     quiet: bool = False
     encoding: Encoding = field(default_factory=Encoding)
     sound: Sound = field(default_factory=Sound)
+    trust_input: bool = False
 
 
 def check_job(job: VideoJob) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import Colour, counted, reading
 from vfi.video.decoded import is_turned, losses, upright_rgb
@@ -19,6 +19,9 @@ from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
 
+# Pixels of a frame that is suspicious if it takes next to no bytes: fewer than one for a million of them.
+_HUGE = 2**26
+_PIXELS_PER_BYTE = 1_000_000
 # Frames that are looked at before the first one is given: what their times look like.
 _HEAD = 8
 
@@ -59,10 +62,11 @@ class VideoReader:
     `uneven` intervals between frames that are not the usual one.
 
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
+    trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
     """
 
-    def __init__(self, path: Path, *, sound: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, sound: bool = False, trusted: bool = False) -> None:
+        self.path, self._trusted = path, trusted
         self.damaged = self.decoded = self.resized = self.uneven = 0
         self.demuxer = Demuxer(path, sound=sound)
         try:
@@ -225,6 +229,7 @@ class VideoReader:
                 if shown is not None and not self.demuxer.video.codec_context.has_b_frames:
                     yield self._again(shown, packet)
                 continue
+            self._check_size(packet.size)
             try:
                 decoded = packet.decode()
             except av.FFmpegError:
@@ -243,6 +248,14 @@ class VideoReader:
         again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
         self._check(again)
         return again
+
+    def _check_size(self, size: int) -> None:
+        """Refuses bombs before they are decoded."""
+        context = self.demuxer.video.codec_context
+        pixels = context.width * context.height
+        if not self._trusted and size and pixels > max(_HUGE, _PIXELS_PER_BYTE * size):
+            told = f"frames of {context.width}x{context.height} pixels in {size} bytes"
+            raise ArgumentError(f"cannot read {self.path}: {told}; add `trust_input` if that is meant")
 
     def _check(self, frame: "VideoFrame") -> None:
         self.decoded += 1
