@@ -3,9 +3,10 @@
 from contextlib import closing
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from tiny_videos import SIDE, make, numbered
-from video_runs import refused, run
+from video_runs import read, refused, run
 
 from vfi.video.containers import CONTAINERS, clock_for
 from vfi.video.reader import VideoReader
@@ -93,3 +94,16 @@ def test_what_cannot_be_held_says_what_can(tmp_path, capsys):
     message = refused(capsys, source, "-o", tmp_path / "out.mpg", "--codec", "mpeg2video", "--fps", 7)
     assert "the codec mpeg2video has no rate of 7 frames per second; use --codec mpeg4" in message
     assert "at most 1000 frames per second" in refused(capsys, source, "-o", tmp_path / "out.mkv", "--factor", 100)
+
+
+def test_a_gif_has_a_palette_for_every_frame(tmp_path):
+    y, x = np.mgrid[:90, :160]
+    sky = np.stack([60 + y, 110 + y // 2, 200 - x // 8], -1).astype(np.uint8)
+    shown = [np.roll(sky, 8 * number, 1) for number in range(4)]
+    writer = VideoWriter(tmp_path / "out.gif", Picture(160, 90, Fraction(10), Fraction(1, 100)), Encoding())
+    for number, rgb in enumerate(shown):
+        writer.write(rgb, Fraction(number, 10))
+    writer.finish()
+    frames = read(tmp_path / "out.gif")[1]
+    errors = [((frame.astype(float) - rgb) ** 2).mean() for frame, rgb in zip(frames, shown, strict=True)]
+    assert 10 * np.log10(255**2 / np.mean(errors)) > 40

@@ -20,10 +20,11 @@ from vfi.video.av_common import EXACT_CONVERSION, Colour, url
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.demux import Demuxer
 from vfi.video.extras import Span
+from vfi.video.palette import Palette
 from vfi.video.sound_tracks import Sound
 
 if TYPE_CHECKING:
-    from av import Codec, VideoStream
+    from av import Codec, VideoFrame, VideoStream
     from av.container import OutputContainer
 
 _OPTIONS = {
@@ -80,6 +81,8 @@ class VideoWriter:
         try:
             self._container = self._open()
             self._stream = self._add_stream(encoding)
+            sizes = self._stream.width, self._stream.height
+            self._palette = Palette(*sizes, picture.time_base) if self._stream.pix_fmt == "pal8" else None
         except BaseException:
             self._claim.close()
             raise
@@ -98,19 +101,12 @@ class VideoWriter:
         """Adds a frame that appears at `time` seconds; times must grow."""
         av = require("av")
         frame = av.VideoFrame.from_ndarray(self._padded(rgb), format="rgb24")
-        colour = self._colour
-        frame = frame.reformat(
-            format=self._stream.pix_fmt,
-            dst_colorspace=_MATRICES.get(colour.matrix, 5),
-            dst_color_range=colour.range or 1,
-            interpolation=EXACT_CONVERSION,
-        )
         stamp = round(time / self.picture.time_base)
         if self._last_stamp is not None:
             stamp = max(stamp, self._last_stamp + self.picture.least_ticks)
         frame.pts, frame.time_base = stamp, self.picture.time_base
         self._last_stamp = stamp
-        self._guarded(lambda: self._container.mux(self._stream.encode(frame)))
+        self._guarded(lambda: self._encode(frame))
         self.frames, self.seconds = self.frames + 1, time
         audio = self._audio
         if audio is not None:
@@ -154,8 +150,25 @@ class VideoWriter:
         put_in_place(self._temporary, other, lasting=True, replace=False)
         return f"this result is {other}"
 
+    def _encode(self, frame: "VideoFrame | None") -> None:
+        """Encodes an RGB frame; None brings what is held back."""
+        if self._palette is not None:
+            for ready in self._palette.push(frame):
+                self._container.mux(self._stream.encode(ready))
+        elif frame is not None:
+            colour = self._colour
+            converted = frame.reformat(
+                format=self._stream.pix_fmt,
+                dst_colorspace=_MATRICES.get(colour.matrix, 5),
+                dst_color_range=colour.range or 1,
+                interpolation=EXACT_CONVERSION,
+            )
+            self._container.mux(self._stream.encode(converted))
+        if frame is None:
+            self._container.mux(self._stream.encode(None))
+
     def _flush(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        self._encode(None)
         if self._audio is not None:
             self._audio.finish()
         self._container.close()
@@ -190,7 +203,8 @@ class VideoWriter:
             advice = f"use `codec` {' or '.join(others)}, or another suffix" if others else "choose another suffix"
             raise ArgumentError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; {advice}")
         formats = [video_format.name for video_format in codec.video_formats]
-        pixel_format = encoding.pixels or ("yuv420p" if "yuv420p" in formats else formats[0])
+        usual = "pal8" if codec.name == "gif" else "yuv420p"
+        pixel_format = encoding.pixels or (usual if usual in formats else formats[0])
         options = dict(_OPTIONS.get(codec.name, {}))
         if codec.name == "libx264" and self._container.format.name == "mxf":
             options["bf"] = "0"  # its files do not say in which order frames are shown
