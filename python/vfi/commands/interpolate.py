@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from vfi.commands import chosen_model, model_options
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
+from vfi.video.containers import CONTAINERS
 
 if TYPE_CHECKING:
+    from vfi.video.sound_tracks import Sound
     from vfi.video.writer import Encoding
 
 _EXAMPLES = """examples:
@@ -31,7 +33,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", nargs="+", type=Path, help="two images, or one video")
-    what = "image, video, or a name with %%d for several images"
+    what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}"
     parser.add_argument("-o", "--output", required=True, type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser)
@@ -59,7 +61,15 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
     add("--codec", help="video encoder (default: by the output's suffix)")
     add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")
+    what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
+    add("--trust-input", action="store_true", default=None, help=what)
     add("--quiet", action="store_true", help="no progress bar")
+    sound = parser.add_argument_group("sound of a video")
+    add = sound.add_argument
+    add("--no-audio", action="store_true", default=None, help="leave it out")
+    what = "copy: only copied, else left out; or an encoder (default: copied, or encoded where the file needs it)"
+    add("--audio", metavar="CODEC", help=what)
+    add("--tracks", nargs="+", type=int, metavar="N", help="only these tracks, from 1 (default: all)")
     images = parser.add_argument_group("images")
     add = images.add_argument
     add("--ground-truth", type=Path, help="the true frame; prints PSNR and SSIM")
@@ -86,7 +96,9 @@ def _images(options: argparse.Namespace) -> None:
     from vfi.commands import interpolate_images
     from vfi.files import images
 
-    refuse(options, ("times", "start", "end", "slow_motion"), "video input")
+    refuse(
+        options, ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"), "video input"
+    )
     for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
@@ -123,12 +135,14 @@ def _images(options: argparse.Namespace) -> None:
 
 def _video(options: argparse.Namespace) -> None:
     from vfi.commands import interpolate_video
+    from vfi.commands.video_plan import VideoJob
 
     refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
+    sound = _sound(options)
     model, device = chosen_model.load(options)
-    job = interpolate_video.VideoJob(
+    job = VideoJob(
         options.input[0],
         options.output,
         factor=options.factor,
@@ -141,6 +155,8 @@ def _video(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         quiet=options.quiet,
         encoding=_encoding(options),
+        sound=sound,
+        trust_input=bool(options.trust_input),
     )
     interpolate_video.run(job, model, device)
 
@@ -149,6 +165,16 @@ def _encoding(options: argparse.Namespace) -> "Encoding":
     from vfi.video.writer import Encoding
 
     return Encoding(codec=options.codec, crf=options.crf)
+
+
+def _sound(options: argparse.Namespace) -> "Sound":
+    from vfi.video.sound_tracks import Sound, check_codec
+
+    for other in ("audio", "tracks"):
+        if options.no_audio and getattr(options, other) is not None:
+            raise UserError(f"give only one of --no-audio and --{other}")
+    check_codec(options.audio)
+    return Sound(not options.no_audio, options.audio, None if options.tracks is None else tuple(options.tracks))
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:

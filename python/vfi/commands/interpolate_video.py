@@ -12,31 +12,19 @@ import numpy as np
 from vfi.commands import interpolate_images
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
-from vfi.errors import UserError, require
+from vfi.commands.video_plan import Plan, VideoJob, check_job, plan_for
+from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
 from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
+from vfi.video.av_common import counted
+from vfi.video.containers import clock_for
+from vfi.video.extras import Span
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
-from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
+from vfi.video.sound_tracks import Sound
 from vfi.video.writer import Encoding, Picture, VideoWriter
 
 _NO_TIME = "none of the times lies within the video"
-
-
-@dataclass(frozen=True)
-class VideoJob:
-    source: Path
-    output: Path
-    factor: int | None = None
-    fps: Fraction | None = None
-    times: list[Fraction] | None = None
-    start: Fraction | None = None
-    end: Fraction | None = None
-    slow_motion: Fraction = Fraction(1)
-    scene_cuts: bool = True
-    overwrite: bool = False
-    quiet: bool = False
-    encoding: Encoding = field(default_factory=Encoding)
 
 
 @dataclass(frozen=True)
@@ -56,28 +44,44 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     to_images = is_image_name(job.output)
     if not to_images:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    with closing(VideoReader(job.source)) as reader:
+    with closing(VideoReader(job.source, sound=not to_images, trusted=job.trust_input)) as reader:
         head, rest = _at_least_two(reader, job)
-        origin = head[0].time
-        timeline = choose_timeline(job, reader.info, origin)
-        renderer = Renderer(model, device, timeline, scene_cuts=job.scene_cuts)
+        plan = plan_for(job, reader, head[0].time, to_images)
+        renderer = Renderer(
+            model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
+        )
         rendered = renderer.render(chain(head, rest))
-        rendered = _with_progress(rendered, _expected(job, timeline, reader.info, origin), job)
+        rendered = _with_progress(rendered, _expected(job, plan, reader.info), job)
         if to_images:
             written, name = _write_images(rendered, job)
         else:
-            written, name = _write_video(rendered, job, reader, origin), str(job.output)
-        if reader.damaged:
-            note(f"{reader.damaged} damaged packets of {job.source} were left out")
+            written, name = _write_video(rendered, job, reader, plan), str(job.output)
+        if repairs := reader.repairs():
+            note(f"times of {job.source} were repaired: {', '.join(repairs)}")
+        if plan.constant and not reader.info.even and reader.uneven:
+            note(f"{counted(reader.uneven, 'uneven interval')} of {job.source} became even")
+        missing = reader.missing() if job.end is None and not job.times else Fraction(0)
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
         note(f"of the {len(job.times)} times {distinct} differ")
     if job.times and written != distinct:
         note(f"only {written} of the {distinct} times lie within the video")
+    left_out = f"; {counted(renderer.unseen, 'frame')} left out" if renderer.unseen and not job.times else ""
     print(
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
-        f"{renderer.cuts} scene cuts)"
+        f"{renderer.cuts} scene cuts), from {counted(reader.decoded, 'frame')} of {job.source.name}{left_out}"
     )
+    _say_if_incomplete(job, reader, missing)
+
+
+def _say_if_incomplete(job: VideoJob, reader: VideoReader, missing: Fraction) -> None:
+    said = [f"{counted(reader.damaged, 'damaged packet')} of the video left out"] if reader.damaged else []
+    if missing:
+        said.append(f"it ends {float(missing):.2f} seconds before its time: it was cut off or is damaged")
+    if reader.demuxer.failure is not None:
+        said.append(f"it could not be read to its end: {reader.demuxer.failure}")
+    if said:
+        raise Incomplete(f"{job.source} is incomplete, the result with it: {'; '.join(said)}")
 
 
 def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
@@ -86,59 +90,40 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     image0, image1 = interpolate_images.read_pair(job.first, job.second)
     frame0, frame1 = to_tensor(image0.rgb, device), to_tensor(image1.rgb, device)
     height, width = image0.rgb.shape[:2]
-    writer = VideoWriter(job.output, Picture(width, height, job.fps, 1 / job.fps), job.encoding)
+    clock = clock_for(job.output, job.encoding.codec, job.fps)
+    picture = Picture(width, height, clock.rate, clock.tick, least_ticks=clock.least)
+    writer = VideoWriter(job.output, picture, job.encoding)
     try:
+        if clock.rate != job.fps:
+            writer.notices.append(f"{float(job.fps):g} frames per second become {float(clock.rate):g}")
         for notice in writer.notices:
             note(notice)
         results = interpolate_many(model, frame0, frame1, [0.0, *job.times, 1.0])
         for index, result in enumerate(results):
-            writer.write(to_array(result), index / job.fps)
+            writer.write(to_array(result), index / clock.rate)
         writer.finish()
     finally:
         writer.discard()
-    print(f"wrote {job.output}: {len(results)} frames at {float(job.fps):g} frames per second")
-
-
-def check_job(job: VideoJob) -> None:
-    """Refuses numbers that make no sense together."""
-    if job.factor is not None and not 1 <= job.factor <= 1000:
-        raise UserError(f"--factor must be from 1 to 1000, got {job.factor}")
-    if job.times and (job.start is not None or job.end is not None):
-        raise UserError("--times are positions in the whole video; leave out --start and --end")
-    if job.start is not None and job.end is not None and job.end <= job.start:
-        raise UserError(f"--end ({float(job.end):g} s) must be after --start ({float(job.start):g} s)")
-
-
-def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timeline:
-    """The times that the options ask for; slow motion keeps the source's frame rate unless told otherwise."""
-    if job.times:
-        return Listed(sorted(set(job.times)))
-    if job.fps:
-        return Regular(job.fps * job.slow_motion, origin)
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return Regular(info.rate * job.slow_motion, origin)
-    return Multiplied(job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator))
+    print(f"wrote {job.output}: {len(results)} frames at {float(clock.rate):g} frames per second")
 
 
 def _write_video(
-    rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, origin: Fraction
+    rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, plan: Plan
 ) -> int:
     """Writes the pictures, and the sound unless the speed changes; returns the number of frames."""
-    writer = VideoWriter(job.output, output_picture(job, reader.info), job.encoding)
+    info, clock = reader.info, plan.clock
+    picture = Picture(
+        info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, least_ticks=clock.least
+    )
+    writer = VideoWriter(job.output, picture, job.encoding)
     try:
-        if job.slow_motion != 1 or job.times:
-            note("the sound, if any, is left out, because the speed changes")
-        else:
-            end = None if job.end is None else reader.origin + job.end
-            writer.add_audio(job.source, reader.origin + origin, end)
-        if reader.info.bits > 8:
-            note(f"the {reader.info.bits} bits per sample of {job.source} become 8")
-        if reader.has_subtitles:
-            note("the subtitles are left out")
-        for notice in writer.notices:
+        _carry_over(writer, job, reader, plan)
+        for loss in info.losses:
+            note(f"of {job.source}, {loss}")
+        for notice in (*plan.notices, *writer.notices):
             note(notice)
         for rgb, time in rendered:
-            writer.write(rgb, (time - origin) * job.slow_motion)
+            writer.write(rgb, (time - plan.origin) * job.slow_motion)
         if writer.frames == 0:
             raise UserError(_NO_TIME)
         writer.finish()
@@ -148,7 +133,22 @@ def _write_video(
         raise
     finally:
         writer.discard()
+    for trouble in writer.sound_summary():
+        note(trouble)
     return writer.frames
+
+
+def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:
+    if not reader.demuxer.audio or not job.sound.keep:
+        sound = Sound(keep=False)
+    elif job.slow_motion != 1 or job.times:
+        note("the sound is left out, because the speed changes")
+        sound = Sound(keep=False)
+    else:
+        sound = job.sound
+    end = None if job.end is None else reader.origin + job.end
+    if not job.times:
+        writer.carry_over(reader.demuxer, Span(reader.origin + plan.origin, end, job.slow_motion), sound)
 
 
 def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> tuple[int, str]:
@@ -164,24 +164,6 @@ def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob
     return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
-def output_picture(job: VideoJob, info: VideoInfo) -> Picture:
-    """Size, rate and clock of the output: a clock that holds every rendered time exactly."""
-    if job.fps:
-        rate, clock = job.fps, 1 / job.fps
-    elif job.factor is None and job.slow_motion.denominator > 1:
-        rate, clock = info.rate, 1 / info.rate
-    else:
-        factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
-        rate = info.rate * factor / job.slow_motion
-        clock = info.time_base * job.slow_motion / factor
-        # Finer by a whole number, for the rest of an interval that --end cuts.
-        clock /= max(1, round(clock * 10_000))
-    # AVI knows constant rates only; other files want a clock of at most 32 bits.
-    if job.output.suffix.lower() == ".avi" or clock.denominator >= 2**31 or clock.numerator >= 2**31:
-        clock = 1 / rate
-    return Picture(info.width, info.height, rate, clock, info.pixel_aspect, info.colour)
-
-
 def _at_least_two(reader: VideoReader, job: VideoJob) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
     frames = reader.frames(job.start, job.end)
@@ -192,13 +174,13 @@ def _at_least_two(reader: VideoReader, job: VideoJob) -> tuple[list[TimedFrame],
     return head, frames
 
 
-def _expected(job: VideoJob, timeline: Timeline, info: VideoInfo, origin: Fraction) -> int | None:
+def _expected(job: VideoJob, plan: Plan, info: VideoInfo) -> int | None:
     """About how many frames will be written; None where the source does not tell its length."""
     if info.duration is None and not job.times:
         return None
     duration = info.duration or Fraction(0)
-    seconds = max(Fraction(0), min(duration, job.end or duration) - origin)
-    return timeline.count(seconds * info.rate, seconds)
+    seconds = max(Fraction(0), min(duration, job.end or duration) - plan.origin)
+    return plan.timeline.count(seconds * info.rate, seconds)
 
 
 def _with_progress(

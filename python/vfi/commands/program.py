@@ -2,12 +2,19 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from vfi.commands.outputs import unheard
 from vfi.errors import UserError
 from vfi.files.interrupts import stopped_once
+
+_NO_MEMORY = re.compile(
+    r"(not enough|insufficient|out of|can't allocate|cannot allocate) memory|failed to map segment|bad_alloc",
+    re.IGNORECASE,
+)
 
 
 class SentenceParser(argparse.ArgumentParser):
@@ -18,30 +25,46 @@ class SentenceParser(argparse.ArgumentParser):
 
 
 def exit_code(program: str, action: Callable[[], None], interrupted: str = "interrupted") -> int:
-    """Runs `action`: 0, 2 for a wrong request or input, 130 after Ctrl-C or SIGTERM.
+    """Runs `action`: 0, 2 for a wrong request or input, 3 for an input that was not whole, 130 after Ctrl-C or SIGTERM.
 
     Here errors about arguments, which speak of them as Python does, become those of a command.
     """
     # Before torch is loaded: threads that spin while they wait take the CPU from each other and from all else that runs
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        with stopped_once():
-            action()
-    except UserError as error:
-        problem = error.for_command()
-    except ImportError as error:
-        problem = str(error)  # vfi_kernels without its compiled library says how to build it
-    except PermissionError as error:
-        problem = f"cannot use {error.filename}: permission denied"
-    except MemoryError:
-        problem = "there is not enough memory for frames of this size"
-    except KeyboardInterrupt:
-        print(f"{program}: {interrupted}", file=sys.stderr)
-        return 130
-    else:
-        return 0
-    print(f"{program}: {problem}", file=sys.stderr)
-    return 2
+    with unheard():
+        try:
+            with stopped_once():
+                action()
+        except KeyboardInterrupt:
+            print(f"{program}: {interrupted}", file=sys.stderr)
+            return 130
+        except Exception as error:
+            problem = _sentence(error)
+            if problem is None:
+                raise
+            print(f"{program}: {problem}", file=sys.stderr)
+            return error.exit_code if isinstance(error, UserError) else 2
+    return 0
+
+
+def _sentence(error: Exception) -> str | None:
+    """What is to be said of an error that people can do something about."""
+    if _of_memory(error):
+        return "there is not enough memory for frames of this size"
+    if isinstance(error, UserError):
+        return error.for_command()
+    if isinstance(error, ImportError):
+        return str(error)  # vfi_kernels without its compiled library says how to build it
+    if isinstance(error, PermissionError):
+        return f"cannot use {error.filename}: permission denied"
+    return None
+
+
+def _of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, in the words of torch, OpenCV and the loader of libraries."""
+    if isinstance(error, UserError):
+        error = error.__cause__ if isinstance(error.__cause__, ImportError) else None
+    return error is not None and (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None)
 
 
 def note(text: str) -> None:

@@ -1,6 +1,6 @@
 """Frames of a video at the times of a timeline."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -13,38 +13,70 @@ from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import is_cut
 from vfi.video.timeline import Timeline
 
+# Results that are made at once: models share work among the times of an interval, and memory does not grow with them.
+_AT_ONCE = 8
+# An interval this long, in seconds and in usual ones, is a pause: what files of a variable rate leave out stands still.
+_PAUSE = Fraction(1, 2)
+_PAUSE_STEPS = 3
+
 
 @dataclass
 class Renderer:
-    """Renders a timeline and counts what it did."""
+    """Renders a timeline and counts what it did.
+
+    step: seconds between frames in most of the video; None: there are no pauses.
+    lead: seconds for which the first frame is held before its time. unseen: frames that no time of the timeline lies
+    beside.
+    """
 
     model: Interpolator
     device: str
     timeline: Timeline
     scene_cuts: bool = True
+    step: Fraction | None = None
+    lead: Fraction = Fraction(0)
     interpolated: int = 0
     repeated: int = 0
     cuts: int = 0
+    unseen: int = 0
     _later: tuple[TimedFrame, Tensor] | None = field(default=None, init=False)
 
     def render(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[np.ndarray, Fraction]]:
         """Pictures and their times. Across a scene cut, and after the last frame, the earlier frame is repeated."""
         earlier: TimedFrame | None = None
+        seen = False
         for frame in frames:
-            if earlier is not None:
-                yield from self._interval(earlier, frame)
+            if earlier is None:
+                if self.lead:
+                    yield from self._held(frame, frame.time - self.lead, frame.time)
+                seen = True
+            else:
+                times = self.timeline.between(earlier.time, frame.time)
+                yield from self._interval(earlier, frame, times)
+                self.unseen += not seen and not times
+                seen = bool(times) and times[-1] > earlier.time
             earlier = frame
         if earlier is not None:
-            for time in self.timeline.between(earlier.time, earlier.time + earlier.duration):
-                self.repeated += time > earlier.time
-                yield earlier.rgb, time
+            end = earlier.time + earlier.duration
+            self.unseen += not seen and not self.timeline.between(earlier.time, end)
+            yield from self._held(earlier, earlier.time, end)
 
-    def _interval(self, frame0: TimedFrame, frame1: TimedFrame) -> Iterator[tuple[np.ndarray, Fraction]]:
+    def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[tuple[np.ndarray, Fraction]]:
+        for time in self.timeline.between(start, end):
+            self.repeated += time != frame.time
+            yield frame.rgb, time
+
+    def _interval(
+        self, frame0: TimedFrame, frame1: TimedFrame, times: Sequence[Fraction]
+    ) -> Iterator[tuple[np.ndarray, Fraction]]:
         """The pictures from frame0 until just before frame1."""
-        times = self.timeline.between(frame0.time, frame1.time)
-        inner = [time for time in times if time > frame0.time]
-        if len(inner) < len(times):
-            yield frame0.rgb, frame0.time
+        begin = frame0.time
+        if self.step is not None and frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
+            begin = frame1.time - self.step  # until then it stands still
+        still = [time for time in times if time <= begin]
+        inner = [time for time in times if time > begin]
+        self.repeated += sum(time > frame0.time for time in still)
+        yield from ((frame0.rgb, time) for time in still)
         cut = self.scene_cuts and is_cut(frame0.rgb, frame1.rgb)
         self.cuts += cut
         if cut or np.array_equal(frame0.rgb, frame1.rgb):
@@ -52,11 +84,18 @@ class Renderer:
             yield from ((frame0.rgb, time) for time in inner)
         elif inner:
             self.interpolated += len(inner)
-            # The same tensor as before: a model may have encoded it already.
-            known, tensor = self._later or (None, None)
-            first = tensor if tensor is not None and known is frame0 else to_tensor(frame0.rgb, self.device)
-            pair = first, to_tensor(frame1.rgb, self.device)
-            self._later = frame1, pair[1]
-            positions = [float((time - frame0.time) / (frame1.time - frame0.time)) for time in inner]
-            for time, result in zip(inner, interpolate_many(self.model, *pair, positions), strict=True):
-                yield to_array(result), time
+            yield from self._between(frame0, frame1, begin, inner)
+
+    def _between(
+        self, frame0: TimedFrame, frame1: TimedFrame, begin: Fraction, times: Sequence[Fraction]
+    ) -> Iterator[tuple[np.ndarray, Fraction]]:
+        # The same tensor as before: a model may have encoded it already.
+        known, tensor = self._later or (None, None)
+        first = tensor if tensor is not None and known is frame0 else to_tensor(frame0.rgb, self.device)
+        pair = first, to_tensor(frame1.rgb, self.device)
+        self._later = frame1, pair[1]
+        for some in (times[at : at + _AT_ONCE] for at in range(0, len(times), _AT_ONCE)):
+            positions = [float((time - begin) / (frame1.time - begin)) for time in some]
+            results = interpolate_many(self.model, *pair, positions)
+            while results:
+                yield to_array(results.pop(0)), some[-len(results) - 1]

@@ -131,6 +131,8 @@ def _folders(root: Path, names: Sequence[str], wanted: Callable[[Path], bool]) -
     candidates = (_three([first.with_name(name) for name in names]) for first in root.rglob(names[0]))
     complete = sorted(paths for paths in candidates if all(map(wanted, paths)))
     if not complete:
+        if root.is_dir():
+            next(root.iterdir(), None)  # a folder that may not be read is a PermissionError; rglob finds nothing there
         raise UserError(f"no scene found: expected folders with {', '.join(names)} below {root}")
     return complete
 

@@ -18,11 +18,19 @@ ARGUMENT = re.compile(r"`([a-z]\w*)`")
 
 
 class UserError(Exception):
-    """What is wrong and what to do, in one sentence; the `vfi` command prints it and exits with code 2."""
+    """What is wrong and what to do, in one sentence; the `vfi` command prints it and exits with its code."""
+
+    exit_code = 2
 
     def for_command(self) -> str:
         """The sentence, as a command says it."""
         return str(self)
+
+
+class Incomplete(UserError):
+    """What there was of the input is done, and written; but it ended too early, or parts of it were damaged."""
+
+    exit_code = 3
 
 
 def __getattr__(name: str) -> object:

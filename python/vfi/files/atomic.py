@@ -1,5 +1,8 @@
 """Files that appear whole or not at all."""
 
+import errno
+import glob
+import hashlib
 import importlib
 import os
 import sys
@@ -9,6 +12,8 @@ from pathlib import Path
 
 from vfi import errors
 from vfi.errors import UserError
+
+_LONGEST = 255  # bytes of a name
 
 
 def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -33,7 +38,58 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
 
 def temporary_name(path: Path) -> Path:
     """A hidden name beside `path` with the same suffix, from which formats are guessed."""
-    return path.with_name(f".{path.stem}.unfinished-{os.getpid()}{path.suffix}")
+    return path.with_name(f"{_unfinished(path)}{os.getpid()}{path.suffix}")
+
+
+def _unfinished(path: Path) -> str:
+    """What names of unfinished files begin with; of a stem that leaves no room for more, its digest."""
+    stem = path.stem
+    if len(os.fsencode(path.name)) > _LONGEST - 32:
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
+    return f".{stem}.unfinished-"
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[Path]:
+    """A temporary name for hours of work; what dead processes left of the same output is removed.
+
+    The file is locked meanwhile, so that a living process is told from a dead one.
+
+    Raises:
+        UserError: if another process is at work on the same output.
+    """
+    left = f"{glob.escape(_unfinished(path))}*{glob.escape(path.suffix)}"
+    for other in path.parent.glob(left):
+        with ExitStack() as stack:
+            if not _locked(other, stack):
+                raise UserError(f"another process is writing {path}: wait for it, or take another name")
+            other.unlink(missing_ok=True)
+    temporary = temporary_name(path)
+    with ExitStack() as stack:
+        try:
+            temporary.touch()
+            _locked(temporary, stack)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _locked(path: Path, stack: ExitStack) -> bool:
+    """Locks a file until the stack is left; False if another process has. Where there are no locks, all are free."""
+    try:
+        fcntl = importlib.import_module("fcntl")
+        file = stack.enter_context(path.open("rb"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except ImportError:
+        return True
+    except OSError:
+        return path.exists()
+    return True
 
 
 @contextmanager
@@ -56,16 +112,36 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {error.strerror or error}")
 
 
-def put_in_place(temporary: Path, path: Path, *, lasting: bool) -> None:
+def put_in_place(temporary: Path, path: Path, *, lasting: bool, replace: bool = True) -> None:
     """Renames a whole file. lasting: what was hours of work is on the disk before its name is, and the name before this
-    returns, so that after a loss of power there is the old file or the new one."""
+    returns, so that after a loss of power there is the old file or the new one.
+
+    replace: a file of that name may be there. If not, and one has appeared, that is a FileExistsError.
+    """
     if lasting:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-    os.replace(temporary, path)
+    if replace:
+        os.replace(temporary, path)
+    else:
+        _name(temporary, path)
     if lasting and os.name == "posix":
         with suppress(OSError), opened(path.parent) as folder:  # some file systems cannot; the file is there already
             os.fsync(folder)
+
+
+def _name(temporary: Path, path: Path) -> None:
+    """Gives a file a name that nothing has."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
 
 
 @contextmanager
@@ -135,5 +211,5 @@ def _lock_file(folder: Path, what: str) -> Iterator[None]:
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
     """What killed processes left of these files; for a folder in which this process is `alone_in`."""
     for name in map(Path, names):
-        for left in folder.glob(f".{name.stem}.unfinished-*{name.suffix}"):
+        for left in folder.glob(f"{glob.escape(_unfinished(name))}*{glob.escape(name.suffix)}"):
             left.unlink(missing_ok=True)

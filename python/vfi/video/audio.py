@@ -1,161 +1,263 @@
-"""Sound of a video, carried over to another: copied where the container takes its codec, else encoded again."""
+"""Sound and subtitles of a video, carried over: sound is copied where the container takes its codec, else encoded."""
 
-import contextlib
-import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from vfi.errors import UserError, require
-from vfi.video.av_common import open_input, reading
+from vfi.errors import ArgumentError, require
+from vfi.video.av_common import counted, sentence
+from vfi.video.extras import Span
+from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, takes, way_for
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, AudioStream, Packet
     from av.container import OutputContainer
+    from av.subtitles.stream import SubtitleStream
 
-# Encoders to use in place of FFmpeg's own experimental ones.
-_ENCODERS = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}
+    from vfi.video.demux import Demuxer
+
+# Seconds of silence are put where sound is missing for longer than this; what is shorter is rounding.
+_GAP = Fraction(1, 10)
 
 
 @dataclass
 class _Track:
-    source: "AudioStream"
+    number: int
+    source: "AudioStream"  # or subtitles, of which the same is asked while they are copied
     target: "AudioStream"
-    # None: packets are copied.
-    resampler: "AudioResampler | None" = None
+    resampler: "AudioResampler | None" = None  # None: packets are copied
+    last: int | None = None  # dts of the last packet copied
+    samples: int | None = None  # written so far, at the source's rate
+    damaged: int = 0
+    kind: str = "sound track"
+    cut: str | None = None  # why nothing more of it is written
 
 
 class AudioTransfer:
-    """All sound tracks of `source`, from `begin` to `end` on its clock (seconds); `begin` becomes 0."""
+    """Sound tracks and subtitles of a part of a file, whose beginning becomes 0.
 
-    def __init__(self, source: Path, output: "OutputContainer", begin: Fraction, end: Fraction | None) -> None:
+    How each track is written is decided here, before the first frame: `notices` says what is not copied. Packets come
+    from the queues of the demuxer, which fill while its pictures are read.
+    """
+
+    def __init__(self, demuxer: "Demuxer", output: "OutputContainer", span: Span, sound: Sound) -> None:
         self.notices: list[str] = []
-        self._begin, self._end = begin, end
-        self._source, self._output = source, output
-        with reading(source):
-            self._container = open_input(source)
+        self._demuxer, self._output = demuxer, output
+        self._begin, self._end, self._slower = span.begin, span.end, span.slower
         # These files can hide sound before 0 that decoders need for what follows; elsewhere it would delay the picture.
         self._hides_lead = output.format.name in ("mp4", "mov", "ipod")
-        self._tracks = {}
-        for stream in self._container.streams.audio:
-            track = self._track(stream)
-            if track is not None:
-                self._tracks[stream.index] = track
-        self._packets = self._timed_packets()
-        self._waiting: tuple[Fraction, Packet[AudioStream]] | None = next(self._packets, None)
+        self._tracks: dict[int, _Track] = {}
+        for number, stream in _chosen(demuxer, sound):
+            self._add(number, stream, sound.codec)
+        for number, subtitles in enumerate(demuxer.container.streams.subtitles, 1):
+            self._add_subtitles(number, subtitles)
+        demuxer.keep_sound(self._tracks)
 
     def pump(self, until: Fraction | None = None) -> None:
-        """Writes the sound before `until` (on the output's clock), or all that is left."""
-        while self._waiting is not None and (until is None or self._waiting[0] - self._begin < until):
-            time, packet = self._waiting
-            if self._kept(time, packet):
-                self._write(packet)
-            self._waiting = next(self._packets, None)
+        """Writes the sound before `until` (on the output's clock), or all that was read."""
+        while True:
+            queues = [self._demuxer.sound[index] for index in self._tracks]
+            queue = min((queue for queue in queues if queue), key=lambda queue: queue[0][0], default=None)
+            if queue is None or (until is not None and (queue[0][0] - self._begin) * self._slower >= until):
+                return
+            time, packet = queue.popleft()
+            track = self._tracks[packet.stream_index]
+            if track.cut is None and self._kept(track, time, packet):
+                self._write(track, time, packet)
 
     def stop_at(self, time: Fraction) -> None:
         """Leaves out the sound after `time` on the output's clock."""
-        self._end = self._begin + time
+        self._end = self._begin + time / self._slower
 
     def finish(self) -> None:
         """Writes what is left, encoders' remainders included."""
         self.pump()
+        while self._tracks and not self._past_end() and self._demuxer.next_packet():
+            self.pump()
         for track in self._tracks.values():
-            if track.resampler is not None:
-                self._encode(track, None)
-                self._output.mux(track.target.encode(None))
+            if track.resampler is not None and track.cut is None:
+                with self._cutting(track):
+                    for frame in track.source.codec_context.decode(None):
+                        self._place(track, self._begin, frame)
+                    self._encode(track, None)
+                    self._output.mux(track.target.encode(None))
 
-    def close(self) -> None:
-        self._container.close()
+    def summary(self) -> list[str]:
+        """What went wrong with the sound, a sentence each."""
+        said = []
+        for track in self._tracks.values():
+            if track.damaged:
+                said.append(f"{counted(track.damaged, 'damaged packet')} of {track.kind} {track.number} left out")
+            if track.cut is not None:
+                said.append(f"sound track {track.number} is cut off at {track.cut}")
+        return said
 
-    def _track(self, stream: "AudioStream") -> _Track | None:
-        """The output's track for a source track, or None, with a notice, if its sound cannot be kept."""
-        codec = stream.codec_context.codec if stream.codec_context is not None else None
-        name = codec.canonical_name if codec is not None else None
-        if self._takes(stream, name):
-            target = self._output.add_stream_from_template(stream)
-            target.metadata.update(stream.metadata)
-            return _Track(stream, target)
-        encoder = _ENCODERS.get(self._output.default_audio_codec, self._output.default_audio_codec)
-        if codec is None or encoder == "none" or not stream.codec_context.sample_rate:
-            reason = "it cannot be read" if codec is None or encoder != "none" else "the output cannot hold it"
-            self.notices.append(f"the sound is left out: {reason}")
-            return None
-        try:
-            rate = stream.codec_context.sample_rate
-            # Opus knows 48 kHz and its halves only.
-            made = self._output.add_stream(encoder, rate=48000 if encoder == "libopus" else rate)
-            target = cast("AudioStream", made)
-            target.codec_context.layout = stream.codec_context.layout
-            target.metadata.update(stream.metadata)
-        except (ValueError, require("av").FFmpegError) as error:
-            raise UserError(f"the sound ({name}) cannot be encoded as {encoder}: {error}") from error
-        self.notices.append(f"the sound is encoded again, from {name} to {encoder}")
-        context = target.codec_context
-        resampler = require("av").AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
-        return _Track(stream, target, resampler)
+    def _past_end(self) -> bool:
+        """Whether all has been read that is wanted; sound may lie a little behind the picture in a file."""
+        return self._end is not None and self._demuxer.reached > self._end + 10
 
-    def _takes(self, stream: "AudioStream", codec: str | None) -> bool:
-        """Whether the output's format takes the track as it is: tried on a file in memory, for the list of codecs is
-        not the whole truth (MP4 takes MP3, but not of 8 kHz)."""
-        if codec not in self._output.supported_codecs:
-            return False
-        av = require("av")
-        try:
-            with av.open(io.BytesIO(), "w", format=self._output.format.name) as trial:
-                trial.add_stream_from_template(stream)
-                trial.start_encoding()
-        except (ValueError, av.FFmpegError):
-            return False
-        return True
-
-    def _timed_packets(self) -> "Iterator[tuple[Fraction, Packet[AudioStream]]]":
-        if not self._tracks:
+    def _add(self, number: int, stream: "AudioStream", codec: str | None) -> None:
+        queue = self._demuxer.sound.get(stream.index, ())
+        way = way_for(stream, self._output, [packet for _, packet in queue], codec)
+        if isinstance(way, str):
+            self.notices.append(f"the sound is left out: track {number} ({name_of(stream)}): {way}")
             return
-        sources = [track.source for track in self._tracks.values()]
-        with reading(self._source):
-            if self._begin > 1:
-                # What is before is not needed; a file that cannot be searched is read from its beginning.
-                with contextlib.suppress(require("av").FFmpegError):
-                    self._container.seek(round((self._begin - 1) * 1_000_000))
-            for packet in cast("Iterator[Packet[AudioStream]]", self._container.demux(sources)):
-                if packet.pts is not None and packet.size:
-                    yield packet.pts * packet.time_base, packet
+        if way.encoder is None:
+            target = self._output.add_stream_from_template(stream)
+        else:
+            target = cast("AudioStream", self._output.add_stream(way.encoder, rate=way.rate, layout=way.layout))
+            said = f"the sound is encoded again, from {name_of(stream)} to {way.encoder}"
+            if way.rate != stream.codec_context.sample_rate:
+                said += f", {stream.codec_context.sample_rate} Hz become {way.rate}"
+            if way.layout != plain_layout(stream):
+                said += f", {plain_layout(stream)} becomes {way.layout}"
+            self.notices.append(said)
+        target.metadata.update(stream.metadata)
+        target.disposition = stream.disposition
+        self._tracks[stream.index] = _Track(number, stream, target, self._resampler(stream, target, way))
 
-    def _kept(self, time: Fraction, packet: "Packet[AudioStream]") -> bool:
+    def _add_subtitles(self, number: int, stream: "SubtitleStream") -> None:
+        queue = self._demuxer.sound.get(stream.index, ())
+        if not takes(stream, self._output, [packet for _, packet in queue]):
+            name = self._output.format.name
+            self.notices.append(
+                f"the subtitles (track {number}) are left out: {name} files do not take them as they are"
+            )
+            return
+        target = self._output.add_stream_from_template(stream)
+        target.metadata.update(stream.metadata)
+        target.disposition = stream.disposition
+        both = cast("AudioStream", stream), cast("AudioStream", target)
+        self._tracks[stream.index] = _Track(number, *both, kind="subtitles")
+
+    def _resampler(self, stream: "AudioStream", target: "AudioStream", way: Way) -> "AudioResampler | None":
+        if way.encoder is None:
+            return None
+        context = target.codec_context
+        resampler: AudioResampler = require("av").AudioResampler(
+            format=context.format, layout=context.layout, rate=context.sample_rate
+        )
+        return resampler
+
+    def _kept(self, track: _Track, time: Fraction, packet: "Packet[AudioStream]") -> bool:
         """Whether a packet lies between begin and end, or is the one before that decoders start from."""
         if self._end is not None and time >= self._end:
             return False
-        encoded_again = self._tracks[packet.stream.index].resampler is not None
         lead = Fraction(0)
-        if self._hides_lead or encoded_again:
+        if track.kind == "subtitles":
+            lead = (packet.duration or 0) * packet.time_base
+        elif self._hides_lead or track.resampler is not None:
             lead = 2 * (packet.duration or 0) * packet.time_base
         return time >= self._begin or time + lead > self._begin
 
-    def _write(self, packet: "Packet[AudioStream]") -> None:
-        track = self._tracks[packet.stream.index]
-        if track.resampler is not None:
-            av = require("av")
+    def _write(self, track: _Track, time: Fraction, packet: "Packet[AudioStream]") -> None:
+        if track.resampler is None:
             try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                return
-            for frame in frames:
-                self._encode(track, frame)
+                self._copy(track, packet)
+            except _faults() as error:
+                _raise_if_of_system(error)
+                track.damaged += 1
             return
-        shift = round(self._begin / packet.time_base)
-        packet.pts = (packet.pts or 0) - shift
-        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        try:
+            frames = packet.decode()
+        except _faults():
+            track.damaged += 1
+            return
+        for frame in frames:
+            with self._cutting(track):
+                self._place(track, time, frame)
+            time += Fraction(frame.samples, frame.sample_rate)
+
+    def _copy(self, track: _Track, packet: "Packet[AudioStream]") -> None:
+        shift = self._begin / packet.time_base
+        packet.pts = round(((packet.pts or 0) - shift) * self._slower)
+        packet.dts = packet.pts if packet.dts is None else round((packet.dts - shift) * self._slower)
+        if track.kind == "subtitles":
+            packet.pts, packet.dts = max(packet.pts, 0), max(packet.dts, 0)
+            packet.duration = round((packet.duration or 0) * self._slower)
+        if track.last is not None and packet.dts <= track.last:
+            packet.dts = track.last + 1
+            packet.pts = max(packet.pts, packet.dts)
+        track.last = packet.dts
         packet.stream = track.target
         self._output.mux(packet)
 
+    def _place(self, track: _Track, time: Fraction, frame: "AudioFrame") -> None:
+        """Encodes a decoded frame at its time: silence where nothing is for long, else close to what was before."""
+        if frame.pts is not None and frame.time_base is not None:
+            time = frame.pts * frame.time_base
+        if time < self._begin:
+            return
+        rate = frame.sample_rate
+        place = round((time - self._begin) * rate)
+        gap = place - (track.samples or 0)
+        if gap > _GAP * rate:
+            for piece in _silence(frame, gap):
+                self._encode(track, piece)
+        elif track.samples is None:
+            track.samples = place
+        self._encode(track, frame)
+
     def _encode(self, track: _Track, frame: "AudioFrame | None") -> None:
-        """Encodes a decoded frame; None empties the resampler."""
+        """None empties the resampler."""
         assert track.resampler is not None
-        if frame is not None and frame.pts is not None and frame.time_base is not None:
-            if frame.pts * frame.time_base < self._begin:
-                return
-            frame.pts -= round(self._begin / frame.time_base)
+        if frame is not None:
+            track.samples = track.samples or 0
+            frame = _with_layout(frame, plain_layout(track.source))
+            frame.pts, frame.time_base = track.samples, Fraction(1, frame.sample_rate)
+            track.samples += frame.samples
         for resampled in track.resampler.resample(frame):
             self._output.mux(track.target.encode(resampled))
+
+    @contextmanager
+    def _cutting(self, track: _Track) -> Iterator[None]:
+        """A track that cannot go on ends there; the video does not. What the system refuses ends both."""
+        try:
+            yield
+        except _faults() as error:
+            _raise_if_of_system(error)
+            seconds = Fraction(track.samples or 0, track.source.codec_context.sample_rate)
+            track.cut = f"{float(seconds):.2f} seconds ({sentence(error)})"
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    return require("av").FFmpegError, ValueError
+
+
+def _raise_if_of_system(error: Exception) -> None:
+    """No room on the disk, and the like, are no fault of the sound."""
+    if isinstance(error, (OSError, MemoryError)):
+        raise error
+
+
+def _chosen(demuxer: "Demuxer", sound: Sound) -> "list[tuple[int, AudioStream]]":
+    check_codec(sound.codec)
+    tracks = dict(enumerate(demuxer.audio, 1)) if sound.keep else {}
+    missing = [str(number) for number in sound.tracks or () if number not in tracks]
+    if missing:
+        raise ArgumentError(f"`tracks`: {demuxer.path} has no sound track {', '.join(missing)}; it has {len(tracks)}")
+    return [(number, stream) for number, stream in tracks.items() if sound.tracks is None or number in sound.tracks]
+
+
+def _with_layout(frame: "AudioFrame", layout: str) -> "AudioFrame":
+    """The frame with the layout of its channels, which files of PCM may leave out."""
+    if "channels" not in frame.layout.name:
+        return frame
+    named: AudioFrame = require("av").AudioFrame.from_ndarray(
+        frame.to_ndarray(), format=frame.format.name, layout=layout
+    )
+    named.sample_rate = frame.sample_rate
+    return named
+
+
+def _silence(like: "AudioFrame", samples: int) -> "Iterator[AudioFrame]":
+    while samples > 0:
+        count = min(samples, like.sample_rate)
+        piece = require("av").AudioFrame(format=like.format.name, layout=like.layout.name, samples=count)
+        piece.sample_rate = like.sample_rate
+        for plane in piece.planes:
+            plane.update(bytes([128 if like.format.name.startswith("u8") else 0]) * plane.buffer_size)
+        yield piece
+        samples -= count

@@ -32,15 +32,27 @@ def reading(path: Path) -> Iterator[None]:
     av = require("av")
     try:
         yield
-    except av.FFmpegError as error:
-        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"cannot read {path}: {sentence(error)}") from error
+
+
+def sentence(error: Exception) -> str:
+    """What FFmpeg, or the system, says went wrong."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def url(path: Path) -> str:
+    """The path as FFmpeg takes it, whatever is in the name: `a:b.mp4` is no protocol."""
+    return f"file:{path}"
 
 
 def open_input(path: Path) -> "InputContainer":
     """Opens a file for reading; what it refers to may be local files only."""
     container: InputContainer = require("av").open(
-        str(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
+        url(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
     )
     return container

@@ -3,18 +3,27 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
-from vfi.video.av_common import EXACT_CONVERSION, Colour, open_input, reading
+from vfi.video.av_common import Colour, counted, reading
+from vfi.video.decoded import is_turned, losses, upright_rgb
+from vfi.video.demux import TS_DISCONT, Demuxer
+from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 
 if TYPE_CHECKING:
-    from av import VideoFrame, VideoStream
+    from av import Packet, VideoFrame, VideoStream
+
+# Pixels of a frame that is suspicious if it takes next to no bytes: fewer than one for a million of them.
+_HUGE = 2**26
+_PIXELS_PER_BYTE = 1_000_000
+# Frames that are looked at before the first one is given: what their times look like.
+_HEAD = 8
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,17 @@ class VideoInfo:
 
     width: int
     height: int
+    # Frames per second of most of it, and whether the first ones are evenly spaced.
     rate: Fraction
+    even: bool
     time_base: Fraction
     # Width of a pixel over its height.
     pixel_aspect: Fraction
     colour: Colour
     # Of the whole file; None where it is not known in advance.
     duration: Fraction | None
-    bits: int
+    # What the pictures hold that is left out, in words.
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,72 +57,115 @@ class TimedFrame:
 class VideoReader:
     """One pass over the pictures of a video file; `close` it at the end.
 
-    `origin` is when the first frame appears on the file's own clock, in seconds; `damaged` counts packets left out.
+    `origin` is when the first frame appears on the file's own clock, in seconds; `decoded` counts the frames that were
+    decoded and `damaged` the packets that could not be; `resized` those frames that had another size than the first,
+    `uneven` intervals between frames that are not the usual one.
+
+    sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
+    trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.damaged = 0
-        with reading(path):
-            self._container = open_input(path)
+    def __init__(self, path: Path, *, sound: bool = False, trusted: bool = False) -> None:
+        self.path, self._trusted = path, trusted
+        self.damaged = self.decoded = self.resized = self.uneven = 0
+        self.demuxer = Demuxer(path, sound=sound)
         try:
-            self._stream = self._choose_stream()
-            self._decoded = self._decode()
-            first = next(self._decoded, None)
-            if first is None:
+            self._frames = self._decode()
+            head = list(islice(self._frames, _HEAD))
+            if not head:
                 raise UserError(f"cannot read {path}: no frame in it can be decoded")
-            self._first = first
         except BaseException:
             self.close()
             raise
-        self.origin = _seconds(self._first) or Fraction(0)
+        self._first, self._clock = head[0], self._stream_clock()
+        self._learn(head)
+        with reading(path):
+            self._losses = tuple(losses(head))
+        self._reached: Fraction | None = None
+        self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
 
-    def _choose_stream(self) -> "VideoStream":
-        videos = self._container.streams.video
-        if not videos:
-            raise UserError(f"{self.path} has no video in it")
-        # A cover picture is a video stream too, but not the one that is meant.
-        stream = min(videos, key=lambda video: "attached_pic" in str(video.disposition))
-        if stream.codec_context is None or stream.time_base is None:
-            raise UserError(f"cannot read {self.path}: its video codec is unknown")
-        stream.thread_type = "AUTO"
-        self._clock: Fraction = stream.time_base
-        return stream
+    def _stream_clock(self) -> Fraction:
+        clock = self.demuxer.video.time_base
+        assert clock is not None
+        return clock
+
+    def _learn(self, head: "list[VideoFrame]") -> None:
+        """What the times of the first frames tell."""
+        stamps = [(_seconds(frame, frame.pts), _seconds(frame, frame.dts)) for frame in head]
+        self._stamps = BestStamps(stamps)
+        best = [self._stamps.of(*stamp) for stamp in stamps]
+        self._stamps = BestStamps(stamps)
+        stream = self.demuxer.video
+        told = [stream.average_rate, stream.guessed_rate]
+        self.rate = nominal_rate(best, self._clock, told if best[0] is not None else told[::-1])
+        self.origin = best[0] or Fraction(0)
+        if self._stamps.by_decoding:
+            self.origin = min(stamp for stamp in (*stamps[0], self.origin) if stamp is not None) - self._clock
+        self._times = FrameTimes(self.origin, self.rate, self._clock)
+        trial = FrameTimes(self.origin, self.rate, self._clock)
+        grid = [trial.following(stamp) for stamp in best]
+        self._even = all(later - earlier == 1 / self.rate for earlier, later in pairwise(grid))
 
     def close(self) -> None:
-        self._container.close()
-
-    @property
-    def has_subtitles(self) -> bool:
-        return bool(self._container.streams.subtitles)
+        self.demuxer.close()
 
     @property
     def info(self) -> VideoInfo:
-        stream, frame = self._stream, self._first
+        stream, frame = self.demuxer.video, self._first
         width, height = frame.width, frame.height
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        if _quarter_turns(frame) % 2:
+        if is_turned(frame):
             width, height, aspect = height, width, 1 / aspect
-        duration = stream.duration * self._clock if stream.duration else None
-        if duration is None and self._container.duration:
-            duration = Fraction(self._container.duration, 1_000_000)
         return VideoInfo(
             width=width,
             height=height,
-            rate=self._rate(),
+            rate=self.rate,
+            even=self._even,
             time_base=self._clock,
             pixel_aspect=aspect,
             colour=Colour(
                 int(frame.colorspace), int(frame.color_range), int(frame.color_trc), int(frame.color_primaries)
             ),
-            duration=duration,
-            bits=max(component.bits for component in frame.format.components),
+            duration=self._duration(),
+            losses=self._losses,
         )
+
+    def _duration(self) -> Fraction | None:
+        duration, whole = self.demuxer.video.duration, self.demuxer.container.duration
+        if duration:
+            return duration * self._clock
+        return Fraction(whole, 1_000_000) if whole else None
+
+    def repairs(self) -> list[str]:
+        """What was made good of the times, of the frames read so far."""
+        found = [f"{counted(count, 'frame')} {what}" for what, count in self._times.repaired.items()]
+        if self._stamps.by_decoding:
+            found = [f"{counted(self.decoded, 'frame')} with times of decoding only"]
+        jumps = self.demuxer.continuity.repaired
+        found += [f"{counted(jumps, 'jump')} of the file's clock"] if jumps else []
+        return found + ([f"{counted(self.resized, 'frame')} of another size than the first"] if self.resized else [])
+
+    def missing(self) -> Fraction:
+        """How many seconds the file promises that were not there, once all has been read; 0 where it promises none."""
+        demuxer = self.demuxer
+        if demuxer.container.format.flags & TS_DISCONT:
+            return Fraction(0)  # what these tell is an estimate
+        duration = demuxer.video.duration
+        if duration:
+            start = (demuxer.video.start_time or 0) * self._clock
+            missing = start + duration * self._clock - self.origin - (self._reached or 0) - 1 / self.rate
+        elif demuxer.container.duration:
+            missing = Fraction(demuxer.container.duration, 1_000_000) - demuxer.reached
+        else:
+            return Fraction(0)
+        return missing if missing > max(2 / self.rate, Fraction(1, 10)) else Fraction(0)
 
     def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
         """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
+        if start is not None:
+            self._seek(start)
         earlier: tuple[Fraction, VideoFrame] | None = None
-        for time, frame in self._timed(self._first if start is None else self._seek(start)):
+        for time, frame in self._timed():
             until = time if end is None else min(time, end)
             # One frame is held back, because it lasts until the next one.
             if earlier is not None:
@@ -121,7 +176,9 @@ class VideoReader:
         if earlier is not None:
             time, frame = earlier
             length = Fraction(frame.duration or 0) * frame.time_base if frame.time_base else Fraction(0)
-            yield self._timed_frame(time, frame, length or 1 / self._rate())
+            if abs(length * self.rate - 1) < Fraction(1, 2) or length * self.rate < 1:
+                length = 1 / self.rate
+            yield self._timed_frame(time, frame, length)
 
     def pictures(self, first: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
         """Frames number `first` and so on, (H, W, 3) each, `count` of them or all.
@@ -129,88 +186,95 @@ class VideoReader:
         Numbers from 0 are those of the frames that `frames()` gives. All before `first` are decoded, for nothing else
         tells their number for certain, but not converted.
         """
-        stop = None if count is None else first + count
-        for _, frame in islice(self._timed(self._first), first, stop):
+        for frame in islice(self._decoded, first, None if count is None else first + count):
             yield self._rgb(frame)
 
     def ends(self, most: int) -> tuple[int, np.ndarray, np.ndarray]:
         """How many frames there are, `most` + 1 if there are more than `most`; the first and the last one counted."""
         count, last = 0, self._first
-        for _, frame in islice(self._timed(self._first), most + 1):
+        for frame in islice(self._decoded, most + 1):
             count, last = count + 1, frame
         return count, self._rgb(self._first), self._rgb(last)
 
-    def _seek(self, start: Fraction) -> "VideoFrame":
-        """The decoded frame to go on from: at or before `start`, or the first one if the file cannot be searched."""
+    def _seek(self, start: Fraction) -> None:
+        """Goes on from a frame at or before `start`."""
         for target in (start, Fraction(0)):
-            try:
-                self._container.seek(round((self.origin + target) / self._clock), stream=self._stream)
-            except require("av").FFmpegError:
-                return self._first
-            self._decoded = self._decode()
-            frame = next(self._decoded, None)
-            stamp = None if frame is None else _seconds(frame)
-            if frame is not None and stamp is not None and stamp - self.origin <= target:
-                return frame
+            if start > 0 and self.demuxer.seek(self.origin + target - Fraction(1, 2)):
+                self._frames = self._decode()
+                frame = next(self._frames, None)
+                stamp = None if frame is None else self._best(frame)
+                if frame is not None and stamp is not None and stamp - self.origin <= target:
+                    self._decoded = chain([frame], self._frames)
+                    return
         # Searching missed even the beginning: read the file once more.
-        with reading(self.path):
-            self._container.close()
-            self._container = open_input(self.path)
-        self._stream = self._choose_stream()
+        self.demuxer.reopen()
         self._decoded = self._decode()
-        return next(self._decoded)
 
-    def _timed(self, frame: "VideoFrame") -> "Iterator[tuple[Fraction, VideoFrame]]":
-        """`frame` and those after it, with strictly growing times; a missing time continues at the file's rate."""
-        stamp = _seconds(frame)
-        time = Fraction(0) if stamp is None else stamp - self.origin
-        yield time, frame
+    def _timed(self) -> "Iterator[tuple[Fraction, VideoFrame]]":
         for frame in self._decoded:
-            stamp = _seconds(frame)
-            following = time + 1 / self._rate() if stamp is None else stamp - self.origin
-            if following > time:
-                time = following
-                yield time, frame
+            time = self._times.following(self._best(frame))
+            self.uneven += self._reached is not None and time - self._reached != 1 / self.rate
+            self._reached = time
+            yield time, frame
+
+    def _best(self, frame: "VideoFrame") -> Fraction | None:
+        return self._stamps.of(_seconds(frame, frame.pts), _seconds(frame, frame.dts))
 
     def _decode(self) -> "Iterator[VideoFrame]":
         """Decoded frames; packets that cannot be decoded are counted and left out."""
         av = require("av")
-        with reading(self.path):
-            for packet in self._container.demux(self._stream):
-                try:
-                    decoded = packet.decode()
-                except av.error.InvalidDataError:
-                    self.damaged += 1
-                    continue
-                for frame in decoded:
-                    if frame.width * frame.height > MOST_PIXELS:
-                        raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
-                    yield frame
+        shown: VideoFrame | None = None
+        for packet in self.demuxer.pictures():
+            if not packet.size and packet.dts is not None:
+                if shown is not None and not self.demuxer.video.codec_context.has_b_frames:
+                    yield self._again(shown, packet)
+                continue
+            self._check_size(packet.size)
+            try:
+                decoded = packet.decode()
+            except av.FFmpegError:
+                self.damaged += 1
+                continue
+            for shown in decoded:
+                self._check(shown)
+                yield shown
+        if self.demuxer.failure is not None:
+            yield from self.demuxer.video.codec_context.decode(None)
+
+    def _again(self, frame: "VideoFrame", packet: "Packet[VideoStream]") -> "VideoFrame":
+        """The picture shown once more, as an empty packet says."""
+        again: VideoFrame = require("av").VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
+        again.colorspace, again.color_range = frame.colorspace, frame.color_range
+        again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+        self._check(again)
+        return again
+
+    def _check_size(self, size: int) -> None:
+        """Refuses bombs before they are decoded."""
+        context = self.demuxer.video.codec_context
+        pixels = context.width * context.height
+        if not self._trusted and size and pixels > max(_HUGE, _PIXELS_PER_BYTE * size):
+            told = f"frames of {context.width}x{context.height} pixels in {size} bytes"
+            raise ArgumentError(f"cannot read {self.path}: {told}; add `trust_input` if that is meant")
+
+    def _check(self, frame: "VideoFrame") -> None:
+        self.decoded += 1
+        if frame.width * frame.height > MOST_PIXELS:
+            raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
 
     def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
         return TimedFrame(time, duration, self._rgb(frame))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
+        first = self._first
+        self.resized += (frame.width, frame.height) != (first.width, first.height)
         with reading(self.path):
-            width, height = self._first.width, self._first.height
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT_CONVERSION)
-        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(self._first)))
-
-    def _rate(self) -> Fraction:
-        """Frames per second, 25 where nothing is known."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return rate if rate and 0 < rate <= 1000 else Fraction(25)
+            return upright_rgb(frame, first)
 
 
-def _seconds(frame: "VideoFrame") -> Fraction | None:
-    """The frame's time on the file's clock."""
-    if frame.pts is None or frame.time_base is None:
+def _seconds(frame: "VideoFrame", stamp: int | None) -> Fraction | None:
+    """A stamp of the frame, on the file's clock."""
+    if stamp is None or frame.time_base is None:
         return None
-    result: Fraction | None = frame.pts * frame.time_base
-    return result
-
-
-def _quarter_turns(frame: "VideoFrame") -> int:
-    """Turns of 90 degrees against the clock that make the frame upright, 0 to 3."""
-    result: int = round(frame.rotation / 90) % 4
+    result: Fraction = stamp * frame.time_base
     return result

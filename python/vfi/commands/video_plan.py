@@ -1,0 +1,113 @@
+"""What is asked of a video, and what will be rendered and written for it: settled before the first frame."""
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from vfi.errors import UserError
+from vfi.video.containers import Clock, clock_for
+from vfi.video.reader import VideoInfo, VideoReader
+from vfi.video.sound_tracks import Sound
+from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
+from vfi.video.writer import Encoding
+
+# Seconds by which sound begins earlier in many files; more than that is kept.
+_LEAST_LEAD = Fraction(1, 10)
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    source: Path
+    output: Path
+    factor: int | None = None
+    fps: Fraction | None = None
+    times: list[Fraction] | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    slow_motion: Fraction = Fraction(1)
+    scene_cuts: bool = True
+    overwrite: bool = False
+    quiet: bool = False
+    encoding: Encoding = field(default_factory=Encoding)
+    sound: Sound = field(default_factory=Sound)
+    trust_input: bool = False
+
+
+def check_job(job: VideoJob) -> None:
+    """Refuses numbers that make no sense together."""
+    if job.factor is not None and not 1 <= job.factor <= 1000:
+        raise UserError(f"--factor must be from 1 to 1000, got {job.factor}")
+    if job.times and (job.start is not None or job.end is not None):
+        raise UserError("--times are positions in the whole video; leave out --start and --end")
+    if job.start is not None and job.end is not None and job.end <= job.start:
+        raise UserError(f"--end ({float(job.end):g} s) must be after --start ({float(job.start):g} s)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be rendered, and with what clock it is written; settled before the first frame is.
+
+    origin: the time of the first frame written. lead: for how long it is held before, since the sound begins earlier.
+    """
+
+    timeline: Timeline
+    clock: Clock
+    origin: Fraction
+    lead: Fraction = Fraction(0)
+    constant: bool = False
+    notices: tuple[str, ...] = ()
+
+
+def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bool) -> Plan:
+    """Times and clock that the options ask for and the output can hold, the nearest that it can."""
+    info, slower = reader.info, job.slow_motion
+    timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
+    if to_images:
+        return Plan(timeline, Clock(1 / rate, rate), origin)
+    clock = clock_for(job.output, job.encoding.codec, rate)
+    kind, notices = f"{job.output.suffix} files", []
+    if clock.rate != rate:
+        because = "GIF players show no more" if job.output.suffix.lower() == ".gif" else f"{kind} hold no other"
+        notices.append(f"{float(rate):g} frames per second become {float(clock.rate):g}: {because}")
+    elif clock.constant and not info.even and not job.fps and not job.times:
+        notices.append(f"the variable rate becomes constant, {float(rate):g} frames per second: {kind} hold no other")
+    constant = not job.times and (clock.constant or clock.rate != rate)
+    lead = Fraction(0)
+    if slower == 1 and not job.times and not job.start and job.sound.keep:
+        lead = _lead(reader)
+    if lead:
+        notices.append(f"the first frame is held for {float(lead):.2f} seconds: the sound begins so much earlier")
+    if constant:
+        timeline = Regular(clock.rate * slower, origin - lead)
+    return Plan(timeline, clock, origin - lead, lead, constant, tuple(notices))
+
+
+def _lead(reader: VideoReader) -> Fraction:
+    """By how much the sound begins before the picture, if by more than encoders put there, in whole frames."""
+    leads, sounds = [Fraction(0)], [reader.demuxer.sound.get(stream.index) for stream in reader.demuxer.audio]
+    for time, packet in (queue[0] for queue in sounds if queue):
+        lead, own = reader.origin - time, 2 * (packet.duration or 0) * packet.time_base
+        leads += [lead] if lead > max(own, _LEAST_LEAD) else []
+    return math.ceil(max(leads) * reader.rate) / reader.rate
+
+
+def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timeline:
+    """The times that the options ask for; slow motion keeps the source's frame rate unless told otherwise."""
+    if job.times:
+        return Listed(sorted(set(job.times)))
+    if job.fps:
+        return Regular(job.fps * job.slow_motion, origin)
+    if job.factor is None and job.slow_motion.denominator > 1:
+        return Regular(info.rate * job.slow_motion, origin)
+    return Multiplied(job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator))
+
+
+def output_rate(job: VideoJob, info: VideoInfo) -> Fraction:
+    """Frames per second of most of what the options ask for."""
+    if job.fps:
+        return job.fps
+    if job.factor is None and job.slow_motion.denominator > 1:
+        return info.rate
+    factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
+    return info.rate * factor / job.slow_motion

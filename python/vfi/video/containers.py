@@ -1,0 +1,107 @@
+"""What the files and encoders that videos are written with can hold of times."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from vfi import errors
+
+# MPEG-2 writes a rate as one of a few, times 1 to 4, over 1 to 32.
+_MPEG2 = frozenset(
+    base * times / over
+    for base in (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(whole * 1000, 1001) for whole in (24, 30, 60)))
+    for times in range(1, 5)
+    for over in range(1, 33)
+)
+# Of a second, for files with a clock of any fineness: half a millisecond is a whole number of these.
+_FINE = 48_000
+_MPEG4_TICKS = 65_535  # a second has at most, in MPEG-4
+
+
+@dataclass(frozen=True)
+class Container:
+    """encoder: used unless another is asked for. most: frames per second. least: ticks of the clock that a frame lasts.
+    clock: of files that have one of their own, in seconds. constant: all frames last equally long."""
+
+    encoder: str
+    clock: Fraction | None = None
+    constant: bool = False
+    most: int | None = None
+    least: int = 1
+
+
+CONTAINERS = {
+    ".mp4": Container("libx264"),
+    ".m4v": Container("libx264"),
+    ".mov": Container("libx264"),
+    ".mkv": Container("libx264", most=1000),
+    ".webm": Container("libvpx-vp9", most=1000),
+    ".avi": Container("mpeg4", constant=True, most=1000),
+    ".ts": Container("libx264"),
+    ".m2ts": Container("libx264"),
+    ".mts": Container("libx264"),
+    ".mpg": Container("mpeg2video", constant=True),
+    ".mpeg": Container("mpeg2video", constant=True),
+    ".vob": Container("mpeg2video", constant=True),
+    ".mxf": Container("mpeg2video", constant=True),
+    ".flv": Container("libx264", most=1000),
+    # Browsers show a delay below 2 hundredths of a second as 10.
+    ".gif": Container("gif", clock=Fraction(1, 100), most=50, least=2),
+}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The clock that a video is written with.
+
+    tick: in seconds. least: ticks from a frame to the next, at least. rate: frames per second, of most of it.
+    constant: the frames are to be `1 / rate` apart.
+    """
+
+    tick: Fraction
+    rate: Fraction
+    least: int = 1
+    constant: bool = False
+
+
+def encoder_for(path: Path, rate: Fraction) -> str | None:
+    """The encoder of files of this name; None for names that are not in the list."""
+    held = CONTAINERS.get(path.suffix.lower())
+    if held is None:
+        return None
+    if held.encoder != "mpeg2video" or rate in _MPEG2:
+        return held.encoder
+    return "libx264" if path.suffix.lower() == ".mxf" else "mpeg4"
+
+
+def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
+    """A clock that the file and the encoder can hold, for `rate` frames per second or the nearest rate they can.
+
+    Raises:
+        ArgumentError: if there is none, with a way out.
+    """
+    held = CONTAINERS.get(path.suffix.lower(), Container("", constant=True))
+    encoder = encoder or encoder_for(path, rate)
+    if held.most is not None and rate > held.most:
+        if held.clock is None:
+            raise errors.ArgumentError(
+                f"{path.suffix} files hold at most {held.most} frames per second, not {float(rate):g}; "
+                f"use .mp4, or `fps` {held.most}"
+            )
+        rate = Fraction(held.most)
+    if encoder in ("mpeg2video", "mpeg1video") and rate not in _MPEG2:
+        raise errors.ArgumentError(
+            f"the codec {encoder} has no rate of {float(rate):g} frames per second; use `codec` mpeg4"
+        )
+    if held.clock is not None:
+        return Clock(held.clock, rate, held.least)
+    if max(rate.numerator, rate.denominator) >= 2**31:
+        rate = rate.limit_denominator(100_000)
+    ticks = rate.numerator * math.ceil(Fraction(_FINE, rate.numerator))
+    coarse = encoder == "mpeg4" and ticks > _MPEG4_TICKS
+    if held.constant or coarse or encoder in ("mpeg2video", "mpeg1video"):
+        if encoder == "mpeg4":
+            rate = 1 / (1 / rate).limit_denominator(_MPEG4_TICKS)
+        return Clock(1 / rate, rate, constant=True)
+    return Clock(Fraction(1, ticks), rate)

@@ -1,0 +1,75 @@
+"""Decoded frames as pictures: upright, of one size; and what they hold that is lost on the way."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from vfi.video.av_common import EXACT_CONVERSION
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.buffer import Buffer
+
+
+_HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS")
+
+
+def upright_rgb(frame: "VideoFrame", first: "VideoFrame") -> np.ndarray:
+    """(H, W, 3) uint8 RGB, of the size and turned as the first frame; one of another size gets black bars."""
+    width, height = first.width, first.height
+    scale = min(Fraction(width, frame.width), Fraction(height, frame.height))
+    inner_width, inner_height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    rgb: np.ndarray = frame.to_ndarray(
+        format="rgb24", width=inner_width, height=inner_height, interpolation=EXACT_CONVERSION
+    )
+    if rgb.shape[:2] != (height, width):
+        top, left = (height - inner_height) // 2, (width - inner_width) // 2
+        rgb = np.pad(rgb, ((top, height - inner_height - top), (left, width - inner_width - left), (0, 0)))
+    return np.ascontiguousarray(_turned(rgb, _display_matrix(first)))
+
+
+def is_turned(frame: "VideoFrame") -> bool:
+    """Whether width and height change places when the frame is made upright."""
+    a, _, c, _ = _display_matrix(frame)
+    return abs(c) > abs(a)
+
+
+def _display_matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
+    """a, b, c, d of x' = a x + c y and y' = b x + d y, which players apply: a turn, a mirror or both."""
+    data: object = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = struct.unpack("=9i", memoryview(cast("Buffer", data)))
+    return (a, b, c, d) if a * d != b * c else (1, 0, 0, 1)
+
+
+def _turned(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    a, b, c, d = matrix
+    across, down = (a, d)
+    if abs(c) > abs(a):
+        rgb, across, down = rgb.transpose(1, 0, 2), c, b
+    return rgb[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+
+
+def losses(head: "Sequence[VideoFrame]") -> Iterator[str]:
+    """What the first frames hold that 8 bits of RGB do not, in words."""
+    frame = head[0]
+    bits = max(component.bits for component in frame.format.components)
+    if bits > 8:
+        yield f"the {bits} bits per sample become 8"
+    if any(map(_has_alpha, head)):
+        yield "the alpha channel is left out"
+    if any(frame.side_data.get(kind) is not None for kind in _HDR):
+        yield "the HDR metadata (mastering display, content light level) is left out; transfer and primaries stay"
+    if any(frame.interlaced_frame for frame in head):
+        yield "it is interlaced, and its combs stay: deinterlace it first, as with ffmpeg -vf bwdif"
+
+
+def _has_alpha(frame: "VideoFrame") -> bool:
+    """Whether anything in the frame is not opaque."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)

@@ -1,0 +1,139 @@
+"""The packets of a file: those of its picture to be decoded, those of its sound kept for later, on one clock."""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from vfi.errors import UserError, require
+from vfi.video.av_common import open_input, reading, sentence
+from vfi.video.continuity import Continuity
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet, VideoStream
+    from av.stream import Stream
+
+# FFmpeg's flag of formats whose clock may jump: AVFMT_TS_DISCONT.
+TS_DISCONT = 0x200
+_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+
+
+class Demuxer:
+    """Reads a file once, from its beginning or from where `seek` goes; `close` it at the end.
+
+    `failure` says why the file could not be read to its end. `reached` is how far its streams go, of those read so far.
+    `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them.
+    """
+
+    def __init__(self, path: Path, *, sound: bool = False) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self.reached = Fraction(0)
+        self.sound: dict[int, deque[tuple[Fraction, Packet[AudioStream]]]] = {}
+        self._open()
+        self.keep_sound(stream.index for stream in (*self.audio, *self.container.streams.subtitles) if sound)
+        try:
+            self.video = self._choose_stream()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        with reading(self.path):
+            self.container = open_input(self.path)
+        self._start()
+
+    def _start(self) -> None:
+        self.continuity = Continuity(jumps=bool(self.container.format.flags & TS_DISCONT))
+        self._packets = self._moved()
+        self._again: list[Packet[VideoStream]] = []
+
+    def _choose_stream(self) -> "VideoStream":
+        videos = self.container.streams.video
+        if not videos:
+            raise UserError(f"{self.path} has no video in it")
+        # A cover picture is a video stream too, but not the one that is meant.
+        stream = min(videos, key=lambda video: bool(video.disposition & _COVER))
+        if stream.codec_context is None or stream.time_base is None:
+            raise UserError(f"cannot read {self.path}: the codec of its video (stream {stream.index}) is unknown")
+        stream.thread_type = "AUTO"
+        self._clock: Fraction = stream.time_base
+        return stream
+
+    def close(self) -> None:
+        self.container.close()
+
+    @property
+    def audio(self) -> "tuple[AudioStream, ...]":
+        return tuple(self.container.streams.audio)
+
+    def keep_sound(self, indices: Iterable[int]) -> None:
+        """From now on, the packets of these streams are queued in `sound`, each with its time."""
+        self.sound = {index: deque(self.sound.get(index, ())) for index in indices}
+
+    def pictures(self) -> "Iterator[Packet[VideoStream]]":
+        """Packets of the video, and the empty one at the end that brings the decoder's last frames."""
+        while self._again:
+            yield self._again.pop(0)
+        for packet in self._packets:
+            if packet.stream.index == self.video.index:
+                yield cast("Packet[VideoStream]", packet)
+
+    def next_packet(self) -> bool:
+        """Reads one more packet, for its sound; False at the end of the file."""
+        return next(self._packets, None) is not None
+
+    def seek(self, time: Fraction) -> bool:
+        """Goes to a keyframe at or before `time` on the file's clock; False where that cannot be."""
+        if self.container.format.flags & TS_DISCONT:
+            self.reopen()
+            self._read_to(time)  # by its clock the same time may be there twice
+            return True
+        with contextlib.suppress(require("av").FFmpegError):
+            self.container.seek(round(time / self._clock), stream=self.video)
+            self._forget()
+            return True
+        return False
+
+    def reopen(self) -> None:
+        """From the beginning again."""
+        self.close()
+        self._open()
+        self.video = self._choose_stream()
+        self._forget()
+
+    def _forget(self) -> None:
+        for queue in self.sound.values():
+            queue.clear()
+        self._start()
+
+    def _read_to(self, time: Fraction) -> None:
+        """Leaves out packets up to the keyframe before `time`."""
+        group: list[Packet[VideoStream]] = []
+        for packet in self.pictures():
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if packet.is_keyframe and stamp is not None:
+                if stamp * packet.time_base > time:
+                    group.append(packet)
+                    break
+                group.clear()
+            group.append(packet)
+        self._again = group
+
+    def _moved(self) -> "Iterator[Packet[Stream]]":
+        """All packets, on one clock; sound that is wanted is put aside."""
+        av = require("av")
+        try:
+            for packet in self.container.demux():
+                self.continuity.move(packet)
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                if stamp is not None:
+                    time = stamp * packet.time_base
+                    self.reached = max(self.reached, time + (packet.duration or 0) * packet.time_base)
+                    if packet.size and packet.stream.index in self.sound:
+                        self.sound[packet.stream.index].append((time, cast("Packet[AudioStream]", packet)))
+                yield packet
+        except (av.FFmpegError, OSError) as error:
+            self.failure = sentence(error)

@@ -1,0 +1,77 @@
+"""Videos of a few tiny frames, made to measure: each frame shows its number."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+SIDE = 32
+STEP = 6  # of brightness, from a frame to the next
+
+
+def numbered(number: int, width: int = SIDE, height: int = SIDE) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 12, (height, width, 3))
+    return (noise + 16 + STEP * number).astype(np.uint8)
+
+
+def number_of(rgb: np.ndarray) -> int:
+    return round((float(rgb.mean()) - 16 - 5.5) / STEP)
+
+
+def make(
+    path: Path,
+    count: int = 12,
+    *,
+    rate: Fraction | int = 25,
+    codec: str = "libx264",
+    stamps: Sequence[int] | None = None,
+    clock: Fraction | None = None,
+    first: int = 0,
+    b_frames: int = 0,
+    sound: str | None = None,
+    sound_from: float = 0,
+    pixels: str = "yuv420p",
+    sizes: Sequence[tuple[int, int]] | None = None,
+) -> Path:
+    """A video of frames number `first` and so on.
+
+    stamps: their times on `clock`. sound: codec of a second track of silence; it begins at `sound_from` seconds.
+    sizes: (width, height) of each frame, for encoders that take any.
+    """
+    clock = clock or 1 / Fraction(rate)
+    options = {"bf": str(b_frames), "b_strategy": "0", "g": "6"} if codec in ("libx264", "mpeg4", "mpeg2video") else {}
+    with av.open(str(path), "w", options={"strict": "unofficial"}) as container:
+        video = container.add_stream(codec, rate=rate, options=options)
+        video.width, video.height = sizes[0] if sizes else (SIDE, SIDE)
+        video.pix_fmt, video.codec_context.time_base = pixels, clock
+        if codec in ("mpeg4", "mpeg2video"):
+            video.codec_context.bit_rate = 4_000_000
+        packets = []
+        audio = container.add_stream(sound, rate=48000, layout="stereo") if sound else None
+        for index in range(count):
+            size = sizes[index] if sizes else (SIDE, SIDE)
+            frame = av.VideoFrame.from_ndarray(numbered(first + index, *size), format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = (stamps[index] if stamps else index), clock
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        if audio is not None:
+            packets += _silence(audio, sound_from, count / Fraction(rate))
+        container.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
+    return path
+
+
+def join(path: Path, *parts: Path) -> Path:
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def _silence(audio, start: float, end: Fraction) -> list:
+    packets = []
+    resampler = av.AudioResampler(audio.codec_context.format, audio.codec_context.layout, 48000)
+    for place in range(round(start * 48000), round(end * 48000), 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, place, Fraction(1, 48000)
+        packets += [packet for part in resampler.resample(frame) for packet in audio.encode(part)]
+    return packets + audio.encode(None)
