@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -29,17 +30,17 @@ def adacof_grad(grad_out: Shape, image: Shape, weights: Shape, *rest: bool, **mo
     return ((need_image or need_vertical or need_horizontal) + need_weights) * adacof(image, weights)
 
 
-def correlation(first: Shape, second: Shape, *options: int, out_shape: Shape, **more: object) -> int:
+def correlation(first: Shape, second: Shape, *options: Any, out_shape: Shape, **more: object) -> int:
     """Of every displacement, output and pixel of its window."""
     return _correlated(out_shape, first, *options)
 
 
-def _correlated(out: Shape, first: Shape, *options: int) -> int:
-    """The kernel's size is the second pair of the options; the last one is the cost: differences, 1, no products."""
-    return 0 if options[13:] == (1,) else 2 * math.prod(out) * first[1] * math.prod(options[2:4])
+def _correlated(out: Shape, first: Shape, sides: Shape = (), normalize: bool = True, cost: int = 0) -> int:
+    """The kernel's size is the second pair of sides; differences, cost 1, are no products."""
+    return 2 * math.prod(out) * first[1] * math.prod(sides[2:4]) * (cost == 0)
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: int, **more: object) -> int:
+def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: Any, **more: object) -> int:
     *options, need_first, need_second = rest
     return (need_first + need_second) * _correlated(grad_out, first, *options)
 
