@@ -65,15 +65,13 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
 
 // Cost volumes, and kernels of each pixel's own.
 STABLE_TORCH_LIBRARY_FRAGMENT(vfi_kernels, m) {
+  // sides: radius, kernel_size, stride, padding, dilation and patch_dilation, each along y and along x.
   m.def(
-      "correlation(Tensor first, Tensor second, int radius_y=4, int radius_x=4, int kernel_size_y=1, int kernel_size_x=1, "
-      "int stride_y=1, int stride_x=1, int padding_y=0, int padding_x=0, int dilation_y=1, int dilation_x=1, "
-      "int patch_dilation_y=1, int patch_dilation_x=1, bool normalize=True, int cost=0) -> Tensor");
+      "correlation(Tensor first, Tensor second, int[] sides=[4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1], bool normalize=True, "
+      "int cost=0) -> Tensor");
   m.def(
-      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int radius_y, int radius_x, int kernel_size_y, "
-      "int kernel_size_x, int stride_y, int stride_x, int padding_y, int padding_x, int dilation_y, int dilation_x, "
-      "int patch_dilation_y, int patch_dilation_x, bool normalize, int cost, bool need_first, bool need_second) "
-      "-> (Tensor grad_first, Tensor grad_second)");
+      "correlation_grad(Tensor grad_out, Tensor first, Tensor second, int[] sides, bool normalize, int cost, "
+      "bool need_first, bool need_second) -> (Tensor grad_first, Tensor grad_second)");
 
   m.def(
       "adacof(Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, int dilation=1) "

@@ -84,9 +84,9 @@ def test_correlation_outside_is_exactly_zero():
     with vk.use_backend("reference"):
         expected = vk.correlation(first, second, 2)
         grad_out = torch.where(vk.correlation(torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4), 2) == 0, torch.nan, 1.0)
-        options = (2, 2, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, True)
+        options = ([2, 2, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1], True)
         gradients = torch.ops.vfi_kernels.correlation_grad(grad_out, first, second, *options, 0, True, True)
-    torch.testing.assert_close(matching.correlation(first, second, 2, 2), expected, equal_nan=True)
+    torch.testing.assert_close(matching.correlation(first, second, *options, "dot"), expected, equal_nan=True)
     result = matching.correlation_grad(grad_out, first, second, *options, "dot", True, True)
     for got, wanted in zip(result, gradients):
         torch.testing.assert_close(got, wanted, equal_nan=True)

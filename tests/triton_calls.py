@@ -82,8 +82,8 @@ class Calls:
         blend.warp_blend_grad(self.image, *arguments, deterministic, True, True, True, True)
 
     def correlates(self, radius: int = 1, window: int = 1, stride: int = 1, cost: Cost = "dot") -> None:
-        both_axes = (n for n in (radius, window, stride, window // 2, 1, stride) for _ in "yx")
-        options = (*both_axes, True, cost)
+        both_axes = [n for n in (radius, window, stride, window // 2, 1, stride) for _ in "yx"]
+        options = (both_axes, True, cost)
         out = matching.correlation(self.image, self.image, *options)
         matching.correlation_grad(out, self.image, self.image, *options, True, True)
 

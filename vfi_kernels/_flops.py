@@ -29,19 +29,24 @@ def adacof_grad(grad_out: Shape, image: Shape, weights: Shape, *rest: bool, **mo
     return ((need_image or need_vertical or need_horizontal) + need_weights) * adacof(image, weights)
 
 
-def correlation(first: Shape, second: Shape, *options: int, out_shape: Shape, **more: object) -> int:
+def correlation(
+    first: Shape, second: Shape, sides: Shape = (), normalize: bool = True, cost: int = 0, *, out_shape: Shape,
+    **more: object,
+) -> int:  # fmt: skip
     """Of every displacement, output and pixel of its window."""
-    return _correlated(out_shape, first, *options)
+    return _correlated(out_shape, first, sides, cost)
 
 
-def _correlated(out: Shape, first: Shape, *options: int) -> int:
-    """The kernel's size is the second pair of the options; the last one is the cost: differences, 1, no products."""
-    return 0 if options[13:] == (1,) else 2 * math.prod(out) * first[1] * math.prod(options[2:4])
+def _correlated(out: Shape, first: Shape, sides: Shape = (), cost: int = 0) -> int:
+    """The kernel's size is the second pair of sides; differences, cost 1, are no products."""
+    return 0 if cost == 1 else 2 * math.prod(out) * first[1] * math.prod(sides[2:4])
 
 
-def correlation_grad(grad_out: Shape, first: Shape, second: Shape, *rest: int, **more: object) -> int:
-    *options, need_first, need_second = rest
-    return (need_first + need_second) * _correlated(grad_out, first, *options)
+def correlation_grad(
+    grad_out: Shape, first: Shape, second: Shape, sides: Shape, normalize: bool, cost: int, need_first: bool,
+    need_second: bool, **more: object,
+) -> int:  # fmt: skip
+    return (need_first + need_second) * _correlated(grad_out, first, sides, cost)
 
 
 def correlation_lookup(first: Shape, *_: object, out_shape: Shape, **more: object) -> int:

@@ -169,7 +169,12 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     image = torch.zeros(1, 2, 3, 4)
     sentence = r"correlation_grad: expected grad_out of shape \(1, 9, 3, 4\), got \(1, 8, 3, 4\)"
     with pytest.raises(RuntimeError, match=sentence):
-        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, *ONES, *REST, True, True)
+        OPS.correlation_grad(torch.zeros(1, 8, 3, 4), image, image, *packed(*ONES, *REST), True, True)
+
+
+def packed(*options):
+    """The sides, normalize, cost."""
+    return options[:12], *options[12:]
 
 
 CALLS = (  # shape, and the options in the order of the schema
@@ -188,7 +193,8 @@ def check_every_dtype(seed):
     """Forward and gradients of the C++ kernels against the reference, on odd sizes."""
     generator = torch.Generator().manual_seed(seed)
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        for shape, *options in CALLS:
+        for shape, *listed in CALLS:
+            options = packed(*listed)
             first, second = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
             got = OPS.correlation(first, second, *options)
             grad_out = torch.randn(got.shape, generator=generator).to(dtype)

@@ -231,13 +231,14 @@ def test_wrong_options_get_one_sentence(backend, options, sentence, device):
         vk.correlation(image, image, **options)
 
 
-OPTIONS = (4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, True, 0)  # in the order of the schema
+OPTIONS = (4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, True, 0)  # 12 sides, normalize, cost
 
 
 @pytest.mark.parametrize(("place", "value", "sentence"), [
     (1, -1, r"correlation: expected radius from 0 to 32767, got \(4, -1\)"),
     (5, 0, r"correlation: expected stride from 1 to 32767, got \(1, 0\)"),
     (6, 2**40, r"correlation: expected padding from 0 to 32767, got \(1099511627776, 0\)"),
+    (slice(11, 12), (), r"correlation: expected 12 integers, got 11"),
     (13, 2, r"correlation: expected cost 0 \('dot'\) or 1 \('l1'\), got 2"),
 ])  # fmt: skip
 def test_the_op_itself_checks_them_too(backend, place, value, sentence):
@@ -245,7 +246,7 @@ def test_the_op_itself_checks_them_too(backend, place, value, sentence):
     options, image = list(OPTIONS), torch.zeros(1, 2, 3, 4)
     options[place] = value
     with pytest.raises(RuntimeError, match=sentence):
-        torch.ops.vfi_kernels.correlation(image, image, *options)
+        torch.ops.vfi_kernels.correlation(image, image, options[:-2], *options[-2:])
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 5, 6), (2, 0, 5, 6), (1, 2, 0, 0), (1, 2, 0, 6)])

@@ -8,12 +8,20 @@
 
 namespace vfi {
 
-// As in the schema, whose integers are (vertical, horizontal) pairs.
+// (vertical, horizontal) pairs, which one list of the schema has in this order.
 struct CorrelationOptions {
   int64_t radius[2], kernel_size[2], stride[2], padding[2], dilation[2], patch_dilation[2];
   bool normalize;
   int64_t cost;
 };
+
+using Integers = std::vector<int64_t>;
+
+inline CorrelationOptions correlation_options(const Integers& sides, bool normalize, int64_t cost) {
+  if (sides.size() != 12) fail("correlation: expected 12 integers, got ", std::to_string(sides.size()));
+  const int64_t* s = sides.data();
+  return {{s[0], s[1]}, {s[2], s[3]}, {s[4], s[5]}, {s[6], s[7]}, {s[8], s[9]}, {s[10], s[11]}, normalize, cost};
+}
 
 // A checked call.
 struct CorrelationPlan {

@@ -56,14 +56,8 @@ void add_windows(CorrelationArgs& a, const CorrelationPlan& plan, const Tensor& 
   }
 }
 
-Tensor correlation(const Tensor& first, const Tensor& second, int64_t radius_y, int64_t radius_x, int64_t kernel_size_y,
-                   int64_t kernel_size_x, int64_t stride_y, int64_t stride_x, int64_t padding_y, int64_t padding_x,
-                   int64_t dilation_y, int64_t dilation_x, int64_t patch_dilation_y, int64_t patch_dilation_x,
-                   bool normalize, int64_t cost) {
-  const CorrelationOptions options = {
-      {radius_y, radius_x},     {kernel_size_y, kernel_size_x},       {stride_y, stride_x}, {padding_y, padding_x},
-      {dilation_y, dilation_x}, {patch_dilation_y, patch_dilation_x}, normalize,            cost};
-  const CorrelationPlan plan = check_correlation(first, second, options);
+Tensor correlation(const Tensor& first, const Tensor& second, const Integers& sides, bool normalize, int64_t cost) {
+  const CorrelationPlan plan = check_correlation(first, second, correlation_options(sides, normalize, cost));
   CorrelationArgs a = args_of(first, plan);
   const Tensor out =
       result(first, {a.B, plan.displacements(), plan.v.outputs, plan.h.outputs}, first.scalar_type());
@@ -98,15 +92,9 @@ Tensor gradient(const Tensor& grad_out, const Tensor& owner, const Tensor& other
 }
 
 std::tuple<Tensor, Tensor> correlation_grad(const Tensor& grad_out, const Tensor& first, const Tensor& second,
-                                            int64_t radius_y, int64_t radius_x, int64_t kernel_size_y,
-                                            int64_t kernel_size_x, int64_t stride_y, int64_t stride_x,
-                                            int64_t padding_y, int64_t padding_x, int64_t dilation_y,
-                                            int64_t dilation_x, int64_t patch_dilation_y, int64_t patch_dilation_x,
-                                            bool normalize, int64_t cost, bool need_first, bool need_second) {
-  const CorrelationOptions options = {
-      {radius_y, radius_x},     {kernel_size_y, kernel_size_x},       {stride_y, stride_x}, {padding_y, padding_x},
-      {dilation_y, dilation_x}, {patch_dilation_y, patch_dilation_x}, normalize,            cost};
-  const CorrelationPlan plan = check_correlation(first, second, options);
+                                            const Integers& sides, bool normalize, int64_t cost, bool need_first,
+                                            bool need_second) {
+  const CorrelationPlan plan = check_correlation(first, second, correlation_options(sides, normalize, cost));
   check_correlation_grad(grad_out, first, plan);
   const Tensor g = with_layout(grad_out, MemoryFormat::Contiguous);
   return {need_first ? gradient(g, first, second, plan, false) : nothing(first, first.scalar_type()),

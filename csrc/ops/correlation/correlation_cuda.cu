@@ -43,14 +43,8 @@ void add_windows(const OnDevice& device, const Tensor& first, const Tensor& seco
   }
 }
 
-Tensor correlation(Tensor first, Tensor second, int64_t radius_y, int64_t radius_x, int64_t kernel_size_y,
-                   int64_t kernel_size_x, int64_t stride_y, int64_t stride_x, int64_t padding_y, int64_t padding_x,
-                   int64_t dilation_y, int64_t dilation_x, int64_t patch_dilation_y, int64_t patch_dilation_x,
-                   bool normalize, int64_t cost) {
-  const CorrelationOptions options = {
-      {radius_y, radius_x},     {kernel_size_y, kernel_size_x},       {stride_y, stride_x}, {padding_y, padding_x},
-      {dilation_y, dilation_x}, {patch_dilation_y, patch_dilation_x}, normalize,            cost};
-  const CorrelationPlan plan = check_correlation(first, second, options);
+Tensor correlation(Tensor first, Tensor second, Integers sides, bool normalize, int64_t cost) {
+  const CorrelationPlan plan = check_correlation(first, second, correlation_options(sides, normalize, cost));
   const OnDevice device(first);
   const Tensor p = with_layout(first, MemoryFormat::Contiguous), q = with_layout(second, MemoryFormat::Contiguous);
   const Tensor out = result(first, {first.size(0), plan.displacements(), plan.v.outputs, plan.h.outputs},
@@ -81,15 +75,9 @@ Tensor gradient(const OnDevice& device, const Tensor& grad_out, const Tensor& ow
 }
 
 std::tuple<Tensor, Tensor> correlation_grad(Tensor grad_out, Tensor first, Tensor second,
-                                            int64_t radius_y, int64_t radius_x, int64_t kernel_size_y,
-                                            int64_t kernel_size_x, int64_t stride_y, int64_t stride_x,
-                                            int64_t padding_y, int64_t padding_x, int64_t dilation_y,
-                                            int64_t dilation_x, int64_t patch_dilation_y, int64_t patch_dilation_x,
-                                            bool normalize, int64_t cost, bool need_first, bool need_second) {
-  const CorrelationOptions options = {
-      {radius_y, radius_x},     {kernel_size_y, kernel_size_x},       {stride_y, stride_x}, {padding_y, padding_x},
-      {dilation_y, dilation_x}, {patch_dilation_y, patch_dilation_x}, normalize,            cost};
-  const CorrelationPlan plan = check_correlation(first, second, options);
+                                            Integers sides, bool normalize, int64_t cost, bool need_first,
+                                            bool need_second) {
+  const CorrelationPlan plan = check_correlation(first, second, correlation_options(sides, normalize, cost));
   check_correlation_grad(grad_out, first, plan);
   const OnDevice device(first);
   const Tensor g = with_layout(grad_out, MemoryFormat::Contiguous);

@@ -90,12 +90,14 @@ def correlation(
     return _correlation(
         cast_for_autocast(first),
         cast_for_autocast(second),
-        *_pair("radius", radius),
-        *_pair("kernel_size", kernel_size),
-        *_pair("stride", stride),
-        *_pair("padding", padding),
-        *_pair("dilation", dilation),
-        *_pair("patch_dilation", patch_dilation),
+        [
+            *_pair("radius", radius),
+            *_pair("kernel_size", kernel_size),
+            *_pair("stride", stride),
+            *_pair("padding", padding),
+            *_pair("dilation", dilation),
+            *_pair("patch_dilation", patch_dilation),
+        ],
         normalize,
         COSTS[cost],
     )

@@ -15,10 +15,10 @@ OP = "correlation"
 LARGEST = 2**15 - 1  # of every option
 
 Pair = Sequence[int]  # vertical, horizontal
-# The pairs of a call, one after another, and the least of each; normalize and cost follow them. Two integers cross the
-# boundary to C++ in less time than a list of two.
+# The pairs of a call and the least of each; normalize and cost follow them. They cross the boundary to C++ as one list:
+# torch's time for a call that records a gradient grows with the square of the number of arguments.
 PAIRS = {"radius": 0, "kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "patch_dilation": 1}
-DEFAULTS = (4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, True, "dot")
+DEFAULTS = ((4, 4, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1), True, "dot")
 
 
 class Geometry(NamedTuple):
@@ -49,7 +49,8 @@ def check(first: Tensor, second: Tensor, *options: Any) -> Geometry:
     expect_image(OP, "first", first)
     expect(shape(second) == shape(first), OP, f"second of shape {shape(first)} as first has", shape(second))
     expect_like(OP, "second", second, first, "first")
-    *sides, normalize, cost = options + DEFAULTS[len(options) :]
+    sides, normalize, cost = options + DEFAULTS[len(options) :]
+    expect(len(sides) == 2 * len(PAIRS), OP, f"{2 * len(PAIRS)} integers", len(sides))
     pairs = list(zip(sides[::2], sides[1::2]))
     for (name, least), pair in zip(PAIRS.items(), pairs):
         right = all(least <= i <= LARGEST for i in pair)
