@@ -1,6 +1,9 @@
 """`vfi export`: models as files, run without them; what cannot be exported, and why."""
 
 import dataclasses
+import importlib.util
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,6 +156,27 @@ def test_package(size, tmp_path):
     assert loaded.get_metadata()["vfi.size"] == ("any" if size is None else "64x96")
     for each in [(64, 96)] if size else [(64, 96), (70, 101)]:
         assert_file_agrees(lambda *arguments: loaded(*arguments), model, each)
+
+
+@nightly
+def test_package_without_python(tmp_path):
+    """In a C++ program that knows torch and the library of our ops alone."""
+    model, path, program = MODELS["rife"](), tmp_path / "model.pt2", tmp_path / "program"
+    export_package(model, path, size=(64, 96))
+    root = Path(torch.__file__).parent
+    headers = [flag for folder in ("include", "include/torch/csrc/api/include") for flag in ("-isystem", root / folder)]
+    libraries = ["-Wl,--no-as-needed", f"-L{root / 'lib'}", f"-Wl,-rpath,{root / 'lib'}", "-ltorch", "-ltorch_cpu",
+                 "-lc10", "-ldl"]  # fmt: skip
+    source = Path(__file__).with_name("package_without_python.cpp")
+    subprocess.run(["g++", "-std=c++20", source, "-o", program, *headers, *libraries], check=True)
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    assert "libtorch.so" in linked and "python" not in linked.replace(str(root), "")
+    library = importlib.util.find_spec("vfi_kernels._C").origin
+    done = subprocess.run([program, library, path, "64", "96"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    frame = (torch.arange(3 * 64 * 96).remainder(97) / 97).view(1, 3, 64, 96)
+    expected = model.interpolate(frame.flip(1), 1 - frame.flip(1)).mean()
+    assert float(done.stdout) == pytest.approx(float(expected), abs=1e-5)
 
 
 @slow
