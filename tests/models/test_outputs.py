@@ -119,6 +119,7 @@ def test_a_video_that_ends_too_early_says_so(tmp_path, capsys, suffix, codec):
     assert (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 def test_a_pause_is_held_in_bounded_memory(tmp_path, monkeypatch):
     """A pause of 100 s at 60 frames per second: no more results at once than in any interval, and no morph."""
     from fractions import Fraction

@@ -6,7 +6,7 @@ import pytest
 
 from vfi.video.scene_cuts import is_cut
 
-SEEDS = range(6)
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
 
 
 def landscape(seed, width=320, height=180):

@@ -44,7 +44,7 @@ def check(folder, suffix, rate):
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
-@pytest.mark.parametrize("rate", [1, NTSC[0], 25, 97, 240])
+@pytest.mark.parametrize("rate", [NTSC[0], 97, *(pytest.param(rate, marks=pytest.mark.slow) for rate in (1, 25, 240))])
 def test_some_rates(tmp_path, suffix, rate):
     check(tmp_path, suffix, rate)
 

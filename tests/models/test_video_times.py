@@ -49,7 +49,7 @@ def test_without_times_of_display(tmp_path):
 
 @pytest.mark.parametrize("suffix, codec", [(".ts", "libx264"), (".vob", "mpeg2video"), (".mpg", "mpeg2video")])
 @pytest.mark.parametrize("b_frames", [0, 2])
-@pytest.mark.parametrize("start", [0, 1500, 90000])
+@pytest.mark.parametrize("start", [0, 90000, pytest.param(1500, marks=pytest.mark.slow)])
 def test_joined_files(tmp_path, suffix, codec, b_frames, start):
     """The clock starts anew, or jumps by a minute or an hour."""
     stamps = [start + number for number in range(8)]

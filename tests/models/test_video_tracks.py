@@ -80,8 +80,12 @@ CASES = {
     "AAC into Flash": ("in.mkv", "flac", 48000, "5.1", "out.flv"),
 }
 
+QUICK = ("5.1(side) to Opus", "a rate that nobody has", "WMA", "PCM into a transport stream", "AAC into MXF")
 
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize(
+    "case", [*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case not in QUICK)]
+)
 def test_sound_is_kept(tmp_path, case):
     source, codec, rate, layout, target = CASES[case]
     video = {"in.avi": "mpeg4", "in.wmv": "wmv2"}.get(source, "libx264")
