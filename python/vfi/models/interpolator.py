@@ -39,12 +39,15 @@ class Interpolator(ABC):
         shows_route: explanations have `route_panels`.
         notices: what a user should know of how it was loaded, a sentence each.
         any_time: a single call reaches any time; otherwise only the middle, of which others are made.
+        programs: of a module, the methods from tensors and numbers to tensors, without effects elsewhere, that are its
+            work; `vfi.engines` runs them otherwise. "network.forward" is of a module below. Empty: no engine takes it.
     """
 
     channel_order: ChannelOrder = "rgb"
     shows_route = False
     notices: tuple[str, ...] = ()
     any_time: bool = True
+    programs: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":

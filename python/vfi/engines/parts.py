@@ -1,0 +1,134 @@
+"""The parts of a model that other engines take: modules from tensors to tensors that hold weights and use no op of
+vfi_kernels. Warps, splats and deformable convolutions stay ours; convolutions between them are an engine's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vfi.engines import trees
+
+Run = Callable[[Sequence[Tensor]], list[Tensor]]
+OURS = "vfi_kernels::"
+MOST_SHAPES = 24  # of one part; more are lists that change with every frame, and stay in torch
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module's name, and where tensors are in what it returns."""
+
+    name: str
+    result: trees.Shape
+
+
+class Flat(nn.Module):
+    """A part from tensors to tensors, as exporters want it."""
+
+    def __init__(self, module: nn.Module, arguments: trees.Shape):
+        super().__init__()
+        self.module, self.arguments = module, arguments
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        arguments = trees.put_together(iter(tensors), self.arguments)
+        return tuple(trees.taken_apart(type(self.module).forward(self.module, *arguments))[0])
+
+
+class PartRunner:
+    """In place of a part's forward: runs what `build` made for the shapes it sees.
+
+    Args:
+        build: of a part, flat, and tensors like those that it will get.
+    """
+
+    def __init__(self, module: nn.Module, part: Part, build: Callable[[str, Flat, Sequence[Tensor]], Run | None]):
+        self.module, self.part, self.build = module, part, build
+        self.built: dict[Any, Run | None] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        tensors, shape = trees.taken_apart(arguments)
+        key = (shape, tuple((tuple(t.shape), t.dtype) for t in tensors))
+        if key not in self.built and len(self.built) < MOST_SHAPES:
+            self.built[key] = self.build(self.part.name, Flat(self.module, shape), tensors)
+        run = self.built.get(key)
+        if run is None:
+            return type(self.module).forward(self.module, *arguments)
+        return trees.put_together(iter(run(tensors)), self.part.result)
+
+
+class Watch(TorchDispatchMode):
+    """Sees which modules are at work when an op of ours runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active: list[str] = []
+        self.impure: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.name().startswith(OURS):
+            self.impure.update(self.active)
+        return func(*args, **(kwargs or {}))
+
+
+def found(model: nn.Module, run: Callable[[], object]) -> list[Part]:
+    """The largest parts of `model`, by running it once."""
+    watch, seen, unfit = Watch(), {}, set()
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, keywords: Any) -> None:
+            watch.active.append(name)
+            try:
+                tensors, _ = trees.taken_apart(arguments)
+            except TypeError:
+                tensors = []
+            if keywords or not tensors or not all(t.is_floating_point() and len(t) <= 2 for t in tensors if t.ndim):
+                unfit.add(name)
+
+        return hook
+
+    def leave(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, result: Any) -> None:
+            watch.active.pop()
+            try:
+                tensors, shape = trees.taken_apart(result)
+            except TypeError:
+                tensors, shape = [], ()
+            if not tensors or seen.setdefault(name, shape) != shape:
+                unfit.add(name)
+
+        return hook
+
+    hooks = []
+    for name, module in model.named_modules():
+        if name:
+            hooks.append(module.register_forward_pre_hook(enter(name), with_kwargs=True))
+            hooks.append(module.register_forward_hook(leave(name), always_call=True))
+    try:
+        with watch, torch.no_grad():
+            run()
+    finally:
+        for each in hooks:
+            each.remove()
+    able = {name for name in seen if name not in unfit | watch.impure and weighted(model.get_submodule(name))}
+    return [Part(name, seen[name]) for name in seen if name in able and not able & set(above(name))]
+
+
+def weighted(module: nn.Module) -> bool:
+    return any(isinstance(each, WEIGHTED) for each in module.modules())
+
+
+def above(name: str) -> list[str]:
+    """a.b and a, of a.b.c."""
+    words = name.split(".")
+    return [".".join(words[:n]) for n in range(1, len(words))]
+
+
+def replace(
+    model: nn.Module, parts: Sequence[Part], build: Callable[[str, Flat, Sequence[Tensor]], Run | None]
+) -> None:
+    for part in parts:
+        module = model.get_submodule(part.name)
+        module.__dict__["forward"] = PartRunner(module, part, build)
