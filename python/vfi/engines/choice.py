@@ -5,16 +5,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import vfi_kernels
 from vfi.data.synthetic import triplet
 from vfi.engines import cache
 from vfi.engines.machine import Machine
-from vfi.engines.plans import USUAL, Plan, built
+from vfi.engines.plans import USUAL, Model, Network, Plan, built
 from vfi.errors import UserError
 
 BOUND = 45.0  # dB to float32: see docs/engines.md for what that is in levels of 8 bits
@@ -25,7 +25,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[Model]):
     """
     Attributes:
         plan: the fastest that agrees with float32.
@@ -37,7 +37,7 @@ class Choice:
     plan: Plan
     seconds: Mapping[Plan, float] = field(default_factory=dict)
     refused: Mapping[Plan, str] = field(default_factory=dict)
-    model: Any = None
+    model: Model | None = None
 
     def __str__(self) -> str:
         if not self.seconds:
@@ -46,7 +46,7 @@ class Choice:
         return f"{self.plan}: {self.seconds[self.plan]:.2f} s a frame of the probe{others and f' ({others})'}"
 
 
-def chosen(model: Any, size: tuple[int, int], offered: Sequence[Plan], machine: Machine) -> Choice:
+def chosen(model: Model, size: tuple[int, int], offered: Sequence[Plan], machine: Machine) -> Choice[Model]:
     """The fastest of `offered` for frames of this height and width; remembered by machine, model, weights, versions
     and size."""
     key = key_of(model, size, offered, machine)
@@ -62,11 +62,11 @@ def chosen(model: Any, size: tuple[int, int], offered: Sequence[Plan], machine: 
     return choice
 
 
-def key_of(model: Any, size: tuple[int, int], offered: Sequence[Plan], machine: Machine) -> dict[str, object]:
+def key_of(model: Network, size: tuple[int, int], offered: Sequence[Plan], machine: Machine) -> dict[str, object]:
     """All on which a choice depends."""
     return {
         "cpu": machine.cpu, "flags": sorted(machine.flags), "threads": machine.threads, "gpu": machine.gpu,
-        "model": type(model).__qualname__, "weights": cache.hash_of(model), "size": list(size),
+        "model": type(model).__qualname__, "weights": cache.hash_of(cast(nn.Module, model)), "size": list(size),
         "settings": [repr(getattr(model, name, None)) for name in ("scale", "tta", "tile", "ensemble", "routing")],
         "versions": versions(), "offered": [str(plan) for plan in offered],
     }  # fmt: skip
@@ -81,9 +81,9 @@ def versions() -> dict[str, str]:
     return own
 
 
-def measured(model: Any, size: tuple[int, int], offered: Sequence[Plan]) -> Choice:
+def measured(model: Model, size: tuple[int, int], offered: Sequence[Plan]) -> Choice[Model]:
     """Tries one after another until patience ends; what fails, or is not within BOUND of float32, is passed over."""
-    frames = probe(size, next(model.parameters()).device)
+    frames = probe(size, next(cast(nn.Module, model).parameters()).device)
     start, truth = time.monotonic(), model.interpolate(*frames, 0.5)
     seconds: dict[Plan, float] = {}
     refused: dict[Plan, str] = {}
@@ -115,11 +115,11 @@ def probe(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     return frames[:1], frames[2:]
 
 
-def timed(model: Any, frames: tuple[Tensor, Tensor]) -> float:
+def timed(model: Network, frames: tuple[Tensor, Tensor]) -> float:
     """Seconds of a frame between two new ones; what a model has encoded of the same tensors does not count."""
-    fresh = [frame.clone() for frame in frames]
+    first, second = (frame.clone() for frame in frames)
     start = time.perf_counter()
-    result = model.interpolate(*fresh, 0.5)
+    result = model.interpolate(first, second, 0.5)
     result.flatten()[0].item()  # waits for a GPU
     return time.perf_counter() - start
 

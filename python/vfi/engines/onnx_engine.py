@@ -1,12 +1,12 @@
-"""A model's parts by onnxruntime: its CPU provider, CUDA, DirectML, CoreML, TensorRT. A provider for another device than
-the model's gets its inputs from the CPU and gives its results back there."""
+"""A model's parts by onnxruntime: its CPU provider, CUDA, DirectML, CoreML, TensorRT. A provider for another device
+than the model's gets its inputs from the CPU and gives its results back there."""
 
 import importlib
-import io
 import warnings
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from torch import Tensor
 from vfi.engines import cache
 from vfi.engines.parts import Flat, Run
 from vfi.engines.stop import EngineFailed, quiet
-from vfi.errors import UserError, require
+from vfi.errors import ArgumentError, UserError, dtype_name, require
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 ON_THE_CPU = ("DmlExecutionProvider", "CoreMLExecutionProvider", CPU)  # for models on torch's CPU, best first
@@ -35,7 +38,7 @@ def providers(device: str, tensorrt: bool) -> list[str]:
         require(module, "onnx")
     if not device.startswith("cuda"):
         if tensorrt:
-            raise UserError(f"tensorrt needs a model on a GPU of Nvidia, such as --device cuda:0, got {device}")
+            raise ArgumentError(f"tensorrt needs a model on a GPU of Nvidia, such as the `device` cuda:0, got {device}")
         return [name for name in ON_THE_CPU if name in available()]
     wanted = TENSORRT if tensorrt else CUDA
     if wanted not in available():
@@ -48,7 +51,7 @@ def available() -> list[str]:
     return names
 
 
-def runtime() -> Any:
+def runtime() -> ModuleType:
     return require("onnxruntime", "onnx")
 
 
@@ -68,8 +71,8 @@ class Builder:
     def __call__(self, name: str, part: Flat, tensors: Sequence[Tensor]) -> Run | None:
         key = {
             "engine": "onnxruntime", "weights": self.weights, "torch": torch.__version__,
-            "exporter": importlib.import_module("onnxscript").__version__, "dtype": str(self.dtype), "part": name,
-            "arguments": repr(part.arguments), "shapes": [tuple(tensor.shape) for tensor in tensors],
+            "exporter": importlib.import_module("onnxscript").__version__, "dtype": dtype_name(self.dtype),
+            "part": name, "arguments": repr(part.arguments), "shapes": [tuple(tensor.shape) for tensor in tensors],
         }  # fmt: skip
         try:
             data = cache.bytes_for("onnx", key, lambda: exported(part, tensors, self.dtype))
@@ -77,7 +80,7 @@ class Builder:
             return None
         return Session(self.session(data, key, tensors), self.provider, self.dtype)
 
-    def session(self, data: bytes, key: dict[str, object], tensors: Sequence[Tensor]) -> Any:
+    def session(self, data: bytes, key: dict[str, object], tensors: Sequence[Tensor]) -> "onnxruntime.InferenceSession":
         """
         Raises:
             EngineFailed: if the provider takes the part not, or is none here; onnxruntime alone would pass over it.
@@ -124,18 +127,17 @@ def exported(part: Flat, tensors: Sequence[Tensor], dtype: torch.dtype) -> bytes
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(twin, inputs, dynamo=True, verbose=False)
-            stream = io.BytesIO()
             assert program is not None
-            program.save(stream)
+            data: bytes = program.model_proto.SerializeToString()
         except Exception as error:  # of many kinds
             raise Unable from error
-    return stream.getvalue()
+    return data
 
 
 class Session:
     """Runs a session on tensors; results are tensors of their own."""
 
-    def __init__(self, session: Any, provider: str, dtype: torch.dtype):
+    def __init__(self, session: "onnxruntime.InferenceSession", provider: str, dtype: torch.dtype):
         self.session, self.dtype = session, dtype
         self.on_gpu = provider in (CUDA, TENSORRT)
         self.inputs = [each.name for each in session.get_inputs()]

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from vfi.engines import cache
 from vfi.engines.parts import Flat, Run
 from vfi.engines.stop import EngineFailed, quiet
 from vfi.errors import require
+
+if TYPE_CHECKING:
+    import openvino
 
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
@@ -29,14 +32,14 @@ def precisions(device: str) -> list[str]:
     return [name for name in wanted if CAPABILITIES[name] in able]
 
 
-def core() -> Any:
+def core() -> "openvino.Core":
     if "core" not in _made:
         _made["core"] = require("openvino", "openvino").Core()
     return _made["core"]
 
 
-_made: dict[str, Any] = {}
-_converted: dict[Any, Any] = {}  # OpenVINO's models, which every precision shares
+_made: "dict[str, openvino.Core]" = {}
+_converted: "dict[object, openvino.Model]" = {}  # OpenVINO's models, which every precision shares
 
 
 class Builder:
@@ -53,7 +56,8 @@ class Builder:
         shapes = [tuple(tensor.shape) for tensor in tensors]
         key = {
             "engine": "openvino", "version": require("openvino", "openvino").__version__, "weights": self.weights,
-            "torch": torch.__version__, "device": self.device, "full": core().get_property(self.device, "FULL_DEVICE_NAME"),
+            "torch": torch.__version__, "device": self.device,
+            "full": core().get_property(self.device, "FULL_DEVICE_NAME"),
             "precision": self.precision, "part": name, "arguments": repr(part.arguments), "shapes": shapes,
             "settings": self.settings(),
         }  # fmt: skip
@@ -65,14 +69,14 @@ class Builder:
             raise EngineFailed(f"openvino cannot build {name}: {first_line(error)}") from error
         return Request(compiled)
 
-    def settings(self) -> dict[str, Any]:
-        hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
+    def settings(self) -> dict[str, object]:
+        hints: dict[str, object] = {"INFERENCE_PRECISION_HINT": HINTS[self.precision], "PERFORMANCE_HINT": "LATENCY"}
         if self.device == "CPU":
             hints["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
         return hints
 
-    def compiled(self, key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) -> Any:
-        made: list[Any] = []
+    def compiled(self, key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) -> "openvino.CompiledModel":
+        made: list[openvino.CompiledModel] = []
 
         def build() -> bytes:
             made.append(core().compile_model(converted(key, part, tensors), self.device, self.settings()))
@@ -88,19 +92,19 @@ class Unable(Exception):
     """torch cannot export a part: it stays in torch."""
 
 
-def converted(key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) -> Any:
+def converted(key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) -> "openvino.Model":
     """OpenVINO's model of a part for tensors of these shapes."""
     place = tuple(str(key[name]) for name in ("weights", "part", "arguments", "shapes"))
     if place not in _converted:
-        openvino = require("openvino", "openvino")
+        library = require("openvino", "openvino")
         with warnings.catch_warnings(), quiet(), torch.no_grad():
             warnings.simplefilter("ignore")
             try:
                 program = torch.export.export(part, tuple(tensor.clone() for tensor in tensors))
             except Exception as error:  # of many kinds
                 raise Unable from error
-            model = openvino.convert_model(program)
-        model.reshape({given: openvino.PartialShape(list(t.shape)) for given, t in zip(model.inputs, tensors)})
+            model = library.convert_model(program)
+        model.reshape({given: library.PartialShape(list(t.shape)) for given, t in zip(model.inputs, tensors)})
         while len(_converted) >= 256:
             _converted.pop(next(iter(_converted)))
         _converted[place] = model
@@ -110,7 +114,7 @@ def converted(key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) 
 class Request:
     """Runs a compiled part; results are tensors of their own, since a model may keep them."""
 
-    def __init__(self, compiled: Any):
+    def __init__(self, compiled: "openvino.CompiledModel"):
         self.request = compiled.create_infer_request()
         self.shapes = [tuple(output.shape) for output in compiled.outputs]
         self.tensor = require("openvino", "openvino").Tensor

@@ -3,7 +3,7 @@ vfi_kernels. Warps, splats and deformable convolutions stay ours; convolutions b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vfi.engines import trees
 
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
-OURS = "vfi_kernels::"
+OURS = "vfi_kernels."
 MOST_SHAPES = 24  # of one part; more are lists that change with every frame, and stay in torch
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -33,8 +33,14 @@ class Flat(nn.Module):
         self.module, self.arguments = module, arguments
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        arguments = trees.put_together(iter(tensors), self.arguments)
-        return tuple(trees.taken_apart(type(self.module).forward(self.module, *arguments))[0])
+        arguments = trees.arguments(tensors, self.arguments)
+        return tuple(trees.taken_apart(own_forward(self.module)(*arguments))[0])
+
+
+def own_forward(module: nn.Module) -> Callable[..., object]:
+    """That of its class, whatever stands in its place."""
+    method: Callable[..., object] = partial(type(module).forward, module)
+    return method
 
 
 class PartRunner:
@@ -46,16 +52,16 @@ class PartRunner:
 
     def __init__(self, module: nn.Module, part: Part, build: Callable[[str, Flat, Sequence[Tensor]], Run | None]):
         self.module, self.part, self.build = module, part, build
-        self.built: dict[Any, Run | None] = {}
+        self.built: dict[object, Run | None] = {}
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         tensors, shape = trees.taken_apart(arguments)
         key = (shape, tuple((tuple(t.shape), t.dtype) for t in tensors))
         if key not in self.built and len(self.built) < MOST_SHAPES:
             self.built[key] = self.build(self.part.name, Flat(self.module, shape), tensors)
         run = self.built.get(key)
         if run is None:
-            return type(self.module).forward(self.module, *arguments)
+            return own_forward(self.module)(*arguments)
         return trees.put_together(iter(run(tensors)), self.part.result)
 
 
@@ -63,22 +69,30 @@ class Watch(TorchDispatchMode):
     """Sees which modules are at work when an op of ours runs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.active: list[str] = []
         self.impure: set[str] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.name().startswith(OURS):
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        if str(func).startswith(OURS):
             self.impure.update(self.active)
         return func(*args, **(kwargs or {}))
 
 
 def found(model: nn.Module, run: Callable[[], object]) -> list[Part]:
     """The largest parts of `model`, by running it once."""
-    watch, seen, unfit = Watch(), {}, set()
+    watch = Watch()
+    seen: dict[str, trees.Shape] = {}
+    unfit: set[str] = set()
 
     def enter(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: Any, keywords: Any) -> None:
+        def hook(module: nn.Module, arguments: object, keywords: object) -> None:
             watch.active.append(name)
             try:
                 tensors, _ = trees.taken_apart(arguments)
@@ -90,7 +104,7 @@ def found(model: nn.Module, run: Callable[[], object]) -> list[Part]:
         return hook
 
     def leave(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: Any, result: Any) -> None:
+        def hook(module: nn.Module, arguments: object, result: object) -> None:
             watch.active.pop()
             try:
                 tensors, shape = trees.taken_apart(result)

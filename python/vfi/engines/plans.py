@@ -5,10 +5,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from types import ModuleType
+from typing import Protocol, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vfi.engines import cache, onnx_engine, openvino_engine, parts, programs
 from vfi.engines.machine import Machine
@@ -35,6 +36,15 @@ class Plan:
         return f"{self.engine}{where and f' ({where})'} in {self.precision}"
 
 
+class Network(Protocol):
+    """A model as engines see it: a module, in float32."""
+
+    programs: tuple[str, ...]
+
+    def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor: ...
+
+
+Model = TypeVar("Model", bound=Network)
 USUAL = Plan("torch", "float32")
 
 
@@ -78,7 +88,7 @@ def of_engine(engine: Engine, device: str, machine: Machine) -> list[Plan]:
     pairs: list[tuple[str, list[str]]]
     if engine == "openvino":
         if not device.startswith("cpu"):
-            raise UserError(f"openvino runs models on the CPU or a GPU of Intel, with --device cpu, got {device}")
+            raise ArgumentError(f"openvino runs models whose `device` is cpu, there or on a GPU of Intel, got {device}")
         names = sorted(openvino_engine.devices(), key=lambda name: name == "CPU")
         pairs = [(name, openvino_engine.precisions(name)) for name in names]
     else:
@@ -87,8 +97,8 @@ def of_engine(engine: Engine, device: str, machine: Machine) -> list[Plan]:
     return [Plan(engine, each, name) for name, able in pairs for each in able]  # type: ignore[arg-type]
 
 
-def built(model: Any, plan: Plan, cuda: Any = torch.cuda) -> Any:
-    """A copy of `model`, a module with `programs` and `interpolate` that is in float32, that runs as `plan` says.
+def built(model: Model, plan: Plan, cuda: ModuleType = torch.cuda) -> Model:
+    """A copy of a model that runs as `plan` says.
 
     cuda: torch.cuda, or what stands in for it.
 
@@ -96,24 +106,25 @@ def built(model: Any, plan: Plan, cuda: Any = torch.cuda) -> Any:
         EngineFailed: if the engine takes no part of it.
     """
     twin = copy.deepcopy(model)
+    module = cast(nn.Module, twin)
     if plan.engine in ("torch", "compile"):
         dtype: torch.dtype = getattr(torch, plan.precision)
-        twin.to(dtype=dtype, memory_format=torch.channels_last)
-        on_gpu = next(twin.parameters()).is_cuda or cuda is not torch.cuda
+        module.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        on_gpu = next(module.parameters()).is_cuda or cuda is not torch.cuda
         how = compiled if plan.engine == "compile" else (lambda f: programs.Recorded(f, cuda)) if on_gpu else None
-        programs.replace(twin, twin.programs, dtype, how)
+        programs.replace(module, twin.programs, dtype, how)
         return twin
-    where = next(twin.parameters()).device
-    frames = torch.rand(2, 1, 3, PROBE_SIDE, PROBE_SIDE, device=where)
-    taken = parts.found(twin, lambda: twin.interpolate(*frames, 0.5))
+    where = next(module.parameters()).device
+    frame0, frame1 = (torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, device=where) for _ in range(2))
+    taken = parts.found(module, lambda: twin.interpolate(frame0, frame1, 0.5))
     if not taken:
         raise EngineFailed(f"{plan.engine} has nothing to run in {type(model).__name__}")
     engine = openvino_engine if plan.engine == "openvino" else onnx_engine
-    parts.replace(twin, taken, engine.Builder(plan.target, plan.precision, cache.hash_of(model)))
+    parts.replace(module, taken, engine.Builder(plan.target, plan.precision, cache.hash_of(cast(nn.Module, model))))
     return twin
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., object]) -> Callable[..., object]:
     """By Inductor, whose results are kept in the user's cache folder."""
     path = cache.usable("inductor")
     if path is not None:
@@ -121,7 +132,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     fast = torch.compile(function, dynamic=False)
 
     @wraps(function)
-    def call(owner: nn.Module, *arguments: Any) -> Any:
+    def call(owner: nn.Module, *arguments: object) -> object:
         try:
             return fast(owner, *arguments)
         except (RuntimeError, ImportError) as error:

@@ -5,14 +5,16 @@ them."""
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from types import ModuleType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vfi.engines import trees
 
-Function = Callable[..., Any]
+Function = Callable[..., object]
 
 
 class Program:
@@ -39,14 +41,16 @@ class Program:
         self.time = names.index("timestep") if tensor_times and "timestep" in names else None
         self.called = self.function if wrap is None else wrap(self.function)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Program":
-        owner = memo.get(id(self.owner), self.owner)
+    def __deepcopy__(self, memo: dict[int, object]) -> "Program":
+        owner = cast(nn.Module, memo.get(id(self.owner), self.owner))
         return Program(owner, self.name, self.dtype, self.wrap, self.time is not None)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         inputs = [trees.mapped(self.prepared, argument) for argument in arguments]
         if self.time is not None and isinstance(inputs[self.time], (int, float)):
-            inputs[self.time] = torch.tensor(float(inputs[self.time]), device=next(self.owner.parameters()).device)
+            inputs[self.time] = torch.tensor(
+                float(cast(float, inputs[self.time])), device=next(self.owner.parameters()).device
+            )
         return self.called(self.owner, *inputs)
 
     def prepared(self, tensor: Tensor) -> Tensor:
@@ -66,6 +70,15 @@ def replace(
         owner.__dict__[name] = Program(owner, name, dtype, wrap, tensor_times=wrap is not None and any_time)
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A recording, and where it reads and writes."""
+
+    replay: Callable[[], None]
+    inputs: list[Tensor]
+    outputs: object
+
+
 class Recorded:
     """A function recorded as a CUDA graph for each size: launches cost nothing, and its memory stays where it is.
 
@@ -78,13 +91,14 @@ class Recorded:
     warm_ups = 2  # libraries choose their kernels, which must not happen while recording
     recording = False  # of any: what is called inside another is part of it
 
-    def __init__(self, function: Function, cuda: Any = torch.cuda):
+    def __init__(self, function: Function, cuda: ModuleType = torch.cuda):
         self.function, self.cuda = function, cuda
-        self.graphs: dict[Any, tuple[Any, list[Tensor], Any] | None] = {}
+        self.graphs: dict[object, Graph | None] = {}
 
-    def __call__(self, owner: nn.Module, *arguments: Any) -> Any:
+    def __call__(self, owner: nn.Module, *arguments: object) -> object:
         tensors, shape = trees.taken_apart(arguments)
-        if Recorded.recording or not tensors or any(t.device.type != "cuda" for t in tensors[:1]) and not self.stands_in:
+        on_gpu = any(t.is_cuda for t in tensors) or self.cuda is not torch.cuda
+        if Recorded.recording or not on_gpu:
             return self.function(owner, *arguments)
         key = (shape, tuple((t.shape, t.dtype, t.stride()) for t in tensors))
         if key not in self.graphs:
@@ -92,32 +106,31 @@ class Recorded:
         found = self.graphs[key]
         if found is None:
             return self.function(owner, *arguments)
-        graph, inputs, outputs = found
-        for static, tensor in zip(inputs, tensors, strict=True):
+        for static, tensor in zip(found.inputs, tensors, strict=True):
             static.copy_(tensor)
-        graph.replay()
-        return trees.mapped(torch.clone, outputs)  # the next replay writes there again
+        found.replay()
+        return trees.mapped(torch.clone, found.outputs)  # the next replay writes there again
 
-    @property
-    def stands_in(self) -> bool:
-        return self.cuda is not torch.cuda
-
-    def record(self, owner: nn.Module, tensors: list[Tensor], shape: trees.Shape) -> tuple[Any, list[Tensor], Any] | None:
-        """Graph, inputs and outputs; None: it cannot be recorded."""
+    def record(self, owner: nn.Module, tensors: list[Tensor], shape: trees.Shape) -> Graph | None:
+        """None: it cannot be recorded."""
         inputs = [tensor.clone(memory_format=torch.preserve_format) for tensor in tensors]
+
+        def run() -> object:
+            return self.function(owner, *trees.arguments(inputs, shape))
+
         Recorded.recording = True
         try:
             side = self.cuda.Stream()
             side.wait_stream(self.cuda.current_stream())
             with self.cuda.stream(side):
                 for _ in range(self.warm_ups):
-                    self.function(owner, *trees.put_together(iter(inputs), shape))
+                    run()
             self.cuda.current_stream().wait_stream(side)
             graph = self.cuda.CUDAGraph()
             with self.cuda.graph(graph):
-                outputs = self.function(owner, *trees.put_together(iter(inputs), shape))
+                outputs = run()
         except RuntimeError:
             return None
         finally:
             Recorded.recording = False
-        return graph, inputs, outputs
+        return Graph(graph.replay, inputs, outputs)

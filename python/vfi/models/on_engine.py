@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from vfi.networks.sized_inference import check_frames
 
 LOG = logging.getLogger("vfi")
 Say = Callable[[str], None]
+Result = TypeVar("Result")
 
 
 def on_engine(
@@ -52,9 +53,9 @@ class OnEngine(Interpolator):
         self.channel_order, self.shows_route, self.notices = model.channel_order, model.shows_route, model.notices
         self.machine = Machine.here(device)
         self.offered = plans(engine, precision, device, self.machine)
-        self.say = say or LOG.info
+        self.say, self.warn = say or LOG.info, say or LOG.warning
         self.failed = False
-        self.running: dict[Plan, Any] = {}
+        self.running: dict[Plan, Interpolator] = {}
         self.by_size: dict[tuple[int, int], Plan] = {}
 
     @property
@@ -63,13 +64,11 @@ class OnEngine(Interpolator):
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
         """As the model's own."""
-        result: Tensor = self._run("interpolate", frame0, frame1, t)
-        return result
+        return self._run(lambda model: model.interpolate(frame0, frame1, t), frame0, frame1)
 
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """As the model's own."""
-        results: list[Tensor] = self._run("interpolate_many", frame0, frame1, times)
-        return results
+        return self._run(lambda model: model.interpolate_many(frame0, frame1, times), frame0, frame1)
 
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
         """Of the model in float32."""
@@ -82,7 +81,7 @@ class OnEngine(Interpolator):
         """What runs frames of this height and width."""
         if self.failed:
             return USUAL
-        if self.named:
+        if self.named or len(self.offered) == 1:
             return self.offered[0]
         if size not in self.by_size:
             choice = chosen(self.model, size, self.offered, self.machine)
@@ -92,18 +91,19 @@ class OnEngine(Interpolator):
             self.say(f"engine {choice}")
         return self.by_size[size]
 
-    def _run(self, name: str, frame0: Tensor, frame1: Tensor, times: object) -> Any:
+    def _run(self, action: Callable[[Interpolator], Result], frame0: Tensor, frame1: Tensor) -> Result:
         check_frames(frame0, frame1)
+        height, width = frame0.shape[2:]
         try:
-            return getattr(self._model_for(self.plan_for(tuple(frame0.shape[2:]))), name)(frame0, frame1, times)
+            return action(self._model_for(self.plan_for((height, width))))
         except EngineFailed as error:
             if self.named:
                 raise
-            (self.say if self.say != LOG.info else LOG.warning)(f"{error}; {USUAL} takes over")
+            self.warn(f"{error}; {USUAL} takes over")
             self.failed, self.running = True, {}
-            return getattr(self._model_for(USUAL), name)(frame0, frame1, times)
+            return action(self._model_for(USUAL))
 
-    def _model_for(self, plan: Plan) -> Any:
+    def _model_for(self, plan: Plan) -> Interpolator:
         if plan not in self.running:
             self.running[plan] = built(self.model, plan)
         return self.running[plan]

@@ -170,7 +170,8 @@ def load_model(
     place = choose_device(device)
     if engine is None and precision is None:
         return entry.loaded().load(weights, place, chosen)
-    from vfi.models.on_engine import check_names, on_engine
+    from vfi.engines.plans import check_names
+    from vfi.models.on_engine import on_engine
 
     engine, precision = engine or "torch", precision or "auto"
     check_names(engine, precision)  # before anything slow
