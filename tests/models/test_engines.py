@@ -113,9 +113,9 @@ def test_the_precision_is_what_the_cpu_has_units_for(tmp_path):
 
 def test_auto_offers_what_is_installed(stand_ins):
     assert [*map(str, plans("auto", "auto", "cpu", AMX))] == [
-        "openvino (GPU) in float16", "openvino (CPU) in bfloat16", "torch in bfloat16",
+        "torch in bfloat16", "openvino (GPU) in float16", "openvino (CPU) in bfloat16",
         "onnxruntime (CoreML) in float16",
-        "openvino (GPU) in float32", "openvino (CPU) in float32", "torch in float32", "onnxruntime (CoreML) in float32",
+        "torch in float32", "openvino (GPU) in float32", "openvino (CPU) in float32", "onnxruntime (CoreML) in float32",
         "onnxruntime (CPU) in float32",
     ]  # fmt: skip
     assert {plan.precision for plan in plans("auto", "float32", "cpu", AMX)} == {"float32"}

@@ -1,8 +1,10 @@
 """A model's parts by OpenVINO, on the CPU or an Intel GPU; from torch's exported programs, without ONNX."""
 
+import copy
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +18,7 @@ from vfi.errors import require
 if TYPE_CHECKING:
     import openvino
 
+MOST_CONVERTED = 128
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
 
@@ -94,21 +97,32 @@ class Unable(Exception):
 
 def converted(key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) -> "openvino.Model":
     """OpenVINO's model of a part for tensors of these shapes."""
-    place = tuple(str(key[name]) for name in ("weights", "part", "arguments", "shapes"))
-    if place not in _converted:
-        library = require("openvino", "openvino")
-        with warnings.catch_warnings(), quiet(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            try:
-                program = torch.export.export(part, tuple(tensor.clone() for tensor in tensors))
-            except Exception as error:  # of many kinds
-                raise Unable from error
-            model = library.convert_model(program)
-        model.reshape({given: library.PartialShape(list(t.shape)) for given, t in zip(model.inputs, tensors)})
-        while len(_converted) >= 256:
-            _converted.pop(next(iter(_converted)))
-        _converted[place] = model
-    return _converted[place]
+    place, library = tuple(str(key[name]) for name in ("weights", "part", "arguments")), require("openvino", "openvino")
+    shapes = [library.PartialShape(list(tensor.shape)) for tensor in tensors]
+    with suppress(KeyError, RuntimeError):  # one for other sizes may do: then nothing in it depends on them
+        model = _converted[place].clone()
+        model.reshape(dict(zip(model.inputs, shapes)))
+        if [tuple(output.shape) for output in model.outputs] == shapes_of_results(part, tensors):
+            return model
+    with warnings.catch_warnings(), quiet(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(part, tuple(tensor.clone() for tensor in tensors))
+        except Exception as error:  # of many kinds
+            raise Unable from error
+        model = library.convert_model(program)
+    while len(_converted) >= MOST_CONVERTED:
+        _converted.pop(next(iter(_converted)))
+    _converted[place] = model.clone()
+    model.reshape(dict(zip(model.inputs, shapes)))
+    return model
+
+
+def shapes_of_results(part: Flat, tensors: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    """Without computing them."""
+    with torch.no_grad():
+        twin = copy.deepcopy(part).to("meta")
+        return [tuple(result.shape) for result in twin(*(tensor.to("meta") for tensor in tensors))]
 
 
 class Request:

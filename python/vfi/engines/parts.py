@@ -1,15 +1,20 @@
 """The parts of a model that other engines take: modules from tensors to tensors that hold weights and use no op of
 vfi_kernels. Warps, splats and deformable convolutions stay ours; convolutions between them are an engine's."""
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vfi.engines import trees
+from vfi.engines.stop import EngineFailed
 
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 OURS = "vfi_kernels."
@@ -50,6 +55,8 @@ class PartRunner:
         build: of a part, flat, and tensors like those that it will get.
     """
 
+    deadline: ClassVar[float] = math.inf  # of time.monotonic(): no part is built after it
+
     def __init__(self, module: nn.Module, part: Part, build: Callable[[str, Flat, Sequence[Tensor]], Run | None]):
         self.module, self.part, self.build = module, part, build
         self.built: dict[object, Run | None] = {}
@@ -58,11 +65,23 @@ class PartRunner:
         tensors, shape = trees.taken_apart(arguments)
         key = (shape, tuple((tuple(t.shape), t.dtype) for t in tensors))
         if key not in self.built and len(self.built) < MOST_SHAPES:
+            if time.monotonic() > self.deadline:
+                raise EngineFailed("takes too long to build")
             self.built[key] = self.build(self.part.name, Flat(self.module, shape), tensors)
         run = self.built.get(key)
         if run is None:
             return own_forward(self.module)(*arguments)
         return trees.put_together(iter(run(tensors)), self.part.result)
+
+
+@contextmanager
+def building_until(deadline: float) -> Iterator[None]:
+    """Inside, what is not built by then fails."""
+    before, PartRunner.deadline = PartRunner.deadline, deadline
+    try:
+        yield
+    finally:
+        PartRunner.deadline = before
 
 
 class Watch(TorchDispatchMode):

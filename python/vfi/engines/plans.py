@@ -19,7 +19,7 @@ from vfi.errors import ArgumentError, UserError
 
 __all__ = ["EngineFailed", "Plan", "built", "check_names", "plans"]
 PROBE_SIDE = 128  # of the frames by which a model's parts are found
-AUTO: tuple[Engine, ...] = ("openvino", "tensorrt", "torch", "onnxruntime")  # likely fastest first; see docs/engines.md
+AUTO: tuple[Engine, ...] = ("torch", "openvino", "tensorrt", "onnxruntime")  # those that take time to build last
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def check_names(engine: object, precision: object) -> None:
 
 
 def plans(engine: Engine, precision: Precision, device: str, machine: Machine) -> list[Plan]:
-    """What can run a model on torch's `device`, the likely fastest first; of "auto" whatever is installed, in the fast
-    precision and in float32. Inductor is not among those: to compile takes a minute.
+    """What can run a model on torch's `device`; of an engine its likely fastest first, of "auto" whatever is installed,
+    in the fast precision and in float32. Inductor is not among those: to compile takes a minute.
 
     Raises:
         UserError: if an engine that is asked for by name is not installed, or has no such precision here.
