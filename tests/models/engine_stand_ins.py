@@ -51,7 +51,6 @@ def install(monkeypatch):
         module.__version__ = "1.0"
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(openvino_engine, "_made", {})
-    monkeypatch.setattr(openvino_engine, "_converted", {})
     monkeypatch.setattr(onnx_engine, "exported", exported)
     return state
 
@@ -93,19 +92,8 @@ def make_openvino(state):
                 results = self.program(*program.example_inputs[0])
             self.outputs = [Port("", tuple(result.shape)) for result in results]
 
-        def clone(self):
-            return Fixed()
-
         def reshape(self, shapes):
             self.shapes = shapes
-
-    class Fixed:
-        """A model in which a size stands."""
-
-        inputs = ()
-
-        def reshape(self, shapes):
-            raise RuntimeError("cannot reshape")
 
     class Compiled:
         def __init__(self, model):

@@ -1,16 +1,14 @@
 """A model's parts by OpenVINO, on the CPU or an Intel GPU; from torch's exported programs, without ONNX."""
 
-import copy
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vfi.engines import cache
+from vfi.engines import cache, openvino_graph
 from vfi.engines.parts import Flat, Run
 from vfi.engines.stop import EngineFailed, quiet
 from vfi.errors import require
@@ -18,7 +16,6 @@ from vfi.errors import require
 if TYPE_CHECKING:
     import openvino
 
-MOST_CONVERTED = 128
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
 
@@ -42,7 +39,6 @@ def core() -> "openvino.Core":
 
 
 _made: "dict[str, openvino.Core]" = {}
-_converted: "dict[object, openvino.Model]" = {}  # OpenVINO's models, which every precision shares
 
 
 class Builder:
@@ -82,7 +78,7 @@ class Builder:
         made: list[openvino.CompiledModel] = []
 
         def build() -> bytes:
-            made.append(core().compile_model(converted(key, part, tensors), self.device, self.settings()))
+            made.append(core().compile_model(converted(part, tensors), self.device, self.settings()))
             stream = io.BytesIO()
             made[0].export_model(stream)
             return stream.getvalue()
@@ -95,34 +91,21 @@ class Unable(Exception):
     """torch cannot export a part: it stays in torch."""
 
 
-def converted(key: Mapping[str, object], part: Flat, tensors: Sequence[Tensor]) -> "openvino.Model":
+def converted(part: Flat, tensors: Sequence[Tensor]) -> "openvino.Model":
     """OpenVINO's model of a part for tensors of these shapes."""
-    place, library = tuple(str(key[name]) for name in ("weights", "part", "arguments")), require("openvino", "openvino")
-    shapes = [library.PartialShape(list(tensor.shape)) for tensor in tensors]
-    with suppress(KeyError, RuntimeError):  # one for other sizes may do: then nothing in it depends on them
-        model = _converted[place].clone()
-        model.reshape(dict(zip(model.inputs, shapes)))
-        if [tuple(output.shape) for output in model.outputs] == shapes_of_results(part, tensors):
-            return model
+    library = require("openvino", "openvino")
     with warnings.catch_warnings(), quiet(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(part, tuple(tensor.clone() for tensor in tensors))
         except Exception as error:  # of many kinds
             raise Unable from error
-        model = library.convert_model(program)
-    while len(_converted) >= MOST_CONVERTED:
-        _converted.pop(next(iter(_converted)))
-    _converted[place] = model.clone()
-    model.reshape(dict(zip(model.inputs, shapes)))
+        try:
+            model = openvino_graph.translated(program)
+        except (openvino_graph.Untranslated, ImportError):
+            model = library.convert_model(program)
+    model.reshape({given: library.PartialShape(list(t.shape)) for given, t in zip(model.inputs, tensors)})
     return model
-
-
-def shapes_of_results(part: Flat, tensors: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    """Without computing them."""
-    with torch.no_grad():
-        twin = copy.deepcopy(part).to("meta")
-        return [tuple(result.shape) for result in twin(*(tensor.to("meta") for tensor in tensors))]
 
 
 class Request:
