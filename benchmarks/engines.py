@@ -3,6 +3,7 @@ onnxruntime. Frames of one size, t = 0.5, new frames every time; taking turns, m
 
 python benchmarks/engines.py            all of them that are installed
 python benchmarks/engines.py --uhd      peak memory of RIFE 4.25 at 3840x2160, whole and in tiles
+python benchmarks/engines.py --startup  seconds until the first frame of a command
 """
 
 import argparse
@@ -11,10 +12,12 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import memory
 import torch
@@ -27,6 +30,7 @@ from vfi.engines.machine import Machine
 from vfi.engines.plans import built, plans
 from vfi.engines.stop import quiet
 from vfi.errors import UserError
+from vfi.files.images import to_array, write_image
 from vfi.models import apr_vfi, ebme, rife
 from vfi.models.interpolator import Interpolator
 from vfi.models.on_engine import on_engine
@@ -186,6 +190,37 @@ def peak_here(name: str, height: str, width: str, label: str) -> float:
         return memory.beyond(lambda: call(*pair))
 
 
+def startup(rounds: int) -> None:
+    """Seconds of `import torch`, and of a command that makes a frame of RIFE 4.25 between two of 640x360; medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, frame in zip("ab", frames((360, 640))):
+            write_image(Path(folder, f"{name}.png"), to_array(frame))
+        torch.save(cast(nn.Module, made("RIFE 4.25")).state_dict(), Path(folder, "flownet.pkl"))
+        words = [
+            "interpolate",
+            "a.png",
+            "b.png",
+            "-o",
+            "m.png",
+            "--overwrite",
+            "--model",
+            "rife",
+            "--weights",
+            "flownet.pkl",
+            "--engine",
+            "torch",
+        ]
+        programs = {"import torch": ["-c", "import torch"], "vfi interpolate": ["-m", "vfi", *words]}
+        seconds: dict[str, list[float]] = {name: [] for name in programs}
+        for _ in range(rounds):
+            for name, program in programs.items():
+                start = time.perf_counter()
+                subprocess.run([sys.executable, *program], cwd=folder, check=True, capture_output=True)
+                seconds[name].append(time.perf_counter() - start)
+    for name, each in seconds.items():
+        print(f"{name}: {statistics.median(each):.2f} s")
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     header = ["network", "size", "engine", "ms", "of plain torch", "PSNR, dB", "99.9 %, levels", "peak, MiB"]
     cells = [
@@ -199,7 +234,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     return text_table(header, cells)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Whole networks by every engine.")
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=[*NETWORKS],
                         help="which (default: %(default)s)")  # fmt: skip
@@ -211,8 +246,9 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also Inductor, which takes minutes to start")
     parser.add_argument("--json", help="write the rows to this file, too")
     parser.add_argument("--uhd", action="store_true", help="peak memory of RIFE 4.25 at 3840x2160, and nothing else")
+    parser.add_argument("--startup", action="store_true", help="seconds until the first frame, and nothing else")
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if options.peak:
         print(peak_here(*options.peak))
@@ -220,6 +256,9 @@ def main() -> None:
     if options.uhd:
         for label in (OURS, f"tile {TILE}"):
             print(f"RIFE 4.25, 3840x2160, float32, {label}: {peak('RIFE 4.25', UHD, label)} MiB")
+        return
+    if options.startup:
+        startup(options.rounds)
         return
     torch.set_num_threads(memory.THREADS)
     sizes = [tuple(size) for size in options.size or SIZES]

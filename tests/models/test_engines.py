@@ -5,12 +5,15 @@ import copy
 import engine_stand_ins
 import pytest
 import torch
+from tiny import tiny_sg_rife
 
 import vfi
+from vfi.commands.main import main
 from vfi.engines import choice, parts, programs
 from vfi.engines.machine import Machine
 from vfi.engines.plans import USUAL, EngineFailed, Plan, built, plans
 from vfi.errors import ArgumentError, UserError
+from vfi.files.images import read_image, write_image
 from vfi.models import rife
 from vfi.models.apr_vfi import APRVFI, APRConfig
 from vfi.models.ebme import EBMESplat
@@ -36,6 +39,7 @@ MODELS = {
     "rife": lambda: rife.RIFE(TINY).eval(),
     "rife4.22.lite": rife4,
     "rife4.0": lambda: rife4("4.0"),
+    "sg-rife": lambda: tiny_sg_rife().network.eval(),
     "ebme-splat": lambda: EBMESplat(load_ebme()).eval(),
     "apr-vfi": make_apr,
 }
@@ -221,3 +225,30 @@ def test_the_real_ones_agree(engine, package):
     model, frames = rife4(), pair()
     result = on_engine(model, engine, "float32", "cpu").interpolate(*frames, 0.3)
     assert choice.decibels(result, model.interpolate(*frames, 0.3)) > 90
+
+
+@pytest.mark.slow
+def test_the_command_takes_engines(tmp_path, sliding, stand_ins, capsys):
+    torch.save(rife4().state_dict(), tmp_path / "flownet.pkl")
+    for name, x in zip("ab", (0, 6), strict=True):
+        write_image(tmp_path / f"{name}.png", sliding(x))
+    words = ["interpolate", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "m.png", "--overwrite"]
+    words = [str(word) for word in (*words, "--model", "rife", "--weights", tmp_path / "flownet.pkl")]
+
+    def result(*options):
+        assert main([*words, *options]) == 0
+        return read_image(tmp_path / "m.png").rgb.astype(int), capsys.readouterr().err
+
+    exact, said = result("--engine", "torch", "--precision", "float32")
+    assert "engine" not in said
+    near, said = result()  # whatever is installed, in float32
+    assert "note: engine " in said and " in float32" in said and abs(near - exact).max() <= 1
+    runs = stand_ins.runs
+    near, said = result("--engine", "openvino", "--precision", "bfloat16")
+    assert stand_ins.runs > runs and "engine" not in said and abs(near - exact).max() <= 1
+    stand_ins.remove()
+    assert main([*words, "--engine", "openvino"]) == 2
+    assert 'pip install "vfi-kernels[openvino]"' in capsys.readouterr().err
+    assert main([*words, "--engine", "tensorrt", "--device", "cpu"]) == 2
+    assert main(["interpolate", *words[1:6], "--precision", "float16"]) == 2  # flow-splat has no network
+    assert "has no network that engines run, got --engine auto, --precision float16" in capsys.readouterr().err

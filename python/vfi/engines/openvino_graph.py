@@ -14,7 +14,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     import openvino
 
-Values = "dict[torch.fx.Node, openvino.Node]"
 SAME = ("aten._assert_tensor_metadata.default", "aten.to.dtype")
 
 
@@ -119,7 +118,7 @@ def prelu(ops: ModuleType, node: torch.fx.Node, x: object, slope: "openvino.Node
 
 
 def leaky(ops: ModuleType, node: torch.fx.Node, x: object, slope: float = 0.01) -> "openvino.Node":
-    return ops.prelu(x, ops.constant(np.float32([slope])))
+    return ops.prelu(x, ops.constant(np.array([slope], np.float32)))
 
 
 def resized(

@@ -49,6 +49,11 @@ class Interpolator(ABC):
     any_time: bool = True
     programs: tuple[str, ...] = ()
 
+    @property
+    def called(self) -> str:
+        """Its name in sentences."""
+        return type(self).__name__
+
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":
         """The model on `device`, ready to interpolate: what `vfi.load_model` calls.
@@ -127,7 +132,7 @@ def interpolate_many(model: Interpolator, frame0: Tensor, frame1: Tensor, times:
     for t, result in zip(times, results):
         if not result.isfinite().all():
             reasons = "its weights are damaged, or its precision is too small"
-            raise UserError(f"the frame that {type(model).__name__} made at {t:g} holds NaN or infinity: {reasons}")
+            raise UserError(f"the frame that {model.called} made at {t:g} holds NaN or infinity: {reasons}")
     return [reordered(model, result) for result in results]
 
 

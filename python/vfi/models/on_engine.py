@@ -37,7 +37,7 @@ def on_engine(
     if not model.programs:
         if engine not in ("auto", "torch") or precision not in ("auto", "float32"):
             asked = f"`engine` {engine}, `precision` {precision}"
-            raise ArgumentError(f"{type(model).__name__} has no network that engines run, got {asked}")
+            raise ArgumentError(f"{model.called} has no network that engines run, got {asked}")
         return model
     return OnEngine(model, engine, precision, device, say)
 
@@ -59,8 +59,8 @@ class OnEngine(Interpolator):
         self.by_size: dict[tuple[int, int], Plan] = {}
 
     @property
-    def programs(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ()
+    def called(self) -> str:
+        return self.model.called
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
         """As the model's own."""
