@@ -1,5 +1,6 @@
 """Whole networks by every engine and precision, beside the same network in plain torch, and that in OpenVINO and
-onnxruntime. Frames of one size, t = 0.5, new frames every time; taking turns, medians.
+onnxruntime. Frames of one size, t = 0.5, new frames every time; taking turns, medians. Processor time, of all threads,
+does not count what else runs on the machine.
 
 python benchmarks/engines.py            all of them that are installed
 python benchmarks/engines.py --uhd      peak memory of RIFE 4.25 at 3840x2160, whole and in tiles
@@ -149,19 +150,20 @@ def measure(name: str, size: tuple[int, int], options: argparse.Namespace) -> li
         for n in range(options.rounds + 1):
             for label, call in found.items():
                 fresh = [frame.clone() for frame in pair]
-                start, own = time.perf_counter(), time.process_time()
+                start, worked = time.perf_counter(), time.process_time()
                 results[label] = call(*fresh)
                 if n:  # the first round warms up
                     seconds.setdefault(label, []).append(time.perf_counter() - start)
-                    processor.setdefault(label, []).append(time.process_time() - own)
+                    processor.setdefault(label, []).append(time.process_time() - worked)
         truth = in_plain_torch(made(name))(*pair)
-    yardstick = statistics.median(seconds[PLAIN])
+    yardstick, own = statistics.median(seconds[PLAIN]), statistics.median(processor[PLAIN])
     rows = []
     for label in found:
         middle, error = statistics.median(seconds[label]), (results[label] - truth).abs() * 255
         rows.append({
             "network": name, "size": f"{size[1]}x{size[0]}", "engine": label, "ms": 1e3 * middle,
             "of_plain": middle / yardstick, "cpu_ms": 1e3 * statistics.median(processor[label]),
+            "cpu_of_plain": statistics.median(processor[label]) / own,
             "psnr_db": decibels(results[label], truth),
             "levels_99_9": float(error.flatten().kthvalue(int(0.999 * error.numel()))[0]),
             "peak_mib": peak(name, size, label) if options.memory else None,
@@ -183,7 +185,8 @@ def peak_here(name: str, height: str, width: str, label: str) -> float:
     with torch.no_grad():
         if label.startswith("tile "):
             model = made(name)
-            return memory.beyond(lambda: model.interpolate(*pair, 0.5, tile=int(label.split()[1])))  # type: ignore[call-arg]
+            side = int(label.split()[1])
+            return memory.beyond(lambda: model.interpolate(*pair, 0.5, tile=side))
         call = calls(name, size, label.startswith("compile"), [label])[label]
         if label not in (PLAIN, OURS):
             call(*pair)  # what is built stays; the run is what counts
@@ -222,10 +225,12 @@ def startup(rounds: int) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    header = ["network", "size", "engine", "ms", "of plain torch", "PSNR, dB", "99.9 %, levels", "peak, MiB"]
+    header = ["network", "size", "engine", "ms", "of plain", "processor ms", "of plain", "PSNR, dB", "99.9 %, levels",
+              "peak, MiB"]  # fmt: skip
     cells = [
         [
             row["network"], row["size"], row["engine"], f"{row['ms']:.0f}", f"{row['of_plain']:.2f}",
+            f"{row['cpu_ms']:.0f}", f"{row['cpu_of_plain']:.2f}",
             f"{min(row['psnr_db'], 99):.1f}", f"{row['levels_99_9']:.1f}",
             "-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
         ]

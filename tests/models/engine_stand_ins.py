@@ -75,25 +75,43 @@ class Port:
         self.name, self.shape = name, shape
 
 
+class OpenvinoTensor:
+    def __init__(self, array, shared_memory):
+        assert shared_memory and array.dtype == np.float32 and array.flags.c_contiguous
+        self.values = torch.from_numpy(array)
+
+
+class OpenvinoModel:
+    def __init__(self, program):
+        self.program, self.inputs, self.shapes = program.module(), list(range(len(program.example_inputs[0]))), None
+        with torch.no_grad():
+            results = self.program(*program.example_inputs[0])
+        self.outputs = [Port("", tuple(result.shape)) for result in results]
+
+    def reshape(self, shapes):
+        self.shapes = shapes
+
+
+class OpenvinoRequest:
+    def __init__(self, state, model):
+        self.state, self.model, self.inputs, self.outputs = state, model, {}, {}
+
+    def set_input_tensor(self, i, tensor):
+        self.inputs[i] = tensor
+
+    def set_output_tensor(self, i, tensor):
+        self.outputs[i] = tensor
+
+    def infer(self):
+        results = self.state.compute(self.model.program, [self.inputs[i].values for i in range(len(self.inputs))])
+        for i, result in enumerate(results):
+            self.outputs[i].values.copy_(result)
+
+
 def make_openvino(state):
     module = types.ModuleType("openvino")
     module.__version__ = "1.0"
     module.PartialShape = list
-
-    class Tensor:
-        def __init__(self, array, shared_memory):
-            assert shared_memory and array.dtype == np.float32 and array.flags.c_contiguous
-            self.values = torch.from_numpy(array)
-
-    class Model:
-        def __init__(self, program):
-            self.program, self.inputs, self.shapes = program.module(), list(range(len(program.example_inputs[0]))), None
-            with torch.no_grad():
-                results = self.program(*program.example_inputs[0])
-            self.outputs = [Port("", tuple(result.shape)) for result in results]
-
-        def reshape(self, shapes):
-            self.shapes = shapes
 
     class Compiled:
         def __init__(self, model):
@@ -105,22 +123,7 @@ def make_openvino(state):
             stream.write(pickle.dumps(name))
 
         def create_infer_request(self):
-            return Request(self.model)
-
-    class Request:
-        def __init__(self, model):
-            self.model, self.inputs, self.outputs = model, {}, {}
-
-        def set_input_tensor(self, i, tensor):
-            self.inputs[i] = tensor
-
-        def set_output_tensor(self, i, tensor):
-            self.outputs[i] = tensor
-
-        def infer(self):
-            results = state.compute(self.model.program, [self.inputs[i].values for i in range(len(self.inputs))])
-            for i, result in enumerate(results):
-                self.outputs[i].values.copy_(result)
+            return OpenvinoRequest(state, self.model)
 
     class Core:
         available_devices = ("CPU", "GPU")
@@ -139,8 +142,22 @@ def make_openvino(state):
             state.imported += 1
             return Compiled(PROGRAMS[pickle.loads(data)])
 
-    module.Core, module.Tensor, module.convert_model = Core, Tensor, Model
+    module.Core, module.Tensor, module.convert_model = Core, OpenvinoTensor, OpenvinoModel
     return module
+
+
+class OnnxBinding:
+    def __init__(self):
+        self.inputs, self.outputs = {}, {}
+
+    def bind_input(self, name, device, index, element, shape, address):
+        self.inputs[name] = view(element, shape, address)
+
+    def bind_output(self, name, device, index, element, shape, address):
+        self.outputs[name] = view(element, shape, address)
+
+    def synchronize_outputs(self):
+        pass
 
 
 def make_onnxruntime(state):
@@ -153,19 +170,6 @@ def make_onnxruntime(state):
     class SessionOptions:
         def add_session_config_entry(self, key, value):
             assert key.startswith("session.")
-
-    class Binding:
-        def __init__(self):
-            self.inputs, self.outputs = {}, {}
-
-        def bind_input(self, name, device, index, element, shape, address):
-            self.inputs[name] = view(element, shape, address)
-
-        def bind_output(self, name, device, index, element, shape, address):
-            self.outputs[name] = view(element, shape, address)
-
-        def synchronize_outputs(self):
-            pass
 
     class InferenceSession:
         def __init__(self, data, options, providers):
@@ -191,7 +195,7 @@ def make_onnxruntime(state):
             return [result.numpy() for result in state.compute(self.program, tensors)]
 
         def io_binding(self):
-            return Binding()
+            return OnnxBinding()
 
         def run_with_iobinding(self, binding):
             results = state.compute(self.program, list(binding.inputs.values()))

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vfi.errors import dtype_name
+
 if TYPE_CHECKING:
     import openvino
 
@@ -72,7 +74,7 @@ class Translation:
 
     def constant(self, tensor: Tensor) -> "openvino.Node":
         if tensor.dtype != torch.float32:
-            raise Untranslated(str(tensor.dtype))
+            raise Untranslated(dtype_name(tensor.dtype))
         return self.ops.constant(tensor.detach().numpy())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,10 @@ class PartRunner:
     def __init__(self, module: nn.Module, part: Part, build: Callable[[str, Flat, Sequence[Tensor]], Run | None]):
         self.module, self.part, self.build = module, part, build
         self.built: dict[object, Run | None] = {}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "PartRunner":
+        """Of a copy of the module; what was built is built again, from the cache."""
+        return PartRunner(cast(nn.Module, memo.get(id(self.module), self.module)), self.part, self.build)
 
     def __call__(self, *arguments: object) -> object:
         tensors, shape = trees.taken_apart(arguments)
