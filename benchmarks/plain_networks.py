@@ -13,6 +13,7 @@ from vfi.models.interpolator import Interpolator
 from vfi.models.rife.flow import SCALES
 from vfi.models.rife.model import RIFE
 from vfi.models.rife4.model import RIFE4
+from vfi.networks.sized_inference import pad
 
 
 def resized(x: Tensor, factor: float) -> Tensor:
@@ -40,9 +41,10 @@ class Plain4(nn.Module):
         self.model = model
 
     def forward(self, frame0: Tensor, frame1: Tensor) -> Tensor:
-        network, pair = self.model.network, [frame0.clamp(0, 1), frame1.clamp(0, 1)]
+        network, (height, width) = self.model.network, frame0.shape[2:]
+        pair = [pad(frame.clamp(0, 1), network.multiple) for frame in (frame0, frame1)]
         told = [self.model.encode(frame) for frame in pair] if network.encoder else []
-        time = torch.full_like(frame0[:, :1], 0.5)
+        time = torch.full_like(pair[0][:, :1], 0.5)
         flow = mask = features = None
         warped = pair
         for i, scale in enumerate(network.scales):
@@ -60,7 +62,7 @@ class Plain4(nn.Module):
             features = answer[:, 5:] if network.features else None
             warped = [warp(frame, f) for frame, f in zip(pair, flow.split(2, 1))]
         share = mask.sigmoid()
-        return warped[0] * share + warped[1] * (1 - share)
+        return (warped[0] * share + warped[1] * (1 - share))[..., :height, :width]
 
 
 class Plain2022(nn.Module):
