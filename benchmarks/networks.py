@@ -2,6 +2,7 @@
 
 python benchmarks/networks.py [rife | adapters | ebme-splat]    on the CPU, all cores, fresh weights (speed does not
                                                                 depend on them)
+python benchmarks/networks.py engines ...                       every engine: as benchmarks/engines.py
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import engines
 import memory
 import rdvfi_phases
 import routed_network
@@ -156,6 +158,8 @@ def measure(quick: bool = False) -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]:
         print(peak_memory(sys.argv[2]))
+    elif sys.argv[1:2] == ["engines"]:
+        engines.main(sys.argv[2:])
     else:
         chosen = {"rife": measure_rife, "adapters": measure_adapters, "ebme-splat": measure_ebme_splat}
         for name in sys.argv[1:] or chosen:

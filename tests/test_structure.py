@@ -44,6 +44,7 @@ LAYERS = (
     "networks",
     "data",
     "training",
+    "engines",
     "models",
     "export",
     "evaluation",

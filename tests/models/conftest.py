@@ -1,6 +1,6 @@
 """Small pictures and videos, made on the spot."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +10,14 @@ import pytest
 from vfi.video.av_common import EXACT_CONVERSION
 
 SOUND_RATE = 8000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_ones_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test chooses or builds stays with the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VFI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

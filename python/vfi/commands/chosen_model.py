@@ -1,11 +1,12 @@
 """`--model` and what belongs to it, of the commands that use one."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vfi.commands import model_options
 from vfi.commands.program import note
+from vfi.engines.names import ENGINES, PRECISIONS, Engine
 from vfi.files.opencv import opencv
 from vfi.models import registry
 from vfi.models.registry import DEFAULT, MODELS
@@ -14,11 +15,18 @@ if TYPE_CHECKING:
     from vfi.models.interpolator import Interpolator
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, engine: Engine) -> None:
+    """engine: what is taken, in float32, where neither it nor a precision is asked for."""
     others = ", ".join(name for name in MODELS if name != DEFAULT)
     parser.add_argument("--model", default=DEFAULT, help=f"%(default)s (default), {others}")
     parser.add_argument("--weights", help="file, or folder, of the model's weights, for models that have any")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+    what = "what runs the network: the fastest that is installed and agrees with float32 (auto), or one of "
+    what += f"{', '.join(ENGINES[1:])}; see docs/engines.md (default: {engine})"
+    parser.add_argument("--engine", choices=ENGINES, help=what)
+    what = f"of the network: what the engine is fastest in here (auto), or one of {', '.join(PRECISIONS[1:])} "
+    parser.add_argument("--precision", choices=PRECISIONS, help=f"{what}(default: float32; with --engine auto)")
+    parser.set_defaults(usual_engine=engine)
 
 
 def add_options(parser: argparse.ArgumentParser, own: Sequence[str] = ()) -> None:
@@ -33,7 +41,10 @@ def load(options: argparse.Namespace, own: Sequence[str] = ()) -> "tuple[Interpo
 
     device = choose_device(options.device)
     chosen = model_options.given(options, model_options.of_models(), options.model, own)
-    model = registry.load_model(options.model, options.weights, device, **chosen)
+    engine = options.engine or options.usual_engine
+    precision = options.precision or ("auto" if options.engine else "float32")
+    load: Callable[..., Interpolator] = registry.load_model
+    model = load(options.model, options.weights, device, engine=engine, precision=precision, say=note, **chosen)
     for notice in model.notices:
         note(notice)
     return model, device

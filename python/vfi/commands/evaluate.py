@@ -24,7 +24,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     splits = "; ".join(f"{name}: {', '.join(entry.splits)}" for name, entry in DATASETS.items() if entry.splits)
     parser.add_argument("--split", help=f"only this part of the data set ({splits}; default: all)")
     parser.add_argument("path", type=Path, help="folder of the data set")
-    chosen_model.add(parser)
+    chosen_model.add(parser, "torch")
     sfibench.add_arguments(parser)
     parser.set_defaults(run=run)
     chosen_model.add_options(parser, sfibench.SHARED)

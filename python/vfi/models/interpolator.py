@@ -39,12 +39,20 @@ class Interpolator(ABC):
         shows_route: explanations have `route_panels`.
         notices: what a user should know of how it was loaded, a sentence each.
         any_time: a single call reaches any time; otherwise only the middle, of which others are made.
+        programs: of a module, the methods from tensors and numbers to tensors, without effects elsewhere, that are its
+            work; `vfi.engines` runs them otherwise. "network.forward" is of a module below. Empty: no engine takes it.
     """
 
     channel_order: ChannelOrder = "rgb"
     shows_route = False
     notices: tuple[str, ...] = ()
     any_time: bool = True
+    programs: tuple[str, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """Its name in sentences."""
+        return type(self).__name__
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":
@@ -124,7 +132,7 @@ def interpolate_many(model: Interpolator, frame0: Tensor, frame1: Tensor, times:
     for t, result in zip(times, results):
         if not result.isfinite().all():
             reasons = "its weights are damaged, or its precision is too small"
-            raise UserError(f"the frame that {type(model).__name__} made at {t:g} holds NaN or infinity: {reasons}")
+            raise UserError(f"the frame that {model.called} made at {t:g} holds NaN or infinity: {reasons}")
     return [reordered(model, result) for result in results]
 
 

@@ -16,6 +16,7 @@ from vfi.options import Options, TrainingOptions, options_of
 if TYPE_CHECKING:
     import torch
 
+    from vfi.engines.names import Engine, Precision
     from vfi.models.interpolator import Interpolator
     from vfi.training.objective import Objective
 
@@ -131,7 +132,14 @@ MODELS = {
 
 
 def load_model(
-    name: str, weights: str | Path | None = None, device: "str | torch.device | None" = "cpu", **options: object
+    name: str,
+    weights: str | Path | None = None,
+    device: "str | torch.device | None" = "cpu",
+    *,
+    engine: "Engine | None" = None,
+    precision: "Precision | None" = None,
+    say: Callable[[str], None] | None = None,
+    **options: object,
 ) -> "Interpolator":
     """The model called `name`, ready to interpolate.
 
@@ -139,6 +147,10 @@ def load_model(
         name: one of `MODELS`.
         weights: file or folder of its weights; None of a model that has none. Nothing is downloaded.
         device: where it runs, such as "cpu" or "cuda:0"; None: a GPU if there is one.
+        engine: what runs its network: "torch", "compile", "openvino", "onnxruntime", "tensorrt", or "auto", the
+            fastest of those that are installed. None, and no precision: the model as it is, in float32.
+        precision: "float32", "float16", "bfloat16", or "auto", what the engine is fastest in here.
+        say: takes what an engine has to say, a sentence each; None: it is logged.
         options: the model's own, such as `scale=0.5` of "rife"; None is not given.
 
     Raises:
@@ -155,7 +167,15 @@ def load_model(
     chosen = options_of_model(name).of(f"the model {name}", options)
     from vfi.models.devices import choose_device  # which imports torch
 
-    return entry.loaded().load(weights, choose_device(device), chosen)
+    place = choose_device(device)
+    if engine is None and precision is None:
+        return entry.loaded().load(weights, place, chosen)
+    from vfi.engines.plans import check_names
+    from vfi.models.on_engine import on_engine
+
+    engine, precision = engine or "torch", precision or "auto"
+    check_names(engine, precision)  # before anything slow
+    return on_engine(entry.loaded().load(weights, place, chosen), engine, precision, place, say)
 
 
 def load_objective(name: str, weights: str | Path | None, tiny: bool, **options: object) -> "Objective":

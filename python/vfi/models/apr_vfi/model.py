@@ -41,6 +41,7 @@ class APRVFI(nn.Module, Interpolator):
     routing: Routing = "apr"  # what interpolate does unless told otherwise
     keep: Sequence[float] | None = None
     shows_route = True
+    programs = ("flow.forward", "context.forward")
 
     def __init__(self, config: APRConfig | None = None, channel_order: ChannelOrder = "bgr") -> None:
         super().__init__()

@@ -12,6 +12,8 @@ from vfi.models.splat_model import BlendConfig, SplatModel
 class EBMESplat(SplatModel, nn.Module):
     """Frames between two frames, at any time in [0, 1], in the order of channels of the network's weights."""
 
+    programs = ("network.forward",)
+
     def __init__(self, network: BiFlowNet, config: BlendConfig | None = None) -> None:
         nn.Module.__init__(self)
         self.network = network

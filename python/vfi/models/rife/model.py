@@ -40,6 +40,7 @@ class RIFE(nn.Module, SizedModel):
     """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
 
     multiple = 32  # of which height and width must be, at scale 1
+    programs = ("frame_at",)
 
     def __init__(self, config: Config = PUBLISHED):
         super().__init__()

@@ -34,6 +34,7 @@ class RIFE4(FlowNet, SizedModel):
     """A network of the family. Frames are RGB."""
 
     any_time = True
+    programs = ("encoded", "between", "frame_at")
 
     def __init__(self, network: Network):
         super().__init__(network)
@@ -67,8 +68,12 @@ class RIFE4(FlowNet, SizedModel):
 
     def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""
-        encoded0, encoded1 = self.encoded(frame0), self.encoded(frame1)
-        return self.frame(encoded0[:, :3], encoded1[:, :3], self.last_stage(encoded0, encoded1, timestep, scale))
+        return self.between(self.encoded(frame0), self.encoded(frame1), timestep, scale)
+
+    def between(self, encoded0: Tensor, encoded1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
+        """The frame alone, of encoded frames."""
+        stage = self.last_stage(encoded0, encoded1, timestep, scale)
+        return self.frame(encoded0[:, :3], encoded1[:, :3], stage)
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         return sized_inference.traced(self.graph_at, frame0, frame1, t, self.scale, self.multiple)
@@ -116,8 +121,7 @@ class RIFE4(FlowNet, SizedModel):
                 results.append((frame1 if time else frame0).clone())
                 continue
             encoded0, encoded1 = self.encoded_once(frame0, scale), self.encoded_once(frame1, scale)
-            stage = self.last_stage(encoded0, encoded1, time, scale)
-            frame = self.frame(encoded0[:, :3], encoded1[:, :3], stage)
+            frame = self.between(encoded0, encoded1, time, scale)
             results.append(frame[:, :, :height, :width].to(frame0.dtype).contiguous())
         return results[0] if alone else results
 

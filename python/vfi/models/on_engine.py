@@ -1,0 +1,109 @@
+"""A model whose network is run by an engine: chosen for the size of the frames, or asked for by name."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from torch import Tensor
+
+from vfi.engines.choice import chosen
+from vfi.engines.machine import Machine
+from vfi.engines.names import Engine, Precision
+from vfi.engines.plans import USUAL, Plan, built, check_names, plans
+from vfi.engines.stop import EngineFailed
+from vfi.errors import ArgumentError
+from vfi.models.interpolator import Explanation, Interpolator
+from vfi.networks.sized_inference import check_frames
+
+LOG = logging.getLogger("vfi")
+Say = Callable[[str], None]
+Result = TypeVar("Result")
+
+
+def on_engine(
+    model: Interpolator, engine: Engine, precision: Precision, device: str, say: Say | None = None
+) -> Interpolator:
+    """The model, run by an engine. One without a network of its own stays as it is.
+
+    Args:
+        device: torch's, where the model is.
+        say: takes what a user should know, a sentence each; None: it is logged.
+
+    Raises:
+        ArgumentError: if there is no such engine or precision, here or for this model.
+        UserError: if the engine is not installed.
+    """
+    check_names(engine, precision)
+    if not model.programs:
+        if engine not in ("auto", "torch") or precision not in ("auto", "float32"):
+            asked = f"`engine` {engine}, `precision` {precision}"
+            raise ArgumentError(f"{model.called} has no network that engines run, got {asked}")
+        return model
+    return OnEngine(model, engine, precision, device, say)
+
+
+class OnEngine(Interpolator):
+    """What is asked for by name runs, or stops with the reason. With "auto", each size of frames has what is fastest
+    for it, and if that fails, torch in float32 takes over."""
+
+    def __init__(
+        self, model: Interpolator, engine: Engine, precision: Precision, device: str, say: Say | None = None
+    ) -> None:
+        self.model, self.named = model, engine != "auto"
+        self.channel_order, self.shows_route, self.notices = model.channel_order, model.shows_route, model.notices
+        self.machine = Machine.here(device)
+        self.offered = plans(engine, precision, device, self.machine)
+        self.say, self.warn = say or LOG.info, say or LOG.warning
+        self.failed = False
+        self.running: dict[Plan, Interpolator] = {}
+        self.by_size: dict[tuple[int, int], Plan] = {}
+
+    @property
+    def called(self) -> str:
+        return self.model.called
+
+    def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
+        """As the model's own."""
+        return self._run(lambda model: model.interpolate(frame0, frame1, t), frame0, frame1)
+
+    def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
+        """As the model's own."""
+        return self._run(lambda model: model.interpolate_many(frame0, frame1, times), frame0, frame1)
+
+    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
+        """Of the model in float32."""
+        return self.model.explain(frame0, frame1, t)
+
+    def whole_frames(self, count: int) -> int:
+        return self.model.whole_frames(count)
+
+    def plan_for(self, size: tuple[int, int]) -> Plan:
+        """What runs frames of this height and width."""
+        if self.failed:
+            return USUAL
+        if self.named or len(self.offered) == 1:
+            return self.offered[0]
+        if size not in self.by_size:
+            choice = chosen(self.model, size, self.offered, self.machine)
+            self.by_size[size] = choice.plan
+            if choice.model is not None:
+                self.running.setdefault(choice.plan, choice.model)
+            self.say(f"engine {choice}")
+        return self.by_size[size]
+
+    def _run(self, action: Callable[[Interpolator], Result], frame0: Tensor, frame1: Tensor) -> Result:
+        check_frames(frame0, frame1)
+        height, width = frame0.shape[2:]
+        try:
+            return action(self._model_for(self.plan_for((height, width))))
+        except EngineFailed as error:
+            if self.named:
+                raise
+            self.warn(f"{error}; {USUAL} takes over")
+            self.failed, self.running = True, {}
+            return action(self._model_for(USUAL))
+
+    def _model_for(self, plan: Plan) -> Interpolator:
+        if plan not in self.running:
+            self.running[plan] = built(self.model, plan)
+        return self.running[plan]

@@ -1,0 +1,112 @@
+"""What is remembered between runs: choices of `auto`, and engines that were built."""
+
+import copy
+import json
+import os
+import stat
+
+import engine_stand_ins
+import pytest
+import torch
+from test_engines import AMX, PLAIN, pair, rife4
+
+from vfi.engines import cache, choice
+from vfi.engines.plans import USUAL, Plan, built
+from vfi.models.on_engine import OnEngine
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VFI_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    return engine_stand_ins.install(monkeypatch)
+
+
+def test_auto_remembers_per_model_weights_size_and_machine(monkeypatch):
+    said, tried = [], []
+    monkeypatch.setattr(choice, "built", lambda model, plan: (tried.append(plan), built(model, plan))[1])
+    model = OnEngine(rife4(), "auto", "auto", "cpu", said.append)
+    model.machine = AMX
+    for _ in range(2):
+        model.interpolate(*pair(), 0.5)
+    assert len(said) == 1 and said[0].startswith("engine torch in ") and tried == model.offered
+    tried.clear()
+    again = OnEngine(model.model, "auto", "auto", "cpu", said.append)
+    again.machine = AMX
+    again.interpolate(*pair(), 0.5)
+    assert not tried and "as chosen before" in said[-1]
+    again.interpolate(*pair(64, 192), 0.5)  # another size
+    assert tried
+    tried.clear()
+    again.machine, again.by_size = PLAIN, {}  # another machine
+    again.interpolate(*pair(), 0.5)
+    assert tried
+    tried.clear()
+    other = OnEngine(copy.deepcopy(model.model), "auto", "auto", "cpu", said.append)
+    other.machine = AMX
+    with torch.no_grad():
+        next(other.model.parameters()).mul_(1.001)  # other weights
+    other.interpolate(*pair(), 0.5)
+    assert tried
+
+
+def test_a_damaged_or_foreign_cache_is_as_none(own_cache, monkeypatch):
+    model, offered = rife4(), [Plan("torch", "bfloat16"), USUAL]
+    first = choice.chosen(model, (64, 128), offered, PLAIN)
+    (file,) = (own_cache / "choices").glob("*.json")
+    good = file.read_bytes()
+    key = json.loads(good)["key"]
+    assert not choice.chosen(model, (64, 128), offered, PLAIN).seconds
+    hostile = [b"", b"{", b"[" * 100_000, b"null", b"\xff" * 9, good[:-9], json.dumps({"key": key}).encode(),
+               json.dumps({"key": key, "plan": ["torch", "float16", "../x"]}).encode(),
+               json.dumps({"key": {**key, "weights": "0"}, "plan": ["torch", "float32", ""]}).encode(),
+               json.dumps({"key": key, "plan": {"torch": 1}}).encode(), b" " * (1 << 17) + good]  # fmt: skip
+    for data in hostile:
+        file.write_bytes(data)
+        assert choice.chosen(model, (64, 128), offered, PLAIN).seconds, data[:40]
+        assert json.loads(file.read_bytes())["key"] == key and first.plan in offered
+    os.chmod(own_cache / "choices", 0o777)  # others might have written it
+    assert choice.chosen(model, (64, 128), offered, PLAIN).seconds
+    monkeypatch.setenv("VFI_CACHE", str(file / "no folder"))
+    assert choice.chosen(model, (64, 128), offered, PLAIN).seconds
+
+
+def test_built_engines_are_found_again_whole_or_not_at_all(own_cache, monkeypatch):
+    built_now = []
+
+    def build():
+        built_now.append(1)
+        return b"engine" * 100
+
+    key = {"weights": "a", "version": "1"}
+    for _ in range(2):
+        assert cache.bytes_for("openvino", key, build) == b"engine" * 100
+    assert len(built_now) == 1
+    assert stat.S_IMODE((own_cache / "openvino").stat().st_mode) == 0o700
+    (file,) = (own_cache / "openvino").glob("*.bin")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert cache.bytes_for("openvino", key, build) == b"engine" * 100 and len(built_now) == 2
+    for other in ({**key, "weights": "b"}, {**key, "version": "2"}):
+        cache.bytes_for("openvino", other, build)
+    assert len(built_now) == 4
+    monkeypatch.setattr(cache, "MOST_BYTES", 700)
+    cache.bytes_for("openvino", {**key, "version": "3"}, build)
+    assert len([*(own_cache / "openvino").glob("*.bin")]) == 1
+    assert not [*own_cache.rglob("*unfinished*")]
+
+
+def test_a_cached_engine_of_other_weights_is_not_used(stand_ins):
+    frames = pair()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = rife4()
+        for plan in (Plan("openvino", "float32", "CPU"), Plan("onnxruntime", "float32", "CPUExecutionProvider")):
+            for _ in range(2):  # built, then from the cache
+                result = built(model, plan).interpolate(*frames, 0.5)
+                assert choice.decibels(result, model.interpolate(*frames, 0.5)) > 90
+    assert stand_ins.imported > 0
