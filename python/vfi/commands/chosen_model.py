@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from vfi.models.interpolator import Interpolator
 
 
-def add(parser: argparse.ArgumentParser, engine: Engine) -> None:
-    """engine: what is taken, in float32, where neither it nor a precision is asked for."""
+def add(parser: argparse.ArgumentParser) -> None:
     others = ", ".join(name for name in MODELS if name != DEFAULT)
     parser.add_argument("--model", default=DEFAULT, help=f"%(default)s (default), {others}")
     parser.add_argument("--weights", help="file, or folder, of the model's weights, for models that have any")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+
+
+def add_engine(parser: argparse.ArgumentParser, engine: Engine) -> None:
+    """engine: what is taken, in float32, where neither it nor a precision is asked for."""
     what = "what runs the network: the fastest that is installed and agrees with float32 (auto), or one of "
     what += f"{', '.join(ENGINES[1:])}; see docs/engines.md (default: {engine})"
     parser.add_argument("--engine", choices=ENGINES, help=what)
@@ -41,10 +44,12 @@ def load(options: argparse.Namespace, own: Sequence[str] = ()) -> "tuple[Interpo
 
     device = choose_device(options.device)
     chosen = model_options.given(options, model_options.of_models(), options.model, own)
-    engine = options.engine or options.usual_engine
-    precision = options.precision or ("auto" if options.engine else "float32")
+    if hasattr(options, "usual_engine"):
+        chosen["engine"] = options.engine or options.usual_engine
+        chosen["precision"] = options.precision or ("auto" if options.engine else "float32")
+        chosen["say"] = note
     load: Callable[..., Interpolator] = registry.load_model
-    model = load(options.model, options.weights, device, engine=engine, precision=precision, say=note, **chosen)
+    model = load(options.model, options.weights, device, **chosen)
     for notice in model.notices:
         note(notice)
     return model, device
