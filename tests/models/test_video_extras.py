@@ -110,3 +110,13 @@ def test_losses_of_the_picture_are_said(tmp_path, capsys):
     source = make(tmp_path / "ten.mkv", 3, pixels="yuv420p10le")
     assert run(source, "-o", tmp_path / "ten.mp4") == 0
     assert "the 10 bits per sample become 8" in capsys.readouterr().err
+
+
+def test_pixels_that_are_not_square(make_video, slide, tmp_path, capsys):
+    source = make_video(slide[:2], "in.mkv", aspect=Fraction(64, 45))
+    for name, lost in (("out.mp4", False), ("out.webm", True)):
+        assert run(source, "-o", tmp_path / name) == 0
+        assert ("the pixel aspect of 64:45 is lost: libvpx-vp9" in capsys.readouterr().err) == lost
+        with av.open(str(tmp_path / name)) as container:
+            aspect = container.streams.video[0].sample_aspect_ratio
+        assert (aspect == Fraction(64, 45)) != lost

@@ -38,6 +38,8 @@ _OPTIONS = {
 }
 # From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+# Codecs whose streams do not say the shape of a pixel.
+_SQUARE = ("vp8", "vp9", "ffv1", "gif", "png")
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
 RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
 
@@ -221,6 +223,9 @@ class VideoWriter:
                 f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
                 f"row or column: {pixel_format} video needs even sizes"
             )
+        if picture.pixel_aspect != 1 and codec.canonical_name in _SQUARE:
+            aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
+            self.notices.append(f"the pixel aspect of {aspect} is lost: {codec.name} does not write it")
         self._colour = _writable(picture.colour, pixel_format)
         context = stream.codec_context
         context.time_base = picture.time_base
