@@ -27,32 +27,35 @@ def stand_ins(monkeypatch):
     return engine_stand_ins.install(monkeypatch)
 
 
+def running(model, said, machine=AMX):
+    made = OnEngine(model, "auto", "auto", "cpu", said.append)
+    made.machine, made.offered = machine, [Plan("torch", "bfloat16"), USUAL]
+    return made
+
+
 def test_auto_remembers_per_model_weights_size_and_machine(monkeypatch):
     said, tried = [], []
     monkeypatch.setattr(choice, "built", lambda model, plan: (tried.append(plan), built(model, plan))[1])
-    model = OnEngine(rife4(), "auto", "auto", "cpu", said.append)
-    model.machine = AMX
+    model = rife4()
+    first = running(model, said)
     for _ in range(2):
-        model.interpolate(*pair(), 0.5)
-    assert len(said) == 1 and said[0].startswith("engine torch in ") and tried == model.offered
+        first.interpolate(*pair(), 0.5)
+    assert len(said) == 1 and said[0].startswith("engine torch in ") and tried == first.offered
     tried.clear()
-    again = OnEngine(model.model, "auto", "auto", "cpu", said.append)
-    again.machine = AMX
+    again = running(model, said)
     again.interpolate(*pair(), 0.5)
     assert not tried and "as chosen before" in said[-1]
-    again.interpolate(*pair(64, 192), 0.5)  # another size
-    assert tried
+    again.interpolate(*pair(64, 192), 0.5)
+    assert tried  # another size
     tried.clear()
-    again.machine, again.by_size = PLAIN, {}  # another machine
-    again.interpolate(*pair(), 0.5)
-    assert tried
+    running(model, said, PLAIN).interpolate(*pair(), 0.5)
+    assert tried  # another machine
     tried.clear()
-    other = OnEngine(copy.deepcopy(model.model), "auto", "auto", "cpu", said.append)
-    other.machine = AMX
+    other = copy.deepcopy(model)
     with torch.no_grad():
-        next(other.model.parameters()).mul_(1.001)  # other weights
-    other.interpolate(*pair(), 0.5)
-    assert tried
+        next(other.parameters()).mul_(1.001)
+    running(other, said).interpolate(*pair(), 0.5)
+    assert tried  # other weights
 
 
 def test_a_damaged_or_foreign_cache_is_as_none(own_cache, monkeypatch):

@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from vfi.models.interpolator import Interpolator
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, engine: Engine | None = None) -> None:
+    """engine: what is taken, in float32, where neither it nor a precision is asked for; None: engines do not matter."""
     others = ", ".join(name for name in MODELS if name != DEFAULT)
     parser.add_argument("--model", default=DEFAULT, help=f"%(default)s (default), {others}")
     parser.add_argument("--weights", help="file, or folder, of the model's weights, for models that have any")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+    parser.set_defaults(usual_engine=engine)
+    if engine is not None:
+        add_engines(parser, engine)
 
 
-def add_engine(parser: argparse.ArgumentParser, engine: Engine) -> None:
-    """engine: what is taken, in float32, where neither it nor a precision is asked for."""
+def add_engines(parser: argparse.ArgumentParser, engine: Engine) -> None:
     what = "what runs the network: the fastest that is installed and agrees with float32 (auto), or one of "
     what += f"{', '.join(ENGINES[1:])}; see docs/engines.md (default: {engine})"
     parser.add_argument("--engine", choices=ENGINES, help=what)
     what = f"of the network: what the engine is fastest in here (auto), or one of {', '.join(PRECISIONS[1:])} "
     parser.add_argument("--precision", choices=PRECISIONS, help=f"{what}(default: float32; with --engine auto)")
-    parser.set_defaults(usual_engine=engine)
 
 
 def add_options(parser: argparse.ArgumentParser, own: Sequence[str] = ()) -> None:
@@ -44,12 +46,16 @@ def load(options: argparse.Namespace, own: Sequence[str] = ()) -> "tuple[Interpo
 
     device = choose_device(options.device)
     chosen = model_options.given(options, model_options.of_models(), options.model, own)
-    if hasattr(options, "usual_engine"):
-        chosen["engine"] = options.engine or options.usual_engine
-        chosen["precision"] = options.precision or ("auto" if options.engine else "float32")
-        chosen["say"] = note
     load: Callable[..., Interpolator] = registry.load_model
-    model = load(options.model, options.weights, device, **chosen)
+    model = load(options.model, options.weights, device, **engine_of(options), **chosen)
     for notice in model.notices:
         note(notice)
     return model, device
+
+
+def engine_of(options: argparse.Namespace) -> dict[str, object]:
+    """As `load_model` takes it."""
+    if options.usual_engine is None:
+        return {}
+    engine = options.engine or options.usual_engine
+    return {"engine": engine, "precision": options.precision or ("auto" if options.engine else "float32"), "say": note}

@@ -36,8 +36,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}"
     parser.add_argument("-o", "--output", required=True, type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
-    chosen_model.add(parser)
-    chosen_model.add_engine(parser, "auto")
+    chosen_model.add(parser, "auto")
     times = parser.add_argument_group("which frames")
     argument = times.add_argument
     argument("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
