@@ -45,6 +45,7 @@ def install(monkeypatch):
 
     state = StandIns(monkeypatch)
     monkeypatch.setitem(sys.modules, "openvino", make_openvino(state))
+    monkeypatch.setitem(sys.modules, "openvino.opset13", None)  # graphs come by convert_model
     monkeypatch.setitem(sys.modules, "onnxruntime", make_onnxruntime(state))
     for name in ("onnx", "onnxscript"):
         module = types.ModuleType(name)
