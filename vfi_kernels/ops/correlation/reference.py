@@ -105,10 +105,10 @@ def correlation_grad(grad_out: Tensor, first: Tensor, second: Tensor, *options_a
     )
 
 
-def _steps(g: Geometry) -> dict[str, Any]:
+def _steps(g: Geometry) -> dict[str, tuple[int, int]]:
     """The displacements as torch describes the pixels of a window."""
-    reach = [r * step for r, step in zip(g.radius, g.patch_dilation)]
-    return {"kernel_size": g.patch, "dilation": tuple(g.patch_dilation), "padding": tuple(reach)}
+    down, across = (r * step for r, step in zip(g.radius, g.patch_dilation))
+    return {"kernel_size": g.patch, "dilation": g.patch_dilation, "padding": (down, across)}
 
 
 def displaced(map: Tensor, g: Geometry) -> Tensor:
