@@ -108,7 +108,7 @@ def correlation_grad(grad_out: Tensor, first: Tensor, second: Tensor, *options_a
 def _steps(g: Geometry) -> dict[str, tuple[int, int]]:
     """The displacements as torch describes the pixels of a window."""
     down, across = (r * step for r, step in zip(g.radius, g.patch_dilation))
-    return {"kernel_size": g.patch, "dilation": g.patch_dilation, "padding": (down, across)}
+    return {"kernel_size": g.patch, "dilation": (g.patch_dilation[0], g.patch_dilation[1]), "padding": (down, across)}
 
 
 def displaced(map: Tensor, g: Geometry) -> Tensor:
