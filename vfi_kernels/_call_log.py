@@ -19,6 +19,7 @@ from vfi_kernels._arguments import dtype_name
 from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels._options import with_words
 from vfi_kernels._types import Function, Options
+from vfi_kernels.ops.correlation.reference import PAIRS
 
 VARIABLE = "VFI_KERNELS_LOG"
 NAMES = {"inputs": "image", "keyframes": "keyframe_flows"}  # what a schema calls otherwise than the public functions
@@ -75,6 +76,8 @@ def as_public(values: Options) -> Options:
         public["knots"] = Knots(public.pop("first"), public.pop("step"))
     if (experts := public.pop("experts", None)) is not None:
         public["expert"] = experts
+    if (sides := public.pop("sides", None)) is not None:
+        public |= dict(zip(PAIRS, zip(sides[::2], sides[1::2])))
     if public.get("activation") == "none":
         public["activation"] = None
     if "halo" in public and "size" not in public:

@@ -121,10 +121,10 @@ CALLS = {
     **{f"Job.{name}": (lambda n, name=name: of_job(**{name: n}), 0) for name in ("seed", "workers")},
 }  # fmt: skip
 
-# What is checked elsewhere (`generate`, `whole_frames`: test_refused_arguments; `Stage`: by the job), what the package
-# makes and no user, and what diffusers' own class has.
+# What is checked elsewhere (`generate`, `whole_frames`: test_refused_arguments; `Stage`: by the job;
+# `why_not_exported`: by vfi.export), what the package makes and no user, and what diffusers' own class has.
 NOT_HERE = r"(\w+\.)?(generate\.num_frames|whole_frames\.count|Macs\.\w+|Stage\.\w+|Objective\.\w+\.\w+|Scene\.size)|"
-NOT_HERE += r"SemFiTransformer\.[a-z_]+|SemFi\.generate\.callback|expert_for\.counts"
+NOT_HERE += r"\w+\.why_not_exported\.size|SemFiTransformer\.[a-z_]+|SemFi\.generate\.callback|expert_for\.counts"
 
 
 def numbers_of_the_page():

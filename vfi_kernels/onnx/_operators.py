@@ -24,7 +24,7 @@ def _operator(name: str) -> Function:
 
     def translation(*values: Value) -> Value:
         inputs: list[Value] = []
-        attributes: dict[str, Any] = {}
+        attributes: dict[str, Foreign] = {}
         listed: list[Value] = []
         for argument, value in zip(schema.arguments, values):
             if str(argument.type) == "List[Tensor]":
