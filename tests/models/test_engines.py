@@ -212,7 +212,7 @@ def test_compile_takes_the_programs(monkeypatch):
     assert isinstance(calls[-1][1][0], torch.Tensor)  # the time: else each one would be compiled by itself
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_compile_agrees():
     model, frames = rife4("4.22.lite"), pair(64, 64)
     result = on_engine(model, "compile", "float32", "cpu").interpolate(*frames, 0.3)

@@ -147,7 +147,8 @@ def test_float16(tmp_path):
                torch.float16, 1e-2)  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [pytest.param((64, 96), marks=slow), pytest.param(None, marks=nightly)])
+@nightly
+@pytest.mark.parametrize("size", [(64, 96), None])
 def test_package(size, tmp_path):
     """Loaded by torch, as C++ does."""
     model, path = MODELS["rife"](), tmp_path / "model.pt2"
