@@ -113,6 +113,9 @@ def test_adaptive_kernels(monkeypatch, kind):
     assert not compat.patch(wrong).replaced
 
 
+corr = ModuleType("corr")
+
+
 class Blocks:
     """RAFT's look-up in plain PyTorch, and another one."""
 
@@ -141,7 +144,12 @@ class Blocks:
         """As SEA-RAFT's: its numbers are an object's, and its windows can be stretched."""
 
         def __init__(self, fmap1, fmap2, args):
-            super().__init__(fmap1, fmap2, radius=args.corr_radius, num_levels=args.corr_levels)
+            self.maps = corr.CorrBlock.pair(fmap1, fmap2)  # as there: a method by its class' name
+            super().__init__(*self.maps, radius=args.corr_radius, num_levels=args.corr_levels)
+
+        @staticmethod
+        def pair(*maps):
+            return maps
 
         def __call__(self, coords, dilation=None):
             out = super().__call__(coords)
@@ -157,13 +165,21 @@ class Blocks:
         def __call__(self, coords0, coords1):
             return self.there(coords0), self.back(coords1)
 
+    class CeilCorrBlock(CorrBlock):
+        """Of pools that keep an odd last row."""
+
+        def __init__(self, fmap1, fmap2, num_levels=4, radius=4):
+            super().__init__(fmap1, fmap2, 1, radius)
+            for _ in range(num_levels - 1):
+                self.levels.append(F.avg_pool2d(self.levels[-1], 2, ceil_mode=True))
+
     class OtherCorrBlock(CorrBlock):
         def __call__(self, coords):
             return super().__call__(coords) * 1.0001
 
 
 def test_look_ups_with_other_signatures():
-    module = ModuleType("corr")
+    module = corr
     module.CorrBlock, module.BidirCorrBlock = Blocks.CorrBlockOfArgs, Blocks.BidirCorrBlock
     report = compat.patch(module)
     assert {r.place: r.by for r in report.replaced} == {
@@ -171,9 +187,11 @@ def test_look_ups_with_other_signatures():
     }  # fmt: skip
     one, two = torch.randn(2, 1, 8, 32, 40)
     coords, other = torch.rand(2, 1, 2, 32, 40) * 40
+    assert module.CorrBlock.pair is Blocks.CorrBlockOfArgs.pair
     settings = SimpleNamespace(corr_levels=3, corr_radius=2, more="kept")
     ours, theirs = module.CorrBlock(one, two, settings), Blocks.CorrBlockOfArgs(one, two, args=settings)
     torch.testing.assert_close(ours(coords), theirs(coords), rtol=0, atol=1e-4)
+    assert ours.maps == (one, two)
     assert torch.equal(ours(coords, dilation=torch.tensor(2.0)), theirs(coords, torch.tensor(2.0)))
     both = module.BidirCorrBlock(one, two, radius=3)(coords, other)
     for got, expected in zip(both, Blocks.BidirCorrBlock(one, two, radius=3)(coords, other), strict=True):
@@ -184,9 +202,10 @@ def test_look_ups_with_other_signatures():
 def test_the_look_up_of_raft():
     module = ModuleType("corr")
     module.CorrBlock, module.OtherCorrBlock = Blocks.CorrBlock, Blocks.OtherCorrBlock
+    module.CeilCorrBlock = Blocks.CeilCorrBlock
     report = compat.patch(module)
     assert {r.place: r.by for r in report.replaced} == {"corr.CorrBlock": "compat.raft.CorrBlock"}
-    assert [item.place for item in report.left] == ["corr.OtherCorrBlock"]
+    assert [item.place for item in report.left] == ["corr.OtherCorrBlock", "corr.CeilCorrBlock"]
     one, two = torch.randn(2, 1, 8, 32, 40)
     coords = torch.rand(1, 2, 32, 40) * 40
     for arguments, named in (((one, two), {}), ((one, two, 3), {"radius": 2}), ((one,), {"fmap2": two})):

@@ -12,9 +12,10 @@ from vfi_kernels._types import Foreign
 from vfi_kernels.compat import _functions, _kernels, _trials, raft
 from vfi_kernels.compat._kernels import SAME
 from vfi_kernels.compat._warp_trials import Differs
+from vfi_kernels.ops.correlation_lookup.reference import LARGEST_RADIUS, MOST_LEVELS
 
 OURS = (raft.CorrBlock, raft.BidirCorrBlock)  # called with one map of positions, and with two
-NUMBERS = ((4, 4), (2, 3))  # levels and radius
+TRIALS = ((4, 4, (32, 40)), (2, 3, (32, 40)), (5, 2, (45, 53)))  # levels, radius, the size of the maps
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Block:
 
         class CorrBlock(base):  # type: ignore[misc]
             def __init__(self, *args: Foreign, **kwargs: Foreign):
+                if not isinstance(self, CorrBlock):  # a class that is made of theirs, and names it
+                    original.__init__(self, *args, **kwargs)
+                    return
                 first, second, *numbers = values_of(made_with, self, args, kwargs)
                 super().__init__(first, second, *[getattr(numbers[0], a) for a in attributes] or numbers)
                 self._arguments = args, kwargs
@@ -55,12 +59,23 @@ class Block:
                 args, kwargs = self._arguments
                 return original(*args, **kwargs)
 
+            def __getattr__(self, name: str) -> Foreign:
+                if name.startswith("_"):
+                    raise AttributeError(name)
+                return getattr(self._original, name)
+
             def __call__(self, *args: Foreign, **kwargs: Foreign) -> Foreign:
+                if not isinstance(self, CorrBlock):
+                    return original.__call__(self, *args, **kwargs)
                 values = values_of(called_with, self, args, kwargs)
-                if any(value is not default for value, default in zip(values[positions:], defaults)):
+                far = self.radius > LARGEST_RADIUS or self.num_levels > MOST_LEVELS
+                if far or any(value is not default for value, default in zip(values[positions:], defaults)):
                     return self._original(*args, **kwargs)
                 return super().__call__(*values[:positions])
 
+        for name, value in vars(original).items():  # its own methods ask for these by the name that is now ours
+            if not name.startswith("__") and not hasattr(CorrBlock, name):
+                setattr(CorrBlock, name, value)
         CorrBlock.__name__, CorrBlock.__qualname__, CorrBlock.__module__ = base.__name__, base.__name__, base.__module__
         return CorrBlock
 
@@ -107,7 +122,7 @@ def block_for(kind: Foreign) -> Block:
 def orders(kind: Foreign, positions: int) -> Iterator[tuple[str, ...]]:
     """The two attributes of its third argument that a class asks for, either way. Differs if it asks for others."""
     asked = Settings()
-    maps, at = drawn(positions)
+    maps, at = drawn(positions, (32, 40))
     tried(lambda one, two, *at: kind(one, two, asked)(*at), (*maps, *at), (), kind)
     names = tuple(vars(asked))
     if len(names) != 2:
@@ -116,18 +131,19 @@ def orders(kind: Foreign, positions: int) -> Iterator[tuple[str, ...]]:
     yield names[::-1]
 
 
-def drawn(positions: int) -> tuple[list[Tensor], list[Tensor]]:
+def drawn(positions: int, size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
     """Two maps, and positions in the second, and in the first."""
-    maps = [_kernels.drawn(2, 8, 32, 40, seed=n, low=-1).requires_grad_() for n in (1, 2)]
-    return maps, [_kernels.drawn(2, 2, 32, 40, seed=3 + n, low=-6, high=44) for n in range(positions)]
+    maps = [_kernels.drawn(2, 8, *size, seed=n, low=-1).requires_grad_() for n in (1, 2)]
+    places = [_kernels.drawn(2, 2, *size, seed=3 + n, low=-6, high=size[1] + 4) for n in range(positions)]
+    return maps, [at.requires_grad_() for at in places]
 
 
 def expect_same(kind: Foreign, block: Block) -> None:
-    """Differs unless `kind` is what `block` says, for both NUMBERS."""
-    for numbers in NUMBERS:
+    """Differs unless `kind` is what `block` says, in all TRIALS."""
+    for *numbers, size in TRIALS:
         made = (Settings(**dict(zip(block.attributes, numbers))),) if block.attributes else numbers
-        maps, at = drawn(block.positions)
-        leaves = (maps[0], maps[1])
+        maps, at = drawn(block.positions, size)
+        leaves = (*maps, *at)
 
         def call(one: Tensor, two: Tensor, *at: Tensor, what: Foreign, made: Foreign) -> object:
             return what(one, two, *made)(*at)
