@@ -99,17 +99,18 @@ def pictures(again: bool = False) -> Arguments:
 
 def maps(again: bool = False) -> Arguments:
     size = (1, 5, 12, 7) if again else (2, 7, 9, 11)
-    return drawn(*size, low=-1), drawn(*size, seed=1, low=-1)
+    most = 3 if again else 1
+    return drawn(*size, low=-most, high=most), drawn(*size, seed=1, low=-most, high=most)
 
 
 def deformed(*order: str, again: bool = False) -> Arguments:
     """The arguments of a deformable convolution, in this order."""
-    step, (height, width) = (2, (5, 6)) if again else (1, (9, 11))
+    step, (height, width) = (2, (4, 5)) if again else (1, (9, 11))  # the groups and dilation, too
     given: Options = {
-        "input": drawn(2, 4, 9, 11, low=-1), "offset": drawn(2, 18, height, width, seed=1, low=-2, high=2),
-        "mask": drawn(2, 9, height, width, seed=2), "weight": drawn(6, 4, 3, 3, seed=3, low=-1),
-        "bias": None if again else drawn(6, seed=4), "stride": step, "padding": 1, "dilation": 1, "groups": 1,
-        "deform_groups": 1,
+        "input": drawn(2, 4, 9, 11, low=-1), "offset": drawn(2, 18 * step, height, width, seed=1, low=-2, high=2),
+        "mask": drawn(2, 9 * step, height, width, seed=2), "weight": drawn(6, 4 // step, 3, 3, seed=3, low=-1),
+        "bias": None if again else drawn(6, seed=4), "stride": step, "padding": 1, "dilation": step, "groups": step,
+        "deform_groups": step,
     }  # fmt: skip
     return [given[name] for name in order]
 
@@ -118,7 +119,7 @@ def adaptive(kind: str, again: bool = False) -> Arguments:
     """The arguments of AdaCoF, of the deformable separable convolution, or of the separable one."""
     taps, step = (3, 1) if again else (5, 2)
     size = 9 + (taps - 1) * (step if kind == "adacof" else 1)
-    image = drawn(2, 3, size, size + 2)
+    image = drawn(2, 3, size, size + 2, low=-1, high=2)
     of_taps = [drawn(2, taps, 9, 11, seed=n, low=-1) for n in (1, 2)]
     of_pairs = [drawn(2, taps * taps, 9, 11, seed=n, low=-2, high=2) for n in (3, 4)]
     weights = drawn(2, taps * taps, 9, 11, seed=5)

@@ -1,6 +1,7 @@
 """Splats of other repositories: which arithmetic each of their modes is."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -85,15 +86,16 @@ class SplatPlan:
         return as_scriptable(call, original)
 
 
-def pictures() -> tuple[Tensor, Tensor, Tensor]:
-    """An image, a flow that leaves holes and pixels on which little lands, and a metric below 0 and above."""
-    image, flow = drawn(2, 3, 12, 16, low=-1), drawn(2, 2, 12, 16, seed=1, low=-5, high=5)
-    metric = drawn(2, 1, 12, 16, seed=2, low=-22, high=3)
-    return image, flow, metric
+def pictures(again: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """An image, a flow that leaves holes and pixels on which little lands, and a metric below 0 and above; `again`:
+    others, of another size."""
+    size, lowest, highest = ((9, 7), -3, 12) if again else ((12, 16), -22, 3)
+    image, flow = drawn(2, 3, *size, low=-1, high=1 + 2 * again), drawn(2, 2, *size, seed=1, low=-5, high=5)
+    return image, flow, drawn(2, 1, *size, seed=2, low=lowest, high=highest)
 
 
 def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
-    """Which arithmetic each word for a mode is. Differs if one that it takes is none of ours."""
+    """Which arithmetic each word for a mode is. Differs if none is one of ours."""
     if _kernels.is_not_implemented(function) or len(_kernels.parameters_of(function)) == 2:
         return _functions.plan_for(function, name)
     parameters = list(inspect.signature(function).parameters.values())
@@ -105,7 +107,7 @@ def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
     for word in WORDS:
         try:
             kinds = {given: mode_of(function, word, given) for given in takes(function, word)}
-        except _trials.CannotRun as error:
+        except (_trials.CannotRun, Differs) as error:  # calls with this word are left to the original
             failed = failed or error
             continue
         if len(set(kinds.values())) == 1:
@@ -143,19 +145,27 @@ def takes(function: Function, word: str) -> list[bool]:
 
 
 def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
-    """What a mode computes, values and gradients."""
-    image, flow, metric = (t.requires_grad_() for t in pictures())
+    """What a mode computes, values and gradients, of both pictures."""
+    kind = first_of(KINDS, function, word, with_metric, pictures())
+    return first_of((kind,), function, word, with_metric, pictures(again=True))
+
+
+def first_of(
+    kinds: Sequence[Splat], function: Function, word: str, with_metric: bool, given: tuple[Tensor, Tensor, Tensor]
+) -> Splat:
+    """The first of these kinds that it is."""
+    image, flow, metric = (t.requires_grad_() for t in given)
     metric_given = metric.abs() if word.startswith("linear") else metric
-    given = (image, flow, metric_given if with_metric else None, word)
+    arguments = (image, flow, metric_given if with_metric else None, word)
     leaves = (image, flow, metric) if with_metric else (image, flow)
-    theirs, slopes = _kernels.called(function, given, leaves)
-    for kind in KINDS:
+    theirs, slopes = _kernels.called(function, arguments, leaves)
+    for kind in kinds:
         if kind.weighted and not with_metric:
             continue
         weighted = kind.mode in ("linear", "softmax")
         ours, own = _trials.outcome(
             lambda i, f, m, _, kind=kind, weighted=weighted: splatted(i, f, m if weighted else None, kind),
-            given,
+            arguments,
             leaves,
         )
         if _kernels.close(theirs, ours) and all(
