@@ -42,15 +42,20 @@ def export_onnx(
         UserError: if the file cannot be written, or a package is missing.
     """
     translations = require("vfi_kernels.onnx", "onnx")
+    newest = require("onnx", "onnx").defs.onnx_opset_version()
+    if opset is not None and whole("opset", opset, 1) > newest:
+        raise ArgumentError(f"expected `opset` to be {newest}, the newest that is installed, or less, got {opset}")
     program = traced(model, size, dtype)
     least = translations.opset_of(program)
-    if opset is not None and whole("opset", opset, 1) < least:
+    if opset is not None and opset < least:
         raise ArgumentError(f"expected `opset` to be {least} or more for this model, got {opset}")
     with torch.no_grad():
         made = torch.onnx.export(
             program, dynamo=True, verbose=False, opset_version=opset or least, input_names=INPUTS, output_names=[OUTPUT]
         )
     assert made is not None
+    if made.model.opset_imports[""] != (opset or least):  # torch leaves it as it is where it cannot be converted
+        raise UserError(f"cannot express this model in opset {opset}; without --opset it is {least}")
     made.model.metadata_props.update(described(model, size, dtype))
     with written_whole(Path(path)) as temporary:
         made.save(temporary)

@@ -26,21 +26,21 @@ from vfi_kernels.onnx._values import (
     wide,
     within,
 )
+from vfi_kernels.ops.correlation.reference import DEFAULTS
 
+SIDES = DEFAULTS[0]
 Pair = Sequence[int]  # vertical, horizontal
 
 
 @translates("correlation")
 def correlation(
-    first: Value, second: Value, radius_y: int = 4, radius_x: int = 4, kernel_size_y: int = 1, kernel_size_x: int = 1,
-    stride_y: int = 1, stride_x: int = 1, padding_y: int = 0, padding_x: int = 0, dilation_y: int = 1,
-    dilation_x: int = 1, patch_dilation_y: int = 1, patch_dilation_x: int = 1, normalize: bool = True, cost: int = 0,
-) -> Value:  # fmt: skip
+    first: Value, second: Value, sides: Sequence[int] = SIDES, normalize: bool = True, cost: int = 0
+) -> Value:
     """out[d, y, x] = the sum over the channels and the pixels p of the window of cost(first[p], second[p + d])."""
-    steps_of = ((radius_y, patch_dilation_y), (radius_x, patch_dilation_x))
-    shifts = [[n * step for n in range(-radius, radius + 1)] for radius, step in steps_of]
+    radius, kernel_size, stride, padding, dilation, patch_dilation = zip(sides[::2], sides[1::2])
+    shifts = [[n * step for n in range(-most, most + 1)] for most, step in zip(radius, patch_dilation)]
     reach = [each[-1] for each in shifts]
-    a, b, pads = wide(first), wide(second), [padding_y, padding_x]
+    a, b, pads = wide(first), wide(second), list(padding)
     if cost == COSTS["l1"]:  # of maps with zeros around them
         a, b, pads = padded(a, pads), padded(b, pads), [0, 0]
     wide_b, planes = padded(b, reach), []
@@ -55,10 +55,9 @@ def correlation(
     points = op.Concat(*planes, axis=1)
     if cost != COSTS["l1"]:  # 0 outside, whatever the other map holds
         points = op.Where(meeting(first, *shifts), points, 0.0)
-    kernel_size, stride, dilation = (kernel_size_y, kernel_size_x), (stride_y, stride_x), (dilation_y, dilation_x)
     sums = windows(points, kernel_size, stride, pads, dilation)
     if normalize:
-        sums = sums / (op.Max(number(size(first, 1)), 1.0) * float(kernel_size_y * kernel_size_x))
+        sums = sums / (op.Max(number(size(first, 1)), 1.0) * float(kernel_size[0] * kernel_size[1]))
     return as_dtype_of(first, sums)
 
 
