@@ -178,3 +178,8 @@ def test_the_rate_that_rounded_times_mean(rate, clock):
     assert abs(nominal_rate(stamps[:8], Fraction(1, clock), [Fraction(clock)]) / rate - 1) < 0.01
     times = FrameTimes(Fraction(0), Fraction(rate), Fraction(1, clock))
     assert [times.following(stamp) for stamp in stamps] == [number / Fraction(rate) for number in range(60)]
+
+
+def test_a_part_counts_its_own_frames(tmp_path, capsys):
+    assert run(make(tmp_path / "in.mkv"), "-o", tmp_path / "out.mkv", "--start", "0.16", "--end", "0.4") == 0
+    assert "from 6 frames of in.mkv" in capsys.readouterr().out

@@ -66,10 +66,11 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         note(f"of the {len(job.times)} times {distinct} differ")
     if job.times and written != distinct:
         note(f"only {written} of the {distinct} times lie within the video")
+    frames = reader.decoded if job.start is None and job.end is None else reader.given
     left_out = f"; {counted(renderer.unseen, 'frame')} left out" if renderer.unseen and not job.times else ""
     print(
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
-        f"{renderer.cuts} scene cuts), from {counted(reader.decoded, 'frame')} of {job.source.name}{left_out}"
+        f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {job.source.name}{left_out}"
     )
     _say_if_incomplete(job, reader, missing)
 

@@ -58,8 +58,8 @@ class VideoReader:
     """One pass over the pictures of a video file; `close` it at the end.
 
     `origin` is when the first frame appears on the file's own clock, in seconds; `decoded` counts the frames that were
-    decoded and `damaged` the packets that could not be; `resized` those frames that had another size than the first,
-    `uneven` intervals between frames that are not the usual one.
+    decoded, `given` those that `frames` gave, and `damaged` the packets that could not be decoded; `resized` those
+    frames that had another size than the first, `uneven` intervals between frames that are not the usual one.
 
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
     trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
@@ -67,7 +67,7 @@ class VideoReader:
 
     def __init__(self, path: Path, *, sound: bool = False, trusted: bool = False) -> None:
         self.path, self._trusted = path, trusted
-        self.damaged = self.decoded = self.resized = self.uneven = 0
+        self.damaged = self.decoded = self.given = self.resized = self.uneven = 0
         self.demuxer = Demuxer(path, sound=sound)
         try:
             self._frames = self._decode()
@@ -263,6 +263,7 @@ class VideoReader:
             raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
 
     def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
+        self.given += 1
         return TimedFrame(time, duration, self._rgb(frame))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
