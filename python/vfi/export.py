@@ -55,7 +55,7 @@ def export_onnx(
         )
     assert made is not None
     if made.model.opset_imports[""] != (opset or least):  # torch leaves it as it is where it cannot be converted
-        raise UserError(f"cannot express this model in opset {opset}; without --opset it is {least}")
+        raise UserError(f"cannot express this model in `opset` {opset}; the oldest that has all of it is {least}")
     made.model.metadata_props.update(described(model, size, dtype))
     with written_whole(Path(path)) as temporary:
         made.save(temporary)

@@ -3,12 +3,12 @@ DCNv2Pack of basicsr.archs.arch_util."""
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vfi_kernels._overrides import leaf, overridable
+from vfi_kernels._types import Foreign
 from vfi_kernels.compat import mmcv
 from vfi_kernels.compat.torchvision import deform_conv2d
 
@@ -55,7 +55,7 @@ def modulated_deform_conv(
 class _Named(mmcv._AsInMmcv):
     """The groups of offsets under BasicSR's one name, deformable_groups, and with_bias."""
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(self, *arguments: Foreign, **options: Foreign):
         names = {"deformable_groups": "deform_groups"}
         super().__init__(*arguments, **{names.get(name, name): value for name, value in options.items()})
 

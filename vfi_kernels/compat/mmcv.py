@@ -4,7 +4,7 @@ import functools
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from vfi_kernels._arguments import expect, expect_image, expect_tensors
 from vfi_kernels._options import Edge
 from vfi_kernels._overrides import leaf, overridable
 from vfi_kernels._tracing import of_this_size
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat._mmcv_correlation import Correlation
 from vfi_kernels.nn import _deform as deform
 from vfi_kernels.ops._shared.convolution import pair
@@ -36,7 +36,7 @@ def takes_early_names(module: M) -> M:
     init: Function = module.__init__
 
     @functools.wraps(init)
-    def with_names(self: Module, *arguments: Any, **options: Any) -> None:
+    def with_names(self: Module, *arguments: Foreign, **options: Foreign) -> None:
         if "deformable_groups" in options:
             expect("deform_groups" not in options, module.__name__, "deform_groups or deformable_groups", "both")
             warnings.warn("deformable_groups is called deform_groups", DeprecationWarning, stacklevel=2)
@@ -171,7 +171,7 @@ class DeformConv2dPack(deform.FindsOffsets, DeformConv2d):
     dilation, at first 0. Early checkpoints' keys: see with_current_names.
     """
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(self, *arguments: Foreign, **options: Foreign):
         super().__init__(*arguments, **options)
         self.make_conv_offset(self, 2)
 

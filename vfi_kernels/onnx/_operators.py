@@ -1,8 +1,5 @@
 """Each op as one node of the domain `vfi_kernels`, for engines that have the op itself."""
 
-from collections.abc import Callable
-from typing import Any
-
 import onnx_ir as ir
 import torch
 from onnxscript import evaluator
@@ -11,7 +8,7 @@ from vfi_kernels._types import Foreign, Function
 from vfi_kernels.onnx._values import DOMAIN, TRANSLATIONS, Several, Value, op, typed
 
 
-def operators() -> dict[Callable[..., Any], Function]:
+def operators() -> dict[Function, Function]:
     """For the argument `custom_translation_table` of torch.onnx.export: instead of standard operators every op becomes
     one node. Its type is the op's name in torch.ops.vfi_kernels, its inputs are the tensors of the schema in their
     order, a list one by one, its attributes the other arguments under their names, options as the numbers of the
