@@ -73,8 +73,11 @@ def test_a_damaged_or_foreign_cache_is_as_none(own_cache, monkeypatch):
         file.write_bytes(data)
         assert choice.chosen(model, (64, 128), offered, PLAIN).seconds, data[:40]
         assert json.loads(file.read_bytes())["key"] == key and first.plan in offered
-    os.chmod(own_cache / "choices", 0o777)  # others might have written it
-    assert choice.chosen(model, (64, 128), offered, PLAIN).seconds
+    for folder in (own_cache / "choices", own_cache):  # others might have written it
+        os.chmod(folder, 0o777)
+        assert choice.chosen(model, (64, 128), offered, PLAIN).seconds
+        os.chmod(folder, 0o700)
+    assert not choice.chosen(model, (64, 128), offered, PLAIN).seconds
     monkeypatch.setenv("VFI_CACHE", str(file / "no folder"))
     assert choice.chosen(model, (64, 128), offered, PLAIN).seconds
 

@@ -35,11 +35,12 @@ def usable(kind: str) -> Path | None:
     """The folder for this kind of file, made if it is not there; None if it cannot be, or others may write into it."""
     path = folder() / kind
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.stat()
+        for each in (path.parent, path):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = [path.stat(), path.parent.stat()]
     except (OSError, RuntimeError):
         return None
-    foreign = os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & 0o022)
+    foreign = os.name == "posix" and any(f.st_uid != os.getuid() or f.st_mode & 0o022 for f in found)
     return None if foreign else path
 
 
