@@ -20,6 +20,24 @@ def no_ones_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of one test; what it draws is the same each time."""
+    import torch
+
+    monkeypatch.setenv("VFI_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> object:
+    """In place of the libraries of engines."""
+    import engine_stand_ins
+
+    return engine_stand_ins.install(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def texture() -> np.ndarray:
     """A smooth random colour picture, (96, 192, 3) uint8, to cut frames from."""

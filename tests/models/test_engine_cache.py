@@ -5,7 +5,6 @@ import json
 import os
 import stat
 
-import engine_stand_ins
 import pytest
 import torch
 from test_engines import AMX, PLAIN, pair, rife4
@@ -14,17 +13,7 @@ from vfi.engines import cache, choice
 from vfi.engines.plans import USUAL, Plan, built
 from vfi.models.on_engine import OnEngine
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VFI_CACHE", str(tmp_path / "cache"))
-    torch.manual_seed(0)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def stand_ins(monkeypatch):
-    return engine_stand_ins.install(monkeypatch)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def running(model, said, machine=AMX):

@@ -23,6 +23,7 @@ from vfi.models.rife.config import TINY
 from vfi.models.rife4.family import NETWORKS
 from vfi.models.rife4.model import RIFE4
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 PLAIN = Machine("some CPU", frozenset({"avx2", "avx512f"}), 2)
 AMX = Machine("some CPU", frozenset({"avx512f", "amx_bf16", "amx_tile"}), 2)
 
@@ -43,18 +44,6 @@ MODELS = {
     "ebme-splat": lambda: EBMESplat(load_ebme()).eval(),
     "apr-vfi": make_apr,
 }
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VFI_CACHE", str(tmp_path / "cache"))
-    torch.manual_seed(0)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def stand_ins(monkeypatch):
-    return engine_stand_ins.install(monkeypatch)
 
 
 def pair(height=64, width=128):

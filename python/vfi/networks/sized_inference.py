@@ -220,12 +220,14 @@ def check(frame0: Tensor, frame1: Tensor) -> None:
         raise ArgumentError(f"expected two frames on one device, got {frame0.device} and {frame1.device}")
 
 
-def check_fitting(network: SizedNetwork, frame0: Tensor, frame1: Tensor, scale: float) -> None:
-    """`check`, of pictures whose size fits the network."""
+def check_fitting(name: str, multiple: int, frame0: Tensor, frame1: Tensor) -> None:
+    """`check`, of pictures whose sides are multiples of what the network called `name` wants."""
     check(frame0, frame1)
-    multiple, size = multiple_at(network, scale), tuple(frame0.shape[2:])
-    if size[0] % multiple or size[1] % multiple:
-        raise ArgumentError(f"expected height and width to be multiples of {multiple}, got {size[0]} and {size[1]}")
+    height, width = frame0.shape[2:]
+    if height % multiple or width % multiple:
+        raise ArgumentError(
+            f"{name}: expected height and width to be multiples of {multiple}, got {height} and {width}"
+        )
 
 
 def check_frames(frame0: Tensor, frame1: Tensor, device: torch.device | None = None) -> None:

@@ -93,11 +93,7 @@ class APRVFI(nn.Module, Interpolator):
 
     def motion(self, frame0: Tensor, frame1: Tensor, levels: int | None = None) -> PairMotion:
         """What does not depend on the time."""
-        sized_inference.check(frame0, frame1)
-        height, width = frame0.shape[2:]
-        if height % self.config.patch or width % self.config.patch:
-            size = f"{height} and {width}"
-            raise ArgumentError(f"APRVFI: expected height and width to be multiples of {self.config.patch}, got {size}")
+        sized_inference.check_fitting("APRVFI", self.config.patch, frame0, frame1)
         flow = self.flow(frame0, frame1, levels)
         return PairMotion(flow, (self.context(channels_last(frame0)), self.context(channels_last(frame1))))
 

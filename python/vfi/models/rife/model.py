@@ -79,7 +79,7 @@ class RIFE(nn.Module, SizedModel):
             timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
-        sized_inference.check_fitting(self, frame0, frame1, scale)
+        sized_inference.check_fitting("RIFE", sized_inference.multiple_at(self, scale), frame0, frame1)
         stages = list(self.stages(frame0, frame1, timestep, scale))
         return Result(*self.finished(frame0, frame1, stages[-1]), stages)
 

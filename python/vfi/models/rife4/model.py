@@ -56,7 +56,7 @@ class RIFE4(FlowNet, SizedModel):
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
             ensemble: average with the answer for the frames exchanged; None: as set_usual says.
         """
-        sized_inference.check_fitting(self, frame0, frame1, scale)
+        sized_inference.check_fitting("RIFE", sized_inference.multiple_at(self, scale), frame0, frame1)
         ensemble = self.ensemble if ensemble is None else ensemble
         self.check_ensemble(ensemble)
         stages = list(self.stages(self.encoded(frame0), self.encoded(frame1), timestep, scale, ensemble))

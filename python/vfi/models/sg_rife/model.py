@@ -89,7 +89,7 @@ class SGRIFE(RIFE):
         maps: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> GuidedResult:
         """As RIFE's. maps: what dino gives for either frame, if that is known already."""
-        sized_inference.check_fitting(self, frame0, frame1, scale)
+        sized_inference.check_fitting("RIFE", sized_inference.multiple_at(self, scale), frame0, frame1)
         stages = list(self.stages(frame0, frame1, timestep, scale))
         frame, coarse, offsets = self.guided(frame0, frame1, stages[-1], maps)
         return GuidedResult(frame, coarse, stages, offsets)
