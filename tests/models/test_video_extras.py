@@ -108,8 +108,8 @@ def test_losses_of_the_picture_are_said(tmp_path, capsys):
     with av.open(str(tmp_path / "in.mov.mp4")) as container:
         assert container.streams.video[0].codec_context.colorspace == 1, "RGB becomes BT.709"
     source = make(tmp_path / "ten.mkv", 3, pixels="yuv420p10le")
-    assert run(source, "-o", tmp_path / "ten.mp4") == 0
-    assert "the 10 bits per sample become 8" in capsys.readouterr().err
+    assert run(source, "-o", tmp_path / "ten.avi") == 0
+    assert "the 10 bits per sample become 8, dithered" in capsys.readouterr().err
 
 
 def test_pixels_that_are_not_square(make_video, slide, tmp_path, capsys):

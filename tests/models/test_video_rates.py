@@ -10,7 +10,8 @@ from video_runs import read, refused, run
 
 from vfi.video.containers import CONTAINERS, clock_for
 from vfi.video.reader import VideoReader
-from vfi.video.writer import Encoding, Picture, VideoWriter
+from vfi.video.encoders import Encoding
+from vfi.video.writer import Picture, VideoWriter
 
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)]
 COUNT = 7

@@ -23,7 +23,8 @@ from vfi.files.images import Image, to_array, to_tensor, write_image
 from vfi.models.devices import choose_device
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.models.registry import load_model
-from vfi.video.writer import Encoding, Picture, VideoWriter
+from vfi.video.encoders import Encoding
+from vfi.video.writer import Picture, VideoWriter
 
 # The video: this many frames of the scene per second become FACTOR times as many.
 _KEYFRAMES, _RATE, _FACTOR = 9, 6, 4

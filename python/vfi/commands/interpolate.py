@@ -12,9 +12,10 @@ from vfi.errors import UserError, option_of
 from vfi.video.containers import CONTAINERS
 
 if TYPE_CHECKING:
+    from vfi.video.encoders import Encoding
     from vfi.video.sound_tracks import Sound
-    from vfi.video.writer import Encoding
 
+_ENCODING = ("codec", "crf", "preset", "bitrate", "pixel_format", "encoder_option")
 _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o middle.png
   vfi interpolate a.png b.png -o frame_%03d.png --t 0.25 0.5 0.75 --strip strip.png
@@ -59,11 +60,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--end", type=_seconds, help="stop here, in the same (default: the end)")
     add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out (default 1)")
     add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
-    add("--codec", help="video encoder (default: by the output's suffix)")
-    add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")
     what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
     add("--trust-input", action="store_true", default=None, help=what)
     add("--quiet", action="store_true", help="no progress bar")
+    _add_encoding(parser)
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
     add("--no-audio", action="store_true", default=None, help="leave it out")
@@ -76,6 +76,19 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--strip", type=Path, help="also write a picture of inputs, result, motion and holes")
     what = "where patches are routed: also write pictures of the result with those of each routed block in green"
     add("--show-route", type=Path, metavar="FILE", help=what)
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("encoding of a video").add_argument
+    what = "an encoder such as libx265 or hevc_nvenc, or a family: h264, hevc, av1, vp9, prores, dnxhd, ffv1"
+    add("--codec", help=f"{what} (default: the source's family where the file can hold it)")
+    add("--crf", type=int, help="quality on the encoder's own scale; smaller is better and larger files (x264: 17)")
+    add("--preset", help="speed of the encoder, by its own names, such as slow")
+    add("--bitrate", type=_bits, metavar="N", help="bits per second, such as 8M, instead of a quality")
+    what = "of the samples, such as yuv420p10le (default: the source's where the encoder has it, else the nearest)"
+    add("--pixel-format", metavar="FORMAT", help=what)
+    what = "another option of the encoder, by FFmpeg's name; may be repeated"
+    add("--encoder-option", action="append", type=_pair, metavar="KEY=VALUE", help=what)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -107,7 +120,7 @@ def _images(options: argparse.Namespace) -> None:
     if to_video:
         refuse(options, ("ground_truth", "strip", "show_route"), "image output")
     else:
-        refuse(options, ("fps", "codec", "crf"), "video output")
+        refuse(options, ("fps", *_ENCODING), "video output")
     model, device = chosen_model.load(options)
     frames = options.num_frames
     if frames is not None:
@@ -162,9 +175,12 @@ def _video(options: argparse.Namespace) -> None:
 
 
 def _encoding(options: argparse.Namespace) -> "Encoding":
-    from vfi.video.writer import Encoding
+    from vfi.video.encoders import Encoding
 
-    return Encoding(codec=options.codec, crf=options.crf)
+    return Encoding(
+        options.codec, options.crf, options.pixel_format, options.preset, options.bitrate,
+        tuple(options.encoder_option or ()),
+    )  # fmt: skip
 
 
 def _sound(options: argparse.Namespace) -> "Sound":
@@ -182,6 +198,25 @@ def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> No
     for name in names:
         if getattr(options, name) is not None:
             raise UserError(f"{option_of(name)} is for {needed} only")
+
+
+def _bits(text: str) -> int:
+    """Bits per second, also in k or M."""
+    factor = {"k": 1000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    try:
+        value = round(float(text[:-1] if factor > 1 else text) * factor)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"expected bits per second, such as 8M, got {text!r}") from None
+    if not 0 < value < 2**40:
+        raise argparse.ArgumentTypeError(f"expected bits per second above 0, got {text}")
+    return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
+    return name, value
 
 
 def _rate(text: str) -> Fraction:

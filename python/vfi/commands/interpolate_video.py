@@ -19,10 +19,11 @@ from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import counted
 from vfi.video.containers import clock_for
+from vfi.video.encoders import Encoding
 from vfi.video.extras import Span
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
-from vfi.video.writer import Encoding, Picture, VideoWriter
+from vfi.video.writer import Picture, VideoWriter
 
 _NO_TIME = "none of the times lies within the video"
 
@@ -53,9 +54,10 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         rendered = renderer.render(chain(head, rest))
         rendered = _with_progress(rendered, _expected(job, plan, reader.info), job)
         if to_images:
-            written, name = _write_images(rendered, job)
+            (written, name), encoder = _write_images(rendered, job), ""
         else:
-            written, name = _write_video(rendered, job, reader, plan), str(job.output)
+            written, encoder = _write_video(rendered, job, reader, plan)
+            name = str(job.output)
         if repairs := reader.repairs():
             note(f"times of {job.source} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:
@@ -72,6 +74,8 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
         f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {job.source.name}{left_out}"
     )
+    if encoder:
+        print(f"encoded by {encoder}")
     _say_if_incomplete(job, reader, missing)
 
 
@@ -110,12 +114,13 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
 
 def _write_video(
     rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, plan: Plan
-) -> int:
-    """Writes the pictures, and the sound unless the speed changes; returns the number of frames."""
+) -> tuple[int, str]:
+    """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder."""
     info, clock = reader.info, plan.clock
     picture = Picture(
-        info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, least_ticks=clock.least
-    )
+        info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, clock.least, info.codec,
+        info.pixels, info.hdr,
+    )  # fmt: skip
     writer = VideoWriter(job.output, picture, job.encoding)
     try:
         _carry_over(writer, job, reader, plan)
@@ -136,7 +141,7 @@ def _write_video(
         writer.discard()
     for trouble in writer.sound_summary():
         note(trouble)
-    return writer.frames
+    return writer.frames, writer.encoder
 
 
 def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:

@@ -98,4 +98,4 @@ class Renderer:
             positions = [float((time - begin) / (frame1.time - begin)) for time in some]
             results = interpolate_many(self.model, *pair, positions)
             while results:
-                yield to_array(results.pop(0)), some[-len(results) - 1]
+                yield to_array(results.pop(0), frame0.rgb.dtype), some[-len(results) - 1]

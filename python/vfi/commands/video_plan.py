@@ -6,11 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
-from vfi.video.containers import Clock, clock_for
+from vfi.video.containers import Clock, clock_for, encoder_for
+from vfi.video.encoders import Encoding
 from vfi.video.reader import VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
 from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
-from vfi.video.writer import Encoding
 
 # Seconds by which sound begins earlier in many files; more than that is kept.
 _LEAST_LEAD = Fraction(1, 10)
@@ -65,7 +65,7 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
     timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
     if to_images:
         return Plan(timeline, Clock(1 / rate, rate), origin)
-    clock = clock_for(job.output, job.encoding.codec, rate)
+    clock = clock_for(job.output, job.encoding.codec or encoder_for(job.output, rate, info.codec), rate)
     kind, notices = f"{job.output.suffix} files", []
     if clock.rate != rate:
         because = "GIF players show no more" if job.output.suffix.lower() == ".gif" else f"{kind} hold no other"

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi import errors
+from vfi.video.encoders import encoder_of
 
 # MPEG-2 writes a rate as one of a few, times 1 to 4, over 1 to 32.
 _MPEG2 = frozenset(
@@ -21,10 +22,12 @@ _MPEG4_TICKS = 65_535  # a second has at most, in MPEG-4
 
 @dataclass(frozen=True)
 class Container:
-    """encoder: used unless another is asked for. most: frames per second. least: ticks of the clock that a frame lasts.
-    clock: of files that have one of their own, in seconds. constant: all frames last equally long."""
+    """encoder: used unless another is asked for. also: families of codecs that stay what they are. most: frames per
+    second. least: ticks of the clock that a frame lasts. clock: of files that have one of their own, in seconds.
+    constant: all frames last equally long."""
 
     encoder: str
+    also: tuple[str, ...] = ()
     clock: Fraction | None = None
     constant: bool = False
     most: int | None = None
@@ -32,15 +35,15 @@ class Container:
 
 
 CONTAINERS = {
-    ".mp4": Container("libx264"),
+    ".mp4": Container("libx264", ("hevc", "vp9", "av1")),
     ".m4v": Container("libx264"),
-    ".mov": Container("libx264"),
-    ".mkv": Container("libx264", most=1000),
-    ".webm": Container("libvpx-vp9", most=1000),
+    ".mov": Container("libx264", ("hevc", "prores", "dnxhd", "png")),
+    ".mkv": Container("libx264", ("hevc", "vp9", "av1", "prores", "ffv1"), most=1000),
+    ".webm": Container("libvpx-vp9", ("av1",), most=1000),
     ".avi": Container("mpeg4", constant=True, most=1000),
-    ".ts": Container("libx264"),
-    ".m2ts": Container("libx264"),
-    ".mts": Container("libx264"),
+    ".ts": Container("libx264", ("hevc",)),
+    ".m2ts": Container("libx264", ("hevc",)),
+    ".mts": Container("libx264", ("hevc",)),
     ".mpg": Container("mpeg2video", constant=True),
     ".mpeg": Container("mpeg2video", constant=True),
     ".vob": Container("mpeg2video", constant=True),
@@ -65,11 +68,13 @@ class Clock:
     constant: bool = False
 
 
-def encoder_for(path: Path, rate: Fraction) -> str | None:
-    """The encoder of files of this name; None for names that are not in the list."""
+def encoder_for(path: Path, rate: Fraction, family: str = "") -> str | None:
+    """The encoder of files of this name for a source of this family; None for names that are not in the list."""
     held = CONTAINERS.get(path.suffix.lower())
     if held is None:
         return None
+    if family in held.also:
+        return encoder_of(family)
     if held.encoder != "mpeg2video" or rate in _MPEG2:
         return held.encoder
     return "libx264" if path.suffix.lower() == ".mxf" else "mpeg4"
@@ -82,7 +87,7 @@ def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
         ArgumentError: if there is none, with a way out.
     """
     held = CONTAINERS.get(path.suffix.lower(), Container("", constant=True))
-    encoder = encoder or encoder_for(path, rate)
+    encoder = encoder_of(encoder) or encoder if encoder else encoder_for(path, rate)
     if held.most is not None and rate > held.most:
         if held.clock is None:
             raise errors.ArgumentError(

@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from vfi.video.av_common import EXACT_CONVERSION
+from vfi.video.colours import NOT_LINEAR, to_rgb
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.buffer import Buffer
 
 
-_HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS")
+_DYNAMIC = ("DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER")  # of each frame
 
 
 def upright_rgb(frame: "VideoFrame", first: "VideoFrame") -> np.ndarray:
-    """(H, W, 3) uint8 RGB, of the size and turned as the first frame; one of another size gets black bars."""
+    """(H, W, 3) RGB in uint8 or uint16, of the first frame's size and turn; one of another size gets black bars."""
     width, height = first.width, first.height
     scale = min(Fraction(width, frame.width), Fraction(height, frame.height))
     inner_width, inner_height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    rgb: np.ndarray = frame.to_ndarray(
-        format="rgb24", width=inner_width, height=inner_height, interpolation=EXACT_CONVERSION
-    )
+    rgb = to_rgb(frame, inner_width, inner_height)
     if rgb.shape[:2] != (height, width):
         top, left = (height - inner_height) // 2, (width - inner_width) // 2
         rgb = np.pad(rgb, ((top, height - inner_height - top), (left, width - inner_width - left), (0, 0)))
@@ -55,15 +53,14 @@ def _turned(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def losses(head: "Sequence[VideoFrame]") -> Iterator[str]:
-    """What the first frames hold that 8 bits of RGB do not, in words."""
+    """What the first frames hold that frames of RGB do not, in words."""
     frame = head[0]
-    bits = max(component.bits for component in frame.format.components)
-    if bits > 8:
-        yield f"the {bits} bits per sample become 8"
+    if int(frame.colorspace) in NOT_LINEAR:
+        yield f"the colours ({NOT_LINEAR[int(frame.colorspace)]}) are interpolated as if their formula were linear"
     if any(map(_has_alpha, head)):
         yield "the alpha channel is left out"
-    if any(frame.side_data.get(kind) is not None for kind in _HDR):
-        yield "the HDR metadata (mastering display, content light level) is left out; transfer and primaries stay"
+    if any(frame.side_data.get(kind) is not None for kind in _DYNAMIC):
+        yield "the HDR metadata of each frame (HDR10+, Dolby Vision) is left out; that of the whole stays"
     if any(frame.interlaced_frame for frame in head):
         yield "it is interlaced, and its combs stay: deinterlace it first, as with ffmpeg -vf bwdif"
 

@@ -12,9 +12,11 @@ import numpy as np
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import Colour, counted, reading
+from vfi.video.colours import sampled_as
 from vfi.video.decoded import is_turned, losses, upright_rgb
 from vfi.video.demux import TS_DISCONT, Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
+from vfi.video.hdr import Hdr, hdr_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -41,6 +43,10 @@ class VideoInfo:
     colour: Colour
     # Of the whole file; None where it is not known in advance.
     duration: Fraction | None
+    # Family of the codec and format of the samples, by FFmpeg's names; what a screen of high dynamic range was.
+    codec: str = ""
+    pixels: str = "rgb24"
+    hdr: Hdr | None = None
     # What the pictures hold that is left out, in words.
     losses: tuple[str, ...] = ()
 
@@ -80,7 +86,7 @@ class VideoReader:
         self._first, self._clock = head[0], self._stream_clock()
         self._learn(head)
         with reading(path):
-            self._losses = tuple(losses(head))
+            self._losses, self._hdr = tuple(losses(head)), hdr_of(head[0])
         self._reached: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
 
@@ -123,10 +129,11 @@ class VideoReader:
             even=self._even,
             time_base=self._clock,
             pixel_aspect=aspect,
-            colour=Colour(
-                int(frame.colorspace), int(frame.color_range), int(frame.color_trc), int(frame.color_primaries)
-            ),
+            colour=sampled_as(frame),
             duration=self._duration(),
+            codec=stream.codec_context.codec.canonical_name,
+            pixels=frame.format.name,
+            hdr=self._hdr,
             losses=self._losses,
         )
 

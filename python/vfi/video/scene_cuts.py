@@ -20,12 +20,14 @@ _BLACK = 20
 
 
 def is_cut(rgb0: np.ndarray, rgb1: np.ndarray) -> bool:
-    """Whether two consecutive frames, (H, W, 3) uint8, show different scenes.
+    """Whether two consecutive frames, (H, W, 3) in uint8 or uint16, show different scenes.
 
     Black bars are cut away and both are shrunk. The middle and the halves of the first are looked for in the second, so
     that fast motion of the camera (half of the picture per frame) is no cut, nor is a change of brightness.
     """
     cv2 = opencv()
+    if rgb0.dtype == np.uint16:
+        rgb0, rgb1 = ((rgb >> 8).astype(np.uint8) for rgb in (rgb0, rgb1))
     rows, columns = _inside_bars(rgb0, rgb1)
     small0, small1 = (cv2.resize(rgb[rows, columns], _THUMBNAIL, interpolation=cv2.INTER_AREA) for rgb in (rgb0, rgb1))
     difference = float(np.abs(small0.astype(np.float32) - small1).mean())

@@ -3,12 +3,12 @@
 import contextlib
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from vfi.errors import ArgumentError, UserError, require
 from vfi.files.atomic import cannot_write, claimed, put_in_place
 from vfi.video import extras
 from vfi.video.audio import AudioTransfer
-from vfi.video.av_common import EXACT_CONVERSION, Colour, url
+from vfi.video.av_common import Colour, url
+from vfi.video.colours import FULL, bits_of, chroma_of, dithered, from_rgb
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.demux import Demuxer
+from vfi.video.encoders import ENCODERS, Encoding, codec_named, pixel_format, said, settings
 from vfi.video.extras import Span
+from vfi.video.hdr import Hdr
 from vfi.video.palette import Palette
 from vfi.video.sound_tracks import Sound
 
@@ -27,30 +30,12 @@ if TYPE_CHECKING:
     from av import Codec, VideoFrame, VideoStream
     from av.container import OutputContainer
 
-_OPTIONS = {
-    "libx264": {"crf": "17", "preset": "medium"},
-    "libx265": {"crf": "20", "preset": "medium"},
-    "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
-    "libsvtav1": {"crf": "24", "preset": "8"},
-    "gif": {},
-    "mpeg4": {},
-    "mpeg2video": {},
-}
-# From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 # Codecs whose streams do not say the shape of a pixel.
 _SQUARE = ("vp8", "vp9", "ffv1", "gif", "png")
+# Codecs whose streams do not say the range of samples: players take it for limited.
+_LIMITED = ("mpeg4", "mpeg2video", "prores", "dnxhd")
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
 RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Encoder, quality and kind of pixels; None: chosen by the file's suffix, or by the encoder."""
-
-    codec: str | None = None
-    crf: int | None = None
-    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +50,10 @@ class Picture:
     colour: Colour = BT709
     # Ticks of the clock from a frame to the next, at least.
     least_ticks: int = 1
+    # Of the source: family of its codec, format of its samples (None: RGB of 8 bits), what its screen was.
+    codec: str = ""
+    pixels: str | None = None
+    hdr: Hdr | None = None
 
 
 class VideoWriter:
@@ -100,9 +89,8 @@ class VideoWriter:
         return self._audio.summary() if self._audio is not None else []
 
     def write(self, rgb: np.ndarray, time: Fraction) -> None:
-        """Adds a frame that appears at `time` seconds; times must grow."""
-        av = require("av")
-        frame = av.VideoFrame.from_ndarray(self._padded(rgb), format="rgb24")
+        """Adds a frame, (H, W, 3) in uint8 or uint16, that appears at `time` seconds; times must grow."""
+        frame = self._frame(self._padded(rgb))
         stamp = round(time / self.picture.time_base)
         if self._last_stamp is not None:
             stamp = max(stamp, self._last_stamp + self.picture.least_ticks)
@@ -152,20 +140,19 @@ class VideoWriter:
         put_in_place(self._temporary, other, lasting=True, replace=False)
         return f"this result is {other}"
 
+    def _frame(self, rgb: np.ndarray) -> "VideoFrame":
+        """As the encoder, or the palette, takes it."""
+        if self._palette is None:
+            return from_rgb(rgb, self._stream.pix_fmt or "", self._colour)
+        frame: VideoFrame = require("av").VideoFrame.from_ndarray(
+            dithered(rgb) if rgb.dtype == np.uint16 else rgb, format="rgb24"
+        )
+        return frame
+
     def _encode(self, frame: "VideoFrame | None") -> None:
-        """Encodes an RGB frame; None brings what is held back."""
-        if self._palette is not None:
-            for ready in self._palette.push(frame):
-                self._container.mux(self._stream.encode(ready))
-        elif frame is not None:
-            colour = self._colour
-            converted = frame.reformat(
-                format=self._stream.pix_fmt,
-                dst_colorspace=_MATRICES.get(colour.matrix, 5),
-                dst_color_range=colour.range or 1,
-                interpolation=EXACT_CONVERSION,
-            )
-            self._container.mux(self._stream.encode(converted))
+        """Encodes a frame; None brings what is held back."""
+        for ready in self._palette.push(frame) if self._palette is not None else [frame] if frame is not None else []:
+            self._container.mux(self._stream.encode(ready))
         if frame is None:
             self._container.mux(self._stream.encode(None))
 
@@ -191,50 +178,46 @@ class VideoWriter:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def _add_stream(self, encoding: Encoding) -> "VideoStream":
-        av = require("av")
         picture = self.picture
-        name = encoding.codec or encoder_for(self.path, picture.rate) or self._default_encoder()
-        try:
-            codec = av.Codec(name, "w")
-        except ValueError as error:
-            raise UserError(f"the codec {name!r} is unknown; try libx264, libx265, libvpx-vp9 or mpeg4") from error
-        if codec.type != "video" or not codec.video_formats:
-            raise UserError(f"the codec {name!r} cannot encode video")
+        codec = codec_named(encoding.codec or encoder_for(self.path, picture.rate, picture.codec) or self._default())
         if not self._holds(codec):
-            others = [other for other in _OPTIONS if self._holds(av.Codec(other, "w"))]
+            others = [other for other in ENCODERS if "_" not in other and self._holds(codec_named(other))]
             advice = f"use `codec` {' or '.join(others)}, or another suffix" if others else "choose another suffix"
             raise ArgumentError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; {advice}")
-        formats = [video_format.name for video_format in codec.video_formats]
-        usual = "pal8" if codec.name == "gif" else "yuv420p"
-        pixel_format = encoding.pixels or (usual if usual in formats else formats[0])
-        options = dict(_OPTIONS.get(codec.name, {}))
+        pixels = pixel_format(codec, encoding, picture.pixels)
+        options = settings(codec, encoding, pixels, picture.hdr)
         if codec.name == "libx264" and self._container.format.name == "mxf":
             options["bf"] = "0"  # its files do not say in which order frames are shown
-        if encoding.crf is not None:
-            if "crf" not in options:
-                raise ArgumentError(f"`crf` has no meaning for the codec {name}")
-            options["crf"] = str(encoding.crf)
-        stream: VideoStream = self._container.add_stream(codec.name, rate=picture.rate, options=options)
-        stream.pix_fmt = pixel_format
-        even = pixel_format.startswith("yuv4") and "444" not in pixel_format
+        self.encoder = said(codec, options, pixels)
+        self.notices += self._losses(codec, pixels)
+        stream = cast("VideoStream", self._container.add_stream(codec.name, rate=picture.rate, options=options))
+        stream.pix_fmt = pixels
+        even = pixels.startswith("yuv4") and "444" not in pixels
         stream.width, stream.height = (side + side % 2 if even else side for side in (picture.width, picture.height))
         if (stream.width, stream.height) != (picture.width, picture.height):
             self.notices.append(
                 f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
-                f"row or column: {pixel_format} video needs even sizes"
+                f"row or column: {pixels} video needs even sizes"
             )
         if picture.pixel_aspect != 1 and codec.canonical_name in _SQUARE:
             aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
             self.notices.append(f"the pixel aspect of {aspect} is lost: {codec.name} does not write it")
-        self._colour = _writable(picture.colour, pixel_format)
+        self._colour = _writable(picture.colour, codec.canonical_name, pixels)
         context = stream.codec_context
         context.time_base = picture.time_base
         context.sample_aspect_ratio = picture.pixel_aspect
         context.colorspace, context.color_range = self._colour.matrix, self._colour.range
         context.color_trc, context.color_primaries = self._colour.transfer, self._colour.primaries
-        if not options:
+        if encoding.bitrate is not None:
+            context.bit_rate = encoding.bitrate
+        elif codec.name in ("mpeg4", "mpeg2video") or codec.name not in ENCODERS:
             # Old encoders know a bit rate only; this is plenty for them.
             context.bit_rate = int(picture.width * picture.height * picture.rate * Fraction(1, 4))
+        try:
+            context.open()
+        except (require("av").FFmpegError, ValueError) as error:
+            given = f"{stream.width}x{stream.height} at {float(picture.rate):g} frames per second"
+            raise UserError(f"the encoder {self.encoder} does not take {given}: use another `codec`") from error
         return stream
 
     def _holds(self, codec: "Codec") -> bool:
@@ -257,9 +240,23 @@ class VideoWriter:
                 trial.close()  # without a frame some cannot
         return True
 
-    def _default_encoder(self) -> str:
+    def _default(self) -> str:
         known = self._container.supported_codecs
         return "libx264" if "h264" in known else self._container.default_video_codec
+
+    def _losses(self, codec: "Codec", pixels: str) -> Iterator[str]:
+        """What these samples do not hold of the source's."""
+        if self.picture.pixels is None:
+            return
+        source, written = map(require("av").VideoFormat, (self.picture.pixels, pixels))
+        again = codec.canonical_name == self.picture.codec == "prores"  # decoded to more bits than it has
+        if bits_of(source) > bits_of(written) and codec.name != "gif" and not again:
+            lost = f"the {bits_of(source)} bits per sample become {bits_of(written)}"
+            yield f"{lost}, dithered: the codec {codec.name} holds no more here" if bits_of(written) == 8 else lost
+        if not source.is_rgb and chroma_of(written) < chroma_of(source) and codec.name != "gif":
+            yield f"the chroma of {source.name} is halved to that of {written.name}"
+        if self.picture.hdr is not None and self.picture.hdr.option_of(codec.name) is None:
+            yield f"the HDR metadata (mastering display, content light level) is left out: {codec.name} writes none"
 
     def _padded(self, rgb: np.ndarray) -> np.ndarray:
         rows, columns = self._stream.height - rgb.shape[0], self._stream.width - rgb.shape[1]
@@ -273,8 +270,10 @@ class VideoWriter:
             raise UserError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _writable(colour: Colour, pixel_format: str) -> Colour:
-    """RGB has the matrix 0, which planes of YUV cannot have: these are BT.709 then."""
-    if colour.matrix == 0 and pixel_format.startswith("yuv"):
-        return replace(colour, matrix=1, range=1)
-    return colour
+def _writable(colour: Colour, family: str, pixels: str) -> Colour:
+    """What the samples mean: RGB has the matrix 0, which planes of YUV cannot have, and some codecs say no range."""
+    if require("av").VideoFormat(pixels).is_rgb:
+        return replace(colour, matrix=0, range=FULL)
+    if colour.matrix == 0:
+        colour = replace(colour, matrix=1, range=1)
+    return replace(colour, range=1) if family in _LIMITED else colour

@@ -7,8 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
+from vfi.video.encoders import Encoding
 from vfi.video.reader import VideoReader
-from vfi.video.writer import BT709, RGB, Encoding, Picture, VideoWriter
+from vfi.video.writer import BT709, RGB, Picture, VideoWriter
 
 LOSSLESS = Encoding(codec="ffv1", pixels="bgr0")  # every bit of an RGB picture
 FINE = Encoding(codec="libx264", crf=10)

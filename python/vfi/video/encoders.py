@@ -1,0 +1,184 @@
+"""Which encoder writes a video, with which settings and which kind of samples."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vfi.errors import ArgumentError, UserError, require
+from vfi.video.colours import bits_of, chroma_of
+from vfi.video.hdr import Hdr
+
+if TYPE_CHECKING:
+    from av import Codec, VideoFormat
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures are encoded; None: as the source is, if the file can hold that, else by the file's suffix.
+
+    codec: an encoder, or a family of codecs such as hevc. crf: its quality, on its own scale. pixels: a format of
+    samples by FFmpeg's name, such as yuv420p10le. preset: its speed. bitrate: bits per second, instead of a quality.
+    options: further options of the encoder.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    pixels: str | None = None
+    preset: str | None = None
+    bitrate: int | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """family: of codecs. options: settings whose result looks like the source. quality: the option that `crf` sets, and
+    its range. deep, all_chroma: further settings for more than 8 bits, and for as much chroma as luma."""
+
+    family: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    quality: tuple[str, int, int] | None = None
+    deep: Mapping[str, str] = field(default_factory=dict)
+    all_chroma: Mapping[str, str] = field(default_factory=dict)
+
+
+ENCODERS = {
+    "libx264": Encoder("h264", {"crf": "17", "preset": "medium"}, ("crf", 0, 51)),
+    "libx265": Encoder("hevc", {"crf": "20", "preset": "medium", "x265-params": "log-level=error"}, ("crf", 0, 51)),
+    "libvpx-vp9": Encoder(
+        "vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}, ("crf", 0, 63)
+    ),
+    "libsvtav1": Encoder("av1", {"crf": "24", "preset": "8"}, ("crf", 0, 63)),
+    "prores_ks": Encoder("prores"),
+    "dnxhd": Encoder(
+        "dnxhd", {"profile": "dnxhr_hq"}, deep={"profile": "dnxhr_hqx"}, all_chroma={"profile": "dnxhr_444"}
+    ),
+    "ffv1": Encoder("ffv1", {"level": "3", "slicecrc": "1"}),
+    "png": Encoder("png"),
+    "gif": Encoder("gif"),
+    "mpeg4": Encoder("mpeg4"),
+    "mpeg2video": Encoder("mpeg2video"),
+    "h264_nvenc": Encoder("h264", {"cq": "19", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),
+    "hevc_nvenc": Encoder("hevc", {"cq": "21", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),
+    "av1_nvenc": Encoder("av1", {"cq": "25", "preset": "p5", "rc": "vbr"}, ("cq", 0, 63)),
+    "h264_qsv": Encoder("h264", {"global_quality": "19"}, ("global_quality", 1, 51)),
+    "hevc_qsv": Encoder("hevc", {"global_quality": "21"}, ("global_quality", 1, 51)),
+    "av1_qsv": Encoder("av1", {"global_quality": "25"}, ("global_quality", 1, 51)),
+    "h264_amf": Encoder("h264", {"rc": "cqp", "qp_i": "19", "qp_p": "19"}, ("qp_i", 0, 51)),
+    "hevc_amf": Encoder("hevc", {"rc": "cqp", "qp_i": "21", "qp_p": "21"}, ("qp_i", 0, 51)),
+}
+# Other names of families, in use.
+_ALSO = {"h265": "hevc", "avc": "h264", "x264": "h264", "x265": "hevc", "dnxhr": "dnxhd"}
+
+
+def encoder_of(family: str) -> str | None:
+    """The encoder of a family of codecs that runs on any machine."""
+    family = _ALSO.get(family.lower(), family.lower())
+    return next((name for name, encoder in ENCODERS.items() if encoder.family == family), None)
+
+
+def codec_named(name: str) -> "Codec":
+    """The encoder that is asked for by its own name or by that of its family.
+
+    Raises:
+        UserError: if there is none of that name, or it encodes no pictures.
+    """
+    av = require("av")
+    try:
+        codec: Codec = av.Codec(encoder_of(name) or name, "w")
+    except ValueError as error:
+        raise UserError(f"the codec {name!r} is unknown; try {', '.join(list(ENCODERS)[:7])}") from error
+    if codec.type != "video" or not codec.video_formats:
+        raise UserError(f"the codec {name!r} cannot encode video")
+    return codec
+
+
+def pixel_format(codec: "Codec", encoding: Encoding, source: str | None) -> str:
+    """The format of samples to write, for a source of that format (None: RGB of 8 bits)."""
+    known = [pixels.name for pixels in codec.video_formats or ()]
+    if encoding.pixels is not None:
+        if encoding.pixels not in known:
+            raise ArgumentError(f"{codec.name} has no `pixel_format` {encoding.pixels}; it has {', '.join(known)}")
+        return encoding.pixels
+    if codec.name == "gif":
+        return "pal8"
+    usual = "yuv420p" if "yuv420p" in known else known[0]
+    if source is None:
+        return usual
+    av = require("av")
+    pixels = av.VideoFormat(source)
+    source = source.replace("yuvj", "yuv")
+    if source in known:
+        return source
+    planes = [name for name in known if not name.startswith("yuvj") and _is_plain(av.VideoFormat(name))]
+    if pixels.is_rgb or pixels.has_palette or len(pixels.components) < 3:
+        # Players show little but 4:2:0, and a file that is lossy anyway is to be seen.
+        lossless = [name for name in planes if av.VideoFormat(name).is_rgb]
+        if not lossless:
+            return _deepest(planes, bits_of(pixels), usual)
+        planes = lossless
+    from av.codec.codec import find_best_pix_fmt_of_list
+
+    best, _ = find_best_pix_fmt_of_list(planes, source)
+    return best.name if best is not None else usual
+
+
+def _is_plain(pixels: "VideoFormat") -> bool:
+    """Whether frames of this kind can be made of RGB without alpha."""
+    return not pixels.has_palette and not any(c.is_alpha for c in pixels.components) and "bayer" not in pixels.name
+
+
+def _deepest(names: Sequence[str], bits: int, usual: str) -> str:
+    """Of the formats like `usual`, that with as many bits as the source, or the most."""
+    alike = [name for name in names if name.startswith(usual) and name.endswith(("p", "le"))]
+    formats = {name: bits_of(require("av").VideoFormat(name)) for name in alike}
+    enough = [name for name, has in formats.items() if has >= bits]
+    return min(enough, key=formats.__getitem__) if enough else max(formats, key=formats.__getitem__, default=usual)
+
+
+def settings(codec: "Codec", encoding: Encoding, pixels: str, hdr: Hdr | None) -> dict[str, str]:
+    """The options that the encoder is opened with.
+
+    Raises:
+        ArgumentError: if it has no such option, or not this value.
+    """
+    known = ENCODERS.get(codec.name, Encoder(codec.canonical_name))
+    result = dict(known.options)
+    written = require("av").VideoFormat(pixels)
+    result |= known.deep if bits_of(written) > 8 else {}
+    result |= known.all_chroma if chroma_of(written) == 1 else {}
+    if encoding.bitrate is not None:
+        for name in ("crf", "cq", "qp_i", "qp_p", "global_quality", "b"):
+            result.pop(name, None)
+    if encoding.crf is not None:
+        if known.quality is None:
+            raise ArgumentError(f"`crf` has no meaning for the codec {codec.name}")
+        if encoding.bitrate is not None:
+            raise ArgumentError("`crf` and `bitrate` exclude each other")
+        name, least, most = known.quality
+        if not least <= encoding.crf <= most:
+            raise ArgumentError(f"`crf` of {codec.name}: expected {least} to {most}, got {encoding.crf}")
+        result[name] = str(encoding.crf)
+        if "qp_p" in result:
+            result["qp_p"] = str(encoding.crf)
+    given = {**({"preset": encoding.preset} if encoding.preset is not None else {}), **dict(encoding.options)}
+    _check_known(codec, given)
+    result |= given
+    written = hdr.option_of(codec.name) if hdr is not None else None
+    if written is not None:
+        name, value = written
+        result[name] = f"{result[name]}:{value}" if name in result else value
+    return result
+
+
+def _check_known(codec: "Codec", names: Iterable[str]) -> None:
+    options = require("av").CodecContext.create(codec.name, "w").supported_options
+    known = {option.name for option in (*options.private, *options.generic)}
+    for name in names:
+        if name not in known:
+            own = ", ".join(sorted(option.name for option in options.private)[:12])
+            raise ArgumentError(f"the encoder {codec.name} has no option {name!r}; some that it has: {own}")
+
+
+def said(codec: "Codec", options: Mapping[str, str], pixels: str) -> str:
+    """The encoder and its settings, in words."""
+    return ", ".join([codec.name, pixels, *(f"{name} {value}" for name, value in options.items())])
