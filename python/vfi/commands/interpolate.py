@@ -60,6 +60,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--end", type=_seconds, help="stop here, in the same (default: the end)")
     add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out (default 1)")
     add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
+    what = "bwdif makes one frame of two halves, bob one of each (default auto: bwdif where it is interlaced)"
+    add("--deinterlace", choices=("auto", "off", "bob", "bwdif"), help=what)
     what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
     add("--trust-input", action="store_true", default=None, help=what)
     add("--quiet", action="store_true", help="no progress bar")
@@ -110,7 +112,9 @@ def _images(options: argparse.Namespace) -> None:
     from vfi.files import images
 
     refuse(
-        options, ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"), "video input"
+        options,
+        ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input", "deinterlace"),
+        "video input",
     )
     for t in options.t or ():
         if not 0 <= t <= 1:
@@ -170,6 +174,7 @@ def _video(options: argparse.Namespace) -> None:
         encoding=_encoding(options),
         sound=sound,
         trust_input=bool(options.trust_input),
+        deinterlace=options.deinterlace or "auto",
     )
     interpolate_video.run(job, model, device)
 

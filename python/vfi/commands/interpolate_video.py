@@ -45,9 +45,12 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     to_images = is_image_name(job.output)
     if not to_images:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    with closing(VideoReader(job.source, sound=not to_images, trusted=job.trust_input)) as reader:
+    opened = VideoReader(job.source, sound=not to_images, trusted=job.trust_input, deinterlace=job.deinterlace)
+    with closing(opened) as reader:
         head, rest = _at_least_two(reader, job)
         plan = plan_for(job, reader, head[0].time, to_images)
+        for loss in reader.info.losses:
+            note(f"of {job.source}, {loss}")
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
@@ -124,8 +127,6 @@ def _write_video(
     writer = VideoWriter(job.output, picture, job.encoding)
     try:
         _carry_over(writer, job, reader, plan)
-        for loss in info.losses:
-            note(f"of {job.source}, {loss}")
         for notice in (*plan.notices, *writer.notices):
             note(notice)
         for rgb, time in rendered:

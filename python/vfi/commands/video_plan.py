@@ -8,6 +8,7 @@ from pathlib import Path
 from vfi.errors import UserError
 from vfi.video.containers import Clock, clock_for, encoder_for
 from vfi.video.encoders import Encoding
+from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
 from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
@@ -32,6 +33,7 @@ class VideoJob:
     encoding: Encoding = field(default_factory=Encoding)
     sound: Sound = field(default_factory=Sound)
     trust_input: bool = False
+    deinterlace: Deinterlace = "auto"
 
 
 def check_job(job: VideoJob) -> None:

@@ -61,8 +61,6 @@ def losses(head: "Sequence[VideoFrame]") -> Iterator[str]:
         yield "the alpha channel is left out"
     if any(frame.side_data.get(kind) is not None for kind in _DYNAMIC):
         yield "the HDR metadata of each frame (HDR10+, Dolby Vision) is left out; that of the whole stays"
-    if any(frame.interlaced_frame for frame in head):
-        yield "it is interlaced, and its combs stay: deinterlace it first, as with ffmpeg -vf bwdif"
 
 
 def _has_alpha(frame: "VideoFrame") -> bool:

@@ -17,6 +17,7 @@ from vfi.video.decoded import is_turned, losses, upright_rgb
 from vfi.video.demux import TS_DISCONT, Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
+from vfi.video.interlaced import Deinterlace, Interlacing
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -69,14 +70,21 @@ class VideoReader:
 
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
     trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
+    deinterlace: "bwdif" makes one whole frame of two halves, "bob" one of each half; "auto" is "bwdif" where the first
+    frames are interlaced, and "off" elsewhere.
     """
 
-    def __init__(self, path: Path, *, sound: bool = False, trusted: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, sound: bool = False, trusted: bool = False, deinterlace: Deinterlace = "off"
+    ) -> None:
         self.path, self._trusted = path, trusted
         self.damaged = self.decoded = self.given = self.resized = self.uneven = 0
         self.demuxer = Demuxer(path, sound=sound)
         try:
-            self._frames = self._decode()
+            raw = self._decode()
+            head = list(islice(raw, _HEAD))
+            self._interlacing = Interlacing.of(head, deinterlace)
+            self._frames = self._interlacing.whole(chain(head, raw))
             head = list(islice(self._frames, _HEAD))
             if not head:
                 raise UserError(f"cannot read {path}: no frame in it can be decoded")
@@ -86,7 +94,7 @@ class VideoReader:
         self._first, self._clock = head[0], self._stream_clock()
         self._learn(head)
         with reading(path):
-            self._losses, self._hdr = tuple(losses(head)), hdr_of(head[0])
+            self._losses, self._hdr = (*losses(head), *filter(None, [self._interlacing.note])), hdr_of(head[0])
         self._reached: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
 
@@ -103,6 +111,7 @@ class VideoReader:
         self._stamps = BestStamps(stamps)
         stream = self.demuxer.video
         told = [stream.average_rate, stream.guessed_rate]
+        told = [rate and rate * self._interlacing.faster for rate in told]
         self.rate = nominal_rate(best, self._clock, told if best[0] is not None else told[::-1])
         self.origin = best[0] or Fraction(0)
         if self._stamps.by_decoding:
@@ -207,7 +216,7 @@ class VideoReader:
         """Goes on from a frame at or before `start`."""
         for target in (start, Fraction(0)):
             if start > 0 and self.demuxer.seek(self.origin + target - Fraction(1, 2)):
-                self._frames = self._decode()
+                self._frames = self._interlacing.whole(self._decode())
                 frame = next(self._frames, None)
                 stamp = None if frame is None else self._best(frame)
                 if frame is not None and stamp is not None and stamp - self.origin <= target:
@@ -215,7 +224,7 @@ class VideoReader:
                     return
         # Searching missed even the beginning: read the file once more.
         self.demuxer.reopen()
-        self._decoded = self._decode()
+        self._decoded = self._interlacing.whole(self._decode())
 
     def _timed(self) -> "Iterator[tuple[Fraction, VideoFrame]]":
         for frame in self._decoded:
