@@ -133,10 +133,10 @@ def test_a_pause_is_held_in_bounded_memory(tmp_path, monkeypatch):
 
     monkeypatch.setattr(video_frames, "interpolate_many", interpolate_many)
     source = make(tmp_path / "in.mkv", 4, stamps=[0, 40, 100_040, 100_080], clock=Fraction(1, 1000))
-    assert run(source, "-o", tmp_path / "out.mkv", "--fps", 60, "--no-scene-cuts") == 0
+    assert run(source, "-o", tmp_path / "out.mkv", "--fps", 60, "--scene-cuts", "off") == 0
     assert sum(map(len, asked)) < 12 and max(map(len, asked)) <= video_frames._AT_ONCE
     asked.clear()
-    assert run(source, "-o", tmp_path / "more.mkv", "--factor", 30, "--no-scene-cuts") == 0
+    assert run(source, "-o", tmp_path / "more.mkv", "--factor", 30, "--scene-cuts", "off") == 0
     assert max(map(len, asked)) == video_frames._AT_ONCE
 
 

@@ -1,10 +1,13 @@
 """Cuts are found, and what moves or changes its brightness is none."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
+from video_runs import refused, run
 
-from vfi.video.scene_cuts import is_cut
+from vfi.video.scene_cuts import SceneCuts, is_cut
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
 
@@ -66,3 +69,88 @@ def test_photographs():
     for first in shown:
         assert all(is_cut(first, other) == (first is not other) for other in shown)
         assert not any(is_cut(first[:, :-step], first[:, step:]) for step in (40, 100))
+
+
+def begins(frames):
+    return [n for n, (_, begin) in enumerate(SceneCuts().marked(frames, lambda rgb: rgb)) if begin]
+
+
+def pan(seed, share, count=8):
+    wide = landscape(seed, width=round(320 * (1 + share * count)))
+    return [noisy(wide[:, round(n * share * 320) :][:, :320]) for n in range(count)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("depth", (np.uint8, np.uint16))
+def test_what_is_around_tells(seed, depth):
+    """A cut between pans, also on twos; no cut in a pan however fast, at its begin and end, in flashes and fades."""
+    first, second, fast = pan(seed, 0.1), pan(seed + 100, 0.1), pan(seed, 0.3)
+    black, white = np.full_like(first[0], 16), np.full_like(first[0], 235)
+    flash = [*first[:4], np.clip(first[4].astype(int) + 120, 0, 255).astype(np.uint8), *first[5:]]
+    fade = [*[first[0]] * 4, *(cv2.addWeighted(first[0], 1 - n / 8, black, n / 8, 0) for n in range(9)), *[black] * 4]
+    cases = [
+        ([*first, *second], [8]),
+        ([rgb for rgb in (*first, *second) for _ in range(2)], [16]),
+        ([*[first[0]] * 5, *[second[0]] * 5], [5]),
+        ([*first, *[black] * 5, *second], [8, 13]),
+        ([*first, *[white] * 5, *second], [8, 13]),
+        (pan(seed, 0.4), []),
+        (pan(seed, 0.7), []),
+        ([*[fast[0]] * 4, *fast, *[fast[-1]] * 4], []),
+        (flash, []),
+        (fade, []),
+        (fade[::-1], []),
+        (first[:2], []),
+        ([first[0], second[0]], [1]),
+        (first[:1], []),
+        ([], []),
+    ]
+    for number, (frames, expected) in enumerate(cases):
+        frames = [rgb.astype(depth) * (257 if depth == np.uint16 else 1) for rgb in frames]
+        assert begins(frames) == expected, number
+
+
+def test_nothing_is_kept_of_a_long_video():
+    """Every frame comes out, in order and soon: at most four wait."""
+    taken = []
+
+    def frames():
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    picture = landscape(0)
+    for number, (frame, begin) in enumerate(SceneCuts().marked(frames(), lambda number: picture)):
+        assert frame == number and not begin and len(taken) <= number + 4 + 1
+    assert number == 49
+
+
+def test_cuts_are_listed_and_given(tmp_path, capsys):
+    """What --list-cuts prints can be edited and given again; wrong lines are named."""
+    frames = [*pan(0, 0.02, 6), *pan(100, 0.02, 6)]
+    source = film(tmp_path / "in.mkv", frames)
+    assert run(source, "--list-cuts") == 0
+    assert capsys.readouterr().out == "0.240000\n"
+    for text, cuts in (("0.24\n", 1), ("# none\n\n", 0), ("0.08\n0:00:00.24 # the second\n", 2), ("7\n", 0)):
+        (tmp_path / "cuts.txt").write_text(text)
+        given = ("--scene-cuts", tmp_path / "cuts.txt", "--overwrite")
+        assert run(source, "-o", tmp_path / "out.mkv", *given) == 0
+        assert f"{cuts} scene cuts" in capsys.readouterr().out
+    (tmp_path / "cuts.txt").write_text("0.24\nsoon\n")
+    assert "cuts.txt, line 2: expected seconds" in refused(capsys, source, "-o", tmp_path / "o.mkv", *given[:2])
+    assert "expected auto, off or a file" in refused(capsys, source, "-o", tmp_path / "o.mkv", "--scene-cuts", "nope")
+    assert "-o is missing" in refused(capsys, source)
+
+
+def film(path, frames):
+    import av
+
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for n, rgb in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path

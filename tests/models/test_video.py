@@ -86,7 +86,7 @@ def test_a_scene_cut_repeats_the_frame_before_it(make_video, slide, tmp_path, ca
     assert "1 scene cuts" in capsys.readouterr().out
     _, frames = read(tmp_path / "out.mp4")
     assert error(frames[5], slide[2]) < 2 and error(frames[6], other[0]) < 2
-    assert run(source, "-o", tmp_path / "through.mp4", "--no-scene-cuts") == 0
+    assert run(source, "-o", tmp_path / "through.mp4", "--scene-cuts", "off") == 0
     assert error(read(tmp_path / "through.mp4")[1][5], slide[2]) > 10
 
 

@@ -136,7 +136,7 @@ def test_family_and_samples_are_kept(tmp_path, capsys, case):
     )
     source = film(tmp_path / name, codec, pixels, options=options, count=8)
     out = tmp_path / f"out{suffix}"
-    assert run(source, "-o", out, "--no-scene-cuts") == 0
+    assert run(source, "-o", out, "--scene-cuts", "off") == 0
     said = capsys.readouterr()
     assert "note" not in said.err and f"encoded by {codec}, {pixels}" in said.out
     (family, before), (again, after) = decoded(source), decoded(out)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vfi.video.sound_tracks import Sound
 
 _ENCODING = ("codec", "crf", "preset", "bitrate", "pixel_format", "encoder_option")
+_CUTS = ("scene_cuts", "list_cuts")
 _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o middle.png
   vfi interpolate a.png b.png -o frame_%03d.png --t 0.25 0.5 0.75 --strip strip.png
@@ -35,7 +36,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("input", nargs="+", type=Path, help="two images, or one video")
     what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}"
-    parser.add_argument("-o", "--output", required=True, type=Path, help=what)
+    parser.add_argument("-o", "--output", type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser, "auto")
     times = parser.add_argument_group("which frames")
@@ -59,7 +60,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS (default: the beginning)")
     add("--end", type=_seconds, help="stop here, in the same (default: the end)")
     add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out (default 1)")
-    add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
+    what = "auto finds cuts between scenes and repeats a frame there, off interpolates across them; or a file with the "
+    what += "times at which scenes begin, as --list-cuts prints them (default auto)"
+    add("--scene-cuts", metavar="auto|off|FILE", help=what)
+    add("--list-cuts", action="store_true", default=None, help="print the times at which scenes begin, and do no more")
     what = "bwdif makes one frame of two halves, bob one of each (default auto: bwdif where it is interlaced)"
     add("--deinterlace", choices=("auto", "off", "bob", "bwdif"), help=what)
     what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
@@ -101,6 +105,8 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"{path} does not exist")
         if not path.is_file():
             raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a device'}, not a file")
+    if options.output is None and not options.list_cuts:
+        raise UserError("-o is missing: the file to write")
     if len(options.input) == 1:
         _video(options)
     else:
@@ -113,7 +119,7 @@ def _images(options: argparse.Namespace) -> None:
 
     refuse(
         options,
-        ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input", "deinterlace"),
+        ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input", "deinterlace", *_CUTS),
         "video input",
     )
     for t in options.t or ():
@@ -157,6 +163,9 @@ def _video(options: argparse.Namespace) -> None:
     refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
+    if options.list_cuts:
+        interpolate_video.list_cuts(options.input[0], options.deinterlace or "auto", bool(options.trust_input))
+        return
     sound = _sound(options)
     model, device = chosen_model.load(options)
     job = VideoJob(
@@ -168,7 +177,7 @@ def _video(options: argparse.Namespace) -> None:
         start=options.start,
         end=options.end,
         slow_motion=options.slow_motion or Fraction(1),
-        scene_cuts=not options.no_scene_cuts,
+        scene_cuts=_scene_cuts(options.scene_cuts),
         overwrite=options.overwrite,
         quiet=options.quiet,
         encoding=_encoding(options),
@@ -177,6 +186,24 @@ def _video(options: argparse.Namespace) -> None:
         deinterlace=options.deinterlace or "auto",
     )
     interpolate_video.run(job, model, device)
+
+
+def _scene_cuts(given: str | None) -> bool | tuple[Fraction, ...]:
+    """`auto`, `off`, or the times in a file, one in a line."""
+    if given in (None, "auto", "off"):
+        return given != "off"
+    try:
+        lines = Path(str(given)).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"--scene-cuts: expected auto, off or a file, got {given!r}: {error.strerror}") from error
+    times = []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        try:
+            times += [_seconds(words[0])] if words else []
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"{given}, line {number}: {error}") from error
+    return tuple(times)
 
 
 def _encoding(options: argparse.Namespace) -> "Encoding":

@@ -21,7 +21,9 @@ from vfi.video.av_common import counted
 from vfi.video.containers import clock_for
 from vfi.video.encoders import Encoding
 from vfi.video.extras import Span
+from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
+from vfi.video.scene_cuts import SceneCuts
 from vfi.video.sound_tracks import Sound
 from vfi.video.writer import Picture, VideoWriter
 
@@ -80,6 +82,14 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     if encoder:
         print(f"encoded by {encoder}")
     _say_if_incomplete(job, reader, missing)
+
+
+def list_cuts(source: Path, deinterlace: Deinterlace, trusted: bool) -> None:
+    """Prints the times at which scenes begin, in seconds, each in a line."""
+    with closing(VideoReader(source, trusted=trusted, deinterlace=deinterlace)) as reader:
+        for frame, begins in SceneCuts().marked(reader.frames(), lambda frame: frame.rgb):
+            if begins:
+                print(f"{float(frame.time):.6f}")
 
 
 def _say_if_incomplete(job: VideoJob, reader: VideoReader, missing: Fraction) -> None:

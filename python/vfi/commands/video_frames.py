@@ -10,7 +10,7 @@ from torch import Tensor
 from vfi.files.images import to_array, to_tensor
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.reader import TimedFrame
-from vfi.video.scene_cuts import is_cut
+from vfi.video.scene_cuts import SceneCuts
 from vfi.video.timeline import Timeline
 
 # Results that are made at once: models share work among the times of an interval, and memory does not grow with them.
@@ -24,6 +24,7 @@ _PAUSE_STEPS = 3
 class Renderer:
     """Renders a timeline and counts what it did.
 
+    scene_cuts: whether cuts are looked for, or the times at which scenes begin.
     step: seconds between frames in most of the video; None: there are no pauses.
     lead: seconds for which the first frame is held before its time. unseen: frames that no time of the timeline lies
     beside.
@@ -32,7 +33,7 @@ class Renderer:
     model: Interpolator
     device: str
     timeline: Timeline
-    scene_cuts: bool = True
+    scene_cuts: bool | Sequence[Fraction] = True
     step: Fraction | None = None
     lead: Fraction = Fraction(0)
     interpolated: int = 0
@@ -45,14 +46,14 @@ class Renderer:
         """Pictures and their times. Across a scene cut, and after the last frame, the earlier frame is repeated."""
         earlier: TimedFrame | None = None
         seen = False
-        for frame in frames:
+        for frame, begins in self._marked(frames):
             if earlier is None:
                 if self.lead:
                     yield from self._held(frame, frame.time - self.lead, frame.time)
                 seen = True
             else:
                 times = self.timeline.between(earlier.time, frame.time)
-                yield from self._interval(earlier, frame, times)
+                yield from self._interval(earlier, frame, times, begins)
                 self.unseen += not seen and not times
                 seen = bool(times) and times[-1] > earlier.time
             earlier = frame
@@ -61,15 +62,22 @@ class Renderer:
             self.unseen += not seen and not self.timeline.between(earlier.time, end)
             yield from self._held(earlier, earlier.time, end)
 
+    def _marked(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
+        """Each frame, and whether a scene begins with it."""
+        if self.scene_cuts is True:
+            return SceneCuts().marked(frames, lambda frame: frame.rgb)
+        listed, near = list(self.scene_cuts or ()), (self.step or Fraction(1, 25)) / 2
+        return ((frame, any(abs(time - frame.time) < near for time in listed)) for frame in frames)
+
     def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[tuple[np.ndarray, Fraction]]:
         for time in self.timeline.between(start, end):
             self.repeated += time != frame.time
             yield frame.rgb, time
 
     def _interval(
-        self, frame0: TimedFrame, frame1: TimedFrame, times: Sequence[Fraction]
+        self, frame0: TimedFrame, frame1: TimedFrame, times: Sequence[Fraction], cut: bool
     ) -> Iterator[tuple[np.ndarray, Fraction]]:
-        """The pictures from frame0 until just before frame1."""
+        """The pictures from frame0 until just before frame1, which begins a scene if `cut`."""
         begin = frame0.time
         if self.step is not None and frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
             begin = frame1.time - self.step  # until then it stands still
@@ -77,7 +85,6 @@ class Renderer:
         inner = [time for time in times if time > begin]
         self.repeated += sum(time > frame0.time for time in still)
         yield from ((frame0.rgb, time) for time in still)
-        cut = self.scene_cuts and is_cut(frame0.rgb, frame1.rgb)
         self.cuts += cut
         if cut or np.array_equal(frame0.rgb, frame1.rgb):
             self.repeated += len(inner)

@@ -27,7 +27,7 @@ class VideoJob:
     start: Fraction | None = None
     end: Fraction | None = None
     slow_motion: Fraction = Fraction(1)
-    scene_cuts: bool = True
+    scene_cuts: bool | tuple[Fraction, ...] = True
     overwrite: bool = False
     quiet: bool = False
     encoding: Encoding = field(default_factory=Encoding)

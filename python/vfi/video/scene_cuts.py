@@ -1,5 +1,10 @@
 """Where a video jumps to another scene, so that nothing must be interpolated."""
 
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 
 from vfi.files.opencv import opencv
@@ -19,24 +24,128 @@ _PLAIN = 2.0
 _BLACK = 20
 
 
+# At a cut two frames differ so many times as much as those around them do in the mean, motion aside: more where a part
+# of the one is found in the other, which is chance up to that correlation.
+_LEAST_JUMP, _LEAST_JUMP_OF_FOUND = 2.4, 4.0
+_SURELY_FOUND = 0.88
+_AROUND = 3  # intervals before and after that are looked at
+_LEAST_AROUND = 0.5
+# A flash is brighter than what is before and after it, which then differ by less than this share.
+_BRIGHTER, _SHARE_OF_FLASH = 15.0, 0.4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """From a frame to the next.
+
+    difference: mean, of 255. found: how well the one is found in the other, a correlation; None where one is plain.
+    enough: whether that is enough. apart: whether they differ enough to be of two scenes.
+    """
+
+    difference: float
+    found: float | None
+    enough: bool
+    apart: bool
+
+    @property
+    def unexplained(self) -> float:
+        """What motion does not explain of the difference."""
+        return self.difference * math.sqrt(1 - max(0.0, self.found or 0.0) ** 2)
+
+
+class SceneCuts:
+    """Cuts of a video, by what is before and after them; holds the frames of eight intervals."""
+
+    def marked(self, frames: Iterable[T], rgb: Callable[[T], np.ndarray]) -> Iterator[tuple[T, bool]]:
+        """Each frame, and whether a scene begins with it; three frames later than they are given."""
+        waiting: list[T] = []
+        steps: list[_Step] = []  # that to the frame number `first` + 1, and so on
+        small: list[np.ndarray] = []
+        last: np.ndarray | None = None
+        place = 0  # in `small`, of the frame that is decided next
+        for frame in frames:
+            picture = _eight_bits(rgb(frame))
+            if last is not None:
+                steps.append(_step(last, picture))
+            waiting.append(frame)
+            small.append(_shrunk(picture))
+            last = picture
+            if len(waiting) > _AROUND:
+                yield waiting.pop(0), place > 0 and _begins(steps, small, place)
+                place += 1
+                if place > _AROUND + 1:
+                    del steps[0], small[0]
+                    place -= 1
+        for frame in waiting:
+            yield frame, place > 0 and _begins(steps, small, place)
+            place += 1
+
+
+def _begins(steps: Sequence[_Step], small: Sequence[np.ndarray], place: int) -> bool:
+    """Whether a scene begins with frame number `place`, to which `steps[place - 1]` leads."""
+    step = steps[place - 1]
+    if not step.apart or (step.found or 0.0) >= _SURELY_FOUND:
+        return False
+    around = [*steps[max(0, place - 1 - _AROUND) : place - 1], *steps[place : place + _AROUND]]
+    usual = [s.difference if step.found is None else s.unexplained for s in around]
+    jump = step.unexplained / max(_LEAST_AROUND, float(np.mean(usual))) if usual else float("inf")
+    if step.enough and (len(around) < 2 or jump < _LEAST_JUMP_OF_FOUND):
+        return False
+    return jump >= _LEAST_JUMP and not _is_flash(small, place, step.difference)
+
+
+def _is_flash(small: Sequence[np.ndarray], place: int, difference: float) -> bool:
+    """Whether frame `place`, or the one before it, belongs to a flash within a scene."""
+    levels = [float(picture.mean()) for picture in small]
+    before, after = place - 1, place
+    for other in range(after + 1, min(len(small), after + _AROUND)):  # it begins here
+        brighter = levels[after] > max(levels[before], levels[other]) + _BRIGHTER
+        if brighter and _difference(small[before], small[other]) < _SHARE_OF_FLASH * difference:
+            return True
+    for other in range(max(0, before - _AROUND), before):  # it ends here
+        brighter = levels[before] > max(levels[after], levels[other]) + _BRIGHTER
+        if brighter and _difference(small[after], small[other]) < _SHARE_OF_FLASH * difference:
+            return True
+    return False
+
+
 def is_cut(rgb0: np.ndarray, rgb1: np.ndarray) -> bool:
-    """Whether two consecutive frames, (H, W, 3) in uint8 or uint16, show different scenes.
+    """Whether two frames, (H, W, 3) in uint8 or uint16, show different scenes, as far as these two tell.
 
     Black bars are cut away and both are shrunk. The middle and the halves of the first are looked for in the second, so
     that fast motion of the camera (half of the picture per frame) is no cut, nor is a change of brightness.
     """
-    cv2 = opencv()
-    if rgb0.dtype == np.uint16:
-        rgb0, rgb1 = ((rgb >> 8).astype(np.uint8) for rgb in (rgb0, rgb1))
+    step = _step(_eight_bits(rgb0), _eight_bits(rgb1))
+    return step.apart and not step.enough
+
+
+def _step(rgb0: np.ndarray, rgb1: np.ndarray) -> _Step:
     rows, columns = _inside_bars(rgb0, rgb1)
-    small0, small1 = (cv2.resize(rgb[rows, columns], _THUMBNAIL, interpolation=cv2.INTER_AREA) for rgb in (rgb0, rgb1))
-    difference = float(np.abs(small0.astype(np.float32) - small1).mean())
+    small0, small1 = (_shrunk(rgb[rows, columns]) for rgb in (rgb0, rgb1))
+    difference = _difference(small0, small1)
     spread0, spread1 = float(small0.std(axis=(0, 1)).mean()), float(small1.std(axis=(0, 1)).mean())
     if difference < max(_NOISE, min(_DIFFERENCE, _SHARE * max(spread0, spread1))):
-        return False
+        return _Step(difference, 1.0, True, False)
     if min(spread0, spread1) < _PLAIN:
-        return difference >= _DIFFERENCE
-    return not any(_finds(small1, part) >= least for part, least in _parts(small0))
+        return _Step(difference, None, False, difference >= _DIFFERENCE)
+    found = [(_finds(small1, part), least) for part, least in _parts(small0)]
+    return _Step(difference, max(value for value, _ in found), any(value >= least for value, least in found), True)
+
+
+def _eight_bits(rgb: np.ndarray) -> np.ndarray:
+    return (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else rgb
+
+
+def _shrunk(rgb: np.ndarray) -> np.ndarray:
+    cv2 = opencv()
+    small: np.ndarray = cv2.resize(rgb, _THUMBNAIL, interpolation=cv2.INTER_AREA)
+    return small
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.abs(first.astype(np.float32) - second).mean())
 
 
 def _parts(small: np.ndarray) -> list[tuple[np.ndarray, float]]:
