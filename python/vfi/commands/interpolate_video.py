@@ -60,7 +60,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
             note(f"times of {job.source} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:
             note(f"{counted(reader.uneven, 'uneven interval')} of {job.source} became even")
-        missing = reader.missing() if job.end is None and not job.times else Fraction(0)
+        missing = reader.missing(whole=job.end is None and not job.times)
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
         note(f"of the {len(job.times)} times {distinct} differ")
@@ -72,17 +72,8 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
         f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {job.source.name}{left_out}"
     )
-    _say_if_incomplete(job, reader, missing)
-
-
-def _say_if_incomplete(job: VideoJob, reader: VideoReader, missing: Fraction) -> None:
-    said = [f"{counted(reader.damaged, 'damaged packet')} of the video left out"] if reader.damaged else []
     if missing:
-        said.append(f"it ends {float(missing):.2f} seconds before its time: it was cut off or is damaged")
-    if reader.demuxer.failure is not None:
-        said.append(f"it could not be read to its end: {reader.demuxer.failure}")
-    if said:
-        raise Incomplete(f"{job.source} is incomplete, the result with it: {'; '.join(said)}")
+        raise Incomplete(f"{job.source} is incomplete, the result with it: {'; '.join(missing)}")
 
 
 def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:

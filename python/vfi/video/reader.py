@@ -13,8 +13,9 @@ from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import Colour, counted, reading
 from vfi.video.decoded import is_turned, losses, upright_rgb
-from vfi.video.demux import TS_DISCONT, Demuxer
+from vfi.video.demux import Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
+from vfi.video.shortfall import Shortfall
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -58,8 +59,8 @@ class VideoReader:
     """One pass over the pictures of a video file; `close` it at the end.
 
     `origin` is when the first frame appears on the file's own clock, in seconds; `decoded` counts the frames that were
-    decoded, `given` those that `frames` gave, and `damaged` the packets that could not be decoded; `resized` those
-    frames that had another size than the first, `uneven` intervals between frames that are not the usual one.
+    decoded, `given` those that `frames` gave, `resized` those that had another size than the first, `uneven` intervals
+    between frames that are not the usual one.
 
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
     trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
@@ -67,8 +68,9 @@ class VideoReader:
 
     def __init__(self, path: Path, *, sound: bool = False, trusted: bool = False) -> None:
         self.path, self._trusted = path, trusted
-        self.damaged = self.decoded = self.given = self.resized = self.uneven = 0
+        self.decoded = self.given = self.resized = self.uneven = 0
         self.demuxer = Demuxer(path, sound=sound)
+        self.shortfall = Shortfall(self.demuxer)
         try:
             self._frames = self._decode()
             head = list(islice(self._frames, _HEAD))
@@ -145,20 +147,9 @@ class VideoReader:
         found += [f"{counted(jumps, 'jump')} of the file's clock"] if jumps else []
         return found + ([f"{counted(self.resized, 'frame')} of another size than the first"] if self.resized else [])
 
-    def missing(self) -> Fraction:
-        """How many seconds the file promises that were not there, once all has been read; 0 where it promises none."""
-        demuxer = self.demuxer
-        if demuxer.container.format.flags & TS_DISCONT:
-            return Fraction(0)  # what these tell is an estimate
-        duration = demuxer.video.duration
-        if duration:
-            start = (demuxer.video.start_time or 0) * self._clock
-            missing = start + duration * self._clock - self.origin - (self._reached or 0) - 1 / self.rate
-        elif demuxer.container.duration:
-            missing = Fraction(demuxer.container.duration, 1_000_000) - demuxer.reached
-        else:
-            return Fraction(0)
-        return missing if missing > max(2 / self.rate, Fraction(1, 10)) else Fraction(0)
+    def missing(self, *, whole: bool) -> list[str]:
+        """What of the video did not come, in words, once it has been read. whole: to its end, not only a part."""
+        return self.shortfall.sentences(self.origin, self._reached or Fraction(0), self.rate, whole=whole)
 
     def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
         """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
@@ -211,11 +202,16 @@ class VideoReader:
         self._decoded = self._decode()
 
     def _timed(self) -> "Iterator[tuple[Fraction, VideoFrame]]":
+        before: Fraction | None = None
         for frame in self._decoded:
-            time = self._times.following(self._best(frame))
+            stamp = self._best(frame)
+            time = self._times.following(stamp)
+            self.shortfall.between(before, stamp, self.rate)
+            before = stamp
             self.uneven += self._reached is not None and time - self._reached != 1 / self.rate
             self._reached = time
             yield time, frame
+        self.shortfall.behind(before, self.rate)
 
     def _best(self, frame: "VideoFrame") -> Fraction | None:
         return self._stamps.of(_seconds(frame, frame.pts), _seconds(frame, frame.dts))
@@ -233,7 +229,7 @@ class VideoReader:
             try:
                 decoded = packet.decode()
             except av.FFmpegError:
-                self.damaged += 1
+                self.shortfall.damaged += 1
                 continue
             for shown in decoded:
                 self._check(shown)
@@ -264,6 +260,7 @@ class VideoReader:
 
     def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
         self.given += 1
+        self.shortfall.spoilt += frame.is_corrupt
         return TimedFrame(time, duration, self._rgb(frame))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
