@@ -22,6 +22,12 @@ _EXAMPLES = """examples:
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
 """
+_OF_VIDEO_INPUT = (
+    *("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"),
+    *("segment", "resume"),
+)
+# What the pictures of a video do not depend on.
+_OTHER = ("run", "input", "output", "overwrite", "quiet", "verbose", "resume", "segment", "no_audio", "audio", "tracks")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,6 +70,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
     add("--trust-input", action="store_true", default=None, help=what)
     add("--quiet", action="store_true", help="no progress bar")
+    add("--verbose", action="store_true", default=None, help="show what encoders print")
+    what = "keep what is finished in parts so long, so that a run that is killed can go on; 0: all at once (default 60)"
+    add("--segment", type=_rate_or_none, metavar="SECONDS", help=what)
+    add("--resume", action="store_true", default=None, help="go on with what an earlier run has kept")
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
     add("--no-audio", action="store_true", default=None, help="leave it out")
@@ -96,9 +106,7 @@ def _images(options: argparse.Namespace) -> None:
     from vfi.commands import interpolate_images
     from vfi.files import images
 
-    refuse(
-        options, ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"), "video input"
-    )
+    refuse(options, _OF_VIDEO_INPUT, "video input")
     for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
@@ -157,6 +165,9 @@ def _video(options: argparse.Namespace) -> None:
         encoding=_encoding(options),
         sound=sound,
         trust_input=bool(options.trust_input),
+        segment=Fraction(60) if options.segment is None else options.segment,
+        resume=bool(options.resume),
+        settings=_settings(options),
     )
     interpolate_video.run(job, model, device)
 
@@ -164,7 +175,20 @@ def _video(options: argparse.Namespace) -> None:
 def _encoding(options: argparse.Namespace) -> "Encoding":
     from vfi.video.writer import Encoding
 
-    return Encoding(codec=options.codec, crf=options.crf)
+    return Encoding(codec=options.codec, crf=options.crf, verbose=bool(options.verbose))
+
+
+def _settings(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """What the pictures of a video depend on; files and folders by what is in them."""
+    import vfi_kernels
+    from vfi.video.segments import fingerprint
+
+    chosen = {name: value for name, value in vars(options).items() if name not in _OTHER and value is not None}
+    for name, value in chosen.items():
+        if isinstance(value, (str, Path)) and name != "model" and Path(value).exists():
+            chosen[name] = fingerprint(Path(value))
+    version = ("version", vfi_kernels.__version__)
+    return version, *((option_of(name)[2:], str(value)) for name, value in sorted(chosen.items()))
 
 
 def _sound(options: argparse.Namespace) -> "Sound":
@@ -194,6 +218,10 @@ def _rate(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     ntsc = Fraction(round(value) * 1000, 1001)
     return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+
+
+def _rate_or_none(text: str) -> Fraction:
+    return Fraction(0) if text == "0" else _rate(text)
 
 
 def _seconds(text: str) -> Fraction:

@@ -1,7 +1,7 @@
 """A video in, a smoother or slower one out; or two images in, a video out."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -9,22 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from vfi.commands import interpolate_images
+from vfi.commands import interpolate_images, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
-from vfi.commands.video_plan import Plan, VideoJob, check_job, plan_for
+from vfi.commands.video_plan import Plan, VideoJob, check_job, output_seconds, plan_for
 from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
 from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import counted
 from vfi.video.containers import clock_for
-from vfi.video.extras import Span
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
-from vfi.video.sound_tracks import Sound
+from vfi.video.segments import Work, check_left
 from vfi.video.writer import Encoding, Picture, VideoWriter
-
-_NO_TIME = "none of the times lies within the video"
 
 
 @dataclass(frozen=True)
@@ -44,18 +41,30 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     to_images = is_image_name(job.output)
     if not to_images:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    with closing(VideoReader(job.source, sound=not to_images, trusted=job.trust_input)) as reader:
-        head, rest = _at_least_two(reader, job)
+    with ExitStack() as stack:
+        reader = stack.enter_context(closing(VideoReader(job.source, sound=not to_images, trusted=job.trust_input)))
+        work: Work | None = None
+        if not to_images:
+            if video_output.in_segments(job, output_seconds(job, reader.info)):
+                work = stack.enter_context(video_output.work_of(job))
+            else:
+                check_left(job.output, anew=job.overwrite)
+        head, rest = _at_least_two(reader, job, work)
         plan = plan_for(job, reader, head[0].time, to_images)
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
+        if work is not None and work.segments:
+            renderer.go_on(work.segments[-1], work.since)
         rendered = renderer.render(chain(head, rest))
         rendered = _with_progress(rendered, _expected(job, plan, reader.info), job)
+        name = str(job.output)
         if to_images:
             written, name = _write_images(rendered, job)
+        elif work is not None:
+            written = video_output.write_in_segments(rendered, job, reader, plan, renderer, work)
         else:
-            written, name = _write_video(rendered, job, reader, plan), str(job.output)
+            written = video_output.write_at_once(rendered, job, reader, plan)
         if repairs := reader.repairs():
             note(f"times of {job.source} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:
@@ -99,50 +108,6 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     print(f"wrote {job.output}: {len(results)} frames at {float(clock.rate):g} frames per second")
 
 
-def _write_video(
-    rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, plan: Plan
-) -> int:
-    """Writes the pictures, and the sound unless the speed changes; returns the number of frames."""
-    info, clock = reader.info, plan.clock
-    picture = Picture(
-        info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, least_ticks=clock.least
-    )
-    writer = VideoWriter(job.output, picture, job.encoding)
-    try:
-        _carry_over(writer, job, reader, plan)
-        for loss in info.losses:
-            note(f"of {job.source}, {loss}")
-        for notice in (*plan.notices, *writer.notices):
-            note(notice)
-        for rgb, time in rendered:
-            writer.write(rgb, (time - plan.origin) * job.slow_motion)
-        if writer.frames == 0:
-            raise UserError(_NO_TIME)
-        writer.finish()
-    except KeyboardInterrupt:
-        if writer.interrupted():
-            note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
-        raise
-    finally:
-        writer.discard()
-    for trouble in writer.sound_summary():
-        note(trouble)
-    return writer.frames
-
-
-def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:
-    if not reader.demuxer.audio or not job.sound.keep:
-        sound = Sound(keep=False)
-    elif job.slow_motion != 1 or job.times:
-        note("the sound is left out, because the speed changes")
-        sound = Sound(keep=False)
-    else:
-        sound = job.sound
-    end = None if job.end is None else reader.origin + job.end
-    if not job.times:
-        writer.carry_over(reader.demuxer, Span(reader.origin + plan.origin, end, job.slow_motion), sound)
-
-
 def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> tuple[int, str]:
     """Writes the pictures to numbered files; returns how many, and the first and the last name."""
     written: list[Path] = []
@@ -152,13 +117,15 @@ def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob
         write_image(target, rgb)
         written.append(target)
     if not written:
-        raise UserError(_NO_TIME)
+        raise UserError(video_output.NO_TIME)
     return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
-def _at_least_two(reader: VideoReader, job: VideoJob) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
+def _at_least_two(
+    reader: VideoReader, job: VideoJob, work: Work | None
+) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
-    frames = reader.frames(job.start, job.end)
+    frames = reader.frames(job.start, job.end, work.since if work is not None else None)
     head = list(islice(frames, 2))
     if len(head) < 2:
         part = " between --start and --end" if job.start is not None or job.end is not None else ""

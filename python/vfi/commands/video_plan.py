@@ -32,6 +32,17 @@ class VideoJob:
     encoding: Encoding = field(default_factory=Encoding)
     sound: Sound = field(default_factory=Sound)
     trust_input: bool = False
+    segment: Fraction = Fraction(60)  # seconds of the output; 0: all at once
+    resume: bool = False
+    settings: tuple[tuple[str, str], ...] = ()  # all that the pictures depend on beside the source, by name
+
+
+def output_seconds(job: VideoJob, info: VideoInfo) -> Fraction | None:
+    """How long the output will be, about; None where the source does not tell its length."""
+    if info.duration is None:
+        return None
+    end = info.duration if job.end is None else min(job.end, info.duration)
+    return max(Fraction(0), end - (job.start or 0)) * job.slow_motion
 
 
 def check_job(job: VideoJob) -> None:

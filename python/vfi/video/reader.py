@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Pixels of a frame that is suspicious if it takes next to no bytes: fewer than one for a million of them.
 _HUGE = 2**26
 _PIXELS_PER_BYTE = 1_000_000
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 # Frames that are looked at before the first one is given: what their times look like.
 _HEAD = 8
 
@@ -84,6 +85,7 @@ class VideoReader:
         with reading(path):
             self._losses = tuple(losses(head))
         self._reached: Fraction | None = None
+        self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
 
     def _stream_clock(self) -> Fraction:
@@ -151,8 +153,14 @@ class VideoReader:
         """What of the video did not come, in words, once it has been read. whole: to its end, not only a part."""
         return self.shortfall.sentences(self.origin, self._reached or Fraction(0), self.rate, whole=whole)
 
-    def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
-        """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
+    def frames(
+        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None
+    ) -> Iterator[TimedFrame]:
+        """Frames whose time is in [start, end), in order of time, all of the first frame's size.
+
+        Those before `seen_from` have no picture, which saves time.
+        """
+        self._seen_from = seen_from
         if start is not None:
             self._seek(start)
         earlier: tuple[Fraction, VideoFrame] | None = None
@@ -261,7 +269,8 @@ class VideoReader:
     def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
         self.given += 1
         self.shortfall.spoilt += frame.is_corrupt
-        return TimedFrame(time, duration, self._rgb(frame))
+        hidden = self._seen_from is not None and time < self._seen_from
+        return TimedFrame(time, duration, _NOTHING if hidden else self._rgb(frame))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
         first = self._first
