@@ -44,7 +44,7 @@ def torn(data, share, length=HOLE + 1000):
     return data[:at] + data[at + length :]
 
 
-DAMAGES = [(cut, 0.3), (cut, 0.6), (cut, 0.9), (zeroed, 0.4), (zeroed, 0.6), (torn, 0.4), (torn, 0.6)]
+DAMAGES = [(cut, 0.3), (cut, 0.6), (cut, 0.9), (cut, 0.98), (zeroed, 0.4), (zeroed, 0.6), (torn, 0.4), (torn, 0.6)]
 
 
 def frames_of(printed):

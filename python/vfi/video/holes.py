@@ -1,11 +1,12 @@
 """Where bytes of a file are missing: what tells a pause of the picture from frames that were lost."""
 
-import mmap
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vfi.video.endings import SYNC, sections_broken, transport_length, what_is_missing
 
 if TYPE_CHECKING:
     from av import Packet
@@ -17,13 +18,7 @@ _REMEMBERED = 256
 _BEFORE = 16
 # Bytes that containers put around a packet, and around several.
 _AROUND, _AROUND_SEVERAL = 32, 64
-_TRANSPORT_PACKETS = (188, 192, 204)
-_SYNC, _NO_PROGRAM = 0x47, 0x1FFF
-_PACK, _END_OF_PROGRAM = b"\x00\x00\x01\xba", b"\xb9"
-_NEAR_END = 1 << 18
-_TRAILER, _EXTENSION, _IMAGE = 0x3B, 0x21, 0x2C  # of a GIF
-# The last chunk of a PNG.
-_PNG_END = b"IEND\xaeB`\x82"
+_NO_PROGRAM = 0x1FFF  # packets that fill up
 
 
 @dataclass(frozen=True)
@@ -81,22 +76,9 @@ class Holes:
         return any(map(_torn, places, places[1:]))
 
     def end(self) -> str | None:
-        """What tells that the file is cut off, of formats that do not say their length; to be asked at its end."""
-        size = self._path.stat().st_size
+        """What tells that the file is cut off; to be asked at its end."""
         places = [mark.place for mark in self._marks if mark.place is not None]
-        if self._container == "mpegts" and places:
-            rest = self._read(places[-1], size)
-            if len(rest) % _length(rest):
-                return "it ends in the middle of a packet"
-        if self._container == "mpeg":
-            rest = self._read(max(0, size - _NEAR_END), size)
-            if _sections_broken(rest[max(0, rest.rfind(_PACK)) :]):
-                return "it ends in the middle of a packet"
-        if self._container == "gif" and not _is_whole_gif(self._path):
-            return "it is damaged, or cut off"
-        if self._container == "apng" and _PNG_END not in self._read(max(0, size - _NEAR_END), size):
-            return "it ends without the mark of its end"
-        return None
+        return what_is_missing(self._path, self._container, places[-1] if places else None)
 
     def _read(self, begin: int, end: int) -> bytes:
         with self._path.open("rb") as file:
@@ -113,22 +95,13 @@ def _torn(earlier: _Mark, later: _Mark) -> bool:
     return between > later.most - earlier.most + around or between < later.least - earlier.least - around
 
 
-def _length(stream: bytes) -> int:
-    """Of the packets of a transport stream that begins with one."""
-    shares = {}
-    for length in _TRANSPORT_PACKETS:
-        starts = stream[length - 188 if length == 192 else 0 :: length]
-        shares[length] = starts.count(_SYNC) / len(starts) if starts else 0
-    return max(shares, key=lambda length: shares[length])
-
-
 def _packets_lost(stream: bytes) -> bool:
     """Whether a part of a transport stream is not whole: its packets are counted from 0 to 15, for each stream."""
-    length, last = _length(stream), dict[int, int]()
+    length, last = transport_length(stream), dict[int, int]()
     for start in range(length - 188 if length == 192 else 0, len(stream) - 187, length):
         head = stream[start : start + 6]
         program = (head[1] & 0x1F) << 8 | head[2]
-        if head[0] != _SYNC:
+        if head[0] != SYNC:
             return True
         if program == _NO_PROGRAM or not head[3] & 0x10:  # no payload: not counted
             continue
@@ -138,25 +111,6 @@ def _packets_lost(stream: bytes) -> bool:
             return True
         last[program] = count
     return False
-
-
-def _sections_broken(program: bytes) -> bool:
-    """Whether a part of a program stream that begins with a packet is not whole: each tells where the next one is."""
-    at = 0
-    while at < len(program):
-        head = program[at : at + 14]
-        if head[:3] != _PACK[:3]:
-            return any(program[at:])  # zeros may fill the end
-        if len(head) < 6:
-            return head[3:4] != _END_OF_PROGRAM
-        if head[3:4] == _END_OF_PROGRAM:
-            at += 4
-            continue
-        if head[3] == _PACK[3]:
-            at += 12 if head[4] >> 6 == 0 else 14 + (head[13] & 7 if len(head) == 14 else 0)
-        else:
-            at += 6 + int.from_bytes(head[4:6], "big")
-    return at != len(program)
 
 
 def _tags_broken(flash: bytes) -> bool:
@@ -172,39 +126,4 @@ def _tags_broken(flash: bytes) -> bool:
 
 
 # Of formats whose parts tell what follows: whether a piece is not whole.
-_BROKEN = {"mpegts": _packets_lost, "mpeg": _sections_broken, "flv": _tags_broken}
-
-
-def _is_whole_gif(path: Path) -> bool:
-    """Whether its blocks follow each other up to the trailer, and those of an image are as long as each other.
-
-    What follows on a piece that was cut out is read as lengths at random.
-    """
-    uneven = even = 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 13 + _colours(data[10])
-        while at < len(data):
-            kind = data[at]
-            if kind == _TRAILER:
-                return not 0 < uneven < even
-            if kind == 0:
-                at += 1  # padding, which viewers skip
-                continue
-            if kind not in (_EXTENSION, _IMAGE) or at + 9 >= len(data):
-                return False
-            at += 2 if kind == _EXTENSION else 11 + _colours(data[at + 9])
-            lengths = []
-            while at < len(data) and data[at]:
-                lengths.append(data[at])
-                at += 1 + data[at]
-            at += 1
-            if kind == _IMAGE and len(set(lengths[:-1])) > 1:
-                uneven += 1
-            else:
-                even += kind == _IMAGE
-    return False
-
-
-def _colours(flags: int) -> int:
-    """The bytes of a palette."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+_BROKEN = {"mpegts": _packets_lost, "mpeg": sections_broken, "flv": _tags_broken}
