@@ -14,6 +14,7 @@ import numpy as np
 from vfi.errors import ArgumentError, UserError, require
 from vfi.video.av_common import EXACT_CONVERSION, Colour
 from vfi.video.containers import CONTAINERS, encoder_for
+from vfi.video.display_size import PLACEHOLDER
 from vfi.video.palette import Palette
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ _OPTIONS = {
 _WORST = {"libx264": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 # From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-# Codecs whose streams do not say the shape of a pixel.
+# Codecs whose streams do not say the shape of a pixel, and files that do.
 _SQUARE = ("vp8", "vp9", "ffv1", "gif", "png")
+_TELL_ASPECT = ("mp4", "mov", "ipod")
 # Below this width x264's trees of macroblocks read beyond their rows: what is encoded differs from run to run.
 _TINY = 256
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
@@ -71,7 +73,7 @@ class Picture:
 class Encoder:
     """A stream of pictures in a container that is open for writing. `encode` and `flush` give packets to be muxed.
 
-    `notices` say what becomes of the pictures. Whoever only muxes packets of another encoder of the same settings needs
+    `notices` say what becomes of the pictures; `needs_size`: `set_display_size` is to be called for the file. Whoever only muxes packets of another encoder of the same settings needs
     the stream alone.
     """
 
@@ -136,9 +138,14 @@ class Encoder:
                 f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
                 f"row or column: {pixel_format} video needs even sizes"
             )
-        if picture.pixel_aspect != 1 and codec.canonical_name in _SQUARE:
+        kind = self._container.format.name
+        silent = picture.pixel_aspect != 1 and codec.canonical_name in _SQUARE
+        self.needs_size = silent and kind in ("matroska", "webm")
+        if self.needs_size:
+            stream.metadata["title"] = PLACEHOLDER
+        elif silent and kind not in _TELL_ASPECT:
             aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
-            self.notices.append(f"the pixel aspect of {aspect} is lost: {codec.name} does not write it")
+            self.notices.append(f"the pixel aspect of {aspect} is lost: neither {codec.name} nor {kind} files tell it")
         self._colour = _writable(picture.colour, pixel_format)
         context = stream.codec_context
         context.time_base = picture.time_base

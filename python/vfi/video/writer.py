@@ -17,6 +17,7 @@ from vfi.video.audio import AudioTransfer
 from vfi.video.av_common import sentence, url
 from vfi.video.containers import CONTAINERS
 from vfi.video.demux import Demuxer
+from vfi.video.display_size import set_display_size
 from vfi.video.encoder import BT709 as BT709
 from vfi.video.encoder import RGB as RGB
 from vfi.video.encoder import Encoder
@@ -99,6 +100,9 @@ class VideoWriter:
                 if self._audio is not None:
                     self._audio.finish()
                 self._container.close()
+            if self._encoder.needs_size:
+                sizes = self._encoder.stream.width, self._encoder.stream.height
+                set_display_size(self._temporary, sizes, self.picture.pixel_aspect)
             put_in_place(self._temporary, self.path, lasting=True, replace=self._replaces)
             self.named = True
         except FileExistsError as error:
