@@ -12,8 +12,9 @@ from vfi.files.images import read_image
 from vfi.video.av_common import Colour
 from vfi.video.colours import _codes, _matrix, bits_of, dithered, from_rgb, sampled_as, to_rgb
 from vfi.video.containers import CONTAINERS, encoder_for
-from vfi.video.encoders import ENCODERS, Encoding
-from vfi.video.writer import Picture, VideoWriter
+from vfi.video.encoder import Picture
+from vfi.video.encodings import ENCODERS, Encoding
+from vfi.video.writer import VideoWriter
 
 SIDE = 64
 PLANAR = [
@@ -223,7 +224,7 @@ def test_files_hold_what_stays_in_them(tmp_path, suffix, family):
 def test_options_of_an_encoder(tmp_path, capsys):
     source, out = film(tmp_path / "in.mkv", "libx264", "yuv420p"), tmp_path / "out.mp4"
     assert "no option 'nonsense'" in refused(capsys, source, "-o", out, "--encoder-option", "nonsense=3")
-    assert "expected 0 to 51, got 70" in refused(capsys, source, "-o", out, "--crf", 70)
+    assert "from 0 (best) to 51 for the codec libx264, got 70" in refused(capsys, source, "-o", out, "--crf", 70)
     assert "--crf and --bitrate exclude" in refused(capsys, source, "-o", out, "--crf", 3, "--bitrate", "1M")
     assert "no --pixel-format yuv411p" in refused(capsys, source, "-o", out, "--pixel-format", "yuv411p")
     assert "yuv420p10le" in refused(capsys, source, "-o", out, "--pixel-format", "yuv411p")

@@ -112,11 +112,26 @@ def test_losses_of_the_picture_are_said(tmp_path, capsys):
     assert "the 10 bits per sample become 8, dithered" in capsys.readouterr().err
 
 
-def test_pixels_that_are_not_square(make_video, slide, tmp_path, capsys):
-    source = make_video(slide[:2], "in.mkv", aspect=Fraction(64, 45))
-    for name, lost in (("out.mp4", False), ("out.webm", True)):
-        assert run(source, "-o", tmp_path / name) == 0
-        assert ("the pixel aspect of 64:45 is lost: libvpx-vp9" in capsys.readouterr().err) == lost
-        with av.open(str(tmp_path / name)) as container:
-            aspect = container.streams.video[0].sample_aspect_ratio
-        assert (aspect == Fraction(64, 45)) != lost
+@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(8, 9), Fraction(3)])
+@pytest.mark.parametrize(
+    "name, codec",
+    [("o.webm", None), ("o.mkv", "libvpx-vp9"), ("o.mkv", "ffv1"), ("o.mp4", "libvpx-vp9"), ("o.mkv", None),
+     ("o.avi", None)],
+)  # fmt: skip
+def test_the_pixel_aspect_is_kept(make_video, slide, tmp_path, capsys, name, codec, aspect):
+    source = make_video(slide, "in.mkv", aspect=aspect, sound="aac")
+    options = ("--codec", codec) if codec else ()
+    assert run(source, "-o", tmp_path / name, *options, "--segment", 0.4) == 0
+    assert "aspect" not in capsys.readouterr().err
+    with av.open(str(tmp_path / name)) as container:
+        video = container.streams.video[0]
+        assert float(video.sample_aspect_ratio) == pytest.approx(float(aspect), rel=0.01)
+        assert "title" not in video.metadata and len(list(container.decode(video))) == 16
+    with av.open(str(tmp_path / name)) as container:
+        assert len(list(container.decode(audio=0))) > 5
+
+
+def test_a_pixel_aspect_that_is_lost_is_said(make_video, slide, tmp_path, capsys):
+    source = make_video(slide, "in.mkv", aspect=Fraction(64, 45))
+    assert run(source, "-o", tmp_path / "o.avi", "--codec", "ffv1") == 0
+    assert "the pixel aspect of 64:45 is lost: neither ffv1 nor avi files tell it" in capsys.readouterr().err

@@ -130,7 +130,8 @@ def test_hostile_videos(make_video, slide, tmp_path, capsys):
 
 def test_a_full_disk_is_one_sentence(make_video, slide, tmp_path, capsys, monkeypatch):
     def full(self, rgb, time):
-        self._guarded(lambda: (_ for _ in ()).throw(av.error.OSError(28, "No space left on device", "x")))
+        with writer.writing(self.path):
+            raise av.error.OSError(28, "No space left on device", "x")
 
     monkeypatch.setattr(writer.VideoWriter, "write", full)
     message = refused(capsys, make_video(slide), "-o", tmp_path / "out.mp4")

@@ -9,9 +9,10 @@ from tiny_videos import SIDE, make, numbered
 from video_runs import read, refused, run
 
 from vfi.video.containers import CONTAINERS, clock_for
-from vfi.video.encoders import Encoding
+from vfi.video.encoder import Picture
+from vfi.video.encodings import Encoding
 from vfi.video.reader import VideoReader
-from vfi.video.writer import Picture, VideoWriter
+from vfi.video.writer import VideoWriter
 
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)]
 COUNT = 7

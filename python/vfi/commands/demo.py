@@ -23,8 +23,9 @@ from vfi.files.images import Image, to_array, to_tensor, write_image
 from vfi.models.devices import choose_device
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.models.registry import load_model
-from vfi.video.encoders import Encoding
-from vfi.video.writer import Picture, VideoWriter
+from vfi.video.encoder import Picture
+from vfi.video.encodings import Encoding
+from vfi.video.writer import VideoWriter
 
 # The video: this many frames of the scene per second become FACTOR times as many.
 _KEYFRAMES, _RATE, _FACTOR = 9, 6, 4

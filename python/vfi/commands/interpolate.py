@@ -6,17 +6,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi.commands import chosen_model, model_options
+from vfi.commands import chosen_model, model_options, option_values
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
 from vfi.video.containers import CONTAINERS
 
 if TYPE_CHECKING:
-    from vfi.video.encoders import Encoding
+    from vfi.video.encodings import Encoding
     from vfi.video.sound_tracks import Sound
 
 _ENCODING = ("codec", "crf", "preset", "bitrate", "pixel_format", "encoder_option")
-_CUTS = ("scene_cuts", "list_cuts")
 _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o middle.png
   vfi interpolate a.png b.png -o frame_%03d.png --t 0.25 0.5 0.75 --strip strip.png
@@ -24,6 +23,13 @@ _EXAMPLES = """examples:
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
 """
+_CUTS = ("scene_cuts", "list_cuts")
+_OF_VIDEO_INPUT = (
+    *("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"),
+    *("segment", "resume", "deinterlace", *_CUTS),
+)
+# What the pictures of a video do not depend on.
+_OTHER = ("run", "input", "output", "overwrite", "quiet", "verbose", "resume", "segment", "no_audio", "audio", "tracks")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,9 +51,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     argument("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
     argument("--num-frames", type=int, metavar="N", help="images: N frames from the first to the last, both counted")
     what = "video: frames per second of the output, such as 60 or 60000/1001 (default: the source's times the factor; "
-    argument("--fps", type=_rate, help=f"{what}of two images 30)")
+    argument("--fps", type=option_values.rate, help=f"{what}of two images 30)")
     argument(
-        "--times", nargs="+", type=_seconds, help="video: the frames at these times (seconds or H:MM:SS), in order"
+        "--times",
+        nargs="+",
+        type=option_values.seconds,
+        help="video: the frames at these times (seconds or H:MM:SS), in order",
     )
     _add_outputs(parser)
     parser.set_defaults(run=run)
@@ -57,9 +66,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     video = parser.add_argument_group("video")
     add = video.add_argument
-    add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS (default: the beginning)")
-    add("--end", type=_seconds, help="stop here, in the same (default: the end)")
-    add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out (default 1)")
+    add("--start", type=option_values.seconds, help="begin here, in seconds or H:MM:SS (default: the beginning)")
+    add("--end", type=option_values.seconds, help="stop here, in the same (default: the end)")
+    add(
+        "--slow-motion",
+        type=option_values.rate,
+        metavar="S",
+        help="play S times slower; the sound is left out (default 1)",
+    )
     what = "auto finds cuts between scenes and repeats a frame there, off interpolates across them; or a file with the "
     what += "times at which scenes begin, as --list-cuts prints them (default auto)"
     add("--scene-cuts", metavar="auto|off|FILE", help=what)
@@ -69,6 +83,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     what = "read also huge frames that take next to no bytes, as files have that are made to fill a memory"
     add("--trust-input", action="store_true", default=None, help=what)
     add("--quiet", action="store_true", help="no progress bar")
+    add("--verbose", action="store_true", default=None, help="show what encoders print")
+    what = "keep what is finished in parts so long, so that a run that is killed can go on; 0: all at once (default 60)"
+    add("--segment", type=option_values.rate_or_none, metavar="SECONDS", help=what)
+    add("--resume", action="store_true", default=None, help="go on with what an earlier run has kept")
     _add_encoding(parser)
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
@@ -90,11 +108,11 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
     add("--codec", help=f"{what} (default: the source's family where the file can hold it)")
     add("--crf", type=int, help="quality on the encoder's own scale; smaller is better and larger files (x264: 17)")
     add("--preset", help="speed of the encoder, by its own names, such as slow")
-    add("--bitrate", type=_bits, metavar="N", help="bits per second, such as 8M, instead of a quality")
+    add("--bitrate", type=option_values.bits, metavar="N", help="bits per second, such as 8M, instead of a quality")
     what = "of the samples, such as yuv420p10le (default: the source's where the encoder has it, else the nearest)"
     add("--pixel-format", metavar="FORMAT", help=what)
     what = "another option of the encoder, by FFmpeg's name; may be repeated"
-    add("--encoder-option", action="append", type=_pair, metavar="KEY=VALUE", help=what)
+    add("--encoder-option", action="append", type=option_values.pair, metavar="KEY=VALUE", help=what)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -117,11 +135,7 @@ def _images(options: argparse.Namespace) -> None:
     from vfi.commands import interpolate_images
     from vfi.files import images
 
-    refuse(
-        options,
-        ("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input", "deinterlace", *_CUTS),
-        "video input",
-    )
+    refuse(options, _OF_VIDEO_INPUT, "video input")
     for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
@@ -184,6 +198,9 @@ def _video(options: argparse.Namespace) -> None:
         sound=sound,
         trust_input=bool(options.trust_input),
         deinterlace=options.deinterlace or "auto",
+        segment=Fraction(60) if options.segment is None else options.segment,
+        resume=bool(options.resume),
+        settings=_settings(options),
     )
     interpolate_video.run(job, model, device)
 
@@ -200,19 +217,32 @@ def _scene_cuts(given: str | None) -> bool | tuple[Fraction, ...]:
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         try:
-            times += [_seconds(words[0])] if words else []
+            times += [option_values.seconds(words[0])] if words else []
         except argparse.ArgumentTypeError as error:
             raise UserError(f"{given}, line {number}: {error}") from error
     return tuple(times)
 
 
 def _encoding(options: argparse.Namespace) -> "Encoding":
-    from vfi.video.encoders import Encoding
+    from vfi.video.encodings import Encoding
 
     return Encoding(
         options.codec, options.crf, options.pixel_format, options.preset, options.bitrate,
-        tuple(options.encoder_option or ()),
+        tuple(options.encoder_option or ()), bool(options.verbose),
     )  # fmt: skip
+
+
+def _settings(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """What the pictures of a video depend on; files and folders by what is in them."""
+    import vfi_kernels
+    from vfi.video.segments import fingerprint
+
+    chosen = {name: value for name, value in vars(options).items() if name not in _OTHER and value is not None}
+    for name, value in chosen.items():
+        if isinstance(value, (str, Path)) and name != "model" and Path(value).exists():
+            chosen[name] = fingerprint(Path(value))
+    version = ("version", vfi_kernels.__version__)
+    return version, *((option_of(name)[2:], str(value)) for name, value in sorted(chosen.items()))
 
 
 def _sound(options: argparse.Namespace) -> "Sound":
@@ -230,48 +260,3 @@ def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> No
     for name in names:
         if getattr(options, name) is not None:
             raise UserError(f"{option_of(name)} is for {needed} only")
-
-
-def _bits(text: str) -> int:
-    """Bits per second, also in k or M."""
-    factor = {"k": 1000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    try:
-        value = round(float(text[:-1] if factor > 1 else text) * factor)
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"expected bits per second, such as 8M, got {text!r}") from None
-    if not 0 < value < 2**40:
-        raise argparse.ArgumentTypeError(f"expected bits per second above 0, got {text}")
-    return value
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
-    return name, value
-
-
-def _rate(text: str) -> Fraction:
-    """A positive number, decimal or a fraction; 59.94 and the like mean their NTSC fraction."""
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"expected a number or a fraction such as 60000/1001, got {text!r}") from None
-    if not 0 < value <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    ntsc = Fraction(round(value) * 1000, 1001)
-    return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
-
-
-def _seconds(text: str) -> Fraction:
-    """Seconds, MM:SS or H:MM:SS, each with decimals."""
-    try:
-        parts = [Fraction(part) for part in text.split(":")]
-    except (ValueError, ZeroDivisionError):
-        parts = []
-    if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"expected seconds or H:MM:SS, got {text!r}")
-    total = Fraction(0)
-    for part in parts:
-        total = total * 60 + part
-    return total

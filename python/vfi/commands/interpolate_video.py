@@ -1,7 +1,7 @@
 """A video in, a smoother or slower one out; or two images in, a video out."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -9,25 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from vfi.commands import interpolate_images
+from vfi.commands import interpolate_images, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
-from vfi.commands.video_plan import Plan, VideoJob, check_job, plan_for
+from vfi.commands.video_plan import Plan, VideoJob, check_job, output_seconds, plan_for
 from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
 from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import counted
 from vfi.video.containers import clock_for
-from vfi.video.encoders import Encoding
-from vfi.video.extras import Span
+from vfi.video.encoder import Picture
+from vfi.video.encodings import Encoding
 from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.scene_cuts import SceneCuts
-from vfi.video.sound_tracks import Sound
-from vfi.video.writer import Picture, VideoWriter
-
-_NO_TIME = "none of the times lies within the video"
+from vfi.video.segments import Work, check_left
+from vfi.video.writer import VideoWriter
 
 
 @dataclass(frozen=True)
@@ -47,27 +45,38 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     to_images = is_image_name(job.output)
     if not to_images:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    opened = VideoReader(job.source, sound=not to_images, trusted=job.trust_input, deinterlace=job.deinterlace)
-    with closing(opened) as reader:
-        head, rest = _at_least_two(reader, job)
+    with ExitStack() as stack:
+        opened = VideoReader(job.source, sound=not to_images, trusted=job.trust_input, deinterlace=job.deinterlace)
+        reader = stack.enter_context(closing(opened))
+        work: Work | None = None
+        if not to_images:
+            if video_output.in_segments(job, output_seconds(job, reader.info)):
+                work = stack.enter_context(video_output.work_of(job))
+            else:
+                check_left(job.output, anew=job.overwrite)
+        head, rest = _at_least_two(reader, job, work)
         plan = plan_for(job, reader, head[0].time, to_images)
         for loss in reader.info.losses:
             note(f"of {job.source}, {loss}")
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
+        if work is not None and work.segments:
+            renderer.go_on(work.segments[-1], work.since)
         rendered = renderer.render(chain(head, rest))
         rendered = _with_progress(rendered, _expected(job, plan, reader.info), job)
+        name = str(job.output)
         if to_images:
             (written, name), encoder = _write_images(rendered, job), ""
+        elif work is not None:
+            written, encoder = video_output.write_in_segments(rendered, job, reader, plan, renderer, work)
         else:
-            written, encoder = _write_video(rendered, job, reader, plan)
-            name = str(job.output)
+            written, encoder = video_output.write_at_once(rendered, job, reader, plan)
         if repairs := reader.repairs():
             note(f"times of {job.source} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:
             note(f"{counted(reader.uneven, 'uneven interval')} of {job.source} became even")
-        missing = reader.missing() if job.end is None and not job.times else Fraction(0)
+        missing = reader.missing(whole=job.end is None and not job.times)
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
         note(f"of the {len(job.times)} times {distinct} differ")
@@ -75,13 +84,14 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         note(f"only {written} of the {distinct} times lie within the video")
     frames = reader.decoded if job.start is None and job.end is None else reader.given
     left_out = f"; {counted(renderer.unseen, 'frame')} left out" if renderer.unseen and not job.times else ""
+    if encoder:
+        print(f"encoded by {encoder}")
     print(
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
         f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {job.source.name}{left_out}"
     )
-    if encoder:
-        print(f"encoded by {encoder}")
-    _say_if_incomplete(job, reader, missing)
+    if missing:
+        raise Incomplete(f"{job.source} is incomplete, the result with it: {'; '.join(missing)}")
 
 
 def list_cuts(source: Path, deinterlace: Deinterlace, trusted: bool) -> None:
@@ -90,16 +100,6 @@ def list_cuts(source: Path, deinterlace: Deinterlace, trusted: bool) -> None:
         for frame, begins in SceneCuts().marked(reader.frames(), lambda frame: frame.rgb):
             if begins:
                 print(f"{float(frame.time):.6f}")
-
-
-def _say_if_incomplete(job: VideoJob, reader: VideoReader, missing: Fraction) -> None:
-    said = [f"{counted(reader.damaged, 'damaged packet')} of the video left out"] if reader.damaged else []
-    if missing:
-        said.append(f"it ends {float(missing):.2f} seconds before its time: it was cut off or is damaged")
-    if reader.demuxer.failure is not None:
-        said.append(f"it could not be read to its end: {reader.demuxer.failure}")
-    if said:
-        raise Incomplete(f"{job.source} is incomplete, the result with it: {'; '.join(said)}")
 
 
 def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
@@ -125,49 +125,6 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     print(f"wrote {job.output}: {len(results)} frames at {float(clock.rate):g} frames per second")
 
 
-def _write_video(
-    rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob, reader: VideoReader, plan: Plan
-) -> tuple[int, str]:
-    """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder."""
-    info, clock = reader.info, plan.clock
-    picture = Picture(
-        info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, clock.least, info.codec,
-        info.pixels, info.hdr,
-    )  # fmt: skip
-    writer = VideoWriter(job.output, picture, job.encoding)
-    try:
-        _carry_over(writer, job, reader, plan)
-        for notice in (*plan.notices, *writer.notices):
-            note(notice)
-        for rgb, time in rendered:
-            writer.write(rgb, (time - plan.origin) * job.slow_motion)
-        if writer.frames == 0:
-            raise UserError(_NO_TIME)
-        writer.finish()
-    except KeyboardInterrupt:
-        if writer.interrupted():
-            note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
-        raise
-    finally:
-        writer.discard()
-    for trouble in writer.sound_summary():
-        note(trouble)
-    return writer.frames, writer.encoder
-
-
-def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan) -> None:
-    if not reader.demuxer.audio or not job.sound.keep:
-        sound = Sound(keep=False)
-    elif job.slow_motion != 1 or job.times:
-        note("the sound is left out, because the speed changes")
-        sound = Sound(keep=False)
-    else:
-        sound = job.sound
-    end = None if job.end is None else reader.origin + job.end
-    if not job.times:
-        writer.carry_over(reader.demuxer, Span(reader.origin + plan.origin, end, job.slow_motion), sound)
-
-
 def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> tuple[int, str]:
     """Writes the pictures to numbered files; returns how many, and the first and the last name."""
     written: list[Path] = []
@@ -177,13 +134,15 @@ def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob
         write_image(target, rgb)
         written.append(target)
     if not written:
-        raise UserError(_NO_TIME)
+        raise UserError(video_output.NO_TIME)
     return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
-def _at_least_two(reader: VideoReader, job: VideoJob) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
+def _at_least_two(
+    reader: VideoReader, job: VideoJob, work: Work | None
+) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
-    frames = reader.frames(job.start, job.end)
+    frames = reader.frames(job.start, job.end, work.since if work is not None else None)
     head = list(islice(frames, 2))
     if len(head) < 2:
         part = " between --start and --end" if job.start is not None or job.end is not None else ""

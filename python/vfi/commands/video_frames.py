@@ -11,6 +11,7 @@ from vfi.files.images import to_array, to_tensor
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import SceneCuts
+from vfi.video.segments import Segment
 from vfi.video.timeline import Timeline
 
 # Results that are made at once: models share work among the times of an interval, and memory does not grow with them.
@@ -27,7 +28,8 @@ class Renderer:
     scene_cuts: whether cuts are looked for, or the times at which scenes begin.
     step: seconds between frames in most of the video; None: there are no pauses.
     lead: seconds for which the first frame is held before its time. unseen: frames that no time of the timeline lies
-    beside.
+    beside. since: the time of a frame; what lies before it is not rendered any more, and not counted but in unseen.
+    begins: the time of the frame from which on pictures are being given; counted: what was, up to there.
     """
 
     model: Interpolator
@@ -36,6 +38,9 @@ class Renderer:
     scene_cuts: bool | Sequence[Fraction] = True
     step: Fraction | None = None
     lead: Fraction = Fraction(0)
+    since: Fraction | None = None
+    begins: Fraction = Fraction(0)
+    counted: tuple[int, int, int] = (0, 0, 0)
     interpolated: int = 0
     repeated: int = 0
     cuts: int = 0
@@ -48,19 +53,34 @@ class Renderer:
         seen = False
         for frame, begins in self._marked(frames):
             if earlier is None:
-                if self.lead:
+                if self.lead and self.since is None:
+                    self.begins = frame.time
                     yield from self._held(frame, frame.time - self.lead, frame.time)
                 seen = True
             else:
                 times = self.timeline.between(earlier.time, frame.time)
-                yield from self._interval(earlier, frame, times, begins)
+                if self._goes_on(earlier.time):
+                    yield from self._interval(earlier, frame, times, begins)
                 self.unseen += not seen and not times
                 seen = bool(times) and times[-1] > earlier.time
             earlier = frame
         if earlier is not None:
             end = earlier.time + earlier.duration
             self.unseen += not seen and not self.timeline.between(earlier.time, end)
-            yield from self._held(earlier, earlier.time, end)
+            if self._goes_on(earlier.time):
+                yield from self._held(earlier, earlier.time, end)
+
+    def go_on(self, segment: Segment, since: Fraction | None) -> None:
+        """From where an earlier run has come to; None: to its end."""
+        self.interpolated, self.repeated, self.cuts = segment.interpolated, segment.repeated, segment.cuts
+        self.since = since if since is not None else Fraction(2**62)
+
+    def _goes_on(self, begins: Fraction) -> bool:
+        """Whether what begins at this time is to be rendered."""
+        if self.since is not None and begins < self.since:
+            return False
+        self.begins, self.counted = begins, (self.interpolated, self.repeated, self.cuts)
+        return True
 
     def _marked(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
         """Each frame, and whether a scene begins with it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vfi.errors import UserError
 from vfi.video.containers import Clock, clock_for, encoder_for
-from vfi.video.encoders import Encoding
+from vfi.video.encodings import Encoding
 from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
@@ -34,6 +34,17 @@ class VideoJob:
     sound: Sound = field(default_factory=Sound)
     trust_input: bool = False
     deinterlace: Deinterlace = "auto"
+    segment: Fraction = Fraction(60)  # seconds of the output; 0: all at once
+    resume: bool = False
+    settings: tuple[tuple[str, str], ...] = ()  # all that the pictures depend on beside the source, by name
+
+
+def output_seconds(job: VideoJob, info: VideoInfo) -> Fraction | None:
+    """How long the output will be, about; None where the source does not tell its length."""
+    if info.duration is None:
+        return None
+    end = info.duration if job.end is None else min(job.end, info.duration)
+    return max(Fraction(0), end - (job.start or 0)) * job.slow_motion
 
 
 def check_job(job: VideoJob) -> None:

@@ -67,6 +67,13 @@ class AudioTransfer:
             if track.cut is None and self._kept(track, time, packet):
                 self._write(track, time, packet)
 
+    def read_until(self, time: Fraction) -> None:
+        """Reads the source up to `time` on the output's clock and writes its sound: where nobody reads its pictures."""
+        while self._tracks and (self._demuxer.reached - self._begin) * self._slower < time:
+            if not self._demuxer.next_packet():
+                break
+        self.pump(time)
+
     def stop_at(self, time: Fraction) -> None:
         """Leaves out the sound after `time` on the output's clock."""
         self._end = self._begin + time / self._slower

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from vfi.errors import require
 from vfi.video.colours import NOT_LINEAR, to_rgb
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame, VideoStream
     from av.buffer import Buffer
 
 
@@ -27,6 +28,14 @@ def upright_rgb(frame: "VideoFrame", first: "VideoFrame") -> np.ndarray:
         top, left = (height - inner_height) // 2, (width - inner_width) // 2
         rgb = np.pad(rgb, ((top, height - inner_height - top), (left, width - inner_width - left), (0, 0)))
     return np.ascontiguousarray(_turned(rgb, _display_matrix(first)))
+
+
+def shown_again(frame: "VideoFrame", packet: "Packet[VideoStream]") -> "VideoFrame":
+    """The frame once more, at the time of an empty packet."""
+    again: VideoFrame = require("av").VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
+    again.colorspace, again.color_range = frame.colorspace, frame.color_range
+    again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+    return again
 
 
 def is_turned(frame: "VideoFrame") -> bool:

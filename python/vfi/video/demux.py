@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from vfi.errors import UserError, require
 from vfi.video.av_common import open_input, reading, sentence
 from vfi.video.continuity import Continuity
+from vfi.video.holes import Holes
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoStream
@@ -47,15 +48,20 @@ class Demuxer:
 
     def _start(self) -> None:
         self.continuity = Continuity(jumps=bool(self.container.format.flags & TS_DISCONT))
+        self.holes = Holes(self.path, self.container.format.name, self._chosen().index)
         self._packets = self._moved()
         self._again: list[Packet[VideoStream]] = []
 
-    def _choose_stream(self) -> "VideoStream":
+    def _chosen(self) -> "VideoStream":
         videos = self.container.streams.video
         if not videos:
+            self.close()
             raise UserError(f"{self.path} has no video in it")
         # A cover picture is a video stream too, but not the one that is meant.
-        stream = min(videos, key=lambda video: bool(video.disposition & _COVER))
+        return min(videos, key=lambda video: bool(video.disposition & _COVER))
+
+    def _choose_stream(self) -> "VideoStream":
+        stream = self._chosen()
         if stream.codec_context is None or stream.time_base is None:
             raise UserError(f"cannot read {self.path}: the codec of its video (stream {stream.index}) is unknown")
         stream.thread_type = "AUTO"
@@ -128,6 +134,7 @@ class Demuxer:
         try:
             for packet in self.container.demux():
                 self.continuity.move(packet)
+                self.holes.see(packet, self.continuity.repaired)
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is not None:
                     time = stamp * packet.time_base

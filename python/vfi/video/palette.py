@@ -1,13 +1,16 @@
 """Pictures of 256 colours, each with a palette of its own, by FFmpeg's palettegen and paletteuse."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import require
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame, VideoStream
+
+# Of a GIF: bytes of its head before the palette; how the control of an image begins; where the image's flags are then.
+_HEAD, _CONTROL, _FLAGS = 13, b"\x21\xf9\x04", 17
 
 
 class Palette:
@@ -33,3 +36,20 @@ class Palette:
                 yield cast("VideoFrame", self._graph.pull())
             except (BlockingIOError, EOFError):
                 return
+
+
+def with_own_palettes(packets: "Iterable[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
+    """The packets of a GIF as they may follow those of another one: without its head, whose palette goes to the images
+    that have none of their own."""
+    palette, size = b"", 0
+    for packet in packets:
+        data = bytes(packet)
+        if data.startswith(b"GIF8"):
+            size = data[10] & 7
+            palette, data = data[_HEAD : _HEAD + (6 << size)], data[_HEAD + (6 << size) :]
+        if data[: len(_CONTROL)] == _CONTROL and not data[_FLAGS] & 0x80:
+            data = data[:_FLAGS] + bytes([data[_FLAGS] & 0x78 | 0x80 | size]) + palette + data[_FLAGS + 1 :]
+        piece: Packet[VideoStream] = require("av").Packet(data)
+        piece.pts, piece.dts, piece.duration = packet.pts, packet.dts, packet.duration
+        piece.is_keyframe = packet.is_keyframe
+        yield piece

@@ -13,18 +13,20 @@ from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import Colour, counted, reading
 from vfi.video.colours import sampled_as
-from vfi.video.decoded import is_turned, losses, upright_rgb
-from vfi.video.demux import TS_DISCONT, Demuxer
+from vfi.video.decoded import is_turned, losses, shown_again, upright_rgb
+from vfi.video.demux import Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
 from vfi.video.interlaced import Deinterlace, Interlacing
+from vfi.video.shortfall import Shortfall
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame, VideoStream
+    from av import VideoFrame
 
 # Pixels of a frame that is suspicious if it takes next to no bytes: fewer than one for a million of them.
 _HUGE = 2**26
 _PIXELS_PER_BYTE = 1_000_000
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 # Frames that are looked at before the first one is given: what their times look like.
 _HEAD = 8
 
@@ -65,8 +67,8 @@ class VideoReader:
     """One pass over the pictures of a video file; `close` it at the end.
 
     `origin` is when the first frame appears on the file's own clock, in seconds; `decoded` counts the frames that were
-    decoded, `given` those that `frames` gave, and `damaged` the packets that could not be decoded; `resized` those
-    frames that had another size than the first, `uneven` intervals between frames that are not the usual one.
+    decoded, `given` those that `frames` gave, `resized` those that had another size than the first, `uneven` intervals
+    between frames that are not the usual one.
 
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
     trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
@@ -78,8 +80,9 @@ class VideoReader:
         self, path: Path, *, sound: bool = False, trusted: bool = False, deinterlace: Deinterlace = "off"
     ) -> None:
         self.path, self._trusted = path, trusted
-        self.damaged = self.decoded = self.given = self.resized = self.uneven = 0
+        self.decoded = self.given = self.resized = self.uneven = 0
         self.demuxer = Demuxer(path, sound=sound)
+        self.shortfall = Shortfall(self.demuxer)
         try:
             raw = self._decode()
             head = list(islice(raw, _HEAD))
@@ -96,6 +99,7 @@ class VideoReader:
         with reading(path):
             self._losses, self._hdr = (*losses(head), *filter(None, [self._interlacing.note])), hdr_of(head[0])
         self._reached: Fraction | None = None
+        self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
 
     def _stream_clock(self) -> Fraction:
@@ -161,23 +165,18 @@ class VideoReader:
         found += [f"{counted(jumps, 'jump')} of the file's clock"] if jumps else []
         return found + ([f"{counted(self.resized, 'frame')} of another size than the first"] if self.resized else [])
 
-    def missing(self) -> Fraction:
-        """How many seconds the file promises that were not there, once all has been read; 0 where it promises none."""
-        demuxer = self.demuxer
-        if demuxer.container.format.flags & TS_DISCONT:
-            return Fraction(0)  # what these tell is an estimate
-        duration = demuxer.video.duration
-        if duration:
-            start = (demuxer.video.start_time or 0) * self._clock
-            missing = start + duration * self._clock - self.origin - (self._reached or 0) - 1 / self.rate
-        elif demuxer.container.duration:
-            missing = Fraction(demuxer.container.duration, 1_000_000) - demuxer.reached
-        else:
-            return Fraction(0)
-        return missing if missing > max(2 / self.rate, Fraction(1, 10)) else Fraction(0)
+    def missing(self, *, whole: bool) -> list[str]:
+        """What of the video did not come, in words, once it has been read. whole: to its end, not only a part."""
+        return self.shortfall.sentences(self.origin, self._reached or Fraction(0), self.rate, whole=whole)
 
-    def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[TimedFrame]:
-        """Frames whose time is in [start, end), in order of time, all of the first frame's size."""
+    def frames(
+        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None
+    ) -> Iterator[TimedFrame]:
+        """Frames whose time is in [start, end), in order of time, all of the first frame's size.
+
+        Those before `seen_from` have no picture, which saves time.
+        """
+        self._seen_from = seen_from
         if start is not None:
             self._seek(start)
         earlier: tuple[Fraction, VideoFrame] | None = None
@@ -227,11 +226,16 @@ class VideoReader:
         self._decoded = self._interlacing.whole(self._decode())
 
     def _timed(self) -> "Iterator[tuple[Fraction, VideoFrame]]":
+        before: Fraction | None = None
         for frame in self._decoded:
-            time = self._times.following(self._best(frame))
+            stamp = self._best(frame)
+            time = self._times.following(stamp)
+            self.shortfall.between(before, stamp, self.rate)
+            before = stamp
             self.uneven += self._reached is not None and time - self._reached != 1 / self.rate
             self._reached = time
             yield time, frame
+        self.shortfall.behind(before, self.rate)
 
     def _best(self, frame: "VideoFrame") -> Fraction | None:
         return self._stamps.of(_seconds(frame, frame.pts), _seconds(frame, frame.dts))
@@ -243,27 +247,21 @@ class VideoReader:
         for packet in self.demuxer.pictures():
             if not packet.size and packet.dts is not None:
                 if shown is not None and not self.demuxer.video.codec_context.has_b_frames:
-                    yield self._again(shown, packet)
+                    again = shown_again(shown, packet)
+                    self._check(again)
+                    yield again
                 continue
             self._check_size(packet.size)
             try:
                 decoded = packet.decode()
             except av.FFmpegError:
-                self.damaged += 1
+                self.shortfall.damaged += 1
                 continue
             for shown in decoded:
                 self._check(shown)
                 yield shown
         if self.demuxer.failure is not None:
             yield from self.demuxer.video.codec_context.decode(None)
-
-    def _again(self, frame: "VideoFrame", packet: "Packet[VideoStream]") -> "VideoFrame":
-        """The picture shown once more, as an empty packet says."""
-        again: VideoFrame = require("av").VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
-        again.colorspace, again.color_range = frame.colorspace, frame.color_range
-        again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
-        self._check(again)
-        return again
 
     def _check_size(self, size: int) -> None:
         """Refuses bombs before they are decoded."""
@@ -280,7 +278,9 @@ class VideoReader:
 
     def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
         self.given += 1
-        return TimedFrame(time, duration, self._rgb(frame))
+        self.shortfall.spoilt += frame.is_corrupt
+        hidden = self._seen_from is not None and time < self._seen_from
+        return TimedFrame(time, duration, _NOTHING if hidden else self._rgb(frame))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
         first = self._first

@@ -200,7 +200,7 @@ def measure(job: ClipJob, path: Path) -> Facts:
             if job.rules.against_file(facts) is not None:
                 return facts
             frames, first, last = reader.ends(job.rules.most)
-            damaged = reader.damaged
+            damaged = reader.shortfall.damaged
     except UserError as error:
         return Facts(video, problem=str(error))
     if damaged:

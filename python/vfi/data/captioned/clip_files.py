@@ -7,9 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
-from vfi.video.encoders import Encoding
+from vfi.video.encoder import BT709, RGB, Picture
+from vfi.video.encodings import Encoding
 from vfi.video.reader import VideoReader
-from vfi.video.writer import BT709, RGB, Picture, VideoWriter
+from vfi.video.writer import VideoWriter
 
 LOSSLESS = Encoding(codec="ffv1", pixels="bgr0")  # every bit of an RGB picture
 FINE = Encoding(codec="libx264", crf=10)

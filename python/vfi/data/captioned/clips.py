@@ -89,7 +89,7 @@ class CaptionedClips:
             for rgb in reader.pictures(first, record.frames):
                 frames[count] = covering(rgb, self.size)
                 count += 1
-            if reader.damaged or count < record.frames:
+            if reader.shortfall.damaged or count < record.frames:
                 raise UserError(f"expected frames {first} to {first + record.frames - 1} in {path}; it has changed")
         return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), record.caption
 

@@ -18,7 +18,7 @@ class Encoding:
 
     codec: an encoder, or a family of codecs such as hevc. crf: its quality, on its own scale. pixels: a format of
     samples by FFmpeg's name, such as yuv420p10le. preset: its speed. bitrate: bits per second, instead of a quality.
-    options: further options of the encoder.
+    options: further options of the encoder. verbose: encoders print what they have to say.
     """
 
     codec: str | None = None
@@ -27,10 +27,11 @@ class Encoding:
     preset: str | None = None
     bitrate: int | None = None
     options: tuple[tuple[str, str], ...] = ()
+    verbose: bool = False
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Known:
     """family: of codecs. options: settings whose result looks like the source. quality: the option that `crf` sets, and
     its range. deep, all_chroma: further settings for more than 8 bits, and for as much chroma as luma."""
 
@@ -42,29 +43,29 @@ class Encoder:
 
 
 ENCODERS = {
-    "libx264": Encoder("h264", {"crf": "17", "preset": "medium"}, ("crf", 0, 51)),
-    "libx265": Encoder("hevc", {"crf": "20", "preset": "medium", "x265-params": "log-level=error"}, ("crf", 0, 51)),
-    "libvpx-vp9": Encoder(
+    "libx264": Known("h264", {"crf": "17", "preset": "medium"}, ("crf", 0, 51)),
+    "libx265": Known("hevc", {"crf": "20", "preset": "medium"}, ("crf", 0, 51)),
+    "libvpx-vp9": Known(
         "vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}, ("crf", 0, 63)
     ),
-    "libsvtav1": Encoder("av1", {"crf": "24", "preset": "8"}, ("crf", 0, 63)),
-    "prores_ks": Encoder("prores"),
-    "dnxhd": Encoder(
+    "libsvtav1": Known("av1", {"crf": "24", "preset": "8"}, ("crf", 0, 63)),
+    "prores_ks": Known("prores"),
+    "dnxhd": Known(
         "dnxhd", {"profile": "dnxhr_hq"}, deep={"profile": "dnxhr_hqx"}, all_chroma={"profile": "dnxhr_444"}
     ),
-    "ffv1": Encoder("ffv1", {"level": "3", "slicecrc": "1"}),
-    "png": Encoder("png"),
-    "gif": Encoder("gif"),
-    "mpeg4": Encoder("mpeg4"),
-    "mpeg2video": Encoder("mpeg2video"),
-    "h264_nvenc": Encoder("h264", {"cq": "19", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),
-    "hevc_nvenc": Encoder("hevc", {"cq": "21", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),
-    "av1_nvenc": Encoder("av1", {"cq": "25", "preset": "p5", "rc": "vbr"}, ("cq", 0, 63)),
-    "h264_qsv": Encoder("h264", {"global_quality": "19"}, ("global_quality", 1, 51)),
-    "hevc_qsv": Encoder("hevc", {"global_quality": "21"}, ("global_quality", 1, 51)),
-    "av1_qsv": Encoder("av1", {"global_quality": "25"}, ("global_quality", 1, 51)),
-    "h264_amf": Encoder("h264", {"rc": "cqp", "qp_i": "19", "qp_p": "19"}, ("qp_i", 0, 51)),
-    "hevc_amf": Encoder("hevc", {"rc": "cqp", "qp_i": "21", "qp_p": "21"}, ("qp_i", 0, 51)),
+    "ffv1": Known("ffv1", {"level": "3", "slicecrc": "1"}),
+    "png": Known("png"),
+    "gif": Known("gif"),
+    "mpeg4": Known("mpeg4"),
+    "mpeg2video": Known("mpeg2video"),
+    "h264_nvenc": Known("h264", {"cq": "19", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),
+    "hevc_nvenc": Known("hevc", {"cq": "21", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),
+    "av1_nvenc": Known("av1", {"cq": "25", "preset": "p5", "rc": "vbr"}, ("cq", 0, 63)),
+    "h264_qsv": Known("h264", {"global_quality": "19"}, ("global_quality", 1, 51)),
+    "hevc_qsv": Known("hevc", {"global_quality": "21"}, ("global_quality", 1, 51)),
+    "av1_qsv": Known("av1", {"global_quality": "25"}, ("global_quality", 1, 51)),
+    "h264_amf": Known("h264", {"rc": "cqp", "qp_i": "19", "qp_p": "19"}, ("qp_i", 0, 51)),
+    "hevc_amf": Known("hevc", {"rc": "cqp", "qp_i": "21", "qp_p": "21"}, ("qp_i", 0, 51)),
 }
 # Other names of families, in use.
 _ALSO = {"h265": "hevc", "avc": "h264", "x264": "h264", "x265": "hevc", "dnxhr": "dnxhd"}
@@ -141,7 +142,7 @@ def settings(codec: "Codec", encoding: Encoding, pixels: str, hdr: Hdr | None) -
     Raises:
         ArgumentError: if it has no such option, or not this value.
     """
-    known = ENCODERS.get(codec.name, Encoder(codec.canonical_name))
+    known = ENCODERS.get(codec.name, Known(codec.canonical_name))
     result = dict(known.options)
     written = require("av").VideoFormat(pixels)
     result |= known.deep if bits_of(written) > 8 else {}
@@ -156,7 +157,8 @@ def settings(codec: "Codec", encoding: Encoding, pixels: str, hdr: Hdr | None) -
             raise ArgumentError("`crf` and `bitrate` exclude each other")
         name, least, most = known.quality
         if not least <= encoding.crf <= most:
-            raise ArgumentError(f"`crf` of {codec.name}: expected {least} to {most}, got {encoding.crf}")
+            bounds = f"from {least} (best) to {most}"
+            raise ArgumentError(f"expected `crf` {bounds} for the codec {codec.name}, got {encoding.crf}")
         result[name] = str(encoding.crf)
         if "qp_p" in result:
             result["qp_p"] = str(encoding.crf)
@@ -164,10 +166,12 @@ def settings(codec: "Codec", encoding: Encoding, pixels: str, hdr: Hdr | None) -
     _check_known(codec, given)
     result |= given
     written = hdr.option_of(codec.name) if hdr is not None else None
-    if written is not None:
-        name, value = written
-        result[name] = f"{result[name]}:{value}" if name in result else value
-    return result
+    return with_more(result, dict([written])) if written is not None else result
+
+
+def with_more(options: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Options, and more of them; what is in both are lists, which are joined."""
+    return {**options, **{n: f"{options[n]}:{value}" if n in options else value for n, value in more.items()}}
 
 
 def _check_known(codec: "Codec", names: Iterable[str]) -> None:

@@ -1,0 +1,53 @@
+"""Values of options, from the words of a command line."""
+
+import argparse
+from fractions import Fraction
+
+
+def bits(text: str) -> int:
+    """Bits per second, also in k or M."""
+    factor = {"k": 1000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    try:
+        value = round(float(text[:-1] if factor > 1 else text) * factor)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"expected bits per second, such as 8M, got {text!r}") from None
+    if not 0 < value < 2**40:
+        raise argparse.ArgumentTypeError(f"expected bits per second above 0, got {text}")
+    return value
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
+    return name, value
+
+
+def rate(text: str) -> Fraction:
+    """A positive number, decimal or a fraction; 59.94 and the like mean their NTSC fraction."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected a number or a fraction such as 60000/1001, got {text!r}") from None
+    if not 0 < value <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    ntsc = Fraction(round(value) * 1000, 1001)
+    return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+
+
+def rate_or_none(text: str) -> Fraction:
+    return Fraction(0) if text == "0" else rate(text)
+
+
+def seconds(text: str) -> Fraction:
+    """Seconds, MM:SS or H:MM:SS, each with decimals."""
+    try:
+        parts = [Fraction(part) for part in text.split(":")]
+    except (ValueError, ZeroDivisionError):
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected seconds or H:MM:SS, got {text!r}")
+    total = Fraction(0)
+    for part in parts:
+        total = total * 60 + part
+    return total

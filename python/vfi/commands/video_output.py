@@ -1,0 +1,157 @@
+"""What is rendered of a video, into a file: at once, or in segments that outlive a run that is killed."""
+
+import math
+from collections.abc import Iterable
+from contextlib import closing
+from fractions import Fraction
+
+import numpy as np
+
+from vfi.commands.program import note
+from vfi.commands.video_frames import Renderer
+from vfi.commands.video_plan import Plan, VideoJob
+from vfi.errors import UserError
+from vfi.video.av_common import counted
+from vfi.video.demux import Demuxer
+from vfi.video.encoder import Picture
+from vfi.video.extras import Span
+from vfi.video.reader import VideoReader
+from vfi.video.segment_writer import SegmentWriter
+from vfi.video.segments import Work, fingerprint, folder_of
+from vfi.video.sound_tracks import Sound
+from vfi.video.writer import VideoWriter
+
+NO_TIME = "none of the times lies within the video"
+# Packets of each sound track that show how it can be written, and seconds that are read for them at most.
+_FIRST_PACKETS, _FIRST_SECONDS = 8, 10
+
+Rendered = Iterable[tuple[np.ndarray, Fraction]]
+
+
+def in_segments(job: VideoJob, seconds: Fraction | None) -> bool:
+    """Whether the work is kept in segments. seconds: how long the output will be about; None: not known."""
+    if job.times or not job.segment:
+        return False
+    return seconds is None or seconds > job.segment or (job.resume and folder_of(job.output).is_dir())
+
+
+def work_of(job: VideoJob) -> Work:
+    """What an earlier run has left of it, or a new beginning."""
+    what = {"input": fingerprint(job.source), **dict(job.settings), "segment": str(job.segment)}
+    return Work(job.output, what, resume=job.resume, anew=job.overwrite)
+
+
+def write_at_once(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan) -> tuple[int, str]:
+    """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder."""
+    writer = VideoWriter(job.output, _picture(reader, plan), job.encoding)
+    try:
+        _carry_over(writer, job, reader, plan, reader.demuxer)
+        _say(job, reader, plan, writer)
+        for rgb, time in rendered:
+            writer.write(rgb, (time - plan.origin) * job.slow_motion)
+        if writer.frames == 0:
+            raise UserError(NO_TIME)
+        writer.finish()
+    except KeyboardInterrupt:
+        if writer.interrupted():
+            note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
+        raise
+    finally:
+        writer.discard()
+    for trouble in writer.sound_summary():
+        note(trouble)
+    return writer.frames, writer.settings
+
+
+def write_in_segments(
+    rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, renderer: Renderer, work: Work
+) -> tuple[int, str]:
+    """As `write_at_once`; what is finished when the run ends in any way is kept in `work`."""
+    replaces = job.output.exists()
+    trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
+    try:
+        _carry_over(trial, job, reader, plan, reader.demuxer)
+        _say(job, reader, plan, trial)
+    finally:
+        trial.discard()
+    reader.demuxer.keep_sound(())  # it is read once more when the segments are joined
+    joined: VideoWriter | None = None
+    try:
+        _render(rendered, job, reader, plan, renderer, work)
+        joined = VideoWriter(job.output, _picture(reader, plan), job.encoding, replaces=replaces)
+        _join(joined, job, reader, plan, work)
+    finally:
+        if joined is not None:
+            joined.discard()
+        if joined is not None and joined.named:
+            work.remove()
+        elif work.segments:
+            note(f"{counted(len(work.segments), 'finished segment')} kept in {work.folder}: add --resume to go on")
+    for trouble in joined.sound_summary():
+        note(trouble)
+    return joined.frames, joined.settings
+
+
+def _render(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, renderer: Renderer, work: Work) -> None:
+    """Each segment ends where a frame of the source begins that lies in the next one."""
+
+    def number() -> int:
+        return math.floor((renderer.begins - plan.origin) * job.slow_motion / job.segment)
+
+    current: SegmentWriter | None = None
+    of = 0
+    try:
+        for rgb, time in rendered:
+            if current is not None and number() != of:
+                current.finish(renderer.counted, renderer.begins)
+                current = None
+            if current is None:
+                current, of = SegmentWriter(job.output, _picture(reader, plan), job.encoding, work), number()
+            current.write(rgb, (time - plan.origin) * job.slow_motion)
+        if current is not None:
+            current.finish((renderer.interpolated, renderer.repeated, renderer.cuts), None)
+        elif not work.segments:
+            raise UserError(NO_TIME)
+    finally:
+        if current is not None:
+            current.close()
+
+
+def _join(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan, work: Work) -> None:
+    """Puts the segments together, as they are, with all that travels along."""
+    with closing(Demuxer(job.source, sound=True)) as demuxer:
+        waiting = [demuxer.sound[stream.index] for stream in demuxer.audio]
+        while demuxer.reached < reader.origin + _FIRST_SECONDS and any(len(q) < _FIRST_PACKETS for q in waiting):
+            if not demuxer.next_packet():
+                break
+        _carry_over(writer, job, reader, plan, demuxer)
+        for packets, frames in work.packets():
+            writer.join(packets, frames)
+        writer.finish()
+
+
+def _picture(reader: VideoReader, plan: Plan) -> Picture:
+    info, clock = reader.info, plan.clock
+    return Picture(
+        info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, clock.least, info.codec,
+        info.pixels, info.hdr,
+    )  # fmt: skip
+
+
+def _say(job: VideoJob, reader: VideoReader, plan: Plan, writer: VideoWriter) -> None:
+    """What will be changed or lost."""
+    if reader.demuxer.audio and job.sound.keep and sound_of(job) != job.sound:
+        note("the sound is left out, because the speed changes")
+    for notice in (*plan.notices, *writer.notices):
+        note(notice)
+
+
+def sound_of(job: VideoJob) -> Sound:
+    """None where the speed changes."""
+    return Sound(keep=False) if job.slow_motion != 1 or job.times else job.sound
+
+
+def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan, demuxer: Demuxer) -> None:
+    end = None if job.end is None else reader.origin + job.end
+    if not job.times:
+        writer.carry_over(demuxer, Span(reader.origin + plan.origin, end, job.slow_motion), sound_of(job))

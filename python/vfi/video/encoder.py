@@ -1,0 +1,226 @@
+"""Encoding the pictures of a video, in the way that the file which they will be in needs."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from vfi.errors import ArgumentError, UserError, require
+from vfi.video.av_common import Colour
+from vfi.video.colours import FULL, bits_of, chroma_of, dithered, from_rgb
+from vfi.video.containers import CONTAINERS, encoder_for
+from vfi.video.display_size import PLACEHOLDER
+from vfi.video.encodings import ENCODERS, Encoding, codec_named, pixel_format, said, settings, with_more
+from vfi.video.hdr import Hdr
+from vfi.video.palette import Palette
+
+if TYPE_CHECKING:
+    from av import Codec, Packet, VideoFrame, VideoStream
+    from av.container import OutputContainer
+
+# Codecs whose streams do not say the shape of a pixel, and files that do.
+_SQUARE = ("vp8", "vp9", "ffv1", "gif", "png")
+_TELL_ASPECT = ("mp4", "mov", "ipod")
+# Below this width x264's trees of macroblocks read beyond their rows: what is encoded differs from run to run.
+_TINY = 256
+# Codecs whose streams do not say the range of samples: players take it for limited.
+_LIMITED = ("mpeg4", "mpeg2video", "prores", "dnxhd")
+BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
+RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the frames of a video have in common."""
+
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    pixel_aspect: Fraction = Fraction(1)
+    colour: Colour = BT709
+    # Ticks of the clock from a frame to the next, at least.
+    least_ticks: int = 1
+    # Of the source: family of its codec, format of its samples (None: RGB of 8 bits), what its screen was.
+    codec: str = ""
+    pixels: str | None = None
+    hdr: Hdr | None = None
+
+
+class Encoder:
+    """A stream of pictures in a container that is open for writing. `encode` and `flush` give packets to be muxed.
+
+    `notices` say what becomes of the pictures, `settings` how they are encoded; `needs_size`: the file wants
+    `set_display_size`. Whoever only muxes packets of another encoder of the same settings needs the stream alone.
+    """
+
+    def __init__(self, container: "OutputContainer", path: Path, picture: Picture, encoding: Encoding) -> None:
+        self.picture, self.path = picture, path
+        self.notices: list[str] = []
+        self._container = container
+        self._last_stamp: int | None = None
+        self.stream = self._add_stream(encoding)
+        sizes = self.stream.width, self.stream.height
+        self._palette = Palette(*sizes, picture.time_base) if self.stream.pix_fmt == "pal8" else None
+
+    def encode(self, rgb: np.ndarray, time: Fraction) -> "Iterator[Packet[VideoStream]]":
+        """Adds a frame, (H, W, 3) in uint8 or uint16, that appears at `time` seconds; times must grow. Gives packets."""
+        frame = self._frame(self._padded(rgb))
+        stamp = round(time / self.picture.time_base)
+        if self._last_stamp is not None:
+            stamp = max(stamp, self._last_stamp + self.picture.least_ticks)
+        frame.pts, frame.time_base = stamp, self.picture.time_base
+        self._last_stamp = stamp
+        if self._palette is not None:
+            yield from self._with_palette(self._palette, frame)
+        else:
+            yield from self.stream.encode(frame)
+
+    def flush(self) -> "Iterator[Packet[VideoStream]]":
+        """The packets that are held back."""
+        if self._palette is not None:
+            yield from self._with_palette(self._palette, None)
+        yield from self.stream.encode(None)
+
+    def _frame(self, rgb: np.ndarray) -> "VideoFrame":
+        """As the encoder, or the palette, takes it."""
+        if self._palette is None:
+            return from_rgb(rgb, self.stream.pix_fmt or "", self._colour)
+        frame: VideoFrame = require("av").VideoFrame.from_ndarray(
+            dithered(rgb) if rgb.dtype == np.uint16 else rgb, format="rgb24"
+        )
+        return frame
+
+    def _with_palette(self, palette: Palette, frame: "VideoFrame | None") -> "Iterator[Packet[VideoStream]]":
+        for ready in palette.push(frame):
+            yield from self.stream.encode(ready)
+
+    def _add_stream(self, encoding: Encoding) -> "VideoStream":
+        picture = self.picture
+        codec = self._codec(encoding)
+        pixels = pixel_format(codec, encoding, picture.pixels)
+        options = settings(codec, encoding, pixels, picture.hdr)
+        self.settings = said(codec, options, pixels)
+        self.notices += self._losses(codec, pixels)
+        if codec.name == "libx264" and self._container.format.name == "mxf":
+            options["bf"] = "0"  # its files do not say in which order frames are shown
+        if codec.name == "libx264" and picture.width < _TINY:
+            options = with_more(options, {"x264-params": "mbtree=0"})
+        options = options if encoding.verbose else with_more(options, _quiet(codec.name))
+        added = self._container.add_stream(codec.name, rate=picture.rate, options=options)
+        stream = cast("VideoStream", added)
+        stream.pix_fmt = pixels
+        even = pixels.startswith("yuv4") and "444" not in pixels
+        stream.width, stream.height = (side + side % 2 if even else side for side in (picture.width, picture.height))
+        if (stream.width, stream.height) != (picture.width, picture.height):
+            self.notices.append(
+                f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
+                f"row or column: {pixels} video needs even sizes"
+            )
+        kind = self._container.format.name
+        silent = picture.pixel_aspect != 1 and codec.canonical_name in _SQUARE
+        self.needs_size = silent and kind in ("matroska", "webm")
+        if self.needs_size:
+            stream.metadata["title"] = PLACEHOLDER
+        elif silent and kind not in _TELL_ASPECT:
+            aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
+            self.notices.append(f"the pixel aspect of {aspect} is lost: neither {codec.name} nor {kind} files tell it")
+        self._colour = _writable(picture.colour, codec.canonical_name, pixels)
+        context = stream.codec_context
+        context.time_base = picture.time_base
+        context.sample_aspect_ratio = picture.pixel_aspect
+        context.colorspace, context.color_range = self._colour.matrix, self._colour.range
+        context.color_trc, context.color_primaries = self._colour.transfer, self._colour.primaries
+        if encoding.bitrate is not None:
+            context.bit_rate = encoding.bitrate
+        elif codec.name in ("mpeg4", "mpeg2video") or codec.name not in ENCODERS:
+            # Old encoders know a bit rate only; this is plenty for them.
+            context.bit_rate = int(picture.width * picture.height * picture.rate * Fraction(1, 4))
+        try:
+            context.open()
+        except (require("av").FFmpegError, ValueError) as error:
+            given = f"{stream.width}x{stream.height} at {float(picture.rate):g} frames per second"
+            raise UserError(f"the encoder {self.settings} does not take {given}: use another `codec`") from error
+        return stream
+
+    def _losses(self, codec: "Codec", pixels: str) -> Iterator[str]:
+        """What these samples do not hold of the source's."""
+        if self.picture.pixels is None:
+            return
+        source, written = map(require("av").VideoFormat, (self.picture.pixels, pixels))
+        again = codec.canonical_name == self.picture.codec == "prores"  # decoded to more bits than it has
+        if bits_of(source) > bits_of(written) and codec.name != "gif" and not again:
+            lost = f"the {bits_of(source)} bits per sample become {bits_of(written)}"
+            yield f"{lost}, dithered: the codec {codec.name} holds no more here" if bits_of(written) == 8 else lost
+        if not source.is_rgb and chroma_of(written) < chroma_of(source) and codec.name != "gif":
+            yield f"the chroma of {source.name} is halved to that of {written.name}"
+        if self.picture.hdr is not None and self.picture.hdr.option_of(codec.name) is None:
+            yield f"the HDR metadata (mastering display, content light level) is left out: {codec.name} writes none"
+
+    def _codec(self, encoding: Encoding) -> "Codec":
+        """The encoder asked for, or the usual one; one that the file can hold."""
+        name = encoding.codec or encoder_for(self.path, self.picture.rate, self.picture.codec)
+        codec = codec_named(name or self._default_encoder())
+        if not holds(self._container, codec):
+            others = [other for other in ENCODERS if "_" not in other and holds(self._container, codec_named(other))]
+            advice = f"use `codec` {' or '.join(others)}, or another suffix" if others else "choose another suffix"
+            raise ArgumentError(f"{self.path.suffix} files cannot hold {codec.canonical_name} video; {advice}")
+        return codec
+
+    def _default_encoder(self) -> str:
+        """Of a container that is not in the list."""
+        av = require("av")
+        for name in ("libx264", self._container.default_video_codec, *ENCODERS):
+            with contextlib.suppress(ValueError):
+                codec = av.Codec(name, "w")
+                if codec.type == "video" and holds(self._container, codec):
+                    return str(name)
+        what = f"{self.path.suffix} files ask for {self._container.default_video_codec}, of which there is no encoder"
+        raise UserError(f"cannot write {self.path}: {what}; use one of {', '.join(CONTAINERS)}")
+
+    def _padded(self, rgb: np.ndarray) -> np.ndarray:
+        rows, columns = self.stream.height - rgb.shape[0], self.stream.width - rgb.shape[1]
+        return np.pad(rgb, ((0, rows), (0, columns), (0, 0)), mode="edge") if rows or columns else rgb
+
+
+def holds(container: "OutputContainer", codec: "Codec") -> bool:
+    """Whether the container takes the codec: the list of those that it takes is not always whole."""
+    if codec.canonical_name in container.supported_codecs:
+        return True
+    av = require("av")
+    if not codec.video_formats:
+        return False
+    trial = av.open(io.BytesIO(), "w", format=container.format.name)
+    try:
+        stream = trial.add_stream(codec.name, rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = codec.video_formats[0].name
+        trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    finally:
+        with contextlib.suppress(av.FFmpegError):
+            trial.close()  # without a frame some cannot
+    return True
+
+
+def _quiet(encoder: str) -> dict[str, str]:
+    """What keeps an encoder from printing to stderr what it does; errors come as such."""
+    if encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")
+    return {"x265-params": "log-level=error"} if encoder == "libx265" else {}
+
+
+def _writable(colour: Colour, family: str, pixels: str) -> Colour:
+    """What the samples mean: RGB has the matrix 0, which planes of YUV cannot have, and some codecs say no range."""
+    if require("av").VideoFormat(pixels).is_rgb:
+        return replace(colour, matrix=0, range=FULL)
+    if colour.matrix == 0:
+        colour = replace(colour, matrix=1, range=1)
+    return replace(colour, range=1) if family in _LIMITED else colour

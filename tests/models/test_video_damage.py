@@ -1,0 +1,126 @@
+"""Videos that are cut off, holed or torn: all frames come, or the command says what is missing and exits with 3."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from tiny_videos import join, make
+from video_runs import run
+
+from vfi.files.atomic import written_whole
+from vfi.video.containers import CONTAINERS
+
+COUNT = 50
+HOLE = 4096
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """One video per container, as the package writes it, with sound where the container holds any."""
+    folder, made = tmp_path_factory.mktemp("whole"), {}
+    original = make(folder / "source.mkv", COUNT, codec="ffv1", sound="flac", sizes=[(96, 64)] * COUNT)
+
+    def of(suffix, *options):
+        key = (suffix, *options)
+        if key not in made:
+            made[key] = folder / f"{len(made)}{suffix}"
+            assert run(original, "-o", made[key], "--factor", 1, *options) == 0
+        return made[key]
+
+    return of
+
+
+def cut(data, share):
+    return data[: int(len(data) * share) // 2 * 2 + 1]  # an odd length: nothing ends at the end of a packet of it
+
+
+def zeroed(data, share):
+    at = int(len(data) * share)
+    return data[:at] + bytes(min(HOLE, len(data) - at)) + data[at + HOLE :]
+
+
+def torn(data, share, length=HOLE + 1000):
+    at = int(len(data) * share)
+    return data[:at] + data[at + length :]
+
+
+DAMAGES = [(cut, 0.3), (cut, 0.6), (cut, 0.9), (cut, 0.98), (zeroed, 0.4), (zeroed, 0.6), (torn, 0.4), (torn, 0.6)]
+
+
+def frames_of(printed):
+    return int(printed.rpartition("from ")[2].split()[0]) if printed else 0
+
+
+def check(path, data, tmp_path, capsys, name):
+    path.write_bytes(data)
+    code = run(path, "-o", tmp_path / "out.mkv", "--factor", 1, "--overwrite")
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    if code == 0:
+        assert frames_of(said.out) >= COUNT, f"{name}: {frames_of(said.out)} frames without a word"
+    elif code == 3:
+        assert "is incomplete, the result with it: " in said.err, name
+    else:
+        assert code == 2 and ("no frame" in said.err or "only one frame" in said.err or "cannot read" in said.err), name
+    return code
+
+
+@pytest.mark.parametrize("sound", [(), ("--no-audio",)])
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_what_is_missing_is_said(sources, tmp_path, capsys, suffix, sound):
+    data = sources(suffix, *sound).read_bytes()
+    capsys.readouterr()
+    assert check(tmp_path / f"whole{suffix}", data, tmp_path, capsys, "whole") == 0
+    codes = [check(tmp_path / f"in{suffix}", how(data, share), tmp_path, capsys, f"{how.__name__} {share}")
+             for how, share in DAMAGES]  # fmt: skip
+    assert 3 in codes
+
+
+def test_lost_frames_are_counted(sources, tmp_path, capsys):
+    """Of a transport stream, by its packets' counters."""
+    path = tmp_path / "in.ts"
+    data = sources(".ts").read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    middle = len(packets) // 2
+    path.write_bytes(b"".join(packets[:middle] + packets[middle + 30 :]))
+    assert run(path, "-o", tmp_path / "out.mkv", "--factor", 1) == 3
+    said = capsys.readouterr()
+    lost = int(said.err.partition("result with it: ")[2].split()[0])
+    # One that lacks what it refers to may come at a wrong time.
+    assert lost > 1 and abs(frames_of(said.out) + lost - COUNT) <= 1
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".mkv", ".mp4", ".flv"])
+def test_a_pause_is_no_loss(tmp_path, suffix):
+    stamps = [*range(10), *range(40, 50)]
+    source = make(tmp_path / f"in{suffix}", 20, stamps=stamps, b_frames=2, sound="aac")
+    assert run(source, "-o", tmp_path / "out.mkv", "--factor", 1) == 0
+
+
+def test_joined_transport_streams_are_whole(tmp_path):
+    parts = [make(tmp_path / f"{number}.ts", 12, sound="aac") for number in range(2)]
+    assert run(join(tmp_path / "in.ts", *parts), "-o", tmp_path / "out.mkv", "--factor", 1) == 0
+
+
+def test_an_animated_png_that_is_cut(tmp_path, capsys):
+    source = make(tmp_path / "in.apng", 20, codec="apng", pixels="rgb24", rate=Fraction(10))
+    assert run(source, "-o", tmp_path / "whole.mkv", "--factor", 1) == 0
+    with written_whole(source) as temporary:
+        temporary.write_bytes(cut(source.read_bytes(), 0.6))
+    assert run(source, "-o", tmp_path / "out.mkv", "--factor", 1) == 3
+
+
+def test_pictures_that_are_left_are_as_they_were(sources, tmp_path):
+    """A hole in the middle takes what it covers and what refers to that, nothing more."""
+    from video_runs import read
+
+    source = sources(".ts")
+    path = tmp_path / "in.ts"
+    path.write_bytes(zeroed(source.read_bytes(), 0.5))
+    assert run(path, "-o", tmp_path / "out.mkv", "--factor", 1, "--codec", "ffv1") == 3
+    times, after = read(tmp_path / "out.mkv")
+    assert run(source, "-o", tmp_path / "whole.mkv", "--factor", 1, "--codec", "ffv1") == 0
+    at, before = read(tmp_path / "whole.mkv")
+    whole = dict(zip(at, before, strict=True))
+    same = sum(time in whole and np.array_equal(picture, whole[time]) for time, picture in zip(times, after))
+    assert same > len(before) // 2
