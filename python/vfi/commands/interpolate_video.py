@@ -49,11 +49,10 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         opened = VideoReader(job.source, sound=not to_images, trusted=job.trust_input, deinterlace=job.deinterlace)
         reader = stack.enter_context(closing(opened))
         work: Work | None = None
-        if not to_images:
-            if video_output.in_segments(job, output_seconds(job, reader.info)):
-                work = stack.enter_context(video_output.work_of(job))
-            else:
-                check_left(job.output, anew=job.overwrite)
+        if not to_images and video_output.in_segments(job, output_seconds(job, reader.info)):
+            work = stack.enter_context(video_output.work_of(job))
+        elif not to_images:
+            check_left(job.output, anew=job.overwrite)
         head, rest = _at_least_two(reader, job, work)
         plan = plan_for(job, reader, head[0].time, to_images)
         for loss in reader.info.losses:

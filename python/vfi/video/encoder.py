@@ -70,7 +70,7 @@ class Encoder:
         self._palette = Palette(*sizes, picture.time_base) if self.stream.pix_fmt == "pal8" else None
 
     def encode(self, rgb: np.ndarray, time: Fraction) -> "Iterator[Packet[VideoStream]]":
-        """Adds a frame, (H, W, 3) in uint8 or uint16, that appears at `time` seconds; times must grow. Gives packets."""
+        """Adds a frame, (H, W, 3) in uint8 or uint16, that appears at `time` seconds; times must grow."""
         frame = self._frame(self._padded(rgb))
         stamp = round(time / self.picture.time_base)
         if self._last_stamp is not None:
