@@ -46,7 +46,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     times = parser.add_argument_group("which frames")
     argument = times.add_argument
     argument("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
-    argument("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
+    what = "N times as many frames, such as 2, 2x or 2.5 (video: default 2; images: N - 1 frames between)"
+    argument("--factor", type=_factor, metavar="N", help=what)
     argument("--num-frames", type=int, metavar="N", help="images: N frames from the first to the last, both counted")
     what = "video: frames per second of the output, such as 60 or 60000/1001 (default: the source's times the factor; "
     argument("--fps", type=_rate, help=f"{what}of two images 30)")
@@ -63,7 +64,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add = video.add_argument
     add("--start", type=_seconds, help="begin here, in seconds or H:MM:SS (default: the beginning)")
     add("--end", type=_seconds, help="stop here, in the same (default: the end)")
-    add("--slow-motion", type=_rate, metavar="S", help="play S times slower; the sound is left out (default 1)")
+    add("--slow-motion", type=_rate, metavar="S", help="play S times slower (default 1; the sound: see --audio)")
     add("--no-scene-cuts", action="store_true", help="interpolate across scene cuts too, instead of repeating a frame")
     add("--codec", help="video encoder (default: by the output's suffix)")
     add("--crf", type=int, help="quality of the encoder; smaller is better and larger files (default 17)")
@@ -77,8 +78,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
     add("--no-audio", action="store_true", default=None, help="leave it out")
-    what = "copy: only copied, else left out; or an encoder (default: copied, or encoded where the file needs it)"
-    add("--audio", metavar="CODEC", help=what)
+    what = "copy: only copied, else left out; stretch: as slow as the picture, at its own pitch; drop: none; or an "
+    what += "encoder (default: copied, or encoded where the file needs it; none where the speed changes)"
+    add("--audio", metavar="copy|stretch|drop|CODEC", help=what)
     add("--tracks", nargs="+", type=int, metavar="N", help="only these tracks, from 1 (default: all)")
     images = parser.add_argument_group("images")
     add = images.add_argument
@@ -110,7 +112,10 @@ def _images(options: argparse.Namespace) -> None:
     for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
-    interpolate_images.times_from(options.t, options.factor, options.num_frames)  # wrong ones before anything is read
+    factor = None if options.factor is None else int(options.factor)
+    if factor != options.factor:
+        raise UserError(f"expected --factor to be a whole number for two images, got {float(options.factor):g}")
+    interpolate_images.times_from(options.t, factor, options.num_frames)  # wrong ones before anything is read
     to_video = not images.is_image_name(options.output)
     if to_video:
         refuse(options, ("ground_truth", "strip", "show_route"), "image output")
@@ -122,7 +127,7 @@ def _images(options: argparse.Namespace) -> None:
         frames = model.whole_frames(frames)
         if frames != options.num_frames:
             note(f"the model {options.model} makes {frames} frames, not {options.num_frames}")
-    times = interpolate_images.times_from(options.t, options.factor, frames)
+    times = interpolate_images.times_from(options.t, factor, frames)
     first, second = options.input
     if to_video:
         from vfi.commands import interpolate_video
@@ -197,8 +202,11 @@ def _sound(options: argparse.Namespace) -> "Sound":
     for other in ("audio", "tracks"):
         if options.no_audio and getattr(options, other) is not None:
             raise UserError(f"give only one of --no-audio and --{other}")
+    tracks = None if options.tracks is None else tuple(options.tracks)
+    if options.audio in ("stretch", "drop"):
+        return Sound(options.audio == "stretch", True, None, tracks)
     check_codec(options.audio)
-    return Sound(not options.no_audio, options.audio, None if options.tracks is None else tuple(options.tracks))
+    return Sound(not options.no_audio, False, options.audio, tracks)
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:
@@ -218,6 +226,14 @@ def _rate(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     ntsc = Fraction(round(value) * 1000, 1001)
     return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+
+
+def _factor(text: str) -> Fraction:
+    """A number, decimal or a fraction; 2x is 2."""
+    try:
+        return Fraction(text.removesuffix("x"))
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected a number such as 2, 2x or 2.5, got {text!r}") from None
 
 
 def _rate_or_none(text: str) -> Fraction:

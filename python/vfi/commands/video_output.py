@@ -141,14 +141,15 @@ def _say(job: VideoJob, reader: VideoReader, plan: Plan, writer: VideoWriter) ->
     for loss in reader.info.losses:
         note(f"of {job.source}, {loss}")
     if reader.demuxer.audio and job.sound.keep and sound_of(job) != job.sound:
-        note("the sound is left out, because the speed changes")
+        note("the sound is left out, because the speed changes; --audio stretch keeps it")
     for notice in (*plan.notices, *writer.notices):
         note(notice)
 
 
 def sound_of(job: VideoJob) -> Sound:
     """None where the speed changes."""
-    return Sound(keep=False) if job.slow_motion != 1 or job.times else job.sound
+    left_out = job.times or (job.slow_motion != 1 and not job.sound.stretch)
+    return Sound(keep=False) if left_out else job.sound
 
 
 def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan, demuxer: Demuxer) -> None:

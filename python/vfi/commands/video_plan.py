@@ -20,7 +20,7 @@ _LEAST_LEAD = Fraction(1, 10)
 class VideoJob:
     source: Path
     output: Path
-    factor: int | None = None
+    factor: Fraction | None = None
     fps: Fraction | None = None
     times: list[Fraction] | None = None
     start: Fraction | None = None
@@ -48,7 +48,7 @@ def output_seconds(job: VideoJob, info: VideoInfo) -> Fraction | None:
 def check_job(job: VideoJob) -> None:
     """Refuses numbers that make no sense together."""
     if job.factor is not None and not 1 <= job.factor <= 1000:
-        raise UserError(f"--factor must be from 1 to 1000, got {job.factor}")
+        raise UserError(f"--factor must be from 1 to 1000, got {float(job.factor):g}")
     if job.times and (job.start is not None or job.end is not None):
         raise UserError("--times are positions in the whole video; leave out --start and --end")
     if job.start is not None and job.end is not None and job.end <= job.start:
@@ -109,16 +109,19 @@ def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timelin
         return Listed(sorted(set(job.times)))
     if job.fps:
         return Regular(job.fps * job.slow_motion, origin)
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return Regular(info.rate * job.slow_motion, origin)
-    return Multiplied(job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator))
+    factor = _factor(job)
+    if factor.denominator > 1:
+        return Regular(info.rate * factor, origin)
+    return Multiplied(int(factor))
 
 
 def output_rate(job: VideoJob, info: VideoInfo) -> Fraction:
     """Frames per second of most of what the options ask for."""
     if job.fps:
         return job.fps
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return info.rate
-    factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
-    return info.rate * factor / job.slow_motion
+    return info.rate * _factor(job) / job.slow_motion
+
+
+def _factor(job: VideoJob) -> Fraction:
+    """How many times as many frames; slow motion keeps the frames per second."""
+    return job.factor or (Fraction(2) if job.slow_motion == 1 else job.slow_motion)

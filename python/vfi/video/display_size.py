@@ -1,5 +1,7 @@
-"""The shape of a pixel in Matroska and WebM, of codecs whose streams do not say it: put into the file's head afterwards,
-because PyAV does not tell the muxer."""
+"""The shape of a pixel in Matroska and WebM, of codecs whose streams do not say it.
+
+It is put into the file's head afterwards, because PyAV does not tell the muxer.
+"""
 
 import zlib
 from collections.abc import Iterator

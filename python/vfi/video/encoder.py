@@ -30,6 +30,8 @@ _OPTIONS = {
     "mpeg4": {},
     "mpeg2video": {},
 }
+# What keeps encoders from printing to stderr what they do; errors come as such.
+_QUIET = {"libx265": {"x265-params": "log-level=error"}}
 # The largest crf: the worst picture.
 _WORST = {"libx264": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 # From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
@@ -73,8 +75,8 @@ class Picture:
 class Encoder:
     """A stream of pictures in a container that is open for writing. `encode` and `flush` give packets to be muxed.
 
-    `notices` say what becomes of the pictures; `needs_size`: `set_display_size` is to be called for the file. Whoever only muxes packets of another encoder of the same settings needs
-    the stream alone.
+    `notices` say what becomes of the pictures; `needs_size`: `set_display_size` is to be called for the file. Whoever
+    only muxes packets of another encoder of the same settings needs the stream alone.
     """
 
     def __init__(self, container: "OutputContainer", path: Path, picture: Picture, encoding: Encoding) -> None:
@@ -82,6 +84,8 @@ class Encoder:
         self.notices: list[str] = []
         self._container = container
         self._last_stamp: int | None = None
+        if not encoding.verbose:
+            os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 looks once, when it is first opened: errors only
         self.stream = self._add_stream(encoding)
         sizes = self.stream.width, self.stream.height
         self._palette = Palette(*sizes, picture.time_base) if self.stream.pix_fmt == "pal8" else None
@@ -127,7 +131,7 @@ class Encoder:
             options["bf"] = "0"  # its files do not say in which order frames are shown
         if codec.name == "libx264" and picture.width < _TINY:
             options["x264-params"] = "mbtree=0"
-        quiet = {} if encoding.verbose else _quiet(codec.name)
+        quiet = {} if encoding.verbose else _QUIET.get(codec.name, {})
         added = self._container.add_stream(codec.name, rate=picture.rate, options=options | quiet)
         stream = cast("VideoStream", added)
         stream.pix_fmt = pixel_format
@@ -179,7 +183,7 @@ class Encoder:
         for name in ("libx264", self._container.default_video_codec, *_OPTIONS):
             with contextlib.suppress(ValueError):
                 codec = av.Codec(name, "w")
-                if codec.type == "video" and holds(self._container, codec):
+                if codec.type == "video" and codec.video_formats and holds(self._container, codec):
                     return str(name)
         what = f"{self.path.suffix} files ask for {self._container.default_video_codec}, of which there is no encoder"
         raise UserError(f"cannot write {self.path}: {what}; use one of {', '.join(CONTAINERS)}")
@@ -198,7 +202,7 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
-        stream = trial.add_stream(codec.name, rate=25)
+        stream = trial.add_stream(codec.name, rate=25, options=_QUIET.get(codec.name, {}))
         stream.width = stream.height = 64
         stream.pix_fmt = codec.video_formats[0].name
         trial.start_encoding()
@@ -220,13 +224,6 @@ def _options(codec: "Codec", encoding: Encoding) -> dict[str, str]:
             raise ArgumentError(f"expected `crf` {bounds} for the codec {codec.name}, got {encoding.crf}")
         options["crf"] = str(encoding.crf)
     return options
-
-
-def _quiet(encoder: str) -> dict[str, str]:
-    """What keeps an encoder from printing to stderr what it does; errors come as such."""
-    if encoder == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")
-    return {"x265-params": "log-level=error"} if encoder == "libx265" else {}
 
 
 def _writable(colour: Colour, pixel_format: str) -> Colour:
