@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vfi.commands import chosen_model, model_options
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
+from vfi.video.av_common import STREAM
 from vfi.video.containers import CONTAINERS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o morph.mp4 --factor 16
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
+  ffmpeg -i in.mkv -f yuv4mpegpipe - | vfi interpolate - -o - | ffmpeg -i - out.mkv
 """
 _OF_VIDEO_INPUT = (
     *("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"),
@@ -38,8 +40,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video")
-    what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}"
+    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video; - for standard input")
+    what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}; - for a pipe"
     parser.add_argument("-o", "--output", required=True, type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser, "auto")
@@ -94,6 +96,8 @@ def run(options: argparse.Namespace) -> None:
     if len(options.input) > 2:
         raise UserError(f"expected two images or one video, got {len(options.input)} files")
     for path in options.input:
+        if path == STREAM and len(options.input) == 1:
+            break
         if not path.exists():
             raise UserError(f"{path} does not exist")
         if not path.is_file():
@@ -151,6 +155,8 @@ def _video(options: argparse.Namespace) -> None:
     from vfi.commands.video_plan import VideoJob
 
     refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
+    if options.output == STREAM:
+        refuse(options, ("codec", "crf", "audio", "no_audio", "tracks", "segment", "resume"), "files")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
     sound = _sound(options)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
+from vfi.video.av_common import STREAM
 from vfi.video.containers import Clock, clock_for
 from vfi.video.reader import VideoInfo, VideoReader
 from vfi.video.sound_tracks import Sound
@@ -77,7 +78,7 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
     if to_images:
         return Plan(timeline, Clock(1 / rate, rate), origin)
     clock = clock_for(job.output, job.encoding.codec, rate)
-    kind, notices = f"{job.output.suffix} files", []
+    kind, notices = "pipes" if job.output == STREAM else f"{job.output.suffix} files", []
     if clock.rate != rate:
         because = "GIF players show no more" if job.output.suffix.lower() == ".gif" else f"{kind} hold no other"
         notices.append(f"{float(rate):g} frames per second become {float(clock.rate):g}: {because}")
@@ -85,7 +86,7 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
         notices.append(f"the variable rate becomes constant, {float(rate):g} frames per second: {kind} hold no other")
     constant = not job.times and (clock.constant or clock.rate != rate)
     lead = Fraction(0)
-    if slower == 1 and not job.times and not job.start and job.sound.keep:
+    if job.output != STREAM and slower == 1 and not job.times and not job.start and job.sound.keep:
         lead = _lead(reader)
     if lead:
         notices.append(f"the first frame is held for {float(lead):.2f} seconds: the sound begins so much earlier")

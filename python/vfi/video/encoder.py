@@ -35,7 +35,7 @@ _QUIET = {"libx265": {"x265-params": "log-level=error"}}
 # The largest crf: the worst picture.
 _WORST = {"libx264": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 # From the numbers that files carry to swscale's; other matrices are read and written as BT.601.
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 # Codecs whose streams do not say the shape of a pixel, and files that do.
 _SQUARE = ("vp8", "vp9", "ffv1", "gif", "png")
 _TELL_ASPECT = ("mp4", "mov", "ipod")
@@ -104,7 +104,7 @@ class Encoder:
         yield from self.stream.encode(
             frame.reformat(
                 format=self.stream.pix_fmt,
-                dst_colorspace=_MATRICES.get(self._colour.matrix, 5),
+                dst_colorspace=MATRICES.get(self._colour.matrix, 5),
                 dst_color_range=self._colour.range or 1,
                 interpolation=EXACT_CONVERSION,
             )
@@ -150,7 +150,7 @@ class Encoder:
         elif silent and kind not in _TELL_ASPECT:
             aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
             self.notices.append(f"the pixel aspect of {aspect} is lost: neither {codec.name} nor {kind} files tell it")
-        self._colour = _writable(picture.colour, pixel_format)
+        self._colour = writable(picture.colour, pixel_format)
         context = stream.codec_context
         context.time_base = picture.time_base
         context.sample_aspect_ratio = picture.pixel_aspect
@@ -226,7 +226,7 @@ def _options(codec: "Codec", encoding: Encoding) -> dict[str, str]:
     return options
 
 
-def _writable(colour: Colour, pixel_format: str) -> Colour:
+def writable(colour: Colour, pixel_format: str) -> Colour:
     """RGB has the matrix 0, which planes of YUV cannot have: these are BT.709 then."""
     if colour.matrix == 0 and pixel_format.startswith("yuv"):
         return replace(colour, matrix=1, range=1)
