@@ -134,3 +134,14 @@ def test_two_images_to_a_video(sliding, tmp_path):
     times, frames = read(tmp_path / "m.mp4")
     assert times == [Fraction(i, 12) for i in range(5)]
     assert all(error(frames[i], sliding(20 + 2 * i)) < 2 for i in range(5))
+
+
+@pytest.mark.parametrize("factor, frames", [("2.5", 20), ("3/2", 12), ("2x", 16), ("3", 24), ("1", 8)])
+def test_any_factor(make_video, slide, sliding, tmp_path, factor, frames):
+    assert run(make_video(slide), "-o", tmp_path / "out.mp4", "--factor", factor) == 0
+    times, pictures = read(tmp_path / "out.mp4")
+    rate = 10 * Fraction(factor.removesuffix("x"))
+    assert times == [i / rate for i in range(frames)]
+    for time, picture in zip(times, pictures):
+        if time <= Fraction(7, 10):
+            assert error(picture, sliding(round(40 * time))) < 5

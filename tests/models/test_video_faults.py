@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -91,7 +93,7 @@ def test_wrong_requests(make_video, slide, tmp_path, capsys):
     assert "none of the times" in refused(capsys, source, "-o", out, "--times", 50)
     assert "also an input" in refused(capsys, source, "-o", source, "--overwrite")
     assert "--crf has no meaning" in refused(capsys, source, "-o", out, "--codec", "mpeg4", "--crf", 3)
-    for wrong in ("--fps=0", "--fps=fast", "--start=1:x", "--fps=nan", "--end=-1", "--factor=1.5", "--crf=abc"):
+    for wrong in ("--fps=0", "--fps=fast", "--start=1:x", "--fps=nan", "--end=-1", "--factor=x", "--crf=abc"):
         assert run(source, "-o", out, wrong) == 2
         message = capsys.readouterr().err.strip()
         assert message.startswith(f"vfi: argument {wrong.partition('=')[0]}: ") and len(message.splitlines()) == 1
@@ -137,3 +139,34 @@ def test_a_full_disk_is_one_sentence(make_video, slide, tmp_path, capsys, monkey
     message = refused(capsys, make_video(slide), "-o", tmp_path / "out.mp4")
     assert message == f"vfi: cannot write {tmp_path / 'out.mp4'}: no space left on device"
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+WORST = [("libx264", "o.mp4", 51), ("libx265", "o.mkv", 51), ("libvpx-vp9", "o.webm", 63), ("libsvtav1", "o.mp4", 63)]
+
+
+@pytest.mark.parametrize("codec, name, most", WORST)
+def test_quality_out_of_range(make_video, slide, tmp_path, capsys, monkeypatch, codec, name, most):
+    monkeypatch.setattr(video_frames, "interpolate_many", None)  # nothing is rendered before
+    for crf in (-1, most + 1, 999):
+        message = refused(capsys, make_video(slide), "-o", tmp_path / name, "--codec", codec, f"--crf={crf}")
+        assert message == f"vfi: expected --crf from 0 (best) to {most} for the codec {codec}, got {crf}"
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["o.ogg", "o.y4m"])
+def test_containers_without_an_encoder_name_those_that_have_one(make_video, slide, tmp_path, capfd, name):
+    message = refused(capfd, make_video(slide), "-o", tmp_path / name)
+    assert "of which there is no encoder; use one of .mp4, .m4v, " in message
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_encoders_are_quiet_unless_asked(make_video, slide, tmp_path, capfd, codec):
+    source = make_video(slide)
+    capfd.readouterr()
+    assert run(source, "-o", tmp_path / "o.mp4", "--codec", codec) == 0
+    assert capfd.readouterr().err == ""
+    loud = [sys.executable, "-m", "vfi", "interpolate", source, "-o", tmp_path / "loud.mp4", "--quiet", "--verbose"]
+    environment = {name: value for name, value in os.environ.items() if name != "SVT_LOG"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    process = subprocess.run([*loud, "--codec", codec], env=environment, capture_output=True, text=True)
+    assert process.returncode == 0 and (process.stderr != "") == (codec != "libx264")

@@ -91,3 +91,35 @@ def test_sound_without_pictures(make_video, slide, tmp_path, capsys):
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     assert "has no video in it" in refused(capsys, tmp_path / "song.wav", "-o", tmp_path / "out.mp4")
+
+
+def crossings(samples):
+    """Per second: how high a tone is."""
+    middle = samples[len(samples) // 4 : 3 * len(samples) // 4]
+    return float(np.count_nonzero(np.diff(np.signbit(middle)))) * 8000 / len(middle)
+
+
+@pytest.mark.parametrize("slower", ["2", "5", "1.25", "0.5"])
+@pytest.mark.parametrize("segment", [0, 0.3])
+def test_sound_as_slow_as_the_picture(make_video, sliding, tmp_path, slower, segment):
+    source = make_video([sliding(2 * i) for i in range(20)], sound="aac")
+    out = tmp_path / "out.mkv"
+    assert run(source, "-o", out, "--slow-motion", slower, "--audio", "stretch", "--segment", segment) == 0
+    (begin, before, _), (start, after, _) = sound(source), sound(out)
+    factor = float(Fraction(slower))
+    assert start == pytest.approx(begin * factor, abs=0.03)
+    assert len(after) == pytest.approx(factor * len(before), abs=1500), "frames are an eighth of a second"
+    assert crossings(after) == pytest.approx(crossings(before), rel=0.05), "the pitch is kept"
+    for time in (0.25, 0.75, 1.25, 1.75):
+        assert loudness(after, start, time * factor) == pytest.approx(loudness(before, begin, time), rel=0.25), time
+
+
+def test_stretch_without_slow_motion_copies(make_video, slide, tmp_path, capsys):
+    assert run(make_video(slide, sound="aac"), "-o", tmp_path / "out.mp4", "--audio", "stretch") == 0
+    assert capsys.readouterr().err == "" and sound(tmp_path / "out.mp4")[2] == "aac"
+
+
+def test_sound_that_is_dropped(make_video, slide, tmp_path):
+    assert run(make_video(slide, sound="aac"), "-o", tmp_path / "out.mp4", "--audio", "drop") == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not container.streams.audio

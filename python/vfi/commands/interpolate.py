@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vfi.commands import chosen_model, model_options, option_values
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
+from vfi.video.av_common import STREAM
 from vfi.video.containers import CONTAINERS
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o morph.mp4 --factor 16
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
+  ffmpeg -i in.mkv -f yuv4mpegpipe - | vfi interpolate - -o - | ffmpeg -i - out.mkv
 """
 _CUTS = ("scene_cuts", "list_cuts")
 _OF_VIDEO_INPUT = (
@@ -40,15 +42,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video")
-    what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}"
+    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video; - for standard input")
+    what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}; - for a pipe"
     parser.add_argument("-o", "--output", type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser, "auto")
     times = parser.add_argument_group("which frames")
     argument = times.add_argument
     argument("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
-    argument("--factor", type=int, help="N times as many frames (video: default 2; images: N - 1 frames between)")
+    what = "N times as many frames, such as 2, 2x or 2.5 (video: default 2; images: N - 1 frames between)"
+    argument("--factor", type=option_values.factor, metavar="N", help=what)
     argument("--num-frames", type=int, metavar="N", help="images: N frames from the first to the last, both counted")
     what = "video: frames per second of the output, such as 60 or 60000/1001 (default: the source's times the factor; "
     argument("--fps", type=option_values.rate, help=f"{what}of two images 30)")
@@ -72,7 +75,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--slow-motion",
         type=option_values.rate,
         metavar="S",
-        help="play S times slower; the sound is left out (default 1)",
+        help="play S times slower (default 1; the sound: see --audio)",
     )
     what = "auto finds cuts between scenes and repeats a frame there, off interpolates across them; or a file with the "
     what += "times at which scenes begin, as --list-cuts prints them (default auto)"
@@ -91,8 +94,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
     add("--no-audio", action="store_true", default=None, help="leave it out")
-    what = "copy: only copied, else left out; or an encoder (default: copied, or encoded where the file needs it)"
-    add("--audio", metavar="CODEC", help=what)
+    what = "copy: only copied, else left out; stretch: as slow as the picture, at its own pitch; drop: none; or an "
+    what += "encoder (default: copied, or encoded where the file needs it; none where the speed changes)"
+    add("--audio", metavar="copy|stretch|drop|CODEC", help=what)
     add("--tracks", nargs="+", type=int, metavar="N", help="only these tracks, from 1 (default: all)")
     images = parser.add_argument_group("images")
     add = images.add_argument
@@ -119,6 +123,8 @@ def run(options: argparse.Namespace) -> None:
     if len(options.input) > 2:
         raise UserError(f"expected two images or one video, got {len(options.input)} files")
     for path in options.input:
+        if path == STREAM and len(options.input) == 1:
+            break
         if not path.exists():
             raise UserError(f"{path} does not exist")
         if not path.is_file():
@@ -139,7 +145,10 @@ def _images(options: argparse.Namespace) -> None:
     for t in options.t or ():
         if not 0 <= t <= 1:
             raise UserError(f"--t must be in [0, 1], got {t:g}")
-    interpolate_images.times_from(options.t, options.factor, options.num_frames)  # wrong ones before anything is read
+    factor = None if options.factor is None else int(options.factor)
+    if factor != options.factor:
+        raise UserError(f"expected --factor to be a whole number for two images, got {float(options.factor):g}")
+    interpolate_images.times_from(options.t, factor, options.num_frames)  # wrong ones before anything is read
     to_video = not images.is_image_name(options.output)
     if to_video:
         refuse(options, ("ground_truth", "strip", "show_route"), "image output")
@@ -151,7 +160,7 @@ def _images(options: argparse.Namespace) -> None:
         frames = model.whole_frames(frames)
         if frames != options.num_frames:
             note(f"the model {options.model} makes {frames} frames, not {options.num_frames}")
-    times = interpolate_images.times_from(options.t, options.factor, frames)
+    times = interpolate_images.times_from(options.t, factor, frames)
     first, second = options.input
     if to_video:
         from vfi.commands import interpolate_video
@@ -175,6 +184,8 @@ def _video(options: argparse.Namespace) -> None:
     from vfi.commands.video_plan import VideoJob
 
     refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
+    if options.output == STREAM:
+        refuse(options, (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume"), "files")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
     if options.list_cuts:
@@ -251,8 +262,11 @@ def _sound(options: argparse.Namespace) -> "Sound":
     for other in ("audio", "tracks"):
         if options.no_audio and getattr(options, other) is not None:
             raise UserError(f"give only one of --no-audio and --{other}")
+    tracks = None if options.tracks is None else tuple(options.tracks)
+    if options.audio in ("stretch", "drop"):
+        return Sound(options.audio == "stretch", True, None, tracks)
     check_codec(options.audio)
-    return Sound(not options.no_audio, options.audio, None if options.tracks is None else tuple(options.tracks))
+    return Sound(not options.no_audio, False, options.audio, tracks)
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:

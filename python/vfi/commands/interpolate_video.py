@@ -1,7 +1,9 @@
 """A video in, a smoother or slower one out; or two images in, a video out."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -17,7 +19,7 @@ from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
 from vfi.files.images import is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
-from vfi.video.av_common import counted
+from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for
 from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding
@@ -40,23 +42,24 @@ class MorphJob:
 
 
 def run(job: VideoJob, model: Interpolator, device: str) -> None:
-    """Interpolates a video into a video, or into numbered images."""
+    """Interpolates a video into a video, into numbered images, or for the next program in a pipe."""
     check_job(job)
     to_images = is_image_name(job.output)
-    if not to_images:
+    to_file = not to_images and job.output != STREAM
+    if to_file:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
     with ExitStack() as stack:
-        opened = VideoReader(job.source, sound=not to_images, trusted=job.trust_input, deinterlace=job.deinterlace)
+        opened = VideoReader(job.source, sound=to_file, trusted=job.trust_input, deinterlace=job.deinterlace)
         reader = stack.enter_context(closing(opened))
         work: Work | None = None
-        if not to_images and video_output.in_segments(job, output_seconds(job, reader.info)):
+        if to_file and video_output.in_segments(job, output_seconds(job, reader.info)):
             work = stack.enter_context(video_output.work_of(job))
-        elif not to_images:
+        elif to_file:
             check_left(job.output, anew=job.overwrite)
         head, rest = _at_least_two(reader, job, work)
         plan = plan_for(job, reader, head[0].time, to_images)
         for loss in reader.info.losses:
-            note(f"of {job.source}, {loss}")
+            note(f"of {name_of(job.source)}, {loss}")
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
@@ -67,15 +70,27 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         name = str(job.output)
         if to_images:
             (written, name), encoder = _write_images(rendered, job), ""
+        elif not to_file:
+            name, file = "to standard output", stack.enter_context(os.fdopen(os.dup(1), "wb"))
+            stack.enter_context(redirect_stdout(sys.stderr))
+            written, encoder = video_output.write_to_stream(rendered, job, reader, plan, file), ""
         elif work is not None:
             written, encoder = video_output.write_in_segments(rendered, job, reader, plan, renderer, work)
         else:
             written, encoder = video_output.write_at_once(rendered, job, reader, plan)
         if repairs := reader.repairs():
-            note(f"times of {job.source} were repaired: {', '.join(repairs)}")
+            note(f"times of {name_of(job.source)} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:
-            note(f"{counted(reader.uneven, 'uneven interval')} of {job.source} became even")
+            note(f"{counted(reader.uneven, 'uneven interval')} of {name_of(job.source)} became even")
         missing = reader.missing(whole=job.end is None and not job.times)
+        _report(job, reader, renderer, (written, name, encoder))
+    if missing:
+        raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
+
+
+def _report(job: VideoJob, reader: VideoReader, renderer: Renderer, done: tuple[int, str, str]) -> None:
+    """Says what has been done: how many frames, under which name, by which encoder."""
+    written, name, encoder = done
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
         note(f"of the {len(job.times)} times {distinct} differ")
@@ -87,10 +102,8 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         print(f"encoded by {encoder}")
     print(
         f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
-        f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {job.source.name}{left_out}"
+        f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {name_of(Path(job.source.name))}{left_out}"
     )
-    if missing:
-        raise Incomplete(f"{job.source} is incomplete, the result with it: {'; '.join(missing)}")
 
 
 def list_cuts(source: Path, deinterlace: Deinterlace, trusted: bool) -> None:
@@ -145,7 +158,7 @@ def _at_least_two(
     head = list(islice(frames, 2))
     if len(head) < 2:
         part = " between --start and --end" if job.start is not None or job.end is not None else ""
-        raise UserError(f"{job.source} has {'only one frame' if head else 'no frame'}{part}; two are needed")
+        raise UserError(f"{name_of(job.source)} has {'only one frame' if head else 'no frame'}{part}; two are needed")
     return head, frames
 
 

@@ -35,6 +35,14 @@ def rate(text: str) -> Fraction:
     return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
 
 
+def factor(text: str) -> Fraction:
+    """A number, decimal or a fraction; 2x is 2."""
+    try:
+        return Fraction(text.removesuffix("x"))
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected a number such as 2, 2x or 2.5, got {text!r}") from None
+
+
 def rate_or_none(text: str) -> Fraction:
     return Fraction(0) if text == "0" else rate(text)
 

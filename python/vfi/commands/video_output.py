@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from contextlib import closing
 from fractions import Fraction
+from typing import BinaryIO
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
 from vfi.commands.video_plan import Plan, VideoJob
 from vfi.errors import UserError
-from vfi.video.av_common import counted
+from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.demux import Demuxer
 from vfi.video.encoder import Picture
 from vfi.video.extras import Span
@@ -20,6 +21,7 @@ from vfi.video.segment_writer import SegmentWriter
 from vfi.video.segments import Work, fingerprint, folder_of
 from vfi.video.sound_tracks import Sound
 from vfi.video.writer import VideoWriter
+from vfi.video.y4m import Y4mWriter
 
 NO_TIME = "none of the times lies within the video"
 # Packets of each sound track that show how it can be written, and seconds that are read for them at most.
@@ -30,7 +32,7 @@ Rendered = Iterable[tuple[np.ndarray, Fraction]]
 
 def in_segments(job: VideoJob, seconds: Fraction | None) -> bool:
     """Whether the work is kept in segments. seconds: how long the output will be about; None: not known."""
-    if job.times or not job.segment:
+    if job.times or not job.segment or STREAM in (job.source, job.output):
         return False
     return seconds is None or seconds > job.segment or (job.resume and folder_of(job.output).is_dir())
 
@@ -61,6 +63,20 @@ def write_at_once(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: 
     for trouble in writer.sound_summary():
         note(trouble)
     return writer.frames, writer.settings
+
+
+def write_to_stream(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, file: BinaryIO) -> int:
+    """Writes the pictures alone, for the next program in a pipe."""
+    writer = Y4mWriter(file, _picture(reader, plan))
+    for loss in reader.info.losses:
+        note(f"of {name_of(job.source)}, {loss}")
+    for notice in plan.notices:
+        note(notice)
+    for rgb, _ in rendered:
+        writer.write(rgb)
+    if writer.frames == 0:
+        raise UserError(NO_TIME)
+    return writer.frames
 
 
 def write_in_segments(
@@ -141,14 +157,15 @@ def _picture(reader: VideoReader, plan: Plan) -> Picture:
 def _say(job: VideoJob, reader: VideoReader, plan: Plan, writer: VideoWriter) -> None:
     """What will be changed or lost."""
     if reader.demuxer.audio and job.sound.keep and sound_of(job) != job.sound:
-        note("the sound is left out, because the speed changes")
+        note("the sound is left out, because the speed changes; --audio stretch keeps it")
     for notice in (*plan.notices, *writer.notices):
         note(notice)
 
 
 def sound_of(job: VideoJob) -> Sound:
     """None where the speed changes."""
-    return Sound(keep=False) if job.slow_motion != 1 or job.times else job.sound
+    left_out = job.times or (job.slow_motion != 1 and not job.sound.stretch)
+    return Sound(keep=False) if left_out else job.sound
 
 
 def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan, demuxer: Demuxer) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
+from vfi.video.av_common import STREAM
 from vfi.video.containers import Clock, clock_for, encoder_for
 from vfi.video.encodings import Encoding
 from vfi.video.interlaced import Deinterlace
@@ -21,7 +22,7 @@ _LEAST_LEAD = Fraction(1, 10)
 class VideoJob:
     source: Path
     output: Path
-    factor: int | None = None
+    factor: Fraction | None = None
     fps: Fraction | None = None
     times: list[Fraction] | None = None
     start: Fraction | None = None
@@ -50,7 +51,7 @@ def output_seconds(job: VideoJob, info: VideoInfo) -> Fraction | None:
 def check_job(job: VideoJob) -> None:
     """Refuses numbers that make no sense together."""
     if job.factor is not None and not 1 <= job.factor <= 1000:
-        raise UserError(f"--factor must be from 1 to 1000, got {job.factor}")
+        raise UserError(f"--factor must be from 1 to 1000, got {float(job.factor):g}")
     if job.times and (job.start is not None or job.end is not None):
         raise UserError("--times are positions in the whole video; leave out --start and --end")
     if job.start is not None and job.end is not None and job.end <= job.start:
@@ -79,7 +80,7 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
     if to_images:
         return Plan(timeline, Clock(1 / rate, rate), origin)
     clock = clock_for(job.output, job.encoding.codec or encoder_for(job.output, rate, info.codec), rate)
-    kind, notices = f"{job.output.suffix} files", []
+    kind, notices = "pipes" if job.output == STREAM else f"{job.output.suffix} files", []
     if clock.rate != rate:
         because = "GIF players show no more" if job.output.suffix.lower() == ".gif" else f"{kind} hold no other"
         notices.append(f"{float(rate):g} frames per second become {float(clock.rate):g}: {because}")
@@ -87,7 +88,7 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
         notices.append(f"the variable rate becomes constant, {float(rate):g} frames per second: {kind} hold no other")
     constant = not job.times and (clock.constant or clock.rate != rate)
     lead = Fraction(0)
-    if slower == 1 and not job.times and not job.start and job.sound.keep:
+    if job.output != STREAM and slower == 1 and not job.times and not job.start and job.sound.keep:
         lead = _lead(reader)
     if lead:
         notices.append(f"the first frame is held for {float(lead):.2f} seconds: the sound begins so much earlier")
@@ -111,16 +112,19 @@ def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timelin
         return Listed(sorted(set(job.times)))
     if job.fps:
         return Regular(job.fps * job.slow_motion, origin)
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return Regular(info.rate * job.slow_motion, origin)
-    return Multiplied(job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator))
+    factor = _factor(job)
+    if factor.denominator > 1:
+        return Regular(info.rate * factor, origin)
+    return Multiplied(int(factor))
 
 
 def output_rate(job: VideoJob, info: VideoInfo) -> Fraction:
     """Frames per second of most of what the options ask for."""
     if job.fps:
         return job.fps
-    if job.factor is None and job.slow_motion.denominator > 1:
-        return info.rate
-    factor = job.factor or (2 if job.slow_motion == 1 else job.slow_motion.numerator)
-    return info.rate * factor / job.slow_motion
+    return info.rate * _factor(job) / job.slow_motion
+
+
+def _factor(job: VideoJob) -> Fraction:
+    """How many times as many frames; slow motion keeps the frames per second."""
+    return job.factor or (Fraction(2) if job.slow_motion == 1 else job.slow_motion)

@@ -10,6 +10,7 @@ from vfi.errors import ArgumentError, require
 from vfi.video.av_common import counted, sentence
 from vfi.video.extras import Span
 from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, takes, way_for
+from vfi.video.stretched import Stretched
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, AudioStream, Packet
@@ -33,6 +34,7 @@ class _Track:
     damaged: int = 0
     kind: str = "sound track"
     cut: str | None = None  # why nothing more of it is written
+    stretched: "Stretched | None" = None
 
 
 class AudioTransfer:
@@ -49,6 +51,7 @@ class AudioTransfer:
         # These files can hide sound before 0 that decoders need for what follows; elsewhere it would delay the picture.
         self._hides_lead = output.format.name in ("mp4", "mov", "ipod")
         self._tracks: dict[int, _Track] = {}
+        self._stretch = sound.stretch and span.slower != 1
         for number, stream in _chosen(demuxer, sound):
             self._add(number, stream, sound.codec)
         for number, subtitles in enumerate(demuxer.container.streams.subtitles, 1):
@@ -107,7 +110,7 @@ class AudioTransfer:
 
     def _add(self, number: int, stream: "AudioStream", codec: str | None) -> None:
         queue = self._demuxer.sound.get(stream.index, ())
-        way = way_for(stream, self._output, [packet for _, packet in queue], codec)
+        way = way_for(stream, self._output, [packet for _, packet in queue], codec, changed=self._stretch)
         if isinstance(way, str):
             self.notices.append(f"the sound is left out: track {number} ({name_of(stream)}): {way}")
             return
@@ -116,6 +119,8 @@ class AudioTransfer:
         else:
             target = cast("AudioStream", self._output.add_stream(way.encoder, rate=way.rate, layout=way.layout))
             said = f"the sound is encoded again, from {name_of(stream)} to {way.encoder}"
+            if self._stretch:
+                said += f", {float(self._slower):g} times as long at the same pitch"
             if way.rate != stream.codec_context.sample_rate:
                 said += f", {stream.codec_context.sample_rate} Hz become {way.rate}"
             if way.layout != plain_layout(stream):
@@ -123,7 +128,9 @@ class AudioTransfer:
             self.notices.append(said)
         target.metadata.update(stream.metadata)
         target.disposition = stream.disposition
-        self._tracks[stream.index] = _Track(number, stream, target, self._resampler(stream, target, way))
+        track = _Track(number, stream, target, self._resampler(stream, target, way))
+        track.stretched = Stretched(self._slower) if self._stretch else None
+        self._tracks[stream.index] = track
 
     def _add_subtitles(self, number: int, stream: "SubtitleStream") -> None:
         queue = self._demuxer.sound.get(stream.index, ())
@@ -215,8 +222,9 @@ class AudioTransfer:
             frame = _with_layout(frame, plain_layout(track.source))
             frame.pts, frame.time_base = track.samples, Fraction(1, frame.sample_rate)
             track.samples += frame.samples
-        for resampled in track.resampler.resample(frame):
-            self._output.mux(track.target.encode(resampled))
+        for ready in [frame] if track.stretched is None else [*track.stretched.push(frame), *([] if frame else [None])]:
+            for resampled in track.resampler.resample(ready):
+                self._output.mux(track.target.encode(resampled))
 
     @contextmanager
     def _cutting(self, track: _Track) -> Iterator[None]:

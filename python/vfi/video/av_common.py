@@ -33,7 +33,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, OSError) as error:
-        raise UserError(f"cannot read {path}: {sentence(error)}") from error
+        raise UserError(f"cannot read {name_of(path)}: {sentence(error)}") from error
 
 
 def sentence(error: Exception) -> str:
@@ -45,14 +45,23 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+# Instead of a name: standard input, or output.
+STREAM = Path("-")
+
+
+def name_of(path: Path) -> str:
+    """As people are told of it."""
+    return "standard input" if path == STREAM else str(path)
+
+
 def url(path: Path) -> str:
     """The path as FFmpeg takes it, whatever is in the name: `a:b.mp4` is no protocol."""
-    return f"file:{path}"
+    return "pipe:0" if path == STREAM else f"file:{path}"
 
 
 def open_input(path: Path) -> "InputContainer":
     """Opens a file for reading; what it refers to may be local files only."""
     container: InputContainer = require("av").open(
-        url(path), options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="replace"
+        url(path), options={"protocol_whitelist": "file,crypto,data,pipe"}, metadata_errors="replace"
     )
     return container

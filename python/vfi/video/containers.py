@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi import errors
+from vfi.video.av_common import STREAM
 from vfi.video.encodings import encoder_of
 
 # MPEG-2 writes a rate as one of a few, times 1 to 4, over 1 to 32.
@@ -86,6 +87,8 @@ def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
     Raises:
         ArgumentError: if there is none, with a way out.
     """
+    if path == STREAM:
+        return Clock(1 / rate, rate, constant=True)
     held = CONTAINERS.get(path.suffix.lower(), Container("", constant=True))
     encoder = encoder_of(encoder) or encoder if encoder else encoder_for(path, rate)
     if held.most is not None and rate > held.most:

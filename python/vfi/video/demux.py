@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import UserError, require
-from vfi.video.av_common import open_input, reading, sentence
+from vfi.video.av_common import STREAM, name_of, open_input, reading, sentence
 from vfi.video.continuity import Continuity
 from vfi.video.holes import Holes
 
@@ -56,14 +56,15 @@ class Demuxer:
         videos = self.container.streams.video
         if not videos:
             self.close()
-            raise UserError(f"{self.path} has no video in it")
+            raise UserError(f"{name_of(self.path)} has no video in it")
         # A cover picture is a video stream too, but not the one that is meant.
         return min(videos, key=lambda video: bool(video.disposition & _COVER))
 
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()
         if stream.codec_context is None or stream.time_base is None:
-            raise UserError(f"cannot read {self.path}: the codec of its video (stream {stream.index}) is unknown")
+            what = f"the codec of its video (stream {stream.index}) is unknown"
+            raise UserError(f"cannot read {name_of(self.path)}: {what}")
         stream.thread_type = "AUTO"
         self._clock: Fraction = stream.time_base
         return stream
@@ -93,6 +94,8 @@ class Demuxer:
 
     def seek(self, time: Fraction) -> bool:
         """Goes to a keyframe at or before `time` on the file's clock; False where that cannot be."""
+        if self.path == STREAM:
+            return False
         if self.container.format.flags & TS_DISCONT:
             self.reopen()
             self._read_to(time)  # by its clock the same time may be there twice

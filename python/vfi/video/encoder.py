@@ -31,6 +31,8 @@ _TELL_ASPECT = ("mp4", "mov", "ipod")
 _TINY = 256
 # Codecs whose streams do not say the range of samples: players take it for limited.
 _LIMITED = ("mpeg4", "mpeg2video", "prores", "dnxhd")
+# What keeps encoders from printing to stderr what they do; errors come as such.
+_QUIET = {"libx265": {"x265-params": "log-level=error"}}
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
 RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
 
@@ -65,6 +67,8 @@ class Encoder:
         self.notices: list[str] = []
         self._container = container
         self._last_stamp: int | None = None
+        if not encoding.verbose:
+            os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 looks once, when it is first opened: errors only
         self.stream = self._add_stream(encoding)
         sizes = self.stream.width, self.stream.height
         self._palette = Palette(*sizes, picture.time_base) if self.stream.pix_fmt == "pal8" else None
@@ -112,7 +116,7 @@ class Encoder:
             options["bf"] = "0"  # its files do not say in which order frames are shown
         if codec.name == "libx264" and picture.width < _TINY:
             options = with_more(options, {"x264-params": "mbtree=0"})
-        options = options if encoding.verbose else with_more(options, _quiet(codec.name))
+        options = options if encoding.verbose else with_more(options, _QUIET.get(codec.name, {}))
         added = self._container.add_stream(codec.name, rate=picture.rate, options=options)
         stream = cast("VideoStream", added)
         stream.pix_fmt = pixels
@@ -131,7 +135,7 @@ class Encoder:
         elif silent and kind not in _TELL_ASPECT:
             aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
             self.notices.append(f"the pixel aspect of {aspect} is lost: neither {codec.name} nor {kind} files tell it")
-        self._colour = _writable(picture.colour, codec.canonical_name, pixels)
+        self._colour = writable(picture.colour, codec.canonical_name, pixels)
         context = stream.codec_context
         context.time_base = picture.time_base
         context.sample_aspect_ratio = picture.pixel_aspect
@@ -179,7 +183,7 @@ class Encoder:
         for name in ("libx264", self._container.default_video_codec, *ENCODERS):
             with contextlib.suppress(ValueError):
                 codec = av.Codec(name, "w")
-                if codec.type == "video" and holds(self._container, codec):
+                if codec.type == "video" and codec.video_formats and holds(self._container, codec):
                     return str(name)
         what = f"{self.path.suffix} files ask for {self._container.default_video_codec}, of which there is no encoder"
         raise UserError(f"cannot write {self.path}: {what}; use one of {', '.join(CONTAINERS)}")
@@ -198,7 +202,7 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
-        stream = trial.add_stream(codec.name, rate=25)
+        stream = trial.add_stream(codec.name, rate=25, options=_QUIET.get(codec.name, {}))
         stream.width = stream.height = 64
         stream.pix_fmt = codec.video_formats[0].name
         trial.start_encoding()
@@ -210,14 +214,7 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
     return True
 
 
-def _quiet(encoder: str) -> dict[str, str]:
-    """What keeps an encoder from printing to stderr what it does; errors come as such."""
-    if encoder == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")
-    return {"x265-params": "log-level=error"} if encoder == "libx265" else {}
-
-
-def _writable(colour: Colour, family: str, pixels: str) -> Colour:
+def writable(colour: Colour, family: str, pixels: str) -> Colour:
     """What the samples mean: RGB has the matrix 0, which planes of YUV cannot have, and some codecs say no range."""
     if require("av").VideoFormat(pixels).is_rgb:
         return replace(colour, matrix=0, range=FULL)

@@ -102,12 +102,15 @@ def pixel_format(codec: "Codec", encoding: Encoding, source: str | None) -> str:
         return encoding.pixels
     if codec.name == "gif":
         return "pal8"
-    usual = "yuv420p" if "yuv420p" in known else known[0]
+    return nearest(known, source, "yuv420p" if "yuv420p" in known else known[0])
+
+
+def nearest(known: Sequence[str], source: str | None, usual: str) -> str:
+    """Of the formats of samples that are known, that of the source, or what loses least of it; None: `usual`."""
     if source is None:
         return usual
     av = require("av")
-    pixels = av.VideoFormat(source)
-    source = source.replace("yuvj", "yuv")
+    pixels, source = av.VideoFormat(source), source.replace("yuvj", "yuv")
     if source in known:
         return source
     planes = [name for name in known if not name.startswith("yuvj") and _is_plain(av.VideoFormat(name))]

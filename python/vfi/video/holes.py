@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vfi.video.av_common import STREAM
 from vfi.video.endings import SYNC, sections_broken, transport_length, what_is_missing
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Holes:
             return False  # there the files were joined
         if self._container == "mxf":
             return True  # all frames last equally long
-        broken = _BROKEN.get(self._container)
+        broken = _BROKEN.get(self._container) if self._path != STREAM else None
         if broken is not None:
             known = [mark.place for mark in places if mark.place is not None]
             return len(known) > 1 and broken(self._read(min(known), max(known)))
@@ -77,6 +78,8 @@ class Holes:
 
     def end(self) -> str | None:
         """What tells that the file is cut off; to be asked at its end."""
+        if self._path == STREAM:
+            return None
         places = [mark.place for mark in self._marks if mark.place is not None]
         return what_is_missing(self._path, self._container, places[-1] if places else None)
 

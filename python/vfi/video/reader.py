@@ -11,7 +11,7 @@ import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
-from vfi.video.av_common import Colour, counted, reading
+from vfi.video.av_common import STREAM, Colour, counted, name_of, reading
 from vfi.video.colours import sampled_as
 from vfi.video.decoded import is_turned, losses, shown_again, upright_rgb
 from vfi.video.demux import Demuxer
@@ -90,7 +90,7 @@ class VideoReader:
             self._frames = self._interlacing.whole(chain(head, raw))
             head = list(islice(self._frames, _HEAD))
             if not head:
-                raise UserError(f"cannot read {path}: no frame in it can be decoded")
+                raise UserError(f"cannot read {name_of(path)}: no frame in it can be decoded")
         except BaseException:
             self.close()
             raise
@@ -213,6 +213,8 @@ class VideoReader:
 
     def _seek(self, start: Fraction) -> None:
         """Goes on from a frame at or before `start`."""
+        if self.path == STREAM:
+            return  # what comes earlier is read and left out
         for target in (start, Fraction(0)):
             if start > 0 and self.demuxer.seek(self.origin + target - Fraction(1, 2)):
                 self._frames = self._interlacing.whole(self._decode())
@@ -269,12 +271,12 @@ class VideoReader:
         pixels = context.width * context.height
         if not self._trusted and size and pixels > max(_HUGE, _PIXELS_PER_BYTE * size):
             told = f"frames of {context.width}x{context.height} pixels in {size} bytes"
-            raise ArgumentError(f"cannot read {self.path}: {told}; add `trust_input` if that is meant")
+            raise ArgumentError(f"cannot read {name_of(self.path)}: {told}; add `trust_input` if that is meant")
 
     def _check(self, frame: "VideoFrame") -> None:
         self.decoded += 1
         if frame.width * frame.height > MOST_PIXELS:
-            raise UserError(f"cannot read {self.path}: its frames have more than {MOST_PIXELS} pixels")
+            raise UserError(f"cannot read {name_of(self.path)}: its frames have more than {MOST_PIXELS} pixels")
 
     def _timed_frame(self, time: Fraction, frame: "VideoFrame", duration: Fraction) -> TimedFrame:
         self.given += 1

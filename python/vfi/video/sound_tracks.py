@@ -35,10 +35,12 @@ class Sound:
     """What is to become of the sound.
 
     codec: None: copied where the file takes it, else encoded; "copy": copied or left out; or an encoder.
-    tracks: their numbers from 1; None: all.
+    tracks: their numbers from 1; None: all. stretch: as slow as the picture, at its own pitch; otherwise there is none
+    where the speed changes.
     """
 
     keep: bool = True
+    stretch: bool = False
     codec: str | None = None
     tracks: tuple[int, ...] | None = None
 
@@ -53,16 +55,21 @@ class Way:
 
 
 def way_for(
-    stream: "AudioStream", container: "OutputContainer", packets: "Sequence[Packet[AudioStream]]", codec: str | None
+    stream: "AudioStream",
+    container: "OutputContainer",
+    packets: "Sequence[Packet[AudioStream]]",
+    codec: str | None,
+    *,
+    changed: bool = False,
 ) -> Way | str:
     """How the track can be written; else why it cannot, in words.
 
     Args:
         packets: the first ones of the track.
-        codec: as in `Sound`.
+        codec: as in `Sound`. changed: it is not to stay as it is.
     """
     context = stream.codec_context
-    if codec in (None, "copy") and takes(stream, container, packets):
+    if codec in (None, "copy") and not changed and takes(stream, container, packets):
         return Way()
     if codec == "copy":
         return f"{container.format.name} files do not take {name_of(stream)} as it is"

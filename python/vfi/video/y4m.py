@@ -1,0 +1,54 @@
+"""Pictures without compression, for the next program in a pipe: YUV4MPEG2."""
+
+import os
+from typing import BinaryIO
+
+import numpy as np
+
+from vfi.errors import UserError
+from vfi.video.colours import FULL, bits_of, from_rgb
+from vfi.video.encoder import Picture, writable
+from vfi.video.encodings import nearest
+
+# What the head of a stream calls formats of samples.
+_NAMES = {
+    "yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuv411p": "411",
+    **{f"yuv{chroma}p{bits}le": f"{chroma}p{bits}" for chroma in (420, 422, 444) for bits in (9, 10, 12, 14, 16)},
+    **{f"gray{bits}le": f"mono{bits}" for bits in (9, 10, 12, 16)},
+}  # fmt: skip
+
+
+class Y4mWriter:
+    """Frames at a constant rate to a file that is open, with the source's bits and chroma.
+
+    The format does not tell the matrix of the colours: it stays that of the source.
+    """
+
+    def __init__(self, file: BinaryIO, picture: Picture) -> None:
+        self._file, self._picture = file, picture
+        self._pixels = nearest(list(_NAMES), picture.pixels, "yuv420p")
+        self._colour = writable(picture.colour, "rawvideo", self._pixels)
+        self.frames = 0
+
+    def write(self, rgb: np.ndarray) -> None:
+        """Adds a frame (H, W, 3), uint8 or uint16."""
+        frame = from_rgb(rgb, self._pixels, self._colour)
+        size = 2 if bits_of(frame.format) > 8 else 1
+        planes = []
+        for plane in frame.planes:
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
+            planes.append(np.ascontiguousarray(rows[:, : plane.width * size]).tobytes())
+        head = b"" if self.frames else self._head()
+        try:
+            self._file.write(head + b"FRAME\n" + b"".join(planes))
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write to standard output: {os.strerror(error.errno or 0).lower()}") from error
+        self.frames += 1
+
+    def _head(self) -> bytes:
+        picture, kind = self._picture, _NAMES[self._pixels]
+        rate, aspect = (f"{value.numerator}:{value.denominator}" for value in (picture.rate, picture.pixel_aspect))
+        size = f"W{picture.width} H{picture.height} F{rate} Ip A{aspect}"
+        reach = "FULL" if self._colour.range == FULL else "LIMITED"
+        return f"YUV4MPEG2 {size} C{kind} XYSCSS={kind.upper()} XCOLORRANGE={reach}\n".encode()
