@@ -172,10 +172,10 @@ def _segment(line: Mapping[str, object]) -> Segment:
     try:
         segment = Segment(**line)  # type: ignore[arg-type]
         Fraction(segment.until or 0)
-        if Path(segment.file).name != segment.file:
-            raise ValueError(segment.file)
     except (TypeError, ValueError) as error:
         raise UserError(f"a journal of segments is damaged: {error}") from error
+    if Path(segment.file).name != segment.file:
+        raise UserError(f"a journal of segments is damaged: {segment.file!r} is no file of its folder")
     return segment
 
 
