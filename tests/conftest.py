@@ -65,6 +65,21 @@ def pytest_report_header() -> list[str]:
     return [f"vfi_kernels: CPU level {level}; " + "; ".join(reasons)]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first: begun last, it would keep one process busy while the others have nothing left."""
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A module's `is_repeated` says which of its tests repeat another, and are left out; its `is_nightly` which are.
+
+    The longest test comes first: begun last, it would keep one process busy while the others have nothing left.
+    """
+
+    def never(item: pytest.Item) -> bool:
+        return False
+
+    repeated = {item for item in items if getattr(item.module, "is_repeated", never)(item)}
+    for item in items:
+        if getattr(item.module, "is_nightly", never)(item):
+            item.add_marker(pytest.mark.nightly)
+    if repeated:
+        config.hook.pytest_deselected(items=list(repeated))
+        items[:] = [item for item in items if item not in repeated]
     items.sort(key=lambda item: "test_triton_aot" not in item.nodeid)

@@ -39,15 +39,23 @@ def asks_which_way(op):
 
 
 def pytest_generate_tests(metafunc):
-    """The deterministic way, where there is one, in the slow run."""
+    """The deterministic way, where there is one, in the slow run; that of tests of minutes nightly."""
     if "backend" not in metafunc.fixturenames:
         return
     name = metafunc.function.__module__
     op = name.rpartition("test_")[2].removesuffix("_errors")
-    ways = [pytest.param("atomic", marks=pytest.mark.slow if name.startswith(LONG) else ())]
+    long = name.startswith(LONG)
+    ways = [pytest.param("atomic", marks=pytest.mark.slow if long else ())]
     if name in GENERIC or asks_which_way(op):
-        ways.append(pytest.param("deterministic", marks=pytest.mark.slow))
+        ways.append(pytest.param("deterministic", marks=pytest.mark.nightly if long else pytest.mark.slow))
     metafunc.parametrize("backend", ways, indirect=True)
+
+
+def is_repeated(item):
+    """Whether a case of an op with one way is to take the deterministic one: conftest.py leaves it out."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    op = getattr(given.get("case"), "op", None)
+    return given.get("backend") == "deterministic" and op is not None and not asks_which_way(op)
 
 
 @pytest.fixture

@@ -22,6 +22,16 @@ every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 interpreted = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the interpreter is switched off")
 
 
+def is_nightly(item):
+    """The interpreter takes seconds for a call: single precision, as PyTorch lays tensors out, by day."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    usual = given.get("dtype", torch.float32) == torch.float32 and given.get("layout") in (
+        None,
+        torch.contiguous_format,
+    )
+    return given.get("kernels") == "triton" and not usual
+
+
 @pytest.fixture(params=["cuda", pytest.param("triton", marks=interpreted)])
 def kernels(request):
     """Gives the implementation of an op."""

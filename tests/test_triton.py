@@ -32,6 +32,13 @@ from vfi_kernels.ops.splat import triton_kernels as splatting
 from vfi_kernels.testing import map_tensors
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+FIRST = {case.op: case for case in reversed(CASES.values())}  # of each op
+
+
+def is_nightly(item):
+    """The interpreter takes seconds for a case: the first of each op by day."""
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    return "number" in getattr(item, "fixturenames", ()) and case is not FIRST[case.op]
 
 
 @pytest.mark.parametrize("number, case", list(enumerate(CASES.values())), ids=CASES)

@@ -57,9 +57,9 @@ def frames_of(pair):
     [
         ((), "apr", None),
         (("--routing", "static"), "static", None),
-        (("--routing", "patches"), "patches", None),
-        (("--routing", "ratio"), "ratio", None),
-        (("--keep", *KEEP), "apr", KEEP),
+        pytest.param(("--routing", "patches"), "patches", None, marks=pytest.mark.nightly),
+        pytest.param(("--routing", "ratio"), "ratio", None, marks=pytest.mark.nightly),
+        pytest.param(("--keep", *KEEP), "apr", KEEP, marks=pytest.mark.nightly),
         (("--routing", "ratio", "--keep", 0, 0.5, 0.5, 1), "ratio", (0, 0.5, 0.5, 1)),
     ],
 )

@@ -72,7 +72,7 @@ def test_what_a_clip_holds(motion):
 def test_nothing_moves_further_than_allowed_at_any_time(motion, max_motion):
     """Between any two of 17 times, for what either end shows."""
     longest = 0.0
-    for seed in range(5):
+    for seed in range(2):
         made = clip(seed, (48, 64), 17, motion=motion, max_motion=max_motion, layers=3)
         apart = (made.flow[:, :, None] - made.flow[:, None]).norm(dim=3)
         longest = max(longest, float(apart.max()))

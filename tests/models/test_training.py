@@ -49,6 +49,7 @@ def test_a_tiny_network_overfits_eight_triplets(tmp_path):
     assert abs(psnr(got, frames[:, 1]).item() - log[-1]["psnr"]) < 0.1, "the file holds what was trained"
 
 
+@pytest.mark.nightly
 def test_both_stages_of_sg_rife(tmp_path):
     """What is frozen stays as it was; the loss falls; the second stage begins where the first ended."""
     torch.manual_seed(0)
@@ -183,6 +184,7 @@ def quick_arguments(folder, *more):
     return ["train", "--model", "rife", "--tiny", *usual, "-o", folder, *more]
 
 
+@pytest.mark.nightly
 def test_two_processes_learn_what_one_does(tmp_path):
     runs = [run_command(quick_arguments(tmp_path / str(n), "--epochs", "2", "--ema", "0.9"), n) for n in (1, 2)]
     assert [run.wait(300) for run in runs] == [0, 0]
