@@ -4,6 +4,7 @@ import contextlib
 import pickle
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -177,6 +178,15 @@ def make_onnxruntime(state):
             state.checked()
             ((self.provider, self.settings),) = providers
             assert ("trt_engine_cache_path" in self.settings) == self.provider.startswith("Tensorrt")
+            if "trt_engine_cache_path" in self.settings:
+                file = Path(
+                    self.settings["trt_engine_cache_path"], self.settings["trt_engine_cache_prefix"] + "_0.engine"
+                )
+                if file.exists():
+                    data = file.read_bytes()
+                    state.imported += 1
+                else:
+                    file.write_bytes(data)
             self.program, self.shapes, self.results = PROGRAMS[pickle.loads(data)]
 
         def get_providers(self):
