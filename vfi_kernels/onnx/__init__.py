@@ -7,6 +7,7 @@ in a warning."""
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import onnxscript
@@ -30,10 +31,12 @@ for _name, _function in TRANSLATIONS.items():
     default_registry.register(Translation(onnxscript.values.Opset(DOMAIN, 1), _function), f"{DOMAIN}::{_name}")
 
 
-def opset_of(program: ExportedProgram) -> int:
-    """The oldest opset that has the operators of every op of ours in a program of torch.export, and that torch exports
-    to."""
-    names = (str(node.target).split(".") for node in program.graph.nodes if node.op == "call_function")
+def opset_of(program: ExportedProgram | Iterable[str]) -> int:
+    """The oldest opset that has the operators of every op of ours in a program of torch.export, or of those called
+    `vfi_kernels.backward_warp` and so on, and that torch exports to."""
+    if isinstance(program, ExportedProgram):
+        program = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    names = (name.split(".") for name in program)
     return max((OPSETS.get(name[1], OLDEST) for name in names if name[0] == DOMAIN), default=OLDEST)
 
 

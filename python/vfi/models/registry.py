@@ -197,6 +197,15 @@ def entry_of(name: str) -> ModelEntry:
     return entry
 
 
+def name_of(model: type) -> str | None:
+    """The name of a model's class here, or of the nearest one that it is made from."""
+    for each in model.__mro__:
+        for name, entry in MODELS.items():
+            if f"{each.__module__}:{each.__name__}" == f"vfi.models.{entry.model}":
+                return name
+    return None
+
+
 def check_weights(weights: object) -> None:
     if weights is not None and not isinstance(weights, (str, os.PathLike)):
         raise errors.ArgumentError(f"expected `weights` to be the name of a file or folder, got {weights!r}")
