@@ -1,4 +1,4 @@
-"""`vfi export`: what is asked for wrongly is said before the work; a file is what the model is; nothing else is said."""
+"""`vfi export`: what is wrong is said before the work; a file is what the model is; nothing else is said."""
 
 import subprocess
 import sys
