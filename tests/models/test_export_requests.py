@@ -91,3 +91,23 @@ def test_models_have_the_names_of_the_registry():
         "rife": "rife", "rife_m": "rife", "4.25": "rife", "4.0": "rife", "4.6 ensemble": "rife", "sg-rife": "sg-rife",
         "ebme-splat": "ebme-splat", "apr-vfi": "apr-vfi",
     }  # fmt: skip
+
+
+@slow
+def test_a_flow_network_alone(tmp_path):
+    """EBME's, by torch's own exporter."""
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    import vfi_kernels.onnx  # noqa: F401
+    from vfi.models import ebme
+
+    torch.manual_seed(0)
+    network, pair = ebme.load(), frames(70, 101)
+    with torch.no_grad():
+        network.flow_estimator.conv_layer6[0].weight.mul_(200)
+        expected = network(*pair)
+        torch.onnx.export(network, tuple(pair), tmp_path / "flow.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "flow.onnx", providers=["CPUExecutionProvider"])
+    given = {each.name: frame.numpy() for each, frame in zip(session.get_inputs(), pair, strict=True)}
+    torch.testing.assert_close(torch.from_numpy(session.run(None, given)[0]), expected, rtol=0, atol=1e-3)
+    assert expected.abs().max() > 0.5

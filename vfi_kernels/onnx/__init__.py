@@ -14,10 +14,11 @@ import onnxscript
 from onnxscript.function_libs.torch_lib.registration import default_registry
 from torch.export import ExportedProgram
 
+from vfi_kernels.onnx._openvino import openvino_extension
 from vfi_kernels.onnx._operators import operators
 from vfi_kernels.onnx._values import DOMAIN, OLDEST, OPSETS, TRANSLATIONS
 
-__all__ = ["OPSETS", "operators", "opset_of"]
+__all__ = ["OPSETS", "openvino_extension", "operators", "opset_of"]
 
 
 for _module in pkgutil.iter_modules(__path__):

@@ -117,7 +117,7 @@ MODELS = {
     "rife": ModelEntry(
         "rife.model:RIFE",
         "RIFE 4.0 to 4.26, RIFE (ECCV 2022) and RIFEm",
-        weights="flownet.pkl of any of these",
+        weights="flownet.pkl of any of these: RIFE 4.0 to 4.26, RIFE (ECCV 2022), RIFEm",
         options="rife.options:RIFEOptions",
         training="rife.options:RIFETraining",
     ),
