@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import struct
+import sys
 from typing import NamedTuple
 
 DEVICES = (
@@ -73,7 +74,7 @@ def close_files(libc: ctypes.CDLL) -> None:
         return
     rules = ctypes.create_string_buffer(struct.pack("<Q", RIGHTS[min(version, max(RIGHTS))]), 8)
     ruleset = libc.syscall(CREATE_RULESET, rules, ctypes.c_size_t(8), 0)
-    for path in DEVICES:
+    for path in filter(os.path.isdir, DEVICES):
         folder = os.open(path, os.O_PATH)
         rule = ctypes.create_string_buffer(struct.pack("<Qi", WRITE_FILE, folder), 12)
         libc.syscall(ADD_RULE, ruleset, BENEATH, rule, 0)
@@ -85,7 +86,7 @@ def close_files(libc: ctypes.CDLL) -> None:
 def listener(libc: ctypes.CDLL) -> int | None:
     """A filter of system calls that asks whoever has the returned file before one that writes."""
     calls = MACHINES.get(platform.machine())
-    if calls is None:
+    if calls is None or sys.maxsize < 2**32:  # another way to call the kernel
         return None
     code = program(calls)
     steps = ctypes.create_string_buffer(code, len(code))

@@ -118,6 +118,7 @@ FORBIDDEN = (
     "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request",
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill",
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink",
+    "os.utime", "os.chown", "os.chflags", "os.setxattr", "os.removexattr", "sqlite3.connect",
     "shutil.rmtree", "shutil.copyfile", "shutil.move", "ctypes.dlopen",
 )  # fmt: skip
 IMPORTED = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".toml", ".dll", ".dylib")
