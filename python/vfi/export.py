@@ -5,19 +5,25 @@ The file takes `frame0` and `frame1`, (1, 3, H, W), RGB in [0, 1], and `t`, (1,)
 other times its frame is NaN. What a file takes stands in its metadata (`described`)."""
 
 import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from vfi.engines.stop import quiet
 from vfi.errors import ArgumentError, UserError, dtype_name, require
-from vfi.files.atomic import written_whole
+from vfi.files.atomic import check_target, written_whole
 from vfi.models.interpolator import Interpolator, reordered
 from vfi.options import whole
 
 INPUTS, OUTPUT = ("frame0", "frame1", "t"), "frame"
 SUFFIXES = (".onnx", ".pt2")
 EXAMPLE = (100, 150)  # a size to trace with where any will do: no multiple of what networks want
+PROBE = 64  # pixels along the sides of frames that show which ops a model runs
 DTYPES = (torch.float32, torch.float16)
 Size = tuple[int, int]
 
@@ -45,11 +51,13 @@ def export_onnx(
     newest = require("onnx", "onnx").defs.onnx_opset_version()
     if opset is not None and whole("opset", opset, 1) > newest:
         raise ArgumentError(f"expected `opset` to be {newest}, the newest that is installed, or less, got {opset}")
-    program = traced(model, size, dtype)
-    least = translations.opset_of(program)
+    check_target(Path(path), overwrite=True)
+    check(model, size, dtype)
+    least = translations.opset_of(ops_of(model))
     if opset is not None and opset < least:
         raise ArgumentError(f"expected `opset` to be {least} or more for this model, got {opset}")
-    with torch.no_grad():
+    with quietly():
+        program = traced(model, size, dtype)
         made = torch.onnx.export(
             program, dynamo=True, verbose=False, opset_version=opset or least, input_names=INPUTS, output_names=[OUTPUT]
         )
@@ -66,8 +74,10 @@ def export_package(
 ) -> None:
     """Compiles `model` for the device it is on into a package of AOTInductor (.pt2): docs/onnx.md says who loads it.
     Arguments and errors as those of `export_onnx`; a C++ compiler is needed."""
-    program = traced(model, size, dtype)
-    with written_whole(Path(path)) as temporary, torch.no_grad():
+    check_target(Path(path), overwrite=True)
+    check(model, size, dtype)
+    with written_whole(Path(path)) as temporary, quietly():
+        program = traced(model, size, dtype)
         try:
             torch._inductor.aoti_compile_and_package(
                 program,
@@ -78,15 +88,56 @@ def export_package(
             raise UserError("a package of AOTInductor needs a C++ compiler, of which there is none") from error
 
 
-def traced(model: Interpolator, size: Size | None, dtype: torch.dtype) -> torch.export.ExportedProgram:
-    """The model as a graph of torch."""
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Of what torch and its exporter say nothing is for who wants a file; docs/onnx.md has what files differ in."""
+    with quiet(), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Ops(TorchDispatchMode):
+    """Writes down the names of our ops that run inside."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        self.names.add(str(func).removesuffix(".default"))
+        return func(*args, **(kwargs or {}))
+
+
+def ops_of(model: Interpolator) -> set[str]:
+    """The ops that a model runs, by a run on small frames, which takes much less than to trace it."""
+    assert isinstance(model, nn.Module)
+    weight = next(model.parameters())
+    frames = [torch.rand(1, 3, PROBE, PROBE, dtype=weight.dtype, device=weight.device) for _ in range(2)]
+    with Ops() as ops, torch.no_grad():
+        model.interpolate(frames[0], frames[1], 0.5)
+    names: set[str] = ops.names
+    return names
+
+
+def check(model: Interpolator, size: Size | None, dtype: torch.dtype) -> None:
+    """What can be said before any work."""
     if dtype not in DTYPES:
         raise ArgumentError(f"expected `dtype` to be float32 or float16, got {dtype_name(dtype)}")
     if size is not None:
         size = (whole("size", size[0], 1), whole("size", size[1], 1))
     reason = model.why_not_exported(size, dtype)
     if reason is not None:
-        raise ArgumentError(f"{type(model).__name__} cannot be exported: {reason}")
+        raise ArgumentError(f"{model.called} cannot be exported: {reason}")
+
+
+def traced(model: Interpolator, size: Size | None, dtype: torch.dtype) -> torch.export.ExportedProgram:
+    """The model as a graph of torch."""
     network = copy.deepcopy(model)
     assert isinstance(network, nn.Module)
     network.to(dtype).requires_grad_(False)
@@ -121,7 +172,7 @@ class Between(nn.Module):
 def described(model: Interpolator, size: Size | None, dtype: torch.dtype) -> dict[str, str]:
     """What the file says of itself: `vfi.size` is 576x1024, height first, or any; `vfi.times` any or 0.5."""
     return {
-        "vfi.model": type(model).__name__,
+        "vfi.model": model.called,
         "vfi.size": "any" if size is None else f"{size[0]}x{size[1]}",
         "vfi.times": "any" if model.any_time else "0.5",
         "vfi.dtype": dtype_name(dtype),

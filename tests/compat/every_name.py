@@ -122,6 +122,8 @@ CALLS = {
     "ebme.ModuleSoftsplat": (of_module(ebme.ModuleSoftsplat), splatted, "float32"),
     # A function of autograd without: its result is made like its first argument.
     "softsplat.FunctionCorrelation": (softsplat.FunctionCorrelation, twice, "first"),
+    "costvol.costvol": (compat.costvol.costvol, twice, "float32"),
+    "costvol.costvol_func": (lambda *t: compat.costvol.costvol_func.apply(*t, 3), twice, "float32"),
     "ebme.FunctionCorrelation": (ebme.FunctionCorrelation, twice, "first"),
     "ebme.ModuleCorrelation": (of_module(ebme.ModuleCorrelation), twice, "first"),
     # CuPy's kernels, of float32 only.

@@ -87,3 +87,64 @@ def test_the_command(tmp_path):
     assert os.listdir(tmp_path) == ["warps.py"]
     found = subprocess.run([*command, tmp_path / "none"], capture_output=True, text=True)
     assert found.returncode == 2 and found.stderr.startswith("vfi_kernels.compat: expected a folder, got ")
+
+
+WARP = (REPOSITORIES / "rife/model/warplayer.py").read_text()
+ANYWHERE = (
+    "my-warp.py", "2stage.py", "v4.6.py", "copy.py", "types.py", "random.py", "torch.py", "vfi_kernels.py", "class.py",
+    "collections/net.py", "test/abc.py", "RIFE-v4.6/train_log/net.py", "my package/a b.py", "json/__init__.py",
+    "packed/__init__.py", "packed/v1.2.py", "packed/string.py", "packed/in ner/x.py", "__main__.py", "conftest.py",
+)  # fmt: skip
+
+
+def test_files_are_found_whatever_they_are_called(tmp_path):
+    for name in ANYWHERE:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(WARP)
+    (tmp_path / "packed/v1.2.py").write_text("from . import warp as other\nfrom .string import warp as third\n" + WARP)
+    report = _checking.check(tmp_path)
+    assert {r.place: r.by for r in report.replaced} == {f"{name}: warp": "compat.rife.warp" for name in ANYWHERE}
+    assert report.left == []
+
+
+def test_what_is_not_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(_checking._targets, "MOST_FILES", 2)
+    for name in (".hidden/a.py", "env/pyvenv.cfg", "env/b.py", "__pycache__/c.py", ".git/d.py", ".nothing/e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(WARP)
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "setup.py").write_text("raise RuntimeError\n")
+    (tmp_path / "z.py").write_text(WARP)
+    (tmp_path / "linked").symlink_to(tmp_path / "env")
+    report = _checking.check(tmp_path)
+    assert report.replaced == []
+    assert {item.place: item.reason for item in report.left} == {
+        ".hidden": "it is not read: its name begins with a dot",
+        "env": "it is not read: it is an environment of Python",
+        "linked": "it is not read: it is a link",
+        "setup.py": "it installs, and is not imported",
+        "z.py": "it is not read: there are more than 2",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_files_that_are_none(tmp_path):
+    os.mkfifo(tmp_path / "waits.py")
+    (tmp_path / "nowhere.py").symlink_to(tmp_path / "nothing")
+    (tmp_path / "deep.py").write_text("x = " + "-" * 200_000 + "1\n")
+    left = {item.place: item.reason for item in _checking.check(tmp_path).left}
+    assert left.keys() == {"waits.py", "nowhere.py", "deep.py"}
+    assert left["waits.py"] == left["nowhere.py"] == "it is not read: it is no file"
+    assert left["deep.py"].startswith("it is not ")
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "a" * 5000, "test_check.py"])
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_names_that_are_none(command, name, capsys, monkeypatch):
+    from vfi_kernels.compat.__main__ import main
+
+    monkeypatch.chdir(Path(__file__).parent)
+    if command == "check" or name != "test_check.py":
+        assert main([command, name]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and len(err.splitlines()) == 1 and f"got {name or repr(name)}, which is no" in err

@@ -123,3 +123,50 @@ def test_errors_are_one_sentence():
     ):
         with pytest.raises(vk.ArgumentError, match=sentence):
             call()
+
+
+def called(kind, x, kernel, **place):
+    """A module of DCNv1, or a function, with offsets of the right size, if there is one."""
+    out = vk_size(x, kernel, **place)
+    moves = torch.zeros(len(x), 2 * kernel * kernel, *(max(n, 0) for n in out))
+    if isinstance(kind, type):
+        built = kind(x.shape[1], 3, kernel, **place)
+        return built(x) if kind.__name__.endswith("Pack") else built(x, moves)
+    return kind(x, moves, torch.rand(3, x.shape[1], kernel, kernel), **place)
+
+
+def vk_size(x, kernel, stride=1, padding=0, dilation=1):
+    return [(n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for n in x.shape[2:]]
+
+
+OF_V1 = [mmcv.deform_conv2d, basicsr.deform_conv, mmcv.DeformConv2d, mmcv.DeformConv2dPack, basicsr.DeformConv,
+         basicsr.DeformConvPack]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [{}, {"padding": 1}, {"stride": 2, "padding": 2}, {"dilation": 3}], ids=str)
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 7), (7, 2), (4, 4), (5, 6)], ids=str)
+@pytest.mark.parametrize("kind", OF_V1, ids=lambda kind: f"{kind.__module__[-7:]}.{kind.__name__}")
+def test_inputs_smaller_than_the_kernel(kind, size, kernel, place):
+    """An error as published; where a module would fill up the input and cut off, what is left."""
+    x = torch.rand(2, 4, *size)
+    out, fills = vk_size(x, kernel, **place), kind in (mmcv.DeformConv2d, basicsr.DeformConv)
+    filled = vk_size(torch.empty(1, 1, *(max(n, kernel) for n in size)), kernel, **place)
+    if min(filled if fills else out) > 0:
+        assert called(kind, x, kernel, **place).shape == (2, 3, *(max(n, 0) for n in out))
+    else:
+        told = "x".join(map(str, (2, 3, *(filled if fills else out))))
+        with pytest.raises(ValueError, match=rf"convolution input is too small \(output would be {told}\)$"):
+            called(kind, x, kernel, **place)
+
+
+@pytest.mark.parametrize(
+    ("state", "model", "sentence"),
+    [
+        (3, 4, "a state dict, got int"), ({}, 4, "a module, got int"), (None, None, "a state dict, got NoneType"),
+        ([("a", 1)], torch.nn.ReLU(), "a state dict, got list"), (torch.nn.ReLU(), {}, "a state dict, got ReLU"),
+    ],
+)  # fmt: skip
+def test_names_of_what_is_no_state_dict(state, model, sentence):
+    with pytest.raises(vk.ArgumentError, match=rf"^with_current_names: expected {sentence}"):
+        mmcv.with_current_names(state, model)

@@ -154,3 +154,72 @@ def test_wrong_blocks_get_one_sentence():
     ):
         with pytest.raises(RuntimeError, match=sentence):
             sbnet.sparse_gather(x, count, indices, **sizes)
+
+
+INDICES, COUNT = torch.zeros(2, 3, dtype=torch.int32), torch.tensor([2])
+WRONG = {
+    "indices of floats": ({"active_block_indices": INDICES.float()}, "active_block_indices of integers, got float32"),
+    "indices of bools": ({"active_block_indices": INDICES.bool()}, "active_block_indices of integers, got bool"),
+    "indices of two numbers": ({"active_block_indices": INDICES[:, :2]}, r".* of shape \(M, 3\), got \(2, 2\)"),
+    "indices in a list": ({"active_block_indices": [[0, 0, 0]]}, "active_block_indices to be a tensor, got list"),
+    "samples that are none": ({"active_block_indices": INDICES + 1}, r"samples from 0 to 0 .*, got \[1, 1\]"),
+    "samples below 0": ({"active_block_indices": INDICES - 1}, r"samples from 0 to 0 .*, got \[-1, -1\]"),
+    "a count of floats": ({"bin_counts": torch.tensor([2.0])}, "bin_counts of integers, got float32"),
+    "counts": ({"bin_counts": torch.tensor([2, 2])}, r"bin_counts of one number, got \(2,\)"),
+    "no count": ({"bin_counts": 2}, "bin_counts to be a tensor, got int"),
+    "too large a count": ({"bin_counts": torch.tensor([3])}, "bin_counts of at most the 2 blocks .*, got 3"),
+    "a count below 0": ({"bin_counts": torch.tensor([-1])}, "bin_counts of at most the 2 blocks .*, got -1"),
+    "an image without samples": ({"x": torch.rand(8, 8, 3)}, r"x of shape \(N, H, W, C\), got \(8, 8, 3\)"),
+    "no image": ({"x": None}, "x to be a tensor, got NoneType"),
+}
+KINDS = {"squares": ((4, 4), (4, 4)), "rectangles": ((4, 3), (4, 3)), "overlap": ((5, 5), (4, 4))}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_lists_get_one_sentence(name, kind):
+    given, sentence = WRONG[name]
+    arguments = {"bin_counts": COUNT, "active_block_indices": INDICES, "x": torch.rand(1, 8, 8, 3), **given}
+    sizes = dict(zip(("bsize", "bstride"), KINDS[kind]))
+    with pytest.raises(ValueError, match=rf"^sbnet\.sparse_gather: expected {sentence}$"):
+        sbnet.sparse_gather(**arguments, **sizes)
+    for op in (sbnet.sparse_scatter, sbnet.sparse_scatter_var):
+        with pytest.raises(ValueError, match=rf"^sbnet\.sparse_scatter: expected {sentence}$"):
+            op(torch.rand(2, *KINDS[kind][0], 3), **arguments, **sizes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_blocks_to_scatter_get_one_sentence(kind):
+    size, stride = KINDS[kind]
+    x, sizes = torch.rand(1, 8, 8, 3), {"bsize": size, "bstride": stride}
+    for shape in ((1, *size, 3), (2, *size, 1), (2, size[0] + 1, size[1], 3), (2, 3, *size), size):
+        with pytest.raises(ValueError, match=r"^sbnet\.sparse_scatter: expected blocks of shape \(2, .*\), got \("):
+            sbnet.sparse_scatter(torch.rand(shape), COUNT, INDICES, x, **sizes)
+    with pytest.raises(ValueError, match="expected blocks of the dtype of x, float32, got float64"):
+        sbnet.sparse_scatter(torch.rand(2, *size, 3).double(), COUNT, INDICES, x, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("mask", "count", "sentence"),
+    [
+        (torch.rand(8, 8), (2, 2), r"mask of shape \(N, H, W\) or \(N, H, W, C\), got \(8, 8\)"),
+        (torch.rand(1, 8, 8, 1, 1), (2, 2), r"mask of shape .*, got \(1, 8, 8, 1, 1\)"),
+        ([[1.0]], (2, 2), "mask to be a tensor, got list"),
+        (torch.rand(1, 8, 8), 2, "block_count of two integers, got 2"),
+        (torch.rand(1, 8, 8), (2, 2, 2), r"block_count of two integers, got \(2, 2, 2\)"),
+        (torch.rand(1, 8, 8), (2, 1.5), r"block_count to be an integer from 0 up, got 1\.5"),
+        (torch.rand(1, 8, 8), (2, -1), "block_count to be an integer from 0 up, got -1"),
+    ],
+)
+def test_wrong_masks_get_one_sentence(mask, count, sentence):
+    with pytest.raises(ValueError, match=rf"^sbnet\.reduce_mask: expected {sentence}$"):
+        sbnet.reduce_mask(mask, count, bsize=(4, 4), bstride=(4, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
+@pytest.mark.parametrize("avgpool", [False, True])
+def test_masks_of_whole_numbers(dtype, avgpool):
+    mask = torch.rand(2, 9, 9) > 0.6
+    options = {"bsize": (4, 4), "boffset": (-1, -1), "bstride": (4, 4), "avgpool": avgpool}
+    expected = sbnet.reduce_mask(mask.float(), (3, 3), **options)
+    assert torch.equal(sbnet.reduce_mask(mask.to(dtype), (3, 3), **options)[1], expected[1])

@@ -174,3 +174,60 @@ def test_autocast_gives_float32():
     assert compat.softsplat.softsplat(values, flow, metric, "soft").dtype == torch.bfloat16
     with torch.autocast("cpu", torch.bfloat16):
         assert compat.softsplat.softsplat(values, flow, metric, "soft").dtype == torch.float32
+
+
+def splatted_as_published(tenIn, tenFlow, tenMetric, kind, suffix):
+    """GIMM-VFI's softsplat with return_norm, around the sum of a splat."""
+    weight = torch.ones_like(tenIn[:, :1]) if kind == "avg" else tenMetric if kind == "linear" else tenMetric.exp()
+    out = compat.softsplat.softsplat(torch.cat((tenIn * weight, weight), 1), tenFlow, None, "sum")
+    norm = out[:, -1:]
+    if suffix in ("", "-addeps"):
+        norm = norm + 0.0000001
+    elif suffix == "-zeroeps":
+        norm = torch.where(norm == 0, torch.ones_like(norm), norm)
+    else:
+        norm = norm.clip(0.0000001, None)
+    return out[:, :-1], norm
+
+
+@pytest.mark.parametrize("suffix", ["", "-addeps", "-zeroeps", "-clipeps"])
+@pytest.mark.parametrize("kind", ["avg", "linear", "soft", "softmax"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_return_norm(kind, suffix, dtype):
+    generator = torch.Generator().manual_seed(0)
+    image, flow = torch.rand(2, 3, 9, 13, generator=generator), 9 * torch.randn(2, 2, 9, 13, generator=generator)
+    metric = None if kind == "avg" else torch.rand(2, 1, 9, 13, generator=generator)
+    given = [t if t is None else t.to(dtype).requires_grad_() for t in (image, flow, metric)]
+    found = compat.softsplat.softsplat(*given, kind + suffix, return_norm=True)
+    expected = splatted_as_published(*given, kind, suffix)
+    leaves = [t for t in given if t is not None]
+    cotangents = [torch.rand(t.shape, generator=generator).to(dtype) for t in expected]
+    for got, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, right)
+    slopes = [torch.autograd.grad(pair, leaves, cotangents, allow_unused=True) for pair in (found, expected)]
+    torch.testing.assert_close(*slopes)
+    alone = compat.softsplat.softsplat(*given, kind.removesuffix("max") + suffix)
+    torch.testing.assert_close(found[0] / found[1], alone, rtol=1e-4, atol=1e-5)
+    again = compat.softsplat.softsplat(*given, kind.removesuffix("max") + suffix, return_norm=False)
+    assert torch.equal(again, alone)
+
+
+def test_return_norm_of_a_sum_is_the_sum():
+    image, flow = torch.rand(1, 3, 6, 7), torch.randn(1, 2, 6, 7)
+    found = compat.softsplat.softsplat(image, flow, None, "sum", return_norm=True)
+    assert torch.equal(found, compat.softsplat.softsplat(image, flow, None, "sum"))
+    with pytest.raises(ValueError, match="softsplat: expected return_norm "):
+        compat.softsplat.softsplat(image, flow, None, "avg", return_norm=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_return_norm_in_half_precision_and_with_metrics_that_are_none(dtype):
+    image, flow, metric = (
+        torch.rand(1, 3, 6, 7).to(dtype),
+        torch.zeros(1, 2, 6, 7).to(dtype),
+        torch.zeros(1, 1, 6, 7).to(dtype),
+    )
+    metric[0, 0, 0, :3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    sums, norm = compat.softsplat.softsplat(image, flow, metric, "soft", return_norm=True)
+    assert sums.dtype == norm.dtype == dtype and bool(sums.isfinite().all()) and not sums[0, :, 0, :3].any()
+    torch.testing.assert_close(sums[..., 1:, :], image[..., 1:, :])

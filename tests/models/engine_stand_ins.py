@@ -4,6 +4,7 @@ import contextlib
 import pickle
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -161,6 +162,16 @@ class OnnxBinding:
         pass
 
 
+def from_file(state, data, folder, prefix):
+    """TensorRT's engine in its own cache: found there, or made."""
+    file = Path(folder, f"{prefix}_0.engine")
+    if not file.exists():
+        file.write_bytes(data)
+        return data
+    state.imported += 1
+    return file.read_bytes()
+
+
 def make_onnxruntime(state):
     module = types.ModuleType("onnxruntime")
     module.__version__ = "1.0"
@@ -177,6 +188,10 @@ def make_onnxruntime(state):
             state.checked()
             ((self.provider, self.settings),) = providers
             assert ("trt_engine_cache_path" in self.settings) == self.provider.startswith("Tensorrt")
+            if "trt_engine_cache_path" in self.settings:
+                data = from_file(
+                    state, data, *(self.settings[f"trt_engine_cache_{name}"] for name in ("path", "prefix"))
+                )
             self.program, self.shapes, self.results = PROGRAMS[pickle.loads(data)]
 
         def get_providers(self):

@@ -95,6 +95,74 @@ def test_built_engines_are_found_again_whole_or_not_at_all(own_cache, monkeypatc
     assert not [*own_cache.rglob("*unfinished*")]
 
 
+def test_files_of_built_engines_in_each_others_place(own_cache):
+    """Every pair of them, of other weights, versions, sizes and kinds; and cut off, or with one bit changed."""
+    base = {"weights": "a", "version": "1", "shapes": [[1, 3, 64, 96]], "part": "unet"}
+    others = (("weights", "b"), ("version", "2"), ("shapes", [[1, 3, 96, 64]]), ("part", "block0"))
+    keys = [("openvino", base), *(("openvino", {**base, name: value}) for name, value in others), ("onnx", base)]
+
+    def made(n):
+        return cache.bytes_for(*keys[n], lambda: bytes([n]) * 40)
+
+    def place(n):
+        kind, key = keys[n]
+        return own_cache / kind / f"{cache.name_of(key)}.bin"
+
+    for n in range(len(keys)):
+        assert made(n) == bytes([n]) * 40
+    good = [place(n).read_bytes() for n in range(len(keys))]
+    for n, own in enumerate(good):
+        others = [data for m, data in enumerate(good) if m != n]
+        cut = [own[:length] for length in range(len(own))]
+        changed = [own[:at] + bytes([own[at] ^ 1]) + own[at + 1 :] for at in range(len(own))]
+        for data in (*others, *cut, *changed, own + b"?", others[0][:32] + own[32:], own[:32] + others[0][32:]):
+            place(n).write_bytes(data)
+            assert cache.bytes_for(*keys[n], lambda: b"anew") == b"anew"
+        place(n).write_bytes(own)
+        assert made(n) == bytes([n]) * 40
+
+
+def test_a_key_has_the_text_of_the_package(monkeypatch, tmp_path):
+    model = torch.nn.Conv2d(3, 3, 1)
+    before = cache.hash_of(model)
+    cache.hash_of_sources.cache_clear()
+    assert cache.hash_of(model) == before
+    (tmp_path / "flow.py").write_text("x = 1")
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
+    found = set()
+    for text in ("x = 1", "x = 2"):
+        (tmp_path / "flow.py").write_text(text)
+        cache.hash_of_sources.cache_clear()
+        found.add(cache.hash_of(model))
+    cache.hash_of_sources.cache_clear()
+    assert len({before, *found}) == 3
+
+
+def test_engines_in_each_others_place_are_built_again(own_cache, stand_ins):
+    """Those of two networks, each file with each other's content in turn."""
+    frames, models = pair(), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        models.append(rife4())
+    for plan, ending in (
+        (Plan("openvino", "float32", "CPU"), "openvino/*.bin"),
+        (Plan("onnxruntime", "float32", "CPUExecutionProvider"), "onnx/*.bin"),
+        (Plan("tensorrt", "float32", "TensorrtExecutionProvider"), "tensorrt/*/*.engine"),
+    ):
+        right = [built(model, plan).interpolate(*frames, 0.5) for model in models]
+        files = sorted(own_cache.glob(ending))
+        contents = [file.read_bytes() for file in files]
+        assert len(files) > 3
+        before = stand_ins.imported
+        assert torch.equal(built(models[0], plan).interpolate(*frames, 0.5), right[0])
+        assert stand_ins.imported > before or plan.engine == "onnxruntime"  # they are found as they are
+        for step in range(1, len(files)):
+            for n, file in enumerate(files):
+                file.write_bytes(contents[(n + step) % len(files)])
+            for model, expected in zip(models, right, strict=True):
+                assert torch.equal(built(model, plan).interpolate(*frames, 0.5), expected)
+
+
 def test_a_cached_engine_of_other_weights_is_not_used(stand_ins):
     frames = pair()
     for seed in (1, 2):

@@ -130,7 +130,7 @@ def test_wrong_requests_are_a_sentence(stand_ins):
         vfi.load_model("flow-splat", engine="tensorflow")
     with pytest.raises(ArgumentError, match=r"expected precision auto, float32, .*, got 8"):
         vfi.load_model("flow-splat", precision=8)
-    with pytest.raises(ArgumentError, match="FlowSplat has no network that engines run, got engine openvino"):
+    with pytest.raises(ArgumentError, match="flow-splat has no network that engines run, got engine openvino"):
         vfi.load_model("flow-splat", engine="openvino")
     with pytest.raises(ArgumentError, match="onnxruntime has no precision bfloat16 here: it has float16, float32"):
         on_engine(rife4(), "onnxruntime", "bfloat16", "cpu")

@@ -203,14 +203,14 @@ class Unknown(Interpolator):
     ("make", "size", "said"),
     [
         (Unknown, None, "Unknown cannot be exported: it has no graph for torch.export"),
-        (flow_splat.FlowSplat, (64, 64), "FlowSplat cannot be exported: its optical flow is found by OpenCV, of which "
+        (flow_splat.FlowSplat, (64, 64), "flow-splat cannot be exported: its optical flow is found by OpenCV, of which "
          "there is no graph"),
-        (lambda: routed("apr"), (64, 64), "APRVFI cannot be exported: which patches it works on depends on the frames: "
-         "take routing static"),
-        (routed, None, "APRVFI cannot be exported: it works at more resolutions the larger the frames are: give a "
+        (lambda: routed("apr"), (64, 64), "apr-vfi cannot be exported: which patches it works on depends on the "
+         "frames: take routing static"),
+        (routed, None, "apr-vfi cannot be exported: it works at more resolutions the larger the frames are: give a "
          "size"),
-        (lambda: rife4("4.6").set_usual(tta=True), None, "RIFE4 cannot be exported: tta is two runs: leave it out"),
-        (lambda: rife4("4.6").set_usual(tile=128), None, "RIFE4 cannot be exported: tile cuts pictures of which it "
+        (lambda: rife4("4.6").set_usual(tta=True), None, "rife cannot be exported: tta is two runs: leave it out"),
+        (lambda: rife4("4.6").set_usual(tile=128), None, "rife cannot be exported: tile cuts pictures of which it "
          "must know the size: leave it out"),
         (MODELS["rife"], (0, 64), "expected size of 1 or more, got 0"),
     ],
@@ -229,7 +229,7 @@ def test_wrong_dtypes_and_opsets_say_what_is_right(tmp_path):
     pytest.importorskip("onnxscript")
     with pytest.raises(ArgumentError, match=r"^expected dtype to be float32 or float16, got bfloat16$"):
         export_onnx(MODELS["rife"](), tmp_path / "model.onnx", size=None, dtype=torch.bfloat16)
-    with pytest.raises(ArgumentError, match=r"^EBMESplat cannot be exported: it computes in float32 alone$"):
+    with pytest.raises(ArgumentError, match=r"^ebme-splat cannot be exported: it computes in float32 alone$"):
         export_onnx(MODELS["ebme-splat"](), tmp_path / "model.onnx", size=(64, 64), dtype=torch.float16)
 
 
@@ -239,8 +239,9 @@ def test_wrong_dtypes_and_opsets_say_what_is_right(tmp_path):
         (["-o", "model.txt"], "expected a name that ends in .onnx or .pt2, got model.txt"),
         (["-o", "model.pt2", "--opset", "18"], "--opset is for ONNX, got model.pt2"),
         (["-o", "model.pt2", "--precision", "bfloat16"], "expected --precision float32 or float16, got bfloat16"),
-        (["-o", "model.pt2"], "FlowSplat cannot be exported: its optical flow is found by OpenCV, of which there is no "
-         "graph"),
+        (["-o", "model.pt2"], "flow-splat cannot be exported: its optical flow is found by OpenCV, of which there is "
+         "no graph"),
+        (["-o", "/proc/model.onnx"], "cannot write /proc/model.onnx: No such file or directory"),
         (["-o", "nowhere/model.onnx"], "cannot write nowhere/model.onnx: the folder nowhere does not exist"),
     ],
 )  # fmt: skip

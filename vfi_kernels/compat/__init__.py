@@ -3,6 +3,7 @@
 from vfi_kernels.compat import (
     adacof,
     basicsr,
+    costvol,
     dsepconv,
     ebme,
     ifrnet,
@@ -22,6 +23,7 @@ __all__ = [
     "PatchReport",
     "adacof",
     "basicsr",
+    "costvol",
     "dsepconv",
     "ebme",
     "ifrnet",

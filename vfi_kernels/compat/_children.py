@@ -7,15 +7,17 @@ import os
 import pickle
 import select
 import signal
+import socket
 import struct
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
 
-from vfi_kernels.compat import _trials
+from vfi_kernels.compat import _confinement, _trials
 
 R = TypeVar("R")
 GRACE = 1.0  # seconds more than a trial has, until the process ends that does not stop by itself
@@ -28,7 +30,7 @@ class Ended(Exception):
 
 def answers(tasks: Sequence[Callable[[], R]], failed: Callable[[str], R], seconds: float = _trials.SECONDS) -> list[R]:
     """What each task returns, called in a fork of this process; `failed(why)` for one that hangs or ends it, after
-    which another fork goes on with the rest. What they return is pickled.
+    which another fork goes on with the rest, and for one that tried to write a file. What they return is pickled.
 
     Where there is no fork, none that can compute (macOS), or autograd does not work in one (threads of a GPU were
     started before), they are called here, in turn.
@@ -41,7 +43,9 @@ def answers(tasks: Sequence[Callable[[], R]], failed: Callable[[str], R], second
             if child is None or not child.is_ready(seconds):
                 return found + [called_here(task, failed, seconds) for task in tasks[len(found) :]]
             while len(found) < len(tasks):
-                found.append(pickle.loads(child.read(seconds + GRACE)))
+                answer = pickle.loads(child.read(seconds + GRACE))
+                found.append(failed(f"it asks for {child.wanted[0]!r}") if child.wanted else answer)
+                child.wanted.clear()
         except Ended as end:
             found.append(failed(str(end)))
         finally:
@@ -59,10 +63,15 @@ def called_here(task: Callable[[], R], failed: Callable[[str], R], seconds: floa
 
 
 class Child:
-    """A fork that sends the pickled result of one task after another."""
+    """A fork that sends the pickled result of one task after another, and can write no files.
+
+    wanted: the files that it tried to write, as far as that is seen from here.
+    """
 
     def __init__(self, tasks: Sequence[Callable[[], object]]):
-        self.pipe, writes = os.pipe()
+        self.pipe, theirs = socket.socketpair()
+        self.watch: int | None = None
+        self.wanted: list[str] = []
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
@@ -70,11 +79,11 @@ class Child:
             self.pid = os.fork()
         if self.pid == 0:
             try:
-                os.close(self.pipe)
-                serve(tasks, writes)
+                self.pipe.close()
+                serve(tasks, theirs)
             finally:
                 os._exit(0)
-        os.close(writes)
+        theirs.close()
 
     def is_ready(self, seconds: float) -> bool:
         try:
@@ -90,13 +99,28 @@ class Child:
     def bytes_of(self, count: int, seconds: float) -> bytes:
         found = b""
         while len(found) < count:
-            if not select.select([self.pipe], [], [], seconds)[0]:
-                raise Ended(f"it did not end within {seconds - GRACE:g} s")
-            part = os.read(self.pipe, count - len(found))
+            self.wait(seconds)
+            part, files, _, _ = socket.recv_fds(self.pipe, count - len(found), 1)
+            self.watch = files[0] if files else self.watch
             if not part:
                 raise Ended(f"it ended its process ({self.how_it_ended()})")
             found += part
         return found
+
+    def wait(self, seconds: float) -> None:
+        """Until there is something to read."""
+        end = time.monotonic() + seconds
+        pipe = self.pipe.fileno()
+        while True:
+            files = [pipe] if self.watch is None else [pipe, self.watch]
+            ready = select.select(files, [], [], max(end - time.monotonic(), 0))[0]
+            if not ready:
+                raise Ended(f"it did not end within {seconds - GRACE:g} s")
+            if self.watch is not None and self.watch in ready:
+                path = _confinement.tried(self.watch)
+                self.wanted += [] if path is None else [path]
+            if pipe in ready:
+                return
 
     def how_it_ended(self) -> str:
         _, status = os.waitpid(self.pid, 0)
@@ -105,20 +129,23 @@ class Child:
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
     def end(self) -> None:
-        os.close(self.pipe)
+        self.pipe.close()
+        if self.watch is not None:
+            os.close(self.watch)
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
 
-def serve(tasks: Sequence[Callable[[], object]], pipe: int) -> None:
-    """In the child: nothing is printed, nothing of the parent's is finalised, one thread computes."""
+def serve(tasks: Sequence[Callable[[], object]], pipe: socket.socket) -> None:
+    """In the child: nothing is printed or written, nothing of the parent's is finalised, one thread computes."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
     faulthandler.disable()
     gc.disable()
+    sys.dont_write_bytecode = True
     torch.set_num_threads(1)
     try:
         x = torch.ones(1, device="cpu", requires_grad=True)
@@ -126,12 +153,18 @@ def serve(tasks: Sequence[Callable[[], object]], pipe: int) -> None:
     except RuntimeError:
         send(pipe, b"no gradients")
         return
-    send(pipe, READY)
+    watch = _confinement.confine()
+    _trials.watch_all_threads()
+    send(pipe, READY, watch)
     for task in tasks:
         send(pipe, pickle.dumps(task()))
 
 
-def send(pipe: int, message: bytes) -> None:
-    left = struct.pack("<q", len(message)) + message
-    while left:
-        left = left[os.write(pipe, left) :]
+def send(pipe: socket.socket, message: bytes, file: int | None = None) -> None:
+    head = struct.pack("<q", len(message))
+    if file is None:
+        pipe.sendall(head)
+    else:
+        socket.send_fds(pipe, [head], [file])
+        os.close(file)
+    pipe.sendall(message)

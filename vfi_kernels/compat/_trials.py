@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -117,17 +118,26 @@ FORBIDDEN = (
     "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request",
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill",
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink",
+    "os.utime", "os.chown", "os.chflags", "os.setxattr", "os.removexattr", "sqlite3.connect",
     "shutil.rmtree", "shutil.copyfile", "shutil.move", "ctypes.dlopen",
 )  # fmt: skip
 IMPORTED = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".toml", ".dll", ".dylib")
 READABLE = ("/proc/", "/sys/", "/dev/")
-watching = threading.local()
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+watching: threading.local | SimpleNamespace = threading.local()
 hooks: list[Function] = []  # sys.addaudithook has no counterpart: one, which sleeps outside of trials
+
+
+def watch_all_threads() -> None:
+    """For this process, which makes nothing but trials: in one, no thread may do what a trial must not."""
+    global watching
+    watching = SimpleNamespace(asked=None)
 
 
 @contextlib.contextmanager
 def watched(asked: list[str]) -> Iterator[None]:
-    """Inside, files, the network and other processes are refused, and what was asked for is in `asked`."""
+    """Inside, files, the network and other processes are refused, and what was asked for is in `asked`: by this thread,
+    or by all of them where all are watched."""
     if not hooks:
         hooks.append(refuse)
         sys.addaudithook(refuse)
@@ -145,8 +155,9 @@ def refuse(event: str, arguments: Arguments) -> None:
     if event == "open" and isinstance(arguments[0], int):
         return
     if event == "open":
-        writes = isinstance(arguments[1], str) and any(letter in arguments[1] for letter in "wax+")
-        path = os.fsdecode(arguments[0])
+        path, mode, flags = arguments
+        writes = bool(flags & WRITES) or (isinstance(mode, str) and any(letter in mode for letter in "wax+"))
+        path = os.fsdecode(path)
         if not writes and (path.endswith(IMPORTED) or path.startswith((*READABLE, *library_folders()))):
             return
     what = f"it asks for {os.fsdecode(arguments[0])!r}" if event == "open" else f"it calls {event}"

@@ -9,6 +9,7 @@ from vfi_kernels._overrides import overridable
 from vfi_kernels._results import accumulator
 from vfi_kernels._tracing import of_this_size
 from vfi_kernels.compat._grids import as_under_autocast
+from vfi_kernels.compat._names import any_spelling
 from vfi_kernels.ops.modulated_deform_conv2d.op import modulated_deform_conv2d
 
 __all__ = ["FunctionDSepconv"]
@@ -16,6 +17,7 @@ __all__ = ["FunctionDSepconv"]
 OP = "FunctionDSepconv"
 
 
+@any_spelling
 @overridable
 def FunctionDSepconv(
     tensorInput: Tensor,

@@ -5,12 +5,14 @@ from torch import Tensor, nn
 
 from vfi_kernels._overrides import leaf, overridable
 from vfi_kernels.compat import softsplat
+from vfi_kernels.compat._names import any_names_of_two, any_spelling
 
 __all__ = ["FunctionCorrelation", "FunctionSoftsplat", "ModuleCorrelation", "ModuleSoftsplat", "backwarp"]
 
 MODES = {"summation": "sum", "average": "avg-zeroeps", "linear": "linear-zeroeps", "softmax": "soft-zeroeps"}
 
 
+@any_spelling
 @overridable
 def FunctionSoftsplat(tenInput: Tensor, tenFlow: Tensor, tenMetric: Tensor | None, strType: str) -> Tensor:
     """`vk.splat` in place of softsplat.FunctionSoftsplat(tenInput, tenFlow, tenMetric, strType) of EBME and UPR-Net.
@@ -46,12 +48,14 @@ class ModuleSoftsplat(nn.Module):
         super().__init__()
         self.strType = strType
 
+    @any_spelling
     @leaf
     def forward(self, tenInput: Tensor, tenFlow: Tensor, tenMetric: Tensor | None) -> Tensor:
         """As FunctionSoftsplat."""
         return FunctionSoftsplat(tenInput, tenFlow, tenMetric, self.strType)
 
 
+@any_names_of_two
 def FunctionCorrelation(tenFirst: Tensor, tenSecond: Tensor) -> Tensor:
     """`vk.correlation` with radius 4, in place of correlation.FunctionCorrelation(tenFirst, tenSecond) of EBME and of
     PWC-Net in PyTorch: (B, C, H, W) twice -> (B, 81, H, W); as `compat.softsplat.FunctionCorrelation`."""
@@ -59,14 +63,16 @@ def FunctionCorrelation(tenFirst: Tensor, tenSecond: Tensor) -> Tensor:
 
 
 class ModuleCorrelation(nn.Module):
-    """FunctionCorrelation as a module, in place of correlation.ModuleCorrelation()."""
+    """FunctionCorrelation as a module, in place of correlation.ModuleCorrelation(); keywords may be any two."""
 
+    @any_names_of_two
     @leaf
     def forward(self, tenFirst: Tensor, tenSecond: Tensor) -> Tensor:
         """As FunctionCorrelation."""
         return FunctionCorrelation(tenFirst, tenSecond)
 
 
+@any_spelling
 def backwarp(tenInput: Tensor, tenFlow: Tensor) -> Tensor:
     """`vk.backward_warp` with padding_mode "zeros", in place of backwarp(tenInput, tenFlow), as
     `softsplat.backwarp`."""

@@ -4,11 +4,13 @@ from torch import Tensor
 
 from vfi_kernels._overrides import overridable
 from vfi_kernels.compat._grids import expect_warp
+from vfi_kernels.compat._names import any_spelling
 from vfi_kernels.compat._warps import Warp, picture
 
 __all__ = ["warp"]
 
 
+@any_spelling
 @overridable
 def warp(img: Tensor, flow: Tensor) -> Tensor:
     """`vk.backward_warp` with padding_mode "border", in place of utils.warp(img, flow) of IFRNet and AMT.

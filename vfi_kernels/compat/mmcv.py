@@ -89,9 +89,33 @@ def deform_conv2d(
     im2col_step: int = 32,
 ) -> Tensor:
     """Deformable convolution without a mask (DCNv1), in place of mmcv.ops.deform_conv2d: as modulated_deform_conv2d
-    above. bias has to be False, as there; im2col_step is not needed."""
+    above. bias has to be False, as there; im2col_step is not needed. An input that is too small for any output is an
+    error, as there; a module's input that is smaller than the kernel counts as filled up to it, and gives what is left
+    of that, which may be nothing."""
     expect(bias is False, "deform_conv2d", "bias=False, as mmcv does", bias)
+    if isinstance(input, Tensor):
+        expect_output("deform_conv2d", input.shape, weight, stride, padding, dilation)
     return modulated_deform_conv2d(input, offset, None, weight, None, stride, padding, dilation, groups, deform_groups)
+
+
+def output_of(size: Sequence[int], weight: Tensor, *place: int | Sequence[int]) -> list[int]:
+    """Rows and columns for an input of this size; place: stride, padding, dilation."""
+    named = zip(("stride", "padding", "dilation"), place, (1, 0, 1))
+    steps, pads, gaps = (pair("deform_conv2d", what, value, least) for what, value, least in named)
+    return [
+        (n + 2 * pad - gap * (taps - 1) - 1) // step + 1
+        for n, taps, step, pad, gap in zip(size[2:], weight.shape[2:], steps, pads, gaps)
+    ]
+
+
+def expect_output(name: str, size: Sequence[int], weight: Tensor, *place: int | Sequence[int]) -> None:
+    """What mmcv and BasicSR say of DCNv1, in their words."""
+    if isinstance(weight, Tensor) and len(size) == weight.dim() == 4:
+        sides = output_of(size, weight, *place)
+        if min(sides) <= 0:
+            told = "x".join(map(str, (size[0], len(weight), *sides)))
+            sentence = f"convolution input is too small (output would be {told})"
+            expect(False, name, "an output of 1x1 or more", sentence)
 
 
 class _AsInMmcv(deform.ModulatedDeformConv2d):
@@ -160,7 +184,15 @@ class DeformConv2d(_AsInMmcv):
 
     @leaf
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:  # type: ignore[override]
+        larger = [max(n, taps) for n, taps in zip(x.shape[2:], self.kernel_size)]
+        self.expect_output((*x.shape[:2], *larger))
+        sides = output_of(x.shape, self.weight, self.stride, self.padding, self.dilation)
+        if min(sides) < 0:
+            return offset.new_zeros(len(x), len(self.weight), *(max(side, 0) for side in sides))
         return self.convolve(x, offset, None)
+
+    def expect_output(self, size: Sequence[int]) -> None:
+        expect_output(type(self).__name__, size, self.weight, self.stride, self.padding, self.dilation)
 
 
 @takes_early_names
@@ -177,6 +209,7 @@ class DeformConv2dPack(deform.FindsOffsets, DeformConv2d):
 
     @leaf
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        self.expect_output(x.shape)
         return self.convolve(x, self.conv_offset(x), None)
 
 
@@ -241,6 +274,8 @@ def with_current_names(state_dict: Mapping[str, Tensor], model: Module) -> Order
     mmcv saved `name_offset.weight` (and bias) before version 2 of that module, `name.conv_offset.weight` since. The
     loaders of mmcv and mmengine rename by themselves; torch's load_state_dict does not let a module see such keys.
     """
+    for value, kind, what in ((state_dict, Mapping, "a state dict"), (model, Module, "a module")):
+        expect(isinstance(value, kind), "with_current_names", what, type(value).__name__)
     renamed = OrderedDict(state_dict)
     metadata = getattr(state_dict, "_metadata", {})
     renamed._metadata = metadata  # type: ignore[attr-defined]

@@ -5,11 +5,13 @@ from torch import Tensor
 from vfi_kernels._arguments import ArgumentError
 from vfi_kernels._overrides import overridable
 from vfi_kernels.compat._grids import expect_warp
+from vfi_kernels.compat._names import any_spelling
 from vfi_kernels.compat._warps import Warp, picture
 
 __all__ = ["warp"]
 
 
+@any_spelling
 @overridable
 def warp(
     tenInput: Tensor, tenFlow: Tensor, tenFlow_div: object = None, backwarp_tenGrid: Tensor | None = None

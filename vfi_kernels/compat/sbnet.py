@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Unpack
 
-from vfi_kernels._arguments import expect, expect_integer
+from vfi_kernels._arguments import dtype_name, expect, expect_integer, expect_tensors
 from vfi_kernels._overrides import overridable
 from vfi_kernels._tracing import of_this_size
+from vfi_kernels._types import Foreign
 from vfi_kernels.ops.patches.op import patch_gather, patch_indices, patch_scatter
 
 __all__ = ["ReducedMask", "reduce_mask", "sparse_gather", "sparse_scatter", "sparse_scatter_var"]
@@ -60,14 +61,47 @@ def blocks_of(op: str, sizes: Sizes) -> Blocks:
         expect(len(names) < 2, op, f"{name} or dynamic_{name}", "both")
         expect(bool(names) or name == "boffset", op, f"{name}, (rows, columns)", "none")
         pair = sizes[names[0]] if names else (0, 0)  # type: ignore[literal-required]
-        pair = pair.tolist() if isinstance(pair, Tensor) else pair
-        expect(isinstance(pair, Sequence) and len(pair) == 2, op, f"{name} of two integers", pair)
-        for value in pair:
-            expect_integer(op, name, value, -(2**31) if least is None else least)
-        values.append((int(pair[0]), int(pair[1])))
+        values.append(expect_integers(op, name, pair, -(2**31) if least is None else least))
     unknown = sorted(set(sizes) - Sizes.__annotations__.keys())
     expect(not unknown, op, f"the keywords {', '.join(Sizes.__annotations__)}", ", ".join(unknown))
     return Blocks(*values)
+
+
+def expect_blocks(op: str, x: Tensor, bin_counts: Tensor, indices: Tensor) -> None:
+    """What gathering and scattering take beside blocks: an image and a list."""
+    expect_tensors(op, x=x, bin_counts=bin_counts, active_block_indices=indices)
+    expect(x.dim() == 4, op, "x of shape (N, H, W, C)", tuple(x.shape))
+    expect(
+        indices.dim() == 2 and indices.shape[1] == 3, op, "active_block_indices of shape (M, 3)", tuple(indices.shape)
+    )
+    for name, tensor in (("bin_counts", bin_counts), ("active_block_indices", indices)):
+        whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+        expect(whole, op, f"{name} of integers", dtype_name(tensor.dtype))
+    expect(bin_counts.numel() == 1, op, "bin_counts of one number", tuple(bin_counts.shape))
+    graph = torch.jit.is_tracing() or torch.compiler.is_compiling() or type(indices) is not Tensor
+    if not graph and bin_counts.device.type == indices.device.type == "cpu":  # where to ask costs nothing
+        count = int(bin_counts)
+        expect(0 <= count <= len(indices), op, f"bin_counts of at most the {len(indices)} blocks listed", count)
+        samples = indices[:, 0]
+        inside = bool(((samples >= 0) & (samples < len(x))).all())
+        expect(inside, op, f"samples from 0 to {len(x) - 1} in active_block_indices", samples.tolist()[:4])
+
+
+def expect_new(op: str, blocks: Tensor, place: Blocks, indices: Tensor, x: Tensor, transpose: bool) -> None:
+    """What is scattered."""
+    expect_tensors(op, blocks=blocks)
+    shape = (len(indices), *place.size, x.shape[3])
+    shape = (shape[0], shape[3], *place.size) if transpose else shape
+    expect(tuple(blocks.shape) == shape, op, f"blocks of shape {shape}", tuple(blocks.shape))
+    expect(blocks.dtype == x.dtype, op, f"blocks of the dtype of x, {dtype_name(x.dtype)}", dtype_name(blocks.dtype))
+
+
+def expect_integers(op: str, name: str, pair: Foreign, least: int) -> tuple[int, int]:
+    pair = pair.tolist() if isinstance(pair, Tensor) else pair
+    expect(isinstance(pair, Sequence) and len(pair) == 2, op, f"{name} of two integers", pair)
+    for value in pair:
+        expect_integer(op, name, value, least)
+    return int(pair[0]), int(pair[1])
 
 
 class ReducedMask(NamedTuple):
@@ -84,7 +118,7 @@ def reduce_mask(
     """In place of sbnet_module.reduce_mask: the blocks in which a mask is active.
 
     Args:
-        mask: (N, H, W) or (N, H, W, C), floating.
+        mask: (N, H, W) or (N, H, W, C) of real numbers, or of bools, which count 0 and 1.
         block_count: rows and columns of blocks; pixels of a block outside the mask count nothing.
         tol: a block is active where its largest value (avgpool: its mean) exceeds tol.
         sizes: bsize, boffset, bstride; see above.
@@ -94,8 +128,11 @@ def reduce_mask(
     """
     op = "sbnet.reduce_mask"
     size, offset, stride = blocks_of(op, sizes)
+    expect_tensors(op, mask=mask)
+    expect_integers(op, "block_count", block_count, 0)
     expect(mask.dim() in (3, 4), op, "mask of shape (N, H, W) or (N, H, W, C)", tuple(mask.shape))
     expect(mask.device.type != "meta", op, "a mask with values, which say how many blocks there are", "one on meta")
+    mask = mask if mask.is_floating_point() else mask.float()
     if mask.dim() == 4:
         mask = mask.amax(3) if not avgpool else mask.mean(3)
     mask, low = of_this_size(mask, 1, 2), float("nan") if avgpool else float("-inf")
@@ -114,7 +151,7 @@ def sparse_gather(
 
     Args:
         x: (N, H, W, C). Pixels of a block outside x are 0.
-        bin_counts, active_block_indices: from reduce_mask (the first is not needed here).
+        bin_counts, active_block_indices: from reduce_mask (of the first it is looked at alone whether it can be).
         transpose: False for (M, rows, columns, C), True for (M, C, rows, columns).
         sizes: bsize, boffset, bstride; see above.
 
@@ -122,6 +159,7 @@ def sparse_gather(
         dtype of x, differentiable in x.
     """
     blocks = blocks_of("sbnet.sparse_gather", sizes)
+    expect_blocks("sbnet.sparse_gather", x, bin_counts, active_block_indices)
     halo, offset = blocks.halo, blocks.offset
     if halo is None:
         pixels = with_one_more(of_this_size(x, 1, 2))
@@ -153,7 +191,7 @@ def sparse_scatter(
 
     Args:
         blocks: (M, rows, columns, C), or (M, C, rows, columns) with transpose.
-        bin_counts, active_block_indices: from reduce_mask (the first is not needed here).
+        bin_counts, active_block_indices: from reduce_mask (of the first it is looked at alone whether it can be).
         x: (N, H, W, C), dtype of blocks. Pixels of a block outside x are dropped.
         add: adds instead, also where blocks overlap. Where they do and overwrite, the last of the list stays (theirs:
             any).
@@ -163,7 +201,9 @@ def sparse_scatter(
     Returns:
         (N, H, W, C), differentiable in blocks and x.
     """
-    place = blocks_of("sbnet.sparse_scatter", sizes)
+    op, place = "sbnet.sparse_scatter", blocks_of("sbnet.sparse_scatter", sizes)
+    expect_blocks(op, x, bin_counts, active_block_indices)
+    expect_new(op, blocks, place, active_block_indices, x, transpose)
     if place.halo != 0:
         return scatter_pixels(blocks.permute(0, 2, 3, 1) if transpose else blocks, place, active_block_indices, x, add)
     patch, base, tall, wide = place.size[0], x.permute(0, 3, 1, 2), x.shape[1], x.shape[2]
@@ -191,7 +231,8 @@ def sparse_scatter_var(
 ) -> Tensor:
     """In place of sbnet_module.sparse_scatter_var: sparse_scatter into x itself, which is returned."""
     options = {"add": add, "transpose": transpose, "atomic": atomic}
-    return x.copy_(sparse_scatter(blocks, bin_counts, active_block_indices, x, **options, **sizes))
+    result = sparse_scatter(blocks, bin_counts, active_block_indices, x, **options, **sizes)
+    return x.copy_(result)
 
 
 def pixel_numbers(blocks: Blocks, indices: Tensor, shape: Sequence[int]) -> Tensor:

@@ -5,11 +5,13 @@ from torch import Tensor, nn
 
 from vfi_kernels._overrides import leaf, overridable
 from vfi_kernels.compat._grids import as_under_autocast
+from vfi_kernels.compat._names import any_spelling
 from vfi_kernels.ops.sepconv.op import sepconv
 
 __all__ = ["FunctionSepconv", "ModuleSepconv", "sepconv_func"]
 
 
+@any_spelling
 @overridable
 def FunctionSepconv(tenInput: Tensor, tenVertical: Tensor, tenHorizontal: Tensor) -> Tensor:
     """`vk.sepconv` in place of sepconv.FunctionSepconv(tenInput, tenVertical, tenHorizontal).
@@ -32,6 +34,7 @@ def FunctionSepconv(tenInput: Tensor, tenVertical: Tensor, tenHorizontal: Tensor
 class ModuleSepconv(nn.Module):
     """FunctionSepconv as a module, in place of sepconv.ModuleSepconv()."""
 
+    @any_spelling
     @leaf
     def forward(self, tenInput: Tensor, tenVertical: Tensor, tenHorizontal: Tensor) -> Tensor:
         """As FunctionSepconv."""

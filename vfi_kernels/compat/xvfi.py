@@ -5,6 +5,7 @@ from torch import Tensor
 from vfi_kernels._arguments import expect_size
 from vfi_kernels._overrides import overridable
 from vfi_kernels.compat._grids import expect_warp
+from vfi_kernels.compat._names import any_spelling
 from vfi_kernels.compat._warps import Mask, Warp, picture
 
 __all__ = ["bwarp"]
@@ -12,6 +13,7 @@ __all__ = ["bwarp"]
 COVERED = 0.999  # XVFI's threshold
 
 
+@any_spelling
 @overridable
 def bwarp(x: Tensor, flo: Tensor, withmask: bool = True) -> Tensor:
     """`vk.backward_warp` with padding_mode "zeros", times its validity, in place of bwarp(x, flo) of XVFI and of the

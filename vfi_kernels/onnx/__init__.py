@@ -7,16 +7,18 @@ in a warning."""
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import onnxscript
 from onnxscript.function_libs.torch_lib.registration import default_registry
 from torch.export import ExportedProgram
 
+from vfi_kernels.onnx._openvino import openvino_extension
 from vfi_kernels.onnx._operators import operators
 from vfi_kernels.onnx._values import DOMAIN, OLDEST, OPSETS, TRANSLATIONS
 
-__all__ = ["OPSETS", "operators", "opset_of"]
+__all__ = ["OPSETS", "openvino_extension", "operators", "opset_of"]
 
 
 for _module in pkgutil.iter_modules(__path__):
@@ -30,10 +32,12 @@ for _name, _function in TRANSLATIONS.items():
     default_registry.register(Translation(onnxscript.values.Opset(DOMAIN, 1), _function), f"{DOMAIN}::{_name}")
 
 
-def opset_of(program: ExportedProgram) -> int:
-    """The oldest opset that has the operators of every op of ours in a program of torch.export, and that torch exports
-    to."""
-    names = (str(node.target).split(".") for node in program.graph.nodes if node.op == "call_function")
+def opset_of(program: ExportedProgram | Iterable[str]) -> int:
+    """The oldest opset that has the operators of every op of ours in a program of torch.export, or of those called
+    `vfi_kernels.backward_warp` and so on, and that torch exports to."""
+    if isinstance(program, ExportedProgram):
+        program = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    names = (name.split(".") for name in program)
     return max((OPSETS.get(name[1], OLDEST) for name in names if name[0] == DOMAIN), default=OLDEST)
 
 

@@ -1,6 +1,7 @@
 """The user's cache folder: what was chosen, and engines that were built. Whatever in it is damaged, or not the user's
 own, is as if it were not there; where it cannot be written, nothing is kept."""
 
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from vfi.files.atomic import written_whole
 LARGEST_RECORD = 1 << 16
 MOST_BYTES = 4 << 30  # of built engines; those that were not used for longest go
 DIGEST = 32
+PACKAGE = Path(__file__).parents[1]
 
 
 def folder() -> Path:
@@ -76,19 +78,48 @@ def keep(kind: str, name: str, data: bytes) -> None:
 
 
 def bytes_for(kind: str, key: Mapping[str, object], build: Callable[[], bytes]) -> bytes:
-    """What `build` made once for this key: a file of its digest and itself."""
+    """What `build` made once for this key: a file of a digest of the key and itself, and itself."""
     path, name = usable(kind), f"{name_of(key)}.bin"
     with suppress(OSError):
         whole = b"" if path is None else (path / name).read_bytes()
-        if len(whole) > DIGEST and hashlib.sha256(whole[DIGEST:]).digest() == whole[:DIGEST]:
+        if len(whole) > DIGEST and digest(kind, key, whole[DIGEST:]) == whole[:DIGEST]:
             if path is not None:
                 os.utime(path / name)
             return whole[DIGEST:]
     data = build()
-    keep(kind, name, hashlib.sha256(data).digest() + data)
+    keep(kind, name, digest(kind, key, data) + data)
     if path is not None:
         remove_oldest(path)
     return data
+
+
+def digest(kind: str, key: Mapping[str, object], data: bytes) -> bytes:
+    """Of what was kept and for what: a file in another one's place has another."""
+    return hashlib.sha256(f"{kind}/{name_of(key)}:".encode() + data).digest()
+
+
+def remove_changed(kind: str, name: str) -> None:
+    """Of files that a library keeps in the folder itself, those of this name that are not as `remember_files` saw
+    them."""
+    path, record = usable(kind), read_record(kind, {"files": name}) or {}
+    for file in [] if path is None else path.glob(f"{name}*"):
+        if record.get(file.name) != digest_of(file):
+            with suppress(OSError):
+                file.unlink()
+
+
+def remember_files(kind: str, name: str) -> None:
+    """How the files of this name are, that a library has made."""
+    path = usable(kind)
+    if path is not None:
+        keep_record(kind, {"files": name}, {file.name: digest_of(file) for file in path.glob(f"{name}*")})
+
+
+def digest_of(file: Path) -> str | None:
+    """None of a file that cannot be read."""
+    with suppress(OSError), file.open("rb") as opened:
+        return hashlib.sha256(opened.read()).hexdigest()
+    return None
 
 
 def remove_oldest(path: Path) -> None:
@@ -103,10 +134,18 @@ def remove_oldest(path: Path) -> None:
 
 
 def hash_of(module: nn.Module) -> str:
-    """Of its weights, and of how it is made."""
-    digest = hashlib.sha256(repr(module).encode())
+    """Of its weights, of how it is made, and of what it does: the text of this package."""
+    found = hashlib.sha256(f"{hash_of_sources()} {module!r}".encode())
     with torch.no_grad():
         for name, value in module.state_dict().items():
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+            found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+@functools.cache
+def hash_of_sources() -> str:
+    found = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(f"{path.relative_to(PACKAGE).as_posix()} {path.stat().st_size}:".encode() + path.read_bytes())
+    return found.hexdigest()

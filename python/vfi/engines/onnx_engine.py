@@ -89,15 +89,25 @@ class Builder:
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch's threads work in between
-        wanted = (self.provider, self.settings(key, tensors))
+        settings = self.settings(key, tensors)
+        kept = settings.get("trt_engine_cache_prefix")
+        if kept is not None:
+            cache.remove_changed(self.folder, str(kept))
         try:
-            session = runtime().InferenceSession(data, options, providers=[wanted])
+            session = runtime().InferenceSession(data, options, providers=[(self.provider, settings)])
         except Exception as error:  # its errors have no class in common
             raise EngineFailed(f"onnxruntime's {self.provider} cannot build {key['part']}: {error}") from error
         if self.provider not in session.get_providers():
             raise EngineFailed(f"onnxruntime's {self.provider} does not start here")
         session.disable_fallback()
+        if kept is not None:
+            cache.remember_files(self.folder, str(kept))
         return session
+
+    @property
+    def folder(self) -> str:
+        """Where TensorRT's own cache is."""
+        return f"tensorrt/{self.weights[:32]}"
 
     def settings(self, key: dict[str, object], tensors: Sequence[Tensor]) -> dict[str, object]:
         index = tensors[0].device.index or 0
@@ -106,7 +116,7 @@ class Builder:
         if self.provider != TENSORRT:
             return {}
         more: dict[str, object] = {"device_id": index, "trt_fp16_enable": self.precision == "float16"}
-        path = cache.usable(f"tensorrt/{self.weights[:32]}")
+        path = cache.usable(self.folder)
         if path is not None:
             built = {**key, "runtime": runtime().__version__, "precision": self.precision}
             more |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(path)}

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,11 @@ def check_target(path: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) 
         raise errors.ArgumentError(f"{path} exists already; add `overwrite` to replace it")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: no permission to write into {path.parent}")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):  # rights do not tell all
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def temporary_name(path: Path) -> Path:

@@ -9,6 +9,8 @@ import torch
 from diffusers import DiffusionPipeline
 
 from vfi.errors import ArgumentError
+from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.models.diffusion_options import DiffusionOptions
 from vfi.networks.diffusers_folders import INDEX, is_whole, quieted
 from vfi.training.job import torch_dtype
@@ -24,6 +26,7 @@ class Source(Generic[Pipeline]):
         name: of the model.
         pipeline: name of the pipeline's class.
         part: what a file holds of it, beside the backbone.
+        kind: the same for vfi.models.recognition.
         backbone: name of the published files.
         whole: a folder and the dtype -> the pipeline.
         beside: the backbone's folder, a file and the dtype -> the pipeline.
@@ -32,6 +35,7 @@ class Source(Generic[Pipeline]):
     name: str
     pipeline: str
     part: str
+    kind: str
     backbone: str
     whole: Callable[[str, torch.dtype], Pipeline]
     beside: Callable[[Path, str, torch.dtype], Pipeline]
@@ -52,6 +56,8 @@ def load_pipeline(source: Source[Pipeline], weights: str, device: str, options: 
     if is_whole(weights, options.backbone, source.pipeline, source.part):
         return source.whole(weights, dtype)
     if options.backbone is None:
+        if Path(weights).is_file():  # which is said first if it is another model's
+            recognition.expect(checkpoints.read(weights), weights, source.kind)
         raise ArgumentError(
             f"the model {source.name} needs `backbone`, the folder of {source.backbone}, beside a file of "
             f"{source.part}; or give a folder with {INDEX} as `weights`"

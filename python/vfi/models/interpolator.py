@@ -51,8 +51,10 @@ class Interpolator(ABC):
 
     @property
     def called(self) -> str:
-        """Its name in sentences."""
-        return type(self).__name__
+        """Its name in sentences: that of the registry, or of a class that is not there."""
+        from vfi.models.registry import name_of
+
+        return name_of(type(self)) or type(self).__name__
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: Any) -> "Interpolator":

@@ -117,7 +117,7 @@ MODELS = {
     "rife": ModelEntry(
         "rife.model:RIFE",
         "RIFE 4.0 to 4.26, RIFE (ECCV 2022) and RIFEm",
-        weights="flownet.pkl of any of these",
+        weights="flownet.pkl of any of these: RIFE 4.0 to 4.26, RIFE (ECCV 2022), RIFEm",
         options="rife.options:RIFEOptions",
         training="rife.options:RIFETraining",
     ),
@@ -195,6 +195,15 @@ def entry_of(name: str) -> ModelEntry:
     if entry is None:
         raise errors.ArgumentError(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
     return entry
+
+
+def name_of(model: type) -> str | None:
+    """The name of a model's class here, or of the nearest one that it is made from."""
+    for each in model.__mro__:
+        for name, entry in MODELS.items():
+            if f"{each.__module__}:{each.__name__}" == f"vfi.models.{entry.model}":
+                return name
+    return None
 
 
 def check_weights(weights: object) -> None:

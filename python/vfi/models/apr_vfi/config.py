@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vfi.errors import ArgumentError, UserError
+from vfi.files import checkpoints
 from vfi.options import whole
 
 BLOCKS = 5  # refine blocks, of which the first sees every patch
@@ -56,7 +57,8 @@ def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> APRConfig:
     """
     first, inner, patch = (state.get(key) for key in ("context.0.0.0.weight", WITHIN, "patch"))
     if first is None or inner is None or patch is None or patch.numel() != 1 or not first.dim() or not inner.dim():
-        raise UserError(f"{path} is no checkpoint of APR-VFI: expected context.0.0.0.weight, {WITHIN} and one patch")
+        wanted = f"expected context.0.0.0.weight, {WITHIN} and one patch"
+        raise UserError(f"{path} is no checkpoint of APR-VFI: {wanted}, got {checkpoints.listed(list(state))}")
     try:
         if not patch <= LARGEST_PATCH:
             raise ArgumentError(f"expected a patch of at most {LARGEST_PATCH}, got {patch.item():g}")

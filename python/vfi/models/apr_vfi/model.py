@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vfi.errors import ArgumentError, dtype_name
 from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.models.apr_vfi import routing as routes
 from vfi.models.apr_vfi.alignment import PairMotion, Result, channels_last, moved
 from vfi.models.apr_vfi.config import BLOCKS, ROUTED, APRConfig, sizes_of
@@ -250,6 +251,8 @@ def load(
         UserError: if a file cannot be read, or is of another network; says which keys differ.
     """
     state = {} if path is None else checkpoints.read(path)
+    if path is not None:
+        recognition.expect(state, path, "APR-VFI")
     if path is not None and config is None:
         config = sizes_of(state, path)
     if path is None:
@@ -257,5 +260,5 @@ def load(
     else:
         model = checkpoints.built(lambda: APRVFI(config, channel_order), state, path)
     if flow is not None:
-        checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
+        ebme.load_into(model.flow, flow)
     return model.eval()

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from vfi.errors import ArgumentError
-from vfi.files import checkpoints
 from vfi.models.apr_vfi.config import APRConfig
 from vfi.models.apr_vfi.model import APRVFI, load
 from vfi.models.apr_vfi.options import Routing
 from vfi.models.apr_vfi.routing import misalignment, top_shares
+from vfi.models.ebme import flow as ebme
 from vfi.training.losses import census, charbonnier
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
@@ -86,7 +86,7 @@ def objective(weights: str | Path | None, tiny: bool, flow: str | Path | None = 
         nn.init.zeros_(model.synthesis.head.weight)
         nn.init.zeros_(torch.as_tensor(model.synthesis.head.bias))
     if flow is not None:
-        checkpoints.load_into(model.flow, checkpoints.read(flow), flow)
+        ebme.load_into(model.flow, flow)
     apr = APRObjective(model)
     apr.fresh = weights is None
     return apr

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import vfi_kernels as vk
 from vfi.errors import ArgumentError
 from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
 from vfi.options import ChannelOrder, whole
@@ -135,6 +136,13 @@ class BiFlowNet(nn.Module):
         return flow if flow.dtype == torch.float64 else flow.float(), motion
 
 
+def load_into(network: BiFlowNet, path: str | Path) -> None:
+    """bi-flownet.pkl of EBME into a network; errors as those of `load`."""
+    state = checkpoints.read(path)
+    recognition.expect(state, path, "EBME's flow network")
+    checkpoints.load_into(network, state, path)
+
+
 def load(path: str | Path | None = None, *, channel_order: ChannelOrder = "bgr") -> BiFlowNet:
     """The flow network with the weights of a checkpoint, in eval mode.
 
@@ -148,5 +156,5 @@ def load(path: str | Path | None = None, *, channel_order: ChannelOrder = "bgr")
     """
     network = BiFlowNet(channel_order)
     if path is not None:
-        checkpoints.load_into(network, checkpoints.read(path), path)
+        load_into(network, path)
     return network.eval()

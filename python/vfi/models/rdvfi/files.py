@@ -13,6 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithP
 
 from vfi.errors import UserError
 from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.models.rdvfi.diffusion import EmptyPrompt, widened
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
 from vfi.models.rdvfi.model import RDVFI
@@ -66,9 +67,10 @@ def from_backbone(
     Raises:
         UserError: if a file is missing or is not what it should be.
     """
-    path, state = Path(folder), {} if weights is None else checkpoints.read(weights)
+    path = Path(folder)
     if variant not in BACKBONES:
         raise UserError(f"expected the variant {' or '.join(BACKBONES)}, got {variant!r}")
+    state = {} if weights is None else _own(weights, variant)
     if not path.is_dir():
         raise UserError(f"expected the folder of {BACKBONES[variant]}, got {folder}")
     pipeline = (_wan if variant == "d" else _svd)(path, state, dtype, settings)
@@ -137,6 +139,13 @@ class RDVFINetworks(nn.ModuleDict):
     """Named in errors."""
 
 
+def _own(weights: str | Path, variant: Variant) -> dict[str, Tensor]:
+    """What a file holds of RDVFI's own networks."""
+    state = checkpoints.read(weights)
+    recognition.expect(state, weights, f"RDVFI-{variant.upper()}")
+    return state
+
+
 def put(pipeline: RDVFI, state: Mapping[str, Tensor], path: str | Path) -> None:
     """Weights of RDVFI's own networks, by the names of the parts; the denoiser's and the prompt's may be absent."""
     own = RDVFINetworks({name: part for name in OWN if (part := getattr(pipeline, name, None)) is not None})
@@ -168,7 +177,7 @@ def tiny(variant: Variant = "d", weights: str | Path | None = None, seed: int = 
         torch.manual_seed(whole("seed", seed, 0, most=2**63 - 1))
         made = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **settings})
     if weights is not None:
-        put(made, checkpoints.read(weights), weights)
+        put(made, _own(weights, variant), weights)
     return finished(made)
 
 

@@ -41,7 +41,8 @@ class SeededRDVFI(Interpolator):
         def beside(backbone: Path, file: str, dtype: torch.dtype) -> RDVFI:
             return from_backbone(cls.variant, backbone, file, dtype, **settings)
 
-        source = Source(f"rdvfi-{cls.variant}", "RDVFI", "weights", BACKBONES[cls.variant], whole, beside)
+        kind = f"RDVFI-{cls.variant.upper()}"
+        source = Source(kind.lower(), "RDVFI", "weights", kind, BACKBONES[cls.variant], whole, beside)
         pipeline = load_pipeline(source, str(weights), device, options)
         if pipeline.variant != cls.variant:
             raise UserError(f"{weights} holds rdvfi-{pipeline.variant}, not rdvfi-{cls.variant}")

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from vfi.errors import ArgumentError, UserError
+from vfi.files import checkpoints
 from vfi.options import ChannelOrder, whole
 
 Variant = Literal["rife", "rife_m"]
@@ -60,7 +61,7 @@ def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, object]
     first = shape_of(state, "block0.conv0.0.0.weight")
     variant = next((name for name, inputs in VARIANTS.items() if first[1:2] == (inputs,)), None)
     if variant is None or len(first) != 4:
-        got = str(first) if first else "no such key"
+        got = str(first) if first else f"no such key, but {checkpoints.listed(list(state))}"
         raise UserError(
             f"{path} is no checkpoint of RIFE: expected block0.conv0.0.0.weight of 6 or 7 input channels, got {got}"
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.models.interpolator import Interpolator
 from vfi.models.rife.config import PUBLISHED, VARIANTS, Config, Variant, sizes_of
 from vfi.models.rife.explanation import RIFEExplanation
@@ -172,6 +173,7 @@ def load(
             return make_rife4(variant)
         return RIFE(Config(cast(Variant, variant or "rife"), channel_order)).eval()
     state = checkpoints.read(path)
+    recognition.expect(state, path, "RIFE", "RIFE (ECCV 2022)", "RIFEm", "RIFE 4")
     if is_of_the_family(state):
         return load_rife4(state, path, variant)
     sizes: dict[str, Any] = sizes_of(state, path)

@@ -99,8 +99,8 @@ NAMES = tuple(sorted(NETWORKS, key=lambda name: (int(name.split(".")[1]), name))
 
 def is_of_the_family(state: Mapping[str, Tensor]) -> bool:
     """Whether these are weights of some RIFE 4, published or not: they have a fourth block and no ContextNet."""
-    heads = {key.partition(".")[0] for key in state}
-    return "block3" in heads and "contextnet" not in heads
+    heads = {part for key in state for part in (key.partition(".")[0], ".".join(key.split(".")[:2]))}
+    return "block3.conv0" in heads and "contextnet" not in heads
 
 
 def sized_as(network: Network, state: Mapping[str, Tensor]) -> Network:

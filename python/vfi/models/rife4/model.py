@@ -34,6 +34,7 @@ class RIFE4(FlowNet, SizedModel):
     """A network of the family. Frames are RGB."""
 
     any_time = True
+    called = "rife"  # which loads it
     programs = ("encoded", "between", "frame_at")
 
     def __init__(self, network: Network):
@@ -60,7 +61,7 @@ class RIFE4(FlowNet, SizedModel):
         ensemble = self.ensemble if ensemble is None else ensemble
         self.check_ensemble(ensemble)
         stages = list(self.stages(self.encoded(frame0), self.encoded(frame1), timestep, scale, ensemble))
-        return Result(self.frame(frame0, frame1, stages[-1]), stages)
+        return Result(self.larger_or_not(frame0, frame1, stages[-1]), stages)
 
     def last_stage(self, encoded0: Tensor, encoded1: Tensor, timestep: float | Tensor, scale: float) -> Stage:
         """Alone: the memory of the earlier ones is free again."""
@@ -73,7 +74,11 @@ class RIFE4(FlowNet, SizedModel):
     def between(self, encoded0: Tensor, encoded1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of encoded frames."""
         stage = self.last_stage(encoded0, encoded1, timestep, scale)
-        return self.frame(encoded0[:, :3], encoded1[:, :3], stage)
+        return self.larger_or_not(encoded0[:, :3], encoded1[:, :3], stage)
+
+    def larger_or_not(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> Tensor:
+        """The frame; only a network that may work at twice its scales has stages larger than the frames."""
+        return (self.frame_at_any if self.network.widens else self.frame)(frame0, frame1, stage)
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         return sized_inference.traced(self.graph_at, frame0, frame1, t, self.scale, self.multiple)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.models.rife4.family import Encoder, Network
+from vfi.networks import sized_inference
 from vfi.networks.layers import channels, resized
 
 LARGE = 32.0  # pixels: see Network.widens
@@ -140,7 +141,8 @@ class FlowNet(nn.Module):
         self, encoded0: Tensor, encoded1: Tensor, time: float | Tensor, scale: float = 1.0, ensemble: bool = False,
         widens: bool = True,
     ) -> Iterator[Stage]:  # fmt: skip
-        """The stage after each block.
+        """The stage after each block; where it works at twice the scale, of a size that fits that, with more below and
+        to the right.
 
         Args:
             encoded0, encoded1: from `encoded`; H and W multiples of network.multiple / scale.
@@ -155,9 +157,10 @@ class FlowNet(nn.Module):
         first = self._refined(0, None, pair, scales[0], ensemble)
         second = self._refined(1, first, pair, scales[1], ensemble)
         if widens and self.network.widens and self.moves_far(second.flow - first.flow):
-            scales = [2 * s for s in scales]
-            first = self._refined(0, None, pair, scales[0], ensemble)
-            second = self._refined(1, first, pair, scales[1], ensemble)
+            multiple = max(round(2 * self.network.multiple / scale), self.network.multiple)
+            wide0, wide1 = (sized_inference.pad(each, multiple) for each in (encoded0, encoded1))
+            yield from self.stages(wide0, wide1, times, scale / 2, ensemble, widens=False)
+            return
         yield first
         yield second
         stage = second
@@ -201,6 +204,12 @@ class FlowNet(nn.Module):
             mask, told = before.mask_at(scale), None if before.features is None else before.features.at(scale)
         plane = time.expand(first.shape[0], 1, *first.shape[2:])
         return channels(first[:, :3], second[:, :3], first[:, 3:], second[:, 3:], plane, mask, told, flow)
+
+    def frame_at_any(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> Tensor:
+        """`frame`, of a stage that may be larger than the frames."""
+        (height, width), size = frame0.shape[2:], stage.flow.shape[2:]
+        filled = [F.pad(each, (0, size[1] - width, 0, size[0] - height)) for each in (frame0, frame1)]
+        return self.frame(filled[0], filled[1], stage)[:, :, :height, :width]
 
     def frame(self, frame0: Tensor, frame1: Tensor, stage: Stage) -> Tensor:
         """Both frames (B, 3, H, W) warped and blended: (B, 3, H, W)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
 from vfi.files.atomic import check_target
+from vfi.models import recognition
 from vfi.models.semfi.mixture import SemFiTransformer
 
 # SemFi's name of each layer of a block: its own, and `lora_` before the last part.
@@ -46,17 +47,25 @@ def our_name(theirs: str) -> str | None:
     return f"{match[1]}.{OURS[match[2]]}.adapters.{match[3]}.{match[4]}"
 
 
+def read_adapters(path: str | Path) -> dict[str, Tensor]:
+    """A file's tensors; a UserError if they are another network's."""
+    state = checkpoints.read(path)
+    recognition.expect(state, path, "SemFi's adapters")
+    return state
+
+
 def load_adapters(transformer: SemFiTransformer, path: str | Path) -> None:
     """Reads adapters into a transformer: semfi.ckpt, or what a training wrote.
 
     Raises:
         UserError: if the file holds no adapters, or not those of this transformer, all of them.
     """
-    state = checkpoints.read(path)
+    state = read_adapters(path)
     named = {our_name(key) or key: value for key, value in state.items()}
     chosen = {key: value for key, value in named.items() if _OURS.fullmatch(key)}
     if not chosen:
-        raise UserError(f"expected adapters of SemFi in {path}, such as blocks.0.self_attn.lora_q.0.lora_A.weight")
+        such = "such as blocks.0.self_attn.lora_q.0.lora_A.weight"
+        raise UserError(f"expected adapters of SemFi in {path}, {such}, got {checkpoints.listed(list(state))}")
     rest = [key for key in named if key not in chosen]
     if rest:
         raise UserError(f"expected adapters of SemFi alone in {path}, got {len(rest)} others, such as {rest[0]}")

@@ -35,7 +35,7 @@ class PromptedSemFi(Interpolator):
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: SemFiOptions) -> "PromptedSemFi":
         """weights: the folder of a whole SemFi; or, with `backbone`, a file of adapters, such as semfi.ckpt."""
-        source = Source("semfi", "SemFi", "adapters", BACKBONE, load, from_backbone)
+        source = Source("semfi", "SemFi", "adapters", "SemFi's adapters", BACKBONE, load, from_backbone)
         pipeline = load_pipeline(source, str(weights), device, options)
         placed(pipeline, device, options)
         pipeline.set_progress_bar_config(desc="denoising", leave=False)

@@ -17,8 +17,7 @@ from transformers import (
 )
 
 from vfi.errors import ArgumentError, UserError
-from vfi.files import checkpoints
-from vfi.models.semfi.files import load_adapters
+from vfi.models.semfi.files import load_adapters, read_adapters
 from vfi.models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
 from vfi.models.semfi.pipeline import SemFi
 from vfi.models.semfi.scheduler import ShiftedEuler
@@ -74,7 +73,7 @@ def from_backbone(
     if index.is_file() and f'"{SemFi.__name__}"' in index.read_text(errors="replace"):
         raise ArgumentError(f"{folder} holds a whole SemFi: give it as `weights`, or to load")
     if adapters is not None:
-        checkpoints.read(adapters)  # before the backbone, which takes long
+        read_adapters(adapters)  # before the backbone, which takes long
     files, tokenizer = wan.find(folder), tokenizer_in(Path(folder))
     transformer = with_adapters(wan.transformer(files.transformer, dtype))
     if adapters is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vfi.errors import UserError, require
 from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.options import whole
 
 BLOCKS = (8, 11)  # whose outputs are used, counted from 0
@@ -90,6 +91,7 @@ def load(path: str | Path, max_side: int | None = None) -> Dino:
     """
     check_side(max_side)
     state = checkpoints.read(path)
+    recognition.expect(state, path, "DINOv3")
     if "blocks.0.attn.qkv.weight" in state:
         state = from_meta(state)
     network = make_network()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
+from vfi.models import recognition
 from vfi.models.rife.flow import FlowStage, blended
 from vfi.models.rife.model import RIFE, Result
 from vfi.models.sg_rife import dino as dinov3
@@ -153,6 +154,7 @@ def load(
     if path is None:
         return SGRIFE(network, GuidedConfig(channel_order=channel_order)).eval()
     state = checkpoints.read(path)
+    recognition.expect(state, path, "SG-RIFE", "RIFE (ECCV 2022)", "RIFEm")
     sizes: dict[str, Any] = guided_sizes_of(state, path)
     if sizes["variant"] != "rife":
         raise UserError(f"{path} holds weights of rife_m, of which there is no SG-RIFE")
