@@ -22,6 +22,7 @@ _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o morph.mp4 --factor 16
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
+  vfi interpolate frames/f_%05d.png -o smooth.mp4 --input-fps 24
   ffmpeg -i in.mkv -f yuv4mpegpipe - | vfi interpolate - -o - | ffmpeg -i - out.mkv
 """
 _OF_VIDEO_INPUT = (
@@ -40,7 +41,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video; - for standard input")
+    what = "two images; or one video: a file, - for standard input, images as a folder or as frames_%%05d.png"
+    parser.add_argument("input", nargs="+", type=Path, help=what)
     what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}; - for a pipe"
     parser.add_argument("-o", "--output", required=True, type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
@@ -75,7 +77,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="no progress bar")
     add("--verbose", action="store_true", default=None, help="show what encoders print")
     what = "keep what is finished in parts so long, so that a run that is killed can go on; 0: all at once (default 60)"
-    add("--segment", type=_rate_or_none, metavar="SECONDS", help=what)
+    add("--input-fps", type=_rate, metavar="FPS", help="of a sequence of images (default 25)")
+    add("--start-number", type=int, metavar="N", help="of a sequence of images: the first number (default: the lowest)")
+    add("--segment", type=_seconds, metavar="SECONDS", help=what)
     add("--resume", action="store_true", default=None, help="go on with what an earlier run has kept")
     sound = parser.add_argument_group("sound of a video")
     add = sound.add_argument
@@ -93,6 +97,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from vfi.video.sequence import images_of
+
+    if images := images_of(options.input, options.start_number):
+        _video(options, tuple(images))
+        return
+    refuse(options, ("input_fps", "start_number"), "a sequence of images")
     if len(options.input) > 2:
         raise UserError(f"expected two images or one video, got {len(options.input)} files")
     for path in options.input:
@@ -150,7 +160,7 @@ def _images(options: argparse.Namespace) -> None:
     interpolate_images.run(job, model, device)
 
 
-def _video(options: argparse.Namespace) -> None:
+def _video(options: argparse.Namespace, images: tuple[Path, ...] = ()) -> None:
     from vfi.commands import interpolate_video
     from vfi.commands.video_plan import VideoJob
 
@@ -178,6 +188,8 @@ def _video(options: argparse.Namespace) -> None:
         trust_input=bool(options.trust_input),
         segment=Fraction(60) if options.segment is None else options.segment,
         resume=bool(options.resume),
+        images=images,
+        input_fps=options.input_fps or Fraction(25),
         settings=_settings(options),
     )
     interpolate_video.run(job, model, device)
@@ -240,10 +252,6 @@ def _factor(text: str) -> Fraction:
         return Fraction(text.removesuffix("x"))
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"expected a number such as 2, 2x or 2.5, got {text!r}") from None
-
-
-def _rate_or_none(text: str) -> Fraction:
-    return Fraction(0) if text == "0" else _rate(text)
 
 
 def _seconds(text: str) -> Fraction:

@@ -14,15 +14,16 @@ import numpy as np
 from vfi.commands import interpolate_images, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
-from vfi.commands.video_plan import Plan, VideoJob, check_job, output_seconds, plan_for
+from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
 from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
-from vfi.files.images import is_image_name, to_array, to_tensor, write_image
+from vfi.files.images import DEEP, is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.segments import Work, check_left
+from vfi.video.sequence import SequenceReader
 from vfi.video.writer import Encoding, Picture, VideoWriter
 
 
@@ -45,7 +46,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     if to_file:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
     with ExitStack() as stack:
-        reader = stack.enter_context(closing(VideoReader(job.source, sound=to_file, trusted=job.trust_input)))
+        reader = stack.enter_context(closing(_opened(job, to_file=to_file)))
         work: Work | None = None
         if to_file:
             if video_output.in_segments(job, output_seconds(job, reader.info)):
@@ -82,7 +83,13 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
 
 
-def _report(job: VideoJob, reader: VideoReader, renderer: Renderer, written: int, name: str) -> None:
+def _opened(job: VideoJob, *, to_file: bool) -> Reader:
+    if job.images:
+        return SequenceReader(job.source, job.images, job.input_fps, deep=job.output.suffix.lower() in DEEP)
+    return VideoReader(job.source, sound=to_file, trusted=job.trust_input)
+
+
+def _report(job: VideoJob, reader: Reader, renderer: Renderer, written: int, name: str) -> None:
     """Says what has been done."""
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
@@ -133,9 +140,7 @@ def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob
     return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
-def _at_least_two(
-    reader: VideoReader, job: VideoJob, work: Work | None
-) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
+def _at_least_two(reader: Reader, job: VideoJob, work: Work | None) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
     frames = reader.frames(job.start, job.end, work.since if work is not None else None)
     head = list(islice(frames, 2))

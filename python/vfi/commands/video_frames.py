@@ -97,7 +97,7 @@ class Renderer:
         inner = [time for time in times if time > begin]
         self.repeated += sum(time > frame0.time for time in still)
         yield from ((frame0.rgb, time) for time in still)
-        cut = self.scene_cuts and is_cut(frame0.rgb, frame1.rgb)
+        cut = self.scene_cuts and is_cut(_in_8_bits(frame0.rgb), _in_8_bits(frame1.rgb))
         self.cuts += cut
         if cut or np.array_equal(frame0.rgb, frame1.rgb):
             self.repeated += len(inner)
@@ -118,4 +118,8 @@ class Renderer:
             positions = [float((time - begin) / (frame1.time - begin)) for time in some]
             results = interpolate_many(self.model, *pair, positions)
             while results:
-                yield to_array(results.pop(0)), some[-len(results) - 1]
+                yield to_array(results.pop(0), frame0.rgb.dtype), some[-len(results) - 1]
+
+
+def _in_8_bits(rgb: np.ndarray) -> np.ndarray:
+    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)

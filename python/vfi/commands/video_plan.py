@@ -9,6 +9,7 @@ from vfi.errors import UserError
 from vfi.video.av_common import STREAM
 from vfi.video.containers import Clock, clock_for
 from vfi.video.reader import VideoInfo, VideoReader
+from vfi.video.sequence import SequenceReader
 from vfi.video.sound_tracks import Sound
 from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
 from vfi.video.writer import Encoding
@@ -35,6 +36,8 @@ class VideoJob:
     trust_input: bool = False
     segment: Fraction = Fraction(60)  # seconds of the output; 0: all at once
     resume: bool = False
+    images: tuple[Path, ...] = ()  # of a sequence, in place of the file `source`
+    input_fps: Fraction = Fraction(25)  # of a sequence
     settings: tuple[tuple[str, str], ...] = ()  # all that the pictures depend on beside the source, by name
 
 
@@ -71,7 +74,10 @@ class Plan:
     notices: tuple[str, ...] = ()
 
 
-def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bool) -> Plan:
+Reader = VideoReader | SequenceReader
+
+
+def plan_for(job: VideoJob, reader: Reader, origin: Fraction, to_images: bool) -> Plan:
     """Times and clock that the options ask for and the output can hold, the nearest that it can."""
     info, slower = reader.info, job.slow_motion
     timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
@@ -95,8 +101,10 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
     return Plan(timeline, clock, origin - lead, lead, constant, tuple(notices))
 
 
-def _lead(reader: VideoReader) -> Fraction:
+def _lead(reader: Reader) -> Fraction:
     """By how much the sound begins before the picture, if by more than encoders put there, in whole frames."""
+    if reader.demuxer is None:
+        return Fraction(0)
     leads, sounds = [Fraction(0)], [reader.demuxer.sound.get(stream.index) for stream in reader.demuxer.audio]
     for time, packet in (queue[0] for queue in sounds if queue):
         lead, own = reader.origin - time, 2 * (packet.duration or 0) * packet.time_base
