@@ -1,7 +1,8 @@
 """`vfi interpolate`: its arguments, and what they ask for."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ _EXAMPLES = """examples:
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
   vfi interpolate frames/f_%05d.png -o smooth.mp4 --input-fps 24
+  vfi interpolate films -o smooth_films --recursive
   ffmpeg -i in.mkv -f yuv4mpegpipe - | vfi interpolate - -o - | ffmpeg -i - out.mkv
 """
 _OF_VIDEO_INPUT = (
@@ -30,7 +32,20 @@ _OF_VIDEO_INPUT = (
     *("segment", "resume"),
 )
 # What the pictures of a video do not depend on.
-_OTHER = ("run", "input", "output", "overwrite", "quiet", "verbose", "resume", "segment", "no_audio", "audio", "tracks")
+_OTHER = (
+    "run",
+    "input",
+    "output",
+    "overwrite",
+    "quiet",
+    "verbose",
+    "resume",
+    "recursive",
+    "segment",
+    "no_audio",
+    "audio",
+    "tracks",
+)
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -77,6 +92,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="no progress bar")
     add("--verbose", action="store_true", default=None, help="show what encoders print")
     what = "keep what is finished in parts so long, so that a run that is killed can go on; 0: all at once (default 60)"
+    add("--recursive", action="store_true", default=None, help="videos in folders of the input folder as well")
     add("--input-fps", type=_rate, metavar="FPS", help="of a sequence of images (default 25)")
     add("--start-number", type=int, metavar="N", help="of a sequence of images: the first number (default: the lowest)")
     add("--segment", type=_seconds, metavar="SECONDS", help=what)
@@ -97,14 +113,23 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from vfi.commands import batch
     from vfi.video.sequence import images_of
 
+    folder = options.output.is_dir()
+    if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):
+        refuse(options, ("times", "input_fps", "start_number"), "a single video")
+        work = _video(options)
+        batch.run(videos, options.output, options.overwrite, work)
+        return
+    refuse(options, ("recursive",), "folders of videos, and a folder as output,")
     if images := images_of(options.input, options.start_number):
-        _video(options, tuple(images))
+        _video(options)(options.input[0], options.output, tuple(images))
         return
     refuse(options, ("input_fps", "start_number"), "a sequence of images")
     if len(options.input) > 2:
-        raise UserError(f"expected two images or one video, got {len(options.input)} files")
+        got = f"got {len(options.input)} files"
+        raise UserError(f"expected two images or one video, or a folder that exists as --output, {got}")
     for path in options.input:
         if path == STREAM and len(options.input) == 1:
             break
@@ -113,7 +138,7 @@ def run(options: argparse.Namespace) -> None:
         if not path.is_file():
             raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a device'}, not a file")
     if len(options.input) == 1:
-        _video(options)
+        _video(options)(options.input[0], options.output)
     else:
         _images(options)
 
@@ -160,7 +185,8 @@ def _images(options: argparse.Namespace) -> None:
     interpolate_images.run(job, model, device)
 
 
-def _video(options: argparse.Namespace, images: tuple[Path, ...] = ()) -> None:
+def _video(options: argparse.Namespace) -> "Callable[..., None]":
+    """What makes an output of a video, and of images in its place; the model is loaded once."""
     from vfi.commands import interpolate_video
     from vfi.commands.video_plan import VideoJob
 
@@ -169,8 +195,6 @@ def _video(options: argparse.Namespace, images: tuple[Path, ...] = ()) -> None:
         refuse(options, ("codec", "crf", "audio", "no_audio", "tracks", "segment", "resume"), "files")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
-    sound = _sound(options)
-    model, device = chosen_model.load(options)
     job = VideoJob(
         options.input[0],
         options.output,
@@ -184,15 +208,19 @@ def _video(options: argparse.Namespace, images: tuple[Path, ...] = ()) -> None:
         overwrite=options.overwrite,
         quiet=options.quiet,
         encoding=_encoding(options),
-        sound=sound,
+        sound=_sound(options),
         trust_input=bool(options.trust_input),
         segment=Fraction(60) if options.segment is None else options.segment,
         resume=bool(options.resume),
-        images=images,
         input_fps=options.input_fps or Fraction(25),
         settings=_settings(options),
     )
-    interpolate_video.run(job, model, device)
+    model, device = chosen_model.load(options)
+
+    def work(source: Path, output: Path, images: tuple[Path, ...] = ()) -> None:
+        interpolate_video.run(replace(job, source=source, output=output, images=images), model, device)
+
+    return work
 
 
 def _encoding(options: argparse.Namespace) -> "Encoding":
