@@ -48,3 +48,14 @@ def test_wrong_requests(tmp_path, capsys):
     (tmp_path / "noise.mkv").write_bytes(b"noise" * 99)
     assert main(["probe", str(tmp_path / "noise.mkv")]) == 2
     assert "cannot read" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(tmp_path, capsys):
+    source = make(tmp_path / "in.mkv", 20, sound="flac")
+    for output, said in (("o.mp4", ""), ("o.ts", "the sound is encoded again"), ("o_%d.png", ""), ("-", "")):
+        target = output if output == "-" else str(tmp_path / output)
+        assert main(["interpolate", str(source), "-o", target, "--dry-run", "--factor", "3"]) == 0
+        printed = capsys.readouterr()
+        assert "32x32, 25 frames per second" in printed.out and said in printed.err
+        assert "75 frames per second, about 6" in printed.out and "seconds per frame" in printed.out
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

@@ -29,22 +29,12 @@ _EXAMPLES = """examples:
 """
 _OF_VIDEO_INPUT = (
     *("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"),
-    *("segment", "resume"),
+    *("segment", "resume", "dry_run"),
 )
 # What the pictures of a video do not depend on.
 _OTHER = (
-    "run",
-    "input",
-    "output",
-    "overwrite",
-    "quiet",
-    "verbose",
-    "resume",
-    "recursive",
-    "segment",
-    "no_audio",
-    "audio",
-    "tracks",
+    *("run", "input", "output", "overwrite", "quiet", "verbose", "resume", "recursive", "dry_run", "segment"),
+    *("no_audio", "audio", "tracks"),
 )
 
 
@@ -92,6 +82,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="no progress bar")
     add("--verbose", action="store_true", default=None, help="show what encoders print")
     what = "keep what is finished in parts so long, so that a run that is killed can go on; 0: all at once (default 60)"
+    add("--dry-run", action="store_true", default=None, help="say what would be done and how long it would take")
     add("--recursive", action="store_true", default=None, help="videos in folders of the input folder as well")
     add("--input-fps", type=_rate, metavar="FPS", help="of a sequence of images (default 25)")
     add("--start-number", type=int, metavar="N", help="of a sequence of images: the first number (default: the lowest)")
@@ -212,6 +203,7 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
         trust_input=bool(options.trust_input),
         segment=Fraction(60) if options.segment is None else options.segment,
         resume=bool(options.resume),
+        dry_run=bool(options.dry_run),
         input_fps=options.input_fps or Fraction(25),
         settings=_settings(options),
     )

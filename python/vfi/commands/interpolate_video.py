@@ -2,9 +2,11 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -48,7 +50,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     with ExitStack() as stack:
         reader = stack.enter_context(closing(_opened(job, to_file=to_file)))
         work: Work | None = None
-        if to_file:
+        if to_file and not job.dry_run:
             if video_output.in_segments(job, output_seconds(job, reader.info)):
                 work = stack.enter_context(video_output.work_of(job))
             else:
@@ -58,6 +60,9 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
+        if job.dry_run:
+            _say_plan(job, reader, plan, model, device, head)
+            return
         if work is not None and work.segments:
             renderer.go_on(work.segments[-1], work.since)
         rendered = renderer.render(chain(head, rest))
@@ -81,6 +86,25 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         _report(job, reader, renderer, written, name)
     if missing:
         raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
+
+
+def _say_plan(
+    job: VideoJob, reader: Reader, plan: Plan, model: Interpolator, device: str, head: list[TimedFrame]
+) -> None:
+    """What would be done, without doing it; one frame is made, to see how long it takes."""
+    info = reader.info
+    begun = time.monotonic()
+    first, second = (to_tensor(frame.rgb, device) for frame in head)
+    interpolate_many(model, first, second, [0.5])
+    each = time.monotonic() - begun
+    count = _expected(job, plan, info)
+    print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
+    print(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
+    if not is_image_name(job.output) and job.output != STREAM:
+        video_output.say_what_travels(job, reader, plan)
+    if count is not None:
+        whole = timedelta(seconds=round(each * count))
+        print(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")
 
 
 def _opened(job: VideoJob, *, to_file: bool) -> Reader:

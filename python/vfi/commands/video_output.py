@@ -82,12 +82,7 @@ def write_in_segments(
 ) -> int:
     """As `write_at_once`; what is finished when the run ends in any way is kept in `work`."""
     replaces = job.output.exists()
-    trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
-    try:
-        _carry_over(trial, job, reader, plan, reader.demuxer)
-        _say(job, reader, plan, trial)
-    finally:
-        trial.discard()
+    say_what_travels(job, reader, plan)
     if reader.demuxer is not None:
         reader.demuxer.keep_sound(())  # it is read once more when the segments are joined
     joined: VideoWriter | None = None
@@ -105,6 +100,16 @@ def write_in_segments(
     for trouble in joined.sound_summary():
         note(trouble)
     return joined.frames
+
+
+def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> None:
+    """Tries how everything will be written, and says what will be changed or lost."""
+    trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
+    try:
+        _carry_over(trial, job, reader, plan, reader.demuxer)
+        _say(job, reader, plan, trial)
+    finally:
+        trial.discard()
 
 
 def _render(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work) -> None:

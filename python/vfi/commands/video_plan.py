@@ -36,6 +36,7 @@ class VideoJob:
     trust_input: bool = False
     segment: Fraction = Fraction(60)  # seconds of the output; 0: all at once
     resume: bool = False
+    dry_run: bool = False
     images: tuple[Path, ...] = ()  # of a sequence, in place of the file `source`
     input_fps: Fraction = Fraction(25)  # of a sequence
     settings: tuple[tuple[str, str], ...] = ()  # all that the pictures depend on beside the source, by name
