@@ -164,7 +164,7 @@ def test_wrong_requests(pair, tmp_path, capsys):
     assert "--t must be in [0, 1], got 1.5" in refused(capsys, a, b, "-o", out, "--t", 1.5)
     assert "--t must be in [0, 1], got nan" in refused(capsys, a, b, "-o", out, "--t", "nan")
     assert "only one of --t, --factor and --num-frames" in refused(capsys, a, b, "-o", out, "--t", 0.5, "--factor", 4)
-    assert "got 3 files" in refused(capsys, a, b, truth, "-o", out)
+    assert "got 3 files" in refused(capsys, a, b, __file__, "-o", out)
     assert "unknown model 'magic'; known models: flow-splat" in refused(capsys, a, b, "-o", out, "--model", "magic")
     assert "has no weights" in refused(capsys, a, b, "-o", out, "--weights", "w.pth")
     assert "'warp9' cannot be used" in refused(capsys, a, b, "-o", out, "--device", "warp9")

@@ -1,7 +1,8 @@
 """`vfi interpolate`: its arguments, and what they ask for."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +24,20 @@ _EXAMPLES = """examples:
   vfi interpolate a.png b.png -o morph.mp4 --factor 16
   vfi interpolate in.mp4 -o smooth.mp4 --factor 2
   vfi interpolate in.mp4 -o smooth.mp4 --fps 60 --start 1:05 --end 1:20
+  vfi interpolate frames/f_%05d.png -o smooth.mp4 --input-fps 24
+  vfi interpolate films -o smooth_films --recursive
   ffmpeg -i in.mkv -f yuv4mpegpipe - | vfi interpolate - -o - | ffmpeg -i - out.mkv
 """
 _CUTS = ("scene_cuts", "list_cuts")
 _OF_VIDEO_INPUT = (
     *("times", "start", "end", "slow_motion", "audio", "no_audio", "tracks", "trust_input"),
-    *("segment", "resume", "deinterlace", *_CUTS),
+    *("segment", "resume", "dry_run", "deinterlace", *_CUTS),
 )
 # What the pictures of a video do not depend on.
-_OTHER = ("run", "input", "output", "overwrite", "quiet", "verbose", "resume", "segment", "no_audio", "audio", "tracks")
+_OTHER = (
+    *("run", "input", "output", "overwrite", "quiet", "verbose", "resume", "recursive", "dry_run", "segment"),
+    *("no_audio", "audio", "tracks"),
+)
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,7 +48,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", nargs="+", type=Path, help="two images, or one video; - for standard input")
+    what = "two images; or one video: a file, - for standard input, images as a folder or as frames_%%05d.png"
+    parser.add_argument("input", nargs="+", type=Path, help=what)
     what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}; - for a pipe"
     parser.add_argument("-o", "--output", type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
@@ -88,7 +95,11 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="no progress bar")
     add("--verbose", action="store_true", default=None, help="show what encoders print")
     what = "keep what is finished in parts so long, so that a run that is killed can go on; 0: all at once (default 60)"
-    add("--segment", type=option_values.rate_or_none, metavar="SECONDS", help=what)
+    add("--dry-run", action="store_true", default=None, help="say what would be done and how long it would take")
+    add("--recursive", action="store_true", default=None, help="videos in folders of the input folder as well")
+    add("--input-fps", type=option_values.rate, metavar="FPS", help="of a sequence of images (default 25)")
+    add("--start-number", type=int, metavar="N", help="of a sequence of images: the first number (default: the lowest)")
+    add("--segment", type=option_values.seconds, metavar="SECONDS", help=what)
     add("--resume", action="store_true", default=None, help="go on with what an earlier run has kept")
     _add_encoding(parser)
     sound = parser.add_argument_group("sound of a video")
@@ -120,8 +131,23 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from vfi.commands import batch
+    from vfi.video.sequence import images_of
+
+    folder = options.output.is_dir()
+    if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):
+        refuse(options, ("times", "input_fps", "start_number"), "a single video")
+        work = _video(options)
+        batch.run(videos, options.output, options.overwrite, work)
+        return
+    refuse(options, ("recursive",), "folders of videos, and a folder as output,")
+    if images := images_of(options.input, options.start_number):
+        _video(options)(options.input[0], options.output, tuple(images))
+        return
+    refuse(options, ("input_fps", "start_number"), "a sequence of images")
     if len(options.input) > 2:
-        raise UserError(f"expected two images or one video, got {len(options.input)} files")
+        got = f"got {len(options.input)} files"
+        raise UserError(f"expected two images or one video, or a folder that exists as --output, {got}")
     for path in options.input:
         if path == STREAM and len(options.input) == 1:
             break
@@ -131,8 +157,12 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a device'}, not a file")
     if options.output is None and not options.list_cuts:
         raise UserError("-o is missing: the file to write")
-    if len(options.input) == 1:
-        _video(options)
+    if options.list_cuts:
+        from vfi.commands import interpolate_video
+
+        interpolate_video.list_cuts(options.input[0], options.deinterlace or "auto", bool(options.trust_input))
+    elif len(options.input) == 1:
+        _video(options)(options.input[0], options.output)
     else:
         _images(options)
 
@@ -179,7 +209,8 @@ def _images(options: argparse.Namespace) -> None:
     interpolate_images.run(job, model, device)
 
 
-def _video(options: argparse.Namespace) -> None:
+def _video(options: argparse.Namespace) -> "Callable[..., None]":
+    """What makes an output of a video, and of images in its place; the model is loaded once."""
     from vfi.commands import interpolate_video
     from vfi.commands.video_plan import VideoJob
 
@@ -188,11 +219,6 @@ def _video(options: argparse.Namespace) -> None:
         refuse(options, (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume"), "files")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
-    if options.list_cuts:
-        interpolate_video.list_cuts(options.input[0], options.deinterlace or "auto", bool(options.trust_input))
-        return
-    sound = _sound(options)
-    model, device = chosen_model.load(options)
     job = VideoJob(
         options.input[0],
         options.output,
@@ -202,36 +228,25 @@ def _video(options: argparse.Namespace) -> None:
         start=options.start,
         end=options.end,
         slow_motion=options.slow_motion or Fraction(1),
-        scene_cuts=_scene_cuts(options.scene_cuts),
+        scene_cuts=option_values.scene_cuts(options.scene_cuts),
         overwrite=options.overwrite,
         quiet=options.quiet,
         encoding=_encoding(options),
-        sound=sound,
+        sound=_sound(options),
         trust_input=bool(options.trust_input),
         deinterlace=options.deinterlace or "auto",
         segment=Fraction(60) if options.segment is None else options.segment,
         resume=bool(options.resume),
+        dry_run=bool(options.dry_run),
+        input_fps=options.input_fps or Fraction(25),
         settings=_settings(options),
     )
-    interpolate_video.run(job, model, device)
+    model, device = chosen_model.load(options)
 
+    def work(source: Path, output: Path, images: tuple[Path, ...] = ()) -> None:
+        interpolate_video.run(replace(job, source=source, output=output, images=images), model, device)
 
-def _scene_cuts(given: str | None) -> bool | tuple[Fraction, ...]:
-    """`auto`, `off`, or the times in a file, one in a line."""
-    if given in (None, "auto", "off"):
-        return given != "off"
-    try:
-        lines = Path(str(given)).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise UserError(f"--scene-cuts: expected auto, off or a file, got {given!r}: {error.strerror}") from error
-    times = []
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split()
-        try:
-            times += [option_values.seconds(words[0])] if words else []
-        except argparse.ArgumentTypeError as error:
-            raise UserError(f"{given}, line {number}: {error}") from error
-    return tuple(times)
+    return work
 
 
 def _encoding(options: argparse.Namespace) -> "Encoding":

@@ -2,9 +2,11 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -14,10 +16,10 @@ import numpy as np
 from vfi.commands import interpolate_images, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
-from vfi.commands.video_plan import Plan, VideoJob, check_job, output_seconds, plan_for
+from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
 from vfi.errors import Incomplete, UserError, require
 from vfi.files.atomic import check_target
-from vfi.files.images import is_image_name, to_array, to_tensor, write_image
+from vfi.files.images import DEEP, is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for
@@ -27,7 +29,12 @@ from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Work, check_left
+from vfi.video.sequence import SequenceReader
 from vfi.video.writer import VideoWriter
+
+
+# Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
+_LOOKED_BACK = 2
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,12 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
     if to_file:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
     with ExitStack() as stack:
-        opened = VideoReader(job.source, sound=to_file, trusted=job.trust_input, deinterlace=job.deinterlace)
-        reader = stack.enter_context(closing(opened))
+        reader = stack.enter_context(closing(_opened(job, to_file=to_file)))
         work: Work | None = None
-        if to_file and video_output.in_segments(job, output_seconds(job, reader.info)):
+        in_file = to_file and not job.dry_run
+        if in_file and video_output.in_segments(job, output_seconds(job, reader.info)):
             work = stack.enter_context(video_output.work_of(job))
-        elif to_file:
+        elif in_file:
             check_left(job.output, anew=job.overwrite)
         head, rest = _at_least_two(reader, job, work)
         plan = plan_for(job, reader, head[0].time, to_images)
@@ -63,6 +70,9 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         renderer = Renderer(
             model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
         )
+        if job.dry_run:
+            _say_plan(job, reader, plan, model, device, head)
+            return
         if work is not None and work.segments:
             renderer.go_on(work.segments[-1], work.since)
         rendered = renderer.render(chain(head, rest))
@@ -88,7 +98,33 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
 
 
-def _report(job: VideoJob, reader: VideoReader, renderer: Renderer, done: tuple[int, str, str]) -> None:
+def _say_plan(
+    job: VideoJob, reader: Reader, plan: Plan, model: Interpolator, device: str, head: list[TimedFrame]
+) -> None:
+    """What would be done, without doing it; one frame is made, to see how long it takes."""
+    info = reader.info
+    begun = time.monotonic()
+    first, second = (to_tensor(frame.rgb, device) for frame in head)
+    interpolate_many(model, first, second, [0.5])
+    each = time.monotonic() - begun
+    count = _expected(job, plan, info)
+    print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
+    print(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
+    if not is_image_name(job.output) and job.output != STREAM:
+        video_output.say_what_travels(job, reader, plan)
+    if count is not None:
+        whole = timedelta(seconds=round(each * count))
+        print(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")
+
+
+def _opened(job: VideoJob, *, to_file: bool) -> Reader:
+    if job.images:
+        deep = not is_image_name(job.output) or job.output.suffix.lower() in DEEP
+        return SequenceReader(job.source, job.images, job.input_fps, deep=deep)
+    return VideoReader(job.source, sound=to_file, trusted=job.trust_input, deinterlace=job.deinterlace)
+
+
+def _report(job: VideoJob, reader: Reader, renderer: Renderer, done: tuple[int, str, str]) -> None:
     """Says what has been done: how many frames, under which name, by which encoder."""
     written, name, encoder = done
     distinct = len(set(job.times or ()))
@@ -150,11 +186,10 @@ def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob
     return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
-def _at_least_two(
-    reader: VideoReader, job: VideoJob, work: Work | None
-) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
+def _at_least_two(reader: Reader, job: VideoJob, work: Work | None) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
-    frames = reader.frames(job.start, job.end, work.since if work is not None else None)
+    since = work.since if work is not None else None
+    frames = reader.frames(job.start, job.end, None if since is None else since - _LOOKED_BACK)
     head = list(islice(frames, 2))
     if len(head) < 2:
         part = " between --start and --end" if job.start is not None or job.end is not None else ""

@@ -2,6 +2,9 @@
 
 import argparse
 from fractions import Fraction
+from pathlib import Path
+
+from vfi.errors import UserError
 
 
 def bits(text: str) -> int:
@@ -59,3 +62,21 @@ def seconds(text: str) -> Fraction:
     for part in parts:
         total = total * 60 + part
     return total
+
+
+def scene_cuts(given: str | None) -> bool | tuple[Fraction, ...]:
+    """`auto`, `off`, or the times in a file, one in a line."""
+    if given in (None, "auto", "off"):
+        return given != "off"
+    try:
+        lines = Path(str(given)).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"--scene-cuts: expected auto, off or a file, got {given!r}: {error.strerror}") from error
+    times = []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        try:
+            times += [seconds(words[0])] if words else []
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"{given}, line {number}: {error}") from error
+    return tuple(times)

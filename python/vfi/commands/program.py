@@ -39,7 +39,7 @@ def exit_code(program: str, action: Callable[[], None], interrupted: str = "inte
             print(f"{program}: {interrupted}", file=sys.stderr)
             return 130
         except Exception as error:
-            problem = _sentence(error)
+            problem = sentence_of(error)
             if problem is None:
                 raise
             print(f"{program}: {problem}", file=sys.stderr)
@@ -47,7 +47,7 @@ def exit_code(program: str, action: Callable[[], None], interrupted: str = "inte
     return 0
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence_of(error: Exception) -> str | None:
     """What is to be said of an error that people can do something about."""
     if _of_memory(error):
         return "there is not enough memory for frames of this size"

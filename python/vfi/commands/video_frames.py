@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 from torch import Tensor
@@ -84,10 +85,16 @@ class Renderer:
 
     def _marked(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
         """Each frame, and whether a scene begins with it."""
-        if self.scene_cuts is True:
-            return SceneCuts().marked(frames, lambda frame: frame.rgb)
-        listed, near = list(self.scene_cuts or ()), (self.step or Fraction(1, 25)) / 2
-        return ((frame, any(abs(time - frame.time) < near for time in listed)) for frame in frames)
+        if self.scene_cuts is not True:
+            listed, near = list(self.scene_cuts or ()), (self.step or Fraction(1, 25)) / 2
+            yield from ((frame, any(abs(time - frame.time) < near for time in listed)) for frame in frames)
+            return
+        left = iter(frames)
+        for frame in left:
+            if frame.rgb.size:
+                yield from SceneCuts().marked(chain([frame], left), lambda frame: frame.rgb)
+            else:
+                yield frame, False  # of an earlier run, without its picture
 
     def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[tuple[np.ndarray, Fraction]]:
         for time in self.timeline.between(start, end):

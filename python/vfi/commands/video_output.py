@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
-from vfi.commands.video_plan import Plan, VideoJob
+from vfi.commands.video_plan import Plan, Reader, VideoJob
 from vfi.errors import UserError
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.demux import Demuxer
 from vfi.video.encoder import Picture
 from vfi.video.extras import Span
-from vfi.video.reader import VideoReader
 from vfi.video.segment_writer import SegmentWriter
 from vfi.video.segments import Work, fingerprint, folder_of
 from vfi.video.sound_tracks import Sound
@@ -39,11 +38,11 @@ def in_segments(job: VideoJob, seconds: Fraction | None) -> bool:
 
 def work_of(job: VideoJob) -> Work:
     """What an earlier run has left of it, or a new beginning."""
-    what = {"input": fingerprint(job.source), **dict(job.settings), "segment": str(job.segment)}
+    what = {"input": fingerprint(job.images or job.source), **dict(job.settings), "segment": str(job.segment)}
     return Work(job.output, what, resume=job.resume, anew=job.overwrite)
 
 
-def write_at_once(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan) -> tuple[int, str]:
+def write_at_once(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan) -> tuple[int, str]:
     """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder."""
     writer = VideoWriter(job.output, _picture(reader, plan), job.encoding)
     try:
@@ -65,7 +64,7 @@ def write_at_once(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: 
     return writer.frames, writer.settings
 
 
-def write_to_stream(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, file: BinaryIO) -> int:
+def write_to_stream(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, file: BinaryIO) -> int:
     """Writes the pictures alone, for the next program in a pipe."""
     writer = Y4mWriter(file, _picture(reader, plan))
     for loss in reader.info.losses:
@@ -80,17 +79,13 @@ def write_to_stream(rendered: Rendered, job: VideoJob, reader: VideoReader, plan
 
 
 def write_in_segments(
-    rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, renderer: Renderer, work: Work
+    rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work
 ) -> tuple[int, str]:
     """As `write_at_once`; what is finished when the run ends in any way is kept in `work`."""
     replaces = job.output.exists()
-    trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
-    try:
-        _carry_over(trial, job, reader, plan, reader.demuxer)
-        _say(job, reader, plan, trial)
-    finally:
-        trial.discard()
-    reader.demuxer.keep_sound(())  # it is read once more when the segments are joined
+    say_what_travels(job, reader, plan)
+    if reader.demuxer is not None:
+        reader.demuxer.keep_sound(())  # it is read once more when the segments are joined
     joined: VideoWriter | None = None
     try:
         _render(rendered, job, reader, plan, renderer, work)
@@ -108,7 +103,17 @@ def write_in_segments(
     return joined.frames, joined.settings
 
 
-def _render(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, renderer: Renderer, work: Work) -> None:
+def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> None:
+    """Tries how everything will be written, and says what will be changed or lost."""
+    trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
+    try:
+        _carry_over(trial, job, reader, plan, reader.demuxer)
+        _say(job, reader, plan, trial)
+    finally:
+        trial.discard()
+
+
+def _render(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work) -> None:
     """Each segment ends where a frame of the source begins that lies in the next one."""
 
     def number() -> int:
@@ -133,20 +138,22 @@ def _render(rendered: Rendered, job: VideoJob, reader: VideoReader, plan: Plan, 
             current.close()
 
 
-def _join(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan, work: Work) -> None:
+def _join(writer: VideoWriter, job: VideoJob, reader: Reader, plan: Plan, work: Work) -> None:
     """Puts the segments together, as they are, with all that travels along."""
-    with closing(Demuxer(job.source, sound=True)) as demuxer:
-        waiting = [demuxer.sound[stream.index] for stream in demuxer.audio]
-        while demuxer.reached < reader.origin + _FIRST_SECONDS and any(len(q) < _FIRST_PACKETS for q in waiting):
-            if not demuxer.next_packet():
-                break
-        _carry_over(writer, job, reader, plan, demuxer)
+    with ExitStack() as stack:
+        if reader.demuxer is not None:
+            demuxer = stack.enter_context(closing(Demuxer(job.source, sound=True)))
+            waiting = [demuxer.sound[stream.index] for stream in demuxer.audio]
+            while demuxer.reached < reader.origin + _FIRST_SECONDS and any(len(q) < _FIRST_PACKETS for q in waiting):
+                if not demuxer.next_packet():
+                    break
+            _carry_over(writer, job, reader, plan, demuxer)
         for packets, frames in work.packets():
             writer.join(packets, frames)
         writer.finish()
 
 
-def _picture(reader: VideoReader, plan: Plan) -> Picture:
+def _picture(reader: Reader, plan: Plan) -> Picture:
     info, clock = reader.info, plan.clock
     return Picture(
         info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, clock.least, info.codec,
@@ -154,9 +161,9 @@ def _picture(reader: VideoReader, plan: Plan) -> Picture:
     )  # fmt: skip
 
 
-def _say(job: VideoJob, reader: VideoReader, plan: Plan, writer: VideoWriter) -> None:
+def _say(job: VideoJob, reader: Reader, plan: Plan, writer: VideoWriter) -> None:
     """What will be changed or lost."""
-    if reader.demuxer.audio and job.sound.keep and sound_of(job) != job.sound:
+    if reader.demuxer is not None and reader.demuxer.audio and job.sound.keep and sound_of(job) != job.sound:
         note("the sound is left out, because the speed changes; --audio stretch keeps it")
     for notice in (*plan.notices, *writer.notices):
         note(notice)
@@ -168,7 +175,7 @@ def sound_of(job: VideoJob) -> Sound:
     return Sound(keep=False) if left_out else job.sound
 
 
-def _carry_over(writer: VideoWriter, job: VideoJob, reader: VideoReader, plan: Plan, demuxer: Demuxer) -> None:
+def _carry_over(writer: VideoWriter, job: VideoJob, reader: Reader, plan: Plan, demuxer: Demuxer | None) -> None:
     end = None if job.end is None else reader.origin + job.end
-    if not job.times:
+    if not job.times and demuxer is not None:
         writer.carry_over(demuxer, Span(reader.origin + plan.origin, end, job.slow_motion), sound_of(job))

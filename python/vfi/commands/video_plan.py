@@ -11,6 +11,7 @@ from vfi.video.containers import Clock, clock_for, encoder_for
 from vfi.video.encodings import Encoding
 from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import VideoInfo, VideoReader
+from vfi.video.sequence import SequenceReader
 from vfi.video.sound_tracks import Sound
 from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
 
@@ -37,6 +38,9 @@ class VideoJob:
     deinterlace: Deinterlace = "auto"
     segment: Fraction = Fraction(60)  # seconds of the output; 0: all at once
     resume: bool = False
+    dry_run: bool = False
+    images: tuple[Path, ...] = ()  # of a sequence, in place of the file `source`
+    input_fps: Fraction = Fraction(25)  # of a sequence
     settings: tuple[tuple[str, str], ...] = ()  # all that the pictures depend on beside the source, by name
 
 
@@ -73,7 +77,10 @@ class Plan:
     notices: tuple[str, ...] = ()
 
 
-def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bool) -> Plan:
+Reader = VideoReader | SequenceReader
+
+
+def plan_for(job: VideoJob, reader: Reader, origin: Fraction, to_images: bool) -> Plan:
     """Times and clock that the options ask for and the output can hold, the nearest that it can."""
     info, slower = reader.info, job.slow_motion
     timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
@@ -97,8 +104,10 @@ def plan_for(job: VideoJob, reader: VideoReader, origin: Fraction, to_images: bo
     return Plan(timeline, clock, origin - lead, lead, constant, tuple(notices))
 
 
-def _lead(reader: VideoReader) -> Fraction:
+def _lead(reader: Reader) -> Fraction:
     """By how much the sound begins before the picture, if by more than encoders put there, in whole frames."""
+    if reader.demuxer is None:
+        return Fraction(0)
     leads, sounds = [Fraction(0)], [reader.demuxer.sound.get(stream.index) for stream in reader.demuxer.audio]
     for time, packet in (queue[0] for queue in sounds if queue):
         lead, own = reader.origin - time, 2 * (packet.duration or 0) * packet.time_base

@@ -12,6 +12,9 @@ from vfi.errors import UserError
 from vfi.files.atomic import written_whole
 from vfi.files.opencv import MOST_PIXELS, opencv
 
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+DEEP = (".png", ".tif", ".tiff")  # which hold 16 bits
+
 
 @dataclass(frozen=True)
 class Image:
@@ -76,7 +79,7 @@ def _as_rgb(decoded: np.ndarray) -> np.ndarray:
 def write_image(path: Path, rgb: np.ndarray, *, gray: bool = False) -> None:
     """Writes (H, W, 3) RGB in the format that the suffix names, under a temporary name first."""
     cv2 = opencv()
-    if rgb.dtype == np.uint16 and path.suffix.lower() not in (".png", ".tif", ".tiff"):
+    if rgb.dtype == np.uint16 and path.suffix.lower() not in DEEP:
         rgb = (rgb / 257).round().astype(np.uint8)
     pixels = rgb[..., 0] if gray else rgb[..., ::-1]
     encoded = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))[1]
@@ -86,7 +89,7 @@ def write_image(path: Path, rgb: np.ndarray, *, gray: bool = False) -> None:
 
 def is_image_name(path: Path) -> bool:
     """Whether the suffix names an image format that can be written (videos, GIF included, are no images here)."""
-    return path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+    return path.suffix.lower() in IMAGES
 
 
 def to_tensor(rgb: np.ndarray, device: str | torch.device = "cpu") -> Tensor:

@@ -8,7 +8,7 @@ in it refers to another one, and ends where an interval of the source ends.
 import hashlib
 import shutil
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -201,13 +201,14 @@ def read_packets(path: Path) -> "Iterator[Packet[VideoStream]]":
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def fingerprint(path: Path) -> str:
-    """Of a file's size and parts of it, so that another file of its name is noticed; of a folder, of all the sizes."""
+def fingerprint(path: Path | Sequence[Path]) -> str:
+    """Of a file's size and parts of it, so that another file of its name is noticed; of
+    several files, or a folder, of names and sizes."""
     digest = hashlib.sha256()
     try:
-        if path.is_dir():
-            for each in sorted(path.rglob("*")):
-                digest.update(f"{each.relative_to(path)} {each.stat().st_size}\n".encode(errors="surrogateescape"))
+        if not isinstance(path, Path) or path.is_dir():
+            for each in sorted(path.rglob("*")) if isinstance(path, Path) else path:
+                digest.update(f"{each.name} {each.stat().st_size}\n".encode(errors="surrogateescape"))
             return digest.hexdigest()
         size = path.stat().st_size
         digest.update(str(size).encode())
@@ -216,5 +217,5 @@ def fingerprint(path: Path) -> str:
                 file.seek(max(0, size - _SAMPLE) * number // _SAMPLES)
                 digest.update(file.read(_SAMPLE))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from error
     return digest.hexdigest()

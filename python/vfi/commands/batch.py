@@ -1,0 +1,77 @@
+"""Many videos, one after the other: one that fails does not stop the rest."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from vfi.commands.program import note, sentence_of
+from vfi.errors import Incomplete, UserError
+from vfi.files.images import is_image_name
+from vfi.video.containers import CONTAINERS
+
+# Files that are taken from a folder: those that can be written, and these.
+_READ = {*CONTAINERS, ".wmv", ".3gp", ".ogv", ".y4m", ".mpv", ".m2v", ".asf", ".rm", ".nut", ".apng", ".dv", ".divx"}
+
+
+class SomeFailed(UserError):
+    """Others are done."""
+
+    exit_code = 1
+
+
+def videos_of(inputs: Sequence[Path], *, recursive: bool) -> list[tuple[Path, Path]] | None:
+    """Each video, and its path below the folder that was given; None: there is none, but images."""
+    if all(is_image_name(path) for path in inputs):
+        return None
+    found: list[tuple[Path, Path]] = []
+    for path in inputs:
+        if path.is_dir():
+            inside = sorted(path.rglob("*") if recursive else path.iterdir())
+            videos = [each for each in inside if each.suffix.lower() in _READ and each.is_file()]
+            found += [(each, each.relative_to(path)) for each in videos if not each.name.startswith(".")]
+        else:
+            found.append((path, Path(path.name)))
+    return found or None
+
+
+def run(videos: Sequence[tuple[Path, Path]], folder: Path, overwrite: bool, work: Callable[[Path, Path], None]) -> None:
+    """Calls `work` with each video and its output in the folder; then says how each has ended.
+
+    Raises:
+        SomeFailed: if one could not be done, after all others are.
+    """
+    ends: dict[str, list[str]] = {}
+    for source, target in list(_targets(videos, folder)):
+        if target.exists() and not overwrite:
+            note(f"{target} exists already: skipped")
+            ends.setdefault("skipped", []).append(str(source))
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            work(source, target)
+            end = "done"
+        except Exception as error:
+            said = sentence_of(error)
+            if said is None:
+                raise
+            note(said)
+            end = "incomplete" if isinstance(error, Incomplete) else "failed"
+        ends.setdefault(end, []).append(str(source))
+    print(f"{len(videos)} videos: {', '.join(f'{len(names)} {end}' for end, names in ends.items())}")
+    for end in ("incomplete", "failed"):
+        for name in ends.get(end, ()):
+            print(f"  {end}: {name}")
+    if "failed" in ends:
+        raise SomeFailed(f"{len(ends['failed'])} of {len(videos)} videos could not be done")
+    if "incomplete" in ends:
+        raise Incomplete(f"{len(ends['incomplete'])} of {len(videos)} videos are incomplete")
+
+
+def _targets(videos: Sequence[tuple[Path, Path]], folder: Path) -> Iterator[tuple[Path, Path]]:
+    """With the suffix of the input, where files of that can be written; no two with one name."""
+    taken: set[Path] = set()
+    for source, below in videos:
+        target = folder / (below if below.suffix.lower() in CONTAINERS else below.with_suffix(".mkv"))
+        if target in taken:
+            raise UserError(f"two of the inputs would become {target}: give them apart")
+        taken.add(target)
+        yield source, target
