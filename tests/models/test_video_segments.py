@@ -124,7 +124,10 @@ def test_stopped_again_and_again(source, tmp_path, monkeypatch):
     same(tmp_path / "whole.mkv", out)
 
 
-ASKED = [("--fps", "60"), ("--fps", "7"), ("--slow-motion", "3"), ("--start", "0.3", "--end", "1.3")]
+ASKED = [
+    *(("--scene-cuts", "auto"), ("--fps", "60"), ("--fps", "7"), ("--slow-motion", "3")),
+    ("--start", "0.3", "--end", "1.3"),
+]
 
 
 @pytest.mark.parametrize("options", ASKED)

@@ -26,12 +26,12 @@ from vfi.video.containers import clock_for
 from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding
 from vfi.video.interlaced import Deinterlace
+from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Work, check_left
 from vfi.video.sequence import SequenceReader
 from vfi.video.writer import VideoWriter
-
 
 # Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
 _LOOKED_BACK = 2
@@ -75,7 +75,8 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
             return
         if work is not None and work.segments:
             renderer.go_on(work.segments[-1], work.since)
-        rendered = renderer.render(chain(head, rest))
+        ahead = stack.enter_context(closing(Ahead(rest)))
+        rendered = renderer.render(chain(head, ahead))
         rendered = _with_progress(rendered, _expected(job, plan, reader.info), job)
         name = str(job.output)
         if to_images:
@@ -87,7 +88,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         elif work is not None:
             written, encoder = video_output.write_in_segments(rendered, job, reader, plan, renderer, work)
         else:
-            written, encoder = video_output.write_at_once(rendered, job, reader, plan)
+            written, encoder = video_output.write_at_once(rendered, job, reader, plan, ahead.close)
         if repairs := reader.repairs():
             note(f"times of {name_of(job.source)} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:

@@ -1,9 +1,10 @@
 """What is rendered of a video, into a file: at once, or in segments that outlive a run that is killed."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from fractions import Fraction
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -16,6 +17,7 @@ from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.demux import Demuxer
 from vfi.video.encoder import Picture
 from vfi.video.extras import Span
+from vfi.video.overlap import Behind
 from vfi.video.segment_writer import SegmentWriter
 from vfi.video.segments import Work, fingerprint, folder_of
 from vfi.video.sound_tracks import Sound
@@ -42,18 +44,26 @@ def work_of(job: VideoJob) -> Work:
     return Work(job.output, what, resume=job.resume, anew=job.overwrite)
 
 
-def write_at_once(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan) -> tuple[int, str]:
-    """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder."""
+def write_at_once(
+    rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, stop: Callable[[], None]
+) -> tuple[int, str]:
+    """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder.
+
+    stop: ends the reading ahead, which nobody may do beside the writer's last reading of the sound.
+    """
     writer = VideoWriter(job.output, _picture(reader, plan), job.encoding)
     try:
         _carry_over(writer, job, reader, plan, reader.demuxer)
         _say(job, reader, plan, writer)
-        for rgb, time in rendered:
-            writer.write(rgb, (time - plan.origin) * job.slow_motion)
+        with closing(Behind()) as behind:
+            for rgb, time in rendered:
+                behind.call(partial(writer.write, rgb, (time - plan.origin) * job.slow_motion))
+            behind.wait()
         if writer.frames == 0:
             raise UserError(NO_TIME)
         writer.finish()
     except KeyboardInterrupt:
+        stop()
         if writer.interrupted():
             note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
         raise
@@ -122,13 +132,16 @@ def _render(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, rende
     current: SegmentWriter | None = None
     of = 0
     try:
-        for rgb, time in rendered:
-            if current is not None and number() != of:
-                current.finish(renderer.counted, renderer.begins)
-                current = None
-            if current is None:
-                current, of = SegmentWriter(job.output, _picture(reader, plan), job.encoding, work), number()
-            current.write(rgb, (time - plan.origin) * job.slow_motion)
+        with closing(Behind()) as behind:
+            for rgb, time in rendered:
+                if current is not None and number() != of:
+                    behind.wait()
+                    current.finish(renderer.counted, renderer.begins)
+                    current = None
+                if current is None:
+                    current, of = SegmentWriter(job.output, _picture(reader, plan), job.encoding, work), number()
+                behind.call(partial(current.write, rgb, (time - plan.origin) * job.slow_motion))
+            behind.wait()
         if current is not None:
             current.finish((renderer.interpolated, renderer.repeated, renderer.cuts), None)
         elif not work.segments:
