@@ -13,7 +13,8 @@ from vfi.video.av_common import Colour
 from vfi.video.colours import _codes, _matrix, bits_of, dithered, from_rgb, sampled_as, to_rgb
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.encoder import Picture
-from vfi.video.encodings import ENCODERS, Encoding
+from vfi.video.encodings import Encoding
+from vfi.video.known_encoders import ENCODERS
 from vfi.video.writer import VideoWriter
 
 SIDE = 64

@@ -68,8 +68,11 @@ def test_to_images_in_16_bits(frames, tmp_path):
 
 
 def test_16_bits_into_a_video_are_said(frames, tmp_path, capsys):
-    assert run(frames(deep=True), "-o", tmp_path / "out.mp4") == 0
-    assert "the 16 bits per sample become 8" in capsys.readouterr().err
+    for name, bits in (("out.mp4", "10"), ("out.avi", "8, dithered")):
+        assert run(frames(deep=True), "-o", tmp_path / name) == 0
+        assert f"the 16 bits per sample become {bits}" in capsys.readouterr().err
+    assert run(frames(deep=True), "-o", tmp_path / "out.mkv", "--codec", "ffv1") == 0
+    assert "note" not in capsys.readouterr().err
 
 
 def test_wrong_requests(frames, tmp_path, capsys):

@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
     from vfi.commands import batch
     from vfi.video.sequence import images_of
 
-    folder = options.output.is_dir()
+    folder = options.output is not None and options.output.is_dir()
     if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):
         refuse(options, ("times", "input_fps", "start_number"), "a single video")
         work = _video(options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vfi import errors
 from vfi.video.av_common import STREAM
-from vfi.video.encodings import encoder_of
+from vfi.video.known_encoders import encoder_of
 
 # MPEG-2 writes a rate as one of a few, times 1 to 4, over 1 to 32.
 _MPEG2 = frozenset(

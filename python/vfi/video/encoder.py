@@ -16,8 +16,9 @@ from vfi.video.av_common import Colour
 from vfi.video.colours import FULL, bits_of, chroma_of, dithered, from_rgb
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.display_size import PLACEHOLDER
-from vfi.video.encodings import ENCODERS, Encoding, codec_named, pixel_format, said, settings, with_more
+from vfi.video.encodings import Encoding, codec_named, pixel_format, said, settings, with_more
 from vfi.video.hdr import Hdr
+from vfi.video.known_encoders import ENCODERS
 from vfi.video.palette import Palette
 
 if TYPE_CHECKING:
