@@ -65,7 +65,7 @@ def check(path, data, tmp_path, capsys, name):
     return code
 
 
-@pytest.mark.parametrize("sound", [(), ("--no-audio",)])
+@pytest.mark.parametrize("sound", [(), pytest.param(("--no-audio",), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_what_is_missing_is_said(sources, tmp_path, capsys, suffix, sound):
     data = sources(suffix, *sound).read_bytes()

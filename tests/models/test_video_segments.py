@@ -51,7 +51,12 @@ def same(first, second):
     assert all(map(np.array_equal, *pictures)) and len(pictures[0]) == len(pictures[1])
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+QUICK = (".mp4", ".mkv", ".ts", ".mpg", ".gif")
+
+
+@pytest.mark.parametrize(
+    "suffix", [suffix if suffix in QUICK else pytest.param(suffix, marks=pytest.mark.slow) for suffix in CONTAINERS]
+)
 def test_an_interrupted_run_goes_on(source, tmp_path, monkeypatch, capsys, suffix):
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     assert run(source, "-o", whole, *OPTIONS) == 0
@@ -93,11 +98,11 @@ def stop(*arguments):
 setattr(owner, name, stop)
 sys.exit(main(sys.argv[3:]))
 """
-INTERVALS = [("interval", 1), ("interval", 14), ("interval", 31)]
-MOMENTS = [*INTERVALS, ("journal", 1), ("journal", 4), ("join", 3), ("name", 1)]
+MOMENTS = [("interval", 14), ("journal", 4), ("join", 3)]
+MORE = [("interval", 1), ("interval", 31), ("journal", 1), ("name", 1)]
 
 
-@pytest.mark.parametrize("where, call", MOMENTS)
+@pytest.mark.parametrize("where, call", [*MOMENTS, *(pytest.param(*more, marks=pytest.mark.slow) for more in MORE)])
 def test_a_killed_run_goes_on(source, tmp_path, where, call):
     out, whole = tmp_path / "out.mp4", tmp_path / "whole.mp4"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
