@@ -19,7 +19,7 @@ from vfi.options import Options, TrainingOptions, option, options_of
 PARSERS = build_parser()._subparsers._group_actions[0].choices
 
 
-def options_of(parser):
+def names_in(parser):
     return {action.dest for action in parser._actions}
 
 
@@ -132,14 +132,14 @@ def test_a_place_without_the_class_is_a_sentence(registered):
         load_model("its")
 
 
-@pytest.mark.parametrize("command", [name for name, parser in PARSERS.items() if "model" in options_of(parser)])
+@pytest.mark.parametrize("command", [name for name, parser in PARSERS.items() if "model" in names_in(parser)])
 def test_a_name_of_the_command_is_a_sentence(command, registered):
     """Whatever the command calls so."""
     base, of_all = Options, model_options.of_models
     if command == "train":
         base, of_all = TrainingOptions, model_options.of_trainings
     parser = PARSERS[command]
-    names = {*options_of(parser), *parser._defaults} - {*model_options.by_name(of_all())}
+    names = {*names_in(parser), *parser._defaults} - {*model_options.by_name(of_all())}
     assert names > {"help", "run", "model", "weights", "device"} and len(names) > 8
     for name in sorted(names):
         registered(made(option(1.0, "what"), float, name, base))
