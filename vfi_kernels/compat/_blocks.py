@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._types import Foreign
-from vfi_kernels.compat import _functions, _kernels, _trials, raft
+from vfi_kernels.compat import _comparing, _kernels, _situations, _trials, raft
 from vfi_kernels.compat._kernels import SAME
 from vfi_kernels.compat._warp_trials import Differs
 from vfi_kernels.ops.correlation_lookup.reference import LARGEST_RADIUS, MOST_LEVELS
@@ -133,8 +133,8 @@ def orders(kind: Foreign, positions: int) -> Iterator[tuple[str, ...]]:
 
 def drawn(positions: int, size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
     """Two maps, and positions in the second, and in the first."""
-    maps = [_kernels.drawn(2, 8, *size, seed=n, low=-1).requires_grad_() for n in (1, 2)]
-    places = [_kernels.drawn(2, 2, *size, seed=3 + n, low=-6, high=size[1] + 4) for n in range(positions)]
+    maps = [_situations.drawn(2, 8, *size, seed=n, low=-1).requires_grad_() for n in (1, 2)]
+    places = [_situations.drawn(2, 2, *size, seed=3 + n, low=-6, high=size[1] + 4) for n in range(positions)]
     return maps, [at.requires_grad_() for at in places]
 
 
@@ -153,8 +153,8 @@ def expect_same(kind: Foreign, block: Block) -> None:
         )
         theirs, slopes = tried(functools.partial(call, what=kind, made=made), (*maps, *at), leaves, kind)
         for got, expected in pairs(theirs, ours):
-            _kernels.expect_close(got, expected)
-        if not all(_functions.alike(a, b) for a, b in zip(slopes, own)):
+            _comparing.expect_close(got, expected)
+        if not all(_situations.alike(a, b) for a, b in zip(slopes, own)):
             raise Differs("its gradient is another one")
 
 

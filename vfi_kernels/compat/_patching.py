@@ -109,7 +109,7 @@ def put(place: Place, c: _roles.Candidate, plan: _roles.Plan) -> None:
     """What `plan` says in a place; of an autograd function its `apply`, wherever the class is used."""
     if _roles.is_function_of_autograd(place.value):
         if vars(place.value).get("apply", MISSING) is MISSING:
-            change(place.value, "apply", MISSING, staticmethod(plan.build(None)))
+            change(place.value, "apply", MISSING, staticmethod(plan.build(place.value.apply)))
         return
     new = plan.build(c.function)
     change(place.owner, place.name, place.value, staticmethod(new) if isinstance(place.value, staticmethod) else new)

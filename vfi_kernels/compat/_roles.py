@@ -129,7 +129,7 @@ def judge(c: Candidate) -> Verdict | None:
         return Verdict(None, "it is compiled by torch.jit.script")
     try:
         if is_function_of_autograd(c.function):
-            role = _kernels.role_of(c.function)
+            role = _functions.role_of(c.function)
             return Verdict(role, role.reason)
         if isinstance(c.function, type):
             return Verdict(_blocks.block_for(c.function), _kernels.SAME)

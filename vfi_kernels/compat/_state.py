@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import CellType, ModuleType
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _emulation
+from vfi_kernels.compat import _launches
 from vfi_kernels.compat._folders import library_folders
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
@@ -20,7 +20,7 @@ Cached = functools._lru_cache_wrapper
 @contextlib.contextmanager
 def restored(function: Function) -> Iterator[None]:
     """Puts back, after a call, the variables that a function can see, and what is in their containers. Inside, what
-    functools.lru_cache wraps is called without its cache, and kernels of CuPy are launched as nothing."""
+    functools.lru_cache wraps is called without its cache, and CuPy has kernels that are computed on the CPU."""
     spaces = [Namespace(space) for space in seen_by(function)]
     cells = [(cell, cell.cell_contents, held_in(cell.cell_contents)) for cell in cells_of(function)]
     try:
@@ -144,14 +144,11 @@ class Namespace:
             setattr(self.owner, name, value)
 
     def let_run(self) -> None:
-        """Without caches, and without CuPy."""
+        """Without caches, and with a CuPy that needs no GPU."""
         for name, (value, _) in self.before.items():
-            if isinstance(value, ModuleType) and value.__name__ == "cupy":
-                self.set(name, _emulation.stub_of_cupy())
-            elif _emulation.makes_kernels(value):
-                self.set(name, _emulation.Launched)
-            elif isinstance(value, Cached):
-                self.set(name, value.__wrapped__)
+            instead = value.__wrapped__ if isinstance(value, Cached) else _launches.in_a_trial(value)
+            if instead is not value:
+                self.set(name, instead)
 
     def put_back(self) -> None:
         now = self.variables()

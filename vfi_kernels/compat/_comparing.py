@@ -1,0 +1,76 @@
+"""What comparing a function of someone else's with ours needs: what it returns in words, and what kernels it has."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vfi_kernels._types import Foreign, Function
+from vfi_kernels.compat import _situations, _state, _trials
+from vfi_kernels.compat._kernels import ALIKE, KNOWN, Kernel, Ours
+from vfi_kernels.compat._launches import launches
+from vfi_kernels.compat._situations import FIRST, prepared
+from vfi_kernels.compat._warp_trials import Differs
+
+
+class Unread(Differs):
+    """What its kernel computes is not known, as its text is not understood."""
+
+
+def expect_close(theirs: object, ours: object) -> None:
+    if not _situations.like(theirs, ours):
+        raise Differs(f"it returns {described(theirs)}, ours {described(ours)}")
+    if not _situations.close(theirs, ours):
+        raise Differs("it computes something else")
+
+
+def described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
+
+
+def radius_of(out: object) -> int:
+    """Of a cost volume (B, (2 r + 1)^2, H, W)."""
+    side = math.isqrt(out.shape[1]) if isinstance(out, Tensor) and out.dim() == 4 else 0
+    if side % 2 == 0 or not isinstance(out, Tensor) or side * side != out.shape[1]:
+        raise Differs(f"it returns {described(out)}, expected costs of a square of displacements")
+    return side // 2
+
+
+def by_shape(kernel: Foreign, known: Kernel, why: str) -> Ours:
+    """For a kernel that is not understood: it gives what has the shape and type of ours; and if ours is put where it
+    would write, what its function does with that changes nothing."""
+    given = prepared(known.arguments(FIRST), FIRST)
+    expected: Foreign = _trials.outcome(KNOWN[known.by], given)[0]
+    written: list[Tensor] = []
+
+    def instead(tensors: list[Tensor]) -> None:
+        known_already = [t for t in given if isinstance(t, Tensor)]
+        free = [t for t in tensors if t.shape == expected.shape and not any(map(t.equal, known_already))]
+        if len({t.data_ptr() for t in free}) == 1 and free[0].dtype == expected.dtype:
+            written.append(free[0].detach().copy_(expected.detach()))
+
+    launches.begin()
+    launches.instead = instead
+    try:
+        out = _trials.outcome(kernel.apply, given, source=kernel, emulated=True)[0]
+    finally:
+        launches.begin()
+    if not _situations.like(out, expected):
+        raise Differs(f"it returns {described(out)}, ours {described(expected)}")
+    if written and not _situations.close(out, expected):
+        raise Differs("what it does with what its kernel returns is something else")
+    return Ours(known.by, f"{ALIKE} ({why})")
+
+
+def kernels_in(function: Function) -> list[type]:
+    """The autograd functions that a function names, itself or in those that it calls."""
+    found: dict[int, type] = {}
+    for layer in _state.called_by(function):
+        cells = [cell.cell_contents for cell in _state.filled(layer)]
+        for value in [*(layer.__globals__.get(name) for name in _state.names_in(layer.__code__)), *cells]:
+            kernel = getattr(value, "__self__", value)
+            if isinstance(kernel, type) and issubclass(kernel, torch.autograd.Function):
+                found[id(kernel)] = kernel
+    return list(found.values())
