@@ -10,7 +10,7 @@ from vfi_kernels.compat import _cuda_numbers as numbers
 from vfi_kernels.compat._cuda_expressions import Node
 from vfi_kernels.compat._cuda_numbers import Mask, Pointer, cast
 from vfi_kernels.compat._cuda_text import Program
-from vfi_kernels.compat._cuda_threads import Size, Statements, Variable
+from vfi_kernels.compat._cuda_threads import TOO_LONG, Size, Statements, Variable
 from vfi_kernels.compat._cuda_tokens import NotUnderstood
 
 BARRIERS = ("__syncthreads", "__syncwarp", "__threadfence", "__threadfence_block", "assert")
@@ -43,8 +43,10 @@ def launch(program: Program, name: str, grid: Size, block: Size, arguments: Sequ
 
 class Machine(Statements):
     def value(self, node: Node, mask: Mask) -> Foreign:
-        self.step()
-        return getattr(self, f"of_{node.kind}")(node, mask)
+        self.budget[0] -= 1
+        if self.budget[0] < 0:
+            raise NotUnderstood(TOO_LONG)
+        return self.gives[node.kind](node, mask)
 
     def of_number(self, node: Node, mask: Mask) -> Foreign:
         return numbers.literal(node.text)
@@ -193,8 +195,8 @@ class Machine(Statements):
         if not isinstance(pointer, Pointer) or name in ("atomicInc", "atomicDec") or not mask.any():
             raise NotUnderstood(f"{name} of this")
         at = np.broadcast_to(pointer.places(mask), (int(mask.sum()),))
-        dtype = str(pointer.memory.dtype)
-        values = [self.every(cast(g, dtype))[mask] for g in given]
+        dtype = pointer.memory.dtype
+        values = [self.every(numbers.converted(g, dtype))[mask] for g in given]
         mark = ATOMIC.get(name, "")
         before = np.zeros(self.count, dtype)
         before[mask] = pointer.memory[at]
@@ -203,7 +205,7 @@ class Machine(Statements):
             return before
         memory, lanes = pointer.memory, np.flatnonzero(mask)
         if len(lanes) > self.budget[0]:
-            raise NotUnderstood("a kernel of so many steps")
+            raise NotUnderstood(TOO_LONG)
         self.budget[0] -= len(lanes)
         for n, lane in enumerate(lanes):
             old = before[lane] = memory[at[n]]

@@ -1,6 +1,7 @@
 """Numbers and memory of a kernel in CUDA C: of all threads at once, an array with one element for each, or one number
 where all have the same."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,19 @@ from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat._cuda_tokens import NotUnderstood
 
 Mask = np.ndarray  # bool, of all threads: those for which something is done
-RANK = ("int32", "uint32", "int64", "uint64", "float16", "float32", "float64")
+Kind = np.dtype  # of numbers
+KINDS: dict[str, Kind] = {name: np.dtype(name) for name in (
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
+)}  # fmt: skip
+RANK = {
+    KINDS[name]: n for n, name in enumerate(("int32", "uint32", "int64", "uint64", "float16", "float32", "float64"))
+}
 LITERALS = {"true": np.bool_(True), "false": np.bool_(False), "INFINITY": np.float32("inf"), "NAN": np.float32("nan"),
             "FLT_MAX": np.finfo(np.float32).max, "FLT_MIN": np.finfo(np.float32).tiny, "NULL": np.int64(0),
             "FLT_EPSILON": np.finfo(np.float32).eps, "M_PI": np.float64(np.pi), "INT_MAX": np.int32(2**31 - 1),
             "INT_MIN": np.int32(-(2**31)), "warpSize": np.int32(32)}  # fmt: skip
+
+OUTSIDE = "an access outside of its tensors"
 
 
 @dataclass(frozen=True)
@@ -32,19 +41,21 @@ class Pointer:
         """Where it points to for the threads of `mask`. NotUnderstood if that is outside of its memory."""
         at = self.at if np.ndim(self.at) == 0 else self.at[mask]
         if np.size(at) and (np.min(at) < 0 or np.max(at) >= self.memory.size):
-            raise NotUnderstood("an access outside of its tensors")
+            raise NotUnderstood(OUTSIDE)
         return at
 
     def read(self, mask: Mask) -> Foreign:
-        at = self.places(mask)
-        if np.ndim(at) == 0:
+        at = np.asarray(self.at)
+        at = np.where(mask, at, 0) if at.ndim else at
+        if at.min() < 0:
+            raise NotUnderstood(OUTSIDE)
+        try:
             return self.memory[at]
-        found = np.zeros(mask.shape, self.memory.dtype)
-        found[mask] = self.memory[at]
-        return found
+        except IndexError:
+            raise NotUnderstood(OUTSIDE) from None
 
     def write(self, value: Foreign, mask: Mask) -> None:
-        at, value = self.places(mask), cast(value, str(self.memory.dtype))
+        at, value = self.places(mask), converted(value, self.memory.dtype)
         if mask.any():
             self.memory[at] = (value[mask][-1] if np.ndim(at) == 0 else value[mask]) if np.ndim(value) else value
 
@@ -57,6 +68,7 @@ class Pointer:
         return Pointer(memory, np.asarray(self.at) * self.memory.itemsize // memory.itemsize)
 
 
+@functools.lru_cache(maxsize=1024)
 def literal(text: str) -> Foreign:
     """A number as it is written."""
     low = text.lower()
@@ -78,11 +90,16 @@ def whole(value: int, text: str) -> Foreign:
 
 
 def cast(value: Foreign, number: str) -> Foreign:
+    if number not in KINDS:
+        raise NotUnderstood(f"a number of type {number or 'void'}")
+    return converted(value, KINDS[number])
+
+
+def converted(value: Foreign, kind: Kind) -> Foreign:
     """As CUDA converts: to whole numbers towards 0, NaN to 0, what is too large to the largest."""
     if isinstance(value, Pointer):
         raise NotUnderstood("a pointer as a number")
-    kind = np.dtype(number)
-    if value.dtype == kind:
+    if value.dtype is kind or value.dtype == kind:
         return value
     if kind.kind == "b":
         return value != 0
@@ -97,9 +114,11 @@ def cast(value: Foreign, number: str) -> Foreign:
 
 def common(a: Foreign, b: Foreign) -> tuple[Foreign, Foreign]:
     """Both in the type in which C computes with them."""
-    kinds = [str(v.dtype) if str(v.dtype) in RANK else "int32" for v in (a, b)]
-    number = max(kinds, key=RANK.index)
-    return cast(a, number), cast(b, number)
+    first, second = a.dtype, b.dtype
+    if first is second and first in RANK:
+        return a, b
+    kind = max(LEAST, first, second, key=lambda kind: RANK.get(kind, -1))
+    return converted(a, kind), converted(b, kind)
 
 
 def divided(a: Foreign, b: Foreign, rest: bool) -> Foreign:
@@ -165,6 +184,7 @@ TESTS: dict[str, Function] = {
 ROUNDED = {  # __float2int_rd and its kind
     "rn": np.rint, "rd": np.floor, "ru": np.ceil, "rz": np.trunc,
 }  # fmt: skip
+LEAST = KINDS["int32"]  # what is smaller is computed in it
 BITS = {"__float_as_int": "int32", "__int_as_float": "float32", "__float_as_uint": "uint32",
         "__uint_as_float": "float32", "__longlong_as_double": "float64", "__double_as_longlong": "int64"}  # fmt: skip
 

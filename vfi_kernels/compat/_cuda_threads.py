@@ -13,6 +13,7 @@ from vfi_kernels.compat._cuda_tokens import NotUnderstood
 
 MOST_BYTES = 2**27  # of shared or local arrays
 MOST_CALLS = 24  # of functions in functions
+TOO_LONG = "a kernel of so many steps"
 AXES = ("x", "y", "z")
 Size = tuple[int, int, int]
 
@@ -32,7 +33,10 @@ class Frame:
         self.result: Foreign = None
 
     def find(self, name: str) -> Variable | None:
-        return next((block[name] for block in reversed(self.blocks) if name in block), None)
+        for block in reversed(self.blocks):
+            if name in block:
+                return block[name]
+        return None
 
 
 class Loop:
@@ -64,18 +68,17 @@ class Threads:
         self.places |= {(n, axis): np.uint32(v) for n, parts in sizes.items() for axis, v in zip(AXES, parts)}
         self.shared_bytes, self.arrays = shared, dict[int, Pointer]()
         self.everybody, self.nobody = np.ones(self.count, bool), np.zeros(self.count, bool)
-        self.frames: list[Frame] = [Frame()]
+        self.frame = Frame()
+        self.frames = [self.frame]
+        self.does = {n.removeprefix("do_"): getattr(self, n) for n in dir(self) if n.startswith("do_")}
+        self.gives = {n.removeprefix("of_"): getattr(self, n) for n in dir(self) if n.startswith("of_")}
         self.loops: list[Loop] = []
         self.statement: Node | None = None  # an expression by itself, whose value nobody asks for
-
-    @property
-    def frame(self) -> Frame:
-        return self.frames[-1]
 
     def step(self) -> None:
         self.budget[0] -= 1
         if self.budget[0] < 0:
-            raise NotUnderstood("a kernel of so many steps")
+            raise NotUnderstood(TOO_LONG)
 
     def every(self, value: Foreign) -> Foreign:
         """One for each thread."""
@@ -149,25 +152,28 @@ class Statements(Threads):
         frame.blocks[0] = self.frames[0].blocks[0]  # the constants
         frame.blocks.append({})
         self.frames.append(frame)
+        self.frame = frame
         loops, self.loops = self.loops, []
         for (name, type), argument in zip(routine.parameters, arguments):
             self.declared(name, type, argument, mask)
         self.execute(routine.body, mask)
         self.loops = loops
-        result = self.frames.pop().result
+        self.frames.pop()
+        self.frame, result = self.frames[-1], frame.result
         return result if result is None or not routine.result.number else self.fitted(result, routine.result)
 
     def execute(self, node: Node, mask: Mask) -> Mask:
         self.step()
-        if not mask.any():
-            return mask
-        found: Mask = getattr(self, f"do_{node.kind}")(node, mask)
+        found: Mask = self.does[node.kind](node, mask) if mask.any() else mask
         return found
 
     def do_block(self, node: Node, mask: Mask) -> Mask:
         self.frame.blocks.append({})
         for part in node.parts:
-            mask = self.execute(part, mask)
+            before, mask = mask, self.does[part.kind](part, mask)
+            if mask is not before and not mask.any():
+                break
+        self.step()
         self.frame.blocks.pop()
         return mask
 

@@ -123,6 +123,8 @@ def whole(size: Foreign) -> tuple[int, int, int]:
 def compute(
     text: str, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], args: Arguments, shared: int
 ) -> None:
+    if "__global__" not in text:
+        raise NotUnderstood("")
     program = _cuda_text.program_of(text)
     if not name and len(program.routines) == 1:
         (name,) = program.routines

@@ -65,13 +65,18 @@ LARGE = Situation(1, 1, (150, 170), grad="off")
 THIN = (Situation(2, 3, (1, 9), grad="off"), Situation(2, 3, (9, 1), grad="off"), Situation(1, 1, (1, 1), grad="off"))
 ON_GPU = Situation(grad="off", on_gpu=True)
 LOST = (Situation(lost="first", grad="off"), Situation(lost="others", grad="off"))
+LAUNCHED = (Situation(1, 4, (1, 6), grad="off"), Situation(1, 1, (5, 4), grad="not required"), *LOST)
 
 
-def situations_of(function: Function, launches: bool = False) -> Iterator[Situation]:
-    """All but the dtypes, for a function; `launches`: of kernels, which are computed here, and slow."""
-    yield from (FIRST, AGAIN, *MORE, *THIN, *LOST, ON_GPU)
-    yield from () if launches else (*FAR, LARGE)
-    yield from of_constants(function, 1024 if launches else 2**19)
+def situations_of(function: Function, launches: bool = False, wide: bool = False) -> Iterator[Situation]:
+    """All but the dtypes, for a function; `launches`: of kernels, which are computed here, and slow; `wide`: with
+    results of hundreds of channels."""
+    yield from (FIRST, AGAIN)
+    if launches:
+        yield from LAUNCHED
+    else:
+        yield from (*MORE, *THIN, *LOST, ON_GPU, *FAR, replace(LARGE, size=(66, 70)) if wide else LARGE)
+    yield from of_constants(function, 2**10 if launches else 2**13 if wide else 2**19)
 
 
 def of_constants(function: Function, most: int = 2**19) -> Iterator[Situation]:

@@ -115,7 +115,7 @@ def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
         try:
             kinds = {given: mode_of(function, word, given) for given in takes(function, word)}
         except (_trials.CannotRun, Differs) as error:  # calls with this word are left to the original
-            failed = failed or error
+            failed = error if isinstance(error, Differs) and not isinstance(failed, Differs) else failed or error
             continue
         if len(set(kinds.values())) == 1:
             found.append((word, next(iter(kinds.values())), tuple(kinds)))
@@ -172,14 +172,14 @@ def first_of(kinds: Sequence[Splat], function: Function, word: str, with_metric:
     image, flow, metric = given_in(s, word)
     arguments = (image, flow, metric if with_metric else None, word)
     leaves = _situations.leaves_of(arguments)
-    theirs, slopes = _functions.called(_situations.bound(function, s), arguments, leaves, function, s.on_gpu)
+    theirs, slopes = _functions.tried(function, arguments, leaves, function, s)
     for kind in kinds:
         if kind.weighted and not with_metric:
             continue
         ours, own = expected(arguments, leaves, kind, s)
         if _situations.close(theirs, ours, s) and all(map(_situations.alike, slopes, own)):
             return kind
-    raise Differs(f"in mode {word} it computes something else ({s})")
+    raise Differs(f"in mode {word} it computes something else" + (f" ({s})" if s is not FIRST else ""))
 
 
 def expected(
