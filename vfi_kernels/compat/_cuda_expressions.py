@@ -10,6 +10,7 @@ TYPES = {  # numbers of CUDA C, as numpy calls them
     "int32_t": "int32", "uint32_t": "uint32", "int64_t": "int64", "uint64_t": "uint64", "auto": "auto",
     "uint": "uint32", "ptrdiff_t": "int64",
 }  # fmt: skip
+SIZES = {"8": 1, "16": 2, "32": 4, "64": 8, "b": 1}  # bytes, by the bits in a name; of bool
 SIGNS = ("unsigned", "signed")
 SILENT = (
     "const", "static", "inline", "volatile", "constexpr", "register", "__inline__", "__forceinline__", "__restrict__",
@@ -174,6 +175,11 @@ class Expressions:
             declared = self.stars(base)
             self.expect(">")
             return Node("cast", (self.condition(),), type=declared)
+        if token.text == "sizeof" and self.take("sizeof") and self.take("("):
+            _, base = self.qualified()
+            declared = self.stars(base)
+            self.expect(")")
+            return Node("number", text=f"{SIZES.get(base.number.strip('uintfloa'), 8) if not declared.stars else 8}ul")
         if token.text in TYPES or token.text in SIGNS:
             _, base = self.qualified()
             return Node("cast", (self.condition(),), type=base)

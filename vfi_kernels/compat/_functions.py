@@ -111,7 +111,7 @@ def cost_volume(function: Function, parameters: Parameters, source: Foreign) -> 
     failed: Exception | None = None
     if third is None or (third.default is not third.empty and type(third.default) is not int):
         return volume_of(function, parameters, source, ())
-    values: tuple[Foreign, ...] = (9, 4) if third.default is third.empty else (third.default,)
+    values: tuple[Foreign, ...] = (5, 9, 4) if third.default is third.empty else (third.default,)
     for value in values:
         try:
             return volume_of(function, parameters, source, (value,))

@@ -103,13 +103,23 @@ def constants_of(function: Function) -> list[int]:
     return sorted(found)
 
 
+BRANCHES = ("COMPARE_OP", "CONTAINS_OP", "POP_JUMP", "JUMP_IF")
+
+
 @functools.lru_cache(maxsize=4096)
 def numbers_in(code: Foreign) -> frozenset[int]:
+    """Whole numbers in the lines that compare or branch."""
     found: set[int] = set()
+    line, in_line, branches = None, set[int](), False
     for instruction in dis.get_instructions(code):
+        begins = getattr(instruction, "line_number", instruction.starts_line)  # a bool from Python 3.13 on
+        if begins is not None and begins != line:
+            line, in_line, branches = begins, set(), False
         value = instruction.argval if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
         for number in value if isinstance(value, (tuple, frozenset)) else (value,):
-            found |= {number} if type(number) is int else set()
+            in_line |= {number} if type(number) is int else set()
+        branches = branches or any(name in instruction.opname for name in BRANCHES)
+        found |= in_line if branches else set()
     for constant in code.co_consts:
         found |= numbers_in(constant) if hasattr(constant, "co_consts") else set()
     return frozenset(found)
