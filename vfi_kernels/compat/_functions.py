@@ -210,7 +210,7 @@ def with_ours(kernels: Sequence[Foreign]) -> Iterator[None]:
     try:
         for kernel in kernels:
             with contextlib.suppress(Differs, CannotRun):
-                kernel.apply = staticmethod(role_of(kernel).build(kernel.apply))
+                kernel.apply = staticmethod(role_of(kernel).build(kernel))
                 done.append(kernel)
         yield
     finally:

@@ -55,7 +55,8 @@ class Ours:
         """Ours; for calls of another dtype, or of anything but tensors (proxies of torch.fx), theirs."""
         if original is None:
             return self.answer
-        of_kernel = not inspect.isfunction(original)
+        of_kernel = isinstance(original, type)  # an autograd function
+        theirs = functools.partial(APPLY, original) if of_kernel else original
         parameters = [] if of_kernel else list(inspect.signature(original).parameters.values())
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
@@ -67,7 +68,7 @@ class Ours:
                 known = (
                     known and type(values[2]) is int and values[2] >= 0 and (sized == "radius" or values[2] % 2 == 1)
                 )
-            return ours(*values) if known else original(*args, **kwargs)
+            return ours(*values) if known else theirs(*args, **kwargs)
 
         def applied(*args: Foreign) -> Foreign:
             return answer(list(args), args, {})
@@ -81,6 +82,7 @@ class Ours:
         return applied if of_kernel else as_scriptable(call, original)
 
 
+APPLY: Function = torch.autograd.Function.apply.__func__  # type: ignore[attr-defined]
 KNOWN: dict[str, Function] = {
     "vk.correlation": correlation,
     "compat.adacof.FunctionAdaCoF.apply": adacof.FunctionAdaCoF.apply,

@@ -9,6 +9,7 @@ from torch import nn
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _roles, _targets, mmcv, torchvision
 from vfi_kernels.compat._report import Left, PatchReport, Replaced
+from vfi_kernels.compat._spaces import StandIn
 from vfi_kernels.compat._targets import Place
 
 __all__ = ["Left", "PatchReport", "Replaced", "patch", "unpatch"]
@@ -109,7 +110,7 @@ def put(place: Place, c: _roles.Candidate, plan: _roles.Plan) -> None:
     """What `plan` says in a place; of an autograd function its `apply`, wherever the class is used."""
     if _roles.is_function_of_autograd(place.value):
         if vars(place.value).get("apply", MISSING) is MISSING:
-            change(place.value, "apply", MISSING, staticmethod(plan.build(place.value.apply)))
+            change(place.value, "apply", MISSING, StandIn(plan.build(place.value)))
         return
     new = plan.build(c.function)
     change(place.owner, place.name, place.value, staticmethod(new) if isinstance(place.value, staticmethod) else new)

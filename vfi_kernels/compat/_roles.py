@@ -1,5 +1,6 @@
 """Which functions and classes of other repositories `compat.patch` looks at, and what it finds that they compute."""
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -39,10 +40,11 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What takes the place of something, or None; and why."""
+    """What takes the place of something, or None; and why. `own`: the variables that it changed in its trials."""
 
     plan: Plan | None
     reason: str
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,23 @@ def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
         if single:
             pictures.warm()
         found = dict(zip(single, _children.answers(tasks, lambda why: Verdict(None, why))))
-    judged = [_warp_objects.with_its_object(c, found[c.key]) for c in candidates]
-    return [v if c.named or (v is not None and v.plan is not None) else None for c, v in zip(candidates, judged)]
+        guarded = {key: _warp_objects.with_its_guard(c, found[key]) for key, c in single.items()}
+    pairs = [(c, guarded[c.key]) for c in candidates]
+    return [v if c.named or (v is not None and v.plan is not None) else None for c, v in pairs]
 
 
 def judge(c: Candidate) -> Verdict | None:
     """The verdict on one candidate; it runs here."""
+    _state.written.clear()
+    verdict = judged(c)
+    if verdict is None:
+        return None
+    verdict = dataclasses.replace(verdict, own=frozenset(_state.written))
+    guarded = _warp_objects.with_its_guard(c, verdict)
+    return guarded if guarded is None or guarded.plan is None else verdict
+
+
+def judged(c: Candidate) -> Verdict | None:
     if isinstance(c.function, torch.jit.ScriptFunction):
         return Verdict(None, "it is compiled by torch.jit.script")
     try:
@@ -174,7 +187,7 @@ def judge_warp(c: Candidate) -> Verdict:
         except (_trials.CannotRun, _warp_trials.Differs) as error:
             failed = failed or error
         else:
-            plan = WarpPlan(found, c.takes_self, with_grid, bound.of_self, bound.grid)
+            plan = WarpPlan(found, c.takes_self, with_grid, bound.grid)
             return Verdict(plan, f"it computes the same: {plan}")
     assert failed is not None
     raise failed

@@ -1,8 +1,6 @@
 """In which situations everything is tried, whatever it is: channels, batches and sizes, far away, recorded or not,
 values that are not finite, and other dtypes. One list for all kinds, so that none of them lacks one."""
 
-import dis
-import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
-from vfi_kernels.compat import _state
+from vfi_kernels.compat import _code, _state
 
 FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
 TOLERANCE = 2e-5  # of the largest value
@@ -94,35 +92,13 @@ def of_constants(function: Function, most: int = 2**19) -> Iterator[Situation]:
 
 
 def constants_of(function: Function) -> list[int]:
-    """Whole numbers in the code of a function and of those that it calls, and in the variables that these name."""
+    """Whole numbers that a function and those that it calls compare with, and those in the variables that these name."""
     found: set[int] = set()
     for layer in _state.called_by(function):
-        found |= numbers_in(layer.__code__)
+        found |= _code.reads_of(layer.__code__).compared
         names = _state.names_in(layer.__code__)
         found |= {v for v in map(layer.__globals__.get, names) if type(v) is int}
     return sorted(found)
-
-
-BRANCHES = ("COMPARE_OP", "CONTAINS_OP", "POP_JUMP", "JUMP_IF")
-
-
-@functools.lru_cache(maxsize=4096)
-def numbers_in(code: Foreign) -> frozenset[int]:
-    """Whole numbers in the lines that compare or branch."""
-    found: set[int] = set()
-    line, in_line, branches = None, set[int](), False
-    for instruction in dis.get_instructions(code):
-        begins = getattr(instruction, "line_number", instruction.starts_line)  # a bool from Python 3.13 on
-        if begins is not None and begins != line:
-            line, in_line, branches = begins, set(), False
-        value = instruction.argval if instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
-        for number in value if isinstance(value, (tuple, frozenset)) else (value,):
-            in_line |= {number} if type(number) is int else set()
-        branches = branches or any(name in instruction.opname for name in BRANCHES)
-        found |= in_line if branches else set()
-    for constant in code.co_consts:
-        found |= numbers_in(constant) if hasattr(constant, "co_consts") else set()
-    return frozenset(found)
 
 
 def drawn(*sizes: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _warps
+from vfi_kernels.compat._guards import Guard, agree, beyond, whose
 from vfi_kernels.compat._warp_trials import Found
 from vfi_kernels.compat._warps import Mask, Warp
 
@@ -29,13 +30,13 @@ Read = Callable[[Arguments, Options], tuple[Foreign, Foreign, Warp | None]]
 
 @dataclass(frozen=True)
 class WarpPlan:
-    """`found`, for a function of an image, a flow and further parameters."""
+    """`found`, for a function of an image, a flow and further parameters; `guard`: whose its calls are."""
 
     found: Found
     takes_self: bool = False
     takes_grid: bool = False  # the divisors and the grid of vs-rife
-    of_self: tuple[tuple[str, object], ...] = ()  # the attributes of its object that it was tried with
     grid: str = ""  # the attribute of its object that holds the grid of pixels that it adds
+    guard: Guard | None = None
 
     @property
     def by(self) -> str:
@@ -47,27 +48,63 @@ class WarpPlan:
 
     def build(self, original: Function) -> Function:
         """The function that takes the place of `original`."""
-        first, dtypes = int(self.takes_self), self.found.dtypes
-        kind: Warp | None = self.found.calls[0][1]
-        read = reader(original, first, self)
-        short, of_self, takes_grid, grid = 2 + first, dict(self.of_self), self.takes_grid, self.grid
-        least = 0 if self.found.needs_gpu else SMALL
-        is_taken, is_held, warped = taken, held, _warps.warped  # of its closure: its globals will be the original's
+        guard, first, least = self.guard, int(self.takes_self), self.least()
+        assert guard is not None
+        kind = self.found.calls[0][1]
+        read, is_taken, answered = reader(original, first, self), taker(self, guard), answerer(self, guard, original)
+        names = list(inspect.signature(original).parameters)
+        always = min(least.values())  # whatever further arguments are
+        usual, short, image_name = least[kind], 99 if self.takes_grid else 2 + first, names[first]
+        tensor, defaults = Tensor, original.__defaults__  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            asked = kind
-            if len(args) == short and not kwargs and not takes_grid:
+            if defaults is not None and stand_in.__defaults__ is not defaults:
+                original.__defaults__ = stand_in.__defaults__
+            asked: Warp | None = kind
+            if len(args) == short and not kwargs:
                 image, flow = args[first], args[first + 1]
+                if usual and isinstance(image, tensor) and image.is_cpu and image.numel() < usual:
+                    return original(*args)
             else:
+                if always:
+                    image = args[first] if len(args) > first else kwargs.get(image_name)
+                    if isinstance(image, tensor) and image.is_cpu and image.numel() < always:
+                        return original(*args, **kwargs)
                 image, flow, asked = read(args, kwargs)
-            if asked is None or not is_taken(image, flow, asked, dtypes, least):
+            if asked is None or not is_taken(image, flow, asked):
                 return original(*args, **kwargs)
-            if (of_self or grid) and not is_held(args, of_self, grid, flow):
-                return original(*args, **kwargs)
-            return warped(image, flow, asked)
+            return answered(image, flow, asked, args, kwargs)
 
         # torch.jit.script, which compiles the source of a method's original, looks for names in these globals.
-        return as_scriptable(FunctionType(call.__code__, original.__globals__, closure=call.__closure__), original)
+        built = FunctionType(call.__code__, original.__globals__, argdefs=defaults, closure=call.__closure__)
+        stand_in = as_scriptable(built, original)
+        return stand_in
+
+    def least(self) -> dict[Warp, int]:
+        """The elements of an image from which ours is called on a CPU: where it takes one op, from the first on."""
+        kinds = [kind for _, kind in self.found.calls]
+        return {k: 0 if self.found.needs_gpu or (k.grid == "corners" and k.mask is None) else SMALL for k in kinds}
+
+
+def answerer(plan: WarpPlan, guard: Guard, original: Function) -> Function:
+    """Computes a call as the guard says."""
+    method, grid, last = plan.takes_self, plan.grid, plan.found.calls[0][1].last
+
+    def answered(image: Tensor, flow: Tensor, kind: Warp, args: Arguments, kwargs: Options) -> object:
+        owner = args[0] if method and args else None
+        size = () if guard.made is None else tuple(flow.shape[1:3] if last else flow.shape[2:])
+        if (method and owner is None) or (grid and not holds_grid(owner, grid, flow)):
+            return original(*args, **kwargs)
+        answer = whose(guard, owner, size)
+        if answer == "ours":
+            return _warps.warped(image, flow, kind)
+        theirs = original(*args, **kwargs)
+        if answer == "compare":
+            with torch.no_grad():
+                guard.compared(agree(theirs, _warps.warped(image, flow, kind)), owner, size)
+        return theirs
+
+    return answered
 
 
 def as_scriptable(call: Function, original: Function) -> Function:
@@ -79,21 +116,28 @@ def as_scriptable(call: Function, original: Function) -> Function:
     return found
 
 
-def taken(image: Foreign, flow: Foreign, kind: Warp, dtypes: tuple[torch.dtype, ...], least: int) -> bool:
-    """Whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes; and, where
-    more than one op is needed, of `least` elements on a CPU."""
-    if not (isinstance(image, Tensor) and isinstance(flow, Tensor)) or image.dim() != 4 or flow.dim() != 4:
-        return False
-    rows = 1 if kind.last else 2
-    return (
-        flow.shape[3 if kind.last else 1] == 2
-        and image.shape[0] == flow.shape[0]
-        and (kind.sizes is not None or image.shape[2:] == flow.shape[rows : rows + 2])
-        and image.dtype in dtypes
-        and flow.is_floating_point()
-        and image.device == flow.device
-        and ((kind.grid == "corners" and kind.mask is None) or image.numel() >= least or image.device.type != "cpu")
-    )
+def taker(plan: WarpPlan, guard: Guard) -> Callable[[Foreign, Foreign, Warp], bool]:
+    """Tells whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes; and,
+    where more than one op is needed, of as many elements on a CPU."""
+    dtypes, least, bounded = plan.found.dtypes, plan.least(), guard.sides is not None or guard.elements is not None
+
+    def taken(image: Foreign, flow: Foreign, kind: Warp) -> bool:
+        if not (isinstance(image, Tensor) and isinstance(flow, Tensor)):
+            return False
+        size, moved = image.shape, flow.shape
+        if len(size) != 4 or len(moved) != 4 or moved[3 if kind.last else 1] != 2 or size[0] != moved[0]:
+            return False
+        rows = 1 if kind.last else 2
+        return (
+            (kind.sizes is not None or size[2:] == moved[rows : rows + 2])
+            and image.dtype in dtypes
+            and flow.is_floating_point()
+            and image.device == flow.device
+            and (not least[kind] or image.numel() >= least[kind] or not image.is_cpu)
+            and not (bounded and beyond(guard, (image, flow)))
+        )
+
+    return taken
 
 
 def reader(original: Function, first: int, plan: WarpPlan) -> Read:
@@ -125,17 +169,6 @@ def same_value(a: Foreign, b: Foreign) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, (str, bool, int, float)) and bool(a == b))
 
 
-def held(args: Arguments, values: Options, grid: str, flow: Tensor) -> bool:
-    """Whether the object that a method is called on is like the one that it was tried on."""
-    return bool(args) and has(args[0], values) and holds_grid(args[0], grid, flow)
-
-
-def has(owner: object, values: Options) -> bool:
-    """Whether an object has these attributes."""
-    missing = object()
-    return all(same_value(getattr(owner, name, missing), value) for name, value in values.items())
-
-
 known_grids = WeakTensorKeyDictionary()  # a grid -> what it was looked at with, and whether it is the one
 
 
@@ -143,6 +176,8 @@ def looked_at(grid: Tensor, key: tuple[object, ...], right: Callable[[], bool]) 
     """Whether a grid is the one that belongs to `key`: looked at once, which is a wait on a GPU, and not in a graph."""
     if is_compiling():
         return True
+    if grid.is_inference():  # it does not say when it changes
+        return right()
     key = (grid._version, *key)
     if known_grids.get(grid, (None,))[0] != key:
         known_grids[grid] = (key, right())
@@ -166,7 +201,7 @@ def of_standard_grid(image: Foreign, flow: Foreign, divisors: Foreign, grid: For
             and all(abs(a - b) <= rounding * b for a, b in zip(divisors.flatten().tolist(), half))
         )
 
-    return looked_at(grid, (id(divisors), divisors._version, *image.shape[2:]), right)
+    return looked_at(grid, (id(divisors), 0 if divisors.is_inference() else divisors._version, *image.shape[2:]), right)
 
 
 def holds_grid(owner: object, name: str, flow: Tensor) -> bool:

@@ -14,7 +14,9 @@ from vfi_kernels.compat import _launches
 from vfi_kernels.compat._folders import library_folders
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
+PARTS = ("_parameters", "_buffers", "_modules")  # of an nn.Module
 Cached = functools._lru_cache_wrapper
+written = set[str]()  # the variables that functions changed while they were tried; of their objects "self.name"
 
 
 @contextlib.contextmanager
@@ -22,15 +24,18 @@ def restored(function: Function) -> Iterator[None]:
     """Puts back, after a call, the variables that a function can see, and what is in their containers. Inside, what
     functools.lru_cache wraps is called without its cache, and CuPy has kernels that are computed on the CPU."""
     spaces = [Namespace(space) for space in seen_by(function)]
-    cells = [(cell, cell.cell_contents, held_in(cell.cell_contents)) for cell in cells_of(function)]
+    cells = [(name, cell, cell.cell_contents, held_in(cell.cell_contents)) for name, cell in cells_of(function)]
     try:
         for space in spaces:
             space.let_run()
         yield
     finally:
         for space in spaces:
+            written.update(space.changed())
             space.put_back()
-        for cell, value, held in cells:
+        for name, cell, value, held in cells:
+            if cell.cell_contents is not value or differs(value, held):
+                written.add(name)
             cell.cell_contents = value
             refill(value, held)
 
@@ -111,13 +116,34 @@ def filled(layer: object) -> Iterator[CellType]:
             yield (cell, cell.cell_contents)[0]
 
 
-def cells_of(function: Function) -> list[CellType]:
-    return [cell for layer in called_by(function) for cell in filled(layer)]
+def cells_of(function: Function) -> list[tuple[str, CellType]]:
+    """Those that have a value, and their names."""
+    closures = [(layer.__code__.co_freevars, layer.__closure__ or ()) for layer in called_by(function)]
+    full = [(name, cell) for names, cells in closures for name, cell in zip(names, cells)]
+    return [(name, cell) for name, cell in full if not is_empty(cell)]
+
+
+def is_empty(cell: CellType) -> bool:
+    try:
+        return (cell.cell_contents, False)[1]
+    except ValueError:
+        return True
 
 
 def held_in(value: object) -> object:
     """A copy of a container; None for anything else."""
     return copy.copy(value) if type(value) in CONTAINERS else None
+
+
+def differs(container: Foreign, held: Foreign) -> bool:
+    """Whether a container has other things in it than its copy."""
+    if held is None:
+        return False
+    if isinstance(held, set):
+        return bool(container != held)
+    if isinstance(held, dict):
+        return container.keys() != held.keys() or any(container[key] is not value for key, value in held.items())
+    return len(container) != len(held) or any(a is not b for a, b in zip(container, held))
 
 
 def refill(container: Foreign, held: object) -> None:
@@ -132,12 +158,13 @@ class Namespace:
     def __init__(self, owner: Foreign):
         self.owner = owner
         self.before = {name: (value, held_in(value)) for name, value in self.variables().items()}
+        self.instead: dict[str, object] = {}
 
     def variables(self) -> dict[str, Foreign]:
         space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
         return {name: value for name, value in space.items() if not name.startswith("__")}
 
-    def set(self, name: str, value: object) -> None:
+    def assign(self, name: str, value: object) -> None:
         if isinstance(self.owner, dict):
             self.owner[name] = value
         else:
@@ -148,7 +175,21 @@ class Namespace:
         for name, (value, _) in self.before.items():
             instead = value.__wrapped__ if isinstance(value, Cached) else _launches.in_a_trial(value)
             if instead is not value:
-                self.set(name, instead)
+                self.instead[name] = instead
+        for name, stub in self.instead.items():
+            self.assign(name, stub)
+
+    def changed(self) -> set[str]:
+        """The variables that are not as they were."""
+        now, missing = self.variables(), object()
+        found = set(now) - set(self.before)
+        for name, (value, held) in self.before.items():
+            if name in PARTS and held is not None:
+                both: list[Foreign] = [value, held]
+                found |= {n for n in {*value, *both[1]} if value.get(n, missing) is not both[1].get(n, missing)}
+            elif now.get(name, missing) is not self.instead.get(name, value) or differs(value, held):
+                found.add(name)
+        return found
 
     def put_back(self) -> None:
         now = self.variables()
@@ -160,4 +201,4 @@ class Namespace:
         for name, (value, held) in self.before.items():
             refill(value, held)
             if name not in now or now[name] is not value:
-                self.set(name, value)
+                self.assign(name, value)
