@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import numpy as np
 import torch
@@ -182,15 +182,18 @@ def stub_of_cupy() -> ModuleType:
     return stub
 
 
+NAMED = (type, FunctionType, BuiltinFunctionType)  # what has a module of its own
+
+
 def in_a_trial(value: Foreign) -> Foreign:
     """What stands for a variable of a module in a trial: of CuPy, its stub, and its kernels."""
-    if makes_kernels(value):
-        return value.__wrapped__
     if isinstance(value, ModuleType):
         home = value.__name__
+    elif isinstance(value, FunctionType) and makes_kernels(value):
+        return value.__wrapped__  # type: ignore[attr-defined]
     else:
-        home = str((value if isinstance(value, type) or inspect.isroutine(value) else type(value)).__module__)
-    if home.partition(".")[0] != "cupy":
+        home = (value if isinstance(value, NAMED) else type(value)).__module__
+    if type(home) is not str or not f"{home}.".startswith("cupy."):
         return value
     if isinstance(value, ModuleType):
         found: Foreign = stub_of_cupy()
@@ -209,5 +212,5 @@ MAKES_KERNELS = ("RawKernel", "RawModule", "compile_with_cache", "ElementwiseKer
 
 def makes_kernels(value: Foreign) -> bool:
     """Whether it is a function that compiles a kernel of CuPy, and is decorated to do so once."""
-    inner: Foreign = getattr(value, "__wrapped__", None) if inspect.isfunction(value) else None
+    inner: Foreign = getattr(value, "__wrapped__", None)
     return inspect.isfunction(inner) and any(name in MAKES_KERNELS for name in inner.__code__.co_names)

@@ -77,6 +77,14 @@ def situations_of(function: Function, launches: bool = False, wide: bool = False
     yield from of_constants(function, 2**10 if launches else 2**13 if wide else 2**19)
 
 
+def of_pictures(function: Function) -> Iterator[Situation]:
+    """What warps are tried in besides their own: they are told apart, and tried far away and not finite, before."""
+    yield from MORE
+    if any(_code.reads_of(layer.__code__).branches for layer in _state.called_by(function)):
+        yield LARGE
+        yield from of_constants(function)
+
+
 def of_constants(function: Function, most: int = 2**19) -> Iterator[Situation]:
     """What a function may compare its channels, batch or sizes with: numbers in its code. `most`: pixels."""
     numbers = [n for n in constants_of(function) if n > 1]
@@ -92,7 +100,7 @@ def of_constants(function: Function, most: int = 2**19) -> Iterator[Situation]:
 
 
 def constants_of(function: Function) -> list[int]:
-    """Whole numbers that a function and those that it calls compare with, and those in the variables that these name."""
+    """Whole numbers that a function and those that it calls compare with, or that their variables are."""
     found: set[int] = set()
     for layer in _state.called_by(function):
         found |= _code.reads_of(layer.__code__).compared

@@ -130,6 +130,7 @@ def taker(plan: WarpPlan, guard: Guard) -> Callable[[Foreign, Foreign, Warp], bo
         rows = 1 if kind.last else 2
         return (
             (kind.sizes is not None or size[2:] == moved[rows : rows + 2])
+            and min(size[2], size[3], moved[rows], moved[rows + 1]) > 1  # where others divide by 0, or by 1 instead
             and image.dtype in dtypes
             and flow.is_floating_point()
             and image.device == flow.device
