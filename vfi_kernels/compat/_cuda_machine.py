@@ -19,7 +19,7 @@ ATOMIC = {"atomicAdd": "+", "atomicSub": "-", "atomicMax": "max", "atomicMin": "
 TOGETHER = {"+": np.add, "-": np.subtract, "max": np.maximum, "min": np.minimum}
 SHUFFLES = ("__shfl_down", "__shfl_up", "__shfl_xor", "__shfl")
 WARP = 32
-MOST_STEPS = 3_000_000  # expressions and statements, each for all threads of some blocks
+MOST_STEPS = 1_000_000  # expressions and statements, each for all threads of some blocks
 MOST_THREADS = 2**22
 AT_ONCE = 2**15  # threads, more or less
 
@@ -184,10 +184,11 @@ class Machine(Statements):
     def shuffled(self, name: str, given: list[Foreign]) -> Foreign:
         """The value of another thread of 32."""
         value, by = self.every(given[0]), self.every(given[1]).astype(np.int64)
-        own = self.lane % WARP
+        own = self.lane % self.per_block % WARP
         to = {"__shfl_down": own + by, "__shfl_up": own - by, "__shfl_xor": own ^ by, "__shfl": by % WARP}[name]
-        to = np.where((to < 0) | (to >= WARP), own, to)
-        return value[np.minimum(self.lane - own + to, self.count - 1)]
+        first = self.lane % self.per_block - own
+        to = np.where((to < 0) | (to >= WARP) | (first + to >= self.per_block), own, to)
+        return value[self.lane - own + to]
 
     def atomic(self, name: str, node: Node, mask: Mask) -> Foreign:
         """One thread after another. What was there is given back to each."""

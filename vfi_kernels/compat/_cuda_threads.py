@@ -58,7 +58,7 @@ class Threads:
 
     def __init__(self, program: Program, grid: Size, block: Size, blocks: range, shared: int, budget: list[int]):
         self.program, self.budget = program, budget
-        per_block = int(np.prod(block))
+        self.per_block = per_block = int(np.prod(block))
         self.count = per_block * len(blocks)
         lanes = np.arange(self.count)
         self.lane, self.block, self.blocks = lanes, lanes // per_block, len(blocks)

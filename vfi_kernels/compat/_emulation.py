@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat._launches import Nothing, launches
 
 # Of Tensor: what makes a GPU's tensor of one, and takes what `to` takes as a device.
@@ -42,8 +42,8 @@ class CpuAsCuda(TorchFunctionMode):
             return SAYS[func]
         if func is Tensor.data_ptr:
             return launches.address_of(args[0])
-        if func is torch.autograd.grad and kwargs == {"allow_unused": True}:
-            return self.gradients(*args)
+        if func is torch.autograd.grad:
+            return self.gradients(*args, **kwargs or {})
         if func is Tensor.type:
             return self.typed(*args, **kwargs or {})
         args = [on_cpu_by_number(a) if func is Tensor.to and n == 1 else on_cpu(a) for n, a in enumerate(args)]
@@ -52,11 +52,17 @@ class CpuAsCuda(TorchFunctionMode):
             kwargs["device"] = on_cpu_by_number(kwargs["device"])
         return func(*args, **kwargs)
 
-    def gradients(self, out: Tensor, leaves: tuple[Tensor, ...], weights: Tensor) -> object:
-        """torch.autograd.grad, which puts its mode aside, and would ask again inside of one."""
-        engine = torch.autograd.Variable._execution_engine
+    def gradients(
+        self, outputs: Foreign, inputs: Foreign, grad_outputs: Foreign = None, retain_graph: bool | None = None,
+        create_graph: bool = False, **options: object,
+    ) -> object:  # fmt: skip
+        """torch.autograd.grad of an output with its weights, as trials ask for it: its own code runs outside of a mode,
+        and in one would come here again."""
+        out, leaves, weights = (v if isinstance(v, (tuple, list)) else (v,) for v in (outputs, inputs, grad_outputs))
+        weights = [torch.ones_like(o) if w is None else w for o, w in zip(out, weights)]
+        engine, keep = torch.autograd.Variable._execution_engine, bool(retain_graph or create_graph)
         with self:
-            return engine.run_backward((out,), (weights,), False, False, tuple(leaves), True, False)
+            return engine.run_backward(tuple(out), tuple(weights), keep, create_graph, tuple(leaves), True, False)
 
     def typed(self, t: Tensor, kind: str | torch.dtype | None = None, **options: object) -> object:
         """Tensor.type: "torch.cuda.FloatTensor" is what it is called, and what it may be made."""

@@ -176,7 +176,8 @@ def compared(function: Function, ours: Ours, arguments: Function, source: Foreig
         with contextlib.suppress(Differs):
             expect_same(function, ours, arguments, source, _situations.of_dtype(dtype))
             dtypes.append(dtype)
-    return replace(ours, dtypes=tuple(dtypes))
+    reason = ours.reason + ("; it has no gradient that runs here" if id(source) in no_gradients else "")
+    return replace(ours, dtypes=tuple(dtypes), reason=reason)
 
 
 def expect_same(function: Function, ours: Ours, arguments: Function, source: Foreign, s: Situation) -> None:

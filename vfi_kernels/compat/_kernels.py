@@ -14,7 +14,8 @@ from torch import Tensor
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import adacof, dsepconv, ebme, mmcv, sepconv, softsplat, torchvision
 from vfi_kernels.compat._situations import FIRST, Situation, drawn
-from vfi_kernels.compat._stand_ins import as_scriptable, same_value
+from vfi_kernels.compat._stand_ins import as_scriptable as as_scriptable
+from vfi_kernels.compat._stand_ins import same_value
 from vfi_kernels.ops.correlation.op import correlation
 
 SAME = "it computes the same"
@@ -34,6 +35,7 @@ class Ours:
     dtypes: tuple[torch.dtype, ...] = ()
     first: int = 0
     sized: Literal["", "radius", "side"] = ""
+    takes_self: bool = False
 
     def __str__(self) -> str:
         return ", ".join([self.by, *(f"{name}={value!r}" for name, value in self.options)])
@@ -57,7 +59,8 @@ class Ours:
             return self.answer
         of_kernel = isinstance(original, type)  # an autograd function
         theirs = functools.partial(APPLY, original) if of_kernel else original
-        parameters = [] if of_kernel else list(inspect.signature(original).parameters.values())
+        skipped = int(self.takes_self)
+        parameters = [] if of_kernel else list(inspect.signature(original).parameters.values())[skipped:]
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
         ours, dtypes, first, sized = self.answer, self.dtypes, self.first or len(names), self.sized
@@ -74,8 +77,8 @@ class Ours:
             return answer(list(args), args, {})
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            given = {**defaults, **dict(zip(names, args)), **kwargs}
-            whole = len(args) <= len(names) == len(given)
+            given = {**defaults, **dict(zip(names, args[skipped:])), **kwargs}
+            whole = len(args) - skipped <= len(names) == len(given)
             whole = whole and all(same_value(given[name], defaults[name]) for name in names[first:])
             return answer([given[name] for name in names[:first]] if whole else [], args, kwargs)
 

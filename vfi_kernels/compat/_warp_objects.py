@@ -130,13 +130,14 @@ def with_its_guard(c: "Candidate", verdict: "Verdict | None") -> "Verdict | None
     it reads cannot be told."""
     if verdict is None or verdict.plan is None:
         return verdict
-    plan = verdict.plan
+    plan: Foreign = verdict.plan
     try:
-        if isinstance(plan, WarpPlan):
-            return dataclasses.replace(verdict, plan=dataclasses.replace(plan, guard=guard_of(c, plan, verdict.own)))
+        if c.takes_self or isinstance(plan, WarpPlan):
+            guard = guard_of(c, getattr(plan, "grid", ""), verdict.own)
+            return dataclasses.replace(verdict, plan=dataclasses.replace(plan, guard=guard))
         return dataclasses.replace(verdict, plan=Guarded(plan, Guard(reading(c.function), own=verdict.own)))
     except Untold as error:
-        if isinstance(plan, WarpPlan):
+        if c.takes_self or isinstance(plan, WarpPlan):
             return dataclasses.replace(verdict, plan=None, reason=str(error))
     return verdict  # a kernel that is made of text, and runs on no CPU
 
@@ -147,8 +148,8 @@ def reading(function: Foreign) -> Foreign:
     return function.forward if is_of_autograd else function
 
 
-def guard_of(c: "Candidate", plan: WarpPlan, own: Iterable[str]) -> Guard:
-    without = [plan.grid] if plan.grid else []
+def guard_of(c: "Candidate", grid: str, own: Iterable[str]) -> Guard:
+    without = [grid] if grid else []
     if not c.takes_self or c.owner is None:
         return Guard(c.function, own=own)
     made = maker(c.owner, c.instance)
