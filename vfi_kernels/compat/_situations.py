@@ -14,6 +14,7 @@ from vfi_kernels.compat import _code, _state
 
 FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
 TOLERANCE = 2e-5  # of the largest value
+EPS = torch.finfo(torch.float32).eps
 HALVES = (torch.float16, torch.bfloat16)
 DTYPES = (torch.float64, *HALVES)
 # Roundings of a half result: of the weights, products, sums and quotients on the way, one each. What positions are made
@@ -169,7 +170,8 @@ def close(theirs: Foreign, ours: Foreign, s: Situation = FIRST) -> bool:
     if s.lost and finite.sum() * 2 < known.sum():
         return False
     largest = ours[known].abs().max() if known.any() else 0.0
-    tolerance = ROUNDINGS * eps if s.in_half else TOLERANCE
+    # A grid in [-1, 1] rounds positions, in pixels by as much as it has of them.
+    tolerance = ROUNDINGS * eps if s.in_half else max(TOLERANCE, 4 * EPS * max(s.size))
     return bool(((theirs - ours).abs()[finite] <= tolerance * largest).all())
 
 
