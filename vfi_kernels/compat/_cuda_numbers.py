@@ -61,7 +61,7 @@ class Pointer:
 
     def cast(self, number: str) -> "Pointer":
         """The same place, read as other numbers."""
-        if number in ("", str(self.memory.dtype)):
+        if number in ("", self.memory.dtype.name):
             return self
         whole = self.memory[: self.memory.size * self.memory.itemsize // 8 * 8 // self.memory.itemsize]
         memory = (whole if whole.size < self.memory.size else self.memory).view(number)

@@ -86,7 +86,7 @@ class Threads:
 
     def declared(self, name: str, type: Type, value: Foreign, mask: Mask) -> None:
         if type.number == "auto" and type.stars == 0 and not isinstance(value, Pointer):
-            type = Type(str(value.dtype))
+            type = Type(value.dtype.name)
         self.frame.blocks[-1][name] = Variable(type, self.fitted(value, type), mask)
 
     def fitted(self, value: Foreign, type: Type) -> Foreign:

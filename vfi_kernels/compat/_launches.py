@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vfi_kernels._arguments import dtype_name
 from vfi_kernels._types import Arguments, Foreign, Function
 from vfi_kernels.compat import _cuda_machine, _cuda_text
 from vfi_kernels.compat._cuda_expressions import Type
@@ -151,7 +152,7 @@ def argument(value: Foreign, kind: Type) -> Foreign:
     if not isinstance(value, Tensor) and not (isinstance(value, int) and value in launches.tensors):
         raise NotUnderstood("a pointer to what is no tensor")
     found = tensor_of(value).detach()
-    number = str(found.dtype).partition(".")[2]
+    number = dtype_name(found.dtype)
     if kind.stars > 1 or number not in np.sctypeDict:
         raise NotUnderstood(f"a pointer to {number}")
     if kind.number not in ("", number):
