@@ -230,18 +230,25 @@ class Statements(Threads):
         loop = Loop(self.nobody)
         self.loops.append(loop)
         live, ended, first = mask, self.nobody, node.text == "do"
-        while live.any():
+        known = False  # that there are threads left
+        while known or live.any():
             true: Foreign = np.bool_(True) if first else self.truth(condition, live)
             first = False
             if np.ndim(true):
                 ended, live = ended | (live & ~true), live if true[live].all() else live & true
+                if not live.any():
+                    break
             elif not true:
-                ended, live = ended | live, self.nobody
+                ended = ended | live
+                break
             before, loop.next = live, self.nobody
-            live = self.execute(body, live)
+            live = self.does[body.kind](body, live)
             live = live if loop.next is self.nobody else live | loop.next
-            live = before if np.array_equal(live, before) else live
-            self.execute(step, live)
+            live = before if live is not before and np.array_equal(live, before) else live
+            known = live is before
+            if known or live.any():
+                self.does[step.kind](step, live)
+            self.step()
         self.loops.pop()
         done = ended | loop.left
         return mask if np.array_equal(done, mask) else done

@@ -33,6 +33,7 @@ COSTS: tuple[Options, ...] = (
     {}, {"normalize": False}, {"cost": "l1"}, {"normalize": False, "cost": "l1"}, {"patch_dilation": 2},
 )  # fmt: skip
 Parameters = Sequence[inspect.Parameter]
+Outcome = tuple[object, list[Tensor | None]]
 
 
 def plan_for(function: Function, name: str) -> Ours:
@@ -126,7 +127,8 @@ def cost_volume(function: Function, parameters: Parameters, source: Foreign) -> 
 def volume_of(function: Function, parameters: Parameters, source: Foreign, third: tuple[int, ...]) -> Ours:
     """With this number as its third argument, if it has one."""
     given = [*prepared(_kernels.maps(FIRST), FIRST), *third]
-    out = called(function, given, (), source)[0]
+    first = tried(function, given, _situations.leaves_of(given), source, FIRST)
+    out = first[0]
     radius = radius_of(out)
     sized = {radius: "radius", 2 * radius + 1: "side"}.get(third[0], "") if third else ""
     fixed = not third or parameters[2].default is not inspect.Parameter.empty
@@ -140,7 +142,7 @@ def volume_of(function: Function, parameters: Parameters, source: Foreign, third
             if not _situations.close(out, _trials.outcome(ours.answer, arguments(FIRST))[0]):
                 continue
             try:
-                return compared(function, ours, arguments, source)
+                return compared(function, ours, arguments, source, first)
             except Unread:
                 raise
             except (Differs, CannotRun) as error:
@@ -164,9 +166,12 @@ def maps_and(third: tuple[int, ...], s: Situation) -> Arguments:
     return [*_kernels.maps(s), *(n if s.variant == 0 else n - 2 if n > 2 else n + 2 for n in third)]
 
 
-def compared(function: Function, ours: Ours, arguments: Function, source: Foreign) -> Ours:
-    """`ours`, for the dtypes for which it is the same, if values and gradients are the same in all situations."""
-    expect_same(function, ours, arguments, source, FIRST)
+def compared(
+    function: Function, ours: Ours, arguments: Function, source: Foreign, first: Outcome | None = None
+) -> Ours:  # fmt: skip
+    """`ours`, for the dtypes for which it is the same, if values and gradients are the same in all situations; `first`:
+    what it gives in the first."""
+    expect_same(function, ours, arguments, source, FIRST, first)
     is_volume = ours.by == "vk.correlation" or "Correlation" in ours.by
     for s in _situations.situations_of(source, launched_by(source), is_volume):
         if s is not FIRST:
@@ -180,12 +185,14 @@ def compared(function: Function, ours: Ours, arguments: Function, source: Foreig
     return replace(ours, dtypes=tuple(dtypes), reason=reason)
 
 
-def expect_same(function: Function, ours: Ours, arguments: Function, source: Foreign, s: Situation) -> None:
+def expect_same(
+    function: Function, ours: Ours, arguments: Function, source: Foreign, s: Situation, known: Outcome | None = None
+) -> None:  # fmt: skip
     """Differs if a function gives something else than ours. Where it does not run, ours may, the first two excepted."""
     given = prepared(arguments(s), s)
     leaves = _situations.leaves_of(given)
     try:
-        theirs, slopes = tried(function, given, leaves, source, s)
+        theirs, slopes = known or tried(function, given, leaves, source, s)
     except Misbehaves:
         raise
     except (CannotRun, Unread):
@@ -219,9 +226,7 @@ def with_ours(kernels: Sequence[Foreign]) -> Iterator[None]:
             del kernel.apply
 
 
-def tried(
-    function: Function, given: Arguments, leaves: tuple[Tensor, ...], source: Foreign, s: Situation
-) -> tuple[object, list[Tensor | None]]:
+def tried(function: Function, given: Arguments, leaves: tuple[Tensor, ...], source: Foreign, s: Situation) -> Outcome:
     """What a function gives in a situation; no gradients where it has none for autograd."""
     call, leaves = _situations.bound(function, s), () if id(source) in no_gradients else leaves
     try:
@@ -251,7 +256,7 @@ has_kernels: set[int] = set()
 def called(
     function: Function, arguments: Arguments, leaves: tuple[Tensor, ...] = (), source: Foreign = None,
     on_gpu: bool = False,
-) -> tuple[object, list[Tensor | None]]:  # fmt: skip
+) -> Outcome:  # fmt: skip
     """What a function gives: as it is, or on a GPU that is the CPU, with ours in place of the kernels that are ours.
     Unread if it launches one that is not understood."""
     source = source or function

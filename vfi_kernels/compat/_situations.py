@@ -21,7 +21,6 @@ DTYPES = (torch.float64, *HALVES)
 # of is exact in half precision (`in_half`), and nothing cancels.
 ROUNDINGS = 8
 MOST_CHANNELS = 64
-MOST_CONSTANTS = 6
 
 Grad = Literal["recorded", "not required", "off"]
 
@@ -72,10 +71,10 @@ def situations_of(function: Function, launches: bool = False, wide: bool = False
     results of hundreds of channels."""
     yield from (FIRST, AGAIN)
     if launches:
-        yield from LAUNCHED
+        yield from LAUNCHED[: 3 if wide else 4]
     else:
         yield from (*MORE, *THIN, *LOST, ON_GPU, *FAR, replace(LARGE, size=(66, 70)) if wide else LARGE)
-    yield from of_constants(function, 2**10 if launches else 2**13 if wide else 2**19)
+    yield from of_constants(function, 2**10 if launches else 2**13 if wide else 2**19, 1 if launches else 6)
 
 
 def of_pictures(function: Function) -> Iterator[Situation]:
@@ -86,13 +85,14 @@ def of_pictures(function: Function) -> Iterator[Situation]:
         yield from of_constants(function)
 
 
-def of_constants(function: Function, most: int = 2**19) -> Iterator[Situation]:
-    """What a function may compare its channels, batch or sizes with: numbers in its code. `most`: pixels."""
+def of_constants(function: Function, most: int = 2**19, count: int = 6) -> Iterator[Situation]:
+    """What a function may compare its channels, batch or sizes with: `count` numbers in its code of either kind;
+    `most`: pixels."""
     numbers = [n for n in constants_of(function) if n > 1]
-    for n in [n for n in numbers if 3 < n < MOST_CHANNELS][:MOST_CONSTANTS]:
-        for count in (n, n + 1):
-            yield Situation(min(count, 6), count, (8, 9), grad="off")
-    for n in [n for n in numbers if n > 15][-MOST_CONSTANTS:]:
+    for n in [n for n in numbers if 3 < n < MOST_CHANNELS][:count]:
+        for channels in (n, n + 1):
+            yield Situation(min(channels, 6), channels, (8, 9), grad="off")
+    for n in [n for n in numbers if n > 15][-count:]:
         side = n + 1 if n <= 512 else math.isqrt(n) + 1
         sizes = [(side, side)] if side * side <= most else []
         sizes += [(4, n + 1), (n + 1, 4)] if 512 < n <= 4096 and 5 * n <= most else []
