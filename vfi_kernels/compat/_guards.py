@@ -42,11 +42,11 @@ class Watch:
         self.versions = [version(t) for t in self.tensors]
 
     def holds(self) -> bool:
+        if list(map(len, self.containers)) != self.sizes:
+            return False
         for get, keys, values in self.probes:
             if not all(map(is_, map(get, keys), values)) and not all(map(same, map(get, keys), values)):
                 return False
-        if list(map(len, self.containers)) != self.sizes:
-            return False
         return not self.tensors or [version(t) for t in self.tensors] == self.versions
 
 

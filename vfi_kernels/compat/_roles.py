@@ -12,11 +12,13 @@ import torch
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import (
     _blocks,
+    _branches,
     _children,
     _functions,
     _kernels,
     _splats,
     _state,
+    _survey,
     _trials,
     _warp_objects,
     _warp_trials,
@@ -132,9 +134,7 @@ def judge(c: Candidate) -> Verdict | None:
     verdict = judged(c)
     if verdict is None:
         return None
-    verdict = dataclasses.replace(verdict, own=frozenset(_state.written))
-    guarded = _warp_objects.with_its_guard(c, verdict)
-    return guarded if guarded is None or guarded.plan is None else verdict
+    return dataclasses.replace(verdict, own=frozenset(_state.written))
 
 
 def judged(c: Candidate) -> Verdict | None:
@@ -154,7 +154,7 @@ def judged(c: Candidate) -> Verdict | None:
         return Verdict(
             None, str(error) if said else f"it does not run here, so what it computes is not known ({error})"
         )
-    except _warp_trials.Differs as difference:
+    except (_warp_trials.Differs, _survey.Untold) as difference:
         return Verdict(None, str(difference))
 
 
@@ -180,14 +180,16 @@ def judge_warp(c: Candidate) -> Verdict:
         raise _warp_trials.Differs(f"its parameters are ({', '.join(names)}), expected an image and a flow")
     failed: Exception | None = None
     for bound in _warp_objects.calls_of(c, with_grid):
+        trials = _warp_trials.Trials(bound.call, c.function)
         try:
-            found = _warp_trials.recognised(_warp_trials.Trials(bound.call, c.function), changes_of(further))
+            plan = WarpPlan(_warp_trials.recognised(trials, changes_of(further)), c.takes_self, with_grid, bound.grid)
+            numbers = _warp_objects.guard_of(c, plan, ()).numbers
+            plan = dataclasses.replace(plan, found=_branches.same_in_other_ways(trials, plan.found, numbers))
         except _trials.Misbehaves:
             raise
         except (_trials.CannotRun, _warp_trials.Differs) as error:
             failed = failed or error
         else:
-            plan = WarpPlan(found, c.takes_self, with_grid, bound.grid)
             return Verdict(plan, f"it computes the same: {plan}")
     assert failed is not None
     raise failed

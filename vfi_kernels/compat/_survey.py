@@ -5,6 +5,7 @@ import collections
 import enum
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
@@ -189,12 +190,14 @@ class Survey:
                     in_it = vars(value).get if name in vars(value) else functools.partial(attribute, value)
                     self.probes.append((in_it, (name,), (got,)))
                     self.root = path
-                    self.add(path, got)
+                    self.visit(path, got)
                 value = got
         for name in sorted(reads.modules):
             for full in (name, f"{space.get('__package__')}.{name}"):
                 if full in sys.modules:
                     self.visit(full, sys.modules[full])
+        if "environ" in reads.attributes or "getenv" in reads.attributes:
+            self.visit("os.environ", os.environ)
 
     def visit(self, path: str, value: Foreign) -> None:
         """One value, and what is inside it."""
