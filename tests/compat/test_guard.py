@@ -1,6 +1,4 @@
-"""After compat.patch, whatever a function reads that is no argument may change: each call gives what the original would."""
-
-import itertools
+"""After compat.patch, what a function reads that is no argument may change: each call gives what the original would."""
 
 import pytest
 import torch
@@ -55,7 +53,8 @@ STATES = {
     "other data of a parameter": ("self.s = torch.nn.Parameter(torch.ones(100))", "", "self.s.detach().mean()",
                                   "net.s.data = net.s.data * 2", "net.s.data = net.s.data / 2"),
     "buffer": ("self.register_buffer('s', torch.ones(1))", "", "self.s", "net.s += 1", "net.s -= 1"),
-    "part": ("self.part = torch.nn.Conv2d(2, 2, 1); torch.nn.init.zeros_(self.part.weight)", "", "self.part.weight.detach().mean() + 1",
+    "part": ("self.part = torch.nn.Conv2d(2, 2, 1); torch.nn.init.zeros_(self.part.weight)", "",
+             "self.part.weight.detach().mean() + 1",
              "torch.nn.init.ones_(net.part.weight)", "torch.nn.init.zeros_(net.part.weight)"),
     "training": ("", "", "1.0 + (not self.training)", "net.eval()", "net.train()"),
     "class attribute": ("", "s = 1.0", "self.s", "m.Net.s = 2.0", "m.Net.s = 1.0"),
@@ -77,7 +76,8 @@ STATES = {
     "code of a function": ("", "", "scale()", "old = m.scale.__code__; m.scale.__code__ = (lambda: 2.0).__code__",
                            "m.scale.__code__ = old"),
     "attribute of a function": ("", "", "scale.s", "m.scale.s = 2.0", "m.scale.s = 1.0"),
-    "default of a function": ("", "", "default()", "m.default.__defaults__ = (2.0,)", "m.default.__defaults__ = (1.0,)"),
+    "default of a function": ("", "", "default()", "m.default.__defaults__ = (2.0,)",
+                              "m.default.__defaults__ = (1.0,)"),
     "default by keyword": ("", "", "keyword()", "m.keyword.__kwdefaults__ = {'s': 2.0}",
                            "m.keyword.__kwdefaults__ = {'s': 1.0}"),
     "partial": ("self.f = functools.partial(given, many)", "", "self.f()", "m.many[0] = 2.0", "m.many[0] = 1.0"),

@@ -113,6 +113,7 @@ class Met:
     """The states of an object that were seen, and how often it was looked at."""
 
     ref: Callable[[], object]
+    kind: type
     states: list[Known] = dataclasses.field(default_factory=list)
     looks: int = 0
     comparisons: int = 0
@@ -151,7 +152,7 @@ class Guard:
         """For a call on this object, and a flow of this height and width."""
         key = id(owner) if self.made is None else (id(owner), *size)
         met = self.met.get(key)
-        if met is not None and met.ref() is owner:
+        if met is not None and met.ref() is owner and type(owner) is met.kind:
             for known in met.states:
                 if known.watch.holds():
                     return known.answer
@@ -160,8 +161,8 @@ class Guard:
     def look(self, owner: Foreign, size: tuple[int, ...], key: object) -> Answer:
         """By value, once for each state."""
         met = self.met.get(key)
-        if met is None or met.ref() is not owner:
-            met = self.met[key] = Met(self.referred(owner, key))
+        if met is None or met.ref() is not owner or type(owner) is not met.kind:
+            met = self.met[key] = Met(self.referred(owner, key), type(owner))
         met.looks += 1
         if met.looks > LOOKS:
             return "theirs"
@@ -224,56 +225,6 @@ def agree(theirs: object, ours: object) -> bool:
         return False
     off, most = (theirs.detach() - ours.detach()).abs(), theirs.detach().abs()
     return not theirs.numel() or bool(off.max() <= 1e-3 * most.max())
-
-
-@dataclasses.dataclass(frozen=True)
-class Guarded:
-    """A plan for a function or a class whose calls are the original's where what it reads is not what it was."""
-
-    plan: Foreign
-    guard: Guard
-
-    @property
-    def by(self) -> str:
-        return str(self.plan.by)
-
-    def __str__(self) -> str:
-        return str(self.plan)
-
-    def build(self, original: Foreign) -> Foreign:
-        new, guard = self.plan.build(original), self.guard
-        if isinstance(new, type):
-            kind: Foreign = new
-            inner = kind.__call__
-
-            def __call__(self: Foreign, *args: Foreign, **kwargs: Foreign) -> Foreign:
-                if isinstance(self, new) and whose(guard) == "theirs":
-                    return self._original(*args, **kwargs)  # type: ignore[attr-defined]
-                return inner(self, *args, **kwargs)
-
-            kind.__call__ = __call__
-            return kind
-        theirs = original_of(original)
-
-        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            answer = "theirs" if beyond(guard, (*args, *kwargs.values())) else whose(guard)
-            if answer == "ours":
-                return new(*args, **kwargs)
-            result = theirs(*args, **kwargs)
-            if answer == "compare":
-                with torch.no_grad():
-                    guard.compared(agree(result, new(*args, **kwargs)))
-            return result
-
-        return call
-
-
-def original_of(value: Foreign) -> Function:
-    """What is called of a function, or of an autograd function."""
-    if not isinstance(value, type):
-        found: Function = value
-        return found
-    return lambda *args: torch.autograd.Function.apply.__func__(value, *args)  # type: ignore[attr-defined]
 
 
 def whose(guard: Guard, owner: object = None, size: tuple[int, ...] = ()) -> Answer:

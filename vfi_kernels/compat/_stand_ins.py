@@ -58,8 +58,9 @@ class WarpPlan:
         tensor, defaults = Tensor, original.__defaults__  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
+            nonlocal defaults
             if defaults is not None and stand_in.__defaults__ is not defaults:
-                original.__defaults__ = stand_in.__defaults__
+                original.__defaults__ = defaults = stand_in.__defaults__
             asked: Warp | None = kind
             if len(args) == short and not kwargs:
                 image, flow = args[first], args[first + 1]
@@ -105,6 +106,65 @@ def answerer(plan: WarpPlan, guard: Guard, original: Function) -> Function:
         return theirs
 
     return answered
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A plan for a function or a class whose calls are the original's where what it reads is not what it was."""
+
+    plan: Foreign
+    guard: Guard
+
+    @property
+    def by(self) -> str:
+        return str(self.plan.by)
+
+    def __str__(self) -> str:
+        return str(self.plan)
+
+    def build(self, original: Foreign) -> Foreign:
+        new, guard = self.plan.build(original), self.guard
+        if isinstance(new, type):
+            return guarded_class(new, original, guard)
+        theirs = applied(original) if isinstance(original, type) else original
+
+        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
+            answer = "theirs" if beyond(guard, (*args, *kwargs.values())) else whose(guard)
+            if answer == "ours":
+                return new(*args, **kwargs)
+            result = theirs(*args, **kwargs)
+            if answer == "compare":
+                with torch.no_grad():
+                    guard.compared(agree(result, new(*args, **kwargs)))
+            return result
+
+        return as_scriptable(call, theirs)
+
+
+def applied(kind: Foreign) -> Function:
+    """What an autograd function's `apply` was before another one was put into the class."""
+
+    def apply(*args: Foreign) -> Foreign:
+        return torch.autograd.Function.apply.__func__(kind, *args)  # type: ignore[attr-defined]
+
+    apply.__module__, apply.__qualname__ = kind.__module__, f"{kind.__qualname__}.apply"
+    return apply
+
+
+def guarded_class(new: Foreign, original: Foreign, guard: Guard) -> type:
+    """`new`, under the name of the original, which is called where the guard says so."""
+    inner = new.__call__
+
+    def __call__(self: Foreign, *args: Foreign, **kwargs: Foreign) -> Foreign:
+        if isinstance(self, new) and whose(guard) == "theirs":
+            return self._original(*args, **kwargs)
+        return inner(self, *args, **kwargs)
+
+    new.__call__ = __call__
+    new.__module__, new.__name__, new.__qualname__ = original.__module__, original.__name__, original.__qualname__
+    new.__signature__ = inspect.signature(original)
+    found: type = new
+    return found
 
 
 def as_scriptable(call: Function, original: Function) -> Function:

@@ -248,7 +248,8 @@ class Survey:
 
     def object(self, path: str, value: Foreign) -> None:
         kind = type(value)
-        self.probes.append((type, (value,), (kind,)))
+        if value is not self.owner:  # which is not kept
+            self.probes.append((type, (value,), (kind,)))
         if not self.is_library(kind.__module__):
             self.add(path, "an object")
             self.space(path, value)

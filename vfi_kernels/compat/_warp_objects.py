@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _state
-from vfi_kernels.compat._guards import Guard, Guarded
-from vfi_kernels.compat._stand_ins import WarpPlan
+from vfi_kernels.compat._guards import Guard
+from vfi_kernels.compat._stand_ins import Guarded, WarpPlan
 from vfi_kernels.compat._survey import Untold
 from vfi_kernels.compat._trials import CannotRun
 
