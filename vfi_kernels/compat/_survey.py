@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
-from types import MappingProxyType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from vfi_kernels.compat._spaces import (
 
 MOST = 400  # things that are looked at again at each call
 PLAIN = (
-    type(None), type(...), bool, int, float, complex, str, bytes, range, enum.Enum, torch.dtype, torch.device,
+    type(None), type(...), CodeType, bool, int, float, complex, str, bytes, range, enum.Enum, torch.dtype, torch.device,
     torch.layout, torch.memory_format, PurePath,
 )  # fmt: skip
 ORDERED = (list, tuple, collections.deque)
@@ -136,7 +136,8 @@ class Survey:
     def read(self, path: str, get: Get, keys: Sequence[object], root: str | None = None) -> None:
         """What `get` gives for these, now and when it is read again."""
         values = [get(key) for key in keys]
-        self.probes.append((get, tuple(keys), tuple(values)))
+        if type(getattr(get, "__self__", None)) is not tuple:  # which stays what it is
+            self.probes.append((get, tuple(keys), tuple(values)))
         before = self.root
         for key, value in zip(keys, values):
             self.root = before if root is None else root
@@ -145,8 +146,7 @@ class Survey:
 
     def space(self, path: str, value: Foreign) -> None:
         """What has attributes, of which those are read that some function names."""
-        if id(value) not in self.seen:
-            self.seen[id(value)] = value
+        if not any(value is known for _, known, _ in self.spaces):
             self.spaces.append((path, value, set()))
             spaces = spaces_of(value, self.is_library)
             self.lengths += [(space, len(space)) for space in spaces if not isinstance(space, Slots)]
@@ -172,16 +172,17 @@ class Survey:
             for name, cell in zip(code.co_freevars, layer.__closure__ or ()):
                 if name not in self.without and name != "__class__":
                     self.read(f"{path}<{name}>.", functools.partial(attribute, cell), ["cell_contents"], root=name)
-            del self.seen[id(layer)]
-            self.space(path, layer)
 
     def variables(self, layer: Foreign, reads: _code.Reads) -> None:
         """Of a function's module; of libraries the names behind dots as well."""
         space, module = layer.__globals__, layer.__globals__.get("__name__")
         for name in sorted({chain[0] for chain in reads.chains} - self.without):
             self.read(f"{module}.", space.get, [name], root=name)
+        self.lengths.append((space, len(space)))
         for chain in sorted(reads.chains):
             value, path = space.get(chain[0]), chain[0]
+            if chain[1:] and inspect.isfunction(value):  # has attributes; ours has its own
+                self.space(f"{module}.{path}", value)
             for name in chain[1:]:
                 if not isinstance(value, ModuleType) or not self.is_library(value.__name__):
                     break
