@@ -1,12 +1,14 @@
 """Whether what a function reads is what it was when it was tried: told at each call, by identity; and looked at again,
 by value, where something is not the same object any more."""
 
+import collections
 import dataclasses
+import functools
 import io
 import weakref
 from collections.abc import Callable, Iterable
-from operator import is_
-from types import CodeType, ModuleType
+from operator import attrgetter, itemgetter
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Literal
 
 import torch
@@ -16,8 +18,12 @@ from torch.compiler import is_compiling
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _trials
 from vfi_kernels.compat._spaces import MISSING
-from vfi_kernels.compat._survey import PLAIN, SETTINGS, Survey
+from vfi_kernels.compat._survey import PLAIN, SETTINGS, Get, Survey
 
+# Whose objects are not like numbers, and do not change inside, or are looked into besides.
+FIXED = (
+    type(None), str, CodeType, FunctionType, BuiltinFunctionType, ModuleType, type, torch.dtype, torch.device,
+)  # fmt: skip
 Answer = Literal["ours", "theirs", "compare"]
 MOST_KEPT = 2**20  # elements of a tensor of which a copy is kept
 MOST_LOOKED_AT = 64  # elements of a tensor on the CPU that are looked at at each call: .data changes no version
@@ -26,36 +32,75 @@ SIDE, ELEMENTS = 64, 2**14  # numbers above are sizes of pictures that were not 
 
 
 class Watch:
-    """All that a survey read, as the objects that they are."""
+    """All that a survey read, as the objects that they are: read again in as few steps as Python has."""
 
     def __init__(self, survey: Survey):
-        grouped: dict[object, tuple[Callable[[Foreign], object], list[object], list[object]]] = {}
+        grouped: dict[object, tuple[Get, object, dict[object, tuple[object, object]]]] = {}
         for get, keys, values in survey.probes:
-            owner = getattr(get, "__self__", None)
-            group = grouped.setdefault((id(get if owner is None else owner), type(get)), (get, [], []))
-            group[1].extend(keys)
-            group[2].extend(values)
-        self.probes = [(get, tuple(keys), tuple(values)) for get, keys, values in grouped.values() if keys]
-        self.containers = [container for container, _ in survey.lengths]
-        self.sizes = [size for _, size in survey.lengths]
+            how, owner = source(get)
+            group = grouped.setdefault((how, id(owner if how is not None else get)), (get, owner, {}))
+            # What a dictionary does not have is told by its length.
+            there = [(k, v) for k, v in zip(keys, values) if how is not itemgetter or has(owner, k)]
+            group[2].update({k if isinstance(k, (str, int)) else id(k): (k, v) for k, v in there})
+        self.readers: list[tuple[Get, object]] = []
+        self.values: list[object] = []
+        for (how, _), (get, owner, found) in grouped.items():  # type: ignore[misc]
+            if found:
+                pairs = [*found.values()] * (1 + (len(found) == 1))
+                several = [key for key, _ in pairs]
+                self.readers.append((functools.partial(mapped, get, several) if how is None else how(*several), owner))
+                self.values += [value for _, value in pairs]
+        # Equal is not enough for what may change inside, or is a number.
+        self.strict = [(n, value) for n, value in enumerate(self.values) if type(value) not in FIXED]
+        lengths = {id(container): (container, size) for container, size in survey.lengths}
+        self.containers, self.sizes = zip(*lengths.values())
         self.tensors = survey.tensors
         self.versions = [version(t) for t in self.tensors]
 
     def holds(self) -> bool:
-        for get, keys, values in self.probes:
-            if not all(map(is_, map(get, keys), values)) and not all(map(same, map(get, keys), values)):
+        now: list[object] = []
+        try:
+            for get, owner in self.readers:
+                now += get(owner)  # type: ignore[arg-type]
+            if now != self.values or tuple(map(len, self.containers)) != self.sizes:
                 return False
-        if list(map(len, self.containers)) != self.sizes:
+        except Exception:  # something is not there any more
             return False
+        for n, value in self.strict:
+            if now[n] is not value and not same(value, now[n]):
+                return False
         return not self.tensors or [version(t) for t in self.tensors] == self.versions
 
 
+def source(get: Foreign) -> tuple[Foreign, object]:
+    """itemgetter or attrgetter, and of what, for a function that reads; or None."""
+    if isinstance(get, functools.partial) and get.func is getattr:
+        return attrgetter, get.args[0]
+    owner = getattr(get, "__self__", None)
+    return (
+        (itemgetter, owner) if type(owner) in (dict, list, collections.OrderedDict, MappingProxyType) else (None, None)
+    )
+
+
+def has(owner: Foreign, key: object) -> bool:
+    return isinstance(owner, list) or key in owner
+
+
+def mapped(get: Get, keys: list[object], _: object) -> tuple[object, ...]:
+    return tuple(map(get, keys))
+
+
 def version(t: Tensor) -> object:
-    """What changes when a tensor does."""
-    if t.is_inference():
-        return object()  # nothing tells
-    few = t.numel() <= MOST_LOOKED_AT and t.device.type == "cpu" and t.layout == torch.strided
-    return t._version, t.data_ptr(), t.tolist() if few else None
+    """What changes when a tensor does: of few elements what they are; of those of inference mode, which do not count
+    their changes, the first and the last."""
+    seen: object = None
+    if t.is_cpu and t.layout is torch.strided:
+        few, inference = t.numel() <= MOST_LOOKED_AT, t.is_inference()
+        if few:
+            seen = t.tolist()
+        elif inference:
+            seen = t[(0,) * t.dim()].item(), t[(-1,) * t.dim()].item()
+    return t.data_ptr(), 0 if t.is_inference() else t._version, seen
 
 
 class KeptTensor:
@@ -113,6 +158,7 @@ class Met:
     """The states of an object that were seen, and how often it was looked at."""
 
     ref: Callable[[], object]
+    kind: type
     states: list[Known] = dataclasses.field(default_factory=list)
     looks: int = 0
     comparisons: int = 0
@@ -151,7 +197,7 @@ class Guard:
         """For a call on this object, and a flow of this height and width."""
         key = id(owner) if self.made is None else (id(owner), *size)
         met = self.met.get(key)
-        if met is not None and met.ref() is owner:
+        if met is not None and met.ref() is owner and type(owner) is met.kind:
             for known in met.states:
                 if known.watch.holds():
                     return known.answer
@@ -160,8 +206,8 @@ class Guard:
     def look(self, owner: Foreign, size: tuple[int, ...], key: object) -> Answer:
         """By value, once for each state."""
         met = self.met.get(key)
-        if met is None or met.ref() is not owner:
-            met = self.met[key] = Met(self.referred(owner, key))
+        if met is None or met.ref() is not owner or type(owner) is not met.kind:
+            met = self.met[key] = Met(self.referred(owner, key), type(owner))
         met.looks += 1
         if met.looks > LOOKS:
             return "theirs"
@@ -224,56 +270,6 @@ def agree(theirs: object, ours: object) -> bool:
         return False
     off, most = (theirs.detach() - ours.detach()).abs(), theirs.detach().abs()
     return not theirs.numel() or bool(off.max() <= 1e-3 * most.max())
-
-
-@dataclasses.dataclass(frozen=True)
-class Guarded:
-    """A plan for a function or a class whose calls are the original's where what it reads is not what it was."""
-
-    plan: Foreign
-    guard: Guard
-
-    @property
-    def by(self) -> str:
-        return str(self.plan.by)
-
-    def __str__(self) -> str:
-        return str(self.plan)
-
-    def build(self, original: Foreign) -> Foreign:
-        new, guard = self.plan.build(original), self.guard
-        if isinstance(new, type):
-            kind: Foreign = new
-            inner = kind.__call__
-
-            def __call__(self: Foreign, *args: Foreign, **kwargs: Foreign) -> Foreign:
-                if isinstance(self, new) and whose(guard) == "theirs":
-                    return self._original(*args, **kwargs)  # type: ignore[attr-defined]
-                return inner(self, *args, **kwargs)
-
-            kind.__call__ = __call__
-            return kind
-        theirs = original_of(original)
-
-        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            answer = "theirs" if beyond(guard, (*args, *kwargs.values())) else whose(guard)
-            if answer == "ours":
-                return new(*args, **kwargs)
-            result = theirs(*args, **kwargs)
-            if answer == "compare":
-                with torch.no_grad():
-                    guard.compared(agree(result, new(*args, **kwargs)))
-            return result
-
-        return call
-
-
-def original_of(value: Foreign) -> Function:
-    """What is called of a function, or of an autograd function."""
-    if not isinstance(value, type):
-        found: Function = value
-        return found
-    return lambda *args: torch.autograd.Function.apply.__func__(value, *args)  # type: ignore[attr-defined]
 
 
 def whose(guard: Guard, owner: object = None, size: tuple[int, ...] = ()) -> Answer:

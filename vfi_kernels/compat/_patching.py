@@ -1,5 +1,6 @@
 """`patch` and `unpatch`: our functions in place of those of an imported repository."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CellType, ModuleType
@@ -28,6 +29,7 @@ class Change:
 
 
 changes: list[Change] = []  # in the order in which they were made
+stand_ins: dict[tuple[int, bool], tuple[object, Foreign]] = {}  # of functions, by their id and whether they take self
 
 
 def patch(target: object, *, dry_run: bool = False) -> PatchReport:
@@ -79,6 +81,7 @@ def unpatch() -> int:
             else:
                 setattr(change.owner, change.name, change.old)
             undone += 1
+    stand_ins.clear()
     return undone
 
 
@@ -108,12 +111,40 @@ def patch_places(places: Iterable[Place], dry_run: bool, report: PatchReport) ->
 
 def put(place: Place, c: _roles.Candidate, plan: _roles.Plan) -> None:
     """What `plan` says in a place; of an autograd function its `apply`, wherever the class is used."""
+    new = stand_in(c, plan)
     if _roles.is_function_of_autograd(place.value):
         if vars(place.value).get("apply", MISSING) is MISSING:
-            change(place.value, "apply", MISSING, StandIn(plan.build(place.value)))
+            change(place.value, "apply", MISSING, StandIn(new))
         return
-    new = plan.build(c.function)
-    change(place.owner, place.name, place.value, staticmethod(new) if isinstance(place.value, staticmethod) else new)
+    if isinstance(place.value, staticmethod):
+        held = stand_ins.setdefault((id(place.value), False), (place.value, staticmethod(new)))
+        change(place.owner, place.name, place.value, held[1])
+    else:
+        change(place.owner, place.name, place.value, new)
+    give_name(new, c.function, place)
+
+
+def stand_in(c: _roles.Candidate, plan: _roles.Plan) -> Foreign:
+    """What takes the place of a function, the same one in every place."""
+    key = id(c.function), c.takes_self
+    if key not in stand_ins:
+        stand_ins[key] = c.function, plan.build(c.function)
+    return stand_ins[key][1]
+
+
+def give_name(new: Foreign, original: Foreign, place: Place) -> None:
+    """A name under which pickle finds it: that of the original, or else that of its place."""
+    if not hasattr(new, "__vfi_kernels__"):
+        return
+    above = () if isinstance(place.owner, ModuleType) else (getattr(place.owner, "__qualname__", "?"),)
+    module = place.owner.__name__ if isinstance(place.owner, ModuleType) else getattr(place.owner, "__module__", "")
+    for module_name, name in ((original.__module__, original.__qualname__), (module, ".".join((*above, place.name)))):
+        found: Foreign = sys.modules.get(module_name)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is new:
+            new.__module__, new.__qualname__ = module_name, name
+            return
 
 
 def change(owner: Foreign, name: str, old: object, new: object) -> None:

@@ -13,12 +13,14 @@ import torch
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import (
     _blocks,
+    _branches,
     _children,
     _functions,
     _kernels,
     _methods,
     _splats,
     _state,
+    _survey,
     _trials,
     _warp_objects,
     _warp_trials,
@@ -135,9 +137,7 @@ def judge(c: Candidate) -> Verdict | None:
     verdict = judged(c)
     if verdict is None:
         return None
-    verdict = dataclasses.replace(verdict, own=frozenset(_state.written))
-    guarded = _warp_objects.with_its_guard(c, verdict)
-    return guarded if guarded is None or guarded.plan is None else verdict
+    return dataclasses.replace(verdict, own=frozenset(_state.written))
 
 
 def judged(c: Candidate) -> Verdict | None:
@@ -157,7 +157,7 @@ def judged(c: Candidate) -> Verdict | None:
         return Verdict(
             None, str(error) if said else f"it does not run here, so what it computes is not known ({error})"
         )
-    except _warp_trials.Differs as difference:
+    except (_warp_trials.Differs, _survey.Untold) as difference:
         return Verdict(None, str(difference))
 
 
@@ -184,8 +184,9 @@ def judge_warp(c: Candidate) -> Verdict:
         raise _warp_trials.Differs(f"its parameters are ({', '.join(names)}), expected an image and a flow")
     failed: Exception | None = None
     for bound in _warp_objects.calls_of(c, with_grid):
+        numbers = functools.partial(_warp_objects.numbers_of, c, bound.grid)
         try:
-            found = with_needed(bound.call, c.function, needed, changes_of(further))
+            found = with_needed(bound.call, c.function, needed, changes_of(further), numbers)
         except _trials.Misbehaves:
             raise
         except (_trials.CannotRun, _warp_trials.Differs) as error:
@@ -198,17 +199,20 @@ def judge_warp(c: Candidate) -> Verdict:
 
 
 def with_needed(
-    call: Function, source: Function, needed: Sequence[inspect.Parameter], changes: list[_warp_trials.More]
-) -> _warp_trials.Found:
-    """What a warp is that may want a further argument, for the values of that which are known words."""
+    call: Function, source: Function, needed: Sequence[inspect.Parameter], changes: list[_warp_trials.More],
+    numbers: Callable[[], Sequence[int]],
+) -> _warp_trials.Found:  # fmt: skip
+    """What a warp is that may want a further argument, for the values of that which are known words; `numbers`: that it
+    compares with."""
     if not needed:
-        return _warp_trials.recognised(_warp_trials.Trials(call, source), changes)
+        trials = _warp_trials.Trials(call, source)
+        return _branches.same_in_other_ways(trials, _warp_trials.recognised(trials, changes), numbers())
     name, failed = needed[0].name, "it does not run with any"
     found: list[_warp_trials.Found] = []
     for value in values_of(needed[0]):
         try:
             trials = _warp_trials.Trials(functools.partial(call, **{name: value}), source)
-            other = _warp_trials.recognised(trials, changes)
+            other = _branches.same_in_other_ways(trials, _warp_trials.recognised(trials, changes), numbers())
         except _trials.Misbehaves:
             raise
         except _warp_trials.Differs as error:

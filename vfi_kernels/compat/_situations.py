@@ -77,14 +77,6 @@ def situations_of(function: Function, launches: bool = False, wide: bool = False
     yield from of_constants(function, 2**10 if launches else 2**13 if wide else 2**19, 1 if launches else 6)
 
 
-def of_pictures(function: Function) -> Iterator[Situation]:
-    """What warps are tried in besides their own: they are told apart, and tried far away and not finite, before."""
-    yield from MORE
-    if any(_code.reads_of(layer.__code__).branches for layer in _state.called_by(function)):
-        yield LARGE
-        yield from of_constants(function)
-
-
 def of_constants(function: Function, most: int = 2**19, count: int = 6) -> Iterator[Situation]:
     """What a function may compare its channels, batch or sizes with: `count` numbers in its code of either kind;
     `most`: pixels."""

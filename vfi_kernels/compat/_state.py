@@ -31,8 +31,7 @@ def restored(function: Function) -> Iterator[None]:
         yield
     finally:
         for space in spaces:
-            written.update(space.changed())
-            space.put_back()
+            written.update(space.put_back())
         for name, cell, value, held in cells:
             if cell.cell_contents is not value or differs(value, held):
                 written.add(name)
@@ -161,7 +160,7 @@ class Namespace:
         self.instead: dict[str, object] = {}
 
     def variables(self) -> dict[str, Foreign]:
-        space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
+        space = self.owner if isinstance(self.owner, dict) else getattr(self.owner, "__dict__", {})
         return {name: value for name, value in space.items() if not name.startswith("__")}
 
     def assign(self, name: str, value: object) -> None:
@@ -181,8 +180,10 @@ class Namespace:
 
     def changed(self) -> set[str]:
         """The variables that are not as they were."""
-        now, missing = self.variables(), object()
-        found = set(now) - set(self.before)
+        now = self.variables()
+        if not now and not self.before:
+            return set()
+        found, missing = set(now) - set(self.before), object()
         for name, (value, held) in self.before.items():
             if name in PARTS and held is not None:
                 both: list[Foreign] = [value, held]
@@ -191,7 +192,11 @@ class Namespace:
                 found.add(name)
         return found
 
-    def put_back(self) -> None:
+    def put_back(self) -> set[str]:
+        """The variables that were not as before."""
+        found = self.changed()
+        if not found and not self.instead:
+            return found
         now = self.variables()
         for name in now.keys() - self.before.keys():
             if isinstance(self.owner, dict):
@@ -202,3 +207,4 @@ class Namespace:
             refill(value, held)
             if name not in now or now[name] is not value:
                 self.assign(name, value)
+        return found

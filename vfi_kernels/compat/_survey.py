@@ -5,10 +5,11 @@ import collections
 import enum
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
-from types import MappingProxyType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ from vfi_kernels.compat._spaces import (
 
 MOST = 400  # things that are looked at again at each call
 PLAIN = (
-    type(None), type(...), bool, int, float, complex, str, bytes, range, enum.Enum, torch.dtype, torch.device,
+    type(None), type(...), CodeType, bool, int, float, complex, str, bytes, range, enum.Enum, torch.dtype, torch.device,
     torch.layout, torch.memory_format, PurePath,
 )  # fmt: skip
 ORDERED = (list, tuple, collections.deque)
@@ -135,7 +136,8 @@ class Survey:
     def read(self, path: str, get: Get, keys: Sequence[object], root: str | None = None) -> None:
         """What `get` gives for these, now and when it is read again."""
         values = [get(key) for key in keys]
-        self.probes.append((get, tuple(keys), tuple(values)))
+        if type(getattr(get, "__self__", None)) is not tuple:  # which stays what it is
+            self.probes.append((get, tuple(keys), tuple(values)))
         before = self.root
         for key, value in zip(keys, values):
             self.root = before if root is None else root
@@ -144,8 +146,7 @@ class Survey:
 
     def space(self, path: str, value: Foreign) -> None:
         """What has attributes, of which those are read that some function names."""
-        if id(value) not in self.seen:
-            self.seen[id(value)] = value
+        if not any(value is known for _, known, _ in self.spaces):
             self.spaces.append((path, value, set()))
             spaces = spaces_of(value, self.is_library)
             self.lengths += [(space, len(space)) for space in spaces if not isinstance(space, Slots)]
@@ -171,16 +172,17 @@ class Survey:
             for name, cell in zip(code.co_freevars, layer.__closure__ or ()):
                 if name not in self.without and name != "__class__":
                     self.read(f"{path}<{name}>.", functools.partial(attribute, cell), ["cell_contents"], root=name)
-            del self.seen[id(layer)]
-            self.space(path, layer)
 
     def variables(self, layer: Foreign, reads: _code.Reads) -> None:
         """Of a function's module; of libraries the names behind dots as well."""
         space, module = layer.__globals__, layer.__globals__.get("__name__")
         for name in sorted({chain[0] for chain in reads.chains} - self.without):
             self.read(f"{module}.", space.get, [name], root=name)
+        self.lengths.append((space, len(space)))
         for chain in sorted(reads.chains):
             value, path = space.get(chain[0]), chain[0]
+            if chain[1:] and inspect.isfunction(value):  # has attributes; ours has its own
+                self.space(f"{module}.{path}", value)
             for name in chain[1:]:
                 if not isinstance(value, ModuleType) or not self.is_library(value.__name__):
                     break
@@ -189,12 +191,14 @@ class Survey:
                     in_it = vars(value).get if name in vars(value) else functools.partial(attribute, value)
                     self.probes.append((in_it, (name,), (got,)))
                     self.root = path
-                    self.add(path, got)
+                    self.visit(path, got)
                 value = got
         for name in sorted(reads.modules):
             for full in (name, f"{space.get('__package__')}.{name}"):
                 if full in sys.modules:
                     self.visit(full, sys.modules[full])
+        if "environ" in reads.attributes or "getenv" in reads.attributes:
+            self.visit("os.environ", os.environ)
 
     def visit(self, path: str, value: Foreign) -> None:
         """One value, and what is inside it."""
@@ -245,7 +249,8 @@ class Survey:
 
     def object(self, path: str, value: Foreign) -> None:
         kind = type(value)
-        self.probes.append((type, (value,), (kind,)))
+        if value is not self.owner:  # which is not kept
+            self.probes.append((type, (value,), (kind,)))
         if not self.is_library(kind.__module__):
             self.add(path, "an object")
             self.space(path, value)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _state
-from vfi_kernels.compat._guards import Guard, Guarded
-from vfi_kernels.compat._stand_ins import WarpPlan
+from vfi_kernels.compat._guards import Guard
+from vfi_kernels.compat._stand_ins import Guarded, WarpPlan
 from vfi_kernels.compat._survey import Untold
 from vfi_kernels.compat._trials import CannotRun
 
@@ -157,3 +157,8 @@ def guard_of(c: "Candidate", grid: str, own: Iterable[str]) -> Guard:
     if sized:
         return Guard(c.function, made=made, own=own, without=without)
     return Guard(c.function, made(8, 8), own=own, without=without)
+
+
+def numbers_of(c: "Candidate", grid: str) -> list[int]:
+    """The numbers that a warp compares with."""
+    return guard_of(c, grid, ()).numbers

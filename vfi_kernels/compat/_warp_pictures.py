@@ -149,22 +149,9 @@ def in_half(inside: bool) -> Given:
     return Given("in_half", (inside,), image, least + drawn * (most - least) - starts(*size), 2e-5, 1.0, tolerance)
 
 
-@functools.cache
-def drawn(batch: int, channels: int, size: tuple[int, int]) -> Given:
-    """Of any shape; large ones are smooth, as positions are rounded there."""
-    begin = starts(*size)
-    at = torch.rand(batch, 2, *size, generator=generator(), **FLOAT) * 1.1 - 0.05
-    at = at * torch.tensor([size[1] - 1.0, size[0] - 1.0], **FLOAT).view(1, 2, 1, 1)
-    if max(size) > 64:
-        image = (torch.sin(begin[:, :1] / 20) + torch.cos(begin[:, 1:] / 20)).expand(batch, channels, -1, -1)
-        return Given("drawn", (batch, channels, size), image.contiguous(), at - begin, 5e-4, 2.0)
-    image = torch.rand(batch, channels, *size, generator=generator(), **FLOAT)
-    return Given("drawn", (batch, channels, size), image, at - begin, 2e-5)
-
-
 KINDS = {
     "first": first, "second": second, "long": long, "other_size": other_size, "not_finite": not_finite,
-    "in_half": in_half, "drawn": drawn,
+    "in_half": in_half,
 }  # fmt: skip
 Made = tuple[Tensor | tuple[Tensor, Tensor], list[Tensor | None]]
 

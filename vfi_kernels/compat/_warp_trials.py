@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._types import Function
-from vfi_kernels.compat import _situations, _trials
+from vfi_kernels.compat import _trials
 from vfi_kernels.compat import _warp_pictures as pictures
-from vfi_kernels.compat._situations import DTYPES, FIRST, Situation
+from vfi_kernels.compat._situations import DTYPES
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
 from vfi_kernels.compat._warp_pictures import Given
 from vfi_kernels.compat._warp_results import Differs as Differs
@@ -41,16 +41,15 @@ class Trials:
 
     def run(
         self, given: Given, last: bool, more: More = (), *, dtype: torch.dtype | None = None, gradients: bool = False,
-        emulated: bool = False, s: Situation = FIRST,
+        emulated: bool = False,
     ) -> tuple[object, list[Tensor | None]]:  # fmt: skip
         leaves = given.arguments(dtype or self.dtype, last)
-        copies = tuple(leaf * 1 if s.grad == "recorded" else leaf.detach() for leaf in leaves)
+        copies = tuple(leaf * 1 for leaf in leaves)
 
         def bound(image: Tensor, flow: Tensor) -> object:
             return self.call(image, flow, **dict(more))
 
-        call, on_gpu = _situations.bound(bound, s), self.emulated or emulated
-        return _trials.outcome(call, copies, leaves if gradients else (), self.source, on_gpu)
+        return _trials.outcome(bound, copies, leaves if gradients else (), self.source, self.emulated or emulated)
 
 
 def recognised(trials: Trials, changes: list[More]) -> Found:
@@ -122,7 +121,9 @@ def verified(trials: Trials, kind: Warp, more: More, first: object, gradients: l
         raise Differs("it does not run on pictures of another size")
     if not more:  # it is one function: further arguments change neither how far it reaches nor where it runs
         expect_same_from_end_to_end(trials, kind)
-        expect_same_in_situations(trials, kind)
+        if not exact:
+            for given in (pictures.in_half(True), pictures.in_half(False)):
+                expect_same(run_or_differ(trials, given, kind), [], given, kind, trials.dtype)
         if exact:
             expect_same_not_finite(run_or_differ(trials, pictures.not_finite(), kind), kind)
         if not trials.emulated:
@@ -142,22 +143,6 @@ def expect_same_from_end_to_end(trials: Trials, kind: Warp) -> None:
             given = pictures.long(tuple(max(n, 32) for n in sides))
             result = run_or_differ(trials, given, kind)
         expect_same(result, [], given, kind, trials.dtype)
-
-
-def expect_same_in_situations(trials: Trials, kind: Warp) -> None:
-    """Those that everything is tried in; here with sides of 32, which some ask for. Where it does not run, ours may."""
-    for s in _situations.of_pictures(trials.source):
-        given = pictures.drawn(s.batch, s.channels, s.size if max(s.size) > 32 else (32, 64))
-        try:
-            result = trials.run(given, kind.last, s=s)[0]
-        except Misbehaves:
-            raise
-        except CannotRun:
-            continue
-        if not same_parts(result, given, kind, trials.dtype):
-            raise Differs(f"it computes something else ({s})")
-    for given in (pictures.in_half(True), pictures.in_half(False)) if trials.dtype in pictures.HALVES else ():
-        expect_same(run_or_differ(trials, given, kind), [], given, kind, trials.dtype)
 
 
 def run_or_differ(trials: Trials, given: Given, kind: Warp) -> object:
