@@ -136,3 +136,40 @@ def test_calls_of_every_shape_give_what_they_gave(kind):
         given = _situations.prepared(arguments(kind, s), s)
         expected, found = theirs(*given), ours(*given)
         assert _situations.close(found, expected, _situations.FIRST) or not expected.isfinite().all(), s
+
+
+BLOCK = """
+import torch.nn.functional as F
+class CorrBlock:
+    def __init__(self, fmap1, fmap2, num_levels=4, radius=4):
+        self.radius, (b, c, h, w) = radius, fmap1.shape
+        self.x = fmap1
+        pairs = torch.matmul(fmap1.flatten(2).transpose(1, 2), fmap2.flatten(2)).view(b * h * w, 1, h, w)
+        self.levels = [pairs / torch.tensor(c).float().sqrt()]
+        for _ in range(num_levels - 1):
+            self.levels.append(F.avg_pool2d(self.levels[-1], 2, stride=2))
+
+    def __call__(self, coords):
+        x, (b, _, h, w) = self.x, coords.shape
+        line = torch.linspace(-self.radius, self.radius, 2 * self.radius + 1)
+        delta = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1)
+        centre = coords.permute(0, 2, 3, 1).reshape(b * h * w, 1, 1, 2)
+        found = []
+        for n, level in enumerate(self.levels):
+            px, py = (centre / 2**n + delta).split(1, 3)
+            grid = torch.cat([2 * px / (level.shape[3] - 1) - 1, 2 * py / (level.shape[2] - 1) - 1], 3)
+            found.append(F.grid_sample(level.float(), grid, align_corners=True).view(b, h, w, -1))
+        out = torch.cat(found, 3).permute(0, 3, 1, 2).contiguous().float()
+        return {of_result}
+"""
+OF_BLOCKS = [d for d in DEVIATIONS if d not in ("more than 70 rows", "more than 70 columns", "more than 6000 pixels")]
+
+
+@pytest.mark.parametrize("deviation", ["none", *OF_BLOCKS])
+def test_a_look_up_that_deviates_stays(deviation):
+    module = ModuleType("client")
+    module.torch = torch
+    exec(BLOCK.replace("{of_result}", DEVIATIONS.get(deviation, "out")), vars(module))
+    module.CorrBlock.__module__ = "client"
+    report = compat.patch(module)
+    assert len(report.replaced) == (deviation == "none"), str(report)

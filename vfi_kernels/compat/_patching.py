@@ -37,10 +37,10 @@ def patch(target: object, *, dry_run: bool = False) -> PatchReport:
 
     Tried are functions and methods, under any alias, whose names have to do with warps, splats, correlations and
     deformable convolutions, and all that call grid_sample; a name decides nothing else. Each is called with small
-    pictures, in a process of its own, on a GPU that is the CPU if it wants one; kernels of CuPy are launched as
-    nothing, and what such a function returns, and the arithmetic around it, tell what it is. One whose values and
-    gradients are ours is replaced, for the calls that were tried; every other call, torch.jit.script and torch.fx get
-    the original. What raises, hangs, prints, writes into its arguments, or wants a file or the network stays.
+    pictures, in a process of its own, on a GPU that is the CPU if it wants one; kernels of CuPy are computed there from
+    their text in CUDA C. One whose values and gradients are ours is replaced, for the calls that were tried; every
+    other call, torch.jit.script and torch.fx get the original. What raises, hangs, prints, writes into its arguments,
+    or wants a file or the network stays.
 
     Args:
         target: a module; a package, which stands for all of its modules that are imported; an nn.Module, or an object

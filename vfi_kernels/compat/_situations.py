@@ -153,7 +153,6 @@ def close(theirs: Foreign, ours: Foreign, s: Situation = FIRST) -> bool:
     more than ours to what is not finite, but not most."""
     if not like(theirs, ours):
         return False
-    eps = torch.finfo(theirs.dtype).eps
     theirs, ours = theirs.detach().double(), ours.detach().double()
     finite, known = theirs.isfinite(), ours.isfinite()
     thin = 1 in s.size  # where a division by the size less 1 is NaN
@@ -163,7 +162,7 @@ def close(theirs: Foreign, ours: Foreign, s: Situation = FIRST) -> bool:
         return False
     largest = ours[known].abs().max() if known.any() else 0.0
     # A grid in [-1, 1] rounds positions, in pixels by as much as it has of them.
-    tolerance = ROUNDINGS * eps if s.in_half else max(TOLERANCE, 4 * EPS * max(s.size))
+    tolerance = ROUNDINGS * torch.finfo(s.dtype).eps if s.in_half else max(TOLERANCE, 4 * EPS * max(s.size))
     return bool(((theirs - ours).abs()[finite] <= tolerance * largest).all())
 
 

@@ -1,6 +1,7 @@
 """Splats of other repositories: which arithmetic each of their modes is."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +99,9 @@ def given_in(s: Situation, word: str) -> list[Foreign]:
     if s.reach > FIRST.reach or s.in_half:
         lowest, highest = (-2, 2) if s.in_half else (-60, 60)
     metric = drawn(s.batch, 1, *s.size, seed=2, low=lowest, high=highest)
-    return prepared([*_kernels.pictures(s), metric.abs() if word.startswith("linear") else metric], s)
+    if word.startswith("linear"):  # some of it so small that 1e-7 is seen
+        metric = metric.abs() * torch.where(metric < -15, 1e-9, 1.0)
+    return prepared([*_kernels.pictures(s), metric], s)
 
 
 def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
@@ -153,47 +156,63 @@ def takes(function: Function, word: str) -> list[bool]:
 
 def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
     """What a mode computes, values and gradients, in all situations."""
-    kind = first_of(KINDS, function, word, with_metric, FIRST)
-    for s in _situations.situations_of(function, _functions.launched_by(function)):
-        if s is FIRST:
-            continue
+    difference = Differs(f"in mode {word} it computes something else")
+    for kind in kinds_of(function, word, with_metric, FIRST, KINDS):
         try:
-            first_of((kind,), function, word, with_metric, s)
-        except _trials.Misbehaves:
+            for s in _situations.situations_of(function, _functions.launched_by(function)):
+                if s is not FIRST:
+                    expect_kind(function, word, with_metric, s, kind)
+            return kind
+        except Unread:
             raise
-        except (_trials.CannotRun, Unread):
-            if s is AGAIN:
-                raise
-    return kind
+        except Differs as error:
+            difference = error
+    raise difference
 
 
-def first_of(kinds: Sequence[Splat], function: Function, word: str, with_metric: bool, s: Situation) -> Splat:
-    """The first of these kinds that it is."""
+def expect_kind(function: Function, word: str, with_metric: bool, s: Situation, kind: Splat) -> None:
+    """Differs if it is another one. Where it does not run, ours may."""
+    try:
+        found = kinds_of(function, word, with_metric, s, (kind,))
+    except _trials.Misbehaves:
+        raise
+    except (_trials.CannotRun, Unread):
+        if s is AGAIN:
+            raise
+        return
+    if not found:
+        raise Differs(f"in mode {word} it computes something else ({s})")
+
+
+def kinds_of(
+    function: Function, word: str, with_metric: bool, s: Situation, kinds: Sequence[Splat]
+) -> list[Splat]:  # fmt: skip
+    """Those of these kinds that it is in a situation."""
     image, flow, metric = given_in(s, word)
     arguments = (image, flow, metric if with_metric else None, word)
     leaves = _situations.leaves_of(arguments)
     theirs, slopes = _functions.tried(function, arguments, leaves, function, s)
-    for kind in kinds:
-        if kind.weighted and not with_metric:
-            continue
-        ours, own = expected(arguments, leaves, kind, s)
+    found: list[Splat] = []
+    for kind in kinds if with_metric else [kind for kind in kinds if not kind.weighted]:
+        ours, own = expected(kind, s, word.startswith("linear"), with_metric)
         if _situations.close(theirs, ours, s) and all(map(_situations.alike, slopes, own)):
-            return kind
-    raise Differs(f"in mode {word} it computes something else" + (f" ({s})" if s is not FIRST else ""))
+            found.append(kind)
+    return found
 
 
-def expected(
-    arguments: Sequence[Foreign], leaves: tuple[Tensor, ...], kind: Splat, s: Situation
-) -> tuple[Foreign, list[Tensor | None]]:
-    """What a kind gives, in float32 of what half precision leaves."""
+@functools.lru_cache(maxsize=512)
+def expected(kind: Splat, s: Situation, linear: bool, with_metric: bool) -> tuple[Foreign, list[Tensor | None]]:
+    """What a kind gives in a situation, in float32 of what half precision leaves."""
+    image, flow, metric = given_in(s, "linear" if linear else "")
+    arguments = (image, flow, metric if with_metric else None)
 
-    def ours(image: Tensor, flow: Tensor, metric: Tensor | None, _: str) -> Tensor:
+    def ours(image: Tensor, flow: Tensor, metric: Tensor | None) -> Tensor:
         if not s.in_half:
             return splatted(image, flow, metric, kind)
         wide = None if metric is None else metric.float()
         return splatted(image.float(), flow.float(), wide, kind).to(image.dtype)
 
-    return _trials.outcome(_situations.bound(ours, s), arguments, leaves)
+    return _trials.outcome(_situations.bound(ours, s), arguments, _situations.leaves_of(arguments))
 
 
 def dtypes_of(function: Function, found: list[tuple[str, Splat, tuple[bool, ...]]]) -> tuple[torch.dtype, ...]:
@@ -203,7 +222,7 @@ def dtypes_of(function: Function, found: list[tuple[str, Splat, tuple[bool, ...]
         try:
             for word, kind, metrics in found:
                 with contextlib.suppress(_trials.CannotRun, Unread):
-                    first_of((kind,), function, word, metrics[-1], _situations.of_dtype(dtype))
+                    expect_kind(function, word, metrics[-1], _situations.of_dtype(dtype), kind)
         except Differs:
             continue
         dtypes.append(dtype)
