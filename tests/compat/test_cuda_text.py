@@ -144,6 +144,8 @@ NOT_UNDERSTOOD = {
     "macros of themselves": ("out[i] = A(1);", "#define A(v) B(v) + B(v)\n#define B(v) A(v) + A(v)"),
     "large arrays": ("float t[1000000000]; out[i] = t[0];", ""),
     "large shared arrays": ("__shared__ double t[1 << 29][1 << 29]; out[i] = t[0][0];", ""),
+    "many arrays": ("".join(f"float t{n}[100000]; " for n in range(50)) + "out[i] = t0[0];", ""),
+    "comments without an end": ("/*" * 200_000, ""),
     "parentheses": (f"out[i] = {'(' * 5000}1{')' * 5000};", ""),
     "minus signs": (f"out[i] = {'- ' * 5000}1;", ""),
     "sums": (f"out[i] = {'1 + ' * 5000}1;", ""),

@@ -11,7 +11,7 @@ from vfi_kernels.compat._cuda_numbers import Mask, Pointer, cast
 from vfi_kernels.compat._cuda_text import Program, Routine
 from vfi_kernels.compat._cuda_tokens import NotUnderstood
 
-MOST_BYTES = 2**27  # of shared or local arrays
+MOST_BYTES = 2**27  # of all shared and local arrays
 MOST_CALLS = 24  # of functions in functions
 TOO_LONG = "a kernel of so many steps"
 AXES = ("x", "y", "z")
@@ -124,7 +124,8 @@ class Threads:
         if node.kind == "dynamic":
             count = -(-self.shared_bytes // 8) * 8 // dtype.itemsize
         copies = self.count if own else self.blocks
-        if not 0 <= count * copies * dtype.itemsize <= MOST_BYTES:
+        held = sum(p.memory.nbytes for key, p in self.arrays.items() if key != id(node))
+        if not 0 <= count * copies * dtype.itemsize <= MOST_BYTES - held:
             raise NotUnderstood("an array of this size")
         if own or id(node) not in self.arrays:
             count += -count % 8  # so that it can be read as other numbers

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 MOST_TOKENS = 200_000  # of a text after its macros: a few kernels have some thousand
 MOST_DEPTH = 50  # of macros in macros, and of parentheses
 
-COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<number>0[xX][0-9a-fA-F]+[uUlL]*|(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?[fFuUlL]*)

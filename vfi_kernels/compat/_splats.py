@@ -114,9 +114,10 @@ def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
         raise Differs(f"its parameters are ({', '.join(names)}), expected an image, a flow, a metric and a mode")
     failed: Exception | None = None
     found: list[tuple[str, Splat, tuple[bool, ...]]] = []
+    tried: set[str] = set()
     for word in WORDS:
         try:
-            kinds = {given: mode_of(function, word, given) for given in takes(function, word)}
+            kinds = {given: mode_of(function, word, given, tried) for given in takes(function, word)}
         except (_trials.CannotRun, Differs) as error:  # calls with this word are left to the original
             failed = error if isinstance(error, Differs) and not isinstance(failed, Differs) else failed or error
             continue
@@ -154,14 +155,19 @@ def takes(function: Function, word: str) -> list[bool]:
     return found
 
 
-def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
-    """What a mode computes, values and gradients, in all situations."""
+COMMON = (FIRST, AGAIN, *_situations.MORE, *_situations.LOST)
+
+
+def mode_of(function: Function, word: str, with_metric: bool, tried: set[str]) -> Splat:
+    """What a mode computes, values and gradients, in all situations; `tried`: modes that were before."""
     difference = Differs(f"in mode {word} it computes something else")
     for kind in kinds_of(function, word, with_metric, FIRST, KINDS):
         try:
             for s in _situations.situations_of(function, _functions.launched_by(function)):
-                if s is not FIRST:
+                # In the rarer ones a word of each mode stands for those that add something else to its weights.
+                if s is not FIRST and (s in COMMON or kind.mode not in tried):
                     expect_kind(function, word, with_metric, s, kind)
+            tried.add(kind.mode)
             return kind
         except Unread:
             raise
