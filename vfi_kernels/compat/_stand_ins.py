@@ -8,6 +8,7 @@ from types import FunctionType
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _warps
@@ -55,11 +56,15 @@ class WarpPlan:
         names = list(inspect.signature(original).parameters)
         always = min(self.least(kind) for _, kind in self.found.calls)  # whatever further arguments are
         usual, short, image_name = self.least(kind), 99 if self.takes_grid else 2 + first, names[first]
-        tensor, defaults = Tensor, original.__defaults__  # of its closure: its globals will be the original's
+        in_graph, tensor, defaults = (
+            is_compiling,
+            Tensor,
+            original.__defaults__,
+        )  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
             nonlocal defaults
-            if defaults is not None and stand_in.__defaults__ is not defaults:
+            if defaults is not None and stand_in.__defaults__ is not defaults and not in_graph():
                 original.__defaults__ = defaults = stand_in.__defaults__
             asked: Warp | None = kind
             if len(args) == short and not kwargs:
@@ -206,15 +211,19 @@ def reader(original: Function, first: int, plan: WarpPlan) -> Read:
     parameters = list(inspect.signature(original).parameters.values())
     names = [p.name for p in parameters]
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    last = tuple(defaults.values())
     wanted = [[dict(more).get(name, defaults.get(name)) for name in names[first + 2 :]] for more, _ in plan.found.calls]
     calls = [(values, kind) for values, (_, kind) in zip(wanted, plan.found.calls)]
 
     def read(args: Arguments, kwargs: Options) -> tuple[Foreign, Foreign, Warp | None]:
-        if kwargs or len(args) != len(names):
+        missing = len(names) - len(args)
+        if kwargs or not 0 <= missing <= len(last):
             given = {**defaults, **dict(zip(names, args)), **kwargs}
-            if len(args) > len(names) or len(given) != len(names):
+            if missing < 0 or len(given) != len(names):
                 return None, None, None
             args = [given[name] for name in names]
+        elif missing:
+            args = (*args, *last[-missing:])
         image, flow, *further = args[first:]
         if plan.takes_grid:
             return image, flow, calls[0][1] if of_standard_grid(image, flow, *further) else None

@@ -184,7 +184,8 @@ class Survey:
             if chain[1:] and inspect.isfunction(value):  # has attributes; ours has its own
                 self.space(f"{module}.{path}", value)
             for name in chain[1:]:
-                if not isinstance(value, ModuleType) or not self.is_library(value.__name__):
+                # What torch.cuda says was tried both ways.
+                if not isinstance(value, ModuleType) or not self.is_library(value.__name__) or value is torch.cuda:
                     break
                 got, path = attribute(value, name), f"{path}.{name}"
                 if path not in self.leaves:
