@@ -123,6 +123,10 @@ def test_what_is_not_understood_is_said(monkeypatch):
     compat.unpatch()
     (left,) = compat.patch(splatting(monkeypatch, text + kernels.SPLAT, result="out * 0.5")).left
     assert left.reason == "what it does with what its kernel returns is something else"
+    before = kernels.SPLAT_CODE.replace("one, two = one.contiguous()", "one, two = 2 * one.contiguous()")
+    module = kernels.module_of(monkeypatch, before, text + kernels.SPLAT, name="softsplat_func")
+    (left,) = compat.patch(module).left
+    assert left.reason.startswith("it launches its kernel with something else than it is given; the text of its kernel")
     (left,) = compat.patch(volume(monkeypatch, text + kernels.volume())).left
     assert left.reason.startswith("the text of its kernel, which says what it sums, is not understood: 'template'")
 

@@ -17,13 +17,6 @@ class Unread(Differs):
     """What its kernel computes is not known, as its text is not understood."""
 
 
-def expect_close(theirs: object, ours: object) -> None:
-    if not _situations.like(theirs, ours):
-        raise Differs(f"it returns {described(theirs)}, ours {described(ours)}")
-    if not _situations.close(theirs, ours):
-        raise Differs("it computes something else")
-
-
 def described(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
@@ -39,16 +32,20 @@ def radius_of(out: object) -> int:
 
 
 def by_shape(kernel: Foreign, known: Kernel, why: str) -> Ours:
-    """For a kernel that is not understood: it gives what has the shape and type of ours; and if ours is put where it
-    would write, what its function does with that changes nothing."""
+    """For a kernel that is not understood: it gives what has the shape and type of ours; it is launched with what its
+    function is given; and if ours is put where it would write, what its function does with that changes nothing."""
     given = prepared(known.arguments(FIRST), FIRST)
     expected: Foreign = _trials.outcome(KNOWN[known.by], given)[0]
-    written: list[Tensor] = []
+    written, others = list[Tensor](), list[Tensor]()
+    inputs = [t for t in given if isinstance(t, Tensor)]
 
     def instead(tensors: list[Tensor]) -> None:
-        known_already = [t for t in given if isinstance(t, Tensor)]
-        free = [t for t in tensors if t.shape == expected.shape and not any(map(t.equal, known_already))]
-        if len({t.data_ptr() for t in free}) == 1 and free[0].dtype == expected.dtype:
+        unknown = [t for t in tensors if not any(map(t.equal, inputs))]
+        free = [t for t in unknown if t.shape == expected.shape][-1:]
+        others.extend(
+            t for t in unknown if all(t is not f for f in free) and t.shape in [known.shape for known in inputs]
+        )
+        if free and free[0].dtype == expected.dtype:
             written.append(free[0].detach().copy_(expected.detach()))
 
     launches.begin()
@@ -60,6 +57,8 @@ def by_shape(kernel: Foreign, known: Kernel, why: str) -> Ours:
         launches.begin()
     if not _situations.like(out, expected):
         raise Differs(f"it returns {described(out)}, ours {described(expected)}")
+    if others:
+        raise Differs(f"it launches its kernel with something else than it is given; {why}")
     if known_values and not _situations.close(out, expected):
         raise Differs("what it does with what its kernel returns is something else")
     return Ours(known.by, f"{ALIKE}; {why}")
