@@ -173,3 +173,10 @@ def test_a_look_up_that_deviates_stays(deviation):
     module.CorrBlock.__module__ = "client"
     report = compat.patch(module)
     assert len(report.replaced) == (deviation == "none"), str(report)
+
+
+@pytest.mark.parametrize("change", ["out", "out * 1.02", "out + 0.01", "out.clamp(max=0.98)", "out.flip(1)"])
+def test_a_warp_that_runs_in_half_precision_only(change):
+    """It is compared with float32 to a few roundings, too."""
+    _, _, report = patched("warp", f"{change} if x.dtype == torch.float16 else 1 / 0")
+    assert ("client.warp" in {r.place for r in report.replaced}) == (change == "out"), str(report)
