@@ -66,6 +66,8 @@ BODIES = {  # what a body computes, and what that is for a thread
     "pointers": ("const float* p = a + i; float* q = &out[i]; *q = *p + p[0] * 2 + *(a + i);", lambda i, x: 4 * x),
     "shared": ("__shared__ float s[35]; s[threadIdx.x] = x; __syncthreads(); out[i] = s[34 - threadIdx.x];",
                lambda i, x: X[34 - i % 35 + i // 35 * 35]),
+    "one shared number": ("__shared__ float s; if (threadIdx.x == 0) { s = 0; } __syncthreads(); atomicAdd(&s, 1.0f);"
+                          " __syncthreads(); out[i] = s + x; if (threadIdx.x == 34) s += 1;", lambda i, x: 35 + x),
     "dynamic": ("extern __shared__ char m[]; float* s = (float*) m; s[threadIdx.x] = x; __syncthreads();"
                 " out[i] = s[0];",
                 lambda i, x: X[i // 35 * 35]),

@@ -54,7 +54,7 @@ class Machine(Statements):
     def of_name(self, node: Node, mask: Mask) -> Foreign:
         variable = self.frame.find(node.text)
         if variable is not None:
-            return variable.value
+            return variable.value.read(mask) if variable.shared else variable.value
         if node.text in numbers.LITERALS:
             return numbers.LITERALS[node.text]
         raise NotUnderstood(f"the name {node.text}")
@@ -137,7 +137,7 @@ class Machine(Statements):
             found = self.frame.find(node.text)
             if found is None:
                 raise NotUnderstood(f"the name {node.text}")
-            return found
+            return found.value if found.shared else found
         if node.kind == "at":
             return self.pointer(node.parts[0], mask)
         if node.kind == "index":

@@ -19,10 +19,11 @@ Size = tuple[int, int, int]
 
 
 class Variable:
-    """`since`: the threads for which it was declared, which are all that see it."""
+    """`since`: the threads for which it was declared, which are all that see it; `shared`: one of each block, to which
+    its value is a pointer."""
 
-    def __init__(self, type: Type, value: Foreign, since: Mask):
-        self.type, self.value, self.since = type, value, since
+    def __init__(self, type: Type, value: Foreign, since: Mask, shared: bool = False):
+        self.type, self.value, self.since, self.shared = type, value, since, shared
 
 
 class Frame:
@@ -200,14 +201,13 @@ class Statements(Threads):
             value = self.value(values[0], mask) if values else empty
             self.declared(node.text, node.type if values else type, value, mask)
             return
-        if not sizes.parts and node.kind == "shared":
-            raise NotUnderstood("a __shared__ variable that is no array")
         listed = values[0].parts if values and values[0].kind == "list" else ()
         lengths = [np.int64(len(listed)) if s.kind == "block" else self.value(s, mask) for s in sizes.parts]
         if any(np.ndim(n) or n < 0 for n in lengths):
             raise NotUnderstood("an array whose size differs between threads")
         found = self.array(node, tuple(int(n) for n in lengths), mask)
-        self.frame.blocks[-1][node.text] = Variable(Type(node.type.number, 1), found, mask)
+        one = not sizes.parts
+        self.frame.blocks[-1][node.text] = Variable(Type(node.type.number, 1 - one), found, mask, one)
         for n, part in enumerate(listed):
             found.moved(np.int64(n)).write(self.value(part, mask), mask)
 
