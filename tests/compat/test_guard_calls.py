@@ -97,6 +97,14 @@ def test_defaults_that_are_changed_count():
     module.warp.__defaults__ = ("zeros",)
     assert torch.equal(module.warp(IMAGE, FLOW), module.warp.__wrapped__(IMAGE, FLOW, "zeros"))
     assert (module.warp(IMAGE, FLOW) - ours).abs().max() > 1e-2
+    compat.unpatch()
+    module = module_of("def warp(img, flow, *, padding='border'): return warped(img, flow, padding)")
+    compat.patch(module)
+    module.warp.__kwdefaults__ = {"padding": "zeros"}
+    assert torch.equal(module.warp(IMAGE, FLOW), module.warp.__wrapped__(IMAGE, FLOW, padding="zeros"))
+    compat.unpatch()
+    module = module_of("def warp(img, flow, padding='border'): return warped(img, flow, padding)")
+    compat.patch(module)
     module.warp.__wrapped__.__defaults__ = ("reflection",)
     assert torch.equal(module.warp(IMAGE, FLOW), module.warp.__wrapped__(IMAGE, FLOW, "reflection"))
 
