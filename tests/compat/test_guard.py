@@ -64,7 +64,7 @@ STATES = {
     "hook of a part": ("self.part = Part()", "", "self.part(torch.ones(1))",
                        "hook = net.part.register_forward_hook(lambda *a: a[2] * 2)", "hook.remove()"),
     "forward of a part": ("self.part = Part()", "", "self.part(torch.ones(1))",
-                                 "old = m.Part.forward; m.Part.forward = lambda self, x: x * 2", "m.Part.forward = old"),
+                          "old = m.Part.forward; m.Part.forward = lambda self, x: x * 2", "m.Part.forward = old"),
     "class of the object": ("", "s = 1.0", "self.__class__.s", "m.Net.s = 2.0", "m.Net.s = 1.0"),
     "type of the object": ("", "s = 1.0", "type(self).s", "m.Net.s = 2.0", "m.Net.s = 1.0"),
     "closure of its own": ("self.s = 1.0; self.f = lambda: self.s", "", "self.f()", "net.s = 2.0", "net.s = 1.0"),
