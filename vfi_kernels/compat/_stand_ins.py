@@ -26,6 +26,7 @@ NAMES: dict[Warp, str] = {
 }
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SMALL = 2**16  # elements of an image: below, a change of the flow takes as long as the warp, and theirs is as fast
+FEW = 2**9  # the same, where theirs is given its grid, and ours has to look at it
 Read = Callable[[Arguments, Options], tuple[Foreign, Foreign, Warp | None]]
 
 
@@ -89,7 +90,9 @@ class WarpPlan:
 
     def least(self, kind: Warp) -> int:
         """The elements of an image from which ours is called on a CPU: where it takes one op, from the first on."""
-        return 0 if self.found.needs_gpu or (kind.grid == "corners" and kind.mask is None) else SMALL
+        if self.found.needs_gpu:
+            return 0
+        return SMALL if kind.grid != "corners" or kind.mask is not None else FEW * self.takes_grid
 
 
 def answerer(plan: WarpPlan, guard: Guard, original: Function) -> Function:
