@@ -56,6 +56,20 @@ STATES = {
     "part": ("self.part = torch.nn.Conv2d(2, 2, 1); torch.nn.init.zeros_(self.part.weight)", "",
              "self.part.weight.detach().mean() + 1",
              "torch.nn.init.ones_(net.part.weight)", "torch.nn.init.zeros_(net.part.weight)"),
+    "parameters of a part": ("self.part = torch.nn.Conv2d(2, 2, 1); torch.nn.init.zeros_(self.part.weight)", "",
+                             "next(iter(self.parameters())).detach().mean() + 1",
+                             "torch.nn.init.ones_(net.part.weight)", "torch.nn.init.zeros_(net.part.weight)"),
+    "state dict": ("self.register_buffer('s', torch.ones(1))", "", "self.state_dict()['s']", "net.s += 1",
+                   "net.s -= 1"),
+    "hook of a part": ("self.part = Part()", "", "self.part(torch.ones(1))",
+                       "hook = net.part.register_forward_hook(lambda *a: a[2] * 2)", "hook.remove()"),
+    "forward of a part": ("self.part = Part()", "", "self.part(torch.ones(1))",
+                          "old = m.Part.forward; m.Part.forward = lambda self, x: x * 2", "m.Part.forward = old"),
+    "class of the object": ("", "s = 1.0", "self.__class__.s", "m.Net.s = 2.0", "m.Net.s = 1.0"),
+    "type of the object": ("", "s = 1.0", "type(self).s", "m.Net.s = 2.0", "m.Net.s = 1.0"),
+    "closure of its own": ("self.s = 1.0; self.f = lambda: self.s", "", "self.f()", "net.s = 2.0", "net.s = 1.0"),
+    "class method": ("", "s = 1.0; scale = classmethod(lambda cls: cls.s)", "self.scale()", "m.Net.s = 2.0",
+                     "m.Net.s = 1.0"),
     "training": ("", "", "1.0 + (not self.training)", "net.eval()", "net.train()"),
     "class attribute": ("", "s = 1.0", "self.s", "m.Net.s = 2.0", "m.Net.s = 1.0"),
     "attribute over that of the class": ("", "s = 1.0", "self.s", "net.s = 2.0", "del net.s"),
@@ -111,6 +125,8 @@ def scale_of(net): return net.s
 def close(s): return lambda: s
 def close_list(s): return lambda: s[0]
 closed, listed = close(1.0), close_list([1.0])
+class Part(Module):
+    def forward(self, x): return x
 class Holder:
     s = 1.0
     def get(self): return self.s

@@ -101,7 +101,7 @@ def read_of_first(steps: list[dis.Instruction], first: str) -> frozenset[str] | 
         if following is None or following.opname not in (*DOTS, "STORE_ATTR", "DELETE_ATTR"):
             return None
         found |= {following.argval} if following.opname in DOTS else set()
-    return frozenset(found)
+    return None if "__class__" in found else frozenset(found)
 
 
 def decided_by(steps: list[dis.Instruction]) -> tuple[frozenset[int], bool]:

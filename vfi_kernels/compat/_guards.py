@@ -180,10 +180,12 @@ class Guard:
     ):  # fmt: skip
         self.function, self.made, self.own, self.without = function, made, frozenset(own), tuple(without)
         first = Survey(function, owner if made is None else made(8, 16), self.without)
+        self.met: dict[object, Met] = {}
         self.kind = None if owner is None else type(owner)
+        self.tried = self.referred(owner, None)
+        self.steady = torch.compiler.assume_constant_result(lambda: self.answer(self.tried()) == "ours")
         self.before = kept(first)
         self.roots = first.roots
-        self.met: dict[object, Met] = {}
         fixed = {p: v for p, v in first.leaves.items() if first.roots[p] not in self.own and "defaults__" not in p}
         self.in_graph = made is None and not any(varies(value) for value in fixed.values())
         numbers = {n for reads in first.reads for n in reads.compared}
@@ -275,7 +277,8 @@ def agree(theirs: object, ours: object) -> bool:
 def whose(guard: Guard, owner: object = None, size: tuple[int, ...] = ()) -> Answer:
     """A call's, also inside a graph."""
     if is_compiling():
-        return "ours" if guard.in_graph and (guard.kind is None or type(owner) is guard.kind) else "theirs"
+        fixed = guard.in_graph and (guard.kind is None or type(owner) is guard.kind)
+        return "ours" if fixed and guard.steady() else "theirs"
     return guard.answer(owner, size)
 
 

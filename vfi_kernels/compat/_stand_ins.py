@@ -26,6 +26,7 @@ NAMES: dict[Warp, str] = {
 }
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SMALL = 2**16  # elements of an image: below, a change of the flow takes as long as the warp, and theirs is as fast
+FEW = 2**9  # the same, where theirs is given its grid, and ours has to look at it
 Read = Callable[[Arguments, Options], tuple[Foreign, Foreign, Warp | None]]
 
 
@@ -56,16 +57,16 @@ class WarpPlan:
         names = list(inspect.signature(original).parameters)
         always = min(self.least(kind) for _, kind in self.found.calls)  # whatever further arguments are
         usual, short, image_name = self.least(kind), 99 if self.takes_grid else 2 + first, names[first]
-        in_graph, tensor, defaults = (
-            is_compiling,
-            Tensor,
-            original.__defaults__,
-        )  # of its closure: its globals will be the original's
+        defaults, named = original.__defaults__, original.__kwdefaults__
+        any_default = bool(defaults or named)
+        in_graph, tensor = is_compiling, Tensor  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            nonlocal defaults
-            if defaults is not None and stand_in.__defaults__ is not defaults and not in_graph():
+            nonlocal defaults, named
+            changed = any_default and (stand_in.__defaults__ is not defaults or stand_in.__kwdefaults__ is not named)
+            if changed and not in_graph():
                 original.__defaults__ = defaults = stand_in.__defaults__
+                original.__kwdefaults__ = named = stand_in.__kwdefaults__
             asked: Warp | None = kind
             if len(args) == short and not kwargs:
                 image, flow = args[first], args[first + 1]
@@ -83,12 +84,15 @@ class WarpPlan:
 
         # torch.jit.script, which compiles the source of a method's original, looks for names in these globals.
         built = FunctionType(call.__code__, original.__globals__, argdefs=defaults, closure=call.__closure__)
-        stand_in = as_scriptable(built, original)
+        built.__kwdefaults__ = named
+        stand_in: Function = as_scriptable(built, original)
         return stand_in
 
     def least(self, kind: Warp) -> int:
         """The elements of an image from which ours is called on a CPU: where it takes one op, from the first on."""
-        return 0 if self.found.needs_gpu or (kind.grid == "corners" and kind.mask is None) else SMALL
+        if self.found.needs_gpu:
+            return 0
+        return SMALL if kind.grid != "corners" or kind.mask is not None else FEW * self.takes_grid
 
 
 def answerer(plan: WarpPlan, guard: Guard, original: Function) -> Function:

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from types import CodeType, MappingProxyType, ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vfi_kernels._types import Foreign
 from vfi_kernels.compat import _code, _state
@@ -41,9 +41,13 @@ CHANGING = ("ndarray", "array", "bytearray", "memoryview", "mmap", "Array")  # i
 OPAQUE = ("logging", "threading", "_thread", "weakref")  # whose objects decide nothing
 ANY = ("__getattr__", "__getattribute__")  # methods that Python calls for every name
 OPERATORS = (
-    *ANY, "forward", "__call__", "__getitem__", "__len__", "__bool__", "__eq__", "__iter__", "__contains__",
-    "__float__", "__int__", "__index__", "__enter__", "__exit__", "__add__", "__radd__", "__sub__", "__rsub__",
-    "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__get__", "__torch_function__",
+    *ANY, "forward", "_forward_hooks", "_forward_pre_hooks", "__call__", "__getitem__", "__len__", "__bool__", "__eq__",
+    "__iter__", "__contains__", "__float__", "__int__", "__index__", "__enter__", "__exit__", "__add__", "__radd__",
+    "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__get__", "__torch_function__",
+)  # fmt: skip
+WHOLE = (  # of an nn.Module: methods that read all that is in it
+    "state_dict", "parameters", "buffers", "modules", "children", "named_parameters", "named_buffers", "named_modules",
+    "named_children", "get_parameter", "get_buffer", "get_submodule",
 )  # fmt: skip
 MAKERS = ("__init__", "__new__", "__post_init__")
 # Of torch: what a function may ask for, and what that is during a trial, if it is not as it was before.
@@ -111,6 +115,8 @@ class Survey:
                 wanted = self.wanted(value) - done
                 done |= wanted
                 again = again or bool(wanted)
+                if isinstance(value, nn.Module) and not wanted.isdisjoint(WHOLE):
+                    self.contents(f"{path}:", vars(value))
                 for name, number, space in attributes_of(value, wanted, self.is_library):
                     self.read(f"{path}{'.' * number}", space.get, [name], f"{path}.{name}" if path == "self" else name)
 
@@ -250,6 +256,8 @@ class Survey:
 
     def object(self, path: str, value: Foreign) -> None:
         kind = type(value)
+        if value is self.owner and path != "self":  # which someone else has as well
+            self.of_owner = None
         if value is not self.owner:  # which is not kept
             self.probes.append((type, (value,), (kind,)))
         if not self.is_library(kind.__module__):

@@ -156,7 +156,11 @@ def guard_of(c: "Candidate", grid: str, own: Iterable[str]) -> Guard:
     sized = c.instance is None and made_of_sizes(c.owner) and arguments_of(c.owner, 8, 8)
     if sized:
         return Guard(c.function, made=made, own=own, without=without)
-    return Guard(c.function, made(8, 8), own=own, without=without)
+    owner = made(8, 8)
+    guard = Guard(c.function, owner, own=own, without=without)
+    if c.instance is None:
+        guard.tried = lambda: owner
+    return guard
 
 
 def numbers_of(c: "Candidate", grid: str) -> list[int]:
