@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import vfi_kernels as vk
 from vfi_kernels import compat
 from vfi_kernels.compat import _kernels, _stubs
 
@@ -59,25 +58,6 @@ def around({parameters}):
 '''
     exec(code, vars(module))
     return module
-
-
-TEXT = "extern __global__ void out(const int n) {{ for (...) total += {}; out[i] = total{}; }}"
-COSTS = {
-    "BiM's": (TEXT.format("one[i] * two[i]", ""), {"normalize": False}),
-    "M2M's": (TEXT.format("abs(one[i] - two[i])", " / SIZE_1(tenOne)"), {"cost": "l1"}),
-    "PWC-Net's": (TEXT.format("one[i] * two[i]", " / (float)sumelems"), {}),
-}
-
-
-@pytest.mark.parametrize("kind", COSTS)
-def test_the_text_of_a_kernel_tells_one_cost_from_another(monkeypatch, kind):
-    text, options = COSTS[kind]
-    size = "[first.shape[0], 81, first.shape[2], first.shape[3]]"
-    module = with_kernel(monkeypatch, "costvol_func", "tenOne, tenTwo", size, text)
-    report = compat.patch(module)
-    assert {r.place for r in report.replaced} == {"kernels.costvol_func"}, str(report)
-    one, two = torch.randn(2, 2, 5, 9, 11)
-    assert torch.equal(module.around(one, two), vk.correlation(one, two, **options))
 
 
 def test_a_cost_volume_without_a_text_stays(monkeypatch):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from compat import cuda_kernels
 
 import vfi_kernels as vk
 from vfi_kernels import compat
@@ -148,3 +149,18 @@ for line in ("import torchvision.transforms", "from torchvision import transform
     )
     out = run("run", "--quiet", script)
     assert out.returncode == 0, out.stderr
+
+
+def test_an_autograd_function_of_the_script_itself(tmp_path):
+    """A cost volume that is given the side of its square, and CuPy's kernel of it."""
+    code = cuda_kernels.LAUNCH.format(made=cuda_kernels.MADE["RawKernel"]) + cuda_kernels.VOLUME_CODE.format(
+        name="costvol_func", radius="size // 2", more=", size", result="out"
+    )
+    script = tmp_path / "script.py"
+    ending = f"torch.save(costvol_func.apply(*torch.ones(2, 1, 4, 6, 7), 5), {str(tmp_path / 'out.pt')!r})\n"
+    script.write_text(f'TEXT = """{cuda_kernels.volume(of_total="total")}"""\n{code}\n{ending}')
+    out = run("run", script)
+    assert out.returncode == 0, out.stderr
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert torch.equal(found, vk.correlation(*torch.ones(2, 1, 4, 6, 7), 2, normalize=False))
+    assert "replaced  __main__.costvol_func  vk.correlation" in out.stderr

@@ -2,17 +2,15 @@
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Iterator, Sequence
-from types import ModuleType
-from typing import ClassVar
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vfi_kernels._types import Arguments, Function, Options
+from vfi_kernels._types import Arguments, Foreign, Function, Options
+from vfi_kernels.compat._launches import Nothing, launches
 
 # Of Tensor: what makes a GPU's tensor of one, and takes what `to` takes as a device.
 STAYS = (Tensor.cuda, Tensor.pin_memory)
@@ -42,6 +40,10 @@ class CpuAsCuda(TorchFunctionMode):
             return args[0]
         if func in SAYS:
             return SAYS[func]
+        if func is Tensor.data_ptr:
+            return launches.address_of(args[0])
+        if func is torch.autograd.grad:
+            return self.gradients(*args, **kwargs or {})
         if func is Tensor.type:
             return self.typed(*args, **kwargs or {})
         args = [on_cpu_by_number(a) if func is Tensor.to and n == 1 else on_cpu(a) for n, a in enumerate(args)]
@@ -50,37 +52,23 @@ class CpuAsCuda(TorchFunctionMode):
             kwargs["device"] = on_cpu_by_number(kwargs["device"])
         return func(*args, **kwargs)
 
+    def gradients(
+        self, outputs: Foreign, inputs: Foreign, grad_outputs: Foreign = None, retain_graph: bool | None = None,
+        create_graph: bool = False, **options: object,
+    ) -> object:  # fmt: skip
+        """torch.autograd.grad of an output with its weights, as trials ask for it: its own code runs outside of a mode,
+        and in one would come here again."""
+        out, leaves, weights = (v if isinstance(v, (tuple, list)) else (v,) for v in (outputs, inputs, grad_outputs))
+        weights = [torch.ones_like(o) if w is None else w for o, w in zip(out, weights)]
+        engine, keep = torch.autograd.Variable._execution_engine, bool(retain_graph or create_graph)
+        with self:
+            return engine.run_backward(tuple(out), tuple(weights), keep, create_graph, tuple(leaves), True, False)
+
     def typed(self, t: Tensor, kind: str | torch.dtype | None = None, **options: object) -> object:
         """Tensor.type: "torch.cuda.FloatTensor" is what it is called, and what it may be made."""
         if kind is None:
             return t.type().replace("torch.", "torch.cuda.")
         return t.type(kind.replace("torch.cuda.", "torch.") if isinstance(kind, str) else kind)
-
-
-class Nothing:
-    """Every object of torch.cuda that one waits for, or enters: it does nothing."""
-
-    cuda_stream = 0
-
-    def __init__(self, *_: object, **__: object):
-        pass
-
-    def __enter__(self) -> "Nothing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __call__(self, *_: object, **__: object) -> "Nothing":
-        return self
-
-    def __getattr__(self, name: str) -> "Nothing":
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Nothing()
-
-    def __getitem__(self, _: object) -> "Nothing":
-        return self
 
 
 def names_of_cuda() -> Options:
@@ -109,53 +97,9 @@ def names_of_cuda() -> Options:
 def cpu_as_cuda() -> Iterator[None]:
     """Inside, whoever asks finds a GPU, which is the CPU."""
     with (
+        mock.patch.object(launches, "on_gpu", True),
         mock.patch.multiple(torch.cuda, create=True, **names_of_cuda()),
         mock.patch.object(nn.Module, "cuda", lambda self, *_: self),
         CpuAsCuda(),
     ):
         yield
-
-
-class Launched(Nothing):
-    """Kernels of CuPy, which are launched as nothing: how many were, and the texts that kernels were made of."""
-
-    count = 0
-    texts: ClassVar[list[str]] = []
-
-    def __init__(self, *arguments: object, **named: object):
-        Launched.texts += [v for v in (*arguments, *named.values()) if isinstance(v, str) and "__global__" in v]
-
-    def __call__(self, *_: object, **__: object) -> "Nothing":
-        Launched.count += 1
-        return Nothing()
-
-    def __getattr__(self, name: str) -> Nothing:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-
-MAKES_KERNELS = ("RawKernel", "RawModule", "compile_with_cache", "ElementwiseKernel", "get_function")
-
-
-def makes_kernels(value: object) -> bool:
-    """Whether it is a function that compiles a kernel of CuPy, and is decorated to do so once."""
-    inner = getattr(value, "__wrapped__", None) if inspect.isfunction(value) else None
-    return inspect.isfunction(inner) and any(name in MAKES_KERNELS for name in inner.__code__.co_names)
-
-
-def memoize(*_: object, **__: object) -> Function:
-    """cupy.memoize: a decorator that does nothing."""
-    return lambda function: function
-
-
-def stub_of_cupy() -> ModuleType:
-    """A module whose kernels are launched as nothing."""
-    stub = ModuleType("cupy")
-    util, cuda = Nothing(), Nothing()
-    vars(util)["memoize"] = memoize
-    vars(cuda).update(compile_with_cache=Launched, get_cuda_path=lambda: "")
-    made = {name: Launched for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")}
-    numbers = {"int32": int, "int64": int, "float32": float, "float64": float}
-    vars(stub).update(memoize=memoize, util=util, _util=util, cuda=cuda, __version__="13.0.0", **made, **numbers)
-    return stub

@@ -1,56 +1,41 @@
-"""Autograd functions around kernels that cannot run here, and functions of two maps or of a convolution's arguments:
-what of ours computes the same."""
+"""Functions of ours that take the place of autograd functions, of functions around them, and of what others write in
+plain torch: with what each is tried."""
 
-import contextlib
 import dis
 import functools
 import inspect
-import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
-from vfi_kernels.compat import (
-    _emulation,
-    _state,
-    _trials,
-    adacof,
-    dsepconv,
-    ebme,
-    mmcv,
-    sepconv,
-    softsplat,
-    torchvision,
-)
-from vfi_kernels.compat._stand_ins import as_scriptable
-from vfi_kernels.compat._trials import CannotRun
-from vfi_kernels.compat._warp_trials import Differs
+from vfi_kernels.compat import adacof, dsepconv, ebme, mmcv, sepconv, softsplat, torchvision
+from vfi_kernels.compat._situations import FIRST, Situation, drawn
+from vfi_kernels.compat._stand_ins import as_scriptable as as_scriptable
+from vfi_kernels.compat._stand_ins import same_value
 from vfi_kernels.ops.correlation.op import correlation
 
-FLOAT: Options = {"dtype": torch.float32, "device": "cpu"}
-TOLERANCE = 2e-5  # of the largest value
 SAME = "it computes the same"
 ALIKE = "what its kernel returns has the shape and type of ours"
 NOT_IMPLEMENTED = "it is not implemented there: by its name and parameters"
 
 
-def drawn(*sizes: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.rand(sizes, generator=generator, **FLOAT) * (high - low) + low
-
-
 @dataclass(frozen=True)
 class Ours:
     """A function of ours, by its name in vfi_kernels, for calls with the same arguments in the same order; `options`:
-    what is given to it besides."""
+    what is given to it besides; `dtypes`: of the first tensor; `first`: how many arguments ours takes, where theirs has
+    more, which are at their defaults then; `sized`: the third is a radius, or 2 radius + 1 pixels of a side."""
 
     by: str
     reason: str
     options: tuple[tuple[str, object], ...] = ()
+    dtypes: tuple[torch.dtype, ...] = ()
+    first: int = 0
+    sized: Literal["", "radius", "side"] = ""
+    takes_self: bool = False
 
     def __str__(self) -> str:
         return ", ".join([self.by, *(f"{name}={value!r}" for name, value in self.options)])
@@ -59,23 +44,48 @@ class Ours:
     def function(self) -> Function:
         return functools.partial(KNOWN[self.by], **dict(self.options)) if self.options else KNOWN[self.by]
 
+    @property
+    def answer(self) -> Function:
+        """Ours, for the arguments of theirs."""
+
+        def sized(one: Tensor, two: Tensor, number: int) -> object:
+            return self.function(one, two, radius=number // 2 if self.sized == "side" else number)
+
+        return sized if self.sized else self.function
+
     def build(self, original: Foreign) -> Function:
-        """Ours; for calls of anything but tensors (proxies of torch.fx) a function of theirs."""
-        ours = self.function
-        if not inspect.isfunction(original):
-            return ours
-        parameters = list(inspect.signature(original).parameters.values())
+        """Ours; for calls of another dtype, or of anything but tensors (proxies of torch.fx), theirs."""
+        if original is None:
+            return self.answer
+        of_kernel = isinstance(original, type)  # an autograd function
+        theirs = functools.partial(APPLY, original) if of_kernel else original
+        skipped = int(self.takes_self)
+        parameters = [] if of_kernel else list(inspect.signature(original).parameters.values())[skipped:]
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+        ours, dtypes, first, sized = self.answer, self.dtypes, self.first or len(names), self.sized
+
+        def answer(values: list[Foreign], args: Arguments, kwargs: Options) -> Foreign:
+            known = bool(values) and isinstance(values[0], Tensor) and (not dtypes or values[0].dtype in dtypes)
+            if sized:
+                known = (
+                    known and type(values[2]) is int and values[2] >= 0 and (sized == "radius" or values[2] % 2 == 1)
+                )
+            return ours(*values) if known else theirs(*args, **kwargs)
+
+        def applied(*args: Foreign) -> Foreign:
+            return answer(list(args), args, {})
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            given = {**defaults, **dict(zip(names, args)), **kwargs}
-            whole = len(args) <= len(names) == len(given) and isinstance(given[names[0]], Tensor)
-            return ours(*[given[name] for name in names]) if whole else original(*args, **kwargs)
+            given = {**defaults, **dict(zip(names, args[skipped:])), **kwargs}
+            whole = len(args) - skipped <= len(names) == len(given)
+            whole = whole and all(same_value(given[name], defaults[name]) for name in names[first:])
+            return answer([given[name] for name in names[:first]] if whole else [], args, kwargs)
 
-        return as_scriptable(call, original)
+        return applied if of_kernel else as_scriptable(call, original)
 
 
+APPLY: Function = torch.autograd.Function.apply.__func__  # type: ignore[attr-defined]
 KNOWN: dict[str, Function] = {
     "vk.correlation": correlation,
     "compat.adacof.FunctionAdaCoF.apply": adacof.FunctionAdaCoF.apply,
@@ -91,38 +101,48 @@ KNOWN: dict[str, Function] = {
 }
 
 
-def pictures(again: bool = False) -> Arguments:
-    """An image, and a flow that leaves holes; `again`: others, of another size."""
-    size = (9, 7) if again else (12, 16)
-    return drawn(2, 3, *size), drawn(2, 2, *size, seed=1, low=-5, high=5)
+def pictures(s: Situation) -> list[Tensor]:
+    """An image, and a flow that leaves holes."""
+    low, high = (0.0, 1.0) if s.variant == 0 else (-1.0, 3.0)
+    image = drawn(s.batch, s.channels, *s.size, low=low, high=high)
+    flow = drawn(s.batch, 2, *s.size, seed=1, low=-s.reach, high=s.reach)
+    # Far from 0 a position is rounded, and a quotient of small weights with it: eighths of a pixel are exact.
+    return [image, (flow * 8).round() / 8 if max(s.size) > 64 else flow]
 
 
-def maps(again: bool = False) -> Arguments:
-    size = (1, 5, 12, 7) if again else (2, 7, 9, 11)
-    most = 3 if again else 1
-    return drawn(*size, low=-most, high=most), drawn(*size, seed=1, low=-most, high=most)
+def maps(s: Situation) -> list[Tensor]:
+    most = 3 if s.variant else 1
+    channels = 7 if s.channels == FIRST.channels else s.channels
+    size = (s.batch, channels, *s.size)
+    return [drawn(*size, low=-most, high=most), drawn(*size, seed=1, low=-most, high=most)]
 
 
-def deformed(*order: str, again: bool = False) -> Arguments:
+def deformed(*order: str, s: Situation = FIRST) -> Arguments:
     """The arguments of a deformable convolution, in this order."""
-    step, (height, width) = (2, (4, 5)) if again else (1, (9, 11))  # the groups and dilation, too
+    step = 2 if s.variant else 1  # stride, groups and dilation
+    channels = s.channels * step
+    height, width = ((n + 1 - 2 * step) // step + 1 for n in s.size)  # of a 3 x 3 kernel and a padding of 1
     given: Options = {
-        "input": drawn(2, 4, 9, 11, low=-1), "offset": drawn(2, 18 * step, height, width, seed=1, low=-2, high=2),
-        "mask": drawn(2, 9 * step, height, width, seed=2), "weight": drawn(6, 4 // step, 3, 3, seed=3, low=-1),
-        "bias": None if again else drawn(6, seed=4), "stride": step, "padding": 1, "dilation": step, "groups": step,
+        "input": drawn(s.batch, channels, *s.size, low=-1),
+        "offset": drawn(s.batch, 18 * step, height, width, seed=1, low=-s.reach / 2, high=s.reach / 2),
+        "mask": drawn(s.batch, 9 * step, height, width, seed=2),
+        "weight": drawn(6, channels // step, 3, 3, seed=3, low=-1),
+        "bias": None if s.variant else drawn(6, seed=4), "stride": step, "padding": 1, "dilation": step, "groups": step,
         "deform_groups": step,
     }  # fmt: skip
     return [given[name] for name in order]
 
 
-def adaptive(kind: str, again: bool = False) -> Arguments:
+def adaptive(kind: str, s: Situation = FIRST) -> Arguments:
     """The arguments of AdaCoF, of the deformable separable convolution, or of the separable one."""
-    taps, step = (3, 1) if again else (5, 2)
-    size = 9 + (taps - 1) * (step if kind == "adacof" else 1)
-    image = drawn(2, 3, size, size + 2, low=-1, high=2)
-    of_taps = [drawn(2, taps, 9, 11, seed=n, low=-1) for n in (1, 2)]
-    of_pairs = [drawn(2, taps * taps, 9, 11, seed=n, low=-2, high=2) for n in (3, 4)]
-    weights = drawn(2, taps * taps, 9, 11, seed=5)
+    taps, step = (3, 1) if s.variant else (5, 2)
+    height, width = s.size
+    border = (taps - 1) * (step if kind == "adacof" else 1)
+    image = drawn(s.batch, s.channels, height + border, width + border, low=-1, high=2)
+    of_taps = [drawn(s.batch, taps, height, width, seed=n, low=-1) for n in (1, 2)]
+    reach = s.reach * 0.4
+    of_pairs = [drawn(s.batch, taps * taps, height, width, seed=n, low=-reach, high=reach) for n in (3, 4)]
+    weights = drawn(s.batch, taps * taps, height, width, seed=5)
     if kind == "adacof":
         return [image, weights, *of_pairs, step]
     return [image, *of_taps, *([*of_pairs, weights] if kind == "dsepconv" else [])]
@@ -130,27 +150,30 @@ def adaptive(kind: str, again: bool = False) -> Arguments:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function of ours: `pattern` of names, the arguments it is tried with (and others)."""
+    """A function of ours: `pattern` of names, the arguments it is tried with, and whether shape and type have to do
+    where a kernel's text is not understood."""
 
     pattern: str
     by: str
-    arguments: Callable[[bool], Arguments]
+    arguments: Callable[[Situation], Arguments]
+    by_shape: bool = True
 
 
 MODULATED = ("input", "offset", "mask", "weight", "bias", "stride", "padding", "dilation", "groups", "deform_groups")
 TORCHVISION = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
+CORRELATION = "correlation|cost_?vol"
 KERNELS = (
     Kernel("splat", "compat.softsplat.softsplat_func.apply", pictures),
-    Kernel("correlation|cost_?vol", "compat.softsplat.FunctionCorrelation", maps),
+    Kernel(CORRELATION, "compat.softsplat.FunctionCorrelation", maps, by_shape=False),
     Kernel(
         "modulated_?deform",
         "compat.mmcv.modulated_deform_conv2d",
-        lambda again: deformed(*MODULATED, again=again),
+        lambda s: deformed(*MODULATED, s=s),
     ),
     Kernel("adacof", "compat.adacof.FunctionAdaCoF.apply", functools.partial(adaptive, "adacof")),
     Kernel("dsepconv", "compat.dsepconv.FunctionDSepconv", functools.partial(adaptive, "dsepconv")),
     Kernel("(?<!d)sepconv", "compat.sepconv.FunctionSepconv", functools.partial(adaptive, "sepconv")),
-    Kernel("deform_?conv", "compat.torchvision.deform_conv2d", lambda again: deformed(*TORCHVISION, again=again)),
+    Kernel("deform_?conv", "compat.torchvision.deform_conv2d", lambda s: deformed(*TORCHVISION, s=s)),
 )
 
 
@@ -167,128 +190,3 @@ def is_not_implemented(function: Function) -> bool:
         return False
     done = {i.opname for i in dis.get_instructions(code)}
     return "RAISE_VARARGS" in done and not any("JUMP" in name or name.startswith("STORE") for name in done)
-
-
-@functools.cache
-def role_of(kernel: type) -> Ours:
-    """Which function of ours an autograd function is. Where its kernel cannot run, only what it returns tells: how
-    many tensors, of which shapes and types."""
-    forward: Function = kernel.forward  # type: ignore[attr-defined]
-    names = parameters_of(forward)
-    for known in KERNELS:
-        arguments = known.arguments(False)
-        if not re.search(known.pattern, kernel.__name__, re.IGNORECASE) or len(names) != len(arguments):
-            continue
-        if is_not_implemented(forward):
-            return Ours(known.by, NOT_IMPLEMENTED)
-        out, launched = run(kernel.apply, arguments, kernel)  # type: ignore[attr-defined]
-        if launched and known.arguments is maps and _emulation.Launched.texts:
-            return cost_volume_of(out, arguments)
-        if launched and "vol" in kernel.__name__.lower():
-            raise Differs("the text of its kernel, which says what it sums, is not known")
-        expect_close(out, _trials.outcome(KNOWN[known.by], arguments)[0], only_alike=launched)
-        return Ours(known.by, ALIKE if launched else SAME)
-    raise Differs(f"the autograd function {kernel.__name__} is not known")
-
-
-def cost_volume_of(out: object, arguments: Arguments) -> Ours:
-    """A cost volume whose kernel was launched: its shape tells the radius, the kernel's text the cost and whether it is
-    divided by the number of channels."""
-    text, channels = "\n".join(_emulation.Launched.texts), arguments[0].shape[1]
-    radius = radius_of(out)
-    divided = rf"/\s*(\(\s*float\s*\)\s*)?({channels}\b|SIZE_1\b|sumelems|\{{\{{intChans)"
-    cost = "l1" if re.search(r"\bf?absf?\s*\(", text) else "dot"
-    options = (("radius", radius), ("normalize", re.search(divided, text) is not None), ("cost", cost))
-    ours = with_options("vk.correlation", f"{ALIKE}, its text says the formula", options)
-    expect_close(out, _trials.outcome(ours.function, arguments)[0], only_alike=True)
-    return ours
-
-
-def with_options(by: str, reason: str, options: tuple[tuple[str, object], ...]) -> Ours:
-    return Ours(by, f"{reason}: {', '.join(f'{name}={value!r}' for name, value in options)}", options)
-
-
-def radius_of(out: object) -> int:
-    """Of a cost volume (B, (2 r + 1)^2, H, W)."""
-    side = math.isqrt(out.shape[1]) if isinstance(out, Tensor) and out.dim() == 4 else 0
-    if side % 2 == 0 or not isinstance(out, Tensor) or side * side != out.shape[1]:
-        raise Differs(f"it returns {described(out)}, expected costs of a square of displacements")
-    return side // 2
-
-
-def run(function: Function, arguments: Arguments, source: Foreign) -> tuple[object, bool]:
-    """What a function returns, on a GPU that is the CPU if it does not run else; and whether it launched a kernel of
-    CuPy, which did nothing."""
-    _emulation.Launched.count, _emulation.Launched.texts = 0, []
-    try:
-        out = _trials.outcome(function, arguments, source=source)[0]
-    except _trials.Misbehaves:
-        raise
-    except CannotRun:
-        out = _trials.outcome(function, arguments, source=source, emulated=True)[0]
-    return out, _emulation.Launched.count > 0
-
-
-def expect_close(theirs: object, ours: object, only_alike: bool = False) -> None:
-    if not like(theirs, ours):
-        raise Differs(f"it returns {described(theirs)}, ours {described(ours)}")
-    if not only_alike and not close(theirs, ours):
-        raise Differs("it computes something else")
-
-
-def described(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    return f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
-
-
-def like(theirs: object, ours: object) -> bool:
-    both = isinstance(theirs, Tensor) and isinstance(ours, Tensor)
-    return both and theirs.shape == ours.shape and theirs.dtype == ours.dtype  # type: ignore[attr-defined]
-
-
-def close(theirs: Foreign, ours: Foreign) -> bool:
-    return like(theirs, ours) and bool((theirs - ours).abs().max() <= TOLERANCE * ours.abs().max())
-
-
-def kernels_in(function: Function) -> list[type]:
-    """The autograd functions that a function names, itself or in those that it calls."""
-    found: dict[int, type] = {}
-    for layer in _state.called_by(function):
-        cells = [cell.cell_contents for cell in _state.filled(layer)]
-        for value in [*(layer.__globals__.get(name) for name in _state.names_in(layer.__code__)), *cells]:
-            kernel = getattr(value, "__self__", value)
-            if isinstance(kernel, type) and issubclass(kernel, torch.autograd.Function):
-                found[id(kernel)] = kernel
-    return list(found.values())
-
-
-@contextlib.contextmanager
-def with_ours(kernels: Sequence[Foreign]) -> Iterator[None]:
-    """Inside, `apply` of these autograd functions is ours; Differs if one of them is nothing of ours."""
-    for kernel in kernels:
-        kernel.apply = staticmethod(role_of(kernel).function)
-    try:
-        yield
-    finally:
-        for kernel in kernels:
-            del kernel.apply
-
-
-def called(
-    function: Function, arguments: Arguments, leaves: tuple[Tensor, ...] = ()
-) -> tuple[object, list[Tensor | None]]:
-    """What a function gives: as it is, or, where a kernel cannot run, with ours in place of the kernel."""
-    _emulation.Launched.count = 0
-    try:
-        result = _trials.outcome(function, arguments, leaves)
-        if not _emulation.Launched.count:
-            return result
-    except _trials.Misbehaves:
-        raise
-    except CannotRun:
-        if not kernels_in(function):
-            return _trials.outcome(function, arguments, leaves, emulated=True)
-    # What was patched before is ours already.
-    with with_ours([kernel for kernel in kernels_in(function) if "apply" not in vars(kernel)]):
-        return _trials.outcome(function, arguments, leaves, emulated=True)

@@ -1,5 +1,6 @@
 """`patch` and `unpatch`: our functions in place of those of an imported repository."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CellType, ModuleType
@@ -9,6 +10,7 @@ from torch import nn
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _roles, _targets, mmcv, torchvision
 from vfi_kernels.compat._report import Left, PatchReport, Replaced
+from vfi_kernels.compat._spaces import StandIn
 from vfi_kernels.compat._targets import Place
 
 __all__ = ["Left", "PatchReport", "Replaced", "patch", "unpatch"]
@@ -27,6 +29,7 @@ class Change:
 
 
 changes: list[Change] = []  # in the order in which they were made
+stand_ins: dict[tuple[int, bool], tuple[object, Foreign]] = {}  # of functions, by their id and whether they take self
 
 
 def patch(target: object, *, dry_run: bool = False) -> PatchReport:
@@ -34,10 +37,10 @@ def patch(target: object, *, dry_run: bool = False) -> PatchReport:
 
     Tried are functions and methods, under any alias, whose names have to do with warps, splats, correlations and
     deformable convolutions, and all that call grid_sample; a name decides nothing else. Each is called with small
-    pictures, in a process of its own, on a GPU that is the CPU if it wants one; kernels of CuPy are launched as
-    nothing, and what such a function returns, and the arithmetic around it, tell what it is. One whose values and
-    gradients are ours is replaced, for the calls that were tried; every other call, torch.jit.script and torch.fx get
-    the original. What raises, hangs, prints, writes into its arguments, or wants a file or the network stays.
+    pictures, in a process of its own, on a GPU that is the CPU if it wants one; kernels of CuPy are computed there from
+    their text in CUDA C. One whose values and gradients are ours is replaced, for the calls that were tried; every
+    other call, torch.jit.script and torch.fx get the original. What raises, hangs, prints, writes into its arguments,
+    or wants a file or the network stays.
 
     Args:
         target: a module; a package, which stands for all of its modules that are imported; an nn.Module, or an object
@@ -78,6 +81,7 @@ def unpatch() -> int:
             else:
                 setattr(change.owner, change.name, change.old)
             undone += 1
+    stand_ins.clear()
     return undone
 
 
@@ -107,12 +111,40 @@ def patch_places(places: Iterable[Place], dry_run: bool, report: PatchReport) ->
 
 def put(place: Place, c: _roles.Candidate, plan: _roles.Plan) -> None:
     """What `plan` says in a place; of an autograd function its `apply`, wherever the class is used."""
+    new = stand_in(c, plan)
     if _roles.is_function_of_autograd(place.value):
         if vars(place.value).get("apply", MISSING) is MISSING:
-            change(place.value, "apply", MISSING, staticmethod(plan.build(None)))
+            change(place.value, "apply", MISSING, StandIn(new))
         return
-    new = plan.build(c.function)
-    change(place.owner, place.name, place.value, staticmethod(new) if isinstance(place.value, staticmethod) else new)
+    if isinstance(place.value, staticmethod):
+        held = stand_ins.setdefault((id(place.value), False), (place.value, staticmethod(new)))
+        change(place.owner, place.name, place.value, held[1])
+    else:
+        change(place.owner, place.name, place.value, new)
+    give_name(new, c.function, place)
+
+
+def stand_in(c: _roles.Candidate, plan: _roles.Plan) -> Foreign:
+    """What takes the place of a function, the same one in every place."""
+    key = id(c.function), c.takes_self
+    if key not in stand_ins:
+        stand_ins[key] = c.function, plan.build(c.function)
+    return stand_ins[key][1]
+
+
+def give_name(new: Foreign, original: Foreign, place: Place) -> None:
+    """A name under which pickle finds it: that of the original, or else that of its place."""
+    if not hasattr(new, "__vfi_kernels__"):
+        return
+    above = () if isinstance(place.owner, ModuleType) else (getattr(place.owner, "__qualname__", "?"),)
+    module = place.owner.__name__ if isinstance(place.owner, ModuleType) else getattr(place.owner, "__module__", "")
+    for module_name, name in ((original.__module__, original.__qualname__), (module, ".".join((*above, place.name)))):
+        found: Foreign = sys.modules.get(module_name)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is new:
+            new.__module__, new.__qualname__ = module_name, name
+            return
 
 
 def change(owner: Foreign, name: str, old: object, new: object) -> None:

@@ -1,5 +1,7 @@
 """Which functions and classes of other repositories `compat.patch` looks at, and what it finds that they compute."""
 
+import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -11,11 +13,14 @@ import torch
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import (
     _blocks,
+    _branches,
     _children,
     _functions,
     _kernels,
+    _methods,
     _splats,
     _state,
+    _survey,
     _trials,
     _warp_objects,
     _warp_trials,
@@ -26,6 +31,7 @@ from vfi_kernels.compat._stand_ins import WarpPlan
 
 # What is tried; names decide nothing else. Also tried: what calls grid_sample.
 TRIED = re.compile(r"warp|resample|splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
+WARPS = re.compile(r"warp|resample", re.IGNORECASE)
 BLOCK = re.compile(r"corr_?block", re.IGNORECASE)  # of classes
 
 
@@ -39,10 +45,11 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What takes the place of something, or None; and why."""
+    """What takes the place of something, or None; and why. `own`: the variables that it changed in its trials."""
 
     plan: Plan | None
     reason: str
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -119,36 +126,46 @@ def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
         if single:
             pictures.warm()
         found = dict(zip(single, _children.answers(tasks, lambda why: Verdict(None, why))))
-    judged = [_warp_objects.with_its_object(c, found[c.key]) for c in candidates]
-    return [v if c.named or (v is not None and v.plan is not None) else None for c, v in zip(candidates, judged)]
+        guarded = {key: _warp_objects.with_its_guard(c, found[key]) for key, c in single.items()}
+    pairs = [(c, guarded[c.key]) for c in candidates]
+    return [v if c.named or (v is not None and v.plan is not None) else None for c, v in pairs]
 
 
 def judge(c: Candidate) -> Verdict | None:
     """The verdict on one candidate; it runs here."""
+    _state.written.clear()
+    verdict = judged(c)
+    if verdict is None:
+        return None
+    return dataclasses.replace(verdict, own=frozenset(_state.written))
+
+
+def judged(c: Candidate) -> Verdict | None:
     if isinstance(c.function, torch.jit.ScriptFunction):
         return Verdict(None, "it is compiled by torch.jit.script")
     try:
         if is_function_of_autograd(c.function):
-            role = _kernels.role_of(c.function)
+            role = _functions.role_of(c.function)
             return Verdict(role, role.reason)
         if isinstance(c.function, type):
             return Verdict(_blocks.block_for(c.function), _kernels.SAME)
-        if not samples_somewhere(c.function) and _functions.NAMED.search(c.name):
+        if _functions.NAMED.search(c.name) and not (WARPS.search(c.name) and samples_somewhere(c.function)):
             return judge_function(c)
         return judge_warp(c)
     except _trials.CannotRun as error:
-        said = isinstance(error, _trials.Misbehaves)
+        said = isinstance(error, _trials.Misbehaves) or str(error).startswith("it ")
         return Verdict(
             None, str(error) if said else f"it does not run here, so what it computes is not known ({error})"
         )
-    except _warp_trials.Differs as difference:
+    except (_warp_trials.Differs, _survey.Untold) as difference:
         return Verdict(None, str(difference))
 
 
 def judge_function(c: Candidate) -> Verdict | None:
     """Of splats, correlations and convolutions."""
     if c.takes_self:
-        return None  # it calls what takes the place of the function inside it
+        method = _methods.plan_for(c)
+        return None if method is None else Verdict(method, method.reason)
     of_kind = _splats.plan_for if "splat" in c.name.lower() else _functions.plan_for
     plan = of_kind(c.function, c.name)
     return Verdict(plan, plan.reason)
@@ -159,25 +176,66 @@ def judge_warp(c: Candidate) -> Verdict:
     parameters = list(inspect.signature(c.function).parameters.values())[int(c.takes_self) :]
     names = [p.name for p in parameters]
     kinds = {p.kind for p in parameters}
-    empty = inspect.Parameter.empty
     with_grid = len(names) == 4 and "div" in names[2].lower() and "grid" in names[3].lower()
     further = [] if with_grid else parameters[2:]
+    needed = [p for p in further if p.default is p.empty]
     variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & kinds
-    if variadic or len(names) < 2 or any(p.default is empty for p in further):
+    if variadic or len(names) < 2 or len(needed) > 1:
         raise _warp_trials.Differs(f"its parameters are ({', '.join(names)}), expected an image and a flow")
     failed: Exception | None = None
     for bound in _warp_objects.calls_of(c, with_grid):
+        numbers = functools.partial(_warp_objects.numbers_of, c, bound.grid)
         try:
-            found = _warp_trials.recognised(_warp_trials.Trials(bound.call, c.function), changes_of(further))
+            found = with_needed(bound.call, c.function, needed, changes_of(further), numbers)
         except _trials.Misbehaves:
             raise
         except (_trials.CannotRun, _warp_trials.Differs) as error:
             failed = failed or error
         else:
-            plan = WarpPlan(found, c.takes_self, with_grid, bound.of_self, bound.grid)
+            plan = WarpPlan(found, c.takes_self, with_grid, bound.grid)
             return Verdict(plan, f"it computes the same: {plan}")
     assert failed is not None
     raise failed
+
+
+def with_needed(
+    call: Function, source: Function, needed: Sequence[inspect.Parameter], changes: list[_warp_trials.More],
+    numbers: Callable[[], Sequence[int]],
+) -> _warp_trials.Found:  # fmt: skip
+    """What a warp is that may want a further argument, for the values of that which are known words; `numbers`: that it
+    compares with."""
+    if not needed:
+        trials = _warp_trials.Trials(call, source)
+        return _branches.same_in_other_ways(trials, _warp_trials.recognised(trials, changes), numbers())
+    name, failed = needed[0].name, "it does not run with any"
+    found: list[_warp_trials.Found] = []
+    for value in values_of(needed[0]):
+        try:
+            trials = _warp_trials.Trials(functools.partial(call, **{name: value}), source)
+            other = _branches.same_in_other_ways(trials, _warp_trials.recognised(trials, changes), numbers())
+        except _trials.Misbehaves:
+            raise
+        except _warp_trials.Differs as error:
+            failed = str(error)
+        except _trials.CannotRun:
+            continue
+        else:
+            calls = tuple((((name, value), *more), kind) for more, kind in other.calls)
+            found.append(dataclasses.replace(other, calls=calls))
+    alike = [f for f in found if (f.dtypes, f.needs_gpu) == (found[0].dtypes, found[0].needs_gpu)]
+    if not alike:
+        raise _warp_trials.Differs(f"for no value of {name} that we know it is a warp of ours: {failed}")
+    return dataclasses.replace(alike[0], calls=tuple(c for f in alike for c in f.calls))
+
+
+def values_of(p: inspect.Parameter) -> tuple[object, ...]:
+    """Of a parameter without a default."""
+    name = p.name.lower()
+    if "pad" in name or "border" in name:
+        return _warps.OUTSIDE
+    if "mode" in name or "interp" in name:
+        return ("bilinear", *_warps.OUTSIDE)
+    return (True, False) if "mask" in name or "align" in name else (*_warps.OUTSIDE, True, False, "bilinear", None)
 
 
 def changes_of(further: Sequence[inspect.Parameter]) -> list[_warp_trials.More]:

@@ -86,7 +86,8 @@ def replace_in_script(value: Function, report: _patching.PatchReport) -> object:
     """`value`, a class that the script has just defined, or what takes its place."""
     holder = ModuleType("__main__")
     setattr(holder, value.__name__, value)
-    _patching.patch_places(list(_targets.places([holder], ()))[:1], False, report)
+    its_place = [place for place in _targets.places([holder], ()) if place.owner is holder and place.value is value]
+    _patching.patch_places(its_place, False, report)
     return getattr(holder, value.__name__)
 
 

@@ -1,17 +1,22 @@
 """Splats of other repositories: which arithmetic each of their modes is."""
 
+import contextlib
+import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vfi_kernels._options import Holes, Mode
 from vfi_kernels._results import accumulator
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _functions, _kernels, _trials, softsplat
+from vfi_kernels.compat import _functions, _kernels, _situations, _trials, softsplat
+from vfi_kernels.compat._comparing import Unread
 from vfi_kernels.compat._grids import as_under_autocast
-from vfi_kernels.compat._kernels import Ours, drawn
+from vfi_kernels.compat._kernels import Ours
+from vfi_kernels.compat._situations import AGAIN, FIRST, Situation, drawn, prepared
 from vfi_kernels.compat._stand_ins import as_scriptable, same_value
 from vfi_kernels.compat._warp_trials import Differs
 from vfi_kernels.ops.splat.op import splat
@@ -56,6 +61,7 @@ class SplatPlan:
 
     modes: tuple[tuple[str, Splat, tuple[bool, ...]], ...]
     by: str = "vk.splat"
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     reason: str = _kernels.SAME
 
     def __str__(self) -> str:
@@ -66,7 +72,7 @@ class SplatPlan:
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
         modes = {word: (kind, metrics) for word, kind, metrics in self.modes}
-        further = names[4:]
+        further, dtypes = names[4:], self.dtypes
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
             given = {**defaults, **dict(zip(names, args)), **kwargs}
@@ -78,6 +84,7 @@ class SplatPlan:
                 kind is None
                 or (metric is not None) not in metrics
                 or not all(isinstance(t, Tensor) for t in (image, flow, *([] if metric is None else [metric])))
+                or image.dtype not in dtypes
                 or not all(same_value(given[name], defaults[name]) for name in further)
             ):
                 return original(*args, **kwargs)
@@ -86,12 +93,15 @@ class SplatPlan:
         return as_scriptable(call, original)
 
 
-def pictures(again: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """An image, a flow that leaves holes and pixels on which little lands, and a metric below 0 and above; `again`:
-    others, of another size."""
-    size, lowest, highest = ((9, 7), -3, 12) if again else ((12, 16), -22, 3)
-    image, flow = drawn(2, 3, *size, low=-1, high=1 + 2 * again), drawn(2, 2, *size, seed=1, low=-5, high=5)
-    return image, flow, drawn(2, 1, *size, seed=2, low=lowest, high=highest)
+def given_in(s: Situation, word: str) -> list[Foreign]:
+    """An image, a flow that leaves holes and pixels on which little lands, and a metric below 0 and above."""
+    lowest, highest = (-22, 3) if s.variant == 0 else (-3, 12)
+    if s.reach > FIRST.reach or s.in_half:
+        lowest, highest = (-2, 2) if s.in_half else (-60, 60)
+    metric = drawn(s.batch, 1, *s.size, seed=2, low=lowest, high=highest)
+    if word.startswith("linear"):  # some of it so small that 1e-7 is seen
+        metric = metric.abs() * torch.where(metric < -15, 1e-9, 1.0)
+    return prepared([*_kernels.pictures(s), metric], s)
 
 
 def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
@@ -104,20 +114,21 @@ def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
         raise Differs(f"its parameters are ({', '.join(names)}), expected an image, a flow, a metric and a mode")
     failed: Exception | None = None
     found: list[tuple[str, Splat, tuple[bool, ...]]] = []
+    tried: set[str] = set()
     for word in WORDS:
         try:
-            kinds = {given: mode_of(function, word, given) for given in takes(function, word)}
+            kinds = {given: mode_of(function, word, given, tried) for given in takes(function, word)}
         except (_trials.CannotRun, Differs) as error:  # calls with this word are left to the original
-            failed = failed or error
+            failed = error if isinstance(error, Differs) and not isinstance(failed, Differs) else failed or error
             continue
         if len(set(kinds.values())) == 1:
             found.append((word, next(iter(kinds.values())), tuple(kinds)))
     if not found:
         raise failed or Differs("it takes no mode that we know")
-    return SplatPlan(tuple(found), named(function, found))
+    return SplatPlan(tuple(found), named(found), dtypes_of(function, found))
 
 
-def named(function: Function, found: list[tuple[str, Splat, tuple[bool, ...]]]) -> str:
+def named(found: list[tuple[str, Splat, tuple[bool, ...]]]) -> str:
     """The function of compat of these modes."""
     kinds = {word: kind for word, kind, _ in found}
     if kinds.get("soft") == Splat("softmax", "add"):
@@ -127,12 +138,12 @@ def named(function: Function, found: list[tuple[str, Splat, tuple[bool, ...]]]) 
 
 def takes(function: Function, word: str) -> list[bool]:
     """With a metric, without one: which of these a mode takes. CannotRun if neither."""
-    image, flow, metric = pictures()
+    image, flow, metric = given_in(FIRST, word)
     found: list[bool] = []
     failed: _trials.CannotRun | None = None
     for given in (False, True):
         try:
-            _kernels.called(function, (image, flow, metric if given else None, word))
+            _functions.called(function, (image, flow, metric if given else None, word))
             found.append(given)
         except _trials.Misbehaves:
             raise
@@ -144,34 +155,81 @@ def takes(function: Function, word: str) -> list[bool]:
     return found
 
 
-def mode_of(function: Function, word: str, with_metric: bool) -> Splat:
-    """What a mode computes, values and gradients, of both pictures."""
-    kind = first_of(KINDS, function, word, with_metric, pictures())
-    return first_of((kind,), function, word, with_metric, pictures(again=True))
+COMMON = (FIRST, AGAIN, *_situations.MORE, *_situations.LOST)
 
 
-def first_of(
-    kinds: Sequence[Splat], function: Function, word: str, with_metric: bool, given: tuple[Tensor, Tensor, Tensor]
-) -> Splat:
-    """The first of these kinds that it is."""
-    image, flow, metric = (t.requires_grad_() for t in given)
-    metric_given = metric.abs() if word.startswith("linear") else metric
-    arguments = (image, flow, metric_given if with_metric else None, word)
-    leaves = (image, flow, metric) if with_metric else (image, flow)
-    theirs, slopes = _kernels.called(function, arguments, leaves)
-    for kind in kinds:
-        if kind.weighted and not with_metric:
-            continue
-        weighted = kind.mode in ("linear", "softmax")
-        ours, own = _trials.outcome(
-            lambda i, f, m, _, kind=kind, weighted=weighted: splatted(i, f, m if weighted else None, kind),
-            arguments,
-            leaves,
-        )
-        if _kernels.close(theirs, ours) and all(
-            (a is None or not a.any()) == (b is None or not b.any())
-            and (a is None or b is None or _functions.alike(a, b))
-            for a, b in zip(slopes, own)
-        ):
+def mode_of(function: Function, word: str, with_metric: bool, tried: set[str]) -> Splat:
+    """What a mode computes, values and gradients, in all situations; `tried`: modes that were before."""
+    difference = Differs(f"in mode {word} it computes something else")
+    for kind in kinds_of(function, word, with_metric, FIRST, KINDS):
+        try:
+            for s in _situations.situations_of(function, _functions.launched_by(function)):
+                # In the rarer ones a word of each mode stands for those that add something else to its weights.
+                if s is not FIRST and (s in COMMON or kind.mode not in tried):
+                    expect_kind(function, word, with_metric, s, kind)
+            tried.add(kind.mode)
             return kind
-    raise Differs(f"in mode {word} it computes something else")
+        except Unread:
+            raise
+        except Differs as error:
+            difference = error
+    raise difference
+
+
+def expect_kind(function: Function, word: str, with_metric: bool, s: Situation, kind: Splat) -> None:
+    """Differs if it is another one. Where it does not run, ours may."""
+    try:
+        found = kinds_of(function, word, with_metric, s, (kind,))
+    except _trials.Misbehaves:
+        raise
+    except (_trials.CannotRun, Unread):
+        if s is AGAIN:
+            raise
+        return
+    if not found:
+        raise Differs(f"in mode {word} it computes something else ({s})")
+
+
+def kinds_of(
+    function: Function, word: str, with_metric: bool, s: Situation, kinds: Sequence[Splat]
+) -> list[Splat]:  # fmt: skip
+    """Those of these kinds that it is in a situation."""
+    image, flow, metric = given_in(s, word)
+    arguments = (image, flow, metric if with_metric else None, word)
+    leaves = _situations.leaves_of(arguments)
+    theirs, slopes = _functions.tried(function, arguments, leaves, function, s)
+    found: list[Splat] = []
+    for kind in kinds if with_metric else [kind for kind in kinds if not kind.weighted]:
+        ours, own = expected(kind, s, word.startswith("linear"), with_metric)
+        if _situations.close(theirs, ours, s) and all(map(_situations.alike, slopes, own)):
+            found.append(kind)
+    return found
+
+
+@functools.lru_cache(maxsize=512)
+def expected(kind: Splat, s: Situation, linear: bool, with_metric: bool) -> tuple[Foreign, list[Tensor | None]]:
+    """What a kind gives in a situation, in float32 of what half precision leaves."""
+    image, flow, metric = given_in(s, "linear" if linear else "")
+    arguments = (image, flow, metric if with_metric else None)
+
+    def ours(image: Tensor, flow: Tensor, metric: Tensor | None) -> Tensor:
+        if not s.in_half:
+            return splatted(image, flow, metric, kind)
+        wide = None if metric is None else metric.float()
+        return splatted(image.float(), flow.float(), wide, kind).to(image.dtype)
+
+    return _trials.outcome(_situations.bound(ours, s), arguments, _situations.leaves_of(arguments))
+
+
+def dtypes_of(function: Function, found: list[tuple[str, Splat, tuple[bool, ...]]]) -> tuple[torch.dtype, ...]:
+    """For which of the image it is ours, in all modes."""
+    dtypes = [torch.float32]
+    for dtype in _situations.DTYPES:
+        try:
+            for word, kind, metrics in found:
+                with contextlib.suppress(_trials.CannotRun, Unread):
+                    expect_kind(function, word, metrics[-1], _situations.of_dtype(dtype), kind)
+        except Differs:
+            continue
+        dtypes.append(dtype)
+    return tuple(dtypes)

@@ -9,10 +9,11 @@ from types import FunctionType
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _warps
+from vfi_kernels.compat._guards import Guard, agree, beyond, whose
+from vfi_kernels.compat._held_grids import holds_grid, of_standard_grid
 from vfi_kernels.compat._warp_trials import Found
 from vfi_kernels.compat._warps import Mask, Warp
 
@@ -23,19 +24,21 @@ NAMES: dict[Warp, str] = {
     Warp(outside="zeros", sizes="image"): "compat.softsplat.backwarp",
     Warp(outside="zeros", mask=Mask(0.999)): "compat.xvfi.bwarp",
 }
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SMALL = 2**16  # elements of an image: below, a change of the flow takes as long as the warp, and theirs is as fast
+FEW = 2**9  # the same, where theirs is given its grid, and ours has to look at it
 Read = Callable[[Arguments, Options], tuple[Foreign, Foreign, Warp | None]]
 
 
 @dataclass(frozen=True)
 class WarpPlan:
-    """`found`, for a function of an image, a flow and further parameters."""
+    """`found`, for a function of an image, a flow and further parameters; `guard`: whose its calls are."""
 
     found: Found
     takes_self: bool = False
     takes_grid: bool = False  # the divisors and the grid of vs-rife
-    of_self: tuple[tuple[str, object], ...] = ()  # the attributes of its object that it was tried with
     grid: str = ""  # the attribute of its object that holds the grid of pixels that it adds
+    guard: Guard | None = None
 
     @property
     def by(self) -> str:
@@ -47,27 +50,129 @@ class WarpPlan:
 
     def build(self, original: Function) -> Function:
         """The function that takes the place of `original`."""
-        first, dtypes = int(self.takes_self), self.found.dtypes
-        kind: Warp | None = self.found.calls[0][1]
-        read = reader(original, first, self)
-        short, of_self, takes_grid, grid = 2 + first, dict(self.of_self), self.takes_grid, self.grid
-        least = 0 if self.found.needs_gpu else SMALL
-        is_taken, is_held, warped = taken, held, _warps.warped  # of its closure: its globals will be the original's
+        guard, first = self.guard, int(self.takes_self)
+        assert guard is not None
+        kind = self.found.calls[0][1]
+        read, is_taken, answered = reader(original, first, self), taker(self, guard), answerer(self, guard, original)
+        names = list(inspect.signature(original).parameters)
+        always = min(self.least(kind) for _, kind in self.found.calls)  # whatever further arguments are
+        usual, short, image_name = self.least(kind), 99 if self.takes_grid else 2 + first, names[first]
+        defaults, named = original.__defaults__, original.__kwdefaults__
+        any_default = bool(defaults or named)
+        in_graph, tensor = is_compiling, Tensor  # of its closure: its globals will be the original's
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
-            asked = kind
-            if len(args) == short and not kwargs and not takes_grid:
+            nonlocal defaults, named
+            changed = any_default and (stand_in.__defaults__ is not defaults or stand_in.__kwdefaults__ is not named)
+            if changed and not in_graph():
+                original.__defaults__ = defaults = stand_in.__defaults__
+                original.__kwdefaults__ = named = stand_in.__kwdefaults__
+            asked: Warp | None = kind
+            if len(args) == short and not kwargs:
                 image, flow = args[first], args[first + 1]
+                if usual and isinstance(image, tensor) and image.is_cpu and image.numel() < usual:
+                    return original(*args)
             else:
+                if always:
+                    image = args[first] if len(args) > first else kwargs.get(image_name)
+                    if isinstance(image, tensor) and image.is_cpu and image.numel() < always:
+                        return original(*args, **kwargs)
                 image, flow, asked = read(args, kwargs)
-            if asked is None or not is_taken(image, flow, asked, dtypes, least):
+            if asked is None or not is_taken(image, flow, asked):
                 return original(*args, **kwargs)
-            if (of_self or grid) and not is_held(args, of_self, grid, flow):
-                return original(*args, **kwargs)
-            return warped(image, flow, asked)
+            return answered(image, flow, asked, args, kwargs)
 
         # torch.jit.script, which compiles the source of a method's original, looks for names in these globals.
-        return as_scriptable(FunctionType(call.__code__, original.__globals__, closure=call.__closure__), original)
+        built = FunctionType(call.__code__, original.__globals__, argdefs=defaults, closure=call.__closure__)
+        built.__kwdefaults__ = named
+        stand_in: Function = as_scriptable(built, original)
+        return stand_in
+
+    def least(self, kind: Warp) -> int:
+        """The elements of an image from which ours is called on a CPU: where it takes one op, from the first on."""
+        if self.found.needs_gpu:
+            return 0
+        return SMALL if kind.grid != "corners" or kind.mask is not None else FEW * self.takes_grid
+
+
+def answerer(plan: WarpPlan, guard: Guard, original: Function) -> Function:
+    """Computes a call as the guard says."""
+    method, grid, last = plan.takes_self, plan.grid, plan.found.calls[0][1].last
+
+    def answered(image: Tensor, flow: Tensor, kind: Warp, args: Arguments, kwargs: Options) -> object:
+        owner = args[0] if method and args else None
+        size = () if guard.made is None else tuple(flow.shape[1:3] if last else flow.shape[2:])
+        if (method and owner is None) or (grid and not holds_grid(owner, grid, flow)):
+            return original(*args, **kwargs)
+        answer = whose(guard, owner, size)
+        if answer == "ours":
+            return _warps.warped(image, flow, kind)
+        theirs = original(*args, **kwargs)
+        if answer == "compare":
+            with torch.no_grad():
+                guard.compared(agree(theirs, _warps.warped(image, flow, kind)), owner, size)
+        return theirs
+
+    return answered
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A plan for a function or a class whose calls are the original's where what it reads is not what it was."""
+
+    plan: Foreign
+    guard: Guard
+
+    @property
+    def by(self) -> str:
+        return str(self.plan.by)
+
+    def __str__(self) -> str:
+        return str(self.plan)
+
+    def build(self, original: Foreign) -> Foreign:
+        new, guard = self.plan.build(original), self.guard
+        if isinstance(new, type):
+            return guarded_class(new, original, guard)
+        theirs = applied(original) if isinstance(original, type) else original
+
+        def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
+            answer = "theirs" if beyond(guard, (*args, *kwargs.values())) else whose(guard)
+            if answer == "ours":
+                return new(*args, **kwargs)
+            result = theirs(*args, **kwargs)
+            if answer == "compare":
+                with torch.no_grad():
+                    guard.compared(agree(result, new(*args, **kwargs)))
+            return result
+
+        return as_scriptable(call, theirs)
+
+
+def applied(kind: Foreign) -> Function:
+    """What an autograd function's `apply` was before another one was put into the class."""
+
+    def apply(*args: Foreign) -> Foreign:
+        return torch.autograd.Function.apply.__func__(kind, *args)  # type: ignore[attr-defined]
+
+    apply.__module__, apply.__qualname__ = kind.__module__, f"{kind.__qualname__}.apply"
+    return apply
+
+
+def guarded_class(new: Foreign, original: Foreign, guard: Guard) -> type:
+    """`new`, under the name of the original, which is called where the guard says so."""
+    inner = new.__call__
+
+    def __call__(self: Foreign, *args: Foreign, **kwargs: Foreign) -> Foreign:
+        if isinstance(self, new) and whose(guard) == "theirs":
+            return self._original(*args, **kwargs)
+        return inner(self, *args, **kwargs)
+
+    new.__call__ = __call__
+    new.__module__, new.__name__, new.__qualname__ = original.__module__, original.__name__, original.__qualname__
+    new.__signature__ = inspect.signature(original)
+    found: type = new
+    return found
 
 
 def as_scriptable(call: Function, original: Function) -> Function:
@@ -79,21 +184,30 @@ def as_scriptable(call: Function, original: Function) -> Function:
     return found
 
 
-def taken(image: Foreign, flow: Foreign, kind: Warp, dtypes: tuple[torch.dtype, ...], least: int) -> bool:
-    """Whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes; and, where
-    more than one op is needed, of `least` elements on a CPU."""
-    if not (isinstance(image, Tensor) and isinstance(flow, Tensor)) or image.dim() != 4 or flow.dim() != 4:
-        return False
-    rows = 1 if kind.last else 2
-    return (
-        flow.shape[3 if kind.last else 1] == 2
-        and image.shape[0] == flow.shape[0]
-        and (kind.sizes is not None or image.shape[2:] == flow.shape[rows : rows + 2])
-        and image.dtype in dtypes
-        and flow.is_floating_point()
-        and image.device == flow.device
-        and ((kind.grid == "corners" and kind.mask is None) or image.numel() >= least or image.device.type != "cpu")
-    )
+def taker(plan: WarpPlan, guard: Guard) -> Callable[[Foreign, Foreign, Warp], bool]:
+    """Tells whether a call is one of those that were tried: tensors (and no proxies of torch.fx) of these shapes; and,
+    where more than one op is needed, of as many elements on a CPU."""
+    dtypes, bounded = plan.found.dtypes, guard.sides is not None or guard.elements is not None
+    least = {id(kind): plan.least(kind) for _, kind in plan.found.calls}  # a Warp takes long to hash
+
+    def taken(image: Foreign, flow: Foreign, kind: Warp) -> bool:
+        if not (isinstance(image, Tensor) and isinstance(flow, Tensor)):
+            return False
+        size, moved, last = image.shape, flow.shape, kind.last
+        if len(size) != 4 or len(moved) != 4 or moved[3 if last else 1] != 2 or size[0] != moved[0]:
+            return False
+        row, few = 1 if last else 2, least[id(kind)]
+        return (
+            (kind.sizes is not None or (size[2] == moved[row] and size[3] == moved[row + 1]))
+            and min(size[2], size[3], moved[row], moved[row + 1]) > 1  # where others divide by 0, or by 1 instead
+            and image.dtype in dtypes
+            and flow.dtype in FLOATS
+            and ((image.is_cpu and flow.is_cpu) or image.device == flow.device)
+            and (not few or image.numel() >= few or not image.is_cpu)
+            and not (bounded and beyond(guard, (image, flow)))
+        )
+
+    return taken
 
 
 def reader(original: Function, first: int, plan: WarpPlan) -> Read:
@@ -101,19 +215,24 @@ def reader(original: Function, first: int, plan: WarpPlan) -> Read:
     parameters = list(inspect.signature(original).parameters.values())
     names = [p.name for p in parameters]
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    calls = [(dict(more), kind) for more, kind in plan.found.calls]
-    image_name, flow_name, *further = names[first:]
+    last = tuple(defaults.values())
+    wanted = [[dict(more).get(name, defaults.get(name)) for name in names[first + 2 :]] for more, _ in plan.found.calls]
+    calls = [(values, kind) for values, (_, kind) in zip(wanted, plan.found.calls)]
 
     def read(args: Arguments, kwargs: Options) -> tuple[Foreign, Foreign, Warp | None]:
-        given = {**defaults, **dict(zip(names, args)), **kwargs}
-        if len(args) > len(names) or len(given) != len(names):
-            return None, None, None
-        image, flow = given[image_name], given[flow_name]
+        missing = len(names) - len(args)
+        if kwargs or not 0 <= missing <= len(last):
+            given = {**defaults, **dict(zip(names, args)), **kwargs}
+            if missing < 0 or len(given) != len(names):
+                return None, None, None
+            args = [given[name] for name in names]
+        elif missing:
+            args = (*args, *last[-missing:])
+        image, flow, *further = args[first:]
         if plan.takes_grid:
-            kind = calls[0][1] if of_standard_grid(image, flow, *(given[name] for name in further)) else None
-            return image, flow, kind
-        for more, kind in calls:
-            if all(same_value(given[name], more.get(name, defaults.get(name))) for name in further):
+            return image, flow, calls[0][1] if of_standard_grid(image, flow, *further) else None
+        for values, kind in calls:
+            if all(map(same_value, further, values)):
                 return image, flow, kind
         return image, flow, None
 
@@ -123,62 +242,3 @@ def reader(original: Function, first: int, plan: WarpPlan) -> Read:
 def same_value(a: Foreign, b: Foreign) -> bool:
     """Equal, for words, numbers and None; the same, for anything else."""
     return a is b or (type(a) is type(b) and isinstance(a, (str, bool, int, float)) and bool(a == b))
-
-
-def held(args: Arguments, values: Options, grid: str, flow: Tensor) -> bool:
-    """Whether the object that a method is called on is like the one that it was tried on."""
-    return bool(args) and has(args[0], values) and holds_grid(args[0], grid, flow)
-
-
-def has(owner: object, values: Options) -> bool:
-    """Whether an object has these attributes."""
-    missing = object()
-    return all(same_value(getattr(owner, name, missing), value) for name, value in values.items())
-
-
-known_grids = WeakTensorKeyDictionary()  # a grid -> what it was looked at with, and whether it is the one
-
-
-def looked_at(grid: Tensor, key: tuple[object, ...], right: Callable[[], bool]) -> bool:
-    """Whether a grid is the one that belongs to `key`: looked at once, which is a wait on a GPU, and not in a graph."""
-    if is_compiling():
-        return True
-    key = (grid._version, *key)
-    if known_grids.get(grid, (None,))[0] != key:
-        known_grids[grid] = (key, right())
-    return bool(known_grids[grid][1])
-
-
-def of_standard_grid(image: Foreign, flow: Foreign, divisors: Foreign, grid: Foreign) -> bool:
-    """Whether these are the divisors and the grid that vs-rife makes for an image and a flow."""
-    if not all(isinstance(t, Tensor) for t in (image, flow, divisors, grid)) or grid.shape[2:] != flow.shape[2:]:
-        return False
-
-    def right() -> bool:
-        axes = [torch.linspace(-1, 1, n, dtype=torch.float32, device=grid.device) for n in flow.shape[2:]]
-        expected = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])
-        half = [(n - 1) / 2 for n in (image.shape[3], image.shape[2])]
-        rounding = 1e-5 if grid.dtype in (torch.float32, torch.float64) else 1e-2
-        return (
-            grid.dim() == 4
-            and bool((grid.float() - expected).abs().max() <= rounding)
-            and divisors.numel() == 2
-            and all(abs(a - b) <= rounding * b for a, b in zip(divisors.flatten().tolist(), half))
-        )
-
-    return looked_at(grid, (id(divisors), divisors._version, *image.shape[2:]), right)
-
-
-def holds_grid(owner: object, name: str, flow: Tensor) -> bool:
-    """Whether an object holds, under this name, the grid of the flow's pixels."""
-    if not name:
-        return True
-    grid = getattr(owner, name, None)
-    if not isinstance(grid, Tensor) or grid.dim() != 4 or grid.shape[1:] != flow.shape[1:]:
-        return False
-
-    def right() -> bool:
-        axes = [torch.arange(n, dtype=grid.dtype, device=grid.device) for n in flow.shape[2:]]
-        return bool((grid == torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])).all())
-
-    return grid.shape[0] in (1, flow.shape[0]) and looked_at(grid, (), right)

@@ -10,27 +10,31 @@ from collections.abc import Iterator
 from types import CellType, ModuleType
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _emulation
+from vfi_kernels.compat import _launches
 from vfi_kernels.compat._folders import library_folders
 
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
+PARTS = ("_parameters", "_buffers", "_modules")  # of an nn.Module
 Cached = functools._lru_cache_wrapper
+written = set[str]()  # the variables that functions changed while they were tried; of their objects "self.name"
 
 
 @contextlib.contextmanager
 def restored(function: Function) -> Iterator[None]:
     """Puts back, after a call, the variables that a function can see, and what is in their containers. Inside, what
-    functools.lru_cache wraps is called without its cache, and kernels of CuPy are launched as nothing."""
+    functools.lru_cache wraps is called without its cache, and CuPy has kernels that are computed on the CPU."""
     spaces = [Namespace(space) for space in seen_by(function)]
-    cells = [(cell, cell.cell_contents, held_in(cell.cell_contents)) for cell in cells_of(function)]
+    cells = [(name, cell, cell.cell_contents, held_in(cell.cell_contents)) for name, cell in cells_of(function)]
     try:
         for space in spaces:
             space.let_run()
         yield
     finally:
         for space in spaces:
-            space.put_back()
-        for cell, value, held in cells:
+            written.update(space.put_back())
+        for name, cell, value, held in cells:
+            if cell.cell_contents is not value or differs(value, held):
+                written.add(name)
             cell.cell_contents = value
             refill(value, held)
 
@@ -111,13 +115,34 @@ def filled(layer: object) -> Iterator[CellType]:
             yield (cell, cell.cell_contents)[0]
 
 
-def cells_of(function: Function) -> list[CellType]:
-    return [cell for layer in called_by(function) for cell in filled(layer)]
+def cells_of(function: Function) -> list[tuple[str, CellType]]:
+    """Those that have a value, and their names."""
+    closures = [(layer.__code__.co_freevars, layer.__closure__ or ()) for layer in called_by(function)]
+    full = [(name, cell) for names, cells in closures for name, cell in zip(names, cells)]
+    return [(name, cell) for name, cell in full if not is_empty(cell)]
+
+
+def is_empty(cell: CellType) -> bool:
+    try:
+        return (cell.cell_contents, False)[1]
+    except ValueError:
+        return True
 
 
 def held_in(value: object) -> object:
     """A copy of a container; None for anything else."""
     return copy.copy(value) if type(value) in CONTAINERS else None
+
+
+def differs(container: Foreign, held: Foreign) -> bool:
+    """Whether a container has other things in it than its copy."""
+    if held is None:
+        return False
+    if isinstance(held, set):
+        return bool(container != held)
+    if isinstance(held, dict):
+        return container.keys() != held.keys() or any(container[key] is not value for key, value in held.items())
+    return len(container) != len(held) or any(a is not b for a, b in zip(container, held))
 
 
 def refill(container: Foreign, held: object) -> None:
@@ -132,28 +157,46 @@ class Namespace:
     def __init__(self, owner: Foreign):
         self.owner = owner
         self.before = {name: (value, held_in(value)) for name, value in self.variables().items()}
+        self.instead: dict[str, object] = {}
 
     def variables(self) -> dict[str, Foreign]:
-        space = self.owner if isinstance(self.owner, dict) else vars(self.owner)
+        space = self.owner if isinstance(self.owner, dict) else getattr(self.owner, "__dict__", {})
         return {name: value for name, value in space.items() if not name.startswith("__")}
 
-    def set(self, name: str, value: object) -> None:
+    def assign(self, name: str, value: object) -> None:
         if isinstance(self.owner, dict):
             self.owner[name] = value
         else:
             setattr(self.owner, name, value)
 
     def let_run(self) -> None:
-        """Without caches, and without CuPy."""
+        """Without caches, and with a CuPy that needs no GPU."""
         for name, (value, _) in self.before.items():
-            if isinstance(value, ModuleType) and value.__name__ == "cupy":
-                self.set(name, _emulation.stub_of_cupy())
-            elif _emulation.makes_kernels(value):
-                self.set(name, _emulation.Launched)
-            elif isinstance(value, Cached):
-                self.set(name, value.__wrapped__)
+            instead = value.__wrapped__ if isinstance(value, Cached) else _launches.in_a_trial(value)
+            if instead is not value:
+                self.instead[name] = instead
+        for name, stub in self.instead.items():
+            self.assign(name, stub)
 
-    def put_back(self) -> None:
+    def changed(self) -> set[str]:
+        """The variables that are not as they were."""
+        now = self.variables()
+        if not now and not self.before:
+            return set()
+        found, missing = set(now) - set(self.before), object()
+        for name, (value, held) in self.before.items():
+            if name in PARTS and held is not None:
+                both: list[Foreign] = [value, held]
+                found |= {n for n in {*value, *both[1]} if value.get(n, missing) is not both[1].get(n, missing)}
+            elif now.get(name, missing) is not self.instead.get(name, value) or differs(value, held):
+                found.add(name)
+        return found
+
+    def put_back(self) -> set[str]:
+        """The variables that were not as before."""
+        found = self.changed()
+        if not found and not self.instead:
+            return found
         now = self.variables()
         for name in now.keys() - self.before.keys():
             if isinstance(self.owner, dict):
@@ -163,4 +206,5 @@ class Namespace:
         for name, (value, held) in self.before.items():
             refill(value, held)
             if name not in now or now[name] is not value:
-                self.set(name, value)
+                self.assign(name, value)
+        return found

@@ -8,8 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import NoReturn
 
-from vfi_kernels._types import Function
-from vfi_kernels.compat import mmcv, spatial_correlation_sampler, torchvision
+from vfi_kernels.compat import _launches, mmcv, spatial_correlation_sampler, torchvision
 
 
 class Stub(ModuleType):
@@ -41,24 +40,17 @@ class StubFinder(MetaPathFinder):
             raise ModuleNotFoundError(absent(package, module))
 
 
-def memoize(*_: object, **__: object) -> Function:
-    """cupy.memoize: a decorator that does nothing."""
-    return lambda function: function
+class NoKernel(_launches.Kernel):
+    """In place of a kernel of CuPy: made when a module is imported, refused when it is launched outside of a trial."""
+
+    outside = (
+        "a kernel of CuPy was launched: expected vfi_kernels to replace the function that launches it; "
+        "`python -m vfi_kernels.compat run` lists what it replaced, and what it left and why"
+    )
 
 
-class NoKernel:
-    """In place of a kernel of CuPy: made when a module is imported, refused when it is launched."""
-
-    def __init__(self, *_: object, **__: object):
-        pass
-
-    def __call__(self, *_: object, **__: object) -> object:
-        raise RuntimeError(
-            "a kernel of CuPy was launched: expected vfi_kernels to replace the function that launches it; "
-            "`python -m vfi_kernels.compat run` lists what it replaced, and what it left and why"
-        )
-
-    get_function = __call__
+class NoOtherKernel(_launches.OtherKernel):
+    outside = NoKernel.outside
 
 
 class NoArray:
@@ -67,13 +59,12 @@ class NoArray:
 
 def cupy_stubs() -> dict[str, Stub]:
     """The names of CuPy that CuPy kernels in strings use, on the way to a launch."""
-    launch = NoKernel()
-    kernels = {name: NoKernel for name in ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")}
-    numbers = {name: int for name in ("int32", "int64", "uint32")} | {name: float for name in ("float32", "float64")}
-    cuda = Stub("cupy.cuda", compile_with_cache=launch, get_cuda_path=lambda: "", is_available=lambda: False)
-    util = Stub("cupy.util", memoize=memoize)
-    others = {**numbers, **kernels, "__version__": "13.0.0+vfi_kernels"}
-    cupy = Stub("cupy", cuda=cuda, util=util, _util=util, memoize=memoize, ndarray=NoArray, **others)
+    kernels = {name: NoKernel for name in ("RawKernel", "RawModule")}
+    others = {name: NoOtherKernel for name in ("ElementwiseKernel", "ReductionKernel")}
+    cuda = Stub("cupy.cuda", compile_with_cache=NoKernel, get_cuda_path=lambda: "", is_available=lambda: False)
+    util = Stub("cupy.util", memoize=_launches.memoize)
+    names = {**_launches.NUMBERS, **kernels, **others, "__version__": "13.0.0+vfi_kernels"}
+    cupy = Stub("cupy", cuda=cuda, util=util, _util=util, memoize=_launches.memoize, ndarray=NoArray, **names)
     return {"cupy": cupy, "cupy.cuda": cuda, "cupy.util": util, "cupy._util": util}
 
 

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,23 +11,21 @@ from torch import Tensor, nn
 
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _state
-from vfi_kernels.compat._stand_ins import WarpPlan
+from vfi_kernels.compat._guards import Guard
+from vfi_kernels.compat._stand_ins import Guarded, WarpPlan
+from vfi_kernels.compat._survey import Untold
 from vfi_kernels.compat._trials import CannotRun
 
 if TYPE_CHECKING:
     from vfi_kernels.compat._roles import Candidate, Verdict
 
-Values = tuple[tuple[str, object], ...]
-PLAIN = (str, bool, int, float, type(None))
-
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """A function of an image, a flow and further arguments by name; `of_self`: of an object that is made for its trial,
-    the attributes that others must have; `grid`: the attribute that holds a grid of pixels."""
+    """A function of an image, a flow and further arguments by name; `grid`: the attribute that holds a grid of
+    pixels."""
 
     call: Function
-    of_self: Values = ()
     grid: str = ""
 
 
@@ -42,7 +40,7 @@ def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
         yield Bound(call)
         return
     assert c.owner is not None
-    made, of_self = maker(c.owner, function, c.instance)
+    made = maker(c.owner, c.instance)
     for grid in ("", *sorted(name for name in _state.names_in(function.__code__) if "grid" in name.lower())):
         if grid and hasattr(c.owner, grid):
             continue
@@ -52,32 +50,27 @@ def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
                 owner = copied(made(*image.shape[2:]))
                 if grid:
                     setattr(owner, grid, pixel_grid(flow))
-                return function(owner, image, flow, *(grid_arguments(image, flow) if with_grid else ()), **more)
+                before = _state.Namespace(owner)
+                try:
+                    return function(owner, image, flow, *(grid_arguments(image, flow) if with_grid else ()), **more)
+                finally:
+                    _state.written.update(f"self.{name}" for name in before.changed())
             except (AttributeError, TypeError) as error:
                 if c.instance is None:
                     raise CannotRun(f"it needs its object: patch a model that has one ({error})") from None
                 raise
 
-        yield Bound(call_method, tuple((n, v) for n, v in of_self if n != grid), grid)
+        yield Bound(call_method, grid)
 
 
-def maker(owner: type, function: Function, instance: object) -> tuple[Callable[[int, int], Foreign], Values]:
+def maker(owner: type, instance: object) -> Callable[[int, int], Foreign]:
     """Gives an object for a height and a width: the one at hand, one made of them, or one that has nothing but its
     methods."""
     if instance is not None:
-        return lambda *_: instance, ()
+        return lambda *_: instance
     if not made_of_sizes(owner):
-        return lambda *_: bare(owner), ()
-
-    def made(height: int, width: int) -> Foreign:
-        return owner(*arguments_of(owner, height, width) or ())
-
-    try:
-        alike = [dict(attributes_read(function, made(*size))) for size in ((8, 16), (32, 64))]
-    except Exception:  # its trial says why
-        return made, ()
-    plain = ((name, value) for name, value in alike[0].items() if isinstance(value, PLAIN) and name != "training")
-    return made, tuple((name, value) for name, value in plain if alike[1].get(name) == value)
+        return lambda *_: bare(owner)
+    return lambda height, width: owner(*arguments_of(owner, height, width) or ())
 
 
 def pixel_grid(flow: Tensor) -> Tensor:
@@ -132,25 +125,44 @@ def arguments_of(owner: type, height: int, width: int) -> list[object] | None:
     return found
 
 
-def with_its_object(c: "Candidate", verdict: "Verdict | None") -> "Verdict | None":
-    """A warp that was tried on an object is ours for those that have the same in the attributes that it reads."""
-    if verdict is None or not isinstance(verdict.plan, WarpPlan) or c.instance is None:
+def with_its_guard(c: "Candidate", verdict: "Verdict | None") -> "Verdict | None":
+    """A verdict whose plan is for calls in which what the function reads is what it was; or that it stays, where what
+    it reads cannot be told."""
+    if verdict is None or verdict.plan is None:
         return verdict
-    held = tuple((n, v) for n, v in attributes_read(c.function, c.instance) if n != verdict.plan.grid)
-    return dataclasses.replace(verdict, plan=dataclasses.replace(verdict.plan, of_self=held))
+    plan: Foreign = verdict.plan
+    try:
+        if c.takes_self or isinstance(plan, WarpPlan):
+            guard = guard_of(c, getattr(plan, "grid", ""), verdict.own)
+            return dataclasses.replace(verdict, plan=dataclasses.replace(plan, guard=guard))
+        return dataclasses.replace(verdict, plan=Guarded(plan, Guard(reading(c.function), own=verdict.own)))
+    except Untold as error:
+        if c.takes_self or isinstance(plan, WarpPlan):
+            return dataclasses.replace(verdict, plan=None, reason=str(error))
+    return verdict  # a kernel that is made of text, and runs on no CPU
 
 
-def attributes_read(function: Function, instance: object) -> Values:
-    """The attributes of an object that a method, and those that it calls, name; empty caches excepted."""
-    names: set[str] = set()
-    left = [function]
-    while left:
-        code = getattr(left.pop(), "__code__", None)
-        new = (_state.names_in(code) if code else set()) - names
-        names |= new
-        left += [_state.unbound(getattr(type(instance), n)) for n in new if callable(getattr(type(instance), n, None))]
-    missing = object()
-    spaces: Sequence[dict[str, Foreign]] = [vars(instance)] if hasattr(instance, "__dict__") else []
-    spaces = [*spaces, *(s.get(k) or {} for s in spaces for k in ("_parameters", "_buffers", "_modules"))]
-    held = {name: space[name] for name in names for space in spaces if space.get(name, missing) is not missing}
-    return tuple((n, v) for n, v in held.items() if not (type(v) in _state.CONTAINERS and not v))
+def reading(function: Foreign) -> Foreign:
+    """Of an autograd function its forward."""
+    is_of_autograd = isinstance(function, type) and issubclass(function, torch.autograd.Function)
+    return function.forward if is_of_autograd else function
+
+
+def guard_of(c: "Candidate", grid: str, own: Iterable[str]) -> Guard:
+    without = [grid] if grid else []
+    if not c.takes_self or c.owner is None:
+        return Guard(c.function, own=own)
+    made = maker(c.owner, c.instance)
+    sized = c.instance is None and made_of_sizes(c.owner) and arguments_of(c.owner, 8, 8)
+    if sized:
+        return Guard(c.function, made=made, own=own, without=without)
+    owner = made(8, 8)
+    guard = Guard(c.function, owner, own=own, without=without)
+    if c.instance is None:
+        guard.tried = lambda: owner
+    return guard
+
+
+def numbers_of(c: "Candidate", grid: str) -> list[int]:
+    """The numbers that a warp compares with."""
+    return guard_of(c, grid, ()).numbers

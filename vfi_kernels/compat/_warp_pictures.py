@@ -16,7 +16,12 @@ HIDDEN = 1e-5  # rounding of a weight, in float32 and these sizes
 
 
 HALVES = (torch.float16, torch.bfloat16)
-HALF_ROUNDING = 0.1  # of the range of values: a grid in half precision, 64 pixels wide
+HALF_ROUNDING = (
+    0.1  # of the range of random values: a grid in half precision, 64 pixels wide, is a tenth of a pixel off
+)
+# A grid in [-1, 1] is rounded four times on its way to pixels, n / 2 of them: whatever n is, a picture whose values
+# change by `rise` from its middle to its border is off by 2 rise x 4 roundings then; and by four more of its own.
+EPS = 2.0**-10  # of float16; bfloat16 has 8 times as much
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,11 @@ class Given:
     flow: Tensor
     tolerance: float  # of the range of values
     range: float = 1.0
+    half: float = HALF_ROUNDING  # its tolerance in float16
 
     def near(self, a: Tensor, b: Tensor) -> Tensor:
         """Where `a` is the same as `b`, as far as its dtype tells."""
-        tolerance = self.tolerance if a.dtype not in HALVES else HALF_ROUNDING * (8 if a.dtype == torch.bfloat16 else 1)
+        tolerance = self.tolerance if a.dtype not in HALVES else self.half * (8 if a.dtype == torch.bfloat16 else 1)
         return (a.float() - b.float()).abs() <= tolerance * self.range
 
     @property
@@ -125,11 +131,32 @@ def not_finite() -> Given:
     return Given("not_finite", (), image, flow, given.tolerance)
 
 
-KINDS = {"first": first, "second": second, "long": long, "other_size": other_size, "not_finite": not_finite}
+def hill(height: int, width: int) -> Tensor:
+    """(1, 1, height, width): 0 at the border, 1 in the middle, as smooth as it can be."""
+    rows, columns = (1 - torch.linspace(-1, 1, n, **FLOAT) ** 2 for n in (height, width))
+    return (rows[:, None] * columns)[None, None]
+
+
+@functools.cache
+def in_half(inside: bool) -> Given:
+    """What half precision hardly changes. `inside`: positions two pixels from the border and more."""
+    size, least = (32, 64), 2 if inside else -4
+    drawn = torch.rand(2, 2, *size, generator=generator(), **FLOAT)
+    most = torch.tensor([size[1] - 1.0, size[0] - 1.0], **FLOAT).view(1, 2, 1, 1) - least
+    rise = 0.25 if inside else 1.0
+    image = (1 - rise + rise * hill(*size)).expand(2, 3, -1, -1).contiguous()
+    tolerance = (8 * rise + 4) * EPS
+    return Given("in_half", (inside,), image, least + drawn * (most - least) - starts(*size), 2e-5, 1.0, tolerance)
+
+
+KINDS = {
+    "first": first, "second": second, "long": long, "other_size": other_size, "not_finite": not_finite,
+    "in_half": in_half,
+}  # fmt: skip
 Made = tuple[Tensor | tuple[Tensor, Tensor], list[Tensor | None]]
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=512)
 def ours(name: str, key: tuple[object, ...], kind: Warp, dtype: torch.dtype = torch.float32) -> Made:
     """What `kind` gives for the pictures of this name, in float32, of what is left of them in `dtype`; and gradients,
     for the first and the second."""

@@ -1,28 +1,24 @@
 """Which warp of the family a function of someone else's is, if any: told by what it computes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vfi_kernels._options import PaddingMode
 from vfi_kernels._types import Function
 from vfi_kernels.compat import _trials
 from vfi_kernels.compat import _warp_pictures as pictures
+from vfi_kernels.compat._situations import DTYPES
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
-from vfi_kernels.compat._warp_pictures import HIDDEN, MARGINS, Given
-from vfi_kernels.compat._warps import FORMS, SIZES, Grid, Mask, Warp
+from vfi_kernels.compat._warp_pictures import Given
+from vfi_kernels.compat._warp_results import Differs as Differs
+from vfi_kernels.compat._warp_results import equal, matching, parts, same_parts
+from vfi_kernels.compat._warps import SIZES, Warp
 
 More = tuple[tuple[str, object], ...]  # further arguments, by name, where they are not at their defaults
 NONE = "none of our warps computes the same: another border, grid, mask, order of arguments or gradient"
-DTYPES = (torch.float64, torch.float16, torch.bfloat16)
 # (on a GPU that is this CPU, dtype), one after the other until it runs
 WAYS = ((False, torch.float32), (True, torch.float32), (False, torch.float16), (True, torch.float16))
-
-
-class Differs(Exception):
-    """It computes something else; the text says where."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +55,22 @@ class Trials:
 def recognised(trials: Trials, changes: list[More]) -> Found:
     """What a function is, at the defaults of its further arguments and with each of `changes`. CannotRun if it does
     not run, Differs if it is none of the family."""
-    kind, first = default_of(trials)
+    kind = default_of(trials)
     calls: list[tuple[More, Warp]] = [((), kind)]
     for more in changes:
         try:
             calls.append((more, of_these(trials, more, (kind.last,))))
         except (CannotRun, Differs):
             continue
-    return Found(tuple(calls), dtypes_of(trials, kind, first), trials.emulated)
+    return Found(tuple(calls), dtypes_of(trials, kind), trials.emulated)
 
 
-def default_of(trials: Trials) -> tuple[Warp, object]:
-    """The warp without further arguments, and what it makes of the first pictures."""
+def default_of(trials: Trials) -> Warp:
+    """The warp without further arguments."""
     failed: CannotRun | None = None
     for trials.emulated, trials.dtype in WAYS:
         try:
-            kind = of_these(trials, (), (False, True))
-            return kind, trials.run(pictures.first(), kind.last)[0]
+            return of_these(trials, (), (False, True))
         except Misbehaves:
             raise
         except CannotRun as error:
@@ -108,54 +103,6 @@ def of_these(trials: Trials, more: More, layouts: tuple[bool, ...]) -> Warp:
     raise failed
 
 
-def parts(result: object) -> tuple[Tensor, Tensor | None]:
-    """What is returned: a picture, or one and a mask."""
-    if isinstance(result, Tensor):
-        return result, None
-    if isinstance(result, (tuple, list)) and len(result) == 2 and all(isinstance(part, Tensor) for part in result):
-        return result[0], result[1]
-    raise Differs(f"it returns {type(result).__name__}, expected a picture, or one and its mask")
-
-
-def matching(result: object, last: bool, dtype: torch.dtype) -> Iterator[Warp]:
-    """The warps that give the first result, judged by it alone."""
-    out, mask = parts(result)
-    given = pictures.first()
-    if out.shape != (*given.image.shape[:2], *given.size) or out.dtype != dtype:
-        return
-    for grid, outside in FORMS:
-        plain = parts(pictures.ours("first", (), Warp(grid, outside, last=last), dtype)[0])[0]
-        same = given.near(out, plain).all(1)
-        if mask is None and same.all():
-            yield Warp(grid, outside, last=last)
-        elif dtype == torch.float32 and (same | (out == 0).all(1)).all():
-            yield from masked(out, mask, same, grid, outside, last)
-
-
-def masked(
-    out: Tensor, mask: Tensor | None, same: Tensor, grid: Grid, outside: PaddingMode, last: bool
-) -> Iterator[Warp]:
-    """The warps of a grid whose mask hides what `out` hides, and shows what it shows."""
-    hidden, shown = ~same, (out != 0).any(1)
-    returned, applied = "no", True
-    if mask is not None:
-        if mask.dtype != out.dtype or not ((mask == 0) | (mask == 1)).all():
-            return
-        if mask.dim() != 4 or mask.shape[2:] != out.shape[2:] or mask.shape[1] not in (1, out.shape[1]):
-            return
-        if (mask != mask[:, :1]).any():
-            return
-        returned = "plane" if mask.shape[1] == 1 else "image"
-        applied = bool((out[(mask == 0).expand_as(out)] == 0).all())
-        hidden, shown = mask[:, 0] == 0, mask[:, 0] == 1
-    inside = pictures.coverage(grid)
-    low, high = inside[hidden].max().item() if hidden.any() else 0.0, inside[shown].min().item()
-    for threshold in MARGINS:
-        if low - HIDDEN < threshold <= high + HIDDEN:
-            kind = Mask(threshold, applied, returned)  # type: ignore[arg-type]
-            yield Warp(grid, outside, kind, last=last)
-
-
 def verified(trials: Trials, kind: Warp, more: More, first: object, gradients: list[Tensor | None]) -> Warp:
     """`kind`, with what it does with a flow of another size; Differs where another picture, a gradient, a value that
     is not finite or a GPU tells it from the function."""
@@ -174,6 +121,9 @@ def verified(trials: Trials, kind: Warp, more: More, first: object, gradients: l
         raise Differs("it does not run on pictures of another size")
     if not more:  # it is one function: further arguments change neither how far it reaches nor where it runs
         expect_same_from_end_to_end(trials, kind)
+        if not exact:
+            for given in (pictures.in_half(True), pictures.in_half(False)):
+                expect_same(run_or_differ(trials, given, kind), [], given, kind, trials.dtype)
         if exact:
             expect_same_not_finite(run_or_differ(trials, pictures.not_finite(), kind), kind)
         if not trials.emulated:
@@ -207,14 +157,9 @@ def run_or_differ(trials: Trials, given: Given, kind: Warp) -> object:
 
 def expect_same(result: object, gradients: list[Tensor | None], given: Given, kind: Warp, dtype: torch.dtype) -> None:
     """Values everywhere, masks, and gradients where there is one."""
-    expected, slopes = pictures.ours(given.name, given.key, kind, dtype)
-    theirs, own = parts(result), parts(expected)
-    for a, b in zip(theirs, own):
-        if a is None or b is None:
-            if a is not b:
-                raise Differs(NONE)
-        elif a.shape != b.shape or not given.near(a, b).all():
-            raise Differs(NONE)
+    slopes = pictures.ours(given.name, given.key, kind, dtype)[1]
+    if not same_parts(result, given, kind, dtype):
+        raise Differs(NONE)
     for n, slope in enumerate(gradients):
         mine = slopes[n]
         if (slope is None) != (mine is None):
@@ -248,10 +193,6 @@ def expect_same_on_a_gpu(trials: Trials, kind: Warp, first: object) -> None:
         raise Differs("it computes something else on a GPU")
 
 
-def equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and a.shape == b.shape and a.equal(b))
-
-
 def with_sizes(trials: Trials, kind: Warp, more: More) -> Warp:
     """What it does with a flow of another size, if that is ours too; else such calls stay the original's."""
     given = pictures.other_size()
@@ -270,17 +211,18 @@ def with_sizes(trials: Trials, kind: Warp, more: More) -> Warp:
     return kind
 
 
-def dtypes_of(trials: Trials, kind: Warp, first: object) -> tuple[torch.dtype, ...]:
+def dtypes_of(trials: Trials, kind: Warp) -> tuple[torch.dtype, ...]:
     """Of the image: for which it is ours. Where it does not run, ours does."""
     found = [torch.float32]
     for dtype in DTYPES:
+        halves = (pictures.in_half(True), pictures.in_half(False)) if dtype in pictures.HALVES else ()
         try:
-            result = trials.run(pictures.first(), kind.last, dtype=dtype)[0]
-            own = parts(pictures.ours("first", (), kind, dtype)[0])
-            theirs = parts(result)
+            for given in halves or (pictures.first(),):
+                result = trials.run(given, kind.last, dtype=dtype)[0]
+                if parts(result)[0].dtype != dtype or not same_parts(result, given, kind, dtype):
+                    break
+            else:
+                found.append(dtype)
         except (CannotRun, Differs):
-            found.append(dtype)
-            continue
-        if theirs[0].dtype == dtype and (pictures.first().near(theirs[0], own[0]) | (theirs[0] == 0)).all():
             found.append(dtype)
     return tuple(found)

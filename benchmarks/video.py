@@ -1,0 +1,139 @@
+"""From file to file: `python benchmarks/video.py [--frames 120] [--bits 10]`, with a model that costs nothing.
+
+A made-up clip of 1920x1080 in H.264 is written anew with every frame twice: by `vfi interpolate`'s path (decoded, to RGB,
+cuts looked for, back, encoded), and by the ffmpeg program through RGB with the same encoder and settings, on two threads.
+They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N frames of
+160x90 instead, and prints what malloc has in use and the resident size as they go by.
+"""
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from vfi.commands import interpolate_video
+from vfi.commands.video_plan import VideoJob
+from vfi.models.interpolator import Interpolator
+from vfi.video.colours import from_rgb
+from vfi.video.encoder import BT709
+
+SETTINGS = {"crf": "17", "preset": "medium", "threads": "2"}
+
+
+class Repeated(Interpolator):
+    """The first frame at every time."""
+
+    def interpolate(self, frame0: torch.Tensor, frame1: torch.Tensor, t: float) -> torch.Tensor:
+        return frame0
+
+
+def pictures(width: int, height: int, count: int) -> Iterator[np.ndarray]:
+    """A picture with detail, in motion and with a little noise."""
+    rng = np.random.default_rng(0)
+    fine = rng.integers(0, 60, (height, width * 2, 3))
+    x, y = np.arange(width * 2), np.arange(height)[:, None]
+    soft = 100 + 60 * np.sin(x / 37.0) * np.cos(y / 53.0)
+    wide = ((soft[..., None] + fine) * 257).clip(0, 65535).astype(np.uint16)
+    for number in range(count):
+        first = number * 3 % width
+        yield wide[:, first : first + width]
+
+
+def make(path: Path, width: int, height: int, count: int, pixels: str) -> None:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "20", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        for number, rgb in enumerate(pictures(width, height, count)):
+            frame = from_rgb(np.ascontiguousarray(rgb), pixels, BT709)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def ours(source: Path, out: Path) -> None:
+    job = VideoJob(source, out, factor=Fraction(2), quiet=True, overwrite=True)
+    interpolate_video.run(job, Repeated(), "cpu")
+
+
+def theirs(source: Path, out: Path, pixels: str) -> None:
+    rgb = "rgb48le" if "10" in pixels else "rgb24"
+    settings = [word for name, value in SETTINGS.items() for word in (f"-{name}", value)]
+    command = ["ffmpeg", "-v", "error", "-y", "-threads", "2", "-i", str(source), "-vf", f"format={rgb},fps=50"]
+    subprocess.run([*command, "-pix_fmt", pixels, "-c:v", "libx264", *settings, str(out)], check=True)
+
+
+def rates(count: int, bits: int, turns: int) -> None:
+    pixels = "yuv420p10le" if bits == 10 else "yuv420p"
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
+        make(source, 1920, 1080, count, pixels)
+        ratios = []
+        for _ in range(turns):
+            took = []
+            for run in (lambda: ours(source, out), lambda: theirs(source, out, pixels)):
+                begun = time.monotonic()
+                run()
+                took.append(time.monotonic() - begun)
+            ratios.append(took[1] / took[0])
+            print(f"{bits} bits: ours {2 * count / took[0]:.1f}, ffmpeg {2 * count / took[1]:.1f} frames per second")
+        print(f"{bits} bits: {statistics.median(ratios):.2f} of ffmpeg's rate, in turns "
+              f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}")  # fmt: skip
+
+
+def memory(count: int) -> None:
+    import ctypes
+
+    class Info(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_size_t) for name in
+                    ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keep")]  # fmt: skip
+
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Info
+
+    class Told(Repeated):
+        made = 0
+
+        def interpolate(self, frame0: torch.Tensor, frame1: torch.Tensor, t: float) -> torch.Tensor:
+            self.made += 1
+            if self.made % max(1, count // 20) == 0 or self.made == 1000:
+                info = mallinfo2()
+                resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+                used = (info.uordblks + info.hblkhd) / 1e6
+                print(f"{self.made} frames: {used:.1f} MB in use, {resident / 1e6:.0f} MB resident", flush=True)
+            return frame0
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.mkv"
+        make(source, 160, 90, count, "yuv420p")
+        job = VideoJob(source, Path(folder) / "out.mkv", factor=Fraction(2), quiet=True)
+        interpolate_video.run(job, Told(), "cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--bits", type=int, nargs="+", choices=(8, 10), default=[8, 10])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--memory", type=int, metavar="N")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    if options.memory:
+        memory(options.memory)
+        return
+    if shutil.which("ffmpeg") is None:
+        raise SystemExit("benchmarks/video.py: expected an ffmpeg program to compare with, got none")
+    for bits in options.bits:
+        rates(options.frames, bits, options.turns)
+
+
+if __name__ == "__main__":
+    main()
