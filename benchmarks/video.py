@@ -1,8 +1,8 @@
 """From file to file: `python benchmarks/video.py [--frames 120] [--bits 10]`, with a model that costs nothing.
 
-A made-up clip of 1920x1080 in H.264 is written anew with every frame twice: by `vfi interpolate`'s path (decoded, to RGB,
-cuts looked for, back, encoded), and by the ffmpeg program through RGB with the same encoder and settings, on two threads.
-They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N frames of
+A made-up clip of 1920x1080 in H.264 is written anew with every frame twice: by `vfi interpolate`'s path (decoded, to
+RGB, cuts looked for, back, encoded), and by the ffmpeg program through RGB with the same encoder and settings, on two
+threads. They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N frames of
 160x90 instead, and prints what malloc has in use and the resident size as they go by.
 """
 
@@ -26,6 +26,7 @@ from vfi.models.interpolator import Interpolator
 from vfi.video.colours import from_rgb
 from vfi.video.encoder import BT709
 
+MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"  # of mallinfo2
 SETTINGS = {"crf": "17", "preset": "medium", "threads": "2"}
 
 
@@ -93,8 +94,7 @@ def memory(count: int) -> None:
     import ctypes
 
     class Info(ctypes.Structure):
-        _fields_ = [(name, ctypes.c_size_t) for name in
-                    ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keep")]  # fmt: skip
+        _fields_ = [(name, ctypes.c_size_t) for name in MALLINFO.split()]
 
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = Info

@@ -164,6 +164,12 @@ class Met:
     comparisons: int = 0
 
 
+def constant_in_graphs(function: Function) -> Function:
+    """As torch.compiler.assume_constant_result does, which imports all of the compiler for it: seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 class Guard:
     """Whose a call of `function` is; `owner`: the object that it was tried on, or `made`: what makes one for a height
     and a width. `own`: the variables that it changes itself, as caches; where they are not as they were, the first
@@ -183,7 +189,7 @@ class Guard:
         self.met: dict[object, Met] = {}
         self.kind = None if owner is None else type(owner)
         self.tried = self.referred(owner, None)
-        self.steady = torch.compiler.assume_constant_result(lambda: self.answer(self.tried()) == "ours")
+        self.steady = constant_in_graphs(lambda: self.answer(self.tried()) == "ours")
         self.before = kept(first)
         self.roots = first.roots
         fixed = {p: v for p, v in first.leaves.items() if first.roots[p] not in self.own and "defaults__" not in p}
