@@ -2,8 +2,8 @@
 
 A made-up clip of 1920x1080 in H.264 is written anew with every frame twice: by `vfi interpolate`'s path (decoded, to
 RGB, cuts looked for, back, encoded), and by the ffmpeg program through RGB with the same encoder and settings, on two
-threads. They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N frames of
-160x90 instead, and prints what malloc has in use and the resident size as they go by.
+threads. They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N
+frames of 160x90 instead, and prints what malloc has in use and the resident size as they go by.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from vfi.models.interpolator import Interpolator
 from vfi.video.colours import from_rgb
 from vfi.video.encoder import BT709
 
-MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"  # of mallinfo2
+MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 SETTINGS = {"crf": "17", "preset": "medium", "threads": "2"}
 
 
