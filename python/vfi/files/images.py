@@ -94,11 +94,15 @@ def is_image_name(path: Path) -> bool:
 
 def to_tensor(rgb: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
     """(H, W, 3) uint8 or uint16 -> float32 (1, 3, H, W) in [0, 1]."""
-    tensor = torch.from_numpy(rgb.astype(np.float32) if rgb.dtype == np.uint16 else rgb).to(device)
-    return tensor.permute(2, 0, 1)[None].float().contiguous() / np.iinfo(rgb.dtype).max
+    numbers = rgb.astype(np.float32) if rgb.dtype == np.uint16 else rgb  # torch has little for uint16
+    planes = torch.from_numpy(numbers).permute(2, 0, 1).contiguous()
+    return planes.to(device)[None].float().div_(np.iinfo(rgb.dtype).max)
 
 
 def to_array(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
     """(1, 3, H, W) in [0, 1] -> (H, W, 3), rounded."""
-    scaled = (frame[0].permute(1, 2, 0).float().clamp(0, 1) * np.iinfo(dtype).max).round()
-    return scaled.cpu().numpy().astype(dtype)
+    most = np.iinfo(dtype).max
+    values = (frame[0].float() * most).round_().clamp_(0, most)
+    if most == 255:
+        return values.to(torch.uint8).permute(1, 2, 0).cpu().contiguous().numpy()
+    return values.permute(1, 2, 0).cpu().contiguous().numpy().astype(dtype)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vfi.files.opencv import opencv
 
-_THUMBNAIL = (48, 32)
+_THUMBNAIL, _WIDEST = (48, 32), 480
 # Pictures of one scene correlate above this after the best shift; of two scenes, nearly always below. A half of the
 # picture is found by chance more often than its middle.
 _LEAST_CORRELATION = 0.5
@@ -66,7 +66,7 @@ class SceneCuts:
         last: np.ndarray | None = None
         place = 0  # in `small`, of the frame that is decided next
         for frame in frames:
-            picture = _eight_bits(rgb(frame))
+            picture = _reduced(rgb(frame))
             if last is not None:
                 steps.append(_step(last, picture))
             waiting.append(frame)
@@ -117,7 +117,7 @@ def is_cut(rgb0: np.ndarray, rgb1: np.ndarray) -> bool:
     Black bars are cut away and both are shrunk. The middle and the halves of the first are looked for in the second, so
     that fast motion of the camera (half of the picture per frame) is no cut, nor is a change of brightness.
     """
-    step = _step(_eight_bits(rgb0), _eight_bits(rgb1))
+    step = _step(_reduced(rgb0), _reduced(rgb1))
     return step.apart and not step.enough
 
 
@@ -134,8 +134,13 @@ def _step(rgb0: np.ndarray, rgb1: np.ndarray) -> _Step:
     return _Step(difference, max(value for value, _ in found), any(value >= least for value, least in found), True)
 
 
-def _eight_bits(rgb: np.ndarray) -> np.ndarray:
-    return (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else rgb
+def _reduced(rgb: np.ndarray) -> np.ndarray:
+    """8 bits, and no more pixels than cuts are told by."""
+    if rgb.shape[1] >= 2 * _WIDEST:
+        times = rgb.shape[1] // _WIDEST
+        size = -(-rgb.shape[1] // times), -(-rgb.shape[0] // times)
+        rgb = opencv().resize(rgb, size, interpolation=opencv().INTER_AREA)
+    return (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else np.ascontiguousarray(rgb)
 
 
 def _shrunk(rgb: np.ndarray) -> np.ndarray:
@@ -165,9 +170,11 @@ def _finds(small: np.ndarray, part: np.ndarray) -> float:
 
 def _inside_bars(rgb0: np.ndarray, rgb1: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns without the black bars that both frames have."""
+    cv2 = opencv()
     found = []
     for axis in (1, 0):
-        bright = np.maximum(*(rgb.max(axis=(axis, 2)) for rgb in (rgb0, rgb1))) > _BLACK
+        lines = [cv2.reduce(rgb.reshape(len(rgb), -1), axis, cv2.REDUCE_MAX) for rgb in (rgb0, rgb1)]
+        bright = np.maximum(*(line.reshape(rgb0.shape[1 - axis], -1).max(1) for line in lines)) > _BLACK
         lit = np.flatnonzero(bright)
         whole = lit.size < bright.size // 4  # a dark picture rather than a bar
         found.append(slice(0, bright.size) if whole else slice(int(lit[0]), int(lit[-1]) + 1))
