@@ -61,7 +61,7 @@ def make(path: Path, width: int, height: int, count: int, pixels: str) -> None:
 
 
 def ours(source: Path, out: Path) -> None:
-    job = VideoJob(source, out, factor=Fraction(2), quiet=True, overwrite=True)
+    job = VideoJob(source, out, factor=Fraction(2), progress="none", overwrite=True)
     interpolate_video.run(job, Repeated(), "cpu")
 
 
@@ -114,7 +114,7 @@ def memory(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.mkv"
         make(source, 160, 90, count, "yuv420p")
-        job = VideoJob(source, Path(folder) / "out.mkv", factor=Fraction(2), quiet=True)
+        job = VideoJob(source, Path(folder) / "out.mkv", factor=Fraction(2), progress="none")
         interpolate_video.run(job, Told(), "cpu")
 
 

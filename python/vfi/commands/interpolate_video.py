@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from vfi.commands import interpolate_images, video_output
+from vfi.commands import interpolate_images, progress, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Renderer
 from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
-from vfi.errors import Incomplete, UserError, require
+from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
 from vfi.files.images import DEEP, is_image_name, to_array, to_tensor, write_image
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for
+from vfi.video.duplicates import Distinct
 from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding
 from vfi.video.interlaced import Deinterlace
@@ -63,7 +64,8 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
             work = stack.enter_context(video_output.work_of(job))
         elif in_file:
             check_left(job.output, anew=job.overwrite)
-        head, rest = _at_least_two(reader, job, work)
+        distinct = Distinct()
+        head, rest = _at_least_two(reader, job, work, distinct)
         plan = plan_for(job, reader, head[0].time, to_images)
         for loss in reader.info.losses:
             note(f"of {name_of(job.source)}, {loss}")
@@ -77,7 +79,7 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
             renderer.go_on(work.segments[-1], work.since)
         ahead = stack.enter_context(closing(Ahead(rest)))
         rendered = renderer.render(chain(head, ahead))
-        rendered = _with_progress(rendered, _expected(job, plan, reader.info), job)
+        rendered = progress.shown(rendered, _expected(job, plan, reader.info), job.output.name, job.progress)
         name = str(job.output)
         if to_images:
             (written, name), encoder = _write_images(rendered, job), ""
@@ -93,6 +95,8 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
             note(f"times of {name_of(job.source)} were repaired: {', '.join(repairs)}")
         if plan.constant and not reader.info.even and reader.uneven:
             note(f"{counted(reader.uneven, 'uneven interval')} of {name_of(job.source)} became even")
+        if distinct.dropped:
+            note(f"{counted(distinct.dropped, 'frame')} of {name_of(job.source)} repeat others and were left out")
         missing = reader.missing(whole=job.end is None and not job.times)
         _report(job, reader, renderer, (written, name, encoder))
     if missing:
@@ -187,10 +191,13 @@ def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob
     return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
 
 
-def _at_least_two(reader: Reader, job: VideoJob, work: Work | None) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
+def _at_least_two(
+    reader: Reader, job: VideoJob, work: Work | None, distinct: Distinct
+) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
     since = work.since if work is not None else None
     frames = reader.frames(job.start, job.end, None if since is None else since - _LOOKED_BACK)
+    frames = distinct.frames(frames) if job.dedup else frames
     head = list(islice(frames, 2))
     if len(head) < 2:
         part = " between --start and --end" if job.start is not None or job.end is not None else ""
@@ -205,11 +212,3 @@ def _expected(job: VideoJob, plan: Plan, info: VideoInfo) -> int | None:
     duration = info.duration or Fraction(0)
     seconds = max(Fraction(0), min(duration, job.end or duration) - plan.origin)
     return plan.timeline.count(seconds * info.rate, seconds)
-
-
-def _with_progress(
-    rendered: Iterator[tuple[np.ndarray, Fraction]], expected: int | None, job: VideoJob
-) -> Iterator[tuple[np.ndarray, Fraction]]:
-    """Shows frames done, frames per second and the time left, on a terminal."""
-    tqdm = require("tqdm").tqdm
-    return iter(tqdm(rendered, total=expected, unit="frame", desc=job.output.name, disable=True if job.quiet else None))

@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
+from vfi.commands.progress import Shown
 from vfi.errors import UserError
 from vfi.video.av_common import STREAM
 from vfi.video.containers import Clock, clock_for, encoder_for
@@ -31,11 +33,13 @@ class VideoJob:
     slow_motion: Fraction = Fraction(1)
     scene_cuts: bool | tuple[Fraction, ...] = True
     overwrite: bool = False
-    quiet: bool = False
     encoding: Encoding = field(default_factory=Encoding)
     sound: Sound = field(default_factory=Sound)
     trust_input: bool = False
     deinterlace: Deinterlace = "auto"
+    dedup: bool = False
+    target: Literal["even", "distinct"] = "even"  # with dedup: times that are evenly spaced, or between distinct frames
+    progress: Shown = "auto"
     segment: Fraction = Fraction(60)  # seconds of the output; 0: all at once
     resume: bool = False
     dry_run: bool = False
@@ -122,7 +126,7 @@ def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timelin
     if job.fps:
         return Regular(job.fps * job.slow_motion, origin)
     factor = _factor(job)
-    if factor.denominator > 1:
+    if factor.denominator > 1 or (job.dedup and job.target == "even"):
         return Regular(info.rate * factor, origin)
     return Multiplied(int(factor))
 

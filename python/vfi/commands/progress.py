@@ -1,0 +1,53 @@
+"""How far a long work is: on a terminal, in a log, and for programs."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Literal, TypeVar
+
+from vfi.errors import require
+
+T = TypeVar("T")
+Shown = Literal["auto", "json", "none"]
+_LINE, _JSON = 60.0, 0.5  # seconds from a line to the next
+
+
+def shown(items: Iterator[T], total: int | None, name: str, how: Shown) -> Iterator[T]:
+    """The same items. On a terminal a bar is drawn; elsewhere a line a minute is written to stderr.
+
+    "json": a line of JSON at least every half second, and one at the end, with `frames`, `total`, `per_second` and
+    `seconds_left`; null where not known. "none": nothing.
+    """
+    if how == "none":
+        return items
+    if how == "auto" and sys.stderr.isatty():
+        bar: Iterator[T] = iter(require("tqdm").tqdm(items, total=total, unit="frame", desc=name))
+        return bar
+    return _lines(items, total, name, _JSON if how == "json" else _LINE, as_json=how == "json")
+
+
+def _lines(items: Iterator[T], total: int | None, name: str, every: float, *, as_json: bool) -> Iterator[T]:
+    begun = last = time.monotonic()
+    count = 0
+    for item in items:
+        yield item
+        count, now = count + 1, time.monotonic()
+        if now - last >= every:
+            last = now
+            _write(count, total, now - begun, name, as_json=as_json)
+    if as_json:
+        _write(count, count, time.monotonic() - begun, name, as_json=True)
+
+
+def _write(count: int, total: int | None, seconds: float, name: str, *, as_json: bool) -> None:
+    rate = count / seconds if seconds else 0.0
+    left = (total - count) / rate if total is not None and rate else None
+    if as_json:
+        told = {"frames": count, "total": total, "per_second": round(rate, 3)}
+        line = json.dumps({**told, "seconds_left": None if left is None else round(max(0.0, left), 1)})
+    else:
+        line = f"{name}: {count} of {'?' if total is None else total} frames, {rate:.2f} per second"
+        line += "" if left is None else f", {timedelta(seconds=round(max(0.0, left)))} left"
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,68 @@
+"""Frames that show the one before again: animation drawn for every second or third frame, film with frames repeated."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from vfi.files.opencv import opencv
+from vfi.video.reader import TimedFrame
+
+# Frames are compared in blocks of their reduced pictures, of 255: noise and coding leave less than this in each block,
+# and a small part that moves leaves more in one.
+_BLOCK, _LEAST = 8, 2.5
+_WIDTH = 480
+# A picture shown more often than this, in a row, stands still: it is no animation on twos or threes.
+_MOST = 5
+
+
+class Distinct:
+    """Leaves out frames that repeat the one before, and counts them in `dropped`; a picture that stands still stays."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+
+    def frames(self, frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
+        """The distinct ones, each as long as it is shown."""
+        shown: list[TimedFrame] = []  # the same picture
+        small: np.ndarray | None = None
+        for frame in frames:
+            again = _reduced(frame.rgb) if frame.rgb.size else None
+            if small is not None and again is not None and not differ(small, again):
+                shown.append(frame)
+                continue
+            yield from self._one(shown)
+            shown, small = [frame], again
+        yield from self._one(shown)
+
+    def _one(self, shown: list[TimedFrame]) -> Iterator[TimedFrame]:
+        if len(shown) > _MOST:  # it stands still, and moves from the last one on
+            self.dropped += len(shown) - 2
+            held = sum((frame.duration for frame in shown[:-1]), start=shown[0].duration * 0)
+            yield replace(shown[0], duration=held)
+            yield replace(shown[-1], rgb=shown[0].rgb)
+        elif shown:
+            self.dropped += len(shown) - 1
+            yield replace(shown[0], duration=sum((frame.duration for frame in shown), start=shown[0].duration * 0))
+
+
+def differ(small0: np.ndarray, small1: np.ndarray) -> bool:
+    """Whether any part of two reduced pictures differs by more than noise."""
+    cv2 = opencv()
+    difference = cv2.absdiff(small0, small1).max(axis=2) if small0.ndim == 3 else cv2.absdiff(small0, small1)
+    height, width = difference.shape
+    blocks = cv2.resize(
+        difference.astype(np.float32), (-(-width // _BLOCK), -(-height // _BLOCK)), interpolation=cv2.INTER_AREA
+    )
+    return bool(blocks.max() > _LEAST)
+
+
+def _reduced(rgb: np.ndarray) -> np.ndarray:
+    """8 bits, at most twice 480 pixels wide, smoothed: noise of single pixels does not count."""
+    cv2 = opencv()
+    times = max(1, rgb.shape[1] // _WIDTH)
+    size = -(-rgb.shape[1] // times), -(-rgb.shape[0] // times)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    small = (small >> 8).astype(np.uint8) if small.dtype == np.uint16 else small
+    smoothed: np.ndarray = cv2.blur(small, (5, 5))
+    return smoothed
