@@ -120,10 +120,12 @@ def memory(count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--bits", type=int, nargs="+", choices=(8, 10), default=[8, 10])
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--memory", type=int, metavar="N")
+    parser.add_argument("--frames", type=int, default=120, help="of the clip (default 120)")
+    parser.add_argument(
+        "--bits", type=int, nargs="+", choices=(8, 10), default=[8, 10], help="per sample (default both)"
+    )
+    parser.add_argument("--turns", type=int, default=3, help="how often each side runs (default 3)")
+    parser.add_argument("--memory", type=int, metavar="N", help="of N tiny frames instead")
     options = parser.parse_args()
     torch.set_num_threads(2)
     if options.memory:

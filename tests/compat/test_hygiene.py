@@ -203,3 +203,28 @@ def test_a_trial_that_was_stopped_leaves_python_as_it_was():
     """An exception that is taken back leaves Python's flag for it set; with a profiler no call ends then."""
     done = subprocess.run([sys.executable, "-c", AFTERWARDS], capture_output=True, text=True, timeout=100)
     assert done.stdout == "True\n", done.stderr
+
+
+LIGHT = """
+import sys
+import torch
+import vfi_kernels as vk
+
+def warp(x, flow):
+    height, width = flow.shape[2:]
+    ys, xs = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    half = torch.tensor([(width - 1) / 2, (height - 1) / 2]).view(1, 2, 1, 1)
+    grid = (torch.stack((xs, ys))[None] + flow / half).permute(0, 2, 3, 1)
+    return torch.nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=True)
+
+report = vk.compat.patch(sys.modules["__main__"])
+assert [row["verdict"] for row in report.rows()] == ["replaced"], str(report)
+warp(torch.rand(1, 3, 64, 64), torch.rand(1, 2, 64, 64))
+print([name for name in ("torch._dynamo", "torch._inductor", "triton", "torchvision", "cupy") if name in sys.modules])
+"""
+
+
+def test_a_patch_imports_nothing_heavy():
+    """The compiler takes seconds to import, and asks for files, which no trial may."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
