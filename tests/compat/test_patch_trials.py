@@ -1,5 +1,6 @@
 """The trials of compat.patch: what is not sure to compute the same stays, and a trial leaves nothing behind."""
 
+import os
 import sys
 from types import ModuleType
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from vfi_kernels import compat
+from vfi_kernels.compat import _children
 
 BASE = """
 import torch
@@ -161,3 +163,21 @@ def test_patched_inside_a_mode(mode):
         assert replaced(compat.patch(module)) == {"made_up.warp", "made_up.warped"}
     compat.unpatch()
     assert replaced(compat.patch(module)) == {"made_up.warp", "made_up.warped"}
+
+
+def test_a_process_with_very_many_files():
+    """More than `select` takes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(2000, before[1]) if before[1] != resource.RLIM_INFINITY else 2000
+    if wanted < 1200:
+        pytest.skip("so many files cannot be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(wanted, before[0]), before[1]))
+    files = []
+    try:
+        files += [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        assert _children.answers([lambda: 1, lambda: 2], str) == [1, 2]
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -73,9 +73,8 @@ class Child:
         self.watch: int | None = None
         self.wanted: list[str] = []
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of forks beside threads: it computes on one, as workers of a DataLoader do
+            # Of forks beside threads: it computes on one, as workers of a DataLoader do.
+            warnings.simplefilter("ignore")
             self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -112,8 +111,10 @@ class Child:
         end = time.monotonic() + seconds
         pipe = self.pipe.fileno()
         while True:
-            files = [pipe] if self.watch is None else [pipe, self.watch]
-            ready = select.select(files, [], [], max(end - time.monotonic(), 0))[0]
+            poll = select.poll()  # select takes no file beyond the 1024th
+            for file in [pipe] if self.watch is None else [pipe, self.watch]:
+                poll.register(file, select.POLLIN)
+            ready = [file for file, _ in poll.poll(max(end - time.monotonic(), 0) * 1000)]
             if not ready:
                 raise Ended(f"it did not end within {seconds - GRACE:g} s")
             if self.watch is not None and self.watch in ready:

@@ -10,10 +10,8 @@ import struct
 import sys
 from typing import NamedTuple
 
-DEVICES = (
-    "/dev",
-    "/proc",
-)  # may be opened for writing, as drivers of GPUs want; not made, and RLIMIT_FSIZE holds there
+# May be opened for writing, as drivers of GPUs want; nothing can be made there, and RLIMIT_FSIZE holds.
+DEVICES = ("/dev", "/proc")
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # system calls, the same of every machine
 NO_NEW_PRIVILEGES = 38  # of prctl
 VERSION, BENEATH = 1, 1
