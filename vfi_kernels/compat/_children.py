@@ -43,11 +43,14 @@ def answers(tasks: Sequence[Callable[[], R]], failed: Callable[[str], R], second
             if child is None or not child.is_ready(seconds):
                 return found + [called_here(task, failed, seconds) for task in tasks[len(found) :]]
             while len(found) < len(tasks):
-                answer = pickle.loads(child.read(seconds + GRACE))
+                done, answer = pickle.loads(child.read(seconds + GRACE))
+                answer = answer if done else failed(answer)
                 found.append(failed(f"it asks for {child.wanted[0]!r}") if child.wanted else answer)
                 child.wanted.clear()
         except Ended as end:
             found.append(failed(str(end)))
+        except Exception as error:  # it wrote to files that it did not open, or closed them
+            found.append(failed(f"it disturbed its own trial ({type(error).__name__})"))
         finally:
             if child is not None:
                 child.end()
@@ -158,7 +161,11 @@ def serve(tasks: Sequence[Callable[[], object]], pipe: socket.socket) -> None:
     _trials.watch_all_threads()
     send(pipe, READY, watch)
     for task in tasks:
-        send(pipe, pickle.dumps(task()))
+        try:
+            answer = (True, task())
+        except Exception as error:
+            answer = (False, f"its trial failed: {type(error).__name__}: {error}")
+        send(pipe, pickle.dumps(answer))
 
 
 def send(pipe: socket.socket, message: bytes, file: int | None = None) -> None:

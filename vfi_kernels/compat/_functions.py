@@ -20,7 +20,7 @@ from vfi_kernels.compat._situations import AGAIN, DTYPES, FIRST, Situation, alik
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
 from vfi_kernels.compat._warp_trials import Differs
 
-NAMED = re.compile(r"splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
+NAMED = re.compile(r"splat|corr(?!ect|upt|espond)|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
 PLACEHOLDERS = {  # functions that are not implemented, by name and parameters
     ("softsplat", ("tenIn", "tenFlow", "tenMetric", "strMode")): "compat.softsplat.softsplat",
     ("softsplat", ("tenInput", "tenFlow", "tenMetric", "strMode")): "compat.softsplat.softsplat",

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _trials
+from vfi_kernels.compat import _state, _trials
 from vfi_kernels.compat._spaces import MISSING
-from vfi_kernels.compat._survey import PLAIN, SETTINGS, Get, Survey
+from vfi_kernels.compat._survey import PLAIN, SETTINGS, Get, Survey, Untold
 
 # Whose objects are not like numbers, and do not change inside, or are looked into besides.
 FIXED = (
@@ -100,7 +100,7 @@ def version(t: Tensor) -> object:
             seen = t.tolist()
         elif inference:
             seen = t[(0,) * t.dim()].item(), t[(-1,) * t.dim()].item()
-    return t.data_ptr(), 0 if t.is_inference() else t._version, seen
+    return t.data_ptr(), 0 if t.is_inference() else t._version, t.requires_grad, seen
 
 
 class KeptTensor:
@@ -116,6 +116,7 @@ class KeptTensor:
         return (
             isinstance(t, Tensor)
             and (t.shape, t.dtype, t.layout) == (self.copy.shape, self.copy.dtype, self.copy.layout)
+            and not t.requires_grad
             and _trials.same_bits(t.detach().to(self.copy.device), self.copy)
         )
 
@@ -164,12 +165,6 @@ class Met:
     comparisons: int = 0
 
 
-def constant_in_graphs(function: Function) -> Function:
-    """As torch.compiler.assume_constant_result does, which imports all of the compiler for it: seconds."""
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
-
-
 class Guard:
     """Whose a call of `function` is; `owner`: the object that it was tried on, or `made`: what makes one for a height
     and a width. `own`: the variables that it changes itself, as caches; where they are not as they were, the first
@@ -186,10 +181,13 @@ class Guard:
     ):  # fmt: skip
         self.function, self.made, self.own, self.without = function, made, frozenset(own), tuple(without)
         first = Survey(function, owner if made is None else made(8, 16), self.without)
+        learned = [path for path, value in first.leaves.items() if isinstance(value, Tensor) and value.requires_grad]
+        if learned:
+            raise Untold(f"it reads {learned[0]}, which requires a gradient")
         self.met: dict[object, Met] = {}
         self.kind = None if owner is None else type(owner)
         self.tried = self.referred(owner, None)
-        self.steady = constant_in_graphs(lambda: self.answer(self.tried()) == "ours")
+        self.steady = _state.constant_in_graphs(lambda: self.answer(self.tried()) == "ours")
         self.before = kept(first)
         self.roots = first.roots
         fixed = {p: v for p, v in first.leaves.items() if first.roots[p] not in self.own and "defaults__" not in p}

@@ -67,6 +67,8 @@ class Ours:
 
         def answer(values: list[Foreign], args: Arguments, kwargs: Options) -> Foreign:
             known = bool(values) and isinstance(values[0], Tensor) and (not dtypes or values[0].dtype in dtypes)
+            if "orrelation" in self.by:  # theirs may spread one map over the batch of the other
+                known = known and isinstance(values[1], Tensor) and values[1].shape == values[0].shape
             if sized:
                 known = (
                     known and type(values[2]) is int and values[2] >= 0 and (sized == "radius" or values[2] % 2 == 1)
@@ -161,7 +163,7 @@ class Kernel:
 
 MODULATED = ("input", "offset", "mask", "weight", "bias", "stride", "padding", "dilation", "groups", "deform_groups")
 TORCHVISION = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
-CORRELATION = "correlation|cost_?vol"
+CORRELATION = "corr(?!ect|upt|espond)|cost_?vol"
 KERNELS = (
     Kernel("splat", "compat.softsplat.softsplat_func.apply", pictures),
     Kernel(CORRELATION, "compat.softsplat.FunctionCorrelation", maps, by_shape=False),

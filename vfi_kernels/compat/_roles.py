@@ -30,7 +30,7 @@ from vfi_kernels.compat import _warp_pictures as pictures
 from vfi_kernels.compat._stand_ins import WarpPlan
 
 # What is tried; names decide nothing else. Also tried: what calls grid_sample.
-TRIED = re.compile(r"warp|resample|splat|correlation|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
+TRIED = re.compile(r"warp|resample|splat|corr(?!ect|upt|espond)|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
 WARPS = re.compile(r"warp|resample", re.IGNORECASE)
 BLOCK = re.compile(r"corr_?block", re.IGNORECASE)  # of classes
 
@@ -79,6 +79,13 @@ def candidate(
 ) -> Candidate | None:
     """`value`, which is called `name`, if it may be something that we replace: a function (`method`: with a first
     parameter self), an autograd function, or its bound `apply`."""
+    try:
+        return candidate_of(value, method, owner, instance, name)
+    except Exception:  # an object whose attributes cannot be read, as dictionaries with attributes are
+        return None
+
+
+def candidate_of(value: Foreign, method: bool, owner: type | None, instance: object, name: str) -> Candidate | None:
     takes_self = method and not isinstance(value, staticmethod)
     function = value.__func__ if isinstance(value, staticmethod) else value
     bound_to = getattr(function, "__self__", None)

@@ -208,3 +208,9 @@ class Namespace:
             if name not in now or now[name] is not value:
                 self.assign(name, value)
         return found
+
+
+def constant_in_graphs(function: Function) -> Function:
+    """As torch.compiler.assume_constant_result does, which imports all of the compiler for it: seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
