@@ -245,6 +245,21 @@ def test_wrong_checkpoints_are_one_sentence(tmp_path):
             rife.load(path)
 
 
+@pytest.mark.parametrize("number", range(len(FAMILY)))
+def test_a_network_without_a_whole_block_is_told(number, tmp_path):
+    """By what is missing, and never taken for one of other widths; but some without their last block are another."""
+    network, path = FAMILY[number], tmp_path / "cut.pkl"
+    shapes = shapes_of(network)
+    whole = {tuple(sorted(shapes_of(other).items())) for other in FAMILY}
+    for block in (f"block{n}." for n in range(len(network.widths))):
+        left = {name: shape for name, shape in shapes.items() if not name.startswith(block)}
+        if tuple(sorted(left.items())) in whole:
+            continue
+        torch.save({name: torch.zeros(shape) for name, shape in left.items()}, path)
+        with pytest.raises(UserError, match=rf"is most like RIFE 4[^:]*: .*{block}"):
+            rife.load(path)
+
+
 @pytest.mark.parametrize("name", ["4.6", "4.25"])
 def test_training_learns(name):
     torch.manual_seed(0)

@@ -6,6 +6,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from tiny_videos import make
+from video_runs import read, run
 
 from vfi.video.reader import VideoReader
 
@@ -61,3 +63,17 @@ def test_pictures_are_upright(make_video):
         assert reader.ends(5)[2].shape == (96, 64, 3)
     with closing(VideoReader(path)) as reader:
         assert next(reader.pictures(1)).shape == (96, 64, 3)
+
+
+def test_parts_are_those_of_the_whole(tmp_path):
+    """Joined, parts that were rendered apart are the whole: no frame is held where they meet."""
+    source = make(tmp_path / "in.mkv", 24, sizes=[(64, 48)] * 24)
+    options = ("--codec", "ffv1", "--scene-cuts", "off", "--factor", 3)
+    assert run(source, "-o", tmp_path / "whole.mkv", *options) == 0
+    times, whole = read(tmp_path / "whole.mkv")
+    for start, end in ((0, 0.4), (0.4, 0.7), (0.33, 0.91)):
+        assert run(source, "-o", tmp_path / "part.mkv", "--start", start, "--end", end, *options, "--overwrite") == 0
+        expected = [rgb for time, rgb in zip(times, whole) if start - 1e-3 <= float(time) < end - 1e-3]
+        part = read(tmp_path / "part.mkv")[1]
+        assert len(part) == len(expected) or start == 0.33  # begins with the first frame of the source from there on
+        assert all(map(np.array_equal, part[::-1], expected[::-1])), (start, end)

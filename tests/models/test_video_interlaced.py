@@ -57,7 +57,7 @@ def bar(picture: np.ndarray) -> float:
     return float(np.flatnonzero(bright).mean())
 
 
-@pytest.mark.parametrize("pixels", ("yuv420p", "yuv422p10le", "bgr0", "gray", "nv12"))
+@pytest.mark.parametrize("pixels", ("yuv420p", "yuv422p10le", "gray", "nv12", "yuyv422"))
 def test_combs_are_measured(tmp_path, pixels):
     """Not in pictures with detail of single rows, nor in noise, nor in a cut or a still picture."""
 
@@ -102,6 +102,12 @@ def test_what_is_not_interlaced_stays_untouched(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     for before, after in zip(read(source)[1], read(tmp_path / "out.mkv")[1], strict=True):
         assert np.abs(before.astype(int) - after).max() <= 1
+
+
+def test_a_dithered_palette_is_no_comb(tmp_path, capsys):
+    source = film(tmp_path / "in.mkv", [woven(n) for n in range(4)], pixels="bgr0")
+    assert run(source, "-o", tmp_path / "out.mkv", "--factor", 1) == 0
+    assert "interlaced" not in capsys.readouterr().err
 
 
 def test_telecine_is_named(tmp_path, capsys):

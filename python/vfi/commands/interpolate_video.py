@@ -196,7 +196,7 @@ def _at_least_two(
 ) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
     since = work.since if work is not None else None
-    frames = reader.frames(job.start, job.end, None if since is None else since - _LOOKED_BACK)
+    frames = reader.frames(job.start, job.end, None if since is None else since - _LOOKED_BACK, next_too=True)
     frames = distinct.frames(frames) if job.dedup else frames
     head = list(islice(frames, 2))
     if len(head) < 2:

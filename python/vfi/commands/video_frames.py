@@ -67,7 +67,7 @@ class Renderer:
             earlier = frame
         if earlier is not None:
             end = earlier.time + earlier.duration
-            self.unseen += not seen and not self.timeline.between(earlier.time, end)
+            self.unseen += end > earlier.time and not seen and not self.timeline.between(earlier.time, end)
             if self._goes_on(earlier.time):
                 yield from self._held(earlier, earlier.time, end)
 

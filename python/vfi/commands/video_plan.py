@@ -15,7 +15,7 @@ from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import VideoInfo, VideoReader
 from vfi.video.sequence import SequenceReader
 from vfi.video.sound_tracks import Sound
-from vfi.video.timeline import Listed, Multiplied, Regular, Timeline
+from vfi.video.timeline import Listed, Multiplied, Regular, Timeline, Until
 
 # Seconds by which sound begins earlier in many files; more than that is kept.
 _LEAST_LEAD = Fraction(1, 10)
@@ -89,7 +89,7 @@ def plan_for(job: VideoJob, reader: Reader, origin: Fraction, to_images: bool) -
     info, slower = reader.info, job.slow_motion
     timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
     if to_images:
-        return Plan(timeline, Clock(1 / rate, rate), origin)
+        return Plan(_until(job, timeline), Clock(1 / rate, rate), origin)
     clock = clock_for(job.output, job.encoding.codec or encoder_for(job.output, rate, info.codec), rate)
     kind, notices = "pipes" if job.output == STREAM else f"{job.output.suffix} files", []
     if clock.rate != rate:
@@ -105,7 +105,7 @@ def plan_for(job: VideoJob, reader: Reader, origin: Fraction, to_images: bool) -
         notices.append(f"the first frame is held for {float(lead):.2f} seconds: the sound begins so much earlier")
     if constant:
         timeline = Regular(clock.rate * slower, origin - lead)
-    return Plan(timeline, clock, origin - lead, lead, constant, tuple(notices))
+    return Plan(_until(job, timeline), clock, origin - lead, lead, constant, tuple(notices))
 
 
 def _lead(reader: Reader) -> Fraction:
@@ -117,6 +117,10 @@ def _lead(reader: Reader) -> Fraction:
         lead, own = reader.origin - time, 2 * (packet.duration or 0) * packet.time_base
         leads += [lead] if lead > max(own, _LEAST_LEAD) else []
     return math.ceil(max(leads) * reader.rate) / reader.rate
+
+
+def _until(job: VideoJob, timeline: Timeline) -> Timeline:
+    return timeline if job.end is None else Until(timeline, job.end)
 
 
 def choose_timeline(job: VideoJob, info: VideoInfo, origin: Fraction) -> Timeline:

@@ -191,6 +191,9 @@ class AudioTransfer:
         if track.kind == "subtitles":
             packet.pts, packet.dts = max(packet.pts, 0), max(packet.dts, 0)
             packet.duration = round((packet.duration or 0) * self._slower)
+            if self._end is not None:
+                left = round((self._end - self._begin) * self._slower / packet.time_base) - packet.pts
+                packet.duration = min(packet.duration, max(left, 0))
         if track.last is not None and packet.dts <= track.last:
             packet.dts = track.last + 1
             packet.pts = max(packet.pts, packet.dts)

@@ -61,12 +61,13 @@ def _turned(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
     return rgb[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
 
 
-def losses(head: "Sequence[VideoFrame]") -> Iterator[str]:
-    """What the first frames hold that frames of RGB do not, in words."""
+def losses(head: "Sequence[VideoFrame]", *, hidden_alpha: bool) -> Iterator[str]:
+    """What the first frames hold that frames of RGB do not, in words. hidden_alpha: so does the file, in a stream of
+    its own."""
     frame = head[0]
     if int(frame.colorspace) in NOT_LINEAR:
         yield f"the colours ({NOT_LINEAR[int(frame.colorspace)]}) are interpolated as if their formula were linear"
-    if any(map(_has_alpha, head)):
+    if hidden_alpha or any(map(_has_alpha, head)):
         yield "the alpha channel is left out"
     if any(frame.side_data.get(kind) is not None for kind in _DYNAMIC):
         yield "the HDR metadata of each frame (HDR10+, Dolby Vision) is left out; that of the whole stays"
@@ -77,3 +78,11 @@ def _has_alpha(frame: "VideoFrame") -> bool:
     if not any(component.is_alpha for component in frame.format.components):
         return False
     return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
+
+
+def seconds_of(frame: "VideoFrame", stamp: int | None) -> Fraction | None:
+    """A stamp of the frame, on the file's clock."""
+    if stamp is None or frame.time_base is None:
+        return None
+    result: Fraction = stamp * frame.time_base
+    return result

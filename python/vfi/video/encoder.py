@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
-from vfi.video.av_common import Colour
+from vfi.video.av_common import Colour, sentence
 from vfi.video.colours import FULL, bits_of, chroma_of, dithered, from_rgb
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.display_size import PLACEHOLDER
@@ -96,7 +96,10 @@ class Encoder:
     def _frame(self, rgb: np.ndarray) -> "VideoFrame":
         """As the encoder, or the palette, takes it."""
         if self._palette is None:
-            return from_rgb(rgb, self.stream.pix_fmt or "", self._colour)
+            made = from_rgb(rgb, self.stream.pix_fmt or "", self._colour)
+            made.color_trc, made.color_primaries = self._colour.transfer, self._colour.primaries  # ProRes asks frames
+            made.colorspace, made.color_range = self._colour.matrix, self._colour.range
+            return made
         frame: VideoFrame = require("av").VideoFrame.from_ndarray(
             dithered(rgb) if rgb.dtype == np.uint16 else rgb, format="rgb24"
         )
@@ -142,6 +145,8 @@ class Encoder:
         context.sample_aspect_ratio = picture.pixel_aspect
         context.colorspace, context.color_range = self._colour.matrix, self._colour.range
         context.color_trc, context.color_primaries = self._colour.transfer, self._colour.primaries
+        if codec.canonical_name == "hevc" and self._container.format.name in _TELL_ASPECT:
+            context.codec_tag = "hvc1"  # as Apple's players want it
         if encoding.bitrate is not None:
             context.bit_rate = encoding.bitrate
         elif codec.name in ("mpeg4", "mpeg2video") or codec.name not in ENCODERS:
@@ -151,7 +156,8 @@ class Encoder:
             context.open()
         except (require("av").FFmpegError, ValueError) as error:
             given = f"{stream.width}x{stream.height} at {float(picture.rate):g} frames per second"
-            raise UserError(f"the encoder {self.settings} does not take {given}: use another `codec`") from error
+            what = f"the encoder {self.settings} cannot be opened for {given} ({sentence(error)})"
+            raise ArgumentError(f"{what}: other options, or another `codec`, may do") from error
         return stream
 
     def _losses(self, codec: "Codec", pixels: str) -> Iterator[str]:

@@ -22,7 +22,9 @@ _CYCLE = 5  # frames of 3:2 pulldown, of which two are combs
 
 
 def is_combed(frame: "VideoFrame") -> bool:
-    """Whether every second row shows another moment."""
+    """Whether every second row shows another moment. Of RGB and palettes none does: what looks so is dithered."""
+    if frame.format.is_rgb or frame.format.has_palette:
+        return False
     luma = _luma(frame)
     if luma is None or luma.shape[0] < 8:
         return False

@@ -13,7 +13,7 @@ from vfi.errors import ArgumentError, UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import STREAM, Colour, counted, name_of, reading
 from vfi.video.colours import sampled_as
-from vfi.video.decoded import is_turned, losses, shown_again, upright_rgb
+from vfi.video.decoded import is_turned, losses, seconds_of, shown_again, upright_rgb
 from vfi.video.demux import Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
@@ -96,8 +96,12 @@ class VideoReader:
             raise
         self._first, self._clock = head[0], self._stream_clock()
         self._learn(head)
+        alpha = self.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9, decoded by nobody here
         with reading(path):
-            self._losses, self._hdr = (*losses(head), *filter(None, [self._interlacing.note])), hdr_of(head[0])
+            self._losses, self._hdr = (
+                (*losses(head, hidden_alpha=alpha), *filter(None, [self._interlacing.note])),
+                hdr_of(head[0]),
+            )
         self._reached: Fraction | None = None
         self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
@@ -109,7 +113,7 @@ class VideoReader:
 
     def _learn(self, head: "list[VideoFrame]") -> None:
         """What the times of the first frames tell."""
-        stamps = [(_seconds(frame, frame.pts), _seconds(frame, frame.dts)) for frame in head]
+        stamps = [(seconds_of(frame, frame.pts), seconds_of(frame, frame.dts)) for frame in head]
         self._stamps = BestStamps(stamps)
         best = [self._stamps.of(*stamp) for stamp in stamps]
         self._stamps = BestStamps(stamps)
@@ -170,11 +174,12 @@ class VideoReader:
         return self.shortfall.sentences(self.origin, self._reached or Fraction(0), self.rate, whole=whole)
 
     def frames(
-        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None
-    ) -> Iterator[TimedFrame]:
+        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None,
+        *, next_too: bool = False,
+    ) -> Iterator[TimedFrame]:  # fmt: skip
         """Frames whose time is in [start, end), in order of time, all of the first frame's size.
 
-        Those before `seen_from` have no picture, which saves time.
+        Those before `seen_from` have no picture, which saves time. next_too: and the one after `end`, of no duration.
         """
         self._seen_from = seen_from
         if start is not None:
@@ -186,6 +191,8 @@ class VideoReader:
             if earlier is not None:
                 yield self._timed_frame(*earlier, until - earlier[0])
             if until < time or until == end:
+                if next_too and earlier is not None:
+                    yield TimedFrame(time, Fraction(0), self._rgb(frame))
                 return
             earlier = (time, frame) if start is None or time >= start else None
         if earlier is not None:
@@ -240,7 +247,7 @@ class VideoReader:
         self.shortfall.behind(before, self.rate)
 
     def _best(self, frame: "VideoFrame") -> Fraction | None:
-        return self._stamps.of(_seconds(frame, frame.pts), _seconds(frame, frame.dts))
+        return self._stamps.of(seconds_of(frame, frame.pts), seconds_of(frame, frame.dts))
 
     def _decode(self) -> "Iterator[VideoFrame]":
         """Decoded frames; packets that cannot be decoded are counted and left out."""
@@ -289,11 +296,3 @@ class VideoReader:
         self.resized += (frame.width, frame.height) != (first.width, first.height)
         with reading(self.path):
             return upright_rgb(frame, first)
-
-
-def _seconds(frame: "VideoFrame", stamp: int | None) -> Fraction | None:
-    """A stamp of the frame, on the file's clock."""
-    if stamp is None or frame.time_base is None:
-        return None
-    result: Fraction = stamp * frame.time_base
-    return result

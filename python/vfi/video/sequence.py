@@ -81,12 +81,16 @@ class SequenceReader:
         )
 
     def frames(
-        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None
-    ) -> Iterator[TimedFrame]:
+        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None,
+        *, next_too: bool = False,
+    ) -> Iterator[TimedFrame]:  # fmt: skip
         """As `VideoReader.frames`; images before `seen_from` are not read."""
         for number, path in enumerate(self._images):
             time = number / self.rate
             if end is not None and time >= end:
+                if next_too and self.given:
+                    yield TimedFrame(time, Fraction(0), self._read(path))
+                    self.given -= 1
                 return
             if start is None or time >= start:
                 until = time + 1 / self.rate if end is None else min(time + 1 / self.rate, end)

@@ -55,3 +55,17 @@ class Listed:
 
     def count(self, frames: Fraction, duration: Fraction) -> int:
         return len(self.times)
+
+
+@dataclass(frozen=True)
+class Until:
+    """Those of another timeline before `end`."""
+
+    timeline: Timeline
+    end: Fraction
+
+    def between(self, start: Fraction, end: Fraction) -> list[Fraction]:
+        return [time for time in self.timeline.between(start, end) if time < self.end]
+
+    def count(self, frames: Fraction, duration: Fraction) -> int:
+        return self.timeline.count(frames, duration)

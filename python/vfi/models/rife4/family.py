@@ -1,5 +1,6 @@
 """RIFE 4.0 to 4.26 as a table: thirty-six published names are seventeen networks, told from their tensors' shapes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -98,9 +99,9 @@ NAMES = tuple(sorted(NETWORKS, key=lambda name: (int(name.split(".")[1]), name))
 
 
 def is_of_the_family(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are weights of some RIFE 4, published or not: they have a fourth block and no ContextNet."""
-    heads = {part for key in state for part in (key.partition(".")[0], ".".join(key.split(".")[:2]))}
-    return "block3.conv0" in heads and "contextnet" not in heads
+    """Whether these are weights of some RIFE 4, published or not: blocks, and no network that RIFE had before."""
+    heads = {key.partition(".")[0] for key in state}
+    return not heads & {"contextnet", "unet"} and any(re.match(r"block\d\.conv0\.", key) for key in state)
 
 
 def sized_as(network: Network, state: Mapping[str, Tensor]) -> Network:

@@ -184,6 +184,11 @@ def recognised(state: Mapping[str, Tensor]) -> Network:
 
     best = max(published, key=share)
     if share(best) < 1:
+        # A published one of which whole blocks are missing is none of other widths.
+        parts = {name: shape for name, shape in own.items() if re.match(r"(block\d|encode)\.", name)}
+        wider = [network for network in FAMILY if parts.items() <= shapes_of(network).items()]
+        if wider:
+            return max(wider, key=share)
         for network in published:
             with suppress(KeyError, IndexError, *checkpoints.NO_NETWORK):
                 if share(like := sized_as(network, state)) == 1:
