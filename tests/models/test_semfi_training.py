@@ -175,7 +175,8 @@ def test_by_command(command, tmp_path, capsys):
 def test_wrong_commands_are_one_sentence(command, tmp_path, capsys):
     out = ("-o", tmp_path / "m.png")
     (tmp_path / "semfi.ckpt").write_bytes(b"nothing")
-    torch.save({"blocks.0.self_attn.q.lora_A.weight": torch.zeros(2, 2)}, tmp_path / "adapters.ckpt")
+    adapters = tmp_path / "adapters.ckpt"
+    torch.save({"blocks.0.self_attn.q.lora_A.weight": torch.zeros(2, 2)}, adapters)
     for options, sentence in (
         (("--dtype", "int8"), "expected --dtype float32, bfloat16, float16, got int8"),
         (("--steps", 0), "expected --steps of 1 or more, got 0"),
@@ -184,7 +185,7 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, capsys):
         (("--backbone", tmp_path / "whole", "--weights", tmp_path / "a.png"), "holds a whole SemFi: give it"),
         (("--num-frames", 2), "--num-frames must be at least 3"),
         (("--num-frames", 5, "--factor", 2), "give only one of --t, --factor and --num-frames"),
-        (("--weights", tmp_path / "adapters.ckpt"), "the model semfi needs --backbone, the folder of Wan2.1-I2V-14B-720P"),
+        (("--weights", adapters), "the model semfi needs --backbone, the folder of Wan2.1-I2V-14B-720P"),
         (("--weights", tmp_path / "semfi.ckpt", "--backbone", tmp_path), "is not a checkpoint that can be read safely"),
         (("--weights", tmp_path), "expected a folder with model_index.json"),
         (("--warp", "backward"), "--warp is not for the model semfi"),
