@@ -58,7 +58,7 @@ def test_a_correlation_of_any_radius(radius):
 def test_another_correlation_stays(change):
     module, report = patched(correlate=lambda one, two: change(volume(4)(one, two)), correlation=lambda a, b: a @ b)
     assert not report.replaced and module is not None
-    assert {item.place for item in report.left} == {"client.correlation"}
+    assert {item.place for item in report.left} == {"client.correlation", "client.correlate"}
     _, report = patched(correlation=lambda one, two: change(volume(4)(one, two)))
     assert not report.replaced and len(report.left) == 1
 

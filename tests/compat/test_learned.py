@@ -1,6 +1,5 @@
 """compat.patch: what a function learns, what spreads over a batch, and repositories whose objects are unusual."""
 
-import contextlib
 import os
 
 import pytest
@@ -92,10 +91,7 @@ def test_a_trial_that_fails_or_disturbs_the_others():
         raise KeyError("no such thing")
 
     def closing():
-        for file in range(3, 64):
-            with contextlib.suppress(OSError):
-                os.write(file, b"\0" * 64)
-            os.closerange(file, file + 1)
+        os.closerange(3, 64)
         return 1
 
     def garbage():

@@ -18,7 +18,7 @@ from torch.compiler import is_compiling
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _state, _trials
 from vfi_kernels.compat._spaces import MISSING
-from vfi_kernels.compat._survey import PLAIN, SETTINGS, Get, Survey, Untold
+from vfi_kernels.compat._survey import PLAIN, SETTINGS, Get, Survey
 
 # Whose objects are not like numbers, and do not change inside, or are looked into besides.
 FIXED = (
@@ -108,7 +108,7 @@ class KeptTensor:
 
     def __init__(self, t: Tensor):
         self.copy = t.detach().clone() if t.numel() <= MOST_KEPT else None
-        self.ref, self.version = weakref.ref(t), version(t)
+        self.ref, self.version, self.learns = weakref.ref(t), version(t), t.requires_grad
 
     def same(self, t: Foreign) -> bool:
         if self.copy is None:
@@ -116,7 +116,7 @@ class KeptTensor:
         return (
             isinstance(t, Tensor)
             and (t.shape, t.dtype, t.layout) == (self.copy.shape, self.copy.dtype, self.copy.layout)
-            and not t.requires_grad
+            and t.requires_grad == self.learns
             and _trials.same_bits(t.detach().to(self.copy.device), self.copy)
         )
 
@@ -181,9 +181,6 @@ class Guard:
     ):  # fmt: skip
         self.function, self.made, self.own, self.without = function, made, frozenset(own), tuple(without)
         first = Survey(function, owner if made is None else made(8, 16), self.without)
-        learned = [path for path, value in first.leaves.items() if isinstance(value, Tensor) and value.requires_grad]
-        if learned:
-            raise Untold(f"it reads {learned[0]}, which requires a gradient")
         self.met: dict[object, Met] = {}
         self.kind = None if owner is None else type(owner)
         self.tried = self.referred(owner, None)

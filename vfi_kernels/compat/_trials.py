@@ -19,6 +19,7 @@ from vfi_kernels._types import Arguments, Function
 from vfi_kernels.compat import _emulation, _state
 from vfi_kernels.compat._folders import library_folders
 
+LEARNS = "it reads a tensor that requires a gradient, which ours would not give it"
 SECONDS = 5.0  # for all that is tried of one function
 
 
@@ -68,6 +69,9 @@ def outcome(
         raise Misbehaves("it prints")
     if any(a._version != version or not same_bits(a, copy) for a, version, copy in before):
         raise Misbehaves("it writes into its arguments")
+    parts = out if isinstance(out, (tuple, list)) else [out]
+    if not any(a.requires_grad for a in given) and any(isinstance(p, Tensor) and p.requires_grad for p in parts):
+        raise Misbehaves(LEARNS)
     return out, gradients
 
 
