@@ -7,11 +7,12 @@ import numpy as np
 
 from vfi.files.opencv import opencv
 from vfi.video.reader import TimedFrame
+from vfi.video.reduced import reduced
 
 # Frames are compared in blocks of their reduced pictures, of 255: noise and coding leave less than this in each block,
 # and a small part that moves leaves more in one.
 _BLOCK, _LEAST = 8, 2.5
-_WIDTH = 480
+_SMOOTHED = (5, 5)  # pixels: noise of single ones does not count
 # A picture shown more often than this, in a row, stands still: it is no animation on twos or threes.
 _MOST = 5
 
@@ -27,7 +28,7 @@ class Distinct:
         shown: list[TimedFrame] = []  # the same picture
         small: np.ndarray | None = None
         for frame in frames:
-            again = _reduced(frame.rgb) if frame.rgb.size else None
+            again = opencv().blur(reduced(frame.rgb), _SMOOTHED) if frame.rgb.size else None
             if small is not None and again is not None and not differ(small, again):
                 shown.append(frame)
                 continue
@@ -55,14 +56,3 @@ def differ(small0: np.ndarray, small1: np.ndarray) -> bool:
         difference.astype(np.float32), (-(-width // _BLOCK), -(-height // _BLOCK)), interpolation=cv2.INTER_AREA
     )
     return bool(blocks.max() > _LEAST)
-
-
-def _reduced(rgb: np.ndarray) -> np.ndarray:
-    """8 bits, at most twice 480 pixels wide, smoothed: noise of single pixels does not count."""
-    cv2 = opencv()
-    times = max(1, rgb.shape[1] // _WIDTH)
-    size = -(-rgb.shape[1] // times), -(-rgb.shape[0] // times)
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    small = (small >> 8).astype(np.uint8) if small.dtype == np.uint16 else small
-    smoothed: np.ndarray = cv2.blur(small, (5, 5))
-    return smoothed

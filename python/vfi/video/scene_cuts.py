@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from vfi.files.opencv import opencv
+from vfi.video.reduced import reduced
 
-_THUMBNAIL, _WIDEST = (48, 32), 480
+_THUMBNAIL = (48, 32)
 # Pictures of one scene correlate above this after the best shift; of two scenes, nearly always below. A half of the
 # picture is found by chance more often than its middle.
 _LEAST_CORRELATION = 0.5
@@ -22,8 +23,6 @@ _NOISE = 2.5
 # Standard deviation below which a picture is a plain one, such as black.
 _PLAIN = 2.0
 _BLACK = 20
-
-
 # At a cut two frames differ so many times as much as those around them do in the mean, motion aside: more where a part
 # of the one is found in the other, which is chance up to that correlation.
 _LEAST_JUMP, _LEAST_JUMP_OF_FOUND = 2.4, 4.0
@@ -66,7 +65,7 @@ class SceneCuts:
         last: np.ndarray | None = None
         place = 0  # in `small`, of the frame that is decided next
         for frame in frames:
-            picture = _reduced(rgb(frame))
+            picture = reduced(rgb(frame))
             if last is not None:
                 steps.append(_step(last, picture))
             waiting.append(frame)
@@ -117,7 +116,7 @@ def is_cut(rgb0: np.ndarray, rgb1: np.ndarray) -> bool:
     Black bars are cut away and both are shrunk. The middle and the halves of the first are looked for in the second, so
     that fast motion of the camera (half of the picture per frame) is no cut, nor is a change of brightness.
     """
-    step = _step(_reduced(rgb0), _reduced(rgb1))
+    step = _step(reduced(rgb0), reduced(rgb1))
     return step.apart and not step.enough
 
 
@@ -132,15 +131,6 @@ def _step(rgb0: np.ndarray, rgb1: np.ndarray) -> _Step:
         return _Step(difference, None, False, difference >= _DIFFERENCE)
     found = [(_finds(small1, part), least) for part, least in _parts(small0)]
     return _Step(difference, max(value for value, _ in found), any(value >= least for value, least in found), True)
-
-
-def _reduced(rgb: np.ndarray) -> np.ndarray:
-    """8 bits, and no more pixels than cuts are told by."""
-    if rgb.shape[1] >= 2 * _WIDEST:
-        times = rgb.shape[1] // _WIDEST
-        size = -(-rgb.shape[1] // times), -(-rgb.shape[0] // times)
-        rgb = opencv().resize(rgb, size, interpolation=opencv().INTER_AREA)
-    return (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else np.ascontiguousarray(rgb)
 
 
 def _shrunk(rgb: np.ndarray) -> np.ndarray:
