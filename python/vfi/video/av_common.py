@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from vfi.errors import UserError, require
 
 if TYPE_CHECKING:
+    from av import AudioFrame, VideoFrame
     from av.container import InputContainer
+    from av.filter import Graph
 
 # swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
 # some of them. Without rounding every conversion between RGB and YUV darkens by half a level.
@@ -65,3 +67,12 @@ def open_input(path: Path) -> "InputContainer":
         url(path), options={"protocol_whitelist": "file,crypto,data,pipe"}, metadata_errors="replace"
     )
     return container
+
+
+def pulled(graph: "Graph") -> "Iterator[VideoFrame | AudioFrame]":
+    """The frames that a graph of filters has ready."""
+    while True:
+        try:
+            yield graph.pull()
+        except (BlockingIOError, EOFError):
+            return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from vfi.errors import require
+from vfi.video.av_common import pulled
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -120,12 +121,8 @@ class _Filter:
             self._times = [*self._times[-2:], (frame.pts, frame.dts, frame.time_base or Fraction(1))]
             frame.pts, self._count = self._count, self._count + 1
         self._graph.push(frame)
-        while True:
-            try:
-                ready = cast("VideoFrame", self._graph.pull())
-            except (BlockingIOError, EOFError):
-                return
-            yield self._timed(ready)
+        for ready in pulled(self._graph):
+            yield self._timed(cast("VideoFrame", ready))
 
     def _timed(self, ready: "VideoFrame") -> "VideoFrame":
         """The frame with the times of that which it was made of; of a second half, between that and the next."""

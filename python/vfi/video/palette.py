@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import require
+from vfi.video.av_common import pulled
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -31,11 +32,7 @@ class Palette:
     def push(self, frame: "VideoFrame | None") -> "Iterator[VideoFrame]":
         """The frames that are ready; None brings the last ones."""
         self._graph.push(frame)
-        while True:
-            try:
-                yield cast("VideoFrame", self._graph.pull())
-            except (BlockingIOError, EOFError):
-                return
+        yield from cast("Iterator[VideoFrame]", pulled(self._graph))
 
 
 def with_own_palettes(packets: "Iterable[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import require
+from vfi.video.av_common import pulled
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -29,11 +30,7 @@ class Stretched:
             self._graph = self._begun(frame)
             self._samples = round((frame.pts or 0) * self._slower)
         self._graph.push(frame)
-        while True:
-            try:
-                ready = cast("AudioFrame", self._graph.pull())
-            except (BlockingIOError, EOFError):
-                return
+        for ready in cast("Iterator[AudioFrame]", pulled(self._graph)):
             ready.pts, ready.time_base = self._samples, Fraction(1, ready.sample_rate)
             self._samples += ready.samples
             yield ready
