@@ -79,13 +79,8 @@ def candidate(
 ) -> Candidate | None:
     """`value`, which is called `name`, if it may be something that we replace: a function (`method`: with a first
     parameter self), an autograd function, or its bound `apply`."""
-    try:
-        return candidate_of(value, method, owner, instance, name)
-    except Exception:  # an object whose attributes cannot be read, as dictionaries with attributes are
+    if not _state.is_readable(value):
         return None
-
-
-def candidate_of(value: Foreign, method: bool, owner: type | None, instance: object, name: str) -> Candidate | None:
     takes_self = method and not isinstance(value, staticmethod)
     function = value.__func__ if isinstance(value, staticmethod) else value
     bound_to = getattr(function, "__self__", None)

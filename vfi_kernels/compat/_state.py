@@ -214,3 +214,12 @@ def constant_in_graphs(function: Function) -> Function:
     """As torch.compiler.assume_constant_result does, which imports all of the compiler for it: seconds."""
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+def is_readable(value: Foreign) -> bool:
+    """Whether it has attributes, or has none, without an error: dictionaries with attributes may have neither."""
+    try:
+        isinstance(value, type)
+        return [getattr(value, name, None) for name in ("__module__", "__wrapped__", "__self__", "__func__")] != []
+    except Exception:
+        return False

@@ -133,7 +133,7 @@ def places(modules: Iterable[ModuleType], objects: Iterable[Foreign]) -> Iterato
     objects = list(objects)
     for module in modules:
         for name, value in list(vars(module).items()):
-            if not is_readable(value):
+            if not _state.is_readable(value):
                 continue
             yield Place(module, name, value, f"{module.__name__}.{name}")
             if isinstance(value, type) and value.__module__ == module.__name__ and id(value) not in seen:
@@ -148,15 +148,6 @@ def places(modules: Iterable[ModuleType], objects: Iterable[Foreign]) -> Iterato
         for name, held in list(getattr(value, "__dict__", {}).items()):
             if inspect.isfunction(held):
                 yield Place(value, name, held, f"{type(value).__name__}.{name}")
-
-
-def is_readable(value: Foreign) -> bool:
-    """Whether it has attributes, or has none, without an error: dictionaries with attributes may have neither."""
-    try:
-        isinstance(value, type)
-        return [getattr(value, name, None) for name in ("__module__", "__wrapped__", "__self__", "__func__")] != []
-    except Exception:
-        return False
 
 
 def in_class(kind: type, objects: Iterable[Foreign], seen: set[int]) -> Iterator[Place]:

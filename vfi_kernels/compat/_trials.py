@@ -69,10 +69,15 @@ def outcome(
         raise Misbehaves("it prints")
     if any(a._version != version or not same_bits(a, copy) for a, version, copy in before):
         raise Misbehaves("it writes into its arguments")
-    parts = out if isinstance(out, (tuple, list)) else [out]
-    if not any(a.requires_grad for a in given) and any(isinstance(p, Tensor) and p.requires_grad for p in parts):
+    if is_recorded(out) and not any(a.requires_grad for a in given):
         raise Misbehaves(LEARNS)
     return out, gradients
+
+
+def is_recorded(out: object) -> bool:
+    """Whether something of a result has a gradient."""
+    parts = out if isinstance(out, (tuple, list)) else [out]
+    return any(isinstance(part, Tensor) and part.requires_grad for part in parts)
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
