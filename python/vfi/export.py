@@ -6,14 +6,14 @@ other times its frame is NaN. What a file takes stands in its metadata (`describ
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from vfi.engines.parts import OpsHeard
 from vfi.engines.stop import quiet
 from vfi.errors import ArgumentError, UserError, dtype_name, require
 from vfi.files.atomic import check_target, written_whole
@@ -96,32 +96,14 @@ def quietly() -> Iterator[None]:
         yield
 
 
-class Ops(TorchDispatchMode):
-    """Writes down the names of our ops that run inside."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        self.names.add(str(func).removesuffix(".default"))
-        return func(*args, **(kwargs or {}))
-
-
 def ops_of(model: Interpolator) -> set[str]:
     """The ops that a model runs, by a run on small frames, which takes much less than to trace it."""
     assert isinstance(model, nn.Module)
     weight = next(model.parameters())
     frames = [torch.rand(1, 3, PROBE, PROBE, dtype=weight.dtype, device=weight.device) for _ in range(2)]
-    with Ops() as ops, torch.no_grad():
+    names: set[str] = set()
+    with OpsHeard(lambda op: names.add(op.removesuffix(".default"))), torch.no_grad():
         model.interpolate(frames[0], frames[1], 0.5)
-    names: set[str] = ops.names
     return names
 
 

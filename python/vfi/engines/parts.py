@@ -88,13 +88,12 @@ def building_until(deadline: float) -> Iterator[None]:
         PartRunner.deadline = before
 
 
-class Watch(TorchDispatchMode):
-    """Sees which modules are at work when an op of ours runs."""
+class OpsHeard(TorchDispatchMode):
+    """Calls `heard` with the name of each op that runs inside, before it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[str], object]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.active: list[str] = []
-        self.impure: set[str] = set()
+        self.heard = heard
 
     def __torch_dispatch__(
         self,
@@ -103,9 +102,21 @@ class Watch(TorchDispatchMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        if str(func).startswith(OURS):
-            self.impure.update(self.active)
+        self.heard(str(func))
         return func(*args, **(kwargs or {}))
+
+
+class Watch(OpsHeard):
+    """Sees which modules are at work when an op of ours runs."""
+
+    def __init__(self) -> None:
+        super().__init__(self.blame)
+        self.active: list[str] = []
+        self.impure: set[str] = set()
+
+    def blame(self, op: str) -> None:
+        if op.startswith(OURS):
+            self.impure.update(self.active)
 
 
 def found(model: nn.Module, run: Callable[[], object]) -> list[Part]:

@@ -99,14 +99,13 @@ def _is_flash(small: Sequence[np.ndarray], place: int, difference: float) -> boo
     """Whether frame `place`, or the one before it, belongs to a flash within a scene."""
     levels = [float(picture.mean()) for picture in small]
     before, after = place - 1, place
-    for other in range(after + 1, min(len(small), after + _AROUND)):  # it begins here
-        brighter = levels[after] > max(levels[before], levels[other]) + _BRIGHTER
-        if brighter and _difference(small[before], small[other]) < _SHARE_OF_FLASH * difference:
-            return True
-    for other in range(max(0, before - _AROUND), before):  # it ends here
-        brighter = levels[before] > max(levels[after], levels[other]) + _BRIGHTER
-        if brighter and _difference(small[after], small[other]) < _SHARE_OF_FLASH * difference:
-            return True
+    begins = (after, before, range(after + 1, min(len(small), after + _AROUND)))
+    ends = (before, after, range(max(0, before - _AROUND), before))
+    for bright, beside, others in (begins, ends):
+        for other in others:
+            brighter = levels[bright] > max(levels[beside], levels[other]) + _BRIGHTER
+            if brighter and _difference(small[beside], small[other]) < _SHARE_OF_FLASH * difference:
+                return True
     return False
 
 
