@@ -1,10 +1,9 @@
 """Cuts are found, and what moves or changes its brightness is none."""
 
-from fractions import Fraction
-
 import cv2
 import numpy as np
 import pytest
+from tiny_videos import film
 from video_runs import refused, run
 
 from vfi.video.scene_cuts import SceneCuts, is_cut
@@ -140,17 +139,3 @@ def test_cuts_are_listed_and_given(tmp_path, capsys):
     assert "cuts.txt, line 2: expected seconds" in refused(capsys, source, "-o", tmp_path / "o.mkv", *given[:2])
     assert "expected auto, off or a file" in refused(capsys, source, "-o", tmp_path / "o.mkv", "--scene-cuts", "nope")
     assert "-o is missing" in refused(capsys, source)
-
-
-def film(path, frames):
-    import av
-
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for n, rgb in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path

@@ -4,10 +4,10 @@ import json
 from fractions import Fraction
 from itertools import pairwise
 
-import av
 import cv2
 import numpy as np
 import pytest
+from tiny_videos import film
 from video_runs import read, refused, run
 
 from vfi.commands import progress
@@ -40,18 +40,6 @@ PATTERNS = {
 def shown(pattern):
     """The numbers of drawings, one for each frame."""
     return [number for number, times in enumerate(pattern) for _ in range(times)]
-
-
-def film(path, pictures, options=None, codec="ffv1"):
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=RATE, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for n, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-            frame.pts, frame.time_base = n, Fraction(1, RATE)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
 
 
 def timed(pictures):
@@ -91,7 +79,7 @@ def test_a_still_picture_stays():
 @pytest.mark.parametrize("case", ("twos", "threes", "mixed"))
 def test_the_motion_becomes_even(tmp_path, capsys, case):
     numbers = shown(PATTERNS[case])
-    source = film(tmp_path / "in.mkv", [drawing(k) for k in numbers])
+    source = film(tmp_path / "in.mkv", [drawing(k) for k in numbers], rate=RATE)
     out = tmp_path / "out.mkv"
     assert run(source, "-o", out, "--dedup", "--factor", 1, "--scene-cuts", "off") == 0
     said = capsys.readouterr()
@@ -108,7 +96,7 @@ def test_the_motion_becomes_even(tmp_path, capsys, case):
 
 
 def test_progress_for_programs(tmp_path, capsys, monkeypatch):
-    source = film(tmp_path / "in.mkv", [drawing(k) for k in range(6)])
+    source = film(tmp_path / "in.mkv", [drawing(k) for k in range(6)], rate=RATE)
     from vfi.commands.main import main
 
     assert main(["interpolate", str(source), "-o", str(tmp_path / "out.mkv"), "--json-progress"]) == 0

@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from tiny_videos import film
 from video_runs import read, run
 
 from vfi.video.interlaced import is_combed
@@ -30,20 +31,6 @@ def woven(number: int, step: float = 3, first: int = 0) -> np.ndarray:
     picture = moment(2 * number * step).copy()
     picture[1 - first :: 2] = moment((2 * number + 1) * step)[1 - first :: 2]
     return picture
-
-
-def film(path, pictures, codec="ffv1", options=None, pixels="yuv420p", rate=25):
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
-        if codec == "mpeg2video":
-            stream.codec_context.bit_rate = 8_000_000
-        for n, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
-            frame.pts, frame.time_base = n, 1 / Fraction(rate)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
 
 
 def combs(path) -> int:

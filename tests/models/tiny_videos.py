@@ -62,6 +62,29 @@ def make(
     return path
 
 
+def film(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    codec: str = "ffv1",
+    options: dict[str, str] | None = None,
+    pixels: str = "yuv420p",
+    rate: int = 25,
+) -> Path:
+    """A video of given pictures, (H, W, 3) uint8 RGB."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=rate, options=options or {})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixels
+        if codec == "mpeg2video":
+            stream.codec_context.bit_rate = 8_000_000
+        for n, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = n, 1 / Fraction(rate)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
 def join(path: Path, *parts: Path) -> Path:
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
