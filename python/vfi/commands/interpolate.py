@@ -37,6 +37,9 @@ _OF_VIDEO_INPUT = (
 _OTHER = (
     *(
         "run",
+        "config",
+        "save_config",
+        "save_settings",
         "input",
         "output",
         "overwrite",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vfi.commands import evaluate, export, interpolate, probe, train
 from vfi.commands.program import SentenceParser, exit_code
+from vfi.commands.settings_file import SettingsParser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         options = build_parser().parse_args(arguments)
+        options.save_settings(options)
         options.run(options)
 
     return exit_code("vfi", run)
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of every subcommand; imports nothing heavy, so that --help is instant."""
     parser = SentenceParser(prog="vfi", description="Video frame interpolation.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SettingsParser)
     for command in (interpolate, probe, evaluate, train, export):
         command.add(commands)
     return parser
