@@ -57,6 +57,17 @@ def test_several_times_give_numbered_images_in_order(pair, tmp_path):
     )
 
 
+def test_the_given_frames_are_written_too(pair, tmp_path):
+    first, second, truth = pair
+    run(first, second, "-o", tmp_path / "f.png", "--factor", 4, "--ends")
+    names = [f"f_{number}.png" for number in range(1, 6)]
+    assert sorted(path.name for path in tmp_path.glob("f_*")) == names
+    for name, path in ((names[0], first), (names[-1], second)):
+        np.testing.assert_array_equal(read_image(tmp_path / name).rgb, read_image(path).rgb)
+    run(first, second, "-o", tmp_path / "g.png", "--ends", "--ground-truth", truth)
+    assert (tmp_path / "g_2.png").read_bytes() == (tmp_path / "f_3.png").read_bytes()
+
+
 def test_names_and_times():
     assert numbered_outputs(Path("x/m.png"), 1) == [Path("x/m.png")]
     assert numbered_outputs(Path("x/m.png"), 10)[::9] == [Path("x/m_01.png"), Path("x/m_10.png")]

@@ -139,7 +139,7 @@ def _images(options: argparse.Namespace) -> None:
     interpolate_images.times_from(options.t, factor, options.num_frames)  # wrong ones before anything is read
     to_video = not images.is_image_name(options.output)
     if to_video:
-        refuse(options, ("ground_truth", "strip", "show_route"), "image output")
+        refuse(options, ("ends", "ground_truth", "strip", "show_route"), "image output")
     else:
         refuse(options, ("fps", *_ENCODING), "video output")
     model, device = chosen_model.load(options)
@@ -162,8 +162,9 @@ def _images(options: argparse.Namespace) -> None:
         words = model_options.as_words(model_options.given(options, model_options.of_models(), options.model))
         raise UserError(f"--show-route is not for the model {options.model}{words and f' with {words}'}")
     job = interpolate_images.ImageJob(
-        first, second, options.output, times, options.ground_truth, options.strip, options.show_route, options.overwrite
-    )
+        first, second, options.output, times, options.ground_truth, options.strip, options.show_route,
+        options.overwrite, bool(options.ends),
+    )  # fmt: skip
     interpolate_images.run(job, model, device)
 
 
@@ -172,7 +173,7 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
     from vfi.commands import interpolate_video
     from vfi.commands.video_plan import VideoJob
 
-    refuse(options, ("t", "num_frames", "ground_truth", "strip", "show_route"), "two images")
+    refuse(options, ("t", "num_frames", "ends", "ground_truth", "strip", "show_route"), "two images")
     if options.output == STREAM:
         refuse(options, (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume"), "files")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:

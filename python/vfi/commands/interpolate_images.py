@@ -28,6 +28,7 @@ class ImageJob:
     strip: Path | None = None
     show_route: Path | None = None
     overwrite: bool = False
+    ends: bool = False  # the given frames are written, too
 
 
 def numbered(pattern: Path, number: int, digits: int) -> Path:
@@ -63,7 +64,8 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
     """Writes the frames and prints where they are and how good they are."""
     if job.ground_truth is not None and len(job.times) != 1:
         raise UserError("--ground-truth is one image, so give one --t with it")
-    outputs = numbered_outputs(job.output, len(job.times))
+    times = (0.0, *job.times, 1.0) if job.ends else job.times
+    outputs = numbered_outputs(job.output, len(times))
     sources = tuple(path for path in (job.first, job.second, job.ground_truth) if path is not None)
     targets = list(outputs)
     for option, path in (("--strip", job.strip), ("--show-route", job.show_route)):
@@ -82,7 +84,8 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
     frame0, frame1 = to_tensor(image0.rgb, device), to_tensor(image1.rgb, device)
     results = interpolate_many(model, frame0, frame1, job.times)
     arrays = [to_array(result, image0.rgb.dtype) for result in results]
-    for path, t, array in zip(outputs, job.times, arrays, strict=True):
+    written = [image0.rgb, *arrays, image1.rgb] if job.ends else arrays
+    for path, t, array in zip(outputs, times, written, strict=True):
         write_image(path, array, gray=image0.gray and image1.gray)
         print(f"wrote {path} (t = {t:g})")
     if truth is not None:

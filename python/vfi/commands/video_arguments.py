@@ -49,6 +49,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add("--tracks", nargs="+", type=int, metavar="N", help="only these tracks, from 1 (default: all)")
     images = parser.add_argument_group("images")
     add = images.add_argument
+    what = "also write the two given ones, as the first and the last"
+    add("--ends", action="store_true", default=None, help=what)
     add("--ground-truth", type=Path, help="the true frame; prints PSNR and SSIM")
     add("--strip", type=Path, help="also write a picture of inputs, result, motion and holes")
     what = "where patches are routed: also write pictures of the result with those of each routed block in green"
