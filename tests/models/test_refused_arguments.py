@@ -102,7 +102,7 @@ ARGUMENTS = [
     (("flow-splat", "x"), {}, "has no weights, so weights cannot be used"),
     (("rife",), {}, "needs weights, such as"),
     (("rife", "x"), {"scales": 1}, "scales is not for the model rife: it has scale, tta, ensemble, tile"),
-    (("flow-splat",), {"scale": 1}, "scale is not for the model flow-splat: it has none"),
+    (("flow-splat",), {"scale": 1}, "scale is not for the model flow-splat: it has tile"),
     (("rife", "x"), {"scale": "0.5"}, "expected scale 0.25, 0.5, 1, 2, 4, got '0.5'"),
     (("rife", "x"), {"scale": True}, "expected scale 0.25, 0.5, 1, 2, 4, got True"),
     (("rife", "x"), {"scale": NAN}, "expected scale 0.25, 0.5, 1, 2, 4, got nan"),

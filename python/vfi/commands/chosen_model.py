@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vfi.commands import model_options
+from vfi.commands import model_options, option_values
 from vfi.commands.program import note
 from vfi.engines.names import ENGINES, PRECISIONS, Engine
 from vfi.files.opencv import opencv
@@ -23,6 +23,8 @@ def add(parser: argparse.ArgumentParser, engine: Engine | None = None) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     parser.set_defaults(usual_engine=engine)
     if engine is not None:
+        what = "such as 4G: what a frame between may take beside the weights; larger pictures are cut into squares"
+        parser.add_argument("--max-memory", type=option_values.memory, metavar="BYTES", help=what)
         add_engines(parser, engine)
 
 
@@ -47,7 +49,8 @@ def load(options: argparse.Namespace, own: Sequence[str] = ()) -> "tuple[Interpo
     device = choose_device(options.device)
     chosen = model_options.given(options, model_options.of_models(), options.model, own)
     load: Callable[..., Interpolator] = registry.load_model
-    model = load(options.model, options.weights, device, **engine_of(options), **chosen)
+    most = getattr(options, "max_memory", None)
+    model = load(options.model, options.weights, device, max_memory=most, **engine_of(options), **chosen)
     for notice in model.notices:
         note(notice)
     return model, device

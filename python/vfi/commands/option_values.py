@@ -1,6 +1,7 @@
 """Values of options, from the words of a command line."""
 
 import argparse
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,13 +10,23 @@ from vfi.errors import UserError
 
 def bits(text: str) -> int:
     """Bits per second, also in k or M."""
-    factor = {"k": 1000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    return _amount(text, {"k": 1000, "m": 1_000_000}, "bits per second, such as 8M")
+
+
+def memory(text: str) -> int:
+    """Bytes, also in M or G of 1024 times 1024 and so on, with or without a B or iB behind."""
+    short = text.lower().removesuffix("b").removesuffix("i")
+    return _amount(short, {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}, "bytes, such as 4G")
+
+
+def _amount(text: str, units: Mapping[str, int], expected: str) -> int:
+    factor = units.get(text[-1:].lower(), 1)
     try:
         value = round(float(text[:-1] if factor > 1 else text) * factor)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"expected bits per second, such as 8M, got {text!r}") from None
-    if not 0 < value < 2**40:
-        raise argparse.ArgumentTypeError(f"expected bits per second above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
+    if not 0 < value < 2**60:
+        raise argparse.ArgumentTypeError(f"expected {expected} and more than none, got {text}")
     return value
 
 

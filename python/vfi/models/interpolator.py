@@ -38,6 +38,8 @@ class Interpolator(ABC):
         channel_order: of the frames that the methods take and give, "rgb" or "bgr".
         shows_route: explanations have `route_panels`.
         notices: what a user should know of how it was loaded, a sentence each.
+        works_in_tiles: squares of a picture may be made by themselves.
+        tile: side of the squares, px, that it cuts pictures into itself; None: it leaves that to others.
         any_time: a single call reaches any time; otherwise only the middle, of which others are made.
         programs: of a module, the methods from tensors and numbers to tensors, without effects elsewhere, that are its
             work; `vfi.engines` runs them otherwise. "network.forward" is of a module below. Empty: no engine takes it.
@@ -46,6 +48,8 @@ class Interpolator(ABC):
     channel_order: ChannelOrder = "rgb"
     shows_route = False
     notices: tuple[str, ...] = ()
+    works_in_tiles: bool = True
+    tile: int | None = None
     any_time: bool = True
     programs: tuple[str, ...] = ()
 

@@ -51,7 +51,7 @@ class OnEngine(Interpolator):
     ) -> None:
         self.model, self.named = model, engine != "auto"
         self.channel_order, self.shows_route, self.notices = model.channel_order, model.shows_route, model.notices
-        self.any_time = model.any_time
+        self.any_time, self.tile, self.works_in_tiles = model.any_time, model.tile, model.works_in_tiles
         self.machine = Machine.here(device)
         self.offered = plans(engine, precision, device, self.machine)
         self.say, self.warn = say or LOG.info, say or LOG.warning

@@ -93,9 +93,14 @@ def _rdvfi(variant: str, backbone: str) -> ModelEntry:
 
 DEFAULT = "flow-splat"
 MODELS = {
-    "flow-splat": ModelEntry("flow_splat:FlowSplat", "optical flow and softmax splatting, no weights"),
+    "flow-splat": ModelEntry(
+        "flow_splat:FlowSplat", "optical flow and softmax splatting, no weights", options="tile_options:TileOptions"
+    ),
     "ebme-splat": ModelEntry(
-        "ebme.model:EBMESplat", "EBME's flow and softmax splatting", weights="bi-flownet.pkl of EBME"
+        "ebme.model:EBMESplat",
+        "EBME's flow and softmax splatting",
+        weights="bi-flownet.pkl of EBME",
+        options="tile_options:TileOptions",
     ),
     "apr-vfi": ModelEntry(
         "apr_vfi.model:APRVFI",
@@ -139,6 +144,7 @@ def load_model(
     engine: "Engine | None" = None,
     precision: "Precision | None" = None,
     say: Callable[[str], None] | None = None,
+    max_memory: int | None = None,
     **options: object,
 ) -> "Interpolator":
     """The model called `name`, ready to interpolate.
@@ -151,6 +157,8 @@ def load_model(
             fastest of those that are installed. None, and no precision: the model as it is, in float32.
         precision: "float32", "float16", "bfloat16", or "auto", what the engine is fastest in here.
         say: takes what an engine has to say, a sentence each; None: it is logged.
+        max_memory: bytes that a frame between may take, beside weights and frames: larger pictures are cut into squares
+            that fit. On the CPU it is measured, on Linux; elsewhere 2.5 kB per pixel are supposed. None: no matter.
         options: the model's own, such as `scale=0.5` of "rife"; None is not given.
 
     Raises:
@@ -168,14 +176,18 @@ def load_model(
     from vfi.models.devices import choose_device  # which imports torch
 
     place = choose_device(device)
-    if engine is None and precision is None:
-        return entry.loaded().load(weights, place, chosen)
-    from vfi.engines.plans import check_names
-    from vfi.models.on_engine import on_engine
+    from vfi.models.tiled import tiled
 
-    engine, precision = engine or "torch", precision or "auto"
-    check_names(engine, precision)  # before anything slow
-    return on_engine(entry.loaded().load(weights, place, chosen), engine, precision, place, say)
+    if engine is None and precision is None:
+        model = entry.loaded().load(weights, place, chosen)
+    else:
+        from vfi.engines.plans import check_names
+        from vfi.models.on_engine import on_engine
+
+        engine, precision = engine or "torch", precision or "auto"
+        check_names(engine, precision)  # before anything slow
+        model = on_engine(entry.loaded().load(weights, place, chosen), engine, precision, place, say)
+    return tiled(model, getattr(chosen, "tile", None), max_memory, place)
 
 
 def load_objective(name: str, weights: str | Path | None, tiny: bool, **options: object) -> "Objective":

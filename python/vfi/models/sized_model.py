@@ -15,7 +15,6 @@ class SizedModel(Interpolator):
 
     multiple: int
     scale, tta, ensemble = 1.0, False, False  # what interpolate does unless told otherwise
-    tile: int | None = None
 
     def check_ensemble(self, ensemble: bool) -> None:
         """ArgumentError if the network cannot average with the answer for the frames exchanged, and is asked to."""

@@ -56,7 +56,7 @@ class APRVFI(nn.Module, Interpolator):
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: APROptions) -> "APRVFI":
-        return load(weights).set_usual(**vars(options)).to(device)
+        return load(weights).set_usual(options.routing, options.keep).to(device)
 
     @classmethod
     def objective(cls, weights: str | Path | None, tiny: bool, options: APRTraining) -> "Objective":

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vfi import errors
-from vfi.options import Options, TrainingOptions, option, shown
+from vfi.models.tile_options import TileOptions
+from vfi.options import TrainingOptions, option, shown
 
 Routing = Literal["apr", "static", "patches", "ratio"]
 ROUTINGS: tuple[Routing, ...] = get_args(Routing)
 
 
 @dataclass(frozen=True)
-class APROptions(Options):
+class APROptions(TileOptions):
     routing: Routing = option(
         "apr",
         "which patches the refine blocks see: those that the network chooses (apr), the image as a whole "

@@ -24,6 +24,7 @@ class SeededRDVFI(Interpolator):
     """RDVFI whose noise is drawn anew from `seed` for each pair."""
 
     variant: ClassVar[Variant]
+    works_in_tiles = False
 
     def __init__(self, pipeline: RDVFI, seed: int) -> None:
         self.pipeline, self.seed = pipeline, seed

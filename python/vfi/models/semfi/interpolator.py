@@ -29,6 +29,8 @@ class PromptedSemFi(Interpolator):
         settings: see `SemFi.generate`.
     """
 
+    works_in_tiles = False
+
     def __init__(self, pipeline: SemFi, **settings: Any) -> None:
         self.pipeline, self.settings = pipeline, settings
 
