@@ -211,7 +211,7 @@ def load_state(state: Mapping[str, Tensor], path: str | Path) -> RIFE4:
     try:
         model = checkpoints.built(lambda: RIFE4(network), needed, path).eval()
     except UserError as error:
-        reason = str(error).partition("RIFE4: ")[2]
+        reason = str(error).partition(f"does not fit {RIFE4.called}: ")[2]
         if not reason:
             raise
         raise UserError(f"{path} is most like RIFE {network.names[0]}, which it does not fit: {reason}") from None
