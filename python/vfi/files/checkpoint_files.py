@@ -38,10 +38,7 @@ BITS = {
 UNREADABLE = "not a checkpoint that can be read safely"
 OBJECTS = "it holds more than tensors (save net.state_dict())"
 DAMAGED = "it is damaged, or something else"
-ARCHIVES = {
-    b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z", b"Rar!": "RAR",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}  # fmt: skip
+ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z", b"Rar!": "RAR"}
 # What a pickle of tensors may name; each takes no more memory than its arguments
 GLOBALS = {
     "collections OrderedDict", "collections Counter", "builtins set", "builtins complex", "_codecs encode",
