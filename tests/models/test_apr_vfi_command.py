@@ -180,7 +180,7 @@ def test_sizes_are_those_of_the_checkpoint(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "apr.pth")
     loaded = apr_vfi.load(tmp_path / "apr.pth")
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
-    with pytest.raises(UserError, match="does not fit APRVFI"):
+    with pytest.raises(UserError, match="does not fit apr-vfi:"):
         apr_vfi.load(tmp_path / "apr.pth", config=APRConfig())
 
 

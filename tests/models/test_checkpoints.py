@@ -1,5 +1,6 @@
 """Files that are no checkpoint, or a hostile one: every loader says so in one sentence, and takes no memory for it."""
 
+import gzip
 import os
 import pickle
 import zipfile
@@ -103,6 +104,10 @@ FILES = {
     "pickle": (pickle.dumps([1, 2, 3], protocol=2), "damaged, or something else"),
     "payload": (pickle.dumps(Payload(), protocol=2), r"more than tensors"),
     "payload, protocol 4": (pickle.dumps(Payload(), protocol=4), r"more than tensors"),
+    "zeros": (bytes(1000), "it begins with zeros"),
+    "two letters": (b"PK", "damaged, or something else"),
+    "gzip": (gzip.compress(b"abc"), "it is an archive of gzip: unpack it"),
+    "zip with weights": (zipped([("train_log/flownet.pkl", b"abc")]), "unpack it, for train_log/flownet.pkl"),
     "zip": (zipped([("a/readme.txt", b"hello")]), "none of torch.save"),
     "bytearray": (zipped([("a/data.pkl", b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x04\x85R.")]),
                   "more than tensors"),

@@ -150,7 +150,7 @@ def test_wrong_files_are_one_sentence(published, svd, tmp_path):
         (("u", published), "expected the folder vae of stable-video-diffusion-img2vid in"),
         (
             ("u", svd, own_weights(rdvfi.tiny("d"), tmp_path / "d.safetensors", "estimator")),
-            "does not fit RDVFINetworks: ",
+            "does not fit RDVFI's own networks: ",
         ),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -219,7 +219,7 @@ def test_lpips(tmp_path):
     save_file(heads, tmp_path / "heads.safetensors")
     with pytest.raises(UserError, match="is no AlexNet"):
         lpips.load(tmp_path / "heads.safetensors", paths[1])
-    with pytest.raises(UserError, match="does not fit ModuleList"):
+    with pytest.raises(UserError, match="does not fit LPIPS' linear layers:"):
         lpips.load(paths[0], paths[0])
 
 

@@ -94,7 +94,7 @@ def test_a_rife_checkpoint_lacks_only_the_adapters(tmp_path):
     sg_rife.load(tmp_path / "sg.pkl")
     partial = {k: v for k, v in model.state_dict().items() if k != "unet.fusion_s2.gamma"}
     torch.save(partial, tmp_path / "partial.pkl")
-    with pytest.raises(UserError, match=r"partial\.pkl does not fit SGRIFE: 1 keys missing: unet\.fusion_s2\.gamma"):
+    with pytest.raises(UserError, match=r"partial\.pkl does not fit sg-rife: 1 keys missing: unet\.fusion_s2\.gamma"):
         sg_rife.load(tmp_path / "partial.pkl")
 
 
@@ -131,7 +131,7 @@ def test_wrong_checkpoints_get_one_sentence(tmp_path, capsys):
     with pytest.raises(UserError, match=parts):
         rife.load(path)
     torch.save({**state, "unet.conv.bias": torch.full((3,), float("nan"))}, path)
-    with pytest.raises(UserError, match=r"x\.pkl does not fit RIFE: values that are not finite in unet\.conv\.bias$"):
+    with pytest.raises(UserError, match=r"x\.pkl does not fit rife: values that are not finite in unet\.conv\.bias$"):
         rife.load(path)
     path.with_suffix(".safetensors").write_bytes(b"x" * 100)
     with pytest.raises(UserError, match="is not a checkpoint that can be read safely"):

@@ -122,7 +122,7 @@ def test_inception(inception_file, tmp_path):
     state = torch.load(inception_file)
     for changed in ({"Mixed_5b.branch1x1.conv.weight": torch.zeros(1)}, {"other": torch.zeros(1)}):
         torch.save({**state, **changed}, tmp_path / "wrong.pth")
-        with pytest.raises(UserError, match="does not fit Inception"):
+        with pytest.raises(UserError, match="does not fit the Inception-v3 of FID:"):
             inception.load(tmp_path / "wrong.pth")
     torch.save({"weight": torch.zeros(1)}, tmp_path / "wrong.pth")
     with pytest.raises(UserError, match="expected the Inception-v3 of FID"):

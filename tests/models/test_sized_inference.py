@@ -13,7 +13,7 @@ def test_the_middle_reaches_other_times_by_halves():
     """A network that averages: the frame at t is the mix of both by t."""
 
     class Averaging(torch.nn.Linear):
-        multiple, any_time = 1, False
+        multiple, least_multiple, any_time = 1, 1, False
         calls = 0
 
         def frame_at(self, first, second, timestep, scale):
@@ -31,7 +31,7 @@ def test_the_middle_reaches_other_times_by_halves():
 class Local(torch.nn.Linear):
     """A network whose pixels depend on their neighbours up to 16 px away, and which says what it was given."""
 
-    multiple, any_time = 32, True
+    multiple, least_multiple, any_time = 32, 32, True
 
     def frame_at(self, first, second, timestep, scale):
         self.seen.append(tuple(first.shape[2:]))

@@ -61,4 +61,6 @@ def engine_of(options: argparse.Namespace) -> dict[str, object]:
     if options.usual_engine is None:
         return {}
     engine = options.engine or options.usual_engine
-    return {"engine": engine, "precision": options.precision or ("auto" if options.engine else "float32"), "say": note}
+    asked = engine == "auto" or options.engine or options.precision  # by somebody who wants to know
+    precision = options.precision or ("auto" if options.engine else "float32")
+    return {"engine": engine, "precision": precision, "say": note if asked else None}

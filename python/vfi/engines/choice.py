@@ -1,6 +1,7 @@
 """Which plan is fastest here, measured once and remembered."""
 
 import importlib.metadata
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ LONGEST = 12.0  # s, after which nothing more is built
 LARGEST = 384 * 640  # pixels of the probe
 PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxscript")
 ROUNDS = 2
+MOST_SHOWN = 80  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,15 @@ class Choice(Generic[Model]):
     def __str__(self) -> str:
         if not self.seconds:
             return f"{self.plan}, as chosen before"
-        others = ", ".join(f"{plan} {s:.2f} s" for plan, s in self.seconds.items() if plan != self.plan)
-        return f"{self.plan}: {self.seconds[self.plan]:.2f} s a frame of the probe{others and f' ({others})'}"
+        others = [f"{plan} {s:.2f} s" for plan, s in self.seconds.items() if plan != self.plan]
+        others += [f"{plan} not: {shortened(reason)}" for plan, reason in self.refused.items()]
+        more = f" ({', '.join(others)})" if others else ""
+        return f"{self.plan}: {self.seconds[self.plan]:.2f} s a frame of the probe{more}"
+
+
+def shortened(reason: str) -> str:
+    """Its first line, or less."""
+    return textwrap.shorten((reason.strip().splitlines() or ["no reason"])[0], MOST_SHOWN, placeholder=" ...")
 
 
 def chosen(model: Model, size: tuple[int, int], offered: Sequence[Plan], machine: Machine) -> Choice[Model]:

@@ -28,6 +28,7 @@ DTYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16,
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
 )  # fmt: skip
+WEIGHTS = (".pkl", ".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 MOST_SHOWN = 60  # characters of a shape in a sentence
 # Of a number in safetensors, by the names there
 BITS = {
@@ -37,6 +38,7 @@ BITS = {
 UNREADABLE = "not a checkpoint that can be read safely"
 OBJECTS = "it holds more than tensors (save net.state_dict())"
 DAMAGED = "it is damaged, or something else"
+ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z", b"Rar!": "RAR"}
 # What a pickle of tensors may name; each takes no more memory than its arguments
 GLOBALS = {
     "collections OrderedDict", "collections Counter", "builtins set", "builtins complex", "_codecs encode",
@@ -66,12 +68,15 @@ def contents(path: Path, otherwise: str = UNREADABLE) -> object:
     """What a file holds, tensors in mappings and lists, as `read`; otherwise: what is said of one that is refused."""
     head, size = _beginning(path)
     try:
-        return _read_as(_kind(head, path.suffix == ".safetensors"), path, size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files there are some, and of old ones
+            return _read_as(_kind(head, path.suffix == ".safetensors"), path, size)
     except Refused as error:
         raise UserError(f"{path} is {otherwise}: {error}") from error
     except Exception as error:  # damaged files fail in many ways, and torch advises what a user should not follow
         short = isinstance(error, MemoryError) or "allocate memory" in str(error)
-        raise UserError(f"{path} is {otherwise}: {'there is not enough memory' if short else DAMAGED}") from error
+        reason = "there is not enough memory" if short else f"{DAMAGED}; it has {size:,} bytes"
+        raise UserError(f"{path} is {otherwise}: {reason}") from error
 
 
 def _beginning(path: Path) -> tuple[bytes, int]:
@@ -115,6 +120,13 @@ def _what_else(head: bytes) -> str:
         return "it is a pointer of Git LFS in place of the file (git lfs pull)"
     if text.lower().startswith(("<!", "<html", "<head", "<body", "<?xml")):
         return "it is a web page in place of the file"
+    if not any(head):
+        return "it is damaged: it begins with zeros"
+    for begin, name in ARCHIVES.items():
+        if head.startswith(begin):
+            return f"it is an archive of {name}: unpack it"
+    if b"PK\x03\x04".startswith(head):
+        return DAMAGED
     line = text.partition("\n")[0].rstrip()[:40]
     return f"it is a text, {line!r}" if line.isprintable() and "\ufffd" not in line else DAMAGED
 
@@ -133,23 +145,25 @@ def _read_as(kind: str, path: Path, size: int) -> object:
         else:
             with path.open("rb") as file:
                 _check_pickle(file, LEGACY)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Mapped, a part cannot reach beyond the file, whatever size it claims
-            state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=kind == "zip")
+        # Mapped, a part cannot reach beyond the file, whatever size it claims
+        state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=kind == "zip")
     _check_sizes(state, size)
     return state
 
 
 def _check_zip(path: Path, size: int) -> None:
     """torch.save compresses nothing, so that the parts together are smaller than the file."""
+    if not zipfile.is_zipfile(path):
+        raise Refused(f"{DAMAGED}: it is cut off after {size:,} bytes, before the list of its parts")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if len({part.filename.lower() for part in parts}) < len(parts):
             raise Refused("it has two parts of one name")
         lists = [part for part in parts if part.filename.partition("/")[2] == "data.pkl"]
         if len(lists) != 1:
-            raise Refused("it is a zip archive, but none of torch.save")
+            weights = [part.filename for part in parts if part.filename.endswith(WEIGHTS)]
+            within = f"; unpack it, for {weights[0][:MOST_SHOWN]}" if weights else ""
+            raise Refused(f"it is a zip archive, but none of torch.save{within}")
         if any("/code/" in part.filename for part in parts):
             raise Refused("it is a program of TorchScript (save net.state_dict())")
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):

@@ -15,6 +15,8 @@ from vfi.files.checkpoint_files import contents, kind_of
 
 SHOWN = 4  # keys named in a sentence
 DEPTH = 4  # keys under which tensors may lie
+# Words before every name, of what held the network; torch.compile puts its own before any word
+WRAPPERS, COMPILED = ("module", "model", "flownet", "net", "network", "ema", "state_dict"), "_orig_mod."
 # What building a network of impossible sizes raises
 NO_NETWORK = (ArithmeticError, AssertionError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -22,14 +24,15 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """A file's tensors by name, on the CPU, without the prefix `module.` that DataParallel adds.
+    """A file's tensors by name, on the CPU, without the prefixes that DataParallel, torch.compile and modules that hold
+    the network add.
 
-    A checkpoint whose tensors lie under one key (`state_dict`, `model`, ...) is opened there. With any key beginning
-    with `module.`, the others are left out, as the loaders of RIFE do.
+    A checkpoint whose tensors lie under one key (`state_dict`, `model`, ...) is opened there, also beside the state of
+    an optimizer and settings. With any key beginning with `module.`, the others are left out, as RIFE's loaders do.
 
     Raises:
-        UserError: if the file cannot be read, holds anything but dense tensors of numbers, or tensors larger than
-            itself.
+        UserError: if the file cannot be read, holds anything but dense tensors of numbers, tensors larger than itself,
+            or two copies of a network.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f"expected the name of a file, got {path!r}")
@@ -46,15 +49,51 @@ def tensors_of(state: object, path: Path) -> dict[str, Tensor]:
         if {"network", "optimizer", "step"} <= set(mapping):
             raise UserError(f"{path} is the state of a training; its weights are in weights.safetensors beside it")
         tensors = {str(name): value for name, value in mapping.items() if isinstance(value, Tensor)}
-        prefixed = {name.removeprefix("module."): v for name, v in tensors.items() if name.startswith("module.")}
         if tensors:
-            return {name: value.detach() for name, value in (prefixed or tensors).items()}
-        inner = [value for value in mapping.values() if isinstance(value, Mapping)]
+            return {name: tensors[long].detach() for name, long in _without_wrappers(list(tensors), path).items()}
+        inner = [value for value in mapping.values() if isinstance(value, Mapping) and not _beside_weights(value)]
         if len(inner) != 1:
             break
         mapping = inner[0]
     kind = type(state).__name__
     raise UserError(f"expected {path} to hold a state dict, names and tensors, got {kind}{_without_tensors(state)}")
+
+
+def _beside_weights(mapping: Mapping[object, object]) -> bool:
+    """Whether it is the state of an optimizer, or settings: what a training keeps with the weights."""
+    optimizer = {"state", "param_groups"} <= set(mapping)
+    return optimizer or (bool(mapping) and all(isinstance(v, (int, float, str, type(None))) for v in mapping.values()))
+
+
+def _without_wrappers(names: list[str], path: Path) -> dict[str, str]:
+    """Each name without what wrappers put before it, and with it.
+
+    Raises:
+        UserError: if two are the same then: the file holds a network twice.
+    """
+    bare: dict[str, str] = {}
+    for name in names:
+        first = bare.setdefault(_bare(name), name)
+        if first != name:
+            raise UserError(f"expected one copy of each tensor in {path}, got two of {_bare(name)}: {first} and {name}")
+    short = {name.replace(COMPILED, ""): name for name in names}
+    while True:
+        parallel = {name.removeprefix("module."): long for name, long in short.items() if name.startswith("module.")}
+        words = {name.partition(".")[0] if "." in name else "" for name in short}
+        if parallel:
+            short = parallel
+        elif len(words) == 1 and words <= set(WRAPPERS):
+            short = {name.partition(".")[2]: long for name, long in short.items()}
+        else:
+            return short
+
+
+def _bare(name: str) -> str:
+    """Without any word of wrappers at its begin."""
+    name = name.replace(COMPILED, "")
+    while (parts := name.partition("."))[0] in WRAPPERS and parts[2]:
+        name = parts[2]
+    return name
 
 
 def _without_tensors(state: object) -> str:
@@ -83,8 +122,10 @@ def check(
     *,
     names: Callable[[str], str] = str,
     assign: bool = False,
+    called: str = "",
 ) -> dict[str, Tensor]:
     """What `load_into` will load, by the model's keys, which may be on the meta device; raises as it does."""
+    blame = f"{path} does not fit {called or getattr(model, 'called', 'the network')}"
     own = {names(key): value for key, value in model.state_dict().items()}
     lacking = [k for k in own if k not in state and not k.startswith(missing or ("\0",))]
     unknown = [k for k in state if k not in own]
@@ -97,9 +138,9 @@ def check(
     problems = {"keys missing": lacking, "keys unknown": unknown, "of another shape": other, "of another kind": kinds}
     told = [f"{len(keys)} {what}: {listed(keys)}" for what, keys in problems.items() if keys]
     if told:
-        raise UserError(f"{path} does not fit {type(model).__name__}: {'; '.join(told)}")
+        raise UserError(f"{blame}: {'; '.join(told)}")
     for key, (value, wanted) in pairs.items():
-        converted(value, value.dtype if assign else wanted.dtype, key, f"{path} does not fit {type(model).__name__}")
+        converted(value, value.dtype if assign else wanted.dtype, key, blame)
     places = {key: names(key) for key in model.state_dict()}
     return {key: state[name] for key, name in places.items() if name in state}
 
@@ -125,18 +166,20 @@ def load_into(
     *,
     names: Callable[[str], str] = str,
     assign: bool = False,
+    called: str = "",
 ) -> None:
     """Loads every parameter, or none; those that begin with one of `missing` may be absent.
 
     Args:
         names: the name in `state` of each of the model's keys.
         assign: the tensors of `state` become the parameters, and are not copied into those that are there.
+        called: the network, in sentences; "": as its attribute `called` says.
 
     Raises:
         UserError: naming keys that are missing, not known, of another shape, whole numbers in place of real ones, or
             with values that are not finite in the model's dtype.
     """
-    fitting = check(model, state, path, missing, names=names, assign=assign)
+    fitting = check(model, state, path, missing, names=names, assign=assign, called=called)
     model.load_state_dict(fitting, strict=not missing, assign=assign)
 
 

@@ -35,16 +35,17 @@ def on_engine(
     """
     check_names(engine, precision)
     if not model.programs:
-        if engine not in ("auto", "torch") or precision not in ("auto", "float32"):
-            asked = f"`engine` {engine}, `precision` {precision}"
-            raise ArgumentError(f"{model.called} has no network that engines run, got {asked}")
+        asked = [f"`engine` {engine}"] if engine not in ("auto", "torch") else []
+        asked += [f"`precision` {precision}"] if precision not in ("auto", "float32") else []
+        if asked:
+            raise ArgumentError(f"{model.called} has no network that engines run, got {', '.join(asked)}")
         return model
     return OnEngine(model, engine, precision, device, say)
 
 
 class OnEngine(Interpolator):
     """What is asked for by name runs, or stops with the reason. With "auto", each size of frames has what is fastest
-    for it, and if that fails, torch in float32 takes over."""
+    for it, and if that fails, torch in float32 takes over. Either is said in a line."""
 
     def __init__(
         self, model: Interpolator, engine: Engine, precision: Precision, device: str, say: Say | None = None
@@ -55,7 +56,7 @@ class OnEngine(Interpolator):
         self.machine = Machine.here(device)
         self.offered = plans(engine, precision, device, self.machine)
         self.say, self.warn = say or LOG.info, say or LOG.warning
-        self.failed = False
+        self.failed = self.told = False
         self.running: dict[Plan, Interpolator] = {}
         self.by_size: dict[tuple[int, int], Plan] = {}
 
@@ -83,6 +84,9 @@ class OnEngine(Interpolator):
         if self.failed:
             return USUAL
         if self.named or len(self.offered) == 1:
+            if not self.told:
+                self.told = True
+                self.say(f"engine {self.offered[0]}")
             return self.offered[0]
         if size not in self.by_size:
             choice = chosen(self.model, size, self.offered, self.machine)

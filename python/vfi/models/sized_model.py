@@ -14,6 +14,7 @@ class SizedModel(Interpolator):
     """An Interpolator around a `vfi.networks.sized_inference.SizedNetwork`, which it is itself."""
 
     multiple: int
+    least_multiple: int
     scale, tta, ensemble = 1.0, False, False  # what interpolate does unless told otherwise
 
     def check_ensemble(self, ensemble: bool) -> None:

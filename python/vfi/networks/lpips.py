@@ -78,7 +78,7 @@ def load(backbone: str | Path, heads: str | Path) -> LPIPS:
     network = LPIPS()
     layers = (cast(nn.Sequential, layer) for layer in network.layers)
     convs = nn.ModuleDict({str(place): layer[-2] for place, layer in zip((0, 3, 6, 8, 10), layers)})
-    checkpoints.load_into(convs, features, backbone)
+    checkpoints.load_into(convs, features, backbone, called="AlexNet")
     linear = {key.replace(".model.1.", ".").removeprefix("lin"): v for key, v in checkpoints.read(heads).items()}
-    checkpoints.load_into(network.heads, linear, heads)
+    checkpoints.load_into(network.heads, linear, heads, called="LPIPS' linear layers")
     return network

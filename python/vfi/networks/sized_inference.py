@@ -19,9 +19,11 @@ Step = Callable[[Tensor, Tensor, float], Tensor]  # two frames and the time betw
 
 
 class SizedNetwork(Protocol):
-    """A network between two frames whose height and width must be multiples of `multiple`, at scale 1."""
+    """A network between two frames whose height and width must be multiples of `multiple`, at scale 1; at others of
+    `multiple` / scale, and never of less than `least_multiple`: what works beside the flow wants that."""
 
     multiple: int
+    least_multiple: int
 
     @property
     def any_time(self) -> bool:
@@ -100,8 +102,11 @@ class Between:
 def traced(
     frame_at: Callable[..., Tensor], frame0: Tensor, frame1: Tensor, t: float | Tensor, scale: float, multiple: int
 ) -> Tensor:
-    """`interpolate` at one time for torch.export, which may not know the size: zeros below and to the right, always."""
-    multiple, (height, width) = max(round(multiple / scale), multiple), frame0.shape[2:]
+    """`interpolate` at one time for torch.export, which may not know the size: zeros below and to the right, always.
+
+    multiple: of which height and width must be at this scale.
+    """
+    height, width = frame0.shape[2:]
     # As products, of which torch sees that they can be divided; no negative number, which ONNX divides otherwise.
     below, right = ((n + multiple - 1) // multiple * multiple - n for n in (height, width))
     first, second = (F.pad(frame, (0, right, 0, below)) for frame in (frame0, frame1))
@@ -122,8 +127,7 @@ def check_settings(network: SizedNetwork, scale: float, tta: bool, tile: int | N
 
 def multiple_at(network: SizedNetwork, scale: float) -> int:
     """Of which height and width must be where flow is estimated at `scale`."""
-    result: int = max(round(network.multiple / scale), network.multiple)
-    return result
+    return max(round(network.multiple / scale), network.least_multiple)
 
 
 def check_finite(*frames: Tensor) -> None:

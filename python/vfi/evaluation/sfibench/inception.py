@@ -157,5 +157,5 @@ def load(path: str | Path) -> Inception:
     for key, value in network.state_dict().items():
         if key.endswith(".num_batches_tracked"):  # counts of the training, of no use, which the file leaves out
             state[key] = value
-    checkpoints.load_into(network, state, path)
+    checkpoints.load_into(network, state, path, called="the Inception-v3 of FID")
     return network

@@ -140,7 +140,7 @@ def load_into(network: BiFlowNet, path: str | Path) -> None:
     """bi-flownet.pkl of EBME into a network; errors as those of `load`."""
     state = checkpoints.read(path)
     recognition.expect(state, path, "EBME's flow network")
-    checkpoints.load_into(network, state, path)
+    checkpoints.load_into(network, state, path, called="EBME's flow network")
 
 
 def load(path: str | Path | None = None, *, channel_order: ChannelOrder = "bgr") -> BiFlowNet:

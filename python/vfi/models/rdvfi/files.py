@@ -135,10 +135,6 @@ def in_dtype(network: Network, dtype: torch.dtype) -> Network:
     return network
 
 
-class RDVFINetworks(nn.ModuleDict):
-    """Named in errors."""
-
-
 def _own(weights: str | Path, variant: Variant) -> dict[str, Tensor]:
     """What a file holds of RDVFI's own networks."""
     state = checkpoints.read(weights)
@@ -148,8 +144,8 @@ def _own(weights: str | Path, variant: Variant) -> dict[str, Tensor]:
 
 def put(pipeline: RDVFI, state: Mapping[str, Tensor], path: str | Path) -> None:
     """Weights of RDVFI's own networks, by the names of the parts; the denoiser's and the prompt's may be absent."""
-    own = RDVFINetworks({name: part for name in OWN if (part := getattr(pipeline, name, None)) is not None})
-    checkpoints.load_into(own, state, path, missing=("denoiser.", "prompt."))
+    own = nn.ModuleDict({name: part for name in OWN if (part := getattr(pipeline, name, None)) is not None})
+    checkpoints.load_into(own, state, path, missing=("denoiser.", "prompt."), called="RDVFI's own networks")
 
 
 def finished(pipeline: RDVFI) -> RDVFI:

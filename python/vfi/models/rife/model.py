@@ -40,7 +40,7 @@ class Result:
 class RIFE(nn.Module, SizedModel):
     """IFNet, ContextNet and FusionNet. Parameters have the names of the public checkpoints, the teacher included."""
 
-    multiple = 32  # of which height and width must be, at scale 1
+    multiple = least_multiple = 32  # of which height and width must be, at scale 1
     programs = ("frame_at",)
 
     def __init__(self, config: Config = PUBLISHED):
@@ -76,7 +76,7 @@ class RIFE(nn.Module, SizedModel):
     def forward(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor = 0.5, scale: float = 1.0) -> Result:
         """
         Args:
-            frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; H and W multiples of 32 / scale.
+            frame0, frame1: (B, 3, H, W) in [0, 1], in `channel_order`; H and W multiples of 32 / scale, and of 32.
             timestep: in (0, 1), for all or (B,); 0.5 for the variant "rife".
             scale: at which flow is estimated; 0.5 for pictures above about 2K.
         """
@@ -144,7 +144,8 @@ class RIFE(nn.Module, SizedModel):
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         time = t if self.any_time else 0.5
-        return sized_inference.traced(self.frame_at, frame0, frame1, time, self.scale, self.multiple)
+        multiple = sized_inference.multiple_at(self, self.scale)
+        return sized_inference.traced(self.frame_at, frame0, frame1, time, self.scale, multiple)
 
     def frame_at(self, frame0: Tensor, frame1: Tensor, timestep: float | Tensor, scale: float) -> Tensor:
         """The frame alone, of pictures whose size fits."""

@@ -35,6 +35,7 @@ class RIFE4(FlowNet, SizedModel):
 
     any_time = True
     called = "rife"  # which loads it
+    least_multiple = 1
     programs = ("encoded", "between", "frame_at")
 
     def __init__(self, network: Network):
@@ -81,7 +82,8 @@ class RIFE4(FlowNet, SizedModel):
         return (self.frame_at_any if self.network.widens else self.frame)(frame0, frame1, stage)
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
-        return sized_inference.traced(self.graph_at, frame0, frame1, t, self.scale, self.multiple)
+        multiple = sized_inference.multiple_at(self, self.scale)
+        return sized_inference.traced(self.graph_at, frame0, frame1, t, self.scale, multiple)
 
     def graph_at(self, frame0: Tensor, frame1: Tensor, timestep: Tensor, scale: float) -> Tensor:
         """`frame_at`, which decides nothing by values: of a network that may work at twice its scales both frames are
@@ -95,8 +97,9 @@ class RIFE4(FlowNet, SizedModel):
             return stages, self.frame(encoded[0], encoded[1], stages[-1])
 
         stages, usual = made(frame0, frame1, timestep, scale)
+        multiple = sized_inference.multiple_at(self, scale / 2)
         wide = sized_inference.traced(
-            lambda *arguments: made(*arguments)[1], frame0, frame1, timestep, scale / 2, self.multiple
+            lambda *arguments: made(*arguments)[1], frame0, frame1, timestep, scale / 2, multiple
         )
         far = [half.abs().max() > LARGE for half in (stages[1].flow - stages[0].flow).split(2, 1)]
         return torch.where(far[0] & far[1], wide, usual)
@@ -208,7 +211,7 @@ def load_state(state: Mapping[str, Tensor], path: str | Path) -> RIFE4:
     try:
         model = checkpoints.built(lambda: RIFE4(network), needed, path).eval()
     except UserError as error:
-        reason = str(error).partition("RIFE4: ")[2]
+        reason = str(error).partition(f"does not fit {RIFE4.called}: ")[2]
         if not reason:
             raise
         raise UserError(f"{path} is most like RIFE {network.names[0]}, which it does not fit: {reason}") from None

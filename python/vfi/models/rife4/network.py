@@ -157,7 +157,7 @@ class FlowNet(nn.Module):
         first = self._refined(0, None, pair, scales[0], ensemble)
         second = self._refined(1, first, pair, scales[1], ensemble)
         if widens and self.network.widens and self.moves_far(second.flow - first.flow):
-            multiple = max(round(2 * self.network.multiple / scale), self.network.multiple)
+            multiple = round(2 * self.network.multiple / scale)
             wide0, wide1 = (sized_inference.pad(each, multiple) for each in (encoded0, encoded1))
             yield from self.stages(wide0, wide1, times, scale / 2, ensemble, widens=False)
             return

@@ -78,7 +78,7 @@ def put(transformer: SemFiTransformer, state: Mapping[str, Tensor], path: str | 
     if mode == "merged":
         transformer.set_frames(frames, "fused")  # merged weights would hold the adapters before
     try:
-        checkpoints.load_into(Adapters(transformer), state, path)
+        checkpoints.load_into(Adapters(transformer), state, path, called="SemFi's adapters")
     finally:
         transformer.set_frames(frames, mode)
 

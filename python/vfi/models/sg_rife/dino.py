@@ -101,9 +101,8 @@ def load(path: str | Path, max_side: int | None = None) -> Dino:
     for key, value in state.items():
         bare = key.removeprefix("model.")
         renamed[layers + bare.removeprefix("layer.") if bare.startswith("layer.") else key] = value
-    checkpoints.load_into(
-        network, {k: v for k, v in renamed.items() if k != "embeddings.mask_token" or k in own_keys}, path
-    )
+    kept = {k: v for k, v in renamed.items() if k != "embeddings.mask_token" or k in own_keys}
+    checkpoints.load_into(network, kept, path, called="DINOv3-Small")
     return Dino(network, max_side)
 
 

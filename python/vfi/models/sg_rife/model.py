@@ -58,6 +58,7 @@ class SGRIFE(RIFE):
         usual = dict(vars(options))
         dino, side = usual.pop("dino"), usual.pop("dino_max_side")
         if dino is None:
+            load(weights)  # what is wrong with them is said first
             raise ArgumentError(DINO_IS_NEEDED)
         return load(weights, dino=dino, dino_max_side=side).set_usual(**usual).to(device)
 

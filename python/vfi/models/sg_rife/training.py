@@ -75,6 +75,7 @@ def objective(weights: str | Path | None, tiny: bool, dino: str | Path | None = 
     if weights is None:
         raise ArgumentError("sg-rife starts from trained networks: give `weights`, RIFE's flownet.pkl for stage 1")
     if dino is None and not tiny:
+        load(weights)  # what is wrong with them is said first
         raise ArgumentError(DINO_IS_NEEDED)
     return SGRIFEObjective(load(weights, dino=tiny_dino() if tiny else dino))
 

@@ -163,7 +163,9 @@ def filled(
     without_values = require("accelerate", "diffusion").init_empty_weights(include_buffers=False)
     try:
         with require("diffusers.models.modeling_utils", "diffusion").no_init_weights():
-            checkpoints.check(checkpoints.without_memory(make), files.state, files.path, names=names, assign=True)
+            checkpoints.check(
+                checkpoints.without_memory(make), files.state, files.path, names=names, assign=True, called=files.what
+            )
             with without_values:
                 network = make()  # whose buffers take memory
     except checkpoints.NO_NETWORK as error:
@@ -172,7 +174,7 @@ def filled(
     for key, value in files.state.items():
         kind = torch.float32 if key in exact else dtype or value.dtype
         files.state[key] = checkpoints.converted(value, kind, key, f"{files.path} does not fit {files.what}")
-    checkpoints.load_into(network, files.state, files.path, names=names, assign=True)
+    checkpoints.load_into(network, files.state, files.path, names=names, assign=True, called=files.what)
     return network.eval()
 
 
