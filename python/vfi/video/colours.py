@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vfi.errors import require
+from vfi.files.images import with_alpha
 from vfi.files.opencv import opencv
 from vfi.video.av_common import EXACT_CONVERSION, Colour
 
 if TYPE_CHECKING:
     from av import VideoFormat, VideoFrame
+    from av.video.plane import VideoPlane
 
 # From the numbers that files carry to the scaler's, which has no others.
 _OF_SCALER = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
@@ -60,6 +62,21 @@ def sampled_as(frame: "VideoFrame") -> Colour:
     return Colour(int(frame.colorspace), sampled, int(frame.color_trc), int(frame.color_primaries))
 
 
+def has_alpha(pixels: "VideoFormat") -> bool:
+    return any(component.is_alpha for component in pixels.components)
+
+
+def without_alpha(name: str) -> str:
+    """Of planar formats, the one of the same planes but the last."""
+    return name.replace("yuva", "yuv").replace("gbra", "gbr")
+
+
+def to_pixels(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
+    """(height, width, 3) as `to_rgb`, or with alpha (height, width, 4) where the samples have any."""
+    rgb = to_rgb(frame, width, height)
+    return np.dstack((rgb, _alpha(frame, width, height))) if has_alpha(frame.format) else rgb
+
+
 def to_rgb(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
     """(height, width, 3) RGB: uint8, or uint16 where samples have more than 8 bits."""
     pixels, colour = frame.format, sampled_as(frame)
@@ -88,6 +105,38 @@ def to_rgb(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
     return values if deep else np.asarray((values / 257).round().astype(np.uint8))
 
 
+def _alpha(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
+    """(height, width) in uint8, or uint16 where samples have more than 8 bits."""
+    bits, pixels = bits_of(frame.format), frame.format
+    if bits <= 8 or not pixels.is_planar:
+        name = "rgba" if bits <= 8 else "rgba64le"
+        return np.asarray(frame.to_ndarray(format=name, width=width, height=height)[..., 3])
+    same = frame.reformat(width, height, interpolation=EXACT_CONVERSION)
+    samples = _samples(same, len(pixels.components) - 1, ">u2" if pixels.is_big_endian else "<u2")
+    return np.asarray((samples * np.float32(65535 / (2**bits - 1))).round().astype(np.uint16))
+
+
+def from_pixels(pixels: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
+    """A frame with samples of the format `name`, of (H, W, 3) as `from_rgb`, or with alpha (H, W, 4)."""
+    av = require("av")
+    written = av.VideoFormat(name)
+    if not has_alpha(written):
+        return from_rgb(np.ascontiguousarray(pixels[..., :3]), name, colour)
+    pixels, bits = with_alpha(pixels), bits_of(written)
+    if not written.is_planar:
+        if pixels.dtype == np.uint16 and bits <= 8:
+            pixels = dithered(pixels)
+        whole: VideoFrame = av.VideoFrame.from_ndarray(pixels, format="rgba64le" if bits > 8 else "rgba")
+        return whole.reformat(format=name, interpolation=EXACT_CONVERSION)
+    opaque = from_rgb(np.ascontiguousarray(pixels[..., :3]), without_alpha(name), colour)
+    frame: VideoFrame = av.VideoFrame(opaque.width, opaque.height, name)
+    _copy(opaque, frame)
+    alpha = pixels[..., 3] * ((2**bits - 1) / np.iinfo(pixels.dtype).max)
+    order = ">" if written.is_big_endian else "<"
+    _fill_plane(frame.planes[len(written.components) - 1], alpha.round(), "u1" if bits <= 8 else f"{order}u2")
+    return frame
+
+
 def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
     """A frame with samples of the format `name`, of (H, W, 3) RGB in uint8 or uint16."""
     av = require("av")
@@ -112,6 +161,29 @@ def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
     planar: VideoFrame = av.VideoFrame(width, height, "yuv444p16le")
     _fill(planar, opencv().split(codes), "<u2")
     return _recoded(planar, name, matrix, colour.range, width, height)
+
+
+def copied(frame: "VideoFrame", name: str, colour: Colour) -> "VideoFrame | None":
+    """The samples of a frame without all else that it carries; None if those of such a format, matrix and range are
+    others."""
+    own, pixels = sampled_as(frame), frame.format
+    if pixels.name.replace("yuvj", "yuv") != name.replace("yuvj", "yuv") or pixels.has_palette:
+        return None
+    if not pixels.is_rgb and ((own.range or 1) != (colour.range or 1) or own.matrix != colour.matrix):
+        return None
+    same: VideoFrame = require("av").VideoFrame(frame.width, frame.height, name)
+    if any(plane.line_size <= 0 for plane in frame.planes):
+        return None
+    _copy(frame, same)
+    return same
+
+
+def _copy(frame: "VideoFrame", same: "VideoFrame") -> None:
+    """The planes that two frames have in common."""
+    for plane, target in zip(frame.planes, same.planes):
+        rows, room = (np.frombuffer(memoryview(each), np.uint8).reshape(-1, each.line_size) for each in (plane, target))
+        width = min(plane.line_size, target.line_size)
+        room[: target.height, :width] = rows[: target.height, :width]
 
 
 def _transformed(pixels: np.ndarray, factors: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -177,6 +249,10 @@ def _samples(frame: "VideoFrame", number: int, dtype: str = "<u2") -> np.ndarray
 
 def _fill(frame: "VideoFrame", values: "np.ndarray | list[np.ndarray]", dtype: str) -> None:
     for plane, samples in zip(frame.planes, values):
-        padded = np.zeros((plane.height, plane.line_size // 2), dtype)
-        padded[:, : plane.width] = samples
-        plane.update(padded.tobytes())
+        _fill_plane(plane, samples, dtype)
+
+
+def _fill_plane(plane: "VideoPlane", samples: np.ndarray, dtype: str) -> None:
+    padded = np.zeros((plane.height, plane.line_size // np.dtype(dtype).itemsize), dtype)
+    padded[:, : plane.width] = samples
+    plane.update(padded.tobytes())
