@@ -237,8 +237,9 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
 
 def writable(colour: Colour, family: str, pixels: str) -> Colour:
     """What the samples mean: RGB has the matrix 0, which planes of YUV cannot have, and some codecs say no range."""
-    if require("av").VideoFormat(pixels).is_rgb:
+    written = require("av").VideoFormat(pixels)
+    if written.is_rgb:
         return replace(colour, matrix=0, range=FULL)
     if colour.matrix == 0:
-        colour = replace(colour, matrix=1, range=1)
+        colour = replace(colour, matrix=1, range=1) if chroma_of(written) else replace(colour, matrix=2)
     return replace(colour, range=1) if family in _LIMITED else colour

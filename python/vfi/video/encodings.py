@@ -78,7 +78,8 @@ def nearest(known: Sequence[str], source: str | None, usual: str) -> str:
         # Players show little but 4:2:0, and a file that is lossy anyway is to be seen.
         lossless = [name for name in planes if av.VideoFormat(name).is_rgb]
         if not lossless:
-            return _deepest(planes, bits_of(pixels), usual)
+            usual = usual.replace("yuv4", "yuva4") if usual.replace("yuv4", "yuva4") in planes else usual
+            return _deepest(planes, bits_of(pixels), usual if usual in planes else planes[0])
         planes = lossless
     from av.codec.codec import find_best_pix_fmt_of_list
 
