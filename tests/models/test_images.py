@@ -79,7 +79,7 @@ def test_names_and_times():
 
 @pytest.mark.parametrize("shape", ["gray", "gray16", "rgb16", "rgba", "gray_alpha_16"])
 def test_depths_gray_and_alpha(tmp_path, sliding, shape, capsys):
-    """The output is gray if both inputs are, has 16 bits if they do, and no alpha."""
+    """The output is gray if both inputs are, has 16 bits if they do, and alpha, but in a file that holds none."""
     for name, x in (("a.png", 20), ("b.png", 28)):
         bgr = sliding(x)[..., ::-1]
         pixels = {
@@ -91,13 +91,17 @@ def test_depths_gray_and_alpha(tmp_path, sliding, shape, capsys):
         }[shape]
         cv2.imwrite(str(tmp_path / name), np.ascontiguousarray(pixels))
     assert run(tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "m.png") == 0
+    assert capsys.readouterr().err == ""
     result = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED)
     assert result.dtype == (np.uint16 if "16" in shape else np.uint8)
     assert result.ndim == (2 if shape in ("gray", "gray16") else 3)
     truth = sliding(24)[..., ::-1]
     reduced = (result / (257 if "16" in shape else 1)).round()
+    if shape in ("rgba", "gray_alpha_16"):
+        truth = np.dstack((truth, truth[..., 0]))
     assert np.abs(reduced - (truth[..., 1] if result.ndim == 2 else truth))[8:-8, 12:-12].mean() < 2
-    assert ("alpha channel" in capsys.readouterr().err) == ("a" in shape.removeprefix("gray"))
+    assert run(tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "m.bmp") == 0
+    assert ("alpha channel" in capsys.readouterr().err) == (result.ndim == 3 and result.shape[2] == 4)
 
 
 def test_sixteen_bits_survive_a_round_trip(tmp_path):
@@ -211,8 +215,6 @@ def test_hostile_images(pair, tmp_path, capsys):
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
         assert f"cannot read {tmp_path / name}" in refused(capsys, pair[0], tmp_path / name, "-o", tmp_path / "m.png")
-    cv2.imwrite(str(tmp_path / "float.tiff"), np.zeros((8, 8, 3), np.float32))
-    assert "expected 8 or 16 bits" in refused(capsys, pair[0], tmp_path / "float.tiff", "-o", tmp_path / "m.png")
 
 
 def test_a_target_that_cannot_be_written(pair, tmp_path, capsys, monkeypatch):
@@ -254,7 +256,7 @@ def test_help_is_quick_and_missing_packages_are_named():
 
 def test_a_strip_must_be_an_image(pair, tmp_path, capsys):
     """Said before anything is computed or written."""
-    for name in ("s", "s.foo", "s.exr"):
+    for name in ("s", "s.foo", "s.mp4"):
         message = refused(capsys, *pair[:2], "-o", tmp_path / "out.png", "--strip", tmp_path / name)
         assert f"expected --strip to be the name of an image, such as s.png, got {tmp_path / name}" in message
     assert not (tmp_path / "out.png").exists()

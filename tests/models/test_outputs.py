@@ -14,6 +14,7 @@ from video_runs import refused, run
 from vfi.commands import video_frames
 from vfi.commands.program import exit_code
 from vfi.files.atomic import claimed, temporary_name
+from vfi.models import pictures
 from vfi.video import writer
 
 PRINTS = "from vfi.commands.program import exit_code, note; import sys\n" + (
@@ -125,13 +126,13 @@ def test_a_pause_is_held_in_bounded_memory(tmp_path, monkeypatch):
     from fractions import Fraction
 
     asked = []
-    original = video_frames.interpolate_many
+    original = pictures.interpolate_many
 
     def interpolate_many(model, frame0, frame1, positions):
         asked.append(list(positions))
         return original(model, frame0, frame1, positions)
 
-    monkeypatch.setattr(video_frames, "interpolate_many", interpolate_many)
+    monkeypatch.setattr(pictures, "interpolate_many", interpolate_many)
     source = make(tmp_path / "in.mkv", 4, stamps=[0, 40, 100_040, 100_080], clock=Fraction(1, 1000))
     assert run(source, "-o", tmp_path / "out.mkv", "--fps", 60, "--scene-cuts", "off") == 0
     assert sum(map(len, asked)) < 12 and max(map(len, asked)) <= video_frames._AT_ONCE

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from video_runs import read, refused, run, sound
 
-from vfi.commands import video_frames
 from vfi.files.images import write_image
+from vfi.models import pictures
 from vfi.video import writer
 
 
@@ -21,7 +21,7 @@ def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> Non
     done = 0
     close = writer.VideoWriter.interrupted
     monkeypatch.setattr(writer.VideoWriter, "interrupted", lambda w: (os.kill(os.getpid(), number), close(w))[1])
-    original = video_frames.interpolate_many
+    original = pictures.interpolate_many
 
     def interpolate_many(*arguments):
         nonlocal done
@@ -30,7 +30,7 @@ def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> Non
             os.kill(os.getpid(), number)
         return original(*arguments)
 
-    monkeypatch.setattr(video_frames, "interpolate_many", interpolate_many)
+    monkeypatch.setattr(pictures, "interpolate_many", interpolate_many)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -58,9 +58,9 @@ def test_the_final_name_appears_at_the_end_only(make_video, slide, tmp_path, mon
     seen = []
     original = writer.VideoWriter.write
 
-    def write(self, rgb, time):
+    def write(self, rgb, time, own=None):
         seen.append((tmp_path / "out.mp4").exists())
-        original(self, rgb, time)
+        original(self, rgb, time, own)
 
     monkeypatch.setattr(writer.VideoWriter, "write", write)
     assert run(make_video(slide), "-o", tmp_path / "out.mp4") == 0
@@ -71,7 +71,7 @@ def test_a_failure_in_the_middle_leaves_no_file(make_video, slide, tmp_path, mon
     def fail(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr(video_frames, "interpolate_many", fail)
+    monkeypatch.setattr(pictures, "interpolate_many", fail)
     assert run(make_video(slide), "-o", tmp_path / "out.mp4") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
 
@@ -131,7 +131,7 @@ def test_hostile_videos(make_video, slide, tmp_path, capsys):
 
 
 def test_a_full_disk_is_one_sentence(make_video, slide, tmp_path, capsys, monkeypatch):
-    def full(self, rgb, time):
+    def full(self, rgb, time, own=None):
         with writer.writing(self.path):
             raise av.error.OSError(28, "No space left on device", "x")
 
@@ -146,7 +146,7 @@ WORST = [("libx264", "o.mp4", 51), ("libx265", "o.mkv", 51), ("libvpx-vp9", "o.w
 
 @pytest.mark.parametrize("codec, name, most", WORST)
 def test_quality_out_of_range(make_video, slide, tmp_path, capsys, monkeypatch, codec, name, most):
-    monkeypatch.setattr(video_frames, "interpolate_many", None)  # nothing is rendered before
+    monkeypatch.setattr(pictures, "interpolate_many", None)  # nothing is rendered before
     for crf in (-1, most + 1, 999):
         message = refused(capsys, make_video(slide), "-o", tmp_path / name, "--codec", codec, f"--crf={crf}")
         assert message == f"vfi: expected --crf from 0 (best) to {most} for the codec {codec}, got {crf}"

@@ -13,8 +13,9 @@ import pytest
 from tiny_videos import make
 from video_runs import read, refused, run, sound
 
-from vfi.commands import video_frames, video_output
+from vfi.commands import video_output
 from vfi.files.atomic import alone_in
+from vfi.models import pictures
 from vfi.video.containers import CONTAINERS
 from vfi.video.segments import folder_of
 
@@ -29,7 +30,7 @@ def source(tmp_path_factory):
 
 def stopped_at(monkeypatch, call, how):
     """`how` is called before the given interval, from 1, is interpolated."""
-    calls, original = [0], video_frames.interpolate_many
+    calls, original = [0], pictures.interpolate_many
 
     def interpolate_many(*arguments):
         calls[0] += 1
@@ -37,7 +38,7 @@ def stopped_at(monkeypatch, call, how):
             how()
         return original(*arguments)
 
-    monkeypatch.setattr(video_frames, "interpolate_many", interpolate_many)
+    monkeypatch.setattr(pictures, "interpolate_many", interpolate_many)
     return calls
 
 
@@ -82,12 +83,12 @@ def test_an_interrupted_run_goes_on(source, tmp_path, monkeypatch, capsys, suffi
 
 KILLED = """
 import os, signal, sys
-from vfi.commands import video_frames
+from vfi.models import pictures
 from vfi.commands.main import main
 from vfi.files.json_lines import Lines
 from vfi.video.writer import VideoWriter
 where, call = sys.argv[1], int(sys.argv[2])
-owner, name = {"interval": (video_frames, "interpolate_many"), "journal": (Lines, "add"), "join": (VideoWriter, "join"),
+owner, name = {"interval": (pictures, "interpolate_many"), "journal": (Lines, "add"), "join": (VideoWriter, "join"),
                "name": (VideoWriter, "finish")}[where]
 original, calls = getattr(owner, name), [0]
 def stop(*arguments):
@@ -173,12 +174,12 @@ def left(source, tmp_path, monkeypatch, capsys):
 def _full_after(count, original):
     done = [0]
 
-    def write(self, rgb, time):
+    def write(self, rgb, time, own=None):
         done[0] += 1
         if done[0] == 2 * count:
             self._file.close()
             self._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
-        original(self, rgb, time)
+        original(self, rgb, time, own)
 
     return write
 

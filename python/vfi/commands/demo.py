@@ -76,7 +76,7 @@ def _measure(model: Interpolator, device: str, out: Path) -> None:
     for name, frame in (("frame0", pair[0]), ("interpolated", result), ("frame1", pair[1]), ("true", truth)):
         write_image(out / f"{name}.png", frame)
     explanation = explained(model, pair, 0.5, device)
-    panels = strip_panels(pair, result, 0.5, explanation, Image(truth, gray=False, had_alpha=False))
+    panels = strip_panels(pair, result, 0.5, explanation, Image(truth, gray=False))
     write_image(out / "strip.png", strip(panels))
     print(f"wrote {out}/strip.png and its frames as {out}/*.png")
 

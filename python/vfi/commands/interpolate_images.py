@@ -1,19 +1,30 @@
 """Two photographs in; frames between them out, with a comparison against the truth and a strip of pictures."""
 
 import re
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from vfi.commands.program import note
 from vfi.drawing.panels import Panel, strip
 from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.files.atomic import check_target
-from vfi.files.images import Image, is_image_name, read_image, to_array, to_tensor, write_image
-from vfi.models.interpolator import Explanation, Interpolator, interpolate_many
+from vfi.files.images import (
+    Image,
+    as_kind,
+    is_image_name,
+    losses,
+    on_screen,
+    read_image,
+    to_tensor,
+    with_alpha,
+    write_image,
+)  # fmt: skip
+from vfi.models.interpolator import Explanation, Interpolator
+from vfi.models.pictures import Pictures
 
 _NUMBER = re.compile(r"%0?(\d{0,2})d")
 
@@ -48,16 +59,15 @@ def numbered_outputs(pattern: Path, count: int) -> list[Path]:
 
 
 def read_pair(first: Path, second: Path) -> tuple[Image, Image]:
-    """Two images of one size; 8 bits become 16 where the other has 16."""
+    """Two images of one size, with the numbers and the alpha of that which has more."""
     image0, image1 = read_image(first), read_image(second)
     if image0.rgb.shape != image1.rgb.shape:
         raise UserError(f"the two images differ in size: {first} is {_size(image0)}, {second} is {_size(image1)}")
-    for path, image in ((first, image0), (second, image1)):
-        if image.had_alpha:
-            print(f"note: the alpha channel of {path} is left out", file=sys.stderr)
-    if image0.rgb.dtype != image1.rgb.dtype:
-        image0, image1 = _sixteen_bits(image0), _sixteen_bits(image1)
-    return image0, image1
+    kind = max(image0.pixels.dtype, image1.pixels.dtype, key=lambda kind: kind.itemsize)
+    pictures = [as_kind(image.pixels, kind) for image in (image0, image1)]
+    if image0.had_alpha != image1.had_alpha:
+        pictures = [with_alpha(picture) for picture in pictures]
+    return replace(image0, pixels=pictures[0]), replace(image1, pixels=pictures[1])
 
 
 def run(job: ImageJob, model: Interpolator, device: str) -> None:
@@ -81,17 +91,19 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
     if truth is not None and truth.rgb.shape != image0.rgb.shape:
         raise UserError(f"the ground truth is {_size(truth)}, the images are {_size(image0)}")
 
-    frame0, frame1 = to_tensor(image0.rgb, device), to_tensor(image1.rgb, device)
-    results = interpolate_many(model, frame0, frame1, job.times)
-    arrays = [to_array(result, image0.rgb.dtype) for result in results]
-    written = [image0.rgb, *arrays, image1.rgb] if job.ends else arrays
+    for loss in dict.fromkeys((*image0.lost, *image1.lost, *losses(image0.pixels, outputs[0]))):
+        note(loss)
+    arrays = list(Pictures(model, device).between(image0.pixels, image1.pixels, job.times))
+    written = [image0.pixels, *arrays, image1.pixels] if job.ends else arrays
     for path, t, array in zip(outputs, times, written, strict=True):
-        write_image(path, array, gray=image0.gray and image1.gray)
+        write_image(path, array, gray=image0.gray and image1.gray and not image0.had_alpha, like=image0)
         print(f"wrote {path} (t = {t:g})")
     if truth is not None:
-        print(f"against {job.ground_truth}: {metrics.compare(_as_depth(arrays[0], truth.rgb.dtype), truth.rgb)}")
+        made = as_kind(arrays[0], truth.pixels.dtype)
+        print(f"against {job.ground_truth}: {metrics.compare(*(on_screen(each) for each in (made, truth.pixels)))}")
     if job.strip or job.show_route:
-        middle, pair = len(arrays) // 2, (image0.rgb, image1.rgb)
+        arrays = [on_screen(array) for array in arrays]
+        middle, pair = len(arrays) // 2, (on_screen(image0.pixels), on_screen(image1.pixels))
         explanation = explained(model, pair, job.times[middle], device)
         if job.strip:
             write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], explanation, truth))
@@ -118,7 +130,7 @@ def strip_panels(
         Panel("frame 1 (input)", pair[1]),
     ]
     if truth is not None:
-        panels.append(Panel("true frame", truth.rgb))
+        panels.append(Panel("true frame", on_screen(truth.pixels)))
     else:
         mean = (1 - t) * pair[0].astype(np.float64) + t * pair[1]
         panels.append(Panel("average of the inputs, for comparison", mean.round().astype(pair[0].dtype)))
@@ -148,14 +160,3 @@ def times_from(times: Sequence[float] | None, factor: int | None, frames: int | 
 
 def _size(image: Image) -> str:
     return f"{image.rgb.shape[1]}x{image.rgb.shape[0]}"
-
-
-def _sixteen_bits(image: Image) -> Image:
-    return Image(_as_depth(image.rgb, np.dtype(np.uint16)), image.gray, image.had_alpha)
-
-
-def _as_depth(rgb: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The same picture with 8 or 16 bits per channel."""
-    if rgb.dtype == dtype:
-        return rgb
-    return rgb.astype(np.uint16) * 257 if dtype == np.uint16 else (rgb / 257).round().astype(np.uint8)

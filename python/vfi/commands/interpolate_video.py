@@ -11,16 +11,15 @@ from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 
-import numpy as np
-
 from vfi.commands import interpolate_images, progress, video_output
 from vfi.commands.program import note
-from vfi.commands.video_frames import Renderer
+from vfi.commands.video_frames import Rendered, Renderer
 from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
 from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
-from vfi.files.images import DEEP, is_image_name, to_array, to_tensor, write_image
-from vfi.models.interpolator import Interpolator, interpolate_many
+from vfi.files.images import Image, as_kind, for_video, is_image_name, losses, seen_through, write_image
+from vfi.models.interpolator import Interpolator
+from vfi.models.pictures import Pictures
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for
 from vfi.video.duplicates import Distinct
@@ -31,7 +30,7 @@ from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Work, check_left
-from vfi.video.sequence import SequenceReader
+from vfi.video.sequence import SequenceReader, kind_of, pixels_of
 from vfi.video.writer import VideoWriter
 
 # Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
@@ -109,8 +108,7 @@ def _say_plan(
     """What would be done, without doing it; one frame is made, to see how long it takes."""
     info = reader.info
     begun = time.monotonic()
-    first, second = (to_tensor(frame.rgb, device) for frame in head)
-    interpolate_many(model, first, second, [0.5])
+    list(Pictures(model, device).between(head[0].rgb, head[1].rgb, [0.5]))
     each = time.monotonic() - begun
     count = _expected(job, plan, info)
     print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
@@ -124,8 +122,7 @@ def _say_plan(
 
 def _opened(job: VideoJob, *, to_file: bool) -> Reader:
     if job.images:
-        deep = not is_image_name(job.output) or job.output.suffix.lower() in DEEP
-        return SequenceReader(job.source, job.images, job.input_fps, deep=deep)
+        return SequenceReader(job.source, job.images, job.input_fps, job.output, kind_of(job.encoding.pixels)[0])
     return VideoReader(job.source, sound=to_file, trusted=job.trust_input, deinterlace=job.deinterlace)
 
 
@@ -159,32 +156,40 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     """Two images into a video that goes from the one to the other."""
     check_target(job.output, overwrite=job.overwrite, inputs=(job.first, job.second))
     image0, image1 = interpolate_images.read_pair(job.first, job.second)
-    frame0, frame1 = to_tensor(image0.rgb, device), to_tensor(image1.rgb, device)
-    height, width = image0.rgb.shape[:2]
+    first, second = (for_video(image.pixels) for image in (image0, image1))
+    height, width = first.shape[:2]
     clock = clock_for(job.output, job.encoding.codec, job.fps)
-    picture = Picture(width, height, clock.rate, clock.tick, least_ticks=clock.least)
+    picture = Picture(
+        width, height, clock.rate, clock.tick, least_ticks=clock.least, pixels=pixels_of(first),
+        alpha=seen_through(first) or seen_through(second),
+    )  # fmt: skip
     writer = VideoWriter(job.output, picture, job.encoding)
     try:
         if clock.rate != job.fps:
             writer.notices.append(f"{float(job.fps):g} frames per second become {float(clock.rate):g}")
         for notice in writer.notices:
             note(notice)
-        results = interpolate_many(model, frame0, frame1, [0.0, *job.times, 1.0])
+        results = [first, *Pictures(model, device).between(first, second, job.times), second]
         for index, result in enumerate(results):
-            writer.write(to_array(result), index / clock.rate)
+            writer.write(result, index / clock.rate)
         writer.finish()
     finally:
         writer.discard()
     print(f"wrote {job.output}: {len(results)} frames at {float(clock.rate):g} frames per second")
 
 
-def _write_images(rendered: Iterable[tuple[np.ndarray, Fraction]], job: VideoJob) -> tuple[int, str]:
+def _write_images(rendered: Iterable[Rendered], job: VideoJob) -> tuple[int, str]:
     """Writes the pictures to numbered files; returns how many, and the first and the last name."""
     written: list[Path] = []
-    for rgb, _ in rendered:
+    kind, name = kind_of(job.encoding.pixels)
+    for rgb, _, like in rendered:
         target = interpolate_images.numbered(job.output, len(written) + 1, digits=5)
         check_target(target, overwrite=job.overwrite, inputs=(job.source,))
-        write_image(target, rgb)
+        if not written:
+            for loss in losses(rgb, job.output):
+                note(f"of {name_of(job.source)}, {loss}")
+        image = like.own if isinstance(like.own, Image) else None
+        write_image(target, rgb if kind is None else as_kind(rgb, kind), like=image, own=rgb is like.rgb, kind=name)
         written.append(target)
     if not written:
         raise UserError(video_output.NO_TIME)

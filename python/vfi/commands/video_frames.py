@@ -6,10 +6,9 @@ from fractions import Fraction
 from itertools import chain
 
 import numpy as np
-from torch import Tensor
 
-from vfi.files.images import to_array, to_tensor
-from vfi.models.interpolator import Interpolator, interpolate_many
+from vfi.models.interpolator import Interpolator
+from vfi.models.pictures import Pictures
 from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Segment
@@ -20,6 +19,10 @@ _AT_ONCE = 8
 # An interval this long, in seconds and in usual ones, is a pause: what files of a variable rate leave out stands still.
 _PAUSE = Fraction(1, 2)
 _PAUSE_STEPS = 3
+
+
+# A picture, its time, and the frame that it is or that it comes after.
+Rendered = tuple[np.ndarray, Fraction, TimedFrame]
 
 
 @dataclass
@@ -46,9 +49,12 @@ class Renderer:
     repeated: int = 0
     cuts: int = 0
     unseen: int = 0
-    _later: tuple[TimedFrame, Tensor] | None = field(default=None, init=False)
+    _pictures: Pictures = field(init=False)
 
-    def render(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[np.ndarray, Fraction]]:
+    def __post_init__(self) -> None:
+        self._pictures = Pictures(self.model, self.device)
+
+    def render(self, frames: Iterable[TimedFrame]) -> Iterator[Rendered]:
         """Pictures and their times. Across a scene cut, and after the last frame, the earlier frame is repeated."""
         earlier: TimedFrame | None = None
         seen = False
@@ -96,14 +102,14 @@ class Renderer:
             else:
                 yield frame, False  # of an earlier run, without its picture
 
-    def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[tuple[np.ndarray, Fraction]]:
+    def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[Rendered]:
         for time in self.timeline.between(start, end):
             self.repeated += time != frame.time
-            yield frame.rgb, time
+            yield frame.rgb, time, frame
 
     def _interval(
         self, frame0: TimedFrame, frame1: TimedFrame, times: Sequence[Fraction], cut: bool
-    ) -> Iterator[tuple[np.ndarray, Fraction]]:
+    ) -> Iterator[Rendered]:
         """The pictures from frame0 until just before frame1, which begins a scene if `cut`."""
         begin = frame0.time
         if self.step is not None and frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
@@ -111,25 +117,19 @@ class Renderer:
         still = [time for time in times if time <= begin]
         inner = [time for time in times if time > begin]
         self.repeated += sum(time > frame0.time for time in still)
-        yield from ((frame0.rgb, time) for time in still)
+        yield from ((frame0.rgb, time, frame0) for time in still)
         self.cuts += cut
         if cut or np.array_equal(frame0.rgb, frame1.rgb):
             self.repeated += len(inner)
-            yield from ((frame0.rgb, time) for time in inner)
+            yield from ((frame0.rgb, time, frame0) for time in inner)
         elif inner:
             self.interpolated += len(inner)
             yield from self._between(frame0, frame1, begin, inner)
 
     def _between(
         self, frame0: TimedFrame, frame1: TimedFrame, begin: Fraction, times: Sequence[Fraction]
-    ) -> Iterator[tuple[np.ndarray, Fraction]]:
-        # The same tensor as before: a model may have encoded it already.
-        known, tensor = self._later or (None, None)
-        first = tensor if tensor is not None and known is frame0 else to_tensor(frame0.rgb, self.device)
-        pair = first, to_tensor(frame1.rgb, self.device)
-        self._later = frame1, pair[1]
+    ) -> Iterator[Rendered]:
         for some in (times[at : at + _AT_ONCE] for at in range(0, len(times), _AT_ONCE)):
             positions = [float((time - begin) / (frame1.time - begin)) for time in some]
-            results = interpolate_many(self.model, *pair, positions)
-            while results:
-                yield to_array(results.pop(0), frame0.rgb.dtype), some[-len(results) - 1]
+            for time, picture in zip(some, self._pictures.between(frame0.rgb, frame1.rgb, positions)):
+                yield picture, time, frame0

@@ -5,30 +5,33 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from vfi.commands.program import note
-from vfi.commands.video_frames import Renderer
+from vfi.commands.video_frames import Rendered, Renderer
 from vfi.commands.video_plan import Plan, Reader, VideoJob
 from vfi.errors import UserError
-from vfi.video.av_common import STREAM, counted, name_of
+from vfi.files.images import Image
+from vfi.video.av_common import STREAM, counted
 from vfi.video.demux import Demuxer
 from vfi.video.encoder import Picture
 from vfi.video.extras import Span
 from vfi.video.overlap import Behind
+from vfi.video.reader import TimedFrame
 from vfi.video.segment_writer import SegmentWriter
 from vfi.video.segments import Work, fingerprint, folder_of
 from vfi.video.sound_tracks import Sound
 from vfi.video.writer import VideoWriter
 from vfi.video.y4m import Y4mWriter
 
+if TYPE_CHECKING:
+    from av import VideoFrame
+
 NO_TIME = "none of the times lies within the video"
 # Packets of each sound track that show how it can be written, and seconds that are read for them at most.
 _FIRST_PACKETS, _FIRST_SECONDS = 8, 10
-
-Rendered = Iterable[tuple[np.ndarray, Fraction]]
 
 
 def in_segments(job: VideoJob, seconds: Fraction | None) -> bool:
@@ -45,7 +48,7 @@ def work_of(job: VideoJob) -> Work:
 
 
 def write_at_once(
-    rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, stop: Callable[[], None]
+    rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, stop: Callable[[], None]
 ) -> tuple[int, str]:
     """Writes the pictures, and the sound unless the speed changes; returns the number of frames, and the encoder.
 
@@ -56,8 +59,8 @@ def write_at_once(
         _carry_over(writer, job, reader, plan, reader.demuxer)
         _say(job, reader, plan, writer)
         with closing(Behind()) as behind:
-            for rgb, time in rendered:
-                behind.call(partial(writer.write, rgb, (time - plan.origin) * job.slow_motion))
+            for rgb, time, like in rendered:
+                behind.call(partial(writer.write, rgb, (time - plan.origin) * job.slow_motion, own_of(rgb, like)))
             behind.wait()
         if writer.frames == 0:
             raise UserError(NO_TIME)
@@ -74,22 +77,20 @@ def write_at_once(
     return writer.frames, writer.settings
 
 
-def write_to_stream(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, file: BinaryIO) -> int:
+def write_to_stream(rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, file: BinaryIO) -> int:
     """Writes the pictures alone, for the next program in a pipe."""
     writer = Y4mWriter(file, _picture(reader, plan))
-    for loss in reader.info.losses:
-        note(f"of {name_of(job.source)}, {loss}")
-    for notice in plan.notices:
+    for notice in (*plan.notices, *(["the alpha channel is left out: pipes hold none"] if reader.info.alpha else [])):
         note(notice)
-    for rgb, _ in rendered:
-        writer.write(rgb)
+    for rgb, _, like in rendered:
+        writer.write(rgb, own_of(rgb, like))
     if writer.frames == 0:
         raise UserError(NO_TIME)
     return writer.frames
 
 
 def write_in_segments(
-    rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work
+    rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work
 ) -> tuple[int, str]:
     """As `write_at_once`; what is finished when the run ends in any way is kept in `work`."""
     replaces = job.output.exists()
@@ -113,6 +114,11 @@ def write_in_segments(
     return joined.frames, joined.settings
 
 
+def own_of(rgb: np.ndarray, like: TimedFrame) -> "VideoFrame | None":
+    """What was decoded, of a picture that is a frame of the source."""
+    return None if rgb is not like.rgb or isinstance(like.own, Image) else like.own
+
+
 def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> None:
     """Tries how everything will be written, and says what will be changed or lost."""
     trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
@@ -123,7 +129,9 @@ def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> None:
         trial.discard()
 
 
-def _render(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work) -> None:
+def _render(
+    rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work
+) -> None:
     """Each segment ends where a frame of the source begins that lies in the next one."""
 
     def number() -> int:
@@ -133,14 +141,14 @@ def _render(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, rende
     of = 0
     try:
         with closing(Behind()) as behind:
-            for rgb, time in rendered:
+            for rgb, time, like in rendered:
                 if current is not None and number() != of:
                     behind.wait()
                     current.finish(renderer.counted, renderer.begins)
                     current = None
                 if current is None:
                     current, of = SegmentWriter(job.output, _picture(reader, plan), job.encoding, work), number()
-                behind.call(partial(current.write, rgb, (time - plan.origin) * job.slow_motion))
+                behind.call(partial(current.write, rgb, (time - plan.origin) * job.slow_motion, own_of(rgb, like)))
             behind.wait()
         if current is not None:
             current.finish((renderer.interpolated, renderer.repeated, renderer.cuts), None)
@@ -170,7 +178,7 @@ def _picture(reader: Reader, plan: Plan) -> Picture:
     info, clock = reader.info, plan.clock
     return Picture(
         info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, clock.least, info.codec,
-        info.pixels, info.hdr,
+        info.pixels, info.hdr, info.alpha,
     )  # fmt: skip
 
 

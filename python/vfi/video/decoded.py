@@ -1,14 +1,14 @@
 """Decoded frames as pictures: upright, of one size; and what they hold that is lost on the way."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from vfi.errors import require
-from vfi.video.colours import NOT_LINEAR, to_rgb
+from vfi.video.colours import NOT_LINEAR, has_alpha, to_pixels
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -19,11 +19,14 @@ _DYNAMIC = ("DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER")  # of each f
 
 
 def upright_rgb(frame: "VideoFrame", first: "VideoFrame") -> np.ndarray:
-    """(H, W, 3) RGB in uint8 or uint16, of the first frame's size and turn; one of another size gets black bars."""
+    """(H, W, 3) RGB, or with alpha, in uint8 or uint16, of the first frame's size and turn.
+
+    One of another size gets black bars.
+    """
     width, height = first.width, first.height
     scale = min(Fraction(width, frame.width), Fraction(height, frame.height))
     inner_width, inner_height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    rgb = to_rgb(frame, inner_width, inner_height)
+    rgb = to_pixels(frame, inner_width, inner_height)
     if rgb.shape[:2] != (height, width):
         top, left = (height - inner_height) // 2, (width - inner_width) // 2
         rgb = np.pad(rgb, ((top, height - inner_height - top), (left, width - inner_width - left), (0, 0)))
@@ -44,6 +47,13 @@ def is_turned(frame: "VideoFrame") -> bool:
     return abs(c) > abs(a)
 
 
+def as_shown(frame: "VideoFrame", first: "VideoFrame") -> "VideoFrame | None":
+    """The frame, if it is of the first one's size and upright as it is."""
+    a, _, _, d = _display_matrix(first)
+    same = (frame.width, frame.height) == (first.width, first.height) and not is_turned(first) and min(a, d) > 0
+    return frame if same else None
+
+
 def _display_matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
     """a, b, c, d of x' = a x + c y and y' = b x + d y, which players apply: a turn, a mirror or both."""
     data: object = frame.side_data.get("DISPLAYMATRIX")
@@ -61,23 +71,17 @@ def _turned(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
     return rgb[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
 
 
-def losses(head: "Sequence[VideoFrame]", *, hidden_alpha: bool) -> Iterator[str]:
-    """What the first frames hold that frames of RGB do not, in words. hidden_alpha: so does the file, in a stream of
-    its own."""
-    frame = head[0]
+def losses(frame: "VideoFrame") -> Iterator[str]:
+    """What the first frame holds that frames of RGB do not, in words."""
     if int(frame.colorspace) in NOT_LINEAR:
         yield f"the colours ({NOT_LINEAR[int(frame.colorspace)]}) are interpolated as if their formula were linear"
-    if hidden_alpha or any(map(_has_alpha, head)):
-        yield "the alpha channel is left out"
     if any(frame.side_data.get(kind) is not None for kind in _DYNAMIC):
         yield "the HDR metadata of each frame (HDR10+, Dolby Vision) is left out; that of the whole stays"
 
 
-def _has_alpha(frame: "VideoFrame") -> bool:
+def seen_through(frame: "VideoFrame") -> bool:
     """Whether anything in the frame is not opaque."""
-    if not any(component.is_alpha for component in frame.format.components):
-        return False
-    return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
+    return has_alpha(frame.format) and bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
 
 
 def seconds_of(frame: "VideoFrame", stamp: int | None) -> Fraction | None:

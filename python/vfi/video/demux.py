@@ -13,11 +13,13 @@ from vfi.video.continuity import Continuity
 from vfi.video.holes import Holes
 
 if TYPE_CHECKING:
-    from av import AudioStream, Packet, VideoStream
+    from av import AudioStream, Packet, VideoFrame, VideoStream
     from av.stream import Stream
 
 # FFmpeg's flag of formats whose clock may jump: AVFMT_TS_DISCONT.
 TS_DISCONT = 0x200
+# Decoders of alpha that is data beside the packets; the usual ones pass it over.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -67,6 +69,10 @@ class Demuxer:
             raise UserError(f"cannot read {name_of(self.path)}: {what}")
         stream.thread_type = "AUTO"
         self._clock: Fraction = stream.time_base
+        self._decoder = stream.codec_context
+        if stream.metadata.get("alpha_mode") == "1" and self._decoder.codec.canonical_name in _WITH_ALPHA:
+            name = _WITH_ALPHA[self._decoder.codec.canonical_name]
+            self._decoder = require("av").CodecContext.create(name, "r")
         return stream
 
     def close(self) -> None:
@@ -88,6 +94,10 @@ class Demuxer:
             if packet.stream.index == self.video.index:
                 yield cast("Packet[VideoStream]", packet)
 
+    def decode(self, packet: "Packet[VideoStream] | None") -> "list[VideoFrame]":
+        """The frames that a packet brings; None: those at the end."""
+        return self._decoder.decode(packet)
+
     def next_packet(self) -> bool:
         """Reads one more packet, for its sound; False at the end of the file."""
         return next(self._packets, None) is not None
@@ -102,6 +112,7 @@ class Demuxer:
             return True
         with contextlib.suppress(require("av").FFmpegError):
             self.container.seek(round(time / self._clock), stream=self.video)
+            self._decoder.flush_buffers()
             self._forget()
             return True
         return False

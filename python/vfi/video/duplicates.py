@@ -41,7 +41,7 @@ class Distinct:
             self.dropped += len(shown) - 2
             held = sum((frame.duration for frame in shown[:-1]), start=shown[0].duration * 0)
             yield replace(shown[0], duration=held)
-            yield replace(shown[-1], rgb=shown[0].rgb)
+            yield replace(shown[-1], rgb=shown[0].rgb, own=shown[0].own)
         elif shown:
             self.dropped += len(shown) - 1
             yield replace(shown[0], duration=sum((frame.duration for frame in shown), start=shown[0].duration * 0))

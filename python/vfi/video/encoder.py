@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
+from vfi.files.images import with_alpha
 from vfi.video.av_common import Colour, sentence
-from vfi.video.colours import FULL, bits_of, chroma_of, dithered, from_rgb
+from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered, from_pixels, has_alpha
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.display_size import PLACEHOLDER
 from vfi.video.encodings import Encoding, codec_named, pixel_format, said, settings, with_more
@@ -54,6 +55,7 @@ class Picture:
     codec: str = ""
     pixels: str | None = None
     hdr: Hdr | None = None
+    alpha: bool = False  # something can be seen through
 
 
 class Encoder:
@@ -72,11 +74,18 @@ class Encoder:
             os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 looks once, when it is first opened: errors only
         self.stream = self._add_stream(encoding)
         sizes = self.stream.width, self.stream.height
-        self._palette = Palette(*sizes, picture.time_base) if self.stream.pix_fmt == "pal8" else None
+        self._palette = (
+            Palette(*sizes, picture.time_base, alpha=picture.alpha) if self.stream.pix_fmt == "pal8" else None
+        )
 
-    def encode(self, rgb: np.ndarray, time: Fraction) -> "Iterator[Packet[VideoStream]]":
-        """Adds a frame, (H, W, 3) in uint8 or uint16, that appears at `time` seconds; times must grow."""
-        frame = self._frame(self._padded(rgb))
+    def encode(
+        self, rgb: np.ndarray, time: Fraction, own: "VideoFrame | None" = None
+    ) -> "Iterator[Packet[VideoStream]]":
+        """Adds a frame, (H, W, 3) or with alpha (H, W, 4), uint8 or uint16, at `time` seconds; times must grow.
+
+        own: what the frame was in the source. Where the output has the same samples they are written as they are.
+        """
+        frame = self._frame(self._padded(rgb), own)
         stamp = round(time / self.picture.time_base)
         if self._last_stamp is not None:
             stamp = max(stamp, self._last_stamp + self.picture.least_ticks)
@@ -93,15 +102,18 @@ class Encoder:
             yield from self._with_palette(self._palette, None)
         yield from self.stream.encode(None)
 
-    def _frame(self, rgb: np.ndarray) -> "VideoFrame":
+    def _frame(self, rgb: np.ndarray, own: "VideoFrame | None") -> "VideoFrame":
         """As the encoder, or the palette, takes it."""
         if self._palette is None:
-            made = from_rgb(rgb, self.stream.pix_fmt or "", self._colour)
+            pixels, sizes = self.stream.pix_fmt or "", (self.stream.width, self.stream.height)
+            same = copied(own, pixels, self._colour) if own is not None and (own.width, own.height) == sizes else None
+            made = same if same is not None else from_pixels(rgb, pixels, self._colour)
             made.color_trc, made.color_primaries = self._colour.transfer, self._colour.primaries  # ProRes asks frames
             made.colorspace, made.color_range = self._colour.matrix, self._colour.range
             return made
+        plain = with_alpha(rgb) if self.picture.alpha else np.ascontiguousarray(rgb[..., :3])
         frame: VideoFrame = require("av").VideoFrame.from_ndarray(
-            dithered(rgb) if rgb.dtype == np.uint16 else rgb, format="rgb24"
+            dithered(plain) if rgb.dtype == np.uint16 else plain, format="rgba" if self.picture.alpha else "rgb24"
         )
         return frame
 
@@ -112,7 +124,7 @@ class Encoder:
     def _add_stream(self, encoding: Encoding) -> "VideoStream":
         picture = self.picture
         codec = self._codec(encoding)
-        pixels = pixel_format(codec, encoding, picture.pixels)
+        pixels = pixel_format(codec, encoding, picture.pixels, self._container.format.name)
         options = settings(codec, encoding, pixels, picture.hdr)
         self.settings = said(codec, options, pixels)
         self.notices += self._losses(codec, pixels)
@@ -171,6 +183,8 @@ class Encoder:
             yield f"{lost}, dithered: the codec {codec.name} holds no more here" if bits_of(written) == 8 else lost
         if not source.is_rgb and chroma_of(written) < chroma_of(source) and codec.name != "gif":
             yield f"the chroma of {source.name} is halved to that of {written.name}"
+        if self.picture.alpha and not has_alpha(written) and codec.name != "gif":
+            yield f"the alpha channel is left out: {codec.name} holds none in {self._container.format.name} files"
         if self.picture.hdr is not None and self.picture.hdr.option_of(codec.name) is None:
             yield f"the HDR metadata (mastering display, content light level) is left out: {codec.name} writes none"
 
@@ -223,8 +237,9 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
 
 def writable(colour: Colour, family: str, pixels: str) -> Colour:
     """What the samples mean: RGB has the matrix 0, which planes of YUV cannot have, and some codecs say no range."""
-    if require("av").VideoFormat(pixels).is_rgb:
+    written = require("av").VideoFormat(pixels)
+    if written.is_rgb:
         return replace(colour, matrix=0, range=FULL)
     if colour.matrix == 0:
-        colour = replace(colour, matrix=1, range=1)
+        colour = replace(colour, matrix=1, range=1) if chroma_of(written) else replace(colour, matrix=2)
     return replace(colour, range=1) if family in _LIMITED else colour

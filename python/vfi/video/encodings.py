@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfi.errors import ArgumentError, UserError, require
-from vfi.video.colours import bits_of, chroma_of
+from vfi.video.colours import bits_of, chroma_of, has_alpha, without_alpha
 from vfi.video.hdr import Hdr
 from vfi.video.known_encoders import ENCODERS, Known, encoder_of
 
@@ -47,9 +47,12 @@ def codec_named(name: str) -> "Codec":
     return codec
 
 
-def pixel_format(codec: "Codec", encoding: Encoding, source: str | None) -> str:
+def pixel_format(codec: "Codec", encoding: Encoding, source: str | None, container: str = "") -> str:
     """The format of samples to write, for a source of that format (None: RGB of 8 bits)."""
     known = [pixels.name for pixels in codec.video_formats or ()]
+    if codec.canonical_name == "vp9":  # its alpha is a stream of its own beside it, by which players know one format
+        hidden = ("yuva420p",) if container in _BESIDE else ()
+        known = [name for name in known if name in hidden or without_alpha(name) == name]
     if encoding.pixels is not None:
         if encoding.pixels not in known:
             raise ArgumentError(f"{codec.name} has no `pixel_format` {encoding.pixels}; it has {', '.join(known)}")
@@ -68,21 +71,29 @@ def nearest(known: Sequence[str], source: str | None, usual: str) -> str:
     if source in known:
         return source
     planes = [name for name in known if not name.startswith("yuvj") and _is_plain(av.VideoFormat(name))]
+    if has_alpha(pixels):
+        planes = [name for name in planes if has_alpha(av.VideoFormat(name))] or planes
+    planes = [name for name in planes if has_alpha(av.VideoFormat(name)) <= has_alpha(pixels)]
     if pixels.is_rgb or pixels.has_palette or len(pixels.components) < 3:
         # Players show little but 4:2:0, and a file that is lossy anyway is to be seen.
         lossless = [name for name in planes if av.VideoFormat(name).is_rgb]
         if not lossless:
-            return _deepest(planes, bits_of(pixels), usual)
+            usual = usual.replace("yuv4", "yuva4") if usual.replace("yuv4", "yuva4") in planes else usual
+            return _deepest(planes, bits_of(pixels), usual if usual in planes else planes[0])
         planes = lossless
     from av.codec.codec import find_best_pix_fmt_of_list
 
-    best, _ = find_best_pix_fmt_of_list(planes, source)
+    best, _ = find_best_pix_fmt_of_list(planes, source, has_alpha=True)
     return best.name if best is not None else usual
 
 
+# Files that hold data beside each packet.
+_BESIDE = ("matroska", "webm")
+
+
 def _is_plain(pixels: "VideoFormat") -> bool:
-    """Whether frames of this kind can be made of RGB without alpha."""
-    return not pixels.has_palette and not any(c.is_alpha for c in pixels.components) and "bayer" not in pixels.name
+    """Whether frames of this kind can be made of RGB."""
+    return not pixels.has_palette and "bayer" not in pixels.name
 
 
 def _deepest(names: Sequence[str], bits: int, usual: str) -> str:

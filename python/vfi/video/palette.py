@@ -15,12 +15,15 @@ _HEAD, _CONTROL, _FLAGS = 13, b"\x21\xf9\x04", 17
 
 
 class Palette:
-    """Frames in RGB to frames with palettes; some may come later than they were given."""
+    """Frames in RGB, or RGBA, to frames with palettes; some may come later than they were given."""
 
-    def __init__(self, width: int, height: int, time_base: Fraction) -> None:
+    def __init__(self, width: int, height: int, time_base: Fraction, *, alpha: bool = False) -> None:
         self._graph = graph = require("av").filter.Graph()
-        source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=time_base)
-        split, colours = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+        source = graph.add_buffer(width=width, height=height, format="rgba" if alpha else "rgb24", time_base=time_base)
+        split, colours = (
+            graph.add("split"),
+            graph.add("palettegen", f"stats_mode=single:reserve_transparent={int(alpha)}"),
+        )
         applied, sink = graph.add("paletteuse", "new=1:dither=sierra2_4a"), graph.add("buffersink")
         source.link_to(split)
         split.link_to(colours, 0, 0)

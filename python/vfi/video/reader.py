@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
+from vfi.files.images import Image
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import STREAM, Colour, counted, name_of, reading
 from vfi.video.colours import sampled_as
-from vfi.video.decoded import is_turned, losses, seconds_of, shown_again, upright_rgb
+from vfi.video.decoded import as_shown, is_turned, losses, seconds_of, seen_through, shown_again, upright_rgb
 from vfi.video.demux import Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
@@ -52,15 +53,20 @@ class VideoInfo:
     hdr: Hdr | None = None
     # What the pictures hold that is left out, in words.
     losses: tuple[str, ...] = ()
+    alpha: bool = False  # something in the pictures can be seen through
 
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """A frame, when it appears and for how long, in seconds after the video's first frame."""
+    """A frame, when it appears and for how long, in seconds after the video's first frame; a picture as `Image` has it.
+
+    own: what it was in its file, if it is just that, neither turned nor scaled.
+    """
 
     time: Fraction
     duration: Fraction
     rgb: np.ndarray
+    own: "VideoFrame | Image | None" = None
 
 
 class VideoReader:
@@ -96,12 +102,9 @@ class VideoReader:
             raise
         self._first, self._clock = head[0], self._stream_clock()
         self._learn(head)
-        alpha = self.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9, decoded by nobody here
         with reading(path):
-            self._losses, self._hdr = (
-                (*losses(head, hidden_alpha=alpha), *filter(None, [self._interlacing.note])),
-                hdr_of(head[0]),
-            )
+            self._losses = (*losses(head[0]), *filter(None, [self._interlacing.note]))
+            self._hdr, self._alpha = hdr_of(head[0]), any(map(seen_through, head))
         self._reached: Fraction | None = None
         self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
@@ -124,8 +127,7 @@ class VideoReader:
         self.origin = best[0] or Fraction(0)
         if self._stamps.by_decoding:
             self.origin = min(stamp for stamp in (*stamps[0], self.origin) if stamp is not None) - self._clock
-        self._times = FrameTimes(self.origin, self.rate, self._clock)
-        trial = FrameTimes(self.origin, self.rate, self._clock)
+        self._times, trial = (FrameTimes(self.origin, self.rate, self._clock) for _ in range(2))
         grid = [trial.following(stamp) for stamp in best]
         self._even = all(later - earlier == 1 / self.rate for earlier, later in pairwise(grid))
 
@@ -152,6 +154,7 @@ class VideoReader:
             pixels=frame.format.name,
             hdr=self._hdr,
             losses=self._losses,
+            alpha=self._alpha,
         )
 
     def _duration(self) -> Fraction | None:
@@ -192,7 +195,7 @@ class VideoReader:
                 yield self._timed_frame(*earlier, until - earlier[0])
             if until < time or until == end:
                 if next_too and earlier is not None:
-                    yield TimedFrame(time, Fraction(0), self._rgb(frame))
+                    yield TimedFrame(time, Fraction(0), self._rgb(frame), as_shown(frame, self._first))
                 return
             earlier = (time, frame) if start is None or time >= start else None
         if earlier is not None:
@@ -262,7 +265,7 @@ class VideoReader:
                 continue
             self._check_size(packet.size)
             try:
-                decoded = packet.decode()
+                decoded = self.demuxer.decode(packet)
             except av.FFmpegError:
                 self.shortfall.damaged += 1
                 continue
@@ -270,7 +273,7 @@ class VideoReader:
                 self._check(shown)
                 yield shown
         if self.demuxer.failure is not None:
-            yield from self.demuxer.video.codec_context.decode(None)
+            yield from self.demuxer.decode(None)
 
     def _check_size(self, size: int) -> None:
         """Refuses bombs before they are decoded."""
@@ -289,10 +292,9 @@ class VideoReader:
         self.given += 1
         self.shortfall.spoilt += frame.is_corrupt
         hidden = self._seen_from is not None and time < self._seen_from
-        return TimedFrame(time, duration, _NOTHING if hidden else self._rgb(frame))
+        return TimedFrame(time, duration, _NOTHING if hidden else self._rgb(frame), as_shown(frame, self._first))
 
     def _rgb(self, frame: "VideoFrame") -> np.ndarray:
-        first = self._first
-        self.resized += (frame.width, frame.height) != (first.width, first.height)
+        self.resized += (frame.width, frame.height) != (self._first.width, self._first.height)
         with reading(self.path):
-            return upright_rgb(frame, first)
+            return upright_rgb(frame, self._first)

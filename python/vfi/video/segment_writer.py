@@ -15,7 +15,7 @@ from vfi.video.segments import Work, write_packets
 from vfi.video.writer import close_unfinished, open_output, writing
 
 if TYPE_CHECKING:
-    from av import Packet, VideoStream
+    from av import Packet, VideoFrame, VideoStream
 
 
 class SegmentWriter:
@@ -33,9 +33,9 @@ class SegmentWriter:
         except OSError as error:
             raise cannot_write(self._target, error) from error
 
-    def write(self, rgb: np.ndarray, time: Fraction) -> None:
-        """Adds a frame that appears at `time` seconds of the whole output."""
-        self._add(self._encoder.encode(rgb, time))
+    def write(self, rgb: np.ndarray, time: Fraction, own: "VideoFrame | None" = None) -> None:
+        """Adds a frame as `Encoder.encode` does, at `time` seconds of the whole output."""
+        self._add(self._encoder.encode(rgb, time, own))
         self._frames += 1
 
     def finish(self, counts: tuple[int, int, int], until: Fraction | None) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from av import Packet, VideoStream
 
 _JOURNAL = "journal.jsonl"
-_HEAD = struct.Struct("<qqqq?")  # of a packet: pts, dts, duration, size, whether it is a keyframe
+_HEAD = struct.Struct("<qqqq?q")  # of a packet: pts, dts, duration, size, whether it is a keyframe, pieces beside it
+_PIECE = struct.Struct("<qq")  # of data beside a packet, such as alpha: kind and size
 _NONE = -(2**63)
 _LONGEST = 255  # bytes of a name
 _SAMPLES, _SAMPLE = 16, 1 << 16
@@ -183,7 +184,11 @@ def write_packets(file: BinaryIO, packets: "Iterable[Packet[VideoStream]]") -> N
     """Adds packets to an open file."""
     for packet in packets:
         stamps = (_NONE if stamp is None else stamp for stamp in (packet.pts, packet.dts, packet.duration))
-        file.write(_HEAD.pack(*stamps, packet.size, packet.is_keyframe) + bytes(packet))
+        beside = list(packet.iter_sidedata())
+        file.write(_HEAD.pack(*stamps, packet.size, packet.is_keyframe, len(beside)) + bytes(packet))
+        for piece in beside:
+            kind = require("av").packet.packet_sidedata_type_from_literal(piece.data_type)
+            file.write(_PIECE.pack(kind, piece.data_size) + bytes(piece))
 
 
 def read_packets(path: Path) -> "Iterator[Packet[VideoStream]]":
@@ -192,10 +197,15 @@ def read_packets(path: Path) -> "Iterator[Packet[VideoStream]]":
     try:
         with path.open("rb") as file:
             while head := file.read(_HEAD.size):
-                *stamps, size, key = _HEAD.unpack(head)
+                *stamps, size, key, pieces = _HEAD.unpack(head)
                 packet: Packet[VideoStream] = av.Packet(file.read(size))
                 packet.pts, packet.dts, duration = (None if stamp == _NONE else stamp for stamp in stamps)
                 packet.duration, packet.is_keyframe = duration or 0, key
+                for _ in range(pieces):
+                    kind, length = _PIECE.unpack(file.read(_PIECE.size))
+                    beside = av.packet.PacketSideData(kind, length)
+                    beside.update(file.read(length))
+                    beside.to_packet(packet, move=True)
                 yield packet
     except (OSError, struct.error) as error:
         raise UserError(f"cannot read {path}: {error}") from error

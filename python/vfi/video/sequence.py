@@ -3,18 +3,34 @@
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from vfi.errors import UserError
-from vfi.files.images import IMAGES, read_image
+from vfi.errors import ArgumentError, UserError, require
+from vfi.files.film_images import placed
+from vfi.files.images import (
+    IMAGES,
+    Image,
+    as_kind,
+    for_video,
+    held,
+    is_image_name,
+    losses,
+    read_image,
+    seen_through,
+    with_alpha,
+)  # fmt: skip
+from vfi.video.av_common import counted
+from vfi.video.colours import bits_of
 from vfi.video.encoder import RGB
 from vfi.video.reader import TimedFrame, VideoInfo
 
 _FIELD = re.compile(r"%0?(\d*)d")
 _NUMBER = re.compile(r"\d+")
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 _SHOWN = 5  # gaps that are told one by one
 
 
@@ -57,28 +73,37 @@ def gaps(paths: Sequence[Path]) -> list[str]:
 class SequenceReader:
     """As `VideoReader`, of images: each is shown for as long, in their order, whatever their numbers.
 
-    deep: 16 bits stay, in pictures of uint16.
+    target: what they are for: pictures are of numbers that it holds, of a video 8 or 16 bits. kind: these instead.
     """
 
     demuxer = None
     origin, uneven = Fraction(0), 0
 
-    def __init__(self, path: Path, images: Sequence[Path], rate: Fraction, *, deep: bool) -> None:
-        self.path, self.rate, self._images, self._deep = path, rate, list(images), deep
-        self.decoded = self.given = 0
-        self._first = read_image(self._images[0])
+    def __init__(
+        self, path: Path, images: Sequence[Path], rate: Fraction, target: Path, kind: np.dtype | None = None
+    ) -> None:
+        self.path, self.rate, self._images = path, rate, list(images)
+        self.decoded = self.given = self._cut = 0
+        self._first = first = read_image(self._images[0])
+        self._losses = list(first.lost)
+        if is_image_name(target):
+            self._kind = kind or held(target, first.pixels.dtype)
+            self._losses += losses(first.pixels, target)
+        else:
+            self._kind = for_video(first.pixels[:1, :1]).dtype
+            self._losses += losses(first.pixels, Path("16 bits.png")) if first.pixels.dtype != self._kind else []
 
     @property
     def info(self) -> VideoInfo:
-        height, width = self._first.rgb.shape[:2]
-        lost = ["the alpha channel is left out"] if self._first.had_alpha else []
-        if self._first.rgb.dtype == np.uint16 and not self._deep:
-            lost.append("the 16 bits per sample become 8")
+        height, width = self._first.pixels.shape[:2]
         length = len(self._images) / self.rate
-        pixels = "rgb48le" if self._deep and self._first.rgb.dtype == np.uint16 else "rgb24"
+        header = self._first.header
+        aspect = Fraction(header.pixel_aspect).limit_denominator(1000) if header is not None else Fraction(1)
         return VideoInfo(
-            width, height, self.rate, True, 1 / self.rate, Fraction(1), RGB, length, pixels=pixels, losses=tuple(lost)
-        )
+            width, height, self.rate, True, 1 / self.rate, aspect, RGB, length,
+            pixels=pixels_of(self._first.pixels[:1, :1].astype(self._kind)),
+            losses=tuple(self._losses), alpha=seen_through(self._first.pixels),
+        )  # fmt: skip
 
     def frames(
         self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None,
@@ -89,29 +114,33 @@ class SequenceReader:
             time = number / self.rate
             if end is not None and time >= end:
                 if next_too and self.given:
-                    yield TimedFrame(time, Fraction(0), self._read(path))
+                    yield TimedFrame(time, Fraction(0), *self._read(path))
                     self.given -= 1
                 return
             if start is None or time >= start:
                 until = time + 1 / self.rate if end is None else min(time + 1 / self.rate, end)
                 hidden = seen_from is not None and time < seen_from
-                yield TimedFrame(time, until - time, np.zeros((0, 0, 3), np.uint8) if hidden else self._read(path))
+                yield TimedFrame(time, until - time, *((_NOTHING, None) if hidden else self._read(path)))
 
-    def _read(self, path: Path) -> np.ndarray:
+    def _read(self, path: Path) -> tuple[np.ndarray, Image]:
         self.decoded, self.given = self.decoded + 1, self.given + 1
-        rgb = read_image(path).rgb
-        if rgb.shape != self._first.rgb.shape:
-            sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (rgb, self._first.rgb)]
+        image, first = read_image(path), self._first
+        if image.header is not None and first.header is not None and image.header.shown == first.header.shown:
+            self._cut += image.header.reaches_beyond(first.header)
+            pixels = placed(image.pixels, image.header.window, first.header.window)
+            image = replace(image, pixels=pixels, header=replace(image.header, window=first.header.window))
+        if image.pixels.shape[:2] != first.pixels.shape[:2]:
+            sizes = [f"{each.pixels.shape[1]}x{each.pixels.shape[0]}" for each in (image, first)]
             raise UserError(f"expected images of one size, got {path} of {sizes[0]} after {sizes[1]}")
-        if self._deep and self._first.rgb.dtype == np.uint16:
-            return rgb if rgb.dtype == np.uint16 else rgb.astype(np.uint16) * 257
-        return rgb if rgb.dtype == np.uint8 else (rgb / 257).round().astype(np.uint8)
+        pixels = with_alpha(image.pixels) if first.had_alpha else image.pixels[..., :3]
+        return as_kind(np.ascontiguousarray(pixels), self._kind), image
 
     def repairs(self) -> list[str]:
         return []
 
     def missing(self, *, whole: bool) -> list[str]:
-        return gaps(self._images) if whole else []
+        cut = f"{counted(self._cut, 'image')} cut off at the windows of the first one"
+        return (gaps(self._images) if whole else []) + ([cut] if self._cut else [])
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -133,3 +162,22 @@ def _number(path: Path) -> int:
 def _parts(name: str) -> list[tuple[int, str]]:
     """By which names are in the order of their numbers: 9 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def pixels_of(pixels: np.ndarray) -> str:
+    """The format of samples of such pictures, by FFmpeg's name."""
+    eight = pixels.dtype == np.uint8
+    return ("rgb24" if eight else "rgb48le") if pixels.shape[2] == 3 else ("rgba" if eight else "rgba64le")
+
+
+def kind_of(pixels: str | None) -> tuple[np.dtype | None, str]:
+    """The numbers of images that a format of samples by FFmpeg's name asks for, and what they are in an EXR."""
+    if pixels is None:
+        return None, ""
+    try:
+        wanted = require("av").VideoFormat(pixels)
+    except ValueError as error:
+        raise ArgumentError(f"expected `pixel_format` rgb24, rgb48, gbrpf16 or gbrpf32, got {pixels!r}") from error
+    if "f16" in wanted.name or "f32" in wanted.name:
+        return np.dtype(np.float32), "half" if "f16" in wanted.name else "float"
+    return np.dtype(np.uint16 if bits_of(wanted) > 8 else np.uint8), ""

@@ -27,7 +27,7 @@ from vfi.video.sound_tracks import Sound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from av import Packet, VideoStream
+    from av import Packet, VideoFrame, VideoStream
     from av.container import OutputContainer
 
 
@@ -65,10 +65,10 @@ class VideoWriter:
         """What went wrong with the sound while it was written."""
         return self._audio.summary() if self._audio is not None else []
 
-    def write(self, rgb: np.ndarray, time: Fraction) -> None:
-        """Adds a frame that appears at `time` seconds; times must grow."""
+    def write(self, rgb: np.ndarray, time: Fraction, own: "VideoFrame | None" = None) -> None:
+        """Adds a frame as `Encoder.encode` does."""
         with writing(self.path):
-            self._mux(self._encoder.encode(rgb, time))
+            self._mux(self._encoder.encode(rgb, time, own))
             self.frames, self.seconds = self.frames + 1, time
             if self._audio is not None:
                 self._audio.pump(time)

@@ -1,14 +1,17 @@
 """Pictures without compression, for the next program in a pipe: YUV4MPEG2."""
 
 import os
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from vfi.errors import UserError
-from vfi.video.colours import FULL, bits_of, from_rgb
+from vfi.video.colours import FULL, bits_of, copied, from_pixels
 from vfi.video.encoder import Picture, writable
 from vfi.video.encodings import nearest
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 # What the head of a stream calls formats of samples.
 _NAMES = {
@@ -30,9 +33,10 @@ class Y4mWriter:
         self._colour = writable(picture.colour, "rawvideo", self._pixels)
         self.frames = 0
 
-    def write(self, rgb: np.ndarray) -> None:
-        """Adds a frame (H, W, 3), uint8 or uint16."""
-        frame = from_rgb(rgb, self._pixels, self._colour)
+    def write(self, rgb: np.ndarray, own: "VideoFrame | None" = None) -> None:
+        """Adds a frame (H, W, 3), uint8 or uint16; own: as `Encoder.encode` has it."""
+        same = copied(own, self._pixels, self._colour) if own is not None else None
+        frame = same if same is not None else from_pixels(rgb, self._pixels, self._colour)
         size = 2 if bits_of(frame.format) > 8 else 1
         planes = []
         for plane in frame.planes:
