@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi.errors import UserError
+from vfi.commands.program import in_one_line
 
 if TYPE_CHECKING:
     from vfi.video.reader import VideoReader
@@ -24,9 +24,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(options: argparse.Namespace) -> None:
     from vfi.video.reader import VideoReader
+    from vfi.video.unreadable import check_file
 
-    if not options.input.is_file():
-        raise UserError(f"{options.input} is no file")
+    check_file(options.input)
     with closing(VideoReader(options.input, sound=True)) as reader:
         known = described(reader)
         if options.count:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     for name, value in known.items():
         for line in value if isinstance(value, list) else [value]:
             if line not in (None, {}):
-                print(f"{name}: {as_words(line) if isinstance(line, dict) else line}")
+                print(in_one_line(f"{name}: {as_words(line) if isinstance(line, dict) else line}"))
 
 
 def described(reader: "VideoReader") -> dict[str, object]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import UserError, require
-from vfi.video.av_common import STREAM, name_of, open_input, reading, sentence
+from vfi.video.av_common import STREAM, name_of, open_input, sentence
 from vfi.video.continuity import Continuity
 from vfi.video.holes import Holes
+from vfi.video.unreadable import DRAWN, no_video, not_opened
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoStream
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # FFmpeg's flag of formats whose clock may jump: AVFMT_TS_DISCONT.
 TS_DISCONT = 0x200
 _COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+_TRANSPORT = (".ts", ".m2ts", ".mts", ".m2t")
 
 
 class Demuxer:
@@ -42,8 +44,19 @@ class Demuxer:
             raise
 
     def _open(self) -> None:
-        with reading(self.path):
+        av = require("av")
+        try:
             self.container = open_input(self.path)
+        except (av.FFmpegError, OSError) as error:
+            if self.path.suffix.lower() not in _TRANSPORT:
+                raise not_opened(self.path, error) from error
+            try:  # of fewer than ten packets FFmpeg does not see what they are
+                self.container = open_input(self.path, "mpegts")
+            except (av.FFmpegError, OSError):
+                raise not_opened(self.path, error) from error
+        if self.container.format.name in DRAWN:
+            self.close()
+            raise UserError(f"cannot read {name_of(self.path)} as a video: it is a text, or letters as a picture")
         self._start()
 
     def _start(self) -> None:
@@ -55,16 +68,17 @@ class Demuxer:
     def _chosen(self) -> "VideoStream":
         videos = self.container.streams.video
         if not videos:
+            kinds = [stream.type for stream in self.container.streams]
             self.close()
-            raise UserError(f"{name_of(self.path)} has no video in it")
+            raise no_video(self.path, kinds)
         # A cover picture is a video stream too, but not the one that is meant.
-        return min(videos, key=lambda video: bool(video.disposition & _COVER))
+        return min(videos, key=lambda video: (bool(video.disposition & _COVER), video.codec_context is None))
 
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()
         if stream.codec_context is None or stream.time_base is None:
-            what = f"the codec of its video (stream {stream.index}) is unknown"
-            raise UserError(f"cannot read {name_of(self.path)}: {what}")
+            what = f"FFmpeg here has no decoder for the codec of its video (stream {stream.index})"
+            raise UserError(f"cannot read {name_of(self.path)}: {what}; convert it with the program that made it")
         stream.thread_type = "AUTO"
         self._clock: Fraction = stream.time_base
         return stream

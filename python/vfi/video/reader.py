@@ -1,5 +1,6 @@
 """Reading videos: upright RGB frames with exact times."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vfi.errors import ArgumentError, UserError, require
+from vfi.errors import UserError, require
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import STREAM, Colour, counted, name_of, reading
 from vfi.video.colours import sampled_as
@@ -19,6 +20,7 @@ from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
 from vfi.video.interlaced import Deinterlace, Interlacing
 from vfi.video.shortfall import Shortfall
+from vfi.video.unreadable import bomb, no_frame
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -90,7 +92,8 @@ class VideoReader:
             self._frames = self._interlacing.whole(chain(head, raw))
             head = list(islice(self._frames, _HEAD))
             if not head:
-                raise UserError(f"cannot read {name_of(path)}: no frame in it can be decoded")
+                codec, damaged = self.demuxer.video.codec_context.codec.canonical_name, self.shortfall.damaged
+                raise no_frame(path, codec, damaged, self.demuxer.failure)
         except BaseException:
             self.close()
             raise
@@ -270,15 +273,14 @@ class VideoReader:
                 self._check(shown)
                 yield shown
         if self.demuxer.failure is not None:
-            yield from self.demuxer.video.codec_context.decode(None)
+            with contextlib.suppress(av.FFmpegError):
+                yield from self.demuxer.video.codec_context.decode(None)
 
     def _check_size(self, size: int) -> None:
         """Refuses bombs before they are decoded."""
         context = self.demuxer.video.codec_context
-        pixels = context.width * context.height
-        if not self._trusted and size and pixels > max(_HUGE, _PIXELS_PER_BYTE * size):
-            told = f"frames of {context.width}x{context.height} pixels in {size} bytes"
-            raise ArgumentError(f"cannot read {name_of(self.path)}: {told}; add `trust_input` if that is meant")
+        if not self._trusted and size and context.width * context.height > max(_HUGE, _PIXELS_PER_BYTE * size):
+            raise bomb(self.path, context.width, context.height, size)
 
     def _check(self, frame: "VideoFrame") -> None:
         self.decoded += 1
