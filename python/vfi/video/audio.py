@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from vfi.errors import ArgumentError, require
 from vfi.video.av_common import counted, sentence
-from vfi.video.extras import Span
+from vfi.video.extras import Span, is_chapter_text
 from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, takes, way_for
 from vfi.video.stretched import Stretched
 
@@ -57,7 +57,8 @@ class AudioTransfer:
         self._seen = span.begin  # how far picture and sound have come, on the source's clock
         for number, stream in _chosen(demuxer, sound):
             self._add(number, stream, sound.codec)
-        for number, subtitles in enumerate(demuxer.container.streams.subtitles, 1):
+        texts = (texts for texts in demuxer.container.streams.subtitles if not is_chapter_text(texts))
+        for number, subtitles in enumerate(texts, 1):
             self._add_subtitles(number, subtitles)
         demuxer.keep_sound(self._tracks)
 

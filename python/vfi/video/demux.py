@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # FFmpeg's flag of formats whose clock may jump: AVFMT_TS_DISCONT.
 TS_DISCONT = 0x200
-_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 _TRANSPORT = (".ts", ".m2ts", ".mts", ".m2t")
 
 
@@ -27,7 +27,8 @@ class Demuxer:
     """Reads a file once, from its beginning or from where `seek` goes; `close` it at the end.
 
     `failure` says why the file could not be read to its end. `reached` is how far its streams go, of those read so far.
-    `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them.
+    `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them. `covers`:
+    pictures that are no video, as they are coded, by their stream's index.
     """
 
     def __init__(self, path: Path, *, sound: bool = False) -> None:
@@ -35,6 +36,7 @@ class Demuxer:
         self.failure: str | None = None
         self.reached = Fraction(0)
         self.sound: dict[int, deque[tuple[Fraction, Packet[AudioStream]]]] = {}
+        self.covers: dict[int, bytes] = {}
         self._open()
         self.keep_sound(stream.index for stream in (*self.audio, *self.container.streams.subtitles) if sound)
         try:
@@ -72,7 +74,7 @@ class Demuxer:
             self.close()
             raise no_video(self.path, kinds)
         # A cover picture is a video stream too, but not the one that is meant.
-        return min(videos, key=lambda video: (bool(video.disposition & _COVER), video.codec_context is None))
+        return min(videos, key=lambda video: (bool(video.disposition & COVER), video.codec_context is None))
 
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()
@@ -150,6 +152,8 @@ class Demuxer:
         av = require("av")
         try:
             for packet in self.container.demux():
+                if packet.stream.type == "video" and packet.stream.disposition & COVER and packet.size:
+                    self.covers[packet.stream_index] = bytes(packet)
                 self.continuity.move(packet)
                 self.holes.see(packet, self.continuity.repaired)
                 stamp = packet.pts if packet.pts is not None else packet.dts

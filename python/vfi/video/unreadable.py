@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vfi import errors
-from vfi.errors import UserError, require
+from vfi.errors import UserError
 from vfi.video.av_common import STREAM, counted, name_of, sentence
 
 _HEAD = 4096
@@ -36,22 +36,21 @@ def check_file(path: Path) -> None:
 
 
 def not_opened(path: Path, error: Exception) -> UserError:
-    """FFmpeg has not opened the file."""
-    ours = require("av").error
-    if not isinstance(error, (ours.InvalidDataError, ours.EOFError, ours.ArgumentError, ours.UnknownError)):
-        return UserError(f"cannot read {name_of(path)}: {sentence(error)}")
-    what = "nothing came, or nothing that FFmpeg knows" if path == STREAM else looked_at(path)
+    """FFmpeg has not opened the file, for a cause of its own if we can."""
+    if isinstance(error, MemoryError):
+        return UserError(f"cannot read {name_of(path)}: not enough memory")
+    try:
+        what = "nothing came, or nothing that FFmpeg knows" if path == STREAM else looked_at(path)
+    except OSError as cause:
+        return UserError(f"cannot read {name_of(path)}: {sentence(cause)}")
     return UserError(f"cannot read {name_of(path)} as a video: {what}")
 
 
 def looked_at(path: Path) -> str:
     """What is in a file that is no video."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-            zeros = not any(head) and not any(any(part) for part in iter(lambda: file.read(1 << 20), b""))
-    except OSError as error:
-        return sentence(error)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        zeros = not any(head) and not any(any(part) for part in iter(lambda: file.read(1 << 20), b""))
     if not head:
         return "it is empty; was it copied or downloaded to its end?"
     if zeros:
