@@ -82,7 +82,7 @@ class Demuxer:
             what = f"FFmpeg here has no decoder for the codec of its video (stream {stream.index})"
             raise UserError(f"cannot read {name_of(self.path)}: {what}; convert it with the program that made it")
         stream.thread_type = "AUTO"
-        self._clock: Fraction = stream.time_base
+        self.clock: Fraction = stream.time_base
         return stream
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class Demuxer:
             self._read_to(time)  # by its clock the same time may be there twice
             return True
         with contextlib.suppress(require("av").FFmpegError):
-            self.container.seek(round(time / self._clock), stream=self.video)
+            self.container.seek(round(time / self.clock), stream=self.video)
             self._forget()
             return True
         return False
@@ -165,3 +165,5 @@ class Demuxer:
                 yield packet
         except (av.FFmpegError, OSError) as error:
             self.failure = sentence(error)
+        except IndexError:
+            return  # PyAV, at the end of a file in which a stream appeared that was not there when it was opened

@@ -18,7 +18,7 @@ from vfi.video.decoded import is_turned, losses, seconds_of, shown_again, uprigh
 from vfi.video.demux import Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
-from vfi.video.interlaced import Deinterlace, Interlacing
+from vfi.video.interlaced import Deinterlace, Interlacing, Scan
 from vfi.video.shortfall import Shortfall
 from vfi.video.unreadable import bomb, no_frame
 
@@ -54,6 +54,7 @@ class VideoInfo:
     hdr: Hdr | None = None
     # What the pictures hold that is left out, in words.
     losses: tuple[str, ...] = ()
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ class VideoReader:
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
     trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
     deinterlace: "bwdif" makes one whole frame of two halves, "bob" one of each half; "auto" is "bwdif" where the first
-    frames are interlaced, and "off" elsewhere.
+    frames are interlaced, and "off" elsewhere; None leaves them as they are, unlooked at.
     """
 
     def __init__(
-        self, path: Path, *, sound: bool = False, trusted: bool = False, deinterlace: Deinterlace = "off"
+        self, path: Path, *, sound: bool = False, trusted: bool = False, deinterlace: Deinterlace | None = None
     ) -> None:
         self.path, self._trusted = path, trusted
         self.decoded = self.given = self.resized = self.uneven = 0
@@ -97,7 +98,7 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
-        self._first, self._clock = head[0], self._stream_clock()
+        self._first, self._clock = head[0], self.demuxer.clock
         self._learn(head)
         alpha = self.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9, decoded by nobody here
         with reading(path):
@@ -108,11 +109,6 @@ class VideoReader:
         self._reached: Fraction | None = None
         self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
-
-    def _stream_clock(self) -> Fraction:
-        clock = self.demuxer.video.time_base
-        assert clock is not None
-        return clock
 
     def _learn(self, head: "list[VideoFrame]") -> None:
         """What the times of the first frames tell."""
@@ -155,6 +151,7 @@ class VideoReader:
             pixels=frame.format.name,
             hdr=self._hdr,
             losses=self._losses,
+            scan=self._interlacing.found,
         )
 
     def _duration(self) -> Fraction | None:
