@@ -42,7 +42,7 @@ def test_for_people(tmp_path, capsys):
 
 def test_wrong_requests(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("no video")
-    for name, said in (("none.mkv", "is no file"), (".", "is no file")):
+    for name, said in (("none.mkv", "does not exist"), (".", "is a folder, not a file")):
         assert main(["probe", str(tmp_path / name)]) == 2
         assert said in capsys.readouterr().err
     (tmp_path / "noise.mkv").write_bytes(b"noise" * 99)

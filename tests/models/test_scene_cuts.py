@@ -134,7 +134,7 @@ def test_cuts_are_listed_and_given(tmp_path, capsys):
         (tmp_path / "cuts.txt").write_text(text)
         given = ("--scene-cuts", tmp_path / "cuts.txt", "--overwrite")
         assert run(source, "-o", tmp_path / "out.mkv", *given) == 0
-        assert f"{cuts} scene cuts" in capsys.readouterr().out
+        assert f"{cuts} scene cut" in capsys.readouterr().out
     (tmp_path / "cuts.txt").write_text("0.24\nsoon\n")
     assert "cuts.txt, line 2: expected seconds" in refused(capsys, source, "-o", tmp_path / "o.mkv", *given[:2])
     assert "expected auto, off or a file" in refused(capsys, source, "-o", tmp_path / "o.mkv", "--scene-cuts", "nope")

@@ -83,7 +83,7 @@ def test_a_scene_cut_repeats_the_frame_before_it(make_video, slide, tmp_path, ca
     other = [np.ascontiguousarray(frame[::-1, :, ::-1]) for frame in slide]
     source = make_video(slide[:3] + other[:3])
     assert run(source, "-o", tmp_path / "out.mp4") == 0
-    assert "1 scene cuts" in capsys.readouterr().out
+    assert "; 1 scene cut)" in capsys.readouterr().out
     _, frames = read(tmp_path / "out.mp4")
     assert error(frames[5], slide[2]) < 2 and error(frames[6], other[0]) < 2
     assert run(source, "-o", tmp_path / "through.mp4", "--scene-cuts", "off") == 0

@@ -27,7 +27,7 @@ def test_one_that_fails_does_not_stop_the_rest(films, tmp_path, capsys):
     assert run(films, "-o", tmp_path / "out") == 1
     said = capsys.readouterr()
     assert names(tmp_path / "out") == ["a.mp4", "c.mkv"]
-    assert "b.mp4: invalid data found" in said.err and said.err.endswith("vfi: 1 of 3 videos could not be done\n")
+    assert "b.mp4 as a video: it is a text" in said.err and said.err.endswith("vfi: 1 of 3 videos could not be done\n")
     assert "3 videos: 2 done, 1 failed\n  failed: " in said.out
     assert len(read(tmp_path / "out/c.mkv")[0]) == 12
 

@@ -62,10 +62,10 @@ def test_what_is_lost_is_said(film, tmp_path, capsys):
     said = capsys.readouterr().err
     assert content(tmp_path / "out.mp4")[:2] == ("A title", [(0, 1), (1, 2)])
     assert "the subtitles (track 1) are left out" in said
-    assert "attachments left out: 1" in said
+    assert "1 attached file left out: .mp4 files hold none" in said
     assert run(film, "-o", tmp_path / "out.mpg", "--factor", 1) == 0
     said = capsys.readouterr().err
-    assert "title" in said and "chapters left out: 2" in said and "subtitles" in said
+    assert "title" in said and "2 chapters left out" in said and "subtitles" in said
 
 
 ONE, LAST = 1 << 16, 1 << 30

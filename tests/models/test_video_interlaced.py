@@ -73,9 +73,9 @@ def test_it_is_made_whole(tmp_path, capsys, case, asked):
     said = capsys.readouterr().err
     times, pictures = read(tmp_path / "out.mkv")
     if asked == "off":
-        assert "it is interlaced, and its combs stay" in said and combs(tmp_path / "out.mkv") > 6
+        assert "the pictures are interlaced, and their combs stay" in said and combs(tmp_path / "out.mkv") > 6
         return
-    assert "it is interlaced: one frame is made of" in said
+    assert "the pictures are interlaced: one frame is made of" in said
     assert combs(tmp_path / "out.mkv") <= 1 and len(pictures) == (20 if asked == "bob" else 10)
     rate = 50 if asked == "bob" else 25
     assert [round(time * rate) for time in times] == list(range(len(times)))
@@ -107,7 +107,7 @@ def test_telecine_is_named(tmp_path, capsys):
         pictures.append(picture)
     source = film(tmp_path / "in.mkv", pictures, rate=30)
     assert run(source, "-o", tmp_path / "out.mkv", "--factor", 1) == 0
-    assert "it looks telecined" in capsys.readouterr().err
+    assert "the pictures look telecined" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("deinterlace", ("bwdif", "bob"))
@@ -131,3 +131,11 @@ def test_times_and_parts(tmp_path, suffix, deinterlace):
         frame.time for frame in whole if Fraction(2, 5) <= frame.time < Fraction(3, 5)
     ]
     assert abs(bar(part[3].rgb) - bar(whole[round(part[3].time / step)].rgb)) < 0.6
+
+
+def test_who_does_not_ask_does_not_wait(tmp_path, monkeypatch):
+    """Training reads many short clips."""
+    source = film(tmp_path / "in.mkv", [woven(n) for n in range(10)])
+    assert VideoReader(source, deinterlace="off").info.scan == "interlaced"
+    monkeypatch.setattr("vfi.video.interlaced.is_combed", None)
+    assert VideoReader(source).info.scan is None

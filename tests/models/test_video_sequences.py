@@ -87,3 +87,11 @@ def test_wrong_requests(frames, tmp_path, capsys):
     pair = folder / "x_001.png", folder / "x_002.png"
     assert "--input-fps is for a sequence of images only" in refused(capsys, *pair, "-o", out, "--input-fps", 3)
     assert not out.exists()
+
+
+def test_a_first_number_behind_the_last_image(slide, tmp_path, capsys):
+    for number, rgb in enumerate(slide, 7):
+        write_image(tmp_path / f"f_{number}.png", rgb)
+    for given in (tmp_path / "f_%d.png", tmp_path):
+        said = refused(capsys, given, "-o", tmp_path / "out.mp4", "--start-number", 99)
+        assert said == f"vfi: --start-number 99 is behind the last image of {given}, number 14"

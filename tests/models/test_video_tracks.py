@@ -246,3 +246,13 @@ def test_a_failed_video_is_not_taken_for_sound(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(VideoWriter, "write", fail)
     source = join(tmp_path / "in.ts", make(tmp_path / "a.ts", sound="aac"))
     assert "not enough memory" in refused(capsys, source, "-o", tmp_path / "out.mp4")
+
+
+def test_stretching_what_is_not_slower_is_refused(tmp_path, capsys):
+    source = make(tmp_path / "in.mkv", sound="flac")
+    for words in ((), ("--slow-motion", 1), ("--fps", 60)):
+        assert "--audio stretch is for --slow-motion only" in refused(
+            capsys, source, "-o", tmp_path / "out.mkv", "--audio", "stretch", *words
+        )
+    assert run(source, "-o", tmp_path / "out.mkv", "--times", 0.1, 0.2) == 0
+    assert "the sound is left out, because single frames are taken\n" in capsys.readouterr().err

@@ -42,7 +42,7 @@ def make(
     """
     clock = clock or 1 / Fraction(rate)
     options = {"bf": str(b_frames), "b_strategy": "0", "g": "6"} if codec in ("libx264", "mpeg4", "mpeg2video") else {}
-    with av.open(str(path), "w", options={"strict": "unofficial"}) as container:
+    with av.open(str(path), "w", options={"strict": "unofficial", "fflags": "+bitexact"}) as container:
         video = container.add_stream(codec, rate=rate, options=options)
         video.width, video.height = sizes[0] if sizes else (SIDE, SIDE)
         video.pix_fmt, video.codec_context.time_base = pixels, clock
@@ -92,6 +92,8 @@ def join(path: Path, *parts: Path) -> Path:
 
 def _silence(audio, start: float, end: Fraction) -> list:
     packets = []
+    if audio.codec_context.name.startswith("wma"):
+        audio.bit_rate = 96_000
     resampler = av.AudioResampler(audio.codec_context.format, audio.codec_context.layout, 48000)
     for place in range(round(start * 48000), round(end * 48000), 1024):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.int16), format="s16", layout="stereo")

@@ -6,6 +6,7 @@ from pathlib import Path
 from vfi.commands.program import note, sentence_of
 from vfi.errors import Incomplete, UserError
 from vfi.files.images import is_image_name
+from vfi.video.av_common import counted
 from vfi.video.containers import CONTAINERS
 
 # Files that are taken from a folder: those that can be written, and these.
@@ -56,14 +57,14 @@ def run(videos: Sequence[tuple[Path, Path]], folder: Path, overwrite: bool, work
             note(said)
             end = "incomplete" if isinstance(error, Incomplete) else "failed"
         ends.setdefault(end, []).append(str(source))
-    print(f"{len(videos)} videos: {', '.join(f'{len(names)} {end}' for end, names in ends.items())}")
+    print(f"{counted(len(videos), 'video')}: {', '.join(f'{len(names)} {end}' for end, names in ends.items())}")
     for end in ("incomplete", "failed"):
         for name in ends.get(end, ()):
             print(f"  {end}: {name}")
     if "failed" in ends:
-        raise SomeFailed(f"{len(ends['failed'])} of {len(videos)} videos could not be done")
+        raise SomeFailed(f"{len(ends['failed'])} of {counted(len(videos), 'video')} could not be done")
     if "incomplete" in ends:
-        raise Incomplete(f"{len(ends['incomplete'])} of {len(videos)} videos are incomplete")
+        raise Incomplete(f"of {counted(len(videos), 'video')}, {len(ends['incomplete'])} not whole")
 
 
 def _targets(videos: Sequence[tuple[Path, Path]], folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -12,6 +12,7 @@ from vfi.commands.program import note
 from vfi.errors import UserError, option_of
 from vfi.video.av_common import STREAM
 from vfi.video.containers import CONTAINERS
+from vfi.video.unreadable import check_file
 
 if TYPE_CHECKING:
     from vfi.video.encodings import Encoding
@@ -109,10 +110,7 @@ def run(options: argparse.Namespace) -> None:
     for path in options.input:
         if path == STREAM and len(options.input) == 1:
             break
-        if not path.exists():
-            raise UserError(f"{path} does not exist")
-        if not path.is_file():
-            raise UserError(f"{path} is {'a folder' if path.is_dir() else 'a device'}, not a file")
+        check_file(path)
     if options.output is None and not options.list_cuts:
         raise UserError("-o is missing: the file to write")
     if options.list_cuts:
@@ -238,6 +236,8 @@ def _sound(options: argparse.Namespace) -> "Sound":
     for other in ("audio", "tracks"):
         if options.no_audio and getattr(options, other) is not None:
             raise UserError(f"give only one of --no-audio and --{other}")
+    if options.audio == "stretch" and (options.slow_motion or 1) == 1:
+        raise UserError("--audio stretch is for --slow-motion only: nothing else makes the picture slower")
     tracks = None if options.tracks is None else tuple(options.tracks)
     if options.audio in ("stretch", "drop"):
         return Sound(options.audio == "stretch", True, None, tracks)

@@ -138,10 +138,9 @@ def _report(job: VideoJob, reader: Reader, renderer: Renderer, done: tuple[int, 
     left_out = f"; {counted(renderer.unseen, 'frame')} left out" if renderer.unseen and not job.times else ""
     if encoder:
         print(f"encoded by {encoder}")
-    print(
-        f"wrote {name}: {written} frames ({renderer.interpolated} interpolated, {renderer.repeated} repeated; "
-        f"{renderer.cuts} scene cuts), from {counted(frames, 'frame')} of {name_of(Path(job.source.name))}{left_out}"
-    )
+    made = f"{renderer.interpolated} interpolated, {renderer.repeated} repeated; {counted(renderer.cuts, 'scene cut')}"
+    source = f"{counted(frames, 'frame')} of {name_of(Path(job.source.name))}"
+    print(f"wrote {name}: {counted(written, 'frame')} ({made}), from {source}{left_out}")
 
 
 def list_cuts(source: Path, deinterlace: Deinterlace, trusted: bool) -> None:

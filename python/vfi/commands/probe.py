@@ -7,27 +7,39 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi.errors import UserError
+from vfi.commands.program import in_one_line
 
 if TYPE_CHECKING:
+    from av.stream import Stream
+
+    from vfi.video.hdr import Hdr
     from vfi.video.reader import VideoReader
+
+# Names of H.273's numbers; the others are told as numbers.
+_NAMES: dict[str, dict[int, str]] = {
+    "matrix": {0: "RGB", 1: "BT.709", 5: "BT.601", 6: "BT.601", 8: "YCgCo", 9: "BT.2020"},
+    "range": {1: "limited", 2: "full"},
+    "transfer": {1: "BT.709", 6: "BT.601", 8: "linear", 13: "sRGB", 14: "BT.2020", 15: "BT.2020", 16: "PQ", 18: "HLG"},
+    "primaries": {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"},
+}
+_UNKNOWN = {"matrix": 2, "range": 0, "transfer": 2, "primaries": 2}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     what = "what is known of a video: its streams, times, colours"
     parser = commands.add_parser("probe", help=what, description=f"Prints {what}.")
     parser.add_argument("input", type=Path, help="a video")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for programs; colours are numbers of H.273")
     parser.add_argument("--count", action="store_true", help="decode every frame: count them and say what is missing")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     from vfi.video.reader import VideoReader
+    from vfi.video.unreadable import check_file
 
-    if not options.input.is_file():
-        raise UserError(f"{options.input} is no file")
-    with closing(VideoReader(options.input, sound=True)) as reader:
+    check_file(options.input)
+    with closing(VideoReader(options.input, sound=True, deinterlace="auto")) as reader:
         known = described(reader)
         if options.count:
             reader.demuxer.keep_sound(())
@@ -38,53 +50,86 @@ def run(options: argparse.Namespace) -> None:
         return
     for name, value in known.items():
         for line in value if isinstance(value, list) else [value]:
-            if line not in (None, {}):
-                print(f"{name}: {as_words(line) if isinstance(line, dict) else line}")
+            if line not in (None, {}, 0):
+                print(in_one_line(f"{name}: {as_words(line) if isinstance(line, dict) else line}"))
 
 
 def described(reader: "VideoReader") -> dict[str, object]:
     """In words, numbers, and rates as fractions."""
+    from vfi.video.demux import COVER
+    from vfi.video.extras import is_chapter_text
+    from vfi.video.timecode import timecode_of
+
     info, demuxer = reader.info, reader.demuxer
-    container, context = demuxer.container, demuxer.video.codec_context
-    picture = {
+    container = demuxer.container
+    subtitles = (stream for stream in container.streams.subtitles if not is_chapter_text(stream))
+    return {
+        "container": container.format.name,
+        "seconds": None if info.duration is None else round(float(info.duration), 6),
+        "picture": _picture(reader),
+        "sound": [
+            {
+                **_stream(number, stream),
+                "rate": stream.codec_context.sample_rate,
+                "layout": stream.codec_context.layout.name,
+                **_tags(stream.metadata),
+            }
+            for number, stream in enumerate(demuxer.audio, 1)
+            if stream.codec_context is not None
+        ],
+        "subtitles": [
+            {**_stream(number, stream), **_tags(stream.metadata)}
+            for number, stream in enumerate(subtitles, 1)
+            if stream.codec_context is not None
+        ],
+        "timecode": timecode_of(container),
+        "chapters": len(container.chapters()),
+        "attachments": len(container.streams.attachments),
+        "covers": sum(bool(video.disposition & COVER) for video in container.streams.video),
+        "other_videos": sum(not video.disposition & COVER for video in container.streams.video) - 1,
+        "tags": dict(container.metadata),
+        "losses": list(info.losses),
+    }
+
+
+def _picture(reader: "VideoReader") -> dict[str, object]:
+    from vfi.errors import require
+
+    info, context = reader.info, reader.demuxer.video.codec_context
+    samples = require("av").VideoFormat(context.pix_fmt)
+    alpha = any(component.is_alpha for component in samples.components)
+    alpha = alpha or reader.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9
+    return {
         "codec": context.codec.canonical_name,
         "size": f"{info.width}x{info.height}",
         "rate": str(info.rate),
         "even": info.even,
+        "scan": info.scan,
         "pixels": context.pix_fmt,
+        "bits": max(component.bits for component in samples.components),
+        "alpha": alpha,
         "pixel_aspect": str(info.pixel_aspect),
         "matrix": info.colour.matrix,
         "range": info.colour.range,
         "transfer": info.colour.transfer,
         "primaries": info.colour.primaries,
+        "hdr": None if info.hdr is None else _light(info.hdr),
     }
-    sound = [
-        {
-            "track": number,
-            "codec": stream.codec_context.codec.canonical_name,
-            "rate": stream.codec_context.sample_rate,
-            "layout": stream.codec_context.layout.name,
-            **_tags(stream.metadata),
-        }
-        for number, stream in enumerate(demuxer.audio, 1)
-        if stream.codec_context is not None
-    ]
-    subtitles = [
-        {"track": number, "codec": stream.codec_context.codec.canonical_name, **_tags(stream.metadata)}
-        for number, stream in enumerate(container.streams.subtitles, 1)
-        if stream.codec_context is not None
-    ]
+
+
+def _light(hdr: "Hdr") -> dict[str, object]:
+    """In candela per square metre."""
     return {
-        "container": container.format.name,
-        "seconds": None if info.duration is None else round(float(info.duration), 6),
-        "picture": picture,
-        "sound": sound,
-        "subtitles": subtitles,
-        "chapters": len(container.chapters()),
-        "attachments": len(container.streams.attachments),
-        "tags": dict(container.metadata),
-        "losses": list(info.losses),
+        "least": None if hdr.luminance is None else float(hdr.luminance[0]),
+        "most": None if hdr.luminance is None else float(hdr.luminance[1]),
+        "primaries": None if hdr.primaries is None else [round(float(value), 4) for value in hdr.primaries],
+        "brightest_pixel": None if hdr.light is None else hdr.light[0],
+        "brightest_frame": None if hdr.light is None else hdr.light[1],
     }
+
+
+def _stream(number: int, stream: "Stream") -> dict[str, object]:
+    return {"track": number, "codec": stream.codec_context.codec.canonical_name}
 
 
 def _tags(metadata: dict[str, str]) -> dict[str, str]:
@@ -92,4 +137,14 @@ def _tags(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def as_words(values: dict[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    """What is known, a word or two each; yes where nothing more is to be said."""
+    told = []
+    for name, value in values.items():
+        if name in _NAMES and isinstance(value, int):
+            value = None if value == _UNKNOWN[name] else _NAMES[name].get(value, value)
+        if isinstance(value, dict):
+            value = f"({as_words(value)})"
+        if value is None or value is False:
+            continue
+        told.append(name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}")
+    return ", ".join(told)

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+from unicodedata import category
 
 from vfi.commands.outputs import unheard
 from vfi.errors import UserError
@@ -42,7 +43,7 @@ def exit_code(program: str, action: Callable[[], None], interrupted: str = "inte
             problem = sentence_of(error)
             if problem is None:
                 raise
-            print(f"{program}: {problem}", file=sys.stderr)
+            print(f"{program}: {in_one_line(problem)}", file=sys.stderr)
             return error.exit_code if isinstance(error, UserError) else 2
     return 0
 
@@ -68,4 +69,10 @@ def _of_memory(error: BaseException | None) -> bool:
 
 
 def note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    print(f"note: {in_one_line(text)}", file=sys.stderr)
+
+
+def in_one_line(text: str) -> str:
+    """What names and tags of files hold may be anything, also what moves a terminal's cursor: that is spelled out."""
+    odd = (each for each in set(text) if category(each) in ("Cc", "Cs", "Zl", "Zp"))
+    return text.translate({ord(each): ascii(each)[1:-1] for each in odd})

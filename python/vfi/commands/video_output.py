@@ -185,7 +185,8 @@ def _picture(reader: Reader, plan: Plan) -> Picture:
 def _say(job: VideoJob, reader: Reader, plan: Plan, writer: VideoWriter) -> None:
     """What will be changed or lost."""
     if reader.demuxer is not None and reader.demuxer.audio and job.sound.keep and sound_of(job) != job.sound:
-        note("the sound is left out, because the speed changes; --audio stretch keeps it")
+        keeps = "" if job.times else "; --audio stretch keeps it"
+        note(f"the sound is left out, because {'single frames are taken' if job.times else 'the speed changes'}{keeps}")
     for notice in (*plan.notices, *writer.notices):
         note(notice)
 

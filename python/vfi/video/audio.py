@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from vfi.errors import ArgumentError, require
 from vfi.video.av_common import counted, sentence
-from vfi.video.extras import Span
+from vfi.video.extras import Span, is_chapter_text
 from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, takes, way_for
 from vfi.video.stretched import Stretched
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Seconds of silence are put where sound is missing for longer than this; what is shorter is rounding.
 _GAP = Fraction(1, 10)
+# Seconds: what lies further behind all else has a wrong time.
+_STRAY = 600
 
 
 @dataclass
@@ -52,14 +54,18 @@ class AudioTransfer:
         self._hides_lead = output.format.name in ("mp4", "mov", "ipod")
         self._tracks: dict[int, _Track] = {}
         self._stretch = sound.stretch and span.slower != 1
+        self._seen = span.begin  # how far picture and sound have come, on the source's clock
         for number, stream in _chosen(demuxer, sound):
             self._add(number, stream, sound.codec)
-        for number, subtitles in enumerate(demuxer.container.streams.subtitles, 1):
+        texts = (texts for texts in demuxer.container.streams.subtitles if not is_chapter_text(texts))
+        for number, subtitles in enumerate(texts, 1):
             self._add_subtitles(number, subtitles)
         demuxer.keep_sound(self._tracks)
 
     def pump(self, until: Fraction | None = None) -> None:
         """Writes the sound before `until` (on the output's clock), or all that was read."""
+        if until is not None:
+            self._seen = max(self._seen, self._begin + until / self._slower)
         while True:
             queues = [self._demuxer.sound[index] for index in self._tracks]
             queue = min((queue for queue in queues if queue), key=lambda queue: queue[0][0], default=None)
@@ -67,7 +73,11 @@ class AudioTransfer:
                 return
             time, packet = queue.popleft()
             track = self._tracks[packet.stream_index]
+            if track.cut is None and time > self._seen + _STRAY:
+                seconds = float((self._seen - self._begin) * self._slower)
+                track.cut = f"{seconds:.2f} seconds (what follows says it is {float(time - self._seen):.0f} later)"
             if track.cut is None and self._kept(track, time, packet):
+                self._seen = max(self._seen, time)
                 self._write(track, time, packet)
 
     def read_until(self, time: Fraction) -> None:
@@ -101,7 +111,7 @@ class AudioTransfer:
             if track.damaged:
                 said.append(f"{counted(track.damaged, 'damaged packet')} of {track.kind} {track.number} left out")
             if track.cut is not None:
-                said.append(f"sound track {track.number} is cut off at {track.cut}")
+                said.append(f"{track.kind} {track.number} is cut off at {track.cut}")
         return said
 
     def _past_end(self) -> bool:
@@ -203,7 +213,7 @@ class AudioTransfer:
 
     def _place(self, track: _Track, time: Fraction, frame: "AudioFrame") -> None:
         """Encodes a decoded frame at its time: silence where nothing is for long, else close to what was before."""
-        if frame.pts is not None and frame.time_base is not None:
+        if frame.pts is not None and frame.time_base is not None and abs(frame.pts * frame.time_base - time) < _STRAY:
             time = frame.pts * frame.time_base
         if time < self._begin:
             return

@@ -38,8 +38,27 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read {name_of(path)}: {sentence(error)}") from error
 
 
+# What FFmpeg means by errors of its own; the words of the system stay as they are.
+_MEANT = {
+    "InvalidDataError": "it is damaged, or of a kind that FFmpeg does not know",
+    "EOFError": "it ends too early",
+    "ArgumentError": "FFmpeg refuses these values",
+    "PatchWelcomeError": "FFmpeg cannot do this yet",
+    "NotImplementedError": "FFmpeg cannot do this yet",
+    "DecoderNotFoundError": "FFmpeg here has no decoder for it",
+    "EncoderNotFoundError": "FFmpeg here has no encoder for it",
+    "ExternalError": "a library that FFmpeg uses has failed on it",
+    "BufferTooSmallError": "it is larger than FFmpeg takes",
+    "OverflowError": "a number in it is too large",
+    "BugError": "FFmpeg failed on it",
+    "UnknownError": "FFmpeg failed on it",
+}
+
+
 def sentence(error: Exception) -> str:
     """What FFmpeg, or the system, says went wrong."""
+    if isinstance(error, require("av").FFmpegError) and type(error).__name__ in _MEANT:
+        return _MEANT[type(error).__name__]
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
@@ -61,10 +80,10 @@ def url(path: Path) -> str:
     return "pipe:0" if path == STREAM else f"file:{path}"
 
 
-def open_input(path: Path) -> "InputContainer":
-    """Opens a file for reading; what it refers to may be local files only."""
+def open_input(path: Path, form: str | None = None) -> "InputContainer":
+    """Opens a file for reading; what it refers to may be local files only. form: FFmpeg's name; None: by its content"""
     container: InputContainer = require("av").open(
-        url(path), options={"protocol_whitelist": "file,crypto,data,pipe"}, metadata_errors="replace"
+        url(path), format=form, options={"protocol_whitelist": "file,crypto,data,pipe"}, metadata_errors="replace"
     )
     return container
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import UserError, require
-from vfi.video.av_common import STREAM, name_of, open_input, reading, sentence
+from vfi.video.av_common import STREAM, name_of, open_input, sentence
 from vfi.video.continuity import Continuity
 from vfi.video.holes import Holes
+from vfi.video.unreadable import DRAWN, no_video, not_opened
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoFrame, VideoStream
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 TS_DISCONT = 0x200
 # Decoders of alpha that is data beside the packets; the usual ones pass it over.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+_TRANSPORT = (".ts", ".m2ts", ".mts", ".m2t")
 
 
 class Demuxer:
     """Reads a file once, from its beginning or from where `seek` goes; `close` it at the end.
 
     `failure` says why the file could not be read to its end. `reached` is how far its streams go, of those read so far.
-    `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them.
+    `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them. `covers`:
+    pictures that are no video, as they are coded, by their stream's index.
     """
 
     def __init__(self, path: Path, *, sound: bool = False) -> None:
@@ -35,6 +38,7 @@ class Demuxer:
         self.failure: str | None = None
         self.reached = Fraction(0)
         self.sound: dict[int, deque[tuple[Fraction, Packet[AudioStream]]]] = {}
+        self.covers: dict[int, bytes] = {}
         self._open()
         self.keep_sound(stream.index for stream in (*self.audio, *self.container.streams.subtitles) if sound)
         try:
@@ -44,8 +48,19 @@ class Demuxer:
             raise
 
     def _open(self) -> None:
-        with reading(self.path):
+        av = require("av")
+        try:
             self.container = open_input(self.path)
+        except (av.FFmpegError, OSError) as error:
+            if self.path.suffix.lower() not in _TRANSPORT:
+                raise not_opened(self.path, error) from error
+            try:  # of fewer than ten packets FFmpeg does not see what they are
+                self.container = open_input(self.path, "mpegts")
+            except (av.FFmpegError, OSError):
+                raise not_opened(self.path, error) from error
+        if self.container.format.name in DRAWN:
+            self.close()
+            raise UserError(f"cannot read {name_of(self.path)} as a video: it is a text, or letters as a picture")
         self._start()
 
     def _start(self) -> None:
@@ -57,18 +72,19 @@ class Demuxer:
     def _chosen(self) -> "VideoStream":
         videos = self.container.streams.video
         if not videos:
+            kinds = [stream.type for stream in self.container.streams]
             self.close()
-            raise UserError(f"{name_of(self.path)} has no video in it")
+            raise no_video(self.path, kinds)
         # A cover picture is a video stream too, but not the one that is meant.
-        return min(videos, key=lambda video: bool(video.disposition & _COVER))
+        return min(videos, key=lambda video: (bool(video.disposition & COVER), video.codec_context is None))
 
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()
         if stream.codec_context is None or stream.time_base is None:
-            what = f"the codec of its video (stream {stream.index}) is unknown"
-            raise UserError(f"cannot read {name_of(self.path)}: {what}")
+            what = f"FFmpeg here has no decoder for the codec of its video (stream {stream.index})"
+            raise UserError(f"cannot read {name_of(self.path)}: {what}; convert it with the program that made it")
         stream.thread_type = "AUTO"
-        self._clock: Fraction = stream.time_base
+        self.clock: Fraction = stream.time_base
         self._decoder = stream.codec_context
         if stream.metadata.get("alpha_mode") == "1" and self._decoder.codec.canonical_name in _WITH_ALPHA:
             name = _WITH_ALPHA[self._decoder.codec.canonical_name]
@@ -111,7 +127,7 @@ class Demuxer:
             self._read_to(time)  # by its clock the same time may be there twice
             return True
         with contextlib.suppress(require("av").FFmpegError):
-            self.container.seek(round(time / self._clock), stream=self.video)
+            self.container.seek(round(time / self.clock), stream=self.video)
             self._decoder.flush_buffers()
             self._forget()
             return True
@@ -147,6 +163,8 @@ class Demuxer:
         av = require("av")
         try:
             for packet in self.container.demux():
+                if packet.stream.type == "video" and packet.stream.disposition & COVER and packet.size:
+                    self.covers[packet.stream_index] = bytes(packet)
                 self.continuity.move(packet)
                 self.holes.see(packet, self.continuity.repaired)
                 stamp = packet.pts if packet.pts is not None else packet.dts
@@ -158,3 +176,5 @@ class Demuxer:
                 yield packet
         except (av.FFmpegError, OSError) as error:
             self.failure = sentence(error)
+        except IndexError:
+            return  # PyAV, at the end of a file in which a stream appeared that was not there when it was opened

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 Deinterlace = Literal["auto", "off", "bob", "bwdif"]
+Scan = Literal["progressive", "interlaced", "telecined"]
 # Of 255: what a row must differ by from both of its neighbours to be part of a comb.
 _DIFFERENCE = 10
 # Shares of pixels in combs; in pictures that are no combs fine detail makes some, as many between rows of one half.
@@ -53,28 +54,34 @@ def _combs(luma: np.ndarray, apart: int) -> float:
 
 @dataclass(frozen=True)
 class Interlacing:
-    """What is done with the halves of pictures: nothing, one whole frame of two ("bwdif"), or one of each ("bob")."""
+    """What is done with the halves of pictures: nothing, one whole frame of two ("bwdif"), or one of each ("bob").
+
+    found: what the pictures are; None: nobody has looked.
+    """
 
     mode: Deinterlace
     note: str | None = None
+    found: Scan | None = None
 
     @classmethod
-    def of(cls, head: "Sequence[VideoFrame]", asked: Deinterlace) -> "Interlacing":
-        """As it is asked for; "auto" looks at the flags of the first frames, and whether most of them are combs."""
+    def of(cls, head: "Sequence[VideoFrame]", asked: Deinterlace | None) -> "Interlacing":
+        """As it is asked for; "auto" looks at the flags of the first frames, and whether most of them are combs.
+
+        None: nothing is done, and nobody looks.
+        """
+        if asked is None:
+            return cls("off")
         combed = [is_combed(frame) for frame in head]
-        found = any(frame.interlaced_frame for frame in head) or sum(combed) > len(head) / 2
-        telecined = is_telecined(combed)
-        if telecined:
-            film = (
-                "it looks telecined (film spread over fields): undo that first, as with ffmpeg -vf fieldmatch,decimate"
-            )
-            return cls("off" if asked in ("auto", "off") else asked, film)
-        if not found:
-            return cls("off" if asked == "auto" else asked)
+        if is_telecined(combed):
+            film = "the pictures look telecined (film spread over fields): undo that first, as with "
+            film += "ffmpeg -vf fieldmatch,decimate"
+            return cls("off" if asked in ("auto", "off") else asked, film, "telecined")
+        if not any(frame.interlaced_frame for frame in head) and sum(combed) <= len(head) / 2:
+            return cls("off" if asked == "auto" else asked, None, "progressive")
         if asked == "off":
-            return cls("off", "it is interlaced, and its combs stay")
+            return cls("off", "the pictures are interlaced, and their combs stay", "interlaced")
         made = "one frame is made of each half" if asked == "bob" else "one frame is made of two halves"
-        return cls("bob" if asked == "bob" else "bwdif", f"it is interlaced: {made}")
+        return cls("bob" if asked == "bob" else "bwdif", f"the pictures are interlaced: {made}", "interlaced")
 
     @property
     def faster(self) -> int:

@@ -1,5 +1,6 @@
 """Reading videos: upright RGB frames with exact times."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vfi.errors import ArgumentError, UserError, require
+from vfi.errors import UserError, require
 from vfi.files.images import Image
 from vfi.files.opencv import MOST_PIXELS
 from vfi.video.av_common import STREAM, Colour, counted, name_of, reading
@@ -18,8 +19,9 @@ from vfi.video.decoded import as_shown, is_turned, losses, seconds_of, seen_thro
 from vfi.video.demux import Demuxer
 from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
-from vfi.video.interlaced import Deinterlace, Interlacing
+from vfi.video.interlaced import Deinterlace, Interlacing, Scan
 from vfi.video.shortfall import Shortfall
+from vfi.video.unreadable import bomb, no_frame
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -54,6 +56,7 @@ class VideoInfo:
     # What the pictures hold that is left out, in words.
     losses: tuple[str, ...] = ()
     alpha: bool = False  # something in the pictures can be seen through
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,11 @@ class VideoReader:
     sound: the packets of the sound are kept for whoever writes it (`demuxer.sound`).
     trusted: huge frames that take next to no bytes are read as well: a file of some kB may unfold to hundreds of GB.
     deinterlace: "bwdif" makes one whole frame of two halves, "bob" one of each half; "auto" is "bwdif" where the first
-    frames are interlaced, and "off" elsewhere.
+    frames are interlaced, and "off" elsewhere; None leaves them as they are, unlooked at.
     """
 
     def __init__(
-        self, path: Path, *, sound: bool = False, trusted: bool = False, deinterlace: Deinterlace = "off"
+        self, path: Path, *, sound: bool = False, trusted: bool = False, deinterlace: Deinterlace | None = None
     ) -> None:
         self.path, self._trusted = path, trusted
         self.decoded = self.given = self.resized = self.uneven = 0
@@ -96,11 +99,12 @@ class VideoReader:
             self._frames = self._interlacing.whole(chain(head, raw))
             head = list(islice(self._frames, _HEAD))
             if not head:
-                raise UserError(f"cannot read {name_of(path)}: no frame in it can be decoded")
+                codec, damaged = self.demuxer.video.codec_context.codec.canonical_name, self.shortfall.damaged
+                raise no_frame(path, codec, damaged, self.demuxer.failure)
         except BaseException:
             self.close()
             raise
-        self._first, self._clock = head[0], self._stream_clock()
+        self._first, self._clock = head[0], self.demuxer.clock
         self._learn(head)
         with reading(path):
             self._losses = (*losses(head[0]), *filter(None, [self._interlacing.note]))
@@ -108,11 +112,6 @@ class VideoReader:
         self._reached: Fraction | None = None
         self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
-
-    def _stream_clock(self) -> Fraction:
-        clock = self.demuxer.video.time_base
-        assert clock is not None
-        return clock
 
     def _learn(self, head: "list[VideoFrame]") -> None:
         """What the times of the first frames tell."""
@@ -155,6 +154,7 @@ class VideoReader:
             hdr=self._hdr,
             losses=self._losses,
             alpha=self._alpha,
+            scan=self._interlacing.found,
         )
 
     def _duration(self) -> Fraction | None:
@@ -273,15 +273,14 @@ class VideoReader:
                 self._check(shown)
                 yield shown
         if self.demuxer.failure is not None:
-            yield from self.demuxer.decode(None)
+            with contextlib.suppress(av.FFmpegError):
+                yield from self.demuxer.decode(None)
 
     def _check_size(self, size: int) -> None:
         """Refuses bombs before they are decoded."""
         context = self.demuxer.video.codec_context
-        pixels = context.width * context.height
-        if not self._trusted and size and pixels > max(_HUGE, _PIXELS_PER_BYTE * size):
-            told = f"frames of {context.width}x{context.height} pixels in {size} bytes"
-            raise ArgumentError(f"cannot read {name_of(self.path)}: {told}; add `trust_input` if that is meant")
+        if not self._trusted and size and context.width * context.height > max(_HUGE, _PIXELS_PER_BYTE * size):
+            raise bomb(self.path, context.width, context.height, size)
 
     def _check(self, frame: "VideoFrame") -> None:
         self.decoded += 1

@@ -55,7 +55,11 @@ def images_of(inputs: Sequence[Path], start: int | None) -> list[Path] | None:
         found = sorted((path for path in _inside(first) if path.suffix.lower() in IMAGES), key=lambda p: _parts(p.name))
     else:
         return None
-    return [path for path in found if start is None or _number(path) >= start] if found else None
+    kept = [path for path in found if start is None or _number(path) >= start]
+    if found and not kept:
+        last = max(map(_number, found))
+        raise ArgumentError(f"`start_number` {start} is behind the last image of {first}, number {last}")
+    return kept or None
 
 
 def gaps(paths: Sequence[Path]) -> list[str]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from vfi.errors import UserError, require
 from vfi.files.atomic import cannot_write, claimed, put_in_place
-from vfi.video import extras
 from vfi.video.audio import AudioTransfer
 from vfi.video.av_common import sentence, url
 from vfi.video.containers import CONTAINERS
@@ -20,7 +19,7 @@ from vfi.video.demux import Demuxer
 from vfi.video.display_size import set_display_size
 from vfi.video.encoder import Encoder, Picture
 from vfi.video.encodings import Encoding
-from vfi.video.extras import Span
+from vfi.video.extras import Extras, Span
 from vfi.video.palette import with_own_palettes
 from vfi.video.sound_tracks import Sound
 
@@ -46,6 +45,7 @@ class VideoWriter:
         self._claim = ExitStack()
         self._temporary = self._claim.enter_context(claimed(path))
         self._audio: AudioTransfer | None = None
+        self._first: Iterator[Packet[VideoStream]] = iter(())
         self._last_dts: int | None = None
         try:
             self._container = open_output(path, self._temporary)
@@ -57,7 +57,9 @@ class VideoWriter:
 
     def carry_over(self, demuxer: Demuxer, span: Span, sound: Sound) -> None:
         """Carries over what travels with the picture, to be called before the first frame is written."""
-        self.notices += extras.carry_over(demuxer.container, self._container, span)
+        extras = Extras(demuxer, self._container, span, self.picture.rate, self.path.suffix.lower())
+        self._first = extras.first_packets()
+        self.notices += extras.notices
         self._audio = AudioTransfer(demuxer, self._container, span, sound)
         self.notices += self._audio.notices
 
@@ -68,6 +70,7 @@ class VideoWriter:
     def write(self, rgb: np.ndarray, time: Fraction, own: "VideoFrame | None" = None) -> None:
         """Adds a frame as `Encoder.encode` does."""
         with writing(self.path):
+            self._mux(self._first)
             self._mux(self._encoder.encode(rgb, time, own))
             self.frames, self.seconds = self.frames + 1, time
             if self._audio is not None:
@@ -78,6 +81,7 @@ class VideoWriter:
         if self._last_dts is not None and self._encoder.stream.pix_fmt == "pal8":
             packets = with_own_palettes(packets)
         with writing(self.path):
+            self._mux(self._first)
             for packet in packets:
                 packet.stream, packet.time_base = self._encoder.stream, self.picture.time_base
                 if self._last_dts is not None and packet.dts is not None and packet.dts <= self._last_dts:
