@@ -62,7 +62,7 @@ def make(path: Path, width: int, height: int, count: int, pixels: str) -> None:
 
 def ours(source: Path, out: Path) -> None:
     job = VideoJob(source, out, factor=Fraction(2), progress="none", overwrite=True)
-    interpolate_video.run(job, Repeated(), "cpu")
+    interpolate_video.run(job, [(Repeated(), "cpu")])
 
 
 def theirs(source: Path, out: Path, pixels: str) -> None:
@@ -115,7 +115,7 @@ def memory(count: int) -> None:
         source = Path(folder) / "in.mkv"
         make(source, 160, 90, count, "yuv420p")
         job = VideoJob(source, Path(folder) / "out.mkv", factor=Fraction(2), progress="none")
-        interpolate_video.run(job, Told(), "cpu")
+        interpolate_video.run(job, [(Told(), "cpu")])
 
 
 def main() -> None:

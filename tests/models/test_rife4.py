@@ -194,6 +194,7 @@ def test_a_video_encodes_every_frame_once(monkeypatch):
     from fractions import Fraction
 
     from vfi.commands.video_frames import Renderer
+    from vfi.commands.workers import Workers
     from vfi.video.reader import TimedFrame
     from vfi.video.timeline import Multiplied
 
@@ -204,7 +205,7 @@ def test_a_video_encodes_every_frame_once(monkeypatch):
         TimedFrame(Fraction(i), Fraction(1), rng.integers(0, 40, (64, 64, 3), dtype=np.uint8) + 20 * i)
         for i in range(5)
     ]
-    renderer = Renderer(model, "cpu", Multiplied(4), scene_cuts=False)
+    renderer = Renderer(Workers([(model, "cpu")]), Multiplied(4), scene_cuts=False)
     assert len(list(renderer.render(source))) == 20 and renderer.interpolated == 12
     assert len(calls) == 5
 

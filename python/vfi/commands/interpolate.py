@@ -69,7 +69,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}; - for a pipe"
     parser.add_argument("-o", "--output", type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
-    chosen_model.add(parser, "auto")
+    chosen_model.add(parser, "auto", several=True)
     times = parser.add_argument_group("which frames")
     argument = times.add_argument
     argument("--t", nargs="+", type=float, help="images: times in [0, 1] between the two (default 0.5)")
@@ -140,7 +140,9 @@ def _images(options: argparse.Namespace) -> None:
         refuse(options, ("ends", "ground_truth", "strip", "show_route"), "image output")
     else:
         refuse(options, ("fps", *_ENCODING), "video output")
-    model, device = chosen_model.load(options)
+    if len(options.device or ()) > 1:
+        raise UserError(f"expected one --device for two images, got {' '.join(options.device)}")
+    ((model, device),) = chosen_model.load_each(options)
     frames = options.num_frames
     if frames is not None:
         frames = model.whole_frames(frames)
@@ -200,10 +202,10 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
         input_fps=options.input_fps or Fraction(25),
         settings=_settings(options),
     )
-    model, device = chosen_model.load(options)
+    models = chosen_model.load_each(options)
 
     def work(source: Path, output: Path, images: tuple[Path, ...] = ()) -> None:
-        interpolate_video.run(replace(job, source=source, output=output, images=images), model, device)
+        interpolate_video.run(replace(job, source=source, output=output, images=images), models)
 
     return work
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +15,7 @@ from vfi.commands import interpolate_images, progress, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Rendered, Renderer
 from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
+from vfi.commands.workers import Workers
 from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
 from vfi.files.images import Image, as_kind, for_video, is_image_name, losses, seen_through, write_image
@@ -48,8 +49,11 @@ class MorphJob:
     encoding: Encoding = field(default_factory=Encoding)
 
 
-def run(job: VideoJob, model: Interpolator, device: str) -> None:
-    """Interpolates a video into a video, into numbered images, or for the next program in a pipe."""
+def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
+    """Interpolates a video into a video, into numbered images, or for the next program in a pipe.
+
+    models: the model, on each device that is to work on it.
+    """
     check_job(job)
     to_images = is_image_name(job.output)
     to_file = not to_images and job.output != STREAM
@@ -68,11 +72,10 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         plan = plan_for(job, reader, head[0].time, to_images)
         for loss in reader.info.losses:
             note(f"of {name_of(job.source)}, {loss}")
-        renderer = Renderer(
-            model, device, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead
-        )
+        workers = stack.enter_context(closing(Workers(models)))
+        renderer = Renderer(workers, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead)
         if job.dry_run:
-            _say_plan(job, reader, plan, model, device, head)
+            _say_plan(job, reader, plan, workers, head)
             return
         if work is not None and work.segments:
             renderer.go_on(work.segments[-1], work.since)
@@ -102,13 +105,11 @@ def run(job: VideoJob, model: Interpolator, device: str) -> None:
         raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
 
 
-def _say_plan(
-    job: VideoJob, reader: Reader, plan: Plan, model: Interpolator, device: str, head: list[TimedFrame]
-) -> None:
+def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head: list[TimedFrame]) -> None:
     """What would be done, without doing it; one frame is made, to see how long it takes."""
     info = reader.info
     begun = time.monotonic()
-    list(Pictures(model, device).between(head[0].rgb, head[1].rgb, [0.5]))
+    list(workers.between(head[0].rgb, head[1].rgb, [0.5]))
     each = time.monotonic() - begun
     count = _expected(job, plan, info)
     print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
@@ -116,7 +117,7 @@ def _say_plan(
     if not is_image_name(job.output) and job.output != STREAM:
         video_output.say_what_travels(job, reader, plan)
     if count is not None:
-        whole = timedelta(seconds=round(each * count))
+        whole = timedelta(seconds=round(each * count / len(workers)))
         print(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")
 
 

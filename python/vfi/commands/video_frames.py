@@ -1,5 +1,6 @@
 """Frames of a video at the times of a timeline."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -7,8 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from vfi.models.interpolator import Interpolator
-from vfi.models.pictures import Pictures
+from vfi.commands.workers import Workers
 from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Segment
@@ -25,6 +25,18 @@ _PAUSE_STEPS = 3
 Rendered = tuple[np.ndarray, Fraction, TimedFrame]
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What will be a `Rendered`: a picture, or those that are made, of which it is the next one. begins, counted: see
+    `Renderer`."""
+
+    picture: np.ndarray | Iterator[np.ndarray]
+    time: Fraction
+    frame: TimedFrame
+    begins: Fraction
+    counted: tuple[int, int, int]
+
+
 @dataclass
 class Renderer:
     """Renders a timeline and counts what it did.
@@ -36,8 +48,7 @@ class Renderer:
     begins: the time of the frame from which on pictures are being given; counted: what was, up to there.
     """
 
-    model: Interpolator
-    device: str
+    workers: Workers
     timeline: Timeline
     scene_cuts: bool | Sequence[Fraction] = True
     step: Fraction | None = None
@@ -49,19 +60,31 @@ class Renderer:
     repeated: int = 0
     cuts: int = 0
     unseen: int = 0
-    _pictures: Pictures = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._pictures = Pictures(self.model, self.device)
+    _part: tuple[Fraction, tuple[int, int, int]] = field(default=(Fraction(0), (0, 0, 0)), init=False)
 
     def render(self, frames: Iterable[TimedFrame]) -> Iterator[Rendered]:
         """Pictures and their times. Across a scene cut, and after the last frame, the earlier frame is repeated."""
+        waiting: deque[_Shown] = deque()
+        for shown in self._shown(frames):
+            waiting.append(shown)
+            while waiting and (isinstance(waiting[0].picture, np.ndarray) or _asked(waiting) > self.workers.ahead):
+                yield self._next(waiting)
+        while waiting:
+            yield self._next(waiting)
+
+    def _next(self, waiting: deque[_Shown]) -> Rendered:
+        shown = waiting.popleft()
+        self.begins, self.counted = shown.begins, shown.counted
+        picture = shown.picture if isinstance(shown.picture, np.ndarray) else next(shown.picture)
+        return picture, shown.time, shown.frame
+
+    def _shown(self, frames: Iterable[TimedFrame]) -> Iterator[_Shown]:
         earlier: TimedFrame | None = None
         seen = False
         for frame, begins in self._marked(frames):
             if earlier is None:
                 if self.lead and self.since is None:
-                    self.begins = frame.time
+                    self._part = frame.time, (0, 0, 0)
                     yield from self._held(frame, frame.time - self.lead, frame.time)
                 seen = True
             else:
@@ -86,7 +109,7 @@ class Renderer:
         """Whether what begins at this time is to be rendered."""
         if self.since is not None and begins < self.since:
             return False
-        self.begins, self.counted = begins, (self.interpolated, self.repeated, self.cuts)
+        self._part = begins, (self.interpolated, self.repeated, self.cuts)
         return True
 
     def _marked(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
@@ -102,14 +125,14 @@ class Renderer:
             else:
                 yield frame, False  # of an earlier run, without its picture
 
-    def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[Rendered]:
+    def _held(self, frame: TimedFrame, start: Fraction, end: Fraction) -> Iterator[_Shown]:
         for time in self.timeline.between(start, end):
             self.repeated += time != frame.time
-            yield frame.rgb, time, frame
+            yield _Shown(frame.rgb, time, frame, *self._part)
 
     def _interval(
         self, frame0: TimedFrame, frame1: TimedFrame, times: Sequence[Fraction], cut: bool
-    ) -> Iterator[Rendered]:
+    ) -> Iterator[_Shown]:
         """The pictures from frame0 until just before frame1, which begins a scene if `cut`."""
         begin = frame0.time
         if self.step is not None and frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
@@ -117,19 +140,24 @@ class Renderer:
         still = [time for time in times if time <= begin]
         inner = [time for time in times if time > begin]
         self.repeated += sum(time > frame0.time for time in still)
-        yield from ((frame0.rgb, time, frame0) for time in still)
+        yield from (_Shown(frame0.rgb, time, frame0, *self._part) for time in still)
         self.cuts += cut
         if cut or np.array_equal(frame0.rgb, frame1.rgb):
             self.repeated += len(inner)
-            yield from ((frame0.rgb, time, frame0) for time in inner)
+            yield from (_Shown(frame0.rgb, time, frame0, *self._part) for time in inner)
         elif inner:
             self.interpolated += len(inner)
             yield from self._between(frame0, frame1, begin, inner)
 
     def _between(
         self, frame0: TimedFrame, frame1: TimedFrame, begin: Fraction, times: Sequence[Fraction]
-    ) -> Iterator[Rendered]:
+    ) -> Iterator[_Shown]:
         for some in (times[at : at + _AT_ONCE] for at in range(0, len(times), _AT_ONCE)):
             positions = [float((time - begin) / (frame1.time - begin)) for time in some]
-            for time, picture in zip(some, self._pictures.between(frame0.rgb, frame1.rgb, positions)):
-                yield picture, time, frame0
+            pictures = self.workers.between(frame0.rgb, frame1.rgb, positions)
+            yield from (_Shown(pictures, time, frame0, *self._part) for time in some)
+
+
+def _asked(waiting: Iterable[_Shown]) -> int:
+    """How many requests to the workers are among them."""
+    return len({id(shown.picture) for shown in waiting if not isinstance(shown.picture, np.ndarray)})
