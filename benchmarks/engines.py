@@ -5,11 +5,13 @@ does not count what else runs on the machine.
 python benchmarks/engines.py            all of them that are installed
 python benchmarks/engines.py --uhd      peak memory of RIFE 4.25 at 3840x2160, whole and in tiles
 python benchmarks/engines.py --startup  seconds until the first frame of a command
+python benchmarks/engines.py --choice   seconds that `auto` takes to choose, the first time and later
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -199,29 +201,39 @@ def startup(rounds: int) -> None:
         for name, frame in zip("ab", frames((360, 640))):
             write_image(Path(folder, f"{name}.png"), to_array(frame))
         torch.save(cast(nn.Module, made("RIFE 4.25")).state_dict(), Path(folder, "flownet.pkl"))
-        words = [
-            "interpolate",
-            "a.png",
-            "b.png",
-            "-o",
-            "m.png",
-            "--overwrite",
-            "--model",
-            "rife",
-            "--weights",
-            "flownet.pkl",
-            "--engine",
-            "torch",
-        ]
+        words = ["interpolate", "a.png", "b.png", "-o", "m.png", "--overwrite"]
+        words += ["--model", "rife", "--weights", "flownet.pkl", "--engine", "torch"]
         programs = {"import torch": ["-c", "import torch"], "vfi interpolate": ["-m", "vfi", *words]}
-        seconds: dict[str, list[float]] = {name: [] for name in programs}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         for _ in range(rounds):
             for name, program in programs.items():
-                start = time.perf_counter()
+                start, worked = time.perf_counter(), of_children()
                 subprocess.run([sys.executable, *program], cwd=folder, check=True, capture_output=True)
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start, of_children() - worked))
     for name, each in seconds.items():
-        print(f"{name}: {statistics.median(each):.2f} s")
+        wall, processor = (statistics.median(column) for column in zip(*each))
+        print(f"{name}: {wall:.2f} s, processor {processor:.2f} s")
+
+
+def of_children() -> float:
+    """Processor seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def choice(names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+    """Seconds of the choice of `auto` with an empty cache folder, and of the next one."""
+    torch.set_num_threads(memory.THREADS)
+    for name in names:
+        for size in sizes:
+            seconds, said = [], []
+            with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+                os.environ["VFI_CACHE"] = folder
+                for _ in range(2):
+                    start = time.perf_counter()
+                    on_engine(made(name), "auto", "auto", "cpu", said.append).plan_for(size)
+                    seconds.append(time.perf_counter() - start)
+            print(f"{name}, {size[1]}x{size[0]}: {seconds[0]:.1f} s, then {seconds[1]:.2f} s; {said[0]}", flush=True)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -252,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", help="write the rows to this file, too")
     parser.add_argument("--uhd", action="store_true", help="peak memory of RIFE 4.25 at 3840x2160, and nothing else")
     parser.add_argument("--startup", action="store_true", help="seconds until the first frame, and nothing else")
+    parser.add_argument("--choice", action="store_true", help="seconds of the choice of auto, and nothing else")
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -265,8 +278,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.startup:
         startup(options.rounds)
         return
+    sizes = [(height, width) for height, width in options.size or SIZES]
+    if options.choice:
+        choice(options.network, sizes)
+        return
     torch.set_num_threads(memory.THREADS)
-    sizes = [tuple(size) for size in options.size or SIZES]
     rows = [row for name in options.network for size in sizes for row in measure(name, size, options)]
     if options.json:
         with open(options.json, "w") as file:

@@ -21,7 +21,12 @@ class ArgumentError(RuntimeError, ValueError):
 
 
 def expect(ok: bool, op: str, expected: str, got: object) -> None:
-    """Raises ArgumentError `<op>: expected <expected>, got <got>` unless `ok`."""
+    """Raises ArgumentError `<op>: expected <expected>, got <got>` unless `ok`; what sizes decide that are only known
+    when a traced graph runs, such as how many patches are active, is looked at then."""
+    if isinstance(ok, torch.SymBool):
+        from torch.fx.experimental.symbolic_shapes import guard_or_true  # which whoever made it has imported
+
+        ok = guard_or_true(ok)
     if not ok:
         raise ArgumentError(f"{op}: expected {expected}, got {got}")
 

@@ -45,10 +45,13 @@ def translates(name: str, opset: int = OLDEST) -> Callable[[Function], Function]
 
 
 def expect_opset(name: str) -> None:
-    """Raises ArgumentError where the export is to an older opset than the op needs."""
+    """Raises ArgumentError where the export is to an older opset than the op needs; it is also a warning, since torch
+    says a page of its own around what is raised."""
     recorder: Foreign = evaluator.default()
-    asked = recorder.opset.version
-    expect(asked >= OPSETS[name], name, f"an opset_version from {OPSETS[name]} up", asked)
+    asked, expected = recorder.opset.version, f"an opset_version from {OPSETS[name]} up"
+    if asked < OPSETS[name]:
+        note(name, f"expected {expected}, got {asked}")
+    expect(asked >= OPSETS[name], name, expected, asked)
 
 
 def note(name: str, sentence: str) -> None:
