@@ -59,8 +59,8 @@ class Demuxer:
         if not videos:
             self.close()
             raise UserError(f"{name_of(self.path)} has no video in it")
-        # A cover picture is a video stream too, but not the one that is meant.
-        return min(videos, key=lambda video: bool(video.disposition & _COVER))
+        # A cover picture, and the still one of an animation, are video streams too, but not the one that is meant.
+        return min(videos, key=lambda video: bool(video.disposition & _COVER) or video.frames == 1)
 
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()
