@@ -8,7 +8,8 @@ import pytest
 from tiny_videos import SIDE, make, numbered
 from video_runs import read, refused, run
 
-from vfi.video.containers import CONTAINERS, clock_for
+from vfi.video.animation import AnimationReader, is_animation
+from vfi.video.containers import ANIMATIONS, CONTAINERS, clock_for
 from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding
 from vfi.video.reader import VideoReader
@@ -18,7 +19,17 @@ NTSC = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)]
 COUNT = 7
 # Files round times: Matroska, WebM and Flash to milliseconds, GIF to hundredths of a second; program streams tell the
 # times of some frames only.
-TICK = {".mkv": 0.001, ".webm": 0.001, ".flv": 0.001, ".gif": 0.016, ".mpg": 1e-4, ".mpeg": 1e-4, ".vob": 1e-4}
+TICK = {
+    ".mkv": 0.001,
+    ".webm": 0.001,
+    ".flv": 0.001,
+    ".gif": 0.016,
+    ".webp": 0.001,
+    ".mpg": 1e-4,
+    ".mpeg": 1e-4,
+    ".vob": 1e-4,
+    ".apng": 1e-4,
+}
 
 
 def written(path, rate):
@@ -32,7 +43,7 @@ def written(path, rate):
         writer.finish()
     finally:
         writer.discard()
-    with closing(VideoReader(path)) as reader:
+    with closing(AnimationReader(path, path) if is_animation(path) else VideoReader(path)) as reader:
         return [float(frame.time) for frame in reader.frames()], clock.rate
 
 
@@ -45,14 +56,14 @@ def check(folder, suffix, rate):
     path.unlink()
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", [*CONTAINERS, *ANIMATIONS])
 @pytest.mark.parametrize("rate", [NTSC[0], 97, *(pytest.param(rate, marks=pytest.mark.slow) for rate in (1, 25, 240))])
 def test_some_rates(tmp_path, suffix, rate):
     check(tmp_path, suffix, rate)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", [*CONTAINERS, *ANIMATIONS])
 def test_every_rate(tmp_path, suffix):
     for rate in (*range(1, 241), *NTSC, Fraction(48000, 1001), Fraction(120000, 1001)):
         check(tmp_path, suffix, rate)

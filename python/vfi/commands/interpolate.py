@@ -11,7 +11,7 @@ from vfi.commands import chosen_model, model_options, option_values, video_argum
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
 from vfi.video.av_common import STREAM
-from vfi.video.containers import CONTAINERS
+from vfi.video.containers import ANIMATIONS, CONTAINERS
 from vfi.video.unreadable import check_file
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = "two images; or one video: a file, - for standard input, images as a folder or as frames_%%05d.png"
+    what = "two images; or one video: a file, - for standard input, images as a folder, frames_%%05d.png, 'f/*.png'"
     parser.add_argument("input", nargs="+", type=Path, help=what)
-    what = f"image, a name with %%d for several images, or video: {', '.join(CONTAINERS)}; - for a pipe"
+    what = f"image, a name with %%d for several images, or video: {', '.join([*CONTAINERS, *ANIMATIONS])}; - for a pipe"
     parser.add_argument("-o", "--output", type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser, "auto", several=True)

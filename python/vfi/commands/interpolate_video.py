@@ -18,9 +18,10 @@ from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_se
 from vfi.commands.workers import Workers
 from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
-from vfi.files.images import Image, as_kind, for_video, is_image_name, losses, seen_through, write_image
+from vfi.files.images import Image, as_kind, for_video, losses, seen_through, write_image
 from vfi.models.interpolator import Interpolator
 from vfi.models.pictures import Pictures
+from vfi.video.animation import AnimationReader, is_animation
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for
 from vfi.video.duplicates import Distinct
@@ -31,7 +32,7 @@ from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Work, check_left
-from vfi.video.sequence import SequenceReader, kind_of, pixels_of
+from vfi.video.sequence import SequenceReader, into_images, kind_of, pixels_of
 from vfi.video.writer import VideoWriter
 
 # Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
@@ -55,7 +56,7 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
     models: the model, on each device that is to work on it.
     """
     check_job(job)
-    to_images = is_image_name(job.output)
+    to_images = into_images(job.output)
     to_file = not to_images and job.output != STREAM
     if to_file:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
@@ -114,7 +115,7 @@ def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head:
     count = _expected(job, plan, info)
     print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
     print(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
-    if not is_image_name(job.output) and job.output != STREAM:
+    if not into_images(job.output) and job.output != STREAM:
         video_output.say_what_travels(job, reader, plan)
     if count is not None:
         whole = timedelta(seconds=round(each * count / len(workers)))
@@ -124,6 +125,8 @@ def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head:
 def _opened(job: VideoJob, *, to_file: bool) -> Reader:
     if job.images:
         return SequenceReader(job.source, job.images, job.input_fps, job.output, kind_of(job.encoding.pixels)[0])
+    if is_animation(job.source):
+        return AnimationReader(job.source, job.output, trusted=job.trust_input)
     return VideoReader(job.source, sound=to_file, trusted=job.trust_input, deinterlace=job.deinterlace)
 
 

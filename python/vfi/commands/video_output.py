@@ -15,6 +15,7 @@ from vfi.commands.video_plan import Plan, Reader, VideoJob
 from vfi.errors import UserError
 from vfi.files.images import Image
 from vfi.video.av_common import STREAM, counted
+from vfi.video.containers import can_be_joined
 from vfi.video.demux import Demuxer
 from vfi.video.encoder import Picture
 from vfi.video.extras import Span
@@ -36,7 +37,7 @@ _FIRST_PACKETS, _FIRST_SECONDS = 8, 10
 
 def in_segments(job: VideoJob, seconds: Fraction | None) -> bool:
     """Whether the work is kept in segments. seconds: how long the output will be about; None: not known."""
-    if job.times or not job.segment or STREAM in (job.source, job.output):
+    if job.times or not job.segment or STREAM in (job.source, job.output) or not can_be_joined(job.output):
         return False
     return seconds is None or seconds > job.segment or (job.resume and folder_of(job.output).is_dir())
 

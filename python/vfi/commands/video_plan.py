@@ -8,6 +8,7 @@ from typing import Literal
 
 from vfi.commands.progress import Shown
 from vfi.errors import UserError
+from vfi.video.animation import AnimationReader
 from vfi.video.av_common import STREAM
 from vfi.video.containers import Clock, clock_for, encoder_for
 from vfi.video.encodings import Encoding
@@ -81,7 +82,7 @@ class Plan:
     notices: tuple[str, ...] = ()
 
 
-Reader = VideoReader | SequenceReader
+Reader = VideoReader | SequenceReader | AnimationReader
 
 
 def plan_for(job: VideoJob, reader: Reader, origin: Fraction, to_images: bool) -> Plan:

@@ -99,7 +99,7 @@ def _by_pillow(path: Path) -> Image:
             if file.width * file.height > MOST_PIXELS:
                 raise UserError(f"cannot read {path}: it is larger than {MOST_PIXELS} pixels")
             alpha = "A" in file.getbands() or "transparency" in file.info
-            return Image(np.asarray(file.convert("RGBA" if alpha else "RGB")), gray=False)
+            return Image(np.array(file.convert("RGBA" if alpha else "RGB")), gray=False)
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise UserError(f"cannot read {path}: it is not an image, or it is damaged") from error
 

@@ -54,6 +54,16 @@ CONTAINERS = {
     ".gif": Container("gif", clock=Fraction(1, 100), most=50, least=2),
 }
 
+# Pictures that move, of suffixes that still ones have as well: a video becomes one where its output has a single name.
+ANIMATIONS = {
+    ".webp": Container("libwebp_anim", clock=Fraction(1, 1000), most=1000),
+    ".avif": Container("libsvtav1"),
+    ".apng": Container("apng"),
+}
+_HELD = {**CONTAINERS, **ANIMATIONS}
+# What is encoded as a whole, or numbered from its beginning on: parts that were encoded by themselves make no file.
+_WHOLE = (".webp", ".apng")
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -69,9 +79,14 @@ class Clock:
     constant: bool = False
 
 
+def can_be_joined(path: Path) -> bool:
+    """Whether files of this name can be made of parts that were encoded by themselves."""
+    return path.suffix.lower() not in _WHOLE
+
+
 def encoder_for(path: Path, rate: Fraction, family: str = "") -> str | None:
     """The encoder of files of this name for a source of this family; None for names that are not in the list."""
-    held = CONTAINERS.get(path.suffix.lower())
+    held = _HELD.get(path.suffix.lower())
     if held is None:
         return None
     if family in held.also:
@@ -89,7 +104,7 @@ def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
     """
     if path == STREAM:
         return Clock(1 / rate, rate, constant=True)
-    held = CONTAINERS.get(path.suffix.lower(), Container("", constant=True))
+    held = _HELD.get(path.suffix.lower(), Container("", constant=True))
     encoder = encoder_of(encoder) or encoder if encoder else encoder_for(path, rate)
     if held.most is not None and rate > held.most:
         if held.clock is None:

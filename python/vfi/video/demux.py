@@ -75,8 +75,8 @@ class Demuxer:
             kinds = [stream.type for stream in self.container.streams]
             self.close()
             raise no_video(self.path, kinds)
-        # A cover picture is a video stream too, but not the one that is meant.
-        return min(videos, key=lambda video: (bool(video.disposition & COVER), video.codec_context is None))
+        # A cover picture, and the still one of an animation, are video streams too, but not the one that is meant.
+        return min(videos, key=lambda v: (bool(v.disposition & COVER), v.frames == 1, v.codec_context is None))
 
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()

@@ -242,4 +242,6 @@ def writable(colour: Colour, family: str, pixels: str) -> Colour:
         return replace(colour, matrix=0, range=FULL)
     if colour.matrix == 0:
         colour = replace(colour, matrix=1, range=1) if chroma_of(written) else replace(colour, matrix=2)
+    if family == "webp":
+        return replace(colour, matrix=6, range=1)  # BT.601, whatever is said
     return replace(colour, range=1) if family in _LIMITED else colour

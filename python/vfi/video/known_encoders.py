@@ -30,6 +30,8 @@ ENCODERS = {
     "ffv1": Known("ffv1", {"level": "3", "slicecrc": "1"}),
     "png": Known("png"),
     "gif": Known("gif"),
+    "libwebp_anim": Known("webp", {"quality": "90"}),
+    "apng": Known("apng"),
     "mpeg4": Known("mpeg4"),
     "mpeg2video": Known("mpeg2video"),
     "h264_nvenc": Known("h264", {"cq": "19", "preset": "p5", "rc": "vbr"}, ("cq", 0, 51)),

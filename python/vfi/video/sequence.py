@@ -1,10 +1,13 @@
 """Numbered images as a video."""
 
+import fnmatch
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +28,12 @@ from vfi.files.images import (
 )  # fmt: skip
 from vfi.video.av_common import counted
 from vfi.video.colours import bits_of
+from vfi.video.containers import ANIMATIONS
 from vfi.video.encoder import RGB
 from vfi.video.reader import TimedFrame, VideoInfo
 
 _FIELD = re.compile(r"%0?(\d*)d")
+_WILD = re.compile(r"[*?[]")
 _NUMBER = re.compile(r"\d+")
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 _SHOWN = 5  # gaps that are told one by one
@@ -38,7 +43,7 @@ def images_of(inputs: Sequence[Path], start: int | None) -> list[Path] | None:
     """The images of a sequence in their order; None: the inputs name none.
 
     Args:
-        inputs: a name with %d (or %05d), a folder that holds images, or more than two images.
+        inputs: a name with %d (or %05d), one with * or ? or [], a folder that holds images, or more than two images.
         start: the first number.
     """
     first = inputs[0]
@@ -51,6 +56,11 @@ def images_of(inputs: Sequence[Path], start: int | None) -> list[Path] | None:
         found = sorted((path for path, match in numbers.items() if match), key=_number)
         if not found:
             raise UserError(f"no image is called {first}")
+    elif len(inputs) == 1 and not first.exists() and _WILD.search(first.name) and first.suffix.lower() in IMAGES:
+        found = [path for path in _inside(first.parent) if fnmatch.fnmatchcase(path.name, first.name)]
+        found.sort(key=lambda path: _parts(path.name))
+        if not found:
+            raise UserError(f"no image is called {first}")
     elif len(inputs) == 1 and first.is_dir():
         found = sorted((path for path in _inside(first) if path.suffix.lower() in IMAGES), key=lambda p: _parts(p.name))
     else:
@@ -60,6 +70,11 @@ def images_of(inputs: Sequence[Path], start: int | None) -> list[Path] | None:
         last = max(map(_number, found))
         raise ArgumentError(f"`start_number` {start} is behind the last image of {first}, number {last}")
     return kept or None
+
+
+def into_images(output: Path) -> bool:
+    """Whether a video becomes numbered images, not an animation or a video."""
+    return is_image_name(output) and (output.suffix.lower() not in ANIMATIONS or bool(_FIELD.search(output.name)))
 
 
 def gaps(paths: Sequence[Path]) -> list[str]:
@@ -74,23 +89,63 @@ def gaps(paths: Sequence[Path]) -> list[str]:
     return [f"no images number {', '.join(told)}{more}"] if missing else []
 
 
-class SequenceReader:
+Read = Callable[[], tuple[np.ndarray, Image | None]]
+
+
+class Stills(ABC):
+    """What readers of images have in common with `VideoReader`."""
+
+    demuxer = None
+    origin = Fraction(0)
+    uneven = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.decoded = self.given = 0
+
+    @abstractmethod
+    def _moments(self) -> Iterator[tuple[Fraction, Fraction, Read]]:
+        """When each image appears, for how long, and what reads it."""
+
+    def frames(
+        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None,
+        *, next_too: bool = False,
+    ) -> Iterator[TimedFrame]:  # fmt: skip
+        """As `VideoReader.frames`; images before `seen_from` are not read."""
+        for time, duration, read in self._moments():
+            if end is not None and time >= end:
+                if next_too and self.given:
+                    self.decoded += 1
+                    yield TimedFrame(time, Fraction(0), *read())
+                return
+            if start is None or time >= start:
+                until = time + duration if end is None else min(time + duration, end)
+                hidden = seen_from is not None and time < seen_from
+                self.decoded, self.given = self.decoded + 1, self.given + 1
+                yield TimedFrame(time, until - time, *((_NOTHING, None) if hidden else read()))
+
+    def repairs(self) -> list[str]:
+        return []
+
+    @abstractmethod
+    def missing(self, *, whole: bool) -> list[str]:
+        """As `VideoReader.missing`."""
+
+
+class SequenceReader(Stills):
     """As `VideoReader`, of images: each is shown for as long, in their order, whatever their numbers.
 
     target: what they are for: pictures are of numbers that it holds, of a video 8 or 16 bits. kind: these instead.
     """
 
-    demuxer = None
-    origin, uneven = Fraction(0), 0
-
     def __init__(
         self, path: Path, images: Sequence[Path], rate: Fraction, target: Path, kind: np.dtype | None = None
     ) -> None:
-        self.path, self.rate, self._images = path, rate, list(images)
-        self.decoded = self.given = self._cut = 0
+        super().__init__(path)
+        self.rate, self._images, self._cut = rate, list(images), 0
         self._first = first = read_image(self._images[0])
         self._losses = list(first.lost)
-        if is_image_name(target):
+        if into_images(target):
             self._kind = kind or held(target, first.pixels.dtype)
             self._losses += losses(first.pixels, target)
         else:
@@ -109,25 +164,11 @@ class SequenceReader:
             losses=tuple(self._losses), alpha=seen_through(self._first.pixels),
         )  # fmt: skip
 
-    def frames(
-        self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None,
-        *, next_too: bool = False,
-    ) -> Iterator[TimedFrame]:  # fmt: skip
-        """As `VideoReader.frames`; images before `seen_from` are not read."""
+    def _moments(self) -> Iterator[tuple[Fraction, Fraction, Read]]:
         for number, path in enumerate(self._images):
-            time = number / self.rate
-            if end is not None and time >= end:
-                if next_too and self.given:
-                    yield TimedFrame(time, Fraction(0), *self._read(path))
-                    self.given -= 1
-                return
-            if start is None or time >= start:
-                until = time + 1 / self.rate if end is None else min(time + 1 / self.rate, end)
-                hidden = seen_from is not None and time < seen_from
-                yield TimedFrame(time, until - time, *((_NOTHING, None) if hidden else self._read(path)))
+            yield number / self.rate, 1 / self.rate, partial(self._read, path)
 
     def _read(self, path: Path) -> tuple[np.ndarray, Image]:
-        self.decoded, self.given = self.decoded + 1, self.given + 1
         image, first = read_image(path), self._first
         if image.header is not None and first.header is not None and image.header.shown == first.header.shown:
             self._cut += image.header.reaches_beyond(first.header)
@@ -138,9 +179,6 @@ class SequenceReader:
             raise UserError(f"expected images of one size, got {path} of {sizes[0]} after {sizes[1]}")
         pixels = with_alpha(image.pixels) if first.had_alpha else image.pixels[..., :3]
         return as_kind(np.ascontiguousarray(pixels), self._kind), image
-
-    def repairs(self) -> list[str]:
-        return []
 
     def missing(self, *, whole: bool) -> list[str]:
         cut = f"{counted(self._cut, 'image')} cut off at the windows of the first one"

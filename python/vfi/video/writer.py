@@ -14,7 +14,7 @@ from vfi.errors import UserError, require
 from vfi.files.atomic import cannot_write, claimed, put_in_place
 from vfi.video.audio import AudioTransfer
 from vfi.video.av_common import sentence, url
-from vfi.video.containers import CONTAINERS
+from vfi.video.containers import ANIMATIONS, CONTAINERS
 from vfi.video.demux import Demuxer
 from vfi.video.display_size import set_display_size
 from vfi.video.encoder import Encoder, Picture
@@ -141,12 +141,17 @@ class VideoWriter:
         return f"this result is {other}"
 
 
+_OPTIONS = {
+    **{suffix: {"movflags": "+faststart"} for suffix in (".mp4", ".m4v", ".mov")},
+    ".mxf": {"strict": "unofficial"},  # other rates than those of television
+    ".webp": {"loop": "0"}, ".apng": {"plays": "0"},  # for ever
+}  # fmt: skip
+
+
 def open_output(path: Path, file: "Path | io.BytesIO") -> "OutputContainer":
     """A container as the name `path` asks for, that is written to `file`."""
     suffix = path.suffix.lower()
-    options = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
-    if suffix == ".mxf":
-        options = {"strict": "unofficial"}  # other rates than those of television
+    options = _OPTIONS.get(suffix, {})
     av = require("av")
     try:
         if isinstance(file, Path):
@@ -156,7 +161,7 @@ def open_output(path: Path, file: "Path | io.BytesIO") -> "OutputContainer":
             container = av.open(file, "w", options=options)
     except ValueError as error:
         named = f"the suffix {path.suffix}" if path.suffix else "a name without suffix"
-        known = ", ".join(CONTAINERS)
+        known = ", ".join([*CONTAINERS, *ANIMATIONS])
         raise UserError(f"cannot write {path}: {named} names no video format; use one of {known}") from error
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
