@@ -65,7 +65,8 @@ def with_subtitles(path, codec, texts):
 
 SRT = "1\n00:00:00,200 --> 00:00:00,500\n<i>first</i>\n\n2\n00:00:01,100 --> 00:00:01,500\nsecond\n"
 ASS = (
-    "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour\nStyle: Default,Arial,16,&H00FFFFFF\n\n"
+    "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour\n"
+    "Style: Default,Arial,16,&H00FFFFFF\n\n"
     "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
     r"Dialogue: 0,0:00:00.20,0:00:00.50,Default,,0,0,0,,{\i1}first{\i0}" + "\n"
     "Dialogue: 0,0:00:01.10,0:00:01.50,Default,,0,0,0,,second\n"

@@ -113,14 +113,15 @@ def write_in_segments(
     return joined.frames, joined.settings
 
 
-def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> None:
-    """Tries how everything will be written, and says what will be changed or lost."""
+def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> VideoWriter:
+    """Tries how everything will be written, and says what will be changed or lost; returns the writer, closed."""
     trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
     try:
         _carry_over(trial, job, reader, plan, reader.demuxer)
         _say(job, reader, plan, trial)
     finally:
         trial.discard()
+    return trial
 
 
 def _render(rendered: Rendered, job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work) -> None:
