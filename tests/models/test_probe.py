@@ -1,11 +1,16 @@
 """`vfi probe`."""
 
 import json
+import re
 
+import numpy as np
 import pytest
-from tiny_videos import make
+from scripts_of_the_tree import script
+from tiny_videos import film, make
 
 from vfi.commands.main import main
+
+kept = script("kept")
 
 
 def probed(capsys, *arguments):
@@ -59,3 +64,48 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
         assert "32x32, 25 frames per second" in printed.out and said in printed.err
         assert "75 frames per second, about 6" in printed.out and "seconds per frame" in printed.out
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("output, words", [("o.mp4", ()), ("o.avi", ()), ("o.mkv", ("--codec", "ffv1", "--fps", "75"))])
+def test_the_size_that_a_dry_run_tells(make_video, texture, tmp_path, capsys, output, words):
+    """To a factor of two; with what the input has, and how the output would be encoded."""
+    frames = [np.ascontiguousarray(np.roll(texture, 3 * number, 1)) for number in range(60)]
+    source = make_video(frames, rate=25, sound="aac")
+    words = ["interpolate", str(source), "-o", str(tmp_path / output), *words]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "  picture: codec h264, size 192x96, rate 25," in told and "  sound: track 1, codec aac" in told
+    number, unit = re.search(r"about ([\d.]+) (B|kB|MB) of pictures", told.replace("bytes", "B")).groups()
+    assert main([*words, "--quiet", "--no-audio"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"encoded by .*", told)[0] == re.search(r"encoded by .*", printed)[0]
+    assert 0.5 < float(number) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit] / (tmp_path / output).stat().st_size < 2
+
+
+def test_what_professionals_ask_for(tmp_path, capsys):
+    """Of a film with everything in it."""
+    known = probed(capsys, kept.make_film(tmp_path))
+    assert known["picture"]["bits"] == 10 and known["picture"]["scan"] == "progressive"
+    light = {"least": 0.005, "most": 1000, "brightest_pixel": 1000, "brightest_frame": 400}
+    assert light.items() <= known["picture"]["hdr"].items() and known["picture"]["transfer"] == 16
+    assert known["timecode"] == "01:00:00:00" and known["covers"] == known["attachments"] == 1
+    assert [track["title"] for track in known["sound"]] == ["Film", "Commentary"] and known["chapters"] == 2
+    assert main(["probe", str(tmp_path / "film.mkv")]) == 0
+    assert "matrix BT.2020, range limited, transfer PQ, primaries BT.2020, hdr (least " in capsys.readouterr().out
+    assert probed(capsys, kept.make_see_through(tmp_path))["picture"]["alpha"]
+    assert not probed(capsys, kept.make_turned(tmp_path))["picture"]["alpha"]
+
+
+@pytest.mark.parametrize("first, scan", [(0, "progressive"), (1, "interlaced")])
+def test_how_pictures_are_scanned(tmp_path, capsys, first, scan):
+    pictures = [picture_of_halves(number, first) for number in range(10)]
+    assert probed(capsys, film(tmp_path / "in.mkv", pictures))["picture"]["scan"] == scan
+
+
+def picture_of_halves(number, apart):
+    """A bar that moves; every second row a moment later."""
+    picture = np.full((64, 96, 3), 60, np.uint8)
+    for half in (0, 1):
+        place = 8 + 3 * (2 * number + half * apart)
+        picture[half::2, place : place + 20] = 200
+    return picture

@@ -61,7 +61,7 @@ def test_what_is_lost_is_said(film, tmp_path, capsys):
     assert run(film, "-o", tmp_path / "out.mp4", "--factor", 1) == 0
     said = capsys.readouterr().err
     assert content(tmp_path / "out.mp4")[:2] == ("A title", [(0, 1), (1, 2)])
-    assert "the subtitles (track 1) are left out" in said
+    assert "the subtitles (track 1) become mov_text, from subrip: the text stays" in said
     assert "1 attached file left out: .mp4 files hold none" in said
     assert run(film, "-o", tmp_path / "out.mpg", "--factor", 1) == 0
     said = capsys.readouterr().err

@@ -219,7 +219,7 @@ def test_chosen_tracks(tmp_path, capsys):
     assert run(source, "-o", tmp_path / "opus.mkv", "--audio", "opus") == 0
     assert [codec for _, codec, _ in heard(tmp_path / "opus.mkv")] == ["opus", "opus"]
     assert run(source, "-o", tmp_path / "copy.webm", "--audio", "copy") == 0 and heard(tmp_path / "copy.webm") == []
-    assert "the sound is left out: track 1 (aac): webm files do not take aac as it is" in capsys.readouterr().err
+    assert "the sound is left out: track 1 (aac): .webm files do not take aac as it is" in capsys.readouterr().err
     out = tmp_path / "out.mkv"
     assert "has no sound track 3; it has 2" in refused(capsys, source, "-o", out, "--tracks", 3)
     assert "no encoder of sound" in refused(capsys, source, "-o", out, "--audio", "libx264")
@@ -248,11 +248,10 @@ def test_a_failed_video_is_not_taken_for_sound(tmp_path, capsys, monkeypatch):
     assert "not enough memory" in refused(capsys, source, "-o", tmp_path / "out.mp4")
 
 
-def test_stretching_what_is_not_slower_is_refused(tmp_path, capsys):
+def test_what_becomes_of_sound_where_there_is_nothing_to_stretch(tmp_path, capsys):
     source = make(tmp_path / "in.mkv", sound="flac")
     for words in ((), ("--slow-motion", 1), ("--fps", 60)):
-        assert "--audio stretch is for --slow-motion only" in refused(
-            capsys, source, "-o", tmp_path / "out.mkv", "--audio", "stretch", *words
-        )
-    assert run(source, "-o", tmp_path / "out.mkv", "--times", 0.1, 0.2) == 0
+        assert run(source, "-o", tmp_path / "out.mkv", "--audio", "stretch", "--overwrite", *words) == 0
+        assert "--audio stretch changes nothing here: only --slow-motion" in capsys.readouterr().err
+    assert run(source, "-o", tmp_path / "out.mkv", "--times", 0.1, 0.2, "--overwrite") == 0
     assert "the sound is left out, because single frames are taken\n" in capsys.readouterr().err

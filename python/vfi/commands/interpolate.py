@@ -239,7 +239,7 @@ def _sound(options: argparse.Namespace) -> "Sound":
         if options.no_audio and getattr(options, other) is not None:
             raise UserError(f"give only one of --no-audio and --{other}")
     if options.audio == "stretch" and (options.slow_motion or 1) == 1:
-        raise UserError("--audio stretch is for --slow-motion only: nothing else makes the picture slower")
+        note("--audio stretch changes nothing here: only --slow-motion makes the picture slower")
     tracks = None if options.tracks is None else tuple(options.tracks)
     if options.audio in ("stretch", "drop"):
         return Sound(options.audio == "stretch", True, None, tracks)

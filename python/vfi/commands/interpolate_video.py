@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 
-from vfi.commands import interpolate_images, progress, video_output
+from vfi.commands import dry_run, interpolate_images, progress, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Rendered, Renderer
 from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
@@ -114,9 +114,10 @@ def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head:
     each = time.monotonic() - begun
     count = _expected(job, plan, info)
     print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
+    dry_run.say_streams(reader)
     print(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
     if not into_images(job.output) and job.output != STREAM:
-        video_output.say_what_travels(job, reader, plan)
+        dry_run.say_output(job, reader, plan, count, lambda: _opened(job, to_file=False))
     if count is not None:
         whole = timedelta(seconds=round(each * count / len(workers)))
         print(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -48,10 +49,16 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(known, indent=2, ensure_ascii=False))
         return
+    for line in told(known):
+        print(in_one_line(line))
+
+
+def told(known: Mapping[str, object]) -> Iterator[str]:
+    """A line for each, in words; none for what there is not."""
     for name, value in known.items():
-        for line in value if isinstance(value, list) else [value]:
-            if line not in (None, {}, 0):
-                print(in_one_line(f"{name}: {as_words(line) if isinstance(line, dict) else line}"))
+        for each in value if isinstance(value, list) else [value]:
+            if each not in (None, {}, 0):
+                yield f"{name.replace('_', ' ')}: {as_words(each) if isinstance(each, dict) else each}"
 
 
 def described(reader: "VideoReader") -> dict[str, object]:

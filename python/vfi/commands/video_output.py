@@ -120,14 +120,15 @@ def own_of(rgb: np.ndarray, like: TimedFrame) -> "VideoFrame | None":
     return None if rgb is not like.rgb or isinstance(like.own, Image) else like.own
 
 
-def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> None:
-    """Tries how everything will be written, and says what will be changed or lost."""
+def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> VideoWriter:
+    """Tries how everything will be written, and says what will be changed or lost; returns the writer, closed."""
     trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
     try:
         _carry_over(trial, job, reader, plan, reader.demuxer)
         _say(job, reader, plan, trial)
     finally:
         trial.discard()
+    return trial
 
 
 def _render(

@@ -7,10 +7,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import ArgumentError, require
-from vfi.video.av_common import counted, sentence
+from vfi.video.av_common import counted, files_of, sentence
 from vfi.video.extras import Span, is_chapter_text
+from vfi.video.samples import silence, with_layout
 from vfi.video.sound_tracks import Sound, Way, check_codec, name_of, plain_layout, takes, way_for
 from vfi.video.stretched import Stretched
+from vfi.video.subtitles import Texts, convertible
+from vfi.video.track_names import named, unnamed
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, AudioStream, Packet
@@ -37,6 +40,7 @@ class _Track:
     kind: str = "sound track"
     cut: str | None = None  # why nothing more of it is written
     stretched: "Stretched | None" = None
+    texts: "Texts | None" = None
 
 
 class AudioTransfer:
@@ -60,6 +64,7 @@ class AudioTransfer:
         texts = (texts for texts in demuxer.container.streams.subtitles if not is_chapter_text(texts))
         for number, subtitles in enumerate(texts, 1):
             self._add_subtitles(number, subtitles)
+        self.notices += unnamed([(track.source, track.number) for track in self._tracks.values()], output)
         demuxer.keep_sound(self._tracks)
 
     def pump(self, until: Fraction | None = None) -> None:
@@ -136,25 +141,32 @@ class AudioTransfer:
             if way.layout != plain_layout(stream):
                 said += f", {plain_layout(stream)} becomes {way.layout}"
             self.notices.append(said)
-        target.metadata.update(stream.metadata)
-        target.disposition = stream.disposition
+        self._name(stream, target)
         track = _Track(number, stream, target, self._resampler(stream, target, way))
         track.stretched = Stretched(self._slower) if self._stretch else None
         self._tracks[stream.index] = track
 
     def _add_subtitles(self, number: int, stream: "SubtitleStream") -> None:
         queue = self._demuxer.sound.get(stream.index, ())
-        if not takes(stream, self._output, [packet for _, packet in queue]):
-            name = self._output.format.name
-            self.notices.append(
-                f"the subtitles (track {number}) are left out: {name} files do not take them as they are"
-            )
+        packets, texts = [packet for _, packet in queue], None
+        if takes(stream, self._output, packets):
+            target = self._output.add_stream_from_template(stream)
+        elif convertible(stream, self._output, cast("list[Packet[SubtitleStream]]", packets)):
+            texts = Texts(stream, self._output)
+            target = texts.target
+            into = target.codec_context.codec.canonical_name
+            self.notices.append(f"the subtitles (track {number}) become {into}, from {name_of(stream)}: the text stays")
+        else:
+            files = f"{files_of(self._output)} do not take {name_of(stream)}"
+            self.notices.append(f"the subtitles (track {number}) are left out: {files}")
             return
-        target = self._output.add_stream_from_template(stream)
-        target.metadata.update(stream.metadata)
-        target.disposition = stream.disposition
+        self._name(stream, target)
         both = cast("AudioStream", stream), cast("AudioStream", target)
-        self._tracks[stream.index] = _Track(number, *both, kind="subtitles")
+        self._tracks[stream.index] = _Track(number, *both, kind="subtitles", texts=texts)
+
+    def _name(self, stream: "AudioStream | SubtitleStream", target: "AudioStream | SubtitleStream") -> None:
+        target.metadata.update(named(stream, self._output.format.name))
+        target.disposition = stream.disposition
 
     def _resampler(self, stream: "AudioStream", target: "AudioStream", way: Way) -> "AudioResampler | None":
         if way.encoder is None:
@@ -179,7 +191,9 @@ class AudioTransfer:
     def _write(self, track: _Track, time: Fraction, packet: "Packet[AudioStream]") -> None:
         if track.resampler is None:
             try:
-                self._copy(track, packet)
+                made = packet if track.texts is None else track.texts.made_of(cast("Packet[SubtitleStream]", packet))
+                if made is not None:
+                    self._copy(track, cast("Packet[AudioStream]", made))
             except _faults() as error:
                 _raise_if_of_system(error)
                 track.damaged += 1
@@ -221,7 +235,7 @@ class AudioTransfer:
         place = round((time - self._begin) * rate)
         gap = place - (track.samples or 0)
         if gap > _GAP * rate:
-            for piece in _silence(frame, gap):
+            for piece in silence(frame, gap):
                 self._encode(track, piece)
         elif track.samples is None:
             track.samples = place
@@ -232,7 +246,7 @@ class AudioTransfer:
         assert track.resampler is not None
         if frame is not None:
             track.samples = track.samples or 0
-            frame = _with_layout(frame, plain_layout(track.source))
+            frame = with_layout(frame, plain_layout(track.source))
             frame.pts, frame.time_base = track.samples, Fraction(1, frame.sample_rate)
             track.samples += frame.samples
         for ready in [frame] if track.stretched is None else [*track.stretched.push(frame), *([] if frame else [None])]:
@@ -267,25 +281,3 @@ def _chosen(demuxer: "Demuxer", sound: Sound) -> "list[tuple[int, AudioStream]]"
     if missing:
         raise ArgumentError(f"`tracks`: {demuxer.path} has no sound track {', '.join(missing)}; it has {len(tracks)}")
     return [(number, stream) for number, stream in tracks.items() if sound.tracks is None or number in sound.tracks]
-
-
-def _with_layout(frame: "AudioFrame", layout: str) -> "AudioFrame":
-    """The frame with the layout of its channels, which files of PCM may leave out."""
-    if "channels" not in frame.layout.name:
-        return frame
-    named: AudioFrame = require("av").AudioFrame.from_ndarray(
-        frame.to_ndarray(), format=frame.format.name, layout=layout
-    )
-    named.sample_rate = frame.sample_rate
-    return named
-
-
-def _silence(like: "AudioFrame", samples: int) -> "Iterator[AudioFrame]":
-    while samples > 0:
-        count = min(samples, like.sample_rate)
-        piece = require("av").AudioFrame(format=like.format.name, layout=like.layout.name, samples=count)
-        piece.sample_rate = like.sample_rate
-        for plane in piece.planes:
-            plane.update(bytes([128 if like.format.name.startswith("u8") else 0]) * plane.buffer_size)
-        yield piece
-        samples -= count

@@ -10,7 +10,7 @@ from vfi.errors import UserError, require
 
 if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame
-    from av.container import InputContainer
+    from av.container import InputContainer, OutputContainer
     from av.filter import Graph
 
 # swscale's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_ACCURATE_RND, as numbers because PyAV names only
@@ -73,6 +73,11 @@ STREAM = Path("-")
 def name_of(path: Path) -> str:
     """As people are told of it."""
     return "standard input" if path == STREAM else str(path)
+
+
+def files_of(container: "OutputContainer") -> str:
+    """Files of its kind, as people call them: .mp4 files."""
+    return f"{Path(container.name).suffix} files"
 
 
 def url(path: Path) -> str:

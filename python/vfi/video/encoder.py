@@ -33,6 +33,8 @@ _TELL_ASPECT = ("mp4", "mov", "ipod")
 _TINY = 256
 # Codecs whose streams do not say the range of samples: players take it for limited.
 _LIMITED = ("mpeg4", "mpeg2video", "prores", "dnxhd")
+# Codecs whose streams say nothing of colours, and primaries that no player guesses: BT.2020 and those of cinemas.
+_COLOURLESS, _WIDE = ("mpeg4", "gif", "png"), (9, 10, 11, 12)
 # What keeps encoders from printing to stderr what they do; errors come as such.
 _QUIET = {"libx265": {"x265-params": "log-level=error"}}
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
@@ -185,6 +187,9 @@ class Encoder:
             yield f"the chroma of {source.name} is halved to that of {written.name}"
         if self.picture.alpha and not has_alpha(written) and codec.name != "gif":
             yield f"the alpha channel is left out: {codec.name} holds none in {self._container.format.name} files"
+        if codec.canonical_name in _COLOURLESS and (colour := self.picture.colour).primaries in _WIDE:
+            meant = f"primaries {colour.primaries}, transfer {colour.transfer} of H.273"
+            yield f"what the colours mean ({meant}) is left out: {codec.name} does not say it"
         if self.picture.hdr is not None and self.picture.hdr.option_of(codec.name) is None:
             yield f"the HDR metadata (mastering display, content light level) is left out: {codec.name} writes none"
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from vfi.errors import require
-from vfi.video.av_common import counted
+from vfi.video.av_common import counted, files_of
 from vfi.video.demux import COVER
 from vfi.video.timecode import HOLD_TIMECODE, moved, timecode_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vfi.video.demux import Demuxer
 
 _WITH_CHAPTERS = ("mp4", "mov", "ipod", "matroska", "webm")
-_WITHOUT_TAGS = ("mpeg", "svcd", "gif", "mxf")
+_WITHOUT_TAGS = ("mpeg", "svcd", "gif", "mxf", "mpegts")
 # Of the file itself, not of the film.
 _OWN_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "creation_time", "timecode")
 # What a cover may be coded as, and how such files are called.
@@ -39,9 +39,9 @@ class Span:
 class Extras:
     """Copies them, before the header is written; `notices` say what the output does not take."""
 
-    def __init__(self, demuxer: "Demuxer", output: "OutputContainer", span: Span, rate: Fraction, suffix: str) -> None:
-        """rate: of the output, frames per second. suffix: of its name, as which it is spoken of."""
-        self._output, self._kind, self._files = output, output.format.name, f"{suffix} files"
+    def __init__(self, demuxer: "Demuxer", output: "OutputContainer", span: Span, rate: Fraction) -> None:
+        """rate: of the output, frames per second."""
+        self._output, self._kind, self._files = output, output.format.name, files_of(output)
         self._covers: list[tuple[VideoStream, bytes]] = []
         source = demuxer.container
         self.notices = [*self._tags(source), *self._chapters(source, span), *self._attached(source)]
@@ -121,9 +121,9 @@ class Extras:
 
 
 def is_chapter_text(stream: "SubtitleStream") -> bool:
-    """Whether these are no subtitles but the titles of chapters, of MP4 and MOV."""
-    context = stream.codec_context
-    return context is not None and context.codec_tag == "text" and bool(stream.container.chapters())
+    """Whether these are no subtitles but the titles of chapters, of MP4 and MOV: as many, or one more for a gap."""
+    context, count = stream.codec_context, len(stream.container.chapters())
+    return context is not None and context.codec_tag == "text" and count > 0 and 0 <= stream.frames - count <= 1
 
 
 def _moved(chapters: "list[Chapter]", span: Span) -> "Iterator[Chapter]":

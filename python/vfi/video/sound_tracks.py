@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfi.errors import ArgumentError, require
+from vfi.video.av_common import files_of
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet
@@ -72,11 +73,13 @@ def way_for(
     if codec in (None, "copy") and not changed and takes(stream, container, packets):
         return Way()
     if codec == "copy":
-        return f"{container.format.name} files do not take {name_of(stream)} as it is"
+        return f"{files_of(container)} do not take {name_of(stream)} as it is"
     if context is None:
         return "its codec is unknown"
     if not context.sample_rate or not context.layout.nb_channels:
         return "it does not say its sample rate or channels"
+    if container.default_audio_codec == "none":
+        return f"{files_of(container)} hold no sound"
     encoders = [_NAMES.get(codec, codec)] if codec else _encoders(stream, container)
     for encoder in encoders:
         for layout in _layouts(stream):

@@ -57,7 +57,7 @@ class VideoWriter:
 
     def carry_over(self, demuxer: Demuxer, span: Span, sound: Sound) -> None:
         """Carries over what travels with the picture, to be called before the first frame is written."""
-        extras = Extras(demuxer, self._container, span, self.picture.rate, self.path.suffix.lower())
+        extras = Extras(demuxer, self._container, span, self.picture.rate)
         self._first = extras.first_packets()
         self.notices += extras.notices
         self._audio = AudioTransfer(demuxer, self._container, span, sound)
