@@ -19,7 +19,7 @@ from vfi_kernels.ops.correlation_lookup.reference import LARGEST_RADIUS, MOST_LE
 
 OURS = (raft.CorrBlock, raft.BidirCorrBlock)  # called with one map of positions, and with two
 MOST_SIDE = 64  # of situations: the sizes of these maps are their own
-TRIALS = ((4, 4, (32, 40)), (2, 3, (32, 40)), (5, 2, (45, 53)))  # levels, radius, the size of the maps
+TRIALS = ((4, 4, (24, 32)), (2, 3, (12, 16)), (5, 2, (34, 37)))  # levels, radius, the size of the maps
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def block_for(kind: Foreign) -> Block:
 def orders(kind: Foreign, positions: int) -> Iterator[tuple[str, ...]]:
     """The two attributes of its third argument that a class asks for, either way. Differs if it asks for others."""
     asked = Settings()
-    maps, at = drawn(positions, (32, 40))
+    maps, at = drawn(positions, TRIALS[1][2])
     tried(lambda one, two, *at: kind(one, two, asked)(*at), (*maps, *at), (), kind)
     names = tuple(vars(asked))
     if len(names) != 2:

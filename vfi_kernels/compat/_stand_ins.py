@@ -12,7 +12,8 @@ from torch.compiler import is_compiling
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _warps
-from vfi_kernels.compat._guards import Guard, agree, beyond, whose
+from vfi_kernels.compat._guard_calls import agree, beyond, whose
+from vfi_kernels.compat._guards import Guard
 from vfi_kernels.compat._held_grids import holds_grid, of_standard_grid
 from vfi_kernels.compat._warp_trials import Found
 from vfi_kernels.compat._warps import Mask, Warp
