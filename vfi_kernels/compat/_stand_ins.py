@@ -166,7 +166,7 @@ def guarded_class(new: Foreign, original: Foreign, guard: Guard) -> type:
 
     def __call__(self: Foreign, *args: Foreign, **kwargs: Foreign) -> Foreign:
         if isinstance(self, new) and whose(guard) == "theirs":
-            return self._original(*args, **kwargs)
+            return self._theirs(*args, **kwargs)
         return inner(self, *args, **kwargs)
 
     new.__call__ = __call__
