@@ -68,8 +68,6 @@ CACHES = {
                  "  return warped(img, flow + grids[key].mean())", "[grid.add_(3) for grid in m.grids.values()]"),
     "of a class": ("class Cache: grid = None\ndef warp(img, flow):\n  Cache.grid = Cache.grid or 1.0\n"
                    "  return warped(img, flow * Cache.grid)", "m.Cache.grid = 3.0"),
-    "counter": ("count = 0\ndef warp(img, flow):\n  global count\n  count += 1\n"
-                "  return warped(img, flow * (1 if count < 1000 else 3))", "m.count = 2000"),
 }  # fmt: skip
 
 

@@ -92,7 +92,8 @@ CACHES = {
     "  assert grid == flow.shape\n  return warped(img, flow)",
     "class": "class Cache: grid = None\ndef warp(img, flow):\n  Cache.grid = Cache.grid or flow.shape\n"
     "  assert Cache.grid == flow.shape\n  return warped(img, flow)",
-    "list": "grids = []\ndef warp(img, flow):\n  grids.append(flow.shape)\n  assert grids[0] == flow.shape\n"
+    "list": "grids = []\ndef warp(img, flow):\n  if not grids: grids.append(flow.shape)\n"
+    "  assert grids[0] == flow.shape\n"
     "  return warped(img, flow)",
     "closure": "def make():\n  grids = {}\n  def warp(img, flow):\n"
     "    assert grids.setdefault(0, flow.shape) == flow.shape\n    return warped(img, flow)\n  return warp\n"
@@ -117,7 +118,7 @@ def test_a_trial_leaves_nothing_behind(kind, capfd):
     assert capfd.readouterr() == ("", "")
     assert torch.equal(torch.rand(2), expected)
     module.warp(torch.rand(1, 3, 30, 31), torch.zeros(1, 2, 30, 31))
-    assert replaced(report) == {"made_up.warp", "made_up.warped"}
+    assert replaced(report) == {"made_up.warped", *(["made_up.warp"] if kind != "random" else [])}
 
 
 def test_half_as_default_dtype_changes_nothing():

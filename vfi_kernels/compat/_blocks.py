@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vfi_kernels import _autocast as autocast
 from vfi_kernels._types import Foreign
-from vfi_kernels.compat import _comparing, _kernels, _situations, _trials, raft
+from vfi_kernels.compat import _comparing, _flow, _kernels, _limits, _situations, _state, _trials, raft
 from vfi_kernels.compat._kernels import SAME
 from vfi_kernels.compat._situations import FIRST, Situation
 from vfi_kernels.compat._warp_trials import Differs
@@ -19,7 +20,7 @@ from vfi_kernels.ops.correlation_lookup.reference import LARGEST_RADIUS, MOST_LE
 
 OURS = (raft.CorrBlock, raft.BidirCorrBlock)  # called with one map of positions, and with two
 MOST_SIDE = 64  # of situations: the sizes of these maps are their own
-TRIALS = ((4, 4, (32, 40)), (2, 3, (32, 40)), (5, 2, (45, 53)))  # levels, radius, the size of the maps
+TRIALS = ((4, 4, (24, 32)), (2, 3, (12, 16)), (5, 2, (34, 37)))  # levels, radius, the size of the maps
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Block:
         positions: with how many; what it takes besides has to be at its defaults, or the original is called.
         attributes: of one object that it is made of in place of the numbers, those that are levels and radius.
         dtypes: of the maps, for which it is ours.
+        autocast: whether what it gives inside torch.autocast has our dtype.
     """
 
     positions: int
     attributes: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    autocast: bool = True
     reason: str = SAME
 
     @property
@@ -45,45 +48,94 @@ class Block:
         return self.by
 
     def build(self, original: Foreign) -> type:
-        """Ours, made and called with the names and defaults of theirs."""
-        base: Foreign = OURS[self.positions - 1]
+        """A class of theirs, whose objects are ours until someone reads or changes more of them than their results."""
         made_with, called_with = inspect.signature(original.__init__), inspect.signature(original.__call__)
-        positions, attributes, dtypes = self.positions, self.attributes, self.dtypes
+        positions, plan, kept = self.positions, self, self.numbers_kept(original)
         defaults = [p.default for p in called_with.parameters.values()][1 + positions :]
 
-        class CorrBlock(base):  # type: ignore[misc]
+        class CorrBlock(original):  # type: ignore[misc]
             def __init__(self, *args: Foreign, **kwargs: Foreign):
-                if not isinstance(self, CorrBlock):  # a class that is made of theirs, and names it
+                if not isinstance(self, CorrBlock):  # of a class that was made of theirs, and names it
                     original.__init__(self, *args, **kwargs)
                     return
-                first, second, *numbers = values_of(made_with, self, args, kwargs)
-                super().__init__(first, second, *[getattr(numbers[0], a) for a in attributes] or numbers)
-                self._arguments, self._other = (args, kwargs), first.dtype not in dtypes
-
-            @functools.cached_property
-            def _original(self) -> Foreign:
-                args, kwargs = self._arguments
-                return original(*args, **kwargs)
+                alone = type(self) is CorrBlock  # and no class that is made of it, which may change its parts
+                made = Made(plan, args, kwargs, values_of(made_with, self, args, kwargs)) if alone else None
+                if made is None or made.is_theirs:
+                    super().__init__(*args, **kwargs)
+                    return
+                vars(self).update({name: getattr(made.ours, name) for name in kept}, _made=made)
 
             def __getattr__(self, name: str) -> Foreign:
-                if name.startswith("_"):
-                    raise AttributeError(name)
-                return getattr(self._original, name)
+                if name.startswith("__") or "_made" not in vars(self):
+                    return inherited(super(), name)
+                self._become_theirs()
+                return getattr(self, name)
+
+            def __setattr__(self, name: str, value: Foreign) -> None:
+                self._become_theirs()
+                super().__setattr__(name, value)
+
+            def __delattr__(self, name: str) -> None:
+                self._become_theirs()
+                super().__delattr__(name)
+
+            def _become_theirs(self) -> None:
+                made = vars(self).pop("_made", None)
+                if made is not None:
+                    for name in kept:
+                        del vars(self)[name]
+                    with torch.set_grad_enabled(made.grad):
+                        super().__init__(*made.args, **made.kwargs)
+
+            def _theirs(self, *args: Foreign, **kwargs: Foreign) -> Foreign:
+                self._become_theirs()
+                return super().__call__(*args, **kwargs)
 
             def __call__(self, *args: Foreign, **kwargs: Foreign) -> Foreign:
                 if not isinstance(self, CorrBlock):
                     return original.__call__(self, *args, **kwargs)
-                values = values_of(called_with, self, args, kwargs)
-                far = self._other or self.radius > LARGEST_RADIUS or self.num_levels > MOST_LEVELS
-                if far or any(value is not default for value, default in zip(values[positions:], defaults)):
-                    return self._original(*args, **kwargs)
-                return super().__call__(*values[:positions])
+                made = vars(self).get("_made")
+                values = [] if made is None else values_of(called_with, self, args, kwargs)
+                if made is None or any(value is not default for value, default in zip(values[positions:], defaults)):
+                    return self._theirs(*args, **kwargs)
+                return made.ours(*values[:positions])
 
-        for name, value in vars(original).items():  # its own methods ask for these by the name that is now ours
-            if not name.startswith("__") and not hasattr(CorrBlock, name):
-                setattr(CorrBlock, name, value)
-        CorrBlock.__name__, CorrBlock.__qualname__, CorrBlock.__module__ = base.__name__, base.__name__, base.__module__
         return CorrBlock
+
+    def numbers_kept(self, original: Foreign) -> list[str]:
+        """Which attributes of ours theirs has as well, under the same names."""
+        writes = set[str]().union(*(s.writes for s in _flow.flow_of(original.__init__.__code__).statements))
+        return [name for name in ("radius", "num_levels") if f".{name}" in writes]
+
+
+class Made:
+    """What an object was made of: `ours`, and the arguments with which theirs is made later, with what was in them."""
+
+    def __init__(self, block: Block, args: tuple[Foreign, ...], kwargs: dict[str, Foreign], values: list[Foreign]):
+        first, second, *numbers = values
+        numbers = [getattr(numbers[0], name) for name in block.attributes] or numbers
+        plain = isinstance(first, Tensor) and isinstance(second, Tensor) and all(type(n) is int for n in numbers)
+        few = plain and 1 <= numbers[0] <= MOST_LEVELS and 0 <= numbers[1] <= LARGEST_RADIUS
+        self.is_theirs = not (few and first.dtype in block.dtypes and (block.autocast or not autocast.enabled(first)))
+        if self.is_theirs:
+            return
+        self.grad = torch.is_grad_enabled()
+        self.ours = OURS[block.positions - 1](first, second, *numbers)
+        for name, given in (("fmap1", first), ("fmap2", second)):
+            copy = getattr(self.ours, name)
+            copy = copy.clone() if copy.data_ptr() == given.data_ptr() else copy  # may be written to later
+            setattr(self.ours, name, copy if self.grad else copy.detach())
+        same = {id(first): self.ours.fmap1.to(first.dtype), id(second): self.ours.fmap2.to(second.dtype)}
+        self.args = tuple(same.get(id(value), value) for value in args)
+        self.kwargs = {name: same.get(id(value), value) for name, value in kwargs.items()}
+
+
+def inherited(parent: Foreign, name: str) -> Foreign:
+    """What a class above gives for a name, or its error."""
+    get = getattr(parent, "__getattr__", None)
+    if get is None:
+        raise AttributeError(name)
+    return get(name)
 
 
 def values_of(
@@ -115,6 +167,8 @@ def block_for(kind: Foreign) -> Block:
     simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in called)
     if len(names) not in (3, 4) or needed not in (1, 2) or not simple:
         raise Differs(f"it is made of ({', '.join(names)}), expected two maps, and levels and a radius or their object")
+    if {"super", kind.__name__} <= set[str]().union(*map(_state.names_in, codes_of(kind))):
+        raise Differs("its methods ask for their class by its name, which would be another one")
     difference: Exception = Differs("it computes something else")
     for block in [Block(needed)] if len(names) == 4 else [Block(needed, names) for names in orders(kind, needed)]:
         try:
@@ -124,10 +178,15 @@ def block_for(kind: Foreign) -> Block:
     raise difference
 
 
+def codes_of(kind: type) -> list[Foreign]:
+    codes = [getattr(_state.unbound(value), "__code__", None) for value in vars(kind).values()]
+    return [code for code in codes if code is not None]
+
+
 def orders(kind: Foreign, positions: int) -> Iterator[tuple[str, ...]]:
     """The two attributes of its third argument that a class asks for, either way. Differs if it asks for others."""
     asked = Settings()
-    maps, at = drawn(positions, (32, 40))
+    maps, at = drawn(positions, TRIALS[1][2])
     tried(lambda one, two, *at: kind(one, two, asked)(*at), (*maps, *at), (), kind)
     names = tuple(vars(asked))
     if len(names) != 2:
@@ -163,13 +222,29 @@ def expect_same(kind: Foreign, block: Block) -> Block:
             with contextlib.suppress(_trials.CannotRun):
                 expect_same_in(kind, block, _situations.of_dtype(dtype), [levels, radius], size)
             dtypes.append(dtype)
-    return dataclasses.replace(block, dtypes=tuple(dtypes))
+    maps, at = drawn(block.positions, size, dataclasses.replace(FIRST, grad="off"))
+
+    def gives(change: Foreign, given: tuple[Tensor, ...]) -> object:
+        made = made_with(block, [levels, radius])
+        return tried(change(lambda one, two, *at: kind(one, two, *made)(*at)), given, (), kind)[0]
+
+    cast = _limits.same_under_autocast(gives, lambda *given: ours_of(block, [levels, radius], *given), (*maps, *at))
+    return dataclasses.replace(block, dtypes=tuple(dtypes), autocast=cast)
+
+
+def made_with(block: Block, numbers: Sequence[int]) -> Sequence[Foreign]:
+    """What theirs is made of besides two maps."""
+    return (Settings(**dict(zip(block.attributes, numbers))),) if block.attributes else numbers
+
+
+def ours_of(block: Block, numbers: Sequence[int], one: Tensor, two: Tensor, *at: Tensor) -> object:
+    return OURS[block.positions - 1](one, two, *numbers)(*at)
 
 
 def expect_same_in(
     kind: Foreign, block: Block, s: Situation, numbers: Sequence[int], size: tuple[int, int]
 ) -> None:  # fmt: skip
-    made = (Settings(**dict(zip(block.attributes, numbers))),) if block.attributes else numbers
+    made = made_with(block, numbers)
     maps, at = drawn(block.positions, size, s)
     leaves = _situations.leaves_of((*maps, *at))
 

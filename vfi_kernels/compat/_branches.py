@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from vfi_kernels.compat import _trials, _warps
+from vfi_kernels.compat import _coverage, _effects, _trials, _warps
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
 from vfi_kernels.compat._warp_pictures import FLOAT, HALVES
 from vfi_kernels.compat._warp_trials import Differs, Found, More, Trials
@@ -46,6 +46,8 @@ def ways(numbers: Sequence[int]) -> Iterator[Way]:
     yield Way((1, 3, 32, 64), (True, False))
     yield Way((1, 3, 32, 64), (False, True))
     yield Way((2, 3, 32, 64), layout=torch.channels_last)
+    for size in ((31, 64), (31, 63), (32, 64), (32, 64)):  # which finds caches of the size before
+        yield Way((2, 3, *size))
     for n in sorted({number + step for number in numbers[:MOST] for step in (-1, 0, 1)}):
         if 0 < n <= FEW:
             yield Way((1, n, 32, 64))
@@ -101,12 +103,17 @@ def expect_same_ways(trials: Trials, kind: Warp, more: More, numbers: Sequence[i
     found: list[tuple[Way, object, list[Tensor | None]]] = []
 
     def all_of_them() -> None:
-        for way in ways(numbers):
-            given = drawn(way, kind.last, trials.dtype)
-            leaves = tuple(t for t in given if t.requires_grad)
-            with contextlib.suppress(Exception), contextlib.nullcontext() if way.grad else torch.no_grad():
-                out = trials.call(*((t * 1 for t in given) if leaves else given), **dict(more))
-                found.append((way, out, _trials.gradients_of(out, leaves)))
+        with _effects.one_object():
+            for way in ways(numbers):
+                one_of_them(way)
+
+    def one_of_them(way: Way) -> None:
+        given = drawn(way, kind.last, trials.dtype)
+        leaves = tuple(t for t in given if t.requires_grad)
+        off = contextlib.nullcontext() if way.grad else torch.no_grad()
+        with contextlib.suppress(Exception), off, _coverage.recorded():
+            out = trials.call(*((t * 1 for t in given) if leaves else given), **dict(more))
+            found.append((way, out, _trials.gradients_of(out, leaves)))
 
     try:
         _trials.outcome(all_of_them, (), (), trials.source, trials.emulated)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
-from vfi_kernels.compat import _kernels, _situations, _trials
+from vfi_kernels.compat import _coverage, _kernels, _situations, _trials
 from vfi_kernels.compat._comparing import Unread, by_shape, described, kernels_in, radius_of
 from vfi_kernels.compat._kernels import KERNELS, NOT_IMPLEMENTED, SAME, Kernel, Ours
 from vfi_kernels.compat._launches import launches
+from vfi_kernels.compat._limits import Comparing, limits_of, limits_of_volume
 from vfi_kernels.compat._situations import AGAIN, DTYPES, FIRST, Situation, alike, prepared
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
 from vfi_kernels.compat._warp_trials import Differs
@@ -54,7 +55,9 @@ def role_of(kernel: type) -> Ours:
     """Which function of ours an autograd function is."""
     if kernel not in roles:
         try:
-            roles[kernel] = role_found(kernel)
+            with _coverage.anew():
+                roles[kernel] = role_found(kernel)
+                _coverage.expect_every_way()
         except (CannotRun, Differs) as error:
             roles[kernel] = error
     found = roles[kernel]
@@ -182,7 +185,14 @@ def compared(
             expect_same(function, ours, arguments, source, _situations.of_dtype(dtype))
             dtypes.append(dtype)
     reason = ours.reason + ("; it has no gradient that runs here" if id(source) in no_gradients else "")
-    return replace(ours, dtypes=tuple(dtypes), reason=reason)
+    comparing = Comparing(
+        ours.answer,
+        lambda change, given: tried(change(function), given, (), source, FIRST)[0],
+        lambda s: expect_same(function, ours, arguments, source, s),
+        id(source) in needs_gpu,
+    )
+    limits = limits_of_volume(comparing, arguments) if is_volume else limits_of(comparing, arguments)
+    return replace(ours, dtypes=tuple(dtypes), reason=reason, limits=limits)
 
 
 def expect_same(

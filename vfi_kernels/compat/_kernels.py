@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import adacof, dsepconv, ebme, mmcv, sepconv, softsplat, torchvision
-from vfi_kernels.compat._situations import FIRST, Situation, drawn
+from vfi_kernels.compat._limits import EVERY, Limits
+from vfi_kernels.compat._situations import FIRST, Situation, drawn, leading
 from vfi_kernels.compat._stand_ins import as_scriptable as as_scriptable
 from vfi_kernels.compat._stand_ins import same_value
 from vfi_kernels.ops.correlation.op import correlation
@@ -27,7 +28,8 @@ NOT_IMPLEMENTED = "it is not implemented there: by its name and parameters"
 class Ours:
     """A function of ours, by its name in vfi_kernels, for calls with the same arguments in the same order; `options`:
     what is given to it besides; `dtypes`: of the first tensor; `first`: how many arguments ours takes, where theirs has
-    more, which are at their defaults then; `sized`: the third is a radius, or 2 radius + 1 pixels of a side."""
+    more, which are at their defaults then; `sized`: the third is a radius, or 2 radius + 1 pixels of a side; `limits`:
+    which calls are theirs."""
 
     by: str
     reason: str
@@ -36,6 +38,7 @@ class Ours:
     first: int = 0
     sized: Literal["", "radius", "side"] = ""
     takes_self: bool = False
+    limits: Limits = EVERY
 
     def __str__(self) -> str:
         return ", ".join([self.by, *(f"{name}={value!r}" for name, value in self.options)])
@@ -64,6 +67,7 @@ class Ours:
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
         ours, dtypes, first, sized = self.answer, self.dtypes, self.first or len(names), self.sized
+        limits = self.limits
 
         def answer(values: list[Foreign], args: Arguments, kwargs: Options) -> Foreign:
             known = bool(values) and isinstance(values[0], Tensor) and (not dtypes or values[0].dtype in dtypes)
@@ -73,7 +77,10 @@ class Ours:
                 known = (
                     known and type(values[2]) is int and values[2] >= 0 and (sized == "radius" or values[2] % 2 == 1)
                 )
-            return ours(*values) if known else theirs(*args, **kwargs)
+            if not known or not limits.allow(values):
+                return theirs(*args, **kwargs)
+            found = ours(*values)
+            return found if limits.passes(values, found) else theirs(*args, **kwargs)
 
         def applied(*args: Foreign) -> Foreign:
             return answer(list(args), args, {})
@@ -108,8 +115,7 @@ def pictures(s: Situation) -> list[Tensor]:
     low, high = (0.0, 1.0) if s.variant == 0 else (-1.0, 3.0)
     image = drawn(s.batch, s.channels, *s.size, low=low, high=high)
     flow = drawn(s.batch, 2, *s.size, seed=1, low=-s.reach, high=s.reach)
-    # Far from 0 a position is rounded, and a quotient of small weights with it: eighths of a pixel are exact.
-    return [image, (flow * 8).round() / 8 if max(s.size) > 64 else flow]
+    return [image, leading(flow, s)]
 
 
 def maps(s: Situation) -> list[Tensor]:
@@ -124,9 +130,10 @@ def deformed(*order: str, s: Situation = FIRST) -> Arguments:
     step = 2 if s.variant else 1  # stride, groups and dilation
     channels = s.channels * step
     height, width = ((n + 1 - 2 * step) // step + 1 for n in s.size)  # of a 3 x 3 kernel and a padding of 1
+    offset = drawn(s.batch, 18 * step, height, width, seed=1, low=-s.reach / 2, high=s.reach / 2)
     given: Options = {
         "input": drawn(s.batch, channels, *s.size, low=-1),
-        "offset": drawn(s.batch, 18 * step, height, width, seed=1, low=-s.reach / 2, high=s.reach / 2),
+        "offset": offset.round() if s.whole else offset,
         "mask": drawn(s.batch, 9 * step, height, width, seed=2),
         "weight": drawn(6, channels // step, 3, 3, seed=3, low=-1),
         "bias": None if s.variant else drawn(6, seed=4), "stride": step, "padding": 1, "dilation": step, "groups": step,
@@ -144,6 +151,7 @@ def adaptive(kind: str, s: Situation = FIRST) -> Arguments:
     of_taps = [drawn(s.batch, taps, height, width, seed=n, low=-1) for n in (1, 2)]
     reach = s.reach * 0.4
     of_pairs = [drawn(s.batch, taps * taps, height, width, seed=n, low=-reach, high=reach) for n in (3, 4)]
+    of_pairs = [pair.round() if s.whole else pair for pair in of_pairs]
     weights = drawn(s.batch, taps * taps, height, width, seed=5)
     if kind == "adacof":
         return [image, weights, *of_pairs, step]

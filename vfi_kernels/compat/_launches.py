@@ -1,8 +1,10 @@
 """Kernels of CuPy in a trial: their text is computed on the CPU, on the tensors that they are given."""
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import numpy as np
@@ -135,7 +137,19 @@ def compute(
     if len(types) != len(args):
         raise NotUnderstood(f"{len(args)} arguments for {len(types)} parameters")
     given = [argument(value, kind) for value, kind in zip(args, types)]
-    _cuda_machine.launch(program, name, grid, block, given, shared)
+    with untraced():
+        _cuda_machine.launch(program, name, grid, block, given, shared)
+
+
+@contextlib.contextmanager
+def untraced() -> Iterator[None]:
+    """Without sys.settrace's function, which is asked at each call otherwise: here thousands of times."""
+    before = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def tensor_of(value: Foreign) -> Tensor:

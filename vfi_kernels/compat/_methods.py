@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _comparing, _functions, _kernels, _state, _warp_objects
-from vfi_kernels.compat._guards import Guard, beyond, whose
+from vfi_kernels.compat import _comparing, _effects, _functions, _kernels, _state, _warp_objects
+from vfi_kernels.compat._guard_calls import beyond, whose
+from vfi_kernels.compat._guards import Guard
 from vfi_kernels.compat._kernels import Ours
 from vfi_kernels.compat._situations import FIRST
 from vfi_kernels.compat._trials import CannotRun
@@ -61,10 +62,13 @@ def plan_for(c: "Candidate") -> OfMethod | None:
         return None
     assert c.owner is not None
     made = _warp_objects.maker(c.owner, c.instance)
+    sized = c.instance is None and _warp_objects.made_of_sizes(c.owner)
 
     def call(*args: Foreign) -> object:
         try:
-            return c.function(_warp_objects.copied(made(*args[0].shape[2:])), *args)
+            size = tuple(args[0].shape[2:])
+            owner = _effects.owner(lambda: _warp_objects.copied(made(*size)), size if sized else ())
+            return c.function(owner, *args)
         except (AttributeError, TypeError) as error:
             if c.instance is None:
                 raise CannotRun(f"it needs its object: patch a model that has one ({error})") from None

@@ -14,7 +14,10 @@ from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import (
     _blocks,
     _branches,
+    _caches,
     _children,
+    _coverage,
+    _effects,
     _functions,
     _kernels,
     _methods,
@@ -136,10 +139,23 @@ def verdicts(candidates: Sequence[Candidate]) -> list[Verdict | None]:
 def judge(c: Candidate) -> Verdict | None:
     """The verdict on one candidate; it runs here."""
     _state.written.clear()
-    verdict = judged(c)
+    _effects.begin()
+    with _coverage.anew():
+        verdict = judged(c)
+        if verdict is not None and verdict.plan is not None:
+            try:
+                expect_nothing_unseen(c)
+            except (_effects.Leaves, _warp_trials.Differs) as why:
+                verdict = Verdict(None, str(why))
     if verdict is None:
         return None
     return dataclasses.replace(verdict, own=frozenset(_state.written))
+
+
+def expect_nothing_unseen(c: Candidate) -> None:
+    """Leaves if it writes more than caches, Differs if it can go a way that no trial took."""
+    _caches.expect_caches(c.function, c.owner)
+    _coverage.expect_every_way()
 
 
 def judged(c: Candidate) -> Verdict | None:

@@ -39,6 +39,7 @@ class Situation:
     lost: Literal["", "first", "others"] = ""
     dtype: torch.dtype = torch.float32
     on_gpu: bool = False
+    whole: bool = False  # flows and offsets lead to whole pixels
 
     def __str__(self) -> str:
         if self.lost or self.on_gpu:
@@ -62,6 +63,7 @@ FAR = tuple(Situation(1, 2, size, reach=1000.0, grad="off") for size in ((3, 110
 LARGE = Situation(1, 1, (150, 170), grad="off")
 THIN = (Situation(2, 3, (1, 9), grad="off"), Situation(2, 3, (9, 1), grad="off"), Situation(1, 1, (1, 1), grad="off"))
 ON_GPU = Situation(grad="off", on_gpu=True)
+WHOLE = Situation(whole=True)
 LOST = (Situation(lost="first", grad="off"), Situation(lost="others", grad="off"))
 LAUNCHED = (Situation(1, 4, (1, 6), grad="off"), Situation(1, 1, (5, 4), grad="not required"), *LOST)
 
@@ -105,6 +107,14 @@ def constants_of(function: Function) -> list[int]:
 def drawn(*sizes: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.rand(sizes, generator=generator, **FLOAT) * (high - low) + low
+
+
+def leading(flow: Tensor, s: Situation) -> Tensor:
+    """Where a situation says to whole pixels; and far from 0, where a position is rounded, and a quotient of small
+    weights with it, by eighths of a pixel, which are exact."""
+    if s.whole:
+        return flow.round()
+    return (flow * 8).round() / 8 if max(s.size) > 64 else flow
 
 
 def prepared(arguments: Arguments, s: Situation) -> list[Foreign]:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from vfi_kernels._options import Holes, Mode
 from vfi_kernels._results import accumulator
-from vfi_kernels._types import Foreign, Function
+from vfi_kernels._types import Arguments, Foreign, Function
 from vfi_kernels.compat import _functions, _kernels, _situations, _trials, softsplat
 from vfi_kernels.compat._comparing import Unread
 from vfi_kernels.compat._grids import as_under_autocast
 from vfi_kernels.compat._kernels import Ours
+from vfi_kernels.compat._limits import EVERY, Comparing, Limits
+from vfi_kernels.compat._limits import limits_of as limits_of_op
 from vfi_kernels.compat._situations import AGAIN, FIRST, Situation, drawn, prepared
 from vfi_kernels.compat._stand_ins import as_scriptable, same_value
 from vfi_kernels.compat._warp_trials import Differs
@@ -63,6 +65,7 @@ class SplatPlan:
     by: str = "vk.splat"
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     reason: str = _kernels.SAME
+    limits: Limits = EVERY
 
     def __str__(self) -> str:
         return "splats: " + ", ".join(f"{word} ({kind})" for word, kind, _ in self.modes)
@@ -72,7 +75,7 @@ class SplatPlan:
         names = [p.name for p in parameters]
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
         modes = {word: (kind, metrics) for word, kind, metrics in self.modes}
-        further, dtypes = names[4:], self.dtypes
+        further, dtypes, limits = names[4:], self.dtypes, self.limits
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
             given = {**defaults, **dict(zip(names, args)), **kwargs}
@@ -85,6 +88,7 @@ class SplatPlan:
                 or (metric is not None) not in metrics
                 or not all(isinstance(t, Tensor) for t in (image, flow, *([] if metric is None else [metric])))
                 or image.dtype not in dtypes
+                or not limits.allow((image, flow, metric))
                 or not all(same_value(given[name], defaults[name]) for name in further)
             ):
                 return original(*args, **kwargs)
@@ -125,7 +129,28 @@ def plan_for(function: Function, name: str) -> "SplatPlan | Ours":
             found.append((word, next(iter(kinds.values())), tuple(kinds)))
     if not found:
         raise failed or Differs("it takes no mode that we know")
-    return SplatPlan(tuple(found), named(found), dtypes_of(function, found))
+    return SplatPlan(tuple(found), named(found), dtypes_of(function, found), limits=limits_of(function, found))
+
+
+def limits_of(function: Function, found: list[tuple[str, Splat, tuple[bool, ...]]]) -> Limits:
+    """Which of its calls are not ours all the same."""
+    word, kind, metrics = found[0]
+
+    def gives(change: Function, given: Arguments) -> object:
+        return _functions.called(change(function), given, (), function)[0]
+
+    def answer(image: Tensor, flow: Tensor, metric: Tensor | None, word: str) -> Tensor:
+        return splatted(image, flow, metric, kind)
+
+    def arguments(s: Situation) -> Arguments:
+        image, flow, metric = (t.detach() for t in given_in(s, word))
+        return image, flow, metric if metrics[-1] else None, word
+
+    def expect_same(s: Situation) -> None:
+        for word, kind, metrics in found:
+            expect_kind(function, word, metrics[-1], s, kind)
+
+    return limits_of_op(Comparing(answer, gives, expect_same, id(function) in _functions.needs_gpu), arguments)
 
 
 def named(found: list[tuple[str, Splat, tuple[bool, ...]]]) -> str:

@@ -12,7 +12,8 @@ from torch.compiler import is_compiling
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import _warps
-from vfi_kernels.compat._guards import Guard, agree, beyond, whose
+from vfi_kernels.compat._guard_calls import agree, beyond, whose
+from vfi_kernels.compat._guards import Guard
 from vfi_kernels.compat._held_grids import holds_grid, of_standard_grid
 from vfi_kernels.compat._warp_trials import Found
 from vfi_kernels.compat._warps import Mask, Warp
@@ -165,7 +166,7 @@ def guarded_class(new: Foreign, original: Foreign, guard: Guard) -> type:
 
     def __call__(self: Foreign, *args: Foreign, **kwargs: Foreign) -> Foreign:
         if isinstance(self, new) and whose(guard) == "theirs":
-            return self._original(*args, **kwargs)
+            return self._theirs(*args, **kwargs)
         return inner(self, *args, **kwargs)
 
     new.__call__ = __call__

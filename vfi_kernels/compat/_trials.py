@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vfi_kernels._types import Arguments, Function
-from vfi_kernels.compat import _emulation, _state
+from vfi_kernels.compat import _effects, _emulation, _state
 from vfi_kernels.compat._folders import library_folders
 
 LEARNS = "it reads a tensor that requires a gradient, which ours would not give it"
@@ -43,10 +43,11 @@ class TooLong(BaseException):
 
 def outcome(
     function: Function, arguments: Sequence[object], leaves: tuple[Tensor, ...] = (), source: Function | None = None,
-    emulated: bool = False,
+    emulated: bool = False, once: bool = False,
 ) -> tuple[object, list[Tensor | None]]:  # fmt: skip
     """What `function` returns, and its gradients for `leaves`; CannotRun if it raises anything but KeyboardInterrupt,
-    Misbehaves if it prints, writes into its arguments, or asks for a file, the network or another process.
+    Misbehaves if it prints, warns, draws random numbers, writes into its arguments or into more than caches, goes by
+    the values of tensors, or asks for a file, the network or another process. It is called again to tell, but `once`.
 
     It runs with plain defaults of torch, and what it changed is put back. `source`: whose module and closure these
     are, if `function` is a bound form of it. `emulated`: on a GPU that is this CPU.
@@ -57,10 +58,16 @@ def outcome(
     try:
         gpu = _emulation.cpu_as_cuda() if emulated else contextlib.nullcontext()
         with undisturbed(source or function, said, asked), gpu:
-            out = function(*arguments)
+            if source is None:
+                out = function(*arguments)
+            else:
+                with _effects.seen(source, once) as call:
+                    out = call(function, arguments)
             gradients = gradients_of(out, leaves)
     except (KeyboardInterrupt, TooLong):
         raise
+    except _effects.Leaves as effect:
+        raise Misbehaves(str(effect)) from None
     except BaseException as error:
         raise Misbehaves(asked[0]) if asked else CannotRun(error) from None
     if asked:
@@ -90,7 +97,9 @@ def gradients_of(out: object, leaves: tuple[Tensor, ...]) -> list[Tensor | None]
     if not (leaves and isinstance(first, Tensor) and first.requires_grad):
         return [None for _ in leaves]
     weights = torch.linspace(-1, 1, first.numel(), device="cpu", dtype=first.dtype).view(first.shape)
-    return list(torch.autograd.grad(first, leaves, weights, allow_unused=True))
+    # As torch.autograd.grad, which imports a second's worth of torch.fx for weights.
+    engine = torch.autograd.Variable._execution_engine
+    return list(engine.run_backward((first,), (weights,), False, False, leaves, True, False))
 
 
 @contextlib.contextmanager

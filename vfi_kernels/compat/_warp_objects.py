@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vfi_kernels._types import Foreign, Function
-from vfi_kernels.compat import _state
+from vfi_kernels.compat import _effects, _state
 from vfi_kernels.compat._guards import Guard
 from vfi_kernels.compat._stand_ins import Guarded, WarpPlan
 from vfi_kernels.compat._survey import Untold
@@ -41,13 +41,15 @@ def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
         return
     assert c.owner is not None
     made = maker(c.owner, c.instance)
+    sized = c.instance is None and made_of_sizes(c.owner)
     for grid in ("", *sorted(name for name in _state.names_in(function.__code__) if "grid" in name.lower())):
         if grid and hasattr(c.owner, grid):
             continue
 
         def call_method(image: Tensor, flow: Tensor, grid: str = grid, **more: object) -> object:
             try:
-                owner = copied(made(*image.shape[2:]))
+                size = tuple(image.shape[2:])
+                owner = _effects.owner(lambda: copied(made(*size)), size if sized else ())
                 if grid:
                     setattr(owner, grid, pixel_grid(flow))
                 before = _state.Namespace(owner)

@@ -4,12 +4,9 @@ import torch
 
 device = torch.device("cpu")
 backwarp_tenGrid = {}
-calls = 0
 
 
 def warp(tenInput, tenFlow):
-    global calls
-    calls += 1
     k = (str(tenFlow.device), str(tenFlow.size()))
     height, width = tenFlow.shape[2:]
     if k not in backwarp_tenGrid:

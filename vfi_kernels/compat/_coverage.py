@@ -1,0 +1,195 @@
+"""Which ways a function of someone else's went while it was tried: a jump that depends on what it is given, and went
+one way only, hides what it computes the other way."""
+
+import contextlib
+import gc
+import inspect
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+
+import torch
+from torch import nn
+
+from vfi_kernels._types import Function
+from vfi_kernels.compat import _flow
+from vfi_kernels.compat._folders import library_folders
+from vfi_kernels.compat._spaces import OURS
+from vfi_kernels.compat._warp_results import Differs
+
+# Of arguments: what no tensor or size turns into.
+FIXED = (
+    type(None), str, ModuleType, nn.Module, FunctionType, BuiltinFunctionType, type, torch.dtype, torch.device,
+)  # fmt: skip
+
+
+NUMBERS = (bool, int, float)
+
+
+@dataclass
+class Seen:
+    """Of one function: its instructions that ran, where each jump led, its parameters that depend on what is given,
+    and those that were the same number in each call."""
+
+    ran: set[int] = field(default_factory=set)
+    went: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    given: set[str] = field(default_factory=set)
+    same: dict[str, object] = field(default_factory=dict)
+
+    def note(self, name: str, value: object) -> None:
+        if name in self.given or (isinstance(value, FIXED) and name not in self.same):
+            return
+        if not isinstance(value, NUMBERS) or self.same.setdefault(name, value) != value:
+            self.given.add(name)
+
+    def add(self, other: "Seen") -> None:
+        self.ran |= other.ran
+        self.given |= other.given
+        for name, value in other.same.items():
+            self.note(name, value)
+        for at, went in other.went.items():
+            self.went[at] |= went
+
+
+class Recorder:
+    """All functions that ran in the trials of one candidate."""
+
+    def __init__(self) -> None:
+        self.seen: dict[CodeType, Seen] = defaultdict(Seen)
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> "Function | None":
+        code = frame.f_code
+        if not is_foreign(code) or frame.f_globals.get("__name__", "").startswith("vfi_kernels."):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        seen, flow = self.seen[code], _flow.flow_of(code)
+        for name, value in given_to(frame):
+            seen.note(name, value)
+        offsets, jumps, ran, last = flow.offsets, flow.jumps, seen.ran, -1
+
+        def step(frame: FrameType, event: str, argument: object) -> "Function":
+            nonlocal last
+            if event == "opcode":
+                at = offsets.get(frame.f_lasti, -1)
+                ran.add(at)
+                if last in jumps and at != last:
+                    seen.went[last].add(at)
+                last = at
+            return step
+
+        return step
+
+    def add(self, other: "Recorder") -> None:
+        for code, seen in other.seen.items():
+            self.seen[code].add(seen)
+
+
+recorder = Recorder()
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[None]:
+    """Inside, the ways of all functions are noted, unless an error ends it."""
+    before, new = sys.gettrace(), Recorder()
+    sys.settrace(new.trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+    recorder.add(new)
+
+
+@contextlib.contextmanager
+def anew() -> Iterator[None]:
+    """Inside, the trials are another candidate's."""
+    global recorder
+    before, recorder = recorder, Recorder()
+    try:
+        yield
+    finally:
+        before.add(recorder)
+        recorder = before
+
+
+foreign: dict[str, bool] = {}  # files, by their names: code takes long to hash
+
+
+def is_foreign(code: CodeType) -> bool:
+    """Of a repository: neither Python's, nor a library's, nor ours."""
+    file = code.co_filename
+    found = foreign.get(file)
+    if found is None:
+        found = foreign[file] = not file.startswith((*library_folders(), OURS, "<frozen", "<__array_function__"))
+    return found
+
+
+def given_to(frame: FrameType) -> Iterator[tuple[str, object]]:
+    """The parameters of a call, but for an object's own, and True and False that stand in the call."""
+    code, values, caller = frame.f_code, frame.f_locals, frame.f_back
+    count = code.co_argcount + code.co_kwonlyargcount
+    names = code.co_varnames[: count + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
+    for name in names[int(names[:1] == ("self",)) :]:
+        value = values.get(name)
+        said = isinstance(value, bool) and caller is not None and is_foreign(caller.f_code)
+        if not (said and caller is not None and value in _flow.literals(caller.f_code, caller.f_lasti)):
+            yield name, value
+
+
+def expect_every_way() -> None:
+    """Differs if a jump that depends on what is given went one way only, and the other is more than an error."""
+    depends = variables_that_depend()
+    for code, seen in list(recorder.seen.items()):
+        flow = _flow.flow_of(code)
+        for at, went in seen.went.items():
+            jump = flow.jumps[at]
+            if len(went) > 1 or jump.of_device or jump.reads.isdisjoint(depends[code]):
+                continue
+            other = jump.following if jump.target in went else jump.target
+            if not _flow.only_raises(code, other):
+                raise Differs(f"a way that no trial takes begins at {place(code, jump.line)}")
+        for handler, line in flow.handlers.items():
+            if handler not in seen.ran:
+                raise Differs(f"a line that no trial reaches: {place(code, line)}")
+
+
+def place(code: CodeType, line: int) -> str:
+    return f"{os.path.basename(code.co_filename)}:{line}"
+
+
+def variables_that_depend() -> dict[CodeType, set[str]]:
+    """Of each function, its variables and the attributes that depend on what was given."""
+    found: dict[CodeType, set[str]] = {}
+    for code, seen in recorder.seen.items():
+        known = defaults_of(code) if seen.same else {}
+        same = {name for name, value in seen.same.items() if not is_default(known.get(name), value)}
+        found[code] = seen.given | same
+    shared: set[str] = set()  # attributes, and variables of closures and modules
+    grows = True
+    while grows:
+        grows = False
+        for code, names in found.items():
+            for statement in _flow.flow_of(code).statements:
+                if not statement.reads.isdisjoint(names | shared) and not statement.writes <= names:
+                    names |= statement.writes
+                    grows = True
+            free = {n for n in names if n.startswith(".") or n not in code.co_varnames or n in code.co_cellvars}
+            grows = grows or not free <= shared
+            shared |= free
+    return {code: names | shared for code, names in found.items()}
+
+
+def defaults_of(code: CodeType) -> dict[str, object]:
+    """Of the function that has this code; none if there are several."""
+    holders = [f for f in gc.get_referrers(code) if inspect.isfunction(f)]
+    if not holders or any(f.__defaults__ is not holders[0].__defaults__ for f in holders):
+        return {}
+    given = holders[0].__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+    return {**dict(zip(names, given)), **(holders[0].__kwdefaults__ or {})}
+
+
+def is_default(default: object, value: object) -> bool:
+    return type(default) is type(value) and bool(default == value)
