@@ -152,7 +152,8 @@ def described(path: Path) -> dict[str, object]:
             "attached files": [each.name for each in file.streams.attachments],
             "cover": len([video for video in file.streams.video if video.disposition & COVER]),
             "timecode": timecode_of(file),
-            "alpha": bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255),
+            # That of VP9 is beside the packets, where FFmpeg's own decoder does not look.
+            "alpha": bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255) or "alpha_mode" in video.metadata,
             "turned picture": (frame.width, frame.height) if frame.rotation % 180 == 0 else (frame.height, frame.width),
         }
 

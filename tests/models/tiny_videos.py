@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 SIDE = 32
+WITH_B_FRAMES = ("libx264", "mpeg4", "mpeg2video")
 STEP = 6  # of brightness, from a frame to the next
 
 
@@ -41,7 +42,9 @@ def make(
     sizes: (width, height) of each frame, for encoders that take any.
     """
     clock = clock or 1 / Fraction(rate)
-    options = {"bf": str(b_frames), "b_strategy": "0", "g": "6"} if codec in ("libx264", "mpeg4", "mpeg2video") else {}
+    options = {"bf": str(b_frames), "b_strategy": "0", "g": "6"} if codec in WITH_B_FRAMES else {}
+    if codec == "libx265":
+        options = {"x265-params": f"log-level=none:crf=12:bframes={b_frames}:b-adapt=0:keyint=6"}
     with av.open(str(path), "w", options={"strict": "unofficial", "fflags": "+bitexact"}) as container:
         video = container.add_stream(codec, rate=rate, options=options)
         video.width, video.height = sizes[0] if sizes else (SIDE, SIDE)

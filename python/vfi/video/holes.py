@@ -20,6 +20,7 @@ _BEFORE = 16
 # Bytes that containers put around a packet, and around several.
 _AROUND, _AROUND_SEVERAL = 32, 64
 _NO_PROGRAM = 0x1FFF  # packets that fill up
+_CHUNK = 8  # bytes of the head of a chunk of an AVI
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Holes:
     def __init__(self, path: Path, container: str, picture: int) -> None:
         self._path, self._container, self._picture = path, container, picture
         self._marks: deque[_Mark] = deque(maxlen=_REMEMBERED)
+        self.first: Fraction | None = None  # when the first packet of the picture is decoded
         self._least = self._most = self._count = 0
         self.last: Fraction | None = None  # when the last packet of the picture is shown
 
@@ -51,6 +53,8 @@ class Holes:
         if packet.stream_index == self._picture:
             stamp = packet.pts if packet.pts is not None else packet.dts
             time = None if stamp is None else stamp * packet.time_base
+            if self.first is None and packet.dts is not None:
+                self.first = packet.dts * packet.time_base
             if time is not None:
                 self.last = time if self.last is None else max(self.last, time)
             self._marks.append(_Mark(time, packet.pos, self._least, self._most, self._count, jumps))
@@ -73,7 +77,8 @@ class Holes:
         broken = _BROKEN.get(self._container) if self._path != STREAM else None
         if broken is not None:
             known = [mark.place for mark in places if mark.place is not None]
-            return len(known) > 1 and broken(self._read(min(known), max(known)))
+            head = _CHUNK if self._container == "avi" else 0  # whose packets are told without it
+            return len(known) > 1 and broken(self._read(min(known) - head, max(known) - head))
         return any(map(_torn, places, places[1:]))
 
     def end(self) -> str | None:
@@ -128,5 +133,30 @@ def _tags_broken(flash: bytes) -> bool:
     return False
 
 
+def _chunks_broken(riff: bytes) -> bool:
+    """Whether a part of an AVI that begins with a chunk is not whole: each tells its length.
+
+    Empty ones stand for frames that are to be shown again.
+    """
+    at = 0
+    while at + _CHUNK <= len(riff):
+        if not riff[at : at + 4].strip(b" ").isalnum():
+            return True
+        length = int.from_bytes(riff[at + 4 : at + 8], "little")
+        at += 12 if riff[at : at + 4] == b"LIST" else _CHUNK + length + length % 2
+    return at != len(riff)
+
+
+def _never_broken(_: bytes) -> bool:
+    """Packets of ASF are filled up to one length: bytes between them tell nothing."""
+    return False
+
+
 # Of formats whose parts tell what follows: whether a piece is not whole.
-_BROKEN = {"mpegts": _packets_lost, "mpeg": sections_broken, "flv": _tags_broken}
+_BROKEN = {
+    "mpegts": _packets_lost,
+    "mpeg": sections_broken,
+    "flv": _tags_broken,
+    "avi": _chunks_broken,
+    "asf": _never_broken,
+}

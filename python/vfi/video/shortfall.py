@@ -56,9 +56,13 @@ class Shortfall:
         clock = stream.time_base or Fraction(1)
         if container.format.flags & TS_DISCONT:
             return Fraction(0)  # what these tell is an estimate
-        end = ((stream.start_time or 0) + stream.duration) * clock if stream.duration else None
+        begin = 0 if container.format.name == "asf" else stream.start_time or 0  # there it counts from 0
+        end = (begin + stream.duration) * clock if stream.duration else None
         if container.format.name in _COUNTED and (end or stream.frames):
-            end, least = origin + (stream.frames or (end or 0) * rate) * step, step / 2
+            begun = origin
+            if container.format.name == "avi" and self._demuxer.holes.first is not None:
+                begun = min(origin, self._demuxer.holes.first)  # frames that are not there may be counted before it
+            end, least = begun + (stream.frames or (end or 0) * rate) * step, step / 2
         if end is not None:
             missing = end - origin - reached - step
         elif container.duration:
