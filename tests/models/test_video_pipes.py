@@ -75,7 +75,7 @@ def test_a_reader_that_goes_away(tmp_path):
 
 def test_what_stdin_is_not(tmp_path, capsys):
     said = vfi("-", "-o", tmp_path / "out.mkv", data=b"no video").stderr
-    assert said.startswith(b"vfi: cannot read standard input: ")
+    assert said.startswith(b"vfi: cannot read standard input as a video: ")
     cut = make(tmp_path / "in.mkv", 20).read_bytes()
     assert vfi("-", "-o", tmp_path / "out.mkv", data=cut[: len(cut) * 9 // 10]).returncode == 3
     source = make(tmp_path / "in.mp4", 3)

@@ -58,6 +58,8 @@ def sections_broken(program: bytes) -> bool:
     at = 0
     while at < len(program):
         head = program[at : at + 14]
+        if len(head) < 4:
+            return True
         if head[:3] != _PACK[:3]:
             return any(program[at:])  # zeros may fill the end
         if len(head) < 6:

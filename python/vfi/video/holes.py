@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 # Packets of the picture that are remembered: more than decoders hold back.
 _REMEMBERED = 256
-# So many packets before a gap are looked at: a frame that others refer to comes earlier than it is shown.
-_BEFORE = 16
+# So many packets before a gap and behind are looked at: a frame that others refer to comes earlier than it is shown, and
+# counters begin anew after 16, those of the sound at another place.
+_BEFORE, _BEHIND = 16, 2
 # Bytes that containers put around a packet, and around several.
 _AROUND, _AROUND_SEVERAL = 32, 64
 _NO_PROGRAM = 0x1FFF  # packets that fill up
+# Bytes of a packet of the picture in which its counter stands, which tells of what is missing before it.
+_COUNTER = {"mpegts": 192}
 _CHUNK = 8  # bytes of the head of a chunk of an AVI
 
 
@@ -69,7 +72,7 @@ class Holes:
         # Packets that came and of which no frame was made.
         if any(before < (marks[number].time or before) < after for number in near):
             return True
-        places = marks[max(0, near[0] - _BEFORE) : near[-1] + 2] if near else []
+        places = marks[max(0, near[0] - _BEFORE) : near[-1] + 1 + _BEHIND] if near else []
         if not places or places[0].jumps != places[-1].jumps:
             return False  # there the files were joined
         if self._container == "mxf":
