@@ -35,6 +35,7 @@ def far(flow, most=1e5):
     if flow.abs().max() > most: return True
     return False
 def odd(h, w): return h == 51 and w == 53
+def scaled(flow, double=False): return flow * 2 if double else flow
 """
 WAYS = {
     "if": "  if {c}: flow = flow * 2\n",
@@ -42,6 +43,10 @@ WAYS = {
     "a choice": "  flow = flow * (2 if {c} else 1)\n",
     "a variable": "  which = {c}\n  if which: flow = flow * 2\n",
     "a return": "  if {c}: return img\n",
+    "a list": "  flow = [flow * 2 for _ in range(1) if {c}][0] if [n for n in range(1) if {c}] else flow\n",
+    "a name in between": "  if (which := {c}) and which: flow = flow * 2\n",
+    "an argument": "  flow = scaled(flow, bool({c}))\n",
+    "an argument by name": "  flow = scaled(flow, double=bool({c}))\n",
     "a loop": "  while {c}: flow = flow / 2 + 1\n",
     "an error that is caught": "  try:\n    assert not ({c})\n  except AssertionError: flow = flow * 2\n",
 }

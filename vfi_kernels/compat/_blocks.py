@@ -80,10 +80,9 @@ class Block:
                 super().__delattr__(name)
 
             def _become_theirs(self) -> None:
-                made = self.__dict__.pop("_made", None)
+                made = self.__dict__.get("_made")
                 if made is not None:
-                    for name in kept:
-                        del self.__dict__[name]
+                    self.__dict__.clear()  # all of it is ours
                     with torch.set_grad_enabled(made.grad):
                         super().__init__(*made.args, **made.kwargs)
 
