@@ -61,8 +61,7 @@ class Block:
                 alone = type(self) is CorrBlock  # and no class that is made of it, which may change its parts
                 made = Made(plan, args, kwargs, values_of(made_with, self, args, kwargs)) if alone else None
                 if made is None or made.is_theirs:
-                    super().__init__(*args, **kwargs)
-                    return
+                    return super().__init__(*args, **kwargs)  # type: ignore[no-any-return]
                 self.__dict__.update({name: getattr(made.ours, name) for name in kept}, _made=made)
 
             def __getattr__(self, name: str) -> Foreign:
