@@ -61,9 +61,8 @@ class Block:
                 alone = type(self) is CorrBlock  # and no class that is made of it, which may change its parts
                 made = Made(plan, args, kwargs, values_of(made_with, self, args, kwargs)) if alone else None
                 if made is None or made.is_theirs:
-                    super().__init__(*args, **kwargs)
-                    return
-                vars(self).update({name: getattr(made.ours, name) for name in kept}, _made=made)
+                    return super().__init__(*args, **kwargs)  # type: ignore[no-any-return]
+                self.__dict__.update({name: getattr(made.ours, name) for name in kept}, _made=made)
 
             def __getattr__(self, name: str) -> Foreign:
                 if name.startswith("__") or "_made" not in vars(self):
@@ -80,10 +79,9 @@ class Block:
                 super().__delattr__(name)
 
             def _become_theirs(self) -> None:
-                made = vars(self).pop("_made", None)
+                made = self.__dict__.get("_made")
                 if made is not None:
-                    for name in kept:
-                        del vars(self)[name]
+                    self.__dict__.clear()  # all of it is ours
                     with torch.set_grad_enabled(made.grad):
                         super().__init__(*made.args, **made.kwargs)
 
@@ -151,7 +149,7 @@ class Settings:
     """An object such as a network's `args`: what it is asked for and does not know is 2, and known from then on."""
 
     def __init__(self, **numbers: int):
-        vars(self).update(numbers)
+        self.__dict__.update(numbers)
 
     def __getattr__(self, name: str) -> int:
         if name.startswith("__"):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from vfi_kernels.compat import _coverage, _effects, _trials, _warps
+from vfi_kernels.compat import _effects, _trials, _warps
 from vfi_kernels.compat._trials import CannotRun, Misbehaves
 from vfi_kernels.compat._warp_pictures import FLOAT, HALVES
 from vfi_kernels.compat._warp_trials import Differs, Found, More, Trials
@@ -110,10 +110,15 @@ def expect_same_ways(trials: Trials, kind: Warp, more: More, numbers: Sequence[i
     def one_of_them(way: Way) -> None:
         given = drawn(way, kind.last, trials.dtype)
         leaves = tuple(t for t in given if t.requires_grad)
-        off = contextlib.nullcontext() if way.grad else torch.no_grad()
-        with contextlib.suppress(Exception), off, _coverage.recorded():
-            out = trials.call(*((t * 1 for t in given) if leaves else given), **dict(more))
-            found.append((way, out, _trials.gradients_of(out, leaves)))
+        call = functools.partial(trials.call, **dict(more))
+        try:
+            with contextlib.nullcontext() if way.grad else torch.no_grad():
+                out = _effects.called(trials.source, call, [t * 1 for t in given] if leaves else given)
+                found.append((way, out, _trials.gradients_of(out, leaves)))
+        except _effects.Leaves:
+            raise
+        except Exception:
+            return
 
     try:
         _trials.outcome(all_of_them, (), (), trials.source, trials.emulated)

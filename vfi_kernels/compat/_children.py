@@ -165,6 +165,8 @@ def serve(tasks: Sequence[Callable[[], object]], pipe: socket.socket) -> None:
             answer = (True, task())
         except Exception as error:
             answer = (False, f"its trial failed: {type(error).__name__}: {error}")
+        except BaseException as error:  # which would have ended the process of who calls it
+            answer = (False, f"it raises {type(error).__name__}")
         send(pipe, pickle.dumps(answer))
 
 

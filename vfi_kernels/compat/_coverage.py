@@ -66,8 +66,7 @@ class Recorder:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         seen, flow = self.seen[code], _flow.flow_of(code)
-        for name, value in given_to(frame):
-            seen.note(name, value)
+        given_to(frame, seen)
         offsets, jumps, ran, last = flow.offsets, flow.jumps, seen.ran, -1
 
         def step(frame: FrameType, event: str, argument: object) -> "Function":
@@ -126,16 +125,23 @@ def is_foreign(code: CodeType) -> bool:
     return found
 
 
-def given_to(frame: FrameType) -> Iterator[tuple[str, object]]:
-    """The parameters of a call, but for an object's own, and True and False that stand in the call."""
+def given_to(frame: FrameType, seen: Seen) -> None:
+    """Notes the parameters of a call, but for an object's own, constants that stand in the call, and defaults."""
     code, values, caller = frame.f_code, frame.f_locals, frame.f_back
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[: count + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
-    for name in names[int(names[:1] == ("self",)) :]:
+    names = names[int(names[:1] == ("self",)) :]
+    if caller is None or not is_foreign(caller.f_code):  # a trial
+        for name in names:
+            seen.note(name, values.get(name))
+        return
+    given, by_name, constants = _flow.call_at(caller.f_code, caller.f_lasti)
+    for n, name in enumerate(names):
         value = values.get(name)
-        said = isinstance(value, bool) and caller is not None and is_foreign(caller.f_code)
-        if not (said and caller is not None and value in _flow.literals(caller.f_code, caller.f_lasti)):
-            yield name, value
+        is_given = n < given - len(by_name) or name in by_name or name in code.co_varnames[count:]
+        said = isinstance(value, NUMBERS) and any(type(c) is type(value) and c == value for c in constants)
+        if is_given and not said and not isinstance(value, FIXED):
+            seen.given.add(name)
 
 
 def expect_every_way() -> None:

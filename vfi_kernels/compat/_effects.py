@@ -63,6 +63,9 @@ def begin() -> None:
 @contextlib.contextmanager
 def one_object() -> Iterator[None]:
     """Inside, the object of a method is the same in all calls."""
+    if trial.keeps:
+        yield
+        return
     trial.keeps = True
     try:
         yield
@@ -205,7 +208,7 @@ def generators() -> tuple[object, ...]:
     return bytes(torch.get_rng_state().numpy()), random.getstate(), state[0], bytes(state[1]), state[2]
 
 
-def called(function: Foreign, call: Function, arguments: Sequence[Foreign], once: bool) -> object:
+def called(function: Foreign, call: Function, arguments: Sequence[Foreign], once: bool = False) -> object:
     """What a call gives; it is repeated, to tell a cache from what each call changes."""
     if once or not any(isinstance(a, Tensor) for a in arguments):
         with _coverage.recorded():

@@ -11,7 +11,9 @@ from vfi_kernels.compat._code import DOTS
 DEVICE = ("is_cuda", "is_cpu", "device", "get_device")  # which is tried both ways, or does not run here
 ENDS = ("POP_TOP", "RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE")
 ALWAYS = ("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD_NO_INTERRUPT")
+MANY = 255  # arguments, where it is not known how many
 PASSED = ("EXTENDED_ARG", "CACHE")
+JUMPS = {*dis.hasjrel, *dis.hasjabs}
 MOST_STEPS = 300  # to where an error is raised
 Names = frozenset[str]  # variables; of attributes ".name"
 
@@ -84,7 +86,9 @@ def is_jump(step: dis.Instruction) -> bool:
 
 def jump_of(steps: list[dis.Instruction], n: int, line: int) -> Jump:
     condition = list(made_before(steps, n))
-    reads = frozenset(name for step in condition for name in read_by(step))
+    reads = frozenset(name for step in condition for name in read_by(step)).union(
+        assigned_in(steps, n - len(condition))
+    )
     plain = not any("CALL" in s.opname or (s.opname == "LOAD_CONST" and type(s.argval) in (int, float))
                     for s in condition)  # fmt: skip
     following = steps[n + 1].offset if n + 1 < len(steps) else -1
@@ -95,6 +99,9 @@ def made_before(steps: list[dis.Instruction], n: int) -> Iterator[dis.Instructio
     """The instructions before one that make the value that it takes, the last one first."""
     depth = 0
     for step in reversed(steps[:n]):
+        if step.opname.startswith("STORE_FAST_LOAD_FAST"):
+            yield step
+            return
         if step.opname.startswith("STORE_") or step.opname in ENDS:
             return
         yield step
@@ -103,13 +110,25 @@ def made_before(steps: list[dis.Instruction], n: int) -> Iterator[dis.Instructio
             return
 
 
+def assigned_in(steps: list[dis.Instruction], start: int) -> tuple[str, ...]:
+    """The variable that a condition assigns to, and goes on with: (n := ...) > 3."""
+    copied = start > 1 and steps[start - 2].opname in ("COPY", "DUP_TOP")
+    return written_by(steps, start - 1) if copied else ()
+
+
 @functools.lru_cache(maxsize=4096)
-def literals(code: CodeType, offset: int) -> tuple[bool, ...]:
-    """True and False, as far as they stand among the arguments of a call."""
+def call_at(code: CodeType, offset: int) -> tuple[int, Names, tuple[object, ...]]:
+    """Of a call: how many arguments it has by place and by name, the latter's names, and the constants that are written
+    out among them."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in PASSED]
-    n = next((n for n, step in enumerate(steps) if step.offset > offset), len(steps))
-    made = list(made_before(steps, n))
-    return tuple(s.argval for s in made if s.opname == "LOAD_CONST" and isinstance(s.argval, bool))
+    n = max(n for n, step in enumerate(steps) if step.offset <= offset)  # it may stand behind the call
+    step = steps[n]
+    if not step.opname.startswith("CALL") or step.opname == "CALL_FUNCTION_EX" or not isinstance(step.arg, int):
+        return MANY, frozenset(), ()
+    by_name = next((s.argval for s in steps[max(n - 2, 0) : n] if isinstance(s.argval, tuple)
+                    and (s.opname == "KW_NAMES" or step.opname.endswith("KW"))), ())  # fmt: skip
+    made = [s.argval for s in made_before(steps, n + 1) if s.opname in ("LOAD_CONST", "LOAD_SMALL_INT")]
+    return step.arg, frozenset(by_name), tuple(made)
 
 
 def variables(step: dis.Instruction) -> tuple[str, ...]:
@@ -178,10 +197,9 @@ def raises(steps: list[dis.Instruction], start: int) -> bool:
             continue
         if step.opname.startswith(("RETURN_", "YIELD_")) or len(seen) > MOST_STEPS:
             return False
-        if step.opname in ALWAYS:
+        if step.opcode in JUMPS and step.argval in at:
             left.append(at[step.argval])
-            continue
-        left += [n + 1, *([at[step.argval]] if "JUMP" in step.opname and step.argval in at else [])]
+        left += [] if step.opname in ALWAYS else [n + 1]
     return bool(seen)
 
 

@@ -62,7 +62,7 @@ def plan_for(c: "Candidate") -> OfMethod | None:
         return None
     assert c.owner is not None
     made = _warp_objects.maker(c.owner, c.instance)
-    sized = c.instance is None and _warp_objects.made_of_sizes(c.owner)
+    sized = c.instance is None and _warp_objects.is_sized(c.owner)
 
     def call(*args: Foreign) -> object:
         try:

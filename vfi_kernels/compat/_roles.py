@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -24,6 +25,7 @@ from vfi_kernels.compat import (
     _splats,
     _state,
     _survey,
+    _targets,
     _trials,
     _warp_objects,
     _warp_trials,
@@ -36,6 +38,7 @@ from vfi_kernels.compat._stand_ins import WarpPlan
 TRIED = re.compile(r"warp|resample|splat|corr(?!ect|upt|espond)|cost_?vol|deform_?conv|sepconv|adacof", re.IGNORECASE)
 WARPS = re.compile(r"warp|resample", re.IGNORECASE)
 BLOCK = re.compile(r"corr_?block", re.IGNORECASE)  # of classes
+LAYER = re.compile(r"deform_?conv|dcn", re.IGNORECASE)  # of classes with weights
 
 
 class Plan(Protocol):
@@ -99,7 +102,10 @@ def candidate(
     if not inspect.isfunction(function) or not is_foreign(function) or function.__name__.startswith("test"):
         return None
     code = function.__code__
-    if code.co_argcount < (3 if takes_self else 2) and not code.co_flags & inspect.CO_VARARGS:
+    if owner is not None and is_layer(function, owner):
+        return Candidate(value, function, takes_self, owner, instance, owner.__name__)
+    count = code.co_argcount + code.co_kwonlyargcount
+    if count < (3 if takes_self else 2) and not code.co_flags & inspect.CO_VARARGS:
         return None
     names = [owner.__name__] if owner is not None and function.__name__ == "forward" else [function.__name__, name]
     named = any(map(TRIED.search, names)) or samples(function)
@@ -108,13 +114,33 @@ def candidate(
     return None
 
 
+def is_layer(function: Function, owner: type) -> bool:
+    """Whether it is what a layer computes of its input, and has weights for, that is a deformable convolution by its
+    name."""
+    known = issubclass(owner, torch.nn.Module) and LAYER.search(owner.__name__) is not None
+    return known and function.__name__ == "forward" and function.__code__.co_argcount <= 3
+
+
 def samples(function: Function) -> bool:
     return "grid_sample" in _state.names_in(function.__code__)
 
 
 def samples_somewhere(function: Function) -> bool:
-    """Whether a function, or one that it calls, calls grid_sample."""
-    return any(map(samples, _state.called_by(function)))
+    """Whether a function, or one that it calls, also as an attribute of a module, calls grid_sample."""
+    layers = _state.called_by(function)
+    return any(map(samples, layers)) or any(map(samples, of_modules(layers)))
+
+
+def of_modules(layers: Sequence[Function]) -> list[Function]:
+    """The functions that these name as attributes of modules that are no library's."""
+    found: list[Function] = []
+    for layer in layers:
+        names = _state.names_in(layer.__code__)
+        modules = [v for v in map(layer.__globals__.get, names) if isinstance(v, ModuleType)]
+        for module in modules:
+            if not _targets.installed(module.__name__):
+                found += [f for f in map(vars(module).get, names) if inspect.isfunction(f)]
+    return found
 
 
 def is_foreign(value: object) -> bool:
@@ -161,6 +187,8 @@ def expect_nothing_unseen(c: Candidate) -> None:
 def judged(c: Candidate) -> Verdict | None:
     if isinstance(c.function, torch.jit.ScriptFunction):
         return Verdict(None, "it is compiled by torch.jit.script")
+    if c.owner is not None and is_layer(c.function, c.owner):
+        return Verdict(None, "it is a layer with weights of its own: make it of vfi_kernels.compat's mmcv or basicsr")
     try:
         if is_function_of_autograd(c.function):
             role = _functions.role_of(c.function)
@@ -198,6 +226,10 @@ def judge_warp(c: Candidate) -> Verdict:
     further = [] if with_grid else parameters[2:]
     needed = [p for p in further if p.default is p.empty]
     variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & kinds
+    if inspect.Parameter.KEYWORD_ONLY in {p.kind for p in parameters[:2]}:
+        raise _warp_trials.Differs(
+            f"its parameters are ({', '.join(names)}), expected a flow that is given by place, too"
+        )
     if variadic or len(names) < 2 or len(needed) > 1:
         raise _warp_trials.Differs(f"its parameters are ({', '.join(names)}), expected an image and a flow")
     failed: Exception | None = None

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _patching, _roles, _stubs, _targets
 from vfi_kernels.compat._folders import library_folders
 
@@ -72,14 +72,19 @@ def with_replacements(tree: ast.Module) -> ast.Module:
 def tried_when_called(function: Function, method: bool, report: _patching.PatchReport) -> Function:
     """`function` of a script, judged at its first call: then what it uses is defined, and a method has its object."""
     chosen: list[Function] = []
+    choose = _patching.chosen_for  # of its closure: its globals will be the script's
 
-    @functools.wraps(function)
     def call(*args: object, **kwargs: object) -> object:
         if not chosen:
-            chosen.append(_patching.chosen_for(function, method, args[0] if method and args else None, report))
+            chosen.append(choose(function, method, args[0] if method and args else None, report))
         return chosen[0](*args, **kwargs)
 
-    return call
+    # torch.jit.script compiles `function`, and looks for its names in these globals.
+    built = FunctionType(call.__code__, function.__globals__, closure=call.__closure__)
+    wrapped: Foreign = functools.wraps(function)(built)
+    wrapped.__prepare_scriptable__ = lambda: function
+    found: Function = wrapped
+    return found
 
 
 def replace_in_script(value: Function, report: _patching.PatchReport) -> object:

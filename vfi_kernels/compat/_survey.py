@@ -2,12 +2,16 @@
 others, closures, defaults, and the functions that it calls; as it is now."""
 
 import collections
+import contextvars
 import enum
 import functools
 import inspect
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
 from types import CodeType, MappingProxyType, ModuleType
 
@@ -38,7 +42,11 @@ PLAIN = (
 ORDERED = (list, tuple, collections.deque)
 CONTAINERS = (*ORDERED, set, frozenset, dict, MappingProxyType)
 CHANGING = ("ndarray", "array", "bytearray", "memoryview", "mmap", "Array")  # inside, and they do not say so
-OPAQUE = ("logging", "threading", "_thread", "weakref")  # whose objects decide nothing
+OPAQUE = ("threading", "_thread")  # whose objects decide nothing
+HIDDEN = (  # what these hold cannot be seen, or is another thing for each who asks
+    logging.Logger, logging.LoggerAdapter, contextvars.ContextVar, threading.local, weakref.ref,
+    weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet, Iterator, torch.Generator,
+)  # fmt: skip
 ANY = ("__getattr__", "__getattribute__")  # methods that Python calls for every name
 OPERATORS = (
     *ANY, "forward", "_forward_hooks", "_forward_pre_hooks", "__call__", "__getitem__", "__len__", "__bool__", "__eq__",
@@ -256,6 +264,8 @@ class Survey:
 
     def object(self, path: str, value: Foreign) -> None:
         kind = type(value)
+        if issubclass(kind, HIDDEN) or kind in weakref.ProxyTypes:
+            raise Untold(f"it reads {path}, which is a {kind.__name__}, whose state cannot be seen")
         if value is self.owner and path != "self":  # which someone else has as well
             self.of_owner = None
         if value is not self.owner:  # which is not kept

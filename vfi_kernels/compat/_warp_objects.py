@@ -41,7 +41,7 @@ def calls_of(c: "Candidate", with_grid: bool) -> Iterator[Bound]:
         return
     assert c.owner is not None
     made = maker(c.owner, c.instance)
-    sized = c.instance is None and made_of_sizes(c.owner)
+    sized = c.instance is None and is_sized(c.owner)
     for grid in ("", *sorted(name for name in _state.names_in(function.__code__) if "grid" in name.lower())):
         if grid and hasattr(c.owner, grid):
             continue
@@ -114,6 +114,11 @@ def made_of_sizes(owner: type) -> bool:
     return arguments_of(owner, 8, 8) is not None
 
 
+def is_sized(owner: type) -> bool:
+    """Whether objects of another size are others."""
+    return made_of_sizes(owner) and bool(arguments_of(owner, 8, 8))
+
+
 def arguments_of(owner: type, height: int, width: int) -> list[object] | None:
     """What an object is made of, as far as the names of parameters tell."""
     known: dict[str, object] = {"h": height, "height": height, "w": width, "width": width, "device": "cpu"}
@@ -155,7 +160,7 @@ def guard_of(c: "Candidate", grid: str, own: Iterable[str]) -> Guard:
     if not c.takes_self or c.owner is None:
         return Guard(c.function, own=own)
     made = maker(c.owner, c.instance)
-    sized = c.instance is None and made_of_sizes(c.owner) and arguments_of(c.owner, 8, 8)
+    sized = c.instance is None and is_sized(c.owner)
     if sized:
         return Guard(c.function, made=made, own=own, without=without)
     owner = made(8, 8)
