@@ -14,6 +14,7 @@ from vfi.errors import require
 from vfi.files.images import with_alpha
 from vfi.files.opencv import opencv
 from vfi.video.av_common import EXACT_CONVERSION, Colour
+from vfi.video.siting import in_samples, steps
 
 if TYPE_CHECKING:
     from av import VideoFormat, VideoFrame
@@ -153,6 +154,8 @@ def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
         rgb = dithered(rgb)
     if is_exact(pixels, colour):
         whole: VideoFrame = av.VideoFrame.from_ndarray(rgb, format="rgb48le" if rgb.dtype == np.uint16 else "rgb24")
+        if colour.siting and max(steps(pixels)) > 1:
+            return in_samples(whole, name, matrix, sampled, colour.siting)
         return whole.reformat(
             format=name, dst_colorspace=matrix, dst_color_range=sampled, interpolation=EXACT_CONVERSION
         )
@@ -167,6 +170,8 @@ def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
     codes = np.minimum(_transformed(rgb, scale[:, None] * matrix_of_rgb, offset), 2**bits - 1) << (16 - bits)
     planar: VideoFrame = av.VideoFrame(width, height, "yuv444p16le")
     _fill(planar, opencv().split(codes), "<u2")
+    if colour.siting and max(steps(pixels)) > 1:
+        return in_samples(planar, name, matrix, sampled, colour.siting)
     return _recoded(planar, name, matrix, colour.range, width, height)
 
 

@@ -68,7 +68,7 @@ class Demuxer:
             what = f"the codec of its video (stream {stream.index}) is unknown"
             raise UserError(f"cannot read {name_of(self.path)}: {what}")
         stream.thread_type = "AUTO"
-        self._clock: Fraction = stream.time_base
+        self.clock: Fraction = stream.time_base
         self._decoder = stream.codec_context
         if stream.metadata.get("alpha_mode") == "1" and self._decoder.codec.canonical_name in _WITH_ALPHA:
             name = _WITH_ALPHA[self._decoder.codec.canonical_name]
@@ -111,7 +111,7 @@ class Demuxer:
             self._read_to(time)  # by its clock the same time may be there twice
             return True
         with contextlib.suppress(require("av").FFmpegError):
-            self.container.seek(round(time / self._clock), stream=self.video)
+            self.container.seek(round(time / self.clock), stream=self.video)
             self._decoder.flush_buffers()
             self._forget()
             return True

@@ -1,7 +1,7 @@
 """Reading videos: upright RGB frames with exact times."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
 from vfi.video.interlaced import Deinterlace, Interlacing
 from vfi.video.shortfall import Shortfall
+from vfi.video.siting import siting_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -100,19 +101,15 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
-        self._first, self._clock = head[0], self._stream_clock()
+        self._first, self._clock = head[0], self.demuxer.clock
         self._learn(head)
         with reading(path):
             self._losses = (*losses(head[0]), *filter(None, [self._interlacing.note]))
             self._hdr, self._alpha = hdr_of(head[0]), any(map(seen_through, head))
+            self._siting = siting_of(head[0], self.demuxer.video.codec_context.codec.canonical_name)
         self._reached: Fraction | None = None
         self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
-
-    def _stream_clock(self) -> Fraction:
-        clock = self.demuxer.video.time_base
-        assert clock is not None
-        return clock
 
     def _learn(self, head: "list[VideoFrame]") -> None:
         """What the times of the first frames tell."""
@@ -148,7 +145,7 @@ class VideoReader:
             even=self._even,
             time_base=self._clock,
             pixel_aspect=aspect,
-            colour=sampled_as(frame),
+            colour=replace(sampled_as(frame), siting=self._siting),
             duration=self._duration(),
             codec=stream.codec_context.codec.canonical_name,
             pixels=frame.format.name,
