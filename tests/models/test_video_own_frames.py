@@ -11,8 +11,9 @@ from test_video_depth import film, samples
 from tiny_videos import make
 from video_runs import run
 
+from vfi.video.alpha import from_pixels, has_alpha, to_pixels
 from vfi.video.av_common import Colour
-from vfi.video.colours import bits_of, from_pixels, has_alpha, to_pixels
+from vfi.video.colours import bits_of
 from vfi.video.reader import VideoReader
 
 SIDE = 64

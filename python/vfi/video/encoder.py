@@ -13,8 +13,9 @@ import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.images import with_alpha
+from vfi.video.alpha import from_pixels, has_alpha
 from vfi.video.av_common import Colour, sentence
-from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered, from_pixels, has_alpha
+from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.display_size import PLACEHOLDER
 from vfi.video.encodings import Encoding, codec_named, pixel_format, said, settings, with_more
@@ -237,8 +238,9 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
-        stream = trial.add_stream(codec.name, rate=25, options=_QUIET.get(codec.name, {}))
-        stream.width = stream.height = 64
+        known = ENCODERS[codec.name].options if codec.name in ENCODERS else {}
+        stream = trial.add_stream(codec.name, rate=25, options=with_more(known, _QUIET.get(codec.name, {})))
+        stream.width, stream.height = 256, 128  # as DNxHR wants it, at least
         stream.pix_fmt = codec.video_formats[0].name
         trial.start_encoding()
     except (ValueError, av.FFmpegError):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from vfi.errors import UserError
-from vfi.video.colours import FULL, bits_of, copied, from_pixels
+from vfi.video.alpha import from_pixels
+from vfi.video.colours import FULL, bits_of, copied
 from vfi.video.encoder import Picture, writable
 from vfi.video.encodings import nearest
 
