@@ -24,7 +24,7 @@ $(VENV)/models: $(VENV)/torch $(SOURCES)
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet build_ext --inplace
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,onnx,openvino,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,onnx,openvino,stills,bench,dev,docs]"
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models

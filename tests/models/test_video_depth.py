@@ -9,6 +9,7 @@ import pytest
 from video_runs import refused, run
 
 from vfi.files.images import read_image
+from vfi.video.alpha import from_pixels, to_pixels
 from vfi.video.av_common import Colour
 from vfi.video.colours import _codes, _matrix, bits_of, dithered, from_rgb, sampled_as, to_rgb
 from vfi.video.containers import CONTAINERS, encoder_for
@@ -77,6 +78,54 @@ def test_rgb_comes_back_to_the_bit(name):
     again = from_rgb(to_rgb(frame, SIDE, SIDE), name, Colour(0, 2))
     for before, after in zip(samples(frame), samples(again), strict=True):
         assert np.array_equal(before, after) or name == "bgr0"  # the fourth byte means nothing
+
+
+ALPHA = [
+    *("yuva420p", "yuva422p", "yuva444p", "yuva420p10le", "yuva444p10le", "yuva444p12le", "yuva422p16le"),
+    *(
+        "rgba",
+        "bgra",
+        "gbrap",
+        "gbrap10le",
+        "gbrap12le",
+        "gbrap16le",
+        "rgba64le",
+        "rgba64be",
+        "ya8",
+        "ya16le",
+        "ya16be",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ALPHA)
+def test_alpha_comes_back(name):
+    """Whatever the colours are; a picture that has none is opaque."""
+    bits, rgb = bits_of(av.VideoFormat(name)), av.VideoFormat(name).is_rgb
+    kind = np.dtype(np.uint16 if bits > 8 else np.uint8)
+    most, colour = np.iinfo(kind).max, Colour(0, 2) if rgb else Colour(1, 2 if name.startswith("ya") else 1)
+    pixels = np.full((SIDE, SIDE, 4), 0.4 * most, kind)
+    pixels[..., 3] = np.linspace(0, most, SIDE * SIDE).reshape(SIDE, SIDE)
+    frame = from_pixels(pixels, name, colour)
+    frame.colorspace, frame.color_range = colour.matrix, colour.range
+    again = to_pixels(frame, SIDE, SIDE)
+    assert again.dtype == kind and np.abs(again.astype(int) - pixels).max() <= 1.01 * most / (2**bits - 1)
+    third = to_pixels(from_pixels(again, name, colour), SIDE, SIDE)
+    assert np.array_equal(third[..., 3], again[..., 3])
+    assert (to_pixels(from_pixels(pixels[..., :3], name, colour), SIDE, SIDE)[..., 3] == most).all()
+
+
+@pytest.mark.parametrize("name", ("gbrpf32le", "gbrpf32be", "grayf32le", "gbrapf32le", "gbrpf16le", "grayf16le"))
+def test_float_becomes_sixteen_bits(name):
+    frame = av.VideoFrame(SIDE, SIDE, name)
+    size = 4 if "32" in name else 2
+    values = [-1, 0, 0.25, 0.5, 1, 40, np.nan]
+    for plane in frame.planes:
+        codes = np.resize(np.array(values), (plane.height, plane.line_size // size))
+        plane.update(codes.astype(f"{'>' if name.endswith('be') else '<'}f{size}").tobytes())
+    expected = np.resize(np.array([0, 0, 16384, 32768, 65535, 65535, 0]), SIDE)
+    for seen in to_pixels(frame, SIDE, SIDE)[0].T:
+        assert np.abs(seen.astype(int) - expected).max() <= 1
 
 
 def test_dithering_keeps_means_and_whole_levels():

@@ -11,8 +11,9 @@ from test_video_depth import film, samples
 from tiny_videos import make
 from video_runs import run
 
+from vfi.video.alpha import from_pixels, has_alpha, to_pixels
 from vfi.video.av_common import Colour
-from vfi.video.colours import bits_of, from_pixels, has_alpha, to_pixels
+from vfi.video.colours import bits_of
 from vfi.video.reader import VideoReader
 
 SIDE = 64
@@ -196,3 +197,64 @@ def test_opaque_alpha_changes_no_colour(tmp_path, capsys):
         made.append([samples(frame) for frame in pictures(tmp_path / f"{pixels}.mp4")])
     for one, other in zip(*made, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other))
+
+
+def ramps(path, codec, pixels, siting, options=None):
+    """A film of ramps in the chroma, across in blue and down in red, whose samples lie as `siting` says."""
+    with av.open(str(path), "w") as out:
+        said = {"chroma_sample_location": siting} if siting else {}
+        stream = out.add_stream(codec, rate=25, options={**said, **(options or {})})
+        stream.width = stream.height = SIDE
+        stream.pix_fmt = pixels
+        for number in range(3):
+            frame = av.VideoFrame(SIDE, SIDE, pixels)
+            unit = 2 ** (bits_of(frame.format) - 8)
+            for place, plane in enumerate(frame.planes):
+                across, down = SIDE // plane.width, SIDE // plane.height
+                rows, columns = np.mgrid[: plane.height, : plane.line_size // (2 if unit > 1 else 1)]
+                moving = 100 + 4 * np.sin((columns - 3 * number) / 3)
+                level = [moving, 60 + 2 * across * columns, 60 + 2 * down * rows][place]
+                plane.update((level.clip(0, 240) * unit).round().astype("u1" if unit == 1 else "<u2").tobytes())
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+PLACES = {
+    "left": ("libx264", "yuv420p", "left", {"qp": "0"}), "top left": ("libx264", "yuv420p", "topleft", {"qp": "0"}),
+    "middle": ("libx264", "yuv420p", "center", {"qp": "0"}), "not said": ("ffv1", "yuv420p", "", {}),
+    "hevc, 10 bits": ("libx265", "yuv420p10le", "topleft", {"x265-params": "log-level=none:lossless=1"}),
+    "4:2:2": ("ffv1", "yuv422p10le", "left", {}), "ffv1": ("ffv1", "yuv420p", "topleft", {}),
+}  # fmt: skip
+WRITERS = {
+    "out.mp4": ("--codec", "libx264", "--crf", "0"), "out.mkv": ("--codec", "ffv1"), "out.mov": ("--codec", "prores"),
+    "hevc.mp4": ("--codec", "hevc", "--crf", 1), "vp9.webm": ("--crf", 1), "out.mpg": (), "y4m": (),
+    "av1.mkv": ("--codec", "av1", "--encoder-option", "svtav1-params=lossless=1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("place", PLACES)
+def test_chroma_stays_where_it_is(tmp_path, place, writer):
+    """Of frames given and made: shifted by half a sample of luma, the ramps would be a level off, and flicker."""
+    codec, pixels, siting, options = PLACES[place]
+    source, out = ramps(tmp_path / "in.mkv", codec, pixels, siting, options), tmp_path / writer
+    if writer == "y4m":
+        import subprocess
+
+        program = "import sys; from vfi.commands.main import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", program, "interpolate", source, "-o", "-", "--quiet"]
+        out.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    else:
+        assert run(source, "-o", out, *WRITERS[writer]) == 0
+    given, made = (VideoReader(path).info.colour.siting for path in (source, out))
+    told = writer in ("out.mkv", "av1.mkv", "out.mp4", "vp9.webm") or (writer == "hevc.mp4" and place != "4:2:2")
+    if told and siting not in ("", "center"):
+        assert made == given
+    frames = pictures(out)
+    unit = 2 ** (bits_of(frames[0].format) - 8)
+    for number in (1, 3):
+        for earlier, between in list(zip(samples(frames[number - 1]), samples(frames[number])))[1:3]:
+            inner = slice(4, -4)
+            assert abs((between - earlier)[inner, inner].mean()) < 0.45 * unit

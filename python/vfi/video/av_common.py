@@ -20,12 +20,16 @@ EXACT_CONVERSION = 0x4 | 0x2000 | 0x4000 | 0x40000
 
 @dataclass(frozen=True)
 class Colour:
-    """How the samples mean colours; FFmpeg's numbers, 2 (0 for the range) where the file does not say."""
+    """How the samples mean colours; FFmpeg's numbers, 2 (0 for the range) where the file does not say.
+
+    siting: where samples of chroma lie, by FFmpeg's names; "": not said.
+    """
 
     matrix: int = 2
     range: int = 0
     transfer: int = 2
     primaries: int = 2
+    siting: str = ""
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vfi.errors import require
-from vfi.files.images import with_alpha
 from vfi.files.opencv import opencv
 from vfi.video.av_common import EXACT_CONVERSION, Colour
+from vfi.video.planes import copy_planes, fill, samples_of
+from vfi.video.siting import in_samples, steps
 
 if TYPE_CHECKING:
     from av import VideoFormat, VideoFrame
-    from av.video.plane import VideoPlane
 
 # From the numbers that files carry to the scaler's, which has no others.
 _OF_SCALER = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
@@ -62,21 +62,6 @@ def sampled_as(frame: "VideoFrame") -> Colour:
     return Colour(int(frame.colorspace), sampled, int(frame.color_trc), int(frame.color_primaries))
 
 
-def has_alpha(pixels: "VideoFormat") -> bool:
-    return any(component.is_alpha for component in pixels.components)
-
-
-def without_alpha(name: str) -> str:
-    """Of planar formats, the one of the same planes but the last."""
-    return name.replace("yuva", "yuv").replace("gbra", "gbr")
-
-
-def to_pixels(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
-    """(height, width, 3) as `to_rgb`, or with alpha (height, width, 4) where the samples have any."""
-    rgb = to_rgb(frame, width, height)
-    return np.dstack((rgb, _alpha(frame, width, height))) if has_alpha(frame.format) else rgb
-
-
 def to_rgb(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
     """(height, width, 3) RGB: uint8, or uint16 where samples have more than 8 bits."""
     pixels, colour = frame.format, sampled_as(frame)
@@ -93,55 +78,16 @@ def to_rgb(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
     bits = bits_of(pixels)
     if len(pixels.components) < 3:
         same = frame.reformat(width, height, interpolation=EXACT_CONVERSION)
-        gray = _samples(same, 0, _words(pixels))[..., 0] * np.float32(65535 / (2**bits - 1))
+        gray = samples_of(same, 0)[..., 0] * np.float32(65535 / (2**bits - 1))
         return np.repeat(gray.round().astype(np.uint16)[..., None], 3, axis=2)
     planar = _recoded(frame, "yuv444p16le", matrix, colour.range, width, height)
-    luma, *chroma = (_samples(planar, number)[..., 0] for number in range(3))
+    luma, *chroma = (samples_of(planar, number)[..., 0] for number in range(3))
     luma = luma & np.uint16(65536 - 2 ** (16 - bits))  # the scaler may have filled the bits below
     to_values = np.linalg.inv(_matrix(colour.matrix)) * 65535
     scale, offset = _codes(bits, colour.range)
     factors = to_values / scale / 2 ** (16 - bits)
     values = _transformed(opencv().merge([luma, *chroma]), factors, -to_values @ (offset / scale))
     return values if deep else np.asarray((values / 257).round().astype(np.uint8))
-
-
-def _alpha(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
-    """(height, width) in uint8, or uint16 where samples have more than 8 bits."""
-    bits, pixels = bits_of(frame.format), frame.format
-    if bits <= 8 or (not pixels.is_planar and len(pixels.components) > 2):
-        name = "rgba" if bits <= 8 else "rgba64le"
-        return np.asarray(frame.to_ndarray(format=name, width=width, height=height)[..., 3])
-    same = frame.reformat(width, height, interpolation=EXACT_CONVERSION)
-    samples = _samples(same, len(frame.planes) - 1, _words(pixels))[..., -1]
-    return np.asarray((samples * np.float32(65535 / (2**bits - 1))).round().astype(np.uint16))
-
-
-def from_pixels(pixels: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
-    """A frame with samples of the format `name`, of (H, W, 3) as `from_rgb`, or with alpha (H, W, 4)."""
-    av = require("av")
-    written = av.VideoFormat(name)
-    if not has_alpha(written):
-        return from_rgb(np.ascontiguousarray(pixels[..., :3]), name, colour)
-    pixels, bits = with_alpha(pixels), bits_of(written)
-    if not written.is_planar and (bits <= 8 or len(written.components) > 2):
-        if pixels.dtype == np.uint16 and bits <= 8:
-            pixels = dithered(pixels)
-        whole: VideoFrame = av.VideoFrame.from_ndarray(pixels, format="rgba64le" if bits > 8 else "rgba")
-        return whole.reformat(format=name, interpolation=EXACT_CONVERSION)
-    if not written.is_planar:
-        gray: VideoFrame = av.VideoFrame(pixels.shape[1], pixels.shape[0], name)
-        both = from_rgb(np.ascontiguousarray(pixels[..., :3]), "gray16le", colour)
-        alpha = pixels[..., 3].astype(np.uint16) * (65535 // np.iinfo(pixels.dtype).max)
-        _fill_plane(
-            gray.planes[0], np.dstack((_samples(both, 0)[..., 0], alpha)).reshape(len(alpha), -1), _words(written)
-        )
-        return gray
-    opaque = from_rgb(np.ascontiguousarray(pixels[..., :3]), without_alpha(name), colour)
-    frame: VideoFrame = av.VideoFrame(opaque.width, opaque.height, name)
-    _copy(opaque, frame)
-    alpha = pixels[..., 3] * ((2**bits - 1) / np.iinfo(pixels.dtype).max)
-    _fill_plane(frame.planes[len(written.components) - 1], alpha.round(), "u1" if bits <= 8 else _words(written))
-    return frame
 
 
 def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
@@ -153,6 +99,8 @@ def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
         rgb = dithered(rgb)
     if is_exact(pixels, colour):
         whole: VideoFrame = av.VideoFrame.from_ndarray(rgb, format="rgb48le" if rgb.dtype == np.uint16 else "rgb24")
+        if colour.siting and max(steps(pixels)) > 1:
+            return in_samples(whole, name, matrix, sampled, colour.siting)
         return whole.reformat(
             format=name, dst_colorspace=matrix, dst_color_range=sampled, interpolation=EXACT_CONVERSION
         )
@@ -161,12 +109,14 @@ def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
     if len(pixels.components) < 3:
         gray = _transformed(rgb, matrix_of_rgb[:1] * (2**bits - 1), np.zeros(1))
         frame: VideoFrame = av.VideoFrame(width, height, name)
-        _fill(frame, [gray], _words(pixels))
+        fill(frame, [gray])
         return frame
     scale, offset = _codes(bits, colour.range)
     codes = np.minimum(_transformed(rgb, scale[:, None] * matrix_of_rgb, offset), 2**bits - 1) << (16 - bits)
     planar: VideoFrame = av.VideoFrame(width, height, "yuv444p16le")
-    _fill(planar, opencv().split(codes), "<u2")
+    fill(planar, opencv().split(codes))
+    if colour.siting and max(steps(pixels)) > 1:
+        return in_samples(planar, name, matrix, sampled, colour.siting)
     return _recoded(planar, name, matrix, colour.range, width, height)
 
 
@@ -183,16 +133,8 @@ def copied(frame: "VideoFrame", name: str, colour: Colour) -> "VideoFrame | None
     same: VideoFrame = require("av").VideoFrame(frame.width, frame.height, name)
     if any(plane.line_size <= 0 for plane in frame.planes):
         return None
-    _copy(frame, same)
+    copy_planes(frame, same)
     return same
-
-
-def _copy(frame: "VideoFrame", same: "VideoFrame") -> None:
-    """The planes that two frames have in common."""
-    for plane, target in zip(frame.planes, same.planes):
-        rows, room = (np.frombuffer(memoryview(each), np.uint8).reshape(-1, each.line_size) for each in (plane, target))
-        width = min(plane.line_size, target.line_size)
-        room[: target.height, :width] = rows[: target.height, :width]
 
 
 def _transformed(pixels: np.ndarray, factors: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -247,25 +189,3 @@ def _recoded(frame: "VideoFrame", name: str, matrix: int, sampled: int, width: i
         width, height, name, src_colorspace=matrix, dst_colorspace=matrix, src_color_range=sampled,
         dst_color_range=sampled, interpolation=EXACT_CONVERSION,
     )  # fmt: skip
-
-
-def _samples(frame: "VideoFrame", number: int, dtype: str = "<u2") -> np.ndarray:
-    """The samples of a plane, (height, width, how many lie together)."""
-    plane, together = frame.planes[number], 1 if frame.format.is_planar else len(frame.format.components)
-    samples: np.ndarray = np.frombuffer(memoryview(plane), np.dtype(dtype)).reshape(plane.height, -1)
-    return samples[:, : plane.width * together].reshape(plane.height, plane.width, together)
-
-
-def _words(pixels: "VideoFormat") -> str:
-    return ">u2" if pixels.is_big_endian else "<u2"
-
-
-def _fill(frame: "VideoFrame", values: "np.ndarray | list[np.ndarray]", dtype: str) -> None:
-    for plane, samples in zip(frame.planes, values):
-        _fill_plane(plane, samples, dtype)
-
-
-def _fill_plane(plane: "VideoPlane", samples: np.ndarray, dtype: str) -> None:
-    padded = np.zeros((plane.height, plane.line_size // np.dtype(dtype).itemsize), dtype)
-    padded[:, : samples.shape[1]] = samples
-    plane.update(padded.tobytes())

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from vfi.errors import require
-from vfi.video.colours import NOT_LINEAR, has_alpha, to_pixels
+from vfi.video.alpha import has_alpha, to_pixels
+from vfi.video.colours import NOT_LINEAR
+from vfi.video.planes import is_float
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -75,6 +77,8 @@ def losses(frame: "VideoFrame") -> Iterator[str]:
     """What the first frame holds that frames of RGB do not, in words."""
     if int(frame.colorspace) in NOT_LINEAR:
         yield f"the colours ({NOT_LINEAR[int(frame.colorspace)]}) are interpolated as if their formula were linear"
+    if is_float(frame.format):
+        yield "float becomes 16 bits, without what is below 0 or above 1"
     if any(frame.side_data.get(kind) is not None for kind in _DYNAMIC):
         yield "the HDR metadata of each frame (HDR10+, Dolby Vision) is left out; that of the whole stays"
 

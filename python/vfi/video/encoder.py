@@ -13,14 +13,16 @@ import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.images import with_alpha
+from vfi.video.alpha import from_pixels, has_alpha
 from vfi.video.av_common import Colour, sentence
-from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered, from_pixels, has_alpha
+from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered
 from vfi.video.containers import CONTAINERS, encoder_for
 from vfi.video.display_size import PLACEHOLDER
 from vfi.video.encodings import Encoding, codec_named, pixel_format, said, settings, with_more
 from vfi.video.hdr import Hdr
 from vfi.video.known_encoders import ENCODERS
 from vfi.video.palette import Palette
+from vfi.video.siting import steps
 
 if TYPE_CHECKING:
     from av import Codec, Packet, VideoFrame, VideoStream
@@ -37,6 +39,11 @@ _LIMITED = ("mpeg4", "mpeg2video", "prores", "dnxhd")
 _COLOURLESS, _WIDE = ("mpeg4", "gif", "png"), (9, 10, 11, 12)
 # What keeps encoders from printing to stderr what they do; errors come as such.
 _QUIET = {"libx265": {"x265-params": "log-level=error"}}
+# Where samples of chroma lie: codecs or their files that say it (H.264 and HEVC of 4:2:0 only, VP9 in Matroska), those
+# that mean the left whatever was meant, and those that mean the middle.
+_TELL_SITING = ("h264", "hevc", "av1", "vp9", "ffv1")
+_LEFT = ("mpeg1video", "mpeg2video", "mpeg4")
+_CENTRED = ("webp", "mjpeg")
 BT709 = Colour(matrix=1, range=1, transfer=1, primaries=1)
 RGB = Colour(matrix=0, range=2, transfer=1, primaries=1)
 
@@ -108,7 +115,8 @@ class Encoder:
         """As the encoder, or the palette, takes it."""
         if self._palette is None:
             pixels, sizes = self.stream.pix_fmt or "", (self.stream.width, self.stream.height)
-            same = copied(own, pixels, self._colour) if own is not None and (own.width, own.height) == sizes else None
+            own = own if own is not None and self._same_siting and (own.width, own.height) == sizes else None
+            same = copied(own, pixels, self._colour) if own is not None else None
             made = same if same is not None else from_pixels(rgb, pixels, self._colour)
             made.color_trc, made.color_primaries = self._colour.transfer, self._colour.primaries  # ProRes asks frames
             made.colorspace, made.color_range = self._colour.matrix, self._colour.range
@@ -134,26 +142,22 @@ class Encoder:
             options["bf"] = "0"  # its files do not say in which order frames are shown
         if codec.name == "libx264" and picture.width < _TINY:
             options = with_more(options, {"x264-params": "mbtree=0"})
+        self._colour = writable(picture.colour, codec.canonical_name, pixels)
+        if self._colour.siting and codec.canonical_name in _TELL_SITING:
+            options = {**options, "chroma_sample_location": self._colour.siting}
         options = options if encoding.verbose else with_more(options, _QUIET.get(codec.name, {}))
         added = self._container.add_stream(codec.name, rate=picture.rate, options=options)
         stream = cast("VideoStream", added)
         stream.pix_fmt = pixels
-        even = pixels.startswith("yuv4") and "444" not in pixels
+        even = max(steps(require("av").VideoFormat(pixels))) > 1
+        self._same_siting = not even or picture.colour.siting == self._colour.siting
         stream.width, stream.height = (side + side % 2 if even else side for side in (picture.width, picture.height))
         if (stream.width, stream.height) != (picture.width, picture.height):
             self.notices.append(
                 f"{picture.width}x{picture.height} becomes {stream.width}x{stream.height} by repeating the last "
                 f"row or column: {pixels} video needs even sizes"
             )
-        kind = self._container.format.name
-        silent = picture.pixel_aspect != 1 and codec.canonical_name in _SQUARE
-        self.needs_size = silent and kind in ("matroska", "webm")
-        if self.needs_size:
-            stream.metadata["title"] = PLACEHOLDER
-        elif silent and kind not in _TELL_ASPECT:
-            aspect = f"{picture.pixel_aspect.numerator}:{picture.pixel_aspect.denominator}"
-            self.notices.append(f"the pixel aspect of {aspect} is lost: neither {codec.name} nor {kind} files tell it")
-        self._colour = writable(picture.colour, codec.canonical_name, pixels)
+        self._tell_aspect(stream, codec)
         context = stream.codec_context
         context.time_base = picture.time_base
         context.sample_aspect_ratio = picture.pixel_aspect
@@ -173,6 +177,17 @@ class Encoder:
             what = f"the encoder {self.settings} cannot be opened for {given} ({sentence(error)})"
             raise ArgumentError(f"{what}: other options, or another `codec`, may do") from error
         return stream
+
+    def _tell_aspect(self, stream: "VideoStream", codec: "Codec") -> None:
+        """Has the shape of a pixel put into the file where the codec's stream does not say it."""
+        kind, shape = self._container.format.name, self.picture.pixel_aspect
+        silent = shape != 1 and codec.canonical_name in _SQUARE
+        self.needs_size = silent and kind in ("matroska", "webm")
+        if self.needs_size:
+            stream.metadata["title"] = PLACEHOLDER
+        elif silent and kind not in _TELL_ASPECT:
+            aspect = f"{shape.numerator}:{shape.denominator}"
+            self.notices.append(f"the pixel aspect of {aspect} is lost: neither {codec.name} nor {kind} files tell it")
 
     def _losses(self, codec: "Codec", pixels: str) -> Iterator[str]:
         """What these samples do not hold of the source's."""
@@ -228,8 +243,9 @@ def holds(container: "OutputContainer", codec: "Codec") -> bool:
         return False
     trial = av.open(io.BytesIO(), "w", format=container.format.name)
     try:
-        stream = trial.add_stream(codec.name, rate=25, options=_QUIET.get(codec.name, {}))
-        stream.width = stream.height = 64
+        known = ENCODERS[codec.name].options if codec.name in ENCODERS else {}
+        stream = trial.add_stream(codec.name, rate=25, options=with_more(known, _QUIET.get(codec.name, {})))
+        stream.width, stream.height = 256, 128  # as DNxHR wants it, at least
         stream.pix_fmt = codec.video_formats[0].name
         trial.start_encoding()
     except (ValueError, av.FFmpegError):
@@ -245,6 +261,15 @@ def writable(colour: Colour, family: str, pixels: str) -> Colour:
     written = require("av").VideoFormat(pixels)
     if written.is_rgb:
         return replace(colour, matrix=0, range=FULL)
+    across, down = steps(written)
+    if max(across, down) == 1:
+        colour = replace(colour, siting="")
+    elif colour.matrix == 0:
+        colour = replace(colour, siting="" if family in _CENTRED else "left")
+    elif family in _CENTRED:
+        colour = replace(colour, siting="")
+    elif colour.siting and (family in _LEFT or (family in ("h264", "hevc") and down == 1)):
+        colour = replace(colour, siting="left")
     if colour.matrix == 0:
         colour = replace(colour, matrix=1, range=1) if chroma_of(written) else replace(colour, matrix=2)
     if family == "webp":

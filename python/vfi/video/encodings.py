@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfi.errors import ArgumentError, UserError, require
-from vfi.video.colours import bits_of, chroma_of, has_alpha, without_alpha
+from vfi.video.alpha import has_alpha, without_alpha
+from vfi.video.colours import bits_of, chroma_of
 from vfi.video.hdr import Hdr
 from vfi.video.known_encoders import ENCODERS, Known, encoder_of
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
 from vfi.video.hdr import Hdr, hdr_of
 from vfi.video.interlaced import Deinterlace, Interlacing, Scan
 from vfi.video.shortfall import Shortfall
+from vfi.video.siting import siting_of
 from vfi.video.unreadable import bomb, no_frame
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class VideoReader:
         with reading(path):
             self._losses = (*losses(head[0]), *filter(None, [self._interlacing.note]))
             self._hdr, self._alpha = hdr_of(head[0]), any(map(seen_through, head))
+            self._siting = siting_of(head[0], self.demuxer.video.codec_context.codec.canonical_name)
         self._reached: Fraction | None = None
         self._seen_from: Fraction | None = None
         self._decoded: Iterator[VideoFrame] = chain(head, self._frames)
@@ -147,7 +149,7 @@ class VideoReader:
             even=self._even,
             time_base=self._clock,
             pixel_aspect=aspect,
-            colour=sampled_as(frame),
+            colour=replace(sampled_as(frame), siting=self._siting),
             duration=self._duration(),
             codec=stream.codec_context.codec.canonical_name,
             pixels=frame.format.name,

@@ -1,12 +1,14 @@
 """Pictures without compression, for the next program in a pipe: YUV4MPEG2."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from vfi.errors import UserError
-from vfi.video.colours import FULL, bits_of, copied, from_pixels
+from vfi.video.alpha import from_pixels
+from vfi.video.colours import FULL, bits_of, copied
 from vfi.video.encoder import Picture, writable
 from vfi.video.encodings import nearest
 
@@ -30,12 +32,15 @@ class Y4mWriter:
     def __init__(self, file: BinaryIO, picture: Picture) -> None:
         self._file, self._picture = file, picture
         self._pixels = nearest(list(_NAMES), picture.pixels, "yuv420p")
-        self._colour = writable(picture.colour, "rawvideo", self._pixels)
+        colour = writable(picture.colour, "rawvideo", self._pixels)
+        # The format says this only of 8 bits, and of two places.
+        wanted = "left" if self._pixels == "yuv420p" and colour.siting not in ("", "center") else colour.siting
+        self._colour, self._same_siting = replace(colour, siting=wanted), wanted == colour.siting
         self.frames = 0
 
     def write(self, rgb: np.ndarray, own: "VideoFrame | None" = None) -> None:
         """Adds a frame (H, W, 3), uint8 or uint16; own: as `Encoder.encode` has it."""
-        same = copied(own, self._pixels, self._colour) if own is not None else None
+        same = copied(own, self._pixels, self._colour) if own is not None and self._same_siting else None
         frame = same if same is not None else from_pixels(rgb, self._pixels, self._colour)
         size = 2 if bits_of(frame.format) > 8 else 1
         planes = []
@@ -52,6 +57,7 @@ class Y4mWriter:
 
     def _head(self) -> bytes:
         picture, kind = self._picture, _NAMES[self._pixels]
+        kind = "420jpeg" if kind == "420mpeg2" and self._colour.siting in ("", "center") else kind
         rate, aspect = (f"{value.numerator}:{value.denominator}" for value in (picture.rate, picture.pixel_aspect))
         size = f"W{picture.width} H{picture.height} F{rate} Ip A{aspect}"
         reach = "FULL" if self._colour.range == FULL else "LIMITED"
