@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Packets of the picture that are remembered: more than decoders hold back.
 _REMEMBERED = 256
-# So many packets before a gap and behind are looked at: a frame that others refer to comes earlier than it is shown, and
+# So many packets before a gap and behind are looked at: a frame that others refer to comes earlier than it is shown;
 # counters begin anew after 16, those of the sound at another place.
 _BEFORE, _BEHIND = 16, 2
 # Bytes that containers put around a packet, and around several.

@@ -161,9 +161,7 @@ class VideoReader:
 
     def _duration(self) -> Fraction | None:
         duration, whole = self.demuxer.video.duration, self.demuxer.container.duration
-        if duration:
-            return duration * self._clock
-        return Fraction(whole, 1_000_000) if whole else None
+        return duration * self._clock if duration else Fraction(whole, 1_000_000) if whole else None
 
     def repairs(self) -> list[str]:
         """What was made good of the times, of the frames read so far."""
