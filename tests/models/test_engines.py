@@ -12,7 +12,7 @@ import vfi
 from vfi.commands.main import main
 from vfi.engines import choice, parts, programs
 from vfi.engines.machine import Machine
-from vfi.engines.plans import USUAL, EngineFailed, Plan, built, plans
+from vfi.engines.plans import USUAL, EngineFailed, Foldable, Plan, built, plans
 from vfi.errors import ArgumentError, UserError
 from vfi.files.images import read_image, write_image
 from vfi.models import rife
@@ -21,8 +21,9 @@ from vfi.models.ebme import EBMESplat
 from vfi.models.ebme import load as load_ebme
 from vfi.models.on_engine import on_engine
 from vfi.models.rife.config import TINY
-from vfi.models.rife4.family import NETWORKS
+from vfi.models.rife4.family import FAMILY, NETWORKS
 from vfi.models.rife4.model import RIFE4
+from vfi.networks.layers import channels
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 PLAIN = Machine("some CPU", frozenset({"avx2", "avx512f"}), 2)
@@ -83,6 +84,38 @@ def test_every_engine_runs_every_model(name, plan, stand_ins):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     again = copy.deepcopy(twin)
     assert torch.equal(again.interpolate(*frames, 0.5), result)
+
+
+@pytest.mark.parametrize("network", FAMILY, ids=lambda network: network.names[0])
+def test_what_is_folded_for_inference_is_the_same(network):
+    """In double precision to its last digits; a half one keeps the sum out of its weights."""
+    torch.manual_seed(0)
+    model, frames = RIFE4(network.smaller()).double().eval(), [torch.rand(1, 3, 64, 64).double() for _ in range(2)]
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            value.mul_(10 if "lastconv" in key else 1).add_(0.1 * torch.rand_like(value) * ("beta" in key))
+    expected = model.interpolate(*frames, 0.3)
+    for dtype in (torch.float32, torch.bfloat16):
+        twin = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        folded = [each for each in twin.modules() if isinstance(each, Foldable)]
+        assert len(folded) == (8 * len(network.widths) if network.units == "residual" else 0)
+        for each in folded:
+            each.fold(dtype)
+            assert each.adds == (dtype == torch.bfloat16)
+        given = [frame.contiguous(memory_format=torch.channels_last) for frame in frames]
+        torch.testing.assert_close(twin.interpolate(*given, 0.3), expected, rtol=0, atol=1e-9)
+
+
+def test_what_a_convolution_reads_is_in_its_order():
+    """Whatever is put together; torch.cat would give it another, at the cost of a copy."""
+    last = torch.channels_last
+    parts = [torch.rand(1, 7, 4, 6).contiguous(memory_format=last)[:, :3], torch.rand(1, 1, 1, 1).expand(1, 1, 4, 6),
+             None, torch.rand(1, 2, 4, 6, dtype=torch.float64)]  # fmt: skip
+    expected = torch.cat([part.float() for part in parts if part is not None], 1)
+    with torch.no_grad():
+        found = channels(*parts)
+    assert found.is_contiguous(memory_format=last) and found.dtype == torch.float32 and torch.equal(found, expected)
+    assert torch.equal(channels(*parts), expected)  # with gradients
 
 
 def test_parts_leave_our_ops_in_torch():

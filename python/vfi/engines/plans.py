@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from types import ModuleType
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,13 @@ class Network(Protocol):
     programs: tuple[str, ...]
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor: ...
+
+
+@runtime_checkable
+class Foldable(Protocol):
+    """A module that can be made quicker for inference, once and for good."""
+
+    def fold(self, dtype: torch.dtype) -> None: ...
 
 
 Model = TypeVar("Model", bound=Network)
@@ -109,6 +116,9 @@ def built(model: Model, plan: Plan, cuda: ModuleType = torch.cuda) -> Model:
     module = cast(nn.Module, twin)
     if plan.engine in ("torch", "compile"):
         dtype: torch.dtype = getattr(torch, plan.precision)
+        for each in module.modules():
+            if isinstance(each, Foldable):
+                each.fold(dtype)
         module.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         on_gpu = next(module.parameters()).is_cuda or cuda is not torch.cuda
         how = compiled if plan.engine == "compile" else (lambda f: programs.Recorded(f, cuda)) if on_gpu else None

@@ -37,5 +37,15 @@ def resized(x: Tensor, factor: float) -> Tensor:
 
 
 def channels(first: Tensor, *others: Tensor | None) -> Tensor:
-    """Those that are there, one after another, in the dtype of the first: flow stays float32 in a half network."""
-    return torch.cat([first, *(t.to(first.dtype) for t in others if t is not None)], 1)
+    """Those that are there, one after another, in the dtype of the first: flow stays float32 in a half network. If that
+    one is channels_last, so is the result, also where torch.cat would make another of mixed ones, which the
+    convolution behind it would then change; but in graphs and for gradients, where nothing is written into."""
+    parts = [first, *(t for t in others if t is not None)]
+    if first.stride(1) != 1 or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.cat([t.to(first.dtype) for t in parts], 1)
+    counts = [t.shape[1] for t in parts]
+    size = (first.shape[0], sum(counts), *first.shape[2:])
+    out = torch.empty(size, dtype=first.dtype, device=first.device, memory_format=torch.channels_last)
+    for place, part in zip(out.split(counts, 1), parts):
+        place.copy_(part)
+    return out

@@ -28,9 +28,10 @@ class IFBlock(nn.Module):
             x = channels(x, resized(flow, 1 / scale) / scale)
         x = self.conv0(x)
         x = self.convblock(x) + x
-        change = resized(self.lastconv(x), scale * 2)
+        change = self.lastconv(x)
         flow = change[:, :4] if change.dtype == torch.float64 else change[:, :4].float()
-        return flow * (scale * 2), change[:, 4:5]
+        flow = flow * (scale * 2)  # where it is small
+        return resized(flow, scale * 2), resized(change[:, 4:5], scale * 2)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ as by way of the full size: no knot of the enlarged map lies between the two pix
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +32,22 @@ class Residual(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(c, c, 3, 1, 1, groups=groups)
         self.beta = nn.Parameter(torch.ones(1, c, 1, 1))
+        self.multiplies = self.adds = True  # itself, and not in the convolution
+
+    @torch.no_grad()
+    def fold(self, dtype: torch.dtype) -> None:
+        """For inference in a dtype: the convolution multiplies by beta, and in float32 adds its input, in the middle of
+        its kernel; half precision would round what is there to that of 1."""
+        weight = self.conv.weight.mul_(self.beta.view(-1, 1, 1, 1))
+        bias = cast(Tensor, self.conv.bias).mul_(self.beta.view(-1))
+        self.multiplies, self.adds = False, dtype.itemsize < 4
+        if not self.adds:
+            own = torch.arange(len(bias), device=bias.device)
+            weight[own, own % weight.shape[1], 1, 1] += 1  # of groups each has the channels of its own outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.multiplies:
+            return F.leaky_relu_(self.conv(x).add_(x) if self.adds else self.conv(x), 0.2)
         return F.leaky_relu_(torch.addcmul(x, self.conv(x), self.beta), 0.2)
 
 
@@ -187,7 +202,7 @@ class FlowNet(nn.Module):
             half = change.shape[0] // 2
             change = (change[:half] + exchanged(change[half:])) / 2
             mask = (mask[:half] - mask[half:]) / 2
-        flow = resized(change if change.dtype == torch.float64 else change.float(), factor) * factor
+        flow = resized((change if change.dtype == torch.float64 else change.float()) * factor, factor)
         masks: tuple[Map, ...] = (Map(mask, factor),)
         if before is not None:
             flow = before.flow + flow
@@ -232,7 +247,7 @@ def warped(first: Tensor, second: Tensor, flow: Tensor, scale: float) -> tuple[T
         read = cells[:, :, :, middle, :, middle].reshape(b, 4, 2 * height // step, 2 * width // step)
         flow = read + away(read, step)
     warps = [vk.backward_warp(t, flow[:, i : i + 2]) for t, i in ((first, 0), (second, 2))]
-    small = [F.avg_pool2d(t, 2) if even else resized(t, 1 / scale) for t in (*warps, read)]
+    small = [resized(t, 1 / 2 if even else 1 / scale) for t in (*warps, read)]  # by 2 it is the mean of four
     return small[0], small[1], small[2] / scale
 
 
