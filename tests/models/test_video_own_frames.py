@@ -18,6 +18,7 @@ from vfi.video.colours import bits_of
 from vfi.video.encodings import Encoding, codec_named, pixel_format
 from vfi.video.known_encoders import ENCODERS
 from vfi.video.reader import VideoReader
+from vfi.video.siting import siting_of
 
 SIDE = 64
 
@@ -204,6 +205,14 @@ def test_every_encoder_takes_every_source(source):
         alpha = source is not None and has_alpha(av.VideoFormat(source))
         planar = [each for each in known if not has_alpha(av.VideoFormat(each)) and each != "pal8"]
         assert alpha or not planar or not has_alpha(av.VideoFormat(chosen))
+
+
+@pytest.mark.parametrize("clock", (Fraction(1, 90_000), Fraction(1, 12_800), Fraction(1001, 30_000)))
+def test_a_frame_that_is_looked_at_stays_as_it_is(clock):
+    frame = av.VideoFrame(SIDE, SIDE, "yuv420p")
+    frame.pts, frame.time_base = 12_345, clock
+    assert siting_of(frame, "ffv1") == ""
+    assert (frame.pts, frame.time_base) == (12_345, clock)
 
 
 def test_opaque_alpha_changes_no_colour(tmp_path, capsys):
