@@ -145,6 +145,21 @@ def test_light_becomes_a_picture_of_a_screen_with_a_note(tmp_path, capsys):
     assert np.abs(a - b)[read_image(tmp_path / "in/f_000.exr").pixels[..., 3] == 1].mean() < 6
 
 
+def test_two_images_in_float(tmp_path, capsys):
+    """Into one like them, one with fewer numbers, a video: what is lost is said, and nothing else."""
+    pair = [tmp_path / "a.exr", tmp_path / "b.exr"]
+    for number, path in enumerate(pair):
+        write_image(path, half(scene(4 * number)))
+    for name, said in {"m.exr": "", "m.png": "linear light", "m.jpg": "alpha channel", "m.mkv": "linear light"}.items():
+        assert main(["interpolate", *map(str, pair), "-o", str(tmp_path / name)]) == 0
+        message = capsys.readouterr().err
+        assert said in message and (said or message == "")
+    between, truth = read_image(tmp_path / "m.exr").pixels, scene(2)
+    assert between.max() > 20 and np.abs(between[..., 3] - truth[..., 3]).mean() < 0.01
+    write_image(tmp_path / "b.png", as_kind(scene(4, most=1), np.dtype(np.uint8)))
+    assert main(["interpolate", str(pair[0]), str(tmp_path / "b.png"), "-o", str(tmp_path / "mixed.exr")]) == 0
+
+
 def written(path, pixels, names, kind="half", **attributes):
     """An EXR with such channels."""
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], kind)

@@ -110,8 +110,7 @@ def test_alpha_comes_back(name):
     frame.colorspace, frame.color_range = colour.matrix, colour.range
     again = to_pixels(frame, SIDE, SIDE)
     assert again.dtype == kind and np.abs(again.astype(int) - pixels).max() <= 1.01 * most / (2**bits - 1)
-    third = to_pixels(from_pixels(again, name, colour), SIDE, SIDE)
-    assert np.array_equal(third[..., 3], again[..., 3])
+    assert np.array_equal(to_pixels(from_pixels(again, name, colour), SIDE, SIDE)[..., 3], again[..., 3])
     assert (to_pixels(from_pixels(pixels[..., :3], name, colour), SIDE, SIDE)[..., 3] == most).all()
 
 

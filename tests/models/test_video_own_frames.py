@@ -7,14 +7,18 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from test_video_depth import film, samples
+from test_video_depth import ALPHA, PLANAR, RGB, film, samples
 from tiny_videos import make
 from video_runs import run
 
+from vfi.errors import UserError
 from vfi.video.alpha import from_pixels, has_alpha, to_pixels
 from vfi.video.av_common import Colour
 from vfi.video.colours import bits_of
+from vfi.video.encodings import Encoding, codec_named, pixel_format
+from vfi.video.known_encoders import ENCODERS
 from vfi.video.reader import VideoReader
+from vfi.video.siting import siting_of
 
 SIDE = 64
 
@@ -185,6 +189,30 @@ def test_alpha_is_kept_or_a_note_says_that_it_is_not(tmp_path, capsys, source, t
         rows, columns = np.mgrid[:SIDE, :SIDE]
         truth = np.clip(18 - np.hypot(rows - 32, columns - 26), 0, 1)
         assert np.abs(between[..., 3] / np.iinfo(between.dtype).max - truth).mean() < 0.03
+
+
+@pytest.mark.parametrize("source", (None, *PLANAR, *RGB, *ALPHA, "pal8", "yuv440p", "yuv411p", "nv12", "gbrpf32le"))
+def test_every_encoder_takes_every_source(source):
+    """A format that the encoder has, and with alpha only if the source has it or there is no other."""
+    for name in [*ENCODERS, "libwebp_anim", "hap", "qtrle", "utvideo", "magicyuv", "mjpeg", "tiff"]:
+        try:
+            codec = codec_named(name)
+        except UserError:
+            continue
+        known = [pixels.name for pixels in codec.video_formats]
+        chosen = pixel_format(codec, Encoding(), source, "matroska")
+        assert chosen in known or chosen == "pal8"
+        alpha = source is not None and has_alpha(av.VideoFormat(source))
+        planar = [each for each in known if not has_alpha(av.VideoFormat(each)) and each != "pal8"]
+        assert alpha or not planar or not has_alpha(av.VideoFormat(chosen))
+
+
+@pytest.mark.parametrize("clock", (Fraction(1, 90_000), Fraction(1, 12_800), Fraction(1001, 30_000)))
+def test_a_frame_that_is_looked_at_stays_as_it_is(clock):
+    frame = av.VideoFrame(SIDE, SIDE, "yuv420p")
+    frame.pts, frame.time_base = 12_345, clock
+    assert siting_of(frame, "ffv1") == ""
+    assert (frame.pts, frame.time_base) == (12_345, clock)
 
 
 def test_opaque_alpha_changes_no_colour(tmp_path, capsys):

@@ -18,7 +18,7 @@ from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_se
 from vfi.commands.workers import Workers
 from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
-from vfi.files.images import Image, as_kind, for_video, losses, seen_through, write_image
+from vfi.files.images import Image, as_kind, for_video, losses, losses_in_video, seen_through, write_image
 from vfi.models.interpolator import Interpolator
 from vfi.models.pictures import Pictures
 from vfi.video.animation import AnimationReader, is_animation
@@ -171,7 +171,8 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     try:
         if clock.rate != job.fps:
             writer.notices.append(f"{float(job.fps):g} frames per second become {float(clock.rate):g}")
-        for notice in writer.notices:
+        lost = [loss for image in (image0, image1) for loss in (*image.lost, *losses_in_video(image.pixels))]
+        for notice in dict.fromkeys((*lost, *writer.notices)):
             note(notice)
         results = [first, *Pictures(model, device).between(first, second, job.times), second]
         for index, result in enumerate(results):

@@ -74,7 +74,8 @@ def nearest(known: Sequence[str], source: str | None, usual: str) -> str:
     planes = [name for name in known if not name.startswith("yuvj") and _is_plain(av.VideoFormat(name))]
     if has_alpha(pixels):
         planes = [name for name in planes if has_alpha(av.VideoFormat(name))] or planes
-    planes = [name for name in planes if has_alpha(av.VideoFormat(name)) <= has_alpha(pixels)]
+    else:
+        planes = [name for name in planes if not has_alpha(av.VideoFormat(name))] or planes
     if pixels.is_rgb or pixels.has_palette or len(pixels.components) < 3:
         # Players show little but 4:2:0, and a file that is lossy anyway is to be seen.
         lossless = [name for name in planes if av.VideoFormat(name).is_rgb]

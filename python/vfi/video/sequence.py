@@ -22,6 +22,7 @@ from vfi.files.images import (
     held,
     is_image_name,
     losses,
+    losses_in_video,
     read_image,
     seen_through,
     with_alpha,
@@ -150,7 +151,7 @@ class SequenceReader(Stills):
             self._losses += losses(first.pixels, target)
         else:
             self._kind = for_video(first.pixels[:1, :1]).dtype
-            self._losses += losses(first.pixels, Path("16 bits.png")) if first.pixels.dtype != self._kind else []
+            self._losses += losses_in_video(first.pixels)
 
     @property
     def info(self) -> VideoInfo:

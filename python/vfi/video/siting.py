@@ -75,8 +75,11 @@ def in_samples(frame: "VideoFrame", name: str, matrix: int, reach: int, siting: 
 
 
 def _graph(frame: "VideoFrame", *filters: tuple[str, str]) -> "Graph":
+    """Of the frame's own clock, to which its time is rounded when it is pushed."""
     graph: Graph = require("av").filter.Graph()
-    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+    )
     for name, arguments in filters:
         following = graph.add(name, arguments)
         last.link_to(following)
