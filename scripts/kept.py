@@ -165,7 +165,7 @@ NOTES = {
     "colours (PQ, BT.2020)": "^note: what the colours mean",
     "HDR10": "^note: the HDR metadata",
     "pixel aspect": "^note: the pixel aspect",
-    "sound": "^note: the sound is (encoded again|left out)",
+    "sound": "^note: the sound(?: .track 1.)? is (encoded again|left out)",
     "languages of tracks": "^note: the (languages of tracks|sound is left out)",
     "titles of tracks": "^note: the (titles of tracks|sound is left out)",
     "default track": "^note: (that track 2 is the default one|the sound is left out)",

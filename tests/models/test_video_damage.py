@@ -1,7 +1,9 @@
 """Videos that are cut off, holed or torn: all frames come, or the command says what is missing and exits with 3."""
 
+from contextlib import closing
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from tiny_videos import join, make
@@ -9,6 +11,7 @@ from video_runs import run
 
 from vfi.files.atomic import written_whole
 from vfi.video.containers import CONTAINERS
+from vfi.video.reader import VideoReader
 
 COUNT = 50
 HOLE = 4096
@@ -124,3 +127,38 @@ def test_pictures_that_are_left_are_as_they_were(sources, tmp_path):
     whole = dict(zip(at, before, strict=True))
     same = sum(time in whole and np.array_equal(picture, whole[time]) for time, picture in zip(times, after))
     assert same > len(before) // 2
+
+
+@pytest.mark.parametrize("target", ["out.mkv", "out.webm"])
+def test_sound_with_a_time_far_behind_all_else_is_cut(tmp_path, capsys, target):
+    """Nobody waits for nine days of silence. Copied, and encoded again."""
+    whole = make(tmp_path / "whole.mkv", 20, sound="aac")
+    with (
+        av.open(str(whole)) as film,
+        av.open(str(tmp_path / "in.mkv"), "w") as out,
+    ):
+        streams = [out.add_stream_from_template(stream) for stream in film.streams]
+        for packet in film.demux():
+            if packet.size:
+                late = packet.stream.type == "audio" and packet.pts > 600
+                packet.pts, packet.dts = (stamp + late * 800_000_000 for stamp in (packet.pts, packet.dts))
+                packet.stream = streams[packet.stream.index]
+                out.mux(packet)
+    assert run(tmp_path / "in.mkv", "-o", tmp_path / target, "--factor", 1) == 0
+    assert "sound track 1 is cut off at 0.76 seconds (what follows says it is 8" in capsys.readouterr().err
+    with av.open(str(tmp_path / target)) as written:
+        ends = [(packet.pts + packet.duration) * packet.time_base for packet in written.demux(audio=0) if packet.size]
+    assert 0.5 < max(ends) < 0.8
+
+
+def test_a_stream_that_appears_in_the_middle(tmp_path, capsys):
+    """A file that is joined of one without sound and one with it: the sound is with its picture, or told to be lost."""
+    parts = make(tmp_path / "a.ts", 100), make(tmp_path / "b.ts", 50, sound="aac", first=0)
+    assert run(join(tmp_path / "in.ts", *parts), "-o", tmp_path / "out.mp4", "--factor", 1) == 0
+    said = capsys.readouterr()
+    assert "from 150 frames" in said.out and "1 jump of the file's clock" in said.err
+    with closing(VideoReader(tmp_path / "in.ts", sound=True)) as reader:
+        frames, (sound,) = list(reader.frames()), reader.demuxer.sound.values()
+        assert abs(sound[0][0] - reader.origin - frames[100].time) < 0.1
+    with av.open(str(tmp_path / "out.mp4")) as written:
+        assert bool(written.streams.audio) != ("the sound is left out" in said.err)

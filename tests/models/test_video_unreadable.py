@@ -67,9 +67,9 @@ CASES = {
     "cut.mkv": (cut, "it has no picture, only headers of h264"),
     "unknown.mp4": (
         lambda path: changed(path, b"avc1", b"zzz9"),
-        "no decoder for the codec of its video (stream 0)",
+        "the codec of its video (stream 0) is unknown",
     ),
-    "unknown.avi": (lambda path: changed(path, b"FMP4", b"ZZZ9", codec="mpeg4"), "has no decoder for the codec"),
+    "unknown.avi": (lambda path: changed(path, b"FMP4", b"ZZZ9", codec="mpeg4"), "its video (stream 0) is unknown"),
     "sound.mp4": (sound, "has no video in it, only sound"),
     "titles.srt": (lambda path: path.write_text("1\n00:00:00,200 --> 00:00:00,500\nfirst\n"), "only subtitles"),
     "folder.mp4": (lambda path: path.mkdir(), "is a folder, not a file"),

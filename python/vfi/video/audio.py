@@ -133,7 +133,8 @@ class AudioTransfer:
             target = self._output.add_stream_from_template(stream)
         else:
             target = cast("AudioStream", self._output.add_stream(way.encoder, rate=way.rate, layout=way.layout))
-            said = f"the sound is encoded again, from {name_of(stream)} to {way.encoder}"
+            which = f" (track {number})" if len(self._demuxer.audio) > 1 else ""
+            said = f"the sound{which} is encoded again, from {name_of(stream)} to {way.encoder}"
             if self._stretch:
                 said += f", {float(self._slower):g} times as long at the same pitch"
             if way.rate != stream.codec_context.sample_rate:

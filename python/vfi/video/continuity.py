@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 _BACKWARDS = Fraction(1, 10)
 # A gap as long as this is a jump of the clock, where the format has such.
 _JUMP = 10
+# A stream that begins so far behind the others is on the clock that begins anew, before they are.
+_LATE = 2
 
 
 class Continuity:
@@ -41,6 +43,8 @@ class Continuity:
             if not time - _BACKWARDS <= shown <= time + _JUMP:  # a guess of the demuxer, from before a jump
                 time, packet.dts = shown, packet.pts
                 known.last = known.shown
+            if known.last is None and self._jumps:
+                self._begin(known, time)
             if known.last is not None and self._breaks(known, known.last, time + self._shifts[known.segment]):
                 self._continue(known, known.last, time)
             moved = self._shifts[known.segment]
@@ -51,6 +55,13 @@ class Continuity:
         if shift:
             packet.dts = None if packet.dts is None else packet.dts + shift
             packet.pts = None if packet.pts is None else packet.pts + shift
+
+    def _begin(self, known: "_Position", time: Fraction) -> None:
+        """Of a stream that appears in the middle: where the others are, if it is far behind them."""
+        ahead = max((other.last for other in self._streams.values() if other.last is not None), default=None)
+        if ahead is not None and time + self._shifts[known.segment] < ahead - _LATE:
+            self._shifts.append(ahead - time)
+            known.segment = len(self._shifts) - 1
 
     def _breaks(self, known: "_Position", last: Fraction, time: Fraction) -> bool:
         if time < last - _BACKWARDS:

@@ -81,7 +81,7 @@ class Demuxer:
     def _choose_stream(self) -> "VideoStream":
         stream = self._chosen()
         if stream.codec_context is None or stream.time_base is None:
-            what = f"FFmpeg here has no decoder for the codec of its video (stream {stream.index})"
+            what = f"the codec of its video (stream {stream.index}) is unknown to FFmpeg here"
             raise UserError(f"cannot read {name_of(self.path)}: {what}; convert it with the program that made it")
         stream.thread_type = "AUTO"
         self.clock: Fraction = stream.time_base

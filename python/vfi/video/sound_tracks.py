@@ -130,6 +130,7 @@ def takes(
                 copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
                 copy.time_base, copy.stream = packet.time_base, target
                 trial.mux(copy)
+            trial.start_encoding()  # of a track without packets as yet, which may not even tell its sample rate
     except (ValueError, av.FFmpegError):
         return False
     return True
