@@ -40,9 +40,15 @@ def forward(call, arguments) -> list[Tensor]:
 
 def gradients(call, arguments, cotangents) -> list[Tensor]:
     """Gradient of sum(out * cotangent) for every tensor argument."""
+    return with_gradients(call, arguments, lambda outs: cotangents)[1]
+
+
+def with_gradients(call, arguments, cotangents_of) -> tuple[list[Tensor], list[Tensor]]:
+    """The results, and the gradients for what `cotangents_of` makes of the results."""
     leaves = map_tensors(lambda t: t.detach().clone(memory_format=torch.preserve_format).requires_grad_(), arguments)
     outs = tensors(call(*leaves))
-    return list(torch.autograd.grad(outs, tensors(leaves), [c.to(o.dtype) for c, o in zip(cotangents, outs)]))
+    cotangents = [c.to(o.dtype) for c, o in zip(cotangents_of(outs), outs)]
+    return [out.detach() for out in outs], list(torch.autograd.grad(outs, tensors(leaves), cotangents))
 
 
 def oracle_forward(call, arguments) -> list[Tensor]:
@@ -61,25 +67,34 @@ class Asked(dict):
 
 
 def oracle_gradients(call, arguments, cotangents) -> list[Tensor]:
-    """Where the splats may give 0 because a float32 would be mostly rounding (csrc/splatting/splat_rules.h), an element
-    of `or_zero` is true: the rule is asked in float64 with float32's rounding and a tenth more."""
-    wide, cotangents = widen(arguments), [c.double() for c in cotangents]
+    return oracle_results(call, arguments, lambda outs: [c.double() for c in cotangents])[1]
+
+
+def oracle_results(call, arguments, cotangents_of) -> tuple[list[Tensor], list[Tensor]]:
+    """Results and gradients, by one run. Where the splats may give 0 because a float32 would be mostly rounding
+    (csrc/splatting/splat_rules.h), an element of `or_zero` is true: the rule is asked in float64 with float32's
+    rounding and a tenth more."""
+    wide = widen(arguments)
     usual = Asked(splatting.DOUBT)
     with use_backend("reference"), patch.object(splatting, "DOUBT", usual):
-        expected = gradients(call, wide, cotangents)
+        outs, expected = with_gradients(call, wide, cotangents_of)
         if usual.asked and any(t.dtype == torch.float32 for t in tensors(arguments)):
             rounding = 1.1 * splatting.NOISE[torch.float32] / splatting.NOISE[torch.float64]
             usual[torch.float64] *= rounding
-            for t, zeroed in zip(expected, gradients(call, wide, cotangents)):
+            for t, zeroed in zip(expected, with_gradients(call, wide, cotangents_of)[1]):
                 t.or_zero = (zeroed == 0) & (t != 0)
-    return expected
+    return outs, expected
 
 
 def make_cotangents(call, arguments) -> list[Tensor]:
+    return cotangents_for(oracle_forward(call, arguments))
+
+
+def cotangents_for(outs: list[Tensor]) -> list[Tensor]:
     """Fixed pseudo-random cotangents; where an output is not finite (log-weight of a hole) it gets 0."""
     generator = torch.Generator().manual_seed(7)
     cotangents = []
-    for out in oracle_forward(call, arguments):
+    for out in outs:
         # Eighths: exact in every dtype.
         noise = torch.randn(out.shape, generator=generator, dtype=torch.float64).mul(8).round() / 8
         cotangents.append(torch.where(out.isfinite(), noise.to(out.device), 0))

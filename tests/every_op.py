@@ -1,8 +1,10 @@
 """What tests of every op share: their parameters, the comparison with the float64 oracle, views of other strides."""
 
+import contextlib
+
 import pytest
 import torch
-from compare import assert_near, coarsest, forward, gradients, make_cotangents, oracle_forward, oracle_gradients
+from compare import assert_near, coarsest, cotangents_for, forward, gradients, oracle_results
 from op_calls import CASES
 
 from vfi_kernels.testing import tensors
@@ -13,17 +15,21 @@ with_flow = pytest.mark.parametrize("case", [c for c in CASES.values() if c.flow
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-def check_all(case, arguments):
-    """Forward and every gradient against the oracle."""
-    for got, expected in zip(forward(case.call, arguments), oracle_forward(case.call, arguments)):
-        assert_near(got, expected, slack=case.slack)
-    cotangents = make_cotangents(case.call, arguments)
-    expected_gradients = oracle_gradients(case.call, arguments, cotangents)
-    for got, expected in zip(gradients(case.call, arguments, cotangents), expected_gradients):
-        # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the
-        # quotient itself, rounded to the coarsest dtype in every channel.
-        channels = sum(t.shape[1] for t in tensors(arguments[0])) if "splat" in case.op else 0
-        assert_near(got, expected, slack=(4 + channels) * case.slack, dtype=coarsest(arguments))
+def check_all(case, arguments, ways=(contextlib.nullcontext,)):
+    """Forward and every gradient against the oracle, inside each of the contexts `ways`; gives those of the last."""
+    expected_outs, expected_gradients = oracle_results(case.call, arguments, cotangents_for)
+    cotangents = cotangents_for(expected_outs)
+    # A gradient sums over channels or over the pixels that land on one target. That of a quotient needs the quotient
+    # itself, rounded to the coarsest dtype in every channel.
+    channels = sum(t.shape[1] for t in tensors(arguments[0])) if "splat" in case.op else 0
+    for way in ways:
+        with way():
+            outs, grads = forward(case.call, arguments), gradients(case.call, arguments, cotangents)
+        for got, expected in zip(outs, expected_outs):
+            assert_near(got, expected, slack=case.slack)
+        for got, expected in zip(grads, expected_gradients):
+            assert_near(got, expected, slack=(4 + channels) * case.slack, dtype=coarsest(arguments))
+    return outs, grads
 
 
 def channels_last(t):

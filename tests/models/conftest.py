@@ -20,8 +20,27 @@ def no_ones_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def engines_of_auto() -> Iterator[tuple[str, ...]]:
+    """Those that users have. In tests the engine "auto" takes torch: to export a network takes seconds."""
+    from vfi.engines import plans
+
+    with pytest.MonkeyPatch.context() as patch:
+        before = plans.AUTO
+        patch.setattr(plans, "AUTO", ("torch",))
+        yield before
+
+
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def every_engine(monkeypatch: pytest.MonkeyPatch, engines_of_auto: tuple[str, ...]) -> None:
+    """The engine "auto" is what it is for users."""
+    from vfi.engines import plans
+
+    monkeypatch.setattr(plans, "AUTO", engines_of_auto)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_engine: None) -> Path:
     """Of one test; what it draws is the same each time."""
     import torch
 

@@ -32,16 +32,18 @@ def test_the_same_arguments_give_the_same_bytes(threads, motion):
     assert first.times == (0.0, 1 / 3, 2 / 3, 1.0)
 
 
-def test_another_process_gives_the_same_bytes():
-    code = "import hashlib; from vfi.data.synthetic import clip; c = clip(5, (64, 70), 4)\n"
-    code += "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x in (c.frames, c.flow, c.visible))).hexdigest())"
-    printed = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=True
-        ).stdout
-        for env in ({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "3"})
-    }
-    assert len(printed) == 1
+def test_another_process_gives_the_same_bytes(threads):
+    """Of other numbers of threads, a clip and a triplet."""
+    code = "import hashlib; from vfi.data.synthetic import clip, triplet\n"
+    code += "c, t = clip(5, (64, 70), 4), triplet(3, (64, 70))\n"
+    code += "parts = [x.numpy().tobytes() for made in (c, t) for x in (made.frames, made.flow, made.visible)]\n"
+    code += "found = [hashlib.sha256(part).hexdigest() for part in parts]"
+    environment = {**os.environ, "OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"}
+    other = [sys.executable, "-c", f"{code}; print(found)"]
+    printed = subprocess.run(other, env=environment, capture_output=True, text=True, check=True).stdout
+    threads(1)
+    exec(code, here := {})
+    assert len(here["found"]) == 6 and printed.strip() == str(here["found"])
 
 
 def test_uniform_scenes_are_what_they_were():

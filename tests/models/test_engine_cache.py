@@ -139,7 +139,7 @@ def test_a_key_has_the_text_of_the_package(monkeypatch, tmp_path):
 
 
 def test_engines_in_each_others_place_are_built_again(own_cache, stand_ins):
-    """Those of two networks, each file with each other's content in turn."""
+    """Those of two networks: each file has the content of the same part of the other one, and of its own next part."""
     frames, models = pair(), []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -149,16 +149,20 @@ def test_engines_in_each_others_place_are_built_again(own_cache, stand_ins):
         (Plan("onnxruntime", "float32", "CPUExecutionProvider"), "onnx/*.bin"),
         (Plan("tensorrt", "float32", "TensorrtExecutionProvider"), "tensorrt/*/*.engine"),
     ):
-        right = [built(model, plan).interpolate(*frames, 0.5) for model in models]
-        files = sorted(own_cache.glob(ending))
-        contents = [file.read_bytes() for file in files]
-        assert len(files) > 3
+        right, each = [], []
+        for model in models:
+            right.append(built(model, plan).interpolate(*frames, 0.5))
+            new = set(own_cache.glob(ending)) - {file for files in each for file in files}
+            each.append(sorted(new, key=lambda file: file.stat().st_mtime_ns))  # the parts are built in one order
+        contents = [[file.read_bytes() for file in files] for files in each]
+        assert len(each[0]) == len(each[1]) > 1
         before = stand_ins.imported
         assert torch.equal(built(models[0], plan).interpolate(*frames, 0.5), right[0])
         assert stand_ins.imported > before or plan.engine == "onnxruntime"  # they are found as they are
-        for step in range(1, len(files)):
-            for n, file in enumerate(files):
-                file.write_bytes(contents[(n + step) % len(files)])
+        for others in (contents[::-1], [[*own[1:], own[0]] for own in contents]):
+            for files, data in zip(each, others, strict=True):
+                for file, content in zip(files, data, strict=True):
+                    file.write_bytes(content)
             for model, expected in zip(models, right, strict=True):
                 assert torch.equal(built(model, plan).interpolate(*frames, 0.5), expected)
 

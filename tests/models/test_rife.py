@@ -158,7 +158,10 @@ def test_half_precision(make):
     torch.testing.assert_close(half, expected, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("make", [rife.load, lambda: sg_rife.load(dino=FakeDino())], ids=["rife", "sg-rife"])
+@pytest.mark.parametrize("make", [
+    pytest.param(rife.load, id="rife", marks=pytest.mark.nightly),  # is a part of the other
+    pytest.param(lambda: sg_rife.load(dino=FakeDino()), id="sg-rife"),
+])  # fmt: skip
 def test_compiles_in_one_graph(make):
     torch.manual_seed(0)
     model, frames = make(), torch.rand(2, 1, 3, 64, 64)
@@ -196,14 +199,14 @@ def test_the_command_says_what_is_missing(tmp_path):
     assert model.scale == 0.5 and model.tta and model.channel_order == "bgr"
 
 
-def test_rife_from_the_command_line(tmp_path, sliding):
-    """Two pictures in, one out; BGR weights see BGR."""
+def test_rife_from_the_command_line(tmp_path, sliding, every_engine):
+    """Two pictures in, one out, by the fastest engine that is here; BGR weights see BGR."""
     import cv2
 
     from vfi.commands.main import main
 
     torch.manual_seed(0)
-    model = rife.load()
+    model = rife.RIFE(rife.config.TINY).eval()
     torch.save({f"module.{k}": v for k, v in model.state_dict().items()}, tmp_path / "flownet.pkl")
     frames = [sliding(0), sliding(6)]
     for name, frame in zip("ab", frames, strict=True):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -84,10 +85,22 @@ def test_what_is_honoured_gives_what_peft_gives(name, tmp_path):
         assert relative(plain()(**inputs()).sample, wanted) > 1e-2
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    semfi.export_peft(mixed(), folder)
+    return folder
+
+
 @pytest.fixture
-def exported(tmp_path):
-    semfi.export_peft(mixed(), tmp_path)
-    return tmp_path
+def exported(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "exported")
+
+
+@pytest.fixture(scope="module")
+def target():
+    """What a wrong file changes nothing of."""
+    return mixed(1)
 
 
 def change(folder, **fields):
@@ -102,33 +115,32 @@ def test_every_field_is_honoured_or_refused():
 
 
 @pytest.mark.parametrize("name, value", [*REFUSED.items(), ("a_field_to_come", "on")])
-def test_what_is_refused_is_named_and_changes_nothing(name, value, exported):
+def test_what_is_refused_is_named_and_changes_nothing(name, value, exported, target):
     change(exported, **{name: value})
-    transformer = mixed(1)
-    before = {key: tensor.clone() for key, tensor in transformer.state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in target.state_dict().items()}
     with pytest.raises(UserError, match=f"^expected an adapter without {name} in .*expert_33.*, got "):
-        semfi.import_peft(transformer, exported)
-    assert all(torch.equal(before[key], tensor) for key, tensor in transformer.state_dict().items())
+        semfi.import_peft(target, exported)
+    assert all(torch.equal(before[key], tensor) for key, tensor in target.state_dict().items())
 
 
 @pytest.mark.parametrize("name, value", [
     ("peft_type", "LOHA"), ("bias", "all"), ("bias", "lora_only"),
     *(("init_lora_weights", way) for way in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica")),
 ])  # fmt: skip
-def test_values_with_which_peft_computes_something_else_are_refused(name, value, exported):
+def test_values_with_which_peft_computes_something_else_are_refused(name, value, exported, target):
     change(exported, **{name: value})
     with pytest.raises(UserError, match=f"^expected {name} .*, got '{value}'$"):
-        semfi.import_peft(mixed(), exported)
+        semfi.import_peft(target, exported)
 
 
 @pytest.mark.parametrize("fields", [
     {"r": None}, {"r": "many"}, {"lora_alpha": []}, {"alpha_pattern": [1]}, {"alpha_pattern": {"to_q": "x"}},
     {"rank_pattern": {"(": 3}},
 ], ids=str)  # fmt: skip
-def test_a_configuration_of_something_else_is_one_sentence(fields, exported):
+def test_a_configuration_of_something_else_is_one_sentence(fields, exported, target):
     change(exported, **fields)
     with pytest.raises(UserError, match=r"^expected PEFT's configuration of a LoRA, with r and lora_alpha, in .*"):
-        semfi.import_peft(mixed(), exported)
+        semfi.import_peft(target, exported)
 
 
 def test_every_value_of_peft_s_defaults_is_read(exported):
@@ -143,10 +155,10 @@ def test_every_value_of_peft_s_defaults_is_read(exported):
     (lambda s: s.update({k: torch.cat([v, v]) for k, v in s.items() if "lora_A" in k}), "a rank of at most 16 beside"),
     (lambda s: s.update({k: v[:3] for k, v in s.items() if "lora_A" in k}), r"got \(\d+, 16\)"),
 ])  # fmt: skip
-def test_wrong_tensors_are_one_sentence(edit, sentence, exported):
+def test_wrong_tensors_are_one_sentence(edit, sentence, exported, target):
     path = exported / "universal" / PEFT_WEIGHTS
     state = load_file(path)
     edit(state)
     save_file(state, path)
     with pytest.raises(UserError, match=sentence):
-        semfi.import_peft(mixed(), exported)
+        semfi.import_peft(target, exported)
