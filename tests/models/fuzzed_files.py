@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from tiny_videos import make, numbered
 
+from vfi.files import images
+
 COUNT = 10
 VIDEOS: dict[str, dict] = {
     "in.mp4": {"b_frames": 2, "sound": "aac"},
@@ -32,18 +34,16 @@ VIDEOS: dict[str, dict] = {
     "in.gif": {"codec": "gif", "pixels": "rgb8"},
     "in.apng": {"codec": "apng", "pixels": "rgb24"},
 }
-IMAGES = ("in.png", "in.jpg", "in.webp", "in.bmp", "in.tif", "in.ppm")
+IMAGES = tuple(f"in{suffix}" for suffix in images.IMAGES)
 SPECIAL = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 2**63 - 1, 2**64 - 1)
 
 
 def make_seeds(folder: Path) -> None:
     """One file of each kind."""
-    from vfi.files.images import write_image
-
     for name, options in VIDEOS.items():
         make(folder / name, COUNT, **options)
     for name in IMAGES:
-        write_image(folder / name, numbered(3))
+        images.write_image(folder / name, numbered(3))
 
 
 def _span(data: bytearray, draw: random.Random) -> slice:

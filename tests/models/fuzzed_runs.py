@@ -26,7 +26,7 @@ MEMORY, SECONDS = 6 << 30, 30
 # FFmpeg's own words, which tell nobody what to do.
 BARE = r"(?m)^(?:vfi|note): .*(?:invalid data found|invalid argument|: end of file|not permitted|generic error|errno)"
 # What is printed that is no sentence: results of probe, the end of a video, what libraries of images say of damage.
-OTHER = r"(?:note|vfi|wrote|encoded by)\b|\w+(?: videos)?: |[ {}]|libpng |libjpeg |(?:Corrupt|Premature|Invalid) "
+OTHER = r"(?:note|vfi|wrote|encoded by)\b|\w+(?: videos)?: |[ {}]|libpng |<[Tt]iff|(?:Corrupt|Premature|Invalid) "
 
 
 class Blend(Interpolator):
