@@ -37,6 +37,7 @@ from vfi.video.writer import VideoWriter
 
 # Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
 _LOOKED_BACK = 2
+_LONG = 20  # seconds of a frame that is not made again to see how long one takes
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,7 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
 def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head: list[TimedFrame]) -> None:
     """What would be done, without doing it; one frame is made, to see how long it takes."""
     info = reader.info
-    begun = time.monotonic()
-    list(workers.between(head[0].rgb, head[1].rgb, [0.5]))
-    each = time.monotonic() - begun
+    each = _seconds_of_one(workers, head)
     count = _expected(job, plan, info)
     print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
     dry_run.say_streams(reader)
@@ -121,6 +120,17 @@ def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head:
     if count is not None:
         whole = timedelta(seconds=round(each * count / len(workers)))
         print(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")
+
+
+def _seconds_of_one(workers: Workers, head: list[TimedFrame]) -> float:
+    """Of a frame between two; of the second one, since the first one loads libraries, unless it takes long."""
+    took = 0.0
+    for _ in range(2):
+        if took < _LONG:
+            begun = time.monotonic()
+            list(workers.between(head[0].rgb, head[1].rgb, [0.5]))
+            took = time.monotonic() - begun
+    return took
 
 
 def _opened(job: VideoJob, *, to_file: bool) -> Reader:

@@ -1,10 +1,12 @@
 """Still images: files to arrays and tensors, and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import Callable
 import numpy as np
+import Sequence
 import torch
 from torch import Tensor
 
@@ -83,6 +85,7 @@ def _with_alpha(rgb: np.ndarray, raw: np.ndarray) -> np.ndarray:
 
 def _is_float(path: Path) -> bool:
     """Whether a TIFF holds float, which OpenCV reads for integers if it is of 16 bits."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # of damage, which the reader tells
     try:
         with require("tifffile").TiffFile(path) as file:
             return bool(file.pages[0].dtype.kind == "f")
@@ -100,7 +103,7 @@ def _by_pillow(path: Path) -> Image:
                 raise UserError(f"cannot read {path}: it is larger than {MOST_PIXELS} pixels")
             alpha = "A" in file.getbands() or "transparency" in file.info
             return Image(np.array(file.convert("RGBA" if alpha else "RGB")), gray=False)
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError, pillow.DecompressionBombError) as error:
         raise UserError(f"cannot read {path}: it is not an image, or it is damaged") from error
 
 

@@ -31,7 +31,7 @@ def is_animation(path: Path) -> bool:
         with require("PIL.Image").open(path, formats=list(_SUFFIXES.values())) as file:
             frames: int = getattr(file, "n_frames", 1)
             return frames > 1 and (file.format == "WEBP" or file.mode == "RGBA")
-    except (OSError, SyntaxError, ValueError, require("PIL.Image").DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, RuntimeError, require("PIL.Image").DecompressionBombError):
         return False  # whoever reads it next says why
 
 
@@ -103,5 +103,5 @@ def _as_it_is(pixels: np.ndarray) -> tuple[np.ndarray, None]:
 def _read_by_pillow(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SyntaxError, ValueError, require("PIL.Image").DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError, require("PIL.Image").DecompressionBombError) as error:
         raise UserError(f"cannot read {path}: it is damaged") from error
