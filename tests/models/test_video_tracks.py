@@ -240,7 +240,7 @@ def test_sound_that_begins_before_the_picture(tmp_path, capsys):
 
 
 def test_a_failed_video_is_not_taken_for_sound(tmp_path, capsys, monkeypatch):
-    def fail(self, rgb, time):
+    def fail(self, rgb, time, own=None):
         raise MemoryError
 
     monkeypatch.setattr(VideoWriter, "write", fail)
