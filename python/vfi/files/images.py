@@ -1,12 +1,11 @@
 """Still images: files to arrays and tensors, and back."""
 
-from collections.abc import logging
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import Callable
 import numpy as np
-import Sequence
 import torch
 from torch import Tensor
 
