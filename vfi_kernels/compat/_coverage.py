@@ -27,6 +27,7 @@ FIXED = (
 
 
 NUMBERS = (bool, int, float)
+NOT_KNOWN: tuple[int, frozenset[str], tuple[object, ...]] = (_flow.UNKNOWN, frozenset(), ())
 
 
 @dataclass
@@ -131,17 +132,16 @@ def given_to(frame: FrameType, seen: Seen) -> None:
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[: count + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
     names = names[int(names[:1] == ("self",)) :]
-    if caller is None or not is_foreign(caller.f_code):  # a trial
-        for name in names:
-            seen.note(name, values.get(name))
-        return
-    given, by_name, constants = _flow.call_at(caller.f_code, caller.f_lasti)
+    of_trial = caller is None or not is_foreign(caller.f_code)
+    given, by_name, constants = _flow.call_at(caller.f_code, caller.f_lasti) if caller and not of_trial else NOT_KNOWN
     for n, name in enumerate(names):
         value = values.get(name)
-        is_given = n < given - len(by_name) or name in by_name or name in code.co_varnames[count:]
-        said = isinstance(value, NUMBERS) and any(type(c) is type(value) and c == value for c in constants)
-        if is_given and not said and not isinstance(value, FIXED):
-            seen.given.add(name)
+        if isinstance(value, NUMBERS) and any(type(c) is type(value) and c == value for c in constants):
+            continue
+        if given == _flow.UNKNOWN:
+            seen.note(name, value)
+        elif n < given - len(by_name) or name in by_name or name in code.co_varnames[count:]:
+            seen.given |= set() if isinstance(value, FIXED) else {name}
 
 
 def expect_every_way() -> None:
