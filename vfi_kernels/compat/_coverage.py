@@ -27,6 +27,12 @@ FIXED = (
 
 
 NUMBERS = (bool, int, float)
+NOT_KNOWN: tuple[int, frozenset[str], tuple[object, ...], frozenset[str]] = (
+    _flow.UNKNOWN,
+    frozenset(),
+    (),
+    frozenset(),
+)
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Seen:
     went: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     given: set[str] = field(default_factory=set)
     same: dict[str, object] = field(default_factory=dict)
+    passed: set[tuple[CodeType, frozenset[str], str]] = field(default_factory=set)  # a caller's variables, as which
 
     def note(self, name: str, value: object) -> None:
         if name in self.given or (isinstance(value, FIXED) and name not in self.same):
@@ -48,6 +55,7 @@ class Seen:
     def add(self, other: "Seen") -> None:
         self.ran |= other.ran
         self.given |= other.given
+        self.passed |= other.passed
         for name, value in other.same.items():
             self.note(name, value)
         for at, went in other.went.items():
@@ -131,17 +139,26 @@ def given_to(frame: FrameType, seen: Seen) -> None:
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[: count + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
     names = names[int(names[:1] == ("self",)) :]
-    if caller is None or not is_foreign(caller.f_code):  # a trial
-        for name in names:
-            seen.note(name, values.get(name))
-        return
-    given, by_name, constants = _flow.call_at(caller.f_code, caller.f_lasti)
+    of_trial = caller is None or not is_foreign(caller.f_code)
+    given, by_name, constants, reads = (
+        _flow.call_at(caller.f_code, caller.f_lasti) if caller and not of_trial else NOT_KNOWN
+    )
     for n, name in enumerate(names):
         value = values.get(name)
-        is_given = n < given - len(by_name) or name in by_name or name in code.co_varnames[count:]
-        said = isinstance(value, NUMBERS) and any(type(c) is type(value) and c == value for c in constants)
-        if is_given and not said and not isinstance(value, FIXED):
-            seen.given.add(name)
+        if any(equal(c, value) for c in constants):
+            continue
+        passed_on = {r for r in reads if caller and equal(caller.f_locals.get(r), value)}
+        if passed_on and not of_trial and caller:
+            seen.passed.add((caller.f_code, frozenset(passed_on), name))
+        elif given == _flow.UNKNOWN:
+            seen.note(name, value)
+        elif n < given - len(by_name) or name in by_name or name in code.co_varnames[count:]:
+            seen.given |= set() if isinstance(value, FIXED) else {name}
+
+
+def equal(a: object, b: object) -> bool:
+    """One number."""
+    return isinstance(b, NUMBERS) and type(a) is type(b) and bool(a == b)
 
 
 def expect_every_way() -> None:
@@ -170,13 +187,16 @@ def variables_that_depend() -> dict[CodeType, set[str]]:
     found: dict[CodeType, set[str]] = {}
     for code, seen in recorder.seen.items():
         known = defaults_of(code) if seen.same else {}
-        same = {name for name, value in seen.same.items() if not is_default(known.get(name), value)}
+        same = {name for name, value in seen.same.items() if not equal(known.get(name), value)}
         found[code] = seen.given | same
     shared: set[str] = set()  # attributes, and variables of closures and modules
     grows = True
     while grows:
         grows = False
         for code, names in found.items():
+            passed = {to for caller, of, to in recorder.seen[code].passed if not of.isdisjoint(found.get(caller, of))}
+            grows = grows or not passed <= names
+            names |= passed
             for statement in _flow.flow_of(code).statements:
                 if not statement.reads.isdisjoint(names | shared) and not statement.writes <= names:
                     names |= statement.writes
@@ -195,7 +215,3 @@ def defaults_of(code: CodeType) -> dict[str, object]:
     given = holders[0].__defaults__ or ()
     names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
     return {**dict(zip(names, given)), **(holders[0].__kwdefaults__ or {})}
-
-
-def is_default(default: object, value: object) -> bool:
-    return type(default) is type(value) and bool(default == value)

@@ -11,7 +11,8 @@ from vfi_kernels.compat._code import DOTS
 DEVICE = ("is_cuda", "is_cpu", "device", "get_device")  # which is tried both ways, or does not run here
 ENDS = ("POP_TOP", "RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE")
 ALWAYS = ("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD_NO_INTERRUPT")
-MANY = 255  # arguments, where it is not known how many
+MANY, UNKNOWN = 255, -1  # arguments of f(*...): as many as there may be, or those that are not at their defaults
+COMPARES = ("COMPARE_OP", "IS_OP", "CONTAINS_OP", "UNARY_NOT")
 PASSED = ("EXTENDED_ARG", "CACHE")
 JUMPS = {*dis.hasjrel, *dis.hasjabs}
 MOST_STEPS = 300  # to where an error is raised
@@ -117,18 +118,20 @@ def assigned_in(steps: list[dis.Instruction], start: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def call_at(code: CodeType, offset: int) -> tuple[int, Names, tuple[object, ...]]:
-    """Of a call: how many arguments it has by place and by name, the latter's names, and the constants that are written
-    out among them."""
+def call_at(code: CodeType, offset: int) -> tuple[int, Names, tuple[object, ...], Names]:
+    """Of a call: how many arguments it has by place and by name, the latter's names, the constants that are written
+    out among them, and the variables."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in PASSED]
     n = max(n for n, step in enumerate(steps) if step.offset <= offset)  # it may stand behind the call
     step = steps[n]
+    made = list(made_before(steps, n + 1))
+    constants = tuple(s.argval for s in made if s.opname in ("LOAD_CONST", "LOAD_SMALL_INT"))
+    reads = frozenset(name for s in made for name in read_by(s))
     if not step.opname.startswith("CALL") or step.opname == "CALL_FUNCTION_EX" or not isinstance(step.arg, int):
-        return MANY, frozenset(), ()
+        return MANY if any(s.opname in COMPARES for s in made) else UNKNOWN, frozenset(), constants, reads
     by_name = next((s.argval for s in steps[max(n - 2, 0) : n] if isinstance(s.argval, tuple)
                     and (s.opname == "KW_NAMES" or step.opname.endswith("KW"))), ())  # fmt: skip
-    made = [s.argval for s in made_before(steps, n + 1) if s.opname in ("LOAD_CONST", "LOAD_SMALL_INT")]
-    return step.arg, frozenset(by_name), tuple(made)
+    return step.arg, frozenset(by_name), constants, reads
 
 
 def variables(step: dis.Instruction) -> tuple[str, ...]:
