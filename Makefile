@@ -30,8 +30,9 @@ $(VENV)/dev: $(VENV)/torch $(SOURCES)
 demo: $(VENV)/models
 	OMP_WAIT_POLICY=passive $(BIN)/python -m vfi.commands.demo --out out
 
+# A process for each core has one thread; tests of threads say how many they want.
 test: $(VENV)/dev
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow and not nightly and not gpu" -n auto
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not nightly and not gpu" -n auto
 
 test-slow: $(VENV)/dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "slow and not nightly and not gpu" -n auto --dist loadgroup

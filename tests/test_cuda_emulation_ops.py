@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from emulation import OPS, emulated_cuda
+from op_calls import CASES, first_cases
+from test_every_op import VIEWS
 
 from vfi_kernels._autograd import NAMESPACE
 
@@ -25,6 +27,7 @@ def taking_a_backend(name):
             yield test, function
 
 
+FAST_DTYPES = (torch.float32, torch.float16)
 GENERIC = [path.stem for path in sorted(TESTS.glob("test_every_op*.py"))]
 MODULES = [*GENERIC, *(f"ops.{path.stem}" for path in sorted((TESTS / "ops").glob("test_*.py")))]
 FOUND = {f"{test}_of_{name.rpartition('test_')[2]}": f for name in MODULES for test, f in taking_a_backend(name)}
@@ -56,6 +59,16 @@ def is_repeated(item):
     given = item.callspec.params if hasattr(item, "callspec") else {}
     op = getattr(given.get("case"), "op", None)
     return given.get("backend") == "deterministic" and op is not None and not asks_which_way(op)
+
+
+def is_nightly(item):
+    """An op's first case has every dtype and every view here; each other case float32, float16 and a view in turn."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    case, view, dtype = (given.get(name) for name in ("case", "view", "dtype"))
+    if case is None or case in first_cases():
+        return False
+    turn = view in VIEWS and VIEWS.index(view) != list(CASES).index(case.name) % len(VIEWS)
+    return turn or (item.originalname == "test_agrees_with_the_oracle_of_every_op" and dtype not in FAST_DTYPES)
 
 
 @pytest.fixture

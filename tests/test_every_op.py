@@ -7,11 +7,18 @@ import pytest
 import torch
 from compare import assert_near, forward, gradients, make_cotangents, oracle_forward, oracle_gradients
 from every_op import DTYPES, channels_last, check_all, every_case, every_dtype, expanded, sliced, transposed, with_flow
-from op_calls import CASES, make
+from op_calls import CASES, first_cases, make
 from torch.autograd import gradcheck, gradgradcheck
 
 from vfi_kernels import backends
 from vfi_kernels.testing import map_tensors, tensors
+
+
+def is_nightly(item):
+    """The reference is held to itself in float64: the first case of each op shows most of that, as of every op."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    first = given.get("case") in first_cases() or item.originalname == "test_agrees_with_the_oracle"
+    return given.get("backend") == "reference" and not first
 
 
 @every_case
