@@ -4,6 +4,7 @@ import json
 from fractions import Fraction
 from itertools import pairwise
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from video_runs import read, refused, run
 
 from vfi.commands import progress
 from vfi.video.duplicates import Distinct
-from vfi.video.reader import TimedFrame
+from vfi.video.reader import TimedFrame, VideoReader
 
 WIDTH, HEIGHT, RATE = 160, 90, 24
 
@@ -64,6 +65,28 @@ def test_repeats_are_found(case, noise, small, depth):
     assert [frame.time * RATE for frame in kept] == [numbers.index(k) for k in sorted(set(numbers))]
     assert [frame.duration * RATE for frame in kept] == PATTERNS[case]
     assert distinct.dropped == len(numbers) - len(kept)
+
+
+@pytest.mark.parametrize("crf", [18, 23, 28])
+def test_repeats_are_found_after_coding(tmp_path, crf):
+    """Lines of high contrast, which coding changes most."""
+    rng, pictures = np.random.default_rng(3), []
+    lines = rng.integers(0, 200, (40, 2, 2))
+    for number in range(16):
+        page = np.full((180, 320, 3), 250, np.uint8)
+        moved = np.add(lines, (number * 3, 0))
+        for line in moved:
+            cv2.line(page, *(tuple(map(int, end)) for end in line), (20, 20, 40), 2, cv2.LINE_AA)
+        pictures += [page, page]
+    path = tmp_path / "lines.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": str(crf)})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    distinct = Distinct()
+    assert len(list(distinct.frames(VideoReader(path).frames()))) == 16 and distinct.dropped == 16
 
 
 def test_a_still_picture_stays():

@@ -10,8 +10,9 @@ from vfi.video.reader import TimedFrame
 from vfi.video.reduced import reduced
 
 # Frames are compared in blocks of their reduced pictures, of 255: noise and coding leave less than this in each block,
-# and a small part that moves leaves more in one.
-_BLOCK, _LEAST = 8, 2.5
+# coding more where contrast is high; a small part that moves leaves more in one.
+_BLOCK, _LEAST, _OF_CONTRAST = 8, 2.5, 0.1
+_NEAR = (15, 15)  # pixels around one, among which contrast is looked for
 _SMOOTHED = (5, 5)  # pixels: noise of single ones does not count
 # A picture shown more often than this, in a row, stands still: it is no animation on twos or threes.
 _MOST = 5
@@ -48,11 +49,21 @@ class Distinct:
 
 
 def differ(small0: np.ndarray, small1: np.ndarray) -> bool:
-    """Whether any part of two reduced pictures differs by more than noise."""
+    """Whether any part of two reduced pictures differs by more than noise and coding."""
     cv2 = opencv()
     difference = cv2.absdiff(small0, small1).max(axis=2) if small0.ndim == 3 else cv2.absdiff(small0, small1)
-    height, width = difference.shape
-    blocks = cv2.resize(
-        difference.astype(np.float32), (-(-width // _BLOCK), -(-height // _BLOCK)), interpolation=cv2.INTER_AREA
-    )
-    return bool(blocks.max() > _LEAST)
+    changed = _in_blocks(difference)
+    if changed.max() <= _LEAST:
+        return False
+    gray = small0.max(axis=2) if small0.ndim == 3 else small0
+    around = np.ones(_NEAR, np.uint8)
+    contrast = _in_blocks(cv2.dilate(gray, around) - cv2.erode(gray, around))
+    return bool((changed > _LEAST + _OF_CONTRAST * contrast).any())
+
+
+def _in_blocks(small: np.ndarray) -> np.ndarray:
+    """The mean of each block."""
+    height, width = small.shape
+    size = -(-width // _BLOCK), -(-height // _BLOCK)
+    means: np.ndarray = opencv().resize(small.astype(np.float32), size, interpolation=opencv().INTER_AREA)
+    return means
