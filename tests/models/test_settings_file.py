@@ -52,7 +52,7 @@ def inputs_of(parser):
 
 
 def asked(words):
-    ours = ("config", "save_config", "save_settings")
+    ours = ("config", "save_config")
     return {name: value for name, value in vars(parser_of_all().parse_args(words)).items() if name not in ours}
 
 
@@ -68,8 +68,7 @@ def test_every_option_comes_back_from_the_file(tmp_path, command, dest):
     ]
     words = [*inputs_of(parser), *required, *words_for(parser, action)]
     file = tmp_path / "job.toml"
-    options = parser_of_all().parse_args([command, *words, "--save-config", str(file)])
-    options.save_settings(options)
+    parser_of_all().parse_args([command, *words, "--save-config", str(file)])
     assert asked([command, "--config", str(file)]) == asked([command, *words])
 
 

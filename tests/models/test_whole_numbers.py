@@ -86,6 +86,7 @@ CALLS = {
     "APRConfig.halo": (lambda n: apr_vfi.APRConfig(halo=n), 0),
     "misalignment.patch": (lambda n: apr_vfi.misalignment(F, F, F[:, :1] > 0, n), 4),
     "count_macs.size": (lambda n: count_macs(fresh("rife"), (n, 32)), 1),
+    "load_model.max_memory": (lambda n: vfi.load_model("flow-splat", max_memory=n), 1),
     "RIFE.interpolate.tile": (lambda n: fresh("rife").interpolate(F, F, 0.5, tile=n), 64),
     "RIFE.set_usual.tile": (lambda n: fresh("rife").set_usual(tile=n), 64),
     "RIFE4.interpolate.tile": (lambda n: RIFE4(SMALL_RIFE4).interpolate(F, F, 0.5, tile=n), 64),
@@ -159,7 +160,7 @@ def test_every_number_of_the_page_is_here(calls):
 def test_wrong_numbers_are_one_sentence(calls):
     for number, (call, least) in calls.items():
         for wrong in (least - 1, -1, True, False, least + 0.5, float("nan"), "3", None):
-            if wrong is None and re.search(r"heads|tile|levels|max_side|Job|\.size", number):
+            if wrong is None and re.search(r"heads|tile|max_memory|levels|max_side|Job|\.size", number):
                 continue  # where it says that nothing is chosen
             with pytest.raises(vfi.ArgumentError, match=r"^[^\n]*expected [^\n]+, got [^\n]+$"):
                 print(f"{number} takes {wrong!r}:", call(wrong))  # if it does

@@ -21,6 +21,7 @@ from vfi_kernels.compat._folders import library_folders
 
 LEARNS = "it reads a tensor that requires a gradient, which ours would not give it"
 SECONDS = 5.0  # for all that is tried of one function
+MOST_CLOCK = 4  # times as many by the clock, on a machine that is busy
 
 
 class CannotRun(Exception):
@@ -183,25 +184,34 @@ def refuse(event: str, arguments: Arguments) -> None:
     raise PermissionError(f"{what}, during a trial")
 
 
+def is_over(seconds: float, clock: float, processor: float) -> bool:
+    """Whether a trial of so many seconds is over: by those of the processor, of which a busy machine gives few; by the
+    clock where it waits, or for much longer."""
+    return processor > seconds or clock > MOST_CLOCK * seconds or (clock > seconds and processor < seconds / 10)
+
+
 @contextlib.contextmanager
 def limited(seconds: float = SECONDS) -> Iterator[None]:
-    """Raises TooLong inside, in Python code that takes longer."""
+    """Raises TooLong inside, in Python code that takes longer; see `is_over`."""
     thread, fired, raised = ctypes.c_ulong(threading.get_ident()), threading.Event(), False
+    done = threading.Event()
 
     def stop() -> None:
-        fired.set()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TooLong))
+        began, used = time.monotonic(), time.process_time()
+        while not done.wait(0.1):
+            if is_over(seconds, time.monotonic() - began, time.process_time() - used):
+                fired.set()
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TooLong))
+                return
 
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=stop, daemon=True).start()
     try:
         yield
     except TooLong:
         raised = True
         raise
     finally:
-        timer.cancel()
+        done.set()
         if fired.is_set() and not raised:
             # It may be on its way. Taking it back would leave Python's flag for it set: every later call asks for it
             # then, and with a profiler never ends.

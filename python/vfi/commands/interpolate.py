@@ -40,7 +40,6 @@ _OTHER = (
         "run",
         "config",
         "save_config",
-        "save_settings",
         "input",
         "output",
         "overwrite",

@@ -14,7 +14,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         options = build_parser().parse_args(arguments)
-        options.save_settings(options)
         options.run(options)
 
     return exit_code("vfi", run)

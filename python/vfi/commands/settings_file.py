@@ -27,14 +27,19 @@ class SettingsParser(SentenceParser):
         group("--config", type=Path, metavar="FILE", help=what)
         what = "also write what was asked for into such a file"
         group("--save-config", type=Path, metavar="FILE", help=what)
-        self.set_defaults(save_settings=lambda options: save(self, options))
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         words = list(sys.argv[1:] if args is None else args)
-        if (path := self._config(words)) is None:
-            return super().parse_known_args(words, namespace)
+        path = self._config(words)
+        options, unknown = super().parse_known_args(words if path is None else self._with_file(words, path), namespace)
+        if options.save_config is not None:
+            _save(self, options)
+        return options, unknown
+
+    def _with_file(self, words: list[str], path: Path) -> list[str]:
+        """The words of a file, then those given; inputs of the file if none are given."""
         table = _read(path)
         inputs = [action for action in self._actions if not action.option_strings]
         with _optional(self._actions):  # what is asked for may be in the file or among the words
@@ -47,8 +52,7 @@ class SettingsParser(SentenceParser):
         missing = [action.dest for action in inputs if action.dest in table and not getattr(given, action.dest)]
         positional = [word for name in missing for word in _list(table[name])]
         # An option of one value stands between those of the file, which may take several, and the words.
-        words = [*from_file, f"--config={path}", *words, *(["--", *positional] if positional else [])]
-        return super().parse_known_args(words, namespace)
+        return [*from_file, f"--config={path}", *words, *(["--", *positional] if positional else [])]
 
     @staticmethod
     def _config(words: list[str]) -> Path | None:
@@ -120,11 +124,9 @@ def _optional(actions: Sequence[argparse.Action]) -> Iterator[None]:
             action.required = required
 
 
-def save(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Writes what is not as it is by default to the file of `--save-config`, if there is one."""
-    path: Path | None = options.save_config
-    if path is None:
-        return
+def _save(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Writes what is not as it is by default to the file of `--save-config`."""
+    path: Path = options.save_config
     check_target(path, overwrite=bool(getattr(options, "overwrite", False)))
     lines = []
     for action in parser._actions:

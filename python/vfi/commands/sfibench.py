@@ -55,10 +55,8 @@ def run(options: argparse.Namespace, model: "Interpolator", device: str) -> None
     if options.results is not None and (options.results / RESULTS).exists() and not options.resume:
         raise UserError(f"{options.results} holds results already; --resume goes on with them")
     clips = CaptionedClips(options.path, tuple(options.size or SIZE))
-    settings = {
-        name: value for name, value in vars(options).items()
-        if name not in ("run", "json", "results", "resume", "path", "device") and value is not None
-    }  # fmt: skip
+    other = ("run", "config", "save_config", "json", "results", "resume", "path", "device")
+    settings = {name: value for name, value in vars(options).items() if name not in other and value is not None}
     settings["manifest"] = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()
     scores = evaluate(model, clips, tools(options, device), device, options.results, settings, quiet=False)
     print("\n".join(table(scores)))
