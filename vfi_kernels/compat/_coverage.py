@@ -37,7 +37,7 @@ NOT_KNOWN: tuple[int, frozenset[str], tuple[object, ...], frozenset[str]] = (
 
 @dataclass
 class Seen:
-    """Of one function: its instructions that ran, where each jump led, its parameters that depend on what is given,
+    """Of one function: its handlers of errors that ran, where each jump led, its parameters that depend on what is given,
     and those that were the same number in each call."""
 
     ran: set[int] = field(default_factory=set)
@@ -70,21 +70,27 @@ class Recorder:
 
     def trace(self, frame: FrameType, event: str, argument: object) -> "Function | None":
         code = frame.f_code
-        if not is_foreign(code) or frame.f_globals.get("__name__", "").startswith("vfi_kernels."):
+        if id(code) in of_libraries:  # nearly all calls
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if not is_foreign(code) or frame.f_globals.get("__name__", "").startswith("vfi_kernels."):
+            of_libraries[id(code)] = code
+            return None
         seen, flow = self.seen[code], _flow.flow_of(code)
         given_to(frame, seen)
-        offsets, jumps, ran, last = flow.offsets, flow.jumps, seen.ran, -1
+        if not flow.jumps and not flow.handlers:
+            return None  # there is one way
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        offsets, jumps, handlers, last = flow.offsets, flow.jumps, flow.handlers, -1
 
         def step(frame: FrameType, event: str, argument: object) -> "Function":
             nonlocal last
             if event == "opcode":
                 at = offsets.get(frame.f_lasti, -1)
-                ran.add(at)
-                if last in jumps and at != last:
+                if last >= 0 and at != last:
                     seen.went[last].add(at)
-                last = at
+                last = at if at in jumps else -1
+                if at in handlers:
+                    seen.ran.add(at)
             return step
 
         return step
@@ -110,6 +116,17 @@ def recorded() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Inside, what is not `recorded` anew is not noted, nor slowed down by that."""
+    before = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@contextlib.contextmanager
 def anew() -> Iterator[None]:
     """Inside, the trials are another candidate's."""
     global recorder
@@ -121,6 +138,7 @@ def anew() -> Iterator[None]:
         recorder = before
 
 
+of_libraries: dict[int, CodeType] = {}  # by their numbers, which nothing else has while they are kept here
 foreign: dict[str, bool] = {}  # files, by their names: code takes long to hash
 
 

@@ -85,6 +85,9 @@ def owner(make: Callable[[], Foreign], key: object) -> Foreign:
     return trial.owners[key]
 
 
+routines: dict[type, bool] = {}
+
+
 def names_in(kind: type) -> set[str]:
     """The names in the methods of a class."""
     codes = [getattr(_state.unbound(value), "__code__", None) for k in kind.__mro__ for value in vars(k).values()]
@@ -106,6 +109,14 @@ def contents(roots: dict[str, object], names: set[str]) -> dict[str, object]:
     return found
 
 
+def is_routine(value: object) -> bool:
+    """`inspect.isroutine`, which goes by the type and takes long."""
+    kind = type(value)
+    if kind not in routines:
+        routines[kind] = inspect.isroutine(value)
+    return routines[kind]
+
+
 def leaf(value: object) -> object:
     if isinstance(value, Tensor):
         kept = value.detach().clone() if value.numel() <= MOST_KEPT and value.layout is torch.strided else None
@@ -114,7 +125,7 @@ def leaf(value: object) -> object:
         return value
     if isinstance(value, (*_state.CONTAINERS, tuple, frozenset)):
         return type(value), len(value)
-    return type(value) if hasattr(value, "__dict__") and not inspect.isroutine(value) else id(value)
+    return type(value) if hasattr(value, "__dict__") and not is_routine(value) else id(value)
 
 
 def inside(path: str, value: Foreign, names: set[str]) -> list[tuple[str, object]]:
@@ -126,7 +137,7 @@ def inside(path: str, value: Foreign, names: set[str]) -> list[tuple[str, object
         return [(f"{path}[{n}]", v) for n, v in enumerate(value)]
     if isinstance(value, ModuleType):
         return [] if in_library(value.__name__) else [(f"{path}.{n}", v) for n, v in vars(value).items() if n in names]
-    if inspect.isroutine(value):
+    if is_routine(value):
         return [(f"{path}.{name}", v) for name, v in getattr(value, "__dict__", {}).items() if name != "__wrapped__"]
     kind = value if isinstance(value, type) else type(value)
     if in_library(kind.__module__) and not isinstance(value, (nn.Module, *_state.CONTAINERS)):
@@ -136,7 +147,7 @@ def inside(path: str, value: Foreign, names: set[str]) -> list[tuple[str, object
     if isinstance(value, nn.Module):
         parts = {name: v for part in _state.PARTS for name, v in held.pop(part, {}).items()}
         held = {name: v for name, v in {**held, **parts}.items() if name in names}
-    return [(f"{path}.{name}", v) for name, v in held.items() if not inspect.isroutine(v)]
+    return [(f"{path}.{name}", v) for name, v in held.items() if not is_routine(v)]
 
 
 def same(a: object, b: object) -> bool:
@@ -214,7 +225,7 @@ def called(function: Foreign, call: Function, arguments: Sequence[Foreign], once
         with _coverage.recorded():
             return call(*arguments)
     values, copies = Values(), [a.detach().clone() if isinstance(a, Tensor) else a for a in arguments]
-    with one_object():
+    with one_object(), _coverage.paused():
         before = now(function)
         with _coverage.recorded(), values:
             out = call(*arguments)

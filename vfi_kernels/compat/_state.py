@@ -23,7 +23,9 @@ written = set[str]()  # the variables that functions changed while they were tri
 def restored(function: Function) -> Iterator[None]:
     """Puts back, after a call, the variables that a function can see, and what is in their containers. Inside, what
     functools.lru_cache wraps is called without its cache, and CuPy has kernels that are computed on the CPU."""
-    spaces = [Namespace(space) for space in seen_by(function)]
+    seen = seen_by(function)
+    bare = [space for space in seen if inspect.isfunction(space) and not space.__dict__]  # nearly all functions
+    spaces = [Namespace(space) for space in seen if not (inspect.isfunction(space) and not space.__dict__)]
     cells = [(name, cell, cell.cell_contents, held_in(cell.cell_contents)) for name, cell in cells_of(function)]
     try:
         for space in spaces:
@@ -32,6 +34,9 @@ def restored(function: Function) -> Iterator[None]:
     finally:
         for space in spaces:
             written.update(space.put_back())
+        for space in bare:
+            written.update(space.__dict__)
+            space.__dict__.clear()
         for name, cell, value, held in cells:
             if cell.cell_contents is not value or differs(value, held):
                 written.add(name)
