@@ -67,13 +67,15 @@ def test_repeats_are_found(case, noise, small, depth):
     assert distinct.dropped == len(numbers) - len(kept)
 
 
+@pytest.mark.parametrize("texture", [0, 60])
 @pytest.mark.parametrize("crf", [18, 23, 28])
-def test_repeats_are_found_after_coding(tmp_path, crf):
-    """Lines of high contrast, which coding changes most."""
+def test_repeats_are_found_after_coding(tmp_path, crf, texture):
+    """Lines of high contrast, and paper with a texture, which coding changes most."""
     rng, pictures = np.random.default_rng(3), []
+    paper = (250 - rng.integers(0, texture + 1, (180, 320, 1))).repeat(3, 2).astype(np.uint8)
     lines = rng.integers(0, 200, (40, 2, 2))
     for number in range(16):
-        page = np.full((180, 320, 3), 250, np.uint8)
+        page = paper.copy()
         moved = np.add(lines, (number * 3, 0))
         for line in moved:
             cv2.line(page, *(tuple(map(int, end)) for end in line), (20, 20, 40), 2, cv2.LINE_AA)

@@ -1,5 +1,6 @@
 """Whether what a function of someone else's writes is a cache: read by itself, and by nobody else."""
 
+import functools
 import gc
 import inspect
 import sys
@@ -30,14 +31,21 @@ def expect_caches(function: Foreign, owner: type | None) -> None:
             raise _effects.Leaves(f"it writes {said}, which something else reads, too")
 
 
+@functools.lru_cache(maxsize=1)
+def modules_outside(count: int) -> list[ModuleType]:
+    """Of libraries. count: of all modules, with which they change."""
+    return [m for m in list(sys.modules.values()) if isinstance(m, ModuleType) and not in_library(m.__name__)]
+
+
 def functions_around(function: Foreign) -> Iterator[tuple[CodeType, Foreign, type | None]]:
     """Of the modules of its repository: each function's code, its variables, and the class that it is in."""
     name = str(getattr(function, "__module__", ""))
     home = sys.modules.get(name)
     roots = set() if home is None else set(_targets.roots_of(home))
-    modules = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType) and not in_library(m.__name__)]
     near = [
-        m for m in modules if m.__name__.partition(".")[0] == name.partition(".")[0] or roots & {*_targets.roots_of(m)}
+        m
+        for m in modules_outside(len(sys.modules))
+        if m.__name__.partition(".")[0] == name.partition(".")[0] or roots & {*_targets.roots_of(m)}
     ]
     spaces = {id(vars(m)): vars(m) for m in near}
     spaces.update({id(layer.__globals__): layer.__globals__ for layer in _state.called_by(function)})

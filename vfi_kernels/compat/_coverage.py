@@ -37,8 +37,8 @@ NOT_KNOWN: tuple[int, frozenset[str], tuple[object, ...], frozenset[str]] = (
 
 @dataclass
 class Seen:
-    """Of one function: its handlers of errors that ran, where each jump led, its parameters that depend on what is given,
-    and those that were the same number in each call."""
+    """Of one function: its handlers of errors that ran, where each jump led, its parameters that depend on what is
+    given, and those that were the same number in each call."""
 
     ran: set[int] = field(default_factory=set)
     went: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -77,8 +77,9 @@ class Recorder:
             return None
         seen, flow = self.seen[code], _flow.flow_of(code)
         given_to(frame, seen)
-        if not flow.jumps and not flow.handlers:
-            return None  # there is one way
+        known = recorder.seen[code] if code in recorder.seen else seen
+        if known.ran >= flow.handlers.keys() and all(len(known.went.get(at, ())) > 1 for at in flow.jumps):
+            return None  # there is one way, or all are known
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         offsets, jumps, handlers, last = flow.offsets, flow.jumps, flow.handlers, -1
 

@@ -56,8 +56,13 @@ class Flow:
 
 
 @functools.lru_cache(maxsize=1024)
+def steps_of(code: CodeType) -> tuple[dis.Instruction, ...]:
+    return tuple(dis.get_instructions(code))
+
+
+@functools.lru_cache(maxsize=1024)
 def flow_of(code: CodeType) -> Flow:
-    every = list(dis.get_instructions(code))
+    every = list(steps_of(code))
     offsets: dict[int, int] = {}
     pending: list[int] = []
     steps: list[dis.Instruction] = []
@@ -121,7 +126,7 @@ def assigned_in(steps: list[dis.Instruction], start: int) -> tuple[str, ...]:
 def call_at(code: CodeType, offset: int) -> tuple[int, Names, tuple[object, ...], Names]:
     """Of a call: how many arguments it has by place and by name, the latter's names, the constants that are written
     out among them, and the variables."""
-    steps = [step for step in dis.get_instructions(code) if step.opname not in PASSED]
+    steps = [step for step in steps_of(code) if step.opname not in PASSED]
     n = max(n for n, step in enumerate(steps) if step.offset <= offset)  # it may stand behind the call
     step = steps[n]
     made = list(made_before(steps, n + 1))
@@ -209,7 +214,7 @@ def raises(steps: list[dis.Instruction], start: int) -> bool:
 @functools.lru_cache(maxsize=4096)
 def only_raises(code: CodeType, start: int) -> bool:
     """Whether a way from this instruction on ends in an error, whatever happens."""
-    return raises([step for step in dis.get_instructions(code) if step.opname not in PASSED], start)
+    return raises([step for step in steps_of(code) if step.opname not in PASSED], start)
 
 
 CHANGE = (
@@ -221,7 +226,7 @@ CHANGE = (
 @functools.lru_cache(maxsize=4096)
 def looked_at(code: CodeType) -> Names:
     """What a function reads, but for containers that it only puts something into."""
-    steps = [step for step in dis.get_instructions(code) if step.opname not in PASSED]
+    steps = [step for step in steps_of(code) if step.opname not in PASSED]
     into = {n - 1 - len(list(made_before(steps, n))) for n, step in enumerate(steps) if step.opname == "STORE_SUBSCR"}
     into |= {n - 1 for n, step in enumerate(steps) if step.opname in DOTS and step.argval in CHANGE}
     found = {name for n, step in enumerate(steps) if n not in into for name in read_by(step)}
@@ -231,6 +236,6 @@ def looked_at(code: CodeType) -> Names:
 @functools.lru_cache(maxsize=4096)
 def fills(code: CodeType) -> Names:
     """The variables and containers that a function looks into, and writes where something is missing."""
-    steps = [step for step in dis.get_instructions(code) if step.opname not in PASSED]
+    steps = [step for step in steps_of(code) if step.opname not in PASSED]
     found = {name for n in range(len(steps)) for name in written_by(steps, n)}
     return frozenset(found & looked_at(code)) if any(map(is_jump, steps)) else frozenset()

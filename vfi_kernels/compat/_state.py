@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterator
-from types import CellType, ModuleType
+from types import CellType, FunctionType, ModuleType
 
 from vfi_kernels._types import Foreign, Function
 from vfi_kernels.compat import _launches
@@ -16,6 +16,7 @@ from vfi_kernels.compat._folders import library_folders
 CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict, collections.deque)
 PARTS = ("_parameters", "_buffers", "_modules")  # of an nn.Module
 Cached = functools._lru_cache_wrapper
+as_they_are: dict[int, FunctionType] = {}  # functions in whose place nothing stands in a trial, by their numbers
 written = set[str]()  # the variables that functions changed while they were tried; of their objects "self.name"
 
 
@@ -24,8 +25,8 @@ def restored(function: Function) -> Iterator[None]:
     """Puts back, after a call, the variables that a function can see, and what is in their containers. Inside, what
     functools.lru_cache wraps is called without its cache, and CuPy has kernels that are computed on the CPU."""
     seen = seen_by(function)
-    bare = [space for space in seen if inspect.isfunction(space) and not space.__dict__]  # nearly all functions
-    spaces = [Namespace(space) for space in seen if not (inspect.isfunction(space) and not space.__dict__)]
+    bare = [space for space in seen if type(space) is FunctionType and not space.__dict__]  # nearly all functions
+    spaces = [Namespace(space) for space in seen if type(space) is not FunctionType or space.__dict__]
     cells = [(name, cell, cell.cell_contents, held_in(cell.cell_contents)) for name, cell in cells_of(function)]
     try:
         for space in spaces:
@@ -34,9 +35,9 @@ def restored(function: Function) -> Iterator[None]:
     finally:
         for space in spaces:
             written.update(space.put_back())
-        for space in bare:
-            written.update(space.__dict__)
-            space.__dict__.clear()
+        for plain in bare:
+            written.update(plain.__dict__)
+            plain.__dict__.clear()
         for name, cell, value, held in cells:
             if cell.cell_contents is not value or differs(value, held):
                 written.add(name)
@@ -106,7 +107,7 @@ def seen_by(function: Function) -> list[Foreign]:
         names = layer.__globals__
         if id(names) not in found:
             module = names.get("__name__")
-            own = [v for v in names.values() if isinstance(v, type) or inspect.isfunction(v)]
+            own = [v for v in names.values() if isinstance(v, (type, FunctionType))]
             for space in (names, *(v for v in own if v.__module__ == module)):
                 found[id(space)] = space
         found[id(layer)] = layer
@@ -177,9 +178,13 @@ class Namespace:
     def let_run(self) -> None:
         """Without caches, and with a CuPy that needs no GPU."""
         for name, (value, _) in self.before.items():
+            if id(value) in as_they_are:
+                continue
             instead = value.__wrapped__ if isinstance(value, Cached) else _launches.in_a_trial(value)
             if instead is not value:
                 self.instead[name] = instead
+            elif type(value) is FunctionType:
+                as_they_are[id(value)] = value
         for name, stub in self.instead.items():
             self.assign(name, stub)
 

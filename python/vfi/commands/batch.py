@@ -6,8 +6,9 @@ from pathlib import Path
 from vfi.commands.program import note, sentence_of
 from vfi.errors import Incomplete, UserError
 from vfi.files.images import is_image_name
+from vfi.video.animation import is_animation
 from vfi.video.av_common import counted
-from vfi.video.containers import CONTAINERS
+from vfi.video.containers import ANIMATIONS, CONTAINERS
 
 # Files that are taken from a folder: those that can be written, and these.
 _READ = {*CONTAINERS, ".wmv", ".3gp", ".ogv", ".y4m", ".mpv", ".m2v", ".asf", ".rm", ".nut", ".apng", ".dv", ".divx"}
@@ -21,13 +22,15 @@ class SomeFailed(UserError):
 
 def videos_of(inputs: Sequence[Path], *, recursive: bool) -> list[tuple[Path, Path]] | None:
     """Each video, and its path below the folder that was given; None: there is none, but images."""
-    if all(is_image_name(path) for path in inputs):
+    if all(is_image_name(path) and not is_animation(path) for path in inputs):
         return None
     found: list[tuple[Path, Path]] = []
     for path in inputs:
         if path.is_dir():
             inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            videos = [each for each in inside if each.suffix.lower() in _READ and each.is_file()]
+            videos = [
+                each for each in inside if each.is_file() and (each.suffix.lower() in _READ or is_animation(each))
+            ]
             found += [(each, each.relative_to(path)) for each in videos if not each.name.startswith(".")]
         else:
             found.append((path, Path(path.name)))
@@ -71,7 +74,8 @@ def _targets(videos: Sequence[tuple[Path, Path]], folder: Path) -> Iterator[tupl
     """With the suffix of the input, where files of that can be written; no two with one name."""
     taken: set[Path] = set()
     for source, below in videos:
-        target = folder / (below if below.suffix.lower() in CONTAINERS else below.with_suffix(".mkv"))
+        kept = below.suffix.lower() in (*CONTAINERS, *ANIMATIONS)
+        target = folder / (below if kept else below.with_suffix(".mkv"))
         if target in taken:
             raise UserError(f"two of the inputs would become {target}: give them apart")
         taken.add(target)

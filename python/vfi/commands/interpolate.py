@@ -90,6 +90,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(options: argparse.Namespace) -> None:
     from vfi.commands import batch
+    from vfi.video.animation import is_animation
     from vfi.video.sequence import images_of
 
     folder = options.output is not None and options.output.is_dir()
@@ -100,6 +101,8 @@ def run(options: argparse.Namespace) -> None:
         return
     refuse(options, ("recursive",), "folders of videos, and a folder as output,")
     if images := images_of(options.input, options.start_number):
+        if len(images) > 1 and (moving := [path for path in images if is_animation(path)]):
+            raise UserError(f"{moving[0]} is a video of its own: give it alone, or a folder that exists as --output")
         _video(options)(options.input[0], options.output, tuple(images))
         return
     refuse(options, ("input_fps", "start_number"), "a sequence of images")
@@ -175,6 +178,8 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
     refuse(options, ("t", "num_frames", "ends", "ground_truth", "strip", "show_route"), "two images")
     if options.output == STREAM:
         refuse(options, (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume"), "files")
+    if options.target is not None and not options.dedup:
+        raise UserError("--target is for --dedup only")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
     job = VideoJob(

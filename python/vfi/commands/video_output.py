@@ -1,7 +1,7 @@
 """What is rendered of a video, into a file: at once, or in segments that outlive a run that is killed."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
@@ -81,13 +81,27 @@ def write_at_once(
 def write_to_stream(rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, file: BinaryIO) -> int:
     """Writes the pictures alone, for the next program in a pipe."""
     writer = Y4mWriter(file, _picture(reader, plan))
-    for notice in (*plan.notices, *(["the alpha channel is left out: pipes hold none"] if reader.info.alpha else [])):
+    if lost := list(_lost_in_pipes(job, reader)):
+        note(f"{', '.join(lost)} left out: pipes hold pictures alone")
+    for notice in plan.notices:
         note(notice)
     for rgb, _, like in rendered:
         writer.write(rgb, own_of(rgb, like))
     if writer.frames == 0:
         raise UserError(NO_TIME)
     return writer.frames
+
+
+def _lost_in_pipes(job: VideoJob, reader: Reader) -> Iterator[str]:
+    """What the source has beside pictures, in words."""
+    if reader.demuxer is not None:
+        container = reader.demuxer.container
+        tracks, texts = len(container.streams.audio), len(container.streams.subtitles)
+        yield from [counted(tracks, "sound track")] if tracks and job.sound.keep else []
+        yield from [counted(texts, "subtitle track")] if texts else []
+        yield from [counted(len(container.chapters()), "chapter")] if container.chapters() else []
+    yield from ["the HDR metadata"] if reader.info.hdr is not None else []
+    yield from ["the alpha channel"] if reader.info.alpha else []
 
 
 def write_in_segments(

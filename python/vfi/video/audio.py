@@ -214,8 +214,8 @@ class AudioTransfer:
         packet.pts = round(((packet.pts or 0) - shift) * self._slower)
         packet.dts = packet.pts if packet.dts is None else round((packet.dts - shift) * self._slower)
         if track.kind == "subtitles":
+            packet.duration = max(0, round((packet.duration or 0) * self._slower) + min(packet.pts, 0))
             packet.pts, packet.dts = max(packet.pts, 0), max(packet.dts, 0)
-            packet.duration = round((packet.duration or 0) * self._slower)
             if self._end is not None:
                 left = round((self._end - self._begin) * self._slower / packet.time_base) - packet.pts
                 packet.duration = min(packet.duration, max(left, 0))

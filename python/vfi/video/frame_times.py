@@ -12,6 +12,7 @@ _USUAL = tuple(
     for whole in (24, 30, 48, 60, 72, 96, 120, 144, 240)
     for rate in (Fraction(whole), Fraction(whole * 1000, 1001))
 ) + tuple(Fraction(whole) for whole in (1, 2, 5, 6, 8, 10, 12, 15, 16, 18, 20, 25, 50, 75, 100, 200, 300))
+_MILLISECOND = Fraction(1, 1000)
 # After so many times in a row that do not grow, the clock is taken to stand still or to have started anew.
 _STUCK = 3
 
@@ -92,6 +93,14 @@ class FrameTimes:
         return last + self._step
 
 
+def rounded_to(stamps: Sequence[Fraction | None], clock: Fraction) -> Fraction:
+    """What times are rounded to: the file's clock, or milliseconds in one that was made of a Matroska file as it is."""
+    known: list[Fraction] = [stamp for stamp in stamps if stamp is not None]
+    steps = {later - earlier for earlier, later in itertools.pairwise(known)}
+    coarse = len(steps) > 1 and all((step * 1000).denominator == 1 for step in steps)
+    return _MILLISECOND if coarse and clock < _MILLISECOND else clock
+
+
 def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequence[Fraction | None]) -> Fraction:
     """Frames per second of most of a video.
 
@@ -109,7 +118,9 @@ def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequen
     rates = [_exact(rate) for rate in told if rate and rate > 0]
     if len(steps) < 2:
         return rates[0] if rates else Fraction(25)
-    if set(steps) == {tick} and tick != Fraction(1, 1000):
+    if tick == _MILLISECOND:
+        rates.sort(key=lambda rate: rate not in _USUAL)  # a mean is of rounded times
+    elif set(steps) == {tick}:
         return 1 / tick  # a clock that was made for the rate, which FFmpeg rounds: 119 to 120
     middle, mean = Fraction(statistics.median_low(steps)), Fraction(sum(steps)) / len(steps)
     for rate in rates:

@@ -47,6 +47,7 @@ class Holes:
         self._marks: deque[_Mark] = deque(maxlen=_REMEMBERED)
         self.first: Fraction | None = None  # when the first packet of the picture is decoded
         self._least = self._most = self._count = 0
+        self._behind: int | None = None  # the place behind the last packet of the picture
         self.last: Fraction | None = None  # when the last packet of the picture is shown
 
     def see(self, packet: "Packet[Stream]", jumps: int) -> None:
@@ -61,6 +62,7 @@ class Holes:
             if time is not None:
                 self.last = time if self.last is None else max(self.last, time)
             self._marks.append(_Mark(time, packet.pos, self._least, self._most, self._count, jumps))
+            self._behind = None if packet.pos is None else packet.pos + packet.size
         self._most += packet.size
         self._least += packet.size if packet.stream.type != "subtitle" else 0
         self._count += 1
@@ -88,6 +90,8 @@ class Holes:
         """What tells that the file is cut off; to be asked at its end."""
         if self._path == STREAM:
             return None
+        if self._container == "yuv4mpegpipe" and self._behind is not None and self._path.stat().st_size > self._behind:
+            return "it ends in the middle of a frame"
         places = [mark.place for mark in self._marks if mark.place is not None]
         return what_is_missing(self._path, self._container, places[-1] if places else None)
 

@@ -17,7 +17,7 @@ from vfi.video.av_common import STREAM, Colour, counted, name_of, reading
 from vfi.video.colours import sampled_as
 from vfi.video.decoded import as_shown, is_turned, losses, seconds_of, seen_through, shown_again, upright_rgb
 from vfi.video.demux import Demuxer
-from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate
+from vfi.video.frame_times import BestStamps, FrameTimes, nominal_rate, rounded_to
 from vfi.video.hdr import Hdr, hdr_of
 from vfi.video.interlaced import Deinterlace, Interlacing, Scan
 from vfi.video.shortfall import Shortfall
@@ -124,11 +124,12 @@ class VideoReader:
         stream = self.demuxer.video
         told = [stream.average_rate, stream.guessed_rate]
         told = [rate and rate * self._interlacing.faster for rate in told]
-        self.rate = nominal_rate(best, self._clock, told if best[0] is not None else told[::-1])
+        tick = rounded_to(best, self._clock)
+        self.rate = nominal_rate(best, tick, told if best[0] is not None else told[::-1])
         self.origin = best[0] or Fraction(0)
         if self._stamps.by_decoding:
             self.origin = min(stamp for stamp in (*stamps[0], self.origin) if stamp is not None) - self._clock
-        self._times, trial = (FrameTimes(self.origin, self.rate, self._clock) for _ in range(2))
+        self._times, trial = (FrameTimes(self.origin, self.rate, tick) for _ in range(2))
         grid = [trial.following(stamp) for stamp in best]
         self._even = all(later - earlier == 1 / self.rate for earlier, later in pairwise(grid))
 
