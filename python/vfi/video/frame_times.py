@@ -101,13 +101,16 @@ def rounded_to(stamps: Sequence[Fraction | None], clock: Fraction) -> Fraction:
     return _MILLISECOND if coarse and clock < _MILLISECOND else clock
 
 
-def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequence[Fraction | None]) -> Fraction:
+def nominal_rate(
+    stamps: Sequence[Fraction | None], tick: Fraction, told: Sequence[Fraction | None], *, of_rounded: bool = False
+) -> Fraction:
     """Frames per second of most of a video.
 
     Args:
         stamps: times of the first frames, as far as they are known.
         told: what the file says itself, the more trustworthy first. Screen recordings tell the rate of their clock,
             raw streams that of another file.
+        of_rounded: what it tells is the mean of times that were rounded before.
 
     Returns:
         what the file tells, if its first frames agree; else their own, a usual one where it is within a tick; 25
@@ -118,9 +121,9 @@ def nominal_rate(stamps: Sequence[Fraction | None], tick: Fraction, told: Sequen
     rates = [_exact(rate) for rate in told if rate and rate > 0]
     if len(steps) < 2:
         return rates[0] if rates else Fraction(25)
-    if tick == _MILLISECOND:
-        rates.sort(key=lambda rate: rate not in _USUAL)  # a mean is of rounded times
-    elif set(steps) == {tick}:
+    if of_rounded:
+        rates.sort(key=lambda rate: rate not in _USUAL)
+    elif set(steps) == {tick} and tick != _MILLISECOND:
         return 1 / tick  # a clock that was made for the rate, which FFmpeg rounds: 119 to 120
     middle, mean = Fraction(statistics.median_low(steps)), Fraction(sum(steps)) / len(steps)
     for rate in rates:

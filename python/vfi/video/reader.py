@@ -123,9 +123,9 @@ class VideoReader:
         self._stamps = BestStamps(stamps)
         stream = self.demuxer.video
         told = [stream.average_rate, stream.guessed_rate]
-        told = [rate and rate * self._interlacing.faster for rate in told]
+        told = [rate and rate * self._interlacing.faster for rate in told][:: 1 if best[0] is not None else -1]
         tick = rounded_to(best, self._clock)
-        self.rate = nominal_rate(best, tick, told if best[0] is not None else told[::-1])
+        self.rate = nominal_rate(best, tick, told, of_rounded=tick != self._clock)
         self.origin = best[0] or Fraction(0)
         if self._stamps.by_decoding:
             self.origin = min(stamp for stamp in (*stamps[0], self.origin) if stamp is not None) - self._clock
