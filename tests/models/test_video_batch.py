@@ -67,3 +67,16 @@ def test_a_fault_of_the_program_is_not_hidden(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         batch.run([(tmp_path / "a.mp4", tmp_path / "a.mp4")], tmp_path, False, fail)
+
+
+def test_animations_are_videos_of_their_own(tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "plain.mkv", 4)
+    for name in ("a.webp", "b.webp"):
+        assert run(tmp_path / "plain.mkv", "-o", tmp_path / "films" / name, "--factor", 1) == 0
+    assert run(tmp_path / "films", "-o", tmp_path / "out") == 0
+    assert names(tmp_path / "out") == ["a.webp", "b.webp"]
+    said = refused(capsys, tmp_path / "films", "-o", tmp_path / "one.mkv")
+    assert "is a video of its own" in said
+    assert "--target is for --dedup only" in refused(capsys, tmp_path / "plain.mkv", "-o", "x.mkv", "--target", "even")

@@ -112,3 +112,16 @@ def test_languages_of_mov_have_their_older_names(tmp_path):
         (track,) = film.streams.audio
         track.metadata["language"] = "fra"
         assert named(track, "mov")["language"] == "fre" and named(track, "mp4")["language"] == "fra"
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
+@pytest.mark.parametrize("slower", [1, 2])
+def test_subtitles_that_begin_before_the_part_end_where_they_end(tmp_path, suffix, slower):
+    source = with_subtitles(tmp_path / "in.mkv", "srt", SRT.replace("00:00:00,500", "00:00:01,000"))
+    target = tmp_path / f"out{suffix}"
+    assert run(source, "-o", target, "--start", 0.4, "--end", 1.4, "--slow-motion", slower) == 0
+    expected = [(0, 0.6 * slower, b"first"), (0.7 * slower, slower, b"second")]
+    found = [
+        (pytest.approx(begin, abs=0.03), pytest.approx(end, abs=0.03), w) for begin, end, w in read_texts(target)[1]
+    ]
+    assert expected == found

@@ -81,3 +81,13 @@ def test_what_stdin_is_not(tmp_path, capsys):
     source = make(tmp_path / "in.mp4", 3)
     assert "--crf is for files only" in refused(capsys, source, "-o", "-", "--crf", 20)
     assert np.all([path.suffix in (".mkv", ".mp4") for path in tmp_path.iterdir()])
+
+
+def test_a_y4m_that_is_cut_off_is_told(tmp_path, capsys):
+    whole, cut = tmp_path / "whole.y4m", tmp_path / "cut.y4m"
+    head = b"YUV4MPEG2 W32 H32 F25:1 Ip A1:1 C420jpeg\n"
+    whole.write_bytes(head + 6 * (b"FRAME\n" + bytes(range(256)) * 6))
+    cut.write_bytes(whole.read_bytes()[:-700])
+    assert run(whole, "-o", tmp_path / "whole.mkv") == 0
+    assert run(cut, "-o", tmp_path / "cut.mkv") == 3
+    assert "it ends in the middle of a frame" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import itertools
 from contextlib import closing
 from fractions import Fraction
 
+import av
 import pytest
 import tiny_videos
 from tiny_videos import join, make, number_of
@@ -183,3 +184,18 @@ def test_the_rate_that_rounded_times_mean(rate, clock):
 def test_a_part_counts_its_own_frames(tmp_path, capsys):
     assert run(make(tmp_path / "in.mkv"), "-o", tmp_path / "out.mkv", "--start", "0.16", "--end", "0.4") == 0
     assert "from 6 frames of in.mkv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(60000, 1001), Fraction(30), Fraction(25)])
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".ts"])
+def test_times_that_were_milliseconds_mean_their_rate(tmp_path, suffix, rate):
+    """Of a Matroska file whose packets were copied as they are into one with a finer clock."""
+    source, copied = make(tmp_path / "in.mkv", 30, rate=rate, b_frames=2), tmp_path / f"copied{suffix}"
+    with av.open(str(source)) as file, av.open(str(copied), "w") as out:
+        stream = out.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    numbers, times, repaired = frames_of(copied)
+    assert numbers == list(range(30)) and steps(times) == {1 / rate} and repaired == []
