@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vfi.video import priority
 from vfi.video.av_common import EXACT_CONVERSION
 
 SOUND_RATE = 8000
@@ -29,6 +30,13 @@ def engines_of_auto() -> Iterator[tuple[str, ...]]:
         before = plans.AUTO
         patch.setattr(plans, "AUTO", ("torch",))
         yield before
+
+
+@pytest.fixture(autouse=True)
+def usual_priority() -> Iterator[None]:
+    """Tests that encode AV1 by themselves, as root, leave no real-time threads, which would starve those of others."""
+    with priority.kept():
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.images import with_alpha
+from vfi.video import priority
 from vfi.video.alpha import from_pixels, has_alpha
 from vfi.video.av_common import Colour, sentence
 from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered
@@ -81,7 +82,8 @@ class Encoder:
         self._last_stamp: int | None = None
         if not encoding.verbose:
             os.environ.setdefault("SVT_LOG", "1")  # libsvtav1 looks once, when it is first opened: errors only
-        self.stream = self._add_stream(encoding)
+        with priority.kept():
+            self.stream = self._add_stream(encoding)
         sizes = self.stream.width, self.stream.height
         self._palette = (
             Palette(*sizes, picture.time_base, alpha=picture.alpha) if self.stream.pix_fmt == "pal8" else None
@@ -99,9 +101,13 @@ class Encoder:
         if self._last_stamp is not None:
             stamp = max(stamp, self._last_stamp + self.picture.least_ticks)
         frame.pts, frame.time_base = stamp, self.picture.time_base
-        self._last_stamp = stamp
+        begins, self._last_stamp = self._last_stamp is None, stamp
         if self._palette is not None:
             yield from self._with_palette(self._palette, frame)
+        elif begins:
+            with priority.kept():  # the encoder is opened now
+                packets = self.stream.encode(frame)
+            yield from packets
         else:
             yield from self.stream.encode(frame)
 
