@@ -77,7 +77,7 @@ class Recorder:
             return None
         seen, flow = self.seen[code], _flow.flow_of(code)
         given_to(frame, seen)
-        known = recorder.seen[code] if code in recorder.seen else seen
+        known = recorder.seen.get(code, seen)
         if known.ran >= flow.handlers.keys() and all(len(known.went.get(at, ())) > 1 for at in flow.jumps):
             return None  # there is one way, or all are known
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
