@@ -117,17 +117,6 @@ def recorded() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def paused() -> Iterator[None]:
-    """Inside, what is not `recorded` anew is not noted, nor slowed down by that."""
-    before = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-@contextlib.contextmanager
 def anew() -> Iterator[None]:
     """Inside, the trials are another candidate's."""
     global recorder

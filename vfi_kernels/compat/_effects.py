@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vfi_kernels._types import Arguments, Foreign, Function, Options
-from vfi_kernels.compat import _coverage, _flow, _state
+from vfi_kernels.compat import _coverage, _flow, _launches, _state
 from vfi_kernels.compat._spaces import in_library
 
 MOST = 2000  # values in what a function can see
@@ -227,7 +227,7 @@ def called(function: Foreign, call: Function, arguments: Sequence[Foreign], once
         with _coverage.recorded():
             return call(*arguments)
     values, copies = Values(), [a.detach().clone() if isinstance(a, Tensor) else a for a in arguments]
-    with one_object(), _coverage.paused():
+    with one_object(), _launches.untraced():
         before = now(function)
         asks = not trial.reached(function)[1].isdisjoint(ASKS)
         with _coverage.recorded(), values if asks else contextlib.nullcontext():

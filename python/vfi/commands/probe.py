@@ -101,11 +101,12 @@ def described(reader: "VideoReader") -> dict[str, object]:
 
 def _picture(reader: "VideoReader") -> dict[str, object]:
     from vfi.errors import require
+    from vfi.video.alpha import has_alpha
+    from vfi.video.colours import bits_of
 
     info, context = reader.info, reader.demuxer.video.codec_context
     samples = require("av").VideoFormat(context.pix_fmt)
-    alpha = any(component.is_alpha for component in samples.components)
-    alpha = alpha or reader.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9
+    alpha = has_alpha(samples) or reader.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9
     return {
         "codec": context.codec.canonical_name,
         "size": f"{info.width}x{info.height}",
@@ -113,7 +114,7 @@ def _picture(reader: "VideoReader") -> dict[str, object]:
         "even": info.even,
         "scan": info.scan,
         "pixels": context.pix_fmt,
-        "bits": max(component.bits for component in samples.components),
+        "bits": bits_of(samples),
         "alpha": alpha,
         "pixel_aspect": str(info.pixel_aspect),
         "matrix": info.colour.matrix,

@@ -12,7 +12,8 @@ from vfi.engines.names import Engine, Precision
 from vfi.engines.plans import USUAL, Plan, built, check_names, plans
 from vfi.engines.stop import EngineFailed
 from vfi.errors import ArgumentError
-from vfi.models.interpolator import Explanation, Interpolator
+from vfi.models.around import Around
+from vfi.models.interpolator import Interpolator
 from vfi.networks.sized_inference import check_frames
 
 LOG = logging.getLogger("vfi")
@@ -43,26 +44,21 @@ def on_engine(
     return OnEngine(model, engine, precision, device, say)
 
 
-class OnEngine(Interpolator):
+class OnEngine(Around):
     """What is asked for by name runs, or stops with the reason. With "auto", each size of frames has what is fastest
     for it, and if that fails, torch in float32 takes over. Either is said in a line."""
 
     def __init__(
         self, model: Interpolator, engine: Engine, precision: Precision, device: str, say: Say | None = None
     ) -> None:
-        self.model, self.named = model, engine != "auto"
-        self.channel_order, self.shows_route, self.notices = model.channel_order, model.shows_route, model.notices
-        self.any_time, self.tile, self.works_in_tiles = model.any_time, model.tile, model.works_in_tiles
+        super().__init__(model)
+        self.named = engine != "auto"
         self.machine = Machine.here(device)
         self.offered = plans(engine, precision, device, self.machine)
         self.say, self.warn = say or LOG.info, say or LOG.warning
         self.failed = self.told = False
         self.running: dict[Plan, Interpolator] = {}
         self.by_size: dict[tuple[int, int], Plan] = {}
-
-    @property
-    def called(self) -> str:
-        return self.model.called
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
         """As the model's own."""
@@ -71,13 +67,6 @@ class OnEngine(Interpolator):
     def interpolate_many(self, frame0: Tensor, frame1: Tensor, times: Sequence[float]) -> list[Tensor]:
         """As the model's own."""
         return self._run(lambda model: model.interpolate_many(frame0, frame1, times), frame0, frame1)
-
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
-        """Of the model in float32."""
-        return self.model.explain(frame0, frame1, t)
-
-    def whole_frames(self, count: int) -> int:
-        return self.model.whole_frames(count)
 
     def plan_for(self, size: tuple[int, int]) -> Plan:
         """What runs frames of this height and width."""

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from vfi.options import Options, option
 
 
+def tile_option() -> int | None:
+    """The field, for a dataclass that has others before it."""
+    what = "cut larger pictures into squares of this side, so that memory does not grow with them"
+    field: int | None = option(None, what, metavar="PIXELS", least=1)
+    return field
+
+
 @dataclass(frozen=True)
 class TileOptions(Options):
-    tile: int | None = option(
-        None,
-        "cut larger pictures into squares of this side, so that memory does not grow with them",
-        metavar="PIXELS",
-        least=1,
-    )
+    tile: int | None = tile_option()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from vfi.errors import ArgumentError
-from vfi.models.interpolator import Explanation, Interpolator
+from vfi.models.around import Around
+from vfi.models.interpolator import Interpolator
 from vfi.networks.memory import peak_bytes
 from vfi.networks.sized_inference import check_frames, several_times, time_of
 from vfi.networks.tiles import in_tiles
@@ -40,20 +41,15 @@ def tiled(model: Interpolator, tile: int | None, max_memory: int | None, device:
     return Tiled(model, tile, max_memory, device)
 
 
-class Tiled(Interpolator):
+class Tiled(Around):
     """See `tiled`."""
 
     def __init__(self, model: Interpolator, tile: int | None, max_memory: int | None, device: str) -> None:
-        self.model, self._device = model, device
-        self.channel_order, self.shows_route, self.notices = model.channel_order, model.shows_route, model.notices
-        self.any_time = model.any_time
+        super().__init__(model)
+        self._device = device
         self._tile = None if tile is None else whole("tile", tile, LEAST)
         self._most = None if max_memory is None else whole("max_memory", max_memory, 1)
         self._each: float | None = None  # bytes per pixel, once it is measured
-
-    @property
-    def called(self) -> str:
-        return self.model.called
 
     def interpolate(self, frame0: Tensor, frame1: Tensor, t: float) -> Tensor:
         """As the model's own."""
@@ -77,13 +73,6 @@ class Tiled(Interpolator):
                 made = list(in_tiles(part, (frame0, frame1), side).split(3, 1))
         given = {0: frame0, 1: frame1}
         return [given[int(t)].clone() if t in (0, 1) else made.pop(0) for t in times]
-
-    def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> Explanation | None:
-        """Of the whole pictures."""
-        return self.model.explain(frame0, frame1, t)
-
-    def whole_frames(self, count: int) -> int:
-        return self.model.whole_frames(count)
 
     def side_for(self, frame: Tensor, count: int) -> int:
         """Of the squares of frames like this one with `count` results, px.

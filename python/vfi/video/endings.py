@@ -14,10 +14,11 @@ _TRAILER, _EXTENSION, _IMAGE = 0x3B, 0x21, 0x2C  # of a GIF
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
-def what_is_missing(path: Path, container: str, place: int | None) -> str | None:
+def what_is_missing(path: Path, container: str, place: int | None, behind: int | None) -> str | None:
     """What tells that a file is cut off, in words.
 
-    container: FFmpeg's name. place: where one of the last packets of the video begins, if that is known.
+    container: FFmpeg's name. place: where one of the last packets of the video begins, if that is known;
+    behind: where the last one ends.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -28,6 +29,8 @@ def what_is_missing(path: Path, container: str, place: int | None) -> str | None
                 return "it ends in the middle of a packet"
         if container == "mpeg" and sections_broken(end[max(0, end.rfind(_PACK)) :]):
             return "it ends in the middle of a packet"
+        if container == "yuv4mpegpipe" and behind is not None and size > behind:
+            return "it ends in the middle of a frame"
         if container == "flv" and not _ends_with_tag(end):
             return "it ends in the middle of a packet"
         if container == "apng" and _PNG_END not in end:

@@ -90,10 +90,8 @@ class Holes:
         """What tells that the file is cut off; to be asked at its end."""
         if self._path == STREAM:
             return None
-        if self._container == "yuv4mpegpipe" and self._behind is not None and self._path.stat().st_size > self._behind:
-            return "it ends in the middle of a frame"
         places = [mark.place for mark in self._marks if mark.place is not None]
-        return what_is_missing(self._path, self._container, places[-1] if places else None)
+        return what_is_missing(self._path, self._container, places[-1] if places else None, self._behind)
 
     def _read(self, begin: int, end: int) -> bytes:
         with self._path.open("rb") as file:

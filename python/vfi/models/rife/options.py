@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vfi.models.tile_options import tile_option
 from vfi.options import Options, TrainingOptions, option
 
 
@@ -14,12 +15,7 @@ class RIFEOptions(Options):
     )
     tta: bool = option(False, "also the pictures turned by 180 degrees, averaged; twice the time")
     ensemble: bool = option(False, "also the frames exchanged, averaged in every block; RIFE 4.0 to 4.20 and 4.24")
-    tile: int | None = option(
-        None,
-        "cut larger pictures into squares of this side, so that memory does not grow with them",
-        metavar="PIXELS",
-        least=1,
-    )
+    tile: int | None = tile_option()
 
 
 @dataclass(frozen=True)
