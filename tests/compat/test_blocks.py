@@ -130,3 +130,20 @@ def test_under_autocast_it_has_the_dtype_of_theirs(module, cast):
     with torch.autocast("cpu", torch.bfloat16):
         expected, ours = (kind(one, two, 2)(coords) for kind in (theirs, module.CorrBlock))
     assert ours.dtype == expected.dtype == (torch.bfloat16 if cast else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "train", "theirs"),
+    [
+        (256, (16, 24), True, True),
+        (256, (16, 24), False, False),
+        (64, (16, 24), True, False),
+        (256, (48, 48), True, False),
+    ],
+    ids=["small", "not trained", "few channels", "large"],
+)
+def test_where_the_volume_is_quicker_it_is_used(module, channels, size, train, theirs):
+    assert compat.patch(module).replaced
+    maps = [torch.randn(1, channels, *size, requires_grad=train) for _ in range(2)]
+    block = module.CorrBlock(*maps, 2)
+    assert ("_made" not in vars(block)) == theirs

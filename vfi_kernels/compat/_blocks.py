@@ -106,6 +106,15 @@ class Block:
         return [name for name in ("radius", "num_levels") if f".{name}" in writes]
 
 
+def is_quick(first: Tensor, second: Tensor) -> bool:
+    """Whether the volume of all pairs takes less than a few look-ups with gradients: small maps of many channels.
+
+    benchmarks/lookups.py prints what both take.
+    """
+    trained = torch.is_grad_enabled() and (first.requires_grad or second.requires_grad)
+    return trained and first.dim() == 4 and first.shape[1] > 128 and first[0, 0].numel() <= 8 * first.shape[1]
+
+
 class Made:
     """What an object was made of: `ours`, and the arguments with which theirs is made later, with what was in them."""
 
@@ -114,7 +123,8 @@ class Made:
         numbers = [getattr(numbers[0], name) for name in block.attributes] or numbers
         plain = isinstance(first, Tensor) and isinstance(second, Tensor) and all(type(n) is int for n in numbers)
         few = plain and 1 <= numbers[0] <= MOST_LEVELS and 0 <= numbers[1] <= LARGEST_RADIUS
-        self.is_theirs = not (few and first.dtype in block.dtypes and (block.autocast or not autocast.enabled(first)))
+        ours = few and first.dtype in block.dtypes and (block.autocast or not autocast.enabled(first))
+        self.is_theirs = not ours or is_quick(first, second)
         if self.is_theirs:
             return
         self.grad = torch.is_grad_enabled()
