@@ -7,6 +7,7 @@ frames of 160x90 instead, and prints what malloc has in use and the resident siz
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `vfi` does, before torch is imported
 import torch
 
 from vfi.commands import interpolate_video

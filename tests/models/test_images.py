@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from vfi.commands.interpolate_images import numbered_outputs, times_from
 from vfi.commands.main import main
@@ -23,6 +24,34 @@ def pair(tmp_path, sliding):
     for path, x in zip(paths, (20, 28, 24), strict=True):
         write_image(path, sliding(x))
     return paths
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (64, 49)])
+def test_arrays_are_tensors_and_back(dtype, channels, size):
+    most = np.iinfo(dtype).max
+    pixels = np.random.default_rng(0).integers(0, most + 1, (*size, channels)).astype(dtype)
+    planes = to_tensor(pixels)
+    assert planes.shape == (1, channels, *size)
+    assert torch.equal(planes[0], torch.from_numpy(pixels.astype(np.float32) / np.float32(most)).permute(2, 0, 1))
+    np.testing.assert_array_equal(to_array(planes, dtype), pixels)
+    halves = torch.arange(2 * most, dtype=torch.float64).add(0.5).div(most).sub(0.25).float()  # ties go to the even
+    expected = halves.mul(most).round().clamp(0, most).numpy().astype(dtype)
+    np.testing.assert_array_equal(to_array(halves.reshape(1, 1, 1, -1), dtype)[0, :, 0], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("value", "share"),
+    [(float("nan"), 0), (float("inf"), 1), (-float("inf"), 0), (3e38, 1), (-3e38, 0), (1e9, 1), (2, 1)],
+)
+def test_values_outside_are_clamped(dtype, value, share):
+    planes = torch.full((1, 3, 5, 7), 0.2)
+    planes[0, 1, 2, 3] = value
+    pixels = to_array(planes, dtype)
+    assert pixels[2, 3, 1] == share * np.iinfo(dtype).max
+    assert pixels[0, 0, 0] == round(0.2 * np.iinfo(dtype).max)
 
 
 def run(*arguments: object) -> int:

@@ -24,6 +24,7 @@ _HOLD = {
     ".dpx": (_WORDS,), ".exr": (_FLOATS,),
 }  # fmt: skip
 _ALPHA = (".png", ".tif", ".tiff", ".webp", ".avif", ".exr")
+_FAR = 1e4  # beyond it OpenCV does not clamp
 _BITS = {_BYTES: "8 bits", _WORDS: "16 bits", _FLOATS: "float"}
 
 
@@ -262,17 +263,26 @@ def is_image_name(path: Path) -> bool:
 
 def to_tensor(rgb: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
     """(H, W, C) uint8 or uint16 -> float32 (1, C, H, W) in [0, 1]; float32 as it is."""
-    numbers = rgb.astype(np.float32) if rgb.dtype == np.uint16 else rgb  # torch has little for uint16
-    planes = torch.from_numpy(numbers).permute(2, 0, 1).contiguous().to(device)[None].float()
+    apart, device = opencv().split(rgb), torch.device(device)
+    if rgb.dtype != np.float32 and device.type == "cpu":  # numpy divides in one pass, torch converts first
+        values = np.empty((rgb.shape[2], *rgb.shape[:2]), np.float32)
+        for plane, value in zip(apart, values):
+            np.divide(plane, np.float32(np.iinfo(rgb.dtype).max), out=value)
+        return torch.from_numpy(values)[None]
+    numbers = np.stack(apart)
+    small = numbers.astype(np.float32) if rgb.dtype == np.uint16 else numbers  # torch has little for uint16
+    planes = torch.from_numpy(small).to(device)[None].float()
     return planes if rgb.dtype == np.float32 else planes.div_(np.iinfo(rgb.dtype).max)
 
 
 def to_array(frame: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
     """(1, C, H, W) in [0, 1] -> (H, W, C), rounded; of float32 as it is."""
+    planes = frame[0].float().cpu()
     if dtype == np.float32:
-        return frame[0].float().permute(1, 2, 0).cpu().contiguous().numpy()
-    most = np.iinfo(dtype).max
-    values = (frame[0].float() * most).round_().clamp_(0, most)
-    if most == 255:
-        return values.to(torch.uint8).permute(1, 2, 0).cpu().contiguous().numpy()
-    return values.permute(1, 2, 0).cpu().contiguous().numpy().astype(dtype)
+        return planes.permute(1, 2, 0).contiguous().numpy()
+    most, cv2 = np.iinfo(dtype).max, opencv()
+    if not all(-_FAR < float(each) < _FAR for each in planes.aminmax()):  # NaN, too
+        planes = planes.nan_to_num(0.0).clamp(0, 1)
+    kind = cv2.CV_8U if most == 255 else cv2.CV_16U
+    whole = cv2.merge([cv2.addWeighted(plane, most, plane, 0, 0, dtype=kind) for plane in planes.contiguous().numpy()])
+    return np.asarray(whole.reshape(*planes.shape[1:], len(planes)))

@@ -66,15 +66,14 @@ def to_rgb(frame: "VideoFrame", width: int, height: int) -> np.ndarray:
     """(height, width, 3) RGB: uint8, or uint16 where samples have more than 8 bits."""
     pixels, colour = frame.format, sampled_as(frame)
     deep, matrix = bits_of(pixels) > 8, scaler_matrix(colour)
-    if is_exact(pixels, colour):
+    if pixels.is_rgb or pixels.has_palette:
         rgb: np.ndarray = frame.to_ndarray(
-            format="rgb48le" if deep else "rgb24",
-            width=width,
-            height=height,
-            src_colorspace=None if pixels.is_rgb else matrix,
-            interpolation=EXACT_CONVERSION,
+            format="rgb48le" if deep else "rgb24", width=width, height=height, interpolation=EXACT_CONVERSION
         )
         return rgb
+    if is_exact(pixels, colour):  # by planes: the same values in a third of the time
+        apart = frame.reformat(width, height, "gbrp", src_colorspace=matrix, interpolation=EXACT_CONVERSION)
+        return np.asarray(opencv().merge([samples_of(apart, number)[..., 0] for number in (2, 0, 1)]))
     bits = bits_of(pixels)
     if len(pixels.components) < 3:
         same = frame.reformat(width, height, interpolation=EXACT_CONVERSION)
@@ -98,7 +97,8 @@ def from_rgb(rgb: np.ndarray, name: str, colour: Colour) -> "VideoFrame":
     if rgb.dtype == np.uint16 and bits <= 8:
         rgb = dithered(rgb)
     if is_exact(pixels, colour):
-        whole: VideoFrame = av.VideoFrame.from_ndarray(rgb, format="rgb48le" if rgb.dtype == np.uint16 else "rgb24")
+        kind = "rgb48le" if rgb.dtype == np.uint16 else "rgb24"
+        whole: VideoFrame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format=kind)
         if colour.siting and max(steps(pixels)) > 1:
             return in_samples(whole, name, matrix, sampled, colour.siting)
         return whole.reformat(

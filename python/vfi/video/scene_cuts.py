@@ -159,10 +159,9 @@ def _finds(small: np.ndarray, part: np.ndarray) -> float:
 
 def _inside_bars(rgb0: np.ndarray, rgb1: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns without the black bars that both frames have."""
-    cv2 = opencv()
     found = []
     for axis in (1, 0):
-        lines = [cv2.reduce(rgb.reshape(len(rgb), -1), axis, cv2.REDUCE_MAX) for rgb in (rgb0, rgb1)]
+        lines = [rgb.reshape(len(rgb), -1).max(axis) for rgb in (rgb0, rgb1)]
         bright = np.maximum(*(line.reshape(rgb0.shape[1 - axis], -1).max(1) for line in lines)) > _BLACK
         lit = np.flatnonzero(bright)
         whole = lit.size < bright.size // 4  # a dark picture rather than a bar
