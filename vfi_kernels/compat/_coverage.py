@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,13 +63,31 @@ class Seen:
             self.went[at] |= went
 
 
+@dataclass
+class Steps:
+    """The instructions of one call, one after the other."""
+
+    seen: Seen
+    flow: _flow.Flow
+    last: int = -1
+
+    def add(self, offset: int) -> None:
+        at = self.flow.offsets.get(offset, -1)
+        if self.last >= 0 and at != self.last:
+            self.seen.went[self.last].add(at)
+        self.last = at if at in self.flow.jumps else -1
+        if at in self.flow.handlers:
+            self.seen.ran.add(at)
+
+
 class Recorder:
     """All functions that ran in the trials of one candidate."""
 
     def __init__(self) -> None:
         self.seen: dict[CodeType, Seen] = defaultdict(Seen)
 
-    def trace(self, frame: FrameType, event: str, argument: object) -> "Function | None":
+    def begin(self, frame: FrameType) -> Steps | None:
+        """A call whose steps are to be seen; None for those of libraries, and where all ways are known."""
         code = frame.f_code
         if id(code) in of_libraries:  # nearly all calls
             return None
@@ -79,22 +98,64 @@ class Recorder:
         given_to(frame, seen)
         known = recorder.seen.get(code, seen)
         if known.ran >= flow.handlers.keys() and all(len(known.went.get(at, ())) > 1 for at in flow.jumps):
-            return None  # there is one way, or all are known
+            return None
+        return Steps(seen, flow)
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> "Function | None":
+        steps = self.begin(frame)
+        if steps is None:
+            return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        offsets, jumps, handlers, last = flow.offsets, flow.jumps, flow.handlers, -1
+        add = steps.add
 
         def step(frame: FrameType, event: str, argument: object) -> "Function":
-            nonlocal last
             if event == "opcode":
-                at = offsets.get(frame.f_lasti, -1)
-                if last >= 0 and at != last:
-                    seen.went[last].add(at)
-                last = at if at in jumps else -1
-                if at in handlers:
-                    seen.ran.add(at)
+                add(frame.f_lasti)
             return step
 
         return step
+
+    @contextlib.contextmanager
+    def traced(self) -> Iterator[None]:
+        before = sys.gettrace()
+        sys.settrace(self.trace)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    @contextlib.contextmanager
+    def monitored(self, tool: int) -> Iterator[None]:
+        """As `traced`, which from Python 3.12 on misses the first call of each function."""
+        monitoring, thread = vars(sys)["monitoring"], threading.get_ident()
+        running: dict[int, Steps] = {}  # by the numbers of their frames
+        watched: set[CodeType] = set()
+
+        def start(code: CodeType, offset: int) -> None:
+            frame = sys._getframe(1)
+            steps = self.begin(frame) if threading.get_ident() == thread else None
+            running.pop(id(frame), None)
+            if steps is not None:
+                running[id(frame)] = steps
+                watched.add(code)
+                monitoring.set_local_events(tool, code, monitoring.events.INSTRUCTION)
+
+        def step(code: CodeType, offset: int) -> None:
+            steps = running.get(id(sys._getframe(1)))
+            if steps is not None:
+                steps.add(offset)
+
+        monitoring.use_tool_id(tool, "vfi_kernels.compat")
+        monitoring.register_callback(tool, monitoring.events.PY_START, start)
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, step)
+        monitoring.set_events(tool, monitoring.events.PY_START)
+        try:
+            yield
+        finally:
+            monitoring.set_events(tool, 0)
+            for code in watched:
+                monitoring.set_local_events(tool, code, 0)
+            monitoring.free_tool_id(tool)
 
     def add(self, other: "Recorder") -> None:
         for code, seen in other.seen.items():
@@ -107,12 +168,11 @@ recorder = Recorder()
 @contextlib.contextmanager
 def recorded() -> Iterator[None]:
     """Inside, the ways of all functions are noted, unless an error ends it."""
-    before, new = sys.gettrace(), Recorder()
-    sys.settrace(new.trace)
-    try:
+    new = Recorder()
+    monitoring = vars(sys).get("monitoring")  # from Python 3.12 on
+    free = [n for n in (4, 3) if monitoring.get_tool(n) is None] if monitoring else []
+    with new.monitored(free[0]) if free else new.traced():
         yield
-    finally:
-        sys.settrace(before)
     recorder.add(new)
 
 
@@ -155,6 +215,9 @@ def given_to(frame: FrameType, seen: Seen) -> None:
         value = values.get(name)
         if any(equal(c, value) for c in constants):
             continue
+        if name.startswith(".") and caller and not of_trial:  # what a comprehension goes through
+            seen.passed.add((caller.f_code, reads, name))
+            continue
         passed_on = {r for r in reads if caller and equal(caller.f_locals.get(r), value)}
         if passed_on and not of_trial and caller:
             seen.passed.add((caller.f_code, frozenset(passed_on), name))
@@ -176,7 +239,8 @@ def expect_every_way() -> None:
         flow = _flow.flow_of(code)
         for at, went in seen.went.items():
             jump = flow.jumps[at]
-            if len(went) > 1 or jump.of_device or jump.reads.isdisjoint(depends[code]):
+            endless = jump.loops and went == {jump.following}
+            if len(went) > 1 or jump.of_device or (jump.reads.isdisjoint(depends[code]) and not endless):
                 continue
             other = jump.following if jump.target in went else jump.target
             if not _flow.only_raises(code, other):

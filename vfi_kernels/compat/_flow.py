@@ -22,7 +22,7 @@ Names = frozenset[str]  # variables; of attributes ".name"
 @dataclass(frozen=True)
 class Jump:
     """A jump that is taken or not, and the next instruction otherwise; `reads`: what its condition is made of;
-    `plain`: whether that is one attribute, or two that are compared."""
+    `plain`: whether that is one attribute, or two that are compared; `loops`: whether a loop ends with it."""
 
     offset: int
     line: int
@@ -30,6 +30,7 @@ class Jump:
     following: int
     reads: Names
     plain: bool
+    loops: bool
 
     @property
     def of_device(self) -> bool:
@@ -77,13 +78,14 @@ def flow_of(code: CodeType) -> Flow:
         lines[step.offset] = line
         pending = []
         steps.append(step)
-    jumps = {step.offset: jump_of(steps, n, lines[step.offset]) for n, step in enumerate(steps) if is_jump(step)}
+    jumps = {step.offset: jump_of(steps, n, lines[step.offset]) for n, step in enumerate(steps)
+             if is_jump(step) or step.opname == "FOR_ITER"}  # fmt: skip
     return Flow(jumps, tuple(statements_of(steps)), offsets, {at: lines[at] for at in handlers_of(steps)})
 
 
 def jumps_on(code: CodeType, line: int) -> bool:
     """Whether a line of code has a jump."""
-    return any(jump.line == line for jump in flow_of(code).jumps.values())
+    return any(jump.line == line and not jump.loops for jump in flow_of(code).jumps.values())
 
 
 def is_jump(step: dis.Instruction) -> bool:
@@ -92,13 +94,13 @@ def is_jump(step: dis.Instruction) -> bool:
 
 def jump_of(steps: list[dis.Instruction], n: int, line: int) -> Jump:
     condition = list(made_before(steps, n))
-    reads = frozenset(name for step in condition for name in read_by(step)).union(
-        assigned_in(steps, n - len(condition))
-    )
+    assigned = assigned_in(steps, n - len(condition))
+    whole = assigned or sum(map(effect_of, condition)) >= 1
+    reads = frozenset(name for step in (condition if whole else steps[:n]) for name in read_by(step)).union(assigned)
     plain = not any("CALL" in s.opname or (s.opname == "LOAD_CONST" and type(s.argval) in (int, float))
                     for s in condition)  # fmt: skip
     following = steps[n + 1].offset if n + 1 < len(steps) else -1
-    return Jump(steps[n].offset, line, steps[n].argval, following, reads, plain)
+    return Jump(steps[n].offset, line, steps[n].argval, following, reads, plain, steps[n].opname == "FOR_ITER")
 
 
 def made_before(steps: list[dis.Instruction], n: int) -> Iterator[dis.Instruction]:
@@ -111,9 +113,16 @@ def made_before(steps: list[dis.Instruction], n: int) -> Iterator[dis.Instructio
         if step.opname.startswith("STORE_") or step.opname in ENDS:
             return
         yield step
-        depth += dis.stack_effect(step.opcode, step.arg if step.opcode >= dis.HAVE_ARGUMENT else None, jump=False)
+        depth += effect_of(step)
         if depth >= 1:
             return
+
+
+def effect_of(step: dis.Instruction) -> int:
+    """How many values more are on the stack; what is only copied there, for a jump, is made before that."""
+    if step.opname == "DUP_TOP" or (step.opname == "COPY" and step.arg == 1):
+        return 0
+    return dis.stack_effect(step.opcode, step.arg if step.opcode >= dis.HAVE_ARGUMENT else None, jump=False)
 
 
 def assigned_in(steps: list[dis.Instruction], start: int) -> tuple[str, ...]:
