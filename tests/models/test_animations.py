@@ -7,7 +7,7 @@ from tiny_videos import make
 from video_runs import refused, run
 
 from vfi.files.images import write_image
-from vfi.video.animation import AnimationReader, is_animation
+from vfi.video.animation import AnimationReader, is_animation, moves
 
 SIDE = 48
 LENGTHS = [40, 40, 80, 40, 40]  # milliseconds
@@ -86,6 +86,44 @@ def test_what_is_an_animation(tmp_path):
     reader = AnimationReader(tmp_path / "a.webp", tmp_path / "x.mp4")
     assert [float(frame.duration) for frame in reader.frames()] == [0.04, 0.04, 0.08, 0.04, 0.04]
     assert reader.info.rate == 25 and not reader.info.even and reader.info.alpha and reader.decoded == 5
+
+
+@pytest.mark.parametrize("kind", (".webp", ".avif", ".apng"))
+@pytest.mark.parametrize("called", (".webp", ".avif", ".png"))
+@pytest.mark.parametrize("alpha", (True, False))
+def test_an_animation_is_one_by_what_is_in_it(tmp_path, capsys, kind, called, alpha):
+    """Whatever it is called: alone a video, no still one of a sequence or a pair, a video of its own in a folder."""
+    (tmp_path / "f").mkdir()
+    (tmp_path / "o").mkdir()
+    moving = animation(tmp_path / f"in{kind}", alpha).rename(tmp_path / f"f/x_1{called}")
+    still = tmp_path / f"f/x_2{called}"
+    write_image(still, picture(0, alpha))
+    assert moves(moving) and not moves(still)
+    assert run(moving, "-o", tmp_path / "out.mkv", "--factor", 1, "--scene-cuts", "off") == 0
+    said = capsys.readouterr()
+    assert "from 5 frames of" in said.out and "alpha" not in said.err
+    if called == ".png":
+        write_image(tmp_path / "f/x_3.png", picture(0, alpha))
+    for given in ([tmp_path / "f"], [tmp_path / f"f/x_%d{called}"], [moving, still]):
+        message = refused(capsys, *given, "-o", tmp_path / "one.mkv")
+        assert "is a video of its own: give it alone, or a folder that exists as --output" in message
+    assert run(tmp_path / "f", "-o", tmp_path / "o", "--factor", 1, "--scene-cuts", "off") == 0
+    said = capsys.readouterr()
+    stills = 2 if called == ".png" else 1
+    assert (
+        f"note: {stills} image{'s' if stills > 1 else ''} in {tmp_path / 'f'}, such as x_2{called}, left out"
+        in said.err
+    )
+    assert len(list((tmp_path / "o").iterdir())) == 1
+
+
+def test_pictures_that_do_not_move(tmp_path):
+    animation(tmp_path / "one.apng", lengths=[40])
+    animation(tmp_path / "one.webp", lengths=[40])
+    write_image(tmp_path / "deep.png", picture(0).astype(np.uint16) * 257)
+    for number, head in enumerate((b"", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8X", b"\0\0\0\x20ftypavis")):
+        (tmp_path / f"{number}.png").write_bytes(head)
+    assert not any(map(moves, [*tmp_path.iterdir(), tmp_path / "none.png", tmp_path]))
 
 
 def test_damaged_animations(tmp_path, capsys):

@@ -6,15 +6,17 @@ import re
 import numpy as np
 import pytest
 from scripts_of_the_tree import script
+from test_animations import animation
 from tiny_videos import film, make
 
 from vfi.commands.main import main
+from vfi.files.images import write_image
 
 kept = script("kept")
 
 
-def probed(capsys, *arguments):
-    assert main(["probe", *map(str, arguments), "--json"]) == 0
+def probed(capsys, *arguments, code=0):
+    assert main(["probe", *map(str, arguments), "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -33,8 +35,12 @@ def test_what_is_known(tmp_path, capsys, suffix, container):
 def test_what_is_missing(tmp_path, capsys):
     source = make(tmp_path / "in.mkv", 40)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-    known = probed(capsys, source, "--count")
+    known = probed(capsys, source, "--count", code=3)
     assert known["frames"] < 40 and known["missing"]
+    assert main(["probe", "--count", str(source)]) == 3
+    said = capsys.readouterr()
+    assert said.err == f"vfi: {source} is incomplete: {'; '.join(known['missing'])}\n" and "missing: " in said.out
+    assert main(["probe", str(source)]) == 0
 
 
 def test_for_people(tmp_path, capsys):
@@ -100,6 +106,91 @@ def test_what_professionals_ask_for(tmp_path, capsys):
 def test_how_pictures_are_scanned(tmp_path, capsys, first, scan):
     pictures = [picture_of_halves(number, first) for number in range(10)]
     assert probed(capsys, film(tmp_path / "in.mkv", pictures))["picture"]["scan"] == scan
+
+
+PLACES = {"left": "left", "center": "center", "topleft": "topleft", "top": "top", "bottomleft": "bottomleft"}
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "ffv1"])
+@pytest.mark.parametrize("place", PLACES)
+def test_where_chroma_lies(tmp_path, capsys, place, codec):
+    if codec == "ffv1" and place != "left":
+        pytest.skip("its decoder tells of one place")
+    options = {"chroma_sample_location": place} | ({"x265-params": "log-level=none"} if codec == "libx265" else {})
+    pictures = [np.full((64, 96, 3), 60 + number, np.uint8) for number in range(4)]
+    source = film(tmp_path / "in.mkv", pictures, codec, options)
+    assert probed(capsys, source)["picture"]["siting"] == place
+    assert main(["probe", str(source)]) == 0
+    assert f", siting {place}" in capsys.readouterr().out
+    full = film(tmp_path / "full.mkv", pictures, "ffv1", pixels="yuv444p")
+    assert probed(capsys, full)["picture"]["siting"] is None
+
+
+@pytest.mark.parametrize("alpha", (True, False))
+@pytest.mark.parametrize("name", ["a.webp", "a.avif", "a.apng", "a.png", "a.gif", "a.bin"])
+def test_animations(tmp_path, capsys, name, alpha):
+    """Whatever they are called."""
+    source = animation(tmp_path / ("a.webp" if name == "a.bin" else "a.apng" if name == "a.png" else name), alpha)
+    source = source.rename(tmp_path / name)
+    for count in ((), ("--count",)):
+        known = probed(capsys, source, *count)
+        assert known["picture"]["size"] == "48x48" and known["picture"]["rate"] == "25"
+        assert known["picture"]["alpha"] == alpha or name == "a.gif", "GIF always could"
+        assert known.get("missing", []) == [] and (not count or known["frames"] == 5)
+    assert main(["probe", str(source)]) == 0
+    assert "size 48x48, rate 25" in capsys.readouterr().out
+
+
+def sequence(folder, suffix, numbers):
+    folder.mkdir()
+    for number in numbers:
+        picture = np.full((24, 32, 3), 20 * number, np.uint8)
+        deep = suffix in (".tif", ".dpx")
+        write_image(folder / f"x_{number:02d}{suffix}", picture.astype(np.uint16) * 257 if deep else picture)
+
+
+DEPTHS = {".png": 8, ".jpg": 8, ".webp": 8, ".avif": 8, ".bmp": 8, ".ppm": 8, ".tif": 16, ".dpx": 16, ".exr": 16}
+
+
+@pytest.mark.parametrize("suffix", DEPTHS)
+def test_images(tmp_path, capsys, suffix):
+    if suffix in (".exr", ".dpx"):
+        pytest.importorskip("OpenImageIO")
+    folder = tmp_path / "f"
+    sequence(folder, suffix, (2, 3, 4, 7, 8))
+    for given in ([folder], [folder / f"x_%02d{suffix}"], [folder / f"*{suffix}"], sorted(folder.iterdir())):
+        known = probed(capsys, *given)
+        assert known["container"] == "images" and known["images"] == 5 and known["gaps"] == ["no images number 5 to 6"]
+        assert (known["first"], known["last"]) == (f"x_02{suffix}", f"x_08{suffix}")
+        assert known["picture"]["size"] == "32x24" and known["picture"]["bits"] == DEPTHS[suffix]
+        assert known["picture"]["float"] == (suffix == ".exr") and known["picture"]["codec"] == suffix[1:]
+    assert probed(capsys, folder, "--count", code=3)["frames"] == 5
+    assert probed(capsys, folder / f"x_02{suffix}", folder / f"x_03{suffix}", "--count")["frames"] == 2
+    (folder / f"x_03{suffix}").write_bytes(b"")
+    known = probed(capsys, folder, "--count", code=3)
+    assert known["frames"] == 4 and known["missing"] == ["no images number 5 to 6", "1 image left out"]
+    assert known["faults"][0].startswith(f"1 image cannot be read: x_03{suffix} (")
+    assert main(["probe", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"images: 5", "gaps: no images number 5 to 6"} <= set(lines)
+
+
+def test_what_is_no_sequence(tmp_path, capsys):
+    sequence(tmp_path / "f", ".png", (1, 2, 3))
+    make(tmp_path / "in.mkv", 3)
+    for given, said in (
+        (
+            [tmp_path / "in.mkv", tmp_path / "f/x_01.png"],
+            "expected one video, or the images of one sequence, got 2 files",
+        ),
+        ([tmp_path / "z_%d.png"], "no image is called"),
+        ([tmp_path], "is a folder, not a file"),
+    ):
+        assert main(["probe", *map(str, given)]) == 2
+        assert said in capsys.readouterr().err
+    animation(tmp_path / "f/x_04.webp")
+    assert main(["probe", str(tmp_path / "f")]) == 2
+    assert "x_04.webp is a video of its own: give it alone" in capsys.readouterr().err
 
 
 def picture_of_halves(number, apart):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_videos import film
-from video_runs import refused, run
+from video_runs import refused, run, standard_input
 
 from vfi.video.scene_cuts import SceneCuts, is_cut
 
@@ -130,7 +130,7 @@ def test_cuts_are_listed_and_given(tmp_path, capsys):
     source = film(tmp_path / "in.mkv", frames)
     assert run(source, "--list-cuts") == 0
     assert capsys.readouterr().out == "0.240000\n"
-    for text, cuts in (("0.24\n", 1), ("# none\n\n", 0), ("0.08\n0:00:00.24 # the second\n", 2), ("7\n", 0)):
+    for text, cuts in (("0.24\n", 1), ("# none\n\n", 0), ("0.08\n0:00:00.24 # the second\n", 2)):
         (tmp_path / "cuts.txt").write_text(text)
         given = ("--scene-cuts", tmp_path / "cuts.txt", "--overwrite")
         assert run(source, "-o", tmp_path / "out.mkv", *given) == 0
@@ -139,3 +139,55 @@ def test_cuts_are_listed_and_given(tmp_path, capsys):
     assert "cuts.txt, line 2: expected seconds" in refused(capsys, source, "-o", tmp_path / "o.mkv", *given[:2])
     assert "expected auto, off or a file" in refused(capsys, source, "-o", tmp_path / "o.mkv", "--scene-cuts", "nope")
     assert "-o is missing" in refused(capsys, source)
+
+
+STRAY = {
+    "7\n": (2, "none of 1 time lies within the video: the video ends after 0.48 seconds"),
+    "0.24\n7\n8\n": (0, "note: --scene-cuts: of 3 times, 2 with no frame of the video: 7, 8\n"),
+    "0.24\n0.26\n": (0, "of 2 times, 1 with no frame of the video: 0.26"),
+    "".join(f"{n}\n" for n in range(1, 9)) + "0.24\n": (
+        0,
+        "of 9 times, 8 with no frame of the video: 1, 2, 3, 4, 5 and so on",
+    ),
+    "0.24\n": (0, ""),
+}
+
+
+@pytest.mark.parametrize("text", STRAY)
+@pytest.mark.parametrize("kind", ("video", "images", "animation", "pipe"))
+def test_times_outside_of_the_video_are_said(tmp_path, capsys, text, kind):
+    source = film(tmp_path / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
+    code, said = STRAY[text]
+    if kind in ("images", "animation"):
+        made = "f_%d.png" if kind == "images" else "f.webp"
+        assert run(source, "-o", tmp_path / made, "--factor", 1, "--scene-cuts", "off") == 0
+        source = tmp_path / made
+    (tmp_path / "cuts.txt").write_text(text)
+    capsys.readouterr()
+    words = ("-o", tmp_path / "out.mkv", "--scene-cuts", tmp_path / "cuts.txt")
+    if kind == "pipe":
+        with standard_input(source.read_bytes()):
+            assert run("-", *words) in (code, 0)
+    else:
+        assert run(source, *words) == (0 if kind == "animation" else code)
+    heard = capsys.readouterr().err
+    assert heard.count("--scene-cuts: ") == bool(said)
+    assert said in heard or kind in ("animation", "pipe"), "which do not tell their length before"
+
+
+def test_a_list_of_the_whole_is_good_for_a_part(tmp_path, capsys):
+    source = film(tmp_path / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
+    (tmp_path / "cuts.txt").write_text("0.04\n0.24\n0.4\n")
+    part = ("--start", 0.16, "--end", 0.32)
+    assert run(source, "-o", tmp_path / "out.mkv", "--scene-cuts", tmp_path / "cuts.txt", *part) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and "1 scene cut" in said.out
+
+
+def test_cuts_of_images_and_animations_are_listed(tmp_path, capsys):
+    source = film(tmp_path / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
+    for name in ("f_%d.png", "f.webp", "f.apng", "f.gif"):
+        assert run(source, "-o", tmp_path / name, "--factor", 1, "--scene-cuts", "off") == 0
+        capsys.readouterr()
+        assert run(tmp_path / name, "--list-cuts") == 0
+        assert capsys.readouterr().out == "0.240000\n", name

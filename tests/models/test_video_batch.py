@@ -1,10 +1,12 @@
 """Many videos into a folder."""
 
+import numpy as np
 import pytest
 from tiny_videos import make
 from video_runs import read, refused, run
 
 from vfi.commands import batch
+from vfi.files.images import write_image
 
 
 @pytest.fixture
@@ -80,3 +82,28 @@ def test_animations_are_videos_of_their_own(tmp_path, capsys):
     said = refused(capsys, tmp_path / "films", "-o", tmp_path / "one.mkv")
     assert "is a video of its own" in said
     assert "--target is for --dedup only" in refused(capsys, tmp_path / "plain.mkv", "-o", "x.mkv", "--target", "even")
+
+
+@pytest.mark.parametrize("recursive", (True, False))
+def test_a_folder_with_videos_and_images_says_what_is_left_out(tmp_path, capsys, recursive):
+    """Of the one or the other, and how to have it."""
+    (tmp_path / "films/deep").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    films = tmp_path / "films"
+    make(films / "a.mp4", 3)
+    make(films / "b.mkv", 3)
+    for number in range(1, 4):
+        write_image(films / f"x_{number}.png", np.full((32, 32, 3), 50 * number, np.uint8))
+        write_image(films / f"deep/y_{number}.jpg", np.full((32, 32, 3), 50 * number, np.uint8))
+    assert run(films, "-o", tmp_path / "out", *(["--recursive"] if recursive else [])) == 0
+    said = capsys.readouterr().err
+    assert (
+        f"note: {6 if recursive else 3} images in {films}, such as " in said and "left out, since it has videos" in said
+    )
+    assert f"give '{films}/" in said.replace("/deep", "") and names(tmp_path / "out") == ["a.mp4", "b.mkv"]
+    assert run(films, "-o", tmp_path / "one.mkv") == 0
+    said = capsys.readouterr()
+    assert f"note: 2 videos in {films}, such as a.mp4, left out, since it has images" in said.err
+    assert "from 3 frames of films" in said.out
+    assert run(films / "*.png", "-o", tmp_path / "two.mkv") == 0
+    assert "note" not in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Every container writes every rate, and every frame of it at its time."""
 
+import re
 from contextlib import closing
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ from tiny_videos import SIDE, make, numbered
 from video_runs import read, refused, run
 
 from vfi.video.animation import AnimationReader, is_animation
-from vfi.video.containers import ANIMATIONS, CONTAINERS, clock_for
+from vfi.video.containers import ANIMATIONS, CONTAINERS, clock_for, in_words
 from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding
 from vfi.video.reader import VideoReader
@@ -120,3 +121,28 @@ def test_a_gif_has_a_palette_for_every_frame(tmp_path):
     frames = read(tmp_path / "out.gif")[1]
     errors = [((frame.astype(float) - rgb) ** 2).mean() for frame, rgb in zip(frames, shown, strict=True)]
     assert 10 * np.log10(255**2 / np.mean(errors)) > 40
+
+
+CLOSE = [Fraction(479655, 10_000) + Fraction(1, 10**n) for n in (3, 5, 7, 9, 12, 15, 20)]
+
+
+@pytest.mark.parametrize("rate", CLOSE)
+def test_rates_that_differ_are_told_apart(rate):
+    """Whatever their digits; and those that are the same are not."""
+    for other in (Fraction(479655, 10_000), rate * 2, Fraction(48)):
+        one, two = in_words(rate, other)
+        assert one != two and abs(Fraction(one) / rate - 1) < 1e-5 and abs(Fraction(two) / other - 1) < 1e-5
+    assert len(set(in_words(rate, rate))) == 1
+
+
+TOLD = re.compile(r"([\d./]+) frames per second become ([\d./]+)|at most ([\d./]+) .*, not ([\d./]+)")
+
+
+@pytest.mark.parametrize("name", ["o.avi", "o.mpg", "o.gif", "o.mkv", "o.mxf"])
+def test_a_rate_that_changes_is_told_with_both(tmp_path, capsys, name):
+    source = make(tmp_path / "in.mp4", 6)
+    for rate in ("47.96553", "1000.0001", "59.9401"):
+        assert run(source, "-o", tmp_path / name, "--overwrite", "--fps", rate) in (0, 2)
+        for told in TOLD.finditer(capsys.readouterr().err):
+            one, two = [part.rstrip(":;") for part in told.groups() if part]
+            assert one != two, told[0]

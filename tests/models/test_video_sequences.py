@@ -80,8 +80,7 @@ def test_wrong_requests(frames, tmp_path, capsys):
     assert "no image is called" in refused(capsys, folder / "z_%d.png", "-o", out)
     write_image(folder / "x_009.png", numbered(0, 32, 32))
     assert "expected images of one size, got" in refused(capsys, folder, "-o", out)
-    (folder / "x_009.png").write_bytes(b"no image")
-    assert "x_009.png: it is not an image, or it is damaged" in refused(capsys, folder, "-o", out)
+    (folder / "x_009.png").unlink()
     (tmp_path / "empty").mkdir()
     assert "is a folder, not a file" in refused(capsys, tmp_path / "empty", "-o", out)
     pair = folder / "x_001.png", folder / "x_002.png"

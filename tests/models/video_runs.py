@@ -1,5 +1,9 @@
 """Runs of `vfi interpolate` on videos, and what came out of them."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +18,21 @@ TENTH = Fraction(1, 10)
 
 def run(*arguments: object) -> int:
     return main(["interpolate", "--quiet", *map(str, arguments)])
+
+
+@contextmanager
+def standard_input(data: bytes) -> Iterator[None]:
+    """Inside, the process's standard input gives these bytes, which nobody can go back in."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        before = os.dup(0)
+        os.dup2(file.fileno(), 0)
+        try:
+            yield
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
 
 
 def refused(capsys, *arguments: object) -> str:

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from vfi.commands.inputs import is_video, say_left_out
 from vfi.commands.program import note, sentence_of
 from vfi.errors import Incomplete, UserError
 from vfi.files.images import is_image_name
-from vfi.video.animation import is_animation
+from vfi.video.animation import moves
 from vfi.video.av_common import counted
 from vfi.video.containers import ANIMATIONS, CONTAINERS
-
-# Files that are taken from a folder: those that can be written, and these.
-_READ = {*CONTAINERS, ".wmv", ".3gp", ".ogv", ".y4m", ".mpv", ".m2v", ".asf", ".rm", ".nut", ".apng", ".dv", ".divx"}
 
 
 class SomeFailed(UserError):
@@ -22,16 +20,16 @@ class SomeFailed(UserError):
 
 def videos_of(inputs: Sequence[Path], *, recursive: bool) -> list[tuple[Path, Path]] | None:
     """Each video, and its path below the folder that was given; None: there is none, but images."""
-    if all(is_image_name(path) and not is_animation(path) for path in inputs):
+    if all(is_image_name(path) and not moves(path) for path in inputs):
         return None
     found: list[tuple[Path, Path]] = []
     for path in inputs:
         if path.is_dir():
             inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            videos = [
-                each for each in inside if each.is_file() and (each.suffix.lower() in _READ or is_animation(each))
-            ]
-            found += [(each, each.relative_to(path)) for each in videos if not each.name.startswith(".")]
+            videos = [each for each in inside if is_video(each)]
+            found += [(each, each.relative_to(path)) for each in videos]
+            if videos:
+                say_left_out(path, recursive=recursive)
         else:
             found.append((path, Path(path.name)))
     return found or None

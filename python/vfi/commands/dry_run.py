@@ -12,9 +12,10 @@ import numpy as np
 
 from vfi.commands import probe, video_output
 from vfi.commands.program import in_one_line, note
-from vfi.commands.video_plan import Plan, Reader, VideoJob
+from vfi.commands.video_plan import Plan, VideoJob
 from vfi.video.av_common import STREAM
 from vfi.video.encoder import Encoder
+from vfi.video.inputs import Reader
 from vfi.video.reader import VideoReader
 from vfi.video.writer import VideoWriter, close_unfinished, open_output
 

@@ -11,7 +11,7 @@ from vfi.commands import chosen_model, model_options, option_values, video_argum
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
 from vfi.video.av_common import STREAM
-from vfi.video.containers import ANIMATIONS, CONTAINERS
+from vfi.video.containers import ANIMATIONS, CONTAINERS, is_y4m
 from vfi.video.unreadable import check_file
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     what = "two images; or one video: a file, - for standard input, images as a folder, frames_%%05d.png, 'f/*.png'"
     parser.add_argument("input", nargs="+", type=Path, help=what)
-    what = f"image, a name with %%d for several images, or video: {', '.join([*CONTAINERS, *ANIMATIONS])}; - for a pipe"
+    videos = ", ".join([*CONTAINERS, *ANIMATIONS, ".y4m"])
+    what = f"image, a name with %%d for several images, or video: {videos}; - for a pipe"
     parser.add_argument("-o", "--output", type=Path, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser, "auto", several=True)
@@ -90,8 +91,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(options: argparse.Namespace) -> None:
     from vfi.commands import batch
-    from vfi.video.animation import is_animation
-    from vfi.video.sequence import images_of
+    from vfi.commands.inputs import images_among
 
     folder = options.output is not None and options.output.is_dir()
     if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):
@@ -100,29 +100,41 @@ def run(options: argparse.Namespace) -> None:
         batch.run(videos, options.output, options.overwrite, work)
         return
     refuse(options, ("recursive",), "folders of videos, and a folder as output,")
-    if images := images_of(options.input, options.start_number):
-        if len(images) > 1 and (moving := [path for path in images if is_animation(path)]):
-            raise UserError(f"{moving[0]} is a video of its own: give it alone, or a folder that exists as --output")
-        _video(options)(options.input[0], options.output, tuple(images))
-        return
-    refuse(options, ("input_fps", "start_number"), "a sequence of images")
-    if len(options.input) > 2:
-        got = f"got {len(options.input)} files"
-        raise UserError(f"expected two images or one video, or a folder that exists as --output, {got}")
-    for path in options.input:
-        if path == STREAM and len(options.input) == 1:
-            break
-        check_file(path)
-    if options.output is None and not options.list_cuts:
-        raise UserError("-o is missing: the file to write")
+    images = tuple(images_among(options.input, options.start_number) or ())
+    if not images:
+        refuse(options, ("input_fps", "start_number"), "a sequence of images")
+        _check_files(options.input)
     if options.list_cuts:
-        from vfi.commands import interpolate_video
-
-        interpolate_video.list_cuts(options.input[0], options.deinterlace or "auto", bool(options.trust_input))
-    elif len(options.input) == 1:
-        _video(options)(options.input[0], options.output)
+        _list_cuts(options, images)
+    elif options.output is None:
+        raise UserError("-o is missing: the file to write")
+    elif images or len(options.input) == 1:
+        _video(options)(options.input[0], options.output, images)
     else:
         _images(options)
+
+
+def _check_files(inputs: Sequence[Path]) -> None:
+    """Refuses what is neither a video nor two images."""
+    from vfi.video.animation import moves
+
+    if len(inputs) > 2:
+        got = f"got {len(inputs)} files"
+        raise UserError(f"expected two images or one video, or a folder that exists as --output, {got}")
+    if inputs[0] != STREAM or len(inputs) > 1:
+        for path in inputs:
+            check_file(path)
+    if len(inputs) == 2 and (animations := [path for path in inputs if moves(path)]):
+        raise UserError(f"{animations[0]} is a video of its own: give it alone, or a folder that exists as --output")
+
+
+def _list_cuts(options: argparse.Namespace, images: Sequence[Path]) -> None:
+    from vfi.commands import interpolate_video
+
+    rate = options.input_fps or Fraction(25)
+    interpolate_video.list_cuts(
+        options.input[0], images, rate, options.deinterlace or "auto", trusted=bool(options.trust_input)
+    )
 
 
 def _images(options: argparse.Namespace) -> None:
@@ -142,6 +154,8 @@ def _images(options: argparse.Namespace) -> None:
         refuse(options, ("ends", "ground_truth", "strip", "show_route"), "image output")
     else:
         refuse(options, ("fps", *_ENCODING), "video output")
+    if is_y4m(options.output):
+        refuse(options, _ENCODING, "files" if options.output == STREAM else "files other than YUV4MPEG2")
     if len(options.device or ()) > 1:
         raise UserError(f"expected one --device for two images, got {' '.join(options.device)}")
     ((model, device),) = chosen_model.load_each(options)
@@ -176,8 +190,9 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
     from vfi.commands.video_plan import VideoJob
 
     refuse(options, ("t", "num_frames", "ends", "ground_truth", "strip", "show_route"), "two images")
-    if options.output == STREAM:
-        refuse(options, (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume"), "files")
+    if is_y4m(options.output):
+        given = (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume")
+        refuse(options, given, "files" if options.output == STREAM else "files other than YUV4MPEG2")
     if options.target is not None and not options.dedup:
         raise UserError("--target is for --dedup only")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:

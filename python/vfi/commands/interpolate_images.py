@@ -9,7 +9,7 @@ import numpy as np
 
 from vfi.commands.program import note
 from vfi.drawing.panels import Panel, strip
-from vfi.errors import UserError
+from vfi.errors import Incomplete, UserError
 from vfi.evaluation import metrics
 from vfi.files.atomic import check_target
 from vfi.files.images import (
@@ -70,6 +70,20 @@ def read_pair(first: Path, second: Path) -> tuple[Image, Image]:
     return replace(image0, pixels=pictures[0]), replace(image1, pixels=pictures[1])
 
 
+def check_whole(*images: tuple[Path, Image]) -> None:
+    """Says which are damaged, once their result is written.
+
+    Raises:
+        Incomplete: if one is.
+    """
+    damaged = [path for path, image in images if image.damage]
+    for path, image in images:
+        if image.damage:
+            note(f"{path} is damaged, and taken as decoded: {image.damage}")
+    if damaged:
+        raise Incomplete(f"{' and '.join(map(str, damaged))}: damaged, the result with it")
+
+
 def run(job: ImageJob, model: Interpolator, device: str) -> None:
     """Writes the frames and prints where they are and how good they are."""
     if job.ground_truth is not None and len(job.times) != 1:
@@ -109,6 +123,7 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
             write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], explanation, truth))
         if job.show_route and explanation is not None:
             write_strip(job.show_route, explanation.route_panels(arrays[middle]), columns=2)
+    check_whole((job.first, image0), (job.second, image1))
 
 
 def write_strip(path: Path, panels: list[Panel], columns: int = 3) -> None:

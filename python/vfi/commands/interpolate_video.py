@@ -1,10 +1,8 @@
 """A video in, a smoother or slower one out; or two images in, a video out."""
 
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, redirect_stdout
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
@@ -14,26 +12,27 @@ from pathlib import Path
 from vfi.commands import dry_run, interpolate_images, progress, video_output
 from vfi.commands.program import note
 from vfi.commands.video_frames import Rendered, Renderer
-from vfi.commands.video_plan import Plan, Reader, VideoJob, check_job, output_seconds, plan_for
+from vfi.commands.video_plan import Plan, VideoJob, check_cuts, check_job, output_seconds, plan_for, stray_cuts
 from vfi.commands.workers import Workers
 from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
 from vfi.files.images import Image, as_kind, for_video, losses, losses_in_video, seen_through, write_image
 from vfi.models.interpolator import Interpolator
 from vfi.models.pictures import Pictures
-from vfi.video.animation import AnimationReader, is_animation
 from vfi.video.av_common import STREAM, counted, name_of
-from vfi.video.containers import clock_for
+from vfi.video.containers import clock_for, in_words, is_y4m
 from vfi.video.duplicates import Distinct
 from vfi.video.encoder import Picture
-from vfi.video.encodings import Encoding
+from vfi.video.encodings import Encoding, encoder_asked
+from vfi.video.inputs import Reader, opened
 from vfi.video.interlaced import Deinterlace
 from vfi.video.overlap import Ahead
-from vfi.video.reader import TimedFrame, VideoInfo, VideoReader
+from vfi.video.reader import TimedFrame, VideoInfo
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Work, check_left
-from vfi.video.sequence import SequenceReader, into_images, kind_of, pixels_of
+from vfi.video.sequence import SequenceReader, Stills, into_images, kind_of, pixels_of
 from vfi.video.writer import VideoWriter
+from vfi.video.y4m import Y4mWriter, plain_file
 
 # Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
 _LOOKED_BACK = 2
@@ -58,8 +57,8 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
     """
     check_job(job)
     to_images = into_images(job.output)
-    to_file = not to_images and job.output != STREAM
-    if to_file:
+    to_file = not to_images and not is_y4m(job.output)
+    if not to_images and job.output != STREAM:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
     with ExitStack() as stack:
         reader = stack.enter_context(closing(_opened(job, to_file=to_file)))
@@ -72,6 +71,7 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
         distinct = Distinct()
         head, rest = _at_least_two(reader, job, work, distinct)
         plan = plan_for(job, reader, head[0].time, to_images)
+        check_cuts(job, reader.info)
         for loss in reader.info.losses:
             note(f"of {name_of(job.source)}, {loss}")
         workers = stack.enter_context(closing(Workers(models)))
@@ -88,23 +88,32 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
         if to_images:
             (written, name), encoder = _write_images(rendered, job), ""
         elif not to_file:
-            name, file = "to standard output", stack.enter_context(os.fdopen(os.dup(1), "wb"))
-            stack.enter_context(redirect_stdout(sys.stderr))
-            written, encoder = video_output.write_to_stream(rendered, job, reader, plan, file), ""
+            file = stack.enter_context(plain_file(job.output))
+            written, name, encoder = video_output.write_plainly(rendered, job, reader, plan, file), file.called, ""
         elif work is not None:
             written, encoder = video_output.write_in_segments(rendered, job, reader, plan, renderer, work)
         else:
             written, encoder = video_output.write_at_once(rendered, job, reader, plan, ahead.close)
-        if repairs := reader.repairs():
-            note(f"times of {name_of(job.source)} were repaired: {', '.join(repairs)}")
-        if plan.constant and not reader.info.even and reader.uneven:
-            note(f"{counted(reader.uneven, 'uneven interval')} of {name_of(job.source)} became even")
-        if distinct.dropped:
-            note(f"{counted(distinct.dropped, 'frame')} of {name_of(job.source)} repeat others and were left out")
+        _say_reading(job, reader, plan, renderer, distinct)
         missing = reader.missing(whole=job.end is None and not job.times)
         _report(job, reader, renderer, (written, name, encoder))
     if missing:
         raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
+
+
+def _say_reading(job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, distinct: Distinct) -> None:
+    """Notes about the source, once it has been read."""
+    name = name_of(job.source)
+    if repairs := reader.repairs():
+        note(f"times of {name} were repaired: {', '.join(repairs)}")
+    if plan.constant and not reader.info.even and reader.uneven:
+        note(f"{counted(reader.uneven, 'uneven interval')} of {name} became even")
+    if distinct.dropped:
+        note(f"{counted(distinct.dropped, 'frame')} of {name} repeat others and were left out")
+    for fault in reader.faults() if isinstance(reader, Stills) else ():
+        note(f"of {name}, {fault}")
+    if stray := stray_cuts(job, renderer.met):
+        note(stray)
 
 
 def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head: list[TimedFrame]) -> None:
@@ -115,7 +124,7 @@ def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head:
     print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
     dry_run.say_streams(reader)
     print(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
-    if not into_images(job.output) and job.output != STREAM:
+    if not into_images(job.output) and not is_y4m(job.output):
         dry_run.say_output(job, reader, plan, count, lambda: _opened(job, to_file=False))
     if count is not None:
         whole = timedelta(seconds=round(each * count / len(workers)))
@@ -134,11 +143,11 @@ def _seconds_of_one(workers: Workers, head: list[TimedFrame]) -> float:
 
 
 def _opened(job: VideoJob, *, to_file: bool) -> Reader:
-    if job.images:
-        return SequenceReader(job.source, job.images, job.input_fps, job.output, kind_of(job.encoding.pixels)[0])
-    if is_animation(job.source):
-        return AnimationReader(job.source, job.output, trusted=job.trust_input)
-    return VideoReader(job.source, sound=to_file, trusted=job.trust_input, deinterlace=job.deinterlace)
+    kind = kind_of(job.encoding.pixels)[0] if job.images else None
+    return opened(
+        job.source, job.images, target=job.output, kind=kind, rate=job.input_fps, sound=to_file,
+        trusted=job.trust_input, deinterlace=job.deinterlace,
+    )  # fmt: skip
 
 
 def _report(job: VideoJob, reader: Reader, renderer: Renderer, done: tuple[int, str, str]) -> None:
@@ -158,9 +167,9 @@ def _report(job: VideoJob, reader: Reader, renderer: Renderer, done: tuple[int, 
     print(f"wrote {name}: {counted(written, 'frame')} ({made}), from {source}{left_out}")
 
 
-def list_cuts(source: Path, deinterlace: Deinterlace, trusted: bool) -> None:
+def list_cuts(source: Path, images: Sequence[Path], rate: Fraction, deinterlace: Deinterlace, *, trusted: bool) -> None:
     """Prints the times at which scenes begin, in seconds, each in a line."""
-    with closing(VideoReader(source, trusted=trusted, deinterlace=deinterlace)) as reader:
+    with closing(opened(source, images, rate=rate, trusted=trusted, deinterlace=deinterlace)) as reader:
         for frame, begins in SceneCuts().marked(reader.frames(), lambda frame: frame.rgb):
             if begins:
                 print(f"{float(frame.time):.6f}")
@@ -172,25 +181,34 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
     image0, image1 = interpolate_images.read_pair(job.first, job.second)
     first, second = (for_video(image.pixels) for image in (image0, image1))
     height, width = first.shape[:2]
-    clock = clock_for(job.output, job.encoding.codec, job.fps)
+    alpha, pixels = seen_through(first) or seen_through(second), pixels_of(first)
+    encoder = encoder_asked(job.encoding, job.output, job.fps, "", pixels if alpha else None)
+    clock = clock_for(job.output, encoder, job.fps)
     picture = Picture(
-        width, height, clock.rate, clock.tick, least_ticks=clock.least, pixels=pixels_of(first),
-        alpha=seen_through(first) or seen_through(second),
+        width, height, clock.rate, clock.tick, least_ticks=clock.least, pixels=pixels, alpha=alpha
     )  # fmt: skip
-    writer = VideoWriter(job.output, picture, job.encoding)
-    try:
-        if clock.rate != job.fps:
-            writer.notices.append(f"{float(job.fps):g} frames per second become {float(clock.rate):g}")
-        lost = [loss for image in (image0, image1) for loss in (*image.lost, *losses_in_video(image.pixels))]
-        for notice in dict.fromkeys((*lost, *writer.notices)):
+    made = chain([first], Pictures(model, device).between(first, second, job.times), [second])
+    lost = [loss for image in (image0, image1) for loss in (*image.lost, *losses_in_video(image.pixels))]
+    rate, held = in_words(job.fps, clock.rate)
+    lost += [f"{rate} frames per second become {held}"] if clock.rate != job.fps else []
+    with ExitStack() as stack:
+        writer: VideoWriter | Y4mWriter
+        if is_y4m(job.output):
+            file = stack.enter_context(plain_file(job.output))
+            name, writer = file.called, Y4mWriter(file, picture)
+            lost += ["the alpha channel is left out: YUV4MPEG2 holds none"] if alpha else []
+        else:
+            name, writer = str(job.output), VideoWriter(job.output, picture, job.encoding)
+            stack.callback(writer.discard)
+            lost += writer.notices
+        for notice in dict.fromkeys(lost):
             note(notice)
-        results = [first, *Pictures(model, device).between(first, second, job.times), second]
-        for index, result in enumerate(results):
+        for index, result in enumerate(made):
             writer.write(result, index / clock.rate)
-        writer.finish()
-    finally:
-        writer.discard()
-    print(f"wrote {job.output}: {len(results)} frames at {float(clock.rate):g} frames per second")
+        if isinstance(writer, VideoWriter):
+            writer.finish()
+        print(f"wrote {name}: {writer.frames} frames at {held} frames per second")
+    interpolate_images.check_whole((job.first, image0), (job.second, image1))
 
 
 def _write_images(rendered: Iterable[Rendered], job: VideoJob) -> tuple[int, str]:
@@ -221,7 +239,9 @@ def _at_least_two(
     head = list(islice(frames, 2))
     if len(head) < 2:
         part = " between --start and --end" if job.start is not None or job.end is not None else ""
-        raise UserError(f"{name_of(job.source)} has {'only one frame' if head else 'no frame'}{part}; two are needed")
+        said = f"{name_of(job.source)} has {'only one frame' if head else 'no frame'}{part}; two are needed"
+        causes = list(reader.unread.values()) if isinstance(reader, SequenceReader) else []
+        raise UserError(": ".join([said, *causes[:1]]))
     return head, frames
 
 

@@ -7,26 +7,30 @@ from pathlib import Path
 
 from vfi.errors import UserError
 
+_MOST = 10**18  # bytes, or bits per second
+_SLOWEST, _FASTEST = Fraction(1, 1000), 100_000  # frames per second, and times slower
+
 
 def bits(text: str) -> int:
     """Bits per second, also in k or M."""
-    return _amount(text, {"k": 1000, "m": 1_000_000}, "bits per second, such as 8M")
+    return _amount(text, text, {"k": 1000, "m": 1_000_000}, 1, "bits per second, such as 8M")
 
 
 def memory(text: str) -> int:
     """Bytes, also in M or G of 1024 times 1024 and so on, with or without a B or iB behind."""
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
     short = text.lower().removesuffix("b").removesuffix("i")
-    return _amount(short, {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}, "bytes, such as 4G")
+    return _amount(text, short, units, 1 << 20, "bytes, 1M or more, such as 4G")
 
 
-def _amount(text: str, units: Mapping[str, int], expected: str) -> int:
-    factor = units.get(text[-1:].lower(), 1)
+def _amount(given: str, number: str, units: Mapping[str, int], least: int, expected: str) -> int:
+    factor = units.get(number[-1:].lower(), 1)
     try:
-        value = round(float(text[:-1] if factor > 1 else text) * factor)
+        value = round(float(number[:-1] if factor > 1 else number) * factor)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
-    if not 0 < value < 2**60:
-        raise argparse.ArgumentTypeError(f"expected {expected} and more than none, got {text}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {given!r}") from None
+    if not least <= value < _MOST:
+        raise argparse.ArgumentTypeError(f"expected {expected}, and less than {_MOST:.0e}, got {given!r}")
     return value
 
 
@@ -43,8 +47,9 @@ def rate(text: str) -> Fraction:
         value = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"expected a number or a fraction such as 60000/1001, got {text!r}") from None
-    if not 0 < value <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    if not _SLOWEST <= value <= _FASTEST:
+        bounds = f"from {float(_SLOWEST):g} to {_FASTEST}"
+        raise argparse.ArgumentTypeError(f"expected a number {bounds}, got {text}")
     ntsc = Fraction(round(value) * 1000, 1001)
     return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
 

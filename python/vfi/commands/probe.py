@@ -1,4 +1,4 @@
-"""`vfi probe`: what is known of a video."""
+"""`vfi probe`: what is known of a video, or of the images of a sequence."""
 
 import argparse
 import json
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
     from vfi.video.hdr import Hdr
-    from vfi.video.reader import VideoReader
+    from vfi.video.inputs import Reader
+    from vfi.video.reader import VideoInfo, VideoReader
+    from vfi.video.sequence import SequenceReader
 
 # Names of H.273's numbers; the others are told as numbers.
 _NAMES: dict[str, dict[int, str]] = {
@@ -27,30 +29,54 @@ _UNKNOWN = {"matrix": 2, "range": 0, "transfer": 2, "primaries": 2}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    what = "what is known of a video: its streams, times, colours"
+    what = "what is known of a video: its streams, times, colours; of images: how many, their size, what is missing"
     parser = commands.add_parser("probe", help=what, description=f"Prints {what}.")
-    parser.add_argument("input", type=Path, help="a video")
+    what = "a video; or images: a folder, frames_%%05d.png, 'f/*.png'"
+    parser.add_argument("input", nargs="+", type=Path, help=what)
     parser.add_argument("--json", action="store_true", help="for programs; colours are numbers of H.273")
-    parser.add_argument("--count", action="store_true", help="decode every frame: count them and say what is missing")
+    what = "decode every frame: count them and say what is missing; exit code 3 if anything is"
+    parser.add_argument("--count", action="store_true", help=what)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    from vfi.video.reader import VideoReader
+    from vfi.commands.inputs import images_among, is_image
+    from vfi.errors import Incomplete, UserError
+    from vfi.video.inputs import opened
     from vfi.video.unreadable import check_file
 
-    check_file(options.input)
-    with closing(VideoReader(options.input, sound=True, deinterlace="auto")) as reader:
+    source: Path = options.input[0]
+    images = images_among(options.input, None) or []
+    if not images and len(options.input) > 1:
+        images = [path for path in options.input if is_image(path)]
+        if len(images) < len(options.input):
+            raise UserError(f"expected one video, or the images of one sequence, got {len(options.input)} files")
+    if not images:
+        check_file(source)
+    missing: list[str] = []
+    with closing(opened(source, images, sound=True, deinterlace="auto")) as reader:
         known = described(reader)
         if options.count:
-            reader.demuxer.keep_sound(())
-            known |= {"frames": sum(1 for _ in reader.frames(seen_from=Fraction(2**62)))}
-            known |= {"repaired": reader.repairs(), "missing": reader.missing(whole=True)}
+            known |= _counted(reader)
+            missing = reader.missing(whole=True)
     if options.json:
         print(json.dumps(known, indent=2, ensure_ascii=False))
-        return
-    for line in told(known):
-        print(in_one_line(line))
+    else:
+        for line in told(known):
+            print(in_one_line(line))
+    if missing:
+        raise Incomplete(f"{source} is incomplete: {'; '.join(missing)}")
+
+
+def _counted(reader: "Reader") -> dict[str, object]:
+    """What is known once every frame was decoded."""
+    from vfi.video.sequence import Stills
+
+    if reader.demuxer is not None:
+        reader.demuxer.keep_sound(())
+    frames = sum(1 for _ in reader.frames(seen_from=Fraction(2**62)))
+    faults = {"faults": reader.faults()} if isinstance(reader, Stills) else {}
+    return {"frames": frames, "repaired": reader.repairs(), **faults, "missing": reader.missing(whole=True)}
 
 
 def told(known: Mapping[str, object]) -> Iterator[str]:
@@ -61,8 +87,64 @@ def told(known: Mapping[str, object]) -> Iterator[str]:
                 yield f"{name.replace('_', ' ')}: {as_words(each) if isinstance(each, dict) else each}"
 
 
-def described(reader: "VideoReader") -> dict[str, object]:
+def described(reader: "Reader") -> dict[str, object]:
     """In words, numbers, and rates as fractions."""
+    from vfi.video.reader import VideoReader
+    from vfi.video.sequence import SequenceReader
+
+    if isinstance(reader, VideoReader):
+        return _of_file(reader)
+    if isinstance(reader, SequenceReader):
+        return _of_images(reader)
+    info = reader.info
+    sampled = {"pixels": info.pixels, "bits": 8, "alpha": info.alpha}  # the files say so of opaque ones, too
+    return {
+        "container": info.codec,
+        "frames": reader.count,
+        "picture": {"codec": info.codec, **_paced(info), **sampled, **_meant(info)},
+        "losses": list(info.losses),
+    }
+
+
+def _of_images(reader: "SequenceReader") -> dict[str, object]:
+    """Size, depth and the rest are those of the first image that can be read."""
+    from vfi.video.sequence import gaps
+
+    info, first, images = reader.info, reader.first, reader.images
+    bits = first.header.bits if first.header is not None else 8 * first.pixels.dtype.itemsize
+    sampled = {"bits": bits, "float": first.pixels.dtype.kind == "f", "gray": first.gray, "alpha": first.had_alpha}
+    return {
+        "container": "images",
+        "images": len(images),
+        "first": images[0].name,
+        "last": images[-1].name,
+        "picture": {"codec": images[0].suffix[1:].lower(), "size": _size(info), **sampled, **_meant(info)},
+        "gaps": gaps(images),
+        "losses": list(info.losses),
+    }
+
+
+def _size(info: "VideoInfo") -> str:
+    return f"{info.width}x{info.height}"
+
+
+def _paced(info: "VideoInfo") -> dict[str, object]:
+    return {"size": _size(info), "rate": str(info.rate), "even": info.even}
+
+
+def _meant(info: "VideoInfo") -> dict[str, object]:
+    """What the samples mean, and where they lie."""
+    return {
+        "siting": info.colour.siting or None,
+        "pixel_aspect": str(info.pixel_aspect),
+        "matrix": info.colour.matrix,
+        "range": info.colour.range,
+        "transfer": info.colour.transfer,
+        "primaries": info.colour.primaries,
+    }
+
+
+def _of_file(reader: "VideoReader") -> dict[str, object]:
     from vfi.video.demux import COVER
     from vfi.video.extras import is_chapter_text
     from vfi.video.timecode import timecode_of
@@ -109,18 +191,12 @@ def _picture(reader: "VideoReader") -> dict[str, object]:
     alpha = has_alpha(samples) or reader.demuxer.video.metadata.get("alpha_mode") == "1"  # of VP8 and VP9
     return {
         "codec": context.codec.canonical_name,
-        "size": f"{info.width}x{info.height}",
-        "rate": str(info.rate),
-        "even": info.even,
+        **_paced(info),
         "scan": info.scan,
         "pixels": context.pix_fmt,
         "bits": bits_of(samples),
         "alpha": alpha,
-        "pixel_aspect": str(info.pixel_aspect),
-        "matrix": info.colour.matrix,
-        "range": info.colour.range,
-        "transfer": info.colour.transfer,
-        "primaries": info.colour.primaries,
+        **_meant(info),
         "hdr": None if info.hdr is None else _light(info.hdr),
     }
 

@@ -45,7 +45,8 @@ class Renderer:
     step: seconds between frames in most of the video; None: there are no pauses.
     lead: seconds for which the first frame is held before its time. unseen: frames that no time of the timeline lies
     beside. since: the time of a frame; what lies before it is not rendered any more, and not counted but in unseen.
-    begins: the time of the frame from which on pictures are being given; counted: what was, up to there.
+    begins: the time of the frame from which on pictures are being given; counted: what was, up to there. met: times of
+    `scene_cuts` at which there is a frame.
     """
 
     workers: Workers
@@ -60,6 +61,7 @@ class Renderer:
     repeated: int = 0
     cuts: int = 0
     unseen: int = 0
+    met: set[Fraction] = field(default_factory=set)
     _part: tuple[Fraction, tuple[int, int, int]] = field(default=(Fraction(0), (0, 0, 0)), init=False)
 
     def render(self, frames: Iterable[TimedFrame]) -> Iterator[Rendered]:
@@ -116,7 +118,10 @@ class Renderer:
         """Each frame, and whether a scene begins with it."""
         if self.scene_cuts is not True:
             listed, near = list(self.scene_cuts or ()), (self.step or Fraction(1, 25)) / 2
-            yield from ((frame, any(abs(time - frame.time) < near for time in listed)) for frame in frames)
+            for frame in frames:
+                here = [time for time in listed if abs(time - frame.time) < near]
+                self.met.update(here)
+                yield frame, bool(here)
             return
         left = iter(frames)
         for frame in left:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vfi.commands.program import note
 from vfi.commands.video_frames import Rendered, Renderer
-from vfi.commands.video_plan import Plan, Reader, VideoJob
+from vfi.commands.video_plan import Plan, VideoJob
 from vfi.errors import UserError
 from vfi.files.images import Image
 from vfi.video.av_common import STREAM, counted
@@ -19,13 +19,14 @@ from vfi.video.containers import can_be_joined
 from vfi.video.demux import Demuxer
 from vfi.video.encoder import Picture
 from vfi.video.extras import Span
+from vfi.video.inputs import Reader
 from vfi.video.overlap import Behind
 from vfi.video.reader import TimedFrame
 from vfi.video.segment_writer import SegmentWriter
 from vfi.video.segments import Work, fingerprint, folder_of
 from vfi.video.sound_tracks import Sound
 from vfi.video.writer import VideoWriter
-from vfi.video.y4m import Y4mWriter
+from vfi.video.y4m import PlainFile, Y4mWriter
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -78,15 +79,17 @@ def write_at_once(
     return writer.frames, writer.settings
 
 
-def write_to_stream(rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, file: BinaryIO) -> int:
-    """Writes the pictures alone, for the next program in a pipe."""
+def write_plainly(rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, file: PlainFile) -> int:
+    """Writes the pictures alone, without compression."""
     writer = Y4mWriter(file, _picture(reader, plan))
     if lost := list(_lost_in_pipes(job, reader)):
-        note(f"{', '.join(lost)} left out: pipes hold pictures alone")
+        note(
+            f"{', '.join(lost)} left out: {'pipes hold' if job.output == STREAM else 'YUV4MPEG2 holds'} pictures alone"
+        )
     for notice in plan.notices:
         note(notice)
-    for rgb, _, like in rendered:
-        writer.write(rgb, own_of(rgb, like))
+    for rgb, time, like in rendered:
+        writer.write(rgb, time, own_of(rgb, like))
     if writer.frames == 0:
         raise UserError(NO_TIME)
     return writer.frames

@@ -1,6 +1,7 @@
 """What is asked of a video, and what will be rendered and written for it: settled before the first frame."""
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -8,16 +9,16 @@ from typing import Literal
 
 from vfi.commands.progress import Shown
 from vfi.errors import UserError
-from vfi.video.animation import AnimationReader
-from vfi.video.av_common import STREAM
-from vfi.video.containers import Clock, clock_for, encoder_for
-from vfi.video.encodings import Encoding
+from vfi.video.av_common import STREAM, counted
+from vfi.video.containers import Clock, clock_for, in_words, is_y4m
+from vfi.video.encodings import Encoding, encoder_asked
+from vfi.video.inputs import Reader
 from vfi.video.interlaced import Deinterlace
-from vfi.video.reader import VideoInfo, VideoReader
-from vfi.video.sequence import SequenceReader
+from vfi.video.reader import VideoInfo
 from vfi.video.sound_tracks import Sound
 from vfi.video.timeline import Listed, Multiplied, Regular, Timeline, Until
 
+_SHOWN = 5  # times that are told one by one
 # Seconds by which sound begins earlier in many files; more than that is kept.
 _LEAST_LEAD = Fraction(1, 10)
 
@@ -67,6 +68,26 @@ def check_job(job: VideoJob) -> None:
         raise UserError(f"--end ({float(job.end):g} s) must be after --start ({float(job.start):g} s)")
 
 
+def check_cuts(job: VideoJob, info: VideoInfo) -> None:
+    """Refuses a list of scene cuts none of which lies within the video."""
+    times, length = job.scene_cuts, info.duration
+    if not isinstance(times, bool) and times and length is not None and min(times) >= length:
+        last = f"the video ends after {float(length):g} seconds"
+        raise UserError(f"--scene-cuts: none of {counted(len(times), 'time')} lies within the video: {last}")
+
+
+def stray_cuts(job: VideoJob, met: Set[Fraction]) -> str | None:
+    """Says which of the times of a list are those of no frame. met: those that are; None: all that could be are."""
+    if isinstance(job.scene_cuts, bool):
+        return None
+    begin, end = job.start or Fraction(0), job.end
+    stray = [time for time in job.scene_cuts if time not in met and time >= begin and (end is None or time < end)]
+    if not stray:
+        return None
+    such = ", ".join(f"{float(time):g}" for time in stray[:_SHOWN]) + (" and so on" if len(stray) > _SHOWN else "")
+    return f"--scene-cuts: of {counted(len(job.scene_cuts), 'time')}, {len(stray)} with no frame of the video: {such}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What will be rendered, and with what clock it is written; settled before the first frame is.
@@ -82,25 +103,24 @@ class Plan:
     notices: tuple[str, ...] = ()
 
 
-Reader = VideoReader | SequenceReader | AnimationReader
-
-
 def plan_for(job: VideoJob, reader: Reader, origin: Fraction, to_images: bool) -> Plan:
     """Times and clock that the options ask for and the output can hold, the nearest that it can."""
     info, slower = reader.info, job.slow_motion
     timeline, rate = choose_timeline(job, info, origin), output_rate(job, info)
     if to_images:
         return Plan(_until(job, timeline), Clock(1 / rate, rate), origin)
-    clock = clock_for(job.output, job.encoding.codec or encoder_for(job.output, rate, info.codec), rate)
+    alpha = info.pixels if info.alpha else None
+    clock = clock_for(job.output, encoder_asked(job.encoding, job.output, rate, info.codec, alpha), rate)
     kind, notices = "pipes" if job.output == STREAM else f"{job.output.suffix} files", []
     if clock.rate != rate:
         because = "GIF players show no more" if job.output.suffix.lower() == ".gif" else f"{kind} hold no other"
-        notices.append(f"{float(rate):g} frames per second become {float(clock.rate):g}: {because}")
+        asked, held = in_words(rate, clock.rate)
+        notices.append(f"{asked} frames per second become {held}: {because}")
     elif clock.constant and not info.even and not job.fps and not job.times:
         notices.append(f"the variable rate becomes constant, {float(rate):g} frames per second: {kind} hold no other")
     constant = not job.times and (clock.constant or clock.rate != rate)
     lead = Fraction(0)
-    if job.output != STREAM and slower == 1 and not job.times and not job.start and job.sound.keep:
+    if not is_y4m(job.output) and slower == 1 and not job.times and not job.start and job.sound.keep:
         lead = _lead(reader)
     if lead:
         notices.append(f"the first frame is held for {float(lead):.2f} seconds: the sound begins so much earlier")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vfi.errors import UserError, require
+from vfi.files.damage import Damaged
 from vfi.files.opencv import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read(path: Path) -> tuple[np.ndarray, bool, Header]:
     oiio.geterror()
     file = oiio.ImageInput.open(str(path))
     if file is None:
-        raise UserError(f"cannot read {path}: it is not an image, or it is damaged")
+        raise Damaged(f"cannot read {path}: it is not an image, or it is damaged")
     try:
         spec = file.spec()
         _check(path, spec)
@@ -69,7 +70,7 @@ def read(path: Path) -> tuple[np.ndarray, bool, Header]:
         some = file.read_image(0, 0, min(chosen), max(chosen) + 1, kind)
         if some is None:
             said = (file.geterror() or "its pixels are missing").splitlines()[0]
-            raise UserError(f"cannot read {path}: it is damaged ({said})")
+            raise Damaged(f"cannot read {path}: it is damaged ({said})")
         window = _canvas(spec)
         header = Header(spec, str(spec.format), _bits(spec), window, tuple(_lost(spec, chosen)))
     finally:

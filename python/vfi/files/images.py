@@ -12,9 +12,11 @@ from torch import Tensor
 from vfi.errors import UserError, require
 from vfi.files import film_images
 from vfi.files.atomic import written_whole
+from vfi.files.damage import PRINTED, Damaged, made_up
 from vfi.files.film_images import Header
 from vfi.files.light import decoded, encoded
 from vfi.files.opencv import MOST_PIXELS, opencv
+from vfi.files.overheard import overheard
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".exr", ".dpx")
 # What numbers they hold, the most exact last, and which of them hold alpha.
@@ -33,12 +35,14 @@ class Image:
     """A picture, and what its file was like.
 
     pixels: (H, W, 3) RGB, or (H, W, 4) with alpha. In uint8 and uint16 they are values of screens, and colours are not
-    multiplied by alpha; in float32 they are linear light, and colours are.
+    multiplied by alpha; in float32 they are linear light, and colours are. damage: of the file, in words; what was lost
+    by it the decoder has made up.
     """
 
     pixels: np.ndarray
     gray: bool
     header: Header | None = None
+    damage: str = ""
 
     @property
     def rgb(self) -> np.ndarray:
@@ -56,7 +60,11 @@ class Image:
 
 
 def read_image(path: Path) -> Image:
-    """Reads 8 or 16 bits per channel, or float, gray or colour, upright as its EXIF data says."""
+    """Reads 8 or 16 bits per channel, or float, gray or colour, upright as its EXIF data says.
+
+    Raises:
+        Damaged: if there is nothing to be decoded.
+    """
     suffix = path.suffix.lower()
     if suffix in (".exr", ".dpx"):
         _bytes_of(path)  # says why it cannot be read
@@ -66,11 +74,13 @@ def read_image(path: Path) -> Image:
         return _by_pillow(path)
     if data[:2].tobytes() in (b"II", b"MM") and _is_float(path):
         return Image(*film_images.read(path))
-    picture = _decoded(path, data)
-    pixels, raw = _as_rgb(picture), _imdecode(path, data, opencv().IMREAD_UNCHANGED)
+    is_jpeg = data[:2].tobytes() == b"\xff\xd8"
+    with overheard(PRINTED) as printed:
+        picture = _decoded(path, data)
+        pixels, raw = _as_rgb(picture), None if is_jpeg else _imdecode(path, data, opencv().IMREAD_UNCHANGED)
     if raw is not None and raw.ndim == 3 and raw.shape[2] == 4:
         pixels = _with_alpha(pixels, raw)
-    return Image(pixels, picture.ndim == 2)
+    return Image(pixels, picture.ndim == 2, damage=made_up(printed))
 
 
 def _with_alpha(rgb: np.ndarray, raw: np.ndarray) -> np.ndarray:
@@ -104,7 +114,7 @@ def _by_pillow(path: Path) -> Image:
             alpha = "A" in file.getbands() or "transparency" in file.info
             return Image(np.array(file.convert("RGBA" if alpha else "RGB")), gray=False)
     except (OSError, SyntaxError, ValueError, RuntimeError, pillow.DecompressionBombError) as error:
-        raise UserError(f"cannot read {path}: it is not an image, or it is damaged") from error
+        raise Damaged(f"cannot read {path}: it is not an image, or it is damaged") from error
 
 
 def read_frames(paths: Sequence[Path], prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> list[np.ndarray]:
@@ -121,7 +131,7 @@ def _bytes_of(path: Path) -> np.ndarray:
     try:
         return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise Damaged(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _decoded(path: Path, data: np.ndarray) -> np.ndarray:
@@ -129,7 +139,7 @@ def _decoded(path: Path, data: np.ndarray) -> np.ndarray:
     cv2 = opencv()
     decoded = _imdecode(path, data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR) if data.size else None
     if decoded is None:
-        raise UserError(f"cannot read {path}: it is not an image, or it is damaged")
+        raise Damaged(f"cannot read {path}: it is not an image, or it is damaged")
     if decoded.dtype not in (np.uint8, np.uint16):
         raise UserError(f"cannot read {path}: expected 8 or 16 bits per channel, got {decoded.dtype}")
     return decoded
@@ -140,8 +150,10 @@ def _imdecode(path: Path, data: np.ndarray, flags: int) -> np.ndarray | None:
     try:
         result: np.ndarray | None = cv2.imdecode(data, flags)
         return result
-    except (cv2.error, MemoryError) as error:
-        raise UserError(f"cannot read {path}: it is damaged or larger than {MOST_PIXELS} pixels") from error
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
+        raise Damaged(f"cannot read {path}: it is damaged or larger than {MOST_PIXELS} pixels") from error
 
 
 def _as_rgb(decoded: np.ndarray) -> np.ndarray:

@@ -61,6 +61,8 @@ class AudioTransfer:
         self._seen = span.begin  # how far picture and sound have come, on the source's clock
         for number, stream in _chosen(demuxer, sound):
             self._add(number, stream, sound.codec)
+        if output.format.name == "flv" and len(self._tracks) > 1:
+            self.notices.append(f"of the {len(self._tracks)} sound tracks most players of {files_of(output)} know one")
         texts = (texts for texts in demuxer.container.streams.subtitles if not is_chapter_text(texts))
         for number, subtitles in enumerate(texts, 1):
             self._add_subtitles(number, subtitles)

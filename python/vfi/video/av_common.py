@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfi.errors import UserError, require
+from vfi.video.piped import Piped
 
 if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame
@@ -86,13 +87,17 @@ def files_of(container: "OutputContainer") -> str:
 
 def url(path: Path) -> str:
     """The path as FFmpeg takes it, whatever is in the name: `a:b.mp4` is no protocol."""
-    return "pipe:0" if path == STREAM else f"file:{path}"
+    return f"file:{path}"
 
 
-def open_input(path: Path, form: str | None = None) -> "InputContainer":
+def open_input(source: Path | Piped, form: str | None = None) -> "InputContainer":
     """Opens a file for reading; what it refers to may be local files only. form: FFmpeg's name; None: by its content"""
     container: InputContainer = require("av").open(
-        url(path), format=form, options={"protocol_whitelist": "file,crypto,data,pipe"}, metadata_errors="replace"
+        source if isinstance(source, Piped) else url(source),
+        mode="r",
+        format=form,
+        options={"protocol_whitelist": "file,crypto,data"},
+        metadata_errors="replace",
     )
     return container
 

@@ -23,12 +23,14 @@ _MPEG4_TICKS = 65_535  # a second has at most, in MPEG-4
 
 @dataclass(frozen=True)
 class Container:
-    """encoder: used unless another is asked for. also: families of codecs that stay what they are. most: frames per
-    second. least: ticks of the clock that a frame lasts. clock: of files that have one of their own, in seconds.
-    constant: all frames last equally long."""
+    """encoder: used unless another is asked for. also: families of codecs that stay what they are. alpha: families used
+    for what can be seen through, each up to so many bits per sample. most: frames per second. least: ticks of the clock
+    that a frame lasts. clock: of files that have one of their own, in seconds. constant: all frames last equally long.
+    """
 
     encoder: str
     also: tuple[str, ...] = ()
+    alpha: tuple[tuple[str, int], ...] = ()
     clock: Fraction | None = None
     constant: bool = False
     most: int | None = None
@@ -38,10 +40,10 @@ class Container:
 CONTAINERS = {
     ".mp4": Container("libx264", ("hevc", "vp9", "av1")),
     ".m4v": Container("libx264"),
-    ".mov": Container("libx264", ("hevc", "prores", "dnxhd", "png")),
-    ".mkv": Container("libx264", ("hevc", "vp9", "av1", "prores", "ffv1"), most=1000),
-    ".webm": Container("libvpx-vp9", ("av1",), most=1000),
-    ".avi": Container("mpeg4", constant=True, most=1000),
+    ".mov": Container("libx264", ("hevc", "prores", "dnxhd", "png"), (("prores", 10), ("png", 16))),
+    ".mkv": Container("libx264", ("hevc", "vp9", "av1", "prores", "ffv1"), (("vp9", 8), ("ffv1", 16)), most=1000),
+    ".webm": Container("libvpx-vp9", ("av1",), (("vp9", 8),), most=1000),
+    ".avi": Container("mpeg4", alpha=(("ffv1", 16),), constant=True, most=1000),
     ".ts": Container("libx264", ("hevc",)),
     ".m2ts": Container("libx264", ("hevc",)),
     ".mts": Container("libx264", ("hevc",)),
@@ -61,6 +63,7 @@ ANIMATIONS = {
     ".apng": Container("apng"),
 }
 _HELD = {**CONTAINERS, **ANIMATIONS}
+_WITH_ALPHA = ("prores", "png", "vp9", "ffv1")  # families
 # What is encoded as a whole, or numbered from its beginning on: parts that were encoded by themselves make no file.
 _WHOLE = (".webp", ".apng")
 
@@ -79,16 +82,35 @@ class Clock:
     constant: bool = False
 
 
+def in_words(*rates: Fraction) -> list[str]:
+    """With as many digits as tell those that differ apart; as fractions where sixteen do not."""
+    for digits in range(6, 17):
+        words = [f"{float(rate):.{digits}g}" for rate in rates]
+        if len(set(words)) == len(set(rates)):
+            return words
+    return [str(rate) for rate in rates]
+
+
+def is_y4m(path: Path) -> bool:
+    """Whether what is written there is YUV4MPEG2: into a pipe, or a file of that name."""
+    return path == STREAM or path.suffix.lower() == ".y4m"
+
+
 def can_be_joined(path: Path) -> bool:
     """Whether files of this name can be made of parts that were encoded by themselves."""
-    return path.suffix.lower() not in _WHOLE
+    return path.suffix.lower() not in _WHOLE and not is_y4m(path)
 
 
-def encoder_for(path: Path, rate: Fraction, family: str = "") -> str | None:
-    """The encoder of files of this name for a source of this family; None for names that are not in the list."""
+def encoder_for(path: Path, rate: Fraction, family: str = "", alpha: int = 0) -> str | None:
+    """The encoder of files of this name for a source of this family; None for names that are not in the list.
+
+    alpha: bits per sample of a source that can be seen through.
+    """
     held = _HELD.get(path.suffix.lower())
     if held is None:
         return None
+    if alpha and held.alpha and family not in {*held.also} & {*_WITH_ALPHA}:
+        return encoder_of(next((name for name, most in held.alpha if alpha <= most), held.alpha[-1][0]))
     if family in held.also:
         return encoder_of(family)
     if held.encoder != "mpeg2video" or rate in _MPEG2:
@@ -102,21 +124,19 @@ def clock_for(path: Path, encoder: str | None, rate: Fraction) -> Clock:
     Raises:
         ArgumentError: if there is none, with a way out.
     """
-    if path == STREAM:
+    if is_y4m(path):
         return Clock(1 / rate, rate, constant=True)
     held = _HELD.get(path.suffix.lower(), Container("", constant=True))
     encoder = encoder_of(encoder) or encoder if encoder else encoder_for(path, rate)
     if held.most is not None and rate > held.most:
         if held.clock is None:
-            raise errors.ArgumentError(
-                f"{path.suffix} files hold at most {held.most} frames per second, not {float(rate):g}; "
-                f"use .mp4, or `fps` {held.most}"
-            )
+            most, asked = in_words(Fraction(held.most), rate)
+            what = f"{path.suffix} files hold at most {most} frames per second, not {asked}"
+            raise errors.ArgumentError(f"{what}; use .mp4, or `fps` {most}")
         rate = Fraction(held.most)
     if encoder in ("mpeg2video", "mpeg1video") and rate not in _MPEG2:
-        raise errors.ArgumentError(
-            f"the codec {encoder} has no rate of {float(rate):g} frames per second; use `codec` mpeg4"
-        )
+        asked, _ = in_words(rate, min(_MPEG2, key=lambda each: abs(each - rate)))
+        raise errors.ArgumentError(f"the codec {encoder} has no rate of {asked} frames per second; use `codec` mpeg4")
     if held.clock is not None:
         return Clock(held.clock, rate, held.least)
     if max(rate.numerator, rate.denominator) >= 2**31:

@@ -11,7 +11,8 @@ from vfi.errors import UserError, require
 from vfi.video.av_common import STREAM, name_of, open_input, sentence
 from vfi.video.continuity import Continuity
 from vfi.video.holes import Holes
-from vfi.video.unreadable import DRAWN, no_video, not_opened
+from vfi.video.piped import Piped
+from vfi.video.unreadable import DRAWN, INDEX_BEHIND, index_is_behind, no_video, not_opened
 
 if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoFrame, VideoStream
@@ -49,11 +50,12 @@ class Demuxer:
 
     def _open(self) -> None:
         av = require("av")
+        self._piped = Piped() if self.path == STREAM else None
         try:
-            self.container = open_input(self.path)
+            self.container = open_input(self._piped or self.path)
         except (av.FFmpegError, OSError) as error:
             if self.path.suffix.lower() not in _TRANSPORT:
-                raise not_opened(self.path, error) from error
+                raise not_opened(self.path, error, b"" if self._piped is None else self._piped.head) from error
             try:  # of fewer than ten packets FFmpeg does not see what they are
                 self.container = open_input(self.path, "mpegts")
             except (av.FFmpegError, OSError):
@@ -65,7 +67,7 @@ class Demuxer:
 
     def _start(self) -> None:
         self.continuity = Continuity(jumps=bool(self.container.format.flags & TS_DISCONT))
-        self.holes = Holes(self.path, self.container.format.name, self._chosen().index)
+        self.holes = Holes(self._piped or self.path, self.container.format.name, self._chosen().index)
         self._packets = self._moved()
         self._again: list[Packet[VideoStream]] = []
 
@@ -174,7 +176,13 @@ class Demuxer:
                     if packet.size and packet.stream.index in self.sound:
                         self.sound[packet.stream.index].append((time, cast("Packet[AudioStream]", packet)))
                 yield packet
+            if self.holes.last is None and self._is_beyond_reach():
+                self.failure = INDEX_BEHIND
         except (av.FFmpegError, OSError) as error:
-            self.failure = sentence(error)
+            self.failure = INDEX_BEHIND if self._is_beyond_reach() else sentence(error)
         except IndexError:
             return  # PyAV, at the end of a file in which a stream appeared that was not there when it was opened
+
+    def _is_beyond_reach(self) -> bool:
+        """Whether the index has come behind the pictures, to which a pipe does not go back."""
+        return self._piped is not None and index_is_behind(self._piped.head)

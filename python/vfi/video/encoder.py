@@ -15,13 +15,14 @@ from vfi.errors import ArgumentError, UserError, require
 from vfi.files.images import with_alpha
 from vfi.video import priority
 from vfi.video.alpha import from_pixels, has_alpha
-from vfi.video.av_common import Colour, sentence
+from vfi.video.av_common import Colour
 from vfi.video.colours import FULL, bits_of, chroma_of, copied, dithered
-from vfi.video.containers import CONTAINERS, encoder_for
+from vfi.video.containers import CONTAINERS
 from vfi.video.display_size import PLACEHOLDER
-from vfi.video.encodings import Encoding, codec_named, pixel_format, said, settings, with_more
+from vfi.video.encodings import Encoding, codec_named, encoder_asked, pixel_format, said, settings, with_more
 from vfi.video.hdr import Hdr
 from vfi.video.known_encoders import ENCODERS
+from vfi.video.opening import open_encoder
 from vfi.video.palette import Palette
 from vfi.video.siting import steps
 
@@ -141,7 +142,7 @@ class Encoder:
         picture = self.picture
         codec = self._codec(encoding)
         pixels = pixel_format(codec, encoding, picture.pixels, self._container.format.name)
-        options = settings(codec, encoding, pixels, picture.hdr)
+        options = self._settings(codec, encoding, pixels)
         self.settings = said(codec, options, pixels)
         self.notices += self._losses(codec, pixels)
         if codec.name == "libx264" and self._container.format.name == "mxf":
@@ -176,13 +177,16 @@ class Encoder:
         elif codec.name in ("mpeg4", "mpeg2video") or codec.name not in ENCODERS:
             # Old encoders know a bit rate only; this is plenty for them.
             context.bit_rate = int(picture.width * picture.height * picture.rate * Fraction(1, 4))
-        try:
-            context.open()
-        except (require("av").FFmpegError, ValueError) as error:
-            given = f"{stream.width}x{stream.height} at {float(picture.rate):g} frames per second"
-            what = f"the encoder {self.settings} cannot be opened for {given} ({sentence(error)})"
-            raise ArgumentError(f"{what}: other options, or another `codec`, may do") from error
+        open_encoder(context, codec, encoding, self.settings)
         return stream
+
+    def _settings(self, codec: "Codec", encoding: Encoding, pixels: str) -> dict[str, str]:
+        try:
+            return settings(codec, encoding, pixels, self.picture.hdr)
+        except ArgumentError as error:
+            if encoding.codec is not None or not self.picture.alpha:
+                raise
+            raise ArgumentError(f"{error.args[0]}, which keeps the alpha channel; `codec` names another") from error
 
     def _tell_aspect(self, stream: "VideoStream", codec: "Codec") -> None:
         """Has the shape of a pixel put into the file where the codec's stream does not say it."""
@@ -216,7 +220,10 @@ class Encoder:
 
     def _codec(self, encoding: Encoding) -> "Codec":
         """The encoder asked for, or the usual one; one that the file can hold."""
-        name = encoding.codec or encoder_for(self.path, self.picture.rate, self.picture.codec)
+        picture = self.picture
+        name = encoder_asked(
+            encoding, self.path, picture.rate, picture.codec, picture.pixels if picture.alpha else None
+        )
         codec = codec_named(name or self._default_encoder())
         if not holds(self._container, codec):
             others = [other for other in ENCODERS if "_" not in other and holds(self._container, codec_named(other))]

@@ -1,12 +1,16 @@
 """Which encoder writes a video, with which settings and which kind of samples."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.video.alpha import has_alpha, without_alpha
 from vfi.video.colours import bits_of, chroma_of
+from vfi.video.containers import encoder_for
 from vfi.video.hdr import Hdr
 from vfi.video.known_encoders import ENCODERS, Known, encoder_of
 
@@ -30,6 +34,20 @@ class Encoding:
     bitrate: int | None = None
     options: tuple[tuple[str, str], ...] = ()
     verbose: bool = False
+
+
+def encoder_asked(encoding: Encoding, path: Path, rate: Fraction, family: str, pixels: str | None) -> str | None:
+    """The encoder asked for, or the usual one for such a source; None: of a file that is not in the list.
+
+    pixels: the format of the samples of a source that can be seen through; None: of another one.
+    """
+    if encoding.codec is not None:
+        return encoding.codec
+    formats = require("av").VideoFormat
+    with contextlib.suppress(ValueError):  # of a wrong name, which is told later
+        if encoding.pixels is not None and not has_alpha(formats(encoding.pixels)):
+            pixels = None
+    return encoder_for(path, rate, family, 0 if pixels is None else bits_of(formats(pixels)))
 
 
 def codec_named(name: str) -> "Codec":
@@ -132,11 +150,16 @@ def settings(codec: "Codec", encoding: Encoding, pixels: str, hdr: Hdr | None) -
         result[name] = str(encoding.crf)
         if "qp_p" in result:
             result["qp_p"] = str(encoding.crf)
-    given = {**({"preset": encoding.preset} if encoding.preset is not None else {}), **dict(encoding.options)}
+    given = given_options(encoding)
     _check_known(codec, given)
     result |= given
     written = hdr.option_of(codec.name) if hdr is not None else None
     return with_more(result, dict([written])) if written is not None else result
+
+
+def given_options(encoding: Encoding) -> dict[str, str]:
+    """Of the encoder, by its own names, beside its quality."""
+    return {**({"preset": encoding.preset} if encoding.preset is not None else {}), **dict(encoding.options)}
 
 
 def with_more(options: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Files that are shorter than they say, or stop in the middle of something."""
 
+import io
 import mmap
 import os
 from pathlib import Path
 from typing import BinaryIO
+
+from vfi.video.piped import Piped
 
 SYNC = 0x47  # the first byte of a packet of a transport stream
 _TRANSPORT_PACKETS = (188, 192, 204)
@@ -23,23 +26,42 @@ def what_is_missing(path: Path, container: str, place: int | None, behind: int |
     size = path.stat().st_size
     with path.open("rb") as file:
         end = _from(file, max(0, size - _NEAR_END))
-        if container == "mpegts" and place is not None:
-            rest = _from(file, place)
-            if len(rest) % transport_length(rest):
-                return "it ends in the middle of a packet"
-        if container == "mpeg" and sections_broken(end[max(0, end.rfind(_PACK)) :]):
-            return "it ends in the middle of a packet"
-        if container == "yuv4mpegpipe" and behind is not None and size > behind:
-            return "it ends in the middle of a frame"
-        if container == "flv" and not _ends_with_tag(end):
-            return "it ends in the middle of a packet"
-        if container == "apng" and _PNG_END not in end:
-            return "it ends without the mark of its end"
+        rest = _from(file, place) if container == "mpegts" and place is not None else None
+        if (said := _said_by_end(container, size, end, rest, behind)) is not None:
+            return said
         if container == "gif" and not _is_whole_gif(file):
             return "it is damaged, or cut off"
         told = {"matroska": _told_by_matroska, "mov": _told_by_mp4}.get(container.partition(",")[0])
         missing = told(file, size) - size if told is not None else 0
     return f"{missing} bytes of the file are missing" if missing > 0 else None
+
+
+def what_did_not_come(piped: Piped, container: str, place: int | None, behind: int | None) -> str | None:
+    """As `what_is_missing`, of what has come through a pipe: by its beginning and its end."""
+    piped.drain()
+    rest = piped.since(place) if place is not None else None
+    if (said := _said_by_end(container, piped.size, piped.tail, rest, behind)) is not None:
+        return said
+    if container == "gif" and not piped.tail.rstrip(b"\0").endswith(bytes([_TRAILER])):
+        return "it is damaged, or cut off"
+    told = _told_by_matroska(io.BytesIO(piped.head), len(piped.head)) if container.startswith("matroska") else 0
+    missing = told - piped.size
+    return f"{missing} bytes of it did not come" if missing > 0 else None
+
+
+def _said_by_end(container: str, size: int, end: bytes, rest: bytes | None, behind: int | None) -> str | None:
+    """rest: what begins with one of the last packets; of the others as above."""
+    if container == "mpegts" and rest is not None and len(rest) % transport_length(rest):
+        return "it ends in the middle of a packet"
+    if container == "mpeg" and sections_broken(end[max(0, end.rfind(_PACK)) :]):
+        return "it ends in the middle of a packet"
+    if container == "yuv4mpegpipe" and behind is not None and size > behind:
+        return "1 frame lost: it ends in the middle of a frame"
+    if container == "flv" and not _ends_with_tag(end):
+        return "it ends in the middle of a packet"
+    if container == "apng" and _PNG_END not in end:
+        return "it ends without the mark of its end"
+    return None
 
 
 def _from(file: BinaryIO, place: int) -> bytes:

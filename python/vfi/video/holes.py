@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi.video.av_common import STREAM
-from vfi.video.endings import SYNC, sections_broken, transport_length, what_is_missing
+from vfi.video.endings import SYNC, sections_broken, transport_length, what_did_not_come, what_is_missing
+from vfi.video.piped import Piped
 
 if TYPE_CHECKING:
     from av import Packet
@@ -42,8 +42,8 @@ class _Mark:
 class Holes:
     """Follows the packets of a file in their order; `picture`: the index of the video's stream."""
 
-    def __init__(self, path: Path, container: str, picture: int) -> None:
-        self._path, self._container, self._picture = path, container, picture
+    def __init__(self, source: Path | Piped, container: str, picture: int) -> None:
+        self._source, self._container, self._picture = source, container, picture
         self._marks: deque[_Mark] = deque(maxlen=_REMEMBERED)
         self.first: Fraction | None = None  # when the first packet of the picture is decoded
         self._least = self._most = self._count = 0
@@ -79,24 +79,26 @@ class Holes:
             return False  # there the files were joined
         if self._container == "mxf":
             return True  # all frames last equally long
-        broken = _BROKEN.get(self._container) if self._path != STREAM else None
-        if broken is not None:
+        broken = _BROKEN.get(self._container)
+        if broken is not None and isinstance(self._source, Path):
             known = [mark.place for mark in places if mark.place is not None]
             head = _CHUNK if self._container == "avi" else 0  # whose packets are told without it
-            return len(known) > 1 and broken(self._read(min(known) - head, max(known) - head))
+            return len(known) > 1 and broken(_part(self._source, min(known) - head, max(known) - head))
         return any(map(_torn, places, places[1:]))
 
     def end(self) -> str | None:
         """What tells that the file is cut off; to be asked at its end."""
-        if self._path == STREAM:
-            return None
         places = [mark.place for mark in self._marks if mark.place is not None]
-        return what_is_missing(self._path, self._container, places[-1] if places else None, self._behind)
+        place = places[-1] if places else None
+        if isinstance(self._source, Piped):
+            return what_did_not_come(self._source, self._container, place, self._behind)
+        return what_is_missing(self._source, self._container, place, self._behind)
 
-    def _read(self, begin: int, end: int) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(begin)
-            return file.read(end - begin)
+
+def _part(path: Path, begin: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(begin)
+        return file.read(end - begin)
 
 
 def _torn(earlier: _Mark, later: _Mark) -> bool:

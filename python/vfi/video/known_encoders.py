@@ -7,18 +7,29 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Known:
     """family: of codecs. options: settings whose result looks like the source. quality: the option that `crf` sets, and
-    its range. deep, all_chroma: further settings for more than 8 bits, and for as much chroma as luma."""
+    its range. deep, all_chroma: further settings for more than 8 bits, and for as much chroma as luma. values: of
+    options, as far as FFmpeg does not know them."""
 
     family: str
     options: Mapping[str, str] = field(default_factory=dict)
     quality: tuple[str, int, int] | None = None
     deep: Mapping[str, str] = field(default_factory=dict)
     all_chroma: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+_TUNES = ("psnr", "ssim", "grain", "fastdecode", "zerolatency", "animation")
+_X264 = {
+    "preset": _PRESETS,
+    "tune": (*_TUNES, "film", "stillimage"),
+    "profile": ("baseline", "main", "high", "high10", "high422", "high444"),
+}
 ENCODERS = {
-    "libx264": Known("h264", {"crf": "17", "preset": "medium"}, ("crf", 0, 51)),
-    "libx265": Known("hevc", {"crf": "20", "preset": "medium"}, ("crf", 0, 51)),
+    "libx264": Known("h264", {"crf": "17", "preset": "medium"}, ("crf", 0, 51), values=_X264),
+    "libx265": Known(
+        "hevc", {"crf": "20", "preset": "medium"}, ("crf", 0, 51), values={"preset": _PRESETS, "tune": _TUNES}
+    ),
     "libvpx-vp9": Known(
         "vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}, ("crf", 0, 63)
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vfi.errors import ArgumentError, UserError, require
+from vfi.files.damage import Damaged
 from vfi.files.film_images import placed
 from vfi.files.images import (
     IMAGES,
@@ -90,7 +91,7 @@ def gaps(paths: Sequence[Path]) -> list[str]:
     return [f"no images number {', '.join(told)}{more}"] if missing else []
 
 
-Read = Callable[[], tuple[np.ndarray, Image | None]]
+Read = Callable[[], tuple[np.ndarray, Image | None] | None]  # None: it cannot be read
 
 
 class Stills(ABC):
@@ -112,20 +113,29 @@ class Stills(ABC):
         self, start: Fraction | None = None, end: Fraction | None = None, seen_from: Fraction | None = None,
         *, next_too: bool = False,
     ) -> Iterator[TimedFrame]:  # fmt: skip
-        """As `VideoReader.frames`; images before `seen_from` are not read."""
+        """As `VideoReader.frames`. An image that cannot be read leaves its time to the one before."""
         for time, duration, read in self._moments():
-            if end is not None and time >= end:
-                if next_too and self.given:
-                    self.decoded += 1
-                    yield TimedFrame(time, Fraction(0), *read())
+            beyond = end is not None and time >= end
+            if beyond and not (next_too and self.given):
                 return
-            if start is None or time >= start:
-                until = time + duration if end is None else min(time + duration, end)
-                hidden = seen_from is not None and time < seen_from
-                self.decoded, self.given = self.decoded + 1, self.given + 1
-                yield TimedFrame(time, until - time, *((_NOTHING, None) if hidden else read()))
+            if not beyond and start is not None and time < start:
+                continue
+            if (picture := read()) is None:
+                continue
+            self.decoded += 1
+            if beyond:
+                yield TimedFrame(time, Fraction(0), *picture)
+                return
+            until = time + duration if end is None else min(time + duration, end)
+            self.given += 1
+            hidden = seen_from is not None and time < seen_from
+            yield TimedFrame(time, until - time, *((_NOTHING, None) if hidden else picture))
 
     def repairs(self) -> list[str]:
+        return []
+
+    def faults(self) -> list[str]:
+        """What is to be said of single images, in words, once they have been read."""
         return []
 
     @abstractmethod
@@ -134,43 +144,70 @@ class Stills(ABC):
 
 
 class SequenceReader(Stills):
-    """As `VideoReader`, of images: each is shown for as long, in their order, whatever their numbers.
+    """As `VideoReader`, of images: each is shown for as long, in their order, whatever their numbers. Those that cannot
+    be read are left out; before the first of the others there is nothing. `unread`: why each of them cannot be.
 
-    target: what they are for: pictures are of numbers that it holds, of a video 8 or 16 bits. kind: these instead.
+    target: what they are for: pictures are of numbers that it holds, of a video 8 or 16 bits; None: as they are. kind:
+    these instead.
     """
 
     def __init__(
-        self, path: Path, images: Sequence[Path], rate: Fraction, target: Path, kind: np.dtype | None = None
+        self, path: Path, images: Sequence[Path], rate: Fraction, target: Path | None, kind: np.dtype | None = None
     ) -> None:
         super().__init__(path)
-        self.rate, self._images, self._cut = rate, list(images), 0
-        self._first = first = read_image(self._images[0])
+        self.rate, self.images, self._cut = rate, list(images), 0
+        self.unread: dict[Path, str] = {}
+        self._damaged: dict[Path, str] = {}
+        self.first = first = self._beginning()
         self._losses = list(first.lost)
-        if into_images(target):
+        if target is None:
+            self._kind = first.pixels.dtype
+        elif into_images(target):
             self._kind = kind or held(target, first.pixels.dtype)
             self._losses += losses(first.pixels, target)
         else:
             self._kind = for_video(first.pixels[:1, :1]).dtype
             self._losses += losses_in_video(first.pixels)
 
+    def _beginning(self) -> Image:
+        """The first image that can be read; those before it are as if they were not there."""
+        for number, path in enumerate(self.images):
+            if (image := self._image(path)) is not None:
+                self._shown = self.images[number:]
+                return image
+        count, why = counted(len(self.unread), "image"), next(iter(self.unread.values()))
+        raise UserError(why if len(self.unread) == 1 else f"of {count} none can be read, from the first on: {why}")
+
+    def _image(self, path: Path) -> Image | None:
+        try:
+            image = read_image(path)
+        except Damaged as error:
+            self.unread[path] = str(error)
+            return None
+        if image.damage:
+            self._damaged[path] = image.damage
+        return image
+
     @property
     def info(self) -> VideoInfo:
-        height, width = self._first.pixels.shape[:2]
-        length = len(self._images) / self.rate
-        header = self._first.header
+        height, width = self.first.pixels.shape[:2]
+        length = len(self._shown) / self.rate
+        header = self.first.header
         aspect = Fraction(header.pixel_aspect).limit_denominator(1000) if header is not None else Fraction(1)
         return VideoInfo(
             width, height, self.rate, True, 1 / self.rate, aspect, RGB, length,
-            pixels=pixels_of(self._first.pixels[:1, :1].astype(self._kind)),
-            losses=tuple(self._losses), alpha=seen_through(self._first.pixels),
+            pixels=pixels_of(self.first.pixels[:1, :1].astype(self._kind)),
+            losses=tuple(self._losses), alpha=seen_through(self.first.pixels),
         )  # fmt: skip
 
     def _moments(self) -> Iterator[tuple[Fraction, Fraction, Read]]:
-        for number, path in enumerate(self._images):
+        for number, path in enumerate(self._shown):
             yield number / self.rate, 1 / self.rate, partial(self._read, path)
 
-    def _read(self, path: Path) -> tuple[np.ndarray, Image]:
-        image, first = read_image(path), self._first
+    def _read(self, path: Path) -> tuple[np.ndarray, Image] | None:
+        image, first = self._image(path), self.first
+        if image is None:
+            return None
         if image.header is not None and first.header is not None and image.header.shown == first.header.shown:
             self._cut += image.header.reaches_beyond(first.header)
             pixels = placed(image.pixels, image.header.window, first.header.window)
@@ -181,9 +218,21 @@ class SequenceReader(Stills):
         pixels = with_alpha(image.pixels) if first.had_alpha else image.pixels[..., :3]
         return as_kind(np.ascontiguousarray(pixels), self._kind), image
 
+    def faults(self) -> list[str]:
+        said = []
+        for images, what in ((self.unread, "cannot be read"), (self._damaged, "damaged, and taken as decoded")):
+            if images:
+                known = itertools.islice(images.items(), _SHOWN)
+                names = [f"{path.name} ({why.removeprefix(f'cannot read {path}: ')})" for path, why in known]
+                names += [f"{len(images) - _SHOWN} more"] if len(images) > _SHOWN else []
+                said.append(f"{counted(len(images), 'image')} {what}: {', '.join(names)}")
+        return said
+
     def missing(self, *, whole: bool) -> list[str]:
-        cut = f"{counted(self._cut, 'image')} cut off at the windows of the first one"
-        return (gaps(self._images) if whole else []) + ([cut] if self._cut else [])
+        said = gaps(self.images) if whole else []
+        said += [f"{counted(self._cut, 'image')} cut off at the windows of the first one"] if self._cut else []
+        said += [f"{counted(len(self.unread), 'image')} left out"] if self.unread else []
+        return said + ([f"{counted(len(self._damaged), 'image')} damaged"] if self._damaged else [])
 
     def close(self) -> None:
         """There is nothing to close."""

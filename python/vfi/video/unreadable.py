@@ -14,6 +14,11 @@ DRAWN = ("tty", "bin", "xbin", "adf", "idf", "txd", "vobsub")
 _BOXES = (b"ftyp", b"mdat", b"free", b"wide", b"skip", b"moof", b"styp")
 # Of boxes with encrypted samples: their kinds, and the scheme's own.
 _ENCRYPTED = (b"encv", b"schm", b"pssh", b"drmi")
+INDEX_BEHIND = (
+    "its index (the box moov) comes behind its pictures, to which a pipe does not go back; "
+    "give the file by its name, or write it anew with ffmpeg -i IN -c copy -movflags +faststart OUT"
+)
+_ANIMATION = "an animation of this kind is not read from a pipe; give the file by its name"
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attached files"}
 
 
@@ -35,15 +40,31 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path} is a device, not a file; of a pipe give - and let it be the standard input")
 
 
-def not_opened(path: Path, error: Exception) -> UserError:
-    """FFmpeg has not opened the file, for a cause of its own if we can."""
+def not_opened(path: Path, error: Exception, piped: bytes = b"") -> UserError:
+    """FFmpeg has not opened the file, for a cause of its own if we can. piped: the beginning of what came in a pipe."""
     if isinstance(error, MemoryError):
         return UserError(f"cannot read {name_of(path)}: not enough memory")
     try:
-        what = "nothing came, or nothing that FFmpeg knows" if path == STREAM else looked_at(path)
+        what = _of_a_pipe(piped) if path == STREAM else looked_at(path)
     except OSError as cause:
         return UserError(f"cannot read {name_of(path)}: {sentence(cause)}")
     return UserError(f"cannot read {name_of(path)} as a video: {what}")
+
+
+def _of_a_pipe(head: bytes) -> str:
+    if head.startswith(b"\x89PNG"):
+        return _ANIMATION
+    return INDEX_BEHIND if index_is_behind(head) else "nothing came, or nothing that FFmpeg knows"
+
+
+def index_is_behind(head: bytes) -> bool:
+    """Whether the pictures of an MP4 or MOV file come before its index, by its beginning."""
+    at = 0
+    while head[at + 4 : at + 8] in _BOXES:
+        if head[at + 4 : at + 8] in (b"mdat", b"moof"):
+            return head[at + 4 : at + 8] == b"mdat"
+        at += max(8, int.from_bytes(head[at : at + 4], "big"))
+    return False
 
 
 def looked_at(path: Path) -> str:
@@ -100,6 +121,9 @@ def no_video(path: Path, kinds: Iterable[str]) -> UserError:
 
 def no_frame(path: Path, codec: str, came: int, failure: str | None) -> UserError:
     """came: packets of the video that came, of which none could be decoded."""
+    for cause, known in ((INDEX_BEHIND, failure == INDEX_BEHIND), (_ANIMATION, path == STREAM and codec == "webp")):
+        if known:
+            return UserError(f"cannot read {name_of(path)} as a video: {cause}")
     if _is_encrypted(path):
         why = "it is encrypted; only who has the key can play it"
     elif came:
