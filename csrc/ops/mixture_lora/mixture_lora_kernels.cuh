@@ -87,7 +87,7 @@ __device__ __forceinline__ void load_tokens(const T* __restrict__ rows, int64_t 
     Pack<T, N> values{};
     if (n < tokens) values = load_pack<T, N>(rows + n * step + k);
 #pragma unroll
-    for (int i = 0; i < N; ++i) right[(k + i) * kRightStep<F> + n] = factor_of<F>(values.at[i]);
+    for (int i = 0; i < N; ++i) right[RightPanel<F>::at(n, k + i)] = factor_of<F>(values.at[i]);
   }
 }
 
@@ -128,10 +128,10 @@ __global__ __launch_bounds__(kThreads, 2) void lora_shrink_kernel(const T* __res
       const int m = along ? e / kDepth : e % kRanks, i = along ? e % kDepth : e / kRanks;
       const T* const column = lora_column<T>(factor, t.shape, tile.expert, c + m);
       const bool exists = column != nullptr && i < count;
-      left[i * kLeftStep<F, kRanks> + m] = exists ? factor_of<F>(column[(k + i) * factor.side_step]) : F{};
+      left[LeftPanel<F, kRanks>::at(m, i)] = exists ? factor_of<F>(column[(k + i) * factor.side_step]) : F{};
     }
     load_tokens<N>(rows + tile.first * factor.side + k, factor.side, tile.count, count, right);
-    const int depth = clear_tail<Sums<F, kRanks>::kStep>(right, kRightStep<F>, count);
+    const int depth = clear_tail<Sums<F, kRanks>::kStep, RightPanel<F>>(right, count);
     __syncthreads();
     sums.multiply_add(left, right, depth, ranks);
     __syncthreads();
@@ -190,10 +190,10 @@ __global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __res
       const int m = along ? e % M : e / kDepth, i = along ? e / M : e % kDepth;
       const T* const column = lora_column<T>(factor, t.shape, tile.expert, c + i);
       const bool exists = column != nullptr && m < width;
-      left[i * kLeftStep<F, M> + m] = exists ? factor_of<F>(column[(o + m) * factor.side_step]) : F{};
+      left[LeftPanel<F, M>::at(m, i)] = exists ? factor_of<F>(column[(o + m) * factor.side_step]) : F{};
     }
     load_tokens<1>(s + tile.first * columns + c, columns, tile.count, count, right);
-    const int depth = clear_tail<Sums<F, M>::kStep>(right, kRightStep<F>, count);
+    const int depth = clear_tail<Sums<F, M>::kStep, RightPanel<F>>(right, count);
     __syncthreads();
     sums.multiply_add(left, right, depth, width);
     __syncthreads();

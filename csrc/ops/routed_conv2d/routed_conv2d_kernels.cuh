@@ -144,7 +144,7 @@ __device__ __forceinline__ void load_pixels(const T* __restrict__ from, int64_t 
     Pack<T, N> values{};
     if (first >= 0) values = load_pack<T, N>(from + first + c * channel);
 #pragma unroll
-    for (int n = 0; n < N; ++n) right[(c + n) * kRightStep<F> + pixel] = factor_of<F>(values.at[n]);
+    for (int n = 0; n < N; ++n) right[RightPanel<F>::at(pixel, c + n)] = factor_of<F>(values.at[n]);
   }
 }
 
@@ -219,10 +219,10 @@ __global__ __launch_bounds__(kThreads, M == 32 && sizeof(F) < 8 ? 3 : 2) void ro
     for (int32_t c = 0; c < a.depth; c += kDepth) {
       const int count = min(a.depth - c, kDepth);
       F *left = shared->factors.left, *right = shared->factors.right;
-      load_left<M>(left, panel + c * row_length, row_length, count, true);
+      load_left<M>(left, panel + c * row_length, row_length, count);
       load_pixels<N>(from + c * a.from.strides.channel, a.from.strides.channel, shared->from[t], count, right);
-      clear_tail<Sums<F, M>::kStep>(left, kLeftStep<F, M>, count);
-      const int depth = clear_tail<Sums<F, M>::kStep>(right, kRightStep<F>, count);
+      clear_tail<Sums<F, M>::kStep, LeftPanel<F, M>>(left, count);
+      const int depth = clear_tail<Sums<F, M>::kStep, RightPanel<F>>(right, count);
       __syncthreads();
       sums.multiply_add(left, right, depth, rows);
       __syncthreads();

@@ -23,14 +23,15 @@ struct RoutedWeightShared {
   int64_t input[kPixelsOfWeight], grad[kPixelsOfWeight];
 };
 
-// to[pixel][m] = from[at[pixel] + m channel] for m < count, 0 beyond and where at is -1.
-template <int M, int kStep, class T, class F>
+// The factor of (m, pixel) is from[at[pixel] + m channel] for m < count, 0 beyond and where at is -1.
+template <class Factor, class T, class F>
 __device__ __forceinline__ void load_rows(const T* __restrict__ from, int64_t channel, const int64_t* at, int count,
                                           F* to) {
+  constexpr int M = Factor::kRows;
 #pragma unroll 4  // the sums leave few registers
   for (int e = threadIdx.x; e < M * kPixelsOfWeight; e += kThreads) {
     const int m = channel == 1 ? e % M : e / kPixelsOfWeight, k = channel == 1 ? e / M : e % kPixelsOfWeight;
-    to[k * kStep + m] = m < count && at[k] >= 0 ? factor_of<F>(from[at[k] + m * channel]) : F{};
+    to[Factor::at(m, k)] = m < count && at[k] >= 0 ? factor_of<F>(from[at[k] + m * channel]) : F{};
   }
 }
 
@@ -76,8 +77,8 @@ __global__ __launch_bounds__(kThreads, 2) void routed_grad_weight_kernel(RoutedA
           exists ? grad.strides.offset(tile.item.k, 0, tile.y.output(y), tile.x.output(x)) : -1;
     }
     __syncthreads();
-    load_rows<M, kLeftStep<F, M>>(up, grad.strides.channel, shared->grad, rows, left);
-    load_rows<kTile, kRightStep<F>>(from, a.from.strides.channel, shared->input, count, right);
+    load_rows<LeftPanel<F, M>>(up, grad.strides.channel, shared->grad, rows, left);
+    load_rows<RightPanel<F>>(from, a.from.strides.channel, shared->input, count, right);
     __syncthreads();
     sums.multiply_add(left, right, kPixelsOfWeight, rows);
     __syncthreads();
