@@ -14,6 +14,7 @@ class Entry:
 
     name: str
     head: str
+    begin: int  # the line of its module, counted from 1, that is its first
     lines: tuple[str, ...]
 
     def with_line(self, n: int, line: str) -> str:
@@ -31,7 +32,7 @@ def entries(text: str) -> dict[str, Entry]:
     for begin in begins:
         end = next(n for n in range(begin, len(lines)) if lines[n] == "}")
         name = re.search(r"\.entry (\w+)", lines[begin])[1]
-        found[name] = Entry(name, "\n".join(lines[: begins[0]]), tuple(lines[begin : end + 1]))
+        found[name] = Entry(name, "\n".join(lines[: begins[0]]), begin + 1, tuple(lines[begin : end + 1]))
     return found
 
 
@@ -79,9 +80,10 @@ def without_atomicity(line: str) -> str | None:
 KINDS = {f.__name__: f for f in (without_barrier, off_by_one, misaligned, wrong_fragment, without_atomicity)}
 
 
-def planted(entry: Entry, each: int, rng: Random):
-    """(kind, line number in the entry, text), `each` of a kind at most."""
+def planted(entry: Entry, ran: set[int], each: int, rng: Random):
+    """(kind, line number in the entry, text), `each` of a kind at most, in lines that `ran`."""
     for kind, change in KINDS.items():
-        places = [(n, changed) for n, line in enumerate(entry.lines) if (changed := change(line)) is not None]
+        changes = ((n, change(entry.lines[n])) for n in sorted(ran))
+        places = [(n, changed) for n, changed in changes if changed is not None]
         for n, changed in rng.sample(places, min(each, len(places))):
             yield kind, n, entry.with_line(n, changed)

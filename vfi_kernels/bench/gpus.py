@@ -68,8 +68,8 @@ def bounds(kernel: Facts, gpu: Gpu) -> dict[str, float]:
 
 def occupancy(kernel: Facts, gpu: Gpu) -> float:
     """Resident threads over those that a multiprocessor can hold."""
-    warps = -(-kernel["block_threads"] // LANES)
-    registers = max(8, -(-kernel["registers"] // 8) * 8) * LANES * warps
+    warps: int = -(-kernel["block_threads"] // LANES)
+    registers: int = max(8, -(-kernel["registers"] // 8) * 8) * LANES * warps
     kept = 1024 if gpu.arch != "7.5" else 0  # bytes of each block's shared memory that the system has
     blocks: int = min(
         65536 // registers, gpu.threads // (warps * LANES), gpu.shared * 1024 // (kernel["shared_bytes"] + kept), 32

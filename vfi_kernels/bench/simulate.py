@@ -24,7 +24,7 @@ from vfi_kernels.bench.measure import (
     products_of,
 )
 from vfi_kernels.bench.report import duration, text_table
-from vfi_kernels.testing import OpCase, load_cases
+from vfi_kernels.testing import load_cases
 
 SCHEMA = 1
 SMALL = 64  # rows and columns, at most, of what is run
@@ -43,15 +43,25 @@ def scale_of(job: Job) -> float:
     return b * h * w / (small_h * small_w)
 
 
-def count(job: Job, arch: str, ops: Sequence[str], deterministic: bool) -> tuple[list[Facts], Facts]:
+@contextlib.contextmanager
+def in_any_order() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def count(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], Facts]:
     """The kernels of one call, counted at the small size, and what the size means: pixels and the least bytes."""
     case = load_cases()[job.case]
     small = replace(job, size=small_size(job.size))
     arguments = make_arguments(case, small, job.dtype)
     nbytes = bytes_of(case, arguments, job.mode)
     flops = products_of(case, arguments) if job.mode == "forward" else None
-    way = deterministically(contextlib.nullcontext) if deterministic else contextlib.nullcontext()
-    with way, simulator.simulated(arch, ops, races=False) as counts:
+    way = deterministically(contextlib.nullcontext) if deterministic else in_any_order()
+    with way, simulator.simulated(arch, races=False) as counts:
         entrant = contender(case.call, arguments, small, contextlib.nullcontext)
         counts.forget()  # a backward needs a forward first
         entrant.run()
@@ -69,12 +79,12 @@ def roof(facts: Facts, job: Job, gpu: Gpu, scale: float) -> float | None:
     return 1e6 * seconds
 
 
-def rows_of(job: Job, gpus: Sequence[Gpu], ops: Sequence[str], deterministic: bool) -> list[Facts]:
+def rows_of(job: Job, gpus: Sequence[Gpu], deterministic: bool) -> list[Facts]:
     """A row for each kernel of the job's call, and one for all of them, named "all"."""
     rows: dict[str, Facts] = {}
     scale = scale_of(job)
     for arch in dict.fromkeys(gpu.arch for gpu in gpus):
-        kernels, facts = count(job, arch, ops, deterministic)
+        kernels, facts = count(job, arch, deterministic)
         for kernel in [*kernels, total(kernels)]:
             row = rows.setdefault(kernel["name"], row_of(kernel, job, facts, deterministic))
             for gpu in (gpu for gpu in gpus if gpu.arch == arch):
@@ -124,11 +134,6 @@ def row_of(kernel: Facts, job: Job, facts: Facts, deterministic: bool) -> Facts:
     }
 
 
-def folders(case: OpCase) -> list[str]:
-    """The sources that the op's kernels may come from: its own, and those that several ops share."""
-    return ["all"]
-
-
 def simulate(jobs: Sequence[Job], gpu_names: Sequence[str] | None) -> Iterator[Facts]:
     """The rows of each job: atomic, and deterministic where the op can be."""
     for name in gpu_names or ():
@@ -139,7 +144,7 @@ def simulate(jobs: Sequence[Job], gpu_names: Sequence[str] | None) -> Iterator[F
         case = load_cases()[job.case]
         ways = (False, True) if deterministic_way(case.op, job.mode) else (False,)
         for deterministic in ways:
-            yield from rows_of(job, gpus, folders(case), deterministic)
+            yield from rows_of(job, gpus, deterministic)
 
 
 def plain(name: str) -> str:

@@ -31,11 +31,11 @@ class Body {
   void parse() {
     for (int depth = 1; depth > 0;) {
       if (in_.done()) fail(entry_.name + ": expected }, got the end of the file");
-      if (in_.take('{')) {
+      if (in_.take(kOpen)) {
         ++depth;
         scopes_.push_back({scope_, {}, {}, {}});
         scope_ = static_cast<int>(scopes_.size()) - 1;
-      } else if (in_.take('}')) {
+      } else if (in_.take(kClose)) {
         --depth;
         scope_ = scopes_[scope_].parent;
       } else {
@@ -120,7 +120,7 @@ class Body {
 
   Operand operand(std::string text) {
     Operand o;
-    if (text[0] == '{') return list(Operand::Kind::kVector, split_operands(text.substr(1, text.size() - 2)));
+    if (text[0] == kOpen) return list(Operand::Kind::kVector, split_operands(text.substr(1, text.size() - 2)));
     if (text[0] == '[') return address(text.substr(1, text.size() - 2));
     if (text.find('|') != std::string::npos) return list(Operand::Kind::kPair, split(text, '|'));
     if (text[0] == '!') o.negated = true, text = stripped(text.substr(1));

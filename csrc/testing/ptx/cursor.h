@@ -5,6 +5,7 @@
 #include <string>
 
 #include "testing/ptx/program.h"
+#include "testing/ptx/words.h"
 
 namespace vfi::ptx {
 

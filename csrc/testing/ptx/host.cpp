@@ -9,22 +9,35 @@
 namespace vfi::ptx {
 namespace {
 
-std::string name_of(const void* kernel) {
+// "(patch_indices_kernel)" -> "20patch_indices_kernelE", as names in a namespace are spelled in symbols.
+std::string spelled(const std::string& text) {
+  const size_t begin = text.find_first_not_of("( "), end = std::min(text.find_first_of("<), ", begin), text.size());
+  const std::string name = text.substr(begin, end - begin);
+  return std::to_string(name.size()) + name + "E";
+}
+
+std::string name_of(const HostKernel& kernel) {
   Dl_info info{};
-  if (dladdr(kernel, &info) == 0 || info.dli_sname == nullptr || info.dli_saddr != kernel) {
-    fail("a launched kernel without a name: it has to be visible outside of its source");
+  if (dladdr(kernel.function, &info) != 0 && info.dli_sname != nullptr && info.dli_saddr == kernel.function) {
+    return info.dli_sname;
   }
-  return info.dli_sname;
+  std::vector<std::string> found;
+  for (const std::string& name : kernel_names()) {
+    if (name.find(spelled(kernel.text)) != std::string::npos) found.push_back(name);
+  }
+  if (found.size() != 1)
+    fail("expected one static kernel like " + std::string(kernel.text) + ", got " + std::to_string(found.size()));
+  return found[0];
 }
 
 }  // namespace
 
-void launch_function(const void* kernel, const Triple& grid, const Triple& block, size_t shared_bytes,
+void launch_function(const HostKernel& kernel, const Triple& grid, const Triple& block, size_t shared_bytes,
                      std::vector<Bytes> arguments) {
   launch(name_of(kernel), {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared_bytes, arguments);
 }
 
-void allow_shared_of(const void* kernel, size_t bytes) { allow_shared(name_of(kernel), bytes); }
+void allow_shared_of(const HostKernel& kernel, size_t bytes) { allow_shared(name_of(kernel), bytes); }
 
 void set_memory(void* data, int value, size_t bytes) {
   std::memset(data, value, bytes);
@@ -43,7 +56,7 @@ int device_attribute(int attribute) {
   }
 }
 
-int resident_blocks(const void* kernel, int threads, size_t shared_bytes) {
+int resident_blocks(const HostKernel& kernel, int threads, size_t shared_bytes) {
   const Kernel& k = kernel_of(name_of(kernel));
   const int warps = (threads + kLanes - 1) / kLanes,
             registers = std::max(8, (k.registers + 7) / 8 * 8) * kLanes * warps;

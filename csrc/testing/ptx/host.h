@@ -12,12 +12,18 @@ namespace vfi::ptx {
 using Bytes = std::vector<unsigned char>;
 using Triple = uint32_t[3];
 
-void launch_function(const void* kernel, const Triple& grid, const Triple& block, size_t shared_bytes,
+// A kernel, and how the source calls it: a static one has no name that could be asked for.
+struct HostKernel {
+  const void* function;
+  const char* text;
+};
+
+void launch_function(const HostKernel& kernel, const Triple& grid, const Triple& block, size_t shared_bytes,
                      std::vector<Bytes> arguments);
-void allow_shared_of(const void* kernel, size_t bytes);
+void allow_shared_of(const HostKernel& kernel, size_t bytes);
 void set_memory(void* data, int value, size_t bytes);
 int device_attribute(int attribute);
-int resident_blocks(const void* kernel, int threads, size_t shared_bytes);
+int resident_blocks(const HostKernel& kernel, int threads, size_t shared_bytes);
 
 template <class P>
 Bytes bytes_of(const P& p) {
@@ -27,9 +33,11 @@ Bytes bytes_of(const P& p) {
 }
 
 template <class Grid, class Block, class... P, class... Args>
-void launch_kernel(void (*kernel)(P...), const Grid& grid, const Block& block, size_t shared_bytes, Args&&... args) {
+void launch_kernel(const char* text, void (*kernel)(P...), const Grid& grid, const Block& block, size_t shared_bytes,
+                   Args&&... args) {
   const Triple g = {grid.x, grid.y, grid.z}, b = {block.x, block.y, block.z};
-  launch_function(reinterpret_cast<const void*>(kernel), g, b, shared_bytes, {bytes_of<P>(static_cast<P>(args))...});
+  launch_function({reinterpret_cast<const void*>(kernel), text}, g, b, shared_bytes,
+                  {bytes_of<P>(static_cast<P>(args))...});
 }
 
 }  // namespace vfi::ptx

@@ -54,7 +54,7 @@ void load_module(const std::string& path, const std::string& ptxas_log);
 void load_text(const std::string& text, const std::string& name);
 void forget_modules();
 const Kernel& kernel_of(const std::string& name);
-bool is_known(const std::string& name);
+std::vector<std::string> kernel_names();
 
 using Arguments = std::vector<std::vector<unsigned char>>;
 // `storage`: null for the allocations that the arguments point into.

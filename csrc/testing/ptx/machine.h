@@ -167,14 +167,14 @@ class Warp {
   uint32_t live = 0;           // lanes that have not ended
   int32_t pc = 0;              // of the next instruction
   std::vector<Group> groups_;  // those that do not run
-  bool stopped = false;
 
  private:
+  void fill_specials();
   bool next_group();
-  void park(Group::State state);
 
   int32_t limit_ = 0;  // the smallest pc of another group that could run
   std::unique_ptr<unsigned char[]> file_;
+  std::vector<std::pair<uint32_t, int>> indices_;  // where the block's index lies in the file, by axis
 };
 
 }  // namespace vfi::ptx

@@ -114,6 +114,8 @@ PYBIND11_MODULE(vfi_kernels_ptx, m) {
   m.def("load", &load_module, "Reads a PTX file, and what ptxas -v says of it.");
   m.def("load_text", &load_text);
   m.def("forget_modules", &forget_modules);
+  m.def("kernels", &kernel_names, "The names of those that are loaded.");
+  m.def("decode", [](const std::string& name) { return kernel_of(name).code.size(); }, "How many instructions it has.");
   m.def("name_allocation", &name_allocation, "Memory from before this module was there; false where it is known.");
   m.def("forget_allocation", &forget_allocation);
   m.def("set_seed", [](unsigned seed) { settings().seed = seed; }, "Order of blocks and warps; 0 is the natural one.");

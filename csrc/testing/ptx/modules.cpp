@@ -67,7 +67,11 @@ void forget_modules() {
   g_modules.clear();
 }
 
-bool is_known(const std::string& name) { return g_kernels.count(name) != 0; }
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, loaded] : g_kernels) names.push_back(name);
+  return names;
+}
 
 const Kernel& kernel_of(const std::string& name) {
   const auto found = g_kernels.find(name);

@@ -93,7 +93,7 @@ void module_variable(Module& module, const std::string& head, Cursor& in) {
   } else {
     auto variable = std::make_unique<ModuleVariable>();
     variable->constant = head.find(".const") != std::string::npos;
-    if (in.take('{')) variable->bytes = initial_bytes(in.inside('{', '}'), d.element);
+    if (in.take(kOpen)) variable->bytes = initial_bytes(in.inside(kOpen, kClose), d.element);
     variable->bytes.resize(static_cast<size_t>(bytes));
     module.variables[d.name] = std::move(variable);
   }
@@ -131,7 +131,7 @@ void parse_entry(Module& module, const std::string& head, Cursor& in) {
   entry_directives(entry, in.until("{"));
   entry.shared = module.shared;
   entry.shared_bytes = module.shared_bytes;
-  in.expect('{');
+  in.expect(kOpen);
   parse_body(entry, in);
   module.entries[entry.name] = std::move(entry);
 }
@@ -151,9 +151,9 @@ Module parse(const std::string& text, const std::string& file) {
       module_variable(module, head, in);
     } else if (in.peek() == ';') {
       in.next();
-    } else if (has(".section") || in.peek() == '{') {
-      in.expect('{');
-      in.inside('{', '}');
+    } else if (has(".section") || in.peek() == kOpen) {
+      in.expect(kOpen);
+      in.inside(kOpen, kClose);
     } else {  // the parameters of a function, whose calls are unknown instructions
       in.expect('(');
       in.inside('(', ')');

@@ -25,29 +25,29 @@ Warp::Warp(Block& block, int index, uint32_t lanes)
       std::memcpy(file_.get() + constant.offset + l * constant.bytes, &constant.bits, constant.bytes);
     }
   }
+  fill_specials();
 }
 
-void Warp::restart() {
+void Warp::fill_specials() {
   const Launch& launch = block.launch;
-  const Dim3& n = launch.block;
+  const Dim3 &n = launch.block, &grid = launch.grid;
+  const auto shared = static_cast<uint32_t>(launch.shared_bytes);
   const std::map<std::string, uint32_t> uniform = {
       {"%ntid.x", n.x},
       {"%ntid.y", n.y},
       {"%ntid.z", n.z},
-      {"%nctaid.x", launch.grid.x},
-      {"%nctaid.y", launch.grid.y},
-      {"%nctaid.z", launch.grid.z},
-      {"%ctaid.x", block.index.x},
-      {"%ctaid.y", block.index.y},
-      {"%ctaid.z", block.index.z},
-      {"%warpid", static_cast<uint32_t>(index)},
-      {"%total_smem_size", static_cast<uint32_t>(launch.shared_bytes)},
-      {"%dynamic_smem_size", static_cast<uint32_t>(launch.shared_bytes - launch.kernel.entry->shared_bytes)},
       {"%smid", 0},
+      {"%nctaid.x", grid.x},
+      {"%nctaid.y", grid.y},
+      {"%nctaid.z", grid.z},
       {"%nsmid", 1},
+      {"%total_smem_size", shared},
+      {"%warpid", static_cast<uint32_t>(index)},
+      {"%dynamic_smem_size", shared - static_cast<uint32_t>(launch.kernel.entry->shared_bytes)},
   };
   for (const auto& [name, offset] : launch.kernel.specials) {
     const auto same = uniform.find(name);
+    if (name.rfind("%ctaid.", 0) == 0) indices_.push_back({offset, name.back() - 'x'});
     for (uint32_t l = 0; l < kLanes; ++l) {
       const uint32_t t = index * kLanes + l, bit = 1u << l;
       at<uint32_t>(offset)[l] = same != uniform.end()    ? same->second
@@ -62,6 +62,11 @@ void Warp::restart() {
                                                          : ~(bit - 1);
     }
   }
+}
+
+void Warp::restart() {
+  const uint32_t place[] = {block.index.x, block.index.y, block.index.z};
+  for (const auto& [offset, axis] : indices_) std::fill_n(at<uint32_t>(offset), kLanes, place[axis]);
   groups_.clear();
   mask = live = all;
   pc = 0;

@@ -74,11 +74,12 @@ void store_tile(Warp& w, const Op& op) {
 void multiply_tiles(Warp& w, const Op& op) {
   if (w.active != kAllLanes) w.fault(op, __builtin_ctz(w.active), "wmma without all lanes");
   const bool tf32 = op.kind == kTf32Factor;
-  const int halves = tf32 ? 1 : 2, depth = tf32 ? 8 : 16;
+  // Of halves a fragment has every element twice; these are the first.
+  const int halves = tf32 ? 1 : 2, depth = tf32 ? 8 : 16, elements = 16 * depth / kLanes;
   const uint32_t *a = op.list + 8, *b = a + op.count, *c = b + op.count;
   double A[16][16], B[16][16], C[16][16];
   for (int l = 0; l < kLanes; ++l) {
-    for (int n = 0; n < op.count * halves; ++n) {
+    for (int n = 0; n < elements; ++n) {
       const Place p = place('a', tf32, l, n), q = place('b', tf32, l, n);
       A[p.row][p.column] = factor(w.at<uint32_t>(a[n / halves])[l], op.kind, n % halves);
       B[q.row][q.column] = factor(w.at<uint32_t>(b[n / halves])[l], op.kind, n % halves);

@@ -7,6 +7,8 @@
 
 namespace vfi::ptx {
 
+constexpr char kOpen = '{', kClose = '}';
+
 inline std::string stripped(const std::string& text) {
   const size_t begin = text.find_first_not_of(" \t\r\n");
   return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
@@ -32,7 +34,7 @@ inline std::vector<std::string> split_operands(const std::string& text) {
   std::string part;
   int depth = 0;
   for (const char c : text) {
-    depth += (c == '{' || c == '[' || c == '(') - (c == '}' || c == ']' || c == ')');
+    depth += (c == kOpen || c == '[' || c == '(') - (c == kClose || c == ']' || c == ')');
     if (c == ',' && depth == 0) {
       found.push_back(stripped(part));
       part.clear();

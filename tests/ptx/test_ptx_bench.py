@@ -1,0 +1,106 @@
+"""`vfi-kernels bench --simulate`: its rows, and the bounds that it makes of counts."""
+
+import json
+
+import pytest
+
+from vfi_kernels import _cli
+from vfi_kernels.bench import simulate, simulator
+from vfi_kernels.bench.gpus import GPUS, bounds, occupancy
+from vfi_kernels.bench.jobs import plan
+
+KERNEL = {
+    "name": "kernel", "sectors_read": 10**6, "sectors_written": 10**6, "sectors_added": 5 * 10**5, "issued": 10**7,
+    "issued_by_class": {"move": 10**6, "parameter": 10**6, "special": 10**5, "double": 0},
+    "requests_by_class": {"load_global": 10**6, "load_shared": 5}, "sectors_by_class": {"atomic": 2 * 10**6},
+    "wavefronts": 10**6, "tensor_multiplications": {"half": 10**9, "tf32": 0}, "registers": 40, "block_threads": 256,
+    "shared_bytes": 40 * 1024,
+}  # fmt: skip
+
+
+def test_bounds_are_counts_over_rates():
+    gpu = GPUS["H100"]
+    clocks = 132 * 1.98e3
+    expected = {
+        "memory": 32 * 3e6 / 3.35e6, "issue": 8e6 / 4 / clocks, "shared memory": 2e6 / clocks, "atomics": 1e6 / clocks,
+        "tensor core": 2e9 / 989.4e6,
+    }  # fmt: skip
+    assert bounds(KERNEL, gpu) == pytest.approx(expected)
+    doubles = {**KERNEL, "issued_by_class": {"double": 10**7}}
+    assert bounds(doubles, GPUS["RTX 4090"])["issue"] == pytest.approx(10**7 * 32 / 2 / (128 * 2.52e3))
+    assert bounds({k: KERNEL[k] for k in ("name", "sectors_read", "sectors_written", "sectors_added")}, gpu).keys() == {
+        "memory"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("H100", 5 * 256 / 2048), ("A100", 3 * 256 / 2048), ("RTX 4090", 2 * 256 / 1536)]
+)
+def test_occupancy_is_bounded_by_shared_memory(name, expected):
+    shared = KERNEL if name == "H100" else {**KERNEL, "shared_bytes": 49 * 1024}
+    assert occupancy(shared, GPUS[name]) == expected
+
+
+def test_occupancy_is_bounded_by_registers():
+    assert occupancy({**KERNEL, "shared_bytes": 0, "registers": 121}, GPUS["H100"]) == 2 * 256 / 2048
+
+
+def test_rows_of_a_call(tmp_path, capsys):
+    file = tmp_path / "counts.json"
+    command = [
+        "bench",
+        "--simulate",
+        "--op",
+        "backward_warp-border",
+        "--shape",
+        "1x3x32x64",
+        "2x3x64x128",
+        "--gpu",
+        "H100",
+    ]
+    assert _cli.main([*command, "--mode", "forward", "backward", "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())["rows"]
+    for row in rows:
+        assert {
+            "op",
+            "mode",
+            "dtype",
+            "layout",
+            "shape",
+            "deterministic",
+            "instructions_per_pixel",
+            "bytes_ratio",
+        } <= row.keys()
+        assert row["bound_us"]["H100"] > 0 and row["bound_by"]["H100"] in (
+            "issue",
+            "memory",
+            "atomics",
+            "shared memory",
+        )
+    small, large = (
+        [r for r in rows if r["shape"] == s and r["mode"] == "forward"] for s in ("1x3x32x64", "2x3x64x128")
+    )
+    kernel, total = small
+    assert kernel["kernel"].startswith("_Z") and total["kernel"] == "all" and kernel["registers"] > 0
+    assert 100 < kernel["instructions_per_pixel"] == total["instructions_per_pixel"] < 1000
+    assert large[1]["bound_us"]["H100"] == pytest.approx(8 * total["bound_us"]["H100"], rel=0.1)
+    backward = [r for r in rows if r["mode"] == "backward" and r["shape"] == "1x3x32x64"]
+    assert {r["deterministic"] for r in backward} == {False, True}
+    assert any(r["sectors"]["added"] > 0 for r in backward if not r["deterministic"])
+    assert not any(r["sectors"]["added"] > 0 for r in backward if r["deterministic"])
+    assert "backward_warp_kernel<float" in capsys.readouterr().out
+
+
+def test_what_cannot_be_is_one_sentence(monkeypatch, tmp_path, capsys):
+    assert _cli.main(["bench", "--simulate", "--op", "splat", "--gpu", "V100"]) == 2
+    assert "expected --gpu to be one of A100, H100, H200, RTX 4090, got V100" in capsys.readouterr().err
+    monkeypatch.setattr(simulator, "ROOT", tmp_path)
+    monkeypatch.setattr(simulator, "_loaded", None)
+    assert _cli.main(["bench", "--simulate", "--op", "splat", "--shape", "1x3x8x8"]) == 2
+    assert "--simulate cannot run: the simulator is built from a source checkout" in capsys.readouterr().err
+
+
+def test_a_small_size_keeps_the_channels():
+    (job,) = plan(op=["backward_warp-border"], shape=["2x7x1080x1920"], threads=[1])
+    assert simulate.small_size(job.size) == (1, 7, 64, 64)
+    assert simulate.scale_of(job) == 2 * 1080 * 1920 / 64**2
