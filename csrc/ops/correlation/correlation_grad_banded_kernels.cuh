@@ -1,0 +1,237 @@
+// The gradients of local correlation of half-precision maps on tensor cores, where neighbouring points and displacements are
+// neighbouring pixels; see correlation_banded_kernels.cuh.
+//
+// Of a strip of 8 owners and the row of 16 pixels of the other map that they meet within 9 displacements, grad_out is a band
+// along the diagonal of [16][8], zeros beside it: the other map's [channels][16] times it is what the row gives. A block goes
+// through the rows of displacements: the next row of the other map is on its way to shared memory, a ring of rows, and the
+// next displacements' grad_out to registers. A warp has one row of owners.
+//
+// Beside the band 0 meets pixels that an owner has nothing to do with, and 0 times infinity is NaN: a sum that is not finite
+// is taken again by itself.
+#pragma once
+
+#include "ops/correlation/correlation_banded_kernels.cuh"
+#include "ops/correlation/correlation_grad_kernels.cuh"
+
+namespace vfi::cuda {
+
+constexpr int kGradChannels = 64;         // of a block
+constexpr int kRing = kBandRows + 1;      // rows of the other map
+constexpr int kRingRow = kGradChannels * kBandWindow;  // elements of one: [channel][pixel]
+constexpr int kBandLine = 24;             // from owner to owner of a band: 8 of them meet all banks once
+constexpr int kBand = kStrip * kBandLine + 8;  // elements of one strip's band
+constexpr int kBands = kBandRows * kBandColumns / kStrip;
+constexpr int kGradHalf = kThreads / (kBandRows * kBandColumns);  // threads that share an owner's grad_out
+constexpr int kHeld = (kReach + kGradHalf - 1) / kGradHalf;       // numbers of grad_out that a thread brings
+
+// Where the grad_out of a thread's owner is, as displacements of the window go by, and where it goes in a band.
+struct BandSource {
+  int64_t at, step, row_step;  // elements: of the first displacement, to the next one along x, along y
+  int low, high, to;           // displacements whose pixels exist
+};
+
+inline __device__ BandSource band_source(const CorrelationArgsGpu& a, const TilePlace& at, int32_t lowest,
+                                                  const BandWindow& window) {
+  const int owner = threadIdx.x % (kBandRows * kBandColumns), line = owner / kBandColumns, column = owner % kBandColumns;
+  const int32_t x = at.x + column, y = at.y + line, first = x + window.left;  // pixel of displacement 0 of the window
+  const int64_t outputs = a.outputs(), row = a.h.outputs;
+  BandSource s;
+  // Displacement k of the window is number n of all along x; in the other's view it goes the other way.
+  const int32_t n = -window.skip;
+  if (a.mirrored) {
+    s.at = ((int64_t{a.v.count} - 1) * a.h.count + a.h.count - 1 - n) * outputs + (int64_t{y} + lowest + a.v.padding) * row +
+           first + a.h.padding;
+    s.step = 1 - outputs, s.row_step = row - a.h.count * outputs;
+  } else {
+    s.at = n * outputs + (int64_t{y} + a.v.padding) * row + x + a.h.padding;
+    s.step = outputs, s.row_step = a.h.count * outputs;
+  }
+  s.low = max(window.low, -first), s.high = min(window.high, a.h.size - first);
+  if (x >= a.h.size || y >= a.v.size) s.high = 0;
+  s.to = (line * (kBandColumns / kStrip) + column / kStrip) * kBand + column % kStrip * (kBandLine + 1);
+  return s;
+}
+
+// Row i of displacements: the numbers of this thread, 0 for what does not exist.
+template <class T>
+__device__ __forceinline__ void load_band(T (&held)[kHeld], const T* __restrict__ grad_out, const BandSource& s, int32_t i,
+                                          bool row_inside) {
+  const int part = threadIdx.x / (kBandRows * kBandColumns);
+  const T* from = grad_out + s.at + i * s.row_step + part * s.step;
+#pragma unroll
+  for (int n = 0; n < kHeld; ++n, from += kGradHalf * s.step) {
+    const int k = part + n * kGradHalf;
+    held[n] = T{};
+    if (row_inside && k >= s.low && k < s.high) held[n] = *from;
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void keep_bands(T* bands, const BandSource& s, const T (&held)[kHeld]) {
+  const int part = threadIdx.x / (kBandRows * kBandColumns);
+#pragma unroll
+  for (int n = 0; n < kHeld; ++n) {
+    if (part + n * kGradHalf < kReach) bands[s.to + part + n * kGradHalf] = held[n];
+  }
+}
+
+// Row y of the other map from column x on, of the channels that are left.
+template <class T>
+__device__ __forceinline__ void copy_ring_row(T* row, const T* other, const CorrelationArgsGpu& a, int32_t y, int32_t x,
+                                              int32_t channels, bool aligned) {
+  constexpr unsigned kQuads = kBandWindow / kQuad;
+  const bool inside = a.v.is_inside(y);
+  other += int64_t{y} * a.h.size + x;
+#pragma unroll
+  for (unsigned i = threadIdx.x; i < kGradChannels * kQuads; i += kThreads) {
+    const int32_t channel = i / kQuads, column = i % kQuads * kQuad;
+    copy_quad(row + i * kQuad, other + channel * a.plane() + column, a, inside && channel < channels, x + column, aligned);
+  }
+}
+
+// What row `line` of the ring's rows gives to the sums of the warp's owners.
+template <class T>
+__device__ __forceinline__ void add_bands(const T* row, const T* bands, int32_t channels,
+                                          WarpSums (&sums)[kBandColumns / kStrip][kGradChannels / 16]) {
+  using Pixels = LeftFactor<T, kBandWindow, true>;
+  using Band = RightFactor<T, kBandLine, true>;
+  const T *pixels = row + Pixels::place(), *band = bands + Band::place();
+#pragma unroll
+  for (int s = 0; s < kBandColumns / kStrip; ++s) {
+    Band right;
+    right.load(band, s * kBand);
+#pragma unroll
+    for (int m = 0; m < kGradChannels / 16; ++m) {
+      if (m * 16 >= channels) break;
+      Pixels left;
+      left.load(pixels, m * 16 * kBandWindow + s * kStrip);
+      multiply_add<T>(sums[s][m], left, right);
+    }
+  }
+}
+
+// One sum of the gradient alone.
+template <class T>
+__device__ __forceinline__ float sum_alone(const T* grad_out, const T* other, const CorrelationArgsGpu& a, int32_t y,
+                                        int32_t x) {
+  const GradHalo halo(a);
+  float sum = 0;
+  for (int32_t i = 0; i < a.v.count; ++i) {
+    for (int32_t j = 0; j < a.h.count; ++j) {
+      const int32_t to_y = y + halo.top + i, to_x = x + halo.left + j;
+      if (!a.v.is_inside(to_y) || !a.h.is_inside(to_x)) continue;
+      const int32_t k = a.mirrored ? a.v.count - 1 - i : i, d = a.mirrored ? a.h.count - 1 - j : j;
+      const int64_t point = int64_t{(a.mirrored ? to_y : y) + a.v.padding} * a.h.outputs + (a.mirrored ? to_x : x) + a.h.padding;
+      sum += widen<float>(grad_out[(int64_t{k} * a.h.count + d) * a.outputs() + point]) *
+             widen<float>(other[int64_t{to_y} * a.h.size + to_x]);
+    }
+  }
+  return sum;
+}
+
+// The sums of this thread, of which some are not finite, were stored: those are taken again. `grad` and `other` are at the
+// first of the channels that are left, `grad_out` at the sample.
+template <class T>
+__device__ __forceinline__ void mend_grads(T* grad, const T* __restrict__ grad_out, const T* __restrict__ other,
+                                           const CorrelationArgsGpu& a, int32_t y, int32_t x, int32_t channels) {
+#pragma unroll 1
+  for (int e = 0; e < kBandColumns / kStrip * kGradChannels / 4; ++e) {
+    const int32_t column = x + e / (kGradChannels / 4) * kStrip + WarpSums::column(e % 4);
+    const int32_t channel = e / 4 % (kGradChannels / 16) * 16 + WarpSums::row(e % 4);
+    if (channel >= channels || column >= a.h.size) continue;
+    T* const to = grad + channel * a.plane() + int64_t{y} * a.h.size + column;
+    if (finite(widen<float>(*to))) continue;
+    const float sum = sum_alone(grad_out, other + channel * a.plane(), a, y, column);
+    *to = narrow_to<T>(sum * (1.0f / static_cast<float>(a.divisor)));
+  }
+}
+
+// Whether all are finite.
+template <class T>
+__device__ __forceinline__ bool store_grad_sums(T* __restrict__ grad, const CorrelationArgsGpu& a, int32_t y, int32_t x,
+                                                int32_t channels,
+                                                const WarpSums (&sums)[kBandColumns / kStrip][kGradChannels / 16]) {
+  constexpr int kTiles = kGradChannels / 16;
+  const float scale = 1.0f / static_cast<float>(a.divisor);
+  const bool pairs = a.h.size % 2 == 0;
+  float doubt = 0;
+#pragma unroll
+  for (int i = 0; i < kBandColumns / kStrip * kTiles * 2; ++i) {
+    const float* sum = sums[i / 2 / kTiles][i / 2 % kTiles].at + i % 2 * 2;
+    doubt += 0 * sum[0] + 0 * sum[1];
+    const int32_t channel = i / 2 % kTiles * 16 + WarpSums::row(i % 2 * 2);
+    const int32_t column = x + i / 2 / kTiles * kStrip + WarpSums::column(0);
+    if (channel >= channels || column >= a.h.size) continue;
+    const Pack<T, 2> values{{narrow_to<T>(sum[0] * scale), narrow_to<T>(sum[1] * scale)}};
+    T* const to = grad + channel * a.plane() + int64_t{y} * a.h.size + column;
+    if (pairs) {
+      store_pack(to, values);
+    } else {
+      to[0] = values.at[0];
+      if (column + 1 < a.h.size) to[1] = values.at[1];
+    }
+  }
+  return doubt == 0;
+}
+
+template <class T>
+__global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(const T* __restrict__ grad_out,
+                                                                              const T* __restrict__ other,
+                                                                              T* __restrict__ grad, CorrelationArgsGpu a,
+                                                                              bool aligned) {
+  VFI_DYNAMIC_SHARED(T, shared);  // [kRing][kRingRow], two times [kBands][kBand]
+  const int32_t parts = (a.channels + kGradChannels - 1) / kGradChannels, part = blockIdx.x % parts;
+  const int32_t across = (a.h.size + kBandColumns - 1) / kBandColumns, down = (a.v.size + kBandRows - 1) / kBandRows;
+  const int32_t tile = blockIdx.x / parts, line = tile / across;
+  const TilePlace at{line / down, line % down * kBandRows, tile % across * kBandColumns, part};
+  const int32_t channels = min(a.channels - part * kGradChannels, kGradChannels);
+  const GradHalo halo(a);
+  const int64_t sample = (at.b * a.channels + part * kGradChannels) * a.plane();
+  other += sample, grad += sample, grad_out += at.b * a.displacements() * a.outputs();
+  T* const bands = shared + kRing * kRingRow;
+  for (int e = threadIdx.x; e < 2 * kBands * kBand; e += kThreads) bands[e] = T{};
+  __syncthreads();
+
+  const int warp = threadIdx.x / 32, own_line = threadIdx.x % (kBandRows * kBandColumns) / kBandColumns;
+  WarpSums sums[kBandColumns / kStrip][kGradChannels / 16] = {};
+  for (int32_t number = 0; number < BandWindow::count(halo.left, a.h.count); ++number) {
+    const BandWindow window(halo.left, a.h.count, number);
+    const BandSource source = band_source(a, at, halo.top, window);
+    const int32_t y = at.y + halo.top, x = at.x + window.left;
+    const auto row_inside = [&](int32_t i) { return i < a.v.count && a.v.is_inside(y + own_line + i); };
+    T held[kHeld];
+    load_band(held, grad_out, source, 0, row_inside(0));
+    for (int i = 0; i < kBandRows; ++i) copy_ring_row(shared + i * kRingRow, other, a, y + i, x, channels, aligned);
+    keep_bands(bands, source, held);
+    end_copies();
+    wait_for_copies<0>();
+    __syncthreads();
+    int own = warp, next = kBandRows;  // of the ring
+    for (int32_t i = 0; i < a.v.count; ++i) {
+      const int32_t further = i + 1;
+      if (further < a.v.count) copy_ring_row(shared + next * kRingRow, other, a, y + kBandRows + i, x, channels, aligned);
+      load_band(held, grad_out, source, further, row_inside(further));
+      add_bands(shared + own * kRingRow, bands + i % 2 * kBands * kBand + warp * (kBandColumns / kStrip) * kBand, channels,
+                sums);
+      keep_bands(bands + further % 2 * kBands * kBand, source, held);
+      end_copies();
+      wait_for_copies<0>();
+      __syncthreads();
+      own = own + 1 == kRing ? 0 : own + 1, next = next + 1 == kRing ? 0 : next + 1;
+    }
+  }
+  if (at.y + warp >= a.v.size || store_grad_sums(grad, a, at.y + warp, at.x, channels, sums)) return;
+  mend_grads(grad, grad_out, other, a, at.y + warp, at.x, channels);
+}
+
+template <class T>
+void launch_grad_banded(const T* grad_out, const T* other, T* grad, const CorrelationArgsGpu& a, cudaStream_t stream) {
+  constexpr size_t kShared = (kRing * kRingRow + 2 * kBands * kBand) * sizeof(T);
+  static_assert(kShared <= 48 << 10);
+  const bool aligned = a.h.size % kQuad == 0 && reinterpret_cast<uintptr_t>(other) % (kQuad * sizeof(T)) == 0;
+  const Grid blocks(a.batch * ceil_div(a.v.size, kBandRows) * ceil_div(a.h.size, kBandColumns) *
+                    ceil_div(a.channels, kGradChannels));
+  VFI_LAUNCH((correlation_grad_banded_kernel<T>), blocks, kThreads, kShared, stream, grad_out, other, grad, a, aligned);
+}
+
+}  // namespace vfi::cuda
