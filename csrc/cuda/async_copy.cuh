@@ -6,16 +6,16 @@
 
 namespace vfi::cuda {
 
-// kBytes (4, 8 or 16) of memory that is aligned to them; zeros where `exists` is false.
+// kBytes (4, 8 or 16) of memory that is aligned to them; zeros where `bytes` is 0, not kBytes.
 template <int kBytes>
-__device__ __forceinline__ void copy_async(void* shared, const void* from, bool exists) {
+__device__ __forceinline__ void copy_async(void* shared, const void* from, int bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes), "r"(exists ? kBytes : 0)
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes), "r"(bytes)
                : "memory");
 #else
   using Bytes = Pack<unsigned, kBytes / 4>;
-  *static_cast<Bytes*>(shared) = exists ? *static_cast<const Bytes*>(from) : Bytes{};
+  *static_cast<Bytes*>(shared) = bytes != 0 ? *static_cast<const Bytes*>(from) : Bytes{};
 #endif
 }
 

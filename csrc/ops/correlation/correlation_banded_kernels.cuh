@@ -45,25 +45,20 @@ struct BandWindow {
 
 // Four neighbours of a map in shared memory, zeros outside the map.
 template <class T>
-__device__ __forceinline__ void copy_quad(T* to, const T* from, const CorrelationArgsGpu& a, bool exists, int32_t x,
-                                          bool aligned) {
-  if (aligned) {
-    copy_async<kQuad * sizeof(T)>(to, from, exists && a.h.is_inside(x));
-  } else {
-    Pack<T, kQuad> quad{};
+__device__ __forceinline__ void store_quad(T* to, const T* from, const CorrelationArgsGpu& a, bool exists, int32_t x) {
+  Pack<T, kQuad> quad{};
 #pragma unroll
-    for (int i = 0; i < kQuad; ++i) {
-      if (exists && a.h.is_inside(x + i)) quad.at[i] = from[i];
-    }
-    store_pack(to, quad);
+  for (int i = 0; i < kQuad; ++i) {
+    if (exists && a.h.is_inside(x + i)) quad.at[i] = from[i];
   }
+  store_pack(to, quad);
 }
 
-// What a thread copies of a map: one quad of every kStride-th of kBandDepth channels.
+// What a thread copies of a map: one quad of every kStride-th of kBandDepth channels, then of the next kBandDepth.
 template <class T, int kStride>
 struct BandSpot {
   const T* from;
-  int to;
+  int to, bytes;       // bytes: 0 where the quad is outside the map
   int32_t channel, x;  // x: negative where the row is outside the map
 
   // A quad of `rows` rows of kColumns from (top, left) on.
@@ -73,24 +68,41 @@ struct BandSpot {
     constexpr unsigned kQuads = kColumns / kQuad;
     const unsigned spot = thread % spots, channel = thread / spots, row = spot / kQuads, column = spot % kQuads * kQuad;
     const int32_t y = top + static_cast<int32_t>(row), x = left + static_cast<int32_t>(column);
-    const int64_t offset = channel * a.plane() + int64_t{y} * a.h.size + x;
-    return {map + offset, static_cast<int>(channel * step + row * kColumns + column), static_cast<int32_t>(channel),
-            a.v.is_inside(y) && static_cast<int32_t>(row) < rows ? x : -kQuad};
+    const bool exists = a.v.is_inside(y) && static_cast<int32_t>(row) < rows;
+    return {map + channel * a.plane() + int64_t{y} * a.h.size + x, static_cast<int>(channel * step + row * kColumns + column),
+            exists && a.h.is_inside(x) ? kQuad * static_cast<int>(sizeof(T)) : 0, static_cast<int32_t>(channel),
+            exists ? x : -kQuad};
   }
-  __device__ __forceinline__ void copy(T* stage, int step, const CorrelationArgsGpu& a, int32_t start, bool aligned) const {
-    const T* channels = from + start * a.plane();
+  // Channels from `start` on, at `from`.
+  __device__ __forceinline__ void copy(T* stage, int step, const CorrelationArgsGpu& a, int32_t start, bool aligned) {
+    constexpr int kCount = kBandDepth / kStride;
     const int64_t further = kStride * a.plane();
+    const T* channels = from;
+    const int32_t left = a.channels - start - channel;
+    T* const at = stage + to;
+    if (aligned && left >= kBandDepth) {
 #pragma unroll
-    for (int i = 0; i < kBandDepth / kStride; ++i, channels += further) {
-      const bool exists = start + channel + i * kStride < a.channels;
-      copy_quad(stage + to + i * kStride * step, channels, a, exists, x, aligned);
+      for (int i = 0; i < kCount; ++i, channels += further) {
+        copy_async<kQuad * sizeof(T)>(at + i * kStride * step, channels, bytes);
+      }
+    } else {
+#pragma unroll 1
+      for (int i = 0; i < kCount; ++i, channels += further) {
+        const bool exists = left > i * kStride;
+        if (aligned) {
+          copy_async<kQuad * sizeof(T)>(at + i * kStride * step, channels, exists ? bytes : 0);
+        } else {
+          store_quad(at + i * kStride * step, channels, a, exists, x);
+        }
+      }
     }
+    from = channels;
   }
 };
 
 // The sums of a warp over some channels: rows of points `row` and on, of strip `strip`.
 template <class T>
-__device__ __forceinline__ void add_band(const T* stage, int row, int strip, int layers,
+__device__ __forceinline__ void add_band(const T* stage, int row, int strip,
                                          WarpSums (&sums)[kBandLines][kReach]) {
   using Keys = LeftFactor<T, kSecondStep, false>;
   using Points = RightFactor<T, kFirstStep, false>;
@@ -101,7 +113,6 @@ __device__ __forceinline__ void add_band(const T* stage, int row, int strip, int
   for (int r = 0; r < kBandLines; ++r) points[r].load(first, r * kBandColumns);
 #pragma unroll
   for (int j = 0; j < kBandLines + kReach - 1; ++j) {
-    if (j >= layers + kBandLines - 1) break;
     Keys keys;
     keys.load(second, j * kBandWindow);
 #pragma unroll
@@ -134,33 +145,36 @@ __device__ __forceinline__ void keep_band(T* out, int row, int strip, float scal
 template <class T>
 __device__ __forceinline__ void store_band(T* __restrict__ out, const T* kept, const CorrelationArgsGpu& a,
                                            const TilePlace& at, int32_t top, int layers, const BandWindow& window) {
-  constexpr int kPlanes = kThreads / (kBandRows * kBandColumns / kStrip);  // displacements at a time
-  const int spot = threadIdx.x % (kThreads / kPlanes), strip = spot % 2 * kStrip, line = spot / 2;
+  constexpr int kSpots = kBandRows * kBandColumns / kStrip, kAcross = kReach - 1, kLayers = kThreads / kSpots / kAcross;
+  const int spot = threadIdx.x % kSpots, strip = spot % 2 * kStrip, line = spot / 2, part = threadIdx.x / kSpots;
   const int32_t y = at.y + line, x = at.x + strip, row = a.v.pixel(y), from = a.h.pixel(x);
   if (y >= a.v.points || x >= a.h.points) return;
   const bool vectors = a.h.points % kStrip == 0, row_inside = a.v.is_inside(row);
-  const bool whole = from >= 0 && from + kStrip <= a.h.size;
-  out += int64_t{y} * a.h.points + x;
+  const bool whole = row_inside && from >= 0 && from + kStrip <= a.h.size;
+  out += (int64_t{top} * a.h.count - window.skip) * a.points() + int64_t{y} * a.h.points + x;
   kept += line * kBandColumns + strip;
-  for (int plane = threadIdx.x / (kThreads / kPlanes); plane < layers * kReach; plane += kPlanes) {
-    const int d = plane / kReach, k = plane % kReach;
-    if (k < window.low || k >= window.high) continue;
-    auto values = load_pack<T, kStrip>(kept + plane * kBandOut);
+  const auto store = [&](int d, int k) {
+    if (k < window.low || k >= window.high) return;
+    auto values = load_pack<T, kStrip>(kept + (d * kReach + k) * kBandOut);
     const int32_t to = from + window.left + k;
-    const bool meets = row_inside && a.v.is_inside(row + a.v.displacement(top + d));
-    if (!(meets && whole && to >= 0 && to + kStrip <= a.h.size)) {
+    const bool row_meets = a.v.is_inside(row + a.v.displacement(top + d));
+    if (!(whole && row_meets && to >= 0 && to + kStrip <= a.h.size)) {
 #pragma unroll
       for (int i = 0; i < kStrip; ++i) {
-        if (!(meets && a.h.is_inside(from + i) && a.h.is_inside(to + i))) values.at[i] = T{};
+        const bool meets = row_inside && row_meets && a.h.is_inside(from + i) && a.h.is_inside(to + i);
+        if (!meets) values.at[i] = T{};
       }
     }
-    T* const target = out + (int64_t{top + d} * a.h.count + k - window.skip) * a.points();
+    T* const target = out + (int64_t{d} * a.h.count + k) * a.points();
     if (vectors) {
       store_pack(target, values);
     } else {
       for (int i = 0; i < kStrip && x + i < a.h.points; ++i) target[i] = values.at[i];
     }
-  }
+  };
+#pragma unroll 1
+  for (int d = part / kAcross; d < layers; d += kLayers) store(d, part % kAcross);
+  if (part < layers) store(part, kAcross);
 }
 
 template <class T>
@@ -184,8 +198,8 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_banded_kernel(const T
   const int32_t y = a.v.pixel(at.y), x = a.h.pixel(at.x);
   using FirstSpot = BandSpot<T, kThreads / kFirstSpots>;
   using SecondSpot = BandSpot<T, kSecondStride>;
-  const auto of_first = FirstSpot::template of<kBandColumns>(first, a, threadIdx.x, kFirstSpots, y, x, kBandRows, kFirstStep);
-  const auto of_second =
+  auto of_first = FirstSpot::template of<kBandColumns>(first, a, threadIdx.x, kFirstSpots, y, x, kBandRows, kFirstStep);
+  auto of_second =
       SecondSpot::template of<kBandWindow>(second, a, threadIdx.x, kSecondSpots, y + a.v.displacement(top),
                                            x + window.left, kBandRows + layers - 1, kSecondStep);
   const auto copy = [&](T* stage, int32_t start) {
@@ -207,7 +221,7 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_banded_kernel(const T
     }
     wait_for_copies<1>();
     __syncthreads();
-    add_band(stage, row, strip, layers, sums);
+    add_band(stage, row, strip, sums);
     __syncthreads();
     T* const other = stage;
     stage = next, next = other;

@@ -26,8 +26,9 @@ constexpr int kHeld = (kReach + kGradHalf - 1) / kGradHalf;       // numbers of 
 
 // Where the grad_out of a thread's owner is, as displacements of the window go by, and where it goes in a band.
 struct BandSource {
-  int64_t at, step, row_step;  // elements: of the first displacement, to the next one along x, along y
-  int low, high, to;           // displacements whose pixels exist
+  int64_t at, step, row_step;  // elements: of the first one that this thread brings, to its next one, to the next row
+  unsigned exist;              // bit n: the pixel of the n-th that it brings exists
+  int to;
 };
 
 inline __device__ BandSource band_source(const CorrelationArgsGpu& a, const TilePlace& at, int32_t lowest,
@@ -46,52 +47,81 @@ inline __device__ BandSource band_source(const CorrelationArgsGpu& a, const Tile
     s.at = n * outputs + (int64_t{y} + a.v.padding) * row + x + a.h.padding;
     s.step = outputs, s.row_step = a.h.count * outputs;
   }
-  s.low = max(window.low, -first), s.high = min(window.high, a.h.size - first);
-  if (x >= a.h.size || y >= a.v.size) s.high = 0;
-  s.to = (line * (kBandColumns / kStrip) + column / kStrip) * kBand + column % kStrip * (kBandLine + 1);
+  const int part = threadIdx.x / (kBandRows * kBandColumns);
+  int32_t low = max(window.low, -first), high = min(window.high, a.h.size - first);
+  if (x >= a.h.size || y >= a.v.size) high = 0;
+  s.exist = 0;
+#pragma unroll
+  for (int n = 0; n < kHeld; ++n) {
+    const int k = part + n * kGradHalf;
+    if (k >= low && k < high) s.exist |= 1u << n;
+  }
+  s.at += part * s.step, s.step *= kGradHalf;
+  s.to = (line * (kBandColumns / kStrip) + column / kStrip) * kBand + column % kStrip * (kBandLine + 1) + part;
   return s;
 }
 
-// Row i of displacements: the numbers of this thread, 0 for what does not exist.
+// From one row of displacements: the numbers of this thread, 0 for what does not exist.
 template <class T>
-__device__ __forceinline__ void load_band(T (&held)[kHeld], const T* __restrict__ grad_out, const BandSource& s, int32_t i,
+__device__ __forceinline__ void load_band(T (&held)[kHeld], const T* __restrict__ from, const BandSource& s,
                                           bool row_inside) {
-  const int part = threadIdx.x / (kBandRows * kBandColumns);
-  const T* from = grad_out + s.at + i * s.row_step + part * s.step;
+  const unsigned exist = row_inside ? s.exist : 0;
 #pragma unroll
-  for (int n = 0; n < kHeld; ++n, from += kGradHalf * s.step) {
-    const int k = part + n * kGradHalf;
+  for (int n = 0; n < kHeld; ++n, from += s.step) {
     held[n] = T{};
-    if (row_inside && k >= s.low && k < s.high) held[n] = *from;
+    if ((exist >> n & 1) != 0) held[n] = *from;
   }
 }
 
 template <class T>
 __device__ __forceinline__ void keep_bands(T* bands, const BandSource& s, const T (&held)[kHeld]) {
-  const int part = threadIdx.x / (kBandRows * kBandColumns);
 #pragma unroll
   for (int n = 0; n < kHeld; ++n) {
-    if (part + n * kGradHalf < kReach) bands[s.to + part + n * kGradHalf] = held[n];
+    // Every part's last number but the first part's is one too many.
+    if (n + 1 < kHeld || threadIdx.x < kBandRows * kBandColumns) bands[s.to + n * kGradHalf] = held[n];
   }
 }
 
-// Row y of the other map from column x on, of the channels that are left.
+// What a thread copies of a row of the other map: quads of the channels that are left, side by side in shared memory.
 template <class T>
-__device__ __forceinline__ void copy_ring_row(T* row, const T* other, const CorrelationArgsGpu& a, int32_t y, int32_t x,
-                                              int32_t channels, bool aligned) {
-  constexpr unsigned kQuads = kBandWindow / kQuad;
-  const bool inside = a.v.is_inside(y);
-  other += int64_t{y} * a.h.size + x;
+struct RingSpot {
+  static constexpr unsigned kQuads = kBandWindow / kQuad, kAll = kGradChannels * kQuads;
+  static constexpr int kCount = (kAll + kThreads - 1) / kThreads;
+  const T* from[kCount];
+  int bytes[kCount];  // 0 where the quad does not exist
+
+  __device__ __forceinline__ RingSpot(const T* other, const CorrelationArgsGpu& a, int32_t y, int32_t x, int32_t channels) {
 #pragma unroll
-  for (unsigned i = threadIdx.x; i < kGradChannels * kQuads; i += kThreads) {
-    const int32_t channel = i / kQuads, column = i % kQuads * kQuad;
-    copy_quad(row + i * kQuad, other + channel * a.plane() + column, a, inside && channel < channels, x + column, aligned);
+    for (int n = 0; n < kCount; ++n) {
+      const unsigned i = threadIdx.x + n * kThreads;
+      const int32_t channel = i / kQuads, column = i % kQuads * kQuad;
+      from[n] = other + channel * a.plane() + int64_t{y} * a.h.size + x + column;
+      bytes[n] = i < kAll && channel < channels && a.h.is_inside(x + column) ? kQuad * static_cast<int>(sizeof(T)) : 0;
+    }
   }
-}
+  // Row y, at `from`, of columns from x on; then `from` is at the next one.
+  __device__ __forceinline__ void copy(T* row, const CorrelationArgsGpu& a, int32_t y, int32_t x, int32_t channels,
+                                       bool aligned) {
+    const bool inside = a.v.is_inside(y);
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+      const unsigned i = threadIdx.x + n * kThreads;
+      if ((n + 1) * kThreads <= kAll || i < kAll) {
+        if (aligned) {
+          copy_async<kQuad * sizeof(T)>(row + i * kQuad, from[n], inside ? bytes[n] : 0);
+        } else {
+          const int32_t channel = i / kQuads;
+          store_quad(row + i * kQuad, from[n], a, inside && channel < channels, x + static_cast<int32_t>(i % kQuads) * kQuad);
+        }
+      }
+      from[n] += a.h.size;
+    }
+  }
+};
 
 // What row `line` of the ring's rows gives to the sums of the warp's owners.
 template <class T>
-__device__ __forceinline__ void add_bands(const T* row, const T* bands, int32_t channels,
+__device__ __forceinline__ void add_bands(const T* row, const T* bands,
                                           WarpSums (&sums)[kBandColumns / kStrip][kGradChannels / 16]) {
   using Pixels = LeftFactor<T, kBandWindow, true>;
   using Band = RightFactor<T, kBandLine, true>;
@@ -102,7 +132,6 @@ __device__ __forceinline__ void add_bands(const T* row, const T* bands, int32_t 
     right.load(band, s * kBand);
 #pragma unroll
     for (int m = 0; m < kGradChannels / 16; ++m) {
-      if (m * 16 >= channels) break;
       Pixels left;
       left.load(pixels, m * 16 * kBandWindow + s * kStrip);
       multiply_add<T>(sums[s][m], left, right);
@@ -151,24 +180,27 @@ template <class T>
 __device__ __forceinline__ bool store_grad_sums(T* __restrict__ grad, const CorrelationArgsGpu& a, int32_t y, int32_t x,
                                                 int32_t channels,
                                                 const WarpSums (&sums)[kBandColumns / kStrip][kGradChannels / 16]) {
-  constexpr int kTiles = kGradChannels / 16;
   const float scale = 1.0f / static_cast<float>(a.divisor);
   const bool pairs = a.h.size % 2 == 0;
   float doubt = 0;
+  const int32_t columns = a.h.size - x - WarpSums::column(0);  // that are left
+  const int64_t further = 8 * a.plane();
+  channels -= WarpSums::row(0);
+  T* to = grad + WarpSums::row(0) * a.plane() + int64_t{y} * a.h.size + x + WarpSums::column(0);
 #pragma unroll
-  for (int i = 0; i < kBandColumns / kStrip * kTiles * 2; ++i) {
-    const float* sum = sums[i / 2 / kTiles][i / 2 % kTiles].at + i % 2 * 2;
-    doubt += 0 * sum[0] + 0 * sum[1];
-    const int32_t channel = i / 2 % kTiles * 16 + WarpSums::row(i % 2 * 2);
-    const int32_t column = x + i / 2 / kTiles * kStrip + WarpSums::column(0);
-    if (channel >= channels || column >= a.h.size) continue;
-    const Pack<T, 2> values{{narrow_to<T>(sum[0] * scale), narrow_to<T>(sum[1] * scale)}};
-    T* const to = grad + channel * a.plane() + int64_t{y} * a.h.size + column;
-    if (pairs) {
-      store_pack(to, values);
-    } else {
-      to[0] = values.at[0];
-      if (column + 1 < a.h.size) to[1] = values.at[1];
+  for (int i = 0; i < kGradChannels / 8; ++i, to += further) {
+#pragma unroll
+    for (int s = 0; s < kBandColumns / kStrip; ++s) {
+      const float* sum = sums[s][i / 2].at + i % 2 * 2;
+      doubt += 0 * sum[0] + 0 * sum[1];
+      const Pack<T, 2> values{{narrow_to<T>(sum[0] * scale), narrow_to<T>(sum[1] * scale)}};
+      if (i * 8 >= channels || s * kStrip >= columns) continue;
+      if (pairs) {
+        store_pack(to + s * kStrip, values);
+      } else {
+        to[s * kStrip] = values.at[0];
+        if (s * kStrip + 1 < columns) to[s * kStrip + 1] = values.at[1];
+      }
     }
   }
   return doubt == 0;
@@ -189,7 +221,7 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(co
   const int64_t sample = (at.b * a.channels + part * kGradChannels) * a.plane();
   other += sample, grad += sample, grad_out += at.b * a.displacements() * a.outputs();
   T* const bands = shared + kRing * kRingRow;
-  for (int e = threadIdx.x; e < 2 * kBands * kBand; e += kThreads) bands[e] = T{};
+  for (int e = threadIdx.x; e < 2 * kBands * kBand / 8; e += kThreads) store_pack(bands + e * 8, Pack<T, 8>{});
   __syncthreads();
 
   const int warp = threadIdx.x / 32, own_line = threadIdx.x % (kBandRows * kBandColumns) / kBandColumns;
@@ -198,22 +230,27 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(co
     const BandWindow window(halo.left, a.h.count, number);
     const BandSource source = band_source(a, at, halo.top, window);
     const int32_t y = at.y + halo.top, x = at.x + window.left;
-    const auto row_inside = [&](int32_t i) { return i < a.v.count && a.v.is_inside(y + own_line + i); };
+    RingSpot<T> spot(other, a, y, x, channels);
+    const auto copy = [&](int slot, int32_t i) { spot.copy(shared + slot * kRingRow, a, y + i, x, channels, aligned); };
+    const T* from = grad_out + source.at;
     T held[kHeld];
-    load_band(held, grad_out, source, 0, row_inside(0));
-    for (int i = 0; i < kBandRows; ++i) copy_ring_row(shared + i * kRingRow, other, a, y + i, x, channels, aligned);
+    load_band(held, from, source, a.v.is_inside(y + own_line));
+#pragma unroll 1
+    for (int i = 0; i < kBandRows; ++i) copy(i, i);
     keep_bands(bands, source, held);
     end_copies();
     wait_for_copies<0>();
     __syncthreads();
     int own = warp, next = kBandRows;  // of the ring
+#pragma unroll 1
     for (int32_t i = 0; i < a.v.count; ++i) {
-      const int32_t further = i + 1;
-      if (further < a.v.count) copy_ring_row(shared + next * kRingRow, other, a, y + kBandRows + i, x, channels, aligned);
-      load_band(held, grad_out, source, further, row_inside(further));
-      add_bands(shared + own * kRingRow, bands + i % 2 * kBands * kBand + warp * (kBandColumns / kStrip) * kBand, channels,
-                sums);
-      keep_bands(bands + further % 2 * kBands * kBand, source, held);
+      const bool further = i + 1 < a.v.count;
+      from += source.row_step;
+      if (further) copy(next, kBandRows + i);
+      load_band(held, from, source, further && a.v.is_inside(y + own_line + i + 1));
+      const T* const own_bands = bands + (i % 2 * kBands + warp * (kBandColumns / kStrip)) * kBand;
+      add_bands(shared + own * kRingRow, own_bands, sums);
+      keep_bands(bands + (i + 1) % 2 * kBands * kBand, source, held);
       end_copies();
       wait_for_copies<0>();
       __syncthreads();

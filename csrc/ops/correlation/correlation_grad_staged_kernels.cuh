@@ -38,10 +38,12 @@ __device__ __forceinline__ void copy_grad_row(A* row, const A* other, const Corr
     A* to = row + i * kPixels;
     const bool exists = inside && channel < channels;
     if (aligned) {
-      copy_async<16>(to, from, exists && a.h.is_inside(x + column));
+      copy_async<16>(to, from, exists && a.h.is_inside(x + column) ? 16 : 0);
     } else {
 #pragma unroll
-      for (int p = 0; p < kPixels; ++p) copy_async<sizeof(A)>(to + p, from + p, exists && a.h.is_inside(x + column + p));
+      for (int p = 0; p < kPixels; ++p) {
+        copy_async<sizeof(A)>(to + p, from + p, exists && a.h.is_inside(x + column + p) ? sizeof(A) : 0);
+      }
     }
   }
 }
@@ -74,22 +76,33 @@ template <int D, class A>
 __device__ __forceinline__ void load_grads(A (&g)[D][kGradPixels<A>], const A* __restrict__ from, const GradSource& s,
                                            int32_t displacements, int32_t owners, bool row_exists, bool aligned) {
   constexpr int kPixels = kGradPixels<A>;
-  const bool whole = s.low <= 0 && s.high >= D + kPixels - 1 && displacements >= D && owners >= kPixels;
-  if (aligned && whole && row_exists) {
+  const bool whole = row_exists && s.low <= 0 && s.high >= D + kPixels - 1 && displacements >= D && owners >= kPixels;
+  if (aligned && whole) {
 #pragma unroll
     for (int d = 0; d < D; ++d, from += s.step) {
       const auto v = load_pack<A, kPixels>(from);
 #pragma unroll
       for (int p = 0; p < kPixels; ++p) g[d][p] = v.at[p];
     }
-    return;
-  }
+  } else if (whole) {
 #pragma unroll
-  for (int d = 0; d < D; ++d, from += s.step) {
+    for (int d = 0; d < D; ++d, from += s.step) {
 #pragma unroll
-    for (int p = 0; p < kPixels; ++p) {
-      const bool exists = row_exists && d < displacements && p < owners && d + p >= s.low && d + p < s.high;
-      g[d][p] = exists ? from[p] : A(0);
+      for (int p = 0; p < kPixels; ++p) g[d][p] = from[p];
+    }
+  } else {
+    // Bit d + p of `reached`: the other pixel exists.
+    const int32_t low = max(s.low, 0), high = row_exists ? min(s.high, D + kPixels) : 0;
+    const unsigned reached = high > low ? (1u << high) - (1u << low) : 0;
+    const unsigned own = owners >= kPixels ? (1u << kPixels) - 1 : owners > 0 ? (1u << owners) - 1 : 0;
+#pragma unroll
+    for (int d = 0; d < D; ++d, from += s.step) {
+      const unsigned exist = d < displacements ? reached >> d & own : 0;
+#pragma unroll
+      for (int p = 0; p < kPixels; ++p) {
+        g[d][p] = A(0);
+        if ((exist >> p & 1) != 0) g[d][p] = from[p];
+      }
     }
   }
 }
