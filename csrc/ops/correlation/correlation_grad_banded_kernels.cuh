@@ -4,7 +4,7 @@
 // Of a strip of 8 owners and the row of 16 pixels of the other map that they meet within 9 displacements, grad_out is a band
 // along the diagonal of [16][8], zeros beside it: the other map's [channels][16] times it is what the row gives. A block goes
 // through the rows of displacements: the next row of the other map is on its way to shared memory, a ring of rows, and the
-// next displacements' grad_out to registers. A warp has one row of owners.
+// next displacements' grad_out to registers. A warp has kWarpRows rows of owners.
 //
 // Beside the band 0 meets pixels that an owner has nothing to do with, and 0 times infinity is NaN: a sum that is not finite
 // is taken again by itself.
@@ -21,19 +21,19 @@ constexpr int kRingRow = kGradChannels * kBandWindow;  // elements of one: [chan
 constexpr int kBandLine = 24;             // from owner to owner of a band: 8 of them meet all banks once
 constexpr int kBand = kStrip * kBandLine + 8;  // elements of one strip's band
 constexpr int kBands = kBandRows * kBandColumns / kStrip;
-constexpr int kGradHalf = kThreads / (kBandRows * kBandColumns);  // threads that share an owner's grad_out
-constexpr int kHeld = (kReach + kGradHalf - 1) / kGradHalf;       // numbers of grad_out that a thread brings
+constexpr int kGradThreads = kBandRows * kBandColumns;  // one for each owner's grad_out
+constexpr int kWarpRows = kBandRows * 32 / kGradThreads;  // of owners
 
 // Where the grad_out of a thread's owner is, as displacements of the window go by, and where it goes in a band.
 struct BandSource {
-  int64_t at, step, row_step;  // elements: of the first one that this thread brings, to its next one, to the next row
-  unsigned exist;              // bit n: the pixel of the n-th that it brings exists
+  int64_t at, step, row_step;  // elements: of the first displacement, to the next one along x, along y
+  unsigned exist;              // bit k: the pixel of displacement k exists
   int to;
 };
 
 inline __device__ BandSource band_source(const CorrelationArgsGpu& a, const TilePlace& at, int32_t lowest,
                                                   const BandWindow& window) {
-  const int owner = threadIdx.x % (kBandRows * kBandColumns), line = owner / kBandColumns, column = owner % kBandColumns;
+  const int line = threadIdx.x / kBandColumns, column = threadIdx.x % kBandColumns;
   const int32_t x = at.x + column, y = at.y + line, first = x + window.left;  // pixel of displacement 0 of the window
   const int64_t outputs = a.outputs(), row = a.h.outputs;
   BandSource s;
@@ -47,56 +47,52 @@ inline __device__ BandSource band_source(const CorrelationArgsGpu& a, const Tile
     s.at = n * outputs + (int64_t{y} + a.v.padding) * row + x + a.h.padding;
     s.step = outputs, s.row_step = a.h.count * outputs;
   }
-  const int part = threadIdx.x / (kBandRows * kBandColumns);
   int32_t low = max(window.low, -first), high = min(window.high, a.h.size - first);
   if (x >= a.h.size || y >= a.v.size) high = 0;
-  s.exist = 0;
-#pragma unroll
-  for (int n = 0; n < kHeld; ++n) {
-    const int k = part + n * kGradHalf;
-    if (k >= low && k < high) s.exist |= 1u << n;
-  }
-  s.at += part * s.step, s.step *= kGradHalf;
-  s.to = (line * (kBandColumns / kStrip) + column / kStrip) * kBand + column % kStrip * (kBandLine + 1) + part;
+  s.exist = high > max(low, 0) ? (1u << high) - (1u << low) : 0;
+  s.to = (line * (kBandColumns / kStrip) + column / kStrip) * kBand + column % kStrip * (kBandLine + 1);
   return s;
 }
 
-// From one row of displacements: the numbers of this thread, 0 for what does not exist.
+// Of one row of displacements: the owner's numbers, 0 for what does not exist.
 template <class T>
-__device__ __forceinline__ void load_band(T (&held)[kHeld], const T* __restrict__ from, const BandSource& s,
+__device__ __forceinline__ void load_band(T (&held)[kReach], const T* __restrict__ from, const BandSource& s,
                                           bool row_inside) {
   const unsigned exist = row_inside ? s.exist : 0;
+  if (exist == (1u << kReach) - 1) {
 #pragma unroll
-  for (int n = 0; n < kHeld; ++n, from += s.step) {
-    held[n] = T{};
-    if ((exist >> n & 1) != 0) held[n] = *from;
+    for (int n = 0; n < kReach; ++n, from += s.step) held[n] = *from;
+  } else {
+#pragma unroll
+    for (int n = 0; n < kReach; ++n, from += s.step) {
+      held[n] = T{};
+      if ((exist >> n & 1) != 0) held[n] = *from;
+    }
   }
 }
 
 template <class T>
-__device__ __forceinline__ void keep_bands(T* bands, const BandSource& s, const T (&held)[kHeld]) {
+__device__ __forceinline__ void keep_bands(T* bands, const BandSource& s, const T (&held)[kReach]) {
 #pragma unroll
-  for (int n = 0; n < kHeld; ++n) {
-    // Every part's last number but the first part's is one too many.
-    if (n + 1 < kHeld || threadIdx.x < kBandRows * kBandColumns) bands[s.to + n * kGradHalf] = held[n];
-  }
+  for (int n = 0; n < kReach; ++n) bands[s.to + n] = held[n];
 }
 
 // What a thread copies of a row of the other map: quads of the channels that are left, side by side in shared memory.
 template <class T>
 struct RingSpot {
   static constexpr unsigned kQuads = kBandWindow / kQuad, kAll = kGradChannels * kQuads;
-  static constexpr int kCount = (kAll + kThreads - 1) / kThreads;
+  static constexpr int kCount = kAll / kGradThreads;
+  static_assert(kAll % kGradThreads == 0);
   const T* from[kCount];
   int bytes[kCount];  // 0 where the quad does not exist
 
   __device__ __forceinline__ RingSpot(const T* other, const CorrelationArgsGpu& a, int32_t y, int32_t x, int32_t channels) {
 #pragma unroll
     for (int n = 0; n < kCount; ++n) {
-      const unsigned i = threadIdx.x + n * kThreads;
+      const unsigned i = threadIdx.x + n * kGradThreads;
       const int32_t channel = i / kQuads, column = i % kQuads * kQuad;
       from[n] = other + channel * a.plane() + int64_t{y} * a.h.size + x + column;
-      bytes[n] = i < kAll && channel < channels && a.h.is_inside(x + column) ? kQuad * static_cast<int>(sizeof(T)) : 0;
+      bytes[n] = channel < channels && a.h.is_inside(x + column) ? kQuad * static_cast<int>(sizeof(T)) : 0;
     }
   }
   // Row y, at `from`, of columns from x on; then `from` is at the next one.
@@ -105,14 +101,12 @@ struct RingSpot {
     const bool inside = a.v.is_inside(y);
 #pragma unroll
     for (int n = 0; n < kCount; ++n) {
-      const unsigned i = threadIdx.x + n * kThreads;
-      if ((n + 1) * kThreads <= kAll || i < kAll) {
-        if (aligned) {
-          copy_async<kQuad * sizeof(T)>(row + i * kQuad, from[n], inside ? bytes[n] : 0);
-        } else {
-          const int32_t channel = i / kQuads;
-          store_quad(row + i * kQuad, from[n], a, inside && channel < channels, x + static_cast<int32_t>(i % kQuads) * kQuad);
-        }
+      const unsigned i = threadIdx.x + n * kGradThreads;
+      if (aligned) {
+        copy_async<kQuad * sizeof(T)>(row + i * kQuad, from[n], inside ? bytes[n] : 0);
+      } else {
+        const int32_t channel = i / kQuads, column = i % kQuads * kQuad;
+        store_quad(row + i * kQuad, from[n], a, inside && channel < channels, x + column);
       }
       from[n] += a.h.size;
     }
@@ -175,30 +169,28 @@ __device__ __forceinline__ void mend_grads(T* grad, const T* __restrict__ grad_o
   }
 }
 
-// Whether all are finite.
-template <class T>
+// Whether all are finite. kWhole: all channels and columns exist, and the width is even.
+template <bool kWhole, class T>
 __device__ __forceinline__ bool store_grad_sums(T* __restrict__ grad, const CorrelationArgsGpu& a, int32_t y, int32_t x,
                                                 int32_t channels,
                                                 const WarpSums (&sums)[kBandColumns / kStrip][kGradChannels / 16]) {
   const float scale = 1.0f / static_cast<float>(a.divisor);
-  const bool pairs = a.h.size % 2 == 0;
   float doubt = 0;
-  const int32_t columns = a.h.size - x - WarpSums::column(0);  // that are left
+  const int32_t columns = a.h.size - x - WarpSums::column(0), rows = channels - WarpSums::row(0);  // that are left
   const int64_t further = 8 * a.plane();
-  channels -= WarpSums::row(0);
   T* to = grad + WarpSums::row(0) * a.plane() + int64_t{y} * a.h.size + x + WarpSums::column(0);
 #pragma unroll
   for (int i = 0; i < kGradChannels / 8; ++i, to += further) {
 #pragma unroll
     for (int s = 0; s < kBandColumns / kStrip; ++s) {
       const float* sum = sums[s][i / 2].at + i % 2 * 2;
-      doubt += 0 * sum[0] + 0 * sum[1];
+      doubt += 0 * sum[0];
+      doubt += 0 * sum[1];
       const Pack<T, 2> values{{narrow_to<T>(sum[0] * scale), narrow_to<T>(sum[1] * scale)}};
-      if (i * 8 >= channels || s * kStrip >= columns) continue;
-      if (pairs) {
+      if (kWhole) {
         store_pack(to + s * kStrip, values);
-      } else {
-        to[s * kStrip] = values.at[0];
+      } else if (i * 8 < rows) {
+        if (s * kStrip < columns) to[s * kStrip] = values.at[0];
         if (s * kStrip + 1 < columns) to[s * kStrip + 1] = values.at[1];
       }
     }
@@ -207,7 +199,7 @@ __device__ __forceinline__ bool store_grad_sums(T* __restrict__ grad, const Corr
 }
 
 template <class T>
-__global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(const T* __restrict__ grad_out,
+__global__ __launch_bounds__(kGradThreads, 4) void correlation_grad_banded_kernel(const T* __restrict__ grad_out,
                                                                               const T* __restrict__ other,
                                                                               T* __restrict__ grad, CorrelationArgsGpu a,
                                                                               bool aligned) {
@@ -221,11 +213,11 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(co
   const int64_t sample = (at.b * a.channels + part * kGradChannels) * a.plane();
   other += sample, grad += sample, grad_out += at.b * a.displacements() * a.outputs();
   T* const bands = shared + kRing * kRingRow;
-  for (int e = threadIdx.x; e < 2 * kBands * kBand / 8; e += kThreads) store_pack(bands + e * 8, Pack<T, 8>{});
+  for (int e = threadIdx.x; e < 2 * kBands * kBand / 8; e += kGradThreads) store_pack(bands + e * 8, Pack<T, 8>{});
   __syncthreads();
 
-  const int warp = threadIdx.x / 32, own_line = threadIdx.x % (kBandRows * kBandColumns) / kBandColumns;
-  WarpSums sums[kBandColumns / kStrip][kGradChannels / 16] = {};
+  const int own_row = threadIdx.x / 32 * kWarpRows, own_line = threadIdx.x / kBandColumns;
+  WarpSums sums[kWarpRows][kBandColumns / kStrip][kGradChannels / 16] = {};
   for (int32_t number = 0; number < BandWindow::count(halo.left, a.h.count); ++number) {
     const BandWindow window(halo.left, a.h.count, number);
     const BandSource source = band_source(a, at, halo.top, window);
@@ -233,7 +225,7 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(co
     RingSpot<T> spot(other, a, y, x, channels);
     const auto copy = [&](int slot, int32_t i) { spot.copy(shared + slot * kRingRow, a, y + i, x, channels, aligned); };
     const T* from = grad_out + source.at;
-    T held[kHeld];
+    T held[kReach];
     load_band(held, from, source, a.v.is_inside(y + own_line));
 #pragma unroll 1
     for (int i = 0; i < kBandRows; ++i) copy(i, i);
@@ -241,15 +233,19 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(co
     end_copies();
     wait_for_copies<0>();
     __syncthreads();
-    int own = warp, next = kBandRows;  // of the ring
+    int own = own_row, next = kBandRows;  // of the ring
 #pragma unroll 1
     for (int32_t i = 0; i < a.v.count; ++i) {
       const bool further = i + 1 < a.v.count;
       from += source.row_step;
       if (further) copy(next, kBandRows + i);
       load_band(held, from, source, further && a.v.is_inside(y + own_line + i + 1));
-      const T* const own_bands = bands + (i % 2 * kBands + warp * (kBandColumns / kStrip)) * kBand;
-      add_bands(shared + own * kRingRow, own_bands, sums);
+      const T* const own_bands = bands + (i % 2 * kBands + own_row * (kBandColumns / kStrip)) * kBand;
+#pragma unroll
+      for (int r = 0; r < kWarpRows; ++r) {
+        const int slot = own + r < kRing ? own + r : own + r - kRing;
+        add_bands(shared + slot * kRingRow, own_bands + r * (kBandColumns / kStrip) * kBand, sums[r]);
+      }
       keep_bands(bands + (i + 1) % 2 * kBands * kBand, source, held);
       end_copies();
       wait_for_copies<0>();
@@ -257,8 +253,15 @@ __global__ __launch_bounds__(kThreads, 2) void correlation_grad_banded_kernel(co
       own = own + 1 == kRing ? 0 : own + 1, next = next + 1 == kRing ? 0 : next + 1;
     }
   }
-  if (at.y + warp >= a.v.size || store_grad_sums(grad, a, at.y + warp, at.x, channels, sums)) return;
-  mend_grads(grad, grad_out, other, a, at.y + warp, at.x, channels);
+  const bool whole = channels == kGradChannels && at.x + kBandColumns <= a.h.size && a.h.size % 2 == 0;
+#pragma unroll
+  for (int r = 0; r < kWarpRows; ++r) {
+    const int32_t y = at.y + own_row + r;
+    if (y >= a.v.size) return;
+    const bool finite = whole ? store_grad_sums<true>(grad, a, y, at.x, channels, sums[r])
+                              : store_grad_sums<false>(grad, a, y, at.x, channels, sums[r]);
+    if (!finite) mend_grads(grad, grad_out, other, a, y, at.x, channels);
+  }
 }
 
 template <class T>
@@ -268,7 +271,7 @@ void launch_grad_banded(const T* grad_out, const T* other, T* grad, const Correl
   const bool aligned = a.h.size % kQuad == 0 && reinterpret_cast<uintptr_t>(other) % (kQuad * sizeof(T)) == 0;
   const Grid blocks(a.batch * ceil_div(a.v.size, kBandRows) * ceil_div(a.h.size, kBandColumns) *
                     ceil_div(a.channels, kGradChannels));
-  VFI_LAUNCH((correlation_grad_banded_kernel<T>), blocks, kThreads, kShared, stream, grad_out, other, grad, a, aligned);
+  VFI_LAUNCH((correlation_grad_banded_kernel<T>), blocks, kGradThreads, kShared, stream, grad_out, other, grad, a, aligned);
 }
 
 }  // namespace vfi::cuda
