@@ -1,9 +1,9 @@
-// adacof on CUDA: tensors and registration. The kernels are in adacof_kernels.cuh.
+// adacof on CUDA: tensors and registration. The kernels are in adacof_kernels.cuh and adacof_grad_kernels.cuh.
 #include <tuple>
 
 #include "torch/cuda_tensors.h"
 #include "ops/adacof/adacof_checks.h"
-#include "ops/adacof/adacof_kernels.cuh"
+#include "ops/adacof/adacof_grad_kernels.cuh"
 
 namespace vfi::cuda {
 namespace {

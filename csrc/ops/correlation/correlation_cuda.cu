@@ -1,10 +1,9 @@
-// Local correlation on CUDA: tensors and registration. The kernels are in correlation_kernels.cuh and
-// correlation_grad_kernels.cuh.
+// Local correlation on CUDA: tensors and registration. The kernels are in correlation_*_kernels.cuh.
 #include <tuple>
 
 #include "torch/cuda_tensors.h"
 #include "ops/correlation/correlation_checks.h"
-#include "ops/correlation/correlation_grad_kernels.cuh"
+#include "ops/correlation/correlation_launch.cuh"
 
 namespace vfi::cuda {
 namespace {

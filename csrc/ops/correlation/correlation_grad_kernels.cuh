@@ -1,4 +1,5 @@
-// The gradients of local correlation on CUDA; see correlation_kernels.cuh.
+// The gradients of local correlation on CUDA, with any options; see correlation_kernels.cuh. A thread has one pixel and the
+// sums of kChannels channels, and goes through the displacements; the other map is staged with its halo where that fits.
 #pragma once
 
 #include "ops/correlation/correlation_kernels.cuh"
@@ -123,32 +124,23 @@ __global__ __launch_bounds__(kThreads) void correlation_grad_kernel(const T* __r
 }
 
 template <Cost kCost, bool kStages, class T, class A>
-void launch_grad(const T* grad_out, const T* owner, const T* other, T* grad, const CorrelationArgsGpu& a, size_t bytes,
+void launch_grad_staging(const T* grad_out, const T* owner, const T* other, T* grad, const CorrelationArgsGpu& a, size_t bytes,
                  cudaStream_t stream, A) {
   VFI_LAUNCH((correlation_grad_kernel<T, A, kCost, kStages>), tile_blocks<true>(a, ceil_div(a.channels, kChannels<A>)),
              dim3(kTileWidth, kTileHeight), kStages ? bytes : 0, stream, grad_out, owner, other, grad, a);
 }
 
-// `owner` is the map that it is the gradient of, `other` the one that it is not.
-inline void launch_correlation_grad(const void* grad_out, const void* owner, const void* other, void* grad, Dtype dtype,
-                                    const CorrelationArgsGpu& a, cudaStream_t stream) {
-  if (a.batch * a.channels * a.plane() == 0) return;
-  with_correlation_types(dtype, [&](auto element, auto compute) {
-    using T = decltype(element);
-    using A = decltype(compute);
-    constexpr int64_t kPixelBytes = sizeof(A) * kChannels<A>, kShared = 48 << 10;
-    const T *g = static_cast<const T*>(grad_out), *p = static_cast<const T*>(owner), *q = static_cast<const T*>(other);
-    T* to = static_cast<T*>(grad);
-    const GradHalo halo(a);
-    const int64_t pixels = int64_t{halo.rows} * halo.columns, bytes = pixels * kPixelBytes;
-    const bool fits = pixels <= kShared / kPixelBytes;
-    if (a.cost == Cost::kL1) {
-      return fits ? launch_grad<Cost::kL1, true>(g, p, q, to, a, bytes, stream, compute)
-                  : launch_grad<Cost::kL1, false>(g, p, q, to, a, bytes, stream, compute);
-    }
-    fits ? launch_grad<Cost::kDot, true>(g, p, q, to, a, bytes, stream, compute)
-         : launch_grad<Cost::kDot, false>(g, p, q, to, a, bytes, stream, compute);
-  });
+// Of any options.
+template <Cost kCost, class T, class A>
+void launch_grad_direct(const T* grad_out, const T* owner, const T* other, T* grad, const CorrelationArgsGpu& a,
+                        cudaStream_t stream, A compute) {
+  constexpr int64_t kPixelBytes = sizeof(A) * kChannels<A>, kShared = 48 << 10;
+  const GradHalo halo(a);
+  const int64_t pixels = int64_t{halo.rows} * halo.columns;
+  if (pixels <= kShared / kPixelBytes) {
+    return launch_grad_staging<kCost, true>(grad_out, owner, other, grad, a, pixels * kPixelBytes, stream, compute);
+  }
+  launch_grad_staging<kCost, false>(grad_out, owner, other, grad, a, 0, stream, compute);
 }
 
 }  // namespace vfi::cuda

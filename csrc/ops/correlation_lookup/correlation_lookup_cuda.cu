@@ -1,11 +1,10 @@
-// correlation_lookup on CUDA: tensors and registration. The kernels are in correlation_lookup_kernels.cuh and
-// correlation_lookup_grad_kernels.cuh.
+// correlation_lookup on CUDA: tensors and registration. The kernels are in correlation_lookup_*kernels.cuh.
 #include <tuple>
 #include <vector>
 
 #include "torch/cuda_tensors.h"
 #include "ops/correlation_lookup/correlation_lookup_checks.h"
-#include "ops/correlation_lookup/correlation_lookup_grad_kernels.cuh"
+#include "ops/correlation_lookup/correlation_lookup_grad_level_kernels.cuh"
 
 namespace vfi::cuda {
 namespace {
@@ -71,7 +70,9 @@ Tensor grad_second(const OnDevice& device, LookupGpu& lookup, const Tensor& seco
     grads[l] = level.mutable_data_ptr();
   }
   const Tensor grad = channels_last_like(second);
-  launch_lookup_grad_levels(lookup.args, grads, grad.mutable_data_ptr(), dtype_of(second), lookup.wide, device.stream);
+  const Tensor reaches = scratch<int32_t>(second, 4 * lookup_reaches(lookup.args));
+  launch_lookup_grad_levels(lookup.args, static_cast<LookupReach*>(reaches.mutable_data_ptr()), grads,
+                            grad.mutable_data_ptr(), dtype_of(second), lookup.wide, device.stream);
   device.check_launches();
   return with_layout(grad, layout_of(second));
 }

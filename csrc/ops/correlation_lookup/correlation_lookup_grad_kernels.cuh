@@ -1,15 +1,10 @@
-// The gradients of a cost volume's windows on CUDA; the formulas are in correlation_lookup.h.
-//
-// Work: for first and positions a warp has one pixel. For a level, a block has kTargets pixels of one of its rows and up to
-// kThreads channels, one for each thread: it goes through all pixels in their order, lists those whose windows reach its
-// own, and adds them up in registers. No atomics, so results are the same from run to run.
+// The gradients of a cost volume's windows by first and by the positions, on CUDA; the formulas are in correlation_lookup.h.
+// kPixelLanes threads have one pixel.
 #pragma once
 
 #include "ops/correlation_lookup/correlation_lookup_kernels.cuh"
 
 namespace vfi::cuda {
-
-constexpr int kTargets = 16, kListed = kThreads / kTargets;  // kListed: pixels whose factors are made at a time
 
 // sum over u, v of x_u y_v grad_out[i - u, j - v], where grad_out is [n][n].
 template <class A, class T>
@@ -32,148 +27,91 @@ __device__ __forceinline__ A factor_at(const T* grad_out, int32_t n, int32_t i, 
   return spread(grad_out, n, i, j, w.x.near, w.x.far, w.y.near, w.y.far);
 }
 
-// What one level gives kHeldChannels channels of first, `sums`, and the position, from those channels.
-template <class S, class T, class A>
-__device__ void add_level(const LookupArgsGpu& a, int32_t number, int64_t b, int64_t pixel, int64_t start, A* factors,
-                          const A (&v)[kLaneChannels], A (&sums)[kLaneChannels], A (&position)[2]) {
-  const int32_t n = a.side(), lane = threadIdx.x % 32;
-  const WindowGpu<A> w = window_of<A>(a, b, pixel, number);
-  const T* const g = static_cast<const T*>(a.grad_out) + (b * a.plane() + pixel) * a.planes() + int64_t{number} * n * n;
-  __syncwarp();
-  for (int32_t k = lane; k < (n + 1) * (n + 1); k += 32) factors[k] = factor_at(g, n, k % (n + 1), k / (n + 1), w);
-  __syncwarp();
-  A along[2] = {A(0), A(0)};
-  for (int32_t k = 0; k < (n + 1) * (n + 1); ++k) {
+// Of kNeighbours neighbours of a pixel: the factor of grad_first, and those of the position along x and y.
+constexpr int kNeighbours = 32;
+template <class A>
+struct LookupFactors {
+  A at[3][kNeighbours];
+  A apart[kPixelLanes];  // so that the pixels of a warp are in different banks
+};
+
+// Those of neighbours first ... end - 1, made by the threads of the pixel.
+template <class T, class A>
+__device__ __forceinline__ void make_factors(LookupFactors<A>& factors, const LookupArgsGpu& a, const T* g,
+                                             const WindowGpu<A>& w, int32_t first, int32_t end) {
+  const int32_t n = a.side();
+  for (int32_t k = first + threadIdx.x % kPixelLanes; k < end; k += kPixelLanes) {
     const int32_t i = k % (n + 1), j = k / (n + 1);
-    const S* const at = neighbour<S>(a, a.levels[number], b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
-    if (at == nullptr) continue;
-    A s[kLaneChannels];
-    load_channels(at, start, a.channels, s);
-    const A factor = factors[k];
-    if (factor != A(0)) {
-#pragma unroll
-      for (int m = 0; m < kLaneChannels; ++m) sums[m] += factor * s[m];
-    }
+    factors.at[0][k - first] = factor_at(g, n, i, j, w);
     if (!a.need_positions) continue;
-    const A product = dot_channels(v, s);
-    const A across = spread(g, n, i, j, A(-1), A(1), w.y.near, w.y.far);
-    const A down = spread(g, n, i, j, w.x.near, w.x.far, A(-1), A(1));
-    if (across != A(0)) along[0] += across * product;
-    if (down != A(0)) along[1] += down * product;
+    factors.at[1][k - first] = spread(g, n, i, j, A(-1), A(1), w.y.near, w.y.far);
+    factors.at[2][k - first] = spread(g, n, i, j, w.x.near, w.x.far, A(-1), A(1));
+  }
+}
+
+// What one level gives kHeldChannels channels of first, `sums`, and the position, from those channels of this lane.
+template <class S, class T, class A>
+__device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPlace& at, int64_t start,
+                          LookupFactors<A>& factors, const A (&v)[kLaneChannels], A (&sums)[kLaneChannels],
+                          A (&position)[2]) {
+  const int32_t n = a.side(), box = (n + 1) * (n + 1);
+  const bool exists = at.pixel < a.plane(), packs = a.channels % kChannelPack == 0;
+  WindowGpu<A> w{};
+  if (exists) w = window_of<A>(a, at.b, at.pixel, number);
+  const T* const g =
+      static_cast<const T*>(a.grad_out) + (at.b * a.plane() + at.pixel) * a.planes() + int64_t{number} * n * n;
+  A along[2] = {A(0), A(0)};
+  int32_t i = 0, j = 0;
+  for (int32_t first = 0; first < box; first += kNeighbours) {
+    const int32_t end = min(box, first + kNeighbours);
+    __syncwarp();
+    if (exists) make_factors(factors, a, g, w, first, end);
+    __syncwarp();
+    for (int32_t k = 0; exists && k < end - first; ++k) {
+      const S* const from = neighbour<S>(a, a.levels[number], at.b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
+      if (++i > n) i = 0, ++j;
+      if (from == nullptr) continue;
+      A s[kLaneChannels];
+      load_channels(from, start, a.channels, packs, true, s);
+      const A factor = factors.at[0][k];
+      if (factor != A(0)) {
+#pragma unroll
+        for (int m = 0; m < kLaneChannels; ++m) sums[m] += factor * s[m];
+      }
+      if (!a.need_positions) continue;
+      const A product = dot_channels(v, s), across = factors.at[1][k], down = factors.at[2][k];
+      if (across != A(0)) along[0] += across * product;
+      if (down != A(0)) along[1] += down * product;
+    }
   }
   for (int d = 0; d < 2; ++d) position[d] += along[d] / static_cast<A>(int64_t{1} << number);
 }
 
 template <class T, class A>
 __global__ __launch_bounds__(kThreads) void lookup_grad_kernel(LookupArgsGpu a, T* __restrict__ grad_first) {
-  VFI_DYNAMIC_SHARED(A, shared);
-  const int32_t n = a.side(), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t blocks = (a.plane() + kLookupPixels - 1) / kLookupPixels;
-  const int64_t b = blockIdx.x / blocks, pixel = blockIdx.x % blocks * kLookupPixels + warp;
-  if (pixel >= a.plane()) return;
-  A* const factors = shared + warp * (n + 1) * (n + 1);
-  const int64_t own = (b * a.plane() + pixel) * a.channels;
+  __shared__ LookupFactors<A> factors[kMostLookupPixels];
+  const LookupPlace at(a);
+  const bool packs = a.channels % kChannelPack == 0, exists = at.pixel < a.plane();
+  const int64_t own = (at.b * a.plane() + at.pixel) * a.channels;
   const A scale = lookup_scale<A>(a);
   A position[2] = {A(0), A(0)};
   for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
     A v[kLaneChannels], sums[kLaneChannels] = {};
-    load_channels(static_cast<const T*>(a.first) + own, start, a.channels, v);
-    add_level<T, T>(a, 0, b, pixel, start, factors, v, sums, position);
+    load_channels(static_cast<const T*>(a.first) + own, start, a.channels, packs, exists, v);
+    add_level<T, T>(a, 0, at, start, factors[at.own], v, sums, position);
     for (int32_t level = 1; level < a.count; ++level) {
-      add_level<A, T>(a, level, b, pixel, start, factors, v, sums, position);
+      add_level<A, T>(a, level, at, start, factors[at.own], v, sums, position);
     }
-    for (int m = 0; a.need_first && m < kLaneChannels; ++m) {
-      const int64_t c = start + lane + 32 * m;
+    for (int m = 0; a.need_first && exists && m < kLaneChannels; ++m) {
+      const int64_t c = start + (m / kChannelPack * kPixelLanes + threadIdx.x % kPixelLanes) * kChannelPack + m % kChannelPack;
       if (c < a.channels) grad_first[own + c] = narrow_to<T>(sums[m] * scale);
     }
   }
-  if (!a.need_positions || lane != 0) return;
-  const int32_t y = static_cast<int32_t>(pixel / a.width), x = static_cast<int32_t>(pixel % a.width);
-  for (int d = 0; d < 2; ++d) store(a.grad_positions, b, d, y, x, position[d] * scale);
-}
-
-// The pixels start ... start + kThreads - 1 whose windows reach columns x0 ... x0 + kTargets - 1 of row y, in their order.
-template <class A>
-__device__ int32_t list_pixels(const LookupArgsGpu& a, int32_t number, int64_t b, int64_t start, int64_t x0, int64_t y,
-                               int64_t* list) {
-  __shared__ int32_t counts[kThreads / 32];
-  const int32_t n = a.side(), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t pixel = start + threadIdx.x;
-  bool reaches = false;
-  if (pixel < a.plane()) {
-    const WindowGpu<A> w = window_of<A>(a, b, pixel, number);
-    reaches = w.y.at <= y && y <= int64_t{w.y.at} + n && w.x.at < x0 + kTargets && x0 <= int64_t{w.x.at} + n;
+  for (int d = 0; a.need_positions && d < 2; ++d) {
+    const A sum = pixel_sum(position[d]);
+    const int32_t y = static_cast<int32_t>(at.pixel / a.width), x = static_cast<int32_t>(at.pixel % a.width);
+    if (exists && threadIdx.x % kPixelLanes == 0) store(a.grad_positions, at.b, d, y, x, sum * scale);
   }
-  const unsigned votes = __ballot_sync(kFullWarp, reaches);
-  __syncthreads();  // the list before this one has been read
-  if (lane == 0) counts[warp] = __popc(votes);
-  __syncthreads();
-  int32_t before = 0, total = 0;
-  for (int i = 0; i < kThreads / 32; ++i) {
-    if (i < warp) before += counts[i];
-    total += counts[i];
-  }
-  if (reaches) list[before + __popc(votes & ((1u << lane) - 1u))] = pixel;
-  __syncthreads();
-  return total;
-}
-
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void lookup_grad_level_kernel(LookupArgsGpu a, A* __restrict__ grad,
-                                                                     int32_t number) {
-  __shared__ int64_t list[kThreads];
-  __shared__ A factors[kListed][kTargets];
-  const LookupLevel& level = a.levels[number];
-  const int64_t parts = (a.channels + kThreads - 1) / kThreads, across = (level.width + kTargets - 1) / kTargets;
-  const int64_t tile = blockIdx.x / parts, c = blockIdx.x % parts * kThreads + threadIdx.x;
-  const int64_t x0 = tile % across * kTargets, y = tile / across % level.height, b = tile / across / level.height;
-  const int32_t n = a.side(), item = threadIdx.x / kTargets, column = threadIdx.x % kTargets;
-  A sums[kTargets] = {};
-  for (int64_t start = 0; start < a.plane(); start += kThreads) {
-    const int32_t total = list_pixels<A>(a, number, b, start, x0, y, list);
-    for (int32_t i = 0; i < total; i += kListed) {
-      A factor = A(0);
-      if (i + item < total) {
-        const int64_t pixel = list[i + item];
-        const WindowGpu<A> w = window_of<A>(a, b, pixel, number);
-        const int64_t offset = (b * a.plane() + pixel) * a.planes() + int64_t{number} * n * n;
-        factor = factor_at(static_cast<const T*>(a.grad_out) + offset, n, static_cast<int32_t>(x0 + column - w.x.at),
-                           static_cast<int32_t>(y - w.y.at), w);
-      }
-      factors[item][column] = factor;
-      __syncthreads();
-      for (int32_t k = 0; c < a.channels && k < kListed && i + k < total; ++k) {
-        const A v = widen<A>(static_cast<const T*>(a.first)[(b * a.plane() + list[i + k]) * a.channels + c]);
-#pragma unroll
-        for (int t = 0; t < kTargets; ++t) {
-          if (factors[k][t] != A(0)) sums[t] += factors[k][t] * v;
-        }
-      }
-      __syncthreads();
-    }
-  }
-  if (c >= a.channels) return;
-  const A scale = lookup_scale<A>(a);
-#pragma unroll
-  for (int t = 0; t < kTargets; ++t) {
-    if (x0 + t < level.width) grad[((b * level.height + y) * level.width + x0 + t) * a.channels + c] = sums[t] * scale;
-  }
-}
-
-// grad, with a quarter of the next level's gradient added where `coarse` is not null: into `to`, which may be grad itself.
-template <class O, class A>
-__global__ __launch_bounds__(kThreads) void lookup_unpool_kernel(LookupLevel level, LookupLevel next, const A* grad,
-                                                                 const A* coarse, O* to, int64_t elements,
-                                                                 int64_t channels) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= elements) return;
-  const int64_t c = i % channels, x = i / channels % level.width / 2, row = i / channels / level.width;
-  const int64_t y = row % level.height / 2;
-  A sum = grad[i];
-  if (coarse != nullptr && x < next.width && y < next.height) {
-    sum += coarse[((row / level.height * next.height + y) * next.width + x) * channels + c] * A(0.25);
-  }
-  to[i] = narrow_to<O>(sum);
 }
 
 inline void launch_lookup_grad(const LookupArgsGpu& a, void* grad_first, Dtype dtype, bool wide, cudaStream_t stream) {
@@ -181,35 +119,8 @@ inline void launch_lookup_grad(const LookupArgsGpu& a, void* grad_first, Dtype d
   dispatch(dtype, wide, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    VFI_LAUNCH((lookup_grad_kernel<T, A>), lookup_blocks(a), kThreads, lookup_shared_bytes<A>(a), stream, a,
+    VFI_LAUNCH((lookup_grad_kernel<T, A>), lookup_blocks(a, kMostLookupPixels), kThreads, 0, stream, a,
                static_cast<T*>(grad_first));
-  });
-}
-
-// grads[l]: memory for the gradient of level l, of the compute type; the first goes on into grad_second.
-inline void launch_lookup_grad_levels(const LookupArgsGpu& a, void* const* grads, void* grad_second, Dtype dtype,
-                                      bool wide, cudaStream_t stream) {
-  dispatch(dtype, wide, [&](auto element, auto compute) {
-    using T = decltype(element);
-    using A = decltype(compute);
-    for (int32_t l = a.count - 1; l >= 0; --l) {
-      const bool last = l + 1 == a.count;
-      const LookupLevel &level = a.levels[l], &next = a.levels[last ? l : l + 1];
-      const int64_t elements = a.batch * level.height * level.width * a.channels;
-      if (elements == 0) continue;
-      A* const grad = static_cast<A*>(grads[l]);
-      const A* const coarse = last ? nullptr : static_cast<const A*>(grads[l + 1]);
-      const Grid blocks(a.batch * level.height * ceil_div(level.width, kTargets) * ceil_div(a.channels, kThreads));
-      VFI_LAUNCH((lookup_grad_level_kernel<T, A>), blocks, kThreads, 0, stream, a, grad, l);
-      const Grid all(ceil_div(elements, kThreads));
-      if (l == 0) {
-        VFI_LAUNCH((lookup_unpool_kernel<T, A>), all, kThreads, 0, stream, level, next, grad, coarse,
-                   static_cast<T*>(grad_second), elements, a.channels);
-      } else if (!last) {
-        VFI_LAUNCH((lookup_unpool_kernel<A, A>), all, kThreads, 0, stream, level, next, grad, coarse, grad, elements,
-                   a.channels);
-      }
-    }
   });
 }
 

@@ -1,7 +1,7 @@
 // Windows of a cost volume on CUDA; the formulas are in correlation_lookup.h. Maps with the channels last.
 //
-// Work: a warp has one pixel, its lanes are channels: neighbouring addresses. Products with the whole neighbours go to
-// shared memory, from which the block blends the windows of kLookupPixels neighbouring pixels. Every sum has one owner and a
+// Work: kPixelLanes threads have one pixel, and packs of its channels in registers: neighbouring addresses. Products with the
+// whole neighbours go to shared memory, from which the block blends the windows of its pixels. Every sum has one owner and a
 // fixed order.
 #pragma once
 
@@ -10,9 +10,11 @@
 
 namespace vfi::cuda {
 
-constexpr int kLookupPixels = kThreads / 32;  // of a block, one for each warp
-constexpr int kLaneChannels = 8;              // of a lane, held in registers
-constexpr int64_t kHeldChannels = 32 * kLaneChannels;
+constexpr int kPixelLanes = 8;  // threads of a pixel
+constexpr int kMostLookupPixels = kThreads / kPixelLanes;
+constexpr int kLanePacks = 8, kChannelPack = 4;  // of a lane, held in registers
+constexpr int kLaneChannels = kLanePacks * kChannelPack;
+constexpr int64_t kHeldChannels = kPixelLanes * kLaneChannels;
 
 struct LookupArgsGpu {
   LookupLevel levels[kMostLevels];
@@ -25,6 +27,8 @@ struct LookupArgsGpu {
   bool need_first, need_positions;
 
   VFI_HOST_DEVICE int32_t side() const { return 2 * radius + 1; }
+  // Products of a window, [x][y], in shared memory: an odd number, so that pixels are in different banks.
+  VFI_HOST_DEVICE int32_t box() const { return (side() + 1) * (side() + 1) | 1; }
   VFI_HOST_DEVICE int64_t plane() const { return int64_t{height} * width; }
   VFI_HOST_DEVICE int64_t planes() const { return int64_t{count} * side() * side(); }
 };
@@ -46,21 +50,35 @@ __device__ __forceinline__ A lookup_scale(const LookupArgsGpu& a) {
   return A(1) / std::sqrt(static_cast<A>(a.channels > 0 ? a.channels : 1));
 }
 
-// Of all lanes, to all lanes.
+// Of all threads of a pixel, to all of them.
 template <class A>
-__device__ __forceinline__ A warp_sum(A value) {
+__device__ __forceinline__ A pixel_sum(A value) {
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kFullWarp, value, step);
+  for (int step = kPixelLanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(kFullWarp, value, step);
   return value;
 }
 
-// Channels start + lane, start + lane + 32, ...; 0 beyond the last.
+// The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last, or if `exists` is
+// false. `packs`: channels are a multiple of four.
 template <class A, class T>
-__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels, A (&values)[kLaneChannels]) {
+__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels, bool packs, bool exists,
+                                              A (&values)[kLaneChannels]) {
+  const int32_t left = static_cast<int32_t>(min(channels - start, kHeldChannels)), lane = threadIdx.x % kPixelLanes;
+  pixel += start + lane * kChannelPack;
 #pragma unroll
-  for (int m = 0; m < kLaneChannels; ++m) {
-    const int64_t c = start + threadIdx.x % 32 + 32 * m;
-    values[m] = c < channels ? widen<A>(pixel[c]) : A(0);
+  for (int m = 0; m < kLanePacks; ++m) {
+    Pack<T, kChannelPack> v{};
+    const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
+    if (packs) {
+      if (exists && c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kChannelPack; ++i) {
+        if (exists && c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
   }
 }
 
@@ -69,7 +87,7 @@ __device__ __forceinline__ A dot_channels(const A (&a)[kLaneChannels], const A (
   A sum = A(0);
 #pragma unroll
   for (int m = 0; m < kLaneChannels; ++m) sum += a[m] * b[m];
-  return warp_sum(sum);
+  return sum;
 }
 
 // The address of neighbour (x, y) of sample b, null outside.
@@ -91,45 +109,66 @@ __device__ __forceinline__ A blend(const A* products, int32_t step, const Window
   return w.x.near * left + w.x.far * right;
 }
 
+// The pixels of a block, kPixelLanes threads for each.
+struct LookupPlace {
+  int64_t b, begin, pixel;  // begin: the block's first
+  int32_t pixels, own;      // own: of this thread, in the block
+
+  __device__ __forceinline__ explicit LookupPlace(const LookupArgsGpu& a)
+      : pixels(blockDim.x / kPixelLanes), own(threadIdx.x / kPixelLanes) {
+    const int64_t blocks = (a.plane() + pixels - 1) / pixels;
+    b = blockIdx.x / blocks, begin = blockIdx.x % blocks * pixels, pixel = begin + own;
+  }
+};
+
+// Products of first's channels with all neighbours of its window in a level, to `products`.
+template <class T, class S, class A>
+__device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const LookupLevel& level, const LookupPlace& at,
+                                                const WindowGpu<A>& w, A* products) {
+  const int32_t n = a.side(), lane = threadIdx.x % kPixelLanes;
+  const bool packs = a.channels % kChannelPack == 0, exists = at.pixel < a.plane();
+  const T* const own = static_cast<const T*>(a.first) + (at.b * a.plane() + at.pixel) * a.channels;
+  for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
+    A v[kLaneChannels];
+    load_channels(own, start, a.channels, packs, exists, v);
+    for (int32_t j = 0; j <= n; ++j) {
+      for (int32_t i = 0; i <= n; ++i) {
+        const S* const from = neighbour<S>(a, level, at.b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
+        A s[kLaneChannels];
+        load_channels(from, start, a.channels, packs, exists && from != nullptr, s);
+        const A sum = pixel_sum(dot_channels(v, s));
+        A* const to = products + i * (n + 1) + j;
+        if (lane == 0) *to = (start == 0 ? A(0) : *to) + (from != nullptr ? sum : A(0));
+      }
+    }
+  }
+}
+
 // S: the elements of this level.
 template <class T, class S, class A>
 __global__ __launch_bounds__(kThreads) void lookup_kernel(LookupArgsGpu a, T* __restrict__ out, int32_t number,
                                                           bool channels_last) {
   VFI_DYNAMIC_SHARED(A, shared);
-  __shared__ WindowGpu<A> windows[kLookupPixels];
-  const int32_t n = a.side(), box = (n + 1) * (n + 1), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t blocks = (a.plane() + kLookupPixels - 1) / kLookupPixels;
-  const int64_t b = blockIdx.x / blocks, begin = blockIdx.x % blocks * kLookupPixels, pixel = begin + warp;
-  const LookupLevel& level = a.levels[number];
-  A* const products = shared + warp * box;
-  if (pixel < a.plane()) {
-    const WindowGpu<A> w = window_of<A>(a, b, pixel, number);
-    if (lane == 0) windows[warp] = w;
-    for (int32_t k = lane; k < box; k += 32) products[k] = A(0);
-    __syncwarp();
-    const T* const own = static_cast<const T*>(a.first) + (b * a.plane() + pixel) * a.channels;
-    for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
-      A v[kLaneChannels], s[kLaneChannels];
-      load_channels(own, start, a.channels, v);
-      for (int32_t k = 0; k < box; ++k) {
-        const S* const at = neighbour<S>(a, level, b, int64_t{w.x.at} + k % (n + 1), int64_t{w.y.at} + k / (n + 1));
-        if (at == nullptr) continue;
-        load_channels(at, start, a.channels, s);
-        const A sum = dot_channels(v, s);
-        if (lane == 0) products[k % (n + 1) * (n + 1) + k / (n + 1)] += sum;
-      }
-    }
+  __shared__ WindowGpu<A> windows[kMostLookupPixels];
+  const LookupPlace at(a);
+  const int32_t n = a.side(), box = a.box();
+  WindowGpu<A> w{};
+  if (at.pixel < a.plane()) w = window_of<A>(a, at.b, at.pixel, number);
+  if (threadIdx.x % kPixelLanes == 0) windows[at.own] = w;
+  if (a.channels == 0) {
+    for (int32_t k = threadIdx.x; k < at.pixels * box; k += blockDim.x) shared[k] = A(0);
   }
+  multiply_window<T, S>(a, a.levels[number], at, w, shared + at.own * box);
   __syncthreads();
   const A scale = lookup_scale<A>(a);
-  const int64_t first_plane = int64_t{number} * n * n;
-  for (int32_t e = threadIdx.x; e < n * n * kLookupPixels; e += kThreads) {
-    const int32_t p = channels_last ? e / (n * n) : e % kLookupPixels, d = channels_last ? e % (n * n) : e / kLookupPixels;
-    if (begin + p >= a.plane()) continue;
+  const int32_t first_plane = number * n * n, threads = blockDim.x;
+  for (int32_t e = threadIdx.x; e < n * n * at.pixels; e += threads) {
+    const int32_t p = channels_last ? e / (n * n) : e % at.pixels, d = channels_last ? e % (n * n) : e / at.pixels;
+    if (at.begin + p >= a.plane()) continue;
     const A value = blend(shared + p * box + d / n * (n + 1) + d % n, n + 1, windows[p]) * scale;
-    const int64_t at = channels_last ? (b * a.plane() + begin + p) * a.planes() + first_plane + d
-                                     : (b * a.planes() + first_plane + d) * a.plane() + begin + p;
-    out[at] = narrow_to<T>(value);
+    const int64_t to = channels_last ? (at.b * a.plane() + at.begin + p) * a.planes() + first_plane + d
+                                     : (at.b * a.planes() + first_plane + d) * a.plane() + at.begin + p;
+    out[to] = narrow_to<T>(value);
   }
 }
 
@@ -166,12 +205,14 @@ inline void launch_pool(const LookupArgsGpu& a, int32_t number, void* pooled, Dt
   });
 }
 
-inline Grid lookup_blocks(const LookupArgsGpu& a) { return a.batch * ceil_div(a.plane(), kLookupPixels); }
-
-template <class A>
-size_t lookup_shared_bytes(const LookupArgsGpu& a) {
-  return sizeof(A) * kLookupPixels * (a.side() + 1) * (a.side() + 1);
+// As many pixels as the numbers of each leave room for, in whole warps.
+inline int lookup_pixels(int64_t bytes_each) {
+  constexpr int64_t kLeast = 32 / kPixelLanes, kShared = 40 << 10;
+  const int64_t fit = kShared / bytes_each / kLeast * kLeast;
+  return static_cast<int>(fit < kLeast ? kLeast : fit < kMostLookupPixels ? fit : kMostLookupPixels);
 }
+
+inline Grid lookup_blocks(const LookupArgsGpu& a, int pixels) { return a.batch * ceil_div(a.plane(), pixels); }
 
 inline void launch_lookup(const LookupArgsGpu& a, void* out, Dtype dtype, bool wide, bool channels_last,
                           cudaStream_t stream) {
@@ -180,10 +221,12 @@ inline void launch_lookup(const LookupArgsGpu& a, void* out, Dtype dtype, bool w
     using T = decltype(element);
     using A = decltype(compute);
     T* const to = static_cast<T*>(out);
-    const size_t bytes = lookup_shared_bytes<A>(a);
-    VFI_LAUNCH((lookup_kernel<T, T, A>), lookup_blocks(a), kThreads, bytes, stream, a, to, 0, channels_last);
+    const int64_t each = sizeof(A) * a.box();
+    const int pixels = lookup_pixels(each), threads = pixels * kPixelLanes;
+    const Grid blocks = lookup_blocks(a, pixels);
+    VFI_LAUNCH((lookup_kernel<T, T, A>), blocks, threads, pixels * each, stream, a, to, 0, channels_last);
     for (int32_t level = 1; level < a.count; ++level) {
-      VFI_LAUNCH((lookup_kernel<T, A, A>), lookup_blocks(a), kThreads, bytes, stream, a, to, level, channels_last);
+      VFI_LAUNCH((lookup_kernel<T, A, A>), blocks, threads, pixels * each, stream, a, to, level, channels_last);
     }
   });
 }

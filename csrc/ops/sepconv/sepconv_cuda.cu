@@ -1,9 +1,9 @@
-// sepconv on CUDA: tensors and registration. The kernels are in sepconv_kernels.cuh.
+// sepconv on CUDA: tensors and registration. The kernels are in sepconv_kernels.cuh and sepconv_grad_kernels.cuh.
 #include <tuple>
 
 #include "torch/cuda_tensors.h"
 #include "ops/sepconv/sepconv_checks.h"
-#include "ops/sepconv/sepconv_kernels.cuh"
+#include "ops/sepconv/sepconv_grad_kernels.cuh"
 
 namespace vfi::cuda {
 namespace {

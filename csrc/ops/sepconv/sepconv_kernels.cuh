@@ -1,15 +1,18 @@
-// Separable adaptive convolution and its gradients on CUDA; the formulas are in sepconv.h. The image is contiguous.
+// Separable adaptive convolution on CUDA; the formulas are in sepconv.h. The image is contiguous.
 //
-// Work: a thread has one pixel, neighbours along a row, and the sums of kTaps taps and kGroup channels in registers: a
-// weight that is read serves all of them. Every sum has one owner and a fixed order.
+// Work: a thread has kSepconvPixels neighbours of a row, and the sums of some taps and kSepconvGroup channels of each in
+// registers: a pixel of the image that is read serves all of them. Every sum has one owner and a fixed order.
 #pragma once
 
 #include "cuda/launch.cuh"
 
 namespace vfi::cuda {
 
-constexpr int kSepconvColumns = 32, kSepconvLines = 8;  // pixels of a block
-constexpr int kSepconvTaps = 4, kSepconvGroup = 3;
+constexpr int kSepconvPixels = 4, kSepconvGroup = 3;
+constexpr int kSepconvAcross = 16, kSepconvLines = 16;  // threads of a block
+constexpr int kSepconvColumns = kSepconvAcross * kSepconvPixels;
+constexpr int kSepconvTaps = 4;                   // weights that are read at a time
+constexpr int kSepconvRows = 2, kSepconvSide = 4;  // taps that a thread has sums for, along y, along x
 
 struct SepconvArgsGpu {
   int64_t batch;
@@ -23,7 +26,7 @@ struct SepconvArgsGpu {
   VFI_HOST_DEVICE int64_t plane() const { return int64_t{height} * width; }
 };
 
-// The pixel of a thread in planes of some size, and its block's `part` of the work of the pixel.
+// The first pixel of a thread in planes of some size, and its block's `part` of the work of the pixel.
 struct SepconvPlace {
   int64_t b;
   int32_t y, x, part;
@@ -34,133 +37,168 @@ __device__ __forceinline__ SepconvPlace sepconv_place(int32_t height, int32_t wi
   const int32_t down = (height + kSepconvLines - 1) / kSepconvLines;
   const int32_t tile = blockIdx.x / parts, row = tile / across;
   return {row / down, row % down * kSepconvLines + static_cast<int32_t>(threadIdx.y),
-          tile % across * kSepconvColumns + static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockIdx.x) % parts};
+          tile % across * kSepconvColumns + static_cast<int32_t>(threadIdx.x) * kSepconvPixels,
+          static_cast<int32_t>(blockIdx.x) % parts};
 }
 
 inline Grid sepconv_grid(int64_t batch, int64_t height, int64_t width, int64_t parts) {
   return batch * ceil_div(height, kSepconvLines) * ceil_div(width, kSepconvColumns) * parts;
 }
 
-template <class A>
-__device__ __forceinline__ A weight_at(const ConstView& kernel, const SepconvPlace& at, int32_t tap, int32_t y,
-                                       int32_t x) {
-  A value[1];
-  load(kernel, at.b, int64_t{tap}, y, x, value);
-  return value[0];
-}
+// Weights of a thread's pixels, tap by tap.
+struct SepconvWeights {
+  ConstView view;
+  int64_t at;      // elements, of tap 0 of the first pixel
+  int32_t pixels;  // of the thread that exist
 
-// The taps of one kernel, whose weights multiply, and of the other one, for each of which there is a sum.
-struct SepconvAxes {
-  ConstView weights;
-  int32_t taps, others;
-  int64_t step, other_step;  // in the image, from tap to tap
-};
+  __device__ __forceinline__ SepconvWeights(const ConstView& view, const SepconvPlace& place, int32_t width)
+      : view(view), at(view.strides.offset(place.b, 0, place.y, place.x)), pixels(width - place.x) {}
 
-// sums[r][n] = sum over the taps k of weights[k] image[n, k step + (first + r) other_step], of `channels` channels that exist.
-// `image` is at the pixel.
-template <class T, class A>
-__device__ __forceinline__ void sum_taps(A (&sums)[kSepconvTaps][kSepconvGroup], const T* __restrict__ image,
-                                         int64_t plane, const SepconvAxes& axes, const SepconvPlace& at, int32_t first,
-                                         int32_t channels) {
+  template <class W, class A, int M>
+  __device__ __forceinline__ void load_as(A (&to)[M][kSepconvPixels], int32_t tap, int32_t taps) const {
+    const W* from = static_cast<const W*>(view.data) + at + tap * view.strides.channel;
+    const uint64_t places = reinterpret_cast<uintptr_t>(from) | view.strides.channel * sizeof(W);
+    const bool packs = pixels >= kSepconvPixels && view.strides.column == 1 && tap + M <= taps &&
+                       places % sizeof(Pack<W, kSepconvPixels>) == 0;
 #pragma unroll
-  for (int r = 0; r < kSepconvTaps; ++r) {
+    for (int m = 0; m < M; ++m, from += view.strides.channel) {
+      Pack<W, kSepconvPixels> v{};
+      if (packs) {
+        v = load_pack<W, kSepconvPixels>(from);
+      } else if (tap + m < taps) {
 #pragma unroll
-    for (int n = 0; n < kSepconvGroup; ++n) sums[r][n] = A(0);
-  }
-  image += first * axes.other_step;
-  for (int32_t k = 0; k < axes.taps; ++k, image += axes.step) {
-    const A weight = weight_at<A>(axes.weights, at, k, at.y, at.x);
-#pragma unroll
-    for (int r = 0; r < kSepconvTaps; ++r) {
-#pragma unroll
-      for (int n = 0; n < kSepconvGroup; ++n) {
-        if (first + r < axes.others && n < channels) {
-          sums[r][n] += weight * widen<A>(image[r * axes.other_step + n * plane]);
+        for (int p = 0; p < kSepconvPixels; ++p) {
+          if (p < pixels) v.at[p] = from[p * view.strides.column];
         }
       }
+#pragma unroll
+      for (int p = 0; p < kSepconvPixels; ++p) to[m][p] = widen<A>(v.at[p]);
     }
+  }
+  // Taps tap ... tap + M - 1 of `taps`; 0 beyond.
+  template <class A, int M>
+  __device__ __forceinline__ void load(A (&to)[M][kSepconvPixels], int32_t tap, int32_t taps) const {
+    switch (view.dtype) {
+      case Dtype::kFloat64: return load_as<double>(to, tap, taps);
+      case Dtype::kFloat32: return load_as<float>(to, tap, taps);
+      case Dtype::kFloat16: return load_as<Half>(to, tap, taps);
+      default: return load_as<BFloat16>(to, tap, taps);
+    }
+  }
+};
+
+// Rows (or planes) of the image, one for each of M; those that do not exist are the last that does.
+template <class T, int M>
+__device__ __forceinline__ void sepconv_lines(const T* (&lines)[M][kSepconvGroup], const T* image, int64_t step,
+                                              int32_t count, int64_t plane, int32_t channels) {
+#pragma unroll
+  for (int r = 0; r < M; ++r) {
+#pragma unroll
+    for (int n = 0; n < kSepconvGroup; ++n) lines[r][n] = image + min(r, count - 1) * step + min(n, channels - 1) * plane;
+  }
+}
+
+// sums[r][n][p] = sum over the taps k of weights[k][p] image[n, first + r, x + p + k]: `lines` are at the first pixel, `left`
+// pixels before the end of their row.
+template <class T, class A>
+__device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvGroup][kSepconvPixels],
+                                               const T* (&lines)[kSepconvRows][kSepconvGroup],
+                                               const SepconvWeights& weights, int32_t taps, int32_t left) {
+  constexpr int P = kSepconvPixels;
+  A window[kSepconvRows][kSepconvGroup][P];  // pixel x of the row is at x % P
+  const auto enter = [&](int to, int32_t k, int at) {
+#pragma unroll
+    for (int r = 0; r < kSepconvRows; ++r) {
+#pragma unroll
+      for (int n = 0; n < kSepconvGroup; ++n) window[r][n][to] = k + at < left ? widen<A>(lines[r][n][at]) : A(0);
+    }
+  };
+#pragma unroll
+  for (int p = 0; p < P - 1; ++p) enter(p, 0, p);
+#pragma unroll
+  for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) sums[i / P / kSepconvGroup][i / P % kSepconvGroup][i % P] = A(0);
+#pragma unroll 1
+  for (int32_t k = 0; k < taps; k += kSepconvTaps) {
+    A w[kSepconvTaps][P];
+    weights.load(w, k, taps);
+#pragma unroll
+    for (int u = 0; u < kSepconvTaps; ++u) {
+      if (k + u >= taps) break;
+      enter((u + P - 1) % P, k, u + P - 1);
+#pragma unroll
+      for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) {
+        const int r = i / P / kSepconvGroup, n = i / P % kSepconvGroup, p = i % P;
+        sums[r][n][p] += w[u][p] * window[r][n][(u + p) % P];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kSepconvRows * kSepconvGroup; ++i) lines[i / kSepconvGroup][i % kSepconvGroup] += kSepconvTaps;
+  }
+}
+
+// sums[r][n][p] = sum over the taps k of weights[k][p] image[n, y + k, x + first + p + r]: `lines` are at the first pixel,
+// `left` pixels before the end of their row.
+template <class T, class A>
+__device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepconvGroup][kSepconvPixels],
+                                                  const T* (&lines)[1][kSepconvGroup], const SepconvWeights& weights,
+                                                  int32_t taps, int32_t row, int32_t left) {
+  constexpr int P = kSepconvPixels, kWindow = P + kSepconvSide - 1;
+#pragma unroll
+  for (int i = 0; i < kSepconvSide * kSepconvGroup * P; ++i) sums[i / P / kSepconvGroup][i / P % kSepconvGroup][i % P] = A(0);
+#pragma unroll 1
+  for (int32_t k = 0; k < taps; k += kSepconvTaps) {
+    A w[kSepconvTaps][P];
+    weights.load(w, k, taps);
+#pragma unroll
+    for (int u = 0; u < kSepconvTaps; ++u) {
+      if (k + u >= taps) break;
+#pragma unroll
+      for (int n = 0; n < kSepconvGroup; ++n) {
+        A window[kWindow];
+#pragma unroll
+        for (int i = 0; i < kWindow; ++i) window[i] = i < left ? widen<A>(lines[0][n][i]) : A(0);
+        lines[0][n] += row;
+#pragma unroll
+        for (int i = 0; i < kSepconvSide * P; ++i) sums[i / P][n][i % P] += w[u][i % P] * window[i / P + i % P];
+      }
+    }
+  }
+}
+
+template <class T, class A>
+__device__ __forceinline__ void store_pixels(T* to, const A (&values)[kSepconvPixels], int32_t pixels) {
+#pragma unroll
+  for (int p = 0; p < kSepconvPixels; ++p) {
+    if (p < pixels) to[p] = narrow_to<T>(values[p]);
   }
 }
 
 template <class T, class A>
 __global__ __launch_bounds__(kThreads) void sepconv_kernel(const T* __restrict__ image, T* __restrict__ out,
                                                            SepconvArgsGpu a) {
+  constexpr int P = kSepconvPixels;
   const SepconvPlace at = sepconv_place(a.height, a.width, (a.channels + kSepconvGroup - 1) / kSepconvGroup);
   if (at.y >= a.height || at.x >= a.width) return;
   const int32_t c = at.part * kSepconvGroup, channels = min(a.channels - c, kSepconvGroup);
-  const SepconvAxes axes{a.horizontal, a.taps_h, a.taps_v, 1, a.image_width()};
+  const SepconvWeights horizontal(a.horizontal, at, a.width), vertical(a.vertical, at, a.width);
   image += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
-  A totals[kSepconvGroup] = {};
-  for (int32_t i = 0; i < a.taps_v; i += kSepconvTaps) {
-    A sums[kSepconvTaps][kSepconvGroup];
-    sum_taps(sums, image, a.image_plane(), axes, at, i, channels);
+  A totals[kSepconvGroup][P] = {};
+  for (int32_t i = 0; i < a.taps_v; i += kSepconvRows) {
+    const T* lines[kSepconvRows][kSepconvGroup];
+    sepconv_lines(lines, image + i * int64_t{a.image_width()}, a.image_width(), a.taps_v - i, a.image_plane(), channels);
+    A sums[kSepconvRows][kSepconvGroup][P], w[kSepconvRows][P];
+    sum_along_rows(sums, lines, horizontal, a.taps_h, a.image_width() - at.x);
+    vertical.load(w, i, a.taps_v);
 #pragma unroll
-    for (int r = 0; r < kSepconvTaps; ++r) {
-      if (i + r >= a.taps_v) break;
-      const A weight = weight_at<A>(a.vertical, at, i + r, at.y, at.x);
-#pragma unroll
-      for (int n = 0; n < kSepconvGroup; ++n) totals[n] += weight * sums[r][n];
+    for (int j = 0; j < kSepconvRows * kSepconvGroup * P; ++j) {
+      const int r = j / P / kSepconvGroup, n = j / P % kSepconvGroup, p = j % P;
+      if (i + r < a.taps_v) totals[n][p] += w[r][p] * sums[r][n][p];
     }
   }
   out += (at.b * a.channels + c) * a.plane() + int64_t{at.y} * a.width + at.x;
 #pragma unroll
   for (int n = 0; n < kSepconvGroup; ++n) {
-    if (n < channels) out[n * a.plane()] = narrow_to<T>(totals[n]);
-  }
-}
-
-// grad[i] = sum over the channels of g sum_taps: of the columns where `axes` has the rows of weights, and the other way.
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void sepconv_grad_kernel_kernel(const T* __restrict__ grad_out,
-                                                                       const T* __restrict__ image, MutableView grad,
-                                                                       SepconvAxes axes, SepconvArgsGpu a) {
-  const SepconvPlace at = sepconv_place(a.height, a.width, (axes.others + kSepconvTaps - 1) / kSepconvTaps);
-  if (at.y >= a.height || at.x >= a.width) return;
-  const int32_t first = at.part * kSepconvTaps;
-  image += at.b * a.channels * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
-  grad_out += at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x;
-  A totals[kSepconvTaps] = {};
-  for (int32_t c = 0; c < a.channels; c += kSepconvGroup) {
-    A sums[kSepconvTaps][kSepconvGroup];
-    sum_taps(sums, image + c * a.image_plane(), a.image_plane(), axes, at, first, a.channels - c);
-#pragma unroll
-    for (int n = 0; n < kSepconvGroup; ++n) {
-      if (c + n >= a.channels) break;
-      const A g = widen<A>(grad_out[(c + n) * a.plane()]);
-#pragma unroll
-      for (int r = 0; r < kSepconvTaps; ++r) totals[r] += g * sums[r][n];
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < kSepconvTaps; ++r) {
-    if (first + r < axes.others) store(grad, at.b, first + r, at.y, at.x, totals[r]);
-  }
-}
-
-// A thread has one pixel of the image.
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void sepconv_grad_image_kernel(const T* __restrict__ grad_out,
-                                                                      T* __restrict__ grad, SepconvArgsGpu a) {
-  const int32_t groups = (a.channels + kSepconvGroup - 1) / kSepconvGroup;
-  const SepconvPlace at = sepconv_place(a.image_height(), a.image_width(), groups);
-  if (at.y >= a.image_height() || at.x >= a.image_width()) return;
-  const int32_t c = at.part * kSepconvGroup, channels = min(a.channels - c, kSepconvGroup);
-  grad_out += (at.b * a.channels + c) * a.plane();
-  A sums[kSepconvGroup] = {};
-  for (int32_t i = max(0, at.y - a.height + 1); i < min(a.taps_v, at.y + 1); ++i) {
-    for (int32_t j = max(0, at.x - a.width + 1); j < min(a.taps_h, at.x + 1); ++j) {
-      const int32_t y = at.y - i, x = at.x - j;
-      const A row = weight_at<A>(a.horizontal, at, j, y, x), column = weight_at<A>(a.vertical, at, i, y, x);
-#pragma unroll
-      for (int n = 0; n < kSepconvGroup; ++n) {
-        if (n < channels) sums[n] += widen<A>(grad_out[n * a.plane() + int64_t{y} * a.width + x]) * row * column;
-      }
-    }
-  }
-  grad += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
-#pragma unroll
-  for (int n = 0; n < kSepconvGroup; ++n) {
-    if (n < channels) grad[n * a.image_plane()] = narrow_to<T>(sums[n]);
+    if (n < channels) store_pixels(out + n * a.plane(), totals[n], a.width - at.x);
   }
 }
 
@@ -174,35 +212,7 @@ inline void launch_sepconv(const void* image, void* out, Dtype dtype, const Sepc
     using T = decltype(element);
     using A = decltype(compute);
     VFI_LAUNCH((sepconv_kernel<T, A>), sepconv_grid(a.batch, a.height, a.width, ceil_div(a.channels, kSepconvGroup)),
-               dim3(kSepconvColumns, kSepconvLines), 0, stream, static_cast<const T*>(image), static_cast<T*>(out), a);
-  });
-}
-
-// The gradient of the columns of weights where `vertical`, else of the rows.
-inline void launch_sepconv_grad_kernel(const void* grad_out, const void* image, const MutableView& grad, bool vertical,
-                                       Dtype dtype, const SepconvArgsGpu& a, cudaStream_t stream) {
-  if (a.batch * a.plane() == 0) return;
-  const SepconvAxes axes = vertical ? SepconvAxes{a.horizontal, a.taps_h, a.taps_v, 1, a.image_width()}
-                                    : SepconvAxes{a.vertical, a.taps_v, a.taps_h, a.image_width(), 1};
-  dispatch(dtype, sepconv_wide(a), [&](auto element, auto compute) {
-    using T = decltype(element);
-    using A = decltype(compute);
-    VFI_LAUNCH((sepconv_grad_kernel_kernel<T, A>),
-               sepconv_grid(a.batch, a.height, a.width, ceil_div(axes.others, kSepconvTaps)),
-               dim3(kSepconvColumns, kSepconvLines), 0, stream, static_cast<const T*>(grad_out),
-               static_cast<const T*>(image), grad, axes, a);
-  });
-}
-
-inline void launch_sepconv_grad_image(const void* grad_out, void* grad, Dtype dtype, const SepconvArgsGpu& a,
-                                      cudaStream_t stream) {
-  if (a.batch * a.channels * a.image_plane() == 0) return;
-  dispatch(dtype, sepconv_wide(a), [&](auto element, auto compute) {
-    using T = decltype(element);
-    using A = decltype(compute);
-    VFI_LAUNCH((sepconv_grad_image_kernel<T, A>),
-               sepconv_grid(a.batch, a.image_height(), a.image_width(), ceil_div(a.channels, kSepconvGroup)),
-               dim3(kSepconvColumns, kSepconvLines), 0, stream, static_cast<const T*>(grad_out), static_cast<T*>(grad), a);
+               dim3(kSepconvAcross, kSepconvLines), 0, stream, static_cast<const T*>(image), static_cast<T*>(out), a);
   });
 }
 

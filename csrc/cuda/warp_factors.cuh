@@ -1,0 +1,103 @@
+// A warp's product of 16 x 16 and 16 x 8 elements of 16 bits, its factors and sums one by one: for kernels that choose
+// which factors meet, and want their sums in registers. On the tensor cores; elsewhere (the tests' emulation, older
+// devices) the second definitions compute the same.
+#pragma once
+
+#include <type_traits>
+
+#include "cuda/launch.cuh"
+
+namespace vfi::cuda {
+
+// The sums of a warp, [16][8]: four of each lane.
+struct WarpSums {
+  float at[4];
+  static __device__ __forceinline__ int row(int i) { return static_cast<int>(threadIdx.x) % 32 / 4 + i / 2 * 8; }
+  static __device__ __forceinline__ int column(int i) { return static_cast<int>(threadIdx.x) % 4 * 2 + i % 2; }
+};
+
+// Element (row, k) of the left factor, (k, column) of the right one, is at [row][k] with kDepthInside, else at [k][row], of
+// shared memory whose lines are kStep elements apart and 16 bytes aligned. A lane reads from at + place() on.
+#if defined(VFI_CUDA_EMULATION) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+template <class F, int kStep, bool kDepthInside>
+class WarpFactor {
+  const F* elements_;
+
+ public:
+  static __device__ int place() { return 0; }
+  __device__ void load(const F* at, int offset) { elements_ = at + offset; }  // multiplied before it is overwritten
+  __device__ float element(int row, int k) const {
+    return widen<float>(elements_[kDepthInside ? row * kStep + k : k * kStep + row]);
+  }
+};
+template <class F, int kStep, bool kDepthInside>
+using LeftFactor = WarpFactor<F, kStep, kDepthInside>;
+template <class F, int kStep, bool kDepthInside>
+using RightFactor = WarpFactor<F, kStep, kDepthInside>;
+
+template <class F, class Left, class Right>
+__device__ void multiply_add(WarpSums& sums, const Left& left, const Right& right) {
+  for (int i = 0; i < 4; ++i) {
+    for (int k = 0; k < 16; ++k) sums.at[i] += left.element(sums.row(i), k) * right.element(sums.column(i), k);
+  }
+}
+#else
+// ldmatrix brings 8 x 8 elements to the registers where mma.sync m16n8k16 wants them, transposed where k is outside. Eight
+// lanes say where the lines of each are.
+template <class F, int kStep, bool kDepthInside>
+struct LeftFactor {
+  unsigned bits[4];
+
+  static __device__ __forceinline__ int place() {
+    const int lane = static_cast<int>(threadIdx.x) % 32, line = lane % 8, down = lane & 8, later = lane / 16 * 8;
+    return kDepthInside ? (line + down) * kStep + later : (line + later) * kStep + down;
+  }
+  __device__ __forceinline__ void load(const F* at, int offset) {
+    const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(at)) + offset * static_cast<int>(sizeof(F));
+    if constexpr (kDepthInside) {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                   : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3]) : "r"(from) : "memory");
+    } else {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                   : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3]) : "r"(from) : "memory");
+    }
+  }
+};
+
+template <class F, int kStep, bool kDepthInside>
+struct RightFactor {
+  unsigned bits[2];
+
+  static __device__ __forceinline__ int place() {
+    const int lane = static_cast<int>(threadIdx.x) % 16, line = lane % 8, later = lane & 8;
+    return kDepthInside ? line * kStep + later : (line + later) * kStep;
+  }
+  __device__ __forceinline__ void load(const F* at, int offset) {
+    const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(at)) + offset * static_cast<int>(sizeof(F));
+    if constexpr (kDepthInside) {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                   : "=r"(bits[0]), "=r"(bits[1]) : "r"(from) : "memory");
+    } else {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                   : "=r"(bits[0]), "=r"(bits[1]) : "r"(from) : "memory");
+    }
+  }
+};
+
+template <class F, class Left, class Right>
+__device__ __forceinline__ void multiply_add(WarpSums& sums, const Left& left, const Right& right) {
+  float(&c)[4] = sums.at;
+  const unsigned(&a)[4] = left.bits;
+  if constexpr (std::is_same_v<F, Half>) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(right.bits[0]), "r"(right.bits[1]));
+  } else {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(right.bits[0]), "r"(right.bits[1]));
+  }
+}
+#endif
+
+}  // namespace vfi::cuda
