@@ -97,6 +97,47 @@ __device__ __forceinline__ void sum_over_lanes(const Place& p, A (&values)[N]) {
   }
 }
 
+template <class T, class A, int R, int M>
+__device__ __forceinline__ void load_column_as(const ConstView& view, int64_t offset, const int32_t (&y)[R],
+                                               A (&values)[R][M]) {
+#pragma unroll
+  for (int r = 0; r < R; ++r) {
+    load_as<T>(view.data, offset + y[r] * view.strides.row, view.strides.channel, values[r]);
+  }
+}
+
+// Channels 0 ... M - 1 of R pixels of a column.
+template <class A, int R, int M>
+__device__ __forceinline__ void load_column(const ConstView& view, int64_t b, const int32_t (&y)[R], int32_t x,
+                                            A (&values)[R][M]) {
+  const int64_t offset = view.strides.offset(b, 0, 0, x);
+  switch (view.dtype) {
+    case Dtype::kFloat64: return load_column_as<double>(view, offset, y, values);
+    case Dtype::kFloat32: return load_column_as<float>(view, offset, y, values);
+    case Dtype::kFloat16: return load_column_as<Half>(view, offset, y, values);
+    default: load_column_as<BFloat16>(view, offset, y, values);
+  }
+}
+
+template <class T, class A, int M>
+__device__ __forceinline__ void store_as(void* data, int64_t offset, int64_t step, const A (&values)[M]) {
+#pragma unroll
+  for (int m = 0; m < M; ++m) narrow(values[m], static_cast<T*>(data)[offset + m * step]);
+}
+
+// Channels c ... c + M - 1 of a pixel.
+template <class A, int M>
+__device__ __forceinline__ void store_channels(const MutableView& view, int64_t b, int64_t c, int32_t y, int32_t x,
+                                               const A (&values)[M]) {
+  const int64_t offset = view.strides.offset(b, c, y, x), step = view.strides.channel;
+  switch (view.dtype) {
+    case Dtype::kFloat64: return store_as<double>(view.data, offset, step, values);
+    case Dtype::kFloat32: return store_as<float>(view.data, offset, step, values);
+    case Dtype::kFloat16: return store_as<Half>(view.data, offset, step, values);
+    default: store_as<BFloat16>(view.data, offset, step, values);
+  }
+}
+
 // The corners of one position, in row-major order: corner k is pixel (y0 + k / 2, x0 + k % 2).
 template <class A>
 struct Corners {

@@ -23,14 +23,80 @@ __device__ __forceinline__ Taps<A> load_taps(const PathView& p, int64_t b, int64
   return taps_at(p.curve, tau[0], p.order);
 }
 
+// Where an output pixel lies in the keyframes. Made once for all that a thread does there: it costs divisions.
+template <class A>
+struct PathPlace {
+  ResizeAxis<A> y, x;
+};
+
+template <class A>
+__device__ __forceinline__ PathPlace<A> path_place(const PathView& p, int32_t y, int32_t x) {
+  return {resize_axis<A>(y, p.size.h, p.size.H), resize_axis<A>(x, p.size.w, p.size.W)};
+}
+
+// Both components there of keyframe k of sample b, from keyframes of elements E.
+template <class E, class A>
+__device__ __forceinline__ void read_keyframe(const PathView& p, int64_t b, int32_t k, int32_t y, int32_t x,
+                                              A (&value)[2]) {
+  const Strides& strides = p.keyframes.strides;
+  load_as<E>(p.keyframes.data, strides.offset(b, int64_t{2} * k, y, x), strides.channel, value);
+}
+
+// Calls run(E()) with the element type of the keyframes.
+template <class A, class Run>
+__device__ __forceinline__ void with_keyframes(const PathView& p, Run&& run) {
+  switch (p.keyframes.dtype) {
+    case Dtype::kFloat64:
+      if constexpr (sizeof(A) == sizeof(double)) run(double());
+      break;
+    case Dtype::kFloat32: return run(float());
+    case Dtype::kFloat16: return run(Half());
+    default: run(BFloat16());
+  }
+}
+
+template <class E, class A>
+__device__ __forceinline__ void combine_keyframes(const PathView& p, int64_t b, const Taps<A>& taps,
+                                                  const PathPlace<A>& at, A (&flow)[2]) {
+  if (!p.size.same()) {
+    const auto read = [&](int32_t k, int32_t row, int32_t column, A(&pixel)[2]) {
+      read_keyframe<E>(p, b, k, row, column, pixel);
+    };
+    return trajectory_flow(taps, p.size, at.y, at.x, read, flow);
+  }
+  A value[4][2];  // all are in flight together
+#pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    if (taps.w[m] != A(0)) read_keyframe<E>(p, b, taps.first + m, at.y.at, at.x.at, value[m]);
+  }
+  flow[0] = flow[1] = A(0);
+#pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    if (taps.w[m] == A(0)) continue;
+    flow[0] += taps.w[m] * value[m][0];
+    flow[1] += taps.w[m] * value[m][1];
+  }
+}
+
+// The flow by the taps of a tau.
+template <class A>
+__device__ __forceinline__ void load_flow(const PathView& p, int64_t b, const Taps<A>& taps, const PathPlace<A>& at,
+                                          A (&flow)[2]) {
+  with_keyframes<A>(p, [&](auto element) { combine_keyframes<decltype(element)>(p, b, taps, at, flow); });
+}
+
 // The flow of tau t at output pixel (y, x).
 template <class A>
 __device__ __forceinline__ void load_flow(const PathView& p, int64_t b, int64_t t, int32_t y, int32_t x, A (&flow)[2]) {
-  const Taps<A> taps = load_taps<A>(p, b, t, y, x);
-  const auto read = [&](int32_t k, int32_t row, int32_t column, A(&pixel)[2]) {
-    load(p.keyframes, b, int64_t{2} * k, row, column, pixel);
-  };
-  trajectory_flow(taps, p.size, y, x, read, flow);
+  load_flow(p, b, load_taps<A>(p, b, t, y, x), path_place<A>(p, y, x), flow);
+}
+
+// Taps of a tau that all pixels share, made by one thread for the block, in `shared`. Every thread has to call it.
+template <class A>
+__device__ __forceinline__ Taps<A> shared_taps(const PathView& p, int64_t b, int64_t t, Taps<A>* shared) {
+  if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) *shared = load_taps<A>(p, b, t, 0, 0);
+  __syncthreads();
+  return *shared;
 }
 
 }  // namespace vfi::cuda

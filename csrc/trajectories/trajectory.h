@@ -46,12 +46,17 @@ struct ResizeAxis {
   A l;
 };
 
+// a / b of numbers that are not negative, b below 2^32. A GPU divides 64 bits in many times the steps of 32.
+VFI_HOST_DEVICE int64_t whole_part(int64_t a, int64_t b) {
+  return a >> 32 == 0 ? static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b)) : a / b;
+}
+
 template <class A>
 VFI_HOST_DEVICE ResizeAxis<A> resize_axis(int32_t x, int32_t size, int32_t out_size) {
   if (size == out_size) return {x, A(0)};
   const int64_t doubled = 2 * int64_t{out_size}, numerator = (2 * int64_t{x} + 1) * size - out_size;
   if (numerator < 0) return {0, A(0)};
-  const int32_t at = static_cast<int32_t>(numerator / doubled);
+  const int32_t at = static_cast<int32_t>(whole_part(numerator, doubled));
   if (at >= size - 1) return {size - 1, A(0)};
   return {at, static_cast<A>(numerator - at * doubled) / static_cast<A>(doubled)};
 }
@@ -86,11 +91,10 @@ VFI_HOST_DEVICE A scale_y(const Resize& r) {
   return r.h == r.H ? A(1) : static_cast<A>(r.H) / static_cast<A>(r.h);
 }
 
-// The flow of output pixel (y, x): read(k, y, x, pixel) gives both components of a pixel of keyframe k.
+// The flow of the output pixel at (ay, ax): read(k, y, x, pixel) gives both components of a pixel of keyframe k.
 template <class A, class Read>
-VFI_HOST_DEVICE void trajectory_flow(const Taps<A>& taps, const Resize& r, int32_t y, int32_t x, Read&& read,
-                                     A (&flow)[2]) {
-  const ResizeAxis<A> ay = resize_axis<A>(y, r.h, r.H), ax = resize_axis<A>(x, r.w, r.W);
+VFI_HOST_DEVICE void trajectory_flow(const Taps<A>& taps, const Resize& r, const ResizeAxis<A>& ay, const ResizeAxis<A>& ax,
+                                     Read&& read, A (&flow)[2]) {
   flow[0] = flow[1] = A(0);
   for (int m = 0; m < 4; ++m) {
     if (taps.w[m] == A(0)) continue;
@@ -99,6 +103,12 @@ VFI_HOST_DEVICE void trajectory_flow(const Taps<A>& taps, const Resize& r, int32
     for (int c = 0; c < 2; ++c) flow[c] += taps.w[m] * value[c];
   }
   flow[0] *= scale_x<A>(r), flow[1] *= scale_y<A>(r);
+}
+
+template <class A, class Read>
+VFI_HOST_DEVICE void trajectory_flow(const Taps<A>& taps, const Resize& r, int32_t y, int32_t x, Read&& read,
+                                     A (&flow)[2]) {
+  trajectory_flow(taps, r, resize_axis<A>(y, r.h, r.H), resize_axis<A>(x, r.w, r.W), read, flow);
 }
 
 }  // namespace VFI_LEVEL

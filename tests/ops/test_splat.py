@@ -134,6 +134,24 @@ def test_each_corner_is_checked_by_itself(backend):
     assert vk.splat(torch.tensor([4.0, 0.0, 8.0]).view(1, 1, 1, 3), flow, mode="sum").flatten().tolist() == [2, 0, 6]
 
 
+@pytest.mark.parametrize("channels", [3, 9])
+@pytest.mark.parametrize("mode", ["sum", "softmax"])
+def test_a_flow_that_takes_pixels_all_over(backend, mode, channels):
+    """Of a row of 32 pixels, to targets of more than 16 tiles: what bounds do not narrow down."""
+    rng = torch.Generator().manual_seed(5)
+    image, metric = torch.randn(1, channels, 4, 640, generator=rng), torch.randn(1, 1, 4, 640, generator=rng)
+    flow = torch.rand(1, 2, 4, 640, generator=rng) * 900 - 450
+    flow[:, 1] /= 100
+    flow[0, 0, 0, :8] = torch.tensor([torch.nan, torch.inf, -torch.inf, 1e30, -1e30, 0.0, 1.0, -0.5])
+    metric = metric_for(mode, metric)
+    out = vk.splat(image, flow, metric, mode=mode)
+    with vk.use_backend("reference"):
+        oracle = vk.splat(image.double(), flow.double(), None if metric is None else metric.double(), mode=mode)
+    torch.testing.assert_close(out.double(), oracle, rtol=1e-4, atol=1e-4)
+    if backend == "deterministic":
+        assert torch.equal(out, vk.splat(image, flow, metric, mode=mode))
+
+
 def test_several_inputs_share_one_flow(backend):
     image, flow, metric = random_inputs(3)
     others = [image, image[:, :1].half(), torch.cat([image] * 6, 1).contiguous(memory_format=torch.channels_last)]

@@ -8,7 +8,7 @@
 // are deterministic. The gradient of the image is a scatter, in ops/splat.
 #pragma once
 
-#include "sampling/gather.cuh"
+#include "sampling/sample.cuh"
 
 namespace vfi::cuda {
 
@@ -23,35 +23,49 @@ template <class T, class A, class Access>
 __global__ __launch_bounds__(kThreads, kResident<T, A>) void backward_warp_kernel(const T* __restrict__ image,
                                                                                   T* __restrict__ out, WarpArgsGpu args,
                                                                                   PixelGrid grid) {
-  constexpr int N = Access::N, kUnroll = Access::kUnroll;
-  const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
+  const DenseShape to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
   if (!p.inside) return;
   A flow[2];
   load(args.flow, p.b, p.y, p.x, flow);
-  const auto at = position(flow[0], flow[1], args.padding, from.height, from.width, p.y, p.x);
-  const Corners<A> c = corners(at.x, at.y);
-  const int64_t step = p.lanes * N * from.channel_stride(), to_step = p.lanes * N * to.channel_stride();
-  image += from.offset(p.b, at.y.at, at.x.at) + p.lane * N * from.channel_stride();
-  out += to.offset(p.b, p.y, p.x) + p.lane * N * to.channel_stride();
-  for (int32_t start = p.lane * N; start < from.channels; start += p.lanes * N * kUnroll) {
-    Pack<T, N> v[kUnroll][4] = {};
+  sample_pixel<Access>(image, out + to.offset(p.b, p.y, p.x), args.image, to, args.padding, p, flow);
+}
+
+// The slopes of the channels of this lane, where all four corners are used: of products summed corner by corner.
+template <class Access, class T, class A>
+__device__ __forceinline__ void whole_slopes(const T* grad_out, const T* image, const DenseShape& from, const DenseShape& to,
+                                             const Place& p, const Axis<A>& x, const Axis<A>& y, A (&sums)[2]) {
+  A dot[4] = {A(0), A(0), A(0), A(0)};
+  for_each_packs<Access>(p, from, to, image + from.offset(p.b, y.at, x.at), grad_out, [&](auto count, auto at, auto g_at) {
+    constexpr int kCount = decltype(count)::value, N = Access::N;
+    Pack<T, N> v[kCount][4], g[kCount];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int32_t channel = start + u * p.lanes * N;
-      if (channel < from.channels) load_corners(image + u * step, from, c.used, v[u]);
+    for (int u = 0; u < kCount; ++u) {
+      g[u] = load_pack<T, N>(g_at(u));
+      load_whole(at(u), from, v[u]);
     }
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int32_t channel = start + u * p.lanes * N;
-      if (channel >= from.channels) break;
-      Pack<T, N> result;
+    for (int i = 0; i < kCount * N; ++i) {
 #pragma unroll
-      for (int n = 0; n < N; ++n) result.at[n] = narrow_to<T>(interpolate(c, v[u], n));
-      store_pack(out + u * to_step, result);
+      for (int k = 0; k < 4; ++k) dot[k] += widen<A>(g[i / N].at[i % N]) * widen<A>(v[i / N][k].at[i % N]);
     }
-    image += kUnroll * step;
-    out += kUnroll * to_step;
+  });
+  sums[0] = y.r * (dot[1] - dot[0]) + y.l * (dot[3] - dot[2]);
+  sums[1] = x.r * (dot[2] - dot[0]) + x.l * (dot[3] - dot[1]);
+}
+
+template <class Access, class T, class A>
+__device__ __forceinline__ void padded_slopes(const T* grad_out, const T* image, const DenseShape& from, const DenseShape& to,
+                                              const Place& p, const Position<A>& at, A (&sums)[2]) {
+  constexpr int N = Access::N;
+  const CornerSlopes<A> slopes = corner_slopes(at.x, at.y);
+  image += from.offset(p.b, at.y.at, at.x.at);
+  for (int32_t channel = p.lane * N; channel < from.channels; channel += p.lanes * N) {
+    Pack<T, N> v[4];
+    const Pack<T, N> g = load_pack<T, N>(grad_out + channel * to.channel_stride());
+    load_corners(image + channel * from.channel_stride(), from, slopes.reads, v);
+#pragma unroll
+    for (int n = 0; n < N; ++n) add_slopes(slopes, v, n, widen<A>(g.at[n]), sums[0], sums[1]);
   }
 }
 
@@ -60,41 +74,23 @@ __global__ __launch_bounds__(kThreads) void backward_warp_grad_flow_kernel(const
                                                                            const T* __restrict__ image,
                                                                            MutableView grad_flow, WarpArgsGpu args,
                                                                            PixelGrid grid) {
-  constexpr int N = Access::N, kUnroll = Access::kUnroll;
   const DenseShape from = args.image.laid_out(Access::kLast), to = args.out.laid_out(Access::kLast);
   const Place p = place<Access::kLast>(grid);
   A sums[2] = {A(0), A(0)};
   if (p.inside) {
     A flow[2];
     load(args.flow, p.b, p.y, p.x, flow);
-    const auto at = position(flow[0], flow[1], args.padding, from.height, from.width, p.y, p.x);
-    const CornerSlopes<A> slopes = corner_slopes(at.x, at.y);
-    const int64_t step = p.lanes * N * from.channel_stride(), to_step = p.lanes * N * to.channel_stride();
-    image += from.offset(p.b, at.y.at, at.x.at) + p.lane * N * from.channel_stride();
-    grad_out += to.offset(p.b, p.y, p.x) + p.lane * N * to.channel_stride();
-    for (int32_t start = p.lane * N; start < from.channels; start += p.lanes * N * kUnroll) {
-      Pack<T, N> v[kUnroll][4] = {}, g[kUnroll] = {};
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        if (start + u * p.lanes * N >= from.channels) break;
-        g[u] = load_pack<T, N>(grad_out + u * to_step);
-        load_corners(image + u * step, from, slopes.reads, v[u]);
-      }
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-        if (start + u * p.lanes * N >= from.channels) break;
-#pragma unroll
-        for (int n = 0; n < N; ++n) add_slopes(slopes, v[u], n, widen<A>(g[u].at[n]), sums[0], sums[1]);
-      }
-      image += kUnroll * step;
-      grad_out += kUnroll * to_step;
+    const Axis<A> x = split_axis(flow[0], p.x), y = split_axis(flow[1], p.y);
+    grad_out += to.offset(p.b, p.y, p.x);
+    if (is_whole(x, y, from.height, from.width)) {
+      whole_slopes<Access>(grad_out, image, from, to, p, x, y, sums);
+    } else {
+      const auto at = position(flow[0], flow[1], args.padding, from.height, from.width, p.y, p.x);
+      padded_slopes<Access>(grad_out, image, from, to, p, at, sums);
     }
   }
   sum_over_lanes<Access::kLast>(p, sums);
-  if (p.inside && p.lane == 0) {
-    store(grad_flow, p.b, 0, p.y, p.x, sums[0]);
-    store(grad_flow, p.b, 1, p.y, p.x, sums[1]);
-  }
+  if (p.inside && p.lane == 0) store_channels(grad_flow, p.b, 0, p.y, p.x, sums);
 }
 
 inline void launch_backward_warp(const void* image, void* out, Dtype dtype, const WarpArgsGpu& args,

@@ -44,7 +44,15 @@ std::tuple<Tensor, Tensor> sample_trajectory_grad(Tensor grad_out, Tensor keyfra
   if (need_taus) {
     args.path = path_view(keyframes, taus, height, width, curve, derivative + 1);
     args.out = mutable_view_of(grad_taus);
-    launch_grad_taus(args, float64, device.stream);
+    if (args.path.per_pixel) {
+      launch_grad_pixel_taus(args, float64, device.stream);
+    } else {
+      TauTiles tiles = tau_tiles(args);
+      const ScalarType type = float64 ? ScalarType::Double : ScalarType::Float;
+      const Tensor sums = empty(keyframes, {tiles.taus, tiles.count}, type);
+      tiles.sums = {sums.mutable_data_ptr()};
+      launch_grad_taus(args, tiles, float64, device.stream);
+    }
   }
   device.check_launches();
   return {grad_keyframes, grad_taus};

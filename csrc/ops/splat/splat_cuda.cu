@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "ops/splat/splat_args_gpu.h"
+#include "ops/splat/splat_finish_kernels.cuh"
 #include "ops/splat/splat_kernels.cuh"
-#include "ops/splat/splat_ordered_kernels.cuh"
+#include "ops/splat/splat_lists_kernels.cuh"
 #include "ops/splat/splat_shift_kernels.cuh"
 
 namespace vfi::cuda {
@@ -13,30 +14,17 @@ namespace {
 
 using Tensors = std::vector<Tensor>;
 
-struct Sorted {
-  Tensor values, indices;
-};
-
-// Equal values keep their order.
-Sorted stable_sort(const Tensor& values) {
-  using torch::stable::detail::from;
-  using torch::stable::detail::to;
-  StableIValue stack[4] = {from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack, TORCH_ABI_VERSION));
-  return {to<Tensor>(stack[0]), to<Tensor>(stack[1])};
-}
-
-int64_t* integers(const Tensor& t) { return static_cast<int64_t*>(t.mutable_data_ptr()); }
-
-// Spreads several inputs along one flow. With `deterministic` the order of all sums is fixed by a plan that is made
-// here, once; without, nothing is computed yet.
+// Spreads several inputs along one flow. With `deterministic` the order of all sums is fixed by the bounds of where
+// its pixels land, which are found here, once; without, nothing is computed yet.
 class Scatter {
  public:
   Scatter(const OnDevice& device, const Tensor& flow, const ScatterArgsGpu& s, bool deterministic);
 
   // The sums of `values`, which is dense with `layout`; and of the weight as channel C.
   Tensor sums(const Tensor& values, MemoryFormat layout, bool with_weight) const;
-  // How those are finished, without a division.
+  // The result itself, where a tile has all channels of `values` at once: false where it does not. `finish` divides.
+  bool finish_at_once(const Tensor& values, MemoryFormat layout, const Finish& finish, const Tensor& result) const;
+  // How sums are finished, without a division.
   Finish finish(const Tensor& values, MemoryFormat layout, bool with_weight, const Tensor& sums) const;
 
  private:
@@ -45,19 +33,34 @@ class Scatter {
   const ScatterArgsGpu s_;
   const OnDevice& device_;
   bool deterministic_;
-  std::optional<Tensor> order_, starts_;
+  BoundsTree tree_{};
+  CellLists lists_{};
+  std::vector<Tensor> memory_;  // of both
 };
 
 Scatter::Scatter(const OnDevice& device, const Tensor& flow, const ScatterArgsGpu& s, bool deterministic)
     : s_(s), device_(device), deterministic_(deterministic) {
   if (!deterministic) return;
-  const int64_t cells = cells_of(s.B, s.target_H, s.target_W);
-  const Tensor keys = empty(flow, {s.pixels()}, ScalarType::Long);
-  launch_cell_keys(integers(keys), s, device.stream);
-  const Sorted sorted = stable_sort(keys);
-  starts_ = empty(flow, {cells + 1}, ScalarType::Long);
-  launch_cell_starts(integers(sorted.values), integers(*starts_), s.pixels(), cells, device.stream);
-  order_ = sorted.indices;
+  tree_ = bounds_tree(s);
+  const auto allocate = [&](auto element, int64_t count) {
+    memory_.push_back(scratch<decltype(element)>(flow, count));
+    return elements<decltype(element)>(memory_.back());
+  };
+  tree_.of_rows = allocate(Bounds(), s.B * tree_.blocks() * kBlockRows);
+  tree_.of_blocks = allocate(Bounds(), s.B * tree_.blocks());
+  tree_.of_groups = allocate(Bounds(), s.B * tree_.groups());
+  lists_.pixels = s.pixels(), lists_.cells = cells_of(s.B, s.target_H, s.target_W);
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  const bool lists = lists_.pixels < kMost && lists_.cells < kMost;
+  if (lists) {
+    using Count = unsigned long long;
+    tree_.visits = allocate(Count(), 1);
+    lists_.ends = allocate(int32_t(), lists_.cells);
+    lists_.order = allocate(int32_t(), lists_.pixels);
+    clear(tree_.visits, sizeof(Count), device.stream);
+  }
+  launch_bounds_tree(s, tree_, device.stream);
+  if (lists) launch_lists(s, tree_, lists_, device.stream);
 }
 
 SumLayout Scatter::sum_layout(const Tensor& values, MemoryFormat layout, bool with_weight) const {
@@ -73,13 +76,20 @@ Tensor Scatter::sums(const Tensor& values, MemoryFormat layout, bool with_weight
   l.sums = {result.mutable_data_ptr()};
   const Dtype dtype = dtype_of(values);
   if (deterministic_) {
-    const Plan plan{integers(*order_), integers(*starts_)};
-    launch_ordered_gather(values.const_data_ptr(), dtype, s_, l, plan, device_.stream);
+    launch_ordered(values.const_data_ptr(), dtype, s_, l, tree_, lists_, Direct{}, device_.stream);
   } else {
     clear(l.sums.data, result.numel() * result.element_size(), device_.stream);
     launch_scatter(values.const_data_ptr(), dtype, s_, l, device_.stream);
   }
   return result;
+}
+
+bool Scatter::finish_at_once(const Tensor& values, MemoryFormat layout, const Finish& finish, const Tensor& result) const {
+  const SumLayout l = sum_layout(values, layout, finish.division != Division::kNone);
+  if (!deterministic_ || l.groups > groups_of_tile(s_, l)) return false;
+  const Direct d{true, result.mutable_data_ptr(), dense_shape_of(result, layout), finish};
+  launch_ordered(values.const_data_ptr(), dtype_of(values), s_, l, tree_, lists_, d, device_.stream);
+  return true;
 }
 
 Finish Scatter::finish(const Tensor& values, MemoryFormat layout, bool with_weight, const Tensor& sums) const {
@@ -105,6 +115,27 @@ void find_weight(Finish& f, const SumLayout& l, const ScatterArgsGpu& s) {
   f.weight_batch = 4 * l.groups * plane;
 }
 
+// Inputs of any number and channels: their sums, then their division by those of the weight, which one of them carries.
+void finish_each(const Scatter& scatter, const ScatterArgsGpu& s, const Tensors& values, const Finish& carried,
+                 const Tensors& outs, cudaStream_t stream) {
+  const size_t carrier = carrier_of(values);
+  const bool divides = carried.division != Division::kNone;
+  Tensors sums;
+  std::vector<Finish> finishes;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const bool with_weight = divides && i == carrier;
+    sums.push_back(scatter.sums(values[i], layout_of(values[i]), with_weight));
+    finishes.push_back(scatter.finish(values[i], layout_of(values[i]), with_weight, sums[i]));
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    Finish f = finishes[i];
+    f.division = carried.division;
+    if (divides) find_weight(f, finishes[carrier].sums, s);
+    if (i == carrier) f.weight_out = carried.weight_out, f.shift_out = carried.shift_out;
+    launch_finish(outs[i].mutable_data_ptr(), dtype_of(outs[i]), dense_shape_of(outs[i], layout_of(values[i])), s, f, stream);
+  }
+}
+
 }  // namespace
 
 void finish_sums(const OnDevice& device, const Tensor& sums, const Tensor& result, MemoryFormat layout, bool float64) {
@@ -121,8 +152,9 @@ Tensor scatter_gradient(const OnDevice& device, const Tensor& grad_out, const Te
                         const ScatterArgsGpu& s, bool deterministic) {
   const MemoryFormat layout = layout_of(image);
   const Scatter scatter(device, flow, s, deterministic);
-  const Tensor sums = scatter.sums(grad_out, layout, false);
   Tensor result = empty_for(image);
+  if (scatter.finish_at_once(grad_out, layout, Finish{}, result)) return result;
+  const Tensor sums = scatter.sums(grad_out, layout, false);
   finish_sums(device, sums, result, layout, s.float64);
   return result;
 }
@@ -133,39 +165,31 @@ Splatted splat_tensors_gpu(const OnDevice& device, ScatterArgsGpu s, const Tenso
   const ScalarType type = s.float64 ? ScalarType::Double : ScalarType::Float;
   const bool divides = division != Division::kNone, keep = keep_weight && divides;
   const bool softmax = s.factor == Factor::kSoftmax;
-  Tensor weight = nothing(like, type), shift = nothing(like, type), range = nothing(like, type);
-  if (keep) weight = empty(like, {s.B, 1, s.H, s.W}, type);
+  const Tensor range = softmax ? empty(like, {s.B, 2}, type) : nothing(like, type);
+  const Tensor target_max = softmax ? empty(like, {s.B, 1, s.H, s.W}, type) : nothing(like, type);
+  const Tensor weight = keep ? empty(like, {s.B, 1, s.H, s.W}, type) : nothing(like, type);
+  const Tensor shift = keep && softmax ? empty(like, {s.B, 1, s.H, s.W}, type) : nothing(like, type);
   if (softmax) {
-    shift = empty(like, {s.B, 1, s.H, s.W}, type);
-    range = empty(like, {s.B, 2}, type);
     s.range = {range.mutable_data_ptr()};
-    s.target_max = {shift.mutable_data_ptr()};
+    s.target_max = {target_max.mutable_data_ptr()};
     launch_softmax_shift(s, device.stream);
   }
+  Finish carried{};  // of the input that has the weight
+  carried.division = division;
+  if (keep) carried.weight_out = {weight.mutable_data_ptr()};
+  if (keep && softmax) carried.shift_out = {shift.mutable_data_ptr()};
+  Splatted splatted{{}, weight, shift};
   const Scatter scatter(device, like, s, deterministic);
-  const size_t carrier = carrier_of(inputs);
-  Tensors sums, outs;
-  std::vector<Finish> finishes;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const MemoryFormat layout = layout_of(inputs[i]);
-    const bool with_weight = divides && i == carrier;
-    const Tensor values = with_layout(inputs[i], layout);
-    sums.push_back(scatter.sums(values, layout, with_weight));
-    finishes.push_back(scatter.finish(values, layout, with_weight, sums[i]));
-    finishes[i].division = division;
+  std::vector<Tensor> values;
+  for (const Tensor& x : inputs) {
+    splatted.outs.push_back(result(x, {s.B, x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x)));
+    values.push_back(with_layout(x, layout_of(x)));
   }
-  // The shift is decoded in place, so that every scatter comes before the first finish.
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (divides) find_weight(finishes[i], finishes[carrier].sums, s);
-    if (i == carrier && keep) finishes[i].weight_out = {weight.mutable_data_ptr()};
-    if (i == carrier && keep && softmax) finishes[i].shift_out = {shift.mutable_data_ptr()};
-    const Tensor& x = inputs[i];
-    outs.push_back(result(x, {s.B, x.size(1), x.size(2), x.size(3)}, x.scalar_type(), layout_of(x)));
-    launch_finish(outs[i].mutable_data_ptr(), dtype_of(inputs[i]), dense_shape_of(outs[i], layout_of(inputs[i])), s,
-                  finishes[i], device.stream);
+  if (inputs.size() > 1 || !scatter.finish_at_once(values[0], layout_of(like), carried, splatted.outs[0])) {
+    finish_each(scatter, s, values, carried, splatted.outs, device.stream);
   }
   device.check_launches();
-  return {outs, weight, keep && softmax ? shift : nothing(like, type)};
+  return splatted;
 }
 
 namespace {

@@ -9,7 +9,7 @@
 // float32, or float64.
 #pragma once
 
-#include "sampling/gather.cuh"
+#include "sampling/sample.cuh"
 #include "splatting/scatter.cuh"
 
 namespace vfi::cuda {
@@ -20,20 +20,39 @@ constexpr int kLandingResident = sizeof(A) == 8 ? 1
                                  : kPath        ? 2
                                                 : 3;
 
-// Kernels that read a source pixel's flow are compiled for flows (kPath false) and for paths.
+// Kernels that read the flow of R pixels in a column are compiled for flows (kPath false) and for paths.
+template <bool kPath, class A, int R>
+__device__ __forceinline__ void load_flows(const ScatterArgsGpu& s, int64_t b, const int32_t (&y)[R], int32_t x,
+                                           A (&flow)[R][2]) {
+  if constexpr (kPath) {
+    const int64_t owner = whole_part(b, s.path.count), t = b - owner * s.path.count;
+    Taps<A> taps;
+    if (!s.path.per_pixel) taps = load_taps<A>(s.path, owner, t, 0, 0);
+    PathPlace<A> at = path_place<A>(s.path, y[0], x);
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      if (s.path.per_pixel) taps = load_taps<A>(s.path, owner, t, y[r], x);
+      if (r > 0) at.y = resize_axis<A>(y[r], s.path.size.h, s.path.size.H);
+      load_flow(s.path, owner, taps, at, flow[r]);
+    }
+  } else {
+    load_column(s.flow, b, y, x, flow);
+  }
+}
+
 template <bool kPath, class A>
 __device__ __forceinline__ void load_flow_of(const ScatterArgsGpu& s, int64_t b, int32_t y, int32_t x, A (&flow)[2]) {
-  if constexpr (kPath) {
-    load_flow(s.path, b / s.path.count, b % s.path.count, y, x, flow);
-  } else {
-    load(s.flow, b, y, x, flow);
-  }
+  const int32_t rows[1] = {y};
+  A flows[1][2];
+  load_flows<kPath>(s, b, rows, x, flows);
+  flow[0] = flows[0][0];
+  flow[1] = flows[0][1];
 }
 
 // The sample of values and metric that sample b of the flow moves.
 template <bool kPath>
 __device__ __forceinline__ int64_t owner_of(const ScatterArgsGpu& s, int64_t b) {
-  return kPath ? b / s.path.count : b;
+  return kPath ? whole_part(b, s.path.count) : b;
 }
 
 // Calls run(A(), is_path) with the compute type and std::true_type for a path.
@@ -69,52 +88,68 @@ __device__ __forceinline__ A target_shift(const ScatterArgsGpu& s, int64_t b, in
 
 constexpr int32_t kNowhere = std::numeric_limits<int32_t>::min();
 
-// One source pixel: corner k is target pixel (y + k / 2, x + k % 2) and gets weight[k] = bilinear weight * factor.
+// One source pixel: corner k is target pixel (y + k / 2, x + k % 2) and gets weight[k] = bilinear weight * factor, if bit k
+// of `used` is set.
 template <class A>
 struct Landing {
   int32_t x = kNowhere, y = kNowhere;
   A weight[4] = {A(0), A(0), A(0), A(0)};
-  bool used[4] = {false, false, false, false};
+  unsigned used = 0;
 };
+constexpr unsigned kAllCorners = 15;
 
-// exp(metric - shift), with the shift of the sample or of each corner's target.
+// Bilinear weights; those of corners that are not used are 0.
 template <class A>
-__device__ __forceinline__ void softmax_factors(const ScatterArgsGpu& s, int64_t b, const Position<A>& at,
-                                                const Corners<A>& c, A metric, A (&e)[4]) {
-  const SampleShift<A> shift = sample_shift<A>(s, b);
-  if (!shift.per_target) {
-    const A common = std::exp(metric - shift.common);
-    for (int k = 0; k < 4; ++k) e[k] = common;
-    return;
+__device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
+  const Axis<A> at_x = split_axis(flow[0], x), at_y = split_axis(flow[1], y);
+  if (is_whole(at_x, at_y, s.target_H, s.target_W)) {
+    const A weight[4] = {at_x.r * at_y.r, at_x.l * at_y.r, at_x.r * at_y.l, at_x.l * at_y.l};
+    return {at_x.at, at_y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
   }
+  const auto at = position(flow[0], flow[1], s.padding, s.target_H, s.target_W, y, x);
+  Landing<A> landing;
+  for_each_corner(at.x, at.y, [&](int j, int i, A weight) {
+    landing.weight[2 * j + i] = weight;
+    landing.used |= 1u << (2 * j + i);
+  });
+  if (landing.used != 0) landing.x = at.x.at, landing.y = at.y.at;
+  return landing;
+}
+
+// Times exp(metric - shift), with the shift of the sample or of each corner's target.
+template <class A>
+__device__ __forceinline__ void multiply_softmax(const ScatterArgsGpu& s, const SampleShift<A>& shift, int64_t b, A metric,
+                                                 Landing<A>& landing) {
+  const A common = shift.per_target ? A(1) : std::exp(metric - shift.common);
+#pragma unroll
   for (int k = 0; k < 4; ++k) {
-    if (c.used[k]) e[k] = std::exp(metric - target_shift<A>(s, b, at.y.at + (k >> 1), at.x.at + (k & 1)));
+    A e = common;
+    if (shift.per_target && (landing.used >> k & 1)) {
+      e = std::exp(metric - target_shift<A>(s, b, landing.y + (k >> 1), landing.x + (k & 1)));
+    }
+    landing.weight[k] *= e;
   }
 }
 
 template <class A>
-__device__ __forceinline__ Landing<A> land(const ScatterArgsGpu& s, int64_t b, int32_t y, int32_t x, const A (&flow)[2],
-                                           A metric) {
-  Landing<A> landing;
-  if (skips_by_metric(s.factor) && !finite(metric)) return landing;
-  const auto at = position(flow[0], flow[1], s.padding, s.target_H, s.target_W, y, x);
-  const Corners<A> c = corners(at.x, at.y);
-  if (!c.any()) return landing;
-  A e[4] = {A(1), A(1), A(1), A(1)};
+__device__ __forceinline__ Landing<A> land(const ScatterArgsGpu& s, const SampleShift<A>& shift, int64_t b, int32_t y,
+                                           int32_t x, const A (&flow)[2], A metric) {
+  if (skips_by_metric(s.factor) && !finite(metric)) return {};
+  Landing<A> landing = land_unweighted(s, y, x, flow);
   if (s.factor == Factor::kSoftmax) {
-    softmax_factors(s, b, at, c, metric, e);
+    multiply_softmax(s, shift, b, metric, landing);
   } else if (s.factor != Factor::kOne) {
     const A sign = s.factor == Factor::kOneMinusSigmoid ? A(1) : A(-1);
     const A factor = s.factor == Factor::kLinear ? metric : A(1) / (A(1) + std::exp(sign * metric));
-    for (int k = 0; k < 4; ++k) e[k] = factor;
-  }
-  landing.x = at.x.at;
-  landing.y = at.y.at;
-  for (int k = 0; k < 4; ++k) {
-    landing.used[k] = c.used[k];
-    if (c.used[k]) landing.weight[k] = c.weight[k] * e[k];
+    for (int k = 0; k < 4; ++k) landing.weight[k] *= factor;
   }
   return landing;
+}
+
+// The shift of a sample, where there is one.
+template <class A>
+__device__ __forceinline__ SampleShift<A> shift_of(const ScatterArgsGpu& s, int64_t b) {
+  return s.factor == Factor::kSoftmax ? sample_shift<A>(s, b) : SampleShift<A>{false, A(0)};
 }
 
 // Where the sums are, and which values are spread.
@@ -133,39 +168,65 @@ __device__ __forceinline__ A* sums_at(const ScatterArgsGpu& s, const SumLayout& 
   return l.sums.as<A>() + 4 * pixel;
 }
 
-// What a source pixel brings along: its flow, its metric, and channels 4 g ... 4 g + 3.
-template <class T, class A>
-struct SourcePixel {
-  A flow[2], metric[1];
-  Pack<T, 4> values;
+// R pixels of a column; those beyond the image repeat its last one, and land nowhere.
+template <int R>
+struct Column {
+  int32_t x, y[R];
+  int32_t last_x, rows;  // x that is read; how many pixels there are, 0 where x is beyond
+
+  __device__ __forceinline__ Column(int32_t top, int32_t x, int32_t height, int32_t width) : x(x) {
+    last_x = min(x, width - 1);
+    rows = x < width ? height - top : 0;
+#pragma unroll
+    for (int r = 0; r < R; ++r) y[r] = min(top + r, height - 1);
+  }
 };
 
-template <bool kPath, class T, class A>
-__device__ __forceinline__ SourcePixel<T, A> load_pixel(const T* values, const ScatterArgsGpu& s, const SumLayout& l,
-                                                        int64_t b, int32_t g, int32_t y, int32_t x) {
-  SourcePixel<T, A> pixel{};
-  const int64_t owner = owner_of<kPath>(s, b);
-  load_flow_of<kPath>(s, b, y, x, pixel.flow);
-  if (s.factor != Factor::kOne) load(s.metric, owner, y, x, pixel.metric);
-  const T* at = values + l.values.offset(owner, y, x) + 4 * g * l.values.channel_stride();
-  if (l.packed && 4 * g < l.values.channels) {
-    pixel.values = load_pack<T, 4>(at);
-    return pixel;
-  }
+template <bool kPath, class A, int R>
+__device__ __forceinline__ void land_column(const ScatterArgsGpu& s, int64_t b, const Column<R>& at, Landing<A> (&landings)[R]) {
+  A flow[R][2], metric[R][1];
+  load_flows<kPath>(s, b, at.y, at.last_x, flow);
 #pragma unroll
-  for (int c = 0; c < 4; ++c) {
-    if (4 * g + c < l.values.channels) pixel.values.at[c] = at[c * l.values.channel_stride()];
+  for (int r = 0; r < R; ++r) metric[r][0] = A(0);
+  if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), at.y, at.last_x, metric);
+  const SampleShift<A> shift = shift_of<A>(s, b);
+#pragma unroll
+  for (int r = 0; r < R; ++r) {
+    landings[r] = Landing<A>{};
+    if (r < at.rows) landings[r] = land(s, shift, b, at.y[r], at.x, flow[r], metric[r][0]);
   }
-  return pixel;
 }
 
-// The values to spread: those of the pixel, and 1 for the weight.
-template <class T, class A>
-__device__ __forceinline__ void spread_values(const SourcePixel<T, A>& pixel, const SumLayout& l, int32_t g,
-                                              A (&v)[4]) {
+// Channels 4 g ... 4 g + 3 of pixels whose first channels are at `values` + row[r]: values to spread, which are 1 for the
+// weight. All loads are in flight together.
+template <class T, class A, int R>
+__device__ __forceinline__ void load_group(const T* values, const int64_t (&row)[R], const SumLayout& l, int32_t g,
+                                           A (&v)[R][4]) {
+  const int64_t step = l.values.channel_stride();
+  const int32_t left = l.values.channels - 4 * g;
+  values += 4 * g * step;
+  Pack<T, 4> raw[R];
+  if (left >= 4) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      if (l.packed) {
+        raw[r] = load_pack<T, 4>(values + row[r]);
+      } else {
+        for (int c = 0; c < 4; ++c) raw[r].at[c] = values[row[r] + c * step];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4 * R; ++i) v[i / 4][i % 4] = widen<A>(raw[i / 4].at[i % 4]);
+    return;
+  }
 #pragma unroll
   for (int c = 0; c < 4; ++c) {
-    v[c] = l.with_weight && 4 * g + c == l.values.channels ? A(1) : widen<A>(pixel.values.at[c]);
+    const A rest = l.with_weight && c == left ? A(1) : A(0);
+#pragma unroll
+    for (int r = 0; r < R; ++r) v[r][c] = rest;
+    if (c >= left) continue;
+#pragma unroll
+    for (int r = 0; r < R; ++r) v[r][c] = widen<A>(values[row[r] + c * step]);
   }
 }
 

@@ -1,167 +1,229 @@
-// The scatter-add of splat_landing.cuh as a gather in a fixed order, for torch.use_deterministic_algorithms(True):
+// The scatter-add of splat_landing.cuh in a fixed order, for torch.use_deterministic_algorithms(True):
 //
-//   sums[b, t, c] = sum over the source pixels that land on t, in row-major order, of weight * values
+//   sums[b, t, c] = sum over the source pixels that land on t of weight * values
 //
-// A plan is made once per flow and serves every input: the key of a source pixel is its cell (the target pixel of its
-// corner 0), and a stable sort by key lists the pixels of each cell in row-major order. A target pixel is corner 0, 1,
-// 2, 3 of the pixels in four cells; one thread merges those four lists. Every sum has one order, so it is bitwise equal
-// from run to run.
+// Work: a warp owns a tile of targets, whose sums are in shared memory. It goes through the rows of pixels that may land
+// there, which the bounds of splat_bounds_kernels.cuh tell, in the order of that tree, and adds 32 pixels at a time, corner by
+// corner: no two of them have the same corner on one target, unless they have the same cell, and those take turns in the
+// order of their lanes. So every sum has one order, and is bitwise equal from run to run; nothing is sorted. Where a tile
+// has all channels at once, it writes the result instead of the sums.
 #pragma once
 
-#include "ops/splat/splat_landing.cuh"
+#include "ops/splat/splat_bounds_kernels.cuh"
+#include "ops/splat/splat_finish_kernels.cuh"
 
 namespace vfi::cuda {
 
-// Cells start one row above and one column left of the target, because corner 0 may be outside while others are inside.
-VFI_HOST_DEVICE int64_t cells_of(int64_t batch, int64_t target_height, int64_t target_width) {
-  return batch * (target_height + 1) * (target_width + 1);
-}
+constexpr int kTileWarps = 4, kTileColumns = 32;
+// Rows of a tile, for all groups of channels that it has at a time.
+template <class A>
+constexpr int kTileRows = sizeof(A) == 8 ? 8 : 16;
 
-VFI_HOST_DEVICE int64_t cell_key(int64_t b, int32_t y, int32_t x, int64_t target_height, int64_t target_width) {
-  return (b * (target_height + 1) + y + 1) * (target_width + 1) + x + 1;
-}
+constexpr size_t turns_bytes(int rows) { return (kTileColumns + 1) * (rows + 1) * sizeof(unsigned); }
 
-struct Plan {
-  const int64_t* order;   // [B H W] source pixels (b H + y) W + x, sorted by cell; the ones that land nowhere come last
-  const int64_t* starts;  // [cells + 1] where the pixels of a cell start in `order`
-};
+// A tile of G groups of channels: Pack<A, 4> [G, rows, kTileColumns], and for each cell the lane whose turn it is.
+template <class A, int G>
+struct TargetTile {
+  static constexpr int kRows = kTileRows<A> / G;
+  Pack<A, 4>* sums;
+  unsigned* turns;  // [kRows + 1, kTileColumns + 1]
+  int32_t x, y;     // of its first target
 
-template <class A, bool kPath>
-__global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void cell_keys_kernel(int64_t* __restrict__ keys,
-                                                                                           ScatterArgsGpu s,
-                                                                                           PixelGrid grid) {
-  const Place p = place<false>(grid);
-  if (!p.inside) return;
-  A flow[2], metric[1] = {};
-  load_flow_of<kPath>(s, p.b, p.y, p.x, flow);
-  if (s.factor != Factor::kOne) load(s.metric, owner_of<kPath>(s, p.b), p.y, p.x, metric);
-  const Landing<A> landing = land(s, p.b, p.y, p.x, flow, metric[0]);
-  keys[(p.b * s.H + p.y) * s.W + p.x] = landing.x == kNowhere
-                                            ? cells_of(s.B, s.target_H, s.target_W)
-                                            : cell_key(p.b, landing.y, landing.x, s.target_H, s.target_W);
-}
-
-// starts[cell] = number of keys below cell, by binary search.
-template <class Key>
-__global__ __launch_bounds__(kThreads) void cell_starts_kernel(const Key* __restrict__ sorted_keys,
-                                                               int64_t* __restrict__ starts, int64_t count,
-                                                               int64_t cells) {
-  for (int64_t cell = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; cell <= cells;
-       cell += static_cast<int64_t>(gridDim.x) * kThreads) {
-    int64_t low = 0, high = count;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (sorted_keys[middle] < cell) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    starts[cell] = low;
+  static constexpr size_t bytes() {
+    return kTileWarps * (G * kRows * kTileColumns * sizeof(Pack<A, 4>) + turns_bytes(kRows));
   }
-}
-
-// The pixels that have target (y, x) as corner k, in row-major order.
-struct CornerList {
-  int64_t at, end, pixel;
-
-  __device__ __forceinline__ void fetch(const int64_t* order) {
-    pixel = at < end ? order[at] : std::numeric_limits<int64_t>::max();
+  __device__ __forceinline__ bool meets(const Bounds& bounds) const {
+    return bounds.at[0] < x + kTileColumns && bounds.at[1] < y + kRows && bounds.at[2] <= 1 - x && bounds.at[3] <= 1 - y;
   }
 };
 
-// The sums of channel group g of one target pixel.
-template <bool kPath, class T, class A>
-__device__ __forceinline__ void gather_target(const T* __restrict__ values, const ScatterArgsGpu& s, const SumLayout& l,
-                                              const Plan& plan, int64_t b, int32_t g, int32_t y, int32_t x) {
-  CornerList lists[4];
-#pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    const int64_t cell = cell_key(b, y - (k >> 1), x - (k & 1), s.target_H, s.target_W);
-    lists[k] = {plan.starts[cell], plan.starts[cell + 1], 0};
-    lists[k].fetch(plan.order);
-  }
-  A sums[4] = {A(0), A(0), A(0), A(0)};
-  while (true) {
-    int first = 0;
-    int64_t pixel = lists[0].pixel;
-#pragma unroll
-    for (int k = 1; k < 4; ++k) {
-      if (lists[k].pixel < pixel) {
-        first = k;
-        pixel = lists[k].pixel;
-      }
-    }
-    if (pixel == std::numeric_limits<int64_t>::max()) break;
-    const int64_t row = pixel / s.W;
-    const int32_t from_x = static_cast<int32_t>(pixel - row * s.W), from_y = static_cast<int32_t>(row - b * s.H);
-    const SourcePixel<T, A> source = load_pixel<kPath, T, A>(values, s, l, b, g, from_y, from_x);
-    const Landing<A> landing = land(s, b, from_y, from_x, source.flow, source.metric[0]);
-    A v[4];
-    spread_values(source, l, g, v);
+// The corners of a cell, (x, y) from the tile's first target, that are targets of the tile.
+template <class A, int G>
+__device__ __forceinline__ unsigned corners_in_tile(int32_t x, int32_t y) {
+  const auto inside = [](int32_t at, int32_t size) { return static_cast<uint32_t>(at) < static_cast<uint32_t>(size); };
+  const unsigned columns = (inside(x, kTileColumns) ? 5u : 0u) | (inside(x + 1, kTileColumns) ? 10u : 0u);
+  const unsigned rows = (inside(y, TargetTile<A, G>::kRows) ? 3u : 0u) | (inside(y + 1, TargetTile<A, G>::kRows) ? 12u : 0u);
+  return columns & rows;
+}
+
+// Adds the pixels of the lanes to the tile, each to those of its four corners that `corners` has; (x, y) is its cell.
+template <class A, int G>
+__device__ __forceinline__ void add_to_tile(const TargetTile<A, G>& tile, unsigned corners, int32_t x, int32_t y,
+                                            const A (&weight)[4], const A (&v)[G][4]) {
+  const unsigned mark = 32 - threadIdx.x;  // 32 ... 1
+  unsigned* const turn = tile.turns + (y + 1) * (kTileColumns + 1) + x + 1;
+  bool waits = corners != 0;
+  while (__any_sync(kFullWarp, waits)) {
+    if (waits) atomicMax(turn, mark);
+    __syncwarp();
+    const bool goes = waits && *turn == mark;
+    __syncwarp();
+    if (goes) *turn = 0;
+    waits = waits && !goes;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      if (k != first) continue;
-      ++lists[k].at;
-      lists[k].fetch(plan.order);
-      for (int c = 0; c < 4; ++c) {
-        if (landing.used[k]) sums[c] += landing.weight[k] * v[c];
+      if (goes && (corners >> k & 1)) {
+#pragma unroll
+        for (int g = 0; g < G; ++g) {
+          Pack<A, 4>* const at = tile.sums + (g * TargetTile<A, G>::kRows + y + (k >> 1)) * kTileColumns + x + (k & 1);
+          Pack<A, 4> sum = *at;
+#pragma unroll
+          for (int c = 0; c < 4; ++c) sum.at[c] += weight[k] * v[g][c];
+          *at = sum;
+        }
+      }
+      __syncwarp();
+    }
+  }
+}
+
+// 32 pixels of row y, from column x on.
+template <bool kPath, int G, class T, class A>
+__device__ __forceinline__ void add_row_to_tile(const T* values, const ScatterArgsGpu& s, const SumLayout& l,
+                                                const SampleShift<A>& shift, const TargetTile<A, G>& tile, int64_t b,
+                                                int32_t first, int32_t y, int32_t x) {
+  const Column<1> from(y, x + threadIdx.x, s.H, s.W);
+  A flow[1][2], metric[1][1] = {}, v[G][4] = {};
+  load_flows<kPath>(s, b, from.y, from.last_x, flow);
+  if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), from.y, from.last_x, metric);
+  Landing<A> landing;
+  if (from.rows > 0) landing = land(s, shift, b, y, from.x, flow[0], metric[0][0]);
+  unsigned corners = 0;
+  if (landing.used != 0) {
+    landing.x -= tile.x;
+    landing.y -= tile.y;
+    corners = landing.used & corners_in_tile<A, G>(landing.x, landing.y);
+  }
+  if (!__any_sync(kFullWarp, corners != 0)) return;
+  if (corners != 0) {
+    const int64_t row[1] = {l.values.offset(owner_of<kPath>(s, b), y, from.last_x)};
+#pragma unroll
+    for (int g = 0; g < G; ++g) {
+      A group[1][4];
+      if (first + g < l.groups) load_group(values, row, l, first + g, group);
+      for (int c = 0; c < 4 && first + g < l.groups; ++c) v[g][c] = group[0][c];
+    }
+  }
+  add_to_tile<A, G>(tile, corners, landing.x, landing.y, landing.weight, v);
+}
+
+// Calls run(y, x) for every 32 pixels of a row from (y, x) on whose bounds meet the tile. All lanes are together.
+template <class A, int G, class Run>
+__device__ __forceinline__ void for_each_row(const BoundsTree& t, const TargetTile<A, G>& tile, int64_t b, Run&& run) {
+  const int lane = threadIdx.x;
+  const auto next = [](unsigned& lanes) {
+    const int first = __ffs(static_cast<int>(lanes)) - 1;
+    lanes &= lanes - 1;
+    return first;
+  };
+  for (int64_t group = 0; group < t.groups(); group += 32) {
+    const bool any = group + lane < t.groups() && tile.meets(t.of_groups[b * t.groups() + group + lane]);
+    for (unsigned groups = __ballot_sync(kFullWarp, any); groups != 0;) {
+      const int64_t of = group + next(groups), block = block_of_group(t, of, lane);
+      const bool some = block >= 0 && tile.meets(t.of_blocks[b * t.blocks() + block]);
+      for (unsigned blocks = __ballot_sync(kFullWarp, some); blocks != 0;) {
+        const int64_t at = block_of_group(t, of, next(blocks));
+        const bool meets = tile.meets(t.of_rows[(b * t.blocks() + at) * kBlockRows + lane]);
+        const int32_t block_row = static_cast<int32_t>(at / t.columns);
+        const int32_t x = static_cast<int32_t>(at - block_row * static_cast<int64_t>(t.columns)) * 32;
+        for (unsigned rows = __ballot_sync(kFullWarp, meets); rows != 0;) run(block_row * kBlockRows + next(rows), x);
       }
     }
   }
-  store_pack(sums_at<A>(s, l, b, g, y, x), Pack<A, 4>{{sums[0], sums[1], sums[2], sums[3]}});
 }
 
-template <class T, class A, bool kPath>
-__global__ __launch_bounds__(kThreads,
-                             (kLandingResident<A, kPath>)) void ordered_gather_kernel(const T* __restrict__ values,
-                                                                                      ScatterArgsGpu s, SumLayout l,
-                                                                                      Plan plan) {
-  const int32_t x = blockIdx.x * 32 + threadIdx.x;
-  if (x >= s.target_W) return;
-  for (int64_t z = blockIdx.z; z < s.B * l.groups; z += gridDim.z) {
-    const int64_t b = z / l.groups;
-    const int32_t g = static_cast<int32_t>(z - b * l.groups);
-    for (int32_t y = blockIdx.y * blockDim.y + threadIdx.y; y < s.target_H; y += gridDim.y * blockDim.y) {
-      gather_target<kPath, T, A>(values, s, l, plan, b, g, y, x);
-    }
+// The result of a scatter that a tile finishes itself, where it is `wanted`: else it leaves the sums.
+struct Direct {
+  bool wanted;
+  void* out;
+  DenseShape shape;
+  Finish finish;
+};
+
+// The result at one target, whose sums are those of all its channels.
+template <int G, class T, class A>
+__device__ __forceinline__ void finish_target(T* out, const ScatterArgsGpu& s, const Direct& d, const Place& p,
+                                              const Pack<A, 4> (&sums)[G]) {
+  A q = A(1);
+  if (d.finish.division != Division::kNone) {
+    A weight = A(0);
+#pragma unroll
+    for (int c = 0; c < 4 * G; ++c) weight = c == d.shape.channels ? sums[c / 4].at[c % 4] : weight;
+    q = divisor(d.finish.division, weight);
+    write_weight(s, d.finish, p, static_cast<int64_t>(p.y) * s.target_W + p.x, weight);
+  }
+  out += d.shape.offset(p.b, p.y, p.x);
+#pragma unroll
+  for (int c = 0; c < 4 * G; ++c) {
+    if (c >= d.shape.channels) break;
+    *out = narrow_to<T>(quotient(d.finish.division, sums[c / 4].at[c % 4], q));
+    out += d.shape.channel_stride();
   }
 }
 
-inline void launch_cell_keys(int64_t* keys, const ScatterArgsGpu& s, cudaStream_t stream) {
-  if (s.pixels() == 0) return;
-  const DenseShape pixels = dense_shape(s.B, 1, s.H, s.W, false);
-  for_each_launch(pixel_grid(pixels, false, 1), [&](const PixelGrid& part, Grid blocks) {
-    with_path(s, [&](auto compute, auto is_path) {
-      VFI_LAUNCH((cell_keys_kernel<decltype(compute), decltype(is_path)::value>), blocks, part.block, 0, stream, keys,
-                 s, part);
-    });
+// Writes the sums, or the result, of groups first ... first + G - 1 of a target.
+template <int G, class T, class A>
+__device__ __forceinline__ void write_target(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d, const Place& p,
+                                             int32_t first, const Pack<A, 4> (&sums)[G]) {
+  if (d.wanted) return finish_target<G>(static_cast<T*>(d.out), s, d, p, sums);
+#pragma unroll
+  for (int g = 0; g < G; ++g) {
+    if (first + g < l.groups) store_pack(sums_at<A>(s, l, p.b, first + g, p.y, p.x), sums[g]);
+  }
+}
+
+template <int G, class T, class A>
+__device__ __forceinline__ void write_tile(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d,
+                                           const TargetTile<A, G>& tile, int64_t b, int32_t first) {
+  constexpr int kRows = TargetTile<A, G>::kRows;
+  Place p{b, tile.y, static_cast<int32_t>(tile.x + threadIdx.x), 0, 1, true};
+  if (p.x >= s.target_W) return;
+  for (int row = 0; row < kRows && p.y < s.target_H; ++row, ++p.y) {
+    Pack<A, 4> sums[G];
+#pragma unroll
+    for (int g = 0; g < G; ++g) sums[g] = tile.sums[(g * kRows + row) * kTileColumns + threadIdx.x];
+    write_target<G, T>(s, l, d, p, first, sums);
+  }
+}
+
+// Groups first ... first + G - 1 of a tile.
+template <bool kPath, int G, class T, class A>
+__device__ __forceinline__ void sum_tile(const T* values, const ScatterArgsGpu& s, const SumLayout& l, const BoundsTree& t,
+                                         const Direct& d, const TargetTile<A, G>& tile, int64_t b, int32_t first) {
+  constexpr int kTargets = G * TargetTile<A, G>::kRows * kTileColumns;
+  constexpr int kTurns = turns_bytes(TargetTile<A, G>::kRows) / sizeof(unsigned);
+  for (int i = threadIdx.x; i < kTargets; i += 32) tile.sums[i] = Pack<A, 4>{};
+  for (int i = threadIdx.x; i < kTurns; i += 32) tile.turns[i] = 0;
+  __syncwarp();
+  const SampleShift<A> shift = shift_of<A>(s, b);
+  for_each_row(t, tile, b, [&](int32_t y, int32_t x) {
+    add_row_to_tile<kPath, G>(values, s, l, shift, tile, b, first, y, x);
   });
+  write_tile<G, T>(s, l, d, tile, b, first);
+  __syncwarp();
 }
 
-inline void launch_cell_starts(const int64_t* sorted_keys, int64_t* starts, int64_t count, int64_t cells,
-                               cudaStream_t stream) {
-  VFI_LAUNCH((cell_starts_kernel<int64_t>), grid_size(ceil_div(cells + 1, kThreads)), kThreads, 0, stream, sorted_keys,
-             starts, count, cells);
-}
-
-inline void launch_ordered_gather(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l,
-                                  const Plan& plan, cudaStream_t stream) {
-  const int64_t slices = s.B * l.groups;
-  if (slices == 0 || s.target_plane() == 0) return;
-  const dim3 block(32, kThreads / 32);
-  const Grid grid(ceil_div(s.target_W, 32), grid_size(ceil_div(s.target_H, block.y)), grid_size(slices));
-  dispatch(dtype, s.float64, [&](auto element, auto compute) {
-    using T = decltype(element);
-    using A = decltype(compute);
-    if (s.path.count > 0) {
-      VFI_LAUNCH((ordered_gather_kernel<T, A, true>), grid, block, 0, stream, static_cast<const T*>(values), s, l,
-                 plan);
-    } else {
-      VFI_LAUNCH((ordered_gather_kernel<T, A, false>), grid, block, 0, stream, static_cast<const T*>(values), s, l,
-                 plan);
+template <class T, class A, bool kPath, int G>
+__global__ __launch_bounds__(32 * kTileWarps, sizeof(A) == 8 ? 2 : 5) void ordered_kernel(const T* __restrict__ values,
+                                                                                         ScatterArgsGpu s, SumLayout l,
+                                                                                         BoundsTree t, Direct d) {
+  constexpr int kTargets = G * TargetTile<A, G>::kRows * kTileColumns;
+  constexpr size_t kTurns = turns_bytes(TargetTile<A, G>::kRows) / sizeof(unsigned);
+  using Sums = Pack<A, 4>;
+  VFI_DYNAMIC_SHARED(Sums, shared);
+  TargetTile<A, G> tile;
+  tile.sums = shared + threadIdx.y * kTargets;
+  tile.turns = reinterpret_cast<unsigned*>(shared + kTileWarps * kTargets) + threadIdx.y * kTurns;
+  tile.x = (blockIdx.x * kTileWarps + threadIdx.y) * kTileColumns;
+  if (tile.x >= s.target_W || t.is_wild(s.B)) return;
+  const int32_t passes = (l.groups + G - 1) / G;
+  for (int64_t z = blockIdx.z; z < s.B * passes; z += gridDim.z) {
+    const int64_t b = z / passes;
+    for (int64_t row = blockIdx.y; row * TargetTile<A, G>::kRows < s.target_H; row += gridDim.y) {
+      tile.y = static_cast<int32_t>(row) * TargetTile<A, G>::kRows;
+      sum_tile<kPath>(values, s, l, t, d, tile, b, static_cast<int32_t>(z - b * passes) * G);
     }
-  });
+  }
 }
 
 }  // namespace vfi::cuda
