@@ -104,6 +104,17 @@ def test_lossless_sound_stays_so(tmp_path, capsys):
     assert "from alac to flac" in capsys.readouterr().err
 
 
+def test_tracks_that_few_players_of_flash_know(tmp_path, capsys):
+    for count in (1, 2, 3):
+        source = with_sound(tmp_path / "in.mkv", [("aac", 48000, "stereo", {})] * count)
+        assert run(source, "-o", tmp_path / "out.flv", "--overwrite") == 0
+        said = capsys.readouterr().err
+        assert (f"of the {count} sound tracks most players of .flv files know one" in said) == (count > 1)
+        assert len(heard(tmp_path / "out.flv")) == count
+    assert run(source, "-o", tmp_path / "out.flv", "--overwrite", "--tracks", 2) == 0
+    assert "most players" not in capsys.readouterr().err
+
+
 def test_pcm_that_does_not_tell_its_channels(tmp_path, capsys):
     source = with_sound(tmp_path / "in.mov", [("pcm_s16le", 48000, "stereo", {})])
     source.write_bytes(source.read_bytes().replace(b"chan", b"free"))

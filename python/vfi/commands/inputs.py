@@ -25,8 +25,11 @@ def is_image(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and is_image_name(path) and not moves(path)
 
 
-def images_among(inputs: Sequence[Path], start: int | None) -> list[Path] | None:
-    """As `images_of`; says which videos of a folder are left out.
+FOLDER = ", or a folder that exists as --output"
+
+
+def images_among(inputs: Sequence[Path], start: int | None, other_way: str = FOLDER) -> list[Path] | None:
+    """As `images_of`; says which videos of a folder are left out. other_way: to have them, beside by name.
 
     Raises:
         UserError: if an animation is among them.
@@ -34,10 +37,10 @@ def images_among(inputs: Sequence[Path], start: int | None) -> list[Path] | None
     images = images_of(inputs, start)
     for path in images or ():
         if moves(path):
-            raise UserError(f"{path} is a video of its own: give it alone, or a folder that exists as --output")
+            raise UserError(f"{path} is a video of its own: give it alone{other_way}")
     if images and inputs[0].is_dir() and (videos := [path for path in sorted(inputs[0].iterdir()) if is_video(path)]):
         named = f"{counted(len(videos), 'video')} in {inputs[0]}, such as {videos[0].name},"
-        note(f"{named} left out, since it has images: give videos by name, or a folder that exists as --output")
+        note(f"{named} left out, since it has images: give videos by name{other_way}")
     return images
 
 

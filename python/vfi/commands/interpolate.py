@@ -116,16 +116,16 @@ def run(options: argparse.Namespace) -> None:
 
 def _check_files(inputs: Sequence[Path]) -> None:
     """Refuses what is neither a video nor two images."""
+    from vfi.commands.inputs import FOLDER
     from vfi.video.animation import moves
 
     if len(inputs) > 2:
-        got = f"got {len(inputs)} files"
-        raise UserError(f"expected two images or one video, or a folder that exists as --output, {got}")
+        raise UserError(f"expected two images or one video{FOLDER}, got {len(inputs)} files")
     if inputs[0] != STREAM or len(inputs) > 1:
         for path in inputs:
             check_file(path)
     if len(inputs) == 2 and (animations := [path for path in inputs if moves(path)]):
-        raise UserError(f"{animations[0]} is a video of its own: give it alone, or a folder that exists as --output")
+        raise UserError(f"{animations[0]} is a video of its own: give it alone{FOLDER}")
 
 
 def _list_cuts(options: argparse.Namespace, images: Sequence[Path]) -> None:

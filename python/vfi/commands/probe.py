@@ -31,7 +31,7 @@ _UNKNOWN = {"matrix": 2, "range": 0, "transfer": 2, "primaries": 2}
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     what = "what is known of a video: its streams, times, colours; of images: how many, their size, what is missing"
     parser = commands.add_parser("probe", help=what, description=f"Prints {what}.")
-    what = "a video; or images: a folder, frames_%%05d.png, 'f/*.png'"
+    what = "a video, - for standard input; or images: a folder, frames_%%05d.png, 'f/*.png'"
     parser.add_argument("input", nargs="+", type=Path, help=what)
     parser.add_argument("--json", action="store_true", help="for programs; colours are numbers of H.273")
     what = "decode every frame: count them and say what is missing; exit code 3 if anything is"
@@ -42,16 +42,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def run(options: argparse.Namespace) -> None:
     from vfi.commands.inputs import images_among, is_image
     from vfi.errors import Incomplete, UserError
+    from vfi.video.av_common import STREAM, name_of
     from vfi.video.inputs import opened
     from vfi.video.unreadable import check_file
 
     source: Path = options.input[0]
-    images = images_among(options.input, None) or []
+    images = images_among(options.input, None, "") or []
     if not images and len(options.input) > 1:
         images = [path for path in options.input if is_image(path)]
         if len(images) < len(options.input):
             raise UserError(f"expected one video, or the images of one sequence, got {len(options.input)} files")
-    if not images:
+    if not images and source != STREAM:
         check_file(source)
     missing: list[str] = []
     with closing(opened(source, images, sound=True, deinterlace="auto")) as reader:
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         for line in told(known):
             print(in_one_line(line))
     if missing:
-        raise Incomplete(f"{source} is incomplete: {'; '.join(missing)}")
+        raise Incomplete(f"{name_of(source)} is incomplete: {'; '.join(missing)}")
 
 
 def _counted(reader: "Reader") -> dict[str, object]:

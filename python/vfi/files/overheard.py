@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 _one_at_a_time = threading.RLock()
 _ALL = re.compile(rb"[^\n]*\n|[^\n]+")
@@ -39,4 +39,5 @@ def overheard(lines: re.Pattern[bytes] = _ALL) -> Iterator[list[str]]:
             printed = file.read()
             said += filter(None, (line.decode(errors="replace").strip() for line in lines.findall(printed)))
             if rest := lines.sub(b"", printed):
-                os.write(2, rest)
+                with suppress(OSError):  # nobody listens any more
+                    os.write(2, rest)

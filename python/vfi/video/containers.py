@@ -50,7 +50,7 @@ CONTAINERS = {
     ".mpg": Container("mpeg2video", constant=True),
     ".mpeg": Container("mpeg2video", constant=True),
     ".vob": Container("mpeg2video", constant=True),
-    ".mxf": Container("mpeg2video", ("prores", "dnxhd"), constant=True),
+    ".mxf": Container("mpeg2video", ("prores", "dnxhd"), (("prores", 10),), constant=True),
     ".flv": Container("libx264", most=1000),
     # Browsers show a delay below 2 hundredths of a second as 10.
     ".gif": Container("gif", clock=Fraction(1, 100), most=50, least=2),
