@@ -1,6 +1,5 @@
 """The CUDA kernels, run on the CPU: what only an emulation can show. The tests of ops: test_cuda_emulation_ops.py."""
 
-import dataclasses
 import functools
 import math
 
@@ -117,65 +116,6 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
     sentence = r"backward_warp: expected grad_out of shape \(1, 2, 4, 5\), got \(1, 2, 4, 4\)"
     with pytest.raises(RuntimeError, match=sentence):
         emulated_op("backward_warp_grad")(image[..., :4], image, flow, "border", False, True, True)
-
-
-# Deformable convolution: the ways through its kernels that no test of the op takes.
-
-
-@pytest.mark.parametrize("channels", [16, 32], ids="C={}".format)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
-@pytest.mark.parametrize("name", ["modulated_deform_conv2d-4", "modulated_deform_conv2d-groups"])
-def test_channels_of_an_offset_group_in_packs(name, channels, dtype, backend):
-    """Four offset groups: channels_last is read in packs of 4 (16 bytes of float32) and 8 (of float16) channels."""
-    check_all(CASES[name], map_tensors(channels_last, make(CASES[name], (1, channels, 3, 23), dtype)))
-
-
-def deform_arguments(dtype, kernel=1):
-    """Groups of 75 and 140 channels, offset groups of 50: every piece ends at another place."""
-    rng = torch.Generator().manual_seed(5)
-    shapes = ((1, 150, 3, 5), (1, 6 * kernel**2, 3, 5), (1, 3 * kernel**2, 3, 5), (280, 75, kernel, kernel))
-    x, offset, mask, weight = (torch.randn(s, generator=rng, dtype=torch.float64) for s in shapes)
-    return tuple(t.to(dtype) for t in (x, offset.mul(8).floor().add(0.5) / 8, mask, weight / 8 / kernel))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16], ids=str)
-@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
-def test_groups_wider_than_a_block(dtype, last, backend):
-    layout = torch.channels_last if last else torch.contiguous_format
-    case = CASES["modulated_deform_conv2d-4"]
-    check_all(
-        dataclasses.replace(case, call=vk.modulated_deform_conv2d),
-        map_tensors(lambda t: t.contiguous(memory_format=layout), deform_arguments(dtype)),
-    )
-
-
-def test_products_in_tf32(backend):
-    """Factors lose 13 bits, sums do not."""
-    results = {}
-    for precision in ("highest", "high"):
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(precision)
-        try:
-            leaves = [t.requires_grad_() for t in deform_arguments(torch.float32, kernel=3)]
-            out = vk.modulated_deform_conv2d(*leaves, padding=1)
-            results[precision] = [out, *torch.autograd.grad(out.sum(), leaves)]
-        finally:
-            torch.set_float32_matmul_precision(before)
-    for exact, rounded in zip(results["highest"], results["high"]):
-        error = (rounded - exact).norm() / exact.norm()
-        assert 0 < error < 2**-10
-        torch.testing.assert_close(rounded, exact, rtol=0, atol=2**-10 * exact.abs().max().item())
-
-
-def test_only_the_gradient_of_the_input_depends_on_the_thread_order(atomic):
-    case, results = CASES["modulated_deform_conv2d-4"], []
-    for seed in SEEDS:
-        with emulated_cuda(seed):
-            results.append(run_all(case, make(case, (2, 6, 9, 17), flow="point")))
-    assert not all(torch.equal(results[0][1], other[1]) for other in results[1:])
-    for other in results[1:]:
-        for n in (0, 2, 3, 4):
-            assert torch.equal(results[0][n], other[n])
 
 
 # Trajectories: keyframes that do not fit in shared memory.

@@ -1,31 +1,10 @@
-// Products of a block: sums[m][n] += sum over k of left[k][m] right[k][n], both factors in shared memory. On the tensor
+// Products of a block: sums[m][n] += sum over k of left[m][k] right[n][k], both factors in shared memory. On the tensor
 // cores for half, bfloat16 and tf32 factors, with float32 sums; by fused multiply-adds for float32 and float64.
-//
-// WarpTiles is all that knows of tensor cores. Elsewhere (the tests' emulation, older devices) its second definition
-// computes the same: factors are rounded before they get here.
 #pragma once
 
-#include "cuda/launch.cuh"
-
-#ifndef VFI_CUDA_EMULATION
-#include <mma.h>
-#endif
+#include "cuda/warp_tiles.cuh"
 
 namespace vfi::cuda {
-
-// A float32 factor with the 10 bits of mantissa that tensor cores multiply.
-struct Tf32 {
-  float value;
-};
-template <class A>
-__device__ __forceinline__ A widen(Tf32 x) {
-  return static_cast<A>(x.value);
-}
-__device__ __forceinline__ void narrow(float x, Tf32& to) {  // to nearest, ties away from 0
-  const unsigned bits = __float_as_uint(x);
-  // A NaN keeps a bit that is not cut off: without one it would be an infinity.
-  to.value = finite(x) ? __uint_as_float((bits + 0x1000u) & 0xffffe000u) : x == x ? x : __uint_as_float(bits | 0x400000u);
-}
 
 template <class F>
 struct SumOf {
@@ -53,127 +32,54 @@ __device__ __forceinline__ F factor_of(T x) {
 constexpr int kTile = 64;   // n: pixels, or input channels for the gradient of the weight
 constexpr int kDepth = 32;  // largest k between two barriers
 constexpr int kSumStep = kTile + 4;
-// From one k to the next. The padding spreads rows over the banks; 16 bytes keep every row aligned.
-template <class F>
-constexpr int kRightStep = kTile + 16 / static_cast<int>(sizeof(F));
-template <class F, int M>
-constexpr int kLeftStep = M + 16 / static_cast<int>(sizeof(F));
 
-template <class F>
-constexpr bool kTensorCores = std::is_same_v<F, Half> || std::is_same_v<F, BFloat16> || std::is_same_v<F, Tf32>;
-template <class F>
-constexpr int kTensorDepth = std::is_same_v<F, Tf32> ? 8 : 16;  // k of one instruction
+// Where the sums of a block lie in shared memory; `kColumnInside`: the columns of a row side by side, else the rows of a
+// column.
+template <int M, int N = kTile, bool kColumnInside_ = true>
+struct SumPanel {
+  static constexpr int kRows = M, kColumns = N;
+  static constexpr bool kColumnInside = kColumnInside_;
+  static constexpr int kStep = (kColumnInside ? N : M) + 4, kElements = (kColumnInside ? M : N) * kStep;
+  static __device__ __forceinline__ int at(int m, int n) { return kColumnInside ? m * kStep + n : n * kStep + m; }
+};
 
-// The sums of a warp: 16 rows, kCount times 16 columns.
-#if defined(VFI_CUDA_EMULATION) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
-template <class F, int kCount>
-class WarpTiles {
-  float sums_[kCount][8];
-  static __device__ int row(int i) { return (static_cast<int>(threadIdx.x) % 32 + 32 * i) / 16; }
-  static __device__ int column() { return static_cast<int>(threadIdx.x) % 16; }
+// The sums of a block in registers: a row for every row of Left, a column for every one of Right. Warps share the tiles.
+template <class F, class Left, class Right, bool kTensor = kTensorCores<F>>
+class SumsOf {
+  static constexpr int M = Left::kRows, N = Right::kRows, kTiles = M * N / 256 / (kThreads / 32);  // of a warp
+  static constexpr int kDown = kTiles > 1 && M > 16 ? 2 : 1, kAcross = kTiles / kDown;
+  static_assert(kTiles >= 1 && kAcross * kDown == kTiles);
+  WarpTiles<F, Left, Right, kDown, kAcross> tiles_;
+  static __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / 32; }
+  static __device__ __forceinline__ int row() { return warp() % (M / 16 / kDown) * 16 * kDown; }
+  static __device__ __forceinline__ int column() { return warp() / (M / 16 / kDown) * 16 * kAcross; }
 
  public:
-  __device__ void clear() {
-    for (auto& tile : sums_) {
-      for (float& sum : tile) sum = 0;
-    }
-  }
-  __device__ void multiply_add(const F* left, int left_step, const F* right, int right_step) {
-    for (int n = 0; n < kCount; ++n) {
-      for (int i = 0; i < 8; ++i) {
-        for (int k = 0; k < kTensorDepth<F>; ++k) {
-          sums_[n][i] += widen<float>(left[k * left_step + row(i)]) *
-                         widen<float>(right[k * right_step + 16 * n + column()]);
-        }
-      }
-    }
-  }
-  __device__ void store(float* to, int step) const {
-    for (int n = 0; n < kCount; ++n) {
-      for (int i = 0; i < 8; ++i) to[row(i) * step + 16 * n + column()] = sums_[n][i];
-    }
-  }
-};
-#else
-template <class F>
-struct WarpFactor;
-template <>
-struct WarpFactor<Half> {
-  using Type = __half;
-  using Memory = __half;
-};
-template <>
-struct WarpFactor<BFloat16> {
-  using Type = __nv_bfloat16;
-  using Memory = __nv_bfloat16;
-};
-template <>
-struct WarpFactor<Tf32> {
-  using Type = nvcuda::wmma::precision::tf32;
-  using Memory = float;
-};
-
-template <class F, int kCount>
-class WarpTiles {
-  using Type = typename WarpFactor<F>::Type;
-  using Memory = typename WarpFactor<F>::Memory;
-  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, kTensorDepth<F>, float> sums_[kCount];
-
- public:
-  __device__ __forceinline__ void clear() {
-#pragma unroll
-    for (auto& tile : sums_) nvcuda::wmma::fill_fragment(tile, 0.0f);
-  }
-  __device__ __forceinline__ void multiply_add(const F* left, int left_step, const F* right, int right_step) {
-    using namespace nvcuda::wmma;
-    fragment<matrix_a, 16, 16, kTensorDepth<F>, Type, col_major> a;
-    load_matrix_sync(a, reinterpret_cast<const Memory*>(left), left_step);
-#pragma unroll
-    for (int n = 0; n < kCount; ++n) {
-      fragment<matrix_b, 16, 16, kTensorDepth<F>, Type, row_major> b;
-      load_matrix_sync(b, reinterpret_cast<const Memory*>(right + 16 * n), right_step);
-      mma_sync(sums_[n], a, b, sums_[n]);
-    }
-  }
-  __device__ __forceinline__ void store(float* to, int step) const {
-#pragma unroll
-    for (int n = 0; n < kCount; ++n) {
-      nvcuda::wmma::store_matrix_sync(to + 16 * n, sums_[n], step, nvcuda::wmma::mem_row_major);
-    }
-  }
-};
-#endif
-
-// The sums of a block, M rows and kTile columns, in registers. Warps share the tiles of 16 x 16.
-template <class F, int M, bool kTensor = kTensorCores<F>>
-class Sums {
-  static constexpr int kCount = M / 32;  // tiles of a warp, side by side
-  WarpTiles<F, kCount> tiles_;
-  static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / 32 * kCount / 4 * 16; }
-  static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) / 32 * kCount % 4 * 16; }
-
- public:
-  static constexpr int kStep = kTensorDepth<F>;  // k is a multiple of it
+  static constexpr int kStep = WarpTiles<F, Left, Right, kDown, kAcross>::kStep;  // k is a multiple of it
 
   __device__ __forceinline__ void clear() { tiles_.clear(); }
   // `rows` of the M are wanted.
   __device__ __forceinline__ void multiply_add(const F* left, const F* right, int depth, int rows) {
     if (row() >= rows) return;
-#pragma unroll 1
+    left += Left::at(row(), 0);
+    right += Right::at(column(), 0);
+#pragma unroll 2
     for (int k = 0; k < depth; k += kStep) {
-      tiles_.multiply_add(left + k * kLeftStep<F, M> + row(), kLeftStep<F, M>,
-                          right + k * kRightStep<F> + column(), kRightStep<F>);
+      tiles_.multiply_add(left, right);
+      left += Left::at(0, kStep);
+      right += Right::at(0, kStep);
     }
   }
-  __device__ __forceinline__ void store(float* to) const {
-    tiles_.store(to + row() * kSumStep + column(), kSumStep);
+  template <class To = SumPanel<M, N>>
+  __device__ __forceinline__ void store(float* to) {
+    tiles_.template store<To>(to + To::at(row(), column()));
   }
 };
 
-// A thread has M / 16 rows and four columns.
-template <class F, int M>
-class Sums<F, M, false> {
-  static constexpr int kRows = M / 16, kColumns = kTile / 16;
+// A thread has M / 16 rows and N / 16 columns.
+template <class F, class Left, class Right>
+class SumsOf<F, Left, Right, false> {
+  static constexpr int M = Left::kRows, N = Right::kRows, kRows = M / 16, kColumns = N / 16;
   static constexpr int kWide = 16 / static_cast<int>(sizeof(F)), kPack = kRows < kWide ? kRows : kWide;
   F sums_[kRows][kColumns];
   static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / 16 * kRows; }
@@ -193,13 +99,9 @@ class Sums<F, M, false> {
       Pack<F, kPack> a[kRows / kPack];
       Pack<F, kWide> b[kColumns / kWide];
 #pragma unroll
-      for (int i = 0; i < kRows / kPack; ++i) {
-        a[i] = load_pack<F, kPack>(left + k * kLeftStep<F, M> + row() + i * kPack);
-      }
+      for (int i = 0; i < kRows / kPack; ++i) a[i] = load_pack<F, kPack>(left + Left::at(row() + i * kPack, k));
 #pragma unroll
-      for (int i = 0; i < kColumns / kWide; ++i) {
-        b[i] = load_pack<F, kWide>(right + k * kRightStep<F> + column() + i * kWide);
-      }
+      for (int i = 0; i < kColumns / kWide; ++i) b[i] = load_pack<F, kWide>(right + Right::at(column() + i * kWide, k));
 #pragma unroll
       for (int m = 0; m < kRows; ++m) {
 #pragma unroll
@@ -209,42 +111,56 @@ class Sums<F, M, false> {
       }
     }
   }
-  __device__ __forceinline__ void store(F* to) const {
+  template <class To = SumPanel<M, N>>
+  __device__ __forceinline__ void store(F* to) {
 #pragma unroll
     for (int i = 0; i < kRows * kColumns; ++i) {
-      to[(row() + i / kColumns) * kSumStep + column() + i % kColumns] = sums_[i / kColumns][i % kColumns];
+      to[To::at(row() + i / kColumns, column() + i % kColumns)] = sums_[i / kColumns][i % kColumns];
     }
   }
 };
 
+// The usual factors of a block: M rows, kTile columns, kDepth k.
 template <class F, int M>
-struct Factors {
-  F right[kDepth * kRightStep<F>];
-  F left[kDepth * kLeftStep<F, M>];
-};
+using LeftPanel = Panel<F, M, Inner::kRow, kDepth>;
+template <class F>
+using RightPanel = Panel<F, kTile, Inner::kRow, kDepth>;
+template <class F, int M>
+using Sums = SumsOf<F, LeftPanel<F, M>, RightPanel<F>>;
 
-// `count` rows of packed weights, M columns each, as the left factor.
+template <class F, class Left, class Right>
+struct FactorsOf {
+  F right[Right::kElements];
+  F left[Left::kElements];
+};
+template <class F, int M>
+using Factors = FactorsOf<F, LeftPanel<F, M>, RightPanel<F>>;
+
+// `count` lines of k of packed weights, M columns each, as the left factor. Neighbouring threads store side by side.
 template <int M, class F>
-__device__ __forceinline__ void load_left(F* left, const F* __restrict__ rows, int64_t row_length, int count,
-                                          bool aligned) {
-  constexpr int N = 16 / static_cast<int>(sizeof(F));
-  if (aligned) {
-    for (int e = threadIdx.x; e < count * (M / N); e += kThreads) {
-      const int k = e / (M / N), m = e % (M / N) * N;
-      store_pack(left + k * kLeftStep<F, M> + m, load_pack<F, N>(rows + k * row_length + m));
-    }
-  } else {
-    for (int e = threadIdx.x; e < count * M; e += kThreads) {
-      left[e / M * kLeftStep<F, M> + e % M] = rows[e / M * row_length + e % M];
+__device__ __forceinline__ void load_left(F* left, const F* __restrict__ lines, int64_t line_length, int count) {
+  using Left = LeftPanel<F, M>;
+  constexpr int N = Left::kPack;
+  for (int e = threadIdx.x; e < kDepth * (M / N); e += kThreads) {
+    const int k = Left::kDepthInside ? e % kDepth : e / (M / N), m = (Left::kDepthInside ? e / kDepth : e % (M / N)) * N;
+    if (k >= count) continue;
+    const Pack<F, N> pack = load_pack<F, N>(lines + k * line_length + m);
+    if constexpr (Left::kDepthInside) {
+#pragma unroll
+      for (int n = 0; n < N; ++n) left[Left::at(m + n, k)] = pack.at[n];
+    } else {
+      store_pack(left + Left::at(m, k), pack);
     }
   }
 }
 
-// What the last step of a product may read beyond `count` rows.
-template <int kStep, class F>
-__device__ __forceinline__ int clear_tail(F* rows, int row_step, int count) {
+// What the last step of a product may read beyond `count` k.
+template <int kStep, class P, class F>
+__device__ __forceinline__ int clear_tail(F* factor, int count) {
   const int depth = (count + kStep - 1) / kStep * kStep;
-  for (int e = threadIdx.x; e < (depth - count) * row_step; e += kThreads) rows[count * row_step + e] = F{};
+  for (int e = threadIdx.x; e < (depth - count) * P::kRows; e += kThreads) {
+    factor[P::at(e % P::kRows, count + e / P::kRows)] = F{};
+  }
   return depth;
 }
 

@@ -5,7 +5,7 @@
 // line row_line(n): a lane then has eight neighbouring columns of a row, which it stores at once.
 #pragma once
 
-#include "cuda/tensor_cores.cuh"
+#include "cuda/products.cuh"
 
 namespace vfi::cuda {
 
@@ -15,7 +15,7 @@ VFI_HOST_DEVICE constexpr int32_t row_pitch(int32_t bytes) { return bytes + 16; 
 // Its own inverse.
 VFI_HOST_DEVICE constexpr int32_t row_line(int32_t n) { return n % 8 / 2 * 8 + n / 8 * 2 + n % 2; }
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#ifdef VFI_TENSOR_CORES
 template <class F>
 constexpr bool kRowsOnTensorCores = kTensorCores<F>;
 #else
@@ -73,7 +73,7 @@ class RowTiles : public RowSums<F, kDown> {
   }
 };
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#ifdef VFI_TENSOR_CORES
 template <class F, int kDown, int kBytes>
 class RowTiles<F, kDown, kBytes, true> : public RowSums<F, kDown> {
   using Base = RowSums<F, kDown>;

@@ -1,14 +1,19 @@
 // The instructions of tensor cores, by name: matrices of 8 lines of 16 bytes from shared memory to where a product wants
-// them, and the product itself. For compute capability 8.0 and later.
+// them, and the product itself. VFI_TENSOR_CORES says that there are any: not in the tests' emulation, not on devices
+// before compute capability 8.0.
 #pragma once
 
 #include <type_traits>
 
-#include "cuda/products.cuh"
+#include "cuda/launch.cuh"
+
+#if !defined(VFI_CUDA_EMULATION) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
+#define VFI_TENSOR_CORES
+#endif
 
 namespace vfi::cuda {
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#ifdef VFI_TENSOR_CORES
 // Four matrices; lanes 8 q .. 8 q + 7 say where the lines of matrix q are, kBehind bytes before. Lane l gets 32 bits of
 // each: word l % 4 of line l / 4; with kTurned elements 2 (l % 4) and the next, of 16 bits, of column l / 4.
 template <bool kTurned, int kBehind = 0>

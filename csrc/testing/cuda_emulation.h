@@ -159,6 +159,12 @@ inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const uint64_t bytes = x | static_cast<uint64_t>(y) << 32;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i) result |= static_cast<unsigned>(bytes >> (8 * (selector >> (4 * i) & 7)) & 0xff) << (8 * i);
+  return result;
+}
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 
@@ -180,6 +186,26 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
   const unsigned bits = __float_as_uint(x);
   if (x != x) return {static_cast<unsigned short>((bits >> 16) | 0x40)};
   return {static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+// Pairs of half values. A product of two and a third number fit a double, which is rounded once.
+struct __half2 {
+  __half x, y;
+};
+inline __half __half_of(double x) { return {std::bit_cast<unsigned short>(static_cast<_Float16>(x))}; }
+inline __half2 __float2half2_rn(float x) { return {__float2half_rn(x), __float2half_rn(x)}; }
+inline __half2 __floats2half2_rn(float x, float y) { return {__float2half_rn(x), __float2half_rn(y)}; }
+inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
+  const auto fma = [](__half x, __half y, __half z) {
+    return __half_of(static_cast<double>(__half2float(x)) * __half2float(y) + __half2float(z));
+  };
+  return {fma(a.x, b.x, c.x), fma(a.y, b.y, c.y)};
+}
+inline __half2 __hmax2(__half2 a, __half2 b) {
+  const auto larger = [](__half x, __half y) { return __half2float(x) < __half2float(y) ? y : x; };
+  return {larger(a.x, b.x), larger(a.y, b.y)};
+}
+inline __half2 __hmul2(__half2 a, __half2 b) {
+  return {__float2half_rn(__half2float(a.x) * __half2float(b.x)), __float2half_rn(__half2float(a.y) * __half2float(b.y))};
 }
 
 // Launches and dynamic shared memory, as cuda/launch.cuh has them for CUDA.

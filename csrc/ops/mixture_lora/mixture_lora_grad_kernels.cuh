@@ -17,15 +17,16 @@ struct LoraGradShared {
 };
 
 // `count` rows of `rows` from `first` on, `width` of their columns from `column` on, zeros beyond; null stands for ones.
-template <int kStep, int kColumns, class T, class F>
+template <class Factor, class T, class F>
 __device__ __forceinline__ void load_grad_factor(const T* rows, int64_t row_step, int64_t first, int64_t column, int count,
                                                  int width, F* to) {
+  constexpr int kColumns = Factor::kRows;
   const F one = factor_of<F>(1.0f);
   for (int e = threadIdx.x; e < kDepth * kColumns; e += kThreads) {
     const int n = e % kColumns, k = e / kColumns;
     F value{};
     if (n < width && k < count) value = rows == nullptr ? one : factor_of<F>(rows[(first + k) * row_step + column + n]);
-    to[k * kStep + n] = value;
+    to[Factor::at(n, k)] = value;
   }
 }
 
@@ -55,8 +56,8 @@ __global__ __launch_bounds__(kThreads, 3) void lora_grad_kernel(const F* __restr
   const auto add = [&](int64_t begin, int64_t end) {
     for (int64_t first = begin + part * kDepth; first < end; first += parts * kDepth) {
       const int count = static_cast<int>(min(end - first, int64_t{kDepth}));
-      load_grad_factor<kLeftStep<F, kRanks>, kRanks>(left_rows, step, first, half + j, count, rows, left);
-      load_grad_factor<kRightStep<F>, kTile>(right_rows, side, first, column, count, width, right);
+      load_grad_factor<LeftPanel<F, kRanks>>(left_rows, step, first, half + j, count, rows, left);
+      load_grad_factor<RightPanel<F>>(right_rows, side, first, column, count, width, right);
       __syncthreads();
       sums.multiply_add(left, right, kDepth, rows);
       __syncthreads();

@@ -1,4 +1,5 @@
 // Modulated deformable convolution on CUDA: tensors and registration. The kernels are in modulated_deform_conv2d_*.cuh.
+#include <array>
 #include <tuple>
 
 #include "splatting/splat_tensors_gpu.h"
@@ -12,24 +13,49 @@ namespace {
 using Maybe = std::optional<Tensor>;
 using Integers = std::vector<int64_t>;
 
-// `input` has been made dense with its layout; `out` is the output or its gradient.
-DeformArgsGpu deform_args(const DeformGeometry& g, const Tensor& input, MemoryFormat in, const Tensor& output,
-                          MemoryFormat out, const Tensor& offset, const Maybe& mask) {
+// `t` itself where it is channels_last, else a copy.
+template <class T>
+Tensor turned(const Tensor& t, cudaStream_t stream) {
+  const MemoryFormat layout = layout_of(t);
+  const Tensor dense = with_layout(t, layout);
+  if (layout == MemoryFormat::ChannelsLast || t.size(1) == 1) return dense;
+  const Tensor copy = scratch<T>(t, t.numel());
+  launch_deform_turn(static_cast<const T*>(dense.const_data_ptr()), elements<T>(copy), dense_shape_of(t, layout), stream);
+  return copy;
+}
+
+// 16 bytes of zeros, kept as long as the kernels need them.
+Tensor zeros_for(const Tensor& like, cudaStream_t stream) {
+  const Tensor zeros = scratch<char>(like, 16);
+  clear(zeros.mutable_data_ptr(), 16, stream);
+  return zeros;
+}
+
+// The kernels see `input` as channels_last; `out` has the layout of the output, or of its gradient, which is at `data`.
+DeformArgsGpu deform_args(const DeformGeometry& g, const Tensor& input, const Tensor& output, MemoryFormat out,
+                          const void* data, const Tensor& offset, const Maybe& mask, const Tensor& zeros) {
   const auto narrow = [](int64_t x) { return static_cast<int32_t>(x); };
+  const DenseShape shape = dense_shape_of(output, out);
+  const int64_t across = 16 / static_cast<int64_t>(output.element_size());
+  const int64_t side = shape.channels_last ? g.group_out() : shape.plane;
   return {g,
-          dense_shape_of(input, in),
-          dense_shape_of(output, out),
+          dense_shape_of(input, MemoryFormat::ChannelsLast),
+          shape,
           view_of(offset),
           mask ? view_of(*mask) : ConstView{},
+          zeros.const_data_ptr(),
           narrow(g.taps()),
           narrow(g.group_in()),
           narrow(g.group_out()),
-          narrow(g.offset_group_channels())};
+          narrow(g.offset_group_channels()),
+          offset.scalar_type() == ScalarType::Half,
+          !mask || mask->scalar_type() == ScalarType::Half,
+          side % across == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0};
 }
 
 template <class T, class F>
 Tensor pack_weight(const Tensor& weight, const DeformGeometry& g, bool transposed, cudaStream_t stream) {
-  const PackedWeights p = packed_weights(g, transposed);
+  const PackedWeights p = packed_weights<F>(g, transposed);
   const Tensor packed = scratch<F>(weight, p.elements(g));
   launch_deform_pack(static_cast<const T*>(weight.const_data_ptr()), strides_of(weight), elements<F>(packed), g, p,
                      stream);
@@ -48,13 +74,15 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
                           step_of(activation_weight),
                           check_activation(kOp, activation, activation_weight.has_value()), 0};
   const OnDevice device(input);
-  const Tensor x = with_layout(input, layout_of(input));
   const Tensor out = result(input, {g.B, g.C_out, g.out_H, g.out_W}, input.scalar_type(), layout_of(input));
-  const DeformArgsGpu args = deform_args(g, x, layout_of(input), out, layout_of(input), offset, mask);
+  const Tensor zeros = zeros_for(input, device.stream);
+  const DeformArgsGpu args =
+      deform_args(g, input, out, layout_of(input), out.const_data_ptr(), offset, mask, zeros);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {
                  using T = decltype(element);
                  using F = decltype(factor);
+                 const Tensor x = turned<T>(input, device.stream);
                  const Tensor packed = pack_weight<T, F>(weight, g, false, device.stream);
                  launch_deform(static_cast<const T*>(x.const_data_ptr()), elements<F>(packed),
                                static_cast<T*>(out.mutable_data_ptr()), args, epilogue, device.stream);
@@ -78,32 +106,40 @@ MutableView view_if(bool needed, const Tensor& t) { return needed ? mutable_view
 template <class T, class F>
 void column_gradients(const T* grad_out, const T* input, const Tensor& weight, const DeformArgsGpu& a,
                       const DeformNeeded& need, bool deterministic, const Gradients& grads, const OnDevice& device) {
+  using A = Sum<F>;
   const cudaStream_t stream = device.stream;
+  if (a.g.C == 0) {  // nothing to sum
+    for (const Tensor& t : {grads.offset, grads.mask}) clear(t.mutable_data_ptr(), t.numel() * t.element_size(), stream);
+    return;
+  }
   const Tensor packed = pack_weight<T, F>(weight, a.g, true, stream);
   const int64_t count = need.input ? 4 * a.g.B * groups_of(a.g.C, false) * a.g.H * a.g.W : 0;
-  const Tensor sums = scratch<Sum<F>>(weight, count);
-  clear(sums.mutable_data_ptr(), count * sizeof(Sum<F>), stream);
-  const bool scatters = need.input && !deterministic;
-  if (scatters || need.offset || need.mask) {
-    launch_deform_grad_columns(grad_out, input, elements<F>(packed), a,
-                               {view_if(need.offset, grads.offset), view_if(need.mask, grads.mask),
-                                scatters ? sums.mutable_data_ptr() : nullptr},
-                               stream);
+  const int64_t integers = deterministic ? count * Bits<A>::kParts : 0;
+  const Tensor sums = scratch<A>(weight, count), fixed = scratch<int64_t>(weight, integers), ranges = scratch<Ranges>(weight, 1);
+  clear(sums.mutable_data_ptr(), count * sizeof(A), stream);
+  clear(fixed.mutable_data_ptr(), integers * sizeof(int64_t), stream);
+  const InputSums to{need.input ? sums.mutable_data_ptr() : nullptr,
+                     integers > 0 ? elements<unsigned long long>(fixed) : nullptr, count, elements<Ranges>(ranges)};
+  if (to.fixed != nullptr) {
+    clear(ranges.mutable_data_ptr(), sizeof(Ranges), stream);
+    launch_deform_ranges<T, A>(grad_out, static_cast<const T*>(weight.const_data_ptr()), strides_of(weight), a,
+                               elements<Ranges>(ranges), stream);
   }
-  if (need.input && deterministic) {
-    launch_deform_grad_ordered(grad_out, elements<F>(packed), a, elements<Sum<F>>(sums), stream);
-  }
-  const MemoryFormat layout = a.in.channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
-  if (need.input) finish_sums(device, sums, grads.input, layout, std::is_same_v<F, double>);
+  launch_deform_grad_columns(grad_out, input, elements<F>(packed), a,
+                             {view_if(need.offset, grads.offset), view_if(need.mask, grads.mask), to, 0, 0, 0}, stream);
+  if (to.fixed != nullptr) launch_deform_fixed<A>(to, a, stream);
+  if (need.input) finish_sums(device, sums, grads.input, layout_of(grads.input), std::is_same_v<F, double>);
 }
 
 template <class T, class F>
 void weight_gradient(const T* grad_out, const T* input, const DeformArgsGpu& a, const Tensor& grad,
                      cudaStream_t stream) {
-  const WeightParts parts = weight_parts(a.g, a.g.B * a.tiles(kPixelsOfWeight), weight_rows<F>(a.g));
-  const Tensor partial = scratch<Sum<F>>(grad, parts.parts * grad.numel());
-  launch_deform_grad_weight<T, F>(grad_out, input, elements<Sum<F>>(partial), static_cast<T*>(grad.mutable_data_ptr()),
-                                  strides_of(grad), a, parts, stream);
+  with_weight_parts<F>(a, [&](auto m, const WeightParts& parts) {
+    const Tensor partial = scratch<Sum<F>>(grad, parts.parts * grad.numel());
+    launch_deform_grad_weight<T, F, decltype(m)::value>(grad_out, input, elements<Sum<F>>(partial),
+                                                        static_cast<T*>(grad.mutable_data_ptr()), strides_of(grad), a,
+                                                        parts, stream);
+  });
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
@@ -119,24 +155,26 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> modulated_deform_conv2d_grad(
                         need.mask ? empty_for(*mask) : nothing(input, type), empty_for(weight, need.weight),
                         need.bias ? empty(weight, {g.C_out}, type) : nothing(weight, type)};
   const OnDevice device(input);
-  const Tensor x = with_layout(input, layout_of(input)), up = with_layout(grad_out, layout_of(grad_out));
-  const DeformArgsGpu args = deform_args(g, x, layout_of(input), up, layout_of(grad_out), offset, mask);
+  const Tensor zeros = zeros_for(input, device.stream);
   with_factors(dtype_of(input), any_float64({&offset, mask ? &*mask : nullptr}), allow_tf32,
                [&](auto element, auto factor) {
                  using T = decltype(element);
                  using F = decltype(factor);
+                 const Tensor x = turned<T>(input, device.stream), up = turned<T>(grad_out, device.stream);
                  const T* from = static_cast<const T*>(up.const_data_ptr());
                  const T* in = static_cast<const T*>(x.const_data_ptr());
+                 const DeformArgsGpu args =
+                     deform_args(g, input, grad_out, MemoryFormat::ChannelsLast, from, offset, mask, zeros);
                  if (need.input || need.offset || need.mask) {
                    column_gradients<T, F>(from, in, weight, args, need, deterministic, grads, device);
                  }
                  if (need.weight) weight_gradient<T, F>(from, in, args, grads.weight, device.stream);
-                 if (need.bias) {
-                   launch_deform_grad_bias<T, Sum<F>>(from, static_cast<T*>(grads.bias.mutable_data_ptr()), args.out,
-                                                      device.stream);
-                 }
                });
   device.check_launches();
+  if (need.bias) {
+    Tensor bias = grads.bias;
+    torch::stable::sum_out(bias, grad_out, std::array<int64_t, 3>{0, 2, 3});
+  }
   return {grads.input, grads.offset, grads.mask, grads.weight, grads.bias};
 }
 

@@ -1,148 +1,157 @@
-// The gradients of modulated_deform_conv2d.h for input, offset and mask on CUDA. Nothing as large as the columns is in
-// global memory: blocks work G out again where they need it.
-//
-//   deform_grad_columns_kernel  offset and mask: a block has a tile of pixels, one tap and one offset group, and owns
-//                               their sums over channels. It can scatter the input's gradient too, by atomics.
-//   deform_grad_ordered_kernel  the input's gradient in a fixed order: a block owns some channels of a band of rows.
-//
-// Sums of the input's gradient lie as in splatting/scatter.cuh: [B, C / 4, H, W, 4].
+// The gradients of modulated_deform_conv2d.h for input, offset and mask on CUDA. Nothing as large as the columns is in global
+// memory. A block owns a tile of pixels and, tap after tap, finds G of all channels in one product, whose factor of grad_out
+// stays in shared memory. Then a few threads of each pixel go through its offset groups: they read the corners once, for the
+// sums over channels that the gradients of offset and mask are made of, and spread the gradient of the input by atomics.
 #pragma once
 
 #include <algorithm>
 #include <numeric>
 
-#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_kernels.cuh"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_input_sums.cuh"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_sampling.cuh"
 
 namespace vfi::cuda {
 
-// Element of channel c at pixel (y, x) among the sums of the input's gradient.
-VFI_HOST_DEVICE int64_t input_sum_at(const DeformGeometry& g, int64_t b, int32_t c, int32_t y, int32_t x) {
-  return (((b * ((g.C + 3) / 4) + c / 4) * g.H + y) * g.W + x) * 4 + c % 4;
-}
-
 template <class F, int M>
 struct GradColumns {
-  union {
-    Factors<F, M> factors;
-    Sum<F> g[M * kSumStep];  // G of channel m and pixel n
+  static constexpr int kOut = sizeof(F) == 2 ? 64 : 32;  // output channels at a time
+  using Left = Panel<F, M, Inner::kDepth, kOut>;
+  using Right = Panel<F, kTile, Inner::kDepth, kOut>;
+  using Product = SumsOf<F, Left, Right>;
+  using G = SumPanel<M, kTile, false>;
+  struct Shared {
+    F grad_out[Right::kElements];
+    union {
+      F weight[Left::kElements];
+      Sum<F> g[G::kElements];
+    };
   };
-};
-
-// shared.g = G of `count` channels from `channel` on, all of one group, at the pixels of the tile. The caller has gone
-// past a barrier since it last used `shared`; it may read at once.
-template <int M, class T, class F>
-__device__ __forceinline__ void find_grad_columns(GradColumns<F, M>& shared, const T* __restrict__ grad_out,
-                                                  const F* __restrict__ weight, const DeformArgsGpu& a,
-                                                  const PackedWeights& packed, const PixelTile& tile, int32_t t,
-                                                  int32_t channel, int count) {
-  const int32_t group = channel / a.group_in, column = channel - group * a.group_in;
-  F *left = shared.factors.left, *right = shared.factors.right;
-  Sums<F, M> sums;
-  sums.clear();
-  for (int32_t o = 0; o < a.group_out; o += kDepth) {
-    const int depth = min(a.group_out - o, kDepth);
-    const T* from = grad_out + tile.b * a.out.sample + (int64_t{group} * a.group_out + o) * a.out.channel_stride() +
-                    tile.first * a.out.pixel_stride();
-#pragma unroll 2  // the sums leave few registers
-    for (int e = threadIdx.x; e < kDepth * kTile; e += kThreads) {
-      const int k = a.out.channels_last ? e % kDepth : e / kTile, n = a.out.channels_last ? e / kDepth : e % kTile;
-      F value{};
-      if (k < depth && n < tile.count) {
-        narrow(widen<Sum<F>>(from[k * a.out.channel_stride() + n * a.out.pixel_stride()]), value);
-      }
-      right[k * kRightStep<F> + n] = value;
-    }
-    load_left<M>(left, weight + packed.row(a, group, t, o) + column, packed.row_length, depth,
-                 column % (16 / static_cast<int>(sizeof(F))) == 0);
-    const int steps = clear_tail<Sums<F, M>::kStep>(left, kLeftStep<F, M>, depth);
-    __syncthreads();
-    sums.multiply_add(left, right, steps, count);
-    __syncthreads();
-  }
-  sums.store(shared.g);
-  __syncthreads();
-}
-
-// What the sums of a thread over its channels are about.
-template <class A>
-struct TapGradient {
-  A mask = A(0), x = A(0), y = A(0);
 };
 
 struct GradColumnsTo {
   MutableView offset, mask;  // data is null where it is not needed
-  void* input_sums;          // the same
+  InputSums input;
+  int32_t shares, parts;  // of the groups; of the taps
+  int lanes;              // threads of a pixel that share an offset group: 1, 2 or 4
 };
 
-// Adds m w_k G of four channels (`count` of them exist) to corner k at (y, x).
-template <class A>
-__device__ __forceinline__ void add_input_gradient(A* sums, const DeformGeometry& g, int64_t b, int32_t c, int count,
-                                                   int32_t y, int32_t x, const A (&v)[4]) {
-  if (c % 4 == 0 && count >= 4) return atomic_add4(sums + input_sum_at(g, b, c, y, x), v);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (i < count) atomicAdd(sums + input_sum_at(g, b, c + i, y, x), v[i]);
+// The output channels that a block has in shared memory.
+struct HeldOutputs {
+  int32_t first = -1;
+};
+
+// shared.g = G of the channels from `channel` on, all of one group, at the pixels of the tile. The caller has gone past a
+// barrier since it last used `shared`; it may read at once.
+template <class K, class T, class F>
+__device__ __forceinline__ void find_grad_columns(typename K::Shared& shared, HeldOutputs& held, const T* __restrict__ grad_out,
+                                                  const F* __restrict__ weight, const DeformArgsGpu& a,
+                                                  const PackedWeights& packed, const PixelTile& tile, int32_t t,
+                                                  int32_t group, int32_t row, int count) {
+  typename K::Product sums;
+  sums.clear();
+  for (int32_t k = 0; k < a.group_out; k += K::kOut) {
+    const int depth = min(a.group_out - k, K::kOut), o = group * a.group_out + k;
+    if (held.first != o) {
+      const T* const from = grad_out + tile.b * a.out.sample + tile.first * a.out.channels + o;
+      load_columns<ColumnsIn<typename K::Right, false>>(from, a.out.channels, a.wide_out, tile.count, depth, shared.grad_out);
+      held.first = o;
+    }
+    load_weights<typename K::Left>(shared.weight, weight + packed.at(group * a.taps + t, row, k), packed, k, depth);
+    __syncthreads();
+    sums.multiply_add(shared.weight, shared.grad_out, (depth + K::Product::kStep - 1) / K::Product::kStep * K::Product::kStep,
+                      count);
+    __syncthreads();
   }
-}
-
-constexpr int kPixelLanes = kThreads / kTile;  // threads of a pixel
-
-template <class F, int M>
-struct GradColumnsShared {
-  GradColumns<F, M> columns;
-  Tap<Sum<F>> taps[kTile];  // not in registers, which the product needs
-  Sum<F> lanes[kPixelLanes][3][kTile];
-};
-
-// Sums over the lanes of a pixel, in their order; lane 0 gets them.
-template <class A>
-__device__ __forceinline__ void sum_lanes(A (&shared)[kPixelLanes][3][kTile], TapGradient<A>& sum, int lane,
-                                          int pixel) {
-  shared[lane][0][pixel] = sum.mask;
-  shared[lane][1][pixel] = sum.y;
-  shared[lane][2][pixel] = sum.x;
+  sums.template store<typename K::G>(shared.g);
   __syncthreads();
-  if (lane != 0) return;
+}
+
+// Sums over the channels of an offset group of G times the value at each corner.
+template <class A>
+struct CornerSums {
+  A at[4] = {A(0), A(0), A(0), A(0)};
+};
+
+// The gradients of one tap of a pixel, from those sums.
+template <class A>
+struct TapGradient {
+  A mask = A(0), x = A(0), y = A(0);
+
+  __device__ __forceinline__ TapGradient(const Tap<A>& tap, const CornerSums<A>& sums, bool mmcv_edge) {
+    if (!tap.reads) return;
+    for_each_corner(tap.x, tap.y, [&](int j, int i, A weight) { mask += weight * sums.at[2 * j + i]; });
+    const bool on_edge = (tap.y.at == -1 && tap.y.l == A(0)) || (tap.x.at == -1 && tap.x.l == A(0));
+    if (mmcv_edge && on_edge) return;
+    for_each_corner_dx(tap.x, tap.y, [&](int j, int i, A slope) { x += slope * sums.at[2 * j + i]; });
+    for_each_corner_dx(tap.y, tap.x, [&](int i, int j, A slope) { y += slope * sums.at[2 * j + i]; });
+    x *= tap.mask, y *= tap.mask;
+  }
+};
+
+template <class A>
+__device__ __forceinline__ void store_tap(const GradColumnsTo& to, const DeformArgsGpu& a, const PixelTile& tile,
+                                          const PixelAt& p, int32_t q, int32_t t, const TapGradient<A>& grad) {
+  const int64_t channel = int64_t{q} * a.taps + t;
+  if (to.mask.data != nullptr) store(to.mask, tile.b, channel, p.i, p.j, grad.mask);
+  if (to.offset.data == nullptr) return;
+  store(to.offset, tile.b, 2 * channel, p.i, p.j, grad.y);
+  store(to.offset, tile.b, 2 * channel + 1, p.i, p.j, grad.x);
+}
+
+// What a thread goes through: channels begin, begin + step, ... of an offset group, up to `end`; G of channel `first` is at g.
+struct ChannelRun {
+  int32_t begin, end, step, first;
+};
+
+template <int N, class A>
+__device__ __forceinline__ void load_grad(const A* g, A (&grad)[N]) {
+  constexpr int kPart = N % 4 == 0 ? 4 : 1;
 #pragma unroll
-  for (int i = 1; i < kPixelLanes; ++i) {
-    sum.mask += shared[i][0][pixel];
-    sum.y += shared[i][1][pixel];
-    sum.x += shared[i][2][pixel];
+  for (int n = 0; n < N; n += kPart) {
+    const Pack<A, kPart> part = load_pack<A, kPart>(g + n);
+#pragma unroll
+    for (int i = 0; i < kPart; ++i) grad[n + i] = part.at[i];
   }
 }
 
-// What four channels of a pixel at `from` (`count` of them exist) add to the gradients of its mask and offset. `grad` is
-// their G. N: channels that are loaded at once, 1 or 4.
+// Adds the channels to `sums`. N of them are loaded at once. `input` is the sample's.
 template <int N, class T, class A>
-__device__ __forceinline__ void add_values(const T* from, const A* grad, int count, const DenseShape& in, A mask,
-                                           const Corners<A>& c, const CornerSlopes<A>& slopes, TapGradient<A>& sum) {
+__device__ __forceinline__ void add_corners(const T* __restrict__ input, const DeformArgsGpu& a, const Tap<A>& tap,
+                                            const ChannelRun& run, const A* g, CornerSums<A>& sums) {
+  const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
+  const int64_t row = a.in.row_stride();
+  const T* const from = input + tap.y.at * row + int64_t{tap.x.at} * a.in.channels;
 #pragma unroll 1
-  for (int i = 0; i < 4 && i < count; i += N) {
-    Pack<T, N> v[4];
-    load_corners(from + i * in.channel_stride(), in, slopes.reads, v);
+  for (int32_t c = run.begin; c < run.end; c += run.step) {
+    A grad[N];
+    load_grad(g + c - run.first, grad);
 #pragma unroll
-    for (int n = 0; n < N; ++n) {
-      const A g_n = grad[(i + n) * kSumStep];
-      sum.mask += g_n * interpolate(c, v, n);
-      add_slopes(slopes, v, n, mask * g_n, sum.x, sum.y);
+    for (int k = 0; k < 4; ++k) {
+      const T* const at = from + (k & 1 ? a.in.channels : 0) + (k & 2 ? row : 0) + c;
+      const Pack<T, N> v = load_pack<T, N>(slopes.reads[k] ? at : static_cast<const T*>(a.zeros));
+#pragma unroll
+      for (int n = 0; n < N; ++n) sums.at[k] += grad[n] * widen<A>(v.at[n]);
     }
   }
 }
 
-// Adds what the four channels from c on give to the gradient of the input.
-template <class A>
-__device__ __forceinline__ void scatter_values(A* sums, const A* grad, int count, const DeformGeometry& g, int64_t b,
-                                               int32_t c, const Tap<A>& tap, const Corners<A>& at) {
+template <int N, class A>
+__device__ __forceinline__ void spread(const InputSums& to, const DeformArgsGpu& a, int64_t b, const Tap<A>& tap,
+                                       const ChannelRun& run, const A* g, A scale) {
+  const Corners<A> corner = corners(tap.x, tap.y);
+#pragma unroll 1
+  for (int32_t c = run.begin; c < run.end; c += run.step) {
+    A grad[N];
+    load_grad(g + c - run.first, grad);
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    if (!at.used[k]) continue;
-    const A factor = tap.mask * at.weight[k];
-    A v[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = factor * grad[i * kSumStep];
-    add_input_gradient(sums, g, b, c, count, tap.y.at + (k >> 1), tap.x.at + (k & 1), v);
+    for (int k = 0; k < 4; ++k) {
+      if (!corner.used[k]) continue;
+      add_input_gradient<N>(to, a.g, b, c, tap.y.at + (k >> 1), tap.x.at + (k & 1), tap.mask * corner.weight[k], grad, scale);
+    }
   }
 }
+
+constexpr int kPixelLanes = kThreads / kTile;  // threads of a pixel
 
 template <class T, class F, int N, int M>
 __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const T* __restrict__ grad_out,
@@ -150,143 +159,71 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
                                                                           const F* __restrict__ weight, DeformArgsGpu a,
                                                                           PackedWeights packed, GradColumnsTo to) {
   using A = Sum<F>;
-  using Shared = GradColumnsShared<F, M>;
+  using K = GradColumns<F, M>;
+  using Shared = typename K::Shared;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  const unsigned taps = static_cast<unsigned>(a.taps), groups = static_cast<unsigned>(g.offset_groups);
-  const int32_t t = static_cast<int32_t>(blockIdx.x % taps);
-  const int32_t q = static_cast<int32_t>(blockIdx.x / taps % groups);
-  const PixelTile tile = pixel_tile(g, blockIdx.x / taps / groups, static_cast<unsigned>(a.tiles(kTile)), kTile);
-  const int pixel = threadIdx.x % kTile, lane = threadIdx.x / kTile;
-  if (lane == 0) shared->taps[pixel] = tap_at<A>(a, tile, pixel, q, t);
+  const int32_t part = static_cast<int32_t>(blockIdx.x % static_cast<unsigned>(to.parts));
+  const unsigned index = blockIdx.x / static_cast<unsigned>(to.parts), shares = static_cast<unsigned>(to.shares);
+  const int32_t share = static_cast<int32_t>(index % shares), groups = static_cast<int32_t>(g.groups) / to.shares;
+  const PixelTile tile = pixel_tile(g, index / shares, static_cast<unsigned>(a.tiles(kTile)), kTile);
+  const int lane = static_cast<int>(threadIdx.x) % kPixelLanes, pixel = static_cast<int>(threadIdx.x) / kPixelLanes;
+  const int ways = kPixelLanes / to.lanes, way = lane / to.lanes, sub = lane % to.lanes;
+  const PixelAt at = pixel_at(a, tile, pixel);
   const bool values = to.offset.data != nullptr || to.mask.data != nullptr;
-  TapGradient<A> sum;
-  const int32_t end = (q + 1) * a.offset_channels;
-  for (int32_t first = q * a.offset_channels; first < end;) {
-    const int32_t group_end = (first / a.group_in + 1) * a.group_in;
-    const int count = min(min(group_end, end) - first, M);
-    find_grad_columns<M>(shared->columns, grad_out, weight, a, packed, tile, t, first, count);
-    const Tap<A> tap = shared->taps[pixel];
-    const Corners<A> c = corners(tap.x, tap.y);
-    const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
-    const T* from = input + tile.b * a.in.sample + tap.y.at * a.in.row_stride() + tap.x.at * a.in.pixel_stride();
-    for (int m = 4 * lane; tap.reads && m < count; m += 4 * kPixelLanes) {
-      const A* grad = shared->columns.g + m * kSumStep + pixel;
-      const T* const channels = from + (first + m) * a.in.channel_stride();
-      if (values) add_values<N>(channels, grad, count - m, a.in, tap.mask, c, slopes, sum);
-      if (to.input_sums == nullptr) continue;
-      scatter_values(static_cast<A*>(to.input_sums), grad, count - m, g, tile.b, first + m, tap, c);
-    }
-    first += count;
-    __syncthreads();
-  }
-  if (!values) return;
-  sum_lanes(shared->lanes, sum, lane, pixel);
-  if (lane != 0 || pixel >= tile.count) return;
-  int32_t i, j;
-  pixel_of(g, tile, pixel, i, j);
-  const int64_t channel = int64_t{q} * a.taps + t;
-  const bool still = g.mmcv_edge && shared->taps[pixel].on_edge;
-  if (to.mask.data != nullptr) store(to.mask, tile.b, channel, i, j, sum.mask);
-  if (to.offset.data != nullptr) {
-    store(to.offset, tile.b, 2 * channel, i, j, still ? A(0) : sum.y);
-    store(to.offset, tile.b, 2 * channel + 1, i, j, still ? A(0) : sum.x);
-  }
-}
-
-// Channels that share group and offset group, cut into pieces; rows cut into bands.
-struct OrderedParts {
-  int32_t segment, segments, pieces;  // channels of a segment, their number, pieces of each
-  int32_t bands, band;                // their number, and rows of each
-};
-
-template <class F, int M>
-struct OrderedShared {
-  GradColumns<F, M> columns;
-  DeformPositions<Sum<F>, kTile> positions;
-  unsigned lands[kTile / 32];
-};
-
-template <class T, class F, int M>
-__global__ __launch_bounds__(kThreads, 2) void deform_grad_ordered_kernel(const T* __restrict__ grad_out,
-                                                                          const F* __restrict__ weight, DeformArgsGpu a,
-                                                                          PackedWeights packed, OrderedParts parts,
-                                                                          Sum<F>* __restrict__ input_sums) {
-  using A = Sum<F>;
-  using Shared = OrderedShared<F, M>;
-  constexpr int kLayers = kThreads / M;  // of threads: a thread has one channel and every kLayers-th row
-  VFI_DYNAMIC_SHARED(Shared, shared);
-  const DeformGeometry& g = a.g;
-  const int32_t index = static_cast<int32_t>(blockIdx.x) / parts.bands;
-  const int32_t low = static_cast<int32_t>(blockIdx.x) % parts.bands * parts.band, high = min(low + parts.band, g.H);
-  const int32_t piece = index % parts.pieces, segment = index / parts.pieces % parts.segments;
-  const int32_t first = segment * parts.segment + piece * M, q = first / a.offset_channels;
-  const int count = min(parts.segment - piece * M, M), m = threadIdx.x % M, layer = threadIdx.x / M;
-  const unsigned tiles = static_cast<unsigned>(a.tiles(kTile)), b = index / parts.pieces / parts.segments;
-  for (int32_t t = 0; t < a.taps; ++t) {
-    for (unsigned n = 0; n < tiles; ++n) {
-      const PixelTile tile = pixel_tile(g, b * tiles + n, tiles, kTile);
-      find_positions(shared->positions, a, tile, t, q, 1);
-      __syncthreads();
-      const int pixel = threadIdx.x % kTile;
-      const int32_t y = shared->positions.y[0][pixel];
-      const unsigned reads = shared->positions.used[0][pixel];
-      const bool here = ((reads & 3) && y >= low && y < high) || ((reads & 12) && y + 1 >= low && y + 1 < high);
-      const unsigned lands = __ballot_sync(kFullWarp, here);
-      if (threadIdx.x < kTile && threadIdx.x % 32 == 0) shared->lands[threadIdx.x / 32] = lands;
-      __syncthreads();
-      if ((shared->lands[0] | shared->lands[1]) != 0) {  // the same for all threads
-        find_grad_columns<M>(shared->columns, grad_out, weight, a, packed, tile, t, first, count);
-        for (int p = 0; p < kTile && m < count; ++p) {
-          if (!(shared->lands[p / 32] >> p % 32 & 1)) continue;
-          const A grad = shared->positions.mask[0][p] * shared->columns.g[m * kSumStep + p];
-          for (int k = 0; k < 4; ++k) {
-            const int32_t row = shared->positions.y[0][p] + (k >> 1), x = shared->positions.x[0][p] + (k & 1);
-            const bool used = shared->positions.used[0][p] >> k & 1;
-            if (!used || row < low || row >= high || row % kLayers != layer) continue;
-            input_sums[input_sum_at(g, b, first + m, row, x)] += shared->positions.weight[0][k][p] * grad;
-          }
+  A scale = A(1);
+  if (to.input.fixed != nullptr) scale = power_of_2<A>(scale_exponent<A>(to.input, a));
+  input += tile.b * a.in.sample;
+  HeldOutputs held;
+  for (TapIndex tap(g, part); tap.t < a.taps; tap = TapIndex(g, tap.t + to.parts)) {
+    CornerSums<A> sums;  // those of an offset group may go on in the next piece
+    for (int32_t row = 0; row < groups * a.group_in;) {
+      const int32_t group = share * groups + row / a.group_in, column = row % a.group_in;
+      const int32_t first = share * groups * a.group_in + row, count = min(a.group_in - column, M);
+      find_grad_columns<K>(*shared, held, grad_out, weight, a, packed, tile, tap.t, group, column, count);
+      const A* const columns = shared->g + K::G::at(0, pixel);
+      const int32_t last = (first + count - 1) / a.offset_channels;
+      for (int32_t q = first / a.offset_channels / ways * ways + way; q - way <= last; q += ways) {
+        const int32_t begin = q * a.offset_channels, end = begin + a.offset_channels;
+        const ChannelRun run{max(begin, first) + sub * N, min(end, first + count), to.lanes * N, first};
+        if (begin >= first) sums = CornerSums<A>();
+        const Tap<A> where = run.begin < end ? tap_at<F>(a, at, q, tap) : Tap<A>{};
+        if (where.reads) {
+          if (values) add_corners<N>(input, a, where, run, columns, sums);
+          if (to.input.sums != nullptr) spread<N>(to.input, a, tile.b, where, run, columns, scale);
+        }
+        if (!values) continue;
+        CornerSums<A> all = sums;
+        for (int step = 1; step < to.lanes; step *= 2) {
+          for (A& sum : all.at) sum += __shfl_xor_sync(kFullWarp, sum, step);
+        }
+        if (sub == 0 && at.inside && first < end && end <= first + count) {
+          store_tap(to, a, tile, at, q, tap.t, TapGradient<A>(where, all, g.mmcv_edge));
         }
       }
+      row += count;
       __syncthreads();
     }
   }
 }
 
-// The widest piece of G that a block can need.
-inline int64_t widest_piece(const DeformGeometry& g) { return std::min(g.group_in(), g.offset_group_channels()); }
-
 template <class T, class F>
-void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weight, const DeformArgsGpu& a,
-                                const GradColumnsTo& to, cudaStream_t stream) {
-  const int64_t blocks = a.g.B * a.tiles(kTile) * a.g.offset_groups * a.g.taps();
-  if (blocks == 0) return;
-  with_rows<F>(widest_piece(a.g), [&](auto m) {
-    with_pack<4, F>(a, input, [&](auto n) {
+void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weight, const DeformArgsGpu& a, GradColumnsTo to,
+                                cudaStream_t stream) {
+  constexpr int64_t kEnoughBlocks = 1024;
+  to.shares = static_cast<int32_t>(std::gcd(a.g.groups, a.g.offset_groups));
+  const int64_t blocks = a.g.B * a.tiles(kTile) * to.shares, slots = a.g.offset_groups / to.shares;
+  if (blocks * a.taps * a.g.C == 0) return;
+  to.parts = static_cast<int32_t>(std::clamp<int64_t>(kEnoughBlocks / blocks, 1, a.taps));
+  to.lanes = slots >= 4 ? 1 : slots >= 2 ? 2 : 4;
+  with_rows<F>(a.g.group_in(), [&](auto m) {
+    with_pack<T, F>(a, input, [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value;
-      constexpr size_t kBytes = shared_bytes<GradColumnsShared<F, M>>();
-      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), Grid(blocks), kThreads, kBytes, stream, grad_out,
-                 input, weight, a, packed_weights(a.g, true), to);
+      constexpr size_t kBytes = shared_bytes<typename GradColumns<F, M>::Shared>();
+      VFI_LAUNCH((deform_grad_columns_kernel<T, F, N, M>), Grid(blocks * to.parts), kThreads, kBytes, stream, grad_out, input,
+                 weight, a, packed_weights<F>(a.g, true), to);
     });
   });
-}
-
-template <class T, class F>
-void launch_deform_grad_ordered(const T* grad_out, const F* weight, const DeformArgsGpu& a, Sum<F>* input_sums,
-                                cudaStream_t stream) {
-  constexpr int M = 32;
-  constexpr int64_t kEnoughBlocks = 1024, kFewestRows = 8;
-  const int64_t segment = std::gcd(a.g.group_in(), a.g.offset_group_channels());
-  if (a.g.B * a.tiles(kTile) * segment * a.g.H * a.g.W == 0) return;
-  OrderedParts parts{static_cast<int32_t>(segment), static_cast<int32_t>(a.g.C / segment),
-                     static_cast<int32_t>(ceil_div(segment, M)), 0, 0};
-  const int64_t blocks = a.g.B * parts.segments * parts.pieces;
-  const int64_t bands = std::clamp<int64_t>(kEnoughBlocks / blocks, 1, ceil_div(a.g.H, kFewestRows));
-  parts.band = static_cast<int32_t>(ceil_div(a.g.H, bands));
-  parts.bands = static_cast<int32_t>(ceil_div(a.g.H, parts.band));
-  constexpr size_t kBytes = shared_bytes<OrderedShared<F, M>>();
-  VFI_LAUNCH((deform_grad_ordered_kernel<T, F, M>), Grid(blocks * parts.bands), kThreads, kBytes, stream,
-             grad_out, weight, a, packed_weights(a.g, true), parts, input_sums);
 }
 
 }  // namespace vfi::cuda

@@ -1,183 +1,147 @@
-// Modulated deformable convolution on CUDA: where the taps of output pixels point, and the columns that are sampled there, for
-// the forward kernel and those of the gradients. Formulas: modulated_deform_conv2d.h.
+// Modulated deformable convolution on CUDA: the columns, and other channels of pixels, as factors of a product in shared
+// memory. Formulas: modulated_deform_conv2d.h.
 #pragma once
 
-#include "cuda/products.cuh"
-#include "sampling/gather.cuh"
-#include "ops/modulated_deform_conv2d/modulated_deform_conv2d.h"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_places.cuh"
 
 namespace vfi::cuda {
 
-constexpr int kSlots = 5;
-
-struct DeformArgsGpu {
-  DeformGeometry g;
-  DenseShape in, out;  // of the input, and of the output or its gradient
-  ConstView offset, mask;  // mask.data is null where there is none
-  // Those of g, worked out once: a device divides slowly.
-  int32_t taps, group_in, group_out, offset_channels;
-
-  VFI_HOST_DEVICE int64_t tiles(int pixels) const { return (g.pixels() + pixels - 1) / pixels; }  // of one sample
-};
-
-// Some neighbouring output pixels of one sample, in row-major order.
-struct PixelTile {
-  int64_t b, first;
-  int32_t row, column, count;
-};
-
-__device__ __forceinline__ PixelTile pixel_tile(const DeformGeometry& g, unsigned index, unsigned tiles, int pixels) {
-  const int64_t b = index / tiles, first = int64_t{index % tiles} * pixels, left = g.pixels() - first;
-  const int64_t row = first / g.out_W;
-  return {b, first, static_cast<int32_t>(row), static_cast<int32_t>(first - row * g.out_W),
-          static_cast<int32_t>(left < pixels ? left : pixels)};
-}
-
-__device__ __forceinline__ void pixel_of(const DeformGeometry& g, const PixelTile& tile, int pixel, int32_t& i,
-                                         int32_t& j) {
-  const int32_t column = tile.column + pixel;
-  i = tile.row + column / g.out_W;
-  j = column % g.out_W;
-}
-
-// Where one tap of an output pixel points.
-template <class A>
-struct Tap {
-  Axis<A> x, y;
-  A mask;        // 0 where no corner is inside, whatever the mask holds
-  bool reads;    // some corner is inside
-  bool on_edge;  // a coordinate is exactly -1
-};
-
-template <class A>
-__device__ __forceinline__ Tap<A> tap_at(const DeformArgsGpu& a, const PixelTile& tile, int pixel, int32_t q,
-                                         int32_t t) {
-  Tap<A> tap{};
-  if (pixel >= tile.count) return tap;
-  int32_t i, j;
-  pixel_of(a.g, tile, pixel, i, j);
-  const int64_t channel = int64_t{q} * a.taps + t;
-  const int32_t u = t / a.g.KW, y = a.g.start_y(i, u), x = a.g.start_x(j, t - u * a.g.KW);
-  A move[2], mask[1] = {A(1)};
-  load(a.offset, tile.b, 2 * channel, i, j, move);
-  if (a.mask.data != nullptr) load(a.mask, tile.b, channel, i, j, mask);
-  tap.y = zeros_axis(move[0], y, a.g.H);
-  tap.x = zeros_axis(move[1], x, a.g.W);
-  tap.reads = (tap.x.in0 || tap.x.in1) && (tap.y.in0 || tap.y.in1);
-  tap.mask = tap.reads ? mask[0] : A(0);
-  tap.on_edge = (tap.y.at == -1 && tap.y.l == A(0)) || (tap.x.at == -1 && tap.x.l == A(0));
-  return tap;
-}
-
-// Where the pixels of a tile point, for one tap and several offset groups, in shared memory.
-template <class A, int kPixels>
-struct DeformPositions {
-  int32_t y[kSlots][kPixels], x[kSlots][kPixels];
-  A weight[kSlots][4][kPixels], mask[kSlots][kPixels];
-  unsigned char used[kSlots][kPixels];  // a bit for every corner
-};
-
-template <class A, int kPixels>
-__device__ __forceinline__ void find_positions(DeformPositions<A, kPixels>& to, const DeformArgsGpu& a,
-                                               const PixelTile& tile, int32_t t, int32_t q, int slots) {
-  for (int e = threadIdx.x; e < slots * kPixels; e += kThreads) {
-    const int slot = e / kPixels, pixel = e % kPixels;
-    const Tap<A> tap = tap_at<A>(a, tile, pixel, q + slot, t);
-    const Corners<A> c = corners(tap.x, tap.y);
-    unsigned used = 0;
+// Element (pixel, channel) of a factor: its row and k, or k and row where pixels are what a product sums over.
+template <class P, bool kPixelsDeep>
+struct ColumnsIn {
+  static constexpr bool kSideBySide = P::kDepthInside != kPixelsDeep;     // the channels of a pixel
+  static constexpr bool kScattered = kPixelsDeep && P::kDepthInside;  // they are too far apart for the banks
+  static constexpr int kPixels = kPixelsDeep ? P::kMost : P::kRows, kChannels = kPixelsDeep ? P::kRows : P::kMost;
+  static __device__ __forceinline__ int at(int pixel, int c) { return kPixelsDeep ? P::at(c, pixel) : P::at(pixel, c); }
+  template <class F, int N>
+  static __device__ __forceinline__ void store(F* to, int pixel, int c, const Pack<F, N>& values) {
+    if constexpr (kSideBySide) {
+      store_pack(to + at(pixel, c), values);
+    } else {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      to.weight[slot][k][pixel] = c.weight[k];
-      used |= static_cast<unsigned>(c.used[k]) << k;
+      for (int n = 0; n < N; ++n) to[at(pixel, c + n)] = values.at[n];
     }
-    to.y[slot][pixel] = tap.y.at;
-    to.x[slot][pixel] = tap.x.at;
-    to.mask[slot][pixel] = tap.mask;
-    to.used[slot][pixel] = static_cast<unsigned char>(used);
-  }
-}
-
-// The offset groups and the tap that a block has the positions of.
-struct Held {
-  int32_t q = -1, t = -1;
-  int slots = 0;
-
-  __device__ __forceinline__ bool replace(int32_t first, int count, int32_t tap) {
-    const bool same = first == q && count <= slots && tap == t;
-    if (!same) {
-      q = first;
-      t = tap;
-      slots = count;
-    }
-    return !same;
   }
 };
 
-// Position of a pixel for one thread.
-template <class A>
-struct Spot {
-  int64_t at;  // element of corner 0 in channel 0 of the sample
-  Corners<A> corners;
-  A mask;
-};
-
-template <class A, int kPixels>
-__device__ __forceinline__ Spot<A> spot(const DeformPositions<A, kPixels>& p, const DenseShape& in, int slot,
-                                        int pixel) {
-  Spot<A> s;
-  s.at = p.y[slot][pixel] * in.row_stride() + p.x[slot][pixel] * in.pixel_stride();
-  s.mask = p.mask[slot][pixel];
+// mask sum over the corners of weight value, rounded to F.
+template <class F, class T, int N>
+__device__ __forceinline__ Pack<F, N> column_of(const DeformPlaceGpu<F>& p, bool, const Pack<T, N> (&v)[4]) {
+  Pack<F, N> columns;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    s.corners.weight[k] = p.weight[slot][k][pixel];
-    s.corners.used[k] = p.used[slot][pixel] >> k & 1;
+  for (int n = 0; n < N; ++n) {
+    Sum<F> sum = p.weight[0] * widen<Sum<F>>(v[0].at[n]);
+#pragma unroll
+    for (int k = 1; k < 4; ++k) sum += p.weight[k] * widen<Sum<F>>(v[k].at[n]);
+    narrow(p.mask * sum, columns.at[n]);
   }
-  return s;
+  return columns;
+}
+template <int N>
+__device__ __forceinline__ Pack<Half, N> column_of(const DeformPlaceGpu<Half>& p, bool half_mask,
+                                                   const Pack<Half, N> (&v)[4]) {
+  using Pairs = Pack<uint32_t, (N + 1) / 2>;
+  const auto twice = [](uint32_t pair, unsigned half) { return bits_as<__half2>(__byte_perm(pair, 0, half)); };
+  const __half2 weight[4] = {twice(p.upper, 0x1010), twice(p.upper, 0x3232), twice(p.lower, 0x1010), twice(p.lower, 0x3232)};
+  const auto pairs = [](const Pack<Half, N>& x) {
+    if constexpr (N == 1) return Pairs{{x.at[0].bits}};
+    else return bits_as<Pairs>(x);
+  };
+  const Pairs values[4] = {pairs(v[0]), pairs(v[1]), pairs(v[2]), pairs(v[3])};
+  Pairs columns;
+  const auto for_each = [&](auto masked) {
+#pragma unroll
+    for (int n = 0; n < (N + 1) / 2; ++n) {
+      __half2 sum = __hmul2(weight[0], bits_as<__half2>(values[0].at[n]));
+#pragma unroll
+      for (int k = 1; k < 4; ++k) sum = __hfma2(weight[k], bits_as<__half2>(values[k].at[n]), sum);
+      columns.at[n] = bits_as<uint32_t>(masked(sum));
+    }
+  };
+  if (half_mask) {
+    for_each([&](__half2 sum) { return __hmul2(bits_as<__half2>(p.mask), sum); });
+  } else {
+    const float mask = __uint_as_float(p.mask);
+    for_each([&](__half2 sum) {
+      const Pack<Half, 2> halves = bits_as<Pack<Half, 2>>(sum);
+      return __floats2half2_rn(mask * widen<float>(halves.at[0]), mask * widen<float>(halves.at[1]));
+    });
+  }
+  if constexpr (N == 1) return {{{static_cast<uint16_t>(columns.at[0])}}};
+  else return bits_as<Pack<Half, N>>(columns);
 }
 
-// columns[(c - first) * kChannelStep + pixel * kPixelStep] = the element of channel c, rounded to F, for `count`
-// channels from `first` on; slot 0 of the positions is offset group q. N neighbouring channels are loaded at once.
-template <int N, int kChannelStep, int kPixelStep, class T, class F, class A, int kPixels>
-__device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgsGpu& a,
-                                       const DeformPositions<A, kPixels>& positions, int32_t q, int32_t first,
-                                       int count, F* columns) {
-  constexpr int kLanes = kThreads / kPixels;
-  [[maybe_unused]] constexpr int kUnroll = N > 1 ? 1 : 2;
-  const int thread = threadIdx.x;
-  // Neighbouring threads have neighbouring addresses.
-  const int lane = N > 1 ? thread % kLanes : thread / kPixels, pixel = N > 1 ? thread / kLanes : thread % kPixels;
-  const int64_t step = a.in.channel_stride();
-  const T* from = input + first * step;
-  int slot = 0, end = (q + 1) * a.offset_channels - first;  // of the channels that the position serves
-  Spot<A> at = spot(positions, a.in, 0, pixel);
-#pragma unroll kUnroll
-  for (int c = lane * N; c < count; c += kLanes * N) {
+template <class F>
+__device__ __forceinline__ bool is_used(const DeformPlaceGpu<F>& p, int k) {
+  return p.weight[k] != Sum<F>(0);
+}
+__device__ __forceinline__ bool is_used(const DeformPlaceGpu<Half>& p, int k) {
+  const uint32_t pair = k < 2 ? p.upper : p.lower;
+  return k % 2 == 0 ? (pair & 0xffffu) != 0 : pair >= 0x10000u;
+}
+
+// The columns of `count` channels from `first` on, of the pixels of a tile; `places` begins with those of the offset group q
+// of channel `first`. N neighbouring channels are loaded at once. `input` is the sample's.
+template <int N, class Columns, class T, class F>
+__device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgsGpu& a, const DeformPlaceGpu<F>* places,
+                                       int32_t q, int32_t first, int count, F* columns) {
+  constexpr int kPixels = Columns::kPixels, kLanes = kThreads / kPixels;
+  const int thread = static_cast<int>(threadIdx.x);
+  // Neighbouring threads have neighbouring addresses, or banks.
+  const int lane = Columns::kScattered ? thread / kPixels : thread % kLanes;
+  const int pixel = Columns::kScattered ? thread % kPixels : thread / kLanes;
+  const int64_t row = a.in.row_stride();
+  const int32_t C = a.in.channels;
+  const T* const from = input - (row + C) + first;  // of pixel (-1, -1)
+  const T* const zeros = static_cast<const T*>(a.zeros);
+  // Threads of a pixel have neighbouring packs, or neighbouring runs of packs where those have places of their own.
+  const int packs = (count + N - 1) / N, run = a.offset_channels < kLanes * N ? (packs + kLanes - 1) / kLanes * N : N;
+  const int step = run == N ? kLanes * N : N, last = run == N ? count : min(count, (lane + 1) * run);
+  int32_t end = (q + 1) * a.offset_channels - first;  // of the channels that the place serves
+  places += pixel;
+  DeformPlaceGpu<F> place = *places;
+#pragma unroll 1
+  for (int c = lane * run; c < last; c += step) {
     if (c >= end) {
       do {
-        ++slot;
+        places += kPixels;
         end += a.offset_channels;
       } while (c >= end);
-      at = spot(positions, a.in, slot, pixel);
+      place = *places;
     }
+    const T* const corner = from + static_cast<int64_t>(place.at) * C + c;
     Pack<T, N> v[4];
-    load_corners(from + c * step + at.at, a.in, at.corners.used, v);
 #pragma unroll
-    for (int n = 0; n < N; ++n) {
-      narrow(at.mask * interpolate(at.corners, v, n), columns[(c + n) * kChannelStep + pixel * kPixelStep]);
+    for (int k = 0; k < 4; ++k) {
+      const T* const at = corner + (k & 1 ? C : 0) + (k & 2 ? row : 0);
+      v[k] = load_pack<T, N>(is_used(place, k) ? at : zeros);
     }
+    Columns::store(columns, pixel, c, column_of(place, a.half_mask, v));
   }
 }
 
-// Channels of a piece of the columns: at most `most`, in at most kSlots offset groups wherever it starts.
-inline int piece_of(const DeformGeometry& g, int most) {
-  const int64_t fits = (kSlots - 1) * g.offset_group_channels();
-  return static_cast<int>(fits > 0 && fits < most ? fits : most);
-}
-
-// Whether N neighbouring channels can be loaded at once.
-inline bool packs(const DeformArgsGpu& a, const void* input, int n) {
-  return a.in.channels_last && a.g.group_in() % n == 0 && a.g.offset_group_channels() % n == 0 &&
-         reinterpret_cast<uintptr_t>(input) % 16 == 0;
+// `channels` channels of `pixels` pixels that lie one after another at `from`, `step` apart; 0 for what a factor has beyond.
+template <class Columns, class T, class F>
+__device__ __forceinline__ void load_columns(const T* __restrict__ from, int64_t step, bool wide, int pixels, int channels,
+                                             F* to) {
+  constexpr int N = 16 / static_cast<int>(sizeof(T)), kPacks = Columns::kChannels / N;
+#pragma unroll 1
+  for (int e = threadIdx.x; e < Columns::kPixels * kPacks; e += kThreads) {
+    const int c = (Columns::kSideBySide ? e % kPacks : e / Columns::kPixels) * N;
+    const int pixel = Columns::kSideBySide ? e / kPacks : e % Columns::kPixels;
+    const T* const at = from + pixel * step + c;
+    Pack<T, N> values{};
+    if (pixel < pixels && wide && c < channels) {
+      values = load_pack<T, N>(at);
+    } else if (pixel < pixels) {
+#pragma unroll
+      for (int n = 0; n < N; ++n) values.at[n] = c + n < channels ? at[n] : T{};
+    }
+    Pack<F, N> factors;
+#pragma unroll
+    for (int n = 0; n < N; ++n) factors.at[n] = factor_of<F>(values.at[n]);
+    Columns::store(to, pixel, c, factors);
+  }
 }
 
 }  // namespace vfi::cuda

@@ -1,5 +1,5 @@
-// The gradients of modulated_deform_conv2d.h for weight and bias on CUDA, all sums in a fixed order. A block samples a
-// piece of the columns for a fixed part of the pixels and multiplies; another kernel adds the parts in order.
+// The gradient of modulated_deform_conv2d.h for the weight on CUDA, all sums in a fixed order. A block samples a piece of the
+// columns for a fixed part of the pixels and multiplies; another kernel adds the parts in order.
 #pragma once
 
 #include <algorithm>
@@ -8,8 +8,6 @@
 
 namespace vfi::cuda {
 
-constexpr int kPixelsOfWeight = 32;  // k of the weight's product
-
 struct WeightParts {
   int64_t parts, tiles_of_part;  // of the pixels
   int step;                      // input channels of a block
@@ -17,12 +15,19 @@ struct WeightParts {
 };
 
 template <class F, int M>
-struct GradWeightShared {
-  union {
-    Factors<F, M> factors;
-    Sum<F> sums[M * kSumStep];
+struct GradWeight {
+  static constexpr int kPixels = sizeof(F) == 2 ? 64 : 32;  // k of the product
+  using Left = Panel<F, M, Inner::kRow, kPixels>;
+  using Right = Panel<F, kTile, Inner::kRow, kPixels>;
+  using Product = SumsOf<F, Left, Right>;
+  using Out = SumPanel<M, kTile, false>;
+  union Shared {
+    struct {
+      FactorsOf<F, Left, Right> factors;
+      DeformPlaces<F, kPixels> places;
+    } in;
+    Sum<F> sums[Out::kElements];
   };
-  DeformPositions<Sum<F>, kPixelsOfWeight> positions;
 };
 
 // partial[part][group][tap][c][o]
@@ -31,7 +36,9 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
                                                                          const T* __restrict__ input,
                                                                          Sum<F>* __restrict__ partial, DeformArgsGpu a,
                                                                          WeightParts w) {
-  using Shared = GradWeightShared<F, M>;
+  using K = GradWeight<F, M>;
+  using Shared = typename K::Shared;
+  constexpr int kPixels = K::kPixels;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
   int32_t index = static_cast<int32_t>(blockIdx.x);
@@ -42,42 +49,39 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   };
   const int32_t first_out = next(w.rows) * M, c = next(w.pieces) * w.step, t = next(a.taps);
   const int32_t group = next(static_cast<int32_t>(g.groups));
-  const int32_t first = group * a.group_in + c, q = first / a.offset_channels;
+  const int32_t first = group * a.group_in + c, q = first / a.offset_channels, o = group * a.group_out + first_out;
   const int count = min(a.group_in - c, w.step), rows = min(a.group_out - first_out, M);
   const int slots = (first + count - 1) / a.offset_channels - q + 1;
-  const int64_t tiles = a.tiles(kPixelsOfWeight), all = g.B * tiles, begin = index * w.tiles_of_part;
-  const int64_t end = begin + w.tiles_of_part < all ? begin + w.tiles_of_part : all;
-  F *left = shared->factors.left, *right = shared->factors.right;
-  Sums<F, M> sums;
+  const int64_t tiles = a.tiles(kPixels), all = g.B * tiles, begin = index * w.tiles_of_part;
+  const int64_t end = min(begin + w.tiles_of_part, all);
+  F *left = shared->in.factors.left, *right = shared->in.factors.right;
+  typename K::Product sums;
   sums.clear();
+  const auto tile_of = [&](int64_t n) {
+    return pixel_tile(g, static_cast<unsigned>(n), static_cast<unsigned>(tiles), kPixels);
+  };
+  const auto find = [&](int64_t n) {
+    if (n < end) shared->in.places.find(a, pixel_at(a, tile_of(n), threadIdx.x % kPixels), t, 1, q, slots);
+    __syncthreads();
+  };
+  find(begin);
   for (int64_t n = begin; n < end; ++n) {
-    const PixelTile tile = pixel_tile(g, static_cast<unsigned>(n), static_cast<unsigned>(tiles), kPixelsOfWeight);
-    find_positions(shared->positions, a, tile, t, q, slots);
-    const int64_t o = int64_t{group} * a.group_out + first_out;
-    const T* from = grad_out + tile.b * a.out.sample + o * a.out.channel_stride() + tile.first * a.out.pixel_stride();
-#pragma unroll 4  // the sums leave few registers
-    for (int e = threadIdx.x; e < M * kPixelsOfWeight; e += kThreads) {
-      const int m = a.out.channels_last ? e % M : e / kPixelsOfWeight;
-      const int k = a.out.channels_last ? e / M : e % kPixelsOfWeight;
-      F value{};
-      if (m < rows && k < tile.count) {
-        narrow(widen<Sum<F>>(from[m * a.out.channel_stride() + k * a.out.pixel_stride()]), value);
-      }
-      left[k * kLeftStep<F, M> + m] = value;
-    }
-    __syncthreads();
+    const PixelTile tile = tile_of(n);
+    load_columns<ColumnsIn<typename K::Left, true>>(grad_out + tile.b * a.out.sample + tile.first * a.out.channels + o,
+                                                    a.out.channels, a.wide_out, tile.count, rows, left);
     // Columns of the product beyond `count` hold anything: they are not kept.
-    sample<N, 1, kRightStep<F>>(input + tile.b * a.in.sample, a, shared->positions, q, first, count, right);
+    const T* const from = input + tile.b * a.in.sample;
+    sample<N, ColumnsIn<typename K::Right, true>>(from, a, shared->in.places.at(0), q, first, count, right);
     __syncthreads();
-    sums.multiply_add(left, right, kPixelsOfWeight, rows);
-    __syncthreads();
+    sums.multiply_add(left, right, kPixels, rows);
+    find(n + 1);
   }
-  sums.store(shared->sums);
+  sums.template store<typename K::Out>(shared->sums);
   __syncthreads();
   partial += (((index * g.groups + group) * a.taps + t) * a.group_in + c) * a.group_out + first_out;
   for (int e = threadIdx.x; e < M * count; e += kThreads) {
     const int m = e % M, column = e / M;
-    if (m < rows) partial[int64_t{column} * a.group_out + m] = shared->sums[m * kSumStep + column];
+    if (m < rows) partial[int64_t{column} * a.group_out + m] = shared->sums[K::Out::at(m, column)];
   }
 }
 
@@ -95,29 +99,10 @@ __global__ __launch_bounds__(kThreads) void deform_grad_weight_sum_kernel(const 
   }
 }
 
-// A thread adds every kThreads-th pixel, then the threads are added pairwise.
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void deform_grad_bias_kernel(const T* __restrict__ grad_out,
-                                                                    T* __restrict__ grad, DenseShape out) {
-  VFI_DYNAMIC_SHARED(A, shared);
-  const int64_t o = blockIdx.x;
-  A sum = A(0);
-  for (int64_t b = 0; b < out.batch; ++b) {
-    const T* from = grad_out + b * out.sample + o * out.channel_stride();
-    for (int64_t p = threadIdx.x; p < out.plane; p += kThreads) sum += widen<A>(from[p * out.pixel_stride()]);
-  }
-  shared[threadIdx.x] = sum;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < half) shared[threadIdx.x] += shared[threadIdx.x + half];
-  }
-  if (threadIdx.x == 0) narrow(shared[0], grad[o]);
-}
-
 // How the gradient of the weight is cut: by sizes alone, so that sums have one order on every device.
-inline WeightParts weight_parts(const DeformGeometry& g, int64_t tiles, int rows) {
+inline WeightParts weight_parts(const DeformGeometry& g, int64_t tiles, int rows, int slots) {
   constexpr int64_t kEnoughBlocks = 1024, kMostParts = 64;
-  WeightParts w{1, tiles, piece_of(g, kTile), 0, static_cast<int32_t>(ceil_div(g.group_out(), rows))};
+  WeightParts w{1, tiles, piece_of(g, kTile, slots), 0, static_cast<int32_t>(ceil_div(g.group_out(), rows))};
   w.pieces = static_cast<int32_t>(ceil_div(g.group_in(), w.step));
   const int64_t blocks = int64_t{w.rows} * w.pieces * g.groups * g.taps();
   if (blocks == 0 || tiles == 0) return w;
@@ -127,36 +112,28 @@ inline WeightParts weight_parts(const DeformGeometry& g, int64_t tiles, int rows
   return w;
 }
 
-// Rows of the weight's product.
-template <class F>
-int weight_rows(const DeformGeometry& g) {
-  int rows = 0;
-  with_rows<F>(g.group_out(), [&](auto m) { rows = decltype(m)::value; });
-  return rows;
+// `run(m, parts)`: the rows of a block as in with_rows, and how the sums are cut.
+template <class F, class Run>
+void with_weight_parts(const DeformArgsGpu& a, Run&& run) {
+  with_rows<F>(a.g.group_out(), [&](auto m) {
+    constexpr int M = decltype(m)::value, kPixels = GradWeight<F, M>::kPixels;
+    run(m, weight_parts(a.g, a.g.B * a.tiles(kPixels), M, kSlots<F, kPixels>));
+  });
 }
 
-template <class T, class F>
+template <class T, class F, int M>
 void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partial, T* grad, const Strides& strides,
                                const DeformArgsGpu& a, const WeightParts& w, cudaStream_t stream) {
   const int64_t blocks = w.parts * w.rows * w.pieces * a.g.groups * a.g.taps();
   if (blocks == 0) return;
-  with_rows<F>(a.g.group_out(), [&](auto m) {
-    with_pack<16 / static_cast<int>(sizeof(T)), F>(a, input, [&](auto n) {
-      constexpr int M = decltype(m)::value, N = decltype(n)::value;
-      constexpr size_t kBytes = shared_bytes<GradWeightShared<F, M>>();
-      VFI_LAUNCH((deform_grad_weight_kernel<T, F, N, M>), Grid(blocks), kThreads, kBytes, stream, grad_out,
-                 input, partial, a, w);
-    });
+  with_pack<T, F>(a, input, [&](auto n) {
+    constexpr size_t kBytes = shared_bytes<typename GradWeight<F, M>::Shared>();
+    VFI_LAUNCH((deform_grad_weight_kernel<T, F, decltype(n)::value, M>), Grid(blocks), kThreads, kBytes, stream, grad_out,
+               input, partial, a, w);
   });
   const int64_t count = a.g.C_out * a.g.group_in() * a.g.taps();
   VFI_LAUNCH((deform_grad_weight_sum_kernel<T, Sum<F>>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream,
              static_cast<const Sum<F>*>(partial), grad, strides, a.g, w.parts);
-}
-
-template <class T, class A>
-void launch_deform_grad_bias(const T* grad_out, T* grad, const DenseShape& out, cudaStream_t stream) {
-  if (out.channels == 0) return;
-  VFI_LAUNCH((deform_grad_bias_kernel<T, A>), out.channels, kThreads, kThreads * sizeof(A), stream, grad_out, grad, out);
 }
 
 }  // namespace vfi::cuda

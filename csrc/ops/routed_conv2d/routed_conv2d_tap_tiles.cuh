@@ -81,7 +81,7 @@ struct TapTiles : TapSums<F, kTapRows, kGradPitch, kInputPitch> {
   }
 };
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#ifdef VFI_TENSOR_CORES
 template <class F, int kTapRows, int kGradPitch, int kInputPitch>
 struct TapTiles<F, kTapRows, kGradPitch, kInputPitch, true> : TapSums<F, kTapRows, kGradPitch, kInputPitch> {
   using Base = TapSums<F, kTapRows, kGradPitch, kInputPitch>;
