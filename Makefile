@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
-.PHONY: demo test test-slow test-nightly environments check docs compile-commands wheel bench bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly test-ptx environments check docs compile-commands wheel bench bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
@@ -40,6 +40,10 @@ test-slow: $(VENV)/dev
 # Everything that needs no GPU, for as long as it takes.
 test-nightly: $(VENV)/dev
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not gpu" -n auto --dist loadgroup
+
+# The CUDA kernels as nvcc compiles them, on the simulator: every case, and faults planted in every kernel. nvcc, no GPU.
+test-ptx: $(VENV)/dev
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ptx -n auto --dist loadgroup
 
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.

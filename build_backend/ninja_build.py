@@ -3,6 +3,7 @@
 A source is picked up by its name; a new op needs no change here:
     csrc/**/*_simd.cpp  once per instruction set       csrc/**/*_cuda.cu   by nvcc, when CUDA is wanted
     csrc/**/*.cpp       once                           csrc/testing/*.cpp  only into vfi_kernels_testing
+    csrc/testing/ptx/*.cpp: the simulator of the GPU, by simulator_build.py
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class NinjaBuild(build_ext):
         for level, flags in levels.items():
             ninja.precompile(level, "simd/simd.h", flags)
         for source in sorted(CSRC.rglob("*.cpp")):
-            if source.parent.name == "testing":
+            if source.relative_to(CSRC).parts[0] == "testing":
                 continue
             if source.stem.endswith("_simd"):
                 objects += [self.add_unit(ninja, source, flags, level, f".{level}") for level, flags in levels.items()]

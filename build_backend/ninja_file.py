@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -64,11 +65,12 @@ class NinjaFile:
         """What compile_commands.json holds: how each source is compiled."""
         return subprocess.check_output([*self.command(), "-t", "compdb", "cxx", "nvcc"], text=True)
 
-    def run(self) -> None:
+    def run(self, targets: Sequence[str] = ()) -> None:
+        """Makes the targets, or all that has been linked."""
         jobs = os.environ.get("MAX_JOBS")
         if jobs and (not jobs.isdecimal() or int(jobs) < 1):
             sys.exit(f"vfi_kernels: expected MAX_JOBS to be a number of 1 or more, got {jobs}")
-        subprocess.check_call([*self.command(), *(["-j", jobs] if jobs else [])])
+        subprocess.check_call([*self.command(), *(["-j", jobs] if jobs else []), *targets])
 
 
 def write_if_changed(path: Path, text: str) -> None:

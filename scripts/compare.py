@@ -4,6 +4,9 @@ The base is built in a git worktree of its own, which is removed at the end. Eac
 they take turns row by row: a machine that is busy for a while disturbs both. A ratio is the time of this tree over that
 of the base in the same turn; a row is slower or faster if its ratios in all turns say so, as they do by chance alone in
 2 of 2^N rows, with N turns.
+
+--simulate: no times, but what the CUDA kernels of both do, counted on the CPU (docs/gpu.md): with nvcc, without noise
+and without a GPU.
 """
 
 import argparse
@@ -132,6 +135,34 @@ def worktree(ref: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", tree], check=True)
 
 
+def counted(tree: Path, options: argparse.Namespace, file: Path) -> dict[tuple, Any]:
+    """What `vfi-kernels bench --simulate` says of the library of a tree, all kernels of a call together."""
+    command = [sys.executable, "-m", "vfi_kernels._cli", "bench", "--simulate", "--json", str(file)]
+    for name in ("op", "shape", "dtype", "mode", "gpu"):
+        command += [f"--{name}", *getattr(options, name)] if getattr(options, name) else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "python")])}
+    subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
+    names = ("case", "shape", "dtype", "layout", "mode", "flow", "deterministic")
+    rows = [row for row in json.loads(file.read_text())["rows"] if row["kernel"] == "all"]
+    return {tuple(row[name] for name in names): row for row in rows}
+
+
+def changes(before: dict[tuple, Any], after: dict[tuple, Any]) -> Iterator[str]:
+    """A line for each call whose counts have changed, and one for the rest."""
+    same = 0
+    for key in before.keys() & after.keys():
+        old, new = before[key], after[key]
+        parts = [f"{old['instructions_per_pixel']:.0f} -> {new['instructions_per_pixel']:.0f} instructions/px"]
+        if old["bytes_ratio"] is not None:
+            parts.append(f"{old['bytes_ratio']:.2f} -> {new['bytes_ratio']:.2f} of the least bytes")
+        parts += [f"{gpu}: {us:.1f} -> {new['bound_us'][gpu]:.1f} us at least" for gpu, us in old["bound_us"].items()]
+        if all(old[name] == new[name] for name in ("instructions_per_pixel", "bytes_ratio", "bound_us")):
+            same += 1
+        else:
+            yield f"{' '.join(map(str, key))}: {'; '.join(parts)}"
+    yield f"{same} calls are the same; {len(before.keys() ^ after.keys())} are of one side only"
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="main", metavar="REF", help="the commit to compare with (default: main)")
@@ -147,6 +178,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="CPU threads (default: torch's)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+    parser.add_argument("--simulate", action="store_true", help="count what CUDA kernels do, in place of times")
+    parser.add_argument("--gpu", nargs="+", metavar="NAME", help="bounds for these in --simulate (default: all known)")
     parser.add_argument("--rounds", type=int, default=11, metavar="N", help="turns of each row (default: 11)")
     parser.add_argument("--list", action="store_true", help="only print the rows that would be measured")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -172,6 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         with worktree(options.base) as tree:
+            if options.simulate:
+                build(tree)
+                sides = [counted(side, options, tree.parent / "counts.json") for side in (tree, ROOT)]
+                print(*changes(*sides), sep="\n")
+                return 0
             measure_both(jobs, tree, options.rounds, options.base)
     except subprocess.CalledProcessError as error:  # git or the build, which has said why
         print(f"compare: {' '.join(map(str, error.cmd))} failed", file=sys.stderr)

@@ -88,3 +88,14 @@ def test_another_commit_has_a_folder_for_a_while():
     with compare.worktree("HEAD") as tree:
         assert (tree / "setup.py").exists() and tree != compare.ROOT
     assert not tree.exists()
+
+
+def test_counts_that_changed_are_told():
+    def row(instructions, **bounds):
+        return {"instructions_per_pixel": instructions, "bytes_ratio": 1.5, "bound_us": {"H100": 2.0, **bounds}}
+
+    before = {("splat", "a"): row(10), ("splat", "b"): row(5), ("splat", "c"): row(1)}
+    after = {("splat", "a"): row(20, H100=3.0), ("splat", "b"): row(5)}
+    changed, rest = compare.changes(before, after)
+    assert changed.startswith("splat a: 10 -> 20 instructions/px; 1.50 -> 1.50 of the least bytes; H100: 2.0 -> 3.0 us")
+    assert rest == "1 calls are the same; 1 are of one side only"

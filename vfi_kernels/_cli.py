@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from vfi_kernels._types import Facts
 from vfi_kernels.bench import machine
-from vfi_kernels.bench.jobs import DEVICES, DTYPES, FLOWS, LAYOUTS, MODES, UsageError, plan
+from vfi_kernels.bench.jobs import DEVICES, DTYPES, FLOWS, LAYOUTS, MODES, Job, UsageError, plan
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
@@ -65,6 +65,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--overhead", action="store_true", help="instead: cost of a call on 4x4 images, and of the import"
     )
+    what.add_argument(
+        "--simulate", action="store_true", help="instead: CUDA kernels executed on the CPU and counted (docs/gpu.md)"
+    )
+    what.add_argument("--gpu", nargs="+", metavar="NAME", help="bounds for these in --simulate (default: all known)")
     how = bench.add_argument_group("how, and where to")
     how.add_argument("--quick", action="store_true", help="few rounds, no peers that compile, no tests/")
     how.add_argument(
@@ -120,10 +124,12 @@ def run_bench(options: argparse.Namespace) -> int:
             raise UsageError(f"expected {path} to be in a folder that exists, got none")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         raise UsageError('--plot needs matplotlib, which is not installed: pip install "vfi-kernels[bench]"')
+    names = ("op", "dtype", "layout", "mode", "shape", "flow", "threads", "device", "backend")
+    if options.simulate:
+        return run_simulation(plan(**{name: getattr(options, name) for name in names}), options)
     if options.overhead:
         jobs = overhead.overhead_jobs(options.op)
     else:
-        names = ("op", "dtype", "layout", "mode", "shape", "flow", "threads", "device", "backend")
         jobs = plan(**{name: getattr(options, name) for name in names})
     run = session.Session(options.gate or ("check" if options.quick else "tests"), options.quick, options.json)
     try:
@@ -138,6 +144,20 @@ def run_bench(options: argparse.Namespace) -> int:
     if options.plot and document["rows"]:
         report.plot(options.plot, document["rows"])
     return INTERRUPTED if document["interrupted"] else 1 if document["refused"] else 0
+
+
+def run_simulation(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+    from vfi_kernels.bench import report, simulate
+    from vfi_kernels.bench.gpus import GPUS
+
+    rows = []
+    for row in simulate.simulate(jobs, options.gpu):
+        rows.append(row)
+        if options.json:
+            report.write_json(options.json, simulate.document(rows))
+    for gpu in options.gpu or GPUS:
+        print(simulate.table(rows, gpu), end="\n\n")
+    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@
 #include <stdexcept>
 
 #define VFI_CUDA_EMULATION
+#ifndef VFI_EMULATED_LIBRARY
+#define VFI_EMULATED_LIBRARY vfi_emulated  // where the ops are registered
+#endif
 #define __global__
 #define __device__
 #define __host__
@@ -39,6 +42,30 @@ enum cudaError_t { cudaSuccess = 0 };
 inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
   if (bytes) std::memset(data, value, bytes);
   return cudaSuccess;
+}
+// What host code asks of the device, and of a kernel that wants more shared memory than every launch may have.
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+};
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* to, cudaDeviceAttr attribute, int) {
+  *to = attribute == cudaDevAttrMultiProcessorCount            ? 4
+        : attribute == cudaDevAttrComputeCapabilityMajor       ? 9
+        : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 * 1024
+                                                               : 0;
+  return cudaSuccess;
+}
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* to, Kernel, int, size_t) {
+  return *to = 2, cudaSuccess;
 }
 
 // What host code asks of the device, and of a kernel that wants more shared memory than every launch may have.

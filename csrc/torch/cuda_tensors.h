@@ -13,7 +13,8 @@
 #include "cuda/launch.cuh"
 
 #ifdef VFI_CUDA_EMULATION
-#define VFI_CUDA_LIBRARY_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(vfi_emulated, CPU, m)
+#define VFI_LIBRARY_IMPL_IN(library, m) STABLE_TORCH_LIBRARY_IMPL(library, CPU, m)
+#define VFI_CUDA_LIBRARY_IMPL(m) VFI_LIBRARY_IMPL_IN(VFI_EMULATED_LIBRARY, m)
 #else
 #include "torch/cuda_symbols.h"
 #define VFI_CUDA_LIBRARY_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CUDA, m)

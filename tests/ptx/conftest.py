@@ -1,0 +1,16 @@
+"""The simulator's tests need nvcc, and are built once; they run one after another."""
+
+import pytest
+
+from vfi_kernels.bench import simulator
+
+HERE = "tests/ptx/"
+
+
+def pytest_collection_modifyitems(items):
+    reason = simulator.unavailable()
+    for item in items:
+        if HERE in item.path.as_posix():
+            item.add_marker(pytest.mark.slow)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))

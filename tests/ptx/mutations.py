@@ -1,0 +1,87 @@
+"""Faults planted in the PTX of a kernel, one at a time."""
+
+import re
+from dataclasses import dataclass
+from random import Random
+
+ACCESS = re.compile(r"^\s*(?:@!?%p\d+ )?(?:ld|st)\.(?:global|shared)[\w.:]*?(?:\.v([24]))?\.[bfus](8|16|32|64)\s")
+DISPLACED = re.compile(r"\[(%r?d?\w+)(?:\+(-?\d+))?\]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kernel alone: what its module says before any kernel, and its own lines."""
+
+    name: str
+    head: str
+    lines: tuple[str, ...]
+
+    def with_line(self, n: int, line: str) -> str:
+        return "\n".join([self.head, *self.lines[:n], line, *self.lines[n + 1 :], ""])
+
+    def text(self) -> str:
+        return "\n".join([self.head, *self.lines, ""])
+
+
+def entries(text: str) -> dict[str, Entry]:
+    """The kernels of a module of nvcc's."""
+    lines = text.splitlines()
+    begins = [n for n, line in enumerate(lines) if ".entry " in line]
+    found = {}
+    for begin in begins:
+        end = next(n for n in range(begin, len(lines)) if lines[n] == "}")
+        name = re.search(r"\.entry (\w+)", lines[begin])[1]
+        found[name] = Entry(name, "\n".join(lines[: begins[0]]), tuple(lines[begin : end + 1]))
+    return found
+
+
+def without_barrier(line: str) -> str | None:
+    return "" if re.match(r"\s*bar\.sync\s", line) else None
+
+
+def _displaced(line: str, by: int) -> str:
+    return DISPLACED.sub(lambda m: f"[{m[1]}+{int(m[2] or 0) + by}]", line, count=1)
+
+
+def off_by_one(line: str) -> str | None:
+    """The element, or vector, behind the right one."""
+    access = ACCESS.match(line)
+    return access and _displaced(line, int(access[1] or 1) * int(access[2]) // 8)
+
+
+def misaligned(line: str) -> str | None:
+    access = ACCESS.match(line)
+    return _displaced(line, int(access[2]) // 8) if access and access[1] else None
+
+
+def wrong_fragment(line: str) -> str | None:
+    """Two registers of a factor, or of a loaded matrix, change places. Of wmma they are the first and the third: some
+    neighbours hold the same element twice."""
+    kind = re.match(r"\s*(mma\.|wmma\.mma|ldmatrix|wmma\.load)", line)
+    lists = list(re.finditer(r"\{([^}]*)\}", line))
+    if not kind or not lists:
+        return None
+    chosen = lists[1] if "mma.sync" in line or ".mma." in line else lists[0]
+    names = [name.strip() for name in chosen[1].split(",")]
+    other = 2 if kind[1].startswith("wmma") else 1
+    if len(names) <= other or names[0] == names[other]:
+        return None
+    names[0], names[other] = names[other], names[0]
+    return line[: chosen.start()] + "{" + ", ".join(names) + "}" + line[chosen.end() :]
+
+
+def without_atomicity(line: str) -> str | None:
+    """A sum becomes a plain store."""
+    found = re.match(r"(\s*(?:@!?%p\d+ )?)red\.global[\w.:]*\.add(\.v[24])?\.([fus]\d+)(\s.*)", line)
+    return found and f"{found[1]}st.global{found[2] or ''}.{found[3]}{found[4]}"
+
+
+KINDS = {f.__name__: f for f in (without_barrier, off_by_one, misaligned, wrong_fragment, without_atomicity)}
+
+
+def planted(entry: Entry, each: int, rng: Random):
+    """(kind, line number in the entry, text), `each` of a kind at most."""
+    for kind, change in KINDS.items():
+        places = [(n, changed) for n, line in enumerate(entry.lines) if (changed := change(line)) is not None]
+        for n, changed in rng.sample(places, min(each, len(places))):
+            yield kind, n, entry.with_line(n, changed)

@@ -1,0 +1,75 @@
+"""Every op on its CUDA kernels as nvcc compiles them: results and gradients, and no fault. By day a call of each op in
+two ways; at night all of CASES, dtypes, layouts, atomic and deterministic, and tensors that are aligned to nothing."""
+
+import contextlib
+
+import pytest
+import torch
+from every_op import DTYPES, channels_last, check_all
+from op_calls import CASES, first_cases, make
+
+from vfi_kernels.bench import simulator
+from vfi_kernels.testing import map_tensors
+
+SHAPE = (2, 6, 11, 37)
+LAYOUTS = {"nchw": lambda t: t, "channels_last": channels_last}
+BY_DAY = {(torch.float32, "nchw", "atomic"), (torch.float16, "channels_last", "deterministic")}
+
+
+def conditions():
+    for case in CASES.values():
+        for dtype in DTYPES:
+            for layout in LAYOUTS:
+                for way in ("atomic", "deterministic"):
+                    by_day = case in first_cases() and (dtype, layout, way) in BY_DAY
+                    marks = () if by_day else pytest.mark.nightly
+                    name = f"{case.name}-{str(dtype).removeprefix('torch.')}-{layout}-{way}"
+                    yield pytest.param(case, dtype, layout, way, id=name, marks=marks)
+
+
+@pytest.fixture
+def way(request, monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
+
+
+@pytest.mark.parametrize(("case", "dtype", "layout", "way"), conditions(), indirect=["way"])
+def test_results_and_gradients(case, dtype, layout, way):
+    with simulator.simulated(seed=1) as counts:
+        check_all(case, map_tensors(LAYOUTS[layout], make(case, SHAPE, dtype)))
+        assert counts.kernels()
+
+
+def shifted(t):
+    """The same numbers one element behind an aligned address."""
+    room = torch.empty(t.numel() + 17, dtype=t.dtype)
+    view = torch.as_strided(room, t.shape, t.stride(), 1)
+    return view.copy_(t)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("case", first_cases(), ids=lambda c: c.name)
+def test_tensors_that_are_aligned_to_one_element_only(case, layout, dtype, monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
+    with simulator.simulated(seed=2):
+        check_all(case, map_tensors(lambda t: shifted(LAYOUTS[layout](t)), make(case, SHAPE, dtype)))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("arch", ["8.0", "8.9"])
+@pytest.mark.parametrize("case", first_cases(), ids=lambda c: c.name)
+def test_other_architectures(case, arch, monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
+    with simulator.simulated(arch):
+        check_all(case, make(case, SHAPE, torch.float16))
+
+
+@contextlib.contextmanager
+def tf32():
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
