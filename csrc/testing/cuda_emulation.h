@@ -68,31 +68,6 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* to, Kernel, int, 
   return *to = 2, cudaSuccess;
 }
 
-// What host code asks of the device, and of a kernel that wants more shared memory than every launch may have.
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr {
-  cudaDevAttrMultiProcessorCount = 16,
-  cudaDevAttrComputeCapabilityMajor = 75,
-  cudaDevAttrComputeCapabilityMinor = 76,
-  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
-};
-template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int) {
-  return cudaSuccess;
-}
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* to, cudaDeviceAttr attribute, int) {
-  *to = attribute == cudaDevAttrMultiProcessorCount            ? 4
-        : attribute == cudaDevAttrComputeCapabilityMajor       ? 9
-        : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 * 1024
-                                                               : 0;
-  return cudaSuccess;
-}
-template <class Kernel>
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* to, Kernel, int, size_t) {
-  return *to = 2, cudaSuccess;
-}
-
 namespace vfi::emulation {
 
 enum class Barrier { kWarp, kBlock };

@@ -23,7 +23,10 @@ struct TapFactors {
   int32_t count, row_bytes, down, across;  // pixels; from a row of input to the next; taps
 
   // Where the input of pixel n begins, and from one row of taps to the next.
-  __device__ __forceinline__ int32_t line(int32_t n) const { return n < count ? lines[n] : zeros; }
+  __device__ __forceinline__ int32_t line(int32_t n) const {
+    const int32_t at = lines[n];
+    return n < count ? at : zeros;
+  }
   __device__ __forceinline__ int32_t row(int32_t n) const { return n < count ? row_bytes : 0; }
 };
 

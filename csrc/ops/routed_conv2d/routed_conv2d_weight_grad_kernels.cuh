@@ -15,8 +15,9 @@ namespace vfi::cuda {
 template <class F>
 struct RoutedWeightTile {
   static constexpr int kOut = 64, kIn = 32, kTapRows = std::is_same_v<F, double> ? 1 : 3;
-  static constexpr int kPixels = 128 / static_cast<int>(sizeof(F)), kInputBytes = 13440;
+  static constexpr int kPixels = 128 / static_cast<int>(sizeof(F)), kInputBytes = 13360;
   static constexpr int32_t kGradPitch = tap_pitch<F>(kOut), kInputPitch = tap_pitch<F>(kIn);
+  static constexpr int kInputs = kInputBytes / kInputPitch;  // pixels
   using Tiles = TapTiles<F, kTapRows, kGradPitch, kInputPitch>;
 };
 
@@ -25,6 +26,15 @@ struct RoutedParts {
   int32_t pieces, rows, groups;  // of input channels; of output channels; of rows of taps
   Divisor width, last, in_width;  // of a strip: output pixels of a row; of the last strip of a row; input pixels
   int32_t height, down, across;  // output rows of a strip; strips of a patch
+};
+
+// A strip of the list, as a thread finds it for all: the elements where its gradient and its input begin, channels of the
+// block; its output pixels; the first input pixel that exists, from the first one that is loaded, and how many.
+struct RoutedStrip {
+  int64_t grad, input;
+  int32_t pixels, rows;  // of output; rows of input
+  int32_t top, left;
+  bool last;  // of a row
 };
 
 // The taps of a block: those of a phase in rows first .. first + down - 1, as far as they are apart.
@@ -47,56 +57,64 @@ struct RoutedWeightShared {
     alignas(16) unsigned char input[Tile::kInputBytes];
   } strips[2];
   alignas(16) unsigned char zeros[kTapColumns * Tile::kInputPitch];
-  RoutedWeightBlock block;  // here, for the sums leave few registers
-  int32_t lines[2][Tile::kPixels];  // where the input of a pixel begins, in bytes; in the last strip of a row
+  // Here, for the sums leave few registers: the block's share, and the next strip of either memory; without pixels there
+  // is none.
+  RoutedWeightBlock block;
+  RoutedStrip next[2];
+  // Of the pixels of a strip, and of the last one of a row: where the first tap's input is in a strip's memory, in bytes;
+  // where the gradient is, in elements from the strip's first.
+  int32_t lines[2][Tile::kPixels];
+  int64_t grads[2][Tile::kPixels];
+  // Of the input pixels of a strip: row << 16 | column; where they are, in elements from the first.
+  int32_t places[Tile::kInputs];
+  int64_t inputs[Tile::kInputs];
 };
 
-// A strip of the list: a patch, and its first output pixel of the phase.
-struct RoutedStrip {
-  RoutedItem item;
-  int32_t y, x, rows;
-  bool last;  // of a row
-
-  __device__ __forceinline__ Divisor width(const RoutedParts& w) const { return last ? w.last : w.width; }
-};
-__device__ __forceinline__ RoutedStrip routed_strip(const RoutedArgsGpu& a, const RoutedParts& w, int32_t n) {
-  const uint32_t index = static_cast<uint32_t>(n), row = index / w.across, patch = row / w.down;
-  const int32_t y = static_cast<int32_t>(row % w.down) * w.height, x = static_cast<int32_t>(index % w.across);
-  return {routed_item(a, patch), y, x * w.width.divisor, min(w.height, a.phase_side() - y), x + 1 == w.across};
+// The next strip of the part whose patch is used: strip n of all, or one behind it.
+__device__ __forceinline__ RoutedStrip find_strip(const RoutedWeightBlock& block, const RoutedArgsGpu& a,
+                                                  const RoutedPlaceGpu& grad, const RoutedParts& w, int32_t& n) {
+  const RoutedTaps& taps = block.taps;
+  for (; n < w.strips; n += w.parts) {
+    const uint32_t index = static_cast<uint32_t>(n), line = index / w.across;
+    const RoutedItem item = routed_item(a, line / w.down);
+    if (!item.patch.used) continue;
+    const int32_t y = static_cast<int32_t>(line % w.down) * w.height, x = static_cast<int32_t>(index % w.across);
+    const bool last = x + 1 == w.across;
+    const int32_t rows = min(w.height, a.phase_side() - y), left = x * w.width.divisor, side = a.in_side;
+    const int32_t row = static_cast<int32_t>(item.patch.row) * side, column = static_cast<int32_t>(item.patch.column) * side;
+    const int32_t in_y = taps.y_axis.input(y) + taps.first, in_x = taps.x_axis.input(left);
+    n += w.parts;
+    return {grad.strides.offset(item.k, block.n, taps.y_axis.output(y), taps.x_axis.output(left)),
+            a.from.strides.offset(item.patch.b, block.c, row + in_y, column + in_x),
+            rows * (last ? w.last : w.width).divisor,
+            (rows - 1) * a.in_step() + taps.down,
+            a.neighbours ? -row - in_y : -in_y,
+            a.neighbours ? -column - in_x : -in_x,
+            last};
+  }
+  return {};
 }
 
 // Begins to load what a strip needs.
 template <bool kPacked, class F, class T>
-__device__ __forceinline__ void load_strip(typename RoutedWeightShared<F>::Strip& to, const RoutedArgsGpu& a,
-                                           const RoutedPlaceGpu& grad, const RoutedParts& w, const RoutedTaps& taps,
-                                           const RoutedStrip& strip, int32_t n, int32_t c) {
+__device__ __forceinline__ void load_strip(RoutedWeightShared<F>& shared, int which, const RoutedArgsGpu& a,
+                                           const RoutedPlaceGpu& grad, const RoutedParts& w) {
   using Tile = RoutedWeightTile<F>;
-  const Patch& p = strip.item.patch;
-  const Divisor width = strip.width(w);
-  const int32_t pixels = strip.rows * width.divisor;
-  const int64_t first = strip.item.k * grad.strides.batch + taps.y_axis.output(strip.y) * grad.strides.row +
-                        taps.x_axis.output(strip.x) * grad.strides.column;
+  const RoutedStrip strip = shared.next[which];
+  if (strip.pixels == 0) return;
+  const int64_t* const grads = shared.grads[strip.last];
   load_lines<kPacked, Tile::kOut * static_cast<int>(sizeof(F)), Tile::kGradPitch, F>(
-      to.grad, (pixels + 15) / 16 * 16, static_cast<const T*>(grad.data) + n * grad.strides.channel, grad.strides.channel,
-      a.columns - n, [&](int32_t i) {
-        const int32_t y = width.quotient(i), x = i - y * width.divisor;
-        if (i >= pixels) return int64_t{-1};
-        return first + y * taps.y_axis.out_step * grad.strides.row + x * taps.x_axis.out_step * grad.strides.column;
-      });
-  // Pixels of the image, or of the patch, that exist, counted from the first one that is loaded.
-  const int64_t top = p.row * a.in_side, left = p.column * a.in_side;
-  const int32_t y = taps.y_axis.input(strip.y) + taps.first, x = taps.x_axis.input(strip.x);
-  const int64_t above = a.neighbours ? top : 0, before = a.neighbours ? left : 0;
-  const int64_t below = a.neighbours ? a.grid.rows * a.in_side - top : a.in_side;
-  const int64_t behind = a.neighbours ? a.grid.columns * a.in_side - left : a.in_side;
-  const int64_t origin = p.b * a.from.strides.batch + (top + y) * a.from.strides.row + (left + x) * a.from.strides.column;
-  const int32_t rows = (strip.rows - 1) * taps.y_axis.in_step + taps.down;
+      shared.strips[which].grad, (strip.pixels + 15) / 16 * 16, static_cast<const T*>(grad.data) + strip.grad,
+      grad.strides.channel, a.columns - shared.block.n, [&](int32_t i) { return i < strip.pixels ? grads[i] : int64_t{-1}; });
+  const uint32_t height = a.neighbours ? static_cast<uint32_t>(a.grid.rows) * a.in_side : a.in_side;
+  const uint32_t width = a.neighbours ? static_cast<uint32_t>(a.grid.columns) * a.in_side : a.in_side;
   load_lines<kPacked, Tile::kIn * static_cast<int>(sizeof(F)), Tile::kInputPitch, F>(
-      to.input, rows * w.in_width.divisor, static_cast<const T*>(a.from.data) + c * a.from.strides.channel,
-      a.from.strides.channel, a.depth - c, [&](int32_t i) {
-        const int32_t row = w.in_width.quotient(i), column = i - row * w.in_width.divisor;
-        const bool exists = y + row >= -above && y + row < below && x + column >= -before && x + column < behind;
-        return exists ? origin + row * a.from.strides.row + column * a.from.strides.column : -1;
+      shared.strips[which].input, strip.rows * w.in_width.divisor, static_cast<const T*>(a.from.data) + strip.input,
+      a.from.strides.channel, a.depth - shared.block.c, [&](int32_t i) {
+        const int32_t place = shared.places[i];
+        const bool exists = static_cast<uint32_t>((place >> 16) - strip.top) < height &&
+                            static_cast<uint32_t>((place & 0xffff) - strip.left) < width;
+        return exists ? shared.inputs[i] : int64_t{-1};
       });
 }
 
@@ -132,15 +150,22 @@ __device__ __forceinline__ RoutedWeightBlock routed_weight_block(const RoutedArg
   return {n, c, index, {y_axis, x_axis, first, min(y_axis.taps - first, Tile::kTapRows)}};
 }
 
+// The tables of a block.
 template <class F>
-__device__ __forceinline__ void find_lines(RoutedWeightShared<F>& to, const RoutedParts& w, const RoutedTaps& taps) {
+__device__ __forceinline__ void find_lines(RoutedWeightShared<F>& to, const RoutedArgsGpu& a, const RoutedPlaceGpu& grad,
+                                           const RoutedParts& w) {
   using Tile = RoutedWeightTile<F>;
-  const int32_t thread = static_cast<int32_t>(threadIdx.x);
-  if (thread < 2 * Tile::kPixels) {
-    const Divisor width = thread < Tile::kPixels ? w.width : w.last;
-    const int32_t pixel = thread % Tile::kPixels, y = width.quotient(pixel), x = pixel - y * width.divisor;
-    to.lines[thread / Tile::kPixels][pixel] =
-        (y * taps.y_axis.in_step * w.in_width.divisor + x * taps.x_axis.in_step) * Tile::kInputPitch;
+  const int32_t thread = static_cast<int32_t>(threadIdx.x), step = a.in_step(), out_step = a.phases();
+  for (int32_t i = thread; i < 2 * Tile::kPixels; i += kThreads) {
+    const Divisor width = i < Tile::kPixels ? w.width : w.last;
+    const int32_t last = i / Tile::kPixels, pixel = i % Tile::kPixels, y = width.quotient(pixel), x = pixel - y * width.divisor;
+    to.lines[last][pixel] = (y * w.in_width.divisor + x) * step * Tile::kInputPitch;
+    to.grads[last][pixel] = (y * grad.strides.row + x * grad.strides.column) * out_step;
+  }
+  for (int32_t i = thread; i < Tile::kInputs; i += kThreads) {
+    const int32_t y = w.in_width.quotient(i), x = i - y * w.in_width.divisor;
+    to.places[i] = y << 16 | x;
+    to.inputs[i] = y * a.from.strides.row + x * a.from.strides.column;
   }
   for (int32_t i = thread; i < static_cast<int32_t>(sizeof(to.zeros)); i += kThreads) to.zeros[i] = 0;
 }
@@ -151,34 +176,28 @@ __global__ __launch_bounds__(kThreads, 2) void routed_grad_weight_kernel(RoutedA
   using Shared = RoutedWeightShared<F>;
   using Tile = RoutedWeightTile<F>;
   VFI_DYNAMIC_SHARED(Shared, shared);
-  if (threadIdx.x == 0) shared->block = routed_weight_block<F>(a, w);
+  int32_t at = 0;  // of thread 0, which finds the strips
+  if (threadIdx.x == 0) {
+    shared->block = routed_weight_block<F>(a, w);
+    at = shared->block.taps.down > 0 && shared->block.taps.x_axis.taps > 0 ? shared->block.part : w.strips;
+    for (auto& strip : shared->next) strip = find_strip(shared->block, a, grad, w, at);
+  }
+  find_lines(*shared, a, grad, w);
   __syncthreads();
   const auto& [n, c, part, taps] = shared->block;
   const int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, row = warp / 2 * 16, column = warp % 2 * 16;
-  find_lines(*shared, w, taps);
   typename Tile::Tiles tiles;
   tiles.clear();
-  // The next strip of the part whose patch is used.
-  const auto find = [&](int32_t& at) {
-    RoutedStrip strip{};
-    for (; at < w.strips; at += w.parts) {
-      strip = routed_strip(a, w, at);
-      if (strip.item.patch.used) break;
-    }
-    return strip;
-  };
-  int32_t at = taps.down > 0 && taps.x_axis.taps > 0 ? part : w.strips;
-  RoutedStrip strip = find(at);
-  if (at < w.strips) load_strip<kPacked, F, T>(shared->strips[0], a, grad, w, taps, strip, n, c);
+  load_strip<kPacked, F, T>(*shared, 0, a, grad, w);
   close_copies();
-  for (int which = 0; at < w.strips; which ^= 1) {
-    const int32_t pixels = strip.rows * strip.width(w).divisor, *const lines = shared->lines[strip.last];
-    at += w.parts;
-    strip = find(at);
-    if (at < w.strips) load_strip<kPacked, F, T>(shared->strips[which ^ 1], a, grad, w, taps, strip, n, c);
+  for (int which = 0;; which ^= 1) {
+    const int32_t pixels = shared->next[which].pixels, *const lines = shared->lines[shared->next[which].last];
+    if (pixels == 0) break;
+    load_strip<kPacked, F, T>(*shared, which ^ 1, a, grad, w);
     close_copies();
     wait_for_copies<1>();
     __syncthreads();
+    if (threadIdx.x == 0) shared->next[which] = find_strip(shared->block, a, grad, w, at);
     const auto& from = shared->strips[which];
     if (n + row < a.columns && c + column < a.depth) {
       tiles.multiply_add({from.grad, from.input, lines, static_cast<int32_t>(shared->zeros - from.input), pixels,
