@@ -10,9 +10,11 @@ import pytest
 import torch
 import vfi_kernels_testing as native
 from compare import assert_near
-from emulation import emulated_op
+from emulation import EMULATED, emulated_op
 from triton_interpreter import quick_interpreter  # noqa: F401
+from worded import WordedOps
 
+from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels.ops.patches import reference as patches
 from vfi_kernels.ops.routed_conv2d import reference as routing
 
@@ -168,6 +170,41 @@ def test_patches_and_gradients_of_a_list_with_unused_rows(way, kernels):
     nan = torch.where(expected.flatten(1).any(1).view(-1, 1, 1, 1), grad_out, torch.nan)  # of rows that name none
     for got, wanted in zip(kernels("routed_conv2d_grad")(nan, x, weight, *options, False, True, True, True), grads):
         assert_near(got, wanted, slack=4)
+
+
+@every_way
+@pytest.mark.parametrize("patch", [1, 2, 6, 17, 20])
+def test_patches_of_any_size(way, patch, kernels):
+    """Several patches of a block, parts of one, and rectangles at its end that are not full."""
+    stride, transposed = WAYS[way][1:3]
+    if not transposed and patch % stride:
+        pytest.skip("no multiple of the stride")
+    x, weight, bias, options, outer = arguments(way, 3, 5, patch)
+    expected = routing.routed_conv2d(*map(double, (x, weight, bias)), *options, False)
+    assert_near(kernels("routed_conv2d")(x, weight, bias, *options, False), expected)
+    grad_out = random(9, 5, outer, outer, seed=3)
+    grads = routing.routed_conv2d_grad(*map(double, (grad_out, x, weight)), *options, False, True, True, True)
+    for got, wanted in zip(
+        kernels("routed_conv2d_grad")(grad_out, x, weight, *options, False, True, True, True), grads
+    ):
+        assert_near(got, wanted, slack=4)
+
+
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan], ids=str)
+def test_what_is_not_finite_stays_where_it_is_read(bad):
+    """A pixel of the input reaches the outputs that read it, and the gradients of the taps that do; no others."""
+    for way, dtype in itertools.product(WAYS, (torch.float32, torch.float16)):
+        x, weight, bias, options, outer = arguments(way, 8, 8, 5 if way != "stride" and way != "1x1" else 6, dtype)
+        x[0, 3, 4, 4] = bad
+        expected = routing.routed_conv2d(*map(double, (x, weight, bias)), *options, False)
+        result = emulated_op("routed_conv2d")(x, weight, bias, *options, False)
+        assert torch.equal(result.isfinite(), expected.isfinite())
+        grad_out = random(9, 8, outer, outer, dtype=dtype, seed=3)
+        got, wanted = (
+            op.routed_conv2d_grad(grad_out, x, weight, *options, False, False, True, False)[1]
+            for op in (WordedOps(EMULATED), WordedOps(NAMESPACE))
+        )
+        assert torch.equal(got.isfinite(), wanted.isfinite())
 
 
 @every_way

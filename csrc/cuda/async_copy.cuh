@@ -11,8 +11,12 @@ template <int kBytes>
 __device__ __forceinline__ void copy_async(void* shared, const void* from, int bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes), "r"(bytes)
-               : "memory");
+  if constexpr (kBytes == 16) {  // past the first cache: nobody else reads it there
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(kBytes), "r"(bytes)
+                 : "memory");
+  }
 #else
   using Bytes = Pack<unsigned, kBytes / 4>;
   *static_cast<Bytes*>(shared) = bytes != 0 ? *static_cast<const Bytes*>(from) : Bytes{};

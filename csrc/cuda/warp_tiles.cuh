@@ -6,7 +6,7 @@
 
 #include <type_traits>
 
-#include "cuda/launch.cuh"
+#include "cuda/tensor_cores.cuh"
 
 namespace vfi::cuda {
 
@@ -42,7 +42,7 @@ struct Panel {
 };
 
 // The sums of a warp: kDown times 16 rows, kAcross times 16 columns, of factors that lie as Left and Right say.
-#if defined(VFI_CUDA_EMULATION) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+#ifndef VFI_TENSOR_CORES
 template <class F, class Left, class Right, int kDown, int kAcross>
 class WarpTiles {
   float sums_[kDown][kAcross][8];
@@ -83,29 +83,7 @@ class WarpTiles {
 
   template <class P>
   static __device__ __forceinline__ void load4(unsigned (&r)[4], const F* p) {
-    const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(p));
-    if constexpr (P::kDepthInside) {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
-    } else {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
-    }
-  }
-  static __device__ __forceinline__ void mma(float* c, const unsigned (&a)[4], unsigned b0, unsigned b1) {
-#define VFI_MMA(shape, type)                                                                                             \
-  asm volatile("mma.sync.aligned." shape ".row.col.f32." type "." type ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, " \
-               "{%0,%1,%2,%3};"                                                                                          \
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                          \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
-    if constexpr (std::is_same_v<F, Half>) {
-      VFI_MMA("m16n8k16", "f16");
-    } else if constexpr (std::is_same_v<F, BFloat16>) {
-      VFI_MMA("m16n8k16", "bf16");
-    } else {
-      VFI_MMA("m16n8k8", "tf32");
-    }
-#undef VFI_MMA
+    load_matrices<!P::kDepthInside>(r, static_cast<unsigned>(__cvta_generic_to_shared(p)));
   }
   // Lanes 8 q .. 8 q + 7 say where the lines of matrix q are. Left: q & 1 is the lower half, q & 2 the later k; right: q & 2
   // the right half, q & 1 the later k.
@@ -139,8 +117,8 @@ class WarpTiles {
         load4<Right>(b, right + Right::at(16 * n, 2 * kHalf * k));
 #pragma unroll
         for (int m = 0; m < kDown; ++m) {
-          mma(sums_[m][n], a[m], b[0], b[1]);
-          mma(sums_[m][n] + 4, a[m], b[2], b[3]);
+          multiply_matrices<F>(sums_[m][n], sums_[m][n] + 2, a[m], b[0], b[1]);
+          multiply_matrices<F>(sums_[m][n] + 4, sums_[m][n] + 6, a[m], b[2], b[3]);
         }
       }
     }

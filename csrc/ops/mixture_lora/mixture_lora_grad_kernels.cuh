@@ -2,9 +2,19 @@
 // tokens; another kernel adds the parts in order.
 #pragma once
 
-#include "ops/mixture_lora/mixture_lora_kernels.cuh"
+#include "ops/mixture_lora/mixture_lora_launch.cuh"
 
 namespace vfi::cuda {
+
+constexpr int kRanks = 32;  // rows of a product
+
+template <class F>
+struct LoraGradShared {
+  union {
+    Factors<F, kRanks> factors;
+    Sum<F> sums[kRanks * kSumStep];
+  };
+};
 
 // `count` rows of `rows` from `first` on, `width` of their columns from `column` on, zeros beyond; null stands for ones.
 template <class Factor, class T, class F>
@@ -27,7 +37,7 @@ __global__ __launch_bounds__(kThreads, 3) void lora_grad_kernel(const F* __restr
                                                                 const T* __restrict__ right_rows, int64_t side,
                                                                 LoraTokens t, int64_t parts,
                                                                 Sum<F>* __restrict__ partial) {
-  using Shared = LoraShared<F, kRanks>;
+  using Shared = LoraGradShared<F>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const int64_t down = (ranks + kRanks - 1) / kRanks, across = (side + kTile - 1) / kTile;
   int64_t index = blockIdx.x;
@@ -95,7 +105,7 @@ void launch_lora_grad(const F* left, int64_t ranks, const T* right, const LoraFa
   const int64_t count = t.shape.entries * ranks * grad.side, parts = lora_grad_parts(t, ranks, grad.side);
   if (count == 0) return;
   const int64_t blocks = parts * t.shape.entries * ceil_div(ranks, kRanks) * ceil_div(grad.side, kTile);
-  VFI_LAUNCH((lora_grad_kernel<T, F>), Grid(blocks), kThreads, (shared_bytes<LoraShared<F, kRanks>>()), stream,
+  VFI_LAUNCH((lora_grad_kernel<T, F>), Grid(blocks), kThreads, (shared_bytes<LoraGradShared<F>>()), stream,
              left, ranks, right, grad.side, t, parts, partial);
   VFI_LAUNCH((lora_grad_sum_kernel<T, Sum<F>>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream,
              static_cast<const Sum<F>*>(partial), grad, t.shape.entries, ranks, parts);

@@ -6,17 +6,18 @@
 // Every sum has a fixed order: the shrink and the gradients are cut into parts by sizes alone, which are added in order.
 #pragma once
 
-#include <algorithm>
 #include <limits>
 #include <type_traits>
 
-#include "cuda/products.cuh"
+#include "cuda/lines.cuh"
 #include "ops/mixture_lora/mixture_lora.h"
 
 namespace vfi::cuda {
 
-constexpr int kTokens = kTile;  // of a tile
-constexpr int kRanks = 32;      // rows of a product: columns of s, of which there are few
+constexpr int kTokens = 128;     // of a tile
+constexpr int kLoraBytes = 64;   // of k at a time
+template <class F>
+constexpr int kLoraColumns = std::is_same_v<F, double> ? 32 : 64;  // of s, or outputs, of a block
 
 struct LoraTokens {
   LoraShape shape;
@@ -69,34 +70,59 @@ struct LoraFactor {
 };
 
 // Columns c = 0 ... 2 r - 1 of s: those of entry 0, then those of the expert. Where the first element of a column's side
-// is; null for columns beyond, and for an expert out of range, of which nothing is read.
-template <class T>
-__device__ __forceinline__ const T* lora_column(const LoraFactor& f, const LoraShape& s, int64_t expert, int64_t c) {
+// is; -1 for columns beyond, and for an expert out of range, of which nothing is read.
+__device__ __forceinline__ int64_t lora_column(const LoraFactor& f, const LoraShape& s, int64_t expert, int64_t c) {
   const int64_t entry = c < s.rank ? 0 : expert, j = c < s.rank ? c : c - s.rank;
-  if (f.data == nullptr || c >= 2 * s.rank || (c >= s.rank && expert == 0)) return nullptr;
-  return static_cast<const T*>(f.data) + entry * f.entry_step + j * f.rank_step;
+  if (f.data == nullptr || c >= 2 * s.rank || (c >= s.rank && expert == 0)) return -1;
+  return entry * f.entry_step + j * f.rank_step;
 }
 
-// right[k][n] = rows[first + n][k] for N neighbouring k at once.
-template <int N, class T, class F>
-__device__ __forceinline__ void load_tokens(const T* __restrict__ rows, int64_t step, int tokens, int count, F* right) {
-  constexpr int kPacks = kDepth / N;
-  for (int e = threadIdx.x; e < kTokens * kPacks; e += kThreads) {
-    const int n = e / kPacks, k = e % kPacks * N;
-    if (k >= count) continue;
-    Pack<T, N> values{};
-    if (n < tokens) values = load_pack<T, N>(rows + n * step + k);
-#pragma unroll
-    for (int i = 0; i < N; ++i) right[RightPanel<F>::at(n, k + i)] = factor_of<F>(values.at[i]);
-  }
+// Where column n of a block is: side by side for a lane.
+__device__ __forceinline__ int64_t lora_line(int64_t first, int32_t line) {
+  return first + line / kRowColumns * kRowColumns + row_line(line % kRowColumns);
 }
 
-template <class F, int M>
+// Two pieces of both factors: one is multiplied while the other is on its way.
+template <class F>
 struct LoraShared {
-  union {
-    Factors<F, M> factors;
-    Sum<F> sums[M * kSumStep];
-  };
+  struct Piece {
+    alignas(16) unsigned char left[kTokens * (kLoraBytes + 16)];
+    alignas(16) unsigned char right[kLoraColumns<F> * (kLoraBytes + 16)];
+  } pieces[2];
+  int32_t lines[kTokens];
+};
+
+// The sums of a block, kTokens x kLoraColumns; a warp's are at its row() and column().
+template <class F>
+struct LoraSums {
+  static constexpr int kAcross = kLoraColumns<F> / kRowColumns, kDown = kTokens * kAcross / (kThreads / 2);
+  using Tiles = RowTiles<F, kDown, kLoraBytes>;
+  Tiles tiles;
+
+  static __device__ __forceinline__ int32_t warp() { return static_cast<int32_t>(threadIdx.x) / 32; }
+  static __device__ __forceinline__ int32_t row() { return warp() / kAcross * 16 * kDown; }
+  static __device__ __forceinline__ int32_t column() { return warp() % kAcross * kRowColumns; }
+
+  // load(piece, n) begins to load piece n of `count`.
+  template <class Load>
+  __device__ __forceinline__ void multiply(LoraShared<F>& shared, int64_t count, const Load& load) {
+    if (threadIdx.x < kTokens) shared.lines[threadIdx.x] = static_cast<int32_t>(threadIdx.x) * row_pitch(kLoraBytes);
+    __syncthreads();
+    tiles.clear();
+    tiles.find(shared.lines + row());
+    if (count > 0) load(shared.pieces[0], int64_t{0});
+    end_copies();
+    for (int64_t n = 0; n < count; ++n) {
+      if (n + 1 < count) load(shared.pieces[(n + 1) % 2], n + 1);
+      end_copies();
+      wait_for_copies<1>();
+      __syncthreads();
+      const auto& piece = shared.pieces[n % 2];
+      tiles.multiply_add(piece.left, piece.right + column() * row_pitch(kLoraBytes), kLoraBytes);
+      __syncthreads();
+    }
+    wait_for_copies<0>();
+  }
 };
 
 // How a sum is cut.
@@ -105,43 +131,37 @@ struct LoraParts {
 };
 
 // partial[part][token][c] = sum over the part of the side of rows[token] factor
-template <class T, class F, int N>
+template <class T, class F, bool kPacked, bool kAlong>
 __global__ __launch_bounds__(kThreads, 2) void lora_shrink_kernel(const T* __restrict__ rows, LoraFactor factor,
                                                                   LoraTokens t, LoraParts cut,
                                                                   Sum<F>* __restrict__ partial) {
-  using Shared = LoraShared<F, kRanks>;
-  VFI_DYNAMIC_SHARED(Shared, shared);
-  const int64_t columns = 2 * t.shape.rank, pieces = (columns + kRanks - 1) / kRanks;
-  const int64_t c = blockIdx.x % pieces * kRanks, part = blockIdx.x / pieces % cut.parts;
-  const LoraTile tile = lora_tile(t, blockIdx.x / pieces / cut.parts);
+  constexpr int kColumns = kLoraColumns<F>, kPitch = row_pitch(kLoraBytes), kEach = kLoraBytes / static_cast<int>(sizeof(F));
+  VFI_DYNAMIC_SHARED(LoraShared<F>, shared);
+  const int64_t columns = 2 * t.shape.rank, across = (columns + kColumns - 1) / kColumns;
+  const int64_t c = blockIdx.x % across * kColumns, part = blockIdx.x / across % cut.parts;
+  const LoraTile tile = lora_tile(t, blockIdx.x / across / cut.parts);
   if (tile.count == 0) return;
-  const int ranks = static_cast<int>(min(columns - c, int64_t{kRanks}));
-  const bool along = factor.side_step == 1;  // neighbouring threads have neighbouring addresses
-  F *left = shared->factors.left, *right = shared->factors.right;
-  Sums<F, kRanks> sums;
-  sums.clear();
-  const int64_t end = min(factor.side, (part + 1) * cut.each);
-  for (int64_t k = part * cut.each; k < end; k += kDepth) {
-    const int count = static_cast<int>(min(end - k, int64_t{kDepth}));
+  const int64_t begin = part * cut.each, end = min(factor.side, begin + cut.each);
+  LoraSums<F> sums;
+  sums.multiply(*shared, (end - begin + kEach - 1) / kEach, [&](auto& piece, int64_t n) {
+    const int64_t k = begin + n * kEach;
+    const int32_t depth = static_cast<int32_t>(min(end - k, int64_t{kEach}));
+    load_lines<kPacked, kLoraBytes, kPitch, F>(piece.left, kTokens, rows + tile.first * factor.side + k, 1, depth,
+                           [&](int32_t i) { return i < tile.count ? i * factor.side : int64_t{-1}; });
+    const T* const from = static_cast<const T*>(factor.data) + k * factor.side_step;
+    load_lines<kAlong, kLoraBytes, kPitch, F>(piece.right, kColumns, from, factor.side_step, depth, [&](int32_t line) {
+      return lora_column(factor, t.shape, tile.expert, lora_line(c, line));
+    });
+  });
+  partial += (part * t.shape.tokens + tile.first) * columns;
+  const int64_t first = c + sums.column() + sums.tiles.column();
 #pragma unroll
-    for (int e = threadIdx.x; e < kDepth * kRanks; e += kThreads) {
-      const int m = along ? e / kDepth : e % kRanks, i = along ? e % kDepth : e / kRanks;
-      const T* const column = lora_column<T>(factor, t.shape, tile.expert, c + m);
-      const bool exists = column != nullptr && i < count;
-      left[LeftPanel<F, kRanks>::at(m, i)] = exists ? factor_of<F>(column[(k + i) * factor.side_step]) : F{};
+  for (int i = 0; i < LoraSums<F>::Tiles::kRows; ++i) {
+    const int32_t token = sums.row() + sums.tiles.row(i);
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      if (token < tile.count && first + n < columns) partial[token * columns + first + n] = sums.tiles.sums[i][n];
     }
-    load_tokens<N>(rows + tile.first * factor.side + k, factor.side, tile.count, count, right);
-    const int depth = clear_tail<Sums<F, kRanks>::kStep, RightPanel<F>>(right, count);
-    __syncthreads();
-    sums.multiply_add(left, right, depth, ranks);
-    __syncthreads();
-  }
-  sums.store(shared->sums);
-  __syncthreads();
-  partial += (part * t.shape.tokens + tile.first) * columns + c;
-  for (int e = threadIdx.x; e < kRanks * tile.count; e += kThreads) {
-    const int m = e % kRanks, n = e / kRanks;
-    if (m < ranks) partial[n * columns + m] = shared->sums[m * kSumStep + n];
   }
 }
 
@@ -154,8 +174,8 @@ __global__ __launch_bounds__(kThreads) void lora_finish_kernel(const Sum<F>* __r
   const int64_t columns = 2 * t.shape.rank;
   for (int64_t e = threadIdx.x; e < tile.count * columns; e += kThreads) {
     const int64_t at = tile.first * columns + e;
-    const T* const added = lora_column<T>(bias, t.shape, tile.expert, e % columns);
-    A sum = added == nullptr ? A(0) : widen<A>(*added);
+    const int64_t added = lora_column(bias, t.shape, tile.expert, e % columns);
+    A sum = added < 0 ? A(0) : widen<A>(static_cast<const T*>(bias.data)[added]);
     for (int64_t part = 0; part < parts; ++part) sum += partial[part * t.shape.tokens * columns + at];
     if (tile.expert == 0 && e % columns >= t.shape.rank) sum = std::numeric_limits<A>::quiet_NaN();
     s[at] = factor_of<F>(narrow_to<T>(sum));
@@ -168,90 +188,57 @@ struct LoraBiases {
   int64_t base_step, entry_step, step;
 };
 
-// out[token][o] = sum over c of s[token][c] factor, and the biases
-template <class T, class F, int M>
-__global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __restrict__ s, LoraFactor factor,
-                                                                  LoraBiases biases, LoraTokens t,
-                                                                  T* __restrict__ out) {
-  using A = Sum<F>;
-  using Shared = LoraShared<F, M>;
-  VFI_DYNAMIC_SHARED(Shared, shared);
-  const int64_t pieces = (factor.side + M - 1) / M, o = blockIdx.x % pieces * M, columns = 2 * t.shape.rank;
-  const LoraTile tile = lora_tile(t, blockIdx.x / pieces);
-  if (tile.count == 0) return;
-  const int width = static_cast<int>(min(factor.side - o, int64_t{M}));
-  const bool along = factor.side_step == 1;
-  F *left = shared->factors.left, *right = shared->factors.right;
-  Sums<F, M> sums;
-  sums.clear();
-  for (int64_t c = 0; c < columns; c += kDepth) {
-    const int count = static_cast<int>(min(columns - c, int64_t{kDepth}));
-    for (int e = threadIdx.x; e < kDepth * M; e += kThreads) {
-      const int m = along ? e % M : e / kDepth, i = along ? e / M : e % kDepth;
-      const T* const column = lora_column<T>(factor, t.shape, tile.expert, c + i);
-      const bool exists = column != nullptr && m < width;
-      left[LeftPanel<F, M>::at(m, i)] = exists ? factor_of<F>(column[(o + m) * factor.side_step]) : F{};
-    }
-    load_tokens<1>(s + tile.first * columns + c, columns, tile.count, count, right);
-    const int depth = clear_tail<Sums<F, M>::kStep, RightPanel<F>>(right, count);
-    __syncthreads();
-    sums.multiply_add(left, right, depth, width);
-    __syncthreads();
-  }
-  sums.store(shared->sums);
-  __syncthreads();
-  out += tile.first * factor.side + o;
-  const T *const base = static_cast<const T*>(biases.base), *const adapters = static_cast<const T*>(biases.adapters);
-  for (int e = threadIdx.x; e < M * tile.count; e += kThreads) {
-    const int m = e % M, n = e / M;
-    if (m >= width) continue;
-    A sum = shared->sums[m * kSumStep + n];
-    if (base != nullptr) sum += widen<A>(base[(o + m) * biases.base_step]);
+// What is added to outputs o ... o + 7.
+template <class T, class A>
+__device__ __forceinline__ void load_lora_biases(const LoraBiases& b, int64_t expert, int64_t o, int64_t count, A (&to)[8]) {
+  const T *const base = static_cast<const T*>(b.base), *const adapters = static_cast<const T*>(b.adapters);
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    to[n] = A(0);
+    if (n >= count) continue;
+    if (base != nullptr) to[n] = widen<A>(base[(o + n) * b.base_step]);
     if (adapters != nullptr) {
-      sum += widen<A>(adapters[(o + m) * biases.step]) +
-             widen<A>(adapters[tile.expert * biases.entry_step + (o + m) * biases.step]);
+      to[n] += widen<A>(adapters[(o + n) * b.step]) + widen<A>(adapters[expert * b.entry_step + (o + n) * b.step]);
     }
-    narrow(sum, out[n * factor.side + m]);
   }
 }
 
-constexpr int64_t kEnoughBlocks = 1024;
-
-// How the side of a shrink is cut: by sizes alone. A part has some pieces of kDepth at least.
-inline LoraParts lora_parts(const LoraTokens& t, int64_t side) {
-  constexpr int64_t kLeast = 8 * kDepth;
-  const int64_t blocks = std::max<int64_t>(t.tiles(kTokens) * ceil_div(2 * t.shape.rank, kRanks), 1);
-  const int64_t parts = std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::max<int64_t>(ceil_div(side, kLeast), 1));
-  const int64_t each = ceil_div(ceil_div(side, parts), kDepth) * kDepth;
-  return {parts, std::max<int64_t>(each, kDepth)};
-}
-
-// s [tokens, 2 r]; `partial` has parts tokens 2 r elements.
-template <class T, class F>
-void launch_lora_shrink(const T* rows, const LoraFactor& factor, const LoraFactor& bias, const LoraTokens& t,
-                        Sum<F>* partial, F* s, cudaStream_t stream) {
-  const LoraParts cut = lora_parts(t, factor.side);
-  if (t.shape.tokens * t.shape.rank == 0) return;
-  const Grid grid(t.tiles(kTokens) * ceil_div(2 * t.shape.rank, kRanks) * cut.parts);
-  constexpr size_t kBytes = shared_bytes<LoraShared<F, kRanks>>();
-  constexpr int kPack = 16 / static_cast<int>(sizeof(T));
-  if (factor.side % kPack == 0 && reinterpret_cast<uintptr_t>(rows) % 16 == 0) {
-    VFI_LAUNCH((lora_shrink_kernel<T, F, kPack>), grid, kThreads, kBytes, stream, rows, factor, t, cut, partial);
-  } else {
-    VFI_LAUNCH((lora_shrink_kernel<T, F, 1>), grid, kThreads, kBytes, stream, rows, factor, t, cut, partial);
+// out[token][o] = sum over c of s[token][c] factor, and the biases. kAlong: the ranks of an output lie side by side.
+template <class T, class F, bool kPacked, bool kAlong>
+__global__ __launch_bounds__(kThreads, 2) void lora_expand_kernel(const F* __restrict__ s, LoraFactor factor,
+                                                                  LoraBiases biases, LoraTokens t, T* __restrict__ out,
+                                                                  bool together) {
+  constexpr int kColumns = kLoraColumns<F>, kPitch = row_pitch(kLoraBytes), kEach = kLoraBytes / static_cast<int>(sizeof(F));
+  VFI_DYNAMIC_SHARED(LoraShared<F>, shared);
+  const int64_t across = (factor.side + kColumns - 1) / kColumns, o = blockIdx.x % across * kColumns;
+  const LoraTile tile = lora_tile(t, blockIdx.x / across);
+  if (tile.count == 0) return;
+  const int64_t rank = t.shape.rank, each = (rank + kEach - 1) / kEach;  // pieces of an entry
+  LoraSums<F> sums;
+  sums.multiply(*shared, 2 * each, [&](auto& piece, int64_t n) {
+    const int64_t entry = n < each ? 0 : 1, j = (n - entry * each) * kEach;
+    const int32_t depth = static_cast<int32_t>(min(rank - j, int64_t{kEach}));
+    load_lines<kPacked, kLoraBytes, kPitch, F>(piece.left, kTokens, s + tile.first * 2 * rank + entry * rank + j, 1, depth,
+                           [&](int32_t i) { return i < tile.count ? i * 2 * rank : int64_t{-1}; });
+    const int64_t column = lora_column(factor, t.shape, tile.expert, entry * rank + j);
+    const T* const from = static_cast<const T*>(factor.data) + max(column, int64_t{0});
+    load_lines<kAlong, kLoraBytes, kPitch, F>(piece.right, kColumns, from, factor.rank_step, depth, [&](int32_t line) {
+      const int64_t at = lora_line(o, line);
+      return column < 0 || at >= factor.side ? int64_t{-1} : at * factor.side_step;
+    });
+  });
+  const int64_t first = o + sums.column() + sums.tiles.column(), count = factor.side - first;
+  Sum<F> added[8];
+  load_lora_biases<T>(biases, tile.expert, first, count, added);
+#pragma unroll
+  for (int i = 0; i < LoraSums<F>::Tiles::kRows; ++i) {
+    const int32_t token = sums.row() + sums.tiles.row(i);
+#pragma unroll
+    for (int n = 0; n < 8; ++n) sums.tiles.sums[i][n] += added[n];
+    if (token >= tile.count) continue;
+    store_line(out + (tile.first + token) * factor.side + first, 1, static_cast<int32_t>(min(count, int64_t{8})), together,
+               sums.tiles.sums[i]);
   }
-  VFI_LAUNCH((lora_finish_kernel<T, F>), Grid(t.tiles(kTokens)), kThreads, 0, stream,
-             static_cast<const Sum<F>*>(partial), bias, t, cut.parts, s);
-}
-
-// out [tokens, side]
-template <class T, class F>
-void launch_lora_expand(const F* s, const LoraFactor& factor, const LoraBiases& biases, const LoraTokens& t, T* out,
-                        cudaStream_t stream) {
-  constexpr int M = std::is_same_v<F, double> ? 32 : 128;
-  if (t.shape.tokens * factor.side == 0) return;
-  VFI_LAUNCH((lora_expand_kernel<T, F, M>), Grid(t.tiles(kTokens) * ceil_div(factor.side, M)), kThreads,
-             (shared_bytes<LoraShared<F, M>>()), stream, s, factor, biases, t, out);
 }
 
 }  // namespace vfi::cuda

@@ -7,7 +7,7 @@
 //                             the order of the grid, found in a table of the cells: no atomics, one order
 //
 // Threads follow the layout of what is written: neighbours have neighbouring channels, or neighbouring columns, and
-// move 16 bytes each where both sides allow it.
+// move 16 bytes each where both sides allow it. A thread with a column has it in many channels.
 #pragma once
 
 #include <algorithm>
@@ -70,49 +70,74 @@ static __global__ __launch_bounds__(kThreads) void patch_indices_kernel(const bo
 struct PatchCut {
   int32_t side, channels;  // of a patch
   int32_t rows, blocks;    // of a block; of a patch
+  int32_t lanes;           // threads that share the channels of a pixel, where columns are fastest
   bool channels_fastest;   // else columns
 };
 
-struct PatchElement {
-  int32_t c, i, j;
+// Row i, counted from the block's first, and column j; channels c, c + step ... below `end`.
+struct PatchPixel {
+  int32_t i, j, c, end, step;
 };
 
-// Element e, N at a time, of the rows of a block.
-template <int N>
-__device__ __forceinline__ PatchElement patch_element(const PatchCut& cut, int32_t e) {
+// Calls run(PatchPixel) for the elements of a thread, N at a time. Where columns are fastest it has one pixel, whose place
+// is worked out once for all channels.
+template <int N, class Run>
+__device__ __forceinline__ void each_pixel(const PatchCut& cut, const Run& run) {
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
   if (cut.channels_fastest) {
-    const int32_t packs = cut.channels / N, pixel = e / packs;
-    return {e % packs * N, pixel / cut.side, pixel % cut.side};
+    const int32_t packs = cut.channels / N, count = cut.rows * cut.side * packs;
+    for (int32_t e = thread; e < count; e += kThreads) {
+      const int32_t pixel = e / packs, c = e % packs * N;
+      run(PatchPixel{pixel / cut.side, pixel % cut.side, c, c + 1, 1});
+    }
+    return;
   }
-  const int32_t packs = cut.side / N, row = e / packs;
-  return {row / cut.rows, row % cut.rows, e % packs * N};
+  const int32_t packs = cut.side / N, count = cut.rows * packs, lane = thread / count;
+  if (lane >= cut.lanes) return;
+  for (int32_t pixel = thread % count; pixel < count; pixel += kThreads) {
+    run(PatchPixel{pixel / packs, pixel % packs * N, lane, cut.channels, cut.lanes});
+  }
+}
+
+// Elements at `from`, or zeros without it, for every channel of a pixel.
+template <class T, int N>
+__device__ __forceinline__ void copy_channels(const T* __restrict__ from, int64_t from_step, T* __restrict__ to,
+                                              int64_t to_step, const PatchPixel& at) {
+  from_step *= at.step, to_step *= at.step;
+  if (from == nullptr) {
+#pragma unroll 4
+    for (int32_t c = at.c; c < at.end; c += at.step, to += to_step) store_pack(to, Pack<T, N>{});
+  } else {
+#pragma unroll 4
+    for (int32_t c = at.c; c < at.end; c += at.step, from += from_step, to += to_step) {
+      store_pack(to, load_pack<T, N>(from));
+    }
+  }
 }
 
 template <class T, int N, bool kScatter>
 __global__ __launch_bounds__(kThreads) void patch_copy_kernel(PatchArgs a, PatchCut cut) {
   const int64_t k = blockIdx.x / cut.blocks;
   const int32_t first = static_cast<int32_t>(blockIdx.x % cut.blocks) * cut.rows;
-  const int32_t count = cut.rows * (cut.side * cut.channels / N);
   const Patch p = patch_at(a.indices, k, a.grid);
   if (kScatter && !p.used) return;
   const int64_t top = p.row * a.patch - a.halo, left = p.column * a.patch - a.halo;
-  for (int32_t e = threadIdx.x; e < count; e += kThreads) {
-    const PatchElement at = patch_element<N>(cut, e);
+  each_pixel<N>(cut, [&](const PatchPixel& at) {
     const int32_t i = first + at.i;
-    if (i >= cut.side) continue;
+    if (i >= cut.side) return;
     const int64_t y = top + i, x = left + at.j;
-    T* const in_patch = static_cast<T*>(a.patches) + a.patch_strides.offset(k, at.c, i, at.j);
-    Pack<T, N> values{};
+    const int64_t in_patch = a.patch_strides.offset(k, at.c, i, at.j);
     if constexpr (kScatter) {
-      if (a.patches != nullptr) values = load_pack<T, N>(in_patch);
-      store_pack(static_cast<T*>(a.result) + a.result_strides.offset(p.b, at.c, y, x), values);
+      const T* const from = a.patches == nullptr ? nullptr : static_cast<const T*>(a.patches) + in_patch;
+      T* const to = static_cast<T*>(a.result) + a.result_strides.offset(p.b, at.c, y, x);
+      copy_channels<T, N>(from, a.patch_strides.channel, to, a.result_strides.channel, at);
     } else {
       const bool inside = p.used && y >= 0 && y < a.H && x >= 0 && x < a.W;
-      const T* const image = static_cast<const T*>(a.image);
-      if (inside) values = load_pack<T, N>(image + a.image_strides.offset(p.b, at.c, y, x));
-      store_pack(in_patch, values);
+      const T* const from = static_cast<const T*>(a.image) + (inside ? a.image_strides.offset(p.b, at.c, y, x) : 0);
+      T* const to = static_cast<T*>(a.patches) + in_patch;
+      copy_channels<T, N>(inside ? from : nullptr, a.image_strides.channel, to, a.patch_strides.channel, at);
     }
-  }
+  });
 }
 
 template <class T, class A, int N>
@@ -120,31 +145,32 @@ __global__ __launch_bounds__(kThreads) void patch_gather_grad_kernel(PatchArgs a
   const int64_t cell = blockIdx.x / cut.blocks, column = cell % a.grid.columns;
   const int64_t row = cell / a.grid.columns % a.grid.rows, b = cell / (a.grid.columns * a.grid.rows);
   const int32_t first = static_cast<int32_t>(blockIdx.x % cut.blocks) * cut.rows;
-  const int32_t count = cut.rows * (cut.side * cut.channels / N);
   const int32_t patch = static_cast<int32_t>(a.patch), halo = static_cast<int32_t>(a.halo);
   const int32_t rows = static_cast<int32_t>(a.grid.rows), columns = static_cast<int32_t>(a.grid.columns);
   const int32_t* const listed = a.listed + b * a.grid.rows * a.grid.columns;
-  for (int32_t e = threadIdx.x; e < count; e += kThreads) {
-    const PatchElement at = patch_element<N>(cut, e);
-    if (first + at.i >= cut.side) continue;
+  each_pixel<N>(cut, [&](const PatchPixel& at) {
+    if (first + at.i >= cut.side) return;
     const int32_t y = static_cast<int32_t>(row) * patch + first + at.i, x = static_cast<int32_t>(column) * patch + at.j;
-    const int32_t last_row = min((y + halo) / patch, rows - 1), last_column = min((x + halo) / patch, columns - 1);
-    A sums[N] = {};
-    for (int32_t r = max(y - halo, 0) / patch; r <= last_row; ++r) {
-      for (int32_t c = max(x - halo, 0) / patch; c <= last_column; ++c) {
-        const int32_t k = listed[int64_t{r} * columns + c];
-        if (k < 0) continue;
-        const int64_t from = a.patch_strides.offset(k, at.c, y - (r * patch - halo), x - (c * patch - halo));
-        const Pack<T, N> values = load_pack<T, N>(static_cast<const T*>(a.patches) + from);
+    const int32_t first_row = max(y - halo, 0) / patch, last_row = min((y + halo) / patch, rows - 1);
+    const int32_t first_column = max(x - halo, 0) / patch, last_column = min((x + halo) / patch, columns - 1);
+    for (int32_t channel = at.c; channel < at.end; channel += at.step) {
+      A sums[N] = {};
+      for (int32_t r = first_row; r <= last_row; ++r) {
+        for (int32_t c = first_column; c <= last_column; ++c) {
+          const int32_t k = listed[int64_t{r} * columns + c];
+          if (k < 0) continue;
+          const int64_t from = a.patch_strides.offset(k, channel, y - (r * patch - halo), x - (c * patch - halo));
+          const Pack<T, N> values = load_pack<T, N>(static_cast<const T*>(a.patches) + from);
 #pragma unroll
-        for (int n = 0; n < N; ++n) sums[n] += widen<A>(values.at[n]);
+          for (int n = 0; n < N; ++n) sums[n] += widen<A>(values.at[n]);
+        }
       }
-    }
-    Pack<T, N> values;
+      Pack<T, N> values;
 #pragma unroll
-    for (int n = 0; n < N; ++n) narrow(sums[n], values.at[n]);
-    store_pack(static_cast<T*>(a.result) + a.result_strides.offset(b, at.c, y, x), values);
-  }
+      for (int n = 0; n < N; ++n) narrow(sums[n], values.at[n]);
+      store_pack(static_cast<T*>(a.result) + a.result_strides.offset(b, channel, y, x), values);
+    }
+  });
 }
 
 // Whether n neighbours along the fastest axis can be moved at once, wherever a multiple of n starts.
@@ -154,20 +180,32 @@ inline bool packs(const void* data, const Strides& s, bool channels_fastest, int
          reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
+// `n` elements at a time. Where columns are fastest a block has as many rows as give most of its threads a pixel, or a
+// share of the channels of one.
+inline PatchCut patch_cut(int64_t side, int64_t channels, int64_t n, bool channels_fastest) {
+  constexpr int64_t kUnits = 4 * kThreads, kMostThreads = 4 * kThreads / 5;
+  const int64_t row = (channels_fastest ? side * channels : side) / n;
+  int64_t rows = std::clamp<int64_t>((channels_fastest ? kUnits : kThreads) / row, 1, side), best = 0, lanes = 1;
+  for (int64_t r = rows; !channels_fastest && r >= 1 && best < kMostThreads; --r) {
+    const int64_t shares = std::clamp<int64_t>(kThreads / (r * row), 1, channels);
+    const int64_t busy = shares * r * row * side / (ceil_div(side, r) * r);
+    if (busy > best) best = busy, rows = r, lanes = shares;
+  }
+  return {static_cast<int32_t>(side), static_cast<int32_t>(channels), static_cast<int32_t>(rows),
+          static_cast<int32_t>(ceil_div(side, rows)), static_cast<int32_t>(lanes), channels_fastest};
+}
+
 // Calls run(std::integral_constant<int, N>(), cut): elements of T that a thread moves at once. Every patch of `side`
 // pixels is written to a tensor of the first strides and read from one of the second.
 template <class T, class Run>
 void with_patch_cut(const PatchArgs& a, int64_t side, const void* to, const Strides& to_strides, const void* from,
                     const Strides& from_strides, Run&& run) {
   constexpr int kMost = 16 / static_cast<int>(sizeof(T));
-  constexpr int64_t kUnits = 4 * kThreads;
   if (side * a.C > std::numeric_limits<int32_t>::max() / 2) throw std::runtime_error("patches: a row is too long");
   const bool channels = to_strides.channel == 1 && a.C > 1;
   const bool whole = channels ? a.C % kMost == 0 : a.patch % kMost == 0 && a.halo % kMost == 0;
   const bool wide = whole && packs(to, to_strides, channels, kMost) && packs(from, from_strides, channels, kMost);
-  const int64_t row = side * a.C / (wide ? kMost : 1), rows = std::clamp<int64_t>(kUnits / row, 1, side);
-  const PatchCut cut{static_cast<int32_t>(side), static_cast<int32_t>(a.C), static_cast<int32_t>(rows),
-                     static_cast<int32_t>(ceil_div(side, rows)), channels};
+  const PatchCut cut = patch_cut(side, a.C, wide ? kMost : 1, channels);
   if (wide) return run(std::integral_constant<int, kMost>(), cut);
   run(std::integral_constant<int, 1>(), cut);
 }

@@ -3,8 +3,8 @@
 
 #include "torch/cuda_tensors.h"
 #include "ops/routed_conv2d/routed_conv2d_checks.h"
-#include "ops/routed_conv2d/routed_conv2d_kernels.cuh"
-#include "ops/routed_conv2d/routed_conv2d_weight_grad_kernels.cuh"
+#include "ops/routed_conv2d/routed_conv2d_launch.cuh"
+#include "ops/routed_conv2d/routed_conv2d_weight_grad_launch.cuh"
 
 namespace vfi::cuda {
 namespace {
@@ -23,8 +23,8 @@ RoutedPlaceGpu target_of(const Tensor& t, bool in_image) {
 
 RoutedWeights weights_of(const Tensor& weight, bool transposed) {
   const Strides s = strides_of(weight);
-  if (transposed) return {s.batch, s.channel, s.row, s.column, 0};
-  return {s.channel, s.batch, s.row, s.column, 0};
+  if (transposed) return {s.batch, s.channel, s.row, s.column};
+  return {s.channel, s.batch, s.row, s.column};
 }
 
 // What all directions share: the forward one's geometry.
@@ -59,8 +59,9 @@ RoutedArgsGpu backward_args(const RoutedArgsGpu& forward, const Tensor& grad_out
 template <class T, class F>
 void convolve(const Tensor& weight, const RoutedWeights& w, const RoutedArgsGpu& a, const Epilogue& epilogue,
               cudaStream_t stream) {
-  const Tensor packed = scratch<F>(weight, int64_t{a.K} * a.K * a.depth * routed_row_length(a.columns));
-  launch_routed_conv(static_cast<const T*>(weight.const_data_ptr()), w, elements<F>(packed), a, epilogue, stream);
+  std::optional<Tensor> panels;  // kept as long as the kernels need it
+  const auto memory = [&](int64_t count) { return elements<F>(*(panels = scratch<F>(weight, count))); };
+  launch_routed_conv<T, F>(static_cast<const T*>(weight.const_data_ptr()), w, a, epilogue, memory, stream);
 }
 
 void forward(const OnDevice& device, const Tensor& weight, const RoutedArgsGpu& a, const Epilogue& epilogue, Dtype type,

@@ -1,0 +1,121 @@
+// Products of a warp, 16 kDown rows by 32 columns: sums[m][n] += sum over k of left[m][k] right[n][k], where both factors
+// have k inside, so that pixels with neighbouring channels are multiplied as they lie.
+//
+// Lines of the left factor may lie anywhere in shared memory. Those of the right one lie one after another, column n in
+// line row_line(n): a lane then has eight neighbouring columns of a row, which it stores at once.
+#pragma once
+
+#include "cuda/products.cuh"
+
+namespace vfi::cuda {
+
+constexpr int kRowColumns = 32;
+// From one line to the next in bytes, for `bytes` of k, 32 or 64: the padding spreads lines over the banks.
+VFI_HOST_DEVICE constexpr int32_t row_pitch(int32_t bytes) { return bytes + 16; }
+// Its own inverse.
+VFI_HOST_DEVICE constexpr int32_t row_line(int32_t n) { return n % 8 / 2 * 8 + n / 8 * 2 + n % 2; }
+
+#ifdef VFI_TENSOR_CORES
+template <class F>
+constexpr bool kRowsOnTensorCores = kTensorCores<F>;
+#else
+template <class F>
+constexpr bool kRowsOnTensorCores = false;
+#endif
+
+// What both kinds have: the sums of a lane. Row i of its 2 kDown ones is row 8 i + lane / 4 of the warp's.
+template <class F, int kDown>
+struct RowSums {
+  static constexpr int kRows = 2 * kDown, kColumns = 8;
+  Sum<F> sums[kRows][kColumns];
+
+  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
+  static __device__ __forceinline__ int row(int i) { return 8 * i + lane() / 4; }
+  static __device__ __forceinline__ int column() { return lane() % 4 * kColumns; }
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kRows * kColumns; ++i) sums[i / kColumns][i % kColumns] = Sum<F>(0);
+  }
+};
+
+// kBytes of k at a time.
+template <class F, int kDown, int kBytes, bool kTensor = kRowsOnTensorCores<F>>
+class RowTiles : public RowSums<F, kDown> {
+  using Base = RowSums<F, kDown>;
+  int32_t places_[Base::kRows];
+
+ public:
+  // Row m of the left factor begins places[m] bytes after what multiply_add is given; below 0: anywhere.
+  __device__ __forceinline__ void find(const int32_t* places) {
+#pragma unroll
+    for (int i = 0; i < Base::kRows; ++i) places_[i] = max(places[Base::row(i)], 0);
+  }
+  // `bytes` of k are not all 0, from the first on.
+  __device__ __forceinline__ void multiply_add(const unsigned char* left, const unsigned char* right, int32_t bytes) {
+    constexpr int N = 16 / static_cast<int>(sizeof(F));
+    const unsigned char* const lines = right + Base::lane() % 4 * 2 * row_pitch(kBytes);
+#pragma unroll 1
+    for (int32_t k = 0; k < min(bytes, kBytes); k += 16) {
+      Pack<F, N> a[Base::kRows];
+#pragma unroll
+      for (int i = 0; i < Base::kRows; ++i) a[i] = load_pack<F, N>(reinterpret_cast<const F*>(left + places_[i] + k));
+#pragma unroll
+      for (int n = 0; n < Base::kColumns; ++n) {
+        const int32_t line = n / 2 * 8 + n % 2;
+        const Pack<F, N> b = load_pack<F, N>(reinterpret_cast<const F*>(lines + line * row_pitch(kBytes) + k));
+#pragma unroll
+        for (int i = 0; i < Base::kRows; ++i) {
+#pragma unroll
+          for (int e = 0; e < N; ++e) Base::sums[i][n] += widen<Sum<F>>(a[i].at[e]) * widen<Sum<F>>(b.at[e]);
+        }
+      }
+    }
+  }
+};
+
+#ifdef VFI_TENSOR_CORES
+template <class F, int kDown, int kBytes>
+class RowTiles<F, kDown, kBytes, true> : public RowSums<F, kDown> {
+  using Base = RowSums<F, kDown>;
+  int32_t places_[kDown];
+
+  // 32 bytes of k from kBehind on, from addresses in shared memory.
+  template <int kBehind>
+  __device__ __forceinline__ void step(const unsigned (&left)[kDown], unsigned right) {
+    unsigned a[kDown][4], b[2][4];
+#pragma unroll
+    for (int i = 0; i < kDown; ++i) load_matrices<false, kBehind>(a[i], left[i]);
+    load_matrices<false, kBehind>(b[0], right);
+    load_matrices<false, kBehind + 16 * row_pitch(kBytes)>(b[1], right);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int i = 0; i < kDown; ++i) {
+        multiply_matrices<F>(Base::sums[2 * i] + 2 * j, Base::sums[2 * i + 1] + 2 * j, a[i], b[j / 2][j % 2 * 2],
+                             b[j / 2][j % 2 * 2 + 1]);
+      }
+    }
+  }
+
+ public:
+  __device__ __forceinline__ void find(const int32_t* places) {
+#pragma unroll
+    for (int i = 0; i < kDown; ++i) {
+      places_[i] = max(places[16 * i + Base::lane() % 16], 0) + Base::lane() / 16 * 16;
+    }
+  }
+  __device__ __forceinline__ void multiply_add(const unsigned char* left, const unsigned char* right, int32_t bytes) {
+    const int lane = Base::lane(), line = lane % 8 + lane / 16 * 8;
+    const unsigned lines = static_cast<unsigned>(__cvta_generic_to_shared(right)) + line * row_pitch(kBytes) + lane / 8 % 2 * 16;
+    unsigned from[kDown];
+#pragma unroll
+    for (int i = 0; i < kDown; ++i) from[i] = static_cast<unsigned>(__cvta_generic_to_shared(left)) + places_[i];
+    step<0>(from, lines);
+    if constexpr (kBytes > 32) {
+      if (bytes > 32) step<32>(from, lines);
+    }
+  }
+};
+#endif
+
+}  // namespace vfi::cuda
