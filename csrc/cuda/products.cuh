@@ -50,7 +50,7 @@ class SumsOf {
   static constexpr int kDown = kTiles > 1 && M > 16 ? 2 : 1, kAcross = kTiles / kDown;
   static_assert(kTiles >= 1 && kAcross * kDown == kTiles);
   WarpTiles<F, Left, Right, kDown, kAcross> tiles_;
-  static __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / 32; }
+  static __device__ __forceinline__ unsigned warp() { return threadIdx.x / 32; }
   static __device__ __forceinline__ int row() { return warp() % (M / 16 / kDown) * 16 * kDown; }
   static __device__ __forceinline__ int column() { return warp() / (M / 16 / kDown) * 16 * kAcross; }
 
@@ -61,14 +61,7 @@ class SumsOf {
   // `rows` of the M are wanted.
   __device__ __forceinline__ void multiply_add(const F* left, const F* right, int depth, int rows) {
     if (row() >= rows) return;
-    left += Left::at(row(), 0);
-    right += Right::at(column(), 0);
-#pragma unroll 2
-    for (int k = 0; k < depth; k += kStep) {
-      tiles_.multiply_add(left, right);
-      left += Left::at(0, kStep);
-      right += Right::at(0, kStep);
-    }
+    tiles_.multiply_add(left + Left::at(row(), 0), right + Right::at(column(), 0), depth);
   }
   template <class To = SumPanel<M, N>>
   __device__ __forceinline__ void store(float* to) {
@@ -82,8 +75,8 @@ class SumsOf<F, Left, Right, false> {
   static constexpr int M = Left::kRows, N = Right::kRows, kRows = M / 16, kColumns = N / 16;
   static constexpr int kWide = 16 / static_cast<int>(sizeof(F)), kPack = kRows < kWide ? kRows : kWide;
   F sums_[kRows][kColumns];
-  static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x) / 16 * kRows; }
-  static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x) % 16 * kColumns; }
+  static __device__ __forceinline__ int row() { return static_cast<int>(threadIdx.x / 16) * kRows; }
+  static __device__ __forceinline__ int column() { return static_cast<int>(threadIdx.x % 16) * kColumns; }
 
  public:
   static constexpr int kStep = 1;
@@ -141,7 +134,7 @@ template <int M, class F>
 __device__ __forceinline__ void load_left(F* left, const F* __restrict__ lines, int64_t line_length, int count) {
   using Left = LeftPanel<F, M>;
   constexpr int N = Left::kPack;
-  for (int e = threadIdx.x; e < kDepth * (M / N); e += kThreads) {
+  for (unsigned e = threadIdx.x; e < kDepth * (M / N); e += kThreads) {
     const int k = Left::kDepthInside ? e % kDepth : e / (M / N), m = (Left::kDepthInside ? e / kDepth : e % (M / N)) * N;
     if (k >= count) continue;
     const Pack<F, N> pack = load_pack<F, N>(lines + k * line_length + m);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>
 
 #include "cuda/tensor_cores.cuh"
 
@@ -38,7 +39,7 @@ struct Panel {
   static constexpr bool kDepthInside = std::is_same_v<F, Tf32> || (kTensorCores<F> && kInner == Inner::kDepth);
   static constexpr int kStep = (kDepthInside ? kMost : kRows) + kPack;
   static constexpr int kElements = (kDepthInside ? kRows : kMost) * kStep;
-  static __device__ __forceinline__ int at(int row, int k) { return kDepthInside ? row * kStep + k : k * kStep + row; }
+  static constexpr __device__ __forceinline__ int at(int row, int k) { return kDepthInside ? row * kStep + k : k * kStep + row; }
 };
 
 // The sums of a warp: kDown times 16 rows, kAcross times 16 columns, of factors that lie as Left and Right say.
@@ -58,14 +59,14 @@ class WarpTiles {
   }
 
  public:
-  static constexpr int kStep = 16;  // k of one step
+  static constexpr int kStep = 16;  // k is a multiple of it
 
   __device__ void clear() {
     for_each([](float& sum, int, int) { sum = 0; });
   }
-  __device__ void multiply_add(const F* left, const F* right) {
+  __device__ void multiply_add(const F* left, const F* right, int depth) {
     for_each([&](float& sum, int m, int n) {
-      for (int k = 0; k < kStep; ++k) sum += widen<float>(left[Left::at(m, k)]) * widen<float>(right[Right::at(n, k)]);
+      for (int k = 0; k < depth; ++k) sum += widen<float>(left[Left::at(m, k)]) * widen<float>(right[Right::at(n, k)]);
     });
   }
   template <class To>
@@ -81,19 +82,45 @@ class WarpTiles {
   float sums_[kDown][kAcross][8];
   static constexpr int kSteps = std::is_same_v<F, Tf32> ? 2 : 1, kHalf = 16 / static_cast<int>(sizeof(F));  // half of an mma's k
 
-  template <class P>
-  static __device__ __forceinline__ void load4(unsigned (&r)[4], const F* p) {
-    load_matrices<!P::kDepthInside>(r, static_cast<unsigned>(__cvta_generic_to_shared(p)));
+  // kElement: how far from the address, known beforehand.
+  template <class P, int kElement>
+  static __device__ __forceinline__ void load4(unsigned (&r)[4], unsigned address) {
+    load_matrices<!P::kDepthInside, kElement * static_cast<int>(sizeof(F))>(r, address);
   }
   // Lanes 8 q .. 8 q + 7 say where the lines of matrix q are. Left: q & 1 is the lower half, q & 2 the later k; right: q & 2
   // the right half, q & 1 the later k.
   static __device__ __forceinline__ int place_of_left() {
-    const int lane = static_cast<int>(threadIdx.x) % 32, line = lane % 8, down = lane & 8, later = lane / 16;
+    const unsigned lane = threadIdx.x % 32, line = lane % 8, down = lane & 8, later = lane / 16;
     return Left::kDepthInside ? Left::at(line + down, later * kHalf) : Left::at(down, line + later * 8);
   }
   static __device__ __forceinline__ int place_of_right() {
-    const int lane = static_cast<int>(threadIdx.x) % 32, line = lane % 8, later = lane / 8 % 2, across = lane / 16 * 8;
+    const unsigned lane = threadIdx.x % 32, line = lane % 8, later = lane / 8 % 2, across = lane / 16 * 8;
     return Right::kDepthInside ? Right::at(line + across, later * kHalf) : Right::at(across, line + later * 8);
+  }
+
+  template <int k, int... m>
+  static __device__ __forceinline__ void load_left(unsigned (&a)[kDown][4], unsigned from, std::integer_sequence<int, m...>) {
+    (load4<Left, Left::at(16 * m, 2 * kHalf * k)>(a[m], from), ...);
+  }
+  template <int k, int n>
+  __device__ __forceinline__ void column(const unsigned (&a)[kDown][4], unsigned from) {
+    unsigned b[4];
+    load4<Right, Right::at(16 * n, 2 * kHalf * k)>(b, from);
+#pragma unroll
+    for (int m = 0; m < kDown; ++m) {
+      multiply_matrices<F>(sums_[m][n], sums_[m][n] + 2, a[m], b[0], b[1]);
+      multiply_matrices<F>(sums_[m][n] + 4, sums_[m][n] + 6, a[m], b[2], b[3]);
+    }
+  }
+  template <int k, int... n>
+  __device__ __forceinline__ void one(unsigned from_left, unsigned from_right, std::integer_sequence<int, n...>) {
+    unsigned a[kDown][4];
+    load_left<k>(a, from_left, std::make_integer_sequence<int, kDown>());
+    (column<k, n>(a, from_right), ...);
+  }
+  template <int... k>
+  __device__ __forceinline__ void step(unsigned from_left, unsigned from_right, std::integer_sequence<int, k...>) {
+    (one<k>(from_left, from_right, std::make_integer_sequence<int, kAcross>()), ...);
   }
 
  public:
@@ -103,29 +130,19 @@ class WarpTiles {
 #pragma unroll
     for (int i = 0; i < kDown * kAcross * 8; ++i) sums_[i / 8 / kAcross][i / 8 % kAcross][i % 8] = 0;
   }
-  __device__ __forceinline__ void multiply_add(const F* left, const F* right) {
-    left += place_of_left();
-    right += place_of_right();
-#pragma unroll
-    for (int k = 0; k < kSteps; ++k) {
-      unsigned a[kDown][4];
-#pragma unroll
-      for (int m = 0; m < kDown; ++m) load4<Left>(a[m], left + Left::at(16 * m, 2 * kHalf * k));
-#pragma unroll
-      for (int n = 0; n < kAcross; ++n) {
-        unsigned b[4];
-        load4<Right>(b, right + Right::at(16 * n, 2 * kHalf * k));
-#pragma unroll
-        for (int m = 0; m < kDown; ++m) {
-          multiply_matrices<F>(sums_[m][n], sums_[m][n] + 2, a[m], b[0], b[1]);
-          multiply_matrices<F>(sums_[m][n] + 4, sums_[m][n] + 6, a[m], b[2], b[3]);
-        }
-      }
+  __device__ __forceinline__ void multiply_add(const F* left, const F* right, int depth) {
+    unsigned from_left = static_cast<unsigned>(__cvta_generic_to_shared(left + place_of_left()));
+    unsigned from_right = static_cast<unsigned>(__cvta_generic_to_shared(right + place_of_right()));
+#pragma unroll 2
+    for (int k = 0; k < depth; k += kStep) {
+      step(from_left, from_right, std::make_integer_sequence<int, kSteps>());
+      from_left += Left::at(0, kStep) * sizeof(F);
+      from_right += Right::at(0, kStep) * sizeof(F);
     }
   }
   template <class To>
   __device__ __forceinline__ void store(float* to) const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const unsigned lane = threadIdx.x % 32;
     to += To::at(lane / 4, lane % 4 * 2);
 #pragma unroll
     for (int i = 0; i < kDown * kAcross * 4; ++i) {

@@ -10,6 +10,7 @@ import numpy as np
 
 from vfi_kernels.bench import simulator
 
+RAN = []  # the texts that ran to their end
 HEAD = ".version 8.4\n.target sm_90\n.address_size 64\n"
 BITS = {1: "b16", 2: "b16", 4: "b32", 8: "b64"}  # the register for an element of so many bytes
 
@@ -44,6 +45,7 @@ def run(text, *arguments, name="kernel", grid=1, block=32, shared=0):
     m.load_text(HEAD + text, "test")
     packed = [a if isinstance(a, np.ndarray) else struct.pack("<I", a) for a in arguments]
     m.run(name, [grid, 1, 1], [block, 1, 1], shared, packed)
+    RAN.append(text)
     (counts,) = m.counts()
     return counts
 
@@ -72,13 +74,13 @@ def apply(instruction, *inputs, dtype=None):
     return out
 
 
-def assemble(text, folder):
-    """ptxas takes it: what the tests run is PTX."""
+def assemble(texts, folder):
+    """ptxas takes them: what the tests run is PTX."""
     from toolkit import find_toolkit
 
     home, _ = find_toolkit(Path("nowhere"))
     file = folder / "program.ptx"
-    file.write_text(HEAD + text)
+    file.write_text(HEAD + "".join(named(text, f"kernel{n}") for n, text in enumerate(texts)))
     command = [home / "bin/ptxas", "-arch=sm_90", file, "-o", folder / "program.cubin"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout

@@ -100,7 +100,18 @@ def test_what_cannot_be_is_one_sentence(monkeypatch, tmp_path, capsys):
     assert "--simulate cannot run: the simulator is built from a source checkout" in capsys.readouterr().err
 
 
-def test_a_small_size_keeps_the_channels():
+def test_small_sizes_keep_the_channels():
     (job,) = plan(op=["backward_warp-border"], shape=["2x7x1080x1920"], threads=[1])
-    assert simulate.small_size(job.size) == (1, 7, 64, 64)
-    assert simulate.scale_of(job) == 2 * 1080 * 1920 / 64**2
+    assert simulate.small_sizes(job.size) == [(1, 7, 32, 64), (1, 7, 64, 64)]
+    assert simulate.small_sizes((1, 7, 50, 60)) == [(1, 7, 50, 60)]
+
+
+def test_counts_are_continued_on_a_line():
+    """A kernel of a part that does not grow, and one that the smaller run lacks."""
+    sizes = [(1, 3, 32, 64), (1, 3, 64, 64)]
+    first = [{"name": "a", "lanes": 100 + 5 * 2048, "issued_by_class": {"move": 10}, "registers": 9}]
+    second = [{**first[0], "lanes": 100 + 5 * 4096}, {"name": "b", "lanes": 4096}]
+    a, b = simulate.extrapolated([first, second], sizes, (2, 3, 100, 100))
+    assert a == {"name": "a", "lanes": 100 + 5 * 20000, "issued_by_class": {"move": 10}, "registers": 9}
+    assert b["lanes"] == pytest.approx(20000)
+    assert simulate.extrapolated([second], sizes[1:], sizes[1]) == second

@@ -1,7 +1,7 @@
 """`vfi-kernels bench --simulate`: what the CUDA kernels of a call do, counted, and how fast a GPU could be at best.
 
-A model, no measurement (docs/gpu.md). A call is run at a small size; what it costs for each pixel there is taken for
-every size."""
+A model, no measurement (docs/gpu.md). A call is run at two small sizes, and its counts are continued on the line
+through both."""
 
 import contextlib
 import datetime
@@ -30,17 +30,47 @@ SCHEMA = 1
 SMALL = 64  # rows and columns, at most, of what is run
 
 
-def small_size(size: Sequence[int]) -> tuple[int, ...]:
-    """One of the batch and a part of the image; all channels."""
-    _, channels, height, width = size
-    return 1, channels, min(height, SMALL), min(width, SMALL)
+def small_sizes(size: Sequence[int]) -> list[tuple[int, ...]]:
+    """What is run: the size itself where it is small; else two parts of the image of one of the batch, all channels."""
+    batch, channels, height, width = size
+    height, width = min(height, SMALL), min(width, SMALL)
+    if (batch, channels, height, width) == tuple(size):
+        return [tuple(size)]
+    return [(1, channels, -(-height // 2), width), (1, channels, height, width)]
 
 
-def scale_of(job: Job) -> float:
-    """How many times larger the job is than what is run of it."""
-    b, _, h, w = job.size
-    _, _, small_h, small_w = small_size(job.size)
-    return b * h * w / (small_h * small_w)
+def pixels(size: Sequence[int]) -> int:
+    return size[0] * size[2] * size[3]
+
+
+def on_a_line(first: float, second: float, sizes: Sequence[Sequence[int]], to: Sequence[int]) -> float:
+    """What grows with the pixels as from one size to the other, at a third: what does not grow counts once."""
+    slope = (second - first) / (pixels(sizes[1]) - pixels(sizes[0]))
+    return max(0.0, second + slope * (pixels(to) - pixels(sizes[1])))
+
+
+COUNTS = ("lanes", "issued", "requests", "sectors", "wavefronts", "least_wavefronts", "blocks", "threads",
+          "sectors_read", "sectors_written", "sectors_added")  # fmt: skip
+COUNTS_BY_CLASS = ("issued_by_class", "lanes_by_class", "requests_by_class", "sectors_by_class",
+                   "tensor_multiplications")  # fmt: skip
+
+
+def extrapolated(runs: Sequence[Sequence[Facts]], sizes: Sequence[Sequence[int]], to: Sequence[int]) -> list[Facts]:
+    """The kernels of the last run with their counts at the size `to`. One that the first lacks grows with pixels."""
+    if len(runs) == 1:
+        return list(runs[0])
+    share = pixels(sizes[0]) / pixels(sizes[1])
+    before = {kernel["name"]: kernel for kernel in runs[0]}
+    grown = []
+    for kernel in runs[1]:
+        old, new = before.get(kernel["name"]), dict(kernel)
+        for name in (n for n in COUNTS if n in kernel):
+            new[name] = on_a_line(old[name] if old else share * kernel[name], kernel[name], sizes, to)
+        for name in (n for n in COUNTS_BY_CLASS if n in kernel):
+            given = old[name] if old else {part: share * value for part, value in kernel[name].items()}
+            new[name] = {p: on_a_line(given.get(p, 0), value, sizes, to) for p, value in kernel[name].items()}
+        grown.append(new)
+    return grown
 
 
 @contextlib.contextmanager
@@ -53,46 +83,61 @@ def in_any_order() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def count(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], Facts]:
-    """The kernels of one call, counted at the small size, and what the size means: pixels and the least bytes."""
+def run(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], int | None, int | None]:
+    """The kernels of one call, its least bytes, and its products."""
     case = load_cases()[job.case]
-    small = replace(job, size=small_size(job.size))
-    arguments = make_arguments(case, small, job.dtype)
+    arguments = make_arguments(case, job, job.dtype)
     nbytes = bytes_of(case, arguments, job.mode)
     flops = products_of(case, arguments) if job.mode == "forward" else None
     way = deterministically(contextlib.nullcontext) if deterministic else in_any_order()
     with way, simulator.simulated(arch, races=False) as counts:
-        entrant = contender(case.call, arguments, small, contextlib.nullcontext)
+        entrant = contender(case.call, arguments, job, contextlib.nullcontext)
         counts.forget()  # a backward needs a forward first
         entrant.run()
-        kernels = counts.kernels()
-    return kernels, {"pixels": small.size[0] * small.size[2] * small.size[3], "bytes": nbytes, "flops": flops}
+        return counts.kernels(), nbytes, flops
 
 
-def roof(facts: Facts, job: Job, gpu: Gpu, scale: float) -> float | None:
+def count(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], Facts]:
+    """The kernels of one call and what it must do at least, from runs at small sizes."""
+    sizes = small_sizes(job.size)
+    runs, nbytes, flops = zip(*(run(replace(job, size=size), arch, deterministic) for size in sizes))
+
+    def grown(values: Sequence[int | None]) -> float | None:
+        first, last = values[0], values[-1]
+        if first is None or last is None or len(sizes) == 1:
+            return last
+        return on_a_line(first, last, sizes, job.size)
+
+    return extrapolated(runs, sizes, job.size), {
+        "pixels": pixels(job.size),
+        "bytes": grown(nbytes),
+        "flops": grown(flops),
+    }
+
+
+def roof(facts: Facts, job: Job, gpu: Gpu) -> float | None:
     """Microseconds that the least bytes, or the products, take."""
     if facts["bytes"] is None:
         return None
-    seconds: float = scale * facts["bytes"] / (gpu.bandwidth * 1e9)
+    seconds: float = facts["bytes"] / (gpu.bandwidth * 1e9)
     if facts["flops"] and job.dtype in ("float16", "bfloat16"):
-        seconds = max(seconds, scale * facts["flops"] / (gpu.tensor["half"] * 1e12))
+        seconds = max(seconds, facts["flops"] / (gpu.tensor["half"] * 1e12))
     return 1e6 * seconds
 
 
 def rows_of(job: Job, gpus: Sequence[Gpu], deterministic: bool) -> list[Facts]:
     """A row for each kernel of the job's call, and one for all of them, named "all"."""
     rows: dict[str, Facts] = {}
-    scale = scale_of(job)
     for arch in dict.fromkeys(gpu.arch for gpu in gpus):
         kernels, facts = count(job, arch, deterministic)
         for kernel in [*kernels, total(kernels)]:
             row = rows.setdefault(kernel["name"], row_of(kernel, job, facts, deterministic))
             for gpu in (gpu for gpu in gpus if gpu.arch == arch):
                 parts = [bounds(k, gpu) for k in (kernels if kernel["name"] == "all" else [kernel])]
-                row["bound_us"][gpu.name] = scale * sum(max(part.values()) for part in parts)
+                row["bound_us"][gpu.name] = sum(max(part.values()) for part in parts)
                 kinds = {kind: sum(part.get(kind, 0) for part in parts) for part in parts for kind in part}
                 row["bound_by"][gpu.name] = max(kinds, key=lambda kind: kinds[kind])
-                best = roof(facts, job, gpu, scale)
+                best = roof(facts, job, gpu)
                 row["over_roof"][gpu.name] = None if best is None else row["bound_us"][gpu.name] / best
                 row["occupancy"][gpu.name] = occupancy(kernel, gpu) if kernel.get("registers") else None
     return list(rows.values())

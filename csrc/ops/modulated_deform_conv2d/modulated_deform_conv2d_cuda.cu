@@ -44,12 +44,16 @@ DeformArgsGpu deform_args(const DeformGeometry& g, const Tensor& input, const Te
           view_of(offset),
           mask ? view_of(*mask) : ConstView{},
           zeros.const_data_ptr(),
+          g.C * static_cast<int64_t>(input.element_size()),
+          g.W * g.C * static_cast<int64_t>(input.element_size()),
+          offset.stride(1) * static_cast<int64_t>(offset.element_size()),
+          mask ? mask->stride(1) * static_cast<int64_t>(mask->element_size()) : 0,
           narrow(g.taps()),
           narrow(g.group_in()),
           narrow(g.group_out()),
           narrow(g.offset_group_channels()),
-          offset.scalar_type() == ScalarType::Half,
           !mask || mask->scalar_type() == ScalarType::Half,
+          mask && mask->scalar_type() == ScalarType::Half && offset.scalar_type() == ScalarType::Half,
           side % across == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0};
 }
 
@@ -119,7 +123,8 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
   clear(sums.mutable_data_ptr(), count * sizeof(A), stream);
   clear(fixed.mutable_data_ptr(), integers * sizeof(int64_t), stream);
   const InputSums to{need.input ? sums.mutable_data_ptr() : nullptr,
-                     integers > 0 ? elements<unsigned long long>(fixed) : nullptr, count, elements<Ranges>(ranges)};
+                     integers > 0 ? elements<unsigned long long>(fixed) : nullptr, count, elements<Ranges>(ranges),
+                     4 * a.in.plane, 4 * a.in.plane * groups_of(a.g.C, false)};
   if (to.fixed != nullptr) {
     clear(ranges.mutable_data_ptr(), sizeof(Ranges), stream);
     launch_deform_ranges<T, A>(grad_out, static_cast<const T*>(weight.const_data_ptr()), strides_of(weight), a,

@@ -66,36 +66,81 @@ __device__ __forceinline__ void find_grad_columns(typename K::Shared& shared, He
   __syncthreads();
 }
 
+// The corners of a tap: factors of their weights, 0 outside, and whether the second one is inside, where its factor may be 0
+// and still move. Numbers, not truths: a truth that is kept costs more.
+template <class A>
+struct TapCorners {
+  int32_t at_y, at_x;
+  A y[2], x[2], in_y, in_x, mask;
+
+  __device__ __forceinline__ explicit TapCorners(const Tap<A>& tap)
+      : at_y(tap.y.at), at_x(tap.x.at), y{tap.y.in0 ? tap.y.r : A(0), tap.y.in1 ? tap.y.l : A(0)},
+        x{tap.x.in0 ? tap.x.r : A(0), tap.x.in1 ? tap.x.l : A(0)}, in_y(tap.y.in1), in_x(tap.x.in1), mask(tap.mask) {}
+  __device__ __forceinline__ bool used(int k) const { return y[k >> 1] != A(0) && x[k & 1] != A(0); }
+  __device__ __forceinline__ bool along_x(int k) const { return y[k >> 1] != A(0) && (k & 1 ? in_x : x[0]) != A(0); }
+  __device__ __forceinline__ bool along_y(int k) const { return x[k & 1] != A(0) && (k & 2 ? in_y : y[0]) != A(0); }
+  __device__ __forceinline__ bool reads(int k) const {
+    if (k == 3) return along_x(3) || along_y(3);
+    return (k & 2 ? in_y : y[0]) != A(0) && (k & 1 ? in_x : x[0]) != A(0);
+  }
+  __device__ __forceinline__ A weight(int k) const { return y[k >> 1] * x[k & 1]; }
+  __device__ __forceinline__ bool any() const { return (x[0] != A(0) || in_x != A(0)) && (y[0] != A(0) || in_y != A(0)); }
+  // A coordinate is exactly -1.
+  __device__ __forceinline__ bool on_edge() const {
+    return (at_y == -1 && in_y != A(0) && y[1] == A(0)) || (at_x == -1 && in_x != A(0) && x[1] == A(0));
+  }
+};
+
 // Sums over the channels of an offset group of G times the value at each corner.
 template <class A>
 struct CornerSums {
   A at[4] = {A(0), A(0), A(0), A(0)};
 };
 
-// The gradients of one tap of a pixel, from those sums.
+// The gradients of one tap of a pixel, from those sums. A corner that takes no part adds nothing, whatever is there.
 template <class A>
 struct TapGradient {
   A mask = A(0), x = A(0), y = A(0);
 
-  __device__ __forceinline__ TapGradient(const Tap<A>& tap, const CornerSums<A>& sums, bool mmcv_edge) {
-    if (!tap.reads) return;
-    for_each_corner(tap.x, tap.y, [&](int j, int i, A weight) { mask += weight * sums.at[2 * j + i]; });
-    const bool on_edge = (tap.y.at == -1 && tap.y.l == A(0)) || (tap.x.at == -1 && tap.x.l == A(0));
-    if (mmcv_edge && on_edge) return;
-    for_each_corner_dx(tap.x, tap.y, [&](int j, int i, A slope) { x += slope * sums.at[2 * j + i]; });
-    for_each_corner_dx(tap.y, tap.x, [&](int i, int j, A slope) { y += slope * sums.at[2 * j + i]; });
-    x *= tap.mask, y *= tap.mask;
+  __device__ __forceinline__ TapGradient(const TapCorners<A>& c, const CornerSums<A>& sums, bool mmcv_edge) {
+    const auto sum = [&](bool takes_part, int k) { return takes_part ? sums.at[k] : A(0); };
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      mask += c.y[j] * (c.x[0] * sum(c.used(2 * j), 2 * j) + c.x[1] * sum(c.used(2 * j + 1), 2 * j + 1));
+      x += c.y[j] * (sum(c.along_x(2 * j + 1), 2 * j + 1) - sum(c.along_x(2 * j), 2 * j));
+      y += c.x[j] * (sum(c.along_y(2 + j), 2 + j) - sum(c.along_y(j), j));
+    }
+    const bool still = !c.any() || (mmcv_edge && c.on_edge());
+    x = still ? A(0) : c.mask * x;
+    y = still ? A(0) : c.mask * y;
   }
 };
 
-template <class A>
-__device__ __forceinline__ void store_tap(const GradColumnsTo& to, const DeformArgsGpu& a, const PixelTile& tile,
-                                          const PixelAt& p, int32_t q, int32_t t, const TapGradient<A>& grad) {
-  const int64_t channel = int64_t{q} * a.taps + t;
-  if (to.mask.data != nullptr) store(to.mask, tile.b, channel, p.i, p.j, grad.mask);
+// Where a pixel's gradients of offset and mask are.
+struct GradAt {
+  int64_t offset, mask;  // elements of channel 0
+};
+
+template <class F, class A>
+__device__ __forceinline__ void store_at(const MutableView& view, int64_t element, A value) {
+  using Usual = std::conditional_t<std::is_same_v<F, Tf32>, float, F>;
+  if (view.dtype == kUsual<F>) return narrow(value, static_cast<Usual*>(view.data)[element]);
+  switch (view.dtype) {
+    case Dtype::kFloat64: return narrow(value, static_cast<double*>(view.data)[element]);
+    case Dtype::kFloat32: return narrow(value, static_cast<float*>(view.data)[element]);
+    case Dtype::kFloat16: return narrow(static_cast<float>(value), static_cast<Half*>(view.data)[element]);
+    default: return narrow(static_cast<float>(value), static_cast<BFloat16*>(view.data)[element]);
+  }
+}
+
+template <class F, class A>
+__device__ __forceinline__ void store_tap(const GradColumnsTo& to, const GradAt& at, int64_t channel,
+                                          const TapGradient<A>& grad) {
+  if (to.mask.data != nullptr) store_at<F>(to.mask, at.mask + channel * to.mask.strides.channel, grad.mask);
   if (to.offset.data == nullptr) return;
-  store(to.offset, tile.b, 2 * channel, p.i, p.j, grad.y);
-  store(to.offset, tile.b, 2 * channel + 1, p.i, p.j, grad.x);
+  const int64_t step = to.offset.strides.channel, element = at.offset + 2 * channel * step;
+  store_at<F>(to.offset, element, grad.y);
+  store_at<F>(to.offset, element + step, grad.x);
 }
 
 // What a thread goes through: channels begin, begin + step, ... of an offset group, up to `end`; G of channel `first` is at g.
@@ -116,37 +161,40 @@ __device__ __forceinline__ void load_grad(const A* g, A (&grad)[N]) {
 
 // Adds the channels to `sums`. N of them are loaded at once. `input` is the sample's.
 template <int N, class T, class A>
-__device__ __forceinline__ void add_corners(const T* __restrict__ input, const DeformArgsGpu& a, const Tap<A>& tap,
+__device__ __forceinline__ void add_corners(const T* __restrict__ input, const DeformArgsGpu& a, const TapCorners<A>& corners,
                                             const ChannelRun& run, const A* g, CornerSums<A>& sums) {
-  const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
-  const int64_t row = a.in.row_stride();
-  const T* const from = input + tap.y.at * row + int64_t{tap.x.at} * a.in.channels;
+  const int64_t pixel = int64_t{corners.at_y} * a.g.W + corners.at_x;
+  const char* from = reinterpret_cast<const char*>(input) + pixel * a.pixel_bytes;
 #pragma unroll 1
   for (int32_t c = run.begin; c < run.end; c += run.step) {
     A grad[N];
     load_grad(g + c - run.first, grad);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const T* const at = from + (k & 1 ? a.in.channels : 0) + (k & 2 ? row : 0) + c;
-      const Pack<T, N> v = load_pack<T, N>(slopes.reads[k] ? at : static_cast<const T*>(a.zeros));
+      const char* const corner = from + (k & 1 ? a.pixel_bytes : 0) + (k & 2 ? a.row_bytes : 0) + c * static_cast<int>(sizeof(T));
+      const char* const at = corners.reads(k) ? corner : static_cast<const char*>(a.zeros);
+      const Pack<T, N> v = load_pack<T, N>(reinterpret_cast<const T*>(at));
 #pragma unroll
       for (int n = 0; n < N; ++n) sums.at[k] += grad[n] * widen<A>(v.at[n]);
     }
   }
 }
 
+// Adds them to the gradient of the input.
 template <int N, class A>
-__device__ __forceinline__ void spread(const InputSums& to, const DeformArgsGpu& a, int64_t b, const Tap<A>& tap,
+__device__ __forceinline__ void spread(const InputSums& to, int32_t width, int64_t b, const TapCorners<A>& corners,
                                        const ChannelRun& run, const A* g, A scale) {
-  const Corners<A> corner = corners(tap.x, tap.y);
+  const int64_t pixel = b * to.sample + 4 * (int64_t{corners.at_y} * width + corners.at_x);
 #pragma unroll 1
   for (int32_t c = run.begin; c < run.end; c += run.step) {
     A grad[N];
     load_grad(g + c - run.first, grad);
+    const int64_t element = pixel + (c / 4) * to.four + c % 4;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      if (!corner.used[k]) continue;
-      add_input_gradient<N>(to, a.g, b, c, tap.y.at + (k >> 1), tap.x.at + (k & 1), tap.mask * corner.weight[k], grad, scale);
+      if (!corners.used(k)) continue;
+      const int64_t corner = element + (k & 1 ? 4 : 0) + (k & 2 ? 4 * int64_t{width} : 0);
+      add_input_gradient<N>(to, corner, corners.mask * corners.weight(k), grad, scale);
     }
   }
 }
@@ -167,9 +215,11 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
   const unsigned index = blockIdx.x / static_cast<unsigned>(to.parts), shares = static_cast<unsigned>(to.shares);
   const int32_t share = static_cast<int32_t>(index % shares), groups = static_cast<int32_t>(g.groups) / to.shares;
   const PixelTile tile = pixel_tile(g, index / shares, static_cast<unsigned>(a.tiles(kTile)), kTile);
-  const int lane = static_cast<int>(threadIdx.x) % kPixelLanes, pixel = static_cast<int>(threadIdx.x) / kPixelLanes;
-  const int ways = kPixelLanes / to.lanes, way = lane / to.lanes, sub = lane % to.lanes;
+  const int lane = threadIdx.x % kPixelLanes, pixel = threadIdx.x / kPixelLanes;
+  const int lanes = to.lanes, ways = kPixelLanes / lanes, way = lane / lanes, sub = lane % lanes;
   const PixelAt at = pixel_at(a, tile, pixel);
+  const GradAt grad_at{pixel_element(to.offset.strides, tile.b, at.i, at.j),
+                       pixel_element(to.mask.strides, tile.b, at.i, at.j)};
   const bool values = to.offset.data != nullptr || to.mask.data != nullptr;
   A scale = A(1);
   if (to.input.fixed != nullptr) scale = power_of_2<A>(scale_exponent<A>(to.input, a));
@@ -185,20 +235,20 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
       const int32_t last = (first + count - 1) / a.offset_channels;
       for (int32_t q = first / a.offset_channels / ways * ways + way; q - way <= last; q += ways) {
         const int32_t begin = q * a.offset_channels, end = begin + a.offset_channels;
-        const ChannelRun run{max(begin, first) + sub * N, min(end, first + count), to.lanes * N, first};
+        const ChannelRun run{max(begin, first) + sub * N, min(end, first + count), lanes * N, first};
         if (begin >= first) sums = CornerSums<A>();
-        const Tap<A> where = run.begin < end ? tap_at<F>(a, at, q, tap) : Tap<A>{};
-        if (where.reads) {
+        const TapCorners<A> where(run.begin < end ? tap_at<F>(a, at, q, tap) : Tap<A>{});
+        if (where.any()) {
           if (values) add_corners<N>(input, a, where, run, columns, sums);
-          if (to.input.sums != nullptr) spread<N>(to.input, a, tile.b, where, run, columns, scale);
+          if (to.input.sums != nullptr) spread<N>(to.input, g.W, tile.b, where, run, columns, scale);
         }
         if (!values) continue;
         CornerSums<A> all = sums;
-        for (int step = 1; step < to.lanes; step *= 2) {
+        for (int step = 1; step < lanes; step *= 2) {
           for (A& sum : all.at) sum += __shfl_xor_sync(kFullWarp, sum, step);
         }
         if (sub == 0 && at.inside && first < end && end <= first + count) {
-          store_tap(to, a, tile, at, q, tap.t, TapGradient<A>(where, all, g.mmcv_edge));
+          store_tap<F>(to, grad_at, int64_t{q} * a.taps + tap.t, TapGradient<A>(where, all, g.mmcv_edge));
         }
       }
       row += count;

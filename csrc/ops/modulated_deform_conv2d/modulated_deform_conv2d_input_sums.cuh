@@ -12,11 +12,6 @@
 
 namespace vfi::cuda {
 
-// Element of channel c at pixel (y, x) among the sums of the input's gradient.
-VFI_HOST_DEVICE int64_t input_sum_at(const DeformGeometry& g, int64_t b, int32_t c, int32_t y, int32_t x) {
-  return (((b * ((g.C + 3) / 4) + c / 4) * g.H + y) * g.W + x) * 4 + c % 4;
-}
-
 template <class A>
 struct Bits;
 template <>
@@ -93,6 +88,7 @@ struct InputSums {
   unsigned long long* fixed;
   int64_t elements;  // of either; float64's second integers follow the first
   const Ranges* ranges;
+  int64_t four, sample;  // from four channels to the next four, and from one sample to the next
 };
 
 // The largest power of 2 for which no sum of m w_k G overflows: every tap of a pixel adds to a pixel once, with a weight up to
@@ -121,14 +117,12 @@ __device__ __forceinline__ void add_fixed(const InputSums& to, int64_t element, 
   }
 }
 
-// Adds factor G of N channels from c on to pixel (y, x).
+// Adds factor G of N channels to those from `element` on, which is that of a pixel and channel.
 template <int N, class A>
-__device__ __forceinline__ void add_input_gradient(const InputSums& to, const DeformGeometry& g, int64_t b, int32_t c, int32_t y,
-                                                   int32_t x, A factor, const A* grad, A scale) {
+__device__ __forceinline__ void add_input_gradient(const InputSums& to, int64_t element, A factor, const A (&grad)[N], A scale) {
   constexpr int kWide = N % 4 == 0 ? 4 : 1;
 #pragma unroll
-  for (int n = 0; n < N; n += kWide) {
-    const int64_t element = input_sum_at(g, b, c + n, y, x);
+  for (int n = 0; n < N; n += kWide, element += to.four) {
     A v[kWide];
 #pragma unroll
     for (int i = 0; i < kWide; ++i) v[i] = factor * grad[n + i];

@@ -89,7 +89,8 @@ __global__ __launch_bounds__(kThreads, 2) void deform_kernel(const T* __restrict
   typename K::Product sums;
   sums.clear();
   Held held;
-  for (int32_t t = 0; t < a.taps; ++t) {
+  weight += packed.at(group * a.taps, first_out, 0);
+  for (int32_t t = 0; t < a.taps; ++t, weight += packed.lines * packed.line) {
     for (int32_t c = 0; c < a.group_in; c += step) {
       const int count = min(a.group_in - c, step), q = (first + c) / a.offset_channels;
       const int slots = (first + c + count - 1) / a.offset_channels - q + 1;
@@ -97,7 +98,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_kernel(const T* __restrict
         shared->in.places.find(a, pixel, held.t, held.taps, held.q, held.slots);
         __syncthreads();
       }
-      load_weights<typename K::Left>(left, weight + packed.at(group * a.taps + t, first_out, c), packed, c, count);
+      load_weights<typename K::Left>(left, weight + (packed.depth_inside ? c : c * packed.line), packed, c, count);
       sample<N, typename K::Columns>(input, a, shared->in.places.at(held.index(t, q)), q, first + c, count, right);
       const int depth = clear_tail<K::Product::kStep, typename K::Right>(right, count);
       __syncthreads();

@@ -15,9 +15,11 @@ struct DeformArgsGpu {
   DenseShape in, out;  // of the input, and of the output or its gradient
   ConstView offset, mask;  // mask.data is null where there is none
   const void* zeros;       // 16 bytes: what a corner that is not used reads
+  int64_t pixel_bytes, row_bytes, offset_bytes, mask_bytes;  // of the input, and from one channel to the next
   // Those of g, worked out once: a device divides slowly.
   int32_t taps, group_in, group_out, offset_channels;
-  bool half_offset, half_mask;  // the offsets are half; the mask, if any, is
+  bool half_mask;               // the mask, if any, is half
+  bool halves;                  // there is a mask, and it and the offsets are half
   bool wide_out;                // 16 bytes of channels of the output, or its gradient, lie in one group and are aligned
 
   VFI_HOST_DEVICE int64_t tiles(int pixels) const { return (g.pixels() + pixels - 1) / pixels; }  // of one sample
@@ -34,12 +36,16 @@ __device__ __forceinline__ PixelTile pixel_tile(const DeformGeometry& g, unsigne
   return {b, first, static_cast<int32_t>(left < pixels ? left : pixels)};
 }
 
-// An output pixel: where its tap (0, 0) points without offset, and how far it is from the first of its sample.
+// An output pixel: where its tap (0, 0) points without offset, and where its channels of offset and mask are.
 struct PixelAt {
   int32_t i, j, y, x;
-  int64_t offset, mask;  // elements of channel 0
+  const char *offset, *mask;
   bool inside;
 };
+
+VFI_HOST_DEVICE int64_t bytes_of(Dtype type) {
+  return type == Dtype::kFloat64 ? 8 : type == Dtype::kFloat32 ? 4 : 2;
+}
 
 __device__ __forceinline__ int64_t pixel_element(const Strides& s, int64_t b, int32_t i, int32_t j) {
   return b * s.batch + i * s.row + j * s.column;
@@ -50,8 +56,9 @@ __device__ __forceinline__ PixelAt pixel_at(const DeformArgsGpu& a, const PixelT
   const int64_t index = tile.first + (inside ? pixel : 0);
   const int32_t i = static_cast<int32_t>(index / a.g.out_W), j = static_cast<int32_t>(index - int64_t{i} * a.g.out_W);
   constexpr int32_t kNowhere = -0x50000000;  // outside, whatever the offset
-  return {i, j, inside ? a.g.start_y(i, 0) : kNowhere, a.g.start_x(j, 0), pixel_element(a.offset.strides, tile.b, i, j),
-          pixel_element(a.mask.strides, tile.b, i, j), inside};
+  return {i, j, inside ? a.g.start_y(i, 0) : kNowhere, a.g.start_x(j, 0),
+          static_cast<const char*>(a.offset.data) + pixel_element(a.offset.strides, tile.b, i, j) * bytes_of(a.offset.dtype),
+          static_cast<const char*>(a.mask.data) + pixel_element(a.mask.strides, tile.b, i, j) * bytes_of(a.mask.dtype), inside};
 }
 
 // Tap t = u KW + v.
@@ -71,16 +78,20 @@ constexpr Dtype kUsual = std::is_same_v<F, double>     ? Dtype::kFloat64
                          : std::is_same_v<F, BFloat16> ? Dtype::kBFloat16
                                                        : Dtype::kFloat32;
 
-// M elements `step` apart, the first of them `element`. The usual type, that of the factors, is asked for first.
-template <class F, class A, int M>
-__device__ __forceinline__ void load_at(const ConstView& view, int64_t element, int64_t step, A (&values)[M]) {
+// The element at an address, and the one `step` bytes further. The usual type, that of the factors, is asked for first.
+template <class F, class A>
+__device__ __forceinline__ void load_two(Dtype type, const char* at, int64_t step, A (&values)[2]) {
   using Usual = std::conditional_t<std::is_same_v<F, Tf32>, float, F>;
-  if (view.dtype == kUsual<F>) return load_as<Usual>(view.data, element, step, values);
-  switch (view.dtype) {
-    case Dtype::kFloat64: return load_as<double>(view.data, element, step, values);
-    case Dtype::kFloat32: return load_as<float>(view.data, element, step, values);
-    case Dtype::kFloat16: return load_as<Half>(view.data, element, step, values);
-    default: return load_as<BFloat16>(view.data, element, step, values);
+  const auto load = [&](auto element) {
+    values[0] = widen<A>(*reinterpret_cast<const decltype(element)*>(at));
+    values[1] = widen<A>(*reinterpret_cast<const decltype(element)*>(at + step));
+  };
+  if (type == kUsual<F>) return load(Usual{});
+  switch (type) {
+    case Dtype::kFloat64: return load(double{});
+    case Dtype::kFloat32: return load(float{});
+    case Dtype::kFloat16: return load(Half{});
+    default: return load(BFloat16{});
   }
 }
 
@@ -93,17 +104,24 @@ struct Tap {
 };
 
 template <class F, class A = Sum<F>>
+__device__ __forceinline__ A load_tap(const DeformArgsGpu& a, const PixelAt& p, int32_t q, const TapIndex& t, A (&move)[2]) {
+  const int64_t channel = q * a.taps + t.t;
+  A mask[2] = {A(1), A(1)};
+  load_two<F>(a.offset.dtype, p.offset + 2 * channel * a.offset_bytes, a.offset_bytes, move);
+  if (a.mask.data != nullptr) load_two<F>(a.mask.dtype, p.mask + channel * a.mask_bytes, 0, mask);
+  return mask[0];
+}
+
+template <class F, class A = Sum<F>>
 __device__ __forceinline__ Tap<A> tap_at(const DeformArgsGpu& a, const PixelAt& p, int32_t q, const TapIndex& t) {
   Tap<A> tap{};
   if (!p.inside) return tap;
-  const int64_t channel = q * a.taps + t.t;
-  A move[2], mask[1] = {A(1)};
-  load_at<F>(a.offset, p.offset + 2 * channel * a.offset.strides.channel, a.offset.strides.channel, move);
-  if (a.mask.data != nullptr) load_at<F>(a.mask, p.mask + channel * a.mask.strides.channel, 0, mask);
+  A move[2];
+  const A mask = load_tap<F>(a, p, q, t, move);
   tap.y = zeros_axis(move[0], p.y + t.u * a.g.dilation_y, a.g.H);
   tap.x = zeros_axis(move[1], p.x + t.v * a.g.dilation_x, a.g.W);
   tap.reads = (tap.x.in0 || tap.x.in1) && (tap.y.in0 || tap.y.in1);
-  tap.mask = tap.reads ? mask[0] : A(0);
+  tap.mask = tap.reads ? mask : A(0);
   return tap;
 }
 
@@ -161,7 +179,7 @@ struct HalfAxis {
 };
 
 __device__ __forceinline__ DeformPlaceGpu<Half> half_place(const DeformArgsGpu& a, const HalfAxis& y, const HalfAxis& x,
-                                                           float m) {
+                                                           float m, bool half_mask) {
   const uint32_t least = (x.used[0] ? 1u : 0u) | (x.used[1] ? 0x10000u : 0u);  // of half numbers above 0
   const auto pair = [&](int j) {
     const __half2 w = __floats2half2_rn(y.weight[j] * x.weight[0], y.weight[j] * x.weight[1]);
@@ -169,90 +187,63 @@ __device__ __forceinline__ DeformPlaceGpu<Half> half_place(const DeformArgsGpu& 
   };
   const float mask = y.reads && x.reads ? m : 0.0f;
   const uint32_t at = static_cast<uint32_t>(y.at + 1) * static_cast<uint32_t>(a.g.W) + static_cast<uint32_t>(x.at + 1);
-  return {pair(0), pair(1), a.half_mask ? bits_as<uint32_t>(__float2half2_rn(mask)) : __float_as_uint(mask), at};
+  return {pair(0), pair(1), half_mask ? bits_as<uint32_t>(__float2half2_rn(mask)) : __float_as_uint(mask), at};
 }
 
 template <class F, int kPixels>
 constexpr int kSlots = sizeof(F) == 8 ? 5 : std::is_same_v<F, Half> && kPixels <= 64 ? 16 : 8;
 
-// Goes through taps and offset groups of a pixel: where their offsets and masks are.
-class TapCursor {
-  const DeformArgsGpu& a_;
-  const char *offset_, *mask_;
-  int64_t offset_step_, mask_step_;  // bytes from one channel to the next
-
-  static __device__ __forceinline__ int64_t bytes(Dtype type) {
-    return type == Dtype::kFloat64 ? 8 : type == Dtype::kFloat32 ? 4 : 2;
-  }
-
- public:
-  __device__ __forceinline__ TapCursor(const DeformArgsGpu& a, const PixelAt& p, int32_t q, int32_t t)
-      : a_(a), offset_step_(a.offset.strides.channel * bytes(a.offset.dtype)),
-        mask_step_(a.mask.strides.channel * bytes(a.mask.dtype)) {
-    const int64_t channel = int64_t{q} * a.taps + t;
-    offset_ = static_cast<const char*>(a.offset.data) + p.offset * bytes(a.offset.dtype) + 2 * channel * offset_step_;
-    mask_ = static_cast<const char*>(a.mask.data) + p.mask * bytes(a.mask.dtype) + channel * mask_step_;
-  }
-  __device__ __forceinline__ void advance(int channels) {
-    offset_ += 2 * channels * offset_step_;
-    mask_ += channels * mask_step_;
-  }
-  __device__ __forceinline__ void load(float& y, float& x, float& mask) const {
-    if (a_.half_offset) {
-      y = widen<float>(*reinterpret_cast<const Half*>(offset_));
-      x = widen<float>(*reinterpret_cast<const Half*>(offset_ + offset_step_));
-    } else {
-      y = load_one(a_.offset.dtype, offset_);
-      x = load_one(a_.offset.dtype, offset_ + offset_step_);
-    }
-    mask = 1.0f;
-    if (a_.mask.data == nullptr) return;
-    mask = a_.half_mask ? widen<float>(*reinterpret_cast<const Half*>(mask_)) : load_one(a_.mask.dtype, mask_);
-  }
-
- private:
-  static __device__ __forceinline__ float load_one(Dtype type, const char* at) {
-    if (type == Dtype::kFloat32) return *reinterpret_cast<const float*>(at);
-    if (type == Dtype::kFloat16) return widen<float>(*reinterpret_cast<const Half*>(at));
-    return widen<float>(*reinterpret_cast<const BFloat16*>(at));
-  }
-};
-
 // Where the pixels of a tile point, for some taps and offset groups: for every tap from `t` on, `slots` groups from `q` on.
 template <class F, int kPixels>
-struct DeformPlaces {
+class DeformPlaces {
   static constexpr int kLanes = kThreads / kPixels;
   alignas(16) unsigned char memory[kSlots<F, kPixels> * kPixels * sizeof(DeformPlaceGpu<F>)];
 
+ public:
   __device__ __forceinline__ DeformPlaceGpu<F>* at(int index) {
     return reinterpret_cast<DeformPlaceGpu<F>*>(memory) + index * kPixels;
   }
 
   // A thread has one pixel, and every kLanes-th slot.
   __device__ __forceinline__ void find(const DeformArgsGpu& a, const PixelAt& p, int32_t t, int taps, int32_t q, int slots) {
-    const int lane = static_cast<int>(threadIdx.x) / kPixels, all = taps * slots;
+    const int lane = threadIdx.x / kPixels, all = taps * slots;
     DeformPlaceGpu<F>* to = at(lane) + threadIdx.x % kPixels;
     TapIndex tap(a.g, t);
-    int slot = lane;
     if constexpr (std::is_same_v<F, Half>) {
-      TapCursor cursor(a, p, q + lane, t);
+      if (a.halves) return find_halves(to, a, p, tap, all, q, slots, lane);
+    }
 #pragma unroll 1
-      for (int index = lane; index < all; index += kLanes) {
-        while (slot >= slots) slot -= slots, tap.advance(a.g), cursor.advance(1 - slots * a.taps);
-        float y, x, mask;
-        cursor.load(y, x, mask);
-        const HalfAxis across(x, p.x + tap.v * a.g.dilation_x, a.g.W);
-        *to = half_place(a, HalfAxis(y, p.y + tap.u * a.g.dilation_y, a.g.H), across, mask);
-        slot += kLanes, to += kLanes * kPixels;
-        cursor.advance(kLanes * a.taps);
-      }
-    } else {
-#pragma unroll 1
-      for (int index = lane; index < all; index += kLanes) {
-        while (slot >= slots) slot -= slots, tap.advance(a.g);
+    for (int index = lane, slot = lane; index < all; index += kLanes, slot += kLanes, to += kLanes * kPixels) {
+      while (slot >= slots) slot -= slots, tap.advance(a.g);
+      if constexpr (std::is_same_v<F, Half>) {
+        float move[2];
+        const float mask = load_tap<F>(a, p, q + slot, tap, move);
+        const HalfAxis across(move[1], p.x + tap.v * a.g.dilation_x, a.g.W);
+        *to = half_place(a, HalfAxis(move[0], p.y + tap.u * a.g.dilation_y, a.g.H), across, mask, a.half_mask);
+      } else {
         *to = place_of<F>(a, tap_at<F>(a, p, q + slot, tap));
-        slot += kLanes, to += kLanes * kPixels;
       }
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ void find_halves(DeformPlaceGpu<F>* to, const DeformArgsGpu& a, const PixelAt& p,
+                                                     TapIndex tap, int all, int32_t q, int slots, int lane) {
+    const int64_t channel = (q + lane) * a.taps + tap.t, step = kLanes * a.taps;
+    const char *offset = p.offset + 2 * channel * a.offset_bytes, *mask = p.mask + channel * a.mask_bytes;
+    int32_t y = p.y + tap.u * a.g.dilation_y, x = p.x + tap.v * a.g.dilation_x;
+#pragma unroll 1
+    for (int index = lane, slot = lane; index < all; index += kLanes, slot += kLanes, to += kLanes * kPixels) {
+      while (slot >= slots) {
+        slot -= slots, tap.advance(a.g);
+        const int64_t back = 1 - slots * a.taps;
+        offset += 2 * back * a.offset_bytes, mask += back * a.mask_bytes;
+        y = p.y + tap.u * a.g.dilation_y, x = p.x + tap.v * a.g.dilation_x;
+      }
+      const auto load = [](const char* at) { return widen<float>(*reinterpret_cast<const Half*>(at)); };
+      const HalfAxis down(load(offset), y, a.g.H), across(load(offset + a.offset_bytes), x, a.g.W);
+      *to = half_place(a, down, across, load(mask), true);
+      offset += 2 * step * a.offset_bytes, mask += step * a.mask_bytes;
     }
   }
 };

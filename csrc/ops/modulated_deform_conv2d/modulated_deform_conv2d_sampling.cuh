@@ -25,8 +25,8 @@ struct ColumnsIn {
 };
 
 // mask sum over the corners of weight value, rounded to F.
-template <class F, class T, int N>
-__device__ __forceinline__ Pack<F, N> column_of(const DeformPlaceGpu<F>& p, bool, const Pack<T, N> (&v)[4]) {
+template <bool, class F, class T, int N>
+__device__ __forceinline__ Pack<F, N> column_of(const DeformPlaceGpu<F>& p, const Pack<T, N> (&v)[4]) {
   Pack<F, N> columns;
 #pragma unroll
   for (int n = 0; n < N; ++n) {
@@ -37,9 +37,8 @@ __device__ __forceinline__ Pack<F, N> column_of(const DeformPlaceGpu<F>& p, bool
   }
   return columns;
 }
-template <int N>
-__device__ __forceinline__ Pack<Half, N> column_of(const DeformPlaceGpu<Half>& p, bool half_mask,
-                                                   const Pack<Half, N> (&v)[4]) {
+template <bool kHalfMask, int N>
+__device__ __forceinline__ Pack<Half, N> column_of(const DeformPlaceGpu<Half>& p, const Pack<Half, N> (&v)[4]) {
   using Pairs = Pack<uint32_t, (N + 1) / 2>;
   const auto twice = [](uint32_t pair, unsigned half) { return bits_as<__half2>(__byte_perm(pair, 0, half)); };
   const __half2 weight[4] = {twice(p.upper, 0x1010), twice(p.upper, 0x3232), twice(p.lower, 0x1010), twice(p.lower, 0x3232)};
@@ -58,7 +57,7 @@ __device__ __forceinline__ Pack<Half, N> column_of(const DeformPlaceGpu<Half>& p
       columns.at[n] = bits_as<uint32_t>(masked(sum));
     }
   };
-  if (half_mask) {
+  if constexpr (kHalfMask) {
     for_each([&](__half2 sum) { return __hmul2(bits_as<__half2>(p.mask), sum); });
   } else {
     const float mask = __uint_as_float(p.mask);
@@ -80,43 +79,63 @@ __device__ __forceinline__ bool is_used(const DeformPlaceGpu<Half>& p, int k) {
   return k % 2 == 0 ? (pair & 0xffffu) != 0 : pair >= 0x10000u;
 }
 
+// The channels of a thread: some packs of N of one pixel.
+struct Share {
+  int pixel, begin, end, step;
+};
+
+// Threads of a pixel have neighbouring packs, or neighbouring runs of packs where those have places of their own. Neighbouring
+// threads have neighbouring addresses, or banks.
+template <int N, class Columns>
+__device__ __forceinline__ Share share_of(int count, int32_t offset_channels) {
+  constexpr int kPixels = Columns::kPixels, kLanes = kThreads / kPixels;
+  const int lane = Columns::kScattered ? threadIdx.x / kPixels : threadIdx.x % kLanes;
+  const int pixel = Columns::kScattered ? threadIdx.x % kPixels : threadIdx.x / kLanes;
+  if (offset_channels >= kLanes * N) return {pixel, lane * N, count, kLanes * N};
+  const int run = (count + kLanes * N - 1) / (kLanes * N) * N;
+  return {pixel, lane * run, min(count, (lane + 1) * run), N};
+}
+
+template <bool kHalfMask, int N, class Columns, class T, class F>
+__device__ __forceinline__ void sample_as(const T* __restrict__ input, const DeformArgsGpu& a, const DeformPlaceGpu<F>* places,
+                                          int32_t q, int32_t first, int count, F* columns) {
+  constexpr int kSize = sizeof(T);
+  const int32_t offset_channels = a.offset_channels;
+  const Share share = share_of<N, Columns>(count, offset_channels);
+  // Of pixel (-1, -1).
+  const char* from = reinterpret_cast<const char*>(input) - (a.row_bytes + a.pixel_bytes) + (first + share.begin) * kSize;
+  int32_t end = (q + 1) * offset_channels - first;  // of the channels that the place serves
+  places += share.pixel;
+  DeformPlaceGpu<F> place = *places;
+#pragma unroll 1
+  for (int c = share.begin; c < share.end; c += share.step, from += share.step * kSize) {
+    if (c >= end) {
+      do {
+        places += Columns::kPixels;
+        end += offset_channels;
+      } while (c >= end);
+      place = *places;
+    }
+    const char* const corner = from + uint64_t{place.at} * a.pixel_bytes;
+    Pack<T, N> v[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const char* const at = corner + (k & 1 ? a.pixel_bytes : 0) + (k & 2 ? a.row_bytes : 0);
+      v[k] = load_pack<T, N>(reinterpret_cast<const T*>(is_used(place, k) ? at : static_cast<const char*>(a.zeros)));
+    }
+    Columns::store(columns, share.pixel, c, column_of<kHalfMask>(place, v));
+  }
+}
+
 // The columns of `count` channels from `first` on, of the pixels of a tile; `places` begins with those of the offset group q
 // of channel `first`. N neighbouring channels are loaded at once. `input` is the sample's.
 template <int N, class Columns, class T, class F>
 __device__ __forceinline__ void sample(const T* __restrict__ input, const DeformArgsGpu& a, const DeformPlaceGpu<F>* places,
                                        int32_t q, int32_t first, int count, F* columns) {
-  constexpr int kPixels = Columns::kPixels, kLanes = kThreads / kPixels;
-  const int thread = static_cast<int>(threadIdx.x);
-  // Neighbouring threads have neighbouring addresses, or banks.
-  const int lane = Columns::kScattered ? thread / kPixels : thread % kLanes;
-  const int pixel = Columns::kScattered ? thread % kPixels : thread / kLanes;
-  const int64_t row = a.in.row_stride();
-  const int32_t C = a.in.channels;
-  const T* const from = input - (row + C) + first;  // of pixel (-1, -1)
-  const T* const zeros = static_cast<const T*>(a.zeros);
-  // Threads of a pixel have neighbouring packs, or neighbouring runs of packs where those have places of their own.
-  const int packs = (count + N - 1) / N, run = a.offset_channels < kLanes * N ? (packs + kLanes - 1) / kLanes * N : N;
-  const int step = run == N ? kLanes * N : N, last = run == N ? count : min(count, (lane + 1) * run);
-  int32_t end = (q + 1) * a.offset_channels - first;  // of the channels that the place serves
-  places += pixel;
-  DeformPlaceGpu<F> place = *places;
-#pragma unroll 1
-  for (int c = lane * run; c < last; c += step) {
-    if (c >= end) {
-      do {
-        places += kPixels;
-        end += a.offset_channels;
-      } while (c >= end);
-      place = *places;
-    }
-    const T* const corner = from + static_cast<int64_t>(place.at) * C + c;
-    Pack<T, N> v[4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const T* const at = corner + (k & 1 ? C : 0) + (k & 2 ? row : 0);
-      v[k] = load_pack<T, N>(is_used(place, k) ? at : zeros);
-    }
-    Columns::store(columns, pixel, c, column_of(place, a.half_mask, v));
+  if (!std::is_same_v<F, Half> || a.half_mask) {
+    sample_as<true, N, Columns>(input, a, places, q, first, count, columns);
+  } else {
+    sample_as<false, N, Columns>(input, a, places, q, first, count, columns);
   }
 }
 
@@ -124,22 +143,21 @@ __device__ __forceinline__ void sample(const T* __restrict__ input, const Deform
 template <class Columns, class T, class F>
 __device__ __forceinline__ void load_columns(const T* __restrict__ from, int64_t step, bool wide, int pixels, int channels,
                                              F* to) {
-  constexpr int N = 16 / static_cast<int>(sizeof(T)), kPacks = Columns::kChannels / N;
+  constexpr int N = 16 / static_cast<int>(sizeof(T)), kPacks = Columns::kChannels / N, kPixels = Columns::kPixels;
+  constexpr bool kPacksFirst = Columns::kSideBySide;
 #pragma unroll 1
-  for (int e = threadIdx.x; e < Columns::kPixels * kPacks; e += kThreads) {
-    const int c = (Columns::kSideBySide ? e % kPacks : e / Columns::kPixels) * N;
-    const int pixel = Columns::kSideBySide ? e / kPacks : e % Columns::kPixels;
+  for (unsigned e = threadIdx.x; e < kPixels * kPacks; e += kThreads) {
+    const int c = (kPacksFirst ? e % kPacks : e / kPixels) * N, pixel = kPacksFirst ? e / kPacks : e % kPixels;
     const T* const at = from + pixel * step + c;
-    Pack<T, N> values{};
+    Pack<F, N> factors{};
     if (pixel < pixels && wide && c < channels) {
-      values = load_pack<T, N>(at);
+      const Pack<T, N> values = load_pack<T, N>(at);
+#pragma unroll
+      for (int n = 0; n < N; ++n) factors.at[n] = factor_of<F>(values.at[n]);
     } else if (pixel < pixels) {
 #pragma unroll
-      for (int n = 0; n < N; ++n) values.at[n] = c + n < channels ? at[n] : T{};
+      for (int n = 0; n < N; ++n) factors.at[n] = c + n < channels ? factor_of<F>(at[n]) : F{};
     }
-    Pack<F, N> factors;
-#pragma unroll
-    for (int n = 0; n < N; ++n) factors.at[n] = factor_of<F>(values.at[n]);
     Columns::store(to, pixel, c, factors);
   }
 }

@@ -50,27 +50,22 @@ __global__ __launch_bounds__(kThreads) void deform_pack_kernel(const T* __restri
 // `count` k of Left::kRows rows from `from` on, which is `k`; 0 for what a product's last step reads beyond.
 template <class Left, class F>
 __device__ __forceinline__ void load_weights(F* left, const F* __restrict__ from, const PackedWeights& p, int k, int count) {
-  constexpr int N = Left::kPack, kPacks = (Left::kDepthInside ? Left::kMost : Left::kRows) / N;
-  if constexpr (Left::kDepthInside) {
-    const bool whole = k % N == 0 && (count % 16 == 0 || k + count == p.depth);
-    const int packs = (count + 15) / 16 * 16 / N;
-    for (int e = threadIdx.x; e < Left::kRows * kPacks; e += kThreads) {
-      const int pack = e % kPacks, m = e / kPacks;
-      if (pack >= packs) continue;
-      const F* const at = from + m * p.line + pack * N;
-      Pack<F, N> values{};
-      if (whole) {
-        values = load_pack<F, N>(at);
-      } else {
-        for (int n = 0; n < N && pack * N + n < count; ++n) values.at[n] = at[n];
-      }
-      store_pack(left + Left::at(m, pack * N), values);
-    }
-  } else {
-    for (int e = threadIdx.x; e < count * kPacks; e += kThreads) {
-      const int line = e / kPacks, m = e % kPacks * N;
-      store_pack(left + Left::at(m, line), load_pack<F, N>(from + line * p.line + m));
-    }
+  constexpr unsigned N = Left::kPack, kPacks = (Left::kDepthInside ? Left::kMost : Left::kRows) / N, kLines = kThreads / kPacks;
+  const unsigned pack = threadIdx.x % kPacks, line = threadIdx.x / kPacks;
+  const int lines = Left::kDepthInside ? Left::kRows : count;
+  const int64_t step = p.line;
+  from += line * step + pack * N;
+  left += Left::kDepthInside ? Left::at(line, pack * N) : Left::at(pack * N, line);
+  const int down = Left::kDepthInside ? Left::at(kLines, 0) : Left::at(0, kLines);
+  if (Left::kDepthInside && static_cast<int>(pack * N) >= (count + 15) / 16 * 16) return;
+  if (!Left::kDepthInside || (k % N == 0 && (count % 16 == 0 || k + count == p.depth))) {
+#pragma unroll 4
+    for (int n = line; n < lines; n += kLines, left += down, from += kLines * step) store_pack(left, load_pack<F, N>(from));
+    return;
+  }
+#pragma unroll 1
+  for (int n = line; n < lines; n += kLines, left += down, from += kLines * step) {
+    for (int i = 0; i < static_cast<int>(N); ++i) left[i] = static_cast<int>(pack * N) + i < count ? from[i] : F{};
   }
 }
 
@@ -97,16 +92,21 @@ __global__ __launch_bounds__(kThreads) void deform_turn_kernel(const T* __restri
   const int pixels = static_cast<int>(min(s.plane - first, int64_t{kTurnPixels}));
   from += b * s.sample + c * s.plane + first;
   to += b * s.sample + first * s.channels + c;
-#pragma unroll 4
-  for (int e = threadIdx.x; e < kTurnChannels * kTurnPixels; e += kThreads) {
-    const int n = e % kTurnPixels, m = e / kTurnPixels;
-    if (n < pixels && m < channels) shared[m * kStep + n] = from[m * s.plane + n];
+  constexpr int kRows = kThreads / kTurnPixels, kColumns = kThreads / kTurnChannels;
+  int n = threadIdx.x % kTurnPixels, m = threadIdx.x / kTurnPixels;
+  from += m * s.plane + n;
+  T* at = shared + m * kStep + n;
+#pragma unroll
+  for (int i = 0; i < kTurnChannels / kRows; ++i, from += kRows * s.plane) {
+    if (n < pixels && m + i * kRows < channels) at[i * kRows * kStep] = *from;
   }
   __syncthreads();
-#pragma unroll 4
-  for (int e = threadIdx.x; e < kTurnChannels * kTurnPixels; e += kThreads) {
-    const int m = e % kTurnChannels, n = e / kTurnChannels;
-    if (n < pixels && m < channels) to[int64_t{n} * s.channels + m] = shared[m * kStep + n];
+  m = threadIdx.x % kTurnChannels, n = threadIdx.x / kTurnChannels;
+  to += int64_t{n} * s.channels + m;
+  at = shared + m * kStep + n;
+#pragma unroll
+  for (int i = 0; i < kTurnPixels / kColumns; ++i, to += int64_t{kColumns} * s.channels) {
+    if (n + i * kColumns < pixels && m < channels) *to = at[i * kColumns];
   }
 }
 
