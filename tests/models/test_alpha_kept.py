@@ -103,3 +103,23 @@ def test_stills_with_alpha(tmp_path, capsys, suffix):
         alpha = read_image(tmp_path / f"f_{number}{suffix}").pixels[..., 3]
         most = 1 if suffix == ".exr" else 255
         assert alpha.min() < 0.05 * most and alpha.max() > 0.95 * most
+
+
+@pytest.mark.parametrize("count", (3, 30))
+@pytest.mark.parametrize("suffix", (".png", ".tif", ".webp", ".exr"))
+def test_what_fades_is_seen_through(tmp_path, capsys, suffix, count):
+    """Where the first image is opaque; and where it has no alpha that is said."""
+    if suffix == ".exr":
+        pytest.importorskip("OpenImageIO")
+    for number in range(count):
+        alpha = np.full((32, 32, 1), 255 - 240 * number // (count - 1), np.uint8)
+        rgb = np.full((32, 32, 3), 120, np.uint8)
+        write_image(tmp_path / f"a_{number:02d}{suffix}", np.concatenate([rgb, alpha], 2))
+        write_image(tmp_path / f"b_{number:02d}{suffix}", rgb if number == 0 else np.concatenate([rgb, alpha], 2))
+    assert run(tmp_path / f"a_%02d{suffix}", "-o", tmp_path / "a.mov") == 0
+    assert "alpha channel" not in capsys.readouterr().err and has_alpha(decoded(tmp_path / "a.mov")[1][-1].format)
+    for name in ("b.mov", "c_%d.png"):
+        assert run(tmp_path / f"b_??{suffix}", "-o", tmp_path / name) == 0
+        said = capsys.readouterr().err
+        lost = f"the alpha channel of {count - 1} images is left out: the first has none"
+        assert (lost in said) == (suffix not in (".png", ".webp")), "of which some more are looked at"

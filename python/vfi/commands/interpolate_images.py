@@ -76,12 +76,11 @@ def check_whole(*images: tuple[Path, Image]) -> None:
     Raises:
         Incomplete: if one is.
     """
-    damaged = [path for path, image in images if image.damage]
-    for path, image in images:
-        if image.damage:
-            note(f"{path} is damaged, and taken as decoded: {image.damage}")
+    damaged = [(path, image) for path, image in images if image.damage]
+    for path, image in damaged:
+        note(f"{path} is damaged, and taken as decoded: {image.damage}")
     if damaged:
-        raise Incomplete(f"{' and '.join(map(str, damaged))}: damaged, the result with it")
+        raise Incomplete(f"{' and '.join(str(path) for path, _ in damaged)}: damaged, the result with it")
 
 
 def run(job: ImageJob, model: Interpolator, device: str) -> None:
@@ -123,7 +122,8 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
             write_strip(job.strip, strip_panels(pair, arrays[middle], job.times[middle], explanation, truth))
         if job.show_route and explanation is not None:
             write_strip(job.show_route, explanation.route_panels(arrays[middle]), columns=2)
-    check_whole((job.first, image0), (job.second, image1))
+    truths = [(job.ground_truth, truth)] if job.ground_truth is not None and truth is not None else []
+    check_whole((job.first, image0), (job.second, image1), *truths)
 
 
 def write_strip(path: Path, panels: list[Panel], columns: int = 3) -> None:

@@ -96,6 +96,7 @@ def open_input(source: Path | Piped, form: str | None = None) -> "InputContainer
         source if isinstance(source, Piped) else url(source),
         mode="r",
         format=form,
+        buffer_size=1 << 16,  # of a pipe: how far FFmpeg can go back in it
         options={"protocol_whitelist": "file,crypto,data"},
         metadata_errors="replace",
     )

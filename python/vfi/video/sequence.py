@@ -1,5 +1,6 @@
 """Numbered images as a video."""
 
+import contextlib
 import fnmatch
 import itertools
 import re
@@ -39,6 +40,8 @@ _WILD = re.compile(r"[*?[]")
 _NUMBER = re.compile(r"\d+")
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 _SHOWN = 5  # gaps that are told one by one
+_LOOKED_AT = 8  # images that are read before for what may be seen through
+_LEAVE_OUT = (".png", ".webp", ".avif")  # files that some programs write without an alpha that is 1 everywhere
 
 
 def images_of(inputs: Sequence[Path], start: int | None) -> list[Path] | None:
@@ -160,9 +163,13 @@ class SequenceReader(Stills):
         self._damaged: dict[Path, str] = {}
         self.first = first = self._beginning()
         self._losses = list(first.lost)
+        self._alpha = self._is_seen_through()
+        self._has_alpha = first.had_alpha or self._alpha
+        to_images = target is not None and into_images(target)
+        self._dropped, self._drops_alpha = 0, not (self._alpha or (first.had_alpha and to_images))
         if target is None:
             self._kind = first.pixels.dtype
-        elif into_images(target):
+        elif to_images:
             self._kind = kind or held(target, first.pixels.dtype)
             self._losses += losses(first.pixels, target)
         else:
@@ -188,6 +195,17 @@ class SequenceReader(Stills):
             self._damaged[path] = image.damage
         return image
 
+    def _is_seen_through(self) -> bool:
+        """By the first image, and by some of the others: a picture may be opaque before it fades."""
+        may = self.first.had_alpha or self._shown[0].suffix.lower() in _LEAVE_OUT
+        if seen_through(self.first.pixels) or not may:
+            return may
+        for path in self._shown[:: max(1, len(self._shown) // _LOOKED_AT)]:
+            with contextlib.suppress(Damaged):  # told when it is read in its turn
+                if seen_through(read_image(path).pixels):
+                    return True
+        return False
+
     @property
     def info(self) -> VideoInfo:
         height, width = self.first.pixels.shape[:2]
@@ -196,8 +214,8 @@ class SequenceReader(Stills):
         aspect = Fraction(header.pixel_aspect).limit_denominator(1000) if header is not None else Fraction(1)
         return VideoInfo(
             width, height, self.rate, True, 1 / self.rate, aspect, RGB, length,
-            pixels=pixels_of(self.first.pixels[:1, :1].astype(self._kind)),
-            losses=tuple(self._losses), alpha=seen_through(self.first.pixels),
+            pixels=pixels_of(self._with_alpha(self.first.pixels[:1, :1]).astype(self._kind)),
+            losses=tuple(self._losses), alpha=self._alpha,
         )  # fmt: skip
 
     def _moments(self) -> Iterator[tuple[Fraction, Fraction, Read]]:
@@ -215,8 +233,11 @@ class SequenceReader(Stills):
         if image.pixels.shape[:2] != first.pixels.shape[:2]:
             sizes = [f"{each.pixels.shape[1]}x{each.pixels.shape[0]}" for each in (image, first)]
             raise UserError(f"expected images of one size, got {path} of {sizes[0]} after {sizes[1]}")
-        pixels = with_alpha(image.pixels) if first.had_alpha else image.pixels[..., :3]
-        return as_kind(np.ascontiguousarray(pixels), self._kind), image
+        self._dropped += self._drops_alpha and seen_through(image.pixels)
+        return as_kind(np.ascontiguousarray(self._with_alpha(image.pixels)), self._kind), image
+
+    def _with_alpha(self, pixels: np.ndarray) -> np.ndarray:
+        return with_alpha(pixels) if self._has_alpha else pixels[..., :3]
 
     def faults(self) -> list[str]:
         said = []
@@ -226,6 +247,8 @@ class SequenceReader(Stills):
                 names = [f"{path.name} ({why.removeprefix(f'cannot read {path}: ')})" for path, why in known]
                 names += [f"{len(images) - _SHOWN} more"] if len(images) > _SHOWN else []
                 said.append(f"{counted(len(images), 'image')} {what}: {', '.join(names)}")
+        if self._dropped:
+            said.append(f"the alpha channel of {counted(self._dropped, 'image')} is left out: the first has none")
         return said
 
     def missing(self, *, whole: bool) -> list[str]:
