@@ -58,27 +58,35 @@ __device__ __forceinline__ A pixel_sum(A value) {
   return value;
 }
 
-// The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last, or if `exists` is
-// false. `packs`: channels are a multiple of four.
+// The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last.
 template <class A, class T>
-__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels, bool packs, bool exists,
+__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels,
                                               A (&values)[kLaneChannels]) {
   const int32_t left = static_cast<int32_t>(min(channels - start, kHeldChannels)), lane = threadIdx.x % kPixelLanes;
   pixel += start + lane * kChannelPack;
+  if (left == kHeldChannels && channels % kChannelPack == 0) {
 #pragma unroll
-  for (int m = 0; m < kLanePacks; ++m) {
-    Pack<T, kChannelPack> v{};
-    const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
-    if (packs) {
-      if (exists && c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
-    } else {
+    for (int m = 0; m < kLanePacks; ++m) {
+      const auto v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
 #pragma unroll
-      for (int i = 0; i < kChannelPack; ++i) {
-        if (exists && c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
-      }
+      for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
     }
+  } else {
 #pragma unroll
-    for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
+    for (int m = 0; m < kLanePacks; ++m) {
+      const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
+      Pack<T, kChannelPack> v{};
+      if (channels % kChannelPack == 0) {
+        if (c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kChannelPack; ++i) {
+          if (c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
+    }
   }
 }
 
@@ -126,19 +134,23 @@ template <class T, class S, class A>
 __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const LookupLevel& level, const LookupPlace& at,
                                                 const WindowGpu<A>& w, A* products) {
   const int32_t n = a.side(), lane = threadIdx.x % kPixelLanes;
-  const bool packs = a.channels % kChannelPack == 0, exists = at.pixel < a.plane();
+  const bool exists = at.pixel < a.plane();
   const T* const own = static_cast<const T*>(a.first) + (at.b * a.plane() + at.pixel) * a.channels;
   for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
-    A v[kLaneChannels];
-    load_channels(own, start, a.channels, packs, exists, v);
+    A v[kLaneChannels] = {};
+    if (exists) load_channels(own, start, a.channels, v);
     for (int32_t j = 0; j <= n; ++j) {
       for (int32_t i = 0; i <= n; ++i) {
         const S* const from = neighbour<S>(a, level, at.b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
-        A s[kLaneChannels];
-        load_channels(from, start, a.channels, packs, exists && from != nullptr, s);
-        const A sum = pixel_sum(dot_channels(v, s));
+        A product = A(0);
+        if (exists && from != nullptr) {
+          A s[kLaneChannels];
+          load_channels(from, start, a.channels, s);
+          product = dot_channels(v, s);
+        }
+        const A sum = pixel_sum(product);
         A* const to = products + i * (n + 1) + j;
-        if (lane == 0) *to = (start == 0 ? A(0) : *to) + (from != nullptr ? sum : A(0));
+        if (lane == 0) *to = start == 0 ? sum : *to + sum;
       }
     }
   }
