@@ -60,6 +60,7 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
   if (exists) w = window_of<A>(a, at.b, at.pixel, number);
   const T* const g =
       static_cast<const T*>(a.grad_out) + (at.b * a.plane() + at.pixel) * a.planes() + int64_t{number} * n * n;
+  const LevelMap<S> map(a, a.levels[number], at.b);
   A along[2] = {A(0), A(0)};
   int32_t i = 0, j = 0;
   for (int32_t first = 0; first < box; first += kNeighbours) {
@@ -68,9 +69,10 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
     if (exists) make_factors(factors, a, g, w, first, end);
     __syncwarp();
     for (int32_t k = 0; exists && k < end - first; ++k) {
-      const S* const from = neighbour<S>(a, a.levels[number], at.b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
+      const bool inside = map.holds(w.x.at + i, w.y.at + j);
+      const S* const from = map.at(w.x.at + i, w.y.at + j);
       if (++i > n) i = 0, ++j;
-      if (from == nullptr) continue;
+      if (!inside) continue;
       A s[kLaneChannels];
       load_channels(from, start, a.channels, s);
       const A factor = factors.at[0][k];

@@ -139,7 +139,6 @@ __device__ __forceinline__ void add_share(A (&sums)[kTargets][kChannelPack], con
   A doubt = A(0);
 #pragma unroll
   for (int m = 0; m < kChannelPack; ++m) doubt += A(0) * v[m];
-  const bool all = doubt == A(0);  // are finite
 #pragma unroll
   for (int q = 0; q < kTargets; q += 4) {
     if (q + 3 < left || q > left + n) continue;
@@ -147,12 +146,19 @@ __device__ __forceinline__ void add_share(A (&sums)[kTargets][kChannelPack], con
     Pack<A, kPack> factors[4 / kPack];
 #pragma unroll
     for (int k = 0; k < 4 / kPack; ++k) factors[k] = load_pack<A, kPack>(&shares.factors[item][row][q + k * kPack]);
+    if (doubt == A(0)) {
 #pragma unroll
-    for (int t = 0; t < 4; ++t) {
-      const A factor = factors[t / kPack].at[t % kPack];
-      if (!all && factor == A(0)) continue;  // 0 times infinity
+      for (int t = 0; t < 4 * kChannelPack; ++t) {
+        const int k = t / kChannelPack, m = t % kChannelPack;
+        sums[q + k][m] += factors[k / kPack].at[k % kPack] * v[m];
+      }
+    } else {  // 0 times infinity
 #pragma unroll
-      for (int m = 0; m < kChannelPack; ++m) sums[q + t][m] += factor * v[m];
+      for (int t = 0; t < 4 * kChannelPack; ++t) {
+        const int k = t / kChannelPack, m = t % kChannelPack;
+        const A factor = factors[k / kPack].at[k % kPack];
+        if (factor != A(0)) sums[q + k][m] += factor * v[m];
+      }
     }
   }
 }

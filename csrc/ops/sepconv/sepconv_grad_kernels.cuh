@@ -164,8 +164,8 @@ __device__ __forceinline__ void add_row(A (&sums)[kSepconvGroup][kSepconvPixels]
 
 // A thread has kSepconvPixels neighbours of the image.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void sepconv_grad_image_kernel(const T* __restrict__ grad_out,
-                                                                      T* __restrict__ grad, SepconvArgsGpu a) {
+__global__ __launch_bounds__(kThreads, 1) void sepconv_grad_image_kernel(const T* __restrict__ grad_out,
+                                                                         T* __restrict__ grad, SepconvArgsGpu a) {
   const int32_t groups = (a.channels + kSepconvGroup - 1) / kSepconvGroup;
   const SepconvPlace at = sepconv_place(a.image_height(), a.image_width(), groups);
   if (at.y >= a.image_height() || at.x >= a.image_width()) return;

@@ -11,7 +11,7 @@ namespace vfi::cuda {
 constexpr int kSepconvPixels = 4, kSepconvGroup = 3;
 constexpr int kSepconvAcross = 16, kSepconvLines = 16;  // threads of a block
 constexpr int kSepconvColumns = kSepconvAcross * kSepconvPixels;
-constexpr int kSepconvTaps = 4;                   // weights that are read at a time
+constexpr int kSepconvTaps = 2;                   // weights that are read at a time
 constexpr int kSepconvRows = 2, kSepconvSide = 4;  // taps that a thread has sums for, along y, along x
 
 struct SepconvArgsGpu {
@@ -118,21 +118,24 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
 #pragma unroll
   for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) sums[i / P / kSepconvGroup][i / P % kSepconvGroup][i % P] = A(0);
 #pragma unroll 1
-  for (int32_t k = 0; k < taps; k += kSepconvTaps) {
-    A w[kSepconvTaps][P];
-    weights.load(w, k, taps);
+  for (int32_t k = 0; k < taps; k += P) {
 #pragma unroll
-    for (int u = 0; u < kSepconvTaps; ++u) {
-      if (k + u >= taps) break;
-      enter((u + P - 1) % P, k, u + P - 1);
+    for (int first = 0; first < P; first += kSepconvTaps) {
+      A w[kSepconvTaps][P];
+      weights.load(w, k + first, taps);
 #pragma unroll
-      for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) {
-        const int r = i / P / kSepconvGroup, n = i / P % kSepconvGroup, p = i % P;
-        sums[r][n][p] += w[u][p] * window[r][n][(u + p) % P];
+      for (int u = first; u < first + kSepconvTaps; ++u) {
+        if (k + u >= taps) break;
+        enter((u + P - 1) % P, k, u + P - 1);
+#pragma unroll
+        for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) {
+          const int r = i / P / kSepconvGroup, n = i / P % kSepconvGroup, p = i % P;
+          sums[r][n][p] += w[u - first][p] * window[r][n][(u + p) % P];
+        }
       }
     }
 #pragma unroll
-    for (int i = 0; i < kSepconvRows * kSepconvGroup; ++i) lines[i / kSepconvGroup][i % kSepconvGroup] += kSepconvTaps;
+    for (int i = 0; i < kSepconvRows * kSepconvGroup; ++i) lines[i / kSepconvGroup][i % kSepconvGroup] += P;
   }
 }
 
