@@ -83,7 +83,7 @@ def test_rows_of_a_call(tmp_path, capsys):
     kernel, total = small
     assert kernel["kernel"].startswith("_Z") and total["kernel"] == "all" and kernel["registers"] > 0
     assert 100 < kernel["instructions_per_pixel"] == total["instructions_per_pixel"] < 1000
-    assert large[1]["bound_us"]["H100"] == pytest.approx(8 * total["bound_us"]["H100"], rel=0.1)
+    assert large[1]["bound_us"]["H100"] == pytest.approx(8 * total["bound_us"]["H100"], rel=0.2)
     backward = [r for r in rows if r["mode"] == "backward" and r["shape"] == "1x3x32x64"]
     assert {r["deterministic"] for r in backward} == {False, True}
     assert any(r["sectors"]["added"] > 0 for r in backward if not r["deterministic"])
@@ -102,16 +102,20 @@ def test_what_cannot_be_is_one_sentence(monkeypatch, tmp_path, capsys):
 
 def test_small_sizes_keep_the_channels():
     (job,) = plan(op=["backward_warp-border"], shape=["2x7x1080x1920"], threads=[1])
-    assert simulate.small_sizes(job.size) == [(1, 7, 32, 64), (1, 7, 64, 64)]
-    assert simulate.small_sizes((1, 7, 50, 60)) == [(1, 7, 50, 60)]
+    assert simulate.small_sizes(job.size) == [(1, 7, 32, 32), (1, 7, 32, 128), (1, 7, 128, 128)]
+    assert simulate.small_sizes((2, 7, 50, 60)) == [(2, 7, 50, 60)]
 
 
-def test_counts_are_continued_on_a_line():
-    """A kernel of a part that does not grow, and one that the smaller run lacks."""
-    sizes = [(1, 3, 32, 64), (1, 3, 64, 64)]
-    first = [{"name": "a", "lanes": 100 + 5 * 2048, "issued_by_class": {"move": 10}, "registers": 9}]
-    second = [{**first[0], "lanes": 100 + 5 * 4096}, {"name": "b", "lanes": 4096}]
-    a, b = simulate.extrapolated([first, second], sizes, (2, 3, 100, 100))
-    assert a == {"name": "a", "lanes": 100 + 5 * 20000, "issued_by_class": {"move": 10}, "registers": 9}
-    assert b["lanes"] == pytest.approx(20000)
-    assert simulate.extrapolated([second], sizes[1:], sizes[1]) == second
+def test_counts_are_continued():
+    """A kernel with a part that does not grow and one that grows with the borders; and one that a smaller run lacks."""
+
+    def cost(b, _, h, w):
+        return 100 + b * (7 * (h + w) + 5 * h * w)
+
+    sizes, to = [(1, 3, 32, 32), (1, 3, 32, 128), (1, 3, 128, 128)], (2, 3, 1000, 700)
+    runs = [[{"name": "a", "lanes": cost(*size), "issued_by_class": {"move": 10}, "registers": 9}] for size in sizes]
+    runs[2] += [{"name": "b", "lanes": 128 * 128}]
+    a, b = simulate.extrapolated(runs, sizes, to)
+    assert a["lanes"] == pytest.approx(cost(*to)) and a["issued_by_class"]["move"] == pytest.approx(10)
+    assert a["registers"] == 9 and b["lanes"] == pytest.approx(2 * 1000 * 700)
+    assert simulate.extrapolated(runs[2:], sizes[2:], sizes[2]) == runs[2]

@@ -32,7 +32,7 @@ def way(request, monkeypatch):
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
 
 
-@pytest.mark.parametrize(("case", "dtype", "layout", "way"), conditions(), indirect=["way"])
+@pytest.mark.parametrize(("case", "dtype", "layout", "way"), list(conditions()), indirect=["way"])
 def test_results_and_gradients(case, dtype, layout, way):
     with simulator.simulated(seed=1) as counts:
         check_all(case, map_tensors(LAYOUTS[layout], make(case, SHAPE, dtype)))

@@ -1,7 +1,6 @@
 """`vfi-kernels bench --simulate`: what the CUDA kernels of a call do, counted, and how fast a GPU could be at best.
 
-A model, no measurement (docs/gpu.md). A call is run at two small sizes, and its counts are continued on the line
-through both."""
+A model, no measurement (docs/gpu.md). A call is run at three small sizes, from which its counts are continued."""
 
 import contextlib
 import datetime
@@ -9,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
+import numpy
 import torch
 
 from vfi_kernels._types import Facts
@@ -24,29 +24,39 @@ from vfi_kernels.bench.measure import (
     products_of,
 )
 from vfi_kernels.bench.report import duration, text_table
-from vfi_kernels.testing import load_cases
+from vfi_kernels.testing import load_cases, tensors
 
 SCHEMA = 1
-SMALL = 64  # rows and columns, at most, of what is run
+SIDES = (32, 128)  # rows and columns of what is run, at most
+SAMPLED = 64  # blocks of a launch
 
 
-def small_sizes(size: Sequence[int]) -> list[tuple[int, ...]]:
-    """What is run: the size itself where it is small; else two parts of the image of one of the batch, all channels."""
-    batch, channels, height, width = size
-    height, width = min(height, SMALL), min(width, SMALL)
-    if (batch, channels, height, width) == tuple(size):
+def small_sizes(size: Sequence[int], features: bool = False) -> list[tuple[int, ...]]:
+    """What is run: the size itself where it is small; else three parts of one image, with all channels. features: the
+    last dimension holds them, and is kept."""
+    _, channels, height, width = size
+    if features:
+        return [(1, channels, min(rows, height), width) for rows in (32, 64, 128)]
+    if pixels(size) <= SIDES[1] ** 2 or min(height, width) <= SIDES[0]:
         return [tuple(size)]
-    return [(1, channels, -(-height // 2), width), (1, channels, height, width)]
+    (low, left), (high, right) = ((min(side, height), min(side, width)) for side in SIDES)
+    return [(1, channels, low, left), (1, channels, low, right), (1, channels, high, right)]
 
 
 def pixels(size: Sequence[int]) -> int:
     return size[0] * size[2] * size[3]
 
 
-def on_a_line(first: float, second: float, sizes: Sequence[Sequence[int]], to: Sequence[int]) -> float:
-    """What grows with the pixels as from one size to the other, at a third: what does not grow counts once."""
-    slope = (second - first) / (pixels(sizes[1]) - pixels(sizes[0]))
-    return max(0.0, second + slope * (pixels(to) - pixels(sizes[1])))
+def grown(values: Sequence[float], sizes: Sequence[Sequence[int]], to: Sequence[int]) -> float:
+    """What is a part that does not grow, one that grows with the borders and one with the pixels, at the size `to`."""
+    if len(sizes) == 1:
+        return values[-1]
+
+    def parts(size: Sequence[int]) -> list[int]:
+        return [1, size[0] * (size[2] + size[3]), pixels(size)]
+
+    of_sizes = numpy.linalg.lstsq([parts(size) for size in sizes], values, rcond=None)[0]
+    return max(0.0, float(of_sizes @ parts(to)))
 
 
 COUNTS = ("lanes", "issued", "requests", "sectors", "wavefronts", "least_wavefronts", "blocks", "threads",
@@ -56,21 +66,21 @@ COUNTS_BY_CLASS = ("issued_by_class", "lanes_by_class", "requests_by_class", "se
 
 
 def extrapolated(runs: Sequence[Sequence[Facts]], sizes: Sequence[Sequence[int]], to: Sequence[int]) -> list[Facts]:
-    """The kernels of the last run with their counts at the size `to`. One that the first lacks grows with pixels."""
-    if len(runs) == 1:
-        return list(runs[0])
-    share = pixels(sizes[0]) / pixels(sizes[1])
-    before = {kernel["name"]: kernel for kernel in runs[0]}
-    grown = []
-    for kernel in runs[1]:
-        old, new = before.get(kernel["name"]), dict(kernel)
-        for name in (n for n in COUNTS if n in kernel):
-            new[name] = on_a_line(old[name] if old else share * kernel[name], kernel[name], sizes, to)
-        for name in (n for n in COUNTS_BY_CLASS if n in kernel):
-            given = old[name] if old else {part: share * value for part, value in kernel[name].items()}
-            new[name] = {p: on_a_line(given.get(p, 0), value, sizes, to) for p, value in kernel[name].items()}
-        grown.append(new)
-    return grown
+    """The kernels of the last run with their counts at the size `to`. One that another run lacks grows with pixels."""
+    named = [{kernel["name"]: kernel for kernel in kernels} for kernels in runs]
+    found = []
+    for last in runs[-1]:
+        group = [kernels.get(last["name"]) for kernels in named]
+        shares = [1.0 if all(group) else pixels(size) / pixels(sizes[-1]) for size in sizes]
+        same = [kernel if kernel and all(group) else last for kernel in group]
+        new = dict(last)
+        for name in (n for n in COUNTS if n in last):
+            new[name] = grown([share * kernel[name] for share, kernel in zip(shares, same)], sizes, to)
+        for name in (n for n in COUNTS_BY_CLASS if n in last):
+            parts = {part: [s * k[name].get(part, 0) for s, k in zip(shares, same)] for part in last[name]}
+            new[name] = {part: grown(values, sizes, to) for part, values in parts.items()}
+        found.append(new)
+    return found
 
 
 @contextlib.contextmanager
@@ -83,36 +93,44 @@ def in_any_order() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def run(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], int | None, int | None]:
+def run(job: Job, arch: str, deterministic: bool, sample: int = 0) -> tuple[list[Facts], int | None, int | None]:
     """The kernels of one call, its least bytes, and its products."""
     case = load_cases()[job.case]
     arguments = make_arguments(case, job, job.dtype)
     nbytes = bytes_of(case, arguments, job.mode)
     flops = products_of(case, arguments) if job.mode == "forward" else None
     way = deterministically(contextlib.nullcontext) if deterministic else in_any_order()
-    with way, simulator.simulated(arch, races=False) as counts:
+    with way, simulator.simulated(arch, races=False, sample=sample) as counts:
         entrant = contender(case.call, arguments, job, contextlib.nullcontext)
         counts.forget()  # a backward needs a forward first
         entrant.run()
         return counts.kernels(), nbytes, flops
 
 
+def takes_a_list(job: Job) -> bool:
+    """Of places, whose share of the image a part of it has not. What such an op does depends on no other value."""
+    arguments = make_arguments(load_cases()[job.case], replace(job, size=(1, *job.size[1:])), job.dtype)
+    return any(t.dtype in (torch.int32, torch.int64, torch.bool) for t in tensors(arguments))
+
+
+def holds_features(job: Job) -> bool:
+    """Whether the last dimension of the op's tensors holds features."""
+    cases = load_cases()
+    return any(case.local == "features" for case in cases.values() if case.op == cases[job.case].op)
+
+
 def count(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], Facts]:
-    """The kernels of one call and what it must do at least, from runs at small sizes."""
-    sizes = small_sizes(job.size)
-    runs, nbytes, flops = zip(*(run(replace(job, size=size), arch, deterministic) for size in sizes))
+    """The kernels of one call and what it must do at least: from runs at small sizes, or of some blocks."""
+    sample = SAMPLED if takes_a_list(job) else 0
+    sizes = [job.size] if sample else small_sizes(job.size, holds_features(job))
+    runs, nbytes, flops = zip(*(run(replace(job, size=size), arch, deterministic, sample) for size in sizes))
 
-    def grown(values: Sequence[int | None]) -> float | None:
-        first, last = values[0], values[-1]
-        if first is None or last is None or len(sizes) == 1:
-            return last
-        return on_a_line(first, last, sizes, job.size)
+    def known(values: Sequence[int | None]) -> float | None:
+        numbers = [value for value in values if value is not None]
+        return grown(numbers, sizes, job.size) if len(numbers) == len(sizes) else None
 
-    return extrapolated(runs, sizes, job.size), {
-        "pixels": pixels(job.size),
-        "bytes": grown(nbytes),
-        "flops": grown(flops),
-    }
+    facts = {"pixels": pixels(job.size), "bytes": known(nbytes), "flops": known(flops)}
+    return extrapolated(runs, sizes, job.size), facts
 
 
 def roof(facts: Facts, job: Job, gpu: Gpu) -> float | None:

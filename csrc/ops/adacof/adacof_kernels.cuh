@@ -106,6 +106,41 @@ __device__ __forceinline__ int64_t corner_of(const AdacofArgsGpu& a, const Adaco
   return int64_t{tap.y.at} * a.in_width + tap.x.at;
 }
 
+// One tap's samples of the channels that are left, exactly: a corner of weight 0 is not read.
+template <class T, class A>
+__device__ __forceinline__ void sample_exactly(A (&values)[kAdacofGroup], const T* __restrict__ image,
+                                               const AdacofArgsGpu& a, const AdacofTap<A>& tap, int32_t channels) {
+  const Corners<A> corner = corners(tap.x, tap.y);
+#pragma unroll
+  for (int k = 0; k < kAdacofGroup; ++k) {
+    values[k] = A(0);
+    if (k >= channels || !corner.any()) continue;
+    Pack<T, 1> v[4];
+    read_tap(image + k * a.in_plane() + corner_of(a, tap), a.in_width, corner.used, v);
+    values[k] = tap.weight * interpolate(corner, v, 0);
+  }
+}
+
+// The same where all corners exist. A weight of 0 meets what it may: false where a sample is not finite.
+template <class T, class A>
+__device__ __forceinline__ bool sample_quickly(A (&values)[kAdacofGroup], const T* __restrict__ image,
+                                               const AdacofArgsGpu& a, const AdacofTap<A>& tap, int32_t channels) {
+  const A up = tap.weight * tap.y.r, down = tap.weight * tap.y.l;
+  const A weights[4] = {up * tap.x.r, up * tap.x.l, down * tap.x.r, down * tap.x.l};
+  A doubt = A(0);
+  image += corner_of(a, tap);
+#pragma unroll
+  for (int k = 0; k < kAdacofGroup; ++k) {
+    if (k >= channels) break;
+    const T* const below = image + a.in_width;
+    values[k] = weights[0] * widen<A>(image[0]) + weights[1] * widen<A>(image[1]) + weights[2] * widen<A>(below[0]) +
+                weights[3] * widen<A>(below[1]);
+    doubt += A(0) * values[k];
+    image += a.in_plane();
+  }
+  return doubt == A(0);
+}
+
 template <class T, class A>
 __global__ __launch_bounds__(kThreads) void adacof_kernel(const T* __restrict__ image, T* __restrict__ out,
                                                           AdacofArgsGpu a) {
@@ -118,16 +153,13 @@ __global__ __launch_bounds__(kThreads) void adacof_kernel(const T* __restrict__ 
   for (int32_t i = 0; i < a.side; ++i) {
     for (int32_t j = 0; j < a.side; ++j, taps.advance(a, 1)) {
       const AdacofTap<A> tap = adacof_tap<A>(a, taps, at.y + i * a.dilation, at.x + j * a.dilation);
-      const Corners<A> corner = corners(tap.x, tap.y);
-      if (!corner.any()) continue;
-      const T* const from = image + corner_of(a, tap);
-#pragma unroll
-      for (int k = 0; k < kAdacofGroup; ++k) {
-        if (c + k >= a.channels) break;
-        Pack<T, 1> v[4];
-        read_tap(from + k * a.in_plane(), a.in_width, corner.used, v);
-        sums[k] += tap.weight * interpolate(corner, v, 0);
+      A values[kAdacofGroup];
+      const bool quick = tap.x.in1 && tap.y.in1;
+      if (!quick || !sample_quickly(values, image, a, tap, a.channels - c)) {
+        sample_exactly(values, image, a, tap, a.channels - c);
       }
+#pragma unroll
+      for (int k = 0; k < kAdacofGroup; ++k) sums[k] += c + k < a.channels ? values[k] : A(0);
     }
   }
   out += (at.b * a.channels + c) * a.plane() + int64_t{at.y} * a.width + at.x;

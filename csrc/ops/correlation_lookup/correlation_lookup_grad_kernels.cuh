@@ -55,11 +55,12 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
                           LookupFactors<A>& factors, const A (&v)[kLaneChannels], A (&sums)[kLaneChannels],
                           A (&position)[2]) {
   const int32_t n = a.side(), box = (n + 1) * (n + 1);
-  const bool exists = at.pixel < a.plane(), packs = a.channels % kChannelPack == 0;
+  const bool exists = at.pixel < a.plane();
   WindowGpu<A> w{};
   if (exists) w = window_of<A>(a, at.b, at.pixel, number);
   const T* const g =
       static_cast<const T*>(a.grad_out) + (at.b * a.plane() + at.pixel) * a.planes() + int64_t{number} * n * n;
+  const LevelMap<S> map(a, a.levels[number], at.b);
   A along[2] = {A(0), A(0)};
   int32_t i = 0, j = 0;
   for (int32_t first = 0; first < box; first += kNeighbours) {
@@ -68,11 +69,12 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
     if (exists) make_factors(factors, a, g, w, first, end);
     __syncwarp();
     for (int32_t k = 0; exists && k < end - first; ++k) {
-      const S* const from = neighbour<S>(a, a.levels[number], at.b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
+      const bool inside = map.holds(w.x.at + i, w.y.at + j);
+      const S* const from = map.at(w.x.at + i, w.y.at + j);
       if (++i > n) i = 0, ++j;
-      if (from == nullptr) continue;
+      if (!inside) continue;
       A s[kLaneChannels];
-      load_channels(from, start, a.channels, packs, true, s);
+      load_channels(from, start, a.channels, s);
       const A factor = factors.at[0][k];
       if (factor != A(0)) {
 #pragma unroll
@@ -91,13 +93,13 @@ template <class T, class A>
 __global__ __launch_bounds__(kThreads) void lookup_grad_kernel(LookupArgsGpu a, T* __restrict__ grad_first) {
   __shared__ LookupFactors<A> factors[kMostLookupPixels];
   const LookupPlace at(a);
-  const bool packs = a.channels % kChannelPack == 0, exists = at.pixel < a.plane();
+  const bool exists = at.pixel < a.plane();
   const int64_t own = (at.b * a.plane() + at.pixel) * a.channels;
   const A scale = lookup_scale<A>(a);
   A position[2] = {A(0), A(0)};
   for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
-    A v[kLaneChannels], sums[kLaneChannels] = {};
-    load_channels(static_cast<const T*>(a.first) + own, start, a.channels, packs, exists, v);
+    A v[kLaneChannels] = {}, sums[kLaneChannels] = {};
+    if (exists) load_channels(static_cast<const T*>(a.first) + own, start, a.channels, v);
     add_level<T, T>(a, 0, at, start, factors[at.own], v, sums, position);
     for (int32_t level = 1; level < a.count; ++level) {
       add_level<A, T>(a, level, at, start, factors[at.own], v, sums, position);

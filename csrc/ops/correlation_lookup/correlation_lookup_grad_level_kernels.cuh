@@ -91,7 +91,7 @@ __device__ int32_t list_pixels(const LookupArgsGpu& a, int32_t number, const Loo
 
 // What kListed pixels give each target; left, top: of their windows, from the tile's.
 template <class A>
-struct LookupShares {
+struct alignas(16) LookupShares {
   A factors[kListed][kTargetRows][kTargets];
   int32_t left[kListed], top[kListed];
 };
@@ -136,18 +136,29 @@ __device__ __forceinline__ void add_share(A (&sums)[kTargets][kChannelPack], con
                                           int32_t n, const A (&v)[kChannelPack]) {
   const int32_t top = shares.top[item], left = shares.left[item];
   if (row < top || row > top + n) return;
-  bool all = true;
+  A doubt = A(0);
 #pragma unroll
-  for (int m = 0; m < kChannelPack; ++m) all = all && finite(v[m]);
+  for (int m = 0; m < kChannelPack; ++m) doubt += A(0) * v[m];
 #pragma unroll
   for (int q = 0; q < kTargets; q += 4) {
     if (q + 3 < left || q > left + n) continue;
+    constexpr int kPack = 16 / sizeof(A);
+    Pack<A, kPack> factors[4 / kPack];
 #pragma unroll
-    for (int t = 0; t < 4; ++t) {
-      const A factor = shares.factors[item][row][q + t];
-      if (!all && factor == A(0)) continue;  // 0 times infinity
+    for (int k = 0; k < 4 / kPack; ++k) factors[k] = load_pack<A, kPack>(&shares.factors[item][row][q + k * kPack]);
+    if (doubt == A(0)) {
 #pragma unroll
-      for (int m = 0; m < kChannelPack; ++m) sums[q + t][m] += factor * v[m];
+      for (int t = 0; t < 4 * kChannelPack; ++t) {
+        const int k = t / kChannelPack, m = t % kChannelPack;
+        sums[q + k][m] += factors[k / kPack].at[k % kPack] * v[m];
+      }
+    } else {  // 0 times infinity
+#pragma unroll
+      for (int t = 0; t < 4 * kChannelPack; ++t) {
+        const int k = t / kChannelPack, m = t % kChannelPack;
+        const A factor = factors[k / kPack].at[k % kPack];
+        if (factor != A(0)) sums[q + k][m] += factor * v[m];
+      }
     }
   }
 }

@@ -58,27 +58,35 @@ __device__ __forceinline__ A pixel_sum(A value) {
   return value;
 }
 
-// The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last, or if `exists` is
-// false. `packs`: channels are a multiple of four.
+// The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last.
 template <class A, class T>
-__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels, bool packs, bool exists,
+__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels,
                                               A (&values)[kLaneChannels]) {
   const int32_t left = static_cast<int32_t>(min(channels - start, kHeldChannels)), lane = threadIdx.x % kPixelLanes;
   pixel += start + lane * kChannelPack;
+  if (left == kHeldChannels && channels % kChannelPack == 0) {
 #pragma unroll
-  for (int m = 0; m < kLanePacks; ++m) {
-    Pack<T, kChannelPack> v{};
-    const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
-    if (packs) {
-      if (exists && c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
-    } else {
+    for (int m = 0; m < kLanePacks; ++m) {
+      const auto v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
 #pragma unroll
-      for (int i = 0; i < kChannelPack; ++i) {
-        if (exists && c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
-      }
+      for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
     }
+  } else {
 #pragma unroll
-    for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
+    for (int m = 0; m < kLanePacks; ++m) {
+      const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
+      Pack<T, kChannelPack> v{};
+      if (channels % kChannelPack == 0) {
+        if (c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kChannelPack; ++i) {
+          if (c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
+    }
   }
 }
 
@@ -90,13 +98,24 @@ __device__ __forceinline__ A dot_channels(const A (&a)[kLaneChannels], const A (
   return sum;
 }
 
-// The address of neighbour (x, y) of sample b, null outside.
+// A sample of a level, for 32-bit numbers of rows and columns.
 template <class S>
-__device__ __forceinline__ const S* neighbour(const LookupArgsGpu& a, const LookupLevel& level, int64_t b, int64_t x,
-                                              int64_t y) {
-  if (x < 0 || x >= level.width || y < 0 || y >= level.height) return nullptr;
-  return static_cast<const S*>(level.data) + ((b * level.height + y) * level.width + x) * a.channels;
-}
+struct LevelMap {
+  const S* pixels;
+  int32_t height, width;
+  int64_t row, channels;
+
+  __device__ __forceinline__ LevelMap(const LookupArgsGpu& a, const LookupLevel& level, int64_t b)
+      : pixels(static_cast<const S*>(level.data) + b * level.height * level.width * a.channels),
+        height(static_cast<int32_t>(level.height)),
+        width(static_cast<int32_t>(level.width)),
+        row(level.width * a.channels),
+        channels(a.channels) {}
+  __device__ __forceinline__ bool holds(int32_t x, int32_t y) const {
+    return static_cast<uint32_t>(x) < static_cast<uint32_t>(width) && static_cast<uint32_t>(y) < static_cast<uint32_t>(height);
+  }
+  __device__ __forceinline__ const S* at(int32_t x, int32_t y) const { return pixels + y * row + x * channels; }
+};
 
 // near_x (near_y v00 + far_y v01) + far_x (near_y v10 + far_y v11) of products [x][y]; corners of weight 0 are not used.
 template <class A>
@@ -121,25 +140,51 @@ struct LookupPlace {
   }
 };
 
-// Products of first's channels with all neighbours of its window in a level, to `products`.
+// Lane k of a pixel gets the sum over its lanes of products[k]: half of what is left goes to the other half of the lanes.
+template <class A>
+__device__ __forceinline__ A transposed_sum(A (&products)[kPixelLanes]) {
+#pragma unroll
+  for (int half = kPixelLanes / 2; half > 0; half /= 2) {
+    const bool upper = (threadIdx.x & half) != 0;
+#pragma unroll
+    for (int k = 0; k < half; ++k) {
+      const A kept = upper ? products[k + half] : products[k], given = upper ? products[k] : products[k + half];
+      products[k] = kept + __shfl_xor_sync(kFullWarp, given, half);
+    }
+  }
+  return products[0];
+}
+
+// Products of first's channels with all neighbours of its window in a level, to `products`, kPixelLanes at a time.
 template <class T, class S, class A>
 __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const LookupLevel& level, const LookupPlace& at,
                                                 const WindowGpu<A>& w, A* products) {
-  const int32_t n = a.side(), lane = threadIdx.x % kPixelLanes;
-  const bool packs = a.channels % kChannelPack == 0, exists = at.pixel < a.plane();
+  const int32_t n = a.side(), lane = threadIdx.x % kPixelLanes, box = (n + 1) * (n + 1);
+  const bool exists = at.pixel < a.plane();
+  const LevelMap<S> map(a, level, at.b);
   const T* const own = static_cast<const T*>(a.first) + (at.b * a.plane() + at.pixel) * a.channels;
   for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
-    A v[kLaneChannels];
-    load_channels(own, start, a.channels, packs, exists, v);
-    for (int32_t j = 0; j <= n; ++j) {
-      for (int32_t i = 0; i <= n; ++i) {
-        const S* const from = neighbour<S>(a, level, at.b, int64_t{w.x.at} + i, int64_t{w.y.at} + j);
-        A s[kLaneChannels];
-        load_channels(from, start, a.channels, packs, exists && from != nullptr, s);
-        const A sum = pixel_sum(dot_channels(v, s));
-        A* const to = products + i * (n + 1) + j;
-        if (lane == 0) *to = (start == 0 ? A(0) : *to) + (from != nullptr ? sum : A(0));
+    A v[kLaneChannels] = {};
+    if (exists) load_channels(own, start, a.channels, v);
+    int32_t i = 0, j = 0;
+#pragma unroll 1
+    for (int32_t first = 0; first < box; first += kPixelLanes) {
+      A of[kPixelLanes];
+#pragma unroll
+      for (int k = 0; k < kPixelLanes; ++k) {
+        of[k] = A(0);
+        if (exists && j <= n && map.holds(w.x.at + i, w.y.at + j)) {
+          A s[kLaneChannels];
+          load_channels(map.at(w.x.at + i, w.y.at + j), start, a.channels, s);
+          of[k] = dot_channels(v, s);
+        }
+        if (++i > n) i = 0, ++j;
       }
+      const A sum = transposed_sum(of);
+      const int32_t k = first + lane;
+      if (k >= box) continue;
+      A* const to = products + k % (n + 1) * (n + 1) + k / (n + 1);
+      *to = start == 0 ? sum : *to + sum;
     }
   }
 }

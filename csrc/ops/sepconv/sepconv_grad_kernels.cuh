@@ -44,11 +44,19 @@ __global__ __launch_bounds__(kThreads) void sepconv_grad_weights_kernel(const T*
     if constexpr (kVertical) {
       const T* lines[M][kSepconvGroup];
       sepconv_lines(lines, planes + first * int64_t{row}, row, taps - first, a.image_plane(), channels);
-      sum_along_rows(sums, lines, others, a.taps_h, row - at.x);
+      if (pixels >= P) {
+        sum_along_rows<true>(sums, lines, others, a.taps_h, row - at.x);
+      } else {
+        sum_along_rows<false>(sums, lines, others, a.taps_h, row - at.x);
+      }
     } else {
       const T* lines[1][kSepconvGroup];
       sepconv_lines(lines, planes + first, 0, 1, a.image_plane(), channels);
-      sum_along_columns(sums, lines, others, a.taps_v, row, row - at.x - first);
+      if (pixels >= P && first + M <= taps) {
+        sum_along_columns<true>(sums, lines, others, a.taps_v, row, row - at.x - first);
+      } else {
+        sum_along_columns<false>(sums, lines, others, a.taps_v, row, row - at.x - first);
+      }
     }
     add_products(totals, grad_out + c * a.plane(), a.plane(), sums, channels, pixels);
   }
@@ -58,62 +66,106 @@ __global__ __launch_bounds__(kThreads) void sepconv_grad_weights_kernel(const T*
   }
 }
 
-// Columns x ... x + M - 1 of a row that begins at `row`, 0 outside.
-template <class A, int M>
-__device__ __forceinline__ void load_inside(const ConstView& view, int64_t row, int32_t x, int32_t width, A (&to)[M]) {
-  const auto load_as = [&](auto element) {
-    const auto* from = static_cast<const decltype(element)*>(view.data) + row + x * view.strides.column;
-#pragma unroll
-    for (int m = 0; m < M; ++m) {
-      to[m] = x + m >= 0 && x + m < width ? widen<A>(from[m * view.strides.column]) : A(0);
-    }
-  };
+// What row y of output pixels gives to pixels x ... of the image by tap `i` of the columns: sums[n][p] += sum over j of
+// H_j V_i grad_out[n] at x + p - j.
+struct SepconvRow {
+  int64_t vertical, horizontal;  // elements: of pixel 0 of the row, tap i and tap 0
+
+  __device__ __forceinline__ SepconvRow(const SepconvArgsGpu& a, int64_t b, int32_t i, int32_t y)
+      : vertical(a.vertical.strides.offset(b, i, y, 0)), horizontal(a.horizontal.strides.offset(b, 0, y, 0)) {}
+};
+
+// Calls use(T(), data) with the element type of a view.
+template <class Use>
+__device__ __forceinline__ void with_elements(const ConstView& view, Use&& use) {
   switch (view.dtype) {
-    case Dtype::kFloat64: return load_as(double());
-    case Dtype::kFloat32: return load_as(float());
-    case Dtype::kFloat16: return load_as(Half());
-    default: return load_as(BFloat16());
+    case Dtype::kFloat64: return use(static_cast<const double*>(view.data));
+    case Dtype::kFloat32: return use(static_cast<const float*>(view.data));
+    case Dtype::kFloat16: return use(static_cast<const Half*>(view.data));
+    default: return use(static_cast<const BFloat16*>(view.data));
   }
 }
 
-// What row y of output pixels gives to pixels x ... of the image by tap `i` of the columns: sums[n][p] += sum over j of
-// H_j V_i grad_out[n] at x + p - j. V_i grad_out of four pixels is kept, that of pixel x at x % 4.
+// V_i grad_out[n] of pixels at ... at + P - 1; kWhole: all of them exist.
+template <bool kWhole, class T, class A>
+__device__ __forceinline__ void load_products(A (&products)[kSepconvGroup][kSepconvPixels], const T* grad_out,
+                                              const SepconvArgsGpu& a, const SepconvRow& row, int32_t at,
+                                              int32_t channels) {
+  constexpr int P = kSepconvPixels;
+  A weights[P];
+  with_elements(a.vertical, [&](auto* data) {
+    data += row.vertical + at * a.vertical.strides.column;
+#pragma unroll
+    for (int p = 0; p < P; ++p, data += a.vertical.strides.column) {
+      weights[p] = kWhole || (at + p >= 0 && at + p < a.width) ? widen<A>(*data) : A(0);
+    }
+  });
+#pragma unroll
+  for (int n = 0; n < kSepconvGroup; ++n) {
+    const T* const from = grad_out + min(n, channels - 1) * a.plane() + at;
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+      products[n][p] = kWhole || (at + p >= 0 && at + p < a.width) ? weights[p] * widen<A>(from[p]) : A(0);
+    }
+  }
+}
+
+// Taps j ... j + P - 1 of the rows: tap j + u meets pixel x + p - j - u, whose product is near[p - u] or far[p - u + P].
+template <bool kWhole, class T, class A>
+__device__ __forceinline__ void add_taps(A (&sums)[kSepconvGroup][kSepconvPixels],
+                                         A (&near)[kSepconvGroup][kSepconvPixels], const T* grad_out,
+                                         const SepconvArgsGpu& a, const SepconvRow& row, int32_t x, int32_t j,
+                                         int32_t channels) {
+  constexpr int P = kSepconvPixels;
+  A far[kSepconvGroup][P], weights[P][P];
+  load_products<kWhole>(far, grad_out, a, row, x - j - P, channels);
+  with_elements(a.horizontal, [&](auto* data) {
+    const auto& s = a.horizontal.strides;
+    data += row.horizontal + j * s.channel + (x - j) * s.column;
+#pragma unroll
+    for (int u = 0; u < P; ++u, data += s.channel - s.column) {
+#pragma unroll
+      for (int p = 0; p < P; ++p) {
+        const int32_t at = x + p - j - u;
+        const bool exists = kWhole || (at >= 0 && at < a.width && j + u < a.taps_h);
+        weights[u][p] = exists ? widen<A>(data[p * s.column]) : A(0);
+      }
+    }
+  });
+#pragma unroll
+  for (int u = 0; u < P; ++u) {
+#pragma unroll
+    for (int k = 0; k < kSepconvGroup * P; ++k) {
+      const int n = k / P, p = k % P;
+      // A weight that does not exist meets a product that may: of a tap beyond the last.
+      if (kWhole || j + u < a.taps_h) sums[n][p] += weights[u][p] * (p >= u ? near[n][(p - u + P) % P] : far[n][(p - u + P) % P]);
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kSepconvGroup * P; ++k) near[k / P][k % P] = far[k / P][k % P];
+}
+
 template <class T, class A>
 __device__ __forceinline__ void add_row(A (&sums)[kSepconvGroup][kSepconvPixels], const T* grad_out, const SepconvArgsGpu& a,
-                                        int64_t b, int32_t i, int32_t y, int32_t x, int32_t channels) {
+                                        const SepconvRow& row, int32_t x, int32_t channels) {
   constexpr int P = kSepconvPixels;
-  const int64_t vertical = a.vertical.strides.offset(b, i, y, 0), horizontal = a.horizontal.strides.offset(b, 0, y, 0);
-  A window[kSepconvGroup][P];
-  const auto enter = [&](int to, int32_t at) {
-    A weight[1];
-    load_inside(a.vertical, vertical, at, a.width, weight);
-    const bool inside = at >= 0 && at < a.width;
-#pragma unroll
-    for (int n = 0; n < kSepconvGroup; ++n) {
-      window[n][to] = inside && n < channels ? weight[0] * widen<A>(grad_out[n * a.plane() + at]) : A(0);
-    }
-  };
   const int32_t begin = max(0, x - a.width + 1) / P * P, end = min(a.taps_h, x + P);
-#pragma unroll
-  for (int p = 1; p < P; ++p) enter(p, x - begin + p);
+  A near[kSepconvGroup][P];
+  load_products<false>(near, grad_out, a, row, x - begin, channels);
 #pragma unroll 1
   for (int32_t j = begin; j < end; j += P) {
-#pragma unroll
-    for (int u = 0; u < P; ++u) {
-      if (j + u >= end) break;
-      enter((P - u) % P, x - j - u);
-      A w[P];
-      load_inside(a.horizontal, horizontal + (j + u) * a.horizontal.strides.channel, x - j - u, a.width, w);
-#pragma unroll
-      for (int k = 0; k < kSepconvGroup * P; ++k) sums[k / P][k % P] += w[k % P] * window[k / P][(k % P + P - u) % P];
+    if (x - j - P >= 0 && x - j + P <= a.width && j + P <= a.taps_h) {
+      add_taps<true>(sums, near, grad_out, a, row, x, j, channels);
+    } else {
+      add_taps<false>(sums, near, grad_out, a, row, x, j, channels);
     }
   }
 }
 
 // A thread has kSepconvPixels neighbours of the image.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void sepconv_grad_image_kernel(const T* __restrict__ grad_out,
-                                                                      T* __restrict__ grad, SepconvArgsGpu a) {
+__global__ __launch_bounds__(kThreads, 1) void sepconv_grad_image_kernel(const T* __restrict__ grad_out,
+                                                                         T* __restrict__ grad, SepconvArgsGpu a) {
   const int32_t groups = (a.channels + kSepconvGroup - 1) / kSepconvGroup;
   const SepconvPlace at = sepconv_place(a.image_height(), a.image_width(), groups);
   if (at.y >= a.image_height() || at.x >= a.image_width()) return;
@@ -121,7 +173,8 @@ __global__ __launch_bounds__(kThreads) void sepconv_grad_image_kernel(const T* _
   grad_out += (at.b * a.channels + c) * a.plane();
   A sums[kSepconvGroup][kSepconvPixels] = {};
   for (int32_t i = max(0, at.y - a.height + 1); i < min(a.taps_v, at.y + 1); ++i) {
-    add_row(sums, grad_out + int64_t{at.y - i} * a.width, a, at.b, i, at.y - i, at.x, channels);
+    const SepconvRow row(a, at.b, i, at.y - i);
+    add_row(sums, grad_out + int64_t{at.y - i} * a.width, a, row, at.x, channels);
   }
   grad += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
 #pragma unroll

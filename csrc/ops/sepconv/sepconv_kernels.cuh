@@ -11,7 +11,7 @@ namespace vfi::cuda {
 constexpr int kSepconvPixels = 4, kSepconvGroup = 3;
 constexpr int kSepconvAcross = 16, kSepconvLines = 16;  // threads of a block
 constexpr int kSepconvColumns = kSepconvAcross * kSepconvPixels;
-constexpr int kSepconvTaps = 4;                   // weights that are read at a time
+constexpr int kSepconvTaps = 2;                   // weights that are read at a time
 constexpr int kSepconvRows = 2, kSepconvSide = 4;  // taps that a thread has sums for, along y, along x
 
 struct SepconvArgsGpu {
@@ -99,8 +99,8 @@ __device__ __forceinline__ void sepconv_lines(const T* (&lines)[M][kSepconvGroup
 }
 
 // sums[r][n][p] = sum over the taps k of weights[k][p] image[n, first + r, x + p + k]: `lines` are at the first pixel, `left`
-// pixels before the end of their row.
-template <class T, class A>
+// pixels before the end of their row; kWhole: none of what is read is beyond.
+template <bool kWhole, class T, class A>
 __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvGroup][kSepconvPixels],
                                                const T* (&lines)[kSepconvRows][kSepconvGroup],
                                                const SepconvWeights& weights, int32_t taps, int32_t left) {
@@ -110,7 +110,7 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
 #pragma unroll
     for (int r = 0; r < kSepconvRows; ++r) {
 #pragma unroll
-      for (int n = 0; n < kSepconvGroup; ++n) window[r][n][to] = k + at < left ? widen<A>(lines[r][n][at]) : A(0);
+      for (int n = 0; n < kSepconvGroup; ++n) window[r][n][to] = kWhole || k + at < left ? widen<A>(lines[r][n][at]) : A(0);
     }
   };
 #pragma unroll
@@ -118,27 +118,30 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
 #pragma unroll
   for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) sums[i / P / kSepconvGroup][i / P % kSepconvGroup][i % P] = A(0);
 #pragma unroll 1
-  for (int32_t k = 0; k < taps; k += kSepconvTaps) {
-    A w[kSepconvTaps][P];
-    weights.load(w, k, taps);
+  for (int32_t k = 0; k < taps; k += P) {
 #pragma unroll
-    for (int u = 0; u < kSepconvTaps; ++u) {
-      if (k + u >= taps) break;
-      enter((u + P - 1) % P, k, u + P - 1);
+    for (int first = 0; first < P; first += kSepconvTaps) {
+      A w[kSepconvTaps][P];
+      weights.load(w, k + first, taps);
 #pragma unroll
-      for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) {
-        const int r = i / P / kSepconvGroup, n = i / P % kSepconvGroup, p = i % P;
-        sums[r][n][p] += w[u][p] * window[r][n][(u + p) % P];
+      for (int u = first; u < first + kSepconvTaps; ++u) {
+        if (k + u >= taps) break;
+        enter((u + P - 1) % P, k, u + P - 1);
+#pragma unroll
+        for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) {
+          const int r = i / P / kSepconvGroup, n = i / P % kSepconvGroup, p = i % P;
+          sums[r][n][p] += w[u - first][p] * window[r][n][(u + p) % P];
+        }
       }
     }
 #pragma unroll
-    for (int i = 0; i < kSepconvRows * kSepconvGroup; ++i) lines[i / kSepconvGroup][i % kSepconvGroup] += kSepconvTaps;
+    for (int i = 0; i < kSepconvRows * kSepconvGroup; ++i) lines[i / kSepconvGroup][i % kSepconvGroup] += P;
   }
 }
 
 // sums[r][n][p] = sum over the taps k of weights[k][p] image[n, y + k, x + first + p + r]: `lines` are at the first pixel,
-// `left` pixels before the end of their row.
-template <class T, class A>
+// `left` pixels before the end of their row; kWhole: none of what is read is beyond.
+template <bool kWhole, class T, class A>
 __device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepconvGroup][kSepconvPixels],
                                                   const T* (&lines)[1][kSepconvGroup], const SepconvWeights& weights,
                                                   int32_t taps, int32_t row, int32_t left) {
@@ -156,7 +159,7 @@ __device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepco
       for (int n = 0; n < kSepconvGroup; ++n) {
         A window[kWindow];
 #pragma unroll
-        for (int i = 0; i < kWindow; ++i) window[i] = i < left ? widen<A>(lines[0][n][i]) : A(0);
+        for (int i = 0; i < kWindow; ++i) window[i] = kWhole || i < left ? widen<A>(lines[0][n][i]) : A(0);
         lines[0][n] += row;
 #pragma unroll
         for (int i = 0; i < kSepconvSide * P; ++i) sums[i / P][n][i % P] += w[u][i % P] * window[i / P + i % P];
@@ -174,8 +177,8 @@ __device__ __forceinline__ void store_pixels(T* to, const A (&values)[kSepconvPi
 }
 
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void sepconv_kernel(const T* __restrict__ image, T* __restrict__ out,
-                                                           SepconvArgsGpu a) {
+__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 2 : 1) void sepconv_kernel(const T* __restrict__ image,
+                                                                                   T* __restrict__ out, SepconvArgsGpu a) {
   constexpr int P = kSepconvPixels;
   const SepconvPlace at = sepconv_place(a.height, a.width, (a.channels + kSepconvGroup - 1) / kSepconvGroup);
   if (at.y >= a.height || at.x >= a.width) return;
@@ -187,7 +190,11 @@ __global__ __launch_bounds__(kThreads) void sepconv_kernel(const T* __restrict__
     const T* lines[kSepconvRows][kSepconvGroup];
     sepconv_lines(lines, image + i * int64_t{a.image_width()}, a.image_width(), a.taps_v - i, a.image_plane(), channels);
     A sums[kSepconvRows][kSepconvGroup][P], w[kSepconvRows][P];
-    sum_along_rows(sums, lines, horizontal, a.taps_h, a.image_width() - at.x);
+    if (at.x + P <= a.width) {
+      sum_along_rows<true>(sums, lines, horizontal, a.taps_h, a.image_width() - at.x);
+    } else {
+      sum_along_rows<false>(sums, lines, horizontal, a.taps_h, a.image_width() - at.x);
+    }
     vertical.load(w, i, a.taps_v);
 #pragma unroll
     for (int j = 0; j < kSepconvRows * kSepconvGroup * P; ++j) {
