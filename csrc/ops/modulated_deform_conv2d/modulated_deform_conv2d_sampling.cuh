@@ -80,14 +80,14 @@ __device__ __forceinline__ bool is_used(const DeformPlaceGpu<Half>& p, int k) {
 }
 
 // The channels of a thread: some packs of N of one pixel.
-struct Share {
+struct ColumnShare {
   int pixel, begin, end, step;
 };
 
 // Threads of a pixel have neighbouring packs, or neighbouring runs of packs where those have places of their own. Neighbouring
 // threads have neighbouring addresses, or banks.
 template <int N, class Columns>
-__device__ __forceinline__ Share share_of(int count, int32_t offset_channels) {
+__device__ __forceinline__ ColumnShare share_of(int count, int32_t offset_channels) {
   constexpr int kPixels = Columns::kPixels, kLanes = kThreads / kPixels;
   const int lane = Columns::kScattered ? threadIdx.x / kPixels : threadIdx.x % kLanes;
   const int pixel = Columns::kScattered ? threadIdx.x % kPixels : threadIdx.x / kLanes;
@@ -101,7 +101,7 @@ __device__ __forceinline__ void sample_as(const T* __restrict__ input, const Def
                                           int32_t q, int32_t first, int count, F* columns) {
   constexpr int kSize = sizeof(T);
   const int32_t offset_channels = a.offset_channels;
-  const Share share = share_of<N, Columns>(count, offset_channels);
+  const ColumnShare share = share_of<N, Columns>(count, offset_channels);
   // Of pixel (-1, -1).
   const char* from = reinterpret_cast<const char*>(input) - (a.row_bytes + a.pixel_bytes) + (first + share.begin) * kSize;
   int32_t end = (q + 1) * offset_channels - first;  // of the channels that the place serves
