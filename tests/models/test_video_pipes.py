@@ -101,7 +101,9 @@ def test_a_y4m_that_is_cut_off_is_told(tmp_path, capsys):
         assert run("-", "-o", tmp_path / "pipe.mkv", "--overwrite") == 0
 
 
-@pytest.mark.parametrize("suffix", [".y4m", ".ts", ".m2ts", ".mkv", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut"])
+@pytest.mark.parametrize(
+    "suffix", [".y4m", ".ts", ".m2ts", ".mkv", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut", ".mov", ".mp4"]
+)
 def test_a_pipe_that_ends_too_early_is_told_as_a_file_is(tmp_path, capsys, suffix):
     """And one that comes whole is whole."""
     original = make(tmp_path / "original.mkv", 40, codec="ffv1", sizes=[(96, 64)] * 40)

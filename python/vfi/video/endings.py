@@ -44,7 +44,9 @@ def what_did_not_come(piped: Piped, container: str, place: int | None, behind: i
         return said
     if container == "gif" and not piped.tail.rstrip(b"\0").endswith(bytes([_TRAILER])):
         return "it is damaged, or cut off"
-    told = _told_by_matroska(io.BytesIO(piped.head), len(piped.head)) if container.startswith("matroska") else 0
+    told = piped.boxes_end if container.startswith("mov") else 0
+    if container.startswith("matroska"):
+        told = _told_by_matroska(io.BytesIO(piped.head), len(piped.head))
     missing = told - piped.size
     return f"{missing} bytes of it did not come" if missing > 0 else None
 
