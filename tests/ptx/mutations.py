@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 ACCESS = re.compile(r"^\s*(?:@!?%p\d+ )?(?:ld|st)\.(?:global|shared)[\w.:]*?(?:\.v([24]))?\.[bfus](8|16|32|64)\s")
-DISPLACED = re.compile(r"\[(%r?d?\w+)(?:\+(-?\d+))?\]")
+DISPLACED = re.compile(r"\[(%?\w+)(?:\+(-?\d+))?\]")
 
 
 @dataclass(frozen=True)
