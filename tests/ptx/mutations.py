@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 ACCESS = re.compile(r"^\s*(?:@!?%p\d+ )?(?:ld|st)\.(?:global|shared)[\w.:]*?(?:\.v([24]))?\.[bfus](8|16|32|64)\s")
-DISPLACED = re.compile(r"\[(%r?d?\w+)(?:\+(-?\d+))?\]")
+DISPLACED = re.compile(r"\[(%?\w+)(?:\+(-?\d+))?\]")
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,13 @@ def wrong_fragment(line: str) -> str | None:
 
 def without_atomicity(line: str) -> str | None:
     """A sum becomes a plain store."""
-    found = re.match(r"(\s*(?:@!?%p\d+ )?)red\.global[\w.:]*\.add(\.v[24])?\.([fus]\d+)(\s.*)", line)
-    return found and f"{found[1]}st.global{found[2] or ''}.{found[3]}{found[4]}"
+    found = re.match(r"(\s*(?:@!?%p\d+ )?)(atom|red)\.global[\w.:]*\.add(\.v[24])?\.([fus]\d+)\s+(.*)", line)
+    if found is None:
+        return None
+    head, kind, vector, element, operands = found.groups()
+    if kind == "atom":  # gives the old value
+        operands = re.sub(r"^(\{[^}]*\}|%\w+|_)\s*,\s*", "", operands)
+    return f"{head}st.global{vector or ''}.{element} {operands}"
 
 
 KINDS = {f.__name__: f for f in (without_barrier, off_by_one, misaligned, wrong_fragment, without_atomicity)}

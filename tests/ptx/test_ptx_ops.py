@@ -1,10 +1,9 @@
 """Every op on its CUDA kernels as nvcc compiles them: results and gradients, and no fault. By day a call of each op in
 two ways; at night all of CASES, dtypes, layouts, atomic and deterministic, and tensors that are aligned to nothing."""
 
-import contextlib
-
 import pytest
 import torch
+from compare import assert_near, forward, oracle_forward
 from every_op import DTYPES, channels_last, check_all
 from op_calls import CASES, first_cases, make
 
@@ -65,11 +64,25 @@ def test_other_architectures(case, arch, monkeypatch):
         check_all(case, make(case, SHAPE, torch.float16))
 
 
-@contextlib.contextmanager
-def tf32():
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+def test_every_kernel_is_known():
+    """Every instruction of every kernel, also of those that no case runs."""
+    module = simulator.load("9.0")
+    names = module.kernels()
+    assert len(names) > 400 and min(map(module.decode, names)) > 10
+
+
+PRODUCTS = [c for c in CASES.values() if c.op in ("modulated_deform_conv2d", "routed_conv2d", "routed_conv2d_")]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", PRODUCTS, ids=lambda c: c.name)
+def test_products_in_tf32(case, monkeypatch):
+    """Factors with 10 bits of mantissa, as halves have: so near is the result."""
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32")
+    arguments = make(case, SHAPE)
+    with simulator.simulated() as counts:
+        outs = forward(case.call, arguments)
+        assert sum(k["tensor_multiplications"]["tf32"] for k in counts.kernels() if "lanes" in k) > 0
+    for got, expected in zip(outs, oracle_forward(case.call, arguments)):
+        assert_near(got, expected, slack=4 * case.slack, dtype=torch.float16)
