@@ -118,7 +118,7 @@ __device__ __forceinline__ void add_fixed(const InputSums& to, int64_t element, 
 }
 
 // Adds factor G of N channels to those from `element` on, which is that of a pixel and channel.
-template <int N, class A>
+template <bool kFixed, int N, class A>
 __device__ __forceinline__ void add_input_gradient(const InputSums& to, int64_t element, A factor, const A (&grad)[N], A scale) {
   constexpr int kWide = N % 4 == 0 ? 4 : 1;
 #pragma unroll
@@ -126,7 +126,7 @@ __device__ __forceinline__ void add_input_gradient(const InputSums& to, int64_t 
     A v[kWide];
 #pragma unroll
     for (int i = 0; i < kWide; ++i) v[i] = factor * grad[n + i];
-    if (to.fixed != nullptr) {
+    if constexpr (kFixed) {
 #pragma unroll
       for (int i = 0; i < kWide; ++i) add_fixed(to, element + i, v[i], scale);
     } else if constexpr (kWide == 4) {
