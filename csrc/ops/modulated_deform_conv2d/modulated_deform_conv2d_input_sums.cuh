@@ -156,14 +156,14 @@ __global__ __launch_bounds__(kThreads) void deform_fixed_kernel(InputSums to, De
 template <class T, class A>
 void launch_deform_ranges(const T* grad_out, const T* weight, const Strides& strides, const DeformArgsGpu& a, Ranges* to,
                           cudaStream_t stream) {
-  VFI_LAUNCH((deform_ranges_kernel<T, A>), grid_size(ceil_div(a.out.elements() + 1, 8 * kThreads)), kThreads, 0, stream, grad_out,
-             weight, strides, a, to);
+  const int64_t blocks = grid_size(ceil_div(a.out.elements() + 1, 16 * kThreads));
+  VFI_LAUNCH((deform_ranges_kernel<T, A>), blocks, kThreads, 0, stream, grad_out, weight, strides, a, to);
 }
 
 template <class A>
 void launch_deform_fixed(const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
   if (to.elements == 0) return;
-  VFI_LAUNCH((deform_fixed_kernel<A>), grid_size(ceil_div(to.elements, kThreads)), kThreads, 0, stream, to, a);
+  VFI_LAUNCH((deform_fixed_kernel<A>), grid_size(ceil_div(to.elements, 8 * kThreads)), kThreads, 0, stream, to, a);
 }
 
 }  // namespace vfi::cuda
