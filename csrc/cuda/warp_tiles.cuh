@@ -131,13 +131,14 @@ class WarpTiles {
     for (int i = 0; i < kDown * kAcross * 8; ++i) sums_[i / 8 / kAcross][i / 8 % kAcross][i % 8] = 0;
   }
   __device__ __forceinline__ void multiply_add(const F* left, const F* right, int depth) {
+    constexpr unsigned kLeftBytes = Left::at(0, kStep) * sizeof(F), kRightBytes = Right::at(0, kStep) * sizeof(F);
     unsigned from_left = static_cast<unsigned>(__cvta_generic_to_shared(left + place_of_left()));
     unsigned from_right = static_cast<unsigned>(__cvta_generic_to_shared(right + place_of_right()));
 #pragma unroll 2
     for (int k = 0; k < depth; k += kStep) {
       step(from_left, from_right, std::make_integer_sequence<int, kSteps>());
-      from_left += Left::at(0, kStep) * sizeof(F);
-      from_right += Right::at(0, kStep) * sizeof(F);
+      from_left += kLeftBytes;
+      from_right += kRightBytes;
     }
   }
   template <class To>

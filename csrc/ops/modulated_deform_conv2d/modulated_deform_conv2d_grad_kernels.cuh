@@ -181,21 +181,31 @@ __device__ __forceinline__ void add_corners(const T* __restrict__ input, const D
 }
 
 // Adds them to the gradient of the input.
-template <int N, class A>
-__device__ __forceinline__ void spread(const InputSums& to, int32_t width, int64_t b, const TapCorners<A>& corners,
-                                       const ChannelRun& run, const A* g, A scale) {
+template <bool kFixed, int N, class A>
+__device__ __forceinline__ void spread_as(const InputSums& to, int32_t width, int64_t b, const TapCorners<A>& corners,
+                                          const ChannelRun& run, const A* g, A scale) {
   const int64_t pixel = b * to.sample + 4 * (int64_t{corners.at_y} * width + corners.at_x);
 #pragma unroll 1
   for (int32_t c = run.begin; c < run.end; c += run.step) {
     A grad[N];
     load_grad(g + c - run.first, grad);
-    const int64_t element = pixel + (c / 4) * to.four + c % 4;
+    const int64_t element = pixel + (c >> 2) * to.four + (c & 3);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       if (!corners.used(k)) continue;
       const int64_t corner = element + (k & 1 ? 4 : 0) + (k & 2 ? 4 * int64_t{width} : 0);
-      add_input_gradient<N>(to, corner, corners.mask * corners.weight(k), grad, scale);
+      add_input_gradient<kFixed>(to, corner, corners.mask * corners.weight(k), grad, scale);
     }
+  }
+}
+
+template <int N, class A>
+__device__ __forceinline__ void spread(const InputSums& to, int32_t width, int64_t b, const TapCorners<A>& corners,
+                                       const ChannelRun& run, const A* g, A scale) {
+  if (to.fixed != nullptr) {
+    spread_as<true, N>(to, width, b, corners, run, g, scale);
+  } else if (to.sums != nullptr) {
+    spread_as<false, N>(to, width, b, corners, run, g, scale);
   }
 }
 
@@ -237,17 +247,18 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_columns_kernel(const 
         const int32_t begin = q * a.offset_channels, end = begin + a.offset_channels;
         const ChannelRun run{max(begin, first) + sub * N, min(end, first + count), lanes * N, first};
         if (begin >= first) sums = CornerSums<A>();
-        const TapCorners<A> where(run.begin < end ? tap_at<F>(a, at, q, tap) : Tap<A>{});
+        const int32_t near = min(max(q, 0), static_cast<int32_t>(g.offset_groups) - 1);
+        const TapCorners<A> where(tap_at<F>(a, at, near, tap, at.inside && run.begin < end));
         if (where.any()) {
           if (values) add_corners<N>(input, a, where, run, columns, sums);
-          if (to.input.sums != nullptr) spread<N>(to.input, g.W, tile.b, where, run, columns, scale);
+          spread<N>(to.input, g.W, tile.b, where, run, columns, scale);
         }
         if (!values) continue;
         CornerSums<A> all = sums;
         for (int step = 1; step < lanes; step *= 2) {
           for (A& sum : all.at) sum += __shfl_xor_sync(kFullWarp, sum, step);
         }
-        if (sub == 0 && at.inside && first < end && end <= first + count) {
+        if (sub == 0 && at.inside && begin < first + count && first < end && end <= first + count) {
           store_tap<F>(to, grad_at, int64_t{q} * a.taps + tap.t, TapGradient<A>(where, all, g.mmcv_edge));
         }
       }

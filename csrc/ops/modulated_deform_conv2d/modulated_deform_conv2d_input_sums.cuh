@@ -118,7 +118,7 @@ __device__ __forceinline__ void add_fixed(const InputSums& to, int64_t element, 
 }
 
 // Adds factor G of N channels to those from `element` on, which is that of a pixel and channel.
-template <int N, class A>
+template <bool kFixed, int N, class A>
 __device__ __forceinline__ void add_input_gradient(const InputSums& to, int64_t element, A factor, const A (&grad)[N], A scale) {
   constexpr int kWide = N % 4 == 0 ? 4 : 1;
 #pragma unroll
@@ -126,7 +126,7 @@ __device__ __forceinline__ void add_input_gradient(const InputSums& to, int64_t 
     A v[kWide];
 #pragma unroll
     for (int i = 0; i < kWide; ++i) v[i] = factor * grad[n + i];
-    if (to.fixed != nullptr) {
+    if constexpr (kFixed) {
 #pragma unroll
       for (int i = 0; i < kWide; ++i) add_fixed(to, element + i, v[i], scale);
     } else if constexpr (kWide == 4) {
@@ -156,14 +156,14 @@ __global__ __launch_bounds__(kThreads) void deform_fixed_kernel(InputSums to, De
 template <class T, class A>
 void launch_deform_ranges(const T* grad_out, const T* weight, const Strides& strides, const DeformArgsGpu& a, Ranges* to,
                           cudaStream_t stream) {
-  VFI_LAUNCH((deform_ranges_kernel<T, A>), grid_size(ceil_div(a.out.elements() + 1, 8 * kThreads)), kThreads, 0, stream, grad_out,
-             weight, strides, a, to);
+  const int64_t blocks = grid_size(ceil_div(a.out.elements() + 1, 16 * kThreads));
+  VFI_LAUNCH((deform_ranges_kernel<T, A>), blocks, kThreads, 0, stream, grad_out, weight, strides, a, to);
 }
 
 template <class A>
 void launch_deform_fixed(const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
   if (to.elements == 0) return;
-  VFI_LAUNCH((deform_fixed_kernel<A>), grid_size(ceil_div(to.elements, kThreads)), kThreads, 0, stream, to, a);
+  VFI_LAUNCH((deform_fixed_kernel<A>), grid_size(ceil_div(to.elements, 8 * kThreads)), kThreads, 0, stream, to, a);
 }
 
 }  // namespace vfi::cuda

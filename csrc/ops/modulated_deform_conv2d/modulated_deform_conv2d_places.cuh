@@ -112,13 +112,13 @@ __device__ __forceinline__ A load_tap(const DeformArgsGpu& a, const PixelAt& p, 
   return mask[0];
 }
 
+// Nothing is inside for a pixel that is not `active`: its offset is as good as any, but no branch is needed.
 template <class F, class A = Sum<F>>
-__device__ __forceinline__ Tap<A> tap_at(const DeformArgsGpu& a, const PixelAt& p, int32_t q, const TapIndex& t) {
-  Tap<A> tap{};
-  if (!p.inside) return tap;
+__device__ __forceinline__ Tap<A> tap_at(const DeformArgsGpu& a, const PixelAt& p, int32_t q, const TapIndex& t, bool active) {
+  Tap<A> tap;
   A move[2];
   const A mask = load_tap<F>(a, p, q, t, move);
-  tap.y = zeros_axis(move[0], p.y + t.u * a.g.dilation_y, a.g.H);
+  tap.y = zeros_axis(active ? move[0] : A(0), active ? p.y + t.u * a.g.dilation_y : -2, a.g.H);
   tap.x = zeros_axis(move[1], p.x + t.v * a.g.dilation_x, a.g.W);
   tap.reads = (tap.x.in0 || tap.x.in1) && (tap.y.in0 || tap.y.in1);
   tap.mask = tap.reads ? mask : A(0);
@@ -221,7 +221,7 @@ class DeformPlaces {
         const HalfAxis across(move[1], p.x + tap.v * a.g.dilation_x, a.g.W);
         *to = half_place(a, HalfAxis(move[0], p.y + tap.u * a.g.dilation_y, a.g.H), across, mask, a.half_mask);
       } else {
-        *to = place_of<F>(a, tap_at<F>(a, p, q + slot, tap));
+        *to = place_of<F>(a, tap_at<F>(a, p, q + slot, tap, p.inside));
       }
     }
   }
