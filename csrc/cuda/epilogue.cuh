@@ -60,7 +60,17 @@ __device__ __forceinline__ void finish_all(const Epilogue& e, int64_t o, int cou
     for (int n = 0; n < N; ++n) slopes[n] = n < count ? slope_of<T, A>(e, o + n) : A(0);
     each([&](int n, A& sum) { sum = activated(Activation::kPrelu, slopes[n], sum); });
   } else if (e.activation == Activation::kGelu) {
-    each([](int, A& sum) { sum = activated(Activation::kGelu, A(0), sum); });
+    // All at once they would need more registers than there are; the sums go round and end where they were.
+#pragma unroll 1
+    for (int turn = 0; turn < kPixels; ++turn) {
+      A row[N];
+#pragma unroll
+      for (int n = 0; n < N; ++n) row[n] = activated(Activation::kGelu, A(0), sums[0][n]);
+#pragma unroll
+      for (int i = 0; i < kPixels * N; ++i) {
+        sums[i / N][i % N] = i / N + 1 < kPixels ? sums[(i / N + 1) % kPixels][i % N] : row[i % N];
+      }
+    }
   }
 }
 

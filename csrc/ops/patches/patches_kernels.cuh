@@ -105,7 +105,7 @@ __device__ __forceinline__ void copy_channels(const T* __restrict__ from, int64_
                                               int64_t to_step, const PatchPixel& at) {
   from_step *= at.step, to_step *= at.step;
   if (from == nullptr) {
-#pragma unroll 4
+#pragma unroll 1
     for (int32_t c = at.c; c < at.end; c += at.step, to += to_step) store_pack(to, Pack<T, N>{});
   } else {
 #pragma unroll 4

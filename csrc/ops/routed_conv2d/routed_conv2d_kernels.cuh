@@ -29,14 +29,19 @@ template <class T, class F, int N>
 __global__ __launch_bounds__(kThreads) void routed_pack_kernel(const T* __restrict__ weight, F* __restrict__ packed,
                                                                RoutedPanels p, RoutedWeights w, int32_t K, int32_t depth,
                                                                int32_t columns) {
-  const int64_t count = p.count() * p.size(N);
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) {
-    const int32_t size = static_cast<int32_t>(p.size(N)), panel = static_cast<int32_t>(i / size);
-    const int32_t rest = static_cast<int32_t>(i % size), line = rest / p.channels, tap = panel % p.taps;
-    const int32_t c = panel / p.taps % p.chunks * p.channels + rest % p.channels;
+  constexpr uint32_t kPack = 16 / static_cast<uint32_t>(sizeof(F));
+  const uint32_t count = static_cast<uint32_t>(p.count() * p.size(N)) / kPack, packs = p.channels / kPack;
+  for (uint32_t i = blockIdx.x * kThreads + threadIdx.x; i < count; i += gridDim.x * kThreads) {
+    const int32_t line = static_cast<int32_t>(i / packs % N), panel = static_cast<int32_t>(i / packs / N);
+    const int32_t tap = panel % p.taps, c = panel / p.taps % p.chunks * p.channels + static_cast<int32_t>(i % packs * kPack);
     const int32_t n = panel / p.taps / p.chunks * N + line / kRowColumns * kRowColumns + row_line(line % kRowColumns);
-    const int64_t at = c * w.depth_step + n * w.column_step + tap / K * w.row_step + tap % K * w.tap_step;
-    packed[i] = n < columns && c < depth ? factor_of<F>(weight[at]) : F{};
+    const T* const from = weight + c * w.depth_step + n * w.column_step + tap / K * w.row_step + tap % K * w.tap_step;
+    Pack<F, kPack> values{};
+#pragma unroll
+    for (uint32_t e = 0; e < kPack; ++e) {
+      if (n < columns && c + static_cast<int32_t>(e) < depth) values.at[e] = factor_of<F>(from[e * w.depth_step]);
+    }
+    store_pack(packed + int64_t{i} * kPack, values);
   }
 }
 
@@ -176,7 +181,7 @@ void with_routed_tile(RoutedArgsGpu a, bool packed, Run&& run) {
   using Few = std::integral_constant<int, 128>;
   using Thin = std::integral_constant<int, 32>;
   using Wide = std::integral_constant<int, 64>;
-  if constexpr (!std::is_same_v<F, double>) {
+  if constexpr (kTensorCores<F>) {  // else sums leave too few registers
     if (a.columns > 32) {
       a.cut = routed_cut(a, 256, row_pitch(64));
       if (a.cut.items * a.cut.pixels.divisor > 128) return with(std::integral_constant<int, 256>(), Wide(), Wide());

@@ -33,7 +33,7 @@ void launch_routed_conv(const T* weight, const RoutedWeights& w, const RoutedArg
     }
     F* const panels = memory(std::max<int64_t>(count, 1));
     if (count > 0) {
-      VFI_LAUNCH((routed_pack_kernel<T, F, N>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream, weight, panels, p,
+      VFI_LAUNCH((routed_pack_kernel<T, F, N>), grid_size(ceil_div(count, 4 * kThreads)), kThreads, 0, stream, weight, panels, p,
                  w, a.K, a.depth, a.columns);
     }
     const bool together = routed_packs(a.to, a.columns, 16 / static_cast<int64_t>(sizeof(T)));

@@ -122,6 +122,12 @@ __device__ __forceinline__ void load_strip(RoutedWeightShared<F>& shared, int wh
 template <class F, class Tiles>
 __device__ __forceinline__ void store_parts(const RoutedArgsGpu& a, const RoutedTaps& taps, const Tiles& tiles, int32_t n,
                                             int32_t c, Sum<F>* partial) {
+  int32_t places[8];  // -1: there is no such sum
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const int32_t row = n + Tiles::row(i), column = c + Tiles::column(i);
+    places[i] = row < a.columns && column < a.depth ? column * a.columns + row : -1;
+  }
 #pragma unroll
   for (int t = 0; t < RoutedWeightTile<F>::kTapRows * kTapColumns; ++t) {
     const int32_t y = t / kTapColumns, x = t % kTapColumns;
@@ -130,8 +136,7 @@ __device__ __forceinline__ void store_parts(const RoutedArgsGpu& a, const Routed
     Sum<F>* const to = partial + int64_t{u * a.K + v} * a.depth * a.columns;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const int32_t row = n + Tiles::row(i), column = c + Tiles::column(i);
-      if (row < a.columns && column < a.depth) to[int64_t{column} * a.columns + row] = tiles.sums[t][i];
+      if (places[i] >= 0) to[places[i]] = tiles.sums[t][i];
     }
   }
 }
@@ -214,7 +219,7 @@ __global__ __launch_bounds__(kThreads, 2) void routed_grad_weight_kernel(RoutedA
 template <class F>
 RoutedParts routed_parts(const RoutedArgsGpu& a) {
   using Tile = RoutedWeightTile<F>;
-  constexpr int64_t kEnoughBlocks = 256, kMostParts = 128;
+  constexpr int64_t kEnoughBlocks = 256, kMostParts = 128, kStripsOfPart = 8;  // or sums are stored more than made
   const int64_t side = a.phase_side(), taps = std::max(a.most_taps(), 1), tap_rows = std::min<int64_t>(taps, Tile::kTapRows);
   const auto reads = [&](int64_t n, int64_t behind) { return (n - 1) * a.in_step() + behind; };
   const auto fits = [&](int64_t h, int64_t w) {
@@ -237,7 +242,8 @@ RoutedParts routed_parts(const RoutedArgsGpu& a) {
   w.pieces = static_cast<int32_t>(ceil_div(a.depth, Tile::kIn)), w.rows = static_cast<int32_t>(ceil_div(a.columns, Tile::kOut));
   w.groups = static_cast<int32_t>(ceil_div(taps, Tile::kTapRows));
   const int64_t blocks = std::max<int64_t>(int64_t{w.rows} * w.pieces * w.groups * a.phases() * a.phases(), 1);
-  w.parts = static_cast<int32_t>(std::clamp<int64_t>(kEnoughBlocks / blocks, 1, std::clamp<int64_t>(strips, 1, kMostParts)));
+  const int64_t most = std::clamp<int64_t>(strips / kStripsOfPart, 1, kMostParts);
+  w.parts = static_cast<int32_t>(std::clamp<int64_t>(kEnoughBlocks / blocks, 1, most));
   return w;
 }
 

@@ -56,13 +56,18 @@ __global__ __launch_bounds__(kThreads) void routed_grad_sum_kernel(const A* __re
   }
 }
 
-template <class T, class A>
-void launch_routed_grad_sum(const A* partial, T* grad, const RoutedWeights& w, int64_t K, int64_t depth, int64_t columns,
-                            int64_t parts, cudaStream_t stream) {
-  const int64_t count = K * K * depth * columns;
+// Weights, which kernels count in 32 bits.
+inline int64_t checked_weights(int64_t count) {
   if (count > std::numeric_limits<int32_t>::max()) {
     throw std::runtime_error("routed_conv2d: expected fewer than 2147483648 weights");
   }
+  return count;
+}
+
+template <class T, class A>
+void launch_routed_grad_sum(const A* partial, T* grad, const RoutedWeights& w, int64_t K, int64_t depth, int64_t columns,
+                            int64_t parts, cudaStream_t stream) {
+  const int64_t count = checked_weights(K * K * depth * columns);
   const auto size = [](int64_t n) { return static_cast<uint32_t>(n); };
   VFI_LAUNCH((routed_grad_sum_kernel<T, A>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream, partial, grad, w,
              size(K), size(depth), size(columns), size(parts));
@@ -74,8 +79,7 @@ inline int64_t routed_bias_parts(const RoutedArgsGpu& a) { return std::clamp<int
 template <class T, class F>
 void launch_routed_grad_weight(const RoutedArgsGpu& a, const RoutedPlaceGpu& grad_out, const RoutedParts& w,
                                Sum<F>* partial, T* grad, const RoutedWeights& place, cudaStream_t stream) {
-  const int64_t count = a.K * a.K * a.depth * int64_t{a.columns};
-  if (count == 0) return;
+  if (checked_weights(a.K * a.K * a.depth * int64_t{a.columns}) == 0) return;
   constexpr int64_t kPack = 16 / static_cast<int64_t>(sizeof(T));
   const Grid grid(int64_t{w.parts} * w.rows * w.pieces * w.groups * a.phases() * a.phases());
   const auto run = [&](auto packed) {
