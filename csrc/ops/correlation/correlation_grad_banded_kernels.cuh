@@ -230,7 +230,6 @@ __global__ __launch_bounds__(kGradThreads, 4) void correlation_grad_banded_kerne
   T* const bands = shared + kRing * kRingRow;
   for (int e = threadIdx.x; e < 2 * kBands * kBand / 8; e += kGradThreads) store_pack(bands + e * 8, Pack<T, 8>{});
   __syncthreads();
-
   const int own_row = threadIdx.x / 32 * kWarpRows, own_line = threadIdx.x / kBandColumns;
   WarpSums sums[kWarpRows][kBandColumns / kStrip][kGradChannels / 16] = {};
   for (int32_t number = 0; number < BandWindow::count(halo.left, a.h.count); ++number) {
