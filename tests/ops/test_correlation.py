@@ -60,6 +60,39 @@ def test_agrees_with_unfold_in_float64(backend, radius, rng):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("radius", "padding"), [(4, 0), (3, 4), ((2, 9), 0), ((11, 0), 1)])
+def test_rows_that_are_copied_by_packs(backend, dtype, radius, padding, rng):
+    """Widths of a multiple of eight, several tiles and parts of channels; any radius and padding."""
+    options = {"radius": radius, "padding": padding, "normalize": False}
+    first, second = ((torch.randn(1, 70, 10, 40, generator=rng) / 4).to(dtype) for _ in range(2))
+    leaves = [t.clone().requires_grad_() for t in (first, second)]
+    wide = [t.double().requires_grad_() for t in (first, second)]
+    got = vk.correlation(*leaves, **options)
+    with vk.use_backend("reference"):
+        expected = vk.correlation(*wide, **options)
+    assert_near(got, expected)
+    cotangent = torch.randn(got.shape, generator=rng).to(dtype)
+    found = torch.autograd.grad(got, leaves, cotangent)
+    for a, b in zip(found, torch.autograd.grad(expected, wide, cotangent.double())):
+        assert_near(a, b, slack=4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("width", [37, 48])
+def test_a_gradient_that_is_not_finite_reaches_what_meets_it_and_nothing_else(backend, dtype, value, width):
+    first, second = torch.ones(1, 3, 11, width, dtype=dtype), torch.ones(1, 3, 11, width, dtype=dtype)
+    leaf = first.clone().requires_grad_()
+    (clean,) = torch.autograd.grad(vk.correlation(leaf, second, 2).sum(), leaf)
+    second[0, 1, 4, 18] = value
+    (found,) = torch.autograd.grad(vk.correlation(leaf, second, 2).sum(), leaf)
+    reached = torch.zeros_like(clean, dtype=torch.bool)
+    reached[0, 1, 2:7, 16:21] = True
+    assert not found[reached].isfinite().any()
+    torch.testing.assert_close(found[~reached], clean[~reached])
+
+
 def test_radius_4_is_the_default(backend, rng):
     first, second = torch.randn(2, 1, 3, 6, 11, generator=rng)
     assert torch.equal(vk.correlation(first, second), vk.correlation(first, second, 4))

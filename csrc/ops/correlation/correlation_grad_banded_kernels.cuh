@@ -198,6 +198,21 @@ __device__ __forceinline__ bool store_grad_sums(T* __restrict__ grad, const Corr
   return doubt == 0;
 }
 
+// The sums of a warp's rows, from row y on.
+template <class T>
+__device__ __forceinline__ void store_warp(T* __restrict__ grad, const T* __restrict__ grad_out, const T* __restrict__ other,
+                                           const CorrelationArgsGpu& a, int32_t y, int32_t x, int32_t channels,
+                                           const WarpSums (&sums)[kWarpRows][kBandColumns / kStrip][kGradChannels / 16]) {
+  const bool whole = channels == kGradChannels && x + kBandColumns <= a.h.size && a.h.size % 2 == 0;
+#pragma unroll
+  for (int r = 0; r < kWarpRows; ++r) {
+    if (y + r >= a.v.size) return;
+    const bool all_finite = whole ? store_grad_sums<true>(grad, a, y + r, x, channels, sums[r])
+                                  : store_grad_sums<false>(grad, a, y + r, x, channels, sums[r]);
+    if (!all_finite) mend_grads(grad, grad_out, other, a, y + r, x, channels);
+  }
+}
+
 template <class T>
 __global__ __launch_bounds__(kGradThreads, 4) void correlation_grad_banded_kernel(const T* __restrict__ grad_out,
                                                                               const T* __restrict__ other,
@@ -215,7 +230,6 @@ __global__ __launch_bounds__(kGradThreads, 4) void correlation_grad_banded_kerne
   T* const bands = shared + kRing * kRingRow;
   for (int e = threadIdx.x; e < 2 * kBands * kBand / 8; e += kGradThreads) store_pack(bands + e * 8, Pack<T, 8>{});
   __syncthreads();
-
   const int own_row = threadIdx.x / 32 * kWarpRows, own_line = threadIdx.x / kBandColumns;
   WarpSums sums[kWarpRows][kBandColumns / kStrip][kGradChannels / 16] = {};
   for (int32_t number = 0; number < BandWindow::count(halo.left, a.h.count); ++number) {
@@ -253,15 +267,7 @@ __global__ __launch_bounds__(kGradThreads, 4) void correlation_grad_banded_kerne
       own = own + 1 == kRing ? 0 : own + 1, next = next + 1 == kRing ? 0 : next + 1;
     }
   }
-  const bool whole = channels == kGradChannels && at.x + kBandColumns <= a.h.size && a.h.size % 2 == 0;
-#pragma unroll
-  for (int r = 0; r < kWarpRows; ++r) {
-    const int32_t y = at.y + own_row + r;
-    if (y >= a.v.size) return;
-    const bool finite = whole ? store_grad_sums<true>(grad, a, y, at.x, channels, sums[r])
-                              : store_grad_sums<false>(grad, a, y, at.x, channels, sums[r]);
-    if (!finite) mend_grads(grad, grad_out, other, a, y, at.x, channels);
-  }
+  store_warp(grad, grad_out, other, a, at.y + own_row, at.x, channels, sums);
 }
 
 template <class T>

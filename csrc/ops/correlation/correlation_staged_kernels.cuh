@@ -113,7 +113,7 @@ __device__ __forceinline__ TilePlace staged_place(const CorrelationArgsGpu& a, i
 }
 
 template <class T, class A, Cost kCost, int D, int Step>
-__global__ __launch_bounds__(kMostStagedThreads) void correlation_staged_kernel(const T* __restrict__ first,
+__global__ __launch_bounds__(kMostStagedThreads, 1) void correlation_staged_kernel(const T* __restrict__ first,
                                                                                  const T* __restrict__ second,
                                                                                  T* __restrict__ out, CorrelationArgsGpu a,
                                                                                  bool aligned) {

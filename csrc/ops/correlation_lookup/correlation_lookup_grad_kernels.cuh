@@ -49,10 +49,10 @@ __device__ __forceinline__ void make_factors(LookupFactors<A>& factors, const Lo
   }
 }
 
-// What one level gives kHeldChannels channels of first, `sums`, and the position, from those channels of this lane.
+// What one level gives kHeldChannels<A> channels of first, `sums`, and the position, from those channels of this lane.
 template <class S, class T, class A>
 __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPlace& at, int64_t start,
-                          LookupFactors<A>& factors, const A (&v)[kLaneChannels], A (&sums)[kLaneChannels],
+                          LookupFactors<A>& factors, const A (&v)[kLaneChannels<A>], A (&sums)[kLaneChannels<A>],
                           A (&position)[2]) {
   const int32_t n = a.side(), box = (n + 1) * (n + 1);
   const bool exists = at.pixel < a.plane();
@@ -73,12 +73,12 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
       const S* const from = map.at(w.x.at + i, w.y.at + j);
       if (++i > n) i = 0, ++j;
       if (!inside) continue;
-      A s[kLaneChannels];
+      A s[kLaneChannels<A>];
       load_channels(from, start, a.channels, s);
       const A factor = factors.at[0][k];
       if (factor != A(0)) {
 #pragma unroll
-        for (int m = 0; m < kLaneChannels; ++m) sums[m] += factor * s[m];
+        for (int m = 0; m < kLaneChannels<A>; ++m) sums[m] += factor * s[m];
       }
       if (!a.need_positions) continue;
       const A product = dot_channels(v, s), across = factors.at[1][k], down = factors.at[2][k];
@@ -97,14 +97,14 @@ __global__ __launch_bounds__(kThreads) void lookup_grad_kernel(LookupArgsGpu a, 
   const int64_t own = (at.b * a.plane() + at.pixel) * a.channels;
   const A scale = lookup_scale<A>(a);
   A position[2] = {A(0), A(0)};
-  for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
-    A v[kLaneChannels] = {}, sums[kLaneChannels] = {};
+  for (int64_t start = 0; start < a.channels; start += kHeldChannels<A>) {
+    A v[kLaneChannels<A>] = {}, sums[kLaneChannels<A>] = {};
     if (exists) load_channels(static_cast<const T*>(a.first) + own, start, a.channels, v);
     add_level<T, T>(a, 0, at, start, factors[at.own], v, sums, position);
     for (int32_t level = 1; level < a.count; ++level) {
       add_level<A, T>(a, level, at, start, factors[at.own], v, sums, position);
     }
-    for (int m = 0; a.need_first && exists && m < kLaneChannels; ++m) {
+    for (int m = 0; a.need_first && exists && m < kLaneChannels<A>; ++m) {
       const int64_t c = start + (m / kChannelPack * kPixelLanes + threadIdx.x % kPixelLanes) * kChannelPack + m % kChannelPack;
       if (c < a.channels) grad_first[own + c] = narrow_to<T>(sums[m] * scale);
     }

@@ -1,6 +1,6 @@
 // The gradients of the levels of a cost volume's windows on CUDA; the formulas are in correlation_lookup.h.
 //
-// Work: a block has kTargets pixels of kTargetRows rows of a level and up to kHeldChannels channels, four for each thread. It
+// Work: a block has kTargets pixels of kTargetRows rows of a level and up to kRowChannels channels, four for each thread. It
 // goes through all pixels in their order, kThreads at a time, skips those of which none comes near, lists those whose
 // windows reach its own pixels, and adds them up in registers. No atomics, so results are the same from run to run.
 #pragma once
@@ -9,7 +9,7 @@
 
 namespace vfi::cuda {
 
-constexpr int kTargets = 16, kRowThreads = static_cast<int>(kHeldChannels) / kChannelPack;
+constexpr int kTargets = 16, kRowThreads = 64, kRowChannels = kRowThreads * kChannelPack;
 constexpr int kTargetRows = kThreads / kRowThreads;
 constexpr int kListed = 8;  // pixels whose factors are made at a time
 
@@ -57,10 +57,10 @@ struct LookupTileGpu {
   int64_t b, x0, y0, start;  // start: the first channel
 
   __device__ __forceinline__ LookupTileGpu(const LookupArgsGpu& a, const LookupLevel& level) {
-    const int64_t parts = (a.channels + kHeldChannels - 1) / kHeldChannels;
+    const int64_t parts = (a.channels + kRowChannels - 1) / kRowChannels;
     const int64_t across = (level.width + kTargets - 1) / kTargets, down = (level.height + kTargetRows - 1) / kTargetRows;
     const int64_t tile = blockIdx.x / parts;
-    start = blockIdx.x % parts * kHeldChannels;
+    start = blockIdx.x % parts * kRowChannels;
     x0 = tile % across * kTargets, y0 = tile / across % down * kTargetRows, b = tile / across / down;
   }
 };
@@ -240,7 +240,7 @@ inline void launch_lookup_grad_levels(const LookupArgsGpu& a, LookupReach* reach
       A* const grad = static_cast<A*>(grads[l]);
       const A* const coarse = last ? nullptr : static_cast<const A*>(grads[l + 1]);
       const Grid blocks(a.batch * ceil_div(level.height, kTargetRows) * ceil_div(level.width, kTargets) *
-                        ceil_div(a.channels, kHeldChannels));
+                        ceil_div(a.channels, kRowChannels));
       if (a.plane() > 0) {
         VFI_LAUNCH((lookup_reach_kernel<A>), Grid(lookup_reaches(a)), kThreads, 0, stream, a, reaches, l);
       }

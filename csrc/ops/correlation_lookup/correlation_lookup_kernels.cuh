@@ -12,9 +12,13 @@ namespace vfi::cuda {
 
 constexpr int kPixelLanes = 8;  // threads of a pixel
 constexpr int kMostLookupPixels = kThreads / kPixelLanes;
-constexpr int kLanePacks = 8, kChannelPack = 4;  // of a lane, held in registers
-constexpr int kLaneChannels = kLanePacks * kChannelPack;
-constexpr int64_t kHeldChannels = kPixelLanes * kLaneChannels;
+constexpr int kChannelPack = 4;
+template <class A>
+constexpr int kLanePacks = sizeof(A) == 8 ? 4 : 8;  // of a lane, held in registers
+template <class A>
+constexpr int kLaneChannels = kLanePacks<A> * kChannelPack;
+template <class A>
+constexpr int64_t kHeldChannels = kPixelLanes * kLaneChannels<A>;
 
 struct LookupArgsGpu {
   LookupLevel levels[kMostLevels];
@@ -61,19 +65,19 @@ __device__ __forceinline__ A pixel_sum(A value) {
 // The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last.
 template <class A, class T>
 __device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels,
-                                              A (&values)[kLaneChannels]) {
-  const int32_t left = static_cast<int32_t>(min(channels - start, kHeldChannels)), lane = threadIdx.x % kPixelLanes;
+                                              A (&values)[kLaneChannels<A>]) {
+  const int32_t left = static_cast<int32_t>(min(channels - start, kHeldChannels<A>)), lane = threadIdx.x % kPixelLanes;
   pixel += start + lane * kChannelPack;
-  if (left == kHeldChannels && channels % kChannelPack == 0) {
+  if (left == kHeldChannels<A> && channels % kChannelPack == 0) {
 #pragma unroll
-    for (int m = 0; m < kLanePacks; ++m) {
+    for (int m = 0; m < kLanePacks<A>; ++m) {
       const auto v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
 #pragma unroll
       for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
     }
   } else {
 #pragma unroll
-    for (int m = 0; m < kLanePacks; ++m) {
+    for (int m = 0; m < kLanePacks<A>; ++m) {
       const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
       Pack<T, kChannelPack> v{};
       if (channels % kChannelPack == 0) {
@@ -91,10 +95,10 @@ __device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int
 }
 
 template <class A>
-__device__ __forceinline__ A dot_channels(const A (&a)[kLaneChannels], const A (&b)[kLaneChannels]) {
+__device__ __forceinline__ A dot_channels(const A (&a)[kLaneChannels<A>], const A (&b)[kLaneChannels<A>]) {
   A sum = A(0);
 #pragma unroll
-  for (int m = 0; m < kLaneChannels; ++m) sum += a[m] * b[m];
+  for (int m = 0; m < kLaneChannels<A>; ++m) sum += a[m] * b[m];
   return sum;
 }
 
@@ -163,8 +167,8 @@ __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const Lo
   const bool exists = at.pixel < a.plane();
   const LevelMap<S> map(a, level, at.b);
   const T* const own = static_cast<const T*>(a.first) + (at.b * a.plane() + at.pixel) * a.channels;
-  for (int64_t start = 0; start < a.channels; start += kHeldChannels) {
-    A v[kLaneChannels] = {};
+  for (int64_t start = 0; start < a.channels; start += kHeldChannels<A>) {
+    A v[kLaneChannels<A>] = {};
     if (exists) load_channels(own, start, a.channels, v);
     int32_t i = 0, j = 0;
 #pragma unroll 1
@@ -174,7 +178,7 @@ __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const Lo
       for (int k = 0; k < kPixelLanes; ++k) {
         of[k] = A(0);
         if (exists && j <= n && map.holds(w.x.at + i, w.y.at + j)) {
-          A s[kLaneChannels];
+          A s[kLaneChannels<A>];
           load_channels(map.at(w.x.at + i, w.y.at + j), start, a.channels, s);
           of[k] = dot_channels(v, s);
         }

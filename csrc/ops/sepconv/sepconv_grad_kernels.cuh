@@ -39,23 +39,22 @@ __global__ __launch_bounds__(kThreads) void sepconv_grad_weights_kernel(const T*
   A totals[M][P] = {};
   for (int32_t c = 0; c < a.channels; c += kSepconvGroup) {
     A sums[M][kSepconvGroup][P];
-    const T* planes = image + c * a.image_plane();
+    const T* planes[kSepconvGroup];
     const int32_t row = a.image_width(), channels = a.channels - c;
+    const int64_t offset = kVertical ? first * int64_t{row} : first;
+    sepconv_planes(planes, image + c * a.image_plane() + offset, a.image_plane(), channels);
     if constexpr (kVertical) {
-      const T* lines[M][kSepconvGroup];
-      sepconv_lines(lines, planes + first * int64_t{row}, row, taps - first, a.image_plane(), channels);
+      const int64_t step = first + 1 < taps ? row : 0;
       if (pixels >= P) {
-        sum_along_rows<true>(sums, lines, others, a.taps_h, row - at.x);
+        sum_along_rows<true>(sums, planes, step, others, a.taps_h, row - at.x);
       } else {
-        sum_along_rows<false>(sums, lines, others, a.taps_h, row - at.x);
+        sum_along_rows<false>(sums, planes, step, others, a.taps_h, row - at.x);
       }
     } else {
-      const T* lines[1][kSepconvGroup];
-      sepconv_lines(lines, planes + first, 0, 1, a.image_plane(), channels);
       if (pixels >= P && first + M <= taps) {
-        sum_along_columns<true>(sums, lines, others, a.taps_v, row, row - at.x - first);
+        sum_along_columns<true>(sums, planes, others, a.taps_v, row, row - at.x - first);
       } else {
-        sum_along_columns<false>(sums, lines, others, a.taps_v, row, row - at.x - first);
+        sum_along_columns<false>(sums, planes, others, a.taps_v, row, row - at.x - first);
       }
     }
     add_products(totals, grad_out + c * a.plane(), a.plane(), sums, channels, pixels);

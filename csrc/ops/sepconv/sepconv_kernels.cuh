@@ -87,22 +87,19 @@ struct SepconvWeights {
   }
 };
 
-// Rows (or planes) of the image, one for each of M; those that do not exist are the last that does.
-template <class T, int M>
-__device__ __forceinline__ void sepconv_lines(const T* (&lines)[M][kSepconvGroup], const T* image, int64_t step,
-                                              int32_t count, int64_t plane, int32_t channels) {
+// The planes of the image of a thread's channels; those that do not exist are the last that does.
+template <class T>
+__device__ __forceinline__ void sepconv_planes(const T* (&planes)[kSepconvGroup], const T* image, int64_t plane,
+                                               int32_t channels) {
 #pragma unroll
-  for (int r = 0; r < M; ++r) {
-#pragma unroll
-    for (int n = 0; n < kSepconvGroup; ++n) lines[r][n] = image + min(r, count - 1) * step + min(n, channels - 1) * plane;
-  }
+  for (int n = 0; n < kSepconvGroup; ++n) planes[n] = image + min(n, channels - 1) * plane;
 }
 
-// sums[r][n][p] = sum over the taps k of weights[k][p] image[n, first + r, x + p + k]: `lines` are at the first pixel, `left`
-// pixels before the end of their row; kWhole: none of what is read is beyond.
+// sums[r][n][p] = sum over the taps k of weights[k][p] image[n, first + r, x + p + k]: `planes` are at the first pixel, `left`
+// pixels before the end of its row, and the next row is `row` further; kWhole: none of what is read is beyond.
 template <bool kWhole, class T, class A>
 __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvGroup][kSepconvPixels],
-                                               const T* (&lines)[kSepconvRows][kSepconvGroup],
+                                               const T* (&planes)[kSepconvGroup], int64_t row,
                                                const SepconvWeights& weights, int32_t taps, int32_t left) {
   constexpr int P = kSepconvPixels;
   A window[kSepconvRows][kSepconvGroup][P];  // pixel x of the row is at x % P
@@ -110,7 +107,9 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
 #pragma unroll
     for (int r = 0; r < kSepconvRows; ++r) {
 #pragma unroll
-      for (int n = 0; n < kSepconvGroup; ++n) window[r][n][to] = kWhole || k + at < left ? widen<A>(lines[r][n][at]) : A(0);
+      for (int n = 0; n < kSepconvGroup; ++n) {
+        window[r][n][to] = kWhole || k + at < left ? widen<A>(planes[n][r * row + at]) : A(0);
+      }
     }
   };
 #pragma unroll
@@ -135,15 +134,15 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
       }
     }
 #pragma unroll
-    for (int i = 0; i < kSepconvRows * kSepconvGroup; ++i) lines[i / kSepconvGroup][i % kSepconvGroup] += P;
+    for (int n = 0; n < kSepconvGroup; ++n) planes[n] += P;
   }
 }
 
-// sums[r][n][p] = sum over the taps k of weights[k][p] image[n, y + k, x + first + p + r]: `lines` are at the first pixel,
-// `left` pixels before the end of their row; kWhole: none of what is read is beyond.
+// sums[r][n][p] = sum over the taps k of weights[k][p] image[n, y + k, x + first + p + r]: `planes` are at the first pixel,
+// `left` pixels before the end of its row; kWhole: none of what is read is beyond.
 template <bool kWhole, class T, class A>
 __device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepconvGroup][kSepconvPixels],
-                                                  const T* (&lines)[1][kSepconvGroup], const SepconvWeights& weights,
+                                                  const T* (&planes)[kSepconvGroup], const SepconvWeights& weights,
                                                   int32_t taps, int32_t row, int32_t left) {
   constexpr int P = kSepconvPixels, kWindow = P + kSepconvSide - 1;
 #pragma unroll
@@ -159,8 +158,8 @@ __device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepco
       for (int n = 0; n < kSepconvGroup; ++n) {
         A window[kWindow];
 #pragma unroll
-        for (int i = 0; i < kWindow; ++i) window[i] = kWhole || i < left ? widen<A>(lines[0][n][i]) : A(0);
-        lines[0][n] += row;
+        for (int i = 0; i < kWindow; ++i) window[i] = kWhole || i < left ? widen<A>(planes[n][i]) : A(0);
+        planes[n] += row;
 #pragma unroll
         for (int i = 0; i < kSepconvSide * P; ++i) sums[i / P][n][i % P] += w[u][i % P] * window[i / P + i % P];
       }
@@ -187,13 +186,14 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 2 : 1) void sepconv_kern
   image += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
   A totals[kSepconvGroup][P] = {};
   for (int32_t i = 0; i < a.taps_v; i += kSepconvRows) {
-    const T* lines[kSepconvRows][kSepconvGroup];
-    sepconv_lines(lines, image + i * int64_t{a.image_width()}, a.image_width(), a.taps_v - i, a.image_plane(), channels);
+    const T* planes[kSepconvGroup];
+    sepconv_planes(planes, image + i * int64_t{a.image_width()}, a.image_plane(), channels);
+    const int64_t row = i + 1 < a.taps_v ? a.image_width() : 0;
     A sums[kSepconvRows][kSepconvGroup][P], w[kSepconvRows][P];
     if (at.x + P <= a.width) {
-      sum_along_rows<true>(sums, lines, horizontal, a.taps_h, a.image_width() - at.x);
+      sum_along_rows<true>(sums, planes, row, horizontal, a.taps_h, a.image_width() - at.x);
     } else {
-      sum_along_rows<false>(sums, lines, horizontal, a.taps_h, a.image_width() - at.x);
+      sum_along_rows<false>(sums, planes, row, horizontal, a.taps_h, a.image_width() - at.x);
     }
     vertical.load(w, i, a.taps_v);
 #pragma unroll
