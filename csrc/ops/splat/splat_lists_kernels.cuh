@@ -117,12 +117,12 @@ __device__ __forceinline__ void add_list(const T* values, const ScatterArgsGpu& 
     const Landing<A> landing = land(s, shift, b, y, x, flow, metric[0]);
     if ((landing.used >> k & 1) == 0) continue;
     const A weight = k == 0 ? landing.weight[0] : k == 1 ? landing.weight[1] : k == 2 ? landing.weight[2] : landing.weight[3];
-    const int64_t from[1] = {l.values.offset(owner_of<kPath>(s, b), y, x)};
+    const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, x) + 4 * first * l.values.channel_stride()};
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       A v[1][4];
       if (first + g >= l.groups) continue;
-      load_group(values, from, l, first + g, v);
+      load_group(at, l, first + g, v);
 #pragma unroll
       for (int c = 0; c < 4; ++c) sums[g].at[c] += weight * v[0][c];
     }
