@@ -51,6 +51,9 @@ struct ResizeAxis {
 VFI_HOST_DEVICE int64_t whole_part(int64_t a, int64_t b) {
   if (a >> 32 == 0) return static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b));
   int64_t whole = 0;
+#ifdef __CUDACC__
+#pragma unroll 1  // unrolled, its steps would be moved out of loops around a call, and so taken by every pixel
+#endif
   for (int bit = 30; bit >= 0; --bit) {
     if (a >> bit < b) continue;
     a -= b << bit;

@@ -177,7 +177,7 @@ __device__ __forceinline__ void store_keyframe(const SampleArgsGpu& args, const 
 
 // out: [B, 2 K, h, w]. The block computes the weights of the taus once, kThreads at a time.
 template <class A>
-__global__ __launch_bounds__(kThreads) void grad_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, 2) void grad_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
   VFI_DYNAMIC_SHARED(A, weights);
   const Place p = place<false>(grid);
   const int64_t b = whole_part(p.b, args.path.curve.count);
