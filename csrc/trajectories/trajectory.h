@@ -46,9 +46,20 @@ struct ResizeAxis {
   A l;
 };
 
-// a / b of numbers that are not negative, b below 2^32. A GPU divides 64 bits in many times the steps of 32.
+// a / b of numbers that are not negative, b below 2^32 and a / b below 2^31. A GPU divides 64 bits by a call of a function, with
+// its registers in memory meanwhile; numbers that need them are rare.
 VFI_HOST_DEVICE int64_t whole_part(int64_t a, int64_t b) {
-  return a >> 32 == 0 ? static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b)) : a / b;
+  if (a >> 32 == 0) return static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b));
+  int64_t whole = 0;
+#ifdef __CUDACC__
+#pragma unroll 1  // unrolled, its steps would be moved out of loops around a call, and so taken by every pixel
+#endif
+  for (int bit = 30; bit >= 0; --bit) {
+    if (a >> bit < b) continue;
+    a -= b << bit;
+    whole += int64_t{1} << bit;
+  }
+  return whole;
 }
 
 template <class A>

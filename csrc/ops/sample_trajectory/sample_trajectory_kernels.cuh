@@ -143,6 +143,7 @@ __device__ __forceinline__ A tap_of(const Taps<A>& taps, int32_t k) {
 template <class A, class Weight>
 __device__ __forceinline__ void add_taus(const SampleArgsGpu& args, int64_t b, int32_t first, int32_t end, int32_t y,
                                          int32_t x, A share, Weight&& weight, A (&sums)[2]) {
+#pragma unroll 1
   for (int32_t t = first; t < end; ++t) {
     const A w = weight(t, y, x);
     if (!has_gradient(w)) continue;
@@ -156,7 +157,6 @@ template <class A, class Weight>
 __device__ __forceinline__ void gather_taus(const SampleArgsGpu& args, int64_t b, int32_t first, int32_t end,
                                             const Place& p, Weight&& weight, A (&sums)[2]) {
   const Resize& r = args.path.size;
-  if (r.same()) return add_taus(args, b, first, end, p.y, p.x, A(1), weight, sums);
   const Readers rows = readers_of(p.y, r.h, r.H), columns = readers_of(p.x, r.w, r.W);
   for (int32_t y = rows.first; y <= rows.last; ++y) {
     const A share_y = share_of(resize_axis<A>(y, r.h, r.H), p.y);
@@ -167,32 +167,45 @@ __device__ __forceinline__ void gather_taus(const SampleArgsGpu& args, int64_t b
   }
 }
 
-// out: [B, 2 K, h, w]. The block computes the weights of taus that pixels share once, kThreads at a time.
 template <class A>
-__global__ __launch_bounds__(kThreads) void grad_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
+__device__ __forceinline__ void store_keyframe(const SampleArgsGpu& args, const Place& p, A (&sums)[2]) {
+  const int64_t b = whole_part(p.b, args.path.curve.count);
+  sums[0] *= scale_x<A>(args.path.size);
+  sums[1] *= scale_y<A>(args.path.size);
+  store_channels(args.out, b, 2 * (p.b - b * args.path.curve.count), p.y, p.x, sums);
+}
+
+// out: [B, 2 K, h, w]. The block computes the weights of the taus once, kThreads at a time.
+template <class A>
+__global__ __launch_bounds__(kThreads, 2) void grad_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
   VFI_DYNAMIC_SHARED(A, weights);
   const Place p = place<false>(grid);
   const int64_t b = whole_part(p.b, args.path.curve.count);
   const int32_t k = static_cast<int32_t>(p.b - b * args.path.curve.count);
   const int32_t thread = threadIdx.y * blockDim.x + threadIdx.x;
   A sums[2] = {A(0), A(0)};
-  if (args.path.per_pixel) {
-    const auto weight = [&](int32_t t, int32_t y, int32_t x) { return tap_of(load_taps<A>(args.path, b, t, y, x), k); };
-    if (p.inside) gather_taus(args, b, 0, args.path.count, p, weight, sums);
-  } else {
-    for (int32_t first = 0; first < args.path.count; first += kThreads) {
-      const int32_t end = min(first + kThreads, args.path.count);
-      __syncthreads();
-      if (first + thread < end) weights[thread] = tap_of(load_taps<A>(args.path, b, first + thread, 0, 0), k);
-      __syncthreads();
-      const auto weight = [&](int32_t t, int32_t, int32_t) { return weights[t - first]; };
-      if (p.inside) gather_taus(args, b, first, end, p, weight, sums);
-    }
+  for (int32_t first = 0; first < args.path.count; first += kThreads) {
+    const int32_t end = min(first + kThreads, args.path.count);
+    __syncthreads();
+    if (first + thread < end) weights[thread] = tap_of(load_taps<A>(args.path, b, first + thread, 0, 0), k);
+    __syncthreads();
+    const auto weight = [&](int32_t t, int32_t, int32_t) { return weights[t - first]; };
+    if (p.inside) gather_taus(args, b, first, end, p, weight, sums);
   }
+  if (p.inside) store_keyframe(args, p, sums);
+}
+
+// The same of taus that differ from pixel to pixel.
+template <class A>
+__global__ __launch_bounds__(kThreads) void grad_pixel_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
+  const Place p = place<false>(grid);
   if (!p.inside) return;
-  sums[0] *= scale_x<A>(args.path.size);
-  sums[1] *= scale_y<A>(args.path.size);
-  store_channels(args.out, b, 2 * k, p.y, p.x, sums);
+  const int64_t b = whole_part(p.b, args.path.curve.count);
+  const int32_t k = static_cast<int32_t>(p.b - b * args.path.curve.count);
+  A sums[2] = {A(0), A(0)};
+  const auto weight = [&](int32_t t, int32_t y, int32_t x) { return tap_of(load_taps<A>(args.path, b, t, y, x), k); };
+  gather_taus(args, b, 0, args.path.count, p, weight, sums);
+  store_keyframe(args, p, sums);
 }
 
 // Calls run(A(), part, blocks) for planes [batch, height, width].
@@ -222,7 +235,11 @@ inline void launch_grad_keyframes(const SampleArgsGpu& args, bool float64, cudaS
   for_planes(float64, args.batch * args.path.curve.count, r.h, r.w,
              [&](auto compute, const PixelGrid& part, Grid blocks) {
                using A = decltype(compute);
-               VFI_LAUNCH((grad_keyframes_kernel<A>), blocks, part.block, kThreads * sizeof(A), stream, args, part);
+               if (args.path.per_pixel) {
+                 VFI_LAUNCH((grad_pixel_keyframes_kernel<A>), blocks, part.block, 0, stream, args, part);
+               } else {
+                 VFI_LAUNCH((grad_keyframes_kernel<A>), blocks, part.block, kThreads * sizeof(A), stream, args, part);
+               }
              });
 }
 

@@ -46,18 +46,24 @@ __device__ __forceinline__ Bounds bounds_of(const Landing<A>& p) {
   return {{p.x, p.y, -p.x, -p.y}};
 }
 
-// The smallest of each of 16 numbers over the lanes of a warp: lanes 2 i and 2 i + 1 get that of number i. Each step halves
-// the numbers that a lane has and doubles the lanes that they come from.
-__device__ __forceinline__ int32_t smallest_of_sixteen(int32_t (&v)[16], int lane) {
+// Lanes that differ by kLanes exchange half of their numbers, and keep the smaller ones of the others.
+template <int kLanes>
+__device__ __forceinline__ void halve_numbers(int32_t (&v)[16], int lane) {
+  constexpr int kHalf = kLanes / 2;
+  const bool upper = lane & kLanes;
 #pragma unroll
-  for (int half = 8; half > 0; half /= 2) {
-    const bool upper = lane & (2 * half);
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const int32_t keep = upper ? v[i + half] : v[i], give = upper ? v[i] : v[i + half];
-      v[i] = min(keep, __shfl_xor_sync(kFullWarp, give, 2 * half));
-    }
+  for (int i = 0; i < kHalf; ++i) {
+    const int32_t keep = upper ? v[i + kHalf] : v[i], give = upper ? v[i] : v[i + kHalf];
+    v[i] = min(keep, __shfl_xor_sync(kFullWarp, give, kLanes));
   }
+}
+
+// The smallest of each of 16 numbers over the lanes of a warp: lanes 2 i and 2 i + 1 get that of number i.
+__device__ __forceinline__ int32_t smallest_of_sixteen(int32_t (&v)[16], int lane) {
+  halve_numbers<16>(v, lane);
+  halve_numbers<8>(v, lane);
+  halve_numbers<4>(v, lane);
+  halve_numbers<2>(v, lane);
   return min(v[0], __shfl_xor_sync(kFullWarp, v[0], 1));
 }
 

@@ -11,8 +11,8 @@
 
 namespace vfi::cuda {
 
-template <class A>
-constexpr int kBandRows = sizeof(A) == 8 ? 2 : 4;
+template <class A, bool kPath>
+constexpr int kBandRows = sizeof(A) == 8 || kPath ? 2 : 4;
 // Lanes of a warp with the cell of the lane before, from which on adding them up first is worth its shuffles.
 constexpr int kCrowd = 24;
 
@@ -111,14 +111,11 @@ __device__ __forceinline__ void add_up_runs(const Share<A>& cell, int lane, A (&
 
 template <class A>
 __device__ __forceinline__ void add_columns(const Share<A>& cell, A (&sum)[4][4]) {
+  A taken[8];
 #pragma unroll
-  for (int c = 0; c < 4; ++c) {
-    const A top = __shfl_sync(kFullWarp, sum[1][c], cell.previous), bottom = __shfl_sync(kFullWarp, sum[3][c], cell.previous);
-    if (cell.joins) {
-      sum[0][c] += top;
-      sum[2][c] += bottom;
-    }
-  }
+  for (int i = 0; i < 8; ++i) taken[i] = __shfl_sync(kFullWarp, sum[1 + i / 4 * 2][i % 4], cell.previous);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) sum[i / 4 * 2][i % 4] += cell.joins ? taken[i] : A(0);
 }
 
 // One row of a group of channels. `carried` is the lower left corner of the row above, then of this one.
@@ -147,23 +144,23 @@ __device__ __forceinline__ void add_row(const Share<A>& cell, int32_t width, int
 template <bool kPath, class A, class T>
 __device__ __forceinline__ void scatter_band(const T* values, const ScatterArgsGpu& s, const SumLayout& l, int64_t b,
                                              int32_t top, int32_t first, int32_t end) {
-  constexpr int R = kBandRows<A>;
+  constexpr int R = kBandRows<A, kPath>;
   const int lane = threadIdx.x;
   const Column<R> from(top, blockIdx.x * 32 + lane, s.H, s.W);
   Landing<A> landings[R];
   land_column<kPath>(s, b, from, landings);
   Share<A> cells[R];
-  int64_t row[R];
+  const T* at[R];
 #pragma unroll
   for (int r = 0; r < R; ++r) {
     cells[r] = relate_row(s, landings[r], lane);
     if (r > 0) relate_column(cells[r - 1], cells[r], landings[r - 1], landings[r], lane);
-    row[r] = l.values.offset(owner_of<kPath>(s, b), from.y[r], from.last_x);
+    at[r] = values + l.values.offset(owner_of<kPath>(s, b), from.y[r], from.last_x) + 4 * first * l.values.channel_stride();
   }
 #pragma unroll 1
   for (int32_t g = first; g < end; ++g) {
     A v[R][4], carried[4];
-    load_group(values, row, l, g, v);
+    load_group(at, l, g, v);
     A* const sums = sums_at<A>(s, l, b, g, 0, 0);
 #pragma unroll
     for (int r = 0; r < R; ++r) add_row(cells[r], s.target_W, lane, v[r], sums, carried);
@@ -175,7 +172,7 @@ template <class T, class A, bool kPath>
 __global__ __launch_bounds__(kThreads, sizeof(A) == 8 ? 1 : 2) void scatter_kernel(const T* __restrict__ values,
                                                                                   ScatterArgsGpu s, SumLayout l,
                                                                                   int32_t chunk, int32_t chunks) {
-  constexpr int R = kBandRows<A>;
+  constexpr int R = kBandRows<A, kPath>;
   for (int64_t z = blockIdx.z; z < s.B * chunks; z += gridDim.z) {
     const int64_t b = chunks == 1 ? z : z / chunks;
     const int32_t first = static_cast<int32_t>(z - b * chunks) * chunk, end = min(first + chunk, l.groups);
@@ -189,20 +186,21 @@ inline void launch_scatter(const void* values, Dtype dtype, const ScatterArgsGpu
                            cudaStream_t stream) {
   if (s.B * l.groups == 0 || s.pixels() == 0 || s.target_plane() == 0) return;
   // A warp has all groups, as long as there are warps for every multiprocessor.
-  constexpr int64_t kEnoughWarps = 4096;
-  const int64_t rows = s.float64 ? kBandRows<double> : kBandRows<float>, warps = ceil_div(s.W, 32) * ceil_div(s.H, rows) * s.B;
-  int64_t chunks = 1;
-  while (chunks < l.groups && warps * chunks < kEnoughWarps) ++chunks;
-  const int32_t chunk = static_cast<int32_t>(ceil_div(l.groups, chunks));
-  chunks = ceil_div(l.groups, chunk);
+  constexpr int64_t kEnoughWarps = 2048;
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    const dim3 block(32, kThreads / 32);
-    const Grid grid(ceil_div(s.W, 32), grid_size(ceil_div(s.H, block.y * rows)), grid_size(s.B * chunks));
     const auto run = [&](auto is_path) {
-      VFI_LAUNCH((scatter_kernel<T, A, decltype(is_path)::value>), grid, block, 0, stream, static_cast<const T*>(values), s,
-                 l, chunk, static_cast<int32_t>(chunks));
+      constexpr bool kPath = decltype(is_path)::value;
+      const int64_t bands = ceil_div(s.H, kBandRows<A, kPath>), warps = ceil_div(s.W, 32) * bands * s.B;
+      int64_t chunks = 1;
+      while (chunks < l.groups && warps * chunks < kEnoughWarps) ++chunks;
+      const int32_t chunk = static_cast<int32_t>(ceil_div(l.groups, chunks));
+      chunks = ceil_div(l.groups, chunk);
+      const dim3 block(32, kThreads / 32);
+      const Grid grid(ceil_div(s.W, 32), grid_size(ceil_div(bands, block.y)), grid_size(s.B * chunks));
+      VFI_LAUNCH((scatter_kernel<T, A, kPath>), grid, block, 0, stream, static_cast<const T*>(values), s, l, chunk,
+                 static_cast<int32_t>(chunks));
     };
     s.path.count > 0 ? run(std::true_type()) : run(std::false_type());
   });

@@ -131,16 +131,19 @@ __device__ __forceinline__ void multiply_softmax(const ScatterArgsGpu& s, const 
   }
 }
 
+// `there`: it is a pixel at all.
 template <class A>
 __device__ __forceinline__ Landing<A> land(const ScatterArgsGpu& s, const SampleShift<A>& shift, int64_t b, int32_t y,
-                                           int32_t x, const A (&flow)[2], A metric) {
-  if (skips_by_metric(s.factor) && !finite(metric)) return {};
+                                           int32_t x, const A (&flow)[2], A metric, bool there = true) {
   Landing<A> landing = land_unweighted(s, y, x, flow);
+  if (!there || (skips_by_metric(s.factor) && !finite(metric))) landing.used = 0;
+  if (landing.used == 0) landing.x = kNowhere;
   if (s.factor == Factor::kSoftmax) {
     multiply_softmax(s, shift, b, metric, landing);
   } else if (s.factor != Factor::kOne) {
     const A sign = s.factor == Factor::kOneMinusSigmoid ? A(1) : A(-1);
     const A factor = s.factor == Factor::kLinear ? metric : A(1) / (A(1) + std::exp(sign * metric));
+#pragma unroll
     for (int k = 0; k < 4; ++k) landing.weight[k] *= factor;
   }
   return landing;
@@ -191,28 +194,25 @@ __device__ __forceinline__ void land_column(const ScatterArgsGpu& s, int64_t b, 
   if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), at.y, at.last_x, metric);
   const SampleShift<A> shift = shift_of<A>(s, b);
 #pragma unroll
-  for (int r = 0; r < R; ++r) {
-    landings[r] = Landing<A>{};
-    if (r < at.rows) landings[r] = land(s, shift, b, at.y[r], at.x, flow[r], metric[r][0]);
-  }
+  for (int r = 0; r < R; ++r) landings[r] = land(s, shift, b, at.y[r], at.x, flow[r], metric[r][0], r < at.rows);
 }
 
-// Channels 4 g ... 4 g + 3 of pixels whose first channels are at `values` + row[r]: values to spread, which are 1 for the
-// weight. All loads are in flight together.
+// Channels 4 g ... 4 g + 3 of the pixels whose channel 4 g is at at[r]: values to spread, which are 1 for the weight. All loads
+// are in flight together. at[r] moves on to the next group.
 template <class T, class A, int R>
-__device__ __forceinline__ void load_group(const T* values, const int64_t (&row)[R], const SumLayout& l, int32_t g,
-                                           A (&v)[R][4]) {
+__device__ __forceinline__ void load_group(const T* (&at)[R], const SumLayout& l, int32_t g, A (&v)[R][4]) {
   const int64_t step = l.values.channel_stride();
   const int32_t left = l.values.channels - 4 * g;
-  values += 4 * g * step;
   Pack<T, 4> raw[R];
   if (left >= 4) {
 #pragma unroll
     for (int r = 0; r < R; ++r) {
       if (l.packed) {
-        raw[r] = load_pack<T, 4>(values + row[r]);
+        raw[r] = load_pack<T, 4>(at[r]);
+        at[r] += 4;
       } else {
-        for (int c = 0; c < 4; ++c) raw[r].at[c] = values[row[r] + c * step];
+#pragma unroll
+        for (int c = 0; c < 4; ++c, at[r] += step) raw[r].at[c] = *at[r];
       }
     }
 #pragma unroll
@@ -221,12 +221,17 @@ __device__ __forceinline__ void load_group(const T* values, const int64_t (&row)
   }
 #pragma unroll
   for (int c = 0; c < 4; ++c) {
-    const A rest = l.with_weight && c == left ? A(1) : A(0);
+    if (c < left) {
 #pragma unroll
-    for (int r = 0; r < R; ++r) v[r][c] = rest;
-    if (c >= left) continue;
+      for (int r = 0; r < R; ++r) {
+        v[r][c] = widen<A>(*at[r]);
+        at[r] += step;
+      }
+    } else {
+      const A rest = l.with_weight && c == left ? A(1) : A(0);
 #pragma unroll
-    for (int r = 0; r < R; ++r) v[r][c] = widen<A>(values[row[r] + c * step]);
+      for (int r = 0; r < R; ++r) v[r][c] = rest;
+    }
   }
 }
 

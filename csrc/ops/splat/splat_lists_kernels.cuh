@@ -117,12 +117,12 @@ __device__ __forceinline__ void add_list(const T* values, const ScatterArgsGpu& 
     const Landing<A> landing = land(s, shift, b, y, x, flow, metric[0]);
     if ((landing.used >> k & 1) == 0) continue;
     const A weight = k == 0 ? landing.weight[0] : k == 1 ? landing.weight[1] : k == 2 ? landing.weight[2] : landing.weight[3];
-    const int64_t from[1] = {l.values.offset(owner_of<kPath>(s, b), y, x)};
+    const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, x) + 4 * first * l.values.channel_stride()};
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       A v[1][4];
       if (first + g >= l.groups) continue;
-      load_group(values, from, l, first + g, v);
+      load_group(at, l, first + g, v);
 #pragma unroll
       for (int c = 0; c < 4; ++c) sums[g].at[c] += weight * v[0][c];
     }
@@ -180,8 +180,10 @@ void launch_ordered_as(const void* values, const ScatterArgsGpu& s, const SumLay
              static_cast<const T*>(values), s, l, t, lists, d);
 }
 
-// Groups of channels that a tile has at once.
-inline int groups_of_tile(const ScatterArgsGpu& s, const SumLayout& l) { return !s.float64 && l.groups > 1 ? 2 : 1; }
+// Groups of channels that a tile has at once; a path takes the registers of a second one.
+inline int groups_of_tile(const ScatterArgsGpu& s, const SumLayout& l) {
+  return !s.float64 && s.path.count == 0 && l.groups > 1 ? 2 : 1;
+}
 
 inline void launch_ordered(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l, const BoundsTree& t,
                            const CellLists& lists, const Direct& d, cudaStream_t stream) {
@@ -191,7 +193,7 @@ inline void launch_ordered(const void* values, Dtype dtype, const ScatterArgsGpu
     using A = decltype(compute);
     const auto run = [&](auto is_path) {
       constexpr bool kPath = decltype(is_path)::value;
-      if constexpr (sizeof(A) == sizeof(float)) {
+      if constexpr (sizeof(A) == sizeof(float) && !kPath) {
         if (groups_of_tile(s, l) == 2) return launch_ordered_as<T, A, kPath, 2>(values, s, l, t, lists, d, stream);
       }
       launch_ordered_as<T, A, kPath, 1>(values, s, l, t, lists, d, stream);

@@ -86,8 +86,7 @@ __device__ __forceinline__ void add_row_to_tile(const T* values, const ScatterAr
   A flow[1][2], metric[1][1] = {}, v[G][4] = {};
   load_flows<kPath>(s, b, from.y, from.last_x, flow);
   if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), from.y, from.last_x, metric);
-  Landing<A> landing;
-  if (from.rows > 0) landing = land(s, shift, b, y, from.x, flow[0], metric[0][0]);
+  Landing<A> landing = land(s, shift, b, y, from.x, flow[0], metric[0][0], from.rows > 0);
   unsigned corners = 0;
   if (landing.used != 0) {
     landing.x -= tile.x;
@@ -96,12 +95,15 @@ __device__ __forceinline__ void add_row_to_tile(const T* values, const ScatterAr
   }
   if (!__any_sync(kFullWarp, corners != 0)) return;
   if (corners != 0) {
-    const int64_t row[1] = {l.values.offset(owner_of<kPath>(s, b), y, from.last_x)};
+    const int64_t channel = 4 * first * l.values.channel_stride();
+    const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, from.last_x) + channel};
 #pragma unroll
     for (int g = 0; g < G; ++g) {
       A group[1][4];
-      if (first + g < l.groups) load_group(values, row, l, first + g, group);
-      for (int c = 0; c < 4 && first + g < l.groups; ++c) v[g][c] = group[0][c];
+      if (first + g >= l.groups) continue;
+      load_group(at, l, first + g, group);
+#pragma unroll
+      for (int c = 0; c < 4; ++c) v[g][c] = group[0][c];
     }
   }
   add_to_tile<A, G>(tile, corners, landing.x, landing.y, landing.weight, v);
@@ -155,9 +157,8 @@ __device__ __forceinline__ void finish_target(T* out, const ScatterArgsGpu& s, c
   out += d.shape.offset(p.b, p.y, p.x);
 #pragma unroll
   for (int c = 0; c < 4 * G; ++c) {
-    if (c >= d.shape.channels) break;
-    *out = narrow_to<T>(quotient(d.finish.division, sums[c / 4].at[c % 4], q));
-    out += d.shape.channel_stride();
+    if (c >= d.shape.channels) continue;
+    out[c * d.shape.channel_stride()] = narrow_to<T>(quotient(d.finish.division, sums[c / 4].at[c % 4], q));
   }
 }
 
@@ -203,8 +204,12 @@ __device__ __forceinline__ void sum_tile(const T* values, const ScatterArgsGpu& 
   __syncwarp();
 }
 
+// Blocks on one multiprocessor: as many as keep every register out of memory.
+template <class A, bool kPath, int G>
+constexpr int kTileResident = sizeof(A) == 8 ? 2 : kPath ? 3 : G == 2 ? 4 : 5;
+
 template <class T, class A, bool kPath, int G>
-__global__ __launch_bounds__(32 * kTileWarps, sizeof(A) == 8 ? 2 : 5) void ordered_kernel(const T* __restrict__ values,
+__global__ __launch_bounds__(32 * kTileWarps, (kTileResident<A, kPath, G>)) void ordered_kernel(const T* __restrict__ values,
                                                                                          ScatterArgsGpu s, SumLayout l,
                                                                                          BoundsTree t, Direct d) {
   constexpr int kTargets = G * TargetTile<A, G>::kRows * kTileColumns;
