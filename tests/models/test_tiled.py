@@ -1,5 +1,9 @@
 """Every model in squares: of a given side, or of what fits into a memory."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +16,7 @@ from vfi.models.interpolator import Interpolator
 from vfi.models.tiled import Tiled, tiled
 from vfi.networks import memory
 
+ROOT = Path(__file__).resolve().parents[2]
 IN_TILES = [name for name in vfi.MODELS if registry.entry_of(name).loaded().works_in_tiles]
 WHOLE = [name for name in vfi.MODELS if name not in IN_TILES]
 
@@ -125,14 +130,23 @@ class Hungry(Mean):
         return super().interpolate(frame0, frame1, t)
 
 
-@pytest.mark.skipif(memory._status("VmHWM") is None, reason="this system does not tell")
-def test_a_limit_holds():
-    """Large frames: what they take beside themselves is within the limit."""
+def print_peaks():
+    """Of large frames within a limit, and without one: what they take beside themselves, in MiB."""
     frames = [torch.rand(1, 3, 720, 1280) for _ in range(2)]
     limited = Tiled(Hungry(), None, 120 << 20, "cpu")
-    limited.interpolate(*(frame[..., :300, :300].contiguous() for frame in frames), 0.5)
-    assert memory.peak_bytes(lambda: limited.interpolate(*frames, 0.5), "cpu") < 120 << 20
-    assert memory.peak_bytes(lambda: Hungry().interpolate(*frames, 0.5), "cpu") > 350 << 20
+    for model in (limited, Hungry()):
+        model.interpolate(*frames, 0.5)  # what a first run loads is not its frames'
+        print(memory.peak_bytes(lambda model=model: model.interpolate(*frames, 0.5), "cpu") >> 20)
+
+
+@pytest.mark.skipif(memory._status("VmHWM") is None, reason="this system does not tell")
+def test_a_limit_holds():
+    """In a process of its own: pages of a long one that the system had taken back would count when they return."""
+    code = "from tests.models.test_tiled import print_peaks; print_peaks()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    within, without = map(int, done.stdout.split())
+    assert within < 120
+    assert without > 350
 
 
 def test_the_command(make_video, slide, tmp_path, capsys):
