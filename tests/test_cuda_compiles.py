@@ -75,7 +75,7 @@ def parse(log: str) -> dict[str, tuple[int, int]]:
 
 
 def sources_and_archs():
-    """Some for sm_90 in the slow run, which builds a library of all for sm_90 too; every source and arch at night."""
+    """Some for sm_90 in the slow run, where tests/ptx have nvcc read all of them; every source and arch at night."""
     for source in SOURCES:
         for arch in ARCHS:
             chosen = arch == "9.0" and source.stem in ("backward_warp_cuda", "correlation_cuda", "splat_cuda")
@@ -106,7 +106,7 @@ def test_every_op_has_a_source():
 EVERY_ARCH = "8.0;9.0;10.0+PTX"
 
 
-@pytest.fixture(scope="module", params=["9.0", pytest.param(EVERY_ARCH, marks=pytest.mark.nightly)])
+@pytest.fixture(scope="module", params=[pytest.param(archs, marks=pytest.mark.nightly) for archs in ("9.0", EVERY_ARCH)])
 def archs(request) -> str:
     return request.param
 
