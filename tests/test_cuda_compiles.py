@@ -106,7 +106,7 @@ def test_every_op_has_a_source():
 EVERY_ARCH = "8.0;9.0;10.0+PTX"
 
 
-@pytest.fixture(scope="module", params=[pytest.param(archs, marks=pytest.mark.nightly) for archs in ("9.0", EVERY_ARCH)])
+@pytest.fixture(scope="module", params=[pytest.param(a, marks=pytest.mark.nightly) for a in ("9.0", EVERY_ARCH)])
 def archs(request) -> str:
     return request.param
 
