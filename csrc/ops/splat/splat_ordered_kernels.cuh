@@ -92,6 +92,8 @@ __device__ __forceinline__ void add_row_to_tile(const T* values, const ScatterAr
     landing.x -= tile.x;
     landing.y -= tile.y;
     corners = landing.used & corners_in_tile<A, G>(landing.x, landing.y);
+  } else {
+    landing.x = landing.y = 0;  // an address is made of them, far as the pixel may go
   }
   if (!__any_sync(kFullWarp, corners != 0)) return;
   if (corners != 0) {
