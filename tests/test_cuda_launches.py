@@ -9,7 +9,7 @@ from op_calls import CASES, make
 from vfi_kernels.testing import map_tensors, tensors
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_deterministic_splat_of_more_rows_than_a_grid_has():
     image, flow = torch.randn(1, 1, 8 * 65535 + 9, 1), torch.zeros(1, 2, 8 * 65535 + 9, 1)
     (out,), _, _ = emulated_op("splat")([image], flow, None, "sum", "zero", False, True)

@@ -77,8 +77,15 @@ def check(case, threads, count):
     assert not leaks, f"bytes left behind by each call: {leaks}"
 
 
+BY_DAY = ("splat", "modulated_deform_conv2d", "patch_gather")  # a kernel with scratch memory, with weights, with lists
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda c: c.op)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=() if c.op in BY_DAY else pytest.mark.nightly) for c in ONE_OF_EACH],
+    ids=[c.op for c in ONE_OF_EACH],
+)
 def test_calls_leave_nothing_behind(case, threads):
     check(case, threads, 500)
 

@@ -86,7 +86,7 @@ def test_synthesis_learns(tmp_path):
     assert losses[-1] > losses[0] + 1.5, losses
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_three_stages(tmp_path):
     """Each begins where the one before ended; what is frozen stays, what is trained moves."""
     whole = fresh()
