@@ -101,8 +101,12 @@ def test_a_y4m_that_is_cut_off_is_told(tmp_path, capsys):
         assert run("-", "-o", tmp_path / "pipe.mkv", "--overwrite") == 0
 
 
+BY_DAY = (".y4m", ".ts", ".mkv", ".mp4")
+SUFFIXES = (*BY_DAY, ".m2ts", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut", ".mov")
+
+
 @pytest.mark.parametrize(
-    "suffix", [".y4m", ".ts", ".m2ts", ".mkv", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut", ".mov", ".mp4"]
+    "suffix", [pytest.param(s, marks=() if s in BY_DAY else pytest.mark.nightly) for s in SUFFIXES], ids=SUFFIXES
 )
 def test_a_pipe_that_ends_too_early_is_told_as_a_file_is(tmp_path, capsys, suffix):
     """And one that comes whole is whole."""
