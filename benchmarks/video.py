@@ -3,7 +3,8 @@
 A made-up clip of 1920x1080 in H.264 is written anew with every frame twice: by `vfi interpolate`'s path (decoded, to
 RGB, cuts looked for, back, encoded), and by the ffmpeg program through RGB with the same encoder and settings, on two
 threads. They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N
-frames of 160x90 instead, and prints what malloc has in use and the resident size as they go by.
+frames of 160x90 instead, and prints what malloc has in use and the resident size as they go by. `--network` has RIFE
+4.25 in float32 make the frames between, and prints the wall time over that of the network alone on as many pairs.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -25,7 +27,9 @@ import torch
 
 from vfi.commands import interpolate_video
 from vfi.commands.video_plan import VideoJob
-from vfi.models.interpolator import Interpolator
+from vfi.engines.plans import Plan, built
+from vfi.models import rife
+from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.colours import from_rgb
 from vfi.video.encoder import BT709
 
@@ -93,6 +97,29 @@ def rates(count: int, bits: int, turns: int) -> None:
               f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}")  # fmt: skip
 
 
+def with_network(count: int, turns: int) -> None:
+    torch.manual_seed(0)
+    model = built(rife.load(variant="4.25"), Plan("torch", "float32"))
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
+        make(source, 1920, 1080, count, "yuv420p")
+        job = VideoJob(source, out, factor=Fraction(2), progress="none", overwrite=True)
+        frames = [torch.rand(1, 3, 1080, 1920) for _ in range(count)]
+        ratios = []
+        for _ in range(turns + 1):
+            begun = time.monotonic()
+            interpolate_video.run(job, [(model, "cpu")])
+            whole = time.monotonic() - begun
+            begun = time.monotonic()
+            with torch.inference_mode():
+                for first, second in pairwise(frames):
+                    interpolate_many(model, first, second, [0.5])
+            alone = time.monotonic() - begun
+            ratios.append(whole / alone)
+            print(f"file to file {whole:.2f} s, the network alone {alone:.2f} s")
+        print(f"{statistics.median(ratios[1:]):.3f} of the network's own time")
+
+
 def memory(count: int) -> None:
     import ctypes
 
@@ -128,11 +155,15 @@ def main() -> None:
         "--bits", type=int, nargs="+", choices=(8, 10), default=[8, 10], help="per sample (default both)"
     )
     parser.add_argument("--turns", type=int, default=3, help="how often each side runs (default 3)")
-    parser.add_argument("--memory", type=int, metavar="N", help="of N tiny frames instead")
+    parser.add_argument("--memory", type=int, metavar="N", help="of N tiny frames instead (default: rates)")
+    parser.add_argument("--network", action="store_true", help="with RIFE 4.25 instead (default: rates)")
     options = parser.parse_args()
     torch.set_num_threads(2)
     if options.memory:
         memory(options.memory)
+        return
+    if options.network:
+        with_network(options.frames, options.turns)
         return
     if shutil.which("ffmpeg") is None:
         raise SystemExit("benchmarks/video.py: expected an ffmpeg program to compare with, got none")
