@@ -31,6 +31,19 @@ __device__ __forceinline__ void load_matrices(unsigned (&r)[4], unsigned shared)
   }
 }
 
+// Two of them, of which lanes 8 q .. 8 q + 7 with q < 2 say where the lines are.
+template <bool kTurned>
+__device__ __forceinline__ void load_matrices(unsigned (&r)[2], unsigned shared) {
+  if constexpr (kTurned) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(shared)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(shared) : "memory");
+  }
+}
+
 // 16 rows x 8 columns += a b, 32 bytes of k. A lane has columns 2 (l % 4) and the next: of row l / 4 in `upper`, of row
 // l / 4 + 8 in `lower`.
 template <class F>

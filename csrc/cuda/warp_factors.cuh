@@ -3,9 +3,7 @@
 // devices) the second definitions compute the same.
 #pragma once
 
-#include <type_traits>
-
-#include "cuda/launch.cuh"
+#include "cuda/tensor_cores.cuh"
 
 namespace vfi::cuda {
 
@@ -18,7 +16,7 @@ struct WarpSums {
 
 // Element (row, k) of the left factor, (k, column) of the right one, is at [row][k] with kDepthInside, else at [k][row], of
 // shared memory whose lines are kStep elements apart and 16 bytes aligned. A lane reads from at + place() on.
-#if defined(VFI_CUDA_EMULATION) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+#ifndef VFI_TENSOR_CORES
 template <class F, int kStep, bool kDepthInside>
 class WarpFactor {
   const F* elements_;
@@ -54,13 +52,7 @@ struct LeftFactor {
   }
   __device__ __forceinline__ void load(const F* at, int offset) {
     const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(at)) + offset * static_cast<int>(sizeof(F));
-    if constexpr (kDepthInside) {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3]) : "r"(from) : "memory");
-    } else {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3]) : "r"(from) : "memory");
-    }
+    load_matrices<!kDepthInside>(bits, from);
   }
 };
 
@@ -74,29 +66,13 @@ struct RightFactor {
   }
   __device__ __forceinline__ void load(const F* at, int offset) {
     const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(at)) + offset * static_cast<int>(sizeof(F));
-    if constexpr (kDepthInside) {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-                   : "=r"(bits[0]), "=r"(bits[1]) : "r"(from) : "memory");
-    } else {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                   : "=r"(bits[0]), "=r"(bits[1]) : "r"(from) : "memory");
-    }
+    load_matrices<!kDepthInside>(bits, from);
   }
 };
 
 template <class F, class Left, class Right>
 __device__ __forceinline__ void multiply_add(WarpSums& sums, const Left& left, const Right& right) {
-  float(&c)[4] = sums.at;
-  const unsigned(&a)[4] = left.bits;
-  if constexpr (std::is_same_v<F, Half>) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(right.bits[0]), "r"(right.bits[1]));
-  } else {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(right.bits[0]), "r"(right.bits[1]));
-  }
+  multiply_matrices<F>(sums.at, sums.at + 2, left.bits, right.bits[0], right.bits[1]);
 }
 #endif
 

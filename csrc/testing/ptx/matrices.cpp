@@ -29,12 +29,16 @@ void put(Tile& tile, int l, bool transposed, uint32_t value) {
 }
 
 // Row r of matrix q begins where lane 8 q + r says.
-void load_matrices(Warp& w, const Op& op) {
+void locate_rows(Warp& w, const Op& op, Access access, Request& r) {
   need_all_lanes(w, op);
-  Request r;
   read_addresses(w, op, r);
   const int rows = 8 * op.count;
-  locate_given(w, op, rows == kLanes ? kAllLanes : (1u << rows) - 1, 16, Access::kRead, r, op.space);
+  locate_given(w, op, rows == kLanes ? kAllLanes : (1u << rows) - 1, 16, access, r, op.space);
+}
+
+void load_matrices(Warp& w, const Op& op) {
+  Request r;
+  locate_rows(w, op, Access::kRead, r);
   for (int q = 0; q < op.count; ++q) {
     Tile tile;
     for (int row = 0; row < 8; ++row) std::memcpy(tile[row], r.at[8 * q + row], 16);
@@ -43,11 +47,8 @@ void load_matrices(Warp& w, const Op& op) {
 }
 
 void store_matrices(Warp& w, const Op& op) {
-  need_all_lanes(w, op);
   Request r;
-  read_addresses(w, op, r);
-  const int rows = 8 * op.count;
-  locate_given(w, op, rows == kLanes ? kAllLanes : (1u << rows) - 1, 16, Access::kWrite, r, op.space);
+  locate_rows(w, op, Access::kWrite, r);
   for (int q = 0; q < op.count; ++q) {
     Tile tile;
     for (int l = 0; l < kLanes; ++l) put(tile, l, op.kind != 0, w.at<uint32_t>(op.list[q])[l]);
