@@ -39,3 +39,10 @@ def emulated_cuda(seed: int = 0) -> Iterator[None]:
     finally:
         native.set_seed(0)
         library._destroy()
+
+
+def in_a_way(request, monkeypatch) -> Iterator[str]:
+    """The body of a fixture: ops run emulated kernels, which scatter as its parameter says, atomic or deterministic."""
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
+    with emulated_cuda(seed=1):
+        yield request.param

@@ -8,7 +8,7 @@ import pytest
 import torch
 import vfi_kernels_testing as native
 from compare import forward, gradients, make_cotangents
-from emulation import emulated_cuda, emulated_op
+from emulation import emulated_cuda, emulated_op, in_a_way
 from every_op import channels_last, check_all, every_case
 from op_calls import CASES, make
 
@@ -22,9 +22,7 @@ SEEDS = (0, 1, 7)
 @pytest.fixture(params=["atomic", pytest.param("deterministic", marks=pytest.mark.slow)])
 def backend(request, monkeypatch):
     """The imported tests run on the emulated kernels; with the deterministic scatter too in the slow run."""
-    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
-    with emulated_cuda(seed=1):
-        yield request.param
+    yield from in_a_way(request, monkeypatch)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from emulation import OPS, emulated_cuda
+from emulation import OPS, in_a_way
 from op_calls import CASES, first_cases
 from test_every_op import VIEWS
 
@@ -73,9 +73,7 @@ def is_nightly(item):
 
 @pytest.fixture
 def backend(request, monkeypatch):
-    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
-    with emulated_cuda(seed=1):
-        yield request.param
+    yield from in_a_way(request, monkeypatch)
 
 
 def test_every_op_with_kernels_has_tests_here():

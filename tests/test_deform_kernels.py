@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from compare import assert_near, forward, gradients, make_cotangents
-from emulation import emulated_cuda
+from emulation import emulated_cuda, in_a_way
 from every_op import channels_last, check_all
 from op_calls import CASES, make
 
@@ -17,9 +17,7 @@ SEEDS = (0, 1, 7)
 
 @pytest.fixture(params=["atomic", pytest.param("deterministic", marks=pytest.mark.slow)])
 def backend(request, monkeypatch):
-    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: request.param == "deterministic")
-    with emulated_cuda(seed=1):
-        yield request.param
+    yield from in_a_way(request, monkeypatch)
 
 
 @pytest.mark.parametrize("channels", [16, 32], ids="C={}".format)
