@@ -4,7 +4,9 @@ A made-up clip of 1920x1080 in H.264 is written anew with every frame twice: by 
 RGB, cuts looked for, back, encoded), and by the ffmpeg program through RGB with the same encoder and settings, on two
 threads. They take turns; printed are frames per second, and the ratio in each turn. `--memory N` reads and writes N
 frames of 160x90 instead, and prints what malloc has in use and the resident size as they go by. `--network` has RIFE
-4.25 in float32 make the frames between, and prints the wall time over that of the network alone on as many pairs.
+4.25 in float32 work between the frames, and prints the wall time over that of the network alone on as many pairs, and
+what it would be if the processors shared all of the work, that of the files too, and were never idle. x264 encodes the
+last forty frames or so once all are there.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +28,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `vfi` does, before tor
 import torch
 
 from vfi.commands import interpolate_video
+from vfi.commands.memory import keep_blocks
 from vfi.commands.video_plan import VideoJob
 from vfi.engines.plans import Plan, built
 from vfi.models import rife
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.colours import from_rgb
 from vfi.video.encoder import BT709
+from vfi.video.encodings import Encoding
 
 MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 SETTINGS = {"crf": "17", "preset": "medium", "threads": "2"}
@@ -42,6 +46,20 @@ class Repeated(Interpolator):
 
     def interpolate(self, frame0: torch.Tensor, frame1: torch.Tensor, t: float) -> torch.Tensor:
         return frame0
+
+
+class Moved(Interpolator):
+    """What lies between the pictures of `pictures`, after a network, if there is one, has made it too: weights at
+    random make frames that no encoder expects."""
+
+    def __init__(self, network: Interpolator | None) -> None:
+        super().__init__()
+        self.network = network
+
+    def interpolate(self, frame0: torch.Tensor, frame1: torch.Tensor, t: float) -> torch.Tensor:
+        if self.network is not None:
+            self.network.interpolate(frame0, frame1, t)
+        return frame0.roll(-1, 3)
 
 
 def pictures(width: int, height: int, count: int) -> Iterator[np.ndarray]:
@@ -97,27 +115,39 @@ def rates(count: int, bits: int, turns: int) -> None:
               f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}")  # fmt: skip
 
 
-def with_network(count: int, turns: int) -> None:
+def with_network(count: int, turns: int, preset: str | None) -> None:
     torch.manual_seed(0)
     model = built(rife.load(variant="4.25"), Plan("torch", "float32"))
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
         make(source, 1920, 1080, count, "yuv420p")
-        job = VideoJob(source, out, factor=Fraction(2), progress="none", overwrite=True)
+        encoding = Encoding(preset=preset)
+        job = VideoJob(source, out, factor=Fraction(2), progress="none", overwrite=True, encoding=encoding)
         frames = [torch.rand(1, 3, 1080, 1920) for _ in range(count)]
-        ratios = []
-        for _ in range(turns + 1):
-            begun = time.monotonic()
-            interpolate_video.run(job, [(model, "cpu")])
-            whole = time.monotonic() - begun
-            begun = time.monotonic()
+
+        def network() -> None:
             with torch.inference_mode():
                 for first, second in pairwise(frames):
                     interpolate_many(model, first, second, [0.5])
-            alone = time.monotonic() - begun
-            ratios.append(whole / alone)
-            print(f"file to file {whole:.2f} s, the network alone {alone:.2f} s")
-        print(f"{statistics.median(ratios[1:]):.3f} of the network's own time")
+
+        runs: dict[str, Callable[[], None]] = {
+            "file to file": lambda: interpolate_video.run(job, [(Moved(model), "cpu")]),
+            "the network alone": network,
+            "the files alone": lambda: interpolate_video.run(job, [(Moved(None), "cpu")]),
+        }
+        ratios, floors = [], []
+        for _ in range(turns + 1):
+            walls, cpus = {}, {}
+            for name, run in runs.items():
+                begun, used = time.monotonic(), time.process_time()
+                run()
+                walls[name], cpus[name] = time.monotonic() - begun, time.process_time() - used
+            whole, alone, files = runs
+            ratios.append(walls[whole] / walls[alone])
+            floors.append((cpus[alone] + cpus[files]) / len(os.sched_getaffinity(0)) / walls[alone])
+            print("; ".join(f"{name} {walls[name]:.1f} s ({cpus[name]:.1f} s of processors)" for name in runs))
+        print(f"{statistics.median(ratios[1:]):.3f} of the network's own time; were no processor ever idle "
+              f"{statistics.median(floors[1:]):.3f}")  # fmt: skip
 
 
 def memory(count: int) -> None:
@@ -157,13 +187,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="how often each side runs (default 3)")
     parser.add_argument("--memory", type=int, metavar="N", help="of N tiny frames instead (default: rates)")
     parser.add_argument("--network", action="store_true", help="with RIFE 4.25 instead (default: rates)")
+    parser.add_argument("--threads", type=int, default=2, help="of the network (default 2)")
+    parser.add_argument("--preset", help="of x264, with --network (default: that of vfi)")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    keep_blocks()
+    torch.set_num_threads(options.threads)
     if options.memory:
         memory(options.memory)
         return
     if options.network:
-        with_network(options.frames, options.turns)
+        with_network(options.frames, options.turns, options.preset)
         return
     if shutil.which("ffmpeg") is None:
         raise SystemExit("benchmarks/video.py: expected an ffmpeg program to compare with, got none")
