@@ -27,6 +27,7 @@ import torch
 from plain_networks import in_plain_torch, plain
 from torch import Tensor, nn
 
+from vfi.commands.memory import keep_blocks
 from vfi.data.synthetic import triplet
 from vfi.engines.choice import decibels
 from vfi.engines.machine import Machine
@@ -282,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.choice:
         choice(options.network, sizes)
         return
+    keep_blocks()  # as `vfi` does
     torch.set_num_threads(memory.THREADS)
     rows = [row for name in options.network for size in sizes for row in measure(name, size, options)]
     if options.json:
