@@ -31,6 +31,7 @@ from vfi.commands import interpolate_video
 from vfi.commands.memory import keep_blocks
 from vfi.commands.video_plan import VideoJob
 from vfi.engines.plans import Plan, built
+from vfi.files.images import to_tensor
 from vfi.models import rife
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.video.colours import from_rgb
@@ -48,29 +49,29 @@ class Repeated(Interpolator):
         return frame0
 
 
-class Moved(Interpolator):
-    """What lies between the pictures of `pictures`, after a network, if there is one, has made it too: weights at
-    random make frames that no encoder expects."""
+class Given(Interpolator):
+    """Frames that were there before, one after another, each after a network, if there is one, has worked in vain:
+    weights at random make frames that no encoder expects."""
 
-    def __init__(self, network: Interpolator | None) -> None:
+    def __init__(self, network: Interpolator | None, results: list[torch.Tensor]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.results = network, iter(results)
 
     def interpolate(self, frame0: torch.Tensor, frame1: torch.Tensor, t: float) -> torch.Tensor:
         if self.network is not None:
             self.network.interpolate(frame0, frame1, t)
-        return frame0.roll(-1, 3)
+        return next(self.results)
 
 
-def pictures(width: int, height: int, count: int) -> Iterator[np.ndarray]:
-    """A picture with detail, in motion and with a little noise."""
+def pictures(width: int, height: int, count: int, shift: int = 0) -> Iterator[np.ndarray]:
+    """A picture with detail, in motion by 3 pixels a frame; `shift` pixels further on."""
     rng = np.random.default_rng(0)
     fine = rng.integers(0, 60, (height, width * 2, 3))
     x, y = np.arange(width * 2), np.arange(height)[:, None]
     soft = 100 + 60 * np.sin(x / 37.0) * np.cos(y / 53.0)
     wide = ((soft[..., None] + fine) * 257).clip(0, 65535).astype(np.uint16)
     for number in range(count):
-        first = number * 3 % width
+        first = (number * 3 + shift) % width
         yield wide[:, first : first + width]
 
 
@@ -123,7 +124,7 @@ def with_network(count: int, turns: int, preset: str | None) -> None:
         make(source, 1920, 1080, count, "yuv420p")
         encoding = Encoding(preset=preset)
         job = VideoJob(source, out, factor=Fraction(2), progress="none", overwrite=True, encoding=encoding)
-        frames = [torch.rand(1, 3, 1080, 1920) for _ in range(count)]
+        frames, between = ([to_tensor(rgb) for rgb in pictures(1920, 1080, count, shift)] for shift in (0, 1))
 
         def network() -> None:
             with torch.inference_mode():
@@ -131,9 +132,9 @@ def with_network(count: int, turns: int, preset: str | None) -> None:
                     interpolate_many(model, first, second, [0.5])
 
         runs: dict[str, Callable[[], None]] = {
-            "file to file": lambda: interpolate_video.run(job, [(Moved(model), "cpu")]),
+            "file to file": lambda: interpolate_video.run(job, [(Given(model, between), "cpu")]),
             "the network alone": network,
-            "the files alone": lambda: interpolate_video.run(job, [(Moved(None), "cpu")]),
+            "the files alone": lambda: interpolate_video.run(job, [(Given(None, between), "cpu")]),
         }
         ratios, floors = [], []
         for _ in range(turns + 1):
