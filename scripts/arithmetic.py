@@ -1,4 +1,4 @@
-"""Prints the table of docs/gpu.md that sets the instructions of kernels beside the arithmetic of their formulas.
+"""Prints tables of docs/gpu.md: instructions of kernels beside the arithmetic of their formulas; what passes cost.
 
 Counted by the simulator (needs nvcc, no GPU), of PTX for sm_90: `python scripts/arithmetic.py [--op adacof]`.
 Multiplications and additions of the formula are counted, each by itself."""
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from vfi_kernels._types import Facts
 from vfi_kernels.bench import simulate, simulator
+from vfi_kernels.bench.gpus import GPUS
 from vfi_kernels.bench.jobs import Job
 from vfi_kernels.bench.measure import contender, deterministically, make_arguments
 from vfi_kernels.testing import load_cases
@@ -114,6 +115,18 @@ def jobs(ops: Sequence[str], dtypes: Sequence[str], modes: Sequence[str]) -> Ite
                     yield job, deterministic
 
 
+def print_passes() -> None:
+    """What it costs that the output of mixture_lora is written, read and written where one pass would do."""
+    columns = ("layer", "GPU", "products", "two passes more", "share")
+    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for layer, size in load_cases()["mixture_lora-one"].large.items():
+        tokens, width = size[2:]
+        for gpu in GPUS.values():
+            products = 2 * tokens * width * width / (gpu.tensor["half"] * 1e6)
+            more = 2 * tokens * width * 2 / (gpu.bandwidth * 1e3)
+            print(f"| {layer} | {gpu.name} | {products:.0f} us | {more:.1f} us | {more / products:.0%} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--op", nargs="+", default=())
@@ -126,6 +139,7 @@ def main() -> None:
         for found in rows_of(job, deterministic):
             cells = [found[c] if isinstance(found[c], str) else f"{found[c]:.{2 * (c == 'ratio')}f}" for c in columns]
             print("| " + " | ".join(cells) + " |", flush=True)
+    print_passes()
 
 
 if __name__ == "__main__":

@@ -74,20 +74,23 @@ class RowTiles : public RowSums<F, kDown> {
   }
 };
 
-// The same where row m of the left factor begins m row_pitch(kBytes) after row 0: addresses are made once for all products.
+// The same where row m of the left factor begins m row_pitch(kBytes) after row 0, and factors are in two places by turns:
+// addresses are made once for all products.
 template <class F, int kDown, int kBytes, bool kTensor = kRowsOnTensorCores<F>>
 class EvenTiles : public RowTiles<F, kDown, kBytes> {
   const unsigned char *left_, *right_;
+  int32_t step_;
 
  public:
-  // Row 0, and the line of column 0, of the warp.
-  __device__ __forceinline__ void find(const unsigned char* left, const unsigned char* right) {
-    left_ = left, right_ = right;
+  // Row 0 and the line of column 0 of the warp; the other place is `step` bytes further.
+  __device__ __forceinline__ void find(const unsigned char* left, const unsigned char* right, int32_t step) {
+    left_ = left, right_ = right, step_ = step;
     RowTiles<F, kDown, kBytes>::find([](int row) { return row * row_pitch(kBytes); });
   }
-  // Of factors `offset` bytes behind those.
-  __device__ __forceinline__ void multiply_add(int32_t offset) {
-    RowTiles<F, kDown, kBytes>::multiply_add(left_ + offset, right_ + offset, kBytes);
+  // Of the place whose turn it is.
+  __device__ __forceinline__ void multiply_add() {
+    RowTiles<F, kDown, kBytes>::multiply_add(left_, right_, kBytes);
+    left_ += step_, right_ += step_, step_ = -step_;
   }
 };
 
@@ -153,7 +156,7 @@ class RowTiles<F, kDown, kBytes, true> : public RowSums<F, kDown> {
 template <class F, int kDown, int kBytes>
 class EvenTiles<F, kDown, kBytes, true> : public RowSums<F, kDown> {
   using Base = RowSums<F, kDown>;
-  unsigned left_, right_;
+  unsigned left_, right_, both_left_, both_right_;  // both: the sum of the addresses of both places
 
   template <int kBehind, int... i>
   __device__ __forceinline__ void step(unsigned left, unsigned right, std::integer_sequence<int, i...>) {
@@ -163,16 +166,17 @@ class EvenTiles<F, kDown, kBytes, true> : public RowSums<F, kDown> {
   }
 
  public:
-  __device__ __forceinline__ void find(const unsigned char* left, const unsigned char* right) {
+  __device__ __forceinline__ void find(const unsigned char* left, const unsigned char* right, int32_t step) {
     const unsigned char* const own = left + Base::lane() % 16 * row_pitch(kBytes) + RowLines<kBytes>::left();
     left_ = static_cast<unsigned>(__cvta_generic_to_shared(own));
     right_ = RowLines<kBytes>::right(right);
+    both_left_ = 2 * left_ + step, both_right_ = 2 * right_ + step;
   }
-  __device__ __forceinline__ void multiply_add(int32_t offset) {
+  __device__ __forceinline__ void multiply_add() {
     using Down = std::make_integer_sequence<int, kDown>;
-    const unsigned left = left_ + offset, right = right_ + offset;
-    step<0>(left, right, Down());
-    if constexpr (kBytes > 32) step<32>(left, right, Down());
+    step<0>(left_, right_, Down());
+    if constexpr (kBytes > 32) step<32>(left_, right_, Down());
+    left_ = both_left_ - left_, right_ = both_right_ - right_;
   }
 };
 #endif

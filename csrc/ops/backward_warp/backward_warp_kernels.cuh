@@ -9,6 +9,7 @@
 // ops/splat.
 #pragma once
 
+#include "sampling/rows.cuh"
 #include "sampling/sample.cuh"
 
 namespace vfi::cuda {

@@ -31,10 +31,12 @@ __global__ __launch_bounds__(kThreads, 4) void lookup_pool_kernel(LookupLevel fr
   pooled += pixel * channels;
   const int lane = threadIdx.x % kPixelLanes;
   if (packs) {
+#pragma unroll 1
     for (int64_t c = lane * kChannelPack; c < channels; c += kPixelLanes * kChannelPack) {
       pool_channels<kChannelPack>(at + c, channels, down, pooled + c);
     }
   } else {
+#pragma unroll 1
     for (int64_t c = lane; c < channels; c += kPixelLanes) pool_channels<1>(at + c, channels, down, pooled + c);
   }
 }

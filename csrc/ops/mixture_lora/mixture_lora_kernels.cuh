@@ -107,7 +107,7 @@ struct LoraSums {
   __device__ __forceinline__ void multiply(LoraShared<F>& shared, int64_t count, const Load& load) {
     constexpr int32_t kPitch = row_pitch(kLoraBytes), kPiece = sizeof(shared.pieces[0]);
     tiles.clear();
-    tiles.find(shared.pieces[0].left + row() * kPitch, shared.pieces[0].right + column() * kPitch);
+    tiles.find(shared.pieces[0].left + row() * kPitch, shared.pieces[0].right + column() * kPitch, kPiece);
     if (count > 0) load(shared.pieces[0], int64_t{0});
     end_copies();
     for (int64_t n = 0; n < count; ++n) {
@@ -115,7 +115,7 @@ struct LoraSums {
       end_copies();
       wait_for_copies<1>();
       __syncthreads();
-      tiles.multiply_add(static_cast<int32_t>(n % 2) * kPiece);
+      tiles.multiply_add();
       __syncthreads();
     }
     wait_for_copies<0>();
