@@ -38,8 +38,8 @@ def sepconv(job: Job) -> Operations:
     products = 2 * job.size[1] * taps * (taps + 1)
     if job.mode == "forward":
         return {"sepconv_kernel": products}
-    # Lb1, Lb0: of the columns, of the rows. Of the image: V grad_out once for all taps of the rows.
-    return {"Lb1": products, "Lb0": products, "sepconv_grad_image": job.size[1] * taps * (2 * taps + 1)}
+    # fLb1, fLb0: of the columns, of the rows. Of the image: V grad_out once for all taps of the rows.
+    return {"fLb1": products, "fLb0": products, "sepconv_grad_image": job.size[1] * taps * (2 * taps + 1)}
 
 
 def correlation_lookup(job: Job) -> Operations:
@@ -92,7 +92,7 @@ def rows_of(job: Job, deterministic: bool) -> Iterator[Facts]:
 
 
 def row(job: Job, deterministic: bool, kernel: str, instructions: float, operations: float) -> Facts:
-    names = {"Lb1": "sepconv_grad_weights, columns", "Lb0": "sepconv_grad_weights, rows"}
+    names = {"fLb1": "sepconv_grad_weights, columns", "fLb0": "sepconv_grad_weights, rows"}
     return {
         "case": job.case,
         "dtype": job.dtype,

@@ -13,8 +13,9 @@ namespace {
 bool packs_pixels(const Tensor& weights, const Tensor& image) {
   const auto even = [](int64_t n) { return n % kSepconvPixels == 0; };
   const auto address = reinterpret_cast<uintptr_t>(weights.const_data_ptr());
-  return weights.scalar_type() == image.scalar_type() && weights.stride(3) == 1 && even(weights.stride(0)) &&
-         even(weights.stride(1)) && even(weights.stride(2)) && address % (kSepconvPixels * weights.element_size()) == 0;
+  const bool aligned = address % (kSepconvPixels * weights.element_size()) == 0 && even(weights.stride(0)) &&
+                       even(weights.stride(1)) && even(weights.stride(2)) && even(weights.size(3));
+  return aligned && weights.scalar_type() == image.scalar_type() && weights.stride(3) == 1;
 }
 
 SepconvArgsGpu sepconv_args(const Tensor& image, const Tensor& vertical, const Tensor& horizontal) {

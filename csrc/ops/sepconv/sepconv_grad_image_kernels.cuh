@@ -169,15 +169,14 @@ __device__ __forceinline__ void add_row(SepconvSums<A>& sums, const SepconvArgsG
 }
 
 template <class T, class A>
-__global__ __launch_bounds__(kSepconvThreads, kSepconvResident<A>) void sepconv_grad_image_kernel(
+__global__ __launch_bounds__(kSepconvThreads, sizeof(A) == 4 ? 3 : 1) void sepconv_grad_image_kernel(
     const T* __restrict__ grad_out, T* __restrict__ grad, SepconvArgsGpu a) {
   constexpr int R = kSepconvOwnRows;
   const int32_t height = a.image_height(), groups = (a.channels + kSepconvGroup - 1) / kSepconvGroup;
   const SepconvPlace at = sepconv_place((height + R - 1) / R, a.image_width(), groups);
   const int32_t top = R * at.y, c = at.part * kSepconvGroup, channels = min(a.channels - c, kSepconvGroup);
   if (top >= height || at.x >= a.image_width()) return;
-  const bool packed = a.packed && a.width % kSepconvPixels == 0 &&
-                      reinterpret_cast<uintptr_t>(grad_out) % sizeof(Pack<T, kSepconvPixels>) == 0;
+  const bool packed = a.packed && reinterpret_cast<uintptr_t>(grad_out) % sizeof(Pack<T, kSepconvPixels>) == 0;
   grad_out += (at.b * a.channels + c) * a.plane();
   SepconvSums<A> sums = {};
 #pragma unroll 1

@@ -76,10 +76,11 @@ __device__ __forceinline__ void store_taps(const MutableView& grad, const Sepcon
   }
 }
 
-// The gradient of the columns of weights where kVertical, else of the rows.
-template <class T, class A, bool kVertical>
-__global__ __launch_bounds__(kSepconvThreads, kSepconvResident<A>) void sepconv_grad_weights_kernel(
-    const T* __restrict__ grad_out, const T* __restrict__ image, MutableView grad, SepconvArgsGpu a) {
+// The gradient of the columns of weights where kVertical, else of the rows. kPacked: as a.packed says, and M taps exist.
+template <class T, class A, bool kVertical, bool kPacked>
+__global__ __launch_bounds__(kSepconvThreads, kPacked ? kSepconvResident<A> : 2) void
+sepconv_grad_weights_kernel(const T* __restrict__ grad_out, const T* __restrict__ image, MutableView grad,
+                            SepconvArgsGpu a) {
   constexpr int M = kSepconvOwn<kVertical>;
   const int32_t taps = kVertical ? a.taps_v : a.taps_h;
   const SepconvPlace at = sepconv_place(a.height, a.width, (taps + M - 1) / M);
@@ -89,7 +90,7 @@ __global__ __launch_bounds__(kSepconvThreads, kSepconvResident<A>) void sepconv_
   image += at.b * a.channels * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
   grad_out += at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x;
   A totals[M][kSepconvPixels] = {};
-  if (a.packed && at.x + kSepconvPixels <= a.width && M <= taps) {
+  if constexpr (kPacked) {
     sum_products<kVertical, true>(totals, grad_out, image, a, SepconvPacks<T>(view, at), first, at.x);
   } else {
     sum_products<kVertical, false>(totals, grad_out, image, a, SepconvWeights(view, at, a.width), first, at.x);
@@ -108,10 +109,15 @@ inline void launch_sepconv_grad_kernel(const void* grad_out, const void* image, 
     using A = decltype(compute);
     const dim3 threads(kSepconvAcross, kSepconvLines);
     const T *g = static_cast<const T*>(grad_out), *p = static_cast<const T*>(image);
+    const auto run = [&](auto along_columns, auto packed) {
+      VFI_LAUNCH((sepconv_grad_weights_kernel<T, A, decltype(along_columns)::value, decltype(packed)::value>), blocks,
+                 threads, 0, stream, g, p, grad, a);
+    };
+    const bool packed = a.packed && (vertical ? a.taps_v >= kSepconvRows : a.taps_h >= kSepconvSide);
     if (vertical) {
-      VFI_LAUNCH((sepconv_grad_weights_kernel<T, A, true>), blocks, threads, 0, stream, g, p, grad, a);
+      packed ? run(std::true_type(), std::true_type()) : run(std::true_type(), std::false_type());
     } else {
-      VFI_LAUNCH((sepconv_grad_weights_kernel<T, A, false>), blocks, threads, 0, stream, g, p, grad, a);
+      packed ? run(std::false_type(), std::true_type()) : run(std::false_type(), std::false_type());
     }
   });
 }

@@ -15,7 +15,7 @@ constexpr int kSepconvAcross = 16, kSepconvLines = 8;  // threads of a block
 constexpr int kSepconvThreads = kSepconvAcross * kSepconvLines;
 // Blocks on one multiprocessor: as many as keep every register out of memory.
 template <class A>
-constexpr int kSepconvResident = sizeof(A) == 4 ? 3 : 1;
+constexpr int kSepconvResident = sizeof(A) == 4 ? 4 : 2;
 constexpr int kSepconvColumns = kSepconvAcross * kSepconvPixels;
 constexpr int kSepconvTaps = 2;                   // weights that are read at a time
 constexpr int kSepconvRows = 2, kSepconvSide = 4;  // taps that a thread has sums for, along y, along x
@@ -25,7 +25,7 @@ struct SepconvArgsGpu {
   int32_t channels, height, width;  // of the output
   int32_t taps_v, taps_h;
   ConstView vertical, horizontal;
-  bool packed;  // the weights of kSepconvPixels pixels can be loaded at once, and are of the image's type
+  bool packed;  // every kSepconvPixels pixels' weights can be loaded at once, and are of the image's type
 
   VFI_HOST_DEVICE int32_t image_height() const { return height + taps_v - 1; }
   VFI_HOST_DEVICE int32_t image_width() const { return width + taps_h - 1; }
@@ -235,7 +235,8 @@ __device__ __forceinline__ void convolve(A (&totals)[kSepconvGroup][kSepconvPixe
   }
 }
 
-template <class T, class A>
+// kPacked: as a.packed says.
+template <class T, class A, bool kPacked>
 __global__ __launch_bounds__(kSepconvThreads, kSepconvResident<A>) void sepconv_kernel(const T* __restrict__ image,
                                                                                        T* __restrict__ out,
                                                                                        SepconvArgsGpu a) {
@@ -244,7 +245,7 @@ __global__ __launch_bounds__(kSepconvThreads, kSepconvResident<A>) void sepconv_
   const int32_t c = at.part * kSepconvGroup, channels = min(a.channels - c, kSepconvGroup);
   image += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
   A totals[kSepconvGroup][kSepconvPixels] = {};
-  if (a.packed && at.x + kSepconvPixels <= a.width) {
+  if constexpr (kPacked) {
     const SepconvPacks<T> vertical(a.vertical, at), horizontal(a.horizontal, at);
     convolve<true>(totals, image, a, vertical, horizontal, channels, 0);
   } else {
@@ -267,8 +268,12 @@ inline void launch_sepconv(const void* image, void* out, Dtype dtype, const Sepc
   dispatch(dtype, sepconv_wide(a), [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    VFI_LAUNCH((sepconv_kernel<T, A>), sepconv_grid(a.batch, a.height, a.width, ceil_div(a.channels, kSepconvGroup)),
-               dim3(kSepconvAcross, kSepconvLines), 0, stream, static_cast<const T*>(image), static_cast<T*>(out), a);
+    const auto run = [&](auto packed) {
+      VFI_LAUNCH((sepconv_kernel<T, A, decltype(packed)::value>),
+                 sepconv_grid(a.batch, a.height, a.width, ceil_div(a.channels, kSepconvGroup)),
+                 dim3(kSepconvAcross, kSepconvLines), 0, stream, static_cast<const T*>(image), static_cast<T*>(out), a);
+    };
+    a.packed ? run(std::true_type()) : run(std::false_type());
   });
 }
 
