@@ -74,6 +74,10 @@ __device__ __forceinline__ bool finite(A x) {
   return x - x == A(0);
 }
 
+// Towards 0; the nearest integer that there is, and 0 for NaN.
+__device__ __forceinline__ int32_t whole_number(float x) { return __float2int_rz(x); }
+__device__ __forceinline__ int32_t whole_number(double x) { return __double2int_rz(x); }
+
 template <class A>
 __device__ __forceinline__ A widen(Half x) {
   return static_cast<A>(__half2float(__ushort_as_half(x.bits)));

@@ -23,8 +23,10 @@ struct PixelGrid {
   bool channels_last;
   int64_t batch;
   dim3 block;
+  int each = 1;  // pixels of a thread, one below the other
 
-  int rows() const { return channels_last ? 1 : static_cast<int>(block.y); }  // of a block
+  int lanes() const { return static_cast<int>(channels_last ? block.x : block.z); }
+  int rows() const { return each * (channels_last ? 1 : static_cast<int>(block.y)); }  // of a block
   int columns() const { return static_cast<int>(channels_last ? block.y : block.x); }
   // Shared memory of sum_over_lanes.
   size_t sum_bytes(int values, size_t element) const { return kThreads * values * element; }
@@ -35,7 +37,7 @@ struct PixelGrid {
 inline PixelGrid pixel_grid(const DenseShape& out, bool channels_last, int packs) {
   constexpr int kColumns = 32, kEnoughBlocks = 1024, kPacksPerLane = 4;
   int lanes = 1;
-  PixelGrid g{0, 0, out.height, out.width, channels_last, out.batch, {}};
+  PixelGrid g{0, 0, out.height, out.width, channels_last, out.batch, {}, 1};
   if (channels_last) {
     while (lanes < 32 && lanes * kPacksPerLane <= packs) lanes *= 2;
     g.block = dim3(lanes, kThreads / lanes);
@@ -61,7 +63,8 @@ void for_each_launch(const PixelGrid& g, Run&& run) {
   }
 }
 
-// The pixel and the channel lane of this thread. A block may hang over the border: there `inside` is false.
+// The pixel and the channel lane of this thread, the first of its `each`. A block may hang over the border: there `inside` is
+// false.
 struct Place {
   int64_t b;
   int32_t y, x;
@@ -69,13 +72,13 @@ struct Place {
   bool inside;
 };
 
-template <bool kLast>
+template <bool kLast, int kEach = 1>
 __device__ __forceinline__ Place place(const PixelGrid& g) {
   Place p;
   p.b = g.first_batch + blockIdx.z;
   p.lane = kLast ? threadIdx.x : threadIdx.z;
   p.lanes = kLast ? blockDim.x : blockDim.z;
-  p.y = g.first_row + (kLast ? blockIdx.y : blockIdx.y * blockDim.y + threadIdx.y);
+  p.y = g.first_row + (kLast ? blockIdx.y : blockIdx.y * blockDim.y + threadIdx.y) * kEach;
   p.x = kLast ? blockIdx.x * blockDim.y + threadIdx.y : blockIdx.x * blockDim.x + threadIdx.x;
   p.inside = p.y < g.height && p.x < g.width;
   return p;

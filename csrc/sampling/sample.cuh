@@ -13,6 +13,29 @@ __device__ __forceinline__ bool is_whole(const Axis<A>& x, const Axis<A>& y, int
          static_cast<uint32_t>(y.at) < static_cast<uint32_t>(height - 1) && x.l > A(0) && y.l > A(0);
 }
 
+// One axis of a position between two pixels of the image, and only of such a one: pixel `at` and its weight r, pixel at + 1 and
+// its weight l. What split_axis() gives, in fewer instructions.
+template <class A>
+struct InnerAxis {
+  int32_t at;
+  A l, r;
+  bool inside;  // it is such a position
+
+  // Both pixels have a weight that is not 0.
+  __device__ __forceinline__ bool is_whole() const { return inside && l > A(0); }
+  // The position lies strictly inside, where every padding moves with the flow.
+  __device__ __forceinline__ bool moves() const { return inside && (at > 0 || l > A(0)); }
+};
+
+template <class A>
+__device__ __forceinline__ InnerAxis<A> inner_axis(A f, int32_t x, int32_t size) {
+  const A whole = std::floor(f), l = f - whole;
+  // Unsigned: a sum that does not fit is outside, and so is all that is too large for whole_number().
+  const uint32_t at = static_cast<uint32_t>(x) + static_cast<uint32_t>(whole_number(whole));
+  const bool inside = at < static_cast<uint32_t>(size - 1) && l < A(1);
+  return {static_cast<int32_t>(at), l, whole + A(1) - f, inside};
+}
+
 // The packs of all four corners of a position that is whole.
 template <class T, int N>
 __device__ __forceinline__ void load_whole(const T* at, const DenseShape& s, Pack<T, N> (&v)[4]) {
@@ -49,8 +72,8 @@ __device__ __forceinline__ void sample_pixel(const T* image, T* out, const Dense
                                              Padding padding, const Place& p, const A (&flow)[2]) {
   constexpr int N = Access::N;
   const DenseShape from = shape.laid_out(Access::kLast);
-  const Axis<A> x = split_axis(flow[0], p.x), y = split_axis(flow[1], p.y);
-  if (is_whole(x, y, from.height, from.width)) {
+  const InnerAxis<A> x = inner_axis(flow[0], p.x, from.width), y = inner_axis(flow[1], p.y, from.height);
+  if (x.is_whole() && y.is_whole()) {
     const A weight[4] = {x.r * y.r, x.l * y.r, x.r * y.l, x.l * y.l};
     for_each_packs<Access>(p, from, to, image + from.offset(p.b, y.at, x.at), out, [&](auto count, auto at, auto to_at) {
       constexpr int kCount = decltype(count)::value;

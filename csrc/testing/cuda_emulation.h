@@ -157,6 +157,11 @@ T __ldg(const T* address) {
 using std::max;
 using std::min;
 inline float __expf(float x) { return std::exp(x); }
+// Towards 0; the nearest integer that there is, and 0 for NaN.
+inline int __double2int_rz(double x) {
+  return x != x ? 0 : x <= -2147483648.0 ? -2147483647 - 1 : x >= 2147483647.0 ? 2147483647 : static_cast<int>(x);
+}
+inline int __float2int_rz(float x) { return __double2int_rz(x); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }

@@ -46,6 +46,24 @@ def test_agrees_with_the_volume_of_all_pairs(backend, radius, levels, rng):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("channels", "dtype"),
+    [(8, torch.float64), (128, torch.float64), (128, torch.float32), (132, torch.float32), (256, torch.float32)],
+    ids=str,
+)
+def test_channels_that_threads_share_evenly(backend, channels, dtype, rng):
+    """Numbers of channels that a GPU's threads have the same of, and one beside; all gradients."""
+    exact = [t.requires_grad_() for t in random_maps(rng, channels, (6, 9))]
+    arguments = [t.detach().to(dtype).requires_grad_() for t in exact]
+    got, expected = vk.correlation_lookup(*arguments, 1, levels=2), by_volume(*exact, 1, 2)
+    near = {"rtol": 1e-4, "atol": 2e-4} if dtype == torch.float32 else {"rtol": 0, "atol": 1e-11}
+    torch.testing.assert_close(got.double(), expected, **near)
+    cotangent = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
+    found = torch.autograd.grad(got, arguments, cotangent.to(dtype))
+    for a, b in zip(found, torch.autograd.grad(expected, exact, cotangent)):
+        torch.testing.assert_close(a.double(), b, **near)
+
+
 def test_maps_of_two_sizes(backend, rng):
     arguments = random_maps(rng, size=(6, 9), other=(17, 21))
     torch.testing.assert_close(vk.correlation_lookup(*arguments, 2), by_volume(*arguments, 2, 4), rtol=0, atol=1e-11)

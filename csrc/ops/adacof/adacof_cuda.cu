@@ -1,8 +1,9 @@
-// adacof on CUDA: tensors and registration. The kernels are in adacof_kernels.cuh and adacof_grad_kernels.cuh.
+// adacof on CUDA: tensors and registration. The kernels are in adacof_kernels.cuh and adacof_grad_*kernels.cuh.
 #include <tuple>
 
-#include "torch/cuda_tensors.h"
+#include "splatting/splat_tensors_gpu.h"
 #include "ops/adacof/adacof_checks.h"
+#include "ops/adacof/adacof_grad_image_kernels.cuh"
 #include "ops/adacof/adacof_grad_kernels.cuh"
 
 namespace vfi::cuda {
@@ -24,14 +25,29 @@ AdacofArgsGpu adacof_args(const Tensor& image, const Tensor& weights, const Tens
           view_of(horizontal)};
 }
 
+ScalarType compute_type(const Tensor& image, const AdacofArgsGpu& a) {
+  return image.scalar_type() == ScalarType::Double || a.wide() ? ScalarType::Double : ScalarType::Float;
+}
+
+// Memory for packs of the image's channels, of the compute type.
+Tensor empty_packs(const Tensor& image, const AdacofArgsGpu& a) {
+  return empty(image, {a.batch, a.groups(), a.in_height, a.in_width, kAdacofGroup}, compute_type(image, a));
+}
+
+Tensor packs_of(const Tensor& image, const AdacofArgsGpu& a, cudaStream_t stream) {
+  const Tensor dense = with_layout(image, MemoryFormat::Contiguous), packs = empty_packs(image, a);
+  launch_adacof_pack(dense.const_data_ptr(), packs.mutable_data_ptr(), dtype_of(image), a, stream);
+  return packs;
+}
+
 Tensor adacof(Tensor image, Tensor weights, Tensor offsets_vertical, Tensor offsets_horizontal, int64_t dilation) {
   const int64_t side = check_adacof(image, weights, offsets_vertical, offsets_horizontal, dilation);
   const OnDevice device(image);
-  const Tensor dense = with_layout(image, MemoryFormat::Contiguous);
+  const AdacofArgsGpu args = adacof_args(image, weights, offsets_vertical, offsets_horizontal, side, dilation);
+  const Tensor packs = packs_of(image, args, device.stream);
   const Tensor out =
       result(image, {image.size(0), image.size(1), weights.size(2), weights.size(3)}, image.scalar_type());
-  launch_adacof(dense.const_data_ptr(), out.mutable_data_ptr(), dtype_of(image),
-                adacof_args(image, weights, offsets_vertical, offsets_horizontal, side, dilation), device.stream);
+  launch_adacof(packs.const_data_ptr(), out.mutable_data_ptr(), dtype_of(image), args, device.stream);
   device.check_launches();
   return with_layout(out, layout_of(image));
 }
@@ -43,23 +59,24 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> adacof_grad(Tensor grad_out, Tensor i
   const int64_t side = check_adacof(image, weights, offsets_vertical, offsets_horizontal, dilation);
   check_grad_out("adacof_grad", grad_out, image, weights);
   const OnDevice device(image);
-  const Tensor dense = with_layout(image, MemoryFormat::Contiguous), g = with_layout(grad_out, MemoryFormat::Contiguous);
+  const Tensor g = with_layout(grad_out, MemoryFormat::Contiguous);
   const AdacofArgsGpu args = adacof_args(image, weights, offsets_vertical, offsets_horizontal, side, dilation);
   Tensor grad_image = nothing(image, image.scalar_type());
   if (need_image) {
     grad_image = empty(image, {image.size(0), image.size(1), image.size(2), image.size(3)}, image.scalar_type());
-    const bool wide = any_float64({&image, &weights, &offsets_vertical, &offsets_horizontal});
-    const Tensor sums = wide ? scratch<double>(image, image.numel()) : scratch<float>(image, image.numel());
-    launch_adacof_grad_image(g.const_data_ptr(), sums.mutable_data_ptr(), grad_image.mutable_data_ptr(), dtype_of(image),
-                             deterministic, args, device.stream);
+    const Tensor sums = empty_packs(image, args);
+    launch_adacof_grad_image(g.const_data_ptr(), sums.mutable_data_ptr(), dtype_of(image), deterministic, args,
+                             device.stream);
+    finish_sums(device, sums, grad_image, MemoryFormat::Contiguous, compute_type(image, args) == ScalarType::Double);
     grad_image = with_layout(grad_image, layout_of(image));
   }
   const Tensor grad_weights = empty_for(weights, need_weights), grad_vertical = empty_for(offsets_vertical, need_vertical);
   const Tensor grad_horizontal = empty_for(offsets_horizontal, need_horizontal);
   const auto view = [](const Tensor& t, bool needed) { return needed ? mutable_view_of(t) : MutableView{}; };
   if (need_weights || need_vertical || need_horizontal) {
+    const Tensor packs = packs_of(image, args, device.stream);
     launch_adacof_grad_taps(
-        g.const_data_ptr(), dense.const_data_ptr(),
+        g.const_data_ptr(), packs.const_data_ptr(),
         {view(grad_weights, need_weights), view(grad_vertical, need_vertical), view(grad_horizontal, need_horizontal)},
         dtype_of(image), args, device.stream);
   }

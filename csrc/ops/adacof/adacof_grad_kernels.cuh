@@ -1,9 +1,5 @@
-// The gradients of adacof on CUDA; see adacof_kernels.cuh.
-//
-//   adacof_grad_taps_kernel        a thread has one tap of one pixel, and its sums over the channels
-//   adacof_grad_scatter_kernel     the same, and adds to the image's gradient by atomics: the order of a sum is not fixed
-//   adacof_grad_ordered_kernel     a block owns some channels of a band of rows, a thread every kThreads-th column of it; all
-//                             taps of all pixels go by, in order: for torch.use_deterministic_algorithms(True)
+// The gradients of adacof's weights and offsets on CUDA; see adacof_kernels.cuh. A thread has one pixel; the gradients of a tap
+// of which one is not finite are taken again, exactly.
 #pragma once
 
 #include "ops/adacof/adacof_kernels.cuh"
@@ -15,150 +11,147 @@ struct AdacofGradsGpu {
   MutableView weights, vertical, horizontal;
 };
 
+// The gradients of one tap, by its weight and its offsets.
+template <class A>
+struct TapGrads {
+  A weight, vertical, horizontal;
+
+  __device__ __forceinline__ bool all_finite() const { return finite(weight) && finite(vertical) && finite(horizontal); }
+};
+
+// Exactly: a corner is read where it is used. packs and grad_out: of the first group.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_grad_taps_kernel(const T* __restrict__ grad_out,
-                                                                    const T* __restrict__ image, AdacofGradsGpu to,
-                                                                    AdacofArgsGpu a) {
-  AdacofPlace at;
-  if (!adacof_place(a, a.taps(), at)) return;
-  const AdacofTap<A> tap = adacof_tap<A>(a, at.b, at.part, at.y, at.x);
+__device__ __forceinline__ TapGrads<A> tap_grads_exactly(const T* __restrict__ grad_out, const AdacofPack<A>* packs,
+                                                         const AdacofArgsGpu& a, const AdacofTap<A>& tap) {
   const Corners<A> corner = corners(tap.x, tap.y);
   const CornerSlopes<A> slopes = corner_slopes(tap.x, tap.y);
+  if (!corner.any()) return {A(0), A(0), A(0)};
   A value = A(0), along_x = A(0), along_y = A(0);
-  bool wanted[4];
-  for (int k = 0; k < 4; ++k) wanted[k] = corner.used[k] || slopes.reads[k];
-  image += at.b * a.channels * a.in_plane() + corner_of(a, tap);
-  grad_out += at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x;
-  for (int32_t c = 0; corner.any() && c < a.channels; ++c) {
-    Pack<T, 1> v[4];
-    read_tap(image + c * a.in_plane(), a.in_width, wanted, v);
-    const A g = widen<A>(grad_out[c * a.plane()]);
-    value += g * interpolate(corner, v, 0);
-    add_slopes(slopes, v, 0, g, along_x, along_y);
-  }
-  if (to.weights.data != nullptr) store(to.weights, at.b, at.part, at.y, at.x, value);
-  if (to.vertical.data != nullptr) {
-    store(to.vertical, at.b, at.part, at.y, at.x, corner.any() && tap.y.slope != A(0) ? tap.weight * along_y : A(0));
-  }
-  if (to.horizontal.data != nullptr) {
-    store(to.horizontal, at.b, at.part, at.y, at.x, corner.any() && tap.x.slope != A(0) ? tap.weight * along_x : A(0));
-  }
-}
-
-// sums: A [B, C, in_H, in_W], cleared.
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_grad_scatter_kernel(const T* __restrict__ grad_out, A* __restrict__ sums,
-                                                                  AdacofArgsGpu a) {
-  AdacofPlace at;
-  if (!adacof_place(a, a.taps(), at)) return;
-  const AdacofTap<A> tap = adacof_tap<A>(a, at.b, at.part, at.y, at.x);
-  const Corners<A> corner = corners(tap.x, tap.y);
-  sums += at.b * a.channels * a.in_plane() + corner_of(a, tap);
-  grad_out += at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x;
-  for (int32_t c = 0; corner.any() && c < a.channels; ++c) {
-    const A g = tap.weight * widen<A>(grad_out[c * a.plane()]);
+  packs += corner_of(a, tap);
+#pragma unroll 1
+  for (int32_t c = 0; c < a.channels; ++c, grad_out += a.plane()) {
+    Pack<A, 1> v[4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      if (!corner.used[k] || corner.weight[k] == A(0)) continue;
-      atomicAdd(sums + c * a.in_plane() + (k >> 1) * a.in_width + (k & 1), corner.weight[k] * g);
+      v[k] = Pack<A, 1>{};
+      if (corner.used[k] || slopes.reads[k]) {
+        v[k].at[0] = packs[(k >> 1) * a.in_width + (k & 1)].at[c % kAdacofGroup];
+      }
     }
+    const A g = widen<A>(*grad_out);
+    value += g * interpolate(corner, v, 0);
+    add_slopes(slopes, v, 0, g, along_x, along_y);
+    if (c % kAdacofGroup == kAdacofGroup - 1) packs += a.in_plane();
   }
+  return {value, tap.y.slope != A(0) ? tap.weight * along_y : A(0), tap.x.slope != A(0) ? tap.weight * along_x : A(0)};
 }
 
-// The taps of kThreads pixels.
+// Adds products of a group of channels to those of each corner; `packs`: of the first corner.
 template <class A>
-struct AdacofShared {
-  A weight[4][kThreads], g[kAdacofGroup][kThreads];  // of the corners, times the tap's; 0 where a corner is not used
-  int32_t y[kThreads], x[kThreads];
-  bool lands[kThreads];
-};
-
-struct AdacofBandsGpu {
-  int32_t rows, down;
-};
-
-// Adds what thread i of the block has to the columns x with x % kThreads == threadIdx.x.
-template <class A>
-__device__ __forceinline__ void add_in_order(const AdacofShared<A>& shared, A* __restrict__ sums,
-                                             const AdacofArgsGpu& a, int i, int32_t low, int32_t high, int32_t channels) {
+__device__ __forceinline__ void add_dots(A (&dots)[4], const AdacofPack<A>* packs, int32_t width,
+                                         const A (&g)[kAdacofGroup]) {
+  const AdacofPack<A>* const lower = packs + width;
+  const AdacofPack<A> v[4] = {packs[0], packs[1], lower[0], lower[1]};
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    const int32_t y = shared.y[i] + (k >> 1), x = shared.x[i] + (k & 1);
-    const A weight = shared.weight[k][i];
-    if (y < low || y >= high || x % kThreads != static_cast<int32_t>(threadIdx.x) || weight == A(0)) continue;
-    for (int32_t c = 0; c < channels; ++c) sums[c * a.in_plane() + int64_t{y} * a.in_width + x] += weight * shared.g[c][i];
+  for (int i = 0; i < 4 * kAdacofGroup; ++i) {
+    dots[i / kAdacofGroup] += g[i % kAdacofGroup] * v[i / kAdacofGroup].at[i % kAdacofGroup];
   }
 }
 
+// Of a tap that has all four corners. `first`: grad_out of the first group.
 template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_grad_ordered_kernel(const T* __restrict__ grad_out, A* __restrict__ sums,
-                                                                  AdacofArgsGpu a, AdacofBandsGpu bands) {
-  __shared__ AdacofShared<A> shared;
-  const int32_t band = blockIdx.x % bands.down, part = blockIdx.x / bands.down, first = part % a.groups() * kAdacofGroup;
-  const int32_t low = band * bands.rows, high = min(low + bands.rows, a.in_height);
-  const int32_t channels = min(a.channels - first, kAdacofGroup), me = threadIdx.x;
-  const int64_t b = part / a.groups();
-  grad_out += (b * a.channels + first) * a.plane();
-  sums += (b * a.channels + first) * a.in_plane();
-  for (int64_t start = 0; start < a.plane() * a.taps(); start += kThreads) {
-    const int64_t i = start + me, tap_plane = i / a.plane(), pixel = i - tap_plane * a.plane();
-    bool lands = false;
-    if (tap_plane < a.taps()) {
-      const int32_t y = static_cast<int32_t>(pixel / a.width), x = static_cast<int32_t>(pixel % a.width);
-      const AdacofTap<A> tap = adacof_tap<A>(a, b, static_cast<int32_t>(tap_plane), y, x);
-      const Corners<A> corner = corners(tap.x, tap.y);
-      lands = corner.any() && tap.y.at + 1 >= low && tap.y.at < high;
-      shared.y[me] = tap.y.at, shared.x[me] = tap.x.at;
-      for (int k = 0; k < 4; ++k) shared.weight[k][me] = corner.used[k] ? corner.weight[k] : A(0);
-      for (int32_t c = 0; c < channels; ++c) shared.g[c][me] = tap.weight * widen<A>(grad_out[c * a.plane() + pixel]);
-    }
-    shared.lands[me] = lands;
-    __syncthreads();
-    for (int n = 0; n < kThreads; ++n) {
-      if (shared.lands[n]) add_in_order(shared, sums, a, n, low, high, channels);
-    }
-    __syncthreads();
+__device__ __forceinline__ TapGrads<A> tap_grads_quickly(const T* __restrict__ grad_out, const AdacofPack<A>* packs,
+                                                         const A (&first)[kAdacofGroup], const AdacofArgsGpu& a,
+                                                         const QuickTap<A>& tap) {
+  A dots[4] = {A(0), A(0), A(0), A(0)};
+  packs += corner_of(a, tap);
+  add_dots(dots, packs, a.in_width, first);
+#pragma unroll 1
+  for (int32_t part = 1; part < a.groups(); ++part) {
+    A g[kAdacofGroup];
+    load_upstream(g, grad_out, a, part);
+    packs += a.in_plane();
+    add_dots(dots, packs, a.in_width, g);
   }
+  const A upper = tap.x.r * dots[0] + tap.x.l * dots[1], lower = tap.x.r * dots[2] + tap.x.l * dots[3];
+  const A along_x = tap.y.r * (dots[1] - dots[0]) + tap.y.l * (dots[3] - dots[2]);
+  const A along_y = tap.x.r * (dots[2] - dots[0]) + tap.x.l * (dots[3] - dots[1]);
+  return {tap.y.r * upper + tap.y.l * lower, tap.weight * along_y, tap.weight * along_x};
 }
 
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void adacof_grad_round_kernel(const A* __restrict__ sums, T* __restrict__ grad,
-                                                                int64_t elements) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < elements) grad[i] = narrow_to<T>(sums[i]);
+// A view's elements of one pixel, tap by tap, to be written; none where the gradient is not needed. W as of TapElements.
+template <class W>
+struct TapStores {
+  W* at;
+  int64_t step;
+
+  __device__ __forceinline__ TapStores(const MutableView& view, int64_t b, int32_t y, int32_t x)
+      : at(view.data == nullptr ? nullptr : static_cast<W*>(view.data) + view.strides.offset(b, 0, y, x)),
+        step(view.strides.channel) {}
+  template <class A>
+  __device__ __forceinline__ void put(A value) {
+    if (at == nullptr) return;
+    narrow(value, *at);
+    at += step;
+  }
+};
+template <>
+struct TapStores<void> {
+  const MutableView& view;
+  int64_t b;
+  int32_t n, y, x;
+
+  __device__ __forceinline__ TapStores(const MutableView& view, int64_t b, int32_t y, int32_t x)
+      : view(view), b(b), n(0), y(y), x(x) {}
+  template <class A>
+  __device__ __forceinline__ void put(A value) {
+    if (view.data != nullptr) store(view, b, n, y, x, value);
+    ++n;
+  }
+};
+
+template <class T, class A, class W>
+__global__ __launch_bounds__(kThreads, 2) void adacof_grad_taps_kernel(const T* __restrict__ grad_out,
+                                                                                        const AdacofPack<A>* __restrict__ packs,
+                                                                                        AdacofGradsGpu to,
+                                                                                        AdacofArgsGpu a) {
+  AdacofPlace at;
+  if (!adacof_place(a, 1, at)) return;
+  packs += at.b * a.groups() * a.in_plane();
+  grad_out += at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x;
+  TapStores<W> weights(to.weights, at.b, at.y, at.x), vertical(to.vertical, at.b, at.y, at.x),
+      horizontal(to.horizontal, at.b, at.y, at.x);
+  const bool quick = a.has_pairs() && a.channels > 0;
+  A first[kAdacofGroup];
+  load_upstream(first, grad_out, a, 0);
+  for_each_tap<W>(a, at, [&](const AdacofTaps<W>& taps, int32_t y, int32_t x) {
+    QuickTap<A> tap(a, taps, y, x);
+    const bool inside = tap.inside();
+    if (!inside) tap.clip(a);
+    TapGrads<A> grads{A(0), A(0), A(0)};
+    if (quick) grads = tap_grads_quickly(grad_out, packs, first, a, tap);
+    if (!quick || !grads.all_finite()) {
+      grads = tap_grads_exactly(grad_out, packs, a, adacof_tap<A>(a, taps, y, x));
+    } else if (!inside) {
+      if (!tap.y.inside) grads.vertical = A(0);
+      if (!tap.x.inside) grads.horizontal = A(0);
+    }
+    weights.put(grads.weight);
+    vertical.put(grads.vertical);
+    horizontal.put(grads.horizontal);
+  });
 }
 
-inline void launch_adacof_grad_taps(const void* grad_out, const void* image, const AdacofGradsGpu& to, Dtype dtype,
+inline void launch_adacof_grad_taps(const void* grad_out, const void* packs, const AdacofGradsGpu& to, Dtype dtype,
                                     const AdacofArgsGpu& a, cudaStream_t stream) {
   if (a.batch * a.plane() == 0) return;
   dispatch(dtype, a.wide(), [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    VFI_LAUNCH((adacof_grad_taps_kernel<T, A>), adacof_grid(a, a.taps()), kThreads, 0, stream,
-               static_cast<const T*>(grad_out), static_cast<const T*>(image), to, a);
-  });
-}
-
-// `sums` has room for a double, or a float where no tensor is float64, for each element of the image.
-inline void launch_adacof_grad_image(const void* grad_out, void* sums, void* grad, Dtype dtype, bool deterministic,
-                                     const AdacofArgsGpu& a, cudaStream_t stream) {
-  const int64_t elements = a.batch * a.channels * a.in_plane();
-  if (elements == 0) return;
-  dispatch(dtype, a.wide(), [&](auto element, auto compute) {
-    using T = decltype(element);
-    using A = decltype(compute);
-    clear(sums, elements * sizeof(A), stream);
-    if (a.plane() > 0 && deterministic) {
-      constexpr int64_t kRows = 8;
-      const AdacofBandsGpu bands{kRows, static_cast<int32_t>(ceil_div(a.in_height, kRows))};
-      VFI_LAUNCH((adacof_grad_ordered_kernel<T, A>), Grid(a.batch * a.groups() * bands.down), kThreads, 0, stream,
-                 static_cast<const T*>(grad_out), static_cast<A*>(sums), a, bands);
-    } else if (a.plane() > 0) {
-      VFI_LAUNCH((adacof_grad_scatter_kernel<T, A>), adacof_grid(a, a.taps()), kThreads, 0, stream,
-                 static_cast<const T*>(grad_out), static_cast<A*>(sums), a);
-    }
-    VFI_LAUNCH((adacof_grad_round_kernel<T, A>), Grid(ceil_div(elements, kThreads)), kThreads, 0, stream,
-               static_cast<const A*>(sums), static_cast<T*>(grad), elements);
+    with_tap_type<T, A>(dtype, a, [&](auto* type) {
+      VFI_LAUNCH((adacof_grad_taps_kernel<T, A, std::remove_pointer_t<decltype(type)>>), adacof_grid(a, 1), kThreads, 0,
+                 stream, static_cast<const T*>(grad_out), static_cast<const AdacofPack<A>*>(packs), to, a);
+    });
   });
 }
 

@@ -81,11 +81,13 @@ __device__ __forceinline__ void read_others(A (&values)[kChannels<A>], const A* 
   }
 }
 
+// As many blocks on one multiprocessor as keep every register out of memory.
 template <class T, class A, Cost kCost, bool kStages>
-__global__ __launch_bounds__(kThreads) void correlation_grad_kernel(const T* __restrict__ grad_out,
-                                                                    const T* __restrict__ owner,
-                                                                    const T* __restrict__ other, T* __restrict__ grad,
-                                                                    CorrelationArgsGpu a) {
+__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 4 : 2) void correlation_grad_kernel(const T* __restrict__ grad_out,
+                                                                                           const T* __restrict__ owner,
+                                                                                           const T* __restrict__ other,
+                                                                                           T* __restrict__ grad,
+                                                                                           CorrelationArgsGpu a) {
   constexpr int N = kChannels<A>;
   VFI_DYNAMIC_SHARED(A, shared);  // [rows][columns][N]
   const TilePlace at = tile_place<true>(a, (a.channels + N - 1) / N);

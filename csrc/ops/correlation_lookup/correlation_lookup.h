@@ -36,12 +36,11 @@ struct WindowAxis {
   A near, far;
 };
 
-// The window of position p, in pixels of level 0, in `level`. Float64, in which the fraction of any float32 is exact.
+// The window of a position, in pixels of a level. Float64, in which the fraction of any float32 is exact.
 template <class A>
-VFI_HOST_DEVICE WindowAxis<A> window_axis(double p, int32_t level, int32_t radius) {
-  const double scaled = p / static_cast<double>(int64_t{1} << level);
-  const bool finite = scaled - scaled == 0;
-  double whole = std::floor(scaled), fraction = finite ? scaled - whole : 0;
+VFI_HOST_DEVICE WindowAxis<A> window_axis(double p, int32_t radius) {
+  const bool finite = p - p == 0;
+  double whole = std::floor(p), fraction = finite ? p - whole : 0;
   if (fraction >= 1) whole += 1, fraction = 0;  // -1e-30 + 1 rounds to 1
   whole = whole > double(-kFar) ? whole : double(-kFar);
   whole = whole < double(kFar) ? whole : double(kFar);
@@ -55,6 +54,7 @@ struct LookupLevel {
   const void* data;
   Dtype type;
   int64_t height, width;
+  double unit;  // of a pixel of level 0, in its pixels: 2^-l, by which float64 is multiplied exactly
 };
 
 // Maps with the channels last.

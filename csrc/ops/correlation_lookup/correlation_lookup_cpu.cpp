@@ -39,10 +39,10 @@ struct Lookup {
     sums = a.wide ? ScalarType::Double : ScalarType::Float;
     a.first = keep(with_layout(first, MemoryFormat::ChannelsLast));
     a.positions = keep(with_layout(positions, MemoryFormat::Contiguous));
-    a.levels[0] = {keep(with_layout(second, MemoryFormat::ChannelsLast)), a.type, second.size(2), second.size(3)};
+    a.levels[0] = {keep(with_layout(second, MemoryFormat::ChannelsLast)), a.type, second.size(2), second.size(3), 1.0};
     const Dtype pooled = a.wide ? Dtype::kFloat64 : Dtype::kFloat32;
     for (int64_t l = 1; l < levels; ++l) {
-      a.levels[l] = {nullptr, pooled, a.levels[l - 1].height / 2, a.levels[l - 1].width / 2};
+      a.levels[l] = {nullptr, pooled, a.levels[l - 1].height / 2, a.levels[l - 1].width / 2, a.levels[l - 1].unit / 2};
       const Tensor to = empty_level(first, l);
       a.levels[l].data = keep(to);
       void* const data = to.mutable_data_ptr();

@@ -5,6 +5,7 @@
 #include "torch/cuda_tensors.h"
 #include "ops/correlation_lookup/correlation_lookup_checks.h"
 #include "ops/correlation_lookup/correlation_lookup_grad_level_kernels.cuh"
+#include "ops/correlation_lookup/correlation_lookup_pool_kernels.cuh"
 
 namespace vfi::cuda {
 namespace {
@@ -33,11 +34,15 @@ struct LookupGpu {
     a.count = static_cast<int32_t>(levels), a.radius = static_cast<int32_t>(radius);
     a.first = keep(with_layout(first, MemoryFormat::ChannelsLast));
     a.positions = view_of(positions);
-    a.levels[0] = {keep(with_layout(second, MemoryFormat::ChannelsLast)), dtype_of(second), second.size(2),
-                   second.size(3)};
+    a.levels[0] = {keep(with_layout(second, MemoryFormat::ChannelsLast)), dtype_of(second), second.size(2), second.size(3),
+                   1.0};
+    const auto aligned = [&](const void* p) {
+      return reinterpret_cast<uintptr_t>(p) % (kChannelPack * first.element_size()) == 0;
+    };
+    a.packs = a.channels % kChannelPack == 0 && aligned(a.first) && aligned(a.levels[0].data);
     for (int32_t l = 1; l < a.count; ++l) {
       a.levels[l] = {nullptr, wide ? Dtype::kFloat64 : Dtype::kFloat32, a.levels[l - 1].height / 2,
-                     a.levels[l - 1].width / 2};
+                     a.levels[l - 1].width / 2, a.levels[l - 1].unit / 2};
       const Tensor pooled = empty_level(first, l);
       a.levels[l].data = keep(pooled);
       launch_pool(a, l, pooled.mutable_data_ptr(), dtype_of(first), wide, device.stream);
@@ -63,16 +68,16 @@ Tensor channels_last_like(const Tensor& t) {
 }
 
 Tensor grad_second(const OnDevice& device, LookupGpu& lookup, const Tensor& second) {
-  void* grads[kMostLevels];
-  for (int32_t l = 0; l < lookup.args.count; ++l) {
+  const Tensor grad = channels_last_like(second);
+  void* grads[kMostLevels] = {grad.mutable_data_ptr()};
+  for (int32_t l = 1; l < lookup.args.count; ++l) {
     const Tensor level = lookup.empty_level(second, l);
     lookup.keep(level);
     grads[l] = level.mutable_data_ptr();
   }
-  const Tensor grad = channels_last_like(second);
   const Tensor reaches = scratch<int32_t>(second, 4 * lookup_reaches(lookup.args));
-  launch_lookup_grad_levels(lookup.args, static_cast<LookupReach*>(reaches.mutable_data_ptr()), grads,
-                            grad.mutable_data_ptr(), dtype_of(second), lookup.wide, device.stream);
+  launch_lookup_grad_levels(lookup.args, static_cast<LookupReach*>(reaches.mutable_data_ptr()), grads, dtype_of(second),
+                            lookup.wide, device.stream);
   device.check_launches();
   return with_layout(grad, layout_of(second));
 }

@@ -49,10 +49,10 @@ __device__ __forceinline__ void make_factors(LookupFactors<A>& factors, const Lo
   }
 }
 
-// What one level gives kHeldChannels<A> channels of first, `sums`, and the position, from those channels of this lane.
-template <class S, class T, class A>
+// What one level gives the held channels of first, `sums`, and the position, from those channels of this lane.
+template <class Lanes, class S, class T, class A>
 __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPlace& at, int64_t start,
-                          LookupFactors<A>& factors, const A (&v)[kLaneChannels<A>], A (&sums)[kLaneChannels<A>],
+                          LookupFactors<A>& factors, const A (&v)[Lanes::kChannels], A (&sums)[Lanes::kChannels],
                           A (&position)[2]) {
   const int32_t n = a.side(), box = (n + 1) * (n + 1);
   const bool exists = at.pixel < a.plane();
@@ -62,23 +62,20 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
       static_cast<const T*>(a.grad_out) + (at.b * a.plane() + at.pixel) * a.planes() + int64_t{number} * n * n;
   const LevelMap<S> map(a, a.levels[number], at.b);
   A along[2] = {A(0), A(0)};
-  int32_t i = 0, j = 0;
+  NeighboursGpu<S> neighbour(map, w.x.at, w.y.at, n);
   for (int32_t first = 0; first < box; first += kNeighbours) {
     const int32_t end = min(box, first + kNeighbours);
     __syncwarp();
     if (exists) make_factors(factors, a, g, w, first, end);
     __syncwarp();
-    for (int32_t k = 0; exists && k < end - first; ++k) {
-      const bool inside = map.holds(w.x.at + i, w.y.at + j);
-      const S* const from = map.at(w.x.at + i, w.y.at + j);
-      if (++i > n) i = 0, ++j;
-      if (!inside) continue;
-      A s[kLaneChannels<A>];
-      load_channels(from, start, a.channels, s);
+    for (int32_t k = 0; exists && k < end - first; ++k, neighbour.advance()) {
+      if (!neighbour.exists()) continue;
+      A s[Lanes::kChannels];
+      load_channels<Lanes>(neighbour.at, start, a, s);
       const A factor = factors.at[0][k];
       if (factor != A(0)) {
 #pragma unroll
-        for (int m = 0; m < kLaneChannels<A>; ++m) sums[m] += factor * s[m];
+        for (int m = 0; m < Lanes::kChannels; ++m) sums[m] += factor * s[m];
       }
       if (!a.need_positions) continue;
       const A product = dot_channels(v, s), across = factors.at[1][k], down = factors.at[2][k];
@@ -86,10 +83,31 @@ __device__ void add_level(const LookupArgsGpu& a, int32_t number, const LookupPl
       if (down != A(0)) along[1] += down * product;
     }
   }
-  for (int d = 0; d < 2; ++d) position[d] += along[d] / static_cast<A>(int64_t{1} << number);
+  for (int d = 0; d < 2; ++d) position[d] += along[d] * static_cast<A>(a.levels[number].unit);
 }
 
-template <class T, class A>
+// The held channels of this lane, times `scale`.
+template <class Lanes, class T, class A>
+__device__ __forceinline__ void store_held(T* pixel, int64_t start, int64_t channels, A scale,
+                                               const A (&sums)[Lanes::kChannels]) {
+#pragma unroll
+  for (int m = 0; m < Lanes::kPacks; ++m) {
+    const int64_t c = start + (m * kPixelLanes + threadIdx.x % kPixelLanes) * kChannelPack;
+    Pack<T, kChannelPack> v;
+#pragma unroll
+    for (int i = 0; i < kChannelPack; ++i) narrow(sums[m * kChannelPack + i] * scale, v.at[i]);
+    if (Lanes::kFull) {
+      store_pack(pixel + c, v);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kChannelPack; ++i) {
+        if (c + i < channels) pixel[c + i] = v.at[i];
+      }
+    }
+  }
+}
+
+template <class T, class A, class Lanes>
 __global__ __launch_bounds__(kThreads) void lookup_grad_kernel(LookupArgsGpu a, T* __restrict__ grad_first) {
   __shared__ LookupFactors<A> factors[kMostLookupPixels];
   const LookupPlace at(a);
@@ -97,17 +115,14 @@ __global__ __launch_bounds__(kThreads) void lookup_grad_kernel(LookupArgsGpu a, 
   const int64_t own = (at.b * a.plane() + at.pixel) * a.channels;
   const A scale = lookup_scale<A>(a);
   A position[2] = {A(0), A(0)};
-  for (int64_t start = 0; start < a.channels; start += kHeldChannels<A>) {
-    A v[kLaneChannels<A>] = {}, sums[kLaneChannels<A>] = {};
-    if (exists) load_channels(static_cast<const T*>(a.first) + own, start, a.channels, v);
-    add_level<T, T>(a, 0, at, start, factors[at.own], v, sums, position);
+  for (int64_t start = 0; start < a.channels; start += Lanes::kHeld) {
+    A v[Lanes::kChannels] = {}, sums[Lanes::kChannels] = {};
+    if (exists) load_channels<Lanes>(static_cast<const T*>(a.first) + own, start, a, v);
+    add_level<Lanes, T, T>(a, 0, at, start, factors[at.own], v, sums, position);
     for (int32_t level = 1; level < a.count; ++level) {
-      add_level<A, T>(a, level, at, start, factors[at.own], v, sums, position);
+      add_level<Lanes, A, T>(a, level, at, start, factors[at.own], v, sums, position);
     }
-    for (int m = 0; a.need_first && exists && m < kLaneChannels<A>; ++m) {
-      const int64_t c = start + (m / kChannelPack * kPixelLanes + threadIdx.x % kPixelLanes) * kChannelPack + m % kChannelPack;
-      if (c < a.channels) grad_first[own + c] = narrow_to<T>(sums[m] * scale);
-    }
+    if (a.need_first && exists) store_held<Lanes>(grad_first + own, start, a.channels, scale, sums);
   }
   for (int d = 0; a.need_positions && d < 2; ++d) {
     const A sum = pixel_sum(position[d]);
@@ -121,8 +136,10 @@ inline void launch_lookup_grad(const LookupArgsGpu& a, void* grad_first, Dtype d
   dispatch(dtype, wide, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    VFI_LAUNCH((lookup_grad_kernel<T, A>), lookup_blocks(a, kMostLookupPixels), kThreads, 0, stream, a,
-               static_cast<T*>(grad_first));
+    with_lanes<A>(a, [&](auto lanes) {
+      VFI_LAUNCH((lookup_grad_kernel<T, A, decltype(lanes)>), lookup_blocks(a, kMostLookupPixels), kThreads, 0, stream, a,
+                 static_cast<T*>(grad_first));
+    });
   });
 }
 

@@ -1,116 +1,44 @@
 // The gradients of the levels of a cost volume's windows on CUDA; the formulas are in correlation_lookup.h.
 //
-// Work: a block has kTargets pixels of kTargetRows rows of a level and up to kRowChannels channels, four for each thread. It
-// goes through all pixels in their order, kThreads at a time, skips those of which none comes near, lists those whose
-// windows reach its own pixels, and adds them up in registers. No atomics, so results are the same from run to run.
+// Work: a block has kTargets pixels of some rows of a level and some channels, four for each thread. It goes through all pixels
+// in their order, kThreads at a time, skips those of which none comes near, lists those whose windows reach its own pixels, and
+// adds them up in registers. No atomics, so results are the same from run to run. A factor of 0 meets what it may; a block with
+// a sum that is not finite begins again, and leaves those factors out.
 #pragma once
 
 #include "ops/correlation_lookup/correlation_lookup_grad_kernels.cuh"
+#include "ops/correlation_lookup/correlation_lookup_lists.cuh"
 
 namespace vfi::cuda {
 
-constexpr int kTargets = 16, kRowThreads = 64, kRowChannels = kRowThreads * kChannelPack;
-constexpr int kTargetRows = kThreads / kRowThreads;
 constexpr int kListed = 8;  // pixels whose factors are made at a time
 
-// The columns and rows of a level that the windows of some pixels reach.
-struct LookupReach {
-  int32_t left, right, top, bottom;
-
-  __device__ __forceinline__ void add(const LookupReach& r) {
-    left = min(left, r.left), right = max(right, r.right), top = min(top, r.top), bottom = max(bottom, r.bottom);
-  }
-  __device__ __forceinline__ bool meets(int64_t x0, int64_t y0) const {
-    return left < x0 + kTargets && x0 <= right && top < y0 + kTargetRows && y0 <= bottom;
-  }
-};
-
-template <class A>
-__device__ __forceinline__ LookupReach reach_of(const WindowGpu<A>& w, int32_t n) {
-  return {w.x.at, w.x.at + n, w.y.at, w.y.at + n};
-}
-
-// Of each kThreads pixels.
-template <class A>
-__global__ __launch_bounds__(kThreads) void lookup_reach_kernel(LookupArgsGpu a, LookupReach* __restrict__ to,
-                                                                int32_t number) {
-  __shared__ LookupReach warps[kThreads / 32];
-  constexpr int32_t kFurthest = std::numeric_limits<int32_t>::max();
-  const int64_t chunks = (a.plane() + kThreads - 1) / kThreads, b = blockIdx.x / chunks;
-  const int64_t pixel = blockIdx.x % chunks * kThreads + threadIdx.x;
-  LookupReach r{kFurthest, -kFurthest, kFurthest, -kFurthest};
-  if (pixel < a.plane()) r = reach_of(window_of<A>(a, b, pixel, number), a.side());
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    r.add({__shfl_xor_sync(kFullWarp, r.left, step), __shfl_xor_sync(kFullWarp, r.right, step),
-           __shfl_xor_sync(kFullWarp, r.top, step), __shfl_xor_sync(kFullWarp, r.bottom, step)});
-  }
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = r;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < kThreads / 32; ++i) r.add(warps[i]);
-  to[blockIdx.x] = r;
-}
-
-// The place of a block in a level.
-struct LookupTileGpu {
-  int64_t b, x0, y0, start;  // start: the first channel
-
-  __device__ __forceinline__ LookupTileGpu(const LookupArgsGpu& a, const LookupLevel& level) {
-    const int64_t parts = (a.channels + kRowChannels - 1) / kRowChannels;
-    const int64_t across = (level.width + kTargets - 1) / kTargets, down = (level.height + kTargetRows - 1) / kTargetRows;
-    const int64_t tile = blockIdx.x / parts;
-    start = blockIdx.x % parts * kRowChannels;
-    x0 = tile % across * kTargets, y0 = tile / across % down * kTargetRows, b = tile / across / down;
-  }
-};
-
-// The pixels from `start` on, of kThreads, whose windows reach the tile, in their order.
-template <class A>
-__device__ int32_t list_pixels(const LookupArgsGpu& a, int32_t number, const LookupTileGpu& tile, int64_t start, int64_t* list) {
-  __shared__ int32_t counts[kThreads / 32];
-  const int32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t pixel = start + threadIdx.x;
-  bool reaches = false;
-  if (pixel < a.plane()) {
-    reaches = reach_of(window_of<A>(a, tile.b, pixel, number), a.side()).meets(tile.x0, tile.y0);
-  }
-  const unsigned votes = __ballot_sync(kFullWarp, reaches);
-  __syncthreads();  // the list before this one has been read
-  if (lane == 0) counts[warp] = __popc(votes);
-  __syncthreads();
-  int32_t before = 0, total = 0;
-  for (int i = 0; i < kThreads / 32; ++i) {
-    if (i < warp) before += counts[i];
-    total += counts[i];
-  }
-  if (reaches) list[before + __popc(votes & ((1u << lane) - 1u))] = pixel;
-  __syncthreads();
-  return total;
-}
-
-// What kListed pixels give each target; left, top: of their windows, from the tile's.
-template <class A>
+// What kListed pixels give each target; left, top: of their windows, from the tile's; from: their first channel.
+template <class Rows, class A>
 struct alignas(16) LookupShares {
-  A factors[kListed][kTargetRows][kTargets];
+  A factors[kListed][Rows::kRows][kTargets];
+  int64_t from[kListed];
   int32_t left[kListed], top[kListed];
 };
 
-template <class T, class A>
-__device__ __forceinline__ void make_shares(LookupShares<A>& shares, const LookupArgsGpu& a, int32_t number,
-                                            const LookupTileGpu& tile, const int64_t* list, int32_t count) {
-  constexpr int kTile = kTargets * kTargetRows;
+// Of `count` pixels from number `first` of the list on.
+template <class T, class Rows, class A>
+__device__ __forceinline__ void make_shares(LookupShares<Rows, A>& shares, const LookupArgsGpu& a, int32_t number,
+                                            const LookupTileGpu<Rows>& tile, const LookupListGpu<A>& list, int32_t first,
+                                            int32_t count) {
+  constexpr int kTile = kTargets * Rows::kRows;
   const int32_t n = a.side();
+#pragma unroll 1
   for (int e = threadIdx.x; e < min(count, kListed) * kTile; e += kThreads) {
     const int item = e / kTile, row = e % kTile / kTargets, column = e % kTargets;
-    const WindowGpu<A> w = window_of<A>(a, tile.b, list[item], number);
+    const WindowGpu<A> w = list.windows[first + item];
+    const int64_t pixel = tile.b * a.plane() + list.pixels[first + item];
     const int32_t left = static_cast<int32_t>(w.x.at - tile.x0), top = static_cast<int32_t>(w.y.at - tile.y0);
-    const int64_t offset = (tile.b * a.plane() + list[item]) * a.planes() + int64_t{number} * n * n;
     const int32_t i = column - left, j = row - top;
     const bool reaches = i >= 0 && i <= n && j >= 0 && j <= n;
-    shares.factors[item][row][column] =
-        reaches ? factor_at(static_cast<const T*>(a.grad_out) + offset, n, i, j, w) : A(0);
-    if (e % kTile == 0) shares.left[item] = left, shares.top[item] = top;
+    const T* const g = static_cast<const T*>(a.grad_out) + pixel * a.planes() + int64_t{number} * n * n;
+    shares.factors[item][row][column] = reaches ? factor_at(g, n, i, j, w) : A(0);
+    if (e % kTile == 0) shares.left[item] = left, shares.top[item] = top, shares.from[item] = pixel * a.channels;
   }
 }
 
@@ -130,129 +58,174 @@ __device__ __forceinline__ void load_pixel(const T* pixel, int64_t left, bool pa
   for (int m = 0; m < kChannelPack; ++m) v[m] = widen<A>(raw.at[m]);
 }
 
-// One pixel's channels v, times its factors, to the targets of this thread's row.
+// One pixel's channels v, times its factors, to the targets of this thread's row; `exact`: but for factors that are 0.
 template <class A>
-__device__ __forceinline__ void add_share(A (&sums)[kTargets][kChannelPack], const LookupShares<A>& shares, int item, int row,
-                                          int32_t n, const A (&v)[kChannelPack]) {
-  const int32_t top = shares.top[item], left = shares.left[item];
-  if (row < top || row > top + n) return;
-  A doubt = A(0);
-#pragma unroll
-  for (int m = 0; m < kChannelPack; ++m) doubt += A(0) * v[m];
+__device__ __forceinline__ void add_share(A (&sums)[kTargets][kChannelPack], const A* factors, int32_t left, int32_t n,
+                                          const A (&v)[kChannelPack], bool exact) {
 #pragma unroll
   for (int q = 0; q < kTargets; q += 4) {
     if (q + 3 < left || q > left + n) continue;
     constexpr int kPack = 16 / sizeof(A);
-    Pack<A, kPack> factors[4 / kPack];
+    Pack<A, kPack> packs[4 / kPack];
 #pragma unroll
-    for (int k = 0; k < 4 / kPack; ++k) factors[k] = load_pack<A, kPack>(&shares.factors[item][row][q + k * kPack]);
-    if (doubt == A(0)) {
+    for (int k = 0; k < 4 / kPack; ++k) packs[k] = load_pack<A, kPack>(factors + q + k * kPack);
+    if (!exact) {
 #pragma unroll
       for (int t = 0; t < 4 * kChannelPack; ++t) {
         const int k = t / kChannelPack, m = t % kChannelPack;
-        sums[q + k][m] += factors[k / kPack].at[k % kPack] * v[m];
+        sums[q + k][m] += packs[k / kPack].at[k % kPack] * v[m];
       }
-    } else {  // 0 times infinity
+    } else {
 #pragma unroll
       for (int t = 0; t < 4 * kChannelPack; ++t) {
         const int k = t / kChannelPack, m = t % kChannelPack;
-        const A factor = factors[k / kPack].at[k % kPack];
+        const A factor = packs[k / kPack].at[k % kPack];
         if (factor != A(0)) sums[q + k][m] += factor * v[m];
       }
     }
   }
 }
 
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void lookup_grad_level_kernel(LookupArgsGpu a, const LookupReach* __restrict__ reaches,
-                                                                     A* __restrict__ grad, int32_t number) {
-  __shared__ int64_t list[kThreads];
-  __shared__ LookupShares<A> shares;
-  const LookupLevel& level = a.levels[number];
-  const LookupTileGpu tile(a, level);
-  const int64_t chunks = (a.plane() + kThreads - 1) / kThreads;
-  const int32_t row = threadIdx.x / kRowThreads;
-  const int64_t c = tile.start + threadIdx.x % kRowThreads * kChannelPack, left = a.channels - c;
-  const bool packs = a.channels % kChannelPack == 0;
-  const T* const first = static_cast<const T*>(a.first) + tile.b * a.plane() * a.channels + c;
-  A sums[kTargets][kChannelPack] = {};
+template <class Rows, class A>
+struct LookupLevelShared {
+  LookupListGpu<A> list;
+  LookupShares<Rows, A> shares;
+  bool doubts[kThreads / 32];
+};
+
+// The sums of a tile, of the channels of this thread.
+template <class T, class Rows, class A>
+__device__ __forceinline__ void sum_tile(A (&sums)[kTargets][kChannelPack], LookupLevelShared<Rows, A>& shared,
+                                         const LookupArgsGpu& a, const LookupReach* __restrict__ reaches, int32_t number,
+                                         const LookupTileGpu<Rows>& tile, int64_t c, bool exact) {
+  const int64_t chunks = (a.plane() + kThreads - 1) / kThreads, left = a.channels - c;
+  const int32_t row = threadIdx.x / Rows::kThreadsOfRow, n = a.side();
+  const T* const first = static_cast<const T*>(a.first) + c;
+#pragma unroll
+  for (int t = 0; t < kTargets * kChannelPack; ++t) sums[t / kChannelPack][t % kChannelPack] = A(0);
   for (int64_t start = 0; start < chunks; start += 32) {
     const int64_t mine = start + threadIdx.x % 32;
-    unsigned near = __ballot_sync(kFullWarp, mine < chunks && reaches[tile.b * chunks + mine].meets(tile.x0, tile.y0));
+    unsigned near = __ballot_sync(
+        kFullWarp, mine < chunks && reaches[tile.b * chunks + mine].meets(tile.x0, tile.y0, Rows::kRows));
     for (; near != 0; near &= near - 1) {
-      const int32_t total = list_pixels<A>(a, number, tile, (start + __ffs(near) - 1) * kThreads, list);
+      const int32_t total = list_pixels(shared.list, a, number, tile, (start + __ffs(near) - 1) * kThreads);
       for (int32_t i = 0; i < total; i += kListed) {
-        make_shares<T>(shares, a, number, tile, list + i, total - i);
+        const int32_t count = min(total - i, kListed);
+        make_shares<T>(shared.shares, a, number, tile, shared.list, i, count);
         __syncthreads();
-        for (int k = 0; left > 0 && k < kListed && i + k < total; ++k) {
+#pragma unroll 1
+        for (int k = 0; left > 0 && k < count; ++k) {
+          const int32_t j = row - shared.shares.top[k];
+          if (j < 0 || j > n) continue;
           A v[kChannelPack];
-          load_pixel(first + list[i + k] * a.channels, left, packs, v);
-          add_share(sums, shares, k, row, a.side(), v);
+          load_pixel(first + shared.shares.from[k], left, a.packs, v);
+          add_share(sums, shared.shares.factors[k][row], shared.shares.left[k], n, v, exact);
         }
         __syncthreads();
       }
     }
   }
-  const int64_t y = tile.y0 + row;
-  if (left <= 0 || y >= level.height) return;
-  const A scale = lookup_scale<A>(a);
+}
+
+// Whether a thread of the block says so. Every thread has to call it.
+__device__ __forceinline__ bool any_of_block(bool (&warps)[kThreads / 32], bool says) {
+  const bool any = __ballot_sync(kFullWarp, says) != 0;
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = any;
+  __syncthreads();
+  bool result = false;
 #pragma unroll
-  for (int t = 0; t < kTargets; ++t) {
-    if (tile.x0 + t >= level.width) break;
-    A* const to = grad + ((tile.b * level.height + y) * level.width + tile.x0 + t) * a.channels + c;
+  for (const bool warp : warps) result = result || warp;
+  return result;
+}
+
+// Adds a quarter of the gradient of the coarser level's pixels to those of a row, from x on.
+template <class A>
+__device__ __forceinline__ void add_coarse(A (&sums)[kTargets][kChannelPack], const LookupArgsGpu& a, const LookupLevel& next,
+                                           const A* __restrict__ coarse, int64_t b, int64_t x, int64_t y, int64_t c) {
+  if (y / 2 >= next.height) return;
+  coarse += ((b * next.height + y / 2) * next.width + x / 2) * a.channels + c;
 #pragma unroll
-    for (int m = 0; m < kChannelPack; ++m) {
-      if (m < left) to[m] = sums[t][m] * scale;
-    }
+  for (int t = 0; t < kTargets; t += 2, coarse += a.channels) {
+    if (x / 2 + t / 2 >= next.width) break;
+    A v[kChannelPack];
+    load_pixel(coarse, a.channels - c, a.channels % kChannelPack == 0, v);  // fresh memory
+#pragma unroll
+    for (int k = 0; k < 2 * kChannelPack; ++k) sums[t + k / kChannelPack][k % kChannelPack] += A(0.25) * v[k % kChannelPack];
   }
 }
 
-// grad, with a quarter of the next level's gradient added where `coarse` is not null: into `to`, which may be grad itself.
-template <class O, class A>
-__global__ __launch_bounds__(kThreads) void lookup_unpool_kernel(LookupLevel level, LookupLevel next, const A* grad,
-                                                                 const A* coarse, O* to, int64_t elements,
-                                                                 int64_t channels) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= elements) return;
-  const int64_t c = i % channels, x = i / channels % level.width / 2, row = i / channels / level.width;
-  const int64_t y = row % level.height / 2;
-  A sum = grad[i];
-  if (coarse != nullptr && x < next.width && y < next.height) {
-    sum += coarse[((row / level.height * next.height + y) * next.width + x) * channels + c] * A(0.25);
+// to: the gradient of level `number`, of elements O, to which that of the next level, `coarse`, has been given its part.
+template <class T, class A, class O, class Rows>
+__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 2 : 1) void lookup_grad_level_kernel(
+    LookupArgsGpu a, const LookupReach* __restrict__ reaches, const A* __restrict__ coarse, O* __restrict__ to,
+    int32_t number) {
+  __shared__ LookupLevelShared<Rows, A> shared;
+  const LookupLevel& level = a.levels[number];
+  const LookupTileGpu<Rows> tile(a, level);
+  const int64_t c = tile.start + threadIdx.x % Rows::kThreadsOfRow * kChannelPack, left = a.channels - c;
+  A sums[kTargets][kChannelPack];
+  bool exact = false, again;
+#pragma unroll 1
+  do {
+    sum_tile<T>(sums, shared, a, reaches, number, tile, c, exact);
+    bool all_finite = true;  // what is not finite stays so in a sum
+#pragma unroll
+    for (int t = 0; t < kTargets * kChannelPack; ++t) {
+      all_finite = all_finite && finite(sums[t / kChannelPack][t % kChannelPack]);
+    }
+    again = !exact && any_of_block(shared.doubts, !all_finite);
+    exact = true;
+  } while (again);
+  const int64_t y = tile.y0 + threadIdx.x / Rows::kThreadsOfRow;
+  if (left <= 0 || y >= level.height) return;
+  const A scale = lookup_scale<A>(a);
+#pragma unroll
+  for (int t = 0; t < kTargets * kChannelPack; ++t) sums[t / kChannelPack][t % kChannelPack] *= scale;
+  if (coarse != nullptr) add_coarse(sums, a, a.levels[number + 1], coarse, tile.b, tile.x0, y, c);
+  to += ((tile.b * level.height + y) * level.width + tile.x0) * a.channels + c;
+#pragma unroll
+  for (int t = 0; t < kTargets; ++t, to += a.channels) {
+    if (tile.x0 + t >= level.width) break;
+    Pack<O, kChannelPack> pack;
+#pragma unroll
+    for (int m = 0; m < kChannelPack; ++m) narrow(sums[t][m], pack.at[m]);
+    if (a.channels % kChannelPack == 0) {  // fresh memory
+      store_pack(to, pack);
+    } else {
+#pragma unroll
+      for (int m = 0; m < kChannelPack; ++m) {
+        if (m < left) to[m] = pack.at[m];
+      }
+    }
   }
-  to[i] = narrow_to<O>(sum);
 }
 
 // How many reaches there are.
 inline int64_t lookup_reaches(const LookupArgsGpu& a) { return a.batch * ceil_div(a.plane(), kThreads); }
 
-// grads[l]: memory for the gradient of level l, of the compute type; the first goes on into grad_second.
-inline void launch_lookup_grad_levels(const LookupArgsGpu& a, LookupReach* reaches, void* const* grads, void* grad_second,
-                                      Dtype dtype, bool wide, cudaStream_t stream) {
+// grads[l]: the gradient of level l, of the compute type; of level 0 it is grad_second, of the element type.
+inline void launch_lookup_grad_levels(const LookupArgsGpu& a, LookupReach* reaches, void* const* grads, Dtype dtype,
+                                      bool wide, cudaStream_t stream) {
   dispatch(dtype, wide, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
     for (int32_t l = a.count - 1; l >= 0; --l) {
-      const bool last = l + 1 == a.count;
-      const LookupLevel &level = a.levels[l], &next = a.levels[last ? l : l + 1];
-      const int64_t elements = a.batch * level.height * level.width * a.channels;
-      if (elements == 0) continue;
-      A* const grad = static_cast<A*>(grads[l]);
-      const A* const coarse = last ? nullptr : static_cast<const A*>(grads[l + 1]);
-      const Grid blocks(a.batch * ceil_div(level.height, kTargetRows) * ceil_div(level.width, kTargets) *
-                        ceil_div(a.channels, kRowChannels));
+      const LookupLevel& level = a.levels[l];
+      if (a.batch * level.height * level.width * a.channels == 0) continue;
       if (a.plane() > 0) {
         VFI_LAUNCH((lookup_reach_kernel<A>), Grid(lookup_reaches(a)), kThreads, 0, stream, a, reaches, l);
       }
-      VFI_LAUNCH((lookup_grad_level_kernel<T, A>), blocks, kThreads, 0, stream, a, reaches, grad, l);
-      const Grid all(ceil_div(elements, kThreads));
-      if (l == 0) {
-        VFI_LAUNCH((lookup_unpool_kernel<T, A>), all, kThreads, 0, stream, level, next, grad, coarse,
-                   static_cast<T*>(grad_second), elements, a.channels);
-      } else if (!last) {
-        VFI_LAUNCH((lookup_unpool_kernel<A, A>), all, kThreads, 0, stream, level, next, grad, coarse, grad, elements,
-                   a.channels);
-      }
+      const A* const coarse = l + 1 == a.count ? nullptr : static_cast<const A*>(grads[l + 1]);
+      with_rows(a.channels, [&](auto rows) {
+        using Rows = decltype(rows);
+        const Grid blocks(a.batch * ceil_div(level.height, Rows::kRows) * ceil_div(level.width, kTargets) *
+                          ceil_div(a.channels, Rows::kChannels));
+        const auto run = [&](auto* to) {
+          using O = std::remove_pointer_t<decltype(to)>;
+          VFI_LAUNCH((lookup_grad_level_kernel<T, A, O, Rows>), blocks, kThreads, 0, stream, a, reaches, coarse, to, l);
+        };
+        l == 0 ? run(static_cast<T*>(grads[0])) : run(static_cast<A*>(grads[l]));
+      });
     }
   });
 }

@@ -13,12 +13,16 @@ namespace vfi::cuda {
 constexpr int kPixelLanes = 8;  // threads of a pixel
 constexpr int kMostLookupPixels = kThreads / kPixelLanes;
 constexpr int kChannelPack = 4;
-template <class A>
-constexpr int kLanePacks = sizeof(A) == 8 ? 4 : 8;  // of a lane, held in registers
-template <class A>
-constexpr int kLaneChannels = kLanePacks<A> * kChannelPack;
-template <class A>
-constexpr int64_t kHeldChannels = kPixelLanes * kLaneChannels<A>;
+
+// The channels of a lane that it holds in registers: kPacks packs, kPixelLanes packs apart; and those of a pixel's lanes. kFull:
+// they are a divisor of all channels, so that none of them is missing.
+template <int kPacks_, bool kFull_>
+struct LaneShape {
+  static constexpr int kPacks = kPacks_, kChannels = kPacks * kChannelPack;
+  static constexpr int64_t kHeld = kPixelLanes * kChannels;
+  static constexpr bool kFull = kFull_;
+};
+
 
 struct LookupArgsGpu {
   LookupLevel levels[kMostLevels];
@@ -28,6 +32,7 @@ struct LookupArgsGpu {
   MutableView grad_positions;
   int64_t batch, channels;
   int32_t height, width, count, radius;
+  bool packs;  // four channels of either map can be loaded at once
   bool need_first, need_positions;
 
   VFI_HOST_DEVICE int32_t side() const { return 2 * radius + 1; }
@@ -36,6 +41,17 @@ struct LookupArgsGpu {
   VFI_HOST_DEVICE int64_t plane() const { return int64_t{height} * width; }
   VFI_HOST_DEVICE int64_t planes() const { return int64_t{count} * side() * side(); }
 };
+
+// Calls run(shape) with the LaneShape of the channels; numbers of float64 take twice as many registers.
+template <class A, class Run>
+void with_lanes(const LookupArgsGpu& a, Run&& run) {
+  constexpr int64_t kSome = LaneShape<4, true>::kHeld;
+  if (!a.packs || a.channels == 0 || a.channels % kSome != 0) return run(LaneShape<4, false>());
+  if constexpr (sizeof(A) == 4) {
+    if (a.channels % (2 * kSome) == 0) return run(LaneShape<8, true>());
+  }
+  run(LaneShape<4, true>());
+}
 
 template <class A>
 struct WindowGpu {
@@ -46,7 +62,8 @@ template <class A>
 __device__ __forceinline__ WindowGpu<A> window_of(const LookupArgsGpu& a, int64_t b, int64_t pixel, int32_t level) {
   double p[2];
   load(a.positions, b, static_cast<int32_t>(pixel / a.width), static_cast<int32_t>(pixel % a.width), p);
-  return {window_axis<A>(p[0], level, a.radius), window_axis<A>(p[1], level, a.radius)};
+  const double unit = a.levels[level].unit;
+  return {window_axis<A>(p[0] * unit, a.radius), window_axis<A>(p[1] * unit, a.radius)};
 }
 
 template <class A>
@@ -62,43 +79,34 @@ __device__ __forceinline__ A pixel_sum(A value) {
   return value;
 }
 
-// The channels of this lane from `start` on: packs of four, kPixelLanes packs apart; 0 beyond the last.
-template <class A, class T>
-__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, int64_t channels,
-                                              A (&values)[kLaneChannels<A>]) {
-  const int32_t left = static_cast<int32_t>(min(channels - start, kHeldChannels<A>)), lane = threadIdx.x % kPixelLanes;
+// The channels of this lane from `start` on; 0 beyond the last.
+template <class Lanes, class A, class T>
+__device__ __forceinline__ void load_channels(const T* pixel, int64_t start, const LookupArgsGpu& a,
+                                              A (&values)[Lanes::kChannels]) {
+  const int32_t left = static_cast<int32_t>(min(a.channels - start, Lanes::kHeld)), lane = threadIdx.x % kPixelLanes;
   pixel += start + lane * kChannelPack;
-  if (left == kHeldChannels<A> && channels % kChannelPack == 0) {
 #pragma unroll
-    for (int m = 0; m < kLanePacks<A>; ++m) {
-      const auto v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
+  for (int m = 0; m < Lanes::kPacks; ++m) {
+    const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
+    Pack<T, kChannelPack> v{};
+    if (Lanes::kFull || a.packs) {
+      if (Lanes::kFull || c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
+    } else {
 #pragma unroll
-      for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
-    }
-  } else {
-#pragma unroll
-    for (int m = 0; m < kLanePacks<A>; ++m) {
-      const int32_t c = (m * kPixelLanes + lane) * kChannelPack;
-      Pack<T, kChannelPack> v{};
-      if (channels % kChannelPack == 0) {
-        if (c < left) v = load_pack<T, kChannelPack>(pixel + m * kPixelLanes * kChannelPack);
-      } else {
-#pragma unroll
-        for (int i = 0; i < kChannelPack; ++i) {
-          if (c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
-        }
+      for (int i = 0; i < kChannelPack; ++i) {
+        if (c + i < left) v.at[i] = pixel[m * kPixelLanes * kChannelPack + i];
       }
-#pragma unroll
-      for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
     }
+#pragma unroll
+    for (int i = 0; i < kChannelPack; ++i) values[m * kChannelPack + i] = widen<A>(v.at[i]);
   }
 }
 
-template <class A>
-__device__ __forceinline__ A dot_channels(const A (&a)[kLaneChannels<A>], const A (&b)[kLaneChannels<A>]) {
+template <int N, class A>
+__device__ __forceinline__ A dot_channels(const A (&a)[N], const A (&b)[N]) {
   A sum = A(0);
 #pragma unroll
-  for (int m = 0; m < kLaneChannels<A>; ++m) sum += a[m] * b[m];
+  for (int m = 0; m < N; ++m) sum += a[m] * b[m];
   return sum;
 }
 
@@ -159,30 +167,49 @@ __device__ __forceinline__ A transposed_sum(A (&products)[kPixelLanes]) {
   return products[0];
 }
 
+// Goes through the neighbours of a window, along x first.
+template <class S>
+struct NeighboursGpu {
+  const LevelMap<S>& map;
+  const S* at;  // the neighbour's channels
+  int32_t x, y, i, n;
+
+  __device__ __forceinline__ NeighboursGpu(const LevelMap<S>& map, int32_t x, int32_t y, int32_t n)
+      : map(map), at(map.at(x, y)), x(x), y(y), i(0), n(n) {}
+  __device__ __forceinline__ bool exists() const { return map.holds(x, y); }
+  __device__ __forceinline__ void advance() {
+    const bool ends = i == n;
+    at += ends ? map.row - n * map.channels : map.channels;
+    x = ends ? x - n : x + 1;
+    y += ends;
+    i = ends ? 0 : i + 1;
+  }
+};
+
 // Products of first's channels with all neighbours of its window in a level, to `products`, kPixelLanes at a time.
-template <class T, class S, class A>
+template <class Lanes, class T, class S, class A>
 __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const LookupLevel& level, const LookupPlace& at,
                                                 const WindowGpu<A>& w, A* products) {
-  const int32_t n = a.side(), lane = threadIdx.x % kPixelLanes, box = (n + 1) * (n + 1);
-  const bool exists = at.pixel < a.plane();
+  const int32_t n = a.side(), lane = threadIdx.x % kPixelLanes;
+  const int32_t box = at.pixel < a.plane() ? (n + 1) * (n + 1) : 0;
   const LevelMap<S> map(a, level, at.b);
   const T* const own = static_cast<const T*>(a.first) + (at.b * a.plane() + at.pixel) * a.channels;
-  for (int64_t start = 0; start < a.channels; start += kHeldChannels<A>) {
-    A v[kLaneChannels<A>] = {};
-    if (exists) load_channels(own, start, a.channels, v);
-    int32_t i = 0, j = 0;
+  for (int64_t start = 0; start < a.channels; start += Lanes::kHeld) {
+    A v[Lanes::kChannels] = {};
+    if (box > 0) load_channels<Lanes>(own, start, a, v);
+    NeighboursGpu<S> neighbour(map, w.x.at, w.y.at, n);
 #pragma unroll 1
-    for (int32_t first = 0; first < box; first += kPixelLanes) {
+    for (int32_t first = 0; first < (n + 1) * (n + 1); first += kPixelLanes) {
       A of[kPixelLanes];
 #pragma unroll
       for (int k = 0; k < kPixelLanes; ++k) {
         of[k] = A(0);
-        if (exists && j <= n && map.holds(w.x.at + i, w.y.at + j)) {
-          A s[kLaneChannels<A>];
-          load_channels(map.at(w.x.at + i, w.y.at + j), start, a.channels, s);
+        if (first + k < box && neighbour.exists()) {
+          A s[Lanes::kChannels];
+          load_channels<Lanes>(neighbour.at, start, a, s);
           of[k] = dot_channels(v, s);
         }
-        if (++i > n) i = 0, ++j;
+        neighbour.advance();
       }
       const A sum = transposed_sum(of);
       const int32_t k = first + lane;
@@ -194,8 +221,8 @@ __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const Lo
 }
 
 // S: the elements of this level.
-template <class T, class S, class A>
-__global__ __launch_bounds__(kThreads) void lookup_kernel(LookupArgsGpu a, T* __restrict__ out, int32_t number,
+template <class T, class S, class A, class Lanes>
+__global__ __launch_bounds__(kThreads, 2) void lookup_kernel(LookupArgsGpu a, T* __restrict__ out, int32_t number,
                                                           bool channels_last) {
   VFI_DYNAMIC_SHARED(A, shared);
   __shared__ WindowGpu<A> windows[kMostLookupPixels];
@@ -207,7 +234,7 @@ __global__ __launch_bounds__(kThreads) void lookup_kernel(LookupArgsGpu a, T* __
   if (a.channels == 0) {
     for (int32_t k = threadIdx.x; k < at.pixels * box; k += blockDim.x) shared[k] = A(0);
   }
-  multiply_window<T, S>(a, a.levels[number], at, w, shared + at.own * box);
+  multiply_window<Lanes, T, S>(a, a.levels[number], at, w, shared + at.own * box);
   __syncthreads();
   const A scale = lookup_scale<A>(a);
   const int32_t first_plane = number * n * n, threads = blockDim.x;
@@ -219,39 +246,6 @@ __global__ __launch_bounds__(kThreads) void lookup_kernel(LookupArgsGpu a, T* __
                                      : (at.b * a.planes() + first_plane + d) * a.plane() + at.begin + p;
     out[to] = narrow_to<T>(value);
   }
-}
-
-// Means of 2 x 2 pixels of `from`.
-template <class S, class A>
-__global__ __launch_bounds__(kThreads) void lookup_pool_kernel(LookupLevel from, LookupLevel to, A* __restrict__ pooled,
-                                                               int64_t elements, int64_t channels) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= elements) return;
-  const int64_t c = i % channels, x = i / channels % to.width, row = i / channels / to.width;
-  const int64_t y = row / to.height * from.height + row % to.height * 2, step = from.width * channels;
-  const S* const at = static_cast<const S*>(from.data) + y * step + 2 * x * channels + c;
-  pooled[i] = ((widen<A>(at[0]) + widen<A>(at[channels])) + (widen<A>(at[step]) + widen<A>(at[step + channels]))) * A(0.25);
-}
-
-template <class A, class S>
-void launch_lookup_pool(const LookupLevel& from, const LookupLevel& to, A* pooled, int64_t batch, int64_t channels,
-                        cudaStream_t stream, S) {
-  const int64_t elements = batch * to.height * to.width * channels;
-  if (elements == 0) return;
-  VFI_LAUNCH((lookup_pool_kernel<S, A>), Grid(ceil_div(elements, kThreads)), kThreads, 0, stream, from, to, pooled,
-             elements, channels);
-}
-
-// Level `number` out of the one before.
-inline void launch_pool(const LookupArgsGpu& a, int32_t number, void* pooled, Dtype dtype, bool wide,
-                        cudaStream_t stream) {
-  dispatch(dtype, wide, [&](auto element, auto compute) {
-    using A = decltype(compute);
-    const LookupLevel &from = a.levels[number - 1], &to = a.levels[number];
-    A* const data = static_cast<A*>(pooled);
-    if (number == 1) return launch_lookup_pool(from, to, data, a.batch, a.channels, stream, element);
-    launch_lookup_pool(from, to, data, a.batch, a.channels, stream, compute);
-  });
 }
 
 // As many pixels as the numbers of each leave room for, in whole warps.
@@ -273,10 +267,13 @@ inline void launch_lookup(const LookupArgsGpu& a, void* out, Dtype dtype, bool w
     const int64_t each = sizeof(A) * a.box();
     const int pixels = lookup_pixels(each), threads = pixels * kPixelLanes;
     const Grid blocks = lookup_blocks(a, pixels);
-    VFI_LAUNCH((lookup_kernel<T, T, A>), blocks, threads, pixels * each, stream, a, to, 0, channels_last);
-    for (int32_t level = 1; level < a.count; ++level) {
-      VFI_LAUNCH((lookup_kernel<T, A, A>), blocks, threads, pixels * each, stream, a, to, level, channels_last);
-    }
+    with_lanes<A>(a, [&](auto lanes) {
+      using Lanes = decltype(lanes);
+      VFI_LAUNCH((lookup_kernel<T, T, A, Lanes>), blocks, threads, pixels * each, stream, a, to, 0, channels_last);
+      for (int32_t level = 1; level < a.count; ++level) {
+        VFI_LAUNCH((lookup_kernel<T, A, A, Lanes>), blocks, threads, pixels * each, stream, a, to, level, channels_last);
+      }
+    });
   });
 }
 

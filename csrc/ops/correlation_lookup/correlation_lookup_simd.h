@@ -38,8 +38,8 @@ struct LookupWindow {
   VFI_INLINE LookupWindow(const LookupArgs& a, int64_t b, int64_t pixel, int64_t level) {
     const int64_t plane = a.H * a.W, at = 2 * b * plane + pixel;
     const int32_t l = static_cast<int32_t>(level), radius = static_cast<int32_t>(a.radius);
-    x = window_axis<A>(read_as<double>(a.positions, a.positions_type, at), l, radius);
-    y = window_axis<A>(read_as<double>(a.positions, a.positions_type, at + plane), l, radius);
+    x = window_axis<A>(read_as<double>(a.positions, a.positions_type, at) * a.levels[l].unit, radius);
+    y = window_axis<A>(read_as<double>(a.positions, a.positions_type, at + plane) * a.levels[l].unit, radius);
   }
 };
 

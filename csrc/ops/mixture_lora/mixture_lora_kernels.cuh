@@ -89,14 +89,13 @@ struct LoraShared {
     alignas(16) unsigned char left[kTokens * (kLoraBytes + 16)];
     alignas(16) unsigned char right[kLoraColumns<F> * (kLoraBytes + 16)];
   } pieces[2];
-  int32_t lines[kTokens];
 };
 
 // The sums of a block, kTokens x kLoraColumns; a warp's are at its row() and column().
 template <class F>
 struct LoraSums {
   static constexpr int kAcross = kLoraColumns<F> / kRowColumns, kDown = kTokens * kAcross / (kThreads / 2);
-  using Tiles = RowTiles<F, kDown, kLoraBytes>;
+  using Tiles = EvenTiles<F, kDown, kLoraBytes>;
   Tiles tiles;
 
   static __device__ __forceinline__ int32_t warp() { return static_cast<int32_t>(threadIdx.x) / 32; }
@@ -106,10 +105,9 @@ struct LoraSums {
   // load(piece, n) begins to load piece n of `count`.
   template <class Load>
   __device__ __forceinline__ void multiply(LoraShared<F>& shared, int64_t count, const Load& load) {
-    if (threadIdx.x < kTokens) shared.lines[threadIdx.x] = static_cast<int32_t>(threadIdx.x) * row_pitch(kLoraBytes);
-    __syncthreads();
+    constexpr int32_t kPitch = row_pitch(kLoraBytes), kPiece = sizeof(shared.pieces[0]);
     tiles.clear();
-    tiles.find(shared.lines + row());
+    tiles.find(shared.pieces[0].left + row() * kPitch, shared.pieces[0].right + column() * kPitch, kPiece);
     if (count > 0) load(shared.pieces[0], int64_t{0});
     end_copies();
     for (int64_t n = 0; n < count; ++n) {
@@ -117,8 +115,7 @@ struct LoraSums {
       end_copies();
       wait_for_copies<1>();
       __syncthreads();
-      const auto& piece = shared.pieces[n % 2];
-      tiles.multiply_add(piece.left, piece.right + column() * row_pitch(kLoraBytes), kLoraBytes);
+      tiles.multiply_add();
       __syncthreads();
     }
     wait_for_copies<0>();

@@ -148,7 +148,7 @@ __global__ __launch_bounds__(kThreads, 2) void routed_conv_kernel(const F* __res
     find_tile(*shared, a, tile);
     Tiles sums;
     sums.clear();
-    sums.find(shared->lines + row);
+    sums.find([&](int m) { return shared->lines[row + m]; });
     const F* const panels = packed + int64_t{part} * p.chunks * p.taps * p.size(N);
     multiply_tile<kPacked, T, F>(*shared, a, tile, p, reinterpret_cast<const unsigned char*>(panels), column, sums);
     const int32_t count = min(a.columns - first, Tiles::kColumns);

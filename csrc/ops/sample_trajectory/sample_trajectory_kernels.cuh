@@ -195,9 +195,10 @@ __global__ __launch_bounds__(kThreads, 2) void grad_keyframes_kernel(SampleArgsG
   if (p.inside) store_keyframe(args, p, sums);
 }
 
-// The same of taus that differ from pixel to pixel.
+// The same of taus that differ from pixel to pixel; as many blocks on one multiprocessor as keep registers out of memory.
 template <class A>
-__global__ __launch_bounds__(kThreads) void grad_pixel_keyframes_kernel(SampleArgsGpu args, PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 4 : 2) void grad_pixel_keyframes_kernel(SampleArgsGpu args,
+                                                                                              PixelGrid grid) {
   const Place p = place<false>(grid);
   if (!p.inside) return;
   const int64_t b = whole_part(p.b, args.path.curve.count);

@@ -1,12 +1,22 @@
-// sepconv on CUDA: tensors and registration. The kernels are in sepconv_kernels.cuh and sepconv_grad_kernels.cuh.
+// sepconv on CUDA: tensors and registration. The kernels are in sepconv_kernels.cuh and sepconv_grad_*kernels.cuh.
 #include <tuple>
 
 #include "torch/cuda_tensors.h"
 #include "ops/sepconv/sepconv_checks.h"
+#include "ops/sepconv/sepconv_grad_image_kernels.cuh"
 #include "ops/sepconv/sepconv_grad_kernels.cuh"
 
 namespace vfi::cuda {
 namespace {
+
+// Whether every four neighbouring pixels of the weights, counted from x = 0, are side by side and aligned.
+bool packs_pixels(const Tensor& weights, const Tensor& image) {
+  const auto even = [](int64_t n) { return n % kSepconvPixels == 0; };
+  const auto address = reinterpret_cast<uintptr_t>(weights.const_data_ptr());
+  const bool aligned = address % (kSepconvPixels * weights.element_size()) == 0 && even(weights.stride(0)) &&
+                       even(weights.stride(1)) && even(weights.stride(2)) && even(weights.size(3));
+  return aligned && weights.scalar_type() == image.scalar_type() && weights.stride(3) == 1;
+}
 
 SepconvArgsGpu sepconv_args(const Tensor& image, const Tensor& vertical, const Tensor& horizontal) {
   const auto narrow = [](int64_t x) { return static_cast<int32_t>(x); };
@@ -17,7 +27,8 @@ SepconvArgsGpu sepconv_args(const Tensor& image, const Tensor& vertical, const T
           narrow(vertical.size(1)),
           narrow(horizontal.size(1)),
           view_of(vertical),
-          view_of(horizontal)};
+          view_of(horizontal),
+          packs_pixels(vertical, image) && packs_pixels(horizontal, image)};
 }
 
 Tensor sepconv(Tensor image, Tensor vertical, Tensor horizontal) {

@@ -4,12 +4,18 @@
 // registers: a pixel of the image that is read serves all of them. Every sum has one owner and a fixed order.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/launch.cuh"
 
 namespace vfi::cuda {
 
 constexpr int kSepconvPixels = 4, kSepconvGroup = 3;
-constexpr int kSepconvAcross = 16, kSepconvLines = 16;  // threads of a block
+constexpr int kSepconvAcross = 16, kSepconvLines = 8;  // threads of a block
+constexpr int kSepconvThreads = kSepconvAcross * kSepconvLines;
+// Blocks on one multiprocessor: as many as keep every register out of memory.
+template <class A>
+constexpr int kSepconvResident = sizeof(A) == 4 ? 4 : 2;
 constexpr int kSepconvColumns = kSepconvAcross * kSepconvPixels;
 constexpr int kSepconvTaps = 2;                   // weights that are read at a time
 constexpr int kSepconvRows = 2, kSepconvSide = 4;  // taps that a thread has sums for, along y, along x
@@ -19,6 +25,7 @@ struct SepconvArgsGpu {
   int32_t channels, height, width;  // of the output
   int32_t taps_v, taps_h;
   ConstView vertical, horizontal;
+  bool packed;  // every kSepconvPixels pixels' weights can be loaded at once, and are of the image's type
 
   VFI_HOST_DEVICE int32_t image_height() const { return height + taps_v - 1; }
   VFI_HOST_DEVICE int32_t image_width() const { return width + taps_h - 1; }
@@ -45,7 +52,29 @@ inline Grid sepconv_grid(int64_t batch, int64_t height, int64_t width, int64_t p
   return batch * ceil_div(height, kSepconvLines) * ceil_div(width, kSepconvColumns) * parts;
 }
 
-// Weights of a thread's pixels, tap by tap.
+// Weights of a thread's pixels, tap by tap, where all of the pixels exist and can be loaded at once.
+template <class W>
+struct SepconvPacks {
+  const W* at;  // tap 0
+  int64_t step;
+
+  __device__ __forceinline__ SepconvPacks(const ConstView& view, const SepconvPlace& place)
+      : at(static_cast<const W*>(view.data) + view.strides.offset(place.b, 0, place.y, place.x)), step(view.strides.channel) {}
+
+  // Taps tap ... tap + M - 1; any others for those beyond `taps`, of which there are none if kAll.
+  template <bool kAll, class A, int M>
+  __device__ __forceinline__ void load(A (&to)[M][kSepconvPixels], int32_t tap, int32_t taps) const {
+    const W* const from = at + tap * step;
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+      const auto v = load_pack<W, kSepconvPixels>(kAll || tap + m < taps ? from + m * step : from);
+#pragma unroll
+      for (int p = 0; p < kSepconvPixels; ++p) to[m][p] = widen<A>(v.at[p]);
+    }
+  }
+};
+
+// The same of any weights.
 struct SepconvWeights {
   ConstView view;
   int64_t at;      // elements, of tap 0 of the first pixel
@@ -76,7 +105,7 @@ struct SepconvWeights {
     }
   }
   // Taps tap ... tap + M - 1 of `taps`; 0 beyond.
-  template <class A, int M>
+  template <bool, class A, int M>
   __device__ __forceinline__ void load(A (&to)[M][kSepconvPixels], int32_t tap, int32_t taps) const {
     switch (view.dtype) {
       case Dtype::kFloat64: return load_as<double>(to, tap, taps);
@@ -95,12 +124,21 @@ __device__ __forceinline__ void sepconv_planes(const T* (&planes)[kSepconvGroup]
   for (int n = 0; n < kSepconvGroup; ++n) planes[n] = image + min(n, channels - 1) * plane;
 }
 
+// Calls run(k, all) for every `step`-th of the taps k; `all` is std::true_type where step of them are left.
+template <class Run>
+__device__ __forceinline__ void for_each_taps(int32_t taps, int32_t step, Run&& run) {
+  int32_t k = 0;
+#pragma unroll 1
+  for (; k + step <= taps; k += step) run(k, std::true_type());
+  if (k < taps) run(k, std::false_type());
+}
+
 // sums[r][n][p] = sum over the taps k of weights[k][p] image[n, first + r, x + p + k]: `planes` are at the first pixel, `left`
 // pixels before the end of its row, and the next row is `row` further; kWhole: none of what is read is beyond.
-template <bool kWhole, class T, class A>
+template <bool kWhole, class T, class A, class Weights>
 __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvGroup][kSepconvPixels],
-                                               const T* (&planes)[kSepconvGroup], int64_t row,
-                                               const SepconvWeights& weights, int32_t taps, int32_t left) {
+                                               const T* (&planes)[kSepconvGroup], int64_t row, const Weights& weights,
+                                               int32_t taps, int32_t left) {
   constexpr int P = kSepconvPixels;
   A window[kSepconvRows][kSepconvGroup][P];  // pixel x of the row is at x % P
   const auto enter = [&](int to, int32_t k, int at) {
@@ -116,15 +154,16 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
   for (int p = 0; p < P - 1; ++p) enter(p, 0, p);
 #pragma unroll
   for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) sums[i / P / kSepconvGroup][i / P % kSepconvGroup][i % P] = A(0);
-#pragma unroll 1
-  for (int32_t k = 0; k < taps; k += P) {
+  for_each_taps(taps, P, [&](int32_t k, auto all) {
+    constexpr bool kAll = decltype(all)::value;
 #pragma unroll
     for (int first = 0; first < P; first += kSepconvTaps) {
+      if (!kAll && k + first >= taps) break;
       A w[kSepconvTaps][P];
-      weights.load(w, k + first, taps);
+      weights.template load<kAll>(w, k + first, taps);
 #pragma unroll
       for (int u = first; u < first + kSepconvTaps; ++u) {
-        if (k + u >= taps) break;
+        if (!kAll && k + u >= taps) break;
         enter((u + P - 1) % P, k, u + P - 1);
 #pragma unroll
         for (int i = 0; i < kSepconvRows * kSepconvGroup * P; ++i) {
@@ -135,25 +174,25 @@ __device__ __forceinline__ void sum_along_rows(A (&sums)[kSepconvRows][kSepconvG
     }
 #pragma unroll
     for (int n = 0; n < kSepconvGroup; ++n) planes[n] += P;
-  }
+  });
 }
 
 // sums[r][n][p] = sum over the taps k of weights[k][p] image[n, y + k, x + first + p + r]: `planes` are at the first pixel,
 // `left` pixels before the end of its row; kWhole: none of what is read is beyond.
-template <bool kWhole, class T, class A>
+template <bool kWhole, class T, class A, class Weights>
 __device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepconvGroup][kSepconvPixels],
-                                                  const T* (&planes)[kSepconvGroup], const SepconvWeights& weights,
-                                                  int32_t taps, int32_t row, int32_t left) {
+                                                  const T* (&planes)[kSepconvGroup], const Weights& weights, int32_t taps,
+                                                  int32_t row, int32_t left) {
   constexpr int P = kSepconvPixels, kWindow = P + kSepconvSide - 1;
 #pragma unroll
   for (int i = 0; i < kSepconvSide * kSepconvGroup * P; ++i) sums[i / P / kSepconvGroup][i / P % kSepconvGroup][i % P] = A(0);
-#pragma unroll 1
-  for (int32_t k = 0; k < taps; k += kSepconvTaps) {
+  for_each_taps(taps, kSepconvTaps, [&](int32_t k, auto all) {
+    constexpr bool kAll = decltype(all)::value;
     A w[kSepconvTaps][P];
-    weights.load(w, k, taps);
+    weights.template load<kAll>(w, k, taps);
 #pragma unroll
     for (int u = 0; u < kSepconvTaps; ++u) {
-      if (k + u >= taps) break;
+      if (!kAll && k + u >= taps) break;
 #pragma unroll
       for (int n = 0; n < kSepconvGroup; ++n) {
         A window[kWindow];
@@ -164,7 +203,7 @@ __device__ __forceinline__ void sum_along_columns(A (&sums)[kSepconvSide][kSepco
         for (int i = 0; i < kSepconvSide * P; ++i) sums[i / P][n][i % P] += w[u][i % P] * window[i / P + i % P];
       }
     }
-  }
+  });
 }
 
 template <class T, class A>
@@ -175,32 +214,43 @@ __device__ __forceinline__ void store_pixels(T* to, const A (&values)[kSepconvPi
   }
 }
 
-template <class T, class A>
-__global__ __launch_bounds__(kThreads, sizeof(A) == 4 ? 2 : 1) void sepconv_kernel(const T* __restrict__ image,
-                                                                                   T* __restrict__ out, SepconvArgsGpu a) {
+// The output of a thread's pixels and channels; kWhole: all of its pixels exist.
+template <bool kWhole, class T, class A, class Weights>
+__device__ __forceinline__ void convolve(A (&totals)[kSepconvGroup][kSepconvPixels], const T* __restrict__ image,
+                                         const SepconvArgsGpu& a, const Weights& vertical, const Weights& horizontal,
+                                         int32_t channels, int32_t left) {
   constexpr int P = kSepconvPixels;
-  const SepconvPlace at = sepconv_place(a.height, a.width, (a.channels + kSepconvGroup - 1) / kSepconvGroup);
-  if (at.y >= a.height || at.x >= a.width) return;
-  const int32_t c = at.part * kSepconvGroup, channels = min(a.channels - c, kSepconvGroup);
-  const SepconvWeights horizontal(a.horizontal, at, a.width), vertical(a.vertical, at, a.width);
-  image += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
-  A totals[kSepconvGroup][P] = {};
+#pragma unroll 1
   for (int32_t i = 0; i < a.taps_v; i += kSepconvRows) {
     const T* planes[kSepconvGroup];
     sepconv_planes(planes, image + i * int64_t{a.image_width()}, a.image_plane(), channels);
-    const int64_t row = i + 1 < a.taps_v ? a.image_width() : 0;
     A sums[kSepconvRows][kSepconvGroup][P], w[kSepconvRows][P];
-    if (at.x + P <= a.width) {
-      sum_along_rows<true>(sums, planes, row, horizontal, a.taps_h, a.image_width() - at.x);
-    } else {
-      sum_along_rows<false>(sums, planes, row, horizontal, a.taps_h, a.image_width() - at.x);
-    }
-    vertical.load(w, i, a.taps_v);
+    sum_along_rows<kWhole>(sums, planes, i + 1 < a.taps_v ? a.image_width() : 0, horizontal, a.taps_h, left);
+    vertical.template load<false>(w, i, a.taps_v);
 #pragma unroll
     for (int j = 0; j < kSepconvRows * kSepconvGroup * P; ++j) {
       const int r = j / P / kSepconvGroup, n = j / P % kSepconvGroup, p = j % P;
       if (i + r < a.taps_v) totals[n][p] += w[r][p] * sums[r][n][p];
     }
+  }
+}
+
+// kPacked: as a.packed says.
+template <class T, class A, bool kPacked>
+__global__ __launch_bounds__(kSepconvThreads, kSepconvResident<A>) void sepconv_kernel(const T* __restrict__ image,
+                                                                                       T* __restrict__ out,
+                                                                                       SepconvArgsGpu a) {
+  const SepconvPlace at = sepconv_place(a.height, a.width, (a.channels + kSepconvGroup - 1) / kSepconvGroup);
+  if (at.y >= a.height || at.x >= a.width) return;
+  const int32_t c = at.part * kSepconvGroup, channels = min(a.channels - c, kSepconvGroup);
+  image += (at.b * a.channels + c) * a.image_plane() + int64_t{at.y} * a.image_width() + at.x;
+  A totals[kSepconvGroup][kSepconvPixels] = {};
+  if constexpr (kPacked) {
+    const SepconvPacks<T> vertical(a.vertical, at), horizontal(a.horizontal, at);
+    convolve<true>(totals, image, a, vertical, horizontal, channels, 0);
+  } else {
+    const SepconvWeights vertical(a.vertical, at, a.width), horizontal(a.horizontal, at, a.width);
+    convolve<false>(totals, image, a, vertical, horizontal, channels, a.image_width() - at.x);
   }
   out += (at.b * a.channels + c) * a.plane() + int64_t{at.y} * a.width + at.x;
 #pragma unroll
@@ -218,8 +268,12 @@ inline void launch_sepconv(const void* image, void* out, Dtype dtype, const Sepc
   dispatch(dtype, sepconv_wide(a), [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);
-    VFI_LAUNCH((sepconv_kernel<T, A>), sepconv_grid(a.batch, a.height, a.width, ceil_div(a.channels, kSepconvGroup)),
-               dim3(kSepconvAcross, kSepconvLines), 0, stream, static_cast<const T*>(image), static_cast<T*>(out), a);
+    const auto run = [&](auto packed) {
+      VFI_LAUNCH((sepconv_kernel<T, A, decltype(packed)::value>),
+                 sepconv_grid(a.batch, a.height, a.width, ceil_div(a.channels, kSepconvGroup)),
+                 dim3(kSepconvAcross, kSepconvLines), 0, stream, static_cast<const T*>(image), static_cast<T*>(out), a);
+    };
+    a.packed ? run(std::true_type()) : run(std::false_type());
   });
 }
 

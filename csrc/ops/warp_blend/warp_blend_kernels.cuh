@@ -116,11 +116,11 @@ __device__ __forceinline__ void frame_sums(const T* grad_out, const T* frame, co
 }
 
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads) void warp_blend_grad_kernel(const T* __restrict__ grad_out,
-                                                                   const T* __restrict__ frame0,
-                                                                   const T* __restrict__ frame1, MutableView grad_flow,
-                                                                   MutableView grad_mask, BlendArgsGpu args,
-                                                                   PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, 2) void warp_blend_grad_kernel(const T* __restrict__ grad_out,
+                                                                      const T* __restrict__ frame0,
+                                                                      const T* __restrict__ frame1, MutableView grad_flow,
+                                                                      MutableView grad_mask, BlendArgsGpu args,
+                                                                      PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   A sums[2][3] = {};
   BlendAt<A> blend{};
