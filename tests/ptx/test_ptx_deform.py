@@ -1,4 +1,4 @@
-"""Blocks of the deformable convolution's gradient that go through several steps. Of a small image each block has one tap."""
+"""Blocks of the deformable convolution's gradient that go through several steps. In small images each has one tap."""
 
 import pytest
 import torch
