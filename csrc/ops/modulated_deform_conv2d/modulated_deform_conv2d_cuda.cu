@@ -131,8 +131,9 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
                                elements<Ranges>(ranges), stream);
     launch_deform_clear<A>(to, a, stream);
   }
-  launch_deform_grad_columns(grad_out, input, elements<F>(packed), a,
-                             {view_if(need.offset, grads.offset), view_if(need.mask, grads.mask), to, 0, 0, 0, false}, stream);
+  GradColumnsTo results{};
+  results.offset = view_if(need.offset, grads.offset), results.mask = view_if(need.mask, grads.mask), results.input = to;
+  launch_deform_grad_columns(grad_out, input, elements<F>(packed), a, results, stream);
   if (!need.input) return;
   const DenseShape shape = dense_shape_of(grads.input, layout_of(grads.input));
   launch_deform_finish<T, A>(static_cast<T*>(grads.input.mutable_data_ptr()), shape, to, a, stream);

@@ -31,7 +31,8 @@ struct GradColumns {
 };
 
 struct GradColumnsTo {
-  MutableView offset, mask;  // data is null where it is not needed
+  MutableView offset, mask;           // data is null where it is not needed
+  int64_t offset_bytes, mask_bytes;  // from one channel of them to the next
   InputSums input;
   int32_t shares, parts;  // of the groups; of the taps
   int lanes;              // threads of a pixel that share an offset group: 1, 2 or 4
@@ -98,8 +99,8 @@ struct GradAt {
   int64_t step;  // bytes
   Dtype type;
 
-  __device__ __forceinline__ GradAt(const MutableView& view, int64_t b, const PixelAt& p)
-      : first(static_cast<char*>(view.data)), step(view.strides.channel * bytes_of(view.dtype)), type(view.dtype) {
+  __device__ __forceinline__ GradAt(const MutableView& view, int64_t bytes, int64_t b, const PixelAt& p)
+      : first(static_cast<char*>(view.data)), step(bytes), type(view.dtype) {
     if (first != nullptr) first += pixel_element(view.strides, b, p.i, p.j) * bytes_of(view.dtype);
   }
 };
@@ -117,7 +118,8 @@ struct GradPixel {
   bool usual, values;
 
   __device__ __forceinline__ GradPixel(const T* from, const DeformArgsGpu& a, const GradColumnsTo& to, const PixelTile& tile)
-      : at(pixel_at(a, tile, threadIdx.x / kPixelLanes)), offset(to.offset, tile.b, at), mask(to.mask, tile.b, at),
+      : at(pixel_at(a, tile, threadIdx.x / kPixelLanes)), offset(to.offset, to.offset_bytes, tile.b, at),
+        mask(to.mask, to.mask_bytes, tile.b, at),
         input(reinterpret_cast<const char*>(from + tile.b * a.in.sample) - (a.row_bytes + a.pixel_bytes)),
         sums(to.input, a, tile.b), usual(to.usual), values(to.values()) {
     const int lane = threadIdx.x % kPixelLanes;
@@ -272,6 +274,8 @@ void launch_deform_grad_columns(const T* grad_out, const T* input, const F* weig
   if (blocks * a.taps * a.g.C == 0) return;
   to.parts = static_cast<int32_t>(std::clamp<int64_t>(kEnoughBlocks / blocks, 1, a.taps));
   to.lanes = slots >= 4 ? 1 : slots >= 2 ? 2 : 4;
+  to.offset_bytes = to.offset.strides.channel * bytes_of(to.offset.dtype);
+  to.mask_bytes = to.mask.strides.channel * bytes_of(to.mask.dtype);
   const auto is_usual = [](const auto& view) { return view.data != nullptr && view.dtype == kUsual<F>; };
   to.usual = is_usual(a.offset) && is_usual(a.mask) && is_usual(to.offset) && is_usual(to.mask);
   with_pack<T, F>(a, input, [&](auto n) {

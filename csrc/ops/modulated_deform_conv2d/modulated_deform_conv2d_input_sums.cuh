@@ -45,7 +45,7 @@ template <class A>
 class InputSumsAt {
   A* sums_;
   unsigned long long* fixed_;
-  int64_t first_, pixel_, row_;  // channel 0 of pixel (-1, -1); from one pixel to the next, from one row to the next
+  int64_t first_, pixel_, row_;  // bytes: to pixel (-1, -1); from one pixel to the next, from one row to the next
   int64_t second_;               // to float64's second integers
   A scale_ = A(1);
   bool finite_ = true;
@@ -63,13 +63,13 @@ class InputSumsAt {
   template <class E, class Corners, int N, class Add>
   __device__ __forceinline__ void for_each(E* to, const Corners& corners, int32_t c, const A (&grad)[N], const Add& add) const {
     constexpr int kWide = N % 4 == 0 ? 4 : 1;
-    to += first_ + int64_t{corners.at} * pixel_ + c;
+    char* const first = reinterpret_cast<char*>(to) + first_ + int64_t{corners.at} * pixel_ + c * static_cast<int>(sizeof(E));
     const A mask = corners.mask * scale_;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       if (!corners.used(k)) continue;
       const A factor = mask * corners.y.weight[k >> 1] * corners.x.weight[k & 1];
-      E* const corner = to + (k & 1 ? pixel_ : 0) + (k & 2 ? row_ : 0);
+      E* const corner = reinterpret_cast<E*>(first + (k & 1 ? pixel_ : 0) + (k & 2 ? row_ : 0));
 #pragma unroll
       for (int n = 0; n < N; n += kWide) {
         A v[kWide];
@@ -82,7 +82,8 @@ class InputSumsAt {
 
  public:
   __device__ __forceinline__ InputSumsAt(const InputSums& to, const DeformArgsGpu& a, int64_t b)
-      : sums_(static_cast<A*>(to.sums)), fixed_(to.fixed), pixel_(to.channels), row_(a.g.W * to.channels),
+      : sums_(static_cast<A*>(to.sums)), fixed_(to.fixed),
+        pixel_(to.channels * static_cast<int64_t>(to.fixed != nullptr ? sizeof(*to.fixed) : sizeof(A))), row_(a.g.W * pixel_),
         second_(to.elements) {
     first_ = b * a.g.H * row_ - row_ - pixel_;
     if (fixed_ == nullptr) return;
@@ -209,14 +210,14 @@ inline int terms_of(const DeformGeometry& g) {
 template <class A>
 void launch_deform_clear(const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
   if (to.elements == 0) return;
-  VFI_LAUNCH((deform_clear_kernel<A>), grid_size(ceil_div(to.elements, 8 * kThreads)), kThreads, 0, stream, to, a);
+  VFI_LAUNCH((deform_clear_kernel<A>), grid_size(ceil_div(to.elements, 64 * kThreads)), kThreads, 0, stream, to, a);
 }
 
 template <class T, class A>
 void launch_deform_finish(T* grad, const DenseShape& shape, const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
   if (to.elements == 0) return;
   if (shape.channels_last && shape.channels == to.channels) {
-    VFI_LAUNCH((deform_finish_kernel<T, A>), grid_size(ceil_div(to.elements, 8 * kThreads)), kThreads, 0, stream, grad, to, a);
+    VFI_LAUNCH((deform_finish_kernel<T, A>), grid_size(ceil_div(to.elements, 16 * kThreads)), kThreads, 0, stream, grad, to, a);
   } else {
     const Grid grid(ceil_div(shape.plane, kThreads), grid_size(to.channels / 4), grid_size(shape.batch));
     VFI_LAUNCH((deform_finish_turned_kernel<T, A>), grid, kThreads, 0, stream, grad, shape, to, a);

@@ -122,7 +122,7 @@ __global__ __launch_bounds__(kThreads) void deform_ranges_kernel(const T* __rest
 template <class T, class A>
 void launch_deform_ranges(const T* grad_out, const T* weight, const Strides& strides, const DeformArgsGpu& a, Ranges* to,
                           cudaStream_t stream) {
-  const int64_t blocks = grid_size(ceil_div(a.out.elements() + 1, 16 * kThreads));
+  const int64_t blocks = grid_size(ceil_div(a.out.elements() + 1, 32 * kThreads));
   VFI_LAUNCH((deform_ranges_kernel<T, A>), blocks, kThreads, 0, stream, grad_out, weight, strides, a,
              reinterpret_cast<uintptr_t>(grad_out) % 16 == 0, to);
 }
