@@ -181,15 +181,19 @@ __global__ __launch_bounds__(kThreads) void deform_finish_kernel(T* __restrict__
   }
 }
 
+constexpr int kTurnedChannels = 32;  // of a thread
+
 // Or it lies as `shape` says. Neighbouring threads have neighbouring pixels.
 template <class T, class A>
 __global__ __launch_bounds__(kThreads) void deform_finish_turned_kernel(T* __restrict__ grad, DenseShape shape, InputSums to,
                                                                         DeformArgsGpu a) {
   const FinishedSums<A> sums(to, a);
   const int64_t pixel = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int32_t first = kTurnedChannels * static_cast<int32_t>(blockIdx.y);
   if (pixel >= shape.plane) return;
   for (int64_t b = blockIdx.z; b < shape.batch; b += gridDim.z) {
-    for (int32_t c = 4 * static_cast<int32_t>(blockIdx.y); c < shape.channels; c += 4 * static_cast<int32_t>(gridDim.y)) {
+#pragma unroll 1
+    for (int32_t c = first; c < min(first + kTurnedChannels, shape.channels); c += 4) {
       const Pack<T, 4> values = narrow_pack<T>(sums.at((b * shape.plane + pixel) * to.channels + c));
       T* const at = grad + b * shape.sample + c * shape.channel_stride() + pixel * shape.pixel_stride();
 #pragma unroll
@@ -219,7 +223,7 @@ void launch_deform_finish(T* grad, const DenseShape& shape, const InputSums& to,
   if (shape.channels_last && shape.channels == to.channels) {
     VFI_LAUNCH((deform_finish_kernel<T, A>), grid_size(ceil_div(to.elements, 16 * kThreads)), kThreads, 0, stream, grad, to, a);
   } else {
-    const Grid grid(ceil_div(shape.plane, kThreads), grid_size(to.channels / 4), grid_size(shape.batch));
+    const Grid grid(ceil_div(shape.plane, kThreads), ceil_div(shape.channels, kTurnedChannels), grid_size(shape.batch));
     VFI_LAUNCH((deform_finish_turned_kernel<T, A>), grid, kThreads, 0, stream, grad, shape, to, a);
   }
 }
