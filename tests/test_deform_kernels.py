@@ -47,13 +47,6 @@ def test_groups_wider_than_a_block(dtype, last, backend):
     )
 
 
-@pytest.mark.parametrize("shape", [(130, 8, 2, 3), (520, 8, 1, 2)], ids=str)
-def test_blocks_with_several_taps(shape, backend):
-    """So many tiles that few blocks share the taps, or none: weights arrive while the tap before is added."""
-    case = CASES["modulated_deform_conv2d-4"]
-    check_all(case, map_tensors(channels_last, make(case, shape, torch.float32)))
-
-
 def test_products_in_tf32(backend):
     """Factors lose 13 bits, sums do not."""
     results = {}
@@ -112,6 +105,24 @@ def test_no_gradient_depends_on_the_thread_order_where_asked(dtype, monkeypatch)
     assert_near(results[0][0][:, small] * 2**12, expected[0][:, small] * 2**12, slack=4)
 
 
+def test_a_mask_that_is_no_half_number(backend):
+    """A float32 mask of a half image may be larger."""
+    x, offset, mask, weight = deform_arguments(torch.float16)
+    x, mask = x * 2**-9, mask.float() * 2**18
+    out = vk.modulated_deform_conv2d(x, offset, mask, weight)
+    with vk.use_backend("reference"):
+        expected = vk.modulated_deform_conv2d(*(t.double() for t in (x, offset, mask, weight)))
+    assert out.isfinite().all()
+    assert_near(out, expected)
+
+
+@pytest.mark.parametrize("shape", [(130, 8, 2, 3), (520, 8, 1, 2)], ids=str)
+def test_blocks_with_several_taps(shape, backend):
+    """So many tiles that few blocks share the taps, or none: weights arrive while the tap before is added."""
+    case = CASES["modulated_deform_conv2d-4"]
+    check_all(case, map_tensors(channels_last, make(case, shape, torch.float32)))
+
+
 @pytest.mark.parametrize("size", [-60, 60, 121], ids="2^{}".format)
 def test_integers_follow_the_size_of_what_is_added(size, monkeypatch):
     """The largest may not be finite, as far as bounds say."""
@@ -126,14 +137,3 @@ def test_integers_follow_the_size_of_what_is_added(size, monkeypatch):
         leaves = [t.double().requires_grad_() for t in inputs]
         expected = torch.autograd.grad(vk.modulated_deform_conv2d(*leaves, padding=1), leaves[0], up.double())[0]
     assert_near(got.double() / 2.0**size, expected, slack=4, dtype=torch.float32)
-
-
-def test_a_mask_that_is_no_half_number(backend):
-    """A float32 mask of a half image may be larger."""
-    x, offset, mask, weight = deform_arguments(torch.float16)
-    x, mask = x * 2**-9, mask.float() * 2**18
-    out = vk.modulated_deform_conv2d(x, offset, mask, weight)
-    with vk.use_backend("reference"):
-        expected = vk.modulated_deform_conv2d(*(t.double() for t in (x, offset, mask, weight)))
-    assert out.isfinite().all()
-    assert_near(out, expected)
