@@ -45,11 +45,13 @@ def main() -> None:
     parser.add_argument("--whole", help="another size, all blocks: only so are sectors right")
     options = parser.parse_args()
     size = tuple(map(int, options.whole.split("x"))) if options.whole else SIZE
+    torch.manual_seed(0)
     made = make_inputs(*size, parts=options.parts, dtype=DTYPES[options.dtype])
     layout = torch.channels_last if options.layout == "channels_last" else torch.contiguous_format
     arguments = [t.contiguous(memory_format=layout) for t in made]
     pixels = size[0] * size[2] * size[3]
     for deterministic in (False, True):
+        torch.manual_seed(0)
         kernels = count(arguments, 0 if options.whole else options.blocks, deterministic)
         print("\ndeterministic" if deterministic else "atomic")
         for kernel in kernels:
