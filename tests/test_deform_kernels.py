@@ -114,3 +114,26 @@ def test_a_mask_that_is_no_half_number(backend):
         expected = vk.modulated_deform_conv2d(*(t.double() for t in (x, offset, mask, weight)))
     assert out.isfinite().all()
     assert_near(out, expected)
+
+
+@pytest.mark.parametrize("shape", [(130, 8, 2, 3), (520, 8, 1, 2)], ids=str)
+def test_blocks_with_several_taps(shape, backend):
+    """So many tiles that few blocks share the taps, or none: weights arrive while the tap before is added."""
+    case = CASES["modulated_deform_conv2d-4"]
+    check_all(case, map_tensors(channels_last, make(case, shape, torch.float32)))
+
+
+@pytest.mark.parametrize("size", [-60, 60, 121], ids="2^{}".format)
+def test_integers_follow_the_size_of_what_is_added(size, monkeypatch):
+    """The largest may not be finite, as far as bounds say."""
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    rng = torch.Generator().manual_seed(5)
+    shapes = ((1, 8, 5, 7), (1, 18, 5, 7), (1, 9, 5, 7), (8, 8, 3, 3), (1, 8, 5, 7))
+    *inputs, up = (torch.randn(s, generator=rng, dtype=torch.float32).clamp(-1, 1) for s in shapes)
+    with emulated_cuda():
+        leaves = [t.clone().requires_grad_() for t in inputs]
+        got = torch.autograd.grad(vk.modulated_deform_conv2d(*leaves, padding=1), leaves[0], 2.0**size * up)[0]
+    with vk.use_backend("reference"):
+        leaves = [t.double().requires_grad_() for t in inputs]
+        expected = torch.autograd.grad(vk.modulated_deform_conv2d(*leaves, padding=1), leaves[0], up.double())[0]
+    assert_near(got.double() / 2.0**size, expected, slack=4, dtype=torch.float32)

@@ -2,7 +2,7 @@
 #include <array>
 #include <tuple>
 
-#include "splatting/splat_tensors_gpu.h"
+#include "torch/cuda_tensors.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_checks.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_grad_kernels.cuh"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_weight_grad_kernels.cuh"
@@ -117,23 +117,26 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
     return;
   }
   const Tensor packed = pack_weight<T, F>(weight, a.g, true, stream);
-  const int64_t count = need.input ? 4 * a.g.B * groups_of(a.g.C, false) * a.g.H * a.g.W : 0;
+  const int64_t channels = (a.g.C + 3) / 4 * 4, count = need.input ? a.in.pixels() * channels : 0;
   const int64_t integers = deterministic ? count * Bits<A>::kParts : 0;
   const Tensor sums = scratch<A>(weight, count), fixed = scratch<int64_t>(weight, integers), ranges = scratch<Ranges>(weight, 1);
-  clear(sums.mutable_data_ptr(), count * sizeof(A), stream);
-  clear(fixed.mutable_data_ptr(), integers * sizeof(int64_t), stream);
+  const Tensor& zero = deterministic ? fixed : sums;
+  clear(zero.mutable_data_ptr(), zero.numel(), stream);
   const InputSums to{need.input ? sums.mutable_data_ptr() : nullptr,
                      integers > 0 ? elements<unsigned long long>(fixed) : nullptr, count, elements<Ranges>(ranges),
-                     4 * a.in.plane, 4 * a.in.plane * groups_of(a.g.C, false)};
+                     channels, terms_of(a.g)};
   if (to.fixed != nullptr) {
     clear(ranges.mutable_data_ptr(), sizeof(Ranges), stream);
     launch_deform_ranges<T, A>(grad_out, static_cast<const T*>(weight.const_data_ptr()), strides_of(weight), a,
                                elements<Ranges>(ranges), stream);
+    launch_deform_clear<A>(to, a, stream);
   }
-  launch_deform_grad_columns(grad_out, input, elements<F>(packed), a,
-                             {view_if(need.offset, grads.offset), view_if(need.mask, grads.mask), to, 0, 0, 0}, stream);
-  if (to.fixed != nullptr) launch_deform_fixed<A>(to, a, stream);
-  if (need.input) finish_sums(device, sums, grads.input, layout_of(grads.input), std::is_same_v<F, double>);
+  GradColumnsTo results{};
+  results.offset = view_if(need.offset, grads.offset), results.mask = view_if(need.mask, grads.mask), results.input = to;
+  launch_deform_grad_columns(grad_out, input, elements<F>(packed), a, results, stream);
+  if (!need.input) return;
+  const DenseShape shape = dense_shape_of(grads.input, layout_of(grads.input));
+  launch_deform_finish<T, A>(static_cast<T*>(grads.input.mutable_data_ptr()), shape, to, a, stream);
 }
 
 template <class T, class F>

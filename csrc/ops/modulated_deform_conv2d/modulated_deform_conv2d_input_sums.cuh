@@ -1,86 +1,17 @@
 // Sums of the gradient of modulated_deform_conv2d's input on CUDA, where taps of any pixels meet: by atomics, in one of two
-// ways. They lie as in splatting/scatter.cuh: [B, C / 4, H, W, 4].
+// ways. They lie as the kernels' input does, [B, H, W, C], with C rounded up to a multiple of 4.
 //
 //   floating point   the order of the atomics is that of the moment.
 //   fixed point      numbers scaled to 64-bit integers, whose sums have no order: the same result every time. The scale comes
-//                    from bounds of all factors, found first, so that no sum can overflow. What is not finite is added to the
-//                    floating point sums (of 0, infinity and NaN, sums have no order either) and wins. float64 has a second
-//                    integer for what the first rounds off.
+//                    from bounds of all factors, found first, so that no sum can overflow. float64 has a second integer for
+//                    what the first rounds off. Only where those bounds say that something may not be finite, each number is
+//                    looked at: what is not finite is added to floating point sums (of 0, infinity and NaN, sums have no
+//                    order either) and wins.
 #pragma once
 
-#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_weights.cuh"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_ranges.cuh"
 
 namespace vfi::cuda {
-
-template <class A>
-struct Bits;
-template <>
-struct Bits<float> {
-  static constexpr int kMantissa = 23, kBias = 127, kLargest = 120, kParts = 1;
-  static __device__ __forceinline__ int64_t of(float x) { return __float_as_uint(x); }
-  static __device__ __forceinline__ float from(int64_t bits) { return __uint_as_float(static_cast<unsigned>(bits)); }
-};
-template <>
-struct Bits<double> {
-  static constexpr int kMantissa = 52, kBias = 1023, kLargest = 1000, kParts = 2;
-  static __device__ __forceinline__ int64_t of(double x) { return __double_as_longlong(x); }
-  static __device__ __forceinline__ double from(int64_t bits) { return __longlong_as_double(bits); }
-};
-
-template <class A>
-__device__ __forceinline__ A power_of_2(int exponent) {
-  return Bits<A>::from(int64_t{exponent + Bits<A>::kBias} << Bits<A>::kMantissa);
-}
-
-// For finite |x| < 2^e: e, plus a number that makes it positive; 0 for 0 and what is not finite.
-constexpr int kRangeBias = 2048;
-template <class A>
-__device__ __forceinline__ int range_of(A x) {
-  if (!finite(x) || x == A(0)) return 0;
-  const int64_t exponent = Bits<A>::of(x) >> Bits<A>::kMantissa & (2 * Bits<A>::kBias + 1);
-  return static_cast<int>(exponent) - Bits<A>::kBias + 1 + kRangeBias;
-}
-
-// Of grad_out, of the mask, and of the sums of |weight| over the output channels: the largest range_of.
-struct Ranges {
-  int grad_out, mask, weight;
-};
-
-__device__ __forceinline__ void widen_range(int* to, int range) {
-  int most = range;
-  for (int step = 16; step > 0; step /= 2) most = max(most, __shfl_xor_sync(kFullWarp, most, step));
-  if (threadIdx.x % 32 == 0 && most > 0) atomicMax(to, most);
-}
-
-template <class T, class A>
-__global__ __launch_bounds__(kThreads) void deform_ranges_kernel(const T* __restrict__ grad_out, const T* __restrict__ weight,
-                                                                 Strides strides, DeformArgsGpu a, Ranges* __restrict__ to) {
-  const DeformGeometry& g = a.g;
-  const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x, step = int64_t{gridDim.x} * kThreads;
-  int range = 0;
-  for (int64_t i = thread; i < a.out.elements(); i += step) range = max(range, range_of(widen<A>(grad_out[i])));
-  widen_range(&to->grad_out, range);
-  range = 0;
-  const int64_t channels = g.offset_groups * a.taps;
-  for (int64_t i = thread; i < g.B * channels * g.pixels() && a.mask.data != nullptr; i += step) {
-    const int64_t pixel = i % g.pixels(), c = i / g.pixels() % channels, row = pixel / g.out_W;
-    A mask[1];
-    load(a.mask, i / g.pixels() / channels, c, static_cast<int32_t>(row), static_cast<int32_t>(pixel - row * g.out_W), mask);
-    range = max(range, range_of(mask[0]));
-  }
-  widen_range(&to->mask, range);
-  range = 0;
-  for (int64_t i = thread; i < g.groups * a.group_in * a.taps; i += step) {
-    const int64_t tap = i % a.taps, c = i / a.taps % a.group_in, group = i / a.taps / a.group_in;
-    A sum = A(0);
-    for (int64_t o = group * a.group_out; o < (group + 1) * a.group_out; ++o) {
-      const A w = widen<A>(weight[weight_at(strides, g, o, c, tap)]);
-      sum += finite(w) ? w < A(0) ? -w : w : A(0);
-    }
-    range = max(range, finite(sum) ? range_of(sum) : Bits<A>::kBias + 1 + kRangeBias);
-  }
-  widen_range(&to->weight, range);
-}
 
 // Where the sums go. `fixed` is null for sums in floating point.
 struct InputSums {
@@ -88,82 +19,213 @@ struct InputSums {
   unsigned long long* fixed;
   int64_t elements;  // of either; float64's second integers follow the first
   const Ranges* ranges;
-  int64_t four, sample;  // from four channels to the next four, and from one sample to the next
+  int64_t channels;  // of a pixel
+  int terms;         // 2^terms is more than how many numbers a sum has
 };
 
-// The largest power of 2 for which no sum of m w_k G overflows: every tap of a pixel adds to a pixel once, with a weight up to
-// 1. One bit is for the sign, one for the rounding of G.
-template <class A>
-__device__ __forceinline__ int scale_exponent(const InputSums& to, const DeformArgsGpu& a) {
-  const auto bits = [](int range) { return range == 0 ? 0 : range - kRangeBias; };
-  int64_t terms = int64_t{a.taps} * a.g.pixels();
-  int exponent = 61 - bits(to.ranges->grad_out) - bits(to.ranges->weight) - (a.mask.data == nullptr ? 1 : bits(to.ranges->mask));
-  for (; terms > 0; terms /= 2) --exponent;
-  return min(max(exponent, -Bits<A>::kLargest), Bits<A>::kLargest);
-}
+// What the ranges say.
+struct FixedPoint {
+  int exponent;  // of the scale
+  bool finite;   // so is every m w_k G
 
-template <class A>
-__device__ __forceinline__ void add_fixed(const InputSums& to, int64_t element, A value, A scale) {
-  if (!finite(value)) {
-    atomicAdd(static_cast<A*>(to.sums) + element, value);
-    return;
+  // The largest power of 2 for which no sum of m w_k G overflows, where w_k is up to 1. One bit is for the sign, one for the
+  // rounding of G. The scale times m does not overflow either.
+  template <class A>
+  static __device__ __forceinline__ FixedPoint of(const InputSums& to, const DeformArgsGpu& a) {
+    const auto bits = [](int range) { return range == 0 ? 0 : range - kRangeBias; };
+    const int mask = a.mask.data == nullptr ? 1 : bits(to.ranges->mask);
+    const int grad = bits(to.ranges->grad_out) + bits(to.ranges->weight);
+    const int exponent = min(61 - to.terms - grad - mask, Bits<A>::kLargest - max(mask, 0));
+    return {max(exponent, -Bits<A>::kLargest), to.ranges->odd == 0 && grad < Bits<A>::kBias};
   }
-  const A scaled = value * scale;
-  const long long whole = std::llrint(scaled);
-  atomicAdd(to.fixed + element, static_cast<unsigned long long>(whole));
-  if constexpr (Bits<A>::kParts == 2) {
-    const A rest = (scaled - static_cast<A>(whole)) * A(4294967296.0);
-    atomicAdd(to.fixed + to.elements + element, static_cast<unsigned long long>(std::llrint(rest)));
-  }
-}
+};
 
-// Adds factor G of N channels to those from `element` on, which is that of a pixel and channel.
-template <bool kFixed, int N, class A>
-__device__ __forceinline__ void add_input_gradient(const InputSums& to, int64_t element, A factor, const A (&grad)[N], A scale) {
-  constexpr int kWide = N % 4 == 0 ? 4 : 1;
-#pragma unroll
-  for (int n = 0; n < N; n += kWide, element += to.four) {
-    A v[kWide];
-#pragma unroll
-    for (int i = 0; i < kWide; ++i) v[i] = factor * grad[n + i];
-    if constexpr (kFixed) {
-#pragma unroll
-      for (int i = 0; i < kWide; ++i) add_fixed(to, element + i, v[i], scale);
-    } else if constexpr (kWide == 4) {
-      atomic_add4(static_cast<A*>(to.sums) + element, v);
-    } else {
-      atomicAdd(static_cast<A*>(to.sums) + element, v[0]);
-    }
-  }
-}
-
-// The sums in fixed point become floating point, where nothing that is not finite has been added.
+// The sums of one sample, as a thread has them.
 template <class A>
-__global__ __launch_bounds__(kThreads) void deform_fixed_kernel(InputSums to, DeformArgsGpu a) {
-  const int exponent = scale_exponent<A>(to, a);
-  const A unit = power_of_2<A>(-exponent);
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < to.elements; i += int64_t{gridDim.x} * kThreads) {
-    A* const sum = static_cast<A*>(to.sums) + i;
-    if (*sum != A(0)) continue;
-    A value = static_cast<A>(static_cast<long long>(to.fixed[i]));
+class InputSumsAt {
+  A* sums_;
+  unsigned long long* fixed_;
+  int64_t first_, pixel_, row_;  // bytes: to pixel (-1, -1); from one pixel to the next, from one row to the next
+  int64_t second_;               // to float64's second integers
+  A scale_ = A(1);
+  bool finite_ = true;
+
+  __device__ __forceinline__ void add_fixed(unsigned long long* at, A scaled) const {
+    const long long whole = std::llrint(scaled);
+    atomicAdd(at, static_cast<unsigned long long>(whole));
     if constexpr (Bits<A>::kParts == 2) {
-      value += static_cast<A>(static_cast<long long>(to.fixed[to.elements + i])) * A(1.0 / 4294967296.0);
+      const A rest = (scaled - static_cast<A>(whole)) * A(4294967296.0);
+      atomicAdd(at + second_, static_cast<unsigned long long>(std::llrint(rest)));
     }
-    *sum = value * unit;
   }
+
+  // add(where, values) for each four of N channels, or each one, of the corners that are used; `to` is sums_ or fixed_.
+  template <class E, class Corners, int N, class Add>
+  __device__ __forceinline__ void for_each(E* to, const Corners& corners, int32_t c, const A (&grad)[N], const Add& add) const {
+    constexpr int kWide = N % 4 == 0 ? 4 : 1;
+    char* const first = reinterpret_cast<char*>(to) + first_ + int64_t{corners.at} * pixel_ + c * static_cast<int>(sizeof(E));
+    const A mask = corners.mask * scale_;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (!corners.used(k)) continue;
+      const A factor = mask * corners.y.weight[k >> 1] * corners.x.weight[k & 1];
+      E* const corner = reinterpret_cast<E*>(first + (k & 1 ? pixel_ : 0) + (k & 2 ? row_ : 0));
+#pragma unroll
+      for (int n = 0; n < N; n += kWide) {
+        A v[kWide];
+#pragma unroll
+        for (int i = 0; i < kWide; ++i) v[i] = factor * grad[n + i];
+        add(corner + n, v);
+      }
+    }
+  }
+
+ public:
+  __device__ __forceinline__ InputSumsAt(const InputSums& to, const DeformArgsGpu& a, int64_t b)
+      : sums_(static_cast<A*>(to.sums)), fixed_(to.fixed),
+        pixel_(to.channels * static_cast<int64_t>(to.fixed != nullptr ? sizeof(*to.fixed) : sizeof(A))), row_(a.g.W * pixel_),
+        second_(to.elements) {
+    first_ = b * a.g.H * row_ - row_ - pixel_;
+    if (fixed_ == nullptr) return;
+    const FixedPoint point = FixedPoint::of<A>(to, a);
+    scale_ = power_of_2<A>(point.exponent);
+    finite_ = point.finite;
+  }
+
+  // Adds m w_k G of N channels from `c` on to the corners.
+  template <class Corners, int N>
+  __device__ __forceinline__ void add(const Corners& corners, int32_t c, const A (&grad)[N]) const {
+    if (fixed_ == nullptr) {
+      if (sums_ == nullptr) return;
+      for_each(sums_, corners, c, grad, [&](A* at, const auto& v) {
+        if constexpr (sizeof v == 4 * sizeof(A)) atomic_add4(at, v);
+        else atomicAdd(at, v[0]);
+      });
+    } else if (finite_) {
+      for_each(fixed_, corners, c, grad, [&](unsigned long long* at, const auto& v) {
+#pragma unroll
+        for (const A x : v) add_fixed(at++, x);
+      });
+    } else {
+      for_each(fixed_, corners, c, grad, [&](unsigned long long* at, const auto& v) {
+#pragma unroll
+        for (const A x : v) {
+          if (finite(x)) add_fixed(at, x);
+          else atomicAdd(sums_ + (at - fixed_), x);
+          ++at;
+        }
+      });
+    }
+  }
+};
+
+// The sums in floating point begin with 0 where they are needed.
+template <class A>
+__global__ __launch_bounds__(kThreads) void deform_clear_kernel(InputSums to, DeformArgsGpu a) {
+  if (FixedPoint::of<A>(to, a).finite) return;
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < to.elements; i += step) static_cast<A*>(to.sums)[i] = A(0);
+}
+
+// The sums as numbers.
+template <class A>
+class FinishedSums {
+  const InputSums& to_;
+  FixedPoint point_{0, false};
+  A unit_ = A(1);
+
+ public:
+  __device__ __forceinline__ FinishedSums(const InputSums& to, const DeformArgsGpu& a) : to_(to) {
+    if (to.fixed == nullptr) return;
+    point_ = FixedPoint::of<A>(to, a);
+    unit_ = power_of_2<A>(-point_.exponent);
+  }
+  // Four from element i on, which is a multiple of 4. What is not finite is among the sums in floating point.
+  __device__ __forceinline__ Pack<A, 4> at(int64_t i) const {
+    using Two = Pack<long long, 2>;
+    Pack<A, 4> values{};
+    if (!point_.finite) values = load_pack<A, 4>(static_cast<const A*>(to_.sums) + i);
+    if (to_.fixed == nullptr) return values;
+    const Two* const fixed = reinterpret_cast<const Two*>(to_.fixed + i);
+#pragma unroll
+    for (int n = 0; n < 4; n += 2) {
+      const Two whole = fixed[n / 2];
+      Two rest{};
+      if constexpr (Bits<A>::kParts == 2) rest = *reinterpret_cast<const Two*>(to_.fixed + to_.elements + i + n);
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        A value = static_cast<A>(whole.at[m]);
+        if constexpr (Bits<A>::kParts == 2) value += static_cast<A>(rest.at[m]) * A(1.0 / 4294967296.0);
+        if (values.at[n + m] == A(0)) values.at[n + m] = value * unit_;
+      }
+    }
+    return values;
+  }
+};
+
+template <class T, class A>
+__device__ __forceinline__ Pack<T, 4> narrow_pack(const Pack<A, 4>& from) {
+  Pack<T, 4> to;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) narrow(from.at[n], to.at[n]);
+  return to;
+}
+
+// The sums become the gradient, which lies as they do.
+template <class T, class A>
+__global__ __launch_bounds__(kThreads) void deform_finish_kernel(T* __restrict__ grad, InputSums to, DeformArgsGpu a) {
+  const FinishedSums<A> sums(to, a);
+  const int64_t step = int64_t{gridDim.x} * 4 * kThreads;
+  for (int64_t i = 4 * (int64_t{blockIdx.x} * kThreads + threadIdx.x); i < to.elements; i += step) {
+    store_pack(grad + i, narrow_pack<T>(sums.at(i)));
+  }
+}
+
+constexpr int kTurnedChannels = 32;  // of a thread
+
+// Or it lies as `shape` says. Neighbouring threads have neighbouring pixels.
+template <class T, class A>
+__global__ __launch_bounds__(kThreads) void deform_finish_turned_kernel(T* __restrict__ grad, DenseShape shape, InputSums to,
+                                                                        DeformArgsGpu a) {
+  const FinishedSums<A> sums(to, a);
+  const int64_t pixel = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int32_t first = kTurnedChannels * static_cast<int32_t>(blockIdx.y);
+  if (pixel >= shape.plane) return;
+  for (int64_t b = blockIdx.z; b < shape.batch; b += gridDim.z) {
+#pragma unroll 1
+    for (int32_t c = first; c < min(first + kTurnedChannels, shape.channels); c += 4) {
+      const Pack<T, 4> values = narrow_pack<T>(sums.at((b * shape.plane + pixel) * to.channels + c));
+      T* const at = grad + b * shape.sample + c * shape.channel_stride() + pixel * shape.pixel_stride();
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        if (c + n < shape.channels) at[n * shape.channel_stride()] = values.at[n];
+      }
+    }
+  }
+}
+
+// Every tap of a pixel adds to a pixel once.
+inline int terms_of(const DeformGeometry& g) {
+  int bits = 0;
+  for (int64_t terms = g.taps() * g.pixels(); terms > 0; terms /= 2) ++bits;
+  return bits;
+}
+
+template <class A>
+void launch_deform_clear(const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
+  if (to.elements == 0) return;
+  VFI_LAUNCH((deform_clear_kernel<A>), grid_size(ceil_div(to.elements, 64 * kThreads)), kThreads, 0, stream, to, a);
 }
 
 template <class T, class A>
-void launch_deform_ranges(const T* grad_out, const T* weight, const Strides& strides, const DeformArgsGpu& a, Ranges* to,
-                          cudaStream_t stream) {
-  const int64_t blocks = grid_size(ceil_div(a.out.elements() + 1, 16 * kThreads));
-  VFI_LAUNCH((deform_ranges_kernel<T, A>), blocks, kThreads, 0, stream, grad_out, weight, strides, a, to);
-}
-
-template <class A>
-void launch_deform_fixed(const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
+void launch_deform_finish(T* grad, const DenseShape& shape, const InputSums& to, const DeformArgsGpu& a, cudaStream_t stream) {
   if (to.elements == 0) return;
-  VFI_LAUNCH((deform_fixed_kernel<A>), grid_size(ceil_div(to.elements, 8 * kThreads)), kThreads, 0, stream, to, a);
+  if (shape.channels_last && shape.channels == to.channels) {
+    VFI_LAUNCH((deform_finish_kernel<T, A>), grid_size(ceil_div(to.elements, 16 * kThreads)), kThreads, 0, stream, grad, to, a);
+  } else {
+    const Grid grid(ceil_div(shape.plane, kThreads), ceil_div(shape.channels, kTurnedChannels), grid_size(shape.batch));
+    VFI_LAUNCH((deform_finish_turned_kernel<T, A>), grid, kThreads, 0, stream, grad, shape, to, a);
+  }
 }
 
 }  // namespace vfi::cuda
