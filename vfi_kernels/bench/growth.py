@@ -45,7 +45,7 @@ def small_sizes(job: Job) -> list[Size]:
     batch, channels, height, width = job.size
     patch = options_of(load_cases()[job.case]).get("patch")
     if holds_features(job):
-        sizes = [(1, channels, rows, width) for rows in ROWS]
+        sizes: list[Size] = [(1, channels, rows, width) for rows in ROWS]
         return sizes if batch * channels * height > ROWS[-1] else [job.size]
     if patch is not None:
         sides = [(2 * patch, 2 * patch), (4 * patch, 4 * patch)]

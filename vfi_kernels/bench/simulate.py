@@ -37,8 +37,8 @@ STEP = 32 * 32 * 16  # multiplications of a step over 16 terms of the sums in a 
 VIEWS = {
     "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "as_strided", "contiguous", "detach", "empty",
     "empty_like", "empty_strided", "expand", "expand_as", "flatten", "lift_fresh", "movedim", "narrow", "new_empty",
-    "new_empty_strided", "permute", "reshape", "resize_", "resolve_conj", "resolve_neg", "select", "set_", "slice", "split", "squeeze", "t", "to",
-    "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+    "new_empty_strided", "permute", "reshape", "resize_", "resolve_conj", "resolve_neg", "select", "set_", "slice",
+    "split", "squeeze", "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
 }  # fmt: skip
 
 
