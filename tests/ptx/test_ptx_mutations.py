@@ -21,7 +21,8 @@ from vfi_kernels.testing import map_tensors
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("mutations")]
 
 SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36))  # the second for accesses of several elements
-LARGER = ((1, 40, 19, 70), (1, 8, 130, 36))  # for what survives: more than a block of channels, or of rows
+# For what survives: more than a block of channels, or of rows, and more samples than a grid has layers.
+LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (65537, 1, 1, 2))
 EACH = int(os.environ.get("VFI_KERNELS_MUTANTS", "1"))  # of a kind in a kernel
 OPS = sorted({simulator.folder_of(case.op) for case in CASES.values()})
 
@@ -43,10 +44,13 @@ EQUIVALENT: tuple[Equivalent, ...] = ()
 SUMS: dict[str, tuple[int, int]] = {}  # by op: faults that were caught, and all
 
 
-def run(condition):
+def run(condition, holes=False):
     case, shape, dtype, last, deterministic = condition
     torch.are_deterministic_algorithms_enabled = lambda: deterministic
     arguments = make(case, shape, dtype)
+    if holes and case.flow is not None:  # of which some kernels ask no more than whether they are numbers
+        arguments[case.flow][:, 0, :, 1::5] = torch.nan
+        arguments[case.flow][:, 1:, :, 3::7] = torch.inf
     check_all(case, map_tensors(channels_last, arguments) if last else arguments)
 
 
@@ -68,9 +72,9 @@ def uses(counts, op, texts):
     return found
 
 
-def is_caught(condition):
+def is_caught(condition, holes=False):
     try:
-        run(condition)
+        run(condition, holes)
     except (RuntimeError, AssertionError):
         return True
     return False
@@ -83,10 +87,12 @@ def larger(condition):
 
 def shows(ran):
     """Whether one of these conditions shows the fault: the first does as a rule. Then one of each other case and dtype,
-    and larger images."""
+    flows with holes, and larger images."""
     others = {(case.name, dtype, last): (case, shape, dtype, last, way) for case, shape, dtype, last, way in ran[1:]}
     more = list(others.values())
-    return any(map(is_caught, [ran[0], *more, *(big for one in [ran[0], *more[:3]] for big in larger(one))]))
+    if any(map(is_caught, [ran[0], *more])) or is_caught(ran[0], holes=True):
+        return True
+    return any(is_caught(big) for one in [ran[0], *more[:1]] for big in larger(one))
 
 
 def faults_of(counts, used, texts):

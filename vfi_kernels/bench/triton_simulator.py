@@ -91,12 +91,13 @@ class Launches:
         self.module.load(str(ptx), str(log))
         if kernel.metadata.shared > 48 * 1024:
             self.module.allow_shared(name, kernel.metadata.shared)
-        return len(re.findall(r"^\s*\.param ", text.partition("{")[0], re.MULTILINE))
+        return text.partition(".entry")[2].partition("{")[0].count(".param ")
 
 
 @contextlib.contextmanager
-def simulated(arch: str = "8.0", races: bool = True) -> Iterator[simulator.Counts]:
-    """Inside, the ops of vfi_kernels run their Triton kernels, simulated, on CPU tensors."""
+def simulated(arch: str = "8.0", races: bool = False) -> Iterator[simulator.Counts]:
+    """Inside, the ops of vfi_kernels run their Triton kernels, simulated, on CPU tensors. races: what Triton makes has
+    threads that write one number to one place, which then is a fault."""
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
