@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import torch
+import torch._dynamo  # which looks at the functions of torch.cuda as they are
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
