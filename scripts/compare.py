@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -193,20 +194,24 @@ def changes(before: Counts, after: Counts) -> Iterator[tuple[str, str]]:
         if not texts["all"] and not moved:
             same += 1
             continue
-        word = verdict(old["all"], new["all"])
-        yield word, "\n".join([f"{word:18} {' '.join(map(str, key))}: {texts['all']}", *moved])
+        word, (*where, deterministic) = verdict(old["all"], new["all"]), key
+        where += ["deterministic"] if deterministic else []
+        yield word, "\n".join([f"{word:18} {' '.join(where)}: {texts['all']}", *moved])
     yield "", f"{same} calls are the same; {len(before.keys() ^ after.keys())} are of one side only"
 
 
 def simulate_both(tree: Path, options: argparse.Namespace) -> int:
     """Prints what changed from the library in `tree` to this one; 1 if a call's bound grew."""
+    from vfi_kernels.bench.simulate import plain
+
     build(tree)
     differs = subprocess.run(["git", "-C", str(ROOT), "diff", "--quiet", options.base, "--", *INSTRUMENT]).returncode
     if differs:
         print(f"the simulator itself differs from that of {options.base}: a count may differ for that reason")
     before, after = (counted(side, options, tree.parent / "counts.json") for side in (tree, ROOT))
     found = list(changes(before, after))
-    print(*(text for _, text in found), sep="\n")
+    for _, text in found:
+        print(re.sub(r"\b_Z\w+", lambda m: plain(m[0]), text))
     return int(any(word == "slower" for word, _ in found))
 
 

@@ -97,12 +97,12 @@ def counts_of(instructions, kernel="scatter", **bounds):
 
 
 def test_counts_that_changed_are_told():
-    before = {(name, "a"): counts_of(10) for name in ("splat", "warp", "corr", "lora", "only here")}
+    before = {(name, "a", False): counts_of(10) for name in ("splat", "warp", "corr", "lora", "only here")}
     after = {
-        ("splat", "a"): counts_of(20, H100=3.0),
-        ("warp", "a"): counts_of(10),
-        ("corr", "a"): counts_of(12),
-        ("lora", "a"): counts_of(5, "gather", H100=1.0),
+        ("splat", "a", False): counts_of(20, H100=3.0),
+        ("warp", "a", False): counts_of(10),
+        ("corr", "a", False): counts_of(12),
+        ("lora", "a", False): counts_of(5, "gather", H100=1.0),
     }
     slower, more, faster, rest = compare.changes(before, after)
     text = "10 -> 20 instructions/px; 2 -> 3 us at least on H100"
@@ -114,7 +114,7 @@ def test_counts_that_changed_are_told():
 
 @pytest.mark.parametrize(("us", "code"), [(2.0, 0), (2.005, 0), (2.2, 1), (1.0, 0)])
 def test_a_slower_kernel_is_an_exit_code(us, code, monkeypatch, capsys, tmp_path):
-    sides = iter([{("splat",): counts_of(10)}, {("splat",): counts_of(11, H100=us)}])
+    sides = iter([{("splat", True): counts_of(10)}, {("splat", True): counts_of(11, H100=us)}])
     monkeypatch.setattr(compare, "build", lambda tree: None)
     monkeypatch.setattr(compare, "counted", lambda *_: next(sides))
     assert compare.simulate_both(tmp_path, compare.parse(["--base", "HEAD", "--simulate"])) == code

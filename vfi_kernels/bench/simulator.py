@@ -56,6 +56,7 @@ def build(arch: str, ops: Sequence[str] = ALL) -> Facts:
     if reason is not None:
         raise UsageError(f"--simulate cannot run: {reason}")
     (ROOT / "build").mkdir(exist_ok=True)
+    ops = [*ops, *(["splat"] if any(map(scatters, ops)) else [])]
     command = [sys.executable, "setup.py", "--quiet", "build_simulator", "--arch", arch, "--ops", ",".join(ops)]
     with open(ROOT / "build" / "simulator.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
@@ -91,7 +92,6 @@ def load(arch: str = "9.0", ops: Sequence[str] = ALL) -> ModuleType:
     known = _loaded[1] if _loaded is not None and _loaded[0] == arch else None
     if known is not None and (known >= set(ops) or known >= set(ALL)):
         return sys.modules[MODULE]
-    ops = [*ops, *(["splat"] if any(map(scatters, ops)) else [])]
     made = build(arch, ops)
     module = imported(made["module"])
     if known is None:
