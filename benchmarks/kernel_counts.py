@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,15 @@ def count(arch: str, call: Call) -> tuple[Rows, float]:
     return [{**row, "tf32": call.tf32} for row in rows], time.perf_counter() - begin
 
 
-def count_all(calls: Sequence[Call]) -> dict[Call, Rows]:
-    """Architecture by architecture: a process loads the kernels of each once."""
+def count_all(calls: Sequence[Call], shown: Container[Call]) -> dict[Call, Rows]:
+    """Architecture by architecture: a process loads the kernels of each once. What the page does not show, the rest of
+    gpu_check's rows, is counted for the newest alone."""
     archs = list(simulate.by_arch(list(GPUS.values())))
     for arch in archs:
         say(f"compiling for {arch}")
         simulator.build(arch, sorted({simulator.folder_of(kernel_goals.op_of(call.job)) for call in calls}))
     found: dict[Call, list[Rows]] = {call: [] for call in calls}
-    tasks = [(arch, call) for arch in archs for call in calls]
+    tasks = [(arch, call) for arch in archs for call in calls if arch == archs[0] or call in shown]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn, prepare) as pool:
         for n, ((arch, call), (rows, seconds)) in enumerate(zip(tasks, pool.map(count, *zip(*tasks))), 1):
@@ -147,8 +148,10 @@ def main() -> int:
     calls = list(dict.fromkeys([*(goal.call for goal in goals), *every]))
     if not calls:
         raise UsageError(f"expected --only to be in the text of a call, got {options.only}")
-    rows = count_all(calls)
-    triton = [call for call in calls if kernel_goals.is_first(call) or call in {goal.call for goal in goals}]
+    asked = {goal.call for goal in goals}
+    shown = [call for call in calls if call in asked or kernel_goals.is_first(call)]
+    rows = count_all(calls, shown)
+    triton = [call for call in shown if call in asked or not call.deterministic]
     made = document(goals, rows, count_all_triton(triton))
     if options.only:
         print(kernel_page.section(made))
