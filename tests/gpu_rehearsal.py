@@ -9,9 +9,11 @@ of torch that it saw, events are the clock. Every op runs its blocks in another 
 import contextlib
 import functools
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 import torch._dynamo  # which looks at the functions of torch.cuda as they are
@@ -130,6 +132,17 @@ def backend_of(use_backend, name) -> Iterator[None]:
         yield
 
 
+def unrehearsed(build):
+    """Compiling is done as always: a process of its own that is no rehearsal, which would wait for this one."""
+
+    def call(*arguments):
+        with mock.patch.dict(os.environ):
+            os.environ.pop("VFI_GPU_REHEARSAL", None)
+            return build(*arguments)
+
+    return call
+
+
 @functools.cache
 def install() -> None:
     """For as long as the process lives."""
@@ -137,6 +150,7 @@ def install() -> None:
     for name, stand_in in CUDA_FUNCTIONS.items():
         setattr(torch.cuda, name, stand_in)
     timing.FLUSHED = 1
+    simulator.build = unrehearsed(simulator.build)
     for module in (vk, backends):
         module.use_backend = lambda name: backend_of(use_backend, name)
     backends.unavailable = lambda name: None if name == "cuda" else unavailable(name)
