@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
 
-.PHONY: demo test test-slow test-nightly test-ptx environments check docs compile-commands wheel bench bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly test-ptx environments check docs compile-commands wheel bench bench-model bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
@@ -92,6 +92,11 @@ wheel: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/kernel_counts.py --if-possible
+
+# The part that is a model alone: kernels counted by the simulator. nvcc, no GPU.
+bench-model: $(VENV)/dev
+	$(BIN)/python benchmarks/kernel_counts.py
 
 # The same ops without peers, for work on a kernel: PYTEST="-k splat --benchmark-autosave".
 bench-pytest: $(VENV)/dev

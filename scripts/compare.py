@@ -6,13 +6,14 @@ of the base in the same turn; a row is slower or faster if its ratios in all tur
 2 of 2^N rows, with N turns.
 
 --simulate: no times, but what the CUDA kernels of both do, counted on the CPU (docs/gpu.md): with nvcc, without noise
-and without a GPU.
+and without a GPU. The exit code is 1 if the bound of a call on one of the GPUs grew by more than 0.5 %.
 """
 
 import argparse
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -135,32 +136,83 @@ def worktree(ref: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", tree], check=True)
 
 
-def counted(tree: Path, options: argparse.Namespace, file: Path) -> dict[tuple, Any]:
-    """What `vfi-kernels bench --simulate` says of the library of a tree, all kernels of a call together."""
+Counts = dict[tuple, list[dict]]  # of a call: the rows of its kernels, then that of all of them
+INSTRUMENT = ("csrc/testing/ptx", "vfi_kernels/bench")
+NOTICED = 1.005  # times as much as before
+
+
+def counted(tree: Path, options: argparse.Namespace, file: Path) -> Counts:
+    """What `vfi-kernels bench --simulate` says of the library of a tree."""
     command = [sys.executable, "-m", "vfi_kernels._cli", "bench", "--simulate", "--json", str(file)]
-    for name in ("op", "shape", "dtype", "mode", "gpu"):
+    for name in ("op", "shape", "dtype", "layout", "mode", "gpu"):
         command += [f"--{name}", *getattr(options, name)] if getattr(options, name) else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "python")])}
     subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
     names = ("case", "shape", "dtype", "layout", "mode", "flow", "deterministic")
-    rows = [row for row in json.loads(file.read_text())["rows"] if row["kernel"] == "all"]
-    return {tuple(row[name] for name in names): row for row in rows}
+    calls: Counts = {}
+    for row in json.loads(file.read_text())["rows"]:
+        calls.setdefault(tuple(row[name] for name in names), []).append(row)
+    return calls
 
 
-def changes(before: dict[tuple, Any], after: dict[tuple, Any]) -> Iterator[str]:
-    """A line for each call whose counts have changed, and one for the rest."""
+def figures(row: dict) -> dict[str, float]:
+    """What of a row is compared: more of it is slower."""
+    bytes_ratio = {} if row["bytes_ratio"] is None else {"of the least bytes": row["bytes_ratio"]}
+    bounds = {f"us at least on {gpu}": us for gpu, us in row["bound_us"].items()}
+    return {"instructions/px": row["instructions_per_pixel"], **bytes_ratio, **bounds}
+
+
+def change(old: dict, new: dict) -> str:
+    """What differs between two rows; empty if nothing does."""
+    before, after = figures(old), figures(new)
+    differing = [name for name in before.keys() & after.keys() if before[name] != after[name]]
+    return "; ".join(f"{before[n]:.4g} -> {after[n]:.4g} {n}" for n in before if n in differing)
+
+
+def verdict(old: dict, new: dict) -> str:
+    """Of a call: by its bounds, and by its instructions where no bound says anything."""
+    before, after = figures(old), figures(new)
+    shares = {n: after[n] / before[n] for n in before.keys() & after.keys() if before[n] > 0}
+    bounds = [share for name, share in shares.items() if " on " in name]
+    if max(bounds) > NOTICED:
+        return "slower"
+    if min(bounds) < 1 / NOTICED:
+        return "faster"
+    more = shares["instructions/px"]
+    return "more instructions" if more > NOTICED else "fewer instructions" if more < 1 / NOTICED else "about the same"
+
+
+def changes(before: Counts, after: Counts) -> Iterator[tuple[str, str]]:
+    """A verdict and its text for each call whose counts have changed, with the kernels that did; then of the rest."""
     same = 0
-    for key in before.keys() & after.keys():
-        old, new = before[key], after[key]
-        parts = [f"{old['instructions_per_pixel']:.0f} -> {new['instructions_per_pixel']:.0f} instructions/px"]
-        if old["bytes_ratio"] is not None:
-            parts.append(f"{old['bytes_ratio']:.2f} -> {new['bytes_ratio']:.2f} of the least bytes")
-        parts += [f"{gpu}: {us:.1f} -> {new['bound_us'][gpu]:.1f} us at least" for gpu, us in old["bound_us"].items()]
-        if all(old[name] == new[name] for name in ("instructions_per_pixel", "bytes_ratio", "bound_us")):
+    for key in (key for key in before if key in after):
+        old, new = ({row["kernel"]: row for row in calls[key]} for calls in (before, after))
+        texts = {name: change(old[name], new[name]) for name in old if name in new}
+        moved = [f"  {name}: {text}" for name, text in texts.items() if text and name != "all"]
+        moved += [f"  {name}: runs no more" for name in old if name not in new]
+        moved += [f"  {name}: is new" for name in new if name not in old]
+        if not texts["all"] and not moved:
             same += 1
-        else:
-            yield f"{' '.join(map(str, key))}: {'; '.join(parts)}"
-    yield f"{same} calls are the same; {len(before.keys() ^ after.keys())} are of one side only"
+            continue
+        word, (*where, deterministic) = verdict(old["all"], new["all"]), key
+        where += ["deterministic"] if deterministic else []
+        yield word, "\n".join([f"{word:18} {' '.join(where)}: {texts['all']}", *moved])
+    yield "", f"{same} calls are the same; {len(before.keys() ^ after.keys())} are of one side only"
+
+
+def simulate_both(tree: Path, options: argparse.Namespace) -> int:
+    """Prints what changed from the library in `tree` to this one; 1 if a call's bound grew."""
+    from vfi_kernels.bench.simulate import plain
+
+    build(tree)
+    differs = subprocess.run(["git", "-C", str(ROOT), "diff", "--quiet", options.base, "--", *INSTRUMENT]).returncode
+    if differs:
+        print(f"the simulator itself differs from that of {options.base}: a count may differ for that reason")
+    before, after = (counted(side, options, tree.parent / "counts.json") for side in (tree, ROOT))
+    found = list(changes(before, after))
+    for _, text in found:
+        print(re.sub(r"\b_Z\w+", lambda m: plain(m[0]), text))
+    return int(any(word == "slower" for word, _ in found))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -173,6 +225,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dtype", nargs="+", default=["float32"], metavar="NAME", help="of all arguments (default: float32)"
     )
+    parser.add_argument("--layout", nargs="+", default=["nchw"], metavar="NAME", help="nchw (default), channels_last")
     parser.add_argument(
         "--mode", nargs="+", default=["forward"], metavar="NAME", help="forward (default), backward, both"
     )
@@ -196,7 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.rounds < 1:
             raise UsageError(f"expected --rounds of at least 1, got {options.rounds}")
-        jobs = plan(**{name: getattr(options, name) for name in ("op", "shape", "dtype", "mode", "threads", "device")})
+        jobs = plan(
+            **{name: getattr(options, name) for name in ("op", "shape", "dtype", "layout", "mode", "threads", "device")}
+        )
     except UsageError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
@@ -206,10 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with worktree(options.base) as tree:
             if options.simulate:
-                build(tree)
-                sides = [counted(side, options, tree.parent / "counts.json") for side in (tree, ROOT)]
-                print(*changes(*sides), sep="\n")
-                return 0
+                return simulate_both(tree, options)
             measure_both(jobs, tree, options.rounds, options.base)
     except subprocess.CalledProcessError as error:  # git or the build, which has said why
         print(f"compare: {' '.join(map(str, error.cmd))} failed", file=sys.stderr)

@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gpu_steps import predicted
 from gpu_steps.benchmarks import timing_steps
 from gpu_steps.build import build_steps
 from gpu_steps.process import CUT_OFF, NOT_REACHED, ROOT, RUNNING, Outcome, Running, Step, perform
@@ -154,9 +155,17 @@ class Check:
                 for thread in threads:
                     thread.join(BEAT_S / len(threads))
                 self.report.beat()
+        self.print_predictions()
         passed, seconds = self.report.passed, self.report.elapsed()
         print(f"{'passed' if passed else 'FAILED'} in {seconds:.0f} s; {self.report.file}")
         return 0 if passed else 1
+
+    def print_predictions(self) -> None:
+        """Every row that was measured with CUDA kernels, beside the bound that the simulator's counts give."""
+        outcomes = [o for o in self.report.outcomes.values() if o.name != "bench triton"]
+        rows = [row for outcome in outcomes for row in outcome.facts.get("predicted", ())]
+        if rows:
+            print(f"\n{predicted.table(rows)}\n")
 
     def end(self, number: int, frame: Any) -> None:
         self.report.cut_off(f"gpu_check was ended by signal {number}")

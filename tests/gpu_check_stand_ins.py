@@ -17,9 +17,20 @@ PROBE = "\n".join(
 )
 TEXTS = {"build": "built", "probe": PROBE, "ncu": '"Kernel","ns"\n"scatter_kernel","1"\nprofiled: splat'}
 CHECKED = "small set case: splat float32\nsmall set: 4 calls\n========= ERROR SUMMARY: 0 errors"
-BENCH = {"rows": [{"timings": {"ours": {}, "ours deterministic": {}}, "absent": {"torchvision": "not installed"}}]}
+ROW = {
+    "case": "splat-average",
+    "shape": "1080p",
+    "dtype": "float32",
+    "layout": "nchw",
+    "mode": "forward",
+    "flow": "smooth",
+}
+TIMES = {"ours": {"median_ms": 0.05}, "ours deterministic": {"median_ms": 0.1}}
+GPU = {"gpus": [{"name": "NVIDIA H200"}]}
+BENCH = {"rows": [{**ROW, "timings": TIMES, "absent": {"torchvision": "not installed"}}], "machine": GPU}
 TEST = {"test": "tests/gpu/a.py::test_b", "outcome": "passed", "seconds": 0.1, "reason": ""}
 NAMES = [step.name for stage in gpu_check.plan() for lane in stage for step in lane]
+BENCHES = sum(name.startswith("bench") and name != "bench triton" for name in NAMES)
 
 # A whole run of gpu_check.py, whose steps are stand-ins: `broken` ends its own process or hangs.
 STAND_IN = """

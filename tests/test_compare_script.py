@@ -90,12 +90,32 @@ def test_another_commit_has_a_folder_for_a_while():
     assert not tree.exists()
 
 
-def test_counts_that_changed_are_told():
-    def row(instructions, **bounds):
-        return {"instructions_per_pixel": instructions, "bytes_ratio": 1.5, "bound_us": {"H100": 2.0, **bounds}}
+def counts_of(instructions, kernel="scatter", **bounds):
+    """The rows of a call of one kernel."""
+    row = {"instructions_per_pixel": instructions, "bytes_ratio": 1.5, "bound_us": {"H100": 2.0, **bounds}}
+    return [{**row, "kernel": kernel}, {**row, "kernel": "all"}]
 
-    before = {("splat", "a"): row(10), ("splat", "b"): row(5), ("splat", "c"): row(1)}
-    after = {("splat", "a"): row(20, H100=3.0), ("splat", "b"): row(5)}
-    changed, rest = compare.changes(before, after)
-    assert changed.startswith("splat a: 10 -> 20 instructions/px; 1.50 -> 1.50 of the least bytes; H100: 2.0 -> 3.0 us")
-    assert rest == "1 calls are the same; 1 are of one side only"
+
+def test_counts_that_changed_are_told():
+    before = {(name, "a", False): counts_of(10) for name in ("splat", "warp", "corr", "lora", "only here")}
+    after = {
+        ("splat", "a", False): counts_of(20, H100=3.0),
+        ("warp", "a", False): counts_of(10),
+        ("corr", "a", False): counts_of(12),
+        ("lora", "a", False): counts_of(5, "gather", H100=1.0),
+    }
+    slower, more, faster, rest = compare.changes(before, after)
+    text = "10 -> 20 instructions/px; 2 -> 3 us at least on H100"
+    assert slower == ("slower", f"slower             splat a: {text}\n  scatter: {text}")
+    assert more[0] == "more instructions"
+    assert faster[0] == "faster" and faster[1].endswith("\n  scatter: runs no more\n  gather: is new")
+    assert rest == ("", "1 calls are the same; 1 are of one side only")
+
+
+@pytest.mark.parametrize(("us", "code"), [(2.0, 0), (2.005, 0), (2.2, 1), (1.0, 0)])
+def test_a_slower_kernel_is_an_exit_code(us, code, monkeypatch, capsys, tmp_path):
+    sides = iter([{("splat", True): counts_of(10)}, {("splat", True): counts_of(11, H100=us)}])
+    monkeypatch.setattr(compare, "build", lambda tree: None)
+    monkeypatch.setattr(compare, "counted", lambda *_: next(sides))
+    assert compare.simulate_both(tmp_path, compare.parse(["--base", "HEAD", "--simulate"])) == code
+    assert "10 -> 11 instructions/px" in capsys.readouterr().out

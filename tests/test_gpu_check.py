@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gpu_check_stand_ins import NAMES, ROOT, gpu_check, read, start
+from gpu_check_stand_ins import BENCHES, NAMES, ROOT, gpu_check, read, start
 from gpu_steps import process
 from gpu_steps.benchmarks import timing_steps
 
@@ -15,7 +15,12 @@ from vfi_kernels.testing import load_cases
 
 def test_a_whole_run_of_stand_ins(tmp_path):
     done = start(tmp_path, "", "hang")
-    assert "passed in" in done.communicate(timeout=120)[0] and done.returncode == 0
+    said = done.communicate(timeout=120)[0]
+    assert "passed in" in said and done.returncode == 0
+    (table,) = said.split("\n\n")[1:2]
+    header, *rows = table.splitlines()
+    assert header.split("  ")[0] == "case" and "measured us" in header and "predicted us" in header
+    assert [row.split()[0] for row in rows] == ["splat-average"] * len(rows) and len(rows) == 2 * BENCHES
     report, states = read(tmp_path)
     assert set(states.values()) == {"passed"} and report["passed"] and report["not_reached"] == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gpu_check.json", "gpu_check.log"]

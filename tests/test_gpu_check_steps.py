@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from gpu_check_stand_ins import BENCH, CHECKED, PROBE, ROOT, TEST, gpu_check, judge_code, perform, run_of
-from gpu_steps import process
+from gpu_check_stand_ins import BENCH, CHECKED, PROBE, ROOT, ROW, TEST, gpu_check, judge_code, perform, run_of
+from gpu_steps import predicted, process
 from gpu_steps import tests as gpu_tests
 from gpu_steps.benchmarks import timing_steps
 from gpu_steps.build import judge_probe
@@ -132,6 +132,22 @@ def test_a_sanitizer_is_found_and_run_or_missing(monkeypatch, tmp_path):
     outcome = perform(sanitizer_steps(9)[1], tmp_path)
     assert outcome.status == "passed" and outcome.facts["calls"] == 4
     assert "--tool racecheck --kernel-regex kns=vfi" in (tmp_path / "log").read_text()
+
+
+def test_every_row_stands_beside_what_the_model_says(tmp_path):
+    """Of the call and the GPU: what the model does not know is measured all the same."""
+    model = {**ROW, "deterministic": False, "tf32": False, "kernel": "all", "bound_us": {"H100": 30.0, "H200": 20.0}}
+    model["bound_by"] = {"H100": "issue", "H200": "memory"}
+    (tmp_path / "model.json").write_text(json.dumps({"rows": [{**model, "kernel": "a"}, model]}))
+    bounds = predicted.bounds(tmp_path / "model.json")
+    plain, ordered = predicted.beside(BENCH["rows"], predicted.device_of(BENCH), bounds)
+    assert (plain["measured_us"], plain["predicted_us"], plain["ratio"], plain["by"]) == (50.0, 20.0, 2.5, "memory")
+    assert (ordered["measured_us"], ordered["predicted_us"], ordered["ratio"]) == (100.0, None, None)
+    assert predicted.beside(BENCH["rows"], "NVIDIA T4", bounds)[0]["predicted_us"] is None
+    assert predicted.bounds(tmp_path / "nothing.json") == {}
+    lines = [" ".join(line.split()) for line in predicted.table([plain, ordered]).splitlines()]
+    assert lines[1] == "splat-average 1080p float32 nchw forward 50.0 20.0 memory 2.50"
+    assert lines[2] == "splat-average 1080p float32 nchw forward deterministic 100.0 - - -"
 
 
 def test_benchmarks_are_kept_even_if_cut_short(tmp_path):

@@ -12,26 +12,11 @@ from collections import Counter
 os.environ["TRITON_INTERPRET"] = "0"  # before the first import of triton
 
 import torch
-from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 from triton_calls import launch_all
 
-
-class NoGPU:
-    """The little of a driver that is asked before a launch."""
-
-    def __init__(self, capability: int):
-        self.capability = capability
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.capability, 32)
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
+from vfi_kernels.bench.triton_simulator import NoGPU
 
 
 def compile_all(capability: int) -> dict[str, int]:

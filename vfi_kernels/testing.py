@@ -1,8 +1,10 @@
 """What tests/ and benchmarks/ need to know of an op: how to make its inputs, and how large they get."""
 
+import contextlib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict, TypeVar
 
@@ -63,11 +65,27 @@ class OpCase:
 
 
 CASES: dict[str, OpCase] = {}
+_large: ContextVar[bool] = ContextVar("large", default=False)
 
 
 def register(case: OpCase) -> OpCase:
     CASES[case.name] = case
     return case
+
+
+@contextlib.contextmanager
+def made_large() -> Iterator[None]:
+    """Inside, inputs of small images have as many taps and taus as those of benchmarks."""
+    token = _large.set(True)
+    try:
+        yield
+    finally:
+        _large.reset(token)
+
+
+def is_large(h: int, w: int, least: int) -> bool:
+    """Whether an image is one of a benchmark, of `least` pixels, or stands for one."""
+    return _large.get() or h * w >= least
 
 
 def generic_cases() -> dict[str, OpCase]:
@@ -157,7 +175,7 @@ def make_trajectory(
     in float32: on the small images of tests those of the `curve`, an op's options, are kept clear of integers."""
     taus = make_taus(b, t, h, w, per_pixel=per_pixel, **options)
     keyframes = make_keyframes(kind, b, count, -(-h // coarse), -(-w // coarse), **options)
-    if coarse == 1 or kind == "zero" or h * w >= 1 << 16:
+    if coarse == 1 or kind == "zero" or is_large(h, w, 1 << 16):
         return keyframes, taus
     line: Line = {**CURVE, **(curve or {})}
     through = Curve(0.0, 1 / max(count - 1, 1), line["a"], line["boundary"], line["extrapolate"])

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from gpu_steps import predicted
 from gpu_steps.process import Outcome, Run, Step, last_lines, python
 from gpu_steps.sanitizer import find_tool
 
@@ -24,7 +25,8 @@ def bench_step(name: str, limit_s: float, *options: str, backend: str = "cuda") 
             return Outcome(name, "missing" if missing else "refused", last_lines(run.text))
         report = json.loads(file.read_text())
         rows, refused = len(report.get("rows", ())), report.get("refused")
-        facts = {"options": list(options), "rows": rows, **contenders(report), "report": report}
+        beside = predicted.beside(report.get("rows", ()), predicted.device_of(report), predicted.bounds())
+        facts = {"options": list(options), "rows": rows, **contenders(report), "predicted": beside, "report": report}
         if rows and (run.code == 0 or run.timed_out) and not refused:
             cut = f"{rows} of {planned(run.text, rows)} rows, then the time was over" if run.timed_out else ""
             return Outcome(name, "passed", cut, facts=facts)

@@ -14,12 +14,17 @@ HERE = Path(__file__).resolve().parent
 LINES = os.environ.get("VFI_GPU_TESTS")  # where gpu_check wants a line of JSON for each test as soon as it is done
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 WORTH = ("execution", "patches", "large", "models", "agreement")  # the first in order: a run may be cut off
+REHEARSAL = os.environ.get("VFI_GPU_REHEARSAL")  # on the simulator: tests/gpu_rehearsal.py
 ON_GPU = ("cuda", "cuda-deterministic", "triton", "triton-deterministic")
 
 
 def pytest_configure(config):
     """Triton compiles here. The tests on the CPU interpret it, and one process cannot do both."""
     config.addinivalue_line("markers", "xdist_group: those of one name run on one worker of pytest-xdist")
+    if REHEARSAL:
+        import gpu_rehearsal
+
+        gpu_rehearsal.install()
     wanted = [Path(str(a).split("::")[0]).resolve() for a in config.args]
     if torch.cuda.is_available() and all(HERE in (path, *path.parents) for path in wanted):
         os.environ.pop("TRITON_INTERPRET", None)
@@ -32,6 +37,10 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.gpu)
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="torch finds no GPU"))
+    if REHEARSAL:
+        import gpu_rehearsal
+
+        items[:] = gpu_rehearsal.chosen(items)
     items.sort(key=lambda item: worth(item, ours))
 
 

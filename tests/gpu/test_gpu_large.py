@@ -12,6 +12,7 @@ pytestmark = pytest.mark.xdist_group("large")  # their memory is that of one at 
 
 SIZES = {"4K": (2160, 3840), "8K": (4320, 7680)}
 GIB = 2**30
+MANY, ELEMENTS = (8, 33, 2160, 3840), 2**31  # a batch of more than so many elements
 
 
 def needs_memory(gib):
@@ -71,18 +72,23 @@ def test_a_ramp_shows_every_wrong_position(dtype, engine):
     )
 
 
+def many():
+    """Images of MANY, all the same, and a flow of zeros."""
+    b, _, h, w = MANY
+    image = torch.randn(1, *MANY[1:], device="cuda", dtype=torch.float16).expand(MANY).contiguous()
+    assert image.numel() > ELEMENTS
+    return image, torch.zeros(b, 2, h, w, device="cuda", dtype=torch.float16)
+
+
 def test_more_than_two_to_the_31_elements(engine):
     needs_memory(24)
-    image = torch.randn(1, 33, 2160, 3840, device="cuda", dtype=torch.float16).expand(8, 33, 2160, 3840).contiguous()
-    assert image.numel() > 2**31
-    flow = torch.zeros(8, 2, 2160, 3840, device="cuda", dtype=torch.float16)
+    image, flow = many()
     out = vk.backward_warp(image, flow)
     assert torch.equal(out[-1], image[-1]) and torch.equal(out[0], image[0])
 
 
 def test_splat_of_more_than_two_to_the_31_elements(engine):
     needs_memory(64)
-    image = torch.randn(1, 33, 2160, 3840, device="cuda", dtype=torch.float16).expand(8, 33, 2160, 3840).contiguous()
-    flow = torch.zeros(8, 2, 2160, 3840, device="cuda", dtype=torch.float16)
+    image, flow = many()
     out = vk.splat(image, flow, mode="average")
     assert torch.equal(out[-1], image[-1]) and torch.equal(out[0], image[0])

@@ -46,7 +46,10 @@ GPUS = {
 
 def bounds(kernel: Facts, gpu: Gpu) -> dict[str, float]:
     """Microseconds that the launches of a kernel take at the least, by what bounds them."""
-    clocks = gpu.multiprocessors * gpu.clock * 1e3  # of all multiprocessors together, in a microsecond
+    busy = gpu.multiprocessors
+    if not kernel.get("sized_by_device"):  # a grid that asks how many there are has a block for each
+        busy = min(busy, kernel.get("most_blocks", busy))
+    clocks = busy * gpu.clock * 1e3  # of all busy multiprocessors together, in a microsecond
     moved = SECTOR * (kernel["sectors_read"] + kernel["sectors_written"] + 2 * kernel["sectors_added"])
     found = {"memory": moved / (gpu.bandwidth * 1e3)}
     if "issued" not in kernel:  # memory that was cleared

@@ -1,19 +1,23 @@
 """`vfi-kernels bench --simulate`: what the CUDA kernels of a call do, counted, and how fast a GPU could be at best.
 
-A model, no measurement (docs/gpu.md). A call is run at three small sizes, from which its counts are continued."""
+A model, no measurement (docs/gpu.md). A call is run at small sizes, from which its counts are continued."""
 
 import contextlib
 import datetime
+import math
+import re
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
 
-import numpy
 import torch
+from torch.autograd.profiler_legacy import profile
 
-from vfi_kernels._types import Facts
+from vfi_kernels._types import Facts, Function
 from vfi_kernels.bench import simulator
 from vfi_kernels.bench.gpus import GPUS, SECTOR, Gpu, bounds, occupancy
+from vfi_kernels.bench.growth import extrapolated, grown, pixels, small_sizes
 from vfi_kernels.bench.jobs import Job, UsageError
 from vfi_kernels.bench.measure import (
     bytes_of,
@@ -24,63 +28,28 @@ from vfi_kernels.bench.measure import (
     products_of,
 )
 from vfi_kernels.bench.report import duration, text_table
-from vfi_kernels.testing import load_cases, tensors
+from vfi_kernels.testing import load_cases, made_large
 
+Event: TypeAlias = Any  # a FunctionEvent of torch's profiler, of which the type checker knows nothing
 SCHEMA = 1
-SIDES = (32, 128)  # rows and columns of what is run, at most
-SAMPLED = 64  # blocks of a launch
+STEP = 32 * 32 * 16  # multiplications of a step over 16 terms of the sums in a tile of 32 x 32
+# Of torch, what makes no kernel by itself.
+VIEWS = {
+    "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "as_strided", "contiguous", "detach", "empty",
+    "empty_like", "empty_strided", "expand", "expand_as", "flatten", "lift_fresh", "movedim", "narrow", "new_empty",
+    "new_empty_strided", "permute", "reshape", "resize_", "resolve_conj", "resolve_neg", "select", "set_", "slice",
+    "split", "squeeze", "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+}  # fmt: skip
 
 
-def small_sizes(size: Sequence[int], features: bool = False) -> list[tuple[int, ...]]:
-    """What is run: the size itself where it is small; else three parts of one image, with all channels. features: the
-    last dimension holds them, and is kept."""
-    _, channels, height, width = size
-    if features:
-        return [(1, channels, min(rows, height), width) for rows in (32, 64, 128)]
-    if pixels(size) <= SIDES[1] ** 2 or min(height, width) <= SIDES[0]:
-        return [tuple(size)]
-    (low, left), (high, right) = ((min(side, height), min(side, width)) for side in SIDES)
-    return [(1, channels, low, left), (1, channels, low, right), (1, channels, high, right)]
+@dataclass(frozen=True)
+class Counted:
+    """One simulated call."""
 
-
-def pixels(size: Sequence[int]) -> int:
-    return size[0] * size[2] * size[3]
-
-
-def grown(values: Sequence[float], sizes: Sequence[Sequence[int]], to: Sequence[int]) -> float:
-    """What is a part that does not grow, one that grows with the borders and one with the pixels, at the size `to`."""
-    if len(sizes) == 1:
-        return values[-1]
-
-    def parts(size: Sequence[int]) -> list[int]:
-        return [1, size[0] * (size[2] + size[3]), pixels(size)]
-
-    of_sizes = numpy.linalg.lstsq([parts(size) for size in sizes], values, rcond=None)[0]
-    return max(0.0, float(of_sizes @ parts(to)))
-
-
-COUNTS = ("lanes", "issued", "requests", "sectors", "wavefronts", "least_wavefronts", "blocks", "threads",
-          "sectors_read", "sectors_written", "sectors_added")  # fmt: skip
-COUNTS_BY_CLASS = ("issued_by_class", "lanes_by_class", "requests_by_class", "sectors_by_class",
-                   "tensor_multiplications")  # fmt: skip
-
-
-def extrapolated(runs: Sequence[Sequence[Facts]], sizes: Sequence[Sequence[int]], to: Sequence[int]) -> list[Facts]:
-    """The kernels of the last run with their counts at the size `to`. One that another run lacks grows with pixels."""
-    named = [{kernel["name"]: kernel for kernel in kernels} for kernels in runs]
-    found = []
-    for last in runs[-1]:
-        group = [kernels.get(last["name"]) for kernels in named]
-        shares = [1.0 if all(group) else pixels(size) / pixels(sizes[-1]) for size in sizes]
-        same = [kernel if kernel and all(group) else last for kernel in group]
-        new = dict(last)
-        for name in (n for n in COUNTS if n in last):
-            new[name] = grown([share * kernel[name] for share, kernel in zip(shares, same)], sizes, to)
-        for name in (n for n in COUNTS_BY_CLASS if n in last):
-            parts = {part: [s * k[name].get(part, 0) for s, k in zip(shares, same)] for part in last[name]}
-            new[name] = {part: grown(values, sizes, to) for part, values in parts.items()}
-        found.append(new)
-    return found
+    kernels: list[Facts]
+    nbytes: int | None  # that it must move at least
+    flops: int | None  # of its products
+    torch_ops: list[str]  # that run kernels of torch, which are not counted
 
 
 @contextlib.contextmanager
@@ -93,44 +62,73 @@ def in_any_order() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def run(job: Job, arch: str, deterministic: bool, sample: int = 0) -> tuple[list[Facts], int | None, int | None]:
-    """The kernels of one call, its least bytes, and its products."""
+def run(job: Job, arch: str, deterministic: bool, simulated: Function) -> Counted:
+    """One call at the job's size. The forward of a backward runs as always."""
     case = load_cases()[job.case]
-    arguments = make_arguments(case, job, job.dtype)
-    nbytes = bytes_of(case, arguments, job.mode)
-    flops = products_of(case, arguments) if job.mode == "forward" else None
+    with made_large():
+        arguments = make_arguments(case, job, job.dtype)
     way = deterministically(contextlib.nullcontext) if deterministic else in_any_order()
-    with way, simulator.simulated(arch, races=False, sample=sample) as counts:
+    with way:
         entrant = contender(case.call, arguments, job, contextlib.nullcontext)
-        counts.forget()  # a backward needs a forward first
-        entrant.run()
-        return counts.kernels(), nbytes, flops
+        with simulated(arch, races=False) as counts, profile() as profiled:
+            entrant.run()
+            kernels = [{**kernel, **facts_of_lines(counts, kernel)} for kernel in counts.kernels()]
+        flops = products_of(case, arguments) if job.mode == "forward" else products_of_call(entrant.run)
+    return Counted(kernels, bytes_of(case, arguments, job.mode), flops, torch_ops(profiled.function_events))
 
 
-def takes_a_list(job: Job) -> bool:
-    """Of places, whose share of the image a part of it has not. What such an op does depends on no other value."""
-    arguments = make_arguments(load_cases()[job.case], replace(job, size=(1, *job.size[1:])), job.dtype)
-    return any(t.dtype in (torch.int32, torch.int64, torch.bool) for t in tensors(arguments))
+def products_of_call(call: Function) -> int | None:
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() or None
 
 
-def holds_features(job: Job) -> bool:
-    """Whether the last dimension of the op's tensors holds features."""
-    cases = load_cases()
-    return any(case.local == "features" for case in cases.values() if case.op == cases[job.case].op)
+def torch_ops(events: Iterable[Event]) -> list[str]:
+    """The outermost of torch's own ops that run kernels, by name."""
+
+    def counts(event: Event) -> bool:
+        return event.name.startswith("aten::") and event.name.removeprefix("aten::") not in VIEWS
+
+    def inside(event: Event) -> bool:
+        parent = event.cpu_parent
+        return parent is not None and (counts(parent) or inside(parent))
+
+    return sorted({e.name.removeprefix("aten::") for e in events if counts(e) and not inside(e)})
 
 
-def count(job: Job, arch: str, deterministic: bool) -> tuple[list[Facts], Facts]:
-    """The kernels of one call and what it must do at least: from runs at small sizes, or of some blocks."""
-    sample = SAMPLED if takes_a_list(job) else 0
-    sizes = [job.size] if sample else small_sizes(job.size, holds_features(job))
-    runs, nbytes, flops = zip(*(run(replace(job, size=size), arch, deterministic, sample) for size in sizes))
+def facts_of_lines(counts: simulator.Counts, kernel: Facts) -> Facts:
+    """Divisions of 64-bit numbers, by threads; and what warps issue for a STEP of the innermost loop with products."""
+    if "lanes" not in kernel:
+        return {}
+    lines = counts.of_kernel(kernel["name"])
+    divisions = sum(lanes for _, text, _, lanes, *_ in lines if re.search(r"\b(div|rem)\.[su]64", text))
+    products = [(issued, text) for _, text, issued, *_ in lines if re.search(r"\bw?mma\.(sync|mma)", text)]
+    most = max((issued for issued, _ in products), default=0)
+    if most == 0:
+        return {"divisions": divisions}
+    once = sum(math.prod(map(int, re.findall(r"m(\d+)n(\d+)k(\d+)", text)[0])) for n, text in products if n == most)
+    costs = sum(n == most and not re.match(r"(@!?%p\d+ )?(mov|ld\.param)\b", text) for _, text, n, *_ in lines)
+    return {"divisions": divisions, "step_instructions": costs * STEP / once}
+
+
+def count(job: Job, arch: str, deterministic: bool, simulated: Function) -> tuple[list[Facts], Facts]:
+    """The kernels of one call and what it must do at least, continued from small sizes."""
+    sizes = small_sizes(job)
+    runs = [run(replace(job, size=size), arch, deterministic, simulated) for size in sizes]
 
     def known(values: Sequence[int | None]) -> float | None:
         numbers = [value for value in values if value is not None]
         return grown(numbers, sizes, job.size) if len(numbers) == len(sizes) else None
 
-    facts = {"pixels": pixels(job.size), "bytes": known(nbytes), "flops": known(flops)}
-    return extrapolated(runs, sizes, job.size), facts
+    facts = {
+        "pixels": pixels(job.size),
+        "bytes": known([one.nbytes for one in runs]),
+        "flops": known([one.flops for one in runs]),
+        "torch": runs[-1].torch_ops,
+    }
+    return extrapolated([one.kernels for one in runs], sizes, job.size), facts
 
 
 def roof(facts: Facts, job: Job, gpu: Gpu) -> float | None:
@@ -143,28 +141,48 @@ def roof(facts: Facts, job: Job, gpu: Gpu) -> float | None:
     return 1e6 * seconds
 
 
-def rows_of(job: Job, gpus: Sequence[Gpu], deterministic: bool) -> list[Facts]:
-    """A row for each kernel of the job's call, and one for all of them, named "all"."""
+def rows_of(
+    job: Job, arch: str, gpus: Sequence[Gpu], deterministic: bool, simulated: Function = simulator.simulated
+) -> list[Facts]:
+    """A row for each kernel of the job's call, and one for all of them, named "all"; bounds for GPUs of that arch.
+    simulated: what makes ops run CUDA kernels, or others, simulated."""
+    kernels, facts = count(job, arch, deterministic, simulated)
+    rows = []
+    for kernel in [*kernels, total(kernels)]:
+        row = row_of(kernel, job, facts, deterministic)
+        for gpu in gpus:
+            together = [bounds(k, gpu) for k in (kernels if kernel["name"] == "all" else [kernel])]
+            row["bound_us"][gpu.name] = sum(max(part.values()) for part in together)
+            kinds = {kind: sum(part.get(kind, 0) for part in together) for part in together for kind in part}
+            row["bound_by"][gpu.name] = max(kinds, key=lambda kind: kinds[kind])
+            best = roof(facts, job, gpu)
+            row["over_roof"][gpu.name] = None if best is None else row["bound_us"][gpu.name] / best
+            row["occupancy"][gpu.name] = occupancy(kernel, gpu) if kernel.get("registers") else None
+        rows.append(row)
+    return rows
+
+
+def by_arch(gpus: Sequence[Gpu]) -> dict[str, list[Gpu]]:
+    """The newest first, whose counts a row has."""
+    archs = sorted({gpu.arch for gpu in gpus}, reverse=True)
+    return {arch: [gpu for gpu in gpus if gpu.arch == arch] for arch in archs}
+
+
+def merged(of_archs: Iterable[Sequence[Facts]]) -> list[Facts]:
+    """One call's rows for several architectures as one list; counts are those of the first that has the kernel."""
     rows: dict[str, Facts] = {}
-    for arch in dict.fromkeys(gpu.arch for gpu in gpus):
-        kernels, facts = count(job, arch, deterministic)
-        for kernel in [*kernels, total(kernels)]:
-            row = rows.setdefault(kernel["name"], row_of(kernel, job, facts, deterministic))
-            for gpu in (gpu for gpu in gpus if gpu.arch == arch):
-                parts = [bounds(k, gpu) for k in (kernels if kernel["name"] == "all" else [kernel])]
-                row["bound_us"][gpu.name] = sum(max(part.values()) for part in parts)
-                kinds = {kind: sum(part.get(kind, 0) for part in parts) for part in parts for kind in part}
-                row["bound_by"][gpu.name] = max(kinds, key=lambda kind: kinds[kind])
-                best = roof(facts, job, gpu)
-                row["over_roof"][gpu.name] = None if best is None else row["bound_us"][gpu.name] / best
-                row["occupancy"][gpu.name] = occupancy(kernel, gpu) if kernel.get("registers") else None
+    for found in of_archs:
+        for row in found:
+            first = rows.setdefault(row["kernel"], row)
+            for name in ("occupancy", "bound_us", "bound_by", "over_roof"):
+                first[name] |= row[name]
     return list(rows.values())
 
 
 def total(kernels: Sequence[Facts]) -> Facts:
     """The sums of a call."""
     names = ("launches", "sectors_read", "sectors_written", "sectors_added", "lanes", "issued", "requests", "sectors",
-             "wavefronts", "least_wavefronts")  # fmt: skip
+             "wavefronts", "least_wavefronts", "divisions")  # fmt: skip
     return {"name": "all", **{name: sum(kernel.get(name, 0) for kernel in kernels) for name in names}}
 
 
@@ -181,12 +199,17 @@ def row_of(kernel: Facts, job: Job, facts: Facts, deterministic: bool) -> Facts:
         "deterministic": deterministic,
         "kernel": kernel["name"],
         "launches": kernel["launches"],
+        "pixels": facts["pixels"],
         "instructions_per_pixel": kernel.get("lanes", 0) / facts["pixels"],
         "issued_per_pixel": 32 * kernel.get("issued", 0) / facts["pixels"],
         "bytes_ratio": moved / facts["bytes"] if facts["bytes"] else None,
         "sectors": {way: kernel[f"sectors_{way}"] / facts["pixels"] for way in ("read", "written", "added")},
         "sectors_per_request": kernel["sectors"] / kernel["requests"] if kernel.get("requests") else None,
         "conflicts": kernel["wavefronts"] / kernel["least_wavefronts"] if kernel.get("least_wavefronts") else None,
+        "products_per_pixel": facts["flops"] and facts["flops"] / 2 / facts["pixels"],
+        "divisions_per_pixel": kernel.get("divisions", 0) / facts["pixels"],
+        "step_instructions": kernel.get("step_instructions"),
+        "torch": facts["torch"],
         "registers": kernel.get("registers"),
         "spilled_bytes": kernel.get("spilled_bytes"),
         "shared_bytes": kernel.get("shared_bytes"),
@@ -207,7 +230,7 @@ def simulate(jobs: Sequence[Job], gpu_names: Sequence[str] | None) -> Iterator[F
         case = load_cases()[job.case]
         ways = (False, True) if deterministic_way(case.op, job.mode) else (False,)
         for deterministic in ways:
-            yield from rows_of(job, gpus, deterministic)
+            yield from merged(rows_of(job, arch, own, deterministic) for arch, own in by_arch(gpus).items())
 
 
 def plain(name: str) -> str:

@@ -54,6 +54,9 @@ class CpuClock:
             return (time.perf_counter() - start) / calls
 
 
+FLUSHED = 2**30  # bytes, more than any cache holds
+
+
 class CudaClock:
     """Time between two events around one call, after the L2 cache was overwritten.
 
@@ -61,7 +64,7 @@ class CudaClock:
     """
 
     def __init__(self) -> None:
-        self.flush = torch.empty(2**30, dtype=torch.int8, device="cuda")
+        self.flush = torch.empty(FLUSHED, dtype=torch.int8, device="cuda")
 
     def calls(self, once: float, budget: Budget) -> int:
         return 5

@@ -48,7 +48,9 @@ void set_memory(void* data, int value, size_t bytes) {
 int device_attribute(int attribute) {
   const Device& d = settings().device;
   switch (attribute) {
-    case 16: return d.multiprocessors;
+    case 16:
+      note_device_asked();
+      return d.multiprocessors;
     case 97: return static_cast<int>(d.shared_bytes);
     case 75: return d.capability / 10;
     case 76: return d.capability % 10;

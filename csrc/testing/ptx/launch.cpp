@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
+#include <utility>
 
 namespace vfi::ptx {
 namespace {
 
 std::map<std::string, Counts> g_counts;
+bool g_device_asked = false;
 std::map<std::string, size_t> g_allowed;  // shared memory of kernels that opted in
 constexpr size_t kUsualShared = 48 * 1024;
 constexpr int64_t kRegisterFile = 65536;
@@ -90,6 +92,8 @@ void note(const std::string& name, const Launch& l, uint64_t run, const SectorCo
   c.blocks += static_cast<int64_t>(blocks);
   c.threads += static_cast<int64_t>(blocks * l.block.count());
   c.block_threads = static_cast<int64_t>(l.block.count());
+  c.most_blocks = std::max(c.most_blocks, static_cast<int64_t>(blocks));
+  if (std::exchange(g_device_asked, false)) c.sized_by_device = true;
   c.shared_bytes = std::max<int64_t>(c.shared_bytes, l.shared_bytes);
   c.sectors.read += scaled(sectors.read);
   c.sectors.written += scaled(sectors.written);
@@ -144,6 +148,8 @@ void allow_shared(const std::string& name, size_t bytes) {
 
 const std::map<std::string, Counts>& counts() { return g_counts; }
 void forget_counts() { g_counts.clear(); }
+
+void note_device_asked() { g_device_asked = true; }
 
 void count_memset(uintptr_t begin, size_t bytes) {
   Counts& c = g_counts["memset"];

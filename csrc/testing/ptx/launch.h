@@ -44,6 +44,8 @@ struct Counts {
   const Kernel* kernel = nullptr;
   int64_t launches = 0, blocks = 0, threads = 0;
   int64_t block_threads = 0, shared_bytes = 0;  // the last launch's, and the most
+  int64_t most_blocks = 0;                      // of one launch
+  bool sized_by_device = false;                 // its grid: the host asked how many multiprocessors there are
   double weight = 1;                            // what the last launch's tallies were multiplied by
   SectorCounts sectors;                         // distinct in a launch, summed over launches
   std::vector<Tally> tallies;
@@ -66,5 +68,6 @@ void allow_shared(const std::string& name, size_t bytes);  // cudaFuncSetAttribu
 const std::map<std::string, Counts>& counts();
 void forget_counts();
 void count_memset(uintptr_t begin, size_t bytes);
+void note_device_asked();  // for the grid of the next launch
 
 }  // namespace vfi::ptx

@@ -43,6 +43,8 @@ py::dict facts(const std::string& name, const Counts& c) {
   d["blocks"] = c.blocks;
   d["threads"] = c.threads;
   d["block_threads"] = c.block_threads;
+  d["most_blocks"] = c.most_blocks;
+  d["sized_by_device"] = c.sized_by_device;
   d["sectors_read"] = c.sectors.read;
   d["sectors_written"] = c.sectors.written;
   d["sectors_added"] = c.sectors.added;
@@ -85,16 +87,19 @@ py::list lines(const std::string& name) {
   return all;
 }
 
-// Runs one kernel of PTX text. An argument: an array, whose memory it is, or the bytes of a number.
+// Runs one kernel. An argument: an array, which is then all the memory there is, with the others; or the bytes of a number
+// or an address.
 void run(const std::string& name, const std::vector<uint32_t>& grid, const std::vector<uint32_t>& block,
          size_t shared_bytes, const py::list& arguments) {
   Storage storage;
   Arguments packed;
+  bool arrays = false;
   for (const py::handle& argument : arguments) {
     if (py::isinstance<py::array>(argument)) {
       const auto array = py::reinterpret_borrow<py::array>(argument);
       const auto at = reinterpret_cast<uintptr_t>(array.data());
       storage.add(at, static_cast<size_t>(array.nbytes()));
+      arrays = true;
       packed.emplace_back(sizeof(at));
       std::memcpy(packed.back().data(), &at, sizeof(at));
     } else {
@@ -103,7 +108,7 @@ void run(const std::string& name, const std::vector<uint32_t>& grid, const std::
     }
   }
   launch(name, {grid.at(0), grid.at(1), grid.at(2)}, {block.at(0), block.at(1), block.at(2)}, shared_bytes, packed,
-         &storage);
+         arrays ? &storage : nullptr);
 }
 
 }  // namespace

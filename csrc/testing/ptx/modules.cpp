@@ -47,18 +47,19 @@ void read_ptxas(const std::string& log) {
 
 }  // namespace
 
-void load_text(const std::string& text, const std::string& name) {
-  auto module = std::make_shared<Module>(parse(text, name));
-  for (const auto& [entry_name, entry] : module->entries) {
-    g_kernels[entry_name] = Loaded{};
-    g_kernels[entry_name].entry = &entry;
-  }
-  g_modules[name] = std::move(module);
+// A kernel that two files have is the first one's.
+void load_module(const std::string& path, const std::string& ptxas_log) {
+  auto module = std::make_shared<Module>(parse(read_file(path), path));
+  for (const auto& [name, entry] : module->entries) g_kernels.try_emplace(name, Loaded{&entry});
+  g_modules.emplace(path, std::move(module));
+  if (!ptxas_log.empty()) read_ptxas(read_file(ptxas_log));
 }
 
-void load_module(const std::string& path, const std::string& ptxas_log) {
-  load_text(read_file(path), path);
-  if (!ptxas_log.empty()) read_ptxas(read_file(ptxas_log));
+// In place of what was known by the names of its kernels.
+void load_text(const std::string& text, const std::string& name) {
+  auto module = std::make_shared<Module>(parse(text, name));
+  for (const auto& [entry_name, entry] : module->entries) g_kernels.insert_or_assign(entry_name, Loaded{&entry});
+  g_modules[name] = std::move(module);
 }
 
 void forget_modules() {

@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from vfi_kernels.ops.adacof.op import adacof
-from vfi_kernels.testing import OpCase, Place, make_flow, random, register
+from vfi_kernels.testing import OpCase, Place, is_large, make_flow, random, register
 
 FEW = 1 << 14  # pixels: images of tests
 
@@ -25,7 +25,7 @@ def make_inputs(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A padded image, weights that add to about 1, and a flow of the kind for each of the side x side taps; many x many
     for images that are larger than those of tests."""
-    side = side if many is None or h * w < FEW else many
+    side = side if many is None or not is_large(h, w, FEW) else many
     border = dilation * (side - 1)
     image = random((b, c, h + border, w + border), **options)
     weights = random((b, side * side, h, w), **options).mul(1 / side)

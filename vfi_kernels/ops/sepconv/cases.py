@@ -6,7 +6,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from vfi_kernels.ops.sepconv.op import sepconv
-from vfi_kernels.testing import OpCase, Place, random, register
+from vfi_kernels.testing import OpCase, Place, is_large, random, register
 
 FEW = 1 << 14  # pixels: images of tests
 
@@ -23,7 +23,7 @@ def make_inputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """An image padded for `taps`, (vertical, horizontal), and kernels whose weights add to about 1. Images that are
     larger than those of tests have `many` of each."""
-    count = taps if many is None or h * w < FEW else (many, many)
+    count = taps if many is None or not is_large(h, w, FEW) else (many, many)
     image = random((b, c, h + count[0] - 1, w + count[1] - 1), **options)
     vertical, horizontal = (random((b, n, h, w), **options).mul(n**-0.5) for n in count)
     return image, vertical, horizontal

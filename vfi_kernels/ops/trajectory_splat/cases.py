@@ -10,7 +10,18 @@ from typing_extensions import Unpack
 from vfi_kernels._options import Mode
 from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_splat.op import trajectory_splat
-from vfi_kernels.testing import Inputs, Line, OpCase, Place, make_trajectory, map_tensors, random, register, tensors
+from vfi_kernels.testing import (
+    Inputs,
+    Line,
+    OpCase,
+    Place,
+    is_large,
+    make_trajectory,
+    map_tensors,
+    random,
+    register,
+    tensors,
+)
 
 
 class Splatted(Line, total=False):
@@ -50,7 +61,7 @@ def make_inputs(
     """Input (`several`: a list of two, the second with one channel more), `count` keyframes (B, 2 K, h, w), `coarse`
     times as coarse as the input, taus and, unless None, a metric of that scale: 4-dimensional all. Two taus at most on
     the small images of tests."""
-    taus = taus if h * w >= 1 << 16 else min(taus, 2)
+    taus = taus if is_large(h, w, 1 << 16) else min(taus, 2)
     image = random((b, c, h, w), **options)
     input = [image, random((b, c + 1, h, w), **options)] if several else image
     if flow == "noise" and coarse == 1:

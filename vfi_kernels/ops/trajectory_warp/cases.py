@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 from vfi_kernels._options import PaddingMode
 from vfi_kernels._types import Options
 from vfi_kernels.ops.trajectory_warp.op import trajectory_warp
-from vfi_kernels.testing import Line, OpCase, Place, make_trajectory, random, register
+from vfi_kernels.testing import Line, OpCase, Place, is_large, make_trajectory, random, register
 
 
 class Warped(Line, total=False):
@@ -33,7 +33,7 @@ def make_inputs(
 ) -> tuple[Tensor, ...]:
     """Image, `count` keyframes (B, 2 K, h, w), `coarse` times as coarse as the image, and taus: 4-dimensional all.
     Two taus at most on the small images of tests, of which interpreters do one at a time."""
-    taus = taus if h * w >= 1 << 16 else min(taus, 2)
+    taus = taus if is_large(h, w, 1 << 16) else min(taus, 2)
     line: Options = {"coarse": coarse, "per_pixel": per_pixel, "curve": curve or {}}
     return random((b, c, h, w), **options), *make_trajectory(flow, b, taus, count, h, w, **line, **options)
 
