@@ -48,6 +48,17 @@ def every_engine(monkeypatch: pytest.MonkeyPatch, engines_of_auto: tuple[str, ..
 
 
 @pytest.fixture
+def mean_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames between two are their means, for tests of all that is around them: flow-splat's take a hundredth of a
+    second each."""
+    from video_runs import means
+
+    from vfi.models.flow_splat import FlowSplat
+
+    monkeypatch.setattr(FlowSplat, "interpolate_many", means)
+
+
+@pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_engine: None) -> Path:
     """Of one test; what it draws is the same each time."""
     import torch
