@@ -1,5 +1,6 @@
 """Small pictures and videos, made on the spot."""
 
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,14 @@ def engines_of_auto() -> Iterator[tuple[str, ...]]:
         before = plans.AUTO
         patch.setattr(plans, "AUTO", ("torch",))
         yield before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What a test writes need not outlive a loss of power; a disk takes ten milliseconds for each file of a result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
