@@ -93,6 +93,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # libraries that count what is left of them at the end are content
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Where the time of a long run went, so that growth is seen. Nothing fails for it: machines differ."""
     seconds: Counter[str] = Counter()
