@@ -25,8 +25,8 @@ interpreted = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reas
 
 
 def is_nightly(item):
-    """The interpreter takes seconds for a call: by day single precision, as PyTorch lays tensors out, one patch size for
-    each way, and every other way in each of two tests."""
+    """The interpreter takes seconds for a call: by day single precision, as PyTorch lays tensors out, one patch size
+    for each way, and every other way in each of two tests."""
     given = item.callspec.params if hasattr(item, "callspec") else {}
     if given.get("kernels") != "triton":
         return False
