@@ -9,8 +9,6 @@ from video_runs import error, read, refused, run
 
 from vfi.files.images import read_image, write_image
 
-pytestmark = pytest.mark.usefixtures("mean_frames")
-
 COUNT = 8
 
 
