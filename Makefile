@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch
 CONSTRAINTS ?= constraints.txt
-SOURCES := $(shell find csrc build_backend -type f) setup.py pyproject.toml constraints.txt
+SOURCES := $(shell find csrc build_backend -type f -not -name "*.pyc") setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
+# Every process here reads what another one has compiled, also where this is switched off for programs.
+export PYTHONDONTWRITEBYTECODE =
+# pip compiles modules on one core, this on all of them.
+COMPILED = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: demo test test-slow test-nightly test-ptx environments check docs compile-commands wheel bench bench-model bench-pytest gpu-check clean
 
@@ -13,18 +17,21 @@ RESULTS ?= out/gpu-check
 $(VENV)/torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --constraint $(CONSTRAINTS) $(TORCH) numpy "setuptools>=77" ninja pybind11
+	$(BIN)/python -m pip install --no-compile --constraint $(CONSTRAINTS) $(TORCH) numpy "setuptools>=77" ninja pybind11
+	$(COMPILED)
 	touch $@
 
 # The first command compiles and shows how far it is, which pip would hide; pip then finds everything built.
 $(VENV)/models: $(VENV)/torch $(SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace
-	$(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models]"
+	$(BIN)/python -m pip install --no-compile --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models]"
+	$(COMPILED)
 	touch $@
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet build_ext --inplace
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,onnx,openvino,stills,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --no-compile --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,onnx,openvino,stills,bench,dev,docs]"
+	$(COMPILED)
 	touch $@ $(VENV)/models
 
 demo: $(VENV)/models

@@ -6,8 +6,9 @@ VFI_KERNELS_CUDA=1 | 0           always (an error without a toolkit; with a CPU 
                                  in any CUDA build that the library is loaded into) | never.
 VFI_KERNELS_TESTING=1            also builds vfi_kernels_testing: the CUDA kernel bodies run on the CPU, for the tests.
 VFI_KERNELS_SANITIZE=1           builds vfi_kernels_testing only, with the address and undefined-behaviour sanitizers.
-VFI_KERNELS_SANITIZE=cpu         builds vfi_kernels._C with them; cpu:PATTERN only its objects of such a name, as in
-                                 "cpu:(splat|scatter).*avx2", and takes the others from the usual build in place.
+VFI_KERNELS_SANITIZE=cpu         builds vfi_kernels._C with them. cpu:PATTERN, or 1:PATTERN: only the
+                                 objects (of ops) of such a name, as in "cpu:(splat|scatter).*avx2"; it takes the others
+                                 from the usual build in place.
 VFI_KERNELS_DEBUG=1              for a debugger: hardly optimised, with the standard library's own checks.
 VFI_KERNELS_DEBUG=profile        for a profiler: optimised as ever, with the lines of the sources (nvcc: -lineinfo).
 CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.

@@ -43,7 +43,7 @@ SIMD_FLAGS = f"{CXX_FLAGS} -fno-exceptions -Wno-uninitialized -Wno-maybe-uniniti
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq"
 X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
-SANITIZE = os.environ.get("VFI_KERNELS_SANITIZE", "")
+SANITIZE, _, SANITIZED = os.environ.get("VFI_KERNELS_SANITIZE", "").partition(":")  # SANITIZED: objects of such names
 TESTING = SANITIZE == "1" or os.environ.get("VFI_KERNELS_TESTING") == "1"
 # float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner
 # outside the image is formed, never read.
@@ -204,7 +204,7 @@ class NinjaBuild(build_ext):
         name = object_name(source, label)
         if not SANITIZE:
             return ninja.add("cxx", source, name, flags, header)
-        if re.search(SANITIZE.removeprefix("cpu").removeprefix(":"), name):
+        if re.search(SANITIZED, name):
             return ninja.add("cxx", source, name, f"{flags} {SANITIZERS}")
         return escaped(self.usual_folder / name)
 
@@ -219,7 +219,10 @@ class NinjaBuild(build_ext):
         ninja.precompile("emulated", "testing/cuda_emulation.h", flags)
         for source in sorted(CSRC.rglob("*_cuda.cu")):
             name = object_name(source, ".emulated")
-            objects.append(ninja.add("cxx", source, name, f"{flags} -x c++", "emulated"))
+            if re.search(SANITIZED, name):
+                objects.append(ninja.add("cxx", source, name, f"{flags} -x c++", "emulated"))
+            else:
+                objects.append(escaped(self.usual_folder / name))
         ninja.link("vfi_kernels_testing.so", objects, f"{checks} {self.torch_lib}")
 
 

@@ -1,7 +1,9 @@
 """Shared fixtures: every backend that can run here, fresh memory full of NaN, a fixed seed."""
 
 import contextlib
+import gc
 import os
+from collections import Counter
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before the first import of triton: its kernels then run on CPU tensors
 # torch finds a compiled graph by the forward op alone: one kept from before a gradient's schema changed would be used.
@@ -83,3 +85,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=list(repeated))
         items[:] = [item for item in items if item not in repeated]
     items.sort(key=lambda item: "test_triton_aot" not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves stay: each later gc.collect(), and each fork, leaves them alone."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # libraries that count what is left of them at the end are content
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the time of a long run went, so that growth is seen. Nothing fails for it: machines differ."""
+    seconds: Counter[str] = Counter()
+    tests: Counter[str] = Counter()
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if isinstance(report, pytest.TestReport):
+            file = report.nodeid.partition("::")[0]
+            seconds[file] += report.duration
+            tests[file] += report.when == "call"
+    if tests.total() > 1000:
+        terminalreporter.section(f"slowest files, of {sum(seconds.values()):.0f} seconds in all processes")
+        for file, duration in seconds.most_common(12):
+            terminalreporter.line(f"{duration:6.0f} s {tests[file]:6} tests  {file}")

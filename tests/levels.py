@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import warm_python
 
 from vfi_kernels import backends
 
@@ -19,7 +19,7 @@ def run_at_level(level: str, file: str, call: str) -> None:
     here = Path(file).resolve()
     paths = [str(here.parents[2]), str(here.parents[1]), str(here.parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        [sys.executable, "-c", f"import {here.stem} as test; test.{call}"],
+        [*warm_python(), "-c", f"import {here.stem} as test; test.{call}"],
         capture_output=True,
         text=True,
         env={**os.environ, "VFI_KERNELS_CPU": level, "PYTHONPATH": os.pathsep.join(paths)},

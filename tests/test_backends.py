@@ -3,11 +3,11 @@
 import importlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import warm_python
 
 import vfi_kernels as vk
 from vfi_kernels import backends
@@ -20,7 +20,7 @@ def python(code, **environment):
     """Runs `code` in a fresh interpreter; returns its result."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"PYTHONPATH": path} | environment
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    return subprocess.run([*warm_python(), "-c", code], env=environment, capture_output=True, text=True)
 
 
 def spy(monkeypatch, op):
@@ -129,7 +129,7 @@ def test_without_the_compiled_library_one_sentence_says_how_to_build(tmp_path):
         (copied / name).write_bytes((Path(backends.__file__).parent / name).read_bytes())
     # An editable install would find the library through its own import hook.
     code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
-    command, environment = [sys.executable, "-c", code + "import vfi_kernels"], os.environ | {"PYTHONPATH": ""}
+    command, environment = [*warm_python(), "-c", code + "import vfi_kernels"], os.environ | {"PYTHONPATH": ""}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     last = run.stderr.splitlines()[-1]
     assert last.startswith("ImportError: vfi_kernels: expected the compiled library") and "pip install ." in last
@@ -171,7 +171,7 @@ def test_a_gpu_runs_what_was_compiled_for_it(monkeypatch, archs, gpu, runs):
 
 def run_filled(filled: bool, program: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "VFI_KERNELS_FILL_MEMORY" or filled}
-    command = [sys.executable, "-c", program]
+    command = [*warm_python(), "-c", program]
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,6 +11,7 @@ import types
 import pytest
 import torch
 from brief_benchmarks import BRIEF, CASES, SHAPE, every_case, rows_of, same_threads  # noqa: F401
+from processes import warm_python
 
 import vfi_kernels.compat.torchvision
 from vfi_kernels.bench import gate, jobs, measure, overhead, timing
@@ -228,5 +229,5 @@ import vfi_kernels
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
 print(*sorted(n for n in sys.modules if n.split(".")[0] in ("triton", "cv2", "matplotlib", "sympy", "pandas", "av")))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([*warm_python(), "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["vfi_kernels", ""]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from brief_benchmarks import make_document, rows_of, same_threads  # noqa: F401
+from processes import warm_python
 
 from vfi_kernels.bench import jobs, overhead
 from vfi_kernels.bench.peers import load_peers
@@ -148,6 +149,6 @@ def test_memory_of_a_call_in_a_process():
 
 def test_the_suite_for_pytest_benchmark_runs():
     """One round of one op in every mode."""
-    command = [sys.executable, "-m", "pytest", "benchmarks/pytest_ops.py", "-q", "--benchmark-disable"]
+    command = [*warm_python(), "-m", "pytest", "benchmarks/pytest_ops.py", "-q", "--benchmark-disable"]
     done = subprocess.run([*command, "-k", "warp_blend-1080p"], cwd=ROOT, capture_output=True, text=True)
     assert "3 passed" in done.stdout, done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import toolkit
+from processes import warm_python
 
 import vfi_kernels  # noqa: F401  (loads the compiled library)
 from vfi_kernels import backends
@@ -81,7 +82,7 @@ def test_the_library_needs_no_second_openmp_runtime():
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:
     search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [*warm_python(), "-c", code],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -107,7 +108,7 @@ def test_an_unknown_level_is_an_error():
 
 def test_cuda_without_a_toolkit_is_one_sentence(tmp_path):
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path],
+        [*warm_python(), "setup.py", "build_ext", "--build-lib", tmp_path],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -137,7 +138,7 @@ def test_cuda_on_windows_is_asked_for_and_needs_torchs(tmp_path, monkeypatch):
 
 def test_a_missing_compiler_is_one_sentence(tmp_path):
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path],
+        [*warm_python(), "setup.py", "build_ext", "--build-lib", tmp_path],
         capture_output=True,
         text=True,
         cwd=ROOT,

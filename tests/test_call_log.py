@@ -4,11 +4,11 @@ import inspect
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from op_calls import calls, schemas
+from processes import warm_python
 
 import vfi_kernels as vk
 from vfi_kernels import _call_log, backends
@@ -32,7 +32,7 @@ assert torch.equal(image.grad, torch.ones_like(image)) and torch.equal(a, image)
 def run(program: str, **environment: str) -> subprocess.CompletedProcess:
     search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": search, **environment}
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=variables)
+    return subprocess.run([*warm_python(), "-c", program], capture_output=True, text=True, env=variables)
 
 
 def test_every_call_is_a_line():

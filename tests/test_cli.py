@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
+from processes import warm_python
 
 from vfi_kernels import _cli as cli
 from vfi_kernels import backends
@@ -39,7 +39,7 @@ def test_info_as_json(capsys):
 
 
 def run(*words, **environment):
-    command = [sys.executable, "-m", "vfi_kernels._cli", *words]
+    command = [*warm_python(), "-m", "vfi_kernels._cli", *words]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 

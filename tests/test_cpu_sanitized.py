@@ -9,7 +9,7 @@ from levels import every_level
 from vfi_kernels import backends
 
 SLICE = ["backward_warp", "splat", "sample_trajectory", "patch_gather", "correlation"]  # one op of each kind
-UNITS = "(backward_warp|splat|sample_trajectory|patches|correlation)[a-z_/]*_simd"
+UNITS = "^ops/(backward_warp|splat|sample_trajectory|patches|correlation)/.*_simd"
 builds = pytest.mark.xdist_group("builds")  # one after another: they share folders
 
 

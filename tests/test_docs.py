@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import warm_python
 
 import vfi.commands.main
 import vfi_kernels as vk
@@ -139,7 +140,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_tables_of_precision_come_out():
     """To a factor of three: instruction sets differ in the last bits."""
-    script = [sys.executable, ROOT / "scripts" / "precision.py"]
+    script = [*warm_python(), ROOT / "scripts" / "precision.py"]
     page = (DOCS / "determinism.md").read_text()
     number = r"\d+e[+-]\d+"
     for line in subprocess.check_output(script, text=True).splitlines():

@@ -2,11 +2,11 @@
 
 import functools
 import subprocess
-import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import warm_python
 from torch.utils.flop_counter import FlopCounterMode
 
 import vfi_kernels as vk
@@ -137,4 +137,4 @@ with FlopCounterMode(display=False) as counter:
     vk.correlation(torch.rand(1, 2, 3, 4), torch.rand(1, 2, 3, 4))
 assert counter.get_total_flops() == 2 * 81 * 24
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([*warm_python(), "-c", program], check=True)

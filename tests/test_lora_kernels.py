@@ -31,6 +31,14 @@ SEEDS = (0, 1, 7)
 interpreted = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the interpreter is switched off")
 
 
+def is_nightly(item):
+    """The interpreter takes seconds for a call: single precision and the indices that torch makes, by day."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    return given.get("backend") == "triton" and not {torch.bfloat16, torch.int32}.isdisjoint(
+        each for each in given.values() if isinstance(each, torch.dtype)
+    )
+
+
 @pytest.fixture(params=["cuda", pytest.param("triton", marks=interpreted)])
 def backend(request):
     with emulated_cuda(seed=3) if request.param == "cuda" else vk.use_backend("triton"):

@@ -4,7 +4,6 @@ import dataclasses
 import inspect
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from random import Random
 
@@ -14,6 +13,7 @@ from agreement import Trial, differences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from levels import every_level, run_at_level
+from processes import warm_python
 from random_calls import CASES, OPS, OPTIONS, options_of, random_call
 
 import vfi_kernels as vk
@@ -103,5 +103,5 @@ assert t.isnan().all() and t.fill_(3).sum() == 3000
 print("placed", flush=True)
 ctypes.string_at({at}, 1)
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=TESTS, capture_output=True, text=True)
+    done = subprocess.run([*warm_python(), "-c", program], cwd=TESTS, capture_output=True, text=True)
     assert done.stdout == "placed\n" and done.returncode == -signal.SIGSEGV

@@ -3,10 +3,10 @@
 import ast
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = [p for folder in ("vfi_kernels", "python/vfi", "tests", "benchmarks", "build_backend", "scripts")
@@ -67,7 +67,7 @@ def test_vfi_imports_downwards():
 def test_the_promise_is_what_dir_shows():
     """Modules that are imported with vfi_kernels have an underscore or are promised; ops holds the functions."""
     program = "import vfi_kernels as vk; assert dir(vk) == sorted(vk.__all__); print(*{*vars(vk)} - {*vk.__all__})"
-    names = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True).split()
+    names = subprocess.check_output([*warm_python(), "-c", program], cwd=ROOT, text=True).split()
     assert [n for n in names if not n.startswith("_")] == ["ops"]
 
 
@@ -237,7 +237,7 @@ def test_no_path_of_one_machine_is_tracked():
 def test_deleting_python_leaves_a_complete_package():
     """vfi_kernels imports with vfi out of reach."""
     code = "import sys; sys.modules['vfi'] = None; import vfi_kernels; print(vfi_kernels.__version__)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    assert subprocess.run([*warm_python(), "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def test_what_a_thread_throws_keeps_its_sentence():

@@ -4,7 +4,7 @@ import ast
 import importlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -215,9 +215,9 @@ def launch_each(dtype: torch.dtype) -> None:
     c.others()
 
 
-def launch_all(announce: Callable[[torch.dtype], None]) -> None:
-    """Every dtype in both layouts; in float32 also every mode, rule, padding and the deterministic path."""
-    for dtype, layout in itertools.product((torch.float32, torch.float16, torch.bfloat16, torch.float64), LAYOUTS):
+def launch_all(announce: Callable[[torch.dtype], None], dtypes: Sequence[torch.dtype]) -> None:
+    """Each dtype in both layouts; in float32 also every mode, rule, padding and the deterministic path."""
+    for dtype, layout in itertools.product(dtypes, LAYOUTS):
         announce(dtype)
         c = Calls(dtype, layout, channels=3 if layout == "planes" else 16)
         c.warps(False)

@@ -1,4 +1,5 @@
-"""Compiles every Triton kernel without a GPU, for the signatures that are launched: `triton_compile.py CAPABILITY`.
+"""Compiles every Triton kernel without a GPU, for the signatures that are launched:
+`triton_compile.py CAPABILITY DTYPE ...`.
 
 Run in a process of its own: interpreted and compiled kernels cannot share one. Prints a JSON object: kernel -> number
 of cubins; fails if a kernel computes in double where no argument is double.
@@ -8,6 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 os.environ["TRITON_INTERPRET"] = "0"  # before the first import of triton
 
@@ -19,7 +21,7 @@ from triton_calls import launch_all
 from vfi_kernels.bench.triton_simulator import NoGPU
 
 
-def compile_all(capability: int) -> dict[str, int]:
+def compile_all(capability: int, dtypes: Sequence[torch.dtype]) -> dict[str, int]:
     driver.set_active(NoGPU(capability))
     kernels, announced = {}, []
     launch = JITFunction.run
@@ -32,7 +34,7 @@ def compile_all(capability: int) -> dict[str, int]:
         return kernel
 
     JITFunction.run = compile_only
-    launch_all(announced.append)
+    launch_all(announced.append, dtypes)
     for name, kernel in kernels.items():
         assert kernel.asm["cubin"][:4] == b"\x7fELF", name
     if capability >= 90:
@@ -43,4 +45,4 @@ def compile_all(capability: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compile_all(int(sys.argv[1]))))
+    print(json.dumps(compile_all(int(sys.argv[1]), [getattr(torch, name) for name in sys.argv[2:]])))

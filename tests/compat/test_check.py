@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import warm_python
 
 from vfi_kernels.compat import _checking
 
@@ -80,7 +81,7 @@ def test_a_module_that_does_not_end(tmp_path, monkeypatch):
 
 def test_the_command(tmp_path):
     (tmp_path / "warps.py").write_text((REPOSITORIES / "rife/model/warplayer.py").read_text())
-    command = [sys.executable, "-m", "vfi_kernels.compat", "check"]
+    command = [*warm_python(), "-m", "vfi_kernels.compat", "check"]
     found = subprocess.run([*command, "--json", tmp_path], capture_output=True, text=True)
     (row,) = json.loads(found.stdout)
     assert found.returncode == 0 and (row["verdict"], row["place"]) == ("replaced", "warps.py: warp")

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 from compat.test_patch_trials import BASE
+from processes import warm_python
 
 from vfi_kernels import compat
 from vfi_kernels.compat import _children, _trials
@@ -197,7 +198,7 @@ print(len(calls) > 2)
 
 def test_a_trial_that_was_stopped_leaves_python_as_it_was():
     """An exception that is taken back leaves Python's flag for it set; with a profiler no call ends then."""
-    done = subprocess.run([sys.executable, "-c", AFTERWARDS], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*warm_python(), "-c", AFTERWARDS], capture_output=True, text=True, timeout=100)
     assert done.stdout == "True\n", done.stderr
 
 
@@ -222,5 +223,5 @@ print([name for name in ("torch._dynamo", "torch._inductor", "triton", "torchvis
 
 def test_a_patch_imports_nothing_heavy():
     """The compiler takes seconds to import, and asks for files, which no trial may."""
-    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*warm_python(), "-c", LIGHT], capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

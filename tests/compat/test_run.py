@@ -1,11 +1,11 @@
 """`python -m vfi_kernels.compat run`: a script written for CuPy, torchvision and mmcv, none of which is here."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from compat import cuda_kernels
+from processes import warm_python
 
 import vfi_kernels as vk
 from vfi_kernels import compat
@@ -14,7 +14,7 @@ SCRIPTS = Path(__file__).parent / "repositories" / "splatting"
 
 
 def run(*arguments, **options):
-    command = [sys.executable, "-m", "vfi_kernels.compat", *map(str, arguments)]
+    command = [*warm_python(), "-m", "vfi_kernels.compat", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
@@ -74,7 +74,7 @@ def test_no_script_is_one_sentence(tmp_path):
 
 def test_importing_compat_pulls_in_no_other_library():
     code = "import vfi_kernels.compat, sys; print({'cupy', 'torchvision', 'mmcv', 'triton'} & set(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    out = subprocess.run([*warm_python(), "-c", code], capture_output=True, text=True)
     assert out.stdout == "set()\n", out.stderr
 
 

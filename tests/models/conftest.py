@@ -1,5 +1,6 @@
 """Small pictures and videos, made on the spot."""
 
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,14 @@ def engines_of_auto() -> Iterator[tuple[str, ...]]:
         yield before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What a test writes need not outlive a loss of power; a disk takes ten milliseconds for each file of a result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def usual_priority() -> Iterator[None]:
     """Tests that encode AV1 by themselves, as root, leave no real-time threads, which would starve those of others."""
@@ -45,6 +54,17 @@ def every_engine(monkeypatch: pytest.MonkeyPatch, engines_of_auto: tuple[str, ..
     from vfi.engines import plans
 
     monkeypatch.setattr(plans, "AUTO", engines_of_auto)
+
+
+@pytest.fixture
+def mean_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames between two are their means, for tests of all that is around them: flow-splat's take a hundredth of a
+    second each."""
+    from video_runs import means
+
+    from vfi.models.flow_splat import FlowSplat
+
+    monkeypatch.setattr(FlowSplat, "interpolate_many", means)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from vfi.video.alpha import has_alpha
 from vfi.video.colours import bits_of
 from vfi.video.reader import VideoReader
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 SOURCES = {
     "prores": ("in.mov", "prores_ks", "yuva444p10le"),
     "vp9": ("in.webm", "libvpx-vp9", "yuva420p"),

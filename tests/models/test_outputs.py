@@ -17,6 +17,8 @@ from vfi.files.atomic import claimed, temporary_name
 from vfi.models import pictures
 from vfi.video import writer
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 PRINTS = "from vfi.commands.program import exit_code, note; import sys\n" + (
     "def act():\n"
     "    for number in range(3): print('x' * 9000, flush=True); note('y')\n"

@@ -6,6 +6,8 @@ import pytest
 from tiny_videos import make
 from video_runs import run
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="there are no real-time threads here")
 @pytest.mark.parametrize("words", [(), ("--segment", "0.2")])

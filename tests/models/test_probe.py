@@ -13,6 +13,8 @@ from video_runs import standard_input
 from vfi.commands.main import main
 from vfi.files.images import write_image
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 kept = script("kept")
 
 

@@ -199,8 +199,11 @@ def test_the_command_says_what_is_missing(tmp_path):
     assert model.scale == 0.5 and model.tta and model.channel_order == "bgr"
 
 
-def test_rife_from_the_command_line(tmp_path, sliding, every_engine):
-    """Two pictures in, one out, by the fastest engine that is here; BGR weights see BGR."""
+@pytest.mark.parametrize("engines", ["torch", pytest.param("every", marks=pytest.mark.slow)])
+def test_rife_from_the_command_line(tmp_path, sliding, request, engines):
+    """Two pictures in, one out, by torch and by the fastest engine that is here; BGR weights see BGR."""
+    if engines == "every":
+        request.getfixturevalue("every_engine")
     import cv2
 
     from vfi.commands.main import main

@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from tiny_videos import film
+from tiny_videos import film, make
 from video_runs import refused, run, standard_input
 
 from vfi.video.scene_cuts import SceneCuts, is_cut
+
+pytestmark = pytest.mark.usefixtures("mean_frames")
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
 
@@ -124,12 +126,27 @@ def test_nothing_is_kept_of_a_long_video():
     assert number == 49
 
 
-def test_cuts_are_listed_and_given(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def two_scenes(tmp_path_factory):
+    return film(tmp_path_factory.mktemp("scenes") / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Frames as many and as long that nobody looks at, as each kind of input."""
+    folder = tmp_path_factory.mktemp("tiny")
+    source = make(folder / "in.mkv", 12)
+    kinds = {"video": source, "pipe": source, "images": folder / "f_%d.png", "animation": folder / "f.webp"}
+    for kind in ("images", "animation"):
+        assert run(source, "-o", kinds[kind], "--factor", 1, "--scene-cuts", "off") == 0
+    return kinds
+
+
+def test_cuts_are_listed_and_given(two_scenes, tiny, tmp_path, capsys):
     """What --list-cuts prints can be edited and given again; wrong lines are named."""
-    frames = [*pan(0, 0.02, 6), *pan(100, 0.02, 6)]
-    source = film(tmp_path / "in.mkv", frames)
-    assert run(source, "--list-cuts") == 0
+    assert run(two_scenes, "--list-cuts") == 0
     assert capsys.readouterr().out == "0.240000\n"
+    source = tiny["video"]
     for text, cuts in (("0.24\n", 1), ("# none\n\n", 0), ("0.08\n0:00:00.24 # the second\n", 2)):
         (tmp_path / "cuts.txt").write_text(text)
         given = ("--scene-cuts", tmp_path / "cuts.txt", "--overwrite")
@@ -155,13 +172,8 @@ STRAY = {
 
 @pytest.mark.parametrize("text", STRAY)
 @pytest.mark.parametrize("kind", ("video", "images", "animation", "pipe"))
-def test_times_outside_of_the_video_are_said(tmp_path, capsys, text, kind):
-    source = film(tmp_path / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
-    code, said = STRAY[text]
-    if kind in ("images", "animation"):
-        made = "f_%d.png" if kind == "images" else "f.webp"
-        assert run(source, "-o", tmp_path / made, "--factor", 1, "--scene-cuts", "off") == 0
-        source = tmp_path / made
+def test_times_outside_of_the_video_are_said(tiny, tmp_path, capsys, text, kind):
+    source, (code, said) = tiny[kind], STRAY[text]
     (tmp_path / "cuts.txt").write_text(text)
     capsys.readouterr()
     words = ("-o", tmp_path / "out.mkv", "--scene-cuts", tmp_path / "cuts.txt")
@@ -175,8 +187,8 @@ def test_times_outside_of_the_video_are_said(tmp_path, capsys, text, kind):
     assert said in heard or kind in ("animation", "pipe"), "which do not tell their length before"
 
 
-def test_a_list_of_the_whole_is_good_for_a_part(tmp_path, capsys):
-    source = film(tmp_path / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
+def test_a_list_of_the_whole_is_good_for_a_part(tiny, tmp_path, capsys):
+    source = tiny["video"]
     (tmp_path / "cuts.txt").write_text("0.04\n0.24\n0.4\n")
     part = ("--start", 0.16, "--end", 0.32)
     assert run(source, "-o", tmp_path / "out.mkv", "--scene-cuts", tmp_path / "cuts.txt", *part) == 0
@@ -184,10 +196,9 @@ def test_a_list_of_the_whole_is_good_for_a_part(tmp_path, capsys):
     assert said.err == "" and "1 scene cut" in said.out
 
 
-def test_cuts_of_images_and_animations_are_listed(tmp_path, capsys):
-    source = film(tmp_path / "in.mkv", [*pan(0, 0.02, 6), *pan(100, 0.02, 6)])
+def test_cuts_of_images_and_animations_are_listed(two_scenes, tmp_path, capsys):
     for name in ("f_%d.png", "f.webp", "f.apng", "f.gif"):
-        assert run(source, "-o", tmp_path / name, "--factor", 1, "--scene-cuts", "off") == 0
+        assert run(two_scenes, "-o", tmp_path / name, "--factor", 1, "--scene-cuts", "off") == 0
         capsys.readouterr()
         assert run(tmp_path / name, "--list-cuts") == 0
         assert capsys.readouterr().out == "0.240000\n", name

@@ -8,6 +8,8 @@ from video_runs import read, refused, run
 from vfi.commands import batch
 from vfi.files.images import write_image
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 
 @pytest.fixture
 def films(tmp_path):

@@ -15,6 +15,8 @@ from vfi.commands import progress
 from vfi.video.duplicates import Distinct
 from vfi.video.reader import TimedFrame, VideoReader
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 WIDTH, HEIGHT, RATE = 160, 90, 24
 
 

@@ -18,6 +18,8 @@ from vfi.video.encodings import Encoding
 from vfi.video.known_encoders import ENCODERS
 from vfi.video.writer import VideoWriter
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 SIDE = 64
 PLANAR = [
     *("yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv444p9le", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
@@ -47,6 +49,12 @@ def plain(name, codes, colour):
     for plane, code in zip(frame.planes, codes):
         plane.update(np.full((plane.height, plane.line_size // size), code, f"<u{size}").tobytes())
     return frame
+
+
+def is_nightly(item):
+    """Of plain pictures each format has two of the ten matrices in each range by day, all of them at night."""
+    places = item.callspec.indices if hasattr(item, "callspec") else {}
+    return "sampled" in places and (places["name"] - places["matrix"]) % 5 != places["sampled"]
 
 
 @pytest.mark.parametrize("sampled", (0, 1, 2))
@@ -82,19 +90,8 @@ def test_rgb_comes_back_to_the_bit(name):
 
 ALPHA = [
     *("yuva420p", "yuva422p", "yuva444p", "yuva420p10le", "yuva444p10le", "yuva444p12le", "yuva422p16le"),
-    *(
-        "rgba",
-        "bgra",
-        "gbrap",
-        "gbrap10le",
-        "gbrap12le",
-        "gbrap16le",
-        "rgba64le",
-        "rgba64be",
-        "ya8",
-        "ya16le",
-        "ya16be",
-    ),
+    *("rgba", "bgra", "gbrap", "gbrap10le", "gbrap12le", "gbrap16le", "rgba64le", "rgba64be"),
+    *("ya8", "ya16le", "ya16be"),
 ]
 
 

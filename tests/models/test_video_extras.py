@@ -9,6 +9,8 @@ import pytest
 from tiny_videos import SIDE, make, numbered
 from video_runs import read, run
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 SUBTITLES = "1\n00:00:00,200 --> 00:00:00,500\nfirst\n\n2\n00:00:01,100 --> 00:00:01,500\nsecond\n"
 
 

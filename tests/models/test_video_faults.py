@@ -9,11 +9,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from processes import warm_python
 from video_runs import read, refused, run, sound
 
 from vfi.files.images import write_image
 from vfi.models import pictures
 from vfi.video import writer
+
+pytestmark = pytest.mark.usefixtures("mean_frames")
 
 
 def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT) -> None:
@@ -175,7 +178,7 @@ def test_encoders_are_quiet_unless_asked(make_video, slide, tmp_path, capfd, cod
     capfd.readouterr()
     assert run(source, "-o", tmp_path / "o.mp4", "--codec", codec) == 0
     assert capfd.readouterr().err == ""
-    loud = [sys.executable, "-m", "vfi", "interpolate", source, "-o", tmp_path / "loud.mp4", "--quiet", "--verbose"]
+    loud = [*warm_python(), "-m", "vfi", "interpolate", source, "-o", tmp_path / "loud.mp4", "--quiet", "--verbose"]
     environment = {name: value for name, value in os.environ.items() if name != "SVT_LOG"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     process = subprocess.run([*loud, "--codec", codec], env=environment, capture_output=True, text=True)

@@ -11,6 +11,8 @@ from video_runs import read, run
 
 from vfi.video.reader import VideoReader
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 
 def numbered(count, height=64, width=96):
     """Frames that differ, so that encoders use all kinds of frames; the brightness grows by 4 each."""

@@ -11,6 +11,8 @@ from video_runs import read, run
 from vfi.video.interlaced import is_combed
 from vfi.video.reader import VideoReader
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 WIDTH, HEIGHT = 96, 64
 FLAGGED = {
     "h264": ("libx264", {"flags": "+ildct+ilme", "x264-params": "bff=1", "crf": "4"}),

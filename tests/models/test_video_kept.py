@@ -12,6 +12,8 @@ from video_runs import run
 from vfi.video.containers import CONTAINERS
 from vfi.video.track_names import named
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/video.md"
 SLICE = (".mkv", ".mp4", ".mpg")
 kept = script("kept")

@@ -1,12 +1,12 @@
 """Frames of the source at their own times keep their samples, and alpha stays where codec and file can hold it."""
 
 import io
-import sys
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from processes import warm_python
 from test_video_depth import ALPHA, PLANAR, RGB, film, samples
 from tiny_videos import make
 from video_runs import run
@@ -102,7 +102,7 @@ def test_repeated_frames_and_pipes_keep_them_too(tmp_path, monkeypatch):
     import subprocess
 
     done = subprocess.run(
-        [sys.executable, "-c", program, "interpolate", source, "-o", "-", "--quiet", "--scene-cuts", "off"],
+        [*warm_python(), "-c", program, "interpolate", source, "-o", "-", "--quiet", "--scene-cuts", "off"],
         stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     with av.open(io.BytesIO(done.stdout)) as container:
@@ -272,7 +272,7 @@ def test_chroma_stays_where_it_is(tmp_path, place, writer):
         import subprocess
 
         program = "import sys; from vfi.commands.main import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", program, "interpolate", source, "-o", "-", "--quiet"]
+        command = [*warm_python(), "-c", program, "interpolate", source, "-o", "-", "--quiet"]
         out.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     else:
         assert run(source, "-o", out, *WRITERS[writer]) == 0

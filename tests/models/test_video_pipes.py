@@ -9,13 +9,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from processes import warm_python
 from tiny_videos import make, number_of
 from video_runs import read, refused, run, sound, standard_input
 
 
 def vfi(*arguments, data=b"", **options):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "vfi", "interpolate", "--quiet", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*warm_python(), "-m", "vfi", "interpolate", "--quiet", *map(str, arguments)]
     return subprocess.run(command, input=data, capture_output=True, env=environment, **options)
 
 
@@ -83,6 +84,7 @@ def test_what_stdin_is_not(tmp_path, capsys):
     assert np.all([path.suffix in (".mkv", ".mp4") for path in tmp_path.iterdir()])
 
 
+@pytest.mark.usefixtures("mean_frames")
 def test_a_y4m_that_is_cut_off_is_told(tmp_path, capsys):
     whole, cut = tmp_path / "whole.y4m", tmp_path / "cut.y4m"
     head = b"YUV4MPEG2 W32 H32 F25:1 Ip A1:1 C420jpeg\n"
@@ -108,6 +110,7 @@ SUFFIXES = (*BY_DAY, ".m2ts", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut", "
 @pytest.mark.parametrize(
     "suffix", [pytest.param(s, marks=() if s in BY_DAY else pytest.mark.nightly) for s in SUFFIXES], ids=SUFFIXES
 )
+@pytest.mark.usefixtures("mean_frames")
 def test_a_pipe_that_ends_too_early_is_told_as_a_file_is(tmp_path, capsys, suffix):
     """And one that comes whole is whole."""
     original = make(tmp_path / "original.mkv", 40, codec="ffv1", sizes=[(96, 64)] * 40)

@@ -16,6 +16,8 @@ from vfi.video.encodings import Encoding
 from vfi.video.reader import VideoReader
 from vfi.video.writer import VideoWriter
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)]
 COUNT = 7
 # Files round times: Matroska, WebM and Flash to milliseconds, GIF to hundredths of a second; program streams tell the

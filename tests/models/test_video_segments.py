@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import warm_python
 from tiny_videos import make
 from video_runs import read, refused, run, sound
 
@@ -18,6 +19,8 @@ from vfi.files.atomic import alone_in
 from vfi.models import pictures
 from vfi.video.containers import CONTAINERS
 from vfi.video.segments import folder_of
+
+pytestmark = pytest.mark.usefixtures("mean_frames")
 
 COUNT = 40
 OPTIONS = ("--segment", "0.4", "--scene-cuts", "off")  # of 1.6 s: four segments
@@ -85,6 +88,9 @@ KILLED = """
 import os, signal, sys
 from vfi.models import pictures
 from vfi.commands.main import main
+from vfi.models.flow_splat import FlowSplat
+from video_runs import means
+FlowSplat.interpolate_many = means
 from vfi.files.json_lines import Lines
 from vfi.video.writer import VideoWriter
 where, call = sys.argv[1], int(sys.argv[2])
@@ -108,7 +114,7 @@ def test_a_killed_run_goes_on(source, tmp_path, where, call):
     out, whole = tmp_path / "out.mp4", tmp_path / "whole.mp4"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = ["interpolate", "--quiet", source, "-o", out, *OPTIONS, "--resume"]
-    program = [sys.executable, "-c", KILLED, where, str(call), *map(str, command)]
+    program = [*warm_python(), "-c", KILLED, where, str(call), *map(str, command)]
     assert subprocess.run(program, env=environment, capture_output=True).returncode == -signal.SIGKILL
     assert not out.exists()
     assert run(source, "-o", out, *OPTIONS, "--resume") == 0

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from video_runs import TENTH, error, loudness, read, refused, run, sound
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 
 def test_sound_is_copied(make_video, slide, tmp_path):
     source = make_video(slide, sound="aac")

@@ -12,6 +12,8 @@ from video_runs import run
 
 from vfi.video.timecode import moved, timecode_of
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 NTSC = Fraction(30000, 1001)
 
 

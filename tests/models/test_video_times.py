@@ -13,6 +13,8 @@ from video_runs import read, refused, run
 from vfi.video.frame_times import FrameTimes, nominal_rate
 from vfi.video.reader import VideoReader
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 
 def frames_of(path):
     """Their numbers and times, and what was repaired."""

@@ -11,6 +11,8 @@ from video_runs import read, refused, run
 from vfi.video.audio import AudioTransfer
 from vfi.video.writer import VideoWriter
 
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
 
 def with_sound(path, tracks, *, video="libx264", seconds=0.5):
     """tracks: (codec, rate, layout, metadata) of each; the pitch is 440 Hz times its number."""

@@ -3,17 +3,19 @@
 import random
 import re
 import subprocess
-import sys
 import zipfile
 
 import av
 import numpy as np
 import pytest
 from fuzzed_runs import BARE
+from processes import warm_python
 from tiny_videos import make
 
 from vfi.commands.main import main
 from vfi.files.images import write_image
+
+pytestmark = pytest.mark.usefixtures("mean_frames")
 
 
 def sound(path):
@@ -101,7 +103,7 @@ def test_encrypted(tmp_path, capsys):
 
 @pytest.mark.parametrize("given", [b"", b"a letter"])
 def test_a_pipe_of_which_no_video_comes(tmp_path, given):
-    words = [sys.executable, "-m", "vfi", "interpolate", "-", "-o", str(tmp_path / "out.mkv")]
+    words = [*warm_python(), "-m", "vfi", "interpolate", "-", "-o", str(tmp_path / "out.mkv")]
     process = subprocess.run(words, input=given, capture_output=True, cwd=tmp_path)
     assert process.returncode == 2 and list(tmp_path.iterdir()) == []
     assert process.stderr == b"vfi: cannot read standard input as a video: nothing came, or nothing that FFmpeg knows\n"
