@@ -64,10 +64,12 @@ __device__ __forceinline__ void combine_keyframes(const PathView& p, int64_t b, 
     };
     return trajectory_flow(taps, p.size, at.y, at.x, read, flow);
   }
+  const Strides& strides = p.keyframes.strides;
+  const E* from = static_cast<const E*>(p.keyframes.data) + strides.offset(b, int64_t{2} * taps.first, at.y.at, at.x.at);
   A value[4][2];  // all are in flight together
 #pragma unroll
-  for (int m = 0; m < 4; ++m) {
-    if (taps.w[m] != A(0)) read_keyframe<E>(p, b, taps.first + m, at.y.at, at.x.at, value[m]);
+  for (int m = 0; m < 4; ++m, from += 2 * strides.channel) {
+    if (taps.w[m] != A(0)) load_as<E>(from, 0, strides.channel, value[m]);
   }
   flow[0] = flow[1] = A(0);
 #pragma unroll

@@ -32,18 +32,20 @@ struct TargetTile {
   static constexpr size_t bytes() {
     return kTileWarps * (G * kRows * kTileColumns * sizeof(Pack<A, 4>) + turns_bytes(kRows));
   }
-  __device__ __forceinline__ bool meets(const Bounds& bounds) const {
-    return bounds.at[0] < x + kTileColumns && bounds.at[1] < y + kRows && bounds.at[2] <= 1 - x && bounds.at[3] <= 1 - y;
+  __device__ __forceinline__ bool meets(Bounds bounds) const {
+    return (bounds.at[0] < x + kTileColumns) & (bounds.at[1] < y + kRows) & (bounds.at[2] <= 1 - x) & (bounds.at[3] <= 1 - y);
+  }
+  // Whether a cell, (column, row) from the first target, has a corner in the tile: it may be one to the left, or one above.
+  __device__ __forceinline__ bool touches(uint32_t column, uint32_t row) const {
+    return (column + 1 <= static_cast<uint32_t>(kTileColumns)) & (row + 1 <= static_cast<uint32_t>(kRows));
   }
 };
 
-// The corners of a cell, (x, y) from the tile's first target, that are targets of the tile.
+// The corners that are targets of the tile, of a cell that has any.
 template <class A, int G>
 __device__ __forceinline__ unsigned corners_in_tile(int32_t x, int32_t y) {
-  const auto inside = [](int32_t at, int32_t size) { return static_cast<uint32_t>(at) < static_cast<uint32_t>(size); };
-  const unsigned columns = (inside(x, kTileColumns) ? 5u : 0u) | (inside(x + 1, kTileColumns) ? 10u : 0u);
-  const unsigned rows = (inside(y, TargetTile<A, G>::kRows) ? 3u : 0u) | (inside(y + 1, TargetTile<A, G>::kRows) ? 12u : 0u);
-  return columns & rows;
+  const unsigned columns = (x >= 0 ? 5u : 0u) | (x < kTileColumns - 1 ? 10u : 0u);
+  return columns & ((y >= 0 ? 3u : 0u) | (y < TargetTile<A, G>::kRows - 1 ? 12u : 0u));
 }
 
 // Adds the pixels of the lanes to the tile, each to those of its four corners that `corners` has; (x, y) is its cell.
@@ -68,7 +70,7 @@ __device__ __forceinline__ void add_to_tile(const TargetTile<A, G>& tile, unsign
           Pack<A, 4>* const at = tile.sums + (g * TargetTile<A, G>::kRows + y + (k >> 1)) * kTileColumns + x + (k & 1);
           Pack<A, 4> sum = *at;
 #pragma unroll
-          for (int c = 0; c < 4; ++c) sum.at[c] += weight[k] * v[g][c];
+          for (int c = 0; c < 4; ++c) sum.at[c] = std::fma(weight[k], v[g][c], sum.at[c]);
           *at = sum;
         }
       }
@@ -77,38 +79,44 @@ __device__ __forceinline__ void add_to_tile(const TargetTile<A, G>& tile, unsign
   }
 }
 
-// 32 pixels of row y, from column x on.
+// Groups first ... first + G - 1 of a pixel; those that do not exist are 0.
+template <int G, class T, class A>
+__device__ __forceinline__ void load_groups(const T* (&at)[1], const SumLayout& l, int32_t first, A (&v)[G][4]) {
+#pragma unroll
+  for (int g = 0; g < G; ++g) {
+    if (first + g >= l.groups) break;
+    A group[1][4];
+    load_group(at, l, first + g, group);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) v[g][c] = group[0][c];
+  }
+}
+
+// 32 pixels of row y, from column x on. What is more than where they land is found for those that touch the tile.
 template <bool kPath, int G, class T, class A>
 __device__ __forceinline__ void add_row_to_tile(const T* values, const ScatterArgsGpu& s, const SumLayout& l,
                                                 const SampleShift<A>& shift, const TargetTile<A, G>& tile, int64_t b,
                                                 int32_t first, int32_t y, int32_t x) {
-  const Column<1> from(y, x + threadIdx.x, s.H, s.W);
-  A flow[1][2], metric[1][1] = {}, v[G][4] = {};
-  load_flows<kPath>(s, b, from.y, from.last_x, flow);
-  if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), from.y, from.last_x, metric);
-  Landing<A> landing = land(s, shift, b, y, from.x, flow[0], metric[0][0], from.rows > 0);
+  x += threadIdx.x;
+  const int32_t rows[1] = {y}, last_x = min(x, s.W - 1);
+  A flow[1][2], metric[1][1], v[G][4] = {};
+  load_flows<kPath>(s, b, rows, last_x, flow);
+  Landing<A> landing = land_unweighted(s, y, x, flow[0]);
+  const uint32_t column = static_cast<uint32_t>(landing.x) - tile.x, row = static_cast<uint32_t>(landing.y) - tile.y;
+  const bool touches = x <= last_x && tile.touches(column, row);
+  if (!__any_sync(kFullWarp, touches)) return;
   unsigned corners = 0;
-  if (landing.used != 0) {
-    landing.x -= tile.x;
-    landing.y -= tile.y;
-    corners = landing.used & corners_in_tile<A, G>(landing.x, landing.y);
-  } else {
-    landing.x = landing.y = 0;  // an address is made of them, far as the pixel may go
-  }
-  if (!__any_sync(kFullWarp, corners != 0)) return;
-  if (corners != 0) {
+  int32_t at_x = 0, at_y = 0;  // addresses are made of them, and another pixel may be anywhere
+  if (touches) {
+    at_x = static_cast<int32_t>(column), at_y = static_cast<int32_t>(row);
+    load_metrics<kPath>(s, b, rows, last_x, metric);
+    multiply_factor(s, shift, b, metric[0][0], landing);
+    corners = landing.used & corners_in_tile<A, G>(at_x, at_y);
     const int64_t channel = 4 * first * l.values.channel_stride();
-    const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, from.last_x) + channel};
-#pragma unroll
-    for (int g = 0; g < G; ++g) {
-      A group[1][4];
-      if (first + g >= l.groups) continue;
-      load_group(at, l, first + g, group);
-#pragma unroll
-      for (int c = 0; c < 4; ++c) v[g][c] = group[0][c];
-    }
+    const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, last_x) + channel};
+    load_groups<G>(at, l, first, v);
   }
-  add_to_tile<A, G>(tile, corners, landing.x, landing.y, landing.weight, v);
+  add_to_tile<A, G>(tile, corners, at_x, at_y, landing.weight, v);
 }
 
 // Calls run(y, x) for every 32 pixels of a row from (y, x) on whose bounds meet the tile. All lanes are together.
@@ -144,34 +152,35 @@ struct Direct {
   Finish finish;
 };
 
-// The result at one target, whose sums are those of all its channels.
+// The result at pixel `target` of sample b, of which `out` is channel 0 and `sums` are those of all channels.
 template <int G, class T, class A>
-__device__ __forceinline__ void finish_target(T* out, const ScatterArgsGpu& s, const Direct& d, const Place& p,
+__device__ __forceinline__ void finish_target(T* out, const ScatterArgsGpu& s, const Direct& d, int64_t b, int64_t target,
                                               const Pack<A, 4> (&sums)[G]) {
-  A q = A(1);
+  Quotient<A> by;
   if (d.finish.division != Division::kNone) {
-    A weight = A(0);
-#pragma unroll
-    for (int c = 0; c < 4 * G; ++c) weight = c == d.shape.channels ? sums[c / 4].at[c % 4] : weight;
-    q = divisor(d.finish.division, weight);
-    write_weight(s, d.finish, p, static_cast<int64_t>(p.y) * s.target_W + p.x, weight);
+    const A weight = sums[G - 1].at[3];
+    by = quotient(d.finish.division, weight);
+    if (d.finish.weight_out.data != nullptr) write_weight(s, d.finish, b, target, weight);
   }
-  out += d.shape.offset(p.b, p.y, p.x);
 #pragma unroll
-  for (int c = 0; c < 4 * G; ++c) {
-    if (c >= d.shape.channels) continue;
-    out[c * d.shape.channel_stride()] = narrow_to<T>(quotient(d.finish.division, sums[c / 4].at[c % 4], q));
+  for (int c = 0; c < 4 * G; ++c, out += d.shape.channel_stride()) {
+    if (c >= d.shape.channels) break;
+    *out = narrow_to<T>(by.of(sums[c / 4].at[c % 4]));
   }
 }
 
-// Writes the sums, or the result, of groups first ... first + G - 1 of a target.
+// Writes the sums, or the result, of groups first ... first + G - 1 at pixel `target` of sample b.
 template <int G, class T, class A>
-__device__ __forceinline__ void write_target(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d, const Place& p,
-                                             int32_t first, const Pack<A, 4> (&sums)[G]) {
-  if (d.wanted) return finish_target<G>(static_cast<T*>(d.out), s, d, p, sums);
+__device__ __forceinline__ void write_target(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d, int64_t b,
+                                             int64_t target, int32_t first, const Pack<A, 4> (&sums)[G]) {
+  if (d.wanted) {
+    T* const out = static_cast<T*>(d.out) + b * d.shape.sample + target * d.shape.pixel_stride();
+    return finish_target<G>(out, s, d, b, target, sums);
+  }
+  A* const at = sums_at<A>(s, l, b, first, 0, 0) + 4 * target;
 #pragma unroll
   for (int g = 0; g < G; ++g) {
-    if (first + g < l.groups) store_pack(sums_at<A>(s, l, p.b, first + g, p.y, p.x), sums[g]);
+    if (first + g < l.groups) store_pack(at + 4 * g * s.target_plane(), sums[g]);
   }
 }
 
@@ -179,13 +188,14 @@ template <int G, class T, class A>
 __device__ __forceinline__ void write_tile(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d,
                                            const TargetTile<A, G>& tile, int64_t b, int32_t first) {
   constexpr int kRows = TargetTile<A, G>::kRows;
-  Place p{b, tile.y, static_cast<int32_t>(tile.x + threadIdx.x), 0, 1, true};
-  if (p.x >= s.target_W) return;
-  for (int row = 0; row < kRows && p.y < s.target_H; ++row, ++p.y) {
+  const int32_t x = tile.x + threadIdx.x, rows = min(kRows, s.target_H - tile.y);
+  if (x >= s.target_W) return;
+  int64_t target = static_cast<int64_t>(tile.y) * s.target_W + x;
+  for (int32_t row = 0; row < rows; ++row, target += s.target_W) {
     Pack<A, 4> sums[G];
 #pragma unroll
     for (int g = 0; g < G; ++g) sums[g] = tile.sums[(g * kRows + row) * kTileColumns + threadIdx.x];
-    write_target<G, T>(s, l, d, p, first, sums);
+    write_target<G, T>(s, l, d, b, target, first, sums);
   }
 }
 
@@ -195,8 +205,12 @@ __device__ __forceinline__ void sum_tile(const T* values, const ScatterArgsGpu& 
                                          const Direct& d, const TargetTile<A, G>& tile, int64_t b, int32_t first) {
   constexpr int kTargets = G * TargetTile<A, G>::kRows * kTileColumns;
   constexpr int kTurns = turns_bytes(TargetTile<A, G>::kRows) / sizeof(unsigned);
-  for (int i = threadIdx.x; i < kTargets; i += 32) tile.sums[i] = Pack<A, 4>{};
-  for (int i = threadIdx.x; i < kTurns; i += 32) tile.turns[i] = 0;
+#pragma unroll
+  for (int i = 0; i < kTargets; i += 32) tile.sums[i + threadIdx.x] = Pack<A, 4>{};
+#pragma unroll
+  for (int i = 0; i < kTurns; i += 32) {
+    if (i + 32 <= kTurns || i + static_cast<int>(threadIdx.x) < kTurns) tile.turns[i + threadIdx.x] = 0;
+  }
   __syncwarp();
   const SampleShift<A> shift = shift_of<A>(s, b);
   for_each_row(t, tile, b, [&](int32_t y, int32_t x) {
