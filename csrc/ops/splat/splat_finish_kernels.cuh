@@ -41,6 +41,18 @@ __device__ __forceinline__ void write_weight(const ScatterArgsGpu& s, const Fini
   }
 }
 
+// Channels of P pixels, as many of 4 G as there are `left`: from their sums, to `at` and every `step` further elements.
+template <int P, int G, class T, class A>
+__device__ __forceinline__ void store_quotients(T* at, int64_t step, int64_t channel, int32_t left, const Quotient<A> (&by)[P],
+                                                const Pack<A, 4> (&sums)[P][G]) {
+#pragma unroll
+  for (int c = 0; c < 4 * G; ++c, at += channel) {
+    if (c >= left) return;
+#pragma unroll
+    for (int i = 0; i < P; ++i) at[i * step] = narrow_to<T>(by[i].of(sums[i][c / 4].at[c % 4]));
+  }
+}
+
 // Pixels of a row that a thread of a contiguous tensor has, 32 apart.
 constexpr int kFinishPixels = 4, kApart = 32;
 
@@ -66,24 +78,16 @@ __device__ __forceinline__ void finish_pixels(T* out, const DenseShape& to, cons
   T* at = out + to.offset(p.b, p.y, p.x) + 4 * p.lane * to.channel_stride();
 #pragma unroll 1
   for (int32_t left = to.channels - 4 * p.lane; left > 0; left -= 4 * p.lanes) {
-    Pack<A, 4> n[P];
+    Pack<A, 4> n[P][1];
 #pragma unroll
-    for (int i = 0; i < P; ++i) n[i] = load_pack<A, 4>(sums + 4 * kApart * i);
-    Pack<T, 4> results[P];
-#pragma unroll
-    for (int i = 0; i < P; ++i) {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) results[i].at[c] = narrow_to<T>(quotients[i].of(n[i].at[c]));
-    }
+    for (int i = 0; i < P; ++i) n[i][0] = load_pack<A, 4>(sums + 4 * kApart * i);
     if (kLast && to.channels % 4 == 0) {
-      store_pack(at, results[0]);
+      Pack<T, 4> result;
+#pragma unroll
+      for (int c = 0; c < 4; ++c) result.at[c] = narrow_to<T>(quotients[0].of(n[0][0].at[c]));
+      store_pack(at, result);
     } else {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        if (c >= left) break;
-#pragma unroll
-        for (int i = 0; i < P; ++i) at[c * to.channel_stride() + kApart * i] = results[i].at[c];
-      }
+      store_quotients(at, kApart, to.channel_stride(), left, quotients, n);
     }
     sums += 4 * p.lanes * s.target_plane();
     at += 4 * p.lanes * to.channel_stride();

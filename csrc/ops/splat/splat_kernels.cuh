@@ -158,8 +158,9 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 8 ? 1 : 2) void scatter_kern
 inline void launch_scatter(const void* values, Dtype dtype, const ScatterArgsGpu& s, const SumLayout& l,
                            cudaStream_t stream) {
   if (s.B * l.groups == 0 || s.pixels() == 0 || s.target_plane() == 0) return;
-  // A warp has all groups, as long as there are warps for every multiprocessor.
-  constexpr int64_t kEnoughWarps = 2048;
+  // A warp has all groups, as long as there are two warps for every scheduler: to find where pixels land again costs as much as
+  // three groups.
+  constexpr int64_t kEnoughWarps = 1024;
   dispatch(dtype, s.float64, [&](auto element, auto compute) {
     using T = decltype(element);
     using A = decltype(compute);

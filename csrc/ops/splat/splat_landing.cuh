@@ -108,13 +108,19 @@ struct Landing {
 };
 constexpr unsigned kAllCorners = 15;
 
-// Bilinear weights; those of corners that are not used are 0.
+// The position of a pixel, not yet compared with the target.
 template <class A>
-__device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
-  const Axis<A> at_x = split_axis(flow[0], x), at_y = split_axis(flow[1], y);
-  if (is_whole(at_x, at_y, s.target_H, s.target_W)) {
-    const A weight[4] = {at_x.r * at_y.r, at_x.l * at_y.r, at_x.r * at_y.l, at_x.l * at_y.l};
-    return {at_x.at, at_y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
+__device__ __forceinline__ Position<A> split_position(const A (&flow)[2], int32_t y, int32_t x) {
+  return {split_axis(flow[0], x), split_axis(flow[1], y)};
+}
+
+// Bilinear weights of the pixel at `split`; those of corners that are not used are 0.
+template <class A>
+__device__ __forceinline__ Landing<A> land_at(const ScatterArgsGpu& s, const Position<A>& split, int32_t y, int32_t x,
+                                              const A (&flow)[2]) {
+  if (is_whole(split.x, split.y, s.target_H, s.target_W)) {
+    const A weight[4] = {split.x.r * split.y.r, split.x.l * split.y.r, split.x.r * split.y.l, split.x.l * split.y.l};
+    return {split.x.at, split.y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
   }
   const auto at = position(flow[0], flow[1], s.padding, s.target_H, s.target_W, y, x);
   Landing<A> landing;
@@ -124,6 +130,11 @@ __device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, i
   });
   if (landing.used != 0) landing.x = at.x.at, landing.y = at.y.at;
   return landing;
+}
+
+template <class A>
+__device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
+  return land_at(s, split_position(flow, y, x), y, x, flow);
 }
 
 // Times exp(metric - shift), with the shift of the sample or of each corner's target.

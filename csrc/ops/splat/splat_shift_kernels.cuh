@@ -12,7 +12,7 @@
 
 namespace vfi::cuda {
 
-// Blocks of all samples, of which each does several bands of rows: one atomic per block at the end, or little work where there
+// Blocks of all samples, of which each does several bands of rows: two atomics per block at the end, or little work where there
 // is none to do.
 constexpr int64_t kStridingBlocks = 1024;
 
@@ -21,11 +21,14 @@ inline int64_t blocks_of(int64_t needed, int64_t sharing) {
   return needed < some ? needed : some;
 }
 
-// Calls body(y, x) for the pixels of this thread, in blocks of 32 x 8 threads.
+// Rows of a band, which a warp has 32 columns of.
+constexpr int kRangeRows = 4;
+
+// Calls body(column) for the bands of this thread, in blocks of 32 x 8 threads.
 template <class Body>
-__device__ __forceinline__ void stride_over_pixels(int32_t height, int32_t width, Body&& body) {
-  for (int32_t y = blockIdx.x * blockDim.y + threadIdx.y; y < height; y += gridDim.x * blockDim.y) {
-    for (int32_t x = threadIdx.x; x < width; x += 32) body(y, x);
+__device__ __forceinline__ void stride_over_bands(int32_t height, int32_t width, Body&& body) {
+  for (int32_t band = blockIdx.y * blockDim.y + threadIdx.y; band * kRangeRows < height; band += gridDim.y * blockDim.y) {
+    body(Column<kRangeRows>(band * kRangeRows, blockIdx.x * 32 + threadIdx.x, height, width));
   }
 }
 
@@ -34,9 +37,6 @@ __device__ __forceinline__ Bits warp_max(Bits bits) {
   for (int step = 16; step > 0; step /= 2) bits = max(bits, __shfl_xor_sync(kFullWarp, bits, step));
   return bits;
 }
-
-// Rows of a band, which a warp has 32 columns of.
-constexpr int kRangeRows = 4;
 
 // The smallest and the largest metric of R pixels that are not skipped. Also clears target_max on the way.
 template <bool kPath, int R, class A>
@@ -63,10 +63,7 @@ __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void metric
   VFI_DYNAMIC_SHARED(Bits, shared);  // [2, kWarps]
   for (int64_t b = blockIdx.z; b < s.B; b += gridDim.z) {
     A low = std::numeric_limits<A>::infinity(), high = -low;
-    for (int32_t band = blockIdx.y * kWarps + threadIdx.y; band * kRangeRows < s.H; band += gridDim.y * kWarps) {
-      const Column<kRangeRows> from(band * kRangeRows, blockIdx.x * 32 + threadIdx.x, s.H, s.W);
-      range_of_column<kPath>(s, b, from, low, high);
-    }
+    stride_over_bands(s.H, s.W, [&](const auto& from) { range_of_column<kPath>(s, b, from, low, high); });
     const bool any = low <= high;
     const Bits highest = warp_max(any ? Ordered<A>::from(high) : Bits(0));
     const Bits negated = warp_max(any ? Ordered<A>::from(-low) : Bits(0));
@@ -89,16 +86,19 @@ __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void target
   for (int64_t b = blockIdx.z; b < s.B; b += gridDim.z) {
     if (!sample_shift<A>(s, b).per_target) continue;
     auto* const target_max = s.target_max.as<A>() + b * s.target_plane();
-    stride_over_pixels(s.H, s.W, [&](int32_t y, int32_t x) {
-      A flow[2], metric[1];
-      load_flow_of<kPath>(s, b, y, x, flow);
-      load(s.metric, owner_of<kPath>(s, b), y, x, metric);
-      if (!finite(metric[0])) return;
-      const auto at = position(flow[0], flow[1], Padding::kZeros, s.target_H, s.target_W, y, x);
-      for_each_corner(at.x, at.y, [&](int j, int i, A) {
-        atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_W + at.x.at + i,
-                  Ordered<A>::from(metric[0]));
-      });
+    stride_over_bands(s.H, s.W, [&](const auto& from) {
+      for (int32_t r = 0; r < min(kRangeRows, from.rows); ++r) {
+        const int32_t y = from.y[0] + r;
+        A flow[2], metric[1];
+        load_flow_of<kPath>(s, b, y, from.x, flow);
+        load(s.metric, owner_of<kPath>(s, b), y, from.x, metric);
+        if (!finite(metric[0])) continue;
+        const auto at = position(flow[0], flow[1], Padding::kZeros, s.target_H, s.target_W, y, from.x);
+        for_each_corner(at.x, at.y, [&](int j, int i, A) {
+          atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_W + at.x.at + i,
+                    Ordered<A>::from(metric[0]));
+        });
+      }
     });
   }
 }
@@ -108,10 +108,9 @@ void launch_softmax_shift_as(const ScatterArgsGpu& s, cudaStream_t stream) {
   constexpr int kWarps = kThreads / 32;
   const dim3 block(32, kWarps);
   const int64_t columns = ceil_div(s.W, 32), samples = grid_size(s.B);
-  const Grid bands(columns, blocks_of(ceil_div(s.H, kRangeRows * kWarps), columns * samples), samples);
-  VFI_LAUNCH((metric_range_kernel<A, kPath>), bands, block, 2 * kWarps * sizeof(A), stream, s);
-  const Grid rows(blocks_of(ceil_div(s.H, kWarps), samples), 1, samples);
-  VFI_LAUNCH((target_max_kernel<A, kPath>), rows, block, 0, stream, s);
+  const Grid grid(columns, blocks_of(ceil_div(s.H, 2 * kRangeRows * kWarps), columns * samples), samples);
+  VFI_LAUNCH((metric_range_kernel<A, kPath>), grid, block, 2 * kWarps * sizeof(A), stream, s);
+  VFI_LAUNCH((target_max_kernel<A, kPath>), grid, block, 0, stream, s);
 }
 
 // Fills range and target_max of `s`.
