@@ -28,6 +28,7 @@ __device__ __forceinline__ void load_flows(const ScatterArgsGpu& s, int64_t b, c
     const int64_t owner = whole_part(b, s.path.count), t = b - owner * s.path.count;
     Taps<A> taps;
     if (!s.path.per_pixel) taps = load_taps<A>(s.path, owner, t, 0, 0);
+    if (!s.path.per_pixel && s.path.size.same()) return load_flow_column(s.path, owner, taps, y, x, flow);
     PathPlace<A> at = path_place<A>(s.path, y[0], x);
 #pragma unroll
     for (int r = 0; r < R; ++r) {

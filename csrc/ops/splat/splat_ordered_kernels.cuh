@@ -77,8 +77,9 @@ __device__ __forceinline__ void add_to_tile(const TargetTile<A, G>& tile, unsign
   constexpr int kRows = TargetTile<A, G>::kRows;
   const Turn turn = find_turn(tile.names, (y + 1) * (kTileColumns + 1) + x + 1, corners != 0);
   Pack<A, 4>* const first = tile.sums + y * kTileColumns + x;
+  int n = 0;
 #pragma unroll 1
-  for (int n = 0; n < turn.count; ++n) {
+  do {
     const unsigned now = n == turn.own ? corners : 0;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -94,7 +95,7 @@ __device__ __forceinline__ void add_to_tile(const TargetTile<A, G>& tile, unsign
       }
       __syncwarp();
     }
-  }
+  } while (++n < turn.count);
 }
 
 // Groups first ... first + G - 1 of a pixel; those that do not exist are 0.
@@ -214,10 +215,10 @@ __device__ __forceinline__ void write_targets(const ScatterArgsGpu& s, const Sum
   Quotient<A> by[P];
   if (d.finish.division != Division::kNone) {
 #pragma unroll
-    for (int i = 0; i < P; ++i) {
-      const A weight = sums[i][G - 1].at[3];
-      by[i] = quotient(d.finish.division, weight);
-      if (d.finish.weight_out.data != nullptr) write_weight(s, d.finish, b, target + i * step, weight);
+    for (int i = 0; i < P; ++i) by[i] = quotient(d.finish.division, sums[i][G - 1].at[3]);
+    if (d.finish.weight_out.data != nullptr) {
+#pragma unroll
+      for (int i = 0; i < P; ++i) write_weight(s, d.finish, b, target + i * step, sums[i][G - 1].at[3]);
     }
   }
   T* const out = static_cast<T*>(d.out) + b * d.shape.sample + target * d.shape.pixel_stride();
@@ -247,7 +248,6 @@ __device__ __forceinline__ void write_tile(const ScatterArgsGpu& s, const SumLay
   int32_t row = 0;
 #pragma unroll 1
   for (; row + P <= rows; row += P) write_rows<T, P>(s, l, d, tile, b, first, row);
-#pragma unroll 1
   for (; row < rows; ++row) write_rows<T, 1>(s, l, d, tile, b, first, row);
 }
 
