@@ -18,7 +18,7 @@ constexpr int kCrowd = 24;
 
 // Pixels of a column on their way to the sums, for all channels.
 template <class A, int R>
-struct Band {
+struct LandedBand {
   Landing<A> landings[R];
   int64_t at[R];   // of corner 0, from the first element of a group of sums
   bool gives[R];   // the next pixel's cell is just below its own, and all corners of both are used
@@ -34,8 +34,8 @@ __device__ __forceinline__ bool is_crowd(const Landing<A>& p) {
 }
 
 template <bool kPath, class A, int R>
-__device__ __forceinline__ Band<A, R> land_band(const ScatterArgsGpu& s, int64_t b, const Column<R>& from) {
-  Band<A, R> band;
+__device__ __forceinline__ LandedBand<A, R> land_band(const ScatterArgsGpu& s, int64_t b, const Column<R>& from) {
+  LandedBand<A, R> band;
   land_column<kPath>(s, b, from, band.landings);
 #pragma unroll
   for (int r = 0; r < R; ++r) {
@@ -71,7 +71,7 @@ __device__ __forceinline__ void add_whole(const A (&weight)[4], const A (&v)[4],
 
 // A group of channels v of all pixels of a band.
 template <class A, int R>
-__device__ __forceinline__ void add_band(const Band<A, R>& band, const A (&v)[R][4], A* sums, int64_t row) {
+__device__ __forceinline__ void add_band(const LandedBand<A, R>& band, const A (&v)[R][4], A* sums, int64_t row) {
   A lower[2][4] = {};
 #pragma unroll
   for (int r = 0; r < R; ++r) {
@@ -120,7 +120,7 @@ __device__ __forceinline__ void scatter_band(const T* values, const ScatterArgsG
                                              int32_t top, int32_t first, int32_t end) {
   constexpr int R = kBandRows<A>;
   const Column<R> from(top, blockIdx.x * 32 + threadIdx.x, s.H, s.W);
-  const Band<A, R> band = land_band<kPath, A>(s, b, from);
+  const LandedBand<A, R> band = land_band<kPath, A>(s, b, from);
   const T* at[R];
   at[0] = values + l.values.offset(owner_of<kPath>(s, b), from.y[0], from.last_x) + 4 * first * l.values.channel_stride();
 #pragma unroll
