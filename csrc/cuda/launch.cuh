@@ -123,17 +123,23 @@ __device__ __forceinline__ void load_as(const void* data, int64_t offset, int64_
   for (int m = 0; m < M; ++m) values[m] = widen<A>(raw[m]);
 }
 
-// Channels c ... c + M - 1 of a pixel. All are in flight together: one branch on the dtype, not M.
+// M channels of the pixel at element `offset`. All are in flight together: one branch on the dtype, not M.
 template <class A, int M>
-__device__ __forceinline__ void load(const ConstView& view, int64_t b, int64_t c, int32_t y, int32_t x,
-                                     A (&values)[M]) {
-  const int64_t offset = view.strides.offset(b, c, y, x), step = view.strides.channel;
+__device__ __forceinline__ void load_from(const ConstView& view, int64_t offset, A (&values)[M]) {
+  const int64_t step = view.strides.channel;
   switch (view.dtype) {
     case Dtype::kFloat64: return load_as<double>(view.data, offset, step, values);
     case Dtype::kFloat32: return load_as<float>(view.data, offset, step, values);
     case Dtype::kFloat16: return load_as<Half>(view.data, offset, step, values);
     default: return load_as<BFloat16>(view.data, offset, step, values);
   }
+}
+
+// Channels c ... c + M - 1 of a pixel.
+template <class A, int M>
+__device__ __forceinline__ void load(const ConstView& view, int64_t b, int64_t c, int32_t y, int32_t x,
+                                     A (&values)[M]) {
+  load_from(view, view.strides.offset(b, c, y, x), values);
 }
 
 // Channels 0 ... M - 1.

@@ -103,13 +103,15 @@ __device__ __forceinline__ void sum_over_lanes(const Place& p, A (&values)[N]) {
 template <class T, class A, int R, int M>
 __device__ __forceinline__ void load_column_as(const ConstView& view, int64_t offset, const int32_t (&y)[R],
                                                A (&values)[R][M]) {
+  const T* at = static_cast<const T*>(view.data) + (offset + y[0] * view.strides.row);
 #pragma unroll
   for (int r = 0; r < R; ++r) {
-    load_as<T>(view.data, offset + y[r] * view.strides.row, view.strides.channel, values[r]);
+    if (r > 0) at += y[r] > y[r - 1] ? view.strides.row : 0;
+    load_as<T>(at, 0, view.strides.channel, values[r]);
   }
 }
 
-// Channels 0 ... M - 1 of R pixels of a column.
+// Channels 0 ... M - 1 of R pixels of a column: y[r] is y[r - 1] or the next row.
 template <class A, int R, int M>
 __device__ __forceinline__ void load_column(const ConstView& view, int64_t b, const int32_t (&y)[R], int32_t x,
                                             A (&values)[R][M]) {

@@ -64,7 +64,8 @@ struct ScatterArgsGpu {
 };
 
 // Sums of a scatter, in the compute type, are [B, groups, target_H, target_W, 4]: channel c is in group c / 4, so that four
-// channels of a pixel are one vector. `with_weight`: the sum of the weight is one channel more.
+// channels of a pixel are one vector. `with_weight`: the sum of the weight is the last channel of the
+// last group, beside which there is room for those of the values.
 inline int32_t groups_of(int64_t channels, bool with_weight) {
   return static_cast<int32_t>(ceil_div(channels + (with_weight ? 1 : 0), 4));
 }

@@ -144,6 +144,12 @@ T atomicAdd(T* address, T value) {
   return old;
 }
 template <class T>
+T atomicExch(T* address, T value) {
+  const T old = *address;
+  *address = value;
+  return old;
+}
+template <class T>
 T atomicMax(T* address, T value) {
   const T old = *address;
   *address = std::max(old, value);

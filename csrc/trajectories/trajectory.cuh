@@ -55,19 +55,14 @@ __device__ __forceinline__ void with_keyframes(const PathView& p, Run&& run) {
   }
 }
 
+// The flow at the pixel `from` of the first keyframe that the taps have, of keyframes as large as the output.
 template <class E, class A>
-__device__ __forceinline__ void combine_keyframes(const PathView& p, int64_t b, const Taps<A>& taps,
-                                                  const PathPlace<A>& at, A (&flow)[2]) {
-  if (!p.size.same()) {
-    const auto read = [&](int32_t k, int32_t row, int32_t column, A(&pixel)[2]) {
-      read_keyframe<E>(p, b, k, row, column, pixel);
-    };
-    return trajectory_flow(taps, p.size, at.y, at.x, read, flow);
-  }
+__device__ __forceinline__ void combine_here(const PathView& p, const Taps<A>& taps, const E* from, A (&flow)[2]) {
+  const int64_t channel = p.keyframes.strides.channel;
   A value[4][2];  // all are in flight together
 #pragma unroll
-  for (int m = 0; m < 4; ++m) {
-    if (taps.w[m] != A(0)) read_keyframe<E>(p, b, taps.first + m, at.y.at, at.x.at, value[m]);
+  for (int m = 0; m < 4; ++m, from += 2 * channel) {
+    if (taps.w[m] != A(0)) load_as<E>(from, 0, channel, value[m]);
   }
   flow[0] = flow[1] = A(0);
 #pragma unroll
@@ -76,6 +71,36 @@ __device__ __forceinline__ void combine_keyframes(const PathView& p, int64_t b, 
     flow[0] += taps.w[m] * value[m][0];
     flow[1] += taps.w[m] * value[m][1];
   }
+}
+
+// Where combine_here begins.
+template <class E, class A>
+__device__ __forceinline__ const E* first_keyframe(const PathView& p, int64_t b, const Taps<A>& taps, int32_t y, int32_t x) {
+  return static_cast<const E*>(p.keyframes.data) + p.keyframes.strides.offset(b, int64_t{2} * taps.first, y, x);
+}
+
+template <class E, class A>
+__device__ __forceinline__ void combine_keyframes(const PathView& p, int64_t b, const Taps<A>& taps,
+                                                  const PathPlace<A>& at, A (&flow)[2]) {
+  if (p.size.same()) return combine_here(p, taps, first_keyframe<E>(p, b, taps, at.y.at, at.x.at), flow);
+  const auto read = [&](int32_t k, int32_t row, int32_t column, A(&pixel)[2]) {
+    read_keyframe<E>(p, b, k, row, column, pixel);
+  };
+  trajectory_flow(taps, p.size, at.y, at.x, read, flow);
+}
+
+// Flows of R pixels of a column, of keyframes as large as the output: y[r] is y[r - 1] or the next row.
+template <class A, int R>
+__device__ __forceinline__ void load_flow_column(const PathView& p, int64_t b, const Taps<A>& taps, const int32_t (&y)[R],
+                                                 int32_t x, A (&flow)[R][2]) {
+  with_keyframes<A>(p, [&](auto element) {
+    const auto* from = first_keyframe<decltype(element)>(p, b, taps, y[0], x);
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      if (r > 0) from += y[r] > y[r - 1] ? p.keyframes.strides.row : 0;
+      combine_here(p, taps, from, flow[r]);
+    }
+  });
 }
 
 // The flow by the taps of a tau.

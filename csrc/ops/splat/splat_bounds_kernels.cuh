@@ -40,10 +40,19 @@ inline BoundsTree bounds_tree(const ScatterArgsGpu& s) {
   return t;
 }
 
+// Those of one pixel, which may be further out than where it lands: its cell has a corner in the target.
 template <class A>
-__device__ __forceinline__ Bounds bounds_of(const Landing<A>& p) {
-  if (p.x == kNowhere) return {{kNoBound, kNoBound, kNoBound, kNoBound}};
-  return {{p.x, p.y, -p.x, -p.y}};
+__device__ __forceinline__ Bounds bounds_of(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
+  const Position<A> split = split_position(flow, y, x);
+  int32_t at_x = split.x.at, at_y = split.y.at;
+  if (s.padding != Padding::kZeros) {
+    const Landing<A> landing = land_at(s, split, y, x, flow);
+    at_x = landing.x, at_y = landing.y;
+  }
+  const bool near = (static_cast<uint32_t>(at_x) + 1 <= static_cast<uint32_t>(s.target_W)) &
+                    (static_cast<uint32_t>(at_y) + 1 <= static_cast<uint32_t>(s.target_H));
+  if (!near) return {{kNoBound, kNoBound, kNoBound, kNoBound}};
+  return {{at_x, at_y, -at_x, -at_y}};
 }
 
 // Lanes that differ by kLanes exchange half of their numbers, and keep the smaller ones of the others.
@@ -101,9 +110,8 @@ __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void row_bo
     int32_t v[4 * R];
 #pragma unroll
     for (int r = 0; r < R; ++r) {
-      Landing<A> landing;
-      if (r < from.rows) landing = land_unweighted(s, from.y[r], from.x, flow[r]);
-      const Bounds bounds = bounds_of(landing);
+      Bounds bounds{{kNoBound, kNoBound, kNoBound, kNoBound}};
+      if (r < from.rows) bounds = bounds_of(s, from.y[r], from.x, flow[r]);
 #pragma unroll
       for (int i = 0; i < 4; ++i) v[4 * r + i] = bounds.at[i];
     }

@@ -20,7 +20,7 @@ class Scatter {
  public:
   Scatter(const OnDevice& device, const Tensor& flow, const ScatterArgsGpu& s, bool deterministic);
 
-  // The sums of `values`, which is dense with `layout`; and of the weight as channel C.
+  // The sums of `values`, which is dense with `layout`; and of the weight behind them.
   Tensor sums(const Tensor& values, MemoryFormat layout, bool with_weight) const;
   // The result itself, where a tile has all channels of `values` at once: false where it does not. `finish` divides.
   bool finish_at_once(const Tensor& values, MemoryFormat layout, const Finish& finish, const Tensor& result) const;
@@ -107,11 +107,11 @@ size_t carrier_of(const Tensors& inputs) {
   return 0;
 }
 
-// Where in its sums the weight of channel C starts, and the distance from sample to sample.
+// Where in its sums the weight starts, and the distance from sample to sample.
 void find_weight(Finish& f, const SumLayout& l, const ScatterArgsGpu& s) {
-  const int64_t plane = s.target_plane(), channel = l.values.channels;
+  const int64_t plane = s.target_plane();
   f.weights = {l.sums.data};
-  f.weight_first = 4 * (channel / 4) * plane + channel % 4;
+  f.weight_first = 4 * (l.groups - 1) * plane + 3;
   f.weight_batch = 4 * l.groups * plane;
 }
 

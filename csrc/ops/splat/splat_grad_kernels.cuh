@@ -173,10 +173,10 @@ __device__ __forceinline__ void write_gradients(const SplatGradArgsGpu& a, const
 // `values` and `out` may be null where neither grad_flow nor grad_metric is needed (`out` in mode sum too), and so may
 // `grad_values` where it is not.
 template <class T, class A, class Access>
-__global__ __launch_bounds__(kThreads) void splat_grad_kernel(const T* __restrict__ grad_out,
-                                                              const T* __restrict__ values, const T* __restrict__ out,
-                                                              T* __restrict__ grad_values, SplatGradArgsGpu a,
-                                                              PixelGrid grid) {
+__global__ __launch_bounds__(kThreads, 1) void splat_grad_kernel(const T* __restrict__ grad_out,
+                                                                 const T* __restrict__ values, const T* __restrict__ out,
+                                                                 T* __restrict__ grad_values, SplatGradArgsGpu a,
+                                                                 PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   Targets<A> t{};
   A sums[8] = {};

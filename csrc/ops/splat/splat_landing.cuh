@@ -28,6 +28,7 @@ __device__ __forceinline__ void load_flows(const ScatterArgsGpu& s, int64_t b, c
     const int64_t owner = whole_part(b, s.path.count), t = b - owner * s.path.count;
     Taps<A> taps;
     if (!s.path.per_pixel) taps = load_taps<A>(s.path, owner, t, 0, 0);
+    if (!s.path.per_pixel && s.path.size.same()) return load_flow_column(s.path, owner, taps, y, x, flow);
     PathPlace<A> at = path_place<A>(s.path, y[0], x);
 #pragma unroll
     for (int r = 0; r < R; ++r) {
@@ -55,6 +56,15 @@ __device__ __forceinline__ int64_t owner_of(const ScatterArgsGpu& s, int64_t b) 
   return kPath ? whole_part(b, s.path.count) : b;
 }
 
+// The metric of R pixels of a column; 0 where there is none.
+template <bool kPath, class A, int R>
+__device__ __forceinline__ void load_metrics(const ScatterArgsGpu& s, int64_t b, const int32_t (&y)[R], int32_t x,
+                                             A (&metric)[R][1]) {
+#pragma unroll
+  for (int r = 0; r < R; ++r) metric[r][0] = A(0);
+  if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), y, x, metric);
+}
+
 // Calls run(A(), is_path) with the compute type and std::true_type for a path.
 template <class Run>
 void with_path(const ScatterArgsGpu& s, Run&& run) {
@@ -80,9 +90,10 @@ __device__ __forceinline__ SampleShift<A> sample_shift(const ScatterArgsGpu& s, 
   return {!(high - low <= A(kWideSpan)), high};
 }
 
+// Of pixel `target` of all samples.
 template <class A>
-__device__ __forceinline__ A target_shift(const ScatterArgsGpu& s, int64_t b, int32_t y, int32_t x) {
-  const auto bits = s.target_max.as<A>()[(b * s.target_H + y) * s.target_W + x];
+__device__ __forceinline__ A target_shift(const ScatterArgsGpu& s, int64_t target) {
+  const auto bits = s.target_max.as<A>()[target];
   return bits == 0 ? A(0) : Ordered<A>::value(bits);
 }
 
@@ -98,13 +109,19 @@ struct Landing {
 };
 constexpr unsigned kAllCorners = 15;
 
-// Bilinear weights; those of corners that are not used are 0.
+// The position of a pixel, not yet compared with the target.
 template <class A>
-__device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
-  const Axis<A> at_x = split_axis(flow[0], x), at_y = split_axis(flow[1], y);
-  if (is_whole(at_x, at_y, s.target_H, s.target_W)) {
-    const A weight[4] = {at_x.r * at_y.r, at_x.l * at_y.r, at_x.r * at_y.l, at_x.l * at_y.l};
-    return {at_x.at, at_y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
+__device__ __forceinline__ Position<A> split_position(const A (&flow)[2], int32_t y, int32_t x) {
+  return {split_axis(flow[0], x), split_axis(flow[1], y)};
+}
+
+// Bilinear weights of the pixel at `split`; those of corners that are not used are 0.
+template <class A>
+__device__ __forceinline__ Landing<A> land_at(const ScatterArgsGpu& s, const Position<A>& split, int32_t y, int32_t x,
+                                              const A (&flow)[2]) {
+  if (is_whole(split.x, split.y, s.target_H, s.target_W)) {
+    const A weight[4] = {split.x.r * split.y.r, split.x.l * split.y.r, split.x.r * split.y.l, split.x.l * split.y.l};
+    return {split.x.at, split.y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
   }
   const auto at = position(flow[0], flow[1], s.padding, s.target_H, s.target_W, y, x);
   Landing<A> landing;
@@ -116,37 +133,40 @@ __device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, i
   return landing;
 }
 
+template <class A>
+__device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
+  return land_at(s, split_position(flow, y, x), y, x, flow);
+}
+
 // Times exp(metric - shift), with the shift of the sample or of each corner's target.
 template <class A>
 __device__ __forceinline__ void multiply_softmax(const ScatterArgsGpu& s, const SampleShift<A>& shift, int64_t b, A metric,
                                                  Landing<A>& landing) {
-  const A common = shift.per_target ? A(1) : std::exp(metric - shift.common);
+  if (!shift.per_target) {
+    const A e = std::exp(metric - shift.common);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) landing.weight[k] *= e;
+    return;
+  }
+  const int64_t first = (b * s.target_H + landing.y) * s.target_W + landing.x;
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    A e = common;
-    if (shift.per_target && (landing.used >> k & 1)) {
-      e = std::exp(metric - target_shift<A>(s, b, landing.y + (k >> 1), landing.x + (k & 1)));
-    }
-    landing.weight[k] *= e;
+    if ((landing.used >> k & 1) == 0) continue;
+    landing.weight[k] *= std::exp(metric - target_shift<A>(s, first + (k >> 1) * int64_t{s.target_W} + (k & 1)));
   }
 }
 
-// `there`: it is a pixel at all.
+// The pixel's factor, which all of its weights are multiplied by; where it skips the pixel, no corner is used.
 template <class A>
-__device__ __forceinline__ Landing<A> land(const ScatterArgsGpu& s, const SampleShift<A>& shift, int64_t b, int32_t y,
-                                           int32_t x, const A (&flow)[2], A metric, bool there = true) {
-  Landing<A> landing = land_unweighted(s, y, x, flow);
-  if (!there || (skips_by_metric(s.factor) && !finite(metric))) landing.used = 0;
-  if (landing.used == 0) landing.x = kNowhere;
-  if (s.factor == Factor::kSoftmax) {
-    multiply_softmax(s, shift, b, metric, landing);
-  } else if (s.factor != Factor::kOne) {
-    const A sign = s.factor == Factor::kOneMinusSigmoid ? A(1) : A(-1);
-    const A factor = s.factor == Factor::kLinear ? metric : A(1) / (A(1) + std::exp(sign * metric));
+__device__ __forceinline__ void multiply_factor(const ScatterArgsGpu& s, const SampleShift<A>& shift, int64_t b, A metric,
+                                                Landing<A>& landing) {
+  if (s.factor == Factor::kOne) return;
+  if (skips_by_metric(s.factor) && !finite(metric)) landing.used = 0;
+  if (s.factor == Factor::kSoftmax) return multiply_softmax(s, shift, b, metric, landing);
+  const A sign = s.factor == Factor::kOneMinusSigmoid ? A(1) : A(-1);
+  const A factor = s.factor == Factor::kLinear ? metric : A(1) / (A(1) + std::exp(sign * metric));
 #pragma unroll
-    for (int k = 0; k < 4; ++k) landing.weight[k] *= factor;
-  }
-  return landing;
+  for (int k = 0; k < 4; ++k) landing.weight[k] *= factor;
 }
 
 // The shift of a sample, where there is one.
@@ -158,7 +178,7 @@ __device__ __forceinline__ SampleShift<A> shift_of(const ScatterArgsGpu& s, int6
 // Where the sums are, and which values are spread.
 struct SumLayout {
   DenseShape values;  // [B, C, H, W]
-  bool with_weight;   // channel C has the value 1 everywhere: its sum is the weight
+  bool with_weight;   // the last of all groups' channels has the value 1 everywhere: its sum is the weight
   int32_t groups;     // of four channels
   bool packed;        // four channels can be loaded at once
   Numbers sums;       // [B, groups, target_H, target_W, 4]
@@ -189,16 +209,18 @@ template <bool kPath, class A, int R>
 __device__ __forceinline__ void land_column(const ScatterArgsGpu& s, int64_t b, const Column<R>& at, Landing<A> (&landings)[R]) {
   A flow[R][2], metric[R][1];
   load_flows<kPath>(s, b, at.y, at.last_x, flow);
-#pragma unroll
-  for (int r = 0; r < R; ++r) metric[r][0] = A(0);
-  if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), at.y, at.last_x, metric);
+  load_metrics<kPath>(s, b, at.y, at.last_x, metric);
   const SampleShift<A> shift = shift_of<A>(s, b);
 #pragma unroll
-  for (int r = 0; r < R; ++r) landings[r] = land(s, shift, b, at.y[r], at.x, flow[r], metric[r][0], r < at.rows);
+  for (int r = 0; r < R; ++r) {
+    landings[r] = land_unweighted(s, at.y[r], at.x, flow[r]);
+    multiply_factor(s, shift, b, metric[r][0], landings[r]);
+    if (r >= at.rows) landings[r].used = 0;
+  }
 }
 
-// Channels 4 g ... 4 g + 3 of the pixels whose channel 4 g is at at[r]: values to spread, which are 1 for the weight. All loads
-// are in flight together. at[r] moves on to the next group.
+// Channels 4 g ... 4 g + 3 of the pixels whose channel 4 g is at at[r]: values to spread, 1 for the weight. All loads are in
+// flight together. at[r] moves on to the next group.
 template <class T, class A, int R>
 __device__ __forceinline__ void load_group(const T* (&at)[R], const SumLayout& l, int32_t g, A (&v)[R][4]) {
   const int64_t step = l.values.channel_stride();
@@ -228,7 +250,7 @@ __device__ __forceinline__ void load_group(const T* (&at)[R], const SumLayout& l
         at[r] += step;
       }
     } else {
-      const A rest = l.with_weight && c == left ? A(1) : A(0);
+      const A rest = l.with_weight && c == 3 ? A(1) : A(0);
 #pragma unroll
       for (int r = 0; r < R; ++r) v[r][c] = rest;
     }

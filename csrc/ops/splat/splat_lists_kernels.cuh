@@ -111,21 +111,19 @@ __device__ __forceinline__ void add_list(const T* values, const ScatterArgsGpu& 
   for (int32_t i = cell == 0 ? 0 : lists.ends[cell - 1]; i < end; ++i) {
     const int64_t row = lists.order[i] / s.W;
     const int32_t x = static_cast<int32_t>(lists.order[i] - row * s.W), y = static_cast<int32_t>(row - b * s.H);
-    A flow[2], metric[1] = {A(0)};
-    load_flow_of<kPath>(s, b, y, x, flow);
-    if (s.factor != Factor::kOne) load(s.metric, owner_of<kPath>(s, b), y, x, metric);
-    const Landing<A> landing = land(s, shift, b, y, x, flow, metric[0]);
+    const int32_t rows[1] = {y};
+    A flow[1][2], metric[1][1];
+    load_flows<kPath>(s, b, rows, x, flow);
+    load_metrics<kPath>(s, b, rows, x, metric);
+    Landing<A> landing = land_unweighted(s, y, x, flow[0]);
+    multiply_factor(s, shift, b, metric[0][0], landing);
     if ((landing.used >> k & 1) == 0) continue;
     const A weight = k == 0 ? landing.weight[0] : k == 1 ? landing.weight[1] : k == 2 ? landing.weight[2] : landing.weight[3];
     const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, x) + 4 * first * l.values.channel_stride()};
+    A v[G][4];
+    load_groups<G>(at, l, first, v);
 #pragma unroll
-    for (int g = 0; g < G; ++g) {
-      A v[1][4];
-      if (first + g >= l.groups) continue;
-      load_group(at, l, first + g, v);
-#pragma unroll
-      for (int c = 0; c < 4; ++c) sums[g].at[c] += weight * v[0][c];
-    }
+    for (int i = 0; i < 4 * G; ++i) sums[i / 4].at[i % 4] = std::fma(weight, v[i / 4][i % 4], sums[i / 4].at[i % 4]);
   }
 }
 
@@ -141,18 +139,21 @@ __global__ __launch_bounds__(kThreads, sizeof(A) == 8 ? 1 : 2) void add_lists_ke
     const int32_t x = static_cast<int32_t>(i - b * plane - static_cast<int64_t>(y) * s.target_W);
     const SampleShift<A> shift = shift_of<A>(s, b);
     for (int32_t first = 0; first < l.groups; first += G) {
-      Pack<A, 4> sums[G] = {};
+      Pack<A, 4> sums[1][G] = {};
       for (int k = 0; k < 4; ++k) {
         const int64_t cell = cell_of(s, b, y - (k >> 1), x - (k & 1));
-        add_list<kPath, G>(values, s, l, shift, lists, b, cell, k, first, sums);
+        add_list<kPath, G>(values, s, l, shift, lists, b, cell, k, first, sums[0]);
       }
-      write_target<G, T>(s, l, d, Place{b, y, x, 0, 1, true}, first, sums);
+      write_targets<T>(s, l, d, b, i - b * plane, 0, first, sums);
     }
   }
 }
 
 // Not many blocks: those of most flows only look and return.
-inline Grid list_blocks(int64_t count) { return ceil_div(count, kThreads) < 1024 ? ceil_div(count, kThreads) : 1024; }
+inline Grid list_blocks(int64_t count) {
+  const int64_t blocks = ceil_div(count, 16 * kThreads);
+  return blocks < 1024 ? blocks : 1024;
+}
 
 // Makes the lists, if the flow is wild.
 inline void launch_lists(const ScatterArgsGpu& s, const BoundsTree& t, const CellLists& lists, cudaStream_t stream) {

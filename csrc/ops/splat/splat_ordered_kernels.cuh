@@ -19,101 +19,155 @@ constexpr int kTileWarps = 4, kTileColumns = 32;
 template <class A>
 constexpr int kTileRows = sizeof(A) == 8 ? 8 : 16;
 
-constexpr size_t turns_bytes(int rows) { return (kTileColumns + 1) * (rows + 1) * sizeof(unsigned); }
+constexpr size_t names_bytes(int rows) { return (kTileColumns + 1) * (rows + 1) * sizeof(int); }
 
-// A tile of G groups of channels: Pack<A, 4> [G, rows, kTileColumns], and for each cell the lane whose turn it is.
+// A tile of G groups of channels: Pack<A, 4> [G, rows, kTileColumns], and for each cell a lane that adds to it.
 template <class A, int G>
 struct TargetTile {
   static constexpr int kRows = kTileRows<A> / G;
   Pack<A, 4>* sums;
-  unsigned* turns;  // [kRows + 1, kTileColumns + 1]
-  int32_t x, y;     // of its first target
+  int* names;    // [kRows + 1, kTileColumns + 1]
+  int32_t x, y;  // of its first target
 
   static constexpr size_t bytes() {
-    return kTileWarps * (G * kRows * kTileColumns * sizeof(Pack<A, 4>) + turns_bytes(kRows));
+    return kTileWarps * (G * kRows * kTileColumns * sizeof(Pack<A, 4>) + names_bytes(kRows));
   }
-  __device__ __forceinline__ bool meets(const Bounds& bounds) const {
-    return bounds.at[0] < x + kTileColumns && bounds.at[1] < y + kRows && bounds.at[2] <= 1 - x && bounds.at[3] <= 1 - y;
+  __device__ __forceinline__ bool meets(Bounds bounds) const {
+    return (bounds.at[0] < x + kTileColumns) & (bounds.at[1] < y + kRows) & (bounds.at[2] <= 1 - x) & (bounds.at[3] <= 1 - y);
+  }
+  // Whether a cell has a corner in the tile: it may be one to the left, or one above.
+  __device__ __forceinline__ bool touches(int32_t cell_x, int32_t cell_y) const {
+    return (static_cast<uint32_t>(cell_x) - (x - 1) <= static_cast<uint32_t>(kTileColumns)) &
+           (static_cast<uint32_t>(cell_y) - (y - 1) <= static_cast<uint32_t>(kRows));
   }
 };
 
-// The corners of a cell, (x, y) from the tile's first target, that are targets of the tile.
+// The corners that are targets of the tile, of a cell that has any.
 template <class A, int G>
 __device__ __forceinline__ unsigned corners_in_tile(int32_t x, int32_t y) {
-  const auto inside = [](int32_t at, int32_t size) { return static_cast<uint32_t>(at) < static_cast<uint32_t>(size); };
-  const unsigned columns = (inside(x, kTileColumns) ? 5u : 0u) | (inside(x + 1, kTileColumns) ? 10u : 0u);
-  const unsigned rows = (inside(y, TargetTile<A, G>::kRows) ? 3u : 0u) | (inside(y + 1, TargetTile<A, G>::kRows) ? 12u : 0u);
-  return columns & rows;
+  const unsigned columns = (x >= 0 ? 5u : 0u) | (x < kTileColumns - 1 ? 10u : 0u);
+  return columns & ((y >= 0 ? 3u : 0u) | (y < TargetTile<A, G>::kRows - 1 ? 12u : 0u));
+}
+
+// When a lane may add to its cell, and how often lanes of the warp have to.
+struct Turn {
+  int own, count;
+};
+
+// Lanes with one cell take turns in their order. They find that by writing their names there, of which one remains.
+__device__ __forceinline__ Turn find_turn(int* names, int cell, bool adds) {
+  const int lane = threadIdx.x;
+  if (adds) atomicExch(names + cell, lane);
+  __syncwarp();
+  Turn turn{0, 1};
+  for (unsigned lost = __ballot_sync(kFullWarp, adds && names[cell] != lane); lost != 0;) {
+    const bool same = __shfl_sync(kFullWarp, cell, __ffs(static_cast<int>(lost)) - 1) == cell;
+    const unsigned lanes = __ballot_sync(kFullWarp, adds && same);
+    if (same) turn.own = __popc(lanes & ((1u << lane) - 1));
+    turn.count = max(turn.count, __popc(lanes));
+    lost &= ~lanes;
+  }
+  return turn;
 }
 
 // Adds the pixels of the lanes to the tile, each to those of its four corners that `corners` has; (x, y) is its cell.
 template <class A, int G>
 __device__ __forceinline__ void add_to_tile(const TargetTile<A, G>& tile, unsigned corners, int32_t x, int32_t y,
                                             const A (&weight)[4], const A (&v)[G][4]) {
-  const unsigned mark = 32 - threadIdx.x;  // 32 ... 1
-  unsigned* const turn = tile.turns + (y + 1) * (kTileColumns + 1) + x + 1;
-  bool waits = corners != 0;
-  while (__any_sync(kFullWarp, waits)) {
-    if (waits) atomicMax(turn, mark);
-    __syncwarp();
-    const bool goes = waits && *turn == mark;
-    __syncwarp();
-    if (goes) *turn = 0;
-    waits = waits && !goes;
+  constexpr int kRows = TargetTile<A, G>::kRows;
+  const Turn turn = find_turn(tile.names, (y + 1) * (kTileColumns + 1) + x + 1, corners != 0);
+  Pack<A, 4>* const first = tile.sums + y * kTileColumns + x;
+  int n = 0;
+#pragma unroll 1
+  do {
+    const unsigned now = n == turn.own ? corners : 0;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      if (goes && (corners >> k & 1)) {
+      if ((now & (1u << k)) != 0) {
 #pragma unroll
         for (int g = 0; g < G; ++g) {
-          Pack<A, 4>* const at = tile.sums + (g * TargetTile<A, G>::kRows + y + (k >> 1)) * kTileColumns + x + (k & 1);
+          Pack<A, 4>* const at = first + (g * kRows + (k >> 1)) * kTileColumns + (k & 1);
           Pack<A, 4> sum = *at;
 #pragma unroll
-          for (int c = 0; c < 4; ++c) sum.at[c] += weight[k] * v[g][c];
+          for (int c = 0; c < 4; ++c) sum.at[c] = std::fma(weight[k], v[g][c], sum.at[c]);
           *at = sum;
         }
       }
       __syncwarp();
     }
+  } while (++n < turn.count);
+}
+
+// Groups first ... first + G - 1 of a pixel; those that do not exist are 0.
+template <int G, class T, class A>
+__device__ __forceinline__ void load_groups(const T* (&at)[1], const SumLayout& l, int32_t first, A (&v)[G][4]) {
+#pragma unroll
+  for (int g = 0; g < G; ++g) {
+    A group[1][4] = {};
+    if (g == 0 || first + g < l.groups) load_group(at, l, first + g, group);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) v[g][c] = group[0][c];
   }
 }
 
-// 32 pixels of row y, from column x on.
-template <bool kPath, int G, class T, class A>
-__device__ __forceinline__ void add_row_to_tile(const T* values, const ScatterArgsGpu& s, const SumLayout& l,
-                                                const SampleShift<A>& shift, const TargetTile<A, G>& tile, int64_t b,
-                                                int32_t first, int32_t y, int32_t x) {
-  const Column<1> from(y, x + threadIdx.x, s.H, s.W);
-  A flow[1][2], metric[1][1] = {}, v[G][4] = {};
-  load_flows<kPath>(s, b, from.y, from.last_x, flow);
-  if (s.factor != Factor::kOne) load_column(s.metric, owner_of<kPath>(s, b), from.y, from.last_x, metric);
-  Landing<A> landing = land(s, shift, b, y, from.x, flow[0], metric[0][0], from.rows > 0);
-  unsigned corners = 0;
-  if (landing.used != 0) {
-    landing.x -= tile.x;
-    landing.y -= tile.y;
-    corners = landing.used & corners_in_tile<A, G>(landing.x, landing.y);
-  } else {
-    landing.x = landing.y = 0;  // an address is made of them, far as the pixel may go
+// A column of source pixels: what is found once for those of its rows that a tile visits.
+template <bool kPath, class T>
+struct SourceColumn {
+  int32_t x, last_x;  // last_x is read where x is beyond the image
+  int64_t flow;       // element of row 0
+  const T* values;    // row 0, the first channel in work
+
+  __device__ __forceinline__ SourceColumn(const T* all, const ScatterArgsGpu& s, const SumLayout& l, int64_t b, int32_t first,
+                                          int32_t x)
+      : x(x), last_x(min(x, s.W - 1)), flow(kPath ? 0 : s.flow.strides.offset(b, 0, 0, last_x)) {
+    values = all + l.values.offset(owner_of<kPath>(s, b), 0, last_x) + 4 * first * l.values.channel_stride();
   }
-  if (!__any_sync(kFullWarp, corners != 0)) return;
-  if (corners != 0) {
-    const int64_t channel = 4 * first * l.values.channel_stride();
-    const T* at[1] = {values + l.values.offset(owner_of<kPath>(s, b), y, from.last_x) + channel};
-#pragma unroll
-    for (int g = 0; g < G; ++g) {
-      A group[1][4];
-      if (first + g >= l.groups) continue;
-      load_group(at, l, first + g, group);
-#pragma unroll
-      for (int c = 0; c < 4; ++c) v[g][c] = group[0][c];
+  template <class A>
+  __device__ __forceinline__ void load_flow(const ScatterArgsGpu& s, int64_t b, int32_t y, A (&to)[2]) const {
+    if constexpr (kPath) {
+      load_flow_of<true>(s, b, y, last_x, to);
+    } else {
+      load_from(s.flow, flow + y * s.flow.strides.row, to);
     }
   }
-  add_to_tile<A, G>(tile, corners, landing.x, landing.y, landing.weight, v);
+};
+
+// The pixels of the lanes in row y. Of those that do not touch the tile no more is found than that.
+template <bool kPath, int G, class T, class A>
+__device__ __forceinline__ void add_row_to_tile(const SourceColumn<kPath, T>& from, const ScatterArgsGpu& s, const SumLayout& l,
+                                                const SampleShift<A>& shift, const TargetTile<A, G>& tile, int64_t b,
+                                                int32_t first, int32_t y) {
+  A flow[2], weight[4], v[G][4];  // of lanes that add nothing, both remain as they are
+  from.load_flow(s, b, y, flow);
+  const Position<A> split = split_position(flow, y, from.x);
+  bool touches = from.x <= from.last_x;
+  if (s.padding == Padding::kZeros) touches = touches & tile.touches(split.x.at, split.y.at);
+  if (!__any_sync(kFullWarp, touches)) return;
+  unsigned corners = 0;
+  int32_t column = 0, row = 0;  // addresses are made of them
+  if (touches) {
+    Landing<A> landing = land_at(s, split, y, from.x, flow);
+    if (tile.touches(landing.x, landing.y)) {
+      column = landing.x - tile.x, row = landing.y - tile.y;
+      if (s.factor != Factor::kOne) {
+        A metric[1];
+        load(s.metric, owner_of<kPath>(s, b), y, from.last_x, metric);
+        multiply_factor(s, shift, b, metric[0], landing);
+      }
+      corners = landing.used & corners_in_tile<A, G>(column, row);
+      const T* at[1] = {from.values + y * l.values.row_stride()};
+      load_groups<G>(at, l, first, v);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) weight[k] = landing.weight[k];
+    }
+  }
+  add_to_tile<A, G>(tile, corners, column, row, weight, v);
 }
 
-// Calls run(y, x) for every 32 pixels of a row from (y, x) on whose bounds meet the tile. All lanes are together.
+// Calls run(y, x, rows) for every 32 x 32 pixels from (y, x) on that may land on the tile: bit r of `rows` says whether row y + r
+// may. All lanes are together.
 template <class A, int G, class Run>
-__device__ __forceinline__ void for_each_row(const BoundsTree& t, const TargetTile<A, G>& tile, int64_t b, Run&& run) {
+__device__ __forceinline__ void for_each_block(const BoundsTree& t, const TargetTile<A, G>& tile, int64_t b, Run&& run) {
   const int lane = threadIdx.x;
   const auto next = [](unsigned& lanes) {
     const int first = __ffs(static_cast<int>(lanes)) - 1;
@@ -128,9 +182,9 @@ __device__ __forceinline__ void for_each_row(const BoundsTree& t, const TargetTi
       for (unsigned blocks = __ballot_sync(kFullWarp, some); blocks != 0;) {
         const int64_t at = block_of_group(t, of, next(blocks));
         const bool meets = tile.meets(t.of_rows[(b * t.blocks() + at) * kBlockRows + lane]);
-        const int32_t block_row = static_cast<int32_t>(at / t.columns);
-        const int32_t x = static_cast<int32_t>(at - block_row * static_cast<int64_t>(t.columns)) * 32;
-        for (unsigned rows = __ballot_sync(kFullWarp, meets); rows != 0;) run(block_row * kBlockRows + next(rows), x);
+        const int32_t row = static_cast<int32_t>(whole_part(at, t.columns));
+        const int32_t column = static_cast<int32_t>(at - row * static_cast<int64_t>(t.columns));
+        run(row * kBlockRows, column * 32, __ballot_sync(kFullWarp, meets));
       }
     }
   }
@@ -144,49 +198,57 @@ struct Direct {
   Finish finish;
 };
 
-// The result at one target, whose sums are those of all its channels.
-template <int G, class T, class A>
-__device__ __forceinline__ void finish_target(T* out, const ScatterArgsGpu& s, const Direct& d, const Place& p,
-                                              const Pack<A, 4> (&sums)[G]) {
-  A q = A(1);
+// Writes the sums, or the result, of groups first ... first + G - 1 at P pixels `target`, `target` + `step` ... of sample b.
+template <class T, int P, int G, class A>
+__device__ __forceinline__ void write_targets(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d, int64_t b,
+                                              int64_t target, int64_t step, int32_t first, const Pack<A, 4> (&sums)[P][G]) {
+  if (!d.wanted) {
+    A* const at = sums_at<A>(s, l, b, first, 0, 0) + 4 * target;
+#pragma unroll
+    for (int g = 0; g < G; ++g) {
+      if (first + g >= l.groups) return;
+#pragma unroll
+      for (int i = 0; i < P; ++i) store_pack(at + 4 * (g * s.target_plane() + i * step), sums[i][g]);
+    }
+    return;
+  }
+  Quotient<A> by[P];
   if (d.finish.division != Division::kNone) {
-    A weight = A(0);
 #pragma unroll
-    for (int c = 0; c < 4 * G; ++c) weight = c == d.shape.channels ? sums[c / 4].at[c % 4] : weight;
-    q = divisor(d.finish.division, weight);
-    write_weight(s, d.finish, p, static_cast<int64_t>(p.y) * s.target_W + p.x, weight);
-  }
-  out += d.shape.offset(p.b, p.y, p.x);
+    for (int i = 0; i < P; ++i) by[i] = quotient(d.finish.division, sums[i][G - 1].at[3]);
+    if (d.finish.weight_out.data != nullptr) {
 #pragma unroll
-  for (int c = 0; c < 4 * G; ++c) {
-    if (c >= d.shape.channels) continue;
-    out[c * d.shape.channel_stride()] = narrow_to<T>(quotient(d.finish.division, sums[c / 4].at[c % 4], q));
+      for (int i = 0; i < P; ++i) write_weight(s, d.finish, b, target + i * step, sums[i][G - 1].at[3]);
+    }
   }
+  T* const out = static_cast<T*>(d.out) + b * d.shape.sample + target * d.shape.pixel_stride();
+  store_quotients(out, step * d.shape.pixel_stride(), d.shape.channel_stride(), d.shape.channels, by, sums);
 }
 
-// Writes the sums, or the result, of groups first ... first + G - 1 of a target.
-template <int G, class T, class A>
-__device__ __forceinline__ void write_target(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d, const Place& p,
-                                             int32_t first, const Pack<A, 4> (&sums)[G]) {
-  if (d.wanted) return finish_target<G>(static_cast<T*>(d.out), s, d, p, sums);
+// P rows of a tile from `row` on.
+template <class T, int P, int G, class A>
+__device__ __forceinline__ void write_rows(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d,
+                                           const TargetTile<A, G>& tile, int64_t b, int32_t first, int32_t row) {
+  Pack<A, 4> sums[P][G];
 #pragma unroll
-  for (int g = 0; g < G; ++g) {
-    if (first + g < l.groups) store_pack(sums_at<A>(s, l, p.b, first + g, p.y, p.x), sums[g]);
+  for (int i = 0; i < P * G; ++i) {
+    sums[i / G][i % G] = tile.sums[(i % G * TargetTile<A, G>::kRows + row + i / G) * kTileColumns + threadIdx.x];
   }
+  const int64_t target = static_cast<int64_t>(tile.y + row) * s.target_W + tile.x + threadIdx.x;
+  write_targets<T>(s, l, d, b, target, s.target_W, first, sums);
 }
 
-template <int G, class T, class A>
+template <class T, int G, class A>
 __device__ __forceinline__ void write_tile(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d,
                                            const TargetTile<A, G>& tile, int64_t b, int32_t first) {
-  constexpr int kRows = TargetTile<A, G>::kRows;
-  Place p{b, tile.y, static_cast<int32_t>(tile.x + threadIdx.x), 0, 1, true};
-  if (p.x >= s.target_W) return;
-  for (int row = 0; row < kRows && p.y < s.target_H; ++row, ++p.y) {
-    Pack<A, 4> sums[G];
-#pragma unroll
-    for (int g = 0; g < G; ++g) sums[g] = tile.sums[(g * kRows + row) * kTileColumns + threadIdx.x];
-    write_target<G, T>(s, l, d, p, first, sums);
-  }
+  constexpr int P = 4;  // at a time
+  static_assert(TargetTile<A, G>::kRows % P == 0);
+  const int32_t rows = min(TargetTile<A, G>::kRows, s.target_H - tile.y);
+  if (tile.x + static_cast<int32_t>(threadIdx.x) >= s.target_W) return;
+  int32_t row = 0;
+#pragma unroll 1
+  for (; row + P <= rows; row += P) write_rows<T, P>(s, l, d, tile, b, first, row);
+  for (; row < rows; ++row) write_rows<T, 1>(s, l, d, tile, b, first, row);
 }
 
 // Groups first ... first + G - 1 of a tile.
@@ -194,15 +256,17 @@ template <bool kPath, int G, class T, class A>
 __device__ __forceinline__ void sum_tile(const T* values, const ScatterArgsGpu& s, const SumLayout& l, const BoundsTree& t,
                                          const Direct& d, const TargetTile<A, G>& tile, int64_t b, int32_t first) {
   constexpr int kTargets = G * TargetTile<A, G>::kRows * kTileColumns;
-  constexpr int kTurns = turns_bytes(TargetTile<A, G>::kRows) / sizeof(unsigned);
-  for (int i = threadIdx.x; i < kTargets; i += 32) tile.sums[i] = Pack<A, 4>{};
-  for (int i = threadIdx.x; i < kTurns; i += 32) tile.turns[i] = 0;
+#pragma unroll
+  for (int i = 0; i < kTargets; i += 32) tile.sums[i + threadIdx.x] = Pack<A, 4>{};
   __syncwarp();
   const SampleShift<A> shift = shift_of<A>(s, b);
-  for_each_row(t, tile, b, [&](int32_t y, int32_t x) {
-    add_row_to_tile<kPath, G>(values, s, l, shift, tile, b, first, y, x);
+  for_each_block(t, tile, b, [&](int32_t y, int32_t x, unsigned rows) {
+    const SourceColumn<kPath, T> from(values, s, l, b, first, x + threadIdx.x);
+    for (; rows != 0; rows &= rows - 1) {
+      add_row_to_tile<kPath, G>(from, s, l, shift, tile, b, first, y + __ffs(static_cast<int>(rows)) - 1);
+    }
   });
-  write_tile<G, T>(s, l, d, tile, b, first);
+  write_tile<T>(s, l, d, tile, b, first);
   __syncwarp();
 }
 
@@ -215,12 +279,12 @@ __global__ __launch_bounds__(32 * kTileWarps, (kTileResident<A, kPath, G>)) void
                                                                                          ScatterArgsGpu s, SumLayout l,
                                                                                          BoundsTree t, Direct d) {
   constexpr int kTargets = G * TargetTile<A, G>::kRows * kTileColumns;
-  constexpr size_t kTurns = turns_bytes(TargetTile<A, G>::kRows) / sizeof(unsigned);
+  constexpr size_t kNames = names_bytes(TargetTile<A, G>::kRows) / sizeof(int);
   using Sums = Pack<A, 4>;
   VFI_DYNAMIC_SHARED(Sums, shared);
   TargetTile<A, G> tile;
   tile.sums = shared + threadIdx.y * kTargets;
-  tile.turns = reinterpret_cast<unsigned*>(shared + kTileWarps * kTargets) + threadIdx.y * kTurns;
+  tile.names = reinterpret_cast<int*>(shared + kTileWarps * kTargets) + threadIdx.y * kNames;
   tile.x = (blockIdx.x * kTileWarps + threadIdx.y) * kTileColumns;
   if (tile.x >= s.target_W || t.is_wild(s.B)) return;
   const int32_t passes = (l.groups + G - 1) / G;

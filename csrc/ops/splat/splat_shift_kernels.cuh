@@ -12,21 +12,23 @@
 
 namespace vfi::cuda {
 
-// A few blocks stride over the rows of a sample: one atomic per block at the end, or little work where there is none to
-// do.
+// Blocks of all samples, of which each does several bands of rows: two atomics per block at the end, or little work where there
+// is none to do.
 constexpr int64_t kStridingBlocks = 1024;
 
-inline Grid striding_grid(const ScatterArgsGpu& s) {
-  const int64_t per_sample = ceil_div(kStridingBlocks, s.B < kStridingBlocks ? s.B : kStridingBlocks);
-  const int64_t needed = ceil_div(s.H, kThreads / 32);
-  return {needed < per_sample ? needed : per_sample, 1, grid_size(s.B)};
+inline int64_t blocks_of(int64_t needed, int64_t sharing) {
+  const int64_t some = ceil_div(kStridingBlocks, sharing);
+  return needed < some ? needed : some;
 }
 
-// Calls body(y, x) for the pixels of this thread, in blocks of 32 x 8 threads.
+// Rows of a band, which a warp has 32 columns of.
+constexpr int kRangeRows = 4;
+
+// Calls body(column) for the bands of this thread, in blocks of 32 x 8 threads.
 template <class Body>
-__device__ __forceinline__ void stride_over_pixels(int32_t height, int32_t width, Body&& body) {
-  for (int32_t y = blockIdx.x * blockDim.y + threadIdx.y; y < height; y += gridDim.x * blockDim.y) {
-    for (int32_t x = threadIdx.x; x < width; x += 32) body(y, x);
+__device__ __forceinline__ void stride_over_bands(int32_t height, int32_t width, Body&& body) {
+  for (int32_t band = blockIdx.y * blockDim.y + threadIdx.y; band * kRangeRows < height; band += gridDim.y * blockDim.y) {
+    body(Column<kRangeRows>(band * kRangeRows, blockIdx.x * 32 + threadIdx.x, height, width));
   }
 }
 
@@ -36,27 +38,37 @@ __device__ __forceinline__ Bits warp_max(Bits bits) {
   return bits;
 }
 
-// Also clears target_max on the way.
+// The smallest and the largest metric of R pixels that are not skipped. Also clears target_max on the way.
+template <bool kPath, int R, class A>
+__device__ __forceinline__ void range_of_column(const ScatterArgsGpu& s, int64_t b, const Column<R>& from, A& low, A& high) {
+  A flow[R][2], metric[R][1];
+  load_flows<kPath>(s, b, from.y, from.last_x, flow);
+  load_metrics<kPath>(s, b, from.y, from.last_x, metric);
+  auto* at = s.target_max.as<A>() + (b * s.H + from.y[0]) * s.W + from.x;
+#pragma unroll
+  for (int r = 0; r < R; ++r, at += s.W) {
+    if (r >= from.rows) return;
+    *at = 0;
+    const A zero = flow[r][0] * A(0) + flow[r][1] * A(0) + metric[r][0] * A(0);  // NaN where one of them is not finite
+    if (zero != A(0)) continue;
+    low = min(low, metric[r][0]);
+    high = max(high, metric[r][0]);
+  }
+}
+
 template <class A, bool kPath>
 __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void metric_range_kernel(ScatterArgsGpu s) {
   using Bits = typename Ordered<A>::Bits;
   constexpr int kWarps = kThreads / 32;
   VFI_DYNAMIC_SHARED(Bits, shared);  // [2, kWarps]
   for (int64_t b = blockIdx.z; b < s.B; b += gridDim.z) {
-    Bits high = 0, negated = 0;
-    stride_over_pixels(s.H, s.W, [&](int32_t y, int32_t x) {
-      A flow[2], metric[1];
-      load_flow_of<kPath>(s, b, y, x, flow);
-      load(s.metric, owner_of<kPath>(s, b), y, x, metric);
-      s.target_max.as<A>()[(b * s.H + y) * s.W + x] = 0;
-      if (!finite(flow[0]) || !finite(flow[1]) || !finite(metric[0])) return;
-      high = max(high, Ordered<A>::from(metric[0]));
-      negated = max(negated, Ordered<A>::from(-metric[0]));
-    });
-    high = warp_max(high);
-    negated = warp_max(negated);
+    A low = std::numeric_limits<A>::infinity(), high = -low;
+    stride_over_bands(s.H, s.W, [&](const auto& from) { range_of_column<kPath>(s, b, from, low, high); });
+    const bool any = low <= high;
+    const Bits highest = warp_max(any ? Ordered<A>::from(high) : Bits(0));
+    const Bits negated = warp_max(any ? Ordered<A>::from(-low) : Bits(0));
     if (threadIdx.x == 0) {
-      shared[threadIdx.y] = high;
+      shared[threadIdx.y] = highest;
       shared[kWarps + threadIdx.y] = negated;
     }
     __syncthreads();
@@ -74,25 +86,30 @@ __global__ __launch_bounds__(kThreads, (kLandingResident<A, kPath>)) void target
   for (int64_t b = blockIdx.z; b < s.B; b += gridDim.z) {
     if (!sample_shift<A>(s, b).per_target) continue;
     auto* const target_max = s.target_max.as<A>() + b * s.target_plane();
-    stride_over_pixels(s.H, s.W, [&](int32_t y, int32_t x) {
-      A flow[2], metric[1];
-      load_flow_of<kPath>(s, b, y, x, flow);
-      load(s.metric, owner_of<kPath>(s, b), y, x, metric);
-      if (!finite(metric[0])) return;
-      const auto at = position(flow[0], flow[1], Padding::kZeros, s.target_H, s.target_W, y, x);
-      for_each_corner(at.x, at.y, [&](int j, int i, A) {
-        atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_W + at.x.at + i,
-                  Ordered<A>::from(metric[0]));
-      });
+    stride_over_bands(s.H, s.W, [&](const auto& from) {
+      for (int32_t r = 0; r < min(kRangeRows, from.rows); ++r) {
+        const int32_t y = from.y[0] + r;
+        A flow[2], metric[1];
+        load_flow_of<kPath>(s, b, y, from.x, flow);
+        load(s.metric, owner_of<kPath>(s, b), y, from.x, metric);
+        if (!finite(metric[0])) continue;
+        const auto at = position(flow[0], flow[1], Padding::kZeros, s.target_H, s.target_W, y, from.x);
+        for_each_corner(at.x, at.y, [&](int j, int i, A) {
+          atomicMax(target_max + static_cast<int64_t>(at.y.at + j) * s.target_W + at.x.at + i,
+                    Ordered<A>::from(metric[0]));
+        });
+      }
     });
   }
 }
 
 template <class A, bool kPath>
 void launch_softmax_shift_as(const ScatterArgsGpu& s, cudaStream_t stream) {
-  const Grid grid = striding_grid(s);
-  const dim3 block(32, kThreads / 32);
-  VFI_LAUNCH((metric_range_kernel<A, kPath>), grid, block, 2 * (kThreads / 32) * sizeof(A), stream, s);
+  constexpr int kWarps = kThreads / 32;
+  const dim3 block(32, kWarps);
+  const int64_t columns = ceil_div(s.W, 32), samples = grid_size(s.B);
+  const Grid grid(columns, blocks_of(ceil_div(s.H, 2 * kRangeRows * kWarps), columns * samples), samples);
+  VFI_LAUNCH((metric_range_kernel<A, kPath>), grid, block, 2 * kWarps * sizeof(A), stream, s);
   VFI_LAUNCH((target_max_kernel<A, kPath>), grid, block, 0, stream, s);
 }
 
