@@ -158,6 +158,9 @@ using std::max;
 using std::min;
 inline float __expf(float x) { return std::exp(x); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline int __float2int_rd(float x) {  // what is no int32 becomes the nearest one, NaN 0
+  return x != x ? 0 : static_cast<int>(std::min(std::max(std::floor(double{x}), -2147483648.0), 2147483647.0));
+}
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
