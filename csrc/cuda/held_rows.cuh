@@ -18,11 +18,11 @@ class HeldRows {
   // Of the lane: columns 32 part + 8 (lane % 4) and seven more of its row i.
   float sums[kParts][kRows][8];
 
-  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
+  static __device__ __forceinline__ int lane() { return threadIdx.x % 32; }
   // The lane's row i in a tile of 16 kDown: those of a lane are neighbours.
-  static __device__ __forceinline__ int row(int i) { return lane() / 4 * kRows + i; }
-  static __device__ __forceinline__ int depth() { return lane() % 4 * kPack; }  // its first k
-  static __device__ __forceinline__ int column() { return lane() % 4 * 8; }
+  static __device__ __forceinline__ int row(int i) { return threadIdx.x % 32 / 4 * kRows + i; }
+  static __device__ __forceinline__ int depth() { return threadIdx.x % 4 * kPack; }  // its first k
+  static __device__ __forceinline__ int column() { return threadIdx.x % 4 * 8; }
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -30,8 +30,8 @@ class HeldRows {
   }
   // The lane's k of its row i.
   __device__ __forceinline__ void set(int i, const Pack<F, kPack>& factors) { rows_[i] = bits_as<Words>(factors); }
-  // `parts` of the kParts are wanted; each has kPartBytes of shared memory.
-  __device__ __forceinline__ void multiply_add(const unsigned char* right, int parts);
+  // `columns` are wanted; each 32 of them have kPartBytes of shared memory.
+  __device__ __forceinline__ void multiply_add(const unsigned char* right, int columns);
 
  private:
   using Words = Pack<uint32_t, 4>;
@@ -40,13 +40,13 @@ class HeldRows {
 
 #ifndef VFI_TENSOR_CORES
 template <class F, int kDown, int kParts>
-__device__ void HeldRows<F, kDown, kParts>::multiply_add(const unsigned char* right, int parts) {
+__device__ void HeldRows<F, kDown, kParts>::multiply_add(const unsigned char* right, int columns) {
   for (int i = 0; i < kRows; ++i) {
     for (int other = 0; other < 4; ++other) {  // of the lanes that have the row
       Words words;
       for (int w = 0; w < 4; ++w) words.at[w] = __shfl_sync(kFullWarp, rows_[i].at[w], lane() / 4 * 4 + other);
       const auto left = bits_as<Pack<F, kPack>>(words);
-      for (int n = 0; n < 8 * parts; ++n) {
+      for (int n = 0; n < (columns + kRowColumns - 1) / kRowColumns * 8; ++n) {
         const unsigned char* line = right + n / 8 * kPartBytes + row_line(column() + n % 8) * kLineBytes + 16 * other;
         const auto factors = load_pack<F, kPack>(reinterpret_cast<const F*>(line));
         for (int e = 0; e < kPack; ++e) sums[n / 8][i][n % 8] += widen<float>(left.at[e]) * widen<float>(factors.at[e]);
@@ -56,11 +56,11 @@ __device__ void HeldRows<F, kDown, kParts>::multiply_add(const unsigned char* ri
 }
 #else
 template <class F, int kDown, int kParts>
-__device__ __forceinline__ void HeldRows<F, kDown, kParts>::multiply_add(const unsigned char* right, int parts) {
+__device__ __forceinline__ void HeldRows<F, kDown, kParts>::multiply_add(const unsigned char* right, int columns) {
   const unsigned char* const from = right + lane() * 16;
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
-    if (part >= parts) break;
+    if (part * kRowColumns >= columns) break;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
       const auto b = *reinterpret_cast<const Words*>(from + part * kPartBytes + n * (kPartBytes / 4));

@@ -157,6 +157,7 @@ T __ldg(const T* address) {
 using std::max;
 using std::min;
 inline float __expf(float x) { return std::exp(x); }
+inline unsigned __umulhi(unsigned x, unsigned y) { return static_cast<unsigned>(uint64_t{x} * y >> 32); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline int __float2int_rd(float x) {  // what is no int32 becomes the nearest one, NaN 0
   return x != x ? 0 : static_cast<int>(std::min(std::max(std::floor(double{x}), -2147483648.0), 2147483647.0));

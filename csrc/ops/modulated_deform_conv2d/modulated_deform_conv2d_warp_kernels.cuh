@@ -12,19 +12,48 @@
 
 namespace vfi::cuda {
 
-template <class F, int M>
+// What a block needs now and then waits in shared memory, as the pixels of its threads do: registers are few.
+template <class T, class F>
+struct WarpBlock {
+  const T* input;   // of its sample and first channel
+  T* out;           // of its first pixel and output channel
+  const F* weight;  // of its first output channel, the first tap and input channel
+  int32_t channel, first;  // the first input and output channel
+  int32_t rows, pixels;    // output channels and pixels that exist
+};
+
+template <class T, class F, int M>
 struct WarpForward {
-  static constexpr int kDown = 128 / M, kPieces = 2;
+  // Interpolation in float32 takes registers that more rows would need.
+  static constexpr int kDown = std::is_same_v<F, Half> && M <= 64 ? 2 : 1, kPieces = 128 / M;
+  static constexpr int kResident = std::is_same_v<F, Half> || M <= 64 ? 2 : 1;  // blocks of a multiprocessor
   using Product = HeldRows<F, kDown, M / kRowColumns>;
   static constexpr int kPixels = 16 * kDown, kBlockPixels = kWarps * kPixels;  // of a warp, of a block
   using Sampler = WarpSampler<F, kPixels>;
   using Copies = WeightCopies<F, M, kPieces>;
-  static_assert(Sampler::kDepth == Product::kDepth && Product::kPartBytes == kRowColumns * 64);
+  static_assert(Sampler::kDepth == Product::kDepth && Copies::kChannels == kPieces * Product::kDepth);
   struct Shared {
     alignas(16) unsigned char weights[2][Copies::kBytes];
     WarpPlaces<F, kPixels> places[kWarps];
+    WarpBlock<T, F> block;
+    PixelAt pixels[kThreads];
   };
 };
+
+// Of one pixel.
+template <class T>
+__device__ __forceinline__ void store_channels(T* __restrict__ out, bool wide, int count, const float (&sums)[8]) {
+  if (!wide) return store_line(out, 1, count, false, sums);
+  constexpr int kPack = 16 / static_cast<int>(sizeof(T));
+#pragma unroll
+  for (int n = 0; n < 8; n += kPack) {
+    Pack<T, kPack> values;
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) narrow(sums[n + i], values.at[i]);
+    // As words: or else the compiler makes one text of this and the channels one by one.
+    if (n < count) *reinterpret_cast<Pack<uint32_t, 4>*>(out + n) = bits_as<Pack<uint32_t, 4>>(values);
+  }
+}
 
 // Sums of kRows neighbouring pixels, `pixels` of which exist, and `count` of eight output channels; out is of the first ones.
 template <class T, int kRows>
@@ -32,8 +61,8 @@ __device__ __forceinline__ void store_sums(T* __restrict__ out, const DenseShape
                                            const float (&sums)[kRows][8]) {
   if (shape.channels_last) {
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      if (i < pixels) store_line(out + i * shape.pixel_stride(), 1, count, wide, sums[i]);
+    for (int i = 0; i < kRows; ++i, out += shape.channels) {
+      if (i < pixels) store_channels(out, wide, count, sums[i]);
     }
     return;
   }
@@ -54,13 +83,13 @@ __device__ __forceinline__ void store_sums(T* __restrict__ out, const DenseShape
   }
 }
 
-// out is of the warp's first pixel; `rows` output channels from `first` on are wanted.
+// out is of the warp's first pixel and of output channel `first`; `rows` from there on, and `pixels`, are wanted.
 template <class F, class Product, class T>
 __device__ __forceinline__ void finish_rows(Product& product, T* __restrict__ out, const DeformArgsGpu& a,
-                                            const Epilogue& epilogue, int64_t first, int rows, int pixels) {
+                                            const Epilogue& epilogue, int32_t first, int rows, int pixels) {
   constexpr int kRows = Product::kRows, kParts = sizeof(product.sums) / sizeof(product.sums[0]);
   const int pixel = Product::row(0);
-  out += pixel * a.out.pixel_stride() + first * a.out.channel_stride();
+  out += pixel * a.out.pixel_stride();
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
     const int o = part * kRowColumns + Product::column(), count = min(rows - o, 8);
@@ -73,11 +102,10 @@ __device__ __forceinline__ void finish_rows(Product& product, T* __restrict__ ou
   }
 }
 
-template <class T, class F, int M, bool kHalfMask>
-__global__ __launch_bounds__(kThreads, 2) void deform_warps_kernel(const T* __restrict__ input, const F* __restrict__ weight,
-                                                                   T* __restrict__ out, DeformArgsGpu a, WeightLines lines,
-                                                                   OffsetGroups offset_groups, Epilogue epilogue) {
-  using K = WarpForward<F, M>;
+template <class T, class F, int M, bool kHalfMask, class K = WarpForward<T, F, M>>
+__global__ __launch_bounds__(kThreads, K::kResident) void deform_warps_kernel(
+    const T* __restrict__ input, const F* __restrict__ weight, T* __restrict__ out, DeformArgsGpu a, WeightLines lines,
+    OffsetGroups offset_groups, Epilogue epilogue) {
   using Shared = typename K::Shared;
   using Product = typename K::Product;
   VFI_DYNAMIC_SHARED(Shared, shared);
@@ -87,38 +115,48 @@ __global__ __launch_bounds__(kThreads, 2) void deform_warps_kernel(const T* __re
   const int32_t group = static_cast<int32_t>(blockIdx.x / parts % groups), rows = min(a.group_out - first_out, M);
   const unsigned tiles = static_cast<unsigned>(a.tiles(K::kBlockPixels));
   PixelTile tile = pixel_tile(g, blockIdx.x / parts / groups, tiles, K::kBlockPixels);
-  const int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, before = min(warp * K::kPixels, tile.count);
+  const int32_t o = group * a.group_out + first_out;
+  const int32_t first = group * a.group_in;
+  const WarpBlock<T, F> block = {input + tile.b * a.in.sample + first,
+                                 out + tile.b * a.out.sample + tile.first * a.out.pixel_stride() + o * a.out.channel_stride(),
+                                 weight + group * lines.group + first_out * lines.row, first, o, rows, tile.count};
+  if (threadIdx.x == 0) shared->block = block;
+  const int32_t first_pixel = threadIdx.x / 32 * K::kPixels, before = min(first_pixel, tile.count);
   tile.first += before, tile.count = min(tile.count - before, K::kPixels);
-  typename K::Sampler sampler{shared->places[warp], pixel_at(a, tile, WarpPlaces<F, K::kPixels>::pixel()), offset_groups};
+  shared->pixels[threadIdx.x] = pixel_at(a, tile, WarpPlaces<F, K::kPixels>::pixel());
+  typename K::Sampler sampler{shared->places[threadIdx.x / 32], shared->pixels[threadIdx.x], offset_groups};
   sampler.places.begin();
-  typename K::Copies copies(weight, a, lines, group, first_out, rows);
   Product product;
   product.clear();
-  const int32_t first = group * a.group_in;
-  const char* const from = reinterpret_cast<const char*>(input + tile.b * a.in.sample + first + Product::depth());
-  int buffer = 0;
-  copies.next(shared->weights[0]);
+  const int32_t pieces = (a.group_in + K::Copies::kChannels - 1) / K::Copies::kChannels;
+  const CornerSteps steps(a);
+  K::Copies::begin(shared->weights[0], block.weight, a, lines, rows, 0, 0);
   for (TapIndex tap(g, 0); tap.t < a.taps; tap.advance(g)) {
-    for (int32_t c = 0; c < a.group_in; c += K::kPieces * Product::kDepth, buffer ^= 1) {
+    sampler.forget();
+    for (int32_t c = 0; c < a.group_in; c += K::Copies::kChannels) {
+      const int buffer = (tap.t * pieces + c / K::Copies::kChannels) % 2;
+      const int32_t later = c + K::Copies::kChannels;
       wait_for_copies<0>();
       __syncthreads();
-      copies.next(shared->weights[buffer ^ 1]);
-      const int32_t end = tile.count > 0 ? min(c + K::kPieces * Product::kDepth, a.group_in) : c;
+      K::Copies::begin(shared->weights[buffer ^ 1], shared->block.weight, a, lines, shared->block.rows,
+                       later < a.group_in ? tap.t : tap.t + 1, later < a.group_in ? later : 0);
       const unsigned char* weights = shared->weights[buffer];
+      const int32_t end = first_pixel < shared->block.pixels ? min(later, a.group_in) : c;
 #pragma unroll 1
       for (int32_t k = c; k < end; k += Product::kDepth, weights += K::Copies::kPieceBytes) {
-        const int slot = sampler.slot(a, tap, first + k, a.group_in - k);
+        const int slot = sampler.slot(a, tap, shared->block.channel + k, a.group_in - k);
+        const char* const from = reinterpret_cast<const char*>(shared->block.input + k + Product::depth());
         const DeformPlaceGpu<F>* const places = sampler.places.at(slot) + Product::row(0);
 #pragma unroll
         for (int i = 0; i < Product::kRows; ++i) {
-          product.set(i, sampled<kHalfMask, T>(from + k * static_cast<int>(sizeof(T)), a, places[i]));
+          product.set(i, sampled<kHalfMask, T>(from, steps, load_place(places + i)));
         }
-        product.multiply_add(weights, (rows + kRowColumns - 1) / kRowColumns);
+        product.multiply_add(weights, shared->block.rows);
       }
     }
   }
-  const int64_t o = int64_t{group} * a.group_out + first_out;
-  finish_rows<F>(product, out + tile.b * a.out.sample + tile.first * a.out.pixel_stride(), a, epilogue, o, rows, tile.count);
+  finish_rows<F>(product, shared->block.out + first_pixel * a.out.pixel_stride(), a, epilogue, shared->block.first,
+                 shared->block.rows, shared->block.pixels - first_pixel);
 }
 
 template <class T, class F>
@@ -127,7 +165,7 @@ void launch_deform_warps(const T* input, const F* weight, const WeightLines& lin
   if (a.out.elements() == 0) return;
   const auto run = [&](auto m, auto half_mask) {
     constexpr int M = decltype(m)::value;
-    using K = WarpForward<F, M>;
+    using K = WarpForward<T, F, M>;
     const Grid blocks(a.g.B * a.tiles(K::kBlockPixels) * a.g.groups * ceil_div(a.g.group_out(), M));
     constexpr size_t kBytes = shared_bytes<typename K::Shared>();
     VFI_LAUNCH((deform_warps_kernel<T, F, M, decltype(half_mask)::value>), blocks, kThreads, kBytes, stream, input, weight, out,

@@ -42,7 +42,7 @@ struct WarpWeightParts {
 template <class Left, class F>
 __device__ __forceinline__ void copy_gradient(F* left, const F* __restrict__ from, int64_t step, int pixels, int channels) {
   constexpr int N = Left::kPack, kPacks = Left::kRows / N, kLines = kThreads / kPacks;
-  const int pack = static_cast<int>(threadIdx.x) % kPacks, line = static_cast<int>(threadIdx.x) / kPacks;
+  const int pack = threadIdx.x % kPacks, line = threadIdx.x / kPacks;
   const F* at = from + line * step + pack * N;
   left += Left::at(pack * N, line);
 #pragma unroll
@@ -57,7 +57,7 @@ __device__ __forceinline__ void copy_gradient(F* left, const F* __restrict__ fro
 template <class K, class F>
 __device__ __forceinline__ void store_partial(float* __restrict__ to, const float* sums, const DeformArgsGpu& a,
                                               const WarpWeightParts& w, int32_t first_piece, int rows) {
-  const int m = static_cast<int>(threadIdx.x) % K::kOut, first = static_cast<int>(threadIdx.x) / K::kOut;
+  const int m = threadIdx.x % K::kOut, first = threadIdx.x / K::kOut;
 #pragma unroll 1
   for (int i = 0; i < K::kPieces && m < rows; ++i) {
     const int32_t t = (first_piece + i) / w.each, channel = (first_piece + i) % w.each * K::kPiece;
@@ -87,15 +87,16 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_warps_kernel(c
   };
   const int32_t first_out = next(w.rows) * K::kOut, first_piece = next(w.pieces) * K::kPieces;
   const int32_t group = next(static_cast<int32_t>(g.groups)), rows = min(a.group_out - first_out, K::kOut);
-  const int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, piece = first_piece + warp % K::kPieces;
+  const int32_t warp = threadIdx.x / 32, piece = first_piece + warp % K::kPieces;
   const TapIndex tap(g, piece / w.each);
   const int32_t c = piece % w.each * K::kPiece, first = group * a.group_in + c, count = a.group_in - c;
-  const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, own = lane % 4 * K::Sampler::kPack;
+  const int32_t lane = threadIdx.x % 32, own = lane % 4 * K::Sampler::kPack;
   const int64_t tiles = a.tiles(K::kPixels), begin = index * w.tiles_of_part, end = min(begin + w.tiles_of_part, g.B * tiles);
   F *left = shared->in.factors.left, *right = shared->in.factors.right;
   WarpPlaces<F, K::kHalf>& places = shared->in.places[warp];
   places.begin();
   const int half = warp / K::kPieces * K::kHalf, row = lane / 4 * K::kRows;
+  const CornerSteps steps(a);
   typename K::Product sums;
   sums.clear();
   for (int64_t n = begin; n < end; ++n) {
@@ -103,14 +104,16 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_warps_kernel(c
     const T* const gradient = grad_out + tile.b * a.out.sample + tile.first * a.out.channels + group * a.group_out + first_out;
     copy_gradient<typename K::Left>(left, gradient, a.out.channels, tile.count, rows);
     if (tap.t < a.taps) {
-      const int pixel = half + WarpPlaces<F, K::kHalf>::pixel();
-      typename K::Sampler sampler{places, pixel_at(a, tile, pixel), offset_groups};
+      const PixelAt pixel = pixel_at(a, tile, half + WarpPlaces<F, K::kHalf>::pixel());
+      typename K::Sampler sampler{places, pixel, offset_groups};
       const int slot = sampler.slot(a, tap, first, count);
       const DeformPlaceGpu<F>* const from = places.at(slot) + row;
       const char* const channels = reinterpret_cast<const char*>(input + tile.b * a.in.sample + first + own);
       F* const to = right + K::Right::at(warp % K::kPieces * K::kPiece + own, half + row);
 #pragma unroll
-      for (int i = 0; i < K::kRows; ++i) store_pack(to + K::Right::at(0, i), sampled<kHalfMask, T>(channels, a, from[i]));
+      for (int i = 0; i < K::kRows; ++i) {
+        store_pack(to + K::Right::at(0, i), sampled<kHalfMask, T>(channels, steps, load_place(from + i)));
+      }
     }
     wait_for_copies<0>();
     __syncthreads();

@@ -82,48 +82,35 @@ inline std::optional<WeightLines> lines_in_place(const DeformGeometry& g, const 
   return WeightLines{g.group_out() * s.batch, s.batch, tap};
 }
 
-// Weights of a tap and some input channels after the other, copied to shared memory as HeldRows wants them: kPieces times 64
-// bytes of channels for M output channels, of which `rows` exist.
+// Weights of a tap and some input channels, copied to shared memory as HeldRows wants them: kPieces times 64 bytes of channels
+// for M output channels, of which `rows` exist.
 template <class F, int M, int kPieces>
 class WeightCopies {
   static constexpr int kPack = 16 / static_cast<int>(sizeof(F)), kPacks = 4 * kPieces, kLines = kThreads / kPacks;
-  static constexpr int kLineBytes = 64, kPart = 32;
-  const F *weight_, *from_;
-  const DeformArgsGpu& a_;
-  const WeightLines& lines_;
-  int32_t c_, t_ = 0, rows_;
-
-  static __device__ __forceinline__ int pack() { return static_cast<int>(threadIdx.x) % kPacks; }
-  static __device__ __forceinline__ int line() { return static_cast<int>(threadIdx.x) / kPacks; }
+  static constexpr int kLineBytes = 64;
+  static_assert(kLines % kRowColumns == 0);
 
  public:
+  static constexpr int kChannels = kPacks * kPack;
   // The padding keeps the pieces of a line in different banks.
   static constexpr int kPieceBytes = M * kLineBytes + kLineBytes, kBytes = kPieces * kPieceBytes;
 
-  __device__ __forceinline__ WeightCopies(const F* weight, const DeformArgsGpu& a, const WeightLines& lines, int32_t group,
-                                          int32_t first, int32_t rows)
-      : weight_(weight),
-        from_(weight + group * lines.group + (first + line()) * lines.row + pack() * kPack),
-        a_(a),
-        lines_(lines),
-        c_(pack() * kPack),
-        rows_(rows) {}
-
-  // Begins the next copy, if any. wait_for_copies<0>() and a barrier wait for it.
-  __device__ __forceinline__ void next(unsigned char* shared) {
-    if (t_ >= a_.taps) return;
-    unsigned char* const to = shared + pack() / 4 * kPieceBytes + pack() % 4 * 16;
+  // Begins to copy those of channels c ... of tap t; `weight` is the first line of tap 0. wait_for_copies<0>() and a barrier
+  // wait for it.
+  static __device__ __forceinline__ void begin(unsigned char* shared, const F* __restrict__ weight, const DeformArgsGpu& a,
+                                               const WeightLines& lines, int32_t rows, int32_t t, int32_t c) {
+    if (t >= a.taps) return;
+    const int32_t pack = threadIdx.x % kPacks, line = threadIdx.x / kPacks, channel = c + pack * kPack;
+    const F* const from = weight + t * lines.tap + line * lines.row + channel;
+    const unsigned of_part = threadIdx.x / kPacks % kRowColumns;
+    const int32_t place = line - static_cast<int32_t>(of_part) + row_line(static_cast<int32_t>(of_part));
+    unsigned char* const to = shared + pack / 4 * kPieceBytes + pack % 4 * 16 + place * kLineBytes;
 #pragma unroll
     for (int n = 0; n < M; n += kLines) {
-      const bool exists = n + line() < rows_ && c_ < a_.group_in;
-      const int at = n + line(), place = at / kPart * kPart + row_line(at % kPart);
-      copy_async<16>(to + place * kLineBytes, exists ? from_ + n * lines_.row : weight_, exists ? 16 : 0);
+      const bool exists = n + line < rows && channel < a.group_in;
+      copy_async<16>(to + n * kLineBytes, exists ? from + n * lines.row : weight, exists ? 16 : 0);
     }
     end_copies();
-    c_ += kPacks * kPack, from_ += kPacks * kPack;
-    if (c_ - pack() * kPack < a_.group_in) return;
-    from_ += lines_.tap + pack() * kPack - c_;
-    c_ = pack() * kPack, ++t_;
   }
 };
 
