@@ -51,7 +51,7 @@ def test_groups_wider_than_a_block(dtype, last, backend):
 
 # Channels, output channels, groups, offset groups, side of the kernel: channels in packs that end a piece of 32 or of 64
 # early, or cross from one offset group to the next inside; more output channels than a block has.
-CUTS = [(24, 8, 1, 1, 3), (80, 40, 1, 2, 1), (96, 144, 2, 4, 1), (64, 12, 1, 8, 3)]
+CUTS = [(24, 8, 1, 1, 3), (80, 40, 1, 2, 1), (96, 144, 2, 4, 1), (80, 16, 2, 5, 1), (64, 12, 1, 8, 3)]
 
 
 def cut_arguments(cut, dtype, layout, weight_layout):

@@ -97,14 +97,13 @@ class WarpPlaces {
     unsigned rest = (1u << slots) - 1;  // slots still to be found, one by one
     if constexpr (std::is_same_v<F, Half>) {
       if (a.halves) {
-        constexpr int kTogether = 2;  // more would take registers that there are not
         rest = 0;
-        int slot = share();
+        if (slots == kMost) {
+          rest = find_near<kMost / kShares>(a, p, tap, q, share());
+        } else {
 #pragma unroll 1
-        for (; slot + (kTogether - 1) * kShares < slots; slot += kTogether * kShares) {
-          rest |= find_near<kTogether>(a, p, tap, q, slot);
+          for (int slot = share(); slot < slots; slot += kShares) rest |= find_near<1>(a, p, tap, q, slot);
         }
-        if (slot < slots) rest |= find_near<1>(a, p, tap, q, slot);
       }
     }
 #pragma unroll 1
