@@ -49,8 +49,8 @@ def test_groups_wider_than_a_block(dtype, last, backend):
     )
 
 
-# Channels, output channels, groups, offset groups, side of the kernel: channels in packs that end a piece of 32 or of 64
-# early, or cross from one offset group to the next inside; more output channels than a block has.
+# Channels, output channels, groups, offset groups, side of the kernel: channels in packs that end a piece of 32 or
+# of 64 early, or cross from one offset group to the next inside; more output channels than a block has.
 CUTS = [(24, 8, 1, 1, 3), (80, 40, 1, 2, 1), (96, 144, 2, 4, 1), (80, 16, 2, 5, 1), (64, 12, 1, 8, 3)]
 
 
@@ -58,7 +58,8 @@ def cut_arguments(cut, dtype, layout, weight_layout):
     channels, channels_out, groups, offset_groups, kernel = cut
     rng = torch.Generator().manual_seed(5)
     taps = offset_groups * kernel**2
-    shapes = ((2, channels, 3, 22), (2, 2 * taps, 3, 22), (2, taps, 3, 22), (channels_out, channels // groups, kernel, kernel))
+    filters = (channels_out, channels // groups, kernel, kernel)
+    shapes = ((2, channels, 3, 22), (2, 2 * taps, 3, 22), (2, taps, 3, 22), filters)
     x, offset, mask, weight = (torch.randn(s, generator=rng, dtype=torch.float64) for s in shapes)
     offset, weight = offset.mul(8).floor().add(0.5) / 8, weight / (channels // groups * kernel**2) ** 0.5
     laid_out = [t.to(dtype).contiguous(memory_format=layout) for t in (x, offset, mask)]
@@ -78,15 +79,15 @@ def test_channels_that_a_warp_samples(cut, dtype, layout, weight_layout, backend
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("channels", [16, 5])
 def test_what_is_not_finite_is_read_where_it_has_a_weight(channels, dtype, backend):
-    """Infinities and NaN in the middle and on the borders, under points on pixels, between them, and so near to a pixel that
-    a half weight would be 0; offsets that are not finite themselves."""
+    """Infinities and NaN in the middle and on the borders, under points on pixels, between them, and so near to a pixel
+    that a half weight would be 0; offsets that are not finite themselves."""
     rng = torch.Generator().manual_seed(7)
     h, w = 6, 9
     x = torch.randn(1, channels, h, w, generator=rng)
     for place, value in (((0, 0), torch.inf), ((2, 3), -torch.inf), ((h - 1, w - 1), torch.inf), ((3, 7), torch.nan)):
         x[(0, slice(None), *place)] = value
-    moves = torch.tensor([-2.0, -1.0, 0.0, 1.0, 0.5, -0.5, 2**-14, -(2**-14), 1 - 2**-11, torch.inf, -torch.inf, torch.nan])
-    offset = moves[torch.randint(len(moves), (1, 2, h, w), generator=rng)]
+    moves = [-2.0, -1.0, 0.0, 1.0, 0.5, -0.5, 2**-14, -(2**-14), 1 - 2**-11, torch.inf, -torch.inf, torch.nan]
+    offset = torch.tensor(moves)[torch.randint(len(moves), (1, 2, h, w), generator=rng)]
     weight = torch.eye(channels)[:, :, None, None]
     arguments = [t.to(dtype) for t in (x, offset, torch.full((1, 1, h, w), 0.75), weight)]
     for c in range(channels):  # alone: a product with the zeros of the others is NaN
@@ -103,9 +104,10 @@ def test_what_is_not_finite_is_read_where_it_has_a_weight(channels, dtype, backe
 @pytest.mark.parametrize("factor", [1, 1.9375])
 @pytest.mark.parametrize("mask_dtype", [torch.float16, torch.float32], ids=str)
 def test_columns_of_the_largest_half_numbers(channels, factor, mask_dtype, backend):
-    """Between equal pixels, with a mask up to 2, nothing becomes infinite: not in the output, nor in the weight's gradient."""
+    """Between equal pixels, with a mask up to 2, neither the output nor the gradient of the weight becomes infinite."""
     rng = torch.Generator().manual_seed(7)
-    x = torch.full((1, channels, 5, 7), 65504.0).half() * torch.randint(2, (1, channels, 1, 1), generator=rng).mul(2).sub(1)
+    signs = torch.randint(2, (1, channels, 1, 1), generator=rng) * 2 - 1
+    x = torch.full((1, channels, 5, 7), 65504.0).half() * signs
     offset = (torch.rand(1, 18, 5, 7, generator=rng) / 2).half()
     mask = torch.full((1, 9, 5, 7), factor, dtype=mask_dtype)
     weight = (torch.randn(4, channels, 3, 3, generator=rng) / 256).half()
@@ -182,7 +184,10 @@ def test_no_gradient_depends_on_the_thread_order_where_asked(dtype, monkeypatch)
 
 @pytest.mark.parametrize(
     "arguments",
-    [deform_arguments(torch.float16), cut_arguments(CUTS[1], torch.float16, torch.channels_last, torch.contiguous_format)],
+    [
+        deform_arguments(torch.float16),
+        cut_arguments(CUTS[1], torch.float16, torch.channels_last, torch.contiguous_format),
+    ],
     ids=["any channels", "packs"],
 )
 def test_a_mask_that_is_no_half_number(arguments, backend):

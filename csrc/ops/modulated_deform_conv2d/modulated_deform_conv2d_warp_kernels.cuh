@@ -115,8 +115,7 @@ __global__ __launch_bounds__(kThreads, K::kResident) void deform_warps_kernel(
   const int32_t group = static_cast<int32_t>(blockIdx.x / parts % groups), rows = min(a.group_out - first_out, M);
   const unsigned tiles = static_cast<unsigned>(a.tiles(K::kBlockPixels));
   PixelTile tile = pixel_tile(g, blockIdx.x / parts / groups, tiles, K::kBlockPixels);
-  const int32_t o = group * a.group_out + first_out;
-  const int32_t first = group * a.group_in;
+  const int32_t o = group * a.group_out + first_out, first = group * a.group_in;
   const WarpBlock<T, F> block = {input + tile.b * a.in.sample + first,
                                  out + tile.b * a.out.sample + tile.first * a.out.pixel_stride() + o * a.out.channel_stride(),
                                  weight + group * lines.group + first_out * lines.row, first, o, rows, tile.count};
