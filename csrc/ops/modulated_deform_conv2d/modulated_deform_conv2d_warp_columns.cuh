@@ -89,7 +89,7 @@ class WarpPlaces {
   __device__ __forceinline__ void begin() {
     Place nowhere{};
     nowhere.at = kSomeCorners;
-    store_place(at(kNowhere) + pixel(), nowhere);
+    if (share() == 0) store_place(at(kNowhere) + pixel(), nowhere);
   }
   // Groups q, q - 1, ... of a tap in slots 0, 1, ...; `p` is the lane's pixel().
   __device__ __forceinline__ void find(const DeformArgsGpu& a, const PixelAt& p, const TapIndex& tap, int32_t q, int slots) {
