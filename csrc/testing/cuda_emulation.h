@@ -168,7 +168,11 @@ inline int __double2int_rz(double x) {
   return x != x ? 0 : x <= -2147483648.0 ? -2147483647 - 1 : x >= 2147483647.0 ? 2147483647 : static_cast<int>(x);
 }
 inline int __float2int_rz(float x) { return __double2int_rz(x); }
+inline unsigned __umulhi(unsigned x, unsigned y) { return static_cast<unsigned>(uint64_t{x} * y >> 32); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline int __float2int_rd(float x) {  // what is no int32 becomes the nearest one, NaN 0
+  return x != x ? 0 : static_cast<int>(std::min(std::max(std::floor(double{x}), -2147483648.0), 2147483647.0));
+}
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }

@@ -5,6 +5,8 @@
 #include "torch/cuda_tensors.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_checks.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_grad_kernels.cuh"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_warp_kernels.cuh"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_warp_weight_grad_kernels.cuh"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_weight_grad_kernels.cuh"
 
 namespace vfi::cuda {
@@ -58,12 +60,29 @@ DeformArgsGpu deform_args(const DeformGeometry& g, const Tensor& input, const Te
 }
 
 template <class T, class F>
-Tensor pack_weight(const Tensor& weight, const DeformGeometry& g, bool transposed, cudaStream_t stream) {
-  const PackedWeights p = packed_weights<F>(g, transposed);
+Tensor pack_weight(const Tensor& weight, const DeformGeometry& g, const PackedWeights& p, cudaStream_t stream) {
   const Tensor packed = scratch<F>(weight, p.elements(g));
   launch_deform_pack(static_cast<const T*>(weight.const_data_ptr()), strides_of(weight), elements<F>(packed), g, p,
                      stream);
   return packed;
+}
+
+template <class T, class F>
+void convolve(const T* input, const Tensor& weight, T* out, const DeformArgsGpu& a, const Epilogue& epilogue,
+              cudaStream_t stream) {
+  if constexpr (kTensorCores<F>) {
+    if (by_warps<T, F>(a, input)) {
+      const PackedWeights p = packed_weights<F>(a.g, false, false);
+      const std::optional<WeightLines> in_place =
+          std::is_same_v<T, F> ? lines_in_place(a.g, strides_of(weight), weight.const_data_ptr()) : std::nullopt;
+      const Tensor lines = in_place ? weight : pack_weight<T, F>(weight, a.g, p, stream);
+      launch_deform_warps(input, static_cast<const F*>(lines.const_data_ptr()), in_place ? *in_place : lines_of(p, a.g), out, a,
+                          epilogue, stream);
+      return;
+    }
+  }
+  const Tensor packed = pack_weight<T, F>(weight, a.g, packed_weights<F>(a.g, false), stream);
+  launch_deform(input, elements<F>(packed), out, a, epilogue, stream);
 }
 
 Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor weight, Maybe bias, Integers stride,
@@ -87,9 +106,8 @@ Tensor modulated_deform_conv2d(Tensor input, Tensor offset, Maybe mask, Tensor w
                  using T = decltype(element);
                  using F = decltype(factor);
                  const Tensor x = turned<T>(input, device.stream);
-                 const Tensor packed = pack_weight<T, F>(weight, g, false, device.stream);
-                 launch_deform(static_cast<const T*>(x.const_data_ptr()), elements<F>(packed),
-                               static_cast<T*>(out.mutable_data_ptr()), args, epilogue, device.stream);
+                 convolve<T, F>(static_cast<const T*>(x.const_data_ptr()), weight, static_cast<T*>(out.mutable_data_ptr()), args,
+                                epilogue, device.stream);
                });
   device.check_launches();
   return out;
@@ -116,7 +134,7 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
     for (const Tensor& t : {grads.offset, grads.mask}) clear(t.mutable_data_ptr(), t.numel() * t.element_size(), stream);
     return;
   }
-  const Tensor packed = pack_weight<T, F>(weight, a.g, true, stream);
+  const Tensor packed = pack_weight<T, F>(weight, a.g, packed_weights<F>(a.g, true), stream);
   const int64_t channels = (a.g.C + 3) / 4 * 4, count = need.input ? a.in.pixels() * channels : 0;
   const int64_t integers = deterministic ? count * Bits<A>::kParts : 0;
   const Tensor sums = scratch<A>(weight, count), fixed = scratch<int64_t>(weight, integers), ranges = scratch<Ranges>(weight, 1);
@@ -142,11 +160,22 @@ void column_gradients(const T* grad_out, const T* input, const Tensor& weight, c
 template <class T, class F>
 void weight_gradient(const T* grad_out, const T* input, const DeformArgsGpu& a, const Tensor& grad,
                      cudaStream_t stream) {
+  const auto add = [&](int64_t parts, auto&& launch) {
+    const Tensor partial = scratch<Sum<F>>(grad, parts * grad.numel());
+    launch(elements<Sum<F>>(partial));
+    launch_deform_grad_weight_sum(elements<Sum<F>>(partial), static_cast<T*>(grad.mutable_data_ptr()), strides_of(grad), a.g,
+                                  parts, stream);
+  };
+  if constexpr (kColumnsTurned<F>) {
+    if (by_warps<T, F>(a, input) && a.wide_out) {
+      const WarpWeightParts parts = warp_weight_parts<F>(a);
+      return add(parts.parts, [&](float* to) { launch_deform_grad_weight_warps<T, F>(grad_out, input, to, a, parts, stream); });
+    }
+  }
   with_weight_parts<F>(a, [&](auto m, const WeightParts& parts) {
-    const Tensor partial = scratch<Sum<F>>(grad, parts.parts * grad.numel());
-    launch_deform_grad_weight<T, F, decltype(m)::value>(grad_out, input, elements<Sum<F>>(partial),
-                                                        static_cast<T*>(grad.mutable_data_ptr()), strides_of(grad), a,
-                                                        parts, stream);
+    add(parts.parts, [&](Sum<F>* to) {
+      launch_deform_grad_weight<T, F, decltype(m)::value>(grad_out, input, to, a, parts, stream);
+    });
   });
 }
 

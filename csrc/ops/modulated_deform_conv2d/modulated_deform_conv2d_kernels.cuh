@@ -1,4 +1,5 @@
-// Modulated deformable convolution on CUDA: the forward kernel. Formulas: modulated_deform_conv2d.h.
+// Modulated deformable convolution on CUDA: the forward kernel of any channels and factors, for what
+// modulated_deform_conv2d_warp_kernels.cuh does not take. Formulas: modulated_deform_conv2d.h.
 //
 // A block has some output pixels and M output channels of one group. It goes through the taps and, kChannels at a time, the input
 // channels of the group: it samples that piece of the columns into shared memory, loads the same piece of the weights, and
@@ -32,7 +33,7 @@ struct Forward {
 };
 
 // Sums that lie as To says, finished, to channels o ... of a tile of the output; N neighbours at once.
-template <int N, class To, class T, class A>
+template <class F, int N, class To, class T, class A>
 __device__ __forceinline__ void write_out(T* __restrict__ out, const A* sums, const DenseShape& shape, const Epilogue& epilogue,
                                           int64_t o, int rows, int pixels) {
   constexpr bool kLast = !To::kColumnInside;
@@ -48,23 +49,23 @@ __device__ __forceinline__ void write_out(T* __restrict__ out, const A* sums, co
       const Pack<A, kPart> part = load_pack<A, kPart>(sums + To::at(kLast ? m + i : m, kLast ? n : n + i));
 #pragma unroll
       for (int j = 0; j < kPart; ++j) {
-        const A sum = plain ? part.at[j] : finish<T>(epilogue, o + (kLast ? m + i + j : m), part.at[j]);
-        narrow(sum, values.at[i + j]);
+        const A sum = part.at[j] * A(kColumnUnit<F>);
+        narrow(plain ? sum : finish<T>(epilogue, o + (kLast ? m + i + j : m), sum), values.at[i + j]);
       }
     }
     store_pack(out + m * shape.channel_stride() + n * shape.pixel_stride(), values);
   }
 }
 
-template <class To, class Product, class T, class A>
+template <class F, class To, class Product, class T, class A>
 __device__ __forceinline__ void write_tile(Product& sums, A* shared, T* __restrict__ out, const DeformArgsGpu& a,
                                            const Epilogue& epilogue, int64_t o, int rows, int pixels) {
   sums.template store<To>(shared);
   __syncthreads();
   if (a.wide_out) {
-    write_out<16 / static_cast<int>(sizeof(T)), To>(out, shared, a.out, epilogue, o, rows, pixels);
+    write_out<F, 16 / static_cast<int>(sizeof(T)), To>(out, shared, a.out, epilogue, o, rows, pixels);
   } else {
-    write_out<1, To>(out, shared, a.out, epilogue, o, rows, pixels);
+    write_out<F, 1, To>(out, shared, a.out, epilogue, o, rows, pixels);
   }
 }
 
@@ -109,9 +110,9 @@ __global__ __launch_bounds__(kThreads, 2) void deform_kernel(const T* __restrict
   const int64_t o = int64_t{group} * a.group_out + first_out;
   out += tile.b * a.out.sample + o * a.out.channel_stride() + tile.first * a.out.pixel_stride();
   if (a.out.channels_last) {
-    write_tile<typename K::template Out<true>>(sums, shared->sums, out, a, epilogue, o, rows, tile.count);
+    write_tile<F, typename K::template Out<true>>(sums, shared->sums, out, a, epilogue, o, rows, tile.count);
   } else {
-    write_tile<typename K::template Out<false>>(sums, shared->sums, out, a, epilogue, o, rows, tile.count);
+    write_tile<F, typename K::template Out<false>>(sums, shared->sums, out, a, epilogue, o, rows, tile.count);
   }
 }
 
@@ -142,13 +143,18 @@ void launch_deform(const T* input, const F* weight, T* out, const DeformArgsGpu&
                    cudaStream_t stream) {
   if (a.out.elements() == 0) return;
   with_rows<F>(a.g.group_out(), [&](auto m) {
-    with_pack<T, F>(a, input, [&](auto n) {
+    const auto run = [&](auto n) {
       constexpr int M = decltype(m)::value, N = decltype(n)::value, kPixels = Forward<F, M>::kPixels;
       const int64_t blocks = a.g.B * a.tiles(kPixels) * a.g.groups * ceil_div(a.g.group_out(), M);
       constexpr size_t kBytes = shared_bytes<typename Forward<F, M>::Shared>();
       VFI_LAUNCH((deform_kernel<T, F, N, M>), Grid(blocks), kThreads, kBytes, stream, input, weight, out, a,
                  packed_weights<F>(a.g, false), piece_of(a.g, Forward<F, M>::kChannels, kSlots<F, kPixels>), epilogue);
-    });
+    };
+    if constexpr (kTensorCores<F>) {  // in packs they go to launch_deform_warps
+      run(std::integral_constant<int, 1>());
+    } else {
+      with_pack<T, F>(a, input, run);
+    }
   });
 }
 

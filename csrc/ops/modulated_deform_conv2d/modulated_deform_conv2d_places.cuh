@@ -2,8 +2,6 @@
 // kernels read channels_last images.
 #pragma once
 
-#include <cstring>
-
 #include "cuda/products.cuh"
 #include "sampling/gather.cuh"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d.h"
@@ -125,14 +123,10 @@ __device__ __forceinline__ Tap<A> tap_at(const DeformArgsGpu& a, const PixelAt& 
   return tap;
 }
 
-// The same bits as another type.
-template <class To, class From>
-__device__ __forceinline__ To bits_as(const From& from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  memcpy(&to, &from, sizeof to);
-  return to;
-}
+// What a column of 1 stands for. Rounded weights may be more than 1 together, and a mask be more than 1: half columns are kept
+// halved, so that those of the largest numbers, with masks below 2, are no infinities. The sums are doubled.
+template <class F>
+constexpr float kColumnUnit = std::is_same_v<F, Half> ? 2.0f : 1.0f;
 
 // What sampling needs of a tap, for all channels of an offset group. The weight of a corner is 0 where it is not used, and
 // only there. Half values are interpolated in pairs, in half precision: then it holds pairs.
@@ -143,7 +137,7 @@ struct alignas(2 * sizeof(Sum<F>)) DeformPlaceGpu {
 };
 template <>
 struct alignas(16) DeformPlaceGpu<Half> {
-  // Pairs: corners 0 and 1, 2 and 3, the mask twice. A mask that may be no half number is kept as a float.
+  // Pairs: corners 0 and 1, 2 and 3, halved; the mask twice. A mask that may be no half number is kept as a float.
   uint32_t upper, lower, mask, at;
 };
 
@@ -182,7 +176,8 @@ __device__ __forceinline__ DeformPlaceGpu<Half> half_place(const DeformArgsGpu& 
                                                            float m, bool half_mask) {
   const uint32_t least = (x.used[0] ? 1u : 0u) | (x.used[1] ? 0x10000u : 0u);  // of half numbers above 0
   const auto pair = [&](int j) {
-    const __half2 w = __floats2half2_rn(y.weight[j] * x.weight[0], y.weight[j] * x.weight[1]);
+    const float down = y.weight[j] / kColumnUnit<Half>;
+    const __half2 w = __floats2half2_rn(down * x.weight[0], down * x.weight[1]);
     return bits_as<uint32_t>(__hmax2(w, bits_as<__half2>(y.used[j] ? least : 0u)));
   };
   const float mask = y.reads && x.reads ? m : 0.0f;
@@ -192,6 +187,19 @@ __device__ __forceinline__ DeformPlaceGpu<Half> half_place(const DeformArgsGpu& 
 
 template <class F, int kPixels>
 constexpr int kSlots = sizeof(F) == 8 ? 5 : std::is_same_v<F, Half> && kPixels <= 64 ? 16 : 8;
+
+// Where a tap of an output pixel points, in offset group q.
+template <class F>
+__device__ __forceinline__ DeformPlaceGpu<F> place_at(const DeformArgsGpu& a, const PixelAt& p, int32_t q, const TapIndex& tap) {
+  if constexpr (std::is_same_v<F, Half>) {
+    float move[2];
+    const float mask = load_tap<F>(a, p, q, tap, move);
+    const HalfAxis down(move[0], p.y + tap.u * a.g.dilation_y, a.g.H), across(move[1], p.x + tap.v * a.g.dilation_x, a.g.W);
+    return half_place(a, down, across, mask, a.half_mask);
+  } else {
+    return place_of<F>(a, tap_at<F>(a, p, q, tap, p.inside));
+  }
+}
 
 // Where the pixels of a tile point, for some taps and offset groups: for every tap from `t` on, `slots` groups from `q` on.
 template <class F, int kPixels>
@@ -209,41 +217,10 @@ class DeformPlaces {
     const int lane = threadIdx.x / kPixels, all = taps * slots;
     DeformPlaceGpu<F>* to = at(lane) + threadIdx.x % kPixels;
     TapIndex tap(a.g, t);
-    if constexpr (std::is_same_v<F, Half>) {
-      if (a.halves) return find_halves(to, a, p, tap, all, q, slots, lane);
-    }
 #pragma unroll 1
     for (int index = lane, slot = lane; index < all; index += kLanes, slot += kLanes, to += kLanes * kPixels) {
       while (slot >= slots) slot -= slots, tap.advance(a.g);
-      if constexpr (std::is_same_v<F, Half>) {
-        float move[2];
-        const float mask = load_tap<F>(a, p, q + slot, tap, move);
-        const HalfAxis across(move[1], p.x + tap.v * a.g.dilation_x, a.g.W);
-        *to = half_place(a, HalfAxis(move[0], p.y + tap.u * a.g.dilation_y, a.g.H), across, mask, a.half_mask);
-      } else {
-        *to = place_of<F>(a, tap_at<F>(a, p, q + slot, tap, p.inside));
-      }
-    }
-  }
-
- private:
-  static __device__ __forceinline__ void find_halves(DeformPlaceGpu<F>* to, const DeformArgsGpu& a, const PixelAt& p,
-                                                     TapIndex tap, int all, int32_t q, int slots, int lane) {
-    const int64_t channel = (q + lane) * a.taps + tap.t, step = kLanes * a.taps;
-    const char *offset = p.offset + 2 * channel * a.offset_bytes, *mask = p.mask + channel * a.mask_bytes;
-    int32_t y = p.y + tap.u * a.g.dilation_y, x = p.x + tap.v * a.g.dilation_x;
-#pragma unroll 1
-    for (int index = lane, slot = lane; index < all; index += kLanes, slot += kLanes, to += kLanes * kPixels) {
-      while (slot >= slots) {
-        slot -= slots, tap.advance(a.g);
-        const int64_t back = 1 - slots * a.taps;
-        offset += 2 * back * a.offset_bytes, mask += back * a.mask_bytes;
-        y = p.y + tap.u * a.g.dilation_y, x = p.x + tap.v * a.g.dilation_x;
-      }
-      const auto load = [](const char* at) { return widen<float>(*reinterpret_cast<const Half*>(at)); };
-      const HalfAxis down(load(offset), y, a.g.H), across(load(offset + a.offset_bytes), x, a.g.W);
-      *to = half_place(a, down, across, load(mask), true);
-      offset += 2 * step * a.offset_bytes, mask += step * a.mask_bytes;
+      *to = place_at<F>(a, p, q + slot, tap);
     }
   }
 };

@@ -1,5 +1,5 @@
-// The gradient of modulated_deform_conv2d.h for the weight on CUDA, all sums in a fixed order. A block samples a piece of the
-// columns for a fixed part of the pixels and multiplies; another kernel adds the parts in order.
+// The gradient of modulated_deform_conv2d.h for the weight on CUDA, all sums in a fixed order, for any channels and factors. A
+// block samples a piece of the columns for a fixed part of the pixels and multiplies; another kernel adds the parts in order.
 #pragma once
 
 #include <algorithm>
@@ -81,7 +81,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   partial += (((index * g.groups + group) * a.taps + t) * a.group_in + c) * a.group_out + first_out;
   for (int e = threadIdx.x; e < M * count; e += kThreads) {
     const int m = e % M, column = e / M;
-    if (m < rows) partial[int64_t{column} * a.group_out + m] = shared->sums[K::Out::at(m, column)];
+    if (m < rows) partial[int64_t{column} * a.group_out + m] = shared->sums[K::Out::at(m, column)] * Sum<F>(kColumnUnit<F>);
   }
 }
 
@@ -122,8 +122,8 @@ void with_weight_parts(const DeformArgsGpu& a, Run&& run) {
 }
 
 template <class T, class F, int M>
-void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partial, T* grad, const Strides& strides,
-                               const DeformArgsGpu& a, const WeightParts& w, cudaStream_t stream) {
+void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partial, const DeformArgsGpu& a,
+                               const WeightParts& w, cudaStream_t stream) {
   const int64_t blocks = w.parts * w.rows * w.pieces * a.g.groups * a.g.taps();
   if (blocks == 0) return;
   with_pack<T, F>(a, input, [&](auto n) {
@@ -131,9 +131,15 @@ void launch_deform_grad_weight(const T* grad_out, const T* input, Sum<F>* partia
     VFI_LAUNCH((deform_grad_weight_kernel<T, F, decltype(n)::value, M>), Grid(blocks), kThreads, kBytes, stream, grad_out,
                input, partial, a, w);
   });
-  const int64_t count = a.g.C_out * a.g.group_in() * a.g.taps();
-  VFI_LAUNCH((deform_grad_weight_sum_kernel<T, Sum<F>>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream,
-             static_cast<const Sum<F>*>(partial), grad, strides, a.g, w.parts);
+}
+
+template <class T, class A>
+void launch_deform_grad_weight_sum(const A* partial, T* grad, const Strides& strides, const DeformGeometry& g, int64_t parts,
+                                   cudaStream_t stream) {
+  const int64_t count = g.C_out * g.group_in() * g.taps();
+  if (count == 0) return;
+  VFI_LAUNCH((deform_grad_weight_sum_kernel<T, A>), grid_size(ceil_div(count, kThreads)), kThreads, 0, stream, partial, grad,
+             strides, g, parts);
 }
 
 }  // namespace vfi::cuda
