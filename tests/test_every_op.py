@@ -14,11 +14,17 @@ from vfi_kernels import backends
 from vfi_kernels.testing import map_tensors, tensors
 
 
+def is_repeated(item):
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    return given.get("entries") == "random" and given["case"] in first_cases()
+
+
 def is_nightly(item):
-    """The reference is held to itself in float64: the first case of each op shows most of that, as of every op."""
+    """The reference is held to itself in float64: the first case of each op shows most of that, as of every op. Every
+    entry of a Jacobian is for first cases, by day, and for the others by night."""
     given = item.callspec.params if hasattr(item, "callspec") else {}
     first = given.get("case") in first_cases() or item.originalname == "test_agrees_with_the_oracle"
-    return given.get("backend") == "reference" and not first
+    return not first and (given.get("backend") == "reference" or given.get("entries") == "every")
 
 
 @every_case
@@ -117,7 +123,9 @@ def test_mixed_dtypes(case, backend, image_dtype, other_dtype):
 
 @every_case
 @pytest.mark.parametrize("backend_name", ["cpp", pytest.param("reference", marks=pytest.mark.slow)])
-def test_gradcheck(case, backend_name):
+@pytest.mark.parametrize("entries", ["every", "random"])
+def test_gradcheck(case, backend_name, entries):
+    """Of every entry of the Jacobian, where they are few; or of one random direction."""
     arguments = map_tensors(lambda t: t.requires_grad_(), make(case, (1, 2, 4, 5), torch.float64))
     if not case.smooth:  # the metric's derivative counts the shift as constant: held to the oracle by other tests
         arguments = (*arguments[:-1], arguments[-1].detach())
@@ -129,12 +137,10 @@ def test_gradcheck(case, backend_name):
             outs = tensors(case.call(*map_tensors(lambda _: next(remaining), arguments)))
             return tuple(torch.where(o.isfinite(), o, 0) for o in outs)  # -inf marks holes of the log-weight
 
-        # Of an op's first case every entry of the Jacobian, where they are few; otherwise one random direction. The
-        # second one has a row for each argument and each output.
-        entries, first = sum(t.numel() for t in flat), case in first_cases()
-        outputs = sum(t.numel() for t in call(*flat))
-        assert gradcheck(call, flat, fast_mode=entries > 120 or not first)
-        assert gradgradcheck(call, flat, fast_mode=entries + outputs > 200 or not first)
+        # The second Jacobian has a row for each argument and each output.
+        count, outputs = sum(t.numel() for t in flat), sum(t.numel() for t in call(*flat))
+        assert gradcheck(call, flat, fast_mode=entries == "random" or count > 120)
+        assert gradgradcheck(call, flat, fast_mode=entries == "random" or count + outputs > 200)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES.values() if not c.linear], ids=lambda c: c.name)

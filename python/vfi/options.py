@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -182,7 +181,6 @@ class TrainingOptions(Options):
     data: ClassVar[str] = "Vimeo90K's folder, or a folder of folders with im1, im2, im3 (.png)"
 
 
-@cache
 def options_of(options: type[Options]) -> tuple[Option, ...]:
     """What the fields say, in their order.
 

@@ -8,12 +8,12 @@ namespace vfi::cuda {
 
 // One axis of a tap: the factors of its two pixels, 0 outside; whether the second is inside, where its factor may be 0.
 template <class A>
-struct TapAxis {
+struct PlaceAxis {
   uint32_t at;
   A weight[2];
   bool in1;
 
-  __device__ __forceinline__ TapAxis(A f, int32_t x, int32_t size) {
+  __device__ __forceinline__ PlaceAxis(A f, int32_t x, int32_t size) {
     const Axis<A> axis = split_axis(f, 0);
     at = static_cast<uint32_t>(axis.at) + static_cast<uint32_t>(x);
     in1 = at + 1 < static_cast<uint32_t>(size);
@@ -27,7 +27,7 @@ struct TapAxis {
 
 template <class A>
 struct TapCorners {
-  TapAxis<A> y, x;
+  PlaceAxis<A> y, x;
   uint32_t at;  // pixels from (-1, -1) to corner 0
   A mask;       // 0 where no corner is inside, whatever the mask holds
 
