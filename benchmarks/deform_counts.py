@@ -55,12 +55,16 @@ def print_counts(kernels: list[dict], pixels: int, least: int | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=MODES, nargs="+", default=MODES)
-    parser.add_argument("--dtype", choices=DTYPES, default="float16")
-    parser.add_argument("--layout", choices=LAYOUTS, default="channels_last")
-    parser.add_argument("--parts", type=int, default=8, help="offset groups")
-    parser.add_argument("--blocks", type=int, default=64, help="of each launch")
-    parser.add_argument("--whole", help="another size, all blocks: only so are sectors right")
+    parser.add_argument("--mode", choices=MODES, nargs="+", default=MODES, help="what is counted (default: all)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of all tensors (default: float16)")
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, default="channels_last", help="of all tensors (default: channels_last)"
+    )
+    parser.add_argument("--parts", type=int, default=8, help="offset groups (default: 8)")
+    parser.add_argument("--blocks", type=int, default=64, help="of each launch (default: 64)")
+    parser.add_argument(
+        "--whole", help="another size, all blocks, since only so are sectors right (default: 1x64x256x448, some blocks)"
+    )
     options = parser.parse_args()
     size = tuple(map(int, options.whole.split("x"))) if options.whole else SIZE
     torch.manual_seed(0)

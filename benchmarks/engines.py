@@ -27,13 +27,13 @@ import torch
 from plain_networks import in_plain_torch, plain
 from torch import Tensor, nn
 
-from vfi.commands.memory import keep_blocks
 from vfi.data.synthetic import triplet
 from vfi.engines.choice import decibels
 from vfi.engines.machine import Machine
 from vfi.engines.plans import built, plans
 from vfi.engines.stop import quiet
 from vfi.errors import UserError
+from vfi.files.allocator import keep_blocks
 from vfi.files.images import to_array, write_image
 from vfi.models import apr_vfi, ebme, rife
 from vfi.models.interpolator import Interpolator

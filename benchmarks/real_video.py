@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from clips import CLIPS, fetch, frames
 
-from vfi.commands.memory import keep_blocks
 from vfi.evaluation.metrics import compare
+from vfi.files.allocator import keep_blocks
 from vfi.models.pictures import Pictures
 from vfi.models.registry import load_model
 from vfi_kernels.bench.report import text_table

@@ -28,9 +28,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `vfi` does, before tor
 import torch
 
 from vfi.commands import interpolate_video
-from vfi.commands.memory import keep_blocks
 from vfi.commands.video_plan import VideoJob
 from vfi.engines.plans import Plan, built
+from vfi.files.allocator import keep_blocks
 from vfi.files.images import to_tensor
 from vfi.models import rife
 from vfi.models.interpolator import Interpolator, interpolate_many
@@ -189,9 +189,15 @@ def main() -> None:
     parser.add_argument("--memory", type=int, metavar="N", help="of N tiny frames instead (default: rates)")
     parser.add_argument("--network", action="store_true", help="with RIFE 4.25 instead (default: rates)")
     parser.add_argument("--threads", type=int, default=2, help="of the network (default 2)")
+    parser.add_argument(
+        "--give-back",
+        action="store_true",
+        help="free memory goes back to the system, as it does without vfi.files.allocator",
+    )
     parser.add_argument("--preset", help="of x264, with --network (default: that of vfi)")
     options = parser.parse_args()
-    keep_blocks()
+    if not options.give_back:
+        keep_blocks()
     torch.set_num_threads(options.threads)
     if options.memory:
         memory(options.memory)

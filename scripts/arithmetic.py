@@ -129,9 +129,11 @@ def print_passes() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--op", nargs="+", default=())
-    parser.add_argument("--dtype", nargs="+", default=("float32", "float16"))
-    parser.add_argument("--mode", nargs="+", default=("forward", "backward"))
+    parser.add_argument("--op", nargs="+", default=(), help="names of ops (default: all)")
+    parser.add_argument("--dtype", nargs="+", default=("float32", "float16"),
+                        help="default: %(default)s")  # fmt: skip
+    parser.add_argument("--mode", nargs="+", default=("forward", "backward"),
+                        help="default: %(default)s")  # fmt: skip
     asked = parser.parse_args()
     columns = ("case", "dtype", "mode", "kernel", "instructions", "operations", "ratio")
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))

@@ -1,7 +1,6 @@
 """Shared fixtures: every backend that can run here, fresh memory full of NaN, a fixed seed."""
 
 import contextlib
-import gc
 import os
 from collections import Counter
 
@@ -85,16 +84,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=list(repeated))
         items[:] = [item for item in items if item not in repeated]
     items.sort(key=lambda item: "test_triton_aot" not in item.nodeid)
-
-
-def pytest_collection_finish() -> None:
-    """The tests themselves stay: each later gc.collect(), and each fork, leaves them alone."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # libraries that count what is left of them at the end are content
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

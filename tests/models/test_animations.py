@@ -9,8 +9,6 @@ from video_runs import refused, run
 from vfi.files.images import write_image
 from vfi.video.animation import AnimationReader, is_animation, moves
 
-pytestmark = pytest.mark.usefixtures("mean_frames")
-
 SIDE = 48
 LENGTHS = [40, 40, 80, 40, 40]  # milliseconds
 

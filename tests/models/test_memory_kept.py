@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import ctypes, resource
-from vfi.commands import memory
+from vfi.files import allocator
 {call}
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -36,13 +36,31 @@ def taken_anew(call: str, size: int) -> float:
 @pytest.mark.parametrize("size", [40, 300])
 def test_large_blocks_are_kept(size):
     assert taken_anew("", size) > 3  # what is gained; if this fails, the module is not needed any more
-    assert taken_anew("memory.keep_blocks()", size) < 0.1
+    assert taken_anew("allocator.keep_blocks()", size) < 0.1
+
+
+KEPT = """
+from vfi.files import allocator
+allocator.keep_blocks()
+import torch
+from vfi.networks.memory import peak_bytes
+half = [torch.ones(20 << 20, dtype=torch.uint8) for _ in range(10)]
+last = torch.ones(1 << 20, dtype=torch.uint8)
+del half  # free, and below what is not
+print(*(peak_bytes(lambda: torch.ones(size << 20, dtype=torch.uint8), "cpu") / (size << 20) for size in (30, 100)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told so")
+def test_memory_is_measured_all_the_same():
+    done = subprocess.run([sys.executable, "-c", KEPT], check=True, capture_output=True, text=True)
+    assert all(0.95 < float(share) < 1.3 for share in done.stdout.split()), done.stdout
 
 
 def test_the_command_says_so(monkeypatch):
-    from vfi.commands import memory, program
+    from vfi.commands import program
 
     called = []
-    monkeypatch.setattr(memory, "keep_blocks", lambda: called.append(True))
+    monkeypatch.setattr(program, "keep_blocks", lambda: called.append(True))
     assert program.exit_code("vfi", lambda: None) == 0
     assert called

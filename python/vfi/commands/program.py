@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import NoReturn
 from unicodedata import category
 
-from vfi.commands import memory
 from vfi.commands.outputs import unheard
 from vfi.errors import UserError
+from vfi.files.allocator import keep_blocks
 from vfi.files.interrupts import stopped_once
 
 _NO_MEMORY = re.compile(
@@ -33,7 +33,7 @@ def exit_code(program: str, action: Callable[[], None], interrupted: str = "inte
     """
     # Before torch is loaded: threads that spin while they wait take the CPU from each other and from all else that runs
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    memory.keep_blocks()
+    keep_blocks()
     with unheard():
         try:
             with stopped_once():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from vfi.files.allocator import blocks_given_back
+
 _SELF = Path("/proc/self")
 
 
@@ -25,9 +27,10 @@ def peak_bytes(action: Callable[[], object], device: str) -> int | None:
         return torch.cuda.max_memory_allocated(device) - before
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # what is free already would be used without being seen
-    before_it = _status("VmRSS") if _forget_peak() else None
-    action()
-    after = _status("VmHWM")
+    with blocks_given_back():
+        before_it = _status("VmRSS") if _forget_peak() else None
+        action()
+        after = _status("VmHWM")
     return None if before_it is None or after is None else after - before_it
 
 

@@ -1,0 +1,36 @@
+"""How glibc hands memory out to this process. Elsewhere nothing here does anything."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+# mallopt's names in malloc.h. Above the one free memory goes back to the system, above the other blocks have their own.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_NEVER, _USUAL, _SOON = 2**31 - 1, 32 << 20, 64 << 10  # bytes; glibc comes to the usual ones by itself
+_kept = False
+
+
+def keep_blocks() -> None:
+    """For commands, which work on large pictures over and over: glibc gives blocks of more than 32 MB, a picture's
+    worth, back to the system each time, which clears every page of them when they are taken again. They are kept
+    instead, up to 2 GB each."""
+    global _kept
+    _kept = True
+    _set(_NEVER)
+
+
+@contextmanager
+def blocks_given_back() -> Iterator[None]:
+    """Inside, what is taken counts in the size of the process, and what is free does not."""
+    _set(_SOON)
+    try:
+        yield
+    finally:
+        _set(_NEVER if _kept else _USUAL)
+
+
+def _set(most: int) -> None:
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, most)
+        mallopt(_TRIM_THRESHOLD, most)
