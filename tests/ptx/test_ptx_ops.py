@@ -10,6 +10,7 @@ from op_calls import CASES, first_cases, make
 from vfi_kernels.bench import simulator
 from vfi_kernels.testing import map_tensors
 
+pytestmark = pytest.mark.usefixtures("kernels")
 SHAPE = (2, 6, 11, 37)
 LAYOUTS = {"nchw": lambda t: t, "channels_last": channels_last}
 BY_DAY = {(torch.float32, "nchw", "atomic"), (torch.float16, "channels_last", "deterministic")}

@@ -14,13 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 
 from vfi_kernels import backends
 from vfi_kernels._options import with_words
-from vfi_kernels._types import Function
+from vfi_kernels._types import Foreign, Function
 from vfi_kernels.bench import simulator
 
 FORMATS = {"i1": "?", "u1": "?", "i32": "i", "u32": "I", "i64": "q", "u64": "Q", "fp32": "f", "fp64": "d"}
@@ -62,7 +61,7 @@ class Launches:
         self.module, self.folder, self.compile_only = module, folder, compile_only
         self.loaded: dict[str, int] = {}  # parameters of each kernel
 
-    def __call__(self, function: Any, *args: object, grid: Any, warmup: bool, **options: object) -> object:
+    def __call__(self, function: Foreign, *args: object, grid: Foreign, warmup: bool, **options: object) -> object:
         kernel = self.compile_only(function, *args, grid=grid, warmup=True, **options)
         name = f"{kernel.metadata.name}_{kernel.hash[:12]}"
         if name not in self.loaded:
@@ -77,7 +76,7 @@ class Launches:
         self.module.run(name, blocks, [32 * kernel.metadata.num_warps, 1, 1], kernel.metadata.shared, packed)
         return kernel
 
-    def load(self, name: str, kernel: Any) -> int:
+    def load(self, name: str, kernel: Foreign) -> int:
         """Under a name of its own, with what ptxas says; how many parameters it has."""
         from triton import knobs
 
