@@ -14,6 +14,7 @@ from tiny_videos import make
 
 from vfi.commands.main import main
 from vfi.files.images import write_image
+from vfi.video.demux import Demuxer
 
 pytestmark = pytest.mark.usefixtures("mean_frames")
 
@@ -93,12 +94,36 @@ def test_the_cause_is_said(tmp_path, capsys, name):
     assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
-def test_encrypted(tmp_path, capsys):
+@pytest.mark.parametrize("turn", range(8))
+def test_encrypted(tmp_path, capsys, turn):
+    """Each time with other numbers, of some of which a decoder makes pictures without complaint."""
     plain, path = make(tmp_path / "plain.mp4", 5), tmp_path / "in.mp4"
     key = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76" * 16, "-encryption_kid", "a7" * 16]
     subprocess.run(["ffmpeg", "-loglevel", "error", "-i", plain, "-c", "copy", *key, path], check=True)
     assert main(["probe", str(path)]) == 2
     assert "it is encrypted; only who has the key can play it" in capsys.readouterr().err
+
+
+def test_an_encrypted_packet_is_a_damaged_one(tmp_path, capsys, monkeypatch):
+    """Whatever a decoder would make of it."""
+    path = make(tmp_path / "in.mp4", 5)
+    seen = []
+
+    def decode(self, packet, before=Demuxer.decode):
+        if packet is None or len(seen) % 5 != 2:
+            seen.append(packet)
+            return before(self, packet)
+        seen.append(packet)
+        return before(self, Sealed())
+
+    monkeypatch.setattr(Demuxer, "decode", decode)
+    assert main(["interpolate", str(path), "-o", str(tmp_path / "out.mkv"), "--quiet"]) == 3
+    assert "1 damaged packet" in capsys.readouterr().err
+
+
+class Sealed:
+    def has_sidedata(self, kind):
+        return kind == "encryption_info"
 
 
 @pytest.mark.parametrize("given", [b"", b"a letter"])

@@ -3,6 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
+from errno import EBADMSG
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -31,12 +32,13 @@ class Demuxer:
 
     `failure` says why the file could not be read to its end. `reached` is how far its streams go, of those read so far.
     `sound`: packets of sound and subtitles and their times, if they are wanted, until someone takes them. `covers`:
-    pictures that are no video, as they are coded, by their stream's index.
+    pictures that are no video, as they are coded, by their stream's index. `encrypted`: a picture was, so far.
     """
 
     def __init__(self, path: Path, *, sound: bool = False) -> None:
         self.path = path
         self.failure: str | None = None
+        self.encrypted = False
         self.reached = Fraction(0)
         self.sound: dict[int, deque[tuple[Fraction, Packet[AudioStream]]]] = {}
         self.covers: dict[int, bytes] = {}
@@ -113,7 +115,11 @@ class Demuxer:
                 yield cast("Packet[VideoStream]", packet)
 
     def decode(self, packet: "Packet[VideoStream] | None") -> "list[VideoFrame]":
-        """The frames that a packet brings; None: those at the end."""
+        """The frames that a packet brings; None: those at the end. An encrypted one, of which a decoder may make
+        something without complaint, is a damaged one."""
+        if packet is not None and packet.has_sidedata("encryption_info"):
+            self.encrypted = True
+            raise require("av").InvalidDataError(EBADMSG, "it is encrypted")
         return self._decoder.decode(packet)
 
     def next_packet(self) -> bool:

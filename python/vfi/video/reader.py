@@ -100,8 +100,8 @@ class VideoReader:
             self._frames = self._interlacing.whole(chain(head, raw))
             head = list(islice(self._frames, _HEAD))
             if not head:
-                codec, damaged = self.demuxer.video.codec_context.codec.canonical_name, self.shortfall.damaged
-                raise no_frame(path, codec, damaged, self.demuxer.failure)
+                demuxer, codec = self.demuxer, self.demuxer.video.codec_context.codec.canonical_name
+                raise no_frame(path, codec, self.shortfall.damaged, demuxer.failure, demuxer.encrypted)
         except BaseException:
             self.close()
             raise

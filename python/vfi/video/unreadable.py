@@ -119,12 +119,12 @@ def no_video(path: Path, kinds: Iterable[str]) -> UserError:
     return UserError(f"{name_of(path)} has no video in it, {f'only {others}' if others else 'nor sound'}")
 
 
-def no_frame(path: Path, codec: str, came: int, failure: str | None) -> UserError:
+def no_frame(path: Path, codec: str, came: int, failure: str | None, encrypted: bool) -> UserError:
     """came: packets of the video that came, of which none could be decoded."""
     for cause, known in ((INDEX_BEHIND, failure == INDEX_BEHIND), (_ANIMATION, path == STREAM and codec == "webp")):
         if known:
             return UserError(f"cannot read {name_of(path)} as a video: {cause}")
-    if _is_encrypted(path):
+    if encrypted or _is_encrypted(path):
         why = "it is encrypted; only who has the key can play it"
     elif came:
         why = f"{counted(came, 'packet')} of {codec} came, damaged"
