@@ -266,6 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--uhd", action="store_true", help="peak memory of RIFE 4.25 at 3840x2160, and nothing else")
     parser.add_argument("--startup", action="store_true", help="seconds until the first frame, and nothing else")
     parser.add_argument("--choice", action="store_true", help="seconds of the choice of auto, and nothing else")
+    parser.add_argument(
+        "--keep", action="store_true", help="memory that is free is kept, for every engine, as the command `vfi` does"
+    )
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -283,7 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.choice:
         choice(options.network, sizes)
         return
-    keep_blocks()  # as `vfi` does
+    if options.keep:
+        keep_blocks()
     torch.set_num_threads(memory.THREADS)
     rows = [row for name in options.network for size in sizes for row in measure(name, size, options)]
     if options.json:
