@@ -37,7 +37,7 @@ class Clip:
     Attributes:
         member: the end of its path in the package.
         digest: the first digits of its SHA-256, after it was unpacked.
-        cuts: first and last frame of what is measured, within a scene. None: nothing, the clip is there to train on.
+        cuts: first and last frame of what is measured, within a scene; none: the clip is there to train on.
     """
 
     name: str

@@ -8,13 +8,15 @@ python benchmarks/deform_counts.py [--mode columns] [--dtype float32] [--layout 
 """
 
 import argparse
+import contextlib
 
 import torch
 from torch import Tensor
 
 from vfi_kernels import modulated_deform_conv2d
 from vfi_kernels.bench.jobs import DTYPES, LAYOUTS
-from vfi_kernels.bench.simulate import plain
+from vfi_kernels.bench.measure import deterministically
+from vfi_kernels.bench.simulate import in_any_order, plain
 from vfi_kernels.bench.simulator import simulated
 from vfi_kernels.ops.modulated_deform_conv2d.cases import make_inputs
 
@@ -25,17 +27,13 @@ MODES = ("forward", "columns", "weight")
 def count(arguments: list[Tensor], mode: str, blocks: int, deterministic: bool) -> list[dict]:
     """The kernels of one call."""
     leaves = [t.detach().requires_grad_(mode == ("weight" if n == 3 else "columns")) for n, t in enumerate(arguments)]
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(deterministic)
-    try:
-        with simulated("9.0", ["modulated_deform_conv2d"], races=False, sample=blocks) as counts:
-            out = modulated_deform_conv2d(*leaves, padding=1)
-            if mode != "forward":
-                counts.forget()
-                torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], torch.randn_like(out))
-            return counts.kernels()
-    finally:
-        torch.use_deterministic_algorithms(before)
+    way = deterministically(contextlib.nullcontext) if deterministic else in_any_order()
+    with way, simulated("9.0", ["modulated_deform_conv2d"], races=False, sample=blocks) as counts:
+        out = modulated_deform_conv2d(*leaves, padding=1)
+        if mode != "forward":
+            counts.forget()
+            torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], torch.randn_like(out))
+        return counts.kernels()
 
 
 def print_counts(kernels: list[dict], pixels: int, least: int | None) -> None:

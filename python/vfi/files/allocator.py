@@ -21,8 +21,10 @@ def keep_blocks() -> None:
 
 @contextmanager
 def blocks_given_back() -> Iterator[None]:
-    """Inside, what is taken counts in the size of the process, and what is free does not."""
+    """Inside, what is taken counts in the size of the process, and what is free does not, from before either."""
     _set(_SOON)
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         yield
     finally:

@@ -1,9 +1,7 @@
 """How much memory something takes."""
 
-import ctypes
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -25,8 +23,6 @@ def peak_bytes(action: Callable[[], object], device: str) -> int | None:
         action()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what is free already would be used without being seen
     with blocks_given_back():
         before_it = _status("VmRSS") if _forget_peak() else None
         action()
