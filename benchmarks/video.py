@@ -128,7 +128,8 @@ def with_network(count: int, turns: int, preset: str | None) -> None:
 
         def network() -> None:
             with torch.inference_mode():
-                for first, second in pairwise(frames):
+                # Tensors of their own: the model keeps what it encoded of a frame for as long as the frame is there.
+                for first, second in pairwise(frame.clone() for frame in frames):
                     interpolate_many(model, first, second, [0.5])
 
         runs: dict[str, Callable[[], None]] = {
