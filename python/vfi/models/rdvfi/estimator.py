@@ -9,7 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 import vfi_kernels as vk
-from vfi.networks.layers import conv
+from vfi.networks.layers import PReLU, conv
 from vfi.options import whole
 
 FEATURE_SCALE = 2  # features are at twice the resolution of the latents
@@ -40,7 +40,7 @@ class ResBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(width, width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1)
-        self.relu = nn.PReLU(width)
+        self.relu = PReLU(width)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.relu(x + self.conv2(self.conv1(x)))
@@ -57,13 +57,13 @@ class LatentFeatures(nn.Sequential):
             ResBlock(width),
             nn.Conv2d(width, FEATURE_SCALE**2 * width, 3, 1, 1),
             nn.PixelShuffle(FEATURE_SCALE),
-            nn.PReLU(width),
+            PReLU(width),
         )
 
 
 def trunk(inputs: int, width: int) -> nn.Sequential:
     """1x1 to 2 width, then 3x3 convolutions to width."""
-    first = nn.Sequential(nn.Conv2d(inputs, 2 * width, 1), nn.PReLU(2 * width))
+    first = nn.Sequential(nn.Conv2d(inputs, 2 * width, 1), PReLU(2 * width))
     return nn.Sequential(
         first, conv(2 * width, 2 * width), conv(2 * width, width * 3 // 2), conv(width * 3 // 2, width)
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import vfi_kernels as vk
 from vfi.models.rife4.family import Encoder, Network
 from vfi.networks import sized_inference
-from vfi.networks.layers import channels, resized
+from vfi.networks.layers import PReLU, channels, resized
 
 LARGE = 32.0  # pixels: see Network.widens
 
@@ -66,7 +66,7 @@ class Block(nn.Module):
         self.lastconv: nn.Module = nn.Sequential(last, nn.PixelShuffle(2)) if network.shuffled else last
 
     def layer(self, inputs: int, c: int, stride: int = 1) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(inputs, c, 3, stride, 1), nn.PReLU(c) if self.sums else slope())
+        return nn.Sequential(nn.Conv2d(inputs, c, 3, stride, 1), PReLU(c) if self.sums else slope())
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv0(x)
