@@ -75,24 +75,23 @@ __global__ __launch_bounds__(kThreads, kAdacofResident<A>) void adacof_grad_scat
   });
 }
 
-// The same in fixed point. kFinite: so are all numbers.
-template <bool kFinite, class W, class A>
+// The same of the first kChannels channels of the group in fixed point; those that the image has not are 0. kFinite: so are all
+// numbers.
+template <bool kFinite, int kChannels, class W, class A>
 __device__ __forceinline__ void scatter_fixed(const AdacofSums<A>& to, const AdacofArgsGpu& a, const AdacofPlace& at,
                                               const A (&upstream)[kAdacofGroup]) {
   using Packs = AdacofPack<unsigned long long>;
   const int64_t first = (at.b * a.groups() + at.part) * a.in_plane(), second = kAdacofGroup * to.packs;
   Packs* const fixed = to.fixed + first;
   const A scale = power_of_2<A>(to.exponent());
-  const int32_t left = a.channels - at.part * kAdacofGroup;
   for_each_tap<W>(a, at, [&](const AdacofTaps<W>& taps, int32_t y, int32_t x) {
     QuickTap<A> tap(a, taps, y, x);
-    A g[kAdacofGroup];
+    A g[kChannels];
 #pragma unroll
-    for (int n = 0; n < kAdacofGroup; ++n) g[n] = tap.weight * scale * upstream[n];
+    for (int n = 0; n < kChannels; ++n) g[n] = tap.weight * scale * upstream[n];
     scatter_tap(fixed, a, tap, [&](Packs* corner, A weight) {
 #pragma unroll
-      for (int n = 0; n < kAdacofGroup; ++n) {
-        if (n >= left) continue;
+      for (int n = 0; n < kChannels; ++n) {
         const A share = weight * g[n];
         if (kFinite || finite(share)) add_fixed(corner->at + n, second, share);
         else atomicAdd(to.sums[corner - to.fixed].at + n, share);
@@ -108,8 +107,9 @@ __global__ __launch_bounds__(kThreads, kAdacofResident<A>) void adacof_grad_fixe
   if (!adacof_place(a, a.groups(), at)) return;
   A upstream[kAdacofGroup];
   load_upstream(upstream, grad_out + at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x, a, at.part);
-  if (to.ranges->odd == 0) scatter_fixed<true, W>(to, a, at, upstream);
-  else scatter_fixed<false, W>(to, a, at, upstream);
+  if (to.ranges->odd != 0) scatter_fixed<false, kAdacofGroup, W>(to, a, at, upstream);
+  else if (a.channels - at.part * kAdacofGroup < kAdacofGroup) scatter_fixed<true, kAdacofGroup - 1, W>(to, a, at, upstream);
+  else scatter_fixed<true, kAdacofGroup, W>(to, a, at, upstream);
 }
 
 // How large the factors of all sums get. `packed`: grad_out is aligned to 16 bytes.
