@@ -40,9 +40,10 @@ __global__ __launch_bounds__(kThreads, 4) void lookup_pool_kernel(LookupLevel fr
                                                                int64_t pixels, int64_t channels, int pack) {
   const int64_t pixel = int64_t{blockIdx.x} * (kThreads / kPoolLanes) + threadIdx.x / kPoolLanes;
   if (pixel >= pixels) return;
-  const int64_t row = pixel / to.width, x = pixel - row * to.width, b = row / to.height, y = row - b * to.height;
-  const int64_t down = from.width * channels;
-  const S* at = static_cast<const S*>(from.data) + (b * from.height + 2 * y) * down + 2 * x * channels;
+  const int64_t row = pixel / to.width, x = pixel - row * to.width, down = from.width * channels;
+  int64_t upper = 2 * row;
+  if (from.height % 2 != 0) upper += row / to.height;  // the last row of each sample has no partner
+  const S* at = static_cast<const S*>(from.data) + upper * down + 2 * x * channels;
   const int c = threadIdx.x % kPoolLanes * pack;
   pooled += pixel * channels + c, at += c;
   if (pack == kPoolPack<S>) pool_channels<kPoolPack<S>>(at, at + down, channels, pooled, channels - c);
