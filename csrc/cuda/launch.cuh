@@ -7,6 +7,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "base/host_device.h"
 #include "base/indexing.h"
@@ -42,6 +43,17 @@ inline dim3 checked_grid(const Grid& g) {
   }
   return {static_cast<unsigned>(g.x), static_cast<unsigned>(g.y), static_cast<unsigned>(g.z)};
 }
+
+// The number of a block as a place in several dimensions, the innermost one first; `rest` is the place in the outermost.
+template <class I>
+struct Digits {
+  I rest;
+  __device__ __forceinline__ std::make_signed_t<I> next(I size) {
+    const I at = rest % size;
+    rest /= size;
+    return at;
+  }
+};
 
 // A tensor whose dtype and strides are known at run time only: flow, metric, mask and their gradients. Reading it costs
 // one uniform branch; a template for each dtype would multiply the number of kernels by four.

@@ -84,20 +84,25 @@ __device__ __forceinline__ Place place(const PixelGrid& g) {
   return p;
 }
 
-// Sums each value over the lanes of a pixel, in the order of the lanes; lane 0 gets the result. Every thread of the
-// block has to call it, once.
-template <bool kLast, class A, int N>
-__device__ __forceinline__ void sum_over_lanes(const Place& p, A (&values)[N]) {
+// join(one, other) of each value over the lanes of a pixel, in the order of the lanes; lane 0 gets the result. Every thread of
+// the block has to call it, once.
+template <bool kLast, class V, int N, class Join>
+__device__ __forceinline__ void join_lanes(const Place& p, V (&values)[N], Join&& join) {
   if (p.lanes == 1) return;
-  VFI_DYNAMIC_SHARED(A, shared);
+  VFI_DYNAMIC_SHARED(V, shared);
   const int pixels = kThreads / p.lanes;
   const int pixel = kLast ? threadIdx.y : threadIdx.y * blockDim.x + threadIdx.x;
   for (int n = 0; n < N; ++n) shared[(n * p.lanes + p.lane) * pixels + pixel] = values[n];
   __syncthreads();
   if (p.lane != 0) return;
   for (int n = 0; n < N; ++n) {
-    for (int i = 1; i < p.lanes; ++i) values[n] += shared[(n * p.lanes + i) * pixels + pixel];
+    for (int i = 1; i < p.lanes; ++i) values[n] = join(values[n], shared[(n * p.lanes + i) * pixels + pixel]);
   }
+}
+
+template <bool kLast, class A, int N>
+__device__ __forceinline__ void sum_over_lanes(const Place& p, A (&values)[N]) {
+  join_lanes<kLast>(p, values, [](A one, A other) { return one + other; });
 }
 
 template <class T, class A, int R, int M>

@@ -6,13 +6,6 @@
 
 namespace vfi::cuda {
 
-// Whether a position that is not yet compared with the image has all four corners in it, each with a weight.
-template <class A>
-__device__ __forceinline__ bool is_whole(const Axis<A>& x, const Axis<A>& y, int32_t height, int32_t width) {
-  return (static_cast<uint32_t>(x.at) < static_cast<uint32_t>(width - 1)) &  // one branch, not four
-         (static_cast<uint32_t>(y.at) < static_cast<uint32_t>(height - 1)) & (x.l > A(0)) & (y.l > A(0));
-}
-
 // One axis of a position between two pixels of the image, and only of such a one: pixel `at` and its weight r, pixel at + 1 and
 // its weight l. What split_axis() gives, in fewer instructions.
 template <class A>

@@ -117,11 +117,23 @@ VFI_HOST_DEVICE bool is_dim(Division rule, A weight) {
   return rule == Division::kZero && !(std::abs(weight) < kHole<A>) && std::abs(weight) < kDim<A>;
 }
 
-// Times kNoise |g out|: what is rounding in dot, of a pixel with the share p of D.
+// What is rounding in a product g out.
+template <class T, class A>
+VFI_HOST_DEVICE A noise_of(A product) {
+  return A(kNoise<T>) * std::abs(product);
+}
+
+// The same of all products, from that of two parts of them.
+template <class T, class A>
+VFI_HOST_DEVICE A joined_noise(A one, A other) {
+  return !kRounded<T> ? one + other : one < other ? other : one;
+}
+
+// Whether dot is only rounding, of a pixel with the share p of D; noise is that of all its products g out.
 template <class A>
-VFI_HOST_DEVICE A rounding_terms(A p, int most) {
+VFI_HOST_DEVICE bool is_rounding(A dot, A noise, A p, int most) {
   const A terms = A(5) + A(1) / std::abs(p);
-  return terms < A(most) ? terms : A(most);
+  return std::abs(dot) < noise * (terms < A(most) ? terms : A(most));
 }
 
 // Whether dot may be rounding for the most part, of a pixel with the share p of D and the weight w.
@@ -130,9 +142,12 @@ VFI_HOST_DEVICE bool is_doubtful(A p, A w) {
   return std::abs(A(1) - std::abs(p)) < A(kNearlyAlone) && w < A(kThin);
 }
 
+// Times kNoise |g out|, at most: what is rounding in dot. `rounded`: an input is of a half type.
+VFI_INLINE int most_of(bool rounded) { return rounded ? kMostRounded : kMost; }
+
 // Times kNoise |c g out|: what is in doubt.
-VFI_INLINE int doubt_of(Division rule, bool summed) {
-  return rule == Division::kAdd ? 0 : summed ? kDoubtSummed : kDoubt;
+VFI_INLINE int doubt_of(Division rule, bool rounded, bool summed) {
+  return rounded || rule == Division::kAdd ? 0 : summed ? kDoubtSummed : kDoubt;
 }
 
 }  // namespace VFI_LEVEL

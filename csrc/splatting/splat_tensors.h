@@ -34,6 +34,10 @@ inline bool needs_float64(const std::vector<Tensor>& images, const Tensor& motio
   return std::any_of(images.begin(), images.end(), is_double) || is_double(motion) || (metric && is_double(*metric));
 }
 
+inline bool has_half(const std::vector<Tensor>& images) {
+  return std::any_of(images.begin(), images.end(), [](const Tensor& t) { return t.element_size() == 2; });
+}
+
 // The metric of a mode that takes one, beside the input `first`.
 inline void check_metric(const char* op, const SplatRules& m, const std::optional<Tensor>& metric,
                          const Tensor& first) {

@@ -65,9 +65,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> adacof_grad(Tensor grad_out, Tensor i
   if (need_image) {
     grad_image = empty(image, {image.size(0), image.size(1), image.size(2), image.size(3)}, image.scalar_type());
     const Tensor sums = empty_packs(image, args);
-    launch_adacof_grad_image(g.const_data_ptr(), sums.mutable_data_ptr(), dtype_of(image), deterministic, args,
-                             device.stream);
-    finish_sums(device, sums, grad_image, MemoryFormat::Contiguous, compute_type(image, args) == ScalarType::Double);
+    const bool wide = compute_type(image, args) == ScalarType::Double;
+    const Tensor fixed = scratch<char>(image, deterministic ? adacof_fixed_bytes(args, wide) : 0);
+    const Tensor ranges = scratch<AdacofRanges>(image, 1);
+    launch_adacof_grad_image(g.const_data_ptr(), sums.mutable_data_ptr(), deterministic ? fixed.mutable_data_ptr() : nullptr,
+                             elements<AdacofRanges>(ranges), dtype_of(image), args, device.stream);
+    finish_sums(device, sums, grad_image, MemoryFormat::Contiguous, wide);
     grad_image = with_layout(grad_image, layout_of(image));
   }
   const Tensor grad_weights = empty_for(weights, need_weights), grad_vertical = empty_for(offsets_vertical, need_vertical);

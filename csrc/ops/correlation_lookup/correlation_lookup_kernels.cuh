@@ -23,7 +23,6 @@ struct LaneShape {
   static constexpr bool kFull = kFull_;
 };
 
-
 struct LookupArgsGpu {
   LookupLevel levels[kMostLevels];
   const void* first;     // [B, H, W, C]
@@ -220,24 +219,13 @@ __device__ __forceinline__ void multiply_window(const LookupArgsGpu& a, const Lo
   }
 }
 
-// S: the elements of this level.
-template <class T, class S, class A, class Lanes>
-__global__ __launch_bounds__(kThreads, 2) void lookup_kernel(LookupArgsGpu a, T* __restrict__ out, int32_t number,
-                                                          bool channels_last) {
-  VFI_DYNAMIC_SHARED(A, shared);
-  __shared__ WindowGpu<A> windows[kMostLookupPixels];
-  const LookupPlace at(a);
-  const int32_t n = a.side(), box = a.box();
-  WindowGpu<A> w{};
-  if (at.pixel < a.plane()) w = window_of<A>(a, at.b, at.pixel, number);
-  if (threadIdx.x % kPixelLanes == 0) windows[at.own] = w;
-  if (a.channels == 0) {
-    for (int32_t k = threadIdx.x; k < at.pixels * box; k += blockDim.x) shared[k] = A(0);
-  }
-  multiply_window<Lanes, T, S>(a, a.levels[number], at, w, shared + at.own * box);
-  __syncthreads();
+// Level `number` of the windows of a block.
+template <class T, class A>
+__device__ __forceinline__ void blend_windows(const LookupArgsGpu& a, const LookupPlace& at, const A* shared,
+                                              const WindowGpu<A>* windows, T* __restrict__ out, int32_t number,
+                                              bool channels_last) {
   const A scale = lookup_scale<A>(a);
-  const int32_t first_plane = number * n * n, threads = blockDim.x;
+  const int32_t n = a.side(), box = a.box(), first_plane = number * n * n, threads = blockDim.x;
   for (int32_t e = threadIdx.x; e < n * n * at.pixels; e += threads) {
     const int32_t p = channels_last ? e / (n * n) : e % at.pixels, d = channels_last ? e % (n * n) : e / at.pixels;
     if (at.begin + p >= a.plane()) continue;
@@ -245,6 +233,30 @@ __global__ __launch_bounds__(kThreads, 2) void lookup_kernel(LookupArgsGpu a, T*
     const int64_t to = channels_last ? (at.b * a.plane() + at.begin + p) * a.planes() + first_plane + d
                                      : (at.b * a.planes() + first_plane + d) * a.plane() + at.begin + p;
     out[to] = narrow_to<T>(value);
+  }
+}
+
+// All levels, one after another: `first` comes from memory once.
+template <class T, class A, class Lanes>
+__global__ __launch_bounds__(kThreads, sizeof(A) == 8 ? 1 : 2) void lookup_kernel(LookupArgsGpu a, T* __restrict__ out,
+                                                                                bool channels_last) {
+  VFI_DYNAMIC_SHARED(A, shared);
+  __shared__ WindowGpu<A> windows[kMostLookupPixels];
+  const LookupPlace at(a);
+  A* const products = shared + at.own * a.box();
+#pragma unroll 1
+  for (int32_t number = 0; number < a.count; ++number) {
+    WindowGpu<A> w{};
+    if (at.pixel < a.plane()) w = window_of<A>(a, at.b, at.pixel, number);
+    if (threadIdx.x % kPixelLanes == 0) windows[at.own] = w;
+    if (a.channels == 0) {
+      for (int32_t k = threadIdx.x; k < at.pixels * a.box(); k += blockDim.x) shared[k] = A(0);
+    }
+    if (std::is_same_v<T, A> || number > 0) multiply_window<Lanes, T, A>(a, a.levels[number], at, w, products);
+    else multiply_window<Lanes, T, T>(a, a.levels[number], at, w, products);
+    __syncthreads();
+    blend_windows(a, at, shared, windows, out, number, channels_last);
+    __syncthreads();
   }
 }
 
@@ -268,11 +280,7 @@ inline void launch_lookup(const LookupArgsGpu& a, void* out, Dtype dtype, bool w
     const int pixels = lookup_pixels(each), threads = pixels * kPixelLanes;
     const Grid blocks = lookup_blocks(a, pixels);
     with_lanes<A>(a, [&](auto lanes) {
-      using Lanes = decltype(lanes);
-      VFI_LAUNCH((lookup_kernel<T, T, A, Lanes>), blocks, threads, pixels * each, stream, a, to, 0, channels_last);
-      for (int32_t level = 1; level < a.count; ++level) {
-        VFI_LAUNCH((lookup_kernel<T, A, A, Lanes>), blocks, threads, pixels * each, stream, a, to, level, channels_last);
-      }
+      VFI_LAUNCH((lookup_kernel<T, A, decltype(lanes)>), blocks, threads, pixels * each, stream, a, to, channels_last);
     });
   });
 }

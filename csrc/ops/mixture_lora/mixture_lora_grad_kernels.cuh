@@ -40,13 +40,9 @@ __global__ __launch_bounds__(kThreads, 3) void lora_grad_kernel(const F* __restr
   using Shared = LoraGradShared<F>;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const int64_t down = (ranks + kRanks - 1) / kRanks, across = (side + kTile - 1) / kTile;
-  int64_t index = blockIdx.x;
-  const auto next = [&](int64_t size) {
-    const int64_t at = index % size;
-    index /= size;
-    return at;
-  };
-  const int64_t column = next(across) * kTile, j = next(down) * kRanks, entry = next(t.shape.entries), part = index;
+  Digits<int64_t> block{blockIdx.x};
+  const int64_t column = block.next(across) * kTile, j = block.next(down) * kRanks, entry = block.next(t.shape.entries);
+  const int64_t part = block.rest;
   const int rows = static_cast<int>(min(ranks - j, int64_t{kRanks}));
   const int width = static_cast<int>(min(side - column, int64_t{kTile}));
   const int64_t step = 2 * t.shape.rank, half = entry == 0 ? 0 : t.shape.rank;

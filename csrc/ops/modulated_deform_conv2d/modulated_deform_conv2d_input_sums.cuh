@@ -28,15 +28,12 @@ struct FixedPoint {
   int exponent;  // of the scale
   bool finite;   // so is every m w_k G
 
-  // The largest power of 2 for which no sum of m w_k G overflows, where w_k is up to 1. One bit is for the sign, one for the
-  // rounding of G. The scale times m does not overflow either.
+  // Of sums of m w_k G, where w_k is up to 1.
   template <class A>
   static __device__ __forceinline__ FixedPoint of(const InputSums& to, const DeformArgsGpu& a) {
-    const auto bits = [](int range) { return range == 0 ? 0 : range - kRangeBias; };
-    const int mask = a.mask.data == nullptr ? 1 : bits(to.ranges->mask);
-    const int grad = bits(to.ranges->grad_out) + bits(to.ranges->weight);
-    const int exponent = min(61 - to.terms - grad - mask, Bits<A>::kLargest - max(mask, 0));
-    return {max(exponent, -Bits<A>::kLargest), to.ranges->odd == 0 && grad < Bits<A>::kBias};
+    const int mask = a.mask.data == nullptr ? 1 : bits_of_range(to.ranges->mask);
+    const int grad = bits_of_range(to.ranges->grad_out) + bits_of_range(to.ranges->weight);
+    return {exponent_of_scale<A>(to.terms, mask, grad), to.ranges->odd == 0 && grad < Bits<A>::kBias};
   }
 };
 
@@ -49,15 +46,6 @@ class InputSumsAt {
   int64_t second_;               // to float64's second integers
   A scale_ = A(1);
   bool finite_ = true;
-
-  __device__ __forceinline__ void add_fixed(unsigned long long* at, A scaled) const {
-    const long long whole = std::llrint(scaled);
-    atomicAdd(at, static_cast<unsigned long long>(whole));
-    if constexpr (Bits<A>::kParts == 2) {
-      const A rest = (scaled - static_cast<A>(whole)) * A(4294967296.0);
-      atomicAdd(at + second_, static_cast<unsigned long long>(std::llrint(rest)));
-    }
-  }
 
   // add(where, values) for each four of N channels, or each one, of the corners that are used; `to` is sums_ or fixed_.
   template <class E, class Corners, int N, class Add>
@@ -104,13 +92,13 @@ class InputSumsAt {
     } else if (finite_) {
       for_each(fixed_, corners, c, grad, [&](unsigned long long* at, const auto& v) {
 #pragma unroll
-        for (const A x : v) add_fixed(at++, x);
+        for (const A x : v) add_fixed(at++, second_, x);
       });
     } else {
       for_each(fixed_, corners, c, grad, [&](unsigned long long* at, const auto& v) {
 #pragma unroll
         for (const A x : v) {
-          if (finite(x)) add_fixed(at, x);
+          if (finite(x)) add_fixed(at, second_, x);
           else atomicAdd(sums_ + (at - fixed_), x);
           ++at;
         }
@@ -142,22 +130,13 @@ class FinishedSums {
   }
   // Four from element i on, which is a multiple of 4. What is not finite is among the sums in floating point.
   __device__ __forceinline__ Pack<A, 4> at(int64_t i) const {
-    using Two = Pack<long long, 2>;
     Pack<A, 4> values{};
     if (!point_.finite) values = load_pack<A, 4>(static_cast<const A*>(to_.sums) + i);
     if (to_.fixed == nullptr) return values;
-    const Two* const fixed = reinterpret_cast<const Two*>(to_.fixed + i);
+    const Pack<A, 4> fixed = fixed_sums<A, 4>(to_.fixed + i, to_.elements);
 #pragma unroll
-    for (int n = 0; n < 4; n += 2) {
-      const Two whole = fixed[n / 2];
-      Two rest{};
-      if constexpr (Bits<A>::kParts == 2) rest = *reinterpret_cast<const Two*>(to_.fixed + to_.elements + i + n);
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        A value = static_cast<A>(whole.at[m]);
-        if constexpr (Bits<A>::kParts == 2) value += static_cast<A>(rest.at[m]) * A(1.0 / 4294967296.0);
-        if (values.at[n + m] == A(0)) values.at[n + m] = value * unit_;
-      }
+    for (int n = 0; n < 4; ++n) {
+      if (values.at[n] == A(0)) values.at[n] = fixed.at[n] * unit_;
     }
     return values;
   }

@@ -79,19 +79,15 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_warps_kernel(c
   using Shared = typename K::Shared;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  int32_t index = static_cast<int32_t>(blockIdx.x);
-  const auto next = [&](int32_t size) {
-    const int32_t at = index % size;
-    index /= size;
-    return at;
-  };
-  const int32_t first_out = next(w.rows) * K::kOut, first_piece = next(w.pieces) * K::kPieces;
-  const int32_t group = next(static_cast<int32_t>(g.groups)), rows = min(a.group_out - first_out, K::kOut);
+  Digits<int32_t> block{static_cast<int32_t>(blockIdx.x)};
+  const int32_t first_out = block.next(w.rows) * K::kOut, first_piece = block.next(w.pieces) * K::kPieces;
+  const int32_t group = block.next(static_cast<int32_t>(g.groups)), part = block.rest;
+  const int32_t rows = min(a.group_out - first_out, K::kOut);
   const int32_t warp = threadIdx.x / 32, piece = first_piece + warp % K::kPieces;
   const TapIndex tap(g, piece / w.each);
   const int32_t c = piece % w.each * K::kPiece, first = group * a.group_in + c, count = a.group_in - c;
   const int32_t lane = threadIdx.x % 32, own = lane % 4 * K::Sampler::kPack;
-  const int64_t tiles = a.tiles(K::kPixels), begin = index * w.tiles_of_part, end = min(begin + w.tiles_of_part, g.B * tiles);
+  const int64_t tiles = a.tiles(K::kPixels), begin = part * w.tiles_of_part, end = min(begin + w.tiles_of_part, g.B * tiles);
   F *left = shared->in.factors.left, *right = shared->in.factors.right;
   WarpPlaces<F, K::kHalf>& places = shared->in.places[warp];
   places.begin();
@@ -122,7 +118,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_warps_kernel(c
   }
   sums.template store<typename K::Out>(shared->sums);
   __syncthreads();
-  partial += (index * g.groups + group) * a.taps * a.group_in * a.group_out + first_out;
+  partial += (part * g.groups + group) * a.taps * a.group_in * a.group_out + first_out;
   store_partial<K, F>(partial, shared->sums, a, w, first_piece, rows);
 }
 

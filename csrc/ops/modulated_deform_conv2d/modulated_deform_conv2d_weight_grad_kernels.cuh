@@ -41,18 +41,13 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   constexpr int kPixels = K::kPixels;
   VFI_DYNAMIC_SHARED(Shared, shared);
   const DeformGeometry& g = a.g;
-  int32_t index = static_cast<int32_t>(blockIdx.x);
-  const auto next = [&](int32_t size) {
-    const int32_t at = index % size;
-    index /= size;
-    return at;
-  };
-  const int32_t first_out = next(w.rows) * M, c = next(w.pieces) * w.step, t = next(a.taps);
-  const int32_t group = next(static_cast<int32_t>(g.groups));
+  Digits<int32_t> block{static_cast<int32_t>(blockIdx.x)};
+  const int32_t first_out = block.next(w.rows) * M, c = block.next(w.pieces) * w.step, t = block.next(a.taps);
+  const int32_t group = block.next(static_cast<int32_t>(g.groups)), part = block.rest;
   const int32_t first = group * a.group_in + c, q = first / a.offset_channels, o = group * a.group_out + first_out;
   const int count = min(a.group_in - c, w.step), rows = min(a.group_out - first_out, M);
   const int slots = (first + count - 1) / a.offset_channels - q + 1;
-  const int64_t tiles = a.tiles(kPixels), all = g.B * tiles, begin = index * w.tiles_of_part;
+  const int64_t tiles = a.tiles(kPixels), all = g.B * tiles, begin = part * w.tiles_of_part;
   const int64_t end = min(begin + w.tiles_of_part, all);
   F *left = shared->in.factors.left, *right = shared->in.factors.right;
   typename K::Product sums;
@@ -78,7 +73,7 @@ __global__ __launch_bounds__(kThreads, 2) void deform_grad_weight_kernel(const T
   }
   sums.template store<typename K::Out>(shared->sums);
   __syncthreads();
-  partial += (((index * g.groups + group) * a.taps + t) * a.group_in + c) * a.group_out + first_out;
+  partial += (((part * g.groups + group) * a.taps + t) * a.group_in + c) * a.group_out + first_out;
   for (int e = threadIdx.x; e < M * count; e += kThreads) {
     const int m = e % M, column = e / M;
     if (m < rows) partial[int64_t{column} * a.group_out + m] = shared->sums[K::Out::at(m, column)] * Sum<F>(kColumnUnit<F>);

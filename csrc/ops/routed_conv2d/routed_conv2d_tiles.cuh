@@ -14,13 +14,10 @@ struct RoutedTileGpu {
 };
 
 __device__ __forceinline__ RoutedTileGpu routed_tile(const RoutedArgsGpu& a, uint32_t index) {
-  const auto next = [&](uint32_t size) {
-    const uint32_t at = index % size;
-    index /= size;
-    return static_cast<int32_t>(at);
-  };
-  const int32_t column = next(a.cut.across), row = next(a.cut.down), right = next(a.phases()), down = next(a.phases());
-  return {int64_t{index} * a.cut.items, routed_phase(a, down), routed_phase(a, right), row * a.cut.height,
+  Digits<uint32_t> tile{index};
+  const int32_t column = tile.next(a.cut.across), row = tile.next(a.cut.down);
+  const int32_t right = tile.next(a.phases()), down = tile.next(a.phases());
+  return {int64_t{tile.rest} * a.cut.items, routed_phase(a, down), routed_phase(a, right), row * a.cut.height,
           column * a.cut.width.divisor};
 }
 

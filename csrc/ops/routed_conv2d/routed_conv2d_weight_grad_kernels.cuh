@@ -144,15 +144,11 @@ __device__ __forceinline__ void store_parts(const RoutedArgsGpu& a, const Routed
 template <class F>
 __device__ __forceinline__ RoutedWeightBlock routed_weight_block(const RoutedArgsGpu& a, const RoutedParts& w) {
   using Tile = RoutedWeightTile<F>;
-  int32_t index = static_cast<int32_t>(blockIdx.x);
-  const auto next = [&](int32_t size) {
-    const int32_t at = index % size;
-    index /= size;
-    return at;
-  };
-  const int32_t n = next(w.rows) * Tile::kOut, c = next(w.pieces) * Tile::kIn, first = next(w.groups) * Tile::kTapRows;
-  const RoutedPhaseGpu x_axis = routed_phase(a, next(a.phases())), y_axis = routed_phase(a, next(a.phases()));
-  return {n, c, index, {y_axis, x_axis, first, min(y_axis.taps - first, Tile::kTapRows)}};
+  Digits<int32_t> block{static_cast<int32_t>(blockIdx.x)};
+  const int32_t n = block.next(w.rows) * Tile::kOut, c = block.next(w.pieces) * Tile::kIn;
+  const int32_t first = block.next(w.groups) * Tile::kTapRows;
+  const RoutedPhaseGpu x_axis = routed_phase(a, block.next(a.phases())), y_axis = routed_phase(a, block.next(a.phases()));
+  return {n, c, block.rest, {y_axis, x_axis, first, min(y_axis.taps - first, Tile::kTapRows)}};
 }
 
 // The tables of a block.

@@ -12,6 +12,12 @@ namespace vfi::cuda {
 using Bounds = Pack<int32_t, 4>;
 constexpr int32_t kNoBound = std::numeric_limits<int32_t>::max();
 
+// A tile of targets: wide, for a row of 32 pixels lands across two tiles of 32 columns. Rows, for all groups of channels that it
+// has at a time.
+constexpr int kTileColumns = 64;
+template <class A>
+constexpr int kTileRows = sizeof(A) == 8 ? 4 : 8;
+
 constexpr int64_t kMostVisits = 16;  // of a row, on average
 constexpr int32_t kBlockRows = 32, kGroupColumns = 8, kGroupRows = 4;  // of rows of pixels; of blocks
 
@@ -21,7 +27,7 @@ struct BoundsTree {
   Bounds* of_rows;                    // [B, rows, columns, kBlockRows]
   Bounds* of_blocks;                  // [B, rows, columns]
   Bounds* of_groups;                  // [B, group_rows, group_columns]
-  unsigned long long* visits;         // of rows of pixels to tiles of 32 x 16 targets; null: nobody counts
+  unsigned long long* visits;         // of rows of pixels to tiles of float; null: nobody counts
 
   VFI_HOST_DEVICE int64_t blocks() const { return static_cast<int64_t>(rows) * columns; }
   VFI_HOST_DEVICE int64_t groups() const { return static_cast<int64_t>(group_rows) * group_columns; }
@@ -43,10 +49,10 @@ inline BoundsTree bounds_tree(const ScatterArgsGpu& s) {
 // Those of one pixel, which may be further out than where it lands: its cell has a corner in the target.
 template <class A>
 __device__ __forceinline__ Bounds bounds_of(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
-  const Position<A> split = split_position(flow, y, x);
-  int32_t at_x = split.x.at, at_y = split.y.at;
+  const InnerPosition<A> at(s, flow, y, x);
+  int32_t at_x = at.x.at, at_y = at.y.at;
   if (s.padding != Padding::kZeros) {
-    const Landing<A> landing = land_at(s, split, y, x, flow);
+    const Landing<A> landing = land_at(s, at, y, x, flow);
     at_x = landing.x, at_y = landing.y;
   }
   const bool near = (static_cast<uint32_t>(at_x) + 1 <= static_cast<uint32_t>(s.target_W)) &
@@ -90,8 +96,9 @@ __device__ __forceinline__ Bounds bounds_of_warp(Bounds bounds) {
 // How many tiles a row may land on.
 __device__ __forceinline__ int32_t visits_of(const ScatterArgsGpu& s, const Bounds& row) {
   if (row.at[0] == kNoBound) return 0;
-  const int32_t left = max(row.at[0], 0) / 32, right = min(1 - row.at[2], s.target_W - 1) / 32;
-  const int32_t top = max(row.at[1], 0) / 16, bottom = min(1 - row.at[3], s.target_H - 1) / 16;
+  constexpr int kRows = kTileRows<float>;
+  const int32_t left = max(row.at[0], 0) / kTileColumns, right = min(1 - row.at[2], s.target_W - 1) / kTileColumns;
+  const int32_t top = max(row.at[1], 0) / kRows, bottom = min(1 - row.at[3], s.target_H - 1) / kRows;
   return (right - left + 1) * (bottom - top + 1);
 }
 

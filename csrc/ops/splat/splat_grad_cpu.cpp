@@ -126,10 +126,8 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(const Tensors& grad_outs, const M
   for (size_t i = 0; i < inputs.size(); ++i) {
     call.add_input(inputs[i], grad_outs[i], divides ? &outs[i] : nullptr, need_inputs ? &grad_inputs[i] : nullptr);
   }
-  a.most = kMost, a.doubt = doubt_of(m.division, summed || inputs.size() > 1);
-  for (const Tensor& x : inputs) {
-    if (x.element_size() == 2) a.most = kMostRounded, a.doubt = 0;
-  }
+  const bool rounded = has_half(inputs);
+  a.most = most_of(rounded), a.doubt = doubt_of(m.division, rounded, summed || inputs.size() > 1);
   call.run();
   if (need_flow) grad_flow = with_layout(grad_flow, layout_of(flow));
   return {grad_inputs, grad_flow, grad_metric};

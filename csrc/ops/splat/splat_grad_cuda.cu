@@ -54,7 +54,8 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor gr
   check_saved(grad_outs, grad_weight, inputs, outs, weight, shift, nothing(flow, type), m.mode);
   const Tensor saved_weight = torch::stable::contiguous(weight), saved_shift = torch::stable::contiguous(shift);
   SplatGradArgsGpu a = grad_args(s, m, saved_weight, saved_shift);
-  a.doubt = doubt_of(m.division, summed || inputs.size() > 1);
+  const bool rounded = has_half(inputs);
+  a.most = most_of(rounded), a.doubt = doubt_of(m.division, rounded, summed || inputs.size() > 1);
   const bool needs_metric = need_metric && metric.has_value(), moves = need_flow || needs_metric;
   Tensor grad_flow = empty_for(flow, need_flow);
   Tensor grad_metric = needs_metric ? empty_for(*metric) : nothing(flow, flow.scalar_type());
@@ -62,10 +63,13 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor gr
   if (needs_metric) a.grad_metric = mutable_view_of(grad_metric);
   std::optional<Tensor> partial, direct;
   if (moves && inputs.size() > 1) {
-    partial = empty(flow, {s.B, 3, s.H, s.W}, type);
+    partial = empty(flow, {s.B, 8, s.H, s.W}, type);
     a.partial = {partial->mutable_data_ptr()};
   }
-  if (grad_weight && m.mode != Mode::kSum) direct = torch::stable::contiguous(*grad_weight);
+  if (grad_weight && m.mode != Mode::kSum) {
+    direct = torch::stable::contiguous(*grad_weight);
+    a.grad_weight = {direct->const_data_ptr()};
+  }
   Tensors grad_inputs;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const MemoryFormat layout = layout_of(inputs[i]);
@@ -77,7 +81,6 @@ std::tuple<Tensors, Tensor, Tensor> splat_grad(Tensors grad_outs, MaybeTensor gr
     a.shape = dense_shape_of(x, layout);
     a.first = i == 0;
     a.last = i + 1 == inputs.size();
-    a.grad_weight = {a.first && direct ? direct->const_data_ptr() : nullptr};
     launch_splat_grad(g.const_data_ptr(), moves ? x.const_data_ptr() : nullptr,
                       moves && out ? out->const_data_ptr() : nullptr,
                       need_inputs ? grad_inputs[i].mutable_data_ptr() : nullptr, dtype_of(x), a, device.stream);

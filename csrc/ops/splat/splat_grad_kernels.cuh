@@ -7,8 +7,8 @@
 //   grad_x      = sum_k w_k e_k / q_k g[k]
 //   grad_flow   = sum_k dw_k (e_k / q_k dot_k + e_k grad_weight[k])
 //   grad_metric = sum_k w_k (the same), times 1 / e in mode linear
-//   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k]), where what is only rounding of out counts
-//                 as 0 (splat_rules.h), channel by channel, and so does an input's gradient that may be rounding
+//   dot_k       = sum over inputs and channels of g[k] (x - dq/dD out[k]), 0 where it is only rounding of out, and so is
+//                 a gradient that may be (splat_rules.h)
 //
 // Work: a gather with the threads of the warp kernels (sampling/gather.cuh); one launch for each input. w e / q is formed
 // first, because it is at most 1 where 1 / q alone may overflow. Every sum has a fixed order: deterministic.
@@ -25,12 +25,11 @@ struct SplatGradArgsGpu {
   Division division;
   ConstNumbers weight;  // [B, 1, H, W]; data null in mode sum
   ConstNumbers shift;   // [B, 1, H, W]; softmax only
-  ConstNumbers
-      grad_weight;        // [B, 1, H, W]; data null where there is none, or where the launch for another input adds it
+  ConstNumbers grad_weight;  // [B, 1, H, W]; data null where there is none
   MutableView grad_flow;  // data null: not needed
   MutableView grad_metric;
-  Numbers partial;   // [B, 3, H, W]: grad_flow and grad_metric of the inputs before; data null for a single input
-  int doubt;         // times noise, of a nearly lone pixel: splat_rules.h
+  Numbers partial;   // [B, 8, H, W]: CornerDot of the inputs before; data null for a single input
+  int most, doubt;   // times noise that is rounding, at most, and of a nearly lone pixel: splat_rules.h
   bool first, last;  // input: starts from 0 instead of `partial`; writes the gradients instead of `partial`
 };
 
@@ -45,6 +44,7 @@ struct Targets {
   A e[4];
   A unit[4];        // d e / d metric
   A q[4];           // 0: this target has no gradient
+  A part[4];        // w e / q: at most 1
   bool follows[4];  // q grows with the weight
   bool alone[4];    // w e is all of q: x is out
   bool dim[4];      // the weight is so small that all but a lone pixel's may be rounding
@@ -80,32 +80,38 @@ __device__ __forceinline__ Targets<A> find_targets(const SplatGradArgsGpu& a, co
       t.e[k] = t.unit[k] = std::exp(below < A(0) ? below : A(0));
     }
     t.q[k] = A(1);
-    if (a.division == Division::kNone) continue;
-    const A weight = a.weight.as<A>()[target_offset(a, t, k)];
-    t.q[k] = divisor(a.division, weight);
-    t.follows[k] = divisor_moves(a.division, weight);
-    t.alone[k] = t.corner.used[k] && has_alone(a.division, weight, t.corner.weight[k] * t.e[k]);
-    t.dim[k] = !t.alone[k] && is_dim(a.division, weight);
+    if (a.division != Division::kNone) {
+      const A weight = a.weight.as<A>()[target_offset(a, t, k)];
+      t.q[k] = divisor(a.division, weight);
+      t.follows[k] = divisor_moves(a.division, weight);
+      t.alone[k] = t.corner.used[k] && has_alone(a.division, weight, t.corner.weight[k] * t.e[k]);
+      t.dim[k] = !t.alone[k] && is_dim(a.division, weight);
+    }
+    if (t.corner.used[k] && t.q[k] != A(0)) t.part[k] = t.corner.weight[k] * (t.e[k] / t.q[k]);
   }
   return t;
 }
 
-// grad_x of the channels of this lane, and their part of dot (sums 0 to 3) and of what may be rounding in it (4 to 7).
+// At a target: the sum of g (x - dq/dD out) over channels, and what is rounding in it.
+template <class A>
+struct CornerDot {
+  A sum, noise;
+};
+
+// Of two parts of the channels.
+template <class T, class A>
+__device__ __forceinline__ CornerDot<A> joined(const CornerDot<A>& one, const CornerDot<A>& other) {
+  return {one.sum + other.sum, joined_noise<T>(one.noise, other.noise)};
+}
+
+// grad_x of the channels of this lane, and their part of the dots.
 template <class Access, class T, class A>
 __device__ __forceinline__ void gather_channels(const T* grad_out, const T* values, const T* out, T* grad_values,
                                                 const SplatGradArgsGpu& a, const Place& p, const Targets<A>& t,
-                                                A (&sums)[8]) {
+                                                CornerDot<A> (&dots)[4]) {
   constexpr int N = Access::N;
   const DenseShape shape = a.shape.laid_out(Access::kLast);
   const int64_t own = shape.offset(p.b, p.y, p.x), target = shape.offset(p.b, t.y, t.x);
-  A part[4], noise[4];  // w e / q: at most 1; of out
-  bool doubtful[4];
-#pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    part[k] = t.corner.used[k] && t.q[k] != A(0) ? t.corner.weight[k] * (t.e[k] / t.q[k]) : A(0);
-    noise[k] = A(kNoise<T>) * rounding_terms(part[k], kRounded<T> ? kMostRounded : kMost);
-    doubtful[k] = !kRounded<T> && a.doubt > 0 && !t.alone[k] && is_doubtful(part[k], t.corner.weight[k]);
-  }
   for (int32_t channel = p.lane * N; channel < shape.channels; channel += p.lanes * N) {
     const int64_t step = channel * shape.channel_stride();
     Pack<T, N> g[4], o[4], x{};
@@ -120,12 +126,10 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
       for (int k = 0; k < 4; ++k) {
         if (!t.reads[k]) continue;
         const A upstream = widen<A>(g[k].at[n]);
-        if (part[k] != A(0)) sum += part[k] * upstream;
+        if (t.part[k] != A(0)) sum += t.part[k] * upstream;
         const A result = out != nullptr && t.follows[k] ? widen<A>(o[k].at[n]) : A(0);
-        const A difference = widen<A>(x.at[n]) - result;
-        const bool rounding = t.alone[k] || std::abs(difference) < noise[k] * std::abs(result);
-        sums[k] += upstream * (rounding ? A(0) : difference);
-        if (doubtful[k]) sums[4 + k] += A(kNoise<T>) * A(a.doubt) * std::abs(upstream * result);
+        dots[k].sum += upstream * (t.alone[k] ? A(0) : widen<A>(x.at[n]) - result);
+        dots[k].noise = joined_noise<T>(dots[k].noise, noise_of<T>(upstream * result));
       }
       result.at[n] = narrow_to<T>(sum);
     }
@@ -133,36 +137,47 @@ __device__ __forceinline__ void gather_channels(const T* grad_out, const T* valu
   }
 }
 
+// Adds what the inputs before left, and leaves it for the next one.
+template <class T, class A>
+__device__ __forceinline__ void join_inputs(const SplatGradArgsGpu& a, const Place& p, CornerDot<A> (&dots)[4]) {
+  if (a.partial.data == nullptr) return;
+  const int64_t plane = a.s.target_plane();
+  A* const partial = a.partial.as<A>() + 8 * p.b * plane + static_cast<int64_t>(p.y) * a.s.W + p.x;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    A *const sum = partial + 2 * k * plane, *const noise = sum + plane;
+    if (!a.first) dots[k] = joined<T>(CornerDot<A>{*sum, *noise}, dots[k]);
+    if (!a.last) *sum = dots[k].sum, *noise = dots[k].noise;
+  }
+}
+
 // grad_flow and grad_metric from the dot products, 0 where they may be rounding for the most part.
 template <class A>
 __device__ __forceinline__ void write_gradients(const SplatGradArgsGpu& a, const Place& p, const Targets<A>& t,
-                                                const A (&sums)[8]) {
+                                                const CornerDot<A> (&dots)[4]) {
   A total[3] = {A(0), A(0), A(0)}, doubts[3] = {A(0), A(0), A(0)};
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     if (!t.reads[k]) continue;
     const A direct = a.grad_weight.data == nullptr ? A(0) : a.grad_weight.as<A>()[target_offset(a, t, k)];
     // Without a product of 0 and infinity: 1 / q may overflow.
-    const bool none = t.q[k] == A(0) || sums[k] == A(0);
-    const A along_e = none ? A(0) : t.e[k] / t.q[k] * sums[k], along_unit = none ? A(0) : t.unit[k] / t.q[k] * sums[k];
+    const A dot = dots[k].sum, noise = dots[k].noise;
+    const bool none = t.q[k] == A(0) || dot == A(0) || is_rounding(dot, noise, t.part[k], a.most);
+    const A along_e = none ? A(0) : t.e[k] / t.q[k] * dot, along_unit = none ? A(0) : t.unit[k] / t.q[k] * dot;
     const A moved = along_e + t.e[k] * direct;
     if (t.slope.uses_dx[k]) total[0] += t.slope.dx[k] * moved;
     if (t.slope.uses_dy[k]) total[1] += t.slope.dy[k] * moved;
     if (t.corner.used[k]) total[2] += t.corner.weight[k] * (along_unit + t.unit[k] * direct);
     if (t.dim[k]) doubts[0] = doubts[1] = doubts[2] = std::numeric_limits<A>::infinity();
-    if (t.q[k] == A(0) || !(sums[4 + k] > A(0))) continue;
-    const A of_e = std::abs(t.e[k] / t.q[k]) * sums[4 + k];
+    const A doubt = A(a.doubt) * noise;
+    if (t.q[k] == A(0) || !(doubt > A(0)) || t.alone[k] || !is_doubtful(t.part[k], t.corner.weight[k])) continue;
+    const A of_e = std::abs(t.e[k] / t.q[k]) * doubt;
     if (t.slope.uses_dx[k]) doubts[0] += std::abs(t.slope.dx[k]) * of_e;
     if (t.slope.uses_dy[k]) doubts[1] += std::abs(t.slope.dy[k]) * of_e;
   }
-  const int64_t plane = a.s.target_plane(), pixel = static_cast<int64_t>(p.y) * a.s.W + p.x;
-  A* partial = a.partial.data == nullptr ? nullptr : a.partial.as<A>() + 3 * p.b * plane + pixel;
   for (int i = 0; i < 3; ++i) {
     if (std::abs(total[i]) < doubts[i]) total[i] = A(0);
-    if (!a.first) total[i] += partial[i * plane];
-    if (!a.last) partial[i * plane] = total[i];
   }
-  if (!a.last) return;
   if (a.grad_flow.data != nullptr) {
     store(a.grad_flow, p.b, 0, p.y, p.x, total[0]);
     store(a.grad_flow, p.b, 1, p.y, p.x, total[1]);
@@ -179,13 +194,15 @@ __global__ __launch_bounds__(kThreads, 1) void splat_grad_kernel(const T* __rest
                                                                  PixelGrid grid) {
   const Place p = place<Access::kLast>(grid);
   Targets<A> t{};
-  A sums[8] = {};
+  CornerDot<A> dots[4] = {};
   if (p.inside) {
     t = find_targets<A>(a, p);
-    gather_channels<Access>(grad_out, values, out, grad_values, a, p, t, sums);
+    gather_channels<Access>(grad_out, values, out, grad_values, a, p, t, dots);
   }
-  sum_over_lanes<Access::kLast>(p, sums);
-  if (p.inside && p.lane == 0) write_gradients(a, p, t, sums);
+  join_lanes<Access::kLast>(p, dots, joined<T, A>);
+  if (!p.inside || p.lane != 0) return;
+  join_inputs<T>(a, p, dots);
+  if (a.last) write_gradients(a, p, t, dots);
 }
 
 inline void launch_splat_grad(const void* grad_out, const void* values, const void* out, void* grad_values, Dtype dtype,
@@ -196,7 +213,7 @@ inline void launch_splat_grad(const void* grad_out, const void* values, const vo
     using A = decltype(compute);
     with_access<T, A>(a.shape, a.shape, {grad_out, values, out, grad_values}, [&](auto access, const PixelGrid& grid) {
       for_each_launch(grid, [&](const PixelGrid& part, Grid blocks) {
-        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(8, sizeof(A)),
+        VFI_LAUNCH((splat_grad_kernel<T, A, decltype(access)>), blocks, part.block, part.sum_bytes(4, sizeof(CornerDot<A>)),
                    stream, static_cast<const T*>(grad_out), static_cast<const T*>(values), static_cast<const T*>(out),
                    static_cast<T*>(grad_values), a, part);
       });

@@ -76,10 +76,10 @@ struct ChannelOffsets {
 // `noise` with another product g out of that type.
 template <class A>
 A add_noise(A noise, A product, Dtype type) {
-  const A size = std::abs(product);
-  if (type == Dtype::kFloat16) return std::max(noise, size * static_cast<A>(kNoise<Half>));
-  if (type == Dtype::kBFloat16) return std::max(noise, size * static_cast<A>(kNoise<BFloat16>));
-  return noise + size * static_cast<A>(type == Dtype::kFloat32 ? kNoise<float> : kNoise<double>);
+  if (type == Dtype::kFloat16) return joined_noise<Half>(noise, noise_of<Half>(product));
+  if (type == Dtype::kBFloat16) return joined_noise<BFloat16>(noise, noise_of<BFloat16>(product));
+  if (type == Dtype::kFloat32) return joined_noise<float>(noise, noise_of<float>(product));
+  return joined_noise<double>(noise, noise_of<double>(product));
 }
 
 template <class A>
@@ -129,7 +129,7 @@ void splat_grad_pixel(const SplatGradArgs& a, int64_t b, int32_t y, int32_t x) {
   bool dim = false;
   for (ScalarCorner<A>* k = corners; k < corners + count; ++k) {
     const A p = outer * k->share;
-    if (k->dim || std::abs(k->dot) < k->noise * rounding_terms(p, a.most)) k->dot = 0;
+    if (k->dim || is_rounding(k->dot, k->noise, p, a.most)) k->dot = 0;
     const A s = k->ratio * k->dot + k->extra;
     if (k->dx != 0) along_x += k->dx * s;
     if (k->dy != 0) along_y += k->dy * s;

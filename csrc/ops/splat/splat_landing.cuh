@@ -109,20 +109,19 @@ struct Landing {
 };
 constexpr unsigned kAllCorners = 15;
 
-// The position of a pixel, not yet compared with the target.
+// The position of a pixel. It is where the pixel lands between four targets; elsewhere it has, with padding zeros, the corners
+// in the target that the pixel has, and may have more: a fraction that is rounded to 1 is one pixel further, NaN is nowhere.
 template <class A>
-__device__ __forceinline__ Position<A> split_position(const A (&flow)[2], int32_t y, int32_t x) {
-  return {split_axis(flow[0], x), split_axis(flow[1], y)};
-}
+struct InnerPosition {
+  InnerAxis<A> x, y;
 
-// Bilinear weights of the pixel at `split`; those of corners that are not used are 0.
+  __device__ __forceinline__ InnerPosition(const ScatterArgsGpu& s, const A (&flow)[2], int32_t y, int32_t x)
+      : x(inner_axis(flow[0], x, s.target_W)), y(inner_axis(flow[1], y, s.target_H)) {}
+};
+
+// Bilinear weights of a pixel; those of corners that are not used are 0.
 template <class A>
-__device__ __forceinline__ Landing<A> land_at(const ScatterArgsGpu& s, const Position<A>& split, int32_t y, int32_t x,
-                                              const A (&flow)[2]) {
-  if (is_whole(split.x, split.y, s.target_H, s.target_W)) {
-    const A weight[4] = {split.x.r * split.y.r, split.x.l * split.y.r, split.x.r * split.y.l, split.x.l * split.y.l};
-    return {split.x.at, split.y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
-  }
+__device__ __forceinline__ Landing<A> land_exactly(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
   const auto at = position(flow[0], flow[1], s.padding, s.target_H, s.target_W, y, x);
   Landing<A> landing;
   for_each_corner(at.x, at.y, [&](int j, int i, A weight) {
@@ -133,9 +132,20 @@ __device__ __forceinline__ Landing<A> land_at(const ScatterArgsGpu& s, const Pos
   return landing;
 }
 
+// The same of a pixel at `at`.
+template <class A>
+__device__ __forceinline__ Landing<A> land_at(const ScatterArgsGpu& s, const InnerPosition<A>& at, int32_t y, int32_t x,
+                                              const A (&flow)[2]) {
+  if (at.x.is_whole() & at.y.is_whole()) {  // one branch
+    const A weight[4] = {at.x.r * at.y.r, at.x.l * at.y.r, at.x.r * at.y.l, at.x.l * at.y.l};
+    return {at.x.at, at.y.at, {weight[0], weight[1], weight[2], weight[3]}, kAllCorners};
+  }
+  return land_exactly(s, y, x, flow);
+}
+
 template <class A>
 __device__ __forceinline__ Landing<A> land_unweighted(const ScatterArgsGpu& s, int32_t y, int32_t x, const A (&flow)[2]) {
-  return land_at(s, split_position(flow, y, x), y, x, flow);
+  return land_at(s, InnerPosition<A>(s, flow, y, x), y, x, flow);
 }
 
 // Times exp(metric - shift), with the shift of the sample or of each corner's target.

@@ -14,11 +14,7 @@
 
 namespace vfi::cuda {
 
-constexpr int kTileWarps = 4, kTileColumns = 32;
-// Rows of a tile, for all groups of channels that it has at a time.
-template <class A>
-constexpr int kTileRows = sizeof(A) == 8 ? 8 : 16;
-
+constexpr int kTileWarps = 4;
 constexpr size_t names_bytes(int rows) { return (kTileColumns + 1) * (rows + 1) * sizeof(int); }
 
 // A tile of G groups of channels: Pack<A, 4> [G, rows, kTileColumns], and for each cell a lane that adds to it.
@@ -139,14 +135,14 @@ __device__ __forceinline__ void add_row_to_tile(const SourceColumn<kPath, T>& fr
                                                 int32_t first, int32_t y) {
   A flow[2], weight[4], v[G][4];  // of lanes that add nothing, both remain as they are
   from.load_flow(s, b, y, flow);
-  const Position<A> split = split_position(flow, y, from.x);
+  const InnerPosition<A> at(s, flow, y, from.x);
   bool touches = from.x <= from.last_x;
-  if (s.padding == Padding::kZeros) touches = touches & tile.touches(split.x.at, split.y.at);
+  if (s.padding == Padding::kZeros) touches = touches & tile.touches(at.x.at, at.y.at);
   if (!__any_sync(kFullWarp, touches)) return;
   unsigned corners = 0;
   int32_t column = 0, row = 0;  // addresses are made of them
   if (touches) {
-    Landing<A> landing = land_at(s, split, y, from.x, flow);
+    Landing<A> landing = land_at(s, at, y, from.x, flow);
     if (tile.touches(landing.x, landing.y)) {
       column = landing.x - tile.x, row = landing.y - tile.y;
       if (s.factor != Factor::kOne) {
@@ -155,8 +151,8 @@ __device__ __forceinline__ void add_row_to_tile(const SourceColumn<kPath, T>& fr
         multiply_factor(s, shift, b, metric[0], landing);
       }
       corners = landing.used & corners_in_tile<A, G>(column, row);
-      const T* at[1] = {from.values + y * l.values.row_stride()};
-      load_groups<G>(at, l, first, v);
+      const T* pixel[1] = {from.values + y * l.values.row_stride()};
+      load_groups<G>(pixel, l, first, v);
 #pragma unroll
       for (int k = 0; k < 4; ++k) weight[k] = landing.weight[k];
     }
@@ -225,16 +221,17 @@ __device__ __forceinline__ void write_targets(const ScatterArgsGpu& s, const Sum
   store_quotients(out, step * d.shape.pixel_stride(), d.shape.channel_stride(), d.shape.channels, by, sums);
 }
 
-// P rows of a tile from `row` on.
+// P rows of a column of a tile from `row` on.
 template <class T, int P, int G, class A>
 __device__ __forceinline__ void write_rows(const ScatterArgsGpu& s, const SumLayout& l, const Direct& d,
-                                           const TargetTile<A, G>& tile, int64_t b, int32_t first, int32_t row) {
+                                           const TargetTile<A, G>& tile, int64_t b, int32_t first, int32_t row,
+                                           int32_t column) {
   Pack<A, 4> sums[P][G];
 #pragma unroll
   for (int i = 0; i < P * G; ++i) {
-    sums[i / G][i % G] = tile.sums[(i % G * TargetTile<A, G>::kRows + row + i / G) * kTileColumns + threadIdx.x];
+    sums[i / G][i % G] = tile.sums[(i % G * TargetTile<A, G>::kRows + row + i / G) * kTileColumns + column];
   }
-  const int64_t target = static_cast<int64_t>(tile.y + row) * s.target_W + tile.x + threadIdx.x;
+  const int64_t target = static_cast<int64_t>(tile.y + row) * s.target_W + tile.x + column;
   write_targets<T>(s, l, d, b, target, s.target_W, first, sums);
 }
 
@@ -244,11 +241,14 @@ __device__ __forceinline__ void write_tile(const ScatterArgsGpu& s, const SumLay
   constexpr int P = 4;  // at a time
   static_assert(TargetTile<A, G>::kRows % P == 0);
   const int32_t rows = min(TargetTile<A, G>::kRows, s.target_H - tile.y);
-  if (tile.x + static_cast<int32_t>(threadIdx.x) >= s.target_W) return;
-  int32_t row = 0;
+  const int32_t columns = min(kTileColumns, s.target_W - tile.x);
 #pragma unroll 1
-  for (; row + P <= rows; row += P) write_rows<T, P>(s, l, d, tile, b, first, row);
-  for (; row < rows; ++row) write_rows<T, 1>(s, l, d, tile, b, first, row);
+  for (int32_t column = threadIdx.x; column < columns; column += 32) {
+    int32_t row = 0;
+#pragma unroll 1
+    for (; row + P <= rows; row += P) write_rows<T, P>(s, l, d, tile, b, first, row, column);
+    for (; row < rows; ++row) write_rows<T, 1>(s, l, d, tile, b, first, row, column);
+  }
 }
 
 // Groups first ... first + G - 1 of a tile.

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vfi_kernels._results import accumulator, empty_result, memory_format, not_needed
-from vfi_kernels.ops._shared.reference_math.splatting import MOST, NEARLY_ALONE, NOISE, THIN, dim, most_doubt
+from vfi_kernels.ops._shared.reference_math.splatting import NEARLY_ALONE, NOISE, THIN, dim, most_doubt, most_rounding
 from vfi_kernels.ops._shared.triton_math.bilinear import (
     block_pixels,
     corner,
@@ -29,7 +29,7 @@ DIM_NOISE = tl.constexpr(3e38)  # of targets whose D is dim
 
 # out = N / q(D): inverse = 1 / q, product = dq/dD sum_c grad_out out, and its rounding (csrc/splatting/splat_rules.h)
 #
-# One program per BLOCK targets, which it alone sums over the channels.
+# One program per BLOCK targets, which it alone sums over the channels. A second input adds to what the first left.
 @triton.jit
 def _divisor_grad_kernel(
     blocks,
@@ -44,6 +44,7 @@ def _divisor_grad_kernel(
     width,
     NOISE: tl.constexpr,
     SUM: tl.constexpr,
+    FIRST: tl.constexpr,
     DIM: tl.constexpr,
     EPS: tl.constexpr,
     ACC: tl.constexpr,
@@ -62,6 +63,10 @@ def _divisor_grad_kernel(
     d = load_plane(weight, b, 0, y, x, live, ACC)
     r = divide(tl.zeros_like(d) + 1, safe_divisor(d, EPS))
     total, noise = tl.sum(dot, 0), NOISE * (tl.sum(size, 0) if SUM else tl.max(size, 0))
+    if not FIRST:
+        total += load_plane(product, b, 0, y, x, live, ACC)
+        before = load_plane(rounding, b, 0, y, x, live, ACC)
+        noise = noise + before if SUM else tl.maximum(noise, before)
     if EPS == "zero":
         r = tl.where(is_hole(d), 0.0, r)
         noise = tl.where(is_hole(d) | (tl.abs(d) >= DIM), noise, DIM_NOISE)
@@ -78,8 +83,8 @@ def _divisor_grad_kernel(
 #   grad_metric = sum_k w_k s_k  (linear: de/dm = 1, f_k = 1; softmax: e = 1, df_k/dm = f_k, the shift is constant)
 # where a gradient that may be rounding for the most part counts as 0.
 #
-# One program per BLOCK sources: a gather, in a fixed order of corners and channels. A second input adds to what the
-# first left in grad_flow and grad_metric, without h.
+# One program per BLOCK sources: a gather, in a fixed order of corners and channels. A second input adds to the sums g x
+# that the first left in `dots`; the last one writes the gradients of flow and metric.
 @triton.jit
 def _splat_grad_kernel(
     blocks,
@@ -90,8 +95,10 @@ def _splat_grad_kernel(
     grad_value,
     grad_flow,
     grad_metric,
+    dots,  # [B, 4, height, width]
     channels,
     FIRST: tl.constexpr,
+    LAST: tl.constexpr,
     NORMALISED: tl.constexpr,
     WITH_GRAD_WEIGHT: tl.constexpr,
     NOISE: tl.constexpr,  # times noise that is rounding, and doubt; which shares are near to 1, which weights thin
@@ -131,17 +138,21 @@ def _splat_grad_kernel(
             total = first + weighted(k01[3] * k01[6], g01) + weighted(k11[3] * k11[6], g11)
             store_tile(grad_value, b, c, channels, y, x, inside, e[None, :] * total)
     if NEED_MOVE:
-        s00 = corner_slope(k00, e, tl.sum(dot00, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
-        s10 = corner_slope(k10, e, tl.sum(dot10, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
-        s01 = corner_slope(k01, e, tl.sum(dot01, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
-        s11 = corner_slope(k11, e, tl.sum(dot11, 0), divisor, FIRST and WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
-        along_x = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 4)
-        along_y = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 5)
-        add_plane(grad_flow, 0, b, y, x, inside, along_x, FIRST, ACC)
-        add_plane(grad_flow, 1, b, y, x, inside, along_y, FIRST, ACC)
-        if FACTOR != "one":
-            along_m = combine(k00, k10, k01, k11, s00, s10, s01, s11, 3)
-            add_plane(grad_metric, 0, b, y, x, inside, along_m, FIRST, ACC)
+        all00 = join_inputs(dots, 0, b, y, x, inside, tl.sum(dot00, 0), FIRST, LAST, ACC)
+        all10 = join_inputs(dots, 1, b, y, x, inside, tl.sum(dot10, 0), FIRST, LAST, ACC)
+        all01 = join_inputs(dots, 2, b, y, x, inside, tl.sum(dot01, 0), FIRST, LAST, ACC)
+        all11 = join_inputs(dots, 3, b, y, x, inside, tl.sum(dot11, 0), FIRST, LAST, ACC)
+        if LAST:
+            s00 = corner_slope(k00, e, all00, divisor, WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+            s10 = corner_slope(k10, e, all10, divisor, WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+            s01 = corner_slope(k01, e, all01, divisor, WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+            s11 = corner_slope(k11, e, all11, divisor, WITH_GRAD_WEIGHT, NOISE, EPS, NORMALISED)
+            along_x = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 4)
+            along_y = e * combine(k00, k10, k01, k11, s00, s10, s01, s11, 5)
+            store_plane(grad_flow, b, 0, y, x, inside, along_x)
+            store_plane(grad_flow, b, 1, y, x, inside, along_y)
+            if FACTOR != "one":
+                store_plane(grad_metric, b, 0, y, x, inside, combine(k00, k10, k01, k11, s00, s10, s01, s11, 3))
 
 
 @triton.jit
@@ -217,11 +228,13 @@ def combine(k00, k10, k01, k11, s00, s10, s01, s11, n: tl.constexpr):
 
 
 @triton.jit
-def add_plane(out, channel: tl.constexpr, b, y, x, mask, value, FIRST: tl.constexpr, ACC: tl.constexpr):
-    """out[b, channel] = value, or += value unless FIRST."""
+def join_inputs(dots, n: tl.constexpr, b, y, x, mask, dot, FIRST: tl.constexpr, LAST: tl.constexpr, ACC: tl.constexpr):
+    """A corner's sum with that of the inputs before, which is left for the next one."""
     if not FIRST:
-        value += load_plane(out, b, channel, y, x, mask, ACC)
-    store_plane(out, b, channel, y, x, mask, value)
+        dot += load_plane(dots, b, n, y, x, mask, ACC)
+    if not LAST:
+        store_plane(dots, b, n, y, x, mask, dot)
+    return dot
 
 
 def splat_grad(
@@ -252,41 +265,36 @@ def splat_grad(
     grad_outs = [g.contiguous(memory_format=memory_format(x)) for g, x in zip(grad_outs, inputs, strict=True)]
     divides, with_h = mode != "sum", mode != "sum" and grad_weight is not None
     h = grad_weight.contiguous().flatten() if grad_weight is not None and with_h else flow[0, 0, 0]  # or never read
-    divisor, d = (flow[0, 0, 0],) * 3, weight.contiguous().flatten() if divides else flow[0, 0, 0]  # or never read
-    # Sums over several inputs are rounded once, at the end.
-    several = len(inputs) > 1
-    sums = [
-        torch.empty_like(x, dtype=acc) if several or not needed else grad
-        for x, grad, needed in ((flow, grad_flow, need_flow), (metric, grad_metric, need_metric))
-        if x is not None
-    ]
+    divisor = _divisor_grads(grad_outs, outs, weight, holes) if divides else (h, h, h)
+    d = weight.contiguous().flatten() if divides else h
     flags = {"EPS": holes, "NEED_VALUE": need_inputs, "NEED_MOVE": need_flow or need_metric}
     flags |= {"NORMALISED": divides, "WITH_GRAD_WEIGHT": with_h}
+    flags |= {"NOISE": (most_rounding(outs), most_doubt(outs, holes, summed), NEARLY_ALONE, THIN)}
+    to_flow = grad_flow if need_flow else torch.empty_like(flow)
+    to_metric = grad_metric if need_metric or metric is None else torch.empty_like(metric)
+    dots = flow.new_empty((flow.shape[0], 4, *flow.shape[2:]), dtype=acc) if len(inputs) > 1 else to_flow
     for n, (g, x, grad_x) in enumerate(zip(grad_outs, inputs, grad_inputs, strict=True)):
-        if divides:
-            divisor = _divisor_grads(g, outs[n], weight, holes)
-        tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, sums[0], sums[-1])
-        noise = (MOST[x.dtype], most_doubt(x.dtype, holes, summed or several), NEARLY_ALONE, THIN)
-        constants = {"FIRST": n == 0, "NOISE": noise, **flags, **landing.constants(), **tile(g)}
+        tensors = (g, x, (*divisor, h, d), grad_x if need_inputs else x, to_flow, to_metric, dots)
+        constants = {"FIRST": n == 0, "LAST": n + 1 == len(inputs), **flags, **landing.constants(), **tile(g)}
         launch(_splat_grad_kernel, flow, flow.shape[2:], landing.packed(), *tensors, x.shape[1], **constants)
-    if several and need_flow:
-        grad_flow.copy_(sums[0])
-    if several and need_metric:
-        grad_metric.copy_(sums[1])
     return grad_inputs, grad_flow, grad_metric
 
 
-def _divisor_grads(grad_out: Tensor, out: Tensor, weight: Tensor, holes: str) -> tuple[Tensor, Tensor, Tensor]:
-    """1 / q, dq/dD sum_c grad_out out and what of it is rounding, at every target, flattened (B, 1, H, W)."""
+def _divisor_grads(
+    grad_outs: Sequence[Tensor], outs: Sequence[Tensor], weight: Tensor, holes: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """1 / q, dq/dD times all inputs' sum of grad_out out, and what of it is rounding: flattened (B, 1, H, W)."""
     planes = tuple(weight.new_empty(weight.shape) for _ in range(3))
-    constants = {
-        "NOISE": NOISE[out.dtype],
-        "SUM": out.dtype.itemsize > 2,
-        "DIM": dim(weight.dtype),
-        "EPS": holes,
-        "ACC": triton_dtype(weight.dtype),
-    }
-    tensors, sizes = (grad_out, out, weight, *planes), (out.shape[1], *out.shape[2:])
-    launch(_divisor_grad_kernel, weight, out.shape[2:], *tensors, *sizes, **constants, **tile(out))
+    for n, (grad_out, out) in enumerate(zip(grad_outs, outs, strict=True)):
+        constants = {
+            "NOISE": NOISE[out.dtype],
+            "SUM": out.dtype.itemsize > 2,
+            "FIRST": n == 0,
+            "DIM": dim(weight.dtype),
+            "EPS": holes,
+            "ACC": triton_dtype(weight.dtype),
+        }
+        tensors = (grad_out, out, weight, *planes, *out.shape[1:])
+        launch(_divisor_grad_kernel, weight, out.shape[2:], *tensors, **constants, **tile(out))
     inverse, product, rounding = (plane.flatten() for plane in planes)
     return inverse, product, rounding

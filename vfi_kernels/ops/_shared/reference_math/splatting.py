@@ -138,7 +138,7 @@ def splat_along_grad(
     m = None if metric is None else metric.to(acc)
     corner_list = _corners(flow.to(acc), m)
     g = [t.to(acc) for t in grad_outs]
-    products = [_product(*pair, weight, holes) for pair in zip(g, outs)] if mode != "sum" else []
+    products = _products(g, outs, weight, holes) if mode != "sum" else None
     grad_inputs = [x.new_zeros(x.shape, dtype=acc) for x in inputs]
     grad_flow = flow.new_zeros(flow.shape, dtype=acc)
     grad_metric = flow.new_zeros((flow.shape[0], 1, *flow.shape[2:]), dtype=acc)
@@ -148,21 +148,20 @@ def splat_along_grad(
         along = torch.zeros_like(e)  # dot_k
         u = e if mode == "softmax" else torch.ones_like(e)
         share, slope = (_over_q(factor, weight, corner, mode, holes) for factor in (e, u))
-        doubt, dim_doubt, alone = torch.zeros_like(e), torch.zeros_like(e), _alone(e, weight, corner, mode, holes)
+        doubt, dim_doubt = torch.zeros_like(e), torch.zeros_like(e)
         for n, x in enumerate(inputs):
             at_target = gather(g[n], corner)
-            dot = (at_target * x.to(acc)).sum(1, keepdim=True)
-            if products:
-                part, kind = (share * corner.weight).detach().abs(), outs[n].dtype
-                product, noise = (gather(t, corner) for t in products[n])
-                rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(MOST[kind]))
-                dot = _without_rounding(dot - product, rounding)
-                thin = ((1 - part).abs() < NEARLY_ALONE) & (corner.weight < THIN)
-                some = torch.where(alone, 0, most_doubt(kind, holes, summed or len(inputs) > 1) * noise)
-                doubt = doubt + torch.where(thin | noise.isinf(), some, 0)
-                dim_doubt = dim_doubt + torch.where(noise.isinf(), some, 0)
-            along = along + dot
+            along = along + (at_target * x.to(acc)).sum(1, keepdim=True)
             grad_inputs[n] = grad_inputs[n] + corner.term(corner.weight, share * at_target)
+        if products is not None:
+            part, alone = (share * corner.weight).detach().abs(), _alone(e, weight, corner, mode, holes)
+            product, noise = (gather(t, corner) for t in products)
+            rounding = torch.where(alone, torch.inf, noise * (5 + 1 / part).clamp_max(most_rounding(outs)))
+            along = _without_rounding(along - product, rounding)
+            thin = ((1 - part).abs() < NEARLY_ALONE) & (corner.weight < THIN)
+            some = torch.where(alone, 0, most_doubt(outs, holes, summed) * noise)
+            doubt = torch.where(thin | noise.isinf(), some, 0)
+            dim_doubt = torch.where(noise.isinf(), some, 0)
         h = 0 if mode == "sum" or grad_weight is None else gather(grad_weight, corner)
         moved = share * along + e * h
         slopes = (corner.weight_dx, corner.weight_dy)
@@ -178,11 +177,17 @@ def splat_along_grad(
     )
 
 
-def most_doubt(dtype: torch.dtype, holes: str, summed: bool) -> float:
-    """How many times the rounding of `out` a nearly lone pixel's gradient is doubted; less where it goes into a sum."""
+def most_rounding(outs: Sequence[Tensor]) -> float:
+    """How many times the rounding of the results counts as rounding of what a target adds up, at most."""
+    return min((MOST[out.dtype] for out in outs), default=0)
+
+
+def most_doubt(outs: Sequence[Tensor], holes: str, summed: bool) -> float:
+    """How many times the rounding of the results a nearly lone pixel's gradient is doubted; less where it goes into a
+    sum."""
     if holes == "add":
         return 0
-    return DOUBT[dtype] * (SUMMED if summed else 1)
+    return min((DOUBT[out.dtype] for out in outs), default=0) * (SUMMED if summed or len(outs) > 1 else 1)
 
 
 def _corners(flow: Tensor, metric: Tensor | None) -> list[Corner]:
@@ -261,12 +266,14 @@ def _over_q(factor: Tensor, weight: Tensor, corner: Corner, mode: str, holes: st
     return quotient.clamp(-most, most)
 
 
-def _product(g: Tensor, out: Tensor, weight: Tensor, holes: str) -> tuple[Tensor, Tensor]:
-    """dq/dD sum_c g out at every target, and what of it is rounding."""
-    terms = g * out.to(g.dtype)
-    total, noise = terms.sum(1, keepdim=True), terms.detach().abs()
-    rounded = out.dtype.itemsize == 2 and noise.shape[1] > 0
-    noise = NOISE[out.dtype] * (noise.amax(1, keepdim=True) if rounded else noise.sum(1, keepdim=True))
+def _products(g: Sequence[Tensor], outs: Sequence[Tensor], weight: Tensor, holes: str) -> tuple[Tensor, Tensor]:
+    """dq/dD times the sum over all images and channels of g out at every target, and what of it is rounding."""
+    total, noise = torch.zeros_like(weight), torch.zeros_like(weight)
+    for upstream, out in zip(g, outs):
+        terms = upstream * out.to(upstream.dtype)
+        total, size = total + terms.sum(1, keepdim=True), NOISE[out.dtype] * terms.detach().abs()
+        rounded = out.dtype.itemsize == 2
+        noise = torch.cat([noise, size], 1).amax(1, keepdim=True) if rounded else noise + size.sum(1, keepdim=True)
     if holes == "zero":  # its terms may have lost digits
         noise = torch.where((weight.abs() < dim(weight.dtype)) & ~_is_hole(weight), torch.inf, noise)
     if holes == "clip":
