@@ -1,6 +1,7 @@
 """Faults planted in every kernel that the cases run: the simulator, or a wrong result, shows them. An op after another:
 `pytest tests/ptx/test_ptx_mutations.py -k splat`; the last test sums up what ran."""
 
+import functools
 import itertools
 import os
 import re
@@ -16,13 +17,15 @@ from mutations import KINDS, entries, planted
 from op_calls import CASES, make
 
 from vfi_kernels.bench import simulator
-from vfi_kernels.testing import map_tensors
+from vfi_kernels.testing import map_tensors, tensors
 
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("mutations")]
 
-SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36))  # the second for accesses of several elements
+# The second for accesses of several elements, the others for blocks of 64 and of 128 output channels.
+SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36), (1, 64, 3, 21), (1, 128, 3, 21))
 # For what survives: more than a block of channels, or of rows, and more samples than a grid has layers.
 LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (65537, 1, 1, 2))
+MOST, MOST_LARGER = 2**17, 2**21  # elements of an image: some cases have whole patches, however small the shape
 EACH = int(os.environ.get("VFI_KERNELS_MUTANTS", "1"))  # of a kind in a kernel
 CSRC = simulator.ROOT / "csrc" / "ops"
 OPS = sorted({simulator.folder_of(case.op) for case in CASES.values()})
@@ -67,9 +70,16 @@ def run(condition, holes=False):
     check_all(case, map_tensors(channels_last, arguments) if last else arguments)
 
 
-def conditions(op, shapes):
-    cases = [case for case in CASES.values() if simulator.folder_of(case.op) == op]
-    return itertools.product(cases, shapes, (torch.float32, torch.float16), (False, True), (False, True))
+@functools.cache
+def elements(case, shape) -> int:
+    return next(iter(tensors(make(case, shape)))).numel()
+
+
+def conditions(op):
+    for case in CASES.values():
+        if simulator.folder_of(case.op) == op:
+            shapes = [shape for shape in SHAPES if elements(case, shape) <= MOST]
+            yield from itertools.product([case], shapes, (torch.float32, torch.float16), (False, True), (False, True))
 
 
 def texts_of(op):
@@ -85,7 +95,7 @@ def texts_of(op):
 def uses(counts, op, texts):
     """For each kernel, each of its lines that runs, counted from its first, and the conditions under which it does."""
     found = defaultdict(lambda: defaultdict(list))
-    for condition in conditions(op, SHAPES):
+    for condition in conditions(op):
         counts.forget()
         run(condition)
         for name in (kernel["name"] for kernel in counts.kernels() if "lanes" in kernel and kernel["name"] in texts):
@@ -112,7 +122,7 @@ def conditions_for(ran):
     yield from ((condition, False) for condition in more)
     yield first, True
     for case, _, *how in [first, *more[:1]]:
-        yield from (((case, shape, *how), False) for shape in LARGER)
+        yield from (((case, shape, *how), False) for shape in LARGER if elements(case, shape) <= MOST_LARGER)
 
 
 def shows(ran):
@@ -132,6 +142,18 @@ def faults_of(counts, used, texts):
         counts.module.load_text(texts[name].text(), f"original of {name}")
 
 
+def report(op, kernels, found):
+    """A line; then those that were not caught."""
+    kinds = []
+    for kind in KINDS:
+        shown = [fault.shown is not None for fault in found if fault.kind == kind]
+        kinds += [f"{kind} {sum(shown)} of {len(shown)}"] if shown else []
+    lines = [f"{op}: {kernels} kernels, faults caught: {', '.join(kinds)}"]
+    survivors = [fault for fault in found if fault.shown is None]
+    lines += [f"  survived: {f.kind}, {f.kernel}, line {f.number}: {f.line}" for f in survivors]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_planted_faults_are_caught(op, monkeypatch, capsys):
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
@@ -147,13 +169,7 @@ def test_planted_faults_are_caught(op, monkeypatch, capsys):
     caught = [fault for fault in found if fault.shown is not None]
     SUMS[op] = len(caught), len(found)
     with capsys.disabled():
-        print(f"\n{op}: {len(used)} kernels, {SUMS[op][1]} faults, {SUMS[op][0]} caught")
-        for kind in KINDS:
-            of_kind = [fault.shown is not None for fault in found if fault.kind == kind]
-            print(f"  {kind}: {sum(of_kind)} of {len(of_kind)}")
-        for fault in found:
-            if fault.shown is None:
-                print(f"  survived: {fault.kind}, {fault.kernel}, line {fault.number}: {fault.line}")
+        print("", report(op, len(used), found), sep="\n")
     assert found
     assert wrong == []  # what shows these faults shows some in the kernels as they are
 
