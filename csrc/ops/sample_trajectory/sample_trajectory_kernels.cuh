@@ -62,9 +62,9 @@ __device__ __forceinline__ A sum_over_block(A sum) {
   sums[threadIdx.x] = sum;
   for (int step = kThreads / 2; step > 0; step /= 2) {
     __syncthreads();
-    if (static_cast<int>(threadIdx.x) < step) sums[threadIdx.x] += sums[threadIdx.x + step];
+    if (static_cast<int>(threadIdx.x) < step) sums[threadIdx.x] = sum += sums[threadIdx.x + step];
   }
-  return sums[0];  // which the first thread has added up itself
+  return sum;
 }
 
 // A tau for each sample: the pixels are summed in tiles of this size, 16 pixels a thread.
