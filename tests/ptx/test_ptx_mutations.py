@@ -24,12 +24,21 @@ pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("mutations")]
 
 # The second for accesses of several elements, the others for blocks of 64 and of 128 output channels.
 SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36), (1, 64, 3, 21), (1, 128, 3, 21))
-# For what survives: more than a block of channels, or of rows, and more samples than a grid has layers.
-LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (65537, 1, 1, 2))
-MOST, MOST_LARGER = 2**17, 2**21  # elements of an image: some cases have whole patches, however small the shape
+# For what survives: more than a block of channels, or of rows; more samples than a grid has layers; many channels, or,
+# in sample_trajectory, taus.
+LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (65537, 1, 1, 2), (1, 300, 3, 5))
+MOST, MOST_LARGER = 2**17, 2**22  # elements of an image: some cases have whole patches, however small the shape
 EACH = int(os.environ.get("VFI_KERNELS_MUTANTS", "1"))  # of a kind in a kernel
 CSRC = simulator.ROOT / "csrc" / "ops"
-OPS = sorted({simulator.folder_of(case.op) for case in CASES.values()})
+ELSEWHERE = {"trajectory_splat": "splat"}  # an op whose kernels another one's sources have
+
+
+def home_of(case) -> str:
+    folder = simulator.folder_of(case.op)
+    return ELSEWHERE.get(folder, folder)
+
+
+OPS = sorted({home_of(case) for case in CASES.values()})
 
 
 @dataclass(frozen=True)
@@ -59,15 +68,32 @@ class Fault:
     usual: tuple  # that under which most do
 
 
-def run(condition, holes=False):
+def with_holes(case, arguments):
+    """Of which some kernels ask no more than whether they are numbers."""
+    arguments[case.flow][:, 0, :, 1::5] = torch.nan
+    arguments[case.flow][:, 1:, :, 3::7] = torch.inf
+    if "softmax" in case.name:
+        arguments[-1][..., 0] += 100  # the largest metric is beside a hole
+    return arguments
+
+
+def with_taus(case, arguments):
+    """More than a table has."""
+    place = case.flow + 1
+    return (*arguments[:place], arguments[place].repeat(1, 20, 1, 1), *arguments[place + 1 :])
+
+
+def changes_of(case):
+    """Of the arguments, for what survives."""
+    yield from (with_holes,) if case.flow is not None else ()
+    yield from (with_taus,) if case.flow is not None and "trajectory" in case.op else ()
+
+
+def run(condition, change=None):
     case, shape, dtype, last, deterministic = condition
     torch.are_deterministic_algorithms_enabled = lambda: deterministic
     arguments = make(case, shape, dtype)
-    if holes and case.flow is not None:  # of which some kernels ask no more than whether they are numbers
-        arguments[case.flow][:, 0, :, 1::5] = torch.nan
-        arguments[case.flow][:, 1:, :, 3::7] = torch.inf
-        if "softmax" in case.name:
-            arguments[-1][..., 0] += 100  # the largest metric is beside a hole
+    arguments = change(case, arguments) if change else arguments
     check_all(case, map_tensors(channels_last, arguments) if last else arguments)
 
 
@@ -78,7 +104,7 @@ def elements(name, shape) -> int:
 
 def conditions(op):
     for case in CASES.values():
-        if simulator.folder_of(case.op) == op:
+        if home_of(case) == op:
             shapes = [shape for shape in SHAPES if elements(case.name, shape) <= MOST]
             ways = (False, True) if deterministic_way(case.op, "both") else (False,)
             yield from itertools.product([case], shapes, (torch.float32, torch.float16), (False, True), ways)
@@ -107,24 +133,24 @@ def uses(counts, op, texts):
     return found
 
 
-def is_caught(condition, holes=False):
+def is_caught(condition, change=None):
     try:
-        run(condition, holes)
+        run(condition, change)
     except (RuntimeError, AssertionError):
         return True
     return False
 
 
 def conditions_for(ran):
-    """The first of them shows a fault as a rule. Then one of each other case and dtype, holes, and larger images."""
+    """The first of them shows a fault as a rule. Then one of each other case and dtype, other flows, larger images."""
     first, *rest = ran
     others = {(case.name, dtype, last): (case, shape, dtype, last, way) for case, shape, dtype, last, way in rest}
     more = list(others.values())
-    yield first, False
-    yield from ((condition, False) for condition in more)
-    yield first, True
+    yield first, None
+    yield from ((condition, None) for condition in more)
+    yield from ((first, change) for change in changes_of(first[0]))
     for case, _, *how in [first, *more[:1]]:
-        yield from (((case, shape, *how), False) for shape in LARGER if elements(case.name, shape) <= MOST_LARGER)
+        yield from (((case, shape, *how), None) for shape in LARGER if elements(case.name, shape) <= MOST_LARGER)
 
 
 def shows(ran):
@@ -164,7 +190,7 @@ def test_planted_faults_are_caught(op, monkeypatch, capsys):
         used = uses(counts, op, texts)
         counts.module.set_jumps(10**7)
         found = list(faults_of(counts, used, texts))
-        unusual = [fault for fault in found if fault.shown not in (None, (fault.usual, False))]
+        unusual = [fault for fault in found if fault.shown not in (None, (fault.usual, None))]
         wrong = [fault for fault in unusual if is_caught(*fault.shown)]
         counts.module.set_jumps(10**9)
     simulator.forget()
