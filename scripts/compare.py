@@ -6,7 +6,8 @@ of the base in the same turn; a row is slower or faster if its ratios in all tur
 2 of 2^N rows, with N turns.
 
 --simulate: no times, but what the CUDA kernels of both do, counted on the CPU (docs/gpu.md): with nvcc, without noise
-and without a GPU. The exit code is 1 if the bound of a call on one of the GPUs grew by more than 0.5 %.
+and without a GPU. The exit code is 1 if the bound of a call on one of the GPUs grew by more than 0.5 %, and 2, here as
+without --simulate, if nothing was compared.
 """
 
 import argparse
@@ -119,7 +120,12 @@ def report(rows: Sequence[tuple[Any, list | str]], base: str) -> str:
     return f"{mean:5.2f}  geometric mean of {len(medians)} rows: time of this tree over that of {base}"
 
 
+def say(text: str) -> None:
+    print(f"compare: {text}", file=sys.stderr, flush=True)
+
+
 def build(tree: Path) -> None:
+    say(f"building {tree}")
     subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=tree, check=True)
 
 
@@ -143,6 +149,8 @@ NOTICED = 1.005  # times as much as before
 
 def counted(tree: Path, options: argparse.Namespace, file: Path) -> Counts:
     """What `vfi-kernels bench --simulate` says of the library of a tree."""
+    build(tree)
+    say(f"counting {tree}")
     command = [sys.executable, "-m", "vfi_kernels._cli", "bench", "--simulate", "--json", str(file)]
     for name in ("op", "shape", "dtype", "layout", "mode", "gpu"):
         command += [f"--{name}", *getattr(options, name)] if getattr(options, name) else []
@@ -204,7 +212,6 @@ def simulate_both(tree: Path, options: argparse.Namespace) -> int:
     """Prints what changed from the library in `tree` to this one; 1 if a call's bound grew."""
     from vfi_kernels.bench.simulate import plain
 
-    build(tree)
     differs = subprocess.run(["git", "-C", str(ROOT), "diff", "--quiet", options.base, "--", *INSTRUMENT]).returncode
     if differs:
         print(f"the simulator itself differs from that of {options.base}: a count may differ for that reason")
@@ -244,6 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.worker:
         work()
         return 0
+    sys.path[:0] = [str(ROOT), str(ROOT / "python")]  # the library of this tree, whatever is installed
+    if not list((ROOT / "vfi_kernels").glob("_C*")):
+        build(ROOT)
     from vfi_kernels.bench.jobs import UsageError, plan
 
     try:
@@ -253,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **{name: getattr(options, name) for name in ("op", "shape", "dtype", "layout", "mode", "threads", "device")}
         )
     except UsageError as error:
-        print(f"compare: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     if options.list:
         print(*jobs, sep="\n")
@@ -263,9 +273,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.simulate:
                 return simulate_both(tree, options)
             measure_both(jobs, tree, options.rounds, options.base)
-    except subprocess.CalledProcessError as error:  # git or the build, which has said why
-        print(f"compare: {' '.join(map(str, error.cmd))} failed", file=sys.stderr)
-        return 1
+    except subprocess.CalledProcessError as error:  # git, the build or the other commit, which has said why
+        say(f"{' '.join(map(str, error.cmd))} failed")
+        return 2
     return 0
 
 

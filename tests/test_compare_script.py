@@ -66,7 +66,7 @@ def test_list_builds_nothing(capsys, monkeypatch):
 
 
 def test_a_commit_that_is_not_there_is_told(capfd):
-    assert compare.main(["--op", "splat", "--base", "no-such-commit"]) == 1
+    assert compare.main(["--op", "splat", "--base", "no-such-commit"]) == 2
     lines = capfd.readouterr().err.splitlines()
     assert "no-such-commit" in lines[0] and lines[-1].startswith("compare: git ") and lines[-1].endswith(" failed")
 

@@ -1,6 +1,7 @@
 """Faults planted in every kernel that the cases run: the simulator, or a wrong result, shows them. An op after another:
 `pytest tests/ptx/test_ptx_mutations.py -k splat`; the last test sums up what ran."""
 
+import functools
 import itertools
 import os
 import re
@@ -16,16 +17,28 @@ from mutations import KINDS, entries, planted
 from op_calls import CASES, make
 
 from vfi_kernels.bench import simulator
-from vfi_kernels.testing import map_tensors
+from vfi_kernels.bench.measure import deterministic_way
+from vfi_kernels.testing import map_tensors, tensors
 
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("mutations")]
 
-SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36))  # the second for accesses of several elements
-# For what survives: more than a block of channels, or of rows, and more samples than a grid has layers.
-LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (65537, 1, 1, 2))
+# The second for accesses of several elements, the others for blocks of 64 and of 128 output channels.
+SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36), (1, 64, 3, 21), (1, 128, 3, 21))
+# For what survives: more than a block of channels, or of rows; more samples than a grid has layers; many channels, or,
+# in sample_trajectory, taus.
+LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (65537, 1, 1, 2), (1, 300, 3, 5))
+MOST, MOST_LARGER = 2**17, 2**22  # elements of an image: some cases have whole patches, however small the shape
 EACH = int(os.environ.get("VFI_KERNELS_MUTANTS", "1"))  # of a kind in a kernel
 CSRC = simulator.ROOT / "csrc" / "ops"
-OPS = sorted({simulator.folder_of(case.op) for case in CASES.values()})
+ELSEWHERE = {"trajectory_splat": "splat"}  # an op whose kernels another one's sources have
+
+
+def home_of(case) -> str:
+    folder = simulator.folder_of(case.op)
+    return ELSEWHERE.get(folder, folder)
+
+
+OPS = sorted({home_of(case) for case in CASES.values()})
 
 
 @dataclass(frozen=True)
@@ -55,21 +68,46 @@ class Fault:
     usual: tuple  # that under which most do
 
 
-def run(condition, holes=False):
+def with_holes(case, arguments):
+    """Of which some kernels ask no more than whether they are numbers."""
+    arguments[case.flow][:, 0, :, 1::5] = torch.nan
+    arguments[case.flow][:, 1:, :, 3::7] = torch.inf
+    if "softmax" in case.name:
+        arguments[-1][..., 0] += 100  # the largest metric is beside a hole
+    return arguments
+
+
+def with_taus(case, arguments):
+    """More than a table has."""
+    place = case.flow + 1
+    return (*arguments[:place], arguments[place].repeat(1, 20, 1, 1), *arguments[place + 1 :])
+
+
+def changes_of(case):
+    """Of the arguments, for what survives."""
+    yield from (with_holes,) if case.flow is not None else ()
+    yield from (with_taus,) if case.flow is not None and "trajectory" in case.op else ()
+
+
+def run(condition, change=None):
     case, shape, dtype, last, deterministic = condition
     torch.are_deterministic_algorithms_enabled = lambda: deterministic
     arguments = make(case, shape, dtype)
-    if holes and case.flow is not None:  # of which some kernels ask no more than whether they are numbers
-        arguments[case.flow][:, 0, :, 1::5] = torch.nan
-        arguments[case.flow][:, 1:, :, 3::7] = torch.inf
-        if "softmax" in case.name:
-            arguments[-1][..., 0] += 100  # the largest metric is beside a hole
+    arguments = change(case, arguments) if change else arguments
     check_all(case, map_tensors(channels_last, arguments) if last else arguments)
 
 
-def conditions(op, shapes):
-    cases = [case for case in CASES.values() if simulator.folder_of(case.op) == op]
-    return itertools.product(cases, shapes, (torch.float32, torch.float16), (False, True), (False, True))
+@functools.cache
+def elements(name, shape) -> int:
+    return tensors(make(CASES[name], shape))[0].numel()
+
+
+def conditions(op):
+    for case in CASES.values():
+        if home_of(case) == op:
+            shapes = [shape for shape in SHAPES if elements(case.name, shape) <= MOST]
+            ways = (False, True) if deterministic_way(case.op, "both") else (False,)
+            yield from itertools.product([case], shapes, (torch.float32, torch.float16), (False, True), ways)
 
 
 def texts_of(op):
@@ -85,7 +123,7 @@ def texts_of(op):
 def uses(counts, op, texts):
     """For each kernel, each of its lines that runs, counted from its first, and the conditions under which it does."""
     found = defaultdict(lambda: defaultdict(list))
-    for condition in conditions(op, SHAPES):
+    for condition in conditions(op):
         counts.forget()
         run(condition)
         for name in (kernel["name"] for kernel in counts.kernels() if "lanes" in kernel and kernel["name"] in texts):
@@ -95,24 +133,24 @@ def uses(counts, op, texts):
     return found
 
 
-def is_caught(condition, holes=False):
+def is_caught(condition, change=None):
     try:
-        run(condition, holes)
+        run(condition, change)
     except (RuntimeError, AssertionError):
         return True
     return False
 
 
 def conditions_for(ran):
-    """The first of them shows a fault as a rule. Then one of each other case and dtype, holes, and larger images."""
+    """The first of them shows a fault as a rule. Then one of each other case and dtype, other flows, larger images."""
     first, *rest = ran
     others = {(case.name, dtype, last): (case, shape, dtype, last, way) for case, shape, dtype, last, way in rest}
     more = list(others.values())
-    yield first, False
-    yield from ((condition, False) for condition in more)
-    yield first, True
+    yield first, None
+    yield from ((condition, None) for condition in more)
+    yield from ((first, change) for change in changes_of(first[0]))
     for case, _, *how in [first, *more[:1]]:
-        yield from (((case, shape, *how), False) for shape in LARGER)
+        yield from (((case, shape, *how), None) for shape in LARGER if elements(case.name, shape) <= MOST_LARGER)
 
 
 def shows(ran):
@@ -132,6 +170,18 @@ def faults_of(counts, used, texts):
         counts.module.load_text(texts[name].text(), f"original of {name}")
 
 
+def report(op, kernels, found):
+    """A line; then those that were not caught."""
+    kinds = []
+    for kind in KINDS:
+        shown = [fault.shown is not None for fault in found if fault.kind == kind]
+        kinds += [f"{kind} {sum(shown)} of {len(shown)}"] if shown else []
+    lines = [f"{op}: {kernels} kernels, faults caught: {', '.join(kinds)}"]
+    survivors = [fault for fault in found if fault.shown is None]
+    lines += [f"  survived: {f.kind}, {f.kernel}, line {f.number}: {f.line}" for f in survivors]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_planted_faults_are_caught(op, monkeypatch, capsys):
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
@@ -140,20 +190,14 @@ def test_planted_faults_are_caught(op, monkeypatch, capsys):
         used = uses(counts, op, texts)
         counts.module.set_jumps(10**7)
         found = list(faults_of(counts, used, texts))
-        unusual = [fault for fault in found if fault.shown not in (None, (fault.usual, False))]
+        unusual = [fault for fault in found if fault.shown not in (None, (fault.usual, None))]
         wrong = [fault for fault in unusual if is_caught(*fault.shown)]
         counts.module.set_jumps(10**9)
     simulator.forget()
     caught = [fault for fault in found if fault.shown is not None]
     SUMS[op] = len(caught), len(found)
     with capsys.disabled():
-        print(f"\n{op}: {len(used)} kernels, {SUMS[op][1]} faults, {SUMS[op][0]} caught")
-        for kind in KINDS:
-            of_kind = [fault.shown is not None for fault in found if fault.kind == kind]
-            print(f"  {kind}: {sum(of_kind)} of {len(of_kind)}")
-        for fault in found:
-            if fault.shown is None:
-                print(f"  survived: {fault.kind}, {fault.kernel}, line {fault.number}: {fault.line}")
+        print("", report(op, len(used), found), sep="\n")
     assert found
     assert wrong == []  # what shows these faults shows some in the kernels as they are
 

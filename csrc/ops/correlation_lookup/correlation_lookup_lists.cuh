@@ -94,9 +94,8 @@ __device__ __forceinline__ int32_t list_pixels(LookupListGpu<A>& list, const Loo
     reaches = reach_of(w, a.side()).meets(tile.x0, tile.y0, Rows::kRows);
   }
   const unsigned votes = __ballot_sync(kFullWarp, reaches);
-  __syncthreads();  // the list before this one has been read
-  if (lane == 0) list.counts[warp] = __popc(votes);
-  __syncthreads();
+  if (lane == 0) list.counts[warp] = __popc(votes);  // those of the list before this one are read before its last barrier
+  __syncthreads();                                   // and that list has been read
   int32_t before = 0, total = 0;
 #pragma unroll
   for (int i = 0; i < kThreads / 32; ++i) {

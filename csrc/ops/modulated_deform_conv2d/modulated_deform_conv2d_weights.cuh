@@ -124,16 +124,18 @@ __device__ __forceinline__ void load_weights(F* left, const F* __restrict__ from
   from += line * step + pack * N;
   left += Left::kDepthInside ? Left::at(line, pack * N) : Left::at(pack * N, line);
   const int down = Left::kDepthInside ? Left::at(kLines, 0) : Left::at(0, kLines);
-  if (Left::kDepthInside && static_cast<int>(pack * N) >= (count + 15) / 16 * 16) return;
-  if (!Left::kDepthInside || (k % N == 0 && (count % 16 == 0 || k + count == p.depth))) {
-#pragma unroll 4
-    for (int n = line; n < lines; n += kLines, left += down, from += kLines * step) store_pack(left, load_pack<F, N>(from));
-    return;
-  }
+  if constexpr (Left::kDepthInside) {
+    if (static_cast<int>(pack * N) >= (count + 15) / 16 * 16) return;
+    if (k % N != 0 || (count % 16 != 0 && k + count != p.depth)) {
 #pragma unroll 1
-  for (int n = line; n < lines; n += kLines, left += down, from += kLines * step) {
-    for (int i = 0; i < static_cast<int>(N); ++i) left[i] = static_cast<int>(pack * N) + i < count ? from[i] : F{};
+      for (int n = line; n < lines; n += kLines, left += down, from += kLines * step) {
+        for (int i = 0; i < static_cast<int>(N); ++i) left[i] = static_cast<int>(pack * N) + i < count ? from[i] : F{};
+      }
+      return;
+    }
   }
+#pragma unroll 4
+  for (int n = line; n < lines; n += kLines, left += down, from += kLines * step) store_pack(left, load_pack<F, N>(from));
 }
 
 template <class T, class F>

@@ -60,12 +60,11 @@ __device__ __forceinline__ A sum_over_block(A sum) {
   VFI_DYNAMIC_SHARED(A, sums);
   __syncthreads();
   sums[threadIdx.x] = sum;
-  __syncthreads();
   for (int step = kThreads / 2; step > 0; step /= 2) {
-    if (static_cast<int>(threadIdx.x) < step) sums[threadIdx.x] += sums[threadIdx.x + step];
     __syncthreads();
+    if (static_cast<int>(threadIdx.x) < step) sums[threadIdx.x] = sum += sums[threadIdx.x + step];
   }
-  return sums[0];
+  return sum;
 }
 
 // A tau for each sample: the pixels are summed in tiles of this size, 16 pixels a thread.
