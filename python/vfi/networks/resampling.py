@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import vfi_kernels as vk
+BLOCK = 4  # side of the blocks over which is averaged, px
+_STRIP = 2**16  # pixels
 
 
 def doubled(image: Tensor) -> Tensor:
@@ -28,25 +29,37 @@ def _half_way(image: Tensor, dim: int) -> Tensor:
     return (tap[0] + tap[5]).mul_(1 / 32).sub_(tap[1] + tap[4], alpha=5 / 32).add_(tap[2] + tap[3], alpha=20 / 32)
 
 
-def warp(image: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """backward_warp with one result, into `out` if it is given."""
-    return vk.backward_warp(image, flow, out=out)
+def strips(flow: Tensor) -> list[slice]:
+    """Rows to be worked on one after the other, whole blocks of block_means, so that what comes between two steps stays
+    in the caches of a CPU. Elsewhere, and in a graph, they are all rows at once."""
+    batch, _, height, width = flow.shape
+    if flow.device.type != "cpu" or torch.compiler.is_exporting():
+        return [slice(0, height)]
+    rows = max(_STRIP // (batch * width * BLOCK), 1) * BLOCK
+    return [slice(first, min(first + rows, height)) for first in range(0, height, rows)]
 
 
-def warp_doubled(image: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """`warp` of an image given as doubled(image): position p of the image is position 2 p there."""
-    height, width = flow.shape[2:]
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype).expand(height, width)
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None].expand(height, width)
-    return warp(image, 2 * flow + torch.stack((x, y)), out)
+def offsets(rows: slice, width: int, times: int, like: Tensor) -> Tensor:
+    """(1, 2, rows, width): the flow to the pixels of these rows of an image, in the image `times` as fine, from what
+    holds the rows alone."""
+    x = torch.arange(width, device=like.device, dtype=like.dtype) * (times - 1)
+    y = torch.arange(rows.start, rows.stop, device=like.device, dtype=like.dtype) * (times - 1) + rows.start
+    return torch.stack(torch.broadcast_tensors(x, y[:, None]))[None]
 
 
-def local_mean(plane: Tensor) -> Tensor:
-    """Mean over about 12 x 12 pixels: over blocks of 4 x 4, then over 3 x 3 blocks, interpolated between the blocks."""
-    height, width = plane.shape[2:]
-    blocks = F.avg_pool2d(plane, 4, ceil_mode=True, count_include_pad=False)
-    blocks = F.avg_pool2d(blocks, 3, 1, 1, count_include_pad=False)
-    return F.interpolate(blocks, scale_factor=4, mode="bilinear")[..., :height, :width]
+def block_means(plane: Tensor) -> Tensor:
+    """Mean over blocks of BLOCK x BLOCK pixels, of which the last ones may be smaller."""
+    return F.avg_pool2d(plane, BLOCK, ceil_mode=True, count_include_pad=False)
+
+
+def mean_around(blocks: Tensor) -> Tensor:
+    """Mean over 3 x 3 blocks, at the border over those that are there."""
+    return F.avg_pool2d(blocks, 3, 1, 1, count_include_pad=False)
+
+
+def spread(blocks: Tensor, height: int, width: int) -> Tensor:
+    """To the pixels of the blocks, interpolated between their centres."""
+    return F.interpolate(blocks, scale_factor=BLOCK, mode="bilinear")[..., :height, :width]
 
 
 def fill_holes(values: Tensor, valid: Tensor) -> Tensor:
