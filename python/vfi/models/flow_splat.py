@@ -22,8 +22,8 @@ class FlowSplatConfig(BlendConfig):
     """One set of numbers for every input."""
 
     flows: tuple[DisConfig, ...] = (
-        DisConfig(plane="luma"),
-        DisConfig(plane="chroma", finest_scale=1),
+        DisConfig(plane="luma", finest_scale=1, full_size_refinement_iterations=1),
+        DisConfig(plane="chroma", finest_scale=1, variational_refinement_iterations=2),
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import vfi_kernels as vk
@@ -145,15 +146,15 @@ class SplatModel(Interpolator):
         return pairs
 
     def _metric(self, frame: Tensor, other: Tensor, flow: Tensor, flow_back: Tensor) -> Tensor:
-        """How well `flow` explains `other`: 0 is perfect, the more negative the worse."""
-        parts = []
-        for rows in strips(flow):
-            along = flow[:, :, rows]
-            places = offsets(rows, flow.shape[3], 1, flow) + along
-            colour = vk.backward_warp(other, places).sub_(frame[:, :, rows]).abs_().mean(1, keepdim=True)
-            way_back = vk.backward_warp(flow_back, places).add_(along).abs_().sum(1, keepdim=True)
-            parts.append(-(self.config.metric_scale * colour + self.config.consistency_scale * way_back))
-        return torch.cat(parts, 2)
+        """How well `flow` explains `other`: 0 is perfect, the more negative the worse. Found at every second pixel of
+        every second row, and the same for its neighbours: pictures are as good, in a quarter of the time."""
+        height, width = flow.shape[2:]
+        some = flow[:, :, ::2, ::2]
+        places = offsets(slice(0, some.shape[2]), some.shape[3], 2, flow) + some
+        colour_error = vk.backward_warp(other, places).sub_(frame[:, :, ::2, ::2]).abs_().mean(1, keepdim=True)
+        return_error = vk.backward_warp(flow_back, places).add_(some).abs_().sum(1, keepdim=True)
+        metric = -(self.config.metric_scale * colour_error + self.config.consistency_scale * return_error)
+        return F.interpolate(metric, scale_factor=2, mode="nearest")[..., :height, :width].contiguous()
 
     def _candidates(self, pair: tuple[_ScoredFlow, _ScoredFlow], t: Tensor) -> list[_Candidate]:
         """By the flow of frame 0, and by that of frame 1."""
@@ -169,7 +170,10 @@ class SplatModel(Interpolator):
         """Both frames warped to t along each candidate flow; candidates weighted by how well the two agree."""
         height, width = candidates[0].flow.shape[2:]
         parts = strips(candidates[0].flow)
-        made = [[_along(candidate, fine0, fine1, t, rows) for candidate in candidates] for rows in parts]
+        made = []
+        for rows in parts:
+            grid = offsets(rows, width, 2, candidates[0].flow)
+            made.append([_along(candidate, fine0, fine1, grid, rows, t) for candidate in candidates])
         differences = torch.cat([torch.cat([difference for _, difference in row], 1) for row in made], 2)
         blocks = torch.softmax(-self.config.sharpness * mean_around(differences), 1)
         weights = spread(blocks, height, width)
@@ -183,10 +187,11 @@ class SplatModel(Interpolator):
         return torch.cat(results, 2)
 
 
-def _along(candidate: _Candidate, fine0: Tensor, fine1: Tensor, t: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+def _along(
+    candidate: _Candidate, fine0: Tensor, fine1: Tensor, grid: Tensor, rows: slice, t: Tensor
+) -> tuple[Tensor, Tensor]:
     """Some rows of the frames, which are doubled, warped to t: blended by time, and how far they differ, in blocks."""
     flow = candidate.flow[:, :, rows]
-    grid = offsets(rows, flow.shape[3], 2, flow)
     warped0, inside0 = vk.backward_warp(fine0, torch.addcmul(grid, flow, -2 * t), return_validity=True)
     warped1, inside1 = vk.backward_warp(fine1, torch.addcmul(grid, flow, 2 - 2 * t), return_validity=True)
     # The frame in which the point lies outside counts only where both do.
@@ -206,9 +211,10 @@ def _flows_at(pair: tuple[_ScoredFlow, _ScoredFlow], t: Tensor) -> tuple[Tensor,
 
 
 def _splatted(motion: _ScoredFlow, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The flow carried by itself to time t, and where anything landed."""
-    flow, log_weight = vk.splat(motion.flow, t * motion.flow, motion.metric, mode="softmax", return_weight=True)
-    return flow, log_weight > -torch.inf
+    """The flow carried by itself to time t, and where anything landed: there a channel of ones is 1."""
+    with_ones = torch.cat([motion.flow, torch.ones_like(motion.metric)], 1)
+    carried = vk.splat(with_ones, t * motion.flow, motion.metric, mode="softmax")
+    return carried[:, :2], carried[:, 2:] > 0.5
 
 
 def _coverage(flow: Tensor, t: Tensor) -> Tensor:
