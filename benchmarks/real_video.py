@@ -2,16 +2,19 @@
 
 Of each cut in benchmarks/clips.py every second frame is left out and made of its neighbours: as their mean, by ffmpeg's
 minterpolate in each of its modes, by flow-splat, and by the models of `--model NAME[=WEIGHTS]`. They take turns, cut by
-cut. Printed are PSNR and SSIM of the frames left out, in the mean over each cut, and
-seconds a frame. minterpolate's are those of ffmpeg with the filter beyond those of ffmpeg without it.
+cut. Printed are PSNR, SSIM, and LPIPS where its weights are given, of the frames left out, in the mean over each cut,
+and for each frame seconds and processor seconds, which count less of what else the machine does. minterpolate's are
+those of ffmpeg with the filter beyond those of ffmpeg without it. `--write` puts the tables into docs/benchmarks.md.
 """
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,60 +25,94 @@ from clips import CLIPS, fetch, frames
 
 from vfi.evaluation.metrics import compare
 from vfi.files.allocator import keep_blocks
+from vfi.files.images import to_tensor
 from vfi.models.pictures import Pictures
 from vfi.models.registry import load_model
-from vfi_kernels.bench.report import text_table
+from vfi.networks import lpips
+from vfi_kernels.bench.report import markdown_table, text_table
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one frame: by the clock, and of all processors, of ffmpeg's process too."""
+
+    seconds: float
+    processor: float
+
 
 Frames = list[np.ndarray]
-Maker = Callable[[Frames], tuple[Frames, float]]
+Maker = Callable[[Frames], tuple[Frames, Cost]]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- clips: written by benchmarks/real_video.py -->\n", "<!-- end of the clips -->\n"
 THREADS = 2
 # Frames per second of what is given: no matter which.
 RATE = 10
 MODES = {"mci": "", "aobmc": ":mc_mode=aobmc", "vsbmc": ":mc_mode=aobmc:me_mode=bidir:vsbmc=1"}
 
 
-def mean(given: Frames) -> tuple[Frames, float]:
-    start = time.perf_counter()
-    made = [np.rint(a.astype(np.float32) * 0.5 + b * np.float32(0.5)).astype(np.uint8) for a, b in pairwise(given)]
-    return made, (time.perf_counter() - start) / len(made)
+class Clock:
+    """Time since it was made."""
+
+    def __init__(self) -> None:
+        self.start = self.now()
+
+    @staticmethod
+    def now() -> tuple[float, float]:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return time.perf_counter(), sum(each.ru_utime + each.ru_stime for each in used)
+
+    def cost(self, frames: int) -> Cost:
+        return Cost(*((now - then) / frames for now, then in zip(self.now(), self.start)))
+
+
+def by_pairs(make: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Maker:
+    """`make` gives the middle of two frames."""
+
+    def made(given: Frames) -> tuple[Frames, Cost]:
+        clock = Clock()
+        results = [make(a, b) for a, b in pairwise(given)]
+        return results, clock.cost(len(results))
+
+    return made
+
+
+def mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.rint(a.astype(np.float32) * 0.5 + b * np.float32(0.5)).astype(np.uint8)
 
 
 def by_model(name: str, weights: str | None) -> Maker:
     pictures = Pictures(load_model(name, weights, "cpu"), "cpu")
-
-    def make(given: Frames) -> tuple[Frames, float]:
-        start = time.perf_counter()
-        made = [next(pictures.between(a, b, [0.5])) for a, b in pairwise(given)]
-        return made, (time.perf_counter() - start) / len(made)
-
-    return make
+    return by_pairs(lambda a, b: next(pictures.between(a, b, [0.5])))
 
 
 def minterpolate(mode: str) -> Maker:
-    def make(given: Frames) -> tuple[Frames, float]:
-        made, with_it = through_ffmpeg(given, f"minterpolate=fps={2 * RATE}:scd=none{MODES[mode]}")
-        _, without = through_ffmpeg(given, f"fps={2 * RATE}")
-        return made[1 : 2 * len(given) - 1 : 2], (with_it - without) / (len(given) - 1)
+    def make(given: Frames) -> tuple[Frames, Cost]:
+        made, whole = through_ffmpeg(given, f"minterpolate=fps={2 * RATE}:scd=none{MODES[mode]}")
+        _, rest = through_ffmpeg(given, f"fps={2 * RATE}")
+        cost = Cost(whole.seconds - rest.seconds, whole.processor - rest.processor)
+        return made[1 : 2 * len(given) - 1 : 2], cost
 
     return make
 
 
-def through_ffmpeg(given: Frames, graph: str) -> tuple[Frames, float]:
-    """The filter's result, from the time of the first frame on, and seconds."""
+def through_ffmpeg(given: Frames, graph: str) -> tuple[Frames, Cost]:
+    """The filter's result, from the time of the first frame on."""
     height, width = given[0].shape[:2]
     # The filter looks beyond both ends: what is at the ends stands there for a while, at the start for two frames.
     padded = [given[0], *given, given[-1], given[-1]]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command = ["ffmpeg", "-v", "error", "-threads", str(THREADS), *raw, "-r", str(RATE), "-i", "-"]
     command += ["-vf", graph, "-filter_threads", str(THREADS), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    start = time.perf_counter()
+    clock = Clock()
     done = subprocess.run(command, input=b"".join(map(np.ndarray.tobytes, padded)), stdout=subprocess.PIPE, check=True)
-    seconds = time.perf_counter() - start
+    cost = clock.cost(len(given) - 1)
     result = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
-    return list(result[2:]), seconds
+    return list(result[2:]), cost
 
 
-def rows(makers: dict[str, Maker], folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+def rows(
+    makers: dict[str, Maker], folder: Path, names: Sequence[str], apart: lpips.LPIPS | None
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for clip in CLIPS:
         if names and clip.name not in names:
@@ -83,35 +120,61 @@ def rows(makers: dict[str, Maker], folder: Path, names: Sequence[str]) -> list[d
         for first, last in clip.cuts:
             whole = frames(folder, clip, first, last)
             given, left_out = whole[::2], whole[1::2]
+            height, width, _ = whole[0].shape
             for name, make in makers.items():
-                made, seconds = make(given)
-                qualities = [compare(a, b) for a, b in zip(made, left_out, strict=True)]
-                height, width, _ = whole[0].shape
-                found.append({
-                    "clip": clip.name, "frames": f"{first} to {last}", "size": f"{width}x{height}",
-                    "by": name, "psnr": float(np.mean([q.psnr for q in qualities])),
-                    "ssim": float(np.mean([q.ssim for q in qualities])), "seconds": seconds,
-                })  # fmt: skip
-                print(f"{clip.name} {first} to {last}, {name}: {found[-1]['psnr']:.2f} dB, {seconds:.3f} s", flush=True)
+                made, cost = make(given)
+                row = {
+                    "clip": clip.name, "frames": f"{first} to {last}", "size": f"{width}x{height}", "by": name,
+                    **scores(made, left_out, apart), **vars(cost),
+                }  # fmt: skip
+                found.append(row)
+                spent = f"{cost.seconds:.3f} s, {cost.processor:.3f} s of processors"
+                print(f"{clip.name} {first} to {last}, {name}: {row['psnr']:.2f} dB, {spent}", flush=True)
     return found
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """A row for each cut and for the mean over them; PSNR, SSIM and seconds of each way."""
+@torch.no_grad()
+def scores(made: Frames, left_out: Frames, apart: lpips.LPIPS | None) -> dict[str, float]:
+    qualities = [compare(a, b) for a, b in zip(made, left_out, strict=True)]
+    found = {name: float(np.mean([getattr(each, name) for each in qualities])) for name in ("psnr", "ssim")}
+    if apart is not None:
+        found["lpips"] = float(np.mean([float(apart(to_tensor(a), to_tensor(b))) for a, b in zip(made, left_out)]))
+    return found
+
+
+def by_cut(found: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """PSNR: a row for each cut and one for the mean over them, a column for each way."""
     ways = list(dict.fromkeys(row["by"] for row in found))
-    by_cut: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    cuts: dict[tuple[str, str], dict[str, float]] = {}
     for row in found:
-        by_cut.setdefault((row["clip"], row["frames"], row["size"]), {})[row["by"]] = row
+        cuts.setdefault((f"{row['clip']}, {row['frames']}", row["size"]), {})[row["by"]] = row["psnr"]
+    lines = [[*cut, *(f"{reached[way]:.2f}" for way in ways)] for cut, reached in cuts.items()]
+    lines.append(["mean", "", *(f"{np.mean([reached[way] for reached in cuts.values()]):.2f}" for way in ways)])
+    return ["PSNR, dB", "size", *ways], lines
 
-    def cell(values: Sequence[dict[str, Any]]) -> str:
-        psnr, ssim, seconds = (np.mean([row[each] for row in values]) for each in ("psnr", "ssim", "seconds"))
-        return f"{psnr:.2f} / {ssim:.3f} / {seconds:.2f}"
 
-    lines = [
-        [f"{clip}, {span}", size, *(cell([cut[way]]) for way in ways)] for (clip, span, size), cut in by_cut.items()
-    ]
-    lines.append(["mean", "", *(cell([cut[way] for cut in by_cut.values()]) for way in ways)])
-    return text_table(["cut", "size", *map(str, ways)], lines)
+def by_way(found: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Means over all cuts, and of what a frame costs over those of the largest size."""
+    largest = max((row["size"] for row in found), key=lambda size: int(np.prod([int(n) for n in size.split("x")])))
+    qualities = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4)}
+    shown = {name: how for name, how in qualities.items() if name in found[0]}
+    lines = []
+    for way in dict.fromkeys(row["by"] for row in found):
+        own = [row for row in found if row["by"] == way]
+        large = [row for row in own if row["size"] == largest]
+        lines.append([
+            way, *(f"{np.mean([row[name] for row in own]):.{digits}f}" for name, (_, digits) in shown.items()),
+            *(f"{np.mean([row[name] for row in large]):.2f}" for name in ("seconds", "processor")),
+        ])  # fmt: skip
+    costs = [f"seconds a frame, {largest}", "processor seconds"]
+    return ["mean over the cuts", *(title for title, _ in shown.values()), *costs], lines
+
+
+def written(page: str, found: Sequence[dict[str, Any]]) -> str:
+    """`page` with the tables between the markers."""
+    before, rest = page.split(BEGIN)
+    tables = "\n\n".join(markdown_table(*table(found)) for table in (by_way, by_cut))
+    return f"{before}{BEGIN}\n{tables}\n\n{END}{rest.split(END)[1]}"
 
 
 def main() -> None:
@@ -120,21 +183,25 @@ def main() -> None:
     parser.add_argument("--clip", nargs="+", default=[], help="names of clips (default: all)")
     parser.add_argument("--model", nargs="+", default=["flow-splat"], metavar="NAME[=WEIGHTS]",
                         help="models of vfi (default: flow-splat)")  # fmt: skip
+    parser.add_argument("--lpips", nargs=2, type=Path, metavar=("ALEXNET", "HEADS"), help="LPIPS' two files of weights")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         raise SystemExit("benchmarks/real_video.py: expected an ffmpeg program to compare with, got none")
     keep_blocks()
     torch.set_num_threads(THREADS)
     fetch(options.clips, [clip for clip in CLIPS if clip.cuts])
-    makers: dict[str, Maker] = {"mean": mean, **{f"minterpolate {mode}": minterpolate(mode) for mode in MODES}}
+    makers = {"mean": by_pairs(mean), **{f"minterpolate {mode}": minterpolate(mode) for mode in MODES}}
     for model in options.model:
         name, _, weights = model.partition("=")
         makers[name] = by_model(name, weights or None)
-    found = rows(makers, options.clips, options.clip)
+    found = rows(makers, options.clips, options.clip, lpips.load(*options.lpips) if options.lpips else None)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
-    print(table(found))
+    print(text_table(*by_way(found)), text_table(*by_cut(found)), sep="\n\n")
+    if options.write:
+        PAGE.write_text(written(PAGE.read_text(), found))
 
 
 if __name__ == "__main__":

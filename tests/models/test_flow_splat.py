@@ -5,11 +5,12 @@ import pytest
 import torch
 from shared_files import SHARED, needs_shared
 
+import vfi_kernels as vk
 from vfi.evaluation import scoring
 from vfi.evaluation.metrics import compare
 from vfi.files.images import to_array, to_tensor
 from vfi.models.flow_splat import FlowSplat
-from vfi.networks.resampling import doubled, fill_holes, local_mean, warp_doubled
+from vfi.networks.resampling import block_means, doubled, fill_holes, mean_around, offsets, spread
 
 
 @pytest.fixture(scope="module")
@@ -130,14 +131,21 @@ def test_doubled_keeps_the_pixels_and_places_edges_between():
     torch.testing.assert_close(doubled(ramp)[..., 5:-6], (torch.arange(23.0) / 2).expand(1, 1, 11, 23)[..., 5:-6])
 
 
-def test_warp_doubled_samples_the_image_at_its_own_positions():
+def test_offsets_lead_to_the_pixels_of_the_rows():
+    """Of the image itself, and of the doubled one."""
+    image = torch.rand(1, 2, 12, 7)
+    for times, fine in ((1, image), (2, doubled(image))):
+        to = offsets(slice(4, 9), 7, times, image)
+        assert torch.equal(vk.backward_warp(fine, to), image[:, :, 4:9])
+
+
+def test_a_wave_between_the_pixels_of_the_doubled_image():
     wave = torch.sin(torch.arange(40.0) * 0.7).expand(1, 1, 8, 40)
-    flow = torch.zeros(1, 2, 8, 40)
-    assert torch.equal(warp_doubled(doubled(wave), flow), wave)
-    flow[:, 0] = 0.5
+    flow = offsets(slice(0, 8), 40, 2, wave)
+    flow[:, 0] += 1
     expected = torch.sin((torch.arange(40.0) + 0.5) * 0.7).expand(1, 1, 8, 40)
     # Bilinear sampling of the wave itself is wrong by 6 %.
-    torch.testing.assert_close(warp_doubled(doubled(wave), flow)[..., 4:-4], expected[..., 4:-4], atol=0.01, rtol=0)
+    torch.testing.assert_close(vk.backward_warp(doubled(wave), flow)[..., 4:-4], expected[..., 4:-4], atol=0.01, rtol=0)
 
 
 def test_fill_holes_takes_the_nearest_surroundings():
@@ -150,6 +158,11 @@ def test_fill_holes_takes_the_nearest_surroundings():
     assert torch.equal(filled[valid], values[valid])
     assert (filled[..., 4:7, 2:6] == 0).all() and (filled[..., 8:12, 18:23] == 1).all()
     assert (fill_holes(values, torch.zeros_like(valid)) == 0).all(), "nothing known: 0"
+
+
+def local_mean(plane):
+    """Over blocks, then over those around, interpolated between them."""
+    return spread(mean_around(block_means(plane)), *plane.shape[2:])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 4), (30, 41)])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vfi.errors import ArgumentError, UserError
 from vfi.models import ebme
-from vfi.networks.optical_flow import DisConfig, flow_both_ways
+from vfi.networks.optical_flow import DisConfig, optical_flow
 
 FlowName = Literal["dis", "ebme"]
 FLOWS = get_args(FlowName)
@@ -30,7 +30,7 @@ def load_flow(name: FlowName = "dis", weights: str | None = None, device: str = 
     if name == "dis":
         if weights is not None:
             raise ArgumentError("`weights` are not for the flow model dis")
-        return lambda first, second: flow_both_ways(first, second, DisConfig())[0]
+        return lambda first, second: optical_flow(first, second, DisConfig())
     if weights is None:
         raise ArgumentError("the flow model ebme needs `weights`, bi-flownet.pkl of EBME; nothing is downloaded")
     network = ebme.load(weights).to(device)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vfi.models.splat_model import BlendConfig, SplatModel
-from vfi.networks.optical_flow import DisConfig, flow_both_ways
+from vfi.networks.optical_flow import DisConfig, Planes, flows
+from vfi.networks.seen_frames import SeenFrames
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class FlowSplatConfig(BlendConfig):
     """One set of numbers for every input."""
 
     flows: tuple[DisConfig, ...] = (
-        DisConfig(plane="luma"),
-        DisConfig(plane="chroma", finest_scale=1),
+        DisConfig(plane="luma", finest_scale=1, full_size_refinement_iterations=1),
+        DisConfig(plane="chroma", finest_scale=1, variational_refinement_iterations=2),
     )
 
 
@@ -32,7 +33,9 @@ class FlowSplat(SplatModel):
     config: FlowSplatConfig
 
     def __init__(self, config: FlowSplatConfig | None = None) -> None:
+        super().__init__()
         self.config = config or FlowSplatConfig()
+        self._planes = SeenFrames[Planes]()
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: object) -> "FlowSplat":
@@ -42,4 +45,7 @@ class FlowSplat(SplatModel):
         return "its optical flow is found by OpenCV, of which there is no graph"
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [flow_both_ways(frame0, frame1, settings) for settings in self.config.flows]
+        first, second = (self._planes.of(frame, Planes) for frame in (frame0, frame1))
+        both_ways = ((a, b, settings) for settings in self.config.flows for a, b in ((first, second), (second, first)))
+        found = [flow.to(frame0.device) for flow in flows(list(both_ways))]
+        return list(zip(found[::2], found[1::2]))

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import vfi_kernels as vk
+BLOCK = 4  # side of the blocks over which is averaged, px
+_STRIP = 2**16  # pixels
 
 
 def doubled(image: Tensor) -> Tensor:
@@ -14,39 +15,59 @@ def doubled(image: Tensor) -> Tensor:
     """
     batch, channels, height, width = image.shape
     fine = image.new_empty(batch, channels, 2 * height - 1, 2 * width - 1)
-    fine[:, :, ::2, ::2] = image
-    fine[:, :, ::2, 1::2] = _half_way(image, 3)
-    fine[:, :, 1::2] = _half_way(fine[:, :, ::2].contiguous(), 2)
+    for rows in strips(image):
+        part, at = image[:, :, rows], slice(2 * rows.start, 2 * rows.stop - 1, 2)
+        fine[:, :, at, ::2] = part
+        fine[:, :, at, 1::2] = _half_way(F.pad(part, (2, 2, 0, 0), mode="replicate"), 3)
+    even = fine[:, :, ::2]
+    for rows in strips(image):
+        # The last row of a strip has one between it and the next, that of the image has none.
+        first, last = rows.start - 2, min(rows.stop + 3, height + 2)
+        part = even[:, :, max(first, 0) : min(last, height)]
+        padded = F.pad(part, (0, 0, max(-first, 0), last - min(last, height)), mode="replicate")
+        fine[:, :, 2 * rows.start + 1 : 2 * rows.stop : 2] = _half_way(padded, 2)
     return fine
 
 
-def _half_way(image: Tensor, dim: int) -> Tensor:
-    """Values between neighbours along `dim`: (1, -5, 20, 20, -5, 1) / 32, the filter of H.264's motion compensation."""
-    padded = F.pad(image, (2, 2, 0, 0) if dim == 3 else (0, 0, 2, 2), mode="replicate")
-    count = image.shape[dim] - 1
+def _half_way(padded: Tensor, dim: int) -> Tensor:
+    """Values between neighbours along `dim`: (1, -5, 20, 20, -5, 1) / 32, the filter of H.264's motion compensation;
+    of what was continued by two at either end."""
+    count = padded.shape[dim] - 5
     tap = [padded.narrow(dim, i, count) for i in range(6)]
     return (tap[0] + tap[5]).mul_(1 / 32).sub_(tap[1] + tap[4], alpha=5 / 32).add_(tap[2] + tap[3], alpha=20 / 32)
 
 
-def warp(image: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """backward_warp with one result, into `out` if it is given."""
-    return vk.backward_warp(image, flow, out=out)
+def strips(flow: Tensor) -> list[slice]:
+    """Rows to be worked on one after the other, whole blocks of block_means, so that what comes between two steps stays
+    in the caches of a CPU. Elsewhere, and in a graph, they are all rows at once."""
+    batch, _, height, width = flow.shape
+    if flow.device.type != "cpu" or torch.compiler.is_exporting():
+        return [slice(0, height)]
+    rows = max(_STRIP // (batch * width * BLOCK), 1) * BLOCK
+    return [slice(first, min(first + rows, height)) for first in range(0, height, rows)]
 
 
-def warp_doubled(image: Tensor, flow: Tensor, out: Tensor | None = None) -> Tensor:
-    """`warp` of an image given as doubled(image): position p of the image is position 2 p there."""
-    height, width = flow.shape[2:]
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype).expand(height, width)
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None].expand(height, width)
-    return warp(image, 2 * flow + torch.stack((x, y)), out)
+def offsets(rows: slice, width: int, times: int, like: Tensor) -> Tensor:
+    """(1, 2, rows, width): the flow to the pixels of these rows of an image, in the image `times` as fine, from what
+    holds the rows alone."""
+    x = torch.arange(width, device=like.device, dtype=like.dtype) * (times - 1)
+    y = torch.arange(rows.start, rows.stop, device=like.device, dtype=like.dtype) * (times - 1) + rows.start
+    return torch.stack(torch.broadcast_tensors(x, y[:, None]))[None]
 
 
-def local_mean(plane: Tensor) -> Tensor:
-    """Mean over about 12 x 12 pixels: over blocks of 4 x 4, then over 3 x 3 blocks, interpolated between the blocks."""
-    height, width = plane.shape[2:]
-    blocks = F.avg_pool2d(plane, 4, ceil_mode=True, count_include_pad=False)
-    blocks = F.avg_pool2d(blocks, 3, 1, 1, count_include_pad=False)
-    return F.interpolate(blocks, scale_factor=4, mode="bilinear")[..., :height, :width]
+def block_means(plane: Tensor) -> Tensor:
+    """Mean over blocks of BLOCK x BLOCK pixels, of which the last ones may be smaller."""
+    return F.avg_pool2d(plane, BLOCK, ceil_mode=True, count_include_pad=False)
+
+
+def mean_around(blocks: Tensor) -> Tensor:
+    """Mean over 3 x 3 blocks, at the border over those that are there."""
+    return F.avg_pool2d(blocks, 3, 1, 1, count_include_pad=False)
+
+
+def spread(blocks: Tensor, height: int, width: int) -> Tensor:
+    """To the pixels of the blocks, interpolated between their centres."""
+    return F.interpolate(blocks, scale_factor=BLOCK, mode="bilinear")[..., :height, :width]
 
 
 def fill_holes(values: Tensor, valid: Tensor) -> Tensor:
@@ -60,13 +81,21 @@ def fill_holes(values: Tensor, valid: Tensor) -> Tensor:
         valid: bool (B, 1, H, W).
     """
     height, width = values.shape[2:]
-    values = torch.where(valid, values, 0)
     # A graph goes down to the last pixel, which gives the same.
-    if max(height, width) == 1 or (not torch.compiler.is_exporting() and bool(valid.all())):
+    if not torch.compiler.is_exporting() and bool(valid.all()):
         return values
-    sums, count = (
-        F.avg_pool2d(plane, 2, ceil_mode=True, count_include_pad=False) for plane in (values, valid.to(values.dtype))
-    )
-    coarse = fill_holes(sums / count.clamp(min=1e-6), count > 0)
+    values = torch.where(valid, values, 0)
+    if max(height, width) == 1:
+        return values
+    count = _sums_of_four(valid.to(values.dtype))
+    coarse = fill_holes(_sums_of_four(values).div_(count.clamp(min=1)), count > 0)
     fine = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :height, :width]
     return torch.where(valid, values, fine)
+
+
+def _sums_of_four(planes: Tensor) -> Tensor:
+    """Over 2 x 2 pixels, at the last row and column of those that are there. avg_pool2d takes ten times as long."""
+    padded = F.pad(planes, (0, 1, 0, 1))
+    height, width = planes.shape[2:]
+    rows = padded[:, :, :height:2] + padded[:, :, 1::2]
+    return rows[..., :width:2] + rows[..., 1::2]

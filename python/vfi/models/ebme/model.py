@@ -16,6 +16,7 @@ class EBMESplat(SplatModel, nn.Module):
 
     def __init__(self, network: BiFlowNet, config: BlendConfig | None = None) -> None:
         nn.Module.__init__(self)
+        SplatModel.__init__(self)
         self.network = network
         self.config = config or BlendConfig(by_coverage=True)
         self.channel_order = network.channel_order

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
@@ -20,6 +19,7 @@ from vfi.models.rife4.family import FAMILY, Network, sized_as
 from vfi.models.rife4.network import LARGE, FlowNet, Stage
 from vfi.models.sized_model import SizedModel
 from vfi.networks import sized_inference
+from vfi.networks.seen_frames import SeenFrames
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RIFE4(FlowNet, SizedModel):
     def __init__(self, network: Network):
         super().__init__(network)
         self.multiple = network.multiple
-        self.seen_frames = WeakTensorKeyDictionary()
+        self.seen_frames = SeenFrames[Tensor]()
 
     def forward(
         self,
@@ -136,16 +136,13 @@ class RIFE4(FlowNet, SizedModel):
     def encoded_once(self, frame: Tensor, scale: float) -> Tensor:
         """`encoded` of a frame made to fit, kept for as long as the frame is there and unchanged."""
         weight = next(self.parameters())
-        counted = not (frame.is_inference() or weight.is_inference())  # others do not say whether they changed
-        now = (frame._version, scale, weight.dtype, weight._version) if counted else None
-        before, stored = self.seen_frames.get(frame, (None, None))
-        if isinstance(stored, Tensor) and before == now:
-            return stored
-        fitting = sized_inference.pad(frame.to(weight.dtype), sized_inference.multiple_at(self, scale))
-        encoded = self.encoded(fitting)
-        if counted:
-            self.seen_frames[frame] = (now, encoded)
-        return encoded
+
+        def encode(frame: Tensor) -> Tensor:
+            return self.encoded(sized_inference.pad(frame.to(weight.dtype), sized_inference.multiple_at(self, scale)))
+
+        if weight.is_inference():  # which does not say whether it changed
+            return encode(frame)
+        return self.seen_frames.of(frame, encode, scale, weight.dtype, weight._version)
 
     def check_ensemble(self, ensemble: bool) -> None:
         if ensemble and not self.network.takes_ensemble:
