@@ -1,5 +1,6 @@
 """Faults planted in the PTX of a kernel, one at a time."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from random import Random
@@ -30,10 +31,16 @@ def entries(text: str) -> dict[str, Entry]:
     begins = [n for n, line in enumerate(lines) if ".entry " in line]
     found = {}
     for begin in begins:
-        end = next(n for n in range(begin, len(lines)) if lines[n] == "}")
+        end = end_of(lines, begin)
         name = re.search(r"\.entry (\w+)", lines[begin])[1]
         found[name] = Entry(name, "\n".join(lines[: begins[0]]), begin + 1, tuple(lines[begin : end + 1]))
     return found
+
+
+def end_of(lines: list[str], begin: int) -> int:
+    """The line whose brace closes a kernel's first one: inline assembly has some of its own, also alone on a line."""
+    open_braces = itertools.accumulate(line.count("{") - line.count("}") for line in lines[begin:])
+    return begin + next(n for n, depth in enumerate(open_braces) if depth == 0 and lines[begin + n] == "}")
 
 
 def without_barrier(line: str) -> str | None:

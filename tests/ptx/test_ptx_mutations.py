@@ -83,10 +83,19 @@ def with_taus(case, arguments):
     return (*arguments[:place], arguments[place].repeat(1, 20, 1, 1), *arguments[place + 1 :])
 
 
+def with_ranks(case, arguments):
+    """More than a step of a product has."""
+    *layer, a, b, a_bias, b_bias = arguments
+    return (*layer, a.repeat(1, 1, 12, 1), b.repeat(1, 1, 1, 12), a_bias.repeat(1, 1, 1, 12), b_bias)
+
+
 def changes_of(case):
     """Of the arguments, for what survives."""
-    yield from (with_holes,) if case.flow is not None else ()
-    yield from (with_taus,) if case.flow is not None and "trajectory" in case.op else ()
+    if case.flow is not None:
+        yield with_holes
+        yield from (with_taus,) if "trajectory" in case.op else ()
+    if case.op == "mixture_lora":
+        yield with_ranks
 
 
 def run(condition, change=None):
@@ -180,6 +189,29 @@ def report(op, kernels, found):
     survivors = [fault for fault in found if fault.shown is None]
     lines += [f"  survived: {f.kind}, {f.kernel}, line {f.number}: {f.line}" for f in survivors]
     return "\n".join(lines)
+
+
+ASSEMBLY = """.version 9.0
+.visible .entry one(
+)
+{
+	{max.f16x2 %r1,%r2,%r3;
+}
+	mov.b32 {%rs1, %rs2}, %r1;
+	ret;
+}
+.visible .entry two()
+{
+	ret;
+}
+"""
+
+
+def test_a_kernel_ends_where_its_own_brace_is():
+    one, two = entries(ASSEMBLY).values()
+    assert one.lines[-2:] == ("\tret;", "}") and (one.begin, len(one.lines)) == (2, 8)
+    assert two.lines == (".visible .entry two()", "{", "\tret;", "}")
+    assert one.text() + "\n".join([*two.lines, ""]) == ASSEMBLY
 
 
 @pytest.mark.parametrize("op", OPS)
