@@ -1,6 +1,7 @@
 """Shared fixtures: every backend that can run here, fresh memory full of NaN, a fixed seed."""
 
 import contextlib
+import gc
 import os
 from collections import Counter
 
@@ -66,6 +67,28 @@ def pytest_report_header() -> list[str]:
     return [f"vfi_kernels: CPU level {level}; " + "; ".join(reasons)]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Makes a million objects that stay: to look for others among them took a third of its time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+def place(item: pytest.Item, name: str) -> int:
+    """Where the value of a parameter stands in its list."""
+    (values,) = (mark.args[1] for mark in item.iter_markers("parametrize") if mark.args[0] == name)
+    return [value is item.callspec.params[name] for value in values].index(True)
+
+
+def is_out_of_turn(item: pytest.Item) -> bool:
+    """@pytest.mark.in_turn("a", "b", of=3): by day each value of a with every third of b, and the other way round."""
+    mark = item.get_closest_marker("in_turn")
+    return mark is not None and sum(place(item, name) for name in mark.args) % mark.kwargs.get("of", 2) != 0
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A module's `is_repeated` says which of its tests repeat another, and are left out; its `is_nightly` which are.
@@ -78,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     repeated = {item for item in items if getattr(item.module, "is_repeated", never)(item)}
     for item in items:
-        if getattr(item.module, "is_nightly", never)(item):
+        if getattr(item.module, "is_nightly", never)(item) or is_out_of_turn(item):
             item.add_marker(pytest.mark.nightly)
     if repeated:
         config.hook.pytest_deselected(items=list(repeated))

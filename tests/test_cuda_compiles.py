@@ -11,10 +11,12 @@ import torch
 
 import vfi_kernels  # noqa: F401  (registers the ops)
 from vfi_kernels import backends
+from vfi_kernels.bench import simulator
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "csrc").glob("**/*_cuda.cu"))
 ELSEWHERE = {"splat_grad_cuda", "trajectory_splat_cuda"}  # their forward kernels are compiled in splat_cuda
+ALONE = r"deform_warps_kernelI.*BFloat16.*Li128"  # one block of it is on a multiprocessor, as its WarpForward says
 ARCHS = {"8.0": "sm_80", "9.0": "sm_90", "10.0": "sm_100"}
 OPS = [op for op, composed in backends.ops().items() if not composed]
 
@@ -75,17 +77,30 @@ def parse(log: str) -> dict[str, tuple[int, int]]:
 
 
 def sources_and_archs():
-    """Some for sm_90 in the slow run, where tests/ptx have nvcc read all of them; every source and arch at night."""
+    """One with its host code in the slow run, every source and arch at night."""
     for source in SOURCES:
         for arch in ARCHS:
-            chosen = arch == "9.0" and source.stem in ("backward_warp_cuda", "correlation_cuda", "splat_cuda")
-            yield pytest.param(source, arch, id=f"{source.stem}-{arch}", marks=() if chosen else pytest.mark.nightly)
+            by_day = (source.stem, arch) == ("sample_trajectory_cuda", "9.0")
+            yield pytest.param(source, arch, id=f"{source.stem}-{arch}", marks=() if by_day else pytest.mark.nightly)
 
 
 @needs_nvcc
 @pytest.mark.parametrize(("source", "arch"), list(sources_and_archs()))
 def test_source_compiles(source, arch, report):
-    kernels = report(source, arch)
+    check_registers(source, arch, report(source, arch))
+
+
+@needs_nvcc
+def test_every_source_compiles_without_a_warning():
+    """To the PTX that the tests of the simulator run."""
+    files = {Path(ptx).stem: (Path(ptx), Path(log)) for ptx, log in simulator.build("9.0")["kernels"]}
+    for source in SOURCES:
+        ptx, log = files[source.stem]
+        assert ptx.with_suffix(".ptx.said").read_text() == ""
+        check_registers(source, "9.0", parse(log.read_text()))
+
+
+def check_registers(source: Path, arch: str, kernels: dict[str, tuple[int, int]]) -> None:
     assert kernels or source.stem in ELSEWHERE
     # Forward kernels are what runs in production, in float32 or less: none of them may keep registers in memory.
     forward = {
@@ -95,7 +110,8 @@ def test_source_compiles(source, arch, report):
     }
     assert forward or source.stem in ELSEWHERE
     assert {name: spilled for name, (_, spilled) in forward.items() if spilled} == {}
-    assert max((registers for registers, _ in forward.values()), default=0) <= 128
+    several = [registers for name, (registers, _) in forward.items() if not re.search(ALONE, name)]
+    assert max(several, default=0) <= 128  # of 65536 for 256 threads: two blocks
     if arch == "9.0":  # what kernels are tuned for
         assert {name: spilled for name, (_, spilled) in kernels.items() if spilled} == {}
 

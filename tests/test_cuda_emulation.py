@@ -36,7 +36,8 @@ def run_all(case, arguments):
 
 @every_case
 def test_under_several_thread_orders(case, atomic):
-    orders = [functools.partial(emulated_cuda, seed) for seed in SEEDS]
+    """1 is that of the tests of every op."""
+    orders = [functools.partial(emulated_cuda, seed) for seed in SEEDS if seed != 1]
     check_all(case, make(case, (2, 6, 11, 37), torch.float16), orders)
 
 

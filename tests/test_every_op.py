@@ -112,6 +112,7 @@ def test_non_finite_values_stay_where_they_land(case, backend, value):
         assert got.isfinite().sum() >= got.numel() // 3
 
 
+@pytest.mark.in_turn("case", "image_dtype", "other_dtype", of=3)
 @with_flow
 @pytest.mark.parametrize("image_dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("other_dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -153,6 +154,7 @@ def test_third_derivative_raises(case):
         torch.autograd.grad(second.sum(), leaf)
 
 
+@pytest.mark.in_turn("case", "dtype")
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_results_do_not_depend_on_the_thread_count(case, dtype, threads):

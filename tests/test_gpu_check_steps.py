@@ -28,6 +28,16 @@ time.sleep(100)
     assert outcome.status == "timed out" and outcome.bad and outcome.seconds < 60
 
 
+def test_a_file_that_is_half_written_is_no_result_yet(tmp_path):
+    """Or a folder that is gone: the step ends at this moment."""
+    for step in [step for stage in gpu_check.plan() for lane in stage for step in lane]:
+        for text in ("", '{"rows": [', "\xff"):
+            for name in ("bench.json", gpu_tests.LINES, "output"):
+                (tmp_path / name).write_text(text, "latin-1")
+            assert process.Running(step, tmp_path).so_far("running", "").status == "running"
+        assert process.Running(step, tmp_path / "gone").so_far("running", "").status == "running"
+
+
 def test_no_time_left_and_a_tool_that_cannot_be_started(tmp_path):
     step = process.Step("step", 5, lambda folder: ["/nonexistent/tool"], judge_code)
     assert perform(step, tmp_path, 1).status == "skipped"

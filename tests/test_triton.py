@@ -49,6 +49,7 @@ def test_every_case_agrees_with_the_oracle(number, case, view):
     check_all(case, arguments if view is None else map_tensors(view, arguments))
 
 
+@pytest.mark.in_turn("name", "dtype")
 @pytest.mark.parametrize("name", ["backward_warp-zeros", "correlation-1", "splat-softmax-wide", "warp_blend"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(name, dtype):

@@ -90,7 +90,10 @@ class Running:
 
     def so_far(self, status: str, reason: str) -> Outcome:
         """What the step has found up to now."""
-        facts = self.step.judge(Run(None, self.text(), False), self.folder).facts
+        try:
+            facts = self.step.judge(Run(None, self.text(), False), self.folder).facts
+        except (OSError, ValueError):  # its file is half written; or it ends at this moment, and its folder is gone
+            facts = {}
         seconds = round(time.monotonic() - self.started, 1)
         return Outcome(self.step.name, status, reason, seconds, facts)
 

@@ -143,6 +143,7 @@ def run(statement, names):
     exec(statement, names)
 
 
+@pytest.mark.in_turn("kind", "target")
 @pytest.mark.parametrize("target", ["module", "object"])
 @pytest.mark.parametrize("kind", STATES)
 def test_what_a_method_reads_may_change(kind, target):

@@ -166,6 +166,7 @@ TARGETS = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn("source", "target")
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", SOURCES)
 def test_alpha_is_kept_or_a_note_says_that_it_is_not(tmp_path, capsys, source, target):
@@ -262,6 +263,7 @@ WRITERS = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn("place", "writer")
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("place", PLACES)
 def test_chroma_stays_where_it_is(tmp_path, place, writer):

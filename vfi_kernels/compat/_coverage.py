@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 
@@ -257,8 +257,9 @@ def place(code: CodeType, line: int) -> str:
 def variables_that_depend() -> dict[CodeType, set[str]]:
     """Of each function, its variables and the attributes that depend on what was given."""
     found: dict[CodeType, set[str]] = {}
+    defaults = defaults_of([code for code, seen in recorder.seen.items() if seen.same])
     for code, seen in recorder.seen.items():
-        known = defaults_of(code) if seen.same else {}
+        known = defaults.get(id(code), {})
         same = {name for name, value in seen.same.items() if not equal(known.get(name), value)}
         found[code] = seen.given | same
     shared: set[str] = set()  # attributes, and variables of closures and modules
@@ -279,11 +280,19 @@ def variables_that_depend() -> dict[CodeType, set[str]]:
     return {code: names | shared for code, names in found.items()}
 
 
-def defaults_of(code: CodeType) -> dict[str, object]:
-    """Of the function that has this code; none if there are several."""
-    holders = [f for f in gc.get_referrers(code) if inspect.isfunction(f)]
-    if not holders or any(f.__defaults__ is not holders[0].__defaults__ for f in holders):
-        return {}
-    given = holders[0].__defaults__ or ()
-    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
-    return {**dict(zip(names, given)), **(holders[0].__kwdefaults__ or {})}
+def defaults_of(codes: Sequence[CodeType]) -> dict[int, dict[str, object]]:
+    """Of the functions that have these codes, by id(code); none if there are several. One look at every object that
+    there is finds all."""
+    holders: dict[int, list[FunctionType]] = defaultdict(list)
+    for f in gc.get_referrers(*codes):
+        if inspect.isfunction(f):
+            holders[id(f.__code__)].append(f)
+    found: dict[int, dict[str, object]] = {}
+    for code in codes:
+        same = holders[id(code)]
+        if not same or any(f.__defaults__ is not same[0].__defaults__ for f in same):
+            continue
+        given = same[0].__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+        found[id(code)] = {**dict(zip(names, given)), **(same[0].__kwdefaults__ or {})}
+    return found
