@@ -26,7 +26,6 @@ template <class T, class F, int M>
 struct WarpForward {
   // Interpolation in float32 takes registers that more rows would need.
   static constexpr int kDown = std::is_same_v<F, Half> && M <= 64 ? 2 : 1, kPieces = 128 / M;
-  static constexpr int kResident = std::is_same_v<F, Half> || M <= 64 ? 2 : 1;  // blocks of a multiprocessor
   using Product = HeldRows<F, kDown, M / kRowColumns>;
   static constexpr int kPixels = 16 * kDown, kBlockPixels = kWarps * kPixels;  // of a warp, of a block
   using Sampler = WarpSampler<F, kPixels>;
@@ -103,7 +102,7 @@ __device__ __forceinline__ void finish_rows(Product& product, T* __restrict__ ou
 }
 
 template <class T, class F, int M, bool kHalfMask, class K = WarpForward<T, F, M>>
-__global__ __launch_bounds__(kThreads, K::kResident) void deform_warps_kernel(
+__global__ __launch_bounds__(kThreads, 2) void deform_warps_kernel(
     const T* __restrict__ input, const F* __restrict__ weight, T* __restrict__ out, DeformArgsGpu a, WeightLines lines,
     OffsetGroups offset_groups, Epilogue epilogue) {
   using Shared = typename K::Shared;
