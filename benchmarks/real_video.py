@@ -4,7 +4,8 @@ Of each cut in benchmarks/clips.py every second frame is left out and made of it
 minterpolate in each of its modes, by flow-splat, and by the models of `--model NAME[=WEIGHTS]`. They take turns, cut by
 cut. Printed are PSNR, SSIM, and LPIPS where its weights are given, of the frames left out, in the mean over each cut,
 and for each frame seconds and processor seconds, which count less of what else the machine does. minterpolate's are
-those of ffmpeg with the filter beyond those of ffmpeg without it. `--write` puts the tables into docs/benchmarks.md.
+those of ffmpeg with the filter beyond those of ffmpeg without it. What `--json FILE` has already is not measured again.
+`--write` puts the tables into docs/benchmarks.md.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +41,7 @@ class Cost:
     processor: float
 
 
+Row = dict[str, Any]
 Frames = list[np.ndarray]
 Maker = Callable[[Frames], tuple[Frames, Cost]]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
@@ -111,26 +113,28 @@ def through_ffmpeg(given: Frames, graph: str) -> tuple[Frames, Cost]:
 
 
 def rows(
-    makers: dict[str, Maker], folder: Path, names: Sequence[str], apart: lpips.LPIPS | None
-) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    makers: dict[str, Maker], folder: Path, names: Sequence[str], apart: lpips.LPIPS | None, known: Sequence[Row]
+) -> Iterator[Row]:
+    """A row of `known` where there is one."""
+    found = {(row["clip"], row["frames"], row["by"]): row for row in known}
     for clip in CLIPS:
         if names and clip.name not in names:
             continue
         for first, last in clip.cuts:
+            span = f"{first} to {last}"
             whole = frames(folder, clip, first, last)
             given, left_out = whole[::2], whole[1::2]
             height, width, _ = whole[0].shape
             for name, make in makers.items():
+                if (clip.name, span, name) in found:
+                    yield found[clip.name, span, name]
+                    continue
                 made, cost = make(given)
-                row = {
-                    "clip": clip.name, "frames": f"{first} to {last}", "size": f"{width}x{height}", "by": name,
-                    **scores(made, left_out, apart), **vars(cost),
-                }  # fmt: skip
-                found.append(row)
+                row = {"clip": clip.name, "frames": span, "size": f"{width}x{height}", "by": name}
+                row |= {**scores(made, left_out, apart), **vars(cost)}
                 spent = f"{cost.seconds:.3f} s, {cost.processor:.3f} s of processors"
-                print(f"{clip.name} {first} to {last}, {name}: {row['psnr']:.2f} dB, {spent}", flush=True)
-    return found
+                print(f"{clip.name} {span}, {name}: {row['psnr']:.2f} dB, {spent}", flush=True)
+                yield row
 
 
 @torch.no_grad()
@@ -142,7 +146,7 @@ def scores(made: Frames, left_out: Frames, apart: lpips.LPIPS | None) -> dict[st
     return found
 
 
-def by_cut(found: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def by_cut(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """PSNR: a row for each cut and one for the mean over them, a column for each way."""
     ways = list(dict.fromkeys(row["by"] for row in found))
     cuts: dict[tuple[str, str], dict[str, float]] = {}
@@ -153,7 +157,7 @@ def by_cut(found: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
     return ["PSNR, dB", "size", *ways], lines
 
 
-def by_way(found: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def by_way(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Means over all cuts, and of what a frame costs over those of the largest size."""
     largest = max((row["size"] for row in found), key=lambda size: int(np.prod([int(n) for n in size.split("x")])))
     qualities = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4)}
@@ -170,7 +174,7 @@ def by_way(found: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
     return ["mean over the cuts", *(title for title, _ in shown.values()), *costs], lines
 
 
-def written(page: str, found: Sequence[dict[str, Any]]) -> str:
+def written(page: str, found: Sequence[Row]) -> str:
     """`page` with the tables between the markers."""
     before, rest = page.split(BEGIN)
     tables = "\n\n".join(markdown_table(*table(found)) for table in (by_way, by_cut))
@@ -184,7 +188,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["flow-splat"], metavar="NAME[=WEIGHTS]",
                         help="models of vfi (default: flow-splat)")  # fmt: skip
     parser.add_argument("--lpips", nargs=2, type=Path, metavar=("ALEXNET", "HEADS"), help="LPIPS' two files of weights")
-    parser.add_argument("--json", type=Path, help="write the rows to this file, too")
+    parser.add_argument("--json", type=Path, help="the rows: what is there is taken, what is new is added")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
@@ -196,9 +200,14 @@ def main() -> None:
     for model in options.model:
         name, _, weights = model.partition("=")
         makers[name] = by_model(name, weights or None)
-    found = rows(makers, options.clips, options.clip, lpips.load(*options.lpips) if options.lpips else None)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+    known = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    apart = lpips.load(*options.lpips) if options.lpips else None
+    found: list[Row] = []
+    for row in rows(makers, options.clips, options.clip, apart, known):
+        found.append(row)
+        if options.json and row not in known:
+            known.append(row)
+            options.json.write_text(json.dumps(known, indent=1))
     print(text_table(*by_way(found)), text_table(*by_cut(found)), sep="\n\n")
     if options.write:
         PAGE.write_text(written(PAGE.read_text(), found))

@@ -30,7 +30,12 @@ class Given(SplatModel):
         return [(found[0], found[1]), (found[2], found[3])]
 
 
-MODELS = {"flow-splat": FlowSplat, "given": lambda: Given(False), "by coverage": lambda: Given(True)}
+def large():
+    """With the flows of large pictures."""
+    return FlowSplat(flow_splat.FlowSplatConfig(large=0))
+
+
+MODELS = {"flow-splat": FlowSplat, "large": large, "given": lambda: Given(False), "by coverage": lambda: Given(True)}
 
 
 @pytest.fixture(params=MODELS)
@@ -94,7 +99,7 @@ def test_what_a_frame_needs_is_made_once(name, monkeypatch):
     for module, function in ((splat_model, "doubled"), (flow_splat, "Planes")):
         make = getattr(module, function)
         monkeypatch.setattr(module, function, lambda frame, make=make: made.append(make) or make(frame))
-    kinds = 2 if name == "flow-splat" else 1
+    kinds = 2 if name in ("flow-splat", "large") else 1
     model = MODELS[name]()
     for i, expected in enumerate(alone):
         assert torch.equal(model.interpolate(*clip[i : i + 2], 0.5), expected)
@@ -108,7 +113,8 @@ def test_the_flow_goes_from_the_first_to_the_second(sliding):
     """Of each sample of a batch its own, of either plane."""
     first = torch.cat([torch.from_numpy(sliding(x)).permute(2, 0, 1)[None] / 255 for x in (20, 20)])
     second = torch.cat([torch.from_numpy(sliding(x)).permute(2, 0, 1)[None] / 255 for x in (23, 15)])
-    for config in FlowSplat().config.flows:
+    usual = FlowSplat().config
+    for config in (*usual.flows, *usual.flows_of_large):
         flow = optical_flow(first, second, config)
         assert flow.shape == (2, 2, *first.shape[2:]) and flow.dtype == torch.float32
         along = flow[:, :, 10:-10, 16:-16].flatten(2).median(2).values
