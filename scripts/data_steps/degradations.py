@@ -1,6 +1,7 @@
 """What cameras, codecs and scalers do to frames (N, H, W, 3); sizes stay, and flow is that of before."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -71,33 +72,38 @@ def as_jpeg(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:
 
 
 def compressed(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:
-    """Through a video codec at a random strength, as frames that follow each other: 4:2:0, blocks, drift."""
+    """Through a video codec at a random strength: 4:2:0, blocks, drift; each frame alone, or after those before it.
+
+    In the latter case the same frames come before them the other way round: what is kept has no key frame.
+    """
     codec = str(rng.choice(list(CODECS), p=(0.5, 0.25, 0.1, 0.15)))
     # Sizes of these codecs are even.
     height, width = (n - n % 2 for n in frames.shape[1:3])
+    after = rng.random() < 0.6
     encoder = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height, encoder.time_base = width, height, Fraction(1, 25)
     encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     encoder.thread_count = 1
-    together = int(rng.choice((1, 12)))
     if codec == "libx264":
-        encoder.options = {"crf": str(int(rng.integers(16, 38))), "preset": str(rng.choice(("ultrafast", "veryfast"))),
-                           "g": str(together), "tune": "zerolatency"}  # fmt: skip
+        options = {"crf": rng.integers(16, 35), "preset": rng.choice(("ultrafast", "veryfast")), "tune": "zerolatency"}
     else:
-        encoder.options = {
-            "flags": "+qscale",
-            "global_quality": str(118 * int(rng.integers(2, 16))),
-            "g": str(together),
-        }
-    decoder = av.CodecContext.create(CODECS[codec], "r")
+        options = {"flags": "+qscale", "global_quality": 118 * rng.integers(2, 13)}
+    encoder.options = {name: str(value) for name, value in {**options, "g": 12 if after else 1}.items()}
+    shown = [np.ascontiguousarray(frame[:height, :width]) for frame in frames]
+    made = through(encoder, CODECS[codec], [*shown[:0:-1], *shown] if after else shown)
+    result = frames.copy()
+    result[:, :height, :width] = made[-len(frames) :]
+    return result
+
+
+def through(encoder: av.CodecContext, codec: str, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What comes out of a decoder of the codec."""
+    decoder = av.CodecContext.create(codec, "r")
     decoder.thread_count = 1
     packets = []
     for number, frame in enumerate(frames):
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
         picture.pts = number
         packets += encoder.encode(picture)
     packets += encoder.encode(None)
-    pictures = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
-    result = frames.copy()
-    result[:, :height, :width] = [picture.to_ndarray(format="rgb24") for picture in pictures]
-    return result
+    return [picture.to_ndarray(format="rgb24") for packet in [*packets, None] for picture in decoder.decode(packet)]

@@ -54,15 +54,20 @@ def fetch_albums(folder: Path, albums: Sequence[Album]) -> None:
 def fetch_clips(folder: Path, films: Sequence[Clip], series: Sequence[Series]) -> None:
     """The clips, and the pictures of each series below folder/NAME, numbered, unless they are there."""
     fetch(folder, films)
-    for one in series:
-        place, partial = folder / one.name, folder / f".{one.name}.part"
-        if place.exists():
-            continue
-        print(f"frames of {one.name}", flush=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            unpacked(one.album.package, Path(temporary))
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for number, file in enumerate(members(one.album, Path(temporary))):
-                shutil.copyfile(file, partial / f"{number:04d}{file.suffix}")
-            partial.rename(place)
+    for package in dict.fromkeys(one.album.package for one in series):
+        wanted = [one for one in series if one.album.package == package and not (folder / one.name).exists()]
+        if wanted:
+            with tempfile.TemporaryDirectory() as temporary:
+                unpacked(package, Path(temporary))
+                for one in wanted:
+                    numbered(members(one.album, Path(temporary)), folder / one.name)
+
+
+def numbered(files: Sequence[Path], folder: Path) -> None:
+    print(f"frames of {folder.name}", flush=True)
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for number, file in enumerate(files):
+        shutil.copyfile(file, partial / f"{number:04d}{file.suffix}")
+    partial.rename(folder)

@@ -60,13 +60,24 @@ def piece(rng: np.random.Generator, picture: np.ndarray, height: int, width: int
     fitting = max(height / picture.shape[0], width / picture.shape[1])
     scale = max(fitting, min(1.2, np.exp(rng.uniform(np.log(0.3), np.log(1.2)))))
     spans = [min(n, max(1, round(wanted / scale))) for wanted, n in zip((height, width), picture.shape)]
-    top, left = (int(rng.integers(n - span + 1)) for n, span in zip(picture.shape, spans))
-    window = np.asarray(picture[top : top + spans[0], left : left + spans[1]])
-    result = resized(window, (height, width)).astype(np.float32) / 255
+    # There is more to see in the roughest of some windows; a clear sky is at times what is seen, too.
+    windows = [cut(rng, picture, spans) for _ in range(rng.choice((1, 3)))]
+    result = resized(max(windows, key=roughness), (height, width)).astype(np.float32) / 255
     if rng.random() < 0.5:
         result = result[:, ::-1]
     tint = rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
     return np.clip(result ** np.float32(rng.uniform(0.75, 1.35)) * tint.astype(np.float32), 0, 1)
+
+
+def cut(rng: np.random.Generator, picture: np.ndarray, spans: Sequence[int]) -> np.ndarray:
+    top, left = (int(rng.integers(n - span + 1)) for n, span in zip(picture.shape, spans))
+    return np.asarray(picture[top : top + spans[0], left : left + spans[1]])
+
+
+def roughness(window: np.ndarray) -> float:
+    """How much neighbours differ."""
+    some = window[::5, ::2, 1].astype(np.float32)
+    return float(np.abs(np.diff(some)).mean()) if some.shape[1] > 1 else 0.0
 
 
 def resized(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -10,7 +10,8 @@ from data_steps.motion import Camera, Path, SceneMotion, Wave
 from data_steps.pictures import Pictures
 from vfi.data.synthetic.scene import Layer, Scene
 
-SLOWEST, FASTEST = 0.15, 40.0  # px from frame 0 to frame 1
+SLOWEST, SLOW, FASTEST = 0.1, 1.0, 50.0  # px from frame 0 to frame 1
+SLOW_SHARE = 0.2
 OBJECTS = (0.12, 0.22, 0.26, 0.2, 0.12, 0.08)  # chances of none, one, ... in front of the background
 _STEEP = 0.3  # of all waves of a layer together: below 1 they do not fold it
 
@@ -18,7 +19,7 @@ _STEEP = 0.3  # of all waves of a layer together: below 1 they do not fold it
 def random_scene(rng: np.random.Generator, size: int, pictures: Pictures) -> Scene:
     """For times from 0 to 1, and a little beyond for motion blur."""
     # A scene is quick or slow as a whole, as shots are.
-    pace = log_uniform(rng, SLOWEST, FASTEST)
+    pace = random_pace(rng)
     camera = random_camera(rng, size, pace if rng.random() < 0.75 else 0.0)
     layers = [background(rng, size, pictures, camera, pace)]
     for _ in range(rng.choice(len(OBJECTS), p=OBJECTS)):
@@ -32,13 +33,17 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+def random_pace(rng: np.random.Generator) -> float:
+    return log_uniform(rng, *((SLOWEST, SLOW) if rng.random() < SLOW_SHARE else (SLOW, FASTEST)))
+
+
 def going(rng: np.random.Generator, rate: float, middle: float = 0.0, swerve: float = 0.1) -> Path:
     """Three in ten slow down or speed up: in the middle they are up to `swerve` of the way from half of it."""
     return Path(middle, rate, rng.uniform(-swerve, swerve) * rate if rng.random() < 0.3 else 0.0)
 
 
 def random_camera(rng: np.random.Generator, size: int, pace: float) -> Camera:
-    move, direction = pace * rng.uniform(0.2, 1), rng.uniform(0, 2 * np.pi)
+    move, direction = pace * rng.uniform(0.3, 1), rng.uniform(0, 2 * np.pi)
     if rng.random() < 0.5:  # most pans go along the horizon
         direction = rng.choice((0, np.pi)) + rng.normal() * 0.1
     zoom = pace / size * rng.normal() * 1.2 * (rng.random() < 0.4)
@@ -83,8 +88,8 @@ def moving_object(rng: np.random.Generator, size: int, pictures: Pictures, camer
 
 def object_motion(rng: np.random.Generator, size: int, radius: float, camera: Camera, pace: float) -> SceneMotion:
     # Some go with what they stand on, some at a pace of their own.
-    own = (0.0, pace, log_uniform(rng, SLOWEST, FASTEST))[rng.choice(3, p=(0.2, 0.5, 0.3))]
-    move, direction = own * rng.uniform(0.2, 1), rng.uniform(0, 2 * np.pi)
+    own = (0.0, pace, random_pace(rng))[rng.choice(3, p=(0.2, 0.5, 0.3))]
+    move, direction = own * rng.uniform(0.3, 1), rng.uniform(0, 2 * np.pi)
     # What turning, growing and shearing add at the rim is in the order of the way.
     angle, zoom, shear = np.clip(rng.normal(size=3) * (0.5, 0.3, 0.2) * own / radius, -0.5, 0.5)
     angle, zoom, shear = (value * (rng.random() < 0.5) for value in (angle, zoom, shear))
@@ -133,10 +138,10 @@ def overlay(rng: np.random.Generator, size: int) -> Layer:
     from vfi.files.opencv import opencv
 
     mask = written(rng, DENSITY * rng.uniform(8, 22), int(rng.integers(1, 3)))[:, : int(1.4 * size)]
-    mask = np.pad(mask, 5)
+    mask = np.pad(np.clip(1.4 * mask, 0, 1), 5)
     wide = np.clip(2 * opencv().GaussianBlur(mask, (0, 0), rng.uniform(0.8, 2)), 0, 1)
     ink = rng.uniform(0.75, 1, 3).astype(np.float32)
-    dim = np.float32(rng.uniform(0.6, 1))
+    dim = np.float32(rng.uniform(0.8, 1))
     pixels = framed(np.concatenate((mask[..., None] * ink, np.maximum(mask, wide)[..., None] * dim), axis=2))
     half = [n / DENSITY / 2 for n in pixels.shape[:2]]
     y = size - half[0] - 6 if rng.random() < 0.6 else rng.uniform(half[0], max(half[0] + 1, size - half[0]))

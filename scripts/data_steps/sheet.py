@@ -14,7 +14,7 @@ from vfi.files.opencv import opencv
 GREY = 128
 
 
-def draw(folder: Path, picture: Path, seed: int, rows: int = 8, columns: int = 2, size: int = 160) -> None:
+def draw(folder: Path, picture: Path, seed: int, rows: int = 6, columns: int = 2, size: int = 112) -> None:
     """Samples at random: the three frames, frame 0 on the middle one, the flow to frame 1; grey is not known."""
     rng = np.random.default_rng(seed)
     names = shards.names(folder)

@@ -101,12 +101,10 @@ MORE_CLIPS = (
         ("bicycle-2", "g2.avi", "4ca02dfcef93603f"),
     )),
     *(Clip(f"blupi-{file}", BLUPI, f"movie/{file}.mkv", digest) for file, digest in {
-        "history2": "4a018fa57359cafb", "play101": "0494a7345c5ccc5d", "play103": "9d9365bebc4ab4d0",
-        "play105": "be770bc1793b3272", "play107": "056ab4259661a40e", "play108": "a5b2e351787dea11",
+        "history2": "4a018fa57359cafb", "play103": "9d9365bebc4ab4d0",
+        "play105": "be770bc1793b3272", "play108": "a5b2e351787dea11",
         "play110": "6b1f297d2eb0bb3a",
-        "play113": "abcee6b59b3afc22", "play116": "fe3f8542dcfe6fa4", "play118": "58dc08baf34c1855",
-        "play119": "8e4ed29e76523cda", "play124": "93a6b9104d1bcc6f", "win005": "f335fba5633b1cf8",
-        "win129": "2ba576d800560219",
+        "play119": "8e4ed29e76523cda", "win129": "2ba576d800560219",
     }.items()),
 )  # fmt: skip
 SERIES = (
