@@ -15,7 +15,7 @@ SMALLEST_CHANGE = 0.006  # mean absolute difference of the outer frames, of 1
 LARGEST_CHANGE = 0.25
 CUT = 0.15  # the share of the whole change that lies on one side of the middle frame, below which it is a cut or a copy
 TRIES = 6
-MOST = 260  # crops of a clip
+MOST = 150  # crops of a clip
 TRAINED_ON = 0.87  # of a clip's frames; the others are held out
 
 
