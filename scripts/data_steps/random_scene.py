@@ -11,7 +11,7 @@ from data_steps.pictures import Pictures
 from vfi.data.synthetic.scene import Layer, Scene
 
 SLOWEST, SLOW, FASTEST = 0.1, 1.0, 50.0  # px from frame 0 to frame 1
-SLOW_SHARE = 0.2
+SLOW_SHARE = 0.15
 OBJECTS = (0.12, 0.22, 0.26, 0.2, 0.12, 0.08)  # chances of none, one, ... in front of the background
 _STEEP = 0.3  # of all waves of a layer together: below 1 they do not fold it
 
@@ -24,7 +24,7 @@ def random_scene(rng: np.random.Generator, size: int, pictures: Pictures) -> Sce
     layers = [background(rng, size, pictures, camera, pace)]
     for _ in range(rng.choice(len(OBJECTS), p=OBJECTS)):
         layers.extend(moving_object(rng, size, pictures, camera, pace))
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         layers.append(overlay(rng, size))
     return Scene(tuple(layers), (size, size))
 

@@ -11,6 +11,9 @@ from data_steps.random_scene import random_scene
 from vfi.data.synthetic.scene import Scene
 
 SIZE = 256
+STILL = 0.5  # px that more than a tenth of the picture moves, or it counts as still
+KEPT = 0.15  # of the still ones
+BLURS = 5  # moments for which the shutter is open
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,9 @@ class Sample:
 def made_up(rng: np.random.Generator, pictures: Pictures, size: int = SIZE, degrade: bool = True) -> Sample:
     """The same for the same state of `rng`; without `degrade`, frames are the scene's, rounded."""
     time = 0.5 if rng.random() < 0.5 else float(rng.random())
-    scene = random_scene(rng, size, pictures)
+    scene, flow, visible = moving_scene(rng, size, pictures, time)
     shutter = rng.uniform(0.1, 0.6) if rng.random() < 0.15 else 0.0
     frames = np.stack([exposed(scene, moment, shutter) for moment in (0.0, time, 1.0)])
-    flow, visible = scene.track(time, (0.0, 1.0))
     light = rng.random() < 0.12
     gain, spread = rng.normal() * 0.08 * light, rng.normal(size=3) * 0.02 * light * (rng.random() < 0.3)
     steps = np.array([0, time, 1]) - time
@@ -43,7 +45,16 @@ def made_up(rng: np.random.Generator, pictures: Pictures, size: int = SIZE, degr
     return Sample(frames, time, flow.flatten(0, 1).to(torch.float16).numpy(), visible.numpy().astype(np.uint8))
 
 
-BLURS = 5
+def moving_scene(
+    rng: np.random.Generator, size: int, pictures: Pictures, time: float
+) -> tuple[Scene, torch.Tensor, torch.Tensor]:
+    """A scene, with flow and visibility from `time`; few are such that hardly anything moves."""
+    while True:
+        scene = random_scene(rng, size, pictures)
+        flow, visible = scene.track(time, (0.0, 1.0))
+        way = (flow[1] - flow[0])[:, ::4, ::4].norm(dim=0)
+        if way.quantile(0.9) > STILL or rng.random() < KEPT:
+            return scene, flow, visible
 
 
 def exposed(scene: Scene, time: float, shutter: float) -> np.ndarray:
