@@ -72,6 +72,10 @@ def main() -> None:
         return
     if options.folder is None:
         parser.error("expected a folder to write to, got none")
+    if options.samples < 1 or options.held < 0:
+        parser.error(
+            f"expected --samples of 1 or more and --held of 0 or more, got {options.samples} and {options.held}"
+        )
     if options.sheet:
         sheet.draw(options.folder / "train", options.sheet, options.seed)
         return

@@ -12,8 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import training_data
 from data_steps import shards
 from data_steps.degradations import degraded
-from data_steps.motion import Camera, SceneMotion, Wave
-from data_steps.motion import Path as Way
+from data_steps.motion import Camera, SceneMotion, Wave, Way
 from data_steps.pictures import Pictures
 from data_steps.random_scene import random_scene
 from data_steps.samples import made_up

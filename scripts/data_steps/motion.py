@@ -13,7 +13,7 @@ _STEPS = 4  # of Newton's method: from 1 px to below what float32 tells apart
 
 
 @dataclass(frozen=True)
-class Path:
+class Way:
     """A number that goes from `middle - rate / 2` at time 0 to `middle + rate / 2` at time 1.
 
     Between them it leaves the straight way by up to `bend`, at time 0.5.
@@ -32,10 +32,10 @@ class Camera:
     """Moves, zooms and rolls about `centre`, the frame's; a layer sees `nearness` of the move and of the zoom."""
 
     centre: tuple[float, float]
-    x: Path = Path()
-    y: Path = Path()
-    zoom: Path = Path()
-    roll: Path = Path()
+    x: Way = Way()
+    y: Way = Way()
+    zoom: Way = Way()
+    roll: Way = Way()
 
     def affine(self, time: float, nearness: float) -> tuple[np.ndarray, np.ndarray]:
         matrix = math.exp(nearness * self.zoom(time)) * _turn(self.roll(time))
@@ -49,8 +49,8 @@ class Wave:
 
     number: tuple[float, float]
     direction: tuple[float, float]
-    amplitude: Path
-    phase: Path
+    amplitude: Way
+    phase: Way
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class SceneMotion:
     A q / (1 + g . q) + c, and shows the layer's point u = q + D(q), where D is the sum of the waves.
     """
 
-    x: Path
-    y: Path
-    angle: Path = Path()
-    zoom: Path = Path()
-    shear: Path = Path()
-    tilt_x: Path = Path()
-    tilt_y: Path = Path()
+    x: Way
+    y: Way
+    angle: Way = Way()
+    zoom: Way = Way()
+    shear: Way = Way()
+    tilt_x: Way = Way()
+    tilt_y: Way = Way()
     waves: tuple[Wave, ...] = ()
     camera: Camera | None = None
     nearness: float = 1.0

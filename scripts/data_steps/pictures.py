@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from vfi.data.synthetic.textures import texture
 from vfi.files.opencv import opencv
@@ -93,8 +94,6 @@ def prepare(files: Sequence[Path], folder: Path) -> None:
 
     The name of an array is the number of its file. Small pictures and what cannot be read are left out.
     """
-    from PIL import Image, ImageOps
-
     for kind in ("photographs", "objects"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(files):

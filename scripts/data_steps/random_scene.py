@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from data_steps.cutouts import DENSITY, cutout, framed, written
-from data_steps.motion import Camera, Path, SceneMotion, Wave
+from data_steps.motion import Camera, SceneMotion, Wave, Way
 from data_steps.pictures import Pictures
 from vfi.data.synthetic.scene import Layer, Scene
+from vfi.files.opencv import opencv
 
 SLOWEST, SLOW, FASTEST = 0.1, 1.0, 50.0  # px from frame 0 to frame 1
 SLOW_SHARE = 0.15
@@ -37,9 +38,9 @@ def random_pace(rng: np.random.Generator) -> float:
     return log_uniform(rng, *((SLOWEST, SLOW) if rng.random() < SLOW_SHARE else (SLOW, FASTEST)))
 
 
-def going(rng: np.random.Generator, rate: float, middle: float = 0.0, swerve: float = 0.1) -> Path:
+def going(rng: np.random.Generator, rate: float, middle: float = 0.0, swerve: float = 0.1) -> Way:
     """Three in ten slow down or speed up: in the middle they are up to `swerve` of the way from half of it."""
-    return Path(middle, rate, rng.uniform(-swerve, swerve) * rate if rng.random() < 0.3 else 0.0)
+    return Way(middle, rate, rng.uniform(-swerve, swerve) * rate if rng.random() < 0.3 else 0.0)
 
 
 def random_camera(rng: np.random.Generator, size: int, pace: float) -> Camera:
@@ -61,8 +62,8 @@ def background(rng: np.random.Generator, size: int, pictures: Pictures, camera: 
         picture = pictures.texture(rng, side, side)
     tilted = pace / size**2 * (rng.random() < 0.3)
     motion = SceneMotion(
-        Path(size / 2), Path(size / 2),
-        tilt_x=Path(0, rng.normal() * tilted), tilt_y=Path(0, rng.normal() * tilted),
+        Way(size / 2), Way(size / 2),
+        tilt_x=Way(0, rng.normal() * tilted), tilt_y=Way(0, rng.normal() * tilted),
         waves=waves(rng, size, pace if rng.random() < 0.25 else 0.0),
         camera=camera, nearness=rng.uniform(0.3, 1),
     )  # fmt: skip
@@ -79,7 +80,7 @@ def moving_object(rng: np.random.Generator, size: int, pictures: Pictures, camer
     result = [layer(motion, pixels)]
     if rng.random() < 0.15:
         away = rng.uniform(-0.15, 0.15, 2) * radius
-        x, y = (Path(p.middle + d, p.rate, p.bend) for p, d in zip((motion.x, motion.y), away))
+        x, y = (Way(p.middle + d, p.rate, p.bend) for p, d in zip((motion.x, motion.y), away))
         below = SceneMotion(x, y, motion.angle, motion.zoom, motion.shear, waves=motion.waves, camera=camera,
                             nearness=motion.nearness)  # fmt: skip
         result.insert(0, layer(below, shadow(rng, pixels)))
@@ -97,8 +98,8 @@ def object_motion(rng: np.random.Generator, size: int, radius: float, camera: Ca
     return SceneMotion(
         going(rng, move * math.cos(direction), rng.uniform(0, size)),
         going(rng, move * math.sin(direction), rng.uniform(0, size)),
-        going(rng, angle, rng.normal() * 0.3), going(rng, zoom), Path(rng.normal() * 0.1, shear),
-        Path(0, rng.normal() * tilted), Path(0, rng.normal() * tilted),
+        going(rng, angle, rng.normal() * 0.3), going(rng, zoom), Way(rng.normal() * 0.1, shear),
+        Way(0, rng.normal() * tilted), Way(0, rng.normal() * tilted),
         waves(rng, 2 * radius, own if rng.random() < 0.5 else 0.0), camera, rng.uniform(0.6, 1.6),
     )  # fmt: skip
 
@@ -118,15 +119,13 @@ def waves(rng: np.random.Generator, span: float, pace: float) -> tuple[Wave, ...
         a, b = rng.uniform(0, 2 * np.pi, 2)
         result.append(Wave(
             (number * math.cos(a), number * math.sin(a)), (math.cos(b), math.sin(b)),
-            Path(middle, swell), Path(rng.uniform(0, 2 * np.pi), travel),
+            Way(middle, swell), Way(rng.uniform(0, 2 * np.pi), travel),
         ))  # fmt: skip
     return tuple(result)
 
 
 def shadow(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
     """Dark, soft, and thin enough for what is behind to be what is seen."""
-    from vfi.files.opencv import opencv
-
     blurred = opencv().GaussianBlur(np.ascontiguousarray(pixels[..., 3]), (0, 0), rng.uniform(0.5, 6))
     result = np.zeros_like(pixels)
     result[2:-2, 2:-2, 3] = blurred[2:-2, 2:-2] * np.float32(rng.uniform(0.15, 0.45))
@@ -135,8 +134,6 @@ def shadow(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
 
 def overlay(rng: np.random.Generator, size: int) -> Layer:
     """A subtitle, a logo, a clock: letters with a dark rim, which stand still while all else moves."""
-    from vfi.files.opencv import opencv
-
     mask = written(rng, DENSITY * rng.uniform(8, 22), int(rng.integers(1, 3)))[:, : int(1.4 * size)]
     mask = np.pad(np.clip(1.4 * mask, 0, 1), 5)
     wide = np.clip(2 * opencv().GaussianBlur(mask, (0, 0), rng.uniform(0.8, 2)), 0, 1)
@@ -146,7 +143,7 @@ def overlay(rng: np.random.Generator, size: int) -> Layer:
     half = [n / DENSITY / 2 for n in pixels.shape[:2]]
     y = size - half[0] - 6 if rng.random() < 0.6 else rng.uniform(half[0], max(half[0] + 1, size - half[0]))
     x = size / 2 if rng.random() < 0.5 else rng.uniform(min(half[1], size / 2), max(size - half[1], size / 2 + 1))
-    return layer(SceneMotion(Path(round(x)), Path(round(y))), pixels)
+    return layer(SceneMotion(Way(round(x)), Way(round(y))), pixels)
 
 
 def layer(motion: SceneMotion, pixels: np.ndarray) -> Layer:
