@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from clips import CLIPS, Package
+from clips import CLIPS, Package, unpacked
 from data_steps import fetch, triplets
 from data_steps.card import table
 from data_steps.pictures import Pictures
@@ -156,3 +156,11 @@ def test_a_package_of_several_series_is_fetched_once(tmp_path, packages, monkeyp
     assert fetched == ["frames"]
     assert [np.array_equal(frame, drawn(10 + i, 40, 40)) for i, frame in
             enumerate(triplets.read(tmp_path / "clips" / "series-b"))] == [True] * 3  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["no-such-package", "no-such-package==1.0"])
+def test_a_package_that_cannot_be_had_is_one_sentence(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(SystemExit, match=f"{name}: expected a package to be had, got .*No such file"):
+        unpacked(Package(name, "CC0"), tmp_path)
