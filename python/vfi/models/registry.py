@@ -31,6 +31,7 @@ class ModelEntry:
         model: its `Interpolator`.
         summary: what it is, in a line.
         weights: what file they are; None: it has none.
+        ships: some are in the package, and are taken if no others are given.
         options: its `Options`, in a module that imports nothing heavy.
         training: those of its training, likewise; None: it is not trained.
         needs: what must be imported, of the extra `diffusion`.
@@ -42,6 +43,7 @@ class ModelEntry:
     options: str | None = None
     training: str | None = None
     needs: str | None = None
+    ships: bool = False
 
     def loaded(self) -> "type[Interpolator]":
         """The model's class."""
@@ -95,6 +97,14 @@ DEFAULT = "flow-splat"
 MODELS = {
     "flow-splat": ModelEntry(
         "flow_splat:FlowSplat", "optical flow and softmax splatting, no weights", options="tile_options:TileOptions"
+    ),
+    "vfi-s": ModelEntry(
+        "vfi_s.model:VFIS",
+        "a small network of our own on quick optical flow, its weights are in the package",
+        weights="weights.safetensors of a training",
+        options="tile_options:TileOptions",
+        training="vfi_s.options:VFISTraining",
+        ships=True,
     ),
     "ebme-splat": ModelEntry(
         "ebme.model:EBMESplat",
@@ -169,7 +179,7 @@ def load_model(
     entry = entry_of(name)
     if weights is not None and entry.weights is None:
         raise errors.ArgumentError(f"the model {name} has no weights, so `weights` cannot be used with it")
-    if weights is None and entry.weights is not None:
+    if weights is None and entry.weights is not None and not entry.ships:
         raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
     check_weights(weights)
     chosen = options_of_model(name).of(f"the model {name}", options)
