@@ -27,7 +27,7 @@ class VFISObjective(Objective):
 
     stages = (
         Stage(
-            "the whole network", None, 4, 256, learning_rate=4e-4, final_rate=1e-5, warm_up=200, weight_decay=1e-4,
+            "the whole network", None, 4, 256, learning_rate=4e-4, final_rate=1e-5, warm_up=50, weight_decay=1e-4,
             steps=40_000,
         ),
     )  # fmt: skip
