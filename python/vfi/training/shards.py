@@ -71,7 +71,7 @@ def opened(folder: Path, prepare: Prepare) -> Shard:
 def array(folder: Path, name: str) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
-        found = np.load(path, mmap_mode="r")
+        found: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if name == "frames" and (found.dtype != np.uint8 or found.ndim != 5 or found.shape[1] != 3):
@@ -121,7 +121,7 @@ class Samples(Dataset[object]):
 
 def mirrored(flow: np.ndarray, axis: int) -> np.ndarray:
     """Of (4, h, w), x and y twice, along the last axis or the one before."""
-    result = np.flip(flow, axis).copy()
+    result: np.ndarray = np.flip(flow, axis).copy()
     result[-1 - axis :: 2] *= -1
     return result
 
@@ -195,7 +195,7 @@ class Held:
     def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
         folder, place = self.every[index]
         shard = opened(folder, self.prepare)
-        return shard.frames[place], float(shard.time[place])
+        return np.array(shard.frames[place]), float(shard.time[place])
 
     def sort(self, index: int) -> str:
         """Whether the motion is known: the scene is made up."""

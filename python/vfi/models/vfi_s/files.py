@@ -33,8 +33,8 @@ def load_network(path: Path) -> tuple[Network, int]:
         raise UserError(f"{path} holds vfi-s of version {version}; this package reads version {VERSION}")
     try:
         widths = widths_of(state)
-    except KeyError as error:
-        raise UserError(f"{path} does not fit vfi-s: it lacks {error.args[0]}") from error
+    except KeyError:
+        widths = Widths()  # with which it is compared, to say what is missing
     steps = told.get("step", "0")
     network = checkpoints.built(lambda: Network(widths), state, path)
     return network, int(steps) if steps.isdecimal() else 0

@@ -141,7 +141,7 @@ class Colours(nn.Module):
 class Network(nn.Module):
     """Frames at any time between two RGB frames."""
 
-    channel_order = "rgb"
+    channel_order, called = "rgb", "vfi-s"
 
     def __init__(self, widths: Widths | None = None):
         super().__init__()
@@ -245,7 +245,8 @@ class Network(nn.Module):
         first, second = warp_doubled(pair.fine[0], flow[:, :2]), warp_doubled(pair.fine[1], flow[:, 2:])
         frame = second + share(flow, resized(mask, 2), t) * (first - second)
         x = channels(told, F.pixel_unshuffle(first, 2) - 0.5, F.pixel_unshuffle(second, 2) - 0.5, mask)
-        return frame + self.colours(x).float() * resized(pair.differs, 16)
+        correction: Tensor = self.colours(x).float()
+        return frame + correction * resized(pair.differs, 16)
 
 
 def share(flow: Tensor, mask: Tensor, t: Tensor) -> Tensor:
