@@ -163,7 +163,9 @@ def objective(seed=0):
 
 def test_true_motion_costs_nothing(tmp_path):
     folder = write_shards(tmp_path / "train", range(2))
-    sample, beside = shards.collated([shards.Samples(quick_flows)[(folder / "shard-00000", i, None)] for i in (0, 1)])
+    sample, beside = shards.collated(
+        [shards.Samples(quick_flows, 64)[(folder / "shard-00000", i, None)] for i in (0, 1)]
+    )
     known = beside.to(torch.device("cpu"))
     flows = [torch.nn.functional.avg_pool2d(known.flow, n) / n for n in (4, 2)]
     assert motion(flows, known).item() < 1e-3
@@ -177,7 +179,7 @@ def test_turned_samples_are_true_samples(tmp_path, chance):
     import vfi_kernels as vk
 
     folder = write_shards(tmp_path / "train", [5])
-    samples = shards.Samples(quick_flows)
+    samples = shards.Samples(quick_flows, 64)
     frames, beside = samples[(folder / "shard-00000", 0, (0, 0, chance))]
     frames = frames.float() / 255
     plain, _ = samples[(folder / "shard-00000", 0, None)]
@@ -199,7 +201,7 @@ def test_it_learns(tmp_path):
     assert log[-1]["held_out_psnr made up"] == log[-1]["held_out_psnr"]
     with torch.no_grad():
         before, after = objective(), VFISObjective(load_network(tmp_path / "run/weights.safetensors")[0])
-        batch = shards.collated([shards.Samples(quick_flows)[(data / f"shard-{n:05}", i, None)]
+        batch = shards.collated([shards.Samples(quick_flows, 64)[(data / f"shard-{n:05}", i, None)]
                                  for n in (0, 2) for i in (0, 1)])  # fmt: skip
         losses = [each.outcome(batch[0].float() / 255, batch[1]).loss.item() for each in (before, after)]
     assert losses[1] < 0.95 * losses[0]

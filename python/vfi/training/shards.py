@@ -25,6 +25,7 @@ PREFIX = "shards:"
 HELD_OUT = "held"  # the folder beside that of the shards
 FIELDS = ("frames", "time", "flow", "visible")
 QUICK = "quick.npy"  # what `prepare` makes of the frames before and after, kept in the shard
+PLACES = 16  # pixels: where squares begin, so that what was prepared at a part of the size is cut alike
 Prepare = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -89,10 +90,11 @@ def listed(folder: Path) -> list[Path]:
 
 
 class Samples(Dataset[object]):
-    """One by (shard, index, seed): flipped, transposed and reversed in time by the seed; None: as it is."""
+    """One by (shard, index, seed): a square of side `crop`, a multiple of 16, cut out, flipped, transposed and reversed
+    in time by the seed; None: the middle, as it is."""
 
-    def __init__(self, prepare: Prepare) -> None:
-        self.prepare = prepare
+    def __init__(self, prepare: Prepare, crop: int) -> None:
+        self.prepare, self.crop = prepare, crop
 
     def __getitem__(self, place: tuple[Path, int, Sequence[int] | None]) -> tuple[Tensor, Beside] | UserError:
         folder, index, seed = place
@@ -103,8 +105,14 @@ class Samples(Dataset[object]):
         frames = np.moveaxis(shard.frames[index], -1, 1)  # (3, 3, H, W)
         time, flow = float(shard.time[index]), shard.flow[index]
         visible, quick = shard.visible[index], shard.quick[index]
-        if seed is not None:
-            random = np.random.default_rng(seed)
+        random = None if seed is None else np.random.default_rng(seed)
+        coarse = quick.shape[-1] / frames.shape[-1]
+        for axis in (-1, -2):
+            room = (frames.shape[axis] - self.crop) // PLACES
+            first = PLACES * (room // 2 if random is None else int(random.integers(room + 1)))
+            frames, flow, visible = (cut(each, axis, first, self.crop) for each in (frames, flow, visible))
+            quick = cut(quick, axis, round(first * coarse), round(self.crop * coarse))
+        if random is not None:
             for axis in (-1, -2):
                 if random.integers(2):
                     frames, visible = np.flip(frames, axis), np.flip(visible, axis)
@@ -117,6 +125,10 @@ class Samples(Dataset[object]):
                 flow, quick = flow[[2, 3, 0, 1]], quick[[2, 3, 0, 1]]
         tensors = (torch.from_numpy(each.copy()) for each in (quick, flow, visible))
         return torch.from_numpy(frames.copy()), Beside(torch.tensor(time), *tensors)
+
+
+def cut(array: np.ndarray, axis: int, first: int, count: int) -> np.ndarray:
+    return array.take(range(first, first + count), axis)
 
 
 def mirrored(flow: np.ndarray, axis: int) -> np.ndarray:
@@ -203,7 +215,7 @@ class Held:
         return "real" if np.isnan(opened(folder, self.prepare).flow[place, 0, 0, 0]) else "made up"
 
 
-def data(where: str, batch: int, steps: int, seed: int, augment: bool, prepare: Prepare) -> Data:
+def data(where: str, batch: int, crop: int, steps: int, seed: int, augment: bool, prepare: Prepare) -> Data:
     """What "shards:FOLDER" holds, in rounds of `steps`; what is held out is in the folder `held` beside it.
 
     prepare: of the frames before and after, (1, 3, H, W) in [0, 1] each, what is kept with the sample.
@@ -215,11 +227,16 @@ def data(where: str, batch: int, steps: int, seed: int, augment: bool, prepare: 
     beside = folder.parent / HELD_OUT
     held = Held(places(beside, prepare), prepare) if listed(beside) else None
     height, width = opened(every[0][0], prepare).frames.shape[2:4]
+    if min(height, width) < crop:
+        raise ArgumentError(
+            f"expected samples of at least {crop}x{crop} in {folder}, got {width}x{height}; give `crop`"
+        )
 
     def batches(start: int, stop: int, rank: int, processes: int) -> Rounds:
         return Rounds(folder, prepare, batch, steps, seed, start, stop, augment, rank, processes)
 
     sorts = None if held is None else [held.sort(i) for i in range(len(held))]
     return Data(
-        Samples(prepare), collated, batches, len(every), steps, "samples", f"{width}x{height}", held, sorts, grows=True
-    )
+        Samples(prepare, crop), collated, batches, len(every), steps, "samples", f"{crop}x{crop}", held, sorts,
+        grows=True,
+    )  # fmt: skip

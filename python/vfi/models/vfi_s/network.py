@@ -29,6 +29,9 @@ CANDIDATES = 3
 # Logits before training: of no motion among the candidates, and of the flow so far against all candidates.
 STILL, SO_FAR = -3.0, 6.0
 DIFFERENCE = 32.0  # frames that differ by less than its inverse somewhere around are corrected by less
+# Of what the last layers give: steps of training change it by little.
+ANSWER, COLOUR = 0.2, 0.05
+SLOPE = 0.1  # of what is negative
 NEARBY = 5  # of blocks of 16 x 16 pixels: how far "around" is
 
 
@@ -72,7 +75,11 @@ class Result:
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
+    """With weights that keep the size of what passes through; torch's own would lose half of it in each layer."""
+    layer = nn.Conv2d(inputs, outputs, 3, stride, 1)
+    nn.init.kaiming_normal_(layer.weight, SLOPE)
+    nn.init.zeros_(torch.as_tensor(layer.bias))
+    return nn.Sequential(layer, nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def silent(inputs: int, outputs: int) -> nn.Conv2d:
@@ -94,7 +101,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        x, found = frames - 0.5, []
+        x, found = centred(frames), []
         for level in self.levels:
             x = level(x)
             found.append(x)
@@ -124,7 +131,7 @@ class Stage(nn.Module):
         if self.deep is not None:
             x = x + resized(self.deep(x), 2)
         x = self.last(x + self.body(x))
-        return self.answer(x), self.telling(x)
+        return ANSWER * self.answer(x), self.telling(x)
 
 
 class Colours(nn.Module):
@@ -135,7 +142,7 @@ class Colours(nn.Module):
         self.body = nn.Sequential(conv(inputs, width), conv(width, width), silent(width, 12))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.body(x), 2)
+        return F.pixel_shuffle(COLOUR * self.body(x), 2)
 
 
 class Network(nn.Module):
@@ -218,8 +225,9 @@ class Network(nn.Module):
         """What the next stage is told, flows, mask, and the weights by which flows are made larger; all at 1/4."""
         first, second = warped(pair.features[1], flow)
         x = channels(
-            first, second, matches(first, second, 3), *warped(pair.quarters, flow), flow / 8, t.expand_as(mask),
-            10 * errors, motion.known, *(candidate - flow for candidate in candidates), mask, resized(told, 2),
+            first, second, matches(first, second, 3), *map(centred, warped(pair.quarters, flow)), flow / 8,
+            t.expand_as(mask), 10 * errors, motion.known, *(candidate - flow for candidate in candidates), mask,
+            resized(told, 2),
         )  # fmt: skip
         answer, told = self.middle(x)
         answer = answer.float()
@@ -233,8 +241,8 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What is told to the correction of colours, flows and mask; all at 1/2."""
         x = channels(
-            *warped(pair.features[0], flow), *warped(pair.halves, flow), flow / 16, t.expand_as(mask), mask,
-            resized(told, 2),
+            *warped(pair.features[0], flow), *map(centred, warped(pair.halves, flow)), flow / 16,
+            t.expand_as(mask), mask, resized(told, 2),
         )  # fmt: skip
         answer, told = self.fine(x)
         answer = answer.float()
@@ -244,7 +252,7 @@ class Network(nn.Module):
         flow, mask = 2 * resized(flow, 2), mask.float()
         first, second = warp_doubled(pair.fine[0], flow[:, :2]), warp_doubled(pair.fine[1], flow[:, 2:])
         frame = second + share(flow, resized(mask, 2), t) * (first - second)
-        x = channels(told, F.pixel_unshuffle(first, 2) - 0.5, F.pixel_unshuffle(second, 2) - 0.5, mask)
+        x = channels(told, *(F.pixel_unshuffle(centred(frame), 2) for frame in (first, second)), mask)
         correction: Tensor = self.colours(x).float()
         return frame + correction * resized(pair.differs, 16)
 
@@ -254,6 +262,11 @@ def share(flow: Tensor, mask: Tensor, t: Tensor) -> Tensor:
     where it does in both."""
     weight0, weight1 = (1 - t) * (inside(flow[:, :2]) + 1e-3), t * (inside(flow[:, 2:]) + 1e-3)
     return (mask + (weight0 / weight1).log()).sigmoid()
+
+
+def centred(frames: Tensor) -> Tensor:
+    """About 0, and about as large as features."""
+    return 4 * (frames - 0.5)
 
 
 def along(motion: Tensor, t: Tensor) -> Tensor:

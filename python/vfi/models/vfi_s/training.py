@@ -27,13 +27,13 @@ class VFISObjective(Objective):
 
     stages = (
         Stage(
-            "the whole network", None, 4, 256, learning_rate=4e-4, final_rate=1e-5, warm_up=50, weight_decay=1e-4,
+            "the whole network", None, 8, 176, learning_rate=4e-4, final_rate=1e-5, warm_up=50, weight_decay=1e-4,
             steps=40_000,
         ),
     )  # fmt: skip
     multiple = 16
     any_time = True
-    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "stages": 0.3, "motion": 0.02}
+    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "stages": 0.3, "motion": 0.05}
     network: Network
 
     def begin(self, stage: int) -> list[Group]:
@@ -43,7 +43,7 @@ class VFISObjective(Objective):
     def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
         if not where.startswith(shards.PREFIX):
             return super().data(where, stage, seed, augment)
-        return shards.data(where, stage.batch, ROUND, seed, augment, quick_flows)
+        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, quick_flows)
 
     def notes(self, step: int) -> dict[str, str]:
         return notes(step)
