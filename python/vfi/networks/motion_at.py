@@ -1,4 +1,4 @@
-"""Motion at a time between two frames, from quick optical flow both ways, at a quarter of the resolution."""
+"""Motion at a time between two frames, from DIS optical flow both ways, at a quarter of the resolution."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,6 @@ import vfi_kernels as vk
 from vfi.networks.optical_flow import DisConfig, flow_both_ways
 from vfi.networks.resampling import fill_holes, warp
 
-# Of frames at half the resolution.
-QUICK = DisConfig(variational_refinement_iterations=5)
 # Of softmax splatting: how much a pixel of wrong colour (of [0, 1]) and one of wrong place (of a quarter) count.
 COLOUR, PLACE = 20.0, 4.0
 
@@ -27,14 +25,14 @@ class MotionAt:
 
 
 @torch.no_grad()
-def quick_flows(frame0: Tensor, frame1: Tensor, settings: DisConfig = QUICK) -> Tensor:
+def quick_flows(frame0: Tensor, frame1: Tensor) -> Tensor:
     """(B, 4, H / 4, W / 4), float32, in pixels of that size: x and y of the flow from frame 0 to 1, then back.
 
     frame0, frame1: (B, 3, H, W) in [0, 1], RGB; H and W multiples of 4.
     """
-    halves = [F.avg_pool2d(frame.float(), 2) for frame in (frame0, frame1)]
-    there, back = flow_both_ways(halves[0], halves[1], settings)
-    return F.avg_pool2d(torch.cat((there, back), 1), 2) / 2
+    # At the whole resolution: at half of it flow takes a third of the time, and frames begin 0.3 dB worse.
+    flows = torch.cat(flow_both_ways(frame0, frame1, DisConfig()), 1)
+    return F.avg_pool2d(flows, 4) / 4
 
 
 @torch.no_grad()
