@@ -33,7 +33,7 @@ class VFISObjective(Objective):
     )  # fmt: skip
     multiple = 16
     any_time = True
-    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "stages": 0.3, "motion": 0.05}
+    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "stages": 0.3, "motion": 0.2}
     network: Network
 
     def begin(self, stage: int) -> list[Group]:
@@ -68,7 +68,7 @@ class VFISObjective(Objective):
         weights = dict(self.weights)
         if known is not None:
             terms["motion"] = motion(result.flows, known)
-            weights["motion"] *= 1 - 0.9 * self.progress
+            weights["motion"] *= (1 - 0.9 * self.progress) ** 2
         return weighted(terms, weights, result.frame)
 
     @staticmethod
