@@ -31,7 +31,7 @@ class ModelEntry:
         model: its `Interpolator`.
         summary: what it is, in a line.
         weights: what file they are; None: it has none.
-        ships: some are in the package, and are taken if no others are given.
+        ships: those in the package, below vfi.models, which are taken if no others are given.
         options: its `Options`, in a module that imports nothing heavy.
         training: those of its training, likewise; None: it is not trained.
         needs: what must be imported, of the extra `diffusion`.
@@ -43,7 +43,13 @@ class ModelEntry:
     options: str | None = None
     training: str | None = None
     needs: str | None = None
-    ships: bool = False
+    ships: str | None = None
+
+    @property
+    def shipped(self) -> Path | None:
+        """The file of the weights that are in the package; None: there are none."""
+        path = None if self.ships is None else Path(__file__).parent / self.ships
+        return path if path is not None and path.is_file() else None
 
     def loaded(self) -> "type[Interpolator]":
         """The model's class."""
@@ -100,11 +106,11 @@ MODELS = {
     ),
     "vfi-s": ModelEntry(
         "vfi_s.model:VFIS",
-        "a small network of our own on quick optical flow, its weights are in the package",
+        "a small network of our own on optical flow",
         weights="weights.safetensors of a training",
         options="tile_options:TileOptions",
         training="vfi_s.options:VFISTraining",
-        ships=True,
+        ships="vfi_s/vfi-s.safetensors",
     ),
     "ebme-splat": ModelEntry(
         "ebme.model:EBMESplat",
@@ -179,7 +185,7 @@ def load_model(
     entry = entry_of(name)
     if weights is not None and entry.weights is None:
         raise errors.ArgumentError(f"the model {name} has no weights, so `weights` cannot be used with it")
-    if weights is None and entry.weights is not None and not entry.ships:
+    if weights is None and entry.weights is not None and entry.ships is None:
         raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
     check_weights(weights)
     chosen = options_of_model(name).of(f"the model {name}", options)

@@ -1,4 +1,4 @@
-"""What the network of vfi-s is made of: convolutions, without any op of vfi_kernels, so that engines take them whole."""
+"""Convolutions of the network of vfi-s, without any op of vfi_kernels, so that engines take them whole."""
 
 from itertools import pairwise
 
