@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scripts_of_the_tree import script
 from tiny import log_of
 
 import vfi
 from vfi.data.synthetic import triplet
 from vfi.errors import UserError
+from vfi.files import checkpoints
 from vfi.models.flow_splat import FlowSplat
 from vfi.models.registry import load_model, load_objective
 from vfi.models.vfi_s import VFIS, Network, files
@@ -233,3 +235,28 @@ def test_what_shards_lack(tmp_path):
     np.save(data / "shard-00000/frames.npy", np.zeros((2, 3), np.uint8))
     with pytest.raises(UserError, match=r"expected .*frames\.npy to be uint8 \(N, 3, H, W, 3\), got uint8 \(2, 3\)"):
         train(objective(), tiny_job(tmp_path / "run", data))
+
+
+def test_what_ships_is_what_was_trained(tmp_path, monkeypatch):
+    """In half the bytes, with the step; the log of a later stretch takes the place of what it made again."""
+    ship = script("ship_vfi_s")
+    monkeypatch.setattr(files, "SHIPPED", tmp_path / "vfi-s.safetensors")
+    data = write_shards(tmp_path / "train", range(2))
+    train(objective(), tiny_job(tmp_path / "run", data))
+    assert "step 4" in ship.ship(tmp_path / "run", "what it saw")
+    state = load_file(files.SHIPPED)
+    assert all(value.dtype == torch.float16 for value in state.values())
+    trained = load_file(tmp_path / "run/weights.safetensors")
+    assert all(torch.equal(value, trained[name].half()) for name, value in state.items())
+    assert load_network(files.SHIPPED)[1] == 4 and isinstance(load_model("vfi-s", files.SHIPPED), VFIS)
+    assert checkpoints.notes(files.SHIPPED)["data"] == "what it saw"
+    for name, steps in (("a", (0, 2, 4)), ("b", (2, 3))):
+        (tmp_path / name).write_text("".join(f'{{"step": {step}, "of": "{name}"}}\n' for step in steps))
+    assert [(r["step"], r["of"]) for r in ship.joined([tmp_path / "a", tmp_path / "b"])] == [
+        (0, "a"),
+        (2, "b"),
+        (3, "b"),
+    ]
+    monkeypatch.setattr(ship, "MOST", 100)
+    with pytest.raises(UserError, match="expected at most 100 bytes"):
+        ship.ship(tmp_path / "run", "")
