@@ -3,7 +3,8 @@
 import torch
 
 import vfi
-from vfi.models import apr_vfi, ebme, rife, sg_rife
+from vfi.models import apr_vfi, ebme, rife, sg_rife, vfi_s
+from vfi.models.vfi_s.network import TINY
 
 
 def diffusion(name, seed=0):
@@ -17,6 +18,7 @@ def diffusion(name, seed=0):
 
 
 NETWORKS = {
+    "vfi-s": lambda: vfi_s.VFIS(vfi_s.Network(TINY)),
     "ebme-splat": lambda: ebme.EBMESplat(ebme.BiFlowNet()),
     "apr-vfi": lambda: apr_vfi.APRVFI(apr_vfi.APRConfig.tiny()),
     "rife": lambda: rife.RIFE(rife.config.TINY),

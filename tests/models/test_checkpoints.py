@@ -35,6 +35,8 @@ from vfi.models.rdvfi.files import OWN, put
 from vfi.models.registry import MODELS
 from vfi.models.semfi.files import adapter_state
 from vfi.models.sg_rife import dino
+from vfi.models.vfi_s.files import load_network
+from vfi.models.vfi_s.network import TINY, Network
 from vfi.networks import lpips, wan
 from vfi.training import state as training_state
 
@@ -75,6 +77,7 @@ LOADERS = {
     "rife": (lambda: rife.RIFE(rife.config.TINY).state_dict(), rife.load),
     "sg-rife": (lambda: sg_rife.SGRIFE(config=sg_rife.config.TINY).state_dict(), sg_rife.load),
     "apr-vfi": (lambda: apr_vfi.APRVFI(APRConfig.tiny()).state_dict(), apr_vfi.load),
+    "vfi-s": (lambda: Network(TINY).state_dict(), load_network),
     "ebme-splat": (lambda: ebme.BiFlowNet().state_dict(), ebme.load),
     "rdvfi-d": (own_rdvfi, lambda path: put(whole_rdvfi(), checkpoints.read(path), path)),
     "semfi": (

@@ -23,6 +23,8 @@ from vfi.models.on_engine import on_engine
 from vfi.models.rife.config import TINY
 from vfi.models.rife4.family import FAMILY, NETWORKS
 from vfi.models.rife4.model import RIFE4
+from vfi.models.vfi_s import VFIS, Network
+from vfi.models.vfi_s.network import TINY as VFIS_TINY
 from vfi.networks.layers import channels
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -45,6 +47,7 @@ MODELS = {
     "sg-rife": lambda: tiny_sg_rife().network.eval(),
     "ebme-splat": lambda: EBMESplat(load_ebme()).eval(),
     "apr-vfi": make_apr,
+    "vfi-s": lambda: VFIS(Network(VFIS_TINY)).eval(),
 }
 
 

@@ -20,6 +20,7 @@ from vfi.models.rife4.family import FAMILY
 from vfi.models.rife4.model import FlowNet
 from vfi.models.sg_rife.config import TINY as TINY_GUIDED
 from vfi.models.sg_rife.model import SGRIFE
+from vfi.models.vfi_s.network import Network
 
 
 def named(*names):
@@ -38,6 +39,7 @@ KINDS = {
     "RIFE (ECCV 2022)": (lambda: rife("rife"), {"rife", "sg-rife"}),
     "RIFEm": (lambda: rife("rife_m"), {"rife", "sg-rife"}),
     "SG-RIFE": (lambda: SGRIFE(None, TINY_GUIDED).state_dict(), {"sg-rife"}),
+    "vfi-s": (lambda: Network().state_dict(), {"vfi-s"}),
     "EBME's flow network": (lambda: BiFlowNet().state_dict(), {"ebme-splat", "flow"}),
     "APR-VFI": (lambda: APRVFI(APRConfig.tiny()).state_dict(), {"apr-vfi"}),
     "SemFi's adapters": (lambda: named("blocks.0.self_attn.lora_q.0.lora_A.weight"), {"semfi"}),

@@ -245,7 +245,7 @@ def test_the_command_trains_what_the_command_uses(tmp_path, capsys):
     assert output.is_file()
     assert main.main(["train", "--model", "flow-splat", "--data", "synthetic", "-o", str(tmp_path / "x")]) == 2
     assert (
-        "expected a model that is trained: apr-vfi, rdvfi-d, rdvfi-u, semfi, rife, sg-rife; got 'flow-splat'"
+        "expected a model that is trained: vfi-s, apr-vfi, rdvfi-d, rdvfi-u, semfi, rife, sg-rife; got 'flow-splat'"
         in capsys.readouterr().err
     )
     assert main.main(["train", "--model", "rife", "--data", "synthetic", "-o", str(tmp_path / "x"), "--dino", "y"]) == 2

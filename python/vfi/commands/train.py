@@ -55,6 +55,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     argument("--workers", type=int, help="processes that read data (default: 0 on a CPU, else 8)")
     argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
+    argument("--minutes", type=float, help="end after so many, saved, to be resumed (default: with the last step)")
     argument("--resume", action="store_true", help="go on from last.pt of the folder")
     argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
     argument("--quiet", action="store_true", help="print nothing")
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
 
     device = choose_device(options.device)
     workers = (0 if device == "cpu" else 8) if options.workers is None else options.workers
-    names = ("epochs", "batch", "crop", "learning_rate", "steps", "precision", "ema", "seed")
+    names = ("epochs", "batch", "crop", "learning_rate", "steps", "minutes", "precision", "ema", "seed")
     flags = ("augment", "resume", "overwrite", "quiet")
     job = Job(
         options.model, options.stage, options.data, options.output, workers=workers, device=device,

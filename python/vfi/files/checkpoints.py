@@ -203,8 +203,17 @@ def without_memory(make: Callable[[], Network]) -> Network:
         return make()
 
 
-def save(path: str | Path, state: Mapping[str, Tensor]) -> None:
-    """Writes safetensors, whole or not at all."""
+def notes(path: Path) -> dict[str, str]:
+    """What a file that could be read says of itself, beside its tensors; of torch's files nothing."""
+    if path.suffix != ".safetensors":
+        return {}
+    with require("safetensors").safe_open(str(path), "pt") as file:
+        return dict(file.metadata() or {})
+
+
+def save(path: str | Path, state: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
+    """Writes safetensors, whole or not at all. notes: what the file says of itself, in the order of their names."""
     with written_whole(Path(path), lasting=True) as temporary:
         kept = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        temporary.write_bytes(require("safetensors.torch").save(kept))  # save_file would hide it from other users
+        told = dict(sorted(notes.items())) if notes else None
+        temporary.write_bytes(require("safetensors.torch").save(kept, told))  # save_file would hide it from others

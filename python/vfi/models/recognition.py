@@ -44,6 +44,7 @@ KINDS = (
     Kind("RIFEm", "the model rife", ECCV, (r"dino_compressor\.",), ((FIRST, 1, 7),)),
     Kind("RIFE (ECCV 2022)", "the model rife", ECCV, (r"dino_compressor\.",)),
     Kind("RIFE 4", "the model rife", (r"block\d\.conv0\.",), (r"contextnet\.", r"unet\.")),
+    Kind("vfi-s", "the model vfi-s", (r"encoder\.levels\.", r"colours\.body\.")),
     Kind("EBME's flow network", "the model ebme-splat", (r"feat_pyramid\.conv_stage1\.", r"flow_estimator\.")),
     Kind("APR-VFI", "the model apr-vfi", (r"flow\.feat_pyramid\.", r"router\.|synthesis\.")),
     Kind("RDVFI-D", "the model rdvfi-d", (r"estimator\.", r"synthesis\."), sizes=((LATENTS, 1, 16),)),

@@ -31,6 +31,7 @@ class ModelEntry:
         model: its `Interpolator`.
         summary: what it is, in a line.
         weights: what file they are; None: it has none.
+        ships: those in the package, below vfi.models, which are taken if no others are given.
         options: its `Options`, in a module that imports nothing heavy.
         training: those of its training, likewise; None: it is not trained.
         needs: what must be imported, of the extra `diffusion`.
@@ -42,6 +43,13 @@ class ModelEntry:
     options: str | None = None
     training: str | None = None
     needs: str | None = None
+    ships: str | None = None
+
+    @property
+    def shipped(self) -> Path | None:
+        """The file of the weights that are in the package; None: there are none."""
+        path = None if self.ships is None else Path(__file__).parent / self.ships
+        return path if path is not None and path.is_file() else None
 
     def loaded(self) -> "type[Interpolator]":
         """The model's class."""
@@ -95,6 +103,14 @@ DEFAULT = "flow-splat"
 MODELS = {
     "flow-splat": ModelEntry(
         "flow_splat:FlowSplat", "optical flow and softmax splatting, no weights", options="tile_options:TileOptions"
+    ),
+    "vfi-s": ModelEntry(
+        "vfi_s.model:VFIS",
+        "a small network of our own on optical flow",
+        weights="weights.safetensors of a training",
+        options="tile_options:TileOptions",
+        training="vfi_s.options:VFISTraining",
+        ships="vfi_s/vfi-s.safetensors",
     ),
     "ebme-splat": ModelEntry(
         "ebme.model:EBMESplat",
@@ -169,7 +185,7 @@ def load_model(
     entry = entry_of(name)
     if weights is not None and entry.weights is None:
         raise errors.ArgumentError(f"the model {name} has no weights, so `weights` cannot be used with it")
-    if weights is None and entry.weights is not None:
+    if weights is None and entry.weights is not None and entry.ships is None:
         raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
     check_weights(weights)
     chosen = options_of_model(name).of(f"the model {name}", options)

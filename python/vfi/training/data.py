@@ -166,7 +166,9 @@ class Data:
 
     samples: gives one by what a sampler of `batches` names. collate: makes a batch of several: frames uint8
     (B, F, 3, H, W) and what is beside them, or an error. batches(start, stop, rank, processes): the steps from start to
-    stop. kind, size: of the samples, in words. held_out: what the quality is watched on; None: nothing.
+    stop. kind, size: of the samples, in words. held_out: what the quality is watched on; None: nothing. sorts: of each
+    of those samples its sort, in words, of which the quality is told apart; None: they are of one. grows: samples may
+    be added while it is trained.
     """
 
     samples: Dataset[object]
@@ -177,6 +179,8 @@ class Data:
     kind: str
     size: str
     held_out: Source | None
+    sorts: Sequence[str] | None = None
+    grows: bool = False
 
 
 def squares(where: str, any_time: bool, frames: int, batch: int, crop: int, seed: int, augment: bool) -> Data:

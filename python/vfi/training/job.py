@@ -26,6 +26,7 @@ class Job:
         epochs, steps, batch, crop, learning_rate: instead of the stage's; epochs or steps. batch: of all processes
             together.
         stop_after: end after so many steps, as if interrupted; None: never.
+        minutes: end after the step in which so many have passed, saved, to be resumed; None: never.
         precision: "float32", or "bfloat16" or "float16" by autocast.
         augment: crop, turn, flip and reverse at random; otherwise the middle of each picture as it is.
         ema: decay of the averaged weights that are written, in (0, 1); None: the trained ones are written.
@@ -42,6 +43,7 @@ class Job:
     crop: int | None = None
     learning_rate: float | None = None
     stop_after: int | None = None
+    minutes: float | None = None
     precision: Dtype = "float32"
     augment: bool = True
     ema: float | None = None
@@ -80,6 +82,8 @@ def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
             raise ArgumentError(f"expected `{name}` above 0, got {value!r}")
     if job.stop_after is not None:
         whole("stop_after", job.stop_after, 1)
+    if job.minutes is not None and not job.minutes > 0:
+        raise ArgumentError(f"expected `minutes` above 0, got {job.minutes:g}")
     if whole("crop", stage.crop, 1) % multiple or stage.crop < SMALLEST_CROP:
         raise ArgumentError(
             f"expected `crop` to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}"
@@ -100,10 +104,9 @@ def torch_dtype(name: Dtype, argument: str) -> torch.dtype:
     return PRECISIONS[name]
 
 
-def rate_at(step: int, steps: int, stage: Stage) -> float:
-    """The learning rate of a step: a line up, then half a cosine down, which ends with the last step."""
+def rate_at(step: int, steps: int, stage: Stage, first: int = 0) -> float:
+    """The learning rate of a step: a line up from the first one, then half a cosine down, which ends with the last."""
     warm_up = min(stage.warm_up, steps // 20)  # of a short training, a twentieth
-    if step < warm_up:
-        return stage.learning_rate * (step + 1) / warm_up
-    part = (step - warm_up) / max(steps - warm_up - 1, 1)
-    return stage.final_rate + (stage.learning_rate - stage.final_rate) * (1 + math.cos(math.pi * min(part, 1))) / 2
+    part = min(max((step - warm_up) / max(steps - warm_up - 1, 1), 0), 1)
+    rate = stage.final_rate + (stage.learning_rate - stage.final_rate) * (1 + math.cos(math.pi * part)) / 2
+    return rate * (step - first + 1) / warm_up if step - first < warm_up else rate

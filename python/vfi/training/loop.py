@@ -1,5 +1,6 @@
 """The loop that trains an objective: batches, precision, rates, several processes, saving and going on."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -56,7 +57,8 @@ class Training:
         self.epoch_steps, self.held_out = self.data.epoch_steps, self.data.held_out
         self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
         self.last = min(self.steps, job.stop_after or self.steps)
-        self.batches = self.data.batches(0, self.last, world.rank, world.size)
+        self.first = objective.first_step
+        self.batches = self.data.batches(self.first, self.last, world.rank, world.size)
         groups = objective.begin(job.stage)
         self.factors = [group.factor for group in groups]
         self.optimizer = torch.optim.AdamW(
@@ -67,11 +69,11 @@ class Training:
         self.average: Any = None
         if job.ema is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
-        self.step, self.saved = 0, 0
+        self.step, self.saved = self.first, 0
         self.meter = Meter()
         self.settings = {
-            "model": job.model, "stage": job.stage, "triplets": self.data.count, "seed": job.seed, "ema": job.ema,
-            "precision": job.precision, "augmentation": job.augment, **asdict(stage),
+            "model": job.model, "stage": job.stage, "triplets": None if self.data.grows else self.data.count,
+            "seed": job.seed, "ema": job.ema, "precision": job.precision, "augmentation": job.augment, **asdict(stage),
         }  # fmt: skip
 
     def go_on(self) -> None:
@@ -105,8 +107,8 @@ class Training:
             pin_memory=world.device.type == "cuda",
         )  # fmt: skip
         self.say(self.described())
-        if self.step == 0 and world.leads and self.objective.compares_frames:
-            self.write_down({"step": 0, "epoch": 0.0}, "at the start")
+        if self.step == self.first and world.leads and self.objective.compares_frames:
+            self.write_down({"step": self.step, "epoch": self.step / self.epoch_steps}, "at the start")
         self.learn(loader, stopped)
         if world.leads and not stopped():
             self.say(f"wrote {job.output / state.WEIGHTS}")
@@ -130,6 +132,7 @@ class Training:
             total=self.last, initial=self.step, unit="step", disable=self.job.quiet or not self.world.leads, leave=False
         )
         saved = time.monotonic()
+        limit = math.inf if self.job.minutes is None else saved + 60 * self.job.minutes
         try:
             for batch in loader:
                 if isinstance(batch, UserError):
@@ -137,22 +140,25 @@ class Training:
                 self.meter.add(self.learn_from(model, *batch))
                 self.step += 1
                 bar.update()
-                halted = self.world.any(stopped())
+                halted, late = self.world.any(stopped()), self.world.any(time.monotonic() > limit)
                 at_end = self.step % self.epoch_steps == 0 or self.step == self.steps
                 if at_end:
                     self.report(self.meter.taken(), bar)
-                if at_end or halted or self.step == self.last or time.monotonic() - saved > SAVE_SECONDS:
+                if at_end or halted or late or self.step == self.last or time.monotonic() - saved > SAVE_SECONDS:
                     self.save()
                     saved = time.monotonic()
-                if halted:
+                if halted or (late and self.step < self.last):
                     self.say(f"saved step {self.step} of {self.steps}, to be resumed")
+                if halted:
                     raise KeyboardInterrupt
+                if late:
+                    break
         finally:
             bar.close()
 
     def learn_from(self, model: nn.Module, frames: Tensor, times: object) -> dict[str, float]:
         """One step; what is worth knowing of it."""
-        world, rate = self.world, rate_at(self.step, self.steps, self.stage)
+        world, rate = self.world, rate_at(self.step, self.steps, self.stage, self.first)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
         self.objective.progress = self.step / self.steps
@@ -212,31 +218,37 @@ class Training:
     def write_down(self, record: dict[str, object], line: str) -> None:
         """To the log and to the user, with the quality of what is held out."""
         watched = self.watch()
-        if watched is None:
-            lacking = self.step == 0 and self.objective.compares_frames
+        if not watched:
+            lacking = self.step == self.first and self.objective.compares_frames
             line += f", nothing is held out: too few {self.data.kind}" if lacking else ""
-        else:
-            record, line = record | {"held_out_psnr": watched}, f"{line}, held out {watched:.2f} dB"
+        for sort, quality in watched.items():
+            record, line = record | {f"held_out_psnr{sort}": quality}, f"{line}, held out{sort} {quality:.2f} dB"
         state.log(self.job.output, record)
         self.say(line)
 
     @torch.no_grad()
-    def watch(self) -> float | None:
-        """Mean PSNR of whole frames that are not trained on."""
+    def watch(self) -> dict[str, float]:
+        """Mean PSNR of whole frames that are not trained on, by "", of all, and by their sorts; nothing if there are
+        none."""
         if self.held_out is None:
-            return None
+            return {}
         network: Any = self.network if self.average is None else self.average.module
         places = torch.linspace(0, len(self.held_out) - 1, min(len(self.held_out), WATCHED)).round().int().tolist()
-        mode, sums = network.training, []
+        mode, found = network.training, []
         network.eval()
         for index in places:
             frames, moment = self.held_out.read(index, self.stage.crop)
             pictures = torch.from_numpy(frames).to(self.world.device).permute(0, 3, 1, 2).float() / 255
             clip = self.ordered(pictures)[None]
             truth = clip[:, clip.shape[1] // 2]
-            sums.append(psnr(self.objective.watched(network, clip, moment), truth).item())
+            sort = "" if self.data.sorts is None else f" {self.data.sorts[index]}"
+            found.append((sort, psnr(self.objective.watched(network, clip, moment), truth).item()))
         network.train(mode)
-        return sum(sums) / len(sums)
+        means = {"": sum(quality for _, quality in found) / len(found)}
+        for sort in dict.fromkeys(sort for sort, _ in found if sort):
+            values = [quality for each, quality in found if each == sort]
+            means[sort] = sum(values) / len(values)
+        return means
 
     def save(self) -> None:
         if not self.world.leads:
@@ -247,7 +259,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
             "ema": {} if self.average is None else self.average.state_dict(), "meter": asdict(self.meter),
         }  # fmt: skip
-        state.write(self.job.output, whole, weights.state_dict())
+        state.write(self.job.output, whole, weights.state_dict(), self.objective.notes(self.step))
         self.saved = self.step
 
     def say(self, text: str) -> None:

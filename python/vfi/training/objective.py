@@ -52,6 +52,7 @@ class Objective(nn.Module):
         progress: of the training, in [0, 1); the loop sets it before each step.
         trains_some: a step trains some of the parameters only, so that several processes must find out which.
         compares_frames: PSNR is worth knowing.
+        first_step: of the schedule, if the weights are those of a training that was left.
     """
 
     stages: tuple[Stage, ...]
@@ -60,6 +61,7 @@ class Objective(nn.Module):
     progress = 0.0
     trains_some = False
     compares_frames = True
+    first_step = 0
 
     @property
     def any_time(self) -> bool:
@@ -85,6 +87,10 @@ class Objective(nn.Module):
             times: (B,) of the truth in the middle, in (0, 1).
         """
         raise NotImplementedError
+
+    def notes(self, step: int) -> dict[str, str]:
+        """What the file of the weights says of itself."""
+        return {}
 
     def watched(self, network: Any, frames: Tensor, time: float) -> Tensor:
         """The frame (1, 3, H, W) in the middle, at `time`, whose quality is watched.

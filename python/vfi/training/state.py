@@ -58,12 +58,14 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
         raise ArgumentError(f"{folder} holds a training already; add `resume` to go on, or `overwrite` to begin anew")
 
 
-def write(folder: Path, state: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
+def write(
+    folder: Path, state: Mapping[str, object], weights: Mapping[str, Tensor], notes: Mapping[str, str] | None = None
+) -> None:
     """The weights, to use, and the whole state, to go on from; either appears whole or stays what it was.
 
     The weights come first: a state that is there has its weights.
     """
-    checkpoints.save(folder / WEIGHTS, weights)
+    checkpoints.save(folder / WEIGHTS, weights, notes)
     with written_whole(folder / STATE, lasting=True) as temporary, temporary.open("wb") as file:
         try:
             torch.save(dict(state), file)

@@ -1,0 +1,234 @@
+"""The network of vfi-s: motion at time t is corrected coarse to fine, both frames are warped along it and blended.
+
+1. Motion found by quick optical flow is splatted to t (vfi.networks.motion_at): two candidates; a third is no motion.
+   They are averaged with weights by how well the two frames agree along each.
+2. At 1/8, 1/4 and 1/2 of the resolution convolutions see what both frames' features show along the flows so far, and
+   how they correlate around it, and correct the flows to frame 0 and to frame 1, each for itself. At 1/4 they also
+   choose between the flows so far and the candidates, pixel by pixel.
+3. Both frames are warped in their doubled size, and blended by time, by what lies inside, and by a mask of the network.
+4. A correction of the colours is added.
+
+All that the network adds is 0 before training, and 0 for good where nothing differs between the frames far around.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import vfi_kernels as vk
+from vfi.models.vfi_s.blocks import Colours, Encoder, Stage, centred
+from vfi.networks.layers import channels, resized
+from vfi.networks.motion_at import MotionAt, inside, motion_at
+from vfi.networks.resampling import doubled, warp, warp_doubled
+
+MULTIPLE = 16  # of which height and width must be
+CANDIDATES = 3
+# Logits before training: of no motion among the candidates, and of the flow so far against all candidates.
+STILL, SO_FAR = -3.0, 6.0
+DIFFERENCE = 32.0  # frames that differ by less than its inverse somewhere around are corrected by less
+NEARBY = 5  # of blocks of 16 x 16 pixels: how far "around" is
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels: of the features at 1/2, 1/4 and 1/8; of the convolutions there and at 1/16; of what a stage tells the
+    next one; of the correction of colours."""
+
+    features: tuple[int, int, int] = (16, 32, 48)
+    stages: tuple[int, int, int] = (32, 64, 96)
+    deepest: int = 128
+    told: tuple[int, int] = (24, 32)
+    colours: int = 32
+
+
+TINY = Widths((4, 6, 8), (8, 8, 8), 8, (4, 4), 8)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is known of two frames, whatever the time: themselves, at half and a quarter of their size, doubled; their
+    features at 1/2, 1/4, 1/8; quick optical flow; and where they differ, (B, 1, H / 16, W / 16)."""
+
+    frames: tuple[Tensor, Tensor]
+    halves: tuple[Tensor, Tensor]
+    quarters: tuple[Tensor, Tensor]
+    fine: tuple[Tensor, Tensor]
+    features: list[tuple[Tensor, Tensor]]
+    flows: Tensor
+    differs: Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """The frame (B, 3, H, W); flows (B, 4, h, w) to frames 0 and 1, in pixels of their size, after each stage: twice at
+    1/4, once at 1/2; masks (B, 1, h, w) of the same, added to the logits of frame 0."""
+
+    frame: Tensor
+    flows: list[Tensor]
+    masks: list[Tensor]
+
+
+class Network(nn.Module):
+    """Frames at any time between two RGB frames."""
+
+    channel_order, called = "rgb", "vfi-s"
+
+    def __init__(self, widths: Widths | None = None):
+        super().__init__()
+        self.widths = widths = widths or Widths()
+        half, quarter, eighth = widths.features
+        finer, coarser = widths.told
+        self.encoder = Encoder(widths.features)
+        shared = 4 + 1  # the flows so far, and the time
+        self.coarse = Stage(2 * eighth + 81 + shared + CANDIDATES + 2, widths.stages[2], 5, coarser, widths.deepest)
+        self.middle = Stage(
+            2 * quarter + 49 + 6 + shared + CANDIDATES + 2 + 8 + 1 + coarser, widths.stages[1],
+            CANDIDATES + 1 + 5 + 36, finer,
+        )  # fmt: skip
+        self.fine = Stage(2 * half + 6 + shared + 1 + finer, widths.stages[0], 5, widths.stages[0])
+        self.colours = Colours(2 * 12 + 1 + widths.stages[0], widths.colours)
+        self.sharpness = nn.Parameter(torch.tensor(60.0).log())
+        self.still = nn.Parameter(torch.tensor(STILL))
+
+    def pair(self, frame0: Tensor, frame1: Tensor, flows: Tensor) -> Pair:
+        """
+        Args:
+            frame0, frame1: float32 (B, 3, H, W) in [0, 1], H and W multiples of MULTIPLE.
+            flows: of vfi.networks.motion_at.quick_flows.
+        """
+        features = [level.chunk(2) for level in self.encoder(torch.cat((frame0, frame1)))]
+        halves, quarters = ([F.avg_pool2d(frame, n) for frame in (frame0, frame1)] for n in (2, 4))
+        differs = F.max_pool2d((frame0 - frame1).abs().amax(1, keepdim=True), MULTIPLE)
+        differs = (DIFFERENCE * F.max_pool2d(differs, NEARBY, 1, NEARBY // 2)).clamp(max=1)
+        return Pair(
+            (frame0, frame1), (halves[0], halves[1]), (quarters[0], quarters[1]), (doubled(frame0), doubled(frame1)),
+            features, flows, differs,
+        )  # fmt: skip
+
+    def forward(self, frame0: Tensor, frame1: Tensor, flows: Tensor, times: Tensor) -> Result:
+        """times: (B,) in (0, 1); the rest as of `pair`."""
+        return self.between(self.pair(frame0, frame1, flows), times.reshape(-1, 1, 1, 1))
+
+    def between(self, pair: Pair, t: Tensor) -> Result:
+        """t: (B, 1, 1, 1)."""
+        motion = motion_at(pair.flows, *pair.quarters, t)
+        candidates = [along(m, t) for m in (motion.first, motion.second)]
+        errors, flow = self.begun(pair, candidates)
+        told, coarse, mask = self.after_coarse(pair, flow, errors, motion, t)
+        told, middle, next_mask, weights = self.after_middle(pair, coarse, mask, errors, motion, candidates, told, t)
+        told, fine, last_mask = self.after_fine(pair, 2 * larger(middle, weights), resized(next_mask, 2), told, t)
+        frame = self.finished(pair, fine, last_mask, told, t)
+        return Result(frame, [coarse, middle, fine], [mask, next_mask, last_mask])
+
+    def begun(self, pair: Pair, candidates: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """How far the frames differ along each candidate, (B, 3, h, w), and the flows to begin with, at 1/4."""
+        still = (pair.quarters[0] - pair.quarters[1]).abs().mean(1, keepdim=True)
+        differences = [apart(*warped(pair.quarters, flow)) for flow in candidates]
+        errors = F.avg_pool2d(torch.cat((*differences, still), 1), 3, 1, 1, count_include_pad=False)
+        logits = -self.sharpness.exp() * errors
+        shares = torch.cat((logits[:, :2], logits[:, 2:] + self.still), 1).softmax(1)
+        return errors, shares[:, 0:1] * candidates[0] + shares[:, 1:2] * candidates[1]
+
+    def after_coarse(
+        self, pair: Pair, flow: Tensor, errors: Tensor, motion: MotionAt, t: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the next stage is told, at 1/8; flows and mask at 1/4."""
+        small = F.avg_pool2d(flow, 2) / 2
+        first, second = warped(pair.features[2], small)
+        beside = F.avg_pool2d(torch.cat((10 * errors, motion.known), 1), 2)
+        x = channels(first, second, matches(first, second, 4), small / 4, beside, t.expand_as(small[:, :1]))
+        answer, told = self.coarse(x)
+        answer = resized(answer.float(), 2)
+        return told, flow + 2 * answer[:, :4] * resized(pair.differs, 4), answer[:, 4:]
+
+    def after_middle(
+        self, pair: Pair, flow: Tensor, mask: Tensor, errors: Tensor, motion: MotionAt, candidates: list[Tensor],
+        told: Tensor, t: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """What the next stage is told, flows, mask, and the weights by which flows are made larger; all at 1/4."""
+        first, second = warped(pair.features[1], flow)
+        x = channels(
+            first, second, matches(first, second, 3), *map(centred, warped(pair.quarters, flow)), flow / 8,
+            t.expand_as(mask), 10 * errors, motion.known, *(candidate - flow for candidate in candidates), mask,
+            resized(told, 2),
+        )  # fmt: skip
+        answer, told = self.middle(x)
+        answer = answer.float()
+        choice, change, more, weights = answer.split((CANDIDATES + 1, 4, 1, 36), 1)
+        shares = torch.cat((choice[:, :1] + SO_FAR, choice[:, 1:3], choice[:, 3:] + STILL), 1).softmax(1)
+        flow = sum((shares[:, i : i + 1] * each for i, each in enumerate((flow, *candidates))), torch.zeros(()))
+        return told, flow + change * resized(pair.differs, 4), mask + more, weights
+
+    def after_fine(
+        self, pair: Pair, flow: Tensor, mask: Tensor, told: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is told to the correction of colours, flows and mask; all at 1/2."""
+        x = channels(
+            *warped(pair.features[0], flow), *map(centred, warped(pair.halves, flow)), flow / 16,
+            t.expand_as(mask), mask, resized(told, 2),
+        )  # fmt: skip
+        answer, told = self.fine(x)
+        answer = answer.float()
+        return told, flow + answer[:, :4] * resized(pair.differs, 8), mask + answer[:, 4:]
+
+    def finished(self, pair: Pair, flow: Tensor, mask: Tensor, told: Tensor, t: Tensor) -> Tensor:
+        flow, mask = 2 * resized(flow, 2), mask.float()
+        first, second = warp_doubled(pair.fine[0], flow[:, :2]), warp_doubled(pair.fine[1], flow[:, 2:])
+        frame = second + share(flow, resized(mask, 2), t) * (first - second)
+        x = channels(told, *(F.pixel_unshuffle(centred(frame), 2) for frame in (first, second)), mask)
+        correction: Tensor = self.colours(x).float()
+        return frame + correction * resized(pair.differs, 16)
+
+
+def share(flow: Tensor, mask: Tensor, t: Tensor) -> Tensor:
+    """Of frame 0 in the blend, (B, 1, h, w): by time and mask; a frame in which the point lies outside counts only
+    where it does in both."""
+    weight0, weight1 = (1 - t) * (inside(flow[:, :2]) + 1e-3), t * (inside(flow[:, 2:]) + 1e-3)
+    return (mask + (weight0 / weight1).log()).sigmoid()
+
+
+def along(motion: Tensor, t: Tensor) -> Tensor:
+    """Flows (B, 4, h, w) to frames 0 and 1 of a steady motion from frame 0 to frame 1."""
+    return torch.cat((-t * motion, (1 - t) * motion), 1)
+
+
+def warped(maps: Sequence[Tensor], flow: Tensor) -> tuple[Tensor, Tensor]:
+    return warp(maps[0], flow[:, :2]), warp(maps[1], flow[:, 2:])
+
+
+def apart(first: Tensor, second: Tensor) -> Tensor:
+    return (first - second).abs().mean(1, keepdim=True)
+
+
+def matches(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    """Cosines between the features of a pixel and of those around it."""
+    first, second = (x * (x.square().mean(1, keepdim=True) + 1e-4).rsqrt() for x in (first, second))
+    return vk.correlation(first, second, radius)
+
+
+def larger(flow: Tensor, logits: Tensor) -> Tensor:
+    """(B, 4, h, w) -> (B, 4, 2 h, 2 w): each pixel is a mean of the 3 x 3 around it, bilinear where the logits
+    (B, 36, h, w) are 0.
+
+    Source: Teed and Deng, RAFT, ECCV 2020, section 3.3 (convex upsampling).
+    """
+    batch, _, height, width = flow.shape
+    shares = (logits.view(batch, 9, 4, height, width) + bilinear(flow)).softmax(1)
+    padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    parts = [
+        padded[:, :, None, j : j + height, i : i + width] * shares[:, None, 3 * j + i]
+        for j in range(3)
+        for i in range(3)
+    ]  # (B, 4, 4, h, w) each
+    total = sum(parts[1:], start=parts[0])
+    return F.pixel_shuffle(total.flatten(1, 2), 2)
+
+
+def bilinear(like: Tensor) -> Tensor:
+    """(9, 4, 1, 1): logarithms of the weights that the 3 x 3 around have in each of four pixels."""
+    near, far = torch.tensor([0.25, 0.75, 1e-4]), torch.tensor([1e-4, 0.75, 0.25])
+    rows = [torch.outer(y, x).flatten() for y in (near, far) for x in (near, far)]
+    return torch.stack(rows, 1).log().to(like.device)[:, :, None, None]

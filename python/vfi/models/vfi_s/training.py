@@ -1,0 +1,109 @@
+"""Training of vfi-s: the frame against the true one, its stages against small true ones, and exact motion where it is
+known, which counts the less the longer it lasts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vfi.models.vfi_s.files import load_network, notes
+from vfi.models.vfi_s.model import VFIS
+from vfi.models.vfi_s.network import TINY, Network, Result, share, warped
+from vfi.networks.motion_at import quick_flows
+from vfi.training import shards
+from vfi.training.data import Data
+from vfi.training.losses import charbonnier, laplacian
+from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
+
+ROUND = 200  # steps from one look at what is held out to the next
+UNSEEN = 0.2  # weight of the motion to a frame in which the point is hidden
+LARGE = 2.0  # pixels: motion that is wrong by more counts by its root
+
+
+class VFISObjective(Objective):
+    """See this file's head."""
+
+    stages = (
+        Stage(
+            "the whole network", None, 8, 176, learning_rate=4e-4, final_rate=1e-5, warm_up=50, weight_decay=1e-4,
+            steps=40_000,
+        ),
+    )  # fmt: skip
+    multiple = 16
+    any_time = True
+    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "stages": 0.3, "motion": 0.2}
+    network: Network
+
+    def begin(self, stage: int) -> list[Group]:
+        self.network.train().requires_grad_(True)
+        return [Group(list(self.network.parameters()))]
+
+    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+        if not where.startswith(shards.PREFIX):
+            return super().data(where, stage, seed, augment)
+        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, quick_flows)
+
+    def notes(self, step: int) -> dict[str, str]:
+        return notes(step)
+
+    def watched(self, network: Network, frames: Tensor, time: float) -> Tensor:
+        return VFIS(network).interpolate(frames[:, 0], frames[:, -1], time)
+
+    def outcome(self, frames: Tensor, times: Tensor | shards.Beside) -> Outcome:
+        before, truth, after = frames.unbind(1)
+        known: shards.Beside | None = None
+        if isinstance(times, shards.Beside):
+            known = times.to(frames.device)
+            times, flows = known.times, known.quick
+        else:
+            flows = quick_flows(before, after)
+        result = self.network(before, after, flows, times)
+        terms = {
+            "frame": charbonnier(result.frame, truth),
+            "pyramid": laplacian(result.frame, truth),
+            "stages": self.of_stages(before, after, truth, times, result),
+        }
+        weights = dict(self.weights)
+        if known is not None:
+            terms["motion"] = motion(result.flows, known)
+            weights["motion"] *= (1 - 0.9 * self.progress) ** 2
+        return weighted(terms, weights, result.frame)
+
+    @staticmethod
+    def of_stages(before: Tensor, after: Tensor, truth: Tensor, times: Tensor, result: Result) -> Tensor:
+        """L1 of each stage's blend at its size."""
+        apart = []
+        for flow, mask in zip(result.flows, result.masks):
+            factor = truth.shape[3] // flow.shape[3]
+            small0, small1, small = (F.avg_pool2d(x, factor) for x in (before, after, truth))
+            first, second = warped((small0, small1), flow)
+            blend = second + share(flow, mask, times.reshape(-1, 1, 1, 1)) * (first - second)
+            apart.append((blend - small).abs().mean())
+        return torch.stack(apart).mean()
+
+
+def motion(flows: list[Tensor], known: shards.Beside) -> Tensor:
+    """How far flows of several sizes are from the true one, in pixels of the frames; 0 where none is known."""
+    total = known.flow.new_zeros(())
+    for flow in flows:
+        factor = known.flow.shape[3] // flow.shape[3]
+        true = F.avg_pool2d(known.flow, factor)
+        seen = F.avg_pool2d(known.visible, factor).repeat_interleave(2, 1)
+        there = true.isfinite()
+        apart = (factor * flow - true.nan_to_num(0.0)).abs()
+        apart = torch.where(apart < LARGE, apart, 2 * (LARGE * apart.clamp_min(LARGE)).sqrt() - LARGE)
+        weight = there * (UNSEEN + (1 - UNSEEN) * seen)
+        total = total + (weight * apart).sum() / weight.sum().clamp_min(1)
+    return total / len(flows)
+
+
+def objective(weights: str | Path | None, tiny: bool) -> VFISObjective:
+    """What `vfi train --model vfi-s` trains: fresh weights, or those of a file, at the step that it names."""
+    if weights is None:
+        return VFISObjective(Network(TINY if tiny else None))
+    network, steps = load_network(Path(weights))
+    result = VFISObjective(network)
+    result.first_step = steps
+    return result
