@@ -93,6 +93,22 @@ def test_far_offsets_read_the_border(backend, value, rng):
     assert all((grad == 0).all() for grad in torch.autograd.grad(out.sum(), far))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize("size", [1e-35, 1e-20, 1.0, 1e20, 1e35])
+def test_the_image_gradient_of_factors_of_any_size(backend, size, channels, rng):
+    """Of large weights and small gradients, or the other way round; what is not finite reaches its pixels only."""
+    image, weights, vertical, horizontal = inputs(rng, (1, channels, 6, 20), dtype=torch.float32)
+    weights, cotangent = weights * size, torch.randn(1, channels, 6, 20, generator=rng) / size
+    for value in (0.0, torch.inf):
+        cotangent[0, channels - 1, 2, 5] = value
+        (grad,), (expected,) = (
+            torch.autograd.grad(vk.adacof(x, *(t.to(x.dtype) for t in (weights, vertical, horizontal))), x, g)
+            for x, g in ((image.requires_grad_(), cotangent), (image.double().requires_grad_(), cotangent.double()))
+        )
+        assert torch.equal(grad.isfinite(), expected.isfinite())
+        assert_near(grad[grad.isfinite()], expected[grad.isfinite()])
+
+
 def test_an_image_of_one_pixel_or_row(backend, rng):
     for h, w in ((1, 1), (1, 9), (9, 1)):
         arguments = [t.requires_grad_() for t in inputs(rng, (1, 2, h, w), 1)]

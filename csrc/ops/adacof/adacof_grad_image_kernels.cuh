@@ -25,9 +25,10 @@ struct AdacofSums {
   const AdacofRanges* ranges;
   int terms;  // 2^terms is more than how many numbers a sum has, times the largest weight of a corner
 
-  __device__ __forceinline__ int exponent() const {
-    return exponent_of_scale<A>(terms, bits_of_range(ranges->weight), bits_of_range(ranges->grad_out));
-  }
+  // Of the largest product of a weight and a gradient.
+  __device__ __forceinline__ int bits() const { return bits_of_range(ranges->weight) + bits_of_range(ranges->grad_out); }
+  __device__ __forceinline__ int exponent() const { return exponent_of_scale<A>(terms, 0, bits()); }
+  __device__ __forceinline__ bool finite() const { return ranges->odd == 0 && bits() < Bits<A>::kBias; }
 };
 
 // Calls add(to, weight) for the corners of a tap; one of weight 0 gets nothing.
@@ -88,7 +89,7 @@ __device__ __forceinline__ void scatter_fixed(const AdacofSums<A>& to, const Ada
     QuickTap<A> tap(a, taps, y, x);
     A g[kChannels];
 #pragma unroll
-    for (int n = 0; n < kChannels; ++n) g[n] = tap.weight * scale * upstream[n];
+    for (int n = 0; n < kChannels; ++n) g[n] = tap.weight * upstream[n] * scale;
     scatter_tap(fixed, a, tap, [&](Packs* corner, A weight) {
 #pragma unroll
       for (int n = 0; n < kChannels; ++n) {
@@ -107,7 +108,7 @@ __global__ __launch_bounds__(kThreads, kAdacofResident<A>) void adacof_grad_fixe
   if (!adacof_place(a, a.groups(), at)) return;
   A upstream[kAdacofGroup];
   load_upstream(upstream, grad_out + at.b * a.channels * a.plane() + int64_t{at.y} * a.width + at.x, a, at.part);
-  if (to.ranges->odd != 0) scatter_fixed<false, kAdacofGroup, W>(to, a, at, upstream);
+  if (!to.finite()) scatter_fixed<false, kAdacofGroup, W>(to, a, at, upstream);
   else if (a.channels - at.part * kAdacofGroup < kAdacofGroup) scatter_fixed<true, kAdacofGroup - 1, W>(to, a, at, upstream);
   else scatter_fixed<true, kAdacofGroup, W>(to, a, at, upstream);
 }
