@@ -17,10 +17,10 @@ from vfi.models.flow_splat import FlowSplat
 from vfi.models.registry import load_model, load_objective
 from vfi.models.vfi_s import VFIS, Network, files
 from vfi.models.vfi_s.files import load_network, notes, widths_of
+from vfi.models.vfi_s.motion import quick_flows
 from vfi.models.vfi_s.network import TINY, Widths, larger
 from vfi.models.vfi_s.training import VFISObjective, motion
 from vfi.networks.layers import resized
-from vfi.networks.motion_at import quick_flows
 from vfi.training import Job, shards, train
 
 

@@ -11,10 +11,10 @@ from vfi.models.flow_splat import FlowSplat
 from vfi.models.interpolator import Interpolator
 from vfi.models.rife.explanation import RIFEExplanation
 from vfi.models.vfi_s.files import SHIPPED, load_network
+from vfi.models.vfi_s.motion import quick_flows
 from vfi.models.vfi_s.network import MULTIPLE, Network, Pair, Result, share
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
-from vfi.networks.motion_at import quick_flows
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.models.vfi_s.blocks import Colours, Encoder, Stage, centred
+from vfi.models.vfi_s.motion import seen_at
 from vfi.networks.layers import channels, resized
-from vfi.networks.motion_at import MotionAt, inside, motion_at
-from vfi.networks.resampling import doubled, warp, warp_doubled
+from vfi.networks.motion_at import MotionAt, inside
+from vfi.networks.resampling import doubled, offsets
 
 MULTIPLE = 16  # of which height and width must be
 CANDIDATES = 3
@@ -97,7 +98,7 @@ class Network(nn.Module):
         """
         Args:
             frame0, frame1: float32 (B, 3, H, W) in [0, 1], H and W multiples of MULTIPLE.
-            flows: of vfi.networks.motion_at.quick_flows.
+            flows: of vfi.models.vfi_s.motion.quick_flows.
         """
         features = [level.chunk(2) for level in self.encoder(torch.cat((frame0, frame1)))]
         halves, quarters = ([F.avg_pool2d(frame, n) for frame in (frame0, frame1)] for n in (2, 4))
@@ -114,7 +115,7 @@ class Network(nn.Module):
 
     def between(self, pair: Pair, t: Tensor) -> Result:
         """t: (B, 1, 1, 1)."""
-        motion = motion_at(pair.flows, *pair.quarters, t)
+        motion = seen_at(pair.flows, *pair.quarters, t)
         candidates = [along(m, t) for m in (motion.first, motion.second)]
         errors, flow = self.begun(pair, candidates)
         told, coarse, mask = self.after_coarse(pair, flow, errors, motion, t)
@@ -138,7 +139,7 @@ class Network(nn.Module):
         """What the next stage is told, at 1/8; flows and mask at 1/4."""
         small = F.avg_pool2d(flow, 2) / 2
         first, second = warped(pair.features[2], small)
-        beside = F.avg_pool2d(torch.cat((10 * errors, motion.known), 1), 2)
+        beside = F.avg_pool2d(torch.cat((10 * errors, motion.seen), 1), 2)
         x = channels(first, second, matches(first, second, 4), small / 4, beside, t.expand_as(small[:, :1]))
         answer, told = self.coarse(x)
         answer = resized(answer.float(), 2)
@@ -152,7 +153,7 @@ class Network(nn.Module):
         first, second = warped(pair.features[1], flow)
         x = channels(
             first, second, matches(first, second, 3), *map(centred, warped(pair.quarters, flow)), flow / 8,
-            t.expand_as(mask), 10 * errors, motion.known, *(candidate - flow for candidate in candidates), mask,
+            t.expand_as(mask), 10 * errors, motion.seen, *(candidate - flow for candidate in candidates), mask,
             resized(told, 2),
         )  # fmt: skip
         answer, told = self.middle(x)
@@ -176,7 +177,8 @@ class Network(nn.Module):
 
     def finished(self, pair: Pair, flow: Tensor, mask: Tensor, told: Tensor, t: Tensor) -> Tensor:
         flow, mask = 2 * resized(flow, 2), mask.float()
-        first, second = warp_doubled(pair.fine[0], flow[:, :2]), warp_doubled(pair.fine[1], flow[:, 2:])
+        there = offsets(slice(0, flow.shape[2]), flow.shape[3], 2, flow)
+        first, second = warped(pair.fine, 2 * flow + there.repeat(1, 2, 1, 1))
         frame = second + share(flow, resized(mask, 2), t) * (first - second)
         x = channels(told, *(F.pixel_unshuffle(centred(frame), 2) for frame in (first, second)), mask)
         correction: Tensor = self.colours(x).float()
@@ -196,7 +198,7 @@ def along(motion: Tensor, t: Tensor) -> Tensor:
 
 
 def warped(maps: Sequence[Tensor], flow: Tensor) -> tuple[Tensor, Tensor]:
-    return warp(maps[0], flow[:, :2]), warp(maps[1], flow[:, 2:])
+    return vk.backward_warp(maps[0], flow[:, :2]), vk.backward_warp(maps[1], flow[:, 2:])
 
 
 def apart(first: Tensor, second: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vfi.models.vfi_s.files import load_network, notes
 from vfi.models.vfi_s.model import VFIS
+from vfi.models.vfi_s.motion import quick_flows
 from vfi.models.vfi_s.network import TINY, Network, Result, share, warped
-from vfi.networks.motion_at import quick_flows
 from vfi.training import shards
 from vfi.training.data import Data
 from vfi.training.losses import charbonnier, laplacian
