@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8000, help="to train on (default: %(default)s)")
     parser.add_argument("--held", type=int, default=128, help="samples to check on (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--packages", nargs="+", default=PACKAGES, choices=PACKAGES, metavar="NAME",
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, choices=PACKAGES,
                         help="fetch these only, as for their licences (default: all of the table)")  # fmt: skip
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="only draw samples of FOLDER/train that are there")
     parser.add_argument("--card", action="store_true", help="only print the table of sources")

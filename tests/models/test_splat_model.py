@@ -32,7 +32,7 @@ class Given(SplatModel):
 
 def large():
     """With the flows of large pictures."""
-    return FlowSplat(flow_splat.FlowSplatConfig(large=0))
+    return FlowSplat(flow_splat.FlowSplatConfig(flows=flow_splat.FlowSplatConfig.flows_of_large))
 
 
 MODELS = {"flow-splat": FlowSplat, "large": large, "given": lambda: Given(False), "by coverage": lambda: Given(True)}

@@ -143,6 +143,7 @@ def rounding_of_sums(shares, channels, dtype, way):
     return splatting.NOISE[dtype] * (counted + real)
 
 
+@pytest.mark.in_turn("dtype", "mode", "call", of=3)
 @pytest.mark.parametrize("call", [along_flow, along_path, channels_along_flow])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("mode", ["average", "linear", "softmax"])

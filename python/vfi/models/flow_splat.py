@@ -16,12 +16,14 @@ from vfi.models.splat_model import BlendConfig, SplatModel
 from vfi.networks.optical_flow import DisConfig, Planes, flows
 from vfi.networks.seen_frames import SeenFrames
 
+LARGE = 2**19  # pixels
+
 
 @dataclass(frozen=True)
 class FlowSplatConfig(BlendConfig):
     """One set of numbers for every input.
 
-    flows: of pictures of less than `large` pixels.
+    flows: of pictures of less than LARGE pixels.
     flows_of_large: of others, in which matching at half the size finds as much in less than half of the time.
     """
 
@@ -33,7 +35,6 @@ class FlowSplatConfig(BlendConfig):
         DisConfig(plane="luma", finest_scale=1, full_size_refinement_iterations=1),
         DisConfig(plane="chroma", finest_scale=1, variational_refinement_iterations=2),
     )
-    large: int = 2**19
 
 
 class FlowSplat(SplatModel):
@@ -54,7 +55,7 @@ class FlowSplat(SplatModel):
         return "its optical flow is found by OpenCV, of which there is no graph"
 
     def flows(self, frame0: Tensor, frame1: Tensor) -> list[tuple[Tensor, Tensor]]:
-        large = frame0.shape[2] * frame0.shape[3] >= self.config.large
+        large = frame0.shape[2] * frame0.shape[3] >= LARGE
         configs = self.config.flows_of_large if large else self.config.flows
         first, second = (self._planes.of(frame, Planes) for frame in (frame0, frame1))
         both_ways = ((a, b, config) for config in configs for a, b in ((first, second), (second, first)))
