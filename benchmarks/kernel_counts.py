@@ -3,6 +3,8 @@
     python benchmarks/kernel_counts.py               benchmarks/results/simulated.json, and its part of the page
     python benchmarks/kernel_counts.py --only splat  a trial: only calls whose text has this word, printed, not written
     python benchmarks/kernel_counts.py --if-possible without nvcc: says so, and leaves all as it is
+    python benchmarks/kernel_counts.py --journal F   what is counted stands in F at once; what stands there, counted
+                                                     of the same sources by a run that was cut off, is not counted again
 
 It needs nvcc and no GPU. A process for each core.
 """
@@ -15,7 +17,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,20 +64,46 @@ def count(arch: str, call: Call) -> tuple[Rows, float]:
     return [{**row, "tf32": call.tf32} for row in rows], time.perf_counter() - begin
 
 
-def count_all(calls: Sequence[Call], shown: Container[Call]) -> dict[Call, Rows]:
+class Journal:
+    """What was counted, a line for each task."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file, self.known = file, dict[str, Any]()
+        if file is not None and file.exists():
+            for line in file.read_text().splitlines():
+                entry = json.loads(line)
+                self.known[entry["task"]] = entry["found"]
+
+    def add(self, task: str, found: Any) -> None:
+        self.known[task] = found
+        if self.file is not None:
+            with self.file.open("a") as out:
+                out.write(json.dumps({"task": task, "found": found}) + "\n")
+
+
+def counted(run: Callable[..., tuple[Any, float]], tasks: Mapping[str, tuple[Any, ...]], journal: Journal) -> list[Any]:
+    """What `run` finds of each task's arguments, in the order of the tasks."""
+    left = {task: arguments for task, arguments in tasks.items() if task not in journal.known}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn, prepare) as pool:
+        for n, (task, (found, seconds)) in enumerate(zip(left, pool.map(run, *zip(*left.values()))), 1):
+            say(f"[{n}/{len(left)}] {task}: {seconds:.0f} s")
+            journal.add(task, found)
+    return [journal.known[task] for task in tasks]
+
+
+def count_all(calls: Sequence[Call], shown: Container[Call], journal: Journal) -> dict[Call, Rows]:
     """Architecture by architecture: a process loads the kernels of each once. What the page does not show, the rest of
     gpu_check's rows, is counted for the newest alone."""
     archs = list(simulate.by_arch(list(GPUS.values())))
     for arch in archs:
         say(f"compiling for {arch}")
         simulator.build(arch, sorted({simulator.folder_of(kernel_goals.op_of(call.job)) for call in calls}))
-    found: dict[Call, list[Rows]] = {call: [] for call in calls}
     tasks = [(arch, call) for arch in archs for call in calls if arch == archs[0] or call in shown]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn, prepare) as pool:
-        for n, ((arch, call), (rows, seconds)) in enumerate(zip(tasks, pool.map(count, *zip(*tasks))), 1):
-            say(f"[{n}/{len(tasks)}] {arch} {call}: {seconds:.0f} s")
-            found[call].append(rows)
+    results = counted(count, {f"{arch} {call}": (arch, call) for arch, call in tasks}, journal)
+    found: dict[Call, list[Rows]] = {call: [] for call in calls}
+    for (_, call), rows in zip(tasks, results, strict=True):
+        found[call].append(rows)
     return {call: simulate.merged(rows) for call, rows in found.items()}
 
 
@@ -91,17 +119,12 @@ def count_triton(call: Call) -> tuple[float | str, float]:
     return found, time.perf_counter() - begin
 
 
-def count_all_triton(calls: Sequence[Call]) -> dict[Call, float | str]:
+def count_all_triton(calls: Sequence[Call], journal: Journal) -> dict[Call, float | str]:
     """In processes that compile: TRITON_INTERPRET=1 would keep them from it."""
     simulator.build(TRITON_ARCH, ())
     os.environ["TRITON_INTERPRET"] = "0"
-    spawn = multiprocessing.get_context("spawn")
-    found = {}
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn, prepare) as pool:
-        for n, (call, (count, seconds)) in enumerate(zip(calls, pool.map(count_triton, calls)), 1):
-            say(f"[{n}/{len(calls)}] Triton, {call}: {seconds:.0f} s")
-            found[call] = count
-    return found
+    results = counted(count_triton, {f"Triton, {call}": (call,) for call in calls}, journal)
+    return dict(zip(calls, results, strict=True))
 
 
 def document(
@@ -135,6 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="WORD", help="only calls whose text has this word")
     parser.add_argument("--if-possible", action="store_true", help="where nothing can be simulated, that is no error")
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="of what is counted already (default: none)")
     options = parser.parse_args()
     reason = simulator.unavailable()
     if reason is not None:
@@ -150,9 +174,10 @@ def main() -> int:
         raise UsageError(f"expected --only to be in the text of a call, got {options.only}")
     asked = {goal.call for goal in goals}
     shown = [call for call in calls if call in asked or kernel_goals.is_first(call)]
-    rows = count_all(calls, shown)
+    journal = Journal(options.journal)
+    rows = count_all(calls, shown, journal)
     triton = [call for call in shown if call in asked or not call.deterministic]
-    made = document(goals, rows, count_all_triton(triton))
+    made = document(goals, rows, count_all_triton(triton, journal))
     if options.only:
         print(kernel_page.section(made))
         return 0

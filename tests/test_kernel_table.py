@@ -106,3 +106,16 @@ def test_the_page_says_that_it_is_a_model(goals):
 def test_the_page_shows_the_committed_counts():
     page = kernel_page.PAGE.read_text()
     assert kernel_page.updated(page, kernel_page.text()) == page, "run python benchmarks/kernel_page.py"
+
+
+def test_what_a_journal_knows_is_not_counted_again(tmp_path):
+    file = tmp_path / "journal"
+    kernel_counts.Journal(file).add("9.0 one", [{"kernel": "a"}])
+    kernel_counts.Journal(file).add("9.0 two", 12.5)
+
+    def never(*arguments):
+        raise AssertionError(arguments)
+
+    known = kernel_counts.Journal(file)
+    assert kernel_counts.counted(never, {"9.0 two": (2,), "9.0 one": (1,)}, known) == [12.5, [{"kernel": "a"}]]
+    assert kernel_counts.counted(never, {}, kernel_counts.Journal(None)) == []
