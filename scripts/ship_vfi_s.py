@@ -16,6 +16,7 @@ import torch
 
 from vfi.errors import UserError
 from vfi.files import checkpoints
+from vfi.models.registry import MODELS
 from vfi.models.vfi_s import files
 from vfi.training import state
 
@@ -30,14 +31,15 @@ def ship(run: Path, data: str) -> str:
     Raises:
         UserError: if there are no weights of a training of vfi-s in `run`.
     """
-    source = run / state.WEIGHTS
+    source, target = run / state.WEIGHTS, MODELS["vfi-s"].ships
+    assert target is not None
     network, step = files.load_network(source)
     halves = {name: value.to(torch.float16) for name, value in network.state_dict().items()}
-    checkpoints.save(files.SHIPPED, halves, {**files.notes(step), "data": data})
-    size = files.SHIPPED.stat().st_size
+    checkpoints.save(target, halves, {**files.notes(step), "data": data})
+    size = target.stat().st_size
     if size > MOST:
-        raise UserError(f"expected at most {MOST:,} bytes, got {size:,} in {files.SHIPPED}")
-    return f"wrote {files.SHIPPED.name}: {size:,} bytes, step {step}"
+        raise UserError(f"expected at most {MOST:,} bytes, got {size:,} in {target}")
+    return f"wrote {target.name}: {size:,} bytes, step {step}"
 
 
 def joined(logs: list[Path]) -> list[dict[str, Any]]:

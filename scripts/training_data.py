@@ -8,6 +8,7 @@ that is cut off goes on where it was; the same seed gives the same files. What i
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from data_steps.samples import made_up
 from data_steps.shards import SAMPLES, generator, write
 from data_steps.sources import ALBUMS, SERIES, TRAINING_CLIPS
 from data_steps.triplets import Triplets, cut_clips
+
+from vfi.errors import UserError
 
 REAL = 0.2  # of the samples, as far as the clips go
 PACKAGES = list(dict.fromkeys(one.package.name for one in (*ALBUMS, *TRAINING_CLIPS, *(each.album for each in SERIES))))
@@ -92,4 +95,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"training_data: {error}")

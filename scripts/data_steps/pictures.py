@@ -92,7 +92,7 @@ def resized(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def prepare(files: Sequence[Path], folder: Path) -> None:
     """Writes them, reduced, as arrays below `folder`: pictures that show through in places are objects.
 
-    The name of an array is the number of its file. Small pictures and what cannot be read are left out.
+    The name of an array is the number of its file. Small pictures are left out.
     """
     for kind in ("photographs", "objects"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,4 @@ def prepare(files: Sequence[Path], folder: Path) -> None:
         scale = LONGEST / max(array.shape[:2])
         if scale < 1:
             array = resized(array, [round(n * scale) for n in array.shape[:2]])
-        partial = folder / f"{number}.part"
-        with partial.open("wb") as out:
-            np.save(out, np.ascontiguousarray(array))
-        partial.rename(folder / kind / f"{number:04d}.npy")
+        np.save(folder / kind / f"{number:04d}.npy", np.ascontiguousarray(array))

@@ -1,24 +1,32 @@
 """Folders of arrays that numpy maps into memory: `frames`, `time`, `flow` and `visible`, a sample in each row."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from data_steps.samples import Sample
+from vfi.training.shards import FIELDS, array
 
 SAMPLES = 32  # of a shard
-FIELDS = ("frames", "time", "flow", "visible")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder under another name, which becomes `path` when it is whole; what a dead run left is removed."""
+    partial = path.with_name(f".{path.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(path)
 
 
 def write(folder: Path, name: str, samples: Iterable[Sample]) -> bool:
-    """Writes folder/name; nothing if it is there already. Under another name until it is whole."""
+    """Writes folder/name; nothing if it is there already."""
     if (folder / name).exists():
         return False
-    partial = folder / f".{name}.part"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     rows = list(samples)
     arrays = {
         "frames": np.stack([row.frames for row in rows]),
@@ -26,19 +34,14 @@ def write(folder: Path, name: str, samples: Iterable[Sample]) -> bool:
         "flow": np.stack([row.flow for row in rows]),
         "visible": np.stack([row.visible for row in rows]),
     }
-    for field, array in arrays.items():
-        np.save(partial / f"{field}.npy", array)
-    partial.rename(folder / name)
+    with whole_folder(folder / name) as partial:
+        for field in FIELDS:
+            np.save(partial / f"{field}.npy", arrays[field])
     return True
 
 
 def read(folder: Path, name: str) -> dict[str, np.ndarray]:
-    return {field: np.load(folder / name / f"{field}.npy", mmap_mode="r") for field in FIELDS}
-
-
-def names(folder: Path) -> list[str]:
-    """Of the shards that are whole."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return {field: array(folder / name, field) for field in FIELDS}
 
 
 def generator(seed: int, *place: int) -> np.random.Generator:

@@ -10,6 +10,7 @@ from data_steps import shards
 from vfi.drawing.flow_colours import flow_colours
 from vfi.files.images import write_image
 from vfi.files.opencv import opencv
+from vfi.training.shards import listed
 
 GREY = 128
 
@@ -17,7 +18,7 @@ GREY = 128
 def draw(folder: Path, picture: Path, seed: int, rows: int = 6, columns: int = 2, size: int = 112) -> None:
     """Samples at random: the three frames, frame 0 on the middle one, the flow to frame 1; grey is not known."""
     rng = np.random.default_rng(seed)
-    names = shards.names(folder)
+    names = [path.name for path in listed(folder)]
     strips = []
     for _ in range(rows * columns):
         arrays = shards.read(folder, names[rng.integers(len(names))])

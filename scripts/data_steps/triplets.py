@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from data_steps.samples import SIZE, Sample
+from vfi.files.atomic import written_whole
 from vfi.files.opencv import opencv
 
 STRIDES = (1, 2)
@@ -47,10 +48,9 @@ def cut_clips(clips: Path, folder: Path) -> None:
             print(f"triplets of {clip.stem}", flush=True)
             found = cut_clip(clip)
             for part in ("held", "train"):
-                partial = folder / f".{clip.stem}.part"
-                with partial.open("wb") as out:
-                    np.save(out, np.stack(found[part]) if found[part] else np.empty((0, 3, SIZE, SIZE, 3), np.uint8))
-                partial.rename(folder / f"{clip.stem}-{part}.npy")
+                crops = np.stack(found[part]) if found[part] else np.empty((0, 3, SIZE, SIZE, 3), np.uint8)
+                with written_whole(folder / f"{clip.stem}-{part}.npy") as partial:
+                    np.save(partial, crops)
 
 
 def cut_clip(clip: Path) -> dict[str, list[np.ndarray]]:

@@ -14,8 +14,8 @@ from vfi.data.synthetic import triplet
 from vfi.errors import UserError
 from vfi.files import checkpoints
 from vfi.models.flow_splat import FlowSplat
-from vfi.models.registry import load_model, load_objective
-from vfi.models.vfi_s import VFIS, Network, files
+from vfi.models.registry import MODELS, load_model, load_objective
+from vfi.models.vfi_s import VFIS, Network
 from vfi.models.vfi_s.files import load_network, notes, widths_of
 from vfi.models.vfi_s.motion import quick_flows
 from vfi.models.vfi_s.network import TINY, Widths, larger
@@ -116,7 +116,7 @@ def test_weights_of_another_version(tmp_path):
 
 
 def test_without_its_weights_another_model_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("vfi.models.vfi_s.model.SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setitem(MODELS, "vfi-s", replace(MODELS["vfi-s"], ships=tmp_path / "none.safetensors"))
     model = vfi.load_model("vfi-s")
     assert isinstance(model, FlowSplat) and "flow-splat is used" in model.notices[0]
 
@@ -128,10 +128,11 @@ def test_damaged_weights(tmp_path):
         load_model("vfi-s", path)
 
 
-@pytest.mark.skipif(not files.SHIPPED.is_file(), reason="the weights are not in this tree")
+@pytest.mark.skipif(MODELS["vfi-s"].shipped is None, reason="the weights are not in this tree")
 def test_the_shipped_weights():
-    assert files.SHIPPED.stat().st_size < 4_200_000
-    assert all(value.dtype == torch.float16 for value in load_file(files.SHIPPED).values())
+    shipped = MODELS["vfi-s"].ships
+    assert shipped.stat().st_size < 4_200_000
+    assert all(value.dtype == torch.float16 for value in load_file(shipped).values())
     model = load_model("vfi-s")
     assert isinstance(model, VFIS) and model.network.widths == Widths()
 
@@ -240,16 +241,17 @@ def test_what_shards_lack(tmp_path):
 def test_what_ships_is_what_was_trained(tmp_path, monkeypatch):
     """In half the bytes, with the step; the log of a later stretch takes the place of what it made again."""
     ship = script("ship_vfi_s")
-    monkeypatch.setattr(files, "SHIPPED", tmp_path / "vfi-s.safetensors")
+    shipped = tmp_path / "vfi-s.safetensors"
+    monkeypatch.setitem(MODELS, "vfi-s", replace(MODELS["vfi-s"], ships=shipped))
     data = write_shards(tmp_path / "train", range(2))
     train(objective(), tiny_job(tmp_path / "run", data))
     assert "step 4" in ship.ship(tmp_path / "run", "what it saw")
-    state = load_file(files.SHIPPED)
+    state = load_file(shipped)
     assert all(value.dtype == torch.float16 for value in state.values())
     trained = load_file(tmp_path / "run/weights.safetensors")
     assert all(torch.equal(value, trained[name].half()) for name, value in state.items())
-    assert load_network(files.SHIPPED)[1] == 4 and isinstance(load_model("vfi-s", files.SHIPPED), VFIS)
-    assert checkpoints.notes(files.SHIPPED)["data"] == "what it saw"
+    assert load_network(shipped)[1] == 4 and isinstance(load_model("vfi-s", shipped), VFIS)
+    assert checkpoints.notes(shipped)["data"] == "what it saw"
     for name, steps in (("a", (0, 2, 4)), ("b", (2, 3))):
         (tmp_path / name).write_text("".join(f'{{"step": {step}, "of": "{name}"}}\n' for step in steps))
     assert [(r["step"], r["of"]) for r in ship.joined([tmp_path / "a", tmp_path / "b"])] == [

@@ -31,7 +31,7 @@ class ModelEntry:
         model: its `Interpolator`.
         summary: what it is, in a line.
         weights: what file they are; None: it has none.
-        ships: those in the package, below vfi.models, which are taken if no others are given.
+        ships: where those in the package are, which are taken if no others are given.
         options: its `Options`, in a module that imports nothing heavy.
         training: those of its training, likewise; None: it is not trained.
         needs: what must be imported, of the extra `diffusion`.
@@ -43,13 +43,12 @@ class ModelEntry:
     options: str | None = None
     training: str | None = None
     needs: str | None = None
-    ships: str | None = None
+    ships: Path | None = None
 
     @property
     def shipped(self) -> Path | None:
         """The file of the weights that are in the package; None: there are none."""
-        path = None if self.ships is None else Path(__file__).parent / self.ships
-        return path if path is not None and path.is_file() else None
+        return self.ships if self.ships is not None and self.ships.is_file() else None
 
     def loaded(self) -> "type[Interpolator]":
         """The model's class."""
@@ -110,7 +109,7 @@ MODELS = {
         weights="weights.safetensors of a training",
         options="tile_options:TileOptions",
         training="vfi_s.options:VFISTraining",
-        ships="vfi_s/vfi-s.safetensors",
+        ships=Path(__file__).parent / "vfi_s" / "vfi-s.safetensors",
     ),
     "ebme-splat": ModelEntry(
         "ebme.model:EBMESplat",
@@ -188,6 +187,7 @@ def load_model(
     if weights is None and entry.weights is not None and entry.ships is None:
         raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
     check_weights(weights)
+    weights = entry.shipped if weights is None else weights
     chosen = options_of_model(name).of(f"the model {name}", options)
     from vfi.models.devices import choose_device  # which imports torch
 

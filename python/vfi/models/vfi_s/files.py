@@ -1,4 +1,4 @@
-"""Weights of vfi-s: those that ship with the package, and those of a training."""
+"""Weights of vfi-s: those of a training, which ship with the package."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,6 @@ from vfi.files import checkpoints
 from vfi.models import recognition
 from vfi.models.vfi_s.network import Network, Widths
 
-SHIPPED = Path(__file__).with_name("vfi-s.safetensors")
 VERSION = "1"  # of the network: another one has other tensors, or makes something else of them
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vfi.models.flow_splat import FlowSplat
 from vfi.models.interpolator import Interpolator
 from vfi.models.rife.explanation import RIFEExplanation
-from vfi.models.vfi_s.files import SHIPPED, load_network
+from vfi.models.vfi_s.files import load_network
 from vfi.models.vfi_s.motion import quick_flows
 from vfi.models.vfi_s.network import MULTIPLE, Network, Pair, Result, share
 from vfi.networks import sized_inference
@@ -31,12 +31,12 @@ class VFIS(nn.Module, Interpolator):
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: object) -> Interpolator:
-        """The model with the weights of a file; None: with those of the package, or flow-splat if they are missing."""
-        if weights is None and not SHIPPED.is_file():
+        """The model with the weights of a file; None: the package has none, and flow-splat is used."""
+        if weights is None:
             model = FlowSplat()
-            model.notices = (f"the weights of vfi-s ({SHIPPED.name}) are not in this package: flow-splat is used",)
+            model.notices = ("the weights of vfi-s are not in this package: flow-splat is used",)
             return model
-        return cls(load_network(Path(weights or SHIPPED))[0]).to(device).eval()
+        return cls(load_network(Path(weights))[0]).to(device).eval()
 
     @classmethod
     def objective(cls, weights: str | Path | None, tiny: bool, options: object) -> "Objective":
@@ -87,9 +87,9 @@ class VFIS(nn.Module, Interpolator):
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:
         """Motion and blend at t."""
         sized_inference.check_frames(frame0, frame1, next(self.parameters()).device)
-        t = sized_inference.time_of(t)
-        result = self.between(self.paired(frame0, frame1), min(max(t, 1e-3), 1 - 1e-3))
+        t = min(max(sized_inference.time_of(t), 1e-3), 1 - 1e-3)
+        result = self.between(self.paired(frame0, frame1), t)
         flow, mask = 2 * resized(result.flows[-1], 2), resized(result.masks[-1], 2)
-        blend = share(flow, mask, flow.new_full((1, 1, 1, 1), t).clamp(1e-3, 1 - 1e-3))
+        blend = share(flow, mask, flow.new_full((1, 1, 1, 1), t))
         height, width = frame0.shape[2:]
         return RIFEExplanation((flow[:, 2:] - flow[:, :2])[..., :height, :width], blend[..., :height, :width])
