@@ -17,7 +17,7 @@ from vfi.models.flow_splat import FlowSplat
 from vfi.models.registry import MODELS, load_model, load_objective
 from vfi.models.vfi_s import VFIS, Network
 from vfi.models.vfi_s.files import load_network, notes, widths_of
-from vfi.models.vfi_s.motion import quick_flows
+from vfi.models.vfi_s.motion import begun
 from vfi.models.vfi_s.network import TINY, Widths, larger
 from vfi.models.vfi_s.training import VFISObjective, motion
 from vfi.networks.layers import resized
@@ -167,7 +167,7 @@ def objective(seed=0):
 def test_true_motion_costs_nothing(tmp_path):
     folder = write_shards(tmp_path / "train", range(2))
     sample, beside = shards.collated(
-        [shards.Samples(quick_flows, 64)[(folder / "shard-00000", i, None)] for i in (0, 1)]
+        [shards.Samples(begun, 64)[(folder / "shard-00000", i, None)] for i in (0, 1)]
     )
     known = beside.to(torch.device("cpu"))
     flows = [torch.nn.functional.avg_pool2d(known.flow, n) / n for n in (4, 2)]
@@ -182,7 +182,7 @@ def test_turned_samples_are_true_samples(tmp_path, chance):
     import vfi_kernels as vk
 
     folder = write_shards(tmp_path / "train", [5])
-    samples = shards.Samples(quick_flows, 64)
+    samples = shards.Samples(begun, 64)
     frames, beside = samples[(folder / "shard-00000", 0, (0, 0, chance))]
     frames = frames.float() / 255
     plain, _ = samples[(folder / "shard-00000", 0, None)]
@@ -192,7 +192,7 @@ def test_turned_samples_are_true_samples(tmp_path, chance):
         error = (vk.backward_warp(frames[other : other + 1], flow)[0] - frames[1]).abs().mean(0)[seen].mean()
         unmoved = (frames[other] - frames[1]).abs().mean(0)[seen].mean()
         assert error < unmoved / 2
-    found = quick_flows(frames[:1], frames[2:])[0]
+    found = begun(frames[:1], frames[2:], torch.tensor([0.4]))[0][0]
     assert (found - beside.quick.float()).abs().mean() < 0.3 * found.abs().mean()
 
 
@@ -204,7 +204,7 @@ def test_it_learns(tmp_path):
     assert log[-1]["held_out_psnr made up"] == log[-1]["held_out_psnr"]
     with torch.no_grad():
         before, after = objective(), VFISObjective(load_network(tmp_path / "run/weights.safetensors")[0])
-        batch = shards.collated([shards.Samples(quick_flows, 64)[(data / f"shard-{n:05}", i, None)]
+        batch = shards.collated([shards.Samples(begun, 64)[(data / f"shard-{n:05}", i, None)]
                                  for n in (0, 2) for i in (0, 1)])  # fmt: skip
         losses = [each.outcome(batch[0].float() / 255, batch[1]).loss.item() for each in (before, after)]
     assert losses[1] < 0.95 * losses[0]

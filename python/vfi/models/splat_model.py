@@ -98,22 +98,22 @@ class SplatModel(Interpolator):
         if all(t in (0, 1) for t in times):
             return [(frame1 if t else frame0).clone() for t in times]
         first, second = frame0.float(), frame1.float()
-        pairs = self._motions(first, second)
+        pairs = self.motions(first, second)
         fine0, fine1 = (self._doubled.of(frame, doubled) for frame in (first, second))
         return [
             (frame1 if t else frame0).clone()
             if t in (0, 1)
-            else self._between(pairs, fine0, fine1, first.new_full((1, 1, 1, 1), t)).to(frame0.dtype)
+            else self.between(pairs, fine0, fine1, first.new_full((1, 1, 1, 1), t)).to(frame0.dtype)
             for t in times
         ]
 
     def traced(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         first, second = frame0.float(), frame1.float()
-        pairs = self._motions(first, second)
-        return self._between(pairs, doubled(first), doubled(second), t.reshape(-1, 1, 1, 1))
+        pairs = self.motions(first, second)
+        return self.between(pairs, doubled(first), doubled(second), t.reshape(-1, 1, 1, 1))
 
-    def _between(self, pairs: list[tuple[ScoredFlow, ScoredFlow]], fine0: Tensor, fine1: Tensor, t: Tensor) -> Tensor:
-        """The frame at t, (B, 1, 1, 1), of frames that are doubled."""
+    def between(self, pairs: list[tuple[ScoredFlow, ScoredFlow]], fine0: Tensor, fine1: Tensor, t: Tensor) -> Tensor:
+        """The frame at t, (B, 1, 1, 1), by `motions` of two frames, and the frames, doubled."""
         candidates = [candidate for pair in pairs for candidate in self._candidates(pair, t)]
         return self._blend(fine0, fine1, candidates, t)
 
@@ -123,10 +123,10 @@ class SplatModel(Interpolator):
         sized_inference.check_frames(frame0, frame1, self.device)
         first, second = frame0.float(), frame1.float()
         time = first.new_full((1, 1, 1, 1), sized_inference.time_of(t))
-        found = motion_at(self._motions(first, second)[0], time)
+        found = motion_at(self.motions(first, second)[0], time)
         return SplatExplanation(torch.where(found.seen0, found.first, found.second), found.seen0, found.seen1)
 
-    def _motions(self, frame0: Tensor, frame1: Tensor) -> list[tuple[ScoredFlow, ScoredFlow]]:
+    def motions(self, frame0: Tensor, frame1: Tensor) -> list[tuple[ScoredFlow, ScoredFlow]]:
         """Per pair of flows, the motion from frame 0 to 1 and from 1 to 0."""
         colour, place = self.config.metric_scale, self.config.consistency_scale
         # At every second pixel: pictures are as good, in a quarter of the time.

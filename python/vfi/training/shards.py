@@ -24,34 +24,37 @@ from vfi.training.data import Data
 PREFIX = "shards:"
 HELD_OUT = "held"  # the folder beside that of the shards
 FIELDS = ("frames", "time", "flow", "visible")
-QUICK = "quick.npy"  # what `prepare` makes of the frames before and after, kept in the shard
+PREPARED = ("quick", "splatted")  # what `prepare` makes of the frames before and after and the time, kept in the shard
 PLACES = 16  # pixels: where squares begin, so that what was prepared at a part of the size is cut alike
-Prepare = Callable[[Tensor, Tensor], Tensor]
+Prepare = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Beside:
-    """Of a batch, beside the frames: times (B,), what was prepared (B, C, h, w), the flow (B, 4, H, W) and where it is
-    known and seen, (B, 2, H, W)."""
+    """Of a batch, beside the frames: times (B,), what was prepared, flows (B, 4 n, h, w) and a frame (B, 3, H, W); the
+    flow (B, 4, H, W) and where it is known and seen, (B, 2, H, W)."""
 
     times: Tensor
     quick: Tensor
+    splatted: Tensor
     flow: Tensor
     visible: Tensor
 
     def to(self, device: torch.device) -> "Beside":
-        return Beside(*(each.to(device, torch.float32) for each in vars(self).values()))
+        moved = {name: each.to(device, torch.float32) for name, each in vars(self).items()}
+        return Beside(**moved | {"splatted": moved["splatted"] / 255})
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Arrays as of this file's head; `quick` float16 (N, C, h, w)."""
+    """Arrays as of this file's head; `quick` float16 (N, 4 n, h, w), `splatted` uint8 (N, 3, H, W)."""
 
     frames: np.ndarray
     time: np.ndarray
     flow: np.ndarray
     visible: np.ndarray
     quick: np.ndarray
+    splatted: np.ndarray
 
 
 @cache
@@ -61,12 +64,17 @@ def opened(folder: Path, prepare: Prepare) -> Shard:
     Raises:
         UserError: if an array is missing, or not as it should be.
     """
-    if not (folder / QUICK).is_file():
-        frames = array(folder, "frames")
-        made = [prepare(*(as_frames(sample[i])[None] for i in (0, 2)))[0] for sample in frames]
-        with written_whole(folder / QUICK) as temporary, temporary.open("wb") as file:
-            np.save(file, torch.stack(made).half().numpy())
-    return Shard(*(array(folder, name) for name in (*FIELDS, Path(QUICK).stem)))
+    if not all((folder / f"{name}.npy").is_file() for name in PREPARED):
+        frames, times = array(folder, "frames"), torch.from_numpy(np.array(array(folder, "time")))
+        made = [
+            prepare(as_frames(sample[0])[None], as_frames(sample[2])[None], time[None])
+            for sample, time in zip(frames, times)
+        ]
+        quick, splatted = map(torch.cat, zip(*made))
+        for name, value in zip(PREPARED, (quick.half(), (255 * splatted).round().byte())):
+            with written_whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, value.numpy())
+    return Shard(*(array(folder, name) for name in (*FIELDS, *PREPARED)))
 
 
 def array(folder: Path, name: str) -> np.ndarray:
@@ -104,26 +112,28 @@ class Samples(Dataset[object]):
             return error
         frames = np.moveaxis(shard.frames[index], -1, 1)  # (3, 3, H, W)
         time, flow = float(shard.time[index]), shard.flow[index]
-        visible, quick = shard.visible[index], shard.quick[index]
+        visible, quick, splatted = shard.visible[index], shard.quick[index], shard.splatted[index]
         random = None if seed is None else np.random.default_rng(seed)
         coarse = quick.shape[-1] / frames.shape[-1]
         for axis in (-1, -2):
             room = (frames.shape[axis] - self.crop) // PLACES
             first = PLACES * (room // 2 if random is None else int(random.integers(room + 1)))
-            frames, flow, visible = (cut(each, axis, first, self.crop) for each in (frames, flow, visible))
+            frames, flow, visible, splatted = (
+                cut(each, axis, first, self.crop) for each in (frames, flow, visible, splatted)
+            )
             quick = cut(quick, axis, round(first * coarse), round(self.crop * coarse))
         if random is not None:
             for axis in (-1, -2):
                 if random.integers(2):
-                    frames, visible = np.flip(frames, axis), np.flip(visible, axis)
+                    frames, visible, splatted = (np.flip(each, axis) for each in (frames, visible, splatted))
                     flow, quick = (mirrored(each, axis) for each in (flow, quick))
             if random.integers(2):
-                frames, visible = frames.swapaxes(-1, -2), visible.swapaxes(-1, -2)
-                flow, quick = (each[[1, 0, 3, 2]].swapaxes(-1, -2) for each in (flow, quick))
+                frames, visible, splatted = (each.swapaxes(-1, -2) for each in (frames, visible, splatted))
+                flow, quick = (ordered(each, (1, 0, 3, 2)).swapaxes(-1, -2) for each in (flow, quick))
             if random.integers(2):
                 frames, visible, time = frames[::-1], visible[::-1], 1 - time
-                flow, quick = flow[[2, 3, 0, 1]], quick[[2, 3, 0, 1]]
-        tensors = (torch.from_numpy(each.copy()) for each in (quick, flow, visible))
+                flow, quick = (ordered(each, (2, 3, 0, 1)) for each in (flow, quick))
+        tensors = (torch.from_numpy(each.copy()) for each in (quick, splatted, flow, visible))
         return torch.from_numpy(frames.copy()), Beside(torch.tensor(time), *tensors)
 
 
@@ -132,10 +142,15 @@ def cut(array: np.ndarray, axis: int, first: int, count: int) -> np.ndarray:
 
 
 def mirrored(flow: np.ndarray, axis: int) -> np.ndarray:
-    """Of (4, h, w), x and y twice, along the last axis or the one before."""
+    """Of (4 n, h, w), x and y in turn, along the last axis or the one before."""
     result: np.ndarray = np.flip(flow, axis).copy()
     result[-1 - axis :: 2] *= -1
     return result
+
+
+def ordered(flow: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """Of (4 n, h, w) every four in another order."""
+    return flow.reshape(-1, 4, *flow.shape[1:])[:, order].reshape(flow.shape)
 
 
 def collated(samples: list[tuple[Tensor, Beside] | UserError]) -> tuple[Tensor, Beside] | UserError:
@@ -218,7 +233,8 @@ class Held:
 def data(where: str, batch: int, crop: int, steps: int, seed: int, augment: bool, prepare: Prepare) -> Data:
     """What "shards:FOLDER" holds, in rounds of `steps`; what is held out is in the folder `held` beside it.
 
-    prepare: of the frames before and after, (1, 3, H, W) in [0, 1] each, what is kept with the sample.
+    prepare: of the frames before and after, (1, 3, H, W) in [0, 1] each, and the time (1,), what is kept with the
+    sample: flows (1, 4 n, h, w), n times there and back, and a frame (1, 3, H, W).
     """
     folder = Path(where.removeprefix(PREFIX))
     every = places(folder, prepare)

@@ -74,14 +74,16 @@ class Stage(nn.Module):
 
 
 class Colours(nn.Module):
-    """Correction of the blended frame, 0 before training: from (B, inputs, H / 2, W / 2) to (B, 3, H, W)."""
+    """From (B, inputs, H / 2, W / 2) the correction of a frame (B, 3, H, W), and logits (B, 1, H, W) by which another
+    one counts; 0 before training."""
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
-        self.body = nn.Sequential(conv(inputs, width), conv(width, width), silent(width, 12))
+        self.body = nn.Sequential(conv(inputs, width), conv(width, width), silent(width, 16))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(COLOUR * self.body(x), 2)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        colours, trust = F.pixel_shuffle(self.body(x), 2).split((3, 1), 1)
+        return COLOUR * colours, ANSWER * trust
 
 
 def centred(frames: Tensor) -> Tensor:

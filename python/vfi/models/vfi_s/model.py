@@ -1,6 +1,7 @@
 """vfi-s: frames at any time between two frames, by the network of our own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,27 @@ from vfi.models.flow_splat import FlowSplat
 from vfi.models.interpolator import Interpolator
 from vfi.models.rife.explanation import RIFEExplanation
 from vfi.models.vfi_s.files import load_network
-from vfi.models.vfi_s.motion import quick_flows
-from vfi.models.vfi_s.network import MULTIPLE, Network, Pair, Result, share
+from vfi.models.vfi_s.motion import quartered
+from vfi.models.vfi_s.network import MULTIPLE, Network, Pair, Result, Seen, share
 from vfi.networks import sized_inference
 from vfi.networks.layers import resized
+from vfi.networks.motion_at import ScoredFlow
+from vfi.networks.seen_frames import SeenFrames
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Of two frames: what the network needs, and what flow-splat does."""
+
+    pair: Pair
+    splatted: list[tuple[ScoredFlow, ScoredFlow]]
+
+
+def padded(frame: Tensor) -> Tensor:
+    return sized_inference.pad(frame.float(), MULTIPLE, "replicate")
 
 
 class VFIS(nn.Module, Interpolator):
@@ -28,6 +43,8 @@ class VFIS(nn.Module, Interpolator):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.splat = FlowSplat()
+        self._padded, self._seen = SeenFrames[Tensor](), SeenFrames[Seen]()
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: object) -> Interpolator:
@@ -64,7 +81,7 @@ class VFIS(nn.Module, Interpolator):
         """`interpolate` at several times; optical flow and features are found once."""
         sized_inference.check_frames(frame0, frame1, next(self.parameters()).device)
         times = sized_inference.several_times(times)
-        pair: Pair | None = None
+        pair: Motion | None = None
         results = []
         for t in times:
             if t in (0, 1):
@@ -75,13 +92,17 @@ class VFIS(nn.Module, Interpolator):
             results.append(frame.clamp(0, 1).to(frame0.dtype).contiguous())
         return results
 
-    def paired(self, frame0: Tensor, frame1: Tensor) -> Pair:
-        first, second = (sized_inference.pad(x.float(), MULTIPLE, "replicate") for x in (frame0, frame1))
-        return self.network.pair(first, second, quick_flows(first, second))
+    def paired(self, frame0: Tensor, frame1: Tensor) -> Motion:
+        first, second = (self._padded.of(frame, padded) for frame in (frame0, frame1))
+        motions = self.splat.motions(first, second)
+        seen0, seen1 = (self._seen.of(frame, self.network.seen) for frame in (first, second))
+        return Motion(self.network.pair(seen0, seen1, quartered(motions)), motions)
 
-    def between(self, pair: Pair, t: float) -> Result:
-        frame = pair.frames[0]
-        return self.network.between(pair, frame.new_full((len(frame), 1, 1, 1), t))
+    def between(self, motion: Motion, t: float) -> Result:
+        first, second = motion.pair.frames
+        time = first.frame.new_full((1, 1, 1, 1), t)
+        splatted = self.splat.between(motion.splatted, first.fine, second.fine, time)
+        return self.network.between(motion.pair, splatted, time.expand(len(splatted), 1, 1, 1))
 
     @torch.no_grad()
     def explain(self, frame0: Tensor, frame1: Tensor, t: float) -> RIFEExplanation:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vfi.models.vfi_s.files import load_network, notes
 from vfi.models.vfi_s.model import VFIS
-from vfi.models.vfi_s.motion import quick_flows
+from vfi.models.vfi_s.motion import begun
 from vfi.models.vfi_s.network import TINY, Network, Result, share, warped
 from vfi.training import shards
 from vfi.training.data import Data
@@ -27,13 +27,13 @@ class VFISObjective(Objective):
 
     stages = (
         Stage(
-            "the whole network", None, 8, 176, learning_rate=4e-4, final_rate=1e-5, warm_up=50, weight_decay=1e-4,
-            steps=40_000,
+            "the whole network", None, 8, 176, learning_rate=1e-3, final_rate=1e-5, warm_up=200, weight_decay=1e-4,
+            steps=30_000,
         ),
     )  # fmt: skip
     multiple = 16
     any_time = True
-    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "stages": 0.3, "motion": 0.2}
+    weights: Mapping[str, float] = {"frame": 1.0, "pyramid": 1.0, "own": 0.5, "stages": 0.3, "motion": 0.2}
     network: Network
 
     def begin(self, stage: int) -> list[Group]:
@@ -43,7 +43,7 @@ class VFISObjective(Objective):
     def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
         if not where.startswith(shards.PREFIX):
             return super().data(where, stage, seed, augment)
-        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, quick_flows)
+        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, begun)
 
     def notes(self, step: int) -> dict[str, str]:
         return notes(step)
@@ -56,13 +56,14 @@ class VFISObjective(Objective):
         known: shards.Beside | None = None
         if isinstance(times, shards.Beside):
             known = times.to(frames.device)
-            times, flows = known.times, known.quick
+            times, flows, splatted = known.times, known.quick, known.splatted
         else:
-            flows = quick_flows(before, after)
-        result = self.network(before, after, flows, times)
+            flows, splatted = begun(before, after, times)
+        result = self.network(before, after, flows, splatted, times)
         terms = {
             "frame": charbonnier(result.frame, truth),
             "pyramid": laplacian(result.frame, truth),
+            "own": charbonnier(result.own, truth) + laplacian(result.own, truth),
             "stages": self.of_stages(before, after, truth, times, result),
         }
         weights = dict(self.weights)
