@@ -28,6 +28,7 @@ SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36), (1, 64, 3, 21), (1, 128, 3, 21))
 # last, for it takes minutes, more samples than a grid has layers.
 LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (1, 300, 3, 5), (65537, 1, 1, 2))
 MOST, MOST_LARGER = 2**17, 2**22  # elements of an image: some cases have whole patches, however small the shape
+JUMPS = 10**8  # of a launch, after which a loop has no end: some ten times those of the largest
 EACH = int(os.environ.get("VFI_KERNELS_MUTANTS", "1"))  # of a kind in a kernel
 CSRC = simulator.ROOT / "csrc" / "ops"
 ELSEWHERE = {"trajectory_splat": "splat"}  # an op whose kernels another one's sources have
@@ -220,7 +221,7 @@ def test_planted_faults_are_caught(op, monkeypatch, capsys):
     texts = texts_of(op)
     with simulator.simulated("9.0", [op], seed=1) as counts:
         used = uses(counts, op, texts)
-        counts.module.set_jumps(10**7)
+        counts.module.set_jumps(JUMPS)
         found = list(faults_of(counts, used, texts))
         unusual = [fault for fault in found if fault.shown not in (None, (fault.usual, None))]
         wrong = [fault for fault in unusual if is_caught(*fault.shown)]

@@ -197,10 +197,10 @@ class Network(nn.Module):
     ) -> Tensor:
         first, second, frame = own
         x = channels(told, *(F.pixel_unshuffle(centred(each), 2) for each in (first, second, splatted)), mask)
-        correction, trust = self.colours(x)
+        answer: tuple[Tensor, Tensor] = self.colours(x)
+        correction, trust = answer
         frame = frame + trust.float().sigmoid() * (splatted - frame)
-        change: Tensor = correction.float() * resized(pair.differs, 16)
-        return frame + change
+        return frame + correction.float() * resized(pair.differs, 16)
 
 
 def share(flow: Tensor, mask: Tensor, t: Tensor) -> Tensor:
