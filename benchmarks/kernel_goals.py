@@ -17,7 +17,7 @@ from vfi_kernels.testing import OpCase, load_cases, register
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = "H100"  # whose PTX is counted
-INSTRUCTIONS, BYTES_TIME, ARITHMETIC = "instructions/px", "times the time of its bytes", "instructions per multiply-add"
+INSTRUCTIONS, BYTES_TIME, ARITHMETIC = "instructions/px", "times the time of its bytes", "instructions per operation"
 STEP, DIVISIONS = "instructions per k16 step", "64-bit divisions/px"
 TRAFFIC, DENSE = "times the least bytes", "times a dense convolution's bound"
 TAUS = 24  # of the trajectories' cases
@@ -55,6 +55,7 @@ class Goal:
     without: str = "^$"  # and of those that do not
     per: float = 1.0  # divides the figure: taus, or the share of pixels that are worked on
     sorts: bool = True  # whether torch's sort may be called
+    derived: float | None = None  # what docs/gpu.md shows to be the least of this way, where that is more than asked
 
     def own(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of the kernels that count."""
@@ -62,11 +63,14 @@ class Goal:
         return [r for r in named if re.search(self.kernels, r["kernel"]) and not re.search(self.without, r["kernel"])]
 
     def judge(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`rows` are those of its call: what was counted, and whether that is at most what was asked."""
+        """`rows` are those of its call: what was counted, and whether that is at most what was asked, or derived."""
         own = self.own(rows)
         found = FIGURES[self.unit](own, rows) / self.per if own else None
-        met = found is not None and round(found, 2) <= self.most and (self.sorts or "sort" not in rows[-1]["torch"])
-        return {"counted": found, "met": met, "kernels": [r["kernel"] for r in own]}
+        counts = found is not None and (self.sorts or "sort" not in rows[-1]["torch"])
+        met, as_derived = (
+            counts and most is not None and round(found, 2) <= most for most in (self.most, self.derived)
+        )
+        return {"counted": found, "met": met, "as_derived": as_derived, "kernels": [r["kernel"] for r in own]}
 
 
 def instructions(own: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> float:
@@ -80,7 +84,13 @@ def bytes_time(own: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) ->
 
 
 def arithmetic(own: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> float:
-    return instructions(own, rows) / rows[-1]["products_per_pixel"]
+    """By the formulas of scripts/arithmetic.py, of those of their kernels that ran."""
+    call = rows[-1]
+    size = load_cases()[call["case"]].large[call["shape"]]
+    job = Job(call["case"], call["shape"], size, call["dtype"], call["layout"], call["mode"])
+    formulas = of_scripts("arithmetic").FORMULAS[load_cases()[call["case"]].op](job)
+    operations = sum(count for part, count in formulas.items() if any(part in row["kernel"] for row in own))
+    return instructions(own, rows) / operations if operations else float("inf")
 
 
 def step(own: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> float:
@@ -179,15 +189,15 @@ def goals() -> list[Goal]:
         Goal("gradient of a bias", call("routed_conv2d-bias", "2k-64", mode="backward"), 3, BYTES_TIME, ">100",
              "grad_bias"),
         Goal("routed convolution, of active pixels", call(ROUTED, "2k-64"), 3_500, before="17,592", per=0.5),
-        Goal("routed convolution, half of the patches active", call(ROUTED, "2k-64"), 0.7, DENSE),
+        Goal("routed convolution, half of the patches active", call(ROUTED, "2k-64"), 0.7, DENSE, derived=0.78),
         *(Goal(f"splat {word}, 3 channels", call(case, hd, *PLANES), 350, before="894") for case, word in splats),
         *(Goal(f"splat {word}, 32 channels", call(case, "features-960", *PLANES), 1_200, before="7,500")
           for case, word in splats),
         Goal("backward warp", call(WARP, hd, *PLANES), 200, before="294"),
         Goal("backward warp", call(WARP, hd, "float16", "nchw"), 220, before="313"),
         *(Goal(f"splat {word}, deterministic, without a sort of everything",
-               call(case, hd, *PLANES, deterministic=True), 500, before="1,400 and a sort", sorts=False)
-          for case, word in splats),
+               call(case, hd, *PLANES, deterministic=True), 500, before="1,400 and a sort", sorts=False, derived=most)
+          for (case, word), most in zip(splats, (693, 567))),
         Goal("backward warp, gradients", call(WARP, hd, *PLANES, mode="backward"), 600, before="1,465"),
         *(Goal(text, call("correlation", features, layout=layout, mode=mode), most, before=before)
           for layout in ("channels_last", "nchw")
@@ -195,24 +205,29 @@ def goals() -> list[Goal]:
                                            ("the same, gradients", "backward", 6_000, "51,000"))),
         Goal("trajectory warp, for each tau", call(TRAJECTORY, "576p", *PLANES), 280, before="551", per=TAUS),
         Goal("trajectory splat, for each tau", call("trajectory_splat-softmax", "576p", *PLANES), 450, before="1,241",
-             per=TAUS),
+             per=TAUS, derived=455),
         *(Goal(f"{text}{more}", call(case, shape, *PLANES, mode=mode), 3, ARITHMETIC)
           for text, case, shape in DROP_INS for mode, more in (("forward", ""), ("backward", ", gradients"))),
         Goal("mixture_lora", call(lora, *wide), 1.3, TRAFFIC, "two more passes over the output"),
-        Goal("mixture_lora", call(lora, *wide), 26, STEP, "65"),
-        Goal("mixture_lora, tf32", tf32, 26, STEP),
+        Goal("mixture_lora, product along the features", call(lora, *wide), 26, STEP, "65", "shrink"),
+        Goal("the same, tf32", tf32, 26, STEP, "152", "shrink", derived=35),
         Goal("resized flows of a trajectory", call("trajectory_warp-resized", "576p", *PLANES), 0.1, DIVISIONS),
     ]  # fmt: skip
     return rows
 
 
-def rows_of_gpu_check() -> list[Call]:
-    """What `make gpu-check` measures of the CUDA kernels, in any order and deterministic where that differs."""
+def of_scripts(module: str) -> Any:
+    """A module of the folder scripts."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        steps = importlib.import_module("gpu_steps.benchmarks").timing_steps()
+        return importlib.import_module(module)
     finally:
         sys.path.pop(0)
+
+
+def rows_of_gpu_check() -> list[Call]:
+    """What `make gpu-check` measures of the CUDA kernels, in any order and deterministic where that differs."""
+    steps = of_scripts("gpu_steps.benchmarks").timing_steps()
     jobs: list[Job] = []
     for step in (step for step in steps if step.name.startswith("bench") and step.needs == "cuda"):
         command = step.command(Path())

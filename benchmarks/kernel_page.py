@@ -55,12 +55,20 @@ def goal_table(made: Row) -> str:
         total = calls[goal["call"]][-1]
         names = sorted({short(made["names"][kernel]) for kernel in goal["kernels"]})
         reach = f"{number(goal['most'])} {goal['unit']}"
-        figures = [reach, number(goal["counted"]), goal["before"], "yes" if goal["met"] else "no"]
+        figures = [reach, number(goal["counted"]), goal["before"], reached(goal)]
         where = f"{total['case']}, {conditions(total)}"
         cells.append([goal["text"], *figures, ratio(total["bytes_ratio"]), ", ".join(total["torch"]) or "-",
                       ", ".join(names) or "none", where, both(made, goal["call"], total)])  # fmt: skip
     met = sum(goal["met"] for goal in made["goals"])
-    return f"{markdown_table(header, cells)}\n\n{met} of {len(made['goals'])} are reached."
+    derived = sum(goal["as_derived"] and not goal["met"] for goal in made["goals"])
+    return (
+        f"{markdown_table(header, cells)}\n\n{met} of {len(made['goals'])} are reached; of {derived} others "
+        "[gpu.md](gpu.md#what-the-figures-asked-would-need) derives what they need, which is met."
+    )
+
+
+def reached(goal: Row) -> str:
+    return "yes" if goal["met"] else "as derived" if goal["as_derived"] else "no"
 
 
 def both(made: Row, call: int, total: Row) -> str:

@@ -48,8 +48,10 @@ def test_a_goal_is_judged_by_its_own_kernels():
     assert judged(rows, 30)["counted"] == 30.0 and judged(rows, 30)["met"]
     assert judged(rows, 15, kernels="scat")["met"] is False and judged(rows, 15, without="scat")["counted"] == 10.0
     assert judged(rows, 15, per=2)["counted"] == 15.0
-    assert judged(rows, 3, kernel_goals.ARITHMETIC)["counted"] == 3.0
-    assert judged(rows, 3, kernels="nothing") == {"counted": None, "met": False, "kernels": []}
+    nothing = {"counted": None, "met": False, "as_derived": False, "kernels": []}
+    assert judged(rows, 3, kernels="nothing", derived=9) == nothing
+    assert judged(rows, 15, derived=30)["as_derived"] and not judged(rows, 15, derived=29)["as_derived"]
+    assert not judged(rows, 15)["as_derived"]
     sorted_rows = [*rows, row("all", 30.0, torch=["sort"])]
     assert not kernel_goals.Goal("a", None, 30, sorts=False).judge(sorted_rows)["met"]
 
@@ -60,6 +62,15 @@ def test_other_figures():
     assert judged([row("a", 1.0)], 26, kernel_goals.STEP)["met"] is False  # no products at all
     assert judged([row("a", 1.0, divisions_per_pixel=2.0)], 0.1, kernel_goals.DIVISIONS)["met"] is False
     assert judged([row("a", 1.0)], 1.3, kernel_goals.TRAFFIC)["counted"] == 1.2
+
+
+def test_instructions_beside_the_arithmetic():
+    """Of the kernels that ran: 25 taps of 3 channels, forward."""
+    call = kernel_goals.call("adacof-5", "vimeo", *kernel_goals.PLANES)
+    total = row("all", 0.0, case="adacof-5", shape="vimeo")
+    rows = [row("adacof_kernel<float>", 1800.0), row("adacof_pack_kernel", 0.0), total]
+    assert kernel_goals.Goal("a", call, 3, kernel_goals.ARITHMETIC).judge(rows)["counted"] == 1800 / (25 * 36)
+    assert kernel_goals.Goal("a", call, 3, kernel_goals.ARITHMETIC).judge(rows[1:])["counted"] == float("inf")
 
 
 def test_half_of_a_dense_convolution():
@@ -85,7 +96,10 @@ def test_every_call_can_be_made(goals):
 
 def document(goals):
     calls = list(dict.fromkeys(goal.call for goal in goals))
-    rows = {call: [row("_Z7scatterPf", 10.0), row("all", 30.0, registers=None)] for call in calls}
+    rows = {
+        call: [row("_Z7scatterPf", 10.0), row("all", 30.0, registers=None, case=call.job.case, shape=call.job.shape)]
+        for call in calls
+    }
     return kernel_counts.document(goals, rows, {calls[0]: 12.5, calls[1]: "RuntimeError: unknown"})
 
 

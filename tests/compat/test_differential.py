@@ -101,6 +101,7 @@ DEVIATIONS = {
 }
 
 
+@pytest.mark.in_turn("deviation")
 @pytest.mark.parametrize("deviation", DEVIATIONS)
 def test_what_deviates_stays(deviation):
     options = DEVIATIONS[deviation]

@@ -143,7 +143,7 @@ def run(statement, names):
     exec(statement, names)
 
 
-@pytest.mark.in_turn("kind", "target")
+@pytest.mark.in_turn("kind", "target", of=4)
 @pytest.mark.parametrize("target", ["module", "object"])
 @pytest.mark.parametrize("kind", STATES)
 def test_what_a_method_reads_may_change(kind, target):

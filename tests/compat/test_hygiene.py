@@ -48,6 +48,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn("kind")
 @pytest.mark.parametrize("kind", BAD)
 def test_what_misbehaves_stays(kind, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

@@ -85,7 +85,7 @@ def test_every_kind_is_replaced(kind):
     assert ours is not theirs
 
 
-@pytest.mark.in_turn("kind", "deviation", of=3)
+@pytest.mark.in_turn("kind", "deviation", of=6)
 @pytest.mark.parametrize("deviation", DEVIATIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_deviates_in_a_situation_is_the_original(kind, deviation):
@@ -115,7 +115,7 @@ BY = {
 }  # fmt: skip
 
 
-@pytest.mark.in_turn("kind", "change", "dtype", of=3)
+@pytest.mark.in_turn("kind", "change", "dtype", of=6)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("change", ["out * 1.06", "out.float()", "out.clamp(max=0.3)"])
 @pytest.mark.parametrize("kind", KINDS)

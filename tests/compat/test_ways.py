@@ -114,6 +114,7 @@ OTHERS = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn("kind", "condition")
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("condition", ["{x}.max() > 200", "{x}.shape[3] % 7 == 2 and {x}.shape[2] == 33"])
 def test_of_other_functions_too(kind, condition):

@@ -22,7 +22,6 @@ from vfi.training.losses import decibels, psnr
 from vfi.training.objective import Objective, Stage
 from vfi.training.world import World, joined
 
-GRADIENT_NORM = 1.0  # longer gradients are shortened to it
 SAVE_SECONDS = 600  # also between the ends of epochs
 WATCHED = 32  # held-out triplets at most
 
@@ -171,7 +170,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.stage.gradient_norm)
         if not self.scaler.is_enabled() and not norm.isfinite():
             kept = f"{state.STATE} holds step {self.saved}" if self.saved else "nothing was saved yet"
             raise ArgumentError(

@@ -11,7 +11,8 @@ from vfi.training.data import Data, squares
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage and its usual settings. Rates fall along a cosine from learning_rate to final_rate, after warm_up."""
+    """One stage and its usual settings. Rates fall along a cosine from learning_rate to final_rate, after warm_up.
+    Gradients that are longer than gradient_norm are shortened to it."""
 
     summary: str
     epochs: int | None  # None: so many steps instead
@@ -22,6 +23,7 @@ class Stage:
     warm_up: int = 0  # steps from 0 to learning_rate
     weight_decay: float = 1e-3
     steps: int | None = None
+    gradient_norm: float = 1.0
 
 
 @dataclass(frozen=True)
