@@ -12,7 +12,6 @@ import argparse
 import json
 import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from clips import CLIPS, fetch, frames
 
+from vfi.commands import demo_clip
 from vfi.evaluation.metrics import compare
 from vfi.files.allocator import keep_blocks
 from vfi.files.images import to_tensor
@@ -78,10 +78,6 @@ def by_pairs(make: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Maker:
     return made
 
 
-def mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.rint(a.astype(np.float32) * 0.5 + b * np.float32(0.5)).astype(np.uint8)
-
-
 def by_model(name: str, weights: str | None) -> Maker:
     pictures = Pictures(load_model(name, weights, "cpu"), "cpu")
     return by_pairs(lambda a, b: next(pictures.between(a, b, [0.5])))
@@ -98,18 +94,9 @@ def minterpolate(mode: str) -> Maker:
 
 
 def through_ffmpeg(given: Frames, graph: str) -> tuple[Frames, Cost]:
-    """The filter's result, from the time of the first frame on."""
-    height, width = given[0].shape[:2]
-    # The filter looks beyond both ends: what is at the ends stands there for a while, at the start for two frames.
-    padded = [given[0], *given, given[-1], given[-1]]
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-    command = ["ffmpeg", "-v", "error", "-threads", str(THREADS), *raw, "-r", str(RATE), "-i", "-"]
-    command += ["-vf", graph, "-filter_threads", str(THREADS), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     clock = Clock()
-    done = subprocess.run(command, input=b"".join(map(np.ndarray.tobytes, padded)), stdout=subprocess.PIPE, check=True)
-    cost = clock.cost(len(given) - 1)
-    result = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
-    return list(result[2:]), cost
+    made = demo_clip.through_ffmpeg(given, graph, RATE, THREADS)
+    return made, clock.cost(len(given) - 1)
 
 
 def rows(
@@ -196,7 +183,7 @@ def main() -> None:
     keep_blocks()
     torch.set_num_threads(THREADS)
     fetch(options.clips, [clip for clip in CLIPS if clip.cuts])
-    makers = {"mean": by_pairs(mean), **{f"minterpolate {mode}": minterpolate(mode) for mode in MODES}}
+    makers = {"mean": by_pairs(demo_clip.average), **{f"minterpolate {mode}": minterpolate(mode) for mode in MODES}}
     for model in options.model:
         name, _, weights = model.partition("=")
         makers[name] = by_model(name, weights or None)

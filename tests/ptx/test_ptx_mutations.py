@@ -28,7 +28,8 @@ SHAPES = ((2, 6, 11, 37), (2, 8, 11, 36), (1, 64, 3, 21), (1, 128, 3, 21))
 # last, for it takes minutes, more samples than a grid has layers.
 LARGER = ((1, 40, 19, 70), (1, 8, 130, 36), (1, 300, 3, 5), (65537, 1, 1, 2))
 MOST, MOST_LARGER = 2**17, 2**22  # elements of an image: some cases have whole patches, however small the shape
-JUMPS = 10**8  # of a launch, after which a loop has no end: some ten times those of the largest
+# Of a launch, after which a loop has no end; of one with so many samples, which each block may loop over.
+JUMPS, JUMPS_OF_MANY, MANY = 10**7, 10**9, 1000
 EACH = int(os.environ.get("VFI_KERNELS_MUTANTS", "1"))  # of a kind in a kernel
 CSRC = simulator.ROOT / "csrc" / "ops"
 ELSEWHERE = {"trajectory_splat": "splat"}  # an op whose kernels another one's sources have
@@ -143,7 +144,8 @@ def uses(counts, op, texts):
     return found
 
 
-def is_caught(condition, change=None):
+def is_caught(counts, condition, change=None):
+    counts.module.set_jumps(JUMPS_OF_MANY if condition[1][0] > MANY else JUMPS)
     try:
         run(condition, change)
     except (RuntimeError, AssertionError):
@@ -163,9 +165,9 @@ def conditions_for(ran):
         yield from (((case, shape, *how), None) for shape in LARGER if elements(case.name, shape) <= MOST_LARGER)
 
 
-def shows(ran):
+def shows(counts, ran):
     """The condition that shows the fault, or None."""
-    return next((condition for condition in conditions_for(ran) if is_caught(*condition)), None)
+    return next((condition for condition in conditions_for(ran) if is_caught(counts, *condition)), None)
 
 
 def faults_of(counts, used, texts):
@@ -176,7 +178,7 @@ def faults_of(counts, used, texts):
             if any(e.holds(kind, name, line) for e in EQUIVALENT):
                 continue
             counts.module.load_text(text, "mutant")
-            yield Fault(kind, name, n, line, shows(ran[n]), ran[n][0])
+            yield Fault(kind, name, n, line, shows(counts, ran[n]), ran[n][0])
         counts.module.load_text(texts[name].text(), f"original of {name}")
 
 
@@ -221,11 +223,10 @@ def test_planted_faults_are_caught(op, monkeypatch, capsys):
     texts = texts_of(op)
     with simulator.simulated("9.0", [op], seed=1) as counts:
         used = uses(counts, op, texts)
-        counts.module.set_jumps(JUMPS)
         found = list(faults_of(counts, used, texts))
         unusual = [fault for fault in found if fault.shown not in (None, (fault.usual, None))]
-        wrong = [fault for fault in unusual if is_caught(*fault.shown)]
-        counts.module.set_jumps(10**9)
+        wrong = [fault for fault in unusual if is_caught(counts, *fault.shown)]
+        counts.module.set_jumps(JUMPS_OF_MANY)
     simulator.forget()
     caught = [fault for fault in found if fault.shown is not None]
     SUMS[op] = len(caught), len(found)

@@ -1,6 +1,7 @@
 """A first result without any data: `python -m vfi.commands.demo --out out`.
 
-Interpolates a scene whose true frames are known, prints quality and speed, and writes a strip, frames and a video.
+Interpolates a scene whose true frames are known, and a real clip beside what else needs no weights; prints quality and
+speed, and writes strips, frames and a video.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vfi.commands import demo_clip
 from vfi.commands.interpolate_images import explained, strip_panels
 from vfi.commands.moving_photographs import CREDITS, HEIGHT, WIDTH, true_frame
 from vfi.drawing.panels import strip
@@ -27,6 +29,7 @@ from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding
 from vfi.video.writer import VideoWriter
 
+NAME = "flow-splat"
 # The video: this many frames of the scene per second become FACTOR times as many.
 _KEYFRAMES, _RATE, _FACTOR = 9, 6, 4
 
@@ -42,12 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for module in ("cv2", "av", "skimage"):
             require(module)
         device = choose_device(options.device)
-        model = load_model("flow-splat", device=device)
+        model = load_model(NAME, device=device)
         if options.figure is not None:
             _write_figure(model, device, options.figure)
         else:
             options.out.mkdir(parents=True, exist_ok=True)
             _measure(model, device, options.out)
+            demo_clip.show(lambda a, b: _middle(model, device, (a, b)), NAME, options.out / "clip.png")
             _write_video(model, device, options.out / "demo.mp4")
     except UserError as error:
         print(f"demo: {error.for_command()}", file=sys.stderr)
@@ -61,8 +65,8 @@ def _measure(model: Interpolator, device: str, out: Path) -> None:
     print("They are moved by a known motion, one in front of the other, so the true frame between is known exactly.\n")
     pair, truth = (true_frame(0), true_frame(1)), true_frame(0.5)
     result = _middle(model, device, pair)
-    average = ((pair[0].astype(np.float64) + pair[1]) / 2).round().astype(np.uint8)
-    for name, frame in (("average of the two frames", average), ("flow-splat", result)):
+    average = demo_clip.average(*pair)
+    for name, frame in (("average of the two frames", average), (NAME, result)):
         quality = metrics.compare(frame, truth)
         print(f"{name:28}  PSNR {quality.psnr:5.2f} dB   SSIM {quality.ssim:.4f}")
     seconds = []
@@ -78,7 +82,7 @@ def _measure(model: Interpolator, device: str, out: Path) -> None:
     explanation = explained(model, pair, 0.5, device)
     panels = strip_panels(pair, result, 0.5, explanation, Image(truth, gray=False))
     write_image(out / "strip.png", strip(panels))
-    print(f"wrote {out}/strip.png and its frames as {out}/*.png")
+    print(f"wrote {out}/strip.png and its frames as {out}/*.png\n")
 
 
 def _write_video(model: Interpolator, device: str, path: Path) -> None:
