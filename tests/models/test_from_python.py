@@ -1,0 +1,248 @@
+"""`vfi.interpolate` and `vfi.frames`: the command's own work and words, as Python calls and spells them."""
+
+import argparse
+import gc
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from video_runs import read, refused, run
+
+import vfi
+from vfi.commands import from_python, settings_file
+from vfi.commands.main import build_parser
+from vfi.files.images import read_image, write_image
+
+pytestmark = pytest.mark.usefixtures("mean_frames")
+
+
+@pytest.fixture
+def film(make_video, slide):
+    return make_video(slide, sound="aac")
+
+
+SAME = {
+    "twice": ({"factor": 2}, ["--factor", 2]),
+    "a rate": ({"fps": Fraction(60000, 1001)}, ["--fps", "60000/1001"]),
+    "slower": ({"slow_motion": 2, "audio": "stretch"}, ["--slow-motion", 2, "--audio", "stretch"]),
+    "a part": ({"start": 0.2, "end": "0:00.6", "no_audio": True}, ["--start", 0.2, "--end", "0:00.6", "--no-audio"]),
+    "moments": ({"times": [0.25, 0.5]}, ["--times", 0.25, 0.5]),
+    "numbers of numpy": ({"times": np.array([0.25, 0.5]), "crf": np.int64(30)}, ["--times", 0.25, 0.5, "--crf", 30]),
+    "no cuts": ({"scene_cuts": False}, ["--scene-cuts", "off"]),
+    "an encoder": (
+        {"codec": "mpeg4", "encoder_option": {"g": 3}, "bitrate": "1M"},
+        ["--codec", "mpeg4", "--encoder-option", "g=3", "--bitrate", "1M"],
+    ),
+    "nothing": ({"factor": None, "dedup": False, "overwrite": False}, []),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_it_writes_what_the_command_writes(tmp_path, capsys, film, case):
+    keywords, words = SAME[case]
+    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    done = vfi.interpolate(film, tmp_path / "one/out.mp4", progress=False, **keywords)
+    assert capsys.readouterr() == ("", "")
+    assert run(film, "-o", tmp_path / "two/out.mp4", *words) == 0
+    told = capsys.readouterr()
+    assert (tmp_path / "one/out.mp4").read_bytes() == (tmp_path / "two/out.mp4").read_bytes()
+    assert [line.replace("one/", "two/") for line in done.said] == told.out.splitlines()
+    assert [f"note: {note}" for note in done.notes] == told.err.splitlines()
+    assert done.path == tmp_path / "one/out.mp4" and done.frames == len(read(done.path)[0])
+    assert done.interpolated > 0 and f"from {done.source_frames} frames" in told.out and done.encoder in told.out
+
+
+def test_images(tmp_path, sliding):
+    for number in (0, 1):
+        write_image(tmp_path / f"{number}.png", sliding(4 * number))
+    pair = [str(tmp_path / "0.png"), tmp_path / "1.png"]
+    one = vfi.interpolate(pair, tmp_path / "middle.png")
+    three = vfi.interpolate(pair, tmp_path / "f_%d.png", factor=4)
+    assert one.paths == (tmp_path / "middle.png",) and three.interpolated == 3
+    assert [path.name for path in three.paths] == ["f_1.png", "f_2.png", "f_3.png"]
+    assert np.array_equal(read_image(one.path).rgb, read_image(three.paths[1]).rgb)
+    video = vfi.interpolate(pair, tmp_path / "ab.mp4", factor=3, progress=False)
+    assert (video.frames, video.interpolated) == (4, 2) and video.path == tmp_path / "ab.mp4"
+    many = vfi.interpolate(tmp_path / "f_%d.png", tmp_path / "g_%d.png", input_fps=10, progress=False)
+    assert many.frames == len(many.paths) == 6
+
+
+def test_many_videos(tmp_path, make_video, slide):
+    (tmp_path / "in").mkdir(), (tmp_path / "out").mkdir()
+    for name in ("a", "b"):
+        make_video(slide, f"in/{name}.mp4")
+    (tmp_path / "in/c.mp4").write_bytes(b"no video")
+    with pytest.raises(vfi.UserError, match=r"1 of 3 videos could not be done: cannot read .*c\.mp4"):
+        vfi.interpolate(tmp_path / "in", tmp_path / "out", progress=False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_progress_is_told_and_ends_the_work(tmp_path, film):
+    told = []
+    vfi.interpolate(film, tmp_path / "out.mp4", progress=lambda *numbers: told.append(numbers))
+    assert told == [(number, 16) for number in range(1, 17)]
+    before = set(tmp_path.iterdir())
+
+    def stop(done, total):
+        if done == 5:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        vfi.interpolate(film, tmp_path / "other.mp4", progress=stop)
+    assert set(tmp_path.iterdir()) == before and not readers()
+
+
+def test_an_input_that_ends_early_is_done_with_a_warning(tmp_path, make_video, slide):
+    video = make_video(slide * 4, "in.ts")
+    video.write_bytes(video.read_bytes()[: 188 * (video.stat().st_size // 188 * 2 // 3) - 90])
+    with pytest.warns(UserWarning, match=r"in\.ts is incomplete"):
+        done = vfi.interpolate(video, tmp_path / "out.mp4", progress=False)
+    assert done.path.is_file() and "incomplete" in done.incomplete and done.incomplete in done._repr_html_()
+    with pytest.warns(UserWarning, match=r"in\.ts is incomplete"):
+        assert len(list(vfi.frames(video))) == done.frames
+
+
+REFUSED = {
+    "no such file": ("nix.mp4", {}, r"nix\.mp4 does not exist"),
+    "empty": ("empty.mp4", {}, "it is empty"),
+    "no video": ("text.mp4", {}, r"cannot read .*text\.mp4"),
+    "a name that no file has": ("a\0b.mp4", {}, "names that files can have"),
+    "no name": ([], {}, "got none"),
+    "a number": (3, {}, "names of files, got int"),
+    "option": ("in.mp4", {"faktor": 2}, "vfi.interpolate has no option faktor; is it factor?"),
+    "spelling": ("in.mp4", {"slowmotion": 2}, "is it slow_motion?"),
+    "own option": ("in.mp4", {"config": "a.toml"}, "has no option config"),
+    "number": ("in.mp4", {"factor": float("nan")}, "factor: expected a number"),
+    "range": ("in.mp4", {"factor": 0}, "factor must be from 1 to 1000"),
+    "dash": ("in.mp4", {"device": ["--overwrite"]}, "device without a dash"),
+    "object": ("in.mp4", {"fps": object()}, "fps to be words, numbers, true or false, got object"),
+    "switch": ("in.mp4", {"dedup": "yes"}, "dedup to be true or false, got 'yes'"),
+    "both": ("in.mp4", {"factor": 2, "fps": 60}, "only one of factor, fps and times"),
+    "model": ("in.mp4", {"model": "nix"}, "unknown model 'nix'"),
+    "weights": ("in.mp4", {"model": "rife", "weights": "nix.pkl"}, r"nix\.pkl"),
+    "progress": ("in.mp4", {"progress": 3}, "progress to be true, false or a function"),
+    "images": ("in.mp4", {"t": 0.5}, "t is for two images only"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_is_one_sentence_and_nothing_is_left(tmp_path, film, case):
+    name, keywords, said = REFUSED[case]
+    (tmp_path / "empty.mp4").touch(), (tmp_path / "text.mp4").write_text("no video")
+    source = tmp_path / name if isinstance(name, str) and "\0" not in name else name
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(vfi.UserError, match=said) as error:
+        vfi.interpolate(source, tmp_path / "out.mp4", **keywords)
+    assert "\n" not in str(error.value) and "--" not in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+OUTPUTS = {
+    "format": ("out.xyz", "names no video format"),
+    "folder": ("nix/out.mp4", "the folder .*nix does not exist"),
+    "input": ("in.mp4", "it is also an input"),
+    "there": ("there.mp4", "exists already; add overwrite to replace it"),
+    "number": (3, "names of files, got int"),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_outputs_that_cannot_be_written(tmp_path, film, case):
+    name, said = OUTPUTS[case]
+    (tmp_path / "there.mp4").write_bytes(b"kept")
+    with pytest.raises(vfi.UserError, match=said):
+        vfi.interpolate(film, tmp_path / name if isinstance(name, str) else name)
+    assert (tmp_path / "there.mp4").read_bytes() == b"kept"
+
+
+def test_every_option_of_the_command_is_a_keyword(tmp_path):
+    (subparsers,) = (each for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    names = {each.dest for each in subparsers.choices["interpolate"]._actions if each.option_strings}
+    own = from_python._keywords()
+    assert {each.dest for each in own._actions if each.option_strings} == names
+    for name in names - {*settings_file._OWN, "output"}:
+        assert own._named(name).dest == name
+
+
+def test_frames_are_those_that_are_written(tmp_path, film):
+    vfi.interpolate(film, tmp_path / "out_%02d.png", fps=25, progress=False)
+    made = list(vfi.frames(film, fps=25))
+    assert [frame.time for frame in made] == [Fraction(number, 25) for number in range(20)]
+    written = [read_image(path).rgb for path in sorted(tmp_path.glob("out_*.png"))]
+    assert all(np.array_equal(frame, rgb) for frame, rgb in zip(made, written, strict=True))
+    assert [frame.interpolated for frame in made[:6]] == [False, True, True, True, True, False]
+    assert not made[-1].interpolated  # it is held
+
+
+def test_frames_of_images_and_of_a_part(tmp_path, film, sliding):
+    for number in range(3):
+        write_image(tmp_path / f"s_{number}.png", sliding(4 * number).astype(np.uint16) * 257)
+    made = list(vfi.frames(tmp_path / "s_%d.png", input_fps=10))
+    assert len(made) == 6 and made[1].pixels.dtype == np.uint16 and made[1].time == Fraction(1, 20)
+    part = list(vfi.frames(film, start=0.2, end=0.5, factor=3))
+    assert [float(frame.time) for frame in part] == pytest.approx([0.2 + n / 30 for n in range(9)])
+
+
+def readers():
+    """Threads that read ahead."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("vfi ")]
+
+
+def test_frames_that_are_left_early_close_the_source(film):
+    for frame in vfi.frames(film):
+        assert frame.pixels.shape == (64, 96, 3)
+        break
+    del frame
+    gc.collect()
+    assert not readers()
+    waiting = vfi.frames(film)
+    assert not readers()  # nothing is opened before it is wanted
+    next(waiting)
+    waiting.close()
+    assert not readers()
+
+
+FRAMES_REFUSED = {
+    "missing": ("nix.mp4", {}, "does not exist"),
+    "output": ("in.mp4", {"crf": 3}, "crf is for vfi.interpolate only"),
+    "two images": (["a.png", "b.png"], {}, "there is vfi.between"),
+    "option": ("in.mp4", {"rate": 60}, "has no option rate"),
+    "two": ("in.mp4", {"factor": 2, "fps": 60}, "only one of factor, fps and times"),
+    "model": ("in.mp4", {"model": "nix"}, "unknown model 'nix'"),
+}
+
+
+@pytest.mark.parametrize("case", FRAMES_REFUSED)
+def test_wrong_frames_are_one_sentence(tmp_path, film, sliding, case):
+    names, keywords, said = FRAMES_REFUSED[case]
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", sliding(0))
+    given = [tmp_path / name for name in names] if isinstance(names, list) else tmp_path / names
+    with pytest.raises(vfi.UserError, match=said):
+        next(vfi.frames(given, **keywords))
+    assert not readers()
+
+
+def test_what_a_loop_does_is_heard_by_its_own(tmp_path, capsys, film):
+    """A run within the loop, and the command, which prints."""
+    for frame in vfi.frames(film, factor=2):
+        if frame.interpolated:
+            assert vfi.interpolate(film, tmp_path / "inner.mp4", progress=False, overwrite=True).said
+            assert run(film, "-o", tmp_path / "inner.mp4", "--overwrite") == 0
+            assert "wrote" in capsys.readouterr().out
+            break
+    assert "exists already" in refused(capsys, film, "-o", tmp_path / "inner.mp4")
+
+
+def test_notebooks_show_it(tmp_path, film):
+    done = vfi.interpolate(film, tmp_path / "a<b>.mp4", progress=False)
+    shown = done._repr_html_()
+    assert shown.startswith("<video controls") and "a&lt;b&gt;.mp4" in shown and "a<b>" not in shown
+    assert "wrote" in str(done) and "7 interpolated" in shown
+    dry = vfi.interpolate(film, tmp_path / "b.mp4", progress=False, dry_run=True)
+    assert dry.path is None and "about 16 frames" in dry._repr_html_() and not (tmp_path / "b.mp4").exists()
+    frame = next(vfi.frames(film))
+    (tmp_path / "frame.png").write_bytes(frame._repr_png_())
+    assert np.array_equal(read_image(tmp_path / "frame.png").rgb, frame.pixels)
+    assert repr(frame) == "Frame(96x64, uint8, 0.000 s)" and np.asarray(frame, np.float32).dtype == np.float32
