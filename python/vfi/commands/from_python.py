@@ -14,11 +14,14 @@ from pathlib import Path
 
 from vfi import errors
 from vfi.commands import interpolate as command
+from vfi.commands import model_options
 from vfi.commands.batch import SomeFailed
 from vfi.commands.notebook import Frame, Result
 from vfi.commands.program import Heard, listening, sentence_of
 from vfi.commands.settings_file import SettingsParser
 from vfi.errors import Incomplete, UserError
+from vfi.models.interpolator import Interpolator
+from vfi.models.kept import placed
 
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Progress = bool | Callable[[int, int | None], object]
@@ -56,7 +59,7 @@ def interpolate(
 
     Does what `vfi interpolate in.mp4 -o out.mp4 --factor 2` does, whose options are the keywords: `slow_motion=4`,
     `fps="60000/1001"`, `t=[0.25, 0.5]`, `model="rife", weights="flownet.pkl"`, `overwrite=True`, `no_audio=True`;
-    None is not given. Nothing is printed.
+    None is not given. `model` may also be one from `vfi.load_model`. Nothing is printed.
 
     Args:
         input: a video, a folder of images, a pattern such as "frames_%05d.png", or a list of two images.
@@ -144,12 +147,22 @@ def _images(asked: argparse.Namespace) -> tuple[Path, ...]:
 
 
 def _asked(inputs: Names, output: object, progress: Progress, given: dict[str, object]) -> argparse.Namespace:
+    model = given.get("model")
+    loaded = model if isinstance(model, Interpolator) else None
     try:
-        asked = _keywords().options(inputs, output, given)
+        asked = _keywords().options(inputs, output, given | ({} if loaded is None else {"model": None}))
     except UserError as error:
         raise errors.ArgumentError(_in_python(error.args[0])) from error
     if not isinstance(progress, bool) and not callable(progress):
         raise errors.ArgumentError(f"expected `progress` to be true, false or a function, got {progress!r}")
+    if loaded is not None:
+        chosen = [*model_options.by_name(model_options.of_models()), "weights", "engine", "precision", "max_memory"]
+        devices = asked.device or [None]
+        if len(devices) > 1:
+            raise errors.ArgumentError(f"expected one `device` for a model that is loaded, got {len(devices)}")
+        place = placed(loaded, devices[0], **{name: vars(asked)[name] for name in chosen})
+        asked.loaded, asked.model = (loaded, place), loaded.called
+        command.refuse(asked, ("resume",), "models that are named")
     asked.progress = "none" if progress is False else None if progress is True else progress
     return asked
 

@@ -42,6 +42,7 @@ _OTHER = (
         "config",
         "save_config",
         "progress",
+        "loaded",
         "input",
         "output",
         "overwrite",

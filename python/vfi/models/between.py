@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import overload
 
 import torch
-from torch import nn
 
-from vfi.errors import ArgumentError
-from vfi.models.around import Around
 from vfi.models.devices import choose_device
 from vfi.models.given_frames import Form, Frame, Layout, copied, form_of
 from vfi.models.interpolator import Interpolator
-from vfi.models.kept import kept_model
+from vfi.models.kept import kept_model, placed
 from vfi.models.pictures import divided, made_between, multiplied, with_plane
 from vfi.models.registry import DEFAULT
 from vfi.networks.sized_inference import times_of
@@ -110,9 +107,4 @@ def _ready(
         place = choose_device(device)
         found, lock = kept_model(model, weights, place, **options)
         return found, place, lock
-    if weights is not None or any(value is not None for value in options.values()):
-        names = ["weights"] * (weights is not None) + [name for name, value in options.items() if value is not None]
-        raise ArgumentError(f"`{names[0]}` is for a model that is named; this one is loaded already")
-    inner = model.model if isinstance(model, Around) else model
-    first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
-    return model, choose_device(device if first is None else first.device), nullcontext()
+    return model, placed(model, device, weights=weights, **options), nullcontext()

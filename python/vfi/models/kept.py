@@ -6,7 +6,10 @@ from pathlib import Path
 from threading import Lock
 
 import torch
+from torch import nn
 
+from vfi.errors import ArgumentError
+from vfi.models.around import Around
 from vfi.models.devices import choose_device
 from vfi.models.interpolator import Interpolator
 from vfi.models.registry import load_model
@@ -32,6 +35,22 @@ def kept_model(
                 _kept.popitem(last=False)
         _kept.move_to_end(key)
     return found
+
+
+def placed(model: Interpolator, device: str | torch.device | None, **given: object) -> str:
+    """Where the frames of a model have to be that is loaded already; `device` if it does not matter to the model.
+
+    Raises:
+        ArgumentError: if anything is given that is chosen when a model is loaded.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(f"`{name}` is for a model that is named; this one is loaded already")
+    inner = model
+    while isinstance(inner, Around):
+        inner = inner.model
+    first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
+    return choose_device(device if first is None else first.device)
 
 
 def _state(weights: object) -> tuple[object, ...]:
