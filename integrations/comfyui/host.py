@@ -64,8 +64,9 @@ def path_of(file: str) -> str | None:
     return next((path for path in paths if path is not None), None)
 
 
-def why_not_there(file: str) -> str | None:
-    if file == NONE or path_of(file) is not None:
+def why_not_there(file: str | None) -> str | None:
+    """None: it is there, or comes from another node, so that nobody knows yet."""
+    if file is None or file == NONE or path_of(file) is not None:
         return None
     return f"{file} is in none of ComfyUI's folders {' and '.join(FOLDERS)} of models; nothing is downloaded"
 

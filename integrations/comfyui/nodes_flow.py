@@ -43,7 +43,7 @@ class OpticalFlow:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, weights: str = host.NONE) -> bool | str:
+    def VALIDATE_INPUTS(cls, weights: str | None = host.NONE) -> bool | str:
         return host.why_not_there(weights) or True
 
     @host.in_one_sentence

@@ -58,8 +58,10 @@ class LoadModel:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model: str, weights: str) -> bool | str:
-        """Before anything runs."""
+    def VALIDATE_INPUTS(cls, model: str | None, weights: str | None) -> bool | str:
+        """Before anything runs; None is what comes from another node."""
+        if model is None or weights is None:
+            return True
         entry = MODELS.get(model)
         if entry is None:
             return f"there is no model {model}; there are {', '.join(MODELS)}"
@@ -155,15 +157,17 @@ class RifeVFI:
                 "fast_mode": ("BOOLEAN", {"default": True, "tooltip": fast}),
                 "ensemble": ("BOOLEAN", {"default": True, "tooltip": both}),
                 "scale_factor": ([0.25, 0.5, 1.0, 2.0, 4.0], {"default": 1.0, "tooltip": "0.5 for pictures above 2K"}),
+            },
+            "optional": {  # graphs of earlier releases do without the first three
                 "dtype": (["float32", "float16", "bfloat16"], {"default": "float32"}),
                 "torch_compile": ("BOOLEAN", {"default": False}),
                 "batch_size": ("INT", {"default": 1, "min": 1, "max": 64}),
+                "optional_interpolation_states": (STATES,),
             },
-            "optional": {"optional_interpolation_states": (STATES,)},
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, ckpt_name: str) -> bool | str:
+    def VALIDATE_INPUTS(cls, ckpt_name: str | None) -> bool | str:
         if ckpt_name == host.NONE:
             return "put a file of RIFE 4, such as rife47.pth, into models/vfi; nothing is downloaded"
         return host.why_not_there(ckpt_name) or True

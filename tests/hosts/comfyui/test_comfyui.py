@@ -1,5 +1,6 @@
 """The nodes of integrations/comfyui, driven as ComfyUI drives them, by its stand-in."""
 
+import inspect
 import re
 import weakref
 
@@ -221,12 +222,12 @@ def test_a_graph_of_the_other_pack_needs_one_type_changed(comfy, weights, monkey
     kinds = comfy.nodes["VFIKernelsRIFE"].INPUT_TYPES()
     expected = {
         "ckpt_name": "rife47.pth", "frames": None, "clear_cache_after_n_frames": 10, "multiplier": 2, "fast_mode": True,
-        "ensemble": True, "scale_factor": 1.0, "dtype": "float32", "torch_compile": False, "batch_size": 1,
+        "ensemble": True, "scale_factor": 1.0,
     }  # fmt: skip
-    assert list(kinds["required"]) == list(expected) and list(kinds["optional"]) == ["optional_interpolation_states"]
-    defaults = {name: kind[1].get("default") if len(kind) > 1 else None for name, kind in kinds["required"].items()}
-    defaults |= {name: kind[0][0] for name, kind in kinds["required"].items() if name == "dtype"}
-    assert defaults == expected
+    later = {"dtype": "float32", "torch_compile": False, "batch_size": 1, "optional_interpolation_states": None}
+    for group, wanted in (("required", expected), ("optional", later)):
+        told = {name: kind[1].get("default") if len(kind) > 1 else None for name, kind in kinds[group].items()}
+        assert list(told.items()) == list(wanted.items())
     frames = torch.rand(3, 64, 96, 3, generator=torch.Generator().manual_seed(0))
     (made,) = comfy.run("VFIKernelsRIFE", ckpt_name="rife47.pth", frames=frames, multiplier=3)
     model = vfi.load_model("rife", folder / "rife47.pth", ensemble=True)
@@ -236,6 +237,15 @@ def test_a_graph_of_the_other_pack_needs_one_type_changed(comfy, weights, monkey
     assert len(newer) == 5  # which has no ensemble
     with pytest.raises(PromptRefused, match=r"rife49.pth is in none"):
         comfy.run("VFIKernelsRIFE", ckpt_name="rife49.pth", frames=frames)
+
+
+@pytest.mark.parametrize("name", ["VFIKernelsLoadModel", "VFIKernelsRIFE", "VFIKernelsOpticalFlow"])
+def test_what_comes_from_another_node_is_not_judged_before_it_is_there(comfy, name):
+    node = comfy.nodes[name]
+    inputs = [
+        each for each in ("model", "weights", "ckpt_name") if each in str(inspect.signature(node.VALIDATE_INPUTS))
+    ]
+    assert inputs and node.VALIDATE_INPUTS(**dict.fromkeys(inputs)) is True
 
 
 def test_without_a_file_the_node_says_where_to_put_one(comfy):
