@@ -106,12 +106,17 @@ def source_of(video: object) -> Iterator[Path]:
         return
     path = temporary(".source")
     try:
-        path.write_bytes(source.getbuffer())
+        written(path, source)
         yield path
-    except OSError as error:
-        raise host.NodeError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         path.unlink(missing_ok=True)
+
+
+def written(path: Path, source: io.BytesIO) -> None:
+    try:
+        path.write_bytes(source.getbuffer())
+    except OSError as error:
+        raise host.NodeError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def part_of(video: object) -> dict[str, Fraction]:

@@ -5,6 +5,7 @@ import gc
 import threading
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from video_runs import read, refused, run
@@ -13,6 +14,7 @@ import vfi
 from vfi.commands import from_python, settings_file
 from vfi.commands.main import build_parser
 from vfi.files.images import read_image, write_image
+from vfi.video import writer
 
 pytestmark = pytest.mark.usefixtures("mean_frames")
 
@@ -76,6 +78,36 @@ def test_many_videos(tmp_path, make_video, slide):
     with pytest.raises(vfi.UserError, match=r"1 of 3 videos could not be done: cannot read .*c\.mp4"):
         vfi.interpolate(tmp_path / "in", tmp_path / "out", progress=False)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_a_model_that_is_loaded(tmp_path, film):
+    model = vfi.load_model("flow-splat")
+    one, two = (vfi.interpolate(film, tmp_path / f"{n}.mp4", progress=False, **more)
+                for n, more in enumerate(({}, {"model": model})))  # fmt: skip
+    assert one.path.read_bytes() == two.path.read_bytes()
+    assert all(map(np.array_equal, vfi.frames(film, end=0.3, model=model), vfi.frames(film, end=0.3)))
+    for more, name in (({"tile": 64}, "tile"), ({"weights": "a"}, "weights"), ({"engine": "torch"}, "engine"),
+                       ({"resume": True}, "resume"), ({"device": ["cpu", "cpu"]}, "one device")):  # fmt: skip
+        with pytest.raises(vfi.UserError, match=name):
+            vfi.interpolate(film, tmp_path / "no.mp4", model=model, **more)
+    assert not (tmp_path / "no.mp4").exists()
+
+
+def test_notes_call_options_as_python_does(tmp_path, film):
+    done = vfi.interpolate(film, tmp_path / "out.mp4", slow_motion=2, scene_cuts=[0.05], progress=False)
+    assert any("audio stretch keeps it" in note for note in done.notes)
+    assert any(note.startswith("scene_cuts: of 1 time, 1 with no frame") for note in done.notes)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, film, monkeypatch):
+    def full(self, rgb, time, own=None):
+        with writer.writing(self.path):
+            raise av.error.OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr(writer.VideoWriter, "write", full)
+    with pytest.raises(vfi.UserError, match=r"^cannot write .*out\.mp4: no space left on device$"):
+        vfi.interpolate(film, tmp_path / "out.mp4", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_progress_is_told_and_ends_the_work(tmp_path, film):

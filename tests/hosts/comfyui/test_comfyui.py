@@ -2,17 +2,18 @@
 
 import inspect
 import re
+import sys
 import weakref
 
 import numpy as np
 import pytest
-import tomllib
 import torch
 from comfyui_frames import FOLDER, loaded, ramp, values
 from comfyui_stand_in import ComfyUI, InterruptProcessingException, ProgressBar, PromptRefused
 
 import vfi
 import vfi_kernels as vk
+from vfi.errors import require
 from vfi.models.flow_splat import FlowSplat
 from vfi.models.registry import MODELS
 
@@ -43,7 +44,8 @@ def test_without_videos_in_comfyui_there_is_no_node_for_them(tmp_path, monkeypat
 
 
 def test_the_manifest_is_as_the_registry_wants_it():
-    told = tomllib.loads((FOLDER / "pyproject.toml").read_text())
+    toml = require("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    told = toml.loads((FOLDER / "pyproject.toml").read_text())
     project, comfy = told["project"], told["tool"]["comfy"]
     assert re.fullmatch(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*", project["name"]) and "comfyui" not in project["name"]
     assert project["version"] == vk.__version__ and project["license"] == {"text": "MIT License"}

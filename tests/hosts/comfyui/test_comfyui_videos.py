@@ -18,6 +18,8 @@ from comfyui_stand_in import (
     VideoFromFile,
 )
 
+from vfi.video import writer
+
 
 def described(path):
     with av.open(str(path)) as container:
@@ -68,6 +70,24 @@ def test_a_cancelled_video_leaves_nothing(comfy, linear, film, in_memory):
     with pytest.raises(InterruptProcessingException):
         comfy.run("VFIKernelsInterpolateVideo", video=VideoFromFile(source), model=model)
     assert left(comfy) == [] and not [each for each in threading.enumerate() if each.name.startswith("vfi ")]
+
+
+@pytest.mark.parametrize("full", ["result", "source"])
+def test_a_full_disk_is_one_sentence(comfy, linear, film, monkeypatch, full):
+    def refuse(*arguments, **named):
+        raise av.error.OSError(28, "No space left on device", "x")
+
+    def encode(self, rgb, time, own=None):
+        with writer.writing(self.path):
+            refuse()
+
+    monkeypatch.setattr(writer.VideoWriter, "write", encode)
+    if full == "source":
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+    video = VideoFromFile(io.BytesIO(film.read_bytes()))
+    with pytest.raises(RuntimeError, match=r"cannot write .*: [Nn]o space left on device$"):
+        comfy.run("VFIKernelsInterpolateVideo", video=video, model=loaded(comfy))
+    assert left(comfy) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no video"])
