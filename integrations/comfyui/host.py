@@ -23,12 +23,17 @@ class NodeError(RuntimeError):
 
 
 def in_one_sentence(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Errors that people can act on become ComfyUI's; it knows what to do about memory and interrupts by itself."""
+    """Errors that people can act on become ComfyUI's; it knows what to do about memory and interrupts by itself.
+
+    ComfyUI runs nodes in inference mode, whose tensors do not tell whether they changed: what a model keeps of a frame,
+    and weights that stay loaded, are usual tensors.
+    """
 
     @functools.wraps(function)
     def wrapped(*arguments: object, **named: object) -> Result:
         try:
-            return function(*arguments, **named)
+            with torch.inference_mode(False), torch.no_grad():
+                return function(*arguments, **named)
         except (UserError, vk.ArgumentError) as error:
             raise NodeError(str(error)) from error
 

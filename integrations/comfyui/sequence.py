@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-import vfi
+from vfi.models.between import InARow
+from vfi.models.given_frames import form_of
 from vfi.models.interpolator import Interpolator
 from vfi.video.scene_cuts import SceneCuts
 
@@ -121,19 +122,18 @@ def interpolated(
     progress = Progress(total)
     result = torch.empty((total, *frames.shape[1:]), dtype=frames.dtype)
     place = since = 0
+    form, row = form_of(frames, frames, "BHWC"), InARow(loaded.model, loaded.device)
+    second = frames[:1]
     for start, stop in groups(plan, batch_size):
         interval = plan[start]
         pairs, count = stop - start, interval.count
         part = result[place : place + pairs * count].view(pairs, count, *frames.shape[1:])
         part[:, : interval.shown] = frames[start:stop, None]
         progress.done(pairs * interval.shown)
+        first, second = second if len(second) == pairs == 1 else frames[start:stop], frames[start + 1 : stop + 1]
         for at in range(0, len(interval.times), _AT_ONCE):
             some = interval.times[at : at + _AT_ONCE]
-            made = vfi.between(
-                frames[start:stop], frames[start + 1 : stop + 1], some,
-                model=loaded.model, device=loaded.device, layout="BHWC",
-            )  # fmt: skip
-            for number, each in enumerate(made, interval.shown + at):
+            for number, each in enumerate(row.between(form, first, second, some), interval.shown + at):
                 part[:, number] = each
             progress.done(pairs * len(some))
         place, since = place + pairs * count, since + pairs

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import overload
 
 import torch
+from torch import Tensor
 
 from vfi.models.devices import choose_device
 from vfi.models.given_frames import Form, Frame, Layout, copied, form_of
@@ -78,22 +79,34 @@ def between(
     times, alone = times_of(t)
     form = form_of(frame0, frame1, layout)
     interpolator, place, lock = _ready(model, weights, form.device if device is None else device, options)
-    inner = [time for time in times if time not in (0, 1)]
-    with lock, torch.no_grad():
-        made = _made(interpolator, form, (frame0, frame1), inner, place)
-    results = [copied(frame1 if time else frame0) if time in (0, 1) else made.pop(0) for time in times]
+    with lock:
+        results = InARow(interpolator, place).between(form, frame0, frame1, times)
     return results[0] if alone else results
 
 
-def _made(
-    model: Interpolator, form: Form, frames: tuple[Frame, Frame], times: Sequence[float], device: str
-) -> list[Frame]:
-    planes = [multiplied(form.planes(frame, device)) for frame in frames]
-    results = []
-    for colour, alpha in made_between(model, planes, times) if times else ():
-        colour = colour if alpha is None else divided(colour, alpha)
-        results.append(form.like(colour if planes[0].shape[1] == 3 else with_plane(colour, alpha), frames[0]))
-    return results
+class InARow:
+    """A model on its device, for frames in a row: what was made of a frame serves both pairs that it is in."""
+
+    def __init__(self, model: Interpolator, device: str) -> None:
+        self._model, self._device = model, device
+        self._before: list[tuple[object, Tensor]] = []
+
+    @torch.no_grad()
+    def between(self, form: Form, frame0: Frame, frame1: Frame, times: Sequence[float]) -> list[Frame]:
+        """As `vfi.between`, of frames of this form. That the last one was not changed since is for the caller."""
+        inner = [time for time in times if time not in (0, 1)]
+        made: list[Frame] = []
+        if inner:
+            planes = [self._planes(form, frame) for frame in (frame0, frame1)]
+            self._before = list(zip((frame0, frame1), planes))
+            for colour, alpha in made_between(self._model, planes, inner):
+                shown = colour if alpha is None else divided(colour, alpha)
+                made.append(form.like(shown if planes[0].shape[1] == 3 else with_plane(shown, alpha), frame0))
+        return [copied(frame1 if time else frame0) if time in (0, 1) else made.pop(0) for time in times]
+
+    def _planes(self, form: Form, frame: object) -> Tensor:
+        known = next((planes for before, planes in self._before if before is frame), None)
+        return multiplied(form.planes(frame, self._device)) if known is None else known
 
 
 def _ready(

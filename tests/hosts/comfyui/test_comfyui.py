@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -125,6 +126,21 @@ def test_memory_is_that_of_the_result(comfy, monkeypatch):
     monkeypatch.setattr(FlowSplat, "interpolate_many", mixed)
     interpolate(comfy, ramp(9), multiplier=33)
     assert len(most) == 32 and max(most) <= 16
+
+
+def test_what_is_made_of_a_frame_serves_both_pairs_that_it_is_in(comfy, monkeypatch):
+    """Models keep it by the tensor, which says by its version whether it is as it was."""
+    pairs = []
+
+    def mixed(model, frame0, frame1, times):
+        pairs.append((frame0, frame1))
+        assert not frame0.is_inference() and not frame0.requires_grad
+        return [torch.lerp(frame0, frame1, float(t)) for t in times]
+
+    monkeypatch.setattr(FlowSplat, "interpolate_many", mixed)
+    interpolate(comfy, ramp(5), multiplier=20)
+    for (first, second), (next_first, next_second) in pairwise(pairs):
+        assert (first is next_first and second is next_second) or second is next_first
 
 
 @pytest.mark.parametrize("cancelled_at", [1, 2, 7])
