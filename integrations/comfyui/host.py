@@ -1,5 +1,6 @@
 """What the nodes use of ComfyUI: folders of models, the device, progress, interrupts, and errors of one sentence."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def in_one_sentence(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def register_folders() -> None:
-    """Makes models/vfi known, and where ComfyUI-Frame-Interpolation has put RIFE."""
+    """Makes the folder models/vfi, and it and where ComfyUI-Frame-Interpolation has put RIFE known."""
     import folder_paths
 
     known = folder_paths.folder_names_and_paths
@@ -49,7 +50,10 @@ def register_folders() -> None:
     others = [
         Path(path) / "ComfyUI-Frame-Interpolation/ckpts/rife" for path in known.get("custom_nodes", ([], set()))[0]
     ]
-    mine = [os.path.join(folder_paths.models_dir, FOLDERS[0]), *(str(path) for path in others if path.is_dir())]
+    own = os.path.join(folder_paths.models_dir, FOLDERS[0])
+    with contextlib.suppress(OSError):  # of who may not write there
+        os.makedirs(own, exist_ok=True)
+    mine = [own, *(str(path) for path in others if path.is_dir())]
     known[FOLDERS[0]] = ([*paths, *(path for path in mine if path not in paths)], {*suffixes, *SUFFIXES})
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import sys
 import threading
 from fractions import Fraction
 
@@ -123,6 +124,12 @@ def test_progress_is_told_and_ends_the_work(tmp_path, film):
     with pytest.raises(RuntimeError, match="enough"):
         vfi.interpolate(film, tmp_path / "other.mp4", progress=stop)
     assert set(tmp_path.iterdir()) == before and not readers()
+
+
+def test_a_notebook_has_a_bar(tmp_path, capsys, monkeypatch, film):
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    vfi.interpolate(film, tmp_path / "out.mp4")
+    assert "out.mp4: 100%" in capsys.readouterr().err
 
 
 def test_an_input_that_ends_early_is_done_with_a_warning(tmp_path, make_video, slide):

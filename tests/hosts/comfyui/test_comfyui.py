@@ -197,7 +197,6 @@ def test_every_model_can_be_chosen_and_files_are_found(comfy, weights):
 
 def test_a_file_that_changes_is_read_anew(comfy, weights):
     path = comfy.root / "models/vfi/rife.pth"
-    path.parent.mkdir()
     node = comfy.nodes["VFIKernelsLoadModel"]
     path.write_bytes((weights / "rife47.pth").read_bytes())
     before, first = node.IS_CHANGED(weights="rife.pth"), loaded(comfy, model="rife", weights="rife.pth")
@@ -222,7 +221,6 @@ LOAD_REFUSED = {
 @pytest.mark.parametrize("case", LOAD_REFUSED)
 def test_what_cannot_be_loaded_is_one_sentence(comfy, case):
     given, kind, said = LOAD_REFUSED[case]
-    (comfy.root / "models/vfi").mkdir()
     (comfy.root / "models/vfi/bad.pth").write_bytes(b"no weights")
     (comfy.root / "secret.pth").write_bytes(b"secret")
     with pytest.raises(kind, match=said) as error:
