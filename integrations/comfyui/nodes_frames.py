@@ -37,7 +37,7 @@ MULTIPLIER = (
 class LoadModel:
     """Any model of the registry."""
 
-    DESCRIPTION = "Loads an interpolation model. Files lie in models/vfi; flow-splat and vfi-s need none."
+    DESCRIPTION = "Loads an interpolation model. Files of weights lie in models/vfi; flow-splat needs none."
     CATEGORY, FUNCTION = CATEGORY, "load"
     RETURN_TYPES, RETURN_NAMES = (MODEL,), ("model",)
 

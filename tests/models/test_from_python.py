@@ -4,6 +4,7 @@ import argparse
 import gc
 import sys
 import threading
+import weakref
 from fractions import Fraction
 
 import av
@@ -240,6 +241,15 @@ def test_frames_that_are_left_early_close_the_source(film):
     next(waiting)
     waiting.close()
     assert not readers()
+
+
+def test_memory_does_not_grow_with_the_length(make_video, sliding):
+    long = make_video([sliding(n % 90) for n in range(80)])
+    alive, most = [], 0
+    for frame in vfi.frames(long, factor=3):
+        alive = [each for each in [*alive, weakref.ref(frame.pixels)] if each() is not None]
+        most = max(most, len(alive))
+    assert most < 12
 
 
 FRAMES_REFUSED = {

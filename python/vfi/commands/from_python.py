@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -90,7 +90,7 @@ def interpolate(
     return Result.of(heard, incomplete)
 
 
-def frames(input: Names, *, progress: Progress = False, **options: object) -> Iterator[Frame]:
+def frames(input: Names, *, progress: Progress = False, **options: object) -> Generator[Frame, None, None]:
     """The frames of a smoother video, one after the other: `for frame in vfi.frames("in.mp4", fps=60)`.
 
     They are those that `vfi.interpolate` would write, before they are encoded. Memory does not grow with the length.
@@ -117,7 +117,7 @@ def frames(input: Names, *, progress: Progress = False, **options: object) -> It
     return _frames(asked, images)
 
 
-def _frames(asked: argparse.Namespace, images: tuple[Path, ...]) -> Iterator[Frame]:
+def _frames(asked: argparse.Namespace, images: tuple[Path, ...]) -> Generator[Frame, None, None]:
     from vfi.commands import chosen_model
     from vfi.commands.video_rendering import planned
 
