@@ -96,7 +96,7 @@ def test_a_model_that_is_loaded(tmp_path, film):
 
 
 def test_notes_call_options_as_python_does(tmp_path, film):
-    done = vfi.interpolate(film, tmp_path / "out.mp4", slow_motion=2, scene_cuts=[0.05], progress=False)
+    done = vfi.interpolate(film, tmp_path / "out.mp4", slow_motion=2, scene_cuts=np.array([0.05]), progress=False)
     assert any("audio stretch keeps it" in note for note in done.notes)
     assert any(note.startswith("scene_cuts: of 1 time, 1 with no frame") for note in done.notes)
 
@@ -155,6 +155,7 @@ REFUSED = {
     "own option": ("in.mp4", {"config": "a.toml"}, "has no option config"),
     "number": ("in.mp4", {"factor": float("nan")}, "factor: expected a number"),
     "range": ("in.mp4", {"factor": 0}, "factor must be from 1 to 1000"),
+    "cuts": ("in.mp4", {"scene_cuts": [0.1, "soon"]}, "scene_cuts: expected seconds or H:MM:SS, got 'soon'"),
     "dash": ("in.mp4", {"device": ["--overwrite"]}, "device without a dash"),
     "object": ("in.mp4", {"fps": object()}, "fps to be words, numbers, true or false, got object"),
     "switch": ("in.mp4", {"dedup": "yes"}, "dedup to be true or false, got 'yes'"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vfi import errors
 from vfi.commands import interpolate as command
-from vfi.commands import model_options
+from vfi.commands import model_options, option_values
 from vfi.commands.batch import SomeFailed
 from vfi.commands.notebook import Frame, Result
 from vfi.commands.program import Heard, listening, sentence_of
@@ -38,14 +38,14 @@ class _Keywords(SettingsParser):
     """Takes what Python gives, and calls options as Python does."""
 
     def options(self, inputs: Names, output: object, given: Mapping[str, object]) -> argparse.Namespace:
-        cuts = given.get("scene_cuts")
-        listed = isinstance(cuts, (list, tuple))
         table = {name: plain(name, value) for name, value in given.items() if value is not None}
-        table |= {"scene_cuts": "auto" if cuts or listed else "off"} if listed or isinstance(cuts, bool) else {}
+        cuts = table.get("scene_cuts")
+        if isinstance(cuts, (bool, list)):
+            table["scene_cuts"] = "off" if cuts is False else "auto"
         words = self.words({**table, "output": _name(output)})
         options = self.parse_args([*words, "--", *_names(inputs)])
-        if listed:
-            options.scene_cuts = tuple(Fraction(str(plain("scene_cuts", time))) for time in cuts)  # type: ignore
+        if isinstance(cuts, list):
+            options.scene_cuts = tuple(map(_second, cuts))
         return options
 
     def spelled(self, name: str) -> str:
@@ -199,6 +199,14 @@ def _names(given: Names) -> list[str]:
     if several and not given:
         raise errors.ArgumentError("expected `input` to be the name of a file or several, got none")
     return [_name(each) for each in (given if several else [given])]  # type: ignore[union-attr]
+
+
+def _second(given: object) -> Fraction:
+    """Of a list of scene cuts."""
+    try:
+        return option_values.seconds(str(given))
+    except argparse.ArgumentTypeError as error:
+        raise errors.ArgumentError(f"`scene_cuts`: {error}") from error
 
 
 def _name(given: object) -> str:

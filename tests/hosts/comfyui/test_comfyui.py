@@ -255,6 +255,24 @@ def test_a_graph_of_the_other_pack_needs_one_type_changed(comfy, weights, monkey
         comfy.run("VFIKernelsRIFE", ckpt_name="rife49.pth", frames=frames)
 
 
+def test_what_runs_the_network_is_chosen_by_its_options(comfy, monkeypatch):
+    (comfy.root / "models/vfi/r.pth").touch()
+    node, asked = comfy.nodes["VFIKernelsRIFE"], []
+
+    def kept(name, path, device, **options):
+        asked.append(options)
+        return FlowSplat(), None
+
+    monkeypatch.setitem(node.vfi.__wrapped__.__globals__, "kept_model", kept)
+    for more in ({}, {"dtype": "bfloat16"}, {"torch_compile": True, "ensemble": False, "scale_factor": 0.5}):
+        comfy.run("VFIKernelsRIFE", ckpt_name="r.pth", frames=ramp(2, (64, 64)), **more)
+    usual = {"scale": 1.0, "ensemble": True}
+    compiled = {"engine": "compile", "precision": "float32", "scale": 0.5, "ensemble": False}
+    assert asked == [usual, {**usual, "engine": "torch", "precision": "bfloat16"}, compiled]
+    loaded(comfy, precision="auto", engine="openvino")
+    assert asked[-1] == {"engine": "openvino", "precision": "auto"}
+
+
 @pytest.mark.parametrize("name", ["VFIKernelsLoadModel", "VFIKernelsRIFE", "VFIKernelsOpticalFlow"])
 def test_what_comes_from_another_node_is_not_judged_before_it_is_there(comfy, name):
     node = comfy.nodes[name]
