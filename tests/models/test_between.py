@@ -129,6 +129,7 @@ REFUSED = {
     "infinite": (torch.full((3, 8, 9), torch.inf), torch.zeros(3, 8, 9), {}, "finite numbers"),
     "meta": (torch.zeros(3, 8, 9, device="meta"), torch.zeros(3, 8, 9, device="meta"), {}, "have values"),
     "sparse": (torch.zeros(8, 9).to_sparse(), torch.zeros(8, 9).to_sparse(), {}, "have values"),
+    "nested": (torch.nested.nested_tensor([torch.zeros(8, 9)], layout=torch.jagged),) * 2 + ({}, "got a nested tensor"),
     "palette": (Image.new("P", (9, 8)), Image.new("P", (9, 8)), {}, "mode L, LA, RGB, RGBA, I;16, got P"),
     "modes": (Image.new("L", (9, 8)), Image.new("RGB", (9, 8)), {}, "9x8, L and 9x8, RGB"),
     "t": (RGB, RGB, {"t": 1.5}, r"t in \[0, 1\]"),

@@ -181,8 +181,11 @@ def spoken() -> Iterator[None]:
         yield
     except UserError as error:
         raise type(error)(_in_python(error.args[0])) from error
-    except PermissionError as error:
-        raise UserError(str(sentence_of(error))) from error
+    except OSError as error:
+        said = sentence_of(error)
+        if said is None:
+            raise
+        raise UserError(said) from error
 
 
 def _in_python(sentence: str) -> str:
@@ -212,7 +215,7 @@ def _second(given: object) -> Fraction:
 def _name(given: object) -> str:
     if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str):
         raise errors.ArgumentError(f"expected `input` and `output` to be names of files, got {type(given).__name__}")
-    if "\0" in str(given):
+    if "\0" in str(given) or not str(given):
         raise errors.ArgumentError(f"expected names that files can have, got {str(given)!r}")
     return str(given)
 

@@ -1,6 +1,7 @@
 """What every program of this package has: errors of one sentence, exit codes, notes."""
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -64,6 +65,8 @@ def sentence_of(error: Exception) -> str | None:
         return str(error)  # vfi_kernels without its compiled library says how to build it
     if isinstance(error, PermissionError):
         return f"cannot use {error.filename}: permission denied"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"cannot use {error.filename}: the name is too long"
     return None
 
 

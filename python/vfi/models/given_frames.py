@@ -94,8 +94,9 @@ def copied(frame: Frame) -> Frame:
 
 def _form(frame: object, layout: Layout | None) -> Form:
     if isinstance(frame, Tensor):
-        if frame.layout is not torch.strided or frame.is_meta:
-            raise ArgumentError(f"expected frames that have values in strides, got {_told(frame)}")
+        if frame.is_nested or frame.layout is not torch.strided or frame.is_meta:
+            told = "a nested tensor" if frame.is_nested else _told(frame)
+            raise ArgumentError(f"expected frames that have values in strides, got {told}")
         return Form("torch", _layout(frame, layout), _dtype(dtype_name(frame.dtype)), frame.device)
     if isinstance(frame, np.ndarray):
         return Form("numpy", _layout(frame, layout), _dtype(frame.dtype.name))
