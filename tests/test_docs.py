@@ -19,7 +19,8 @@ import vfi_kernels._cli
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-TOP = ("README.md", "python/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+HOSTS = ("integrations/comfyui/README.md",)
+TOP = ("README.md", "python/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", *HOSTS)
 TEXTS = [*PAGES, *(ROOT / name for name in TOP)]
 OPS = sorted((ROOT / "csrc/ops").iterdir())
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))

@@ -9,7 +9,8 @@ import pytest
 from processes import warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = [p for folder in ("vfi_kernels", "python/vfi", "tests", "benchmarks", "build_backend", "scripts")
+FOLDERS = ("vfi_kernels", "python/vfi", "integrations", "tests", "benchmarks", "build_backend", "scripts")
+PYTHON = [p for folder in FOLDERS
           for p in (ROOT / folder).rglob("*.py")] + [ROOT / "setup.py"]  # fmt: skip
 NATIVE = [p for suffix in ("*.h", "*.cpp", "*.cu", "*.cuh") for p in (ROOT / "csrc").rglob(suffix)]
 OPS = sorted(p.name for p in (ROOT / "vfi_kernels/ops").iterdir() if (p / "op.py").exists())

@@ -194,6 +194,12 @@ def slide(sliding):
 
 
 @pytest.fixture
+def film(make_video, slide):
+    """The slide as a video with sound."""
+    return make_video(slide, sound="aac")
+
+
+@pytest.fixture
 def library(make_video, sliding, tmp_path):
     """Videos that slide at different speeds, and others that no rule lets pass."""
     for name in ("videos/deep", "elsewhere"):

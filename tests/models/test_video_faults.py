@@ -154,6 +154,24 @@ def test_a_full_disk_is_one_sentence(make_video, slide, tmp_path, capsys, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+LONG = "n" * 300
+WORDS = {
+    "input": [f"{LONG}.mp4", "-o", "out.mp4"], "output": ["in.mp4", "-o", f"{LONG}.mp4"],
+    "image": ["in.mp4", "-o", f"{LONG}.png"],
+    "weights": ["in.mp4", "-o", "out.mp4", "--model", "rife", "--weights", LONG],
+    "cuts": ["in.mp4", "-o", "out.mp4", "--scene-cuts", LONG], "pair": [f"{LONG}.png", f"{LONG}.png", "-o", "out.png"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_a_name_that_is_too_long_is_one_sentence(make_video, slide, tmp_path, capsys, monkeypatch, what):
+    make_video(slide)
+    monkeypatch.chdir(tmp_path)
+    message = refused(capsys, *WORDS[what])
+    assert "too long" in message.lower() and LONG in message
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
 WORST = [("libx264", "o.mp4", 51), ("libx265", "o.mkv", 51), ("libvpx-vp9", "o.webm", 63), ("libsvtav1", "o.mp4", 63)]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -76,3 +77,8 @@ def error(first: np.ndarray, second: np.ndarray) -> float:
     """Mean difference of brightness (videos keep a quarter of the colours), borders aside."""
     weights = np.array([0.299, 0.587, 0.114])
     return float(np.abs((first.astype(float) - second)[8:-8, 16:-16] @ weights).mean())
+
+
+def readers() -> list[threading.Thread]:
+    """Threads that read ahead, or write behind."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("vfi ")]

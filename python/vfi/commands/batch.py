@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vfi.commands.inputs import is_video, say_left_out
-from vfi.commands.program import note, sentence_of
+from vfi.commands.program import note, say, sentence_of
 from vfi.errors import Incomplete, UserError
 from vfi.files.images import is_image_name
 from vfi.video.animation import moves
@@ -58,10 +58,10 @@ def run(videos: Sequence[tuple[Path, Path]], folder: Path, overwrite: bool, work
             note(said)
             end = "incomplete" if isinstance(error, Incomplete) else "failed"
         ends.setdefault(end, []).append(str(source))
-    print(f"{counted(len(videos), 'video')}: {', '.join(f'{len(names)} {end}' for end, names in ends.items())}")
+    say(f"{counted(len(videos), 'video')}: {', '.join(f'{len(names)} {end}' for end, names in ends.items())}")
     for end in ("incomplete", "failed"):
         for name in ends.get(end, ()):
-            print(f"  {end}: {name}")
+            say(f"  {end}: {name}")
     if "failed" in ends:
         raise SomeFailed(f"{len(ends['failed'])} of {counted(len(videos), 'video')} could not be done")
     if "incomplete" in ends:

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser, engine: Engine | None = None, *, severa
         parser.add_argument("--device", nargs="+", help=what)
     else:
         parser.add_argument("--device", help=what)
-    parser.set_defaults(usual_engine=engine)
+    parser.set_defaults(usual_engine=engine, loaded=None)
     if engine is not None:
         what = "such as 4G: what a frame between may take beside the weights; larger pictures are cut into squares"
         parser.add_argument("--max-memory", type=option_values.memory, metavar="BYTES", help=what)
@@ -53,7 +53,9 @@ def load(options: argparse.Namespace, own: Sequence[str] = ()) -> "tuple[Interpo
 
 
 def load_each(options: argparse.Namespace) -> "list[tuple[Interpolator, str]]":
-    """The model, on each of several devices; what there is to say of it is said once."""
+    """The model, on each of several devices; what there is to say of it is said once. Python may have loaded it."""
+    if options.loaded is not None:
+        return [options.loaded]
     first, *others = options.device or [None]
     return [_on_device(options, first), *(_on_device(options, device, heard=False) for device in others)]
 

@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from vfi.commands import probe, video_output
-from vfi.commands.program import in_one_line, note
+from vfi.commands.program import in_one_line, note, say
 from vfi.commands.video_plan import Plan, VideoJob
 from vfi.video.av_common import STREAM
 from vfi.video.encoder import Encoder
@@ -29,7 +29,7 @@ def say_streams(reader: Reader) -> None:
     if isinstance(reader, VideoReader):
         known = probe.described(reader)
         for line in probe.told({name: known[name] for name in _STREAMS}):
-            print(f"  {in_one_line(line)}")
+            say(f"  {in_one_line(line)}")
 
 
 def say_output(job: VideoJob, reader: Reader, plan: Plan, count: int | None, again: Callable[[], Reader]) -> None:
@@ -38,7 +38,7 @@ def say_output(job: VideoJob, reader: Reader, plan: Plan, count: int | None, aga
     count: of its frames. again: opens the input anew.
     """
     trial = video_output.say_what_travels(job, reader, plan)
-    print(f"  encoded by {trial.settings}")
+    say(f"  encoded by {trial.settings}")
     if count is None or job.source == STREAM:
         return
     duration = reader.info.duration or Fraction(0)
@@ -53,7 +53,7 @@ def say_output(job: VideoJob, reader: Reader, plan: Plan, count: int | None, aga
     if samples:
         first, later, seconds = (float(np.mean(values)) for values in zip(*samples))
         size = round(count * later + count / _GROUP * first)
-        print(f"  about {in_bytes(size)} of pictures, {seconds:.3f} seconds of the encoder per frame")
+        say(f"  about {in_bytes(size)} of pictures, {seconds:.3f} seconds of the encoder per frame")
         if size > (left := shutil.disk_usage(job.output.absolute().parent).free):
             note(f"the disk has only {in_bytes(left)} left")
 

@@ -15,6 +15,7 @@ from vfi.video.containers import ANIMATIONS, CONTAINERS, is_y4m
 from vfi.video.unreadable import check_file
 
 if TYPE_CHECKING:
+    from vfi.commands.video_plan import VideoJob
     from vfi.video.encodings import Encoding
     from vfi.video.sound_tracks import Sound
 
@@ -40,6 +41,8 @@ _OTHER = (
         "run",
         "config",
         "save_config",
+        "progress",
+        "loaded",
         "input",
         "output",
         "overwrite",
@@ -63,6 +66,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_arguments(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of the command, which are the keywords of `vfi.interpolate`."""
     what = "two images; or one video: a file, - for standard input, images as a folder, frames_%%05d.png, 'f/*.png'"
     parser.add_argument("input", nargs="+", type=Path, help=what)
     videos = ", ".join([*CONTAINERS, *ANIMATIONS, ".y4m"])
@@ -85,7 +93,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="video: the frames at these times (seconds or H:MM:SS), in order",
     )
     video_arguments.add(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, progress=None)
     chosen_model.add_options(parser)
 
 
@@ -103,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
     images = tuple(images_among(options.input, options.start_number) or ())
     if not images:
         refuse(options, ("input_fps", "start_number"), "a sequence of images")
-        _check_files(options.input)
+        check_files(options.input)
     if options.list_cuts:
         _list_cuts(options, images)
     elif options.output is None:
@@ -114,7 +122,7 @@ def run(options: argparse.Namespace) -> None:
         _images(options)
 
 
-def _check_files(inputs: Sequence[Path]) -> None:
+def check_files(inputs: Sequence[Path]) -> None:
     """Refuses what is neither a video nor two images."""
     from vfi.commands.inputs import FOLDER
     from vfi.video.animation import moves
@@ -187,17 +195,31 @@ def _images(options: argparse.Namespace) -> None:
 def _video(options: argparse.Namespace) -> "Callable[..., None]":
     """What makes an output of a video, and of images in its place; the model is loaded once."""
     from vfi.commands import interpolate_video
-    from vfi.commands.video_plan import VideoJob
 
     refuse(options, ("t", "num_frames", "ends", "ground_truth", "strip", "show_route"), "two images")
     if is_y4m(options.output):
         given = (*_ENCODING, "audio", "no_audio", "tracks", "segment", "resume")
         refuse(options, given, "files" if options.output == STREAM else "files other than YUV4MPEG2")
+    job = video_job(options)
+    models = chosen_model.load_each(options)
+
+    def work(source: Path, output: Path, images: tuple[Path, ...] = ()) -> None:
+        interpolate_video.run(replace(job, source=source, output=output, images=images), models)
+
+    return work
+
+
+def video_job(options: argparse.Namespace) -> "VideoJob":
+    """What is asked for, of the first input."""
+    from vfi.commands.progress import Shown
+    from vfi.commands.video_plan import VideoJob
+
     if options.target is not None and not options.dedup:
         raise UserError("--target is for --dedup only")
     if sum(option is not None for option in (options.factor, options.fps, options.times)) > 1:
         raise UserError("give only one of --factor, --fps and --times")
-    job = VideoJob(
+    shown: Shown = "none" if options.quiet else "json" if options.json_progress else "auto"
+    return VideoJob(
         options.input[0],
         options.output,
         factor=options.factor,
@@ -210,7 +232,7 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
         overwrite=options.overwrite,
         dedup=bool(options.dedup),
         target=options.target or "even",
-        progress="none" if options.quiet else "json" if options.json_progress else "auto",
+        progress=options.progress or shown,
         encoding=_encoding(options),
         sound=_sound(options),
         trust_input=bool(options.trust_input),
@@ -221,12 +243,6 @@ def _video(options: argparse.Namespace) -> "Callable[..., None]":
         input_fps=options.input_fps or Fraction(25),
         settings=_settings(options),
     )
-    models = chosen_model.load_each(options)
-
-    def work(source: Path, output: Path, images: tuple[Path, ...] = ()) -> None:
-        interpolate_video.run(replace(job, source=source, output=output, images=images), models)
-
-    return work
 
 
 def _encoding(options: argparse.Namespace) -> "Encoding":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vfi.commands.program import note
+from vfi.commands.program import has_written, note, say
+from vfi.commands.written import Written
 from vfi.drawing.panels import Panel, strip
 from vfi.errors import Incomplete, UserError
 from vfi.evaluation import metrics
@@ -110,10 +111,11 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
     written = [image0.pixels, *arrays, image1.pixels] if job.ends else arrays
     for path, t, array in zip(outputs, times, written, strict=True):
         write_image(path, array, gray=image0.gray and image1.gray and not image0.had_alpha, like=image0)
-        print(f"wrote {path} (t = {t:g})")
+        say(f"wrote {path} (t = {t:g})")
+    has_written(Written(tuple(outputs), len(outputs), len(arrays)))
     if truth is not None:
         made = as_kind(arrays[0], truth.pixels.dtype)
-        print(f"against {job.ground_truth}: {metrics.compare(*(on_screen(each) for each in (made, truth.pixels)))}")
+        say(f"against {job.ground_truth}: {metrics.compare(*(on_screen(each) for each in (made, truth.pixels)))}")
     if job.strip or job.show_route:
         arrays = [on_screen(array) for array in arrays]
         middle, pair = len(arrays) // 2, (on_screen(image0.pixels), on_screen(image1.pixels))
@@ -128,7 +130,7 @@ def run(job: ImageJob, model: Interpolator, device: str) -> None:
 
 def write_strip(path: Path, panels: list[Panel], columns: int = 3) -> None:
     write_image(path, strip(panels, columns=columns))
-    print(f"wrote {path} ({', '.join(panel.title for panel in panels)})")
+    say(f"wrote {path} ({', '.join(panel.title for panel in panels)})")
 
 
 def strip_panels(

@@ -6,14 +6,16 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
-from vfi.commands import dry_run, interpolate_images, progress, video_output
-from vfi.commands.program import note
-from vfi.commands.video_frames import Rendered, Renderer
-from vfi.commands.video_plan import Plan, VideoJob, check_cuts, check_job, output_seconds, plan_for, stray_cuts
+from vfi.commands import dry_run, interpolate_images, video_output
+from vfi.commands.program import has_written, note, say
+from vfi.commands.video_frames import Rendered
+from vfi.commands.video_plan import VideoJob, check_job
+from vfi.commands.video_rendering import Rendering, goal_of, opened_for, planned
 from vfi.commands.workers import Workers
+from vfi.commands.written import Written
 from vfi.errors import Incomplete, UserError
 from vfi.files.atomic import check_target
 from vfi.files.images import Image, as_kind, for_video, losses, losses_in_video, seen_through, write_image
@@ -21,21 +23,17 @@ from vfi.models.interpolator import Interpolator
 from vfi.models.pictures import Pictures
 from vfi.video.av_common import STREAM, counted, name_of
 from vfi.video.containers import clock_for, in_words, is_y4m
-from vfi.video.duplicates import Distinct
 from vfi.video.encoder import Picture
 from vfi.video.encodings import Encoding, encoder_asked
-from vfi.video.inputs import Reader, opened
+from vfi.video.inputs import opened
 from vfi.video.interlaced import Deinterlace
 from vfi.video.overlap import Ahead
-from vfi.video.reader import TimedFrame, VideoInfo
+from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import SceneCuts
-from vfi.video.segments import Work, check_left
-from vfi.video.sequence import SequenceReader, Stills, into_images, kind_of, pixels_of
+from vfi.video.sequence import kind_of, pixels_of
 from vfi.video.writer import VideoWriter
 from vfi.video.y4m import Y4mWriter, plain_file
 
-# Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
-_LOOKED_BACK = 2
 _LONG = 20  # seconds of a frame that is not made again to see how long one takes
 
 
@@ -56,79 +54,55 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
     models: the model, on each device that is to work on it.
     """
     check_job(job)
-    to_images = into_images(job.output)
-    to_file = not to_images and not is_y4m(job.output)
-    if not to_images and job.output != STREAM:
+    goal = goal_of(job)
+    if goal != "images" and job.output != STREAM:
         check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    with ExitStack() as stack:
-        reader = stack.enter_context(closing(_opened(job, to_file=to_file)))
-        work: Work | None = None
-        in_file = to_file and not job.dry_run
-        if in_file and video_output.in_segments(job, output_seconds(job, reader.info)):
-            work = stack.enter_context(video_output.work_of(job))
-        elif in_file:
-            check_left(job.output, anew=job.overwrite)
-        distinct = Distinct()
-        head, rest = _at_least_two(reader, job, work, distinct)
-        plan = plan_for(job, reader, head[0].time, to_images)
-        check_cuts(job, reader.info)
-        for loss in reader.info.losses:
-            note(f"of {name_of(job.source)}, {loss}")
-        workers = stack.enter_context(closing(Workers(models)))
-        renderer = Renderer(workers, plan.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=plan.lead)
+    with planned(job, models, goal) as video:
         if job.dry_run:
-            _say_plan(job, reader, plan, workers, head)
+            _say_plan(video)
             return
-        if work is not None and work.segments:
-            renderer.go_on(work.segments[-1], work.since)
-        ahead = stack.enter_context(closing(Ahead(rest)))
-        rendered = renderer.render(chain(head, ahead))
-        rendered = progress.shown(rendered, _expected(job, plan, reader.info), job.output.name, job.progress)
-        name = str(job.output)
-        if to_images:
-            (written, name), encoder = _write_images(rendered, job), ""
-        elif not to_file:
-            file = stack.enter_context(plain_file(job.output))
-            written, name, encoder = video_output.write_plainly(rendered, job, reader, plan, file), file.called, ""
-        elif work is not None:
-            written, encoder = video_output.write_in_segments(rendered, job, reader, plan, renderer, work)
-        else:
-            written, encoder = video_output.write_at_once(rendered, job, reader, plan, ahead.close)
-        _say_reading(job, reader, plan, renderer, distinct)
-        missing = reader.missing(whole=job.end is None and not job.times)
-        _report(job, reader, renderer, (written, name, encoder))
+        with ExitStack() as stack:  # a pipe's prints go elsewhere until all is said
+            rendered, ahead = stack.enter_context(video.pictures())
+            done = _written(video, rendered, ahead, stack)
+            missing = video.missing()
+            _report(video, done)
     if missing:
-        raise Incomplete(f"{name_of(job.source)} is incomplete, the result with it: {'; '.join(missing)}")
+        raise Incomplete(missing)
 
 
-def _say_reading(job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, distinct: Distinct) -> None:
-    """Notes about the source, once it has been read."""
-    name = name_of(job.source)
-    if repairs := reader.repairs():
-        note(f"times of {name} were repaired: {', '.join(repairs)}")
-    if plan.constant and not reader.info.even and reader.uneven:
-        note(f"{counted(reader.uneven, 'uneven interval')} of {name} became even")
-    if distinct.dropped:
-        note(f"{counted(distinct.dropped, 'frame')} of {name} repeat others and were left out")
-    for fault in reader.faults() if isinstance(reader, Stills) else ():
-        note(f"of {name}, {fault}")
-    if stray := stray_cuts(job, renderer.met):
-        note(stray)
+def _written(
+    video: Rendering, rendered: Iterator[Rendered], ahead: Ahead[TimedFrame], stack: ExitStack
+) -> tuple[int, str, str, tuple[Path, ...]]:
+    """Writes them; returns how many, under which name, by which encoder, and the files."""
+    job, reader, plan = video.job, video.reader, video.plan
+    if video.goal == "images":
+        paths = _write_images(rendered, job)
+        return len(paths), f"{paths[0]}" + (f" to {paths[-1].name}" if len(paths) > 1 else ""), "", paths
+    if video.goal == "pipe":
+        file = stack.enter_context(plain_file(job.output))
+        written = video_output.write_plainly(rendered, job, reader, plan, file)
+        return written, file.called, "", () if job.output == STREAM else (job.output,)
+    if video.work is not None:
+        written, encoder = video_output.write_in_segments(rendered, job, reader, plan, video.renderer, video.work)
+    else:
+        written, encoder = video_output.write_at_once(rendered, job, reader, plan, ahead.close)
+    return written, str(job.output), encoder, (job.output,)
 
 
-def _say_plan(job: VideoJob, reader: Reader, plan: Plan, workers: Workers, head: list[TimedFrame]) -> None:
+def _say_plan(video: Rendering) -> None:
     """What would be done, without doing it; one frame is made, to see how long it takes."""
+    job, reader, plan = video.job, video.reader, video.plan
     info = reader.info
-    each = _seconds_of_one(workers, head)
-    count = _expected(job, plan, info)
-    print(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
+    each = _seconds_of_one(video.workers, video.head)
+    count = video.expected
+    say(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
     dry_run.say_streams(reader)
-    print(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
-    if not into_images(job.output) and not is_y4m(job.output):
-        dry_run.say_output(job, reader, plan, count, lambda: _opened(job, to_file=False))
+    say(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
+    if video.goal == "file":
+        dry_run.say_output(job, reader, plan, count, lambda: opened_for(job, "pipe"))
     if count is not None:
-        whole = timedelta(seconds=round(each * count / len(workers)))
-        print(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")
+        whole = timedelta(seconds=round(each * count / len(video.workers)))
+        say(f"about {whole} at {each:.2f} seconds per frame, without decoding and encoding")
 
 
 def _seconds_of_one(workers: Workers, head: list[TimedFrame]) -> float:
@@ -142,17 +116,10 @@ def _seconds_of_one(workers: Workers, head: list[TimedFrame]) -> float:
     return took
 
 
-def _opened(job: VideoJob, *, to_file: bool) -> Reader:
-    kind = kind_of(job.encoding.pixels)[0] if job.images else None
-    return opened(
-        job.source, job.images, target=job.output, kind=kind, rate=job.input_fps, sound=to_file,
-        trusted=job.trust_input, deinterlace=job.deinterlace,
-    )  # fmt: skip
-
-
-def _report(job: VideoJob, reader: Reader, renderer: Renderer, done: tuple[int, str, str]) -> None:
+def _report(video: Rendering, done: tuple[int, str, str, tuple[Path, ...]]) -> None:
     """Says what has been done: how many frames, under which name, by which encoder."""
-    written, name, encoder = done
+    job, reader, renderer = video.job, video.reader, video.renderer
+    written, name, encoder, paths = done
     distinct = len(set(job.times or ()))
     if job.times and distinct < len(job.times):
         note(f"of the {len(job.times)} times {distinct} differ")
@@ -161,10 +128,11 @@ def _report(job: VideoJob, reader: Reader, renderer: Renderer, done: tuple[int, 
     frames = reader.decoded if job.start is None and job.end is None else reader.given
     left_out = f"; {counted(renderer.unseen, 'frame')} left out" if renderer.unseen and not job.times else ""
     if encoder:
-        print(f"encoded by {encoder}")
+        say(f"encoded by {encoder}")
     made = f"{renderer.interpolated} interpolated, {renderer.repeated} repeated; {counted(renderer.cuts, 'scene cut')}"
     source = f"{counted(frames, 'frame')} of {name_of(Path(job.source.name))}"
-    print(f"wrote {name}: {counted(written, 'frame')} ({made}), from {source}{left_out}")
+    say(f"wrote {name}: {counted(written, 'frame')} ({made}), from {source}{left_out}")
+    has_written(Written(paths, written, renderer.interpolated, renderer.repeated, renderer.cuts, frames, encoder))
 
 
 def list_cuts(source: Path, images: Sequence[Path], rate: Fraction, deinterlace: Deinterlace, *, trusted: bool) -> None:
@@ -172,7 +140,7 @@ def list_cuts(source: Path, images: Sequence[Path], rate: Fraction, deinterlace:
     with closing(opened(source, images, rate=rate, trusted=trusted, deinterlace=deinterlace)) as reader:
         for frame, begins in SceneCuts().marked(reader.frames(), lambda frame: frame.rgb):
             if begins:
-                print(f"{float(frame.time):.6f}")
+                say(f"{float(frame.time):.6f}")
 
 
 def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
@@ -207,12 +175,15 @@ def run_morph(job: MorphJob, model: Interpolator, device: str) -> None:
             writer.write(result, index / clock.rate)
         if isinstance(writer, VideoWriter):
             writer.finish()
-        print(f"wrote {name}: {writer.frames} frames at {held} frames per second")
+        say(f"wrote {name}: {writer.frames} frames at {held} frames per second")
+        settings = writer.settings if isinstance(writer, VideoWriter) else ""
+        paths = () if job.output == STREAM else (job.output,)
+        has_written(Written(paths, writer.frames, len(job.times), encoder=settings))
     interpolate_images.check_whole((job.first, image0), (job.second, image1))
 
 
-def _write_images(rendered: Iterable[Rendered], job: VideoJob) -> tuple[int, str]:
-    """Writes the pictures to numbered files; returns how many, and the first and the last name."""
+def _write_images(rendered: Iterable[Rendered], job: VideoJob) -> tuple[Path, ...]:
+    """Writes the pictures to numbered files."""
     written: list[Path] = []
     kind, name = kind_of(job.encoding.pixels)
     for rgb, _, like in rendered:
@@ -226,29 +197,4 @@ def _write_images(rendered: Iterable[Rendered], job: VideoJob) -> tuple[int, str
         written.append(target)
     if not written:
         raise UserError(video_output.NO_TIME)
-    return len(written), f"{written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else "")
-
-
-def _at_least_two(
-    reader: Reader, job: VideoJob, work: Work | None, distinct: Distinct
-) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
-    """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
-    since = work.since if work is not None else None
-    frames = reader.frames(job.start, job.end, None if since is None else since - _LOOKED_BACK, next_too=True)
-    frames = distinct.frames(frames) if job.dedup else frames
-    head = list(islice(frames, 2))
-    if len(head) < 2:
-        part = " between --start and --end" if job.start is not None or job.end is not None else ""
-        said = f"{name_of(job.source)} has {'only one frame' if head else 'no frame'}{part}; two are needed"
-        causes = list(reader.unread.values()) if isinstance(reader, SequenceReader) else []
-        raise UserError(": ".join([said, *causes[:1]]))
-    return head, frames
-
-
-def _expected(job: VideoJob, plan: Plan, info: VideoInfo) -> int | None:
-    """About how many frames will be written; None where the source does not tell its length."""
-    if info.duration is None and not job.times:
-        return None
-    duration = info.duration or Fraction(0)
-    seconds = max(Fraction(0), min(duration, job.end or duration) - plan.origin)
-    return plan.timeline.count(seconds * info.rate, seconds)
+    return tuple(written)

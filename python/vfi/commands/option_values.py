@@ -80,8 +80,10 @@ def seconds(text: str) -> Fraction:
     return total
 
 
-def scene_cuts(given: str | None) -> bool | tuple[Fraction, ...]:
-    """`auto`, `off`, or the times in a file, one in a line."""
+def scene_cuts(given: str | tuple[Fraction, ...] | None) -> bool | tuple[Fraction, ...]:
+    """`auto`, `off`, or the times in a file, one in a line; in Python, the times."""
+    if isinstance(given, tuple):
+        return given
     if given in (None, "auto", "off"):
         return given != "off"
     try:

@@ -1,14 +1,19 @@
 """What every program of this package has: errors of one sentence, exit codes, notes."""
 
 import argparse
+import errno
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import NoReturn
 from unicodedata import category
 
 from vfi.commands.outputs import unheard
+from vfi.commands.written import Written
 from vfi.errors import UserError
 from vfi.files.allocator import keep_blocks
 from vfi.files.interrupts import stopped_once
@@ -60,6 +65,8 @@ def sentence_of(error: Exception) -> str | None:
         return str(error)  # vfi_kernels without its compiled library says how to build it
     if isinstance(error, PermissionError):
         return f"cannot use {error.filename}: permission denied"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"cannot use {error.filename}: the name is too long"
     return None
 
 
@@ -70,8 +77,52 @@ def _of_memory(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None)
 
 
+@dataclass
+class Heard:
+    """What a run has said and written, for who called it from Python."""
+
+    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+
+
+_listener: ContextVar[Heard | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[Heard]:
+    """Inside, nothing is printed: it is kept."""
+    heard = Heard()
+    before = _listener.set(heard)
+    try:
+        yield heard
+    finally:
+        _listener.reset(before)
+
+
+def say(text: str) -> None:
+    """What a run is for, on standard output."""
+    heard = _listener.get()
+    if heard is None:
+        print(text)
+    else:
+        heard.said.append(text)
+
+
 def note(text: str) -> None:
-    print(f"note: {in_one_line(text)}", file=sys.stderr)
+    """What a user should know beside it, on standard error."""
+    heard = _listener.get()
+    if heard is None:
+        print(f"note: {in_one_line(text)}", file=sys.stderr)
+    else:
+        heard.notes.append(in_one_line(text))
+
+
+def has_written(written: Written) -> None:
+    """For who listens."""
+    heard = _listener.get()
+    if heard is not None:
+        heard.written.append(written)
 
 
 def in_one_line(text: str) -> str:

@@ -3,14 +3,15 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Literal, TypeVar
 
 from vfi.errors import require
 
 T = TypeVar("T")
-Shown = Literal["auto", "json", "none"]
+# Or what is called after each item with how many are done, and how many there will be, if that is known.
+Shown = Literal["auto", "json", "none"] | Callable[[int, int | None], object]
 _LINE, _JSON = 60.0, 0.5  # seconds from a line to the next
 
 
@@ -22,10 +23,21 @@ def shown(items: Iterator[T], total: int | None, name: str, how: Shown) -> Itera
     """
     if how == "none":
         return items
-    if how == "auto" and sys.stderr.isatty():
-        bar: Iterator[T] = iter(require("tqdm").tqdm(items, total=total, unit="frame", desc=name))
+    if callable(how):
+        return _told(items, total, how)
+    in_notebook = "ipykernel" in sys.modules
+    if how == "auto" and (in_notebook or sys.stderr.isatty()):
+        bar: Iterator[T] = iter(
+            require("tqdm.auto" if in_notebook else "tqdm").tqdm(items, total=total, unit="frame", desc=name)
+        )
         return bar
     return _lines(items, total, name, _JSON if how == "json" else _LINE, as_json=how == "json")
+
+
+def _told(items: Iterator[T], total: int | None, call: Callable[[int, int | None], object]) -> Iterator[T]:
+    for count, item in enumerate(items, 1):
+        yield item
+        call(count, total)
 
 
 def _lines(items: Iterator[T], total: int | None, name: str, every: float, *, as_json: bool) -> Iterator[T]:

@@ -45,7 +45,7 @@ class SettingsParser(SentenceParser):
         with _optional(self._actions):  # what is asked for may be in the file or among the words
             given = super().parse_known_args(words)[0]
             try:
-                from_file = self._words(table)
+                from_file = self.words(table)
                 super().parse_known_args(from_file)
             except UserError as error:
                 raise UserError(f"{path}: {error}") from error
@@ -61,7 +61,7 @@ class SettingsParser(SentenceParser):
         path: Path | None = finder.parse_known_args(words)[0].config
         return path
 
-    def _words(self, table: dict[str, object]) -> list[str]:
+    def words(self, table: dict[str, object]) -> list[str]:
         """What the file says, as on a command line; inputs are not in it."""
         words: list[str] = []
         for name, value in table.items():
@@ -80,13 +80,18 @@ class SettingsParser(SentenceParser):
                 words += [f"{option}={each}" for each in _list(value)]
         return words
 
+    def spelled(self, name: str) -> str:
+        """What is as on the command line, as its user writes it."""
+        return name
+
     def _named(self, name: str) -> argparse.Action:
         """The option that the file calls so: as on the command line, or with underscores."""
         named = {_name(action): action for action in self._actions if action.dest not in _OWN}
         action = named.get(name.replace("_", "-"))
         if action is None:
             near = difflib.get_close_matches(name.replace("_", "-"), named, 1)
-            raise UserError(f"{self.prog} has no option {name}{f'; is it {near[0]}?' if near else ''}")
+            meant = f"; is it {self.spelled(near[0])}?" if near else ""
+            raise UserError(f"{self.prog} has no option {name}{meant}")
         return action
 
 
