@@ -166,9 +166,7 @@ def objective(seed=0):
 
 def test_true_motion_costs_nothing(tmp_path):
     folder = write_shards(tmp_path / "train", range(2))
-    sample, beside = shards.collated(
-        [shards.Samples(begun, 64)[(folder / "shard-00000", i, None)] for i in (0, 1)]
-    )
+    sample, beside = shards.collated([shards.Samples(begun, 64)[(folder / "shard-00000", i, None)] for i in (0, 1)])
     known = beside.to(torch.device("cpu"))
     flows = [torch.nn.functional.avg_pool2d(known.flow, n) / n for n in (4, 2)]
     assert motion(flows, known).item() < 1e-3
