@@ -48,6 +48,7 @@ LAYERS = (
     "models",
     "export",
     "evaluation",
+    "hosts",
     "commands",
 )
 
