@@ -10,11 +10,15 @@ from threading import Lock
 import numpy as np
 import torch
 
+from vfi.files.allocator import give_back
 from vfi.models.interpolator import Interpolator, interpolate_many
 from vfi.models.pictures import Pictures
 
 Planes = tuple[np.ndarray, ...]
 """Of red, green and blue, (H, W): uint8, uint16, or float16 and float32, of which 0 to 1 is black to white."""
+
+# Bytes of pictures, after which what is free between a host's own blocks is given back: it came to a gigabyte.
+_GIVEN_BACK_AFTER = 1 << 28
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Streams:
         # An engine measures and compiles at its first frames: one after the other.
         self._first = Lock()
         self._made: OrderedDict[tuple[int, int], Future[dict[int, Planes]]] = OrderedDict()
+        self._bytes = 0
 
     def picture(
         self, number: int, request: int, frames: Callable[[], tuple[Planes, Planes]], positions: Sequence[float],
@@ -72,7 +77,9 @@ class Streams:
         """That at `place` of the positions between frame `number` and the next one."""
 
         def make() -> list[Planes]:
-            return self._run(lambda stream: stream.between(number, *frames(), positions))
+            made = self._run(lambda stream: stream.between(number, *frames(), positions))
+            self._count(made)
+            return made
 
         if len(positions) == 1:
             return make()[0]
@@ -121,3 +128,11 @@ class Streams:
                 return made
         finally:
             self._free.put(stream)
+
+    def _count(self, made: Sequence[Planes]) -> None:
+        with self._lock:
+            self._bytes += sum(plane.nbytes for planes in made for plane in planes)
+            enough = self._bytes >= _GIVEN_BACK_AFTER
+            self._bytes %= _GIVEN_BACK_AFTER
+        if enough:
+            give_back()
