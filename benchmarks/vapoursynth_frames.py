@@ -16,12 +16,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from vfi.models import rife
+
+if TYPE_CHECKING:
+    from vapoursynth import VideoFrame, VideoNode
 
 FRAMES = 4
 
@@ -58,7 +61,7 @@ def weights_of(variant: str) -> Iterator[Path]:
         yield path
 
 
-def texture(width: int, height: int) -> "vs.VideoNode":
+def texture(width: int, height: int) -> "VideoNode":
     """Noise of 8 px that moves by 3 px a frame."""
     import vapoursynth as vs
 
@@ -66,7 +69,7 @@ def texture(width: int, height: int) -> "vs.VideoNode":
     whole = coarse.repeat(8, 1).repeat(8, 2)
     clip = vs.core.std.BlankClip(None, width, height, vs.RGBS, FRAMES)
 
-    def draw(n: int, f: "vs.VideoFrame") -> "vs.VideoFrame":
+    def draw(n: int, f: "VideoFrame") -> "VideoFrame":
         frame = f.copy()
         for plane in range(3):
             np.asarray(frame[plane])[...] = whole[plane, :height, 3 * n : 3 * n + width]
@@ -75,7 +78,7 @@ def texture(width: int, height: int) -> "vs.VideoNode":
     return clip.std.ModifyFrame(clip, draw).std.BoxBlur(hradius=2, vradius=2)
 
 
-def frames_of(clip: "vs.VideoNode") -> tuple[np.ndarray, np.ndarray]:
+def frames_of(clip: "VideoNode") -> tuple[np.ndarray, np.ndarray]:
     """Seconds of a frame that is made, by the clock and of the processor, and the first one made; the clip's own frames
     cost nothing beside."""
     import vapoursynth as vs
