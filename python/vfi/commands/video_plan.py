@@ -16,7 +16,7 @@ from vfi.video.inputs import Reader
 from vfi.video.interlaced import Deinterlace
 from vfi.video.reader import VideoInfo
 from vfi.video.sound_tracks import Sound
-from vfi.video.timeline import Listed, Multiplied, Regular, Timeline, Until
+from vfi.video.timeline import MOST_TIMES, Listed, Multiplied, Regular, Timeline, Until
 
 _SHOWN = 5  # times that are told one by one
 # Seconds by which sound begins earlier in many files; more than that is kept.
@@ -60,8 +60,8 @@ def output_seconds(job: VideoJob, info: VideoInfo) -> Fraction | None:
 
 def check_job(job: VideoJob) -> None:
     """Refuses numbers that make no sense together."""
-    if job.factor is not None and not 1 <= job.factor <= 1000:
-        raise UserError(f"--factor must be from 1 to 1000, got {float(job.factor):g}")
+    if job.factor is not None and not 1 <= job.factor <= MOST_TIMES:
+        raise UserError(f"--factor must be from 1 to {MOST_TIMES}, got {float(job.factor):g}")
     if job.times and (job.start is not None or job.end is not None):
         raise UserError("--times are positions in the whole video; leave out --start and --end")
     if job.start is not None and job.end is not None and job.end <= job.start:

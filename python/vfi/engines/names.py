@@ -6,3 +6,9 @@ Engine = Literal["auto", "torch", "compile", "openvino", "onnxruntime", "tensorr
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def taken(engine: Engine | None, precision: Precision | None, usual: Engine) -> tuple[Engine, Precision]:
+    """What is taken where one of the two, or both, are not asked for: float32, but of an engine that is asked for what
+    is fastest in it."""
+    return engine or usual, precision or ("auto" if engine else "float32")

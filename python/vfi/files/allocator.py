@@ -24,12 +24,17 @@ def keep_blocks() -> None:
 def blocks_given_back() -> Iterator[None]:
     """Inside, what is taken counts in the size of the process, and what is free does not, from before either."""
     _set(_SOON)
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     try:
         yield
     finally:
         _set(_NEVER if _kept else _USUAL)
+
+
+def give_back() -> None:
+    """What is free between blocks that are not: glibc itself gives back what is free at the end of its heap alone."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(most: int) -> None:

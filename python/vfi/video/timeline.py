@@ -6,6 +6,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+SLOWEST, FASTEST = Fraction(1, 1000), 100_000  # frames per second, and times slower
+MOST_TIMES = 1000  # as many frames
+
+
+def meant(rate: Fraction) -> Fraction:
+    """Frames per second that a number says: 59.94 and the like are their NTSC fraction."""
+    ntsc = Fraction(round(rate) * 1000, 1001)
+    return ntsc if rate.denominator > 1 and abs(rate - ntsc) < Fraction(1, 200) else rate.limit_denominator(100_000)
+
 
 class Timeline(Protocol):
     def between(self, start: Fraction, end: Fraction) -> list[Fraction]:
@@ -36,9 +45,15 @@ class Regular:
     origin: Fraction = Fraction(0)
 
     def between(self, start: Fraction, end: Fraction) -> list[Fraction]:
-        first = math.ceil((start - self.origin) * self.rate)
-        last = math.ceil((end - self.origin) * self.rate)
-        return [self.origin + i / self.rate for i in range(first, last)]
+        return [self.time(number) for number in self.numbers(start, end)]
+
+    def time(self, number: int) -> Fraction:
+        return self.origin + number / self.rate
+
+    def numbers(self, start: Fraction, end: Fraction) -> range:
+        """Those of the times in [start, end)."""
+        first, last = (math.ceil((time - self.origin) * self.rate) for time in (start, end))
+        return range(first, last)
 
     def count(self, frames: Fraction, duration: Fraction) -> int:
         return round(duration * self.rate)
