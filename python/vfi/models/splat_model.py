@@ -2,7 +2,8 @@
 
 1. Each flow is splatted to time t. Where several pixels land on one, the softmax metric prefers those whose flow
    explains the other frame: metric = -(metric_scale * |frame - warped other frame| + consistency_scale * |flow there
-   and back|).
+   and back|). What stands still in front of what moves is found first (vfi.networks.standstill): it stays in place,
+   and where it outweighs what lands on it, it is what is seen.
 2. Every splatted flow (holes filled from the opposite flow, then from their surroundings) is a candidate: both frames
    are warped back to t along it and blended by time, using only the frame in which the point is visible.
 3. Candidates are averaged with weights exp(-sharpness * local difference of the two warped frames).
@@ -24,6 +25,7 @@ from vfi.networks import sized_inference
 from vfi.networks.motion_at import ScoredFlow, motion_at, scored
 from vfi.networks.resampling import block_means, doubled, mean_around, offsets, spread, strips
 from vfi.networks.seen_frames import SeenFrames
+from vfi.networks.standstill import Standstill
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class BlendConfig:
 
     by_coverage: a frame counts by how much of it lands on a pixel of time t: little where the scene opens, such as
     behind a moving thing, whose surroundings are there in one frame only.
+    keep_still: what stands still in front of what moves is looked for, and stays.
     """
 
     metric_scale: float = 20.0
     consistency_scale: float = 1.0
     sharpness: float = 60.0
     by_coverage: bool = False
+    keep_still: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,8 @@ class SplatModel(Interpolator):
         """Per pair of flows, the motion from frame 0 to 1 and from 1 to 0."""
         colour, place = self.config.metric_scale, self.config.consistency_scale
         # At every second pixel: pictures are as good, in a quarter of the time.
-        return [scored(*pair, frame0, frame1, colour, place, step=2) for pair in self.flows(frame0, frame1)]
+        still = Standstill(frame0, frame1) if self.config.keep_still else None
+        return [scored(*pair, frame0, frame1, colour, place, 2, still) for pair in self.flows(frame0, frame1)]
 
     def _candidates(self, pair: tuple[ScoredFlow, ScoredFlow], t: Tensor) -> list[_Candidate]:
         """By the flow of frame 0, and by that of frame 1."""

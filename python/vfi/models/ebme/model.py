@@ -18,7 +18,7 @@ class EBMESplat(SplatModel, nn.Module):
         nn.Module.__init__(self)
         SplatModel.__init__(self)
         self.network = network
-        self.config = config or BlendConfig(by_coverage=True)
+        self.config = config or BlendConfig(by_coverage=True, keep_still=False)
         self.channel_order = network.channel_order
 
     @classmethod
