@@ -125,7 +125,8 @@ CALLS = {
 # What is checked elsewhere (`generate`, `whole_frames`: test_refused_arguments; `Stage`: by the job;
 # `why_not_exported`: by vfi.export), what the package makes and no user, and what diffusers' own class has.
 NOT_HERE = r"(\w+\.)?(generate\.num_frames|whole_frames\.count|Macs\.\w+|Stage\.\w+|Objective\.\w+\.\w+|Scene\.size)|"
-NOT_HERE += r"\w+\.why_not_exported\.size|SemFiTransformer\.[a-z_]+|SemFi\.generate\.callback|expert_for\.counts"
+NOT_HERE += r"\w+\.why_not_exported\.size|SemFiTransformer\.[a-z_]+|SemFi\.generate\.callback|expert_for\.counts|"
+NOT_HERE += r"Result\.\w+|(frames|interpolate)\.progress"
 
 
 def numbers_of_the_page():
