@@ -14,7 +14,18 @@ from test_build import newest_build
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/add_an_op.md").read_text()
 BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```', flags=re.DOTALL | re.MULTILINE)
-FOLDERS = ("build_backend", "csrc", "vfi_kernels", "python", "tests", "benchmarks", "scripts", "docs", ".github")
+FOLDERS = (
+    "build_backend",
+    "csrc",
+    "vfi_kernels",
+    "python",
+    "tests",
+    "benchmarks",
+    "scripts",
+    "docs",
+    "integrations",
+    ".github",
+)
 
 
 def write_files(tree: Path) -> None:

@@ -11,11 +11,10 @@ import pytest
 from tiny_videos import make
 from video_runs import refused, run
 
-from vfi.commands import video_frames
 from vfi.commands.program import exit_code
 from vfi.files.atomic import claimed, temporary_name
 from vfi.models import pictures
-from vfi.video import writer
+from vfi.video import intervals, writer
 
 pytestmark = pytest.mark.usefixtures("mean_frames")
 
@@ -137,10 +136,10 @@ def test_a_pause_is_held_in_bounded_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "interpolate_many", interpolate_many)
     source = make(tmp_path / "in.mkv", 4, stamps=[0, 40, 100_040, 100_080], clock=Fraction(1, 1000))
     assert run(source, "-o", tmp_path / "out.mkv", "--fps", 60, "--scene-cuts", "off") == 0
-    assert sum(map(len, asked)) < 12 and max(map(len, asked)) <= video_frames._AT_ONCE
+    assert sum(map(len, asked)) < 12 and max(map(len, asked)) <= intervals.AT_ONCE
     asked.clear()
     assert run(source, "-o", tmp_path / "more.mkv", "--factor", 30, "--scene-cuts", "off") == 0
-    assert max(map(len, asked)) == video_frames._AT_ONCE
+    assert max(map(len, asked)) == intervals.AT_ONCE
 
 
 def bomb(path, side, frames):
