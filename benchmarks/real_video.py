@@ -49,7 +49,7 @@ BEGIN, END = "<!-- clips: written by benchmarks/real_video.py -->\n", "<!-- end 
 THREADS = 2
 # Frames per second of what is given: no matter which.
 RATE = 10
-MODES = {"mci": "", "aobmc": ":mc_mode=aobmc", "vsbmc": ":mc_mode=aobmc:me_mode=bidir:vsbmc=1"}
+MODES = {"mci": "", "aobmc": ":mc_mode=aobmc", "vsbmc": demo_clip.FINEST}
 
 
 class Clock:
@@ -85,18 +85,14 @@ def by_model(name: str, weights: str | None) -> Maker:
 
 def minterpolate(mode: str) -> Maker:
     def make(given: Frames) -> tuple[Frames, Cost]:
-        made, whole = through_ffmpeg(given, f"minterpolate=fps={2 * RATE}:scd=none{MODES[mode]}")
-        _, rest = through_ffmpeg(given, f"fps={2 * RATE}")
-        cost = Cost(whole.seconds - rest.seconds, whole.processor - rest.processor)
-        return made[1 : 2 * len(given) - 1 : 2], cost
+        clock = Clock()
+        made = demo_clip.minterpolated(given, MODES[mode], RATE, THREADS)
+        whole, clock = clock.cost(len(made)), Clock()
+        demo_clip.through_ffmpeg(given, f"fps={2 * RATE}", RATE, THREADS)
+        rest = clock.cost(len(made))
+        return made, Cost(whole.seconds - rest.seconds, whole.processor - rest.processor)
 
     return make
-
-
-def through_ffmpeg(given: Frames, graph: str) -> tuple[Frames, Cost]:
-    clock = Clock()
-    made = demo_clip.through_ffmpeg(given, graph, RATE, THREADS)
-    return made, clock.cost(len(given) - 1)
 
 
 def rows(

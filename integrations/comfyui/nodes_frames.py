@@ -9,6 +9,7 @@ from vfi.engines.names import ENGINES, PRECISIONS
 from vfi.errors import ArgumentError, UserError, require
 from vfi.models.kept import kept_model
 from vfi.models.registry import DEFAULT, MODELS
+from vfi.video.timeline import MOST_TIMES
 
 from . import host
 from .sequence import (
@@ -30,8 +31,14 @@ CLEAR = (
 )
 MULTIPLIER = (
     "INT",
-    {"default": 2, "min": 1, "max": 1000, "tooltip": "N - 1 frames between each two; a list gives one for each pair"},
+    {
+        "default": 2,
+        "min": 1,
+        "max": MOST_TIMES,
+        "tooltip": "N - 1 frames between each two; a list gives one for each pair",
+    },
 )
+CUTS = "find cuts between scenes, and repeat the frame before instead of mixing the two"
 
 
 class LoadModel:
@@ -94,7 +101,6 @@ class InterpolateFrames:
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
         listed = "one for each pair, such as 2, 4, 0; empty: the multiplier for all. 0 leaves a frame out"
         skip = "frames behind which nothing is put, from 0, such as 3, 7, 10-12"
-        cuts = "find cuts between scenes, and repeat the frame before instead of mixing the two"
         batch = "pairs that are made at once: quicker on large GPUs, in more memory"
         return {
             "required": {
@@ -106,7 +112,7 @@ class InterpolateFrames:
             "optional": {
                 "multipliers": ("STRING", {"default": "", "tooltip": listed}),
                 "skip_frames": ("STRING", {"default": "", "tooltip": skip}),
-                "scene_cuts": ("BOOLEAN", {"default": False, "tooltip": cuts}),
+                "scene_cuts": ("BOOLEAN", {"default": False, "tooltip": CUTS}),
                 "batch_size": ("INT", {"default": 1, "min": 1, "max": 64, "tooltip": batch}),
                 "optional_interpolation_states": (STATES,),
             },

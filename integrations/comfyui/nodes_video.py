@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 import vfi
+from vfi.video.timeline import MOST_TIMES
 
 from . import host
-from .nodes_frames import CATEGORY, MODEL
+from .nodes_frames import CATEGORY, CUTS, MODEL
 from .sequence import LoadedModel, check_frames, cuts_of, interpolated, intervals
 
 _KEPT = (".mp4", ".mov", ".mkv", ".webm")  # others become .mp4
@@ -28,16 +29,15 @@ class InterpolateVideo:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
         fps = "frames per second; 0: those of the video times the multiplier"
-        cuts = "find cuts between scenes, and repeat the frame before instead of mixing the two"
         return {
             "required": {
                 "video": ("VIDEO",),
                 "model": (MODEL,),
-                "multiplier": ("INT", {"default": 2, "min": 1, "max": 1000}),
+                "multiplier": ("INT", {"default": 2, "min": 1, "max": MOST_TIMES}),
             },
             "optional": {
                 "fps": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": fps}),
-                "scene_cuts": ("BOOLEAN", {"default": True, "tooltip": cuts}),
+                "scene_cuts": ("BOOLEAN", {"default": True, "tooltip": CUTS}),
             },
         }
 

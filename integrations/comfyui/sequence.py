@@ -10,12 +10,12 @@ from torch import Tensor
 from vfi.models.between import InARow
 from vfi.models.given_frames import form_of
 from vfi.models.interpolator import Interpolator
+from vfi.video.intervals import AT_ONCE
 from vfi.video.scene_cuts import SceneCuts
+from vfi.video.timeline import MOST_TIMES
 
 from .host import NodeError, Progress, clear_cache
 
-# Frames that are made at once; a multiplier may be large.
-_AT_ONCE = 8
 _MOST = 1_000_000  # numbers in a list
 
 
@@ -75,8 +75,8 @@ def multipliers(given: object, listed: str, intervals: int) -> list[int]:
     found = []
     for value in each:
         number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else -1
-        if not 0 <= number <= 1000 or number != int(number):
-            raise NodeError(f"expected a multiplier from 0 to 1000, a whole number, got {value!r}")
+        if not 0 <= number <= MOST_TIMES or number != int(number):
+            raise NodeError(f"expected a multiplier from 0 to {MOST_TIMES}, a whole number, got {value!r}")
         found.append(int(number))
     return found
 
@@ -131,8 +131,8 @@ def interpolated(
         part[:, : interval.shown] = frames[start:stop, None]
         progress.done(pairs * interval.shown)
         first, second = second if len(second) == pairs == 1 else frames[start:stop], frames[start + 1 : stop + 1]
-        for at in range(0, len(interval.times), _AT_ONCE):
-            some = interval.times[at : at + _AT_ONCE]
+        for at in range(0, len(interval.times), AT_ONCE):
+            some = interval.times[at : at + AT_ONCE]
             for number, each in enumerate(row.between(form, first, second, some), interval.shown + at):
                 part[:, number] = each
             progress.done(pairs * len(some))

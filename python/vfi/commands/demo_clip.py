@@ -20,7 +20,7 @@ from vfi.video.reader import VideoReader
 CLIP = Path(__file__).with_name("big_buck_bunny.mp4")
 CREDITS = "Big Buck Bunny ((c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0)"
 RATE = 25  # of the frames that are given
-MINTERPOLATE = f"minterpolate=fps={2 * RATE}:scd=none:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
+FINEST = ":mc_mode=aobmc:me_mode=bidir:vsbmc=1"  # of minterpolate
 Frames = list[np.ndarray]
 
 
@@ -36,7 +36,7 @@ def show(middle: Callable[[np.ndarray, np.ndarray], np.ndarray], name: str, pict
         name: [middle(*pair) for pair in pairwise(given)],
     }
     if shutil.which("ffmpeg"):
-        ways["ffmpeg's minterpolate"] = through_ffmpeg(given, MINTERPOLATE, RATE)[1 : 2 * len(given) - 1 : 2]
+        ways["ffmpeg's minterpolate"] = minterpolated(given, FINEST, RATE)
     print(f"A clip: {CREDITS}. Every second frame is left out.\n")
     for way, made in ways.items():
         found = [metrics.compare(*pair) for pair in zip(made, truth, strict=True)]
@@ -62,6 +62,12 @@ def clip() -> Frames:
 def average(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     mean: np.ndarray = np.rint(first * np.float32(0.5) + second * np.float32(0.5))
     return mean.astype(np.uint8)
+
+
+def minterpolated(given: Sequence[np.ndarray], settings: str, rate: int, threads: int = 0) -> Frames:
+    """The frames in the middle of each two, by ffmpeg's minterpolate with these settings; the rest as of below."""
+    made = through_ffmpeg(given, f"minterpolate=fps={2 * rate}:scd=none{settings}", rate, threads)
+    return made[1 : 2 * len(given) - 1 : 2]
 
 
 def through_ffmpeg(given: Sequence[np.ndarray], graph: str, rate: int, threads: int = 0) -> Frames:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vfi.models.flow_splat import FlowSplat
 from vfi.networks import motion_at
-from vfi.networks.motion_at import MotionAt, ScoredFlow
+from vfi.networks.motion_at import ScoredFlow
 from vfi.networks.resampling import doubled
 
 FLOWS = 2  # of flow-splat, both ways
@@ -32,9 +32,7 @@ def begun(frame0: Tensor, frame1: Tensor, times: Tensor) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def seen_at(flows: Tensor, frame0: Tensor, frame1: Tensor, t: Tensor) -> list[MotionAt]:
-    """Of each of the FLOWS; flows: as of `quartered`; frame0, frame1: (B, 3, h, w), of their size; t: (B, 1, 1, 1)."""
+def scored_at_a_quarter(flows: Tensor, frame0: Tensor, frame1: Tensor) -> list[tuple[ScoredFlow, ScoredFlow]]:
+    """Of each of the FLOWS; flows: as of `quartered`; frame0, frame1: (B, 3, h, w), of their size."""
     pairs = (both.split(2, 1) for both in flows.split(4, 1))
-    return [
-        motion_at.motion_at(motion_at.scored(there, back, frame0, frame1, COLOUR, PLACE), t) for there, back in pairs
-    ]
+    return [motion_at.scored(there, back, frame0, frame1, COLOUR, PLACE) for there, back in pairs]

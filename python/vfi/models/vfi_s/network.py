@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.models.vfi_s.blocks import Colours, Encoder, Stage, centred
-from vfi.models.vfi_s.motion import FLOWS, seen_at
+from vfi.models.vfi_s.motion import FLOWS, scored_at_a_quarter
 from vfi.networks.layers import channels, resized
-from vfi.networks.motion_at import inside
+from vfi.networks.motion_at import ScoredFlow, inside, motion_at
 from vfi.networks.resampling import doubled, offsets
 
 MULTIPLE = 16  # of which height and width must be
@@ -62,11 +62,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Pair:
-    """What is known of two frames, whatever the time: each of them; optical flow as of `quartered`; and where they
+    """What is known of two frames, whatever the time: each of them; optical flow at 1/4, both ways; and where they
     differ, (B, 1, H / 16, W / 16)."""
 
     frames: tuple[Seen, Seen]
-    flows: Tensor
+    motions: list[tuple[ScoredFlow, ScoredFlow]]
     differs: Tensor
 
 
@@ -115,7 +115,8 @@ class Network(nn.Module):
         """flows: of vfi.models.vfi_s.motion.quartered."""
         differs = F.max_pool2d((first.frame - second.frame).abs().amax(1, keepdim=True), MULTIPLE)
         differs = (DIFFERENCE * F.max_pool2d(differs, NEARBY, 1, NEARBY // 2)).clamp(max=1)
-        return Pair((first, second), flows, differs)
+        motions = scored_at_a_quarter(flows, first.quarter, second.quarter)
+        return Pair((first, second), motions, differs)
 
     def forward(self, frame0: Tensor, frame1: Tensor, flows: Tensor, splatted: Tensor, times: Tensor) -> Result:
         """frame0, frame1: as of `seen`; flows: as of `pair`; splatted: as of `between`; times: (B,) in (0, 1)."""
@@ -124,8 +125,8 @@ class Network(nn.Module):
 
     def between(self, pair: Pair, splatted: Tensor, t: Tensor) -> Result:
         """splatted: the frame of flow-splat, (B, 3, H, W); t: (B, 1, 1, 1)."""
-        first, second = pair.frames
-        motions = seen_at(pair.flows, first.quarter, second.quarter, t)
+        with torch.no_grad():
+            motions = [motion_at(both, t) for both in pair.motions]
         candidates = [along(flow, t) for motion in motions for flow in (motion.first, motion.second)]
         errors, flow = self.begun(pair, candidates)
         beside = torch.cat((10 * errors, *(motion.seen for motion in motions)), 1)

@@ -4,7 +4,7 @@ known, which counts the less the longer it lasts.
 Of frames the logarithm of the distance counts, sample by sample: what is hopeless would drown the others, and the PSNR
 of many frames is a mean of logarithms, too."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -65,8 +65,8 @@ class VFISObjective(Objective):
             flows, splatted = begun(before, after, times)
         result = self.network(before, after, flows, splatted, times)
         terms = {
-            "frame": logarithms([distance(*each) for each in pairs(result.frame, truth)]),
-            "own": logarithms([distance(*each) for each in pairs(result.own, truth)]),
+            "frame": logarithms(distances(result.frame, truth)),
+            "own": logarithms(distances(result.own, truth)),
             "stages": self.of_stages(before, after, truth, times, result),
         }
         weights = dict(self.weights)
@@ -88,12 +88,10 @@ class VFISObjective(Objective):
         return logarithms(apart)
 
 
-def pairs(result: Tensor, truth: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(result.split(1), truth.split(1), strict=True)
-
-
-def distance(result: Tensor, truth: Tensor) -> Tensor:
-    return charbonnier(result, truth) + laplacian(result, truth)
+def distances(result: Tensor, truth: Tensor) -> list[Tensor]:
+    """Of each sample."""
+    samples = zip(result.split(1), truth.split(1), strict=True)
+    return [charbonnier(*sample) + laplacian(*sample) for sample in samples]
 
 
 def logarithms(distances: list[Tensor]) -> Tensor:
