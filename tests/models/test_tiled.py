@@ -1,5 +1,6 @@
 """Every model in squares: of a given side, or of what fits into a memory."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,18 @@ def test_memory_is_measured():
     for _ in range(2):
         assert 49 << 20 <= memory.peak_bytes(take, "cpu") < 60 << 20
     assert len(kept)
+
+
+@pytest.mark.skipif(memory._status("VmHWM") is None, reason="this system does not tell")
+def test_garbage_of_before_is_not_in_it():
+    def take():
+        gc.collect()
+        return torch.ones(50 << 20, dtype=torch.uint8)
+
+    circle = [torch.ones(80 << 20, dtype=torch.uint8)]
+    circle.append(circle)
+    del circle
+    assert 49 << 20 <= memory.peak_bytes(take, "cpu") < 60 << 20
 
 
 def test_memory_that_cannot_be_measured(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """How much memory something takes."""
 
+import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ def peak_bytes(action: Callable[[], object], device: str) -> int | None:
 
     On a GPU what torch allocates; on the CPU what the system gives to this process, with all its libraries.
     """
+    gc.collect()  # what nobody holds any more must not go in the middle of it
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
