@@ -17,7 +17,7 @@ from vfi.models.vfi_s.motion import begun
 from vfi.models.vfi_s.network import TINY, Network, Result, share, warped
 from vfi.training import shards
 from vfi.training.data import Data
-from vfi.training.losses import charbonnier, laplacian
+from vfi.training.losses import charbonniers, laplacians
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
 ROUND = 200  # steps from one look at what is held out to the next
@@ -42,6 +42,7 @@ class VFISObjective(Objective):
 
     def begin(self, stage: int) -> list[Group]:
         self.network.train().requires_grad_(True)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth less time
         return [Group(list(self.network.parameters()))]
 
     def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
@@ -78,24 +79,23 @@ class VFISObjective(Objective):
     @staticmethod
     def of_stages(before: Tensor, after: Tensor, truth: Tensor, times: Tensor, result: Result) -> Tensor:
         """Of each stage's blend at its size."""
-        apart: list[Tensor] = []
+        apart = []
         for flow, mask in zip(result.flows, result.masks):
             factor = truth.shape[3] // flow.shape[3]
             small0, small1, small = (F.avg_pool2d(x, factor) for x in (before, after, truth))
             first, second = warped((small0, small1), flow)
             blend = second + share(flow, mask, times.reshape(-1, 1, 1, 1)) * (first - second)
-            apart += (blend - small).abs().mean((1, 2, 3))
-        return logarithms(apart)
+            apart.append((blend - small).abs().mean((1, 2, 3)))
+        return logarithms(torch.stack(apart))
 
 
-def distances(result: Tensor, truth: Tensor) -> list[Tensor]:
+def distances(result: Tensor, truth: Tensor) -> Tensor:
     """Of each sample."""
-    samples = zip(result.split(1), truth.split(1), strict=True)
-    return [charbonnier(*sample) + laplacian(*sample) for sample in samples]
+    return charbonniers(result, truth) + laplacians(result, truth)
 
 
-def logarithms(distances: list[Tensor]) -> Tensor:
-    return (torch.stack(distances) + SMALL).log().mean()
+def logarithms(distances: Tensor) -> Tensor:
+    return (distances + SMALL).log().mean()
 
 
 def motion(flows: list[Tensor], known: shards.Beside) -> Tensor:
