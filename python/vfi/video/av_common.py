@@ -90,6 +90,19 @@ def url(path: Path) -> str:
     return f"file:{path}"
 
 
+# FFmpeg's formats of videos that are in one file. Others are lists of files, which may be any, or need names.
+_OF_ONE_FILE = (
+    *("apng", "asf", "av1", "avi", "dv", "flv", "gif", "gxf", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg", "mov"),
+    *("mpeg", "mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "rm", "vc1", "vvc", "wtv", "yuv4mpegpipe"),
+)
+_options = {"protocol_whitelist": "file,crypto,data"}
+
+
+def stay_within_the_file() -> None:
+    """From now on in this process, a file that refers to others is not opened: for files from strangers."""
+    _options["format_whitelist"] = ",".join(_OF_ONE_FILE)
+
+
 def open_input(source: Path | Piped, form: str | None = None) -> "InputContainer":
     """Opens a file for reading; what it refers to may be local files only. form: FFmpeg's name; None: by its content"""
     container: InputContainer = require("av").open(
@@ -97,7 +110,7 @@ def open_input(source: Path | Piped, form: str | None = None) -> "InputContainer
         mode="r",
         format=form,
         buffer_size=1 << 16,  # of a pipe: how far FFmpeg can go back in it
-        options={"protocol_whitelist": "file,crypto,data"},
+        options=_options,
         metadata_errors="replace",
     )
     return container
