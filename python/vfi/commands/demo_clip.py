@@ -50,6 +50,13 @@ def show(middle: Callable[[np.ndarray, np.ndarray], np.ndarray], name: str, pict
     print(f"wrote {picture}\n")
 
 
+def quality(middle: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+    """The mean PSNR, dB, of what is made in place of the frames that are left out; middle: as of `show`."""
+    whole = clip()
+    made = (middle(*pair) for pair in pairwise(whole[::2]))
+    return statistics.mean(metrics.compare(*pair).psnr for pair in zip(made, whole[1::2], strict=True))
+
+
 def clip() -> Frames:
     """RGB, uint8."""
     reader = VideoReader(CLIP)
