@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import temporal  # noqa: E402
+import temporal
 
-from vfi.models.registry import MODELS  # noqa: E402
+from vfi.models.registry import MODELS
 
 READY = [name for name, entry in MODELS.items() if entry.weights is None or entry.shipped is not None]
 
