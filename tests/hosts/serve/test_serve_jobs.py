@@ -1,4 +1,4 @@
-"""Without the page: sessions and their files, jobs, the processes that do them, and what the command refuses."""
+"""Without the page: sessions and their files, jobs, and the processes that do them."""
 
 import json
 import os
@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 import vfi
-from vfi.commands.main import main
-from vfi.commands.serve.command import models_of
-from vfi.commands.serve.sessions import Sessions, how
+from vfi.commands.serve.sessions import Sessions
 from vfi.commands.serve.workers import Cancelled, Job, Workers
 from vfi.errors import UserError
 from vfi.files.images import read_image, write_image
@@ -113,58 +111,27 @@ def test_sessions_do_not_see_each_other(tmp_path):
     assert os.listdir(tmp_path) == [two.folder.name]
 
 
-@pytest.mark.parametrize(("words", "options"), [
-    (("smoother", "2x"), {"factor": "2"}),
-    (("smoother", " 2.5x "), {"factor": "5/2"}),
-    (("smoother", "60 per second"), {"fps": "60"}),
-    (("smoother", "60000/1001 per second"), {"fps": "60000/1001"}),
-    (("slower", "4x"), {"slow_motion": "4"}),
-])  # fmt: skip
-def test_words_of_the_page(words, options):
-    assert how(*words) == options
+def test_old_uploads_are_swept(tmp_path):
+    sessions = Sessions(tmp_path)
+    session = sessions.of("a")
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "in.mp4").write_bytes(b"1")
+    session.take(tmp_path / "old" / "in.mp4", "source")
+    for path in (tmp_path / "old", session.folder):
+        os.utime(path, (1, 1))
+    sessions.sweep(60)
+    assert sorted(os.listdir(tmp_path)) == sorted([session.folder.name, "new"])
+    assert (session.folder / "source.mp4").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize("amount", ["", "x", "fast", "1/0", "2x; rm", "nan"])
-def test_amounts_that_are_none(amount):
-    with pytest.raises(UserError, match="expected an amount"):
-        how("smoother", amount)
-
-
-def test_slower_is_not_by_a_rate():
-    with pytest.raises(UserError, match="how much slower, such as 4x, got '60 per second'"):
-        how("slower", "60 per second")
-
-
-@pytest.mark.parametrize(("words", "sentence"), [
-    (["--host", "0.0.0.0"], "needs --password"),
-    (["--host", "::"], "needs --password"),
-    (["--jobs", "0"], "at least 1"),
-    (["--waiting", "-1"], "at least 1"),
-    (["--port", "70000"], "0 to 65535"),
-    (["--model", "rife"], "NAME=WEIGHTS"),
-    (["--model", "none=a.pkl"], "NAME=WEIGHTS"),
-    (["--model", "rife=/none/flownet.pkl"], "does not exist"),
-    (["--max-size", "much"], "such as 4G"),
-])  # fmt: skip
-def test_what_is_refused(capsys, monkeypatch, words, sentence):
-    monkeypatch.delenv("VFI_PASSWORD", raising=False)
-    assert main(["serve", *words]) == 2
-    assert sentence in capsys.readouterr().err
-
-
-def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    for name in ("page", "layout"):
-        monkeypatch.delitem(sys.modules, f"vfi.commands.serve.{name}", raising=False)
-    assert main(["serve", "--port", "0"]) == 2
-    assert 'pip install "vfi-kernels[serve]"' in capsys.readouterr().err
-
-
-def test_models_that_need_no_file_are_offered(tmp_path):
-    weights = tmp_path / "flownet.pkl"
-    weights.touch()
-    offered = models_of([f"rife={weights}"])
-    assert next(iter(offered)) == "flow-splat" and offered["rife"] == str(weights) and "sg-rife" not in offered
+@pytest.mark.slow
+def test_weights_that_are_none_are_refused_at_once(workers, session, tmp_path):
+    (tmp_path / "flownet.pkl").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        Job(
+            workers, asked(session, "load") | {"model": "rife", "weights": str(tmp_path / "flownet.pkl")}, LONG
+        ).result()
 
 
 @pytest.mark.slow

@@ -59,6 +59,7 @@ def test_what_is_no_video(visit, server, name, data, sentence):
     visitor = visit()
     visitor.send((name, data))
     assert sentence in visitor.refusal()
+    eventually(lambda: visitor.page.locator(".vfi-bar").count() == 0)
     visitor.press("Make the video")
     eventually(lambda: "got none: drop one" in visitor.refusal())
 

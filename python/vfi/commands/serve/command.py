@@ -4,8 +4,9 @@ import argparse
 import hmac
 import importlib.util
 import os
+import socket
 import tempfile
-import threading
+import time
 from pathlib import Path
 
 from vfi.commands import option_values
@@ -15,6 +16,7 @@ from vfi.models.registry import DEFAULT, MODELS
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _PASSWORD = "VFI_PASSWORD"
+_SWEEP, _OLD = 60, 900  # seconds from one look for old uploads to the next, and what is old
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,7 +37,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     argument("--model", nargs="+", default=[], metavar="NAME=WEIGHTS", help=f"{what} (default: those that need none)")
     argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     limits = parser.add_argument_group("limits").add_argument
-    limits("--max-size", type=option_values.memory, default=4 << 30, metavar="BYTES", help="of an upload (default: 4G)")
+    limits(
+        "--max-size",
+        type=option_values.memory,
+        default=4 << 30,
+        metavar="BYTES",
+        help="of an upload, 1M or more (default: 4G)",
+    )
     what = "of a video: seconds or H:MM:SS (default: one hour)"
     limits("--max-length", type=option_values.seconds, default=3600, metavar="TIME", help=what)
     what = "that a job may take: seconds or H:MM:SS (default: six hours)"
@@ -55,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
     if not 0 <= options.port < 1 << 16:
         raise UserError(f"expected --port to be from 0 to 65535, got {options.port}")
     models = models_of(options.model)
+    check_port(options.host, options.port)
     with tempfile.TemporaryDirectory(prefix="vfi-serve-", ignore_cleanup_errors=True) as folder:
         # Before Gradio is imported, which would ask two hosts otherwise, and keep what is sent where others find it.
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": folder}
@@ -75,6 +84,20 @@ def models_of(given: list[str]) -> dict[str, str | None]:
     return models
 
 
+def check_port(host: str, port: int) -> None:
+    """Raises:
+    UserError: if nobody can listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except (OSError, OverflowError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot listen at {host}, port {port}: {what}; another --port or --host may do") from error
+
+
 def engines() -> tuple[str, ...]:
     """Those that can be chosen here."""
     needed = {"auto": "torch", "compile": "torch"}
@@ -92,8 +115,10 @@ def _serve(options: argparse.Namespace, password: str | None, models: dict[str, 
         options.jobs, options.waiting, options.max_size,
     )  # fmt: skip
     workers, sessions = Workers(), Sessions(folder)
-    blocks = layout.layout(Page(settings, workers, sessions), settings)
+    page = Page(settings, workers, sessions)
+    blocks = layout.layout(page, settings)
     try:
+        page.check()
         _, url, _ = blocks.launch(
             server_name=options.host,
             server_port=options.port or None,
@@ -104,13 +129,19 @@ def _serve(options: argparse.Namespace, password: str | None, models: dict[str, 
             quiet=True,
             share=False,
             footer_links=[],
+            enable_monitoring=False,
             show_error=False,
             theme=layout.theme(),
             css=layout.CSS,
             app_kwargs={"routes": files_of(sessions)},
         )
-        print(f"the page is at {url} (Ctrl-C ends it)", flush=True)
-        threading.Event().wait()
+        others = (
+            "" if options.host in _LOCAL else f", for others at http://{socket.gethostname()}:{blocks.server_port}/"
+        )
+        print(f"the page is at {url}{others} (Ctrl-C ends it)", flush=True)
+        while True:
+            time.sleep(_SWEEP)
+            sessions.sweep(_OLD)
     finally:
         workers.close()
         blocks.close(verbose=False)

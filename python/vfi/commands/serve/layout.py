@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi.commands.serve.page import PREVIEW, Page, Settings
+from vfi.commands.serve.page import PREVIEW, Page, Settings, bar
 from vfi.errors import require
 from vfi.models.registry import DEFAULT
 
@@ -16,7 +16,7 @@ _HERE = Path(__file__).parent
 _AMOUNTS = ["2x", "3x", "4x", "8x", "50 per second", "60 per second", "120 per second"]
 _FILES = [".mp4", ".mkv", ".mov", ".webm"]
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the reader's own: nobody else is asked
-_CSS = """
+CSS = """
 .vfi-bar { display: flex; gap: 10px; align-items: center; }
 .vfi-bar progress { flex: 1; min-width: 80px; }
 .gradio-container { max-width: 1100px !important; margin: 0 auto; }
@@ -29,9 +29,6 @@ def text_of(name: str) -> str:
 
 def theme() -> "Base":
     return gr.themes.Default(font=_FONT, font_mono=["ui-monospace", "monospace"])
-
-
-CSS = _CSS
 
 
 def layout(page: Page, settings: Settings) -> "Blocks":
@@ -82,18 +79,29 @@ def _video(page: Page, model: "Component", engine: "Component") -> None:
         show = gr.Button("Show the frame in the middle")
         slider, behind = _pictures()
     choices = [choice, amount, model, engine, file]
-    upload.change(page.look, [upload, *choices], [status, plan, begin, at, player], **_quick())
-    gr.on(
+    looked = upload.change(page.look, [upload, *choices], [status, plan, begin, at, player], **_quick())
+    planned = gr.on(
         [each.change for each in choices], page.plan, choices, plan,
         **_quick(), concurrency_id="look", trigger_mode="always_last",
     )  # fmt: skip
     shown = {"show_progress": "hidden", "concurrency_id": "render", "api_visibility": "private"}
+    for button in (preview, render):
+        button.click(lambda: bar("waiting for its turn"), None, status, queue=False, **_quick())
     jobs = [
         preview.click(page.preview, [begin, *choices], [status, player], **shown),
         render.click(page.render, choices, [status, player], **shown),
     ]
     cancel.click(page.cancel, None, status, queue=False, cancels=jobs, **_quick())
-    show.click(page.moment, [at, model, engine], [status, slider, behind], **_quick(), concurrency_id="look")
+    shown_one = show.click(
+        page.moment, [at, model, engine], [status, slider, behind], **_quick(), concurrency_id="look"
+    )
+    for event, shows_words in (
+        (looked, status),
+        (planned, plan),
+        (shown_one, status),
+        *((job, status) for job in jobs),
+    ):
+        event.failure(_nothing, None, shows_words, **_quick())
 
 
 def _two_pictures(page: Page, model: "Component", engine: "Component") -> None:
@@ -108,7 +116,8 @@ def _two_pictures(page: Page, model: "Component", engine: "Component") -> None:
     first.change(page.first, first, **_quick())
     second.change(page.second, second, **_quick())
     inputs = [t, model, engine]
-    make.click(page.between, inputs, [status, slider, behind, result], **_quick(), concurrency_id="look")
+    made = make.click(page.between, inputs, [status, slider, behind, result], **_quick(), concurrency_id="look")
+    made.failure(_nothing, None, status, **_quick())
 
 
 def _pictures() -> "tuple[Component, Component]":
@@ -117,6 +126,11 @@ def _pictures() -> "tuple[Component, Component]":
     )
     behind = gr.Gallery(label="What is behind it", visible=False, columns=2, object_fit="contain", interactive=False)
     return slider, behind
+
+
+def _nothing() -> str:
+    """In place of how far it was, once it has failed."""
+    return ""
 
 
 def _quick() -> dict[str, object]:

@@ -1,6 +1,8 @@
 """The page: what is on it, and what happens when something is pressed. The only module that imports Gradio."""
 
 import html
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ else:
 PREVIEW = 3  # seconds
 FILES = "vfi-files"  # the address of files, as player.js has it
 _QUICK = 900.0  # seconds that anything but a video may take
+_READ = 15.0  # seconds that a sentence stays on the page
 _TICK = 0.5  # seconds from one look at a job to the next
 
 
@@ -71,7 +74,7 @@ class Page:
     def session(self, request: "Request") -> Session:
         return self._sessions.of(str(request.session_hash))
 
-    def _job(self, session: Session, do: str, model: str, engine: str, **more: object) -> Job:
+    def _begun(self, session: Session, do: str, model: str, engine: str, **more: object) -> Watched:
         """Of an `output`, a name with a suffix, the job's number comes between the two."""
         number, output = session.next_number(), more.pop("output", None)
         asked = {
@@ -86,7 +89,17 @@ class Page:
             **more,
         }
         most = self._settings.most if do == "render" else _QUICK
-        return Job(self._workers, asked, most, partial(session.remove, number))
+        job = Job(self._workers, asked, most, partial(session.remove, number))
+        return Watched(session.begin(job, main=do in ("render", "between")))
+
+    def check(self) -> None:
+        """Raises:
+        UserError: if a model that is offered cannot be loaded.
+        """
+        for name, weights in self._settings.models.items():
+            if weights is not None:
+                asked = {"do": "load", "folder": tempfile.gettempdir(), "model": name, "weights": weights}
+                Job(self._workers, asked | {"device": self._settings.device}, _QUICK).result()
 
     def look(self, request: "Request", upload: str | None, *choices: str) -> Iterator[tuple[object, ...]]:
         """Of a video that was sent: what it is, and what would be made of it."""
@@ -125,7 +138,7 @@ class Page:
 
     def _planned(self, session: Session, choice: str, amount: str, model: str, engine: str, file: str) -> Watched:
         request = {"how": how(choice, amount), "longest": self._settings.longest, "output": f"result{file}"}
-        return Watched(self._job(session, "plan", model, engine, source=session.file("source"), **request))
+        return self._begun(session, "plan", model, engine, source=session.file("source"), **request)
 
     def preview(self, request: "Request", begin: float, *choices: str) -> Iterator[tuple[object, ...]]:
         yield from self._rendered(self.session(request), *choices, start=begin, end=begin + PREVIEW)
@@ -140,7 +153,7 @@ class Page:
             asked = how(choice, amount)
             output = f"{'preview' if part else 'result'}{file}"
             source = {"source": session.file("source"), "output": output, "how": asked}
-            watched = Watched(session.begin(self._job(session, "render", model, engine, **source, **part)))
+            watched = self._begun(session, "render", model, engine, **source, **part)
             for progress in watched:
                 yield bar_of(progress), gr.skip()
         made = cast(Rendered, watched.answer)
@@ -166,7 +179,7 @@ class Page:
         """The frame in the middle of two, beside the one that is seen there, and what is behind it."""
         session = self.session(request)
         with told(session):
-            watched = Watched(self._job(session, "moment", model, engine, source=session.file("source"), at=str(at)))
+            watched = self._begun(session, "moment", model, engine, source=session.file("source"), at=str(at))
             for _ in watched:
                 yield bar("making the frame in the middle"), gr.skip(), gr.skip()
         yield "", *pictures(session, cast(Pictured, watched.answer))
@@ -181,15 +194,15 @@ class Page:
     def _sent(session: Session, role: str, upload: str | None) -> None:
         session.forget(role)
         if upload is not None:
-            session.take(Path(upload), role)
+            with told(session):
+                session.take(Path(upload), role)
 
     def between(self, request: "Request", t: float, model: str, engine: str) -> Iterator[tuple[object, ...]]:
         """What is between two images."""
         session = self.session(request)
         with told(session):
             sources: dict[str, object] = {"sources": [session.file("first"), session.file("second")], "t": t}
-            job = self._job(session, "between", model, engine, output="between.png", **sources)
-            watched = Watched(session.begin(job))
+            watched = self._begun(session, "between", model, engine, output="between.png", **sources)
             for _ in watched:
                 yield bar("making the frame"), gr.skip(), gr.skip(), gr.skip()
         made = cast(Pictured, watched.answer)
@@ -209,12 +222,17 @@ def told(session: Session) -> Iterator[None]:
     try:
         yield
     except Cancelled:
-        raise gr.Error(
-            "cancelled: nothing of it was kept", title="Cancelled", duration=3, print_exception=False
-        ) from None
+        gr.Info("cancelled: nothing of it was kept", duration=3)
+        raise gr.Error("cancelled", visible=False, print_exception=False) from None
     except UserError as error:
-        sentence = html.escape(session.in_their_words(str(error)))
-        raise gr.Error(sentence, title="This cannot be done", duration=None, print_exception=False) from error
+        raise _error(session.in_their_words(str(error))) from error
+    except OSError as error:
+        raise _error(f"the server cannot keep the file: {error.strerror}") from error
+
+
+def _error(sentence: str) -> Exception:
+    error: Exception = gr.Error(html.escape(sentence), duration=_READ, print_exception=False)
+    return error
 
 
 def bar(what: str) -> str:
@@ -235,7 +253,8 @@ def bar_of(progress: Progress) -> str:
 
 
 def plan_text(session: Session, answer: Planned) -> str:
-    return session.in_their_words("\n".join([*answer["file"], *answer["plan"]]))
+    lines = (re.sub(r"result-\d+", "result", line) for line in (*answer["file"], *answer["plan"]))
+    return session.in_their_words("\n".join(lines))
 
 
 def files_of(sessions: Sessions) -> "list[Route]":

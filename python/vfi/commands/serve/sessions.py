@@ -5,6 +5,8 @@ import re
 import secrets
 import shutil
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from vfi.commands.serve.workers import Job
 from vfi.errors import UserError
 
+_PATIENCE = 10.0  # seconds for a job to end that was cancelled
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 _MISSING = {
     "source": "expected a video, got none: drop one on the page",
@@ -23,13 +26,14 @@ _MISSING = {
 @dataclass
 class Session:
     """files: name in the folder by role ("source", "first", "second"). names: those that people know them by, which are
-    never paths. seconds: the length of the video. job: the one that Cancel ends."""
+    never paths. seconds: the length of the video. jobs: those that were begun and may not have ended."""
 
     folder: Path
     files: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
-    job: Job | None = None
+    jobs: list[Job] = field(default_factory=list)
+    _main: Job | None = None
     _number: int = 0
     _uploads: list[Path] = field(default_factory=list)
 
@@ -78,22 +82,29 @@ class Session:
             text = text.replace(name, self.names[role])
         return text
 
-    def begin(self, job: Job) -> Job:
-        """In place of the one before."""
-        self.stop()
-        self.job = job
+    def begin(self, job: Job, *, main: bool = True) -> Job:
+        """main: it takes the place of the main one before, and is what `stop` ends."""
+        self.jobs = [each for each in self.jobs if not each.wait(0)] + [job]
+        if main:
+            self.stop()
+            self._main = job
         return job
 
     def stop(self) -> None:
-        if self.job is not None:
-            self.job.cancel()
+        if self._main is not None:
+            self._main.cancel()
 
     def end(self) -> None:
         """Nothing of it is left."""
-        self.stop()
+        for job in self.jobs:
+            job.cancel()
+        for job in self.jobs:
+            job.wait(_PATIENCE)
         shutil.rmtree(self.folder, ignore_errors=True)
         for upload in self._uploads:
             upload.unlink(missing_ok=True)
+            with suppress(OSError):
+                upload.parent.rmdir()
 
 
 def remove(path: Path) -> None:
@@ -127,6 +138,14 @@ class Sessions:
         if session is None or name not in os.listdir(session.folder):
             return None
         return session.folder / name
+
+    def sweep(self, seconds: float) -> None:
+        """Removes uploads that are older than this: a session has its own link to those that it works on."""
+        with self._lock:
+            kept = {session.folder for session in self._all.values()}
+        for path in self._root.iterdir():
+            if path not in kept and time.time() - path.stat().st_mtime > seconds:
+                remove(path)
 
     def end(self, tab: str) -> None:
         with self._lock:

@@ -99,7 +99,14 @@ def between(asked: Mapping[str, object], tell: Tell) -> Pictured:
     return _pictures(asked, pair, on_screen(made), t, output.name)
 
 
-WORK = {"plan": plan, "render": render, "moment": moment, "between": between}
+def load(asked: Mapping[str, object], tell: Tell) -> None:
+    """A model, to say at once what is wrong with its weights."""
+    _model(asked)
+
+
+WORK: dict[str, Callable[[Mapping[str, object], Tell], object]] = {
+    "load": load, "plan": plan, "render": render, "moment": moment, "between": between,
+}  # fmt: skip
 
 
 def _opened(source: Path) -> Reader:

@@ -151,7 +151,8 @@ class Network(nn.Module):
         small = F.avg_pool2d(flow, 2) / 2
         first, second = warped([seen.features[2] for seen in pair.frames], small)
         known = F.avg_pool2d(beside, 2)
-        x = channels(first, second, matches(first, second, 4), small / 4, known, t.expand_as(small[:, :1]))
+        first, second = even(first), even(second)
+        x = channels(first, second, vk.correlation(first, second, 4), small / 4, known, t.expand_as(small[:, :1]))
         answer, told = self.coarse(x)
         answer = resized(answer.float(), 2)
         return told, flow + 2 * answer[:, :4] * resized(pair.differs, 4), answer[:, 4:]
@@ -232,8 +233,12 @@ def apart(first: Tensor, second: Tensor) -> Tensor:
 
 def matches(first: Tensor, second: Tensor, radius: int) -> Tensor:
     """Cosines between the features of a pixel and of those around it."""
-    first, second = (x * (x.square().mean(1, keepdim=True) + 1e-4).rsqrt() for x in (first, second))
-    return vk.correlation(first, second, radius)
+    return vk.correlation(even(first), even(second), radius)
+
+
+def even(x: Tensor) -> Tensor:
+    """Of one size in every pixel: products are cosines then, and training cannot make features vanish."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-4).rsqrt()
 
 
 def larger(flow: Tensor, logits: Tensor) -> Tensor:

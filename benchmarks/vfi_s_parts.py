@@ -1,0 +1,98 @@
+"""What each part of vfi-s gains: `python benchmarks/vfi_s_parts.py --data FOLDER`, of scripts/training_data.py.
+
+PSNR of the true frame, in the mean over what is held out there (FOLDER/held), of frames made by more and more of the
+network: nothing is trained anew, later parts are left out. `--weights` are others than those in the package; `--write`
+puts the table into docs/vfi_s.md.
+"""
+
+import argparse
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vfi.models.registry import MODELS
+from vfi.models.vfi_s.files import load_network
+from vfi.models.vfi_s.motion import begun
+from vfi.models.vfi_s.network import Network, Pair, along
+from vfi.networks.layers import resized
+from vfi.networks.motion_at import motion_at
+from vfi.training.losses import psnr
+from vfi.training.shards import Samples, array, listed
+from vfi_kernels.bench.report import markdown_table, text_table
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "vfi_s.md"
+BEGIN, END = "<!-- parts: written by benchmarks/vfi_s_parts.py -->\n", "<!-- end of the parts -->\n"
+SORTS = ("made", "real")
+
+
+class Uncorrected(nn.Module):
+    """Of the last part only the mask."""
+
+    def __init__(self, colours: nn.Module) -> None:
+        super().__init__()
+        self.colours = colours
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        correction, trust = self.colours(x)
+        return torch.zeros_like(correction), trust
+
+
+def frames_by_parts(network: Network, pair: Pair, splatted: Tensor, t: Tensor) -> Iterator[tuple[str, Tensor]]:
+    first, second = (seen.frame for seen in pair.frames)
+    yield "the mean of both frames", (first + second) / 2
+    yield "the frame of flow-splat", splatted
+    motions = [motion_at(both, t) for both in pair.motions]
+    candidates = [along(flow, t) for motion in motions for flow in (motion.first, motion.second)]
+    _, flow = network.begun(pair, candidates)
+
+    def blend(flow: Tensor, mask: Tensor) -> Tensor:
+        """Of flows and a mask at 1/4."""
+        return network.blended(pair, 2 * resized(flow, 2), resized(mask, 2), t)[2]
+
+    yield "both frames along the mean of the candidates", blend(flow, torch.zeros_like(flow[:, :1]))
+    result = network.between(pair, splatted, t)
+    yield "and the stage at 1/8", blend(result.flows[0], result.masks[0])
+    yield "and the stage at 1/4", blend(result.flows[1], result.masks[1])
+    yield "and the stage at 1/2", result.own
+    corrected, network.colours = network.colours, Uncorrected(network.colours)  # type: ignore[assignment]
+    yield "blended with the frame of flow-splat", network.between(pair, splatted, t).frame
+    network.colours = corrected
+    yield "and the colours corrected: vfi-s", result.frame
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=MODELS["vfi-s"].ships)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    network = load_network(options.weights)[0].eval()
+    found: dict[tuple[str, str], list[float]] = {}
+    for folder in listed(options.data / "held"):
+        samples, sort = Samples(begun, array(folder, "frames").shape[2]), folder.name.partition("-")[0]
+        for index in range(len(array(folder, "time"))):
+            sample = samples[folder, index, None]
+            if isinstance(sample, Exception):
+                raise sample
+            frames, beside = sample
+            first, truth, second = (frames[None].float() / 255).unbind(1)
+            known = beside.to(torch.device("cpu"))
+            with torch.no_grad():
+                pair = network.pair(network.seen(first), network.seen(second), known.quick[None])
+                parts = frames_by_parts(network, pair, known.splatted[None], known.times.reshape(1, 1, 1, 1))
+                for name, made in parts:
+                    found.setdefault((name, sort), []).append(float(psnr(made.clamp(0, 1), truth)))
+    head = ["", "made up, dB", "real, dB"]
+    names = dict.fromkeys(name for name, _ in found)
+    rows = [[name, *(f"{statistics.mean(found[name, sort]):.2f}" for sort in SORTS)] for name in names]
+    print(text_table(head, rows))
+    if options.write:
+        before, rest = PAGE.read_text().split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}{markdown_table(head, rows)}\n{END}{rest.split(END)[1]}")
+
+
+if __name__ == "__main__":
+    main()
