@@ -80,8 +80,9 @@ def measured(frames: Frames) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=[], metavar="NAME[=WEIGHTS]")
-    parser.add_argument("--write", action="store_true")
+    what = "more models, some with their weights (default: none)"
+    parser.add_argument("--model", nargs="+", default=[], metavar="NAME[=WEIGHTS]", help=what)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
     makers = {"mean of both": mean} | {name: by_model(name) for name in ("flow-splat", "vfi-s", *options.model)}
     head, rows = ["scene", "true frames", *makers], []

@@ -65,11 +65,11 @@ def frames_by_parts(network: Network, pair: Pair, splatted: Tensor, t: Tensor) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, default=MODELS["vfi-s"].ships)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--data", type=Path, required=True, help="folder that scripts/training_data.py has written")
+    parser.add_argument("--weights", type=Path, help="others than those in the package (default: those)")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/vfi_s.md")
     options = parser.parse_args()
-    network = load_network(options.weights)[0].eval()
+    network = load_network(options.weights or MODELS["vfi-s"].ships)[0].eval()
     found: dict[tuple[str, str], list[float]] = {}
     for folder in listed(options.data / "held"):
         samples, sort = Samples(begun, array(folder, "frames").shape[2]), folder.name.partition("-")[0]

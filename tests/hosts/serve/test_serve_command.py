@@ -39,9 +39,9 @@ def test_slower_is_not_by_a_rate():
     (["--jobs", "0"], "at least 1"),
     (["--waiting", "-1"], "at least 1"),
     (["--port", "70000"], "0 to 65535"),
-    (["--model", "rife"], "NAME=WEIGHTS"),
-    (["--model", "none=a.pkl"], "NAME=WEIGHTS"),
-    (["--model", "rife=/none/flownet.pkl"], "does not exist"),
+    (["--weights", "rife"], "MODEL=FILE"),
+    (["--weights", "none=a.pkl"], "MODEL=FILE"),
+    (["--weights", "rife=/none/flownet.pkl"], "does not exist"),
     (["--max-size", "much"], "such as 4G"),
 ])  # fmt: skip
 def test_what_is_refused(capsys, monkeypatch, words, sentence):

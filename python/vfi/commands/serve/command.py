@@ -34,20 +34,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     argument("--open", action="store_true", help="open the page in the browser")
     what = "a model that needs a file, such as rife=flownet.pkl, to be chosen on the page as well"
-    argument("--model", nargs="+", default=[], metavar="NAME=WEIGHTS", help=f"{what} (default: those that need none)")
+    argument("--weights", nargs="+", default=[], metavar="MODEL=FILE", help=f"{what} (default: those that need none)")
     argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     limits = parser.add_argument_group("limits").add_argument
     limits(
         "--max-size",
         type=option_values.memory,
-        default=4 << 30,
+        default="4G",
         metavar="BYTES",
-        help="of an upload, 1M or more (default: 4G)",
+        help="of an upload, 1M or more (default: %(default)s)",
     )
-    what = "of a video: seconds or H:MM:SS (default: one hour)"
-    limits("--max-length", type=option_values.seconds, default=3600, metavar="TIME", help=what)
-    what = "that a job may take: seconds or H:MM:SS (default: six hours)"
-    limits("--max-time", type=option_values.seconds, default=6 * 3600, metavar="TIME", help=what)
+    what = "of a video: seconds or H:MM:SS (default: %(default)s)"
+    limits("--max-length", type=option_values.seconds, default="1:00:00", metavar="TIME", help=what)
+    what = "that a job may take: seconds or H:MM:SS (default: %(default)s)"
+    limits("--max-time", type=option_values.seconds, default="6:00:00", metavar="TIME", help=what)
     limits("--jobs", type=int, default=1, help="videos that are made at the same time (default: %(default)s)")
     limits("--waiting", type=int, default=20, help="jobs that may wait for their turn (default: %(default)s)")
     parser.set_defaults(run=run)
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"expected --{name} to be at least 1, got {vars(options)[name]}")
     if not 0 <= options.port < 1 << 16:
         raise UserError(f"expected --port to be from 0 to 65535, got {options.port}")
-    models = models_of(options.model)
+    models = models_of(options.weights)
     check_port(options.host, options.port)
     with tempfile.TemporaryDirectory(prefix="vfi-serve-", ignore_cleanup_errors=True) as folder:
         # Before Gradio is imported, which would ask two hosts otherwise, and keep what is sent where others find it.
@@ -77,7 +77,7 @@ def models_of(given: list[str]) -> dict[str, str | None]:
     for each in given:
         name, _, weights = each.partition("=")
         if name not in MODELS or not weights:
-            raise UserError(f"expected --model NAME=WEIGHTS with a name of {', '.join(MODELS)}, got {each!r}")
+            raise UserError(f"expected --weights MODEL=FILE with a model of {', '.join(MODELS)}, got {each!r}")
         if not Path(weights).exists():
             raise UserError(f"{weights} does not exist")
         models[name] = str(Path(weights).resolve())
