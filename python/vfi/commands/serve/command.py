@@ -135,10 +135,9 @@ def _serve(options: argparse.Namespace, password: str | None, models: dict[str, 
             css=layout.CSS,
             app_kwargs={"routes": files_of(sessions)},
         )
-        others = (
-            "" if options.host in _LOCAL else f", for others at http://{socket.gethostname()}:{blocks.server_port}/"
-        )
-        print(f"the page is at {url}{others} (Ctrl-C ends it)", flush=True)
+        print(f"the page is at {url} (Ctrl-C ends it)", flush=True)
+        if options.host not in _LOCAL:
+            print(f"others reach it at http://{socket.gethostname()}:{blocks.server_port}/", flush=True)
         while True:
             time.sleep(_SWEEP)
             sessions.sweep(_OLD)
