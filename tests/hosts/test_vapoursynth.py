@@ -13,7 +13,7 @@ import torch
 
 vs = pytest.importorskip("vapoursynth", reason="needs VapourSynth's core: make test-hosts", exc_type=ImportError)
 
-from clips import SIZE, clip, planes, same, taken, textures  # noqa: E402
+from textured_clips import SIZE, clip, planes, same, taken, textures  # noqa: E402
 
 from vfi.commands.main import main  # noqa: E402
 from vfi.files.images import read_image, write_image  # noqa: E402
@@ -121,7 +121,7 @@ def test_options_reach_the_model(weights):
 SCRIPT = """
 import sys
 sys.path[:0] = [{here!r}]
-from clips import clip
+from textured_clips import clip
 from vfi.hosts.vapoursynth import interpolate
 interpolate(clip("YUV420P8", 4, _Matrix=1), factor=2, device="cpu", engine="torch", num_streams=2).set_output()
 """

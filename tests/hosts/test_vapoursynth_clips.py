@@ -7,7 +7,7 @@ import pytest
 
 vs = pytest.importorskip("vapoursynth", reason="needs VapourSynth's core: make test-hosts", exc_type=ImportError)
 
-from clips import SIZE, clip, planes, same, taken, textures  # noqa: E402
+from textured_clips import SIZE, clip, planes, same, taken, textures  # noqa: E402
 
 from vfi.hosts.vapoursynth import interpolate  # noqa: E402
 
