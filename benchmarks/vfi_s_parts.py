@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vfi.models.registry import MODELS
@@ -20,12 +21,13 @@ from vfi.models.vfi_s.network import Network, Pair, along
 from vfi.networks.layers import resized
 from vfi.networks.motion_at import motion_at
 from vfi.training.losses import psnr
-from vfi.training.shards import Samples, array, listed
+from vfi.training.shards import Beside, Samples, array, listed
 from vfi_kernels.bench.report import markdown_table, text_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "vfi_s.md"
 BEGIN, END = "<!-- parts: written by benchmarks/vfi_s_parts.py -->\n", "<!-- end of the parts -->\n"
 SORTS = ("made", "real")
+TRUTH = "for comparison: both frames along the true flow, by true visibility"
 
 
 class Uncorrected(nn.Module):
@@ -63,6 +65,16 @@ def frames_by_parts(network: Network, pair: Pair, splatted: Tensor, t: Tensor) -
     yield "and the colours corrected: vfi-s", result.frame
 
 
+def told(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f}" if values else ""
+
+
+def along_the_truth(network: Network, pair: Pair, known: Beside, t: Tensor) -> Tensor:
+    """What the blend makes of exact flow and visibility, at 1/2."""
+    flow, seen = F.avg_pool2d(known.flow[None], 2) / 2, F.avg_pool2d(known.visible[None], 2) + 1e-3
+    return network.blended(pair, flow, (seen[:, :1] / seen[:, 1:]).log(), t)[2]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that scripts/training_data.py has written")
@@ -82,12 +94,16 @@ def main() -> None:
             known = beside.to(torch.device("cpu"))
             with torch.no_grad():
                 pair = network.pair(network.seen(first), network.seen(second), known.quick[None])
-                parts = frames_by_parts(network, pair, known.splatted[None], known.times.reshape(1, 1, 1, 1))
-                for name, made in parts:
-                    found.setdefault((name, sort), []).append(float(psnr(made.clamp(0, 1), truth)))
+                t = known.times.reshape(1, 1, 1, 1)
+                parts = frames_by_parts(network, pair, known.splatted[None], t)
+                made_by = list(parts)
+                if known.flow.isfinite().all():
+                    made_by.append((TRUTH, along_the_truth(network, pair, known, t)))
+            for name, made in made_by:
+                found.setdefault((name, sort), []).append(float(psnr(made.clamp(0, 1), truth)))
     head = ["", "made up, dB", "real, dB"]
     names = dict.fromkeys(name for name, _ in found)
-    rows = [[name, *(f"{statistics.mean(found[name, sort]):.2f}" for sort in SORTS)] for name in names]
+    rows = [[name, *(told(found.get((name, sort), [])) for sort in SORTS)] for name in names]
     print(text_table(head, rows))
     if options.write:
         before, rest = PAGE.read_text().split(BEGIN)
