@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vfi_kernels.bench.gpus import GPUS
-from vfi_kernels.bench.report import duration, markdown_table
+from vfi_kernels.bench.report import between_marks, duration, markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -140,8 +140,7 @@ def section(made: Row) -> str:
 
 def updated(page: str, text: str) -> str:
     """`page` with `text` between the markers of the model."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}"
+    return between_marks(page, (BEGIN, END), text)
 
 
 def text() -> str:

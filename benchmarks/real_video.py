@@ -30,7 +30,7 @@ from vfi.files.images import to_tensor
 from vfi.models.pictures import Pictures
 from vfi.models.registry import load_model
 from vfi.networks import lpips
-from vfi_kernels.bench.report import markdown_table, text_table
+from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,8 @@ def by_way(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def written(page: str, found: Sequence[Row]) -> str:
     """`page` with the tables between the markers."""
-    before, rest = page.split(BEGIN)
     tables = "\n\n".join(markdown_table(*table(found)) for table in (by_way, by_cut))
-    return f"{before}{BEGIN}\n{tables}\n\n{END}{rest.split(END)[1]}"
+    return between_marks(page, (BEGIN, END), f"\n{tables}\n\n")
 
 
 def main() -> None:

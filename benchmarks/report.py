@@ -16,7 +16,7 @@ import routed
 import routed_network
 
 from vfi_kernels.bench.overhead import TINY
-from vfi_kernels.bench.report import by_op, columns, markdown_table, notes
+from vfi_kernels.bench.report import between_marks, by_op, columns, markdown_table, notes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -166,8 +166,7 @@ def goal_table(goals: list[dict[str, Any]]) -> str:
 
 def updated(page: str, text: str) -> str:
     """`page` with `text` between the markers."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}"
+    return between_marks(page, (BEGIN, END), text)
 
 
 def main() -> int:

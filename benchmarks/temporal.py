@@ -21,10 +21,10 @@ from vfi.errors import require
 from vfi.evaluation.sfibench.measures import flickering
 from vfi.models.pictures import Pictures
 from vfi.models.registry import load_model
-from vfi_kernels.bench.report import markdown_table, text_table
+from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- flicker: written by benchmarks/temporal.py -->\n", "<!-- end of the flicker -->\n"
+MARKS = "<!-- flicker: written by benchmarks/temporal.py -->\n", "<!-- end of the flicker -->\n"
 WIDTH, HEIGHT, FACTOR, GIVEN = 480, 320, 8, 4
 Frames = list[np.ndarray]
 Made = Callable[[np.ndarray, np.ndarray, list[float]], Frames]
@@ -96,9 +96,7 @@ def main() -> None:
         rows.append(cells)
         print(text_table(head, [cells]), flush=True)
     if options.write:
-        page = PAGE.read_text()
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}{markdown_table(head, rows)}\n{END}{rest.split(END)[1]}")
+        PAGE.write_text(between_marks(PAGE.read_text(), MARKS, f"{markdown_table(head, rows)}\n"))
 
 
 if __name__ == "__main__":

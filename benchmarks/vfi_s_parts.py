@@ -22,10 +22,10 @@ from vfi.networks.layers import resized
 from vfi.networks.motion_at import motion_at
 from vfi.training.losses import psnr
 from vfi.training.shards import Beside, Samples, array, listed
-from vfi_kernels.bench.report import markdown_table, text_table
+from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "vfi_s.md"
-BEGIN, END = "<!-- parts: written by benchmarks/vfi_s_parts.py -->\n", "<!-- end of the parts -->\n"
+MARKS = "<!-- parts: written by benchmarks/vfi_s_parts.py -->\n", "<!-- end of the parts -->\n"
 SORTS = ("made", "real")
 TRUTH = "for comparison: both frames along the true flow, by true visibility"
 
@@ -106,8 +106,7 @@ def main() -> None:
     rows = [[name, *(told(found.get((name, sort), [])) for sort in SORTS)] for name in names]
     print(text_table(head, rows))
     if options.write:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}{markdown_table(head, rows)}\n{END}{rest.split(END)[1]}")
+        PAGE.write_text(between_marks(PAGE.read_text(), MARKS, f"{markdown_table(head, rows)}\n"))
 
 
 if __name__ == "__main__":

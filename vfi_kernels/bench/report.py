@@ -79,6 +79,13 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells])
 
 
+def between_marks(page: str, marks: tuple[str, str], text: str) -> str:
+    """`page` with `text` in place of what stands between two lines of it."""
+    begin, end = marks
+    before, rest = page.split(begin)
+    return f"{before}{begin}{text}{end}{rest.split(end)[1]}"
+
+
 def by_op(rows: Sequence[Facts]) -> dict[str, list[Facts]]:
     rows_by_op: dict[str, list[Facts]] = {}
     for row in rows:

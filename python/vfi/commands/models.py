@@ -100,8 +100,7 @@ def table(lines: list[Line]) -> str:
     for line in lines:
         psnr, seconds = ("" if value is None else f"{value:.2f}" for value in (line.psnr, line.seconds))
         rows.append((line.model, psnr, seconds, line.licence, "; ".join(filter(None, (line.what, line.weights)))))
-    widths = (max(len(row[i]) for row in rows) for i in range(4))
-    name, quality, speed, licence = widths
+    name, quality, speed, licence = (max(len(row[i]) for row in rows) for i in range(4))
     return "\n".join(
         f"{row[0]:{name}}  {row[1]:>{quality}}  {row[2]:>{speed}}  {row[3]:{licence}}  {row[4]}" for row in rows
     )

@@ -118,8 +118,7 @@ class Page:
             session.forget("source")
             raise
         answer = cast(Planned, planned.answer)
-        session.seconds = answer["seconds"]
-        last = max(0.0, (session.seconds or 0.0) - 0.01)
+        last = max(0.0, (answer["seconds"] or 0.0) - 0.01)
         begin = gr.update(maximum=max(0.1, round(last, 1)), value=0, interactive=last > PREVIEW)
         moment = gr.update(maximum=max(0.1, round(last, 2)), value=round(last / 2, 2))
         yield "", plan_text(session, answer), begin, moment, None

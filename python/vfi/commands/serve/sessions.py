@@ -26,12 +26,11 @@ _MISSING = {
 @dataclass
 class Session:
     """files: name in the folder by role ("source", "first", "second"). names: those that people know them by, which are
-    never paths. seconds: the length of the video. jobs: those that were begun and may not have ended."""
+    never paths. jobs: those that were begun and may not have ended."""
 
     folder: Path
     files: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    seconds: float | None = None
     jobs: list[Job] = field(default_factory=list)
     _main: Job | None = None
     _number: int = 0

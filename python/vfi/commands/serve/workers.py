@@ -1,7 +1,6 @@
 """Processes that work on what people have sent, from the side of the page, and jobs, which each have one at a time."""
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -33,12 +32,10 @@ class Worker:
     """A process. Its messages come in `messages`; after its end, an error."""
 
     def __init__(self) -> None:
-        environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vfi.commands.serve.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the server, which ends this
         )
