@@ -4,18 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vfi.commands.inputs import is_video, say_left_out
-from vfi.commands.program import note, say, sentence_of
+from vfi.commands.program import note, sentence_of
+from vfi.commands.work_done import tell
 from vfi.errors import Incomplete, UserError
 from vfi.files.images import is_image_name
+from vfi.files.places import below
 from vfi.video.animation import moves
-from vfi.video.av_common import counted
 from vfi.video.containers import ANIMATIONS, CONTAINERS
-
-
-class SomeFailed(UserError):
-    """Others are done."""
-
-    exit_code = 1
 
 
 def videos_of(inputs: Sequence[Path], *, recursive: bool) -> list[tuple[Path, Path]] | None:
@@ -27,7 +22,7 @@ def videos_of(inputs: Sequence[Path], *, recursive: bool) -> list[tuple[Path, Pa
         if path.is_dir():
             inside = sorted(path.rglob("*") if recursive else path.iterdir())
             videos = [each for each in inside if is_video(each)]
-            found += [(each, each.relative_to(path)) for each in videos]
+            found += [(each, below(each, path)) for each in videos]
             if videos:
                 say_left_out(path, recursive=recursive)
         else:
@@ -42,7 +37,7 @@ def run(videos: Sequence[tuple[Path, Path]], folder: Path, overwrite: bool, work
         SomeFailed: if one could not be done, after all others are.
     """
     ends: dict[str, list[str]] = {}
-    for source, target in list(_targets(videos, folder)):
+    for source, target in list(targets(videos, folder)):
         if target.exists() and not overwrite:
             note(f"{target} exists already: skipped")
             ends.setdefault("skipped", []).append(str(source))
@@ -58,22 +53,15 @@ def run(videos: Sequence[tuple[Path, Path]], folder: Path, overwrite: bool, work
             note(said)
             end = "incomplete" if isinstance(error, Incomplete) else "failed"
         ends.setdefault(end, []).append(str(source))
-    say(f"{counted(len(videos), 'video')}: {', '.join(f'{len(names)} {end}' for end, names in ends.items())}")
-    for end in ("incomplete", "failed"):
-        for name in ends.get(end, ()):
-            say(f"  {end}: {name}")
-    if "failed" in ends:
-        raise SomeFailed(f"{len(ends['failed'])} of {counted(len(videos), 'video')} could not be done")
-    if "incomplete" in ends:
-        raise Incomplete(f"of {counted(len(videos), 'video')}, {len(ends['incomplete'])} not whole")
+    tell(ends)
 
 
-def _targets(videos: Sequence[tuple[Path, Path]], folder: Path) -> Iterator[tuple[Path, Path]]:
+def targets(videos: Sequence[tuple[Path, Path]], folder: Path) -> Iterator[tuple[Path, Path]]:
     """With the suffix of the input, where files of that can be written; no two with one name."""
     taken: set[Path] = set()
-    for source, below in videos:
-        kept = below.suffix.lower() in (*CONTAINERS, *ANIMATIONS)
-        target = folder / (below if kept else below.with_suffix(".mkv"))
+    for source, name in videos:
+        kept = name.suffix.lower() in (*CONTAINERS, *ANIMATIONS)
+        target = folder.joinpath(*(name if kept else name.with_suffix(".mkv")).parts)
         if target in taken:
             raise UserError(f"two of the inputs would become {target}: give them apart")
         taken.add(target)

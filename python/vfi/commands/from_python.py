@@ -15,10 +15,10 @@ from pathlib import Path
 from vfi import errors
 from vfi.commands import interpolate as command
 from vfi.commands import model_options, option_values
-from vfi.commands.batch import SomeFailed
 from vfi.commands.notebook import Frame, Result
 from vfi.commands.program import Heard, listening, sentence_of
 from vfi.commands.settings_file import SettingsParser
+from vfi.commands.work_done import SomeFailed
 from vfi.errors import Incomplete, UserError
 from vfi.models.interpolator import Interpolator
 from vfi.models.kept import placed

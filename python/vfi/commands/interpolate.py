@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfi.commands import chosen_model, model_options, option_values, video_arguments
+from vfi.commands.cluster import command as cluster
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
+from vfi.files.places import is_remote, place
 from vfi.video.av_common import STREAM
 from vfi.video.containers import ANIMATIONS, CONTAINERS, is_y4m
 from vfi.video.unreadable import check_file
@@ -37,24 +39,8 @@ _OF_VIDEO_INPUT = (
 )
 # What the pictures of a video do not depend on.
 _OTHER = (
-    *(
-        "run",
-        "config",
-        "save_config",
-        "progress",
-        "loaded",
-        "input",
-        "output",
-        "overwrite",
-        "quiet",
-        "json_progress",
-        "verbose",
-        "resume",
-        "recursive",
-        "dry_run",
-        "segment",
-    ),
-    *("no_audio", "audio", "tracks"),
+    *("run", "config", "save_config", "progress", "loaded", "input", "output", "overwrite", "quiet", "json_progress"),
+    *("verbose", "resume", "recursive", "dry_run", "segment", "ray", "ray_resources", "no_audio", "audio", "tracks"),
 )
 
 
@@ -72,10 +58,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of the command, which are the keywords of `vfi.interpolate`."""
     what = "two images; or one video: a file, - for standard input, images as a folder, frames_%%05d.png, 'f/*.png'"
-    parser.add_argument("input", nargs="+", type=Path, help=what)
+    parser.add_argument("input", nargs="+", type=place, help=what)
     videos = ", ".join([*CONTAINERS, *ANIMATIONS, ".y4m"])
     what = f"image, a name with %%d for several images, or video: {videos}; - for a pipe"
-    parser.add_argument("-o", "--output", type=Path, help=what)
+    parser.add_argument("-o", "--output", type=place, help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     chosen_model.add(parser, "auto", several=True)
     times = parser.add_argument_group("which frames")
@@ -93,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="video: the frames at these times (seconds or H:MM:SS), in order",
     )
     video_arguments.add(parser)
+    cluster.add(parser)
     parser.set_defaults(run=run, progress=None)
     chosen_model.add_options(parser)
 
@@ -101,6 +88,11 @@ def run(options: argparse.Namespace) -> None:
     from vfi.commands import batch
     from vfi.commands.inputs import images_among
 
+    if options.ray is not None:
+        cluster.run(options)
+        return
+    refuse(options, ("ray_resources",), "--ray")
+    refuse_remote(options.output)
     folder = options.output is not None and options.output.is_dir()
     if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):
         refuse(options, ("times", "input_fps", "start_number"), "a single video")
@@ -280,6 +272,11 @@ def _sound(options: argparse.Namespace) -> "Sound":
         return Sound(options.audio == "stretch", True, None, tracks)
     check_codec(options.audio)
     return Sound(not options.no_audio, False, options.audio, tracks)
+
+
+def refuse_remote(output: Path | None) -> None:
+    if output is not None and is_remote(output):
+        raise UserError(f"expected a file of this machine as output without --ray, got {output}")
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:

@@ -5,17 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import ModuleType
 from typing import Literal, TypeVar
 
 from vfi.errors import require
 
 T = TypeVar("T")
 # Or what is called after each item with how many are done, and how many there will be, if that is known.
+Total = int | None | Callable[[], int | None]  # how many there will be, now and later; None: not known
 Shown = Literal["auto", "json", "none"] | Callable[[int, int | None], object]
 _LINE, _JSON = 60.0, 0.5  # seconds from a line to the next
 
 
-def shown(items: Iterator[T], total: int | None, name: str, how: Shown) -> Iterator[T]:
+def shown(items: Iterator[T], total: Total, name: str, how: Shown) -> Iterator[T]:
     """The same items. On a terminal a bar is drawn; elsewhere a line a minute is written to stderr.
 
     "json": a line of JSON at least every half second, and one at the end, with `frames`, `total`, `per_second` and
@@ -27,20 +29,28 @@ def shown(items: Iterator[T], total: int | None, name: str, how: Shown) -> Itera
         return _told(items, total, how)
     in_notebook = "ipykernel" in sys.modules
     if how == "auto" and (in_notebook or sys.stderr.isatty()):
-        bar: Iterator[T] = iter(
-            require("tqdm.auto" if in_notebook else "tqdm").tqdm(items, total=total, unit="frame", desc=name)
-        )
-        return bar
+        return _drawn(items, total, name, require("tqdm.auto" if in_notebook else "tqdm"))
     return _lines(items, total, name, _JSON if how == "json" else _LINE, as_json=how == "json")
 
 
-def _told(items: Iterator[T], total: int | None, call: Callable[[int, int | None], object]) -> Iterator[T]:
+def _now(total: Total) -> int | None:
+    return total() if callable(total) else total
+
+
+def _drawn(items: Iterator[T], total: Total, name: str, tqdm: ModuleType) -> Iterator[T]:
+    bar = tqdm.tqdm(items, total=_now(total), unit="frame", desc=name)
+    for item in bar:
+        yield item
+        bar.total = _now(total)
+
+
+def _told(items: Iterator[T], total: Total, call: Callable[[int, int | None], object]) -> Iterator[T]:
     for count, item in enumerate(items, 1):
         yield item
-        call(count, total)
+        call(count, _now(total))
 
 
-def _lines(items: Iterator[T], total: int | None, name: str, every: float, *, as_json: bool) -> Iterator[T]:
+def _lines(items: Iterator[T], total: Total, name: str, every: float, *, as_json: bool) -> Iterator[T]:
     begun = last = time.monotonic()
     count = 0
     for item in items:
@@ -48,7 +58,7 @@ def _lines(items: Iterator[T], total: int | None, name: str, every: float, *, as
         count, now = count + 1, time.monotonic()
         if now - last >= every:
             last = now
-            _write(count, total, now - begun, name, as_json=as_json)
+            _write(count, _now(total), now - begun, name, as_json=as_json)
     if as_json:
         _write(count, count, time.monotonic() - begun, name, as_json=True)
 

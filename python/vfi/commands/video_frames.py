@@ -96,6 +96,11 @@ class Renderer:
             if self._goes_on(earlier.time):
                 yield from self._held(earlier, earlier.time, end)
 
+    @property
+    def all_counted(self) -> tuple[int, int, int]:
+        """Once all is rendered."""
+        return self.interpolated, self.repeated, self.cuts
+
     def go_on(self, segment: Segment, since: Fraction | None) -> None:
         """From where an earlier run has come to; None: to its end."""
         self.interpolated, self.repeated, self.cuts = segment.interpolated, segment.repeated, segment.cuts

@@ -23,13 +23,13 @@ from vfi.video.inputs import Reader
 from vfi.video.overlap import Behind
 from vfi.video.reader import TimedFrame
 from vfi.video.segment_writer import SegmentWriter
-from vfi.video.segments import Work, fingerprint, folder_of
+from vfi.video.segments import Unjoined, Work, fingerprint, folder_of
 from vfi.video.sound_tracks import Sound
 from vfi.video.writer import VideoWriter
 from vfi.video.y4m import PlainFile, Y4mWriter
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame, VideoStream
 
 NO_TIME = "none of the times lies within the video"
 # Packets of each sound track that show how it can be written, and seconds that are read for them at most.
@@ -56,7 +56,7 @@ def write_at_once(
 
     stop: ends the reading ahead, which nobody may do beside the writer's last reading of the sound.
     """
-    writer = VideoWriter(job.output, _picture(reader, plan), job.encoding)
+    writer = VideoWriter(job.output, picture_of(reader, plan), job.encoding)
     try:
         _carry_over(writer, job, reader, plan, reader.demuxer)
         _say(job, reader, plan, writer)
@@ -81,7 +81,7 @@ def write_at_once(
 
 def write_plainly(rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, file: PlainFile) -> int:
     """Writes the pictures alone, without compression."""
-    writer = Y4mWriter(file, _picture(reader, plan))
+    writer = Y4mWriter(file, picture_of(reader, plan))
     if lost := list(_lost_in_pipes(job, reader)):
         note(
             f"{', '.join(lost)} left out: {'pipes hold' if job.output == STREAM else 'YUV4MPEG2 holds'} pictures alone"
@@ -117,9 +117,11 @@ def write_in_segments(
         reader.demuxer.keep_sound(())  # it is read once more when the segments are joined
     joined: VideoWriter | None = None
     try:
-        _render(rendered, job, reader, plan, renderer, work)
-        joined = VideoWriter(job.output, _picture(reader, plan), job.encoding, replaces=replaces)
-        _join(joined, job, reader, plan, work)
+        render_segments(rendered, job, reader, plan, renderer, work)
+        if not work.segments:
+            raise UserError(NO_TIME)
+        joined = VideoWriter(job.output, picture_of(reader, plan), job.encoding, replaces=replaces)
+        join(joined, job, reader, plan, work.packets())
     finally:
         if joined is not None:
             joined.discard()
@@ -139,7 +141,7 @@ def own_of(rgb: np.ndarray, like: TimedFrame) -> "VideoFrame | None":
 
 def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> VideoWriter:
     """Tries how everything will be written, and says what will be changed or lost; returns the writer, closed."""
-    trial = VideoWriter(job.output, _picture(reader, plan), job.encoding)
+    trial = VideoWriter(job.output, picture_of(reader, plan), job.encoding)
     try:
         _carry_over(trial, job, reader, plan, reader.demuxer)
         _say(job, reader, plan, trial)
@@ -148,10 +150,12 @@ def say_what_travels(job: VideoJob, reader: Reader, plan: Plan) -> VideoWriter:
     return trial
 
 
-def _render(
-    rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Work
-) -> None:
-    """Each segment ends where a frame of the source begins that lies in the next one."""
+def render_segments(
+    rendered: Iterable[Rendered], job: VideoJob, reader: Reader, plan: Plan, renderer: Renderer, work: Unjoined,
+    end: int | None = None,
+) -> None:  # fmt: skip
+    """Each segment ends where a frame of the source begins that lies in the next one; those numbered from `end` on are
+    left to others."""
 
     def number() -> int:
         return math.floor((renderer.begins - plan.origin) * job.slow_motion / job.segment)
@@ -165,21 +169,24 @@ def _render(
                     behind.wait()
                     current.finish(renderer.counted, renderer.begins)
                     current = None
+                if current is None and end is not None and number() >= end:
+                    return
                 if current is None:
-                    current, of = SegmentWriter(job.output, _picture(reader, plan), job.encoding, work), number()
+                    current, of = SegmentWriter(job.output, picture_of(reader, plan), job.encoding, work), number()
                 behind.call(partial(current.write, rgb, (time - plan.origin) * job.slow_motion, own_of(rgb, like)))
             behind.wait()
         if current is not None:
-            current.finish((renderer.interpolated, renderer.repeated, renderer.cuts), None)
-        elif not work.segments:
-            raise UserError(NO_TIME)
+            current.finish(renderer.all_counted, None)
     finally:
         if current is not None:
             current.close()
 
 
-def _join(writer: VideoWriter, job: VideoJob, reader: Reader, plan: Plan, work: Work) -> None:
-    """Puts the segments together, as they are, with all that travels along."""
+def join(
+    writer: VideoWriter, job: VideoJob, reader: Reader, plan: Plan,
+    segments: "Iterable[tuple[Iterator[Packet[VideoStream]], int]]",
+) -> None:  # fmt: skip
+    """Puts segments, each with its number of frames, together, as they are, with all that travels along."""
     with ExitStack() as stack:
         if reader.demuxer is not None:
             demuxer = stack.enter_context(closing(Demuxer(job.source, sound=True)))
@@ -188,12 +195,12 @@ def _join(writer: VideoWriter, job: VideoJob, reader: Reader, plan: Plan, work: 
                 if not demuxer.next_packet():
                     break
             _carry_over(writer, job, reader, plan, demuxer)
-        for packets, frames in work.packets():
+        for packets, frames in segments:
             writer.join(packets, frames)
         writer.finish()
 
 
-def _picture(reader: Reader, plan: Plan) -> Picture:
+def picture_of(reader: Reader, plan: Plan) -> Picture:
     info, clock = reader.info, plan.clock
     return Picture(
         info.width, info.height, clock.rate, clock.tick, info.pixel_aspect, info.colour, clock.least, info.codec,

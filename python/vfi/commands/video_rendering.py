@@ -24,7 +24,7 @@ from vfi.video.segments import Work, check_left
 from vfi.video.sequence import SequenceReader, Stills, into_images, kind_of
 
 # Seconds of pictures before those that a resumed run begins with: what scene cuts are told by.
-_LOOKED_BACK = 2
+LOOKED_BACK = 2
 # A video with sound, numbered images, pictures for a pipe; or arrays for Python, in which case there is no output.
 Goal = Literal["file", "images", "pipe", "arrays"]
 
@@ -129,7 +129,7 @@ def _at_least_two(
 ) -> tuple[list[TimedFrame], Iterator[TimedFrame]]:
     """The first two frames asked for, and the rest; an error without two, for nothing lies between them then."""
     since = work.since if work is not None else None
-    frames = reader.frames(job.start, job.end, None if since is None else since - _LOOKED_BACK, next_too=True)
+    frames = reader.frames(job.start, job.end, None if since is None else since - LOOKED_BACK, next_too=True)
     frames = distinct.frames(frames) if job.dedup else frames
     head = list(islice(frames, 2))
     if len(head) < 2:

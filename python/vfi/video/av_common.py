@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfi.errors import UserError, require
+from vfi.files.places import RemoteFile
 from vfi.video.piped import Piped
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ def stay_within_the_file() -> None:
     _options["format_whitelist"] = ",".join(_OF_ONE_FILE)
 
 
-def open_input(source: Path | Piped, form: str | None = None) -> "InputContainer":
+def open_input(source: Path | Piped | RemoteFile, form: str | None = None) -> "InputContainer":
     """Opens a file for reading; what it refers to may be local files only. form: FFmpeg's name; None: by its content"""
     container: InputContainer = require("av").open(
-        source if isinstance(source, Piped) else url(source),
+        url(source) if isinstance(source, Path) else source,
         mode="r",
         format=form,
         buffer_size=1 << 16,  # of a pipe: how far FFmpeg can go back in it

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vfi.errors import UserError, require
+from vfi.files.places import RemoteFile, is_remote
 from vfi.video.av_common import STREAM, name_of, open_input, sentence
 from vfi.video.continuity import Continuity
 from vfi.video.holes import Holes
@@ -53,13 +54,14 @@ class Demuxer:
     def _open(self) -> None:
         av = require("av")
         self._piped = Piped() if self.path == STREAM else None
+        self._remote = RemoteFile(self.path) if is_remote(self.path) else None
         try:
-            self.container = open_input(self._piped or self.path)
+            self.container = open_input(self._piped or self._remote or self.path)
         except (av.FFmpegError, OSError) as error:
             if self.path.suffix.lower() not in _TRANSPORT:
                 raise not_opened(self.path, error, b"" if self._piped is None else self._piped.head) from error
             try:  # of fewer than ten packets FFmpeg does not see what they are
-                self.container = open_input(self.path, "mpegts")
+                self.container = open_input(self._remote or self.path, "mpegts")
             except (av.FFmpegError, OSError):
                 raise not_opened(self.path, error) from error
         if self.container.format.name in DRAWN:
@@ -97,6 +99,8 @@ class Demuxer:
 
     def close(self) -> None:
         self.container.close()
+        if self._remote is not None:
+            self._remote.close()
 
     @property
     def audio(self) -> "tuple[AudioStream, ...]":
@@ -182,9 +186,13 @@ class Demuxer:
                     if packet.size and packet.stream.index in self.sound:
                         self.sound[packet.stream.index].append((time, cast("Packet[AudioStream]", packet)))
                 yield packet
+            if self._remote is not None:
+                self._remote.check()
             if self.holes.last is None and self._is_beyond_reach():
                 self.failure = INDEX_BEHIND
         except (av.FFmpegError, OSError) as error:
+            if self._remote is not None:
+                self._remote.check()
             self.failure = INDEX_BEHIND if self._is_beyond_reach() else sentence(error)
         except IndexError:
             return  # PyAV, at the end of a file in which a stream appeared that was not there when it was opened

@@ -69,7 +69,8 @@ class FrameTimes:
     def following(self, stamp: Fraction | None) -> Fraction:
         """The time of the next frame, which the file shows at `stamp`."""
         if self._last is None:
-            self._last = Fraction(0) if stamp is None else stamp + self._shift
+            # Of a file that was searched it is not the first one: it is where it would be had all before been read.
+            self._last = self._at_the_rate(Fraction(0), Fraction(0) if stamp is None else stamp + self._shift, 0)
         elif stamp is None:
             self.repaired["without a time"] += 1
             self._last += self._step
@@ -78,10 +79,7 @@ class FrameTimes:
         return self._last
 
     def _after(self, last: Fraction, stamp: Fraction) -> Fraction:
-        time = stamp + self._shift
-        steps = max(1, round((time - last) / self._step))
-        if abs(last + steps * self._step - time) <= self._tick:
-            time = last + steps * self._step
+        time = self._at_the_rate(last, stamp + self._shift, 1)
         if time > last:
             self._behind = 0
             return time
@@ -91,6 +89,11 @@ class FrameTimes:
             return last + self._step / Fraction(2**self._behind)
         self._shift = last + self._step - stamp
         return last + self._step
+
+    def _at_the_rate(self, last: Fraction, time: Fraction, least: int) -> Fraction:
+        """A time that is meant: so many frames after `last`, if it is near that."""
+        meant = last + max(least, round((time - last) / self._step)) * self._step
+        return meant if abs(meant - time) <= self._tick else time
 
 
 def rounded_to(stamps: Sequence[Fraction | None], clock: Fraction) -> Fraction:

@@ -80,7 +80,7 @@ class Holes:
         if self._container == "mxf":
             return True  # all frames last equally long
         broken = _BROKEN.get(self._container)
-        if broken is not None and isinstance(self._source, Path):
+        if broken is not None and not isinstance(self._source, Piped):
             known = [mark.place for mark in places if mark.place is not None]
             head = _CHUNK if self._container == "avi" else 0  # whose packets are told without it
             return len(known) > 1 and broken(_part(self._source, min(known) - head, max(known) - head))

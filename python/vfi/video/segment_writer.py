@@ -11,7 +11,7 @@ import numpy as np
 from vfi.files.atomic import cannot_write
 from vfi.video.encoder import Encoder, Picture
 from vfi.video.encodings import Encoding
-from vfi.video.segments import Work, write_packets
+from vfi.video.segments import Unjoined, write_packets
 from vfi.video.writer import close_unfinished, open_output, writing
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class SegmentWriter:
     """Frames go to a file of the work; `finish` enters it into the journal, `close` ends it in any case."""
 
-    def __init__(self, path: Path, picture: Picture, encoding: Encoding, work: Work) -> None:
+    def __init__(self, path: Path, picture: Picture, encoding: Encoding, work: Unjoined) -> None:
         self.path, self._work = path, work
         self._frames = work.segments[-1].frames if work.segments else 0
         self._target = work.new_file()

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files import json_lines
@@ -41,6 +41,18 @@ class Segment:
     repeated: int
     cuts: int
     until: str | None
+
+
+class Unjoined(Protocol):
+    """Where a writer of segments puts them, and those that are there."""
+
+    segments: list[Segment]
+
+    def new_file(self) -> Path:
+        """For the packets of the next segment."""
+
+    def add(self, file: Path, frames: int, counts: tuple[int, int, int], until: Fraction | None) -> None:
+        """A segment is finished; the numbers are as `Segment` has them."""
 
 
 class Work:
@@ -119,11 +131,11 @@ class Work:
             before = segment.frames
 
 
-def folder_of(path: Path) -> Path:
+def folder_of(path: Path, what: str = "work") -> Path:
     """Where the work of this output is kept; of a name that leaves no room for more, its digest."""
-    name = f".{path.name}.work"
+    name = f".{path.name}.{what}"
     if len(name.encode(errors="surrogateescape")) > _LONGEST:
-        name = f".{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:16]}.work"
+        name = f".{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:16]}.{what}"
     return path.with_name(name)
 
 
@@ -216,8 +228,8 @@ def fingerprint(path: Path | Sequence[Path]) -> str:
     several files, or a folder, of names and sizes."""
     digest = hashlib.sha256()
     try:
-        if not isinstance(path, Path) or path.is_dir():
-            for each in sorted(path.rglob("*")) if isinstance(path, Path) else path:
+        if isinstance(path, Sequence) or path.is_dir():
+            for each in path if isinstance(path, Sequence) else sorted(path.rglob("*")):
                 digest.update(f"{each.name} {each.stat().st_size}\n".encode(errors="surrogateescape"))
             return digest.hexdigest()
         size = path.stat().st_size

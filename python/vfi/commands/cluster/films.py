@@ -1,0 +1,249 @@
+"""What the driver does: hands out the work on videos, and tells how each has ended."""
+
+import argparse
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+
+from vfi.commands import progress
+from vfi.commands.cluster import nodes, work
+from vfi.commands.cluster.parts import Record
+from vfi.commands.program import has_written, listening, note, say, sentence_of
+from vfi.commands.video_plan import VideoJob
+from vfi.commands.work_done import SomeFailed, tell
+from vfi.commands.written import Written
+from vfi.errors import Incomplete, UserError
+from vfi.files.places import StorageTrouble, is_remote
+from vfi.video.av_common import counted, name_of
+
+LOOKED = 10.0  # seconds from one look at how large the cluster is to the next
+WAITING = 0.5  # seconds in which Ray tells what has been done
+AHEAD = 2  # tasks handed out for each that the cluster holds at once
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of a task: what it made, or the sentence that ended it; and its notes."""
+
+    value: object = None
+    failed: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def answered(function: Callable[[object], object], given: object) -> Answer:
+    """On a node. What a person can do something about is an answer; what may do at another time is raised, for Ray."""
+    import torch
+    from ray import get_runtime_context
+
+    taken = get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(max(1, round(taken.get("CPU", 1))))
+    with listening() as heard:
+        try:
+            value = function(given)
+        except StorageTrouble:
+            raise
+        except Exception as error:
+            said = sentence_of(error)
+            if said is None:
+                raise
+            return Answer(failed=said, notes=tuple(heard.notes))
+    return Answer(value, notes=tuple(heard.notes))
+
+
+@dataclass
+class Going:
+    """A film that has been begun: the parts it waits for."""
+
+    planned: work.Planned
+    waiting: set[int] = field(default_factory=set)
+    again: bool = False
+
+
+@dataclass
+class Films:
+    """The films of a run, in the order in which they are begun."""
+
+    cluster: nodes.Cluster
+    films: Sequence[work.Film]
+    ends: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        task = self.cluster.task(answered, StorageTrouble)
+        self._submit: Callable[..., object] = task
+        self._left = deque(range(len(self.films)))
+        self._todo: deque[tuple[str, int, object]] = deque()
+        self._running: dict[object, tuple[str, int, object]] = {}
+        self._going: dict[int, Going] = {}
+        self._most, self._looked = 0, -LOOKED
+        self.expected: int | None = 0
+
+    def frames(self) -> Iterator[None]:
+        """Works, and gives something for each frame that is done."""
+        try:
+            while self._left or self._todo or self._running:
+                self._hand_out()
+                ready, _ = self.cluster.ray.wait(list(self._running), num_returns=len(self._running), timeout=WAITING)
+                for each in ready:
+                    for _ in range(self._take(each)):
+                        yield None
+        finally:
+            nodes.ended(self.cluster.ray, list(self._running))
+
+    def _hand_out(self) -> None:
+        if monotonic() - self._looked > LOOKED:
+            self._most, self._looked = AHEAD * max(1, self.cluster.slots()), monotonic()
+        while len(self._running) < self._most and (self._todo or self._left):
+            if not self._todo:
+                number = self._left.popleft()
+                self._todo.append(("plan", number, self.films[number]))
+            what, number, given = self._todo.popleft()
+            self._running[self._submit(_WORK[what], given)] = what, number, given
+
+    def _take(self, task: object) -> int:
+        """What a task has answered; returns how many frames it has made."""
+        what, number, given = self._running.pop(task)
+        try:
+            answer = self.cluster.ray.get(task)
+        except Exception as error:
+            self._fail(number, self._said(error))
+            return 0
+        assert isinstance(answer, Answer)
+        for text in answer.notes:
+            note(text)
+        if answer.failed is not None:
+            self._fail(number, answer.failed)
+            return 0
+        if number not in self._going and what != "plan":
+            return 0  # it has failed meanwhile
+        return {"plan": self._planned, "part": self._part, "join": self._joined, "whole": self._whole}[what](
+            number, given, answer.value
+        )
+
+    def _planned(self, number: int, _: object, planned: object) -> int:
+        assert isinstance(planned, work.Planned)
+        going = self._going[number] = Going(planned)
+        self.expected = None if planned.expected is None or self.expected is None else self.expected + planned.expected
+        if planned.parts is None:
+            self._todo.appendleft(("whole", number, planned.film))
+            return 0
+        known = dict(planned.done)
+        going.waiting = set(range(planned.parts)) - known.keys()
+        self._todo.extend(("part", number, work.Task(planned, part)) for part in sorted(going.waiting))
+        self._join_if_whole(number)
+        return sum(known.values())
+
+    def _part(self, number: int, task: object, record: object) -> int:
+        assert isinstance(task, work.Task) and isinstance(record, Record)
+        self._going[number].waiting.discard(task.number)
+        self._join_if_whole(number)
+        return record.frames
+
+    def _join_if_whole(self, number: int) -> None:
+        """Before the parts of films that were begun later."""
+        if not self._going[number].waiting:
+            self._todo.appendleft(("join", number, self._going[number].planned))
+
+    def _joined(self, number: int, _: object, result: object) -> int:
+        going = self._going[number]
+        if isinstance(result, work.Torn):
+            if going.again:
+                self._fail(number, "its parts do not meet, though they were read from the beginning")
+                return 0
+            name = name_of(self.films[number].job.source)
+            note(f"the clock of {name} goes on otherwise where it is searched: read from its beginning")
+            going.again, going.waiting = True, {result.first}
+            self._todo.appendleft(("part", number, work.Task(going.planned, result.first, sought=False)))
+            return 0
+        self._done(number, *_pair(result))
+        return 0
+
+    def _whole(self, number: int, _: object, result: object) -> int:
+        written, missing = _pair(result)
+        self._done(number, written, missing)
+        return sum(each.frames for each in _several(written))
+
+    def _done(self, number: int, written: object, missing: object) -> None:
+        source, output = self.films[number].job.source, self.films[number].job.output
+        for each in _several(written):
+            made = f"{each.interpolated} interpolated, {each.repeated} repeated; {counted(each.cuts, 'scene cut')}"
+            say(f"wrote {output}: {counted(each.frames, 'frame')} ({made}), from {name_of(source)}")
+            has_written(replace(each, paths=(output,)))
+        if missing:
+            note(str(missing))
+        self._end(number, "incomplete" if missing else "done")
+
+    def _fail(self, number: int, sentence: str) -> None:
+        if any(str(self.films[number].job.source) in names for names in self.ends.values()):
+            return
+        note(f"{name_of(self.films[number].job.source)}: {sentence}")
+        self._todo = deque(each for each in self._todo if each[1] != number)
+        self._end(number, "failed")
+
+    def _end(self, number: int, how: str) -> None:
+        self._going.pop(number, None)
+        self.ends.setdefault(how, []).append(str(self.films[number].job.source))
+
+    def _said(self, error: Exception) -> str:
+        cause = getattr(error, "cause", None) or error
+        said = sentence_of(cause) if isinstance(cause, UserError) else nodes.first_line(error)
+        return f"{said or nodes.first_line(error)}; what is finished is kept: add --resume to go on"
+
+
+_WORK = {"plan": work.plan, "part": work.render, "join": work.join, "whole": work.at_once}
+
+
+def _pair(value: object) -> tuple[object, object]:
+    assert isinstance(value, tuple)
+    return value[0], value[1]
+
+
+def _several(written: object) -> list[Written]:
+    return written if isinstance(written, list) else [written]  # type: ignore[list-item]
+
+
+def run(films: Sequence[work.Film], options: argparse.Namespace, skipped: Sequence[str] = ()) -> None:
+    """Makes all of them; then says how each has ended.
+
+    Raises:
+        UserError: as `vfi.commands.batch.run`.
+    """
+    with nodes.connected(options.ray, options.ray_resources) as cluster:
+        nodes.check(cluster, *_needed(films, options))
+        threads = max(1, round(cluster.resources.get("CPU", 1)))
+        films = [replace(film, job=with_threads(film.job, threads)) for film in films]
+        going = Films(cluster, films, {"skipped": list(skipped)} if skipped else {})
+        shown = films[0].job.output.name if len(films) == 1 else counted(len(films), "video")
+        for _ in progress.shown(going.frames(), lambda: going.expected, shown, films[0].job.progress):
+            pass
+    if len(films) == 1 and not skipped:
+        _of_one(going.ends)
+    else:
+        tell(going.ends)
+
+
+def with_threads(job: VideoJob, threads: int) -> VideoJob:
+    """With that many for the encoder unless it was told: what some make depends on it, and nodes differ."""
+    told = dict(job.encoding.options)
+    if "threads" in told or job.images:
+        return job
+    options = (*job.encoding.options, ("threads", str(threads)))
+    return replace(job, encoding=replace(job.encoding, options=options),
+                   settings=(*job.settings, ("threads", str(threads))))  # fmt: skip
+
+
+def _of_one(ends: dict[str, list[str]]) -> None:
+    if "failed" in ends:
+        raise SomeFailed("it could not be done, as said above")
+    if "incomplete" in ends:
+        raise Incomplete("it is not whole, as said above")
+
+
+def _needed(films: Sequence[work.Film], options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Files and folders of this machine that all nodes must have; of many films those of one, as they lie together."""
+    given = [str(value) for name, value in vars(options).items() if name not in ("input", "output", "model", "ray")
+             and isinstance(value, (str, Path)) and str(value) and Path(value).exists()]  # fmt: skip
+    job = films[0].job
+    given += [] if is_remote(job.source) or job.images else [str(job.source)]
+    return given, [] if is_remote(job.output) else [str(job.output.parent)]

@@ -1,0 +1,194 @@
+"""Finding a cluster of Ray, and comparing its nodes before anything begins."""
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from vfi.commands.program import note
+from vfi.errors import UserError, require
+
+CONNECTING = 10.0  # seconds in which a cluster must answer
+ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
+USUAL_CPUS = 4
+MOST_RUNS = 3  # of a task, whatever happens to it
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """ray: the module. resources: what a task takes, as Ray has it."""
+
+    ray: ModuleType
+    resources: Mapping[str, float]
+
+    def slots(self) -> int:
+        """How many tasks the cluster holds at once, as it is now."""
+        return sum(_fitting(node["Resources"], self.resources) for node in self.nodes())
+
+    def nodes(self) -> list[dict[str, dict[str, float]]]:
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def task(self, function: Callable[..., object], *again: type[Exception]) -> Callable[..., object]:
+        """What runs it on a node, and once more, MOST_RUNS in all, if the node dies or it raises one of `again`."""
+        amounts = dict(self.resources)
+        named = {"num_cpus": amounts.pop("CPU", 0), "num_gpus": amounts.pop("GPU", 0), "resources": amounts}
+        remote = self.ray.remote(max_retries=MOST_RUNS - 1, retry_exceptions=list(again) or False, **named)(function)
+        return remote.remote  # type: ignore[no-any-return]
+
+
+def resources(text: str) -> dict[str, float]:
+    """Of an option: CPU=4,GPU=1 and others that the cluster has by name."""
+    result: dict[str, float] = {}
+    for word in text.split(","):
+        name, equals, amount = word.partition("=")
+        try:
+            value = float(amount)
+        except ValueError:
+            value = 0.0
+        if not name or not equals or value <= 0:
+            raise argparse.ArgumentTypeError(f"expected NAME=AMOUNT such as CPU=4 or CPU=2,GPU=1, got {text!r}")
+        result[name.upper() if name.upper() in ("CPU", "GPU") else name] = value
+    return result
+
+
+def _fitting(has: Mapping[str, float], needed: Mapping[str, float]) -> int:
+    return int(min((has.get(name, 0.0) // amount for name, amount in needed.items()), default=0))
+
+
+@contextmanager
+def connected(address: str, asked: Mapping[str, float] | None) -> Iterator[Cluster]:
+    """Within it the cluster is used. asked: see `Cluster`; None: a GPU where there is one, else some CPUs.
+
+    Raises:
+        UserError: if there is no cluster, one of another version, or none that has what is asked for.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = require("ray", "ray")
+    _check_address(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except ConnectionError as error:
+        raise UserError(f"no cluster of Ray {_where(address)}; `ray start --head` begins one") from error
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"cannot use the cluster of Ray {_where(address)}: {first_line(error)}") from error
+    try:
+        cluster = Cluster(ray, dict(asked) if asked else _usual(ray.nodes()))
+        if cluster.slots() == 0:
+            wanted = ", ".join(f"{name} {amount:g}" for name, amount in cluster.resources.items())
+            raise UserError(f"no node of the cluster has {wanted}, which each task asks for: see --ray-resources")
+        yield cluster
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ray waits for minutes for one that does not answer."""
+    if Path(address).exists():
+        raise UserError(f"expected the address of a cluster behind --ray, got the file {address}: give --ray last")
+    if address.startswith("ray://"):
+        raise UserError("expected the address of the cluster's head, such as 10.0.0.1:6379, not one of a Ray client")
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECTING).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"no cluster of Ray {_where(address)}: {error}") from error
+
+
+def _where(address: str) -> str:
+    return "is running here" if address == "auto" else f"at {address}"
+
+
+def first_line(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
+
+
+def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
+    """Of nodes with GPUs one each and what there is of CPUs beside it, at most USUAL_CPUS; else such CPUs."""
+    having = [node["Resources"] for node in nodes if node["Alive"]]
+    gpus = [each for each in having if each.get("GPU")]
+    if gpus:
+        return {"GPU": 1.0, "CPU": max(1.0, min(USUAL_CPUS, *(each.get("CPU", 0) // each["GPU"] for each in gpus)))}
+    cpus = [each["CPU"] for each in having if each.get("CPU")]
+    return {"CPU": float(min(USUAL_CPUS, *cpus)) if cpus else 1.0}
+
+
+def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
+    """Compares what nodes have with what is here: this package, torch, and files of these names.
+
+    Raises:
+        UserError: of the first node that differs.
+    """
+
+    def facts(names: list[str], needed: list[str]) -> dict[str, object]:  # goes along by value: a node may lack vfi
+        import os
+
+        try:
+            import torch
+
+            import vfi_kernels
+            from vfi.video.segments import fingerprint
+            from vfi_kernels import backends
+        except ImportError as error:
+            return {"error": str(error)}
+        from pathlib import Path
+
+        return {
+            "vfi-kernels": vfi_kernels.__version__,
+            "torch": torch.__version__.partition("+")[0],
+            "level": backends.cpu_level(),
+            "files": {name: fingerprint(Path(name)) if Path(name).exists() else None for name in names},
+            "folders": {name: os.path.isdir(name) for name in needed},
+        }
+
+    here = facts(files, folders)
+    ray = cluster.ray
+    by_node = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy
+    asked = {}
+    for node in cluster.nodes():
+        if _fitting(node["Resources"], cluster.resources):
+            to = by_node(node_id=node["NodeID"], soft=False)
+            name = f"node {node['NodeManagerAddress']} ({str(node['NodeID'])[:8]})"
+            asked[ray.remote(num_cpus=0, scheduling_strategy=to)(facts).remote(files, folders)] = name
+    levels = set()
+    for answer, name in asked.items():
+        try:
+            there = ray.get(answer, timeout=ANSWERING)
+        except Exception as error:
+            raise UserError(f"{name} does not answer: {first_line(error)}") from error
+        _compare(name, here, there)
+        levels.add(there["level"])
+    if len(levels) > 1:
+        note(f"nodes have CPUs of other kinds ({', '.join(sorted(levels))}): frames may differ in their last bit")
+
+
+def _compare(name: str, here: Mapping[str, object], there: Mapping[str, object]) -> None:
+    if "error" in there:
+        raise UserError(f"{name} has no vfi-kernels that works: {there['error']}")
+    for what in ("vfi-kernels", "torch"):
+        if there[what] != here[what]:
+            raise UserError(f"{name} has {what} {there[what]}, here it is {here[what]}: give all the same")
+    mine, its = here["files"], there["files"]
+    assert isinstance(mine, dict) and isinstance(its, dict)
+    for file, mark in its.items():
+        if mark is None:
+            raise UserError(f"{name} has no {file}: put it there, or give an address that all nodes reach")
+        if mark != mine[file]:
+            raise UserError(f"{file} is another file on {name} than here")
+    its = there["folders"]
+    assert isinstance(its, dict)
+    for folder, is_there in its.items():
+        if not is_there:
+            raise UserError(f"{name} has no folder {folder}: share it, or give an address that all nodes reach")
+
+
+def ended(ray: ModuleType, tasks: list[object]) -> None:
+    """Ends what is at work, for nobody waits for it."""
+    for task in tasks:
+        with suppress(Exception):
+            ray.cancel(task, force=True)

@@ -1,0 +1,183 @@
+"""What is finished of one output, in a folder beside it, wherever that is, so that runs can go on with it.
+
+`begun.json` says what the work is of. Each part is a file of packets for each of its segments, then a record in JSON:
+a part is there when its record is.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from vfi.errors import ArgumentError, UserError
+from vfi.files.places import is_remote, make_folder, put, stored
+from vfi.video.segments import Segment, folder_of, read_packets
+
+if TYPE_CHECKING:
+    from av import Packet, VideoStream
+
+_BEGUN = "begun.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished part.
+
+    first, end: the numbers of its segments, the last one not counted; None: to the end of the source. files: with
+    packets, and how many frames each holds. begins, until: the times of the source's frames with which its pictures
+    begin, and with which the next part's do; None: there are none. counts: interpolated, repeated, scene cuts. source:
+    frames that were read for it. notes, missing: what there is to say of the source.
+    """
+
+    first: int
+    end: int | None
+    files: tuple[tuple[str, int], ...] = ()
+    begins: str | None = None
+    until: str | None = None
+    counts: tuple[int, int, int] = (0, 0, 0)
+    source: int = 0
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        return sum(count for _, count in self.files)
+
+
+class Parts:
+    """Of the output `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, folder_of(path, "parts")
+
+    def begin(self, what: Mapping[str, str], *, resume: bool, anew: bool) -> dict[str, str]:
+        """What the work is of: as it was begun, or is from now on.
+
+        Raises:
+            UserError: if there is work of another video or of other options, or any that is neither to be used nor to
+                be thrown away.
+        """
+        known = self._read(_BEGUN)
+        if known is not None and not resume:
+            if not anew:
+                raise ArgumentError(
+                    f"an earlier run left finished parts of {self.path.name} in {self.folder}: add `resume` to go on "
+                    "with them, or `overwrite` to begin anew"
+                )
+            self.remove()
+            known = None
+        if known is None:
+            self._write(_BEGUN, dict(what))
+            return dict(what)
+        other = sorted(name for name in what if known.get(name) != what[name])
+        if other:
+            raise ArgumentError(
+                f"the work in {self.folder} is of another run, which differs in {', '.join(other)}: "
+                "give the same ones, or leave out `resume` and add `overwrite` to begin anew"
+            )
+        return {name: str(value) for name, value in known.items()}
+
+    def keep(self, what: Mapping[str, str]) -> None:
+        """What else has been settled of the work."""
+        self._write(_BEGUN, what)
+
+    def records(self) -> dict[int, Record]:
+        """Those that are there, by the number of their first segment."""
+        with stored(self.folder):
+            there = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+        found = {}
+        for name in there:
+            if name.endswith(".json") and name != _BEGUN and not name.startswith("."):
+                record = self._record(name)
+                found[record.first] = record
+        return found
+
+    def _record(self, name: str) -> Record:
+        try:
+            known = self._read(name) or {}
+            files = tuple((str(file), int(count)) for file, count in known.pop("files"))  # type: ignore[attr-defined]
+            record = Record(files=files, **{key: _plain(value) for key, value in known.items()})  # type: ignore[arg-type]
+            Fraction(record.begins or 0), Fraction(record.until or 0)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.folder / name} is damaged: {error}") from error
+        if any(Path(file).name != file for file, _ in files):
+            raise UserError(f"{self.folder / name} is damaged: it names files of another folder")
+        return record
+
+    def add(self, record: Record, folder: Path) -> None:
+        """A part is finished: its files are in a folder of this machine."""
+        for file, _ in record.files:
+            put(folder / file, self.folder / file)
+        self._write(f"{record.first:06}.json", asdict(record))
+
+    def drop(self, first: int) -> None:
+        """The parts from this number of a segment on."""
+        for number in self.records():
+            if number >= first:
+                with stored(self.folder):
+                    (self.folder / f"{number:06}.json").unlink()
+
+    def packets(self, record: Record) -> "Iterator[tuple[Iterator[Packet[VideoStream]], int]]":
+        """Of each of its segments, with how many frames it holds."""
+        for file, frames in record.files:
+            yield read_packets(self.folder / file), frames
+
+    def remove(self) -> None:
+        if not is_remote(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        with stored(self.folder), suppress(FileNotFoundError):
+            self.folder.fs.rm(self.folder.path, recursive=True)  # type: ignore[attr-defined]
+
+    def _read(self, name: str) -> dict[str, object] | None:
+        path = self.folder / name
+        with stored(path):
+            try:
+                text = path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return None
+        try:
+            known = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+        if not isinstance(known, dict):
+            raise UserError(f"{path} is damaged: expected names and values")
+        return known
+
+    def _write(self, name: str, value: Mapping[str, object]) -> None:
+        with TemporaryDirectory() as temporary, stored(self.folder):
+            make_folder(self.folder)
+            local = Path(temporary) / name
+            local.write_text(json.dumps(value), encoding="utf-8")
+            put(local, self.folder / name)
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@dataclass
+class Unsaved:
+    """Segments of a part that is being made, in a folder of this machine: what a writer of segments asks for."""
+
+    folder: Path
+    first: int
+    segments: list[Segment] = field(default_factory=list)
+
+    def new_file(self) -> Path:
+        """For the packets of the next segment."""
+        return self.folder / f"{self.first:06}.{len(self.segments)}.packets"
+
+    def add(self, file: Path, frames: int, counts: tuple[int, int, int], until: Fraction | None) -> None:
+        """A segment is finished."""
+        self.segments.append(Segment(file.name, frames, *counts, None if until is None else str(until)))
+
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """With the frames of each."""
+        ends = [0, *(segment.frames for segment in self.segments)]
+        return tuple((segment.file, segment.frames - before) for segment, before in zip(self.segments, ends))

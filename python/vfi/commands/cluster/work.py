@@ -1,0 +1,290 @@
+"""What a node does for a video: plan it, render a part of it, join the parts. Nothing here knows of Ray."""
+
+import argparse
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vfi.commands import chosen_model, interpolate_video, video_output
+from vfi.commands.cluster.parts import Parts, Record, Unsaved
+from vfi.commands.program import Heard, listening, note
+from vfi.commands.video_frames import Rendered, Renderer
+from vfi.commands.video_plan import Plan, VideoJob, check_cuts, output_seconds, plan_for
+from vfi.commands.video_rendering import LOOKED_BACK, goal_of, opened_for
+from vfi.commands.workers import Workers
+from vfi.commands.written import Written
+from vfi.errors import Incomplete, UserError
+from vfi.files.places import is_remote, put
+from vfi.models.interpolator import Interpolator
+from vfi.models.on_engine import OnEngine
+from vfi.video.av_common import name_of
+from vfi.video.duplicates import Distinct
+from vfi.video.overlap import Ahead
+from vfi.video.reader import TimedFrame, VideoReader
+from vfi.video.segments import fingerprint
+from vfi.video.writer import VideoWriter
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video that is to be made, and the options of the command."""
+
+    job: VideoJob
+    options: argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is settled of a film before its first frame.
+
+    parts: each is one segment, the last all that follow; None: it is made at once. expected: about how many frames;
+    None: the source does not tell. done: the parts that an earlier run has left, with their frames.
+    """
+
+    film: Film
+    plan: Plan | None = None
+    parts: int | None = None
+    expected: int | None = None
+    done: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part of a film. sought: the source is searched for where it begins; else it is read from its beginning."""
+
+    planned: Planned
+    number: int
+    sought: bool = True
+
+    @property
+    def end(self) -> int | None:
+        """The number of the segment that follows; None: all are its own."""
+        is_last = not self.sought or self.number + 1 == self.planned.parts
+        return None if is_last else self.number + 1
+
+
+@dataclass(frozen=True)
+class Torn:
+    """Parts that do not meet: where the source was searched, times were not those of reading it whole. first: the part
+    from which on it is to be read from the beginning."""
+
+    first: int
+
+
+def models_of(options: argparse.Namespace) -> Sequence[tuple[Interpolator, str]]:
+    """The model, loaded once in this process for the same options."""
+    key = repr(sorted((name, str(value)) for name, value in vars(options).items() if name not in ("input", "output")))
+    if key not in _models:
+        _models.clear()
+        _models[key] = chosen_model.load_each(options)
+    return _models[key]
+
+
+_models: dict[str, Sequence[tuple[Interpolator, str]]] = {}
+
+
+def plan(film: Film) -> Planned:
+    """Opens the source, settles what will be rendered, and tries how all of it is written; wrong requests end here."""
+    job = film.job
+    if goal_of(job) != "file":
+        return Planned(film)
+    with closing(opened_for(job, "file")) as reader:
+        seconds = output_seconds(job, reader.info)
+        parts = Parts(job.output)
+        if not isinstance(reader, VideoReader) or not video_output.in_segments(replace(job, resume=False), seconds):
+            return Planned(film)
+        head = list(islice(reader.frames(job.start, job.end, next_too=True), 2))
+        if len(head) < 2:
+            return Planned(film)
+        settled = plan_for(job, reader, head[0].time, False)
+        check_cuts(job, reader.info)
+        for loss in reader.info.losses:
+            note(f"of {name_of(job.source)}, {loss}")
+        with locally(job) as local:
+            video_output.say_what_travels(local, reader, settled)
+        what = {"input": fingerprint(job.source), **dict(job.settings), "segment": str(job.segment)}
+        known = parts.begin(what, resume=job.resume, anew=job.overwrite)
+        film = with_engine(film, (reader.info.height, reader.info.width), known.get("as on"))
+        parts.keep(known | {"as on": f"{film.options.engine} {film.options.precision}"})
+        count = 1 if seconds is None else max(1, math.ceil(seconds / job.segment))
+        expected = None if seconds is None else round(seconds * settled.clock.rate)
+        done = tuple(sorted((first, record.frames) for first, record in parts.records().items()))
+        return Planned(film, settled, count, expected, done)
+
+
+def with_engine(film: Film, size: tuple[int, int], known: str | None) -> Film:
+    """The engine and the precision are chosen here, once, not by each node: as an earlier run has chosen."""
+    options = argparse.Namespace(**vars(film.options))
+    if known is None:
+        ((model, _),) = models_of(options)
+        if isinstance(model, OnEngine):
+            chosen = model.plan_for(size)
+            options.engine, options.precision = chosen.engine, chosen.precision
+    else:
+        engine, precision = known.split()
+        options.engine, options.precision = (None if each == "None" else each for each in (engine, precision))
+    return replace(film, options=options)
+
+
+def at_once(film: Film) -> tuple[list[Written], str]:
+    """The whole film, as on one machine; and what of the source is missing."""
+    missing = ""
+    with locally(film.job) as local, listening_here() as heard:
+        try:
+            interpolate_video.run(replace(local, progress="none"), models_of(film.options))
+        except Incomplete as error:
+            missing = str(error)
+        if is_remote(film.job.output):
+            put(local.output, film.job.output)
+    return heard.written, missing
+
+
+@contextmanager
+def listening_here() -> Iterator[Heard]:
+    """What is written is heard here, notes by who listens outside."""
+    with listening() as heard:
+        yield heard
+    for text in heard.notes:
+        note(text)
+
+
+def render(task: Task) -> Record:
+    """A part, which is kept beside the output then."""
+    film = task.planned.film
+    job, settled = film.job, task.planned.plan
+    assert settled is not None
+    parts = Parts(job.output)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        reader = stack.enter_context(closing(opened_for(job, "file")))
+        assert isinstance(reader, VideoReader)
+        workers = stack.enter_context(closing(Workers(models_of(film.options))))
+        since = None if task.number == 0 else settled.origin + task.number * job.segment / job.slow_motion
+        renderer = Renderer(
+            workers, settled.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=settled.lead, since=since
+        )
+        until = None if task.end is None else settled.origin + task.end * job.segment / job.slow_motion
+        seen = Seen(since, until)
+        distinct = Distinct()
+        frames = seen.counted(frames_from(reader, job, since, sought=task.sought))
+        ahead = stack.enter_context(closing(Ahead(distinct.frames(frames) if job.dedup else frames)))
+        unsaved = Unsaved(folder, task.number)
+        rendered = seen.noted(renderer.render(ahead), renderer)
+        video_output.render_segments(
+            rendered, replace(job, output=Path(job.output.name)), reader, settled, renderer, unsaved, task.end
+        )
+        counts = renderer.counted if seen.until is not None else renderer.all_counted
+        missing = reader.missing(whole=seen.until is None and job.end is None)
+        record = Record(
+            task.number, task.end, unsaved.files(), seen.begins, seen.until, counts, seen.frames,
+            tuple(reader.repairs()), tuple(missing),
+        )  # fmt: skip
+        parts.add(record, folder)
+    return record
+
+
+def frames_from(reader: VideoReader, job: VideoJob, since: Fraction | None, *, sought: bool) -> Iterator[TimedFrame]:
+    """Those asked for, from some before `since` on, by which scene cuts are told."""
+    looked = None if since is None else since - LOOKED_BACK
+    if looked is None or not sought or looked <= (job.start or 0):
+        return reader.frames(job.start, job.end, looked, next_too=True)
+    return reader.frames(looked, job.end, next_too=True)
+
+
+class Seen:
+    """What a part saw of the source: see `Record`. since, until: the times between which its pictures begin."""
+
+    def __init__(self, since: Fraction | None, until: Fraction | None) -> None:
+        self._since, self._until = since, until
+        self.frames = 0
+        self.begins: str | None = None
+        self.until: str | None = None
+
+    def counted(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+        """The same frames."""
+        for frame in frames:
+            after, before = self._since is None or frame.time >= self._since, self._until is None
+            self.frames += after and (before or frame.time < (self._until or 0))
+            yield frame
+
+    def noted(self, rendered: Iterator[Rendered], renderer: Renderer) -> Iterator[Rendered]:
+        """The same pictures; the first one of the next part is seen as well."""
+        for each in rendered:
+            begins = renderer.begins
+            if self._until is not None and begins >= self._until:
+                self.until = str(begins)
+            elif self.begins is None:
+                self.begins = str(begins)
+            yield each
+
+
+def join(planned: Planned) -> tuple[Written, str] | Torn:
+    """Puts the parts together, with all that travels along; and what of the source is missing."""
+    job, settled = planned.film.job, planned.plan
+    assert settled is not None
+    parts = Parts(job.output)
+    records = in_order(parts.records())
+    torn = torn_at(records)
+    if torn is not None:
+        parts.drop(torn)
+        return Torn(torn)
+    if not any(record.frames for record in records):
+        raise UserError(video_output.NO_TIME)
+    with locally(job) as local, closing(opened_for(job, "file")) as reader:
+        replaces = job.overwrite or is_remote(job.output)
+        writer = VideoWriter(local.output, video_output.picture_of(reader, settled), job.encoding, replaces=replaces)
+        try:
+            segments = (segment for record in records for segment in parts.packets(record))
+            video_output.join(writer, local, reader, settled, segments)
+        finally:
+            writer.discard()
+        for trouble in writer.sound_summary():
+            note(trouble)
+        if is_remote(job.output):
+            put(local.output, job.output)
+    parts.remove()
+    interpolated, repeated, cuts = (sum(record.counts[i] for record in records) for i in range(3))
+    source = sum(record.source for record in records)
+    for text in dict.fromkeys(text for record in records for text in record.notes):
+        note(f"times of {name_of(job.source)} were repaired: {text}")
+    said = "; ".join(dict.fromkeys(text for record in records for text in record.missing))
+    missing = f"{name_of(job.source)} is incomplete, the result with it: {said}" if said else ""
+    return Written((job.output,), writer.frames, interpolated, repeated, cuts, source, writer.settings), missing
+
+
+def in_order(records: dict[int, Record]) -> list[Record]:
+    """One behind the other, without what a part that goes to the end has made needless."""
+    result: list[Record] = []
+    for first in sorted(records):
+        result.append(records[first])
+        if records[first].end is None:
+            break
+    return result
+
+
+def torn_at(records: Sequence[Record]) -> int | None:
+    """The first part that does not begin where those before it say that it should."""
+    expected: str | None = None
+    known = False
+    for record in records:
+        first = record.begins if record.begins is not None else record.until
+        if known and first != expected:
+            return record.first
+        expected, known = record.until, True
+    return None
+
+
+@contextmanager
+def locally(job: VideoJob) -> Iterator[VideoJob]:
+    """The job with an output on this machine, in place of one elsewhere."""
+    if not is_remote(job.output):
+        yield job
+        return
+    with TemporaryDirectory(prefix=f"vfi-{os.getpid()}-") as folder:
+        yield replace(job, output=Path(folder) / job.output.name)

@@ -1,0 +1,163 @@
+"""Files by name, or by an address such as s3://bucket/film.mp4: what fsspec knows, as paths of universal_pathlib.
+
+Those are used like `pathlib.Path`, and stand where it is in types. Who may read and write is settled by fsspec's own
+means, of the environment and its configuration: names and passwords are not taken in addresses.
+"""
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
+
+from vfi.errors import UserError, require
+from vfi.files.atomic import written_whole
+
+T = TypeVar("T")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_BLOCK = 4 << 20  # bytes that are asked for at once
+# What is written there appears whole, under its own name.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oss", "oci", "memory"}
+_READ_ONLY = {"http", "https"}
+
+
+class StorageTrouble(UserError):
+    """A place elsewhere did not answer, or broke off: the same request may do later."""
+
+
+def place(text: str) -> Path:
+    """A file or folder that is named so.
+
+    Raises:
+        UserError: of an address of a kind that is not installed, or with a password in it.
+    """
+    if not _ADDRESS.match(text):
+        return Path(text)
+    try:
+        has_password = "@" in urlsplit(text).netloc
+    except ValueError as error:
+        raise UserError(f"expected an address such as s3://bucket/film.mp4, got one that is none: {error}") from error
+    if has_password:
+        raise UserError("expected an address without a name or a password: fsspec takes those of its configuration")
+    found: Path
+    try:
+        found = require("upath", "ray").UPath(text)
+        found.fs  # type: ignore[attr-defined]  # noqa: B018  # of a kind that needs a package
+    except (ImportError, ValueError, TypeError) as error:
+        raise UserError(f"cannot use {text}: {error}") from error
+    return Path(found.path) if text.startswith(("file:", "local:")) else found  # type: ignore[attr-defined]
+
+
+def is_remote(path: Path) -> bool:
+    return not isinstance(path, Path)
+
+
+def check_writable(path: Path) -> None:
+    """Refuses addresses that are only read from."""
+    scheme = str(path).partition(":")[0]
+    if is_remote(path) and scheme in _READ_ONLY:
+        raise UserError(f"cannot write {path}: {scheme} is only read from; s3, gs and others can be written")
+
+
+@contextmanager
+def stored(path: Path) -> Iterator[None]:
+    """What goes wrong inside, elsewhere, in one sentence."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist" + (f": {error}" if str(error) else "")) from error
+    except PermissionError as error:
+        raise UserError(f"cannot use {path}: permission denied") from error
+    except Exception as error:
+        if not is_remote(path):
+            raise
+        raise StorageTrouble(f"cannot use {path}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class RemoteFile(io.RawIOBase):
+    """Read in ranges, as FFmpeg asks for them. `trouble`: what the place said when it failed; FFmpeg may take that for
+    the file's end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+        self.trouble: UserError | None = None
+        with stored(path):
+            options = {"block_size": _BLOCK, "cache_type": "readahead"}
+            self._file = cast(BinaryIO, path.open("rb", **options))  # type: ignore[call-overload]
+
+    def read(self, size: int = -1) -> bytes:
+        return self._asked(lambda: self._file.read(size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._asked(lambda: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        try:
+            with stored(self.path):
+                return call()
+        except UserError as error:
+            self.trouble = error
+            raise
+
+    def check(self) -> None:
+        """Raises what went wrong, if anything did."""
+        if self.trouble is not None:
+            raise self.trouble
+
+
+def make_folder(path: Path) -> None:
+    """With those above; of object stores, which have none, nothing."""
+    if not is_remote(path):
+        path.mkdir(parents=True, exist_ok=True)
+    elif _has_folders(path):
+        path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
+
+
+def _has_folders(path: Path) -> bool:
+    return str(path).partition(":")[0] not in _OBJECT_STORES
+
+
+def below(path: Path, folder: Path) -> Path:
+    """Its name and those of the folders between the two."""
+    if not is_remote(path):
+        return path.relative_to(folder)
+    return Path(str(path).removeprefix(str(folder).rstrip("/")).lstrip("/"))
+
+
+def put(local: Path, target: Path) -> None:
+    """Copies a whole file to its place: it is there whole, or not at all."""
+    with stored(target):
+        if not is_remote(target):
+            with written_whole(target, lasting=True) as temporary:
+                shutil.copyfile(local, temporary)
+            return
+        files, name = target.fs, target.path  # type: ignore[attr-defined]
+        if not _has_folders(target):
+            files.put_file(str(local), name)
+            return
+        unfinished = target.with_name(f".{target.name}.unfinished").path  # type: ignore[attr-defined]
+        files.put_file(str(local), unfinished)
+        files.mv(unfinished, name)
