@@ -63,6 +63,17 @@ def test_a_video_that_is_made_of_images(comfy, linear):
         comfy.run(node, video=VideoFromComponents(parts), model=model, fps=25)
 
 
+@pytest.mark.parametrize("rate", [29.97, 30000 / 1001, 23.98, Fraction(24000, 1001)])
+def test_a_rate_of_comfyui_is_a_float(comfy, linear, rate):
+    """Create Video makes a fraction of it, whose multiples nobody can name."""
+    video = VideoFromComponents(VideoComponents(ramp(2), Fraction(rate)))
+    given = {"video": video, "model": loaded(comfy)}
+    (made,) = comfy.run("VFIKernelsInterpolateVideo", **given, fps=round(2 * float(rate), 2))
+    assert len(made.get_components().images) == 4 and made.get_components().frame_rate == 2 * Fraction(rate)
+    with pytest.raises(RuntimeError, match="fps to be a multiple of 2"):
+        comfy.run("VFIKernelsInterpolateVideo", **given, fps=2 * round(rate))
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_a_cancelled_video_leaves_nothing(comfy, linear, film, in_memory):
     model, source = loaded(comfy), io.BytesIO(film.read_bytes()) if in_memory else str(film)
