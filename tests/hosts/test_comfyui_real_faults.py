@@ -160,7 +160,6 @@ def test_memory_is_that_of_the_result(comfyui):
     before = comfyui.memory()
     comfyui.run(graph)
     result = 399 * 240 * 320 * 3 * 4
-    print("GREW", comfyui.memory("VmHWM") - before)
     assert comfyui.memory("VmHWM") - before < result + 100e6
 
 
@@ -170,5 +169,4 @@ def test_a_long_video_takes_no_more_memory_than_a_short_one(comfyui):
     before = comfyui.memory()
     assert saved(comfyui, comfyui.run(video("long.mp4")))
     frames = 400 * 240 * 320 * 3 * 4
-    print("GREW", comfyui.memory("VmHWM") - before)
     assert comfyui.memory("VmHWM") - before < 100e6 < frames
