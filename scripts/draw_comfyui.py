@@ -67,7 +67,9 @@ def main() -> None:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT + BELOW})
             page.goto(server.url)
-            page.wait_for_function("window.app?.graph && !!LiteGraph.registered_node_types.VFIKernelsSplat", timeout=120_000)
+            page.wait_for_function(
+                "window.app?.graph && !!LiteGraph.registered_node_types.VFIKernelsSplat", timeout=120_000
+            )
             page.wait_for_timeout(4000)  # its offer of templates comes late
             page.keyboard.press("Escape")
             page.evaluate("window.app.extensionManager.setting.set('Comfy.Minimap.Visible', false)")
