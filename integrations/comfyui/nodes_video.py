@@ -19,7 +19,8 @@ from .nodes_frames import CATEGORY, CUTS, MODEL
 from .sequence import LoadedModel, check_frames, cuts_of, interpolated, intervals
 
 ALIKE = 1 / 2000  # rates that differ by less are one: 29.97 and 30000/1001 are, 30 is another
-_KEPT = (".mp4", ".mov", ".mkv", ".webm")  # others become .mp4
+# Others become .mp4. Save Video always writes one, and loses Matroska's first frame, whose decoding time is not known.
+_KEPT = (".mp4", ".mov", ".webm")
 
 
 class InterpolateVideo:

@@ -17,6 +17,7 @@ def fill(folder, weights):
         write_image(folder / f"input/{number}.png", noise[:, 4 * number : 4 * number + 128])
     write_image(folder / "input/small.png", noise[:48, :64])
     film(folder / "input/film.mp4", 8, (128, 96), noise)
+    film(folder / "input/film.mkv", 8, (128, 96), noise)
     film(folder / "input/long.mp4", 200, (320, 240), noise.repeat(3, 0).repeat(3, 1))
     (folder / "input/bad.mp4").write_text("no video")
     (folder / "models/vfi/bad.pth").write_text("no weights")

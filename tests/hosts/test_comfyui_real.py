@@ -3,6 +3,8 @@
 VFI_COMFYUI=/path/to/ComfyUI VFI_COMFYUI_PYTHON=/path/to/its/python pytest tests/hosts/test_comfyui_real*.py
 """
 
+import re
+import shlex
 import subprocess
 import time
 
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from comfyui_graphs import by_rife, described, kept, model, pictures, saved, smoother, smoother_video
-from comfyui_server import COMFYUI, MARKS, PYTHON, Graph
+from comfyui_server import COMFYUI, MARKS, PYTHON, ROOT, Graph
 
 pytestmark = MARKS
+PAGE = ROOT / "integrations/comfyui"
 SHOWN = {
     "Load VFI Model", "Interpolate Frames (VFI)", "RIFE VFI (vfi-kernels)", "Frames to Skip (VFI)",
     "Warp by Flow (VFI)", "Optical Flow (VFI)", "Splat along Flow (VFI)", "Interpolate Video (VFI)",
@@ -52,6 +55,15 @@ def by_python(comfyui, tmp_path_factory):
     folder = tmp_path_factory.mktemp("by_python")
     subprocess.run([PYTHON, "-c", BY_PYTHON, str(comfyui.folder), str(folder)], check=True, cwd=COMFYUI)
     return folder
+
+
+def test_the_torch_that_is_there_is_what_pip_keeps(tmp_path):
+    """By the first command of the page: of the package index, torch.__version__ ends in +cu130, its name does not."""
+    command = re.search(r"^python (-c .*) > torch.txt", (PAGE / "README.md").read_text(), re.MULTILINE)[1]
+    (tmp_path / "torch.txt").write_text(subprocess.check_output([PYTHON, *shlex.split(command)], text=True))
+    pip = [PYTHON, "-m", "pip", "install", "--dry-run", "--no-index", "--constraint", "torch.txt", "torch"]
+    told = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True)
+    assert told.returncode == 0 and "already satisfied: torch" in told.stdout, told.stdout + told.stderr
 
 
 def test_the_page_has_every_node_with_its_words(comfyui):
@@ -121,6 +133,14 @@ def test_a_video_is_that_of_python_and_is_saved_with_its_sound(comfyui, by_pytho
     assert described(path) == described(by_python / "film.mp4")
     frames, rate, sounds = described(path)
     assert (len(frames), rate, sounds) == (24, 30, 1)
+
+
+def test_a_video_of_matroska_is_saved_whole(comfyui):
+    graph = Graph()
+    smoother_video(graph, [graph.add("LoadVideo", file="film.mkv"), 0])
+    (path,) = saved(comfyui, comfyui.run(graph))
+    frames, rate, sounds = described(path)
+    assert (len(frames), rate, sounds) == (16, 20, 1)
 
 
 @pytest.mark.parametrize("rate", [29.97, 30000 / 1001, 24])

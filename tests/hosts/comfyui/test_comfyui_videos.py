@@ -40,6 +40,13 @@ def test_a_video_keeps_its_sound(comfy, linear, film, in_memory):
     assert ProgressBar.bars[-1].seen[-1] == (24, 24)
 
 
+@pytest.mark.parametrize("suffix, becomes", [(".MOV", ".mov"), (".mkv", ".mp4"), (".avi", ".mp4")])
+def test_a_video_is_in_a_file_that_comfyui_can_save(comfy, linear, film, suffix, becomes):
+    path = film.rename(film.with_suffix(suffix))
+    (made,) = comfy.run("VFIKernelsInterpolateVideo", video=VideoFromFile(str(path)), model=loaded(comfy))
+    assert Path(made.get_stream_source()).suffix == becomes and described(made.get_stream_source()) == (16, 20, 1)
+
+
 def test_a_rate_and_a_part_of_a_video(comfy, linear, film):
     node, model = "VFIKernelsInterpolateVideo", loaded(comfy)
     (made,) = comfy.run(node, video=VideoFromFile(str(film)), model=model, fps=59.94)
