@@ -54,6 +54,7 @@ test-ptx: $(VENV)/dev
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ptx -n auto --dist loadgroup
 
 # The programs in which people work: what needs none of them, then each in an environment of its own. Chromium: the system's.
+# A real ComfyUI: VFI_COMFYUI is its folder, VFI_COMFYUI_PYTHON its Python, in which integrations/comfyui/README.md was followed.
 test-hosts: $(VENV)/dev $(OTHERS)/vapoursynth/done $(OTHERS)/serve/done
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests/hosts
 	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/vapoursynth/bin/python -m pytest tests/hosts/test_vapoursynth*.py

@@ -20,7 +20,9 @@ Result = TypeVar("Result")
 
 
 class NodeError(RuntimeError):
-    """One sentence, which ComfyUI shows on the node."""
+    """One sentence, which ComfyUI shows on the node, and the name of this class in its report."""
+
+    __module__ = "vfi"  # a folder's nodes are modules by the name of its path
 
 
 def in_one_sentence(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -47,9 +49,8 @@ def register_folders() -> None:
 
     known = folder_paths.folder_names_and_paths
     paths, suffixes = known.get(FOLDERS[0], ([], set()))
-    others = [
-        Path(path) / "ComfyUI-Frame-Interpolation/ckpts/rife" for path in known.get("custom_nodes", ([], set()))[0]
-    ]
+    packs = [folder for path in known.get("custom_nodes", ([], set()))[0] for folder in Path(path).glob("*")]
+    others = [folder / "ckpts/rife" for folder in packs if folder.name.lower() == "comfyui-frame-interpolation"]
     own = os.path.join(folder_paths.models_dir, FOLDERS[0])
     with contextlib.suppress(OSError):  # of who may not write there
         os.makedirs(own, exist_ok=True)
@@ -73,9 +74,13 @@ def path_of(file: str) -> str | None:
     return next((path for path in paths if path is not None), None)
 
 
-def why_not_there(file: str | None) -> str | None:
-    """None: it is there, or comes from another node, so that nobody knows yet."""
-    if file is None or file == NONE or path_of(file) is not None:
+def why_not_there(file: object) -> str | None:
+    """None: it is there, or was not given, or comes from another node, so that nobody knows yet."""
+    if file is None or file == NONE:
+        return None
+    if not isinstance(file, str):
+        return f"expected the name of a file, got {file!r}"
+    if path_of(file) is not None:
         return None
     return f"{file} is in none of ComfyUI's folders {' and '.join(FOLDERS)} of models; nothing is downloaded"
 
@@ -87,13 +92,14 @@ def weights_of(file: str) -> str | None:
     return None if file == NONE else path_of(file)
 
 
-def state_of(file: str) -> str:
-    """Changes when the file does."""
-    path = path_of(file)
-    if path is None:
-        return file
-    found = os.stat(path)
-    return f"{path} {found.st_size} {found.st_mtime_ns}"
+def state_of(file: str | None) -> str:
+    """Changes when the file does; None: it comes from another node, and is any of them."""
+    states = []
+    for path in map(path_of, files() if file is None else [file]):
+        with contextlib.suppress(OSError):  # of one that is deleted meanwhile
+            found = os.stat(path or "")
+            states.append(f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}")
+    return f"{file} {states}"
 
 
 def device() -> str:

@@ -26,6 +26,7 @@ class OpticalFlow:
     DESCRIPTION = "How far each pixel of the first images moves until the second ones, in pixels."
     CATEGORY, FUNCTION = CATEGORY, "flow"
     RETURN_TYPES, RETURN_NAMES = (FLOW, "IMAGE"), ("flow", "picture")
+    OUTPUT_TOOLTIPS = ("for Warp and Splat", "where to by its colour, how far by its saturation")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
@@ -45,6 +46,10 @@ class OpticalFlow:
     @classmethod
     def VALIDATE_INPUTS(cls, weights: str | None = host.NONE) -> bool | str:
         return host.why_not_there(weights) or True
+
+    @classmethod
+    def IS_CHANGED(cls, weights: str | None = host.NONE, **others: object) -> str:
+        return host.state_of(weights)
 
     @host.in_one_sentence
     def flow(
@@ -67,6 +72,7 @@ class Warp:
     DESCRIPTION = "Each pixel is taken from where the flow points in the image: flow from the result to the image."
     CATEGORY, FUNCTION = CATEGORY, "warp"
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "outside")
+    OUTPUT_TOOLTIPS = ("moved", "1 where the flow points out of the image")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
@@ -75,7 +81,7 @@ class Warp:
                 "image": ("IMAGE",),
                 "flow": (FLOW,),
                 "amount": AMOUNT,
-                "padding_mode": (list(get_args(Padding)), {"default": "border"}),
+                "padding_mode": (list(get_args(Padding)), {"default": "border", "tooltip": "what lies outside"}),
             }
         }
 
@@ -95,16 +101,18 @@ class Splat:
     DESCRIPTION = "Each pixel of the image moves along the flow; where several land, they are averaged by importance."
     CATEGORY, FUNCTION = CATEGORY, "splat"
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "holes")
+    OUTPUT_TOOLTIPS = ("moved, 0 in holes", "1 where no pixel lands")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
         importance = "for linear and softmax: what counts more where several pixels land"
+        mode = "average: all count alike; softmax: those of importance come out on top; sum: they are added up"
         return {
             "required": {
                 "image": ("IMAGE",),
                 "flow": (FLOW,),
                 "amount": AMOUNT,
-                "mode": (list(get_args(Mode)), {"default": "average"}),
+                "mode": (list(get_args(Mode)), {"default": "average", "tooltip": mode}),
             },
             "optional": {
                 "importance": ("MASK", {"tooltip": importance}),
@@ -125,6 +133,11 @@ class Splat:
         if importance is None and mode in ("linear", "softmax"):
             raise host.NodeError(f"the mode {mode} needs importance: connect a mask, or take average")
         metrics = None if importance is None or mode in ("average", "sum") else masks(importance) * strength
+        if metrics is not None and metrics.shape[1:3] != image.shape[1:3]:
+            raise host.NodeError(
+                f"expected importance of {size(image)} as the image is, got {size(metrics)} (Load Image gives a mask "
+                "of 64x64 where a picture has no alpha)"
+            )
         made, holes = [], []
         for planes, motion, metric in pairs((image, host.planes), (flow, same), (metrics, host.planes)):
             moved = motion * amount

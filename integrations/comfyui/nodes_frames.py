@@ -35,8 +35,12 @@ MULTIPLIER = (
         "default": 2,
         "min": 1,
         "max": MOST_TIMES,
-        "tooltip": "N - 1 frames between each two; a list gives one for each pair",
+        "tooltip": "2 puts one frame between each two, 3 two; a list from another node has one for each pair",
     },
+)
+BATCH = (
+    "INT",
+    {"default": 1, "min": 1, "max": 64, "tooltip": "pairs made at once: quicker on a large GPU, in more memory"},
 )
 CUTS = "find cuts between scenes, and repeat the frame before instead of mixing the two"
 
@@ -65,11 +69,11 @@ class LoadModel:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None, weights: str | None) -> bool | str:
-        """Before anything runs; None is what comes from another node."""
+    def VALIDATE_INPUTS(cls, model: str | None = None, weights: str | None = None) -> bool | str:
+        """Before anything runs; None is what comes from another node, or is missing, which ComfyUI says by itself."""
         if model is None or weights is None:
             return True
-        entry = MODELS.get(model)
+        entry = MODELS.get(model) if isinstance(model, str) else None
         if entry is None:
             return f"there is no model {model}; there are {', '.join(MODELS)}"
         if weights != host.NONE and entry.weights is None:
@@ -79,7 +83,7 @@ class LoadModel:
         return host.why_not_there(weights) or True
 
     @classmethod
-    def IS_CHANGED(cls, weights: str, **others: object) -> str:
+    def IS_CHANGED(cls, weights: str | None = None, **others: object) -> str:
         return host.state_of(weights)
 
     @host.in_one_sentence
@@ -101,7 +105,6 @@ class InterpolateFrames:
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
         listed = "one for each pair, such as 2, 4, 0; empty: the multiplier for all. 0 leaves a frame out"
         skip = "frames behind which nothing is put, from 0, such as 3, 7, 10-12"
-        batch = "pairs that are made at once: quicker on large GPUs, in more memory"
         return {
             "required": {
                 "model": (MODEL,),
@@ -113,7 +116,7 @@ class InterpolateFrames:
                 "multipliers": ("STRING", {"default": "", "tooltip": listed}),
                 "skip_frames": ("STRING", {"default": "", "tooltip": skip}),
                 "scene_cuts": ("BOOLEAN", {"default": False, "tooltip": CUTS}),
-                "batch_size": ("INT", {"default": 1, "min": 1, "max": 64, "tooltip": batch}),
+                "batch_size": BATCH,
                 "optional_interpolation_states": (STATES,),
             },
         }
@@ -165,21 +168,21 @@ class RifeVFI:
                 "scale_factor": ([0.25, 0.5, 1.0, 2.0, 4.0], {"default": 1.0, "tooltip": "0.5 for pictures above 2K"}),
             },
             "optional": {  # graphs of earlier releases do without the first three
-                "dtype": (["float32", "float16", "bfloat16"], {"default": "float32"}),
-                "torch_compile": ("BOOLEAN", {"default": False}),
-                "batch_size": ("INT", {"default": 1, "min": 1, "max": 64}),
+                "dtype": (["float32", "float16", "bfloat16"], {"default": "float32", "tooltip": "of the network"}),
+                "torch_compile": ("BOOLEAN", {"default": False, "tooltip": "takes a minute at first, then is quicker"}),
+                "batch_size": BATCH,
                 "optional_interpolation_states": (STATES,),
             },
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, ckpt_name: str | None) -> bool | str:
+    def VALIDATE_INPUTS(cls, ckpt_name: str | None = None) -> bool | str:
         if ckpt_name == host.NONE:
             return "put a file of RIFE 4, such as rife47.pth, into models/vfi; nothing is downloaded"
         return host.why_not_there(ckpt_name) or True
 
     @classmethod
-    def IS_CHANGED(cls, ckpt_name: str, **others: object) -> str:
+    def IS_CHANGED(cls, ckpt_name: str | None = None, **others: object) -> str:
         return host.state_of(ckpt_name)
 
     @host.in_one_sentence
@@ -219,10 +222,11 @@ class SkipFrames:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
+        only = "on: nothing is put behind these; off: something only behind these"
         return {
             "required": {
-                "frame_indices": ("STRING", {"multiline": True, "default": "1,2,3"}),
-                "is_skip_list": ("BOOLEAN", {"default": True}),
+                "frame_indices": ("STRING", {"multiline": True, "default": "1,2,3", "tooltip": "such as 3, 7, 10-12"}),
+                "is_skip_list": ("BOOLEAN", {"default": True, "tooltip": only}),
             }
         }
 

@@ -18,11 +18,13 @@ from . import host
 from .nodes_frames import CATEGORY, CUTS, MODEL
 from .sequence import LoadedModel, check_frames, cuts_of, interpolated, intervals
 
-_KEPT = (".mp4", ".mov", ".mkv", ".webm")  # others become .mp4
+ALIKE = 1 / 2000  # rates that differ by less are one: 29.97 and 30000/1001 are, 30 is another
+# Others become .mp4. Save Video always writes one, and loses Matroska's first frame, whose decoding time is not known.
+_KEPT = (".mp4", ".mov", ".webm")
 
 
 class InterpolateVideo:
-    DESCRIPTION = "A smoother video with its sound. It lies in ComfyUI's temporary folder until it is saved."
+    DESCRIPTION = "A smoother video with its sound, in ComfyUI's temporary folder: Save Video keeps it."
     CATEGORY, FUNCTION = CATEGORY, "vfi"
     RETURN_TYPES, RETURN_NAMES = ("VIDEO",), ("video",)
 
@@ -33,7 +35,7 @@ class InterpolateVideo:
             "required": {
                 "video": ("VIDEO",),
                 "model": (MODEL,),
-                "multiplier": ("INT", {"default": 2, "min": 1, "max": MOST_TIMES}),
+                "multiplier": ("INT", {"default": 2, "min": 1, "max": MOST_TIMES, "tooltip": "of its frame rate"}),
             },
             "optional": {
                 "fps": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1000.0, "step": 0.001, "tooltip": fps}),
@@ -66,18 +68,20 @@ def of_components(video: object, model: LoadedModel, multiplier: int, fps: float
     from comfy_api.input_impl import VideoFromComponents
 
     parts = video.get_components()  # type: ignore[attr-defined]
-    factor = rate_of(fps) / parts.frame_rate if fps else Fraction(multiplier)
-    if factor.denominator > 1 or factor < 1:
-        rate = float(parts.frame_rate)
-        raise host.NodeError(f"expected fps to be a multiple of {rate:g} for a video that is in memory, got {fps:g}")
+    rate = parts.frame_rate
+    factor = max(1, round(Fraction(fps) / rate)) if fps else multiplier
+    if fps and abs(fps / (rate * factor) - 1) > ALIKE:
+        raise host.NodeError(
+            f"expected fps to be a multiple of {float(rate):g} for a video that is in memory, got {fps:g}"
+        )
     alpha = getattr(parts, "alpha", None)
     frames = parts.images if alpha is None else torch.cat([parts.images, alpha], -1)
     check_frames(frames)
     between = len(frames) - 1
     cuts = cuts_of(frames) if scene_cuts else [False] * between
-    plan = intervals([int(factor)] * between, None, cuts)
-    made = interpolated(model, frames, plan, 1, 10, last=int(factor))
-    changed = {"images": made[..., :3], "frame_rate": parts.frame_rate * factor}
+    plan = intervals([factor] * between, None, cuts)
+    made = interpolated(model, frames, plan, 1, 10, last=factor)
+    changed = {"images": made[..., :3], "frame_rate": rate * factor}
     changed |= {} if alpha is None else {"alpha": made[..., 3:]}
     return VideoFromComponents(dataclasses.replace(parts, **changed))
 

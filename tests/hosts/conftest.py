@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from comfyui_graphs import fill
+from comfyui_server import Server
 
 from vfi.engines import plans
 from vfi.models import rife
@@ -21,3 +23,14 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "flownet.pkl"
     torch.save({f"module.{k}": v for k, v in rife.load(variant="4.6").state_dict().items()}, path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory, weights):
+    """A real one that runs, with files to work on."""
+    server = Server(tmp_path_factory.mktemp("real") / "ComfyUI")
+    try:
+        fill(server.folder, weights)
+        yield server
+    finally:
+        server.end()

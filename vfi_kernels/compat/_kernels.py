@@ -15,8 +15,8 @@ from vfi_kernels._types import Arguments, Foreign, Function, Options
 from vfi_kernels.compat import adacof, dsepconv, ebme, mmcv, sepconv, softsplat, torchvision
 from vfi_kernels.compat._limits import EVERY, Limits
 from vfi_kernels.compat._situations import FIRST, Situation, drawn, leading
+from vfi_kernels.compat._stand_ins import applied, same_value
 from vfi_kernels.compat._stand_ins import as_scriptable as as_scriptable
-from vfi_kernels.compat._stand_ins import same_value
 from vfi_kernels.ops.correlation.op import correlation
 
 SAME = "it computes the same"
@@ -61,7 +61,7 @@ class Ours:
         if original is None:
             return self.answer
         of_kernel = isinstance(original, type)  # an autograd function
-        theirs = functools.partial(APPLY, original) if of_kernel else original
+        theirs = applied(original) if of_kernel else original
         skipped = int(self.takes_self)
         parameters = [] if of_kernel else list(inspect.signature(original).parameters.values())[skipped:]
         names = [p.name for p in parameters]
@@ -82,7 +82,7 @@ class Ours:
             found = ours(*values)
             return found if limits.passes(values, found) else theirs(*args, **kwargs)
 
-        def applied(*args: Foreign) -> Foreign:
+        def of_tensors(*args: Foreign) -> Foreign:
             return answer(list(args), args, {})
 
         def call(*args: Foreign, **kwargs: Foreign) -> Foreign:
@@ -91,10 +91,9 @@ class Ours:
             whole = whole and all(same_value(given[name], defaults[name]) for name in names[first:])
             return answer([given[name] for name in names[:first]] if whole else [], args, kwargs)
 
-        return applied if of_kernel else as_scriptable(call, original)
+        return of_tensors if of_kernel else as_scriptable(call, original)
 
 
-APPLY: Function = torch.autograd.Function.apply.__func__  # type: ignore[attr-defined]
 KNOWN: dict[str, Function] = {
     "vk.correlation": correlation,
     "compat.adacof.FunctionAdaCoF.apply": adacof.FunctionAdaCoF.apply,

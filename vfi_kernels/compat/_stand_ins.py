@@ -152,9 +152,10 @@ class Guarded:
 
 def applied(kind: Foreign) -> Function:
     """What an autograd function's `apply` was before another one was put into the class."""
+    own = vars(torch.autograd.Function)["apply"].__get__(None, kind)  # a class method; of C from torch 2.14 on
 
     def apply(*args: Foreign) -> Foreign:
-        return torch.autograd.Function.apply.__func__(kind, *args)  # type: ignore[attr-defined]
+        return own(*args)
 
     apply.__module__, apply.__qualname__ = kind.__module__, f"{kind.__qualname__}.apply"
     return apply

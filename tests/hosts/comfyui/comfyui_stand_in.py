@@ -1,4 +1,5 @@
-"""As much of ComfyUI as its nodes meet, written from its documented interface.
+"""As much of ComfyUI as its nodes meet, written from its documented interface, and from what a real one does with
+graphs (tests/hosts/test_comfyui_real.py).
 
 Follows ComfyUI 0.8.1 and docs.comfy.org as of November 2026: Lifecycle (how folders in custom_nodes are loaded),
 Properties (INPUT_TYPES, VALIDATE_INPUTS, IS_CHANGED, FUNCTION), Images and masks, `folder_paths`,
@@ -19,6 +20,8 @@ from typing import ClassVar
 import av
 import torch
 
+WIDGETS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+
 
 class InterruptProcessingException(Exception):
     pass
@@ -36,6 +39,7 @@ class ProgressBar:
         self.bars.append(self)
 
     def update_absolute(self, value, total=None, preview=None):
+        ComfyUI.throw()
         self.total = self.total if total is None else total
         self.current = min(value, self.total)
         self.seen.append((self.current, self.total))
@@ -58,6 +62,9 @@ class VideoComponents:
 class VideoInput:
     def get_active_trim_window(self):
         return 0.0, 0.0
+
+    def get_stream_source(self):
+        return io.BytesIO()
 
 
 class VideoFromFile(VideoInput):
@@ -84,8 +91,10 @@ class VideoFromComponents(VideoInput):
     def get_components(self):
         return self._components
 
-    def get_stream_source(self):
-        return io.BytesIO()
+
+def is_widget(value: object) -> bool:
+    """What a graph can hold by itself; the rest comes from other nodes."""
+    return isinstance(value, (str, int, float, bool, dict))
 
 
 class ComfyUI:
@@ -113,7 +122,7 @@ class ComfyUI:
         management.InterruptProcessingException = InterruptProcessingException
         management.get_torch_device = lambda: torch.device("cpu")
         management.soft_empty_cache = self._clear
-        management.throw_exception_if_processing_interrupted = self._throw
+        management.throw_exception_if_processing_interrupted = self.throw
         made["comfy"].utils, made["comfy"].model_management = made["comfy.utils"], management
         made["comfy"].__path__ = []
         if not self.videos:
@@ -152,7 +161,7 @@ class ComfyUI:
         node = self.nodes[name]
         inputs = self.checked(node, given)
         if hasattr(node, "IS_CHANGED"):
-            node.IS_CHANGED(**inputs)
+            node.IS_CHANGED(**{key: value if is_widget(value) else None for key, value in inputs.items()})
         with torch.inference_mode():
             outputs = getattr(node(), node.FUNCTION)(**inputs)
         assert isinstance(outputs, tuple) and len(outputs) == len(node.RETURN_TYPES)
@@ -160,16 +169,20 @@ class ComfyUI:
 
     @staticmethod
     def checked(node: type, given: dict[str, object]) -> dict[str, object]:
-        """Widgets that are not given are as the page fills them; what the server refuses is a PromptRefused."""
+        """Widgets that are not given are as the page fills them, ... are left out; what the server refuses is a
+        PromptRefused. VALIDATE_INPUTS is called whatever else is wrong, with what is there; a link is None."""
         kinds = node.INPUT_TYPES()
         every = {**kinds.get("required", {}), **kinds.get("optional", {})}
         unknown = set(given) - set(every)
         assert not unknown, f"no inputs of the node: {unknown}"
         validate = getattr(node, "VALIDATE_INPUTS", None)
         own = inspect.getfullargspec(validate).args[1:] if validate is not None else []
-        inputs = {}
+        inputs, wrong = {}, []
         for input_name, (kind, *more) in every.items():
             settings = more[0] if more else {}
+            if given.get(input_name) is ...:
+                wrong += [f"Required input is missing: {input_name}"] if input_name in kinds.get("required", {}) else []
+                continue
             if input_name in given:
                 inputs[input_name] = given[input_name]
             elif isinstance(kind, list) and kind:
@@ -177,20 +190,27 @@ class ComfyUI:
             elif "default" in settings:
                 inputs[input_name] = settings["default"]
             elif input_name in kinds.get("required", {}):
-                raise PromptRefused(f"Required input is missing: {input_name}")
+                wrong.append(f"Required input is missing: {input_name}")
+                continue
             else:
                 continue
             value = inputs[input_name]
-            if input_name in own or isinstance(value, (list, tuple)):
+            if not is_widget(value):
+                continue
+            if str(kind) in WIDGETS:
+                value = inputs[input_name] = WIDGETS[str(kind)](value)
+            if input_name in own:
                 continue
             if isinstance(kind, list) and value not in kind:
-                raise PromptRefused(f"Value not in list: {input_name}: {value!r} not in {kind}")
+                wrong.append(f"Value not in list: {input_name}: {value!r} not in {kind}")
             if kind in ("INT", "FLOAT") and not settings.get("min", value) <= value <= settings.get("max", value):
-                raise PromptRefused(f"Value {value} is out of bounds: {input_name}")
+                wrong.append(f"Value {value} is out of bounds: {input_name}")
         if validate is not None:
-            said = validate(**{each: inputs[each] for each in own if each in inputs})
-            if said is not True:
-                raise PromptRefused(said)
+            judged = {each: inputs[each] if is_widget(inputs[each]) else None for each in own if each in inputs}
+            said = validate(**judged)
+            wrong += [] if said is True else [f"Custom validation failed for node: {each} - {said}" for each in judged]
+        if wrong:
+            raise PromptRefused("; ".join(wrong))
         return inputs
 
     def _filenames(self, name: str) -> list[str]:
@@ -211,7 +231,8 @@ class ComfyUI:
     def _clear(self) -> None:
         self.cache_cleared += 1
 
-    def _throw(self) -> None:
+    @staticmethod
+    def throw() -> None:
         if ComfyUI.interrupted:
             ComfyUI.interrupted = False
             raise InterruptProcessingException

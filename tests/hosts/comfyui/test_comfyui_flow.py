@@ -50,7 +50,7 @@ FLOW_REFUSED = {
     "importance": ("VFIKernelsSplat", {"image": ramp(1), "flow": torch.zeros(1, 2, 8, 10), "mode": "softmax"},
                    "needs importance"),
     "mask": ("VFIKernelsSplat", {"image": ramp(1), "flow": torch.zeros(1, 2, 8, 10), "mode": "softmax",
-                                 "importance": torch.zeros(1, 4, 4)}, "splat: expected metric"),
+                                 "importance": torch.zeros(1, 4, 4)}, "importance of 10x8 as the image is, got 4x4"),
 }  # fmt: skip
 
 

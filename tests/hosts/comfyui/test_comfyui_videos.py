@@ -40,6 +40,13 @@ def test_a_video_keeps_its_sound(comfy, linear, film, in_memory):
     assert ProgressBar.bars[-1].seen[-1] == (24, 24)
 
 
+@pytest.mark.parametrize("suffix, becomes", [(".MOV", ".mov"), (".mkv", ".mp4"), (".avi", ".mp4")])
+def test_a_video_is_in_a_file_that_comfyui_can_save(comfy, linear, film, suffix, becomes):
+    path = film.rename(film.with_suffix(suffix))
+    (made,) = comfy.run("VFIKernelsInterpolateVideo", video=VideoFromFile(str(path)), model=loaded(comfy))
+    assert Path(made.get_stream_source()).suffix == becomes and described(made.get_stream_source()) == (16, 20, 1)
+
+
 def test_a_rate_and_a_part_of_a_video(comfy, linear, film):
     node, model = "VFIKernelsInterpolateVideo", loaded(comfy)
     (made,) = comfy.run(node, video=VideoFromFile(str(film)), model=model, fps=59.94)
@@ -61,6 +68,17 @@ def test_a_video_that_is_made_of_images(comfy, linear):
     assert len(made.get_components().images) == 9
     with pytest.raises(RuntimeError, match="fps to be a multiple of 10"):
         comfy.run(node, video=VideoFromComponents(parts), model=model, fps=25)
+
+
+@pytest.mark.parametrize("rate", [29.97, 30000 / 1001, 23.98, Fraction(24000, 1001)])
+def test_a_rate_of_comfyui_is_a_float(comfy, linear, rate):
+    """Create Video makes a fraction of it, whose multiples nobody can name."""
+    video = VideoFromComponents(VideoComponents(ramp(2), Fraction(rate)))
+    given = {"video": video, "model": loaded(comfy)}
+    (made,) = comfy.run("VFIKernelsInterpolateVideo", **given, fps=round(2 * float(rate), 2))
+    assert len(made.get_components().images) == 4 and made.get_components().frame_rate == 2 * Fraction(rate)
+    with pytest.raises(RuntimeError, match="fps to be a multiple of 2"):
+        comfy.run("VFIKernelsInterpolateVideo", **given, fps=2 * round(rate))
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
