@@ -140,6 +140,7 @@ def test_peers_have_our_gradients(case):
 @pytest.mark.parametrize(
     "case", [c for c in CASES if c.name in ("backward_warp-border", "splat-softmax", "warp_blend")]
 )
+@pytest.mark.in_turn("case", of=3)
 def test_compiled_peers_compute_what_we_do(case):
     peers = [p for p in load_peers()[case.op] if p.compiles]
     job = jobs.plan(op=[case.name], shape=["1x3x12x16"], threads=[1])[0]

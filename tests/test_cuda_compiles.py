@@ -49,15 +49,15 @@ def report(tmp_path_factory):
     return compile_one
 
 
-def run_nvcc(source: Path, arch: str, target: Path) -> str:
-    """The compiler's log; warnings are errors."""
+def run_nvcc(source: Path, arch: str, target: Path, *how: str) -> str:
+    """The compiler's log; warnings are errors. how: to machine code with all that ptxas says, or otherwise."""
     include = Path(torch.__file__).parent / "include"
     number = arch.replace(".", "")
     gencode = f"-gencode=arch=compute_{number},code=sm_{number}"
     command = [
-        nvcc(), "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-Werror=all-warnings", "-Xptxas=-v", "-DUSE_CUDA",
+        nvcc(), "-std=c++20", "--expt-relaxed-constexpr", "-Werror=all-warnings", "-DUSE_CUDA",
         "-DTORCH_STABLE_ONLY", "-DTORCH_TARGET_VERSION=0x020b000000000000", gencode,
-        f"-I{ROOT / 'csrc'}", "-isystem", include, "-c", source, "-o", target,
+        f"-I{ROOT / 'csrc'}", "-isystem", include, *(how or ("-O3", "-Xptxas=-v", "-c")), source, "-o", target,
     ]  # fmt: skip
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -91,6 +91,14 @@ def test_source_compiles(source, arch, report):
 
 
 @needs_nvcc
+def test_every_source_is_valid(tmp_path):
+    """By day without optimisation, in which most of the time goes."""
+    for source in SOURCES:
+        run_nvcc(source, "9.0", tmp_path / "out.ptx", "-ptx", "-Xcicc", "-O0")
+
+
+@needs_nvcc
+@pytest.mark.nightly
 def test_every_source_compiles_without_a_warning():
     """To the PTX that the tests of the simulator run."""
     files = {Path(ptx).stem: (Path(ptx), Path(log)) for ptx, log in simulator.build("9.0")["kernels"]}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# By day ops that gather, scatter, match, list patches and multiply matrices; at night all of them.
-UNITS = "^ops/(backward_warp|splat|correlation|patches|routed_conv2d)/"
+# By day ops that gather, list patches and multiply matrices; at night all of them.
+UNITS = "^ops/(backward_warp|patches|routed_conv2d)/"
 # Every kernel of them once, in half precision (its loads are the widest), and what lies at the end of a block.
 SLICE = (
     "((agrees_with_the_oracle and float16 and not bfloat16) or wider_than_a_block or in_packs or tf32) and "
-    "(backward_warp or splat or correlation or patch or routed) or ((only_listed_patches or any_size) and cuda)"
+    "(backward_warp or patch or routed) or ((only_listed_patches or any_size) and cuda)"
 )
 # Every kernel in every compute type and layout, both ways to scatter; borders, empty tensors, non-finite positions.
 WHOLE = (

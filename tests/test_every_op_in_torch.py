@@ -41,6 +41,7 @@ first_case_of_each_op = pytest.mark.parametrize("case", first_cases(), ids=lambd
 
 @pytest.mark.slow
 @first_case_of_each_op
+@pytest.mark.in_turn("case", of=3)
 def test_registration_with_symbolic_sizes(case):
     """Once for each op and its gradient."""
     for op, args, kwargs in {op: (op, args, kwargs) for op, args, kwargs in recorded(case)}.values():
@@ -76,6 +77,7 @@ def test_compiles_with_inductor(name, dynamic):
 
 @pytest.mark.slow
 @first_case_of_each_op
+@pytest.mark.in_turn("case")
 @pytest.mark.parametrize("dynamic", [pytest.param(False, marks=pytest.mark.nightly), True], ids=["static", "dynamic"])
 def test_every_op_compiles_with_inductor(case, dynamic):
     """Of sizes that may change by day, of two sizes one after another; of one size above, of some ops."""

@@ -215,10 +215,10 @@ def launch_each(dtype: torch.dtype) -> None:
     c.others()
 
 
-def launch_all(announce: Callable[[torch.dtype], None], dtypes: Sequence[torch.dtype], in_turn: bool = False) -> None:
-    """Each dtype in both layouts, or one in each; in float32 also every mode, rule, padding and the deterministic path,
+def launch_all(announce: Callable[[torch.dtype], None], dtypes: Sequence[torch.dtype], first: bool = False) -> None:
+    """Each dtype in both layouts, or the first; in float32 also every mode, rule, padding and the deterministic path,
     and this in float64, where that is among the dtypes."""
-    for dtype, layout in zip(dtypes, LAYOUTS, strict=True) if in_turn else itertools.product(dtypes, LAYOUTS):
+    for dtype, layout in itertools.product(dtypes, [*LAYOUTS][:1] if first else LAYOUTS):
         announce(dtype)
         c = Calls(dtype, layout, channels=3 if layout == "planes" else 16)
         c.warps(False)
@@ -257,7 +257,7 @@ def launch_all(announce: Callable[[torch.dtype], None], dtypes: Sequence[torch.d
     c.splats(False, "sum")
     for mode, holes in (("average", "add"), ("linear", "clip"), ("softmax", "zero")):
         c.splats(False, mode, holes, inputs=2)
-    for dtype in (torch.float16,) if in_turn else (torch.float16, torch.float32):
+    for dtype in (torch.float16,) if first else (torch.float16, torch.float32):
         announce(dtype)
         c = Calls(dtype, channels=256)
         c.deforms(False, 8, "relu", tf32=True)

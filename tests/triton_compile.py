@@ -1,5 +1,5 @@
 """Compiles every Triton kernel without a GPU, for the signatures that are launched:
-`triton_compile.py CAPABILITY each|in_turn DTYPE ...`: each dtype in both layouts, or one of two in each.
+`triton_compile.py CAPABILITY each|first DTYPE ...`: each dtype in both layouts, or in the first.
 
 Run in a process of its own: interpreted and compiled kernels cannot share one. Prints a JSON object: kernel -> number
 of cubins; fails if a kernel computes in double where no argument is double.
@@ -21,7 +21,7 @@ from triton_calls import launch_all
 from vfi_kernels.bench.triton_simulator import NoGPU
 
 
-def compile_all(capability: int, in_turn: bool, dtypes: Sequence[torch.dtype]) -> dict[str, int]:
+def compile_all(capability: int, first_only: bool, dtypes: Sequence[torch.dtype]) -> dict[str, int]:
     driver.set_active(NoGPU(capability))
     kernels, announced = {}, []
     launch = JITFunction.run
@@ -34,7 +34,7 @@ def compile_all(capability: int, in_turn: bool, dtypes: Sequence[torch.dtype]) -
         return kernel
 
     JITFunction.run = compile_only
-    launch_all(announced.append, dtypes, in_turn)
+    launch_all(announced.append, dtypes, first_only)
     for name, kernel in kernels.items():
         assert kernel.asm["cubin"][:4] == b"\x7fELF", name
     if capability >= 90:
@@ -46,4 +46,4 @@ def compile_all(capability: int, in_turn: bool, dtypes: Sequence[torch.dtype]) -
 
 if __name__ == "__main__":
     capability, way, *names = sys.argv[1:]
-    print(json.dumps(compile_all(int(capability), way == "in_turn", [getattr(torch, name) for name in names])))
+    print(json.dumps(compile_all(int(capability), way == "first", [getattr(torch, name) for name in names])))

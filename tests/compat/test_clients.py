@@ -155,7 +155,7 @@ def test_a_bilateral_warp_with_another_grid_is_the_original():
     torch.testing.assert_close(found, net(image, flow), rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_table_of_clients_is_that_of_its_script():
     """Without its times and differences."""
     import clients

@@ -111,7 +111,7 @@ def check_onnx(make, path, size, sizes, dtype=torch.float32, bound=1e-4):
     assert not list(path.parent.glob(".*"))  # nothing unfinished
 
 
-FEW = ("rife", "4.25", "sg-rife")
+FEW = ("4.25",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=slow if n in FEW else nightly) for n in MODELS])

@@ -108,7 +108,7 @@ def loss_of(whole, frames, times):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["d", "u"])
+@pytest.mark.parametrize("variant", ["d", pytest.param("u", marks=pytest.mark.nightly)])
 def test_both_stages_learn(variant):
     whole = fresh(variant)
     frames, times = clips(whole)

@@ -1,4 +1,4 @@
-"""Every op on its CUDA kernels as nvcc compiles them: results and gradients, and no fault. By day a call of each op in
+"""Every op on its CUDA kernels as nvcc compiles them: results and gradients, and no fault. By day a call of some ops in
 two ways; at night all of CASES, dtypes, layouts, atomic and deterministic, and tensors that are aligned to nothing."""
 
 import pytest
@@ -14,6 +14,8 @@ pytestmark = pytest.mark.usefixtures("kernels")
 SHAPE = (2, 6, 11, 37)
 LAYOUTS = {"nchw": lambda t: t, "channels_last": channels_last}
 BY_DAY = {(torch.float32, "nchw", "atomic"), (torch.float16, "channels_last", "deterministic")}
+# Of all kinds (a gather, a scatter of patches, products by tensor cores, a sum), those that are compiled soon.
+OPS_BY_DAY = {"backward_warp", "patch_scatter", "mixture_lora", "correlation", "sample_trajectory"}
 
 
 def conditions():
@@ -21,7 +23,7 @@ def conditions():
         for dtype in DTYPES:
             for layout in LAYOUTS:
                 for way in ("atomic", "deterministic"):
-                    by_day = case in first_cases() and (dtype, layout, way) in BY_DAY
+                    by_day = case in first_cases() and case.op in OPS_BY_DAY and (dtype, layout, way) in BY_DAY
                     marks = () if by_day else pytest.mark.nightly
                     name = f"{case.name}-{str(dtype).removeprefix('torch.')}-{layout}-{way}"
                     yield pytest.param(case, dtype, layout, way, id=name, marks=marks)
@@ -65,6 +67,7 @@ def test_other_architectures(case, arch, monkeypatch):
         check_all(case, make(case, SHAPE, torch.float16))
 
 
+@pytest.mark.nightly
 def test_every_kernel_is_known():
     """Every instruction of every kernel, also of those that no case runs."""
     module = simulator.load("9.0")

@@ -28,6 +28,7 @@ def run_tests(tmp_path, chosen):
     return facts["counts"]["passed"]
 
 
+@pytest.mark.nightly
 def test_a_slice_of_the_tests(tmp_path):
     assert run_tests(tmp_path, ["-k", BY_DAY]) >= 5
 
