@@ -22,6 +22,7 @@ import vfi_kernels as vk
 from vfi.drawing.panels import Panel, flow_panel, holes_panel
 from vfi.models.interpolator import Explanation, Interpolator
 from vfi.networks import sized_inference
+from vfi.networks.layers import softmax
 from vfi.networks.motion_at import ScoredFlow, motion_at, scored
 from vfi.networks.resampling import block_means, doubled, mean_around, offsets, spread, strips
 from vfi.networks.seen_frames import SeenFrames
@@ -157,7 +158,7 @@ class SplatModel(Interpolator):
             grid = offsets(rows, width, 2, candidates[0].flow)
             made.append([_along(candidate, fine0, fine1, grid, rows, t) for candidate in candidates])
         differences = torch.cat([torch.cat([difference for _, difference in row], 1) for row in made], 2)
-        blocks = torch.softmax(-self.config.sharpness * mean_around(differences), 1)
+        blocks = softmax(-self.config.sharpness * mean_around(differences), 1)
         weights = spread(blocks, height, width)
         results = []
         for rows, row in zip(parts, made):

@@ -39,6 +39,12 @@ class Conv2(nn.Module):
         return result
 
 
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """torch's own takes thrice as long along channels, and its last bit depends on the number of threads."""
+    shares = (x - x.detach().amax(dim, keepdim=True)).exp()
+    return shares / shares.sum(dim, keepdim=True)
+
+
 def resized(x: Tensor, factor: float) -> Tensor:
     """Bilinear, pixels as areas (align_corners=False), by a whole number or to a whole part of the size."""
     if factor == 1:

@@ -9,7 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 import vfi_kernels as vk
-from vfi.networks.layers import PReLU, conv
+from vfi.networks.layers import PReLU, conv, softmax
 from vfi.options import whole
 
 FEATURE_SCALE = 2  # features are at twice the resolution of the latents
@@ -169,7 +169,7 @@ def upsampled(flow: Tensor, mask: Tensor) -> Tensor:
     Source: Teed and Deng, RAFT, ECCV 2020.
     """
     batch, _, h, w = flow.shape
-    weights = mask.view(batch, 1, TAPS, UPSAMPLE, UPSAMPLE, h, w).softmax(2)
+    weights = softmax(mask.view(batch, 1, TAPS, UPSAMPLE, UPSAMPLE, h, w), 2)
     around = F.unfold(F.pad(UPSAMPLE * flow, (1, 1, 1, 1), "replicate"), 3).view(batch, 2, TAPS, 1, 1, h, w)
     fine = (weights * around).sum(2)  # (B, 2, 4, 4, h, w)
     return fine.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2, UPSAMPLE * h, UPSAMPLE * w)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import vfi_kernels as vk
 from vfi.models.vfi_s.blocks import Colours, Encoder, Stage, centred
 from vfi.models.vfi_s.motion import FLOWS, scored_at_a_quarter
-from vfi.networks.layers import channels, resized
+from vfi.networks.layers import channels, resized, softmax
 from vfi.networks.motion_at import ScoredFlow, inside, motion_at
 from vfi.networks.resampling import doubled, offsets
 
@@ -143,7 +143,7 @@ class Network(nn.Module):
         differences = [apart(*warped(quarters, flow)) for flow in candidates]
         errors = F.avg_pool2d(torch.cat((*differences, apart(*quarters)), 1), 3, 1, 1, count_include_pad=False)
         logits = -self.sharpness.exp() * errors
-        shares = torch.cat((logits[:, :-1], logits[:, -1:] + self.still), 1).softmax(1)
+        shares = softmax(torch.cat((logits[:, :-1], logits[:, -1:] + self.still), 1), 1)
         return errors, averaged(shares, candidates)
 
     def after_coarse(self, pair: Pair, flow: Tensor, beside: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -171,7 +171,7 @@ class Network(nn.Module):
         answer, told = self.middle(x)
         answer = answer.float()
         choice, change, more, weights = answer.split((CANDIDATES + 1, 4, 1, 36), 1)
-        shares = torch.cat((choice[:, :1] + SO_FAR, choice[:, 1:-1], choice[:, -1:] + STILL), 1).softmax(1)
+        shares = softmax(torch.cat((choice[:, :1] + SO_FAR, choice[:, 1:-1], choice[:, -1:] + STILL), 1), 1)
         flow = averaged(shares, (flow, *candidates))
         return told, flow + change * resized(pair.differs, 4), mask + more, weights
 
@@ -248,7 +248,7 @@ def larger(flow: Tensor, logits: Tensor) -> Tensor:
     Source: Teed and Deng, RAFT, ECCV 2020, section 3.3 (convex upsampling).
     """
     batch, _, height, width = flow.shape
-    shares = (logits.view(batch, 9, 4, height, width) + bilinear(flow)).softmax(1)
+    shares = softmax(logits.view(batch, 9, 4, height, width) + bilinear(flow), 1)
     padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
     parts = [
         padded[:, :, None, j : j + height, i : i + width] * shares[:, None, 3 * j + i]
