@@ -74,3 +74,9 @@ def test_frames_through_ffmpeg_are_those_between():
 def test_the_figure_is_small(tmp_path):
     assert demo.main(["--figure", str(tmp_path / "figure.png"), "--device", "cpu"]) == 0
     assert (tmp_path / "figure.png").stat().st_size < 400_000
+
+
+@pytest.mark.slow
+def test_the_figure_of_the_clip_is_small(tmp_path):
+    assert demo.main(["--clip-figure", str(tmp_path / "clip.jpg"), "--device", "cpu"]) == 0
+    assert (tmp_path / "clip.jpg").stat().st_size < 250_000

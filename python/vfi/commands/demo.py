@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vfi.commands.demo", description="Interpolates moved photographs.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the results (default: %(default)s)")
     parser.add_argument("--figure", type=Path, help="write only a small strip for a page, to this file")
+    parser.add_argument("--clip-figure", type=Path, help="write only that of the real clip, to this file")
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
     try:
@@ -48,10 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = load_model(NAME, device=device)
         if options.figure is not None:
             _write_figure(model, device, options.figure)
+        elif options.clip_figure is not None:
+            _show_clip(model, device, options.clip_figure, width=400)
         else:
             options.out.mkdir(parents=True, exist_ok=True)
             _measure(model, device, options.out)
-            demo_clip.show(lambda a, b: _middle(model, device, (a, b)), NAME, options.out / "clip.png")
+            _show_clip(model, device, options.out / "clip.png")
             _write_video(model, device, options.out / "demo.mp4")
     except UserError as error:
         print(f"demo: {error.for_command()}", file=sys.stderr)
@@ -112,6 +115,10 @@ def _write_figure(model: Interpolator, device: str, path: Path) -> None:
     )
     write_image(path, strip([average, result, *rest], columns=2, panel_width=320))
     print(f"wrote {path}")
+
+
+def _show_clip(model: Interpolator, device: str, path: Path, width: int = 640) -> None:
+    demo_clip.show(lambda a, b: _middle(model, device, (a, b)), NAME, path, width)
 
 
 def _middle(model: Interpolator, device: str, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

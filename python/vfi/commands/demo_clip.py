@@ -24,10 +24,10 @@ FINEST = ":mc_mode=aobmc:me_mode=bidir:vsbmc=1"  # of minterpolate
 Frames = list[np.ndarray]
 
 
-def show(middle: Callable[[np.ndarray, np.ndarray], np.ndarray], name: str, picture: Path) -> None:
+def show(middle: Callable[[np.ndarray, np.ndarray], np.ndarray], name: str, picture: Path, width: int = 640) -> None:
     """Prints the quality of each way, and writes its frame in the middle of the clip.
 
-    middle: of two frames (H, W, 3), RGB uint8, the one between.
+    middle: of two frames (H, W, 3), RGB uint8, the one between. width: of each in the picture, pixels.
     """
     whole = clip()
     given, truth = whole[::2], whole[1::2]
@@ -46,7 +46,7 @@ def show(middle: Callable[[np.ndarray, np.ndarray], np.ndarray], name: str, pict
         print("ffmpeg is not installed: its minterpolate is not compared.")
     shown = len(truth) // 2
     panels = [Panel(way, made[shown]) for way, made in ways.items()]
-    write_image(picture, strip([*panels, Panel("the true frame", truth[shown])], columns=2, panel_width=640))
+    write_image(picture, strip([*panels, Panel("the true frame", truth[shown])], columns=2, panel_width=width))
     print(f"wrote {picture}\n")
 
 
