@@ -21,6 +21,8 @@ from vfi.video.av_common import counted, name_of
 LOOKED = 10.0  # seconds from one look at how large the cluster is to the next
 WAITING = 0.5  # seconds in which Ray tells what has been done
 AHEAD = 2  # tasks handed out for each that the cluster holds at once
+LIGHT = 0.25  # of a task's CPUs: what joining parts asks for, which waits for bytes
+USUAL_PARTS = 16  # of a film, until some were planned
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ class Films:
     ends: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        task = self.cluster.task(answered, StorageTrouble)
-        self._submit: Callable[..., object] = task
+        self._submit: Callable[..., object] = self.cluster.task(answered, StorageTrouble)
+        self._submit_join: Callable[..., object] = self.cluster.task(answered, StorageTrouble, light=LIGHT)
+        self._planning = 0  # films
+        self._parts = float(USUAL_PARTS)  # of a film, in the mean of late
         self._left = deque(range(len(self.films)))
         self._todo: deque[tuple[str, int, object]] = deque()
         self._running: dict[object, tuple[str, int, object]] = {}
@@ -94,16 +98,23 @@ class Films:
     def _hand_out(self) -> None:
         if monotonic() - self._looked > LOOKED:
             self._most, self._looked = AHEAD * max(1, self.cluster.slots()), monotonic()
-        while len(self._running) < self._most and (self._todo or self._left):
+        while len(self._running) < self._most and (self._todo or self._may_plan()):
             if not self._todo:
                 number = self._left.popleft()
                 self._todo.append(("plan", number, self.films[number]))
+                self._planning += 1
             what, number, given = self._todo.popleft()
-            self._running[self._submit(_WORK[what], given)] = what, number, given
+            submit = self._submit_join if what == "join" else self._submit
+            self._running[submit(_WORK[what], given)] = what, number, given
+
+    def _may_plan(self) -> bool:
+        """Whether one more film would find room: thousands that are planned at once are a long list of parts."""
+        return bool(self._left) and self._planning * self._parts + len(self._running) < self._most
 
     def _take(self, task: object) -> int:
         """What a task has answered; returns how many frames it has made."""
         what, number, given = self._running.pop(task)
+        self._planning -= what == "plan"
         try:
             answer = self.cluster.ray.get(task)
         except Exception as error:
@@ -124,6 +135,7 @@ class Films:
     def _planned(self, number: int, _: object, planned: object) -> int:
         assert isinstance(planned, work.Planned)
         going = self._going[number] = Going(planned)
+        self._parts += ((planned.parts or 1) - self._parts) / 8
         self.expected = None if planned.expected is None or self.expected is None else self.expected + planned.expected
         if planned.parts is None:
             self._todo.appendleft(("whole", number, planned.film))

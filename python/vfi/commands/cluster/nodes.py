@@ -32,9 +32,14 @@ class Cluster:
     def nodes(self) -> list[dict[str, dict[str, float]]]:
         return [node for node in self.ray.nodes() if node["Alive"]]
 
-    def task(self, function: Callable[..., object], *again: type[Exception]) -> Callable[..., object]:
-        """What runs it on a node, and once more, MOST_RUNS in all, if the node dies or it raises one of `again`."""
-        amounts = dict(self.resources)
+    def task(
+        self, function: Callable[..., object], *again: type[Exception], light: float | None = None
+    ) -> Callable[..., object]:
+        """What runs it on a node, and once more, MOST_RUNS in all, if the node dies or it raises one of `again`.
+
+        light: it takes only this share of a task's CPUs.
+        """
+        amounts = dict(self.resources) if light is None else {"CPU": light * self.resources.get("CPU", 1.0)}
         named = {"num_cpus": amounts.pop("CPU", 0), "num_gpus": amounts.pop("GPU", 0), "resources": amounts}
         remote = self.ray.remote(max_retries=MOST_RUNS - 1, retry_exceptions=list(again) or False, **named)(function)
         return remote.remote  # type: ignore[no-any-return]
