@@ -10,24 +10,21 @@ docs/scale.md.
 """
 
 import argparse
-import heapq
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from cluster_simulation import MB, Setting, Simulation
 
-from vfi.commands.cluster.films import AHEAD, LIGHT, WAITING
+from vfi.commands.cluster.films import WAITING
 from vfi.commands.cluster.nodes import MOST_RUNS
 from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
@@ -36,8 +33,6 @@ MEASURED = "<!-- measured: written by benchmarks/scale.py -->\n", "<!-- end of w
 SIMULATED = "<!-- simulated: written by benchmarks/scale.py -->\n", "<!-- end of what was simulated -->\n"
 SEGMENTS, SECONDS, SIZE = 20, 4, (640, 360)
 TASKS = (200, 4000)  # that the driver waits for at once
-MB = 1e6
-Task = tuple[str, int, int]  # plan, part or join; of which film; which part
 
 
 def film(path: Path) -> None:
@@ -108,157 +103,6 @@ def driver_costs() -> dict[str, float]:
     return costs
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is assumed beside what was measured. A film is cut into parts of `segment` seconds of the output."""
-
-    nodes: int = 100
-    slots: int = 4  # tasks on a node at once
-    films: int = 10_000
-    minutes: float = 42.0
-    segment: float = 60.0
-    pace: float = 1.0  # seconds of work for a second of film
-    starting: float = 12.0  # seconds until a fresh worker has loaded torch and the model
-    life: float = 6 * 3600.0  # seconds that a node lives, in the mean
-    replaced: float = 180.0  # seconds until another stands in
-    source: float = 0.8 * MB  # bytes a second of film
-    output: float = 1.6 * MB
-    network: float = 125 * MB  # bytes a second of a node
-    block: float = 4 * MB  # bytes that a request reads
-    state: float = 2_000.0  # bytes of a task that the driver knows of
-    light: float = LIGHT  # of a slot that a join takes
-    bounded: bool = True  # films are planned as their parts find room
-
-
-@dataclass
-class Result:
-    seconds: float = 0.0
-    work: float = 0.0
-    lost: float = 0.0
-    driver: float = 0.0
-    moved: float = 0.0
-    requests: float = 0.0
-    failed: int = 0
-    most_known: int = 0
-    runs: dict[tuple[int, int], int] = field(default_factory=dict)
-
-
-class Nodes:
-    """Which have room. A task takes a whole slot, a join, which only moves bytes, `light` of one."""
-
-    def __init__(self, given: Setting, chance: random.Random) -> None:
-        self._given, self._chance = given, chance
-        self.room = [float(given.slots)] * given.nodes
-        self.dies = [chance.expovariate(1 / given.life) for _ in range(given.nodes)]
-        self.fresh = [given.slots] * given.nodes  # workers that have loaded nothing yet
-        self._open = {1.0: set(range(given.nodes)), given.light: set(range(given.nodes))}
-
-    def take(self, needs: float) -> int | None:
-        """A node for a task, of which some room is gone then."""
-        if not self._open[needs]:
-            return None
-        node = next(iter(self._open[needs]))
-        self._change(node, -needs)
-        return node
-
-    def give_back(self, node: int, needs: float) -> None:
-        self._change(node, needs)
-
-    def renew(self, node: int, now: float) -> None:
-        """Another stands in for one that has vanished."""
-        if self.dies[node] <= now:
-            self.dies[node] = now + self._given.replaced + self._chance.expovariate(1 / self._given.life)
-            self.fresh[node] = self._given.slots
-
-    def _change(self, node: int, by: float) -> None:
-        self.room[node] += by
-        for needs, nodes in self._open.items():
-            (nodes.add if self.room[node] >= needs else nodes.discard)(node)
-
-
-def simulated(given: Setting, cost: float, seed: int = 0) -> Result:
-    """The films handed out as `films.Films` does: joins first, then parts, AHEAD tasks a slot; films are planned when
-    what they bring would be handed out. cost: seconds of the driver for a task."""
-    chance, result = random.Random(seed), Result()
-    parts = max(1, round(given.minutes * 60 / given.segment))
-    todo: deque[Task] = deque()
-    queued: deque[Task] = deque()
-    left, waiting = deque(range(given.films)), dict[int, int]()
-    nodes, events = Nodes(given, chance), list[tuple[float, int, str, Task, int]]()
-    clock = driver = 0.0
-    order = running = plans = 0
-    slots = given.nodes * given.slots
-
-    def needs(task: Task) -> float:
-        return given.light if task[0] == "join" else 1.0
-
-    def duration(task: Task) -> float:
-        length = given.segment if task[0] == "part" else given.minutes * 60
-        share = {"plan": 0.01, "part": 1.0, "join": 1.0}[task[0]]
-        moved = share * length * (given.output * (2 if task[0] == "join" else 1) + given.source)
-        result.moved += moved
-        result.requests += 10 + moved / given.block
-        work = {"plan": 3.0, "part": length * given.pace * chance.uniform(0.8, 1.3), "join": 2.0}[task[0]]
-        return work + moved / (given.network / given.slots)
-
-    def start(task: Task, node: int, at: float) -> None:
-        nonlocal order
-        took = duration(task) + (given.starting if nodes.fresh[node] > 0 else 0.0)
-        nodes.fresh[node] -= 1
-        result.runs[task[1:]] = result.runs.get(task[1:], 0) + 1
-        dies = nodes.dies[node]
-        order += 1
-        if at + took > dies:
-            result.lost += max(0.0, dies - at) if task[0] == "part" else 0.0
-            heapq.heappush(events, (max(at, dies), order, "dead", task, node))
-        else:
-            result.work += took if task[0] == "part" else 0.0
-            heapq.heappush(events, (at + took, order, "done", task, node))
-
-    while left or todo or running:
-        while running < AHEAD * slots and (
-            todo or (left and (not given.bounded or plans * parts + running < AHEAD * slots))
-        ):
-            if not todo:
-                todo.append(("plan", left.popleft(), -1))
-                plans += 1
-            queued.append(todo.popleft())
-            running += 1
-            driver = max(driver, clock) + cost
-            result.driver += cost
-        result.most_known = max(result.most_known, running + len(todo))
-        while queued and (node_found := nodes.take(needs(queued[0]))) is not None:
-            start(queued.popleft(), node_found, max(clock, driver))
-        clock, _, how, task, node = heapq.heappop(events)
-        if how == "back":
-            nodes.give_back(node, needs(task))
-            continue
-        if how == "dead":  # Ray runs it again, elsewhere; the room is back when the node is
-            order += 1
-            nodes.renew(node, clock)
-            heapq.heappush(events, (clock + given.replaced, order, "back", task, node))
-            if result.runs[task[1:]] < MOST_RUNS:
-                queued.appendleft(task)
-            else:
-                running, result.failed = running - 1, result.failed + 1
-                plans -= task[0] == "plan"
-            continue
-        nodes.give_back(node, needs(task))
-        running -= 1
-        kind, number, _ = task
-        if kind == "plan":
-            plans -= 1
-            waiting[number] = parts
-            todo.extend(("part", number, part) for part in range(parts))
-        elif kind == "part":
-            waiting[number] -= 1
-            if waiting[number] == 0:
-                del waiting[number]
-                todo.appendleft(("join", number, -2))
-    result.seconds = clock
-    return result
-
-
 def told(found: dict[str, object]) -> tuple[list[str], list[list[str]]]:
     """What was measured."""
     plain, one, two = (float(str(found[name])) for name in ("plain", "one worker", "two workers"))
@@ -294,7 +138,7 @@ SETTINGS = {
 def foretold(cost: float) -> tuple[list[str], list[list[str]]]:
     lines = []
     for name, given in SETTINGS.items():
-        result = simulated(given, cost)
+        result = Simulation(given, cost).run()
         whole = result.seconds * given.nodes * given.slots
         lines.append([
             name, f"{given.films:,}", f"{result.seconds / 3600:.1f} h", f"{100 * result.work / whole:.0f} %",

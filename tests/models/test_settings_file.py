@@ -11,7 +11,7 @@ from vfi.files.images import write_image
 
 OWN = ("help", "config", "save_config")
 # Words that options of each kind of value take.
-WORDS = ("7", "0.5", "60000/1001", "8M", "a=b", "word")
+WORDS = ("7", "0.5", "60000/1001", "8M", "a=b", "CPU=4", "word")
 
 
 parser_of_all = functools.cache(build_parser)

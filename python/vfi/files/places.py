@@ -32,7 +32,7 @@ def place(text: str) -> Path:
     """A file or folder that is named so.
 
     Raises:
-        UserError: of an address of a kind that is not installed, or with a password in it.
+        UserError: of an address of a kind that nobody knows, or with a password in it.
     """
     if not _ADDRESS.match(text):
         return Path(text)
@@ -45,8 +45,7 @@ def place(text: str) -> Path:
     found: Path
     try:
         found = require("upath", "ray").UPath(text)
-        found.fs  # type: ignore[attr-defined]  # noqa: B018  # of a kind that needs a package
-    except (ImportError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"cannot use {text}: {error}") from error
     return Path(found.path) if text.startswith(("file:", "local:")) else found  # type: ignore[attr-defined]
 
@@ -73,6 +72,8 @@ def stored(path: Path) -> Iterator[None]:
         raise UserError(f"{path} does not exist" + (f": {error}" if str(error) else "")) from error
     except PermissionError as error:
         raise UserError(f"cannot use {path}: permission denied") from error
+    except ImportError as error:
+        raise UserError(f"cannot use {path}: {_said(error)}") from error  # of a kind that needs a package
     except Exception as error:
         if not is_remote(path):
             raise

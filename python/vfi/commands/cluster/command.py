@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vfi.commands import batch
-from vfi.commands.cluster.nodes import MOST_RUNS, USUAL_CPUS, resources
+from vfi.commands.cluster.nodes import MOST_RUNS, USUAL_CPUS, resource
 from vfi.commands.program import note
 from vfi.commands.work_done import tell
 from vfi.errors import ArgumentError, UserError, option_of
@@ -25,8 +25,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     what = "work on a cluster of Ray: the address of its head, auto for the one that runs here, local for one that "
     what += f"ends with the work (see docs/scale.md; default auto); a task that is lost is run again, {MOST_RUNS} times"
     group.add_argument("--ray", nargs="?", const="auto", metavar="ADDRESS", help=f"{what} at most")
-    what = "what a task takes, such as CPU=4 or CPU=2,GPU=1 (default: a GPU where nodes have any, and up to "
-    group.add_argument("--ray-resources", type=resources, metavar="NAME=N,...", help=f"{what}{USUAL_CPUS} CPUs)")
+    what = "what a task takes, such as CPU=4, or CPU=2 GPU=1 (default: a GPU where nodes have any, and up to "
+    group.add_argument("--ray-resources", nargs="+", type=resource, metavar="NAME=N", help=f"{what}{USUAL_CPUS} CPUs)")
 
 
 def run(options: argparse.Namespace) -> None:

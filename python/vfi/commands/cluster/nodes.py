@@ -3,7 +3,7 @@
 import argparse
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,19 +45,16 @@ class Cluster:
         return remote.remote  # type: ignore[no-any-return]
 
 
-def resources(text: str) -> dict[str, float]:
-    """Of an option: CPU=4,GPU=1 and others that the cluster has by name."""
-    result: dict[str, float] = {}
-    for word in text.split(","):
-        name, equals, amount = word.partition("=")
-        try:
-            value = float(amount)
-        except ValueError:
-            value = 0.0
-        if not name or not equals or value <= 0:
-            raise argparse.ArgumentTypeError(f"expected NAME=AMOUNT such as CPU=4 or CPU=2,GPU=1, got {text!r}")
-        result[name.upper() if name.upper() in ("CPU", "GPU") else name] = value
-    return result
+def resource(text: str) -> tuple[str, str]:
+    """Of an option: CPU=4, GPU=1 and others that the cluster has by name."""
+    name, _, amount = text.partition("=")
+    try:
+        value = float(amount)
+    except ValueError:
+        value = 0.0
+    if not name or not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected NAME=AMOUNT such as CPU=4, got {text!r}")
+    return name.upper() if name.upper() in ("CPU", "GPU") else name, amount
 
 
 def _fitting(has: Mapping[str, float], needed: Mapping[str, float]) -> int:
@@ -65,7 +62,7 @@ def _fitting(has: Mapping[str, float], needed: Mapping[str, float]) -> int:
 
 
 @contextmanager
-def connected(address: str, asked: Mapping[str, float] | None) -> Iterator[Cluster]:
+def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator[Cluster]:
     """Within it the cluster is used. asked: see `Cluster`; None: a GPU where there is one, else some CPUs.
 
     Raises:
@@ -81,7 +78,7 @@ def connected(address: str, asked: Mapping[str, float] | None) -> Iterator[Clust
     except (RuntimeError, ValueError) as error:
         raise UserError(f"cannot use the cluster of Ray {_where(address)}: {first_line(error)}") from error
     try:
-        cluster = Cluster(ray, dict(asked) if asked else _usual(ray.nodes()))
+        cluster = Cluster(ray, {name: float(amount) for name, amount in asked} if asked else _usual(ray.nodes()))
         if cluster.slots() == 0:
             wanted = ", ".join(f"{name} {amount:g}" for name, amount in cluster.resources.items())
             raise UserError(f"no node of the cluster has {wanted}, which each task asks for: see --ray-resources")
