@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from vfi.commands import chosen_model, sfibench
+from vfi.commands.cluster import command as cluster
 from vfi.commands.interpolate import refuse
-from vfi.data.datasets import DATASETS
+from vfi.data.datasets import DATASETS, scenes
 from vfi.errors import UserError, option_of
 from vfi.models.registry import options_of_model
 from vfi.options import options_of
@@ -26,6 +27,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("path", type=Path, help="folder of the data set")
     chosen_model.add(parser, "torch")
     sfibench.add_arguments(parser)
+    cluster.add(parser)
     parser.set_defaults(run=run)
     chosen_model.add_options(parser, sfibench.SHARED)
 
@@ -39,9 +41,26 @@ def run(options: argparse.Namespace) -> None:
     for each in options_of(options_of_model(options.model)) if benchmark else ():
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
+    if options.ray is not None:
+        if benchmark:
+            raise UserError(f"--ray is not for --dataset {sfibench.NAME}")
+        over_a_cluster(options)
+        return
+    refuse(options, ("ray_resources",), "--ray")
     # The size of what is compared is also that of what a model makes, if it has one of its own
     model, device = chosen_model.load(options, sfibench.SHARED)
     if benchmark:
         sfibench.run(options, model, device)
         return
-    scoring.run(model, options.dataset, options.path, device, options.split)
+    found = scoring.evaluate(model, options.dataset, options.path, device, options.split)
+    scoring.show(scenes(options.dataset, options.path, options.split), found)
+
+
+def over_a_cluster(options: argparse.Namespace) -> None:
+    from vfi.commands.cluster.scenes import scores
+    from vfi.evaluation.scoring import show
+
+    if options.device is not None:
+        raise UserError("--device has no meaning together with --ray")
+    known = scenes(options.dataset, options.path, options.split)
+    show(known, scores(options, len(known)))

@@ -1,7 +1,7 @@
 """Quality of a model on data sets whose true middle frames are known."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,25 +33,23 @@ class Score:
 def evaluate(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> Iterator[Score]:
     """The score of each scene, in the data set's order; times include optical flow, not the disk."""
     for scene in scenes(dataset, root, split):
-        yield _score(model, dataset, scene, device)
+        yield score(model, dataset, scene, device)
 
 
-def run(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> None:
-    """Prints a line per scene, and the means of each split."""
-    true_scenes = scenes(dataset, root, split)
+def show(true_scenes: Sequence[TrueTriplet], found: Iterable[Score]) -> None:
+    """Prints a line per scene as its score is found, in their order, and the means of each split."""
     splits = list(dict.fromkeys(scene.split for scene in true_scenes))
     width = max(len(name) for name in (*(scene.name for scene in true_scenes), *map(_mean_of, splits)))
     print(f"{'scene':{width}}  {'PSNR dB':>8}  {'SSIM':>7}  {'seconds':>7}")
     scores: dict[str, list[Score]] = {name: [] for name in splits}
-    for scene in true_scenes:
-        score = _score(model, dataset, scene, device)
-        scores[scene.split].append(score)
-        print(_line(score, width), flush=True)
+    for scene, each in zip(true_scenes, found, strict=True):
+        scores[scene.split].append(each)
+        print(_line(each, width), flush=True)
     for name in splits:
         print(_line(_mean(name, scores[name]), width))
 
 
-def _score(model: Interpolator, dataset: str, scene: TrueTriplet, device: str) -> Score:
+def score(model: Interpolator, dataset: str, scene: TrueTriplet, device: str) -> Score:
     first, truth, second = read_frames(scene.paths, scene.prepare)
     frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
     start = time.perf_counter()

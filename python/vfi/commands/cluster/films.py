@@ -4,7 +4,6 @@ import argparse
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from time import monotonic
 
 from vfi.commands import progress
@@ -254,8 +253,6 @@ def _of_one(ends: dict[str, list[str]]) -> None:
 
 def _needed(films: Sequence[work.Film], options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Files and folders of this machine that all nodes must have; of many films those of one, as they lie together."""
-    given = [str(value) for name, value in vars(options).items() if name not in ("input", "output", "model", "ray")
-             and isinstance(value, (str, Path)) and str(value) and Path(value).exists()]  # fmt: skip
-    job = films[0].job
+    given, job = nodes.files_of(options), films[0].job
     given += [] if is_remote(job.source) or job.images else [str(job.source)]
     return given, [] if is_remote(job.output) else [str(job.output.parent)]

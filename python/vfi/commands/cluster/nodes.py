@@ -120,6 +120,13 @@ def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
     return {"CPU": float(min(USUAL_CPUS, *cpus)) if cpus else 1.0}
 
 
+def files_of(options: argparse.Namespace) -> list[str]:
+    """Of a command, beside its inputs and outputs: weights and the like."""
+    own = ("input", "output", "path", "model", "ray", "dataset", "json")
+    given = (value for name, value in vars(options).items() if name not in own and isinstance(value, (str, Path)))
+    return [str(value) for value in given if str(value) and Path(value).exists()]
+
+
 def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
     """Compares what nodes have with what is here: this package, torch, and files of these names.
 
