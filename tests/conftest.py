@@ -83,10 +83,16 @@ def place(item: pytest.Item, name: str) -> int:
     return [value is item.callspec.params[name] for value in values].index(True)
 
 
-def is_out_of_turn(item: pytest.Item) -> bool:
-    """@pytest.mark.in_turn("a", "b", of=3): by day each value of a with every third of b, and the other way round."""
+def is_out_of_turn(item: pytest.Item, before: Counter[str]) -> bool:
+    """@pytest.mark.in_turn("a", "b", of=3): by day each value of a with every third of b, and the other way round;
+    without names every third of its cases. before: how many cases of each test came before this one."""
     mark = item.get_closest_marker("in_turn")
-    return mark is not None and sum(place(item, name) for name in mark.args) % mark.kwargs.get("of", 2) != 0
+    if mark is None:
+        return False
+    test = item.nodeid.partition("[")[0]
+    before[test] += 1
+    turn = sum(place(item, name) for name in mark.args) if mark.args else before[test] - 1
+    return turn % mark.kwargs.get("of", 2) != 0
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -100,8 +106,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return False
 
     repeated = {item for item in items if getattr(item.module, "is_repeated", never)(item)}
+    before: Counter[str] = Counter()
     for item in items:
-        if getattr(item.module, "is_nightly", never)(item) or is_out_of_turn(item):
+        if getattr(item.module, "is_nightly", never)(item) or is_out_of_turn(item, before):
             item.add_marker(pytest.mark.nightly)
     if repeated:
         config.hook.pytest_deselected(items=list(repeated))

@@ -35,6 +35,7 @@ def run_all(case, arguments):
 
 
 @every_case
+@pytest.mark.in_turn
 def test_under_several_thread_orders(case, atomic):
     """1 is that of the tests of every op."""
     orders = [functools.partial(emulated_cuda, seed) for seed in SEEDS if seed != 1]

@@ -95,6 +95,7 @@ def test_the_list_is_sorted_and_filled_up(shape, kernels):
 @every_layout
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("channels, patch, halo", [(3, 4, 0), (16, 8, 8), (2, 2, 5)], ids=str)
+@pytest.mark.in_turn(of=3)
 def test_rows_that_name_no_patch_read_and_write_nothing(channels, patch, halo, dtype, layout, kernels):
     """16 channels, and 8 pixels, are moved in packs."""
     x, indices = random(2, channels, 2 * patch, 3 * patch, dtype=dtype, layout=layout), listed()
@@ -181,6 +182,7 @@ def test_patches_and_gradients_of_a_list_with_unused_rows(way, kernels):
 
 @every_way
 @pytest.mark.parametrize("patch", [1, 2, 6, 17, 20])
+@pytest.mark.in_turn(of=3)
 def test_patches_of_any_size(way, patch, kernels):
     """Several patches of a block, parts of one, and rectangles at its end that are not full."""
     stride, transposed = WAYS[way][1:3]

@@ -66,6 +66,7 @@ USES = {  # what is done with a block, or with the maps that it was made of
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.in_turn(of=3)
 def test_a_block_that_is_changed(module, use, layout):
     theirs = module.CorrBlock
     assert compat.patch(module).replaced and module.CorrBlock is not theirs
@@ -87,6 +88,7 @@ def test_a_block_that_is_changed(module, use, layout):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", ["Sub", "Louder", "ByName"])
+@pytest.mark.in_turn
 def test_a_class_that_is_made_of_it(module, name, when):
     one, two, coords = drawn()
     plain = ModuleType("plain")

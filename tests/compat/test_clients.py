@@ -77,6 +77,7 @@ def same(found, expected, tolerance=1e-4):
 
 
 @pytest.mark.parametrize("name", patterns.FUNCTIONS)
+@pytest.mark.in_turn
 def test_every_call_gives_what_it_gave(name):
     module, published = client(name)
     theirs = getattr(module, published)
@@ -98,6 +99,7 @@ def test_every_call_gives_what_it_gave(name):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["rife", "softmax_splatting", "xvfi", "basicsr", "gmflow", "film"])
+@pytest.mark.in_turn
 def test_other_dtypes_stay_what_they_were(name, dtype):
     """Where the function computes in a dtype, the result has the dtype that it had."""
     module, published = client(name)

@@ -61,6 +61,7 @@ def patched(function):
 
 
 @pytest.mark.parametrize("on_gpu", [False, True], ids=["cpu", "gpu"])
+@pytest.mark.in_turn
 def test_every_warp_of_the_family_is_recognised(on_gpu):
     module = ModuleType("clients")
     functions = {f"warp_{n}": client(kind, on_gpu=on_gpu) for n, kind in enumerate(FAMILY)}

@@ -108,6 +108,7 @@ def method(made, body):
 
 
 @pytest.mark.parametrize("kind", EFFECTS)
+@pytest.mark.in_turn(of=3)
 def test_a_function_that_leaves_something_behind_stays(kind):
     module = function(*EFFECTS[kind])
     torch.manual_seed(1)
@@ -121,6 +122,7 @@ def test_a_function_that_leaves_something_behind_stays(kind):
 
 @pytest.mark.parametrize("target", ["module", "object"])
 @pytest.mark.parametrize("kind", OF_OBJECTS)
+@pytest.mark.in_turn(of=3)
 def test_a_method_that_leaves_something_behind_stays(kind, target):
     module = method(*OF_OBJECTS[kind])
     report = compat.patch(module if target == "module" else module.Net())
@@ -129,6 +131,7 @@ def test_a_method_that_leaves_something_behind_stays(kind, target):
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
 @pytest.mark.parametrize("kind", CACHES)
+@pytest.mark.in_turn
 def test_caches_of_functions_do_not_count(kind):
     module = function(*CACHES[kind])
     theirs = module.warp
@@ -141,6 +144,7 @@ def test_caches_of_functions_do_not_count(kind):
 
 @pytest.mark.parametrize("target", ["module", "object"])
 @pytest.mark.parametrize("kind", CACHES_OF_OBJECTS)
+@pytest.mark.in_turn
 def test_caches_of_objects_do_not_count(kind, target):
     module = method(*CACHES_OF_OBJECTS[kind])
     net, theirs = module.Net(), module.Net.warp

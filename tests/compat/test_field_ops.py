@@ -27,6 +27,7 @@ VOLUMES = {
 
 
 @pytest.mark.parametrize("kind", VOLUMES)
+@pytest.mark.in_turn
 def test_cost_volumes(kind):
     theirs, option = VOLUMES[kind]
     module = ModuleType("client")

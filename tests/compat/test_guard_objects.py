@@ -43,6 +43,7 @@ SUBCLASSES = {
 
 @pytest.mark.parametrize("first", ["net", "sub", "module"])
 @pytest.mark.parametrize("kind", SUBCLASSES)
+@pytest.mark.in_turn(of=3)
 def test_what_a_subclass_overrides_is_the_original(kind, first):
     module = module_of(NET + SUBCLASSES[kind])
     net, sub = module.Net(), module.Sub()
@@ -111,6 +112,7 @@ SLOMO_CHANGES = {
 
 
 @pytest.mark.parametrize("change", SLOMO_CHANGES)
+@pytest.mark.in_turn
 def test_an_object_made_of_a_size_is_ours_as_it_is_made(change):
     module = module_of(SLOMO)
     theirs = module.backWarp.forward

@@ -161,6 +161,7 @@ def test_results_are_the_same_without_processes(monkeypatch):
     assert compat.patch(module, dry_run=True) == with_fork
 
 
+@pytest.mark.nightly
 def test_a_hundred_warps_are_all_replaced():
     """Of a network that has a copy of its warp in every part; benchmarks/patching.py prints how long it takes."""
     code = "".join(f"def warp_{n}(img, flow): return warped(img, flow)\n" for n in range(100))

@@ -77,6 +77,7 @@ COSTS = {
 
 
 @pytest.mark.parametrize("kind", COSTS)
+@pytest.mark.in_turn
 def test_what_a_kernel_computes_tells_one_cost_from_another(monkeypatch, kind):
     text, options = COSTS[kind]
     module = volume(monkeypatch, "#define SIZE_1 1" + kernels.volume(**text), "costvol_func")

@@ -57,6 +57,7 @@ PAIRS = sorted({("if", c) for c in CONDITIONS} | {(w, c) for w in WAYS for c in 
 
 
 @pytest.mark.parametrize(("way", "condition"), PAIRS)
+@pytest.mark.in_turn(of=3)
 def test_a_way_that_no_trial_takes(way, condition):
     body = WAYS[way].format(c=CONDITIONS[condition])
     module = module_of(f"{HELPERS}def warp(img, flow):\n{body}  return warped(img, flow)")
@@ -100,6 +101,7 @@ def by_word(flow, word): return flow if word == 'a' else flow * 2
 
 
 @pytest.mark.parametrize("kind", FINE)
+@pytest.mark.in_turn
 def test_ways_that_do_not_count(kind):
     module = module_of(f"{OF_FINE}def warp(img, flow, mode='bilinear'):\n  {FINE[kind]}\n  return warped(img, flow)")
     report = compat.patch(module)

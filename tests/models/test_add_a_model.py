@@ -44,7 +44,7 @@ def run(tree: Path, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_tutorial_adds_a_model(copy, sliding):
     assert len(BLOCK.findall(PAGE)) == 8
     for name, x in (("a.png", 20), ("b.png", 40)):

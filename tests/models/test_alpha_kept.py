@@ -36,6 +36,7 @@ def decoded(path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.in_turn
 def test_alpha_stays_without_options(tmp_path, capsys, source, suffix):
     name, codec, pixels = SOURCES[source]
     path = see_through(tmp_path / name, codec, pixels)

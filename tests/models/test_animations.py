@@ -53,6 +53,7 @@ def differ(a, b):
 @pytest.mark.parametrize("alpha", (True, False))
 @pytest.mark.parametrize("target", (".webp", ".apng", ".gif", ".avif", ".webm"))
 @pytest.mark.parametrize("source", (".webp", ".apng", ".gif", ".avif"))
+@pytest.mark.in_turn
 def test_times_and_alpha_stay(tmp_path, capsys, source, target, alpha):
     given, out = animation(tmp_path / f"in{source}", alpha), tmp_path / f"out{target}"
     assert run(given, "-o", out, "--scene-cuts", "off") == 0

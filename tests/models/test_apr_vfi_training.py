@@ -126,6 +126,7 @@ def test_later_stages_want_weights(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.in_turn
 def test_mixed_precision(tmp_path, precision):
     job = Job("apr-vfi", 1, output=tmp_path, data="synthetic:2", batch=2, crop=64, steps=2, quiet=True)
     train(fresh(), replace(job, precision=precision))

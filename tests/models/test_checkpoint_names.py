@@ -32,6 +32,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.in_turn
 def test_the_network_is_found(prefix, holder, tmp_path):
     path = tmp_path / "w.pth"
     for make in NETWORKS.values():

@@ -40,6 +40,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("how", SPOILT)
 @pytest.mark.parametrize("suffix", [suffix for suffix in IMAGES if suffix not in (".jpeg", ".tiff")])
+@pytest.mark.in_turn
 def test_an_image_that_cannot_be_read_is_a_gap(tmp_path, capfd, suffix, how):
     folder = sequence(tmp_path / "f", suffix)
     for number in (3, 4):

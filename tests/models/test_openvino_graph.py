@@ -30,6 +30,7 @@ def agrees(part, tensors):
 
 
 @pytest.mark.parametrize("name", [*NAMES, "rife", "ebme-splat"])
+@pytest.mark.in_turn(of=3)
 def test_every_part_is_translated(name):
     torch.manual_seed(0)
     model = MODELS[name]() if name in MODELS else RIFE4(NETWORKS[name].smaller()).eval()

@@ -32,7 +32,7 @@ def test_rates():
     assert rate_at(5, 1000, replace(stage, final_rate=1.0)) == 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_tiny_network_overfits_eight_triplets(tmp_path):
     """From fresh weights; far above what averaging the two frames gives."""
     torch.manual_seed(0)

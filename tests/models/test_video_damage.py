@@ -82,6 +82,7 @@ def ways():
 
 
 @pytest.mark.parametrize("suffix, sound, damages", list(ways()))
+@pytest.mark.in_turn(of=3)
 def test_what_is_missing_is_said(sources, tmp_path, capsys, suffix, sound, damages):
     data = sources(suffix, *sound).read_bytes()
     capsys.readouterr()

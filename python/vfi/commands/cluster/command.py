@@ -5,16 +5,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vfi.commands import batch
 from vfi.commands.cluster.nodes import MOST_RUNS, USUAL_CPUS, resource
 from vfi.commands.program import note
-from vfi.commands.work_done import tell
 from vfi.errors import ArgumentError, UserError, option_of
 from vfi.files.atomic import check_target
 from vfi.files.places import check_writable, is_remote, stored
 from vfi.video.av_common import STREAM
 from vfi.video.containers import is_y4m
-from vfi.video.sequence import into_images
 
 # What nodes settle for themselves, or what is of this machine alone.
 _NOT_THERE = ("device", "list_cuts", "dry_run", "t", "num_frames", "ends", "ground_truth", "strip", "show_route")
@@ -33,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     """Many videos into a folder, or one into a file, over the cluster."""
     from vfi.commands.cluster import films, work
     from vfi.commands.interpolate import video_job
+    from vfi.commands.work_done import tell
 
     for name in _NOT_THERE:
         if getattr(options, name) is not None:
@@ -60,8 +58,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path, ...] | None]]:
     """Sources, outputs, and the images of a sequence; of a single film an empty tuple, else None."""
+    from vfi.commands import batch
     from vfi.commands.inputs import images_among
     from vfi.commands.interpolate import check_files
+    from vfi.video.sequence import into_images
 
     output: Path = options.output
     elsewhere = any(map(is_remote, options.input))
