@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from vfi import errors
 from vfi.commands.cluster.nodes import MOST_RUNS, USUAL_CPUS, resource
 from vfi.commands.program import note
-from vfi.errors import ArgumentError, UserError, option_of
+from vfi.errors import UserError, option_of
 from vfi.files.atomic import check_target
 from vfi.files.places import check_writable, is_remote, stored
 from vfi.video.av_common import STREAM
@@ -85,7 +86,7 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
         if into_images(output) or is_y4m(output):
             raise UserError(f"expected a video as output at an address, got {output}")
         if _is_there(output) and not options.overwrite:
-            raise ArgumentError(f"{output} exists already; add `overwrite` to replace it")
+            raise errors.ArgumentError(f"{output} exists already; add `overwrite` to replace it")
     elif not into_images(output):
         check_target(output, overwrite=options.overwrite, inputs=(options.input[0],) if not elsewhere else ())
     yield options.input[0], output, images
