@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from vfi.commands import model_options
+from vfi.commands.cluster import command as cluster
 from vfi.files.opencv import opencv
 
 
@@ -27,6 +28,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     what = "fresh, small networks, also in place of large ones that are frozen, to try things out"
     argument("--tiny", action="store_true", help=what)
     _add_settings(parser)
+    cluster.add(parser)
+    workers = "processes that train together on the cluster (default: as many as it has room for)"
+    parser.add_argument("--ray-workers", type=int, metavar="N", help=workers)
     parser.set_defaults(run=run)
     model_options.add(parser, trainings)
 
@@ -63,6 +67,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     opencv()
+    if options.ray is not None:
+        from vfi.commands.cluster import training
+
+        training.run(options)
+        return
     import torch
 
     from vfi.models.devices import choose_device

@@ -1,4 +1,4 @@
-"""The processes that train together: one, or those that torchrun started."""
+"""The processes that train together: one, or those that torchrun or Ray started."""
 
 import os
 from collections.abc import Iterator
@@ -41,6 +41,10 @@ class World:
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """The world that torchrun describes in the environment; NCCL between GPUs, gloo between CPUs."""
+    if dist.is_initialized():  # by Ray Train
+        own = torch.device(device)
+        yield World(own, dist.get_rank(), dist.get_world_size())
+        return
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(torch.device(device))

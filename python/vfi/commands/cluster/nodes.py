@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -62,8 +63,9 @@ def _fitting(has: Mapping[str, float], needed: Mapping[str, float]) -> int:
 
 
 @contextmanager
-def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator[Cluster]:
-    """Within it the cluster is used. asked: see `Cluster`; None: a GPU where there is one, else some CPUs.
+def connected(address: str, asked: Sequence[tuple[str, str]] | None, *, heard: bool = False) -> Iterator[Cluster]:
+    """Within it the cluster is used. asked: see `Cluster`; None: a GPU where there is one, else some CPUs. heard: what
+    tasks print is printed here.
 
     Raises:
         UserError: if there is no cluster, one of another version, or none that has what is asked for.
@@ -107,7 +109,9 @@ def _where(address: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
+    """Without colours of a terminal."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return " ".join(line.strip() for line in text.strip().splitlines()[:3])
 
 
 def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
