@@ -34,11 +34,6 @@ class Answer:
 
 def answered(function: Callable[[object], object], given: object) -> Answer:
     """On a node. What a person can do something about is an answer; what may do at another time is raised, for Ray."""
-    import torch
-    from ray import get_runtime_context
-
-    taken = get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(max(1, round(taken.get("CPU", 1))))
     with listening() as heard:
         try:
             value = function(given)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -36,8 +37,15 @@ class Cluster:
         """What runs it on a node, and once more, MOST_RUNS in all, if the node dies or it raises one of `again`."""
         amounts = dict(self.resources)
         named = {"num_cpus": amounts.pop("CPU", 0), "num_gpus": amounts.pop("GPU", 0), "resources": amounts}
-        remote = self.ray.remote(max_retries=MOST_RUNS - 1, retry_exceptions=list(again) or False, **named)(function)
-        return remote.remote  # type: ignore[no-any-return]
+        remote = self.ray.remote(max_retries=MOST_RUNS - 1, retry_exceptions=list(again) or False, **named)(_on_cpus)
+        return partial(remote.remote, max(1, round(self.resources.get("CPU", 1))), function)
+
+
+def _on_cpus(count: int, function: Callable[..., object], *given: object) -> object:
+    import torch
+
+    torch.set_num_threads(count)
+    return function(*given)
 
 
 def resources(text: str) -> dict[str, float]:
