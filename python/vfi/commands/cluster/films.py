@@ -163,7 +163,8 @@ class Films:
         source, output = self.films[number].job.source, self.films[number].job.output
         for each in _several(written):
             made = f"{each.interpolated} interpolated, {each.repeated} repeated; {counted(each.cuts, 'scene cut')}"
-            say(f"wrote {output}: {counted(each.frames, 'frame')} ({made}), from {name_of(source)}")
+            whence = f"{counted(each.source_frames, 'frame')} of {name_of(source)}"
+            say(f"wrote {output}: {counted(each.frames, 'frame')} ({made}), from {whence}")
             has_written(replace(each, paths=(output,)))
         if missing:
             note(str(missing))
