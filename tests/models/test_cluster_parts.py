@@ -1,15 +1,18 @@
-"""A film that is planned, rendered in parts and joined, in whatever order, is the one of one machine to the last bit."""
+"""A film that is planned, rendered in parts and joined, in any order, is the one of one machine to the last bit."""
 
 import random
 import re
 from fractions import Fraction
 from itertools import accumulate
 
+import av
 import numpy as np
 import pytest
 from cluster_runs import packets, run_in_parts
-from tiny_videos import film, join, make
+from tiny_videos import film, join, make, numbered
 from video_runs import read, run
+
+from vfi.commands.cluster.joining import all_said
 
 pytestmark = pytest.mark.usefixtures("mean_frames")
 
@@ -38,7 +41,7 @@ def both(monkeypatch, capsys, path, *options, suffix=".mkv", seed=0, code=0):
 
 
 def said(printed):
-    return re.findall(r": (\d+ frames?) \((.*?)\), from (\d+ frames?) of", printed)
+    return re.findall(r"encoded by .*|: \d+ frames? \(.*?\), from \d+ frames? of", printed)
 
 
 FILMS = {
@@ -75,7 +78,7 @@ ASKED = {
     "without doubles": ("--dedup",),
     "distinct": ("--dedup", "--target", "distinct"),
     "longer segments": ("--segment", "2.7"),
-    "cuts are listed": ("--scene-cuts", "0.9,1.0,2.02,3.0,4.4"),
+    "cuts are listed": ("--scene-cuts", "cuts.txt"),
     "cuts are off": ("--scene-cuts", "off"),
     "without sound": ("--no-audio",),
     "stretched": ("--slow-motion", 2, "--audio", "stretch"),
@@ -104,15 +107,18 @@ def scenes(path, numbers, begins):
 def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
     path = tmp_path / "in.mkv"
     path.write_bytes(asked_of.read_bytes())
+    (tmp_path / "cuts.txt").write_text("0.9\n1.0\n2.0\n3.0\n3.04\n4.4\n")
+    monkeypatch.chdir(tmp_path)
     names, errors = both(monkeypatch, capsys, path, *ASKED[name])
     assert names.count("render") >= 2 and "read from its beginning" not in errors
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".avi"])
+@pytest.mark.parametrize("suffix", [".mov", ".avi", ".apng", ".gif", ".webp"])
 def test_clocks_of_outputs(asked_of, tmp_path, monkeypatch, capsys, suffix):
     path = tmp_path / "in.mkv"
     path.write_bytes(asked_of.read_bytes())
-    both(monkeypatch, capsys, path, suffix=suffix)
+    codec = {".mov": "png", ".avi": "ffv1"}.get(suffix, suffix[1:])
+    both(monkeypatch, capsys, path, "--codec", codec, suffix=suffix)
 
 
 def test_cuts_are_found(asked_of, tmp_path, monkeypatch, capsys):
@@ -172,22 +178,37 @@ def test_sound_that_begins_early(tmp_path, monkeypatch, capsys):
 
 def test_interlaced(tmp_path, monkeypatch, capsys):
     path = source(tmp_path, "in.mpg", 100, codec="mpeg2video")
-    for how in ("bob", "bwdif"):
-        both(monkeypatch, capsys, path, "--deinterlace", how, "--overwrite")
+    both(monkeypatch, capsys, path, "--deinterlace", "bwdif")
+    both(monkeypatch, capsys, path, "--overwrite", "--deinterlace", "bob", "--start", "0")
 
 
 def test_a_clock_that_begins_anew(tmp_path, monkeypatch, capsys):
     path = join(tmp_path / "in.ts", *(source(tmp_path, f"{n}.ts", 60, first=n) for n in (0, 9, 3)))
-    names, _ = both(monkeypatch, capsys, path)
-    assert names.count("render") >= 3
+    names, errors = both(monkeypatch, capsys, path)
+    assert names.count("render") >= 3 and "repaired: at least 2 jumps of the file's clock" in errors
 
 
 def test_times_that_are_repaired(tmp_path, monkeypatch, capsys):
     """By a search they are other ones: parts that do not meet are read from the beginning."""
-    stamps = [*range(20), *(n - 12 for n in range(20, 120))]
-    path = make(tmp_path / "in.mkv", 120, sizes=[SIZE] * 120, codec="mjpeg", pixels="yuvj420p", stamps=stamps)
+    path = with_stamps(tmp_path / "in.mkv", [*range(20), *(n - 12 for n in range(20, 120))])
     names, errors = both(monkeypatch, capsys, path)
     assert "read from its beginning" in errors and names.count("join") == 2
+    assert "repaired: at least 1 jump of the file's clock" in errors
+
+
+def with_stamps(path, stamps):
+    """Pictures whose times, counted in frames, need not grow."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, stamp in enumerate(stamps):
+            frame = av.VideoFrame.from_ndarray(numbered(index, *SIZE), format="rgb24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = index * 40, Fraction(1, 1000)
+            for packet in stream.encode(frame):
+                packet.dts, packet.pts = index * 40, stamp * 40 + 2000
+                out.mux(packet)
+    return path
 
 
 def test_a_film_that_is_cut_off(tmp_path, monkeypatch, capsys):
@@ -197,10 +218,19 @@ def test_a_film_that_is_cut_off(tmp_path, monkeypatch, capsys):
     assert errors.count("is incomplete, the result with it") == 1
 
 
-def test_other_encoders_take_the_number_of_threads(tmp_path, monkeypatch, capsys):
-    path = source(tmp_path, "in.mkv", 60)
-    for suffix in (".mp4", ".gif", ".webm", ".mpg", ".mov", ".webp", ".apng"):
-        code, _ = run_in_parts(monkeypatch, path, "-o", tmp_path / f"out{suffix}", "--segment", 1)
-        assert code == 0, capsys.readouterr().err
-        assert run(path, "-o", tmp_path / f"alone{suffix}") == 0
-        assert read(tmp_path / f"out{suffix}")[0] == read(tmp_path / f"alone{suffix}")[0]
+def test_counts_of_parts_are_said_once():
+    assert all_said([["1 frame damaged"], ["12 frames damaged", "it ends early"], [], ["it ends early"]]) == [
+        "at least 12 frames damaged",
+        "it ends early",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mpg"])
+def test_the_number_of_threads_is_settled(tmp_path, monkeypatch, capsys, suffix):
+    """For every encoder, and by the run that began the work."""
+    path, out = source(tmp_path, "in.mkv", 60), tmp_path / f"out{suffix}"
+    code, ray = run_in_parts(monkeypatch, path, "-o", out, "--segment", 1)
+    assert code == 0, capsys.readouterr().err
+    assert dict(ray.done[1][1].planned.film.job.encoding.options) == {"threads": "1"}
+    assert run(path, "-o", tmp_path / f"alone{suffix}") == 0
+    assert read(out)[0] == read(tmp_path / f"alone{suffix}")[0]

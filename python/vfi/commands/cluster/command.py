@@ -11,7 +11,7 @@ from vfi.commands.program import note
 from vfi.commands.work_done import tell
 from vfi.errors import ArgumentError, UserError, option_of
 from vfi.files.atomic import check_target
-from vfi.files.places import check_writable, is_remote, stored
+from vfi.files.places import check_writable, is_remote, is_there, stored
 from vfi.video.av_common import STREAM
 from vfi.video.containers import is_y4m
 from vfi.video.sequence import into_images
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     job, skipped = video_job(options), []
     begun: list[work.Film] = []
     for source, target, images in _asked(options):
-        if _is_there(target) and not options.overwrite and images is None:
+        if is_there(target) and not options.overwrite and images is None:
             note(f"{target} exists already: skipped")
             skipped.append(str(source))
             continue
@@ -84,13 +84,8 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
     if is_remote(output):
         if into_images(output) or is_y4m(output):
             raise UserError(f"expected a video as output at an address, got {output}")
-        if _is_there(output) and not options.overwrite:
+        if is_there(output) and not options.overwrite:
             raise ArgumentError(f"{output} exists already; add `overwrite` to replace it")
     elif not into_images(output):
         check_target(output, overwrite=options.overwrite, inputs=(options.input[0],) if not elsewhere else ())
     yield options.input[0], output, images
-
-
-def _is_there(path: Path) -> bool:
-    with stored(path):
-        return path.exists()
