@@ -24,6 +24,10 @@ class OneByOne:
         self._random, self._before = random.Random(seed), before
         self._calls: list[bytes] = []
 
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.done]
+
     def submit(self, *call: object) -> int:
         self._calls.append(pickle.dumps(call))
         return len(self._calls) - 1

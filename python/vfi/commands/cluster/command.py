@@ -66,7 +66,7 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
     output: Path = options.output
     elsewhere = any(map(is_remote, options.input))
     with stored(output):
-        into_folder = output.is_dir() or (is_remote(output) and str(output).endswith("/"))
+        into_folder = output.is_dir() or (is_remote(output) and not output.suffix)
     if into_folder:
         videos = batch.videos_of(options.input, recursive=bool(options.recursive))
         if not videos:
