@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE =
 # pip compiles modules on one core, this on all of them.
 COMPILED = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
-.PHONY: demo test test-slow test-nightly test-ptx test-hosts environments check docs compile-commands wheel bench bench-model bench-pytest gpu-check clean
+.PHONY: demo test test-slow test-nightly test-ptx test-hosts test-cluster environments check docs compile-commands wheel bench bench-model bench-pytest gpu-check clean
 
 # torch first and pinned: a plain `pip install torch` may bring gigabytes of CUDA.
 $(VENV)/torch:
@@ -31,7 +31,7 @@ $(VENV)/models: $(VENV)/torch $(SOURCES)
 
 $(VENV)/dev: $(VENV)/torch $(SOURCES)
 	VFI_KERNELS_TESTING=1 $(BIN)/python setup.py --quiet build_ext --inplace
-	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --no-compile --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,onnx,openvino,stills,bench,dev,docs]"
+	VFI_KERNELS_TESTING=1 $(BIN)/python -m pip install --no-compile --constraint $(CONSTRAINTS) --no-build-isolation --editable ".[models,sg-rife,diffusion,onnx,openvino,ray,stills,bench,dev,docs]"
 	$(COMPILED)
 	touch $@ $(VENV)/models
 
@@ -60,14 +60,19 @@ test-hosts: $(VENV)/dev $(OTHERS)/vapoursynth/done $(OTHERS)/serve/done
 	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/vapoursynth/bin/python -m pytest tests/hosts/test_vapoursynth*.py
 	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/serve/bin/python -m pytest tests/hosts/serve
 
+# A cluster of Ray and a server of S3, both real, each scenario in a network of its own: it needs `unshare --net`.
+test-cluster: $(VENV)/dev $(OTHERS)/cluster/done
+	OMP_NUM_THREADS=1 PYTHONPATH=.:python $(OTHERS)/cluster/bin/python -m pytest tests/cluster
+
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
 OLDEST := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TOOLS := pytest pytest-xdist hypothesis
 
-environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth $(OTHERS)/serve
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth $(OTHERS)/serve $(OTHERS)/cluster
 $(OTHERS)/vapoursynth: $(OTHERS)/vapoursynth/done
 $(OTHERS)/serve: $(OTHERS)/serve/done
+$(OTHERS)/cluster: $(OTHERS)/cluster/done
 $(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
 $(OTHERS)/torch-$(OLDEST): $(OTHERS)/torch-$(OLDEST)/done
 
@@ -110,6 +115,15 @@ $(OTHERS)/serve/done: constraints.txt pyproject.toml
 	grep -v '^pillow==' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest playwright==1.65.2 \
 	  gradio==6.31.0 --requirement $(@D)/needs.txt
+	touch $@
+
+# The server and the client of S3 ask for an older dateutil.
+$(OTHERS)/cluster/done: constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -c '$(HOST_NEEDS)' ray > $(@D)/needs.txt
+	grep -v '^python-dateutil==' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest s3fs==2026.9.0 \
+	  "moto[server]==5.2.5" --requirement $(@D)/needs.txt
 	touch $@
 
 check: $(VENV)/dev

@@ -5,10 +5,11 @@ means, of the environment and its configuration: names and passwords are not tak
 """
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
@@ -37,11 +38,17 @@ def place(text: str) -> Path:
     if not _ADDRESS.match(text):
         return Path(text)
     try:
-        has_password = "@" in urlsplit(text).netloc
-    except ValueError as error:
-        raise UserError(f"expected an address such as s3://bucket/film.mp4, got one that is none: {error}") from error
-    if has_password:
-        raise UserError("expected an address without a name or a password: fsspec takes those of its configuration")
+        parts = urlsplit(text)
+        is_plain = "@" not in parts.netloc and (parts.port or 0) >= 0
+    except ValueError:  # what it says would show a password with a slash in it
+        is_plain = False
+    if not is_plain:
+        raise UserError(
+            "expected an address such as s3://bucket/film.mp4, without a name or a password: "
+            "fsspec takes those of its configuration"
+        )
+    if parts.query and parts.scheme.lower() in _READ_ONLY:
+        raise UserError("expected an address without a query (what follows a ?): it may be a key, and would be shown")
     found: Path
     try:
         found = require("upath", "ray").UPath(text)
@@ -72,8 +79,8 @@ def stored(path: Path) -> Iterator[None]:
         raise UserError(f"{path} does not exist" + (f": {error}" if str(error) else "")) from error
     except PermissionError as error:
         raise UserError(f"cannot use {path}: permission denied") from error
-    except ImportError as error:
-        raise UserError(f"cannot use {path}: {_said(error)}") from error  # of a kind that needs a package
+    except (ModuleNotFoundError, NotImplementedError) as error:
+        raise UserError(f"cannot use {path}: {_said(error)}") from error
     except Exception as error:
         if not is_remote(path):
             raise
@@ -92,11 +99,19 @@ class RemoteFile(io.RawIOBase):
         self.path, self.name = path, str(path)
         self.trouble: UserError | None = None
         with stored(path):
+            refresh(path)
             options = {"block_size": _BLOCK, "cache_type": "readahead"}
             self._file = cast(BinaryIO, path.open("rb", **options))  # type: ignore[call-overload]
+            self.size: int | None = getattr(self._file, "size", None)
 
     def read(self, size: int = -1) -> bytes:
-        return self._asked(lambda: self._file.read(size))
+        return self._asked(lambda: self._read(size))
+
+    def _read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if not data and size and self.size is not None and self._file.tell() < self.size:
+            raise OSError(f"it broke off after {self._file.tell()} of {self.size} bytes")
+        return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._asked(lambda: self._file.seek(offset, whence))
@@ -129,6 +144,30 @@ class RemoteFile(io.RawIOBase):
             raise self.trouble
 
 
+def refresh(path: Path) -> None:
+    """Forgets what was known of a place: others write there."""
+    if is_remote(path):
+        path.fs.invalidate_cache()  # type: ignore[attr-defined]
+
+
+def read_from(path: Path) -> BinaryIO:
+    """Opened for reading, wherever it is."""
+    return cast(BinaryIO, RemoteFile(path)) if is_remote(path) else path.open("rb")
+
+
+def size_of(path: Path) -> int:
+    if not is_remote(path):
+        return path.stat().st_size
+    with stored(path):
+        return path.stat().st_size
+
+
+def is_there(path: Path) -> bool:
+    with stored(path):
+        refresh(path)
+        return path.exists()
+
+
 def make_folder(path: Path) -> None:
     """With those above; of object stores, which have none, nothing."""
     if not is_remote(path):
@@ -159,6 +198,11 @@ def put(local: Path, target: Path) -> None:
         if not _has_folders(target):
             files.put_file(str(local), name)
             return
-        unfinished = target.with_name(f".{target.name}.unfinished").path  # type: ignore[attr-defined]
-        files.put_file(str(local), unfinished)
-        files.mv(unfinished, name)
+        unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}").path  # type: ignore[attr-defined]
+        try:
+            files.put_file(str(local), unfinished)
+            files.mv(unfinished, name)
+        except BaseException:
+            with suppress(Exception):
+                files.rm_file(unfinished)
+            raise

@@ -15,6 +15,7 @@ import numpy as np
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files.images import losses, seen_through
 from vfi.files.opencv import MOST_PIXELS
+from vfi.files.places import is_remote
 from vfi.video.av_common import STREAM
 from vfi.video.encoder import RGB
 from vfi.video.reader import VideoInfo
@@ -44,7 +45,7 @@ def is_animation(path: Path) -> bool:
 
 def _said(path: Path) -> str:
     """Which kind of animation the beginning of a file says it is; "": none of these."""
-    if path == STREAM or not path.is_file():
+    if path == STREAM or is_remote(path) or not path.is_file():
         return ""
     try:
         with path.open("rb") as file:

@@ -58,16 +58,24 @@ class Demuxer:
         try:
             self.container = open_input(self._piped or self._remote or self.path)
         except (av.FFmpegError, OSError) as error:
+            self._check_remote()
             if self.path.suffix.lower() not in _TRANSPORT:
                 raise not_opened(self.path, error, b"" if self._piped is None else self._piped.head) from error
             try:  # of fewer than ten packets FFmpeg does not see what they are
                 self.container = open_input(self._remote or self.path, "mpegts")
             except (av.FFmpegError, OSError):
+                self._check_remote()
                 raise not_opened(self.path, error) from error
+        self._check_remote()  # what FFmpeg looks at before it opens a file may be missing
         if self.container.format.name in DRAWN:
             self.close()
             raise UserError(f"cannot read {name_of(self.path)} as a video: it is a text, or letters as a picture")
         self._start()
+
+    def _check_remote(self) -> None:
+        """Raises what went wrong elsewhere: FFmpeg takes it for the end of the file, or for damage that it skips."""
+        if self._remote is not None:
+            self._remote.check()
 
     def _start(self) -> None:
         self.continuity = Continuity(jumps=bool(self.container.format.flags & TS_DISCONT))
@@ -143,6 +151,7 @@ class Demuxer:
             self._decoder.flush_buffers()
             self._forget()
             return True
+        self._check_remote()
         return False
 
     def reopen(self) -> None:
@@ -175,6 +184,7 @@ class Demuxer:
         av = require("av")
         try:
             for packet in self.container.demux():
+                self._check_remote()
                 if packet.stream.type == "video" and packet.stream.disposition & COVER and packet.size:
                     self.covers[packet.stream_index] = bytes(packet)
                 self.continuity.move(packet)
@@ -186,13 +196,11 @@ class Demuxer:
                     if packet.size and packet.stream.index in self.sound:
                         self.sound[packet.stream.index].append((time, cast("Packet[AudioStream]", packet)))
                 yield packet
-            if self._remote is not None:
-                self._remote.check()
+            self._check_remote()
             if self.holes.last is None and self._is_beyond_reach():
                 self.failure = INDEX_BEHIND
         except (av.FFmpegError, OSError) as error:
-            if self._remote is not None:
-                self._remote.check()
+            self._check_remote()
             self.failure = INDEX_BEHIND if self._is_beyond_reach() else sentence(error)
         except IndexError:
             return  # PyAV, at the end of a file in which a stream appeared that was not there when it was opened

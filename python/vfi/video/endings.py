@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from vfi.files.places import read_from, size_of
 from vfi.video.piped import Piped
 
 SYNC = 0x47  # the first byte of a packet of a transport stream
@@ -23,8 +24,8 @@ def what_is_missing(path: Path, container: str, place: int | None, behind: int |
     container: FFmpeg's name. place: where one of the last packets of the video begins, if that is known;
     behind: where the last one ends.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    size = size_of(path)
+    with read_from(path) as file:
         end = _from(file, max(0, size - _NEAR_END))
         rest = _from(file, place) if container == "mpegts" and place is not None else None
         if (said := _said_by_end(container, size, end, rest, behind)) is not None:

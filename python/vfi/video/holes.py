@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vfi.files.places import read_from
 from vfi.video.endings import SYNC, sections_broken, transport_length, what_did_not_come, what_is_missing
 from vfi.video.piped import Piped
 
@@ -96,7 +97,7 @@ class Holes:
 
 
 def _part(path: Path, begin: int, end: int) -> bytes:
-    with path.open("rb") as file:
+    with read_from(path) as file:
         file.seek(begin)
         return file.read(end - begin)
 

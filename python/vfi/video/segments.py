@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from vfi.errors import ArgumentError, UserError, require
 from vfi.files import json_lines
 from vfi.files.atomic import alone_in, cannot_write, put_in_place
+from vfi.files.places import read_from, size_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoStream
@@ -207,10 +208,13 @@ def read_packets(path: Path) -> "Iterator[Packet[VideoStream]]":
     """The packets of a file, without stream and clock."""
     av = require("av")
     try:
-        with path.open("rb") as file:
+        with read_from(path) as file:
             while head := file.read(_HEAD.size):
                 *stamps, size, key, pieces = _HEAD.unpack(head)
-                packet: Packet[VideoStream] = av.Packet(file.read(size))
+                data = file.read(size)
+                if len(data) < size:
+                    raise UserError(f"{path} is damaged: it ends too early")
+                packet: Packet[VideoStream] = av.Packet(data)
                 packet.pts, packet.dts, duration = (None if stamp == _NONE else stamp for stamp in stamps)
                 packet.duration, packet.is_keyframe = duration or 0, key
                 for _ in range(pieces):
@@ -232,9 +236,9 @@ def fingerprint(path: Path | Sequence[Path]) -> str:
             for each in path if isinstance(path, Sequence) else sorted(path.rglob("*")):
                 digest.update(f"{each.name} {each.stat().st_size}\n".encode(errors="surrogateescape"))
             return digest.hexdigest()
-        size = path.stat().st_size
+        size = size_of(path)
         digest.update(str(size).encode())
-        with path.open("rb") as file:
+        with read_from(path) as file:
             for number in range(_SAMPLES + 1):
                 file.seek(max(0, size - _SAMPLE) * number // _SAMPLES)
                 digest.update(file.read(_SAMPLE))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vfi import errors
 from vfi.errors import UserError
+from vfi.files.places import read_from, size_of
 from vfi.video.av_common import STREAM, counted, name_of, sentence
 
 _HEAD = 4096
@@ -69,7 +70,7 @@ def index_is_behind(head: bytes) -> bool:
 
 def looked_at(path: Path) -> str:
     """What is in a file that is no video."""
-    with path.open("rb") as file:
+    with read_from(path) as file:
         head = file.read(_HEAD)
         zeros = not any(head) and not any(any(part) for part in iter(lambda: file.read(1 << 20), b""))
     if not head:
@@ -100,8 +101,8 @@ def _text(head: bytes) -> str | None:
 def _kinds_of_boxes(path: Path) -> set[bytes]:
     """The boxes of an MP4 file, those inside others left out."""
     found: set[bytes] = set()
-    at, size = 0, path.stat().st_size
-    with path.open("rb") as file:
+    at, size = 0, size_of(path)
+    with read_from(path) as file:
         while at + 8 <= size and len(found) < 100:
             file.seek(at)
             head = file.read(16)
@@ -143,7 +144,7 @@ def bomb(path: Path, width: int, height: int, size: int) -> UserError:
 def _is_encrypted(path: Path) -> bool:
     if path == STREAM:
         return False
-    with path.open("rb") as file:
+    with read_from(path) as file:
         head = file.read(1 << 20)
-        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        file.seek(max(0, size_of(path) - (1 << 20)))
         return head[4:8] in _BOXES and any(box in head + file.read() for box in _ENCRYPTED)

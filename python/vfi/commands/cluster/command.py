@@ -10,7 +10,7 @@ from vfi.commands.cluster.nodes import MOST_RUNS, USUAL_CPUS, resource
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
 from vfi.files.atomic import check_target
-from vfi.files.places import check_writable, is_remote, stored
+from vfi.files.places import check_writable, is_remote, is_there, stored
 from vfi.video.av_common import STREAM
 from vfi.video.containers import is_y4m
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     job, skipped = video_job(options), []
     begun: list[work.Film] = []
     for source, target, images in _asked(options):
-        if _is_there(target) and not options.overwrite and images is None:
+        if is_there(target) and not options.overwrite and images is None:
             note(f"{target} exists already: skipped")
             skipped.append(str(source))
             continue
@@ -67,7 +67,7 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
     output: Path = options.output
     elsewhere = any(map(is_remote, options.input))
     with stored(output):
-        into_folder = output.is_dir() or (is_remote(output) and str(output).endswith("/"))
+        into_folder = output.is_dir() or (is_remote(output) and not output.suffix)
     if into_folder:
         videos = batch.videos_of(options.input, recursive=bool(options.recursive))
         if not videos:
@@ -85,13 +85,8 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
     if is_remote(output):
         if into_images(output) or is_y4m(output):
             raise UserError(f"expected a video as output at an address, got {output}")
-        if _is_there(output) and not options.overwrite:
+        if is_there(output) and not options.overwrite:
             raise errors.ArgumentError(f"{output} exists already; add `overwrite` to replace it")
     elif not into_images(output):
         check_target(output, overwrite=options.overwrite, inputs=(options.input[0],) if not elsewhere else ())
     yield options.input[0], output, images
-
-
-def _is_there(path: Path) -> bool:
-    with stored(path):
-        return path.exists()

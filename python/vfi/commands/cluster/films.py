@@ -1,16 +1,16 @@
 """What the driver does: hands out the work on videos, and tells how each has ended."""
 
 import argparse
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from vfi.commands import progress
-from vfi.commands.cluster import nodes, work
-from vfi.commands.cluster.parts import Record
+from vfi.commands.cluster import joining, nodes, work
+from vfi.commands.cluster.parts import Parts, Record
 from vfi.commands.program import has_written, listening, note, say, sentence_of
-from vfi.commands.video_plan import VideoJob
 from vfi.commands.work_done import SomeFailed, tell
 from vfi.commands.written import Written
 from vfi.errors import Incomplete, UserError
@@ -35,11 +35,6 @@ class Answer:
 
 def answered(function: Callable[[object], object], given: object) -> Answer:
     """On a node. What a person can do something about is an answer; what may do at another time is raised, for Ray."""
-    import torch
-    from ray import get_runtime_context
-
-    taken = get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(max(1, round(taken.get("CPU", 1))))
     with listening() as heard:
         try:
             value = function(given)
@@ -91,6 +86,11 @@ class Films:
                 for each in ready:
                     for _ in range(self._take(each)):
                         yield None
+        except KeyboardInterrupt:
+            nodes.ended(self.cluster.ray, list(self._running))
+            if any([self._is_kept(number) for number in self._going]):
+                note("what is finished is kept: add --resume to go on")
+            raise
         finally:
             nodes.ended(self.cluster.ray, list(self._running))
 
@@ -117,7 +117,7 @@ class Films:
         try:
             answer = self.cluster.ray.get(task)
         except Exception as error:
-            self._fail(number, self._said(error))
+            self._fail(number, nodes.said_of(error))
             return 0
         assert isinstance(answer, Answer)
         for text in answer.notes:
@@ -158,13 +158,14 @@ class Films:
 
     def _joined(self, number: int, _: object, result: object) -> int:
         going = self._going[number]
-        if isinstance(result, work.Torn):
+        if isinstance(result, joining.Torn):
             if going.again:
                 self._fail(number, "its parts do not meet, though they were read from the beginning")
                 return 0
             name = name_of(self.films[number].job.source)
             note(f"the clock of {name} goes on otherwise where it is searched: read from its beginning")
             going.again, going.waiting = True, {result.first}
+            self.expected = None if self.expected is None else self.expected + result.frames
             self._todo.appendleft(("part", number, work.Task(going.planned, result.first, sought=False)))
             return 0
         self._done(number, *_pair(result))
@@ -179,30 +180,48 @@ class Films:
         source, output = self.films[number].job.source, self.films[number].job.output
         for each in _several(written):
             made = f"{each.interpolated} interpolated, {each.repeated} repeated; {counted(each.cuts, 'scene cut')}"
-            say(f"wrote {output}: {counted(each.frames, 'frame')} ({made}), from {name_of(source)}")
+            if each.encoder:
+                say(f"encoded by {each.encoder}")
+            whence = f"{counted(each.source_frames, 'frame')} of {name_of(source)}"
+            say(f"wrote {output}: {counted(each.frames, 'frame')} ({made}), from {whence}")
             has_written(replace(each, paths=(output,)))
         if missing:
             note(str(missing))
+        self._tidy(number, Parts.remove)
         self._end(number, "incomplete" if missing else "done")
 
     def _fail(self, number: int, sentence: str) -> None:
         if any(str(self.films[number].job.source) in names for names in self.ends.values()):
             return
+        if self._is_kept(number):
+            sentence += "; what is finished is kept: add --resume to go on"
         note(f"{name_of(self.films[number].job.source)}: {sentence}")
         self._todo = deque(each for each in self._todo if each[1] != number)
         self._end(number, "failed")
+
+    def _is_kept(self, number: int) -> bool:
+        """Whether something is finished of a film; of one of which nothing is, nothing is left."""
+        return self._tidy(number, Parts.tidy)
+
+    def _tidy(self, number: int, how: Callable[[Parts], object]) -> bool:
+        """Whether parts are left."""
+        planned = self._going[number].planned if number in self._going else None
+        if planned is None or planned.parts is None:
+            return False
+        parts = Parts(self.films[number].job.output, planned.film.work)
+        try:
+            how(parts)
+            return bool(parts.records())
+        except UserError as error:
+            note(f"{parts.folder} is left: {error}")
+            return True
 
     def _end(self, number: int, how: str) -> None:
         self._going.pop(number, None)
         self.ends.setdefault(how, []).append(str(self.films[number].job.source))
 
-    def _said(self, error: Exception) -> str:
-        cause = getattr(error, "cause", None) or error
-        said = sentence_of(cause) if isinstance(cause, UserError) else nodes.first_line(error)
-        return f"{said or nodes.first_line(error)}; what is finished is kept: add --resume to go on"
 
-
-_WORK = {"plan": work.plan, "part": work.render, "join": work.join, "whole": work.at_once}
+_WORK = {"plan": work.plan, "part": work.render, "join": joining.join, "whole": work.at_once}
 
 
 def _pair(value: object) -> tuple[object, object]:
@@ -223,7 +242,7 @@ def run(films: Sequence[work.Film], options: argparse.Namespace, skipped: Sequen
     with nodes.connected(options.ray, options.ray_resources) as cluster:
         nodes.check(cluster, *_needed(films, options))
         threads = max(1, round(cluster.resources.get("CPU", 1)))
-        films = [replace(film, job=with_threads(film.job, threads)) for film in films]
+        films = [replace(film, work=secrets.token_hex(4), threads=threads) for film in films]
         going = Films(cluster, films, {"skipped": list(skipped)} if skipped else {})
         shown = films[0].job.output.name if len(films) == 1 else counted(len(films), "video")
         for _ in progress.shown(going.frames(), lambda: going.expected, shown, films[0].job.progress):
@@ -232,16 +251,6 @@ def run(films: Sequence[work.Film], options: argparse.Namespace, skipped: Sequen
         _of_one(going.ends)
     else:
         tell(going.ends)
-
-
-def with_threads(job: VideoJob, threads: int) -> VideoJob:
-    """With that many for the encoder unless it was told: what some make depends on it, and nodes differ."""
-    told = dict(job.encoding.options)
-    if "threads" in told or job.images:
-        return job
-    options = (*job.encoding.options, ("threads", str(threads)))
-    return replace(job, encoding=replace(job.encoding, options=options),
-                   settings=(*job.settings, ("threads", str(threads))))  # fmt: skip
 
 
 def _of_one(ends: dict[str, list[str]]) -> None:

@@ -3,11 +3,15 @@
 import argparse
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import ModuleType
 
 from vfi.commands.program import note
@@ -42,8 +46,30 @@ class Cluster:
         """
         amounts = dict(self.resources) if light is None else {"CPU": light * self.resources.get("CPU", 1.0)}
         named = {"num_cpus": amounts.pop("CPU", 0), "num_gpus": amounts.pop("GPU", 0), "resources": amounts}
-        remote = self.ray.remote(max_retries=MOST_RUNS - 1, retry_exceptions=list(again) or False, **named)(function)
-        return remote.remote  # type: ignore[no-any-return]
+        remote = self.ray.remote(max_retries=MOST_RUNS - 1, retry_exceptions=list(again) or False, **named)(_on_cpus)
+        here = _version(), os.getcwd()
+        return partial(remote.remote, max(1, round(self.resources.get("CPU", 1))), here, function)
+
+
+def _on_cpus(count: int, here: tuple[str, str], function: Callable[..., object], *given: object) -> object:
+    """On a node, which may have come later than those that were compared. here: the version and the folder where the
+    command runs, from which names of files go."""
+    import torch
+
+    version, folder = here
+    if _version() != version:
+        name = f"node {socket.gethostname()}"
+        raise UserError(f"{name} has vfi-kernels {_version()}, the others have {version}: give all the same")
+    with suppress(OSError):
+        os.chdir(folder)
+    torch.set_num_threads(count)
+    return function(*given)
+
+
+def _version() -> str:
+    import vfi_kernels
+
+    return vfi_kernels.__version__
 
 
 def resource(text: str) -> tuple[str, str]:
@@ -72,13 +98,17 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None, *, heard: b
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = require("ray", "ray")
-    _check_address(address)
+    _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     except ConnectionError as error:
         raise UserError(f"no cluster of Ray {_where(address)}; `ray start --head` begins one") from error
     except (RuntimeError, ValueError) as error:
         raise UserError(f"cannot use the cluster of Ray {_where(address)}: {first_line(error)}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own ends with another exit code
     try:
         cluster = Cluster(ray, {name: float(amount) for name, amount in asked} if asked else _usual(ray.nodes()))
         if cluster.slots() == 0:
@@ -108,6 +138,21 @@ def _where(address: str) -> str:
     return "is running here" if address == "auto" else f"at {address}"
 
 
+def said_of(error: Exception) -> str:
+    """Of a task that has ended so, whatever was tried."""
+    exceptions = require("ray", "ray").exceptions
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, UserError):
+        return cause.for_command()
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "there is not enough memory on the nodes: give tasks more of --ray-resources, so that fewer run at once"
+    if isinstance(error, (exceptions.WorkerCrashedError, exceptions.NodeDiedError)):
+        return f"what worked on it died, {MOST_RUNS} times: see the logs of Ray on the nodes"
+    if isinstance(error, exceptions.RayTaskError):
+        return f"{type(cause).__name__}: {first_line(cause)}"
+    return first_line(error)
+
+
 def first_line(error: Exception) -> str:
     """Without colours of a terminal."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
@@ -126,7 +171,7 @@ def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
 
 def files_of(options: argparse.Namespace) -> list[str]:
     """Of a command, beside its inputs and outputs: weights and the like."""
-    own = ("input", "output", "path", "model", "ray", "dataset", "json")
+    own = ("input", "output", "path", "model", "ray", "dataset", "json", "config", "save_config", "scene_cuts", "data")
     given = (value for name, value in vars(options).items() if name not in own and isinstance(value, (str, Path)))
     return [str(value) for value in given if str(value) and Path(value).exists()]
 
@@ -138,9 +183,11 @@ def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
         UserError: of the first node that differs.
     """
 
-    def facts(names: list[str], needed: list[str]) -> dict[str, object]:  # goes along by value: a node may lack vfi
+    def facts(names: list[str], needed: list[str], here: str) -> dict[str, object]:  # by value: a node may lack vfi
         import os
 
+        if os.path.isdir(here):
+            os.chdir(here)
         try:
             import torch
 
@@ -156,10 +203,18 @@ def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
             "torch": torch.__version__.partition("+")[0],
             "level": backends.cpu_level(),
             "files": {name: fingerprint(Path(name)) if Path(name).exists() else None for name in names},
-            "folders": {name: os.path.isdir(name) for name in needed},
+            "folders": {name: os.path.exists(name) for name in needed},
         }
 
-    here = facts(files, folders)
+    with ExitStack() as stack:
+        marks = [stack.enter_context(NamedTemporaryFile(dir=folder, prefix=".vfi-")).name for folder in folders]
+        _compare_all(cluster, facts, files, marks)
+
+
+def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], files: list[str], marks: list[str]) -> None:
+    """marks: files that are there for this alone, so that a folder of the same name is told from the same folder."""
+    given = files, marks, os.getcwd()
+    here = facts(*given)
     ray = cluster.ray
     by_node = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy
     asked = {}
@@ -167,7 +222,7 @@ def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
         if _fitting(node["Resources"], cluster.resources):
             to = by_node(node_id=node["NodeID"], soft=False)
             name = f"node {node['NodeManagerAddress']} ({str(node['NodeID'])[:8]})"
-            asked[ray.remote(num_cpus=0, scheduling_strategy=to)(facts).remote(files, folders)] = name
+            asked[ray.remote(num_cpus=0, scheduling_strategy=to)(facts).remote(*given)] = name
     levels = set()
     for answer, name in asked.items():
         try:
@@ -195,9 +250,10 @@ def _compare(name: str, here: Mapping[str, object], there: Mapping[str, object])
             raise UserError(f"{file} is another file on {name} than here")
     its = there["folders"]
     assert isinstance(its, dict)
-    for folder, is_there in its.items():
+    for mark, is_there in its.items():
         if not is_there:
-            raise UserError(f"{name} has no folder {folder}: share it, or give an address that all nodes reach")
+            folder = os.path.dirname(mark)
+            raise UserError(f"{name} has not this folder {folder}: share it, or give an address that all nodes reach")
 
 
 def ended(ray: ModuleType, tasks: list[object]) -> None:

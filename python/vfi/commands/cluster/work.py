@@ -1,15 +1,14 @@
-"""What a node does for a video: plan it, render a part of it, join the parts. Nothing here knows of Ray."""
+"""What a node does for a video: plan it, render a part of it, or make all of it. Nothing here knows of Ray."""
 
 import argparse
+import hashlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from vfi.commands import chosen_model, interpolate_video, video_output
 from vfi.commands.cluster.parts import Parts, Record, Unsaved
@@ -19,8 +18,10 @@ from vfi.commands.video_plan import Plan, VideoJob, check_cuts, output_seconds, 
 from vfi.commands.video_rendering import LOOKED_BACK, goal_of, opened_for
 from vfi.commands.workers import Workers
 from vfi.commands.written import Written
-from vfi.errors import Incomplete, UserError
+from vfi.errors import Incomplete
+from vfi.files.images import Image
 from vfi.files.places import is_remote, put
+from vfi.files.temporary import own_folder
 from vfi.models.interpolator import Interpolator
 from vfi.models.on_engine import OnEngine
 from vfi.video.av_common import name_of
@@ -28,15 +29,17 @@ from vfi.video.duplicates import Distinct
 from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoReader
 from vfi.video.segments import fingerprint
-from vfi.video.writer import VideoWriter
 
 
 @dataclass(frozen=True)
 class Film:
-    """A video that is to be made, and the options of the command."""
+    """A video that is to be made, and the options of the command. work: the name of what is done for it, which no other
+    run has. threads: for the encoder, unless it was told."""
 
     job: VideoJob
     options: argparse.Namespace
+    work: str = ""
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,6 @@ class Task:
         return None if is_last else self.number + 1
 
 
-@dataclass(frozen=True)
-class Torn:
-    """Parts that do not meet: where the source was searched, times were not those of reading it whole. first: the part
-    from which on it is to be read from the beginning."""
-
-    first: int
-
-
 def models_of(options: argparse.Namespace) -> Sequence[tuple[Interpolator, str]]:
     """The model, loaded once in this process for the same options."""
     key = repr(sorted((name, str(value)) for name, value in vars(options).items() if name not in ("input", "output")))
@@ -96,7 +91,6 @@ def plan(film: Film) -> Planned:
         return Planned(film)
     with closing(opened_for(job, "file")) as reader:
         seconds = output_seconds(job, reader.info)
-        parts = Parts(job.output)
         if not isinstance(reader, VideoReader) or not video_output.in_segments(replace(job, resume=False), seconds):
             return Planned(film)
         head = list(islice(reader.frames(job.start, job.end, next_too=True), 2))
@@ -109,13 +103,25 @@ def plan(film: Film) -> Planned:
         with locally(job) as local:
             video_output.say_what_travels(local, reader, settled)
         what = {"input": fingerprint(job.source), **dict(job.settings), "segment": str(job.segment)}
+        parts = Parts(job.output, film.work)
         known = parts.begin(what, resume=job.resume, anew=job.overwrite)
         film = with_engine(film, (reader.info.height, reader.info.width), known.get("as on"))
-        parts.keep(known | {"as on": f"{film.options.engine} {film.options.precision}"})
+        film = with_threads(replace(film, work=parts.work), int(known.get("threads", film.threads)))
+        settled_too = {"as on": f"{film.options.engine} {film.options.precision}", "threads": str(film.threads)}
+        parts.keep(known | settled_too)
         count = 1 if seconds is None else max(1, math.ceil(seconds / job.segment))
         expected = None if seconds is None else round(seconds * settled.clock.rate)
         done = tuple(sorted((first, record.frames) for first, record in parts.records().items()))
         return Planned(film, settled, count, expected, done)
+
+
+def with_threads(film: Film, count: int) -> Film:
+    """With that many for the encoder unless it was told: what some make depends on it, and nodes differ."""
+    encoding = film.job.encoding
+    if any(name == "threads" for name, _ in encoding.options):
+        return film
+    encoding = replace(encoding, options=(*encoding.options, ("threads", str(count))))
+    return replace(film, job=replace(film.job, encoding=encoding), threads=count)
 
 
 def with_engine(film: Film, size: tuple[int, int], known: str | None) -> Film:
@@ -135,6 +141,8 @@ def with_engine(film: Film, size: tuple[int, int], known: str | None) -> Film:
 def at_once(film: Film) -> tuple[list[Written], str]:
     """The whole film, as on one machine; and what of the source is missing."""
     missing = ""
+    if goal_of(film.job) == "file":
+        film = with_threads(film, film.threads)
     with locally(film.job) as local, listening_here() as heard:
         try:
             interpolate_video.run(replace(local, progress="none"), models_of(film.options))
@@ -159,22 +167,24 @@ def render(task: Task) -> Record:
     film = task.planned.film
     job, settled = film.job, task.planned.plan
     assert settled is not None
-    parts = Parts(job.output)
+    parts = Parts(job.output, film.work)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
+        folder = stack.enter_context(own_folder())
         reader = stack.enter_context(closing(opened_for(job, "file")))
         assert isinstance(reader, VideoReader)
         workers = stack.enter_context(closing(Workers(models_of(film.options))))
-        since = None if task.number == 0 else settled.origin + task.number * job.segment / job.slow_motion
+        begin = begin_of(task.number, settled, job)
+        # The first frame is held for as long as it takes before its time.
+        since = None if begin <= settled.origin + settled.lead else begin
         renderer = Renderer(
             workers, settled.timeline, scene_cuts=job.scene_cuts, step=1 / reader.rate, lead=settled.lead, since=since
         )
-        until = None if task.end is None else settled.origin + task.end * job.segment / job.slow_motion
-        seen = Seen(since, until)
+        until = None if task.end is None else begin_of(task.end, settled, job)
+        seen = Seen(since, until, job.end)
         distinct = Distinct()
         frames = seen.counted(frames_from(reader, job, since, sought=task.sought))
         ahead = stack.enter_context(closing(Ahead(distinct.frames(frames) if job.dedup else frames)))
-        unsaved = Unsaved(folder, task.number)
+        unsaved = Unsaved(folder, film.work, task.number)
         rendered = seen.noted(renderer.render(ahead), renderer)
         video_output.render_segments(
             rendered, replace(job, output=Path(job.output.name)), reader, settled, renderer, unsaved, task.end
@@ -189,6 +199,11 @@ def render(task: Task) -> Record:
     return record
 
 
+def begin_of(segment: int, settled: Plan, job: VideoJob) -> Fraction:
+    """The time in the source with which it begins."""
+    return settled.origin + segment * job.segment / job.slow_motion
+
+
 def frames_from(reader: VideoReader, job: VideoJob, since: Fraction | None, *, sought: bool) -> Iterator[TimedFrame]:
     """Those asked for, from some before `since` on, by which scene cuts are told."""
     looked = None if since is None else since - LOOKED_BACK
@@ -198,10 +213,11 @@ def frames_from(reader: VideoReader, job: VideoJob, since: Fraction | None, *, s
 
 
 class Seen:
-    """What a part saw of the source: see `Record`. since, until: the times between which its pictures begin."""
+    """What a part saw of the source: see `Record`. since, until: the times between which its pictures begin. end: of
+    what is wanted of the source."""
 
-    def __init__(self, since: Fraction | None, until: Fraction | None) -> None:
-        self._since, self._until = since, until
+    def __init__(self, since: Fraction | None, until: Fraction | None, end: Fraction | None) -> None:
+        self._since, self._until, self._end = since, until, end
         self.frames = 0
         self.begins: str | None = None
         self.until: str | None = None
@@ -209,75 +225,24 @@ class Seen:
     def counted(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         """The same frames."""
         for frame in frames:
-            after, before = self._since is None or frame.time >= self._since, self._until is None
-            self.frames += after and (before or frame.time < (self._until or 0))
+            ends = [end for end in (self._until, self._end) if end is not None]
+            self.frames += (self._since is None or frame.time >= self._since) and all(frame.time < end for end in ends)
             yield frame
 
     def noted(self, rendered: Iterator[Rendered], renderer: Renderer) -> Iterator[Rendered]:
         """The same pictures; the first one of the next part is seen as well."""
         for each in rendered:
-            begins = renderer.begins
-            if self._until is not None and begins >= self._until:
-                self.until = str(begins)
+            if self._until is not None and renderer.begins >= self._until:
+                self.until = mark_of(each[2])
             elif self.begins is None:
-                self.begins = str(begins)
+                self.begins = mark_of(each[2])
             yield each
 
 
-def join(planned: Planned) -> tuple[Written, str] | Torn:
-    """Puts the parts together, with all that travels along; and what of the source is missing."""
-    job, settled = planned.film.job, planned.plan
-    assert settled is not None
-    parts = Parts(job.output)
-    records = in_order(parts.records())
-    torn = torn_at(records)
-    if torn is not None:
-        parts.drop(torn)
-        return Torn(torn)
-    if not any(record.frames for record in records):
-        raise UserError(video_output.NO_TIME)
-    with locally(job) as local, closing(opened_for(job, "file")) as reader:
-        replaces = job.overwrite or is_remote(job.output)
-        writer = VideoWriter(local.output, video_output.picture_of(reader, settled), job.encoding, replaces=replaces)
-        try:
-            segments = (segment for record in records for segment in parts.packets(record))
-            video_output.join(writer, local, reader, settled, segments)
-        finally:
-            writer.discard()
-        for trouble in writer.sound_summary():
-            note(trouble)
-        if is_remote(job.output):
-            put(local.output, job.output)
-    parts.remove()
-    interpolated, repeated, cuts = (sum(record.counts[i] for record in records) for i in range(3))
-    source = sum(record.source for record in records)
-    for text in dict.fromkeys(text for record in records for text in record.notes):
-        note(f"times of {name_of(job.source)} were repaired: {text}")
-    said = "; ".join(dict.fromkeys(text for record in records for text in record.missing))
-    missing = f"{name_of(job.source)} is incomplete, the result with it: {said}" if said else ""
-    return Written((job.output,), writer.frames, interpolated, repeated, cuts, source, writer.settings), missing
-
-
-def in_order(records: dict[int, Record]) -> list[Record]:
-    """One behind the other, without what a part that goes to the end has made needless."""
-    result: list[Record] = []
-    for first in sorted(records):
-        result.append(records[first])
-        if records[first].end is None:
-            break
-    return result
-
-
-def torn_at(records: Sequence[Record]) -> int | None:
-    """The first part that does not begin where those before it say that it should."""
-    expected: str | None = None
-    known = False
-    for record in records:
-        first = record.begins if record.begins is not None else record.until
-        if known and first != expected:
-            return record.first
-        expected, known = record.until, True
-    return None
+def mark_of(frame: TimedFrame) -> str:
+    """Tells a frame of the source from all others: when it is shown, when its file says so, and what it shows."""
+    stamp = "" if frame.own is None or isinstance(frame.own, Image) else frame.own.pts
+    return f"{frame.time} {stamp} {hashlib.sha256(frame.rgb.tobytes()).hexdigest()[:16]}"
 
 
 @contextmanager
@@ -286,5 +251,5 @@ def locally(job: VideoJob) -> Iterator[VideoJob]:
     if not is_remote(job.output):
         yield job
         return
-    with TemporaryDirectory(prefix=f"vfi-{os.getpid()}-") as folder:
-        yield replace(job, output=Path(folder) / job.output.name)
+    with own_folder() as folder:
+        yield replace(job, output=folder / job.output.name)
