@@ -3,6 +3,7 @@
 import pickle
 import random
 from collections.abc import Callable
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,16 +51,23 @@ def run_in_parts(
     monkeypatch, *arguments: object, seed: int = 0, before: Callable[[str, object], None] | None = None
 ) -> tuple[int, OneByOne]:
     """The exit code of `vfi interpolate ... --ray`, and what ran."""
+    with in_place_of_ray(monkeypatch, seed, before) as ray:
+        words = ["interpolate", "--quiet", *map(str, arguments), "--ray"]
+        code = exit_code("vfi", lambda: command.run(build_parser().parse_args(words)))
+    return code, ray
+
+
+@contextmanager
+def in_place_of_ray(monkeypatch, seed: int = 0, before: Callable[[str, object], None] | None = None):
+    """Inside, commands with `--ray` have their tasks run here."""
     ray = OneByOne(seed, before)
     cluster = SimpleNamespace(
         ray=ray, resources={"CPU": 1.0}, slots=lambda: SLOTS, task=lambda function, *again, **how: ray.submit
     )
-    words = ["interpolate", "--quiet", *map(str, arguments), "--ray"]
     with monkeypatch.context() as patch:
         patch.setattr(nodes, "connected", lambda *_: _given(cluster))
         patch.setattr(nodes, "check", lambda *_: None)
-        code = exit_code("vfi", lambda: command.run(build_parser().parse_args(words)))
-    return code, ray
+        yield ray
 
 
 class _given:

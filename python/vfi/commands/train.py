@@ -1,11 +1,12 @@
 """`vfi train`: its arguments, and what they ask for."""
 
 import argparse
-from pathlib import Path
 
 from vfi.commands import model_options
 from vfi.commands.cluster import command as cluster
+from vfi.errors import UserError
 from vfi.files.opencv import opencv
+from vfi.files.places import is_remote, place
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +24,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     data = model_options.joined({name: training.data for name, training in trainings.items()})
     argument("--data", required=True, help=f"{data}; or synthetic, or synthetic:N for N scenes")
-    argument("-o", "--output", required=True, type=Path, help="folder of last.pt, weights.safetensors and log.jsonl")
+    argument("-o", "--output", required=True, type=place, help="folder of last.pt, weights.safetensors and log.jsonl")
     argument("--weights", help="to begin with (default: fresh ones, where that is possible)")
     what = "fresh, small networks, also in place of large ones that are frozen, to try things out"
     argument("--tiny", action="store_true", help=what)
@@ -67,6 +68,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     opencv()
+    if is_remote(options.output):
+        raise UserError(f"expected a folder of this machine, or one that all nodes share, got {options.output}")
     if options.ray is not None:
         from vfi.commands.cluster import training
 

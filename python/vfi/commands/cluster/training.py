@@ -11,7 +11,6 @@ from pathlib import Path
 from vfi.commands.cluster import nodes
 from vfi.commands.program import say
 from vfi.errors import UserError, require
-from vfi.files.places import is_remote, place
 
 SHOWN = 1.0  # seconds after which the log is looked at again
 _OF_RAY = ".ray"  # its notes, in the folder of the training until that ends
@@ -24,15 +23,13 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: as `nodes.connected`, and as the training itself.
     """
-    train = require("ray.train", "ray")
-    torch_trainer = require("ray.train.torch", "ray").TorchTrainer
     from vfi.training import state
 
     output = Path(options.output).absolute()
     if options.device is not None:
         raise UserError("--device has no meaning together with --ray")
-    if is_remote(place(str(options.output))):
-        raise UserError(f"expected a folder that all nodes share as --output, got {options.output}")
+    train = require("ray.train", "ray")
+    torch_trainer = require("ray.train.torch", "ray").TorchTrainer
     with state.prepared(output, options.resume, options.overwrite):
         pass  # what is wrong with the folder is said here, and what was there is gone
     with nodes.connected(options.ray, options.ray_resources) as cluster:

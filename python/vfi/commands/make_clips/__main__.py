@@ -6,10 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vfi.commands.cluster import command as cluster
 from vfi.commands.program import SentenceParser, exit_code
 from vfi.errors import UserError, called
 from vfi.files.opencv import opencv
+
+if TYPE_CHECKING:
+    from vfi.commands.make_clips.job import ClipJob
 
 _EXAMPLES = """examples:
   python -m vfi.commands.make_clips videos -o clips.jsonl --clip-model clip-vit-large-patch14 --scores
@@ -61,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on; bounds may change, nothing is measured twice")
     add("--overwrite", action="store_true", help="begin anew")
     add("--quiet", action="store_true", help="no progress bar")
+    cluster.add(parser)
     return parser
 
 
@@ -75,12 +81,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     opencv()
-    from vfi.commands.make_clips import job, report, scores
+    from vfi.commands.make_clips import job, report
+
+    _check(options)
+    elsewhere = None
+    if options.ray is not None:
+        from vfi.commands.cluster.clips import elsewhere_of
+
+        if options.device is not None:
+            raise UserError("--device has no meaning together with --ray")
+        elsewhere = elsewhere_of(options)
+    work = job_of(options)
+    summary = job.Summary()
+    try:
+        job.run(work, summary, elsewhere)
+    finally:
+        if summary.videos:
+            print("\n".join(report.summary_lines(summary)))
+    if options.clip_model is None:
+        print("the CLIP score was not measured: no --clip-model")
+    if options.scores:
+        print("\n".join(report.quantile_lines(summary)))
+    if options.histogram is not None:
+        report.write_histogram(options.histogram, summary)
+    print(f"wrote {options.output}")
+
+
+def job_of(options: argparse.Namespace) -> "ClipJob":
+    """With its models loaded."""
+    from vfi.commands.make_clips import job, scores
     from vfi.commands.make_clips.rules import Rules
     from vfi.models.devices import choose_device
     from vfi.models.flow_by_name import load_flow
 
-    _check(options)
     device = choose_device(options.device)
     rules = Rules(
         options.max_fps, options.f_max, tuple(options.counts),
@@ -90,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
     rules.check()
     with called(weights="flow_weights"):
         flow = load_flow(options.flow_model, options.flow_weights, device)
-    work = job.ClipJob(
+    return job.ClipJob(
         options.inputs, options.output, rules, options.list, options.captions,
         None if options.clip_model is None else scores.clip_score(options.clip_model, device),
         scores.flow_score(flow, options.flow_side),
@@ -102,19 +135,6 @@ def run(options: argparse.Namespace) -> None:
         },
         options.write_clips, options.lossless, options.resume, options.overwrite, options.quiet,
     )  # fmt: skip
-    summary = job.Summary()
-    try:
-        job.run(work, summary)
-    finally:
-        if summary.videos:
-            print("\n".join(report.summary_lines(summary)))
-    if options.clip_model is None:
-        print("the CLIP score was not measured: no --clip-model")
-    if options.scores:
-        print("\n".join(report.quantile_lines(summary)))
-    if options.histogram is not None:
-        report.write_histogram(options.histogram, summary)
-    print(f"wrote {options.output}")
 
 
 def _check(options: argparse.Namespace) -> None:

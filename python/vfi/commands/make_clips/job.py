@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from vfi.files import json_lines
 from vfi.files.atomic import check_target
 from vfi.video.reader import VideoReader
 
+# Of videos, each with what is known of it.
+Elsewhere = Callable[[Sequence[tuple["Found", Facts | None]]], Iterator[Facts]]
 SUFFIXES = (
     ".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif"
 )  # fmt: skip
@@ -120,8 +122,10 @@ def _lines(listing: Path) -> list[str]:
         raise UserError(f"cannot read the list {listing}: {error}") from error
 
 
-def run(job: ClipJob, summary: Summary) -> None:
+def run(job: ClipJob, summary: Summary, elsewhere: "Elsewhere | None" = None) -> None:
     """Makes the manifest, or goes on with it; `summary` is filled as it goes.
+
+    elsewhere: gives what other machines find out of videos, in their order, and cut of them.
 
     Raises:
         UserError: if a request makes no sense or a file cannot be written. Videos that cannot be read are left out.
@@ -141,21 +145,39 @@ def run(job: ClipJob, summary: Summary) -> None:
         closing(json_lines.Lines(job.output, [r.as_json() for _, _, rs in taken for r in rs])) as clip_lines,
     ):
         rest = [video for video in videos if not _done(job, measured, video)]
-        for video in _with_progress(rest, len(videos), job.quiet):
-            earlier = measured.get(video.path.as_posix())
-            if earlier is not None and not _must_measure(job, earlier):
-                facts = earlier
-            else:
-                facts = measure(job, video.path)
+        known = [_known_of(job, measured, video) for video in rest]
+        found = elsewhere(list(zip(rest, known))) if elsewhere is not None else None
+        for video, earlier in zip(_with_progress(rest, len(videos), job.quiet), known):
+            looked = earlier if found is None else next(found)
+            facts = measure(job, video.path) if looked is None else looked
+            if earlier is None:
                 facts_lines.add(facts.as_json())
                 if facts.problem is not None:
                     note(f"{video.path} is left out: {facts.problem}")
             facts, reason, records = _taken(job, facts, video, captions)
-            if records and job.clips is not None:
-                parts = [(r.first, r.frames, job.output.parent / str(r.file)) for r in records]
-                write_clips(video.path, parts, job.lossless)
+            if found is None:
+                write(job, video, records)
             clip_lines.add(*(record.as_json() for record in records))
             summary.count(facts, reason, len(records))
+
+
+def look(job: ClipJob, captions: Captions, video: Found, earlier: Facts | None) -> Facts:
+    """What is found out of a video; its clips are cut."""
+    facts = measure(job, video.path) if earlier is None else earlier
+    write(job, video, _taken(job, facts, video, captions)[2])
+    return facts
+
+
+def write(job: ClipJob, video: Found, records: Sequence[ClipRecord]) -> None:
+    if records and job.clips is not None:
+        parts = [(record.first, record.frames, job.output.parent / str(record.file)) for record in records]
+        write_clips(video.path, parts, job.lossless)
+
+
+def _known_of(job: ClipJob, measured: Mapping[str, Facts], video: Found) -> Facts | None:
+    """What was found out of a video, if that is enough."""
+    earlier = measured.get(video.path.as_posix())
+    return None if earlier is None or _must_measure(job, earlier) else earlier
 
 
 def _known(job: ClipJob) -> dict[str, Facts]:

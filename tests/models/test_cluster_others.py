@@ -1,0 +1,99 @@
+"""`vfi evaluate --ray`, clips and training: what they make is what one machine makes. Ray is stood in for."""
+
+import json
+import re
+
+import pytest
+from clip_runs import lines, run
+from cluster_runs import SLOTS, in_place_of_ray
+from test_evaluate import vimeo90k
+
+from vfi.commands.cluster import nodes, training
+from vfi.commands.cluster.films import AHEAD
+from vfi.commands.cluster.in_order import in_order
+from vfi.commands.main import main
+from vfi.errors import UserError
+
+
+def figures(text: str) -> list[str]:
+    """Without the seconds, in the last column."""
+    return [re.sub(r"\s+\S+$", "", line) for line in text.splitlines()]
+
+
+def test_evaluation(tmp_path, sliding, monkeypatch, capsys):
+    names = [f"{number:05}/0001" for number in range(11)]
+    vimeo90k(tmp_path, names, [sliding(x) for x in (10, 12, 14)], "\n".join(names))
+    words = ["evaluate", "--dataset", "vimeo90k", str(tmp_path)]
+    assert main(words) == 0
+    alone = figures(capsys.readouterr().out)
+    with in_place_of_ray(monkeypatch) as ray:
+        assert main([*words, "--ray"]) == 0
+    assert figures(capsys.readouterr().out) == alone and len(ray.done) == 2
+
+
+def test_evaluation_of_what_cannot_be_read(tmp_path, sliding, monkeypatch, capsys):
+    (paths,) = vimeo90k(tmp_path, ["00001/0001"], [sliding(x) for x in (10, 12, 14)], "00001/0001")
+    paths[1].write_bytes(b"none")
+    with in_place_of_ray(monkeypatch):
+        assert main(["evaluate", "--dataset", "vimeo90k", str(tmp_path), "--ray"]) == 2
+    assert str(paths[1]) in capsys.readouterr().err
+
+
+def test_clips(tmp_path, sliding, make_video, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    for number, count in enumerate((12, 20, 4, 30)):
+        make_video([sliding(2 * i) for i in range(count)], f"videos/{number}.mp4")
+    (tmp_path / "videos/text.mp4").write_text("none")
+    assert run(tmp_path, "--write-clips", tmp_path / "clips") == 0
+    alone = lines(tmp_path / "clips.jsonl"), lines(tmp_path / "clips.videos.jsonl")
+    with in_place_of_ray(monkeypatch) as ray:
+        assert run(tmp_path, "--write-clips", tmp_path / "clips", "--overwrite", "--ray") == 0
+        assert len(ray.done) == 5
+        assert run(tmp_path, "--write-clips", tmp_path / "clips", "--resume", "--ray") == 0
+    assert len(ray.done) == 5  # all was done
+    assert (lines(tmp_path / "clips.jsonl"), lines(tmp_path / "clips.videos.jsonl")) == alone
+
+
+def double(value: int) -> int:
+    if value < 0:
+        raise UserError(f"expected no {value}")
+    return 2 * value
+
+
+def test_in_order(monkeypatch):
+    begun: list[int] = []
+
+    def given():
+        for value in range(20):
+            begun.append(value)
+            yield value
+
+    with in_place_of_ray(monkeypatch), nodes.connected("auto", None) as cluster:
+        found = in_order(cluster, double, given())
+        assert next(found) == 0 and len(begun) == AHEAD * SLOTS
+        assert list(found) == [2 * value for value in range(1, 20)]
+        with pytest.raises(UserError, match="expected no -1"):
+            list(in_order(cluster, double, [3, -1, 4]))
+
+
+def test_lines_of_a_training_are_said(tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"step": 1, "loss": 9.0, "psnr": 1.0}) + "\n")
+    with training.told(log), log.open("a") as file:
+        file.write(json.dumps({"step": 2, "loss": 0.5, "psnr": 20.0, "held_out_psnr": 21.5}) + "\n" + '{"step": 3, "lo')
+    assert capsys.readouterr().out == "step 2: loss 0.5000, PSNR 20.00 dB, held out 21.50 dB\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["evaluate", "--dataset", "vimeo90k", "x", "--ray", "--device", "cpu"], "--device has no meaning"),
+        (["evaluate", "--dataset", "vimeo90k", "x", "--ray-resources", "CPU=1"], "--ray-resources is for --ray only"),
+        (["train", "--model", "rife", "--data", "synthetic", "-o", "run", "--ray", "--device", "cpu"], "--device has"),
+        (["train", "--model", "rife", "--data", "synthetic", "-o", "memory://run", "--ray"], "that all nodes share"),
+    ],
+)
+def test_what_has_no_meaning(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert sentence in capsys.readouterr().err
