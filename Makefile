@@ -122,7 +122,7 @@ $(OTHERS)/cluster/done: constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -c '$(HOST_NEEDS)' ray > $(@D)/needs.txt
 	grep -v '^python-dateutil==' constraints.txt > $(@D)/constraints.txt
-	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest s3fs==2026.9.0 \
+	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest psutil s3fs==2026.9.0 \
 	  "moto[server]==5.2.5" --requirement $(@D)/needs.txt
 	touch $@
 

@@ -62,7 +62,7 @@ def test_a_password_is_refused_and_not_shown(capsys, address, where):
 
 @pytest.mark.parametrize("address", ["nosuch://a/b.mp4", "S3X://a/b.mp4"])
 def test_kinds_that_are_unknown(address):
-    with pytest.raises(UserError, match="cannot use .*://a/b.mp4: "):
+    with pytest.raises(UserError, match=r"cannot use .*://a/b.mp4: "):
         places.place(address)
 
 
