@@ -1,8 +1,10 @@
 """A network of the tests' own, clusters in it, and films."""
 
+import logging
 import os
 import socket
 import sys
+import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,6 +47,7 @@ def s3(monkeypatch):
     moto = pytest.importorskip("moto.server", reason="no environment with S3's server: make test-cluster")
     from disturbed import Disturbed
 
+    logging.getLogger("werkzeug").setLevel("ERROR")
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     between = Disturbed(server.get_host_and_port()[1])
@@ -53,6 +56,8 @@ def s3(monkeypatch):
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{between.port}",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
+    reset = f"http://127.0.0.1:{server.get_host_and_port()[1]}/moto-api/reset"
+    urllib.request.urlopen(urllib.request.Request(reset, method="POST")).close()
     between.client.create_bucket(Bucket="films")
     yield between
     between.end()

@@ -132,7 +132,7 @@ def test_many_films(nodes, sent, film, is_whole, tmp_path):
     sent.client.upload_file(str(film), "films", "all/more/b.mkv")
     sent.client.put_object(Bucket="films", Key="all/broken.mkv", Body=b"nothing")
     cluster = nodes(2)
-    code, printed, errors = cluster.run("s3://films/all", "--recursive", "-o", "s3://films/made/", *LOSSLESS)
+    code, printed, _ = cluster.run("s3://films/all", "--recursive", "-o", "s3://films/made/", *LOSSLESS)
     assert code == 1 and "3 videos: 2 done, 1 failed\n  failed: s3://films/all/broken.mkv\n" in printed
     given = ("in.mkv", "all/a.mkv", "all/more/b.mkv", "all/broken.mkv")
     is_whole("made/a.mkv", (*given, "made/more/b.mkv"))

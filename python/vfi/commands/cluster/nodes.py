@@ -1,6 +1,7 @@
 """Finding a cluster of Ray, and comparing its nodes before anything begins."""
 
 import argparse
+import math
 import os
 import signal
 import socket
@@ -75,7 +76,7 @@ def resources(text: str) -> dict[str, float]:
             value = float(amount)
         except ValueError:
             value = 0.0
-        if not name or not equals or value <= 0:
+        if not name or not equals or not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"expected NAME=AMOUNT such as CPU=4 or CPU=2,GPU=1, got {text!r}")
         result[name.upper() if name.upper() in ("CPU", "GPU") else name] = value
     return result
@@ -93,7 +94,6 @@ def connected(address: str, asked: Mapping[str, float] | None) -> Iterator[Clust
         UserError: if there is no cluster, one of another version, or none that has what is asked for.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # what it warns of is not for who made no cluster
     ray = require("ray", "ray")
     _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
     before = signal.getsignal(signal.SIGTERM)
