@@ -60,9 +60,11 @@ test-hosts: $(VENV)/dev $(OTHERS)/vapoursynth/done $(OTHERS)/serve/done
 	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/vapoursynth/bin/python -m pytest tests/hosts/test_vapoursynth*.py
 	OMP_WAIT_POLICY=passive PYTHONPATH=.:python $(OTHERS)/serve/bin/python -m pytest tests/hosts/serve
 
-# A cluster of Ray and a server of S3, both real, each scenario in a network of its own: it needs `unshare --net`.
+# A cluster of Ray and a server of S3, both real, in a network of their own.
+ALONE = unshare $(if $(filter 0,$(shell id -u)),,--map-root-user) --net sh -c \
+  'ip link set lo up && exec "$$@"' --
 test-cluster: $(VENV)/dev $(OTHERS)/cluster/done
-	OMP_NUM_THREADS=1 PYTHONPATH=.:python $(OTHERS)/cluster/bin/python -m pytest tests/cluster
+	OMP_NUM_THREADS=1 PYTHONPATH=.:python $(ALONE) $(OTHERS)/cluster/bin/python -m pytest tests/cluster
 
 # Other environments, which tests use where they are and skip where not; no test installs one. A CUDA build of torch, which
 # imports without a GPU, and torchvision: 2.5 GB of wheels. The oldest torch is a CUDA build too: it borrows those libraries.
@@ -122,7 +124,7 @@ $(OTHERS)/cluster/done: constraints.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -c '$(HOST_NEEDS)' ray > $(@D)/needs.txt
 	grep -v '^python-dateutil==' constraints.txt > $(@D)/constraints.txt
-	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest s3fs==2026.9.0 \
+	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest psutil s3fs==2026.9.0 \
 	  "moto[server]==5.2.5" --requirement $(@D)/needs.txt
 	touch $@
 

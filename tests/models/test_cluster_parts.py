@@ -60,6 +60,7 @@ FILMS = {
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", FILMS)
 @pytest.mark.in_turn("name", "seed")
+@pytest.mark.in_turn
 def test_films(tmp_path, monkeypatch, capsys, name, seed):
     file, count, more = FILMS[name]
     path = source(tmp_path, file, count, **more)
@@ -104,6 +105,7 @@ def scenes(path, numbers, begins):
 
 
 @pytest.mark.parametrize("name", ASKED)
+@pytest.mark.in_turn
 def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
     path = tmp_path / "in.mkv"
     path.write_bytes(asked_of.read_bytes())
@@ -114,6 +116,7 @@ def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".avi", ".apng", ".gif", ".webp"])
+@pytest.mark.in_turn
 def test_clocks_of_outputs(asked_of, tmp_path, monkeypatch, capsys, suffix):
     path = tmp_path / "in.mkv"
     path.write_bytes(asked_of.read_bytes())
@@ -137,6 +140,7 @@ STAMPS = {
 @pytest.mark.parametrize("name", STAMPS)
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 @pytest.mark.in_turn("name", "suffix")
+@pytest.mark.in_turn
 def test_uneven_times(tmp_path, monkeypatch, capsys, name, suffix):
     stamps = list(accumulate(STAMPS[name]))
     path = source(tmp_path, f"in{suffix}", len(stamps), stamps=stamps)

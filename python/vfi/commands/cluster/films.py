@@ -96,7 +96,10 @@ class Films:
 
     def _hand_out(self) -> None:
         if monotonic() - self._looked > LOOKED:
-            self._most, self._looked = AHEAD * max(1, self.cluster.slots()), monotonic()
+            slots = self.cluster.slots()
+            if not slots and self._most > 1:
+                note("no node that could work is left: waiting for one; Ctrl-C ends")
+            self._most, self._looked = max(1, AHEAD * slots), monotonic()
         while len(self._running) < self._most and (self._todo or self._may_plan()):
             if not self._todo:
                 number = self._left.popleft()
