@@ -107,7 +107,8 @@ class Parts:
         try:
             known = self._read(name) or {}
             files = tuple((str(file), int(count)) for file, count in known.pop("files"))  # type: ignore[attr-defined]
-            record = Record(files=files, **{key: _plain(value) for key, value in known.items()})  # type: ignore[arg-type]
+            others = {key: _plain(value) for key, value in known.items()}
+            record = Record(files=files, **others)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.folder / name} is damaged: {error}") from error
         if any(Path(file).name != file for file, _ in files):
