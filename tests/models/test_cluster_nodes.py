@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -57,6 +59,21 @@ def test_addresses_of_no_cluster(address, said):
         nodes._check_address(address)
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 505 no\r\n\r\n", b""])
+def test_what_answers_is_no_cluster(answer):
+    """Ray would wait for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with server.accept()[0] as connection:
+                connection.recv(100)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(UserError, match="what answers there is something else"):
+            nodes._check_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
 def test_what_ray_raises_is_a_sentence():
     exceptions = pytest.importorskip("ray").exceptions
     assert "died, 3 times" in nodes.said_of(exceptions.WorkerCrashedError())
@@ -103,6 +120,9 @@ def test_work_of_two_runs_does_not_mix(tmp_path):
     assert not second.records()
     with pytest.raises(UserError, match="by another run meanwhile"):
         first.add(Record(1, 2), tmp_path)
+    first.tidy()
+    first.end()
+    assert second.folder.exists(), "it is the other's now"
     second.tidy()
     assert not second.folder.exists()
 

@@ -190,7 +190,7 @@ class Films:
             has_written(replace(each, paths=(output,)))
         if missing:
             note(str(missing))
-        self._tidy(number, Parts.remove)
+        self._tidy(number, Parts.end)
         self._end(number, "incomplete" if missing else "done")
 
     def _fail(self, number: int, sentence: str) -> None:
@@ -253,7 +253,7 @@ def run(films: Sequence[work.Film], options: argparse.Namespace, skipped: Sequen
     if len(films) == 1 and not skipped:
         _of_one(going.ends)
     else:
-        tell(going.ends)
+        tell({how: going.ends[how] for how in ("skipped", "done", "incomplete", "failed") if how in going.ends})
 
 
 def _of_one(ends: dict[str, list[str]]) -> None:

@@ -129,9 +129,18 @@ def _check_address(address: str) -> None:
     if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), CONNECTING).close()
+        with socket.create_connection((host, int(port)), CONNECTING) as connection:
+            connection.sendall(_HTTP2)
+            answer = connection.recv(4)
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"no cluster of Ray {_where(address)}: {error}") from error
+    if answer[3:] != _SETTINGS:
+        raise UserError(f"no cluster of Ray {_where(address)}: what answers there is something else")
+
+
+# How a connection of HTTP/2 begins, of which gRPC is, and the kind of frame by which a server answers.
+_SETTINGS = b"\x04"
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
 
 
 def _where(address: str) -> str:

@@ -117,7 +117,7 @@ class Parts:
 
     def add(self, record: Record, folder: Path) -> None:
         """A part is finished: its files are in a folder of this machine."""
-        if (self._read(_BEGUN) or {}).get(_WORK) != self.work:
+        if not self._is_there():
             raise UserError(f"the work on {self.path.name} was ended, or begun anew, by another run meanwhile")
         for file, _ in record.files:
             put(folder / file, self.folder / file)
@@ -138,7 +138,15 @@ class Parts:
     def tidy(self) -> None:
         """Nothing is left of work that nobody can go on with."""
         if not self.records():
+            self.end()
+
+    def end(self) -> None:
+        """Removes it, unless another run has begun there."""
+        if self._is_there():
             self.remove()
+
+    def _is_there(self) -> bool:
+        return (self._read(_BEGUN) or {}).get(_WORK) == self.work
 
     def remove(self) -> None:
         if not is_remote(self.folder):
