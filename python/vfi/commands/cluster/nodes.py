@@ -20,6 +20,7 @@ from vfi.errors import UserError, require
 CONNECTING = 10.0  # seconds in which a cluster must answer
 ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
 USUAL_CPUS = 4
+_SAID = 6  # lines of what Ray says: of other versions, both
 MOST_RUNS = 3  # of a task, whatever happens to it
 
 
@@ -102,7 +103,7 @@ def connected(address: str, asked: Mapping[str, float] | None) -> Iterator[Clust
     except ConnectionError as error:
         raise UserError(f"no cluster of Ray {_where(address)}; `ray start --head` begins one") from error
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot use the cluster of Ray {_where(address)}: {first_line(error)}") from error
+        raise UserError(f"cannot use the cluster of Ray {_where(address)}: {in_short(error)}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's own ends with another exit code
@@ -155,12 +156,12 @@ def said_of(error: Exception) -> str:
     if isinstance(error, (exceptions.WorkerCrashedError, exceptions.NodeDiedError)):
         return f"what worked on it died, {MOST_RUNS} times: see the logs of Ray on the nodes"
     if isinstance(error, exceptions.RayTaskError):
-        return f"{type(cause).__name__}: {first_line(cause)}"
-    return first_line(error)
+        return f"{type(cause).__name__}: {in_short(cause)}"
+    return in_short(error)
 
 
-def first_line(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
+def in_short(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:_SAID])
 
 
 def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
@@ -225,7 +226,7 @@ def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], file
         try:
             there = ray.get(answer, timeout=ANSWERING)
         except Exception as error:
-            raise UserError(f"{name} does not answer: {first_line(error)}") from error
+            raise UserError(f"{name} does not answer: {in_short(error)}") from error
         _compare(name, here, there)
         levels.add(there["level"])
     if len(levels) > 1:
