@@ -95,6 +95,7 @@ def connected(address: str, asked: Mapping[str, float] | None) -> Iterator[Clust
         UserError: if there is no cluster, one of another version, or none that has what is asked for.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # what an autoscaler does would be printed
     ray = require("ray", "ray")
     _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
     before = signal.getsignal(signal.SIGTERM)
