@@ -33,7 +33,7 @@ def test_whatever_it_was_at(nodes, film, out, is_whole, what):
     driver = cluster.start(film, "-o", out, *LOSSLESS, *segments)
     cluster.wait_for(what)[0].kill()
     code, _, errors = ended(driver)
-    assert code == 0 and errors == "" and cluster.runs()[f"{what} "] == 2
+    assert code == 0 and errors == "" and cluster.runs()[what] == 2
     if not segments:
         is_whole(out)
     assert [each.name for each in out.parent.iterdir()] == [out.name]

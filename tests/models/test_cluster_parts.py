@@ -57,14 +57,11 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", FILMS)
-@pytest.mark.in_turn("name", "seed")
-@pytest.mark.in_turn
-def test_films(tmp_path, monkeypatch, capsys, name, seed):
+def test_films(tmp_path, monkeypatch, capsys, name):
     file, count, more = FILMS[name]
     path = source(tmp_path, file, count, **more)
-    names, _ = both(monkeypatch, capsys, path, seed=seed)
+    names, _ = both(monkeypatch, capsys, path, seed=count)
     assert names.count("plan") == names.count("join") == 1 and names.count("render") >= 2
 
 
@@ -104,8 +101,14 @@ def scenes(path, numbers, begins):
     return film(path, pictures, "libx264", {"crf": "5", "g": "12"})
 
 
-@pytest.mark.parametrize("name", ASKED)
-@pytest.mark.in_turn
+SELDOM = {"59.94 a second", "2.5 times as many", "distinct", "longer segments", "cuts are off", "stretched"}
+
+
+def some_slow(names, slow):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
+@pytest.mark.parametrize("name", some_slow(ASKED, SELDOM))
 def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
     path = tmp_path / "in.mkv"
     path.write_bytes(asked_of.read_bytes())
@@ -115,8 +118,7 @@ def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
     assert names.count("render") >= 2 and "read from its beginning" not in errors
 
 
-@pytest.mark.parametrize("suffix", [".mov", ".avi", ".apng", ".gif", ".webp"])
-@pytest.mark.in_turn
+@pytest.mark.parametrize("suffix", some_slow([".mov", ".avi", ".apng", ".gif", ".webp"], {".apng", ".gif", ".webp"}))
 def test_clocks_of_outputs(asked_of, tmp_path, monkeypatch, capsys, suffix):
     path = tmp_path / "in.mkv"
     path.write_bytes(asked_of.read_bytes())

@@ -198,7 +198,8 @@ class Films:
             return
         if self._is_kept(number):
             sentence += "; what is finished is kept: add --resume to go on"
-        note(f"{name_of(self.films[number].job.source)}: {sentence}")
+        name = name_of(self.films[number].job.source)
+        note(sentence if name in sentence else f"{name}: {sentence}")
         self._todo = deque(each for each in self._todo if each[1] != number)
         self._end(number, "failed")
 

@@ -20,6 +20,7 @@ from vfi.errors import UserError, require
 CONNECTING = 10.0  # seconds in which a cluster must answer
 ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
 USUAL_CPUS = 4
+_SAID = 6  # lines of what Ray says: of other versions, both
 MOST_RUNS = 3  # of a task, whatever happens to it
 
 
@@ -97,6 +98,7 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None, *, heard: b
         UserError: if there is no cluster, one of another version, or none that has what is asked for.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # what an autoscaler does would be printed
     ray = require("ray", "ray")
     _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
     before = signal.getsignal(signal.SIGTERM)
@@ -105,7 +107,7 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None, *, heard: b
     except ConnectionError as error:
         raise UserError(f"no cluster of Ray {_where(address)}; `ray start --head` begins one") from error
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot use the cluster of Ray {_where(address)}: {first_line(error)}") from error
+        raise UserError(f"cannot use the cluster of Ray {_where(address)}: {in_short(error)}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's own ends with another exit code
@@ -158,14 +160,14 @@ def said_of(error: Exception) -> str:
     if isinstance(error, (exceptions.WorkerCrashedError, exceptions.NodeDiedError)):
         return f"what worked on it died, {MOST_RUNS} times: see the logs of Ray on the nodes"
     if isinstance(error, exceptions.RayTaskError):
-        return f"{type(cause).__name__}: {first_line(cause)}"
-    return first_line(error)
+        return f"{type(cause).__name__}: {in_short(cause)}"
+    return in_short(error)
 
 
-def first_line(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """Without colours of a terminal."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    return " ".join(line.strip() for line in text.strip().splitlines()[:3])
+    return " ".join(line.strip() for line in text.strip().splitlines()[:_SAID])
 
 
 def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
@@ -237,7 +239,7 @@ def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], file
         try:
             there = ray.get(answer, timeout=ANSWERING)
         except Exception as error:
-            raise UserError(f"{name} does not answer: {first_line(error)}") from error
+            raise UserError(f"{name} does not answer: {in_short(error)}") from error
         _compare(name, here, there)
         levels.add(there["level"])
     if len(levels) > 1:

@@ -114,4 +114,4 @@ def _said(error: BaseException) -> str:
             return inside.for_command()
         failures = getattr(inside, "worker_failures", None) or {}
         inside = next(iter(failures.values()), None) or getattr(inside, "cause", None) or inside.__cause__
-    return nodes.first_line(Exception(str(error)))
+    return nodes.in_short(Exception(str(error)))
