@@ -147,6 +147,6 @@ def test_a_damaged_record_is_a_sentence(tmp_path, text):
 def test_the_file_of_a_cluster_is_as_ray_wants_it():
     util = pytest.importorskip("ray.autoscaler._private.util")
     read = yaml.safe_load(CLUSTER.read_text(encoding="utf-8"))
-    util.validate_config(read)
+    util.validate_config(util.fillout_defaults(read))
     with pytest.raises(Exception, match="max_worker"):
-        util.validate_config(read | {"max_worker": 3})
+        util.validate_config(util.fillout_defaults(read | {"max_worker": 3}))
