@@ -17,9 +17,9 @@ def test_a_whole_run_of_stand_ins(tmp_path):
     done = start(tmp_path, "", "hang")
     said = done.communicate(timeout=120)[0]
     assert "passed in" in said and done.returncode == 0
-    (table,) = said.split("\n\n")[1:2]
+    (table,) = (part for part in said.split("\n\n") if part.startswith("case  "))
     header, *rows = table.splitlines()
-    assert header.split("  ")[0] == "case" and "measured us" in header and "predicted us" in header
+    assert "measured us" in header and "predicted us" in header
     assert [row.split()[0] for row in rows] == ["splat-average"] * len(rows) and len(rows) == 2 * BENCHES
     report, states = read(tmp_path)
     assert set(states.values()) == {"passed"} and report["passed"] and report["not_reached"] == []

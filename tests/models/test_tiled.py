@@ -149,7 +149,10 @@ def print_peaks():
     limited = Tiled(Hungry(), None, 120 << 20, "cpu")
     for model in (limited, Hungry()):
         model.interpolate(*frames, 0.5)  # what a first run loads is not its frames'
-        print(memory.peak_bytes(lambda model=model: model.interpolate(*frames, 0.5), "cpu") >> 20)
+        # Of three, since what was freed before may be held by others for a while.
+        print(
+            min(memory.peak_bytes(lambda model=model: model.interpolate(*frames, 0.5), "cpu") for _ in range(3)) >> 20
+        )
 
 
 @pytest.mark.skipif(memory._status("VmHWM") is None, reason="this system does not tell")

@@ -41,8 +41,9 @@ class Conv2(nn.Module):
 
 def softmax(x: Tensor, dim: int) -> Tensor:
     """torch's own takes thrice as long along channels, and its last bit depends on the number of threads."""
-    shares = (x - x.detach().amax(dim, keepdim=True)).exp()
-    return shares / shares.sum(dim, keepdim=True)
+    shares = (x - x.detach().amax(dim, keepdim=True)).exp_()
+    total = shares.sum(dim, keepdim=True)
+    return shares / total if shares.requires_grad else shares.div_(total)
 
 
 def resized(x: Tensor, factor: float) -> Tensor:
