@@ -65,6 +65,7 @@ def measured(rounds: int) -> dict[str, object]:
     """In seconds; see this file's head."""
     from ray.cluster_utils import Cluster
 
+    costs = driver_costs()
     found: dict[str, list[float]] = {"plain": [], "one worker": [], "two workers": []}
     with tempfile.TemporaryDirectory() as folder:
         source, output = f"{folder}/in.mp4", f"{folder}/out.mp4"
@@ -79,9 +80,10 @@ def measured(rounds: int) -> dict[str, object]:
                     cluster.add_node(num_cpus=1)
                 found[name].append(run([*common, "--ray", cluster.address, "--ray-resources", "CPU=1"]))
                 cluster.shutdown()
+            print({name: [round(each, 1) for each in values] for name, values in found.items()}, flush=True)
         size = Path(output).stat().st_size
     medians = {name: statistics.median(values) for name, values in found.items()}
-    return {**medians, "bytes": size, "frames": 2 * SEGMENTS * SECONDS * 12, "driver": driver_costs()}
+    return {**medians, "bytes": size, "frames": 2 * SEGMENTS * SECONDS * 12, "driver": costs}
 
 
 def driver_costs() -> dict[str, float]:
@@ -89,7 +91,7 @@ def driver_costs() -> dict[str, float]:
     import ray
 
     ray.init(address="local", num_cpus=1, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    nothing = ray.remote(num_cpus=0.01, max_retries=MOST_RUNS - 1)(int)
+    nothing = ray.remote(num_cpus=0.01, max_retries=MOST_RUNS - 1)(lambda: None)
     ray.get([nothing.remote() for _ in range(100)])
     costs = {}
     for count in TASKS:
@@ -169,8 +171,8 @@ def main() -> None:
         table = foretold(max(found["driver"].values()))
         print(text_table(*table))
         if options.write:
-            page = between_marks(PAGE.read_text(), MEASURED, markdown_table(*told(found)))
-            PAGE.write_text(between_marks(page, SIMULATED, markdown_table(*table)))
+            page = between_marks(PAGE.read_text(), MEASURED, markdown_table(*told(found)) + "\n")
+            PAGE.write_text(between_marks(page, SIMULATED, markdown_table(*table) + "\n"))
 
 
 if __name__ == "__main__":
