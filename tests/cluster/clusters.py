@@ -109,6 +109,12 @@ class Nodes:
     def wait_for(self, what: str = "render", count: int = 1) -> list[psutil.Process]:
         return until(lambda: len(self.at_work(what)) >= count and self.at_work(what))
 
+    def kill(self, driver: subprocess.Popen) -> None:
+        """A driver; returns when none of its tasks is at work."""
+        driver.kill()
+        ended(driver)
+        until(lambda: not self.at_work(""))
+
     def end(self) -> None:
         for driver in self.drivers:
             driver.kill()

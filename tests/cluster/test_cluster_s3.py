@@ -48,9 +48,7 @@ def test_a_driver_is_killed(nodes, sent, is_whole):
     cluster = nodes(2, delay=0.03)
     driver = cluster.start(IN, "-o", OUT, *LOSSLESS)
     until(lambda: sum(cluster.runs().values()) >= 5)
-    driver.kill()
-    ended(driver)
-    until(lambda: not cluster.at_work(""))
+    cluster.kill(driver)
     finished = {f"render {int(name[-11:-5])}" for name in sent.names() if name[-11:-5].isdigit()}
     assert finished and "out/out.mkv" not in sent.names()
     cluster.forget_runs()

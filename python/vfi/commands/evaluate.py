@@ -60,7 +60,6 @@ def over_a_cluster(options: argparse.Namespace) -> None:
     from vfi.commands.cluster.scenes import scores
     from vfi.evaluation.scoring import show
 
-    if options.device is not None:
-        raise UserError("--device has no meaning together with --ray")
+    cluster.refuse(options, "device")
     known = scenes(options.dataset, options.path, options.split)
     show(known, scores(options, len(known)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vfi.commands.cluster import nodes
 from vfi.commands.cluster.in_order import in_order
+from vfi.commands.cluster.work import made_once
 from vfi.commands.make_clips import job
 from vfi.commands.make_clips.rules import Facts
 from vfi.data.captioned.captions import Captions
@@ -40,12 +41,11 @@ def of_node(one: One) -> Facts:
     """Looks at a video, and cuts its clips."""
     from vfi.commands.make_clips.__main__ import job_of
 
-    key = repr(sorted((name, str(value)) for name, value in vars(one.options).items()))
-    if key not in _jobs:
-        _jobs.clear()
+    def make() -> tuple[job.ClipJob, Captions]:
         made = job_of(one.options)
-        _jobs[key] = made, Captions(made.captions)
-    return job.look(*_jobs[key], one.video, one.known)
+        return made, Captions(made.captions)
+
+    return job.look(*made_once(_jobs, one.options, (), make), one.video, one.known)
 
 
 _jobs: dict[str, tuple[job.ClipJob, Captions]] = {}

@@ -27,15 +27,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ray-resources", nargs="+", type=resource, metavar="NAME=N", help=f"{what}{USUAL_CPUS} CPUs)")
 
 
+def refuse(options: argparse.Namespace, *names: str) -> None:
+    """Says so if one of these was given together with --ray."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UserError(f"{option_of(name)} has no meaning together with --ray")
+
+
 def run(options: argparse.Namespace) -> None:
     """Many videos into a folder, or one into a file, over the cluster."""
     from vfi.commands.cluster import films, work
     from vfi.commands.interpolate import video_job
     from vfi.commands.work_done import tell
 
-    for name in _NOT_THERE:
-        if getattr(options, name) is not None:
-            raise UserError(f"{option_of(name)} has no meaning together with --ray")
+    refuse(options, *_NOT_THERE)
     if STREAM in (*options.input, options.output):
         raise UserError("expected files for --ray, got a pipe: nodes cannot read it")
     if options.output is None:

@@ -90,9 +90,8 @@ def _fitting(has: Mapping[str, float], needed: Mapping[str, float]) -> int:
 
 
 @contextmanager
-def connected(address: str, asked: Sequence[tuple[str, str]] | None, *, heard: bool = False) -> Iterator[Cluster]:
-    """Within it the cluster is used. asked: see `Cluster`; None: a GPU where there is one, else some CPUs. heard: what
-    tasks print is printed here.
+def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator[Cluster]:
+    """Within it the cluster is used. asked: see `Cluster`; None: a GPU where there is one, else some CPUs.
 
     Raises:
         UserError: if there is no cluster, one of another version, or none that has what is asked for.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vfi.commands.cluster import nodes
+from vfi.commands.cluster.command import refuse
 from vfi.commands.program import say
 from vfi.errors import UserError, require
 
@@ -26,8 +27,7 @@ def run(options: argparse.Namespace) -> None:
     from vfi.training import state
 
     output = Path(options.output).absolute()
-    if options.device is not None:
-        raise UserError("--device has no meaning together with --ray")
+    refuse(options, "device")
     train = require("ray.train", "ray")
     torch_trainer = require("ray.train.torch", "ray").TorchTrainer
     with state.prepared(output, options.resume, options.overwrite):

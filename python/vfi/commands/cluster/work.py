@@ -3,12 +3,13 @@
 import argparse
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from vfi.commands import chosen_model, interpolate_video, video_output
 from vfi.commands.cluster.parts import Parts, Record, Unsaved
@@ -29,6 +30,8 @@ from vfi.video.duplicates import Distinct
 from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoReader
 from vfi.video.segments import fingerprint
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,16 @@ class Task:
 
 def models_of(options: argparse.Namespace) -> Sequence[tuple[Interpolator, str]]:
     """The model, loaded once in this process for the same options."""
-    key = repr(sorted((name, str(value)) for name, value in vars(options).items() if name not in ("input", "output")))
-    if key not in _models:
-        _models.clear()
-        _models[key] = chosen_model.load_each(options)
-    return _models[key]
+    return made_once(_models, options, ("input", "output"), lambda: chosen_model.load_each(options))
+
+
+def made_once(made: dict[str, T], options: argparse.Namespace, others: Sequence[str], make: Callable[[], T]) -> T:
+    """What was made last, if that was for the same options. others: those on which it does not depend."""
+    key = repr(sorted((name, str(value)) for name, value in vars(options).items() if name not in others))
+    if key not in made:
+        made.clear()
+        made[key] = make()
+    return made[key]
 
 
 _models: dict[str, Sequence[tuple[Interpolator, str]]] = {}

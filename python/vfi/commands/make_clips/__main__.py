@@ -88,8 +88,7 @@ def run(options: argparse.Namespace) -> None:
     if options.ray is not None:
         from vfi.commands.cluster.clips import elsewhere_of
 
-        if options.device is not None:
-            raise UserError("--device has no meaning together with --ray")
+        cluster.refuse(options, "device")
         elsewhere = elsewhere_of(options)
     work = job_of(options)
     summary = job.Summary()
