@@ -13,6 +13,7 @@ from vfi.commands.cluster.films import AHEAD
 from vfi.commands.cluster.in_order import in_order
 from vfi.commands.main import main
 from vfi.errors import UserError
+from vfi.evaluation.kept_rows import RESULTS
 
 
 def figures(text: str) -> list[str]:
@@ -29,6 +30,25 @@ def test_evaluation(tmp_path, sliding, monkeypatch, capsys):
     with in_place_of_ray(monkeypatch) as ray:
         assert main([*words, "--ray"]) == 0
     assert figures(capsys.readouterr().out) == alone and len(ray.done) == 2
+
+
+def test_evaluation_that_goes_on_and_writes_frames(tmp_path, sliding, monkeypatch):
+    """Nodes are asked for what is missing only; they write the frames that one machine writes."""
+    names, root = [f"{number:05}/0001" for number in range(11)], tmp_path / "vimeo"
+    root.mkdir()
+    vimeo90k(root, names, [sliding(x) for x in (10, 12, 14)], "\n".join(names))
+    words = ["evaluate", "--dataset", "vimeo90k", str(root), "--results", str(tmp_path / "kept")]
+    assert main([*words, "--write-frames", str(tmp_path / "alone")]) == 0
+    kept = tmp_path / "kept" / RESULTS
+    kept.write_text("".join(kept.read_text().splitlines(keepends=True)[:6]))
+    frames = tmp_path / "frames"
+    with in_place_of_ray(monkeypatch) as ray:
+        assert main([*words, "--resume", "--ray"]) == 0
+        assert [list(some.numbers) for _, some in ray.done] == [[5, 6, 7, 8, 9, 10]]
+        assert main([*words, "--resume", "--ray", "--write-frames", str(frames)]) == 0
+        assert len(ray.done) == 3
+    alone = {path.name: path.read_bytes() for path in (tmp_path / "alone").glob("*.png")}
+    assert len(alone) == 11 and {path.name: path.read_bytes() for path in frames.glob("*.png")} == alone
 
 
 def test_evaluation_of_what_cannot_be_read(tmp_path, sliding, monkeypatch, capsys):

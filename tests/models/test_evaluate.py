@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from vfi.commands.main import main
-from vfi.data import datasets
+from vfi.data import datasets, lists, videos
 from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.evaluation.scoring import METRICS, evaluate
@@ -54,15 +54,15 @@ def test_the_command_knows_every_data_set(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "{middlebury,triplets,vimeo90k,snu-film,xiph,sfibench}" in printed and "xiph: 2k, 4k" in printed
+    assert f"{{{','.join(datasets.DATASETS)},sfibench}}" in printed and "xiph: 2k, 4k" in printed
 
 
 def test_vimeo90k_is_read_in_the_order_of_its_list(tmp_path, frames):
     listing = "\ufeff00002/0001\r\n\r\n00001/0003  \r\n"
     first, second, _ = vimeo90k(tmp_path, ("00002/0001", "00001/0003", "00001/0001"), frames, listing)
-    assert datasets.vimeo90k_triplets(tmp_path, "test") == [tuple(first), tuple(second)]
+    assert lists.vimeo90k_triplets(tmp_path, "test") == [tuple(first), tuple(second)]
     vimeo90k(tmp_path, ("00001/0001",), frames, "00001/0001", split="train")
-    (only,) = datasets.vimeo90k_triplets(tmp_path, "train")
+    (only,) = lists.vimeo90k_triplets(tmp_path, "train")
     assert only[1] == tmp_path / "sequences/00001/0001/im2.png"
     triplets = datasets.scenes("vimeo90k", tmp_path)
     assert [(scene.name, scene.split) for scene in triplets] == [("00002/0001", ""), ("00001/0003", "")]
@@ -73,21 +73,20 @@ def test_the_middle_frame_is_the_truth(tmp_path, frames):
     vimeo90k(tmp_path, ("00001/0001",), frames, "00001/0001\n")
     (score,) = evaluate(Average(), "vimeo90k", tmp_path, "cpu")
     mean = ((frames[0].astype(float) + frames[2]) / 2).round().astype(np.uint8)
-    expected = metrics.compare_volume(mean, frames[1])
-    assert score.quality.psnr == pytest.approx(expected.psnr, abs=0.05)
-    assert score.quality.ssim == pytest.approx(expected.ssim, abs=1e-3)
-    assert abs(score.quality.ssim - metrics.compare(mean, frames[1]).ssim) > 1e-3
+    assert score.values["psnr"] == pytest.approx(metrics.psnr(mean, frames[1]), abs=0.05)
+    assert score.values["ssim_volume"] == pytest.approx(metrics.ssim_volume(mean, frames[1]), abs=1e-3)
+    assert abs(score.values["ssim_volume"] - metrics.ssim_gaussian(mean, frames[1])) > 1e-3
 
 
 def test_triplet_folders(tmp_path, frames):
     names = ("im1.png", "im2.png", "im3.png")
     for folder in ("b", "a/c"):
         write(tmp_path / folder, names, frames)
-    triplets = datasets.triplet_folders(tmp_path)
+    triplets = lists.triplet_folders(tmp_path)
     assert triplets == [tuple(tmp_path / folder / name for name in names) for folder in ("a/c", "b")]
     write(tmp_path / "two", names[:2], frames[:2])
-    with pytest.raises(UserError, match=r"expected im1\.png, im2\.png, im3\.png in .*two, but im3\.png is missing"):
-        datasets.triplet_folders(tmp_path)
+    with pytest.raises(UserError, match=r"1 of 3 scenes is incomplete: .*two/im3\.png does not exist"):
+        lists.triplet_folders(tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["data/SNU-FILM/test", "test", ".", "SNU-FILM/test"])
@@ -129,7 +128,7 @@ def test_means_per_split_are_printed(tmp_path, frames, sliding, capsys, monkeypa
 @pytest.fixture
 def xiph(tmp_path):
     """The names of Xiph's frames; the files are empty."""
-    for clip in datasets.XIPH_CLIPS:
+    for clip in videos.XIPH_CLIPS:
         for number in range(1, 100):
             (tmp_path / f"{clip}-{number:03d}.png").touch()
     return tmp_path
@@ -142,7 +141,7 @@ def test_xiph_takes_the_even_frames_between_their_neighbours(xiph):
     assert [path.name for path in triplets[48].paths] == [f"BoxingPractice-0{number}.png" for number in (97, 98, 99)]
     assert {scene.split for scene in datasets.scenes("xiph", xiph, "4k")} == {"4k"}
     (xiph / "Tango-099.png").unlink()
-    with pytest.raises(UserError, match=r"Tango-099\.png does not exist: expected frames 001 to 099"):
+    with pytest.raises(UserError, match=r"2 of 784 scenes are incomplete: .*Tango-099\.png does not exist.*; expected"):
         datasets.scenes("xiph", xiph)
 
 
@@ -160,20 +159,21 @@ def test_xiph_is_halved_or_cropped(xiph):
 
 def test_xiph_from_end_to_end(tmp_path, monkeypatch):
     """One clip of three frames; the second is the mean of the others, so that the model is right."""
-    monkeypatch.setattr(datasets, "XIPH_CLIPS", ("Tango",))
-    monkeypatch.setattr(datasets, "XIPH_MIDDLES", range(2, 3))
+    monkeypatch.setattr(videos, "XIPH_CLIPS", ("Tango",))
+    monkeypatch.setattr(videos, "XIPH_MIDDLES", range(2, 3))
     for number, level in ((1, 100), (2, 120), (3, 140)):
         write_image(tmp_path / f"Tango-00{number}.png", np.full((2160, 4096, 3), level, np.uint8))
     scores = list(evaluate(Average(), "xiph", tmp_path, "cpu"))
     assert [score.name for score in scores] == ["2k Tango-002", "4k Tango-002"]
-    assert all(score.quality == metrics.Quality(float("inf"), pytest.approx(1)) for score in scores)
+    expected = {"psnr": float("inf"), "ssim_uniform": pytest.approx(1), "ssim_volume": pytest.approx(1)}
+    assert all(score.values == expected for score in scores)
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\x\\y", "..\\x"])
 def test_lists_cannot_lead_out_of_the_root(tmp_path, frames, text):
     vimeo90k(tmp_path, (), frames, f"{text}\n")
     with pytest.raises(UserError, match="expected relative paths without"):
-        datasets.vimeo90k_triplets(tmp_path, "test")
+        lists.vimeo90k_triplets(tmp_path, "test")
     (tmp_path / "test-easy.txt").write_text(f"{text} {text} {text}\n")
     with pytest.raises(UserError, match="expected relative paths without"):
         datasets.scenes("snu-film", tmp_path, "easy")
@@ -227,14 +227,12 @@ def volume_ssim(x: np.ndarray, y: np.ndarray) -> float:
 
 def test_ssim_as_a_volume(frames):
     for x, y in ((frames[0], frames[1]), (frames[0][:7, :5], frames[2][:7, :5])):
-        quality = metrics.compare_volume(x, y)
-        assert quality.ssim == pytest.approx(volume_ssim(x, y), abs=1e-10)
-        assert quality.psnr == metrics.compare(x, y).psnr
-        assert metrics.compare_volume(x[..., ::-1], y[..., ::-1]).ssim == pytest.approx(quality.ssim)
-    same = metrics.compare_volume(frames[0], frames[0])
-    assert same.psnr == float("inf") and same.ssim == pytest.approx(1)
+        ssim = metrics.ssim_volume(x, y)
+        assert ssim == pytest.approx(volume_ssim(x, y), abs=1e-10)
+        assert metrics.ssim_volume(x[..., ::-1], y[..., ::-1]) == pytest.approx(ssim)
+    assert metrics.ssim_volume(frames[0], frames[0]) == pytest.approx(1)
     wide = [frame.astype(np.uint16) * 257 for frame in frames[:2]]
-    assert metrics.compare_volume(*wide).ssim == pytest.approx(metrics.compare_volume(*frames[:2]).ssim)
+    assert metrics.ssim_volume(*wide) == pytest.approx(metrics.ssim_volume(*frames[:2]))
 
 
 def test_ssim_with_a_uniform_window(frames):
@@ -245,6 +243,15 @@ def test_ssim_with_a_uniform_window(frames):
         (vx, covariance), (_, vy) = np.cov(x[..., c].ravel(), y[..., c].ravel())
         mx, my = x[..., c].mean(), y[..., c].mean()
         values.append((2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
-    quality = metrics.compare_uniform(frames[0][:7, :7], frames[1][:7, :7])
-    assert quality.ssim == pytest.approx(np.mean(values))
-    assert np.isnan(metrics.compare_uniform(frames[0][:6], frames[1][:6]).ssim)
+    assert metrics.ssim_uniform(frames[0][:7, :7], frames[1][:7, :7]) == pytest.approx(np.mean(values))
+    assert np.isnan(metrics.ssim_uniform(frames[0][:6], frames[1][:6]))
+
+
+def test_psnr_of_luma(frames):
+    """As the HD videos are reported: Y of skimage, in units of 255."""
+    from skimage.color import rgb2yuv
+
+    x, y = frames[:2]
+    apart = 255 * (rgb2yuv(x / 255)[..., 0] - rgb2yuv(y / 255)[..., 0])
+    assert metrics.psnr_y(x, y) == pytest.approx(10 * np.log10(255**2 / (apart**2).mean()))
+    assert metrics.psnr_y(x, y) > metrics.psnr(x, y) + 0.05

@@ -1,11 +1,15 @@
 """SFIBench: models whose scores are known, going on after a stop, and the command."""
 
+import csv
 import json
 import math
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from lpips_files import network_of_lpips
 
 from vfi.commands.main import main
 from vfi.commands.make_clips.__main__ import main as make_manifest
@@ -14,8 +18,10 @@ from vfi.errors import UserError
 from vfi.evaluation import metrics
 from vfi.evaluation.sfibench import benchmark
 from vfi.evaluation.sfibench.benchmark import Tools, evaluate
+from vfi.evaluation.sfibench.kept import Kept
 from vfi.models import flow_by_name
 from vfi.models.interpolator import Interpolator
+from vfi.video.reader import VideoReader
 
 SIZE = (64, 96)
 
@@ -188,30 +194,44 @@ def test_going_on(clips, tmp_path):
                 raise KeyboardInterrupt
             return super().generate(*arguments, **options)
 
-    stopping = Stops(clips, model.change)
+    def kept_by(model, name="x"):
+        with closing(Kept(tmp_path / "kept", {"model": name}, tmp_path / "frames", resume=True)) as kept:
+            return evaluate(model, clips, ALL, kept=kept)
+
+    def figures(report):
+        rows = [{name: value for name, value in row.items() if name != "file"} for row in report.rows]
+        return replace(report, rows=rows)
+
     with pytest.raises(KeyboardInterrupt):
-        evaluate(stopping, clips, ALL, results=tmp_path / "kept", settings={"model": "x"})
+        kept_by(Stops(clips, model.change))
     model.asked.clear()
-    report = evaluate(model, clips, ALL, results=tmp_path / "kept", settings={"model": "x"})
-    assert model.asked == [("video 1", 5), ("video 1", 9)] and report == whole
+    report = kept_by(model)
+    assert model.asked == [("video 1", 5), ("video 1", 9)] and figures(report) == whole
     (tmp_path / "kept" / "features-000003.npy").unlink()
-    assert evaluate(model, clips, ALL, results=tmp_path / "kept", settings={"model": "x"}) == whole
-    assert model.asked[2:] == [("video 1", 9)]
-    with pytest.raises(UserError, match="are of another model, other clips or other settings"):
-        evaluate(model, clips, ALL, results=tmp_path / "kept", settings={"model": "y"})
+    (tmp_path / "frames" / report.rows[0]["file"]).unlink()
+    assert kept_by(model) == report
+    assert model.asked[2:] == [("video 0", 5), ("video 1", 9)]
+    with pytest.raises(UserError, match=r"are of another model \(x, not y\)"):
+        kept_by(model, "y")
     lines = (tmp_path / "kept" / "results.jsonl").read_text().splitlines()
-    assert len(lines) == 5 and json.loads(lines[1])["clip"] == 0
+    assert len(lines) == 5 and json.loads(lines[1])["scene"] == 0
+    for row, (index, count) in zip(report.rows, enumerate((5, 9, 5, 9)), strict=True):
+        with closing(VideoReader(tmp_path / "frames" / row["file"])) as reader:
+            frames = np.stack(list(reader.pictures()))
+        made = benchmark.frames_of(model, *clips.read(index), "cpu")
+        assert row["frames"] == count and np.array_equal(frames, made.permute(0, 2, 3, 1).numpy())
 
 
 def test_infinite_scores_are_kept(clips, tmp_path):
     model = Truth(clips)
     for _ in range(2):
-        assert evaluate(model, clips, Tools(), results=tmp_path / "kept").mean["psnr"] == math.inf
+        with closing(Kept(tmp_path / "kept", {}, resume=True)) as scores:
+            assert evaluate(model, clips, Tools(), kept=scores).mean["psnr"] == math.inf
     assert len(model.asked) == 4
     kept = tmp_path / "kept" / "results.jsonl"
     kept.write_text(kept.read_text().replace('"inf"', '"much"'))
-    with pytest.raises(UserError, match="expected scores of clips"):
-        evaluate(model, clips, Tools(), results=tmp_path / "kept")
+    with pytest.raises(UserError, match="expected scores of scenes"):
+        Kept(tmp_path / "kept", {}, resume=True)
 
 
 def run(clips, *more):
@@ -221,7 +241,7 @@ def run(clips, *more):
 
 def test_the_command(clips, tmp_path, capsys):
     out, kept = tmp_path / "scores.json", tmp_path / "kept"
-    assert run(clips, "--json", out, "--results", kept) == 0
+    assert run(clips, "--json", out, "--results", kept, "--csv", tmp_path / "scores.csv") == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines()]
     assert [row[:2] for row in rows[:4]] == [["frames", "clips"], ["5", "2"], ["9", "2"], ["mean", "4"]]
@@ -237,6 +257,11 @@ def test_the_command(clips, tmp_path, capsys):
     assert document["mean"]["fid"] is None and document["not_measured"]["imaging"].startswith("it needs MUSIQ")
     assert document["mean"]["psnr"] == "inf", "flow-splat gives back the ends"
     assert 0.9 < document["mean"]["smoothness"] <= 1
+    assert document["model"] == document["settings"]["model"] == "flow-splat"
+    table = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert [(row["name"], row["frames"], row["psnr"], row["lpips"]) for row in table[:2]] == [
+        ("clip 0", "5", "inf", ""), ("clip 1", "9", "inf", "")
+    ]  # fmt: skip
     assert run(clips, "--json", out, "--results", kept, "--resume") == 0
     assert json.loads(out.read_text()) == document
     capsys.readouterr()
@@ -246,20 +271,9 @@ def test_the_command(clips, tmp_path, capsys):
 
 def test_the_command_with_files_of_weights(clips, tmp_path, capsys, inception_file):
     """LPIPS and FID are measured when their weights are given."""
-    from vfi.networks import lpips
-
-    torch.manual_seed(0)
-    network = lpips.LPIPS()
-    places = (0, 3, 6, 8, 10)
-    convs = {
-        f"features.{p}.{k}": v for p, part in zip(places, network.layers) for k, v in part[-2].state_dict().items()
-    }
-    torch.save(convs, tmp_path / "alexnet.pth")
-    heads = {f"lin{i}.model.1.weight": head.weight.abs() for i, head in enumerate(network.heads)}
-    torch.save(heads, tmp_path / "heads.pth")
     manifest = clips.folder / "clips.jsonl"
     manifest.write_text(manifest.read_text().splitlines()[0])  # five frames
-    files = ("--lpips", tmp_path / "alexnet.pth", tmp_path / "heads.pth", "--inception", inception_file)
+    files = ("--lpips", *network_of_lpips(tmp_path), "--inception", inception_file)
     assert run(clips, *files, "--json", tmp_path / "s.json") == 0
     document = json.loads((tmp_path / "s.json").read_text())
     assert set(document["not_measured"]) == {"semantic", "aesthetic", "imaging"}
@@ -279,7 +293,7 @@ def test_wrong_requests(clips, tmp_path, capsys):
     assert "at least 32x32" in said("--size", 16, 16)
     assert "expected a checkpoint" in said("--inception", tmp_path / "none.pth")
     assert "also an input" in said("--json", clips.folder / "clips.jsonl")
-    assert main(["evaluate", "--dataset", "triplets", str(tmp_path), "--json", "x.json"]) == 2
-    assert "--json is for --dataset sfibench only" in capsys.readouterr().err
+    assert main(["evaluate", "--dataset", "triplets", str(tmp_path), "--inception", "x"]) == 2
+    assert "--inception is for --dataset sfibench only" in capsys.readouterr().err
     assert main(["evaluate", "--dataset", "sfibench", str(tmp_path)]) == 2
     assert "cannot read" in capsys.readouterr().err

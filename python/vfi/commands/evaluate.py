@@ -6,60 +6,87 @@ from pathlib import Path
 from vfi.commands import chosen_model, sfibench
 from vfi.commands.cluster import command as cluster
 from vfi.commands.interpolate import refuse
-from vfi.data.datasets import DATASETS, scenes
+from vfi.data.datasets import CLIPS, DATASETS
 from vfi.errors import UserError, option_of
+from vfi.evaluation.papers import papers
 from vfi.models.registry import options_of_model
 from vfi.options import options_of
+
+_EXAMPLES = """examples:
+  vfi evaluate --dataset vimeo90k vimeo_triplet
+  vfi evaluate --dataset snu-film SNU-FILM --results kept --json snu.json --csv snu.csv
+  vfi evaluate --dataset snu-film SNU-FILM --results kept --json snu.json --csv snu.csv --resume
+  vfi evaluate --dataset xiph xiph --split 2k --write-frames frames
+  vfi evaluate --table PAPER 1 one.json other.json
+"""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "evaluate",
-        help="PSNR and SSIM against true frames",
-        description="PSNR, SSIM and time of a model, per scene and on average.",
+        help="PSNR and SSIM against true frames, and the tables of papers",
+        description="PSNR, SSIM and time of a model, per scene and on average; tables of papers of several results.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     files = "; ".join(f"{name}: {entry.files}" for name, entry in DATASETS.items())
     files += f"; {sfibench.NAME}: PATH is a manifest of vfi.commands.make_clips"
     names = (*DATASETS, sfibench.NAME)
-    parser.add_argument("--dataset", required=True, choices=names, help=f"what is below PATH: {files}")
+    parser.add_argument("--dataset", choices=names, help=f"what is below PATH: {files}")
     splits = "; ".join(f"{name}: {', '.join(entry.splits)}" for name, entry in DATASETS.items() if entry.splits)
     parser.add_argument("--split", help=f"only this part of the data set ({splits}; default: all)")
-    parser.add_argument("path", type=Path, help="folder of the data set")
+    usual = ", ".join(f"{name} {DATASETS[name].frames}" for name in CLIPS)
+    what = f"so many frames of each clip, the ends counted (default: {usual})"
+    parser.add_argument("--frames", type=int, metavar="N", help=what)
+    parser.add_argument("path", type=Path, nargs="*", help="folder of the data set; with --table files of --json")
     chosen_model.add(parser, "torch")
+    _add_results(parser)
     sfibench.add_arguments(parser)
     cluster.add(parser)
     parser.set_defaults(run=run)
     chosen_model.add_options(parser, sfibench.SHARED)
 
 
-def run(options: argparse.Namespace) -> None:
-    from vfi.evaluation import scoring
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("results").add_argument
+    add("--json", type=Path, metavar="FILE", help="also write the scores here, of each scene and their means")
+    add("--csv", type=Path, metavar="FILE", help="also write the scores of each scene here")
+    what = "write the frames here: a PNG of each scene, an mp4 without loss where several are between its ends"
+    add("--write-frames", type=Path, metavar="FOLDER", help=what)
+    add("--results", type=Path, metavar="FOLDER", help="keep the scores of each scene as they come")
+    add("--resume", action="store_const", const=True, help="go on with --results")
+    what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
+    add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
+    what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
+    add("--table", nargs=2, metavar=("PAPER", "N"), help=what)
 
+
+def run(options: argparse.Namespace) -> None:
+    from vfi.commands import scored
+
+    if options.table is not None:
+        from vfi.commands import paper_tables
+
+        paper, number = options.table
+        paper_tables.run(paper, number, options.path)
+        return
+    if options.dataset is None:
+        raise UserError("--dataset is missing, or --table")
+    if len(options.path) != 1:
+        raise UserError(f"expected one folder of the data set, got {len(options.path)}")
+    (options.path,) = options.path
+    if options.resume and options.results is None:
+        raise UserError("--resume is for --results only")
     benchmark = options.dataset == sfibench.NAME
     if not benchmark:
         refuse(options, sfibench.OPTIONS, f"--dataset {sfibench.NAME}")
-    for each in options_of(options_of_model(options.model)) if benchmark else ():
+        scored.run(options)
+        return
+    for each in options_of(options_of_model(options.model)):
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
-    if options.ray is not None:
-        if benchmark:
-            raise UserError(f"--ray is not for --dataset {sfibench.NAME}")
-        over_a_cluster(options)
-        return
+    refuse(options, ("ray", "frames"), "data sets other than sfibench")
     refuse(options, ("ray_resources",), "--ray")
     # The size of what is compared is also that of what a model makes, if it has one of its own
     model, device = chosen_model.load(options, sfibench.SHARED)
-    if benchmark:
-        sfibench.run(options, model, device)
-        return
-    found = scoring.evaluate(model, options.dataset, options.path, device, options.split)
-    scoring.show(scenes(options.dataset, options.path, options.split), found)
-
-
-def over_a_cluster(options: argparse.Namespace) -> None:
-    from vfi.commands.cluster.scenes import scores
-    from vfi.evaluation.scoring import show
-
-    cluster.refuse(options, "device")
-    known = scenes(options.dataset, options.path, options.split)
-    show(known, scores(options, len(known)))
+    sfibench.run(options, model, device)

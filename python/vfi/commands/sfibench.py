@@ -2,13 +2,12 @@
 
 import argparse
 import hashlib
-import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfi.errors import UserError, called
-from vfi.files.atomic import check_target, written_whole
 from vfi.models.registry import DEFAULT
 
 if TYPE_CHECKING:
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
     from vfi.models.interpolator import Interpolator
 
 NAME = "sfibench"
-OPTIONS = (
-    "lpips", "inception", "json", "size", "results", "resume", "smoothness_model", "smoothness_weights", "flow_model",
-    "flow_weights",
-)  # fmt: skip
+OPTIONS = ("inception", "size", "smoothness_model", "smoothness_weights", "flow_model", "flow_weights")
 SHARED = ("size",)  # with models, whose frames are made at the size that they are compared at
 SIZE = (480, 832)
 FLOW: "FlowName" = "dis"
@@ -28,13 +24,8 @@ FLOW: "FlowName" = "dis"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(NAME).add_argument
-    what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
-    add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
     add("--inception", metavar="FILE", help="for FID: pt_inception-2015-12-05-6726825d.pth of pytorch-fid")
-    add("--json", type=Path, metavar="FILE", help="also write the scores here; null is what was not measured")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of all frames (default: 480 832)")
-    add("--results", type=Path, metavar="FOLDER", help="keep the scores of each clip as they come")
-    add("--resume", action="store_const", const=True, help="go on with --results")
     add("--smoothness-model", help=f"makes every second frame anew for motion smoothness (default: {DEFAULT})")
     add("--smoothness-weights", metavar="FILE", help="its weights, if it has any")
     add("--flow-model", help="of the dynamic degree: dis (default) or ebme")
@@ -42,27 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, model: "Interpolator", device: str) -> None:
-    """Prints the table, and writes the file that is asked for."""
+    """Prints the table, and writes the files that are asked for."""
+    from vfi.commands import scored
     from vfi.data.captioned.clips import CaptionedClips
-    from vfi.evaluation.sfibench.benchmark import RESULTS, evaluate, table
+    from vfi.evaluation.sfibench.benchmark import evaluate, table
+    from vfi.evaluation.sfibench.kept import COLUMNS, Kept
 
     if options.split is not None:
         raise UserError(f"{NAME} has no split {options.split!r}: its clips are told apart by their numbers of frames")
-    if options.json is not None:
-        check_target(options.json, overwrite=True, inputs=(options.path,))
-    if options.resume and options.results is None:
-        raise UserError("--resume is for --results only")
-    if options.results is not None and (options.results / RESULTS).exists() and not options.resume:
-        raise UserError(f"{options.results} holds results already; --resume goes on with them")
+    scored.check_files(options, (options.path,))
     clips = CaptionedClips(options.path, tuple(options.size or SIZE))
-    other = ("run", "config", "save_config", "json", "results", "resume", "path", "device")
-    settings = {name: value for name, value in vars(options).items() if name not in other and value is not None}
-    settings["manifest"] = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()
-    scores = evaluate(model, clips, tools(options, device), device, options.results, settings, quiet=False)
+    measuring = tools(options, device)
+    manifest = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()[:16]
+    settings = {**scored.settings_of(options), "data": manifest, "missing": sorted(measuring.missing())}
+    with closing(Kept(options.results, settings, options.write_frames, resume=bool(options.resume))) as kept:
+        if options.write_frames is not None:
+            scored.claim(options.write_frames, settings)
+        scores = evaluate(model, clips, measuring, device, kept, quiet=False)
     print("\n".join(table(scores)))
-    if options.json is not None:
-        with written_whole(options.json) as temporary:
-            temporary.write_text(json.dumps(scores.as_json(), indent=1, allow_nan=False) + "\n")
+    result = {"model": options.model, "settings": settings, **scores.as_json()}
+    scored.write(options, result, ("frames", *(name for name in COLUMNS if name != "fid")))
 
 
 def tools(options: argparse.Namespace, device: str) -> "Tools":

@@ -1,67 +1,152 @@
-"""Quality of a model on data sets whose true middle frames are known."""
+"""Quality of a model on data sets whose true frames between are known."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import torch
 
-from vfi.data.datasets import TrueTriplet, scenes
-from vfi.evaluation import metrics
-from vfi.files.images import read_frames, to_array, to_tensor
+from vfi.data.datasets import scenes
+from vfi.data.truth import TrueScene
+from vfi.evaluation.metrics import MEASURES, TITLES, Measure
+from vfi.files.images import to_array, to_tensor
 from vfi.models.interpolator import Interpolator, interpolate_many
 
-Compare = Callable[[np.ndarray, np.ndarray], metrics.Quality]
-
-# The metrics that a data set is reported with; the others use `metrics.compare`.
-METRICS: dict[str, Compare] = {
-    "vimeo90k": metrics.compare_volume,
-    "snu-film": metrics.compare_volume,
-    "xiph": metrics.compare_uniform,
+# The measures that a data set is reported with, if not USUAL.
+USUAL = ("psnr", "ssim_gaussian")
+METRICS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("vimeo90k", "vimeo90k-septuplet", "snu-film", "ucf101", "x4k1000fps"), ("psnr", "ssim_volume")),
+    "xiph": ("psnr", "ssim_uniform", "ssim_volume"),
+    "hd": ("psnr_y", "psnr", "ssim_volume"),
 }
+Written = Callable[[int, Sequence[np.ndarray]], object]  # a scene's number, and all its frames, the ends given
+THREADS, AHEAD = 4, 8  # that read or measure beside a GPU; scenes that wait for it, or behind it
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Score:
+    """Of a scene, or the mean of several. values: by the names of TITLES, means over the frames between. seconds: of
+    a frame between."""
+
     name: str
-    quality: metrics.Quality
+    values: dict[str, float]
     seconds: float
+
+
+def measures_of(dataset: str) -> dict[str, Measure]:
+    """What it is reported with."""
+    return {name: MEASURES[name] for name in METRICS.get(dataset, USUAL)}
 
 
 def evaluate(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> Iterator[Score]:
     """The score of each scene, in the data set's order; times include optical flow, not the disk."""
-    for scene in scenes(dataset, root, split):
-        yield score(model, dataset, scene, device)
+    known = scenes(dataset, root, split)
+    return scores(model, known, range(len(known)), measures_of(dataset), device)
 
 
-def show(true_scenes: Sequence[TrueTriplet], found: Iterable[Score]) -> None:
-    """Prints a line per scene as its score is found, in their order, and the means of each split."""
-    splits = list(dict.fromkeys(scene.split for scene in true_scenes))
-    width = max(len(name) for name in (*(scene.name for scene in true_scenes), *map(_mean_of, splits)))
-    print(f"{'scene':{width}}  {'PSNR dB':>8}  {'SSIM':>7}  {'seconds':>7}")
-    scores: dict[str, list[Score]] = {name: [] for name in splits}
-    for scene, each in zip(true_scenes, found, strict=True):
-        scores[scene.split].append(each)
-        print(_line(each, width), flush=True)
-    for name in splits:
-        print(_line(_mean(name, scores[name]), width))
+def scores(
+    model: Interpolator,
+    known: Sequence[TrueScene],
+    numbers: Iterable[int],
+    measures: Mapping[str, Measure],
+    device: str,
+    written: Written | None = None,
+    threads: int | None = None,
+) -> Iterator[Score]:
+    """Of some scenes, by their numbers, in this order.
+
+    Args:
+        written: is given the frames of each scene before its score is.
+        threads: that read the scenes to come, and as many that measure those that are made, while the model works; 0:
+            one after the other. None: 0 on a CPU, which the model has to itself while it is timed.
+    """
+    threads = (0 if device == "cpu" else THREADS) if threads is None else threads
+
+    def read(number: int) -> tuple[int, list[np.ndarray]]:
+        return number, known[number].read()
+
+    def made(frames: tuple[int, list[np.ndarray]]) -> tuple[int, list[np.ndarray], list[np.ndarray], float]:
+        return *frames, *between(model, frames[1], known[frames[0]].times, device)
+
+    def measured(one: tuple[int, list[np.ndarray], list[np.ndarray], float]) -> Score:
+        number, truth, found, seconds = one
+        if written is not None:
+            written(number, [truth[0], *found, truth[-1]])
+        return Score(known[number].name, compared(found, truth[1:-1], measures), seconds / len(found))
+
+    return in_threads(measured, map(made, in_threads(read, numbers, threads)), threads)
 
 
-def score(model: Interpolator, dataset: str, scene: TrueTriplet, device: str) -> Score:
-    first, truth, second = read_frames(scene.paths, scene.prepare)
-    frame0, frame1 = to_tensor(first, device), to_tensor(second, device)
+def between(
+    model: Interpolator, frames: Sequence[np.ndarray], times: Sequence[float], device: str
+) -> tuple[list[np.ndarray], float]:
+    """What the model makes of the first and the last of the frames, in their depth, and the seconds that it takes."""
+    frame0, frame1 = to_tensor(frames[0], device), to_tensor(frames[-1], device)
     start = time.perf_counter()
-    result = to_array(interpolate_many(model, frame0, frame1, [0.5])[0], truth.dtype)
-    seconds = time.perf_counter() - start
-    return Score(scene.name, METRICS.get(dataset, metrics.compare)(result, truth), seconds)
+    found = [to_array(frame, frames[0].dtype) for frame in interpolate_many(model, frame0, frame1, times)]
+    return found, time.perf_counter() - start
+
+
+def compared(
+    found: Sequence[np.ndarray], truth: Sequence[np.ndarray], measures: Mapping[str, Measure]
+) -> dict[str, float]:
+    """The mean of each measure over the frames."""
+    pairs = list(zip(found, truth, strict=True))
+    return {name: float(np.mean([measure(*pair) for pair in pairs])) for name, measure in measures.items()}
+
+
+def in_threads(function: Callable[[Given], Found], given: Iterable[Given], threads: int) -> Iterator[Found]:
+    """`function` of each, in their order; AHEAD are begun before they are asked for. 0 threads: in this one."""
+    if threads == 0:
+        yield from map(function, given)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        running: deque[Future[Found]] = deque()
+        try:
+            for each in given:
+                running.append(pool.submit(partial(function, each)))
+                if len(running) > AHEAD:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for one in running:
+                one.cancel()
+
+
+def means(true_scenes: Sequence[TrueScene], found: Sequence[Score]) -> dict[str, Score]:
+    """Of each split, in their order."""
+    splits = dict.fromkeys(scene.split for scene in true_scenes)
+    by_split = {split: [s for scene, s in zip(true_scenes, found) if scene.split == split] for split in splits}
+    return {split: _mean(split, of_split) for split, of_split in by_split.items()}
+
+
+def show(true_scenes: Sequence[TrueScene], found: Iterable[Score], measures: Iterable[str]) -> list[Score]:
+    """Prints a line per scene as its score is found, in their order, and the means of each split."""
+    splits = dict.fromkeys(scene.split for scene in true_scenes)
+    width = max(len(name) for name in (*(scene.name for scene in true_scenes), *map(_mean_of, splits)))
+    titles = [TITLES[name] for name in measures]
+    print(f"{'scene':{width}}  {'  '.join(f'{title:>8}' for title in titles)}  {'seconds':>7}")
+    scores = []
+    for each in found:
+        scores.append(each)
+        print(_line(each, width), flush=True)
+    for mean in means(true_scenes, scores).values():
+        print(_line(mean, width))
+    return scores
 
 
 def _mean(split: str, scores: Sequence[Score]) -> Score:
-    values = torch.tensor([(s.quality.psnr, s.quality.ssim, s.seconds) for s in scores], dtype=torch.float64)
-    psnr, ssim, seconds = values.mean(0).tolist()
-    return Score(_mean_of(split), metrics.Quality(psnr, ssim), seconds)
+    values = {name: float(np.mean([score.values[name] for score in scores])) for name in scores[0].values}
+    return Score(_mean_of(split), values, float(np.mean([score.seconds for score in scores])))
 
 
 def _mean_of(split: str) -> str:
@@ -69,4 +154,7 @@ def _mean_of(split: str) -> str:
 
 
 def _line(score: Score, width: int) -> str:
-    return f"{score.name:{width}}  {score.quality.psnr:8.2f}  {score.quality.ssim:7.4f}  {score.seconds:7.3f}"
+    cells = [
+        f"{value:{max(8, len(TITLES[name]))}.{2 if 'psnr' in name else 4}f}" for name, value in score.values.items()
+    ]
+    return f"{score.name:{width}}  {'  '.join(cells)}  {score.seconds:7.3f}"

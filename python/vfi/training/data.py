@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vfi.data import datasets
+from vfi.data import lists
 from vfi.data.synthetic import random_scene
 from vfi.data.synthetic.clips import even_times
 from vfi.data.synthetic.random_motion import MotionName
@@ -152,12 +152,12 @@ def made_up(data: str) -> int | None:
 
 def listed(root: Path, frames: int) -> Sequence[Sequence[Path]]:
     """The triplets below a folder, or its sequences of `frames` pictures or more."""
-    lists = [count for count, name in VIMEO.items() if (root / name).is_file()]
-    if lists and frames not in lists:
-        raise UserError(f"{root} is Vimeo90K with {lists[0]} frames in a row, but the model is trained on {frames}")
+    of_vimeo = [count for count, name in VIMEO.items() if (root / name).is_file()]
+    if of_vimeo and frames not in of_vimeo:
+        raise UserError(f"{root} is Vimeo90K with {of_vimeo[0]} frames in a row, but the model is trained on {frames}")
     if frames == 3:
-        return datasets.vimeo90k_triplets(root, "train") if lists else datasets.triplet_folders(root)
-    return datasets.vimeo90k_septuplets(root, "train") if lists else datasets.clip_folders(root, frames)
+        return lists.vimeo90k_triplets(root, "train") if of_vimeo else lists.triplet_folders(root)
+    return lists.vimeo90k_septuplets(root, "train") if of_vimeo else lists.clip_folders(root, frames)
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,10 @@ def _usual(nodes: list[dict[str, dict[str, float]]]) -> dict[str, float]:
 
 def files_of(options: argparse.Namespace) -> list[str]:
     """Of a command, beside its inputs and outputs: weights and the like."""
-    own = ("input", "output", "path", "model", "ray", "dataset", "json", "config", "save_config", "scene_cuts", "data")
+    own = (
+        *("input", "output", "path", "model", "ray", "dataset", "split", "json", "csv", "results", "write_frames"),
+        *("config", "save_config", "scene_cuts", "data"),
+    )
     given = (value for name, value in vars(options).items() if name not in own and isinstance(value, (str, Path)))
     return [str(value) for value in given if str(value) and Path(value).exists()]
 

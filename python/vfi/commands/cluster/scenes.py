@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from vfi.commands import scored
 from vfi.commands.cluster import nodes
 from vfi.commands.cluster.in_order import in_order
-from vfi.commands.cluster.work import models_of
-from vfi.data.datasets import TrueTriplet, scenes
+from vfi.commands.cluster.work import made_once, models_of
+from vfi.data.datasets import scenes
+from vfi.data.truth import TrueScene
 from vfi.evaluation import scoring
+from vfi.evaluation.metrics import Measure
 
 TOGETHER = 8  # scenes of a task
 
@@ -20,18 +23,19 @@ class Some:
     """Scenes of a data set, by their numbers."""
 
     options: argparse.Namespace
-    numbers: range
+    numbers: Sequence[int]
 
 
-def scores(options: argparse.Namespace, count: int) -> Iterator[scoring.Score]:
-    """Of `count` scenes.
+def scores(options: argparse.Namespace, numbers: Sequence[int]) -> Iterator[scoring.Score]:
+    """Of some scenes, by their numbers, in this order.
 
     Raises:
         UserError: as `nodes.connected`; if a scene cannot be read, with its sentence.
     """
     with nodes.connected(options.ray, options.ray_resources) as cluster:
-        nodes.check(cluster, nodes.files_of(options), [str(options.path)])
-        some = (Some(options, range(first, min(first + TOGETHER, count))) for first in range(0, count, TOGETHER))
+        folders = [str(path) for path in (options.path, options.write_frames) if path is not None]
+        nodes.check(cluster, nodes.files_of(options), folders)
+        some = (Some(options, numbers[first : first + TOGETHER]) for first in range(0, len(numbers), TOGETHER))
         for found in in_order(cluster, of_node, some):
             assert isinstance(found, list)
             yield from found
@@ -41,10 +45,14 @@ def of_node(some: Some) -> list[scoring.Score]:
     """Scores of these scenes, on a node."""
     options = some.options
     ((model, device),) = models_of(options)
-    known = _scenes(options.dataset, options.path, options.split)
-    return [scoring.score(model, options.dataset, known[number], device) for number in some.numbers]
+    known = _scenes(options.dataset, options.path, options.split, options.frames)
+    measures = made_once(_measures, options, (), lambda: scored.measures(options, device))
+    return list(scoring.scores(model, known, some.numbers, measures, device, scored.writer(options, known)))
+
+
+_measures: dict[str, dict[str, Measure]] = {}
 
 
 @cache
-def _scenes(dataset: str, root: Path, split: str | None) -> Sequence[TrueTriplet]:
-    return scenes(dataset, root, split)
+def _scenes(dataset: str, root: Path, split: str | None, frames: int | None) -> Sequence[TrueScene]:
+    return scenes(dataset, root, split, frames)

@@ -1,11 +1,8 @@
 """Runs a model on the clips of a manifest, and measures what it makes of them."""
 
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,22 +11,15 @@ from torch import Tensor
 
 from vfi.data.captioned.clips import ClipSource
 from vfi.errors import UserError, require
+from vfi.evaluation.kept_rows import Row, told
 from vfi.evaluation.sfibench import measures
 from vfi.evaluation.sfibench.frechet import Moments, distance
+from vfi.evaluation.sfibench.kept import COLUMNS, Kept
 from vfi.evaluation.sfibench.measures import Between
-from vfi.files import json_lines
-from vfi.files.atomic import written_whole
 from vfi.models.flow_by_name import Flow
 from vfi.models.interpolator import Interpolator
 
 SMALLEST = 32  # pixels of the shorter side, for LPIPS and SSIM
-RESULTS = "results.jsonl"
-
-# What is measured, and its name in the table.
-COLUMNS = {
-    "lpips": "LPIPS", "fid": "FID", "psnr": "PSNR", "ssim": "SSIM", "end_lpips": "LPIPS 1,N", "semantic": "semantic",
-    "flickering": "TF", "smoothness": "MS", "dynamic": "DD", "aesthetic": "AQ", "imaging": "IQ",
-}  # fmt: skip
 _CALLABLE = "no callable was given for it"
 
 
@@ -67,16 +57,17 @@ class Tools:
         return {name: self.reasons.get(name, _CALLABLE) for name, tool in needed.items() if tool is None}
 
 
-Scores = dict[str, float | None]  # by the names of COLUMNS; None: not measured
+Scores = Row  # by the names of COLUMNS
 
 
 @dataclass(frozen=True)
 class Report:
-    """Scores by the number of frames, and their mean over these numbers, as the paper has it."""
+    """Scores by the number of frames, and their mean over these numbers, as the paper has it. rows: of each clip."""
 
     clips: dict[int, int]
     scores: dict[int, Scores]
     mean: Scores
+    rows: list[dict[str, object]]
     missing: dict[str, str]
     notes: dict[str, str]
 
@@ -89,11 +80,8 @@ class Report:
             "mean": told(self.mean),
             "not_measured": self.missing,
             "measured_with": self.notes,
+            "scenes": self.rows,
         }
-
-
-def told(scores: Scores) -> dict[str, float | str | None]:
-    return {name: "inf" if value == math.inf else value for name, value in scores.items()}
 
 
 @torch.no_grad()
@@ -102,8 +90,7 @@ def evaluate(
     clips: ClipSource,
     tools: Tools,
     device: str = "cpu",
-    results: Path | None = None,
-    settings: Mapping[str, object] | None = None,
+    kept: Kept | None = None,
     quiet: bool = True,
 ) -> Report:
     """What a model makes of the first and the last frame of each clip, its caption and its number of frames.
@@ -112,36 +99,38 @@ def evaluate(
         model: with `generate(first, last, prompt, num_frames=N)`, which gives (N, 3, h, w) in [0, 1]; or an
             Interpolator, which is asked for the times i / (N - 1).
         clips: at a size whose sides are at least 32 pixels.
-        results: folder where the scores of each clip are kept as they are found; those that are there are not
+        kept: where the scores of each clip are kept as they are found, and its frames; those that are there are not
             measured again.
-        settings: what results depend on; a folder is gone on with under the same only.
 
     Raises:
-        UserError: if a clip cannot be read, the model makes something else, or the results are of other settings.
+        UserError: if a clip cannot be read, or the model makes something else.
     """
     if min(clips.size) < SMALLEST:
         raise UserError(f"expected a size of at least {SMALLEST}x{SMALLEST} pixels, got {clips.size}")
-    kept = Kept(results, {**(settings or {}), "missing": sorted(tools.missing())})
+    kept = kept or Kept(None, {})
     scores_by_count: dict[int, dict[int, Scores]] = {count: {} for count in clips.counts}
     moments = {count: (Moments(), Moments()) for count in clips.counts}
+    rows: list[dict[str, object]] = []
     bar = require("tqdm").tqdm(total=len(clips), unit="clip", disable=True if quiet else None)
-    with closing(kept), closing(bar):
+    with closing(bar):
         for index, number in sorted((index, number) for number, each in clips.counts.items() for index in each):
             scores = kept.scores(index)
             features = None if tools.features is None or scores is None else kept.features(index)
             if scores is None or (tools.features is not None and features is None):
                 truth, caption = clips.read(index)
                 made = frames_of(model, truth, caption, device)
+                kept.write(index, made, clips.fps(index))
                 scores = measured(made, truth, caption, clips.fps(index), tools, device)
                 if tools.features is not None:
                     both = (measures.in_parts(tools.features, [video], device) for video in (truth, made))
                     features = torch.stack(list(both))
-                kept.add(index, scores, features)
+                scores = kept.add(index, scores, features)
             scores_by_count[number][index] = scores
+            rows.append({"name": f"clip {index}", "frames": number, **told(scores), **kept.named(index)})
             for part, seen in zip(moments[number], () if features is None else features):
                 part.add(seen)
             bar.update()
-    return report({count: list(scores.values()) for count, scores in scores_by_count.items()}, moments, tools)
+    return report({count: list(scores.values()) for count, scores in scores_by_count.items()}, moments, tools, rows)
 
 
 def frames_of(model: Interpolator, truth: Tensor, caption: str, device: str) -> Tensor:
@@ -181,7 +170,10 @@ def measured(made: Tensor, truth: Tensor, caption: str, fps: float, tools: Tools
 
 
 def report(
-    scores_by_count: Mapping[int, Sequence[Scores]], moments: Mapping[int, tuple[Moments, Moments]], tools: Tools
+    scores_by_count: Mapping[int, Sequence[Scores]],
+    moments: Mapping[int, tuple[Moments, Moments]],
+    tools: Tools,
+    rows: list[dict[str, object]],
 ) -> Report:
     missing = tools.missing()
     scores: dict[int, Scores] = {}
@@ -189,9 +181,8 @@ def report(
         scores[count] = {name: None if name in missing else mean(clips, name) for name in COLUMNS if name != "fid"}
         scores[count]["fid"] = None if "fid" in missing else distance(*moments[count])
     every = {name: None if name in missing else mean(list(scores.values()), name) for name in COLUMNS}
-    return Report(
-        {count: len(clips) for count, clips in scores_by_count.items()}, scores, every, missing, dict(tools.notes)
-    )
+    counts = {count: len(clips) for count, clips in scores_by_count.items()}
+    return Report(counts, scores, every, rows, missing, dict(tools.notes))
 
 
 def mean(scores: Sequence[Scores], name: str) -> float:
@@ -215,60 +206,3 @@ def _cell(value: float | None, width: int) -> str:
     if value is None:
         return f"{'-':>{width}}"
     return f"{value:{width}.2f}" if abs(value) >= 10 else f"{value:{width}.4f}"
-
-
-class Kept:
-    """Scores of clips, and features of their frames, in a folder; without one nothing is kept."""
-
-    def __init__(self, folder: Path | None, settings: Mapping[str, object]) -> None:
-        self.folder = folder
-        self.known: dict[int, Scores] = {}
-        self.lines: json_lines.Lines | None = None
-        if folder is None:
-            return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
-        path, header = folder / RESULTS, {"settings": json.loads(json.dumps(settings))}
-        first, *lines = json_lines.read(path) if path.is_file() else [header]
-        if first != header:
-            raise UserError(f"the results in {folder} are of another model, other clips or other settings")
-        for line in lines:
-            index = line.pop("clip", None)
-            if not isinstance(index, int) or not set(line) <= set(COLUMNS):
-                raise UserError(f"expected scores of clips in {path}, got {line!r:.60}")
-            try:
-                self.known[index] = {name: None if value is None else float(str(value)) for name, value in line.items()}
-            except ValueError as error:
-                raise UserError(f"expected scores of clips in {path}, got {line!r:.60}") from error
-        self.lines = json_lines.Lines(path, [header, *(self.line(i, scores) for i, scores in self.known.items())])
-
-    @staticmethod
-    def line(index: int, scores: Scores) -> dict[str, object]:
-        return {"clip": index, **told(scores)}
-
-    def scores(self, index: int) -> Scores | None:
-        return self.known.get(index)
-
-    def features(self, index: int) -> Tensor | None:
-        """Of the true frames and of those made, (2, N, D)."""
-        path = self.place(index)
-        return torch.from_numpy(np.load(path, allow_pickle=False)) if path is not None and path.is_file() else None
-
-    def add(self, index: int, scores: Scores, features: Tensor | None) -> None:
-        path = self.place(index)
-        if path is None or self.lines is None:
-            return
-        if features is not None:
-            with written_whole(path) as temporary, temporary.open("wb") as file:
-                np.save(file, features.float().numpy(), allow_pickle=False)
-        if index not in self.known:
-            self.lines.add(self.line(index, scores))
-
-    def place(self, index: int) -> Path | None:
-        return None if self.folder is None else self.folder / f"features-{index:06}.npy"
-
-    def close(self) -> None:
-        if self.lines is not None:
-            self.lines.close()

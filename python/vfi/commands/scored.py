@@ -1,0 +1,230 @@
+"""`vfi evaluate` of data sets of pictures: what it keeps, prints and writes. Imports nothing heavy before it runs."""
+
+import argparse
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vfi.commands import chosen_model
+from vfi.commands.cluster import command as cluster
+from vfi.commands.interpolate import refuse
+from vfi.commands.program import note
+from vfi.data.datasets import DATASETS, fewer_than_published, scenes
+from vfi.data.truth import TrueScene, same_sizes
+from vfi.errors import UserError
+from vfi.files.atomic import check_target, written_whole
+
+if TYPE_CHECKING:
+    from vfi.evaluation.kept_rows import KeptRows
+    from vfi.evaluation.metrics import Measure
+    from vfi.evaluation.scoring import Score, Written
+
+MADE_WITH = "made_with.json"
+# What figures do not depend on.
+_OTHER = (
+    *("run", "config", "save_config", "loaded", "usual_engine", "table", "path", "json", "csv", "write_frames"),
+    *("results", "resume", "device", "ray", "ray_resources"),
+)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the table, and writes the files that are asked for."""
+    from vfi.evaluation import provenance, scoring
+    from vfi.evaluation.kept_rows import KeptRows
+
+    if options.ray is not None:
+        cluster.refuse(options, "device")
+    else:
+        refuse(options, ("ray_resources",), "--ray")
+    check_files(options)
+    known = scenes(options.dataset, options.path, options.split, options.frames)
+    same_sizes(known)
+    for sentence in fewer_than_published(options.dataset, known):
+        note(sentence)
+    names = names_of(options)
+    settings = {**settings_of(options), "data": provenance.data(options.path, known), "measures": list(names)}
+    with closing(
+        KeptRows(options.results, settings, frozenset((*names, "seconds")), resume=bool(options.resume))
+    ) as kept:
+        if options.write_frames is not None:
+            claim(options.write_frames, settings)
+        todo = [
+            number for number in range(len(known)) if number not in kept.rows or not has_frames(options, known, number)
+        ]
+        found = scoring.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo)), names)
+    write(options, report(options, known, found, settings), ("split", *names, "seconds"))
+
+
+def names_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """What is measured."""
+    from vfi.evaluation import scoring
+
+    return (*scoring.measures_of(options.dataset), *(("lpips",) if options.lpips is not None else ()))
+
+
+def measures(options: argparse.Namespace, device: str) -> "dict[str, Measure]":
+    """What measures, by its name."""
+    from vfi.evaluation import scoring
+
+    found = scoring.measures_of(options.dataset)
+    if options.lpips is not None:
+        from vfi.evaluation.perceptual import by_lpips
+        from vfi.networks import lpips
+
+        found["lpips"] = by_lpips(lpips.load(*map(os.fspath, options.lpips)).to(device), device)
+    return found
+
+
+def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Sequence[int]) -> "Iterator[Score]":
+    from vfi.evaluation import scoring
+
+    if not todo:
+        return
+    if options.ray is not None:
+        from vfi.commands.cluster import scenes as on_nodes
+
+        yield from on_nodes.scores(options, todo)
+        return
+    model, device = chosen_model.load(options)
+    yield from scoring.scores(model, known, todo, measures(options, device), device, writer(options, known))
+
+
+def kept_or_found(
+    known: Sequence[TrueScene], kept: "KeptRows", todo: Iterable[int], found: "Iterator[Score]"
+) -> "Iterator[Score]":
+    """The score of each scene; what is found is kept. A scene that was done again, for its frames, keeps its score."""
+    from vfi.evaluation.scoring import Score
+
+    waiting = set(todo)
+    for number, scene in enumerate(known):
+        if number in waiting:
+            score = next(found)
+            if number not in kept.rows:
+                kept.add(number, with_seconds(score))
+        values = {name: value for name, value in kept.rows[number].items() if value is not None}
+        yield Score(scene.name, values, values.pop("seconds"))
+    next(found, None)  # lets go of what it holds
+
+
+def with_seconds(score: "Score") -> dict[str, float]:
+    return {**score.values, "seconds": score.seconds}
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, object]:
+    """What figures depend on, but the data set; files and folders by what is in them."""
+    from vfi.evaluation import provenance
+    from vfi.video.segments import fingerprint
+
+    def told(name: str, value: object) -> object:
+        if isinstance(value, (list, tuple)):
+            return [told(name, each) for each in value]
+        if isinstance(value, (str, Path)) and name not in ("model", "dataset", "split") and Path(value).exists():
+            return fingerprint(Path(value))[:16]
+        return value if isinstance(value, (int, float)) else str(value)
+
+    given = {name: value for name, value in sorted(vars(options).items()) if name not in _OTHER and value is not None}
+    return {**{name: told(name, value) for name, value in given.items()}, "code": provenance.code()}
+
+
+def check_files(options: argparse.Namespace, inputs: tuple[Path, ...] = ()) -> None:
+    """Refuses what cannot be written, before any work is done."""
+    for path in (options.json, options.csv):
+        if path is not None:
+            check_target(path, overwrite=True, inputs=inputs)
+    if options.json is not None and options.json == options.csv:
+        raise UserError(f"expected two files for --json and --csv, got {options.json} twice")
+
+
+def claim(folder: Path, settings: Mapping[str, object]) -> None:
+    """Makes a folder for frames of these settings alone.
+
+    Raises:
+        UserError: if it holds others.
+    """
+    from vfi.evaluation.kept_rows import different, make_folder
+
+    make_folder(folder)
+    path = folder / MADE_WITH
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"cannot read {path}, which says what the frames beside it are of") from error
+        asked = json.loads(json.dumps(settings))
+        if before != asked:
+            other = different(before if isinstance(before, dict) else {}, asked)
+            raise UserError(f"the frames in {folder} are of {other}: take another folder")
+    elif any(folder.iterdir()):
+        raise UserError(f"{folder} holds other files: take another folder for --write-frames")
+    _write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def file_of(options: argparse.Namespace, known: Sequence[TrueScene], number: int) -> Path:
+    """Of the frames of a scene."""
+    from vfi.evaluation.written_frames import frame_file
+
+    scene = known[number]
+    return frame_file(options.write_frames, scene.split, number, scene.name, len(scene.paths) > 3)
+
+
+def has_frames(options: argparse.Namespace, known: Sequence[TrueScene], number: int) -> bool:
+    """Whether nothing is asked for that is not there."""
+    return options.write_frames is None or file_of(options, known, number).is_file()
+
+
+def writer(options: argparse.Namespace, known: Sequence[TrueScene]) -> "Written | None":
+    """Writes the frames of a scene, if that is asked for."""
+    from vfi.evaluation.written_frames import write_frames
+
+    if options.write_frames is None:
+        return None
+    return lambda number, frames: write_frames(file_of(options, known, number), frames)
+
+
+def report(
+    options: argparse.Namespace, known: Sequence[TrueScene], found: "Sequence[Score]", settings: Mapping[str, object]
+) -> dict[str, object]:
+    """As `--json` has it."""
+    from vfi.evaluation.kept_rows import told
+    from vfi.evaluation.scoring import means
+
+    published = DATASETS[options.dataset].published
+    rows: list[dict[str, object]] = []
+    for number, (scene, score) in enumerate(zip(known, found, strict=True)):
+        row: dict[str, object] = {"name": scene.name, "split": scene.split, **told(with_seconds(score))}
+        if options.write_frames is not None:
+            row["file"] = file_of(options, known, number).relative_to(options.write_frames).as_posix()
+        rows.append(row)
+    splits = [scene.split for scene in known]
+    of_splits = {
+        split: {"scenes": splits.count(split), "published": published.get(split), **told(with_seconds(mean))}
+        for split, mean in means(known, found).items()
+    }
+    return {
+        "dataset": options.dataset, "model": options.model, "settings": dict(settings), "means": of_splits,
+        "scenes": rows,
+    }  # fmt: skip
+
+
+def write(options: argparse.Namespace, result: Mapping[str, object], columns: Sequence[str]) -> None:
+    """The files that are asked for. columns: of the list, after the names of the scenes."""
+    if options.json is not None:
+        _write_text(options.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    if options.csv is not None:
+        rows = result["scenes"]
+        assert isinstance(rows, list)
+        table = io.StringIO(newline="")
+        lines = csv.DictWriter(table, ["name", *columns], extrasaction="ignore", lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(rows)
+        _write_text(options.csv, table.getvalue())
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_whole(path, lasting=True) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")

@@ -1,0 +1,129 @@
+"""Results that `vfi evaluate --json` has written: read, and compared before they stand in one table."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfi.errors import UserError
+from vfi.evaluation.kept_rows import different
+from vfi.models.registry import MODELS, options_of_model
+from vfi.options import options_of
+
+VARIANCE = "variance"
+# What belongs to a data set, or to what was measured on it; results of one row may differ in it.
+_OF_DATA = frozenset(("dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size"))
+_LARGEST = 1 << 28  # bytes
+
+
+@dataclass(frozen=True)
+class Result:
+    """One file. parts: measures by the name of a split, or of a number of frames; "" is all. counts: how many scenes a
+    part has here, and as published; 0: not known. not_measured: why, by measure."""
+
+    path: Path
+    model: str
+    dataset: str
+    settings: Mapping[str, object]
+    parts: Mapping[str, Mapping[str, float | None]]
+    counts: Mapping[str, tuple[int, int]]
+    not_measured: Mapping[str, str]
+
+    def chosen(self) -> dict[str, object]:
+        """What was given of the model's options."""
+        return {name: value for name, value in self.settings.items() if name in self._defaults()}
+
+    def is_of(self, model: str | None, options: Mapping[str, object]) -> bool:
+        """Whether it is of a model with these options, given or by default."""
+        mine = {**self._defaults(), **self.settings}
+        return self.model == model and all(str(mine.get(name)) == str(value) for name, value in options.items())
+
+    def _defaults(self) -> dict[str, object]:
+        known = options_of(options_of_model(self.model)) if self.model in MODELS else ()
+        return {each.name: each.default for each in known}
+
+    @property
+    def source(self) -> dict[str, object]:
+        """What the figures depend on, whatever the data set."""
+        return {name: value for name, value in self.settings.items() if name not in _OF_DATA}
+
+
+def read_results(paths: Sequence[Path]) -> list[Result]:
+    """The results in files, all of one code; of one model with the same options all of the same weights.
+
+    Raises:
+        UserError: if a file holds none, two have the same part of a data set, or they do not belong together.
+    """
+    results = [_read(path) for path in paths]
+    for number, one in enumerate(results):
+        for other in results[:number]:
+            _check_together(other, one)
+    return results
+
+
+def _check_together(one: Result, other: Result) -> None:
+    names = f"{one.path} and {other.path}"
+    if one.settings.get("code") != other.settings.get("code"):
+        apart = different({"code": one.settings.get("code")}, {"code": other.settings.get("code")})
+        raise UserError(f"{names} do not belong into one table: {apart}; evaluate again by one of them")
+    if one.source == other.source:
+        twice = sorted(part for part in one.parts if part in other.parts and part != VARIANCE)
+        if one.dataset == other.dataset and twice:
+            what = f"{one.dataset} {twice[0]}".rstrip()
+            raise UserError(f"{names} both hold {one.model} on {what}: give one of them")
+
+
+def same_source(results: Sequence[Result]) -> None:
+    """Refuses results that are to stand in one row and are not of the same weights and options."""
+    for other in results[1:]:
+        if other.source != results[0].source:
+            apart = different(results[0].source, other.source)
+            raise UserError(f"{results[0].path} and {other.path} do not belong into one row: {apart}")
+
+
+def _read(path: Path) -> Result:
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(_LARGEST).decode("utf-8"))
+        return _result(path, document)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"expected results of `vfi evaluate` as JSON in {path}") from error
+
+
+def _result(path: Path, document: Mapping[str, object]) -> Result:
+    texts = [document["model"], document["dataset"]]
+    settings, clips = document["settings"], document.get("clips", {})
+    reasons = document.get("not_measured", {})
+    means = document.get("means")
+    by_frames, mean = document.get("frames"), document.get("mean")
+    if not (isinstance(settings, dict) and isinstance(reasons, dict) and isinstance(clips, dict)):
+        raise TypeError
+    if isinstance(means, dict):
+        parts = {split: _numbers(values) for split, values in means.items()}
+        counts = {split: (int(values["scenes"]), int(values["published"] or 0)) for split, values in means.items()}
+    elif not (isinstance(by_frames, dict) and isinstance(mean, dict)):
+        raise TypeError
+    else:
+        parts = {count: _numbers(values) for count, values in by_frames.items()}
+        parts |= {"": _numbers(mean), VARIANCE: _variance(list(parts.values()))}
+        counts = {count: (int(number), 0) for count, number in clips.items()}
+        counts |= dict.fromkeys(("", VARIANCE), (sum(map(int, clips.values())), 0))
+    return Result(path, str(texts[0]), str(texts[1]), settings, parts, counts, reasons)
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, float | None]:
+    return {name: None if value is None else float(str(value)) for name, value in values.items()}
+
+
+def _variance(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Log10 of the variance of each measure over rows, as table A2 of SemFi has it: by all of them, not one fewer."""
+    found: dict[str, float | None] = {}
+    for name in rows[0] if rows else ():
+        values = [value for row in rows if (value := row[name]) is not None]
+        middle = sum(values) / len(values) if values else math.nan
+        spread = sum((value - middle) ** 2 for value in values) / max(1, len(values))
+        found[name] = math.log10(spread) if len(values) == len(rows) and 0 < spread < math.inf else None
+    return found

@@ -1,0 +1,161 @@
+"""A table of a paper, with what has been measured here beside the paper's own figures."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vfi.errors import UserError
+from vfi.evaluation.papers import FOLDER, papers
+from vfi.evaluation.results import Result, same_source
+from vfi.options import shown
+
+# What a measure needs that is not in results; `names` are those of options.
+_NEEDS = {
+    "lpips": "`lpips`",
+    "fid": "FID of this data set, which is not in this package yet",
+    "flolpips": "FloLPIPS, which is not in this package yet",
+    "fvd": "FVD, which is not in this package yet",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """measure: by its name in results; None: they do not hold it, and `needs` says what would."""
+
+    title: str
+    measure: str | None
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns of one part of a data set: a split, or a number of frames."""
+
+    title: str
+    columns: tuple[Column, ...]
+    dataset: str | None = None
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """figures: as printed, of each block; None: the paper has none. source: where it stands. model, options: which
+    results are beside it; needs: why none can be."""
+
+    method: str
+    source: str
+    figures: tuple[tuple[str | None, ...], ...]
+    model: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    caption: str
+    note: str
+    blocks: tuple[Block, ...]
+    rows: tuple[PaperRow, ...]
+
+
+def load(paper: str, number: str) -> PaperTable:
+    """A table by the paper's short name and its number there.
+
+    Raises:
+        UserError: if there is no such paper, or it has no such table.
+    """
+    if paper not in papers():
+        raise UserError(f"expected a paper of {', '.join(papers())}, got {paper}")
+    document = json.loads((FOLDER / f"{paper}.json").read_text(encoding="utf-8"))
+    if number not in document["tables"]:
+        raise UserError(f"expected a table of {paper}, {', '.join(document['tables'])}, got {number}")
+    table = document["tables"][number]
+    blocks = [Block(**{**block, "columns": tuple(Column(**each) for each in block["columns"])})
+              for block in table["blocks"]]  # fmt: skip
+    rows = [PaperRow(**{**row, "figures": tuple(map(tuple, row["figures"]))}) for row in table["rows"]]
+    caption = f"{document['title']}, table {number}: {table['caption']}"
+    return PaperTable(caption, table.get("note", ""), tuple(blocks), tuple(rows))
+
+
+def lines(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
+    """The table, a block after the other; below each row of the paper what is measured here, or why it is not.
+
+    Raises:
+        UserError: if results that are to stand in one row are of different weights or options.
+    """
+    rows, reasons = _with_others(table, results), _Reasons()
+    found = [[result for result in results if not row.needs and result.is_of(row.model, row.options)] for row in rows]
+    for matching in found:
+        same_source(matching)
+    yield table.caption
+    for number, block in enumerate(table.blocks):
+        lines = [(block.title, *(column.title for column in block.columns), "source")]
+        for row, matching in zip(rows, found):
+            if row.figures:
+                lines.append((row.method, *(figure or "-" for figure in row.figures[number]), row.source))
+            if row.model is not None:
+                figures = row.figures[number] if row.figures else [None] * len(block.columns)
+                cells = [_cell(row, block, *each, matching, reasons) for each in zip(block.columns, figures)]
+                lines.append((f"  {'here' if row.figures else row.method}", *cells, ""))
+        yield ""
+        yield from _aligned(lines)
+    yield ""
+    yield from reasons.told()
+    unknown = ", ".join(row.method for row in table.rows if row.model is None)
+    yield from [f"Not measured, for want of such a model here: {unknown}."] if unknown else []
+    yield from [table.note] if table.note else []
+
+
+class _Reasons:
+    """Remarks, by the numbers that stand in cells."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, reason: str) -> str:
+        return f"({self._numbers.setdefault(reason, len(self._numbers) + 1)})"
+
+    def told(self) -> list[str]:
+        return [f"({number}) {reason}" for reason, number in self._numbers.items()]
+
+
+def _with_others(table: PaperTable, results: Sequence[Result]) -> list[PaperRow]:
+    """The paper's rows, and one for each model that is in none of them."""
+    rows = list(table.rows)
+    for result in results:
+        if not any(not row.needs and result.is_of(row.model, row.options) for row in rows):
+            chosen = result.chosen()
+            words = ", ".join(f"{name} {shown(value)}" for name, value in chosen.items())
+            rows.append(PaperRow(result.model + (words and f" ({words})"), "", (), result.model, chosen))
+    return rows
+
+
+def _cell(
+    row: PaperRow, block: Block, column: Column, figure: str | None, results: Sequence[Result], reasons: _Reasons
+) -> str:
+    def missing(why: str) -> str:
+        return f"not measured {reasons.mark(f'not measured: {why}')}"
+
+    if column.measure is None or row.needs:
+        return missing(f"needs {row.needs or column.needs}")
+    fitting = [each for each in results if each.dataset == block.dataset and block.part in each.parts]
+    if not fitting:
+        return missing(f"needs results of {row.model} on {block.dataset}")
+    (result,) = fitting
+    value = result.parts[block.part].get(column.measure)
+    if value is None:
+        other = _NEEDS.get(column.measure, f"{column.measure}, which {result.path} does not have")
+        return missing(result.not_measured.get(column.measure, f"needs {other}"))
+    digits = len(figure.partition(".")[2]) if figure is not None else 2 if abs(value) >= 10 else 4
+    here, published = result.counts.get(block.part, (0, 0))
+    if published == here:
+        return f"{value:.{digits}f}"
+    what = f"of {here} of {published} scenes" if published else f"of {here} scenes, perhaps others than the paper's"
+    return f"{value:.{digits}f} {reasons.mark(what)}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for first, *cells, source in rows:
+        middle = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:-1]))
+        yield f"{first:{widths[0]}}  {middle}  {source}".rstrip()

@@ -1,0 +1,20 @@
+"""Files of weights of LPIPS, made up."""
+
+from pathlib import Path
+
+import torch
+
+from vfi.networks import lpips
+
+
+def network_of_lpips(folder: Path) -> list[Path]:
+    """AlexNet's and LPIPS' own."""
+    torch.manual_seed(0)
+    network, places = lpips.LPIPS(), (0, 3, 6, 8, 10)
+    layers = zip(places, network.layers, strict=True)
+    convs = {f"features.{p}.{k}": v for p, part in layers for k, v in part[-2].state_dict().items()}
+    heads = {f"lin{i}.model.1.weight": head.weight.abs() for i, head in enumerate(network.heads)}
+    paths = [folder / "alexnet.pth", folder / "heads.pth"]
+    for path, state in zip(paths, (convs, heads), strict=True):
+        torch.save(state, path)
+    return paths
