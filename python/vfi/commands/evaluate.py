@@ -58,6 +58,10 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
     add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
     what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
+    what = "kinds of SSIM, in place of those that the data set is reported with"
+    add("--ssim", nargs="+", choices=("gaussian", "uniform", "volume"), help=what)
+    what = "also measure how far pixels move from end to end of each scene, by DIS, and print the means by it"
+    add("--motion", action="store_const", const=True, help=what)
     add("--table", nargs=2, metavar=("PAPER", "N"), help=what)
 
 
@@ -85,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     for each in options_of(options_of_model(options.model)):
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
-    refuse(options, ("ray", "frames"), "data sets other than sfibench")
+    refuse(options, ("ray", "frames", "ssim", "motion"), "data sets other than sfibench")
     refuse(options, ("ray_resources",), "--ray")
     # The size of what is compared is also that of what a model makes, if it has one of its own
     model, device = chosen_model.load(options, sfibench.SHARED)

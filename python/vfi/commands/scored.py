@@ -34,7 +34,7 @@ _OTHER = (
 
 def run(options: argparse.Namespace) -> None:
     """Prints the table, and writes the files that are asked for."""
-    from vfi.evaluation import provenance, scoring
+    from vfi.evaluation import provenance, summaries
     from vfi.evaluation.kept_rows import KeptRows
 
     if options.ray is not None:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         todo = [
             number for number in range(len(known)) if number not in kept.rows or not has_frames(options, known, number)
         ]
-        found = scoring.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo)), names)
+        found = summaries.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo)), names)
     write(options, report(options, known, found, settings), ("split", *names, "seconds"))
 
 
@@ -64,20 +64,29 @@ def names_of(options: argparse.Namespace) -> tuple[str, ...]:
     """What is measured."""
     from vfi.evaluation import scoring
 
-    return (*scoring.measures_of(options.dataset), *(("lpips",) if options.lpips is not None else ()))
+    more = {"lpips": options.lpips, "motion": options.motion}
+    own = scoring.measures_of(options.dataset, options.ssim)
+    return (*own, *(name for name, asked in more.items() if asked is not None))
 
 
 def measures(options: argparse.Namespace, device: str) -> "dict[str, Measure]":
     """What measures, by its name."""
     from vfi.evaluation import scoring
 
-    found = scoring.measures_of(options.dataset)
+    found = scoring.measures_of(options.dataset, options.ssim)
     if options.lpips is not None:
         from vfi.evaluation.perceptual import by_lpips
         from vfi.networks import lpips
 
         found["lpips"] = by_lpips(lpips.load(*map(os.fspath, options.lpips)).to(device), device)
     return found
+
+
+def motion(options: argparse.Namespace) -> "Measure | None":
+    """What says how much moves in a scene, if that is asked for."""
+    from vfi.evaluation import summaries
+
+    return None if options.motion is None else summaries.motion
 
 
 def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Sequence[int]) -> "Iterator[Score]":
@@ -91,7 +100,8 @@ def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Seque
         yield from on_nodes.scores(options, todo)
         return
     model, device = chosen_model.load(options)
-    yield from scoring.scores(model, known, todo, measures(options, device), device, writer(options, known))
+    found = measures(options, device)
+    yield from scoring.scores(model, known, todo, found, device, writer(options, known), motion(options))
 
 
 def kept_or_found(
@@ -191,7 +201,7 @@ def report(
 ) -> dict[str, object]:
     """As `--json` has it."""
     from vfi.evaluation.kept_rows import told
-    from vfi.evaluation.scoring import means
+    from vfi.evaluation.summaries import summaries
 
     published = DATASETS[options.dataset].published
     rows: list[dict[str, object]] = []
@@ -200,11 +210,13 @@ def report(
         if options.write_frames is not None:
             row["file"] = file_of(options, known, number).relative_to(options.write_frames).as_posix()
         rows.append(row)
-    splits = [scene.split for scene in known]
-    of_splits = {
-        split: {"scenes": splits.count(split), "published": published.get(split), **told(with_seconds(mean))}
-        for split, mean in means(known, found).items()
-    }
+    of_splits: dict[str, object] = {}
+    for split, found_there in summaries(known, found).items():
+        parts = [{"scenes": part.scenes, **told(part.as_numbers())} for part in found_there.by_motion]
+        of_splits[split] = {
+            "scenes": found_there.scenes, "published": published.get(split), **told(found_there.as_numbers()),
+            "bounds_95": found_there.bounds, **({"by_motion": parts} if parts else {}),
+        }  # fmt: skip
     return {
         "dataset": options.dataset, "model": options.model, "settings": dict(settings), "means": of_splits,
         "scenes": rows,

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vfi.errors import require
+from vfi.files.opencv import opencv
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # of `skimage.color.rgb2yuv`
+_WINDOW = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+_WINDOW /= _WINDOW.sum()
 
 
 @dataclass(frozen=True)
@@ -26,24 +28,25 @@ def compare(result: np.ndarray, truth: np.ndarray) -> Quality:
 
 def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     """In dB, of all channels together; infinite for equal pictures (H, W, 3) of one depth."""
-    return _psnr(result.astype(np.float64), truth.astype(np.float64), _limit(truth))
+    cv2 = opencv()
+    return _psnr(cv2.norm(result, truth, cv2.NORM_L2SQR) / truth.size, _limit(truth))
 
 
 def psnr_y(result: np.ndarray, truth: np.ndarray) -> float:
     """PSNR in dB of the luma that RGB gives, unrounded, as the HD videos are reported (MEMC-Net, RIFE)."""
-    return _psnr(result @ _LUMA, truth @ _LUMA, _limit(truth))
+    return _psnr(float(np.mean((result @ _LUMA - truth @ _LUMA) ** 2)), _limit(truth))
 
 
 def ssim_gaussian(result: np.ndarray, truth: np.ndarray) -> float:
-    """skimage's SSIM with a Gaussian window of 11, sigma 1.5, per channel; NaN if the window does not fit in."""
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return _ssim_by_skimage(result, truth, 11, settings)
+    """SSIM with a Gaussian window of 11, sigma 1.5, per channel, where the window fits into (H, W, 3) pictures of one
+    depth; NaN if it does nowhere. As skimage has it with gaussian_weights."""
+    return _ssim(result, truth, _gaussian, edge=5)
 
 
 def ssim_uniform(result: np.ndarray, truth: np.ndarray) -> float:
-    """skimage's SSIM with a uniform window of 7x7 and sample covariance, per channel, as Xiph is reported (Niklaus and
+    """The same with a uniform window of 7x7 and sample covariance, skimage's default, as Xiph is reported (Niklaus and
     Liu, 2020)."""
-    return _ssim_by_skimage(result, truth, 7, {})
+    return _ssim(result, truth, _uniform, edge=3, samples=49)
 
 
 def ssim_volume(result: np.ndarray, truth: np.ndarray) -> float:
@@ -51,13 +54,7 @@ def ssim_volume(result: np.ndarray, truth: np.ndarray) -> float:
 
     The Gaussian window of 11 with sigma 1.5 also runs over the channels; edges are replicated in all three directions.
     """
-    x, y = (picture.astype(np.float64) / _limit(truth) for picture in (result, truth))
-    mean_x, mean_y, square_x, square_y, product = map(_gaussian_volume, (x, y, x * x, y * y, x * y))
-    variances = square_x - mean_x**2 + square_y - mean_y**2
-    covariance = product - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    ssim = (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variances + c2))
-    return float(ssim.mean())
+    return _ssim(result, truth, lambda picture: _gaussian(picture) @ _over_channels(picture.shape[2]), edge=0)
 
 
 Measure = Callable[[np.ndarray, np.ndarray], float]  # a picture (H, W, 3), and the true one
@@ -76,27 +73,52 @@ TITLES = {
     "ssim_uniform": "SSIM uniform",
     "ssim_volume": "SSIM volume",
     "lpips": "LPIPS",
+    "motion": "motion px",
 }
 
 
-def _ssim_by_skimage(result: np.ndarray, truth: np.ndarray, window: int, settings: dict[str, bool | float]) -> float:
-    # The window must fit into the picture.
-    if min(truth.shape[:2]) < window:
+def _ssim(
+    result: np.ndarray, truth: np.ndarray, window: Callable[[np.ndarray], np.ndarray], edge: int, samples: int = 0
+) -> float:
+    """window: the mean around each pixel. edge: pixels at each border that do not count. samples: in a window, of which
+    the covariance is that of a sample; 0: of a population."""
+    if min(truth.shape[:2]) <= 2 * edge:
         return 1.0 if np.array_equal(result, truth) else float("nan")
-    similarity = require("skimage.metrics").structural_similarity
-    return float(similarity(result, truth, channel_axis=2, data_range=_limit(truth), **settings))
+    x, y = (picture / np.float64(_limit(truth)) for picture in (result, truth))
+    mean_x, mean_y = window(x), window(y)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    scale = samples / (samples - 1) if samples else 1.0
+    covariance = scale * (window(x * y) - product)
+    variances = scale * (window(x * x + y * y) - squares)
+    c1, c2 = 0.01**2, 0.03**2
+    ssim = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+    height, width = truth.shape[:2]
+    return float(ssim[edge : height - edge, edge : width - edge].mean())
+
+
+def _gaussian(picture: np.ndarray) -> np.ndarray:
+    """Of 11, sigma 1.5, in both directions, with replicated edges."""
+    cv2 = opencv()
+    return np.asarray(cv2.sepFilter2D(picture, cv2.CV_64F, _WINDOW, _WINDOW, borderType=cv2.BORDER_REPLICATE))
+
+
+def _uniform(picture: np.ndarray) -> np.ndarray:
+    """Of 7x7."""
+    return np.asarray(opencv().blur(picture, (7, 7)))
+
+
+def _over_channels(channels: int) -> np.ndarray:
+    """The Gaussian window over channels, the first and the last replicated, as a matrix: (channels, channels)."""
+    matrix = np.zeros((channels, channels))
+    for to in range(channels):
+        for tap, weight in enumerate(_WINDOW):
+            matrix[min(max(to + tap - 5, 0), channels - 1), to] += weight
+    return matrix
 
 
 def _limit(truth: np.ndarray) -> int:
     return int(np.iinfo(truth.dtype).max)
 
 
-def _psnr(result: np.ndarray, truth: np.ndarray, limit: int) -> float:
-    error = float(np.mean((result - truth) ** 2))
+def _psnr(error: float, limit: int) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(limit**2 / error))
-
-
-def _gaussian_volume(volume: np.ndarray) -> np.ndarray:
-    """Filters (H, W, C) in all three directions, 5 elements to either side, with replicated edges."""
-    result: np.ndarray = require("scipy.ndimage").gaussian_filter(volume, 1.5, mode="nearest", radius=5)
-    return result

@@ -13,7 +13,9 @@ from vfi.options import options_of
 
 VARIANCE = "variance"
 # What belongs to a data set, or to what was measured on it; results of one row may differ in it.
-_OF_DATA = frozenset(("dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size"))
+_OF_DATA = frozenset(
+    ("dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion")
+)
 _LARGEST = 1 << 28  # bytes
 
 
@@ -115,7 +117,8 @@ def _result(path: Path, document: Mapping[str, object]) -> Result:
 
 
 def _numbers(values: Mapping[str, object]) -> dict[str, float | None]:
-    return {name: None if value is None else float(str(value)) for name, value in values.items()}
+    numbers = {name: value for name, value in values.items() if not isinstance(value, (dict, list))}
+    return {name: None if value is None else float(str(value)) for name, value in numbers.items()}
 
 
 def _variance(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vfi.data.datasets import scenes
 from vfi.data.truth import TrueScene
-from vfi.evaluation.metrics import MEASURES, TITLES, Measure
+from vfi.evaluation.metrics import MEASURES, Measure
 from vfi.files.images import to_array, to_tensor
 from vfi.models.interpolator import Interpolator, interpolate_many
 
@@ -41,9 +41,12 @@ class Score:
     seconds: float
 
 
-def measures_of(dataset: str) -> dict[str, Measure]:
-    """What it is reported with."""
-    return {name: MEASURES[name] for name in METRICS.get(dataset, USUAL)}
+def measures_of(dataset: str, kinds: Sequence[str] | None = None) -> dict[str, Measure]:
+    """What it is reported with. kinds: of SSIM, in place of its own."""
+    names = METRICS.get(dataset, USUAL)
+    if kinds is not None:
+        names = (*(name for name in names if "ssim" not in name), *(f"ssim_{kind}" for kind in dict.fromkeys(kinds)))
+    return {name: MEASURES[name] for name in names}
 
 
 def evaluate(model: Interpolator, dataset: str, root: Path, device: str, split: str | None = None) -> Iterator[Score]:
@@ -59,12 +62,14 @@ def scores(
     measures: Mapping[str, Measure],
     device: str,
     written: Written | None = None,
+    motion: Measure | None = None,
     threads: int | None = None,
 ) -> Iterator[Score]:
     """Of some scenes, by their numbers, in this order.
 
     Args:
         written: is given the frames of each scene before its score is.
+        motion: of the ends of a scene, one more value of its score.
         threads: that read the scenes to come, and as many that measure those that are made, while the model works; 0:
             one after the other. None: 0 on a CPU, which the model has to itself while it is timed.
     """
@@ -80,7 +85,10 @@ def scores(
         number, truth, found, seconds = one
         if written is not None:
             written(number, [truth[0], *found, truth[-1]])
-        return Score(known[number].name, compared(found, truth[1:-1], measures), seconds / len(found))
+        values = compared(found, truth[1:-1], measures)
+        if motion is not None:
+            values["motion"] = motion(truth[0], truth[-1])
+        return Score(known[number].name, values, seconds / len(found))
 
     return in_threads(measured, map(made, in_threads(read, numbers, threads)), threads)
 
@@ -120,41 +128,3 @@ def in_threads(function: Callable[[Given], Found], given: Iterable[Given], threa
         finally:
             for one in running:
                 one.cancel()
-
-
-def means(true_scenes: Sequence[TrueScene], found: Sequence[Score]) -> dict[str, Score]:
-    """Of each split, in their order."""
-    splits = dict.fromkeys(scene.split for scene in true_scenes)
-    by_split = {split: [s for scene, s in zip(true_scenes, found) if scene.split == split] for split in splits}
-    return {split: _mean(split, of_split) for split, of_split in by_split.items()}
-
-
-def show(true_scenes: Sequence[TrueScene], found: Iterable[Score], measures: Iterable[str]) -> list[Score]:
-    """Prints a line per scene as its score is found, in their order, and the means of each split."""
-    splits = dict.fromkeys(scene.split for scene in true_scenes)
-    width = max(len(name) for name in (*(scene.name for scene in true_scenes), *map(_mean_of, splits)))
-    titles = [TITLES[name] for name in measures]
-    print(f"{'scene':{width}}  {'  '.join(f'{title:>8}' for title in titles)}  {'seconds':>7}")
-    scores = []
-    for each in found:
-        scores.append(each)
-        print(_line(each, width), flush=True)
-    for mean in means(true_scenes, scores).values():
-        print(_line(mean, width))
-    return scores
-
-
-def _mean(split: str, scores: Sequence[Score]) -> Score:
-    values = {name: float(np.mean([score.values[name] for score in scores])) for name in scores[0].values}
-    return Score(_mean_of(split), values, float(np.mean([score.seconds for score in scores])))
-
-
-def _mean_of(split: str) -> str:
-    return f"mean {split}".rstrip()
-
-
-def _line(score: Score, width: int) -> str:
-    cells = [
-        f"{value:{max(8, len(TITLES[name]))}.{2 if 'psnr' in name else 4}f}" for name, value in score.values.items()
-    ]
-    return f"{score.name:{width}}  {'  '.join(cells)}  {score.seconds:7.3f}"

@@ -47,7 +47,8 @@ def of_node(some: Some) -> list[scoring.Score]:
     ((model, device),) = models_of(options)
     known = _scenes(options.dataset, options.path, options.split, options.frames)
     measures = made_once(_measures, options, (), lambda: scored.measures(options, device))
-    return list(scoring.scores(model, known, some.numbers, measures, device, scored.writer(options, known)))
+    written, motion = scored.writer(options, known), scored.motion(options)
+    return list(scoring.scores(model, known, some.numbers, measures, device, written, motion))
 
 
 _measures: dict[str, dict[str, Measure]] = {}
