@@ -24,7 +24,7 @@ from vfi.files.images import read_image, write_image
 def small_xiph_and_hd(monkeypatch):
     """Five frames of Xiph, of another size; HD at a tenth."""
     monkeypatch.setattr(videos, "XIPH_MIDDLES", range(2, 5, 2))
-    monkeypatch.setattr(videos, "_check_xiph", lambda frame: None)
+    monkeypatch.setattr(videos, "SIZE_4K", (64, 96))
     small = {s: (folder, height // 10, width // 10, names) for s, (folder, height, width, names) in videos.HD.items()}
     monkeypatch.setattr(videos, "HD", small)
 
@@ -68,13 +68,13 @@ def test_from_end_to_end(name, tmp_path, sliding, monkeypatch, capsys):
         assert float(row["psnr"]) == pytest.approx(expected, abs=0.02)
 
 
-def refused(capsys, name: str, root: Path, *more: str) -> str:
-    """One sentence, before anything is scored."""
+def refused(capsys, name: str, root: Path, *more: str, ended: bool = True) -> str:
+    """One sentence, before anything is scored. ended: also before there is a head to print."""
     capsys.readouterr()
     assert main(["evaluate", "--dataset", name, str(root), "--results", str(root.parent / "kept"), *more]) == 2
     printed = capsys.readouterr()
     lines = [line for line in printed.err.splitlines() if not line.startswith("note:")]
-    assert printed.out == "" and len(lines) == 1 and not (root.parent / "kept").exists()
+    assert len(lines) == 1 and (not ended or (printed.out == "" and not (root.parent / "kept").exists()))
     return lines[0]
 
 
@@ -124,11 +124,32 @@ def test_frames_of_another_size(name, root, sliding, capsys):
     assert f"cannot be read: {path}" in refused(capsys, name, root)
 
 
+@pytest.mark.parametrize("name", ["xiph", "x4k1000fps"])
+def test_frames_of_another_size_than_published(name, root, sliding, capsys, monkeypatch):
+    """Also where it is that of all."""
+    LAYOUTS[name].make(root, sliding)
+    monkeypatch.setattr(videos, "SIZE_4K", (2160, 4096))
+    count = sum(len(names) for names in LAYOUTS[name].names.values())
+    said = refused(capsys, name, root)
+    assert f"{count} of {count} scenes have another size than published: expected 4096x2160, got 96x64 in" in said
+
+
+def test_a_jpeg_with_a_hole(root, sliding, capsys, monkeypatch):
+    """Its decoder would make it up."""
+    monkeypatch.setattr("vfi.models.registry.load_model", lambda *arguments, **settings: Average())
+    make_atd(root, sliding)
+    path = root / "test_2k_540p/Disney_a/frame2.jpg"
+    write_image(path, np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    data = path.read_bytes()
+    path.write_bytes(data[:-2000] + data[-1000:])
+    assert f"cannot read {path}: it is damaged (" in refused(capsys, "atd-12k", root, ended=False)
+
+
 def test_raw_files_that_are_too_short(root, sliding, capsys):
     make_hd(root, sliding)
     film = root / "HD_dataset/HD544p_GT/Sintel_Alley2_1280x544.yuv"
     film.write_bytes(film.read_bytes()[:1000])
-    assert "1 of 7 scenes is incomplete: frame 0 of " in (said := refused(capsys, "hd", root, "--split", "544p")), said
+    assert "1 of 7 scenes is incomplete: frame 0 of " in refused(capsys, "hd", root, "--split", "544p")
     make_xiph(root, sliding)
     tango = root / "Netflix_Tango_4096x2160_60fps_10bit_420.y4m"
     tango.write_bytes(tango.read_bytes()[:-1])
@@ -168,7 +189,7 @@ def test_clips_that_are_too_short(root, sliding, capsys):
     assert "1 of 2 clips is too short: expected at least 9 frames in" in refused(capsys, "clips", root)
     assert len(datasets.scenes("clips", root, frames=3)) == 2
     numbered(root, "test/Type1/x", 34, sliding, "{:04d}.png", 0)
-    assert "expected 33 frames in" in refused(capsys, "x4k1000fps", root)
+    assert "1 of 1 clip have too many frames: expected 33 frames in" in refused(capsys, "x4k1000fps", root)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg")

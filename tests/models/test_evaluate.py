@@ -154,8 +154,11 @@ def test_xiph_is_halved_or_cropped(xiph):
     means = frame.reshape(1080, 2, 2048, 2, 3).mean((1, 3))
     assert np.abs(halved - means).max() <= 0.5
     assert np.array_equal(cropped, frame[540:1620, 1024:3072])
-    with pytest.raises(UserError, match="4096x2160 pixels in xiph, got 64x32"):
-        datasets.scenes("xiph", xiph, "2k")[0].prepare(np.zeros((32, 64, 3), np.uint8))
+    small = np.zeros((32, 64, 3), np.uint8)
+    for path in (scene := datasets.scenes("xiph", xiph, "2k")[0]).paths:
+        write_image(path, small)
+    with pytest.raises(UserError, match="expected frames of 4096x2160 in 2k BoxingPractice-002, got 64x32"):
+        scene.read()
 
 
 def test_xiph_from_end_to_end(tmp_path, monkeypatch):

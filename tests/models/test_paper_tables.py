@@ -153,10 +153,12 @@ def test_models_and_options_find_their_rows(snu_results, capsys):
         return edited(snu_results[0], name, change)
 
     paths = [of("a.json", "apr-vfi"), of("static.json", "apr-vfi", routing="static"), of("me.json", "vfi-s", tile=64)]
+    paths += [of("mine.json", "vfi-s")]
     text = printed(capsys, "apr-vfi", 1, *paths)
     assert row(text, "Xiph-2K", "Ours(with APR)")[1] == ["here", "6.00", "0.500", "0.250"]
     assert row(text, "Xiph-2K", "Ours(w/o APR)")[1] == ["here", "11.00", "0.500", "0.250"]
     assert re.search(r"vfi-s \(tile 64\) +7\.0000 +0\.5000 +0\.2500", text)
+    assert re.search(r"vfi-s +9\.0000 +0\.5000", text)
     assert row(text, "Xiph-4K", "Ours(w/o APR)")[1][1].startswith("not measured")
 
 

@@ -22,6 +22,7 @@ class TrueScene:
     split: str  # "" in a data set without splits
     paths: tuple[Frame, ...]  # the first frame, the true ones between at even times, the last frame
     prepare: Prepare | None = None
+    size: tuple[int, int] | None = None  # height and width of the published frames, where all have one
 
     @property
     def times(self) -> list[float]:
@@ -34,17 +35,29 @@ class TrueScene:
         Raises:
             UserError: if one cannot be read, or their sizes or depths differ.
         """
-        from vfi.files.images import read_frames  # brings torch
-
-        frames = []
-        for path in self.paths:
-            if isinstance(path, Path):
-                frames += read_frames([path], self.prepare)
-            else:
-                frames.append(path.read() if self.prepare is None else self.prepare(path.read()))
-        if len({(frame.shape, frame.dtype) for frame in frames}) > 1:
+        frames = [_pixels(path) if isinstance(path, Path) else path.read() for path in self.paths]
+        sizes = {frame.shape[:2] for frame in frames}
+        if len(sizes) > 1 or len({frame.dtype for frame in frames}) > 1:
             raise UserError(f"the {len(frames)} frames of {self.name} differ in size or depth")
-        return frames
+        if self.size not in (None, *sizes):
+            raise UserError(f"expected frames of {_told(self.size)} in {self.name}, got {_told(*sizes)}")
+        return frames if self.prepare is None else [self.prepare(frame) for frame in frames]
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """(H, W, 3), without what a decoder of JPEG makes up for damage."""
+    from vfi.files.images import read_frames, read_image  # bring torch
+
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return read_frames([path])[0]
+    image = read_image(path)
+    if image.damage:
+        raise UserError(f"cannot read {path}: it is damaged ({image.damage})")
+    return image.rgb
+
+
+def _told(*sizes: tuple[int, int] | None) -> str:
+    return " and ".join(f"{size[1]}x{size[0]}" for size in sorted(filter(None, sizes)))
 
 
 def complete(frames: Iterable[tuple[str, Sequence[Frame]]], expected: str) -> None:
@@ -66,12 +79,13 @@ def complete(frames: Iterable[tuple[str, Sequence[Frame]]], expected: str) -> No
 
 
 def same_sizes(scenes: Sequence[TrueScene]) -> None:
-    """Refuses scenes whose frames differ in size, by the heads of their files.
+    """Refuses scenes whose frames differ in size, or have another than the published ones, by the heads of their files.
 
     Raises:
         UserError: it counts them, and those that hold no picture, and names the first.
     """
     wrong: list[str] = []
+    other: list[str] = []
     unreadable: list[Frame] = []
     spoilt = 0
     known: dict[Frame, tuple[int, int] | None] = {}
@@ -84,7 +98,9 @@ def same_sizes(scenes: Sequence[TrueScene]) -> None:
         spoilt += None in sizes
         found = {size for size in sizes if size is not None}
         if len(found) > 1:
-            wrong.append(f"of {scene.name} have {' and '.join(f'{w}x{h}' for h, w in sorted(found))} pixels")
+            wrong.append(f"of {scene.name} have {_told(*found)} pixels")
+        elif scene.size is not None and found - {scene.size}:
+            other.append(f"expected {_told(scene.size)}, got {_told(*found)} in {scene.name}")
     if unreadable:
         what = "it is not an image, or it is damaged"
         raise UserError(f"{spoilt} of {counted(len(scenes), 'scene')} cannot be read: {unreadable[0]}: {what}")
@@ -92,6 +108,8 @@ def same_sizes(scenes: Sequence[TrueScene]) -> None:
         raise UserError(
             f"the frames of {len(wrong)} of {counted(len(scenes), 'scene')} differ in size: those {wrong[0]}"
         )
+    if other:
+        raise UserError(f"{len(other)} of {counted(len(scenes), 'scene')} have another size than published: {other[0]}")
 
 
 def _size(path: Frame) -> tuple[int, int] | None:

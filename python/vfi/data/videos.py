@@ -9,6 +9,7 @@ from vfi.data.planes import PlaneFile, PlaneFrame, y4m
 from vfi.data.truth import Frame, TrueScene, windows
 from vfi.errors import UserError
 from vfi.files.opencv import opencv
+from vfi.video.av_common import counted
 
 XIPH_CLIPS = (
     "BoxingPractice",
@@ -31,6 +32,7 @@ HD = {
 }  # fmt: skip
 HD_FRAMES = 101  # at most, of each
 X4K_FRAMES, X4K_STEP = 33, 4
+SIZE_4K = 2160, 4096
 
 
 def xiph(root: Path, split: str) -> list[TrueScene]:
@@ -46,26 +48,19 @@ def xiph(root: Path, split: str) -> list[TrueScene]:
                 else [root / f"{clip}-{name:03d}.png" for name in names]
             )  # fmt: skip
             prepare = _xiph_2k if split == "2k" else _xiph_4k
-            scenes.append(TrueScene(f"{split} {clip}-{middle:03d}", split, tuple(paths), prepare))
+            scenes.append(TrueScene(f"{split} {clip}-{middle:03d}", split, tuple(paths), prepare, SIZE_4K))
     return scenes
 
 
 def _xiph_2k(frame: np.ndarray) -> np.ndarray:
     cv2 = opencv()
-    _check_xiph(frame)
     result: np.ndarray = cv2.resize(frame, (2048, 1080), interpolation=cv2.INTER_AREA)
     return result
 
 
 def _xiph_4k(frame: np.ndarray) -> np.ndarray:
     """The middle, 2048x1080, at full resolution."""
-    _check_xiph(frame)
     return frame[540:-540, 1024:-1024]
-
-
-def _check_xiph(frame: np.ndarray) -> None:
-    if frame.shape[:2] != (2160, 4096):
-        raise UserError(f"expected frames of 4096x2160 pixels in xiph, got {frame.shape[1]}x{frame.shape[0]}")
 
 
 def hd(root: Path, split: str) -> list[TrueScene]:
@@ -87,11 +82,14 @@ def x4k1000fps(root: Path, split: str) -> list[TrueScene]:
     folders = [frames for frames in clip_folders(base, X4K_FRAMES) if frames[0].parent.parent.name.startswith("Type")]
     if not folders:
         raise UserError(f"no clip found: expected folders such as Type1/TEST01_003_f0433 below {base}")
-    for frames in folders:
-        if len(frames) != X4K_FRAMES:
-            raise UserError(f"expected {X4K_FRAMES} frames in {frames[0].parent}, got {len(frames)}")
+    wrong = [frames for frames in folders if len(frames) != X4K_FRAMES]
+    if wrong:
+        first = f"expected {X4K_FRAMES} frames in {wrong[0][0].parent}, got {len(wrong[0])}"
+        raise UserError(f"{len(wrong)} of {counted(len(folders), 'clip')} have too many frames: {first}")
     gapless(folders)
-    return [TrueScene(name_of(frames[0].parent, base), split, tuple(frames[::X4K_STEP])) for frames in folders]
+    return [
+        TrueScene(name_of(frames[0].parent, base), split, tuple(frames[::X4K_STEP]), size=SIZE_4K) for frames in folders
+    ]
 
 
 def gopro(root: Path, split: str) -> list[TrueScene]:

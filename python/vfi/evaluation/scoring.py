@@ -33,8 +33,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Score:
-    """Of a scene, or the mean of several. values: by the names of TITLES, means over the frames between. seconds: of
-    a frame between."""
+    """Of a scene. values: by the names of TITLES, means over the frames between. seconds: of a frame between."""
 
     name: str
     values: dict[str, float]

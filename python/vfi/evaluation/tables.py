@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from vfi.errors import UserError
 from vfi.evaluation.papers import FOLDER, papers
@@ -58,15 +59,18 @@ class PaperTable:
     rows: tuple[PaperRow, ...]
 
 
+def numbers(paper: str) -> list[str]:
+    """Of the tables of a paper, as it calls them."""
+    return list(_document(paper)["tables"])
+
+
 def load(paper: str, number: str) -> PaperTable:
     """A table by the paper's short name and its number there.
 
     Raises:
         UserError: if there is no such paper, or it has no such table.
     """
-    if paper not in papers():
-        raise UserError(f"expected a paper of {', '.join(papers())}, got {paper}")
-    document = json.loads((FOLDER / f"{paper}.json").read_text(encoding="utf-8"))
+    document = _document(paper)
     if number not in document["tables"]:
         raise UserError(f"expected a table of {paper}, {', '.join(document['tables'])}, got {number}")
     table = document["tables"][number]
@@ -77,20 +81,26 @@ def load(paper: str, number: str) -> PaperTable:
     return PaperTable(caption, table.get("note", ""), tuple(blocks), tuple(rows))
 
 
+def _document(paper: str) -> dict[str, Any]:
+    if paper not in papers():
+        raise UserError(f"expected a paper of {', '.join(papers())}, got {paper}")
+    document: dict[str, Any] = json.loads((FOLDER / f"{paper}.json").read_text(encoding="utf-8"))
+    return document
+
+
 def lines(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
     """The table, a block after the other; below each row of the paper what is measured here, or why it is not.
 
     Raises:
         UserError: if results that are to stand in one row are of different weights or options.
     """
-    rows, reasons = _with_others(table, results), _Reasons()
-    found = [[result for result in results if not row.needs and result.is_of(row.model, row.options)] for row in rows]
-    for matching in found:
+    rows, reasons = _with_results(table, results), _Reasons()
+    for _, matching in rows:
         same_source(matching)
     yield table.caption
     for number, block in enumerate(table.blocks):
         lines = [(block.title, *(column.title for column in block.columns), "source")]
-        for row, matching in zip(rows, found):
+        for row, matching in rows:
             if row.figures:
                 lines.append((row.method, *(figure or "-" for figure in row.figures[number]), row.source))
             if row.model is not None:
@@ -119,14 +129,18 @@ class _Reasons:
         return [f"({number}) {reason}" for reason, number in self._numbers.items()]
 
 
-def _with_others(table: PaperTable, results: Sequence[Result]) -> list[PaperRow]:
-    """The paper's rows, and one for each model that is in none of them."""
-    rows = list(table.rows)
-    for result in results:
-        if not any(not row.needs and result.is_of(row.model, row.options) for row in rows):
-            chosen = result.chosen()
-            words = ", ".join(f"{name} {shown(value)}" for name, value in chosen.items())
-            rows.append(PaperRow(result.model + (words and f" ({words})"), "", (), result.model, chosen))
+def _with_results(table: PaperTable, results: Sequence[Result]) -> list[tuple[PaperRow, list[Result]]]:
+    """The paper's rows with the results that belong to them; then one for each model that is in none of them."""
+    rows = [(row, [each for each in results if not row.needs and each.is_of(row.model, row.options)])
+            for row in table.rows]  # fmt: skip
+    others = [result for result in results if not any(result in matching for _, matching in rows)]
+    while others:
+        chosen = others[0].chosen()
+        words = ", ".join(f"{name} {shown(value)}" for name, value in chosen.items())
+        row = PaperRow(others[0].model + (words and f" ({words})"), "", (), others[0].model)
+        same = [each for each in others if (each.model, each.chosen()) == (others[0].model, chosen)]
+        rows.append((row, same))
+        others = [each for each in others if each not in same]
     return rows
 
 
