@@ -6,6 +6,7 @@ import re
 import pytest
 from clip_runs import lines, run
 from cluster_runs import SLOTS, in_place_of_ray
+from lpips_files import FewFeatures
 from test_evaluate import vimeo90k
 
 from vfi.commands.cluster import nodes, training
@@ -49,6 +50,20 @@ def test_evaluation_that_goes_on_and_writes_frames(tmp_path, sliding, monkeypatc
         assert len(ray.done) == 3
     alone = {path.name: path.read_bytes() for path in (tmp_path / "alone").glob("*.png")}
     assert len(alone) == 11 and {path.name: path.read_bytes() for path in frames.glob("*.png")} == alone
+
+
+def test_fid(tmp_path, sliding, monkeypatch, capsys):
+    """By a stand-in for Inception: nodes give features, this machine finds the distance."""
+    monkeypatch.setattr("vfi.evaluation.sfibench.inception.load", lambda path: FewFeatures())
+    names = [f"{number:05}/0001" for number in range(9)]
+    for i, name in enumerate(names):
+        vimeo90k(tmp_path, [name], [sliding(i + x) for x in (10, 12, 14)], "\n".join(names))
+    words = ["evaluate", "--dataset", "vimeo90k", str(tmp_path), "--inception", "x"]
+    assert main(words) == 0
+    alone = capsys.readouterr().out.splitlines()[-1]
+    with in_place_of_ray(monkeypatch) as ray:
+        assert main([*words, "--ray"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == alone and alone.startswith("FID: 0.") and len(ray.done) == 2
 
 
 def test_evaluation_of_what_cannot_be_read(tmp_path, sliding, monkeypatch, capsys):

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from lpips_files import network_of_lpips
 from processes import warm_python
 from test_evaluate import Average, snu_film, vimeo90k, write
@@ -20,7 +19,6 @@ from vfi.commands.main import main
 from vfi.evaluation import provenance, scoring
 from vfi.evaluation.kept_rows import RESULTS
 from vfi.files.images import read_image, write_image
-from vfi.networks import lpips
 from vfi.video.reader import VideoReader
 
 
@@ -165,18 +163,6 @@ def test_a_kill_in_the_middle_of_two_thousand(tmp_path, sliding):
     assert main([*words, "--resume", "--json", str(tmp_path / "resumed.json")]) == 0
     assert run(tmp_path, "--json", tmp_path / "whole.json") == 0
     assert figures(loaded(tmp_path / "resumed.json")) == figures(loaded(tmp_path / "whole.json"))
-
-
-def test_lpips_of_every_data_set(tmp_path, average, sliding):
-    write(tmp_path / "a", ("im1.png", "im2.png", "im3.png"), [sliding(x) for x in (10, 12, 14)])
-    files = network_of_lpips(tmp_path)
-    assert run(tmp_path, "--lpips", *files, "--json", tmp_path / "s.json", dataset="triplets") == 0
-    (row,) = loaded(tmp_path / "s.json")["scenes"]
-    first, truth, last = (sliding(x) for x in (10, 12, 14))
-    made = cv2.addWeighted(first, 0.5, last, 0.5, 0)
-    frames = [torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (made, truth)]
-    with torch.no_grad():
-        assert row["lpips"] == pytest.approx(float(lpips.load(*map(str, files))(*frames)), rel=0.02)
 
 
 OTHERS = {

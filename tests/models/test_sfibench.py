@@ -293,7 +293,7 @@ def test_wrong_requests(clips, tmp_path, capsys):
     assert "at least 32x32" in said("--size", 16, 16)
     assert "expected a checkpoint" in said("--inception", tmp_path / "none.pth")
     assert "also an input" in said("--json", clips.folder / "clips.jsonl")
-    assert main(["evaluate", "--dataset", "triplets", str(tmp_path), "--inception", "x"]) == 2
-    assert "--inception is for --dataset sfibench only" in capsys.readouterr().err
+    assert main(["evaluate", "--dataset", "triplets", str(tmp_path), "--flow-model", "dis"]) == 2
+    assert "--flow-model is for --dataset sfibench only" in capsys.readouterr().err
     assert main(["evaluate", "--dataset", "sfibench", str(tmp_path)]) == 2
     assert "cannot read" in capsys.readouterr().err

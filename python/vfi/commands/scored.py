@@ -20,9 +20,10 @@ from vfi.errors import UserError
 from vfi.files.atomic import check_target, written_whole
 
 if TYPE_CHECKING:
+    from vfi.evaluation.fid import Fid
     from vfi.evaluation.kept_rows import KeptRows
     from vfi.evaluation.metrics import Measure
-    from vfi.evaluation.scoring import Score, Written
+    from vfi.evaluation.scoring import Features, Score, Written
 
 MADE_WITH = "made_with.json"
 # What figures do not depend on.
@@ -35,6 +36,7 @@ _OTHER = (
 def run(options: argparse.Namespace) -> None:
     """Prints the table, and writes the files that are asked for."""
     from vfi.evaluation import provenance, summaries
+    from vfi.evaluation.fid import Fid
     from vfi.evaluation.kept_rows import KeptRows
 
     if options.ray is not None:
@@ -46,18 +48,24 @@ def run(options: argparse.Namespace) -> None:
     same_sizes(known)
     for sentence in fewer_than_published(options.dataset, known):
         note(sentence)
-    names = names_of(options)
+    names, fid = names_of(options), Fid(options.results) if options.inception is not None else None
     settings = {**settings_of(options), "data": provenance.data(options.path, known), "measures": list(names)}
     with closing(
         KeptRows(options.results, settings, frozenset((*names, "seconds")), resume=bool(options.resume))
     ) as kept:
         if options.write_frames is not None:
             claim(options.write_frames, settings)
+        numbers = range(len(known))
         todo = [
-            number for number in range(len(known)) if number not in kept.rows or not has_frames(options, known, number)
-        ]
-        found = summaries.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo)), names)
-    write(options, report(options, known, found, settings), ("split", *names, "seconds"))
+            number for number in numbers
+            if number not in kept.rows or not has_frames(options, known, number) or (fid and fid.lacks(number))
+        ]  # fmt: skip
+        found = summaries.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo), fid), names)
+    distances = fid.distances() if fid is not None else {}
+    for split, distance in distances.items():
+        figure = "not measured, of fewer than 2 frames" if distance is None else f"{distance:.3f}"
+        print(f"{f'FID {split}'.rstrip()}: {figure}")
+    write(options, report(options, known, found, settings, distances), ("split", *names, "seconds"))
 
 
 def names_of(options: argparse.Namespace) -> tuple[str, ...]:
@@ -82,6 +90,16 @@ def measures(options: argparse.Namespace, device: str) -> "dict[str, Measure]":
     return found
 
 
+def features(options: argparse.Namespace, device: str) -> "Features | None":
+    """In which the Frechet distance is measured, if that is asked for."""
+    if options.inception is None:
+        return None
+    from vfi.evaluation.perceptual import by_inception
+    from vfi.evaluation.sfibench import inception
+
+    return by_inception(inception.load(options.inception).to(device), device)
+
+
 def motion(options: argparse.Namespace) -> "Measure | None":
     """What says how much moves in a scene, if that is asked for."""
     from vfi.evaluation import summaries
@@ -100,12 +118,14 @@ def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Seque
         yield from on_nodes.scores(options, todo)
         return
     model, device = chosen_model.load(options)
-    found = measures(options, device)
-    yield from scoring.scores(model, known, todo, found, device, writer(options, known), motion(options))
+    yield from scoring.scores(
+        model, known, todo, measures(options, device), device, writer(options, known), motion(options),
+        features(options, device),
+    )  # fmt: skip
 
 
 def kept_or_found(
-    known: Sequence[TrueScene], kept: "KeptRows", todo: Iterable[int], found: "Iterator[Score]"
+    known: Sequence[TrueScene], kept: "KeptRows", todo: Iterable[int], found: "Iterator[Score]", fid: "Fid | None"
 ) -> "Iterator[Score]":
     """The score of each scene; what is found is kept. A scene that was done again, for its frames, keeps its score."""
     from vfi.evaluation.scoring import Score
@@ -114,8 +134,12 @@ def kept_or_found(
     for number, scene in enumerate(known):
         if number in waiting:
             score = next(found)
+            if fid is not None and score.features is not None:
+                fid.keep(number, score.features)
             if number not in kept.rows:
                 kept.add(number, with_seconds(score))
+        if fid is not None:
+            fid.add(number, scene.split)
         values = {name: value for name, value in kept.rows[number].items() if value is not None}
         yield Score(scene.name, values, values.pop("seconds"))
     next(found, None)  # lets go of what it holds
@@ -197,7 +221,11 @@ def writer(options: argparse.Namespace, known: Sequence[TrueScene]) -> "Written 
 
 
 def report(
-    options: argparse.Namespace, known: Sequence[TrueScene], found: "Sequence[Score]", settings: Mapping[str, object]
+    options: argparse.Namespace,
+    known: Sequence[TrueScene],
+    found: "Sequence[Score]",
+    settings: Mapping[str, object],
+    distances: Mapping[str, float | None],
 ) -> dict[str, object]:
     """As `--json` has it."""
     from vfi.evaluation.kept_rows import told
@@ -214,9 +242,10 @@ def report(
     for split, found_there in summaries(known, found).items():
         parts = [{"scenes": part.scenes, **told(part.as_numbers())} for part in found_there.by_motion]
         of_splits[split] = {
-            "scenes": found_there.scenes, "published": published.get(split), **told(found_there.as_numbers()),
-            "bounds_95": found_there.bounds, **({"by_motion": parts} if parts else {}),
-        }  # fmt: skip
+            **{"scenes": found_there.scenes, "published": published.get(split), **told(found_there.as_numbers())},
+            **({"fid": distances[split]} if split in distances else {}),
+            **{"bounds_95": found_there.bounds, **({"by_motion": parts} if parts else {})},
+        }
     return {
         "dataset": options.dataset, "model": options.model, "settings": dict(settings), "means": of_splits,
         "scenes": rows,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vfi.models.interpolator import Interpolator
 
 NAME = "sfibench"
-OPTIONS = ("inception", "size", "smoothness_model", "smoothness_weights", "flow_model", "flow_weights")
+OPTIONS = ("size", "smoothness_model", "smoothness_weights", "flow_model", "flow_weights")
 SHARED = ("size",)  # with models, whose frames are made at the size that they are compared at
 SIZE = (480, 832)
 FLOW: "FlowName" = "dis"
@@ -24,7 +24,6 @@ FLOW: "FlowName" = "dis"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(NAME).add_argument
-    add("--inception", metavar="FILE", help="for FID: pt_inception-2015-12-05-6726825d.pth of pytorch-fid")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of all frames (default: 480 832)")
     add("--smoothness-model", help=f"makes every second frame anew for motion smoothness (default: {DEFAULT})")
     add("--smoothness-weights", metavar="FILE", help="its weights, if it has any")

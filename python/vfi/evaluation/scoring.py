@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vfi.data.datasets import scenes
 from vfi.data.truth import TrueScene
@@ -25,6 +27,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "hd": ("psnr_y", "psnr", "ssim_volume"),
 }
 Written = Callable[[int, Sequence[np.ndarray]], object]  # a scene's number, and all its frames, the ends given
+Features = Callable[[Sequence[np.ndarray]], Tensor]  # of N pictures, (N, D)
 THREADS, AHEAD = 4, 8  # that read or measure beside a GPU; scenes that wait for it, or behind it
 
 Given = TypeVar("Given")
@@ -38,6 +41,7 @@ class Score:
     name: str
     values: dict[str, float]
     seconds: float
+    features: Tensor | None = None  # of the true frames between and of those made, (2, N, D), if they are asked for
 
 
 def measures_of(dataset: str, kinds: Sequence[str] | None = None) -> dict[str, Measure]:
@@ -62,6 +66,7 @@ def scores(
     device: str,
     written: Written | None = None,
     motion: Measure | None = None,
+    features: Features | None = None,
     threads: int | None = None,
 ) -> Iterator[Score]:
     """Of some scenes, by their numbers, in this order.
@@ -69,6 +74,7 @@ def scores(
     Args:
         written: is given the frames of each scene before its score is.
         motion: of the ends of a scene, one more value of its score.
+        features: of frames, which scores then have.
         threads: that read the scenes to come, and as many that measure those that are made, while the model works; 0:
             one after the other. None: 0 on a CPU, which the model has to itself while it is timed.
     """
@@ -87,7 +93,8 @@ def scores(
         values = compared(found, truth[1:-1], measures)
         if motion is not None:
             values["motion"] = motion(truth[0], truth[-1])
-        return Score(known[number].name, values, seconds / len(found))
+        both = None if features is None else torch.stack([features(frames) for frames in (truth[1:-1], found)])
+        return Score(known[number].name, values, seconds / len(found), both)
 
     return in_threads(measured, map(made, in_threads(read, numbers, threads)), threads)
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from vfi.errors import UserError
 from vfi.evaluation.papers import FOLDER, papers
@@ -13,7 +12,7 @@ from vfi.options import shown
 # What a measure needs that is not in results; `names` are those of options.
 _NEEDS = {
     "lpips": "`lpips`",
-    "fid": "FID of this data set, which is not in this package yet",
+    "fid": "`inception`",
     "flolpips": "FloLPIPS, which is not in this package yet",
     "fvd": "FVD, which is not in this package yet",
 }
@@ -59,33 +58,35 @@ class PaperTable:
     rows: tuple[PaperRow, ...]
 
 
-def numbers(paper: str) -> list[str]:
-    """Of the tables of a paper, as it calls them."""
-    return list(_document(paper)["tables"])
-
-
 def load(paper: str, number: str) -> PaperTable:
     """A table by the paper's short name and its number there.
 
     Raises:
         UserError: if there is no such paper, or it has no such table.
     """
-    document = _document(paper)
-    if number not in document["tables"]:
-        raise UserError(f"expected a table of {paper}, {', '.join(document['tables'])}, got {number}")
-    table = document["tables"][number]
-    blocks = [Block(**{**block, "columns": tuple(Column(**each) for each in block["columns"])})
-              for block in table["blocks"]]  # fmt: skip
-    rows = [PaperRow(**{**row, "figures": tuple(map(tuple, row["figures"]))}) for row in table["rows"]]
-    caption = f"{document['title']}, table {number}: {table['caption']}"
-    return PaperTable(caption, table.get("note", ""), tuple(blocks), tuple(rows))
+    known = tables_of(paper)
+    if number not in known:
+        raise UserError(f"expected a table of {paper}, {', '.join(known)}, got {number}")
+    return known[number]
 
 
-def _document(paper: str) -> dict[str, Any]:
+def tables_of(paper: str) -> dict[str, PaperTable]:
+    """All that a paper has, by their numbers.
+
+    Raises:
+        UserError: if there is no such paper.
+    """
     if paper not in papers():
         raise UserError(f"expected a paper of {', '.join(papers())}, got {paper}")
-    document: dict[str, Any] = json.loads((FOLDER / f"{paper}.json").read_text(encoding="utf-8"))
-    return document
+    document = json.loads((FOLDER / f"{paper}.json").read_text(encoding="utf-8"))
+    found = {}
+    for number, table in document["tables"].items():
+        blocks = [{**block, "columns": tuple(Column(**each) for each in block["columns"])} for block in table["blocks"]]
+        rows = [{**row, "figures": tuple(map(tuple, row["figures"]))} for row in table["rows"]]
+        caption = f"{document['title']}, table {number}: {table['caption']}"
+        parts = tuple(Block(**block) for block in blocks), tuple(PaperRow(**row) for row in rows)
+        found[number] = PaperTable(caption, table.get("note", ""), *parts)
+    return found
 
 
 def lines(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:

@@ -46,12 +46,14 @@ def of_node(some: Some) -> list[scoring.Score]:
     options = some.options
     ((model, device),) = models_of(options)
     known = _scenes(options.dataset, options.path, options.split, options.frames)
-    measures = made_once(_measures, options, (), lambda: scored.measures(options, device))
+    measures, features = made_once(
+        _measuring, options, (), lambda: (scored.measures(options, device), scored.features(options, device))
+    )
     written, motion = scored.writer(options, known), scored.motion(options)
-    return list(scoring.scores(model, known, some.numbers, measures, device, written, motion))
+    return list(scoring.scores(model, known, some.numbers, measures, device, written, motion, features))
 
 
-_measures: dict[str, dict[str, Measure]] = {}
+_measuring: dict[str, tuple[dict[str, Measure], scoring.Features | None]] = {}
 
 
 @cache

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from vfi.evaluation.kept_features import KeptFeatures
 from vfi.evaluation.kept_rows import KeptRows, Row
 from vfi.evaluation.written_frames import frame_file, write_frames
-from vfi.files.atomic import written_whole
 
 # What is measured, and its name in the table.
 COLUMNS = {
@@ -27,7 +25,7 @@ class Kept:
     def __init__(
         self, folder: Path | None, settings: Mapping[str, object], frames: Path | None = None, *, resume: bool = False
     ) -> None:
-        self.folder, self.frames = folder, frames
+        self.frames, self._features = frames, KeptFeatures(folder)
         self._rows = KeptRows(folder, settings, frozenset(COLUMNS), resume=resume)
 
     def scores(self, index: int) -> Row | None:
@@ -37,8 +35,7 @@ class Kept:
 
     def features(self, index: int) -> Tensor | None:
         """Of the true frames and of those made, (2, N, D)."""
-        path = self._features(index)
-        return torch.from_numpy(np.load(path, allow_pickle=False)) if path is not None and path.is_file() else None
+        return self._features.read(index)
 
     def write(self, index: int, frames: Tensor, fps: float) -> None:
         """The frames of a clip, (N, 3, H, W) uint8, if they are asked for."""
@@ -48,10 +45,8 @@ class Kept:
 
     def add(self, index: int, scores: Row, features: Tensor | None) -> Row:
         """The scores that count: those that were there, or else these."""
-        path = self._features(index)
-        if path is not None and features is not None:
-            with written_whole(path) as temporary, temporary.open("wb") as file:
-                np.save(file, features.float().numpy(), allow_pickle=False)
+        if features is not None:
+            self._features.write(index, features)
         if index not in self._rows.rows:
             self._rows.add(index, scores)
         return self._rows.rows[index]
@@ -63,9 +58,6 @@ class Kept:
 
     def close(self) -> None:
         self._rows.close()
-
-    def _features(self, index: int) -> Path | None:
-        return None if self.folder is None else self.folder / f"features-{index:06}.npy"
 
     def _frames(self, index: int) -> Path | None:
         return None if self.frames is None else frame_file(self.frames, "", index, "clip", several=True)
