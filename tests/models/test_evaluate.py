@@ -270,6 +270,16 @@ def test_ssim_is_that_of_skimage(frames, kind):
     assert np.isnan(metrics.ssim_gaussian(frames[0][:10], frames[1][:10]))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_psnr_is_its_definition(frames, dtype):
+    """Also of a part of a picture, whose rows do not follow one another, and of other values than 8 bits have."""
+    most = np.iinfo(dtype).max
+    x, y = (np.random.default_rng(i).integers(0, most + 1, (40, 50, 3), dtype=dtype)[3:-5, 7:-9] for i in range(2))
+    expected = 10 * np.log10(most**2 / ((x.astype(float) - y) ** 2).mean())
+    assert metrics.psnr(x, y) == pytest.approx(expected, rel=1e-12)
+    assert metrics.ssim_uniform(x, y) == metrics.ssim_uniform(x.copy(), y.copy())
+
+
 def test_psnr_of_luma(frames):
     """As the HD videos are reported: Y of skimage, in units of 255."""
     from skimage.color import rgb2yuv

@@ -209,6 +209,16 @@ def test_code_is_told_by_what_is_in_it(tmp_path):
     assert provenance.digest(tmp_path) != before and provenance.code().split()[0] == vfi_kernels.__version__
 
 
+def test_what_an_option_says_is_a_file_only_where_it_names_one(vimeo, tmp_path, average, monkeypatch):
+    """A folder called as a word of an option changes nothing."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("float16", "torch", "flow-splat"):
+        (tmp_path / folder).mkdir()
+    assert run(vimeo, "--precision", "float16", "--engine", "torch", "--json", "s.json") == 0
+    settings = loaded(tmp_path / "s.json")["settings"]
+    assert [settings[name] for name in ("precision", "engine", "model")] == ["float16", "torch", "flow-splat"]
+
+
 def test_wrong_requests(vimeo, tmp_path, average, capsys):
     def said(*more, root=vimeo, dataset="vimeo90k"):
         capsys.readouterr()

@@ -135,6 +135,8 @@ def test_results_that_do_not_belong_together(snu_results, tmp_path, capsys):
             (tmp_path / name).write_text(content)
         said = refused(capsys, "sg-rife", 1, tmp_path / name)
         assert name in said and ("cannot read" in said or "expected results of `vfi evaluate` as JSON in" in said)
+    for words in (("--dataset", "xiph"), ("--json", "x.json"), ("--motion",), ("--ray",)):
+        assert f"{words[0]} has no meaning together with --table" in refused(capsys, "sg-rife", 1, first, *words)
     assert "expected a paper of apr-vfi, rdvfi, semfi, sg-rife, got film" in refused(capsys, "film", 1)
     assert "expected a table of sg-rife, 1, 2, got 7" in refused(capsys, "sg-rife", 7)
 

@@ -12,6 +12,7 @@ from vfi.evaluation.papers import papers
 from vfi.models.registry import options_of_model
 from vfi.options import options_of
 
+_RESULTS = ("json", "csv", "write_frames", "results", "resume", "lpips", "inception", "ssim", "motion")
 _EXAMPLES = """examples:
   vfi evaluate --dataset vimeo90k vimeo_triplet
   vfi evaluate --dataset snu-film SNU-FILM --results kept --json snu.json --csv snu.csv
@@ -72,6 +73,10 @@ def run(options: argparse.Namespace) -> None:
     if options.table is not None:
         from vfi.commands import paper_tables
 
+        others = ("dataset", "split", "frames", *_RESULTS, *sfibench.OPTIONS, "weights", "device", "ray")
+        for name in others:
+            if vars(options)[name] is not None:
+                raise UserError(f"{option_of(name)} has no meaning together with --table")
         paper, number = options.table
         paper_tables.run(paper, number, options.path)
         return

@@ -18,6 +18,8 @@ from vfi.data.datasets import DATASETS, fewer_than_published, scenes
 from vfi.data.truth import TrueScene, same_sizes
 from vfi.errors import UserError
 from vfi.files.atomic import check_target, written_whole
+from vfi.models.registry import MODELS, options_of_model
+from vfi.options import options_of
 
 if TYPE_CHECKING:
     from vfi.evaluation.fid import Fid
@@ -31,6 +33,8 @@ _OTHER = (
     *("run", "config", "save_config", "loaded", "usual_engine", "table", "path", "json", "csv", "write_frames"),
     *("results", "resume", "device", "ray", "ray_resources"),
 )
+# What names files, beside options of models.
+_FILES = ("weights", "lpips", "inception", "smoothness_weights", "flow_weights")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -154,11 +158,14 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
     from vfi.evaluation import provenance
     from vfi.video.segments import fingerprint
 
+    known = options_of(options_of_model(options.model)) if options.model in MODELS else ()
+    files = {*_FILES, *(each.name for each in known if each.kind is Path)}
+
     def told(name: str, value: object) -> object:
         if isinstance(value, (list, tuple)):
             return [told(name, each) for each in value]
-        if isinstance(value, (str, Path)) and name not in ("model", "dataset", "split") and Path(value).exists():
-            return fingerprint(Path(value))[:16]
+        if name in files and Path(str(value)).exists():
+            return fingerprint(Path(str(value)))[:16]
         return value if isinstance(value, (int, float)) else str(value)
 
     given = {name: value for name, value in sorted(vars(options).items()) if name not in _OTHER and value is not None}
