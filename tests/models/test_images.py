@@ -263,8 +263,8 @@ def test_evaluate_prints_scenes_and_mean(tmp_path, sliding, capsys):
             write_image(tmp_path / scene / name, sliding(x + shift))
     assert main(["evaluate", "--dataset", "triplets", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["scene", "one", "two", "mean"]
-    values = np.array([[float(value) for value in line.split()[1:]] for line in lines[1:]])
+    assert [line.split()[0] for line in lines] == ["scene", "one", "two", "mean", "95", "95"]
+    values = np.array([[float(value) for value in line.split()[1:]] for line in lines[1:4]])
     np.testing.assert_allclose(values[:2].mean(0), values[2], atol=0.011)
     assert main(["evaluate", "--dataset", "middlebury", str(tmp_path)]) == 2
     assert "expected folders with frame10.png, frame10i11.png, frame11.png" in capsys.readouterr().err

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from vfi.errors import UserError, require
+from vfi.errors import UserError
 from vfi.files.opencv import MOST_PIXELS
-from vfi.video.planes import fill
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Way = Literal["scaler", "skimage"]
 _FRAME = b"FRAME\n"
@@ -54,21 +54,6 @@ class PlaneFile:
         """Whole frames in the file."""
         return max(0, self.path.stat().st_size - self.begin) // self.step
 
-    def planes(self, number: int) -> list[np.ndarray]:
-        """Luma (H, W) and chroma (H/2, W/2), twice."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.begin + number * self.step)
-                data = file.read(self.step)
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error
-        if len(data) < self.step or not data.startswith(self.head):
-            raise UserError(f"cannot read {self.path}: frame {number} is not where it should be")
-        values = np.frombuffer(data, f"<u{self.samples}", offset=len(self.head))
-        sides = [(self.height, self.width), *[(-(-self.height // 2), -(-self.width // 2))] * 2]
-        ends = np.cumsum([h * w for h, w in sides])
-        return [part.reshape(side) for part, side in zip(np.split(values, ends[:-1]), sides)]
-
 
 @dataclass(frozen=True)
 class PlaneFrame:
@@ -89,14 +74,15 @@ class PlaneFrame:
         """Height and width."""
         return self.file.height, self.file.width
 
-    def read(self) -> np.ndarray:
+    def read(self) -> "np.ndarray":
         """(H, W, 3) RGB, uint8.
 
         Raises:
             UserError: if the file is too short for it, or cannot be read.
         """
-        planes = self.file.planes(self.number)
-        return _by_skimage(planes) if self.file.way == "skimage" else _by_scaler(planes, self.file)
+        from vfi.data.plane_pixels import rgb  # brings numpy
+
+        return rgb(self.file, self.number)
 
 
 def y4m(path: Path) -> PlaneFile:
@@ -119,20 +105,3 @@ def y4m(path: Path) -> PlaneFile:
     if chroma not in _PIXELS:
         raise UserError(f"cannot read {path}: expected samples of {', '.join(_PIXELS)}, got {chroma}")
     return PlaneFile(path, width, height, _PIXELS[chroma], "scaler", len(line), _FRAME)
-
-
-def _by_scaler(planes: list[np.ndarray], file: PlaneFile) -> np.ndarray:
-    frame = require("av").VideoFrame(file.width, file.height, file.pixels)
-    fill(frame, planes)
-    rgb: np.ndarray = frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray()
-    return rgb
-
-
-def _by_skimage(planes: list[np.ndarray]) -> np.ndarray:
-    image, colour = require("PIL.Image"), require("skimage.color")
-    luma, *chroma = planes
-    resized = [
-        np.asarray(image.fromarray(plane).resize(luma.shape[::-1], image.Resampling.BICUBIC)) for plane in chroma
-    ]
-    yuv = np.stack([luma / 255, *(plane / 255 - 0.5 for plane in resized)], 2)
-    return np.asarray((255 * colour.yuv2rgb(yuv).clip(0, 1)).astype(np.uint8))

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from vfi.data.planes import PlaneFrame
 from vfi.errors import UserError, require
 from vfi.video.av_common import counted
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Frame = Path | PlaneFrame
-Prepare = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class TrueScene:
     name: str
     split: str  # "" in a data set without splits
     paths: tuple[Frame, ...]  # the first frame, the true ones between at even times, the last frame
-    prepare: Prepare | None = None
+    prepare: "Callable[[np.ndarray], np.ndarray] | None" = None
     size: tuple[int, int] | None = None  # height and width of the published frames, where all have one
 
     @property
@@ -29,7 +30,7 @@ class TrueScene:
         """Of the frames between."""
         return [i / (len(self.paths) - 1) for i in range(1, len(self.paths) - 1)]
 
-    def read(self) -> list[np.ndarray]:
+    def read(self) -> "list[np.ndarray]":
         """Its frames, (H, W, 3) RGB of 8 or 16 bits each, of one size.
 
         Raises:
@@ -44,7 +45,7 @@ class TrueScene:
         return frames if self.prepare is None else [self.prepare(frame) for frame in frames]
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _pixels(path: Path) -> "np.ndarray":
     """(H, W, 3), without what a decoder of JPEG makes up for damage."""
     from vfi.files.images import read_frames, read_image  # bring torch
 

@@ -1,8 +1,7 @@
 """Where the scenes of data sets of videos are, with one frame between or several. Only heads of files are read."""
 
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from vfi.data.lists import clip_folders, gapless
 from vfi.data.planes import PlaneFile, PlaneFrame, y4m
@@ -10,6 +9,9 @@ from vfi.data.truth import Frame, TrueScene, windows
 from vfi.errors import UserError
 from vfi.files.opencv import opencv
 from vfi.video.av_common import counted
+
+if TYPE_CHECKING:
+    import numpy as np
 
 XIPH_CLIPS = (
     "BoxingPractice",
@@ -52,13 +54,13 @@ def xiph(root: Path, split: str) -> list[TrueScene]:
     return scenes
 
 
-def _xiph_2k(frame: np.ndarray) -> np.ndarray:
+def _xiph_2k(frame: "np.ndarray") -> "np.ndarray":
     cv2 = opencv()
     result: np.ndarray = cv2.resize(frame, (2048, 1080), interpolation=cv2.INTER_AREA)
     return result
 
 
-def _xiph_4k(frame: np.ndarray) -> np.ndarray:
+def _xiph_4k(frame: "np.ndarray") -> "np.ndarray":
     """The middle, 2048x1080, at full resolution."""
     return frame[540:-540, 1024:-1024]
 
