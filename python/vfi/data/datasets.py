@@ -38,10 +38,10 @@ def scenes(dataset: str, root: Path, split: str | None = None, frames: int | Non
     if split is not None and split not in entry.splits:
         choices = f"expected {' or '.join(entry.splits)}" if entry.splits else "it has no splits"
         raise UserError(f"{dataset} has no split {split!r}: {choices}")
-    if entry.frames is not None:
-        found = videos.clips(root, whole("frames", entry.frames if frames is None else frames, 3))
-    elif frames is not None:
-        raise errors.ArgumentError(f"`frames` is for {', '.join(CLIPS)} only")
+    if frames is not None:
+        if entry.frames is None:
+            raise errors.ArgumentError(f"`frames` is for {', '.join(CLIPS)} only")
+        found = videos.clips(root, whole("frames", frames, 3))
     else:
         chosen = (split,) if split is not None else entry.usual or entry.splits or ("",)
         found = [scene for name in chosen for scene in entry.scenes(root, name)]
@@ -65,7 +65,9 @@ def fewer_than_published(dataset: str, found: list[TrueScene]) -> list[str]:
 
 
 def _clips(frames: int, files: str) -> Dataset:
-    return Dataset(f"{files}, of which the first {frames} are used", lambda root, split: [], frames=frames)
+    return Dataset(
+        f"{files}, of which the first {frames} are used", lambda root, split: videos.clips(root, frames), frames=frames
+    )
 
 
 _RUNS = "frames are taken in runs of 9, each from where the one before ends"
