@@ -58,12 +58,12 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_const", const=True, help="go on with --results")
     what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
     add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
-    what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
     add("--inception", metavar="FILE", help="for FID: pt_inception-2015-12-05-6726825d.pth of pytorch-fid")
     what = "kinds of SSIM, in place of those that the data set is reported with"
     add("--ssim", nargs="+", choices=("gaussian", "uniform", "volume"), help=what)
     what = "also measure how far pixels move from end to end of each scene, by DIS, and print the means by it"
     add("--motion", action="store_const", const=True, help=what)
+    what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
     add("--table", nargs=2, metavar=("PAPER", "N"), help=what)
 
 
