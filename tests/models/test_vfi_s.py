@@ -200,6 +200,14 @@ def test_turned_samples_are_true_samples(tmp_path, chance):
     assert (found - beside.quick.float()).abs().mean() < 0.3 * found.abs().mean()
 
 
+def test_it_says_that_new_samples_are_prepared(tmp_path):
+    data, said = write_shards(tmp_path / "train", range(2)), []
+    write_shards(tmp_path / "held", [9])
+    for _ in range(2):
+        shards.data(f"shards:{data}", 2, 64, 1, 0, True, begun, said.append)
+    assert len(said) == 1 and said[0].startswith("preparing 2 of the shards in")
+
+
 def test_it_learns(tmp_path):
     data = write_shards(tmp_path / "train", range(4))
     write_shards(tmp_path / "held", [9], known=True)
