@@ -79,7 +79,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
-        """What the stage is trained on. where: as the user says it; say: takes what takes long, in a sentence."""
+        """What the stage is trained on. where: as the user says it; say: is told of what takes long."""
         return squares(where, self.any_time, self.frames, stage.batch, stage.crop, seed, augment)
 
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
