@@ -21,7 +21,7 @@ from vfi.models.vfi_s.network import Network, Pair, along
 from vfi.networks.layers import resized
 from vfi.networks.motion_at import motion_at
 from vfi.training.losses import psnr
-from vfi.training.shards import Beside, Samples, array, listed
+from vfi.training.shards import HELD_OUT, Beside, Samples, array, collated, listed
 from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "vfi_s.md"
@@ -69,9 +69,20 @@ def told(values: list[float]) -> str:
     return f"{statistics.mean(values):.2f}" if values else ""
 
 
+def held_out(data: Path) -> Iterator[tuple[str, Tensor, Beside]]:
+    """Of each sample in data/held its sort, the frames (1, 3, 3, H, W), and what lies beside, whole."""
+    for folder in listed(data / HELD_OUT):
+        samples = Samples(begun, array(folder, "frames").shape[2])
+        for index in range(len(array(folder, "time"))):
+            sample = collated([samples[folder, index, None]])
+            if isinstance(sample, Exception):
+                raise sample
+            yield folder.name.partition("-")[0], sample[0].float() / 255, sample[1].to(torch.device("cpu"))
+
+
 def along_the_truth(network: Network, pair: Pair, known: Beside, t: Tensor) -> Tensor:
     """What the blend makes of exact flow and visibility, at 1/2."""
-    flow, seen = F.avg_pool2d(known.flow[None], 2) / 2, F.avg_pool2d(known.visible[None], 2) + 1e-3
+    flow, seen = F.avg_pool2d(known.flow, 2) / 2, F.avg_pool2d(known.visible, 2) + 1e-3
     return network.blended(pair, flow, (seen[:, :1] / seen[:, 1:]).log(), t)[2]
 
 
@@ -83,24 +94,16 @@ def main() -> None:
     options = parser.parse_args()
     network = load_network(options.weights or MODELS["vfi-s"].ships)[0].eval()
     found: dict[tuple[str, str], list[float]] = {}
-    for folder in listed(options.data / "held"):
-        samples, sort = Samples(begun, array(folder, "frames").shape[2]), folder.name.partition("-")[0]
-        for index in range(len(array(folder, "time"))):
-            sample = samples[folder, index, None]
-            if isinstance(sample, Exception):
-                raise sample
-            frames, beside = sample
-            first, truth, second = (frames[None].float() / 255).unbind(1)
-            known = beside.to(torch.device("cpu"))
-            with torch.no_grad():
-                pair = network.pair(network.seen(first), network.seen(second), known.quick[None])
-                t = known.times.reshape(1, 1, 1, 1)
-                parts = frames_by_parts(network, pair, known.splatted[None], t)
-                made_by = list(parts)
-                if known.flow.isfinite().all():
-                    made_by.append((TRUTH, along_the_truth(network, pair, known, t)))
-            for name, made in made_by:
-                found.setdefault((name, sort), []).append(float(psnr(made.clamp(0, 1), truth)))
+    for sort, frames, known in held_out(options.data):
+        first, truth, second = frames.unbind(1)
+        with torch.no_grad():
+            pair = network.pair(network.seen(first), network.seen(second), known.quick)
+            t = known.times.reshape(1, 1, 1, 1)
+            made_by = list(frames_by_parts(network, pair, known.splatted, t))
+            if known.flow.isfinite().all():
+                made_by.append((TRUTH, along_the_truth(network, pair, known, t)))
+        for name, made in made_by:
+            found.setdefault((name, sort), []).append(float(psnr(made.clamp(0, 1), truth)))
     head = ["", "made up, dB", "real, dB"]
     names = dict.fromkeys(name for name, _ in found)
     rows = [[name, *(told(found.get((name, sort), [])) for sort in SORTS)] for name in names]

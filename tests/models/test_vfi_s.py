@@ -115,10 +115,16 @@ def test_weights_of_another_version(tmp_path):
         load_model("vfi-s", path)
 
 
-def test_without_its_weights_another_model_is_used(tmp_path, monkeypatch):
+@pytest.mark.parametrize("held", [None, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2500000\n"])
+def test_without_its_weights_another_model_is_used(tmp_path, monkeypatch, held):
+    """Where there is no file, and where Git LFS left a pointer to it."""
     monkeypatch.setitem(MODELS, "vfi-s", replace(MODELS["vfi-s"], ships=tmp_path / "none.safetensors"))
+    if held is not None:
+        MODELS["vfi-s"].ships.write_bytes(held)
     model = vfi.load_model("vfi-s")
     assert isinstance(model, FlowSplat) and "flow-splat is used" in model.notices[0]
+    with pytest.raises(UserError, match=r"flow-splat has no network .*the weights of vfi-s are not in this package"):
+        vfi.load_model("vfi-s", engine="openvino")
 
 
 def test_damaged_weights(tmp_path):
@@ -192,6 +198,14 @@ def test_turned_samples_are_true_samples(tmp_path, chance):
         assert error < unmoved / 2
     found = begun(frames[:1], frames[2:], torch.tensor([0.4]))[0][0]
     assert (found - beside.quick.float()).abs().mean() < 0.3 * found.abs().mean()
+
+
+def test_it_says_that_new_samples_are_prepared(tmp_path):
+    data, said = write_shards(tmp_path / "train", range(2)), []
+    write_shards(tmp_path / "held", [9])
+    for _ in range(2):
+        shards.data(f"shards:{data}", 2, 64, 1, 0, True, begun, said.append)
+    assert len(said) == 1 and said[0].startswith("preparing 2 of the shards in")
 
 
 def test_it_learns(tmp_path):

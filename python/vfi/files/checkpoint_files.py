@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vfi.errors import UserError, dtype_name, require
+from vfi.files.pointers import is_pointer
 
 LEGACY = 5  # pickles before the numbers in a file of torch.save before 1.6
 MOST_STEPS = 1 << 21  # of a pickle: a tensor takes about 40
@@ -84,9 +85,7 @@ def _beginning(path: Path) -> tuple[bytes, int]:
     try:
         if not path.is_file():
             kind = (
-                "a folder"
-                if path.is_dir()
-                else "no file" + (": there is none of this name" if not path.exists() else "")
+                "a folder" if path.is_dir() else "no file" + ("" if path.exists() else ": there is none of this name")
             )
             raise UserError(f"expected a checkpoint, got {path}, which is {kind}")
         with path.open("rb") as file:
@@ -116,7 +115,7 @@ def _what_else(head: bytes) -> str:
     if not head:
         return "it is empty"
     text = head.decode("utf-8-sig", "replace").lstrip()
-    if text.startswith("version https://git-lfs"):
+    if is_pointer(head):
         return "it is a pointer of Git LFS in place of the file (git lfs pull)"
     if text.lower().startswith(("<!", "<html", "<head", "<body", "<?xml")):
         return "it is a web page in place of the file"

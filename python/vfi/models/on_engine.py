@@ -39,7 +39,8 @@ def on_engine(
         asked = [f"`engine` {engine}"] if engine not in ("auto", "torch") else []
         asked += [f"`precision` {precision}"] if precision not in ("auto", "float32") else []
         if asked:
-            raise ArgumentError(f"{model.called} has no network that engines run, got {', '.join(asked)}")
+            noted = "".join(f"; {notice}" for notice in model.notices)
+            raise ArgumentError(f"{model.called} has no network that engines run, got {', '.join(asked)}{noted}")
         return model
     return OnEngine(model, engine, precision, device, say)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vfi import errors
 from vfi.errors import require
+from vfi.files.pointers import BEGIN, is_pointer
 from vfi.options import Options, TrainingOptions, options_of
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ class ModelEntry:
 
     @property
     def shipped(self) -> Path | None:
-        """The file of the weights that are in the package; None: there are none."""
-        return self.ships if self.ships is not None and self.ships.is_file() else None
+        """The file of the weights that are in the package; None: there are none, or a pointer of Git LFS to them."""
+        if self.ships is None or not self.ships.is_file():
+            return None
+        with self.ships.open("rb") as file:
+            return None if is_pointer(file.read(len(BEGIN))) else self.ships
 
     def loaded(self) -> "type[Interpolator]":
         """The model's class."""

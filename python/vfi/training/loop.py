@@ -52,7 +52,7 @@ class Training:
         self.job, self.stage, self.world = job, stage, world
         self.objective = objective.to(world.device)
         self.network: Any = objective.network
-        self.data = objective.data(job.data, stage, job.seed, job.augment)
+        self.data = objective.data(job.data, stage, job.seed, job.augment, self.say)
         self.epoch_steps, self.held_out = self.data.epoch_steps, self.data.held_out
         self.steps = self.epoch_steps * (stage.epochs or 0) if stage.steps is None else stage.steps
         self.last = min(self.steps, job.stop_after or self.steps)

@@ -1,6 +1,6 @@
 """What a model brings to its training: stages, trained parameters, losses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +78,8 @@ class Objective(nn.Module):
         """Freezes what this stage does not train, and gives what it trains. stage: counted from 1."""
         raise NotImplementedError
 
-    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
-        """What the stage is trained on. where: as the user says it."""
+    def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
+        """What the stage is trained on. where: as the user says it; say: is told of what takes long."""
         return squares(where, self.any_time, self.frames, stage.batch, stage.crop, seed, augment)
 
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:

@@ -64,7 +64,7 @@ def opened(folder: Path, prepare: Prepare) -> Shard:
     Raises:
         UserError: if an array is missing, or not as it should be.
     """
-    if not all((folder / f"{name}.npy").is_file() for name in PREPARED):
+    if not prepared(folder):
         frames, times = array(folder, "frames"), torch.from_numpy(np.array(array(folder, "time")))
         made = [
             prepare(as_frames(sample[0])[None], as_frames(sample[2])[None], time[None])
@@ -75,6 +75,10 @@ def opened(folder: Path, prepare: Prepare) -> Shard:
             with written_whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, value.numpy())
     return Shard(*(array(folder, name) for name in (*FIELDS, *PREPARED)))
+
+
+def prepared(folder: Path) -> bool:
+    return all((folder / f"{name}.npy").is_file() for name in PREPARED)
 
 
 def array(folder: Path, name: str) -> np.ndarray:
@@ -230,17 +234,23 @@ class Held:
         return "real" if np.isnan(opened(folder, self.prepare).flow[place, 0, 0, 0]) else "made up"
 
 
-def data(where: str, batch: int, crop: int, steps: int, seed: int, augment: bool, prepare: Prepare) -> Data:
+def data(
+    where: str, batch: int, crop: int, steps: int, seed: int, augment: bool, prepare: Prepare,
+    say: Callable[[str], None],
+) -> Data:  # fmt: skip
     """What "shards:FOLDER" holds, in rounds of `steps`; what is held out is in the folder `held` beside it.
 
     prepare: of the frames before and after, (1, 3, H, W) in [0, 1] each, and the time (1,), what is kept with the
-    sample: flows (1, 4 n, h, w), n times there and back, and a frame (1, 3, H, W).
+    sample: flows (1, 4 n, h, w), n times there and back, and a frame (1, 3, H, W). say: is told of what takes long.
     """
     folder = Path(where.removeprefix(PREFIX))
+    beside = folder.parent / HELD_OUT
+    fresh = [shard for shard in (*listed(folder), *listed(beside)) if not prepared(shard)]
+    if fresh:
+        say(f"preparing {len(fresh)} of the shards in {folder} and {beside}: once, what each sample begins with")
     every = places(folder, prepare)
     if len(every) < batch:
         raise ArgumentError(f"expected at least {batch} samples, one batch, got {len(every)}; give a smaller `batch`")
-    beside = folder.parent / HELD_OUT
     held = Held(places(beside, prepare), prepare) if listed(beside) else None
     height, width = opened(every[0][0], prepare).frames.shape[2:4]
     if min(height, width) < crop:

@@ -6,6 +6,7 @@ from pathlib import Path
 from vfi import errors
 from vfi.errors import UserError
 from vfi.files.places import read_from, size_of
+from vfi.files.pointers import is_pointer
 from vfi.video.av_common import STREAM, counted, name_of, sentence
 
 _HEAD = 4096
@@ -89,7 +90,7 @@ def _text(head: bytes) -> str | None:
     letters = head.decode("utf-8", errors="ignore")
     if not all(letter.isprintable() or letter.isspace() for letter in letters) or len(letters) < len(head) // 2:
         return None
-    if letters.startswith("version https://git-lfs"):
+    if is_pointer(head):
         return "it is a pointer of Git LFS; get the file itself with git lfs pull"
     if letters.startswith("#EXTM3U"):
         return "it is a playlist, and what it names cannot be read; give the file itself"

@@ -1,5 +1,6 @@
 """Training of SemFi's adapters: rectified flow, one number of frames in a batch, the base frozen."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class SemFiObjective(Objective):
         self.network.train().requires_grad_(True)
         return [Group(list(self.network.parameters()))]
 
-    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+    def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
         """Clips with captions, never augmented: a caption may say left and right."""
         source = clips_of(where, sides(stage.crop))
 

@@ -4,7 +4,7 @@ known, which counts the less the longer it lasts.
 Of frames the logarithm of the distance counts, sample by sample: what is hopeless would drown the others, and the PSNR
 of many frames is a mean of logarithms, too."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -45,10 +45,10 @@ class VFISObjective(Objective):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth less time
         return [Group(list(self.network.parameters()))]
 
-    def data(self, where: str, stage: Stage, seed: int, augment: bool) -> Data:
+    def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
         if not where.startswith(shards.PREFIX):
-            return super().data(where, stage, seed, augment)
-        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, begun)
+            return super().data(where, stage, seed, augment, say)
+        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, begun, say)
 
     def notes(self, step: int) -> dict[str, str]:
         return notes(step)
