@@ -38,5 +38,23 @@ VFI_INLINE int64_t load_int(const int32_t* p, int64_t) { return *p; }
 VFI_INLINE void store_int(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
 VFI_INLINE void store_int(int32_t* p, int64_t v) { *p = static_cast<int32_t>(v); }
 
+// to[lane] = base + at[lane] step: addresses of elements.
+template <class F, class T>
+VFI_INLINE void store_addresses(const T** to, const T* base, int64_t step, typename Lanes<F>::Int at) {
+  if constexpr (Lanes<F>::kCount == 1) {
+    *to = base + at * step;
+  } else {
+    typedef int64_t Long __attribute__((vector_size(sizeof(F32))));
+    typedef int32_t Short __attribute__((vector_size(sizeof(F32) / 2)));
+    Short halves[2];
+    std::memcpy(halves, &at, sizeof at);
+    for (int half = 0; half < 2; ++half) {
+      const Long n = __builtin_convertvector(halves[half], Long);
+      const Long address = n * (step * int64_t{sizeof(T)}) + reinterpret_cast<int64_t>(base);
+      std::memcpy(to + half * (kLanes / 2), &address, sizeof address);
+    }
+  }
+}
+
 }  // namespace VFI_LEVEL
 }  // namespace vfi
