@@ -136,7 +136,8 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
 // What the next call of for_each_place() reads lies in other pages of memory than what this one does: asked for in time.
 VFI_INLINE void prefetch_offsets(const DeformArgs& a, const DeformTile& tile, int64_t tap) {
   const int64_t plane = a.g.pixels(), first = tap * plane + tile.first;
-  const auto fetch = [&](const void* p, Dtype type, int64_t at) {
+  // Inlined: GCC takes a function that only prefetches for one without effect.
+  const auto fetch = [&](const void* p, Dtype type, int64_t at) VFI_INLINE_LAMBDA {
     const char* const from = static_cast<const char*>(p) + at * size_of(type);
     for (int64_t n = 0; n < tile.count * size_of(type); n += 64) prefetch(from + n);
   };
