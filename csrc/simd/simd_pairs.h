@@ -14,14 +14,14 @@ namespace VFI_LEVEL {
 template <class T>
 concept HalfPrecision = std::same_as<T, Half> || std::same_as<T, BFloat16>;
 
-#if defined(__AVX512F__)
-constexpr bool kHasPairs = true;
-#define VFI_BF16_TARGET __attribute__((target("avx512bf16")))
-
 template <HalfPrecision T>
 TileUnit unit_of() {
   return tile_unit(std::same_as<T, Half> ? Dtype::kFloat16 : Dtype::kBFloat16);
 }
+
+#if defined(__AVX512F__)
+constexpr bool kHasPairs = true;
+#define VFI_BF16_TARGET __attribute__((target("avx512bf16")))
 
 // Whether factors of T with `depth` terms a part are multiplied as pairs; else as float32.
 template <HalfPrecision T>
@@ -99,7 +99,7 @@ VFI_INLINE void multiply_add_dots(const PairFactors<BFloat16>& f, int64_t first,
   }
 }
 
-// Of factors for which uses_pairs(depth), inside a TileScope. A and C have kTileRows rows more.
+// Of factors for which uses_pairs(depth), with B packed but for whole steps of tiles, inside a TileScope. A and C have kTileSide rows more.
 template <HalfPrecision T>
 void multiply_add_pairs(const PairFactors<T>& f, int64_t rows, int64_t columns, float* c, int64_t c_row) {
   const TileUnit unit = f.depth < kTileDepth ? TileUnit::kNone : unit_of<T>();

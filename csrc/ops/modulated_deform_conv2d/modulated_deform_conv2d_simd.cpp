@@ -282,7 +282,7 @@ void forward_tile(const DeformArgs& a, const DeformTile& tile, TapReads<F, T>& r
       if constexpr (std::same_as<Column, Scalar>) {
         multiply_add<F>(factors, g.C, 1, tile.count, packed, 0, group_in, g.group_out(), to, row);
       } else if constexpr (kHasPairs) {
-        const PairFactors<Column> pairs = {factors, g.C, kDeformRows * g.C, packed, group_in * row, parts, group_in};
+        const PairFactors<Column> pairs = {factors, g.C, kDeformRows * g.C, packed, 0, group_in * row, parts, group_in};
         multiply_add_pairs(pairs, tile.count, g.group_out(), to, row);
       }
     }

@@ -89,7 +89,7 @@ void add_products(const RoutedArgs& a, const RoutedTile<E>& tile, const RoutedPi
       const int64_t a_part = rows.row_step * tile.columns * a.depth;
       const int64_t b_part = rows.tap_step * x.phases() * routed_panel_size(a);
       const PairFactors<E> factors = {tile.at(rows.y, phase.first_input), phase.input_step * a.depth, a_part,
-                                      packed(rows.u, f), b_part, rows.count, phase.taps * a.depth};
+                                      packed(rows.u, f), 0, b_part, rows.count, phase.taps * a.depth};
       multiply_add_pairs(factors, phase.count, a.columns, sums + f * row, sum_row);
     }
   }
