@@ -34,6 +34,10 @@ Tensor as_tensor(std::string_view text) {
 Tensor build_info() { return as_tensor(VFI_BUILD_INFO); }
 // The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx.
 Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }
+// Why that is not the best level of this CPU; or nothing.
+Tensor cpu_level_note() {
+  return as_tensor(vfi::amx_is_refused() ? "AMX is not used: the operating system does not let this process have it" : "");
+}
 // For the results of this thread's next op.
 void give_results(std::vector<Tensor> tensors) { vfi::given_results() = std::move(tensors); }
 }  // namespace
@@ -41,6 +45,7 @@ void give_results(std::vector<Tensor> tensors) { vfi::given_results() = std::mov
 STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def("build_info() -> Tensor");
   m.def("cpu_level() -> Tensor");
+  m.def("cpu_level_note() -> Tensor");
   m.def("give_results(Tensor[] tensors) -> ()");
 
   m.def("backward_warp(Tensor image, Tensor flow, int padding_mode=0) -> Tensor");
@@ -172,5 +177,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(vfi_kernels, m) {
 STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) {
   m.impl("build_info", TORCH_BOX(&build_info));
   m.impl("cpu_level", TORCH_BOX(&cpu_level));
+  m.impl("cpu_level_note", TORCH_BOX(&cpu_level_note));
   m.impl("give_results", TORCH_BOX(&give_results));
 }

@@ -9,11 +9,14 @@ from processes import warm_python
 
 from vfi_kernels import backends
 
-every_level = pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+# avx512+tiles: the avx512 kernels with the products of level amx, in plain C++: they run where there is no matrix unit.
+TILES = "avx512+tiles"
+every_level = pytest.mark.parametrize("level", ["baseline", "avx2", "avx512", TILES])
 
 
 def run_at_level(level: str, file: str, call: str) -> None:
     """`call` of the test file; skips where the build or this CPU has no such level."""
+    tiles, level = "emulated" if level == TILES else "", level.removesuffix("+tiles")
     if level not in backends.build_info()["cpu_levels"]:
         pytest.skip(f"this machine's build has no level {level}")
     here = Path(file).resolve()
@@ -22,7 +25,7 @@ def run_at_level(level: str, file: str, call: str) -> None:
         [*warm_python(), "-c", f"import {here.stem} as test; test.{call}"],
         capture_output=True,
         text=True,
-        env={**os.environ, "VFI_KERNELS_CPU": level, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "VFI_KERNELS_CPU": level, "VFI_KERNELS_TILES": tiles, "PYTHONPATH": os.pathsep.join(paths)},
     )
     if "this CPU's best level is" in done.stderr:
         pytest.skip(f"this CPU has no {level}")

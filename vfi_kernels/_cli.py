@@ -99,7 +99,7 @@ def describe(facts: Facts) -> str:
     for name, state in facts["backends"].items():
         lines.append((f"backend {name}", "yes" if state["available"] else f"no: {state['reason']}"))
     forced = " (VFI_KERNELS_CPU)" if cpu["level_forced"] else ""
-    levels = ", ".join(cpu["levels_compiled"])
+    levels = ", ".join(cpu["levels_compiled"]) + (f"; {cpu['level_note']}" if cpu["level_note"] else "")
     lines.append(("cpu", f"{cpu['model']}, {cpu['cores']} cores, level {cpu['level']}{forced} of {levels}"))
     lines.append(("threads", str(facts["threads"])))
     for gpu in facts["gpus"]:

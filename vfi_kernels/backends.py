@@ -71,6 +71,12 @@ def cpu_level() -> str:
     return _text(torch.ops.vfi_kernels.cpu_level())
 
 
+@functools.cache
+def cpu_level_note() -> str:
+    """Why that is not the best instruction set of this CPU, in a few words; or nothing."""
+    return _text(torch.ops.vfi_kernels.cpu_level_note())
+
+
 def _text(characters: torch.Tensor) -> str:
     """Of the library: as bytes, for no string is passed on without a leak."""
     return bytes(characters.tolist()).decode()

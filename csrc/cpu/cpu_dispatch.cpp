@@ -18,20 +18,24 @@ namespace {
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "amx"};
 constexpr int kLevels = 4;
 
-#if defined(__x86_64__)
 // AMX needs the CPU's tiles and their bfloat16 product, and the kernel's permission to use the tile registers.
-bool has_amx() {
+bool cpu_has_amx() {
+#if defined(__x86_64__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (kBf16 | kTile)) != (kBf16 | kTile)) return false;
-#if defined(__linux__)
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (kBf16 | kTile)) == (kBf16 | kTile);
+#else
+  return false;
+#endif
+}
+bool may_use_amx() {
+#if defined(__x86_64__) && defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
 #endif
 }
-#endif
 
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
 CpuLevel best_level() {
@@ -40,7 +44,7 @@ CpuLevel best_level() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (avx512) return has_amx() ? CpuLevel::kAmx : CpuLevel::kAvx512;
+  if (avx512) return cpu_has_amx() && may_use_amx() ? CpuLevel::kAmx : CpuLevel::kAvx512;
   if (avx2) return CpuLevel::kAvx2;
 #endif
   return CpuLevel::kBaseline;
@@ -68,5 +72,7 @@ CpuLevel cpu_level() {
   static const CpuLevel level = choose_level();
   return level;
 }
+
+bool amx_is_refused() { return cpu_has_amx() && !may_use_amx(); }
 
 }  // namespace vfi

@@ -12,6 +12,9 @@ const char* level_name(CpuLevel level);
 // Decided once per process. Throws if VFI_KERNELS_CPU names an unknown level, or one that this machine lacks.
 CpuLevel cpu_level();
 
+// Whether the CPU has AMX, but the operating system does not let this process use it.
+bool amx_is_refused();
+
 // VFI_DECLARE_CPU_KERNEL(warp_rows, const WarpArgs& args, int64_t begin, int64_t end);
 //     declares, in namespace vfi, the function that a *_simd.cpp defines in namespace vfi::VFI_LEVEL.
 // VFI_CPU_KERNEL(warp_rows)

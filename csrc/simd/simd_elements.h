@@ -38,5 +38,29 @@ VFI_INLINE int64_t load_int(const int32_t* p, int64_t) { return *p; }
 VFI_INLINE void store_int(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
 VFI_INLINE void store_int(int32_t* p, int64_t v) { *p = static_cast<int32_t>(v); }
 
+// to[lane] = base + at[lane] step: addresses of elements.
+template <class F, class T>
+VFI_INLINE void store_addresses(const T** to, const T* base, int64_t step, typename Lanes<F>::Int at) {
+  if constexpr (Lanes<F>::kCount == 1) {
+    *to = base + at * step;
+  } else {
+    typedef int64_t Long __attribute__((vector_size(sizeof(F32))));
+    const int64_t bytes = step * int64_t{sizeof(T)}, origin = reinterpret_cast<int64_t>(base);
+#if defined(__AVX512F__)
+    const Long half[2] = {(Long)_mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)at)),
+                          (Long)_mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64((__m512i)at, 1))};
+#elif defined(__AVX2__)
+    const Long half[2] = {(Long)_mm256_cvtepi32_epi64(_mm256_castsi256_si128((__m256i)at)),
+                          (Long)_mm256_cvtepi32_epi64(_mm256_extracti128_si256((__m256i)at, 1))};
+#else
+    const Long half[2] = {{at[0], at[1]}, {at[2], at[3]}};
+#endif
+    for (int n = 0; n < 2; ++n) {
+      const Long address = half[n] * bytes + origin;
+      std::memcpy(to + n * (kLanes / 2), &address, sizeof address);
+    }
+  }
+}
+
 }  // namespace VFI_LEVEL
 }  // namespace vfi

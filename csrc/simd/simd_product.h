@@ -52,7 +52,7 @@ VFI_INLINE void multiply_block(const typename Lanes<F>::Scalar* a, int64_t a_row
   }
 }
 
-// Packs B [depth, columns] for multiply_add, or for multiply_add_pairs where Column is BFloat16: at(k, n) is its element.
+// Packs B [depth, columns] for multiply_add, or for simd_pairs.h where Column is BFloat16: at(k, n) is its element.
 template <class F, class Column, class At>
 void pack_factor(int64_t depth, int64_t columns, Column* to, const At& at) {
   constexpr int64_t kTogether = std::same_as<Column, typename Lanes<F>::Scalar> ? 1 : 2;  // terms of the depth
@@ -107,60 +107,6 @@ void multiply_add(const typename Lanes<F>::Scalar* a, int64_t a_row, int64_t a_s
     }
   }
 }
-
-// The same for bfloat16 factors and float sums, two terms of the depth at a time, on CPUs with AVX512-BF16. `depth` is even;
-// B is packed: panels one after another, each [depth / 2, its columns, 2].
-#if defined(__AVX512F__)
-inline bool has_pair_products() { return __builtin_cpu_supports("avx512bf16"); }
-
-template <int kRows, int kVectors>
-__attribute__((target("avx512bf16"))) void multiply_pairs_block(const BFloat16* a, int64_t a_row, const BFloat16* b,
-                                                                int64_t depth, float* c, int64_t c_row) {
-  __m512 sum[kRows][kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_loadu_ps(c + r * c_row + v * kLanes);
-  }
-  for (int64_t k = 0; k < depth; k += 2, a += 2, b += 2 * kLanes * kVectors) {
-    __m512bh column[kVectors];
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) column[v] = (__m512bh)_mm512_loadu_si512(b + v * 2 * kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      int32_t pair;
-      std::memcpy(&pair, a + r * a_row, sizeof pair);
-      const __m512bh factor = (__m512bh)_mm512_set1_epi32(pair);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], factor, column[v]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(c + r * c_row + v * kLanes, sum[r][v]);
-  }
-}
-
-VFI_INLINE void multiply_add_pairs(const BFloat16* a, int64_t a_row, int64_t rows, const BFloat16* b, int64_t depth,
-                                   int64_t columns, float* c, int64_t c_row) {
-  constexpr int kRows = kProductRows<F32>;
-  for (int64_t n = 0; n < columns; n += kPanel<F32>) {
-    const bool full = columns - n > kLanes;
-    const int64_t width = full ? kPanel<F32> : kLanes;
-    for (int64_t k = 0; k < depth; k += 2 * kProductDepth) {
-      const int64_t part = min(2 * kProductDepth, depth - k);
-      for (int64_t r = 0; r < rows; r += kRows) {
-        const auto multiply = full ? &multiply_pairs_block<kRows, 2> : &multiply_pairs_block<kRows, 1>;
-        multiply(a + r * a_row + k, a_row, b + n * depth + k * width, part, c + r * c_row + n, c_row);
-      }
-    }
-  }
-}
-#else
-inline bool has_pair_products() { return false; }
-VFI_INLINE void multiply_add_pairs(const BFloat16*, int64_t, int64_t, const BFloat16*, int64_t, int64_t, float*, int64_t) {}
-#endif
 
 }  // namespace VFI_LEVEL
 }  // namespace vfi

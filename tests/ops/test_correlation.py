@@ -219,6 +219,8 @@ CALLS = (  # shape, and the options in the order of the schema
     ((2, 2, 8, 37), 2, 0, *ONES, 3, 2, 1, 4, *ONES, 1, 2, False, 0),
     ((1, 3, 19, 35), 2, 2, 3, 3, *ONES, *ONES, *ONES, *ONES, True, 1),
     ((1, 4, 7, 21), 1, 2, 1, 2, 1, 3, 2, 0, *ONES, 3, 2, False, 1),
+    ((1, 40, 18, 67), 4, 4, *REST),  # enough channels for tiles of half precision
+    ((2, 33, 9, 20), 2, 9, *ONES, 3, 2, 1, 1, 2, *ONES, 1, True, 0),
 )
 
 

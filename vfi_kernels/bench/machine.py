@@ -57,6 +57,7 @@ def cpu() -> Facts:
         "level": backends.cpu_level(),
         "levels_compiled": backends.build_info()["cpu_levels"],
         "level_forced": os.environ.get("VFI_KERNELS_CPU"),
+        "level_note": backends.cpu_level_note(),
     }
 
 

@@ -3,9 +3,10 @@
 // Work: for a vector of neighbouring points, the tile's rows of `first`, and one row after another of `second`, are copied
 // as float32 with the channels next to each other: in the map they lie a plane apart and would push each other out of the
 // cache. A row of `second` then serves every row of points within reach; the sums of kRows rows and kColumns displacements
-// stay in registers while the channels go by. Every sum has the order of the channels.
+// stay in registers while the channels go by. Every sum has the order of the channels. Half precision is multiplied on
+// tiles, where there is a unit for it: the copies are of the maps' type then.
 #include "sampling/simd_tiles.h"
-#include "ops/correlation/correlation_simd.h"
+#include "ops/correlation/correlation_pairs_simd.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -66,14 +67,18 @@ Sums<F> sums_of(Way way, int64_t rows, int64_t columns) {
 template <class F>
 struct CorrelationMemory {
   using Scalar = typename Lanes<F>::Scalar;
-  Scalar *rows, *windows;
+  Scalar *rows, *windows;  // of the maps' type, on tiles
+  float* sums;             // of a row of products, on tiles
   int64_t* offsets;
   CorrelationSpan<>* meeting;
 
   VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
     Layout layout(memory);
-    rows = layout.take<Scalar>(CorrelationTiles::kRows * a.C * Lanes<F>::kCount);
-    windows = layout.take<Scalar>(WindowShape<F>(a.h).size(a.C));
+    const bool tiles = takes_tiles<BFloat16, F>(a) || takes_tiles<Half, F>(a);
+    const PairShape shape(a);  // of elements that are half as large
+    rows = layout.take<Scalar>(max(CorrelationTiles::kRows * a.C * Lanes<F>::kCount, tiles ? shape.points_size() / 2 : 0));
+    windows = layout.take<Scalar>(max(WindowShape<F>(a.h).size(a.C), tiles ? shape.reach_size() / 2 : 0));
+    sums = layout.take<float>(tiles ? shape.sums_size() : 0);
     offsets = layout.take<int64_t>(a.h.count);
     meeting = layout.take<CorrelationSpan<>>(a.h.count);
     return layout.bytes();
@@ -92,9 +97,19 @@ struct ForwardBlock {
   int64_t window;  // from one channel's windows to the next
   Way way;
   bool streams;  // past the cache
+  F divisor, inverse;
+  bool exact;  // the inverse, as that of a power of two
 
   VFI_INLINE O* target(int64_t y, int64_t k, int64_t column) const {
     return out + ((k * a.h.count + column) * a.v.points + y) * a.h.points + x;
+  }
+
+  // The sums of row y, displacement k along y and `column` along x.
+  VFI_INLINE void write(int64_t y, int64_t k, int64_t column, F total) const {
+    const CorrelationSpan<> meeting = memory.meeting[column];
+    const F mean = keep_lanes(exact ? total * inverse : total / divisor, meeting.begin - x, meeting.end - x);
+    O* const to = target(y, k, column);
+    streams ? stream(to, mean) : store(to, mean, a.h.points - x);
   }
 
   // `rows` rows of a run from y on, the first with displacement k, and `columns` displacements from `column` on.
@@ -104,14 +119,9 @@ struct ForwardBlock {
     const auto* const windows = memory.windows + (way == Way::kNeighbours ? column : 0);
     sums_of<F>(way, rows, columns)(memory.rows + (y - y0) * row, run.step * row, windows, window,
                                    memory.offsets + column, a.C, totals);
-    const F count = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t d = 0; d < columns; ++d) {
-        const CorrelationSpan<> meeting = memory.meeting[column + d];
-        const F total = load<F>(totals + (i * columns + d) * kCount);
-        const F mean = keep_lanes(total / count, meeting.begin - x, meeting.end - x);
-        O* const to = target(y + i * run.step, k - i * run.fall, column + d);
-        streams ? stream(to, mean) : store(to, mean, a.h.points - x);
+        write(y + i * run.step, k - i * run.fall, column + d, load<F>(totals + (i * columns + d) * kCount));
       }
     }
   }
@@ -130,6 +140,24 @@ struct ForwardBlock {
       }
     }
   }
+
+#if defined(__AVX512F__)
+  // The same on tiles, for block i of the points.
+  template <class T>
+  void all_products(const RowRun& run, int64_t block, const PairShape& shape) const {
+    const T* const points = reinterpret_cast<const T*>(memory.rows) + block * PairShape::kBlock * shape.depth;
+    const T* const reach = reinterpret_cast<const T*>(memory.windows) + 2 * block * kTileSide;
+    const I32 band = to_int(lane_numbers<F32>()) * static_cast<int32_t>(shape.band + 1);
+    const int64_t together = run.step == 1 ? run.count : 1, size = kTileSide * shape.band;
+    for (int64_t i = 0; i < run.count; ++i) {
+      const int64_t y = run.begin + i * run.step;
+      if (i % together == 0) multiply_reach(points + (y - y0) * kTileSide * shape.depth, reach, together, shape, memory.sums);
+      for (int64_t d = 0; d < a.h.count; ++d) {
+        write(y, run.k - i * run.fall, d, gather<F32>(memory.sums + i % together * size + d, band));
+      }
+    }
+  }
+#endif
 };
 
 template <class F>
@@ -141,46 +169,111 @@ void place_columns(const CorrelationArgs& a, const CorrelationMemory<F>& memory)
   }
 }
 
+// What the two ways to compute a tile share.
 template <class F, class T, class O>
-void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationMemory<F>& memory) {
-  constexpr int kCount = Lanes<F>::kCount;
+struct ForwardTile {
+  static constexpr int kCount = Lanes<F>::kCount;
+
+  const CorrelationArgs& a;
+  const CorrelationTile& t;
+  const CorrelationMemory<F>& memory;
+  const WindowShape<F> shape{a.h};
   const int64_t plane = a.v.size * a.h.size, size = a.v.count * a.h.count * a.v.points * a.h.points;
-  const T* first = static_cast<const T*>(a.first) + t.b * a.C * plane;
-  const T* second = static_cast<const T*>(a.second) + t.b * a.C * plane;
+  const T* const first = static_cast<const T*>(a.first) + t.b * a.C * plane;
+  const T* const second = static_cast<const T*>(a.second) + t.b * a.C * plane;
   O* const out = static_cast<O*>(a.out);
-  const bool streams = can_stream(out, a.B * size, a.h.points), dot = a.cost == Cost::kDot;
-  const auto row_of = [&](const T* map, int64_t y) { return a.v.is_inside(y) ? map + y * a.h.size : nullptr; };
-  const CorrelationSpan<> inside = dot ? a.v.inside() : CorrelationSpan<>{0, a.v.points};
-  const int64_t lowest = a.v.pixel(t.y0) + a.v.displacement(t.k0);
-  const int64_t highest = a.v.pixel(t.y1 - 1) + a.v.displacement(t.k1 - 1);
-  const WindowShape<F> shape(a.h);
-  place_columns<F>(a, memory);
-  for (int64_t x = t.x0; x < t.x1; x += kCount) {
-    const ForwardBlock<F, O> block{a, memory, out + t.b * size, x, t.y0, shape.channel(), way_of(a), streams};
-    for (int64_t y = t.y0; y < t.y1; ++y) {
-      copy_vectors<F>(row_of(first, a.v.pixel(y)), plane, a.C, a.h.pixel(x), a.h.stride, a.h.size,
-                      memory.rows + (y - t.y0) * a.C * kCount);
-    }
+  // Not half a line of the cache at a time.
+  const bool streams = kCount * sizeof(O) % 64 == 0 && can_stream(out, a.B * size, a.h.points), dot = a.cost == Cost::kDot;
+
+  const T* row_of(const T* map, int64_t y) const { return a.v.is_inside(y) ? map + y * a.h.size : nullptr; }
+
+  ForwardBlock<F, O> block(int64_t x) const {
+    int exponent = 0;
+    const bool exact = std::frexp(a.divisor, &exponent) == 0.5;
+    const F divisor = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
+    return {a, memory, out + t.b * size, x, t.y0, shape.channel(), way_of(a), streams, divisor, broadcast<F>(1) / divisor, exact};
+  }
+
+  void clear_outside(const ForwardBlock<F, O>& block) const {
     for (int64_t k = t.k0; dot && k < t.k1; ++k) {
       const CorrelationSpan<> meeting = a.v.meeting(k);
       for (int64_t y = t.y0; y < t.y1; ++y) {
         if (!meeting.holds(y)) block.zeros(y, k);
       }
     }
+  }
+
+  // Calls use(y, run) for each row y of the second map, and the rows of points that meet it.
+  template <class Use>
+  VFI_INLINE void for_each_run(const Use& use) const {
+    const CorrelationSpan<> inside = dot ? a.v.inside() : CorrelationSpan<>{0, a.v.points};
+    const int64_t lowest = a.v.pixel(t.y0) + a.v.displacement(t.k0);
+    const int64_t highest = a.v.pixel(t.y1 - 1) + a.v.displacement(t.k1 - 1);
     for (int64_t to = dot ? max(lowest, int64_t{0}) : lowest; to <= (dot ? min(highest, a.v.size - 1) : highest); ++to) {
-      const RowRun run =
-          points_meeting(a.v, max(t.y0, inside.begin), min(t.y1, inside.end), t.k0, t.k1, to);
-      if (run.count <= 0) continue;
-      copy_windows<F>(row_of(second, to), plane, a.C, a.h.pixel(x) + a.h.start, a.h.size, shape, memory.windows);
-      block.all_sums(run);
+      const RowRun run = points_meeting(a.v, max(t.y0, inside.begin), min(t.y1, inside.end), t.k0, t.k1, to);
+      if (run.count > 0) use(to, run);
     }
   }
-  if (streams) stream_fence();
+
+  void run() const {
+    for (int64_t x = t.x0; x < t.x1; x += kCount) {
+      const ForwardBlock<F, O> here = block(x);
+      for (int64_t y = t.y0; y < t.y1; ++y) {
+        copy_vectors<F>(row_of(first, a.v.pixel(y)), plane, a.C, a.h.pixel(x), a.h.stride, a.h.size,
+                        memory.rows + (y - t.y0) * a.C * kCount);
+      }
+      clear_outside(here);
+      for_each_run([&](int64_t to, const RowRun& run) VFI_INLINE_LAMBDA {
+        copy_windows<F>(row_of(second, to), plane, a.C, a.h.pixel(x) + a.h.start, a.h.size, shape, memory.windows);
+        here.all_sums(run);
+      });
+    }
+  }
+
+#if defined(__AVX512F__)
+  void run_on_tiles() const {
+    const PairShape pairs(a);
+    T* const points = reinterpret_cast<T*>(memory.rows);
+    const int64_t blocks = (t.x1 - t.x0 + kTileSide - 1) / kTileSide;
+    for (int64_t y = t.y0; y < t.y1; ++y) {
+      for (int64_t i = 0; i < blocks; ++i) {
+        copy_points(row_of(first, a.v.pixel(y)), plane, a.C, a.h.pixel(t.x0 + i * kTileSide), a.h.size, pairs,
+                    points + (i * PairShape::kBlock + (y - t.y0) * kTileSide) * pairs.depth);
+      }
+    }
+    for (int64_t i = 0; i < blocks; ++i) clear_outside(block(t.x0 + i * kTileSide));
+    for_each_run([&](int64_t to, const RowRun& run) VFI_INLINE_LAMBDA {
+      copy_reach(row_of(second, to), plane, a.C, a.h.pixel(t.x0) + a.h.start, a.h.size, pairs,
+                 reinterpret_cast<T*>(memory.windows));
+      for (int64_t i = 0; i < blocks; ++i) block(t.x0 + i * kTileSide).template all_products<T>(run, i, pairs);
+    });
+  }
+#endif
+};
+
+template <class F, class T, class O>
+void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const CorrelationMemory<F>& memory) {
+  place_columns<F>(a, memory);
+  const ForwardTile<F, T, O> tile{a, t, memory};
+#if defined(__AVX512F__)
+  if constexpr (HalfPrecision<T>) {
+    if (takes_tiles<T, F>(a)) {
+      tile.run_on_tiles();
+      if (tile.streams) stream_fence();
+      return;
+    }
+  }
+#endif
+  tile.run();
+  if (tile.streams) stream_fence();
 }
 
 }  // namespace
 
 void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
+#if defined(__AVX512F__)
+  const TileScope tiles_of_this_thread;
+#endif
   const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationMemory<F>& memory)
                        VFI_INLINE_LAMBDA {
     a.wide ? run_tile<F, T, typename Lanes<F>::Scalar>(a, tile, memory) : run_tile<F, T, T>(a, tile, memory);

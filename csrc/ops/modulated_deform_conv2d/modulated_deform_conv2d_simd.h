@@ -5,7 +5,7 @@
 #include "base/elements.h"
 #include "simd/simd_elements.h"
 #include "simd/simd_pixels.h"
-#include "simd/simd_product.h"
+#include "simd/simd_pairs.h"
 #include "ops/modulated_deform_conv2d/modulated_deform_conv2d_cpu.h"
 
 namespace vfi {
@@ -64,6 +64,7 @@ struct DeformPlace {
   F slope_x[4];
   Mask far;        // a corner that is used lies outside the window; none has a number then
   Mask in_reach;   // any corner is inside the image
+  bool whole;      // every lane uses all four: at[k] = at[0] + k / 2 W + k % 2
 };
 
 template <class F, bool kSlopes>
@@ -83,15 +84,30 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
   F ly, lx;
   const Int y = split(move_y, start_y, ly), x = split(move_x, start_x, lx), none = Int{} - 1;
   const auto inside = [&](Int n, int32_t size) { return less(none, n) & less(n, Int{} + size); };
-  const auto in_y0 = inside(y, g.H), in_y1 = inside(y + 1, g.H), in_x0 = inside(x, g.W), in_x1 = inside(x + 1, g.W);
-  const auto finite = equal(ly, ly) & equal(lx, lx);  // of infinity, infinity - infinity
   const F wy[2] = {one - ly, ly}, wx[2] = {one - lx, lx};
   const Int row = y - a.window_first;
   const auto in_rows = [&](Int n) { return less(none, n) & less(n, Int{} + a.window_rows); };
+  const auto near_both = in_rows(row) & in_rows(row + 1);
+  // All four pixels of every lane are there: most often so, and less work.
+  if (all(near_both & inside(y, g.H - 1) & inside(x, g.W - 1))) {
+    const Int first = row * g.W + x;
+    for (int k = 0; k < 4; ++k) {
+      const int j = k >> 1, i = k & 1;
+      const Int at = first + (j * g.W + i);
+      p.weight[k] = wy[j] * wx[i];
+      p.at[k] = kSlopes ? at : select(not_equal(p.weight[k], zero), at, none);
+      if constexpr (kSlopes) p.slope_y[k] = j ? wx[i] : -wx[i], p.slope_x[k] = i ? wy[j] : -wy[j];
+    }
+    const auto used = [&](int k) { return not_equal(p.weight[k], zero); };
+    p.in_reach = near_both, p.far = !near_both, p.whole = all(used(0) & used(1) & used(2) & used(3));
+    return p;
+  }
+  const auto in_y0 = inside(y, g.H), in_y1 = inside(y + 1, g.H), in_x0 = inside(x, g.W), in_x1 = inside(x + 1, g.W);
+  const auto finite = equal(ly, ly) & equal(lx, lx);  // of infinity, infinity - infinity
   const auto near0 = in_rows(row), near1 = in_rows(row + 1);
   // Of a position that is read; a far one's product would overflow.
   const Int first = select(near0 | near1, row, Int{}) * g.W + select(in_x0 | in_x1, x, Int{});
-  p.far = p.in_reach = less(one, zero);
+  p.far = p.in_reach = less(one, zero), p.whole = false;
   for (int k = 0; k < 4; ++k) {
     const int j = k >> 1, i = k & 1;
     const auto in = (j ? in_y1 : in_y0) & (i ? in_x1 : in_x0) & finite;
@@ -117,6 +133,19 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
   return p;
 }
 
+// What the next call of for_each_place() reads lies in other pages of memory than what this one does: asked for in time.
+VFI_INLINE void prefetch_offsets(const DeformArgs& a, const DeformTile& tile, int64_t tap) {
+  const int64_t plane = a.g.pixels(), first = tap * plane + tile.first;
+  // Inlined: GCC takes a function that only prefetches for one without effect.
+  const auto fetch = [&](const void* p, Dtype type, int64_t at) VFI_INLINE_LAMBDA {
+    const char* const from = static_cast<const char*>(p) + at * size_of(type);
+    for (int64_t n = 0; n < tile.count * size_of(type); n += 64) prefetch(from + n);
+  };
+  fetch(a.offset, a.offset_type, first + tap * plane);
+  fetch(a.offset, a.offset_type, first + tap * plane + plane);
+  if (a.mask != nullptr) fetch(a.mask, a.mask_type, first);
+}
+
 // Calls use(i, place, mask) for every vector of pixels i .. of a tile: where tap (u, v) of offset group q reads.
 template <class F, bool kSlopes, class Use>
 VFI_INLINE void for_each_place(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v,
@@ -124,7 +153,9 @@ VFI_INLINE void for_each_place(const DeformArgs& a, const DeformTile& tile, int6
   using Int = typename Lanes<F>::Int;
   const DeformGeometry& g = a.g;
   const int64_t plane = g.pixels(), tap = (tile.b * g.offset_groups + q) * g.taps() + u * g.KW + v;
-  const int64_t vertical = 2 * tap * plane + tile.first;
+  const int64_t vertical = 2 * tap * plane + tile.first, last = g.B * g.offset_groups * g.taps() - 1;
+  const bool next_group = q + 1 < g.offset_groups;
+  prefetch_offsets(a, tile, min(last, next_group ? tap + g.taps() : tap + 1 - q * g.taps()));
   for (int64_t i = 0; i < tile.count; i += Lanes<F>::kCount) {
     const int64_t n = tile.count - i;
     const F move_y = load_as<F>(a.offset, a.offset_type, vertical + i, n);

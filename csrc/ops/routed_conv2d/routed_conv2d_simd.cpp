@@ -10,12 +10,6 @@ namespace vfi {
 namespace VFI_LEVEL {
 namespace {
 
-// Weights are multiplied as they are, or as pairs of bfloat16.
-template <class T>
-bool uses_pairs(const RoutedArgs& a) {
-  return std::same_as<T, BFloat16> && a.depth % 2 == 0 && has_pair_products();
-}
-
 template <class T, class Column>
 void pack_row(const RoutedArgs& a, int64_t u) {
   using F = typename VectorOf<T>::type;
@@ -72,34 +66,48 @@ void write_sums(const RoutedArgs& a, int64_t k, int64_t o, const typename Lanes<
   copy_pixels<false>(from, {row, 1}, out, strides, right - left, a.columns);
 }
 
-// Output rows first .. first + count - 1 of patch k. E: what is multiplied.
+// Adds to the sums of an output row what the input makes of it. E: what is multiplied.
+template <class T, class E>
+void add_products(const RoutedArgs& a, const RoutedTile<E>& tile, const RoutedPixels<const T>& from, int64_t o,
+                  SumOf<T>* sums) {
+  using F = typename VectorOf<T>::type;
+  const RoutedAxis& x = a.axis;
+  const int64_t row = padded_columns<F>(a.columns), sum_row = x.phases() * row;
+  const auto packed = [&](int64_t u, int64_t f) {
+    return static_cast<const E*>(a.packed) + (u * x.phases() + f) * routed_panel_size(a);
+  };
+  if constexpr (std::same_as<E, SumOf<T>>) {
+    for_each_product(x, from, o, [&](int64_t u, int64_t f, int64_t y) {
+      const RoutedPhase phase(x, f);
+      multiply_add<F>(tile.at(y, phase.first_input), phase.input_step * a.depth, 1, phase.count, packed(u, f), 0,
+                      phase.taps * a.depth, a.columns, sums + f * row, sum_row);
+    });
+  } else if constexpr (kHasPairs) {
+    const RoutedRows rows(x, from, o);
+    for (int64_t f = 0; f < x.phases() && rows.count > 0; ++f) {
+      const RoutedPhase phase(x, f);
+      const int64_t a_part = rows.row_step * tile.columns * a.depth;
+      const int64_t b_part = rows.tap_step * x.phases() * routed_panel_size(a);
+      const PairFactors<E> factors = {tile.at(rows.y, phase.first_input), phase.input_step * a.depth, a_part,
+                                      packed(rows.u, f), 0, b_part, rows.count, phase.taps * a.depth};
+      multiply_add_pairs(factors, phase.count, a.columns, sums + f * row, sum_row);
+    }
+  }
+}
+
+// Output rows first .. first + count - 1 of patch k.
 template <class T, class E>
 void convolve_strip(const RoutedArgs& a, int64_t k, int64_t first, int64_t count,
                     const RoutedMemory<SumOf<T>>& memory) {
   using F = typename VectorOf<T>::type;
-  using Scalar = typename Lanes<F>::Scalar;
-  const RoutedAxis& x = a.axis;
-  const RoutedPixels<const T> from(a, a.from, k, x.in_side, a.reads_neighbours);
+  const RoutedPixels<const T> from(a, a.from, k, a.axis.in_side, a.reads_neighbours);
   const RoutedTile<E> tile(a, first, count, reinterpret_cast<E*>(memory.tile));
-  Scalar* const sums = memory.sums;
-  const int64_t row = padded_columns<F>(a.columns);
   fill_tile(tile, from, a.from.strides);
   for (int64_t o = first; o < first + count; ++o) {
-    start_sums<F, T>(a, sums);
-    for_each_product(x, from, o, [&](int64_t u, int64_t f, int64_t y) {
-      const RoutedPhase phase(x, f);
-      const E* const pixels = tile.at(y, phase.first_input);
-      const E* const packed = static_cast<const E*>(a.packed) + (u * x.phases() + f) * routed_panel_size(a);
-      const int64_t step = phase.input_step * a.depth, depth = phase.taps * a.depth;
-      Scalar* const to = sums + f * row;
-      if constexpr (std::same_as<E, Scalar>) {
-        multiply_add<F>(pixels, step, 1, phase.count, packed, 0, depth, a.columns, to, x.phases() * row);
-      } else {
-        multiply_add_pairs(pixels, step, phase.count, packed, depth, a.columns, to, x.phases() * row);
-      }
-    });
-    activate_sums<F, T>(a, sums);
-    write_sums<F, T>(a, k, o, sums);
+    start_sums<F, T>(a, memory.sums);
+    add_products(a, tile, from, o, memory.sums);
+    activate_sums<F, T>(a, memory.sums);
+    write_sums<F, T>(a, k, o, memory.sums);
   }
 }
 
@@ -116,32 +124,37 @@ void clear_strip(const RoutedArgs& a, int64_t k, int64_t first, int64_t count) {
 
 }  // namespace
 
-void routed_pack_weights(const RoutedArgs& a, int64_t begin, int64_t end) {
+// Calls run(T(), E()): an element, and what is multiplied.
+template <class Run>
+VFI_INLINE void with_factors(const RoutedArgs& a, const Run& run) {
   with_element_type(a.type, [&]<class T>(T) {
-    for (int64_t u = begin; u < end; ++u) {
-      if (uses_pairs<T>(a)) pack_row<T, BFloat16>(a, u);
-      if (!uses_pairs<T>(a)) pack_row<T, SumOf<T>>(a, u);
+    if constexpr (kHasPairs && HalfPrecision<T>) {
+      if (uses_pairs<T>(a.depth)) return run(T(), T());
     }
+    run(T(), SumOf<T>());
+  });
+}
+
+void routed_pack_weights(const RoutedArgs& a, int64_t begin, int64_t end) {
+  with_factors(a, [&]<class T, class E>(T, E) {
+    for (int64_t u = begin; u < end; ++u) pack_row<T, E>(a, u);
   });
 }
 
 void routed_strips(const RoutedArgs& a, int64_t begin, int64_t end) {
-  with_element_type(a.type, [&]<class T>(T) {
+  with_factors(a, [&]<class T, class E>(T, E) {
     const WithScratch<RoutedMemory<SumOf<T>>> memory(a);
+#if defined(__AVX512F__)
+    const TileScope tiles_of_this_thread;
+#endif
     for (int64_t n = begin; n < end; ++n) {
       const int64_t k = a.chosen[n / a.strips()], start = n % a.strips() * a.strip;
       const int64_t first = a.axis.out_first() + start, count = min(a.strip, a.axis.out_count() - start);
       if (!patch_at(a.indices, k, a.grid).used) {
         clear_strip<T>(a, k, first, count);
-        continue;
+      } else {
+        convolve_strip<T, E>(a, k, first, count, memory);
       }
-      if constexpr (std::same_as<T, BFloat16>) {
-        if (uses_pairs<T>(a)) {
-          convolve_strip<T, BFloat16>(a, k, first, count, memory);
-          continue;
-        }
-      }
-      convolve_strip<T, SumOf<T>>(a, k, first, count, memory);
     }
   });
 }

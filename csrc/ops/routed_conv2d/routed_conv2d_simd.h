@@ -8,7 +8,7 @@
 
 #include "cpu/scratch.h"
 #include "simd/simd_pixels.h"
-#include "simd/simd_product.h"
+#include "simd/simd_pairs.h"
 #include "ops/routed_conv2d/routed_conv2d_cpu.h"
 
 namespace vfi {
@@ -101,15 +101,28 @@ struct RoutedPhase {
   }
 };
 
+// The rows of taps that an output row is made of: tap rows u, u + tap_step .. read the input rows y, y + row_step ...
+struct RoutedRows {
+  int64_t u, tap_step, y, row_step, count;
+
+  template <class T>
+  VFI_INLINE RoutedRows(const RoutedAxis& x, const RoutedPixels<T>& from, int64_t o) : count(0) {
+    tap_step = x.transposed ? x.stride : 1, row_step = x.transposed ? -1 : 1;
+    u = x.transposed ? (o + x.padding + x.K * x.stride) % x.stride : 0;
+    y = x.transposed ? (o + x.padding - u) / x.stride : o * x.stride - x.padding;
+    for (; u < x.K && !from.has_row(y); u += tap_step) y += row_step;
+    for (int64_t n = u; n < x.K && from.has_row(y + count * row_step); n += tap_step) ++count;
+  }
+};
+
 // Calls use(row of taps, phase, input row) for every product that the output row o is made of.
 template <class T, class Use>
 VFI_INLINE void for_each_product(const RoutedAxis& x, const RoutedPixels<T>& from, int64_t o, Use&& use) {
-  for (int64_t u = 0; u < x.K; ++u) {
-    const int64_t t = x.transposed ? o + x.padding - u : o * x.stride - x.padding + u;
-    if (x.transposed && (t + x.K * x.stride) % x.stride != 0) continue;
-    const int64_t y = x.transposed ? t / x.stride : t;
-    if (!from.has_row(y)) continue;
-    for (int64_t phase = 0; phase < x.phases(); ++phase) use(u, phase, y);
+  const RoutedRows rows(x, from, o);
+  for (int64_t n = 0; n < rows.count; ++n) {
+    for (int64_t phase = 0; phase < x.phases(); ++phase) {
+      use(rows.u + n * rows.tap_step, phase, rows.y + n * rows.row_step);
+    }
   }
 }
 
