@@ -32,7 +32,7 @@ Tensor as_tensor(std::string_view text) {
 }
 // What the build knew when it built this library, as JSON.
 Tensor build_info() { return as_tensor(VFI_BUILD_INFO); }
-// The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx.
+// The instruction set that the CPU kernels use in this process: baseline, avx2, avx512, amx or neon.
 Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }
 // For the results of this thread's next op.
 void give_results(std::vector<Tensor> tensors) { vfi::given_results() = std::move(tensors); }

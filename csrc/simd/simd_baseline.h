@@ -5,7 +5,8 @@ namespace vfi {
 namespace VFI_LEVEL {
 
 constexpr int kLanes = 4;
-constexpr bool kHasWindow = false;  // a table lookup in registers needs AVX2
+constexpr int kRegisters = 16;  // or more
+constexpr bool kHasWindow = false;  // a table lookup in registers needs AVX2 or NEON
 typedef float F32 __attribute__((vector_size(16)));
 typedef int32_t I32 __attribute__((vector_size(16)));
 }  // namespace VFI_LEVEL

@@ -10,7 +10,7 @@ namespace VFI_LEVEL {
 
 // One block of the result: as many rows as registers allow beside two vectors of B and one of A.
 template <class F>
-constexpr int kProductRows = Lanes<F>::kCount == 16 ? 14 : 6;
+constexpr int kProductRows = Lanes<F>::kCount == kLanes && kRegisters == 32 ? 14 : 6;
 template <class F>
 constexpr int kPanel = 2 * Lanes<F>::kCount;  // columns of a full panel; the last may have half as many
 constexpr int64_t kProductDepth = 128;        // of B held in the first-level cache at a time
