@@ -3,7 +3,7 @@
     python setup.py build_player --machine aarch64
 
 It needs a compiler for that processor (Debian: g++-aarch64-linux-gnu) and writes build/player-<machine>-torch<version>/
-player. Only what has changed is compiled again. tests/player calls it by itself.
+player. Only what has changed is compiled again. vfi_kernels.bench.player calls it by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// 2 kLanes consecutive elements in two registers, for simd_avx2.h, simd_avx512.h and simd_neon.h: after their Lanes.
+// 2 kLanes consecutive elements in two registers, for simd_avx2.h and simd_avx512.h: after their Lanes.
 #pragma once
 
 namespace vfi {

@@ -10,14 +10,14 @@ from agreement import Trial
 from compare import forward, gradients, make_cotangents
 from every_op import DTYPES, channels_last, check_all, every_case, expanded, sliced, transposed
 from op_calls import CASES, make
-from played import ROOT, PlayedOps, Player, same
 from random_calls import OPS, random_call
 
 import vfi_kernels as vk
 from vfi_kernels import backends
+from vfi_kernels.bench.player import ROOT, PlayedOps, Player, same, unavailable
 from vfi_kernels.testing import map_tensors, tensors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))]
 LEVELS = ("neon", "baseline")
 # Ops that x86 sums in another order, with 8 or 16 lanes in place of 4: where channels are lanes, whose sums are added
 # at the end; in adacof a vector's pixels add to the image one after another, neighbours far apart.

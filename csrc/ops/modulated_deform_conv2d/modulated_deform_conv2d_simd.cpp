@@ -79,12 +79,14 @@ void sample(const TapReads<F>& r, int64_t count, const T* window, const T* zeros
       p[k] = at < 0 ? zeros : window + at * C + s.first;
       w[k] = broadcast<F>(r.weight[k][i]);
     }
-    for (int64_t c = 0; c < s.count; c += kCount) {
-      const int64_t n = s.count - c;
+    const auto put_channels = [&](int64_t c, int64_t n) VFI_INLINE_LAMBDA {
       F sum = w[0] * load<F>(p[0] + c, n);
       for (int k = 1; k < 4; ++k) sum = fma(w[k], load<F>(p[k] + c, n), sum);
       store(column + c, sum, n);
-    }
+    };
+    int64_t c = 0;
+    for (; c + kCount <= s.count; c += kCount) put_channels(c, kCount);
+    if (c < s.count) put_channels(c, s.count - c);
   }
 }
 

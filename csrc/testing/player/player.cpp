@@ -1,5 +1,5 @@
 // Runs the library's ops where there is no torch: calls come from stdin, their results go to stdout, until the input ends.
-// tests/player/played.py is the other side, and says what a call looks like. `player N` runs every call N times.
+// vfi_kernels/bench/player.py is the other side, and says what a call looks like. `player N` runs every call N times.
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>

@@ -6,6 +6,8 @@ a number, [ and a count and as many arguments, ? and an argument (an optional on
 A tensor: number of its dtype, of its dimensions, sizes, strides, and the bytes from its first element to its last.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 import os
@@ -13,15 +15,17 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vfi_kernels import backends
+from vfi_kernels._autograd import NAMESPACE
+from vfi_kernels.bench.jobs import UsageError
 from vfi_kernels.testing import tensors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,22 +43,35 @@ DTYPES = {
 }
 NUMBERS = {number: dtype for dtype, number in DTYPES.items()}
 QEMU = "qemu-aarch64"
+NEEDS = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", QEMU: "qemu-user"}  # programs, by Debian's packages
+
+
+def unavailable() -> str | None:
+    """Why it cannot run here."""
+    if not (ROOT / "setup.py").exists() or not (ROOT / "csrc" / "testing" / "player").is_dir():
+        return "the player is built from a source checkout, and this is an installed package"
+    missing = {program: package for program, package in NEEDS.items() if shutil.which(program) is None}
+    if missing:
+        return f"no {' and no '.join(missing)} (Debian: apt-get install {' '.join(missing.values())})"
+    return None
 
 
 @functools.cache
 def built() -> Path:
-    """The player for aarch64; skips where its compiler or qemu is missing."""
-    for program, package in (("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"), (QEMU, "qemu-user")):
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program} (Debian: apt-get install {package})")
-    import fcntl
+    """The player for aarch64; what has changed is compiled. UsageError where nothing can be built."""
+    import fcntl  # which Windows lacks
 
+    reason = unavailable()
+    if reason is not None:
+        raise UsageError(f"the player cannot run: {reason}")
     (ROOT / "build").mkdir(exist_ok=True)
     with open(ROOT / "build" / "player.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
         command = [sys.executable, "setup.py", "--quiet", "build_player"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        print(done.stdout, file=sys.stderr)
+        raise UsageError("the player cannot run: it was not built, as the compiler says above")
     return Path(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -89,20 +106,27 @@ def packed(x: Any, kind: str) -> bytes:
 
 
 class Player:
-    """A process whose kernels are of instruction set `level`."""
+    """A process whose kernels are of instruction set `level`, and which runs every call `times` times."""
 
-    def __init__(self, level: str, times: int = 1, qemu: tuple[str, ...] = ()) -> None:
+    def __init__(self, level: str, times: int = 1, qemu: Sequence[str] = ()) -> None:
         command = [QEMU, "-cpu", "max", *qemu, str(built()), str(times)]
         environment = {**os.environ, "VFI_KERNELS_CPU": level}
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
     def read(self, count: int) -> bytearray:
+        assert self.process.stdout is not None
         got = bytearray(self.process.stdout.read(count))
-        assert len(got) == count, f"the player ended: {self.process.wait()}"
+        if len(got) < count:
+            raise RuntimeError(f"the player ended with exit status {self.process.wait()}")
         return got
 
     def read_integer(self) -> int:
-        return struct.unpack("<q", self.read(8))[0]
+        return int(struct.unpack("<q", self.read(8))[0])
 
     def read_tensor(self) -> Tensor:
         dtype, dim = NUMBERS[self.read_integer()], self.read_integer()
@@ -116,15 +140,15 @@ class Player:
     def read_tensors(self) -> list[Tensor]:
         return [self.read_tensor() for _ in range(self.read_integer())]
 
-    def run(self, op: torch._ops.OpOverload, args: tuple[Any, ...]) -> Any:
+    def run(self, op: Any, args: Sequence[Any]) -> Any:
+        """The results of an op of torch.ops.vfi_kernels; what it writes into is written."""
         schema = op._schema
         every = [*args, *(a.default_value for a in schema.arguments[len(args) :])]
         writes = [a.alias_info is not None and a.alias_info.is_write for a in schema.arguments]
         kinds = "".join("[" if str(r.type).startswith("List") else "t" for r in schema.returns)
         call = text(schema.name.split("::")[1]) + text(kinds) + integer(len(every))
         call += b"".join(packed(x, str(a.type)) for x, a in zip(every, schema.arguments))
-        self.process.stdin.write(call + text("".join("w" if w else "-" for w in writes)))
-        self.process.stdin.flush()
+        self.write(call + text("".join("w" if w else "-" for w in writes)))
         if self.read(1) == b"!":
             raise RuntimeError(self.read(self.read_integer()).decode())
         results = [self.read_tensors() if kind == "[" else self.read_tensor() for kind in kinds]
@@ -134,8 +158,10 @@ class Player:
         return results[0] if len(results) == 1 else tuple(results) if results else None
 
     def close(self) -> None:
+        assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait() == 0
+        if self.process.wait() != 0:
+            raise RuntimeError(f"the player ended with exit status {self.process.returncode}")
 
 
 def same(results: Any, others: Any) -> bool:
@@ -152,11 +178,11 @@ class PlayedOps(TorchDispatchMode):
     """Every op of vfi_kernels runs in the player."""
 
     def __init__(self, player: Player) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.player = player
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace != "vfi_kernels":
+        if func.namespace != NAMESPACE:
             return func(*args, **(kwargs or {}))
         assert not kwargs
         composed = backends._composed.get(func._schema.name.split("::")[1])
@@ -165,5 +191,5 @@ class PlayedOps(TorchDispatchMode):
         with self:  # Python, which calls other ops
             return composed(*args)
 
-    def run(self, op: torch._ops.OpOverload, args: tuple[Any, ...]) -> Any:
+    def run(self, op: Any, args: Sequence[Any]) -> Any:
         return self.player.run(op, args)
