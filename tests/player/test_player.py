@@ -2,10 +2,15 @@
 all agree with the float64 oracle."""
 
 import re
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import arm_counts
 from agreement import Trial
 from compare import forward, gradients, make_cotangents
 from every_op import DTYPES, channels_last, check_all, every_case, expanded, sliced, transposed
@@ -142,3 +147,12 @@ def test_a_level_of_another_processor_is_refused(level, said):
     with pytest.raises(RuntimeError, match=f"^{re.escape(said)}$"):
         player.run(torch.ops.vfi_kernels.backward_warp.default, (torch.rand(1, 3, 4, 4), torch.rand(1, 2, 4, 4)))
     player.close()
+
+
+@pytest.mark.parametrize(("name", "options", "shape"), arm_counts.ROWS[::2])
+def test_neon_takes_fewer_instructions(name, options, shape, tmp_path):
+    plugin = arm_counts.compiled_plugin(tmp_path)
+    small = (1, shape[1], 8, 32)
+    for dtype in arm_counts.DTYPES:
+        row = dict(zip(arm_counts.HEAD, arm_counts.counted(plugin, name, options, small, dtype)))
+        assert float(row["baseline"]) > float(row["neon"]) > 20

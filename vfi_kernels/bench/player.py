@@ -17,10 +17,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vfi_kernels import backends
@@ -94,7 +94,7 @@ def packed_tensor(t: Tensor) -> bytes:
     return b"".join(parts) + flat.view(torch.uint8).numpy().tobytes()
 
 
-def packed(x: Any, kind: str) -> bytes:
+def packed(x: object, kind: str) -> bytes:
     """An argument whose type in the schema is `kind`."""
     if kind.startswith("Optional["):
         return b"n" if x is None else b"?" + packed(x, kind[len("Optional[") : -1])
@@ -102,6 +102,7 @@ def packed(x: Any, kind: str) -> bytes:
         return b"t" + packed_tensor(x)
     if isinstance(x, (list, tuple)):
         return b"[" + integer(len(x)) + b"".join(packed(part, "") for part in x)
+    assert isinstance(x, (bool, int, float)), x
     return b"i" + (struct.pack("<d", x) if kind == "float" else integer(int(x)))
 
 
@@ -140,7 +141,7 @@ class Player:
     def read_tensors(self) -> list[Tensor]:
         return [self.read_tensor() for _ in range(self.read_integer())]
 
-    def run(self, op: Any, args: Sequence[Any]) -> Any:
+    def run(self, op: OpOverload, args: Sequence[object]) -> object:
         """The results of an op of torch.ops.vfi_kernels; what it writes into is written."""
         schema = op._schema
         every = [*args, *(a.default_value for a in schema.arguments[len(args) :])]
@@ -154,6 +155,7 @@ class Player:
         results = [self.read_tensors() if kind == "[" else self.read_tensor() for kind in kinds]
         for x, written in zip(every, writes):
             if written:
+                assert isinstance(x, Tensor)
                 x.copy_(self.read_tensor())
         return results[0] if len(results) == 1 else tuple(results) if results else None
 
@@ -164,7 +166,7 @@ class Player:
             raise RuntimeError(f"the player ended with exit status {self.process.returncode}")
 
 
-def same(results: Any, others: Any) -> bool:
+def same(results: object, others: object) -> bool:
     """All tensors bit for bit, but for the signs of zeros and what a NaN holds."""
 
     def bits(t: Tensor) -> Tensor:
@@ -181,7 +183,9 @@ class PlayedOps(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.player = player
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: Sequence[object] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
         if func.namespace != NAMESPACE:
             return func(*args, **(kwargs or {}))
         assert not kwargs
@@ -191,5 +195,5 @@ class PlayedOps(TorchDispatchMode):
         with self:  # Python, which calls other ops
             return composed(*args)
 
-    def run(self, op: Any, args: Sequence[Any]) -> Any:
+    def run(self, op: OpOverload, args: Sequence[object]) -> object:
         return self.player.run(op, args)
