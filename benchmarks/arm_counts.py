@@ -7,6 +7,7 @@ g++-aarch64-linux-gnu).
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from torch import Tensor
 import vfi_kernels.testing as cases
 from vfi_kernels._arguments import dtype_name
 from vfi_kernels.bench.jobs import UsageError
-from vfi_kernels.bench.player import ROOT, PlayedOps, Player
+from vfi_kernels.bench.player import ROOT, PlayedOps, Player, built
 from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -37,6 +38,8 @@ ROWS: tuple[tuple[str, dict[str, str], tuple[int, int, int, int]], ...] = (
 
 
 def compiled_plugin(folder: Path) -> Path:
+    if shutil.which("gcc") is None:
+        raise UsageError("expected gcc for the plugin that counts, found none")
     target = folder / "count.so"
     source = ROOT / "csrc" / "testing" / "player" / "count.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O2", source, "-o", target], check=True)
@@ -81,6 +84,7 @@ def main() -> None:
     if options.write and options.only:
         parser.error("expected --write or --only, got both")
     try:
+        built()
         with tempfile.TemporaryDirectory() as folder:
             plugin = compiled_plugin(Path(folder))
             chosen = [row for row in ROWS if options.only in row[0]]
