@@ -14,6 +14,7 @@ VFI_KERNELS_DEBUG=profile        for a profiler: optimised as ever, with the lin
 CUDA_HOME, TORCH_CUDA_ARCH_LIST, CXX and MAX_JOBS have their usual meaning.
 
 `python setup.py build_simulator`: the CUDA kernels executed on the CPU from nvcc's PTX (simulator_build.py).
+`python setup.py build_player`: the ops without torch, for ARM (player_build.py).
 
 The kernels are written with the vector types of GCC and clang. Linux: g++, or clang with CXX. macOS and Windows (CPU
 only): clang++, on Windows that of LLVM, which finds Microsoft's headers and libraries by itself.
@@ -26,6 +27,7 @@ from setuptools import Extension, setup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "build_backend"))  # where no PEP 517 frontend does it
 from ninja_build import SANITIZE, TESTING, CompileCommands, NinjaBuild
+from player_build import PlayerBuild
 from simulator_build import SimulatorBuild
 
 extensions = [] if SANITIZE == "1" else [Extension("vfi_kernels._C", [], py_limited_api=True)]
@@ -33,6 +35,11 @@ if TESTING:
     extensions.append(Extension("vfi_kernels_testing", []))
 setup(
     ext_modules=extensions,
-    cmdclass={"build_ext": NinjaBuild, "compile_commands": CompileCommands, "build_simulator": SimulatorBuild},
+    cmdclass={
+        "build_ext": NinjaBuild,
+        "compile_commands": CompileCommands,
+        "build_simulator": SimulatorBuild,
+        "build_player": PlayerBuild,
+    },
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -4,6 +4,7 @@ A source is picked up by its name; a new op needs no change here:
     csrc/**/*_simd.cpp  once per instruction set       csrc/**/*_cuda.cu   by nvcc, when CUDA is wanted
     csrc/**/*.cpp       once                           csrc/testing/*.cpp  only into vfi_kernels_testing
     csrc/testing/ptx/*.cpp: the simulator of the GPU, by simulator_build.py
+    csrc/testing/player/*.cpp: the ops without torch, for another kind of processor, by player_build.py
 """
 
 from __future__ import annotations
@@ -42,7 +43,13 @@ CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -
 SIMD_FLAGS = f"{CXX_FLAGS} -fno-exceptions -Wno-uninitialized -Wno-maybe-uninitialized"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq"
-X86_LEVELS = {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS}  # level amx runs the avx512 kernels
+# Processor -> instruction set -> flags, of csrc/**/*_simd.cpp. csrc/cpu/cpu_dispatch.h has the same names.
+CPU_LEVELS = {
+    "x86_64": {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS},  # level amx runs the avx512 kernels
+    "aarch64": {"baseline": "", "neon": ""},
+    "other": {"baseline": ""},
+}
+PROCESSORS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "ARM64": "aarch64"}
 SANITIZE, _, SANITIZED = os.environ.get("VFI_KERNELS_SANITIZE", "").partition(":")  # SANITIZED: objects of such names
 TESTING = SANITIZE == "1" or os.environ.get("VFI_KERNELS_TESTING") == "1"
 # float-cast-overflow: a NaN or huge position must never become an integer. pointer-overflow: the address of a corner
@@ -65,9 +72,9 @@ DEBUG = os.environ.get("VFI_KERNELS_DEBUG", "0")
 NVCC_HOST_FLAGS = "-Xcompiler /MD" if sys.platform == "win32" else "-Xcompiler -fPIC,-fvisibility=hidden"
 
 
-def cpu_levels() -> dict[str, str]:
-    """Instruction set -> compiler flags."""
-    return X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else {"baseline": ""}
+def cpu_levels(machine: str | None = None) -> dict[str, str]:
+    """Instruction set -> compiler flags, on this machine or one of another kind (as platform.machine() says)."""
+    return CPU_LEVELS[PROCESSORS.get(machine or platform.machine(), "other")]
 
 
 def link_flags() -> str:
@@ -100,6 +107,8 @@ def object_name(source: Path, label: str = "") -> str:
 
 class NinjaBuild(build_ext):
     """Compiles in build/ninja-<tag>, which outlives editable and in-place builds: every rebuild is incremental."""
+
+    machine: str | None = None  # that is compiled for, where it is of another kind than this one
 
     def run(self) -> None:
         self.configure()
@@ -151,7 +160,7 @@ class NinjaBuild(build_ext):
         info: dict[str, Any] = {
             "torch": torch.__version__,
             "compiler": version.stdout.splitlines()[0] + (f" {DEBUG_FLAGS[DEBUG]}" if DEBUG != "0" else ""),
-            "cpu_levels": list(cpu_levels()),
+            "cpu_levels": list(cpu_levels(self.machine)),
             "cuda": self.cuda.version,
             "cuda_reason": self.cuda.reason,
             "cuda_archs": cuda_archs() if self.cuda.home else [],
@@ -171,23 +180,7 @@ class NinjaBuild(build_ext):
 
     def add_library(self, ninja: NinjaFile) -> None:
         """vfi_kernels._C."""
-        objects = []
-        python = f"-isystem {argument(sysconfig.get_paths()['include'])}"
-        debug = DEBUG_FLAGS[DEBUG]
-        glue = f"{CXX_FLAGS} {debug} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"
-        ninja.precompile("glue", "torch/checks.h", glue)
-        # No torch in these, and no flag of another level.
-        simd = f"{SIMD_FLAGS} {debug} {argument(f'-I{CSRC}')}"
-        levels = {n: f"{simd} -DVFI_LEVEL={n} {f}" for n, f in cpu_levels().items()}
-        for level, flags in levels.items():
-            ninja.precompile(level, "simd/simd.h", flags)
-        for source in sorted(CSRC.rglob("*.cpp")):
-            if source.relative_to(CSRC).parts[0] == "testing":
-                continue
-            if source.stem.endswith("_simd"):
-                objects += [self.add_unit(ninja, source, flags, level, f".{level}") for level, flags in levels.items()]
-            else:
-                objects.append(self.add_unit(ninja, source, glue, "glue"))
+        objects = self.add_cpu_units(ninja)
         libraries = f"{SANITIZERS} {self.torch_lib}" if SANITIZE else self.torch_lib
         if self.cuda.home and not SANITIZE:
             # The sums of a GPU have no twins that must agree to the last bit, so nvcc may fuse.
@@ -198,6 +191,29 @@ class NinjaBuild(build_ext):
                 objects.append(ninja.add("nvcc", source, name, f"{flags} -DUSE_CUDA {STABLE_ABI} {self.includes}"))
             libraries += f" {cuda_libraries(self.cuda.home)}"
         ninja.link("vfi_kernels._C.so", objects, libraries)
+
+    def add_cpu_units(self, ninja: NinjaFile) -> list[str]:
+        """The objects of the library's C++ sources; its kernels once per level."""
+        debug, objects = DEBUG_FLAGS[DEBUG], []
+        ninja.precompile("glue", "torch/checks.h", self.glue_flags())
+        # No torch in these, and no flag of another level.
+        simd = f"{SIMD_FLAGS} {debug} {argument(f'-I{CSRC}')}"
+        levels = {n: f"{simd} -DVFI_LEVEL={n} {f}" for n, f in cpu_levels(self.machine).items()}
+        for level, flags in levels.items():
+            ninja.precompile(level, "simd/simd.h", flags)
+        for source in sorted(CSRC.rglob("*.cpp")):
+            if source.relative_to(CSRC).parts[0] == "testing":
+                continue
+            if source.stem.endswith("_simd"):
+                objects += [self.add_unit(ninja, source, flags, level, f".{level}") for level, flags in levels.items()]
+            else:
+                objects.append(self.add_unit(ninja, source, self.glue_flags(), "glue"))
+        return objects
+
+    def glue_flags(self) -> str:
+        """Of what registers the ops with torch."""
+        python = f"-isystem {argument(sysconfig.get_paths()['include'])}"
+        return f"{CXX_FLAGS} {DEBUG_FLAGS[DEBUG]} {STABLE_ABI} {LIMITED_API} {python} {self.includes}"
 
     def add_unit(self, ninja: NinjaFile, source: Path, flags: str, header: str, label: str = "") -> str:
         """The object of a C++ source of the library: with sanitizers, or the usual one, where some are asked for."""

@@ -67,7 +67,7 @@ def build_info() -> BuildInfo:
 
 @functools.cache
 def cpu_level() -> str:
-    """The instruction set that the CPU kernels use in this process: baseline, avx2, avx512 or amx."""
+    """The instruction set that the CPU kernels use in this process: baseline, avx2, avx512, amx or neon."""
     return _text(torch.ops.vfi_kernels.cpu_level())
 
 

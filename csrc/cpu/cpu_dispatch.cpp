@@ -1,6 +1,8 @@
 #include "cpu/cpu_dispatch.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -15,8 +17,14 @@
 namespace vfi {
 namespace {
 
+// In the order of CpuLevel.
+#if defined(__aarch64__)
+constexpr const char* kNames[] = {"baseline", "neon"};
+constexpr const char* kOthers[] = {"avx2", "avx512", "amx"};
+#else
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "amx"};
-constexpr int kLevels = 4;
+constexpr const char* kOthers[] = {"neon"};  // of other kinds of processors
+#endif
 
 // AMX needs the CPU's tiles and their bfloat16 product, and the kernel's permission to use the tile registers.
 bool cpu_has_amx() {
@@ -46,6 +54,8 @@ CpuLevel best_level() {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (avx512) return cpu_has_amx() && may_use_amx() ? CpuLevel::kAmx : CpuLevel::kAvx512;
   if (avx2) return CpuLevel::kAvx2;
+#elif defined(__aarch64__)
+  return CpuLevel::kNeon;
 #endif
   return CpuLevel::kBaseline;
 }
@@ -54,14 +64,17 @@ CpuLevel choose_level() {
   const CpuLevel best = best_level();
   const char* wanted = std::getenv("VFI_KERNELS_CPU");
   if (wanted == nullptr || *wanted == '\0') return best;
-  for (int i = 0; i < kLevels; ++i) {
-    if (std::string(wanted) != kNames[i]) continue;
-    if (i <= static_cast<int>(best)) return static_cast<CpuLevel>(i);
+  for (int i = 0; i <= static_cast<int>(best); ++i) {
+    if (std::string(wanted) == kNames[i]) return static_cast<CpuLevel>(i);
+  }
+  const auto is_wanted = [&](const char* name) { return std::string(wanted) == name; };
+  if (std::any_of(std::begin(kNames), std::end(kNames), is_wanted) ||
+      std::any_of(std::begin(kOthers), std::end(kOthers), is_wanted)) {
     throw std::runtime_error(std::string("vfi_kernels: VFI_KERNELS_CPU=") + wanted + ", but this CPU's best level is " +
                              level_name(best));
   }
   throw std::runtime_error(
-      std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512 or amx, got ") + wanted);
+      std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx or neon, got ") + wanted);
 }
 
 }  // namespace

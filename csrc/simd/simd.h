@@ -1,7 +1,7 @@
 // The few vector primitives that the CPU kernels are written against. Arithmetic is the operators of GCC's and clang's
 // vector types; what has no operator is a function here, with the same name for every instruction set:
 //
-//   F32          kLanes floats: 16 (AVX-512), 8 (AVX2), 4 (any other CPU)
+//   F32          kLanes floats: 16 (AVX-512), 8 (AVX2), 4 (NEON; any other CPU). kRegisters of them, 32 or 16
 //   float, double    the same interface with one lane, for float64 and for whatever does not fit the vectors
 //   Lanes<F>     ::kCount, ::Int (lane offsets and columns), ::Mask, ::Scalar
 //
@@ -80,11 +80,9 @@ VFI_INLINE void stream_fence() {
 }  // namespace vfi
 
 #include "simd/simd_scalar.h"
-#if defined(__AVX512F__)
-#include "simd/simd_avx512.h"
-#elif defined(__AVX2__)
-#include "simd/simd_avx2.h"
-#else
-#include "simd/simd_baseline.h"
-#endif
+// The level's own header: simd/simd_avx2.h where VFI_LEVEL is avx2.
+#define VFI_TEXT(words) #words
+#define VFI_HEADER_OF(level) VFI_TEXT(simd/simd_##level.h)
+#define VFI_EXPANDED(macro, argument) macro(argument)
+#include VFI_EXPANDED(VFI_HEADER_OF, VFI_LEVEL)
 #include "simd/simd_math.h"

@@ -5,6 +5,7 @@ namespace vfi {
 namespace VFI_LEVEL {
 
 constexpr int kLanes = 8;
+constexpr int kRegisters = 16;
 constexpr bool kHasWindow = true;
 typedef float F32 __attribute__((vector_size(32)));
 typedef int32_t I32 __attribute__((vector_size(32)));

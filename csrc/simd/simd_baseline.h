@@ -5,6 +5,7 @@ namespace vfi {
 namespace VFI_LEVEL {
 
 constexpr int kLanes = 4;
+constexpr int kRegisters = 16;  // or more
 constexpr bool kHasWindow = false;  // a table lookup in registers needs AVX2
 typedef float F32 __attribute__((vector_size(16)));
 typedef int32_t I32 __attribute__((vector_size(16)));
@@ -138,16 +139,7 @@ VFI_INLINE int32_t lowest(I32 x) {
 }
 VFI_INLINE int32_t highest(I32 x) { return ~lowest(~x); }
 
-// Never called (kHasWindow is false): it only lets the same kernel text compile.
-template <class F>
-struct Window;
-template <>
-struct Window<F32> {};
-template <class T>
-VFI_INLINE Window<F32> load_window(const T*) {
-  return {};
-}
-VFI_INLINE F32 lookup(const Window<F32>&, I32) { return F32{}; }
-
 }  // namespace VFI_LEVEL
 }  // namespace vfi
+
+#include "simd/simd_no_window.h"

@@ -1,4 +1,4 @@
-// Masks that are vectors of integers, for simd_avx2.h and simd_baseline.h: after their F32 and I32.
+// Masks that are vectors of integers, for simd_avx2.h, simd_neon.h and simd_baseline.h: after their F32 and I32.
 #pragma once
 
 namespace vfi {

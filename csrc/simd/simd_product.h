@@ -8,9 +8,13 @@
 namespace vfi {
 namespace VFI_LEVEL {
 
-// One block of the result: as many rows as registers allow beside two vectors of B and one of A.
+// Whether a lane of one vector times another vector is one instruction: a vector of A then serves as many terms.
 template <class F>
-constexpr int kProductRows = Lanes<F>::kCount == 16 ? 14 : 6;
+concept HasLaneProducts = requires(F v) { Lanes<F>::template fma_lane<0>(v, v, v); };
+
+// One block of the result: as many rows as registers allow beside two vectors of B and one of A, or one of each row of A.
+template <class F>
+constexpr int kProductRows = Lanes<F>::kCount == 16 ? 14 : HasLaneProducts<F> ? 8 : 6;
 template <class F>
 constexpr int kPanel = 2 * Lanes<F>::kCount;  // columns of a full panel; the last may have half as many
 constexpr int64_t kProductDepth = 128;        // of B held in the first-level cache at a time
@@ -20,6 +24,22 @@ template <class F>
 VFI_INLINE int64_t padded_columns(int64_t columns) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   return (columns + kCount - 1) / kCount * kCount;
+}
+
+// sum[r] += the sum over lanes k from kLane on of factor[r][k] b[k], b one row after another.
+template <int kLane, class F, int kRows, int kVectors>
+VFI_INLINE void add_lanes(const F* factor, const typename Lanes<F>::Scalar* b, int64_t b_row, F (*sum)[kVectors]) {
+  if constexpr (kLane < Lanes<F>::kCount) {
+    F column[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) column[v] = load<F>(b + v * Lanes<F>::kCount);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = Lanes<F>::template fma_lane<kLane>(factor[r], column[v], sum[r][v]);
+    }
+    add_lanes<kLane + 1, F, kRows, kVectors>(factor, b + b_row, b_row, sum);
+  }
 }
 
 // c[r, n] += sum over k < depth of a[r a_row + k a_step] b[k, n]. b has kVectors vectors a row, one row after another.
@@ -34,7 +54,16 @@ VFI_INLINE void multiply_block(const typename Lanes<F>::Scalar* a, int64_t a_row
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sum[r][v] = load<F>(c + r * c_row + v * kCount);
   }
-  for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
+  int64_t k = 0;
+  if constexpr (HasLaneProducts<F>) {
+    for (; a_step == 1 && k + kCount <= depth; k += kCount, a += kCount, b += kCount * b_row) {
+      F factor[kRows];
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) factor[r] = load<F>(a + r * a_row);
+      add_lanes<0, F, kRows, kVectors>(factor, b, b_row, sum);
+    }
+  }
+  for (; k < depth; ++k, a += a_step, b += b_row) {
     F column[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) column[v] = load<F>(b + v * kCount);

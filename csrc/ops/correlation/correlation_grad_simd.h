@@ -6,7 +6,7 @@
 namespace vfi {
 namespace VFI_LEVEL {
 
-constexpr int kGradRows = 3, kGradChannels = kLanes == 16 ? 4 : 3;
+constexpr int kGradRows = 3, kGradChannels = kRegisters == 32 ? 4 : 3;
 
 // The displacements along x that columns `phase`, phase + stride, ... of the owner have: all, but of the second map only
 // every so many. Of each its number, where its windows begin, how far its points are from the owner's columns, and which

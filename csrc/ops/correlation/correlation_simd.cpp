@@ -12,7 +12,7 @@ namespace vfi {
 namespace VFI_LEVEL {
 namespace {
 
-constexpr int kRows = 3, kColumns = kLanes == 16 ? 9 : 4;  // as many sums as 32, or 16, registers hold
+constexpr int kRows = 3, kColumns = kRegisters == 32 ? 9 : 4;  // as many sums as 32, or 16, registers hold
 
 // sums[i][d] of R rows and D displacements, over the channels: of one row of `first` after another, `row` apart, and of the
 // windows of `second`, `window` apart, that begin at the displacements' offsets. [R][D][kCount] goes to `totals`.

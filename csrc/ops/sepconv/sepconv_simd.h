@@ -17,7 +17,7 @@ namespace vfi {
 namespace VFI_LEVEL {
 
 // As many sums as 32, or 16, registers hold.
-constexpr int kSepconvRows = kLanes == 16 ? 8 : 3, kSepconvChannels = 3;
+constexpr int kSepconvRows = kRegisters == 32 ? 8 : 3, kSepconvChannels = 3;
 
 template <class F>
 struct SepconvTaps {
