@@ -19,13 +19,15 @@ from vfi.files.places import StorageTrouble
 
 CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.yaml"
 
-HERE = {"vfi-kernels": "1", "torch": "2", "files": {"w.pkl": "mark"}, "folders": {"/out/.vfi-x": True}}
+HERE = {"vfi-kernels": "1", "torch": "2", "files": {"w.pkl": "mark"}, "folders": {"/out/.vfi-x": True}, "source": None}
 DIFFER = {
     "has no vfi-kernels that works: gone": {"error": "gone"},
     "has vfi-kernels 0, here it is 1": {"vfi-kernels": "0"},
     "has torch 3, here it is 2": {"torch": "3"},
     "has no w.pkl: put it there": {"files": {"w.pkl": None}},
     "w.pkl is another file on node": {"files": {"w.pkl": "other"}},
+    "has no b.mkv: put it there": {"source": ("b.mkv", None)},
+    "b.mkv is another file on node": {"source": ("b.mkv", 7)},
     "has not this folder /out: share it": {"folders": {"/out/.vfi-x": False}},
 }
 

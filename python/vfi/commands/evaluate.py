@@ -41,12 +41,11 @@ def run(options: argparse.Namespace) -> None:
     for each in options_of(options_of_model(options.model)) if benchmark else ():
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
-    if options.ray is not None:
+    if cluster.is_asked(options):
         if benchmark:
             raise UserError(f"--ray is not for --dataset {sfibench.NAME}")
         over_a_cluster(options)
         return
-    refuse(options, ("ray_resources",), "--ray")
     # The size of what is compared is also that of what a model makes, if it has one of its own
     model, device = chosen_model.load(options, sfibench.SHARED)
     if benchmark:

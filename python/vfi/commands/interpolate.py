@@ -88,10 +88,9 @@ def run(options: argparse.Namespace) -> None:
     from vfi.commands import batch
     from vfi.commands.inputs import images_among
 
-    if options.ray is not None:
+    if cluster.is_asked(options):
         cluster.run(options)
         return
-    refuse(options, ("ray_resources",), "--ray")
     refuse_remote(options.output)
     folder = options.output is not None and options.output.is_dir()
     if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):

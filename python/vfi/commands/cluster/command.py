@@ -27,6 +27,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ray-resources", nargs="+", type=resource, metavar="NAME=N", help=f"{what}{USUAL_CPUS} CPUs)")
 
 
+def is_asked(options: argparse.Namespace) -> bool:
+    """Whether the work is for a cluster; else no option may be given that means nothing without one."""
+    if options.ray is None:
+        for name, value in vars(options).items():
+            if name.startswith("ray_") and value is not None:
+                raise UserError(f"{option_of(name)} is for --ray only")
+    return options.ray is not None
+
+
 def refuse(options: argparse.Namespace, *names: str) -> None:
     """Says so if one of these was given together with --ray."""
     for name in names:

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from vfi.commands.program import note
 from vfi.errors import UserError, require
+from vfi.files.places import is_remote
 
 CONNECTING = 10.0  # seconds in which a cluster must answer
 ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
@@ -186,14 +187,16 @@ def files_of(options: argparse.Namespace) -> list[str]:
     return [str(value) for value in given if str(value) and Path(value).exists()]
 
 
-def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
-    """Compares what nodes have with what is here: this package, torch, and files of these names.
+def check(cluster: Cluster, files: list[str], folders: list[str], sources: Sequence[Path] = ()) -> None:
+    """Compares what nodes have with what is here: this package, torch, files of these names, and sources by their size
+    only, of which there may be many.
 
     Raises:
         UserError: of the first node that differs.
     """
 
-    def facts(names: list[str], needed: list[str], here: str) -> dict[str, object]:  # by value: a node may lack vfi
+    # By value: a node may lack vfi
+    def facts(names: list[str], needed: list[str], sizes: dict[str, int | None], here: str) -> dict[str, object]:
         import os
 
         if os.path.isdir(here):
@@ -208,22 +211,27 @@ def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
             return {"error": str(error)}
         from pathlib import Path
 
+        def size(name: str) -> int | None:
+            return Path(name).stat().st_size if Path(name).exists() else None
+
         return {
             "vfi-kernels": vfi_kernels.__version__,
             "torch": torch.__version__.partition("+")[0],
             "level": backends.cpu_level(),
             "files": {name: fingerprint(Path(name)) if Path(name).exists() else None for name in names},
             "folders": {name: os.path.exists(name) for name in needed},
+            "source": next(((name, size(name)) for name, known in sizes.items() if size(name) != known), None),
         }
 
     with ExitStack() as stack:
         marks = [stack.enter_context(NamedTemporaryFile(dir=folder, prefix=".vfi-")).name for folder in folders]
-        _compare_all(cluster, facts, files, marks)
+        sizes = {str(path): path.stat().st_size for path in sources if not is_remote(path) and path.exists()}
+        _compare_all(cluster, facts, (files, marks, sizes, os.getcwd()))
 
 
-def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], files: list[str], marks: list[str]) -> None:
-    """marks: files that are there for this alone, so that a folder of the same name is told from the same folder."""
-    given = files, marks, os.getcwd()
+def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], given: tuple[object, ...]) -> None:
+    """given: what `facts` takes; among it files made for this alone, by which a folder is told from another one
+    of its name."""
     here = facts(*given)
     ray = cluster.ray
     by_node = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy
@@ -253,11 +261,13 @@ def _compare(name: str, here: Mapping[str, object], there: Mapping[str, object])
             raise UserError(f"{name} has {what} {there[what]}, here it is {here[what]}: give all the same")
     mine, its = here["files"], there["files"]
     assert isinstance(mine, dict) and isinstance(its, dict)
-    for file, mark in its.items():
+    differ = [(file, mark) for file, mark in its.items() if mark != mine[file]]
+    if isinstance(there["source"], tuple):
+        differ.append(there["source"])
+    for file, mark in differ:
         if mark is None:
             raise UserError(f"{name} has no {file}: put it there, or give an address that all nodes reach")
-        if mark != mine[file]:
-            raise UserError(f"{file} is another file on {name} than here")
+        raise UserError(f"{file} is another file on {name} than here")
     its = there["folders"]
     assert isinstance(its, dict)
     for mark, is_there in its.items():

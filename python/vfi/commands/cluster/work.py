@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vfi.commands import chosen_model, interpolate_video, video_output
+from vfi.commands.cluster.made import Made
 from vfi.commands.cluster.parts import Parts, Record, Unsaved
 from vfi.commands.program import Heard, listening, note
 from vfi.commands.video_frames import Rendered, Renderer
@@ -29,7 +30,7 @@ from vfi.video.av_common import name_of
 from vfi.video.duplicates import Distinct
 from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoReader
-from vfi.video.segments import fingerprint
+from vfi.video.segments import fingerprint, folder_of
 
 T = TypeVar("T")
 
@@ -151,9 +152,12 @@ def at_once(film: Film) -> tuple[list[Written], str]:
     missing = ""
     if goal_of(film.job) == "file":
         film = with_threads(film, film.threads)
-    with locally(film.job) as local, listening_here() as heard:
+    made = Made(film.job.output, film.work)
+    with locally(film.job) as local, made.noted() as again, listening_here() as heard:
+        # Segments that are there are of the run before, since a worker has died
+        local = replace(local, progress="none", resume=local.resume or (again and folder_of(local.output).exists()))
         try:
-            interpolate_video.run(replace(local, progress="none"), models_of(film.options))
+            interpolate_video.run(local, models_of(film.options))
         except Incomplete as error:
             missing = str(error)
         if is_remote(film.job.output):
