@@ -5,10 +5,8 @@ import os
 import socket
 import threading
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
 from vfi.commands.cluster import nodes, parts
 from vfi.commands.cluster.parts import Parts, Record
@@ -16,8 +14,6 @@ from vfi.commands.main import main
 from vfi.errors import ArgumentError, UserError
 from vfi.files import temporary
 from vfi.files.places import StorageTrouble
-
-CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.yaml"
 
 HERE = {"vfi-kernels": "1", "torch": "2", "files": {"w.pkl": "mark"}, "folders": {"/out/.vfi-x": True}, "source": None}
 DIFFER = {
@@ -144,11 +140,3 @@ def test_a_damaged_record_is_a_sentence(tmp_path, text):
     if text != '{"first": 0}' and "files" not in text:
         with pytest.raises(UserError, match="is damaged"):
             work.begin({}, resume=True, anew=False)
-
-
-def test_the_file_of_a_cluster_is_as_ray_wants_it():
-    util = pytest.importorskip("ray.autoscaler._private.util")
-    read = yaml.safe_load(CLUSTER.read_text(encoding="utf-8"))
-    util.validate_config(util.fillout_defaults(read))
-    with pytest.raises(Exception, match="max_worker"):
-        util.validate_config(util.fillout_defaults(read | {"max_worker": 3}))
