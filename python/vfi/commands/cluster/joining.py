@@ -9,7 +9,8 @@ from pathlib import Path
 from vfi.commands import video_output
 from vfi.commands.cluster.made import Made
 from vfi.commands.cluster.parts import Parts, Record
-from vfi.commands.cluster.work import Planned, locally
+from vfi.commands.cluster.work import Planned
+from vfi.commands.interpolate_video import locally
 from vfi.commands.program import note
 from vfi.commands.video_rendering import opened_for
 from vfi.commands.written import Written

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from vfi.commands.program import note
 from vfi.errors import UserError, require
+from vfi.files.overheard import overheard
 from vfi.files.places import is_remote
 
 CONNECTING = 10.0  # seconds in which a cluster must answer
@@ -101,6 +102,7 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator
     os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # what an autoscaler does would be printed
     ray = require("ray", "ray")
     _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    _check_token(ray, address)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
@@ -138,6 +140,21 @@ def _check_address(address: str) -> None:
         raise UserError(f"no cluster of Ray {_where(address)}: {error}") from error
     if answer[3:] != _SETTINGS:
         raise UserError(f"no cluster of Ray {_where(address)}: what answers there is something else")
+
+
+def _check_token(ray: ModuleType, address: str) -> None:
+    """Ray tries it for half a minute, and says so each time."""
+    refused = getattr(ray.exceptions, "AuthenticationError", None)  # there are no tokens in earlier versions
+    if ":" not in address or refused is None:
+        return
+    with overheard():
+        try:
+            require("ray._raylet", "ray").GcsClient(address=address)
+        except refused as error:
+            said = f"the cluster of Ray at {address} asks for a token: set RAY_AUTH_MODE=token"
+            raise UserError(f"{said}, and have the token of its head in ~/.ray/auth_token") from error
+        except Exception:  # it is tried again, and told
+            return
 
 
 # How a connection of HTTP/2 begins, of which gRPC is, and the kind of frame by which a server answers.
