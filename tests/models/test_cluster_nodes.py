@@ -3,8 +3,10 @@
 import argparse
 import os
 import socket
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +76,25 @@ def test_what_answers_is_no_cluster(answer):
         threading.Thread(target=serve, daemon=True).start()
         with pytest.raises(UserError, match="what answers there is something else"):
             nodes._check_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_cluster_that_asks_for_a_token(monkeypatch, capfd):
+    class Denied(RuntimeError):
+        pass
+
+    def asked(address):
+        os.write(2, b"a line of Ray\n")
+        raise error(f"no token for {address}")
+
+    monkeypatch.setitem(sys.modules, "ray._raylet", SimpleNamespace(GcsClient=asked))
+    ray, error = SimpleNamespace(exceptions=SimpleNamespace(AuthenticationError=Denied)), Denied
+    with pytest.raises(UserError, match=r"of Ray at host:1 asks for a token: set RAY_AUTH_MODE=token"):
+        nodes._check_token(ray, "host:1")
+    nodes._check_token(ray, "auto")
+    nodes._check_token(SimpleNamespace(exceptions=SimpleNamespace()), "host:1")
+    error = ConnectionError
+    nodes._check_token(ray, "host:1")
+    assert capfd.readouterr().err == ""
 
 
 def test_what_ray_raises_is_a_sentence():

@@ -179,7 +179,8 @@ def make_folder(path: Path) -> None:
     if not is_remote(path):
         path.mkdir(parents=True, exist_ok=True)
     elif _has_folders(path):
-        path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
+        with stored(path):
+            path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
 
 
 def _has_folders(path: Path) -> bool:

@@ -37,7 +37,8 @@ class Made:
     def forget(path: Path) -> None:
         """Nobody will run again what makes this output."""
         if not is_remote(path):
-            folder_of(path, "made").unlink(missing_ok=True)
+            with suppress(OSError):
+                folder_of(path, "made").unlink(missing_ok=True)
 
     def _note(self, whole: Path, path: Path) -> None:
         if path.parent == self._file.parent:  # not what is kept in a folder beside it

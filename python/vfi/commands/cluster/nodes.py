@@ -101,8 +101,9 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # what an autoscaler does would be printed
     ray = require("ray", "ray")
-    _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-    _check_token(ray, address)
+    found = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    _check_address(found)
+    _check_token(ray, found)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
@@ -153,7 +154,7 @@ def _check_token(ray: ModuleType, address: str) -> None:
         except refused as error:
             said = f"the cluster of Ray at {address} asks for a token: set RAY_AUTH_MODE=token"
             raise UserError(f"{said}, and have the token of its head in ~/.ray/auth_token") from error
-        except Exception:  # it is tried again, and told
+        except Exception:  # it is told by who connects
             return
 
 
@@ -247,8 +248,7 @@ def check(cluster: Cluster, files: list[str], folders: list[str], sources: Seque
 
 
 def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], given: tuple[object, ...]) -> None:
-    """given: what `facts` takes; among it files made for this alone, by which a folder is told from another one
-    of its name."""
+    """given: what `facts` takes; of it some files are made for this alone, so that a folder is known by them."""
     here = facts(*given)
     ray = cluster.ray
     by_node = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy
