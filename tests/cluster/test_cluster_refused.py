@@ -124,6 +124,8 @@ def test_two_drivers_and_one_output(nodes, film, out, is_whole, more):
         assert code == 0 or any(
             said in errors for said in ("another run", "earlier run", "exists already", "another process")
         )
+    if any("this result is" in errors for _, _, errors in results):  # both were joined, and this one was later
+        out.with_name("out-2.mkv").unlink()
     for left in out.parent.glob(".*"):
         assert left.is_dir() and left.name == ".out.mkv.parts"
         for each in left.iterdir():
