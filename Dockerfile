@@ -4,6 +4,7 @@
 #     docker build -t vfi --build-arg CUDA=1 .                   GPU; nvcc is taken from the package index
 #     docker run --rm -v "$PWD:/data" -w /data vfi interpolate clip.mp4 --out slow.mp4
 #     docker run --rm --gpus all ...                             GPU; NVIDIA's container toolkit passes it in
+#     docker build -t vfi:ray --build-arg EXTRAS=models,ray --build-arg MORE="ray[default] s3fs" ...    a node of a cluster
 ARG PYTHON=3.13
 
 # What .devcontainer uses, too.
@@ -21,8 +22,11 @@ RUN python -m venv /opt/vfi \
       ${TORCH_CPU_INDEX:+--extra-index-url ${TORCH_CPU_INDEX}} torch numpy "setuptools>=77" ninja \
  && if [ "${CUDA}" = 1 ]; then \
       python -m pip install --no-cache-dir --no-deps --target /opt/toolkit --requirement cuda_toolkit.txt; fi
+ARG EXTRAS=models
+ARG MORE=
 COPY . .
-RUN /opt/vfi/bin/python -m pip install --no-cache-dir --constraint constraints.txt --no-build-isolation ".[models]"
+RUN /opt/vfi/bin/python -m pip install --no-cache-dir --constraint constraints.txt --no-build-isolation ".[${EXTRAS}]" \
+ && if [ -n "${MORE}" ]; then /opt/vfi/bin/python -m pip install --no-cache-dir ${MORE}; fi
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/vfi /opt/vfi

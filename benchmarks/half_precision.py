@@ -1,9 +1,9 @@
-"""bfloat16 on the CPU's matrix units: our products against torch's dense ones of the same type, and against our float32.
+"""bfloat16 on the CPU's matrix units: our products against torch's dense ones, and against our float32.
 
 python benchmarks/half_precision.py [--threads 2] [--seconds 20]     prints one table
 
-Medians of interleaved runs. Dense is conv2d in channels_last; routed convolution stands against the share of active patches
-times the dense block.
+Medians of interleaved runs. Dense is conv2d of the same type in channels_last; routed convolution stands against the
+share of active patches times the dense block.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from routed import PATCH, SIZE, route
 from torch import Tensor
 
 import vfi_kernels as vk
-from routed import PATCH, SIZE, route
 from vfi.models.apr_vfi import RefineBlock
 from vfi_kernels.bench.machine import cpu
 from vfi_kernels.bench.report import text_table
@@ -79,7 +79,9 @@ def main() -> None:
         for c, h, w, g in DEFORM
     ]
     rows.append(row(f"RoutedBlock {SIZE[0]}x{SIZE[1]}, {KEEP} active, in place", routed, budget, KEEP))
-    rows += [row(f"correlation {c}@{h}x{w}", functools.partial(correlation, c, h, w), budget) for c, h, w in CORRELATION]
+    rows += [
+        row(f"correlation {c}@{h}x{w}", functools.partial(correlation, c, h, w), budget) for c, h, w in CORRELATION
+    ]
     facts = cpu()
     print(f"{facts['model']}, level {facts['level']}, {options.threads} threads")
     head = ["", "float32, ms", "bfloat16, ms", "float32 / dense", "bfloat16 / dense", "bfloat16 / float32"]

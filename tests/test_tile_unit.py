@@ -1,4 +1,4 @@
-"""Who multiplies tiles of half precision: the CPU's matrix unit where the system lets us, plain C++ for tests, or nobody."""
+"""Who multiplies tiles of half precision: the CPU's matrix unit, if the system lets us, plain C++ for tests, or nobody."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from test_cli import run
 FLAGS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 HAS_AMX = "amx_bf16" in FLAGS and sys.platform == "linux"
 
-# A filter of system calls in the kernel's own language: arch_prctl(ARCH_REQ_XCOMP_PERM, ..) gives EPERM, all others pass.
+# A filter of system calls, in the kernel's own language: arch_prctl(ARCH_REQ_XCOMP_PERM, ..) gives EPERM, others pass.
 REFUSE = """
 import ctypes, struct
 LOAD, EQUAL, RETURN, ALLOW, EPERM = 0x20, 0x15, 0x06, 0x7FFF0000, 0x00050001

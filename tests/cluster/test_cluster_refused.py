@@ -1,7 +1,10 @@
 """Clusters that cannot be used, and nodes that differ: one sentence, before anything begins; and several films."""
 
+import os
+import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import ray
@@ -36,6 +39,30 @@ def test_a_cluster_of_another_version(nodes, film, out, monkeypatch):
         cluster = nodes(1)
     said = refused(cluster.run(film, "-o", out), out)
     assert "2.0.0" in said and ray.__version__ in said
+
+
+def test_a_cluster_that_asks_for_a_token(film, out, tmp_path):
+    """Of a head that is begun by hand, as docs/scale.md says."""
+    own = {"RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT / 'python'}"}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    with tempfile.TemporaryDirectory(prefix="r") as session, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        begin = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "1"]
+        begin += ["--port", str(port), "--temp-dir", session, "--include-dashboard", "false"]
+        head = subprocess.Popen(begin, env=os.environ | own | token, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+            words = [sys.executable, "-m", "vfi", "interpolate", film, "-o", out, "--ray", f"127.0.0.1:{port}"]
+            for given, said in ({}, "asks for a token: set RAY_AUTH_MODE=token"), (token, "has GPU 1, which each task"):
+                driver = subprocess.Popen(
+                    [*map(str, words), "--ray-resources", "GPU=1"], env=os.environ | own | given, text=True,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                )  # fmt: skip
+                assert said in refused(ended(driver), out)
+        finally:
+            head.terminate()
+            head.wait()
 
 
 OTHERS = [
@@ -97,6 +124,8 @@ def test_two_drivers_and_one_output(nodes, film, out, is_whole, more):
         assert code == 0 or any(
             said in errors for said in ("another run", "earlier run", "exists already", "another process")
         )
+    if any("this result is" in errors for _, _, errors in results):  # both were joined, and this one was later
+        out.with_name("out-2.mkv").unlink()
     for left in out.parent.glob(".*"):
         assert left.is_dir() and left.name == ".out.mkv.parts"
         for each in left.iterdir():

@@ -3,12 +3,12 @@
 import argparse
 import os
 import socket
+import sys
 import threading
 import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from vfi.commands.cluster import nodes, parts
 from vfi.commands.cluster.parts import Parts, Record
@@ -17,15 +17,15 @@ from vfi.errors import ArgumentError, UserError
 from vfi.files import temporary
 from vfi.files.places import StorageTrouble
 
-CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.yaml"
-
-HERE = {"vfi-kernels": "1", "torch": "2", "files": {"w.pkl": "mark"}, "folders": {"/out/.vfi-x": True}}
+HERE = {"vfi-kernels": "1", "torch": "2", "files": {"w.pkl": "mark"}, "folders": {"/out/.vfi-x": True}, "source": None}
 DIFFER = {
     "has no vfi-kernels that works: gone": {"error": "gone"},
     "has vfi-kernels 0, here it is 1": {"vfi-kernels": "0"},
     "has torch 3, here it is 2": {"torch": "3"},
     "has no w.pkl: put it there": {"files": {"w.pkl": None}},
     "w.pkl is another file on node": {"files": {"w.pkl": "other"}},
+    "has no b.mkv: put it there": {"source": ("b.mkv", None)},
+    "b.mkv is another file on node": {"source": ("b.mkv", 7)},
     "has not this folder /out: share it": {"folders": {"/out/.vfi-x": False}},
 }
 
@@ -76,6 +76,25 @@ def test_what_answers_is_no_cluster(answer):
         threading.Thread(target=serve, daemon=True).start()
         with pytest.raises(UserError, match="what answers there is something else"):
             nodes._check_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_cluster_that_asks_for_a_token(monkeypatch, capfd):
+    class Denied(RuntimeError):
+        pass
+
+    def asked(address):
+        os.write(2, b"a line of Ray\n")
+        raise error(f"no token for {address}")
+
+    monkeypatch.setitem(sys.modules, "ray._raylet", SimpleNamespace(GcsClient=asked))
+    ray, error = SimpleNamespace(exceptions=SimpleNamespace(AuthenticationError=Denied)), Denied
+    with pytest.raises(UserError, match=r"of Ray at host:1 asks for a token: set RAY_AUTH_MODE=token"):
+        nodes._check_token(ray, "host:1")
+    nodes._check_token(ray, "auto")
+    nodes._check_token(SimpleNamespace(exceptions=SimpleNamespace()), "host:1")
+    error = ConnectionError
+    nodes._check_token(ray, "host:1")
+    assert capfd.readouterr().err == ""
 
 
 def test_what_ray_raises_is_a_sentence():
@@ -142,11 +161,3 @@ def test_a_damaged_record_is_a_sentence(tmp_path, text):
     if text != '{"first": 0}' and "files" not in text:
         with pytest.raises(UserError, match="is damaged"):
             work.begin({}, resume=True, anew=False)
-
-
-def test_the_file_of_a_cluster_is_as_ray_wants_it():
-    util = pytest.importorskip("ray.autoscaler._private.util")
-    read = yaml.safe_load(CLUSTER.read_text(encoding="utf-8"))
-    util.validate_config(util.fillout_defaults(read))
-    with pytest.raises(Exception, match="max_worker"):
-        util.validate_config(util.fillout_defaults(read | {"max_worker": 3}))

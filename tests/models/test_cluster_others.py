@@ -1,5 +1,6 @@
 """`vfi evaluate --ray`, clips and training: what they make is what one machine makes. Ray is stood in for."""
 
+import argparse
 import json
 import re
 
@@ -12,7 +13,9 @@ from test_evaluate import vimeo90k
 from vfi.commands.cluster import nodes, training
 from vfi.commands.cluster.films import AHEAD
 from vfi.commands.cluster.in_order import in_order
-from vfi.commands.main import main
+from vfi.commands.main import build_parser, main
+from vfi.commands.make_clips.__main__ import build_parser as clips_parser
+from vfi.commands.make_clips.__main__ import main as clips
 from vfi.errors import UserError
 from vfi.evaluation.kept_rows import RESULTS
 
@@ -123,7 +126,6 @@ def test_lines_of_a_training_are_said(tmp_path, capsys):
     ("words", "sentence"),
     [
         (["evaluate", "--dataset", "vimeo90k", "x", "--ray", "--device", "cpu"], "--device has no meaning"),
-        (["evaluate", "--dataset", "vimeo90k", "x", "--ray-resources", "CPU=1"], "--ray-resources is for --ray only"),
         (["train", "--model", "rife", "--data", "synthetic", "-o", "run", "--ray", "--device", "cpu"], "--device has"),
         (["train", "--model", "rife", "--data", "synthetic", "-o", "memory://run", "--ray"], "that all nodes share"),
     ],
@@ -132,3 +134,37 @@ def test_what_has_no_meaning(words, sentence, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     assert sentence in capsys.readouterr().err
+
+
+WITH_RAY = {
+    "interpolate": ["in.mp4", "-o", "out.mp4"],
+    "evaluate": ["--dataset", "vimeo90k", "x"],
+    "train": ["--model", "rife", "--data", "synthetic", "-o", "run"],
+    "make_clips": ["x", "-o", "clips.jsonl"],
+}
+
+
+def commands_with_ray():
+    (subparsers,) = (each for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    parsers = {**subparsers.choices, "make_clips": clips_parser()}
+    words = {name: [option for action in parser._actions for option in action.option_strings if "--ray" in option]
+             for name, parser in parsers.items()}  # fmt: skip
+    return {name: options for name, options in words.items() if options}
+
+
+def test_what_means_nothing_without_a_cluster(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert commands_with_ray().keys() == WITH_RAY.keys()
+    for name, options in commands_with_ray().items():
+        assert "--ray" in options and len(options) > 1
+        run = clips if name == "make_clips" else lambda words, name=name: main([name, *words])
+        for option in options[1:]:
+            assert run([*WITH_RAY[name], option, "CPU=1" if option == "--ray-resources" else "1"]) == 2
+            assert f": {option} is for --ray only\n" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
+def test_a_number_of_processes(capsys, text):
+    assert main(["train", *WITH_RAY["train"], "--ray", "--ray-workers", text]) == 2
+    assert f"expected a whole number, 1 or more, got '{text}'" in capsys.readouterr().err

@@ -11,7 +11,9 @@ from video_runs import refused, run
 from vfi.commands.main import main
 from vfi.errors import UserError
 from vfi.files import places
+from vfi.files.images import write_image
 from vfi.video.demux import Demuxer
+from vfi.video.encoder import Encoder
 
 pytestmark = pytest.mark.usefixtures("mean_frames")
 
@@ -78,8 +80,91 @@ def test_an_address_that_is_only_read_from(film):
     places.check_writable(film)
 
 
-def test_an_address_as_output_needs_a_cluster(film, capsys):
-    assert "without --ray" in refused(capsys, film, "-o", "memory://out/out.mkv")
+REFUSED = {
+    "memory://out/f_%03d.png": "expected a video as output at an address",
+    "memory://out/out.y4m": "expected a video as output at an address",
+    "http://host/out.mkv": "cannot write",
+}
+
+
+@pytest.mark.parametrize("output", REFUSED)
+def test_what_is_not_put_at_an_address(film, memory, capsys, output):
+    if output.startswith("http"):
+        pytest.importorskip("aiohttp")
+    assert REFUSED[output] in refused(capsys, film, "-o", output)
+
+
+def test_to_go_on_at_an_address_needs_a_cluster(film, memory, capsys):
+    said = refused(capsys, film, "-o", "memory://out/out.mkv", "--resume")
+    assert "--resume is for outputs of this machine, and for --ray, only" in said
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.mkv"])
+def test_of_two_images_at_an_address(tmp_path, sliding, memory, capsys, name):
+    for each in "ab":
+        write_image(tmp_path / f"{each}.png", sliding(2))
+    said = refused(capsys, tmp_path / "a.png", tmp_path / "b.png", "-o", f"memory://out/{name}")
+    assert "expected a file of this machine as output of two images" in said
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Where folders of this machine are made for what is not whole."""
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "own"))
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("segment", [0, 1])
+def test_a_film_is_put_at_an_address(memory, film, tmp_path, capsys, own, segment):
+    options = (*LOSSLESS, "--segment", segment)
+    assert run(film, "-o", "memory://out/a b.mkv", *options) == 0
+    shown = capsys.readouterr()
+    assert "wrote memory://out/a b.mkv: " in shown.out and str(own) not in shown.out + shown.err
+    assert memory.ls("/out", detail=False) == ["/out/a b.mkv"] and not list(own.iterdir())
+    memory.get_file("/out/a b.mkv", str(tmp_path / "out.mkv"))
+    assert run(film, "-o", tmp_path / "alone.mkv", *options) == 0
+    for kind in ("video", "audio"):
+        assert packets(tmp_path / "out.mkv", kind) == packets(tmp_path / "alone.mkv", kind)
+    capsys.readouterr()
+    assert run(film, "-o", "memory://out/a b.mkv", *options) == 2
+    assert "add --overwrite to replace it" in capsys.readouterr().err
+    assert run(film, "-o", "memory://out/a b.mkv", *options, "--overwrite") == 0
+
+
+def test_a_folder_is_put_at_an_address(memory, sent, film, capsys, own):
+    memory.put_file(str(film), "/in/more/b.mp4")
+    memory.pipe_file("/in/broken.mkv", b"nothing")
+    for again in (False, True):
+        assert run("memory://in/", "--recursive", "-o", "memory://out/", *LOSSLESS) == 1
+        assert ("2 skipped" if again else "2 done") in capsys.readouterr().out
+        assert sorted(memory.find("/out")) == ["/out/in.mkv", "/out/more/b.mp4"]
+    assert not list(own.iterdir())
+
+
+def test_what_cannot_be_put(memory, film, capsys, own, monkeypatch):
+    monkeypatch.setattr(type(memory), "put_file", failing)
+    assert run(film, "-o", "memory://out/out.mkv", *LOSSLESS) == 2
+    shown = capsys.readouterr()
+    assert "cannot use memory://out/out.mkv: no answer" in shown.err and "wrote" not in shown.out
+    assert not memory.find("/out") and not list(own.iterdir())
+
+
+@pytest.mark.parametrize("segment", [0, 1])
+def test_nothing_is_kept_of_a_run_that_is_interrupted(memory, film, capsys, own, monkeypatch, segment):
+    """Nor promised."""
+    count, original = [0], Encoder.encode
+
+    def encode(self, *given):
+        count[0] += 1
+        if count[0] > 120:
+            raise KeyboardInterrupt
+        return original(self, *given)
+
+    monkeypatch.setattr(Encoder, "encode", encode)
+    assert run(film, "-o", "memory://out/out.mkv", *LOSSLESS, "--segment", segment) == 130
+    assert capsys.readouterr().err == "vfi: interrupted\n" and count[0] > 120
+    assert not memory.find("/out") and not list(own.iterdir())
 
 
 def test_a_film_is_read_from_an_address(sent, film, tmp_path):

@@ -12,8 +12,8 @@ from vfi_kernels.ops.modulated_deform_conv2d import reference
 OPS = WordedOps()
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
-# input, output channels, groups, offset groups: one vector, odd numbers, offset groups across groups, above a block, eight
-# channels of an offset group, whole tiles of several groups
+# input, output channels, groups, offset groups: one vector, odd numbers, offset groups across groups, above a block,
+# eight channels of an offset group, whole tiles of several groups
 CHANNELS = ((16, 32, 1, 2), (5, 7, 1, 1), (6, 4, 2, 3), (72, 48, 2, 1), (64, 12, 1, 8), (64, 36, 2, 1))
 
 

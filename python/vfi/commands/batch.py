@@ -8,7 +8,7 @@ from vfi.commands.program import note, sentence_of
 from vfi.commands.work_done import tell
 from vfi.errors import Incomplete, UserError
 from vfi.files.images import is_image_name
-from vfi.files.places import below
+from vfi.files.places import below, is_there, make_folder
 from vfi.video.animation import moves
 from vfi.video.containers import ANIMATIONS, CONTAINERS
 
@@ -38,12 +38,12 @@ def run(videos: Sequence[tuple[Path, Path]], folder: Path, overwrite: bool, work
     """
     ends: dict[str, list[str]] = {}
     for source, target in list(targets(videos, folder)):
-        if target.exists() and not overwrite:
+        if is_there(target) and not overwrite:
             note(f"{target} exists already: skipped")
             ends.setdefault("skipped", []).append(str(source))
             continue
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             work(source, target)
             end = "done"
         except Exception as error:

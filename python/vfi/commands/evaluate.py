@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
     refuse(options, ("ray", "frames", "ssim", "motion"), "data sets other than sfibench")
-    refuse(options, ("ray_resources",), "--ray")
+    cluster.is_asked(options)
     # The size of what is compared is also that of what a model makes, if it has one of its own
     model, device = chosen_model.load(options, sfibench.SHARED)
     sfibench.run(options, model, device)

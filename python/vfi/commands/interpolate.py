@@ -11,7 +11,7 @@ from vfi.commands import chosen_model, model_options, option_values, video_argum
 from vfi.commands.cluster import command as cluster
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
-from vfi.files.places import is_remote, place
+from vfi.files.places import check_writable, is_folder, is_remote, place
 from vfi.video.av_common import STREAM
 from vfi.video.containers import ANIMATIONS, CONTAINERS, is_y4m
 from vfi.video.unreadable import check_file
@@ -88,12 +88,12 @@ def run(options: argparse.Namespace) -> None:
     from vfi.commands import batch
     from vfi.commands.inputs import images_among
 
-    if options.ray is not None:
+    if cluster.is_asked(options):
         cluster.run(options)
         return
-    refuse(options, ("ray_resources",), "--ray")
-    refuse_remote(options.output)
-    folder = options.output is not None and options.output.is_dir()
+    if options.output is not None and is_remote(options.output):
+        _check_address(options)
+    folder = options.output is not None and is_folder(options.output)
     if folder and (videos := batch.videos_of(options.input, recursive=bool(options.recursive))):
         refuse(options, ("times", "input_fps", "start_number"), "a single video")
         work = _video(options)
@@ -110,6 +110,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("-o is missing: the file to write")
     elif images or len(options.input) == 1:
         _video(options)(options.input[0], options.output, images)
+    elif is_remote(options.output):
+        raise UserError(f"expected a file of this machine as output of two images, got {options.output}")
     else:
         _images(options)
 
@@ -274,9 +276,10 @@ def _sound(options: argparse.Namespace) -> "Sound":
     return Sound(not options.no_audio, False, options.audio, tracks)
 
 
-def refuse_remote(output: Path | None) -> None:
-    if output is not None and is_remote(output):
-        raise UserError(f"expected a file of this machine as output without --ray, got {output}")
+def _check_address(options: argparse.Namespace) -> None:
+    """Refuses what cannot be put elsewhere."""
+    check_writable(options.output)
+    refuse(options, ("resume",), "outputs of this machine, and for --ray,")
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], needed: str) -> None:

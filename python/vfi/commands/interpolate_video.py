@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
 from itertools import chain
@@ -16,9 +16,11 @@ from vfi.commands.video_plan import VideoJob, check_job
 from vfi.commands.video_rendering import Rendering, goal_of, opened_for, planned
 from vfi.commands.workers import Workers
 from vfi.commands.written import Written
-from vfi.errors import Incomplete, UserError
+from vfi.errors import ArgumentError, Incomplete, UserError
 from vfi.files.atomic import check_target
 from vfi.files.images import Image, as_kind, for_video, losses, losses_in_video, seen_through, write_image
+from vfi.files.places import is_remote, is_there, put
+from vfi.files.temporary import own_folder
 from vfi.models.interpolator import Interpolator
 from vfi.models.pictures import Pictures
 from vfi.video.av_common import STREAM, counted, name_of
@@ -30,7 +32,7 @@ from vfi.video.interlaced import Deinterlace
 from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame
 from vfi.video.scene_cuts import SceneCuts
-from vfi.video.sequence import kind_of, pixels_of
+from vfi.video.sequence import into_images, kind_of, pixels_of
 from vfi.video.writer import VideoWriter
 from vfi.video.y4m import Y4mWriter, plain_file
 
@@ -55,9 +57,9 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
     """
     check_job(job)
     goal = goal_of(job)
-    if goal != "images" and job.output != STREAM:
-        check_target(job.output, overwrite=job.overwrite, inputs=(job.source,))
-    with planned(job, models, goal) as video:
+    if is_remote(job.output) or (goal != "images" and job.output != STREAM):
+        check_output(job.output, overwrite=job.overwrite, inputs=(job.source,))
+    with locally(job) as job, planned(job, models, goal) as video:
         if job.dry_run:
             _say_plan(video)
             return
@@ -68,6 +70,26 @@ def run(job: VideoJob, models: Sequence[tuple[Interpolator, str]]) -> None:
             _report(video, done)
     if missing:
         raise Incomplete(missing)
+
+
+def check_output(output: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
+    """As `check_target`, also of an address."""
+    if not is_remote(output):
+        check_target(output, overwrite=overwrite, inputs=tuple(path for path in inputs if not is_remote(path)))
+    elif into_images(output) or is_y4m(output):
+        raise UserError(f"expected a video as output at an address, got {output}")
+    elif is_there(output) and not overwrite:
+        raise ArgumentError(f"{output} exists already; add `overwrite` to replace it")
+
+
+@contextmanager
+def locally(job: VideoJob) -> Iterator[VideoJob]:
+    """The job with an output on this machine, in place of one elsewhere."""
+    if not is_remote(job.output):
+        yield job
+        return
+    with own_folder() as folder:
+        yield replace(job, output=folder / job.output.name, address=job.output)
 
 
 def _written(
@@ -86,7 +108,9 @@ def _written(
         written, encoder = video_output.write_in_segments(rendered, job, reader, plan, video.renderer, video.work)
     else:
         written, encoder = video_output.write_at_once(rendered, job, reader, plan, ahead.close)
-    return written, str(job.output), encoder, (job.output,)
+    if job.address is not None:
+        put(job.output, job.address)
+    return written, str(job.named), encoder, (job.named,)
 
 
 def _say_plan(video: Rendering) -> None:
@@ -97,7 +121,7 @@ def _say_plan(video: Rendering) -> None:
     count = video.expected
     say(f"from {name_of(job.source)}: {info.width}x{info.height}, {float(info.rate):g} frames per second")
     dry_run.say_streams(reader)
-    say(f"to {job.output}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
+    say(f"to {job.named}: {float(plan.clock.rate):g} frames per second, about {count or '?'} frames")
     if video.goal == "file":
         dry_run.say_output(job, reader, plan, count, lambda: opened_for(job, "pipe"))
     if count is not None:

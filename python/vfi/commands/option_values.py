@@ -34,6 +34,13 @@ def _amount(given: str, number: str, units: Mapping[str, int], least: int, expec
     return value
 
 
+def count(text: str) -> int:
+    """How many of something there has to be."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return int(text)
+
+
 def pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from vfi.commands import chosen_model
 from vfi.commands.cluster import command as cluster
-from vfi.commands.interpolate import refuse
 from vfi.commands.program import note
 from vfi.data.datasets import DATASETS, fewer_than_published, scenes
 from vfi.data.truth import TrueScene, same_sizes
@@ -43,10 +42,8 @@ def run(options: argparse.Namespace) -> None:
     from vfi.evaluation.fid import Fid
     from vfi.evaluation.kept_rows import KeptRows
 
-    if options.ray is not None:
+    if cluster.is_asked(options):
         cluster.refuse(options, "device")
-    else:
-        refuse(options, ("ray_resources",), "--ray")
     check_files(options)
     known = scenes(options.dataset, options.path, options.split, options.frames)
     same_sizes(known)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from vfi.commands import model_options
+from vfi.commands import model_options, option_values
 from vfi.commands.cluster import command as cluster
 from vfi.errors import UserError
 from vfi.files.opencv import opencv
@@ -31,7 +31,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     _add_settings(parser)
     cluster.add(parser)
     workers = "processes that train together on the cluster (default: as many as it has room for)"
-    parser.add_argument("--ray-workers", type=int, metavar="N", help=workers)
+    parser.add_argument("--ray-workers", type=option_values.count, metavar="N", help=workers)
     parser.set_defaults(run=run)
     model_options.add(parser, trainings)
 
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     opencv()
     if is_remote(options.output):
         raise UserError(f"expected a folder of this machine, or one that all nodes share, got {options.output}")
-    if options.ray is not None:
+    if cluster.is_asked(options):
         from vfi.commands.cluster import training
 
         training.run(options)

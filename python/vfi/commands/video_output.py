@@ -69,7 +69,7 @@ def write_at_once(
         writer.finish()
     except KeyboardInterrupt:
         stop()
-        if writer.interrupted():
+        if job.address is None and writer.interrupted():
             note(f"{job.output} holds the first {float(writer.seconds):.2f} seconds")
         raise
     finally:
@@ -127,7 +127,7 @@ def write_in_segments(
             joined.discard()
         if joined is not None and joined.named:
             work.remove()
-        elif work.segments:
+        elif work.segments and job.address is None:
             note(f"{counted(len(work.segments), 'finished segment')} kept in {work.folder}: add --resume to go on")
     for trouble in joined.sound_summary():
         note(trouble)

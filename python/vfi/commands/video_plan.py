@@ -48,6 +48,12 @@ class VideoJob:
     images: tuple[Path, ...] = ()  # of a sequence, in place of the file `source`
     input_fps: Fraction = Fraction(25)  # of a sequence
     settings: tuple[tuple[str, str], ...] = ()  # all that the pictures depend on beside the source, by name
+    address: Path | None = None  # where the output, a file of this machine, is put when it is whole; None: it stays
+
+    @property
+    def named(self) -> Path:
+        """What the output is called."""
+        return self.address or self.output
 
 
 def output_seconds(job: VideoJob, info: VideoInfo) -> Fraction | None:

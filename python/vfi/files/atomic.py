@@ -7,8 +7,9 @@ import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from vfi import errors
@@ -127,6 +128,8 @@ def put_in_place(temporary: Path, path: Path, *, lasting: bool, replace: bool = 
     if lasting:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+    if (told := _told.get()) is not None:
+        told(temporary, path)
     if replace:
         os.replace(temporary, path)
     else:
@@ -134,6 +137,19 @@ def put_in_place(temporary: Path, path: Path, *, lasting: bool, replace: bool = 
     if lasting and os.name == "posix":
         with suppress(OSError), opened(path.parent) as folder:  # some file systems cannot; the file is there already
             os.fsync(folder)
+
+
+_told: ContextVar[Callable[[Path, Path], None] | None] = ContextVar("told", default=None)
+
+
+@contextmanager
+def before_naming(told: Callable[[Path, Path], None]) -> Iterator[None]:
+    """Inside, it is called with each whole file, and the name that this gets then."""
+    before = _told.set(told)
+    try:
+        yield
+    finally:
+        _told.reset(before)
 
 
 def _name(temporary: Path, path: Path) -> None:

@@ -168,12 +168,19 @@ def is_there(path: Path) -> bool:
         return path.exists()
 
 
+def is_folder(path: Path) -> bool:
+    """Of an output; at an address, where folders need not be there, by what it is called."""
+    with stored(path):
+        return path.is_dir() or (is_remote(path) and not path.suffix)
+
+
 def make_folder(path: Path) -> None:
     """With those above; of object stores, which have none, nothing."""
     if not is_remote(path):
         path.mkdir(parents=True, exist_ok=True)
     elif _has_folders(path):
-        path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
+        with stored(path):
+            path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
 
 
 def _has_folders(path: Path) -> bool:

@@ -29,7 +29,7 @@ def elsewhere_of(options: argparse.Namespace) -> job.Elsewhere:
             return
         with nodes.connected(options.ray, options.ray_resources) as cluster:
             files = [*nodes.files_of(options), str(videos[0][0].path)]
-            nodes.check(cluster, files, [str(options.output.absolute().parent)])
+            nodes.check(cluster, files, [str(options.output.absolute().parent)], [each.path for each, _ in videos])
             for facts in in_order(cluster, of_node, (One(options, *each) for each in videos)):
                 assert isinstance(facts, Facts)
                 yield facts

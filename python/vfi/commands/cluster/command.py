@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vfi import errors
 from vfi.commands.cluster.nodes import MOST_RUNS, USUAL_CPUS, resource
 from vfi.commands.program import note
 from vfi.errors import UserError, option_of
-from vfi.files.atomic import check_target
-from vfi.files.places import check_writable, is_remote, is_there, stored
+from vfi.files.places import check_writable, is_folder, is_remote, is_there, make_folder, stored
 from vfi.video.av_common import STREAM
-from vfi.video.containers import is_y4m
 
 # What nodes settle for themselves, or what is of this machine alone.
 _NOT_THERE = ("device", "list_cuts", "dry_run", "t", "num_frames", "ends", "ground_truth", "strip", "show_route")
@@ -25,6 +22,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ray", nargs="?", const="auto", metavar="ADDRESS", help=f"{what} at most")
     what = "what a task takes, such as CPU=4, or CPU=2 GPU=1 (default: a GPU where nodes have any, and up to "
     group.add_argument("--ray-resources", nargs="+", type=resource, metavar="NAME=N", help=f"{what}{USUAL_CPUS} CPUs)")
+
+
+def is_asked(options: argparse.Namespace) -> bool:
+    """Whether the work is for a cluster; else no option may be given that means nothing without one."""
+    if options.ray is None:
+        for name, value in vars(options).items():
+            if name.startswith("ray_") and value is not None:
+                raise UserError(f"{option_of(name)} is for --ray only")
+    return options.ray is not None
 
 
 def refuse(options: argparse.Namespace, *names: str) -> None:
@@ -53,8 +59,7 @@ def run(options: argparse.Namespace) -> None:
             note(f"{target} exists already: skipped")
             skipped.append(str(source))
             continue
-        if not is_remote(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         begun.append(work.Film(replace(job, source=source, output=target, images=images or ()), options))
     if begun:
         films.run(begun, options, skipped)
@@ -67,13 +72,11 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
     from vfi.commands import batch
     from vfi.commands.inputs import images_among
     from vfi.commands.interpolate import check_files
+    from vfi.commands.interpolate_video import check_output
     from vfi.video.sequence import into_images
 
     output: Path = options.output
-    elsewhere = any(map(is_remote, options.input))
-    with stored(output):
-        into_folder = output.is_dir() or (is_remote(output) and not output.suffix)
-    if into_folder:
+    if is_folder(output):
         videos = batch.videos_of(options.input, recursive=bool(options.recursive))
         if not videos:
             raise UserError(f"expected videos to make into {output}, got none")
@@ -81,17 +84,13 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Path, Path, tuple[Path
         return
     if options.recursive is not None:
         raise UserError("--recursive is for folders of videos, and a folder as output, only")
+    elsewhere = any(map(is_remote, options.input))
     images = () if elsewhere else tuple(images_among(options.input, options.start_number) or ())
     if not images:
         if len(options.input) > 1:
             raise UserError(f"expected a folder that exists as --output for {len(options.input)} videos, got {output}")
         with stored(options.input[0]):
             check_files(options.input)
-    if is_remote(output):
-        if into_images(output) or is_y4m(output):
-            raise UserError(f"expected a video as output at an address, got {output}")
-        if is_there(output) and not options.overwrite:
-            raise errors.ArgumentError(f"{output} exists already; add `overwrite` to replace it")
-    elif not into_images(output):
-        check_target(output, overwrite=options.overwrite, inputs=(options.input[0],) if not elsewhere else ())
+    if is_remote(output) or not into_images(output):
+        check_output(output, overwrite=options.overwrite, inputs=(options.input[0],))
     yield options.input[0], output, images

@@ -9,6 +9,7 @@ from time import monotonic
 
 from vfi.commands import progress
 from vfi.commands.cluster import joining, nodes, work
+from vfi.commands.cluster.made import Made
 from vfi.commands.cluster.parts import Parts, Record
 from vfi.commands.program import has_written, listening, note, say, sentence_of
 from vfi.commands.work_done import SomeFailed, tell
@@ -93,6 +94,8 @@ class Films:
             raise
         finally:
             nodes.ended(self.cluster.ray, list(self._running))
+            for _, number, _ in self._running.values():
+                Made.forget(self.films[number].job.output)
 
     def _hand_out(self) -> None:
         if monotonic() - self._looked > LOOKED:
@@ -221,8 +224,10 @@ class Films:
             return True
 
     def _end(self, number: int, how: str) -> None:
+        job = self.films[number].job
         self._going.pop(number, None)
-        self.ends.setdefault(how, []).append(str(self.films[number].job.source))
+        Made.forget(job.output)
+        self.ends.setdefault(how, []).append(str(job.source))
 
 
 _WORK = {"plan": work.plan, "part": work.render, "join": joining.join, "whole": work.at_once}
@@ -244,7 +249,8 @@ def run(films: Sequence[work.Film], options: argparse.Namespace, skipped: Sequen
         UserError: as `vfi.commands.batch.run`.
     """
     with nodes.connected(options.ray, options.ray_resources) as cluster:
-        nodes.check(cluster, *_needed(films, options))
+        sources = [path for film in films for path in film.job.images or (film.job.source,)]
+        nodes.check(cluster, *_needed(films, options), sources)
         threads = max(1, round(cluster.resources.get("CPU", 1)))
         films = [replace(film, work=secrets.token_hex(4), threads=threads) for film in films]
         going = Films(cluster, films, {"skipped": list(skipped)} if skipped else {})
@@ -265,7 +271,7 @@ def _of_one(ends: dict[str, list[str]]) -> None:
 
 
 def _needed(films: Sequence[work.Film], options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """Files and folders of this machine that all nodes must have; of many films those of one, as they lie together."""
+    """Files and folders of this machine that all nodes must have; of many films those of one, which may be large."""
     given, job = nodes.files_of(options), films[0].job
     given += [] if is_remote(job.source) or job.images else [str(job.source)]
     return given, [] if is_remote(job.output) else [str(job.output.parent)]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vfi.commands import video_output
+from vfi.commands.cluster.made import Made
 from vfi.commands.cluster.parts import Parts, Record
-from vfi.commands.cluster.work import Planned, locally
+from vfi.commands.cluster.work import Planned
+from vfi.commands.interpolate_video import locally
 from vfi.commands.program import note
 from vfi.commands.video_rendering import opened_for
 from vfi.commands.written import Written
@@ -41,7 +43,8 @@ def join(planned: Planned) -> tuple[Written, str] | Torn:
         return Torn(torn, sum(record.frames for record in records if record.first >= torn))
     if not any(record.frames for record in records):
         raise UserError(video_output.NO_TIME)
-    with locally(job) as local, closing(opened_for(job, "file")) as reader:
+    made = Made(job.output, planned.film.work)
+    with locally(job) as local, made.noted(), closing(opened_for(job, "file")) as reader:
         replaces = job.overwrite or is_remote(job.output)
         writer = VideoWriter(local.output, video_output.picture_of(reader, settled), job.encoding, replaces=replaces)
         try:

@@ -16,6 +16,8 @@ from types import ModuleType
 
 from vfi.commands.program import note
 from vfi.errors import UserError, require
+from vfi.files.overheard import overheard
+from vfi.files.places import is_remote
 
 CONNECTING = 10.0  # seconds in which a cluster must answer
 ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
@@ -99,7 +101,9 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # what an autoscaler does would be printed
     ray = require("ray", "ray")
-    _check_address(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    found = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    _check_address(found)
+    _check_token(ray, found)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
@@ -137,6 +141,21 @@ def _check_address(address: str) -> None:
         raise UserError(f"no cluster of Ray {_where(address)}: {error}") from error
     if answer[3:] != _SETTINGS:
         raise UserError(f"no cluster of Ray {_where(address)}: what answers there is something else")
+
+
+def _check_token(ray: ModuleType, address: str) -> None:
+    """Ray tries it for half a minute, and says so each time."""
+    refused = getattr(ray.exceptions, "AuthenticationError", None)  # there are no tokens in earlier versions
+    if ":" not in address or refused is None:
+        return
+    with overheard():
+        try:
+            require("ray._raylet", "ray").GcsClient(address=address)
+        except refused as error:
+            said = f"the cluster of Ray at {address} asks for a token: set RAY_AUTH_MODE=token"
+            raise UserError(f"{said}, and have the token of its head in ~/.ray/auth_token") from error
+        except Exception:  # it is told by who connects
+            return
 
 
 # How a connection of HTTP/2 begins, of which gRPC is, and the kind of frame by which a server answers.
@@ -189,14 +208,16 @@ def files_of(options: argparse.Namespace) -> list[str]:
     return [str(value) for value in given if str(value) and Path(value).exists()]
 
 
-def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
-    """Compares what nodes have with what is here: this package, torch, and files of these names.
+def check(cluster: Cluster, files: list[str], folders: list[str], sources: Sequence[Path] = ()) -> None:
+    """Compares what nodes have with what is here: this package, torch, files of these names, and sources by their size
+    only, of which there may be many.
 
     Raises:
         UserError: of the first node that differs.
     """
 
-    def facts(names: list[str], needed: list[str], here: str) -> dict[str, object]:  # by value: a node may lack vfi
+    # By value: a node may lack vfi
+    def facts(names: list[str], needed: list[str], sizes: dict[str, int | None], here: str) -> dict[str, object]:
         import os
 
         if os.path.isdir(here):
@@ -211,22 +232,26 @@ def check(cluster: Cluster, files: list[str], folders: list[str]) -> None:
             return {"error": str(error)}
         from pathlib import Path
 
+        def size(name: str) -> int | None:
+            return Path(name).stat().st_size if Path(name).exists() else None
+
         return {
             "vfi-kernels": vfi_kernels.__version__,
             "torch": torch.__version__.partition("+")[0],
             "level": backends.cpu_level(),
             "files": {name: fingerprint(Path(name)) if Path(name).exists() else None for name in names},
             "folders": {name: os.path.exists(name) for name in needed},
+            "source": next(((name, size(name)) for name, known in sizes.items() if size(name) != known), None),
         }
 
     with ExitStack() as stack:
         marks = [stack.enter_context(NamedTemporaryFile(dir=folder, prefix=".vfi-")).name for folder in folders]
-        _compare_all(cluster, facts, files, marks)
+        sizes = {str(path): path.stat().st_size for path in sources if not is_remote(path) and path.exists()}
+        _compare_all(cluster, facts, (files, marks, sizes, os.getcwd()))
 
 
-def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], files: list[str], marks: list[str]) -> None:
-    """marks: files that are there for this alone, so that a folder of the same name is told from the same folder."""
-    given = files, marks, os.getcwd()
+def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], given: tuple[object, ...]) -> None:
+    """given: what `facts` takes; of it some files are made for this alone, so that a folder is known by them."""
     here = facts(*given)
     ray = cluster.ray
     by_node = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy
@@ -256,11 +281,13 @@ def _compare(name: str, here: Mapping[str, object], there: Mapping[str, object])
             raise UserError(f"{name} has {what} {there[what]}, here it is {here[what]}: give all the same")
     mine, its = here["files"], there["files"]
     assert isinstance(mine, dict) and isinstance(its, dict)
-    for file, mark in its.items():
+    differ = [(file, mark) for file, mark in its.items() if mark != mine[file]]
+    if isinstance(there["source"], tuple):
+        differ.append(there["source"])
+    for file, mark in differ:
         if mark is None:
             raise UserError(f"{name} has no {file}: put it there, or give an address that all nodes reach")
-        if mark != mine[file]:
-            raise UserError(f"{file} is another file on {name} than here")
+        raise UserError(f"{file} is another file on {name} than here")
     its = there["folders"]
     assert isinstance(its, dict)
     for mark, is_there in its.items():

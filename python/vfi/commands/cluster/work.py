@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vfi.commands import chosen_model, interpolate_video, video_output
+from vfi.commands.cluster.made import Made
 from vfi.commands.cluster.parts import Parts, Record, Unsaved
 from vfi.commands.program import Heard, listening, note
 from vfi.commands.video_frames import Rendered, Renderer
@@ -21,7 +22,7 @@ from vfi.commands.workers import Workers
 from vfi.commands.written import Written
 from vfi.errors import Incomplete
 from vfi.files.images import Image
-from vfi.files.places import is_remote, put
+from vfi.files.places import is_remote
 from vfi.files.temporary import own_folder
 from vfi.models.interpolator import Interpolator
 from vfi.models.on_engine import OnEngine
@@ -29,7 +30,7 @@ from vfi.video.av_common import name_of
 from vfi.video.duplicates import Distinct
 from vfi.video.overlap import Ahead
 from vfi.video.reader import TimedFrame, VideoReader
-from vfi.video.segments import fingerprint
+from vfi.video.segments import fingerprint, folder_of
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ def plan(film: Film) -> Planned:
         check_cuts(job, reader.info)
         for loss in reader.info.losses:
             note(f"of {name_of(job.source)}, {loss}")
-        with locally(job) as local:
+        with interpolate_video.locally(job) as local:
             video_output.say_what_travels(local, reader, settled)
         what = {"input": fingerprint(job.source), **dict(job.settings), "segment": str(job.segment)}
         parts = Parts(job.output, film.work)
@@ -151,13 +152,16 @@ def at_once(film: Film) -> tuple[list[Written], str]:
     missing = ""
     if goal_of(film.job) == "file":
         film = with_threads(film, film.threads)
-    with locally(film.job) as local, listening_here() as heard:
+    made = Made(film.job.output, film.work)
+    with made.noted() as again, listening_here() as heard:
+        # Segments that are there are of the run before, since a worker has died
+        resume = film.job.resume or (again and folder_of(film.job.output).exists())
+        overwrite = film.job.overwrite or is_remote(film.job.output)
         try:
-            interpolate_video.run(replace(local, progress="none"), models_of(film.options))
+            job = replace(film.job, progress="none", resume=resume, overwrite=overwrite)
+            interpolate_video.run(job, models_of(film.options))
         except Incomplete as error:
             missing = str(error)
-        if is_remote(film.job.output):
-            put(local.output, film.job.output)
     return heard.written, missing
 
 
@@ -251,13 +255,3 @@ def mark_of(frame: TimedFrame) -> str:
     """Tells a frame of the source from all others: when it is shown, when its file says so, and what it shows."""
     stamp = "" if frame.own is None or isinstance(frame.own, Image) else frame.own.pts
     return f"{frame.time} {stamp} {hashlib.sha256(frame.rgb.tobytes()).hexdigest()[:16]}"
-
-
-@contextmanager
-def locally(job: VideoJob) -> Iterator[VideoJob]:
-    """The job with an output on this machine, in place of one elsewhere."""
-    if not is_remote(job.output):
-        yield job
-        return
-    with own_folder() as folder:
-        yield replace(job, output=folder / job.output.name)

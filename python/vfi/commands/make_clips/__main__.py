@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
     _check(options)
     elsewhere = None
-    if options.ray is not None:
+    if cluster.is_asked(options):
         from vfi.commands.cluster.clips import elsewhere_of
 
         cluster.refuse(options, "device")
