@@ -1,4 +1,4 @@
-"""Who multiplies tiles of half precision: the CPU's matrix unit, if the system lets us, plain C++ for tests, or nobody."""
+"""Who multiplies tiles of half precision: the matrix unit, if the system lets us, plain C++ for tests, or nobody."""
 
 import sys
 from pathlib import Path

@@ -14,12 +14,11 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import ModuleType
 
+from vfi.commands.cluster.head import check_address, check_token, where
 from vfi.commands.program import note
 from vfi.errors import UserError, require
-from vfi.files.overheard import overheard
 from vfi.files.places import is_remote
 
-CONNECTING = 10.0  # seconds in which a cluster must answer
 ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
 USUAL_CPUS = 4
 _SAID = 6  # lines of what Ray says: of other versions, both
@@ -102,15 +101,15 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator
     os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # what an autoscaler does would be printed
     ray = require("ray", "ray")
     found = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    _check_address(found)
-    _check_token(ray, found)
+    check_address(found)
+    check_token(ray, found)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     except ConnectionError as error:
-        raise UserError(f"no cluster of Ray {_where(address)}; `ray start --head` begins one") from error
+        raise UserError(f"no cluster of Ray {where(address)}; `ray start --head` begins one") from error
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot use the cluster of Ray {_where(address)}: {in_short(error)}") from error
+        raise UserError(f"cannot use the cluster of Ray {where(address)}: {in_short(error)}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's own ends with another exit code
@@ -122,49 +121,6 @@ def connected(address: str, asked: Sequence[tuple[str, str]] | None) -> Iterator
         yield cluster
     finally:
         ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    """Ray waits for minutes for one that does not answer."""
-    if Path(address).exists():
-        raise UserError(f"expected the address of a cluster behind --ray, got the file {address}: give --ray last")
-    if address.startswith("ray://"):
-        raise UserError("expected the address of the cluster's head, such as 10.0.0.1:6379, not one of a Ray client")
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        return
-    try:
-        with socket.create_connection((host, int(port)), CONNECTING) as connection:
-            connection.sendall(_HTTP2)
-            answer = connection.recv(4)
-    except (OSError, ValueError, OverflowError) as error:
-        raise UserError(f"no cluster of Ray {_where(address)}: {error}") from error
-    if answer[3:] != _SETTINGS:
-        raise UserError(f"no cluster of Ray {_where(address)}: what answers there is something else")
-
-
-def _check_token(ray: ModuleType, address: str) -> None:
-    """Ray tries it for half a minute, and says so each time."""
-    refused = getattr(ray.exceptions, "AuthenticationError", None)  # there are no tokens in earlier versions
-    if ":" not in address or refused is None:
-        return
-    with overheard():
-        try:
-            require("ray._raylet", "ray").GcsClient(address=address)
-        except refused as error:
-            said = f"the cluster of Ray at {address} asks for a token: set RAY_AUTH_MODE=token"
-            raise UserError(f"{said}, and have the token of its head in ~/.ray/auth_token") from error
-        except Exception:  # it is told by who connects
-            return
-
-
-# How a connection of HTTP/2 begins, of which gRPC is, and the kind of frame by which a server answers.
-_SETTINGS = b"\x04"
-_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
-
-
-def _where(address: str) -> str:
-    return "is running here" if address == "auto" else f"at {address}"
 
 
 def said_of(error: Exception) -> str:
