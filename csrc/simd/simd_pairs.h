@@ -99,7 +99,8 @@ VFI_INLINE void multiply_add_dots(const PairFactors<BFloat16>& f, int64_t first,
   }
 }
 
-// Of factors for which uses_pairs(depth), with B packed but for whole steps of tiles, inside a TileScope. A and C have kTileSide rows more.
+// Of factors for which uses_pairs(depth), with B packed but for whole steps of tiles, inside a TileScope. A and C have
+// kTileSide rows more.
 template <HalfPrecision T>
 void multiply_add_pairs(const PairFactors<T>& f, int64_t rows, int64_t columns, float* c, int64_t c_row) {
   const TileUnit unit = f.depth < kTileDepth ? TileUnit::kNone : unit_of<T>();

@@ -67,6 +67,21 @@ struct DeformPlace {
   bool whole;      // every lane uses all four: at[k] = at[0] + k / 2 W + k % 2
 };
 
+// All four pixels of every lane are there, the first of them number `first` of rows of W.
+template <class F, bool kSlopes>
+VFI_INLINE void place_inside(DeformPlace<F>& p, typename Lanes<F>::Int first, int32_t W, const F* wy, const F* wx) {
+  const F zero = broadcast<F>(0);
+  for (int k = 0; k < 4; ++k) {
+    const int j = k >> 1, i = k & 1;
+    const typename Lanes<F>::Int at = first + (j * W + i), none = typename Lanes<F>::Int{} - 1;
+    p.weight[k] = wy[j] * wx[i];
+    p.at[k] = kSlopes ? at : select(not_equal(p.weight[k], zero), at, none);
+    if constexpr (kSlopes) p.slope_y[k] = j ? wx[i] : -wx[i], p.slope_x[k] = i ? wy[j] : -wy[j];
+  }
+  const auto used = [&](int k) { return not_equal(p.weight[k], zero); };
+  p.whole = all(used(0) & used(1) & used(2) & used(3));
+}
+
 template <class F, bool kSlopes>
 VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, typename Lanes<F>::Int start_y,
                                        typename Lanes<F>::Int start_x) {
@@ -86,25 +101,14 @@ VFI_INLINE DeformPlace<F> deform_place(const DeformArgs& a, F move_y, F move_x, 
   const auto inside = [&](Int n, int32_t size) { return less(none, n) & less(n, Int{} + size); };
   const F wy[2] = {one - ly, ly}, wx[2] = {one - lx, lx};
   const Int row = y - a.window_first;
-  const auto in_rows = [&](Int n) { return less(none, n) & less(n, Int{} + a.window_rows); };
-  const auto near_both = in_rows(row) & in_rows(row + 1);
-  // All four pixels of every lane are there: most often so, and less work.
-  if (all(near_both & inside(y, g.H - 1) & inside(x, g.W - 1))) {
-    const Int first = row * g.W + x;
-    for (int k = 0; k < 4; ++k) {
-      const int j = k >> 1, i = k & 1;
-      const Int at = first + (j * g.W + i);
-      p.weight[k] = wy[j] * wx[i];
-      p.at[k] = kSlopes ? at : select(not_equal(p.weight[k], zero), at, none);
-      if constexpr (kSlopes) p.slope_y[k] = j ? wx[i] : -wx[i], p.slope_x[k] = i ? wy[j] : -wy[j];
-    }
-    const auto used = [&](int k) { return not_equal(p.weight[k], zero); };
-    p.in_reach = near_both, p.far = !near_both, p.whole = all(used(0) & used(1) & used(2) & used(3));
+  const auto near0 = inside(row, a.window_rows), near1 = inside(row + 1, a.window_rows);
+  if (all(near0 & near1 & inside(y, g.H - 1) & inside(x, g.W - 1))) {  // most often so, and less work
+    p.in_reach = near0, p.far = !near0;
+    place_inside<F, kSlopes>(p, row * g.W + x, g.W, wy, wx);
     return p;
   }
   const auto in_y0 = inside(y, g.H), in_y1 = inside(y + 1, g.H), in_x0 = inside(x, g.W), in_x1 = inside(x + 1, g.W);
   const auto finite = equal(ly, ly) & equal(lx, lx);  // of infinity, infinity - infinity
-  const auto near0 = in_rows(row), near1 = in_rows(row + 1);
   // Of a position that is read; a far one's product would overflow.
   const Int first = select(near0 | near1, row, Int{}) * g.W + select(in_x0 | in_x1, x, Int{});
   p.far = p.in_reach = less(one, zero), p.whole = false;
