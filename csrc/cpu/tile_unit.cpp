@@ -11,27 +11,28 @@
 namespace vfi {
 namespace {
 
-bool has_float16_tiles() {
 #if defined(__x86_64__)
+bool has_float16_tiles() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kAmxFp16 = 1u << 21;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAmxFp16) != 0;
-#else
-  return false;
-#endif
 }
+#endif
 
-TileUnit choose(Dtype type) {
-  const CpuLevel level = cpu_level();
+TileUnit choose([[maybe_unused]] Dtype type) {
   const char* const variable = std::getenv("VFI_KERNELS_TILES");
   const std::string wanted = variable == nullptr ? "" : variable;
-  if (wanted == "none" || level < CpuLevel::kAvx512) return TileUnit::kNone;
-  if (wanted == "emulated") return TileUnit::kEmulated;
-  if (!wanted.empty()) {
+  const bool emulated = wanted == "emulated";
+  if (!wanted.empty() && !emulated && wanted != "none") {
     throw std::runtime_error("vfi_kernels: expected VFI_KERNELS_TILES to be emulated or none, got " + wanted);
   }
-  if (level != CpuLevel::kAmx || (type == Dtype::kFloat16 && !has_float16_tiles())) return TileUnit::kNone;
-  return TileUnit::kAmx;
+#if defined(__x86_64__)
+  const CpuLevel level = cpu_level();
+  if (emulated && level >= CpuLevel::kAvx512) return TileUnit::kEmulated;
+  const bool has_unit = level == CpuLevel::kAmx && (type != Dtype::kFloat16 || has_float16_tiles());
+  if (wanted.empty() && has_unit) return TileUnit::kAmx;
+#endif
+  return TileUnit::kNone;
 }
 
 }  // namespace

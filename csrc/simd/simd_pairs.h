@@ -30,10 +30,11 @@ bool uses_pairs(int64_t depth) {
   return std::same_as<T, BFloat16> && depth % 2 == 0 && __builtin_cpu_supports("avx512bf16");
 }
 
-// The tiles of a thread are as multiply_add_tiles() wants them while one of these lives: 16 rows of 64 bytes each.
+// The tiles of a thread are as multiply_add_tiles() wants them while one of these lives: 16 rows of 64 bytes each. They are left
+// alone where nothing of half precision is multiplied.
 class TileScope {
  public:
-  TileScope() : used_(unit_of<BFloat16>() == TileUnit::kAmx) {
+  explicit TileScope(bool multiplies_half) : used_(multiplies_half && unit_of<BFloat16>() == TileUnit::kAmx) {
     struct {
       uint8_t palette = 1, unused[15] = {};
       uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

@@ -28,7 +28,7 @@ struct PairShape {
 template <class T, class F>
 VFI_INLINE bool takes_tiles([[maybe_unused]] const CorrelationArgs& a) {
   if constexpr (kHasPairs && HalfPrecision<T> && std::same_as<F, F32>) {
-    return unit_of<T>() != TileUnit::kNone && way_of(a) == Way::kNeighbours && 2 * a.C > kTileDepth;
+    return unit_of<T>() != TileUnit::kNone && way_of(a) == Way::kNeighbours && a.C > kTileDepth;
   }
   return false;
 }

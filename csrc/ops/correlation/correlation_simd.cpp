@@ -272,7 +272,7 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
 
 void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
 #if defined(__AVX512F__)
-  const TileScope tiles_of_this_thread;
+  const TileScope tiles_of_this_thread(a.type == Dtype::kFloat16 || a.type == Dtype::kBFloat16);
 #endif
   const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationMemory<F>& memory)
                        VFI_INLINE_LAMBDA {
