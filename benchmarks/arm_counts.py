@@ -79,7 +79,7 @@ def counted(plugin: Path, name: str, options: dict[str, str], shape: tuple[int, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    parser.add_argument("--only", default="", metavar="WORD", help="ops of such a name")
+    parser.add_argument("--only", metavar="WORD", help="ops of such a name (default: all)")
     options = parser.parse_args()
     if options.write and options.only:
         parser.error("expected --write or --only, got both")
@@ -87,7 +87,7 @@ def main() -> None:
         built()
         with tempfile.TemporaryDirectory() as folder:
             plugin = compiled_plugin(Path(folder))
-            chosen = [row for row in ROWS if options.only in row[0]]
+            chosen = [row for row in ROWS if (options.only or "") in row[0]]
             rows = [counted(plugin, *row, dtype) for row in chosen for dtype in DTYPES]
     except UsageError as error:
         sys.exit(f"arm_counts: {error}")

@@ -69,8 +69,8 @@ def row(name: str, make: Callable[[torch.dtype], Calls], budget: Budget, share: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=20, help="for each row")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default: 2)")
+    parser.add_argument("--seconds", type=float, default=20, help="for each row (default: 20)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     budget = Budget(seconds=options.seconds, rounds=(5, 40))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vfi.commands.cluster import nodes, parts
+from vfi.commands.cluster import head, nodes, parts
 from vfi.commands.cluster.parts import Parts, Record
 from vfi.commands.main import main
 from vfi.errors import ArgumentError, UserError
@@ -60,7 +60,7 @@ def test_without_ray(monkeypatch, tmp_path, capsys):
 )
 def test_addresses_of_no_cluster(address, said):
     with pytest.raises(UserError, match=said):
-        nodes._check_address(address)
+        head.check_address(address)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 505 no\r\n\r\n", b""])
@@ -75,7 +75,7 @@ def test_what_answers_is_no_cluster(answer):
 
         threading.Thread(target=serve, daemon=True).start()
         with pytest.raises(UserError, match="what answers there is something else"):
-            nodes._check_address(f"127.0.0.1:{server.getsockname()[1]}")
+            head.check_address(f"127.0.0.1:{server.getsockname()[1]}")
 
 
 def test_a_cluster_that_asks_for_a_token(monkeypatch, capfd):
@@ -89,11 +89,11 @@ def test_a_cluster_that_asks_for_a_token(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "ray._raylet", SimpleNamespace(GcsClient=asked))
     ray, error = SimpleNamespace(exceptions=SimpleNamespace(AuthenticationError=Denied)), Denied
     with pytest.raises(UserError, match=r"of Ray at host:1 asks for a token: set RAY_AUTH_MODE=token"):
-        nodes._check_token(ray, "host:1")
-    nodes._check_token(ray, "auto")
-    nodes._check_token(SimpleNamespace(exceptions=SimpleNamespace()), "host:1")
+        head.check_token(ray, "host:1")
+    head.check_token(ray, "auto")
+    head.check_token(SimpleNamespace(exceptions=SimpleNamespace()), "host:1")
     error = ConnectionError
-    nodes._check_token(ray, "host:1")
+    head.check_token(ray, "host:1")
     assert capfd.readouterr().err == ""
 
 

@@ -78,7 +78,7 @@ def test_septuplets_of_vimeo90k(tmp_path):
         with pytest.raises(UserError, match=f"is Vimeo90K with 7 frames in a row, but the model is trained on {count}"):
             data.sources(str(tmp_path), frames=count)
     (tmp_path / "sequences" / "00001" / "0000" / "im7.png").unlink()
-    with pytest.raises(UserError, match=r"names 00001/0000, but .*im7\.png does not exist"):
+    with pytest.raises(UserError, match=r"1 of 2 scenes is incomplete: .*00001/0000/im7\.png does not exist"):
         data.sources(str(tmp_path), frames=7)
     (tmp_path / "sep_trainlist.txt").rename(tmp_path / "tri_trainlist.txt")
     with pytest.raises(UserError, match="is Vimeo90K with 3 frames in a row, but the model is trained on 7"):
