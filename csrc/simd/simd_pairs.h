@@ -114,6 +114,10 @@ void multiply_add_pairs(const PairFactors<T>& f, int64_t rows, int64_t columns, 
 }
 #else
 constexpr bool kHasPairs = false;
+
+struct TileScope {
+  VFI_INLINE explicit TileScope(bool) {}
+};
 #endif
 
 }  // namespace VFI_LEVEL

@@ -271,9 +271,7 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
 }  // namespace
 
 void correlation_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
-#if defined(__AVX512F__)
   const TileScope tiles_of_this_thread(a.type == Dtype::kFloat16 || a.type == Dtype::kBFloat16);
-#endif
   const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationMemory<F>& memory)
                        VFI_INLINE_LAMBDA {
     a.wide ? run_tile<F, T, typename Lanes<F>::Scalar>(a, tile, memory) : run_tile<F, T, T>(a, tile, memory);

@@ -139,9 +139,7 @@ void forward_tiles(const DeformArgs& a, int64_t begin, int64_t end) {
   // Rows past the last pixel are multiplied too.
   std::memset(memory.columns, 0, taps_together<Column>(a.g) * kDeformRows * a.g.C * sizeof(Column));
   std::memset(memory.zeros, 0, a.g.C * sizeof(T));
-#if defined(__AVX512F__)
   const TileScope tiles_of_this_thread(HalfPrecision<Column>);
-#endif
   TapReads<F, T> reads;
   const int64_t tiles = deform_tiles(a.g);
   for (int64_t i = begin; i < end; ++i) {

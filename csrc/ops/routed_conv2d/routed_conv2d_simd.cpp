@@ -144,9 +144,7 @@ void routed_pack_weights(const RoutedArgs& a, int64_t begin, int64_t end) {
 void routed_strips(const RoutedArgs& a, int64_t begin, int64_t end) {
   with_factors(a, [&]<class T, class E>(T, E) {
     const WithScratch<RoutedMemory<SumOf<T>>> memory(a);
-#if defined(__AVX512F__)
     const TileScope tiles_of_this_thread(HalfPrecision<E>);
-#endif
     for (int64_t n = begin; n < end; ++n) {
       const int64_t k = a.chosen[n / a.strips()], start = n % a.strips() * a.strip;
       const int64_t first = a.axis.out_first() + start, count = min(a.strip, a.axis.out_count() - start);

@@ -16,7 +16,7 @@ from vfi.commands.program import note
 from vfi.data.datasets import DATASETS, fewer_than_published, scenes
 from vfi.data.truth import TrueScene, same_sizes
 from vfi.errors import UserError
-from vfi.files.atomic import check_target, written_whole
+from vfi.files.atomic import check_target, make_folder, written_whole
 from vfi.models.registry import MODELS, options_of_model
 from vfi.options import options_of
 
@@ -184,7 +184,7 @@ def claim(folder: Path, settings: Mapping[str, object]) -> None:
     Raises:
         UserError: if it holds others.
     """
-    from vfi.evaluation.kept_rows import different, make_folder
+    from vfi.evaluation.kept_rows import different
 
     make_folder(folder)
     path = folder / MADE_WITH

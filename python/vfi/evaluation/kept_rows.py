@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import json_lines
-from vfi.files.atomic import alone_in
+from vfi.files.atomic import alone_in, make_folder
 
 RESULTS = "results.jsonl"
 Row = dict[str, float | None]  # by the names of measures; None: not measured
@@ -94,10 +94,3 @@ def _row(line: dict[str, object], names: frozenset[str], path: Path) -> tuple[in
     except ValueError:
         pass
     raise UserError(f"expected scores of scenes in {path}, got {line!r:.60}")
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vfi.evaluation.kept_rows import make_folder
+from vfi.files.atomic import make_folder
 from vfi.files.images import write_image
 from vfi.video.encoder import RGB, Picture
 from vfi.video.encodings import Encoding

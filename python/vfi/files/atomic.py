@@ -119,6 +119,18 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {error.strerror or error}")
 
 
+def make_folder(folder: Path) -> None:
+    """With those above it; one that is there stays.
+
+    Raises:
+        UserError: if that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.UserError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+
+
 def put_in_place(temporary: Path, path: Path, *, lasting: bool, replace: bool = True) -> None:
     """Renames a whole file. lasting: what was hours of work is on the disk before its name is, and the name before this
     returns, so that after a loss of power there is the old file or the new one.

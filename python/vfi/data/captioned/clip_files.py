@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vfi.errors import UserError
+from vfi.files.atomic import make_folder
 from vfi.video.encoder import BT709, RGB, Picture
 from vfi.video.encodings import Encoding
 from vfi.video.reader import VideoReader
@@ -37,10 +38,7 @@ def write_clips(video: Path, clips: Sequence[tuple[int, int, Path]], lossless: b
         picture = Picture(info.width, info.height, rate, 1 / rate, info.pixel_aspect, RGB if lossless else BT709)
         writers = []
         for first, count, path in clips:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+            make_folder(path.parent)
             writer = VideoWriter(path, picture, LOSSLESS if lossless else FINE)
             stack.callback(writer.discard)
             writers.append((first, first + count, writer))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vfi.errors import UserError
 from vfi.files import checkpoints
-from vfi.files.atomic import written_whole
+from vfi.files.atomic import make_folder, written_whole
 from vfi.models.semfi.files import NAMES, put
 from vfi.models.semfi.mixture import Adapter, SemFiTransformer
 
@@ -54,10 +54,7 @@ def export_peft(transformer: SemFiTransformer, folder: str | Path, base: str = "
             state[f"{key}.lora_B.weight"] = adapter.lora_B.weight
             state[f"{key}.lora_B.bias"] = bias.to(adapter.lora_B.bias.dtype)
         place = Path(folder) / name
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {place}: {error.strerror or error}") from error
+        make_folder(place)
         checkpoints.save(place / PEFT_WEIGHTS, state)
         config = peft_config(transformer.config.rank, base)
         with written_whole(place / PEFT_CONFIG, lasting=True) as temporary:
