@@ -20,6 +20,7 @@ SIZE, PATCH = (1088, 2048), 64
 KEEPS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 BUDGET, QUICK = Budget(seconds=60, rounds=(5, 9)), Budget(seconds=1, rounds=(2, 2))
 DENSE, DENSE_LAST, ROUTED, INDEXED = "dense", "dense, channels_last", "RoutedBlock", "index, block, index_put"
+APART, CLONE = "RoutedBlock, base kept", "clone of its base"
 
 
 def route(keep: float) -> Tensor:
@@ -53,17 +54,20 @@ def measure(threads: int = 2, quick: bool = False) -> dict[str, Any]:
     base = torch.zeros(1, 32, *SIZE)
     base_last, routed = base.contiguous(memory_format=last), vk.nn.RoutedBlock(block_last, PATCH)
     calls = {DENSE: functools.partial(block, x), DENSE_LAST: functools.partial(block_last, x_last)}
+    calls[CLONE] = base_last.clone
     for keep in KEEPS[3:5] if quick else KEEPS:
         indices, active = vk.patch_indices(route(keep)), route(keep)
         calls[f"{ROUTED} {keep}"] = functools.partial(routed, x_last, indices, base_last, inplace=True)
+        calls[f"{APART} {keep}"] = functools.partial(routed, x_last, indices, base_last)
         calls[f"{INDEXED} {keep}"] = functools.partial(by_index, block, x, base, active)
     contenders = {name: Contender(call, torch.inference_mode) for name, call in calls.items()}
     medians = {n: t["median_ms"] for n, t in interleave(contenders, CpuClock(), QUICK if quick else BUDGET).items()}
     keeps = {}
     for keep in KEEPS:
         if f"{ROUTED} {keep}" in medians:
-            keeps[str(keep)] = {name: medians[f"{name} {keep}"] for name in (ROUTED, INDEXED)}
-    return {"threads": threads, DENSE: medians[DENSE], DENSE_LAST: medians[DENSE_LAST], "keep": keeps}
+            keeps[str(keep)] = {name: medians[f"{name} {keep}"] for name in (ROUTED, APART, INDEXED)}
+    whole = {name: medians[name] for name in (DENSE, DENSE_LAST, CLONE)}
+    return {"threads": threads, **whole, "keep": keeps}
 
 
 def efficiency(document: dict[str, Any], keep: float, name: str = ROUTED) -> float | None:
@@ -92,3 +96,6 @@ if __name__ == "__main__":
     print(f"refine block of APR-VFI, {SIZE[0]}x{SIZE[1]} in patches of {PATCH}, float32, {result['threads']} threads")
     print(f"dense: {result[DENSE]:.0f} ms, in channels_last {result[DENSE_LAST]:.0f} ms")
     print(text_table(*cells(result)))
+    print(f"without inplace, beside {result[CLONE]:.0f} ms for a clone of the base:")
+    for share, timings in result["keep"].items():
+        print(f"  {float(share):.0%}: {timings[APART]:.0f} ms, {timings[APART] - timings[ROUTED]:+.0f} ms")

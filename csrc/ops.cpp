@@ -47,6 +47,8 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def("cpu_level() -> Tensor");
   m.def("cpu_level_note() -> Tensor");
   m.def("give_results(Tensor[] tensors) -> ()");
+  // The memory in which routed_conv2d begins: its base outside of the listed patches.
+  m.def("patch_rest(Tensor? base, Tensor like, int[] size, Tensor indices, int patch) -> Tensor");
 
   m.def("backward_warp(Tensor image, Tensor flow, int padding_mode=0) -> Tensor");
   m.def(

@@ -79,6 +79,18 @@ void copy_pixels(const T* from, PixelStrides f, U* to, PixelStrides t, int64_t n
   }
 }
 
+// n bytes from one place to another, past the cache.
+VFI_INLINE void stream_bytes(const char* from, char* to, int64_t n) {
+  constexpr int64_t kBytes = kLanes * sizeof(float);
+  const int64_t before = min(n, static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % kBytes));
+  std::memcpy(to, from, before);
+  int64_t i = before;
+  for (; i + kBytes <= n; i += kBytes) {
+    stream(reinterpret_cast<float*>(to + i), load<F32>(reinterpret_cast<const float*>(from + i)));
+  }
+  std::memcpy(to + i, from + i, n - i);
+}
+
 // n pixels of C channels become 0.
 template <class T>
 void clear_pixels(T* to, PixelStrides t, int64_t n, int64_t C) {

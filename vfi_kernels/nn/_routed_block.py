@@ -14,6 +14,7 @@ from vfi_kernels._results import memory_format
 from vfi_kernels.nn._halo import Halo
 from vfi_kernels.nn._routing import as_indices, expect_base, fitting, keep
 from vfi_kernels.ops._shared.reference_math.patches import check_patch
+from vfi_kernels.ops._shared.rest import rest_of
 from vfi_kernels.ops.patches.op import patch_gather, patch_scatter, patch_scatter_
 
 
@@ -126,7 +127,7 @@ class RoutedBlock(nn.Module):
             patches = self._run([self._gather(t, part) for t in images], images, part, clears)
             if own is None:
                 own = self._base(images, patches, base)
-                own = own if base is None else own.clone()
+                own = own if base is None else rest_of(own, own, own.shape, listed, patches.shape[2])
             patch_scatter_(patches.to(own.dtype), part, own)
         assert own is not None
         return own

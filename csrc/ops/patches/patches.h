@@ -26,9 +26,12 @@ struct PatchArgs {
   Strides patch_strides;
   void* result;  // [B, C, H, W], what is scattered into, or the gradient of x
   Strides result_strides;
-  const int32_t* listed;  // [B, rows, columns], the row of `indices` that names a cell, or -1; for the gradient of x
+  const int32_t* listed;  // [B, rows, columns], the row of `indices` that names a cell, or -1; for grad_x and the rest
+  bool by_pixel;          // the layout of the rest: channels_last
 
   VFI_HOST_DEVICE int64_t side() const { return patch + 2 * halo; }
+  // Rows of cells of the samples, or of their planes.
+  VFI_HOST_DEVICE int64_t rest_rows() const { return grid.B * (by_pixel ? 1 : C) * grid.rows; }
 };
 
 }  // namespace vfi

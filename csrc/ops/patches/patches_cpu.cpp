@@ -102,9 +102,31 @@ void scatter(const Tensor* patches, const Tensor& indices, int64_t patch, const 
   for_rows(a, a.patch, VFI_CPU_KERNEL(patch_scatter_rows));
 }
 
-Tensor copy_of(const Tensor& x) {
-  Tensor copy = empty_like_layout(x);
-  return torch::stable::copy_(copy, x);
+// What `base`, or zeros, is outside of the listed patches, which hold nothing yet.
+Tensor rest(const Tensor* base, const Tensor& out, const Tensor& indices, int64_t patch, const PatchGrid& grid) {
+  if (out.numel() == 0) return out;
+  const Tensor list = dense(indices), from = base == nullptr ? out : with_layout(*base, layout_of(out));
+  PatchArgs a = patch_args(out, list, patch, 0, grid);
+  a.image = base == nullptr ? nullptr : from.const_data_ptr();
+  a.result = out.mutable_data_ptr(), a.by_pixel = layout_of(out) == MemoryFormat::ChannelsLast;
+  const std::vector<int32_t> listed = listed_cells(a);
+  a.listed = listed.data();
+  const int64_t rows = a.rest_rows(), grain = 1 + kWork / std::max(out.numel() / rows, int64_t{1});
+  parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) { VFI_CPU_KERNEL(patch_rest_rows)(a, begin, end); });
+  return out;
+}
+
+// The memory in which routed_conv2d begins. Arguments that it refuses get `like`, which it refuses with its own words.
+Tensor patch_rest(const std::optional<Tensor>& base, const Tensor& like, std::vector<int64_t> size, const Tensor& indices,
+                  int64_t patch) {
+  const Tensor& owner = base ? *base : like;
+  const bool fits = size.size() == 4 && patch > 0 && owner.dim() == 4 && size[2] % patch == 0 && size[3] % patch == 0 &&
+                    (!base || shape_text(*base) == shape_text(size)) && indices.dim() == 2 && indices.size(1) == 3 &&
+                    indices.scalar_type() == ScalarType::Int && indices.is_cpu();
+  if (!fits) return owner;
+  const PatchGrid grid{size[0], size[2] / patch, size[3] / patch};
+  const Tensor out = result(owner, {size[0], size[1], size[2], size[3]}, owner.scalar_type(), layout_of(owner));
+  return rest(base ? &*base : nullptr, out, indices, patch, grid);
 }
 
 void patch_scatter_(const Tensor& patches, const Tensor& indices, Tensor base) {
@@ -115,7 +137,9 @@ void patch_scatter_(const Tensor& patches, const Tensor& indices, Tensor base) {
 
 Tensor patch_scatter(const Tensor& patches, const Tensor& indices, const Tensor& base) {
   const PatchGrid grid = check_patch_scatter(patches, indices, base);
-  const Tensor out = copy_of(base);
+  const Sizes size = {base.size(0), base.size(1), base.size(2), base.size(3)};
+  const Tensor out = result(base, size, base.scalar_type(), layout_of(base));
+  rest(&base, out, indices, patches.size(2), grid);
   scatter(&patches, indices, patches.size(2), grid, out);
   return out;
 }
@@ -126,7 +150,8 @@ std::tuple<Tensor, Tensor> patch_scatter_grad(const Tensor& grad_out, const Tens
   const ScalarType type = grad_out.scalar_type();
   const Tensor grad_patches =
       need_patches ? gather(grad_out, indices, patch, 0, channels_last, grid) : nothing(grad_out, type);
-  const Tensor grad_base = need_base ? copy_of(grad_out) : nothing(grad_out, type);
+  const Tensor grad_base = need_base ? empty_like_layout(grad_out) : nothing(grad_out, type);
+  if (need_base) rest(&grad_out, grad_base, indices, patch, grid);
   if (need_base) scatter(nullptr, indices, patch, grid, grad_base);
   return {grad_patches, grad_base};
 }
@@ -140,5 +165,6 @@ STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CPU, m) {
   m.impl("patch_gather_grad", TORCH_BOX(&vfi::patch_gather_grad));
   m.impl("patch_scatter", TORCH_BOX(&vfi::patch_scatter));
   m.impl("patch_scatter_", TORCH_BOX(&vfi::patch_scatter_));
+  m.impl("patch_rest", TORCH_BOX(&vfi::patch_rest));
   m.impl("patch_scatter_grad", TORCH_BOX(&vfi::patch_scatter_grad));
 }

@@ -92,6 +92,15 @@ Tensor copy_of(const Tensor& x) {
   return torch::stable::copy_(copy, x);
 }
 
+// As on the CPU; what is listed is copied, too.
+Tensor patch_rest(std::optional<Tensor> base, Tensor like, std::vector<int64_t> size, Tensor /*indices*/, int64_t /*patch*/) {
+  const Tensor& owner = base ? *base : like;
+  if (size.size() != 4 || owner.dim() != 4 || (base && shape_text(*base) != shape_text(size))) return owner;
+  const OnDevice device(owner);
+  Tensor out = result(owner, {size[0], size[1], size[2], size[3]}, owner.scalar_type(), layout_of(owner));
+  return base ? torch::stable::copy_(out, *base) : torch::stable::zero_(out);
+}
+
 void patch_scatter_(Tensor patches, Tensor indices, Tensor base) {
   const PatchGrid grid = check_patch_scatter(patches, indices, base);
   check_written("patch_scatter_", "base", base);
@@ -101,7 +110,8 @@ void patch_scatter_(Tensor patches, Tensor indices, Tensor base) {
 Tensor patch_scatter(Tensor patches, Tensor indices, Tensor base) {
   const PatchGrid grid = check_patch_scatter(patches, indices, base);
   const OnDevice device(base);
-  const Tensor out = copy_of(base);
+  Tensor out = result(base, {base.size(0), base.size(1), base.size(2), base.size(3)}, base.scalar_type(), layout_of(base));
+  torch::stable::copy_(out, base);
   scatter(device, &patches, indices, patches.size(2), grid, out);
   return out;
 }
@@ -128,5 +138,6 @@ VFI_CUDA_LIBRARY_IMPL(m) {
   m.impl("patch_gather_grad", TORCH_BOX(&vfi::cuda::patch_gather_grad));
   m.impl("patch_scatter", TORCH_BOX(&vfi::cuda::patch_scatter));
   m.impl("patch_scatter_", TORCH_BOX(&vfi::cuda::patch_scatter_));
+  m.impl("patch_rest", TORCH_BOX(&vfi::cuda::patch_rest));
   m.impl("patch_scatter_grad", TORCH_BOX(&vfi::cuda::patch_scatter_grad));
 }

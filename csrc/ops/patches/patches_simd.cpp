@@ -61,7 +61,37 @@ void gather_grad_row(const PatchArgs& a, int64_t b, int64_t y, int64_t column, S
   copy_pixels<false>(sums, buffer, to, pixels_of(a.result_strides), a.patch, a.C);
 }
 
+void copy_bytes(const char* from, char* to, int64_t n, bool past_the_cache) {
+  if (from == nullptr) std::memset(to, 0, n);
+  if (from == nullptr) return;
+  past_the_cache ? stream_bytes(from, to, n) : void(std::memcpy(to, from, n));
+}
+
 }  // namespace
+
+void patch_rest_rows(const PatchArgs& a, int64_t begin, int64_t end) {
+  constexpr int64_t kLarge = int64_t{4} << 20;  // what caches do not hold
+  const int64_t element = a.type == Dtype::kFloat64 ? 8 : a.type == Dtype::kFloat32 ? 4 : 2;
+  const int64_t width = a.by_pixel ? a.C : 1, planes = a.by_pixel ? 1 : a.C;
+  const int64_t cell = a.patch * width * element, line = a.W * width * element;
+  const bool past_the_cache = a.grid.B * a.C * a.H * a.W * element >= kLarge;
+  const char* const from = static_cast<const char*>(a.image);
+  char* const to = static_cast<char*>(a.result);
+  const auto copy = [&](int64_t at, int64_t n) { copy_bytes(from == nullptr ? from : from + at, to + at, n, past_the_cache); };
+  for (int64_t n = begin; n < end; ++n) {
+    const int64_t row = n % a.grid.rows, b = n / a.grid.rows / planes, at = n * a.patch * line;
+    const int32_t* const listed = a.listed + (b * a.grid.rows + row) * a.grid.columns;
+    for (int64_t c = 0, last; c < a.grid.columns; c = last + 1) {
+      for (last = c; last < a.grid.columns && listed[last] < 0;) ++last;
+      if (last - c == a.grid.columns) {
+        copy(at, a.patch * line);
+      } else if (last > c) {
+        for (int64_t i = 0; i < a.patch; ++i) copy(at + i * line + c * cell, (last - c) * cell);
+      }
+    }
+  }
+  if (past_the_cache) stream_fence();
+}
 
 void patch_gather_rows(const PatchArgs& a, int64_t begin, int64_t end) {
   with_element_type(a.type, [&]<class T>(T) {

@@ -27,10 +27,11 @@ from vfi_kernels._autograd import (
 )
 from vfi_kernels._options import ACTIVATIONS, PATCH_PADDING_MODES, Activation, PatchPaddingMode
 from vfi_kernels._overrides import overridable, written_as_memory
-from vfi_kernels._results import empty_result, memory_format, not_needed
+from vfi_kernels._results import empty_result, not_needed
 from vfi_kernels._tracing import makes_onnx
 from vfi_kernels._types import Arguments, Context, Gradients, Op, Ops
 from vfi_kernels.ops._shared.convolution import activate, allow_tf32, cast_for_autocast, check_activation
+from vfi_kernels.ops._shared.rest import rest_of
 from vfi_kernels.ops.routed_conv2d import reference
 from vfi_kernels.ops.routed_conv2d.reference import OP
 
@@ -107,7 +108,9 @@ def routed_conv2d(
         patches = _routed_conv2d(x, weight, bias, indices, patch, stride, transposed, number, allow_tf32())
         base = _zeros(x, weight, stride, transposed, mapped) if base is None else base
         return _patch_scatter(activate(patches, activation, activation_weight, negative_slope), indices, base)
-    out = _zeros(x, weight, stride, transposed, mapped) if base is None else _dense_copy(base)
+    side = patch * 2 if transposed else patch // stride
+    wrong = x.dim() != 4 or weight.dim() != 4  # the op refuses it
+    out = x if wrong else rest_of(base, x, _size(x, weight, stride, transposed), indices, side)
     fused = (number, ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, out)
     return out
@@ -157,11 +160,6 @@ def routed_conv2d_(
     fused = (number, ACTIVATIONS[activation or "none"], activation_weight, negative_slope, allow_tf32())
     _routed_conv2d_(x, weight, bias, indices, patch, stride, transposed, *fused, base)
     return base
-
-
-def _dense_copy(base: Tensor) -> Tensor:
-    out = base.contiguous(memory_format=memory_format(base))
-    return out.clone() if out is base else out
 
 
 def _check_options(
