@@ -40,6 +40,14 @@ Tensor cpu_level_note() {
 }
 // For the results of this thread's next op.
 void give_results(std::vector<Tensor> tensors) { vfi::given_results() = std::move(tensors); }
+// Of this thread's ops, as if the machine had so many threads (0: its own); regions are what they have done since then.
+void simulate_threads(int64_t count) { vfi::simulated_threads() = {count, {}}; }
+Tensor simulated_regions() {
+  const auto& regions = vfi::simulated_threads().regions;
+  const Tensor made = torch::stable::empty({static_cast<int64_t>(regions.size()), 4}, torch::headeronly::ScalarType::Double);
+  if (!regions.empty()) std::memcpy(made.mutable_data_ptr(), regions.data(), regions.size() * sizeof(regions[0]));
+  return made;
+}
 }  // namespace
 
 STABLE_TORCH_LIBRARY(vfi_kernels, m) {
@@ -47,6 +55,8 @@ STABLE_TORCH_LIBRARY(vfi_kernels, m) {
   m.def("cpu_level() -> Tensor");
   m.def("cpu_level_note() -> Tensor");
   m.def("give_results(Tensor[] tensors) -> ()");
+  m.def("simulate_threads(int count) -> ()");
+  m.def("simulated_regions() -> Tensor");
   // The memory in which routed_conv2d begins: its base outside of the listed patches.
   m.def("patch_rest(Tensor? base, Tensor like, int[] size, Tensor indices, int patch) -> Tensor");
 
@@ -181,4 +191,6 @@ STABLE_TORCH_LIBRARY_IMPL(vfi_kernels, CompositeExplicitAutograd, m) {
   m.impl("cpu_level", TORCH_BOX(&cpu_level));
   m.impl("cpu_level_note", TORCH_BOX(&cpu_level_note));
   m.impl("give_results", TORCH_BOX(&give_results));
+  m.impl("simulate_threads", TORCH_BOX(&simulate_threads));
+  m.impl("simulated_regions", TORCH_BOX(&simulated_regions));
 }

@@ -58,7 +58,8 @@ def schemas():
     schemas_by_op = {
         s.name.split("::")[1]: s for s in torch._C._jit_get_all_schemas() if s.name.startswith("vfi_kernels::")
     }
-    del schemas_by_op["give_results"]  # which keeps them
+    for op in ("give_results", "patch_rest"):  # which keeps them, or leaves a part of its result to its caller
+        del schemas_by_op[op]
     return {name: s for name, s in sorted(schemas_by_op.items()) if any("Tensor" in str(a.type) for a in s.arguments)}
 
 

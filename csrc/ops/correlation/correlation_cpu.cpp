@@ -34,7 +34,7 @@ void divide_few_tiles(CorrelationArgs& a) {
   constexpr int64_t kEnough = 4, kWorthwhile = int64_t{1} << 25;
   const int64_t tiles = std::max<int64_t>(CorrelationTiles(a).count, 1);
   const int64_t products = a.B * a.v.points * a.h.points * a.v.count * a.h.count * a.C;
-  if (torch::stable::get_num_threads() > 1 && products >= kWorthwhile) {
+  if (thread_count() > 1 && products >= kWorthwhile) {
     a.groups = std::clamp<int64_t>(kEnough / tiles, 1, a.v.count);
   }
 }

@@ -109,7 +109,7 @@ void for_each_band(const ScatterArgs& s, const std::function<void(int64_t b, int
   if (s.B * s.target_H * s.target_W == 0) return;
   constexpr int64_t kSmall = 8192;
   const bool small = s.B * s.H * s.W * (s.C + 4) < kSmall;
-  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t threads = thread_count();
   const int64_t bands = small ? 1 : std::min(threads / std::gcd(threads, s.B), s.target_H);
   parallel_for(0, s.B * bands, small ? s.B : 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
