@@ -9,6 +9,7 @@ share of active patches times the dense block.
 import argparse
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,13 +21,13 @@ import vfi_kernels as vk
 from vfi.models.apr_vfi import RefineBlock
 from vfi_kernels.bench.machine import cpu
 from vfi_kernels.bench.report import text_table
-from vfi_kernels.bench.timing import Budget, Contender, CpuClock, interleave
+from vfi_kernels.bench.timing import Around, Budget, Contender, CpuClock, interleave
 
 TYPES = (torch.float32, torch.bfloat16)
 DEFORM = ((128, 64, 112, 4), (256, 32, 56, 8), (128, 144, 256, 4), (64, 256, 448, 8))  # channels, rows, columns, groups
 CORRELATION = ((64, 256, 448), (32, 256, 448), (128, 64, 112), (196, 32, 56))
 KEEP, RADIUS = 0.4, 4
-Calls = dict[str, Callable[[], Tensor]]
+Calls = dict[str, Any]  # of what is run without arguments
 
 
 def last(t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -39,6 +40,16 @@ def deform(channels: int, rows: int, columns: int, groups: int, dtype: torch.dty
     x, weight, offset, mask = last(x, dtype), last(weight, dtype), offset.to(dtype), mask.to(dtype)
     ours = functools.partial(vk.modulated_deform_conv2d, x, offset, mask, weight, padding=1, offset_groups=groups)
     return {"ours": ours, "dense": functools.partial(F.conv2d, x, weight, padding=1)}
+
+
+def gradients(channels: int, rows: int, columns: int, groups: int, dtype: torch.dtype) -> Calls:
+    calls = deform(channels, rows, columns, groups, dtype)
+    made: Calls = {}
+    for name, call in calls.items():
+        leaves = [t.requires_grad_() for t in call.args]
+        out = call()
+        made[name] = functools.partial(torch.autograd.grad, out, leaves, torch.randn_like(out), retain_graph=True)
+    return made
 
 
 def routed(dtype: torch.dtype) -> Calls:
@@ -54,10 +65,16 @@ def correlation(channels: int, rows: int, columns: int, dtype: torch.dtype) -> C
     return {"ours": functools.partial(vk.correlation, first, second, RADIUS)}
 
 
-def row(name: str, make: Callable[[torch.dtype], Calls], budget: Budget, share: float = 1.0) -> list[str]:
+def row(
+    name: str,
+    make: Callable[[torch.dtype], Calls],
+    budget: Budget,
+    share: float = 1.0,
+    around: Around = torch.inference_mode,
+) -> list[str]:
     torch.manual_seed(0)
     calls = {(dtype, who): call for dtype in TYPES for who, call in make(dtype).items()}
-    contenders: dict[Any, Contender] = {key: Contender(call, torch.inference_mode) for key, call in calls.items()}
+    contenders: dict[Any, Contender] = {key: Contender(call, around) for key, call in calls.items()}
     ms = {key: timing["median_ms"] for key, timing in interleave(contenders, CpuClock(), budget).items()}
     wide, half = TYPES
     cells = [name, f"{ms[wide, 'ours']:.2f}", f"{ms[half, 'ours']:.2f}"]
@@ -76,6 +93,15 @@ def main() -> None:
     budget = Budget(seconds=options.seconds, rounds=(5, 40))
     rows = [
         row(f"modulated_deform_conv2d {c}@{h}x{w}, {g} offset groups", functools.partial(deform, c, h, w, g), budget)
+        for c, h, w, g in DEFORM
+    ]
+    rows += [
+        row(
+            f"gradients of {c}@{h}x{w}, {g} offset groups",
+            functools.partial(gradients, c, h, w, g),
+            budget,
+            around=nullcontext,
+        )
         for c, h, w, g in DEFORM
     ]
     rows.append(row(f"RoutedBlock {SIZE[0]}x{SIZE[1]}, {KEEP} active, in place", routed, budget, KEEP))

@@ -1,9 +1,10 @@
-"""How the kernels would go on a machine with more threads than this one: from the parts that their schedulers make.
+"""How kernels would go on a machine with more threads than this one: from the parts that their schedulers make.
 
-python benchmarks/threads.py [--op splat ...] [--write]     a table by op and shape; --write puts it into docs/benchmarks.md
+python benchmarks/threads.py [--op splat ...] [--write]     a table by op and shape; --write: into docs/benchmarks.md
 
-An op's parts for 2, 4, 8 and 16 threads run one after another on one thread, each timed. A machine of as many would take
-the longest part of each step, and all that is not divided. It leaves out what threads take from each other: memory and caches.
+An op's parts for 2, 4, 8 and 16 threads run one after another on one thread, each timed. A machine of as many would
+take the longest part of each step, and all that is not divided. What threads take from each other, memory and caches,
+is left out.
 """
 
 import argparse
@@ -50,8 +51,8 @@ HEAD = ["op", "shape", "", "units", *(f"{n} threads" for n in COUNTS[1:]), "not 
 
 
 def regions_of(call: Callable[[], object], threads: int) -> tuple[float, Tensor]:
-    """Seconds of a call as so many threads would divide it, one part after another, and its steps: (regions, 4), units, parts,
-    seconds of the longest part, seconds of all."""
+    """Seconds of a call as so many threads would divide it, one part after another, and its steps: (regions, 4), units,
+    parts, seconds of the longest part, seconds of all."""
     ops = torch.ops.vfi_kernels
     ops.simulate_threads(threads)
     try:
@@ -63,8 +64,8 @@ def regions_of(call: Callable[[], object], threads: int) -> tuple[float, Tensor]
 
 
 def simulated(call: Callable[[], object], rounds: int = ROUNDS) -> tuple[dict[int, float], float, int]:
-    """Seconds by the number of threads, what of them is not divided, and the units of the longest step; of the fastest of
-    some rounds, for whatever disturbs one makes it longer."""
+    """Seconds by the number of threads, what of them is not divided, and the units of the longest step; of the fastest
+    of some rounds, for whatever disturbs one makes it longer."""
     call()
     seconds, apart, units = dict.fromkeys(COUNTS, float("inf")), float("inf"), 0
     for _ in range(rounds):

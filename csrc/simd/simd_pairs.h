@@ -51,6 +51,16 @@ class TileScope {
   bool used_;
 };
 
+// n elements of two rows, beside each other; n is a multiple of kLanes.
+template <HalfPrecision T>
+VFI_INLINE void pair_rows(const T* first, const T* second, int64_t n, T* to) {
+  const auto bits = [](const T* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); };
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const __m512i pairs = _mm512_or_si512(bits(first + i), _mm512_slli_epi32(bits(second + i), 16));
+    _mm512_storeu_si512(to + 2 * i, pairs);
+  }
+}
+
 template <int kRows, int kVectors>
 VFI_BF16_TARGET void multiply_pairs_block(const BFloat16* a, int64_t a_row, const BFloat16* b, int64_t depth, float* c,
                                           int64_t c_row) {

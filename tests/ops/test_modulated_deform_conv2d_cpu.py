@@ -13,8 +13,8 @@ OPS = WordedOps()
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 # input, output channels, groups, offset groups: one vector, odd numbers, offset groups across groups, above a block,
-# eight channels of an offset group, whole tiles of several groups
-CHANNELS = ((16, 32, 1, 2), (5, 7, 1, 1), (6, 4, 2, 3), (72, 48, 2, 1), (64, 12, 1, 8), (64, 36, 2, 1))
+# eight channels of an offset group, whole tiles of several groups, the same for gradients
+CHANNELS = ((16, 32, 1, 2), (5, 7, 1, 1), (6, 4, 2, 3), (72, 48, 2, 1), (64, 12, 1, 8), (64, 36, 2, 1), (72, 64, 2, 1))
 
 
 def check_every_path(seed):

@@ -50,7 +50,7 @@ struct AdacofArgs {
   void* out;                                             // the output, or the gradient of the image
   void *grad_weights, *grad_vertical, *grad_horizontal;  // null where not needed
   Dtype image_type, weights_type, vertical_type, horizontal_type;
-  int64_t B, C;
+  int64_t B, C, threads;  // threads: that the bands are for
   int32_t in_H, in_W, H, W, side, dilation;
 
   VFI_INLINE int64_t taps() const { return int64_t{side} * side; }
@@ -74,9 +74,11 @@ struct AdacofBands {
 
   VFI_INLINE explicit AdacofBands(const AdacofArgs& a) {
     constexpr int64_t kMost = 64, kLeast = 8, kPixels = int64_t{1} << 16;  // 1 MiB of sums
-    const int64_t fit = kPixels / a.in_W;
-    rows = fit > kMost ? kMost : fit < kLeast ? kLeast : fit;
-    down = (a.in_H + rows - 1) / rows, groups = (a.C + 3) / 4, count = a.B * groups * down;
+    groups = (a.C + 3) / 4;
+    const int64_t each = (a.B * groups * a.in_H + a.threads - 1) / a.threads, fit = kPixels / a.in_W;
+    const int64_t most = each < fit ? each : fit;
+    rows = most > kMost ? kMost : most < kLeast ? kLeast : most;
+    down = (a.in_H + rows - 1) / rows, count = a.B * groups * down;
   }
 };
 

@@ -77,7 +77,7 @@ Tensor adacof(const Tensor& image, const Tensor& weights, const Tensor& offsets_
   return with_layout(out, layout_of(image));
 }
 
-void add_image_gradient(const AdacofArgs& a) {
+void add_image_gradient(AdacofArgs a) {
   if (!takes_vectors(a)) {
     return parallel_for(0, a.B * a.C, 1, [&](int64_t begin, int64_t end) {
       with_scalar_types(a, [&]<class A, class T>(A, T) {
@@ -85,6 +85,7 @@ void add_image_gradient(const AdacofArgs& a) {
       });
     });
   }
+  a.threads = thread_count();
   std::vector<AdacofReach> reach(a.B * a.H * a.taps());
   parallel_for(0, a.B * a.H, row_grain(a), [&](int64_t begin, int64_t end) {
     VFI_CPU_KERNEL(adacof_reach_rows)(a, reach.data(), begin, end);

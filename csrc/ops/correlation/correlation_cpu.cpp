@@ -28,15 +28,15 @@ CorrelationArgs args_of(const Tensor& first, const CorrelationPlan& plan) {
   return a;
 }
 
-// Where the map has fewer tiles than this, the displacements along y are divided, too, if that is worth the threads and
-// the rows that several groups copy.
+// Where the map has too few tiles for the threads, the displacements along y are divided, too, if that is worth the rows that
+// several groups copy.
 void divide_few_tiles(CorrelationArgs& a) {
-  constexpr int64_t kEnough = 4, kWorthwhile = int64_t{1} << 25;
+  constexpr int64_t kWorthwhile = int64_t{1} << 24;  // for a thread
   const int64_t tiles = std::max<int64_t>(CorrelationTiles(a).count, 1);
   const int64_t products = a.B * a.v.points * a.h.points * a.v.count * a.h.count * a.C;
-  if (thread_count() > 1 && products >= kWorthwhile) {
-    a.groups = std::clamp<int64_t>(kEnough / tiles, 1, a.v.count);
-  }
+  const int64_t threads = std::min(thread_count(), products / kWorthwhile);
+  // As good as even: two for each thread.
+  if (threads > 1) a.groups = std::clamp<int64_t>((2 * threads + tiles - 1) / tiles, 1, a.v.count);
 }
 
 // A few rows of displacements at a time: their sums stay in the cache for the windows that add them.

@@ -6,7 +6,7 @@
 // all that needs them: four sums of G times corner (for offset and mask), the column (for the weights) and the scatter of
 // m w_k G into an image of its own. No two units write to the same memory, so there are no atomics and one order of sums.
 #include "cpu/scratch.h"
-#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_simd.h"
+#include "ops/modulated_deform_conv2d/modulated_deform_conv2d_grad_unit.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
@@ -23,109 +23,6 @@ struct GradReads {
   alignas(64) Scalar dot[4][kDeformRows];  // sum over the channels of G times corner
 };
 
-// One unit: where its parts are in memory.
-template <class F, class T>
-struct Unit {
-  using Scalar = typename Lanes<F>::Scalar;
-  const DeformGradArgs& a;
-  DeformBlock block;
-  int64_t index, sample;       // of the block; of the batch
-  int64_t row, upstream_row;   // values of a row of columns, of output channels
-  Scalar* image;               // [H W, block.count], sums of grad_input
-  T* copy;                     // [H W, block.count], where the input is not read as it is
-  Scalar* upstream;            // [kDeformRows, upstream_row], grad_out of a tile
-  Scalar *g, *columns;         // [kDeformRows, row] each
-  Scalar* weights;             // [taps], each [outputs of the group, row] in panels
-  Scalar* weight_sums;         // the unit's of a.weight_parts
-  const T* window;             // pixels of the block's channels
-  int64_t window_step;         // elements from one pixel to the next
-
-  Unit(const DeformGradArgs& args, int64_t i)
-      : a(args), block(args.blocks[i % args.block_count]), index(i % args.block_count), sample(i / args.block_count),
-        row(padded_columns<F>(block.count)), upstream_row(padded_columns<F>(args.g.group_out())) {}
-
-  int64_t pixels() const { return int64_t{a.g.H} * a.g.W; }
-
-  int64_t lay_out(void* memory) {
-    Layout layout(memory);
-    image = layout.take<Scalar>(pixels() * block.count);
-    copy = layout.take<T>(a.direct ? 0 : pixels() * block.count);
-    upstream = layout.take<Scalar>(kDeformRows * upstream_row);
-    g = layout.take<Scalar>(kDeformRows * row);
-    columns = layout.take<Scalar>(kDeformRows * row);
-    weights = layout.take<Scalar>(a.g.taps() * a.g.group_out() * row);
-    return layout.bytes();
-  }
-
-  // Before the first tile.
-  void start() {
-    const DeformGeometry& geo = a.g;
-    std::memset(image, 0, pixels() * block.count * sizeof(Scalar));
-    std::memset(upstream, 0, kDeformRows * upstream_row * sizeof(Scalar));
-    std::memset(g, 0, kDeformRows * row * sizeof(Scalar));
-    std::memset(columns, 0, kDeformRows * row * sizeof(Scalar));
-    weight_sums = static_cast<Scalar*>(a.weight_parts);
-    if (weight_sums != nullptr) {
-      weight_sums += (sample * a.block_count + index) * deform_weight_part_size(a);
-      std::memset(weight_sums, 0, deform_weight_part_size(a) * sizeof(Scalar));
-    }
-    for (int64_t n = 0; n < row; n += kPanel<F>) pack_panel(n, min(int64_t{kPanel<F>}, row - n));
-    const T* const input = static_cast<const T*>(a.input) + sample * geo.C * pixels();
-    window = a.direct ? input + block.first : copy, window_step = a.direct ? geo.C : block.count;
-    if (a.direct) return;
-    for (int64_t y = 0; y < geo.H; ++y) {
-      copy_pixels<false>(input + block.first * pixels() + y * geo.W, {1, pixels()}, copy + y * geo.W * block.count,
-                         {block.count, 1}, geo.W, block.count);
-    }
-  }
-
-  // The weights of the block's channels n .. n + width - 1, transposed: for each tap [o][c].
-  void pack_panel(int64_t n, int64_t width) {
-    const DeformGeometry& geo = a.g;
-    const int64_t taps = geo.taps(), outs = geo.group_out(), in_group = block.first - block.group * geo.group_in();
-    const T* const from = static_cast<const T*>(a.weight) + (block.group * outs * geo.group_in() + in_group + n) * taps;
-    for (int64_t i = 0; i < outs * width; ++i) {
-      const int64_t o = i / width, c = i % width;
-      const T* const p = from + (o * geo.group_in() + c) * taps;
-      Scalar* const to = weights + n * outs + i;
-      for (int64_t t = 0; t < taps; ++t) {
-        to[t * row * outs] = n + c < block.count ? static_cast<Scalar>(to_float(p[t])) : Scalar(0);
-      }
-    }
-  }
-};
-
-// kCount output channels of kCount pixels as rows of channels: pixel i of the tile on, channel o of the group on.
-template <class F, class T>
-VFI_INLINE void upstream_square(const Unit<F, T>& unit, const DeformTile& tile, int64_t i, int64_t o, F* rows) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  const DeformGradArgs& a = unit.a;
-  const DeformGeometry& g = a.g;
-  const int64_t outs = g.group_out(), pixels = g.pixels(), channel = unit.block.group * outs + o;
-  const int64_t channels = min(kCount, outs - o), here = min(kCount, tile.count - i);
-  const T* const sample = static_cast<const T*>(a.grad_out) + tile.b * g.C_out * pixels;
-  for (int64_t k = 0; k < kCount; ++k) rows[k] = broadcast<F>(0);
-  if (a.grad_out_channels_last) {
-    for (int64_t k = 0; k < here; ++k) rows[k] = load<F>(sample + (tile.first + i + k) * g.C_out + channel, channels);
-    return;
-  }
-  for (int64_t k = 0; k < channels; ++k) rows[k] = load<F>(sample + (channel + k) * pixels + tile.first + i, here);
-  transpose(rows);
-}
-
-// grad_out of the tile and group as rows of output channels, with zeros past the last channel.
-template <class F, class T>
-void load_upstream(const Unit<F, T>& unit, const DeformTile& tile) {
-  constexpr int64_t kCount = Lanes<F>::kCount;
-  for (int64_t o = 0; o < unit.upstream_row; o += kCount) {
-    for (int64_t i = 0; i < tile.count; i += kCount) {
-      F rows[kCount];
-      upstream_square(unit, tile, i, o, rows);
-      for (int64_t k = 0; k < kCount; ++k) store(unit.upstream + (i + k) * unit.upstream_row + o, rows[k]);
-    }
-  }
-}
-
 template <class F>
 void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int32_t u, int32_t v, GradReads<F>& r) {
   for_each_place<F, true>(a, tile, q, u, v, [&](int64_t i, const DeformPlace<F>& place, F factor) VFI_INLINE_LAMBDA {
@@ -140,8 +37,8 @@ void find_reads(const DeformGradArgs& a, const DeformTile& tile, int64_t q, int3
 }
 
 // One tap of all pixels of a tile, for the channels of a segment.
-template <class F, class T>
-void visit_pixels(Unit<F, T>& unit, const DeformTile& tile, const DeformSegment& segment, GradReads<F>& r) {
+template <class F, class T, class E>
+void visit_pixels(Unit<F, T, E>& unit, const DeformTile& tile, const DeformSegment& segment, GradReads<F>& r) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   using Scalar = typename Lanes<F>::Scalar;
   const DeformGradArgs& a = unit.a;
@@ -212,8 +109,8 @@ void write_offsets(const DeformGradArgs& a, int64_t part, int64_t q, const Defor
 }
 
 // The image of sums to the gradient of the block's channels.
-template <class F, class T>
-void write_image(const Unit<F, T>& unit) {
+template <class F, class T, class E>
+void write_image(const Unit<F, T, E>& unit) {
   constexpr int64_t kCount = Lanes<F>::kCount;
   const DeformGradArgs& a = unit.a;
   const DeformGeometry& g = a.g;
@@ -238,47 +135,49 @@ void write_image(const Unit<F, T>& unit) {
 }
 
 // Tap t of a tile.
-template <class F, class T>
-void run_tap(Unit<F, T>& unit, const DeformTile& tile, int32_t t, GradReads<F>& reads) {
-  using Scalar = typename Lanes<F>::Scalar;
+template <class F, class T, class E>
+void run_tap(Unit<F, T, E>& unit, const DeformTile& tile, int32_t t, GradReads<F>& reads) {
   const DeformGradArgs& a = unit.a;
   const DeformGeometry& g = a.g;
   const DeformBlock& block = unit.block;
   const bool dots = a.grad_offset != nullptr || a.grad_mask != nullptr;
-  const int64_t outs = g.group_out();
-  if (dots || a.grad_input != nullptr) {
-    std::memset(unit.g, 0, kDeformRows * unit.row * sizeof(Scalar));
-    multiply_add<F>(unit.upstream, unit.upstream_row, 1, tile.count, unit.weights + t * unit.row * outs, 0, outs,
-                    block.count, unit.g, unit.row);
-  }
+  if (dots || a.grad_input != nullptr) unit.multiply_weights(t, tile.count);
   for_each_segment(g, block.first, block.first + block.count, [&](const DeformSegment& segment) {
     const int64_t q = segment.first / g.offset_group_channels();
     find_reads(a, tile, q, t / g.KW, t % g.KW, reads);
     visit_pixels(unit, tile, segment, reads);
     if (dots) write_offsets(a, unit.index - a.spans[q].first, q, tile, t, reads);
   });
-  if (a.grad_weight == nullptr) return;
-  multiply_add<F>(unit.upstream, 1, unit.upstream_row, outs, unit.columns, unit.row, tile.count, block.count,
-                  unit.weight_sums + t * (outs + kDeformSlack) * unit.row, unit.row);
+  if (a.grad_weight != nullptr) unit.multiply_columns(t, tile.count);
+}
+
+template <class F, class T, class E>
+void run_units(const DeformGradArgs& a, int64_t begin, int64_t end) {
+  const TileScope tiles_of_this_thread(HalfPrecision<E>);
+  Scratch scratch;
+  GradReads<F> reads;
+  for (int64_t i = begin; i < end; ++i) {
+    Unit<F, T, E> unit(a, i);
+    unit.lay_out(scratch.at_least(unit.lay_out(nullptr)));
+    unit.start();
+    for (int64_t n = 0; n < deform_tiles(a.g); ++n) {
+      const DeformTile tile(a.g, unit.sample, n);
+      load_upstream(unit, tile);
+      for (int32_t t = 0; t < a.g.taps(); ++t) run_tap(unit, tile, t, reads);
+    }
+    if (a.grad_input != nullptr) write_image(unit);
+  }
 }
 
 }  // namespace
 
 void deform_grad_units(const DeformGradArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
-    Scratch scratch;
-    GradReads<F> reads;
-    for (int64_t i = begin; i < end; ++i) {
-      Unit<F, T> unit(a, i);
-      unit.lay_out(scratch.at_least(unit.lay_out(nullptr)));
-      unit.start();
-      for (int64_t n = 0; n < deform_tiles(a.g); ++n) {
-        const DeformTile tile(a.g, unit.sample, n);
-        load_upstream(unit, tile);
-        for (int32_t t = 0; t < a.g.taps(); ++t) run_tap(unit, tile, t, reads);
-      }
-      if (a.grad_input != nullptr) write_image(unit);
+    if constexpr (kHasPairs && HalfPrecision<T>) {
+      const int64_t outs = a.g.group_out();
+      if (!a.float64 && outs % kTileDepth == 0 && uses_pairs<T>(outs)) return run_units<F, T, T>(a, begin, end);
     }
+    run_units<F, T, typename Lanes<F>::Scalar>(a, begin, end);
   });
 }
 
