@@ -74,6 +74,9 @@ TITLES = {
     "ssim_uniform": "SSIM uniform",
     "ssim_volume": "SSIM volume",
     "lpips": "LPIPS",
+    "flolpips": "FloLPIPS",
+    "flolpips_dis": "FloLPIPS by DIS",
+    "flolpips_ebme": "FloLPIPS by EBME",
     "motion": "motion px",
 }
 

@@ -13,9 +13,10 @@ from vfi.options import options_of
 
 VARIANCE = "variance"
 # What belongs to a data set, or to what was measured on it; results of one row may differ in it.
-_OF_DATA = frozenset(
-    ("dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion")
-)
+_OF_DATA = frozenset((
+    "dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion",
+    "i3d", "flolpips", "flolpips_weights",
+))  # fmt: skip
 _LARGEST = 1 << 28  # bytes
 
 

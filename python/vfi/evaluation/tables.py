@@ -13,8 +13,8 @@ from vfi.options import shown
 _NEEDS = {
     "lpips": "`lpips`",
     "fid": "`inception`",
-    "flolpips": "FloLPIPS, which is not in this package yet",
-    "fvd": "FVD, which is not in this package yet",
+    "flolpips": "`flolpips` pwc-net, by which it is published",
+    "fvd": "`i3d`",
 }
 
 
