@@ -69,6 +69,8 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     add("--ssim", nargs="+", choices=("gaussian", "uniform", "volume"), help=what)
     what = "also measure how far pixels move from end to end of each scene, by DIS, and print the means by it"
     add("--motion", action="store_const", const=True, help=what)
+    what = "what scripts/outside_scores.py has found of the frames of --write-frames, to stand with these results"
+    add("--scores", type=Path, nargs="+", metavar="FILE", help=what)
     what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
     add("--table", nargs=2, metavar=("PAPER", "N"), help=what)
 
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
             if vars(options)[name] is not None:
                 raise UserError(f"{option_of(name)} has no meaning together with --table")
         paper, number = options.table
-        paper_tables.run(paper, number, options.path)
+        paper_tables.run(paper, number, options.path, options.scores or ())
         return
     if options.dataset is None:
         raise UserError("--dataset is missing, or --table")

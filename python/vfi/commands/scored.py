@@ -22,13 +22,14 @@ from vfi.options import options_of
 if TYPE_CHECKING:
     from vfi.evaluation.distances import Distances
     from vfi.evaluation.kept_rows import KeptRows
+    from vfi.evaluation.outside_scores import Document, OutsideScores
     from vfi.evaluation.scoring import Score, Written
 
 MADE_WITH = "made_with.json"
 # What figures do not depend on.
 _OTHER = (
     *("run", "config", "save_config", "loaded", "usual_engine", "table", "path", "json", "csv", "write_frames"),
-    *("results", "resume", "device", "ray", "ray_resources"),
+    *("results", "resume", "scores", "device", "ray", "ray_resources"),
 )
 # What names files, beside options of models.
 _FILES = ("weights", "lpips", "inception", "i3d", "flolpips_weights", "smoothness_weights", "flow_weights")
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     ) as kept:
         if options.write_frames is not None:
             claim(options.write_frames, settings)
+        outside = outside_scores(options, settings)
         numbers = range(len(known))
         todo = [
             number for number in numbers
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
             none = f"not measured, of fewer than 2 {distances.COUNTED[name]}"
             figure = none if distance is None else f"{distance:.{distances.DIGITS[name]}f}"
             print(f"{f'{name.upper()} {split}'.rstrip()}: {figure}")
-    write(options, report(options, known, found, settings, features.found()), ("split", *names, "seconds"))
+    write(options, report(options, known, found, settings, features.found()), ("split", *names, "seconds"), outside)
 
 
 def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Sequence[int]) -> "Iterator[Score]":
@@ -213,8 +215,33 @@ def report(
     }  # fmt: skip
 
 
-def write(options: argparse.Namespace, result: Mapping[str, object], columns: Sequence[str]) -> None:
+def outside_scores(options: argparse.Namespace, settings: Mapping[str, object]) -> "list[OutsideScores]":
+    """What other tools have found of the frames of these settings, if that is given."""
+    from vfi.evaluation import outside_scores
+    from vfi.evaluation.kept_rows import different
+
+    if options.scores is not None and options.write_frames is None:
+        raise UserError("--scores needs --write-frames, the folder of the frames that are scored")
+    found = list(map(outside_scores.read, options.scores or ()))
+    for each in found:
+        if not each.is_of(settings):
+            raise UserError(f"the scores in {each.path} are of other frames: of {different(each.made_with, settings)}")
+    return found
+
+
+def write(
+    options: argparse.Namespace, result: "Document", columns: Sequence[str], outside: "Sequence[OutsideScores]"
+) -> None:
     """The files that are asked for. columns: of the list, after the names of the scenes."""
+    from vfi.evaluation import outside_scores
+
+    for scores in outside:
+        outside_scores.check_frames(scores, options.write_frames)
+        result = outside_scores.merged(result, scores, str(options.write_frames))
+        for name in scores.values:
+            columns = (*columns, *(() if name in columns else (name,)))
+            for part, value in outside_scores.means(result, name).items():
+                print(f"{f'{name} {part}'.rstrip()}: {value:.4f}, by {scores.tool}")
     if options.json is not None:
         _write_text(options.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
     if options.csv is not None:

@@ -163,10 +163,10 @@ def _cell(
         return missing(result.not_measured.get(column.measure, f"needs {other}"))
     digits = len(figure.partition(".")[2]) if figure is not None else 2 if abs(value) >= 10 else 4
     here, published = result.counts.get(block.part, (0, 0))
-    if published == here:
-        return f"{value:.{digits}f}"
-    what = f"of {here} of {published} scenes" if published else f"of {here} scenes, perhaps others than the paper's"
-    return f"{value:.{digits}f} {reasons.mark(what)}"
+    other = f"of {here} of {published} scenes" if published else f"of {here} scenes, perhaps others than the paper's"
+    remarks = [other] if published != here else []
+    remarks += [note for name, note in result.measured_with.items() if name == column.measure]
+    return f"{value:.{digits}f} {reasons.mark('; '.join(remarks)) if remarks else ''}".rstrip()
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
