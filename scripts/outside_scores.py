@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="written here, as JSON")
     parser.add_argument("--measures", nargs="+", choices=DIMENSIONS, metavar="NAME", help=f"of {', '.join(DIMENSIONS)}")
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="the clips' captions, which semantic needs")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="of torch, where networks run (default: cuda)")
     options = parser.parse_args()
     made_with = json.loads((options.folder / MADE_WITH).read_text(encoding="utf-8"))
     files = sorted(path for path in options.folder.rglob("*") if path.suffix in (".mp4", ".png"))
