@@ -71,6 +71,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     add("--motion", action="store_const", const=True, help=what)
     what = "what scripts/outside_scores.py has found of the frames of --write-frames, to stand with these results"
     add("--scores", type=Path, nargs="+", metavar="FILE", help=what)
+    add("--plot", type=Path, metavar="FILE", help="also draw the scores, or the table, as a chart: .svg or .png")
     what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
     add("--table", nargs=2, metavar=("PAPER", "N"), help=what)
 
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
             if vars(options)[name] is not None:
                 raise UserError(f"{option_of(name)} has no meaning together with --table")
         paper, number = options.table
-        paper_tables.run(paper, number, options.path, options.scores or ())
+        paper_tables.run(paper, number, options.path, options.scores or (), options.plot)
         return
     if options.dataset is None:
         raise UserError("--dataset is missing, or --table")

@@ -29,7 +29,7 @@ MADE_WITH = "made_with.json"
 # What figures do not depend on.
 _OTHER = (
     *("run", "config", "save_config", "loaded", "usual_engine", "table", "path", "json", "csv", "write_frames"),
-    *("results", "resume", "scores", "device", "ray", "ray_resources"),
+    *("results", "resume", "scores", "plot", "device", "ray", "ray_resources"),
 )
 # What names files, beside options of models.
 _FILES = ("weights", "lpips", "inception", "i3d", "flolpips_weights", "smoothness_weights", "flow_weights")
@@ -130,7 +130,11 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 
 def check_files(options: argparse.Namespace, inputs: tuple[Path, ...] = ()) -> None:
     """Refuses what cannot be written, before any work is done."""
-    for path in (options.json, options.csv):
+    from vfi.evaluation import plots
+
+    if options.plot is not None:
+        plots.check_name(options.plot)
+    for path in (options.json, options.csv, options.plot):
         if path is not None:
             check_target(path, overwrite=True, inputs=inputs)
     if options.json is not None and options.json == options.csv:
@@ -233,7 +237,7 @@ def write(
     options: argparse.Namespace, result: "Document", columns: Sequence[str], outside: "Sequence[OutsideScores]"
 ) -> None:
     """The files that are asked for. columns: of the list, after the names of the scenes."""
-    from vfi.evaluation import outside_scores
+    from vfi.evaluation import outside_scores, plots
 
     for scores in outside:
         outside_scores.check_frames(scores, options.write_frames)
@@ -244,6 +248,8 @@ def write(
                 print(f"{f'{name} {part}'.rstrip()}: {value:.4f}, by {scores.tool}")
     if options.json is not None:
         _write_text(options.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    if options.plot is not None:
+        plots.write(options.plot, plots.of_results(result))
     if options.csv is not None:
         rows = result["scenes"]
         assert isinstance(rows, list)

@@ -24,7 +24,8 @@ _OF_DATA = frozenset((
 @dataclass(frozen=True)
 class Result:
     """One file. parts: measures by the name of a split, or of a number of frames; "" is all. counts: how many scenes a
-    part has here, and as published; 0: not known. not_measured: why, by measure; measured_with: what is to be known."""
+    part has here, and as published; 0: not known. not_measured: why, by measure; measured_with: what is to be known.
+    bounds: of the means of parts."""
 
     path: Path
     model: str
@@ -34,6 +35,7 @@ class Result:
     counts: Mapping[str, tuple[int, int]]
     not_measured: Mapping[str, str]
     measured_with: Mapping[str, str] = field(default_factory=dict)
+    bounds: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, object]:
         """What was given of the model's options."""
@@ -98,10 +100,11 @@ def _with_scores(path: Path, scores: Sequence[OutsideScores], document: Document
     for each in scores:
         if each.is_of(document["settings"]):
             document = merged(document, each, str(path))
-    return _result(path, document)
+    return parse(path, document)
 
 
-def _result(path: Path, document: Document) -> Result:
+def parse(path: Path, document: Document) -> Result:
+    """What a file holds, once it is read."""
     texts = [document["model"], document["dataset"]]
     settings, clips = document["settings"], document.get("clips", {})
     reasons, notes = document.get("not_measured", {}), document.get("measured_with", {})
@@ -114,14 +117,16 @@ def _result(path: Path, document: Document) -> Result:
     if isinstance(means, dict):
         parts = {split: _numbers(values) for split, values in means.items()}
         counts = {split: (int(values["scenes"]), int(values["published"] or 0)) for split, values in means.items()}
+        bounds = {split: values.get("bounds_95", {}) for split, values in means.items()}
     elif not (isinstance(by_frames, dict) and isinstance(mean, dict)):
         raise TypeError
     else:
+        bounds = {}
         parts = {count: _numbers(values) for count, values in by_frames.items()}
         parts |= {"": _numbers(mean), VARIANCE: _variance(list(parts.values()))}
         counts = {count: (int(number), 0) for count, number in clips.items()}
         counts |= dict.fromkeys(("", VARIANCE), (sum(map(int, clips.values())), 0))
-    return Result(path, str(texts[0]), str(texts[1]), settings, parts, counts, reasons, notes)
+    return Result(path, str(texts[0]), str(texts[1]), settings, parts, counts, reasons, notes, bounds)
 
 
 def _numbers(values: Mapping[str, object]) -> dict[str, float | None]:

@@ -95,7 +95,7 @@ def lines(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
     Raises:
         UserError: if results that are to stand in one row are of different weights or options.
     """
-    rows, reasons = _with_results(table, results), _Reasons()
+    rows, reasons = with_results(table, results), _Reasons()
     for _, matching in rows:
         same_source(matching)
     yield table.caption
@@ -130,7 +130,7 @@ class _Reasons:
         return [f"({number}) {reason}" for reason, number in self._numbers.items()]
 
 
-def _with_results(table: PaperTable, results: Sequence[Result]) -> list[tuple[PaperRow, list[Result]]]:
+def with_results(table: PaperTable, results: Sequence[Result]) -> list[tuple[PaperRow, list[Result]]]:
     """The paper's rows with the results that belong to them; then one for each model that is in none of them."""
     rows = [(row, [each for each in results if not row.needs and each.is_of(row.model, row.options)])
             for row in table.rows]  # fmt: skip
