@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vfi.errors import UserError
 
@@ -13,7 +13,7 @@ NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, RecursionErro
 Parsed = TypeVar("Parsed")
 
 
-def parsed(path: Path, parse: Callable[[Any], Parsed], what: str) -> Parsed:
+def parsed(path: Path, parse: Callable[[dict[str, object]], Parsed], what: str) -> Parsed:
     """What `parse` makes of a document; what: such documents, in sentences.
 
     Raises:
@@ -21,7 +21,10 @@ def parsed(path: Path, parse: Callable[[Any], Parsed], what: str) -> Parsed:
     """
     try:
         with path.open("rb") as file:
-            return parse(json.loads(file.read(LARGEST).decode("utf-8")))
+            document = json.loads(file.read(LARGEST).decode("utf-8"))
+        if not isinstance(document, dict):
+            raise TypeError
+        return parse(document)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except NOT_UNDERSTOOD as error:
