@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,8 @@ Features = Callable[[Sequence[np.ndarray]], Tensor]  # of all frames of a scene,
 THREADS, AHEAD = 4, 8  # that read or measure beside a GPU; scenes that wait for it, or behind it
 
 Given = TypeVar("Given")
+Read = TypeVar("Read")
+Made = TypeVar("Made")
 Found = TypeVar("Found")
 
 
@@ -79,9 +82,9 @@ def scores(
         of_scenes: further values of scores, which depend on all frames.
         features: which scores then have.
         threads: that read the scenes to come, and as many that measure those that are made, while the model works; 0:
-            one after the other. None: 0 on a CPU, which the model has to itself while it is timed.
+            one after the other. None: on a CPU, which the model has to itself while it is timed, the next scene is read
+            while the last one is measured.
     """
-    threads = (0 if device == "cpu" else THREADS) if threads is None else threads
 
     def read(number: int) -> tuple[int, list[np.ndarray]]:
         return number, known[number].read()
@@ -99,7 +102,26 @@ def scores(
         seen = {name: torch.stack([each(frames) for frames in both]) for name, each in (features or {}).items()}
         return Score(known[number].name, values, seconds / len(found), seen)
 
+    if threads is None and device == "cpu":
+        return _in_turn(read, made, measured, numbers)
+    threads = THREADS if threads is None else threads
     return in_threads(measured, map(made, in_threads(read, numbers, threads)), threads)
+
+
+def _in_turn(
+    read: Callable[[int], Read], made: Callable[[Read], Made], measured: Callable[[Made], Found], numbers: Iterable[int]
+) -> Iterator[Found]:
+    """What `measured` finds of each number; nothing else runs while one is made."""
+    with ThreadPoolExecutor(2) as pool:
+        left = iter(numbers)
+        reading = [pool.submit(read, number) for number in islice(left, 1)]
+        measuring: list[Future[Found]] = []
+        while reading:
+            (given,) = (each.result() for each in reading)
+            yield from (each.result() for each in measuring)
+            measuring = [pool.submit(measured, made(given))]
+            reading = [pool.submit(read, number) for number in islice(left, 1)]
+        yield from (each.result() for each in measuring)
 
 
 def between(
