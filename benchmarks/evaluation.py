@@ -2,8 +2,9 @@
 
 RIFE 4.25 with weights of no meaning, float32, on the CPU; triplets of 1920x1080 as PNG, of the clip of the demo made
 larger; PSNR and one SSIM. The share is the time of the model alone, on frames in memory, over that of the whole
-evaluation: in turn, as `vfi evaluate` does on a CPU, and one after the other. Medians of rounds, in which each is timed
-once; of the share, of the rounds' own.
+evaluation: in turn, as `vfi evaluate` does on a CPU, and one after the other. Beside it that of the seconds of all
+cores, which other programs on the machine disturb less. Medians of rounds, in which each is timed once; of the shares,
+of the rounds' own.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,6 +27,7 @@ from vfi.models.interpolator import Interpolator
 
 SIZE = (1920, 1080)
 MEASURES = ("psnr", "ssim_volume")
+ALONE = "the model alone"
 NAMES = ("im1.png", "im2.png", "im3.png")
 
 
@@ -39,22 +42,31 @@ def triplets(folder: Path) -> list[TrueScene]:
     return scoring.scenes("triplets", folder)
 
 
-def alone(model: Interpolator, known: list[TrueScene]) -> float:
-    """Seconds of the model, without reading and measuring."""
-    frames = [scene.read() for scene in known]
-    start = time.perf_counter()
-    for scene, each in zip(known, frames, strict=True):
-        scoring.between(model, each, scene.times, "cpu")
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Seconds:
+    """Of a triplet, by the clock, and of all cores."""
+
+    clock: float
+    cores: float
 
 
-def evaluated(model: Interpolator, known: list[TrueScene], threads: int | None) -> float:
-    """Seconds of all of it."""
+def timed(known: list[TrueScene], work: Callable[[], object]) -> Seconds:
+    clock, cores = time.perf_counter(), time.process_time()
+    work()
+    return Seconds((time.perf_counter() - clock) / len(known), (time.process_time() - cores) / len(known))
+
+
+def alone(model: Interpolator, known: list[TrueScene]) -> Seconds:
+    """Of the model, without reading and measuring."""
+    given = [(scene.times, scene.read()) for scene in known]
+    return timed(known, lambda: [scoring.between(model, frames, times, "cpu") for times, frames in given])
+
+
+def evaluated(model: Interpolator, known: list[TrueScene], threads: int | None) -> Seconds:
+    """Of all of it."""
     measures = {name: scoring.MEASURES[name] for name in MEASURES}
-    start = time.perf_counter()
-    found = list(scoring.scores(model, known, range(len(known)), measures, "cpu", threads=threads))
-    assert len(found) == len(known)
-    return time.perf_counter() - start
+    numbers = range(len(known))
+    return timed(known, lambda: list(scoring.scores(model, known, numbers, measures, "cpu", threads=threads)))
 
 
 def main() -> None:
@@ -65,21 +77,22 @@ def main() -> None:
     model = rife.load(variant="4.25")
     with tempfile.TemporaryDirectory() as folder:
         known = triplets(Path(folder))
-        ways: dict[str, Callable[[], float]] = {
-            "the model alone": lambda: alone(model, known),
+        ways: dict[str, Callable[[], Seconds]] = {
+            ALONE: lambda: alone(model, known),
             "evaluated in turn": lambda: evaluated(model, known, None),
             "one after the other": lambda: evaluated(model, known, 0),
         }
-        rounds: list[dict[str, float]] = []
         alone(model, known[:1])
-        for _ in range(options.rounds):
-            rounds.append({name: way() / len(known) for name, way in ways.items()})
-    print(
-        f"{len(known)} triplets of {SIZE[0]}x{SIZE[1]}, RIFE 4.25, float32, {', '.join(MEASURES)}; seconds of a triplet"
-    )
+        rounds = [{name: way() for name, way in ways.items()} for _ in range(options.rounds)]
+    print(f"{len(known)} triplets of {SIZE[0]}x{SIZE[1]}, RIFE 4.25, float32, {', '.join(MEASURES)}; of a triplet")
+    print(f"{'':20} {'seconds':>8} {'share':>6} {'of cores':>9} {'share':>6}")
     for name in ways:
-        share = statistics.median(each["the model alone"] / each[name] for each in rounds)
-        print(f"{name:20} {statistics.median(each[name] for each in rounds):.3f}  {share:.2f}")
+        cells = []
+        for kind, width in (("clock", 8), ("cores", 9)):
+            seconds = [getattr(each[name], kind) for each in rounds]
+            shares = [getattr(each[ALONE], kind) / getattr(each[name], kind) for each in rounds]
+            cells.append(f"{statistics.median(seconds):{width}.3f} {statistics.median(shares):6.2f}")
+        print(f"{name:20} {' '.join(cells)}")
 
 
 if __name__ == "__main__":

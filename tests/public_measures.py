@@ -41,12 +41,15 @@ def by_skimage(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     }
 
 
-def by_lpips(folder: Path, first: np.ndarray, second: np.ndarray) -> float:
+def by_lpips(folder: Path, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """As it is meant; and of pictures in [-1, 1] that it is asked to normalise again, as some rows in print."""
     import lpips
 
     network = lpips.LPIPS(net="alex", pnet_rand=True, model_path=str(folder / "heads.pth"), verbose=False)
     load_alexnet(network.net, folder)
-    return float(network(tensor(first), tensor(second), normalize=True))
+    pictures, twice = [tensor(first), tensor(second)], [2 * tensor(first) - 1, 2 * tensor(second) - 1]
+    names = {"lpips": pictures, "lpips of a wrong range": twice}
+    return {name: float(network(*given, normalize=True)) for name, given in names.items()}
 
 
 def load_alexnet(network: torch.nn.Module, folder: Path) -> None:
@@ -126,7 +129,7 @@ def main() -> None:
     import pytorch_msssim
 
     found["ssim_gaussian by pytorch-msssim"] = float(pytorch_msssim.ssim(tensor(first), tensor(second), data_range=1))
-    found["lpips"] = by_lpips(options.folder, first, second)
+    found |= by_lpips(options.folder, first, second)
     found["fid"] = by_pytorch_fid(options.folder, truth, made)
     output, sys.stdout = sys.stdout, sys.stderr  # it talks
     found["fvd"] = by_cd_fvd(options.folder, truth, made)

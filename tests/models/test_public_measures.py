@@ -1,4 +1,4 @@
-"""Measures against public code, on the same frames with the same weights: to 1e-4, and mostly to the last digits.
+"""Measures against public code, on the same frames with the same weights.
 
 The public figures are a record that `tests/public_measures.py` has made, and that it makes again by night.
 """
@@ -10,7 +10,7 @@ import environments
 import measured
 import pytest
 
-WITHIN = 1e-4  # of the value
+WITHIN = 1e-5  # of the value
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,9 @@ def folder(tmp_path_factory):
 def test_pictures(folder):
     ours, public = measured.of_pictures(folder), measured.recorded()
     assert ours == pytest.approx({name: public[name] for name in ours}, rel=WITHIN)
-    assert ours["ssim_gaussian"] == pytest.approx(public["ssim_gaussian by pytorch-msssim"], abs=WITHIN)
-    assert abs(ours["flolpips"] / ours["lpips"] - 1) > 100 * WITHIN, "its weights count"
+    assert ours["ssim_gaussian"] == pytest.approx(public["ssim_gaussian by pytorch-msssim"], rel=WITHIN)
+    assert abs(public["lpips of a wrong range"] / ours["lpips"] - 1) > 0.1
+    assert abs(ours["flolpips"] / ours["lpips"] - 1) > 1e-2, "its weights count"
 
 
 @pytest.mark.slow
@@ -41,5 +42,5 @@ def test_the_record_is_what_public_code_says(folder):
     done = environments.run("measures", "tests/public_measures.py", str(folder), *words)
     assert done.returncode == 0, done.stderr[-3000:]
     public, record = json.loads(done.stdout), measured.recorded()
-    assert public == pytest.approx({name: record[name] for name in public}, rel=WITHIN / 10)
+    assert public == pytest.approx({name: record[name] for name in public}, rel=WITHIN)
     assert {*record} - {*public} <= {"flolpips", "ssim_volume"}

@@ -157,7 +157,10 @@ def _cell(
     if not fitting:
         return missing(f"needs results of {row.model} on {block.dataset}")
     (result,) = fitting
-    value = result.parts[block.part].get(column.measure)
+    part = result.parts[block.part]
+    value = part.get(column.measure)
+    if value is None and column.measure in part and column.measure not in result.not_measured:
+        return missing("needs more than one of them")  # a Frechet distance
     if value is None:
         other = _NEEDS.get(column.measure, f"{column.measure}, which {result.path} does not have")
         return missing(result.not_measured.get(column.measure, f"needs {other}"))
