@@ -71,10 +71,12 @@ test-cluster: $(VENV)/dev $(OTHERS)/cluster/done
 OLDEST := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TOOLS := pytest pytest-xdist hypothesis
 
-environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth $(OTHERS)/serve $(OTHERS)/cluster
+environments: $(OTHERS)/torch-cuda $(OTHERS)/torch-$(OLDEST) $(OTHERS)/vapoursynth $(OTHERS)/serve $(OTHERS)/cluster \
+  $(OTHERS)/measures
 $(OTHERS)/vapoursynth: $(OTHERS)/vapoursynth/done
 $(OTHERS)/serve: $(OTHERS)/serve/done
 $(OTHERS)/cluster: $(OTHERS)/cluster/done
+$(OTHERS)/measures: $(OTHERS)/measures/done
 $(OTHERS)/torch-cuda: $(OTHERS)/torch-cuda/done
 $(OTHERS)/torch-$(OLDEST): $(OTHERS)/torch-$(OLDEST)/done
 
@@ -126,6 +128,15 @@ $(OTHERS)/cluster/done: constraints.txt pyproject.toml
 	grep -v '^python-dateutil==' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest psutil s3fs==2026.9.0 \
 	  "moto[server]==5.2.5" --requirement $(@D)/needs.txt
+	touch $@
+
+# Public code of measures, to compare with. Of torchvision only Python runs, so that any torch will do.
+$(OTHERS)/measures/done: constraints.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --constraint constraints.txt $(TORCH) numpy scipy scikit-image tqdm requests \
+	  huggingface-hub safetensors pyyaml einops==0.8.2
+	$(@D)/bin/python -m pip install --no-deps torchvision==0.28.0 timm==1.0.28 lpips==0.1.4 pytorch-fid==0.3.0 \
+	  pytorch-msssim==1.0.0 cd-fvd==0.1.1
 	touch $@
 
 check: $(VENV)/dev

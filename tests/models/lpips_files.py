@@ -10,14 +10,18 @@ from vfi.networks import lpips
 def network_of_lpips(folder: Path) -> list[Path]:
     """AlexNet's and LPIPS' own."""
     torch.manual_seed(0)
-    network, places = lpips.LPIPS(), (0, 3, 6, 8, 10)
-    layers = zip(places, network.layers, strict=True)
-    convs = {f"features.{p}.{k}": v for p, part in layers for k, v in part[-2].state_dict().items()}
-    heads = {f"lin{i}.model.1.weight": head.weight.abs() for i, head in enumerate(network.heads)}
+    convs, heads = states_of(lpips.LPIPS())
     paths = [folder / "alexnet.pth", folder / "heads.pth"]
     for path, state in zip(paths, (convs, heads), strict=True):
         torch.save(state, path)
     return paths
+
+
+def states_of(network: lpips.LPIPS) -> tuple[dict, dict]:
+    """AlexNet's and LPIPS' own tensors, by the names of the public files; none of the latter is negative."""
+    layers = zip((0, 3, 6, 8, 10), network.layers, strict=True)
+    convs = {f"features.{p}.{k}": v for p, part in layers for k, v in part[-2].state_dict().items()}
+    return convs, {f"lin{i}.model.1.weight": head.weight.abs() for i, head in enumerate(network.heads)}
 
 
 class FewFeatures(torch.nn.Module):

@@ -16,7 +16,8 @@ from test_evaluate import Average, snu_film, vimeo90k, write
 
 import vfi_kernels
 from vfi.commands.main import main
-from vfi.evaluation import provenance, scoring
+from vfi.data.truth import TrueScene
+from vfi.evaluation import metrics, provenance, scoring
 from vfi.evaluation.kept_rows import RESULTS
 from vfi.files.images import read_image, write_image
 from vfi.video.reader import VideoReader
@@ -261,18 +262,44 @@ def test_sizes_are_looked_at_before_anything_is_scored(vimeo, tmp_path, average,
 
 
 def test_reading_and_measuring_beside_the_model(vimeo, average):
-    """In threads, as on a GPU: the same scores in the same order, and what fails ends all of it."""
+    """In threads, as on a GPU, or in turn, as on a CPU: the same scores in the same order; a failure ends all of it."""
     known = scoring.scenes("vimeo90k", vimeo)
     numbers = [2, 0, 1] * 8
     measures = scoring.measures_of("vimeo90k")
-    one, other = (
+    one, other, third = (
         [(s.name, s.values) for s in scoring.scores(average, known, numbers, measures, "cpu", threads=threads)]
-        for threads in (0, 4)
+        for threads in (0, 4, None)
     )
-    assert one == other and len(one) == 24
+    assert one == other == third and len(one) == 24
 
     def fails(result, truth):
         raise ValueError("none")
 
-    with pytest.raises(ValueError, match="none"):
-        list(scoring.scores(average, known, numbers, {"psnr": fails}, "cpu", threads=2))
+    for threads in (2, None):
+        with pytest.raises(ValueError, match="none"):
+            list(scoring.scores(average, known, numbers, {"psnr": fails}, "cpu", threads=threads))
+
+
+def test_a_cpu_is_the_models_while_it_works(vimeo, monkeypatch):
+    """The next scene is read while the last one is measured, neither while one is made."""
+    running, met = [], []
+
+    def watched(name, function):
+        def run(*given):
+            running.append(name)
+            time.sleep(0.02)
+            met.append(frozenset(running))
+            try:
+                return function(*given)
+            finally:
+                running.remove(name)
+
+        return run
+
+    monkeypatch.setattr(scoring, "between", watched("made", scoring.between))
+    monkeypatch.setattr(TrueScene, "read", watched("read", TrueScene.read))
+    measures = {"psnr": watched("measured", metrics.psnr)}
+    known = scoring.scenes("vimeo90k", vimeo)
+    assert len(list(scoring.scores(Average(), known, [0, 1, 2], measures, "cpu"))) == 3
+    assert {each for each in met if "made" in each} == {frozenset(("made",))}
+    assert frozenset(("read", "measured")) in met

@@ -207,7 +207,7 @@ def test_going_on(clips, tmp_path):
     model.asked.clear()
     report = kept_by(model)
     assert model.asked == [("video 1", 5), ("video 1", 9)] and figures(report) == whole
-    (tmp_path / "kept" / "features-000003.npy").unlink()
+    (tmp_path / "kept" / "fid-000003.npy").unlink()
     (tmp_path / "frames" / report.rows[0]["file"]).unlink()
     assert kept_by(model) == report
     assert model.asked[2:] == [("video 0", 5), ("video 1", 9)]

@@ -37,6 +37,7 @@ def test_smoothness_by_hand():
     between = lambda a, b: (a + b) / 2  # noqa: E731
     assert measures.smoothness(video(10, 20, 20, 30, 40), between) == pytest.approx((255 - 2.5) / 255)
     assert measures.smoothness(video(10, 20, 30), between) == 1
+    assert measures.smoothness(video(10, 20, 30), lambda a, b: between(a, b) + 0.9 / 255) == 1, "cut, not rounded"
     assert measures.smoothness(video(10, 20, 30, 99), between) == 1, "the last of an even number has no neighbour"
 
 
@@ -101,7 +102,7 @@ def test_frechet_of_any_covariances():
     assert frechet.distance(moments(a), moments(b[:7], b[7:])) == pytest.approx(expected)
     assert frechet.distance(moments(b), moments(a)) == pytest.approx(expected)
     assert frechet.distance(moments(a), moments(a)) == pytest.approx(0, abs=1e-9)
-    with pytest.raises(ValueError, match="at least 2 frames, got 1"):
+    with pytest.raises(ValueError, match="at least 2 features, got 1"):
         frechet.distance(moments(a), moments(b[:1]))
 
 

@@ -62,8 +62,8 @@ def test_motion_and_what_depends_on_it(slides, capsys):
 
 
 def test_motion_of_known_slides(sliding):
-    assert motion(sliding(20), sliding(20)) == pytest.approx(0, abs=0.05)
-    assert motion(sliding(20), sliding(26)) == pytest.approx(6, rel=0.1)
+    assert motion([], [sliding(20), sliding(20)]) == pytest.approx(0, abs=0.05)
+    assert motion([], [sliding(20), sliding(26)]) == pytest.approx(6, rel=0.1)
 
 
 def test_intervals_of_known_numbers():

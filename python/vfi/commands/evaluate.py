@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from vfi.commands import chosen_model, sfibench
+from vfi.commands import chosen_model, measuring, sfibench
 from vfi.commands.cluster import command as cluster
 from vfi.commands.interpolate import refuse
 from vfi.data.datasets import CLIPS, DATASETS
@@ -12,7 +12,8 @@ from vfi.evaluation.papers import papers
 from vfi.models.registry import options_of_model
 from vfi.options import options_of
 
-_RESULTS = ("json", "csv", "write_frames", "results", "resume", "lpips", "inception", "ssim", "motion")
+_OF_PICTURES = ("ssim", "motion", "i3d", "flolpips", "flolpips_weights")
+_RESULTS = ("json", "csv", "write_frames", "results", "resume", "lpips", "inception", *_OF_PICTURES)
 _EXAMPLES = """examples:
   vfi evaluate --dataset vimeo90k vimeo_triplet
   vfi evaluate --dataset snu-film SNU-FILM --results kept --json snu.json --csv snu.csv
@@ -59,10 +60,18 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
     add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
     add("--inception", metavar="FILE", help="for FID: pt_inception-2015-12-05-6726825d.pth of pytorch-fid")
+    add("--i3d", metavar="FILE", help="for FVD, of clips: i3d_pretrained_400.pt of cd-fvd")
+    what = "also FloLPIPS, by this flow: pwc-net, as published, or dis or ebme, which is not comparable; needs --lpips"
+    add("--flolpips", choices=measuring.FLOWS, help=what)
+    what = "weights of that flow: network-default.pytorch of pytorch-pwc, or bi-flownet.pkl of ebme"
+    add("--flolpips-weights", metavar="FILE", help=what)
     what = "kinds of SSIM, in place of those that the data set is reported with"
     add("--ssim", nargs="+", choices=("gaussian", "uniform", "volume"), help=what)
     what = "also measure how far pixels move from end to end of each scene, by DIS, and print the means by it"
     add("--motion", action="store_const", const=True, help=what)
+    what = "what scripts/outside_scores.py has found of the frames of --write-frames, to stand with these results"
+    add("--scores", type=Path, nargs="+", metavar="FILE", help=what)
+    add("--plot", type=Path, metavar="FILE", help="also draw the scores, or the table, as a chart: .svg or .png")
     what = f"print this table of a paper ({', '.join(papers())}), with what files of --json hold beside its figures"
     add("--table", nargs=2, metavar=("PAPER", "N"), help=what)
 
@@ -78,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
             if vars(options)[name] is not None:
                 raise UserError(f"{option_of(name)} has no meaning together with --table")
         paper, number = options.table
-        paper_tables.run(paper, number, options.path)
+        paper_tables.run(paper, number, options.path, options.scores or (), options.plot)
         return
     if options.dataset is None:
         raise UserError("--dataset is missing, or --table")
@@ -95,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
     for each in options_of(options_of_model(options.model)):
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
-    refuse(options, ("ray", "frames", "ssim", "motion"), "data sets other than sfibench")
+    refuse(options, ("ray", "frames", *_OF_PICTURES), "data sets other than sfibench")
     cluster.is_asked(options)
     # The size of what is compared is also that of what a model makes, if it has one of its own
     model, device = chosen_model.load(options, sfibench.SHARED)

@@ -4,13 +4,12 @@ import argparse
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfi.commands import chosen_model
+from vfi.commands import chosen_model, measuring
 from vfi.commands.cluster import command as cluster
 from vfi.commands.program import note
 from vfi.data.datasets import DATASETS, fewer_than_published, scenes
@@ -21,91 +20,54 @@ from vfi.models.registry import MODELS, options_of_model
 from vfi.options import options_of
 
 if TYPE_CHECKING:
-    from vfi.evaluation.fid import Fid
+    from vfi.evaluation.distances import Distances
     from vfi.evaluation.kept_rows import KeptRows
-    from vfi.evaluation.metrics import Measure
-    from vfi.evaluation.scoring import Features, Score, Written
+    from vfi.evaluation.outside_scores import Document, OutsideScores
+    from vfi.evaluation.scoring import Score, Written
 
 MADE_WITH = "made_with.json"
 # What figures do not depend on.
 _OTHER = (
     *("run", "config", "save_config", "loaded", "usual_engine", "table", "path", "json", "csv", "write_frames"),
-    *("results", "resume", "device", "ray", "ray_resources"),
+    *("results", "resume", "scores", "plot", "device", "ray", "ray_resources"),
 )
 # What names files, beside options of models.
-_FILES = ("weights", "lpips", "inception", "smoothness_weights", "flow_weights")
+_FILES = ("weights", "lpips", "inception", "i3d", "flolpips_weights", "smoothness_weights", "flow_weights")
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints the table, and writes the files that are asked for."""
-    from vfi.evaluation import provenance, summaries
-    from vfi.evaluation.fid import Fid
+    from vfi.evaluation import distances, provenance, summaries
     from vfi.evaluation.kept_rows import KeptRows
 
     if cluster.is_asked(options):
         cluster.refuse(options, "device")
     check_files(options)
     known = scenes(options.dataset, options.path, options.split, options.frames)
+    measuring.check(options, known)
     same_sizes(known)
     for sentence in fewer_than_published(options.dataset, known):
         note(sentence)
-    names, fid = names_of(options), Fid(options.results) if options.inception is not None else None
+    names, features = measuring.names_of(options), distances.Distances(measuring.distances_of(options), options.results)
     settings = {**settings_of(options), "data": provenance.data(options.path, known), "measures": list(names)}
     with closing(
         KeptRows(options.results, settings, frozenset((*names, "seconds")), resume=bool(options.resume))
     ) as kept:
         if options.write_frames is not None:
             claim(options.write_frames, settings)
+        outside = outside_scores(options, settings)
         numbers = range(len(known))
         todo = [
             number for number in numbers
-            if number not in kept.rows or not has_frames(options, known, number) or (fid and fid.lacks(number))
+            if number not in kept.rows or not has_frames(options, known, number) or features.lacks(number)
         ]  # fmt: skip
-        found = summaries.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo), fid), names)
-    distances = fid.distances() if fid is not None else {}
-    for split, distance in distances.items():
-        figure = "not measured, of fewer than 2 frames" if distance is None else f"{distance:.3f}"
-        print(f"{f'FID {split}'.rstrip()}: {figure}")
-    write(options, report(options, known, found, settings, distances), ("split", *names, "seconds"))
-
-
-def names_of(options: argparse.Namespace) -> tuple[str, ...]:
-    """What is measured."""
-    from vfi.evaluation import scoring
-
-    more = {"lpips": options.lpips, "motion": options.motion}
-    own = scoring.measures_of(options.dataset, options.ssim)
-    return (*own, *(name for name, asked in more.items() if asked is not None))
-
-
-def measures(options: argparse.Namespace, device: str) -> "dict[str, Measure]":
-    """What measures, by its name."""
-    from vfi.evaluation import scoring
-
-    found = scoring.measures_of(options.dataset, options.ssim)
-    if options.lpips is not None:
-        from vfi.evaluation.perceptual import by_lpips
-        from vfi.networks import lpips
-
-        found["lpips"] = by_lpips(lpips.load(*map(os.fspath, options.lpips)).to(device), device)
-    return found
-
-
-def features(options: argparse.Namespace, device: str) -> "Features | None":
-    """In which the Frechet distance is measured, if that is asked for."""
-    if options.inception is None:
-        return None
-    from vfi.evaluation.perceptual import by_inception
-    from vfi.evaluation.sfibench import inception
-
-    return by_inception(inception.load(options.inception).to(device), device)
-
-
-def motion(options: argparse.Namespace) -> "Measure | None":
-    """What says how much moves in a scene, if that is asked for."""
-    from vfi.evaluation import summaries
-
-    return None if options.motion is None else summaries.motion
+        found = summaries.show(known, kept_or_found(known, kept, todo, _scores(options, known, todo), features), names)
+    for name, of_splits in features.found().items():
+        for split, distance in of_splits.items():
+            none = f"not measured, of fewer than 2 {distances.COUNTED[name]}"
+            figure = none if distance is None else f"{distance:.{distances.DIGITS[name]}f}"
+            print(f"{f'{name.upper()} {split}'.rstrip()}: {figure}")
+    write(options, report(options, known, found, settings, features.found()), ("split", *names, "seconds"), outside)
 
 
 def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Sequence[int]) -> "Iterator[Score]":
@@ -119,14 +81,13 @@ def _scores(options: argparse.Namespace, known: Sequence[TrueScene], todo: Seque
         yield from on_nodes.scores(options, todo)
         return
     model, device = chosen_model.load(options)
-    yield from scoring.scores(
-        model, known, todo, measures(options, device), device, writer(options, known), motion(options),
-        features(options, device),
-    )  # fmt: skip
+    by = measuring.load(options, device)
+    written = writer(options, known)
+    yield from scoring.scores(model, known, todo, by.frames, device, written, by.scenes, by.features)
 
 
 def kept_or_found(
-    known: Sequence[TrueScene], kept: "KeptRows", todo: Iterable[int], found: "Iterator[Score]", fid: "Fid | None"
+    known: Sequence[TrueScene], kept: "KeptRows", todo: Iterable[int], found: "Iterator[Score]", features: "Distances"
 ) -> "Iterator[Score]":
     """The score of each scene; what is found is kept. A scene that was done again, for its frames, keeps its score."""
     from vfi.evaluation.scoring import Score
@@ -135,12 +96,10 @@ def kept_or_found(
     for number, scene in enumerate(known):
         if number in waiting:
             score = next(found)
-            if fid is not None and score.features is not None:
-                fid.keep(number, score.features)
+            features.keep(number, score.features)
             if number not in kept.rows:
                 kept.add(number, with_seconds(score))
-        if fid is not None:
-            fid.add(number, scene.split)
+        features.add(number, scene.split)
         values = {name: value for name, value in kept.rows[number].items() if value is not None}
         yield Score(scene.name, values, values.pop("seconds"))
     next(found, None)  # lets go of what it holds
@@ -171,7 +130,11 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 
 def check_files(options: argparse.Namespace, inputs: tuple[Path, ...] = ()) -> None:
     """Refuses what cannot be written, before any work is done."""
-    for path in (options.json, options.csv):
+    from vfi.evaluation import plots
+
+    if options.plot is not None:
+        plots.check_name(options.plot)
+    for path in (options.json, options.csv, options.plot):
         if path is not None:
             check_target(path, overwrite=True, inputs=inputs)
     if options.json is not None and options.json == options.csv:
@@ -229,7 +192,7 @@ def report(
     known: Sequence[TrueScene],
     found: "Sequence[Score]",
     settings: Mapping[str, object],
-    distances: Mapping[str, float | None],
+    distances: Mapping[str, Mapping[str, float | None]],
 ) -> dict[str, object]:
     """As `--json` has it."""
     from vfi.evaluation.kept_rows import told
@@ -247,7 +210,7 @@ def report(
         parts = [{"scenes": part.scenes, **told(part.as_numbers())} for part in found_there.by_motion]
         of_splits[split] = {
             **{"scenes": found_there.scenes, "published": published.get(split), **told(found_there.as_numbers())},
-            **({"fid": distances[split]} if split in distances else {}),
+            **{name: each[split] for name, each in distances.items()},
             **{"bounds_95": found_there.bounds, **({"by_motion": parts} if parts else {})},
         }
     return {
@@ -256,10 +219,37 @@ def report(
     }  # fmt: skip
 
 
-def write(options: argparse.Namespace, result: Mapping[str, object], columns: Sequence[str]) -> None:
+def outside_scores(options: argparse.Namespace, settings: Mapping[str, object]) -> "list[OutsideScores]":
+    """What other tools have found of the frames of these settings, if that is given."""
+    from vfi.evaluation import outside_scores
+    from vfi.evaluation.kept_rows import different
+
+    if options.scores is not None and options.write_frames is None:
+        raise UserError("--scores needs --write-frames, the folder of the frames that are scored")
+    found = list(map(outside_scores.read, options.scores or ()))
+    for each in found:
+        if not each.is_of(settings):
+            raise UserError(f"the scores in {each.path} are of other frames: of {different(each.made_with, settings)}")
+    return found
+
+
+def write(
+    options: argparse.Namespace, result: "Document", columns: Sequence[str], outside: "Sequence[OutsideScores]"
+) -> None:
     """The files that are asked for. columns: of the list, after the names of the scenes."""
+    from vfi.evaluation import outside_scores, plots
+
+    for scores in outside:
+        outside_scores.check_frames(scores, options.write_frames)
+        result = outside_scores.merged(result, scores, str(options.write_frames))
+        for name in scores.values:
+            columns = (*columns, *(() if name in columns else (name,)))
+            for part, value in outside_scores.means(result, name).items():
+                print(f"{f'{name} {part}'.rstrip()}: {value:.4f}, by {scores.tool}")
     if options.json is not None:
         _write_text(options.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    if options.plot is not None:
+        plots.write(options.plot, plots.of_results(result))
     if options.csv is not None:
         rows = result["scenes"]
         assert isinstance(rows, list)

@@ -48,10 +48,11 @@ def run(options: argparse.Namespace, model: "Interpolator", device: str) -> None
     with closing(Kept(options.results, settings, options.write_frames, resume=bool(options.resume))) as kept:
         if options.write_frames is not None:
             scored.claim(options.write_frames, settings)
+        outside = scored.outside_scores(options, settings)
         scores = evaluate(model, clips, measuring, device, kept, quiet=False)
     print("\n".join(table(scores)))
     result = {"model": options.model, "settings": settings, **scores.as_json()}
-    scored.write(options, result, ("frames", *(name for name in COLUMNS if name != "fid")))
+    scored.write(options, result, ("frames", *(name for name in COLUMNS if name != "fid")), outside)
 
 
 def tools(options: argparse.Namespace, device: str) -> "Tools":
@@ -69,7 +70,7 @@ def tools(options: argparse.Namespace, device: str) -> "Tools":
         interpolator = load_model(name, options.smoothness_weights, device)
     with called(weights="flow_weights"):
         between_two = load_flow(flow, options.flow_weights, device)
-    ours = "a callable of Python's `benchmark.evaluate`; the command has none"
+    ours = "of VBench by --scores, or a callable in Python"
     return Tools(
         lpips=None if options.lpips is None else lpips.load(*map(os.fspath, options.lpips)).to(device),
         features=None if options.inception is None else inception.load(options.inception).to(device),
@@ -77,9 +78,9 @@ def tools(options: argparse.Namespace, device: str) -> "Tools":
         flow=between_two,
         reasons={
             "lpips": "no --lpips", "end_lpips": "no --lpips", "fid": "no --inception",
-            "semantic": f"it needs ViCLIP, as {ours}",
-            "aesthetic": f"it needs LAION's predictor, as {ours}",
-            "imaging": f"it needs MUSIQ, as {ours}",
+            "semantic": f"it needs ViCLIP, {ours}",
+            "aesthetic": f"it needs LAION's predictor, {ours}",
+            "imaging": f"it needs MUSIQ, {ours}",
         },
         notes={
             "smoothness": f"measured with {name}, not comparable with AMT-S, which VBench uses",

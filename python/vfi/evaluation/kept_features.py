@@ -1,4 +1,4 @@
-"""Features of the frames of scenes, kept in a folder, from which the Frechet distance is found again after a stop."""
+"""Features of scenes, kept in a folder, from which a Frechet distance is found again after a stop."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from vfi.files.atomic import written_whole
 
 
 class KeptFeatures:
-    """By the numbers of scenes; without a folder nothing is kept."""
+    """By the numbers of scenes; without a folder nothing is kept. name: of what they are for, a word of each file."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, name: str = "fid") -> None:
+        self.folder, self.name = folder, name
 
     def read(self, number: int) -> Tensor | None:
-        """Of the true frames and of those made, (2, N, D); None: there are none."""
+        """Of what is true and of what was made, (2, N, D); None: there are none."""
         path = self._place(number)
         return torch.from_numpy(np.load(path, allow_pickle=False)) if path is not None and path.is_file() else None
 
@@ -27,4 +27,4 @@ class KeptFeatures:
                 np.save(file, features.float().numpy(), allow_pickle=False)
 
     def _place(self, number: int) -> Path | None:
-        return None if self.folder is None else self.folder / f"features-{number:06}.npy"
+        return None if self.folder is None else self.folder / f"{self.name}-{number:06}.npy"

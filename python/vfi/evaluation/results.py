@@ -1,28 +1,31 @@
 """Results that `vfi evaluate --json` has written: read, and compared before they stand in one table."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vfi.errors import UserError
 from vfi.evaluation.kept_rows import different
+from vfi.evaluation.outside_scores import Document, OutsideScores, merged
+from vfi.files.json_files import parsed
 from vfi.models.registry import MODELS, options_of_model
 from vfi.options import options_of
 
 VARIANCE = "variance"
 # What belongs to a data set, or to what was measured on it; results of one row may differ in it.
-_OF_DATA = frozenset(
-    ("dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion")
-)
-_LARGEST = 1 << 28  # bytes
+_OF_DATA = frozenset((
+    "dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion",
+    "i3d", "flolpips", "flolpips_weights",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Result:
     """One file. parts: measures by the name of a split, or of a number of frames; "" is all. counts: how many scenes a
-    part has here, and as published; 0: not known. not_measured: why, by measure."""
+    part has here, and as published; 0: not known. not_measured: why, by measure; measured_with: what is to be known.
+    bounds: of the means of parts."""
 
     path: Path
     model: str
@@ -31,6 +34,8 @@ class Result:
     parts: Mapping[str, Mapping[str, float | None]]
     counts: Mapping[str, tuple[int, int]]
     not_measured: Mapping[str, str]
+    measured_with: Mapping[str, str] = field(default_factory=dict)
+    bounds: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, object]:
         """What was given of the model's options."""
@@ -51,13 +56,20 @@ class Result:
         return {name: value for name, value in self.settings.items() if name not in _OF_DATA}
 
 
-def read_results(paths: Sequence[Path]) -> list[Result]:
+def read_results(paths: Sequence[Path], scores: Sequence[OutsideScores] = ()) -> list[Result]:
     """The results in files, all of one code; of one model with the same options all of the same weights.
+
+    Args:
+        scores: of the frames of some of them, which count with these.
 
     Raises:
         UserError: if a file holds none, two have the same part of a data set, or they do not belong together.
     """
-    results = [_read(path) for path in paths]
+    results = [parsed(path, partial(_with_scores, path, scores), "results of `vfi evaluate`") for path in paths]
+    for each in scores:
+        if not any(each.is_of(result.settings) for result in results):
+            first = f": of {different(each.made_with, results[0].settings)}" if len(results) == 1 else ""
+            raise UserError(f"the scores in {each.path} are of other frames than those of these results{first}")
     for number, one in enumerate(results):
         for other in results[:number]:
             _check_together(other, one)
@@ -84,36 +96,37 @@ def same_source(results: Sequence[Result]) -> None:
             raise UserError(f"{results[0].path} and {other.path} do not belong into one row: {apart}")
 
 
-def _read(path: Path) -> Result:
-    try:
-        with path.open("rb") as file:
-            document = json.loads(file.read(_LARGEST).decode("utf-8"))
-        return _result(path, document)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"expected results of `vfi evaluate` as JSON in {path}") from error
+def _with_scores(path: Path, scores: Sequence[OutsideScores], document: Document) -> Result:
+    for each in scores:
+        if each.is_of(document["settings"]):
+            document = merged(document, each, str(path))
+    return parse(path, document)
 
 
-def _result(path: Path, document: Mapping[str, object]) -> Result:
+def parse(path: Path, document: Document) -> Result:
+    """What a file holds, once it is read."""
     texts = [document["model"], document["dataset"]]
     settings, clips = document["settings"], document.get("clips", {})
-    reasons = document.get("not_measured", {})
+    reasons, notes = document.get("not_measured", {}), document.get("measured_with", {})
     means = document.get("means")
     by_frames, mean = document.get("frames"), document.get("mean")
     if not (isinstance(settings, dict) and isinstance(reasons, dict) and isinstance(clips, dict)):
         raise TypeError
+    if not isinstance(notes, dict):
+        raise TypeError
     if isinstance(means, dict):
         parts = {split: _numbers(values) for split, values in means.items()}
         counts = {split: (int(values["scenes"]), int(values["published"] or 0)) for split, values in means.items()}
+        bounds = {split: values.get("bounds_95", {}) for split, values in means.items()}
     elif not (isinstance(by_frames, dict) and isinstance(mean, dict)):
         raise TypeError
     else:
+        bounds = {}
         parts = {count: _numbers(values) for count, values in by_frames.items()}
         parts |= {"": _numbers(mean), VARIANCE: _variance(list(parts.values()))}
         counts = {count: (int(number), 0) for count, number in clips.items()}
         counts |= dict.fromkeys(("", VARIANCE), (sum(map(int, clips.values())), 0))
-    return Result(path, str(texts[0]), str(texts[1]), settings, parts, counts, reasons)
+    return Result(path, str(texts[0]), str(texts[1]), settings, parts, counts, reasons, notes, bounds)
 
 
 def _numbers(values: Mapping[str, object]) -> dict[str, float | None]:

@@ -4,8 +4,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,21 +28,26 @@ METRICS: dict[str, tuple[str, ...]] = {
     "hd": ("psnr_y", "psnr", "ssim_volume"),
 }
 Written = Callable[[int, Sequence[np.ndarray]], object]  # a scene's number, and all its frames, the ends given
-Features = Callable[[Sequence[np.ndarray]], Tensor]  # of N pictures, (N, D)
+# Of all frames of a scene as made, the ends given, and as they are.
+SceneMeasure = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
+Features = Callable[[Sequence[np.ndarray]], Tensor]  # of all frames of a scene, (N, D)
 THREADS, AHEAD = 4, 8  # that read or measure beside a GPU; scenes that wait for it, or behind it
 
 Given = TypeVar("Given")
+Read = TypeVar("Read")
+Made = TypeVar("Made")
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of a scene. values: by the names of TITLES, means over the frames between. seconds: of a frame between."""
+    """Of a scene. values: by the names of TITLES, means over the frames between. seconds: of a frame between. features:
+    what is asked for, by name, of what is true and of what was made, (2, N, D)."""
 
     name: str
     values: dict[str, float]
     seconds: float
-    features: Tensor | None = None  # of the true frames between and of those made, (2, N, D), if they are asked for
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def measures_of(dataset: str, kinds: Sequence[str] | None = None) -> dict[str, Measure]:
@@ -65,20 +71,20 @@ def scores(
     measures: Mapping[str, Measure],
     device: str,
     written: Written | None = None,
-    motion: Measure | None = None,
-    features: Features | None = None,
+    of_scenes: Mapping[str, SceneMeasure] | None = None,
+    features: Mapping[str, Features] | None = None,
     threads: int | None = None,
 ) -> Iterator[Score]:
     """Of some scenes, by their numbers, in this order.
 
     Args:
         written: is given the frames of each scene before its score is.
-        motion: of the ends of a scene, one more value of its score.
-        features: of frames, which scores then have.
+        of_scenes: further values of scores, which depend on all frames.
+        features: which scores then have.
         threads: that read the scenes to come, and as many that measure those that are made, while the model works; 0:
-            one after the other. None: 0 on a CPU, which the model has to itself while it is timed.
+            one after the other. None: on a CPU, which the model has to itself while it is timed, the next scene is read
+            while the last one is measured.
     """
-    threads = (0 if device == "cpu" else THREADS) if threads is None else threads
 
     def read(number: int) -> tuple[int, list[np.ndarray]]:
         return number, known[number].read()
@@ -91,12 +97,31 @@ def scores(
         if written is not None:
             written(number, [truth[0], *found, truth[-1]])
         values = compared(found, truth[1:-1], measures)
-        if motion is not None:
-            values["motion"] = motion(truth[0], truth[-1])
-        both = None if features is None else torch.stack([features(frames) for frames in (truth[1:-1], found)])
-        return Score(known[number].name, values, seconds / len(found), both)
+        both = truth, [truth[0], *found, truth[-1]]
+        values |= {name: measure(both[1], both[0]) for name, measure in (of_scenes or {}).items()}
+        seen = {name: torch.stack([each(frames) for frames in both]) for name, each in (features or {}).items()}
+        return Score(known[number].name, values, seconds / len(found), seen)
 
+    if threads is None and device == "cpu":
+        return _in_turn(read, made, measured, numbers)
+    threads = THREADS if threads is None else threads
     return in_threads(measured, map(made, in_threads(read, numbers, threads)), threads)
+
+
+def _in_turn(
+    read: Callable[[int], Read], made: Callable[[Read], Made], measured: Callable[[Made], Found], numbers: Iterable[int]
+) -> Iterator[Found]:
+    """What `measured` finds of each number; nothing else runs while one is made."""
+    with ThreadPoolExecutor(2) as pool:
+        left = iter(numbers)
+        reading = [pool.submit(read, number) for number in islice(left, 1)]
+        measuring: list[Future[Found]] = []
+        while reading:
+            (given,) = (each.result() for each in reading)
+            yield from (each.result() for each in measuring)
+            measuring = [pool.submit(measured, made(given))]
+            reading = [pool.submit(read, number) for number in islice(left, 1)]
+        yield from (each.result() for each in measuring)
 
 
 def between(

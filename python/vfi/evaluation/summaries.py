@@ -68,9 +68,9 @@ def bootstrapped(columns: Mapping[str, np.ndarray]) -> dict[str, Bounds]:
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
 
 
-def motion(first: np.ndarray, last: np.ndarray) -> float:
-    """How far pixels move from the first frame to the last, (H, W, 3) each, on average: px, by DIS."""
-    flow = load_flow("dis")(to_tensor(first), to_tensor(last))
+def motion(made: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
+    """How far pixels move from the first frame of a scene to the last, (H, W, 3) each, on average: px, by DIS."""
+    flow = load_flow("dis")(to_tensor(truth[0]), to_tensor(truth[-1]))
     return float(flow.norm(dim=1).mean())
 
 

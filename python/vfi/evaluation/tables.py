@@ -13,8 +13,8 @@ from vfi.options import shown
 _NEEDS = {
     "lpips": "`lpips`",
     "fid": "`inception`",
-    "flolpips": "FloLPIPS, which is not in this package yet",
-    "fvd": "FVD, which is not in this package yet",
+    "flolpips": "`flolpips` pwc-net, by which it is published",
+    "fvd": "`i3d`",
 }
 
 
@@ -95,7 +95,7 @@ def lines(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
     Raises:
         UserError: if results that are to stand in one row are of different weights or options.
     """
-    rows, reasons = _with_results(table, results), _Reasons()
+    rows, reasons = with_results(table, results), _Reasons()
     for _, matching in rows:
         same_source(matching)
     yield table.caption
@@ -130,7 +130,7 @@ class _Reasons:
         return [f"({number}) {reason}" for reason, number in self._numbers.items()]
 
 
-def _with_results(table: PaperTable, results: Sequence[Result]) -> list[tuple[PaperRow, list[Result]]]:
+def with_results(table: PaperTable, results: Sequence[Result]) -> list[tuple[PaperRow, list[Result]]]:
     """The paper's rows with the results that belong to them; then one for each model that is in none of them."""
     rows = [(row, [each for each in results if not row.needs and each.is_of(row.model, row.options)])
             for row in table.rows]  # fmt: skip
@@ -157,16 +157,19 @@ def _cell(
     if not fitting:
         return missing(f"needs results of {row.model} on {block.dataset}")
     (result,) = fitting
-    value = result.parts[block.part].get(column.measure)
+    part = result.parts[block.part]
+    value = part.get(column.measure)
+    if value is None and column.measure in part and column.measure not in result.not_measured:
+        return missing("needs more than one of them")  # a Frechet distance
     if value is None:
         other = _NEEDS.get(column.measure, f"{column.measure}, which {result.path} does not have")
         return missing(result.not_measured.get(column.measure, f"needs {other}"))
     digits = len(figure.partition(".")[2]) if figure is not None else 2 if abs(value) >= 10 else 4
     here, published = result.counts.get(block.part, (0, 0))
-    if published == here:
-        return f"{value:.{digits}f}"
-    what = f"of {here} of {published} scenes" if published else f"of {here} scenes, perhaps others than the paper's"
-    return f"{value:.{digits}f} {reasons.mark(what)}"
+    other = f"of {here} of {published} scenes" if published else f"of {here} scenes, perhaps others than the paper's"
+    remarks = [other] if published != here else []
+    remarks += [note for name, note in result.measured_with.items() if name == column.measure]
+    return f"{value:.{digits}f} {reasons.mark('; '.join(remarks)) if remarks else ''}".rstrip()
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -183,6 +183,12 @@ def load_into(
     model.load_state_dict(fitting, strict=not missing, assign=assign)
 
 
+def counts_left_out(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with the model's own counts of training steps in normalisations, which early files do not have."""
+    counts = {key: value for key, value in model.state_dict().items() if key.endswith(".num_batches_tracked")}
+    return {**counts, **state}
+
+
 def built(
     make: Callable[[], Network], state: Mapping[str, Tensor], path: str | Path, missing: tuple[str, ...] = ()
 ) -> Network:

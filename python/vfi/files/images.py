@@ -157,8 +157,8 @@ def _imdecode(path: Path, data: np.ndarray, flags: int) -> np.ndarray | None:
 
 
 def _as_rgb(decoded: np.ndarray) -> np.ndarray:
-    gray = decoded.ndim == 2
-    return np.repeat(decoded[..., None], 3, axis=2) if gray else np.ascontiguousarray(decoded[..., ::-1])
+    cv2 = opencv()
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB))
 
 
 def write_image(

@@ -46,14 +46,17 @@ class LPIPS(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """RGB frames (B, 3, H, W) in [0, 1], H and W at least 31 -> (B,) float32."""
+        return torch.stack([apart.mean((1, 2, 3)) for apart in self.maps(first, second)]).sum(0)
+
+    def maps(self, first: Tensor, second: Tensor) -> list[Tensor]:
+        """How different places look, of such frames: (B, 1, h, w) float32 of each layer, whose means are added."""
         x, y = (((2 * frame.float() - 1) - self.mean) / self.scale for frame in (first, second))
-        total = x.new_zeros(len(x))
+        found: list[Tensor] = []
         with torch.autocast(x.device.type, enabled=False):
             for layer, head in zip(self.layers, self.heads, strict=True):
                 x, y = layer(x), layer(y)
-                apart = (normalised(x) - normalised(y)).square()
-                total = total + head(apart).mean((1, 2, 3))
-        return total
+                found.append(head((normalised(x) - normalised(y)).square()))
+        return found
 
 
 def normalised(x: Tensor) -> Tensor:

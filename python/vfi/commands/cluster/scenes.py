@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from vfi.commands import scored
+from vfi.commands import measuring, scored
 from vfi.commands.cluster import nodes
 from vfi.commands.cluster.in_order import in_order
 from vfi.commands.cluster.work import made_once, models_of
 from vfi.data.datasets import scenes
 from vfi.data.truth import TrueScene
 from vfi.evaluation import scoring
-from vfi.evaluation.metrics import Measure
 
 TOGETHER = 8  # scenes of a task
 
@@ -46,14 +45,12 @@ def of_node(some: Some) -> list[scoring.Score]:
     options = some.options
     ((model, device),) = models_of(options)
     known = _scenes(options.dataset, options.path, options.split, options.frames)
-    measures, features = made_once(
-        _measuring, options, (), lambda: (scored.measures(options, device), scored.features(options, device))
-    )
-    written, motion = scored.writer(options, known), scored.motion(options)
-    return list(scoring.scores(model, known, some.numbers, measures, device, written, motion, features))
+    by = made_once(_measuring, options, (), lambda: measuring.load(options, device))
+    written = scored.writer(options, known)
+    return list(scoring.scores(model, known, some.numbers, by.frames, device, written, by.scenes, by.features))
 
 
-_measuring: dict[str, tuple[dict[str, Measure], scoring.Features | None]] = {}
+_measuring: dict[str, measuring.Measuring] = {}
 
 
 @cache

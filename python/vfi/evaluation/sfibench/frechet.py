@@ -23,22 +23,25 @@ class Moments:
         self.total += x.sum(0)
         self.products += x.T @ x
 
-    def normal(self) -> tuple[Tensor, Tensor]:
-        """Mean (D,) and unbiased covariance (D, D)."""
+    def normal(self, unbiased: bool = True) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and covariance (D, D), of a sample, or of all there are."""
         if self.total is None or self.products is None or self.count < 2:
-            raise ArgumentError(f"expected features of at least 2 frames, got {self.count}")
+            raise ArgumentError(f"expected at least 2 features, got {self.count}")
         mean = self.total / self.count
-        return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+        return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - int(unbiased))
 
 
-def distance(first: Moments, second: Moments) -> float:
+def distance(first: Moments, second: Moments, unbiased: bool = True) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^(1/2) C2 C1^(1/2))^(1/2)); 0 for equal sets.
 
     The square root is the one of C1 C2 in the usual form, of a symmetric matrix with the same eigenvalues.
 
+    Args:
+        unbiased: covariances of a sample, as in pytorch-fid; else of all there are, as in cd-fvd.
+
     Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, 2017.
     """
-    (mean1, cov1), (mean2, cov2) = first.normal(), second.normal()
+    (mean1, cov1), (mean2, cov2) = first.normal(unbiased), second.normal(unbiased)
     values, vectors = torch.linalg.eigh(cov1)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     inner = root @ cov2 @ root

@@ -154,8 +154,6 @@ def load(path: str | Path) -> Inception:
     if not any(key.startswith("Mixed_5b.") for key in state):
         raise UserError(f"expected the Inception-v3 of FID in {path}, with Mixed_5b.branch1x1.conv.weight and the like")
     network = Inception()
-    for key, value in network.state_dict().items():
-        if key.endswith(".num_batches_tracked"):  # counts of the training, of no use, which the file leaves out
-            state[key] = value
+    state = checkpoints.counts_left_out(network, state)
     checkpoints.load_into(network, state, path, called="the Inception-v3 of FID")
     return network

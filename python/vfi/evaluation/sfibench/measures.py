@@ -27,12 +27,13 @@ def flickering(frames: Tensor) -> float:
 def smoothness(frames: Tensor, between: Between) -> float:
     """1 less the mean absolute difference, of 255, of every second frame from the middle of its neighbours.
 
-    VBench's motion smoothness, where AMT-S makes the middle. Of an even number of frames the last is left out.
+    VBench's motion smoothness, where AMT-S makes the middle, which becomes bytes without rounding, as there. Of an even
+    number of frames the last is left out.
     """
     apart = []
     for first, truth, second in zip(frames[:-2:2], frames[1:-1:2], frames[2::2]):
         made = between(*(frame[None].float() / 255 for frame in (first, second)))[0]
-        apart.append(difference(to_bytes(made).cpu(), truth))
+        apart.append(difference((made.float() * 255).clamp(0, 255).byte().cpu(), truth))
     return (255 - float(np.mean(apart))) / 255
 
 
