@@ -218,7 +218,9 @@ def load_objective(name: str, weights: str | Path | None, tiny: bool, **options:
         raise errors.ArgumentError(f"expected a model that is trained: {trained}; got {name!r}")
     check_weights(weights)
     chosen = training.of(f"the training of {name}", options)
-    return MODELS[name].loaded().objective(weights, tiny, chosen)
+    objective = MODELS[name].loaded().objective(weights, tiny, chosen)
+    objective.begins_with = None if weights is None else Path(weights)
+    return objective
 
 
 def entry_of(name: str) -> ModelEntry:

@@ -16,9 +16,10 @@ from vfi.models.semfi.mixture import FRAME_COUNTS
 from vfi.models.semfi.options import MULTIPLE
 from vfi.models.semfi.pipeline import SemFi
 from vfi.options import Dtype
-from vfi.training.data import Data, made_up
+from vfi.training.data import Data
 from vfi.training.job import torch_dtype
 from vfi.training.objective import Group, Objective, Outcome, Stage
+from vfi.training.sources import Crop, made_up
 
 WIDTH = 26 / 15  # of pictures, over their height: 832 over 480
 
@@ -117,9 +118,9 @@ def captioned(samples: list[tuple[Tensor, str] | UserError]) -> tuple[Tensor, li
     return torch.stack([frames for frames, _ in good]), [caption for _, caption in good]
 
 
-def sides(height: int) -> tuple[int, int]:
-    """Of pictures in the proportions of SemFi's, 480 x 832."""
-    return height, round(height * WIDTH / MULTIPLE) * MULTIPLE
+def sides(crop: Crop) -> tuple[int, int]:
+    """Of pictures: as given, or of a height alone in the proportions of SemFi's, 480 x 832."""
+    return crop if isinstance(crop, tuple) else (crop, round(crop * WIDTH / MULTIPLE) * MULTIPLE)
 
 
 def clips_of(where: str, size: tuple[int, int]) -> ClipSource:
