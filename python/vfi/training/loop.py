@@ -28,6 +28,8 @@ from vfi.training.world import World, joined
 
 SAVE_SECONDS = 600  # also between the ends of epochs
 WATCHED = 32  # held-out triplets at most
+Batch = tuple[Tensor, object] | UserError  # frames, and times or what else an objective has beside them
+Found = tuple[Tensor, dict[str, Tensor], Tensor]  # loss, terms, mean squared error
 
 
 def train(objective: Objective, job: Job) -> None:
@@ -160,7 +162,7 @@ class Training:
         finally:
             bar.close()
 
-    def learn_from(self, model: nn.Module, batches: Iterator[Any]) -> dict[str, float]:
+    def learn_from(self, model: nn.Module, batches: Iterator[Batch]) -> dict[str, float]:
         """One step; what is worth knowing of it."""
         world, rate = self.world, rate_at(self.step, self.steps, self.stage, self.first)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
@@ -189,7 +191,7 @@ class Training:
             del numbers["psnr"]
         return numbers
 
-    def gradients(self, model: nn.Module, batches: Iterator[Any]) -> dict[str, Tensor]:
+    def gradients(self, model: nn.Module, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """Adds up the gradients of the parts of a step; means over them of loss, terms and squared error."""
         count, parts = self.job.accumulate, []
         for part, batch in enumerate(batches):
@@ -202,13 +204,14 @@ class Training:
             parts.append({"loss": loss.detach(), **terms, "psnr": error})
         return {name: torch.stack([each[name].float() for each in parts]).mean() for name in parts[0]}
 
-    def result(self, model: nn.Module, part: int, frames: Tensor, times: object) -> Any:
-        """Loss, terms and squared error of a part of a step. times: or what else an objective has beside frames."""
+    def result(self, model: nn.Module, part: int, frames: Tensor, times: object) -> Found:
+        """Of a part of a step."""
         device, dtype = self.world.device, PRECISIONS[self.job.precision]
         pictures = self.ordered(frames.to(device, non_blocking=True).float() / 255)
         beside = times.to(device, torch.float32) if isinstance(times, Tensor) else times
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), self.own_chance(part):
-            return model(pictures, beside)
+            found: Found = model(pictures, beside)
+        return found
 
     @contextmanager
     def own_chance(self, part: int) -> Iterator[None]:
