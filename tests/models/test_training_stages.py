@@ -8,6 +8,7 @@ from vfi.commands import main
 from vfi.errors import UserError
 from vfi.files import checkpoints
 from vfi.models.registry import load_objective
+from vfi.models.sg_rife.model import SGRIFE
 from vfi.training import Job, train
 
 QUICK = {"data": "synthetic:2", "batch": 2, "crop": 64, "steps": 1}
@@ -72,7 +73,7 @@ def test_the_weight_of_distillation(tmp_path, variant, weight):
 def test_adapters_begin_as_he_says():
     """Standard deviation sqrt(2 / (outputs of a group times taps)), no bias, and the same output as RIFE's."""
     torch.manual_seed(0)
-    network = rife_with_adapters()
+    network = SGRIFE()
     checked = 0
     for part in (network.dino_compressor, network.dino_refiner):
         for layer in part.modules():
@@ -84,9 +85,3 @@ def test_adapters_begin_as_he_says():
                 assert not layer.bias.any()
                 checked += 1
     assert checked == 18
-
-
-def rife_with_adapters():
-    from vfi.models.sg_rife.model import SGRIFE
-
-    return SGRIFE()

@@ -1,5 +1,6 @@
 """A step in parts, crops that are no squares, averaged weights by a plain formula, gradients shortened or not."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,7 +11,11 @@ from test_training import quick_arguments, run_command
 from test_training_data import Ramp
 from tiny import log_of, quick, tiny_rife, write_triplets
 
+from vfi.commands import main
 from vfi.errors import UserError
+from vfi.files.images import write_image
+from vfi.models.vfi_s.network import TINY, Network
+from vfi.models.vfi_s.training import VFISObjective
 from vfi.training import data, sources, train
 from vfi.training.job import chosen_stage
 from vfi.training.loop import Training
@@ -145,8 +150,6 @@ def test_crops_of_two_sides(tmp_path):
 
 
 def test_crops_by_command(tmp_path, capsys):
-    from vfi.commands import main
-
     words = [*map(str, quick_arguments(tmp_path / "a", "--steps", "1"))]
     words[words.index("--crop") + 1 : words.index("--crop") + 2] = ["64", "96"]
     assert main.main([*words, "--accumulate", "2", "--gradient-norm", "0"]) == 0
@@ -160,8 +163,6 @@ def test_septuplets_at_any_time(tmp_path):
     """Three of seven, in order, at the time where the middle one is; what is held out is always the same."""
     folder = tmp_path / "sequences" / "00001" / "0001"
     folder.mkdir(parents=True)
-    from vfi.files.images import write_image
-
     for number in range(1, 8):
         write_image(folder / f"im{number}.png", np.full((64, 64, 3), number, np.uint8))
     (tmp_path / "sep_trainlist.txt").write_text("00001/0001\n" * 20)
@@ -179,3 +180,11 @@ def test_septuplets_at_any_time(tmp_path):
     assert frames[:, 0, 0, 0].tolist() == [1, 4, 7] and time == 0.5
     with pytest.raises(UserError, match="with 7 frames in a row, but the model is trained on 3"):
         sources.sources(str(tmp_path))
+
+
+def test_shards_are_cut_into_squares():
+    """They are transposed."""
+    objective = VFISObjective(Network(TINY))
+    stage = replace(objective.stages[0], crop=(64, 96))
+    with pytest.raises(UserError, match=r"^expected crop to be a square for shards:FOLDER, got 64 96$"):
+        objective.data("shards:none", stage, 0, True, print)
