@@ -156,6 +156,11 @@ class Options:
             object.__setattr__(self, each.name, each.checked(vars(self)[each.name]))
         self.check()
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether a model that has weights cannot do without them."""
+        return True
+
     def check(self) -> None:
         """Of values that depend on each other, or have a rule of their own: raises ArgumentError."""
 

@@ -28,11 +28,11 @@ def test_parameter_counts():
 @pytest.mark.parametrize(
     ("size", "static", "routed"),
     [
-        ((256, 448), 0.0886, 0.0638),
-        ((576, 1024), 0.4565, 0.3325),
-        ((1088, 2048), 1.7245, 1.2586),
+        ((256, 448), 0.0886, 0.0647),
+        ((576, 1024), 0.4565, 0.3334),
+        ((1088, 2048), 1.7245, 1.2595),
         ((2304, 3840), 6.8478, 5.0015),
-        ((2304, 4096), 7.3044, 5.3341),
+        ((2304, 4096), 7.3044, 5.3349),
     ],
 )
 def test_macs(size, static, routed):
@@ -50,9 +50,9 @@ def test_macs_of_the_parts():
     fixed = {"flow": 152.7, "context": 373.5}
     assert found("thop", routing="static") == {**fixed, "router": 0, "synthesis": 1198.3}
     assert found("thop", routing="patches") == {**fixed, "router": 0, "synthesis": 1198.3}
-    assert found("thop", routing="apr", keep=KEEP) == {**fixed, "router": 10.7, "synthesis": 721.7}
+    assert found("thop", routing="apr", keep=KEEP) == {**fixed, "router": 10.7, "synthesis": 722.6}
     assert found("true", routing="static") == {**fixed, "router": 0, "synthesis": 787.6}
-    assert found("true", routing="apr", keep=KEEP) == {**fixed, "router": 10.7, "synthesis": 475.6}
+    assert found("true", routing="apr", keep=KEEP) == {**fixed, "router": 10.7, "synthesis": 476.2}
 
 
 def test_misalignment_is_equation_5():
@@ -65,11 +65,11 @@ def test_misalignment_is_equation_5():
     np.testing.assert_allclose(misalignment(warped0, warped1, seen, 64)[0].numpy(), expected, rtol=1e-5)
 
 
-def test_top_shares_rounds_down_and_takes_the_first_of_equals():
+def test_top_shares_rounds_and_takes_the_first_of_equals():
     scores = torch.zeros(1, 10, 10, 1)
     scores[0, 7, 3] = 1
-    route = top_shares(scores.expand(1, 10, 10, 4), (0.01, 0.29, 0.0, 0.999))
-    assert route.sum((0, 1, 2)).tolist() == [1, 29, 0, 99]
+    route = top_shares(scores.expand(1, 10, 10, 4), (0.01, 0.294, 0.004, 0.995))
+    assert route.sum((0, 1, 2)).tolist() == [1, 29, 0, 100]
     assert route[0, 7, 3].tolist() == [True, True, False, True]
     assert route[0, ..., 1].flatten().nonzero().flatten().tolist() == [*range(28), 73]
     with pytest.raises(ValueError, match=r"expected 4 shares in \[0, 1\], got \(0.5, 1.5, 0, 0\)"):

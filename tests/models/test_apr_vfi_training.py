@@ -60,7 +60,7 @@ def test_terms(stage):
         result = whole.network(frames[:, 0], frames[:, 2])
         scores = misalignment(result.warped0, result.warped1, result.seen, 16)[..., None]
         wanted = top_shares(scores, whole.network.config.keep)
-        assert wanted.float().mean((0, 1, 2)).tolist() == pytest.approx([0.0625, 0.375, 0.5625, 0.875])
+        assert wanted.float().mean((0, 1, 2)).tolist() == pytest.approx([0.125, 0.375, 0.625, 0.875])
         assert outcome.terms["route"].item() == pytest.approx((result.route - wanted.float()).abs().mean().item())
         outcome.terms["route"].backward()
         assert whole.network.router.choice.weight.grad.any()

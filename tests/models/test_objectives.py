@@ -44,7 +44,7 @@ def test_laplacian_against_loops(size):
 
 def census_by_hand(result, truth):
     """Pixel by pixel."""
-    grays = [255 * (0.2989 * x[0] + 0.5870 * x[1] + 0.1140 * x[2]) for x in (result.numpy(), truth.numpy())]
+    grays = [(0.2989 * x[0] + 0.5870 * x[1] + 0.1140 * x[2]) for x in (result.numpy(), truth.numpy())]
     height, width = grays[0].shape
     distances = []
     for y in range(3, height - 3):

@@ -85,7 +85,7 @@ def folder(tmp_path, sliding, make_video, monkeypatch):
 
 
 def test_the_page_has_every_table():
-    asked = {(words[3], words[4]) for words in COMMANDS if words[2] == "--table"}
+    asked = {(words[3], words[4]) for words in COMMANDS if words[2:3] == ["--table"]}
     known = {(paper, number) for paper in papers() for number in tables.tables_of(paper)}
     assert asked == known
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +13,9 @@ pytest.importorskip("diffusers")
 from vfi.commands.main import main
 from vfi.data.synthetic import clip
 from vfi.errors import UserError
+from vfi.files import checkpoints
 from vfi.models import rdvfi
-from vfi.models.rdvfi.training import RDVFIObjective, objective
+from vfi.models.rdvfi.training import RDVFIObjective, chosen, objective
 from vfi.networks import lpips
 from vfi.training import Job, train
 from vfi.training.losses import laplacian
@@ -65,9 +65,9 @@ def test_loss_is_the_papers():
     frames, times = clips(whole)
     outcome = whole.outcome(frames, times)
     terms = outcome.terms
-    assert set(terms) == {"latent", "perceptual", "l2"}
-    torch.testing.assert_close(outcome.loss, terms["latent"] + 0.5 * (0.2 * terms["perceptual"] + terms["l2"]))
-    torch.testing.assert_close(terms["perceptual"], laplacian(outcome.frames, outcome.truth))
+    assert set(terms) == {"latent", "laplacian", "l2"}
+    torch.testing.assert_close(outcome.loss, terms["latent"] + 0.5 * (0.2 * terms["laplacian"] + terms["l2"]))
+    torch.testing.assert_close(terms["laplacian"], laplacian(outcome.frames, outcome.truth))
     roots = (outcome.frames - outcome.truth).square().flatten(1).mean(1).sqrt()
     torch.testing.assert_close(terms["l2"], roots.mean())
     assert any((outcome.truth[0] == frame).all() for frame in frames[0, 1:-1])
@@ -215,7 +215,7 @@ def test_lpips(tmp_path):
     whole = objective(None, True, "d", lpips=[str(path) for path in paths])
     whole.begin(1)
     outcome = whole.outcome(*clips(whole))
-    torch.testing.assert_close(outcome.terms["perceptual"], measure(outcome.frames, outcome.truth).mean())
+    torch.testing.assert_close(outcome.terms["lpips"], measure(outcome.frames, outcome.truth).mean())
     save_file(heads, tmp_path / "heads.safetensors")
     with pytest.raises(UserError, match="is no AlexNet"):
         lpips.load(tmp_path / "heads.safetensors", paths[1])
@@ -225,6 +225,65 @@ def test_lpips(tmp_path):
 
 def test_settings_of_a_stage_are_kept(tmp_path):
     whole = fresh()
-    assert [stage.crop for stage in whole.stages] == [256, 256]
-    assert replace(whole.stages[0], crop=64).crop % whole.multiple == 0
-    assert fresh("u").multiple == 64
+    assert [stage.crop for stage in whole.stages] == [(256, 448), (256, 448)]
+    assert all(side % whole.multiple == 0 for side in whole.stages[0].crop)
+    assert fresh("u").multiple == 64 and 448 % 64 == 0
+
+
+def test_losses_of_the_ablation():
+    """Of the second stage: the latents' alone, with the frames' error, with the perceptual one."""
+    for losses, names in (("latent", {"latent"}), ("l2", {"latent", "l2"}), ("full", {"latent", "l2", "laplacian"})):
+        whole = objective(None, True, "d", losses=losses)
+        whole.fresh = False
+        whole.begin(2)
+        torch.manual_seed(0)
+        outcome = whole.outcome(*clips(whole))
+        terms = outcome.terms
+        assert set(terms) == names
+        expected = terms["latent"] + 0.5 * (terms.get("l2", 0) + 0.2 * terms.get("laplacian", 0))
+        torch.testing.assert_close(outcome.loss, expected)
+        assert outcome.frames.requires_grad == (losses != "latent")
+        assert (whole.remarks != ()) == (losses == "full"), "it is told what stands in for LPIPS"
+    with pytest.raises(UserError, match=r"^losses l2 is for stage 2, got stage 1$"):
+        objective(None, True, "d", losses="l2").begin(1)
+
+
+def test_direct_warping_sees_one_keyframe_at_a_time():
+    """Another keyframe changes the flow to its successors only where flows are passed on."""
+    for direct in (False, True):
+        pipeline = rdvfi.tiny("d", direct=direct)
+        with torch.no_grad():
+            for head in (pipeline.estimator.adjacent.head, pipeline.estimator.fusion.flow):
+                nn.init.normal_(head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+            latents = torch.randn(1, 5, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+            other = latents.clone()
+            other[:, 1] += 1
+            before, after = (pipeline.estimator(each).nodes0 for each in (latents, other))
+        changed = [not torch.allclose(before[:, k], after[:, k]) for k in range(5)]
+        assert changed == ([False, True, False, False, False] if direct else [False, True, True, True, True])
+
+
+def test_causal_latents_by_command(tmp_path, capsys):
+    """What the file says of itself is what later stages, and interpolation, take."""
+    usual = ["train", "--model", "rdvfi-d", "--tiny", "--data", "synthetic:2", "--batch", "2", "--crop", "64", "96"]
+    usual += ["--steps", "1"]
+    words = [*usual, "-o", str(tmp_path / "1"), "--latent-layout", "causal", "--direct"]
+    assert main(words) == 0
+    assert "distance of Laplacian pyramids takes its place in the loss" in capsys.readouterr().out
+    weights = tmp_path / "1" / "weights.safetensors"
+    told = {"model": "rdvfi-d", "stage": "1", "latent_layout": "causal", "keyframes": "3", "direct": "True"}
+    assert checkpoints.notes(weights) == told
+    later = objective(str(weights), True, "d")
+    assert later.frames == 17 and later.pipeline.config.latent_layout == "causal"
+    assert later.network.estimator.config.direct and rdvfi.tiny("d", weights).estimator.config.direct
+    with pytest.raises(UserError, match="was trained with latent_layout causal, not image"):
+        objective(str(weights), True, "d", latent_layout="image")
+    assert main([*usual, "--weights", str(weights), "--stage", "2", "-o", str(tmp_path / "2"), "--quiet"]) == 0
+    capsys.readouterr()
+    assert main([*usual, "-o", str(tmp_path / "u"), "--model", "rdvfi-u", "--latent-layout", "causal"]) == 2
+    assert "expected latent_layout 'image' with a U-Net" in capsys.readouterr().err
+
+
+def test_published_sizes_have_seven_causal_latents():
+    assert chosen(None, "causal", False, tiny=False) == {"latent_layout": "causal", "keyframes": 5}
+    assert fresh(latent_layout="causal", keyframes=5).frames == 25

@@ -11,6 +11,7 @@ from vfi.data.captioned.clips import SyntheticClips
 from vfi.errors import UserError
 from vfi.files.images import read_image, write_image
 from vfi.models import semfi
+from vfi.models.registry import load_model, load_objective
 from vfi.models.semfi.interpolator import frames_with
 from vfi.models.semfi.training import SHIFT, clips_of, encoded, objective, sides
 from vfi.training import Job, train
@@ -193,6 +194,52 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, capsys):
         command(*out, *options, code=2)
         captured = capsys.readouterr().err
         assert sentence in captured and len(captured.strip().splitlines()) == 1, captured
+
+
+def test_a_single_adapter_for_every_number_of_frames(tmp_path):
+    """The paper's ablation without the mixture: the universal adapter learns, the experts stay 0."""
+    job = Job("semfi", 1, "synthetic:12", tmp_path / "one", steps=2, batch=2, crop=64, quiet=True, learning_rate=1e-2)
+    torch.manual_seed(0)
+    train(objective(None, True, experts=False), job)
+    state = load_file(tmp_path / "one" / "weights.safetensors")
+    changed = {name for name, value in state.items() if ".lora_B." in name and value.any()}
+    assert changed and all(".adapters.0." in name for name in changed) and len(state) == 560
+    again = str(tmp_path / "one" / "weights.safetensors")
+    assert len(objective(again, True, experts=False).begin(1)[0].parameters) == 2 * 10 * 4
+    torch.manual_seed(0)
+    train(fresh(), Job("semfi", 1, "synthetic:12", tmp_path / "all", steps=2, batch=2, crop=64, quiet=True))
+    with pytest.raises(UserError, match="holds experts that were trained; without experts begin with fresh adapters"):
+        objective(str(tmp_path / "all" / "weights.safetensors"), True, experts=False)
+
+
+def test_one_number_of_frames_alone(tmp_path):
+    """The ablation without several lengths: 65 in the paper."""
+    whole = objective(None, True, frames=5)
+    train(whole, Job("semfi", 1, "synthetic:12", tmp_path, steps=2, batch=2, crop=(64, 96), quiet=True))
+    state = load_file(tmp_path / "weights.safetensors")
+    moved = {name.split(".adapters.")[1][0] for name, value in state.items() if ".lora_B." in name and value.any()}
+    assert moved == {"0", "1"}
+    assert clips_of("synthetic:12", (64, 96), whole.counts).counts == {5: list(range(12))}
+    with pytest.raises(UserError, match="expected frames 5, 9, 17, 33, 65, 81, got 6"):
+        load_objective("semfi", None, True, frames=6)
+
+
+def test_wan_alone(command, tmp_path, capsys):
+    """The paper's row of the backbone: as SemFi whose adapters are 0."""
+    pipeline = semfi.tiny()
+    pipeline.transformer.reset_adapters()
+    first, last = torch.rand(2, 1, 3, 64, 80)
+    wanted = pipeline.generate(first, last, num_frames=5, steps=1, size=(64, 80))
+    own, bare = (
+        load_model("semfi", tmp_path / "whole", adapters=adapters, steps=1, size=(64, 80)) for adapters in (True, False)
+    )
+    assert torch.equal(bare.generate(first, last, "", 5), wanted)
+    assert not torch.allclose(own.generate(first, last, "", 5), wanted)
+    command("-o", tmp_path / "m.png", "--no-adapters")
+    words = ["interpolate", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", str(tmp_path / "n.png")]
+    capsys.readouterr()
+    assert main([*words, "--model", "semfi", "--no-adapters"]) == 2
+    assert "the model semfi without --adapters needs --backbone, the folder of Wan2" in capsys.readouterr().err
 
 
 def test_training_by_command(tmp_path):

@@ -1,5 +1,6 @@
 """`python -m vfi.data.captioned`: which videos are taken, how they are cut, and going on after a stop."""
 
+import json
 import os
 import signal
 
@@ -11,6 +12,7 @@ from vfi.commands.make_clips import job, rules
 from vfi.commands.make_clips.__main__ import main
 from vfi.data.captioned import manifest
 from vfi.data.captioned.clips import CaptionedClips
+from vfi.data.captioned.holding_out import hold_out
 from vfi.errors import UserError
 from vfi.files import json_lines
 
@@ -187,6 +189,63 @@ def test_damage_in_the_middle_is_noticed(make_video, sliding, tmp_path, capsys):
     clips = CaptionedClips(tmp_path / "clips.jsonl", (32, 32))
     for i in range(len(clips)):
         assert len(clips.read(i)[0]) == clips.records[i].frames
+
+
+def test_captions_of_clips(library):
+    """Of one length before those of the video; in a file for all, and beside the video."""
+    rows = [
+        {"video": "slow.mp4", "caption": "all of it"},
+        {"video": "slow.mp4", "caption": "its  middle", "frames": 3},
+        {"path": "still.mp4", "cap": "nothing", "frames": "9"},
+    ]
+    table = library / "captions.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def captions(*more):
+        assert run(library, "--overwrite", *more) == 0
+        clips = lines(library / "clips.jsonl")
+        return {(one["video"].split("/")[-1], one["frames"]): one["caption"] for one in clips}
+
+    found = captions("--captions", table)
+    assert [found["slow.mp4", count] for count in (3, 5, 9)] == ["its middle", "all of it", "all of it"]
+    assert [found["still.mp4", count] for count in (3, 5, 9)] == ["", "", "nothing"]
+    assert {video for video, _ in captions("--captions", table, "--need-captions")} == {"slow.mp4"}
+    (library / "videos/slow.5.txt").write_text("five frames\n")
+    found = captions()
+    assert [found["slow.mp4", count] for count in (3, 5, 9)] == [
+        "A camera slides slowly.", "five frames", "A camera slides slowly."
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("frames", [0, 1.5, "x", True])
+def test_wrong_frames_of_a_caption(library, capsys, frames):
+    table = library / "captions.json"
+    table.write_text(json.dumps([{"video": "slow.mp4", "caption": "a", "frames": frames}]))
+    assert run(library, "--captions", table) == 2
+    assert "to be a whole number above 0, got" in capsys.readouterr().err
+
+
+def test_what_is_held_out_shares_no_video(library, capsys):
+    files = [library / f"clips.{part}.jsonl" for part in ("train", "held")]
+    splits = []
+    for seed in (0, 0, 1, 2, 3, 4):
+        assert run(library, "--overwrite", "--hold-out", 1, "--seed", seed) == 0
+        trained, held = (lines(path) for path in files)
+        videos = [{one["video"] for one in part} for part in (trained, held)]
+        assert not videos[0] & videos[1] and len(videos[1]) == 1 and len(videos[0]) == 2
+        key = str
+        assert sorted([*trained, *held], key=key) == sorted(lines(library / "clips.jsonl"), key=key)
+        splits.append(videos[1])
+    assert splits[0] == splits[1] and len({min(each) for each in splits}) > 1, "by the seed"
+    assert f"wrote {files[1]}, 3 clips" in capsys.readouterr().out
+    assert len(CaptionedClips(files[1], (32, 48))) == 3, "what training and evaluation read"
+    (library / "clips.jsonl").write_text("".join(reversed((library / "clips.jsonl").read_text().splitlines(True))))
+    hold_out(library / "clips.jsonl", 1, 4)
+    assert {one["video"] for one in lines(files[1])} == splits[-1], "whatever their order"
+    assert run(library, "--overwrite", "--hold-out", 3) == 2
+    assert "expected --hold-out from 1 to 2, of 3 videos, got 3" in capsys.readouterr().err
+    assert run(library, "--overwrite", "--hold-out", 0) == 2
+    assert "expected --hold-out of 1 or more, got 0" in capsys.readouterr().err
 
 
 def test_lines_that_grow(tmp_path):

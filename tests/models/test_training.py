@@ -17,7 +17,7 @@ from vfi.errors import UserError
 from vfi.models import rife, sg_rife
 from vfi.models.registry import load_objective
 from vfi.models.sg_rife.model import ADAPTERS
-from vfi.training import Job, Stage, data, train
+from vfi.training import Job, Stage, data, sources, train
 from vfi.training.job import rate_at
 from vfi.training.losses import psnr
 
@@ -40,7 +40,8 @@ def test_a_tiny_network_overfits_eight_triplets(tmp_path):
     train(tiny_rife(), job)
     log = log_of(tmp_path)
     assert log[-1]["psnr"] > log[1]["psnr"] + 6
-    frames = torch.stack([data.Augmented(data.Synthetic(8), 64, 0, False)[0, i].frames for i in range(8)]).float() / 255
+    samples = data.Augmented(sources.Synthetic(8), 64, 0, False)
+    frames = torch.stack([samples[0, i].frames for i in range(8)]).float() / 255
     average = psnr((frames[:, 0] + frames[:, 2]) / 2, frames[:, 1]).item()
     assert log[-1]["psnr"] > average + 2
     model = rife.load(tmp_path / "weights.safetensors")

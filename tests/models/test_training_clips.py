@@ -9,7 +9,7 @@ from tiny import log_of, quick
 from vfi.data.synthetic import clip
 from vfi.errors import UserError
 from vfi.files.images import write_image
-from vfi.training import data, train
+from vfi.training import data, sources, train
 from vfi.training.objective import Group, Objective, Outcome, Stage
 
 
@@ -26,14 +26,14 @@ def numbers(frames):
 
 def test_synthetic_clips():
     """Of mixed motion, at even times; triplets stay what they are."""
-    source, held_out = data.sources("synthetic:40", frames=9)
+    source, held_out = sources.sources("synthetic:40", frames=9)
     assert len(source) == 40 and len(held_out) == 2
     frames, time = source.read(3, 64)
     assert frames.shape == (9, 64, 64, 3) and time == 0.5
     expected = clip(3, (64, 64), 9, max_motion=8, photographs=True).frames
     assert np.array_equal(frames, (expected.permute(0, 2, 3, 1) * 255).round().byte().numpy())
     assert not np.array_equal(held_out.read(3, 64)[0], frames)
-    assert data.sources("synthetic:40")[0].read(3, 64)[0].shape == (3, 64, 64, 3)
+    assert sources.sources("synthetic:40")[0].read(3, 64)[0].shape == (3, 64, 64, 3)
 
 
 def test_folders_give_windows(tmp_path):
@@ -41,24 +41,24 @@ def test_folders_give_windows(tmp_path):
     write_frames(tmp_path / "a", [f"{i}.png" for i in range(8, 15)])
     write_frames(tmp_path / "b" / "c", ["x2y1.png", "x2y10.jpg", "x10y1.png", "x10y3.png", "x11y0.png"][::-1], first=50)
     (tmp_path / "b" / "notes.txt").touch()
-    source, held_out = data.sources(str(tmp_path), frames=5)
+    source, held_out = sources.sources(str(tmp_path), frames=5)
     assert len(source) == 4 and held_out is None
     windows = [source.read(i, 64) for i in range(4)]
     assert [numbers(frames) for frames, _ in windows[:3]] == [[k, k + 1, k + 2, k + 3, k + 4] for k in range(3)]
     assert numbers(windows[3][0]) == [54, 53, 52, 51, 50] and {time for _, time in windows} == {0.5}
     with pytest.raises(UserError, match=r"expected at least 7 frames in .*c, got 5"):
-        data.sources(str(tmp_path), frames=7)
+        sources.sources(str(tmp_path), frames=7)
     with pytest.raises(UserError, match=r"expected frames of at least 96x96 in .*a, got 64x64; give crop"):
         source.read(0, 96)
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="expected folders with 9 images or more below"):
-        data.sources(str(tmp_path / "none"), frames=9)
+        sources.sources(str(tmp_path / "none"), frames=9)
 
 
 def test_whole_folders_are_held_out(tmp_path):
     for number in range(20):
         write_frames(tmp_path / f"{number:02}", [f"{i}.png" for i in range(6)], first=10 * number)
-    source, held_out = data.sources(str(tmp_path), frames=5)
+    source, held_out = sources.sources(str(tmp_path), frames=5)
     assert (len(source), len(held_out)) == (38, 2)
     assert numbers(held_out.read(1, 64)[0]) == [191, 192, 193, 194, 195]
     write_image(tmp_path / "00" / "1.png", np.zeros((64, 80, 3), dtype=np.uint8))
@@ -71,23 +71,23 @@ def test_septuplets_of_vimeo90k(tmp_path):
         folder = tmp_path / "sequences" / "00001" / f"{number:04}"
         write_frames(folder, [f"im{i}.png" for i in range(1, 8)], first=10 * number)
     (tmp_path / "sep_trainlist.txt").write_text("00001/0001\n00001/0000\n")
-    source, _ = data.sources(str(tmp_path), frames=7)
+    source, _ = sources.sources(str(tmp_path), frames=7)
     frames, time = source.read(0, 64)
     assert len(source) == 2 and numbers(frames) == list(range(10, 17)) and time == 0.5
     for count in (3, 9):
         with pytest.raises(UserError, match=f"is Vimeo90K with 7 frames in a row, but the model is trained on {count}"):
-            data.sources(str(tmp_path), frames=count)
+            sources.sources(str(tmp_path), frames=count)
     (tmp_path / "sequences" / "00001" / "0000" / "im7.png").unlink()
     with pytest.raises(UserError, match=r"1 of 2 scenes is incomplete: .*00001/0000/im7\.png does not exist"):
-        data.sources(str(tmp_path), frames=7)
+        sources.sources(str(tmp_path), frames=7)
     (tmp_path / "sep_trainlist.txt").rename(tmp_path / "tri_trainlist.txt")
     with pytest.raises(UserError, match="is Vimeo90K with 3 frames in a row, but the model is trained on 7"):
-        data.sources(str(tmp_path), frames=7)
-    assert len(data.sources(str(tmp_path))[0]) == 2
+        sources.sources(str(tmp_path), frames=7)
+    assert len(sources.sources(str(tmp_path))[0]) == 2
 
 
 class LongRamp(Ramp):
-    def read(self, index, size):
+    def read(self, index, size, random=None):
         frames, _ = super().read(index, size)
         frames = np.concatenate((frames, frames[:1], frames[:1]))
         frames[..., 2] = np.arange(5)[:, None, None]
@@ -141,7 +141,7 @@ def test_an_objective_of_nine_frames(tmp_path):
     train(objective, quick(tmp_path / "run", epochs=5, learning_rate=0.1, augment=False))
     log = log_of(tmp_path / "run")
     assert log[-1]["loss"] < log[1]["loss"] and objective.network.weight > 0.3
-    frames, time = data.sources("synthetic:4", frames=9)[1].read(0, 64)
+    frames, time = sources.sources("synthetic:4", frames=9)[1].read(0, 64)
     pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         made = objective.network.interpolate(pictures[:1], pictures[-1:], time)

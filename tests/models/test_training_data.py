@@ -6,7 +6,7 @@ import torch
 from tiny import quick, tiny_rife, write_triplets
 
 from vfi.errors import UserError
-from vfi.training import data, train
+from vfi.training import data, sources, train
 
 
 def test_batches_are_the_same_however_they_are_shared():
@@ -30,7 +30,7 @@ class Ramp:
     def __len__(self):
         return 3
 
-    def read(self, index, size):
+    def read(self, index, size, random=None):
         frames = np.zeros((3, 70, 90, 3), dtype=np.uint8)
         frames[..., 0], frames[..., 1] = np.arange(70)[:, None], np.arange(90)
         frames[..., 2] = np.arange(3)[:, None, None]
@@ -64,23 +64,23 @@ def test_augmentation():
 
 def test_sources(tmp_path):
     write_triplets(tmp_path / "sequences" / "00001", 21)
-    source, held_out = data.sources(str(tmp_path))
+    source, held_out = sources.sources(str(tmp_path))
     assert (len(source), len(held_out)) == (20, 1)
     frames, moment = source.read(0, 64)
     assert frames.shape == (3, 64, 64, 3) and moment == 0.5
     lines = [f"00001/{number:04}" for number in range(20)]
     (tmp_path / "tri_trainlist.txt").write_text("\n".join(lines) + "\n\n")
-    source, held_out = data.sources(str(tmp_path))
+    source, held_out = sources.sources(str(tmp_path))
     assert (len(source), len(held_out)) == (19, 1), "the first 95 % of Vimeo90K's list"
     assert held_out.triplets[0][0].parent.name == "0019"
-    source, held_out = data.sources("synthetic:40", any_time=True)
+    source, held_out = sources.sources("synthetic:40", any_time=True)
     assert len(source) == 40 and len({source.read(i, 64)[1] for i in range(3)}) == 3
     assert not np.array_equal(source.read(0, 64)[0], held_out.read(0, 64)[0])
     for wrong in ("synthetic:x", "synthetic:0", str(tmp_path / "none")):
         with pytest.raises(UserError, match="expected"):
-            data.sources(wrong)
+            sources.sources(wrong)
     with pytest.raises(UserError, match=r"expected frames of at least 96x96 in .*0000, got 64x64"):
-        source, _ = data.sources(str(tmp_path))
+        source, _ = sources.sources(str(tmp_path))
         source.read(0, 96)
 
 

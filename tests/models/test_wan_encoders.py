@@ -1,6 +1,7 @@
 """Wan's VAE and encoders from its own files, and where the parts of a folder are."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from vfi.errors import UserError
 from vfi.networks import wan
+from vfi.networks.wan.clip import MEAN, STD, clip_input
 
 pytest.importorskip("diffusers")
 DIT, CLIP, T5, VAE = "diffusion_pytorch_model.safetensors", "clip.pth", "t5.pth", "Wan2.1_VAE.pth"
@@ -139,3 +141,15 @@ def test_finding_the_parts(tmp_path):
     assert wan.find(tmp_path).vae == tmp_path / "vae"
     with pytest.raises(UserError, match="which is no folder"):
         wan.find(tmp_path / "none")
+
+
+def test_frames_as_public_pipelines_show_them_to_clip():
+    """Wan's: bicubic samples, no antialias, not clamped; SVD's with antialias, in [0, 1]."""
+    encoder = SimpleNamespace(config=SimpleNamespace(image_size=8), dtype=torch.float32)
+    frames = torch.rand(2, 3, 30, 44, generator=torch.Generator().manual_seed(0)).round()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    plain = torch.nn.functional.interpolate(frames, size=(8, 8), mode="bicubic", align_corners=False)
+    assert plain.min() < 0 and plain.max() > 1
+    torch.testing.assert_close(clip_input(frames, encoder), (plain - mean) / std)
+    smooth = clip_input(frames, encoder, antialias=True) * std + mean
+    assert smooth.min() >= -1e-6 and smooth.max() <= 1 + 1e-6 and smooth.std() < plain.std() / 2

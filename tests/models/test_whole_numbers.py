@@ -118,7 +118,7 @@ CALLS = {
     "random_scene.layers": (lambda n: synthetic.random_scene(0, layers=n), 1),
     "Job.stage": (lambda n: of_job(stage=n), 1),
     **{f"Job.{name}": (lambda n, name=name: of_job(**{name: n}), 1)
-       for name in ("epochs", "steps", "batch", "crop", "stop_after")},
+       for name in ("epochs", "steps", "batch", "crop", "accumulate", "stop_after")},
     **{f"Job.{name}": (lambda n, name=name: of_job(**{name: n}), 0) for name in ("seed", "workers")},
 }  # fmt: skip
 

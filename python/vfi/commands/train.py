@@ -40,13 +40,19 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("instead of what the stage says, which is the default")
     argument = group.add_argument
     argument("--epochs", type=int, help="how often all triplets or clips are seen")
-    argument("--batch", type=int, help="triplets or clips in a step, of all processes together")
-    what = "side of the squares that are cut out: 64 or more, by 32 or, of a model that works on patches, by patches"
-    argument("--crop", type=int, help=what)
+    argument("--batch", type=int, help="triplets or clips in a step, of all processes and parts together")
+    what = (
+        "side of the squares that are cut out, or height and width: 64 or more, by 32 or, of a model that works on "
+        "patches, by patches"
+    )
+    argument("--crop", type=int, nargs="+", metavar="PIXELS", help=what)
     argument("--learning-rate", type=float, help="the largest one, from which a cosine falls")
+    argument("--gradient-norm", type=float, help="to which longer gradients are shortened; 0: never")
     argument("--steps", type=int, help="so many steps instead of epochs")
     group = parser.add_argument_group("how")
     argument = group.add_argument
+    what = "take a batch in so many parts, one after the other, for less memory (default 1)"
+    argument("--accumulate", type=int, default=1, metavar="PARTS", help=what)
     argument("--precision", default="float32", help="float32 (default), bfloat16 or float16, by autocast")
     argument("--no-augmentation", dest="augment", action="store_false", help="the middle of each picture, as it is")
     argument(
@@ -83,10 +89,14 @@ def run(options: argparse.Namespace) -> None:
 
     device = choose_device(options.device)
     workers = (0 if device == "cpu" else 8) if options.workers is None else options.workers
-    names = ("epochs", "batch", "crop", "learning_rate", "steps", "minutes", "precision", "ema", "seed")
+    names = (
+        "epochs", "batch", "learning_rate", "gradient_norm", "accumulate", "steps", "minutes", "precision", "ema",
+        "seed",
+    )  # fmt: skip
     flags = ("augment", "resume", "overwrite", "quiet")
+    crop = options.crop and (options.crop[0] if len(options.crop) == 1 else tuple(options.crop))
     job = Job(
-        options.model, options.stage, options.data, options.output, workers=workers, device=device,
+        options.model, options.stage, options.data, options.output, workers=workers, device=device, crop=crop,
         **{name: vars(options)[name] for name in (*names, *flags)},
     )  # fmt: skip
     torch.manual_seed(options.seed)  # of fresh weights

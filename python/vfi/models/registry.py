@@ -188,11 +188,11 @@ def load_model(
     entry = entry_of(name)
     if weights is not None and entry.weights is None:
         raise errors.ArgumentError(f"the model {name} has no weights, so `weights` cannot be used with it")
-    if weights is None and entry.weights is not None and entry.ships is None:
-        raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
     check_weights(weights)
-    weights = entry.shipped if weights is None else weights
     chosen = options_of_model(name).of(f"the model {name}", options)
+    if weights is None and entry.weights is not None and entry.ships is None and chosen.needs_weights:
+        raise errors.ArgumentError(f"the model {name} needs `weights`, such as {entry.weights}; nothing is downloaded")
+    weights = entry.shipped if weights is None else weights
     from vfi.models.devices import choose_device  # which imports torch
 
     place = choose_device(device)
@@ -218,7 +218,9 @@ def load_objective(name: str, weights: str | Path | None, tiny: bool, **options:
         raise errors.ArgumentError(f"expected a model that is trained: {trained}; got {name!r}")
     check_weights(weights)
     chosen = training.of(f"the training of {name}", options)
-    return MODELS[name].loaded().objective(weights, tiny, chosen)
+    objective = MODELS[name].loaded().objective(weights, tiny, chosen)
+    objective.begins_with = None if weights is None else Path(weights)
+    return objective
 
 
 def entry_of(name: str) -> ModelEntry:

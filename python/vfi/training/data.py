@@ -1,163 +1,16 @@
-"""Triplets and clips for training: from files or made up, cropped, turned, flipped, reversed; the same for a seed."""
+"""Batches for training: triplets and clips cropped, turned, flipped, reversed; the same for a seed."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import accumulate
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vfi.data import lists
-from vfi.data.synthetic import random_scene
-from vfi.data.synthetic.clips import even_times
-from vfi.data.synthetic.random_motion import MotionName
 from vfi.errors import ArgumentError, UserError
-from vfi.files.images import read_frames
-
-HELD_OUT = 0.05  # the last part of a list, not trained on; 95 % of Vimeo90K's training list remain
-SYNTHETIC = "synthetic"
-VIMEO = {3: "tri_trainlist.txt", 7: "sep_trainlist.txt"}  # Vimeo90K's lists, by how many frames a line has
-MADE_UP = 2000  # synthetic scenes, unless a number is given
-MOTION = 1 / 8  # of the side of a synthetic picture
-FRESH = 1_000_000  # seeds of synthetic scenes that are held out
-
-
-class Source(Protocol):
-    """Where triplets, or clips of N frames at even times, come from."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        """(3 or N, H, W, 3) uint8 RGB, H and W at least `size`, and the time of the middle one."""
-
-
-@dataclass(frozen=True)
-class Files:
-    """Three pictures each; the middle one is at 0.5."""
-
-    triplets: Sequence[Sequence[Path]]
-
-    def __len__(self) -> int:
-        return len(self.triplets)
-
-    def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        return pictures(self.triplets[index], size), 0.5
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Every run of `frames` consecutive pictures, an odd number, of longer sequences."""
-
-    sequences: Sequence[Sequence[Path]]
-    frames: int
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    @cached_property
-    def ends(self) -> list[int]:
-        """How many windows the sequences have up to each."""
-        return list(accumulate(len(paths) - self.frames + 1 for paths in self.sequences))
-
-    def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        number = bisect_right(self.ends, index)
-        paths = self.sequences[number]
-        first = len(paths) - self.frames + 1 - (self.ends[number] - index)
-        return pictures(paths[first : first + self.frames], size), 0.5
-
-
-def pictures(paths: Sequence[Path], size: int) -> np.ndarray:
-    """(N, H, W, 3) uint8."""
-    frames = read_frames(paths)
-    height, width = frames[0].shape[:2]
-    if min(height, width) < size:
-        folder = paths[0].parent
-        raise ArgumentError(f"expected frames of at least {size}x{size} in {folder}, got {width}x{height}; give `crop`")
-    return np.stack([p if p.dtype == np.uint8 else (p / 257).round().astype(np.uint8) for p in frames])
-
-
-@dataclass(frozen=True)
-class Synthetic:
-    """Scenes of `vfi.data.synthetic`, one for each seed.
-
-    any_time: the middle one of three frames is not always at 0.5. frames: if not 3, clips of so many at even times,
-    with motion of all kinds.
-    """
-
-    count: int
-    first_seed: int = 0
-    any_time: bool = False
-    frames: int = 3
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        seed = self.first_seed + index
-        if self.frames != 3:
-            return rendered(seed, size, even_times(self.frames), "mixed"), 0.5
-        time = float(np.random.default_rng([seed, 1]).uniform(0.1, 0.9)) if self.any_time else 0.5
-        return rendered(seed, size, (0, time, 1), "uniform"), time
-
-
-@lru_cache(maxsize=64)  # a few scenes are seen again and again
-def rendered(seed: int, size: int, times: tuple[float, ...], motion: MotionName) -> np.ndarray:
-    """(N, size, size, 3) uint8."""
-    scene = random_scene(seed, (size, size), max_motion=size * MOTION, photographs=True, motion=motion)
-    frames = torch.stack([scene.frame(moment) for moment in times])
-    return (frames.permute(0, 2, 3, 1) * 255).round().byte().numpy()
-
-
-def sources(data: str, any_time: bool = False, frames: int = 3) -> tuple[Source, Source | None]:
-    """What to train on, and what is held out to watch the quality; None if there is too little for that.
-
-    Args:
-        data: "synthetic", or "synthetic:N" for N scenes; or a folder. For three frames that of Vimeo90K's triplets
-            (with tri_trainlist.txt), or one of folders with im1, im2, im3 (.png). For others one of folders of images,
-            in the order of their names; for seven also that of Vimeo90K's septuplets (with sep_trainlist.txt).
-        any_time: the network interpolates at any time.
-        frames: how many an objective is trained on at once, an odd number.
-    """
-    count = made_up(data)
-    if count is not None:
-        held_out = Synthetic(min(max(count // 20, 1), 32), FRESH, any_time, frames)
-        return Synthetic(count, any_time=any_time, frames=frames), held_out
-    root = Path(data)
-    if not root.is_dir():
-        raise UserError(f"expected a folder of triplets, or the word {SYNTHETIC}, got {data}")
-    samples = listed(root, frames)
-    kept = len(samples) - int(len(samples) * HELD_OUT)
-
-    def source(part: Sequence[Sequence[Path]]) -> Source:
-        return Files(part) if frames == 3 else Windows(part, frames)
-
-    return source(samples[:kept]), source(samples[kept:]) if kept < len(samples) else None
-
-
-def made_up(data: str) -> int | None:
-    """How many scenes "synthetic" or "synthetic:N" asks for; None: it is something else."""
-    name, _, number = data.partition(":")
-    if name != SYNTHETIC:
-        return None
-    if data != SYNTHETIC and not (number.isdecimal() and int(number) > 0):
-        raise UserError(f"expected synthetic:N with a number above 0, got {data}")
-    return int(number or MADE_UP)
-
-
-def listed(root: Path, frames: int) -> Sequence[Sequence[Path]]:
-    """The triplets below a folder, or its sequences of `frames` pictures or more."""
-    of_vimeo = [count for count, name in VIMEO.items() if (root / name).is_file()]
-    if of_vimeo and frames not in of_vimeo:
-        raise UserError(f"{root} is Vimeo90K with {of_vimeo[0]} frames in a row, but the model is trained on {frames}")
-    if frames == 3:
-        return lists.vimeo90k_triplets(root, "train") if of_vimeo else lists.triplet_folders(root)
-    return lists.vimeo90k_septuplets(root, "train") if of_vimeo else lists.clip_folders(root, frames)
+from vfi.training.sources import Crop, Source, sides, sources
 
 
 @dataclass(frozen=True)
@@ -183,34 +36,34 @@ class Data:
     grows: bool = False
 
 
-def squares(where: str, any_time: bool, frames: int, batch: int, crop: int, seed: int, augment: bool) -> Data:
-    """Squares of triplets or clips, see `sources` and `Augmented`."""
+def cut_out(where: str, any_time: bool, frames: int, batch: int, crop: Crop, seed: int, augment: bool) -> Data:
+    """Parts of triplets or clips, see `sources` and `Augmented`."""
     source, held_out = sources(where, any_time, frames)
     count = len(source)
 
     def batches(start: int, stop: int, rank: int, processes: int) -> Batches:
         return Batches(count, batch, seed, start, stop, rank, processes)
 
-    samples, size = Augmented(source, crop, seed, augment), f"{crop}x{crop}"
+    samples, size = Augmented(source, crop, seed, augment), "x".join(map(str, sides(crop)[::-1]))
     kind = "triplets" if frames == 3 else f"clips of {frames} frames"
     return Data(samples, collated, batches, count, count // batch, kind, size, held_out)
 
 
 @dataclass(frozen=True)
 class Sample:
-    frames: Tensor  # (3 or N, 3, size, size) uint8 RGB
+    frames: Tensor  # (3 or N, 3, H, W) uint8 RGB
     time: float
 
 
 class Augmented(Dataset[Sample | UserError]):
-    """Random squares of a source's triplets or clips: which, depends on the seed, the epoch and the index alone.
+    """Random parts of a source's triplets or clips: which, depends on the seed, the epoch and the index alone.
 
-    Cut out, turned by quarter turns, flipped both ways, and in half of the cases backwards in time. augment=False: the
-    middle of each picture, as it is.
+    Cut out, squares turned by quarter turns, flipped both ways, and in half of the cases backwards in time.
+    augment=False: the middle of each picture, as it is.
     """
 
-    def __init__(self, source: Source, size: int, seed: int, augment: bool = True):
-        self.source, self.size, self.seed, self.augment = source, size, seed, augment
+    def __init__(self, source: Source, size: Crop, seed: int, augment: bool = True):
+        self.source, self.size, self.seed, self.augment = source, sides(size), seed, augment
 
     def __len__(self) -> int:
         return len(self.source)
@@ -218,16 +71,17 @@ class Augmented(Dataset[Sample | UserError]):
     def __getitem__(self, place: tuple[int, int]) -> Sample | UserError:
         """place: epoch and index. An error is handed on, since loader processes would bury it in a traceback."""
         epoch, index = place
+        random = np.random.default_rng([self.seed, epoch, index])
         try:
-            frames, time = self.source.read(index, self.size)
+            frames, time = self.source.read(index, self.size, random if self.augment else None)
         except UserError as error:
             return error
-        room = [n - self.size for n in frames.shape[1:3]]
-        random = np.random.default_rng([self.seed, epoch, index])
+        height, width = self.size
+        room = frames.shape[1] - height, frames.shape[2] - width
         top, left = (int(random.integers(n + 1)) if self.augment else n // 2 for n in room)
-        frames = frames[:, top : top + self.size, left : left + self.size]
+        frames = frames[:, top : top + height, left : left + width]
         if self.augment:
-            frames = np.rot90(frames, int(random.integers(4)), (1, 2))
+            frames = np.rot90(frames, int(random.integers(4)), (1, 2)) if height == width else frames
             frames = np.flip(frames, tuple(axis for axis in (1, 2) if random.integers(2)))
             if random.integers(2):
                 frames, time = frames[::-1], 1 - time

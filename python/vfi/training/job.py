@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from vfi.errors import ArgumentError
-from vfi.options import Dtype, converted, whole
+from vfi.options import Dtype, converted, shown, whole
 from vfi.training.objective import Objective, Stage
+from vfi.training.sources import Crop, sides
 
 PRECISIONS: dict[Dtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALLEST_CROP = 64  # the pyramid of the loss has five levels
@@ -23,8 +24,10 @@ class Job:
         stage: counted from 1.
         data: as `training.data.sources` takes it.
         output: folder of last.pt, weights.safetensors and log.jsonl.
-        epochs, steps, batch, crop, learning_rate: instead of the stage's; epochs or steps. batch: of all processes
-            together.
+        epochs, steps, batch, crop, learning_rate, gradient_norm: instead of the stage's; epochs or steps. batch: of all
+            processes together.
+        accumulate: parts in which each process takes its share of a batch, whose gradients add up. n parts are what n
+            times as many processes would be, to rounding.
         stop_after: end after so many steps, as if interrupted; None: never.
         minutes: end after the step in which so many have passed, saved, to be resumed; None: never.
         precision: "float32", or "bfloat16" or "float16" by autocast.
@@ -40,8 +43,10 @@ class Job:
     epochs: int | None = None
     steps: int | None = None
     batch: int | None = None
-    crop: int | None = None
+    crop: Crop | None = None
     learning_rate: float | None = None
+    gradient_norm: float | None = None
+    accumulate: int = 1
     stop_after: int | None = None
     minutes: float | None = None
     precision: Dtype = "float32"
@@ -61,7 +66,7 @@ def chosen_stage(objective: Objective, job: Job) -> Stage:
     if converted(int, job.stage) not in range(1, count + 1):
         raise ArgumentError(f"expected `stage` from 1 to {count} of the model {job.model}, got {job.stage!r}")
     values = asdict(objective.stages[job.stage - 1])
-    for name in ("batch", "crop", "learning_rate"):
+    for name in ("batch", "crop", "learning_rate", "gradient_norm"):
         value = getattr(job, name)
         if value is not None:
             values[name] = value
@@ -84,12 +89,17 @@ def check(job: Job, stage: Stage, processes: int, multiple: int) -> None:
         whole("stop_after", job.stop_after, 1)
     if job.minutes is not None and not job.minutes > 0:
         raise ArgumentError(f"expected `minutes` above 0, got {job.minutes:g}")
-    if whole("crop", stage.crop, 1) % multiple or stage.crop < SMALLEST_CROP:
-        raise ArgumentError(
-            f"expected `crop` to be a multiple of {multiple}, at least {SMALLEST_CROP}, got {stage.crop}"
-        )
-    if stage.batch % processes:
-        raise ArgumentError(f"expected `batch` to be a multiple of the {processes} processes, got {stage.batch}")
+    if not stage.gradient_norm >= 0:
+        raise ArgumentError(f"expected `gradient_norm` of 0 or more, got {stage.gradient_norm:g}")
+    if len(sides(stage.crop)) != 2:
+        raise ArgumentError(f"expected `crop` to be a side, or height and width, got {shown(stage.crop)}")
+    if any(whole("crop", side, 1) % multiple or side < SMALLEST_CROP for side in sides(stage.crop)):
+        wanted = f"a multiple of {multiple}, at least {SMALLEST_CROP}"
+        raise ArgumentError(f"expected `crop` to be {wanted}, got {shown(stage.crop)}")
+    parts = processes * whole("accumulate", job.accumulate, 1)
+    if stage.batch % parts:
+        wanted = f"a multiple of {parts}, the processes times `accumulate`"
+        raise ArgumentError(f"expected `batch` to be {wanted}, got {stage.batch}")
     torch_dtype(job.precision, "precision")
     whole("workers", job.workers, 0)
     whole("seed", job.seed, 0)

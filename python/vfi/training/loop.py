@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,11 +20,16 @@ from vfi.files.interrupts import stopping
 from vfi.training import state
 from vfi.training.job import PRECISIONS, Job, check, chosen_stage, rate_at
 from vfi.training.losses import decibels, psnr
+from vfi.training.meter import Meter
 from vfi.training.objective import Objective, Stage
+from vfi.training.order import check_order
+from vfi.training.parts import Parts
 from vfi.training.world import World, joined
 
 SAVE_SECONDS = 600  # also between the ends of epochs
 WATCHED = 32  # held-out triplets at most
+Batch = tuple[Tensor, object] | UserError  # frames, and times or what else an objective has beside them
+Found = tuple[Tensor, dict[str, Tensor], Tensor]  # loss, terms, mean squared error
 
 
 def train(objective: Objective, job: Job) -> None:
@@ -36,7 +42,9 @@ def train(objective: Objective, job: Job) -> None:
     stage = chosen_stage(objective, job)
     with joined(job.device) as world:
         check(job, stage, world.size, objective.multiple)
+        remark = check_order(job.model, job.stage, objective.begins_with)
         training = Training(objective, job, stage, world)
+        training.remarks = [*objective.remarks, *([remark] if remark else [])]
         alone = state.prepared(job.output, job.resume, job.overwrite) if world.leads else nullcontext()
         with alone, stopping() as stopped:
             world.any(False)  # the others wait until the folder is ready
@@ -69,7 +77,7 @@ class Training:
         if job.ema is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(job.ema))
         self.step, self.saved = self.first, 0
-        self.meter = Meter()
+        self.meter, self.remarks = Meter(), list(objective.remarks)
         self.settings = {
             "model": job.model, "stage": job.stage, "triplets": None if self.data.grows else self.data.count,
             "seed": job.seed, "ema": job.ema, "precision": job.precision, "augmentation": job.augment, **asdict(stage),
@@ -102,10 +110,10 @@ class Training:
             self.say(f"{job.output} is trained already: step {self.step} of {self.last}")
             return
         loader: Any = DataLoader(
-            self.data.samples, batch_sampler=self.batches, collate_fn=self.data.collate, num_workers=job.workers,
-            pin_memory=world.device.type == "cuda",
+            self.data.samples, batch_sampler=Parts(self.batches, job.accumulate), collate_fn=self.data.collate,
+            num_workers=job.workers, pin_memory=world.device.type == "cuda",
         )  # fmt: skip
-        self.say(self.described())
+        self.say("\n".join((self.described(), *self.remarks)))
         if self.step == self.first and world.leads and self.objective.compares_frames:
             self.write_down({"step": self.step, "epoch": self.step / self.epoch_steps}, "at the start")
         self.learn(loader, stopped)
@@ -133,10 +141,9 @@ class Training:
         saved = time.monotonic()
         limit = math.inf if self.job.minutes is None else saved + 60 * self.job.minutes
         try:
-            for batch in loader:
-                if isinstance(batch, UserError):
-                    raise batch
-                self.meter.add(self.learn_from(model, *batch))
+            parts = iter(loader)
+            while self.step < self.last:
+                self.meter.add(self.learn_from(model, islice(parts, self.job.accumulate)))
                 self.step += 1
                 bar.update()
                 halted, late = self.world.any(stopped()), self.world.any(time.monotonic() > limit)
@@ -155,22 +162,16 @@ class Training:
         finally:
             bar.close()
 
-    def learn_from(self, model: nn.Module, frames: Tensor, times: object) -> dict[str, float]:
+    def learn_from(self, model: nn.Module, batches: Iterator[Batch]) -> dict[str, float]:
         """One step; what is worth knowing of it."""
         world, rate = self.world, rate_at(self.step, self.steps, self.stage, self.first)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
         self.objective.progress = self.step / self.steps
-        pictures = self.ordered(frames.to(world.device, non_blocking=True).float() / 255)
-        dtype = PRECISIONS[self.job.precision]
-        with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32), self.own_chance():
-            # Times, or what else an objective has beside frames
-            beside = times.to(world.device, torch.float32) if isinstance(times, Tensor) else times
-            loss, terms, error = model(pictures, beside)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        measures = self.gradients(model, batches)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.trained, self.stage.gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.stage.gradient_norm or math.inf)
         if not self.scaler.is_enabled() and not norm.isfinite():
             kept = f"{state.STATE} holds step {self.saved}" if self.saved else "nothing was saved yet"
             raise ArgumentError(
@@ -181,20 +182,44 @@ class Training:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        measures = {"loss": loss.detach(), **terms, "gradient": norm, "psnr": error}
+        measures = {"loss": measures.pop("loss"), "gradient": norm, **measures}
         values = world.mean(torch.stack([value.float() for value in measures.values()]))
-        values[-1] = decibels(values[-1])  # of the mean over all processes
         numbers = dict(zip(measures, values.tolist()))
+        error = values[list(measures).index("psnr")]
+        numbers["psnr"] = decibels(error).item()  # of the mean over all parts and processes
         if not self.objective.compares_frames:
             del numbers["psnr"]
         return numbers
 
+    def gradients(self, model: nn.Module, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        """Adds up the gradients of the parts of a step; means over them of loss, terms and squared error."""
+        count, parts = self.job.accumulate, []
+        for part, batch in enumerate(batches):
+            if isinstance(batch, UserError):
+                raise batch
+            alone = isinstance(model, DistributedDataParallel) and part < count - 1
+            with cast(DistributedDataParallel, model).no_sync() if alone else nullcontext():
+                loss, terms, error = self.result(model, part, *batch)
+                self.scaler.scale(loss / count).backward()
+            parts.append({"loss": loss.detach(), **terms, "psnr": error})
+        return {name: torch.stack([each[name].float() for each in parts]).mean() for name in parts[0]}
+
+    def result(self, model: nn.Module, part: int, frames: Tensor, times: object) -> Found:
+        """Of a part of a step."""
+        device, dtype = self.world.device, PRECISIONS[self.job.precision]
+        pictures = self.ordered(frames.to(device, non_blocking=True).float() / 255)
+        beside = times.to(device, torch.float32) if isinstance(times, Tensor) else times
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), self.own_chance(part):
+            found: Found = model(pictures, beside)
+        return found
+
     @contextmanager
-    def own_chance(self) -> Iterator[None]:
-        """Inside, what is drawn at random depends on the seed, the step and the process alone."""
-        device = self.world.device
+    def own_chance(self, part: int) -> Iterator[None]:
+        """Inside, what is drawn at random depends on the seed, the step and the part of the batch alone: the parts of
+        one process are those of as many processes."""
+        device, number = self.world.device, self.world.rank * self.job.accumulate + part
         with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
-            chosen = np.random.SeedSequence([self.job.seed, self.step, self.world.rank])
+            chosen = np.random.SeedSequence([self.job.seed, self.step, number])
             torch.manual_seed(int(chosen.generate_state(1, np.uint64)[0]))
             yield
 
@@ -258,7 +283,8 @@ class Training:
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
             "ema": {} if self.average is None else self.average.state_dict(), "meter": asdict(self.meter),
         }  # fmt: skip
-        state.write(self.job.output, whole, weights.state_dict(), self.objective.notes(self.step))
+        notes = {"model": self.job.model, "stage": str(self.job.stage), **self.objective.notes(self.step)}
+        state.write(self.job.output, whole, weights.state_dict(), notes)
         self.saved = self.step
 
     def say(self, text: str) -> None:
@@ -270,22 +296,3 @@ def fits(parameter: Tensor, kept: dict[str, Tensor]) -> bool:
     """Whether what AdamW keeps is of this parameter."""
     moments = (kept["exp_avg"], kept["exp_avg_sq"])
     return kept["step"].numel() == 1 and all(moment.shape == parameter.shape for moment in moments)
-
-
-@dataclass
-class Meter:
-    """Means of what the steps of an epoch gave."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-
-    def add(self, values: dict[str, float]) -> None:
-        self.count += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def taken(self) -> dict[str, float]:
-        """The means; then it begins anew."""
-        means = {name: total / self.count for name, total in self.sums.items()}
-        self.sums, self.count = {}, 0
-        return means

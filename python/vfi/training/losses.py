@@ -54,11 +54,11 @@ def charbonniers(result: Tensor, truth: Tensor) -> Tensor:
 def census(result: Tensor, truth: Tensor) -> Tensor:
     """How far the signs of 7 x 7 surroundings differ, mean over the pixels that have all of theirs.
 
-    Of RGB frames in [0, 1]. Each neighbour's difference d in gray values of 255 counts as d / sqrt(0.81 + d^2), and two
-    such values that differ by e as e^2 / (0.1 + e^2). H and W: at least 7.
+    Of RGB frames in [0, 1]. Each neighbour's difference d in gray values of [0, 1] counts as d / sqrt(0.81 + d^2), and
+    two such values that differ by e as e^2 / (0.1 + e^2). H and W: at least 7.
 
-    Source: Meister et al., UnFlow, AAAI 2018, after Stein, Efficient Computation of Optical Flow Using the Census
-    Transform, 2004.
+    Source: Meister et al., UnFlow, AAAI 2018, where gray values go to 255; up to 1 as in the code of EBME, whose
+    authors APR-VFI has.
     """
     apart = (signs(result) - signs(truth)).square()
     return (apart / (0.1 + apart)).mean()
@@ -66,7 +66,7 @@ def census(result: Tensor, truth: Tensor) -> Tensor:
 
 def signs(rgb: Tensor) -> Tensor:
     """(B, 49, (H - 6) * (W - 6)): the soft signs of the neighbours' differences."""
-    weights = torch.tensor([0.2989, 0.5870, 0.1140], device=rgb.device).view(1, 3, 1, 1) * 255
+    weights = torch.tensor([0.2989, 0.5870, 0.1140], device=rgb.device).view(1, 3, 1, 1)
     gray = (rgb.float() * weights).sum(1, keepdim=True)
     around = F.unfold(gray, CENSUS)
     away = around - around[:, CENSUS**2 // 2, None]

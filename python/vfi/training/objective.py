@@ -2,22 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from vfi.training.data import Data, squares
+from vfi.training.data import Data, cut_out
+from vfi.training.sources import Crop
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage and its usual settings. Rates fall along a cosine from learning_rate to final_rate, after warm_up.
-    Gradients that are longer than gradient_norm are shortened to it."""
+    Gradients that are longer than gradient_norm are shortened to it; 0: never."""
 
     summary: str
     epochs: int | None  # None: so many steps instead
     batch: int  # triplets in a step, of all processes together
-    crop: int  # side of the square that is cut out, pixels
+    crop: Crop  # what is cut out, pixels: side of a square, or height and width
     learning_rate: float
     final_rate: float
     warm_up: int = 0  # steps from 0 to learning_rate
@@ -55,6 +57,8 @@ class Objective(nn.Module):
         trains_some: a step trains some of the parameters only, so that several processes must find out which.
         compares_frames: PSNR is worth knowing.
         first_step: of the schedule, if the weights are those of a training that was left.
+        begins_with: the file of the weights; None: they are fresh.
+        remarks: sentences that the user is told when it begins.
     """
 
     stages: tuple[Stage, ...]
@@ -64,6 +68,8 @@ class Objective(nn.Module):
     trains_some = False
     compares_frames = True
     first_step = 0
+    begins_with: Path | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def any_time(self) -> bool:
@@ -80,7 +86,7 @@ class Objective(nn.Module):
 
     def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
         """What the stage is trained on. where: as the user says it; say: is told of what takes long."""
-        return squares(where, self.any_time, self.frames, stage.batch, stage.crop, seed, augment)
+        return cut_out(where, self.any_time, self.frames, stage.batch, stage.crop, seed, augment)
 
     def outcome(self, frames: Tensor, times: Tensor) -> Outcome:
         """

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from vfi.errors import ArgumentError, UserError
 from vfi.files.atomic import written_whole
 from vfi.training.data import Data
+from vfi.training.sources import Crop, Random
 
 PREFIX = "shards:"
 HELD_OUT = "held"  # the folder beside that of the shards
@@ -223,7 +224,7 @@ class Held:
     def __len__(self) -> int:
         return len(self.every)
 
-    def read(self, index: int, size: int) -> tuple[np.ndarray, float]:
+    def read(self, index: int, size: Crop, random: Random = None) -> tuple[np.ndarray, float]:
         folder, place = self.every[index]
         shard = opened(folder, self.prepare)
         return np.array(shard.frames[place]), float(shard.time[place])

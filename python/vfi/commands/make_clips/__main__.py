@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vfi.commands.cluster import command as cluster
 from vfi.commands.program import SentenceParser, exit_code
-from vfi.errors import UserError, called
+from vfi.errors import ArgumentError, UserError, called
 from vfi.files.opencv import opencv
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--list", type=Path, metavar="FILE", help="a path of a video in each line, relative to the file")
     add("-o", "--output", type=Path, required=True, help="the manifest; what is found out lies beside it")
     add("--captions", type=Path, metavar="FILE", help=".json, .jsonl or .csv (default: video.txt beside video.mp4)")
-    add("--need-captions", action="store_true", help="leave out videos without one")
+    add("--need-captions", action="store_true", help="leave out videos without one, or with a clip without one")
     files = parser.add_argument_group("which videos and clips")
     add = files.add_argument
     add("--max-fps", type=float, default=30, help="frames per second at most (default: 30)")
@@ -61,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     add = out.add_argument
     add("--scores", action="store_true", help="print quantiles of both scores, to choose their bounds")
     add("--histogram", type=Path, metavar="IMAGE", help="a picture of their distributions")
+    what = "also write the clips of so many videos, drawn at random, and the others, to two manifests beside it"
+    add("--hold-out", type=int, metavar="VIDEOS", help=what)
+    add("--seed", type=int, default=0, help="of the videos that are drawn (default: 0)")
     add("--write-clips", type=Path, metavar="FOLDER", help="also write the clips as videos, H.264 of high quality")
     add("--lossless", action="store_true", help="with --write-clips: FFV1, many times as large")
     add("--resume", action="store_true", help="go on; bounds may change, nothing is measured twice")
@@ -104,6 +107,12 @@ def run(options: argparse.Namespace) -> None:
     if options.histogram is not None:
         report.write_histogram(options.histogram, summary)
     print(f"wrote {options.output}")
+    if options.hold_out is not None:
+        from vfi.data.captioned.holding_out import hold_out, parts_of
+
+        counts = hold_out(options.output, options.hold_out, options.seed)
+        for path, count in zip(parts_of(options.output), counts, strict=True):
+            print(f"wrote {path}, {count} clips")
 
 
 def job_of(options: argparse.Namespace) -> "ClipJob":
@@ -144,6 +153,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--clip-low and --clip-high need --clip-model")
     if options.lossless and options.write_clips is None:
         raise UserError("--lossless is for --write-clips only")
+    for name in ("hold_out", "seed"):
+        least, given = int(name == "hold_out"), vars(options)[name]
+        if given is not None and given < least:
+            raise ArgumentError(f"expected `{name}` of {least} or more, got {given}")
     if options.flow_side < 0:
         raise UserError(f"expected --flow-side of 0 or more, got {options.flow_side}")
     if options.histogram is not None:

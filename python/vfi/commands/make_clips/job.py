@@ -209,7 +209,7 @@ def _done(job: ClipJob, measured: Mapping[str, Facts], video: Found) -> bool:
     if facts is None or _must_measure(job, facts):
         return False
     files = [job.clip_file(video.path, count) for count in job.rules.counts]
-    return job.rules.against(facts, "any") is not None or all(file is None or file.is_file() for file in files)
+    return job.rules.against(facts, captioned=True) is not None or all(file is None or file.is_file() for file in files)
 
 
 def measure(job: ClipJob, path: Path) -> Facts:
@@ -238,14 +238,14 @@ def measure(job: ClipJob, path: Path) -> Facts:
 
 def _taken(job: ClipJob, facts: Facts, video: Found, captions: Captions) -> tuple[Facts, str | None, list[ClipRecord]]:
     """The clips of a video, or why there are none."""
-    caption = captions.of(video.path, video.names)
-    reason = job.rules.against(facts, caption)
+    words = {count: captions.of(video.path, video.names, count) for count in job.rules.counts}
+    reason = job.rules.against(facts, all(words.values()))
     if reason is not None:
         return facts, reason, []
     frames = facts.frames or 0
     records = [
         ClipRecord(
-            named(video.path, job.output), cut(frames, count), count, facts.fps, facts.size, caption,
+            named(video.path, job.output), cut(frames, count), count, facts.fps, facts.size, words[count],
             facts.clip_score, facts.flow_score,
             None if file is None else named(file, job.output),
         )

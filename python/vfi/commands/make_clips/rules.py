@@ -76,7 +76,7 @@ class Rules:
             return f"more than {self.most} frames"
         return None
 
-    def against(self, facts: Facts, caption: str) -> str | None:
+    def against(self, facts: Facts, captioned: bool) -> str | None:
         """Why a video that was measured is left out; None: it is taken."""
         reason = self.against_file(facts)
         if reason is not None:
@@ -87,4 +87,4 @@ class Rules:
                 return f"{name} score below {low:g}"
             if score is not None and score > high:
                 return f"{name} score above {high:g}"
-        return "no caption" if self.captioned and not caption else None
+        return "no caption" if self.captioned and not captioned else None

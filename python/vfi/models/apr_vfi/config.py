@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vfi.errors import ArgumentError, UserError
 from vfi.files import checkpoints
+from vfi.models.apr_vfi.options import FUSIONS, Fusion
 from vfi.options import whole
 
 BLOCKS = 5  # refine blocks, of which the first sees every patch
@@ -27,6 +28,8 @@ class APRConfig:
         halo: pixels around a patch that a refine block sees too, a multiple of 4: 0 in the paper. From 20 on a patch
             is what it would be in the block over the whole image, for more work.
         keep: share of the patches that each of the routed blocks sees, of the reference route.
+        fusion: what the last convolution sees of the blocks: the sum of what they give, normalised ("add"); a
+            convolution of all of it ("concat"); the last one's alone ("none").
     """
 
     width: int = 32
@@ -34,6 +37,7 @@ class APRConfig:
     patch: int = 64
     halo: int = 0
     keep: tuple[float, ...] = (0.1, 0.4, 0.6, 0.9)
+    fusion: Fusion = "add"
 
     def __post_init__(self) -> None:
         for name, least in (("width", 1), ("middle", 1), ("patch", 4), ("halo", 0)):
@@ -43,6 +47,8 @@ class APRConfig:
                 raise ArgumentError(f"APRConfig: expected {name} to be a multiple of 4, got {vars(self)[name]}")
         if len(self.keep) != ROUTED or not all(0 <= share <= 1 for share in self.keep):
             raise ArgumentError(f"APRConfig: expected keep to be {ROUTED} shares in [0, 1], got {self.keep}")
+        if self.fusion not in FUSIONS:
+            raise ArgumentError(f"APRConfig: expected fusion {', '.join(FUSIONS)}, got {self.fusion!r}")
 
     @classmethod
     def tiny(cls) -> "APRConfig":
@@ -62,6 +68,8 @@ def sizes_of(state: Mapping[str, Tensor], path: str | Path) -> APRConfig:
     try:
         if not patch <= LARGEST_PATCH:
             raise ArgumentError(f"expected a patch of at most {LARGEST_PATCH}, got {patch.item():g}")
-        return APRConfig(len(first), len(inner), int(patch))
+        told = {"concat": "synthesis.fuse.0.weight", "none": "synthesis.unfused"}
+        fusion: Fusion = next((each for each in FUSIONS if told.get(each) in state), "add")
+        return APRConfig(len(first), len(inner), int(patch), fusion=fusion)
     except ValueError as error:
         raise UserError(f"{path} is no checkpoint that can be used: {error}") from error

@@ -14,7 +14,7 @@ from vfi.models.apr_vfi import routing as routes
 from vfi.models.apr_vfi.alignment import PairMotion, Result, channels_last, moved
 from vfi.models.apr_vfi.config import BLOCKS, ROUTED, APRConfig, sizes_of
 from vfi.models.apr_vfi.explanation import APRExplanation
-from vfi.models.apr_vfi.options import APROptions, APRTraining, Routing
+from vfi.models.apr_vfi.options import APROptions, APRTraining, Holes, Routing
 from vfi.models.apr_vfi.routing import check_routing
 from vfi.models.apr_vfi.synthesis import ContextNet, Synthesis
 from vfi.models.ebme import flow as ebme
@@ -41,7 +41,9 @@ class APRVFI(nn.Module, Interpolator):
 
     routing: Routing = "apr"  # what interpolate does unless told otherwise
     keep: Sequence[float] | None = None
+    holes: Holes = "edge"
     shows_route = True
+    patch: Tensor
     programs = ("flow.forward", "context.forward")
 
     def __init__(self, config: APRConfig | None = None, channel_order: ChannelOrder = "bgr") -> None:
@@ -56,13 +58,13 @@ class APRVFI(nn.Module, Interpolator):
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: APROptions) -> "APRVFI":
-        return load(weights).set_usual(options.routing, options.keep).to(device)
+        return load(weights).set_usual(options.routing, options.keep, options.holes).to(device)
 
     @classmethod
     def objective(cls, weights: str | Path | None, tiny: bool, options: APRTraining) -> "Objective":
         from vfi.models.apr_vfi.training import objective
 
-        return objective(weights, tiny, options.flow)
+        return objective(weights, tiny, **vars(options))
 
     def forward(
         self,
@@ -142,7 +144,7 @@ class APRVFI(nn.Module, Interpolator):
             return torch.ones(*size, ROUTED, dtype=torch.bool, device=flow.device), every * BLOCKS, None
         if routing == "ratio":
             keep = self.config.keep if keep is None else keep
-            scores = routes.misalignment(warped0, warped1, seen, patch)[..., None].expand(*size, ROUTED)
+            scores = routes.misalignment(warped0, warped1, self.compared(seen), patch)[..., None].expand(*size, ROUTED)
         else:
             logits = self.router(warped0, warped1, flow)
             if self.training and keep is None:
@@ -211,10 +213,16 @@ class APRVFI(nn.Module, Interpolator):
         motion, (height, width), time = self.motion(first, second), frame0.shape[2:], t.reshape(-1, 1, 1, 1)
         return self.between(motion, first, second, time, "static", again=False).frame[:, :, :height, :width]
 
-    def set_usual(self, routing: Routing = "apr", keep: Sequence[float] | None = None) -> "APRVFI":
+    def compared(self, seen: Tensor) -> Tensor:
+        """Where the warped frames are compared, of where both have landed."""
+        return routes.enclosed(seen) if self.holes == "edge" else seen
+
+    def set_usual(
+        self, routing: Routing = "apr", keep: Sequence[float] | None = None, holes: Holes = "edge"
+    ) -> "APRVFI":
         """What `interpolate` and `explain` do unless told otherwise."""
         check_routing(routing, keep)
-        self.routing, self.keep = routing, keep
+        self.routing, self.keep, self.holes = routing, keep, holes
         self.shows_route = routing != "static"
         return self
 
@@ -259,6 +267,7 @@ def load(
         model = APRVFI(config, channel_order)
     else:
         model = checkpoints.built(lambda: APRVFI(config, channel_order), state, path)
+        model.patch.fill_(model.config.patch)
     if flow is not None:
         ebme.load_into(model.flow, flow)
     return model.eval()

@@ -46,16 +46,25 @@ def misalignment(warped0: Tensor, warped1: Tensor, seen: Tensor, patch: int) -> 
 
     Args:
         warped0, warped1: (B, 3, H, W); H and W multiples of `patch`, 4 or more.
-        seen: bool (B, 1, H, W), where both frames have landed.
+        seen: bool (B, 1, H, W), where they are compared: where both frames have landed, or what that encloses.
     """
     whole("patch", patch, 4)
     difference = (warped0 - warped1).abs().mean(1, keepdim=True) * seen
     return F.max_pool2d(F.avg_pool2d(difference, 4), patch // 4)[:, 0]
 
 
+def enclosed(seen: Tensor) -> Tensor:
+    """bool (B, 1, H, W): where something is seen to the left and right, above and below, or here. The rest are the
+    holes that warping leaves along the edge of a picture, M_hole of equation 5; holes inside are enclosed."""
+    there, sides = seen.to(torch.int32), []
+    for axis in (2, 3):
+        sides += [there.cummax(axis).values, there.flip(axis).cummax(axis).values.flip(axis)]
+    return torch.stack(sides).amin(0) > 0
+
+
 def kept(share: float, patches: int) -> int:
-    """How many of `patches` a share is, rounded down."""
-    return math.floor(share * patches + 1e-9)  # 0.29 * 100 is 28.999...
+    """How many of `patches` a share is, rounded to the nearest; halves up."""
+    return math.floor(share * patches + 0.5 + 1e-9)  # 0.29 * 50 is 14.499...
 
 
 def top_shares(scores: Tensor, keep: Sequence[float]) -> Tensor:

@@ -49,15 +49,19 @@ class RefineBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Refine blocks over warped context, the sum of what they give normalised, and a last convolution."""
+    """Refine blocks over warped context, the fusion of what they give, and a last convolution."""
 
     def __init__(self, config: APRConfig) -> None:
         super().__init__()
         c = config.width
-        self.patch, self.halo = config.patch, config.halo
+        self.patch, self.halo, self.fusion = config.patch, config.halo, config.fusion
         self.stem = conv(10, c)
         self.blocks = nn.ModuleList(RefineBlock(3 * c, c, config.middle) for _ in range(BLOCKS))
         self.head = nn.Conv2d(c, 4, 3, 1, 1)
+        if config.fusion == "concat":
+            self.fuse = conv(BLOCKS * c, c)
+        elif config.fusion == "none":
+            self.register_buffer("unfused", torch.ones(1))  # which no weight's shape tells
 
     def forward(
         self, seen: Tensor, contexts: list[tuple[Tensor, Tensor]], lists: Sequence[Tensor | None], votes: Tensor | None
@@ -74,15 +78,22 @@ class Synthesis(nn.Module):
             (B, 4, H, W): logits of the residual (3) and of the mask.
         """
         features = self.stem(seen)
-        total = torch.zeros_like(features)
+        total, every = torch.zeros_like(features), list[Tensor]()
         for k, (block, (context0, context1), listed) in enumerate(zip(self.blocks, contexts, lists, strict=True)):
             refined = self._refined(block, [context0, context1, features], listed, keeps_input=votes is not None)
             if votes is not None and k > 0:
                 vote = F.interpolate(votes[:, None, :, :, k - 1], scale_factor=self.patch, mode="nearest")
                 refined = torch.lerp(features, refined, vote.to(features.dtype))
             features = refined
-            total = total + features if torch.is_grad_enabled() else total.add_(features)
-        result: Tensor = self.head(normalised(total))
+            if self.fusion == "add":
+                total = total + features if torch.is_grad_enabled() else total.add_(features)
+            elif self.fusion == "concat":
+                every.append(features.clone())  # without gradients the next block writes where these are
+        if self.fusion == "add":
+            features = normalised(total)
+        elif self.fusion == "concat":
+            features = self.fuse(torch.cat(every, 1))
+        result: Tensor = self.head(features)
         return result
 
     def _refined(self, block: nn.Module, inputs: list[Tensor], listed: Tensor | None, keeps_input: bool) -> Tensor:

@@ -172,7 +172,7 @@ class SVDDiffusion:
     def context(self, frame0: Tensor, frame1: Tensor) -> Tensor:
         """CLIP's embeddings of both frames, (B, 2, dim)."""
         frames = torch.cat((frame0, frame1))
-        embeddings = self.image_encoder(clip_input(frames, self.image_encoder)).image_embeds
+        embeddings = self.image_encoder(clip_input(frames, self.image_encoder, antialias=True)).image_embeds
         return torch.stack(embeddings.chunk(2), 1)
 
     def conditioning(self, ends: Tensor, low0: Tensor, low1: Tensor, count: int) -> Tensor:

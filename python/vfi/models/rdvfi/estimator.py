@@ -126,10 +126,12 @@ class TrajectoryEstimator(ModelMixin, ConfigMixin):
         latent_channels: 16 of Wan's latents, 4 of Stable Video Diffusion's.
         width: channels of the features.
         radius: of the local correlation, px of the features' grid.
+        direct: each keyframe's flow is found from the frame and that keyframe alone, not from keyframe to keyframe:
+            the direct warping of the paper's ablation.
     """
 
     @register_to_config
-    def __init__(self, latent_channels: int = 16, width: int = 64, radius: int = 4) -> None:
+    def __init__(self, latent_channels: int = 16, width: int = 64, radius: int = 4, direct: bool = False) -> None:
         super().__init__()
         for name, count in (("latent_channels", latent_channels), ("width", width), ("radius", radius)):
             whole(name, count, 1)
@@ -155,7 +157,11 @@ class TrajectoryEstimator(ModelMixin, ConfigMixin):
         flow, hidden = torch.zeros_like(adjacent[:, 0]), torch.zeros_like(start)
         nodes, metrics = [F.interpolate(flow, scale_factor=UPSAMPLE)], []
         for i in range(adjacent.shape[1]):
-            flow, metric, mask, hidden = self.fusion(flow, adjacent[:, i], start, features[:, i + 1], hidden)
+            target, step = features[:, i + 1], adjacent[:, i]
+            if self.config.direct:
+                flow, hidden = torch.zeros_like(flow), torch.zeros_like(hidden)
+                step = self.adjacent(start, target)[:, :2]
+            flow, metric, mask, hidden = self.fusion(flow, step, start, target, hidden)
             nodes.append(upsampled(flow, mask))
             metrics.append(metric)
         return torch.stack(nodes, 1), torch.stack(metrics).mean(0)

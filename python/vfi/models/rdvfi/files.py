@@ -17,7 +17,7 @@ from vfi.models import recognition
 from vfi.models.rdvfi.diffusion import EmptyPrompt, widened
 from vfi.models.rdvfi.estimator import TrajectoryEstimator
 from vfi.models.rdvfi.model import RDVFI
-from vfi.models.rdvfi.options import Variant
+from vfi.models.rdvfi.options import LAYOUTS, Variant
 from vfi.models.rdvfi.synthesis import FrameSynthesis
 from vfi.networks import wan
 from vfi.networks.diffusers_folders import check_network, check_networks, check_values, held_by
@@ -25,6 +25,7 @@ from vfi.options import whole
 
 BACKBONES: dict[Variant, str] = {"d": "Wan2.1-Fun-1.3B-InP", "u": "stable-video-diffusion-img2vid"}
 Network = TypeVar("Network", bound=nn.Module)
+Settings = dict[str, Any]  # of `RDVFI`, and `direct` of its estimator
 OWN = ("estimator", "synthesis", "prompt", "denoiser")  # what a file of weights may hold
 EXACT = ("estimator", "vae")  # float32 always: trajectories are worth it, and both VAEs are unsafe or slow in half
 TINY_SIZE = (64, 64)
@@ -62,7 +63,7 @@ def from_backbone(
         weights: a state dict of RDVFI's own networks, as training writes it: estimator, synthesis and, after stage 2,
             the denoiser; None: fresh ones, and the denoiser as published.
         dtype: of all but EXACT.
-        settings: of `RDVFI`, such as warp="backward".
+        settings: of `RDVFI`, such as warp="backward", and `direct` of its estimator; None given: as the weights say.
 
     Raises:
         UserError: if a file is missing or is not what it should be.
@@ -71,6 +72,7 @@ def from_backbone(
     if variant not in BACKBONES:
         raise UserError(f"expected the variant {' or '.join(BACKBONES)}, got {variant!r}")
     state = {} if weights is None else _own(weights, variant)
+    settings = {**told(weights), **settings}
     if not path.is_dir():
         raise UserError(f"expected the folder of {BACKBONES[variant]}, got {folder}")
     pipeline = (_wan if variant == "d" else _svd)(path, state, dtype, settings)
@@ -79,7 +81,7 @@ def from_backbone(
     return finished(pipeline)
 
 
-def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings: Mapping[str, Any]) -> RDVFI:
+def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings: Settings) -> RDVFI:
     embedding = state.get("prompt.embedding")
     files = wan.find(folder, text_encoder=embedding is None)
     if embedding is None:
@@ -91,11 +93,11 @@ def _wan(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
     vae = wan.vae(files.vae, torch.float32)
     return RDVFI(
         wan.transformer(files.transformer, dtype), vae, wan.image_encoder(files.image_encoder, dtype),
-        *own_networks(vae.config.z_dim, dtype), in_dtype(prompt, dtype), **settings,
+        *own_networks(vae.config.z_dim, dtype, settings), in_dtype(prompt, dtype), **_of_pipeline(settings),
     )  # fmt: skip
 
 
-def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings: Mapping[str, Any]) -> RDVFI:
+def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings: Settings) -> RDVFI:
     def part(kind: Any, name: str) -> Any:
         if not (folder / name).is_dir():
             raise UserError(f"expected the folder {name} of {BACKBONES['u']} in {folder}")
@@ -121,12 +123,32 @@ def _svd(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, settings
     channels = vae.config.latent_channels
     return RDVFI(
         widened(part(UNetSpatioTemporalConditionModel, "unet")), vae,
-        part(CLIPVisionModelWithProjection, "image_encoder"), *own_networks(channels, dtype), **settings,
+        part(CLIPVisionModelWithProjection, "image_encoder"), *own_networks(channels, dtype, settings),
+        **_of_pipeline(settings),
     )  # fmt: skip
 
 
-def own_networks(channels: int, dtype: torch.dtype) -> tuple[TrajectoryEstimator, FrameSynthesis]:
-    return TrajectoryEstimator(channels), in_dtype(FrameSynthesis(channels), dtype)
+def own_networks(channels: int, dtype: torch.dtype, settings: Settings) -> tuple[TrajectoryEstimator, FrameSynthesis]:
+    estimator = TrajectoryEstimator(channels, direct=settings.get("direct", False))
+    return estimator, in_dtype(FrameSynthesis(channels), dtype)
+
+
+def _of_pipeline(settings: Settings) -> Settings:
+    """Those of `RDVFI`, without the estimator's."""
+    return {name: value for name, value in settings.items() if name != "direct"}
+
+
+def told(weights: str | Path | None) -> Settings:
+    """What a file of weights says of the networks in it, beside their sizes: settings of `from_backbone`."""
+    notes = {} if weights is None else checkpoints.notes(Path(weights))
+    settings: Settings = {}
+    if notes.get("latent_layout") in LAYOUTS:
+        settings["latent_layout"] = notes["latent_layout"]
+    if notes.get("keyframes", "").isdecimal():
+        settings["keyframes"] = int(notes["keyframes"])
+    if notes.get("direct") in ("True", "False"):
+        settings["direct"] = notes["direct"] == "True"
+    return settings
 
 
 def in_dtype(network: Network, dtype: torch.dtype) -> Network:
@@ -165,19 +187,20 @@ def tiny(variant: Variant = "d", weights: str | Path | None = None, seed: int = 
         variant: "d" or "u".
         weights: of a training of tiny networks; None: fresh ones.
         seed: of the random weights; a training of tiny networks has 0.
-        settings: of `RDVFI`.
+        settings: of `RDVFI`, and `direct` of its estimator.
     """
     if variant not in BACKBONES:
         raise UserError(f"expected the variant {' or '.join(BACKBONES)}, got {variant!r}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole("seed", seed, 0, most=2**63 - 1))
-        made = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **settings})
+        made = _tiny(variant, {"low_size": TINY_SIZE, "keyframes": 3, **told(weights), **settings})
     if weights is not None:
         put(made, _own(weights, variant), weights)
     return finished(made)
 
 
-def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:
+def _tiny(variant: Variant, settings: Settings) -> RDVFI:
+    direct = settings.get("direct", False)
     clip = CLIPVisionConfig(
         hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16,
         projection_dim=16,
@@ -192,8 +215,8 @@ def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:
             base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
         )
         return RDVFI(
-            denoiser, vae, CLIPVisionModel(clip), TrajectoryEstimator(16, 16, 2), FrameSynthesis(16, 8),
-            EmptyPrompt(32), **settings,
+            denoiser, vae, CLIPVisionModel(clip), TrajectoryEstimator(16, 16, 2, direct), FrameSynthesis(16, 8),
+            EmptyPrompt(32), **_of_pipeline(settings),
         )  # fmt: skip
     unet = UNetSpatioTemporalConditionModel(
         in_channels=8, out_channels=4, block_out_channels=(32, 64),
@@ -207,6 +230,6 @@ def _tiny(variant: Variant, settings: Mapping[str, Any]) -> RDVFI:
         latent_channels=4,
     )  # fmt: skip
     return RDVFI(
-        widened(unet), vae, CLIPVisionModelWithProjection(clip), TrajectoryEstimator(4, 16, 2), FrameSynthesis(4, 8),
-        **settings,
+        widened(unet), vae, CLIPVisionModelWithProjection(clip), TrajectoryEstimator(4, 16, 2, direct),
+        FrameSynthesis(4, 8), **_of_pipeline(settings),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from vfi.options import TrainingOptions, option
 Variant = Literal["d", "u"]
 Warp = Literal["forward", "backward"]
 Layout = Literal["image", "causal"]
+Losses = Literal["full", "l2", "latent"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 WARPS: tuple[Warp, ...] = get_args(Warp)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -32,4 +33,15 @@ class RDVFITraining(TrainingOptions):
         None,
         "AlexNet's and LPIPS' files of weights, for the loss (default: Laplacian pyramids in its place)",
         metavar=("ALEXNET", "HEADS"),
+    )
+    latent_layout: Layout | None = option(
+        None,
+        "rdvfi-d: keyframes are encoded each alone (image), or as a clip, as Wan was trained (causal; default: as the "
+        "weights say, else image)",
+    )
+    direct: bool = option(
+        False, "find each keyframe's flow from the frame and that keyframe alone: the ablation of direct warping"
+    )
+    losses: Losses = option(
+        "full", "of stage 2: all (full), without the perceptual one (l2), or of the latents alone (latent)"
     )

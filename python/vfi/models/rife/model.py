@@ -63,7 +63,7 @@ class RIFE(nn.Module, SizedModel):
     def objective(cls, weights: str | Path | None, tiny: bool, options: Any) -> "Objective":
         from vfi.models.rife.training import objective
 
-        return objective(weights, tiny, options.variant)
+        return objective(weights, tiny, options.variant, options.distillation)
 
     def make_fusion(self) -> nn.Module:
         return FusionNet(self.config.width)

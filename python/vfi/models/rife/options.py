@@ -20,6 +20,10 @@ class RIFEOptions(Options):
 
 @dataclass(frozen=True)
 class RIFETraining(TrainingOptions):
+    data = TrainingOptions.data + "; at any time also of Vimeo90K's septuplets"
     variant: str | None = option(
         None, "rife, rife_m, or a release from 4.0 to 4.26 (default: what the weights are, else rife)", metavar="NAME"
+    )
+    distillation: float | None = option(
+        None, "weight of following the teacher's flow (default: 0.01; of rife_m 0.005)", metavar="WEIGHT", least=0
     )

@@ -17,15 +17,23 @@ from vfi.models.rife4.training import RIFE4Objective
 from vfi.training.losses import laplacian
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
 
+DISTILLATION = {"rife": 0.01, "rife_m": 0.005}  # its weight, by variants
 MARGIN = 0.01  # by which the teacher must be better for its flow to be followed
 
 
 class RIFEObjective(Objective):
     """Student and teacher against the truth, and the student's flows against the teacher's."""
 
-    stages = (Stage("the whole network", 300, 64, 224, learning_rate=3e-4, final_rate=3e-6, warm_up=2000),)
-    weights: Mapping[str, float] = {"student": 1.0, "teacher": 1.0, "distillation": 0.01}
+    stages = (
+        Stage("the whole network", 300, 64, 224, learning_rate=3e-4, final_rate=3e-6, warm_up=2000, gradient_norm=0),
+    )
     network: RIFE
+
+    def __init__(self, network: RIFE, distillation: float | None = None):
+        """distillation: the weight of that term; None: as published."""
+        super().__init__(network)
+        weight = DISTILLATION[network.config.variant] if distillation is None else distillation
+        self.weights: Mapping[str, float] = {"student": 1.0, "teacher": 1.0, "distillation": weight}
 
     @property
     def any_time(self) -> bool:
@@ -65,13 +73,21 @@ def followed(stage: FlowStage, flow: Tensor, where: Tensor) -> Tensor:
     return (apart.clamp_min(1e-12).sqrt() * where).mean()  # the root of 0 has no gradient
 
 
-def objective(weights: str | Path | None, tiny: bool, variant: str | None) -> Objective:
-    """What `vfi train --model rife` trains: fresh weights, or those of a file."""
+def objective(
+    weights: str | Path | None, tiny: bool, variant: str | None, distillation: float | None = None
+) -> Objective:
+    """What `vfi train --model rife` trains: fresh weights, or those of a file. distillation: see `RIFEObjective`."""
     if tiny and weights is not None:
         raise ArgumentError("`tiny` makes fresh weights: give either `tiny` or `weights`, whose sizes are taken")
+    network: RIFE | RIFE4
     if tiny and variant in NETWORKS:
-        return RIFE4Objective(RIFE4(NETWORKS[variant].smaller()))
-    if tiny and variant in (None, *VARIANTS):
-        return RIFEObjective(RIFE(replace(TINY, variant=variant or "rife")))
-    network = load(weights, variant=variant)
-    return RIFE4Objective(network) if isinstance(network, RIFE4) else RIFEObjective(network)
+        network = RIFE4(NETWORKS[variant].smaller())
+    elif tiny and variant in (None, *VARIANTS):
+        network = RIFE(replace(TINY, variant=variant or "rife"))
+    else:
+        network = load(weights, variant=variant)
+    if not isinstance(network, RIFE4):
+        return RIFEObjective(network, distillation)
+    if distillation is not None:
+        raise ArgumentError("`distillation` is for the variants rife and rife_m, which have a teacher")
+    return RIFE4Objective(network)

@@ -8,14 +8,8 @@ from vfi.models.lazy import lazily
 if TYPE_CHECKING:
     from vfi.models.semfi.files import load_adapters, save_adapters
     from vfi.models.semfi.loading import from_backbone, load, tiny
-    from vfi.models.semfi.mixture import (
-        FRAME_COUNTS,
-        Adapter,
-        MixtureLinear,
-        SemFiTransformer,
-        expert_for,
-        with_adapters,
-    )
+    from vfi.models.semfi.mixture import Adapter, MixtureLinear, SemFiTransformer, expert_for, with_adapters
+    from vfi.models.semfi.options import FRAME_COUNTS
     from vfi.models.semfi.peft_files import export_peft, import_peft
     from vfi.models.semfi.pipeline import SemFi, rounded
     from vfi.models.semfi.scheduler import ShiftedEuler

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from vfi.errors import ArgumentError
 from vfi.models.diffusers_loading import Source, load_pipeline, placed
 from vfi.models.interpolator import Interpolator
 from vfi.models.semfi.loading import BACKBONE, from_backbone, load
@@ -14,6 +15,7 @@ from vfi.models.semfi.options import SemFiOptions, SemFiTraining
 from vfi.models.semfi.pipeline import STEP, SemFi, rounded
 from vfi.networks.sized_inference import check_frames, several_times, time_of
 from vfi.options import whole
+from vfi.training.job import torch_dtype
 
 if TYPE_CHECKING:
     from vfi.training.objective import Objective
@@ -36,9 +38,17 @@ class PromptedSemFi(Interpolator):
 
     @classmethod
     def load(cls, weights: str | Path | None, device: str, options: SemFiOptions) -> "PromptedSemFi":
-        """weights: the folder of a whole SemFi; or, with `backbone`, a file of adapters, such as semfi.ckpt."""
+        """weights: the folder of a whole SemFi; or, with `backbone`, a file of adapters, such as semfi.ckpt; None of
+        Wan alone."""
         source = Source("semfi", "SemFi", "adapters", "SemFi's adapters", BACKBONE, load, from_backbone)
-        pipeline = load_pipeline(source, str(weights), device, options)
+        if weights is not None:
+            pipeline = load_pipeline(source, str(weights), device, options)
+        elif options.backbone is not None:
+            pipeline = from_backbone(options.backbone, None, torch_dtype(options.dtype, "dtype"))
+        else:
+            raise ArgumentError(f"the model semfi without `adapters` needs `backbone`, the folder of {BACKBONE}")
+        if not options.adapters:
+            pipeline.transformer.reset_adapters()
         placed(pipeline, device, options)
         pipeline.set_progress_bar_config(desc="denoising", leave=False)
         return cls(pipeline, **{name: vars(options)[name] for name in SETTINGS})

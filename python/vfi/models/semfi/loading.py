@@ -18,7 +18,8 @@ from transformers import (
 
 from vfi.errors import ArgumentError, UserError
 from vfi.models.semfi.files import load_adapters, read_adapters
-from vfi.models.semfi.mixture import FRAME_COUNTS, RANK, SemFiTransformer, with_adapters
+from vfi.models.semfi.mixture import RANK, SemFiTransformer, with_adapters
+from vfi.models.semfi.options import FRAME_COUNTS
 from vfi.models.semfi.pipeline import SemFi
 from vfi.models.semfi.scheduler import ShiftedEuler
 from vfi.networks import wan

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import vfi_kernels as vk
 from vfi.errors import ArgumentError
+from vfi.models.semfi.options import FRAME_COUNTS
 from vfi.options import converted, whole
 
-FRAME_COUNTS = (5, 9, 17, 33, 65, 81)  # S of the paper
 RANK = 16
 TARGETS = (
     *(f"{attention}.{name}" for attention in ("attn1", "attn2") for name in ("to_q", "to_k", "to_v", "to_out.0")),
@@ -219,6 +219,12 @@ class SemFiTransformer(WanTransformer3DModel):
             for _, layer in self.mixtures():
                 layer.choose(expert, mode)
         return expert
+
+    def reset_adapters(self) -> None:
+        """Fresh ones, which change nothing."""
+        for _, layer in self.mixtures():
+            for adapter in layer.adapters.children():
+                cast(Adapter, adapter).reset_parameters()
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         return [parameter for _, layer in self.mixtures() for parameter in layer.adapters.parameters()]

@@ -1,6 +1,6 @@
 """Training of SemFi's adapters: rectified flow, one number of frames in a batch, the base frozen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,18 @@ from torch.utils.data import Dataset
 
 from vfi.data.captioned.clips import CaptionedClips, ClipBatches, ClipSource, SyntheticClips
 from vfi.errors import ArgumentError, UserError
-from vfi.models.semfi.files import Adapters, load_adapters
+from vfi.models.semfi.files import Adapters, adapter_state, load_adapters
 from vfi.models.semfi.loading import BACKBONE, SHIFT, from_backbone, tiny
-from vfi.models.semfi.mixture import FRAME_COUNTS
-from vfi.models.semfi.options import MULTIPLE
+from vfi.models.semfi.mixture import SemFiTransformer
+from vfi.models.semfi.options import FRAME_COUNTS, MULTIPLE
 from vfi.models.semfi.pipeline import SemFi
 from vfi.options import Dtype
-from vfi.training.data import Data, made_up
+from vfi.training.data import Data
 from vfi.training.job import torch_dtype
 from vfi.training.objective import Group, Objective, Outcome, Stage
+from vfi.training.sources import Crop, made_up
 
+UNIVERSAL = 0  # the adapter that always acts
 WIDTH = 26 / 15  # of pictures, over their height: 832 over 480
 
 
@@ -27,6 +29,9 @@ class SemFiObjective(Objective):
     """The mean square error of the velocity, noise - latents, at a noise level drawn uniformly before the shift.
 
     A batch has clips of one length, so that one expert acts; the others have no gradient and stay as they are.
+
+    experts: whether they are trained; else the universal adapter alone, a single LoRA. frames: clips of so many alone.
+    Both are the paper's ablations.
     """
 
     stages = (
@@ -36,8 +41,9 @@ class SemFiObjective(Objective):
     compares_frames = False
     trains_some = True
 
-    def __init__(self, pipeline: SemFi) -> None:
+    def __init__(self, pipeline: SemFi, experts: bool = True, frames: int | None = None) -> None:
         super().__init__(Adapters(pipeline.transformer).float())
+        self.experts, self.counts = experts, FRAME_COUNTS if frames is None else (frames,)
         self.network.channel_order = "rgb"
         self.pipeline = pipeline  # no module: its frozen parts are no part of the state
 
@@ -53,12 +59,13 @@ class SemFiObjective(Objective):
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
         self.pipeline.transformer.enable_gradient_checkpointing()
-        self.network.train().requires_grad_(True)
-        return [Group(list(self.network.parameters()))]
+        for name, parameter in self.network.train().named_parameters():
+            parameter.requires_grad_(self.experts or f".adapters.{UNIVERSAL}." in name)
+        return [Group([parameter for parameter in self.network.parameters() if parameter.requires_grad])]
 
     def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
         """Clips with captions, never augmented: a caption may say left and right."""
-        source = clips_of(where, sides(stage.crop))
+        source = clips_of(where, sides(stage.crop), self.counts)
 
         def batches(start: int, stop: int, rank: int, processes: int) -> ClipBatches:
             return ClipBatches(source.counts, stage.batch, seed, start, stop, rank, processes)
@@ -117,19 +124,19 @@ def captioned(samples: list[tuple[Tensor, str] | UserError]) -> tuple[Tensor, li
     return torch.stack([frames for frames, _ in good]), [caption for _, caption in good]
 
 
-def sides(height: int) -> tuple[int, int]:
-    """Of pictures in the proportions of SemFi's, 480 x 832."""
-    return height, round(height * WIDTH / MULTIPLE) * MULTIPLE
+def sides(crop: Crop) -> tuple[int, int]:
+    """Of pictures: as given, or of a height alone in the proportions of SemFi's, 480 x 832."""
+    return crop if isinstance(crop, tuple) else (crop, round(crop * WIDTH / MULTIPLE) * MULTIPLE)
 
 
-def clips_of(where: str, size: tuple[int, int]) -> ClipSource:
-    """Of a manifest, or made up: "synthetic", or "synthetic:N"."""
+def clips_of(where: str, size: tuple[int, int], counts: Sequence[int] = FRAME_COUNTS) -> ClipSource:
+    """Of a manifest, or made up: "synthetic", or "synthetic:N"; those of so many frames."""
     count = made_up(where)
     if count is not None:
-        return SyntheticClips(count, size)
+        return SyntheticClips(count, size, counts)
     if not Path(where).is_file():
         raise UserError(f"expected a manifest of clips, clips.jsonl, or the word synthetic, got {where}")
-    return CaptionedClips(where, size, FRAME_COUNTS)
+    return CaptionedClips(where, size, counts)
 
 
 def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,8 +157,9 @@ def encoded(pipeline: SemFi, frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def objective(
-    weights: str | Path | None, tiny_networks: bool, backbone: str | Path | None = None, dtype: Dtype = "float32"
-) -> SemFiObjective:
+    weights: str | Path | None, tiny_networks: bool, backbone: str | Path | None = None, dtype: Dtype = "float32",
+    experts: bool = True, frames: int | None = None,
+) -> SemFiObjective:  # fmt: skip
     """What `vfi train --model semfi` trains.
 
     Args:
@@ -159,18 +167,29 @@ def objective(
         tiny_networks: a small SemFi of random weights.
         backbone: the folder of Wan's published files, or diffusers'.
         dtype: of the frozen base, "float32", "bfloat16" or "float16"; adapters are float32.
+        experts, frames: see `SemFiObjective`.
     """
     base = torch_dtype(dtype, "dtype")
     if tiny_networks:
         if backbone is not None:
             raise ArgumentError("`tiny` has a small backbone of its own: give either `tiny` or `backbone`")
         pipeline = tiny()
-        for _, layer in pipeline.transformer.mixtures():
-            for adapter in layer.adapters.children():
-                adapter.reset_parameters()
+        pipeline.transformer.reset_adapters()
         if weights is not None:
             load_adapters(pipeline.transformer, weights)
-        return SemFiObjective(pipeline)
-    if backbone is None:
+    elif backbone is None:
         raise ArgumentError(f"the model semfi needs `backbone`, the folder of {BACKBONE}; nothing is downloaded")
-    return SemFiObjective(from_backbone(backbone, weights, base))
+    else:
+        pipeline = from_backbone(backbone, weights, base)
+    if not experts and any_expert(pipeline.transformer):
+        raise ArgumentError(f"{weights} holds experts that were trained; without `experts` begin with fresh adapters")
+    return SemFiObjective(pipeline, experts, frames)
+
+
+def any_expert(transformer: SemFiTransformer) -> bool:
+    """Whether an adapter other than the universal one changes anything."""
+    state = adapter_state(transformer)
+    return any(
+        bool(value.any()) for name, value in state.items()
+        if ".lora_B." in name and f".adapters.{UNIVERSAL}." not in name
+    )  # fmt: skip

@@ -22,6 +22,7 @@ class Compressor(nn.Module):
         self.shared_basis = nn.Conv2d(many, few, 1)
         self.specific_bases = nn.ModuleList(nn.Conv2d(many, few, 1) for _ in config.levels)
         self.film_generators = nn.ModuleList(nn.Conv2d(few, 2 * few, 1) for _ in config.levels)
+        self.apply(he_normal)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """(B, dino, h, w) of each layer -> (B, compressed, h, w)."""
@@ -72,6 +73,7 @@ class Refiner(nn.Module):
         self.shortcut_projections = nn.ModuleList(
             nn.Conv2d(few, c, 1) if c != few else nn.Identity() for c in config.levels
         )
+        self.apply(he_normal)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         blocks = zip(maps, self.refinement_blocks, self.shortcut_projections, strict=True)
@@ -89,6 +91,14 @@ def warp_maps(maps: list[Tensor], flow: Tensor) -> list[Tensor]:
         small = F.interpolate(flow, size=(h, w), mode="area")
     small = small * torch.tensor([w / width, h / height], dtype=flow.dtype, device=flow.device).view(1, 2, 1, 1)
     return [vk.backward_warp(x, small) for x in maps]
+
+
+def he_normal(layer: nn.Module) -> None:
+    """He et al.'s initialisation of a convolution, by its outputs, as the paper says: variance 2 / (outputs per group
+    times taps), bias 0."""
+    if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        zero_bias(layer)
 
 
 def zero_bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:

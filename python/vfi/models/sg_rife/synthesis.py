@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vfi.models.rife.flow import FlowStage
 from vfi.models.rife.synthesis import FusionNet
-from vfi.models.sg_rife.adapters import SemanticFusion, zero_bias
+from vfi.models.sg_rife.adapters import SemanticFusion, he_normal
 from vfi.models.sg_rife.config import GuidedConfig
 
 Semantics = list[list[Tensor]]  # of each level, those of the past and of the future, at 1/16 of the picture
@@ -20,8 +20,7 @@ class SemanticFusionNet(FusionNet):
         self.fusion_s3 = SemanticFusion(c3, groups3)
         self.adapt_s2 = nn.ConvTranspose2d(c2, c2, 4, 2, 1)
         self.fusion_s2 = SemanticFusion(c2, groups2)
-        nn.init.kaiming_normal_(self.adapt_s2.weight, mode="fan_out", nonlinearity="relu")
-        zero_bias(self.adapt_s2)
+        he_normal(self.adapt_s2)
 
     def guided(
         self, frame0: Tensor, frame1: Tensor, stage: FlowStage, context0: list[Tensor], context1: list[Tensor],

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vfi.errors import ArgumentError
+from vfi.files import checkpoints
 from vfi.models.rife.training import taught
 from vfi.models.sg_rife.config import TINY
 from vfi.models.sg_rife.dino import Dino, make_network
@@ -25,7 +26,7 @@ class SGRIFEObjective(Objective):
 
     stages = (
         Stage("the adapters", 5, 64, 224, learning_rate=2e-4, final_rate=2e-4),
-        Stage("the adapters and FusionNet", 25, 64, 224, learning_rate=1e-4, final_rate=1e-6),
+        Stage("the adapters and FusionNet", 25, 64, 224, learning_rate=1e-4, final_rate=2.5e-7),
     )
     weights: Mapping[str, float] = {
         "student": 0.1, "teacher": 0.1, "distillation": 0.01, "dino": 0.5, "offsets": 1e-6,
@@ -36,8 +37,11 @@ class SGRIFEObjective(Objective):
         if network.dino is None:
             raise ArgumentError("SGRIFEObjective: expected a network with DINO, got dino None")
         super().__init__(network)
+        self.fresh = False
 
     def begin(self, stage: int) -> list[Group]:
+        if self.fresh and stage > 1:
+            raise ArgumentError("stage 2 begins with `weights` of stage 1, got none with adapters")
         self.network.eval().requires_grad_(False)
         chosen = ADAPTERS if stage == 1 else (*ADAPTERS, "unet.")
         slow: list[nn.Parameter] = []
@@ -71,13 +75,17 @@ def objective(weights: str | Path | None, tiny: bool, dino: str | Path | None = 
     if tiny and dino is not None:
         raise ArgumentError("`tiny` has a small DINO of its own: give either `tiny` or `dino`")
     if tiny and weights is None:
-        return SGRIFEObjective(SGRIFE(tiny_dino(), TINY))
+        made = SGRIFEObjective(SGRIFE(tiny_dino(), TINY))
+        made.fresh = True
+        return made
     if weights is None:
         raise ArgumentError("sg-rife starts from trained networks: give `weights`, RIFE's flownet.pkl for stage 1")
     if dino is None and not tiny:
         load(weights)  # what is wrong with them is said first
         raise ArgumentError(DINO_IS_NEEDED)
-    return SGRIFEObjective(load(weights, dino=tiny_dino() if tiny else dino))
+    made = SGRIFEObjective(load(weights, dino=tiny_dino() if tiny else dino))
+    made.fresh = not any(key.startswith(ADAPTERS) for key in checkpoints.read(weights))
+    return made
 
 
 def tiny_dino() -> Dino:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vfi.errors import ArgumentError
 from vfi.models.vfi_s.files import load_network, notes
 from vfi.models.vfi_s.model import VFIS
 from vfi.models.vfi_s.motion import begun
@@ -19,6 +20,7 @@ from vfi.training import shards
 from vfi.training.data import Data
 from vfi.training.losses import charbonniers, laplacians
 from vfi.training.objective import Group, Objective, Outcome, Stage, weighted
+from vfi.training.sources import sides
 
 ROUND = 200  # steps from one look at what is held out to the next
 UNSEEN = 0.2  # weight of the motion to a frame in which the point is hidden
@@ -48,7 +50,10 @@ class VFISObjective(Objective):
     def data(self, where: str, stage: Stage, seed: int, augment: bool, say: Callable[[str], None]) -> Data:
         if not where.startswith(shards.PREFIX):
             return super().data(where, stage, seed, augment, say)
-        return shards.data(where, stage.batch, stage.crop, ROUND, seed, augment, begun, say)
+        height, width = sides(stage.crop)
+        if height != width:  # samples are transposed
+            raise ArgumentError(f"expected `crop` to be a square for {shards.PREFIX}FOLDER, got {height} {width}")
+        return shards.data(where, stage.batch, height, ROUND, seed, augment, begun, say)
 
     def notes(self, step: int) -> dict[str, str]:
         return notes(step)
