@@ -16,8 +16,7 @@ from test_evaluate import Average, snu_film, vimeo90k, write
 
 import vfi_kernels
 from vfi.commands.main import main
-from vfi.data.truth import TrueScene
-from vfi.evaluation import metrics, provenance, scoring
+from vfi.evaluation import provenance, scoring
 from vfi.evaluation.kept_rows import RESULTS
 from vfi.files.images import read_image, write_image
 from vfi.video.reader import VideoReader
@@ -259,47 +258,3 @@ def test_sizes_are_looked_at_before_anything_is_scored(vimeo, tmp_path, average,
     (vimeo / "sequences/00002/0001/im2.png").write_bytes(b"\x89PNG\r\n")
     assert run(vimeo) == 2
     assert "1 of 3 scenes cannot be read: " in (printed := capsys.readouterr()).err and "im2.png" in printed.err
-
-
-def test_reading_and_measuring_beside_the_model(vimeo, average):
-    """In threads, as on a GPU, or in turn, as on a CPU: the same scores in the same order; a failure ends all of it."""
-    known = scoring.scenes("vimeo90k", vimeo)
-    numbers = [2, 0, 1] * 8
-    measures = scoring.measures_of("vimeo90k")
-    one, other, third = (
-        [(s.name, s.values) for s in scoring.scores(average, known, numbers, measures, "cpu", threads=threads)]
-        for threads in (0, 4, None)
-    )
-    assert one == other == third and len(one) == 24
-
-    def fails(result, truth):
-        raise ValueError("none")
-
-    for threads in (2, None):
-        with pytest.raises(ValueError, match="none"):
-            list(scoring.scores(average, known, numbers, {"psnr": fails}, "cpu", threads=threads))
-
-
-def test_a_cpu_is_the_models_while_it_works(vimeo, monkeypatch):
-    """The next scene is read while the last one is measured, neither while one is made."""
-    running, met = [], []
-
-    def watched(name, function):
-        def run(*given):
-            running.append(name)
-            time.sleep(0.02)
-            met.append(frozenset(running))
-            try:
-                return function(*given)
-            finally:
-                running.remove(name)
-
-        return run
-
-    monkeypatch.setattr(scoring, "between", watched("made", scoring.between))
-    monkeypatch.setattr(TrueScene, "read", watched("read", TrueScene.read))
-    measures = {"psnr": watched("measured", metrics.psnr)}
-    known = scoring.scenes("vimeo90k", vimeo)
-    assert len(list(scoring.scores(Average(), known, [0, 1, 2], measures, "cpu"))) == 3
-    assert {each for each in met if "made" in each} == {frozenset(("made",))}
-    assert frozenset(("read", "measured")) in met
