@@ -67,7 +67,9 @@ def measure_all(session: Session, groups: Sequence[Group], device: str) -> None:
         if group.cpu_level is not None:
             say(f"forced to {group.cpu_level}")
             measure_level(session, group)
-    ops = sorted({load_cases()[g.choices["op"][0]].op for g in groups})
+    cases = load_cases()
+    named = {g.choices["op"][0] for g in groups}  # cases, or ops for all of theirs
+    ops = sorted({cases[name].op if name in cases else name for name in named})
     session.measure(overhead.overhead_jobs(ops), [*LIGHT, "index_add*"])
     session.measure_imports()
 

@@ -57,6 +57,7 @@ FILMS = {
 }
 
 
+@pytest.mark.in_turn(of=3)
 @pytest.mark.parametrize("name", FILMS)
 def test_films(tmp_path, monkeypatch, capsys, name):
     file, count, more = FILMS[name]

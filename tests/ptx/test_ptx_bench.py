@@ -127,6 +127,7 @@ def test_small_sizes_keep_what_does_not_grow(case, shape, sizes):
     assert growth.small_sizes(job) == sizes
 
 
+@pytest.mark.in_turn(of=4)
 @pytest.mark.parametrize("case", [case for case in load_cases().values() if case.large], ids=lambda c: c.name)
 def test_the_least_bytes_are_those_of_the_whole(case):
     """Continued from small inputs: these hold what those of benchmarks hold."""
