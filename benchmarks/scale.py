@@ -31,7 +31,7 @@ from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MEASURED = "<!-- measured: written by benchmarks/scale.py -->\n", "<!-- end of what was measured -->\n"
 SIMULATED = "<!-- simulated: written by benchmarks/scale.py -->\n", "<!-- end of what was simulated -->\n"
-SEGMENTS, SECONDS, SIZE = 20, 2, (640, 360)
+SEGMENTS, SECONDS, SIZE = 20, 5, (640, 360)
 TASKS = (200, 4000)  # that the driver waits for at once
 
 

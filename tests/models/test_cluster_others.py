@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from clip_runs import lines, run
@@ -168,3 +169,27 @@ def test_what_means_nothing_without_a_cluster(capsys, tmp_path, monkeypatch):
 def test_a_number_of_processes(capsys, text):
     assert main(["train", *WITH_RAY["train"], "--ray", "--ray-workers", text]) == 2
     assert f"expected a whole number, 1 or more, got '{text}'" in capsys.readouterr().err
+
+
+RAYS = ("TorchTrainer", "ScalingConfig", "RunConfig", "FailureConfig")
+
+
+class Trained:
+    """In place of Ray Train's: asks nothing, and ends well."""
+
+    def __init__(self, *_: object, **given: object) -> None:
+        self.error = None
+
+    def fit(self) -> "Trained":
+        return self
+
+
+def test_more_processes_than_there_is_room_for(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "require", lambda *_: SimpleNamespace(**dict.fromkeys(RAYS, Trained)))
+    words = ["train", *WITH_RAY["train"], "-o", str(tmp_path / "run"), "--quiet", "--ray", "--ray-workers"]
+    with in_place_of_ray(monkeypatch):
+        assert main([*words, "5"]) == 0
+        room = "5 processes were asked for, the cluster has room for 3 now: waiting for nodes; Ctrl-C ends"
+        assert room in capsys.readouterr().err
+        assert main([*words, "3", "--overwrite"]) == 0
+        assert "room" not in capsys.readouterr().err

@@ -17,6 +17,7 @@ from types import ModuleType
 from vfi.commands.cluster.head import check_address, check_token, where
 from vfi.commands.program import note
 from vfi.errors import UserError, require
+from vfi.files.allocator import give_back, keep_blocks
 from vfi.files.places import is_remote
 
 ANSWERING = 120.0  # seconds in which a node must, which loads this package for it
@@ -65,7 +66,11 @@ def _on_cpus(count: int, here: tuple[str, str], function: Callable[..., object],
     with suppress(OSError):
         os.chdir(folder)
     torch.set_num_threads(count)
-    return function(*given)
+    keep_blocks()
+    try:
+        return function(*given)
+    finally:
+        give_back()  # to other tasks of the node
 
 
 def _version() -> str:
@@ -208,7 +213,6 @@ def check(cluster: Cluster, files: list[str], folders: list[str], sources: Seque
 
 def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], given: tuple[object, ...]) -> None:
     """given: what `facts` takes; of it some files are made for this alone, so that a folder is known by them."""
-    here = facts(*given)
     ray = cluster.ray
     by_node = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy
     asked = {}
@@ -217,6 +221,7 @@ def _compare_all(cluster: Cluster, facts: Callable[..., dict[str, object]], give
             to = by_node(node_id=node["NodeID"], soft=False)
             name = f"node {node['NodeManagerAddress']} ({str(node['NodeID'])[:8]})"
             asked[ray.remote(num_cpus=0, scheduling_strategy=to)(facts).remote(*given)] = name
+    here = facts(*given)  # meanwhile
     levels = set()
     for answer, name in asked.items():
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vfi.commands.cluster import nodes
 from vfi.commands.cluster.command import refuse
-from vfi.commands.program import say
+from vfi.commands.program import note, say
 from vfi.errors import UserError, require
 
 SHOWN = 1.0  # seconds after which the log is looked at again
@@ -34,13 +34,16 @@ def run(options: argparse.Namespace) -> None:
         pass  # what is wrong with the folder is said here, and what was there is gone
     with nodes.connected(options.ray, options.ray_resources) as cluster:
         nodes.check(cluster, nodes.files_of(options), [str(output.parent)])
-        amounts = dict(cluster.resources)
+        amounts, room = dict(cluster.resources), cluster.slots()
+        if room < (options.ray_workers or 0):
+            asked = f"{options.ray_workers} processes were asked for"
+            note(f"{asked}, the cluster has room for {room} now: waiting for nodes; Ctrl-C ends")
         given = argparse.Namespace(**{**vars(options), "output": output, "ray": None, "quiet": True})
         trainer = torch_trainer(
             of_process,
             train_loop_config={"options": given},
             scaling_config=train.ScalingConfig(
-                num_workers=options.ray_workers or cluster.slots(), use_gpu="GPU" in amounts,
+                num_workers=options.ray_workers or room, use_gpu="GPU" in amounts,
                 resources_per_worker=amounts,
             ),
             run_config=train.RunConfig(
