@@ -25,6 +25,7 @@ class Deformed(torch.nn.Module):
         return vk.modulated_deform_conv2d(*arguments, **self.place)
 
 
+@pytest.mark.in_turn(of=4)
 @pytest.mark.parametrize(("place", "masked", "biased"), list(itertools.product(PLACES, (True, False), (True, False))))
 def test_deform_conv(place, masked, biased, tmp_path, rng):
     import vfi_kernels.onnx

@@ -168,6 +168,7 @@ def test_only_listed_patches_are_written(way, layout, kernels):
         assert torch.equal(room[..., 1::2], before[..., 1::2])
 
 
+@pytest.mark.in_turn
 @every_way
 def test_patches_and_gradients_of_a_list_with_unused_rows(way, kernels):
     x, weight, bias, options, outer = arguments(way, 3, 5)

@@ -174,6 +174,7 @@ def test_nothing_is_launched_for_empty_tensors(launched):
     check_all(CASES["correlation"], make(CASES["correlation"], (1, 0, 2, 2)))
 
 
+@pytest.mark.slow
 def test_the_host_never_waits_for_the_device():
     """No value is read back, so a call can be captured in a CUDA graph."""
     with Watch() as watch:
@@ -224,6 +225,7 @@ def test_exponential_is_as_good_as_float32_allows():
     assert out[0] == 0 and out[1] == 0 and out[2].isfinite() and out[3] == 1
 
 
+@pytest.mark.nightly
 def test_every_op_and_kernel_is_run_and_every_helper_used(launched, monkeypatch):
     called = set()
     native = {op for op, composed in backends.ops().items() if not composed}

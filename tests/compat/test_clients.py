@@ -125,6 +125,7 @@ def test_vs_rife_with_another_grid_is_the_original():
     assert torch.equal(module.warp(image, flow, divisors, grid), theirs(image, flow, divisors, grid))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", ["super_slomo", "momo", "method", "bilateral"])
 def test_classes(name):
     module, published = client(name)

@@ -69,6 +69,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_what_does_not_end_is_stopped(kind, monkeypatch):
     monkeypatch.setattr(_children.answers, "__defaults__", (QUICK,))

@@ -54,6 +54,7 @@ SMALL = {
 }
 
 
+@pytest.mark.in_turn(of=3)
 @pytest.mark.parametrize("name", SMALL)
 def test_what_holds_others_is_counted_and_not_deep(name, tmp_path):
     data = with_pickle(SMALL[name])

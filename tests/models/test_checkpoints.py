@@ -145,6 +145,7 @@ def test_every_model_with_weights_has_a_loader_here():
 SLOW = ("dino", "inception")  # large as they are
 
 
+@pytest.mark.in_turn
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly if n in SLOW else ()) for n in LOADERS])
 def test_what_is_no_checkpoint_is_refused(name, tmp_path, monkeypatch):

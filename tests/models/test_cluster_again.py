@@ -31,6 +31,7 @@ def twice(name, given):
     assert answer.failed is None
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("way", WAYS)
 def test_each_task_is_run_twice(tmp_path, monkeypatch, capsys, way):
     name, options = WAYS[way]

@@ -109,6 +109,7 @@ def some_slow(names, slow):
     return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", some_slow(ASKED, SELDOM))
 def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
     path = tmp_path / "in.mkv"

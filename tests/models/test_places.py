@@ -224,6 +224,7 @@ def broken_after(monkeypatch, reads):
     return count
 
 
+@pytest.mark.nightly
 def test_a_place_that_breaks_off_is_no_end_of_a_film(memory, sent, monkeypatch, capsys):
     """Whenever it does."""
     with monkeypatch.context() as patch:

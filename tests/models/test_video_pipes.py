@@ -107,6 +107,7 @@ BY_DAY = (".y4m", ".ts", ".mkv", ".mp4")
 SUFFIXES = (*BY_DAY, ".m2ts", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut", ".mov")
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "suffix", [pytest.param(s, marks=() if s in BY_DAY else pytest.mark.nightly) for s in SUFFIXES], ids=SUFFIXES
 )
@@ -169,6 +170,7 @@ def test_an_index_behind_the_pictures_is_named(tmp_path, capsys, suffix):
         assert run("-", "-o", tmp_path / "out.mkv", "--factor", 1, "--end", 0.4) == 0
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p10le", "gray", "yuva420p"])
 def test_a_file_of_y4m(tmp_path, capsys, pixels):
     """What a pipe would get, whole under its name or not at all."""

@@ -58,6 +58,7 @@ def same(first, second):
 QUICK = (".mp4", ".mkv", ".ts", ".mpg", ".gif")
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "suffix", [suffix if suffix in QUICK else pytest.param(suffix, marks=pytest.mark.slow) for suffix in CONTAINERS]
 )
@@ -142,6 +143,7 @@ ASKED = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("options", ASKED)
 def test_whatever_is_asked_for(source, tmp_path, monkeypatch, options):
     assert run(source, "-o", tmp_path / "whole.mp4", *OPTIONS, *options) == 0

@@ -14,6 +14,7 @@ from tiny_videos import make
 
 from vfi.commands.main import main
 from vfi.files.images import write_image
+from vfi.video import unreadable
 from vfi.video.demux import Demuxer
 
 pytestmark = pytest.mark.usefixtures("mean_frames")
@@ -92,6 +93,14 @@ def test_the_cause_is_said(tmp_path, capsys, name):
         assert said.startswith("vfi: ") and name in said and CASES[name][1] in said
         assert not re.search(BARE, said)
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("magic", unreadable._ARCHIVES)
+def test_an_archive_in_which_streams_are_found(tmp_path, magic):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(magic + random.Random(3).randbytes(9000))
+    for error in (unreadable.no_frame(path, "vvc", 0, None, False), unreadable.no_video(path, ["audio"])):
+        assert "it is an archive or a document; unpack it first" in str(error)
 
 
 @pytest.mark.parametrize("turn", range(8))

@@ -56,6 +56,7 @@ def rendered(models, source, **settings):
     return seen, (renderer.interpolated, renderer.repeated, renderer.cuts)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("cuts", [False, (Fraction(10, RATE), Fraction(20, RATE))])
 def test_several_give_what_one_gives(count, cuts):

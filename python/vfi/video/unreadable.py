@@ -10,6 +10,7 @@ from vfi.files.pointers import is_pointer
 from vfi.video.av_common import STREAM, counted, name_of, sentence
 
 _HEAD = 4096
+_ARCHIVE = "it is an archive or a document; unpack it first"
 _ARCHIVES = (b"PK\x03\x04", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"%PDF")
 # FFmpeg's formats that draw texts and data as pictures of letters.
 DRAWN = ("tty", "bin", "xbin", "adf", "idf", "txd", "vobsub")
@@ -79,7 +80,7 @@ def looked_at(path: Path) -> str:
     if zeros:
         return "it holds nothing but zeros; was it copied or downloaded to its end?"
     if head.startswith(_ARCHIVES):
-        return "it is an archive or a document; unpack it first"
+        return _ARCHIVE
     if head[4:8] in _BOXES and b"moov" not in _kinds_of_boxes(path):
         return "its index (the box moov) is missing: the recording or the download did not come to its end"
     return _text(head) or "its beginning is damaged, or it is of a kind that FFmpeg does not know"
@@ -117,6 +118,8 @@ def _kinds_of_boxes(path: Path) -> set[bytes]:
 
 def no_video(path: Path, kinds: Iterable[str]) -> UserError:
     """kinds: FFmpeg's types of the streams that there are."""
+    if _is_archive(path):
+        return UserError(f"cannot read {name_of(path)} as a video: {_ARCHIVE}")
     others = " and ".join(dict.fromkeys(_KINDS.get(kind, kind) for kind in kinds))
     return UserError(f"{name_of(path)} has no video in it, {f'only {others}' if others else 'nor sound'}")
 
@@ -126,7 +129,9 @@ def no_frame(path: Path, codec: str, came: int, failure: str | None, encrypted: 
     for cause, known in ((INDEX_BEHIND, failure == INDEX_BEHIND), (_ANIMATION, path == STREAM and codec == "webp")):
         if known:
             return UserError(f"cannot read {name_of(path)} as a video: {cause}")
-    if encrypted or _is_encrypted(path):
+    if _is_archive(path):
+        why = _ARCHIVE
+    elif encrypted or _is_encrypted(path):
         why = "it is encrypted; only who has the key can play it"
     elif came:
         why = f"{counted(came, 'packet')} of {codec} came, damaged"
@@ -140,6 +145,14 @@ def bomb(path: Path, width: int, height: int, size: int) -> UserError:
     """Frames that unfold to far more than the bytes they come in."""
     told = f"frames of {width}x{height} pixels in {size} bytes"
     return errors.ArgumentError(f"cannot read {name_of(path)}: {told}; add `trust_input` if that is meant")
+
+
+def _is_archive(path: Path) -> bool:
+    """In which FFmpeg may find what looks like a stream."""
+    if path == STREAM:
+        return False
+    with read_from(path) as file:
+        return bool(file.read(_HEAD).startswith(_ARCHIVES))
 
 
 def _is_encrypted(path: Path) -> bool:

@@ -29,4 +29,5 @@ def rest_of(base: Tensor | None, like: Tensor, size: Sequence[int], indices: Ten
 
 @functools.cache
 def _has_rest(device: str) -> bool:
-    return torch._C._dispatch_has_kernel_for_dispatch_key("vfi_kernels::patch_rest", device.upper())
+    key = {"cpu": "CPU", "cuda": "CUDA"}.get(device)
+    return key is not None and torch._C._dispatch_has_kernel_for_dispatch_key("vfi_kernels::patch_rest", key)
