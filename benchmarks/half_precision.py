@@ -1,6 +1,6 @@
 """bfloat16 on the CPU's matrix units: our products against torch's dense ones, and against our float32.
 
-python benchmarks/half_precision.py [--threads 2] [--seconds 20]     prints one table
+python benchmarks/half_precision.py [--threads 2] [--seconds 20]     prints one table; --write: into docs/backends.md
 
 Medians of interleaved runs. Dense is conv2d of the same type in channels_last; routed convolution stands against the
 share of active patches times the dense block.
@@ -10,6 +10,7 @@ import argparse
 import functools
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ from torch import Tensor
 import vfi_kernels as vk
 from vfi.models.apr_vfi import RefineBlock
 from vfi_kernels.bench.machine import cpu
-from vfi_kernels.bench.report import text_table
+from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 from vfi_kernels.bench.timing import Around, Budget, Contender, CpuClock, interleave
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "backends.md"
+MARKS = "<!-- half precision: written by benchmarks/half_precision.py -->\n", "<!-- end of half precision -->\n"
 TYPES = (torch.float32, torch.bfloat16)
 DEFORM = ((128, 64, 112, 4), (256, 32, 56, 8), (128, 144, 256, 4), (64, 256, 448, 8))  # channels, rows, columns, groups
 CORRELATION = ((64, 256, 448), (32, 256, 448), (128, 64, 112), (196, 32, 56))
@@ -88,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="of the CPU (default: 2)")
     parser.add_argument("--seconds", type=float, default=20, help="for each row (default: 20)")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/backends.md")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     budget = Budget(seconds=options.seconds, rounds=(5, 40))
@@ -109,9 +113,12 @@ def main() -> None:
         row(f"correlation {c}@{h}x{w}", functools.partial(correlation, c, h, w), budget) for c, h, w in CORRELATION
     ]
     facts = cpu()
-    print(f"{facts['model']}, level {facts['level']}, {options.threads} threads")
+    machine = f"{facts['model']}, level {facts['level']}, {options.threads} threads"
     head = ["", "float32, ms", "bfloat16, ms", "float32 / dense", "bfloat16 / dense", "bfloat16 / float32"]
-    print(text_table(head, rows))
+    print(machine, text_table(head, rows), sep="\n")
+    if options.write:
+        table = f"{machine}.\n\n{markdown_table(head, rows)}\n"
+        PAGE.write_text(between_marks(PAGE.read_text(), MARKS, table))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """`vfi interpolate --ray`: what it costs here, and what would become of it on many nodes.
 
-`python benchmarks/scale.py --measure --json FILE`: a film of 20 segments by the plain command and on a cluster of this
-machine with one and with two workers of one thread, in turns; and what the driver spends on a task. Ray binds the
-machine's own interface: `unshare -n` with its loopback up keeps all of it inside.
+`python benchmarks/scale.py --measure --json FILE`: a film of 20 segments by the plain command, by two of them at once
+(what two processes can reach on these cores) and on a cluster of this machine with one and with two workers of one
+thread, in turns; and what the driver spends on a task. Ray binds the machine's own interface: `unshare -n` with its
+loopback up keeps all of it inside.
 
 `python benchmarks/scale.py --simulate FILE`: with these figures and the assumptions of `Setting`, films are handed out
 as vfi.commands.cluster.films does, to 10, 100 and 1,000 nodes of which some vanish. `--write` puts both tables into
@@ -52,12 +53,18 @@ def film(path: Path) -> None:
     writer.finish()
 
 
-def run(arguments: Sequence[str]) -> float:
-    """Seconds of a command, from its start to its end."""
+def run(*commands: Sequence[str]) -> float:
+    """Seconds of commands at once, from their start to the end of the last."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     begun = time.monotonic()
-    subprocess.run([sys.executable, "-m", "vfi", "interpolate", *arguments], check=True, env=environment,
-                   stdout=subprocess.DEVNULL)  # fmt: skip
+    going = [
+        subprocess.Popen(
+            [sys.executable, "-m", "vfi", "interpolate", *each], env=environment, stdout=subprocess.DEVNULL
+        )
+        for each in commands
+    ]
+    failed = [each.args for each in going if each.wait()]
+    assert not failed, failed
     return time.monotonic() - begun
 
 
@@ -66,14 +73,15 @@ def measured(rounds: int) -> dict[str, object]:
     from ray.cluster_utils import Cluster
 
     costs = driver_costs()
-    found: dict[str, list[float]] = {"plain": [], "one worker": [], "two workers": []}
+    found: dict[str, list[float]] = {"plain": [], "two at once": [], "one worker": [], "two workers": []}
     with tempfile.TemporaryDirectory() as folder:
         source, output = f"{folder}/in.mp4", f"{folder}/out.mp4"
         film(Path(source))
-        common = [source, "-o", output, "--overwrite", "--quiet", "--segment", str(SECONDS), "--encoder-option",
-                  "threads=1"]  # fmt: skip
+        asked = ["--overwrite", "--quiet", "--segment", str(SECONDS), "--encoder-option", "threads=1"]
+        common = [source, "-o", output, *asked]
         for _ in range(rounds):
             found["plain"].append(run(common))
+            found["two at once"].append(run(common, [source, "-o", f"{folder}/other.mp4", *asked]))
             for name, workers in (("one worker", 1), ("two workers", 2)):
                 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
                 for _ in range(workers):
@@ -107,9 +115,12 @@ def driver_costs() -> dict[str, float]:
 
 def told(found: dict[str, object]) -> tuple[list[str], list[list[str]]]:
     """What was measured."""
-    plain, one, two = (float(str(found[name])) for name in ("plain", "one worker", "two workers"))
+    names = ("plain", "two at once", "one worker", "two workers")
+    plain, both, one, two = (float(str(found[name])) for name in names)
+    most = f"{2 * plain / both:.2f} films in the time of one: what two workers can reach here"
     lines = [
         ["the plain command, one thread", f"{plain:.1f} s", ""],
+        ["two plain commands at once, a film each", f"{both:.1f} s", most],
         ["`--ray`, one worker of one thread", f"{one:.1f} s", f"{one / plain:.2f} of that, {one - plain:+.1f} s"],
         ["`--ray`, two workers of one thread", f"{two:.1f} s", f"{one / two:.2f} times as fast as one"],
     ]  # fmt: skip

@@ -54,6 +54,7 @@ def test_a_launch_of_few_blocks_keeps_few_multiprocessors_busy():
     assert bounds({**few, "sized_by_device": True}, GPUS["H100"]) == bounds(KERNEL, GPUS["H100"])
 
 
+@pytest.mark.nightly
 def test_rows_of_a_call(tmp_path, capsys):
     file = tmp_path / "counts.json"
     command = [

@@ -9,7 +9,7 @@ from vfi_kernels.bench import simulator
 from vfi_kernels.testing import map_tensors
 
 
-@pytest.mark.in_turn(of=4)
+@pytest.mark.nightly
 @pytest.mark.parametrize("way", ["atomic", "deterministic"])
 @pytest.mark.parametrize("shape", [(520, 8, 1, 2), (130, 80, 2, 3)], ids=str)
 def test_several_taps_of_a_block(shape, way, monkeypatch):
