@@ -127,7 +127,7 @@ $(OTHERS)/cluster/done: constraints.txt pyproject.toml
 	$(@D)/bin/python -c '$(HOST_NEEDS)' ray > $(@D)/needs.txt
 	grep -v '^python-dateutil==' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install --constraint $(@D)/constraints.txt $(TORCH) numpy pytest psutil s3fs==2026.9.0 \
-	  "moto[server]==5.2.5" --requirement $(@D)/needs.txt
+	  "moto[server]==5.2.5" gcsfs==2026.10.1 gcp-storage-emulator==2026.7.19 --requirement $(@D)/needs.txt
 	touch $@
 
 # Public code of measures, to compare with. Of torchvision only Python runs, so that any torch will do.

@@ -83,15 +83,19 @@ def place(item: pytest.Item, name: str) -> int:
     return [value is item.callspec.params[name] for value in values].index(True)
 
 
-def is_out_of_turn(item: pytest.Item, before: Counter[str]) -> bool:
+def is_out_of_turn(item: pytest.Item) -> bool:
     """@pytest.mark.in_turn("a", "b", of=3): by day each value of a with every third of b, and the other way round;
-    without names every third of its cases. before: how many cases of each test came before this one."""
+    without names of all parameters: none of two backends is left out. A test without parameters runs."""
     mark = item.get_closest_marker("in_turn")
-    if mark is None:
+    if mark is None or not hasattr(item, "callspec"):
         return False
-    test = item.nodeid.partition("[")[0]
-    before[test] += 1
-    turn = sum(place(item, name) for name in mark.args) if mark.args else before[test] - 1
+    if mark.args:
+        turn = sum(place(item, name) for name in mark.args)
+    else:
+        given = [mark.args[0] for mark in item.iter_markers("parametrize")]
+        together = [names.split(",") if isinstance(names, str) else names for names in given]
+        repeated = {name.strip() for names in together for name in names[1:]}
+        turn = sum(index for name, index in item.callspec.indices.items() if name not in repeated)
     return turn % mark.kwargs.get("of", 2) != 0
 
 
@@ -106,9 +110,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return False
 
     repeated = {item for item in items if getattr(item.module, "is_repeated", never)(item)}
-    before: Counter[str] = Counter()
     for item in items:
-        if getattr(item.module, "is_nightly", never)(item) or is_out_of_turn(item, before):
+        if getattr(item.module, "is_nightly", never)(item) or is_out_of_turn(item):
             item.add_marker(pytest.mark.nightly)
     if repeated:
         config.hook.pytest_deselected(items=list(repeated))

@@ -13,6 +13,7 @@ from test_every_op import VIEWS
 
 from vfi_kernels._autograd import NAMESPACE
 
+pytestmark = pytest.mark.in_turn
 TESTS = Path(__file__).resolve().parent
 # Minutes in the emulation, also what follows the op's name: in the slow run. (test_lora_kernels.py has most of the
 # first in the fast one.)

@@ -10,6 +10,7 @@ from op_calls import CASES, SHAPE, RecordOps, first_cases, make
 
 from vfi_kernels.testing import map_tensors, tensors
 
+pytestmark = pytest.mark.in_turn
 REGISTERED = ("test_schema", "test_autograd_registration", "test_faketensor")
 DYNAMIC = "test_aot_dispatch_dynamic"  # traces with symbolic sizes: seconds, where the others take milliseconds
 

@@ -27,6 +27,7 @@ from triton_interpreter import quick_interpreter  # noqa: F401
 
 import vfi_kernels as vk
 
+pytestmark = pytest.mark.in_turn
 SEEDS = (0, 1, 7)
 interpreted = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="the interpreter is switched off")
 

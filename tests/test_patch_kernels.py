@@ -18,6 +18,7 @@ from vfi_kernels._autograd import NAMESPACE
 from vfi_kernels.ops.patches import reference as patches
 from vfi_kernels.ops.routed_conv2d import reference as routing
 
+pytestmark = pytest.mark.in_turn
 SEEDS = (0, 1, 7)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -168,7 +169,6 @@ def test_only_listed_patches_are_written(way, layout, kernels):
         assert torch.equal(room[..., 1::2], before[..., 1::2])
 
 
-@pytest.mark.in_turn
 @every_way
 def test_patches_and_gradients_of_a_list_with_unused_rows(way, kernels):
     x, weight, bias, options, outer = arguments(way, 3, 5)

@@ -10,13 +10,12 @@ import pytest
 from triton_calls import kernel_names
 
 TESTS = Path(__file__).resolve().parent
-BY_DAY = ("float16",)
-DTYPES = ("float32", *BY_DAY, "bfloat16", "float64")
-AT_NIGHT = [pytest.param(capability, "each", DTYPES, marks=pytest.mark.nightly) for capability in (80, 90, 100)]
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+CONDITIONS = [(90, "first", ("float16",)), *[(capability, "each", DTYPES) for capability in (80, 90, 100)]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("capability, layouts, dtypes", [(90, "first", BY_DAY), *AT_NIGHT])
+@pytest.mark.nightly
+@pytest.mark.parametrize("capability, layouts, dtypes", CONDITIONS)
 def test_every_kernel_compiles(capability, layouts, dtypes, tmp_path):
     path = os.pathsep.join(filter(None, [str(TESTS.parent), os.environ.get("PYTHONPATH")]))
     run = subprocess.run(

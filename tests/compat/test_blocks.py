@@ -9,6 +9,7 @@ from compat.test_raft import Volume
 
 from vfi_kernels import compat
 
+pytestmark = pytest.mark.in_turn
 CODE = """
 import torch
 class Sub(CorrBlock):
@@ -88,7 +89,6 @@ def test_a_block_that_is_changed(module, use, layout):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", ["Sub", "Louder", "ByName"])
-@pytest.mark.in_turn
 def test_a_class_that_is_made_of_it(module, name, when):
     one, two, coords = drawn()
     plain = ModuleType("plain")

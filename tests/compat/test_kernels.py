@@ -8,6 +8,8 @@ from compat.transcriptions import splat_sum
 import vfi_kernels as vk
 from vfi_kernels import compat
 
+pytestmark = pytest.mark.in_turn
+
 
 def inputs():
     generator = torch.Generator().manual_seed(0)
@@ -77,7 +79,6 @@ COSTS = {
 
 
 @pytest.mark.parametrize("kind", COSTS)
-@pytest.mark.in_turn
 def test_what_a_kernel_computes_tells_one_cost_from_another(monkeypatch, kind):
     text, options = COSTS[kind]
     module = volume(monkeypatch, "#define SIZE_1 1" + kernels.volume(**text), "costvol_func")

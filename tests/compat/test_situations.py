@@ -12,6 +12,8 @@ from compat.transcriptions import cost_volume, grid_warp, softsplat, splat_sum
 from vfi_kernels import compat
 from vfi_kernels.compat import _kernels, _situations
 
+pytestmark = pytest.mark.in_turn
+
 
 def deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask):
     """Of 3 x 3, from its definition, reading with grid_sample; the groups are what the channels say."""

@@ -16,6 +16,7 @@ from vfi.data.synthetic.random_motion import MOTIONS
 from vfi.errors import UserError
 from vfi.files.images import read_image, to_array
 
+pytestmark = pytest.mark.in_turn
 SIZE = (96, 128)
 FIELDS = ("frames", "flow", "visible")
 

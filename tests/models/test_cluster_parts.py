@@ -14,7 +14,7 @@ from video_runs import read, run
 
 from vfi.commands.cluster.joining import all_said
 
-pytestmark = pytest.mark.usefixtures("mean_frames")
+pytestmark = [pytest.mark.usefixtures("mean_frames"), pytest.mark.in_turn]
 
 SIZE = (64, 48)
 # With one thread the encoder's packets are the same; of more, how a picture is cut depends on their number.
@@ -109,7 +109,6 @@ def some_slow(names, slow):
     return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("name", some_slow(ASKED, SELDOM))
 def test_whatever_is_asked_for(asked_of, tmp_path, monkeypatch, capsys, name):
     path = tmp_path / "in.mkv"
@@ -144,7 +143,6 @@ STAMPS = {
 @pytest.mark.parametrize("name", STAMPS)
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 @pytest.mark.in_turn("name", "suffix")
-@pytest.mark.in_turn
 def test_uneven_times(tmp_path, monkeypatch, capsys, name, suffix):
     stamps = list(accumulate(STAMPS[name]))
     path = source(tmp_path, f"in{suffix}", len(stamps), stamps=stamps)

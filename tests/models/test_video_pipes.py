@@ -13,6 +13,8 @@ from processes import warm_python
 from tiny_videos import make, number_of
 from video_runs import read, refused, run, sound, standard_input
 
+pytestmark = pytest.mark.in_turn
+
 
 def vfi(*arguments, data=b"", **options):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -107,7 +109,6 @@ BY_DAY = (".y4m", ".ts", ".mkv", ".mp4")
 SUFFIXES = (*BY_DAY, ".m2ts", ".webm", ".flv", ".mpg", ".vob", ".gif", ".nut", ".mov")
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "suffix", [pytest.param(s, marks=() if s in BY_DAY else pytest.mark.nightly) for s in SUFFIXES], ids=SUFFIXES
 )
@@ -170,7 +171,6 @@ def test_an_index_behind_the_pictures_is_named(tmp_path, capsys, suffix):
         assert run("-", "-o", tmp_path / "out.mkv", "--factor", 1, "--end", 0.4) == 0
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p10le", "gray", "yuva420p"])
 def test_a_file_of_y4m(tmp_path, capsys, pixels):
     """What a pipe would get, whole under its name or not at all."""

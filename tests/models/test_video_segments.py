@@ -20,7 +20,7 @@ from vfi.models import pictures
 from vfi.video.containers import CONTAINERS
 from vfi.video.segments import folder_of
 
-pytestmark = pytest.mark.usefixtures("mean_frames")
+pytestmark = [pytest.mark.usefixtures("mean_frames"), pytest.mark.in_turn]
 
 COUNT = 40
 OPTIONS = ("--segment", "0.4", "--scene-cuts", "off")  # of 1.6 s: four segments
@@ -58,7 +58,6 @@ def same(first, second):
 QUICK = (".mp4", ".mkv", ".ts", ".mpg", ".gif")
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "suffix", [suffix if suffix in QUICK else pytest.param(suffix, marks=pytest.mark.slow) for suffix in CONTAINERS]
 )
@@ -143,7 +142,6 @@ ASKED = [
 ]
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("options", ASKED)
 def test_whatever_is_asked_for(source, tmp_path, monkeypatch, options):
     assert run(source, "-o", tmp_path / "whole.mp4", *OPTIONS, *options) == 0

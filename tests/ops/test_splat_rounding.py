@@ -8,6 +8,7 @@ from emulation import emulated_cuda
 import vfi_kernels as vk
 from vfi_kernels.ops._shared.reference_math import splatting
 
+pytestmark = pytest.mark.in_turn
 SCALES = (1.0, 1e-6, 1e-12, 1e-30)
 H, W = 3, 8
 WAYS = ("reference", "cpp", "cuda emulated", "triton")
@@ -220,7 +221,6 @@ def is_nightly(item):
     ("average", 1.0), ("softmax", 1.0), ("linear", 1.0), ("linear", 1e-30), ("linear", 1e30),
 ])  # fmt: skip
 @pytest.mark.parametrize("flat", [False, True], ids=["image", "flat"])
-@pytest.mark.in_turn
 def test_gradients_a_little_beyond_a_pixel_are_those_of_float64_or_zero(flat, mode, scale, holes, call, way):
     rng = torch.Generator().manual_seed(7)
     wrong = lost = count = 0
