@@ -1,9 +1,10 @@
 """`vfi interpolate --ray`: what it costs here, and what would become of it on many nodes.
 
-`python benchmarks/scale.py --measure --json FILE`: a film of 20 segments by the plain command, by two of them at once
-(what two processes can reach on these cores) and on a cluster of this machine with one and with two workers of one
-thread, in turns; and what the driver spends on a task. Ray binds the machine's own interface: `unshare -n` with its
-loopback up keeps all of it inside.
+`python benchmarks/scale.py --measure --json FILE`: a film of 20 segments by the plain command on one core, by two of
+them on a core each (what the cores have) and on a cluster of this machine with one and with two nodes of one core, in
+turns; and what the driver spends on a task. Reading and writing have threads of their own beside the model's: only a
+core of its own makes a node what it is elsewhere. Ray binds the machine's own interface: `unshare -n` with its loopback
+up keeps all of it inside.
 
 `python benchmarks/scale.py --simulate FILE`: with these figures and the assumptions of `Setting`, films are handed out
 as vfi.commands.cluster.films does, to 10, 100 and 1,000 nodes of which some vanish. `--write` puts both tables into
@@ -18,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MEASURED = "<!-- measured: written by benchmarks/scale.py -->\n", "<!-- end of what was measured -->\n"
 SIMULATED = "<!-- simulated: written by benchmarks/scale.py -->\n", "<!-- end of what was simulated -->\n"
-SEGMENTS, SECONDS, SIZE = 20, 5, (640, 360)
+SEGMENTS, SECONDS, SIZE = 20, 3, (640, 360)
 TASKS = (200, 4000)  # that the driver waits for at once
 
 
@@ -53,25 +55,54 @@ def film(path: Path) -> None:
     writer.finish()
 
 
-def run(*commands: Sequence[str]) -> float:
-    """Seconds of commands at once, from their start to the end of the last."""
+@contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """What begins inside stays on this core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[number]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def begun(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    begun = time.monotonic()
-    going = [
-        subprocess.Popen(
-            [sys.executable, "-m", "vfi", "interpolate", *each], env=environment, stdout=subprocess.DEVNULL
-        )
-        for each in commands
-    ]
+    command = [sys.executable, "-m", "vfi", "interpolate", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+def alone(*commands: Sequence[str]) -> float:
+    """Seconds of commands at once, on a core each, from their start to the end of the last."""
+    start, going = time.monotonic(), []
+    for number, each in enumerate(commands):
+        with on_core(number):
+            going.append(begun(each))
+    return ended(start, *going)
+
+
+def on_cluster(count: int, arguments: Sequence[str]) -> float:
+    """Seconds of a command whose tasks run on as many nodes, of a core each."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for number in range(count):
+        with on_core(number):
+            cluster.add_node(num_cpus=1)
+    start = time.monotonic()
+    took = ended(start, begun([*arguments, "--ray", cluster.address, "--ray-resources", "CPU=1"]))
+    cluster.shutdown()
+    return took
+
+
+def ended(start: float, *going: subprocess.Popen[bytes]) -> float:
     failed = [each.args for each in going if each.wait()]
     assert not failed, failed
-    return time.monotonic() - begun
+    return time.monotonic() - start
 
 
 def measured(rounds: int) -> dict[str, object]:
     """In seconds; see this file's head."""
-    from ray.cluster_utils import Cluster
-
     costs = driver_costs()
     found: dict[str, list[float]] = {"plain": [], "two at once": [], "one worker": [], "two workers": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,14 +111,10 @@ def measured(rounds: int) -> dict[str, object]:
         asked = ["--overwrite", "--quiet", "--segment", str(SECONDS), "--encoder-option", "threads=1"]
         common = [source, "-o", output, *asked]
         for _ in range(rounds):
-            found["plain"].append(run(common))
-            found["two at once"].append(run(common, [source, "-o", f"{folder}/other.mp4", *asked]))
-            for name, workers in (("one worker", 1), ("two workers", 2)):
-                cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-                for _ in range(workers):
-                    cluster.add_node(num_cpus=1)
-                found[name].append(run([*common, "--ray", cluster.address, "--ray-resources", "CPU=1"]))
-                cluster.shutdown()
+            found["plain"].append(alone(common))
+            found["two at once"].append(alone(common, [source, "-o", f"{folder}/other.mp4", *asked]))
+            for name, count in (("one worker", 1), ("two workers", 2)):
+                found[name].append(on_cluster(count, common))
             print({name: [round(each, 1) for each in values] for name, values in found.items()}, flush=True)
         size = Path(output).stat().st_size
     medians = {name: statistics.median(values) for name, values in found.items()}
@@ -117,12 +144,12 @@ def told(found: dict[str, object]) -> tuple[list[str], list[list[str]]]:
     """What was measured."""
     names = ("plain", "two at once", "one worker", "two workers")
     plain, both, one, two = (float(str(found[name])) for name in names)
-    most = f"{2 * plain / both:.2f} films in the time of one: what two workers can reach here"
+    most = f"{2 * plain / both:.2f} films in the time of one"
     lines = [
-        ["the plain command, one thread", f"{plain:.1f} s", ""],
-        ["two plain commands at once, a film each", f"{both:.1f} s", most],
-        ["`--ray`, one worker of one thread", f"{one:.1f} s", f"{one / plain:.2f} of that, {one - plain:+.1f} s"],
-        ["`--ray`, two workers of one thread", f"{two:.1f} s", f"{one / two:.2f} times as fast as one"],
+        ["the plain command, on one core", f"{plain:.1f} s", ""],
+        ["two plain commands at once, a core and a film each", f"{both:.1f} s", most],
+        ["`--ray`, one node of one core", f"{one:.1f} s", f"{one / plain:.2f} of that, {one - plain:+.1f} s"],
+        ["`--ray`, two nodes of one core", f"{two:.1f} s", f"{one / two:.2f} times as fast as one"],
     ]  # fmt: skip
     costs = found["driver"]
     assert isinstance(costs, dict)

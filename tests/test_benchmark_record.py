@@ -49,6 +49,8 @@ def test_goals_are_judged():
     assert goals.goal(3.0, goals.FASTEST, "c", "s").judge([row])["met"] is False
     wrong = {**row, "differs": {"other": 0.5}}
     assert goals.goal(3.0, goals.FASTEST, "c", "s").judge([wrong])["reached"] == 3.5
+    another = {**row, "times_faster": {"RIFE": 3.5, "mm of as many products": 0.3}}
+    assert goals.goal(3.0, goals.FASTEST, "c", "s").judge([another])["reached"] == 3.5
     assert goals.goal(4.0, goals.FLOOR, "c", "s").judge([row])["met"] is False
     assert goals.goal(3.0, "RIFE", "c", "t").judge([row])["met"] is None
     assert goals.goal(3.0, "RIFE", "c", "s").judge([row, {**row, "times_faster": {"RIFE": 1.0}}])["reached"] == 1.0

@@ -240,9 +240,25 @@ def check_every_dtype(seed):
                 assert_near(a, b, slack=4)
 
 
+def check_large_results(seed):
+    """What is written past the cache, by whole lines, against what cannot be, as it does not begin with one."""
+    generator = torch.Generator().manual_seed(seed)
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        for channels, rows, radius in ((3, 165, 4), (40, 165, 4), (2, 45, 9), (1, 20, 14)):
+            first, second = (torch.randn(1, channels, rows, 160, generator=generator).to(dtype) for _ in range(2))
+            for options in ({}, {"patch_dilation": 2}, {"cost": "l1"}):
+                lines = vk.correlation(first, second, radius, **options)
+                assert lines.data_ptr() % 64 == 0 and lines.nbytes >= 4 << 20
+                room = torch.empty(lines.numel() + 1, dtype=dtype)
+                out = room[1:].view(lines.shape)
+                assert torch.equal(vk.correlation(first, second, radius, **options, out=out), lines)
+
+
+@pytest.mark.in_turn
 @every_level
-def test_every_instruction_set(level):
-    run_at_level(level, __file__, "check_every_dtype(5)")
+@pytest.mark.parametrize("check", ["check_every_dtype", "check_large_results"])
+def test_every_instruction_set(level, check):
+    run_at_level(level, __file__, f"{check}(5)")
 
 
 def test_autocast_casts_as_conv2d_does(rng):

@@ -2,64 +2,27 @@
 //
 // Work: for a vector of neighbouring points, the tile's rows of `first`, and one row after another of `second`, are copied
 // as float32 with the channels next to each other: in the map they lie a plane apart and would push each other out of the
-// cache. A row of `second` then serves every row of points within reach; the sums of kRows rows and kColumns displacements
+// cache. A row of `second` then serves every row of points within reach; the sums of some rows and displacements
 // stay in registers while the channels go by. Every sum has the order of the channels. Half precision is multiplied on
-// tiles, where there is a unit for it: the copies are of the maps' type then.
+// tiles, where there is a unit for it: the copies are of the maps' type then. Costs go past the cache by whole lines of it.
 #include "sampling/simd_tiles.h"
 #include "ops/correlation/correlation_pairs_simd.h"
+#include "ops/correlation/correlation_sums_simd.h"
 
 namespace vfi {
 namespace VFI_LEVEL {
 namespace {
 
-constexpr int kRows = 3, kColumns = kRegisters == 32 ? 9 : 4;  // as many sums as 32, or 16, registers hold
-
-// sums[i][d] of R rows and D displacements, over the channels: of one row of `first` after another, `row` apart, and of the
-// windows of `second`, `window` apart, that begin at the displacements' offsets. [R][D][kCount] goes to `totals`.
-template <class F, Way kWay, int R, int D>
-void sum_channels(const typename Lanes<F>::Scalar* p, int64_t row, const typename Lanes<F>::Scalar* q, int64_t window,
-                  const int64_t* offsets, int64_t C, typename Lanes<F>::Scalar* totals) {
-  constexpr int kCount = Lanes<F>::kCount;
-  F sum[R][D];  // in registers: every loop over it is unrolled
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 16
-    for (int d = 0; d < D; ++d) sum[i][d] = zero<F>();
-  }
-  for (int64_t c = 0; c < C; ++c, p += kCount, q += window) {
-    F v[R];
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) v[i] = load<F>(p + i * row);
-#pragma GCC unroll 16
-    for (int d = 0; d < D; ++d) {
-      F w = load<F>(q + (kWay == Way::kNeighbours ? d : offsets[d]));
-      keep_in_register(w);
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) sum[i][d] = kWay == Way::kL1 ? sum[i][d] + magnitude(v[i] - w) : fma(v[i], w, sum[i][d]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 16
-    for (int d = 0; d < D; ++d) store(totals + (i * D + d) * kCount, sum[i][d]);
-  }
-}
-
+// How many bytes a tile keeps of lines of the cache that are begun: of each row and displacement one, where a vector of costs
+// is less than a line; so many that the second level of the cache holds them, else none.
 template <class F>
-using Sums = decltype(&sum_channels<F, Way::kDot, 1, 1>);
-
-// sum_channels for numbers of rows and displacements that are known at run time.
-template <class F>
-Sums<F> sums_of(Way way, int64_t rows, int64_t columns) {
-  Sums<F> chosen = nullptr;
-  with_count<kRows>(rows, [&]<int R>(Count<R>) VFI_INLINE_LAMBDA {
-    with_count<kColumns>(columns, [&]<int D>(Count<D>) VFI_INLINE_LAMBDA {
-      chosen = way == Way::kL1 ? &sum_channels<F, Way::kL1, R, D>
-               : way == Way::kDot ? &sum_channels<F, Way::kDot, R, D>
-                                  : &sum_channels<F, Way::kNeighbours, R, D>;
-    });
-  });
-  return chosen;
+VFI_INLINE int64_t lines_begun(const CorrelationArgs& a) {
+  constexpr int64_t kMost = int64_t{512} << 10;
+  const bool half = !a.wide && (a.type == Dtype::kFloat16 || a.type == Dtype::kBFloat16);
+  const int64_t vector = Lanes<F>::kCount * (half ? 2 : static_cast<int64_t>(sizeof(typename Lanes<F>::Scalar)));
+  const int64_t lines = CorrelationTiles::kRows * ceil_quotient(a.v.count, a.groups) * a.h.count;
+  const int64_t bytes = lines * static_cast<int64_t>(kCacheLine);
+  return kLanes < 8 || vector == kCacheLine || bytes > kMost ? 0 : bytes;
 }
 
 // Of one thread: a tile of `first`, and one row of `second` with what lies within reach; of each displacement along x
@@ -71,6 +34,7 @@ struct CorrelationMemory {
   float* sums;             // of a row of products, on tiles
   int64_t* offsets;
   CorrelationSpan<>* meeting;
+  char* lines;  // that are begun
 
   VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
     Layout layout(memory);
@@ -81,6 +45,7 @@ struct CorrelationMemory {
     sums = layout.take<float>(tiles ? shape.sums_size() : 0);
     offsets = layout.take<int64_t>(a.h.count);
     meeting = layout.take<CorrelationSpan<>>(a.h.count);
+    lines = layout.take<char>(lines_begun<F>(a));
     return layout.bytes();
   }
 };
@@ -92,8 +57,9 @@ struct ForwardBlock {
 
   const CorrelationArgs& a;
   const CorrelationMemory<F>& memory;
-  O* out;        // of the sample
-  int64_t x, y0;  // the first point of the vector, the first row of the tile
+  O* out;  // of the sample
+  const CorrelationTile& t;
+  int64_t x;       // the first point of the vector
   int64_t window;  // from one channel's windows to the next
   Way way;
   bool streams;  // past the cache
@@ -109,15 +75,31 @@ struct ForwardBlock {
     const CorrelationSpan<> meeting = memory.meeting[column];
     const F mean = keep_lanes(exact ? total * inverse : total / divisor, meeting.begin - x, meeting.end - x);
     O* const to = target(y, k, column);
-    streams ? stream(to, mean) : store(to, mean, a.h.points - x);
+    if (!streams) return store(to, mean, a.h.points - x);
+    constexpr int64_t kLine = kCacheLine / sizeof(O);
+    if constexpr (kLine == kCount) {
+      stream(to, mean);
+    } else {
+      const int64_t line = ((y - t.y0) * (t.k1 - t.k0) + k - t.k0) * a.h.count + column, at = x % kLine;
+      O* const begun = reinterpret_cast<O*>(memory.lines) + line * kLine;
+      store(begun + at, mean);
+      if (at + kCount == kLine) stream_line(begun, to - at);
+    }
+  }
+
+  static VFI_INLINE void stream_line(const O* from, O* to) {
+    const float *const bits = reinterpret_cast<const float*>(from);
+    for (int64_t i = 0; i < static_cast<int64_t>(kCacheLine / sizeof(float)); i += kLanes) {
+      stream(reinterpret_cast<float*>(to) + i, load<F32>(bits + i));
+    }
   }
 
   // `rows` rows of a run from y on, the first with displacement k, and `columns` displacements from `column` on.
   VFI_INLINE void means(const RowRun& run, int64_t y, int64_t k, int64_t rows, int64_t column, int64_t columns) const {
-    alignas(64) typename Lanes<F>::Scalar totals[kRows * kColumns * kCount];
+    alignas(64) typename Lanes<F>::Scalar totals[kRowsAtOnce * kColumnsAtOnce * kCount];
     const int64_t row = a.C * kCount;
     const auto* const windows = memory.windows + (way == Way::kNeighbours ? column : 0);
-    sums_of<F>(way, rows, columns)(memory.rows + (y - y0) * row, run.step * row, windows, window,
+    sums_of<F>(way, rows, columns)(memory.rows + (y - t.y0) * row, run.step * row, windows, window,
                                    memory.offsets + column, a.C, totals);
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t d = 0; d < columns; ++d) {
@@ -132,9 +114,9 @@ struct ForwardBlock {
 
   // All rows of a run, all displacements along x in equal parts.
   void all_sums(const RowRun& run) const {
-    const int64_t n = a.h.count, parts = (n + kColumns - 1) / kColumns, most = (n + parts - 1) / parts;
-    for (int64_t i = 0; i < run.count; i += kRows) {
-      const int64_t y = run.begin + i * run.step, rows = min(int64_t{kRows}, run.count - i);
+    const int64_t n = a.h.count, parts = (n + kColumnsAtOnce - 1) / kColumnsAtOnce, most = (n + parts - 1) / parts;
+    for (int64_t i = 0; i < run.count; i += kRowsAtOnce) {
+      const int64_t y = run.begin + i * run.step, rows = min(int64_t{kRowsAtOnce}, run.count - i);
       for (int64_t column = 0; column < n; column += most) {
         means(run, y, run.k - i * run.fall, rows, column, min(most, n - column));
       }
@@ -151,7 +133,7 @@ struct ForwardBlock {
     const int64_t together = run.step == 1 ? run.count : 1, size = kTileSide * shape.band;
     for (int64_t i = 0; i < run.count; ++i) {
       const int64_t y = run.begin + i * run.step;
-      if (i % together == 0) multiply_reach(points + (y - y0) * kTileSide * shape.depth, reach, together, shape, memory.sums);
+      if (i % together == 0) multiply_reach(points + (y - t.y0) * kTileSide * shape.depth, reach, together, shape, memory.sums);
       for (int64_t d = 0; d < a.h.count; ++d) {
         write(y, run.k - i * run.fall, d, gather<F32>(memory.sums + i % together * size + d, band));
       }
@@ -182,8 +164,14 @@ struct ForwardTile {
   const T* const first = static_cast<const T*>(a.first) + t.b * a.C * plane;
   const T* const second = static_cast<const T*>(a.second) + t.b * a.C * plane;
   O* const out = static_cast<O*>(a.out);
-  // Not half a line of the cache at a time.
-  const bool streams = kCount * sizeof(O) % 64 == 0 && can_stream(out, a.B * size, a.h.points), dot = a.cost == Cost::kDot;
+  const bool streams = writes_lines(), dot = a.cost == Cost::kDot;
+
+  // Past the cache: never less than a line of it.
+  bool writes_lines() const {
+    const bool whole = reinterpret_cast<uintptr_t>(out) % kCacheLine == 0 && a.h.points * sizeof(O) % kCacheLine == 0;
+    const bool held = kCount * sizeof(O) == kCacheLine || lines_begun<F>(a) > 0;
+    return whole && held && can_stream(out, a.B * size, a.h.points);
+  }
 
   const T* row_of(const T* map, int64_t y) const { return a.v.is_inside(y) ? map + y * a.h.size : nullptr; }
 
@@ -191,7 +179,7 @@ struct ForwardTile {
     int exponent = 0;
     const bool exact = std::frexp(a.divisor, &exponent) == 0.5;
     const F divisor = broadcast<F>(static_cast<typename Lanes<F>::Scalar>(a.divisor));
-    return {a, memory, out + t.b * size, x, t.y0, shape.channel(), way_of(a), streams, divisor, broadcast<F>(1) / divisor, exact};
+    return {a, memory, out + t.b * size, t, x, shape.channel(), way_of(a), streams, divisor, broadcast<F>(1) / divisor, exact};
   }
 
   void clear_outside(const ForwardBlock<F, O>& block) const {
