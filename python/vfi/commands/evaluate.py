@@ -104,8 +104,5 @@ def run(options: argparse.Namespace) -> None:
     for each in options_of(options_of_model(options.model)):
         if each.of_clip and vars(options)[each.name] is not None:
             raise UserError(f"{option_of(each.name)} is not for --dataset {sfibench.NAME}, whose clips have captions")
-    refuse(options, ("ray", "frames", *_OF_PICTURES), "data sets other than sfibench")
-    cluster.is_asked(options)
-    # The size of what is compared is also that of what a model makes, if it has one of its own
-    model, device = chosen_model.load(options, sfibench.SHARED)
-    sfibench.run(options, model, device)
+    refuse(options, ("frames", *_OF_PICTURES), "data sets other than sfibench")
+    sfibench.run(options)

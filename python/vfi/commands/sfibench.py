@@ -3,17 +3,20 @@
 import argparse
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vfi.commands.cluster import command as cluster
 from vfi.errors import UserError, called
 from vfi.models.registry import DEFAULT
 
 if TYPE_CHECKING:
-    from vfi.evaluation.sfibench.benchmark import Tools
+    from vfi.data.captioned.clips import CaptionedClips
+    from vfi.evaluation.sfibench.benchmark import Found, Tools
+    from vfi.evaluation.sfibench.kept import Kept
     from vfi.models.flow_by_name import FlowName
-    from vfi.models.interpolator import Interpolator
 
 NAME = "sfibench"
 OPTIONS = ("size", "smoothness_model", "smoothness_weights", "flow_model", "flow_weights")
@@ -31,28 +34,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--flow-weights", metavar="FILE", help="ebme: bi-flownet.pkl")
 
 
-def run(options: argparse.Namespace, model: "Interpolator", device: str) -> None:
+def run(options: argparse.Namespace) -> None:
     """Prints the table, and writes the files that are asked for."""
     from vfi.commands import scored
     from vfi.data.captioned.clips import CaptionedClips
-    from vfi.evaluation.sfibench.benchmark import evaluate, table
+    from vfi.evaluation.sfibench.benchmark import collected, table
     from vfi.evaluation.sfibench.kept import COLUMNS, Kept
+    from vfi.models.devices import choose_device
+
+    if cluster.is_asked(options):
+        cluster.refuse(options, "device")
 
     if options.split is not None:
         raise UserError(f"{NAME} has no split {options.split!r}: its clips are told apart by their numbers of frames")
     scored.check_files(options, (options.path,))
-    clips = CaptionedClips(options.path, tuple(options.size or SIZE))
-    measuring = tools(options, device)
+    clips = CaptionedClips(options.path, size_of(options))
+    measuring = tools(options, choose_device(options.device) if options.ray is None else "cpu")
     manifest = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()[:16]
     settings = {**scored.settings_of(options), "data": manifest, "missing": sorted(measuring.missing())}
     with closing(Kept(options.results, settings, options.write_frames, resume=bool(options.resume))) as kept:
         if options.write_frames is not None:
             scored.claim(options.write_frames, settings)
         outside = scored.outside_scores(options, settings)
-        scores = evaluate(model, clips, measuring, device, kept, quiet=False)
+        scores = collected(lambda todo: _found(options, clips, todo, measuring, kept), clips, measuring, kept, False)
     print("\n".join(table(scores)))
     result = {"model": options.model, "settings": settings, **scores.as_json()}
     scored.write(options, result, ("frames", *(name for name in COLUMNS if name != "fid")), outside)
+
+
+def _found(
+    options: argparse.Namespace, clips: "CaptionedClips", todo: Sequence[int], measuring: "Tools", kept: "Kept"
+) -> "Iterator[Found]":
+    """Of the clips that are to be made, here or on a cluster."""
+    from vfi.commands import chosen_model
+    from vfi.evaluation.sfibench.benchmark import of_clip
+
+    if not todo:
+        return
+    if options.ray is not None:
+        from vfi.commands.cluster import captioned
+
+        yield from captioned.found(options, clips, todo)
+        return
+    # The size of what is compared is also that of what a model makes, if it has one of its own
+    model, device = chosen_model.load(options, SHARED)
+    for index in todo:
+        yield of_clip(model, clips, index, measuring, device, kept)
+
+
+def size_of(options: argparse.Namespace) -> tuple[int, int]:
+    """Height and width of all frames."""
+    height, width = options.size or SIZE
+    return height, width
 
 
 def tools(options: argparse.Namespace, device: str) -> "Tools":

@@ -72,14 +72,18 @@ class CaptionedClips:
     def fps(self, index: int) -> float:
         return self.records[index].fps
 
+    def file(self, index: int) -> Path:
+        """That a clip is read from."""
+        record = self.records[index]
+        return self.folder / (record.file or record.video)
+
     def read(self, index: int) -> tuple[Tensor, str]:
         """Frames (s, 3, H, W) uint8 RGB, and the caption.
 
         Raises:
             UserError: if the video cannot be read, is damaged, or has become shorter.
         """
-        record = self.records[index]
-        path = self.folder / (record.file or record.video)
+        record, path = self.records[index], self.file(index)
         if not path.is_file():
             raise UserError(f"{path} does not exist, but the manifest names it")
         first = 0 if record.file else record.first

@@ -84,7 +84,17 @@ class Report:
         }
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Found:
+    """Of one clip. features: (2, N, D), of the true frames and of those made; None: they are not asked for."""
+
+    scores: Scores
+    features: Tensor | None
+
+
+OfClips = Callable[[Sequence[int]], Iterator[Found]]  # of the clips with these numbers, in this order
+
+
 def evaluate(
     model: Interpolator,
     clips: ClipSource,
@@ -105,32 +115,60 @@ def evaluate(
     Raises:
         UserError: if a clip cannot be read, or the model makes something else.
     """
+    keeping = kept or Kept(None, {})
+
+    def here(numbers: Sequence[int]) -> Iterator[Found]:
+        return (of_clip(model, clips, index, tools, device, keeping) for index in numbers)
+
+    return collected(here, clips, tools, keeping, quiet)
+
+
+def collected(of_clips: OfClips, clips: ClipSource, tools: Tools, kept: Kept, quiet: bool) -> Report:
+    """As `evaluate`, of what `of_clips` finds of the clips that are not kept, here or elsewhere.
+
+    tools: what it measures with.
+    """
     if min(clips.size) < SMALLEST:
         raise UserError(f"expected a size of at least {SMALLEST}x{SMALLEST} pixels, got {clips.size}")
-    kept = kept or Kept(None, {})
+    order = sorted((index, number) for number, each in clips.counts.items() for index in each)
+    todo = [index for index, _ in order if lacks(kept, index, tools)]
     scores_by_count: dict[int, dict[int, Scores]] = {count: {} for count in clips.counts}
     moments = {count: (Moments(), Moments()) for count in clips.counts}
     rows: list[dict[str, object]] = []
     bar = require("tqdm").tqdm(total=len(clips), unit="clip", disable=True if quiet else None)
+    waiting, found = set(todo), of_clips(todo)
     with closing(bar):
-        for index, number in sorted((index, number) for number, each in clips.counts.items() for index in each):
-            scores = kept.scores(index)
-            features = None if tools.features is None or scores is None else kept.features(index)
-            if scores is None or (tools.features is not None and features is None):
-                truth, caption = clips.read(index)
-                made = frames_of(model, truth, caption, device)
-                kept.write(index, made, clips.fps(index))
-                scores = measured(made, truth, caption, clips.fps(index), tools, device)
-                if tools.features is not None:
-                    both = (measures.in_parts(tools.features, [video], device) for video in (truth, made))
-                    features = torch.stack(list(both))
-                scores = kept.add(index, scores, features)
+        for index, number in order:
+            if index in waiting:
+                one = next(found)
+                scores, features = kept.add(index, one.scores, one.features), one.features
+            else:
+                scores, features = kept.scores(index) or {}, kept.features(index)
             scores_by_count[number][index] = scores
             rows.append({"name": f"clip {index}", "frames": number, **told(scores), **kept.named(index)})
-            for part, seen in zip(moments[number], () if features is None else features):
-                part.add(seen)
+            if tools.features is not None and features is not None:
+                for part, seen in zip(moments[number], features):
+                    part.add(seen)
             bar.update()
+    next(found, None)  # lets go of what it holds
     return report({count: list(scores.values()) for count, scores in scores_by_count.items()}, moments, tools, rows)
+
+
+def lacks(kept: Kept, index: int, tools: Tools) -> bool:
+    """Whether a clip is to be made."""
+    return kept.scores(index) is None or (tools.features is not None and kept.features(index) is None)
+
+
+@torch.no_grad()
+def of_clip(model: Interpolator, clips: ClipSource, index: int, tools: Tools, device: str, kept: Kept) -> Found:
+    """What the model makes of a clip is measured, and its frames are written if `kept` asks for them."""
+    truth, caption = clips.read(index)
+    made = frames_of(model, truth, caption, device)
+    kept.write(index, made, clips.fps(index))
+    scores = measured(made, truth, caption, clips.fps(index), tools, device)
+    if tools.features is None:
+        return Found(scores, None)
+    return Found(scores, torch.stack([measures.in_parts(tools.features, [each], device) for each in (truth, made)]))
 
 
 def frames_of(model: Interpolator, truth: Tensor, caption: str, device: str) -> Tensor:
