@@ -7,6 +7,7 @@ from typing import Any
 from vfi_kernels.testing import load_cases
 
 WARP = "backward_warp-border"
+PLANES = "scatter_add planes"
 SOFTMAX, WIDE = "splat-softmax", "splat-softmax-wide"  # metrics that span about 50, and more than 1000
 PLAIN = ("loop over*", "unfold", "bmm of rows")  # peers of correlation that start at once
 HALF = ("float16", "bfloat16")
@@ -90,6 +91,8 @@ CPU: tuple[Group, ...] = (
     group("routed_conv2d-64", "2k 2k-64 2k-96", threads=[2], layout=LAYOUTS),
     group("routed_conv2d-64", "2k-64", threads=[2], mode=["backward"], layout=["channels_last"]),
     group(WARP, "1080p features-448", ["RIFE"], "avx2", threads=[2]),
+    group(SOFTMAX, "1080p", [PLANES], "avx2", threads=[2]),
+    group(DEFORM, "features-112", [WITH_GATHERS], "avx2", threads=[2], flow=["noise"]),
     group(WARP, "1080p features-448 features-960", ["RIFE"], "baseline", threads=[2]),
 )
 CPU = with_every_op(CPU, threads=[2])
