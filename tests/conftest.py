@@ -85,7 +85,8 @@ def place(item: pytest.Item, name: str) -> int:
 
 def is_out_of_turn(item: pytest.Item) -> bool:
     """@pytest.mark.in_turn("a", "b", of=3): by day each value of a with every third of b, and the other way round;
-    without names of all parameters: none of two backends is left out. A test without parameters runs."""
+    without names of all parameters, so that none of two backends is left out. Which they are differs from file to file;
+    a test without parameters runs."""
     mark = item.get_closest_marker("in_turn")
     if mark is None or not hasattr(item, "callspec"):
         return False
@@ -96,7 +97,7 @@ def is_out_of_turn(item: pytest.Item) -> bool:
         together = [names.split(",") if isinstance(names, str) else names for names in given]
         repeated = {name.strip() for names in together for name in names[1:]}
         turn = sum(index for name, index in item.callspec.indices.items() if name not in repeated)
-    return turn % mark.kwargs.get("of", 2) != 0
+    return (turn + len(item.path.stem)) % mark.kwargs.get("of", 2) != 0
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

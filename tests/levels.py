@@ -12,7 +12,12 @@ from vfi_kernels import backends
 # avx512+tiles: the avx512 kernels with the products of level amx, in plain C++: they run where there is no matrix unit.
 TILES = "avx512+tiles"
 LEVELS = tuple(backends.build_info()["cpu_levels"])
-every_level = pytest.mark.parametrize("level", (*LEVELS, TILES) if "avx512" in LEVELS else LEVELS)
+_each = pytest.mark.parametrize("level", (*LEVELS, TILES) if "avx512" in LEVELS else LEVELS)
+
+
+def every_level(test):
+    """By day every second of them, others in another file."""
+    return pytest.mark.in_turn(_each(test))
 
 
 def run_at_level(level: str, file: str, call: str) -> None:

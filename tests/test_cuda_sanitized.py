@@ -22,7 +22,7 @@ WHOLE = (
     "((patch_kernels or lora_kernels) and cuda)"
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]  # one after another: they share folders
+pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("builds")]  # one after another: they share folders
 
 
 def library(name: str) -> str:
@@ -77,7 +77,6 @@ def test_some_kernels_are_clean(sliced):
     check(sliced, SLICE)
 
 
-@pytest.mark.nightly
 def test_every_kernel_is_clean(whole):
     check(whole, WHOLE)
 

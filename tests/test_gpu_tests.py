@@ -12,7 +12,7 @@ import vfi_kernels as vk
 sys.path.insert(0, str(Path(__file__).resolve().parent / "gpu"))
 import test_gpu_agreement as agreement
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.in_turn]
 WIDE = [(torch.float16, torch.float32), (torch.bfloat16, torch.float64), (torch.float64, torch.float16)]
 
 

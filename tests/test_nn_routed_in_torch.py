@@ -32,6 +32,7 @@ def test_a_list_of_unknown_length_in_one_graph(block, x, halo):
         torch.testing.assert_close(compiled(x, route), routed(x, route), rtol=0, atol=1e-12)
 
 
+@pytest.mark.nightly
 def test_a_capacity_without_waiting_in_one_graph_of_inductor(x):
     routed = vk.nn.RoutedBlock(nn.Conv2d(3, 2, 3, padding=1).double(), PATCH, halo=2)
     route = torch.zeros(2, 3, 4, dtype=torch.bool)

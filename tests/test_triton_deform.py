@@ -85,6 +85,7 @@ def test_deform_activation(activation):
         assert not watch.copies  # the image is read as it is
 
 
+@pytest.mark.nightly
 def test_deform_deterministic_path(launched, monkeypatch):
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     check_all(*deform(6, 4, (3, 4), groups=2, offset_groups=3, kernel=2, batch=2, padding=1))

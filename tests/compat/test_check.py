@@ -98,6 +98,7 @@ ANYWHERE = (
 )  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_files_are_found_whatever_they_are_called(tmp_path):
     for name in ANYWHERE:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)

@@ -143,6 +143,7 @@ def test_classes(name):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.nightly
 def test_a_bilateral_warp_with_another_grid_is_the_original():
     module, published = client("bilateral")
     kind = getattr(module, published)

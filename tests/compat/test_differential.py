@@ -60,6 +60,7 @@ def patched(function):
     return report, now
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("on_gpu", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.in_turn
 def test_every_warp_of_the_family_is_recognised(on_gpu):

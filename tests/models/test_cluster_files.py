@@ -45,6 +45,7 @@ def strict(schema):
     return known
 
 
+@pytest.mark.nightly
 def test_the_manifest_is_as_kuberay_wants_it(definition):
     validate, error = (getattr(pytest.importorskip("jsonschema"), name) for name in ("validate", "ValidationError"))
     manifest = read("kuberay.yaml")

@@ -14,7 +14,7 @@ from video_runs import read, run
 
 from vfi.commands.cluster.joining import all_said
 
-pytestmark = [pytest.mark.usefixtures("mean_frames"), pytest.mark.in_turn]
+pytestmark = [pytest.mark.usefixtures("mean_frames"), pytest.mark.in_turn(of=3)]
 
 SIZE = (64, 48)
 # With one thread the encoder's packets are the same; of more, how a picture is cut depends on their number.

@@ -138,6 +138,7 @@ def test_a_key_has_the_text_of_the_package(monkeypatch, tmp_path):
     assert len({before, *found}) == 3
 
 
+@pytest.mark.nightly
 def test_engines_in_each_others_place_are_built_again(own_cache, stand_ins):
     """Those of two networks: each file has the content of the same part of the other one, and of its own next part."""
     frames, models = pair(), []

@@ -26,6 +26,7 @@ def test_true_frames_are_steady():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn
 @pytest.mark.parametrize("scene", temporal.SCENES)
 @pytest.mark.parametrize("model", READY)
 def test_a_pan_and_a_zoom_do_not_flicker(model, scene):

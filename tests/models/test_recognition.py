@@ -110,6 +110,7 @@ def files_of_dino(tmp_path):
     return path
 
 
+@pytest.mark.nightly
 def test_every_pair(files, tmp_path, monkeypatch):
     from vfi.models.sg_rife import dino
 

@@ -155,6 +155,7 @@ def print_peaks():
         )
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(memory._status("VmHWM") is None, reason="this system does not tell")
 def test_a_limit_holds():
     """In a process of its own: pages of a long one that the system had taken back would count when they return."""

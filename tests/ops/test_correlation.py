@@ -254,7 +254,6 @@ def check_large_results(seed):
                 assert torch.equal(vk.correlation(first, second, radius, **options, out=out), lines)
 
 
-@pytest.mark.in_turn
 @every_level
 @pytest.mark.parametrize("check", ["check_every_dtype", "check_large_results"])
 def test_every_instruction_set(level, check):

@@ -1,4 +1,4 @@
-"""The simulator's tests need nvcc, and are built once; they run one after another."""
+"""The simulator's tests need nvcc. By day one process runs them all: what they compile is compiled once."""
 
 import programs
 import pytest
@@ -8,11 +8,14 @@ from vfi_kernels.bench import simulator
 HERE = "tests/ptx/"
 
 
+@pytest.hookimpl(tryfirst=True)  # before groups are read
 def pytest_collection_modifyitems(items):
     reason = simulator.unavailable()
     for item in items:
         if HERE in item.path.as_posix():
             item.add_marker(pytest.mark.slow)
+            if item.get_closest_marker("nightly") is None:
+                item.add_marker(pytest.mark.xdist_group("ptx"))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
