@@ -29,9 +29,14 @@ VFI_INLINE F32 from_bits(I32 bits, Half) {
   return as_float(sign | (rest >= 0x0f800000 ? rest | 0x7f800000 : scaled));
 }
 VFI_INLINE F32 from_bits(I32 bits, BFloat16) { return as_float(bits << 16); }
+// Sums of a NaN's bits, which are not used, may not fit into 31: they are taken without a sign.
+VFI_INLINE I32 wrapped_sum(I32 a, I32 b) {
+  using U32 = uint32_t __attribute__((vector_size(sizeof(I32))));
+  return (I32)((U32)a + (U32)b);
+}
 VFI_INLINE I32 to_bits(F32 x, Half) {
   const I32 bits = as_int(x), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
-  const I32 normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+  const I32 normal = wrapped_sum(magnitude, ((magnitude >> 13) & 1) - (0x38000000 - 0xfff)) >> 13;
   const I32 subnormal = as_int(as_float(magnitude) + 0.5f) - 0x3f000000;
   const I32 finite = magnitude < 0x38800000 ? subnormal : normal;
   const I32 ordered = magnitude >= 0x47800000 ? I32{} + 0x7c00 : finite;
@@ -39,7 +44,7 @@ VFI_INLINE I32 to_bits(F32 x, Half) {
 }
 VFI_INLINE I32 to_bits(F32 x, BFloat16) {
   const I32 bits = as_int(x);
-  return (x == x ? bits + 0x7fff + ((bits >> 16) & 1) : bits | 0x400000) >> 16;
+  return (x == x ? wrapped_sum(bits, ((bits >> 16) & 1) + 0x7fff) : bits | 0x400000) >> 16;
 }
 
 template <>

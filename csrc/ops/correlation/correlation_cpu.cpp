@@ -90,8 +90,10 @@ Tensor gradient(const Tensor& grad_out, const Tensor& owner, const Tensor& other
   const auto covers = [](const CorrelationAxis<>& axis) {
     return axis.stride == 1 && axis.points >= axis.padding + axis.size;
   };
-  if (!mirrored && !(covers(a.v) && covers(a.h))) std::memset(a.out, 0, grad.numel() * grad.element_size());
-  if (grad.numel() > 0) for_all_tiles(a, VFI_CPU_KERNEL(correlation_grad_tiles));
+  if (grad.numel() > 0) {
+    if (!mirrored && !(covers(a.v) && covers(a.h))) std::memset(a.out, 0, grad.numel() * grad.element_size());
+    for_all_tiles(a, VFI_CPU_KERNEL(correlation_grad_tiles));
+  }
   return with_layout(grad, layout_of(owner));
 }
 
