@@ -32,18 +32,19 @@ void find_reads(const DeformArgs& a, const DeformTile& tile, int64_t q, int32_t 
       }
       return;
     }
+    const bool none_is_far = !any(place.far);
     for (int k = 0; k < 4; ++k) {
       const auto used = not_equal(place.weight[k], zero);
       store(r.weight[k] + i, select(used, place.weight[k] * factor, zero));
       store_addresses<F>(r.from[k] + i, window, C, place.at[k]);
-      if (all(used)) continue;
+      if (none_is_far && all(used)) continue;  // a far one is used, but has no number
       alignas(64) int32_t at[kCount];
       store_int(at, place.at[k]);
       for (int64_t lane = 0; lane < kCount; ++lane) {
         if (at[lane] < 0) r.from[k][i + lane] = zeros;
       }
     }
-    if (!any(place.far)) return;
+    if (none_is_far) return;
     alignas(64) typename Lanes<F>::Scalar flags[kCount];
     store(flags, select(place.far, one, zero));
     for (int64_t lane = 0; lane < min(kCount, tile.count - i); ++lane) {
