@@ -106,4 +106,5 @@ class Tiled(Around):
 
         peak(_BEFORE)
         taken = peak(_MEASURED)
-        return _SUPPOSED if taken is None else max(taken, 1) / _MEASURED**2
+        # Not below its result, which others may hide by what they free meanwhile.
+        return _SUPPOSED if taken is None else max(taken / _MEASURED**2, _RESULT)
