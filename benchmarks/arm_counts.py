@@ -25,7 +25,8 @@ from vfi_kernels.bench.report import between_marks, markdown_table, text_table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 MARKS = "<!-- arm: written by benchmarks/arm_counts.py -->\n", "<!-- end of arm -->\n"
-HEAD = ["op", "input", "dtype", "baseline", "neon", "times fewer"]
+LEVELS = ("baseline", "neon", "neon_bf16")
+HEAD = ["op", "input", "dtype", *LEVELS, "times fewer"]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Case, what its inputs are made with, shape.
 ROWS: tuple[tuple[str, dict[str, str], tuple[int, int, int, int]], ...] = (
@@ -69,11 +70,10 @@ def counted(plugin: Path, name: str, options: dict[str, str], shape: tuple[int, 
     def call() -> Tensor | list[Tensor]:
         return cases.tensors(case.call(*arguments))
 
-    levels = ("baseline", "neon")
-    found = [(instructions(plugin, n, 3, call) - instructions(plugin, n, 1, call)) / 2 / pixels for n in levels]
+    found = [(instructions(plugin, n, 3, call) - instructions(plugin, n, 1, call)) / 2 / pixels for n in LEVELS]
     texts = [f"{n:.0f}" for n in found]
     size = "x".join(map(str, shape))
-    return [name, size, dtype_name(dtype), *texts, f"{found[0] / found[1]:.2f}"]
+    return [name, size, dtype_name(dtype), *texts, f"{found[0] / found[-1]:.2f}"]
 
 
 def main() -> None:

@@ -43,10 +43,11 @@ CXX_FLAGS = f"-std=c++20 -O3 {SHARED_FLAGS} -fno-math-errno -fno-trapping-math -
 SIMD_FLAGS = f"{CXX_FLAGS} -fno-exceptions -Wno-uninitialized -Wno-maybe-uninitialized"
 AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 AVX512_FLAGS = f"{AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq"
+NEON_BF16_FLAGS = "-march=armv8.2-a+bf16"
 # Processor -> instruction set -> flags, of csrc/**/*_simd.cpp. csrc/cpu/cpu_dispatch.h has the same names.
 CPU_LEVELS = {
     "x86_64": {"baseline": "", "avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS},  # level amx runs the avx512 kernels
-    "aarch64": {"baseline": "", "neon": ""},
+    "aarch64": {"baseline": "", "neon": "", "neon_bf16": NEON_BF16_FLAGS},
     "other": {"baseline": ""},
 }
 PROCESSORS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "ARM64": "aarch64"}

@@ -32,7 +32,7 @@ Tensor as_tensor(std::string_view text) {
 }
 // What the build knew when it built this library, as JSON.
 Tensor build_info() { return as_tensor(VFI_BUILD_INFO); }
-// The instruction set that the CPU kernels use in this process: baseline, avx2, avx512, amx or neon.
+// The instruction set that the CPU kernels use in this process: baseline, avx2, avx512, amx, neon or neon_bf16.
 Tensor cpu_level() { return as_tensor(vfi::level_name(vfi::cpu_level())); }
 // Why that is not the best level of this CPU; or nothing.
 Tensor cpu_level_note() {

@@ -112,7 +112,7 @@ for op, case in cases.items():
         print(op, "accepted", sep="|")
 """
     lines = python(code, VFI_KERNELS_CPU="garbage").stdout.splitlines()
-    said = "vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx or neon, got garbage"
+    said = "vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx, neon or neon_bf16, got garbage"
     assert len(lines) > 5 and {line.partition("|")[2] for line in lines} == {said}, lines
 
 

@@ -95,7 +95,7 @@ def test_a_level_can_be_forced(level):
 
 
 def test_a_level_of_another_processor_says_what_this_one_has():
-    other, own = ("avx2", "neon") if "neon" in LEVELS else ("neon", "baseline|avx2|avx512|amx")
+    other, own = ("avx2", "neon|neon_bf16") if "neon" in LEVELS else ("neon", "baseline|avx2|avx512|amx")
     done = run("from vfi_kernels import backends; backends.cpu_level()", VFI_KERNELS_CPU=other)
     assert re.search(f"VFI_KERNELS_CPU={other}, but this CPU's best level is ({own})$", done.stderr, re.MULTILINE)
 
@@ -105,7 +105,7 @@ def test_an_unknown_level_is_an_error():
         "import torch, vfi_kernels as vk; vk.backward_warp(torch.rand(1, 3, 4, 4), torch.rand(1, 2, 4, 4))",
         VFI_KERNELS_CPU="sse9",
     )
-    assert "expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx or neon, got sse9" in done.stderr
+    assert "expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx, neon or neon_bf16, got sse9" in done.stderr
 
 
 def test_cuda_without_a_toolkit_is_one_sentence(tmp_path):

@@ -67,7 +67,7 @@ def build_info() -> BuildInfo:
 
 @functools.cache
 def cpu_level() -> str:
-    """The instruction set that the CPU kernels use in this process: baseline, avx2, avx512, amx or neon."""
+    """The instruction set that the CPU kernels use in this process: baseline, avx2, avx512, amx, neon or neon_bf16."""
     return _text(torch.ops.vfi_kernels.cpu_level())
 
 

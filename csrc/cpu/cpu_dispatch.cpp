@@ -12,6 +12,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace vfi {
@@ -19,11 +23,11 @@ namespace {
 
 // In the order of CpuLevel.
 #if defined(__aarch64__)
-constexpr const char* kNames[] = {"baseline", "neon"};
+constexpr const char* kNames[] = {"baseline", "neon", "neon_bf16"};
 constexpr const char* kOthers[] = {"avx2", "avx512", "amx"};
 #else
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "amx"};
-constexpr const char* kOthers[] = {"neon"};  // of other kinds of processors
+constexpr const char* kOthers[] = {"neon", "neon_bf16"};  // of other kinds of processors
 #endif
 
 // AMX needs the CPU's tiles and their bfloat16 product, and the kernel's permission to use the tile registers.
@@ -45,6 +49,21 @@ bool may_use_amx() {
 #endif
 }
 
+#if defined(__aarch64__)
+bool cpu_has_bf16() {
+#if defined(__linux__)
+  constexpr unsigned long kBf16 = 1ul << 14;  // HWCAP2_BF16
+  return (getauxval(AT_HWCAP2) & kBf16) != 0;
+#elif defined(__APPLE__)
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has != 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
 CpuLevel best_level() {
 #if defined(__x86_64__)
@@ -55,7 +74,7 @@ CpuLevel best_level() {
   if (avx512) return cpu_has_amx() && may_use_amx() ? CpuLevel::kAmx : CpuLevel::kAvx512;
   if (avx2) return CpuLevel::kAvx2;
 #elif defined(__aarch64__)
-  return CpuLevel::kNeon;
+  return cpu_has_bf16() ? CpuLevel::kNeonBf16 : CpuLevel::kNeon;
 #endif
   return CpuLevel::kBaseline;
 }
@@ -74,7 +93,7 @@ CpuLevel choose_level() {
                              level_name(best));
   }
   throw std::runtime_error(
-      std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx or neon, got ") + wanted);
+      std::string("vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx, neon or neon_bf16, got ") + wanted);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 #if defined(__x86_64__)
 #define VFI_CPU_LEVELS(DO, ...) DO(baseline, __VA_ARGS__) DO(avx2, __VA_ARGS__) DO(avx512, __VA_ARGS__)
 #elif defined(__aarch64__)
-#define VFI_CPU_LEVELS(DO, ...) DO(baseline, __VA_ARGS__) DO(neon, __VA_ARGS__)
+#define VFI_CPU_LEVELS(DO, ...) DO(baseline, __VA_ARGS__) DO(neon, __VA_ARGS__) DO(neon_bf16, __VA_ARGS__)
 #else
 #define VFI_CPU_LEVELS(DO, ...) DO(baseline, __VA_ARGS__)
 #endif
@@ -19,7 +19,7 @@ namespace vfi {
 
 // Those of VFI_CPU_LEVELS. Level amx runs the avx512 kernels.
 #if defined(__aarch64__)
-enum class CpuLevel { kBaseline, kNeon };
+enum class CpuLevel { kBaseline, kNeon, kNeonBf16 };
 #else
 enum class CpuLevel { kBaseline, kAvx2, kAvx512, kAmx };
 #endif

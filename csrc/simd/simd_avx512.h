@@ -146,3 +146,5 @@ VFI_INLINE F32 lookup(const Window<F32>& w, I32 columns) {
 
 }  // namespace VFI_LEVEL
 }  // namespace vfi
+
+#define VFI_PAIRS_HEADER "simd/simd_pairs_avx512.h"

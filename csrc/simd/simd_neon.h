@@ -1,4 +1,5 @@
-// simd.h with 4 lanes: NEON, which every 64-bit ARM processor has.
+// simd.h with 4 lanes: NEON, which every 64-bit ARM processor has. Where it is compiled for FEAT_BF16 (simd_neon_bf16.h), that
+// rounds to bfloat16.
 #pragma once
 
 namespace vfi {
@@ -27,10 +28,14 @@ VFI_INLINE F32 unpack(uint16x4_t v, BFloat16) { return (F32)vshll_n_u16(v, 16); 
 VFI_INLINE uint16x4_t pack(F32 v, Half) { return vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)); }
 // To nearest even.
 VFI_INLINE uint16x4_t pack(F32 v, BFloat16) {
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+  return vreinterpret_u16_bf16(vcvt_bf16_f32((float32x4_t)v));
+#else
   const I32 bits = (I32)v;
   const I32 rounded = bits + 0x7fff + ((bits >> 16) & 1);
   const I32 kept = v == v ? rounded : (bits | 0x400000);
   return vshrn_n_u32((uint32x4_t)kept, 16);
+#endif
 }
 
 // Fewer than 4 elements, one after another.

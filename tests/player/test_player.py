@@ -1,5 +1,5 @@
 """The ops on ARM: NEON gives the bits of the baseline there, and those of x86 where the order of the sums is the same;
-all agree with the float64 oracle."""
+all agree with the float64 oracle, also where the processor multiplies bfloat16."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ from vfi_kernels.bench.player import ROOT, PlayedOps, Player, same, unavailable
 from vfi_kernels.testing import map_tensors, tensors
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))]
-LEVELS = ("neon", "baseline")
+LEVELS = ("neon_bf16", "neon", "baseline")
 # Ops that x86 sums in another order, with 8 or 16 lanes in place of 4: where channels are lanes, whose sums are added
 # at the end; in adacof a vector's pixels add to the image one after another, neighbours far apart.
 OTHER_ORDER = ("correlation_lookup", "correlation_lookup_grad", "modulated_deform_conv2d_grad", "adacof_grad")
@@ -46,7 +46,7 @@ def rounds_otherwise(name, args):
 
 
 class ComparedOps(PlayedOps):
-    """Every op runs at every level, and here, with the same results."""
+    """Every op runs at every level, and here, with the same results, which are those of the first level."""
 
     def __init__(self, players):
         super().__init__(players[0])
@@ -59,8 +59,12 @@ class ComparedOps(PlayedOps):
         others += [] if rounds_otherwise(name, args) else [lambda op, args: op(*args)]
         given = [map_tensors(torch.clone, args) if writes else args for _ in others]
         got = super().run(func, args)
+        expected = (got, args)
+        if name.startswith(PRODUCTS) and torch.bfloat16 in {t.dtype for t in tensors(args)}:
+            # The first level's sums are of the processor's products: the others agree with each other.
+            expected = (others.pop(0)(func, given[0]), given.pop(0))
         for run, arguments in zip(others, given):
-            assert same((got, args), (run(func, arguments), arguments)), f"{name}: other bits than {run} gives"
+            assert same(expected, (run(func, arguments), arguments)), f"{name}: other bits than {run} gives"
         return got
 
 
@@ -104,10 +108,11 @@ def wide_deform():
     torch.autograd.grad(vk.modulated_deform_conv2d(*leaves, padding=1).sum(), leaves)
 
 
-def test_every_kernel_runs(tmp_path):
+@pytest.mark.parametrize("level", LEVELS[:2])
+def test_every_kernel_runs(level, tmp_path):
     """Those that headers declare, by qemu's list of the functions that it translated."""
     log = tmp_path / "translated.log"
-    player = Player("neon", qemu=("-d", "in_asm", "-D", str(log)))
+    player = Player(level, qemu=("-d", "in_asm", "-D", str(log)))
     with PlayedOps(player):
         vk.patch_indices(torch.ones(1, 2, 3, dtype=torch.bool))
         wide_deform()
@@ -118,7 +123,7 @@ def test_every_kernel_runs(tmp_path):
     headers = "".join(path.read_text() for path in sorted((ROOT / "csrc" / "ops").rglob("*.h")))
     declared = set(re.findall(r"^VFI_DECLARE_CPU_KERNEL\((\w+),", headers, re.MULTILINE))
     # _ZN3vfi4neon9warp_rowsE...: every part of a name follows its length.
-    ran = set(re.findall(r"^IN: _ZN3vfi4neon\d+(\w+?)E", log.read_text(), re.MULTILINE))
+    ran = set(re.findall(rf"^IN: _ZN3vfi{len(level)}{level}\d+(\w+?)E", log.read_text(), re.MULTILINE))
     assert len(declared) > 40 and declared <= ran, declared - ran
 
 
@@ -129,17 +134,34 @@ def test_a_level_can_be_forced(level):
     player.close()
 
 
-def test_without_a_choice_it_is_neon():
-    player = Player("")
-    assert bytes(player.run(torch.ops.vfi_kernels.cpu_level.default, ()).tolist()) == b"neon"
+@pytest.mark.parametrize(("processor", "best"), [("max", b"neon_bf16"), ("cortex-a72", b"neon")])
+def test_without_a_choice_it_is_the_best_that_there_is(processor, best):
+    player = Player("", processor=processor)
+    assert bytes(player.run(torch.ops.vfi_kernels.cpu_level.default, ()).tolist()) == best
     player.close()
+
+
+def test_products_of_bfloat16_are_the_processors_own():
+    """Sums of the same numbers with other bits, if only the kernels' level differs."""
+    inputs = [torch.randn(1, 16, 9, 11), torch.randn(1, 18, 9, 11), None, torch.randn(8, 16, 3, 3)]
+    inputs = [None if x is None else x.bfloat16().requires_grad_() for x in inputs]
+    made = []
+    for level in LEVELS[:2]:
+        player = Player(level)
+        with PlayedOps(player):
+            out = vk.modulated_deform_conv2d(*inputs, padding=1)
+            made.append((out.detach(), *torch.autograd.grad(out.float().sum(), [x for x in inputs if x is not None])))
+        player.close()
+    for ours, others in zip(*made, strict=True):
+        torch.testing.assert_close(ours, others, rtol=0.02, atol=0.05)
+    assert not same(made[0][0], made[1][0])
 
 
 @pytest.mark.parametrize(
     ("level", "said"),
     [
-        ("amx", "vfi_kernels: VFI_KERNELS_CPU=amx, but this CPU's best level is neon"),
-        ("sse9", "vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx or neon, got sse9"),
+        ("amx", "vfi_kernels: VFI_KERNELS_CPU=amx, but this CPU's best level is neon_bf16"),
+        ("sse9", "vfi_kernels: expected VFI_KERNELS_CPU to be baseline, avx2, avx512, amx, neon or neon_bf16, got sse9"),
     ],
 )
 def test_a_level_of_another_processor_is_refused(level, said):
@@ -156,3 +178,5 @@ def test_neon_takes_fewer_instructions(name, options, shape, tmp_path):
     for dtype in arm_counts.DTYPES:
         row = dict(zip(arm_counts.HEAD, arm_counts.counted(plugin, name, options, small, dtype)))
         assert float(row["baseline"]) > float(row["neon"]) > 20
+        fewer = float(row["neon"]) / float(row["neon_bf16"])
+        assert fewer > 1.2 if dtype == torch.bfloat16 and "deform" in name else fewer > 0.98

@@ -107,10 +107,10 @@ def packed(x: object, kind: str) -> bytes:
 
 
 class Player:
-    """A process whose kernels are of instruction set `level`, and which runs every call `times` times."""
+    """A process on a `processor` of qemu's whose kernels are of instruction set `level`; every call runs `times` times."""
 
-    def __init__(self, level: str, times: int = 1, qemu: Sequence[str] = ()) -> None:
-        command = [QEMU, "-cpu", "max", *qemu, str(built()), str(times)]
+    def __init__(self, level: str, times: int = 1, qemu: Sequence[str] = (), processor: str = "max") -> None:
+        command = [QEMU, "-cpu", processor, *qemu, str(built()), str(times)]
         environment = {**os.environ, "VFI_KERNELS_CPU": level}
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -27,7 +27,7 @@ struct PairShape {
 // Whether the costs of a map of T are taken on tiles: neighbouring points and displacements, and enough channels to pay.
 template <class T, class F>
 VFI_INLINE bool takes_tiles([[maybe_unused]] const CorrelationArgs& a) {
-  if constexpr (kHasPairs && HalfPrecision<T> && std::same_as<F, F32>) {
+  if constexpr (kHasTiles && HalfPrecision<T> && std::same_as<F, F32>) {
     return unit_of<T>() != TileUnit::kNone && way_of(a) == Way::kNeighbours && a.C > kTileDepth;
   }
   return false;

@@ -89,39 +89,36 @@ void sample(const TapReads<F, T>& r, int64_t count, const DeformSegment& s, Colu
   sample_vectors<F, true>(r, count, s, column, row);
 }
 
-#if defined(__AVX512F__)
-// The same by the conversions of AVX512-BF16. A vector of 32 channels is two of floats: even ones and odd ones.
+#if defined(VFI_PAIRS_HEADER)
+// The same by the CPU's own rounding. A vector of 2 kLanes channels is two of floats: even ones and odd ones.
 template <bool kPlain>  // whole vectors only
 VFI_BF16_TARGET void sample_bfloat16(const TapReads<F32, BFloat16>& r, int64_t count, const DeformSegment& s,
                                      BFloat16* column, int64_t row) {
-  alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                      8,  24, 9,  25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const __m512i order = _mm512_load_si512(kOrder), odd_bits = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   for (int64_t i = 0; i < count; ++i, column += row) {
     const BFloat16* p[4];
     F32 w[4];
     for (int k = 0; k < 4; ++k) p[k] = r.from[k][i] + s.first, w[k] = broadcast<F32>(r.weight[k][i]);
     int64_t c = 0;
-    for (; c + 32 <= s.count; c += 32) {
+    for (; c + 2 * kLanes <= s.count; c += 2 * kLanes) {
       F32 even = {}, odd = {};
       for (int k = 0; k < 4; ++k) {
-        const __m512i both = _mm512_loadu_si512(p[k] + c);
-        const F32 a = (F32)_mm512_slli_epi32(both, 16), b = (F32)_mm512_and_si512(both, odd_bits);
+        F32 a, b;
+        load_apart(p[k] + c, a, b);
         even = k == 0 ? w[0] * a : fma(w[k], a, even), odd = k == 0 ? w[0] * b : fma(w[k], b, odd);
       }
-      const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
-      _mm512_storeu_si512(column + c, _mm512_permutexvar_epi16(order, halves));
+      store_together(column + c, even, odd);
     }
     if constexpr (kPlain) continue;
     for (; c < s.count; c += kLanes) {
       const int64_t n = s.count - c;
       F32 sum = w[0] * load<F32>(p[0] + c, n);
       for (int k = 1; k < 4; ++k) sum = fma(w[k], load<F32>(p[k] + c, n), sum);
-      store_halves(column + c, (__m256i)_mm512_cvtneps_pbh(sum), n);
+      store_rounded(column + c, sum, n);
     }
   }
 }
 
+#if defined(__AVX512F__)
 VFI_BF16_TARGET void sample_bfloat16_octs(const TapReads<F32, BFloat16>& r, int64_t count, const DeformSegment& s,
                                           BFloat16* column, int64_t row) {
   for (int64_t c = 0; c < s.count; c += 8) {
@@ -134,11 +131,14 @@ VFI_BF16_TARGET void sample_bfloat16_octs(const TapReads<F32, BFloat16>& r, int6
     }
   }
 }
+#endif
 
 void sample(const TapReads<F32, BFloat16>& r, int64_t count, const DeformSegment& s, BFloat16* column, int64_t row) {
-  if (!__builtin_cpu_supports("avx512bf16")) return sample<F32, BFloat16, BFloat16>(r, count, s, column, row);
-  if (s.count % 32 == 0) return sample_bfloat16<true>(r, count, s, column, row);
+  if (!rounds_bfloat16()) return sample<F32, BFloat16, BFloat16>(r, count, s, column, row);
+  if (s.count % (2 * kLanes) == 0) return sample_bfloat16<true>(r, count, s, column, row);
+#if defined(__AVX512F__)
   if (s.count % 16 == 8) return sample_bfloat16_octs(r, count, s, column, row);
+#endif
   sample_bfloat16<false>(r, count, s, column, row);
 }
 #endif

@@ -174,8 +174,7 @@ void run_units(const DeformGradArgs& a, int64_t begin, int64_t end) {
 void deform_grad_units(const DeformGradArgs& a, int64_t begin, int64_t end) {
   with_deform_types(a, [&]<class T, class F>(T, F) {
     if constexpr (kHasPairs && HalfPrecision<T>) {
-      const bool whole = a.g.group_out() % kTileDepth == 0 && unit_of<T>() != TileUnit::kNone;
-      if (!a.float64 && whole) return run_units<F, T, T>(a, begin, end);
+      if (!a.float64 && turns_pairs<T>(a.g.group_out())) return run_units<F, T, T>(a, begin, end);
     }
     run_units<F, T, typename Lanes<F>::Scalar>(a, begin, end);
   });

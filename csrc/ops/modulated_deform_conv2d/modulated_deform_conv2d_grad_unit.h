@@ -99,7 +99,7 @@ struct Unit {
       multiply_add<F>(upstream, 1, upstream_row, outs, columns, row, count, block.count, sums, row);
     } else if constexpr (kHasPairs) {
       for (int64_t i = 0; i < kDeformRows; i += 2) pair_rows(columns + i * row, columns + (i + 1) * row, row, pairs + i * row);
-      multiply_add_pairs(PairFactors<E>{turned, kDeformRows, 0, pairs, 0, 0, 1, kDeformRows}, outs, block.count, sums, row);
+      multiply_add_pairs(PairFactors<E>{turned, kDeformRows, 0, pairs, 2 * row, 0, 1, kDeformRows}, outs, block.count, sums, row);
     }
   }
 };
