@@ -29,6 +29,7 @@ MARKS = "<!-- half precision: written by benchmarks/half_precision.py -->\n", "<
 TYPES = (torch.float32, torch.bfloat16)
 DEFORM = ((128, 64, 112, 4), (256, 32, 56, 8), (128, 144, 256, 4), (64, 256, 448, 8))  # channels, rows, columns, groups
 CORRELATION = ((64, 256, 448), (32, 256, 448), (128, 64, 112), (196, 32, 56))
+ROUTED = ((96, 32), (64, 64))  # input and output channels
 KEEP, RADIUS = 0.4, 4
 Calls = dict[str, Any]  # of what is run without arguments
 
@@ -45,11 +46,11 @@ def deform(channels: int, rows: int, columns: int, groups: int, dtype: torch.dty
     return {"ours": ours, "dense": functools.partial(F.conv2d, x, weight, padding=1)}
 
 
-def gradients(channels: int, rows: int, columns: int, groups: int, dtype: torch.dtype) -> Calls:
-    calls = deform(channels, rows, columns, groups, dtype)
+def gradients(make: Callable[[torch.dtype], Calls], first: int, dtype: torch.dtype) -> Calls:
+    """Of the calls' arguments from number `first` on."""
     made: Calls = {}
-    for name, call in calls.items():
-        leaves = [t.requires_grad_() for t in call.args]
+    for name, call in make(dtype).items():
+        leaves = [t.requires_grad_() for t in call.args[first:]]
         out = call()
         made[name] = functools.partial(torch.autograd.grad, out, leaves, torch.randn_like(out), retain_graph=True)
     return made
@@ -61,6 +62,13 @@ def routed(dtype: torch.dtype) -> Calls:
     indices = vk.patch_indices(route(KEEP))
     ours = functools.partial(vk.nn.RoutedBlock(block, PATCH), x, indices, base, inplace=True)
     return {"ours": ours, "dense": functools.partial(block, x)}
+
+
+def routed_convolution(channels: int, outputs: int, dtype: torch.dtype) -> Calls:
+    x, weight = last(torch.randn(1, channels, *SIZE), dtype), last(torch.randn(outputs, channels, 3, 3), dtype)
+    listed = {"indices": vk.patch_indices(route(KEEP)), "patch": PATCH, "padding_mode": "image"}
+    ours = functools.partial(vk.routed_conv2d, x, weight, bias=None, **listed)
+    return {"ours": ours, "dense": functools.partial(F.conv2d, x, weight, padding=1)}
 
 
 def correlation(channels: int, rows: int, columns: int, dtype: torch.dtype) -> Calls:
@@ -102,13 +110,23 @@ def main() -> None:
     rows += [
         row(
             f"gradients of {c}@{h}x{w}, {g} offset groups",
-            functools.partial(gradients, c, h, w, g),
+            functools.partial(gradients, functools.partial(deform, c, h, w, g), 0),
             budget,
             around=nullcontext,
         )
         for c, h, w, g in DEFORM
     ]
     rows.append(row(f"RoutedBlock {SIZE[0]}x{SIZE[1]}, {KEEP} active, in place", routed, budget, KEEP))
+    rows += [
+        row(
+            f"weight gradient of routed_conv2d {c} to {n}, {SIZE[0]}x{SIZE[1]}, {KEEP} active",
+            functools.partial(gradients, functools.partial(routed_convolution, c, n), 1),
+            budget,
+            KEEP,
+            nullcontext,
+        )
+        for c, n in ROUTED
+    ]
     rows += [
         row(f"correlation {c}@{h}x{w}", functools.partial(correlation, c, h, w), budget) for c, h, w in CORRELATION
     ]

@@ -13,8 +13,8 @@ OPS = WordedOps()
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 # input and output channels: odd, two vectors and a half, pairs of bfloat16, whole tiles; patch: tiles of one strip and
-# of several
-SIZES = ((5, 7, 4), (40, 35, 6), (34, 20, 40), (32, 52, 18))
+# of several, and last those whose weights' gradients are products of pairs
+SIZES = ((5, 7, 4), (40, 35, 6), (34, 20, 40), (32, 52, 18), (48, 33, 16), (64, 17, 32))
 KINDS = ((3, 1, False), (3, 2, False), (1, 1, False), (4, 2, True))
 
 

@@ -107,7 +107,7 @@ def packed(x: object, kind: str) -> bytes:
 
 
 class Player:
-    """A process on a `processor` of qemu's whose kernels are of instruction set `level`; every call runs `times` times."""
+    """A process on a `processor` of qemu's, with kernels of instruction set `level`; every call runs `times` times."""
 
     def __init__(self, level: str, times: int = 1, qemu: Sequence[str] = (), processor: str = "max") -> None:
         command = [QEMU, "-cpu", processor, *qemu, str(built()), str(times)]
