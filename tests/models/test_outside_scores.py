@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 
 import cv2
+import environments
 import numpy as np
 import pytest
+import torch
 from outside_tools import make_tools, scored
 from test_evaluate import Average, write
 from test_evaluation_results import loaded
 
 from vfi.commands.main import main
 from vfi.commands.make_clips.__main__ import main as make_manifest
+from vfi.evaluation.sfibench.measures import flickering
 
 
 @pytest.fixture
@@ -65,6 +68,35 @@ def test_vbench_on_clips(clips, tools, tmp_path, capsys):
     assert main(["evaluate", "--table", "semfi", "A1", str(out), "--scores", str(scores)]) == 0
     printed = capsys.readouterr().out
     assert "measured with vbench 0.1.5" in printed and "ViCLIP" not in printed
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("tool", "name"), [("vbench", "flickering"), ("pyiqa", "imaging")])
+def test_the_tools_themselves(tool, name, clips, tmp_path, monkeypatch):
+    """VBench's flickering, which needs no network, is ours; MUSIQ has weights drawn at random."""
+
+    class Blend(Average):
+        def interpolate(self, frame0, frame1, t):
+            return frame0 + t * (frame1 - frame0)
+
+    monkeypatch.setattr("vfi.models.registry.load_model", lambda *arguments, **settings: Blend())
+    frames, scores = tmp_path / "frames", tmp_path / "scores.json"
+    kept = ("--results", tmp_path / "kept")
+    assert sfibench(clips, *kept) == 0
+    words = (tmp_path, tool, frames, "-o", scores, "--device", "cpu", "--measures", name)
+    done = environments.run("measures", "tests/real_outside_scores.py", *map(str, words))
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = loaded(scores)["rows"]
+    assert len(rows) == len(list(frames.rglob("*.mp4"))) == 4 and {row["measure"] for row in rows} == {name}
+    if tool == "vbench":
+        for row in rows:
+            video, pictures = cv2.VideoCapture(str(frames / row["file"])), []
+            while (read := video.read())[0]:
+                pictures.append(torch.from_numpy(read[1]).permute(2, 0, 1))
+            assert row["value"] == pytest.approx(flickering(torch.stack(pictures)), abs=1e-9)
+    assert sfibench(clips, *kept, "--resume", "--scores", scores, "--json", tmp_path / "with.json") == 0
+    values = sorted(row["value"] for row in rows)
+    assert sorted(scene[name] for scene in loaded(tmp_path / "with.json")["scenes"]) == values and len({*values}) == 4
 
 
 def test_pyiqa_on_pictures(tools, tmp_path, sliding, monkeypatch, capsys):
